@@ -1,0 +1,1 @@
+//! The simulator of evtchn: hypervisor and Linux driver in one process, deterministic

@@ -1,0 +1,1 @@
+//! The real backend of evtchn: ioctl, read and write on /dev/xen/evtchn

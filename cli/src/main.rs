@@ -1,0 +1,3 @@
+//! The `evtchn` command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,231 @@
+//! The seam: what a backend and an event loop supply, and all that the core knows of them.
+//!
+//! An implementor of [`EventChannel`] is one open device. The core never calls a method of it
+//! while another thread is inside `bind_*`, `unbind`, `pending`, `unmask` or `reset` of the same
+//! device; `notify` may run at any time, on any thread.
+
+use alloc::vec::Vec;
+use core::fmt::Debug;
+
+use crate::ids::{DomId, Port, RemotePort, Virq};
+
+/// Opens the device. Called at the first bind, never before.
+pub trait Open {
+    /// The device that is opened.
+    type Device: EventChannel;
+
+    /// Opens the device: non-blocking and, where that exists, close-on-exec.
+    ///
+    /// # Errors
+    /// Whatever the backend's open reports; typically [`ErrorKind::NoDevice`] or
+    /// [`ErrorKind::NotPermitted`].
+    fn open(&self) -> Result<Self::Device, <Self::Device as EventChannel>::Error>;
+}
+
+/// One open event-channel device.
+///
+/// Dropping it closes the device, which unbinds every port that is still bound.
+pub trait EventChannel: Debug + Send + Sync {
+    /// What a failed call reports. It keeps errno, call and port.
+    type Error: Error;
+
+    /// Allocates a port that `remote` may bind to.
+    ///
+    /// The port delivers nothing before the peer has bound and notified. The remote id is not
+    /// checked by Xen: an unknown domain is accepted (xen/common/event_channel.c, alloc_unbound).
+    ///
+    /// # Errors
+    /// The device's.
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Self::Error>;
+
+    /// Binds a new local port to a port that its owner allocated for us.
+    ///
+    /// Xen sets the new local port pending at once, so it delivers one event that means "look".
+    ///
+    /// # Errors
+    /// The device's; an unknown domain is [`ErrorKind::NoSuchDomain`].
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Self::Error>;
+
+    /// Binds a virtual interrupt to a new local port.
+    ///
+    /// # Errors
+    /// The device's; one that somebody in this domain holds is [`ErrorKind::InUse`].
+    fn bind_virq(&self, virq: Virq) -> Result<Port, Self::Error>;
+
+    /// Takes over a port that was set up at boot (static event channel, Linux 6.6).
+    ///
+    /// # Errors
+    /// The device's; [`ErrorKind::Unsupported`] on older kernels.
+    fn bind_static(&self, port: Port) -> Result<(), Self::Error>;
+
+    /// Closes a port. An entry of it that was not read yet stays in the driver's ring.
+    ///
+    /// # Errors
+    /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
+    fn unbind(&self, port: Port) -> Result<(), Self::Error>;
+
+    /// Sets the other end pending. Coalesces; succeeds also where nobody listens.
+    ///
+    /// # Errors
+    /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
+    fn notify(&self, port: Port) -> Result<(), Self::Error>;
+
+    /// Reads the ports that fired, up to `buf.capacity()`, and replaces the contents of `buf`.
+    ///
+    /// Never blocks: nothing to read is an empty `buf`. Each port comes back disabled and fires
+    /// again only after [`unmask`](Self::unmask).
+    ///
+    /// # Errors
+    /// The device's. [`ErrorKind::Overflow`] says that the driver's ring overflowed: it reads
+    /// nothing more until [`reset`](Self::reset).
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), Self::Error>;
+
+    /// Enables ports again and says how many of them were written, which can be fewer.
+    ///
+    /// The driver ignores ports that are not ours or already enabled, and counts them as written.
+    ///
+    /// # Errors
+    /// The device's; then none was written.
+    fn unmask(&self, ports: &[Port]) -> Result<usize, Self::Error>;
+
+    /// Empties the driver's ring and ends an overflow. Enables nothing again.
+    ///
+    /// # Errors
+    /// The device's.
+    fn reset(&self) -> Result<(), Self::Error>;
+
+    /// Restricts this device, for good, to binding to `domid`.
+    ///
+    /// # Errors
+    /// The device's; a second call is [`ErrorKind::NotPermitted`], domain 0 is
+    /// [`ErrorKind::Invalid`].
+    fn restrict(&self, domid: DomId) -> Result<(), Self::Error>;
+}
+
+/// How an event loop reports readiness of a registered device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// Again and again while there is something to read: a short read ends a round.
+    Level,
+    /// Once per change from empty to not empty: a round must read until nothing is left.
+    Edge,
+}
+
+/// The event loop, as the core sees it: libxl's osevent hooks plus the wake-up they lack.
+///
+/// `register` and `deregister` are called one at a time, and never while the device is closed.
+/// Neither may call back into the context that called it.
+pub trait Registrar<D: ?Sized>: Send + Sync {
+    /// What a failed call reports.
+    type Error: core::error::Error + Send + Sync + 'static;
+
+    /// How this loop reports readiness.
+    fn trigger(&self) -> Trigger;
+
+    /// Starts to watch `device` for reading. The error bit must be reported too: after an
+    /// overflow the device shows it alone.
+    ///
+    /// # Errors
+    /// The loop's; then the device is not watched.
+    fn register(&self, device: &D) -> Result<(), Self::Error>;
+
+    /// Stops to watch `device`.
+    ///
+    /// # Errors
+    /// The loop's; then the device is still watched.
+    fn deregister(&self, device: &D) -> Result<(), Self::Error>;
+
+    /// Makes a loop that blocks in its poll come back and dispatch. Called from any thread.
+    fn wake(&self);
+}
+
+/// A device error that generic code can branch on.
+pub trait Error: core::error::Error + Send + Sync + 'static {
+    /// What kind of failure it is.
+    fn kind(&self) -> ErrorKind;
+}
+
+/// Kinds of device failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no device: not a Xen domain, or its driver is not loaded.
+    NoDevice,
+    /// Not allowed: no permission on the device, or the device is restricted.
+    NotPermitted,
+    /// The named domain does not exist.
+    NoSuchDomain,
+    /// An argument was refused; what is wrong with it depends on the call.
+    Invalid,
+    /// The port is not bound by this device.
+    NotBound,
+    /// Somebody else holds the virtual interrupt or the port.
+    InUse,
+    /// No port number is left in this domain.
+    NoSpace,
+    /// Out of memory.
+    NoMemory,
+    /// The driver's ring overflowed: `reset` and enable every port again.
+    Overflow,
+    /// A signal interrupted the call; try again.
+    Interrupted,
+    /// The kernel or the backend does not know this call.
+    Unsupported,
+    /// The device itself is gone or broken; close it.
+    Gone,
+    /// Anything else.
+    Other,
+}
+
+/// Room for the ports of one [`pending`](EventChannel::pending) call.
+///
+/// Holds the words as the driver wrote them, so that a backend can read straight into it.
+#[derive(Debug, Default)]
+pub struct PortBuf {
+    words: Vec<u32>,
+    len: usize,
+}
+
+impl PortBuf {
+    /// The most ports that one call to the driver brings: a page of them.
+    pub const MAX: usize = 1024;
+
+    /// An empty buffer with room for `capacity` ports.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> PortBuf {
+        PortBuf {
+            words: alloc::vec![0; capacity],
+            len: 0,
+        }
+    }
+
+    /// How many ports fit.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.words.len()
+    }
+
+    /// The words that were read.
+    #[must_use]
+    pub fn words(&self) -> &[u32] {
+        &self.words[..self.len]
+    }
+
+    /// For backends: lets `fill` write words from the start of the whole room and takes its
+    /// answer as the number of words that count.
+    ///
+    /// # Errors
+    /// Those of `fill`; the buffer is then empty.
+    pub fn fill<E>(&mut self, fill: impl FnOnce(&mut [u32]) -> Result<usize, E>) -> Result<(), E> {
+        self.len = 0;
+        self.len = fill(&mut self.words)?.min(self.words.len());
+        Ok(())
+    }
+
+    /// Makes room for `capacity` ports and keeps what was read.
+    pub fn grow(&mut self, capacity: usize) {
+        if capacity > self.words.len() {
+            self.words.resize(capacity, 0);
+        }
+    }
+}
