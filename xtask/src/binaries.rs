@@ -1,0 +1,116 @@
+//! The guest's own binaries, built static because the guest has no libraries.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+/// A test binary that runs in the guest.
+#[derive(Debug)]
+pub(crate) struct GuestTest {
+    /// What cargo and `--test` call it.
+    pub(crate) name: &'static str,
+    /// The package that has it.
+    package: &'static str,
+    /// Its arguments in the guest.
+    pub(crate) args: &'static [&'static str],
+}
+
+/// Every test binary for real Xen.
+pub(crate) const TESTS: &[GuestTest] = &[GuestTest {
+    name: "smoke",
+    package: "xtask",
+    args: &["--test-threads=1"],
+}];
+
+const TRIPLE: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds for the guest in a target directory of its own: other flags in the main one would rebuild everything.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    target_dir: PathBuf,
+    is_release: bool,
+}
+
+impl Builder {
+    pub(crate) fn new(dir: &Path, is_release: bool) -> Self {
+        Self {
+            target_dir: dir.join("build"),
+            is_release,
+        }
+    }
+
+    /// Builds the `evtchn` command.
+    pub(crate) fn command(&self) -> Result<PathBuf> {
+        let arguments = ["build", "--package", "evtchn-cli", "--bin", "evtchn"];
+        self.build(&arguments, "evtchn")
+    }
+
+    /// Builds a test binary.
+    pub(crate) fn test(&self, test: &GuestTest) -> Result<PathBuf> {
+        let arguments = [
+            "test",
+            "--no-run",
+            "--package",
+            test.package,
+            "--test",
+            test.name,
+        ];
+        self.build(&arguments, test.name)
+    }
+
+    /// Runs cargo and returns the executable that it made for the target called `name`.
+    fn build(&self, arguments: &[&str], name: &str) -> Result<PathBuf> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args(arguments)
+            .args(self.is_release.then_some("--release"))
+            .args(["--quiet", "--message-format", "json-render-diagnostics"])
+            .args(["--target", TRIPLE, "--target-dir"])
+            .arg(&self.target_dir)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_DEV_DEBUG", "false")
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        ensure!(output.status.success(), "cannot build {name} for the guest");
+        executable(&String::from_utf8(output.stdout)?, name)
+            .with_context(|| format!("cargo made no executable {name}"))
+    }
+}
+
+/// Finds the executable of a target in cargo's JSON messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::executable;
+
+    #[test]
+    fn the_executable_of_the_named_target_is_found() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"smoke"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"xtask"},"executable":"/t/xtask"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"smoke"},"executable":"/t/smoke"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(executable(messages, "smoke"), Some("/t/smoke".into()));
+        assert_eq!(executable(messages, "contract"), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! The guest's root file system: a cpio archive in the `newc` format, which the kernel unpacks into memory.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::packages;
+
+/// The archive's name under `target/xen`.
+pub(crate) const FILE: &str = "initramfs.cpio";
+
+const DIRECTORY: u32 = 0o040_755;
+const PROGRAM: u32 = 0o100_755;
+const DATA: u32 = 0o100_644;
+
+/// The archive under construction.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Archive {
+    /// Starts with everything that a guest needs to boot and then run `job`, a shell script made of [`call`]s.
+    pub(crate) fn new(dir: &Path, job: &str) -> Result<Self> {
+        let image = dir.join(packages::IMAGE);
+        let mut archive = Self {
+            path: dir.join(FILE),
+            bytes: Vec::new(),
+        };
+        for directory in ["bin", "dev", "guest", "modules", "proc", "sys", "tmp"] {
+            archive.entry(directory, DIRECTORY, &[])?;
+        }
+        archive.entry("init", PROGRAM, include_bytes!("../guest/init"))?;
+        archive.entry("job", DATA, job.as_bytes())?;
+        archive.entry(
+            "bin/busybox",
+            PROGRAM,
+            &read(&image.join(packages::BUSYBOX))?,
+        )?;
+        let mut order = String::new();
+        for module in packages::MODULES {
+            archive.entry(
+                &format!("modules/{module}"),
+                DATA,
+                &read(&image.join(module))?,
+            )?;
+            writeln!(order, "{module}")?;
+        }
+        archive.entry("modules/order", DATA, order.as_bytes())?;
+        Ok(archive)
+    }
+
+    /// Adds a program to the guest's search path.
+    pub(crate) fn program(&mut self, name: &str, path: &Path) -> Result<()> {
+        self.entry(&format!("guest/{name}"), PROGRAM, &read(path)?)
+    }
+
+    /// Ends the archive and writes it where the virtual machine expects it.
+    pub(crate) fn write(mut self) -> Result<()> {
+        self.entry("TRAILER!!!", 0, &[])?;
+        fs::write(&self.path, &self.bytes)
+            .with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn entry(&mut self, name: &str, mode: u32, data: &[u8]) -> Result<()> {
+        let size = u32::try_from(data.len()).context("too big for an initramfs")?;
+        let name_size = u32::try_from(name.len() + 1)?;
+        self.bytes.extend_from_slice(b"070701");
+        let (inode, uid, gid, links, mtime, device, checksum) = (0, 0, 0, 1, 0, [0; 4], 0);
+        let [major, minor, special_major, special_minor] = device;
+        for field in [
+            inode,
+            mode,
+            uid,
+            gid,
+            links,
+            mtime,
+            size,
+            major,
+            minor,
+            special_major,
+            special_minor,
+            name_size,
+            checksum,
+        ] {
+            self.bytes
+                .extend_from_slice(format!("{field:08x}").as_bytes());
+        }
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(0);
+        self.pad();
+        self.bytes.extend_from_slice(data);
+        self.pad();
+        Ok(())
+    }
+
+    fn pad(&mut self) {
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+}
+
+/// A line of shell that calls `function` with these words, none of which the shell interprets.
+pub(crate) fn call<W: AsRef<str>>(function: &str, words: impl IntoIterator<Item = W>) -> String {
+    let mut line = function.to_owned();
+    for word in words {
+        line += " '";
+        line += &word.as_ref().replace('\'', r"'\''");
+        line += "'";
+    }
+    line + "\n"
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_a_header_a_name_and_data_each_padded_to_four_bytes() {
+        let mut archive = Archive {
+            path: PathBuf::new(),
+            bytes: Vec::new(),
+        };
+        archive.entry("ab", DATA, b"hello").unwrap();
+        let header = concat!(
+            "070701", "00000000", "000081a4", "00000000", "00000000", "00000001", "00000000",
+            "00000005", "00000000", "00000000", "00000000", "00000000", "00000003", "00000000",
+        );
+        let expected = format!("{header}ab\0\0\0\0hello\0\0\0");
+        assert_eq!(String::from_utf8(archive.bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_call_keeps_every_word_as_it_is() {
+        let line = call("run_command", ["sh", "-c", "echo '$HOME' \"*\""]);
+        assert_eq!(line, "run_command 'sh' '-c' 'echo '\\''$HOME'\\'' \"*\"'\n");
+    }
+}

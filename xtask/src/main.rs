@@ -1,0 +1,40 @@
+//! Chores of the workspace: `cargo xtask xen` boots a real Xen under qemu and runs tests, or one command, in its dom0.
+//!
+//! Standard output carries only what the guest prints (and the closing tally of a test run); everything
+//! xtask has to say about itself goes to standard error.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod binaries;
+mod initramfs;
+mod packages;
+mod report;
+mod vm;
+mod xen;
+
+/// The exit code of xtask's own trouble, kept apart from codes that a command in the guest is likely to return.
+const TROUBLE: u8 = 125;
+
+/// Chores of the evtchn workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Xen(xen::Options),
+}
+
+fn main() -> ExitCode {
+    let Task::Xen(options) = Cli::parse().task;
+    xen::run(&options).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::from(TROUBLE)
+    })
+}

@@ -1,0 +1,174 @@
+//! The virtual machine: qemu without KVM, four serial lines recorded in files, a clock.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{initramfs, packages};
+
+/// A serial line of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// COM1: Xen's messages and dom0's.
+    Console,
+    /// COM2: what ran and how it ended, with the output of tests.
+    Report,
+    /// COM3: standard output of a command.
+    Stdout,
+    /// COM4: standard error of a command.
+    Stderr,
+}
+
+impl Line {
+    const ALL: [Self; 4] = [Self::Console, Self::Report, Self::Stdout, Self::Stderr];
+
+    /// The file that records the line, under `target/xen`.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::Console => "console.log",
+            Self::Report => "report.log",
+            Self::Stdout => "stdout.log",
+            Self::Stderr => "stderr.log",
+        }
+    }
+
+    /// The PC's I/O port and interrupt for the line.
+    ///
+    /// COM3 and COM4 get interrupts of their own: their usual ones are those of COM1, which Xen keeps, and COM2.
+    fn resources(self) -> (u16, u8) {
+        match self {
+            Self::Console => (0x3f8, 4),
+            Self::Report => (0x2f8, 3),
+            Self::Stdout => (0x3e8, 6),
+            Self::Stderr => (0x2e8, 7),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The guest switched itself off, or crashed and tried to reboot.
+    PoweredOff,
+    /// It was still running when its time was up.
+    TimedOut,
+}
+
+/// The machine to boot.
+#[derive(Debug)]
+pub(crate) struct Machine<'a> {
+    /// `target/xen`, with the image and the initramfs.
+    pub(crate) dir: &'a Path,
+    /// Number of virtual CPUs.
+    pub(crate) cpus: u8,
+    /// How long it may run.
+    pub(crate) timeout: Duration,
+}
+
+impl Machine<'_> {
+    /// Boots and runs until the guest ends or its time is up. `observe` gets what the lines carry as it comes.
+    pub(crate) fn run(
+        &self,
+        mut observe: impl FnMut(Line, &[u8]) -> io::Result<()>,
+    ) -> Result<End> {
+        const POLL: Duration = Duration::from_millis(50);
+        let mut lines = Vec::new();
+        for line in Line::ALL {
+            let path = self.dir.join(line.file());
+            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+            lines.push((line, File::open(path)?));
+        }
+        let deadline = Instant::now() + self.timeout;
+        let mut qemu = Qemu::spawn(&mut self.command())?;
+        loop {
+            let status = qemu.0.try_wait()?;
+            let is_late = Instant::now() >= deadline;
+            for (line, file) in &mut lines {
+                let mut bytes = Vec::new();
+                if file.read_to_end(&mut bytes)? > 0 {
+                    observe(*line, &bytes)?;
+                }
+            }
+            match status {
+                Some(status) => {
+                    ensure!(status.success(), "qemu failed ({status})");
+                    return Ok(End::PoweredOff);
+                }
+                None if is_late => return Ok(End::TimedOut),
+                None => thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// The command line. File names are relative, since qemu gives commas and spaces in them a meaning.
+    fn command(&self) -> Command {
+        let image = packages::IMAGE;
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
+            .args([
+                "-accel",
+                "tcg",
+                "-m",
+                "1024",
+                "-smp",
+                &self.cpus.to_string(),
+            ])
+            .args(["-nodefaults", "-display", "none", "-no-reboot"])
+            .args(["-kernel", &format!("{image}/{}", packages::HYPERVISOR)])
+            .args(["-append", "dom0_mem=512M console=com1 com1=115200,8n1"])
+            .arg("-initrd")
+            .arg(format!(
+                "{image}/{} console=hvc0 loglevel=5 panic=1 nosoftlockup,{}",
+                packages::KERNEL,
+                initramfs::FILE
+            ))
+            .current_dir(self.dir)
+            .stdin(Stdio::null())
+            .stdout(io::stderr());
+        for (index, line) in Line::ALL.into_iter().enumerate() {
+            let (port, interrupt) = line.resources();
+            command
+                .arg("-chardev")
+                .arg(format!("file,id=line{index},path={}", line.file()))
+                .arg("-device")
+                .arg(format!(
+                    "isa-serial,index={index},iobase={port},irq={interrupt},chardev=line{index}"
+                ));
+        }
+        command
+    }
+}
+
+/// What a line carried in the last run.
+pub(crate) fn recorded(dir: &Path, line: Line) -> Result<String> {
+    let path = dir.join(line.file());
+    let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The running qemu, which does not outlive this value; should xtask itself be killed, `setpriv` has told the
+/// kernel to kill qemu too.
+struct Qemu(Child);
+
+impl Qemu {
+    fn spawn(command: &mut Command) -> Result<Self> {
+        Ok(Self(
+            command.spawn().context("cannot run setpriv and qemu")?,
+        ))
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let _already_over: io::Result<()> = self.0.kill();
+        let _reaped: io::Result<ExitStatus> = self.0.wait();
+    }
+}

@@ -1,0 +1,194 @@
+//! `cargo xtask xen`: from Debian packages and this workspace to a verdict.
+
+use std::{
+    env,
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    binaries::{Builder, GuestTest, TESTS},
+    initramfs,
+    initramfs::Archive,
+    packages, report,
+    report::Verdict,
+    vm::{self, End, Line, Machine},
+};
+
+/// Boot a real Xen under qemu; run the tests, or one command, in its dom0.
+///
+/// Without a command every test binary for real Xen runs and the last line is `N passed, N failed`.
+/// A test that fails, a kernel or hypervisor that complains on its console, a hang, and a run without tests all
+/// fail. With a command, its output and its exit code are passed on. Trouble of xtask itself exits with 125.
+///
+/// What the guest needs comes from Debian packages and is kept in target/xen, so only the first run uses the
+/// network. The console is in target/xen/console.log.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Number of virtual CPUs
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    smp: u8,
+    /// Seconds, on the host's clock, after which the guest counts as hung
+    #[arg(long, value_name = "SECS", default_value_t = 120)]
+    timeout: u64,
+    /// Run only this test binary (may be repeated)
+    #[arg(long = "test", value_name = "NAME", conflicts_with = "command")]
+    tests: Vec<String>,
+    /// Build the guest's binaries optimised and without debug assertions
+    #[arg(long)]
+    release: bool,
+    /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs `cargo xtask xen`.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let dir = work_dir()?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let _lock = lock(&dir)?;
+
+    packages::require_qemu()?;
+    packages::prepare(&dir)?;
+    if options.command.is_empty() {
+        run_tests(options, &dir)
+    } else {
+        run_command(options, &dir)
+    }
+}
+
+/// Runs the chosen test binaries in one boot.
+fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
+    let tests = chosen(&options.tests)?;
+    let builder = Builder::new(dir, options.release);
+    let mut binaries = vec![("evtchn", builder.command()?)];
+    let mut job = String::new();
+    for test in &tests {
+        binaries.push((test.name, builder.test(test)?));
+        job += &initramfs::call("run_test", [test.name].iter().chain(test.args));
+    }
+
+    let end = boot(options, dir, &binaries, &job, &[Line::Report])?;
+    let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
+    let verdict = Verdict::new(
+        &names,
+        &vm::recorded(dir, Line::Report)?,
+        &vm::recorded(dir, Line::Console)?,
+        end,
+    );
+    if !verdict.is_success() {
+        show_console(dir)?;
+    }
+    io::stdout().write_all(format!("{verdict}\n").as_bytes())?;
+    Ok(ExitCode::from(u8::from(!verdict.is_success())))
+}
+
+/// Runs one command in the guest and takes over its exit code.
+fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
+    let binaries = [("evtchn", Builder::new(dir, options.release).command()?)];
+    let job = initramfs::call("run_command", &options.command);
+    let end = boot(options, dir, &binaries, &job, &[Line::Stdout, Line::Stderr])?;
+
+    let console = vm::recorded(dir, Line::Console)?;
+    let code = report::exit_code(&vm::recorded(dir, Line::Report)?);
+    let complaint = report::complaint(&console);
+    if end == End::TimedOut || complaint.is_some() || code.is_none() {
+        show_console(dir)?;
+    }
+    ensure!(end == End::PoweredOff, "no end after {} s", options.timeout);
+    if let Some(complaint) = complaint {
+        bail!("the console says: {complaint}");
+    }
+    let code = code.context("the guest never ran the command")?;
+    Ok(ExitCode::from(code))
+}
+
+/// Packs the guest and runs it to its end, passing on what it writes on the `echoed` lines.
+fn boot(
+    options: &Options,
+    dir: &Path,
+    binaries: &[(&str, PathBuf)],
+    job: &str,
+    echoed: &[Line],
+) -> Result<End> {
+    let mut archive = Archive::new(dir, job)?;
+    for (name, path) in binaries {
+        archive.program(name, path)?;
+    }
+    archive.write()?;
+    let machine = Machine {
+        dir,
+        cpus: options.smp,
+        timeout: Duration::from_secs(options.timeout),
+    };
+    machine.run(|line, bytes| match line {
+        _ if !echoed.contains(&line) => Ok(()),
+        Line::Stderr => io::stderr().write_all(bytes),
+        Line::Console | Line::Report | Line::Stdout => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes)?;
+            stdout.flush()
+        }
+    })
+}
+
+/// The tests that the command line asks for.
+fn chosen(names: &[String]) -> Result<Vec<&'static GuestTest>> {
+    if names.is_empty() {
+        return Ok(TESTS.iter().collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            TESTS
+                .iter()
+                .find(|test| test.name == name)
+                .with_context(|| format!("no guest test is called {name}"))
+        })
+        .collect()
+}
+
+/// Prints the end of the console, where the cause of most failures is.
+fn show_console(dir: &Path) -> Result<()> {
+    const SHOWN: usize = 40;
+    let console = vm::recorded(dir, Line::Console)?;
+    let lines: Vec<&str> = console.lines().collect();
+    let tail = lines.len().saturating_sub(SHOWN);
+    eprintln!(
+        "xtask: the end of {}:",
+        dir.join(Line::Console.file()).display()
+    );
+    for line in &lines[tail..] {
+        eprintln!("  {line}");
+    }
+    Ok(())
+}
+
+/// `target/xen`, wherever cargo's target directory is.
+fn work_dir() -> Result<PathBuf> {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
+    Ok(target.canonicalize()?.join("xen"))
+}
+
+/// Lets only one run at a time use the directory.
+fn lock(dir: &Path) -> Result<File> {
+    let lock = File::create(dir.join("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("xtask: waiting for another run to end");
+            lock.lock()?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    Ok(lock)
+}
