@@ -84,7 +84,7 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
     if !verdict.is_success() {
         show_console(dir)?;
     }
-    io::stdout().write_all(format!("{verdict}\n").as_bytes())?;
+    io::stdout().write_all(format!("\n{verdict}\n").as_bytes())?;
     Ok(ExitCode::from(u8::from(!verdict.is_success())))
 }
 

@@ -69,8 +69,9 @@ impl Device {
         {
             Ok(file) => Some(Self(file)),
             Err(error) if env::var_os("EVTCHN_REQUIRE_XEN").is_none() => {
-                // Unlike `eprintln!`, this is not captured by the test harness.
-                writeln!(io::stderr(), "skipped: no {DEVICE} ({error})").unwrap();
+                // The test harness would swallow what `eprintln!` prints.
+                let mut stderr = io::stderr();
+                writeln!(stderr, "skipped: no {DEVICE} ({error})").unwrap();
                 None
             }
             Err(error) => panic!("no {DEVICE}: {error}"),
