@@ -5,13 +5,33 @@
 //!
 //! - [`ids`]: the typed numbers (`Port`, `DomId`, `Virq`, `RemotePort`).
 //! - [`hal`]: the seam. What a backend and an event loop must supply, on one screen.
+//! - [`machine`]: the pure part. The states of a port and of the link, as tables.
+//! - [`context`]: the machine behind locks, carrying out over the seam what the tables say.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+#[cfg(feature = "std")]
+pub mod context;
 pub mod hal;
 pub mod ids;
+#[cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "the context, which drives the machine, needs std")
+)]
+pub mod machine;
+#[cfg(feature = "std")]
+mod sync;
 
+#[cfg(feature = "std")]
+pub use context::{
+    BindError, BindResult, CancelError, Channel, Context, DeviceError, DispatchError,
+    DispatchResult, Leftover, LinkError, LoopError, Notifier, NotifyError, Outcome, RestrictError,
+    Round, TeardownError, UnbindError, UnbindResult, Wait, WaitError,
+};
 pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Trigger};
 pub use ids::{BadId, DomId, Port, RemotePort, Virq};
+pub use machine::link::Link;
+pub use machine::port::Cause;
+pub use machine::{ChannelId, NotBound, Stats, Wake};

@@ -1,0 +1,206 @@
+//! Owned channels and the notifiers made of them.
+
+use std::fmt;
+
+use super::error::{CancelError, NotifyError, UnbindError, WaitError};
+use super::{DeviceError, LoopError, Shared, UnbindResult, Wait};
+use crate::hal::{EventChannel, Open, Registrar};
+use crate::ids::Port;
+use crate::machine::{ChannelId, NotBound};
+use crate::sync::{Arc, AtomicBool, Ordering};
+
+/// What a channel and its notifiers share.
+#[derive(Debug)]
+pub(super) struct Bound<D> {
+    pub(super) device: Arc<D>,
+    pub(super) id: ChannelId,
+    alive: AtomicBool,
+}
+
+impl<D: EventChannel> Bound<D> {
+    fn notify(&self) -> Result<(), NotifyError<D::Error>> {
+        if !self.alive.load(Ordering::Acquire) {
+            return Err(NotBound(self.id).into());
+        }
+        let port = self.id.port();
+        self.device.notify(port).map_err(NotifyError::Device)
+    }
+}
+
+/// One bound event channel. Its owner may wait, notify and unbind; dropping it unbinds.
+///
+/// Errors of the unbind in a drop go to [`Stats::unreported`](crate::Stats::unreported).
+pub struct Channel<O: Open, R: Registrar<O::Device>> {
+    shared: Arc<Shared<O, R>>,
+    /// `None` once unbound.
+    bound: Option<Arc<Bound<O::Device>>>,
+    id: ChannelId,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+    pub(super) fn new(
+        shared: Arc<Shared<O, R>>,
+        device: Arc<O::Device>,
+        id: ChannelId,
+    ) -> Channel<O, R> {
+        let bound = Arc::new(Bound {
+            device,
+            id,
+            alive: AtomicBool::new(true),
+        });
+        Channel {
+            shared,
+            bound: Some(bound),
+            id,
+        }
+    }
+
+    /// The binding: the port and its generation.
+    #[must_use]
+    pub const fn id(&self) -> ChannelId {
+        self.id
+    }
+
+    /// The local port, to print or to hand to the peer.
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        self.id.port()
+    }
+
+    /// Waits for the next wake: [`Context::wait`](super::Context::wait) for this channel.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn wait(&self) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+        self.shared.wait(self.id)
+    }
+
+    /// Ends a wait: [`Context::cancel`](super::Context::cancel) for this channel.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn cancel(&self) -> Result<(), CancelError<LoopError<O, R>>> {
+        self.shared.cancel(self.id)
+    }
+
+    /// Sets the other end pending: one call to the device, no lock, no allocation.
+    ///
+    /// Notifies coalesce until the other end is read, and one that nobody listens to is lost.
+    /// Stores before it are visible to the peer after the wake that reports it.
+    ///
+    /// # Errors
+    /// [`NotifyError::Device`] where the device refuses.
+    pub fn notify(&self) -> Result<(), NotifyError<DeviceError<O>>> {
+        match &self.bound {
+            Some(bound) => bound.notify(),
+            None => Err(NotBound(self.id).into()),
+        }
+    }
+
+    /// A handle that can notify and nothing else, for other threads. After the unbind it reports
+    /// [`NotifyError::NotBound`].
+    #[must_use]
+    pub fn notifier(&self) -> Option<Notifier<O::Device>> {
+        self.bound.clone().map(Notifier)
+    }
+
+    /// Unbinds, and reports what goes wrong. A wait on the channel ends with it.
+    ///
+    /// The peer gets no event from this (Xen, xen/common/event_channel.c, evtchn_close).
+    ///
+    /// # Errors
+    /// [`UnbindError`]; where the device refused, the channel comes back.
+    pub fn unbind(mut self) -> UnbindResult<O, R> {
+        if self.shared.is_in_hook() {
+            return Err(UnbindError::Reentrant(self));
+        }
+        if let Err(source) = self.release(false) {
+            return Err(UnbindError::Unbind {
+                channel: self,
+                source,
+            });
+        }
+        self.shared.settle()?;
+        Ok(())
+    }
+
+    /// Unbinds under the lock. `by_force` forgets the port even if the device refuses.
+    fn release(&mut self, by_force: bool) -> Result<(), DeviceError<O>> {
+        let Some(bound) = self.bound.take() else {
+            return Ok(());
+        };
+        let mut state = self.shared.lock();
+        let unbound = match state.machine.state(self.id) {
+            Ok(_) => bound.device.unbind(self.id.port()),
+            // Dead since its device failed or the port was taken over: no longer ours to close.
+            Err(NotBound(_)) => Ok(()),
+        };
+        if unbound.is_err() && !by_force {
+            self.bound = Some(bound);
+            return unbound;
+        }
+        bound.alive.store(false, Ordering::Release);
+        let _gone_already = state.machine.unbind(self.id);
+        // Under the lock, so that a teardown that sees no channel sees no holder either.
+        drop(bound);
+        unbound
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
+    fn drop(&mut self) {
+        if self.bound.is_none() {
+            return;
+        }
+        if self.release(true).is_err() {
+            self.shared.count_unreported();
+        }
+        // Inside a hook the settle that called it looks again.
+        if !self.shared.is_in_hook() && self.shared.settle().is_err() {
+            self.shared.count_unreported();
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Channel<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Channel").field(&self.id).finish()
+    }
+}
+
+/// Notifies one channel, from any thread: one call to the device, no lock, no allocation.
+///
+/// It keeps the device open, but not the channel bound. A notify that races with the unbind may
+/// reach the next owner of the number, as a spurious wake there.
+pub struct Notifier<D>(Arc<Bound<D>>);
+
+impl<D: EventChannel> Notifier<D> {
+    /// Sets the other end pending.
+    ///
+    /// # Errors
+    /// [`NotifyError::NotBound`] after the channel was unbound; [`NotifyError::Device`] where the
+    /// device refuses.
+    pub fn notify(&self) -> Result<(), NotifyError<D::Error>> {
+        self.0.notify()
+    }
+}
+
+impl<D> Notifier<D> {
+    /// The channel it was made of.
+    #[must_use]
+    pub fn id(&self) -> ChannelId {
+        self.0.id
+    }
+}
+
+impl<D> Clone for Notifier<D> {
+    fn clone(&self) -> Notifier<D> {
+        Notifier(Arc::clone(&self.0))
+    }
+}
+
+impl<D> fmt::Debug for Notifier<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Notifier").field(&self.id()).finish()
+    }
+}

@@ -1,0 +1,368 @@
+//! The machine behind locks, carrying out over the seam what the tables say.
+//!
+//! Lock order: `settling`, then `state`. Registrar hooks and the opening of the device run under
+//! `settling` alone and never under `state`; callers' code runs under neither. `state` is held
+//! over the calls of the device that bind, unbind, read and write back, so that a port is in the
+//! table before its first event is looked up. `notify` takes no lock.
+
+mod channel;
+mod error;
+mod io;
+mod round;
+mod settle;
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::hal::{EventChannel, Open, Registrar};
+use crate::ids::{DomId, Port, RemotePort, Virq};
+use crate::machine::link::{Link, LinkInput};
+use crate::machine::port::Cause;
+use crate::machine::{ChannelId, Machine, NotBound, Stats, Waited};
+use crate::sync::{Arc, Mutex, MutexGuard, Occupant};
+
+pub use channel::{Channel, Notifier};
+pub use error::{
+    BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
+    TeardownError, UnbindError, WaitError,
+};
+pub use round::{Outcome, Round};
+
+/// The error of the device that `O` opens.
+pub type DeviceError<O> = <<O as Open>::Device as EventChannel>::Error;
+/// The error of the registrar `R` for the device that `O` opens.
+pub type LoopError<O, R> = <R as Registrar<<O as Open>::Device>>::Error;
+
+/// What a bind gives.
+pub type BindResult<O, T> = Result<T, BindError<DeviceError<O>>>;
+/// What a call that begins or ends a round gives.
+pub type DispatchResult<O, R, T> = Result<T, DispatchError<DeviceError<O>, LoopError<O, R>>>;
+/// What an unbind gives.
+pub type UnbindResult<O, R> =
+    Result<(), UnbindError<Channel<O, R>, DeviceError<O>, LoopError<O, R>>>;
+
+/// What a wait came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a wait that is ready at once brings no wake later"]
+pub enum Wait {
+    /// The wake will come in a round.
+    Pending,
+    /// An event had come while nobody waited: this is the wake. Nobody waits now.
+    Ready(Cause),
+}
+
+/// Event channels of one device, opened at the first bind and registered with one event loop
+/// while somebody waits.
+///
+/// Every method may be called from any thread; one thread at a time holds a [`Round`].
+pub struct Context<O: Open, R: Registrar<O::Device>> {
+    shared: Arc<Shared<O, R>>,
+}
+
+/// What the context and its channels share.
+struct Shared<O: Open, R: Registrar<O::Device>> {
+    opener: O,
+    registrar: R,
+    state: Mutex<State<O::Device>>,
+    /// Serializes the hooks of the registrar.
+    settling: Mutex<()>,
+    /// The thread that is inside a hook.
+    in_hook: Occupant,
+    /// The thread that holds the round.
+    in_round: Occupant,
+}
+
+struct State<D> {
+    machine: Machine,
+    device: Option<Arc<D>>,
+    restriction: Option<DomId>,
+}
+
+/// The four ways to get a port.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Unbound(DomId),
+    Interdomain(RemotePort),
+    Virq(Virq),
+    Static(Port),
+}
+
+impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+    /// A context that opens nothing yet.
+    pub fn new(opener: O, registrar: R) -> Context<O, R> {
+        Context {
+            shared: Arc::new(Shared {
+                opener,
+                registrar,
+                state: Mutex::new(State {
+                    machine: Machine::new(),
+                    device: None,
+                    restriction: None,
+                }),
+                settling: Mutex::default(),
+                in_hook: Occupant::default(),
+                in_round: Occupant::default(),
+            }),
+        }
+    }
+
+    /// Allocates a port that `remote` may bind to.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing changed.
+    pub fn bind_unbound_port(&self, remote: DomId) -> BindResult<O, Channel<O, R>> {
+        self.bind(Source::Unbound(remote))
+    }
+
+    /// Binds to a port that its owner allocated for us. The new channel has a wake at once.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing changed.
+    pub fn bind_interdomain(&self, remote: RemotePort) -> BindResult<O, Channel<O, R>> {
+        self.bind(Source::Interdomain(remote))
+    }
+
+    /// Binds a virtual interrupt.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing changed.
+    pub fn bind_virq(&self, virq: Virq) -> BindResult<O, Channel<O, R>> {
+        self.bind(Source::Virq(virq))
+    }
+
+    /// Takes over a port that was set up at boot.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing changed.
+    pub fn bind_static(&self, port: Port) -> BindResult<O, Channel<O, R>> {
+        self.bind(Source::Static(port))
+    }
+
+    /// Waits for the next wake of a channel, once. Waiting again changes nothing.
+    ///
+    /// A port whose event was read before is enabled again: at the end of the round if this
+    /// thread is in one, at once otherwise.
+    ///
+    /// # Errors
+    /// [`WaitError`]; who waits, what is registered and which ports are enabled is as before.
+    pub fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+        self.shared.wait(id)
+    }
+
+    /// Ends a wait. A channel that nobody waits for is left alone. A wake that was queued for it
+    /// is kept for the next wait.
+    ///
+    /// # Errors
+    /// [`CancelError`]; the wait goes on.
+    pub fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
+        self.shared.cancel(id)
+    }
+
+    /// How long the event loop may sleep: zero while there are wakes that no readiness of the
+    /// device announces, otherwise for ever.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Duration> {
+        (self.shared.lock().machine.has_work()).then_some(Duration::ZERO)
+    }
+
+    /// Restricts the device to binding to `domid`, for good. A device that is opened later is
+    /// restricted before anything else.
+    ///
+    /// # Errors
+    /// [`RestrictError`]; nothing changed.
+    pub fn restrict(&self, domid: DomId) -> Result<(), RestrictError<DeviceError<O>>> {
+        let mut state = self.shared.lock();
+        if let Some(already) = state.restriction {
+            return Err(RestrictError::Already(already));
+        }
+        if let Some(device) = &state.device {
+            device.restrict(domid).map_err(RestrictError::Device)?;
+        }
+        state.restriction = Some(domid);
+        Ok(())
+    }
+
+    /// Begins a round, when the event loop says that the device is ready or when
+    /// [`next_timeout`](Self::next_timeout) is zero. It is safe to come for nothing.
+    ///
+    /// # Errors
+    /// [`DispatchError::Busy`] while another round is under way.
+    pub fn dispatch(&self) -> DispatchResult<O, R, Round<'_, O, R>> {
+        self.dispatch_at_most(Round::<O, R>::BUDGET)
+    }
+
+    /// [`dispatch`](Self::dispatch) with a budget: a round ends after that many wakes, with
+    /// [`Outcome::More`] where more are ready.
+    ///
+    /// # Errors
+    /// [`DispatchError::Busy`] while another round is under way.
+    pub fn dispatch_at_most(&self, wakes: usize) -> DispatchResult<O, R, Round<'_, O, R>> {
+        Round::begin(&self.shared, wakes)
+    }
+
+    /// Where the device stands with the event loop.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.shared.lock().machine.link()
+    }
+
+    /// Counts of what happened so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().machine.stats
+    }
+
+    /// The event loop's registrar.
+    #[must_use]
+    pub fn registrar(&self) -> &R {
+        &self.shared.registrar
+    }
+
+    /// Closes the device once nobody uses it. The next bind opens a new one.
+    ///
+    /// # Errors
+    /// [`TeardownError::Leftover`] lists what is still in use; everything stays usable.
+    pub fn teardown(&self) -> Result<(), TeardownError<LoopError<O, R>>> {
+        if self.shared.is_in_hook() {
+            return Err(LinkError::Reentrant.into());
+        }
+        let settling = self.shared.settling.lock();
+        if let Some(leftover) = self.shared.lock().leftover() {
+            return Err(TeardownError::Leftover(leftover));
+        }
+        self.shared.carry_out(LinkInput::Close, false, &settling)?;
+        self.shared.lock().machine.silence();
+        Ok(())
+    }
+
+    fn bind(&self, source: Source) -> BindResult<O, Channel<O, R>> {
+        let shared = &self.shared;
+        if shared.is_in_hook() {
+            return Err(BindError::Reentrant);
+        }
+        let settling = shared.settling.lock();
+        let (before, device) = shared.open(&settling)?;
+        let mut state = shared.lock();
+        let bound = state.bind(&device, source);
+        let woke = state.machine.has_ready();
+        drop(state);
+        if bound.is_err() && !before.is_open() {
+            shared.close_again(before, &settling);
+        }
+        // The bind stands or fell already; a link that does not follow is tried again.
+        if shared.settle_under(&settling).is_err() {
+            shared.count_unreported();
+        }
+        drop(settling);
+        if woke && !shared.in_round.is_me() {
+            shared.registrar.wake();
+        }
+        Ok(Channel::new(Arc::clone(shared), device, bound?))
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    fn lock(&self) -> MutexGuard<'_, State<O::Device>> {
+        self.state.lock()
+    }
+
+    fn count_unreported(&self) {
+        self.lock().machine.stats.unreported += 1;
+    }
+
+    fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+        if self.is_in_hook() {
+            return Err(LinkError::Reentrant.into());
+        }
+        let mut state = self.lock();
+        if !state.machine.link().is_open() {
+            return Err(NotBound(id).into());
+        }
+        let waited = state.machine.wait(id)?;
+        if let Waited::Ready(cause) = waited {
+            return Ok(Wait::Ready(cause));
+        }
+        if state.machine.link() == Link::Watching && self.in_round.is_me() {
+            if waited == Waited::Rearm {
+                state.machine.gather(id.port());
+            }
+            return Ok(Wait::Pending);
+        }
+        drop(state);
+        let mut armed = self.settle().map_err(WaitError::Link);
+        if armed.is_ok() && waited == Waited::Rearm {
+            armed = self.lock().write_back(id);
+        }
+        if armed.is_err() && waited != Waited::Already {
+            // What the first failure was is the answer, whatever became of the channel since.
+            let _before = self.lock().machine.cancel(id);
+            if self.settle().is_err() {
+                self.count_unreported();
+            }
+        }
+        armed.map(|()| Wait::Pending)
+    }
+
+    fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
+        if self.is_in_hook() {
+            return Err(LinkError::Reentrant.into());
+        }
+        let before = self.lock().machine.cancel(id)?;
+        self.settle().map_err(|error| {
+            self.lock().machine.restore(id, before);
+            CancelError::Link(error)
+        })
+    }
+}
+
+impl<D: EventChannel> State<D> {
+    fn bind(&mut self, device: &D, source: Source) -> Result<ChannelId, BindError<D::Error>> {
+        if self.machine.is_dirty() {
+            self.drain().map_err(BindError::Drain)?;
+        }
+        let port = match source {
+            Source::Unbound(remote) => device.bind_unbound_port(remote),
+            Source::Interdomain(remote) => device.bind_interdomain(remote),
+            Source::Virq(virq) => device.bind_virq(virq),
+            Source::Static(port) => device.bind_static(port).map(|()| port),
+        };
+        Ok(self.machine.bind(port.map_err(BindError::Bind)?))
+    }
+
+    fn leftover(&self) -> Option<Leftover> {
+        let bound = || self.machine.bound();
+        let holders = self.device.as_ref().map_or(0, Arc::strong_count);
+        let leftover = Leftover {
+            channels: bound().map(|(id, _)| id.port()).collect(),
+            waiting: bound()
+                .filter(|(_, state)| state.is_waited())
+                .map(|(id, _)| id.port())
+                .collect(),
+            held: holders.saturating_sub(1 + bound().count()),
+        };
+        (!leftover.channels.is_empty() || leftover.held > 0).then_some(leftover)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Context<O, R> {
+    /// Deregisters and lets go of the device, whatever is left; no wake is delivered. Channels
+    /// that outlive their context can still notify and unbind.
+    fn drop(&mut self) {
+        let settling = self.shared.settling.lock();
+        self.shared.lock().machine.silence();
+        let closed = self.shared.carry_out(LinkInput::Close, true, &settling);
+        if closed.is_err() {
+            self.shared.count_unreported();
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Context<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
+        f.debug_struct("Context")
+            .field("link", &state.machine.link())
+            .field("bound", &state.machine.bound().count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,161 @@
+//! A round: what was read is handed out wake by wake, then re-arms are written, then the link
+//! follows.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::error::{DispatchError, LinkError};
+use super::io::{Read, Unwritten};
+use super::{DeviceError, DispatchResult, Shared};
+use crate::hal::{Open, Registrar, Trigger};
+use crate::machine::Wake;
+use crate::machine::link::Link;
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All that was ready was handed out.
+    Done,
+    /// More is ready: dispatch again before the loop sleeps.
+    More,
+}
+
+/// How many reads one round may make, so that a device that never runs dry ends it.
+const READS: usize = 128;
+
+/// One round of a [`Context`](super::Context): an iterator over the wakes.
+///
+/// No lock is held while the caller looks at a wake: it may wait, cancel, bind, unbind, notify.
+/// Waits made in the round are written back together when it ends, by
+/// [`finish`](Self::finish), which reports errors, or by dropping it, which counts them in
+/// [`Stats::unreported`](crate::Stats::unreported). Wakes that were read and not taken stay
+/// ready.
+#[must_use = "a round that is dropped hands out nothing"]
+pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
+    shared: &'a Shared<O, R>,
+    wakes_left: usize,
+    reads_left: usize,
+    /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
+    may_read: bool,
+    failed: Option<DeviceError<O>>,
+    ended: bool,
+    /// The round belongs to the thread that began it.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
+    /// The most wakes of a round unless the caller says otherwise.
+    pub const BUDGET: usize = 4096;
+
+    pub(super) fn begin(
+        shared: &'a Shared<O, R>,
+        wakes: usize,
+    ) -> DispatchResult<O, R, Round<'a, O, R>> {
+        if shared.is_in_hook() {
+            return Err(LinkError::Reentrant.into());
+        }
+        if !shared.in_round.enter() {
+            return Err(DispatchError::Busy);
+        }
+        let may_read = shared.lock().machine.link() == Link::Watching;
+        Ok(Round {
+            shared,
+            wakes_left: wakes,
+            reads_left: READS,
+            may_read,
+            failed: None,
+            ended: false,
+            _not_send: PhantomData,
+        })
+    }
+
+    /// Ends the round: writes back, settles, and says whether more is ready.
+    ///
+    /// # Errors
+    /// [`DispatchError`], the first that came up.
+    pub fn finish(mut self) -> DispatchResult<O, R, Outcome> {
+        self.end()
+    }
+
+    fn end(&mut self) -> DispatchResult<O, R, Outcome> {
+        self.ended = true;
+        let mut state = self.shared.lock();
+        state.machine.absorb();
+        let unread = self.may_read && self.shared.registrar.trigger() == Trigger::Edge;
+        state.machine.set_unread(unread);
+        let flushed = state.flush();
+        let more = state.machine.has_work();
+        drop(state);
+        // Left before settling: who cancels from now on sees to the link itself.
+        self.shared.in_round.leave();
+        let settled = self.shared.settle();
+        if more {
+            self.shared.registrar.wake();
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(DispatchError::Device(error));
+        }
+        match flushed {
+            Err(Unwritten {
+                ports,
+                source: Some(source),
+            }) => return Err(DispatchError::Unmask { ports, source }),
+            Err(Unwritten {
+                ports,
+                source: None,
+            }) => return Err(DispatchError::NotWritten { ports }),
+            Ok(()) => {}
+        }
+        settled?;
+        Ok(if more { Outcome::More } else { Outcome::Done })
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
+    type Item = Wake;
+
+    fn next(&mut self) -> Option<Wake> {
+        let mut state = self.shared.lock();
+        loop {
+            if self.wakes_left == 0 {
+                return None;
+            }
+            if let Some(wake) = state.machine.next_wake() {
+                self.wakes_left -= 1;
+                return Some(wake);
+            }
+            if !self.may_read || self.reads_left == 0 {
+                return None;
+            }
+            self.reads_left -= 1;
+            self.may_read = match state.read() {
+                Read::Full => true,
+                // An entry pushed during a read gives no edge, so only an empty read ends it.
+                Read::Short | Read::Overflow => self.shared.registrar.trigger() == Trigger::Edge,
+                Read::Empty => false,
+                Read::Interrupted => true,
+                Read::Failed(error) => {
+                    self.failed = Some(error);
+                    false
+                }
+            };
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Round<'_, O, R> {
+    fn drop(&mut self) {
+        if !self.ended && self.end().is_err() {
+            self.shared.count_unreported();
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Round<'_, O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Round")
+            .field("wakes_left", &self.wakes_left)
+            .field("may_read", &self.may_read)
+            .finish_non_exhaustive()
+    }
+}

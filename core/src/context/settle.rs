@@ -1,0 +1,154 @@
+//! The one place where the link follows the waiters, and where the device is opened and closed.
+
+use super::error::{BindError, LinkError};
+use super::{BindResult, LoopError, Shared};
+use crate::hal::{EventChannel, Open, Registrar};
+use crate::machine::link::{Link, LinkEffect, LinkInput};
+use crate::sync::{Arc, MutexGuard, Occupant};
+
+/// Proof that the caller holds the lock under which hooks run.
+pub(super) type Settling<'a> = MutexGuard<'a, ()>;
+
+/// While it lives, the calling thread is inside a hook; also when that panics.
+struct Hook<'a>(&'a Occupant);
+
+impl<'a> Hook<'a> {
+    fn begin(place: &'a Occupant) -> Hook<'a> {
+        place.enter();
+        Hook(place)
+    }
+}
+
+impl Drop for Hook<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    pub(super) fn is_in_hook(&self) -> bool {
+        self.in_hook.is_me()
+    }
+
+    /// Makes "registered" follow "somebody waits or is ready". Every public call ends here.
+    ///
+    /// While a round is under way, the deregistration is left to its end: only there it is known
+    /// who waits again.
+    pub(super) fn settle(&self) -> Result<(), LinkError<LoopError<O, R>>> {
+        let state = self.lock();
+        let input = state.machine.wanted();
+        let settled = state.machine.link().plan(input).1.is_empty();
+        let left_to_round = input != LinkInput::Wanted && self.in_round.is_taken();
+        let hook_runs = self.in_hook.is_taken();
+        drop(state);
+        if !hook_runs && (settled || left_to_round) {
+            return Ok(());
+        }
+        self.settle_under(&self.settling.lock())
+    }
+
+    /// Runs hooks until the link is what the waiters want, which may change meanwhile.
+    pub(super) fn settle_under(
+        &self,
+        settling: &Settling<'_>,
+    ) -> Result<(), LinkError<LoopError<O, R>>> {
+        loop {
+            let state = self.lock();
+            let input = state.machine.wanted();
+            let settled = state.machine.link().plan(input).1.is_empty();
+            drop(state);
+            if settled {
+                return Ok(());
+            }
+            self.carry_out(input, input == LinkInput::Fault, settling)?;
+        }
+    }
+
+    /// Carries out what the table says. After an error the link is as it was; `by_force` goes on
+    /// to the next state even where the event loop does not let go.
+    pub(super) fn carry_out(
+        &self,
+        input: LinkInput,
+        by_force: bool,
+        _settling: &Settling<'_>,
+    ) -> Result<(), LinkError<LoopError<O, R>>> {
+        let state = self.lock();
+        let (next, effects) = state.machine.link().plan(input);
+        let device = state.device.clone();
+        let hook = Hook::begin(&self.in_hook);
+        drop(state);
+        let done = device.as_deref().map_or(Ok(()), |device| {
+            let mut effects = effects.iter();
+            effects.try_for_each(|effect| self.run_hook(*effect, device))
+        });
+        let mut closed = None;
+        let mut state = self.lock();
+        if done.is_ok() || by_force {
+            state.machine.follow(next, effects);
+            if !next.is_open() {
+                closed = state.device.take();
+            }
+        }
+        drop(state);
+        drop((device, closed));
+        drop(hook);
+        done
+    }
+
+    fn run_hook(
+        &self,
+        effect: LinkEffect,
+        device: &O::Device,
+    ) -> Result<(), LinkError<LoopError<O, R>>> {
+        match effect {
+            LinkEffect::Register => {
+                let registered = self.registrar.register(device);
+                registered.map_err(LinkError::Register)
+            }
+            LinkEffect::Deregister => {
+                let deregistered = self.registrar.deregister(device);
+                deregistered.map_err(LinkError::Deregister)
+            }
+            LinkEffect::Open | LinkEffect::Close => Ok(()),
+        }
+    }
+
+    /// Opens the device where a bind needs it, restricted as asked for, and returns it with the
+    /// link as it was before.
+    pub(super) fn open(&self, settling: &Settling<'_>) -> BindResult<O, (Link, Arc<O::Device>)> {
+        if self.lock().machine.wanted() == LinkInput::Fault
+            && self.carry_out(LinkInput::Fault, true, settling).is_err()
+        {
+            self.count_unreported();
+        }
+        let state = self.lock();
+        let before = state.machine.link();
+        if let Some(device) = &state.device {
+            return Ok((before, Arc::clone(device)));
+        }
+        let restriction = state.restriction;
+        let hook = Hook::begin(&self.in_hook);
+        drop(state);
+        let device = self.opener.open().map_err(BindError::Open)?;
+        if let Some(domid) = restriction {
+            device.restrict(domid).map_err(BindError::Restrict)?;
+        }
+        let device = Arc::new(device);
+        let mut state = self.lock();
+        let (next, effects) = before.plan(LinkInput::Bind);
+        state.machine.follow(next, effects);
+        state.device = Some(Arc::clone(&device));
+        drop(state);
+        drop(hook);
+        Ok((before, device))
+    }
+
+    /// Lets go of a device that was opened for a bind that failed.
+    pub(super) fn close_again(&self, before: Link, _settling: &Settling<'_>) {
+        let mut state = self.lock();
+        state.machine.follow(before, &[LinkEffect::Close]);
+        let closed = state.device.take();
+        drop(state);
+        drop(closed);
+    }
+}

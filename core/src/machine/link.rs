@@ -1,0 +1,145 @@
+//! The link between the context and the event loop: one pure table, no wildcard arm.
+
+/// Where the device stands with the event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// The device is not open.
+    Closed,
+    /// Open, not registered: nobody waits.
+    Idle,
+    /// Open and registered: somebody waits or is ready.
+    Watching,
+    /// The device failed and was closed. The next bind opens a new one.
+    Faulted,
+}
+
+/// What can happen to the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkInput {
+    /// A bind needs the device.
+    Bind,
+    /// Somebody waits or is ready.
+    Wanted,
+    /// Nobody waits and nothing is ready.
+    Unwanted,
+    /// The device itself failed.
+    Fault,
+    /// Teardown, or the only bind failed.
+    Close,
+}
+
+/// What to do, in this order, to get to the next state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkEffect {
+    /// Open the device and, before anything else, restrict it again.
+    Open,
+    /// Register it with the event loop.
+    Register,
+    /// Deregister it from the event loop.
+    Deregister,
+    /// Let go of it; the last holder closes it.
+    Close,
+}
+
+impl Link {
+    /// The next state, and the effects that lead there.
+    #[must_use]
+    pub const fn plan(self, input: LinkInput) -> (Link, &'static [LinkEffect]) {
+        use LinkEffect as E;
+        use LinkInput as I;
+        match (self, input) {
+            (Link::Closed, I::Bind) => (Link::Idle, &[E::Open]),
+            (Link::Closed, I::Wanted | I::Unwanted | I::Fault | I::Close) => (Link::Closed, &[]),
+
+            (Link::Idle, I::Wanted) => (Link::Watching, &[E::Register]),
+            (Link::Idle, I::Fault) => (Link::Faulted, &[E::Close]),
+            (Link::Idle, I::Close) => (Link::Closed, &[E::Close]),
+            (Link::Idle, I::Bind | I::Unwanted) => (Link::Idle, &[]),
+
+            (Link::Watching, I::Unwanted) => (Link::Idle, &[E::Deregister]),
+            (Link::Watching, I::Fault) => (Link::Faulted, &[E::Deregister, E::Close]),
+            (Link::Watching, I::Close) => (Link::Closed, &[E::Deregister, E::Close]),
+            (Link::Watching, I::Bind | I::Wanted) => (Link::Watching, &[]),
+
+            (Link::Faulted, I::Bind) => (Link::Idle, &[E::Open]),
+            (Link::Faulted, I::Close) => (Link::Closed, &[]),
+            (Link::Faulted, I::Wanted | I::Unwanted | I::Fault) => (Link::Faulted, &[]),
+        }
+    }
+
+    /// Whether the device is open in this state.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        match self {
+            Link::Idle | Link::Watching => true,
+            Link::Closed | Link::Faulted => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINKS: [Link; 4] = [Link::Closed, Link::Idle, Link::Watching, Link::Faulted];
+    const INPUTS: [LinkInput; 5] = [
+        LinkInput::Bind,
+        LinkInput::Wanted,
+        LinkInput::Unwanted,
+        LinkInput::Fault,
+        LinkInput::Close,
+    ];
+
+    /// Carries the effects out on two flags; what cannot be done panics.
+    fn carry_out(from: Link, effects: &[LinkEffect]) -> (bool, bool) {
+        let (mut open, mut registered) = (from.is_open(), from == Link::Watching);
+        for effect in effects {
+            match effect {
+                LinkEffect::Open => assert!(!core::mem::replace(&mut open, true)),
+                LinkEffect::Register => {
+                    assert!(open && !core::mem::replace(&mut registered, true));
+                }
+                LinkEffect::Deregister => {
+                    assert!(open && core::mem::replace(&mut registered, false));
+                }
+                LinkEffect::Close => {
+                    assert!(!registered && core::mem::replace(&mut open, false));
+                }
+            }
+        }
+        (open, registered)
+    }
+
+    #[test]
+    fn every_cell_leads_where_it_says() {
+        for link in LINKS {
+            for input in INPUTS {
+                let (next, effects) = link.plan(input);
+                let flags = carry_out(link, effects);
+                assert_eq!(
+                    flags,
+                    (next.is_open(), next == Link::Watching),
+                    "{link:?} x {input:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_open_link_is_registered_if_and_only_if_wanted() {
+        for link in [Link::Idle, Link::Watching] {
+            assert_eq!(link.plan(LinkInput::Wanted).0, Link::Watching);
+            assert_eq!(link.plan(LinkInput::Unwanted).0, Link::Idle);
+        }
+    }
+
+    #[test]
+    fn plans_are_settled_after_one_step() {
+        for link in LINKS {
+            for input in [LinkInput::Wanted, LinkInput::Unwanted, LinkInput::Close] {
+                let (next, _) = link.plan(input);
+                assert_eq!(next.plan(input), (next, &[][..]), "{link:?} x {input:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The pure part: who is bound, who waits, what is ready, and where the link stands.
+//!
+//! Plain data behind `&mut self`. It calls no device and no event loop; the context does, and
+//! tells the machine what came of it.
+
+pub mod link;
+pub mod port;
+mod stats;
+mod step;
+mod table;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::hal::PortBuf;
+use crate::ids::Port;
+use link::{Link, LinkEffect, LinkInput};
+use port::{Cause, PortEffect, PortInput, PortState};
+pub use stats::Stats;
+use step::{Count, advance, take_event};
+use table::Table;
+pub use table::{ChannelId, NotBound};
+
+/// A wake: the channel that fired, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Wake {
+    /// The channel, to wait on again or to look up.
+    pub channel: ChannelId,
+    /// Why it woke.
+    pub cause: Cause,
+}
+
+impl Wake {
+    /// The local port that fired.
+    #[must_use]
+    pub const fn port(&self) -> Port {
+        self.channel.port()
+    }
+}
+
+/// What became of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// An event was latched: nothing is waited for.
+    Ready(Cause),
+    /// Somebody waited already.
+    Already,
+    /// The port is enabled.
+    Armed,
+    /// The port must be written back.
+    Rearm,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Machine {
+    ports: Table,
+    link: Link,
+    /// The device failed; the next settle closes it.
+    broken: bool,
+    /// An unbind may have left an entry in the driver's ring.
+    dirty: bool,
+    /// An edge-triggered loop said ready and the device was not yet read empty.
+    unread: bool,
+    count: Count,
+    /// Wakes in the order they are delivered; one whose port is no longer `Ready` is skipped.
+    ready: VecDeque<Wake>,
+    rearm: Vec<Port>,
+    inbox: PortBuf,
+    next_word: usize,
+    pub(crate) stats: Stats,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Machine {
+        Machine {
+            ports: Table::default(),
+            link: Link::Closed,
+            broken: false,
+            dirty: false,
+            unread: false,
+            count: Count::default(),
+            ready: VecDeque::new(),
+            rearm: Vec::new(),
+            inbox: PortBuf::default(),
+            next_word: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    // ---- The link.
+
+    pub(crate) const fn link(&self) -> Link {
+        self.link
+    }
+
+    /// The link is now `link`, since `effects` were carried out.
+    pub(crate) fn follow(&mut self, link: Link, effects: &[LinkEffect]) {
+        self.link = link;
+        for effect in effects {
+            match effect {
+                LinkEffect::Open => self.stats.opens += 1,
+                LinkEffect::Register => self.stats.registers += 1,
+                LinkEffect::Deregister => self.stats.deregisters += 1,
+                LinkEffect::Close => {}
+            }
+        }
+        if !link.is_open() {
+            self.broken = false;
+            self.dirty = false;
+            self.unread = false;
+            self.inbox = PortBuf::default();
+            self.next_word = 0;
+        }
+    }
+
+    /// What the waiters ask of the link right now.
+    pub(crate) fn wanted(&self) -> LinkInput {
+        if self.broken {
+            LinkInput::Fault
+        } else if self.count.waited > 0 || self.count.queued > 0 {
+            LinkInput::Wanted
+        } else {
+            LinkInput::Unwanted
+        }
+    }
+
+    /// Whether there is something to do that no readiness of the device will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        self.has_ready() || !self.rearm.is_empty() || self.unread || self.broken
+    }
+
+    /// Whether a wake is queued.
+    pub(crate) const fn has_ready(&self) -> bool {
+        self.count.queued > 0
+    }
+
+    pub(crate) fn set_unread(&mut self, unread: bool) {
+        self.unread = unread;
+    }
+
+    // ---- Bindings.
+
+    pub(crate) fn bind(&mut self, port: Port) -> ChannelId {
+        let (id, replaced) = self.ports.bind(port);
+        if let Some((old, state)) = replaced {
+            self.count.leave(state);
+            self.tell_gone(old, state);
+        }
+        let room = self.ports.bound().next_power_of_two().max(64);
+        self.inbox.grow(room.min(PortBuf::MAX));
+        id
+    }
+
+    pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<(), NotBound> {
+        let state = self.ports.unbind(id)?;
+        self.count.leave(state);
+        self.dirty = true;
+        Ok(())
+    }
+
+    pub(crate) fn state(&mut self, id: ChannelId) -> Result<PortState, NotBound> {
+        self.ports.by_id(id).map(|slot| slot.state)
+    }
+
+    pub(crate) fn bound(&self) -> impl Iterator<Item = (ChannelId, PortState)> {
+        self.ports.iter()
+    }
+
+    pub(crate) const fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    pub(crate) fn set_clean(&mut self) {
+        self.dirty = false;
+    }
+
+    /// The device failed: every channel is dead and every waiter is told once.
+    pub(crate) fn fault(&mut self) {
+        let dead: Vec<_> = self.ports.iter().collect();
+        self.ports.clear();
+        self.rearm.clear();
+        self.ready.retain(|wake| wake.cause == Cause::Gone);
+        self.count = Count {
+            waited: 0,
+            queued: self.ready.len(),
+        };
+        for (id, state) in dead {
+            self.tell_gone(id, state);
+        }
+        self.broken = true;
+    }
+
+    /// Ends every wait without telling anybody, and frees what is only needed for waiting.
+    pub(crate) fn silence(&mut self) {
+        let bound: Vec<_> = self.ports.iter().collect();
+        for (id, _) in &bound {
+            let _was_bound = self.step(*id, PortInput::Cancel);
+        }
+        if bound.is_empty() {
+            self.ports.clear();
+        }
+        self.rearm = Vec::new();
+        self.ready = VecDeque::new();
+        self.count = Count::default();
+    }
+
+    fn tell_gone(&mut self, id: ChannelId, state: PortState) {
+        if state.is_waited() {
+            self.count.queued += 1;
+            self.ready.push_back(Wake {
+                channel: id,
+                cause: Cause::Gone,
+            });
+        }
+    }
+
+    // ---- Waiters.
+
+    pub(crate) fn wait(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
+        let (before, effect) = self.step(id, PortInput::Wait)?;
+        Ok(match effect {
+            PortEffect::ReadyNow(cause) => {
+                self.stats.wakes += 1;
+                Waited::Ready(cause)
+            }
+            PortEffect::Rearm => Waited::Rearm,
+            PortEffect::Nothing
+            | PortEffect::Latch
+            | PortEffect::Fire
+            | PortEffect::Deliver(_)
+            | PortEffect::Spurious => {
+                if before.is_waited() {
+                    Waited::Already
+                } else {
+                    Waited::Armed
+                }
+            }
+        })
+    }
+
+    /// Ends a wait and returns the state that was left, for [`restore`](Self::restore).
+    pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<PortState, NotBound> {
+        let (before, _) = self.step(id, PortInput::Cancel)?;
+        if self.count.queued == 0 {
+            self.ready.clear();
+        }
+        Ok(before)
+    }
+
+    /// Takes a cancel back, unless something else happened to the port since.
+    pub(crate) fn restore(&mut self, id: ChannelId, before: PortState) {
+        let Ok(slot) = self.ports.by_id(id) else {
+            return;
+        };
+        if slot.state == before.step(PortInput::Cancel).0 && before.is_waited() {
+            slot.state = before;
+            self.count.enter(before);
+            match before {
+                PortState::Ready(cause) => self.ready.push_back(Wake { channel: id, cause }),
+                PortState::Rearming => self.rearm.push(id.port()),
+                PortState::Live | PortState::Waiting | PortState::Held | PortState::Latched(_) => {}
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        id: ChannelId,
+        input: PortInput,
+    ) -> Result<(PortState, PortEffect), NotBound> {
+        let slot = self.ports.by_id(id)?;
+        let before = slot.state;
+        let effect = advance(slot, input, &mut self.count);
+        Ok((before, effect))
+    }
+
+    // ---- Write-backs.
+
+    /// Gathers a port for the write-back at the end of the round.
+    pub(crate) fn gather(&mut self, port: Port) {
+        self.rearm.push(port);
+    }
+
+    /// The write-back of one port was done.
+    pub(crate) fn written(&mut self, port: Port) {
+        if let Some((_, slot)) = self.ports.by_word(port.as_raw()) {
+            advance(slot, PortInput::Written, &mut self.count);
+        }
+    }
+
+    /// Takes the gathered ports that are still to be written, each once, and counts them as
+    /// written. What was not is given back by [`unwritten`](Self::unwritten).
+    pub(crate) fn take_rearms(&mut self) -> Vec<Port> {
+        let mut ports = core::mem::take(&mut self.rearm);
+        ports.retain(|port| match self.ports.by_word(port.as_raw()) {
+            Some((_, slot)) if slot.state == PortState::Rearming => {
+                advance(slot, PortInput::Written, &mut self.count);
+                true
+            }
+            Some(_) | None => false,
+        });
+        ports
+    }
+
+    /// Gives back the list from [`take_rearms`](Self::take_rearms), of which the first `written`
+    /// were written.
+    pub(crate) fn unwritten(&mut self, mut ports: Vec<Port>, written: usize) {
+        ports.drain(..written.min(ports.len()));
+        for port in &ports {
+            if let Some((_, slot)) = self.ports.by_word(port.as_raw()) {
+                slot.state = PortState::Rearming;
+            }
+        }
+        self.rearm = ports;
+    }
+
+    // ---- Events.
+
+    /// Room for the next read, once every word of the last one was taken.
+    pub(crate) fn inbox(&mut self) -> &mut PortBuf {
+        self.next_word = 0;
+        &mut self.inbox
+    }
+
+    /// How many ports the last read brought, and whether there was room for more.
+    pub(crate) fn last_read(&self) -> (usize, bool) {
+        let ports = self.inbox.words().len();
+        (ports, ports < self.inbox.capacity())
+    }
+
+    /// The next wake: first what is queued, then what was read.
+    pub(crate) fn next_wake(&mut self) -> Option<Wake> {
+        while let Some(wake) = self.ready.pop_front() {
+            let delivered = match wake.cause {
+                Cause::Gone => {
+                    self.count.queued -= 1;
+                    true
+                }
+                Cause::Event | Cause::Overflow => matches!(
+                    self.step(wake.channel, PortInput::Deliver),
+                    Ok((_, PortEffect::Deliver(_)))
+                ),
+            };
+            if delivered {
+                self.stats.wakes += 1;
+                return Some(wake);
+            }
+        }
+        while let Some(&word) = self.inbox.words().get(self.next_word) {
+            self.next_word += 1;
+            let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
+            if let Some((id, slot)) = taken {
+                advance(slot, PortInput::Deliver, &mut self.count);
+                self.stats.wakes += 1;
+                return Some(Wake {
+                    channel: id,
+                    cause: Cause::Event,
+                });
+            }
+        }
+        None
+    }
+
+    /// Puts what was read and not yet taken through the table and into the ready queue.
+    pub(crate) fn absorb(&mut self) {
+        while let Some(&word) = self.inbox.words().get(self.next_word) {
+            self.next_word += 1;
+            let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
+            if let Some((id, _)) = taken {
+                self.ready.push_back(Wake {
+                    channel: id,
+                    cause: Cause::Event,
+                });
+            }
+        }
+    }
+
+    /// The driver's ring overflowed and was reset.
+    pub(crate) fn overflow(&mut self) {
+        self.stats.overflows += 1;
+        let bound: Vec<ChannelId> = self.ports.iter().map(|(id, _)| id).collect();
+        for id in bound {
+            match self.step(id, PortInput::Overflow) {
+                Ok((_, PortEffect::Fire)) => self.ready.push_back(Wake {
+                    channel: id,
+                    cause: Cause::Overflow,
+                }),
+                Ok((_, PortEffect::Latch)) => self.stats.latched += 1,
+                Ok(_) | Err(NotBound(_)) => {}
+            }
+        }
+    }
+}

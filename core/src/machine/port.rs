@@ -1,0 +1,211 @@
+//! One port, seen from user space: its states and the whole table of what happens to them.
+
+/// Why a wake came. A wake always means "look", never "there is data".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The driver reported the port.
+    Event,
+    /// The driver's ring overflowed. An event of this port may have been lost.
+    Overflow,
+    /// The channel is no longer bound: the device failed, or the port was taken over behind our
+    /// back. Bind again; nothing more comes from this channel.
+    Gone,
+}
+
+/// What user space knows of a bound port.
+///
+/// The first two are *live*: as far as we know enabled in the driver. The others are *held*: the
+/// port must be written back before it is trusted to fire again, because its event was read or
+/// may have been lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PortState {
+    /// Enabled, nobody waits.
+    Live,
+    /// Enabled, waited on.
+    Waiting,
+    /// Read, nobody waits.
+    Held,
+    /// Read, waited on again, write-back due.
+    Rearming,
+    /// Read while nobody waited: the next wait is ready at once.
+    Latched(Cause),
+    /// Fired and queued for its waiter.
+    Ready(Cause),
+}
+
+/// What can happen to a bound port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PortInput {
+    /// Its owner waits.
+    Wait,
+    /// The driver reported it.
+    Event,
+    /// The driver's ring overflowed.
+    Overflow,
+    /// Its owner no longer waits.
+    Cancel,
+    /// Its write-back was done.
+    Written,
+    /// Its wake is handed to the waiter.
+    Deliver,
+}
+
+/// What the input asks for, beside the new state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PortEffect {
+    /// Nothing.
+    Nothing,
+    /// The wait is over before it began.
+    ReadyNow(Cause),
+    /// Write the port back.
+    Rearm,
+    /// Remember the event for a later wait.
+    Latch,
+    /// Queue the wake for the waiter.
+    Fire,
+    /// Hand the wake over.
+    Deliver(Cause),
+    /// Nobody asked for this event; count it.
+    Spurious,
+}
+
+impl PortState {
+    /// Whether somebody waits for the port, or has a wake of it queued.
+    #[must_use]
+    pub const fn is_waited(self) -> bool {
+        match self {
+            PortState::Waiting | PortState::Rearming | PortState::Ready(_) => true,
+            PortState::Live | PortState::Held | PortState::Latched(_) => false,
+        }
+    }
+
+    /// The next state and what to do: every state against every input.
+    #[must_use]
+    pub const fn step(self, input: PortInput) -> (PortState, PortEffect) {
+        use PortEffect as E;
+        use PortInput as I;
+        use PortState as S;
+        match (self, input) {
+            (S::Live, I::Wait) => (S::Waiting, E::Nothing),
+            (S::Live, I::Event) => (S::Latched(Cause::Event), E::Latch),
+            (S::Live, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
+            (S::Live, I::Cancel | I::Written | I::Deliver) => (self, E::Nothing),
+
+            (S::Waiting, I::Event) => (S::Ready(Cause::Event), E::Fire),
+            (S::Waiting, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
+            (S::Waiting, I::Cancel) => (S::Live, E::Nothing),
+            (S::Waiting, I::Wait | I::Written | I::Deliver) => (self, E::Nothing),
+
+            (S::Held, I::Wait) => (S::Rearming, E::Rearm),
+            (S::Held, I::Event) => (S::Latched(Cause::Event), E::Spurious),
+            (S::Held, I::Overflow | I::Cancel | I::Written | I::Deliver) => (self, E::Nothing),
+
+            (S::Rearming, I::Event) => (S::Ready(Cause::Event), E::Fire),
+            (S::Rearming, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
+            (S::Rearming, I::Cancel) => (S::Held, E::Nothing),
+            (S::Rearming, I::Written) => (S::Waiting, E::Nothing),
+            (S::Rearming, I::Wait | I::Deliver) => (self, E::Nothing),
+
+            (S::Latched(cause), I::Wait) => (S::Held, E::ReadyNow(cause)),
+            (S::Latched(_), I::Event) => (self, E::Spurious),
+            (S::Latched(_), I::Overflow | I::Cancel | I::Written | I::Deliver) => {
+                (self, E::Nothing)
+            }
+
+            (S::Ready(cause), I::Deliver) => (S::Held, E::Deliver(cause)),
+            (S::Ready(cause), I::Cancel) => (S::Latched(cause), E::Nothing),
+            (S::Ready(_), I::Event) => (self, E::Spurious),
+            (S::Ready(_), I::Wait | I::Overflow | I::Written) => (self, E::Nothing),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [PortState; 8] = [
+        PortState::Live,
+        PortState::Waiting,
+        PortState::Held,
+        PortState::Rearming,
+        PortState::Latched(Cause::Event),
+        PortState::Latched(Cause::Overflow),
+        PortState::Ready(Cause::Event),
+        PortState::Ready(Cause::Overflow),
+    ];
+    const INPUTS: [PortInput; 6] = [
+        PortInput::Wait,
+        PortInput::Event,
+        PortInput::Overflow,
+        PortInput::Cancel,
+        PortInput::Written,
+        PortInput::Deliver,
+    ];
+
+    fn cells() -> impl Iterator<Item = (PortState, PortInput, PortState, PortEffect)> {
+        STATES.into_iter().flat_map(|state| {
+            INPUTS.into_iter().map(move |input| {
+                let (next, effect) = state.step(input);
+                (state, input, next, effect)
+            })
+        })
+    }
+
+    #[test]
+    fn only_a_read_port_is_written_back() {
+        for (state, input, _, effect) in cells() {
+            if effect == PortEffect::Rearm {
+                assert_eq!((state, input), (PortState::Held, PortInput::Wait));
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_never_forgotten() {
+        for (state, input, next, _) in cells() {
+            if matches!(input, PortInput::Event) {
+                assert!(
+                    matches!(next, PortState::Latched(_) | PortState::Ready(_)),
+                    "{state:?} took an event to {next:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn overflow_tells_every_waiter_and_marks_every_live_port() {
+        for (state, input, next, _) in cells() {
+            if input == PortInput::Overflow {
+                assert_eq!(state.is_waited(), next.is_waited());
+                assert!(!matches!(
+                    next,
+                    PortState::Live | PortState::Waiting | PortState::Rearming
+                ));
+            }
+        }
+    }
+
+    #[test]
+    fn cancel_and_delivery_end_the_wait() {
+        for (state, input, next, _) in cells() {
+            match input {
+                PortInput::Cancel => assert!(!next.is_waited()),
+                PortInput::Deliver if matches!(state, PortState::Ready(_)) => {
+                    assert_eq!(next, PortState::Held);
+                }
+                PortInput::Wait
+                | PortInput::Event
+                | PortInput::Overflow
+                | PortInput::Written
+                | PortInput::Deliver => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_cancelled_wake_goes_back_to_the_latch() {
+        let (next, _) = PortState::Ready(Cause::Overflow).step(PortInput::Cancel);
+        assert_eq!(next, PortState::Latched(Cause::Overflow));
+    }
+}

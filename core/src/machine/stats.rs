@@ -1,0 +1,31 @@
+//! Counters.
+
+/// Counts of what happened since the context was made. All wrap after 2⁶⁴.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Devices opened.
+    pub opens: u64,
+    /// Registrations with the event loop.
+    pub registers: u64,
+    /// Deregistrations from the event loop.
+    pub deregisters: u64,
+    /// Reads of the device that brought ports.
+    pub reads: u64,
+    /// Reads that found nothing.
+    pub empty_reads: u64,
+    /// Writes to the device.
+    pub writes: u64,
+    /// Wakes handed to waiters, with those that a wait returned at once.
+    pub wakes: u64,
+    /// Events that came while nobody waited and were kept.
+    pub latched: u64,
+    /// Events of ports that were held already: nobody asked for them.
+    pub spurious: u64,
+    /// Events of ports that are not ours. They stay disabled.
+    pub foreign: u64,
+    /// Overflows of the driver's ring that were survived.
+    pub overflows: u64,
+    /// Failures where nobody could be told: in a drop, or after the call had done its work.
+    pub unreported: u64,
+}

@@ -1,0 +1,56 @@
+//! Moving one slot of the table on, with the counts that hang on its state.
+
+use super::port::{PortEffect, PortInput, PortState};
+use super::stats::Stats;
+use super::table::{ChannelId, Slot, Table};
+
+/// How many ports are waited for, and how many wakes are queued.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    pub(super) waited: usize,
+    pub(super) queued: usize,
+}
+
+impl Count {
+    pub(super) fn enter(&mut self, state: PortState) {
+        self.waited += usize::from(state.is_waited());
+        self.queued += usize::from(matches!(state, PortState::Ready(_)));
+    }
+
+    pub(super) fn leave(&mut self, state: PortState) {
+        self.waited -= usize::from(state.is_waited());
+        self.queued -= usize::from(matches!(state, PortState::Ready(_)));
+    }
+}
+
+/// Moves a slot on and keeps the counts.
+pub(super) fn advance(slot: &mut Slot, input: PortInput, count: &mut Count) -> PortEffect {
+    let (next, effect) = slot.state.step(input);
+    count.leave(slot.state);
+    count.enter(next);
+    slot.state = next;
+    effect
+}
+
+/// Takes one word that the driver gave; returns its slot if a waiter's wake came of it.
+pub(super) fn take_event<'a>(
+    ports: &'a mut Table,
+    word: u32,
+    count: &mut Count,
+    stats: &mut Stats,
+) -> Option<(ChannelId, &'a mut Slot)> {
+    let Some((id, slot)) = ports.by_word(word) else {
+        stats.foreign += 1;
+        return None;
+    };
+    match advance(slot, PortInput::Event, count) {
+        PortEffect::Fire => return Some((id, slot)),
+        PortEffect::Latch => stats.latched += 1,
+        PortEffect::Spurious => stats.spurious += 1,
+        PortEffect::Nothing
+        | PortEffect::ReadyNow(_)
+        | PortEffect::Rearm
+        | PortEffect::Deliver(_) => {}
+    }
+    None
+}

@@ -1,0 +1,203 @@
+//! Which ports are bound, by number, in O(1).
+//!
+//! Pages of slots are allocated when a port in them is first bound, so a handful of ports costs
+//! one page and 131,072 ports (the FIFO ABI's limit) cost 2 MiB.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::port::PortState;
+use crate::ids::Port;
+
+/// One binding of a port: the number and the generation that tells it from earlier and later
+/// bindings of the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId {
+    port: Port,
+    generation: u64,
+}
+
+impl ChannelId {
+    /// The local port.
+    #[must_use]
+    pub const fn port(self) -> Port {
+        self.port
+    }
+
+    /// Counts the bindings of a context; no two of them share one.
+    #[must_use]
+    pub const fn generation(self) -> u64 {
+        self.generation
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {} (binding {})", self.port, self.generation)
+    }
+}
+
+/// The id names no binding of this context, or one that was unbound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not bound here")]
+pub struct NotBound(pub ChannelId);
+
+const PAGE: usize = 128;
+/// [`PAGE`] as port numbers count.
+const PORTS_PER_PAGE: u32 = 128;
+const _: () = assert!(PORTS_PER_PAGE as usize == PAGE);
+
+/// Generation 0 marks a free slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slot {
+    generation: u64,
+    pub(crate) state: PortState,
+}
+
+const FREE: Slot = Slot {
+    generation: 0,
+    state: PortState::Live,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    pages: Vec<Option<Box<[Slot; PAGE]>>>,
+    bound: usize,
+    generations: u64,
+}
+
+const fn place(raw: u32) -> (usize, usize) {
+    (raw as usize / PAGE, raw as usize % PAGE)
+}
+
+impl Table {
+    pub(crate) const fn bound(&self) -> usize {
+        self.bound
+    }
+
+    /// Enters a binding. A binding of the same number that is still here is replaced, and
+    /// returned as it was.
+    pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, PortState)>) {
+        let (page, index) = place(port.as_raw());
+        if page >= self.pages.len() {
+            self.pages.resize_with(page + 1, || None);
+        }
+        let slot = &mut self.pages[page].get_or_insert_with(|| Box::new([FREE; PAGE]))[index];
+        self.generations += 1;
+        let generation = self.generations;
+        let state = PortState::Live;
+        let old = core::mem::replace(slot, Slot { generation, state });
+        self.bound += usize::from(old.generation == 0);
+        let replaced = (old.generation != 0).then_some((
+            ChannelId {
+                port,
+                generation: old.generation,
+            },
+            old.state,
+        ));
+        (ChannelId { port, generation }, replaced)
+    }
+
+    pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<PortState, NotBound> {
+        let slot = self.by_id(id)?;
+        let state = slot.state;
+        *slot = FREE;
+        self.bound -= 1;
+        Ok(state)
+    }
+
+    pub(crate) fn by_id(&mut self, id: ChannelId) -> Result<&mut Slot, NotBound> {
+        match self.by_word(id.port.as_raw()) {
+            Some((found, slot)) if found == id => Ok(slot),
+            Some(_) | None => Err(NotBound(id)),
+        }
+    }
+
+    /// Looks up a word as the driver gave it, which may be any number.
+    pub(crate) fn by_word(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
+        let (page, index) = place(raw);
+        let slot = &mut self.pages.get_mut(page)?.as_mut()?[index];
+        let port = Port::new(raw).filter(|_| slot.generation != 0)?;
+        let generation = slot.generation;
+        Some((ChannelId { port, generation }, slot))
+    }
+
+    /// Every binding, in the order of the numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelId, PortState)> {
+        let pages = self.pages.iter().zip(0u32..);
+        pages.flat_map(|(page, number)| {
+            let slots = page.as_deref().map_or(&[][..], |slots| &slots[..]);
+            slots.iter().zip(0u32..).filter_map(move |(slot, index)| {
+                let port =
+                    Port::new(number * PORTS_PER_PAGE + index).filter(|_| slot.generation != 0)?;
+                let generation = slot.generation;
+                Some((ChannelId { port, generation }, slot.state))
+            })
+        })
+    }
+
+    /// Forgets every binding and frees the pages. Generations go on.
+    pub(crate) fn clear(&mut self) {
+        self.pages = Vec::new();
+        self.bound = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(raw: u32) -> Port {
+        Port::new(raw).unwrap()
+    }
+
+    #[test]
+    fn a_number_bound_again_is_another_channel() {
+        let mut table = Table::default();
+        let (first, _) = table.bind(port(7));
+        table.unbind(first).unwrap();
+        let (second, _) = table.bind(port(7));
+        assert_ne!(first, second);
+        assert_eq!(table.by_id(first).unwrap_err(), NotBound(first));
+        assert!(table.by_id(second).is_ok());
+        assert_eq!(table.bound(), 1);
+    }
+
+    #[test]
+    fn a_binding_taken_over_is_handed_back() {
+        let mut table = Table::default();
+        let (first, none) = table.bind(port(7));
+        assert_eq!(none, None);
+        let (_, replaced) = table.bind(port(7));
+        assert_eq!(replaced, Some((first, PortState::Live)));
+        assert_eq!(table.bound(), 1);
+    }
+
+    #[test]
+    fn any_word_can_be_looked_up() {
+        let mut table = Table::default();
+        table.bind(port(1));
+        for word in [0, 2, 255, 256, 131_071, u32::MAX] {
+            assert!(table.by_word(word).is_none(), "{word}");
+        }
+        assert!(table.by_word(1).is_some());
+    }
+
+    #[test]
+    fn the_largest_port_has_room() {
+        let mut table = Table::default();
+        let (id, _) = table.bind(Port::MAX);
+        assert_eq!(table.iter().next(), Some((id, PortState::Live)));
+    }
+
+    #[test]
+    fn iteration_is_in_the_order_of_the_numbers() {
+        let mut table = Table::default();
+        for raw in [600, 3, 256, 255] {
+            table.bind(port(raw));
+        }
+        let numbers: Vec<u32> = table.iter().map(|(id, _)| id.port().as_raw()).collect();
+        assert_eq!(numbers, [3, 255, 256, 600]);
+    }
+}

@@ -1,0 +1,59 @@
+//! All that the context takes from the threads of the world, so that a schedule checker can put
+//! its own in this place.
+
+use std::cell::Cell;
+pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::MutexGuard;
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// A mutex that a panicking callback does not poison: every state behind it is whole whenever
+/// user code runs.
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Mutex<T> {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        match self.0.lock() {
+            Ok(guard) => guard,
+            Err(poisoned) => poisoned.into_inner(),
+        }
+    }
+}
+
+/// Which thread is at some place, if any.
+#[derive(Debug, Default)]
+pub(crate) struct Occupant(AtomicUsize);
+
+impl Occupant {
+    /// Enters the place if nobody is there.
+    pub(crate) fn enter(&self) -> bool {
+        self.0
+            .compare_exchange(0, this_thread(), Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Leaves the place.
+    pub(crate) fn leave(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// Whether the calling thread is there.
+    pub(crate) fn is_me(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == this_thread()
+    }
+
+    /// Whether anybody is there.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// A number that no other living thread has; never 0.
+fn this_thread() -> usize {
+    thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
+    HERE.with(|here| std::ptr::from_ref(here) as usize)
+}
