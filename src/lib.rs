@@ -1,1 +1,22 @@
 //! Xen event channels for Rust.
+//!
+//! An event channel is Xen's interrupt: a port in one domain, bound to a port in another domain,
+//! to a virtual interrupt, or still unbound and waiting for its peer. This crate is the face of
+//! the workspace; everything of the core stands at its root.
+//!
+//! - [`xen`] (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
+//! - [`sim`] (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
+//! - [`loops`] (feature `polling`): adapters for event loops.
+//!
+//! A [`Context`] opens the device at the first bind, registers it with the event loop only while
+//! somebody waits, and leaves nothing at teardown.
+#![forbid(unsafe_code)]
+
+pub use evtchn_core::*;
+
+#[cfg(feature = "polling")]
+pub use evtchn_loops as loops;
+#[cfg(feature = "sim")]
+pub use evtchn_sim as sim;
+#[cfg(feature = "xen")]
+pub use evtchn_xen as xen;
