@@ -1,1 +1,45 @@
-//! The real backend of evtchn: ioctl, read and write on /dev/xen/evtchn
+//! The real backend of evtchn: ioctl, read and write on `/dev/xen/evtchn`.
+//!
+//! - [`Device`]: one open device, an [`EventChannel`](evtchn_core::EventChannel); [`XenOpen`]
+//!   opens it.
+//! - [`Error`]: a failed [`Call`] with its errno, and what to do about it.
+//! - [`PollLoop`]: an event loop on `poll(2)` for programs that have none. It watches any
+//!   device with a file descriptor, so it runs on the simulator too.
+//! - [`abi`]: the request codes, checked at compile time.
+//!
+//! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The only unsafe
+//! code is the one ioctl call and the view of ports as bytes, both in `abi`, and the borrow of
+//! the registered descriptor in `PollLoop`.
+//!
+//! ```no_run
+//! use evtchn_core::{DomId, EventChannel, Open, PortBuf, Registrar};
+//! use evtchn_xen::{PollLoop, XenOpen};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = XenOpen::default().open()?;
+//! let port = device.bind_unbound_port(DomId::SELF)?;
+//! println!("waiting on port {port}");
+//!
+//! let poll_loop = PollLoop::new()?;
+//! poll_loop.register(&device)?;
+//! if poll_loop.wait(None)?.ready {
+//!     let mut fired = PortBuf::with_capacity(PortBuf::MAX);
+//!     device.pending(&mut fired)?;
+//!     println!("fired: {:?}", fired.words());
+//! }
+//! poll_loop.deregister(&device)?;
+//! # Ok(())
+//! # }
+//! ```
+#![deny(unsafe_code)]
+
+pub mod abi;
+mod device;
+mod errno;
+mod error;
+mod poll_loop;
+
+pub use device::{DEVICE_PATH, Device, XenOpen};
+pub use error::{Call, Error};
+pub use poll_loop::{Counters, PollLoop, Readiness, RegistrationError};
+pub use rustix::io::Errno;

@@ -1,0 +1,222 @@
+//! One open `/dev/xen/evtchn`.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+
+use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, FdFlags};
+
+use crate::abi;
+use crate::error::{Call, Error};
+
+/// Where Linux puts the device.
+pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
+
+/// Opens the device, at [`DEVICE_PATH`] unless told otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct XenOpen {
+    path: PathBuf,
+}
+
+impl XenOpen {
+    /// Opens the device at `path`.
+    pub fn at(path: impl Into<PathBuf>) -> XenOpen {
+        XenOpen { path: path.into() }
+    }
+
+    /// Where the device is looked for.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Default for XenOpen {
+    fn default() -> XenOpen {
+        XenOpen::at(DEVICE_PATH)
+    }
+}
+
+impl Open for XenOpen {
+    type Device = Device;
+
+    fn open(&self) -> Result<Device, Error> {
+        Device::open_at(&self.path)
+    }
+}
+
+/// One open event-channel device.
+///
+/// Ports, ring, non-blocking mode and restriction belong to the open file: a duplicate or
+/// inherited descriptor shares them, and each event goes to one of the readers. Dropping the
+/// device closes our descriptor and does nothing else; the kernel unbinds the ports when the
+/// last one is closed (evtchn_release).
+///
+/// No call takes a lock of ours or allocates unless it fails.
+#[derive(Debug)]
+pub struct Device {
+    fd: OwnedFd,
+}
+
+impl Device {
+    /// Opens the device at [`DEVICE_PATH`], non-blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// No device there, or no permission: it belongs to root. The error says which.
+    pub fn open() -> Result<Device, Error> {
+        Device::open_at(DEVICE_PATH)
+    }
+
+    /// Opens the device at `path`, non-blocking and close-on-exec.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_at(path: impl AsRef<Path>) -> Result<Device, Error> {
+        let path = path.as_ref();
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => Ok(Device { fd }),
+            Err(errno) => Err(Error::new(Call::Open(path.into()), errno)),
+        }
+    }
+
+    /// Makes a device of a descriptor that was inherited or received, and sets non-blocking and
+    /// close-on-exec. Non-blocking mode is shared with every duplicate of the descriptor.
+    ///
+    /// Which ports are bound on it cannot be asked of the driver: hand the numbers over too.
+    /// Nothing here proves that the descriptor is the device; another file refuses every request.
+    ///
+    /// # Errors
+    /// A descriptor that is not open for reading and writing (`EBADF`). It is closed.
+    pub fn from_fd(fd: OwnedFd) -> Result<Device, Error> {
+        set_modes(&fd).map_err(|errno| Error::new(Call::Adopt, errno))?;
+        Ok(Device { fd })
+    }
+}
+
+fn set_modes(fd: &OwnedFd) -> Result<(), Errno> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    // The driver checks the access mode nowhere but in read and write, which would fail late.
+    if flags & OFlags::RWMODE != OFlags::RDWR {
+        return Err(Errno::BADF);
+    }
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK)?;
+    rustix::io::fcntl_setfd(fd, rustix::io::fcntl_getfd(fd)? | FdFlags::CLOEXEC)
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for Device {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Hands the descriptor out with all its bindings, for example to the next version of the
+/// program; it is close-on-exec.
+impl From<Device> for OwnedFd {
+    fn from(device: Device) -> OwnedFd {
+        device.fd
+    }
+}
+
+impl EventChannel for Device {
+    type Error = Error;
+
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
+        let request = abi::BindUnboundPort {
+            remote_domain: remote.as_raw().into(),
+        };
+        self.request(request, || Call::BindUnboundPort(remote))
+    }
+
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
+        let request = abi::BindInterdomain {
+            remote_domain: remote.domid.as_raw().into(),
+            remote_port: remote.port.as_raw(),
+        };
+        self.request(request, || Call::BindInterdomain(remote))
+    }
+
+    fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
+        let request = abi::BindVirq {
+            virq: virq.as_raw(),
+        };
+        self.request(request, || Call::BindVirq(virq))
+    }
+
+    fn bind_static(&self, port: Port) -> Result<(), Error> {
+        let request = abi::BindStatic {
+            port: port.as_raw(),
+        };
+        self.request(request, || Call::BindStatic(port))
+    }
+
+    fn unbind(&self, port: Port) -> Result<(), Error> {
+        let request = abi::Unbind {
+            port: port.as_raw(),
+        };
+        self.request(request, || Call::Unbind(port))
+    }
+
+    fn notify(&self, port: Port) -> Result<(), Error> {
+        let request = abi::Notify {
+            port: port.as_raw(),
+        };
+        self.request(request, || Call::Notify(port))
+    }
+
+    /// One `read` (evtchn_read): up to a page of ports, and `EFBIG` before anything else while
+    /// the ring is in overflow.
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
+        buf.fill(|words| {
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
+            match rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *bytes)) {
+                Ok(count) => Ok(count / size_of::<u32>()),
+                Err(Errno::AGAIN) => Ok(0),
+                Err(errno) => Err(Error::new(Call::Pending, errno)),
+            }
+        })
+    }
+
+    /// One `write` (evtchn_write): up to a page of ports, so at most [`PortBuf::MAX`] of them.
+    fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
+        let Some(&first) = ports.first() else {
+            return Ok(0);
+        };
+        let bytes = abi::as_bytes(ports);
+        match rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, bytes)) {
+            Ok(count) => Ok(count / size_of::<u32>()),
+            Err(errno) => {
+                let count = ports.len();
+                Err(Error::new(Call::Unmask { first, count }, errno))
+            }
+        }
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        self.request(abi::Reset {}, || Call::Reset)
+    }
+
+    fn restrict(&self, domid: DomId) -> Result<(), Error> {
+        let request = abi::RestrictDomid {
+            domid: domid.as_raw(),
+        };
+        self.request(request, || Call::Restrict(domid))
+    }
+}
+
+impl Device {
+    fn request<R: abi::Request>(
+        &self,
+        request: R,
+        call: impl FnOnce() -> Call,
+    ) -> Result<R::Answer, Error> {
+        abi::request(self.fd.as_fd(), request).map_err(|errno| Error::new(call(), errno))
+    }
+}

@@ -1,0 +1,256 @@
+//! A failed call of the device: which call, why, and what to do about it.
+
+use core::fmt;
+use std::path::Path;
+
+use evtchn_core::{DomId, ErrorKind, Port, RemotePort, Virq};
+use rustix::io::Errno;
+
+use crate::errno;
+
+/// A failed call of the device.
+///
+/// It displays as one line: what failed, with its port, the errno, and what to do about it where
+/// that is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {call}: {}{}", Name(*errno), Hint(hint(call, *errno)))]
+pub struct Error {
+    call: Call,
+    errno: Errno,
+}
+
+/// The call that failed, with what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Call {
+    /// Opening the device at this path.
+    Open(Box<Path>),
+    /// Making a device of a file descriptor that somebody else opened.
+    Adopt,
+    /// Allocating a port for this domain.
+    BindUnboundPort(DomId),
+    /// Binding to this port of another domain.
+    BindInterdomain(RemotePort),
+    /// Binding this virtual interrupt.
+    BindVirq(Virq),
+    /// Taking over this port, which was set up at boot.
+    BindStatic(Port),
+    /// Closing this port.
+    Unbind(Port),
+    /// Notifying through this port.
+    Notify(Port),
+    /// Reading the ports that fired.
+    Pending,
+    /// Enabling ports again.
+    Unmask {
+        /// The first of them.
+        first: Port,
+        /// How many there are.
+        count: usize,
+    },
+    /// Emptying the ring.
+    Reset,
+    /// Restricting the device to this domain.
+    Restrict(DomId),
+}
+
+impl Error {
+    pub(crate) fn new(call: Call, errno: Errno) -> Error {
+        Error { call, errno }
+    }
+
+    /// The call that failed.
+    #[must_use]
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// What the kernel answered.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// The local port that the call was about; the first of several.
+    #[must_use]
+    pub fn port(&self) -> Option<Port> {
+        match self.call {
+            Call::BindStatic(port)
+            | Call::Unbind(port)
+            | Call::Notify(port)
+            | Call::Unmask { first: port, .. } => Some(port),
+            Call::Open(_)
+            | Call::Adopt
+            | Call::BindUnboundPort(_)
+            | Call::BindInterdomain(_)
+            | Call::BindVirq(_)
+            | Call::Pending
+            | Call::Reset
+            | Call::Restrict(_) => None,
+        }
+    }
+}
+
+impl evtchn_core::Error for Error {
+    fn kind(&self) -> ErrorKind {
+        errno::kind(self.errno)
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::Open(path) => write!(f, "open {}", path.display()),
+            Call::Adopt => write!(f, "adopt a file descriptor as event-channel device"),
+            Call::BindUnboundPort(remote) => write!(f, "allocate a port for domain {remote}"),
+            Call::BindInterdomain(RemotePort { domid, port }) => {
+                write!(f, "bind to port {port} of domain {domid}")
+            }
+            Call::BindVirq(virq) => write!(f, "bind virtual interrupt {virq}"),
+            Call::BindStatic(port) => write!(f, "bind static port {port}"),
+            Call::Unbind(port) => write!(f, "unbind port {port}"),
+            Call::Notify(port) => write!(f, "notify port {port}"),
+            Call::Pending => write!(f, "read the ports that fired"),
+            Call::Unmask { first, count: 1 } => write!(f, "enable port {first} again"),
+            Call::Unmask { first, count } => {
+                write!(f, "enable {count} ports from port {first} on again")
+            }
+            Call::Reset => write!(f, "reset the ring"),
+            Call::Restrict(domid) => write!(f, "restrict the device to domain {domid}"),
+        }
+    }
+}
+
+/// `ENOENT (2)`, or the system's own words for an errno that the table does not have.
+struct Name(Errno);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match errno::name(self.0) {
+            Some(name) => write!(f, "{name} ({})", self.0.raw_os_error()),
+            None => std::io::Error::from(self.0).fmt(f),
+        }
+    }
+}
+
+/// A clause after the errno, or nothing.
+struct Hint(Option<&'static str>);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(hint) => write!(f, ": {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the errno means for this call, from the checks in Linux drivers/xen/evtchn.c and Xen
+/// xen/common/event_channel.c.
+fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
+    let hint = match (call, errno) {
+        (Call::Open(_), Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
+            "not a Xen domain, or the module xen-evtchn is not loaded (modprobe xen-evtchn)"
+        }
+        (Call::Open(_), Errno::ACCESS) => "permission denied: root only by default",
+        (Call::Open(_), Errno::PERM) => "the device rules of this container deny it",
+        (Call::Adopt, Errno::BADF) => "not open for reading and writing",
+        (Call::BindInterdomain(_), Errno::INVAL) => {
+            "no such port there, or it is bound already, or it waits for another domain"
+        }
+        (Call::BindInterdomain(_), Errno::SRCH) => "no such domain",
+        (Call::BindVirq(_), Errno::INVAL) => "Xen has no virtual interrupt of this number",
+        (Call::BindVirq(_), Errno::EXIST) => "another program or the kernel holds it",
+        (Call::BindVirq(_), Errno::BUSY) => "another domain is its handler",
+        (Call::BindStatic(_), Errno::ISCONN) => "this device has bound it already",
+        (Call::BindStatic(_), Errno::NOSYS) => "static channels need Linux 6.6",
+        (Call::Restrict(_), Errno::ACCESS) => "the device is restricted already, and for good",
+        (Call::Restrict(_), Errno::INVAL) => "only domains 1 to 32751 can be restricted to",
+        (Call::Pending, Errno::FBIG) => {
+            "the ring overflowed and events are lost: reset it and enable every port again"
+        }
+        (
+            Call::BindVirq(_) | Call::BindInterdomain(_) | Call::BindUnboundPort(_),
+            Errno::ACCESS,
+        ) => "the device is restricted to a domain",
+        (Call::BindVirq(_) | Call::BindInterdomain(_) | Call::BindUnboundPort(_), Errno::PERM) => {
+            "the security policy of the hypervisor forbids it"
+        }
+        (Call::Unbind(_), Errno::INVAL) => "no such port",
+        (_, Errno::NOTCONN) => "this device has not bound it",
+        (_, Errno::NOSPC) => "this domain has no free port left (see max_event_channels)",
+        (_, Errno::NOTTY) => "not an event-channel device, or a 32-bit program on a 64-bit kernel",
+        (_, Errno::NOSYS) => "the driver does not know this request",
+        _ => return None,
+    };
+    Some(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(call: Call, errno: Errno) -> String {
+        Error::new(call, errno).to_string()
+    }
+
+    #[test]
+    fn a_failed_call_is_one_line_with_port_errno_and_hint() {
+        let port = Port::new(7).unwrap();
+        let remote = RemotePort {
+            domid: DomId::new(5),
+            port,
+        };
+        let table = [
+            (
+                line(
+                    Call::Open(Path::new("/dev/xen/evtchn").into()),
+                    Errno::NOENT,
+                ),
+                "cannot open /dev/xen/evtchn: ENOENT (2): not a Xen domain, or the module \
+                 xen-evtchn is not loaded (modprobe xen-evtchn)",
+            ),
+            (
+                line(Call::BindInterdomain(remote), Errno::SRCH),
+                "cannot bind to port 7 of domain 5: ESRCH (3): no such domain",
+            ),
+            (
+                line(Call::BindVirq(Virq::DOM_EXC), Errno::EXIST),
+                "cannot bind virtual interrupt DOM_EXC: EEXIST (17): another program or the \
+                 kernel holds it",
+            ),
+            (
+                line(Call::Notify(port), Errno::NOTCONN),
+                "cannot notify port 7: ENOTCONN (107): this device has not bound it",
+            ),
+            (
+                line(
+                    Call::Unmask {
+                        first: port,
+                        count: 3,
+                    },
+                    Errno::NOMEM,
+                ),
+                "cannot enable 3 ports from port 7 on again: ENOMEM (12)",
+            ),
+            (
+                line(Call::Reset, Errno::PROTO),
+                "cannot reset the ring: Protocol error (os error 71)",
+            ),
+        ];
+        for (line, expected) in table {
+            assert_eq!(line, expected);
+        }
+    }
+
+    #[test]
+    fn a_failed_call_keeps_call_port_and_errno() {
+        let port = Port::new(9).unwrap();
+        let error = Error::new(Call::Unbind(port), Errno::NOTCONN);
+        assert_eq!(error.call(), &Call::Unbind(port));
+        assert_eq!(error.port(), Some(port));
+        assert_eq!(error.errno(), Errno::NOTCONN);
+        assert_eq!(evtchn_core::Error::kind(&error), ErrorKind::NotBound);
+        assert_eq!(Error::new(Call::Reset, Errno::IO).port(), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! The device's read and write, with the peer of a socket pair in the place of the driver.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use evtchn_core::{Error as _, ErrorKind, EventChannel, Open, Port, PortBuf};
+use evtchn_xen::{Device, Errno, XenOpen};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+/// A device and its peer. One message is what one `read` brings.
+fn device_and_peer() -> (Device, OwnedFd) {
+    let (device, peer) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    (Device::from_fd(device).unwrap(), peer)
+}
+
+fn send(peer: &OwnedFd, words: &[u32]) {
+    send_bytes(peer, bytemuck::cast_slice(words));
+}
+
+fn send_bytes(peer: &OwnedFd, bytes: &[u8]) {
+    assert_eq!(
+        rustix::net::send(peer, bytes, SendFlags::empty()),
+        Ok(bytes.len())
+    );
+}
+
+fn port(raw: u32) -> Port {
+    Port::new(raw).unwrap()
+}
+
+#[test]
+fn one_read_brings_every_port_of_a_message() {
+    let (device, peer) = device_and_peer();
+    send(&peer, &[3, 1, 0x0102_0304]);
+    let mut buf = PortBuf::with_capacity(8);
+    device.pending(&mut buf).unwrap();
+    assert_eq!(buf.words(), [3, 1, 0x0102_0304]);
+}
+
+#[test]
+fn nothing_to_read_empties_the_buffer() {
+    let (device, peer) = device_and_peer();
+    send(&peer, &[3]);
+    let mut buf = PortBuf::with_capacity(8);
+    device.pending(&mut buf).unwrap();
+    device.pending(&mut buf).unwrap();
+    assert!(buf.words().is_empty());
+}
+
+#[test]
+fn a_read_that_ends_inside_a_word_is_rounded_down() {
+    let (device, peer) = device_and_peer();
+    let mut bytes = 7_u32.to_ne_bytes().to_vec();
+    bytes.extend([0xff; 2]);
+    send_bytes(&peer, &bytes);
+    let mut buf = PortBuf::with_capacity(8);
+    device.pending(&mut buf).unwrap();
+    assert_eq!(buf.words(), [7]);
+}
+
+#[test]
+fn a_read_fills_the_buffer_and_no_more() {
+    let (device, peer) = device_and_peer();
+    let words: Vec<u32> = (1..).take(PortBuf::MAX).collect();
+    let mut buf = PortBuf::with_capacity(PortBuf::MAX);
+    send(&peer, &words);
+    device.pending(&mut buf).unwrap();
+    assert_eq!(buf.words(), words);
+
+    let mut buf = PortBuf::with_capacity(2);
+    send(&peer, &[4, 5, 6]);
+    device.pending(&mut buf).unwrap();
+    assert_eq!(buf.words(), [4, 5]);
+}
+
+#[test]
+fn ports_are_enabled_by_one_write_of_native_words() {
+    let (device, peer) = device_and_peer();
+    assert_eq!(device.unmask(&[port(9), port(0x0a0b_0c0d)]), Ok(2));
+    let mut bytes = [0; 64];
+    let (_, count) = rustix::net::recv(&peer, &mut bytes[..], RecvFlags::empty()).unwrap();
+    assert_eq!(
+        &bytes[..count],
+        bytemuck::cast_slice::<u32, u8>(&[9, 0x0a0b_0c0d])
+    );
+}
+
+#[test]
+fn no_ports_are_no_write() {
+    let (device, peer) = device_and_peer();
+    assert_eq!(device.unmask(&[]), Ok(0));
+    let received = rustix::net::recv(&peer, &mut [0; 4][..], RecvFlags::DONTWAIT);
+    assert_eq!(received, Err(Errno::AGAIN));
+}
+
+#[test]
+fn a_write_that_takes_less_says_how_many_ports_it_took() {
+    // A stream takes what fits into its buffers, as the driver takes one page.
+    let (device, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let device = Device::from_fd(device.into()).unwrap();
+    let ports: Vec<Port> = (1..=1 << 20).map(port).collect();
+    let written = device.unmask(&ports).unwrap();
+    assert!((1..ports.len()).contains(&written), "{written}");
+
+    drop(device);
+    let mut bytes = Vec::new();
+    peer.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len() / 4, written);
+}
+
+#[test]
+fn a_failed_write_names_port_and_errno() {
+    let (device, peer) = device_and_peer();
+    drop(peer);
+    let error = device.unmask(&[port(9), port(4)]).unwrap_err();
+    assert_eq!(error.port(), Some(port(9)));
+    assert_eq!(error.errno(), Errno::PIPE);
+    assert_eq!(error.kind(), ErrorKind::Other);
+}
+
+#[test]
+fn requests_to_another_file_are_unsupported() {
+    let (device, _peer) = device_and_peer();
+    let error = device.notify(port(5)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.port(), Some(port(5)));
+    assert!(device.reset().is_err());
+}
+
+#[test]
+fn a_missing_device_is_no_device_in_one_line() {
+    let error = XenOpen::at("/nonexistent/evtchn").open().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoDevice);
+    let line = error.to_string();
+    assert!(
+        line.starts_with("cannot open /nonexistent/evtchn: ENOENT (2): not a Xen domain"),
+        "{line}"
+    );
+    assert!(!line.contains('\n'), "{line}");
+}
+
+#[test]
+fn an_adopted_descriptor_becomes_nonblocking_and_close_on_exec() {
+    let (ours, _peer) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    let device = Device::from_fd(ours.into()).unwrap();
+    let fd = OwnedFd::from(device);
+    let status = rustix::fs::fcntl_getfl(&fd).unwrap();
+    assert!(status.contains(rustix::fs::OFlags::NONBLOCK));
+    let flags = rustix::io::fcntl_getfd(fd.as_fd()).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+}
+
+#[test]
+fn a_descriptor_open_one_way_is_not_adopted() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let error = Device::from_fd(reader.into()).unwrap_err();
+    assert_eq!(error.errno(), Errno::BADF);
+    // It was closed, so nobody reads the pipe any more.
+    assert!(writer.write(&[0]).is_err());
+}
+
+#[test]
+fn an_opened_file_is_nonblocking_and_close_on_exec() {
+    let device = Device::open_at("/dev/null").unwrap();
+    let status = rustix::fs::fcntl_getfl(&device).unwrap();
+    assert!(status.contains(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK));
+    let flags = rustix::io::fcntl_getfd(&device).unwrap();
+    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+}

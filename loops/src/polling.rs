@@ -1,0 +1,132 @@
+//! The adapter for the `polling` crate.
+//!
+//! The device is added in level mode once per registration and never modified, so a round of
+//! events costs no system call of its own.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::process;
+use std::sync::Arc;
+
+use ::polling::{Event, Events, PollMode, Poller};
+use evtchn_core::{Registrar, Trigger};
+
+/// Registers a device with a [`Poller`], under a key of its own.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use evtchn_core::Registrar;
+/// use evtchn_loops::PollingLoop;
+/// use polling::{Events, Poller};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let poller = Arc::new(Poller::new()?);
+/// let registrar = PollingLoop::new(Arc::clone(&poller), 7);
+/// # let (device, mut peer) = std::os::unix::net::UnixDatagram::pair()?;
+/// # peer.send(&[0; 4])?;
+/// registrar.register(&device)?; // the context does this when somebody waits
+///
+/// let mut events = Events::new();
+/// poller.wait(&mut events, None)?;
+/// if registrar.is_ready(&events) {
+///     // dispatch the context
+/// }
+/// registrar.deregister(&device)?; // and this when nobody waits any more
+/// # assert!(registrar.is_ready(&events));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// [`Poller::wait`] also returns, without an event, when the context calls for it: dispatch then
+/// too. A signal does not end it.
+///
+/// In a forked child the adapter keeps its share of the poller for ever: a poller that is
+/// dropped there takes its wake-up out of the epoll instance that the parent still uses.
+#[derive(Debug)]
+pub struct PollingLoop {
+    poller: Arc<Poller>,
+    key: usize,
+    process: u32,
+}
+
+impl PollingLoop {
+    /// An adapter that registers its device with `poller` under `key`.
+    ///
+    /// Every key but `usize::MAX` will do; `polling` refuses that one when the device is
+    /// registered.
+    #[must_use]
+    pub fn new(poller: Arc<Poller>, key: usize) -> PollingLoop {
+        PollingLoop {
+            poller,
+            key,
+            process: process::id(),
+        }
+    }
+
+    /// The key under which the device is registered.
+    #[must_use]
+    pub fn key(&self) -> usize {
+        self.key
+    }
+
+    /// Whether `events` has anything of the device: then dispatch.
+    #[must_use]
+    pub fn is_ready(&self, events: &Events) -> bool {
+        events.iter().any(|event| event.key == self.key)
+    }
+}
+
+impl<D: AsFd + ?Sized> Registrar<D> for PollingLoop {
+    type Error = io::Error;
+
+    fn trigger(&self) -> Trigger {
+        Trigger::Level
+    }
+
+    #[expect(unsafe_code, reason = "`Poller::add` asks for a promise of its caller")]
+    fn register(&self, device: &D) -> io::Result<()> {
+        let fd = device.as_fd().as_raw_fd();
+        let interest = Event::readable(self.key);
+        // SAFETY: who registers a device deregisters it before closing it.
+        unsafe { self.poller.add_with_mode(fd, interest, PollMode::Level) }
+    }
+
+    fn deregister(&self, device: &D) -> io::Result<()> {
+        self.poller.delete(device.as_fd())
+    }
+
+    fn wake(&self) {
+        // It cannot fail on Linux, where it writes to an eventfd.
+        let _never = self.poller.notify();
+    }
+}
+
+impl Drop for PollingLoop {
+    fn drop(&mut self) {
+        if process::id() != self.process {
+            let _kept = Arc::into_raw(Arc::clone(&self.poller));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forked_child_keeps_the_poller() {
+        let poller = Arc::new(Poller::new().unwrap());
+        let mut registrar = PollingLoop::new(Arc::clone(&poller), 0);
+        registrar.process += 1;
+        drop(registrar);
+        assert_eq!(Arc::strong_count(&poller), 2);
+    }
+
+    #[test]
+    fn the_process_that_made_it_lets_the_poller_go() {
+        let poller = Arc::new(Poller::new().unwrap());
+        drop(PollingLoop::new(Arc::clone(&poller), 0));
+        assert_eq!(Arc::strong_count(&poller), 1);
+    }
+}
