@@ -125,6 +125,10 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     /// Starts to watch `device` for reading. The error bit must be reported too: after an
     /// overflow the device shows it alone.
     ///
+    /// Whoever registers a device keeps it open until [`deregister`](Self::deregister) has
+    /// returned, so a loop may keep its descriptor as a number. The one exception is a loop that
+    /// does not let go: a device that failed, or whose context is dropped, is closed even then.
+    ///
     /// # Errors
     /// The loop's; then the device is not watched.
     fn register(&self, device: &D) -> Result<(), Self::Error>;
