@@ -127,7 +127,7 @@ impl Machine {
 
     /// Whether there is something to do that no readiness of the device will announce.
     pub(crate) fn has_work(&self) -> bool {
-        self.has_ready() || !self.rearm.is_empty() || self.unread || self.broken
+        self.has_ready() || !self.rearm.is_empty() || self.unread
     }
 
     /// Whether a wake is queued.
