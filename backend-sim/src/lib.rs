@@ -1,1 +1,52 @@
-//! The simulator of evtchn: hypervisor and Linux driver in one process, deterministic
+//! The simulator of evtchn: hypervisor and Linux driver in one process, deterministic.
+//!
+//! - [`Sim`]: a handle on one simulated machine. A test drives domains, VIRQs and time with it.
+//! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test. Faults are set on the
+//!   opener.
+//! - [`SimLoop`]: an event loop without a descriptor. A real one works too: [`SimDevice`] has a
+//!   descriptor that shows what the device would.
+//! - [`World`]: the machine itself, with the device at the level of ioctl, read and write.
+//!
+//! Two models stand in it, as in reality. The *hypervisor* has domains, port states, pending and
+//! mask bits, VIRQs, limits and permissions (xen/common/event_channel.c). The *driver* has the
+//! ring of each open file with its growth, the enabled flag of each port, overflow, poll bits and
+//! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
+//!
+//! Not modelled: blocking reads, access modes of open(2), memory exhaustion, physical
+//! interrupts, ports of Xen's own, event priorities, binding to vCPUs, suspend and resume.
+//!
+//! Same configuration, same calls, same [`Choice`]: same run, to the last answer; see
+//! [`World::digest`].
+#![forbid(unsafe_code)]
+
+mod choice;
+mod clock;
+mod config;
+mod device;
+mod digest;
+mod driver;
+mod errno;
+mod error;
+mod event_loop;
+mod fault;
+mod hypervisor;
+mod pollable;
+mod sim;
+mod world;
+
+/// The device as a C program sees it: request numbers, arguments, poll bits.
+pub mod abi {
+    pub use crate::driver::abi::{
+        Arg, BIND_INTERDOMAIN, BIND_STATIC, BIND_UNBOUND_PORT, BIND_VIRQ, NOTIFY, PAGE, PollBits,
+        RESET, RESTRICT_DOMID, UNBIND,
+    };
+}
+
+pub use choice::Choice;
+pub use config::{Abi, Config, DomainConfig, XenVersion};
+pub use device::{SimDevice, SimOpen};
+pub use errno::Errno;
+pub use error::{Call, Error};
+pub use event_loop::{Counts, SimLoop, Violation};
+pub use sim::{Guest, Sim};
+pub use world::{Delivery, FileId, Status, World};

@@ -1,0 +1,125 @@
+//! What a simulated machine and its domains are made of.
+
+use evtchn_core::{DomId, Virq};
+
+use crate::choice::Choice;
+
+/// How Xen and a guest share event bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Abi {
+    /// 4096 ports (of a 64-bit guest).
+    TwoLevel,
+    /// 131072 ports, on pages that the guest adds as it needs them.
+    Fifo,
+}
+
+impl Abi {
+    /// How many port numbers there are, the reserved 0 included.
+    #[must_use]
+    pub const fn ports(self) -> u32 {
+        match self {
+            Abi::TwoLevel => 4096,
+            Abi::Fifo => 131_072,
+        }
+    }
+}
+
+/// The version of Xen, for the few answers that changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct XenVersion(pub u16, pub u16);
+
+impl XenVersion {
+    /// Global VIRQs are refused to all but their handler, and `ARGO` is per domain.
+    pub(crate) const STRICT_VIRQS: XenVersion = XenVersion(4, 21);
+}
+
+/// `MCA` on x86, which dom0's kernel binds (`VIRQ_ARCH_0`).
+const VIRQ_MCA: Virq = Virq::new(16);
+
+/// One domain and its Linux kernel.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DomainConfig {
+    /// How it shares event bits with Xen.
+    pub abi: Abi,
+    /// The highest port that the toolstack permits, inclusive (`max_event_channels`).
+    pub max_port: u32,
+    /// How many vCPUs it has.
+    pub vcpus: u32,
+    /// Whether it is a control domain, which may act on the ports of every other.
+    pub privileged: bool,
+    /// The domain whose device model it is, and on whose ports it may act.
+    pub device_model_of: Option<DomId>,
+    /// The virtual interrupts that its kernel takes at boot.
+    pub kernel_virqs: Vec<Virq>,
+    /// How many inter-processor interrupts its kernel takes at boot, after the VIRQs.
+    pub kernel_ipis: u32,
+    /// Whether its kernel knows static event channels (Linux 6.6).
+    pub bind_static: bool,
+}
+
+impl DomainConfig {
+    /// A dom0 as Debian 12 boots it with one vCPU: FIFO ABI, no port limit, `TIMER`, `CONSOLE`,
+    /// `PCPU_STATE` and `MCA` and some more ports held by the kernel.
+    #[must_use]
+    pub fn dom0() -> DomainConfig {
+        DomainConfig {
+            abi: Abi::Fifo,
+            max_port: u32::MAX,
+            vcpus: 1,
+            privileged: true,
+            device_model_of: None,
+            kernel_virqs: vec![Virq::TIMER, Virq::CONSOLE, Virq::PCPU_STATE, VIRQ_MCA],
+            kernel_ipis: 5,
+            bind_static: false,
+        }
+    }
+
+    /// A dom0 booted with `xen.fifo_events=0`: its kernel holds `DEBUG` too.
+    #[must_use]
+    pub fn dom0_two_level() -> DomainConfig {
+        let mut config = DomainConfig {
+            abi: Abi::TwoLevel,
+            ..DomainConfig::dom0()
+        };
+        config.kernel_virqs.push(Virq::DEBUG);
+        config
+    }
+
+    /// An unprivileged domain with libxl's port limit, whose kernel holds nothing yet: its first
+    /// port is 1.
+    #[must_use]
+    pub fn guest() -> DomainConfig {
+        DomainConfig {
+            max_port: 1023,
+            privileged: false,
+            kernel_virqs: Vec::new(),
+            kernel_ipis: 0,
+            ..DomainConfig::dom0()
+        }
+    }
+}
+
+/// A machine: Xen, domain 0, and where its free decisions come from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// The version of Xen.
+    pub xen: XenVersion,
+    /// Domain 0.
+    pub dom0: DomainConfig,
+    /// Where free decisions come from.
+    pub choice: Choice,
+}
+
+impl Config {
+    /// Xen 4.17 with the usual dom0.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Config {
+        Config {
+            xen: XenVersion(4, 17),
+            dom0: DomainConfig::dom0(),
+            choice: Choice::seeded(seed),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The device of the seam, on a simulated machine.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
+
+use crate::driver::abi::{self, PollBits};
+use crate::errno::Errno;
+use crate::error::{Call, Error};
+use crate::fault::Verdict;
+use crate::sim::Sim;
+use crate::world::{FileId, Opener, World};
+
+/// Opens the device in one domain of a simulated machine. Clones share counters and faults.
+#[derive(Debug, Clone)]
+pub struct SimOpen {
+    sim: Sim,
+    domid: DomId,
+    /// Its place among the openers of the machine.
+    opener: usize,
+}
+
+impl SimOpen {
+    pub(crate) fn new(sim: &Sim, domid: DomId) -> SimOpen {
+        let opener = sim.with(|world| {
+            world.openers.push(Opener::default());
+            world.openers.len() - 1
+        });
+        SimOpen {
+            sim: sim.clone(),
+            domid,
+            opener,
+        }
+    }
+
+    /// The domain.
+    #[must_use]
+    pub const fn domid(&self) -> DomId {
+        self.domid
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn sim(&self) -> &Sim {
+        &self.sim
+    }
+
+    /// How many devices were opened through this.
+    #[must_use]
+    pub fn opens(&self) -> u64 {
+        self.with(|opener| opener.opens)
+    }
+
+    /// Makes the next `call` fail, on this or on any device opened through this. It then does
+    /// nothing else.
+    pub fn fail_next(&self, call: Call, errno: Errno) {
+        self.fail_nth(call, 1, errno);
+    }
+
+    /// Makes the `nth` such call from now on fail; 1 is the next one. Of two faults that are due
+    /// at the same call, the one set later happens at the call after.
+    pub fn fail_nth(&self, call: Call, nth: u64, errno: Errno) {
+        self.with(|opener| opener.faults.set(call, nth, Verdict::Fail(errno)));
+    }
+
+    /// Makes the next `call` move at most this many ports: for [`Call::Pending`] and
+    /// [`Call::Unmask`], without meaning for others.
+    pub fn shorten_next(&self, call: Call, ports: usize) {
+        self.with(|opener| opener.faults.set(call, 1, Verdict::Short(ports)));
+    }
+
+    /// How many faults were set and have not happened.
+    #[must_use]
+    pub fn faults_left(&self) -> usize {
+        self.with(|opener| opener.faults.left())
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Opener) -> T) -> T {
+        self.sim.with(|world| act(&mut world.openers[self.opener]))
+    }
+}
+
+impl Open for SimOpen {
+    type Device = SimDevice;
+
+    fn open(&self) -> Result<SimDevice, Error> {
+        let mut world = self.sim.lock();
+        let file = verdict(&mut world, self.opener, Call::Open)
+            .and_then(|_| world.open(self.domid))
+            .map_err(|errno| Error {
+                call: Call::Open,
+                port: None,
+                errno,
+            })?;
+        world.openers[self.opener].opens += 1;
+        Ok(SimDevice::new(&self.sim, &mut world, self.opener, file))
+    }
+}
+
+/// One descriptor of an open device. Dropping the last one of a file closes its ports.
+pub struct SimDevice {
+    sim: Sim,
+    opener: usize,
+    file: FileId,
+    descriptor: u64,
+    /// What a real event loop polls; made when it is first asked for.
+    fd: OnceLock<OwnedFd>,
+}
+
+impl SimDevice {
+    /// A second descriptor of the same open file, as dup(2) and fork(2) make: it shares ports,
+    /// ring and restriction, and each event goes to one reader.
+    ///
+    /// # Errors
+    /// `EBADF` where the domain is gone.
+    pub fn dup(&self) -> Result<SimDevice, Error> {
+        let mut world = self.sim.lock();
+        world.dup(self.file).map_err(|errno| Error {
+            call: Call::Open,
+            port: None,
+            errno,
+        })?;
+        Ok(SimDevice::new(
+            &self.sim,
+            &mut world,
+            self.opener,
+            self.file,
+        ))
+    }
+
+    fn new(sim: &Sim, world: &mut World, opener: usize, file: FileId) -> SimDevice {
+        world.descriptors += 1;
+        SimDevice {
+            sim: sim.clone(),
+            opener,
+            file,
+            descriptor: world.descriptors,
+            fd: OnceLock::new(),
+        }
+    }
+
+    /// What tells this descriptor from every other of the machine.
+    pub(crate) const fn descriptor(&self) -> u64 {
+        self.descriptor
+    }
+
+    /// The open file, for the calls of [`World`].
+    #[must_use]
+    pub const fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn sim(&self) -> &Sim {
+        &self.sim
+    }
+
+    /// What poll(2) would say of the device.
+    ///
+    /// # Errors
+    /// `EBADF` where the domain is gone.
+    pub fn poll(&self) -> Result<PollBits, Errno> {
+        self.sim.lock().poll(self.file)
+    }
+
+    /// The descriptor that [`as_fd`](Self::as_fd) gives.
+    ///
+    /// # Errors
+    /// Where it does not exist yet, those of making sockets (`EMFILE`), and `EBADF` where the
+    /// domain is gone.
+    pub fn try_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if self.fd.get().is_none() {
+            let fd = self.sim.lock().pollable(self.file)?;
+            // Where another thread was faster, its descriptor stays and ours is closed.
+            drop(self.fd.set(fd));
+        }
+        match self.fd.get() {
+            Some(fd) => Ok(fd.as_fd()),
+            None => Err(io::Error::from_raw_os_error(Errno::EBADF.raw())),
+        }
+    }
+
+    /// Makes a call on the open file. `act` gets the most ports that it may move.
+    #[inline]
+    fn call<T>(
+        &self,
+        call: Call,
+        port: Option<Port>,
+        act: impl FnOnce(&mut World, usize) -> Result<T, Errno>,
+    ) -> Result<T, Error> {
+        let mut world = self.sim.lock();
+        verdict(&mut world, self.opener, call)
+            .and_then(|most| act(&mut world, most))
+            .map_err(|errno| Error { call, port, errno })
+    }
+
+    #[inline]
+    fn ioctl(
+        &self,
+        call: Call,
+        port: Option<Port>,
+        request: u32,
+        arg: impl Into<abi::Arg>,
+    ) -> Result<u32, Error> {
+        self.call(call, port, |world, _| world.ioctl(self.file, request, arg))
+    }
+
+    fn bind(&self, call: Call, request: u32, arg: impl Into<abi::Arg>) -> Result<Port, Error> {
+        let answer = self.ioctl(call, None, request, arg)?;
+        // Xen gives no port that a Port cannot name.
+        Port::new(answer).ok_or(Error {
+            call,
+            port: None,
+            errno: Errno::EINVAL,
+        })
+    }
+}
+
+/// What becomes of a call: the most ports that it may move, or its failure.
+#[inline]
+fn verdict(world: &mut World, opener: usize, call: Call) -> Result<usize, Errno> {
+    match world.openers[opener].faults.verdict(call) {
+        None => Ok(usize::MAX),
+        Some(verdict) => world.faulted(verdict),
+    }
+}
+
+impl EventChannel for SimDevice {
+    type Error = Error;
+
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
+        let remote = u32::from(remote.as_raw());
+        self.bind(Call::BindUnboundPort, abi::BIND_UNBOUND_PORT, remote)
+    }
+
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
+        let words = [u32::from(remote.domid.as_raw()), remote.port.as_raw()];
+        self.bind(Call::BindInterdomain, abi::BIND_INTERDOMAIN, words)
+            .map_err(|error| Error {
+                port: Some(remote.port),
+                ..error
+            })
+    }
+
+    fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
+        self.bind(Call::BindVirq, abi::BIND_VIRQ, virq.as_raw())
+    }
+
+    fn bind_static(&self, port: Port) -> Result<(), Error> {
+        let raw = port.as_raw();
+        self.ioctl(Call::BindStatic, Some(port), abi::BIND_STATIC, raw)?;
+        Ok(())
+    }
+
+    fn unbind(&self, port: Port) -> Result<(), Error> {
+        self.ioctl(Call::Unbind, Some(port), abi::UNBIND, port.as_raw())?;
+        Ok(())
+    }
+
+    #[inline]
+    fn notify(&self, port: Port) -> Result<(), Error> {
+        self.ioctl(Call::Notify, Some(port), abi::NOTIFY, port.as_raw())?;
+        Ok(())
+    }
+
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
+        buf.fill(|words| {
+            self.call(Call::Pending, None, |world, most| {
+                let room = words.len().min(most);
+                match world.read_words(self.file, &mut words[..room]) {
+                    Err(Errno::EAGAIN) => Ok(0),
+                    answer => answer,
+                }
+            })
+        })
+    }
+
+    fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
+        self.call(Call::Unmask, ports.first().copied(), |world, most| {
+            let ports = &ports[..ports.len().min(most)];
+            let word = |index: usize| ports.get(index).map_or(0, |port| port.as_raw());
+            let bytes = world.write_with(self.file, size_of_val(ports), Some(word))?;
+            Ok(bytes / size_of::<u32>())
+        })
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        self.ioctl(Call::Reset, None, abi::RESET, 0)?;
+        Ok(())
+    }
+
+    fn restrict(&self, domid: DomId) -> Result<(), Error> {
+        let raw = u32::from(domid.as_raw());
+        self.ioctl(Call::Restrict, None, abi::RESTRICT_DOMID, raw)?;
+        Ok(())
+    }
+}
+
+impl AsFd for SimDevice {
+    /// A descriptor that real event loops can poll in place of the device.
+    ///
+    /// # Panics
+    /// Where [`try_fd`](Self::try_fd) fails, which says why.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        #[expect(clippy::panic, reason = "the trait has no room for an error")]
+        match self.try_fd() {
+            Ok(fd) => fd,
+            Err(error) => panic!("cannot make a descriptor to poll: {error}"),
+        }
+    }
+}
+
+impl Drop for SimDevice {
+    fn drop(&mut self) {
+        // A domain that is gone has closed its files.
+        let _ = self.sim.lock().close(self.file);
+    }
+}
+
+impl fmt::Debug for SimDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimDevice")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
+}

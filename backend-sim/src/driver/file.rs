@@ -1,0 +1,141 @@
+//! One open file of the driver (`struct per_user_data`): its ring and its restriction.
+//!
+//! Which ports it has bound stands in the kernel's port table.
+
+use std::collections::VecDeque;
+
+use super::abi::{PAGE, PollBits};
+use crate::errno::Errno;
+use crate::pollable::Pollable;
+
+#[derive(Debug)]
+pub(crate) struct File {
+    /// Ports that fired and were not read yet. Survives their unbind.
+    ring: VecDeque<u32>,
+    ring_size: usize,
+    /// Set when an event found the ring full; only a reset clears it.
+    overflow: bool,
+    /// How many ports are bound.
+    pub(super) bound: usize,
+    pub(super) restricted_to: Option<u16>,
+    /// How often a sleeper was woken: the changes of the ring from empty to not empty.
+    wakes: u64,
+    /// How many descriptors refer to this file.
+    pub(super) descriptors: usize,
+    /// What a real event loop polls in its stead.
+    pub(super) pollable: Option<Pollable>,
+}
+
+impl File {
+    pub(super) fn new() -> File {
+        File {
+            ring: VecDeque::new(),
+            ring_size: 0,
+            overflow: false,
+            bound: 0,
+            restricted_to: None,
+            wakes: 0,
+            descriptors: 1,
+            pollable: None,
+        }
+    }
+
+    /// Counts one more bound port and makes room for it: 64 entries at first, then twice as many
+    /// whenever there are more ports than entries (`evtchn_resize_ring`).
+    pub(super) fn bound_one(&mut self) {
+        self.bound += 1;
+        if self.bound > self.ring_size {
+            self.ring_size = if self.ring_size == 0 {
+                64
+            } else {
+                self.ring_size * 2
+            };
+            self.ring.reserve(self.ring_size - self.ring.len());
+        }
+    }
+
+    /// An event of `port`: appended, or dropped where the ring is full (`evtchn_interrupt`).
+    #[inline]
+    pub(super) fn push(&mut self, port: u32) {
+        if self.ring.len() < self.ring_size {
+            self.ring.push_back(port);
+            if self.ring.len() == 1 {
+                self.wakes += 1;
+                self.show();
+            }
+        } else {
+            self.overflow = true;
+            self.show();
+        }
+    }
+
+    /// Reads into room for `count` bytes, `put` storing each port; answers bytes
+    /// (`evtchn_read`). Without `put` the room is bad memory, and nothing is consumed.
+    #[inline]
+    pub(super) fn read(
+        &mut self,
+        count: usize,
+        put: Option<impl FnMut(usize, u32)>,
+    ) -> Result<usize, Errno> {
+        let room = count.min(PAGE) / size_of::<u32>();
+        if room == 0 {
+            return Ok(0);
+        }
+        if self.overflow {
+            return Err(Errno::EFBIG);
+        }
+        if self.ring.is_empty() {
+            return Err(Errno::EAGAIN);
+        }
+        let mut put = put.ok_or(Errno::EFAULT)?;
+        let ports = room.min(self.ring.len());
+        for (index, port) in self.ring.drain(..ports).enumerate() {
+            put(index, port);
+        }
+        if self.ring.is_empty() {
+            self.show();
+        }
+        Ok(ports * size_of::<u32>())
+    }
+
+    /// Empties the ring and ends an overflow. Enables nothing.
+    pub(super) fn reset(&mut self) {
+        self.ring.clear();
+        self.overflow = false;
+        self.show();
+    }
+
+    /// What poll(2) says (`evtchn_poll`).
+    #[inline]
+    pub(super) fn poll(&self) -> PollBits {
+        if self.overflow {
+            PollBits::ERROR
+        } else if self.ring.is_empty() {
+            PollBits::WRITABLE
+        } else {
+            PollBits::READABLE
+        }
+    }
+
+    pub(super) fn wakes(&self) -> u64 {
+        self.wakes
+    }
+
+    /// The unread entries, the oldest first.
+    pub(super) fn ring(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.ring.iter().copied()
+    }
+
+    pub(super) fn ring_size(&self) -> usize {
+        self.ring_size
+    }
+
+    /// Shows the state to a real event loop, where one polls.
+    #[inline]
+    fn show(&mut self) {
+        let bits = self.poll();
+        if let Some(pollable) = &mut self.pollable {
+            pollable.show(bits);
+        }
+    }
+}

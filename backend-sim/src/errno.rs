@@ -1,0 +1,135 @@
+//! Errno as Linux numbers it, without a system that has one.
+
+use std::fmt;
+
+use evtchn_core::ErrorKind;
+
+/// An errno of Linux (asm-generic/errno-base.h, asm-generic/errno.h; the same numbers on x86 and
+/// Arm).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Errno(i32);
+
+macro_rules! errnos {
+    ($($name:ident = $number:literal, $kind:ident, $meaning:literal;)*) => {
+        impl Errno {
+            $(#[doc = concat!("`", stringify!($name), "`: ", $meaning, ".")]
+            pub const $name: Errno = Errno($number);)*
+        }
+
+        /// Errno, its name, its kind. An errno that is not here is [`ErrorKind::Other`].
+        const TABLE: &[(Errno, &str, ErrorKind)] = &[
+            $((Errno::$name, stringify!($name), ErrorKind::$kind),)*
+        ];
+    };
+}
+
+errnos! {
+    EPERM = 1, NotPermitted, "not permitted";
+    ENOENT = 2, NoDevice, "no such file, no such vCPU";
+    ESRCH = 3, NoSuchDomain, "no such domain";
+    EINTR = 4, Interrupted, "interrupted by a signal";
+    EIO = 5, Gone, "input or output error";
+    ENXIO = 6, NoDevice, "no such device or address";
+    EBADF = 9, Gone, "the file is not open";
+    EAGAIN = 11, Other, "nothing to read";
+    ENOMEM = 12, NoMemory, "out of memory";
+    EACCES = 13, NotPermitted, "permission denied";
+    EFAULT = 14, Other, "bad address";
+    EBUSY = 16, InUse, "busy";
+    EEXIST = 17, InUse, "exists already";
+    ENODEV = 19, NoDevice, "no such device";
+    EINVAL = 22, Invalid, "invalid argument";
+    EMFILE = 24, Other, "too many open files";
+    ENOTTY = 25, Unsupported, "unknown request";
+    EFBIG = 27, Overflow, "the ring overflowed";
+    ENOSPC = 28, NoSpace, "no port left";
+    ENOSYS = 38, Unsupported, "not implemented";
+    EISCONN = 106, InUse, "bound already";
+    ENOTCONN = 107, NotBound, "not bound";
+}
+
+impl Errno {
+    /// The errno with this number.
+    #[must_use]
+    pub const fn new(raw: i32) -> Errno {
+        Errno(raw)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn raw(self) -> i32 {
+        self.0
+    }
+
+    /// The name in the C headers, where this crate uses it.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        self.row().map(|&(_, name, _)| name)
+    }
+
+    /// What generic code can branch on.
+    #[must_use]
+    pub fn kind(self) -> ErrorKind {
+        self.row().map_or(ErrorKind::Other, |&(_, _, kind)| kind)
+    }
+
+    fn row(self) -> Option<&'static (Errno, &'static str, ErrorKind)> {
+        TABLE.iter().find(|(errno, _, _)| *errno == self)
+    }
+}
+
+impl std::error::Error for Errno {}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(f, "{name} ({})", self.0),
+            None => write!(f, "errno {}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_those_of_this_kernel() {
+        assert_eq!(Errno::ENOTCONN.raw(), 107);
+        for &(errno, name, _) in TABLE {
+            let theirs = rustix::io::Errno::from_raw_os_error(errno.raw());
+            assert_eq!(errno.name(), Some(name));
+            let word = format!("{theirs:?}");
+            assert!(!word.contains("unknown"), "{name} is {word}");
+        }
+        assert_eq!(rustix::io::Errno::FBIG.raw_os_error(), Errno::EFBIG.raw());
+        assert_eq!(
+            rustix::io::Errno::ISCONN.raw_os_error(),
+            Errno::EISCONN.raw()
+        );
+    }
+
+    #[test]
+    fn kinds_follow_the_number_and_the_rest_is_other() {
+        for (errno, kind) in [
+            (Errno::ENXIO, ErrorKind::NoDevice),
+            (Errno::EACCES, ErrorKind::NotPermitted),
+            (Errno::EBUSY, ErrorKind::InUse),
+            (Errno::EFBIG, ErrorKind::Overflow),
+            (Errno::ENOTTY, ErrorKind::Unsupported),
+            (Errno::EBADF, ErrorKind::Gone),
+            (Errno::EAGAIN, ErrorKind::Other),
+            (Errno::new(71), ErrorKind::Other),
+        ] {
+            assert_eq!(errno.kind(), kind, "{errno}");
+        }
+        assert_eq!(Errno::new(71).to_string(), "errno 71");
+        assert_eq!(Errno::ENOSYS.to_string(), "ENOSYS (38)");
+    }
+}

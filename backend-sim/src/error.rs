@@ -1,0 +1,166 @@
+//! A failed call of a simulated device or event loop.
+
+use std::fmt;
+
+use evtchn_core::{ErrorKind, Port};
+
+use crate::errno::Errno;
+
+/// A failed call: which call, on which port, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{call}{} failed: {errno}{}", OfPort(*port), Hint(hint(*call, *errno)))]
+pub struct Error {
+    /// The call that failed.
+    pub call: Call,
+    /// The port it was about: the remote one for `bind_interdomain`, the first of several for
+    /// `unmask`.
+    pub port: Option<Port>,
+    /// What the kernel answered.
+    pub errno: Errno,
+}
+
+impl evtchn_core::Error for Error {
+    fn kind(&self) -> ErrorKind {
+        self.errno.kind()
+    }
+}
+
+/// The calls that a simulated device or event loop answers, and that a fault can be set for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Call {
+    /// Opening the device.
+    Open,
+    /// Allocating a port for a peer.
+    BindUnboundPort,
+    /// Binding to a port of a peer.
+    BindInterdomain,
+    /// Binding a virtual interrupt.
+    BindVirq,
+    /// Taking over a port that was set up at boot.
+    BindStatic,
+    /// Closing a port.
+    Unbind,
+    /// Setting the other end pending.
+    Notify,
+    /// Reading the ports that fired.
+    Pending,
+    /// Enabling ports again.
+    Unmask,
+    /// Emptying the ring.
+    Reset,
+    /// Restricting the device to one domain.
+    Restrict,
+    /// Adding the device to an event loop.
+    Register,
+    /// Removing the device from an event loop.
+    Deregister,
+}
+
+impl Call {
+    /// The name of the method.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Call::Open => "open",
+            Call::BindUnboundPort => "bind_unbound_port",
+            Call::BindInterdomain => "bind_interdomain",
+            Call::BindVirq => "bind_virq",
+            Call::BindStatic => "bind_static",
+            Call::Unbind => "unbind",
+            Call::Notify => "notify",
+            Call::Pending => "pending",
+            Call::Unmask => "unmask",
+            Call::Reset => "reset",
+            Call::Restrict => "restrict",
+            Call::Register => "register",
+            Call::Deregister => "deregister",
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// ` of port 5`, or nothing.
+struct OfPort(Option<Port>);
+
+impl fmt::Display for OfPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(port) => write!(f, " of port {port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A clause after the errno, or nothing.
+struct Hint(Option<&'static str>);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(hint) => write!(f, ": {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the errno means for this call.
+const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
+    Some(match (call, errno) {
+        (Call::Open, Errno::ENOENT) => "this domain does not exist, so it has no device",
+        (Call::BindInterdomain, Errno::EINVAL) => {
+            "no such port there, or it is bound already, or it waits for another domain"
+        }
+        (Call::BindInterdomain, Errno::ESRCH) => "no such domain",
+        (Call::BindVirq, Errno::EINVAL) => "Xen has no virtual interrupt of this number",
+        (Call::BindVirq, Errno::EEXIST) => "another file or the kernel of this domain holds it",
+        (Call::BindVirq, Errno::EBUSY) => "another domain is its handler",
+        (Call::BindStatic, Errno::EISCONN) => "this file has bound it already",
+        (Call::BindStatic, Errno::ENOSYS) => "the simulated kernel is older than Linux 6.6",
+        (Call::Restrict, Errno::EACCES) => "the file is restricted already, and for good",
+        (Call::Restrict, Errno::EINVAL) => "only domains 1 to 32751 can be restricted to",
+        (Call::Pending, Errno::EFBIG) => {
+            "the ring overflowed and events are lost: reset it and enable every port again"
+        }
+        (Call::BindVirq | Call::BindInterdomain | Call::BindUnboundPort, Errno::EACCES) => {
+            "the file is restricted to a domain"
+        }
+        (Call::Unbind, Errno::EINVAL) => "no such port",
+        (Call::Register, Errno::EEXIST) => "the device is registered already",
+        (Call::Deregister, Errno::ENOENT) => "the device is not registered",
+        (_, Errno::ENOTCONN) => "this file has not bound it",
+        (_, Errno::ENOSPC) => "this domain has no free port left",
+        (_, Errno::EBADF) => "the file is closed, or its domain is gone",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_call_port_errno_and_hint() {
+        let error = Error {
+            call: Call::Notify,
+            port: Port::new(5),
+            errno: Errno::ENOTCONN,
+        };
+        assert_eq!(
+            error.to_string(),
+            "notify of port 5 failed: ENOTCONN (107): this file has not bound it"
+        );
+        assert_eq!(evtchn_core::Error::kind(&error), ErrorKind::NotBound);
+        let error = Error {
+            call: Call::Reset,
+            port: None,
+            errno: Errno::ENOMEM,
+        };
+        assert_eq!(error.to_string(), "reset failed: ENOMEM (12)");
+    }
+}

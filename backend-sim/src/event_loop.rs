@@ -1,0 +1,253 @@
+//! An event loop without a descriptor, for tests: it counts, it fails on demand, and it keeps
+//! a list of what was done wrong with it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use evtchn_core::{Registrar, Trigger};
+
+use crate::device::SimDevice;
+use crate::errno::Errno;
+use crate::error::{Call, Error};
+use crate::fault::{Faults, Verdict};
+use crate::sim::Sim;
+use crate::world::FileId;
+
+/// An event loop that blocks nowhere: [`ready`](Self::ready) is one look at it.
+///
+/// Clones are handles on the same loop, so a test can keep one and give one away.
+#[derive(Debug, Clone)]
+pub struct SimLoop {
+    trigger: Trigger,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    watched: Vec<Watch>,
+    woken: bool,
+    spurious: bool,
+    counts: Counts,
+    violations: Vec<Violation>,
+    faults: Faults,
+}
+
+/// A registered device. As in epoll, being watched keeps nothing open.
+#[derive(Debug)]
+struct Watch {
+    sim: Sim,
+    file: FileId,
+    descriptor: u64,
+    /// How often the ring had become not empty when this was last reported; nothing was
+    /// reported yet where there is none.
+    reported: Option<u64>,
+}
+
+/// How often a loop was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Calls of `register` that succeeded.
+    pub registers: u64,
+    /// Calls of `deregister` that succeeded.
+    pub deregisters: u64,
+    /// Calls of `wake`.
+    pub wakes: u64,
+}
+
+/// Something that must not be done with an event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A device was registered that is registered already.
+    #[error("a device was registered twice")]
+    RegisteredTwice,
+    /// A device was deregistered that is not registered.
+    #[error("a device was deregistered that is not registered")]
+    NotRegistered,
+    /// A device was closed while it was registered.
+    #[error("a device was closed while it was registered")]
+    ClosedWhileRegistered,
+}
+
+impl SimLoop {
+    /// A loop that watches nothing.
+    #[must_use]
+    pub fn new(trigger: Trigger) -> SimLoop {
+        SimLoop {
+            trigger,
+            state: Arc::default(),
+        }
+    }
+
+    /// A level-triggered loop.
+    #[must_use]
+    pub fn level() -> SimLoop {
+        SimLoop::new(Trigger::Level)
+    }
+
+    /// An edge-triggered loop.
+    #[must_use]
+    pub fn edge() -> SimLoop {
+        SimLoop::new(Trigger::Edge)
+    }
+
+    /// Whether a device is registered.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        !self.lock().watched.is_empty()
+    }
+
+    /// How often it was called.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    /// Looks once, as a poll with no timeout: true where the loop would come back and dispatch.
+    ///
+    /// That is after a [`wake`](Registrar::wake), which this takes away; or while a registered
+    /// device shows `IN` or `ERR`, edge-triggered only once per change of its ring from empty to
+    /// not empty and once after registering.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        let mut state = self.lock();
+        let State {
+            watched,
+            violations,
+            ..
+        } = &mut *state;
+        let mut ready = false;
+        watched.retain_mut(|watch| match watch.look(self.trigger) {
+            Ok(look) => {
+                ready |= look;
+                true
+            }
+            Err(_) => {
+                violations.push(Violation::ClosedWhileRegistered);
+                false
+            }
+        });
+        let woken = std::mem::take(&mut state.woken);
+        let spurious = std::mem::take(&mut state.spurious);
+        ready || woken || spurious
+    }
+
+    /// Makes the next look say ready, whatever the devices show.
+    pub fn spurious(&self) {
+        self.lock().spurious = true;
+    }
+
+    /// Makes the next [`Call::Register`] or [`Call::Deregister`] fail.
+    pub fn fail_next(&self, call: Call, errno: Errno) {
+        self.fail_nth(call, 1, errno);
+    }
+
+    /// Makes the `nth` such call from now on fail; 1 is the next one.
+    pub fn fail_nth(&self, call: Call, nth: u64, errno: Errno) {
+        let mut state = self.lock();
+        state.faults.set(call, nth, Verdict::Fail(errno));
+    }
+
+    /// What was done wrong so far.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.lock().violations.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for SimLoop {
+    fn default() -> SimLoop {
+        SimLoop::level()
+    }
+}
+
+impl Watch {
+    /// Whether there is something to report, which counts as reported then.
+    fn look(&mut self, trigger: Trigger) -> Result<bool, Errno> {
+        let world = self.sim.lock();
+        let bits = world.poll(self.file)?;
+        let wakes = world.wakes(self.file)?;
+        if trigger == Trigger::Edge && self.reported == Some(wakes) {
+            return Ok(false);
+        }
+        self.reported = Some(wakes);
+        Ok(bits.wakes_reader())
+    }
+}
+
+impl State {
+    fn fault(&mut self, call: Call) -> Result<(), Errno> {
+        match self.faults.verdict(call) {
+            Some(Verdict::Fail(errno)) => Err(errno),
+            Some(Verdict::Short(_)) | None => Ok(()),
+        }
+    }
+
+    fn register(&mut self, device: &SimDevice) -> Result<(), Errno> {
+        self.fault(Call::Register)?;
+        if self.place(device).is_some() {
+            self.violations.push(Violation::RegisteredTwice);
+            return Err(Errno::EEXIST);
+        }
+        self.watched.push(Watch {
+            sim: device.sim().clone(),
+            file: device.file(),
+            descriptor: device.descriptor(),
+            reported: None,
+        });
+        self.counts.registers += 1;
+        Ok(())
+    }
+
+    fn deregister(&mut self, device: &SimDevice) -> Result<(), Errno> {
+        self.fault(Call::Deregister)?;
+        let Some(place) = self.place(device) else {
+            self.violations.push(Violation::NotRegistered);
+            return Err(Errno::ENOENT);
+        };
+        self.watched.remove(place);
+        self.counts.deregisters += 1;
+        Ok(())
+    }
+
+    fn place(&self, device: &SimDevice) -> Option<usize> {
+        self.watched
+            .iter()
+            .position(|watch| watch.descriptor == device.descriptor() && watch.sim == *device.sim())
+    }
+}
+
+impl Registrar<SimDevice> for SimLoop {
+    type Error = Error;
+
+    fn trigger(&self) -> Trigger {
+        self.trigger
+    }
+
+    fn register(&self, device: &SimDevice) -> Result<(), Error> {
+        let registered = self.lock().register(device);
+        registered.map_err(|errno| failed(Call::Register, errno))
+    }
+
+    fn deregister(&self, device: &SimDevice) -> Result<(), Error> {
+        let deregistered = self.lock().deregister(device);
+        deregistered.map_err(|errno| failed(Call::Deregister, errno))
+    }
+
+    fn wake(&self) {
+        let mut state = self.lock();
+        state.woken = true;
+        state.counts.wakes += 1;
+    }
+}
+
+const fn failed(call: Call, errno: Errno) -> Error {
+    Error {
+        call,
+        port: None,
+        errno,
+    }
+}

@@ -1,0 +1,227 @@
+//! A descriptor that real event loops can poll in place of the device.
+//!
+//! An eventfd or a pipe cannot show `ERR` without `IN`, which is what the device shows after an
+//! overflow. A bound pair of datagram sockets can: the loop polls one of them, and the other, the
+//! *peer*, is driven from here.
+//!
+//! | the ring | the sockets | poll(2) |
+//! | --- | --- | --- |
+//! | empty | no datagram | `OUT` |
+//! | not empty | one datagram from the peer is unread | `IN OUT` |
+//! | overflow | the peer left with a datagram of ours unread (net/unix/af_unix.c, `unix_dgram_disconnected`) | `ERR OUT` |
+//!
+//! Touched on changes of that state only. What differs from the device and stays so:
+//!
+//! - `OUT` remains set with `ERR`; the device shows `ERR` alone.
+//! - An overflow is an edge: an edge-triggered loop is told of it. On the device it is not.
+//! - A loop that asks an edge-triggered `OUT` sees more edges than the device gives.
+//! - Reading the socket's error (`SO_ERROR`), reading or writing it takes the state away, and
+//!   ioctls on it are a socket's: use the simulated device for everything but polling.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+use crate::driver::abi::PollBits;
+
+/// The pair, and what it shows.
+#[derive(Debug)]
+pub(crate) struct Pollable {
+    polled: UnixDatagram,
+    peer: UnixDatagram,
+    /// Where the peer finds the polled socket. The kernel chose it (unix(7), autobind), so no
+    /// two of this machine are the same.
+    address: SocketAddr,
+    shown: PollBits,
+}
+
+impl Pollable {
+    /// A pair that shows an empty ring.
+    pub(crate) fn new() -> io::Result<Pollable> {
+        let anywhere = UnixDatagram::unbound()?.local_addr()?;
+        let polled = UnixDatagram::bind_addr(&anywhere)?;
+        let peer = UnixDatagram::bind_addr(&anywhere)?;
+        let address = polled.local_addr()?;
+        polled.connect_addr(&peer.local_addr()?)?;
+        peer.connect_addr(&address)?;
+        polled.set_nonblocking(true)?;
+        peer.set_nonblocking(true)?;
+        Ok(Pollable {
+            polled,
+            peer,
+            address,
+            shown: PollBits::WRITABLE,
+        })
+    }
+
+    /// Another descriptor of the polled socket, for the holder of the device to own.
+    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.polled.try_clone()?.into())
+    }
+
+    /// Shows what poll(2) would say of the device.
+    #[inline]
+    pub(crate) fn show(&mut self, bits: PollBits) {
+        if bits != self.shown {
+            self.change(bits);
+        }
+    }
+
+    fn change(&mut self, bits: PollBits) {
+        // None of these calls can fail while both sockets are open and at most one datagram is
+        // on its way, unless a user of the descriptor interferes; then his view is off, not ours.
+        drop(self.leave());
+        drop(self.enter(bits));
+        self.shown = bits;
+    }
+
+    /// Back to what an empty ring shows.
+    fn leave(&self) -> io::Result<()> {
+        match self.shown {
+            PollBits::READABLE => {
+                self.polled.recv(&mut [0])?;
+            }
+            PollBits::ERROR => {
+                self.polled.take_error()?;
+                self.peer.connect_addr(&self.address)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// From what an empty ring shows to `bits`.
+    fn enter(&self, bits: PollBits) -> io::Result<()> {
+        match bits {
+            PollBits::READABLE => {
+                self.peer.send(&[0])?;
+            }
+            PollBits::ERROR => {
+                self.polled.send(&[0])?;
+                rustix::net::connect_unspec(&self.peer)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::event::epoll::{self, EventData, EventFlags};
+    use rustix::event::{PollFd, PollFlags, Timespec};
+
+    use super::*;
+
+    const NOW: Timespec = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+
+    fn revents(fd: impl AsFd) -> PollFlags {
+        let mut fds = [PollFd::new(&fd, PollFlags::IN | PollFlags::OUT)];
+        rustix::event::poll(&mut fds, Some(&NOW)).unwrap();
+        fds[0].revents()
+    }
+
+    /// An epoll instance that watches `fd` for reading.
+    struct Epoll(OwnedFd);
+
+    impl Epoll {
+        fn watching(fd: impl AsFd, flags: EventFlags) -> Epoll {
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+            epoll::add(&epoll, fd, EventData::new_u64(0), flags | EventFlags::IN).unwrap();
+            Epoll(epoll)
+        }
+
+        fn wait(&self) -> EventFlags {
+            let mut events = Vec::with_capacity(4);
+            let spare = rustix::buffer::spare_capacity(&mut events);
+            epoll::wait(&self.0, spare, Some(&NOW)).unwrap();
+            events
+                .first()
+                .map_or(EventFlags::empty(), |event: &epoll::Event| event.flags)
+        }
+    }
+
+    #[test]
+    fn poll_shows_empty_then_readable_then_error_alone_and_back() {
+        let mut pollable = Pollable::new().unwrap();
+        let fd = pollable.descriptor().unwrap();
+        assert_eq!(revents(&fd), PollFlags::OUT);
+        for _ in 0..3 {
+            pollable.show(PollBits::READABLE);
+            assert_eq!(revents(&fd), PollFlags::IN | PollFlags::OUT);
+            pollable.show(PollBits::ERROR);
+            assert_eq!(revents(&fd), PollFlags::ERR | PollFlags::OUT);
+            assert_eq!(revents(&fd), PollFlags::ERR | PollFlags::OUT, "it stays");
+            pollable.show(PollBits::WRITABLE);
+            assert_eq!(revents(&fd), PollFlags::OUT);
+            pollable.show(PollBits::ERROR);
+            assert_eq!(revents(&fd), PollFlags::ERR | PollFlags::OUT);
+            pollable.show(PollBits::READABLE);
+            assert_eq!(revents(&fd), PollFlags::IN | PollFlags::OUT);
+            pollable.show(PollBits::WRITABLE);
+            assert_eq!(revents(&fd), PollFlags::OUT);
+        }
+    }
+
+    #[test]
+    fn a_level_triggered_epoll_reports_as_long_as_the_state_lasts() {
+        let mut pollable = Pollable::new().unwrap();
+        let fd = pollable.descriptor().unwrap();
+        let epoll = Epoll::watching(&fd, EventFlags::empty());
+        assert_eq!(epoll.wait(), EventFlags::empty());
+        for (bits, flags) in [
+            (PollBits::READABLE, EventFlags::IN),
+            (PollBits::ERROR, EventFlags::ERR),
+            (PollBits::WRITABLE, EventFlags::empty()),
+        ] {
+            pollable.show(bits);
+            assert_eq!([epoll.wait(), epoll.wait()], [flags, flags]);
+        }
+    }
+
+    #[test]
+    fn an_edge_triggered_epoll_reports_a_change_to_readable_once() {
+        let mut pollable = Pollable::new().unwrap();
+        let fd = pollable.descriptor().unwrap();
+        let epoll = Epoll::watching(&fd, EventFlags::ET);
+        for _ in 0..3 {
+            pollable.show(PollBits::READABLE);
+            assert_eq!(
+                [epoll.wait(), epoll.wait()],
+                [EventFlags::IN, EventFlags::empty()]
+            );
+            pollable.show(PollBits::READABLE);
+            assert_eq!(epoll.wait(), EventFlags::empty(), "no change, no edge");
+            pollable.show(PollBits::WRITABLE);
+            assert_eq!(epoll.wait(), EventFlags::empty());
+        }
+        pollable.show(PollBits::READABLE);
+        let late = Epoll::watching(&fd, EventFlags::ET);
+        assert_eq!(late.wait(), EventFlags::IN, "adding a ready one reports it");
+    }
+
+    #[test]
+    fn an_overflow_is_an_edge_as_the_module_says() {
+        let mut pollable = Pollable::new().unwrap();
+        let fd = pollable.descriptor().unwrap();
+        let epoll = Epoll::watching(&fd, EventFlags::ET);
+        pollable.show(PollBits::ERROR);
+        assert_eq!(
+            [epoll.wait(), epoll.wait()],
+            [EventFlags::ERR, EventFlags::empty()]
+        );
+        pollable.show(PollBits::WRITABLE);
+        assert_eq!(epoll.wait(), EventFlags::empty());
+    }
+
+    #[test]
+    fn a_thousand_pairs_do_not_collide() {
+        let pairs: Vec<_> = (0..300).map(|_| Pollable::new().unwrap()).collect();
+        drop(pairs);
+    }
+}

@@ -1,0 +1,277 @@
+//! The handle that a test holds on the simulated machine.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use evtchn_core::{DomId, Port, RemotePort, Virq};
+
+use crate::config::{Config, DomainConfig};
+use crate::device::SimOpen;
+use crate::errno::Errno;
+use crate::world::{Delivery, Status, World};
+
+/// A handle on one simulated machine; clones are handles on the same one.
+///
+/// Devices opened through [`open`](Self::open) run on it from any thread. What a test does here
+/// is what the world outside the program under test does: other domains, Xen, time.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, PortBuf};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let domu = sim.create_domain()?;
+/// let device = sim.open(DomId::DOM0).open()?;
+/// let port = device.bind_unbound_port(domu)?;
+///
+/// // The guest's side.
+/// let guest = sim.guest(domu);
+/// let theirs = guest.bind_interdomain(DomId::DOM0, port)?;
+/// guest.send(theirs)?;
+///
+/// let mut fired = PortBuf::with_capacity(16);
+/// device.pending(&mut fired)?;
+/// assert_eq!(fired.words(), [port.as_raw()]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sim(Arc<Mutex<World>>);
+
+impl PartialEq for Sim {
+    /// Whether both are handles on the same machine.
+    fn eq(&self, other: &Sim) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Sim {}
+
+impl Sim {
+    /// A machine with an ordinary domain 0 ([`Config::seeded`]).
+    #[must_use]
+    pub fn new(seed: u64) -> Sim {
+        Sim::with_config(Config::seeded(seed))
+    }
+
+    /// A machine made to order.
+    #[must_use]
+    pub fn with_config(config: Config) -> Sim {
+        Sim(Arc::new(Mutex::new(World::new(config))))
+    }
+
+    /// Acts on the machine itself. `act` must not use a handle or a device of this machine: it
+    /// is locked meanwhile.
+    pub fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
+        act(&mut self.lock())
+    }
+
+    #[inline]
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        // A panic of a test leaves the machine as it is; there is nothing half done that matters.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens devices in a domain.
+    #[must_use]
+    pub fn open(&self, domid: DomId) -> SimOpen {
+        SimOpen::new(self, domid)
+    }
+
+    /// What the kernel of a domain does on its own.
+    #[must_use]
+    pub fn guest(&self, domid: DomId) -> Guest {
+        Guest {
+            sim: self.clone(),
+            domid,
+        }
+    }
+
+    /// Creates an unprivileged domain with an id of its own ([`DomainConfig::guest`]).
+    ///
+    /// # Errors
+    /// As [`World::create_domain`].
+    pub fn create_domain(&self) -> Result<DomId, Errno> {
+        self.create_domain_with(None, &DomainConfig::guest())
+    }
+
+    /// Creates an unprivileged domain with this id.
+    ///
+    /// # Errors
+    /// As [`World::create_domain`].
+    pub fn create_domain_with_id(&self, domid: DomId) -> Result<DomId, Errno> {
+        self.create_domain_with(Some(domid), &DomainConfig::guest())
+    }
+
+    /// Creates a domain.
+    ///
+    /// # Errors
+    /// As [`World::create_domain`].
+    pub fn create_domain_with(
+        &self,
+        domid: Option<DomId>,
+        config: &DomainConfig,
+    ) -> Result<DomId, Errno> {
+        self.lock().create_domain(domid, config)
+    }
+
+    /// Destroys a domain.
+    ///
+    /// # Errors
+    /// As [`World::destroy_domain`].
+    pub fn destroy_domain(&self, domid: DomId) -> Result<(), Errno> {
+        self.lock().destroy_domain(domid)
+    }
+
+    /// Raises a virtual interrupt for a domain.
+    ///
+    /// # Errors
+    /// As [`World::raise_virq`].
+    pub fn raise_virq(&self, domid: DomId, virq: Virq) -> Result<(), Errno> {
+        self.lock().raise_virq(domid, virq)
+    }
+
+    /// What a port of a domain is, asked by itself.
+    ///
+    /// # Errors
+    /// As [`World::status`].
+    pub fn status(&self, domid: DomId, port: Port) -> Result<Status, Errno> {
+        self.lock().status(domid, DomId::SELF, port.as_raw())
+    }
+
+    /// Decides when events reach their domains from now on.
+    pub fn set_delivery(&self, delivery: Delivery) {
+        self.lock().set_delivery(delivery);
+    }
+
+    /// How many ports are deliverable and held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.lock().held()
+    }
+
+    /// Lets one held port arrive. False where none is held.
+    #[must_use = "false says that nothing was held"]
+    pub fn step(&self) -> bool {
+        self.lock().step()
+    }
+
+    /// Lets every held port arrive.
+    pub fn run(&self) {
+        self.lock().run();
+    }
+
+    /// The time since the start of the machine.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.lock().now()
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        self.lock().advance(by);
+    }
+
+    /// Acts once `delay` has passed. `action` gets the machine itself, which is locked then.
+    pub fn after(&self, delay: Duration, action: impl FnOnce(&mut World) + Send + 'static) {
+        self.lock().after(delay, action);
+    }
+
+    /// How many files are open in all domains.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.lock().open_files()
+    }
+
+    /// Every port that is not free and every open file, a line each.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        self.lock().dump()
+    }
+
+    /// A hash over all that happened: [`World::digest`].
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.lock().digest()
+    }
+}
+
+/// The kernel of one domain: its ports are not those of any file, and it handles an event at
+/// once.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    sim: Sim,
+    domid: DomId,
+}
+
+impl Guest {
+    /// The id of the domain.
+    #[must_use]
+    pub const fn domid(&self) -> DomId {
+        self.domid
+    }
+
+    /// Allocates a port that `remote` may bind to.
+    ///
+    /// # Errors
+    /// As [`World::kernel_alloc_unbound`].
+    pub fn alloc_unbound(&self, remote: DomId) -> Result<Port, Errno> {
+        port(self.sim.lock().kernel_alloc_unbound(self.domid, remote))
+    }
+
+    /// Binds a new port to `port` of `remote`.
+    ///
+    /// # Errors
+    /// As [`World::kernel_bind_interdomain`].
+    pub fn bind_interdomain(&self, remote: DomId, remote_port: Port) -> Result<Port, Errno> {
+        let mut world = self.sim.lock();
+        port(world.kernel_bind_interdomain(self.domid, remote, remote_port.as_raw()))
+    }
+
+    /// Binds a virtual interrupt to a new port.
+    ///
+    /// # Errors
+    /// As [`World::kernel_bind_virq`].
+    pub fn bind_virq(&self, virq: Virq) -> Result<Port, Errno> {
+        port(self.sim.lock().kernel_bind_virq(self.domid, virq))
+    }
+
+    /// Sends through a port.
+    ///
+    /// # Errors
+    /// As [`World::kernel_send`].
+    pub fn send(&self, port: Port) -> Result<(), Errno> {
+        self.sim.lock().kernel_send(self.domid, port.as_raw())
+    }
+
+    /// Closes a port.
+    ///
+    /// # Errors
+    /// As [`World::kernel_close`].
+    pub fn close(&self, port: Port) -> Result<(), Errno> {
+        self.sim.lock().kernel_close(self.domid, port.as_raw())
+    }
+
+    /// How many events it has handled on a port.
+    ///
+    /// # Errors
+    /// As [`World::kernel_events`].
+    pub fn events(&self, port: Port) -> Result<u32, Errno> {
+        self.sim.lock().kernel_events(self.domid, port.as_raw())
+    }
+
+    /// A port of this domain as others name it.
+    #[must_use]
+    pub const fn remote(&self, port: Port) -> RemotePort {
+        RemotePort {
+            domid: self.domid,
+            port,
+        }
+    }
+}
+
+fn port(answer: Result<u32, Errno>) -> Result<Port, Errno> {
+    // Xen gives no port that a Port cannot name.
+    Port::new(answer?).ok_or(Errno::EINVAL)
+}

@@ -1,0 +1,237 @@
+//! The calls on open files, as a C program makes them: request numbers, words, byte counts.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use evtchn_core::DomId;
+
+use super::{Happening, Kernel, World};
+use crate::driver::Driver;
+use crate::driver::abi::{Arg, PollBits};
+use crate::errno::Errno;
+
+/// An open file of some domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    domid: DomId,
+    /// Which boot of this domain id; ids are recycled.
+    boot: u32,
+    index: usize,
+}
+
+impl FileId {
+    /// The domain in which it is open.
+    #[must_use]
+    pub const fn domid(self) -> DomId {
+        self.domid
+    }
+}
+
+impl World {
+    /// Opens `/dev/xen/evtchn` in a domain, non-blocking.
+    ///
+    /// # Errors
+    /// `ENOENT` where there is no such domain.
+    pub fn open(&mut self, domid: DomId) -> Result<FileId, Errno> {
+        self.happened(Happening::Open, domid.as_raw().into());
+        let kernel = self.kernels.get_mut(usize::from(domid.as_raw()));
+        let kernel = kernel.and_then(Option::as_deref_mut);
+        let kernel = kernel.ok_or(Errno::ENOENT)?;
+        Ok(FileId {
+            domid,
+            boot: kernel.boot,
+            index: kernel.driver.open(),
+        })
+    }
+
+    /// One more descriptor of an open file (dup(2), fork(2)): it shares everything.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn dup(&mut self, file: FileId) -> Result<(), Errno> {
+        driver(&mut self.kernels, file)?.dup(file.index)?;
+        self.happened(Happening::Dup, file.domid.as_raw().into());
+        Ok(())
+    }
+
+    /// Closes one descriptor of an open file. The last one closes its ports.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn close(&mut self, file: FileId) -> Result<(), Errno> {
+        driver(&mut self.kernels, file)?.close(&mut self.xen, file.index)?;
+        self.happened(Happening::Close, file.domid.as_raw().into());
+        Ok(())
+    }
+
+    /// ioctl(2). The requests stand in [`abi`](crate::abi).
+    ///
+    /// # Errors
+    /// Those of Linux drivers/xen/evtchn.c, `evtchn_ioctl`, and of the hypercalls it makes.
+    /// `EBADF` for a closed file.
+    #[inline]
+    pub fn ioctl(&mut self, file: FileId, request: u32, arg: impl Into<Arg>) -> Result<u32, Errno> {
+        let arg = arg.into();
+        let driver = driver(&mut self.kernels, file)?;
+        let answer = driver.ioctl(&mut self.xen, file.index, request, arg);
+        let [first, second] = arg.words().unwrap_or_default();
+        self.digest.pair(request, first);
+        self.digest.pair(second, word(answer));
+        self.upcalls();
+        answer
+    }
+
+    /// read(2) into `buf`: whole ports, in the byte order of the machine.
+    ///
+    /// # Errors
+    /// `EFBIG` after an overflow, `EAGAIN` where nothing is to be read (Linux
+    /// drivers/xen/evtchn.c, `evtchn_read`), `EBADF` for a closed file.
+    pub fn read(&mut self, file: FileId, buf: &mut [u8]) -> Result<usize, Errno> {
+        let count = buf.len();
+        let put = |index: usize, port: u32| {
+            if let Some(bytes) = buf.as_chunks_mut().0.get_mut(index) {
+                *bytes = port.to_ne_bytes();
+            }
+        };
+        self.read_with(file, count, Some(put))
+    }
+
+    /// read(2) of `count` bytes into memory that is not there.
+    ///
+    /// # Errors
+    /// `EFAULT` where there is something to be read; else as [`read`](Self::read).
+    pub fn read_bad(&mut self, file: FileId, count: usize) -> Result<usize, Errno> {
+        self.read_with(file, count, None::<fn(usize, u32)>)
+    }
+
+    /// [`read`](Self::read) into words; answers words.
+    #[inline]
+    pub(crate) fn read_words(&mut self, file: FileId, words: &mut [u32]) -> Result<usize, Errno> {
+        let count = size_of_val(words);
+        let put = |index: usize, port| {
+            if let Some(word) = words.get_mut(index) {
+                *word = port;
+            }
+        };
+        Ok(self.read_with(file, count, Some(put))? / size_of::<u32>())
+    }
+
+    /// write(2) of `buf`: whole ports, in the byte order of the machine.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn write(&mut self, file: FileId, buf: &[u8]) -> Result<usize, Errno> {
+        let words = buf.as_chunks().0;
+        let port = |index: usize| {
+            words
+                .get(index)
+                .map_or(0, |&bytes| u32::from_ne_bytes(bytes))
+        };
+        self.write_with(file, buf.len(), Some(port))
+    }
+
+    /// write(2) of `count` bytes from memory that is not there.
+    ///
+    /// # Errors
+    /// `EFAULT` where at least one port would be written; `EBADF` for a closed file.
+    pub fn write_bad(&mut self, file: FileId, count: usize) -> Result<usize, Errno> {
+        self.write_with(file, count, None::<fn(usize) -> u32>)
+    }
+
+    /// What poll(2) says of an open file.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn poll(&self, file: FileId) -> Result<PollBits, Errno> {
+        kernel(&self.kernels, file)?.driver.poll(file.index)
+    }
+
+    /// How often the ring of a file went from empty to not empty, which is when Linux wakes
+    /// sleepers and edge-triggered loops.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn wakes(&self, file: FileId) -> Result<u64, Errno> {
+        kernel(&self.kernels, file)?.driver.wakes(file.index)
+    }
+
+    pub(crate) fn pollable(&mut self, file: FileId) -> io::Result<OwnedFd> {
+        match driver(&mut self.kernels, file) {
+            Ok(driver) => driver.pollable(file.index),
+            Err(errno) => Err(io::Error::from_raw_os_error(errno.raw())),
+        }
+    }
+
+    #[inline]
+    fn read_with(
+        &mut self,
+        file: FileId,
+        count: usize,
+        put: Option<impl FnMut(usize, u32)>,
+    ) -> Result<usize, Errno> {
+        let driver = driver(&mut self.kernels, file)?;
+        let digest = &mut self.digest;
+        let put = put.map(|mut put| {
+            move |index, port| {
+                digest.word(u64::from(port));
+                put(index, port);
+            }
+        });
+        let answer = driver.read(file.index, count, put);
+        self.digest.pair(READ, size(answer));
+        answer
+    }
+
+    #[inline]
+    pub(crate) fn write_with(
+        &mut self,
+        file: FileId,
+        count: usize,
+        port: Option<impl Fn(usize) -> u32>,
+    ) -> Result<usize, Errno> {
+        let driver = driver(&mut self.kernels, file)?;
+        let digest = &mut self.digest;
+        let port = port.map(|port| {
+            move |index| {
+                let port = port(index);
+                digest.word(u64::from(port));
+                port
+            }
+        });
+        let answer = driver.write(&mut self.xen, file.index, count, port);
+        self.digest.pair(WRITE, size(answer));
+        self.upcalls();
+        answer
+    }
+}
+
+/// How the digest tells a read and a write from the requests of ioctl.
+const READ: u32 = 1;
+const WRITE: u32 = 2;
+
+#[inline]
+fn driver(kernels: &mut [Option<Box<Kernel>>], file: FileId) -> Result<&mut Driver, Errno> {
+    let kernel = kernels.get_mut(usize::from(file.domid.as_raw()));
+    match kernel.and_then(Option::as_deref_mut) {
+        Some(kernel) if kernel.boot == file.boot => Ok(&mut kernel.driver),
+        _ => Err(Errno::EBADF),
+    }
+}
+
+fn kernel(kernels: &[Option<Box<Kernel>>], file: FileId) -> Result<&Kernel, Errno> {
+    let kernel = kernels.get(usize::from(file.domid.as_raw()));
+    match kernel.and_then(Option::as_deref) {
+        Some(kernel) if kernel.boot == file.boot => Ok(kernel),
+        _ => Err(Errno::EBADF),
+    }
+}
+
+/// An answer as one word, the errno negative as a system call returns it.
+fn word(answer: Result<u32, Errno>) -> u32 {
+    answer.unwrap_or_else(|errno| errno.raw().wrapping_neg().cast_unsigned())
+}
+
+fn size(answer: Result<usize, Errno>) -> u32 {
+    // At most a page.
+    word(answer.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)))
+}

@@ -1,0 +1,84 @@
+//! What a domain's own kernel does with event channels, as its drivers would: the ports are not
+//! those of any file, and an event is handled and its port enabled again at once.
+
+use evtchn_core::{DomId, Virq};
+
+use super::{Happening, World};
+use crate::errno::Errno;
+use crate::hypervisor::Hypervisor;
+
+impl World {
+    /// Allocates a port of `domid`'s kernel that `remote` may bind to.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_alloc_unbound`.
+    pub fn kernel_alloc_unbound(&mut self, domid: DomId, remote: DomId) -> Result<u32, Errno> {
+        self.kernel_bind(domid, |xen| xen.alloc_unbound(domid, DomId::SELF, remote))
+    }
+
+    /// Binds a new port of `domid`'s kernel to a port of `remote`.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_interdomain`.
+    pub fn kernel_bind_interdomain(
+        &mut self,
+        domid: DomId,
+        remote: DomId,
+        remote_port: u32,
+    ) -> Result<u32, Errno> {
+        self.kernel_bind(domid, |xen| {
+            xen.bind_interdomain(domid, remote, remote_port)
+        })
+    }
+
+    /// Binds a virtual interrupt to a new port of `domid`'s kernel, on its first vCPU.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_virq`.
+    pub fn kernel_bind_virq(&mut self, domid: DomId, virq: Virq) -> Result<u32, Errno> {
+        self.kernel_bind(domid, |xen| xen.bind_virq(domid, virq.as_raw(), 0))
+    }
+
+    /// Closes a port that `domid`'s kernel has bound.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `ENOTCONN` for a port that is not its kernel's.
+    pub fn kernel_close(&mut self, domid: DomId, port: u32) -> Result<(), Errno> {
+        let (driver, xen) = self.booted(domid)?;
+        driver.kernel_unbind(xen, port)?;
+        self.happened(Happening::KernelClose, port);
+        Ok(())
+    }
+
+    /// Sends through a port, as any code in the kernel of `domid` could.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_send`.
+    #[inline]
+    pub fn kernel_send(&mut self, domid: DomId, port: u32) -> Result<(), Errno> {
+        self.xen.send(domid, port)?;
+        self.happened(Happening::KernelSend, port);
+        self.upcalls();
+        Ok(())
+    }
+
+    /// How many events the kernel of `domid` has handled on a port of its own.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `ENOTCONN` for a port that is not its kernel's.
+    pub fn kernel_events(&mut self, domid: DomId, port: u32) -> Result<u32, Errno> {
+        self.booted(domid)?.0.kernel_events(port)
+    }
+
+    fn kernel_bind(
+        &mut self,
+        domid: DomId,
+        bind: impl FnOnce(&mut Hypervisor) -> Result<u32, Errno>,
+    ) -> Result<u32, Errno> {
+        let (driver, xen) = self.booted(domid)?;
+        let port = driver.kernel_bind(xen, bind)?;
+        self.happened(Happening::KernelBind, port);
+        self.upcalls();
+        Ok(port)
+    }
+}

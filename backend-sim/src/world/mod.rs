@@ -1,0 +1,437 @@
+//! The whole machine: Xen, the Linux kernel of each domain, virtual time, and the order in which
+//! events reach their domains.
+
+mod files;
+mod kernel;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use evtchn_core::{DomId, Virq};
+
+use crate::choice::Choice;
+use crate::clock::Clock;
+use crate::config::{Config, DomainConfig};
+use crate::digest::Digest;
+use crate::driver::Driver;
+use crate::errno::Errno;
+use crate::fault::{Faults, Verdict};
+use crate::hypervisor::{Hypervisor, State, Upcall};
+pub use files::FileId;
+
+/// When an event reaches the Linux kernel of its domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Before the call that caused it returns, as with one vCPU.
+    #[default]
+    Immediate,
+    /// When [`World::step`] says so, in an order that the [`Choice`] decides, as with several
+    /// vCPUs: a notify returns before the other side is readable.
+    Held,
+    /// After each call the [`Choice`] decides how many of the held ones arrive, and which.
+    Chosen,
+}
+
+/// What a port is, as `EVTCHNOP_status` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// Free, or reserved.
+    Closed,
+    /// Waits for this domain to bind to it.
+    Unbound {
+        /// The domain, which need not exist.
+        remote: DomId,
+    },
+    /// Connected.
+    Interdomain {
+        /// The domain of the other end.
+        remote: DomId,
+        /// The port there.
+        port: u32,
+    },
+    /// Bound to a virtual interrupt.
+    Virq {
+        /// The number.
+        virq: u32,
+    },
+    /// Bound between vCPUs of one domain.
+    Ipi,
+}
+
+/// What happens when a timer is due.
+type Action = Box<dyn FnOnce(&mut World) + Send>;
+
+/// A Linux kernel and the boot that it is.
+#[derive(Debug)]
+struct Kernel {
+    boot: u32,
+    config: DomainConfig,
+    driver: Driver,
+}
+
+/// What happened besides calls on files, as the digest tells it apart.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    Create,
+    Kexec,
+    Kill,
+    Remove,
+    Raise,
+    Open,
+    Dup,
+    Close,
+    KernelBind,
+    KernelSend,
+    KernelClose,
+    Fault,
+    Upcall,
+}
+
+/// One who opens devices: the faults that are set for him, and how often he opened.
+#[derive(Debug, Default)]
+pub(crate) struct Opener {
+    pub(crate) faults: Faults,
+    pub(crate) opens: u64,
+}
+
+/// The simulated machine.
+#[derive(Debug)]
+pub struct World {
+    xen: Hypervisor,
+    /// By domain id.
+    kernels: Vec<Option<Box<Kernel>>>,
+    boots: u32,
+    delivery: Delivery,
+    choice: Choice,
+    clock: Clock<Action>,
+    digest: Digest,
+    pub(crate) openers: Vec<Opener>,
+    /// How many descriptors were ever made.
+    pub(crate) descriptors: u64,
+}
+
+impl World {
+    /// A machine on which domain 0 has booted.
+    #[must_use]
+    pub fn new(config: Config) -> World {
+        let mut world = World {
+            xen: Hypervisor::new(config.xen),
+            kernels: Vec::new(),
+            boots: 0,
+            delivery: Delivery::Immediate,
+            choice: config.choice,
+            clock: Clock::new(),
+            digest: Digest::new(),
+            openers: Vec::new(),
+            descriptors: 0,
+        };
+        // Id 0 is free on a new machine.
+        let _ = world.create_domain(Some(DomId::DOM0), &config.dom0);
+        world
+    }
+
+    // Domains.
+
+    /// Creates a domain and boots its kernel. Without an id it gets one that was not used for
+    /// the longest time.
+    ///
+    /// # Errors
+    /// `EEXIST` for an id in use, `EINVAL` for a reserved one, `ENOMEM` where none is left.
+    pub fn create_domain(
+        &mut self,
+        domid: Option<DomId>,
+        config: &DomainConfig,
+    ) -> Result<DomId, Errno> {
+        let domid = match domid {
+            Some(domid) => domid,
+            None => self.xen.unused_domid()?,
+        };
+        self.xen.create(domid, config)?;
+        self.happened(Happening::Create, domid.as_raw().into());
+        self.boot(domid, config.clone());
+        Ok(domid)
+    }
+
+    /// Starts another kernel in a domain: its programs are gone, its ports are closed
+    /// (`EVTCHNOP_reset`), and the new kernel boots as the old one did.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain.
+    pub fn kexec_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        let place = self.kernels.get_mut(usize::from(domid.as_raw()));
+        let kernel = place.and_then(Option::take).ok_or(Errno::ESRCH)?;
+        self.happened(Happening::Kexec, domid.as_raw().into());
+        self.xen.reset(domid)?;
+        self.boot(domid, kernel.config);
+        Ok(())
+    }
+
+    /// Destroys a domain: its programs and its kernel are gone, its ports are closed from the
+    /// highest down, peers are told nothing. `DOM_EXC` is raised twice, as Xen does.
+    ///
+    /// # Errors
+    /// As [`kill_domain`](Self::kill_domain).
+    pub fn destroy_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.kill_domain(domid)?;
+        self.remove_domain(domid)
+    }
+
+    /// The first half of [`destroy_domain`](Self::destroy_domain): afterwards the id still names
+    /// the domain, but nothing can be bound in it or to it.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for one that is dying already and for domain 0.
+    pub fn kill_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.xen.kill(domid)?;
+        if let Some(kernel) = self.kernels.get_mut(usize::from(domid.as_raw())) {
+            *kernel = None;
+        }
+        self.happened(Happening::Kill, domid.as_raw().into());
+        self.upcalls();
+        Ok(())
+    }
+
+    /// The second half of [`destroy_domain`](Self::destroy_domain): the id is free again.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EBUSY` for one that was not killed.
+    pub fn remove_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.xen.remove(domid)?;
+        self.happened(Happening::Remove, domid.as_raw().into());
+        self.upcalls();
+        Ok(())
+    }
+
+    /// Raises a virtual interrupt for a domain, on its first vCPU. A global one goes nowhere
+    /// unless this domain handles it.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for a number that Xen does not have.
+    pub fn raise_virq(&mut self, domid: DomId, virq: Virq) -> Result<(), Errno> {
+        self.xen.raise_virq(domid, virq.as_raw(), 0)?;
+        self.happened(Happening::Raise, virq.as_raw());
+        self.upcalls();
+        Ok(())
+    }
+
+    /// Makes a domain the handler of a global virtual interrupt.
+    ///
+    /// # Errors
+    /// `EINVAL` for one that is not global, `ESRCH` for an unknown domain, from Xen 4.21 on
+    /// `EBUSY` while the present handler has it bound.
+    pub fn set_virq_handler(&mut self, domid: DomId, virq: Virq) -> Result<(), Errno> {
+        self.xen.set_virq_handler(domid, virq.as_raw())
+    }
+
+    /// Connects two ports by number, as the device tree of a statically partitioned machine
+    /// does. The second one is pending.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `ENOSPC` for a number that it cannot have, `EBUSY` for a
+    /// port in use.
+    pub fn connect_static(&mut self, one: (DomId, u32), two: (DomId, u32)) -> Result<(), Errno> {
+        self.xen.connect_static(one, two)
+    }
+
+    /// What a port of `dom` is, asked by `caller`.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid there, `EPERM`
+    /// where `caller` may not ask.
+    pub fn status(&self, caller: DomId, dom: DomId, port: u32) -> Result<Status, Errno> {
+        Ok(match self.xen.status(caller, dom, port)?.state {
+            State::Free | State::Reserved => Status::Closed,
+            State::Unbound { remote } => Status::Unbound { remote },
+            State::Interdomain { remote, port } => Status::Interdomain { remote, port },
+            State::Virq { virq, .. } => Status::Virq { virq },
+            State::Ipi { .. } => Status::Ipi,
+        })
+    }
+
+    // When events arrive.
+
+    /// Decides when events reach their domains from now on. What is held arrives now, if it is
+    /// to be immediate.
+    pub fn set_delivery(&mut self, delivery: Delivery) {
+        self.delivery = delivery;
+        for kernel in self.kernels.iter_mut().flatten() {
+            kernel.driver.one_vcpu = delivery == Delivery::Immediate;
+        }
+        self.upcalls();
+    }
+
+    /// How many ports are deliverable and held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.xen.upcalls()
+    }
+
+    /// Lets one of the held ports arrive, chosen by the [`Choice`]. False where none is held.
+    pub fn step(&mut self) -> bool {
+        let index = self.choice.of(self.xen.upcalls());
+        let Some(upcall) = self.xen.take_upcall(index) else {
+            return false;
+        };
+        self.happened(Happening::Upcall, upcall.port);
+        self.deliver(upcall);
+        true
+    }
+
+    /// Lets every held port arrive, in a chosen order.
+    pub fn run(&mut self) {
+        while self.step() {}
+    }
+
+    /// The source of the free decisions, for those of the caller.
+    pub const fn choice(&mut self) -> &mut Choice {
+        &mut self.choice
+    }
+
+    // Time.
+
+    /// The time since the start of the world.
+    #[must_use]
+    pub const fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Lets time pass. Every timer that is due meanwhile acts at its own time.
+    pub fn advance(&mut self, by: Duration) {
+        let until = self.now().saturating_add(by);
+        while let Some(action) = self.clock.next(until) {
+            action(self);
+        }
+    }
+
+    /// Acts once `delay` has passed.
+    pub fn after(&mut self, delay: Duration, action: impl FnOnce(&mut World) + Send + 'static) {
+        self.clock.after(delay, Box::new(action));
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.clock.next_deadline()
+    }
+
+    // What can be seen from outside.
+
+    /// A hash over every call, its answer, and the order of all that happened: two runs with
+    /// the same one were the same.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.digest.value()
+    }
+
+    /// How many files are open in all domains.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        let kernels = self.kernels.iter().flatten();
+        kernels.map(|kernel| kernel.driver.open_files()).sum()
+    }
+
+    /// Every port that is not free and every open file, a line each.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        let mut out = String::new();
+        for domid in self.xen.domids() {
+            // A String takes whatever is written to it.
+            let _ = self.dump_domain(domid, &mut out);
+        }
+        out
+    }
+
+    fn dump_domain(&self, domid: DomId, out: &mut String) -> fmt::Result {
+        let kernel = self.kernels.get(usize::from(domid.as_raw()));
+        let driver = kernel.and_then(Option::as_ref).map(|kernel| &kernel.driver);
+        for (port, channel) in self.xen.ports(domid) {
+            write!(out, "d{domid}:{port} {:?}", channel.state)?;
+            for (set, name) in [
+                (channel.pending, " pending"),
+                (channel.masked, " masked"),
+                (channel.linked, " held"),
+            ] {
+                out.push_str(if set { name } else { "" });
+            }
+            match driver {
+                Some(driver) => writeln!(out, "{}", driver.describe(port))?,
+                None => out.push('\n'),
+            }
+        }
+        match driver {
+            Some(driver) => driver.describe_files(out),
+            None => Ok(()),
+        }
+    }
+
+    // Inside.
+
+    /// Boots a kernel in a domain that has none.
+    fn boot(&mut self, domid: DomId, config: DomainConfig) {
+        let mut driver = Driver::boot(domid, &config, &mut self.xen);
+        driver.one_vcpu = self.delivery == Delivery::Immediate;
+        self.boots += 1;
+        let index = usize::from(domid.as_raw());
+        if index >= self.kernels.len() {
+            self.kernels.resize_with(index + 1, || None);
+        }
+        self.kernels[index] = Some(Box::new(Kernel {
+            boot: self.boots,
+            config,
+            driver,
+        }));
+        self.upcalls();
+    }
+
+    /// Ends a call: lets arrive what the kind of delivery says.
+    #[inline]
+    fn upcalls(&mut self) {
+        if self.xen.upcalls() == 0 {
+            return;
+        }
+        match self.delivery {
+            Delivery::Immediate => {
+                while let Some(upcall) = self.xen.take_upcall(0) {
+                    self.deliver(upcall);
+                }
+            }
+            Delivery::Held => {}
+            Delivery::Chosen => while self.choice.flip() && self.step() {},
+        }
+    }
+
+    /// The kernel of a domain.
+    fn booted(&mut self, domid: DomId) -> Result<(&mut Driver, &mut Hypervisor), Errno> {
+        let kernel = self.kernels.get_mut(usize::from(domid.as_raw()));
+        match kernel.and_then(Option::as_deref_mut) {
+            Some(kernel) => Ok((&mut kernel.driver, &mut self.xen)),
+            None => Err(Errno::ESRCH),
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, upcall: Upcall) {
+        let kernel = self.kernels.get_mut(usize::from(upcall.domid.as_raw()));
+        if let Some(kernel) = kernel.and_then(Option::as_deref_mut) {
+            kernel.driver.upcall(&mut self.xen, upcall);
+        }
+    }
+
+    /// Enters a fault into the digest; answers the most ports that the call may move.
+    pub(crate) fn faulted(&mut self, verdict: Verdict) -> Result<usize, Errno> {
+        match verdict {
+            Verdict::Fail(errno) => {
+                self.happened(Happening::Fault, errno.raw().cast_unsigned());
+                Err(errno)
+            }
+            Verdict::Short(ports) => Ok(ports),
+        }
+    }
+
+    fn happened(&mut self, what: Happening, number: u32) {
+        self.digest.pair(u32::MAX - what as u32, number);
+    }
+}
