@@ -78,6 +78,25 @@ impl SimOpen {
         self.with(|opener| opener.faults.left())
     }
 
+    /// The file that was opened last, open or not, for the calls of [`World`].
+    #[must_use]
+    pub fn last(&self) -> Option<FileId> {
+        self.with(|opener| opener.last)
+    }
+
+    /// A second descriptor of the file that was opened last, as [`SimDevice::dup`] makes it:
+    /// a way to what a context has opened.
+    ///
+    /// # Errors
+    /// `EBADF` where it is closed, or none was opened.
+    pub fn dup(&self) -> Result<SimDevice, Error> {
+        let mut world = self.sim.lock();
+        let last = world.openers[self.opener].last;
+        last.ok_or(Errno::EBADF)
+            .and_then(|file| SimDevice::dup_of(&self.sim, &mut world, self.opener, file))
+            .map_err(open_failed)
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Opener) -> T) -> T {
         self.sim.with(|world| act(&mut world.openers[self.opener]))
     }
@@ -90,12 +109,10 @@ impl Open for SimOpen {
         let mut world = self.sim.lock();
         let file = verdict(&mut world, self.opener, Call::Open)
             .and_then(|_| world.open(self.domid))
-            .map_err(|errno| Error {
-                call: Call::Open,
-                port: None,
-                errno,
-            })?;
-        world.openers[self.opener].opens += 1;
+            .map_err(open_failed)?;
+        let opener = &mut world.openers[self.opener];
+        opener.opens += 1;
+        opener.last = Some(file);
         Ok(SimDevice::new(&self.sim, &mut world, self.opener, file))
     }
 }
@@ -118,17 +135,17 @@ impl SimDevice {
     /// `EBADF` where the domain is gone.
     pub fn dup(&self) -> Result<SimDevice, Error> {
         let mut world = self.sim.lock();
-        world.dup(self.file).map_err(|errno| Error {
-            call: Call::Open,
-            port: None,
-            errno,
-        })?;
-        Ok(SimDevice::new(
-            &self.sim,
-            &mut world,
-            self.opener,
-            self.file,
-        ))
+        SimDevice::dup_of(&self.sim, &mut world, self.opener, self.file).map_err(open_failed)
+    }
+
+    fn dup_of(
+        sim: &Sim,
+        world: &mut World,
+        opener: usize,
+        file: FileId,
+    ) -> Result<SimDevice, Errno> {
+        world.dup(file)?;
+        Ok(SimDevice::new(sim, world, opener, file))
     }
 
     fn new(sim: &Sim, world: &mut World, opener: usize, file: FileId) -> SimDevice {
@@ -226,6 +243,14 @@ fn verdict(world: &mut World, opener: usize, call: Call) -> Result<usize, Errno>
     match world.openers[opener].faults.verdict(call) {
         None => Ok(usize::MAX),
         Some(verdict) => world.faulted(verdict),
+    }
+}
+
+const fn open_failed(errno: Errno) -> Error {
+    Error {
+        call: Call::Open,
+        port: None,
+        errno,
     }
 }
 

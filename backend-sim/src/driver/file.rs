@@ -14,7 +14,7 @@ pub(crate) struct File {
     ring: VecDeque<u32>,
     ring_size: usize,
     /// Set when an event found the ring full; only a reset clears it.
-    overflow: bool,
+    overflowed: bool,
     /// How many ports are bound.
     pub(super) bound: usize,
     pub(super) restricted_to: Option<u16>,
@@ -31,7 +31,7 @@ impl File {
         File {
             ring: VecDeque::new(),
             ring_size: 0,
-            overflow: false,
+            overflowed: false,
             bound: 0,
             restricted_to: None,
             wakes: 0,
@@ -64,9 +64,14 @@ impl File {
                 self.show();
             }
         } else {
-            self.overflow = true;
-            self.show();
+            self.overflow();
         }
+    }
+
+    /// An event was dropped.
+    pub(super) fn overflow(&mut self) {
+        self.overflowed = true;
+        self.show();
     }
 
     /// Reads into room for `count` bytes, `put` storing each port; answers bytes
@@ -81,7 +86,7 @@ impl File {
         if room == 0 {
             return Ok(0);
         }
-        if self.overflow {
+        if self.overflowed {
             return Err(Errno::EFBIG);
         }
         if self.ring.is_empty() {
@@ -101,14 +106,14 @@ impl File {
     /// Empties the ring and ends an overflow. Enables nothing.
     pub(super) fn reset(&mut self) {
         self.ring.clear();
-        self.overflow = false;
+        self.overflowed = false;
         self.show();
     }
 
     /// What poll(2) says (`evtchn_poll`).
     #[inline]
     pub(super) fn poll(&self) -> PollBits {
-        if self.overflow {
+        if self.overflowed {
             PollBits::ERROR
         } else if self.ring.is_empty() {
             PollBits::WRITABLE

@@ -7,20 +7,18 @@
 //! spurious interrupts, which the driver never reports.
 
 pub(crate) mod abi;
+mod device;
 mod file;
 #[cfg(test)]
 mod tests;
 
-use std::os::fd::OwnedFd;
-use std::{fmt, io};
+use std::fmt;
 
 use evtchn_core::{DomId, Virq};
 
 use crate::config::{Abi, DomainConfig};
 use crate::errno::Errno;
 use crate::hypervisor::{Hypervisor, Upcall};
-use crate::pollable::Pollable;
-use abi::{Arg, PAGE, PollBits};
 use file::File;
 
 /// Ports per page of the FIFO event array.
@@ -87,181 +85,14 @@ impl Driver {
             let _ = driver.kernel_bind(xen, |xen| xen.bind_virq(domid, virq, 0));
         }
         for _ in 0..config.kernel_ipis {
-            let _ = driver.kernel_bind(xen, |xen| xen.bind_ipi(domid, 0));
+            if driver
+                .kernel_bind(xen, |xen| xen.bind_ipi(domid, 0))
+                .is_err()
+            {
+                break;
+            }
         }
         driver
-    }
-
-    // The device.
-
-    /// Opens the device. The answer names the file.
-    pub(crate) fn open(&mut self) -> usize {
-        self.files.push(Some(Box::new(File::new())));
-        self.files.len() - 1
-    }
-
-    /// One more descriptor of an open file.
-    pub(crate) fn dup(&mut self, file: usize) -> Result<(), Errno> {
-        self.file(file)?.descriptors += 1;
-        Ok(())
-    }
-
-    /// Closes a descriptor; the last one unbinds every port (`evtchn_release`).
-    pub(crate) fn close(&mut self, xen: &mut Hypervisor, file: usize) -> Result<(), Errno> {
-        let open = self.file(file)?;
-        open.descriptors -= 1;
-        if open.descriptors > 0 {
-            return Ok(());
-        }
-        let owner = Owner::File(file);
-        for port in 0..self.bindings.len() {
-            if self.bindings[port].owner == owner {
-                self.unbind(xen, port);
-            }
-        }
-        self.files[file] = None;
-        Ok(())
-    }
-
-    /// `evtchn_ioctl`.
-    pub(crate) fn ioctl(
-        &mut self,
-        xen: &mut Hypervisor,
-        file: usize,
-        request: u32,
-        arg: Arg,
-    ) -> Result<u32, Errno> {
-        let restricted_to = self.file(file)?.restricted_to;
-        let word = || Ok(arg.words().ok_or(Errno::EFAULT)?[0]);
-        match request {
-            abi::BIND_VIRQ => {
-                unrestricted(restricted_to)?;
-                let port = xen.bind_virq(self.domid, word()?, 0)?;
-                self.bind_to_file(xen, file, port)
-            }
-            abi::BIND_INTERDOMAIN => {
-                let [remote, port] = arg.words().ok_or(Errno::EFAULT)?;
-                if restricted_to.is_some_and(|domid| u32::from(domid) != remote) {
-                    return Err(Errno::EACCES);
-                }
-                let port = xen.bind_interdomain(self.domid, domid_of(remote), port)?;
-                self.bind_to_file(xen, file, port)
-            }
-            abi::BIND_UNBOUND_PORT => {
-                unrestricted(restricted_to)?;
-                let remote = domid_of(word()?);
-                let port = xen.alloc_unbound(self.domid, DomId::SELF, remote)?;
-                self.bind_to_file(xen, file, port)
-            }
-            abi::UNBIND => {
-                let port = word()?;
-                if port >= self.channels() {
-                    return Err(Errno::EINVAL);
-                }
-                let port = self.bound_by(file, port).ok_or(Errno::ENOTCONN)?;
-                self.unbind(xen, port);
-                self.file(file)?.bound -= 1;
-                Ok(0)
-            }
-            abi::NOTIFY => self.notify(xen, file, word()?),
-            abi::RESET => {
-                self.file(file)?.reset();
-                Ok(0)
-            }
-            abi::RESTRICT_DOMID => {
-                unrestricted(restricted_to)?;
-                let domid = domid_of(word()?);
-                if domid == DomId::DOM0 || domid >= DomId::FIRST_RESERVED {
-                    return Err(Errno::EINVAL);
-                }
-                self.file(file)?.restricted_to = Some(domid.as_raw());
-                Ok(0)
-            }
-            abi::BIND_STATIC if self.knows_static => {
-                let port = word()?;
-                if self.bound_by(file, port).is_some() {
-                    return Err(Errno::EISCONN);
-                }
-                self.take_static(xen, file, port)
-            }
-            _ => Err(Errno::ENOSYS),
-        }
-    }
-
-    /// Sets the other end pending. What Xen answers is dropped.
-    #[inline]
-    pub(crate) fn notify(
-        &mut self,
-        xen: &mut Hypervisor,
-        file: usize,
-        port: u32,
-    ) -> Result<u32, Errno> {
-        self.bound_by(file, port).ok_or(Errno::ENOTCONN)?;
-        let _ = xen.send(self.domid, port);
-        Ok(0)
-    }
-
-    /// Reads `count` bytes; without `put` into bad memory.
-    #[inline]
-    pub(crate) fn read(
-        &mut self,
-        file: usize,
-        count: usize,
-        put: Option<impl FnMut(usize, u32)>,
-    ) -> Result<usize, Errno> {
-        self.file(file)?.read(count, put)
-    }
-
-    /// Writes `count` bytes, `word` giving each port; without it from bad memory
-    /// (`evtchn_write`).
-    #[inline]
-    pub(crate) fn write(
-        &mut self,
-        xen: &mut Hypervisor,
-        file: usize,
-        count: usize,
-        word: Option<impl FnMut(usize) -> u32>,
-    ) -> Result<usize, Errno> {
-        self.file(file)?;
-        let words = count.min(PAGE) / size_of::<u32>();
-        if words == 0 {
-            return Ok(0);
-        }
-        let mut word = word.ok_or(Errno::EFAULT)?;
-        for index in 0..words {
-            let port = word(index);
-            if let Some(index) = self.bound_by(file, port)
-                && !self.bindings[index].enabled
-            {
-                self.bindings[index].enabled = true;
-                self.unmask(xen, port);
-            }
-        }
-        Ok(words * size_of::<u32>())
-    }
-
-    /// What poll(2) says of a file.
-    pub(crate) fn poll(&self, file: usize) -> Result<PollBits, Errno> {
-        Ok(self.peek(file)?.poll())
-    }
-
-    /// How often sleepers on a file were woken so far.
-    pub(crate) fn wakes(&self, file: usize) -> Result<u64, Errno> {
-        Ok(self.peek(file)?.wakes())
-    }
-
-    /// A descriptor that a real event loop can poll instead of the file.
-    pub(crate) fn pollable(&mut self, file: usize) -> io::Result<OwnedFd> {
-        let file = self
-            .file(file)
-            .map_err(|errno| io::Error::from_raw_os_error(errno.raw()))?;
-        let bits = file.poll();
-        let pollable = match &mut file.pollable {
-            Some(pollable) => pollable,
-            none => none.insert(Pollable::new()?),
-        };
-        pollable.show(bits);
-        pollable.descriptor()
     }
 
     // The kernel itself.
@@ -298,6 +129,7 @@ impl Driver {
         bind: impl FnOnce(&mut Hypervisor) -> Result<u32, Errno>,
     ) -> Result<u32, Errno> {
         let port = bind(xen)?;
+        self.check_new(xen, port)?;
         self.bind(xen, port, Owner::Kernel { events: 0 }, false);
         Ok(port)
     }
@@ -328,29 +160,14 @@ impl Driver {
 
     // Inside.
 
-    /// Gives a port that Xen just allocated to a file (`evtchn_bind_to_user`). Where the table
-    /// has it already (a static port that Xen does not know), the port is closed again.
-    fn bind_to_file(&mut self, xen: &mut Hypervisor, file: usize, port: u32) -> Result<u32, Errno> {
-        if self.owner(port) != Owner::Nobody {
-            let _ = xen.close(self.domid, port);
-            return Err(Errno::EBUSY);
+    /// Checks a port that Xen just allocated. Where somebody has it already (as a static port
+    /// that Xen does not know), it is closed again.
+    fn check_new(&self, xen: &mut Hypervisor, port: u32) -> Result<(), Errno> {
+        if self.owner(port) == Owner::Nobody {
+            return Ok(());
         }
-        self.file(file)?.bound_one();
-        self.bind(xen, port, Owner::File(file), false);
-        Ok(port)
-    }
-
-    /// Gives a static port to a file. No hypercall is made: whether the port exists is not asked.
-    fn take_static(&mut self, xen: &mut Hypervisor, file: usize, port: u32) -> Result<u32, Errno> {
-        if port >= self.abi.ports() {
-            return Err(Errno::ENOMEM);
-        }
-        if self.owner(port) != Owner::Nobody {
-            return Err(Errno::EBUSY);
-        }
-        self.file(file)?.bound_one();
-        self.bind(xen, port, Owner::File(file), true);
-        Ok(0)
+        let _ = xen.close(self.domid, port);
+        Err(Errno::EBUSY)
     }
 
     /// Enters a binding, enabled, and unmasks the port: what is pending is delivered.
@@ -399,20 +216,9 @@ impl Driver {
             .map_or(Owner::Nobody, |binding| binding.owner)
     }
 
-    /// The place of a port in the table, where this file has bound it (`find_evtchn`).
-    #[inline]
-    fn bound_by(&self, file: usize, port: u32) -> Option<usize> {
-        (self.owner(port) == Owner::File(file)).then_some(port as usize)
-    }
-
     #[inline]
     fn file(&mut self, file: usize) -> Result<&mut File, Errno> {
         let file = self.files.get_mut(file).and_then(Option::as_deref_mut);
-        file.ok_or(Errno::EBADF)
-    }
-
-    fn peek(&self, file: usize) -> Result<&File, Errno> {
-        let file = self.files.get(file).and_then(Option::as_deref);
         file.ok_or(Errno::EBADF)
     }
 
@@ -457,20 +263,4 @@ impl Driver {
         }
         Ok(())
     }
-}
-
-fn unrestricted(restricted_to: Option<u16>) -> Result<(), Errno> {
-    match restricted_to {
-        None => Ok(()),
-        Some(_) => Err(Errno::EACCES),
-    }
-}
-
-/// The low 16 bits, which are all that a hypercall has room for.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the driver stores a u32 into a domid_t, and so do we"
-)]
-fn domid_of(word: u32) -> DomId {
-    DomId::new(word as u16)
 }

@@ -9,6 +9,7 @@
 //! yet to notice.
 
 mod domain;
+mod hypercall;
 #[cfg(test)]
 mod tests;
 mod virq;
@@ -22,6 +23,9 @@ use crate::errno::Errno;
 use domain::Domain;
 pub(crate) use domain::{Channel, State};
 use virq::{Class, DOM_EXC, NR_VIRQS};
+
+/// The most vCPUs of a domain (xen/arch/x86/include/asm/config.h, `MAX_VIRT_CPUS`).
+const MAX_VCPUS: u32 = 8192;
 
 /// A port of a domain that became deliverable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +60,10 @@ impl Hypervisor {
 
     // Domains.
 
-    /// Creates a domain. `EEXIST` where the id is in use, `EINVAL` where it is reserved.
+    /// Creates a domain. `EEXIST` where the id is in use, `EINVAL` where it is reserved or the
+    /// number of vCPUs is out of range.
     pub(crate) fn create(&mut self, domid: DomId, config: &DomainConfig) -> Result<(), Errno> {
-        if domid >= DomId::FIRST_RESERVED {
+        if domid >= DomId::FIRST_RESERVED || !(1..=MAX_VCPUS).contains(&config.vcpus) {
             return Err(Errno::EINVAL);
         }
         let index = usize::from(domid.as_raw());
@@ -135,214 +140,6 @@ impl Hypervisor {
                 .filter_map(|port| Some((port, domain.channel(port)?)))
                 .filter(|(_, channel)| channel.state != State::Free || channel.linked)
         })
-    }
-
-    // Hypercalls. `caller` is the domain that makes the call.
-
-    /// `EVTCHNOP_alloc_unbound`: a port of `dom` that `remote` may bind to. `remote` is stored
-    /// unchecked.
-    pub(crate) fn alloc_unbound(
-        &mut self,
-        caller: DomId,
-        dom: DomId,
-        remote: DomId,
-    ) -> Result<u32, Errno> {
-        let dom = self.resolve(caller, dom)?;
-        let permitted = self.permits(caller, dom);
-        let domain = self.known(dom)?;
-        let port = domain.free_port()?;
-        if !permitted {
-            return Err(Errno::EPERM);
-        }
-        let remote = own(caller, remote);
-        domain.take(port, State::Unbound { remote });
-        Ok(port)
-    }
-
-    /// `EVTCHNOP_bind_interdomain`: connects a new port to `remote_port` and sets it pending,
-    /// since events sent while the other one was unbound are lost.
-    pub(crate) fn bind_interdomain(
-        &mut self,
-        caller: DomId,
-        remote: DomId,
-        remote_port: u32,
-    ) -> Result<u32, Errno> {
-        let remote = self.resolve(caller, remote)?;
-        let port = self.known(caller)?.free_port()?;
-        let there = self.known(remote)?.channel_mut(remote_port);
-        let there = there.ok_or(Errno::EINVAL)?;
-        if there.state != (State::Unbound { remote: caller }) {
-            return Err(Errno::EINVAL);
-        }
-        there.state = State::Interdomain {
-            remote: caller,
-            port,
-        };
-        let here = State::Interdomain {
-            remote,
-            port: remote_port,
-        };
-        self.known(caller)?.take(port, here);
-        self.set_pending(caller, port);
-        Ok(port)
-    }
-
-    /// `EVTCHNOP_bind_virq`.
-    pub(crate) fn bind_virq(&mut self, caller: DomId, virq: u32, vcpu: u32) -> Result<u32, Errno> {
-        let index = virq as usize;
-        if index >= NR_VIRQS {
-            return Err(Errno::EINVAL);
-        }
-        let class = Class::of(index, self.version);
-        if class != Class::Vcpu && vcpu != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let refused = class == Class::Global
-            && self.version >= XenVersion::STRICT_VIRQS
-            && self.handlers[index] != caller;
-        let domain = self.known(caller)?;
-        let bound = *domain.virq(index, vcpu).ok_or(Errno::ENOENT)?;
-        if refused {
-            return Err(Errno::EBUSY);
-        }
-        if bound != 0 {
-            return Err(Errno::EEXIST);
-        }
-        let port = domain.free_port()?;
-        domain.take(port, State::Virq { virq, vcpu });
-        if let Some(slot) = domain.virq(index, vcpu) {
-            *slot = port;
-        }
-        Ok(port)
-    }
-
-    /// `EVTCHNOP_bind_ipi`.
-    pub(crate) fn bind_ipi(&mut self, caller: DomId, vcpu: u32) -> Result<u32, Errno> {
-        let domain = self.known(caller)?;
-        if !domain.has_vcpu(vcpu) {
-            return Err(Errno::ENOENT);
-        }
-        let port = domain.free_port()?;
-        domain.take(port, State::Ipi { vcpu });
-        Ok(port)
-    }
-
-    /// `EVTCHNOP_close`: the port is free and no longer pending; its peer waits for the closer
-    /// again, keeps what was pending, and is told nothing.
-    pub(crate) fn close(&mut self, caller: DomId, port: u32) -> Result<(), Errno> {
-        let domain = self.known(caller)?;
-        let state = domain.channel(port).ok_or(Errno::EINVAL)?.state;
-        match state {
-            State::Free | State::Reserved => return Err(Errno::EINVAL),
-            State::Unbound { .. } | State::Ipi { .. } => {}
-            State::Virq { virq, vcpu } => {
-                if let Some(slot) = domain.virq(virq as usize, vcpu) {
-                    *slot = 0;
-                }
-            }
-            State::Interdomain {
-                remote,
-                port: remote_port,
-            } => {
-                let peer = self.known(remote)?.channel_mut(remote_port);
-                if let Some(peer) = peer {
-                    peer.state = State::Unbound { remote: caller };
-                }
-            }
-        }
-        self.known(caller)?.put(port);
-        Ok(())
-    }
-
-    /// `EVTCHNOP_send`: sets the other end pending. Through an unbound port it does nothing.
-    #[inline]
-    pub(crate) fn send(&mut self, caller: DomId, port: u32) -> Result<(), Errno> {
-        let domain = self.known(caller)?;
-        match domain.channel(port).ok_or(Errno::EINVAL)?.state {
-            State::Free | State::Reserved | State::Virq { .. } => Err(Errno::EINVAL),
-            State::Unbound { .. } => Ok(()),
-            State::Ipi { .. } => {
-                self.set_pending(caller, port);
-                Ok(())
-            }
-            State::Interdomain { remote, port } => {
-                self.set_pending(remote, port);
-                Ok(())
-            }
-        }
-    }
-
-    /// `EVTCHNOP_status`: the state of a port of `dom`.
-    pub(crate) fn status(&self, caller: DomId, dom: DomId, port: u32) -> Result<Channel, Errno> {
-        let dom = self.resolve(caller, dom)?;
-        let domain = self.domain(dom).ok_or(Errno::ESRCH)?;
-        let channel = domain.channel(port).ok_or(Errno::EINVAL)?;
-        if !self.permits(caller, dom) {
-            return Err(Errno::EPERM);
-        }
-        Ok(*channel)
-    }
-
-    /// `EVTCHNOP_reset` of the caller: closes every port.
-    pub(crate) fn reset(&mut self, caller: DomId) -> Result<(), Errno> {
-        for port in self.known(caller)?.ports() {
-            // Free ports refuse; there is nothing to close.
-            let _ = self.close(caller, port);
-        }
-        Ok(())
-    }
-
-    /// `XEN_DOMCTL_set_virq_handler`: gives a global VIRQ to another domain.
-    pub(crate) fn set_virq_handler(&mut self, domid: DomId, virq: u32) -> Result<(), Errno> {
-        let index = virq as usize;
-        if index >= NR_VIRQS || Class::of(index, self.version) != Class::Global {
-            return Err(Errno::EINVAL);
-        }
-        self.known(domid)?;
-        let present = self.handlers[index];
-        if present == domid {
-            return Ok(());
-        }
-        let bound = self
-            .domain_mut(present)
-            .and_then(|domain| domain.virq(index, 0).copied());
-        if self.version >= XenVersion::STRICT_VIRQS && bound.is_some_and(|port| port != 0) {
-            return Err(Errno::EBUSY);
-        }
-        self.handlers[index] = domid;
-        Ok(())
-    }
-
-    /// Connects two ports by number, as `xen,evtchn-v1` of a device tree does at boot
-    /// (xen/arch/arm/domain_build.c, `alloc_static_evtchn`): the second side binds to the first.
-    pub(crate) fn connect_static(
-        &mut self,
-        (dom1, port1): (DomId, u32),
-        (dom2, port2): (DomId, u32),
-    ) -> Result<(), Errno> {
-        let state = |remote, port| State::Interdomain { remote, port };
-        self.known(dom1)?.take_static(port1, state(dom2, port2))?;
-        let second = self.known(dom2);
-        if let Err(errno) = second.and_then(|d| d.take_static(port2, state(dom1, port1))) {
-            self.known(dom1)?.put(port1);
-            return Err(errno);
-        }
-        self.set_pending(dom2, port2);
-        Ok(())
-    }
-
-    /// Raises a VIRQ for a domain. A global one goes nowhere unless the domain handles it.
-    pub(crate) fn raise_virq(&mut self, domid: DomId, virq: u32, vcpu: u32) -> Result<(), Errno> {
-        self.known(domid)?;
-        let index = virq as usize;
-        if index >= NR_VIRQS {
-            return Err(Errno::EINVAL);
-        }
-        let global = Class::of(index, self.version) == Class::Global;
-        if !global || self.handlers[index] == domid {
-            self.raise(domid, index, vcpu);
-        }
-        Ok(())
     }
 
     // The bits that Xen shares with the guest.
@@ -423,22 +220,6 @@ impl Hypervisor {
         }
     }
 
-    /// The domain that `domid` names for `caller`.
-    fn resolve(&self, caller: DomId, domid: DomId) -> Result<DomId, Errno> {
-        let domid = own(caller, domid);
-        match self.domain(domid) {
-            Some(_) => Ok(domid),
-            None => Err(Errno::ESRCH),
-        }
-    }
-
-    fn permits(&self, caller: DomId, dom: DomId) -> bool {
-        caller == dom
-            || self
-                .domain(caller)
-                .is_some_and(|domain| domain.privileged || domain.device_model_of == Some(dom))
-    }
-
     fn domain(&self, domid: DomId) -> Option<&Domain> {
         self.domains.get(usize::from(domid.as_raw()))?.as_deref()
     }
@@ -452,9 +233,4 @@ impl Hypervisor {
     fn known(&mut self, domid: DomId) -> Result<&mut Domain, Errno> {
         self.domain_mut(domid).ok_or(Errno::ESRCH)
     }
-}
-
-/// `DOMID_SELF` as the caller's own id (`rcu_lock_domain_by_any_id`).
-fn own(caller: DomId, domid: DomId) -> DomId {
-    if domid == DomId::SELF { caller } else { domid }
 }

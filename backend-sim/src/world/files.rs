@@ -155,6 +155,17 @@ impl World {
         kernel(&self.kernels, file)?.driver.wakes(file.index)
     }
 
+    /// Makes the ring of a file overflow at once, as if an event had found it full: Linux did
+    /// that by mistake where it handled one event twice.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn overflow(&mut self, file: FileId) -> Result<(), Errno> {
+        driver(&mut self.kernels, file)?.overflow(file.index)?;
+        self.happened(Happening::Overflow, file.domid.as_raw().into());
+        Ok(())
+    }
+
     pub(crate) fn pollable(&mut self, file: FileId) -> io::Result<OwnedFd> {
         match driver(&mut self.kernels, file) {
             Ok(driver) => driver.pollable(file.index),

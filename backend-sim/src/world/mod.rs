@@ -5,8 +5,8 @@ mod files;
 mod kernel;
 #[cfg(test)]
 mod tests;
+mod view;
 
-use std::fmt::{self, Write};
 use std::time::Duration;
 
 use evtchn_core::{DomId, Virq};
@@ -18,8 +18,9 @@ use crate::digest::Digest;
 use crate::driver::Driver;
 use crate::errno::Errno;
 use crate::fault::{Faults, Verdict};
-use crate::hypervisor::{Hypervisor, State, Upcall};
+use crate::hypervisor::{Hypervisor, Upcall};
 pub use files::FileId;
+pub use view::Status;
 
 /// When an event reaches the Linux kernel of its domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,33 +33,6 @@ pub enum Delivery {
     Held,
     /// After each call the [`Choice`] decides how many of the held ones arrive, and which.
     Chosen,
-}
-
-/// What a port is, as `EVTCHNOP_status` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Status {
-    /// Free, or reserved.
-    Closed,
-    /// Waits for this domain to bind to it.
-    Unbound {
-        /// The domain, which need not exist.
-        remote: DomId,
-    },
-    /// Connected.
-    Interdomain {
-        /// The domain of the other end.
-        remote: DomId,
-        /// The port there.
-        port: u32,
-    },
-    /// Bound to a virtual interrupt.
-    Virq {
-        /// The number.
-        virq: u32,
-    },
-    /// Bound between vCPUs of one domain.
-    Ipi,
 }
 
 /// What happens when a timer is due.
@@ -83,6 +57,7 @@ enum Happening {
     Open,
     Dup,
     Close,
+    Overflow,
     KernelBind,
     KernelSend,
     KernelClose,
@@ -90,11 +65,12 @@ enum Happening {
     Upcall,
 }
 
-/// One who opens devices: the faults that are set for him, and how often he opened.
+/// One who opens devices: the faults that are set for him, and what he opened.
 #[derive(Debug, Default)]
 pub(crate) struct Opener {
     pub(crate) faults: Faults,
     pub(crate) opens: u64,
+    pub(crate) last: Option<FileId>,
 }
 
 /// The simulated machine.
@@ -139,7 +115,8 @@ impl World {
     /// the longest time.
     ///
     /// # Errors
-    /// `EEXIST` for an id in use, `EINVAL` for a reserved one, `ENOMEM` where none is left.
+    /// `EEXIST` for an id in use, `EINVAL` for a reserved one or a number of vCPUs out of
+    /// range, `ENOMEM` where no id is left.
     pub fn create_domain(
         &mut self,
         domid: Option<DomId>,
@@ -236,21 +213,6 @@ impl World {
         self.xen.connect_static(one, two)
     }
 
-    /// What a port of `dom` is, asked by `caller`.
-    ///
-    /// # Errors
-    /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid there, `EPERM`
-    /// where `caller` may not ask.
-    pub fn status(&self, caller: DomId, dom: DomId, port: u32) -> Result<Status, Errno> {
-        Ok(match self.xen.status(caller, dom, port)?.state {
-            State::Free | State::Reserved => Status::Closed,
-            State::Unbound { remote } => Status::Unbound { remote },
-            State::Interdomain { remote, port } => Status::Interdomain { remote, port },
-            State::Virq { virq, .. } => Status::Virq { virq },
-            State::Ipi { .. } => Status::Ipi,
-        })
-    }
-
     // When events arrive.
 
     /// Decides when events reach their domains from now on. What is held arrives now, if it is
@@ -315,56 +277,6 @@ impl World {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.clock.next_deadline()
-    }
-
-    // What can be seen from outside.
-
-    /// A hash over every call, its answer, and the order of all that happened: two runs with
-    /// the same one were the same.
-    #[must_use]
-    pub const fn digest(&self) -> u64 {
-        self.digest.value()
-    }
-
-    /// How many files are open in all domains.
-    #[must_use]
-    pub fn open_files(&self) -> usize {
-        let kernels = self.kernels.iter().flatten();
-        kernels.map(|kernel| kernel.driver.open_files()).sum()
-    }
-
-    /// Every port that is not free and every open file, a line each.
-    #[must_use]
-    pub fn dump(&self) -> String {
-        let mut out = String::new();
-        for domid in self.xen.domids() {
-            // A String takes whatever is written to it.
-            let _ = self.dump_domain(domid, &mut out);
-        }
-        out
-    }
-
-    fn dump_domain(&self, domid: DomId, out: &mut String) -> fmt::Result {
-        let kernel = self.kernels.get(usize::from(domid.as_raw()));
-        let driver = kernel.and_then(Option::as_ref).map(|kernel| &kernel.driver);
-        for (port, channel) in self.xen.ports(domid) {
-            write!(out, "d{domid}:{port} {:?}", channel.state)?;
-            for (set, name) in [
-                (channel.pending, " pending"),
-                (channel.masked, " masked"),
-                (channel.linked, " held"),
-            ] {
-                out.push_str(if set { name } else { "" });
-            }
-            match driver {
-                Some(driver) => writeln!(out, "{}", driver.describe(port))?,
-                None => out.push('\n'),
-            }
-        }
-        match driver {
-            Some(driver) => driver.describe_files(out),
-            None => Ok(()),
-        }
     }
 
     // Inside.

@@ -1,0 +1,101 @@
+//! What can be seen of the machine from outside.
+
+use std::fmt::{self, Write};
+
+use evtchn_core::DomId;
+
+use super::World;
+use crate::errno::Errno;
+use crate::hypervisor::State;
+
+/// What a port is, as `EVTCHNOP_status` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// Free, or reserved.
+    Closed,
+    /// Waits for this domain to bind to it.
+    Unbound {
+        /// The domain, which need not exist.
+        remote: DomId,
+    },
+    /// Connected.
+    Interdomain {
+        /// The domain of the other end.
+        remote: DomId,
+        /// The port there.
+        port: u32,
+    },
+    /// Bound to a virtual interrupt.
+    Virq {
+        /// The number.
+        virq: u32,
+    },
+    /// Bound between vCPUs of one domain.
+    Ipi,
+}
+
+impl World {
+    /// What a port of `dom` is, asked by `caller`.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid there, `EPERM`
+    /// where `caller` may not ask.
+    pub fn status(&self, caller: DomId, dom: DomId, port: u32) -> Result<Status, Errno> {
+        Ok(match self.xen.status(caller, dom, port)?.state {
+            State::Free | State::Reserved => Status::Closed,
+            State::Unbound { remote } => Status::Unbound { remote },
+            State::Interdomain { remote, port } => Status::Interdomain { remote, port },
+            State::Virq { virq, .. } => Status::Virq { virq },
+            State::Ipi { .. } => Status::Ipi,
+        })
+    }
+
+    /// A hash over every call, its answer, and the order of all that happened: two runs with
+    /// the same one were the same.
+    #[must_use]
+    pub const fn digest(&self) -> u64 {
+        self.digest.value()
+    }
+
+    /// How many files are open in all domains.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        let kernels = self.kernels.iter().flatten();
+        kernels.map(|kernel| kernel.driver.open_files()).sum()
+    }
+
+    /// Every port that is not free and every open file, a line each.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        let mut out = String::new();
+        for domid in self.xen.domids() {
+            // A String takes whatever is written to it.
+            let _ = self.dump_domain(domid, &mut out);
+        }
+        out
+    }
+
+    fn dump_domain(&self, domid: DomId, out: &mut String) -> fmt::Result {
+        let kernel = self.kernels.get(usize::from(domid.as_raw()));
+        let driver = kernel.and_then(Option::as_ref).map(|kernel| &kernel.driver);
+        for (port, channel) in self.xen.ports(domid) {
+            write!(out, "d{domid}:{port} {:?}", channel.state)?;
+            for (set, name) in [
+                (channel.pending, " pending"),
+                (channel.masked, " masked"),
+                (channel.linked, " held"),
+            ] {
+                out.push_str(if set { name } else { "" });
+            }
+            match driver {
+                Some(driver) => writeln!(out, "{}", driver.describe(port))?,
+                None => out.push('\n'),
+            }
+        }
+        match driver {
+            Some(driver) => driver.describe_files(out),
+            None => Ok(()),
+        }
+    }
+}
