@@ -1,0 +1,221 @@
+//! The job on the simulator: a toolstack in domain 0 suspends guests, checkpoint by checkpoint,
+//! and waits for their acknowledgements. Time is virtual, so the seed decides everything.
+//!
+//! Every guest shares a channel with the toolstack. The toolstack asks for a suspend through it;
+//! the guest takes its time, acknowledges, and acknowledges again until the toolstack has looked,
+//! so notifies come faster than wakes and coalesce. A migration asks its guests for many
+//! checkpoints in a row, waiting again in the same round; between migrations nobody waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use evtchn::sim::{Choice, Sim, SimLoop, SimOpen, World};
+use evtchn::{Context, DomId, Port};
+
+use crate::output::{Announce, Format, Output};
+use crate::stop::Stop;
+use crate::watch::{ChannelOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch};
+
+/// The size and the seed of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cast {
+    /// Decides everything that is left open.
+    pub(crate) seed: u64,
+    /// How many guests there are.
+    pub(crate) guests: u16,
+    /// After how many wakes it ends.
+    pub(crate) events: u64,
+}
+
+/// Runs the job on a new simulated machine.
+///
+/// # Errors
+/// The first failure.
+pub(crate) fn run(cast: Cast, format: Format) -> Result<()> {
+    let sim = Sim::new(cast.seed);
+    let clock = sim.clone();
+    let output = Arc::new(Output::new(format, move || clock.now()));
+    let event_loop = SimLoop::level();
+    let announce = Announce::new(event_loop.clone(), Arc::clone(&output));
+    let context = Context::new(sim.open(DomId::DOM0), announce);
+    let mut scene = Toolstack {
+        sim,
+        event_loop,
+        choice: Choice::seeded(cast.seed),
+        guests: Vec::new(),
+        migrations: 0,
+    };
+    let mut channels = Vec::new();
+    for _ in 0..cast.guests {
+        let domid = scene.sim.create_domain()?;
+        let channel = context.bind_unbound_port(domid)?;
+        let kernel = scene.sim.guest(domid);
+        let port = kernel.bind_interdomain(DomId::DOM0, channel.port())?;
+        channels.push(Watched {
+            channel,
+            remote: kernel.remote(port).to_string(),
+            notifier: 0,
+        });
+        scene.guests.push(Migrating {
+            guest: Arc::new(Guest::new(domid, port)),
+            checkpoints: 0,
+        });
+    }
+    let orders = Orders {
+        output: &output,
+        stop: &Stop::on_signal(|| ()).context("cannot watch for signals")?,
+        events: Some(cast.events),
+    };
+    watch(&context, channels, scene, &orders)
+}
+
+/// A guest, with the page that it shares with the toolstack.
+#[derive(Debug)]
+struct Guest {
+    domid: DomId,
+    port: Port,
+    /// The guest has acknowledged, and the toolstack has not looked yet.
+    acknowledged: AtomicBool,
+    /// How many notifies it sent.
+    sent: AtomicU64,
+}
+
+impl Guest {
+    const fn new(domid: DomId, port: Port) -> Guest {
+        Guest {
+            domid,
+            port,
+            acknowledged: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    /// Acknowledges; and again `every` so often, up to `again` times, until somebody looks.
+    fn acknowledge(self: Arc<Guest>, world: &mut World, every: Duration, again: usize) {
+        self.acknowledged.store(true, Ordering::Relaxed);
+        if world.kernel_send(self.domid, self.port.as_raw()).is_ok() {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        if again > 0 {
+            world.after(every, move |world| {
+                if self.acknowledged.load(Ordering::Relaxed) {
+                    self.acknowledge(world, every, again - 1);
+                }
+            });
+        }
+    }
+}
+
+/// A guest, with how many checkpoints the toolstack still wants of it.
+#[derive(Debug)]
+struct Migrating {
+    guest: Arc<Guest>,
+    checkpoints: usize,
+}
+
+/// The toolstack in domain 0.
+#[derive(Debug)]
+struct Toolstack {
+    sim: Sim,
+    event_loop: SimLoop,
+    choice: Choice,
+    guests: Vec<Migrating>,
+    migrations: u64,
+}
+
+impl Toolstack {
+    /// A time between two, in microseconds.
+    fn between(&mut self, least: u16, most: u16) -> Duration {
+        let ways = usize::from(most - least) + 1;
+        let more = u64::try_from(self.choice.of(ways)).unwrap_or(0);
+        Duration::from_micros(u64::from(least) + more)
+    }
+
+    /// Pauses, then asks some guests for the first of their checkpoints. Returns which.
+    fn migrate(&mut self, channels: &[WatchedOf<Toolstack>]) -> Result<Vec<usize>> {
+        let pause = self.between(1_000, 60_000);
+        self.sim.advance(pause);
+        self.migrations += 1;
+        // One guest is always among them, so a migration is never empty.
+        let chosen = self.choice.of(self.guests.len());
+        let mut asked = Vec::new();
+        for (which, Watched { channel, .. }) in channels.iter().enumerate() {
+            if which == chosen || self.choice.of(4) > 0 {
+                self.guests[which].checkpoints = 10 + self.choice.of(50);
+                self.ask(which, channel)?;
+                asked.push(which);
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Asks a guest to suspend. It needs some time, and an impatient one acknowledges up to
+    /// three times.
+    fn ask(&mut self, which: usize, channel: &ChannelOf<Toolstack>) -> Result<()> {
+        channel.notify()?;
+        let takes = self.between(100, 5_000);
+        let every = self.between(20, 200);
+        let again = self.choice.of(12).saturating_sub(8);
+        let guest = Arc::clone(&self.guests[which].guest);
+        self.sim
+            .after(takes, move |world| guest.acknowledge(world, every, again));
+        Ok(())
+    }
+}
+
+impl Scene for Toolstack {
+    type Open = SimOpen;
+    type Registrar = Announce<SimLoop>;
+
+    fn next(
+        &mut self,
+        channels: &[WatchedOf<Toolstack>],
+        timeout: Option<Duration>,
+    ) -> Result<Vec<usize>> {
+        if self.guests.iter().all(|it| it.checkpoints == 0) {
+            return self.migrate(channels);
+        }
+        while timeout.is_none() && !self.event_loop.ready() {
+            let Some(deadline) = self.sim.with(|world| world.next_deadline()) else {
+                bail!("a guest was waited for and nothing more happens: a wake was lost");
+            };
+            self.sim.advance(deadline.saturating_sub(self.sim.now()));
+        }
+        // The toolstack is scheduled some time after it is ready, and more comes in meanwhile.
+        let latency = self.between(50, 1_000);
+        self.sim.advance(latency);
+        Ok(Vec::new())
+    }
+
+    fn look(&mut self, which: usize, channel: &ChannelOf<Toolstack>) -> Result<Then> {
+        let Migrating { guest, checkpoints } = &mut self.guests[which];
+        if guest.acknowledged.swap(false, Ordering::Relaxed) {
+            *checkpoints -= 1;
+            if *checkpoints == 0 {
+                return Ok(Then::Rest);
+            }
+            self.ask(which, channel)?;
+        }
+        Ok(Then::WaitAgain)
+    }
+
+    fn notifiers(&self) -> Vec<Notifier> {
+        let sent = |it: &Migrating| it.guest.sent.load(Ordering::Relaxed);
+        vec![Notifier {
+            name: match self.guests.len() {
+                1 => "1 guest".into(),
+                guests => format!("{guests} guests"),
+            },
+            sent: Some(self.guests.iter().map(sent).sum()),
+        }]
+    }
+
+    fn end(&mut self) -> Result<()> {
+        for Migrating { guest, .. } in &self.guests {
+            self.sim.guest(guest.domid).close(guest.port)?;
+        }
+        Ok(())
+    }
+}

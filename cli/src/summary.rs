@@ -1,0 +1,116 @@
+//! How a job came out.
+
+use std::fmt;
+use std::time::Duration;
+
+use evtchn::Stats;
+use serde_json::{Value, json};
+
+use crate::output::nanoseconds;
+
+/// Who notified, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Who, as the summary calls them.
+    pub(crate) name: String,
+    /// How many notifies they sent; `None` where the notifier is not ours.
+    pub(crate) notifies: Option<u64>,
+    /// How many wakes were delivered.
+    pub(crate) wakes: u64,
+}
+
+impl Tally {
+    /// How many notifies brought no wake of their own.
+    fn coalesced(&self) -> Option<u64> {
+        self.notifies.map(|sent| sent.saturating_sub(self.wakes))
+    }
+}
+
+/// How a job came out.
+#[derive(Debug, Clone)]
+pub(crate) struct Summary {
+    /// One for each kind of notifier.
+    pub(crate) tallies: Vec<Tally>,
+    /// What the context counted.
+    pub(crate) stats: Stats,
+    /// Whether the context closed its device.
+    pub(crate) is_closed: bool,
+}
+
+impl Summary {
+    fn wakes(&self) -> u64 {
+        self.tallies.iter().map(|tally| tally.wakes).sum()
+    }
+
+    /// Reads that found nothing count: they cost a system call too.
+    const fn reads(&self) -> u64 {
+        self.stats.reads + self.stats.empty_reads
+    }
+
+    const fn is_idle(&self) -> bool {
+        self.is_closed && self.stats.registers == self.stats.deregisters
+    }
+
+    fn per_wake(&self, calls: u64) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+        (self.wakes() > 0).then(|| calls as f64 / self.wakes() as f64)
+    }
+
+    /// The summary as a JSON object.
+    pub(crate) fn object(&self, now: Duration) -> Value {
+        let tallies = self.tallies.iter().map(|tally| {
+            json!({
+                "name": tally.name,
+                "notifies": tally.notifies,
+                "coalesced": tally.coalesced(),
+                "wakes": tally.wakes,
+            })
+        });
+        json!({
+            "event": "summary",
+            "time_ns": nanoseconds(now),
+            "notifiers": tallies.collect::<Vec<_>>(),
+            "wakes": self.wakes(),
+            "reads": self.reads(),
+            "reads_per_wake": self.per_wake(self.reads()),
+            "writes": self.stats.writes,
+            "writes_per_wake": self.per_wake(self.stats.writes),
+            "registered": self.stats.registers,
+            "deregistered": self.stats.deregisters,
+            "idle": self.is_idle(),
+        })
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "summary               notifies sent   coalesced   wakes delivered"
+        )?;
+        for tally in &self.tallies {
+            let sent = number(tally.notifies);
+            let coalesced = number(tally.coalesced());
+            let (name, wakes) = (&tally.name, tally.wakes);
+            writeln!(f, "  {name:<19} {sent:>13} {coalesced:>11} {wakes:>17}")?;
+        }
+        for (name, calls) in [("reads", self.reads()), ("writes", self.stats.writes)] {
+            let per_wake = match self.per_wake(calls) {
+                Some(ratio) => format!("{ratio:.3}"),
+                None => "-".into(),
+            };
+            writeln!(f, "  {name:<19} {calls:>13} {per_wake:>11} per wake")?;
+        }
+        let registered = self.stats.registers;
+        writeln!(f, "  {:<19} {registered:>13}", "times registered")?;
+        if self.is_idle() {
+            writeln!(f, "  idle: nothing registered, nothing open")
+        } else {
+            writeln!(f, "  not idle: something is still registered or open")
+        }
+    }
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".into(), |number| number.to_string())
+}

@@ -1,0 +1,287 @@
+//! The job on the real device: virtual interrupts, and channels of the domain to itself that a
+//! second handle drives. Time is real.
+//!
+//! The second handle notifies in bursts, some ports several times, so notifies coalesce as Xen
+//! decides. After some bursts nobody waits for a moment, and the device is left alone.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use evtchn::xen::{Device, PollLoop, XenOpen};
+use evtchn::{
+    BindError, Context, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq,
+};
+
+use crate::output::{Announce, Format, Output};
+use crate::stop::Stop;
+use crate::watch::{
+    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,
+};
+
+/// What is watched.
+#[derive(Debug)]
+pub(crate) struct Cast {
+    /// How many channels of the domain to itself.
+    pub(crate) loopback: u16,
+    /// Which virtual interrupts.
+    pub(crate) virqs: Vec<Virq>,
+    /// After how many wakes it ends; never by itself without.
+    pub(crate) events: Option<u64>,
+}
+
+/// Runs the job on the device of this machine.
+///
+/// # Errors
+/// The first failure, with what to do about it.
+pub(crate) fn run(cast: &Cast, format: Format) -> Result<()> {
+    let start = Instant::now();
+    let output = Arc::new(Output::new(format, move || start.elapsed()));
+    let poll_loop = PollLoop::new().context("cannot make an event loop")?;
+    let announce = Announce::new(poll_loop.clone(), Arc::clone(&output));
+    let context = Context::new(XenOpen::default(), announce);
+
+    let virqs = bind_virqs(&context, &cast.virqs)?;
+    let (mut channels, driver) = bind_loopback(&context, cast)?;
+    channels.extend(virqs);
+    let stop_loop = poll_loop.clone();
+    let orders = Orders {
+        output: &output,
+        stop: &Stop::on_signal(move || stop_loop.wake()).context("cannot watch for signals")?,
+        events: cast.events,
+    };
+    let scene = Host {
+        poll_loop,
+        output: Arc::clone(&output),
+        virqs: cast.virqs.clone(),
+        driver,
+        has_begun: false,
+    };
+    watch(&context, channels, scene, &orders)
+}
+
+type Channels = Vec<WatchedOf<Host>>;
+
+fn bind_virqs(context: &ContextOf<Host>, virqs: &[Virq]) -> Result<Channels> {
+    let numbered = virqs.iter().enumerate();
+    let bound = numbered.map(|(notifier, &virq)| {
+        Ok(Watched {
+            channel: context.bind_virq(virq).map_err(advise)?,
+            remote: format!("VIRQ {virq}"),
+            notifier,
+        })
+    });
+    bound.collect()
+}
+
+fn bind_loopback(context: &ContextOf<Host>, cast: &Cast) -> Result<(Channels, Option<Driver>)> {
+    if cast.loopback == 0 {
+        return Ok((Vec::new(), None));
+    }
+    let mut channels = Vec::new();
+    for _ in 0..cast.loopback {
+        channels.push(context.bind_unbound_port(DomId::SELF).map_err(advise)?);
+    }
+    let device = Device::open()?;
+    let peers = channels.iter().map(|channel| {
+        device.bind_interdomain(RemotePort {
+            domid: DomId::SELF,
+            port: channel.port(),
+        })
+    });
+    let driver = Driver {
+        ports: peers.collect::<Result<_, _>>()?,
+        unanswered: vec![false; channels.len()],
+        resting: channels.len(),
+        bursts: 0,
+        sent: 0,
+        device,
+    };
+    let watched = channels.into_iter().zip(&driver.ports);
+    let watched = watched.map(|(channel, &port)| Watched {
+        channel,
+        remote: format!("{}:{port}", DomId::SELF),
+        notifier: cast.virqs.len(),
+    });
+    Ok((watched.collect(), Some(driver)))
+}
+
+/// What to do about a device that refuses, beyond what the device itself says.
+const ADVICE: [(ErrorKind, &str); 3] = [
+    (
+        ErrorKind::NoDevice,
+        "without --backend xen it runs on the simulator",
+    ),
+    (ErrorKind::NotPermitted, "run it as root"),
+    (ErrorKind::InUse, "stop the holder or watch another one"),
+];
+
+/// The failure of a bind, with what to do about it.
+fn advise(error: BindError<evtchn::xen::Error>) -> anyhow::Error {
+    let source = match error {
+        BindError::Open(source)
+        | BindError::Restrict(source)
+        | BindError::Drain(source)
+        | BindError::Bind(source) => source,
+        other @ (BindError::Reentrant | _) => return other.into(),
+    };
+    match ADVICE.iter().find(|(kind, _)| *kind == source.kind()) {
+        Some((_, advice)) => anyhow!("{source}; {advice}"),
+        None => source.into(),
+    }
+}
+
+/// The second handle: the other ends of the domain's channels to itself, which are the first
+/// channels of the job.
+#[derive(Debug)]
+struct Driver {
+    device: Device,
+    /// Its ends, in the order of the channels.
+    ports: Vec<Port>,
+    /// Which of them were notified since their channel woke.
+    unanswered: Vec<bool>,
+    /// How many channels nobody waits for.
+    resting: usize,
+    /// Bursts since the last rest.
+    bursts: usize,
+    sent: u64,
+}
+
+impl Driver {
+    /// Bursts between two rests.
+    const BURSTS: usize = 16;
+
+    /// Ends the rest. Returns which channels are waited for from now on.
+    fn begin(&mut self) -> Range<usize> {
+        self.bursts = 0;
+        self.resting = 0;
+        0..self.ports.len()
+    }
+
+    /// Notifies none to three times through each end, at least once in the last burst.
+    fn burst(&mut self) -> Result<()> {
+        self.bursts += 1;
+        for (index, &port) in self.ports.iter().enumerate() {
+            let times = match self.bursts {
+                Driver::BURSTS => 1 + index % 3,
+                burst => (5 * index + 3 * burst) % 4,
+            };
+            for _ in 0..times {
+                self.device.notify(port)?;
+                self.sent += 1;
+                self.unanswered[index] = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of a wake: after the last burst its channel rests.
+    fn woke(&mut self, which: usize) -> Then {
+        self.unanswered[which] = false;
+        if self.bursts < Driver::BURSTS {
+            return Then::WaitAgain;
+        }
+        self.resting += 1;
+        Then::Rest
+    }
+
+    fn is_resting(&self) -> bool {
+        self.resting == self.ports.len()
+    }
+
+    fn is_answered(&self) -> bool {
+        !self.unanswered.contains(&true)
+    }
+}
+
+/// This machine.
+struct Host {
+    poll_loop: PollLoop,
+    output: Arc<Output>,
+    /// The virtual interrupts, which are the last channels of the job.
+    virqs: Vec<Virq>,
+    driver: Option<Driver>,
+    has_begun: bool,
+}
+
+impl Host {
+    /// How long a rest takes.
+    const REST: Duration = Duration::from_millis(10);
+
+    /// Whether there is something to dispatch, now or within `timeout`.
+    fn poll(&self, timeout: Option<Duration>) -> Result<bool> {
+        let readiness = self.poll_loop.wait(timeout).context("cannot poll")?;
+        Ok(!readiness.timed_out())
+    }
+
+    /// Sleeps, with everything said before.
+    fn sleep(&self, timeout: Option<Duration>) -> Result<()> {
+        self.output.flush();
+        self.poll(timeout)?;
+        Ok(())
+    }
+}
+
+impl Scene for Host {
+    type Open = XenOpen;
+    type Registrar = Announce<PollLoop>;
+
+    fn next(
+        &mut self,
+        channels: &[WatchedOf<Host>],
+        timeout: Option<Duration>,
+    ) -> Result<Vec<usize>> {
+        let is_resting = self.driver.as_ref().is_some_and(Driver::is_resting);
+        let driven = match &mut self.driver {
+            Some(driver) if is_resting => driver.begin(),
+            Some(_) | None => 0..0,
+        };
+        if !self.has_begun {
+            self.has_begun = true;
+            return Ok((0..channels.len()).collect());
+        }
+        if is_resting {
+            self.sleep(Some(Host::REST))?;
+            return Ok(driven.collect());
+        }
+        while timeout.is_none() && !self.poll(Some(Duration::ZERO))? {
+            match &mut self.driver {
+                Some(driver) if driver.is_answered() => driver.burst()?,
+                Some(_) | None => {
+                    self.sleep(None)?;
+                    break;
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    fn look(&mut self, which: usize, _channel: &ChannelOf<Host>) -> Result<Then> {
+        Ok(match &mut self.driver {
+            Some(driver) if which < driver.ports.len() => driver.woke(which),
+            Some(_) | None => Then::WaitAgain,
+        })
+    }
+
+    fn notifiers(&self) -> Vec<Notifier> {
+        let virqs = self.virqs.iter().map(|virq| Notifier {
+            name: format!("VIRQ {virq}"),
+            sent: None,
+        });
+        let loopback = self.driver.iter().map(|driver| Notifier {
+            name: format!("loopback {}", driver.ports.len()),
+            sent: Some(driver.sent),
+        });
+        virqs.chain(loopback).collect()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some(driver) = &self.driver {
+            for &port in &driver.ports {
+                driver.device.unbind(port)?;
+            }
+        }
+        Ok(())
+    }
+}

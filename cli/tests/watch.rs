@@ -1,0 +1,259 @@
+//! The command as its users meet it: arguments in, lines and an exit code out.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const DEVICE: &str = "/dev/xen/evtchn";
+
+fn command(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
+    command.args(arguments.split_whitespace());
+    command
+}
+
+fn run(arguments: &str) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn stdout(arguments: &str) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments}: {output:?}");
+    assert_eq!(output.stderr, b"", "{arguments}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The error line of a run that failed.
+fn failure(output: Output) -> String {
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("evtchn: "), "{stderr}");
+    stderr
+}
+
+/// Says what was not tested.
+#[expect(
+    clippy::explicit_write,
+    reason = "the test harness keeps what a passing test prints to itself"
+)]
+fn skipped(needed: &str) {
+    writeln!(io::stderr(), "SKIPPED: this case needs {needed} {DEVICE}").unwrap();
+}
+
+fn objects(arguments: &str) -> Vec<Value> {
+    let lines = stdout(arguments);
+    let objects = lines.lines().map(serde_json::from_str);
+    objects.collect::<Result<_, _>>().unwrap()
+}
+
+fn count(objects: &[Value], event: &str) -> u64 {
+    let found = objects.iter().filter(|object| object["event"] == event);
+    found.count().try_into().unwrap()
+}
+
+/// Compares the summary of a run with notifiers of one kind with its lines.
+fn summary_agrees(arguments: &str) {
+    let objects = objects(arguments);
+    let summary = objects.last().unwrap();
+    let number = |key: &str| summary[key].as_u64().unwrap();
+    assert_eq!(count(&objects, "summary"), 1, "{arguments}");
+    assert_eq!(count(&objects, "wake"), number("wakes"), "{arguments}");
+    for event in ["registered", "deregistered"] {
+        assert_eq!(count(&objects, event), number(event), "{arguments}");
+    }
+    assert_eq!(number("registered"), number("deregistered"), "{arguments}");
+    assert_eq!(summary["idle"], true, "{arguments}");
+
+    let notifier = &summary["notifiers"][0];
+    let sent = notifier["notifies"].as_u64().unwrap();
+    let coalesced = notifier["coalesced"].as_u64().unwrap();
+    assert_eq!(notifier["wakes"], summary["wakes"], "{arguments}");
+    assert_eq!(sent, number("wakes") + coalesced, "{arguments}");
+}
+
+#[test]
+fn a_tiny_run_prints_this() {
+    let expected = "\
+[    0.000000] bound         port 10     remote 1:1
+[    0.000000] bound         port 11     remote 2:1
+[    0.005508] registered
+[    0.006772] wake          port 10     remote 1:1          cause event
+[    0.007067] wake          port 10     remote 1:1          cause event
+[    0.008505] wake          port 11     remote 2:1          cause event
+[    0.009414] wake          port 11     remote 2:1          cause event
+[    0.009414] wake          port 10     remote 1:1          cause event
+[    0.012621] wake          port 11     remote 2:1          cause event
+[    0.012621] deregistered
+summary               notifies sent   coalesced   wakes delivered
+  2 guests                        7           1                 6
+  reads                           5       0.833 per wake
+  writes                          4       0.667 per wake
+  times registered                1
+  idle: nothing registered, nothing open
+";
+    assert_eq!(stdout("watch --guests 2 --events 6 --seed 1"), expected);
+}
+
+#[test]
+fn the_seed_decides_every_byte() {
+    let seven = stdout("watch --seed 7");
+    assert_eq!(stdout("watch --seed 7"), seven);
+    assert_ne!(stdout("watch --seed 8"), seven);
+}
+
+#[test]
+fn the_summary_agrees_with_the_lines() {
+    summary_agrees("watch --json");
+    summary_agrees("watch --json --seed 3 --guests 1 --events 1");
+    summary_agrees("watch --json --seed 5 --guests 1 --events 500");
+    summary_agrees("watch --json --guests 300 --events 20000");
+}
+
+#[test]
+fn registrations_alternate_and_every_wake_comes_while_registered() {
+    let mut is_registered = false;
+    let mut latest = 0;
+    for object in objects("watch --json --seed 11") {
+        match object["event"].as_str().unwrap() {
+            "registered" => assert!(!std::mem::replace(&mut is_registered, true)),
+            "deregistered" => assert!(std::mem::replace(&mut is_registered, false)),
+            "wake" => assert!(is_registered, "{object}"),
+            _ => assert!(!is_registered, "{object}"),
+        }
+        let time = object["time_ns"].as_u64().unwrap();
+        assert!(time >= latest, "{object}");
+        latest = time;
+    }
+    assert!(!is_registered);
+}
+
+#[test]
+fn without_options_notifies_coalesce_calls_are_shared_and_the_fd_rests_at_times() {
+    let objects = objects("watch --json");
+    let summary = objects.last().unwrap();
+    let number = |value: &Value| value.as_u64().unwrap();
+    let wakes = number(&summary["wakes"]);
+    assert!((2000..5000).contains(&wakes));
+    assert!(number(&summary["notifiers"][0]["coalesced"]) > 0);
+    assert!(number(&summary["reads"]) < wakes);
+    assert!(number(&summary["writes"]) < wakes);
+    assert!((2..100).contains(&number(&summary["registered"])));
+}
+
+/// Starts a run that does not end by itself, and reads the first line of its output.
+fn endless() -> (Child, BufReader<impl Read>) {
+    let mut child = command("watch --events 1000000000000")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut first = String::new();
+    lines.read_line(&mut first).unwrap();
+    assert!(first.contains("bound"), "{first}");
+    (child, lines)
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let (child, lines) = endless();
+    drop(lines);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stderr, b"");
+}
+
+#[test]
+fn ctrl_c_tears_down_in_order_and_prints_the_summary() {
+    let (child, mut lines) = endless();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stderr, b"");
+    let (lines, summary) = rest.split_once("summary").unwrap();
+    let last = lines.lines().next_back().unwrap();
+    assert!(last.ends_with("deregistered"), "{last}");
+    let idle = "idle: nothing registered, nothing open\n";
+    assert!(summary.ends_with(idle), "{summary}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_one_line() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let output = command("watch").stdout(full.unwrap()).output().unwrap();
+    assert!(failure(output).contains("cannot write the output"));
+}
+
+#[test]
+fn without_a_device_the_real_backend_says_so_in_one_line() {
+    if Path::new(DEVICE).exists() {
+        skipped("a machine without");
+        return;
+    }
+    for arguments in [
+        "watch --backend xen",
+        "watch --backend xen --loopback 4",
+        "watch --backend xen --virq DOM_EXC --json",
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.stdout, b"", "{arguments}");
+        let line = failure(output);
+        for part in [DEVICE, "modprobe xen-evtchn", "simulator"] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+}
+
+#[test]
+fn with_a_device_the_real_backend_does_the_same_job() {
+    if !Path::new(DEVICE).exists() {
+        skipped("a machine with");
+        return;
+    }
+    summary_agrees("watch --backend xen --json --loopback 16 --events 2000");
+    let output = run("watch --backend xen --virq TIMER");
+    assert!(failure(output).contains("stop the holder"));
+}
+
+#[test]
+fn wrong_arguments_are_exit_code_2() {
+    for (arguments, part) in [
+        ("", "Usage"),
+        ("watch --bogus", "--bogus"),
+        ("watch --guests 0", "--guests"),
+        ("watch --guests many", "--guests"),
+        ("watch --guests 100000", "--guests"),
+        ("watch --events 0", "--events"),
+        ("watch --events -1", "-1"),
+        ("watch --seed x", "--seed"),
+        ("watch --backend vmware", "vmware"),
+        ("watch --loopback 4", "--backend xen"),
+        ("watch --virq TIMER", "--backend xen"),
+        ("watch --backend xen --seed 1", "--backend sim"),
+        ("watch --backend xen --guests 1", "--backend sim"),
+        ("watch --backend xen --loopback 0", "--loopback"),
+        ("watch --backend xen --virq BOGUS", "--virq"),
+        ("watch --backend xen --virq -1", "-1"),
+    ] {
+        let output = run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert_eq!(output.stdout, b"", "{arguments}");
+        assert!(stderr.contains(part), "{arguments}: {stderr}");
+    }
+}
+
+#[test]
+fn help_gives_examples() {
+    assert!(stdout("watch --help").contains("evtchn watch --backend xen --loopback 16"));
+}
