@@ -35,16 +35,20 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// While a round is under way, the deregistration is left to its end: only there it is known
     /// who waits again.
     pub(super) fn settle(&self) -> Result<(), LinkError<LoopError<O, R>>> {
-        let state = self.lock();
-        let input = state.machine.wanted();
-        let settled = state.machine.link().plan(input).1.is_empty();
-        let left_to_round = input != LinkInput::Wanted && self.in_round.is_taken();
-        let hook_runs = self.in_hook.is_taken();
-        drop(state);
-        if !hook_runs && (settled || left_to_round) {
+        let unsettled = self.unsettled();
+        if unsettled.is_none() && !self.in_hook.is_taken() {
             return Ok(());
         }
         self.settle_under(&self.settling.lock())
+    }
+
+    /// What the link has to be told now, if anything.
+    fn unsettled(&self) -> Option<LinkInput> {
+        let state = self.lock();
+        let input = state.machine.wanted();
+        let is_settled = state.machine.link().plan(input).1.is_empty();
+        let left_to_round = input != LinkInput::Wanted && self.in_round.is_taken();
+        (!is_settled && !left_to_round).then_some(input)
     }
 
     /// Runs hooks until the link is what the waiters want, which may change meanwhile.
@@ -52,16 +56,10 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         &self,
         settling: &Settling<'_>,
     ) -> Result<(), LinkError<LoopError<O, R>>> {
-        loop {
-            let state = self.lock();
-            let input = state.machine.wanted();
-            let settled = state.machine.link().plan(input).1.is_empty();
-            drop(state);
-            if settled {
-                return Ok(());
-            }
+        while let Some(input) = self.unsettled() {
             self.carry_out(input, input == LinkInput::Fault, settling)?;
         }
+        Ok(())
     }
 
     /// Carries out what the table says. After an error the link is as it was; `by_force` goes on
