@@ -16,7 +16,9 @@ use evtchn::{Context, DomId, Port};
 
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
-use crate::watch::{ChannelOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch};
+use crate::watch::{
+    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,
+};
 
 /// The size and the seed of a run.
 #[derive(Debug, Clone, Copy)]
@@ -45,23 +47,10 @@ pub(crate) fn run(cast: Cast, format: Format) -> Result<()> {
         event_loop,
         choice: Choice::seeded(cast.seed),
         guests: Vec::new(),
-        migrations: 0,
     };
     let mut channels = Vec::new();
     for _ in 0..cast.guests {
-        let domid = scene.sim.create_domain()?;
-        let channel = context.bind_unbound_port(domid)?;
-        let kernel = scene.sim.guest(domid);
-        let port = kernel.bind_interdomain(DomId::DOM0, channel.port())?;
-        channels.push(Watched {
-            channel,
-            remote: kernel.remote(port).to_string(),
-            notifier: 0,
-        });
-        scene.guests.push(Migrating {
-            guest: Arc::new(Guest::new(domid, port)),
-            checkpoints: 0,
-        });
+        channels.push(scene.boot(&context)?);
     }
     let orders = Orders {
         output: &output,
@@ -122,10 +111,26 @@ struct Toolstack {
     event_loop: SimLoop,
     choice: Choice,
     guests: Vec<Migrating>,
-    migrations: u64,
 }
 
 impl Toolstack {
+    /// Creates a guest that binds to a new port of ours.
+    fn boot(&mut self, context: &ContextOf<Toolstack>) -> Result<WatchedOf<Toolstack>> {
+        let domid = self.sim.create_domain()?;
+        let channel = context.bind_unbound_port(domid)?;
+        let kernel = self.sim.guest(domid);
+        let port = kernel.bind_interdomain(DomId::DOM0, channel.port())?;
+        self.guests.push(Migrating {
+            guest: Arc::new(Guest::new(domid, port)),
+            checkpoints: 0,
+        });
+        Ok(Watched {
+            channel,
+            remote: kernel.remote(port).to_string(),
+            notifier: 0,
+        })
+    }
+
     /// A time between two, in microseconds.
     fn between(&mut self, least: u16, most: u16) -> Duration {
         let ways = usize::from(most - least) + 1;
@@ -137,7 +142,6 @@ impl Toolstack {
     fn migrate(&mut self, channels: &[WatchedOf<Toolstack>]) -> Result<Vec<usize>> {
         let pause = self.between(1_000, 60_000);
         self.sim.advance(pause);
-        self.migrations += 1;
         // One guest is always among them, so a migration is never empty.
         let chosen = self.choice.of(self.guests.len());
         let mut asked = Vec::new();
@@ -151,8 +155,8 @@ impl Toolstack {
         Ok(asked)
     }
 
-    /// Asks a guest to suspend. It needs some time, and an impatient one acknowledges up to
-    /// three times.
+    /// Asks a guest to suspend. It takes its time, and an impatient one then acknowledges up to
+    /// three times more.
     fn ask(&mut self, which: usize, channel: &ChannelOf<Toolstack>) -> Result<()> {
         channel.notify()?;
         let takes = self.between(100, 5_000);
