@@ -21,11 +21,18 @@ pub(crate) struct GuestTest {
 }
 
 /// Every test binary for real Xen.
-pub(crate) const TESTS: &[GuestTest] = &[GuestTest {
-    name: "smoke",
-    package: "xtask",
-    args: &["--test-threads=1"],
-}];
+pub(crate) const TESTS: &[GuestTest] = &[
+    GuestTest {
+        name: "smoke",
+        package: "xtask",
+        args: &["--test-threads=1"],
+    },
+    GuestTest {
+        name: "contract",
+        package: "evtchn",
+        args: &["--test-threads=1", "xen::"],
+    },
+];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 

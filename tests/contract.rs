@@ -1,0 +1,257 @@
+//! The contract between the core, its backends and the real thing: one list of cases, run on the
+//! simulator (`sim::`) and, the same code, on `/dev/xen/evtchn` (`xen::`).
+//!
+//! A case is a fact. Where the two sides differ, the device is right.
+//!
+//! Without the device the second half is ignored, and said to be; `EVTCHN_REQUIRE_XEN=1` makes
+//! that a failure. `cargo xtask xen` boots a machine that has it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "cases fail by panicking, and so do their helpers"
+)]
+
+use std::env;
+
+use evtchn_core::Registrar;
+use evtchn_sim::SimDevice;
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+mod contract {
+    pub(crate) mod bind;
+    pub(crate) mod deliver;
+    pub(crate) mod errors;
+    pub(crate) mod half_closed;
+    pub(crate) mod life;
+    pub(crate) mod overflow;
+    pub(crate) mod platform;
+    pub(crate) mod recovery;
+    mod rig;
+    pub(crate) mod rounds;
+    pub(crate) mod sim;
+    mod spy;
+    pub(crate) mod unmask;
+    pub(crate) mod waiting;
+    pub(crate) mod xen;
+}
+
+use contract::platform::Platform;
+use contract::sim::Sim;
+use contract::xen::Xen;
+
+macro_rules! cases {
+    ($($topic:ident { $($case:ident)* })*) => {
+        /// Every case on one side. A case that is not in the list is dead code, and the compiler
+        /// says so.
+        fn cases<P: Platform + 'static>(side: Side<P>) -> Vec<Trial> {
+            vec![$($(side.trial(stringify!($case), contract::$topic::$case::<P>),)*)*]
+        }
+    };
+}
+
+cases! {
+    bind {
+        an_unbound_port_has_no_event
+        an_interdomain_port_has_one_event_at_once
+        a_virq_port_has_no_event
+        a_static_bind_is_unsupported_before_linux_6_6
+        self_and_the_own_domid_name_the_same_domain
+        a_port_may_wait_for_a_domain_that_does_not_exist
+        both_ends_may_be_on_one_device
+        the_lowest_free_number_is_bound_first
+        every_kind_of_bind_reuses_the_number_that_was_unbound_last
+        a_virq_is_free_again_after_unbind
+        closing_a_device_unbinds_its_ports
+    }
+    deliver {
+        a_notify_is_read_once_at_the_other_end
+        notifies_go_both_ways
+        notifies_to_a_disabled_port_are_one_event_after_unmask
+        a_port_that_was_read_is_silent_until_it_is_unmasked
+        many_ports_come_in_one_read
+        ports_are_read_in_the_order_of_the_notifies
+        a_port_that_fires_again_goes_to_the_end
+        a_short_buffer_takes_the_front_and_leaves_the_rest
+        a_read_is_cut_to_whole_ports
+        a_read_of_less_than_a_port_takes_nothing
+        a_read_of_an_empty_ring_is_eagain
+        a_read_brings_a_page_of_ports_at_most
+        a_notify_before_the_peer_binds_is_lost
+        a_notify_of_a_virq_port_goes_nowhere
+        an_event_goes_to_the_device_that_bound_the_port
+        poll_says_writable_always_and_readable_with_events
+    }
+    unmask {
+        ports_come_in_the_order_in_which_they_were_written
+        only_the_ports_that_were_written_are_enabled
+        a_repeated_word_counts_and_does_nothing_more
+        foreign_and_unknown_ports_count_and_stay_as_they_are
+        words_that_are_no_port_count_and_do_nothing
+        a_write_is_cut_to_whole_ports
+        a_write_of_less_than_a_port_does_nothing
+        a_write_takes_a_page_of_ports_at_most
+        a_write_that_is_too_long_by_bytes_is_cut_to_a_page
+        enabling_an_enabled_port_does_nothing
+        unmask_before_read_queues_a_second_entry
+    }
+    overflow {
+        entry_65_overflows_a_ring_of_64
+        a_full_ring_is_read_whole
+        an_overflow_is_efbig_and_the_error_bit_alone
+        only_reset_ends_an_overflow
+        reset_enables_nothing
+        reset_drops_what_was_not_read
+        reset_of_an_empty_ring_changes_nothing
+        the_ring_grows_with_the_ports
+        stale_entries_overflow_a_ring_that_did_not_grow
+        an_unread_entry_survives_the_unbind
+        a_stale_entry_reads_as_the_next_owner_of_the_number
+        a_stale_entry_comes_before_the_event_of_the_new_bind
+        what_was_latched_goes_with_the_unbind
+    }
+    errors {
+        a_bind_to_an_unknown_domain_is_esrch
+        a_bind_to_a_port_that_nobody_allocated_is_einval
+        a_bind_to_a_connected_port_is_einval
+        a_bind_to_a_port_meant_for_another_domain_is_einval
+        a_bind_to_a_virq_port_is_einval
+        a_failed_bind_takes_no_number
+        a_virq_of_the_kernel_is_eexist
+        a_virq_that_is_bound_is_eexist_on_every_device
+        a_virq_of_24_or_more_is_einval
+        a_foreign_port_is_enotconn
+        an_unbound_port_is_enotconn
+        a_port_of_the_kernel_is_enotconn
+        a_number_out_of_range_is_einval_to_unbind_and_enotconn_to_notify
+        a_second_restrict_is_eacces
+        a_restrict_to_domain_0_or_a_reserved_id_is_einval
+        a_restricted_device_binds_to_its_domain_alone
+        a_restricted_device_keeps_the_ports_it_has
+    }
+    half_closed {
+        the_peer_of_an_unbind_gets_no_event
+        the_peer_of_a_close_gets_no_event
+        a_notify_of_a_half_closed_port_goes_nowhere
+        a_half_closed_port_can_be_bound_to_again
+        either_end_can_be_the_one_that_stays
+        what_the_peer_sent_before_it_went_still_comes
+    }
+    waiting {
+        a_bind_registers_nothing
+        a_wait_registers_and_the_last_wake_deregisters
+        the_device_stays_registered_while_somebody_else_waits
+        cancel_of_the_last_waiter_deregisters
+        cancel_where_nobody_waits_changes_nothing
+        a_refused_registration_leaves_nobody_waiting
+        a_refused_deregistration_leaves_the_wait
+        waiting_twice_is_one_wait
+        an_event_before_the_first_wait_wakes_it
+        an_event_read_while_nobody_waits_makes_the_next_wait_ready
+        a_port_nobody_waits_on_wakes_the_loop_once
+        an_interdomain_channel_has_a_wake_at_once
+        unbound_and_virq_channels_have_no_wake
+        a_cancelled_wait_brings_no_wake_and_loses_no_event
+        a_wait_outside_a_round_writes_back_what_was_read
+        a_cancelled_port_that_was_not_read_is_not_written
+        a_notifier_wakes_the_peer_from_another_thread
+        a_peer_that_goes_away_wakes_nobody_and_can_come_back
+    }
+    rounds {
+        a_wait_inside_the_round_costs_no_registration
+        waits_inside_the_round_go_back_in_one_write
+        only_ports_that_were_read_are_written_back
+        a_port_cancelled_again_inside_the_round_is_not_written
+        cancel_inside_the_round_skips_the_wake
+        unbind_inside_the_round_skips_the_wake
+        a_budget_leaves_the_rest_ready
+        a_round_that_is_dropped_keeps_its_wakes
+        a_panic_inside_the_round_loses_nothing
+        a_dispatch_for_nothing_is_harmless
+        a_second_dispatch_is_busy
+        binds_and_notifies_work_inside_the_round
+        more_ports_than_one_read_brings_come_in_one_round
+    }
+    life {
+        nothing_is_opened_before_the_first_bind
+        a_failed_first_bind_closes_the_device_again
+        a_failed_later_bind_changes_nothing
+        unbind_while_waiting_deregisters
+        an_unbound_channel_gives_its_number_back
+        a_stale_id_is_not_bound_whoever_has_the_number
+        a_number_bound_again_does_not_see_the_stale_event
+        the_events_of_others_survive_a_rebind
+        cancel_of_a_queued_wake_keeps_it_for_the_next_wait
+        unbind_of_a_channel_with_a_queued_wake_takes_it_away
+        a_notifier_of_an_unbound_channel_is_not_bound
+        teardown_with_leftovers_lists_them_and_changes_nothing
+        teardown_closes_and_the_next_bind_opens_again
+        a_dropped_context_leaves_its_channels_to_their_owners
+        a_restriction_before_the_open_holds_from_the_open_on
+        a_restriction_that_is_refused_fails_the_bind
+        a_restriction_after_the_open_leaves_the_channels
+    }
+    recovery {
+        an_overflow_wakes_every_waiter_once_with_the_cause
+        all_goes_on_after_an_overflow
+        a_port_nobody_waits_on_keeps_the_overflow_for_its_next_wait
+        a_latched_event_stays_one_at_an_overflow
+        a_port_held_since_one_overflow_loses_nothing_in_the_next
+        what_was_latched_in_xen_comes_after_an_overflow
+        an_overflow_before_a_rebind_wakes_the_others
+        a_second_entry_of_one_port_wakes_once_and_is_kept
+        a_port_that_is_not_ours_is_counted_and_left_alone
+    }
+}
+
+/// One of the sides that the cases run on.
+#[derive(Clone, Copy)]
+struct Side<P> {
+    name: &'static str,
+    start: fn() -> P,
+    /// Why it cannot run here, if so.
+    absent: fn() -> Option<String>,
+}
+
+impl<P: Platform + 'static> Side<P> {
+    fn trial(&self, case: &str, run: fn(&P)) -> Trial {
+        let (start, absent) = (self.start, self.absent);
+        let name = format!("{}::{case}", self.name);
+        Trial::ignorable_test(name, move || match absent() {
+            Some(reason) if is_xen_required() => Err(Failed::from(reason)),
+            Some(reason) => Ok(Completion::ignored_with(reason)),
+            None => {
+                run(&start());
+                Ok(Completion::Completed)
+            }
+        })
+    }
+}
+
+fn sim<L: Registrar<SimDevice> + 'static>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Trial> {
+    cases(Side {
+        name,
+        start,
+        absent: || None,
+    })
+}
+
+fn is_xen_required() -> bool {
+    env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value != "0")
+}
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = sim("sim", Sim::level);
+    trials.extend(sim("sim_edge", Sim::edge));
+    trials.extend(sim("sim_polled", Sim::polled));
+    trials.extend(cases(Side {
+        name: "xen",
+        start: Xen::new,
+        absent: Xen::absent,
+    }));
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(reason) = Xen::absent().filter(|_| conclusion.num_ignored > 0) {
+        eprintln!("xen: skipped, {reason} (run `cargo xtask xen`)");
+    }
+    conclusion.exit();
+}

@@ -1,0 +1,152 @@
+//! What a case needs from the side that it runs on, and the few moves that all cases share.
+
+use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar};
+use evtchn_core::{RemotePort, Virq};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+
+/// One of the two sides: the simulator, or the real device.
+///
+/// Nobody else is active on it while it lives.
+pub(crate) trait Platform {
+    type Device: EventChannel + 'static;
+    type Open: Open<Device = Self::Device>;
+    type Loop: Registrar<Self::Device>;
+
+    fn opener(&self) -> Self::Open;
+
+    /// A new event loop that watches nothing yet.
+    fn event_loop(&self) -> Self::Loop;
+
+    /// The domain that the devices live in.
+    fn domid(&self) -> DomId;
+
+    /// Returns when the device has ports or an overflow to report, and fails where that does
+    /// not come.
+    fn expect_ready(&self, device: &Self::Device);
+
+    /// [`expect_ready`](Self::expect_ready) by way of the event loop.
+    fn expect_loop_ready(&self, event_loop: &Self::Loop);
+
+    /// Whether the event loop reports the device right now.
+    fn is_loop_ready(&self, event_loop: &Self::Loop) -> bool;
+
+    /// All that `poll` says of the device right now.
+    fn poll(&self, device: &Self::Device) -> PollFlags;
+
+    fn errno(error: &DeviceError<Self>) -> Errno;
+
+    /// `read` of any number of bytes.
+    fn raw_read(&self, device: &Self::Device, bytes: &mut [u8]) -> Result<usize, Errno>;
+
+    /// `write` of any number of bytes.
+    fn raw_write(&self, device: &Self::Device, bytes: &[u8]) -> Result<usize, Errno>;
+
+    fn open(&self) -> Self::Device {
+        self.opener().open().unwrap()
+    }
+}
+
+pub(crate) type DeviceError<P> = <<P as Platform>::Device as EventChannel>::Error;
+
+/// What `poll` says where there is nothing to read.
+pub(crate) const OUT: PollFlags = PollFlags::OUT.union(PollFlags::WRNORM);
+/// What `poll` says where there are events to read.
+pub(crate) const IN_OUT: PollFlags = OUT.union(PollFlags::IN).union(PollFlags::RDNORM);
+/// What `poll` says of an overflow.
+pub(crate) const ERR: PollFlags = PollFlags::ERR;
+
+/// Virtual interrupts that nobody holds in an ordinary dom0.
+pub(crate) const FREE_VIRQS: [Virq; 5] = [
+    Virq::DEBUG,
+    Virq::TBUF,
+    Virq::CON_RING,
+    Virq::XENPMU,
+    Virq::new(17),
+];
+
+/// A port of this domain, as a peer in the same domain names it.
+pub(crate) fn local(port: Port) -> RemotePort {
+    RemotePort {
+        domid: DomId::SELF,
+        port,
+    }
+}
+
+pub(crate) fn port(raw: u32) -> Port {
+    Port::new(raw).unwrap()
+}
+
+/// Connects a new port of `near` to a new port of `far`. Only `far` has an event of it.
+#[track_caller]
+pub(crate) fn connect<D: EventChannel>(near: &D, far: &D) -> (Port, Port) {
+    let near = near.bind_unbound_port(DomId::SELF).unwrap();
+    (near, far.bind_interdomain(local(near)).unwrap())
+}
+
+/// [`connect`] so often that `near` gets this many ports.
+pub(crate) fn connect_many<D: EventChannel>(near: &D, far: &D, count: usize) -> Vec<(Port, Port)> {
+    (0..count).map(|_| connect(near, far)).collect()
+}
+
+/// Reads once, at most `count` ports, without waiting.
+#[track_caller]
+pub(crate) fn read_at_most<D: EventChannel>(device: &D, count: usize) -> Vec<u32> {
+    let mut buf = PortBuf::with_capacity(count);
+    device.pending(&mut buf).unwrap();
+    buf.words().to_vec()
+}
+
+/// Reads once without waiting.
+#[track_caller]
+pub(crate) fn read<D: EventChannel>(device: &D) -> Vec<u32> {
+    read_at_most(device, PortBuf::MAX)
+}
+
+/// Waits until the device is ready and demands that it reports these ports and no more.
+#[track_caller]
+pub(crate) fn expect_events<P: Platform>(p: &P, device: &P::Device, ports: &[Port]) {
+    p.expect_ready(device);
+    assert_eq!(read(device), words(ports));
+}
+
+/// Demands that the device has nothing to report.
+#[track_caller]
+pub(crate) fn expect_quiet<P: Platform>(p: &P, device: &P::Device) {
+    assert_eq!(p.poll(device), OUT);
+    assert_eq!(read(device), []);
+}
+
+pub(crate) fn words(ports: &[Port]) -> Vec<u32> {
+    ports.iter().map(|port| port.as_raw()).collect()
+}
+
+/// The bytes that `read` and `write` carry for these words.
+pub(crate) fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+/// Demands that a call was refused with this errno, and that generic code sees this kind.
+#[track_caller]
+pub(crate) fn expect_refused<P: Platform, T: std::fmt::Debug>(
+    answer: Result<T, DeviceError<P>>,
+    errno: Errno,
+    kind: ErrorKind,
+) {
+    let error = answer.unwrap_err();
+    assert_eq!((P::errno(&error), error.kind()), (errno, kind), "{error}");
+}
+
+/// Fills a ring of 64 with entries of one port, by enabling it without a read.
+pub(crate) fn fill<D: EventChannel>(device: &D, port: Port, fire: impl Fn()) {
+    for _ in 0..64 {
+        fire();
+        device.unmask(&[port]).unwrap();
+    }
+}
+
+/// Overflows a ring of 64. The port is left disabled.
+pub(crate) fn overflow<D: EventChannel>(device: &D, port: Port, fire: impl Fn()) {
+    fill(device, port, &fire);
+    fire();
+}

@@ -1,0 +1,227 @@
+//! Rounds: what they hand out, write back and leave for the next one.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use evtchn_core::{Cause, DispatchError, DomId, EventChannel, Outcome, Port, PortBuf, Wait};
+
+use super::platform::*;
+use super::rig::{Rig, Wire};
+
+/// Waits on all of them and fires them in this order.
+fn wait_and_fire<P: Platform>(rig: &Rig<'_, P>, wires: &[Wire<P>]) {
+    wires.iter().for_each(Wire::wait);
+    wires.iter().for_each(|wire| rig.fire(wire));
+}
+
+fn events<P: Platform>(wires: &[Wire<P>]) -> Vec<(Port, Cause)> {
+    wires.iter().map(|w| (w.port(), Cause::Event)).collect()
+}
+
+pub(crate) fn a_wait_inside_the_round_costs_no_registration<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    wire.wait();
+    for _ in 0..10 {
+        rig.fire(&wire);
+        let wakes = rig.turn_with(|_| wire.wait());
+        assert_eq!(wakes, [(wire.port(), Cause::Event)]);
+    }
+    rig.expect_hooks(1, 0);
+    rig.expect_writes(&[&[wire.port()][..]; 10]);
+}
+
+pub(crate) fn waits_inside_the_round_go_back_in_one_write<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wires: [Wire<P>; 100] = rig.wires();
+    wait_and_fire(&rig, &wires);
+    let before = rig.context.stats();
+    let wakes = rig.turn_and_rewait();
+    assert_eq!(wakes, events(&wires));
+    let ports = wires.each_ref().map(Wire::port);
+    rig.expect_writes(&[&ports]);
+    let after = rig.context.stats();
+    assert_eq!(
+        (after.writes - before.writes, after.wakes - before.wakes),
+        (1, 100)
+    );
+    rig.expect_hooks(1, 0);
+    // All of them are enabled again.
+    wires.iter().for_each(|wire| rig.fire(wire));
+    assert_eq!(rig.turn(), events(&wires));
+}
+
+pub(crate) fn only_ports_that_were_read_are_written_back<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [fired, silent, latched] = rig.wires();
+    fired.wait();
+    rig.fire(&latched);
+    rig.fire(&fired);
+    rig.turn_with(|_| {
+        fired.wait();
+        silent.wait();
+        latched.wait_ready(Cause::Event);
+        latched.wait();
+    });
+    rig.expect_writes(&[&[fired.port(), latched.port()]]);
+    rig.expect_idle();
+}
+
+pub(crate) fn a_port_cancelled_again_inside_the_round_is_not_written<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [kept, cancelled] = rig.wires();
+    kept.wait();
+    cancelled.wait();
+    rig.fire(&cancelled);
+    rig.turn_with(|_| {
+        cancelled.wait();
+        cancelled.channel.cancel().unwrap();
+    });
+    rig.expect_writes(&[]);
+    rig.fire_held(&cancelled);
+    cancelled.wait();
+    rig.expect_writes(&[&[cancelled.port()]]);
+    rig.expect_wakes(&[&cancelled]);
+}
+
+pub(crate) fn cancel_inside_the_round_skips_the_wake<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wires: [Wire<P>; 3] = rig.wires();
+    wait_and_fire(&rig, &wires);
+    let wakes = rig.turn_with(|wake| {
+        if wake.channel == wires[0].channel.id() {
+            wires[1].channel.cancel().unwrap();
+        }
+    });
+    assert_eq!(wakes, [events(&wires[..1]), events(&wires[2..])].concat());
+    rig.expect_hooks(1, 1);
+    wires[1].wait_ready(Cause::Event);
+}
+
+pub(crate) fn unbind_inside_the_round_skips_the_wake<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [one, other] = rig.wires();
+    one.wait();
+    other.wait();
+    rig.fire(&one);
+    rig.fire(&other);
+    let mut other = Some(other);
+    let wakes = rig.turn_with(|_| drop(other.take()));
+    assert_eq!(wakes, [(one.port(), Cause::Event)]);
+    rig.expect_idle();
+    rig.expect_hooks(1, 1);
+}
+
+pub(crate) fn a_budget_leaves_the_rest_ready<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wires: [Wire<P>; 5] = rig.wires();
+    wait_and_fire(&rig, &wires);
+    for (from, outcome) in [(0, Outcome::More), (2, Outcome::More), (4, Outcome::Done)] {
+        rig.sleep();
+        let mut round = rig.context.dispatch_at_most(2).unwrap();
+        let wakes: Vec<_> = round.by_ref().map(|w| (w.port(), w.cause)).collect();
+        assert_eq!(wakes, events(&wires[from..5.min(from + 2)]));
+        assert_eq!(round.finish().unwrap(), outcome);
+        let timeout = (outcome == Outcome::More).then_some(Duration::ZERO);
+        assert_eq!(rig.context.next_timeout(), timeout);
+        rig.expect_settled();
+    }
+    // Registered for those that are ready, and told that they are.
+    rig.expect_hooks(1, 1);
+    assert_eq!(rig.spy.log().wakes, 2);
+}
+
+pub(crate) fn a_round_that_is_dropped_keeps_its_wakes<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wires: [Wire<P>; 3] = rig.wires();
+    wait_and_fire(&rig, &wires);
+    drop(rig.context.dispatch().unwrap());
+    rig.sleep();
+    let mut round = rig.context.dispatch().unwrap();
+    assert_eq!(round.next().unwrap().port(), wires[0].port());
+    drop(round);
+    // Nothing is left on the device: the loop must not sleep.
+    assert_eq!(p.poll(&rig.spy.device()), OUT);
+    assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
+    assert_eq!(rig.turn(), events(&wires[1..]));
+    rig.expect_idle();
+}
+
+pub(crate) fn a_panic_inside_the_round_loses_nothing<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wires: [Wire<P>; 3] = rig.wires();
+    wait_and_fire(&rig, &wires);
+    rig.sleep();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let mut round = rig.context.dispatch().unwrap();
+        assert_eq!(round.next().unwrap().port(), wires[0].port());
+        wires[0].wait();
+        // A panic without the message that a hook prints.
+        resume_unwind(Box::new("in the round"));
+    }));
+    assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"in the round"));
+    rig.expect_settled();
+    rig.expect_writes(&[&[wires[0].port()]]);
+    assert_eq!(rig.turn(), events(&wires[1..]));
+    rig.fire(&wires[0]);
+    assert_eq!(rig.turn(), events(&wires[..1]));
+    rig.expect_idle();
+}
+
+pub(crate) fn a_dispatch_for_nothing_is_harmless<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    rig.expect_idle();
+    let wire = rig.wire();
+    rig.expect_idle();
+    wire.wait();
+    rig.expect_idle();
+    rig.fire(&wire);
+    rig.expect_wakes(&[&wire]);
+    rig.expect_idle();
+}
+
+pub(crate) fn a_second_dispatch_is_busy<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    wire.wait();
+    rig.fire(&wire);
+    let mut round = rig.context.dispatch().unwrap();
+    assert!(matches!(rig.context.dispatch(), Err(DispatchError::Busy)));
+    // The first one goes on as if nothing had been.
+    assert_eq!(round.next().unwrap().port(), wire.port());
+    assert_eq!(round.next(), None);
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+    rig.expect_idle();
+}
+
+pub(crate) fn binds_and_notifies_work_inside_the_round<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    expect_events(p, &rig.peer, &[wire.peer]);
+    wire.wait();
+    rig.fire(&wire);
+    let mut bound = None;
+    rig.turn_with(|_| {
+        let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        bound = Some(channel);
+    });
+    rig.expect_hooks(1, 0);
+    let channel = bound.unwrap();
+    let peer = rig.peer.bind_interdomain(local(channel.port())).unwrap();
+    let wire = Wire { channel, peer };
+    rig.fire(&wire);
+    rig.expect_wakes(&[&wire]);
+}
+
+pub(crate) fn more_ports_than_one_read_brings_come_in_one_round<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wires: Vec<Wire<P>> = (0..1100).map(|_| rig.wire()).collect();
+    wait_and_fire(&rig, &wires);
+    let wakes = rig.turn_and_rewait();
+    assert_eq!(wakes, events(&wires));
+    let written: Vec<_> = std::mem::take(&mut rig.spy.log().writes);
+    let lengths: Vec<_> = written.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [1100, 1100 - PortBuf::MAX]);
+    rig.expect_idle();
+}

@@ -1,0 +1,101 @@
+//! The simulated machine: an ordinary dom0 with one vCPU, where events arrive at once.
+
+use evtchn_core::{DomId, Registrar};
+use evtchn_sim::{Error, SimDevice, SimLoop, SimOpen};
+use evtchn_xen::PollLoop;
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+
+use super::platform::Platform;
+
+/// A machine of its own for each case, and an event loop to go with it.
+pub(crate) struct Sim<L> {
+    sim: evtchn_sim::Sim,
+    event_loop: fn() -> L,
+    is_ready: fn(&L) -> bool,
+}
+
+impl<L> Sim<L> {
+    fn new(event_loop: fn() -> L, is_ready: fn(&L) -> bool) -> Sim<L> {
+        Sim {
+            sim: evtchn_sim::Sim::new(1),
+            event_loop,
+            is_ready,
+        }
+    }
+}
+
+impl Sim<SimLoop> {
+    pub(crate) fn level() -> Self {
+        Sim::new(SimLoop::level, SimLoop::ready)
+    }
+
+    pub(crate) fn edge() -> Self {
+        Sim::new(SimLoop::edge, SimLoop::ready)
+    }
+}
+
+impl Sim<PollLoop> {
+    /// With a real event loop, on the descriptor of the simulated device.
+    pub(crate) fn polled() -> Self {
+        Sim::new(
+            || PollLoop::new().unwrap(),
+            |event_loop| event_loop.wait(Some(Default::default())).unwrap().ready,
+        )
+    }
+}
+
+fn errno(errno: evtchn_sim::Errno) -> Errno {
+    Errno::from_raw_os_error(errno.raw())
+}
+
+impl<L: Registrar<SimDevice>> Platform for Sim<L> {
+    type Device = SimDevice;
+    type Open = SimOpen;
+    type Loop = L;
+
+    fn opener(&self) -> SimOpen {
+        self.sim.open(self.domid())
+    }
+
+    fn event_loop(&self) -> L {
+        (self.event_loop)()
+    }
+
+    fn domid(&self) -> DomId {
+        DomId::DOM0
+    }
+
+    #[track_caller]
+    fn expect_ready(&self, device: &SimDevice) {
+        let bits = self.poll(device);
+        assert!(bits.intersects(PollFlags::IN | PollFlags::ERR), "{bits:?}");
+    }
+
+    #[track_caller]
+    fn expect_loop_ready(&self, event_loop: &L) {
+        assert!(self.is_loop_ready(event_loop), "the loop sleeps for ever");
+    }
+
+    fn is_loop_ready(&self, event_loop: &L) -> bool {
+        (self.is_ready)(event_loop)
+    }
+
+    fn poll(&self, device: &SimDevice) -> PollFlags {
+        PollFlags::from_bits_retain(device.poll().unwrap().raw())
+    }
+
+    fn errno(error: &Error) -> Errno {
+        errno(error.errno)
+    }
+
+    fn raw_read(&self, device: &SimDevice, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let read = self.sim.with(|world| world.read(device.file(), bytes));
+        read.map_err(errno)
+    }
+
+    fn raw_write(&self, device: &SimDevice, bytes: &[u8]) -> Result<usize, Errno> {
+        let written = self.sim.with(|world| world.write(device.file(), bytes));
+        written.map_err(errno)
+    }
+}

@@ -1,0 +1,214 @@
+//! Wrappers for the three things that a context is given: they note what the context does to
+//! them, and refuse on demand.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger, Virq};
+
+/// What the context did so far.
+#[derive(Debug)]
+pub(crate) struct Log<D> {
+    pub(crate) opens: u32,
+    pub(crate) closes: u32,
+    pub(crate) registers: u32,
+    pub(crate) deregisters: u32,
+    /// Calls of [`Registrar::wake`].
+    pub(crate) wakes: u32,
+    /// The ports of each write to the device.
+    pub(crate) writes: Vec<Vec<Port>>,
+    /// Whether the event loop refuses the next registration.
+    pub(crate) refuse_register: bool,
+    /// Whether the event loop refuses the next deregistration.
+    pub(crate) refuse_deregister: bool,
+    device: Weak<D>,
+}
+
+/// The log, shared between the wrappers and the case.
+pub(crate) struct Spy<D>(Arc<Mutex<Log<D>>>);
+
+impl<D> Spy<D> {
+    pub(crate) fn new() -> Spy<D> {
+        Spy(Arc::new(Mutex::new(Log {
+            opens: 0,
+            closes: 0,
+            registers: 0,
+            deregisters: 0,
+            wakes: 0,
+            writes: Vec::new(),
+            refuse_register: false,
+            refuse_deregister: false,
+            device: Weak::new(),
+        })))
+    }
+
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log<D>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device of the context, to act on behind its back. Not to be kept: the device closes
+    /// when the last holder lets go.
+    pub(crate) fn device(&self) -> Arc<D> {
+        self.log().device.upgrade().unwrap()
+    }
+
+    pub(crate) fn opens_and_closes(&self) -> (u32, u32) {
+        let log = self.log();
+        (log.opens, log.closes)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        let (opens, closes) = self.opens_and_closes();
+        opens == closes + 1
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        let log = self.log();
+        log.registers == log.deregisters + 1
+    }
+}
+
+impl<D> Clone for Spy<D> {
+    fn clone(&self) -> Spy<D> {
+        Spy(Arc::clone(&self.0))
+    }
+}
+
+/// Opens watched devices.
+pub(crate) struct SpyOpen<O: Open> {
+    pub(crate) opener: O,
+    pub(crate) spy: Spy<O::Device>,
+}
+
+impl<O: Open> Open for SpyOpen<O> {
+    type Device = Watched<O::Device>;
+
+    fn open(&self) -> Result<Watched<O::Device>, <O::Device as EventChannel>::Error> {
+        let device = Arc::new(self.opener.open()?);
+        let mut log = self.spy.log();
+        log.opens += 1;
+        log.device = Arc::downgrade(&device);
+        Ok(Watched {
+            device,
+            spy: self.spy.clone(),
+        })
+    }
+}
+
+/// A device that notes what is written to it, and its own end.
+pub(crate) struct Watched<D> {
+    device: Arc<D>,
+    spy: Spy<D>,
+}
+
+impl<D> Drop for Watched<D> {
+    fn drop(&mut self) {
+        self.spy.log().closes += 1;
+    }
+}
+
+impl<D: fmt::Debug> fmt::Debug for Watched<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.device.fmt(f)
+    }
+}
+
+impl<D: EventChannel> EventChannel for Watched<D> {
+    type Error = D::Error;
+
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, D::Error> {
+        self.device.bind_unbound_port(remote)
+    }
+
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, D::Error> {
+        self.device.bind_interdomain(remote)
+    }
+
+    fn bind_virq(&self, virq: Virq) -> Result<Port, D::Error> {
+        self.device.bind_virq(virq)
+    }
+
+    fn bind_static(&self, port: Port) -> Result<(), D::Error> {
+        self.device.bind_static(port)
+    }
+
+    fn unbind(&self, port: Port) -> Result<(), D::Error> {
+        self.device.unbind(port)
+    }
+
+    fn notify(&self, port: Port) -> Result<(), D::Error> {
+        self.device.notify(port)
+    }
+
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), D::Error> {
+        self.device.pending(buf)
+    }
+
+    fn unmask(&self, ports: &[Port]) -> Result<usize, D::Error> {
+        self.spy.log().writes.push(ports.to_vec());
+        self.device.unmask(ports)
+    }
+
+    fn reset(&self) -> Result<(), D::Error> {
+        self.device.reset()
+    }
+
+    fn restrict(&self, domid: DomId) -> Result<(), D::Error> {
+        self.device.restrict(domid)
+    }
+}
+
+/// An event loop that notes its hooks.
+pub(crate) struct SpyLoop<D, R> {
+    pub(crate) event_loop: R,
+    pub(crate) spy: Spy<D>,
+}
+
+/// The event loop refused, by itself or on demand.
+#[derive(Debug)]
+pub(crate) struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Refused {}
+
+fn refuse_if(demanded: &mut bool) -> Result<(), Refused> {
+    match std::mem::take(demanded) {
+        true => Err(Refused("on demand".to_owned())),
+        false => Ok(()),
+    }
+}
+
+impl<D: EventChannel, R: Registrar<D>> Registrar<Watched<D>> for SpyLoop<D, R> {
+    type Error = Refused;
+
+    fn trigger(&self) -> Trigger {
+        self.event_loop.trigger()
+    }
+
+    fn register(&self, device: &Watched<D>) -> Result<(), Refused> {
+        refuse_if(&mut self.spy.log().refuse_register)?;
+        let registered = self.event_loop.register(&device.device);
+        registered.map_err(|error| Refused(error.to_string()))?;
+        self.spy.log().registers += 1;
+        Ok(())
+    }
+
+    fn deregister(&self, device: &Watched<D>) -> Result<(), Refused> {
+        refuse_if(&mut self.spy.log().refuse_deregister)?;
+        let deregistered = self.event_loop.deregister(&device.device);
+        deregistered.map_err(|error| Refused(error.to_string()))?;
+        self.spy.log().deregisters += 1;
+        Ok(())
+    }
+
+    /// Not passed on: what a case hears from the event loop, it hears of the device.
+    fn wake(&self) {
+        self.spy.log().wakes += 1;
+    }
+}

@@ -1,0 +1,94 @@
+//! The real device.
+
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use evtchn_core::DomId;
+use evtchn_xen::{DEVICE_PATH, Device, Error, PollLoop, XenOpen};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+
+use super::platform::Platform;
+
+/// How long a device that must be ready may take. Only a failure ever waits so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Port numbers and virtual interrupts belong to the whole domain, so cases take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+pub(crate) struct Xen {
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn poll(device: &Device, events: PollFlags, timeout: Duration) -> PollFlags {
+    let mut fds = [PollFd::from_borrowed_fd(device.as_fd(), events)];
+    let timeout = Timespec::try_from(timeout).unwrap();
+    rustix::event::poll(&mut fds, Some(&timeout)).unwrap();
+    fds[0].revents()
+}
+
+impl Xen {
+    /// Why this side cannot run here, if so.
+    pub(crate) fn absent() -> Option<String> {
+        let is_there = std::fs::exists(DEVICE_PATH).unwrap_or(true);
+        (!is_there).then(|| format!("no {DEVICE_PATH}"))
+    }
+
+    pub(crate) fn new() -> Xen {
+        Xen {
+            // A case that failed says nothing against the next one.
+            _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}
+
+impl Platform for Xen {
+    type Device = Device;
+    type Open = XenOpen;
+    type Loop = PollLoop;
+
+    fn opener(&self) -> XenOpen {
+        XenOpen::default()
+    }
+
+    fn event_loop(&self) -> PollLoop {
+        PollLoop::new().unwrap()
+    }
+
+    fn domid(&self) -> DomId {
+        DomId::DOM0
+    }
+
+    #[track_caller]
+    fn expect_ready(&self, device: &Device) {
+        let revents = poll(device, PollFlags::IN, PATIENCE);
+        assert!(!revents.is_empty(), "no event in {PATIENCE:?}");
+    }
+
+    #[track_caller]
+    fn expect_loop_ready(&self, event_loop: &PollLoop) {
+        let readiness = event_loop.wait(Some(PATIENCE)).unwrap();
+        assert!(readiness.ready, "no event in {PATIENCE:?}");
+    }
+
+    fn is_loop_ready(&self, event_loop: &PollLoop) -> bool {
+        event_loop.wait(Some(Duration::ZERO)).unwrap().ready
+    }
+
+    fn poll(&self, device: &Device) -> PollFlags {
+        poll(device, PollFlags::all(), Duration::ZERO)
+    }
+
+    fn errno(error: &Error) -> Errno {
+        error.errno()
+    }
+
+    fn raw_read(&self, device: &Device, bytes: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::read(device, bytes)
+    }
+
+    fn raw_write(&self, device: &Device, bytes: &[u8]) -> Result<usize, Errno> {
+        rustix::io::write(device, bytes)
+    }
+}
