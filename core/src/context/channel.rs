@@ -132,8 +132,15 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         let mut state = self.shared.lock();
         let unbound = match state.machine.state(self.id) {
             Ok(_) => bound.device.unbind(self.id.port()),
-            // Dead since its device failed or the port was taken over: no longer ours to close.
-            Err(NotBound(_)) => Ok(()),
+            Err(NotBound(_)) => {
+                // Taken over on the same device, the number is no longer ours to close. On one
+                // that failed it is, and whether that still works matters to nobody.
+                let works = state.device.as_ref().filter(|_| !state.machine.is_broken());
+                if !works.is_some_and(|device| Arc::ptr_eq(device, &bound.device)) {
+                    let _closed = bound.device.unbind(self.id.port());
+                }
+                Ok(())
+            }
         };
         if unbound.is_err() && !by_force {
             self.bound = Some(bound);

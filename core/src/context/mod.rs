@@ -227,6 +227,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
             return Err(LinkError::Reentrant.into());
         }
         let settling = self.shared.settling.lock();
+        self.shared.close_failed(&settling);
         if let Some(leftover) = self.shared.lock().leftover() {
             return Err(TeardownError::Leftover(leftover));
         }

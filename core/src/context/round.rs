@@ -9,7 +9,7 @@ use super::io::{Read, Unwritten};
 use super::{DeviceError, DispatchResult, Shared};
 use crate::hal::{Open, Registrar, Trigger};
 use crate::machine::Wake;
-use crate::machine::link::Link;
+use crate::machine::link::{Link, LinkInput};
 
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +81,10 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         self.ended = true;
         let mut state = self.shared.lock();
         state.machine.absorb();
-        let unread = self.may_read && self.shared.registrar.trigger() == Trigger::Edge;
-        state.machine.set_unread(unread);
+        // Registering again would report it again, so it counts only where the device stays so.
+        let stays = state.machine.wanted() == LinkInput::Wanted;
+        let edge = self.shared.registrar.trigger() == Trigger::Edge;
+        state.machine.set_unread(stays && edge && self.may_read);
         let flushed = state.flush();
         let more = state.machine.has_work();
         drop(state);

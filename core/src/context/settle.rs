@@ -1,7 +1,7 @@
 //! The one place where the link follows the waiters, and where the device is opened and closed.
 
 use super::error::{BindError, LinkError};
-use super::{BindResult, LoopError, Shared};
+use super::{BindResult, LoopError, Shared, State};
 use crate::hal::{EventChannel, Open, Registrar};
 use crate::machine::link::{Link, LinkEffect, LinkInput};
 use crate::sync::{Arc, MutexGuard, Occupant};
@@ -35,16 +35,19 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// While a round is under way, the deregistration is left to its end: only there it is known
     /// who waits again.
     pub(super) fn settle(&self) -> Result<(), LinkError<LoopError<O, R>>> {
-        let unsettled = self.unsettled();
-        if unsettled.is_none() && !self.in_hook.is_taken() {
+        let state = self.lock();
+        let is_settled = self.unsettled(&state).is_none();
+        // A hook that runs is about to change the link, so its end is waited for.
+        let hook_runs = self.in_hook.is_taken();
+        drop(state);
+        if is_settled && !hook_runs {
             return Ok(());
         }
         self.settle_under(&self.settling.lock())
     }
 
     /// What the link has to be told now, if anything.
-    fn unsettled(&self) -> Option<LinkInput> {
-        let state = self.lock();
+    fn unsettled(&self, state: &State<O::Device>) -> Option<LinkInput> {
         let input = state.machine.wanted();
         let is_settled = state.machine.link().plan(input).1.is_empty();
         let left_to_round = input != LinkInput::Wanted && self.in_round.is_taken();
@@ -56,10 +59,13 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         &self,
         settling: &Settling<'_>,
     ) -> Result<(), LinkError<LoopError<O, R>>> {
-        while let Some(input) = self.unsettled() {
+        loop {
+            let input = self.unsettled(&self.lock());
+            let Some(input) = input else {
+                return Ok(());
+            };
             self.carry_out(input, input == LinkInput::Fault, settling)?;
         }
-        Ok(())
     }
 
     /// Carries out what the table says. After an error the link is as it was; `by_force` goes on
@@ -114,11 +120,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Opens the device where a bind needs it, restricted as asked for, and returns it with the
     /// link as it was before.
     pub(super) fn open(&self, settling: &Settling<'_>) -> BindResult<O, (Link, Arc<O::Device>)> {
-        if self.lock().machine.wanted() == LinkInput::Fault
-            && self.carry_out(LinkInput::Fault, true, settling).is_err()
-        {
-            self.count_unreported();
-        }
+        self.close_failed(settling);
         let state = self.lock();
         let before = state.machine.link();
         if let Some(device) = &state.device {
@@ -139,6 +141,14 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         drop(state);
         drop(hook);
         Ok((before, device))
+    }
+
+    /// Lets go of the device if it failed, as the settle at the end of the round would.
+    pub(super) fn close_failed(&self, settling: &Settling<'_>) {
+        let failed = self.lock().machine.is_broken();
+        if failed && self.carry_out(LinkInput::Fault, true, settling).is_err() {
+            self.count_unreported();
+        }
     }
 
     /// Lets go of a device that was opened for a bind that failed.

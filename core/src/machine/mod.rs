@@ -114,11 +114,16 @@ impl Machine {
         }
     }
 
+    /// Whether the device failed and is not closed yet.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// What the waiters ask of the link right now.
     pub(crate) fn wanted(&self) -> LinkInput {
         if self.broken {
             LinkInput::Fault
-        } else if self.count.waited > 0 || self.count.queued > 0 {
+        } else if self.count.waited > 0 {
             LinkInput::Wanted
         } else {
             LinkInput::Unwanted
@@ -177,6 +182,7 @@ impl Machine {
 
     /// The device failed: every channel is dead and every waiter is told once.
     pub(crate) fn fault(&mut self) {
+        self.stats.faults += 1;
         let dead: Vec<_> = self.ports.iter().collect();
         self.ports.clear();
         self.rearm.clear();

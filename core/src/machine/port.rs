@@ -98,7 +98,9 @@ impl PortState {
 
             (S::Held, I::Wait) => (S::Rearming, E::Rearm),
             (S::Held, I::Event) => (S::Latched(Cause::Event), E::Spurious),
-            (S::Held, I::Overflow | I::Cancel | I::Written | I::Deliver) => (self, E::Nothing),
+            // Held since an earlier overflow, it may be enabled after all and have lost another.
+            (S::Held, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
+            (S::Held, I::Cancel | I::Written | I::Deliver) => (self, E::Nothing),
 
             (S::Rearming, I::Event) => (S::Ready(Cause::Event), E::Fire),
             (S::Rearming, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
@@ -174,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn overflow_tells_every_waiter_and_marks_every_live_port() {
+    fn overflow_tells_every_waiter_and_latches_every_other_port() {
         for (state, input, next, _) in cells() {
             if input == PortInput::Overflow {
                 assert_eq!(state.is_waited(), next.is_waited());
-                assert!(!matches!(
-                    next,
-                    PortState::Live | PortState::Waiting | PortState::Rearming
-                ));
+                assert!(
+                    matches!(next, PortState::Latched(_) | PortState::Ready(_)),
+                    "{state:?} takes an overflow to {next:?}"
+                );
             }
         }
     }

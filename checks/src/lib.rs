@@ -1,0 +1,17 @@
+//! Scripts of calls on a context over the simulator, played step by step against a model.
+//!
+//! One player serves them all: the exhaustive test enumerates scripts, the property tests draw
+//! and shrink them, a fuzz target decodes them from bytes. A script that fails can be pasted
+//! into a test as it is printed.
+//!
+//! - [`Op`]: one step of a script. [`Op::decode`] reads scripts from bytes.
+//! - [`model`]: what a program may rely on, in a few lines that know nothing of the core.
+//! - [`play`]: plays a script and says where it broke; [`check`] does it for a test.
+#![forbid(unsafe_code)]
+
+pub mod model;
+mod op;
+mod player;
+
+pub use op::{Failing, Op, Source};
+pub use player::{Broken, Played, check, play, shrink};

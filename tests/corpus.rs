@@ -1,0 +1,25 @@
+//! Replays the committed inputs of the fuzz targets.
+
+use std::path::Path;
+
+use evtchn_checks::{Op, check};
+
+fn inputs(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
+    let files = std::fs::read_dir(folder).unwrap();
+    let inputs: Vec<_> = files
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    assert!(!inputs.is_empty(), "the corpus of {target} is empty");
+    inputs
+}
+
+#[test]
+fn inputs_of_calls_hold() {
+    for input in inputs("calls") {
+        let (trigger, script) = Op::decode(&input);
+        check(trigger, &script);
+    }
+}

@@ -1,0 +1,38 @@
+//! Long random scripts of calls, with failures, against the model.
+
+use evtchn_checks::{Op, play};
+use evtchn_core::Trigger;
+use proptest::prelude::*;
+
+fn scripts() -> impl Strategy<Value = Vec<Op>> {
+    let op = (any::<u8>(), any::<u8>()).prop_map(|(kind, which)| Op::of(kind, which));
+    prop::collection::vec(op, 0..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn long_scripts_hold_on_a_level_triggered_loop(script in scripts()) {
+        prop_assert!(play(Trigger::Level, &script).is_ok(), "{}", broken(Trigger::Level, &script));
+    }
+
+    #[test]
+    fn long_scripts_hold_on_an_edge_triggered_loop(script in scripts()) {
+        prop_assert!(play(Trigger::Edge, &script).is_ok(), "{}", broken(Trigger::Edge, &script));
+    }
+
+    #[test]
+    fn the_same_script_is_the_same_run(script in scripts()) {
+        let digest = |script: &[Op]| play(Trigger::Level, script).ok().map(|played| played.digest);
+        prop_assert_eq!(digest(&script), digest(&script));
+    }
+}
+
+fn broken(trigger: Trigger, script: &[Op]) -> String {
+    play(trigger, script).map_or_else(|broken| broken.to_string(), |_| String::new())
+}

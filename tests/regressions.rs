@@ -1,0 +1,92 @@
+//! One script for each bug that was found, as the shrinker printed it.
+
+use evtchn_checks::{Failing::*, Op::*, Source::*, check};
+use evtchn_core::Trigger;
+
+/// Held since one overflow, a port can be enabled and lose its event to the next.
+#[test]
+fn second_overflow_of_a_port_that_nobody_waited_for_again_is_latched() {
+    check(
+        Trigger::Level,
+        &[
+            Bind(0, Unbound),
+            Wait(0),
+            Overflow,
+            Turn,
+            Bind(2, Interdomain),
+            Overflow,
+            Signal(0),
+            Unbind(2),
+            Bind(2, Unbound),
+            Wait(0),
+        ],
+    );
+}
+
+/// The failed device was still counted as held by its dead channels.
+#[test]
+fn teardown_inside_the_round_in_which_the_device_failed_succeeds() {
+    check(
+        Trigger::Level,
+        &[
+            Bind(0, Virq),
+            Wait(0),
+            Fail(Reading),
+            Begin(5),
+            Next,
+            Teardown,
+        ],
+    );
+}
+
+/// A dead channel kept its virtual interrupt bound on the device that failed.
+#[test]
+fn dropping_a_dead_channel_frees_its_virtual_interrupt() {
+    check(
+        Trigger::Edge,
+        &[
+            Bind(1, Virq),
+            Bind(2, Virq),
+            Wait(2),
+            Fail(Reading),
+            Begin(5),
+            Next,
+            Drop(2),
+            Bind(2, Virq),
+        ],
+    );
+}
+
+/// What was left unread on a device that failed kept the loop awake.
+#[test]
+fn round_that_ends_after_its_device_failed_has_no_more() {
+    check(
+        Trigger::Edge,
+        &[
+            Bind(0, Virq),
+            Fail(Reading),
+            Wait(0),
+            Begin(5),
+            Drop(0),
+            Bind(1, Unbound),
+            Finish,
+        ],
+    );
+}
+
+/// Wakes that only tell of the end of a device registered the next device for nobody.
+#[test]
+fn telling_waiters_of_a_failed_device_registers_nothing() {
+    check(
+        Trigger::Edge,
+        &[
+            Bind(1, Virq),
+            Bind(0, Unbound),
+            Wait(1),
+            Fail(Reading),
+            Unbind(0),
+            Bind(0, Unbound),
+            Bind(2, Unbound),
+        ],
+    );
+}
