@@ -4,9 +4,9 @@
 //! to a virtual interrupt, or still unbound and waiting for its peer. This crate is the face of
 //! the workspace; everything of the core stands at its root.
 //!
-//! - [`xen`] (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
-//! - [`sim`] (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
-//! - [`loops`] (feature `polling`): adapters for event loops.
+//! - `xen` (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
+//! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
+//! - `loops` (feature `polling`): adapters for event loops.
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
 //! somebody waits, and leaves nothing at teardown.
@@ -20,3 +20,8 @@ pub use evtchn_loops as loops;
 pub use evtchn_sim as sim;
 #[cfg(feature = "xen")]
 pub use evtchn_xen as xen;
+
+/// The examples of the README, compiled and run.
+#[cfg(all(doctest, feature = "sim", feature = "xen"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
