@@ -1,5 +1,8 @@
 //! The device of the seam, on a simulated machine.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -82,6 +85,15 @@ impl SimOpen {
     #[must_use]
     pub fn last(&self) -> Option<FileId> {
         self.with(|opener| opener.last)
+    }
+
+    /// Makes the ring of the file that was opened last overflow at once: [`World::overflow`].
+    ///
+    /// # Errors
+    /// `EBADF` where it is closed, or none was opened.
+    pub fn overflow(&self) -> Result<(), Errno> {
+        let last = self.last().ok_or(Errno::EBADF)?;
+        self.sim.lock().overflow(last)
     }
 
     /// A second descriptor of the file that was opened last, as [`SimDevice::dup`] makes it:

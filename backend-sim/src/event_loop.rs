@@ -1,6 +1,9 @@
 //! An event loop without a descriptor, for tests: it counts, it fails on demand, and it keeps
 //! a list of what was done wrong with it.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evtchn_core::{Registrar, Trigger};
