@@ -100,19 +100,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_names_are_those_of_this_kernel() {
+    fn numbers_are_those_of_this_kernel() {
+        use rustix::io::Errno as Theirs;
+        let theirs = [
+            Theirs::PERM,
+            Theirs::NOENT,
+            Theirs::SRCH,
+            Theirs::INTR,
+            Theirs::IO,
+            Theirs::NXIO,
+            Theirs::BADF,
+            Theirs::AGAIN,
+            Theirs::NOMEM,
+            Theirs::ACCESS,
+            Theirs::FAULT,
+            Theirs::BUSY,
+            Theirs::EXIST,
+            Theirs::NODEV,
+            Theirs::INVAL,
+            Theirs::MFILE,
+            Theirs::NOTTY,
+            Theirs::FBIG,
+            Theirs::NOSPC,
+            Theirs::NOSYS,
+            Theirs::ISCONN,
+            Theirs::NOTCONN,
+        ];
+        let ours: Vec<i32> = TABLE.iter().map(|(errno, _, _)| errno.raw()).collect();
+        assert_eq!(ours, theirs.map(Theirs::raw_os_error));
         assert_eq!(Errno::ENOTCONN.raw(), 107);
-        for &(errno, name, _) in TABLE {
-            let theirs = rustix::io::Errno::from_raw_os_error(errno.raw());
-            assert_eq!(errno.name(), Some(name));
-            let word = format!("{theirs:?}");
-            assert!(!word.contains("unknown"), "{name} is {word}");
-        }
-        assert_eq!(rustix::io::Errno::FBIG.raw_os_error(), Errno::EFBIG.raw());
-        assert_eq!(
-            rustix::io::Errno::ISCONN.raw_os_error(),
-            Errno::EISCONN.raw()
-        );
+        assert_eq!(Errno::ENOTCONN.name(), Some("ENOTCONN"));
     }
 
     #[test]

@@ -80,12 +80,15 @@ fn edge_triggered_reports_a_change_to_not_empty_once() {
 
 #[test]
 fn a_change_that_is_read_before_the_loop_looks_is_not_reported() {
-    let (sim, _, device) = device();
+    let (sim, open, device) = device();
     let looped = SimLoop::edge();
     looped.register(&device).unwrap();
     raise(&sim);
     drain(&device);
     assert!(!looped.ready());
+    open.overflow().unwrap();
+    assert!(!looped.ready(), "that look was the one for the change");
+    device.reset().unwrap();
     raise(&sim);
     assert!(looped.ready());
 }

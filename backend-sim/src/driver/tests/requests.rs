@@ -225,9 +225,10 @@ fn unbind_and_close_leave_a_static_port_open_in_xen_and_what_is_pending_there() 
         port: 70,
     };
     bench.ioctl(abi::BIND_STATIC, 500).unwrap();
+    assert_eq!(bench.read(), Ok(vec![500]));
+    bench.write(&[500]).unwrap();
     assert_eq!(bench.ioctl(abi::UNBIND, 500), Ok(0));
     assert_eq!(bench.status(500), connected);
-    bench.read().unwrap();
     bench.world.kernel_send(bench.domu, 70).unwrap();
     assert_eq!(bench.read(), Err(Errno::EAGAIN), "nobody has bound it");
     bench.ioctl(abi::BIND_STATIC, 500).unwrap();

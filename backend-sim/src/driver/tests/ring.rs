@@ -221,6 +221,14 @@ fn an_overflow_sticks_until_a_reset() {
 }
 
 #[test]
+fn an_overflow_is_efbig_even_with_an_empty_ring() {
+    let mut bench = Bench::new();
+    bench.world.overflow(bench.file).unwrap();
+    assert_eq!(bench.read(), Err(Errno::EFBIG));
+    assert_eq!(bench.poll(), PollBits::ERROR);
+}
+
+#[test]
 fn after_an_overflow_every_port_is_written_to_be_heard_again() {
     let mut bench = Bench::new();
     let (ours, theirs) = bench.pair();

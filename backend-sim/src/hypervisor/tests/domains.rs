@@ -32,6 +32,18 @@ fn a_new_domain_with_a_recycled_id_may_bind_to_a_port_left_for_the_dead_one() {
 }
 
 #[test]
+fn what_a_dead_domain_had_yet_to_handle_is_forgotten() {
+    let mut xen = xen();
+    let (ours, theirs) = connected(&mut xen);
+    xen.unmask(DOM1, theirs);
+    xen.send(DOM0, ours).unwrap();
+    assert_eq!(xen.upcalls(), 1);
+    xen.kill(DOM1).unwrap();
+    xen.remove(DOM1).unwrap();
+    assert_eq!(xen.upcalls(), 0);
+}
+
+#[test]
 fn destroying_a_domain_raises_dom_exc_twice() {
     let mut xen = xen();
     let port = xen.bind_virq(DOM0, 3, 0).unwrap();

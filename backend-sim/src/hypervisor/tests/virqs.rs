@@ -19,6 +19,20 @@ fn bind_virq_checks_in_the_order_of_xen() {
 }
 
 #[test]
+fn timer_debug_xenoprof_and_xenpmu_are_per_vcpu_and_no_others() {
+    for version in [XenVersion(4, 17), XenVersion(4, 21)] {
+        let mut xen = machine(version);
+        let mut config = DomainConfig::guest();
+        config.vcpus = 2;
+        let domid = DomId::new(7);
+        xen.create(domid, &config).unwrap();
+        let on_second = |virq: &u32| xen.bind_virq(domid, *virq, 1).is_ok();
+        let per_vcpu: Vec<u32> = (0..24).filter(on_second).collect();
+        assert_eq!(per_vcpu, [0, 1, 7, 13]);
+    }
+}
+
+#[test]
 fn a_per_vcpu_virq_has_a_port_on_each_vcpu() {
     let mut xen = xen();
     let mut config = DomainConfig::guest();
