@@ -196,7 +196,13 @@ impl SimDevice {
         self.sim.lock().poll(self.file)
     }
 
-    /// The descriptor that [`as_fd`](Self::as_fd) gives.
+    /// A descriptor that real event loops can poll in place of the device: `IN` while there is
+    /// something to read, `ERR` without `IN` after an overflow, else only `OUT`. An edge-triggered
+    /// loop is told once per change from empty to not empty.
+    ///
+    /// It is a socket, so some things differ from the device: `OUT` stays set together with
+    /// `ERR`, an overflow is an edge too, and an edge-triggered `OUT` comes more often. Use it for
+    /// polling only: reading it, writing it, or reading its `SO_ERROR` takes the state away.
     ///
     /// # Errors
     /// Where it does not exist yet, those of making sockets (`EMFILE`), and `EBADF` where the
@@ -338,7 +344,7 @@ impl EventChannel for SimDevice {
 }
 
 impl AsFd for SimDevice {
-    /// A descriptor that real event loops can poll in place of the device.
+    /// The descriptor of [`try_fd`](SimDevice::try_fd).
     ///
     /// # Panics
     /// Where [`try_fd`](Self::try_fd) fails, which says why.

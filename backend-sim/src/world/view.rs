@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use evtchn_core::DomId;
+use evtchn_core::{DomId, Virq};
 
 use super::World;
 use crate::errno::Errno;
@@ -35,6 +35,30 @@ pub enum Status {
     Ipi,
 }
 
+impl From<State> for Status {
+    fn from(state: State) -> Status {
+        match state {
+            State::Free | State::Reserved => Status::Closed,
+            State::Unbound { remote } => Status::Unbound { remote },
+            State::Interdomain { remote, port } => Status::Interdomain { remote, port },
+            State::Virq { virq, .. } => Status::Virq { virq },
+            State::Ipi { .. } => Status::Ipi,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Status::Closed => f.write_str("closed"),
+            Status::Unbound { remote } => write!(f, "unbound for d{remote}"),
+            Status::Interdomain { remote, port } => write!(f, "interdomain d{remote}:{port}"),
+            Status::Virq { virq } => write!(f, "virq {}", Virq::new(virq)),
+            Status::Ipi => f.write_str("ipi"),
+        }
+    }
+}
+
 impl World {
     /// What a port of `dom` is, asked by `caller`.
     ///
@@ -42,13 +66,7 @@ impl World {
     /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid there, `EPERM`
     /// where `caller` may not ask.
     pub fn status(&self, caller: DomId, dom: DomId, port: u32) -> Result<Status, Errno> {
-        Ok(match self.xen.status(caller, dom, port)?.state {
-            State::Free | State::Reserved => Status::Closed,
-            State::Unbound { remote } => Status::Unbound { remote },
-            State::Interdomain { remote, port } => Status::Interdomain { remote, port },
-            State::Virq { virq, .. } => Status::Virq { virq },
-            State::Ipi { .. } => Status::Ipi,
-        })
+        Ok(self.xen.status(caller, dom, port)?.state.into())
     }
 
     /// A hash over every call, its answer, and the order of all that happened: two runs with
@@ -80,7 +98,7 @@ impl World {
         let kernel = self.kernels.get(usize::from(domid.as_raw()));
         let driver = kernel.and_then(Option::as_ref).map(|kernel| &kernel.driver);
         for (port, channel) in self.xen.ports(domid) {
-            write!(out, "d{domid}:{port} {:?}", channel.state)?;
+            write!(out, "d{domid}:{port} {}", Status::from(channel.state))?;
             for (set, name) in [
                 (channel.pending, " pending"),
                 (channel.masked, " masked"),
