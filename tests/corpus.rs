@@ -1,4 +1,5 @@
 //! Replays the committed inputs of the fuzz targets.
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::path::Path;
 

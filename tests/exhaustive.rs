@@ -1,5 +1,8 @@
 //! Every script of calls up to a length, on a level- and on an edge-triggered loop.
-#![expect(clippy::print_stdout, reason = "how much was covered is part of the result")]
+#![expect(
+    clippy::print_stdout,
+    reason = "how much was covered is part of the result"
+)]
 
 use evtchn_checks::{Failing, Op, Source, play, shrink};
 use evtchn_core::Trigger;
