@@ -168,6 +168,23 @@ pub(crate) fn a_panic_inside_the_round_loses_nothing<P: Platform>(p: &P) {
     rig.expect_idle();
 }
 
+pub(crate) fn an_event_inside_the_round_comes_in_it_or_in_the_next<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wires: [Wire<P>; 2] = rig.wires();
+    wires.iter().for_each(Wire::wait);
+    rig.fire(&wires[0]);
+    let mut wakes = rig.turn_with(|wake| {
+        if wake.channel == wires[0].channel.id() {
+            rig.fire(&wires[1]);
+        }
+    });
+    if wakes.len() == 1 {
+        wakes.extend(rig.turn());
+    }
+    assert_eq!(wakes, events(&wires));
+    rig.expect_idle();
+}
+
 pub(crate) fn a_dispatch_for_nothing_is_harmless<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     rig.expect_idle();

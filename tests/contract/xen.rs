@@ -1,5 +1,7 @@
-//! The real device.
+//! The real device, in a domain with one vCPU.
 
+use std::env;
+use std::fs;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,11 +30,28 @@ fn poll(device: &Device, events: PollFlags, timeout: Duration) -> PollFlags {
     fds[0].revents()
 }
 
+fn is_required() -> bool {
+    env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1")
+}
+
 impl Xen {
-    /// Why this side cannot run here, if so.
-    pub(crate) fn absent() -> Option<String> {
-        let is_there = std::fs::exists(DEVICE_PATH).unwrap_or(true);
-        (!is_there).then(|| format!("no {DEVICE_PATH}"))
+    /// Why this side is left out here, if so.
+    ///
+    /// # Errors
+    /// No device, where there has to be one.
+    pub(crate) fn excuse() -> Result<Option<String>, String> {
+        if !fs::exists(DEVICE_PATH).unwrap_or(true) {
+            let reason = format!("no {DEVICE_PATH}");
+            return if is_required() {
+                Err(reason)
+            } else {
+                Ok(Some(reason))
+            };
+        }
+        // With several, events arrive some time after the call that sends them.
+        let cpus = fs::read_to_string("/sys/devices/system/cpu/online");
+        let has_one = cpus.is_ok_and(|cpus| cpus.trim() == "0");
+        Ok((!has_one).then(|| "not a domain with one vCPU".to_owned()))
     }
 
     pub(crate) fn new() -> Xen {
