@@ -84,6 +84,7 @@ cases! {
         ports_come_in_the_order_in_which_they_were_written
         only_the_ports_that_were_written_are_enabled
         a_repeated_word_counts_and_does_nothing_more
+        a_pending_port_written_twice_in_one_write_is_left_enabled
         foreign_and_unknown_ports_count_and_stay_as_they_are
         words_that_are_no_port_count_and_do_nothing
         a_write_is_cut_to_whole_ports

@@ -43,6 +43,18 @@ pub(crate) fn a_repeated_word_counts_and_does_nothing_more<P: Platform>(p: &P) {
     expect_quiet(p, &near);
 }
 
+/// The first word lets the event in, which disables the port; the second enables it again.
+pub(crate) fn a_pending_port_written_twice_in_one_write_is_left_enabled<P: Platform>(p: &P) {
+    let (near, far) = (p.open(), p.open());
+    let (port, peer) = connect(&near, &far);
+    far.notify(peer).unwrap();
+    expect_events(p, &near, &[port]);
+    far.notify(peer).unwrap();
+    assert_eq!(near.unmask(&[port, port]).unwrap(), 2);
+    far.notify(peer).unwrap();
+    expect_events(p, &near, &[port, port]);
+}
+
 pub(crate) fn foreign_and_unknown_ports_count_and_stay_as_they_are<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let [a, b, c] = three_latched(p, &near, &far);
