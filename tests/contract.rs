@@ -83,7 +83,7 @@ cases! {
     unmask {
         ports_come_in_the_order_in_which_they_were_written
         only_the_ports_that_were_written_are_enabled
-        a_repeated_word_counts_and_does_nothing_more
+        a_repeated_word_counts_and_brings_no_second_event
         a_pending_port_written_twice_in_one_write_is_left_enabled
         foreign_and_unknown_ports_count_and_stay_as_they_are
         words_that_are_no_port_count_and_do_nothing

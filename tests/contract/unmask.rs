@@ -35,7 +35,7 @@ pub(crate) fn only_the_ports_that_were_written_are_enabled<P: Platform>(p: &P) {
     expect_events(p, &near, &[c, a]);
 }
 
-pub(crate) fn a_repeated_word_counts_and_does_nothing_more<P: Platform>(p: &P) {
+pub(crate) fn a_repeated_word_counts_and_brings_no_second_event<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let [a, b, _] = three_latched(p, &near, &far);
     assert_eq!(near.unmask(&[a, a, b, a, b]).unwrap(), 5);
