@@ -6,7 +6,8 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
 
@@ -24,6 +25,8 @@ pub struct SimOpen {
     domid: DomId,
     /// Its place among the openers of the machine.
     opener: usize,
+    /// The process that runs, which [`fork`](Self::fork) changes.
+    process: Arc<AtomicU64>,
 }
 
 impl SimOpen {
@@ -36,7 +39,15 @@ impl SimOpen {
             sim: sim.clone(),
             domid,
             opener,
+            process: Arc::default(),
         }
+    }
+
+    /// From now on the calls are those of a forked child: contexts made and devices opened
+    /// through this so far are inherited ones, which belong to the parent. The parent is whoever
+    /// holds a second descriptor of the file, from [`dup`](Self::dup) after this.
+    pub fn fork(&self) {
+        self.process.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The domain.
@@ -105,7 +116,7 @@ impl SimOpen {
         let mut world = self.sim.lock();
         let last = world.openers[self.opener].last;
         last.ok_or(Errno::EBADF)
-            .and_then(|file| SimDevice::dup_of(&self.sim, &mut world, self.opener, file))
+            .and_then(|file| SimDevice::dup_of(self, &mut world, file))
             .map_err(open_failed)
     }
 
@@ -125,16 +136,21 @@ impl Open for SimOpen {
         let opener = &mut world.openers[self.opener];
         opener.opens += 1;
         opener.last = Some(file);
-        Ok(SimDevice::new(&self.sim, &mut world, self.opener, file))
+        Ok(SimDevice::new(self, &mut world, file))
+    }
+
+    fn process(&self) -> u64 {
+        self.process.load(Ordering::Relaxed)
     }
 }
 
 /// One descriptor of an open device. Dropping the last one of a file closes its ports.
 pub struct SimDevice {
-    sim: Sim,
-    opener: usize,
+    opener: SimOpen,
     file: FileId,
     descriptor: u64,
+    /// The process that has it by its own doing.
+    process: u64,
     /// What a real event loop polls; made when it is first asked for.
     fd: OnceLock<OwnedFd>,
 }
@@ -146,27 +162,22 @@ impl SimDevice {
     /// # Errors
     /// `EBADF` where the domain is gone.
     pub fn dup(&self) -> Result<SimDevice, Error> {
-        let mut world = self.sim.lock();
-        SimDevice::dup_of(&self.sim, &mut world, self.opener, self.file).map_err(open_failed)
+        let mut world = self.sim().lock();
+        SimDevice::dup_of(&self.opener, &mut world, self.file).map_err(open_failed)
     }
 
-    fn dup_of(
-        sim: &Sim,
-        world: &mut World,
-        opener: usize,
-        file: FileId,
-    ) -> Result<SimDevice, Errno> {
+    fn dup_of(opener: &SimOpen, world: &mut World, file: FileId) -> Result<SimDevice, Errno> {
         world.dup(file)?;
-        Ok(SimDevice::new(sim, world, opener, file))
+        Ok(SimDevice::new(opener, world, file))
     }
 
-    fn new(sim: &Sim, world: &mut World, opener: usize, file: FileId) -> SimDevice {
+    fn new(opener: &SimOpen, world: &mut World, file: FileId) -> SimDevice {
         world.descriptors += 1;
         SimDevice {
-            sim: sim.clone(),
-            opener,
+            opener: opener.clone(),
             file,
             descriptor: world.descriptors,
+            process: opener.process(),
             fd: OnceLock::new(),
         }
     }
@@ -185,7 +196,7 @@ impl SimDevice {
     /// The machine.
     #[must_use]
     pub const fn sim(&self) -> &Sim {
-        &self.sim
+        &self.opener.sim
     }
 
     /// What poll(2) would say of the device.
@@ -193,7 +204,7 @@ impl SimDevice {
     /// # Errors
     /// `EBADF` where the domain is gone.
     pub fn poll(&self) -> Result<PollBits, Errno> {
-        self.sim.lock().poll(self.file)
+        self.sim().lock().poll(self.file)
     }
 
     /// A descriptor that real event loops can poll in place of the device: `IN` while there is
@@ -209,7 +220,7 @@ impl SimDevice {
     /// domain is gone.
     pub fn try_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if self.fd.get().is_none() {
-            let fd = self.sim.lock().pollable(self.file)?;
+            let fd = self.sim().lock().pollable(self.file)?;
             // Where another thread was faster, its descriptor stays and ours is closed.
             drop(self.fd.set(fd));
         }
@@ -227,8 +238,8 @@ impl SimDevice {
         port: Option<Port>,
         act: impl FnOnce(&mut World, usize) -> Result<T, Errno>,
     ) -> Result<T, Error> {
-        let mut world = self.sim.lock();
-        verdict(&mut world, self.opener, call)
+        let mut world = self.sim().lock();
+        verdict(&mut world, self.opener.opener, call)
             .and_then(|most| act(&mut world, most))
             .map_err(|errno| Error { call, port, errno })
     }
@@ -341,6 +352,11 @@ impl EventChannel for SimDevice {
         self.ioctl(Call::Restrict, None, abi::RESTRICT_DOMID, raw)?;
         Ok(())
     }
+
+    #[inline]
+    fn is_inherited(&self) -> bool {
+        self.process != self.opener.process()
+    }
 }
 
 impl AsFd for SimDevice {
@@ -360,7 +376,7 @@ impl AsFd for SimDevice {
 impl Drop for SimDevice {
     fn drop(&mut self) {
         // A domain that is gone has closed its files.
-        let _ = self.sim.lock().close(self.file);
+        let _ = self.sim().lock().close(self.file);
     }
 }
 

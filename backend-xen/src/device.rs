@@ -9,6 +9,7 @@ use rustix::io::{Errno, FdFlags};
 
 use crate::abi;
 use crate::error::{Call, Error};
+use crate::fork;
 
 /// Where Linux puts the device.
 pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
@@ -44,6 +45,10 @@ impl Open for XenOpen {
     fn open(&self) -> Result<Device, Error> {
         Device::open_at(&self.path)
     }
+
+    fn process(&self) -> u64 {
+        fork::process()
+    }
 }
 
 /// One open event-channel device.
@@ -53,10 +58,15 @@ impl Open for XenOpen {
 /// device closes our descriptor and does nothing else; the kernel unbinds the ports when the
 /// last one is closed (evtchn_release).
 ///
+/// In a forked child it is an inherited one ([`EventChannel::is_inherited`]): its calls work, and
+/// work on what belongs to the parent. A child that wants events opens a device of its own.
+///
 /// No call takes a lock of ours or allocates unless it fails.
 #[derive(Debug)]
 pub struct Device {
     fd: OwnedFd,
+    /// The process that opened or adopted it.
+    process: u64,
 }
 
 impl Device {
@@ -76,7 +86,7 @@ impl Device {
         let path = path.as_ref();
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Device { fd }),
+            Ok(fd) => Ok(Device::new(fd)),
             Err(errno) => Err(Error::new(Call::Open(path.into()), errno)),
         }
     }
@@ -91,7 +101,27 @@ impl Device {
     /// A descriptor that is not open for reading and writing (`EBADF`). It is closed.
     pub fn from_fd(fd: OwnedFd) -> Result<Device, Error> {
         set_modes(&fd).map_err(|errno| Error::new(Call::Adopt, errno))?;
-        Ok(Device { fd })
+        Ok(Device::new(fd))
+    }
+
+    fn new(fd: OwnedFd) -> Device {
+        let process = fork::process();
+        Device { fd, process }
+    }
+
+    /// Says whether the descriptor is closed when the process executes another program. It is,
+    /// unless this says otherwise; for a hand-over it has to stay open.
+    ///
+    /// # Errors
+    /// Those of `fcntl(2)`, which knows none for an open descriptor.
+    pub fn set_close_on_exec(&self, closes: bool) -> Result<(), Error> {
+        rustix::io::fcntl_getfd(&self.fd)
+            .map(|flags| match closes {
+                true => flags | FdFlags::CLOEXEC,
+                false => flags - FdFlags::CLOEXEC,
+            })
+            .and_then(|flags| rustix::io::fcntl_setfd(&self.fd, flags))
+            .map_err(|errno| Error::new(Call::SetCloseOnExec, errno))
     }
 }
 
@@ -118,7 +148,7 @@ impl AsRawFd for Device {
 }
 
 /// Hands the descriptor out with all its bindings, for example to the next version of the
-/// program; it is close-on-exec.
+/// program; it is close-on-exec unless [`Device::set_close_on_exec`] said otherwise.
 impl From<Device> for OwnedFd {
     fn from(device: Device) -> OwnedFd {
         device.fd
@@ -208,6 +238,10 @@ impl EventChannel for Device {
             domid: domid.as_raw(),
         };
         self.request(request, || Call::Restrict(domid))
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.process != fork::process()
     }
 }
 

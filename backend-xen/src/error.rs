@@ -27,6 +27,8 @@ pub enum Call {
     Open(Box<Path>),
     /// Making a device of a file descriptor that somebody else opened.
     Adopt,
+    /// Saying whether the descriptor survives an exec.
+    SetCloseOnExec,
     /// Allocating a port for this domain.
     BindUnboundPort(DomId),
     /// Binding to this port of another domain.
@@ -81,6 +83,7 @@ impl Error {
             | Call::Unmask { first: port, .. } => Some(port),
             Call::Open(_)
             | Call::Adopt
+            | Call::SetCloseOnExec
             | Call::BindUnboundPort(_)
             | Call::BindInterdomain(_)
             | Call::BindVirq(_)
@@ -102,6 +105,7 @@ impl fmt::Display for Call {
         match self {
             Call::Open(path) => write!(f, "open {}", path.display()),
             Call::Adopt => write!(f, "adopt a file descriptor as event-channel device"),
+            Call::SetCloseOnExec => write!(f, "set whether the device survives an exec"),
             Call::BindUnboundPort(remote) => write!(f, "allocate a port for domain {remote}"),
             Call::BindInterdomain(RemotePort { domid, port }) => {
                 write!(f, "bind to port {port} of domain {domid}")

@@ -8,8 +8,8 @@
 //! - [`abi`]: the request codes, checked at compile time.
 //!
 //! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The only unsafe
-//! code is the one ioctl call and the view of ports as bytes, both in `abi`, and the borrow of
-//! the registered descriptor in `PollLoop`.
+//! code is the one ioctl call and the view of ports as bytes, both in `abi`, the borrow of the
+//! registered descriptor in `PollLoop`, and the page in `fork` that a forked child gets empty.
 //!
 //! ```no_run
 //! use evtchn_core::{DomId, EventChannel, Open, PortBuf, Registrar};
@@ -37,6 +37,7 @@ pub mod abi;
 mod device;
 mod errno;
 mod error;
+mod fork;
 mod poll_loop;
 
 pub use device::{DEVICE_PATH, Device, XenOpen};

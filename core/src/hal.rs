@@ -20,6 +20,11 @@ pub trait Open {
     /// Whatever the backend's open reports; typically [`ErrorKind::NoDevice`] or
     /// [`ErrorKind::NotPermitted`].
     fn open(&self) -> Result<Self::Device, <Self::Device as EventChannel>::Error>;
+
+    /// A number of the calling process: it stays the same as long as the process lives, and every
+    /// process that is forked from it has another one. A context asks in every call, so an
+    /// answer costs no system call.
+    fn process(&self) -> u64;
 }
 
 /// One open event-channel device.
@@ -100,6 +105,11 @@ pub trait EventChannel: Debug + Send + Sync {
     /// The device's; a second call is [`ErrorKind::NotPermitted`], domain 0 is
     /// [`ErrorKind::Invalid`].
     fn restrict(&self, domid: DomId) -> Result<(), Self::Error>;
+
+    /// Whether the calling process has this device only because it was forked from the process
+    /// that opened or adopted it. Then every call but closing it would meddle with the parent,
+    /// which shares ports and ring. Asked before each notify, so an answer costs no system call.
+    fn is_inherited(&self) -> bool;
 }
 
 /// How an event loop reports readiness of a registered device.
@@ -115,6 +125,9 @@ pub enum Trigger {
 ///
 /// `register` and `deregister` are called one at a time, and never while the device is closed.
 /// Neither may call back into the context that called it.
+///
+/// No method is called in a forked child. Where dropping the registrar would change what parent
+/// and child share, such as an epoll instance, the child has to leak that part.
 pub trait Registrar<D: ?Sized>: Send + Sync {
     /// What a failed call reports.
     type Error: core::error::Error + Send + Sync + 'static;

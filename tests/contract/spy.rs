@@ -94,6 +94,10 @@ impl<O: Open> Open for SpyOpen<O> {
             spy: self.spy.clone(),
         })
     }
+
+    fn process(&self) -> u64 {
+        self.opener.process()
+    }
 }
 
 /// A device that notes what is written to it, and its own end.
@@ -156,6 +160,10 @@ impl<D: EventChannel> EventChannel for Watched<D> {
 
     fn restrict(&self, domid: DomId) -> Result<(), D::Error> {
         self.device.restrict(domid)
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.device.is_inherited()
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct Bound<D> {
 
 impl<D: EventChannel> Bound<D> {
     fn notify(&self) -> Result<(), NotifyError<D::Error>> {
+        if self.device.is_inherited() {
+            return Err(NotifyError::Inherited);
+        }
         if !self.alive.load(Ordering::Acquire) {
             return Err(NotBound(self.id).into());
         }
@@ -89,7 +92,8 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// Stores before it are visible to the peer after the wake that reports it.
     ///
     /// # Errors
-    /// [`NotifyError::Device`] where the device refuses.
+    /// [`NotifyError::Device`] where the device refuses, [`NotifyError::Inherited`] in a forked
+    /// child.
     pub fn notify(&self) -> Result<(), NotifyError<DeviceError<O>>> {
         match &self.bound {
             Some(bound) => bound.notify(),
@@ -111,6 +115,9 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// # Errors
     /// [`UnbindError`]; where the device refused, the channel comes back.
     pub fn unbind(mut self) -> UnbindResult<O, R> {
+        if self.shared.is_inherited() {
+            return Err(UnbindError::Inherited(self));
+        }
         if self.shared.is_in_hook() {
             return Err(UnbindError::Reentrant(self));
         }
@@ -156,7 +163,8 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
 
 impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
     fn drop(&mut self) {
-        if self.bound.is_none() {
+        // In a forked child the port is the parent's, and the lock may be held for ever.
+        if self.bound.is_none() || self.shared.is_inherited() {
             return;
         }
         if self.release(true).is_err() {
@@ -186,7 +194,7 @@ impl<D: EventChannel> Notifier<D> {
     ///
     /// # Errors
     /// [`NotifyError::NotBound`] after the channel was unbound; [`NotifyError::Device`] where the
-    /// device refuses.
+    /// device refuses; [`NotifyError::Inherited`] in a forked child.
     pub fn notify(&self) -> Result<(), NotifyError<D::Error>> {
         self.0.notify()
     }

@@ -23,6 +23,9 @@ pub enum LinkError<R: Error + 'static> {
     /// done.
     #[error("a registrar hook must not call back into its context")]
     Reentrant,
+    /// Called in a forked child: the context belongs to the parent. Nothing was done.
+    #[error("the context belongs to the process that this one was forked from")]
+    Inherited,
 }
 
 /// A bind failed. No port was bound.
@@ -44,6 +47,9 @@ pub enum BindError<D: Error + 'static> {
     /// Called from inside a hook of the registrar, or the opening of the device.
     #[error("a registrar hook must not call back into its context")]
     Reentrant,
+    /// Called in a forked child.
+    #[error("the context belongs to the process that this one was forked from")]
+    Inherited,
 }
 
 /// A wait failed. Nobody waits that did not wait before.
@@ -92,6 +98,9 @@ pub enum NotifyError<D: Error + 'static> {
     /// The channel was unbound.
     #[error(transparent)]
     NotBound(#[from] NotBound),
+    /// Called in a forked child.
+    #[error("the channel belongs to the process that this one was forked from")]
+    Inherited,
     /// The device refused.
     #[error(transparent)]
     Device(D),
@@ -116,6 +125,9 @@ pub enum UnbindError<C: fmt::Debug, D: Error + 'static, R: Error + 'static> {
     /// Called from inside a hook of the registrar; the channel comes back to its owner.
     #[error("a registrar hook must not call back into its context")]
     Reentrant(C),
+    /// Called in a forked child; the channel comes back to its owner, to be dropped.
+    #[error("the channel belongs to the process that this one was forked from")]
+    Inherited(C),
 }
 
 /// A round failed, or could not begin. Wakes that it handed out are good; what was read and not
@@ -157,6 +169,9 @@ pub enum RestrictError<D: Error + 'static> {
     /// The context was restricted already, and stays so.
     #[error("already restricted to domain {0}")]
     Already(DomId),
+    /// Called in a forked child.
+    #[error("the context belongs to the process that this one was forked from")]
+    Inherited,
     /// The device refused.
     #[error(transparent)]
     Device(D),

@@ -55,6 +55,10 @@ pub enum Wait {
 /// while somebody waits.
 ///
 /// Every method may be called from any thread; one thread at a time holds a [`Round`].
+///
+/// It belongs to the process that made it. In a forked child each call is an error that says so
+/// (`Inherited`) and touches neither device nor event loop, and dropping context and channels
+/// closes the child's descriptor and nothing else: the parent's channels go on.
 pub struct Context<O: Open, R: Registrar<O::Device>> {
     shared: Arc<Shared<O, R>>,
 }
@@ -63,6 +67,8 @@ pub struct Context<O: Open, R: Registrar<O::Device>> {
 struct Shared<O: Open, R: Registrar<O::Device>> {
     opener: O,
     registrar: R,
+    /// The process that made it; none where the device was inherited even then.
+    process: Option<u64>,
     state: Mutex<State<O::Device>>,
     /// Serializes the hooks of the registrar.
     settling: Mutex<()>,
@@ -90,10 +96,12 @@ enum Source {
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// A context that opens nothing yet.
     pub fn new(opener: O, registrar: R) -> Context<O, R> {
+        let process = Some(opener.process());
         Context {
             shared: Arc::new(Shared {
                 opener,
                 registrar,
+                process,
                 state: Mutex::new(State {
                     machine: Machine::new(),
                     device: None,
@@ -162,7 +170,8 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// device announces, otherwise for ever.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        (self.shared.lock().machine.has_work()).then_some(Duration::ZERO)
+        (!self.shared.is_inherited() && self.shared.lock().machine.has_work())
+            .then_some(Duration::ZERO)
     }
 
     /// Restricts the device to binding to `domid`, for good. A device that is opened later is
@@ -171,6 +180,9 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// # Errors
     /// [`RestrictError`]; nothing changed.
     pub fn restrict(&self, domid: DomId) -> Result<(), RestrictError<DeviceError<O>>> {
+        if self.shared.is_inherited() {
+            return Err(RestrictError::Inherited);
+        }
         let mut state = self.shared.lock();
         if let Some(already) = state.restriction {
             return Err(RestrictError::Already(already));
@@ -223,9 +235,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// # Errors
     /// [`TeardownError::Leftover`] lists what is still in use; everything stays usable.
     pub fn teardown(&self) -> Result<(), TeardownError<LoopError<O, R>>> {
-        if self.shared.is_in_hook() {
-            return Err(LinkError::Reentrant.into());
-        }
+        self.shared.admit()?;
         let settling = self.shared.settling.lock();
         self.shared.close_failed(&settling);
         if let Some(leftover) = self.shared.lock().leftover() {
@@ -238,6 +248,9 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 
     fn bind(&self, source: Source) -> BindResult<O, Channel<O, R>> {
         let shared = &self.shared;
+        if shared.is_inherited() {
+            return Err(BindError::Inherited);
+        }
         if shared.is_in_hook() {
             return Err(BindError::Reentrant);
         }
@@ -272,9 +285,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 
     fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
-        if self.is_in_hook() {
-            return Err(LinkError::Reentrant.into());
-        }
+        self.admit()?;
         let mut state = self.lock();
         if !state.machine.link().is_open() {
             return Err(NotBound(id).into());
@@ -305,9 +316,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 
     fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
-        if self.is_in_hook() {
-            return Err(LinkError::Reentrant.into());
-        }
+        self.admit()?;
         let before = self.lock().machine.cancel(id)?;
         self.settle().map_err(|error| {
             self.lock().machine.restore(id, before);
@@ -347,8 +356,12 @@ impl<D: EventChannel> State<D> {
 
 impl<O: Open, R: Registrar<O::Device>> Drop for Context<O, R> {
     /// Deregisters and lets go of the device, whatever is left; no wake is delivered. Channels
-    /// that outlive their context can still notify and unbind.
+    /// that outlive their context can still notify and unbind. In a forked child the event loop
+    /// is not called.
     fn drop(&mut self) {
+        if self.shared.is_inherited() {
+            return;
+        }
         let settling = self.shared.settling.lock();
         self.shared.lock().machine.silence();
         let closed = self.shared.carry_out(LinkInput::Close, true, &settling);

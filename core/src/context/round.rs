@@ -51,9 +51,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         shared: &'a Shared<O, R>,
         wakes: usize,
     ) -> DispatchResult<O, R, Round<'a, O, R>> {
-        if shared.is_in_hook() {
-            return Err(LinkError::Reentrant.into());
-        }
+        shared.admit()?;
         if !shared.in_round.enter() {
             return Err(DispatchError::Busy);
         }
@@ -79,6 +77,9 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
 
     fn end(&mut self) -> DispatchResult<O, R, Outcome> {
         self.ended = true;
+        if self.shared.is_inherited() {
+            return Err(LinkError::Inherited.into());
+        }
         let mut state = self.shared.lock();
         state.machine.absorb();
         // Registering again would report it again, so it counts only where the device stays so.
@@ -117,6 +118,9 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
     type Item = Wake;
 
     fn next(&mut self) -> Option<Wake> {
+        if self.shared.is_inherited() {
+            return None;
+        }
         let mut state = self.shared.lock();
         loop {
             if self.wakes_left == 0 {
@@ -147,7 +151,7 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
 
 impl<O: Open, R: Registrar<O::Device>> Drop for Round<'_, O, R> {
     fn drop(&mut self) {
-        if !self.ended && self.end().is_err() {
+        if !self.ended && self.end().is_err() && !self.shared.is_inherited() {
             self.shared.count_unreported();
         }
     }

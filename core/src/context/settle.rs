@@ -30,6 +30,24 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         self.in_hook.is_me()
     }
 
+    /// Whether the calling process is not the one that made the context, but forked from it.
+    ///
+    /// Takes no lock: a thread that exists only in the parent may hold it in the child for ever.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.process != Some(self.opener.process())
+    }
+
+    /// Refuses a call from inside a hook and one from a forked child.
+    pub(super) fn admit(&self) -> Result<(), LinkError<LoopError<O, R>>> {
+        if self.is_inherited() {
+            return Err(LinkError::Inherited);
+        }
+        if self.is_in_hook() {
+            return Err(LinkError::Reentrant);
+        }
+        Ok(())
+    }
+
     /// Makes "registered" follow "somebody waits or is ready". Every public call ends here.
     ///
     /// While a round is under way, the deregistration is left to its end: only there it is known

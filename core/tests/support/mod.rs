@@ -29,6 +29,8 @@ pub(crate) struct Script {
     /// How many ports a write takes.
     pub(crate) write_takes: usize,
     pub(crate) trigger: Trigger,
+    /// The process that runs: another number is a forked child.
+    pub(crate) process: u64,
     /// Called from inside `register`.
     pub(crate) on_register: Option<Box<dyn FnMut() + Send>>,
 }
@@ -46,6 +48,7 @@ impl Tester {
             ports: (1..100).collect(),
             write_takes: usize::MAX,
             trigger: Trigger::Level,
+            process: 1,
             on_register: None,
         })))
     }
@@ -90,7 +93,7 @@ impl Tester {
 pub(crate) struct FakeOpen(Tester);
 
 #[derive(Debug)]
-pub(crate) struct Fake(Tester);
+pub(crate) struct Fake(Tester, u64);
 
 impl std::fmt::Debug for Tester {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -109,7 +112,11 @@ impl Open for FakeOpen {
 
     fn open(&self) -> Result<Fake, Told> {
         self.0.step("open", "")?;
-        Ok(Fake(self.0.clone()))
+        Ok(Fake(self.0.clone(), self.process()))
+    }
+
+    fn process(&self) -> u64 {
+        self.0.script().process
     }
 }
 
@@ -172,6 +179,10 @@ impl EventChannel for Fake {
 
     fn restrict(&self, domid: DomId) -> Result<(), Told> {
         self.0.step("restrict", &format!(" {domid}"))
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.1 != self.0.script().process
     }
 }
 
