@@ -5,6 +5,7 @@
 //!
 //! - [`ids`]: the typed numbers (`Port`, `DomId`, `Virq`, `RemotePort`).
 //! - [`hal`]: the seam. What a backend and an event loop must supply, on one screen.
+//! - [`handover`]: the table that one process gives to the next with its device.
 //! - [`machine`]: the pure part. The states of a port and of the link, as tables.
 //! - [`context`]: the machine behind locks, carrying out over the seam what the tables say.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -15,6 +16,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 pub mod context;
 pub mod hal;
+pub mod handover;
 pub mod ids;
 #[cfg_attr(
     not(feature = "std"),
@@ -27,10 +29,12 @@ mod sync;
 #[cfg(feature = "std")]
 pub use context::{
     BindError, BindResult, CancelError, Channel, Context, DeviceError, DispatchError,
-    DispatchResult, Leftover, LinkError, LoopError, Notifier, NotifyError, Outcome, RestrictError,
-    Round, TeardownError, UnbindError, UnbindResult, Wait, WaitError,
+    DispatchResult, HandOverError, IntoPartsError, Leftover, LinkError, LoopError, Notifier,
+    NotifyError, Outcome, Parts, RestrictError, Round, TeardownError, UnbindError, UnbindResult,
+    Wait, WaitError,
 };
 pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Trigger};
+pub use handover::{BadHandOver, HandOver};
 pub use ids::{BadId, DomId, Port, RemotePort, Virq};
 pub use machine::link::Link;
 pub use machine::port::Cause;

@@ -131,6 +131,21 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         Ok(())
     }
 
+    /// What it shares with its notifiers, unless it is not bound.
+    pub(super) fn bound(&self) -> Option<&Arc<Bound<O::Device>>> {
+        self.bound.as_ref()
+    }
+
+    /// Whether it was bound by the context of this state.
+    pub(super) fn is_of(&self, shared: &Arc<Shared<O, R>>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// Lets go of the port, which stays bound. Nobody else may hold a notifier.
+    pub(super) fn let_go(mut self) {
+        self.bound = None;
+    }
+
     /// Unbinds under the lock. `by_force` forgets the port even if the device refuses.
     fn release(&mut self, by_force: bool) -> Result<(), DeviceError<O>> {
         let Some(bound) = self.bound.take() else {

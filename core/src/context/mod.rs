@@ -7,6 +7,7 @@
 
 mod channel;
 mod error;
+mod handover;
 mod io;
 mod round;
 mod settle;
@@ -26,6 +27,7 @@ pub use error::{
     BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
     TeardownError, UnbindError, WaitError,
 };
+pub use handover::{HandOverError, IntoPartsError, Parts};
 pub use round::{Outcome, Round};
 
 /// The error of the device that `O` opens.
@@ -97,6 +99,10 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// A context that opens nothing yet.
     pub fn new(opener: O, registrar: R) -> Context<O, R> {
         let process = Some(opener.process());
+        Context::made_by(process, opener, registrar)
+    }
+
+    fn made_by(process: Option<u64>, opener: O, registrar: R) -> Context<O, R> {
         Context {
             shared: Arc::new(Shared {
                 opener,

@@ -3,6 +3,7 @@
 //! Plain data behind `&mut self`. It calls no device and no event loop; the context does, and
 //! tells the machine what came of it.
 
+mod handover;
 pub mod link;
 pub mod port;
 mod stats;
@@ -187,10 +188,8 @@ impl Machine {
         self.ports.clear();
         self.rearm.clear();
         self.ready.retain(|wake| wake.cause == Cause::Gone);
-        self.count = Count {
-            waited: 0,
-            queued: self.ready.len(),
-        };
+        let queued = self.ready.len();
+        self.count = Count { waited: 0, queued };
         for (id, state) in dead {
             self.tell_gone(id, state);
         }
@@ -343,7 +342,7 @@ impl Machine {
                     self.count.queued -= 1;
                     true
                 }
-                Cause::Event | Cause::Overflow => matches!(
+                Cause::Event | Cause::Overflow | Cause::Adopted => matches!(
                     self.step(wake.channel, PortInput::Deliver),
                     Ok((_, PortEffect::Deliver(_)))
                 ),

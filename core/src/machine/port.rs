@@ -7,6 +7,8 @@ pub enum Cause {
     Event,
     /// The driver's ring overflowed. An event of this port may have been lost.
     Overflow,
+    /// The port was adopted from another process, which may have read an event of it.
+    Adopted,
     /// The channel is no longer bound: the device failed, or the port was taken over behind our
     /// back. Bind again; nothing more comes from this channel.
     Gone,
@@ -126,15 +128,17 @@ impl PortState {
 mod tests {
     use super::*;
 
-    const STATES: [PortState; 8] = [
+    const STATES: [PortState; 10] = [
         PortState::Live,
         PortState::Waiting,
         PortState::Held,
         PortState::Rearming,
         PortState::Latched(Cause::Event),
         PortState::Latched(Cause::Overflow),
+        PortState::Latched(Cause::Adopted),
         PortState::Ready(Cause::Event),
         PortState::Ready(Cause::Overflow),
+        PortState::Ready(Cause::Adopted),
     ];
     const INPUTS: [PortInput; 6] = [
         PortInput::Wait,

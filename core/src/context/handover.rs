@@ -1,0 +1,191 @@
+//! Live update: a context is taken apart with its ports still bound, and put together again in
+//! the process that goes on with them.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fmt;
+
+use super::error::{Leftover, LinkError};
+use super::{Channel, Context, LoopError, Shared, State};
+use crate::hal::{EventChannel, Open, Registrar};
+use crate::handover::HandOver;
+use crate::machine::link::{Link, LinkInput};
+use crate::machine::{ChannelId, NotBound};
+use crate::sync::Arc;
+
+/// A context taken apart: what its successor needs to go on without a lost event.
+#[derive(Debug)]
+pub struct Parts<D> {
+    /// The device, with every port still bound.
+    pub device: D,
+    /// The ports in the order of their channels, and the restriction.
+    pub table: HandOver,
+}
+
+/// Why a context was not taken apart.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandOverError<R: Error + 'static> {
+    /// No device is open: there is nothing to hand over.
+    #[error("no device is open")]
+    NotOpen,
+    /// Channels that were not given along, or unbound ones that are still held.
+    #[error("{0}")]
+    Leftover(Leftover),
+    /// A channel that was given along is not bound here.
+    #[error(transparent)]
+    NotBound(#[from] NotBound),
+    /// A notifier of this channel is left; drop it first.
+    #[error("a notifier of {0} is left")]
+    Notifier(ChannelId),
+    /// The event loop did not let go of the device, or the call came from the wrong place.
+    #[error(transparent)]
+    Link(#[from] LinkError<R>),
+}
+
+type HandOverResult<O, R, T> = Result<T, HandOverError<LoopError<O, R>>>;
+
+/// A context that was not taken apart comes back, as it was.
+pub struct IntoPartsError<O: Open, R: Registrar<O::Device>> {
+    /// The context.
+    pub context: Context<O, R>,
+    /// The channels that were given along.
+    pub channels: Vec<Channel<O, R>>,
+    /// Why.
+    pub reason: HandOverError<LoopError<O, R>>,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+    /// Takes the context apart and leaves its ports bound, to be adopted by
+    /// [`from_parts`](Self::from_parts) in another process or in this one.
+    ///
+    /// The device is deregistered from the event loop. Wakes and write-backs that are due need not
+    /// be handed over: each adopted port wakes once, and is enabled again as it is waited on.
+    ///
+    /// # Errors
+    /// [`IntoPartsError`] gives everything back; nothing changed.
+    pub fn into_parts(
+        self,
+        channels: Vec<Channel<O, R>>,
+    ) -> Result<Parts<O::Device>, Box<IntoPartsError<O, R>>> {
+        let Parts { device, table } = match self.shared.release(&channels) {
+            Ok(released) => released,
+            Err(reason) => {
+                return Err(Box::new(IntoPartsError {
+                    context: self,
+                    channels,
+                    reason,
+                }));
+            }
+        };
+        channels.into_iter().for_each(Channel::let_go);
+        match Arc::try_unwrap(device) {
+            Ok(device) => Ok(Parts { device, table }),
+            Err(_) => unreachable!("nobody else holds the device"),
+        }
+    }
+
+    /// A context that goes on with the device and the ports of another, and a channel for each
+    /// port, in the order of the table.
+    ///
+    /// The first wait on each channel is ready at once, with
+    /// [`Cause::Adopted`](crate::Cause::Adopted). The restriction holds already, and a device that
+    /// is opened later gets it too. A table that does not fit the device is noticed by the calls
+    /// that name a wrong port: the driver cannot be asked which ports are bound.
+    pub fn from_parts(
+        parts: Parts<O::Device>,
+        opener: O,
+        registrar: R,
+    ) -> (Context<O, R>, Vec<Channel<O, R>>) {
+        let Parts { device, table } = parts;
+        let process = (!device.is_inherited()).then(|| opener.process());
+        let device = Arc::new(device);
+        let context = Context::made_by(process, opener, registrar);
+        let shared = &context.shared;
+        let mut state = shared.lock();
+        state.machine.follow(Link::Idle, &[]);
+        state.device = Some(Arc::clone(&device));
+        state.restriction = table.restriction();
+        let ports = table.ports().iter();
+        let ids: Vec<_> = ports.map(|port| state.machine.adopt(*port)).collect();
+        drop(state);
+        let channel = |id| Channel::new(Arc::clone(shared), Arc::clone(&device), id);
+        let channels = ids.into_iter().map(channel).collect();
+        (context, channels)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    /// Lets go of the device, if only the context and these channels hold it. The machine forgets
+    /// the channels.
+    fn release(
+        self: &Arc<Self>,
+        channels: &[Channel<O, R>],
+    ) -> HandOverResult<O, R, Parts<Arc<O::Device>>> {
+        self.admit()?;
+        let settling = self.settling.lock();
+        self.close_failed(&settling);
+        let mut state = self.lock();
+        let table = self.table(&mut state, channels)?;
+        let device = state.device.clone().ok_or(HandOverError::NotOpen)?;
+        drop(state);
+        self.carry_out(LinkInput::Close, false, &settling)?;
+        let mut state = self.lock();
+        for channel in channels {
+            let _was_bound = state.machine.unbind(channel.id());
+        }
+        Ok(Parts { device, table })
+    }
+
+    /// The table of these channels, if there are no others and no notifiers.
+    fn table(
+        self: &Arc<Self>,
+        state: &mut State<O::Device>,
+        channels: &[Channel<O, R>],
+    ) -> HandOverResult<O, R, HandOver> {
+        for channel in channels {
+            let id = channel.id();
+            if !channel.is_of(self) {
+                return Err(NotBound(id).into());
+            }
+            state.machine.state(id)?;
+            if channel.bound().is_none_or(|it| Arc::strong_count(it) > 1) {
+                return Err(HandOverError::Notifier(id));
+            }
+        }
+        let given: BTreeSet<_> = channels.iter().map(|it| it.id().port()).collect();
+        if let Some(mut leftover) = state.leftover() {
+            leftover.channels.retain(|port| !given.contains(port));
+            leftover.waiting.retain(|port| !given.contains(port));
+            if !leftover.channels.is_empty() || leftover.held > 0 {
+                return Err(HandOverError::Leftover(leftover));
+            }
+        }
+        let ports = channels.iter().map(|it| it.id().port()).collect();
+        Ok(HandOver {
+            // Each once: a port has one channel that is bound.
+            ports,
+            restriction: state.restriction,
+        })
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> fmt::Debug for IntoPartsError<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntoPartsError")
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> fmt::Display for IntoPartsError<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot hand the context over")
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Error for IntoPartsError<O, R> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.reason)
+    }
+}
