@@ -32,6 +32,11 @@ pub(crate) const TESTS: &[GuestTest] = &[
         package: "evtchn",
         args: &["--test-threads=1", "xen::"],
     },
+    GuestTest {
+        name: "process",
+        package: "evtchn-xen",
+        args: &["--test-threads=1"],
+    },
 ];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
