@@ -1,0 +1,384 @@
+//! Every wrong value in every call of the core: a typed error that keeps errno and kind, and
+//! nothing changed. One table lists them all.
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+use std::fmt::Debug;
+
+use evtchn_core::{
+    BindError, Channel, ChannelId, Context, DispatchError, DomId, Error as _, Link, Notifier,
+    NotifyError, Port, RemotePort, RestrictError, Stats, Virq,
+};
+use evtchn_sim::{DomainConfig, Error, Guest, Sim, SimDevice, SimLoop, SimOpen};
+
+type SimContext = Context<SimOpen, SimLoop>;
+type SimChannel = Channel<SimOpen, SimLoop>;
+
+/// A domain that does not exist.
+const NOBODY: DomId = DomId::new(1234);
+/// An id that no domain can have.
+const RESERVED: DomId = DomId::new(0x7ff1);
+
+/// The call with its bad value, the error it must give, and the call itself.
+type Row = (&'static str, &'static str, fn(&Rig) -> String);
+
+const IDS: &[Row] = &[
+    ("Port 0", "PortZero", |_| bad(Port::try_from(0))),
+    ("Port 2^31", "PortTooLarge(2147483648)", |_| {
+        bad(Port::try_from(1 << 31))
+    }),
+    ("Port of no text", "Unreadable", |_| bad("".parse::<Port>())),
+    ("Port \"-1\"", "Unreadable", |_| bad("-1".parse::<Port>())),
+    ("Port \"0\"", "PortZero", |_| bad("0".parse::<Port>())),
+    ("Port over 32 bits", "Unreadable", |_| {
+        bad("4294967296".parse::<Port>())
+    }),
+    ("DomId 2^16", "DomIdTooLarge(65536)", |_| {
+        bad(DomId::try_from(1 << 16))
+    }),
+    ("DomId \"65536\"", "DomIdTooLarge(65536)", |_| {
+        bad("65536".parse::<DomId>())
+    }),
+    ("DomId \"dom0\"", "Unreadable", |_| {
+        bad("dom0".parse::<DomId>())
+    }),
+    ("RemotePort without a colon", "Unreadable", |_| {
+        bad("5".parse::<RemotePort>())
+    }),
+    ("RemotePort of port 0", "PortZero", |_| {
+        bad("5:0".parse::<RemotePort>())
+    }),
+    ("RemotePort of a bad domid", "DomIdTooLarge(65536)", |_| {
+        bad("65536:1".parse::<RemotePort>())
+    }),
+    ("RemotePort with two colons", "Unreadable", |_| {
+        bad("5:1:1".parse::<RemotePort>())
+    }),
+    ("Virq of an unknown name", "Unreadable", |_| {
+        bad("VIRQ_BOGUS".parse::<Virq>())
+    }),
+    ("Virq of a name with twice the prefix", "Unreadable", |_| {
+        bad("VIRQ_VIRQ_TBUF".parse::<Virq>())
+    }),
+];
+
+const BINDS: &[Row] = &[
+    ("a virq of 24", "bind_virq EINVAL Invalid", |rig| {
+        bind(rig.ctx.bind_virq(Virq::new(24)))
+    }),
+    ("the largest virq", "bind_virq EINVAL Invalid", |rig| {
+        bind(rig.ctx.bind_virq(Virq::new(u32::MAX)))
+    }),
+    ("a virq of the kernel", "bind_virq EEXIST InUse", |rig| {
+        bind(rig.ctx.bind_virq(Virq::TIMER))
+    }),
+    ("a virq bound already", "bind_virq EEXIST InUse", |rig| {
+        bind(rig.ctx.bind_virq(Virq::TBUF))
+    }),
+    ("a virq bound elsewhere", "bind_virq EEXIST InUse", |rig| {
+        bind(rig.fresh.bind_virq(Virq::TBUF))
+    }),
+    (
+        "a port of nobody",
+        "bind_interdomain ESRCH NoSuchDomain",
+        |rig| remote(&rig.ctx, NOBODY, rig.theirs),
+    ),
+    (
+        "a port of a reserved id",
+        "bind_interdomain ESRCH NoSuchDomain",
+        |rig| remote(&rig.ctx, RESERVED, rig.theirs),
+    ),
+    (
+        "a port never allocated",
+        "bind_interdomain EINVAL Invalid",
+        |rig| remote(&rig.ctx, rig.guest.domid(), port(900)),
+    ),
+    (
+        "the largest port",
+        "bind_interdomain EINVAL Invalid",
+        |rig| remote(&rig.ctx, rig.guest.domid(), Port::MAX),
+    ),
+    (
+        "a port connected already",
+        "bind_interdomain EINVAL Invalid",
+        |rig| remote(&rig.ctx, rig.guest.domid(), rig.theirs),
+    ),
+    (
+        "a port meant for another",
+        "bind_interdomain EINVAL Invalid",
+        |rig| remote(&rig.ctx, rig.guest.domid(), rig.for_nobody),
+    ),
+    (
+        "a first bind that fails",
+        "bind_interdomain ESRCH NoSuchDomain",
+        |rig| remote(&rig.fresh, NOBODY, rig.theirs),
+    ),
+    (
+        "a static port on an old kernel",
+        "bind_static ENOSYS Unsupported",
+        |rig| bind(rig.ctx.bind_static(port(50))),
+    ),
+    (
+        "a static port bound already",
+        "bind_static EISCONN InUse",
+        |rig| bind(rig.modern.bind_static(rig.modern_channel.port())),
+    ),
+    (
+        "a static port of another file",
+        "bind_static EBUSY InUse",
+        |rig| bind(rig.modern_other.bind_static(rig.modern_channel.port())),
+    ),
+    (
+        "a static port out of range",
+        "bind_static ENOMEM NoMemory",
+        |rig| bind(rig.modern.bind_static(Port::MAX)),
+    ),
+    (
+        "a device where there is none",
+        "open ENOENT NoDevice",
+        |rig| bind(rig.nowhere.bind_virq(Virq::TBUF)),
+    ),
+    (
+        "a virq when restricted",
+        "bind_virq EACCES NotPermitted",
+        |rig| bind(rig.restricted.bind_virq(Virq::DEBUGGER)),
+    ),
+    (
+        "an unbound port when restricted",
+        "bind_unbound_port EACCES NotPermitted",
+        |rig| bind(rig.restricted.bind_unbound_port(rig.guest.domid())),
+    ),
+    (
+        "another domain when restricted",
+        "bind_interdomain EACCES NotPermitted",
+        |rig| remote(&rig.restricted, NOBODY, rig.theirs),
+    ),
+];
+
+const CALLS: &[Row] = &[
+    ("wait by a stale id", "NotBound", |rig| {
+        not_bound(rig.ctx.wait(rig.stale), rig.stale)
+    }),
+    ("cancel by a stale id", "NotBound", |rig| {
+        not_bound(rig.ctx.cancel(rig.stale), rig.stale)
+    }),
+    ("wait by an id of another context", "NotBound", |rig| {
+        not_bound(rig.ctx.wait(rig.foreign()), rig.foreign())
+    }),
+    ("cancel by an id of another context", "NotBound", |rig| {
+        not_bound(rig.ctx.cancel(rig.foreign()), rig.foreign())
+    }),
+    ("wait where nothing was opened", "NotBound", |rig| {
+        not_bound(rig.fresh.wait(rig.stale), rig.stale)
+    }),
+    ("cancel where nothing was opened", "NotBound", |rig| {
+        not_bound(rig.fresh.cancel(rig.stale), rig.stale)
+    }),
+    ("notify an unbound port", "NotBound", |rig| {
+        match rig.stale_notifier.notify() {
+            Err(NotifyError::NotBound(error)) => not_bound(Err::<(), _>(error), rig.stale),
+            other => format!("{other:?}"),
+        }
+    }),
+    ("restrict to domain 0", "restrict EINVAL Invalid", |rig| {
+        restrict(&rig.ctx, DomId::DOM0)
+    }),
+    ("restrict to oneself", "restrict EINVAL Invalid", |rig| {
+        restrict(&rig.ctx, DomId::SELF)
+    }),
+    (
+        "restrict to a reserved id",
+        "restrict EINVAL Invalid",
+        |rig| restrict(&rig.ctx, RESERVED),
+    ),
+    (
+        "restrict to the largest id",
+        "restrict EINVAL Invalid",
+        |rig| restrict(&rig.ctx, DomId::new(u16::MAX)),
+    ),
+    ("restrict twice", "already restricted", |rig| {
+        restrict(&rig.restricted, NOBODY)
+    }),
+    ("restrict twice to the same", "already restricted", |rig| {
+        restrict(&rig.restricted, rig.guest.domid())
+    }),
+    ("dispatch while a round is under way", "Busy", |rig| {
+        let round = rig.ctx.dispatch().unwrap();
+        let busy = matches!(rig.ctx.dispatch(), Err(DispatchError::Busy));
+        round.finish().unwrap();
+        (if busy { "Busy" } else { "no error" }).into()
+    }),
+    ("a round with a budget of 0", "0 wakes, Done", |rig| {
+        let mut round = rig.ctx.dispatch_at_most(0).unwrap();
+        let wakes = round.by_ref().count();
+        format!("{wakes} wakes, {:?}", round.finish().unwrap())
+    }),
+    (
+        "teardown with channels bound",
+        "still in use: channels on ports [10, 11], waited for [10]; 1 unbound channels still held",
+        |rig| rig.ctx.teardown().unwrap_err().to_string(),
+    ),
+];
+
+#[test]
+fn each_bad_value_gives_its_error_and_changes_nothing() {
+    let rig = Rig::new();
+    for (name, expected, call) in [IDS, BINDS, CALLS].concat() {
+        let before = rig.look();
+        assert_eq!(call(&rig), expected, "{name}");
+        assert_eq!(rig.look(), before, "{name}");
+    }
+    let wakes: Vec<_> = rig
+        .ctx
+        .dispatch()
+        .unwrap()
+        .map(|wake| wake.channel)
+        .collect();
+    assert_eq!(
+        wakes,
+        [rig.channel.id()],
+        "the event that came before is there"
+    );
+}
+
+/// Contexts in every situation a row needs.
+struct Rig {
+    sim: Sim,
+    looper: SimLoop,
+    /// Two channels, of which one is waited for and has an event that was not read.
+    ctx: SimContext,
+    channel: SimChannel,
+    _virq: SimChannel,
+    stale: ChannelId,
+    stale_notifier: Notifier<SimDevice>,
+    guest: Guest,
+    theirs: Port,
+    for_nobody: Port,
+    /// Has opened nothing.
+    fresh: SimContext,
+    /// Restricted to the guest.
+    restricted: SimContext,
+    _restricted_channel: SimChannel,
+    /// On a kernel that knows static ports.
+    modern: SimContext,
+    modern_channel: SimChannel,
+    modern_other: SimContext,
+    /// In a domain that does not exist.
+    nowhere: SimContext,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let sim = Sim::new(0);
+        let guest = sim.guest(sim.create_domain().unwrap());
+        let looper = SimLoop::level();
+        let ctx = Context::new(sim.open(DomId::DOM0), looper.clone());
+        let gone = ctx.bind_unbound_port(NOBODY).unwrap();
+        let (stale, stale_notifier) = (gone.id(), gone.notifier().unwrap());
+        gone.unbind().unwrap();
+        let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
+        assert_eq!(channel.port(), stale.port(), "the number was given again");
+        let virq = ctx.bind_virq(Virq::TBUF).unwrap();
+        let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+        let _pending = channel.wait().unwrap();
+        guest.send(theirs).unwrap();
+
+        let restricted = context(&sim, DomId::DOM0);
+        let remote = guest.remote(guest.alloc_unbound(DomId::DOM0).unwrap());
+        let restricted_channel = restricted.bind_interdomain(remote).unwrap();
+        restricted.restrict(guest.domid()).unwrap();
+
+        let mut knows_static = DomainConfig::guest();
+        knows_static.bind_static = true;
+        let domid = sim.create_domain_with(None, &knows_static).unwrap();
+        let modern = context(&sim, domid);
+        Rig {
+            _virq: virq,
+            theirs,
+            for_nobody: guest.alloc_unbound(NOBODY).unwrap(),
+            fresh: context(&sim, DomId::DOM0),
+            _restricted_channel: restricted_channel,
+            restricted,
+            modern_channel: modern.bind_unbound_port(NOBODY).unwrap(),
+            modern,
+            modern_other: context(&sim, domid),
+            nowhere: context(&sim, NOBODY),
+            sim,
+            looper,
+            ctx,
+            channel,
+            stale,
+            stale_notifier,
+            guest,
+        }
+    }
+
+    /// The id of a channel of another context.
+    fn foreign(&self) -> ChannelId {
+        self.modern_channel.id()
+    }
+
+    /// All that a failed call must leave as it was.
+    fn look(&self) -> (String, bool, Vec<(Link, Stats)>) {
+        let contexts = [
+            &self.ctx,
+            &self.fresh,
+            &self.restricted,
+            &self.modern,
+            &self.modern_other,
+            &self.nowhere,
+        ];
+        let look = |ctx: &SimContext| {
+            let mut stats = ctx.stats();
+            // A device may be opened for a bind that fails; it is closed again.
+            stats.opens = 0;
+            assert_eq!(ctx.next_timeout(), None);
+            (ctx.link(), stats)
+        };
+        let looks = contexts.map(look).to_vec();
+        (self.sim.dump(), self.looper.is_registered(), looks)
+    }
+}
+
+fn context(sim: &Sim, domid: DomId) -> SimContext {
+    Context::new(sim.open(domid), SimLoop::level())
+}
+
+fn port(raw: u32) -> Port {
+    Port::new(raw).unwrap()
+}
+
+fn bad<T: Debug, E: Debug>(made: Result<T, E>) -> String {
+    format!("{:?}", made.unwrap_err())
+}
+
+fn refused(error: Error) -> String {
+    let errno = error.errno.name().unwrap();
+    format!("{} {errno} {:?}", error.call, error.kind())
+}
+
+fn bind(bound: Result<SimChannel, BindError<Error>>) -> String {
+    match bound {
+        Err(BindError::Open(error) | BindError::Bind(error)) => refused(error),
+        other => format!("{other:?}"),
+    }
+}
+
+fn remote(ctx: &SimContext, domid: DomId, port: Port) -> String {
+    bind(ctx.bind_interdomain(RemotePort { domid, port }))
+}
+
+fn restrict(ctx: &SimContext, domid: DomId) -> String {
+    match ctx.restrict(domid) {
+        Err(RestrictError::Device(error)) => refused(error),
+        Err(RestrictError::Already(_)) => "already restricted".into(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// `NotBound` where the error says that of `id`.
+fn not_bound<T: Debug, E: std::error::Error>(answer: Result<T, E>, id: ChannelId) -> String {
+    match answer {
+        Err(error) if error.to_string() == format!("{id} is not bound here") => "NotBound".into(),
+        other => format!("{other:?}"),
+    }
+}
