@@ -1,0 +1,133 @@
+//! What happens per event allocates nothing, neither in the core nor in the simulator.
+//!
+//! One allocator counts for the whole process, so the cases run one after the other, on the
+//! thread that counts.
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+use std::alloc::System;
+
+use evtchn_core::{Channel, Context, DomId, Outcome, Port, Trigger, Wait};
+use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
+use libtest_mimic::{Arguments, Failed, Trial};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How often a case runs before it counts, so that every buffer has grown.
+const WARM_UP: usize = 3;
+const ROUNDS: usize = 10;
+
+type Case = fn(Trigger) -> Result<(), Failed>;
+
+fn main() {
+    let mut args = Arguments::from_args();
+    args.test_threads = Some(1);
+    let cases: [(&str, Case); 3] = [
+        ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
+        ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
+        ("notify_allocates_nothing", notify),
+    ];
+    let trials = [(Trigger::Level, "level"), (Trigger::Edge, "edge")]
+        .into_iter()
+        .flat_map(|(trigger, kind)| {
+            cases.map(|(name, case)| Trial::test(name, move || case(trigger)).with_kind(kind))
+        })
+        .collect();
+    libtest_mimic::run(&args, trials).exit();
+}
+
+fn burst(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 1_000);
+    rig.wait_on_all();
+    steady(|| {
+        for port in &rig.theirs {
+            rig.guest.send(*port).unwrap();
+        }
+        assert_eq!(rig.round(), 1_000);
+    })
+}
+
+fn ping_pong(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 1);
+    rig.wait_on_all();
+    steady(|| {
+        rig.channels[0].notify().unwrap();
+        rig.guest.send(rig.theirs[0]).unwrap();
+        assert_eq!(rig.round(), 1);
+    })
+}
+
+fn notify(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 1);
+    let notifier = rig.channels[0].notifier().unwrap();
+    steady(|| {
+        rig.channels[0].notify().unwrap();
+        notifier.notify().unwrap();
+    })
+}
+
+/// Runs `turn` until it is in steady state, then counts.
+fn steady(turn: impl Fn()) -> Result<(), Failed> {
+    for _ in 0..WARM_UP {
+        turn();
+    }
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..ROUNDS {
+        turn();
+    }
+    let change = region.change();
+    if change.allocations + change.reallocations > 0 {
+        return Err(format!("{ROUNDS} turns allocated: {change:?}").into());
+    }
+    Ok(())
+}
+
+struct Rig {
+    ctx: Context<SimOpen, SimLoop>,
+    looper: SimLoop,
+    guest: Guest,
+    channels: Vec<Channel<SimOpen, SimLoop>>,
+    theirs: Vec<Port>,
+}
+
+impl Rig {
+    fn new(trigger: Trigger, channels: usize) -> Rig {
+        let sim = Sim::new(0);
+        let mut roomy = DomainConfig::guest();
+        roomy.max_port = u32::MAX;
+        let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
+        let looper = SimLoop::new(trigger);
+        let ctx = Context::new(sim.open(DomId::DOM0), looper.clone());
+        let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
+        let channels: Vec<_> = (0..channels).map(bind).collect();
+        let peer = |channel: &Channel<_, _>| guest.bind_interdomain(DomId::DOM0, channel.port());
+        let theirs = channels.iter().map(|channel| peer(channel).unwrap());
+        Rig {
+            theirs: theirs.collect(),
+            ctx,
+            looper,
+            guest,
+            channels,
+        }
+    }
+
+    fn wait_on_all(&self) {
+        for channel in &self.channels {
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        }
+    }
+
+    /// One turn of the loop, in which every wake is waited for again.
+    fn round(&self) -> usize {
+        assert!(self.looper.ready());
+        let mut wakes = 0;
+        let mut round = self.ctx.dispatch().unwrap();
+        for wake in &mut round {
+            assert_eq!(self.ctx.wait(wake.channel).unwrap(), Wait::Pending);
+            wakes += 1;
+        }
+        assert_eq!(round.finish().unwrap(), Outcome::Done);
+        wakes
+    }
+}
