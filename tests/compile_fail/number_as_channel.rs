@@ -1,0 +1,11 @@
+//! A port number is given again, so it does not say which binding is meant; nor is a wake an id.
+use evtchn_core::{Context, Wake};
+use evtchn_sim::{SimLoop, SimOpen};
+
+fn misuse(ctx: &Context<SimOpen, SimLoop>, wake: Wake) {
+    let _ = ctx.wait(wake);
+    let _ = ctx.wait(wake.port());
+    let _ = ctx.cancel(wake.port());
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! A round belongs to the thread that began it.
+use evtchn_core::Round;
+use evtchn_sim::{SimLoop, SimOpen};
+
+fn misuse(round: Round<'_, SimOpen, SimLoop>) {
+    std::thread::scope(|scope| {
+        scope.spawn(move || round.finish());
+    });
+}
+
+fn main() {}
