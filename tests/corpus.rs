@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use evtchn_checks::{Op, check, check_hand_over};
+use evtchn_checks::{Op, check, check_calls, check_hand_over};
 
 fn inputs(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,6 +22,13 @@ fn inputs_of_calls_hold() {
     for input in inputs("calls") {
         let (trigger, script) = Op::decode(&input);
         check(trigger, &script);
+    }
+}
+
+#[test]
+fn inputs_of_driver_hold() {
+    for input in inputs("driver") {
+        check_calls(&input);
     }
 }
 

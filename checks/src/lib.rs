@@ -7,6 +7,7 @@
 //! - [`Op`]: one step of a script. [`Op::decode`] reads scripts from bytes.
 //! - [`model`]: what a program may rely on, in a few lines that know nothing of the core.
 //! - [`play`]: plays a script and says where it broke; [`check`] does it for a test.
+//! - [`check_calls`]: makes any calls on open files and looks at the device after each.
 //! - [`check_hand_over`]: reads and writes the table of a hand-over.
 #![forbid(unsafe_code)]
 
@@ -14,7 +15,9 @@ mod handover;
 pub mod model;
 mod op;
 mod player;
+mod raw;
 
 pub use handover::check_hand_over;
 pub use op::{Failing, Op, Source};
 pub use player::{Broken, Played, check, play, shrink};
+pub use raw::check_calls;
