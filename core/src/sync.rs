@@ -4,6 +4,7 @@
 use std::cell::Cell;
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::MutexGuard;
+use std::sync::PoisonError;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A mutex that a panicking callback does not poison: every state behind it is whole whenever
@@ -21,6 +22,21 @@ impl<T> Mutex<T> {
             Ok(guard) => guard,
             Err(poisoned) => poisoned.into_inner(),
         }
+    }
+}
+
+/// Where threads wait for a change of what a [`Mutex`] guards.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    /// Lets go of the lock until somebody notifies.
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
     }
 }
 

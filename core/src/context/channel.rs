@@ -34,7 +34,7 @@ impl<D: EventChannel> Bound<D> {
 ///
 /// Errors of the unbind in a drop go to [`Stats::unreported`](crate::Stats::unreported).
 pub struct Channel<O: Open, R: Registrar<O::Device>> {
-    shared: Arc<Shared<O, R>>,
+    pub(super) shared: Arc<Shared<O, R>>,
     /// `None` once unbound.
     bound: Option<Arc<Bound<O::Device>>>,
     id: ChannelId,
@@ -151,7 +151,7 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         let Some(bound) = self.bound.take() else {
             return Ok(());
         };
-        let mut state = self.shared.lock();
+        let mut state = self.shared.lock_returned(self.id);
         let unbound = match state.machine.state(self.id) {
             Ok(_) => bound.device.unbind(self.id.port()),
             Err(NotBound(_)) => {
@@ -174,12 +174,10 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         drop(bound);
         unbound
     }
-}
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
-    fn drop(&mut self) {
-        // In a forked child the port is the parent's, and the lock may be held for ever.
-        if self.bound.is_none() || self.shared.is_inherited() {
+    /// Unbinds where nobody can be told what goes wrong.
+    fn unbind_at_last(&mut self) {
+        if self.bound.is_none() {
             return;
         }
         if self.release(true).is_err() {
@@ -189,6 +187,19 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
         if !self.shared.is_in_hook() && self.shared.settle().is_err() {
             self.shared.count_unreported();
         }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
+    fn drop(&mut self) {
+        // In a forked child the port is the parent's, and the lock may be held for ever.
+        if self.shared.is_inherited() {
+            return;
+        }
+        self.unbind_at_last();
+        // Unbound first, so that it does not run while or after it is dropped.
+        let callback = self.shared.lock().callbacks.remove(self.id);
+        drop(callback);
     }
 }
 

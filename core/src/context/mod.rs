@@ -5,22 +5,25 @@
 //! over the calls of the device that bind, unbind, read and write back, so that a port is in the
 //! table before its first event is looked up. `notify` takes no lock.
 
+mod callback;
 mod channel;
 mod error;
 mod handover;
 mod io;
 mod round;
 mod settle;
+mod teardown;
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::hal::{EventChannel, Open, Registrar};
 use crate::ids::{DomId, Port, RemotePort, Virq};
-use crate::machine::link::{Link, LinkInput};
+use crate::machine::link::Link;
 use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Machine, NotBound, Stats, Waited};
-use crate::sync::{Arc, Mutex, MutexGuard, Occupant};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Occupant};
+use callback::Callbacks;
 
 pub use channel::{Channel, Notifier};
 pub use error::{
@@ -72,6 +75,8 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     /// The process that made it; none where the device was inherited even then.
     process: Option<u64>,
     state: Mutex<State<O::Device>>,
+    /// A callback returned that somebody waits for.
+    returned: Condvar,
     /// Serializes the hooks of the registrar.
     settling: Mutex<()>,
     /// The thread that is inside a hook.
@@ -82,6 +87,7 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
 
 struct State<D> {
     machine: Machine,
+    callbacks: Callbacks,
     device: Option<Arc<D>>,
     restriction: Option<DomId>,
 }
@@ -110,9 +116,11 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                 process,
                 state: Mutex::new(State {
                     machine: Machine::new(),
+                    callbacks: Callbacks::default(),
                     device: None,
                     restriction: None,
                 }),
+                returned: Condvar::default(),
                 settling: Mutex::default(),
                 in_hook: Occupant::default(),
                 in_round: Occupant::default(),
@@ -165,6 +173,9 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 
     /// Ends a wait. A channel that nobody waits for is left alone. A wake that was queued for it
     /// is kept for the next wait.
+    ///
+    /// After it returned, the callback of the channel is not running on another thread; so it
+    /// must not be called while holding a lock that the callback takes.
     ///
     /// # Errors
     /// [`CancelError`]; the wait goes on.
@@ -236,22 +247,6 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         &self.shared.registrar
     }
 
-    /// Closes the device once nobody uses it. The next bind opens a new one.
-    ///
-    /// # Errors
-    /// [`TeardownError::Leftover`] lists what is still in use; everything stays usable.
-    pub fn teardown(&self) -> Result<(), TeardownError<LoopError<O, R>>> {
-        self.shared.admit()?;
-        let settling = self.shared.settling.lock();
-        self.shared.close_failed(&settling);
-        if let Some(leftover) = self.shared.lock().leftover() {
-            return Err(TeardownError::Leftover(leftover));
-        }
-        self.shared.carry_out(LinkInput::Close, false, &settling)?;
-        self.shared.lock().machine.silence();
-        Ok(())
-    }
-
     fn bind(&self, source: Source) -> BindResult<O, Channel<O, R>> {
         let shared = &self.shared;
         if shared.is_inherited() {
@@ -296,7 +291,11 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         if !state.machine.link().is_open() {
             return Err(NotBound(id).into());
         }
-        let waited = state.machine.wait(id)?;
+        let waited = if state.callbacks.has(id) {
+            state.machine.wait_in_rounds(id)?
+        } else {
+            state.machine.wait(id)?
+        };
         if let Waited::Ready(cause) = waited {
             return Ok(Wait::Ready(cause));
         }
@@ -318,12 +317,15 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
                 self.count_unreported();
             }
         }
+        if armed.is_ok() && waited == Waited::Queued && !self.in_round.is_me() {
+            self.registrar.wake();
+        }
         armed.map(|()| Wait::Pending)
     }
 
     fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
         self.admit()?;
-        let before = self.lock().machine.cancel(id)?;
+        let before = self.lock_returned(id).machine.cancel(id)?;
         self.settle().map_err(|error| {
             self.lock().machine.restore(id, before);
             CancelError::Link(error)
@@ -343,37 +345,6 @@ impl<D: EventChannel> State<D> {
             Source::Static(port) => device.bind_static(port).map(|()| port),
         };
         Ok(self.machine.bind(port.map_err(BindError::Bind)?))
-    }
-
-    fn leftover(&self) -> Option<Leftover> {
-        let bound = || self.machine.bound();
-        let holders = self.device.as_ref().map_or(0, Arc::strong_count);
-        let leftover = Leftover {
-            channels: bound().map(|(id, _)| id.port()).collect(),
-            waiting: bound()
-                .filter(|(_, state)| state.is_waited())
-                .map(|(id, _)| id.port())
-                .collect(),
-            held: holders.saturating_sub(1 + bound().count()),
-        };
-        (!leftover.channels.is_empty() || leftover.held > 0).then_some(leftover)
-    }
-}
-
-impl<O: Open, R: Registrar<O::Device>> Drop for Context<O, R> {
-    /// Deregisters and lets go of the device, whatever is left; no wake is delivered. Channels
-    /// that outlive their context can still notify and unbind. In a forked child the event loop
-    /// is not called.
-    fn drop(&mut self) {
-        if self.shared.is_inherited() {
-            return;
-        }
-        let settling = self.shared.settling.lock();
-        self.shared.lock().machine.silence();
-        let closed = self.shared.carry_out(LinkInput::Close, true, &settling);
-        if closed.is_err() {
-            self.shared.count_unreported();
-        }
     }
 }
 

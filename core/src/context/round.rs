@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::error::{DispatchError, LinkError};
 use super::io::{Read, Unwritten};
-use super::{DeviceError, DispatchResult, Shared};
+use super::{DeviceError, DispatchResult, Shared, State};
 use crate::hal::{Open, Registrar, Trigger};
 use crate::machine::Wake;
 use crate::machine::link::{Link, LinkInput};
@@ -32,7 +32,7 @@ const READS: usize = 128;
 /// ready.
 #[must_use = "a round that is dropped hands out nothing"]
 pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
-    shared: &'a Shared<O, R>,
+    pub(super) shared: &'a Shared<O, R>,
     wakes_left: usize,
     reads_left: usize,
     /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
@@ -112,12 +112,12 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         settled?;
         Ok(if more { Outcome::More } else { Outcome::Done })
     }
-}
 
-impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
-    type Item = Wake;
-
-    fn next(&mut self) -> Option<Wake> {
+    /// What `pick` takes of what is ready, reading where it finds nothing.
+    pub(super) fn next_with<T>(
+        &mut self,
+        pick: impl Fn(&mut State<O::Device>) -> Option<T>,
+    ) -> Option<T> {
         if self.shared.is_inherited() {
             return None;
         }
@@ -126,9 +126,9 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
             if self.wakes_left == 0 {
                 return None;
             }
-            if let Some(wake) = state.machine.next_wake() {
+            if let Some(picked) = pick(&mut state) {
                 self.wakes_left -= 1;
-                return Some(wake);
+                return Some(picked);
             }
             if !self.may_read || self.reads_left == 0 {
                 return None;
@@ -146,6 +146,14 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
                 }
             };
         }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
+    type Item = Wake;
+
+    fn next(&mut self) -> Option<Wake> {
+        self.next_with(|state| state.machine.next_wake(|_| true))
     }
 }
 

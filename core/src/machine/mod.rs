@@ -3,6 +3,7 @@
 //! Plain data behind `&mut self`. It calls no device and no event loop; the context does, and
 //! tells the machine what came of it.
 
+mod deliver;
 mod handover;
 pub mod link;
 pub mod port;
@@ -42,6 +43,8 @@ impl Wake {
 /// What became of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
+    /// An event was latched, and is queued for a round now.
+    Queued,
     /// An event was latched: nothing is waited for.
     Ready(Cause),
     /// Somebody waited already.
@@ -332,39 +335,6 @@ impl Machine {
     pub(crate) fn last_read(&self) -> (usize, bool) {
         let ports = self.inbox.words().len();
         (ports, ports < self.inbox.capacity())
-    }
-
-    /// The next wake: first what is queued, then what was read.
-    pub(crate) fn next_wake(&mut self) -> Option<Wake> {
-        while let Some(wake) = self.ready.pop_front() {
-            let delivered = match wake.cause {
-                Cause::Gone => {
-                    self.count.queued -= 1;
-                    true
-                }
-                Cause::Event | Cause::Overflow | Cause::Adopted => matches!(
-                    self.step(wake.channel, PortInput::Deliver),
-                    Ok((_, PortEffect::Deliver(_)))
-                ),
-            };
-            if delivered {
-                self.stats.wakes += 1;
-                return Some(wake);
-            }
-        }
-        while let Some(&word) = self.inbox.words().get(self.next_word) {
-            self.next_word += 1;
-            let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
-            if let Some((id, slot)) = taken {
-                advance(slot, PortInput::Deliver, &mut self.count);
-                self.stats.wakes += 1;
-                return Some(Wake {
-                    channel: id,
-                    cause: Cause::Event,
-                });
-            }
-        }
-        None
     }
 
     /// Puts what was read and not yet taken through the table and into the ready queue.

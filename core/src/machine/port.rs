@@ -50,6 +50,10 @@ pub enum PortInput {
     Written,
     /// Its wake is handed to the waiter.
     Deliver,
+    /// Its wakes are taken in rounds: what is latched becomes the wake of a wait.
+    Queue,
+    /// The round has nobody to hand its wake to.
+    Keep,
 }
 
 /// What the input asks for, beside the new state.
@@ -91,35 +95,43 @@ impl PortState {
             (S::Live, I::Wait) => (S::Waiting, E::Nothing),
             (S::Live, I::Event) => (S::Latched(Cause::Event), E::Latch),
             (S::Live, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
-            (S::Live, I::Cancel | I::Written | I::Deliver) => (self, E::Nothing),
+            (S::Live, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
+                (self, E::Nothing)
+            }
 
             (S::Waiting, I::Event) => (S::Ready(Cause::Event), E::Fire),
             (S::Waiting, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
             (S::Waiting, I::Cancel) => (S::Live, E::Nothing),
-            (S::Waiting, I::Wait | I::Written | I::Deliver) => (self, E::Nothing),
+            (S::Waiting, I::Wait | I::Written | I::Deliver | I::Queue | I::Keep) => {
+                (self, E::Nothing)
+            }
 
             (S::Held, I::Wait) => (S::Rearming, E::Rearm),
             (S::Held, I::Event) => (S::Latched(Cause::Event), E::Spurious),
             // Held since an earlier overflow, it may be enabled after all and have lost another.
             (S::Held, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
-            (S::Held, I::Cancel | I::Written | I::Deliver) => (self, E::Nothing),
+            (S::Held, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
+                (self, E::Nothing)
+            }
 
             (S::Rearming, I::Event) => (S::Ready(Cause::Event), E::Fire),
             (S::Rearming, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
             (S::Rearming, I::Cancel) => (S::Held, E::Nothing),
             (S::Rearming, I::Written) => (S::Waiting, E::Nothing),
-            (S::Rearming, I::Wait | I::Deliver) => (self, E::Nothing),
+            (S::Rearming, I::Wait | I::Deliver | I::Queue | I::Keep) => (self, E::Nothing),
 
             (S::Latched(cause), I::Wait) => (S::Held, E::ReadyNow(cause)),
+            (S::Latched(cause), I::Queue) => (S::Ready(cause), E::Fire),
             (S::Latched(_), I::Event) => (self, E::Spurious),
-            (S::Latched(_), I::Overflow | I::Cancel | I::Written | I::Deliver) => {
+            (S::Latched(_), I::Overflow | I::Cancel | I::Written | I::Deliver | I::Keep) => {
                 (self, E::Nothing)
             }
 
             (S::Ready(cause), I::Deliver) => (S::Held, E::Deliver(cause)),
             (S::Ready(cause), I::Cancel) => (S::Latched(cause), E::Nothing),
+            (S::Ready(cause), I::Keep) => (S::Latched(cause), E::Latch),
             (S::Ready(_), I::Event) => (self, E::Spurious),
-            (S::Ready(_), I::Wait | I::Overflow | I::Written) => (self, E::Nothing),
+            (S::Ready(_), I::Wait | I::Overflow | I::Written | I::Queue) => (self, E::Nothing),
         }
     }
 }
@@ -140,13 +152,15 @@ mod tests {
         PortState::Ready(Cause::Overflow),
         PortState::Ready(Cause::Adopted),
     ];
-    const INPUTS: [PortInput; 6] = [
+    const INPUTS: [PortInput; 8] = [
         PortInput::Wait,
         PortInput::Event,
         PortInput::Overflow,
         PortInput::Cancel,
         PortInput::Written,
         PortInput::Deliver,
+        PortInput::Queue,
+        PortInput::Keep,
     ];
 
     fn cells() -> impl Iterator<Item = (PortState, PortInput, PortState, PortEffect)> {
@@ -204,8 +218,20 @@ mod tests {
                 | PortInput::Event
                 | PortInput::Overflow
                 | PortInput::Written
-                | PortInput::Deliver => {}
+                | PortInput::Deliver
+                | PortInput::Queue
+                | PortInput::Keep => {}
             }
+        }
+    }
+
+    #[test]
+    fn a_latched_event_that_is_queued_and_kept_is_latched_again() {
+        for cause in [Cause::Event, Cause::Overflow] {
+            let latched = PortState::Latched(cause);
+            let (ready, effect) = latched.step(PortInput::Queue);
+            assert_eq!((ready, effect), (PortState::Ready(cause), PortEffect::Fire));
+            assert_eq!(ready.step(PortInput::Keep), (latched, PortEffect::Latch));
         }
     }
 

@@ -1,0 +1,199 @@
+//! Callbacks: a thin layer over the wakes of a round.
+//!
+//! A channel has at most one callback. It stays until it is replaced or removed, or until its
+//! channel is gone; each wait is still for one wake. While a callback runs it is out of its
+//! place, no lock is held, and whatever was done to its place meanwhile holds afterwards.
+
+use std::collections::BTreeMap;
+
+use super::error::LinkError;
+use super::{Channel, Context, DispatchResult, LoopError, Outcome, Round, Shared, State};
+use crate::hal::{EventChannel, Open, Registrar};
+use crate::machine::{ChannelId, Wake};
+use crate::sync::MutexGuard;
+
+/// What is called for each wake of a channel.
+pub(super) type Callback = Box<dyn FnMut(Wake) + Send>;
+
+/// The callbacks of a context, by channel.
+#[derive(Default)]
+pub(super) struct Callbacks {
+    /// Nothing in the place of the one that runs.
+    places: BTreeMap<ChannelId, Option<Callback>>,
+    running: Option<ChannelId>,
+    /// How many threads wait for the running one to return.
+    awaited: usize,
+}
+
+impl Callbacks {
+    pub(super) fn has(&self, id: ChannelId) -> bool {
+        self.places.contains_key(&id)
+    }
+
+    /// Takes a callback away, for good. The caller drops it, under no lock.
+    #[must_use = "a callback is dropped under no lock"]
+    pub(super) fn remove(&mut self, id: ChannelId) -> Option<Callback> {
+        self.places.remove(&id).flatten()
+    }
+
+    /// Takes a callback out to run it.
+    fn take(&mut self, id: ChannelId) -> Option<Callback> {
+        let callback = self.places.get_mut(&id)?.take();
+        self.running = callback.is_some().then_some(id);
+        callback
+    }
+
+    /// Puts a callback back that ran, or returns it where its place is gone or taken.
+    fn put_back(&mut self, id: ChannelId, callback: Option<Callback>) -> Option<Callback> {
+        self.running = None;
+        match self.places.get_mut(&id) {
+            Some(place @ None) => {
+                *place = callback;
+                None
+            }
+            Some(Some(_)) | None => callback,
+        }
+    }
+}
+
+/// A callback that is out of its place to run; also when it panics, dropping this ends that.
+struct Running<'a, O: Open, R: Registrar<O::Device>> {
+    shared: &'a Shared<O, R>,
+    id: ChannelId,
+    callback: Option<Callback>,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
+    fn drop(&mut self) {
+        // A callback that forked returns in the child too, where the lock may be held for ever.
+        if self.shared.is_inherited() {
+            return;
+        }
+        let mut state = self.shared.lock();
+        let unwanted = state.callbacks.put_back(self.id, self.callback.take());
+        let awaited = state.callbacks.awaited > 0;
+        drop(state);
+        if awaited {
+            self.shared.returned.notify_all();
+        }
+        drop(unwanted);
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    /// The state, once the callback of this channel is not running on another thread.
+    ///
+    /// A hook must not wait for it: the callback may be waiting for the end of that hook.
+    pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State<O::Device>> {
+        let mut state = self.lock();
+        while state.callbacks.running == Some(id) && !self.in_round.is_me() && !self.is_in_hook() {
+            state.callbacks.awaited += 1;
+            state = self.returned.wait(state);
+            state.callbacks.awaited -= 1;
+        }
+        state
+    }
+}
+
+impl<D: EventChannel> State<D> {
+    /// The next wake of a channel that has a callback, with it. The wakes of others are kept.
+    fn next_call(&mut self) -> Option<(Wake, Callback)> {
+        let State {
+            machine, callbacks, ..
+        } = self;
+        let wake = machine.next_wake(|id| callbacks.has(id))?;
+        // One round at a time: what has a callback has it in its place.
+        callbacks
+            .take(wake.channel)
+            .map(|callback| (wake, callback))
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+    /// Sets what [`Context::dispatch_callbacks`] calls for each wake of this channel, in the
+    /// place of what was set before. Waits stay as they are: each is for one wake.
+    ///
+    /// With a callback a wait never returns [`Wait::Ready`](crate::Wait::Ready): an event that
+    /// was kept goes to the next round, and the event loop is told. No callback runs inside a
+    /// wait.
+    ///
+    /// The callback may do anything with the context but dispatch it: wait, cancel, bind, unbind,
+    /// replace or remove callbacks, tear down, for its own channel or another. It is dropped
+    /// under no lock, when it is replaced or removed or its channel is dropped or unbound; a
+    /// running one, after it returned.
+    ///
+    /// # Errors
+    /// [`LinkError`] in a hook of the registrar or in a forked child; the callback is dropped.
+    pub fn set_callback(
+        &self,
+        callback: impl FnMut(Wake) + Send + 'static,
+    ) -> Result<(), LinkError<LoopError<O, R>>> {
+        self.shared.admit()?;
+        let id = self.id();
+        let replaced = {
+            let mut state = self.shared.lock();
+            state.callbacks.places.insert(id, Some(Box::new(callback)))
+        };
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Takes the callback away. A wait stays, for a round of values. Says whether there was one.
+    ///
+    /// After it returned, the callback is not running on another thread, and is not called again;
+    /// so it must not be called while holding a lock that the callback takes.
+    ///
+    /// # Errors
+    /// [`LinkError`] in a hook of the registrar or in a forked child; the callback stays.
+    pub fn remove_callback(&self) -> Result<bool, LinkError<LoopError<O, R>>> {
+        self.shared.admit()?;
+        let id = self.id();
+        let (had_one, removed) = {
+            let mut state = self.shared.lock_returned(id);
+            (state.callbacks.has(id), state.callbacks.remove(id))
+        };
+        drop(removed);
+        Ok(had_one)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
+    /// Runs the round: calls the callback of each channel that fired, one after the other and
+    /// with no lock held, and ends it as [`finish`](Self::finish) does.
+    ///
+    /// A wake of a channel without a callback is kept for the next wait on it. (One that says
+    /// [`Gone`](crate::Cause::Gone) is not: that wait says so itself.)
+    ///
+    /// # Errors
+    /// [`DispatchError`](crate::DispatchError), the first that came up.
+    ///
+    /// # Panics
+    /// Where a callback does, once the rest of the round is queued and its waits are written
+    /// back. The callback keeps its place.
+    pub fn call(mut self) -> DispatchResult<O, R, Outcome> {
+        while let Some((wake, callback)) = self.next_with(State::next_call) {
+            let mut running = Running {
+                shared: self.shared,
+                id: wake.channel,
+                callback: Some(callback),
+            };
+            if let Some(callback) = &mut running.callback {
+                callback(wake);
+            }
+        }
+        self.finish()
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+    /// A round of callbacks: [`dispatch`](Self::dispatch), then [`Round::call`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn dispatch_callbacks(&self) -> DispatchResult<O, R, Outcome> {
+        self.dispatch()?.call()
+    }
+}

@@ -1,0 +1,62 @@
+//! The end of a context, asked for or by a drop.
+
+use super::error::{Leftover, TeardownError};
+use super::{Context, LoopError, State};
+use crate::hal::{EventChannel, Open, Registrar};
+use crate::machine::link::LinkInput;
+use crate::sync::Arc;
+
+impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+    /// Closes the device once nobody uses it. The next bind opens a new one.
+    ///
+    /// # Errors
+    /// [`TeardownError::Leftover`] lists what is still in use; everything stays usable.
+    pub fn teardown(&self) -> Result<(), TeardownError<LoopError<O, R>>> {
+        self.shared.admit()?;
+        let settling = self.shared.settling.lock();
+        self.shared.close_failed(&settling);
+        if let Some(leftover) = self.shared.lock().leftover() {
+            return Err(TeardownError::Leftover(leftover));
+        }
+        self.shared.carry_out(LinkInput::Close, false, &settling)?;
+        self.shared.lock().machine.silence();
+        Ok(())
+    }
+}
+
+impl<D: EventChannel> State<D> {
+    pub(super) fn leftover(&self) -> Option<Leftover> {
+        let bound = || self.machine.bound();
+        let holders = self.device.as_ref().map_or(0, Arc::strong_count);
+        let leftover = Leftover {
+            channels: bound().map(|(id, _)| id.port()).collect(),
+            waiting: bound()
+                .filter(|(_, state)| state.is_waited())
+                .map(|(id, _)| id.port())
+                .collect(),
+            held: holders.saturating_sub(1 + bound().count()),
+        };
+        (!leftover.channels.is_empty() || leftover.held > 0).then_some(leftover)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Context<O, R> {
+    /// Deregisters and lets go of the device, whatever is left; no wake is delivered. Channels
+    /// that outlive their context can still notify and unbind. In a forked child the event loop
+    /// is not called.
+    fn drop(&mut self) {
+        if self.shared.is_inherited() {
+            return;
+        }
+        let settling = self.shared.settling.lock();
+        self.shared.lock().machine.silence();
+        let closed = self.shared.carry_out(LinkInput::Close, true, &settling);
+        if closed.is_err() {
+            self.shared.count_unreported();
+        }
+        drop(settling);
+        // They may hold what holds the context's channels.
+        let callbacks = std::mem::take(&mut self.shared.lock().callbacks);
+        drop(callbacks);
+    }
+}

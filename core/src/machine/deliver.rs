@@ -1,0 +1,67 @@
+//! Handing out wakes, to whoever takes them in a round.
+
+use super::port::{Cause, PortEffect, PortInput, PortState};
+use super::step::{advance, take_event};
+use super::{ChannelId, Machine, NotBound, Waited, Wake};
+
+impl Machine {
+    /// A wait whose wake is taken in a round: what is latched goes to the ready queue.
+    pub(crate) fn wait_in_rounds(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
+        let (PortState::Latched(cause), PortEffect::Fire) = self.step(id, PortInput::Queue)? else {
+            return self.wait(id);
+        };
+        self.ready.push_back(Wake { channel: id, cause });
+        Ok(Waited::Queued)
+    }
+
+    /// The next wake: first what is queued, then what was read. One that the round has nobody
+    /// for is kept for the next wait on its channel.
+    pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
+        while let Some(wake) = self.ready.pop_front() {
+            if self.deliver(wake, has_taker(wake.channel)) {
+                return Some(wake);
+            }
+        }
+        while let Some(&word) = self.inbox.words().get(self.next_word) {
+            self.next_word += 1;
+            let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
+            let Some((channel, slot)) = taken else {
+                continue;
+            };
+            if has_taker(channel) {
+                advance(slot, PortInput::Deliver, &mut self.count);
+                self.stats.wakes += 1;
+                return Some(Wake {
+                    channel,
+                    cause: Cause::Event,
+                });
+            }
+            advance(slot, PortInput::Keep, &mut self.count);
+            self.stats.latched += 1;
+        }
+        None
+    }
+
+    /// Whether a wake from the queue is handed out. One whose port is no longer `Ready` is not.
+    fn deliver(&mut self, wake: Wake, has_taker: bool) -> bool {
+        let input = if has_taker {
+            PortInput::Deliver
+        } else {
+            PortInput::Keep
+        };
+        let effect = match wake.cause {
+            Cause::Gone => {
+                self.count.queued -= 1;
+                has_taker.then_some(PortEffect::Deliver(Cause::Gone))
+            }
+            Cause::Event | Cause::Overflow | Cause::Adopted => {
+                let stepped = self.step(wake.channel, input);
+                stepped.ok().map(|(_, effect)| effect)
+            }
+        };
+        let delivered = matches!(effect, Some(PortEffect::Deliver(_)));
+        self.stats.wakes += u64::from(delivered);
+        self.stats.latched += u64::from(effect == Some(PortEffect::Latch));
+        delivered
+    }
+}

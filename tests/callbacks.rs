@@ -1,0 +1,399 @@
+//! Callbacks, on the simulator: when they are called, what they may do, and what is left when
+//! they panic.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use evtchn::sim::{Call, Errno, Guest, Sim, SimLoop, SimOpen};
+use evtchn::{Cause, DispatchError, DomId, Link, Outcome, Port, TeardownError, Wait};
+
+type Context = evtchn::Context<SimOpen, SimLoop>;
+type Channel = evtchn::Channel<SimOpen, SimLoop>;
+
+struct Rig {
+    opener: SimOpen,
+    event_loop: SimLoop,
+    context: Arc<Context>,
+    guest: Guest,
+    /// What was called, in this order.
+    calls: Arc<Mutex<Vec<(Port, Cause)>>>,
+}
+
+/// A channel, and the port of the guest at its other end.
+struct Wire {
+    channel: Arc<Channel>,
+    theirs: Port,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        let sim = Sim::new(1);
+        let (opener, event_loop) = (sim.open(DomId::DOM0), SimLoop::level());
+        Rig {
+            context: Arc::new(Context::new(opener.clone(), event_loop.clone())),
+            guest: sim.guest(sim.create_domain().unwrap()),
+            calls: Arc::default(),
+            opener,
+            event_loop,
+        }
+    }
+
+    fn wire(&self) -> Wire {
+        let channel = self.context.bind_unbound_port(self.guest.domid()).unwrap();
+        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        Wire {
+            channel: Arc::new(channel),
+            theirs: theirs.unwrap(),
+        }
+    }
+
+    /// A channel that somebody waits on, whose callback notes its call and does `then`.
+    fn waited(&self, mut then: impl FnMut(&Context, &Channel) + Send + 'static) -> Wire {
+        let wire = self.wire();
+        let channel = Arc::downgrade(&wire.channel);
+        let context = Arc::downgrade(&self.context);
+        let calls = Arc::clone(&self.calls);
+        let set = wire.channel.set_callback(move |wake| {
+            calls.lock().unwrap().push((wake.port(), wake.cause));
+            then(&context.upgrade().unwrap(), &channel.upgrade().unwrap());
+        });
+        set.unwrap();
+        wait(&wire.channel);
+        wire
+    }
+
+    fn fire(&self, wire: &Wire) {
+        self.guest.send(wire.theirs).unwrap();
+    }
+
+    /// Runs a round of callbacks that ends well, and says whom it called.
+    #[track_caller]
+    fn turn(&self) -> Vec<(Port, Cause)> {
+        assert_eq!(self.context.dispatch_callbacks().unwrap(), Outcome::Done);
+        self.calls()
+    }
+
+    fn calls(&self) -> Vec<(Port, Cause)> {
+        std::mem::take(&mut self.calls.lock().unwrap())
+    }
+}
+
+#[track_caller]
+fn wait(channel: &Channel) {
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+}
+
+fn event(wire: &Wire) -> (Port, Cause) {
+    (wire.channel.port(), Cause::Event)
+}
+
+#[test]
+fn each_wait_is_one_call() {
+    let rig = Rig::new();
+    let wire = rig.waited(|_, _| ());
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), [event(&wire)]);
+    assert_eq!(rig.context.link(), Link::Idle);
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), []);
+    wait(&wire.channel);
+    assert_eq!(rig.turn(), [event(&wire)]);
+}
+
+#[test]
+fn a_callback_that_waits_again_costs_no_registration() {
+    let rig = Rig::new();
+    let wires = [0; 3].map(|_| rig.waited(|_, channel| wait(channel)));
+    for _ in 0..5 {
+        let writes = rig.context.stats().writes;
+        wires.iter().for_each(|wire| rig.fire(wire));
+        assert_eq!(rig.turn(), wires.each_ref().map(event));
+        assert_eq!(rig.context.stats().writes, writes + 1);
+    }
+    let counts = rig.event_loop.counts();
+    assert_eq!((counts.registers, counts.deregisters), (1, 0));
+}
+
+#[test]
+fn a_wait_on_a_latched_port_calls_in_the_next_round_and_wakes_the_loop() {
+    let rig = Rig::new();
+    let other = rig.waited(|_, channel| wait(channel));
+    let wire = rig.waited(|_, _| ());
+    wire.channel.cancel().unwrap();
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), []);
+    assert!(!rig.event_loop.ready());
+    wait(&wire.channel);
+    assert_eq!(rig.calls(), [], "a callback ran inside a wait");
+    assert!(rig.event_loop.ready());
+    assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
+    assert_eq!(rig.turn(), [event(&wire)]);
+    assert_eq!(rig.context.next_timeout(), None);
+    rig.fire(&other);
+    assert_eq!(rig.turn(), [event(&other)]);
+}
+
+#[test]
+fn a_wake_without_a_callback_is_kept_for_the_next_wait() {
+    let rig = Rig::new();
+    let (called, without) = (rig.waited(|_, _| ()), rig.wire());
+    wait(&without.channel);
+    rig.fire(&without);
+    rig.fire(&called);
+    assert_eq!(rig.turn(), [event(&called)]);
+    assert_eq!(rig.context.link(), Link::Idle);
+    let ready = without.channel.wait().unwrap();
+    assert_eq!(ready, Wait::Ready(Cause::Event));
+}
+
+#[test]
+fn a_queued_wake_without_a_callback_is_kept_too() {
+    let rig = Rig::new();
+    let wire = rig.waited(|_, _| ());
+    wire.channel.cancel().unwrap();
+    rig.fire(&wire);
+    let other = rig.waited(|_, _| ());
+    assert_eq!(rig.turn(), []);
+    other.channel.cancel().unwrap();
+    wait(&wire.channel);
+    assert!(wire.channel.remove_callback().unwrap());
+    assert_eq!(rig.turn(), []);
+    assert_eq!(rig.context.next_timeout(), None);
+    let ready = wire.channel.wait().unwrap();
+    assert_eq!(ready, Wait::Ready(Cause::Event));
+}
+
+#[test]
+fn an_overflow_calls_with_its_cause() {
+    let rig = Rig::new();
+    let wire = rig.waited(|_, _| ());
+    rig.opener.fail_next(Call::Pending, Errno::EFBIG);
+    let overflow = (wire.channel.port(), Cause::Overflow);
+    assert_eq!(rig.turn(), [overflow]);
+}
+
+#[test]
+fn a_callback_of_a_device_that_fails_is_told_once() {
+    let rig = Rig::new();
+    let wire = rig.waited(|_, _| ());
+    rig.opener.fail_next(Call::Pending, Errno::ENODEV);
+    let failed = rig.context.dispatch_callbacks().unwrap_err();
+    assert!(matches!(failed, DispatchError::Device(_)), "{failed:?}");
+    assert_eq!(rig.calls(), [(wire.channel.port(), Cause::Gone)]);
+    assert_eq!(rig.turn(), []);
+}
+
+#[test]
+fn a_callback_may_cancel_bind_notify_and_wait_for_others() {
+    let rig = Rig::new();
+    let bound = Arc::new(Mutex::new(None));
+    let cancelled = Arc::new(Mutex::new(Weak::<Channel>::new()));
+    let (keep, cancel) = (Arc::clone(&bound), Arc::clone(&cancelled));
+    let first = rig.waited(move |context, channel| {
+        let new = context.bind_unbound_port(DomId::SELF).unwrap();
+        wait(&new);
+        *keep.lock().unwrap() = Some(new);
+        cancel.lock().unwrap().upgrade().unwrap().cancel().unwrap();
+        channel.notify().unwrap();
+    });
+    let second = rig.waited(|_, _| ());
+    *cancelled.lock().unwrap() = Arc::downgrade(&second.channel);
+    let before = rig.guest.events(first.theirs).unwrap();
+    rig.fire(&first);
+    rig.fire(&second);
+    assert_eq!(rig.turn(), [event(&first)]);
+    assert_eq!(rig.guest.events(first.theirs).unwrap(), before + 1);
+    wait(&second.channel);
+    assert_eq!(rig.turn(), [event(&second)]);
+    assert!(bound.lock().unwrap().is_some());
+}
+
+#[test]
+fn a_callback_may_unbind_its_own_channel_and_tear_down() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let own = Arc::new(Mutex::new(Arc::into_inner(wire.channel)));
+    let (channel, context) = (Arc::clone(&own), Arc::downgrade(&rig.context));
+    let token = Arc::new(());
+    let held = Arc::clone(&token);
+    let set = own
+        .lock()
+        .unwrap()
+        .as_ref()
+        .unwrap()
+        .set_callback(move |_| {
+            let context = context.upgrade().unwrap();
+            let left = context.teardown().unwrap_err();
+            assert!(matches!(left, TeardownError::Leftover(_)), "{left:?}");
+            channel.lock().unwrap().take().unwrap().unbind().unwrap();
+            context.teardown().unwrap();
+            assert_eq!(Arc::strong_count(&held), 2, "dropped while it runs");
+        });
+    set.unwrap();
+    wait(own.lock().unwrap().as_ref().unwrap());
+    rig.guest.send(wire.theirs).unwrap();
+    assert_eq!(rig.turn(), []);
+    assert_eq!(rig.context.link(), Link::Closed);
+    assert_eq!(Arc::strong_count(&token), 1);
+    assert_eq!(rig.event_loop.violations(), []);
+}
+
+#[test]
+fn a_callback_may_replace_or_remove_itself() {
+    let rig = Rig::new();
+    let wire = rig.waited(|_, channel| {
+        channel.set_callback(|_| ()).unwrap();
+        wait(channel);
+    });
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), [event(&wire)]);
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), [], "the replaced callback ran");
+
+    let wire = rig.waited(|_, channel| {
+        assert!(channel.remove_callback().unwrap());
+        assert!(!channel.remove_callback().unwrap());
+        wait(channel);
+    });
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), [event(&wire)]);
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), [], "the removed callback ran");
+    let ready = wire.channel.wait().unwrap();
+    assert_eq!(ready, Wait::Ready(Cause::Event));
+}
+
+#[test]
+fn a_dispatch_inside_a_callback_is_busy() {
+    let rig = Rig::new();
+    let wire = rig.waited(|context, _| {
+        let nested = context.dispatch_callbacks().unwrap_err();
+        assert!(matches!(nested, DispatchError::Busy), "{nested:?}");
+    });
+    rig.fire(&wire);
+    assert_eq!(rig.turn(), [event(&wire)]);
+}
+
+#[test]
+fn a_budget_leaves_the_rest_to_the_next_round() {
+    let rig = Rig::new();
+    let wires = [0; 3].map(|_| rig.waited(|_, _| ()));
+    wires.iter().for_each(|wire| rig.fire(wire));
+    let round = rig.context.dispatch_at_most(2).unwrap();
+    assert_eq!(round.call().unwrap(), Outcome::More);
+    assert_eq!(
+        rig.calls(),
+        wires[..2].iter().map(event).collect::<Vec<_>>()
+    );
+    assert_eq!(rig.turn(), [event(&wires[2])]);
+}
+
+#[test]
+fn a_callback_that_panics_keeps_its_place_and_loses_no_wake() {
+    let rig = Rig::new();
+    let bad = rig.waited(|_, channel| {
+        wait(channel);
+        // A panic without the message that a hook prints.
+        resume_unwind(Box::new("in the callback"));
+    });
+    let good = rig.waited(|_, _| ());
+    rig.fire(&bad);
+    rig.fire(&good);
+    for rest in [Some(&good), None] {
+        let dispatched = catch_unwind(AssertUnwindSafe(|| rig.context.dispatch_callbacks()));
+        let payload = dispatched.unwrap_err();
+        assert_eq!(payload.downcast_ref(), Some(&"in the callback"));
+        assert_eq!(rig.calls(), [event(&bad)]);
+        assert_eq!(rig.context.link(), Link::Watching);
+        assert_eq!(rig.turn(), rest.map(event).as_slice());
+        rig.fire(&bad);
+    }
+}
+
+#[test]
+fn a_callback_goes_with_its_channel_and_is_dropped_under_no_lock() {
+    struct Looks(Weak<Context>, mpsc::Sender<u64>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(context) = self.0.upgrade() {
+                self.1.send(context.stats().opens).unwrap();
+            }
+        }
+    }
+    let rig = Rig::new();
+    let (sender, dropped) = mpsc::channel();
+    let set = |channel: &Channel| {
+        let looks = Looks(Arc::downgrade(&rig.context), sender.clone());
+        channel
+            .set_callback(move |_| looks.1.send(0).unwrap())
+            .unwrap();
+    };
+    let wires = [0; 2].map(|_| rig.wire());
+    wires.iter().for_each(|wire| set(&wire.channel));
+    set(&wires[0].channel);
+    assert_eq!(dropped.try_iter().count(), 1, "replaced");
+    let [unbound, dropped_channel] = wires.map(|wire| Arc::into_inner(wire.channel).unwrap());
+    unbound.unbind().unwrap();
+    assert_eq!(dropped.try_iter().count(), 1, "unbound");
+    drop(dropped_channel);
+    assert_eq!(dropped.try_iter().count(), 1, "dropped");
+}
+
+#[test]
+fn a_context_that_is_dropped_frees_callbacks_that_hold_their_own_channel() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let channel = Arc::clone(&wire.channel);
+    wire.channel
+        .set_callback(move |_| drop(channel.notify()))
+        .unwrap();
+    let left = Arc::downgrade(&wire.channel);
+    drop(wire);
+    assert!(left.upgrade().is_some());
+    drop(rig.context);
+    assert!(left.upgrade().is_none());
+}
+
+/// Does `act` in another thread while the callback of a channel runs, and says whether the
+/// callback had returned when `act` did.
+fn during_a_call(act: fn(&Channel)) -> bool {
+    let rig = Rig::new();
+    let (entered, inside) = mpsc::channel();
+    let (go_on, leave) = mpsc::channel::<()>();
+    let returned = Arc::new(AtomicBool::new(false));
+    let returns = Arc::clone(&returned);
+    let wire = rig.waited(move |_, _| {
+        entered.send(()).unwrap();
+        // Time for the other thread to get ahead, were it not to wait.
+        leave.recv().unwrap();
+        (0..1000).for_each(|_| thread::yield_now());
+        returns.store(true, Ordering::SeqCst);
+    });
+    rig.fire(&wire);
+    let channel = Arc::clone(&wire.channel);
+    thread::scope(|scope| {
+        let dispatching = scope.spawn(|| rig.context.dispatch_callbacks().unwrap());
+        inside.recv().unwrap();
+        go_on.send(()).unwrap();
+        act(&channel);
+        let had_returned = returned.load(Ordering::SeqCst);
+        assert_eq!(dispatching.join().unwrap(), Outcome::Done);
+        had_returned
+    })
+}
+
+#[test]
+fn a_cancel_from_another_thread_waits_for_the_callback() {
+    assert!(during_a_call(|channel| channel.cancel().unwrap()));
+}
+
+#[test]
+fn a_removal_from_another_thread_waits_for_the_callback() {
+    assert!(during_a_call(|channel| assert!(
+        channel.remove_callback().unwrap()
+    )));
+}
