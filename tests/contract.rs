@@ -188,7 +188,7 @@ cases! {
         teardown_closes_and_the_next_bind_opens_again
         a_dropped_context_leaves_its_channels_to_their_owners
         a_restriction_before_the_open_holds_from_the_open_on
-        a_restriction_that_is_refused_fails_the_bind
+        a_restriction_that_no_device_takes_is_refused_before_the_open
         a_restriction_after_the_open_leaves_the_channels
     }
     recovery {

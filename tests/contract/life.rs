@@ -234,13 +234,17 @@ pub(crate) fn a_restriction_before_the_open_holds_from_the_open_on<P: Platform>(
     assert!(matches!(again, RestrictError::Already(_)));
 }
 
-pub(crate) fn a_restriction_that_is_refused_fails_the_bind<P: Platform>(p: &P) {
+pub(crate) fn a_restriction_that_no_device_takes_is_refused_before_the_open<P: Platform>(p: &P) {
+    let device = p.open();
     let rig = Rig::new(p);
-    rig.context.restrict(DomId::DOM0).unwrap();
-    let error = rig.context.bind_unbound_port(DomId::SELF).unwrap_err();
-    assert!(matches!(error, BindError::Restrict(e) if P::errno(&e) == Errno::INVAL));
-    rig.expect_settled();
-    assert!(!rig.spy.is_open());
+    for domid in [DomId::DOM0, DomId::FIRST_RESERVED, DomId::new(u16::MAX)] {
+        let refused = device.restrict(domid).unwrap_err();
+        assert_eq!(P::errno(&refused), Errno::INVAL);
+        let refused = rig.context.restrict(domid).unwrap_err();
+        assert!(matches!(refused, RestrictError::NoTarget(it) if it == domid));
+    }
+    let wire = rig.wire();
+    rig.fire(&wire);
 }
 
 pub(crate) fn a_restriction_after_the_open_leaves_the_channels<P: Platform>(p: &P) {

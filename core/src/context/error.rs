@@ -169,6 +169,10 @@ pub enum RestrictError<D: Error + 'static> {
     /// The context was restricted already, and stays so.
     #[error("already restricted to domain {0}")]
     Already(DomId),
+    /// No device can be restricted to this domain: it is domain 0, or a reserved id (Linux
+    /// drivers/xen/evtchn.c, evtchn_ioctl).
+    #[error("domain {0} cannot be the target of a restriction")]
+    NoTarget(DomId),
     /// Called in a forked child.
     #[error("the context belongs to the process that this one was forked from")]
     Inherited,

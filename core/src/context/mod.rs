@@ -204,8 +204,13 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         if let Some(already) = state.restriction {
             return Err(RestrictError::Already(already));
         }
-        if let Some(device) = &state.device {
-            device.restrict(domid).map_err(RestrictError::Device)?;
+        match &state.device {
+            Some(device) => device.restrict(domid).map_err(RestrictError::Device)?,
+            // A device opened later would refuse it, and every bind with it.
+            None if domid == DomId::DOM0 || domid >= DomId::FIRST_RESERVED => {
+                return Err(RestrictError::NoTarget(domid));
+            }
+            None => {}
         }
         state.restriction = Some(domid);
         Ok(())

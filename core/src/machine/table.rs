@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::port::PortState;
 use crate::ids::Port;
@@ -25,7 +26,7 @@ impl ChannelId {
         self.port
     }
 
-    /// Counts the bindings of a context; no two of them share one.
+    /// Counts the bindings of this process; no two of them share one.
     #[must_use]
     pub const fn generation(self) -> u64 {
         self.generation
@@ -42,6 +43,9 @@ impl fmt::Display for ChannelId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not bound here")]
 pub struct NotBound(pub ChannelId);
+
+/// One count for all contexts, so that the id of one is never taken for that of another.
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
 const PAGE: usize = 128;
 /// [`PAGE`] as port numbers count.
@@ -64,7 +68,6 @@ const FREE: Slot = Slot {
 pub(crate) struct Table {
     pages: Vec<Option<Box<[Slot; PAGE]>>>,
     bound: usize,
-    generations: u64,
 }
 
 const fn place(raw: u32) -> (usize, usize) {
@@ -84,8 +87,7 @@ impl Table {
             self.pages.resize_with(page + 1, || None);
         }
         let slot = &mut self.pages[page].get_or_insert_with(|| Box::new([FREE; PAGE]))[index];
-        self.generations += 1;
-        let generation = self.generations;
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let state = PortState::Live;
         let old = core::mem::replace(slot, Slot { generation, state });
         self.bound += usize::from(old.generation == 0);
@@ -137,7 +139,7 @@ impl Table {
         })
     }
 
-    /// Forgets every binding and frees the pages. Generations go on.
+    /// Forgets every binding and frees the pages.
     pub(crate) fn clear(&mut self) {
         self.pages = Vec::new();
         self.bound = 0;
@@ -162,6 +164,15 @@ mod tests {
         assert_eq!(table.by_id(first).unwrap_err(), NotBound(first));
         assert!(table.by_id(second).is_ok());
         assert_eq!(table.bound(), 1);
+    }
+
+    #[test]
+    fn the_same_number_in_another_context_is_another_channel() {
+        let (mut one, mut other) = (Table::default(), Table::default());
+        let (here, _) = one.bind(port(7));
+        let (there, _) = other.bind(port(7));
+        assert_ne!(here, there);
+        assert_eq!(other.by_id(here).unwrap_err(), NotBound(here));
     }
 
     #[test]
