@@ -1,0 +1,29 @@
+//! How many descriptors are open, in a process of its own: another test would open some.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+use std::time::Duration;
+
+use evtchn::sim::Sim;
+use evtchn::xen::PollLoop;
+use evtchn::{Context, DomId};
+
+fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// libxl 7fbebfa540: the pipe that wakes a poll was leaked.
+#[test]
+fn loops_and_contexts_that_come_and_go_leave_no_descriptor() {
+    let sim = Sim::new(1);
+    let before = open_descriptors();
+    for _ in 0..10 {
+        let poll_loop = PollLoop::new().unwrap();
+        let context = Context::new(sim.open(DomId::DOM0), poll_loop.clone());
+        let channel = context.bind_unbound_port(DomId::SELF).unwrap();
+        let _pending = channel.wait().unwrap();
+        poll_loop.wake();
+        poll_loop.wait(Some(Duration::ZERO)).unwrap();
+        assert!(open_descriptors() > before);
+    }
+    assert_eq!(open_descriptors(), before);
+}
