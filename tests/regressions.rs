@@ -90,3 +90,56 @@ fn telling_waiters_of_a_failed_device_registers_nothing() {
         ],
     );
 }
+
+/// After an overflow a port can be written back with an event unread, so three are under way.
+/// The model knew of two.
+#[test]
+fn third_event_under_way_after_an_overflow_is_no_surprise() {
+    check(
+        Trigger::Edge,
+        &[
+            Bind(0, Unbound),
+            Bind(1, Unbound),
+            Signal(0),
+            Bind(2, Virq),
+            Wait(2),
+            Overflow,
+            Begin(1),
+            Next,
+            Finish,
+            Signal(2),
+            Signal(2),
+            Wait(2),
+            Signal(2),
+            Begin(1),
+            Next,
+            Finish,
+            Wait(2),
+            Wait(2),
+        ],
+    );
+}
+
+/// The queue still held a cancelled wake of the port, and its cause was told for the next one.
+#[test]
+fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {
+    check(
+        Trigger::Level,
+        &[
+            Bind(2, Unbound),
+            Bind(1, Interdomain),
+            Bind(0, Unbound),
+            Signal(2),
+            Wait(2),
+            Wait(1),
+            Unbind(0),
+            Bind(0, Unbound),
+            Cancel(1),
+            Wait(1),
+            Wait(1),
+            Overflow,
+            Unbind(2),
+            Bind(2, Unbound),
+        ],
+    );
+}

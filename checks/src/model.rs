@@ -9,9 +9,12 @@ pub struct Channel {
     pub waiting: bool,
     /// Something happened since the last wake: a wait must fire.
     pub must: bool,
-    /// How many wakes can be under way: one that the program can already see, and one that
-    /// was held back meanwhile.
+    /// How many wakes can be under way, two at most: one that the program can already see, and
+    /// one that was held back meanwhile.
     pub may: u8,
+    /// It was in an overflow. Told of that, the program lets the port be written back, which can
+    /// be enabled with an event unread: then one more can be under way.
+    pub overflowed: bool,
 }
 
 /// Something that must not be.
@@ -36,13 +39,14 @@ impl Channel {
             waiting: false,
             must: signalled,
             may: signalled as u8,
+            overflowed: false,
         }
     }
 
     /// The peer notified. Notifies coalesce.
     pub const fn signal(&mut self) {
         self.must = true;
-        if self.may < 2 {
+        if self.may < 2 + self.overflowed as u8 {
             self.may += 1;
         }
     }
@@ -50,6 +54,7 @@ impl Channel {
     /// Events were lost, whose they were is not known: a wait must fire.
     pub const fn overflow(&mut self) {
         self.must = true;
+        self.overflowed = true;
     }
 
     /// A wait was answered: ready at once for this cause, or not.
@@ -83,6 +88,7 @@ impl Channel {
             waiting: false,
             must: false,
             may,
+            overflowed: self.overflowed,
         };
         Ok(())
     }

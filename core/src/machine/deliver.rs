@@ -18,8 +18,9 @@ impl Machine {
     /// for is kept for the next wait on its channel.
     pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
         while let Some(wake) = self.ready.pop_front() {
-            if self.deliver(wake, has_taker(wake.channel)) {
-                return Some(wake);
+            let channel = wake.channel;
+            if let Some(cause) = self.deliver(wake, has_taker(channel)) {
+                return Some(Wake { channel, cause });
             }
         }
         while let Some(&word) = self.inbox.words().get(self.next_word) {
@@ -42,8 +43,9 @@ impl Machine {
         None
     }
 
-    /// Whether a wake from the queue is handed out. One whose port is no longer `Ready` is not.
-    fn deliver(&mut self, wake: Wake, has_taker: bool) -> bool {
+    /// Why a wake from the queue is handed out, if it is. Its port says so: one that is no longer
+    /// `Ready` has nothing to hand out, and one that is `Ready` again has another cause.
+    fn deliver(&mut self, wake: Wake, has_taker: bool) -> Option<Cause> {
         let input = if has_taker {
             PortInput::Deliver
         } else {
@@ -59,9 +61,11 @@ impl Machine {
                 stepped.ok().map(|(_, effect)| effect)
             }
         };
-        let delivered = matches!(effect, Some(PortEffect::Deliver(_)));
-        self.stats.wakes += u64::from(delivered);
         self.stats.latched += u64::from(effect == Some(PortEffect::Latch));
-        delivered
+        let Some(PortEffect::Deliver(cause)) = effect else {
+            return None;
+        };
+        self.stats.wakes += 1;
+        Some(cause)
     }
 }
