@@ -24,7 +24,7 @@ pub(crate) struct GuestTest {
 pub(crate) const TESTS: &[GuestTest] = &[
     GuestTest {
         name: "smoke",
-        package: "xtask",
+        package: "evtchn-xen",
         args: &["--test-threads=1"],
     },
     GuestTest {
