@@ -28,12 +28,12 @@ mod sync;
 
 #[cfg(feature = "std")]
 pub use context::{
-    BindError, BindResult, CancelError, Channel, Context, DeviceError, DispatchError,
-    DispatchResult, HandOverError, IntoPartsError, Leftover, LinkError, LoopError, Notifier,
-    NotifyError, Outcome, Parts, RestrictError, Round, TeardownError, UnbindError, UnbindResult,
-    Wait, WaitError,
+    BindError, BindResult, BlockError, BlockResult, Blocked, CancelError, Channel, Context,
+    DeviceError, DispatchError, DispatchResult, HandOverError, IntoPartsError, Leftover, LinkError,
+    LoopError, Notifier, NotifyError, Outcome, Parts, RestrictError, Round, SleepError,
+    TeardownError, UnbindError, UnbindResult, Wait, WaitError,
 };
-pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Trigger};
+pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
 pub use handover::{BadHandOver, HandOver};
 pub use ids::{BadId, DomId, Port, RemotePort, Virq};
 pub use machine::link::Link;
