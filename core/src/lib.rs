@@ -8,6 +8,8 @@
 //! - [`handover`]: the table that one process gives to the next with its device.
 //! - [`machine`]: the pure part. The states of a port and of the link, as tables.
 //! - [`context`]: the machine behind locks, carrying out over the seam what the tables say.
+//!
+//! With the feature `mock` there are mocks of the seam, in `mock`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -23,6 +25,8 @@ pub mod ids;
     expect(dead_code, reason = "the context, which drives the machine, needs std")
 )]
 pub mod machine;
+#[cfg(feature = "mock")]
+pub mod mock;
 #[cfg(feature = "std")]
 mod sync;
 
