@@ -69,7 +69,7 @@ impl<D: EventChannel> State<D> {
     }
 
     fn count_read(&mut self) -> Read<D::Error> {
-        match self.machine.last_read() {
+        match self.machine.received() {
             (0, _) => {
                 self.machine.stats.empty_reads += 1;
                 Read::Empty

@@ -23,8 +23,7 @@ impl Machine {
                 return Some(Wake { channel, cause });
             }
         }
-        while let Some(&word) = self.inbox.words().get(self.next_word) {
-            self.next_word += 1;
+        while let Some(word) = self.inbox.pop() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             let Some((channel, slot)) = taken else {
                 continue;

@@ -74,8 +74,8 @@ pub(crate) struct Machine {
     /// Wakes in the order they are delivered; one whose port is no longer `Ready` is skipped.
     ready: VecDeque<Wake>,
     rearm: Vec<Port>,
+    /// What was read and not yet taken, the first at the end.
     inbox: PortBuf,
-    next_word: usize,
     /// Tells the threads that block from one another.
     blocks: NonZeroU32,
     pub(crate) stats: Stats,
@@ -93,7 +93,6 @@ impl Machine {
             ready: VecDeque::new(),
             rearm: Vec::new(),
             inbox: PortBuf::default(),
-            next_word: 0,
             blocks: NonZeroU32::MIN,
             stats: Stats::default(),
         }
@@ -121,7 +120,6 @@ impl Machine {
             self.dirty = false;
             self.unread = false;
             self.inbox = PortBuf::default();
-            self.next_word = 0;
         }
     }
 
@@ -354,21 +352,20 @@ impl Machine {
     // ---- Events.
 
     /// Room for the next read, once every word of the last one was taken.
-    pub(crate) fn inbox(&mut self) -> &mut PortBuf {
-        self.next_word = 0;
+    pub(crate) const fn inbox(&mut self) -> &mut PortBuf {
         &mut self.inbox
     }
 
-    /// How many ports the last read brought, and whether there was room for more.
-    pub(crate) fn last_read(&self) -> (usize, bool) {
+    /// The inbox was read into: how many ports came, and whether there was room for more.
+    pub(crate) fn received(&mut self) -> (usize, bool) {
         let ports = self.inbox.words().len();
+        self.inbox.reverse();
         (ports, ports < self.inbox.capacity())
     }
 
     /// Puts what was read and not yet taken through the table and into the ready queue.
     pub(crate) fn absorb(&mut self) {
-        while let Some(&word) = self.inbox.words().get(self.next_word) {
-            self.next_word += 1;
+        while let Some(word) = self.inbox.pop() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             if let Some((id, _)) = taken {
                 self.ready.push_back(Wake {
