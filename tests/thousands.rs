@@ -13,7 +13,7 @@
 use std::cell::RefCell;
 
 use evtchn_checks::model::Channel;
-use evtchn_checks::{Each, Failing, Op, Played, Seen, Source, Stepped, check_on};
+use evtchn_checks::{Broken, Each, Failing, Op, Played, Seen, Source, Stepped, check_on};
 use evtchn_core::{Cause, Stats, Trigger};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -264,11 +264,9 @@ impl<const EDGE: bool> StateMachineTest for Script<EDGE> {
         }
     }
 
+    /// After a step that breaks there is nothing more to see; the end tells of it.
     fn apply(mut tested: Tested, _: &Expected, op: Op) -> Tested {
         tested.seen = tested.player.step(op);
-        if tested.seen.is_none() {
-            panic!("{:?}", tested.player.rest());
-        }
         tested
     }
 
@@ -287,10 +285,11 @@ impl<const EDGE: bool> StateMachineTest for Script<EDGE> {
     }
 
     fn teardown(tested: Tested, _: Expected) {
-        match tested.player.rest() {
-            Ok(played) => COVERED.with_borrow_mut(|covered| covered.add(&played)),
-            Err(broken) => panic!("{broken}"),
-        }
+        let played = tested.player.rest();
+        COVERED.with_borrow_mut(|covered| match played {
+            Ok(played) => covered.add(&played),
+            Err(broken) => covered.broken = Some(broken),
+        });
     }
 }
 
@@ -316,6 +315,8 @@ struct Covered {
     overflows: u64,
     faults: u64,
     failures: u64,
+    /// How the last one broke.
+    broken: Option<Broken>,
 }
 
 impl Covered {
@@ -343,14 +344,17 @@ fn run<const EDGE: bool>() {
         // Each is as much work as many small ones; PROPTEST_CASES asks for more.
         cases: default.cases.max(256) / 2,
         failure_persistence: None,
-        // The rest is done below, on the script alone.
-        max_shrink_iters: 50,
+        // What is left is done below, on the script alone.
+        max_shrink_iters: 100,
         ..default
     };
     let scripts = Script::<EDGE>::sequential_strategy(STEPS);
     let result = TestRunner::new(config.clone()).run(&scripts, |(expected, script, seen)| {
         Script::<EDGE>::test_sequential(config.clone(), expected, script, seen);
-        Ok(())
+        match COVERED.with_borrow_mut(|covered| covered.broken.take()) {
+            Some(broken) => Err(TestCaseError::fail(broken.to_string())),
+            None => Ok(()),
+        }
     });
     if let Err(TestError::Fail(why, (_, script, _))) = &result {
         check_on(SLOTS, trigger(EDGE), script);

@@ -213,3 +213,23 @@ impl Op {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_go_on_meaning_what_they_meant() {
+        for (bytes, op) in [
+            ([0, 7], Op::Bind(2, Source::Interdomain)),
+            ([21, 255], Op::Bind(85, Source::Unbound)),
+            ([6, 200], Op::Wait(200)),
+            ([11, 255], Op::Begin(255)),
+            ([18, 8], Op::Fail(Failing::Deregistering)),
+            ([18, 9], Op::Fail(Failing::Opening)),
+            ([19, 1], Op::Teardown),
+        ] {
+            assert_eq!(Op::of(bytes[0], bytes[1]), op, "{bytes:?}");
+        }
+    }
+}

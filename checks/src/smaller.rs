@@ -32,10 +32,20 @@ impl Op {
     }
 
     /// Smaller steps to try in its place, the smallest first.
-    pub(crate) fn smaller(self) -> Vec<Op> {
+    pub(crate) fn smaller(self) -> impl Iterator<Item = Op> {
+        let smaller = self.smaller_or_same().into_iter();
+        smaller.filter(move |op| *op != self)
+    }
+
+    fn smaller_or_same(self) -> Vec<Op> {
         match self {
             Op::Many(each, first, count) => {
-                fewer(count, each.one(first), |count| Op::Many(each, first, count))
+                let last = first.saturating_add(count.saturating_sub(1));
+                let at_first = |count| Op::Many(each, first, count);
+                let at_last = |fewer| Op::Many(each, last - (fewer - 1), fewer);
+                let mut smaller = fewer(count, each.one(first), at_first);
+                smaller.extend(fewer(count, each.one(last), at_last));
+                smaller
             }
             Op::Storm(slot, times) => {
                 fewer(times, Op::Signal(slot), |times| Op::Storm(slot, times))
@@ -68,10 +78,9 @@ impl Op {
 
 /// The step for one, then those for fewer: a half, three quarters, and so on to one less.
 fn fewer(count: u16, one: Op, some: impl Fn(u16) -> Op) -> Vec<Op> {
-    if count <= 1 {
-        return Vec::new();
-    }
-    let less = std::iter::successors(Some(count / 2), |less| (*less > 1).then_some(less / 2));
+    let halved = |less: &u16| Some(less / 2).filter(|less| *less > 0);
+    let less = std::iter::successors(halved(&count), halved);
     let smaller = less.map(|less| some(count - less));
-    std::iter::once(one).chain(smaller).collect()
+    let one = Some(one).filter(|_| count > 0);
+    one.into_iter().chain(smaller).collect()
 }

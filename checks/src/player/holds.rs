@@ -46,21 +46,27 @@ impl Player<'_> {
             Err(TeardownError::Leftover(leftover)) => leftover,
             other => return Err(format!("teardown under bound channels: {other:?}")),
         };
-        let ports = |is: fn(&Slot) -> bool| {
-            let slots = self.table.iter().filter(|slot| is(slot));
-            let mut ports: Vec<Port> = slots.filter_map(|slot| Some(slot.id?.port())).collect();
-            ports.sort_unstable();
-            ports
-        };
-        ensure(leftover.channels == ports(Slot::is_bound), || {
-            format!("bound are others than {:?}", leftover.channels)
-        })?;
-        ensure(leftover.waiting == ports(Slot::is_waiting), || {
-            format!("others wait than {:?}", leftover.waiting)
-        })?;
+        self.are(Slot::is_bound, &leftover.channels, "bound")?;
+        self.are(Slot::is_waiting, &leftover.waiting, "waiting")?;
         ensure(leftover.held == 0, || {
             format!("the device has {} more holders", leftover.held)
         })
+    }
+
+    /// Compares the ports of the slots that are so with those that the context tells, in order.
+    fn are(&self, so: fn(&Slot) -> bool, told: &[Port], what: &str) -> Step {
+        let slots = self.table.iter().filter(|slot| so(slot));
+        let mut ports: Vec<Port> = slots.filter_map(|slot| Some(slot.id?.port())).collect();
+        ports.sort_unstable();
+        let differ = |at: &usize| ports.get(*at) != told.get(*at);
+        match (0..ports.len().max(told.len())).find(differ) {
+            None => Ok(()),
+            Some(at) => Err(format!(
+                "{what} is {:?}, but the context says {:?}",
+                ports.get(at),
+                told.get(at)
+            )),
+        }
     }
 
     /// Lets everything fall silent, then takes it down.

@@ -7,6 +7,8 @@ mod shrink;
 mod stepped;
 mod steps;
 mod table;
+#[cfg(test)]
+mod tests;
 mod traced;
 mod view;
 
@@ -23,7 +25,7 @@ use table::Table;
 use traced::{Calls, Traced};
 
 /// How many channels a script can hold unless it says otherwise.
-const SLOTS: u16 = 3;
+pub const SLOTS: u16 = 3;
 /// How many turns a loop may take to come to rest.
 const TURNS: usize = 64;
 

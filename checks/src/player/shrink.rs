@@ -44,14 +44,7 @@ pub fn shrink(slots: u16, trigger: Trigger, script: &[Op]) -> (u16, Vec<Op>) {
         script: script.to_vec(),
     };
     shrunk.cut();
-    let fewer = FEWER.into_iter().filter(|fewer| *fewer < slots);
-    for fewer in fewer {
-        let within = shrunk.script.iter().map(|op| op.within(fewer)).collect();
-        if shrunk.takes(fewer, within) {
-            break;
-        }
-    }
-    while shrunk.leave_out() | shrunk.make_smaller() {}
+    while shrunk.takes_fewer_slots() | shrunk.leaves_out() | shrunk.makes_smaller() {}
     (shrunk.slots, shrunk.script)
 }
 
@@ -80,8 +73,20 @@ impl Shrunk {
         }
     }
 
+    /// Plays it on fewer slots.
+    fn takes_fewer_slots(&mut self) -> bool {
+        let slots = self.slots;
+        FEWER
+            .into_iter()
+            .filter(|fewer| *fewer < slots)
+            .any(|fewer| {
+                let within = self.script.iter().map(|op| op.within(fewer)).collect();
+                self.takes(fewer, within)
+            })
+    }
+
     /// Leaves steps out, at first many in a row.
-    fn leave_out(&mut self) -> bool {
+    fn leaves_out(&mut self) -> bool {
         let mut any = false;
         let mut row = self.script.len().div_ceil(2);
         while row > 0 {
@@ -102,11 +107,11 @@ impl Shrunk {
     }
 
     /// Makes single steps smaller.
-    fn make_smaller(&mut self) -> bool {
+    fn makes_smaller(&mut self) -> bool {
         let mut any = false;
         let mut index = 0;
         while let Some(op) = self.script.get(index) {
-            let smaller = op.smaller().into_iter().any(|smaller| {
+            let smaller = op.smaller().any(|smaller| {
                 let mut script = self.script.clone();
                 script[index] = smaller;
                 self.takes(self.slots, script)
