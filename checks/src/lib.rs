@@ -23,7 +23,6 @@ mod smaller;
 pub use handover::check_hand_over;
 pub use op::{Each, Failing, Op, Source};
 pub use player::{
-    Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on,
-    play_seen, shrink,
+    Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on, play_seen,
 };
 pub use raw::check_calls;

@@ -19,7 +19,7 @@ use evtchn_core::{Channel, ChannelId, Context, DomId, LinkError, Round, Stats, T
 use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
 
 use crate::op::{Each, Op};
-pub use shrink::{check, check_on, shrink};
+pub use shrink::{check, check_on};
 pub use stepped::{Seen, Stepped};
 use table::Table;
 use traced::{Calls, Traced};

@@ -36,14 +36,13 @@ pub fn check_on(slots: u16, trigger: Trigger, script: &[Op]) {
 
 /// The shortest script that still breaks, and on how many slots: found by leaving slots and
 /// steps out and making the steps that remain smaller.
-#[must_use]
-pub fn shrink(slots: u16, trigger: Trigger, script: &[Op]) -> (u16, Vec<Op>) {
+fn shrink(slots: u16, trigger: Trigger, script: &[Op]) -> (u16, Vec<Op>) {
     let mut shrunk = Shrunk {
         slots,
         trigger,
-        script: script.to_vec(),
+        script: Vec::new(),
     };
-    shrunk.cut();
+    shrunk.takes(slots, script.to_vec());
     while shrunk.takes_fewer_slots() | shrunk.leaves_out() | shrunk.makes_smaller() {}
     (shrunk.slots, shrunk.script)
 }
@@ -55,22 +54,15 @@ struct Shrunk {
 }
 
 impl Shrunk {
-    /// Takes a script in the place of the present one if it breaks too.
-    fn takes(&mut self, slots: u16, script: Vec<Op>) -> bool {
-        let breaks = play_on(slots, self.trigger, &script).is_err();
-        if breaks {
-            self.slots = slots;
-            self.script = script;
-            self.cut();
-        }
-        breaks
-    }
-
-    /// Leaves out what comes after the step that breaks.
-    fn cut(&mut self) {
-        if let Err(broken) = play_on(self.slots, self.trigger, &self.script) {
-            self.script.truncate(broken.step + 1);
-        }
+    /// Takes a script, up to the step that breaks, in the place of the present one if it breaks.
+    fn takes(&mut self, slots: u16, mut script: Vec<Op>) -> bool {
+        let Err(broken) = play_on(slots, self.trigger, &script) else {
+            return false;
+        };
+        script.truncate(broken.step + 1);
+        self.slots = slots;
+        self.script = script;
+        true
     }
 
     /// Plays it on fewer slots.

@@ -31,12 +31,6 @@ impl Player<'_> {
         self.table.counts().waiting
     }
 
-    /// How often a call failed because it was told to.
-    #[must_use]
-    pub const fn failures(&self) -> u64 {
-        self.played.failures
-    }
-
     /// A hash over all that can be observed: each slot with its model and its port, where the link
     /// stands, whether the loop would sleep, what the device shows, who is to be told of its end.
     /// How it came so does not count: no number of steps, calls or events, no generation, no
