@@ -34,6 +34,10 @@ proptest! {
     }
 }
 
+/// How a script breaks, and how it is pasted into `tests/regressions.rs`.
 fn broken(trigger: Trigger, script: &[Op]) -> String {
-    play(trigger, script).map_or_else(|broken| broken.to_string(), |_| String::new())
+    match play(trigger, script) {
+        Ok(_) => String::new(),
+        Err(broken) => format!("{broken}\n    check(Trigger::{trigger:?}, &{script:?});"),
+    }
 }

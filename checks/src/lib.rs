@@ -6,7 +6,9 @@
 //!
 //! - [`Op`]: one step of a script. [`Op::decode`] reads scripts from bytes.
 //! - [`model`]: what a program may rely on, in a few lines that know nothing of the core.
-//! - [`play`]: plays a script and says where it broke; [`check`] does it for a test.
+//! - [`play`]: plays a script and says where it broke; [`check`] does it for a test. Three
+//!   channels are enough for most scripts; [`play_on`] and [`check_on`] have as many as wanted.
+//! - [`play_seen`]: shows the [`Player`] after each step; [`Stepped`] takes the steps one by one.
 //! - [`check_calls`]: makes any calls on open files and looks at the device after each.
 //! - [`check_hand_over`]: reads and writes the table of a hand-over.
 #![forbid(unsafe_code)]
@@ -16,8 +18,11 @@ pub mod model;
 mod op;
 mod player;
 mod raw;
+mod smaller;
 
 pub use handover::check_hand_over;
-pub use op::{Failing, Op, Source};
-pub use player::{Broken, Played, check, play, shrink};
+pub use op::{Each, Failing, Op, Source};
+pub use player::{
+    Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on, play_seen,
+};
 pub use raw::check_calls;

@@ -10,7 +10,8 @@ pub enum Source {
     Unbound,
     /// A bind to a port that the guest allocated.
     Interdomain,
-    /// A virtual interrupt of its own for each slot.
+    /// A virtual interrupt of its own for each slot. There are few: slots beyond them get a port
+    /// as [`Unbound`](Source::Unbound) says.
     Virq,
 }
 
@@ -35,41 +36,76 @@ pub enum Failing {
     Registering,
     /// `deregister`
     Deregistering,
+    /// `reset`, which ends the device as a failed read does.
+    Resetting,
+    /// `notify`
+    Notifying,
+}
+
+/// What can be done for one slot or for many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Each {
+    /// [`Op::Bind`]
+    Binds(Source),
+    /// [`Op::Unbind`]
+    Unbinds,
+    /// [`Op::Drop`]
+    Drops,
+    /// [`Op::Wait`]
+    Waits,
+    /// [`Op::Cancel`]
+    Cancels,
+    /// [`Op::Signal`]
+    Signals,
+    /// [`Op::Notify`]
+    Notifies,
 }
 
 /// One step of a script. Slots are taken modulo the number of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Binds a channel into an empty slot.
-    Bind(u8, Source),
+    Bind(u16, Source),
     /// Unbinds by the call that reports errors.
-    Unbind(u8),
+    Unbind(u16),
     /// Unbinds by dropping the channel.
-    Drop(u8),
+    Drop(u16),
     /// Waits, also by the id of a channel that is gone.
-    Wait(u8),
+    Wait(u16),
     /// Cancels, also by the id of a channel that is gone.
-    Cancel(u8),
+    Cancel(u16),
     /// The peer notifies, or the virtual interrupt is raised.
-    Signal(u8),
+    Signal(u16),
     /// The program notifies its peer.
-    Notify(u8),
+    Notify(u16),
+    /// One thing for many slots: from one on so many, each once.
+    Many(Each, u16, u16),
+    /// The peer notifies so many times in a row.
+    Storm(u16, u16),
     /// Begins a round with a budget.
-    Begin(u8),
+    Begin(u16),
     /// Takes one wake of the round.
     Next,
+    /// Takes so many wakes of the round.
+    NextMany(u16),
     /// Ends the round and looks at its result.
     Finish,
     /// Ends the round by dropping it.
     Leave,
     /// One turn of an event loop: a whole round if there is reason for one.
     Turn,
+    /// A turn in which each wake waits again.
+    Serve,
     /// The loop says ready for nothing.
     Spurious,
     /// The driver's ring overflows.
     Overflow,
     /// The next such call fails.
     Fail(Failing),
+    /// The how manieth such call from now on fails.
+    FailNth(Failing, u16),
+    /// The next `unmask` takes only so many ports.
+    Short(u16),
     /// Tears the context down, if nothing is left.
     Teardown,
 }
@@ -81,7 +117,7 @@ impl Source {
 
 impl Failing {
     /// Every kind.
-    pub const ALL: [Failing; 9] = [
+    pub const ALL: [Failing; 11] = [
         Failing::Opening,
         Failing::Binding,
         Failing::Unbinding,
@@ -91,7 +127,19 @@ impl Failing {
         Failing::Reading,
         Failing::Registering,
         Failing::Deregistering,
+        Failing::Resetting,
+        Failing::Notifying,
     ];
+
+    /// How many of them, from the first on, bytes can name. With more, old bytes would mean
+    /// something else.
+    const DECODED: usize = 9;
+
+    /// The ways in which a call can fail.
+    pub fn of(call: Call) -> impl Iterator<Item = Failing> {
+        let fails = move |failing: &Failing| failing.calls().contains(&call);
+        Failing::ALL.into_iter().filter(fails)
+    }
 
     /// The calls of the simulated device that are meant.
     pub(crate) const fn calls(self) -> &'static [Call] {
@@ -103,6 +151,24 @@ impl Failing {
             Failing::Interrupted | Failing::Reading => &[Call::Pending],
             Failing::Registering => &[Call::Register],
             Failing::Deregistering => &[Call::Deregister],
+            Failing::Resetting => &[Call::Reset],
+            Failing::Notifying => &[Call::Notify],
+        }
+    }
+}
+
+impl Each {
+    /// The step for one slot.
+    #[must_use]
+    pub const fn one(self, slot: u16) -> Op {
+        match self {
+            Each::Binds(source) => Op::Bind(slot, source),
+            Each::Unbinds => Op::Unbind(slot),
+            Each::Drops => Op::Drop(slot),
+            Each::Waits => Op::Wait(slot),
+            Each::Cancels => Op::Cancel(slot),
+            Each::Signals => Op::Signal(slot),
+            Each::Notifies => Op::Notify(slot),
         }
     }
 }
@@ -122,27 +188,48 @@ impl Op {
         )
     }
 
-    /// The step that two bytes mean.
+    /// The step that two bytes mean: one for a single slot.
     #[must_use]
     pub fn of(kind: u8, which: u8) -> Op {
         let pick = |count: usize| usize::from(which) % count;
+        let slot = u16::from(which);
         match kind % 20 {
-            0..=1 => Op::Bind(which / 3, Source::ALL[pick(3)]),
-            2 => Op::Unbind(which),
-            3 => Op::Drop(which),
-            4..=6 => Op::Wait(which),
-            7 => Op::Cancel(which),
-            8..=9 => Op::Signal(which),
-            10 => Op::Notify(which),
-            11 => Op::Begin(which),
+            0..=1 => Op::Bind(slot / 3, Source::ALL[pick(3)]),
+            2 => Op::Unbind(slot),
+            3 => Op::Drop(slot),
+            4..=6 => Op::Wait(slot),
+            7 => Op::Cancel(slot),
+            8..=9 => Op::Signal(slot),
+            10 => Op::Notify(slot),
+            11 => Op::Begin(slot),
             12 => Op::Next,
             13 => Op::Finish,
             14 => Op::Leave,
             15 => Op::Turn,
             16 => Op::Spurious,
             17 => Op::Overflow,
-            18 => Op::Fail(Failing::ALL[pick(Failing::ALL.len())]),
+            18 => Op::Fail(Failing::ALL[pick(Failing::DECODED)]),
             _ => Op::Teardown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_go_on_meaning_what_they_meant() {
+        for (bytes, op) in [
+            ([0, 7], Op::Bind(2, Source::Interdomain)),
+            ([21, 255], Op::Bind(85, Source::Unbound)),
+            ([6, 200], Op::Wait(200)),
+            ([11, 255], Op::Begin(255)),
+            ([18, 8], Op::Fail(Failing::Deregistering)),
+            ([18, 9], Op::Fail(Failing::Opening)),
+            ([19, 1], Op::Teardown),
+        ] {
+            assert_eq!(Op::of(bytes[0], bytes[1]), op, "{bytes:?}");
         }
     }
 }

@@ -1,30 +1,51 @@
 //! Plays a script on a fresh machine and compares every answer with the model.
 
+mod holds;
+mod idle;
+mod rounds;
+mod shrink;
+mod stepped;
 mod steps;
+mod table;
+#[cfg(test)]
+mod tests;
+mod traced;
+mod view;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use evtchn_core::{
-    Channel, ChannelId, Context, DomId, Link, LinkError, Port, Round, Stats, Trigger, Virq,
-};
-use evtchn_sim::{Call, Error, Guest, Sim, SimLoop, SimOpen};
+use evtchn_core::{Channel, ChannelId, Context, DomId, LinkError, Round, Stats, Trigger, Virq};
+use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
 
-use crate::model;
-use crate::op::Op;
+use crate::op::{Each, Op};
+pub use shrink::{check, check_on};
+pub use stepped::{Seen, Stepped};
+use table::Table;
+use traced::{Calls, Traced};
 
-/// How many channels a script can hold.
-const SLOTS: usize = 3;
+/// How many channels a script can hold unless it says otherwise.
+pub const SLOTS: u16 = 3;
 /// How many turns a loop may take to come to rest.
 const TURNS: usize = 64;
 
-/// One for each slot; Xen's header leaves them free, so nobody else binds them.
-const VIRQS: [Virq; SLOTS] = [Virq::new(17), Virq::new(18), Virq::new(19)];
+/// One for each of the first slots; Xen's header leaves them free, so nobody else binds them.
+const VIRQS: [Virq; 7] = [
+    Virq::new(17),
+    Virq::new(18),
+    Virq::new(19),
+    Virq::new(20),
+    Virq::new(21),
+    Virq::new(22),
+    Virq::new(23),
+];
 
-type SimContext = Context<SimOpen, SimLoop>;
-type SimChannel = Channel<SimOpen, SimLoop>;
+type Opener = Traced<SimOpen>;
+type Loop = Traced<SimLoop>;
+type SimChannel = Channel<Opener, Loop>;
 
 /// Where a script broke, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Broken {
     /// Which step: an index into the script, or its length for the end.
     pub step: usize,
@@ -45,6 +66,10 @@ pub struct Played {
     pub wakes: u64,
     /// Calls that failed because they were told to.
     pub failures: u64,
+    /// The most channels that were bound at once.
+    pub most_bound: usize,
+    /// What the context counted.
+    pub stats: Stats,
     /// The machine's digest at the end.
     pub digest: u64,
 }
@@ -54,93 +79,103 @@ pub struct Played {
 /// # Errors
 /// [`Broken`] at the first answer that the model does not allow.
 pub fn play(trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
+    play_on(SLOTS, trigger, script)
+}
+
+/// [`play`] with so many slots.
+///
+/// # Errors
+/// As there.
+pub fn play_on(slots: u16, trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
+    play_seen(slots, trigger, script.iter().copied(), |_, _| ())
+}
+
+/// [`play_on`], and before the first step, after each and at rest `see` looks at the player.
+///
+/// # Errors
+/// As there.
+pub fn play_seen(
+    slots: u16,
+    trigger: Trigger,
+    script: impl IntoIterator<Item = Op>,
+    mut see: impl FnMut(Moment, &Player<'_>),
+) -> Result<Played, Broken> {
     let sim = Sim::new(0);
     let opener = sim.open(DomId::DOM0);
     let looper = SimLoop::new(trigger);
-    let ctx = Context::new(opener.clone(), looper.clone());
-    let mut player = Player::new(&ctx, &sim, opener, looper).map_err(|what| at(0, what))?;
-    for (step, op) in script.iter().enumerate() {
-        player.step(*op).map_err(|what| at(step, what))?;
+    let calls = Calls::default();
+    let ctx = Context::new(
+        Traced::new(opener.clone(), calls.clone()),
+        Traced::new(looper.clone(), calls.clone()),
+    );
+    let mut player = Player {
+        guest: guest(&sim).map_err(|what| Broken { step: 0, what })?,
+        ctx: &ctx,
+        sim,
+        opener,
+        looper,
+        calls,
+        table: Table::new(slots),
+        round: None,
+        budget: 0,
+        steps: 0,
+        told: Vec::new(),
+        overflowed: false,
+        loose: false,
+        to_tell: BTreeSet::new(),
+        stats: Stats::default(),
+        played: Played::default(),
+    };
+    let mut steps = 0;
+    see(Moment::Steps(steps), &player);
+    for op in script {
+        let stepped = player.step(op);
+        stepped.map_err(|what| Broken { step: steps, what })?;
+        steps += 1;
+        see(Moment::Steps(steps), &player);
     }
-    player.rest().map_err(|what| at(script.len(), what))?;
+    player.calls.get().clear();
+    let rested = player.rest();
+    rested.map_err(|what| Broken { step: steps, what })?;
+    see(Moment::Rest, &player);
+    player.played.stats = ctx.stats();
     Ok(player.played)
 }
 
-/// The shortest script that still breaks, found by leaving steps out one by one.
-#[must_use]
-pub fn shrink(trigger: Trigger, script: &[Op]) -> Vec<Op> {
-    let mut script = script.to_vec();
-    let mut index = 0;
-    while index < script.len() {
-        let mut shorter = script.clone();
-        shorter.remove(index);
-        if play(trigger, &shorter).is_err() {
-            script = shorter;
-            index = 0;
-        } else {
-            index += 1;
-        }
-    }
-    script
+/// A domain to be the peer, with as many ports as there can be.
+fn guest(sim: &Sim) -> Result<Guest, String> {
+    let mut config = DomainConfig::guest();
+    config.max_port = u32::MAX;
+    let domid = sim.create_domain_with(None, &config).map_err(text)?;
+    Ok(sim.guest(domid))
 }
 
-/// Plays a script as a test does.
-///
-/// # Panics
-/// Where it breaks, with the shortest script that does, as it can be pasted into a test.
-#[expect(clippy::panic, reason = "a test ends by panicking")]
-pub fn check(trigger: Trigger, script: &[Op]) {
-    if let Err(broken) = play(trigger, script) {
-        let short = shrink(trigger, script);
-        let broken = play(trigger, &short).err().unwrap_or(broken);
-        panic!("{broken}\n    check(Trigger::{trigger:?}, &{short:?});");
-    }
-}
-
-fn at(step: usize, what: String) -> Broken {
-    Broken { step, what }
+/// When a player is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// After so many steps.
+    Steps(usize),
+    /// Once everything is torn down.
+    Rest,
 }
 
 /// A step that went as the model allows, or what was wrong.
 type Step = Result<(), String>;
 
-/// One place for a channel.
-#[derive(Default)]
-struct Slot {
-    channel: Option<SimChannel>,
-    /// Its device failed.
-    dead: bool,
-    model: model::Channel,
-    /// The id of the last channel here.
-    id: Option<ChannelId>,
-    signal: Option<Signal>,
-}
-
-/// How the other end is made to notify.
-#[derive(Clone, Copy)]
-enum Signal {
-    Send(Port),
-    Raise(Virq),
-}
-
-impl Slot {
-    const fn is_bound(&self) -> bool {
-        self.channel.is_some() && !self.dead
-    }
-
-    const fn is_waiting(&self) -> bool {
-        self.is_bound() && self.model.waiting
-    }
-}
-
-struct Player<'a> {
-    ctx: &'a SimContext,
+/// A script that is being played: the context under test, the machine under it, and the model.
+pub struct Player<'a> {
+    ctx: &'a Context<Opener, Loop>,
     sim: Sim,
     opener: SimOpen,
     looper: SimLoop,
+    /// What was called in the last step.
+    calls: Calls,
     guest: Guest,
-    slots: [Slot; SLOTS],
-    round: Option<Round<'a, SimOpen, SimLoop>>,
+    table: Table,
+    round: Option<Round<'a, Opener, Loop>>,
+    /// How many wakes the round may still hand out.
+    budget: usize,
+    steps: usize,
     /// Calls that were told to fail at some time.
     told: Vec<Call>,
     /// The ring overflowed at some time.
@@ -148,112 +183,51 @@ struct Player<'a> {
     /// A deregistration failed, so the device may be registered for nobody.
     loose: bool,
     /// Waiters of a device that failed, who were not told yet.
-    to_tell: Vec<ChannelId>,
+    to_tell: BTreeSet<ChannelId>,
     stats: Stats,
     played: Played,
 }
 
-impl<'a> Player<'a> {
-    fn new(
-        ctx: &'a SimContext,
-        sim: &Sim,
-        opener: SimOpen,
-        looper: SimLoop,
-    ) -> Result<Player<'a>, String> {
-        let domid = sim.create_domain().map_err(text)?;
-        Ok(Player {
-            ctx,
-            sim: sim.clone(),
-            opener,
-            looper,
-            guest: sim.guest(domid),
-            slots: Default::default(),
-            round: None,
-            told: Vec::new(),
-            overflowed: false,
-            loose: false,
-            to_tell: Vec::new(),
-            stats: Stats::default(),
-            played: Played::default(),
-        })
-    }
-
+impl Player<'_> {
     fn step(&mut self, op: Op) -> Step {
-        match op {
-            Op::Bind(slot, source) => self.bind(place(slot), source)?,
-            Op::Unbind(slot) => self.unbind(place(slot))?,
-            Op::Drop(slot) => self.slots[place(slot)].channel = None,
-            Op::Wait(slot) => self.wait(place(slot))?,
-            Op::Cancel(slot) => self.cancel(place(slot))?,
-            Op::Signal(slot) => self.signal(place(slot))?,
-            Op::Notify(slot) => self.notify(place(slot))?,
-            Op::Begin(budget) => self.begin(budget.into())?,
-            Op::Next => self.next().map(|_| ())?,
-            Op::Finish => self.finish()?,
-            Op::Leave => self.round = None,
-            Op::Turn => self.turn().map(|_| ())?,
-            Op::Spurious => self.looper.spurious(),
-            Op::Overflow => self.overflow(),
-            Op::Fail(failing) => self.fail(failing),
-            Op::Teardown => self.teardown()?,
-        }
-        self.check()
-    }
-
-    /// What is so after every step.
-    fn check(&mut self) -> Step {
-        self.note_fault()?;
-        if let Some(violation) = self.looper.violations().first() {
-            return Err(violation.to_string());
-        }
-        if self.round.is_some() {
+        self.calls.get().clear();
+        if self.is_idle(op) {
             return Ok(());
         }
-        let stats = self.ctx.stats();
-        self.loose |= stats.unreported > self.stats.unreported;
-        self.stats = stats;
-        let (registered, link) = (self.looper.is_registered(), self.ctx.link());
-        let waiting = self.slots.iter().any(Slot::is_waiting);
-        self.loose &= registered && !waiting;
-        ensure(registered == (link == Link::Watching), || {
-            format!("registered: {registered}, but the link is {link:?}")
-        })?;
-        ensure(registered == waiting || self.loose, || {
-            format!("somebody waits: {waiting}, registered: {registered}")
-        })?;
-        let open = self.sim.open_files();
-        let dead = self
-            .slots
-            .iter()
-            .any(|slot| slot.channel.is_some() && slot.dead);
-        ensure(open == usize::from(link.is_open()) || dead, || {
-            format!("{open} files are open in {link:?}")
-        })
-    }
-
-    /// Lets everything fall silent, then takes it down.
-    fn rest(&mut self) -> Step {
-        self.round = None;
-        let mut turns = 0;
-        while self.turn()? {
-            self.check()?;
-            turns += 1;
-            ensure(turns < TURNS, || "the loop does not come to rest".into())?;
-        }
-        ensure(self.to_tell.is_empty(), || {
-            format!("never told that it is gone: {:?}", self.to_tell)
-        })?;
-        for slot in &mut self.slots {
-            slot.channel = None;
-        }
-        // What was told to fail and did not yet may do so here, each once.
-        for _ in 0..=self.told.len() {
-            if self.ctx.teardown().is_ok() {
-                self.played.digest = self.sim.digest();
-                return ensure(self.sim.open_files() == 0, || "a file is left open".into());
+        match op {
+            Op::Bind(slot, source) => self.bind(self.place(slot), source)?,
+            Op::Unbind(slot) => self.unbind(self.place(slot))?,
+            Op::Drop(slot) => self.drop_channel(self.place(slot))?,
+            Op::Wait(slot) => self.wait(self.place(slot))?,
+            Op::Cancel(slot) => self.cancel(self.place(slot))?,
+            Op::Signal(slot) => self.signal(self.place(slot))?,
+            Op::Notify(slot) => self.notify(self.place(slot))?,
+            Op::Many(each, first, count) => self.many(each, first, count)?,
+            Op::Storm(slot, times) => {
+                let place = self.place(slot);
+                (0..times).try_for_each(|_| self.signal(place))?;
             }
+            Op::Begin(budget) => self.begin(budget.into())?,
+            Op::Next => self.next_many(1)?,
+            Op::NextMany(wakes) => self.next_many(wakes)?,
+            Op::Finish => self.finish()?,
+            Op::Leave => self.round = None,
+            Op::Turn => self.turn(false).map(|_| ())?,
+            Op::Serve => self.turn(true).map(|_| ())?,
+            Op::Spurious => self.looper.spurious(),
+            Op::Overflow => self.overflow(),
+            Op::Fail(failing) => self.fail(failing, 1),
+            Op::FailNth(failing, nth) => self.fail(failing, nth.into()),
+            Op::Short(ports) => self.shorten(ports.into()),
+            Op::Teardown => self.teardown()?,
         }
-        Err("cannot be torn down".into())
+        self.check()?;
+        // It looks at every slot, so not after every step.
+        self.steps += 1;
+        if matches!(op, Op::Many(..)) || self.steps.is_multiple_of(16) {
+            self.check_leftover()?;
+        }
+        Ok(())
     }
 
     /// Where the device failed: every channel is dead, and who waited is told.
@@ -263,22 +237,32 @@ impl<'a> Player<'a> {
             return Ok(());
         }
         self.stats.faults = faults;
-        ensure(self.told.contains(&Call::Pending), || {
+        ensure(self.was_told([Call::Pending, Call::Reset]), || {
             "the device failed though it was not told to".into()
         })?;
-        for slot in &mut self.slots {
+        let to_tell = &mut self.to_tell;
+        self.table.edit_all(|slot| {
             if slot.is_waiting() {
-                self.to_tell.extend(slot.id);
+                to_tell.extend(slot.id);
             }
             slot.dead = true;
-        }
+        });
         Ok(())
     }
 
+    fn was_told<const N: usize>(&self, calls: [Call; N]) -> bool {
+        calls.iter().any(|call| self.told.contains(call))
+    }
+
+    /// A call failed, which it may only if it was told to.
     fn told(&mut self, error: Error) -> Step {
+        self.failed(error.call, || error.to_string())
+    }
+
+    fn failed(&mut self, call: Call, what: impl FnOnce() -> String) -> Step {
         self.played.failures += 1;
-        ensure(self.told.contains(&error.call), || {
-            format!("{error}, though it was not told to")
+        ensure(self.was_told([call]), || {
+            format!("{}, though it was not told to", what())
         })
     }
 
@@ -292,10 +276,28 @@ impl<'a> Player<'a> {
             error @ (LinkError::Reentrant | _) => Err(format!("{error:?}")),
         }
     }
-}
 
-fn place(slot: u8) -> usize {
-    usize::from(slot) % SLOTS
+    fn place(&self, slot: u16) -> usize {
+        usize::from(slot) % self.table.len()
+    }
+
+    fn many(&mut self, each: Each, first: u16, count: u16) -> Step {
+        let slots = self.table.len();
+        let first = self.place(first);
+        for place in first..first + slots.min(count.into()) {
+            let place = place % slots;
+            match each {
+                Each::Binds(source) => self.bind(place, source)?,
+                Each::Unbinds => self.unbind(place)?,
+                Each::Drops => self.drop_channel(place)?,
+                Each::Waits => self.wait(place)?,
+                Each::Cancels => self.cancel(place)?,
+                Each::Signals => self.signal(place)?,
+                Each::Notifies => self.notify(place)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 fn text(error: impl fmt::Display) -> String {

@@ -1,0 +1,96 @@
+//! What is so after every step, and once everything is at rest.
+
+use evtchn_core::{Link, Port, TeardownError};
+
+use super::table::Slot;
+use super::{Player, Step, TURNS, ensure};
+
+impl Player<'_> {
+    /// What is so after every step.
+    pub(super) fn check(&mut self) -> Step {
+        self.note_fault()?;
+        if let Some(violation) = self.looper.violations().first() {
+            return Err(violation.to_string());
+        }
+        let counts = self.table.counts();
+        self.played.most_bound = self.played.most_bound.max(counts.bound);
+        if self.round.is_some() {
+            return Ok(());
+        }
+        let stats = self.ctx.stats();
+        self.loose |= stats.unreported > self.stats.unreported;
+        self.stats = stats;
+        let (registered, link) = (self.looper.is_registered(), self.ctx.link());
+        let waiting = counts.waiting > 0;
+        self.loose &= registered && !waiting;
+        ensure(registered == (link == Link::Watching), || {
+            format!("registered: {registered}, but the link is {link:?}")
+        })?;
+        ensure(registered == waiting || self.loose, || {
+            format!("somebody waits: {waiting}, registered: {registered}")
+        })?;
+        let open = self.sim.open_files();
+        let dead = counts.dead > 0;
+        ensure(open == usize::from(link.is_open()) || dead, || {
+            format!("{open} files are open in {link:?}")
+        })
+    }
+
+    /// A teardown under bound channels changes nothing and lists them, so it tells who is bound
+    /// and who waits.
+    pub(super) fn check_leftover(&self) -> Step {
+        if self.round.is_some() || self.table.counts().bound == 0 {
+            return Ok(());
+        }
+        let leftover = match self.ctx.teardown() {
+            Err(TeardownError::Leftover(leftover)) => leftover,
+            other => return Err(format!("teardown under bound channels: {other:?}")),
+        };
+        self.are(Slot::is_bound, &leftover.channels, "bound")?;
+        self.are(Slot::is_waiting, &leftover.waiting, "waiting")?;
+        ensure(leftover.held == 0, || {
+            format!("the device has {} more holders", leftover.held)
+        })
+    }
+
+    /// Compares the ports of the slots that are so with those that the context tells, in order.
+    fn are(&self, so: fn(&Slot) -> bool, told: &[Port], what: &str) -> Step {
+        let slots = self.table.iter().filter(|slot| so(slot));
+        let mut ports: Vec<Port> = slots.filter_map(|slot| Some(slot.id?.port())).collect();
+        ports.sort_unstable();
+        let differ = |at: &usize| ports.get(*at) != told.get(*at);
+        match (0..ports.len().max(told.len())).find(differ) {
+            None => Ok(()),
+            Some(at) => Err(format!(
+                "{what} is {:?}, but the context says {:?}",
+                ports.get(at),
+                told.get(at)
+            )),
+        }
+    }
+
+    /// Lets everything fall silent, then takes it down.
+    pub(super) fn rest(&mut self) -> Step {
+        self.round = None;
+        self.check()?;
+        self.check_leftover()?;
+        let mut turns = 0;
+        while self.turn(false)? {
+            self.check()?;
+            turns += 1;
+            ensure(turns < TURNS, || "the loop does not come to rest".into())?;
+        }
+        ensure(self.to_tell.is_empty(), || {
+            format!("never told that it is gone: {:?}", self.to_tell)
+        })?;
+        self.table.edit_all(|slot| slot.channel = None);
+        // What was told to fail and did not yet may do so here, each once.
+        for _ in 0..=self.told.len() {
+            if self.ctx.teardown().is_ok() {
+                self.played.digest = self.sim.digest();
+                return ensure(self.sim.open_files() == 0, || "a file is left open".into());
+            }
+        }
+        Err("cannot be torn down".into())
+    }
+}

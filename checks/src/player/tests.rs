@@ -1,0 +1,103 @@
+use super::*;
+use crate::op::{Each, Failing, Source};
+
+const BIND: Each = Each::Binds(Source::Interdomain);
+
+#[test]
+fn a_step_for_many_is_the_step_for_each_of_them() {
+    let eaches = [
+        BIND,
+        Each::Waits,
+        Each::Signals,
+        Each::Cancels,
+        Each::Notifies,
+        Each::Waits,
+        Each::Drops,
+        BIND,
+        Each::Unbinds,
+    ];
+    let many: Vec<Op> = eaches.iter().map(|each| Op::Many(*each, 3, 9)).collect();
+    let of_each = |each: &Each| [3, 4, 0, 1, 2].map(|slot| each.one(slot));
+    let one: Vec<Op> = eaches.iter().flat_map(of_each).collect();
+    let [many, one] = [many, one].map(|script| play_on(5, Trigger::Level, &script).unwrap());
+    assert_eq!(many.most_bound, 5);
+    assert_eq!(many, one);
+}
+
+#[test]
+fn a_script_played_step_by_step_is_the_same_run() {
+    let script = [
+        Op::Many(BIND, 0, 300),
+        Op::Many(Each::Waits, 0, 200),
+        Op::Begin(50),
+        Op::NextMany(30),
+        Op::Leave,
+        Op::Serve,
+    ];
+    let stepped = Stepped::new(300, Trigger::Edge);
+    let seen = script.map(|op| stepped.step(op).unwrap());
+    assert_eq!(seen.map(|seen| seen.bound), [300; 6]);
+    assert_eq!(
+        seen.map(|seen| seen.waiting),
+        [0, 200, 200, 170, 170, 170],
+        "wakes end waits, a turn that serves does not"
+    );
+    let whole = play_on(300, Trigger::Edge, &script).unwrap();
+    assert_eq!(stepped.rest().unwrap(), whole);
+}
+
+#[test]
+fn every_kind_of_failure_happens_and_is_survived() {
+    for failing in Failing::ALL {
+        let script = [
+            Op::Fail(failing),
+            Op::Bind(0, Source::Interdomain),
+            Op::Bind(0, Source::Interdomain),
+            Op::Wait(0),
+            Op::Wait(0),
+            Op::Notify(0),
+            Op::Overflow,
+            Op::Serve,
+            Op::Turn,
+            Op::Unbind(0),
+            Op::Unbind(0),
+        ];
+        let whole = play(Trigger::Level, &script[1..]).unwrap();
+        let failed = play(Trigger::Level, &script).unwrap();
+        let reported = !matches!(failing, Failing::ShortUnmask | Failing::Interrupted);
+        assert_eq!(failed.failures, u64::from(reported), "{failing:?}");
+        assert_eq!(whole.failures, 0);
+    }
+}
+
+#[test]
+fn a_step_for_many_is_made_smaller_to_the_one_that_matters() {
+    let mut op = Op::Many(Each::Waits, 7, 4096);
+    let mut tried = 0;
+    let mut matters = |op: &Op| {
+        tried += 1;
+        let Op::Many(_, first, count) = *op else {
+            return *op == Op::Wait(1507);
+        };
+        (first..first + count).contains(&1507)
+    };
+    while let Some(smaller) = op.smaller().find(&mut matters) {
+        op = smaller;
+    }
+    assert_eq!(op, Op::Wait(1507));
+    assert!(tried < 200, "{tried} tries");
+}
+
+#[test]
+fn no_step_is_made_smaller_to_itself() {
+    for op in [
+        Op::Many(Each::Waits, 7, 1),
+        Op::Many(Each::Waits, 0, 0),
+        Op::Begin(1),
+        Op::Short(1),
+        Op::Storm(0, 1),
+        Op::Serve,
+    ] {
+        assert!(op.smaller().all(|smaller| smaller != op), "{op:?}");
+    }
+}

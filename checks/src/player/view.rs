@@ -1,0 +1,82 @@
+//! What can be seen of a player between two steps.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use evtchn_core::{Registrar, Trigger};
+use evtchn_sim::Call;
+use evtchn_sim::abi::PollBits;
+
+use super::Player;
+use super::table::{Signal, Slot};
+
+impl Player<'_> {
+    /// The calls of the device and the loop that the context made in the last step, the first
+    /// one first.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.get().clone()
+    }
+
+    /// How many channels are bound to a device that works.
+    #[must_use]
+    pub const fn bound(&self) -> usize {
+        self.table.counts().bound
+    }
+
+    /// How many of them somebody waits for.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.table.counts().waiting
+    }
+
+    /// A hash over all that can be observed: each slot with its model and its port, where the link
+    /// stands, whether the loop would sleep, what the device shows, who is to be told of its end.
+    /// How it came so does not count: no number of steps, calls or events, no generation, no
+    /// failure that was.
+    #[must_use]
+    pub fn state(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for slot in self.table.iter() {
+            slot.hash_into(&mut hasher);
+        }
+        let file = self.opener.last();
+        let shown = file.and_then(|file| self.sim.with(|world| world.poll(file)).ok());
+        let machine = (
+            self.looper.trigger() == Trigger::Edge,
+            self.ctx.link(),
+            self.ctx.next_timeout() == Some(Duration::ZERO),
+            self.looper.is_registered(),
+            self.sim.open_files(),
+            shown.map(PollBits::raw),
+            self.round.as_ref().map(|_| self.budget),
+            self.to_tell.len(),
+        );
+        machine.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+impl Slot {
+    fn hash_into(&self, hasher: &mut impl Hasher) {
+        let signal = match self.signal {
+            None => 0,
+            Some(Signal::Send(_)) => 1,
+            Some(Signal::Raise(_)) => 2,
+        };
+        // A port that is no longer ours is only known to be stale.
+        let port = self.channel.as_ref().map(|channel| channel.port().as_raw());
+        let model = self.channel.is_some().then_some(self.model);
+        (port, model, self.is_bound(), self.id.is_some(), signal).hash(hasher);
+    }
+}
+
+impl fmt::Debug for Player<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Player")
+            .field("link", &self.ctx.link())
+            .field("counts", &self.table.counts())
+            .finish_non_exhaustive()
+    }
+}
