@@ -31,7 +31,7 @@ use evtchn_core::Trigger;
 use evtchn_sim::Call;
 
 /// Two channels, every call: the first ones are those of the deep search.
-const CALLS: [Op; 25] = [
+const CALLS: [Op; 27] = [
     Op::Bind(0, Source::Interdomain),
     Op::Bind(1, Source::Unbound),
     Op::Unbind(0),
@@ -39,6 +39,7 @@ const CALLS: [Op; 25] = [
     Op::Wait(0),
     Op::Wait(1),
     Op::Cancel(0),
+    Op::Block(0),
     Op::Signal(0),
     Op::Signal(1),
     Op::Notify(1),
@@ -56,6 +57,7 @@ const CALLS: [Op; 25] = [
     Op::Unbind(1),
     Op::Drop(0),
     Op::Cancel(1),
+    Op::Block(1),
     Op::Notify(0),
     Op::Begin(2),
 ];
@@ -63,7 +65,7 @@ const CALLS: [Op; 25] = [
 /// From nothing on.
 const WIDE: Plan = Plan {
     begin: &[],
-    calls: 25,
+    calls: 27,
     steps: 4,
     fewer_with_failure: 0,
 };
@@ -71,7 +73,7 @@ const WIDE: Plan = Plan {
 /// From where two channels are bound and somebody waits.
 const DEEP: Plan = Plan {
     begin: &[CALLS[0], CALLS[1], Op::Wait(0)],
-    calls: 19,
+    calls: 20,
     steps: 4,
     fewer_with_failure: 1,
 };
@@ -79,7 +81,7 @@ const DEEP: Plan = Plan {
 /// From where both are waited for and fired.
 const FIRED: Plan = Plan {
     begin: &[CALLS[0], CALLS[1], Op::Wait(0), Op::Wait(1), Op::Signal(1)],
-    calls: 19,
+    calls: 20,
     steps: 3,
     fewer_with_failure: 0,
 };
@@ -243,10 +245,10 @@ fn search(trigger: Trigger, least: &Reached) {
 #[test]
 fn every_short_script_holds_on_a_level_triggered_loop() {
     let least = Reached {
-        paths: 150_167,
-        states: 1_269,
-        transitions: 7_507,
-        wakes: 92_896,
+        paths: 193_189,
+        states: 1_701,
+        transitions: 10_219,
+        wakes: 123_713,
     };
     search(Trigger::Level, &least);
 }
@@ -254,10 +256,10 @@ fn every_short_script_holds_on_a_level_triggered_loop() {
 #[test]
 fn every_short_script_holds_on_an_edge_triggered_loop() {
     let least = Reached {
-        paths: 155_642,
-        states: 1_324,
-        transitions: 7_634,
-        wakes: 104_788,
+        paths: 202_330,
+        states: 1_730,
+        transitions: 10_513,
+        wakes: 138_986,
     };
     search(Trigger::Edge, &least);
 }

@@ -40,6 +40,8 @@ pub enum Failing {
     Resetting,
     /// `notify`
     Notifying,
+    /// `sleep`
+    Sleeping,
 }
 
 /// What can be done for one slot or for many.
@@ -74,6 +76,8 @@ pub enum Op {
     Wait(u16),
     /// Cancels, also by the id of a channel that is gone.
     Cancel(u16),
+    /// Blocks for its wake, until nothing but the deadline can end that.
+    Block(u16),
     /// The peer notifies, or the virtual interrupt is raised.
     Signal(u16),
     /// The program notifies its peer.
@@ -117,7 +121,7 @@ impl Source {
 
 impl Failing {
     /// Every kind.
-    pub const ALL: [Failing; 11] = [
+    pub const ALL: [Failing; 12] = [
         Failing::Opening,
         Failing::Binding,
         Failing::Unbinding,
@@ -129,6 +133,7 @@ impl Failing {
         Failing::Deregistering,
         Failing::Resetting,
         Failing::Notifying,
+        Failing::Sleeping,
     ];
 
     /// How many of them, from the first on, bytes can name. With more, old bytes would mean
@@ -153,6 +158,7 @@ impl Failing {
             Failing::Deregistering => &[Call::Deregister],
             Failing::Resetting => &[Call::Reset],
             Failing::Notifying => &[Call::Notify],
+            Failing::Sleeping => &[Call::Sleep],
         }
     }
 }
@@ -209,6 +215,7 @@ impl Op {
             16 => Op::Spurious,
             17 => Op::Overflow,
             18 => Op::Fail(Failing::ALL[pick(Failing::DECODED)]),
+            _ if which >= 128 => Op::Block(slot - 128),
             _ => Op::Teardown,
         }
     }
@@ -228,6 +235,7 @@ mod tests {
             ([18, 8], Op::Fail(Failing::Deregistering)),
             ([18, 9], Op::Fail(Failing::Opening)),
             ([19, 1], Op::Teardown),
+            ([19, 129], Op::Block(1)),
         ] {
             assert_eq!(Op::of(bytes[0], bytes[1]), op, "{bytes:?}");
         }

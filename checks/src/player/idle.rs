@@ -16,7 +16,7 @@ impl Player<'_> {
         let slot = |slot| self.table.get(self.place(slot));
         match op {
             Op::Bind(place, _) => slot(place).channel.is_some(),
-            Op::Unbind(place) | Op::Drop(place) => slot(place).channel.is_none(),
+            Op::Unbind(place) | Op::Drop(place) | Op::Block(place) => slot(place).channel.is_none(),
             Op::Wait(place) | Op::Cancel(place) => slot(place).id.is_none(),
             Op::Signal(place) | Op::Storm(place, _) => slot(place).signal.is_none(),
             Op::Notify(place) => {
@@ -52,7 +52,8 @@ impl Player<'_> {
             | Failing::ShortUnmask
             | Failing::Interrupted
             | Failing::Registering
-            | Failing::Notifying => false,
+            | Failing::Notifying
+            | Failing::Sleeping => false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Plays a script on a fresh machine and compares every answer with the model.
 
+mod blocks;
 mod holds;
 mod idle;
 mod rounds;
@@ -200,6 +201,7 @@ impl Player<'_> {
             Op::Drop(slot) => self.drop_channel(self.place(slot))?,
             Op::Wait(slot) => self.wait(self.place(slot))?,
             Op::Cancel(slot) => self.cancel(self.place(slot))?,
+            Op::Block(slot) => self.block(self.place(slot))?,
             Op::Signal(slot) => self.signal(self.place(slot))?,
             Op::Notify(slot) => self.notify(self.place(slot))?,
             Op::Many(each, first, count) => self.many(each, first, count)?,

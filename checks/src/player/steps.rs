@@ -171,7 +171,7 @@ impl Player<'_> {
     pub(super) fn fail(&mut self, failing: Failing, nth: u64) {
         for &call in failing.calls() {
             match failing {
-                Failing::Registering | Failing::Deregistering => {
+                Failing::Registering | Failing::Deregistering | Failing::Sleeping => {
                     self.looper.fail_nth(call, nth, Errno::ENOMEM);
                 }
                 Failing::ShortUnmask => self.opener.shorten_next(call, 1),

@@ -59,6 +59,9 @@ fn every_kind_of_failure_happens_and_is_survived() {
             Op::Overflow,
             Op::Serve,
             Op::Turn,
+            Op::Block(0),
+            Op::Cancel(0),
+            Op::Block(0),
             Op::Unbind(0),
             Op::Unbind(0),
         ];

@@ -1,8 +1,11 @@
 //! The simulator's device and loop, with a note of each call that the core makes of them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger, Virq};
+use evtchn_core::{
+    DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
+};
 use evtchn_sim::{Call, Error, SimDevice, SimLoop, SimOpen};
 
 /// The calls so far, the oldest first. Clones are handles on the same list.
@@ -115,5 +118,18 @@ impl Registrar<Traced<SimDevice>> for Traced<SimLoop> {
 
     fn wake(&self) {
         self.of.wake();
+    }
+}
+
+impl Sleep<Traced<SimDevice>> for Traced<SimLoop> {
+    type Deadline = Duration;
+    type SleepError = Error;
+
+    fn ticket(&self) -> u64 {
+        self.of.ticket()
+    }
+
+    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, Error> {
+        self.noted(Call::Sleep).sleep(ticket, deadline)
     }
 }
