@@ -71,7 +71,7 @@ impl Document {
         let same = stands.zip(generated).take_while(|(a, b)| a == b).count();
         let line = |text: &str| text.lines().nth(same).unwrap_or_default().to_owned();
         format!(
-            "{}, line {}, has\n    {}\nwhere the code says\n    {}",
+            "{}, line {}, has\n    {}\nbut generated is\n    {}",
             self.path,
             same + 1,
             line(&self.stands),
@@ -108,7 +108,7 @@ fn check(documents: &[Document]) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{}\nIf the code is right, `cargo xtask docs` rewrites the document.",
+        "{}\nIf that is right, `cargo xtask docs` rewrites the document.",
         differences.join("\n")
     );
 }
@@ -170,7 +170,7 @@ mod tests {
         };
         let error = check(&[document]).unwrap_err().to_string();
         assert!(
-            error.starts_with("D.md, line 2, has\n    b\nwhere the code says\n    B\n"),
+            error.starts_with("D.md, line 2, has\n    b\nbut generated is\n    B\n"),
             "{error}"
         );
         assert!(error.contains("`cargo xtask docs`"), "{error}");
