@@ -7,6 +7,7 @@
 //! - `xen` (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
 //! - `loops` (feature `polling`): adapters for event loops.
+//! - `mock` (feature `mock`): mocks of the seam, for the tests of programs.
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
 //! somebody waits, and leaves nothing at teardown.
@@ -14,6 +15,8 @@
 
 pub use evtchn_core::*;
 
+#[cfg(feature = "mock")]
+pub use evtchn_core::mock;
 #[cfg(feature = "polling")]
 pub use evtchn_loops as loops;
 #[cfg(feature = "sim")]

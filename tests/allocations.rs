@@ -6,7 +6,7 @@
 
 use std::alloc::System;
 
-use evtchn_core::{Channel, Context, DomId, Outcome, Port, Trigger, Wait};
+use evtchn_core::{Blocked, Cause, Channel, Context, DomId, Outcome, Port, Trigger, Wait};
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -23,9 +23,10 @@ type Case = fn(Trigger) -> Result<(), Failed>;
 fn main() {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
-    let cases: [(&str, Case); 3] = [
+    let cases: [(&str, Case); 4] = [
         ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
         ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
+        ("blocking_for_one_channel_allocates_nothing", block),
         ("notify_allocates_nothing", notify),
     ];
     let trials = [(Trigger::Level, "level"), (Trigger::Edge, "edge")]
@@ -55,6 +56,18 @@ fn ping_pong(trigger: Trigger) -> Result<(), Failed> {
         rig.channels[0].notify().unwrap();
         rig.guest.send(rig.theirs[0]).unwrap();
         assert_eq!(rig.round(), 1);
+    })
+}
+
+fn block(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 2);
+    // The wake of the other stays queued all the time.
+    assert_eq!(rig.channels[1].wait().unwrap(), Wait::Pending);
+    rig.guest.send(rig.theirs[1]).unwrap();
+    steady(|| {
+        rig.guest.send(rig.theirs[0]).unwrap();
+        let blocked = rig.channels[0].block(None).unwrap();
+        assert_eq!(blocked, Blocked::Woken(Cause::Event));
     })
 }
 

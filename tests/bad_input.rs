@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use evtchn_core::{
-    BindError, Channel, ChannelId, Context, DispatchError, DomId, Error as _, Link, Notifier,
-    NotifyError, Port, RemotePort, RestrictError, Stats, Virq,
+    BindError, BlockError, Channel, ChannelId, Context, DispatchError, DomId, Error as _, HandOver,
+    Link, Notifier, NotifyError, Port, RemotePort, RestrictError, Stats, Virq, WaitError,
 };
 use evtchn_sim::{DomainConfig, Error, Guest, Sim, SimDevice, SimLoop, SimOpen};
 
@@ -58,6 +59,12 @@ const IDS: &[Row] = &[
     }),
     ("Virq of a name with twice the prefix", "Unreadable", |_| {
         bad("VIRQ_VIRQ_TBUF".parse::<Virq>())
+    }),
+    ("HandOver of a port twice", "Twice(Port(5))", |_| {
+        bad(HandOver::new(vec![port(5), port(5)], None))
+    }),
+    ("HandOver of no text", "Version", |_| {
+        bad("".parse::<HandOver>())
     }),
 ];
 
@@ -179,6 +186,14 @@ const CALLS: &[Row] = &[
             other => format!("{other:?}"),
         }
     }),
+    (
+        "block where somebody waits",
+        "AlreadyWaited",
+        |rig| match rig.channel.block(Some(Duration::ZERO)) {
+            Err(BlockError::Wait(WaitError::AlreadyWaited(_))) => "AlreadyWaited".into(),
+            other => format!("{other:?}"),
+        },
+    ),
     ("restrict to domain 0", "restrict EINVAL Invalid", |rig| {
         restrict(&rig.ctx, DomId::DOM0)
     }),

@@ -12,12 +12,11 @@
     reason = "cases fail by panicking, and so do their helpers"
 )]
 
-use evtchn_core::Registrar;
-use evtchn_sim::SimDevice;
 use libtest_mimic::{Arguments, Completion, Trial};
 
 mod contract {
     pub(crate) mod bind;
+    pub(crate) mod blocking;
     pub(crate) mod deliver;
     pub(crate) mod errors;
     pub(crate) mod half_closed;
@@ -35,7 +34,7 @@ mod contract {
 }
 
 use contract::platform::Platform;
-use contract::sim::Sim;
+use contract::sim::{Sim, Timed};
 use contract::xen::Xen;
 
 macro_rules! cases {
@@ -191,6 +190,19 @@ cases! {
         a_restriction_that_no_device_takes_is_refused_before_the_open
         a_restriction_after_the_open_leaves_the_channels
     }
+    blocking {
+        a_latched_event_ends_a_block_before_it_sleeps
+        an_event_ends_a_block_and_nothing_stays_registered
+        a_block_writes_back_what_was_read
+        a_block_past_its_deadline_leaves_nobody_waiting
+        an_event_that_came_before_the_deadline_is_taken_at_it
+        a_block_leaves_the_wakes_of_others_to_the_next_round
+        a_block_inside_a_round_takes_its_own_wake_alone
+        a_block_ends_when_its_condition_does
+        an_overflow_ends_a_block_with_the_cause
+        a_second_waiter_is_refused_and_the_first_one_wakes
+        a_refused_registration_ends_a_block
+    }
     recovery {
         an_overflow_wakes_every_waiter_once_with_the_cause
         all_goes_on_after_an_overflow
@@ -226,7 +238,7 @@ impl<P: Platform + 'static> Side<P> {
     }
 }
 
-fn sim<L: Registrar<SimDevice> + 'static>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Trial> {
+fn sim<L: Timed + 'static>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Trial> {
     cases(&Side {
         name,
         start,

@@ -43,6 +43,7 @@ errnos! {
     ENOTTY = 25, Unsupported, "unknown request";
     EFBIG = 27, Overflow, "the ring overflowed";
     ENOSPC = 28, NoSpace, "no port left";
+    EDEADLK = 35, Other, "nothing would ever end this";
     ENOSYS = 38, Unsupported, "not implemented";
     EISCONN = 106, InUse, "bound already";
     ENOTCONN = 107, NotBound, "not bound";
@@ -122,6 +123,7 @@ mod tests {
             Theirs::NOTTY,
             Theirs::FBIG,
             Theirs::NOSPC,
+            Theirs::DEADLK,
             Theirs::NOSYS,
             Theirs::ISCONN,
             Theirs::NOTCONN,

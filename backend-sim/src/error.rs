@@ -55,6 +55,8 @@ pub enum Call {
     Register,
     /// Removing the device from an event loop.
     Deregister,
+    /// Blocking in an event loop.
+    Sleep,
 }
 
 impl Call {
@@ -75,6 +77,7 @@ impl Call {
             Call::Restrict => "restrict",
             Call::Register => "register",
             Call::Deregister => "deregister",
+            Call::Sleep => "sleep",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! An event loop without a descriptor, for tests: it counts, it fails on demand, and it keeps
 //! a list of what was done wrong with it.
 
+mod sleep;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use crate::error::{Call, Error};
 use crate::fault::{Faults, Verdict};
 use crate::sim::Sim;
 use crate::world::FileId;
+use sleep::Night;
 
 /// An event loop that blocks nowhere: [`ready`](Self::ready) is one look at it.
 ///
@@ -32,6 +34,7 @@ struct State {
     counts: Counts,
     violations: Vec<Violation>,
     faults: Faults,
+    night: Night,
 }
 
 /// A registered device. As in epoll, being watched keeps nothing open.
@@ -113,22 +116,7 @@ impl SimLoop {
     #[must_use]
     pub fn ready(&self) -> bool {
         let mut state = self.lock();
-        let State {
-            watched,
-            violations,
-            ..
-        } = &mut *state;
-        let mut ready = false;
-        watched.retain_mut(|watch| match watch.look(self.trigger) {
-            Ok(look) => {
-                ready |= look;
-                true
-            }
-            Err(_) => {
-                violations.push(Violation::ClosedWhileRegistered);
-                false
-            }
-        });
+        let ready = state.look(self.trigger);
         let woken = std::mem::take(&mut state.woken);
         let spurious = std::mem::take(&mut state.spurious);
         ready || woken || spurious
@@ -139,7 +127,7 @@ impl SimLoop {
         self.lock().spurious = true;
     }
 
-    /// Makes the next [`Call::Register`] or [`Call::Deregister`] fail.
+    /// Makes the next [`Call::Register`], [`Call::Deregister`] or [`Call::Sleep`] fail.
     pub fn fail_next(&self, call: Call, errno: Errno) {
         self.fail_nth(call, 1, errno);
     }
@@ -182,6 +170,22 @@ impl Watch {
 }
 
 impl State {
+    /// Whether a registered device has something to report, which counts as reported then.
+    fn look(&mut self, trigger: Trigger) -> bool {
+        let mut ready = false;
+        self.watched.retain_mut(|watch| match watch.look(trigger) {
+            Ok(look) => {
+                ready |= look;
+                true
+            }
+            Err(_) => {
+                self.violations.push(Violation::ClosedWhileRegistered);
+                false
+            }
+        });
+        ready
+    }
+
     fn fault(&mut self, call: Call) -> Result<(), Errno> {
         match self.faults.verdict(call) {
             Some(Verdict::Fail(errno)) => Err(errno),

@@ -1,15 +1,16 @@
 //! A blocking event loop on `poll(2)` for one device.
 //!
 //! It knows the device only as a file descriptor, and the core only as a caller of its
-//! [`Registrar`]. It is level-triggered and keeps nothing in the kernel but an eventfd, so a
+//! [`Registrar`]. It is level-triggered and keeps nothing in the kernel but two eventfds, so a
 //! forked child that drops it spoils nothing.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use evtchn_core::{Registrar, Trigger};
+use evtchn_core::{Registrar, Sleep, Slept, Trigger};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
 
@@ -30,6 +31,32 @@ use rustix::io::Errno;
 ///
 /// Several threads may wait; each of them is told of everything. Registering and deregistering
 /// send waiting threads back, so that the next `wait` polls what is then registered.
+///
+/// A thread that blocks for one channel ([`Channel::block`](evtchn_core::Channel::block)) sleeps
+/// in the same loop, beside those that wait or alone, until a deadline on the monotonic clock:
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use evtchn_core::{Blocked, Context, DomId};
+/// use evtchn_sim::Sim;
+/// use evtchn_xen::PollLoop;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new()?);
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+///
+/// let answer = std::thread::spawn(move || guest.send(theirs));
+/// let soon = Instant::now() + Duration::from_secs(10);
+/// assert!(matches!(channel.block(Some(soon))?, Blocked::Woken(_)));
+/// assert_eq!(channel.block(Some(Instant::now()))?, Blocked::TimedOut);
+/// # answer.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct PollLoop {
     shared: Arc<Shared>,
@@ -38,6 +65,12 @@ pub struct PollLoop {
 #[derive(Debug)]
 struct Shared {
     wakeup: OwnedFd,
+    /// The same for sleepers, so that neither takes the other's call away.
+    reveille: OwnedFd,
+    /// How often somebody called.
+    calls: AtomicU64,
+    /// Threads in [`Sleep::sleep`]. It changes under the lock of the state.
+    sleepers: AtomicUsize,
     state: Mutex<State>,
     /// The last thread that polls the registered device has left `poll`.
     unwatched: Condvar,
@@ -46,9 +79,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     device: Option<RawFd>,
-    /// Threads in `poll`.
+    /// Threads in [`PollLoop::wait`].
     pollers: usize,
-    /// Those of them that poll a device.
+    /// Threads that poll the device, sleepers too.
     watchers: usize,
     counters: Counters,
 }
@@ -100,10 +133,13 @@ impl PollLoop {
     /// # Errors
     /// Those of `eventfd(2)`: no descriptor or no memory left.
     pub fn new() -> io::Result<PollLoop> {
-        let wakeup = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         Ok(PollLoop {
             shared: Arc::new(Shared {
-                wakeup,
+                wakeup: eventfd(0, flags)?,
+                reveille: eventfd(0, flags)?,
+                calls: AtomicU64::new(0),
+                sleepers: AtomicUsize::new(0),
                 state: Mutex::default(),
                 unwatched: Condvar::new(),
             }),
@@ -117,16 +153,26 @@ impl PollLoop {
     /// Those of `poll(2)` other than `EINTR`.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Readiness> {
         let device = self.enter();
-        let readiness = self.poll(device, timeout);
+        let readiness = poll(self.shared.wakeup.as_fd(), device, timeout);
         self.leave(device.is_some(), readiness.is_ok_and(|it| it.woken));
         Ok(readiness?)
     }
 
     /// Makes a blocked [`wait`](Self::wait) return, or the next one if none is blocked. Waking
-    /// twice before that is waking once.
+    /// twice before that is waking once. Threads that block for one channel look again.
+    ///
+    /// It takes no lock, so the handler of a signal may call it.
     pub fn wake(&self) {
-        // It fails only where the counter is full, and then the eventfd is readable anyway.
-        let _full = rustix::io::write(&self.shared.wakeup, &1_u64.to_ne_bytes());
+        self.rouse();
+        ring(&self.shared.wakeup);
+    }
+
+    fn rouse(&self) {
+        self.shared.calls.fetch_add(1, Ordering::SeqCst);
+        // A sleeper counts itself before it looks at the calls: one of us sees the other.
+        if self.shared.sleepers.load(Ordering::SeqCst) > 0 {
+            ring(&self.shared.reveille);
+        }
     }
 
     /// How often this loop did what, since it was made.
@@ -145,52 +191,94 @@ impl PollLoop {
 
     fn enter(&self) -> Option<RawFd> {
         let mut state = self.state();
-        state.counters.polls += 1;
         state.pollers += 1;
-        state.watchers += usize::from(state.device.is_some());
-        state.device
-    }
-
-    #[expect(unsafe_code, reason = "the registered descriptor is kept as a number")]
-    fn poll(&self, device: Option<RawFd>, timeout: Option<Duration>) -> Result<Readiness, Errno> {
-        let wakeup = self.shared.wakeup.as_fd();
-        // SAFETY: who registers a device keeps it open until `deregister` has returned, and
-        // that waits for every thread between `enter` and `leave`.
-        let borrow = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
-        let mut fds = [
-            PollFd::from_borrowed_fd(wakeup, PollFlags::IN),
-            PollFd::from_borrowed_fd(device.map_or(wakeup, borrow), PollFlags::IN),
-        ];
-        let fds = &mut fds[..1 + usize::from(device.is_some())];
-        // A timeout that the kernel cannot express is longer than any machine runs.
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let interrupted = match rustix::event::poll(fds, timeout.as_ref()) {
-            Ok(_) => false,
-            Err(Errno::INTR) => true,
-            Err(errno) => return Err(errno),
-        };
-        Ok(Readiness {
-            // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
-            ready: fds[1..].iter().any(|fd| !fd.revents().is_empty()),
-            woken: !fds[0].revents().is_empty(),
-            interrupted,
-        })
+        state.watch()
     }
 
     fn leave(&self, watched: bool, woken: bool) {
         let mut state = self.state();
         state.pollers -= 1;
-        if watched {
-            state.watchers -= 1;
-            if state.watchers == 0 {
-                self.shared.unwatched.notify_all();
-            }
-        }
         // While others poll it stays readable, because it has to send them back too.
         if woken && state.pollers == 0 {
-            let _emptied_before = rustix::io::read(&self.shared.wakeup, &mut [0_u8; 8]);
+            silence(&self.shared.wakeup);
+        }
+        self.unwatch(state, watched);
+    }
+
+    /// The device to sleep for, unless somebody called since the ticket was taken.
+    fn fall_asleep(&self, ticket: u64) -> Option<Option<RawFd>> {
+        let mut state = self.state();
+        self.shared.sleepers.fetch_add(1, Ordering::SeqCst);
+        if self.shared.calls.load(Ordering::SeqCst) != ticket {
+            self.shared.sleepers.fetch_sub(1, Ordering::SeqCst);
+            return None;
+        }
+        Some(state.watch())
+    }
+
+    fn wake_up(&self, watched: bool, called: bool) {
+        let state = self.state();
+        // While others sleep it goes on, because it has to rouse them too.
+        if self.shared.sleepers.fetch_sub(1, Ordering::SeqCst) == 1 && called {
+            silence(&self.shared.reveille);
+        }
+        self.unwatch(state, watched);
+    }
+
+    fn unwatch(&self, mut state: MutexGuard<'_, State>, watched: bool) {
+        state.watchers -= usize::from(watched);
+        if watched && state.watchers == 0 {
+            self.shared.unwatched.notify_all();
         }
     }
+}
+
+impl State {
+    /// The device to poll; whoever polls it is counted.
+    fn watch(&mut self) -> Option<RawFd> {
+        self.counters.polls += 1;
+        self.watchers += usize::from(self.device.is_some());
+        self.device
+    }
+}
+
+fn ring(bell: &OwnedFd) {
+    // It fails only where the counter is full, and then the eventfd is readable anyway.
+    let _full = rustix::io::write(bell, &1_u64.to_ne_bytes());
+}
+
+fn silence(bell: &OwnedFd) {
+    let _silent_before = rustix::io::read(bell, &mut [0_u8; 8]);
+}
+
+/// Polls for a call and, where there is one, for the device, whose watcher the caller is.
+#[expect(unsafe_code, reason = "the registered descriptor is kept as a number")]
+fn poll(
+    bell: BorrowedFd<'_>,
+    device: Option<RawFd>,
+    timeout: Option<Duration>,
+) -> Result<Readiness, Errno> {
+    // SAFETY: who registers a device keeps it open until `deregister` has returned, and that
+    // waits for every watcher.
+    let borrow = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
+    let mut fds = [
+        PollFd::from_borrowed_fd(bell, PollFlags::IN),
+        PollFd::from_borrowed_fd(device.map_or(bell, borrow), PollFlags::IN),
+    ];
+    let fds = &mut fds[..1 + usize::from(device.is_some())];
+    // A timeout that the kernel cannot express is longer than any machine runs.
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    let interrupted = match rustix::event::poll(fds, timeout.as_ref()) {
+        Ok(_) => false,
+        Err(Errno::INTR) => true,
+        Err(errno) => return Err(errno),
+    };
+    Ok(Readiness {
+        // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
+        ready: fds[1..].iter().any(|fd| !fd.revents().is_empty()),
+        woken: !fds[0].revents().is_empty(),
+        interrupted,
+    })
 }
 
 impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
@@ -208,9 +296,7 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
         }
         state.device = Some(device.as_fd().as_raw_fd());
         state.counters.registers += 1;
-        if state.pollers > 0 {
-            self.wake();
-        }
+        self.send_back(&state);
         Ok(())
     }
 
@@ -223,9 +309,7 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
         }
         state.device = None;
         state.counters.deregisters += 1;
-        if state.watchers > 0 {
-            self.wake();
-        }
+        self.send_back(&state);
         while state.watchers > 0 {
             state = self
                 .shared
@@ -238,5 +322,42 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
 
     fn wake(&self) {
         PollLoop::wake(self);
+    }
+}
+
+impl PollLoop {
+    /// Makes the threads in `poll` come back, because what is registered changed.
+    fn send_back(&self, state: &State) {
+        self.rouse();
+        if state.pollers > 0 {
+            ring(&self.shared.wakeup);
+        }
+    }
+}
+
+impl<D: AsFd + ?Sized> Sleep<D> for PollLoop {
+    type Deadline = Instant;
+    type SleepError = io::Error;
+
+    fn ticket(&self) -> u64 {
+        self.shared.calls.load(Ordering::SeqCst)
+    }
+
+    fn sleep(&self, ticket: u64, deadline: Option<Instant>) -> io::Result<Slept> {
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if timeout == Some(Duration::ZERO) {
+            return Ok(Slept::TimedOut);
+        }
+        let Some(device) = self.fall_asleep(ticket) else {
+            return Ok(Slept::Roused);
+        };
+        let readiness = poll(self.shared.reveille.as_fd(), device, timeout);
+        self.wake_up(device.is_some(), readiness.is_ok_and(|it| it.woken));
+        let readiness = readiness?;
+        Ok(match readiness {
+            Readiness { ready: true, .. } => Slept::Ready,
+            _ if readiness.timed_out() => Slept::TimedOut,
+            _ => Slept::Roused,
+        })
     }
 }

@@ -1,13 +1,16 @@
-//! A signal that comes while the poll loop waits.
+//! A signal that comes while the poll loop waits, or while a thread blocks in it.
 //!
 //! The kernel hands a signal for the process to its main thread first, so the wait has to run
 //! there: this file has its own `main`.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use evtchn_core::{Blocked, Context, DomId, Link};
+use evtchn_sim::Sim;
 use evtchn_xen::PollLoop;
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Signal, getpid, kill_process};
@@ -15,10 +18,16 @@ use rustix::process::{Signal, getpid, kill_process};
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let trials = vec![Trial::test(
-        "a_signal_during_a_wait_is_reported",
-        a_signal_during_a_wait_is_reported,
-    )];
+    let trials = vec![
+        Trial::test(
+            "a_signal_during_a_wait_is_reported",
+            a_signal_during_a_wait_is_reported,
+        ),
+        Trial::test(
+            "a_signal_does_not_end_a_block_but_asks_its_condition",
+            a_signal_does_not_end_a_block_but_asks_its_condition,
+        ),
+    ];
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -26,23 +35,53 @@ fn a_signal_during_a_wait_is_reported() -> Result<(), Failed> {
     let handled = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;
     let poll_loop = PollLoop::new()?;
+    let readiness = under_signals(|| poll_loop.wait(None))?;
+    assert!(handled.load(Ordering::Relaxed));
+    assert!(readiness.interrupted);
+    assert!(!readiness.ready && !readiness.woken && !readiness.timed_out());
+    Ok(())
+}
 
+fn a_signal_does_not_end_a_block_but_asks_its_condition() -> Result<(), Failed> {
+    const SIGNALS: usize = 20;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&handled);
+    // SAFETY: the handler adds to a number and does nothing else.
+    let counted = unsafe {
+        signal_hook::low_level::register(signal_hook::consts::SIGUSR1, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+        })
+    };
+    let sim = Sim::new(1);
+    let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new()?);
+    let channel = ctx.bind_unbound_port(DomId::SELF)?;
+    let asked = Cell::new(0_usize);
+    let blocked = under_signals(|| {
+        channel.block_while(None, || {
+            asked.set(asked.get() + 1);
+            handled.load(Ordering::Relaxed) < SIGNALS
+        })
+    })?;
+    signal_hook::low_level::unregister(counted?);
+    assert_eq!(blocked, Blocked::Stopped);
+    assert!(asked.get() > 1, "no signal came while it slept");
+    assert_eq!(ctx.link(), Link::Idle);
+    Ok(())
+}
+
+/// Runs something on this thread while signals come, again and again, because one may come
+/// before it blocks.
+fn under_signals<T>(blocks: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
-    let readiness = thread::scope(|scope| {
-        // Again and again, because one signal may come before the wait blocks.
+    thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 kill_process(getpid(), Signal::USR1).unwrap();
                 thread::yield_now();
             }
         });
-        let readiness = poll_loop.wait(None);
+        let result = blocks();
         done.store(true, Ordering::Relaxed);
-        readiness
-    })?;
-
-    assert!(handled.load(Ordering::Relaxed));
-    assert!(readiness.interrupted);
-    assert!(!readiness.ready && !readiness.woken && !readiness.timed_out());
-    Ok(())
+        result
+    })
 }

@@ -156,6 +156,46 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     fn wake(&self);
 }
 
+/// An event loop that threads can sleep in until a wake of theirs has come, each for itself,
+/// while others run it or nobody does.
+///
+/// A thread takes a [`ticket`](Self::ticket), looks whether there is something for it, and sleeps
+/// on the ticket where there is not.
+pub trait Sleep<D: ?Sized>: Registrar<D> {
+    /// A point in the time of this loop.
+    type Deadline: Copy;
+    /// What a sleep that fails reports.
+    type SleepError: core::error::Error + Send + Sync + 'static;
+
+    /// Tells what happens before from what happens after.
+    fn ticket(&self) -> u64;
+
+    /// Sleeps until the registered device has something to say, until somebody called
+    /// [`wake`](Registrar::wake) since the ticket was taken, or until the deadline; without one,
+    /// for as long as it takes. A signal may end it too.
+    ///
+    /// It takes nothing away from those who run the loop: who is woken is woken as well.
+    ///
+    /// # Errors
+    /// The loop's.
+    fn sleep(
+        &self,
+        ticket: u64,
+        deadline: Option<Self::Deadline>,
+    ) -> Result<Slept, Self::SleepError>;
+}
+
+/// Why a [`sleep`](Sleep::sleep) is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slept {
+    /// The device has something to say.
+    Ready,
+    /// Somebody called, or a signal came: look again.
+    Roused,
+    /// The deadline has passed.
+    TimedOut,
+}
+
 /// A device error that generic code can branch on.
 pub trait Error: core::error::Error + Send + Sync + 'static {
     /// What kind of failure it is.

@@ -8,6 +8,8 @@
 //! - [`handover`]: the table that one process gives to the next with its device.
 //! - [`machine`]: the pure part. The states of a port and of the link, as tables.
 //! - [`context`]: the machine behind locks, carrying out over the seam what the tables say.
+//!
+//! With the feature `mock` there are mocks of the seam, in `mock`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -23,17 +25,19 @@ pub mod ids;
     expect(dead_code, reason = "the context, which drives the machine, needs std")
 )]
 pub mod machine;
+#[cfg(feature = "mock")]
+pub mod mock;
 #[cfg(feature = "std")]
 mod sync;
 
 #[cfg(feature = "std")]
 pub use context::{
-    BindError, BindResult, CancelError, Channel, Context, DeviceError, DispatchError,
-    DispatchResult, HandOverError, IntoPartsError, Leftover, LinkError, LoopError, Notifier,
-    NotifyError, Outcome, Parts, RestrictError, Round, TeardownError, UnbindError, UnbindResult,
-    Wait, WaitError,
+    BindError, BindResult, BlockError, BlockResult, Blocked, CancelError, Channel, Context,
+    DeviceError, DispatchError, DispatchResult, HandOverError, IntoPartsError, Leftover, LinkError,
+    LoopError, Notifier, NotifyError, Outcome, Parts, RestrictError, Round, SleepError,
+    TeardownError, UnbindError, UnbindResult, Wait, WaitError,
 };
-pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Trigger};
+pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
 pub use handover::{BadHandOver, HandOver};
 pub use ids::{BadId, DomId, Port, RemotePort, Virq};
 pub use machine::link::Link;

@@ -1,7 +1,9 @@
 //! What a case needs from the side that it runs on, and the few moves that all cases share.
 
-use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar};
-use evtchn_core::{RemotePort, Virq};
+use std::time::Duration;
+
+use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, PortBuf};
+use evtchn_core::{RemotePort, Sleep, Virq};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
@@ -11,7 +13,7 @@ use rustix::io::Errno;
 pub(crate) trait Platform {
     type Device: EventChannel + 'static;
     type Open: Open<Device = Self::Device>;
-    type Loop: Registrar<Self::Device>;
+    type Loop: Sleep<Self::Device>;
 
     fn opener(&self) -> Self::Open;
 
@@ -31,6 +33,9 @@ pub(crate) trait Platform {
     /// Whether the event loop reports the device right now.
     fn is_loop_ready(&self, event_loop: &Self::Loop) -> bool;
 
+    /// A point in the time of the event loop, this far from now.
+    fn deadline(event_loop: &Self::Loop, from_now: Duration) -> DeadlineOf<Self>;
+
     /// All that `poll` says of the device right now.
     fn poll(&self, device: &Self::Device) -> PollFlags;
 
@@ -46,6 +51,8 @@ pub(crate) trait Platform {
         self.opener().open().unwrap()
     }
 }
+
+pub(crate) type DeadlineOf<P> = <<P as Platform>::Loop as Sleep<<P as Platform>::Device>>::Deadline;
 
 pub(crate) type DeviceError<P> = <<P as Platform>::Device as EventChannel>::Error;
 

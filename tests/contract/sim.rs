@@ -1,6 +1,8 @@
 //! The simulated machine: an ordinary dom0 with one vCPU, where events arrive at once.
 
-use evtchn_core::{DomId, Registrar};
+use std::time::{Duration, Instant};
+
+use evtchn_core::{DomId, Sleep};
 use evtchn_sim::{Error, SimDevice, SimLoop, SimOpen};
 use evtchn_xen::PollLoop;
 use rustix::event::PollFlags;
@@ -13,6 +15,23 @@ pub(crate) struct Sim<L> {
     sim: evtchn_sim::Sim,
     event_loop: fn() -> L,
     is_ready: fn(&L) -> bool,
+}
+
+/// An event loop whose time is known.
+pub(crate) trait Timed: Sleep<SimDevice> {
+    fn time_in(&self, time: Duration) -> Self::Deadline;
+}
+
+impl Timed for SimLoop {
+    fn time_in(&self, time: Duration) -> Duration {
+        self.now() + time
+    }
+}
+
+impl Timed for PollLoop {
+    fn time_in(&self, time: Duration) -> Instant {
+        Instant::now() + time
+    }
 }
 
 impl<L> Sim<L> {
@@ -40,7 +59,7 @@ impl Sim<PollLoop> {
     pub(crate) fn polled() -> Self {
         Sim::new(
             || PollLoop::new().unwrap(),
-            |event_loop| event_loop.wait(Some(Default::default())).unwrap().ready,
+            |event_loop| event_loop.wait(Some(Duration::ZERO)).unwrap().ready,
         )
     }
 }
@@ -49,7 +68,7 @@ fn errno(errno: evtchn_sim::Errno) -> Errno {
     Errno::from_raw_os_error(errno.raw())
 }
 
-impl<L: Registrar<SimDevice>> Platform for Sim<L> {
+impl<L: Timed> Platform for Sim<L> {
     type Device = SimDevice;
     type Open = SimOpen;
     type Loop = L;
@@ -79,6 +98,10 @@ impl<L: Registrar<SimDevice>> Platform for Sim<L> {
 
     fn is_loop_ready(&self, event_loop: &L) -> bool {
         (self.is_ready)(event_loop)
+    }
+
+    fn deadline(event_loop: &L, from_now: Duration) -> L::Deadline {
+        event_loop.time_in(from_now)
     }
 
     fn poll(&self, device: &SimDevice) -> PollFlags {

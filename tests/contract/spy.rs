@@ -5,7 +5,9 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger, Virq};
+use evtchn_core::{
+    DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
+};
 
 /// What the context did so far.
 #[derive(Debug)]
@@ -218,5 +220,18 @@ impl<D: EventChannel, R: Registrar<D>> Registrar<Watched<D>> for SpyLoop<D, R> {
     /// Not passed on: what a case hears from the event loop, it hears of the device.
     fn wake(&self) {
         self.spy.log().wakes += 1;
+    }
+}
+
+impl<D: EventChannel, R: Sleep<D>> Sleep<Watched<D>> for SpyLoop<D, R> {
+    type Deadline = R::Deadline;
+    type SleepError = R::SleepError;
+
+    fn ticket(&self) -> u64 {
+        self.event_loop.ticket()
+    }
+
+    fn sleep(&self, ticket: u64, deadline: Option<R::Deadline>) -> Result<Slept, R::SleepError> {
+        self.event_loop.sleep(ticket, deadline)
     }
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evtchn_core::DomId;
 use evtchn_xen::{DEVICE_PATH, Device, Error, PollLoop, XenOpen};
@@ -93,6 +93,10 @@ impl Platform for Xen {
 
     fn is_loop_ready(&self, event_loop: &PollLoop) -> bool {
         event_loop.wait(Some(Duration::ZERO)).unwrap().ready
+    }
+
+    fn deadline(_: &PollLoop, from_now: Duration) -> Instant {
+        Instant::now() + from_now
     }
 
     fn poll(&self, device: &Device) -> PollFlags {

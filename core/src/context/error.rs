@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 use crate::ids::{DomId, Port};
-use crate::machine::NotBound;
+use crate::machine::{ChannelId, NotBound};
 
 /// The event loop failed, or called back in.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,9 @@ pub enum WaitError<D: Error + 'static, R: Error + 'static> {
     /// The channel was unbound, or its device failed.
     #[error(transparent)]
     NotBound(#[from] NotBound),
+    /// The next wake of the channel is somebody else's. Cancel that wait first.
+    #[error("{0} is waited for already")]
+    AlreadyWaited(ChannelId),
     /// The event loop refused the device.
     #[error(transparent)]
     Link(#[from] LinkError<R>),

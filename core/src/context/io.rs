@@ -2,7 +2,7 @@
 
 use super::State;
 use super::error::WaitError;
-use crate::hal::{Error, ErrorKind, EventChannel};
+use crate::hal::{Error, ErrorKind, EventChannel, Trigger};
 use crate::machine::ChannelId;
 use crate::machine::port::PortState;
 
@@ -23,6 +23,18 @@ pub(super) enum Read<E> {
     Failed(E),
 }
 
+impl<E> Read<E> {
+    /// Whether there may be more that no readiness announces.
+    pub(super) fn may_leave_more(&self, trigger: Trigger) -> bool {
+        match self {
+            Read::Full | Read::Interrupted => true,
+            // An entry pushed during a read gives no edge, so only an empty read ends it.
+            Read::Short | Read::Overflow => trigger == Trigger::Edge,
+            Read::Empty | Read::Failed(_) => false,
+        }
+    }
+}
+
 /// A write-back that did not get all ports through. The rest is tried again.
 #[derive(Debug)]
 pub(super) struct Unwritten<E> {
@@ -37,7 +49,7 @@ const MANY_READS: usize = 256;
 impl<D: EventChannel> State<D> {
     /// Reads once into the inbox, which must be used up.
     pub(super) fn read(&mut self) -> Read<D::Error> {
-        let Some(device) = &self.device else {
+        let Some(device) = self.device.as_ref().filter(|_| !self.machine.is_broken()) else {
             return Read::Empty;
         };
         let error = match device.pending(self.machine.inbox()) {
@@ -69,22 +81,21 @@ impl<D: EventChannel> State<D> {
         }
     }
 
-    /// Reads away what an unbind may have left in the driver's ring, so that it is not taken for
-    /// an event of the next owner of the number. What else is there goes to its waiters.
+    /// Reads all there is and queues it for its waiters, outside the order of a round.
     ///
-    /// After the unbind returned, no entry of that port can be added, and a read that is not full
-    /// took all there was.
-    pub(super) fn drain(&mut self) -> Result<(), D::Error> {
+    /// After an unbind returned, no entry of that port can be added: what it may have left in the
+    /// driver's ring is gone afterwards, and not taken for an event of the number's next owner.
+    pub(super) fn drain(&mut self, trigger: Trigger) -> Result<(), D::Error> {
         self.machine.absorb();
         for _ in 0..MANY_READS {
-            match self.read() {
-                Read::Full | Read::Interrupted => self.machine.absorb(),
-                Read::Short => {
-                    self.machine.absorb();
-                    break;
-                }
-                Read::Empty | Read::Overflow => break,
-                Read::Failed(error) => return Err(error),
+            let read = self.read();
+            self.machine.absorb();
+            let goes_on = read.may_leave_more(trigger);
+            if let Read::Failed(error) = read {
+                return Err(error);
+            }
+            if !goes_on {
+                break;
             }
         }
         self.machine.set_clean();

@@ -5,6 +5,7 @@
 //! over the calls of the device that bind, unbind, read and write back, so that a port is in the
 //! table before its first event is looked up. `notify` takes no lock.
 
+mod block;
 mod callback;
 mod channel;
 mod error;
@@ -17,7 +18,7 @@ mod teardown;
 use std::fmt;
 use std::time::Duration;
 
-use crate::hal::{EventChannel, Open, Registrar};
+use crate::hal::{EventChannel, Open, Registrar, Trigger};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::machine::link::Link;
 use crate::machine::port::Cause;
@@ -25,6 +26,7 @@ use crate::machine::{ChannelId, Machine, NotBound, Stats, Waited};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Occupant};
 use callback::Callbacks;
 
+pub use block::{BlockError, BlockResult, Blocked, SleepError};
 pub use channel::{Channel, Notifier};
 pub use error::{
     BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
@@ -172,7 +174,8 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     }
 
     /// Ends a wait. A channel that nobody waits for is left alone. A wake that was queued for it
-    /// is kept for the next wait.
+    /// is kept for the next wait. A thread that blocks for the channel is told, and comes back with
+    /// [`Blocked::Cancelled`].
     ///
     /// After it returned, the callback of the channel is not running on another thread; so it
     /// must not be called while holding a lock that the callback takes.
@@ -263,8 +266,8 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         let settling = shared.settling.lock();
         let (before, device) = shared.open(&settling)?;
         let mut state = shared.lock();
-        let bound = state.bind(&device, source);
-        let woke = state.machine.has_ready();
+        let bound = state.bind(&device, source, shared.registrar.trigger());
+        let woke = state.machine.has_ready() | state.machine.take_rouse(None);
         drop(state);
         if bound.is_err() && !before.is_open() {
             shared.close_again(before, &settling);
@@ -301,8 +304,10 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         } else {
             state.machine.wait(id)?
         };
-        if let Waited::Ready(cause) = waited {
-            return Ok(Wait::Ready(cause));
+        match waited {
+            Waited::Ready(cause) => return Ok(Wait::Ready(cause)),
+            Waited::Blocked => return Err(WaitError::AlreadyWaited(id)),
+            Waited::Queued | Waited::Already | Waited::Armed | Waited::Rearm => {}
         }
         if state.machine.link() == Link::Watching && self.in_round.is_me() {
             if waited == Waited::Rearm {
@@ -311,10 +316,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             return Ok(Wait::Pending);
         }
         drop(state);
-        let mut armed = self.settle().map_err(WaitError::Link);
-        if armed.is_ok() && waited == Waited::Rearm {
-            armed = self.lock().write_back(id);
-        }
+        let armed = self.arm(id, waited);
         if armed.is_err() && waited != Waited::Already {
             // What the first failure was is the answer, whatever became of the channel since.
             let _before = self.lock().machine.cancel(id);
@@ -328,20 +330,45 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         armed.map(|()| Wait::Pending)
     }
 
+    /// Registers the device and enables the port, where a wait asks for it.
+    fn arm(
+        &self,
+        id: ChannelId,
+        waited: Waited,
+    ) -> Result<(), WaitError<DeviceError<O>, LoopError<O, R>>> {
+        self.settle()?;
+        if waited == Waited::Rearm {
+            self.lock().write_back(id)?;
+        }
+        Ok(())
+    }
+
     fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
         self.admit()?;
         let before = self.lock_returned(id).machine.cancel(id)?;
-        self.settle().map_err(|error| {
-            self.lock().machine.restore(id, before);
-            CancelError::Link(error)
-        })
+        match (self.settle(), before) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), Some(before)) => {
+                self.lock().machine.restore(id, before);
+                Err(error.into())
+            }
+            (Err(_), None) => {
+                self.count_unreported();
+                Ok(())
+            }
+        }
     }
 }
 
 impl<D: EventChannel> State<D> {
-    fn bind(&mut self, device: &D, source: Source) -> Result<ChannelId, BindError<D::Error>> {
+    fn bind(
+        &mut self,
+        device: &D,
+        source: Source,
+        trigger: Trigger,
+    ) -> Result<ChannelId, BindError<D::Error>> {
         if self.machine.is_dirty() {
-            self.drain().map_err(BindError::Drain)?;
+            self.drain(trigger).map_err(BindError::Drain)?;
         }
         let port = match source {
             Source::Unbound(remote) => device.bind_unbound_port(remote),

@@ -122,11 +122,25 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
             return None;
         }
         let mut state = self.shared.lock();
+        let picked = self.pick(&mut state, pick);
+        let rouse = state.machine.take_rouse(None);
+        drop(state);
+        if rouse {
+            self.shared.registrar.wake();
+        }
+        picked
+    }
+
+    fn pick<T>(
+        &mut self,
+        state: &mut State<O::Device>,
+        pick: impl Fn(&mut State<O::Device>) -> Option<T>,
+    ) -> Option<T> {
         loop {
             if self.wakes_left == 0 {
                 return None;
             }
-            if let Some(picked) = pick(&mut state) {
+            if let Some(picked) = pick(state) {
                 self.wakes_left -= 1;
                 return Some(picked);
             }
@@ -134,17 +148,11 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
                 return None;
             }
             self.reads_left -= 1;
-            self.may_read = match state.read() {
-                Read::Full => true,
-                // An entry pushed during a read gives no edge, so only an empty read ends it.
-                Read::Short | Read::Overflow => self.shared.registrar.trigger() == Trigger::Edge,
-                Read::Empty => false,
-                Read::Interrupted => true,
-                Read::Failed(error) => {
-                    self.failed = Some(error);
-                    false
-                }
-            };
+            let read = state.read();
+            self.may_read = read.may_leave_more(self.shared.registrar.trigger());
+            if let Read::Failed(error) = read {
+                self.failed = Some(error);
+            }
         }
     }
 }

@@ -51,17 +51,23 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Makes "registered" follow "somebody waits or is ready". Every public call ends here.
     ///
     /// While a round is under way, the deregistration is left to its end: only there it is known
-    /// who waits again.
+    /// who waits again. Threads that block are told if there is something for one of them.
     pub(super) fn settle(&self) -> Result<(), LinkError<LoopError<O, R>>> {
-        let state = self.lock();
+        let mut state = self.lock();
         let is_settled = self.unsettled(&state).is_none();
+        let rouse = state.machine.take_rouse(None);
         // A hook that runs is about to change the link, so its end is waited for.
         let hook_runs = self.in_hook.is_taken();
         drop(state);
-        if is_settled && !hook_runs {
-            return Ok(());
+        let settled = if is_settled && !hook_runs {
+            Ok(())
+        } else {
+            self.settle_under(&self.settling.lock())
+        };
+        if rouse {
+            self.registrar.wake();
         }
-        self.settle_under(&self.settling.lock())
+        settled
     }
 
     /// What the link has to be told now, if anything.

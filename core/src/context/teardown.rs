@@ -50,6 +50,10 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Context<O, R> {
         }
         let settling = self.shared.settling.lock();
         self.shared.lock().machine.silence();
+        // What blocks must not sleep in the loop while it lets go of the device.
+        if self.shared.lock().machine.take_rouse(None) {
+            self.shared.registrar.wake();
+        }
         let closed = self.shared.carry_out(LinkInput::Close, true, &settling);
         if closed.is_err() {
             self.shared.count_unreported();

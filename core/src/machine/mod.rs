@@ -3,6 +3,7 @@
 //! Plain data behind `&mut self`. It calls no device and no event loop; the context does, and
 //! tells the machine what came of it.
 
+pub(crate) mod block;
 mod deliver;
 mod handover;
 pub mod link;
@@ -13,6 +14,7 @@ mod table;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
@@ -20,8 +22,8 @@ use link::{Link, LinkEffect, LinkInput};
 use port::{Cause, PortEffect, PortInput, PortState};
 pub use stats::Stats;
 use step::{Count, advance, take_event};
-use table::Table;
 pub use table::{ChannelId, NotBound};
+use table::{Slot, Table};
 
 /// A wake: the channel that fired, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +51,8 @@ pub(crate) enum Waited {
     Ready(Cause),
     /// Somebody waited already.
     Already,
+    /// A thread blocks for the wake.
+    Blocked,
     /// The port is enabled.
     Armed,
     /// The port must be written back.
@@ -72,6 +76,8 @@ pub(crate) struct Machine {
     rearm: Vec<Port>,
     inbox: PortBuf,
     next_word: usize,
+    /// Tells the threads that block from one another.
+    blocks: NonZeroU32,
     pub(crate) stats: Stats,
 }
 
@@ -88,6 +94,7 @@ impl Machine {
             rearm: Vec::new(),
             inbox: PortBuf::default(),
             next_word: 0,
+            blocks: NonZeroU32::MIN,
             stats: Stats::default(),
         }
     }
@@ -152,9 +159,9 @@ impl Machine {
 
     pub(crate) fn bind(&mut self, port: Port) -> ChannelId {
         let (id, replaced) = self.ports.bind(port);
-        if let Some((old, state)) = replaced {
-            self.count.leave(state);
-            self.tell_gone(old, state);
+        if let Some((old, slot)) = replaced {
+            self.count.leave(slot.state);
+            self.tell_gone(old, slot);
         }
         let room = self.ports.bound().next_power_of_two().max(64);
         self.inbox.grow(room.min(PortBuf::MAX));
@@ -173,7 +180,7 @@ impl Machine {
     }
 
     pub(crate) fn bound(&self) -> impl Iterator<Item = (ChannelId, PortState)> {
-        self.ports.iter()
+        self.ports.iter().map(|(id, slot)| (id, slot.state))
     }
 
     pub(crate) const fn is_dirty(&self) -> bool {
@@ -191,30 +198,39 @@ impl Machine {
         self.ports.clear();
         self.rearm.clear();
         self.ready.retain(|wake| wake.cause == Cause::Gone);
-        let queued = self.ready.len();
-        self.count = Count { waited: 0, queued };
-        for (id, state) in dead {
-            self.tell_gone(id, state);
+        self.count = Count {
+            waited: 0,
+            queued: self.ready.len(),
+            rouse: self.count.rouse,
+        };
+        for (id, slot) in dead {
+            self.tell_gone(id, slot);
         }
         self.broken = true;
     }
 
-    /// Ends every wait without telling anybody, and frees what is only needed for waiting.
+    /// Ends every wait without telling anybody but the threads that block, and frees what is only
+    /// needed for waiting.
     pub(crate) fn silence(&mut self) {
         let bound: Vec<_> = self.ports.iter().collect();
         for (id, _) in &bound {
-            let _was_bound = self.step(*id, PortInput::Cancel);
+            let _was_bound = self.cancel(*id);
         }
         if bound.is_empty() {
             self.ports.clear();
         }
         self.rearm = Vec::new();
         self.ready = VecDeque::new();
-        self.count = Count::default();
+        self.count = Count {
+            rouse: self.count.rouse,
+            ..Count::default()
+        };
     }
 
-    fn tell_gone(&mut self, id: ChannelId, state: PortState) {
-        if state.is_waited() {
+    fn tell_gone(&mut self, id: ChannelId, slot: Slot) {
+        if let Some(blocker) = slot.blocker {
+            self.count.rouse.add(blocker);
+        } else if slot.state.is_waited() {
             self.count.queued += 1;
             self.ready.push_back(Wake {
                 channel: id,
@@ -226,7 +242,12 @@ impl Machine {
     // ---- Waiters.
 
     pub(crate) fn wait(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
-        let (before, effect) = self.step(id, PortInput::Wait)?;
+        let slot = self.ports.by_id(id)?;
+        if slot.blocker.is_some() {
+            return Ok(Waited::Blocked);
+        }
+        let before = slot.state;
+        let effect = advance(slot, PortInput::Wait, &mut self.count);
         Ok(match effect {
             PortEffect::ReadyNow(cause) => {
                 self.stats.wakes += 1;
@@ -247,13 +268,20 @@ impl Machine {
         })
     }
 
-    /// Ends a wait and returns the state that was left, for [`restore`](Self::restore).
-    pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<PortState, NotBound> {
-        let (before, _) = self.step(id, PortInput::Cancel)?;
+    /// Ends a wait and returns the state that was left, for [`restore`](Self::restore). What a
+    /// thread that blocks is told cannot be taken back.
+    pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
+        let slot = self.ports.by_id(id)?;
+        let blocker = slot.blocker.take();
+        let before = slot.state;
+        advance(slot, PortInput::Cancel, &mut self.count);
+        if let Some(blocker) = blocker {
+            self.count.rouse.add(blocker);
+        }
         if self.count.queued == 0 {
             self.ready.clear();
         }
-        Ok(before)
+        Ok(blocker.is_none().then_some(before))
     }
 
     /// Takes a cancel back, unless something else happened to the port since.

@@ -1,5 +1,7 @@
 //! Moving one slot of the table on, with the counts that hang on its state.
 
+use core::num::NonZeroU32;
+
 use super::port::{PortEffect, PortInput, PortState};
 use super::stats::Stats;
 use super::table::{ChannelId, Slot, Table};
@@ -9,6 +11,25 @@ use super::table::{ChannelId, Slot, Table};
 pub(super) struct Count {
     pub(super) waited: usize,
     pub(super) queued: usize,
+    pub(super) rouse: Rouse,
+}
+
+/// For which threads that block there is something that they were not told of yet.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rouse {
+    #[default]
+    Nobody,
+    One(NonZeroU32),
+    Several,
+}
+
+impl Rouse {
+    pub(super) fn add(&mut self, blocker: NonZeroU32) {
+        *self = match *self {
+            Rouse::Nobody => Rouse::One(blocker),
+            Rouse::One(_) | Rouse::Several => Rouse::Several,
+        };
+    }
 }
 
 impl Count {
@@ -23,9 +44,15 @@ impl Count {
     }
 }
 
-/// Moves a slot on and keeps the counts.
+/// Moves a slot on and keeps the counts. What fires for a thread that blocks is kept for it.
 pub(super) fn advance(slot: &mut Slot, input: PortInput, count: &mut Count) -> PortEffect {
-    let (next, effect) = slot.state.step(input);
+    let (mut next, mut effect) = slot.state.step(input);
+    if effect == PortEffect::Fire
+        && let Some(blocker) = slot.blocker
+    {
+        (next, effect) = next.step(PortInput::Keep);
+        count.rouse.add(blocker);
+    }
     count.leave(slot.state);
     count.enter(next);
     slot.state = next;

@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::port::PortState;
@@ -53,14 +54,17 @@ const PORTS_PER_PAGE: u32 = 128;
 const _: () = assert!(PORTS_PER_PAGE as usize == PAGE);
 
 /// Generation 0 marks a free slot.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     generation: u64,
+    /// The thread that blocks for its wake, if one does: rounds leave it to that thread.
+    pub(crate) blocker: Option<NonZeroU32>,
     pub(crate) state: PortState,
 }
 
 const FREE: Slot = Slot {
     generation: 0,
+    blocker: None,
     state: PortState::Live,
 };
 
@@ -81,22 +85,21 @@ impl Table {
 
     /// Enters a binding. A binding of the same number that is still here is replaced, and
     /// returned as it was.
-    pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, PortState)>) {
+    pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, Slot)>) {
         let (page, index) = place(port.as_raw());
         if page >= self.pages.len() {
             self.pages.resize_with(page + 1, || None);
         }
         let slot = &mut self.pages[page].get_or_insert_with(|| Box::new([FREE; PAGE]))[index];
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
-        let state = PortState::Live;
-        let old = core::mem::replace(slot, Slot { generation, state });
+        let old = core::mem::replace(slot, Slot { generation, ..FREE });
         self.bound += usize::from(old.generation == 0);
         let replaced = (old.generation != 0).then_some((
             ChannelId {
                 port,
                 generation: old.generation,
             },
-            old.state,
+            old,
         ));
         (ChannelId { port, generation }, replaced)
     }
@@ -126,7 +129,7 @@ impl Table {
     }
 
     /// Every binding, in the order of the numbers.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelId, PortState)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelId, Slot)> {
         let pages = self.pages.iter().zip(0u32..);
         pages.flat_map(|(page, number)| {
             let slots = page.as_deref().map_or(&[][..], |slots| &slots[..]);
@@ -134,7 +137,7 @@ impl Table {
                 let port =
                     Port::new(number * PORTS_PER_PAGE + index).filter(|_| slot.generation != 0)?;
                 let generation = slot.generation;
-                Some((ChannelId { port, generation }, slot.state))
+                Some((ChannelId { port, generation }, *slot))
             })
         })
     }
@@ -180,8 +183,10 @@ mod tests {
         let mut table = Table::default();
         let (first, none) = table.bind(port(7));
         assert_eq!(none, None);
+        table.by_id(first).unwrap().state = PortState::Waiting;
         let (_, replaced) = table.bind(port(7));
-        assert_eq!(replaced, Some((first, PortState::Live)));
+        let replaced = replaced.map(|(id, slot)| (id, slot.state));
+        assert_eq!(replaced, Some((first, PortState::Waiting)));
         assert_eq!(table.bound(), 1);
     }
 
@@ -199,7 +204,7 @@ mod tests {
     fn the_largest_port_has_room() {
         let mut table = Table::default();
         let (id, _) = table.bind(Port::MAX);
-        assert_eq!(table.iter().next(), Some((id, PortState::Live)));
+        assert_eq!(table.iter().map(|(id, _)| id).next(), Some(id));
     }
 
     #[test]

@@ -1,0 +1,173 @@
+//! A thread that blocks for the next wake of one channel, beside the rounds of others or alone.
+//!
+//! It reads the device like a round and leaves in the ready queue what is not its own. Its wake,
+//! whoever reads it, is latched, and it takes it by looking.
+
+use std::num::NonZeroU32;
+
+use super::error::WaitError;
+use super::{Channel, DeviceError, LoopError, Shared};
+use crate::hal::{Open, Registrar, Sleep, Slept};
+use crate::machine::block::Look;
+use crate::machine::port::Cause;
+use crate::machine::{ChannelId, NotBound, Waited};
+
+/// What a blocking wait came to. In each case nobody waits any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "only one of these is a wake"]
+pub enum Blocked {
+    /// The wake. After [`Cause::Gone`] nothing more comes from this channel.
+    Woken(Cause),
+    /// The deadline passed. An event that comes later is kept for the next wait.
+    TimedOut,
+    /// The caller's condition said so. An event that comes later is kept for the next wait.
+    Stopped,
+    /// Another thread cancelled the wait, or dropped the context.
+    Cancelled,
+}
+
+/// The error of a sleep in the loop `R`.
+pub type SleepError<O, R> = <R as Sleep<<O as Open>::Device>>::SleepError;
+/// What a blocking wait gives.
+pub type BlockResult<O, R> = Result<Blocked, Failed<O, R>>;
+type Failed<O, R> = BlockError<DeviceError<O>, LoopError<O, R>, SleepError<O, R>>;
+
+/// A blocking wait failed. Nobody waits that did not wait before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlockError<D, R, S>
+where
+    D: std::error::Error + 'static,
+    R: std::error::Error + 'static,
+    S: std::error::Error + 'static,
+{
+    /// The wait could not begin.
+    #[error(transparent)]
+    Wait(#[from] WaitError<D, R>),
+    /// The device failed under this thread's read, and was closed. Every channel is dead, and
+    /// every other waiter gets a wake with [`Cause::Gone`].
+    #[error("the event-channel device failed")]
+    Device(#[source] D),
+    /// The event loop could not sleep.
+    #[error("cannot sleep for the event-channel device")]
+    Sleep(#[source] S),
+}
+
+impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
+    /// Blocks this thread until the channel wakes, or until the deadline; `None` is as long as it
+    /// takes. A signal does not end it.
+    ///
+    /// It may run beside rounds on other threads, inside a round, or where nobody dispatches:
+    /// wakes of other channels that it reads are left to the next round, which the loop is told.
+    /// A wake of this channel goes to this thread alone, also where the channel has a callback.
+    ///
+    /// # Errors
+    /// [`BlockError`]; a second waiter is [`WaitError::AlreadyWaited`].
+    pub fn block(&self, deadline: Option<R::Deadline>) -> BlockResult<O, R> {
+        self.block_while(deadline, || true)
+    }
+
+    /// [`block`](Self::block) for as long as `goes_on` says so.
+    ///
+    /// It is asked before each sleep, after each signal and after each
+    /// [`wake`](crate::Registrar::wake) of the event loop. So another thread, or the handler of a
+    /// signal where the loop's `wake` may be called in one, sets a flag and then wakes the loop.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn block_while(
+        &self,
+        deadline: Option<R::Deadline>,
+        goes_on: impl Fn() -> bool,
+    ) -> BlockResult<O, R> {
+        let shared = &*self.shared;
+        shared.admit().map_err(WaitError::from)?;
+        let id = self.id();
+        let mut state = shared.lock();
+        if !state.machine.link().is_open() {
+            return Err(WaitError::from(NotBound(id)).into());
+        }
+        let (waited, blocker) = state.machine.block(id).map_err(WaitError::from)?;
+        drop(state);
+        match waited {
+            Waited::Ready(cause) => return Ok(Blocked::Woken(cause)),
+            Waited::Already | Waited::Blocked | Waited::Queued => {
+                return Err(WaitError::AlreadyWaited(id).into());
+            }
+            Waited::Armed | Waited::Rearm => {}
+        }
+        let blocking = Blocking {
+            shared,
+            id,
+            blocker,
+        };
+        shared.arm(id, waited)?;
+        blocking.run(deadline, goes_on)
+    }
+}
+
+/// While it lives, rounds leave the wake of this channel to this thread.
+struct Blocking<'a, O: Open, R: Registrar<O::Device>> {
+    shared: &'a Shared<O, R>,
+    id: ChannelId,
+    blocker: NonZeroU32,
+}
+
+impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
+    fn run(&self, deadline: Option<R::Deadline>, goes_on: impl Fn() -> bool) -> BlockResult<O, R> {
+        let registrar = &self.shared.registrar;
+        let mut slept = Slept::Roused;
+        loop {
+            let ticket = registrar.ticket();
+            match self.shared.lock().machine.look(self.id, self.blocker) {
+                Look::Woken(cause) => return Ok(Blocked::Woken(cause)),
+                Look::Cancelled => return Ok(Blocked::Cancelled),
+                Look::Nothing => {}
+            }
+            if slept == Slept::TimedOut {
+                return Ok(Blocked::TimedOut);
+            }
+            if !goes_on() {
+                return Ok(Blocked::Stopped);
+            }
+            slept = registrar
+                .sleep(ticket, deadline)
+                .map_err(BlockError::Sleep)?;
+            // At the deadline once more, for what came in time.
+            if slept != Slept::Roused {
+                self.read()?;
+            }
+        }
+    }
+
+    /// Reads what there is. Other waiters' wakes are left to them, and the loop is told.
+    fn read(&self) -> Result<(), Failed<O, R>> {
+        let shared = self.shared;
+        let mut state = shared.lock();
+        let had_ready = state.machine.has_ready();
+        let read = state.drain(shared.registrar.trigger());
+        let has_news = state.machine.has_ready() && !had_ready;
+        let wakes = state.machine.take_rouse(Some(self.blocker)) || has_news;
+        drop(state);
+        if shared.settle().is_err() {
+            shared.count_unreported();
+        }
+        if wakes {
+            shared.registrar.wake();
+        }
+        read.map_err(BlockError::Device)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Blocking<'_, O, R> {
+    fn drop(&mut self) {
+        // The caller's condition may have forked, and the lock be held for ever in the child.
+        if self.shared.is_inherited() {
+            return;
+        }
+        self.shared.lock().machine.end_block(self.id, self.blocker);
+        if self.shared.settle().is_err() {
+            self.shared.count_unreported();
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Threads that block for the wake of one channel.
+//!
+//! A round does not hand such a wake out: it is latched, and the thread is roused to take it.
+
+use core::num::NonZeroU32;
+
+use super::port::{Cause, PortInput, PortState};
+use super::step::{Rouse, advance};
+use super::{ChannelId, Machine, NotBound, Waited};
+
+/// What a thread that blocks finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing yet.
+    Nothing,
+    /// The wake, which it takes.
+    Woken(Cause),
+    /// Somebody ended its wait.
+    Cancelled,
+}
+
+impl Machine {
+    /// A wait of a thread that will block for the wake, and the number that it goes by from now
+    /// on. It begins only where the answer is that the port is, or must be, enabled.
+    pub(crate) fn block(&mut self, id: ChannelId) -> Result<(Waited, NonZeroU32), NotBound> {
+        let waited = self.wait(id)?;
+        self.blocks = self.blocks.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        if matches!(waited, Waited::Armed | Waited::Rearm) {
+            self.ports.by_id(id)?.blocker = Some(self.blocks);
+        }
+        Ok((waited, self.blocks))
+    }
+
+    /// What there is for a thread that blocks. It ends with anything but nothing.
+    pub(crate) fn look(&mut self, id: ChannelId, blocker: NonZeroU32) -> Look {
+        let Ok(slot) = self.ports.by_id(id) else {
+            return Look::Woken(Cause::Gone);
+        };
+        if slot.blocker != Some(blocker) {
+            return Look::Cancelled;
+        }
+        let PortState::Latched(cause) = slot.state else {
+            return Look::Nothing;
+        };
+        slot.blocker = None;
+        advance(slot, PortInput::Wait, &mut self.count);
+        self.stats.wakes += 1;
+        Look::Woken(cause)
+    }
+
+    /// The thread blocks no longer, whatever became of its wait.
+    pub(crate) fn end_block(&mut self, id: ChannelId, blocker: NonZeroU32) {
+        if let Ok(slot) = self.ports.by_id(id)
+            && slot.blocker == Some(blocker)
+        {
+            slot.blocker = None;
+            advance(slot, PortInput::Cancel, &mut self.count);
+        }
+    }
+
+    /// Whether there is something for a thread that blocks, other than this one; whoever asks
+    /// rouses it.
+    pub(crate) fn take_rouse(&mut self, myself: Option<NonZeroU32>) -> bool {
+        match core::mem::take(&mut self.count.rouse) {
+            Rouse::Nobody => false,
+            Rouse::One(blocker) => Some(blocker) != myself,
+            Rouse::Several => true,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Mocks of the seam, for tests in which the calls themselves are the point: which were made,
+//! with what, in what order. (The crate `evtchn-sim` has a device that behaves like the real one.)
+//!
+//! They are made with [`mockall`](https://docs.rs/mockall): for each method there is an `expect_…`
+//! that says what will be called and what comes of it, and a call that was not expected panics.
+//! Closing the device is a call like the others, [`MockDevice::expect_close`].
+//!
+//! A context asks again and again in which process it is and how its event loop reports
+//! readiness. [`MockDevice::of_this_process`], [`MockOpen::of_this_process`] and
+//! [`MockRegistrar::with_trigger`] make mocks that answer this; with `new` a test answers it
+//! itself, to fork or to catch the panic of a callback.
+//!
+//! ```
+//! use evtchn_core::mock::{MockDevice, MockOpen, MockRegistrar, Sequence, brings, predicate};
+//! use evtchn_core::{Context, DomId, Port, Trigger, Wait};
+//!
+//! let mut order = Sequence::new();
+//! let mut opener = MockOpen::of_this_process();
+//! let mut device = MockDevice::of_this_process();
+//! let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
+//! let port = Port::new(5).ok_or("no port")?;
+//!
+//! // What the context is expected to do, from the first bind to the end.
+//! device.expect_bind_unbound_port().with(predicate::eq(DomId::new(7))).return_const(Ok(port));
+//! event_loop.expect_register().times(1).in_sequence(&mut order).return_const(Ok(()));
+//! device.expect_pending().times(1).in_sequence(&mut order).returning(brings([port]));
+//! event_loop.expect_deregister().times(1).in_sequence(&mut order).return_const(Ok(()));
+//! device.expect_unbind().times(1).in_sequence(&mut order).return_const(Ok(()));
+//! device.expect_close().times(1).in_sequence(&mut order).return_const(());
+//! opener.expect_open().return_once(|| Ok(device));
+//!
+//! let ctx = Context::new(opener, event_loop);
+//! let channel = ctx.bind_unbound_port(DomId::new(7))?;
+//! assert_eq!(channel.wait()?, Wait::Pending);
+//! let wakes: Vec<_> = ctx.dispatch()?.map(|wake| wake.port()).collect();
+//! assert_eq!(wakes, [port]);
+//! channel.unbind()?;
+//! ctx.teardown()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::thread::panicking;
+use std::time::Duration;
+
+use crate::hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
+use crate::ids::{DomId, Port, RemotePort, Virq};
+
+pub use mockall::{Sequence, predicate};
+
+/// A failure that a test made up. Device and event loop have it alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("failed because the test says so: {0:?}")]
+pub struct MockError(ErrorKind);
+
+impl MockError {
+    /// A failure of this kind.
+    #[must_use]
+    pub const fn new(kind: ErrorKind) -> MockError {
+        MockError(kind)
+    }
+}
+
+impl Error for MockError {
+    fn kind(&self) -> ErrorKind {
+        self.0
+    }
+}
+
+/// What [`EventChannel::pending`] returns where the device has these ports, each time it is
+/// called: `device.expect_pending().returning(brings([port]))`. None at all is an empty read.
+///
+/// # Panics
+/// When it is called with a buffer that has no room for them.
+pub fn brings(
+    ports: impl IntoIterator<Item = Port>,
+) -> impl Fn(&mut PortBuf) -> Result<(), MockError> + Send + 'static {
+    let brought: Vec<u32> = ports.into_iter().map(Port::as_raw).collect();
+    move |buf| {
+        buf.fill(|room| {
+            let (count, fits) = (brought.len(), room.len());
+            assert!(count <= fits, "{count} ports do not fit a read of {fits}");
+            room[..count].copy_from_slice(&brought);
+            Ok(count)
+        })
+    }
+}
+
+mockall::mock! {
+    /// A device, to be given to the [`MockOpen`] that opens it.
+    #[derive(Debug)]
+    pub Device {
+        /// Called when the device is dropped, unless the test is panicking.
+        pub fn close(&self);
+    }
+
+    impl EventChannel for Device {
+        type Error = MockError;
+
+        fn bind_unbound_port(&self, remote: DomId) -> Result<Port, MockError>;
+        fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, MockError>;
+        fn bind_virq(&self, virq: Virq) -> Result<Port, MockError>;
+        fn bind_static(&self, port: Port) -> Result<(), MockError>;
+        fn unbind(&self, port: Port) -> Result<(), MockError>;
+        fn notify(&self, port: Port) -> Result<(), MockError>;
+        fn pending(&self, buf: &mut PortBuf) -> Result<(), MockError>;
+        fn unmask(&self, ports: &[Port]) -> Result<usize, MockError>;
+        fn reset(&self) -> Result<(), MockError>;
+        fn restrict(&self, domid: DomId) -> Result<(), MockError>;
+        fn is_inherited(&self) -> bool;
+    }
+}
+
+impl MockDevice {
+    /// A device that the calling process opened. Once a test is panicking it was inherited, so
+    /// that no drop meets a call that nobody expects.
+    #[must_use]
+    pub fn of_this_process() -> MockDevice {
+        let mut device = MockDevice::new();
+        device.expect_is_inherited().returning(panicking);
+        device
+    }
+}
+
+impl Drop for MockDevice {
+    fn drop(&mut self) {
+        // A second panic would abort the tests and hide the first.
+        if !panicking() {
+            self.close();
+        }
+    }
+}
+
+mockall::mock! {
+    /// An opener; `expect_open().return_once(|| Ok(device))` has it open a [`MockDevice`].
+    #[derive(Debug)]
+    pub Open {}
+
+    impl Open for Open {
+        type Device = MockDevice;
+
+        fn open(&self) -> Result<MockDevice, MockError>;
+        fn process(&self) -> u64;
+    }
+}
+
+impl MockOpen {
+    /// An opener in a process that does not fork. Once a test is panicking it is in a child, so
+    /// that dropping context and channels does nothing.
+    #[must_use]
+    pub fn of_this_process() -> MockOpen {
+        let mut opener = MockOpen::new();
+        opener.expect_process().returning(|| u64::from(panicking()));
+        opener
+    }
+}
+
+mockall::mock! {
+    /// An event loop that watches a [`MockDevice`].
+    #[derive(Debug)]
+    pub Registrar {}
+
+    impl Registrar<MockDevice> for Registrar {
+        type Error = MockError;
+
+        fn trigger(&self) -> Trigger;
+        fn register(&self, device: &MockDevice) -> Result<(), MockError>;
+        fn deregister(&self, device: &MockDevice) -> Result<(), MockError>;
+        fn wake(&self);
+    }
+
+    impl Sleep<MockDevice> for Registrar {
+        type Deadline = Duration;
+        type SleepError = MockError;
+
+        fn ticket(&self) -> u64;
+        fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, MockError>;
+    }
+}
+
+impl MockRegistrar {
+    /// An event loop that reports readiness like this.
+    #[must_use]
+    pub fn with_trigger(trigger: Trigger) -> MockRegistrar {
+        let mut registrar = MockRegistrar::new();
+        registrar.expect_trigger().return_const(trigger);
+        registrar
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::{Context, Notifier, Wait};
+
+    fn port(raw: u32) -> Port {
+        Port::new(raw).unwrap()
+    }
+
+    /// A program's own, that tells the peer at its end.
+    struct Farewell(Notifier<MockDevice>);
+
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            let _untold = self.0.notify();
+        }
+    }
+
+    #[test]
+    fn a_read_brings_what_it_was_told_each_time() {
+        let mut device = MockDevice::of_this_process();
+        let read = device.expect_pending().times(2);
+        read.returning(brings([port(3), port(1)]));
+        device.expect_close().times(1).return_const(());
+        let mut buf = PortBuf::with_capacity(2);
+        for _ in 0..2 {
+            device.pending(&mut buf).unwrap();
+            assert_eq!(buf.words(), [3, 1]);
+        }
+        brings([])(&mut buf).unwrap();
+        assert_eq!(buf.words(), [0; 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "2 ports do not fit a read of 1")]
+    fn a_read_of_more_than_there_is_room_for_panics() {
+        let read = brings([port(3), port(1)]);
+        let _never = read(&mut PortBuf::with_capacity(1));
+    }
+
+    #[test]
+    #[should_panic(expected = "MockDevice::close")]
+    fn a_close_that_nobody_expects_panics() {
+        drop(MockDevice::of_this_process());
+    }
+
+    #[test]
+    fn a_test_that_panics_meets_no_second_panic_in_its_drops() {
+        let failed = catch_unwind(AssertUnwindSafe(|| {
+            let mut opener = MockOpen::of_this_process();
+            let mut device = MockDevice::of_this_process();
+            let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
+            let bind = device.expect_bind_unbound_port().times(1);
+            bind.return_const(Ok(port(1)));
+            event_loop.expect_register().return_const(Ok(()));
+            opener.expect_open().return_once(|| Ok(device));
+            let ctx = Context::new(opener, event_loop);
+            let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            let _farewell = Farewell(channel.notifier().unwrap());
+            let _round = ctx.dispatch().unwrap();
+            panic!("the first");
+        }));
+        let message = failed.unwrap_err();
+        assert_eq!(message.downcast_ref::<&str>(), Some(&"the first"));
+    }
+}

@@ -1,0 +1,352 @@
+//! The order of the calls, where it is the point: what the device, the event loop and the program
+//! see one after the other. Each test states the whole sequence first; every other call, and
+//! every other order, fails it.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+mod expected;
+
+use std::sync::Arc;
+
+use evtchn_core::mock::{MockOpen, MockRegistrar};
+use evtchn_core::{
+    BindError, Blocked, Cause, Context, DispatchError, DomId, ErrorKind, Outcome, Slept, Trigger,
+    Wait, WaitError,
+};
+use expected::{MockContext, MockProgram, Order};
+
+const GUEST: DomId = DomId::new(7);
+
+/// A round in which the program waits again for all that it takes.
+fn take_and_wait_again(ctx: &MockContext, program: &MockProgram) {
+    let mut round = ctx.dispatch().unwrap();
+    for wake in &mut round {
+        program.takes(wake.port());
+        assert_eq!(ctx.wait(wake.channel).unwrap(), Wait::Pending);
+    }
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+}
+
+/// A round in which the program waits for nothing again.
+fn take(ctx: &MockContext, program: &MockProgram) {
+    let mut round = ctx.dispatch().unwrap();
+    for wake in &mut round {
+        program.takes(wake.port());
+    }
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+}
+
+// ---- From the first bind to the first wait.
+
+#[test]
+fn the_first_wait_registers_what_the_first_bind_opened() {
+    let order = Order::open().bind(1).bind(2).register();
+    let (_program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
+    let one = ctx.bind_unbound_port(GUEST).unwrap();
+    let two = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(two.wait().unwrap(), Wait::Pending);
+    drop(one);
+    two.unbind().unwrap();
+}
+
+#[test]
+fn a_failed_first_bind_closes_before_the_next_opens() {
+    let order = Order::open().bind_fails(ErrorKind::NoSpace).close();
+    let (_program, ctx) = order.open_again().bind(1).unbind(1).close().begin();
+    let error = ctx.bind_unbound_port(GUEST).unwrap_err();
+    assert!(matches!(error, BindError::Bind(_)), "{error:?}");
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+}
+
+#[test]
+fn a_bind_after_an_unbind_reads_first() {
+    let order = Order::open().bind(1).unbind(1);
+    let (_program, ctx) = order.read([1]).bind(1).unbind(1).close().begin();
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    let next = ctx.bind_unbound_port(GUEST).unwrap();
+    next.unbind().unwrap();
+}
+
+#[test]
+fn a_bind_that_read_a_wake_of_another_is_done_before_the_loop_is_told() {
+    let order = Order::open().bind(1).bind(2).register().unbind(2);
+    let order = order.read([1]).bind(3).wake().takes(1).deregister();
+    let (program, ctx) = order.unbind(3).unbind(1).close().begin();
+    let one = ctx.bind_unbound_port(GUEST).unwrap();
+    let two = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    two.unbind().unwrap();
+    let three = ctx.bind_unbound_port(GUEST).unwrap();
+    let mut round = ctx.dispatch_at_most(1).unwrap();
+    program.takes(round.next().unwrap().port());
+    round.finish().unwrap();
+    drop((three, one));
+}
+
+// ---- Waits outside a round.
+
+#[test]
+fn a_wait_on_a_held_port_registers_before_it_writes() {
+    let order = Order::open().bind(1).register().read([1]).takes(1);
+    let order = order.deregister().register().write([1]);
+    let (program, ctx) = order.unbind(1).deregister().close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    take(&ctx, &program);
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.unbind().unwrap();
+}
+
+#[test]
+fn a_write_that_fails_after_the_register_is_followed_by_a_deregister() {
+    let order = Order::open().bind(1).register().read([1]).takes(1);
+    let order = order.deregister().register();
+    let order = order.write_fails([1], ErrorKind::NoMemory).deregister();
+    let (program, ctx) = order.unbind(1).close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    take(&ctx, &program);
+    let error = channel.wait().unwrap_err();
+    assert!(matches!(error, WaitError::Unmask { .. }), "{error:?}");
+    channel.unbind().unwrap();
+}
+
+#[test]
+fn a_kept_event_with_a_callback_is_registered_before_the_loop_is_told() {
+    let order = Order::open()
+        .bind(1)
+        .bind(2)
+        .register()
+        .read([1, 2])
+        .takes(2);
+    let order = order.deregister().register().wake();
+    let (program, ctx) = order.unbind(1).deregister().unbind(2).close().begin();
+    let kept = ctx.bind_unbound_port(GUEST).unwrap();
+    let waiting = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(waiting.wait().unwrap(), Wait::Pending);
+    take(&ctx, &program);
+    kept.set_callback(|_| ()).unwrap();
+    assert_eq!(kept.wait().unwrap(), Wait::Pending);
+    drop((kept, waiting));
+}
+
+// ---- A round.
+
+#[test]
+fn a_round_writes_once_after_every_wake_was_handed_out() {
+    let order = Order::open().bind(1).bind(2).register();
+    let order = order.read([2, 1]).takes(2).takes(1).write([2, 1]);
+    let (program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
+    let one = ctx.bind_unbound_port(GUEST).unwrap();
+    let two = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    assert_eq!(two.wait().unwrap(), Wait::Pending);
+    take_and_wait_again(&ctx, &program);
+    drop((one, two));
+}
+
+#[test]
+fn a_round_of_callbacks_writes_once_after_every_call() {
+    let order = Order::open().bind(1).bind(2).register();
+    let order = order.read([1, 2]).takes(1).takes(2).write([1, 2]);
+    let (program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
+    let (program, ctx) = (Arc::new(program), Arc::new(ctx));
+    let channels = [(); 2].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        let (ctx, program) = (Arc::downgrade(&ctx), Arc::clone(&program));
+        let on_wake = move |wake: evtchn_core::Wake| {
+            program.takes(wake.port());
+            let waited = ctx.upgrade().unwrap().wait(wake.channel).unwrap();
+            assert_eq!(waited, Wait::Pending);
+        };
+        channel.set_callback(on_wake).unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    assert_eq!(ctx.dispatch_callbacks().unwrap(), Outcome::Done);
+}
+
+#[test]
+fn an_edge_triggered_round_reads_until_nothing_is_left_before_it_writes() {
+    let order = Order::open_under(Trigger::Edge).bind(1).register();
+    let order = order.read([1]).takes(1).read([]).write([1]);
+    let (program, ctx) = order.unbind(1).deregister().close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    take_and_wait_again(&ctx, &program);
+    channel.unbind().unwrap();
+}
+
+#[test]
+fn what_a_write_did_not_take_is_written_next() {
+    let order = Order::open().bind(1).bind(2).bind(3).register();
+    let order = order.read([1, 2, 3]).takes(1).takes(2).takes(3);
+    let order = order.write_takes(2, [1, 2, 3]).write([3]);
+    let order = order.unbind(1).unbind(2).unbind(3);
+    let (program, ctx) = order.deregister().close().begin();
+    let channels = [(); 3].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    take_and_wait_again(&ctx, &program);
+    drop(channels);
+}
+
+#[test]
+fn a_round_with_wakes_left_writes_before_it_tells_the_loop() {
+    let order = Order::open().bind(1).bind(2).register();
+    let order = order.read([1, 2]).takes(1).write([1]).wake();
+    let (program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
+    let channels = [(); 2].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    let mut round = ctx.dispatch_at_most(1).unwrap();
+    let wake = round.next().unwrap();
+    program.takes(wake.port());
+    assert_eq!(ctx.wait(wake.channel).unwrap(), Wait::Pending);
+    assert_eq!(round.finish().unwrap(), Outcome::More);
+    drop(channels);
+}
+
+// ---- Overflow and failure of the device.
+
+#[test]
+fn an_overflow_is_reset_and_written_back_only_by_the_next_wait() {
+    let order = Order::open().bind(1).bind(2).register();
+    let order = order.read_fails(ErrorKind::Overflow).reset();
+    let order = order.takes(1).takes(2).deregister().register().write([2]);
+    let (program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
+    let one = ctx.bind_unbound_port(GUEST).unwrap();
+    let two = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    assert_eq!(two.wait().unwrap(), Wait::Pending);
+    take(&ctx, &program);
+    assert_eq!(two.wait().unwrap(), Wait::Pending);
+    drop((one, two));
+}
+
+#[test]
+fn a_fault_in_a_round_deregisters_at_its_end_and_then_closes() {
+    let order = Order::open().bind(1).register();
+    let order = order.read_fails(ErrorKind::Gone).takes(1).unbind(1);
+    let (program, ctx) = order.deregister().close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let mut round = ctx.dispatch().unwrap();
+    let wake = round.next().unwrap();
+    assert_eq!(wake.cause, Cause::Gone);
+    program.takes(wake.port());
+    drop(channel);
+    let error = round.finish().unwrap_err();
+    assert!(matches!(error, DispatchError::Device(_)), "{error:?}");
+}
+
+#[test]
+fn a_bind_in_the_round_of_a_fault_closes_before_it_opens() {
+    let order = Order::open().bind(1).register();
+    let order = order.read_fails(ErrorKind::Gone).takes(1).unbind(1);
+    let order = order.deregister().close().open_again().bind(2);
+    let (program, ctx) = order.unbind(2).close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let mut round = ctx.dispatch().unwrap();
+    program.takes(round.next().unwrap().port());
+    drop(channel);
+    let next = ctx.bind_unbound_port(GUEST).unwrap();
+    let error = round.finish().unwrap_err();
+    assert!(matches!(error, DispatchError::Device(_)), "{error:?}");
+    next.unbind().unwrap();
+}
+
+#[test]
+fn a_device_opened_again_is_restricted_before_anything_else() {
+    let order = Order::open().restrict(GUEST).bind(1).register();
+    let order = order.read_fails(ErrorKind::Gone).deregister();
+    let order = order.unbind(1).close();
+    let order = order.open_again().restrict(GUEST).bind(2).register();
+    let (_program, ctx) = order.unbind(2).deregister().close().begin();
+    ctx.restrict(GUEST).unwrap();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    drop(channel);
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.unbind().unwrap();
+}
+
+// ---- The end.
+
+#[test]
+fn a_teardown_deregisters_before_it_closes_and_nothing_follows() {
+    let order = Order::open().bind(1).register().unbind(1);
+    let order = order.deregister_fails(ErrorKind::Other);
+    let (_program, ctx) = order.deregister().close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    drop(channel);
+    ctx.teardown().unwrap();
+    ctx.teardown().unwrap();
+}
+
+#[test]
+fn a_dropped_context_deregisters_before_its_last_channel_closes() {
+    let order = Order::open().bind(1).bind(2).register();
+    let order = order.deregister().unbind(2).unbind(1);
+    let (_program, ctx) = order.close().begin();
+    let one = ctx.bind_unbound_port(GUEST).unwrap();
+    let two = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    drop(ctx);
+    drop((two, one));
+}
+
+#[test]
+fn a_device_is_deregistered_before_it_is_handed_over_and_closed_by_its_new_owner() {
+    let order = Order::open().bind(1).register().deregister().takes(1);
+    let (program, ctx) = order.unbind(1).close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let parts = ctx.into_parts(vec![channel]).unwrap();
+    let event_loop = MockRegistrar::with_trigger(Trigger::Level);
+    let (ctx, channels) = Context::from_parts(parts, MockOpen::of_this_process(), event_loop);
+    for channel in channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
+        program.takes(channel.port());
+        channel.unbind().unwrap();
+    }
+    ctx.teardown().unwrap();
+}
+
+// ---- A thread that blocks.
+
+#[test]
+fn a_block_writes_before_it_sleeps_and_reads_only_what_is_ready() {
+    let order = Order::open().bind(1);
+    let order = order
+        .register()
+        .sleep(Slept::Ready)
+        .read([1])
+        .deregister()
+        .look();
+    let order = order
+        .register()
+        .write([1])
+        .sleep(Slept::Roused)
+        .sleep(Slept::Ready);
+    let order = order.read([1]).deregister().look();
+    let (_program, ctx) = order.unbind(1).close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    for _ in 0..2 {
+        let blocked = channel.block(None).unwrap();
+        assert_eq!(blocked, Blocked::Woken(Cause::Event));
+    }
+}
+
+#[test]
+fn a_block_reads_once_more_at_its_deadline() {
+    let order = Order::open().bind(1).register();
+    let order = order.sleep(Slept::TimedOut).read([]).look().deregister();
+    let (_program, ctx) = order.unbind(1).close().begin();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.block(None).unwrap(), Blocked::TimedOut);
+}

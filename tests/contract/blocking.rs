@@ -1,0 +1,201 @@
+//! Blocking for the wake of one channel.
+
+use std::time::Duration;
+
+use evtchn_core::{BlockError, Blocked, Cause, LinkError, Outcome, WaitError};
+
+use super::platform::*;
+use super::rig::{Rig, Wire};
+
+/// Only a failure ever waits so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn in_time<P: Platform>(rig: &Rig<'_, P>) -> Option<DeadlineOf<P>> {
+    Some(P::deadline(&rig.context.registrar().event_loop, PATIENCE))
+}
+
+fn now<P: Platform>(rig: &Rig<'_, P>) -> Option<DeadlineOf<P>> {
+    let event_loop = &rig.context.registrar().event_loop;
+    Some(P::deadline(event_loop, Duration::ZERO))
+}
+
+#[track_caller]
+fn expect_block<P: Platform>(rig: &Rig<'_, P>, wire: &Wire<P>, cause: Cause) {
+    let blocked = wire.channel.block(in_time(rig)).unwrap();
+    assert_eq!(blocked, Blocked::Woken(cause));
+}
+
+pub(crate) fn a_latched_event_ends_a_block_before_it_sleeps<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [latched, other] = rig.wires();
+    other.wait();
+    rig.fire(&latched);
+    assert_eq!(rig.turn(), []);
+    rig.expect_hooks(1, 0);
+    let reads = rig.context.stats().reads;
+    expect_block(&rig, &latched, Cause::Event);
+    assert_eq!(rig.context.stats().reads, reads);
+}
+
+pub(crate) fn an_event_ends_a_block_and_nothing_stays_registered<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    for turn in 1..4 {
+        if turn > 1 {
+            // Its event stays in Xen until the block enables the port.
+            rig.fire_held(&wire);
+        } else {
+            rig.fire(&wire);
+        }
+        expect_block(&rig, &wire, Cause::Event);
+        rig.expect_hooks(turn, turn);
+        rig.expect_settled();
+    }
+    assert_eq!(rig.context.stats().wakes, 3);
+    rig.expect_idle();
+}
+
+pub(crate) fn a_block_writes_back_what_was_read<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    rig.fire(&wire);
+    expect_block(&rig, &wire, Cause::Event);
+    rig.expect_writes(&[]);
+    rig.fire_held(&wire);
+    expect_block(&rig, &wire, Cause::Event);
+    rig.expect_writes(&[&[wire.port()]]);
+}
+
+pub(crate) fn a_block_past_its_deadline_leaves_nobody_waiting<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    let blocked = wire.channel.block(now(&rig)).unwrap();
+    assert_eq!(blocked, Blocked::TimedOut);
+    rig.expect_hooks(1, 1);
+    rig.expect_idle();
+    // What comes now is for the next wait.
+    rig.fire(&wire);
+    expect_block(&rig, &wire, Cause::Event);
+}
+
+pub(crate) fn an_event_that_came_before_the_deadline_is_taken_at_it<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    rig.fire(&wire);
+    let blocked = wire.channel.block(now(&rig)).unwrap();
+    assert_eq!(blocked, Blocked::Woken(Cause::Event));
+    rig.expect_hooks(1, 1);
+}
+
+pub(crate) fn a_block_leaves_the_wakes_of_others_to_the_next_round<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [one, own, other, latched] = rig.wires();
+    one.wait();
+    other.wait();
+    for wire in [&one, &own, &other, &latched] {
+        rig.fire(wire);
+    }
+    expect_block(&rig, &own, Cause::Event);
+    rig.expect_settled();
+    // Nothing is left on the device: the loop was told, and must not sleep.
+    assert_eq!(p.poll(&rig.spy.device()), OUT);
+    assert_eq!(rig.spy.log().wakes, 1);
+    assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
+    rig.expect_wakes(&[&one, &other]);
+    rig.expect_hooks(1, 1);
+    latched.wait_ready(Cause::Event);
+}
+
+pub(crate) fn a_block_inside_a_round_takes_its_own_wake_alone<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [one, own, other] = rig.wires();
+    one.wait();
+    other.wait();
+    rig.fire(&own);
+    expect_block(&rig, &own, Cause::Event);
+    // The event of a port that has to be written back, asked for inside a round.
+    rig.fire_held(&own);
+    rig.fire(&one);
+    rig.fire(&other);
+    let wakes = rig.turn_with(|wake| {
+        if wake.channel == one.channel.id() {
+            expect_block(&rig, &own, Cause::Event);
+        }
+    });
+    let events = [&one, &other].map(|wire| (wire.port(), Cause::Event));
+    assert_eq!(wakes, events);
+    rig.expect_hooks(1, 1);
+    rig.expect_idle();
+}
+
+pub(crate) fn a_block_ends_when_its_condition_does<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    let blocked = wire.channel.block_while(in_time(&rig), || false).unwrap();
+    assert_eq!(blocked, Blocked::Stopped);
+    rig.expect_hooks(1, 1);
+    rig.expect_idle();
+}
+
+pub(crate) fn an_overflow_ends_a_block_with_the_cause<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [own, other] = rig.wires();
+    other.wait();
+    overflow(&*rig.spy.device(), own.port(), || rig.fire_held(&own));
+    expect_block(&rig, &own, Cause::Overflow);
+    assert_eq!(rig.turn(), [(other.port(), Cause::Overflow)]);
+    // All goes on.
+    rig.fire_held(&own);
+    expect_block(&rig, &own, Cause::Event);
+}
+
+pub(crate) fn a_second_waiter_is_refused_and_the_first_one_wakes<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    wire.wait();
+    let refused = wire.channel.block(now(&rig)).unwrap_err();
+    assert!(matches!(
+        refused,
+        BlockError::Wait(WaitError::AlreadyWaited(id)) if id == wire.channel.id()
+    ));
+    rig.fire(&wire);
+    rig.expect_wakes(&[&wire]);
+
+    let asked = std::cell::Cell::new(0);
+    rig.fire_held(&wire);
+    let blocked = wire.channel.block_while(in_time(&rig), || {
+        // Asked while this thread blocks.
+        asked.set(asked.get() + 1);
+        let refused = wire.channel.wait().unwrap_err();
+        assert!(matches!(refused, WaitError::AlreadyWaited(_)));
+        let refused = wire.channel.block(None).unwrap_err();
+        assert!(matches!(
+            refused,
+            BlockError::Wait(WaitError::AlreadyWaited(_))
+        ));
+        // A round leaves the wake to this thread.
+        let mut round = rig.context.dispatch().unwrap();
+        assert_eq!(round.next(), None);
+        assert_eq!(round.finish().unwrap(), Outcome::Done);
+        true
+    });
+    assert_eq!(blocked.unwrap(), Blocked::Woken(Cause::Event));
+    assert_ne!(asked.get(), 0);
+    rig.expect_settled();
+}
+
+pub(crate) fn a_refused_registration_ends_a_block<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    rig.spy.log().refuse_register = true;
+    let refused = wire.channel.block(in_time(&rig)).unwrap_err();
+    assert!(matches!(
+        refused,
+        BlockError::Wait(WaitError::Link(LinkError::Register(_)))
+    ));
+    rig.expect_settled();
+    rig.expect_hooks(0, 0);
+    rig.fire(&wire);
+    expect_block(&rig, &wire, Cause::Event);
+    rig.expect_settled();
+}
