@@ -1,4 +1,5 @@
-//! Chores of the workspace: `cargo xtask xen` boots a real Xen under qemu and runs tests, or one command, in its dom0.
+//! Chores of the workspace: `cargo xtask xen` boots a real Xen under qemu and runs tests, or one command, in its dom0;
+//! `cargo xtask docs` rewrites what the documents take from the code.
 //!
 //! Standard output carries only what the guest prints (and the closing tally of a test run); everything
 //! xtask has to say about itself goes to standard error.
@@ -9,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod binaries;
+mod docs;
 mod initramfs;
 mod packages;
 mod report;
@@ -28,12 +30,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Docs(docs::Options),
     Xen(xen::Options),
 }
 
 fn main() -> ExitCode {
-    let Task::Xen(options) = Cli::parse().task;
-    xen::run(&options).unwrap_or_else(|error| {
+    let ended = match Cli::parse().task {
+        Task::Docs(options) => docs::run(&options),
+        Task::Xen(options) => xen::run(&options),
+    };
+    ended.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
         ExitCode::from(TROUBLE)
     })

@@ -41,7 +41,21 @@ pub enum LinkEffect {
     Close,
 }
 
+impl LinkInput {
+    /// Every input.
+    pub const ALL: [LinkInput; 5] = [
+        LinkInput::Bind,
+        LinkInput::Wanted,
+        LinkInput::Unwanted,
+        LinkInput::Fault,
+        LinkInput::Close,
+    ];
+}
+
 impl Link {
+    /// Every state.
+    pub const ALL: [Link; 4] = [Link::Closed, Link::Idle, Link::Watching, Link::Faulted];
+
     /// The next state, and the effects that lead there.
     #[must_use]
     pub const fn plan(self, input: LinkInput) -> (Link, &'static [LinkEffect]) {
@@ -81,15 +95,6 @@ impl Link {
 mod tests {
     use super::*;
 
-    const LINKS: [Link; 4] = [Link::Closed, Link::Idle, Link::Watching, Link::Faulted];
-    const INPUTS: [LinkInput; 5] = [
-        LinkInput::Bind,
-        LinkInput::Wanted,
-        LinkInput::Unwanted,
-        LinkInput::Fault,
-        LinkInput::Close,
-    ];
-
     /// Carries the effects out on two flags; what cannot be done panics.
     fn carry_out(from: Link, effects: &[LinkEffect]) -> (bool, bool) {
         let (mut open, mut registered) = (from.is_open(), from == Link::Watching);
@@ -112,8 +117,8 @@ mod tests {
 
     #[test]
     fn every_cell_leads_where_it_says() {
-        for link in LINKS {
-            for input in INPUTS {
+        for link in Link::ALL {
+            for input in LinkInput::ALL {
                 let (next, effects) = link.plan(input);
                 let flags = carry_out(link, effects);
                 assert_eq!(
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn plans_are_settled_after_one_step() {
-        for link in LINKS {
+        for link in Link::ALL {
             for input in [LinkInput::Wanted, LinkInput::Unwanted, LinkInput::Close] {
                 let (next, _) = link.plan(input);
                 assert_eq!(next.plan(input), (next, &[][..]), "{link:?} x {input:?}");

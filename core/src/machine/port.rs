@@ -75,7 +75,37 @@ pub enum PortEffect {
     Spurious,
 }
 
+impl PortInput {
+    /// Every input.
+    pub const ALL: [PortInput; 8] = [
+        PortInput::Wait,
+        PortInput::Event,
+        PortInput::Overflow,
+        PortInput::Cancel,
+        PortInput::Written,
+        PortInput::Deliver,
+        PortInput::Queue,
+        PortInput::Keep,
+    ];
+}
+
 impl PortState {
+    /// Every state.
+    pub const ALL: [PortState; 12] = [
+        PortState::Live,
+        PortState::Waiting,
+        PortState::Held,
+        PortState::Rearming,
+        PortState::Latched(Cause::Event),
+        PortState::Latched(Cause::Overflow),
+        PortState::Latched(Cause::Adopted),
+        PortState::Latched(Cause::Gone),
+        PortState::Ready(Cause::Event),
+        PortState::Ready(Cause::Overflow),
+        PortState::Ready(Cause::Adopted),
+        PortState::Ready(Cause::Gone),
+    ];
+
     /// Whether somebody waits for the port, or has a wake of it queued.
     #[must_use]
     pub const fn is_waited(self) -> bool {
@@ -140,32 +170,9 @@ impl PortState {
 mod tests {
     use super::*;
 
-    const STATES: [PortState; 10] = [
-        PortState::Live,
-        PortState::Waiting,
-        PortState::Held,
-        PortState::Rearming,
-        PortState::Latched(Cause::Event),
-        PortState::Latched(Cause::Overflow),
-        PortState::Latched(Cause::Adopted),
-        PortState::Ready(Cause::Event),
-        PortState::Ready(Cause::Overflow),
-        PortState::Ready(Cause::Adopted),
-    ];
-    const INPUTS: [PortInput; 8] = [
-        PortInput::Wait,
-        PortInput::Event,
-        PortInput::Overflow,
-        PortInput::Cancel,
-        PortInput::Written,
-        PortInput::Deliver,
-        PortInput::Queue,
-        PortInput::Keep,
-    ];
-
     fn cells() -> impl Iterator<Item = (PortState, PortInput, PortState, PortEffect)> {
-        STATES.into_iter().flat_map(|state| {
-            INPUTS.into_iter().map(move |input| {
+        PortState::ALL.into_iter().flat_map(|state| {
+            PortInput::ALL.into_iter().map(move |input| {
                 let (next, effect) = state.step(input);
                 (state, input, next, effect)
             })

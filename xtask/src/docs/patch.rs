@@ -1,0 +1,238 @@
+//! The patches of `mutations/`: what each breaks, and the tests that must fail with it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{read, root};
+
+const FOLDER: &str = "mutations";
+
+/// A patch, by the header above its first file.
+#[derive(Debug)]
+pub(super) struct Patch {
+    name: String,
+    /// What is wrong with it.
+    what: String,
+    /// The number of the invariant that it breaks.
+    pub(super) breaks: String,
+    /// Those that must fail with it.
+    pub(super) tests: Vec<Test>,
+    /// The compiler refuses it, before a test can fail.
+    is_refused: bool,
+}
+
+/// One test, as a command line of cargo names it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Test {
+    package: String,
+    /// The test binary, if it is not the library.
+    binary: Option<String>,
+    /// Its name, with the modules that it is in.
+    pub(super) name: String,
+}
+
+/// Every patch, by name.
+pub(super) fn all() -> Result<Vec<Patch>> {
+    let mut paths: Vec<PathBuf> = files(&root().join(FOLDER))?;
+    paths.retain(|path| path.extension().is_some_and(|it| it == "patch"));
+    paths.sort();
+    paths
+        .iter()
+        .map(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            Patch::parse(&name, &read(path)?)
+        })
+        .collect()
+}
+
+impl Patch {
+    pub(super) fn parse(name: &str, text: &str) -> Result<Self> {
+        let header = text.split("\n\n").next().unwrap_or_default();
+        let fields = |key: &str| {
+            let lines = header.lines().filter_map(|line| line.split_once(": "));
+            let values = lines.filter(|(name, _)| *name == key);
+            values.map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        let field = |key| {
+            let found = fields(key).first().copied().map(str::to_owned);
+            found.with_context(|| format!("{FOLDER}/{name}.patch has no line `{key}:`"))
+        };
+        field("test")?;
+        Ok(Self {
+            name: name.to_owned(),
+            what: field("what")?,
+            breaks: field("breaks")?,
+            is_refused: fields("caught") == ["broken"],
+            tests: fields("test")
+                .iter()
+                .map(|command| Test::parse(command))
+                .collect::<Result<_>>()
+                .with_context(|| format!("{FOLDER}/{name}.patch"))?,
+        })
+    }
+
+    pub(super) fn path(&self) -> String {
+        format!("{FOLDER}/{}.patch", self.name)
+    }
+
+    /// The patch as a document of the same folder shows it.
+    pub(super) fn link(&self) -> String {
+        let refused = if self.is_refused {
+            " The compiler refuses it."
+        } else {
+            ""
+        };
+        format!("[{0}]({0}.patch): {1}{refused}", self.name, self.what)
+    }
+
+    pub(super) fn ensure_tests_exist(&self) -> Result<()> {
+        self.tests.iter().try_for_each(|test| {
+            ensure!(
+                test.exists()?,
+                "{} names `{}`, but there is no `fn {}` in {}",
+                self.path(),
+                test.name,
+                test.function(),
+                test.place()
+            );
+            Ok(())
+        })
+    }
+}
+
+impl Test {
+    fn parse(command: &str) -> Result<Self> {
+        let after = |flag| {
+            let mut words = command.split(' ').skip_while(|word| *word != flag);
+            words.nth(1).map(str::to_owned)
+        };
+        Ok(Self {
+            package: after("-p").with_context(|| format!("no package: {command}"))?,
+            binary: after("--test"),
+            name: after("--exact").with_context(|| format!("not one test: {command}"))?,
+        })
+    }
+
+    fn function(&self) -> &str {
+        self.name.rsplit("::").next().unwrap_or(&self.name)
+    }
+
+    /// Where the function must be.
+    fn place(&self) -> String {
+        let Self {
+            package, binary, ..
+        } = self;
+        match binary {
+            Some(binary) => format!("tests/{binary} of {package}"),
+            None => format!("src of {package}"),
+        }
+    }
+
+    fn exists(&self) -> Result<bool> {
+        let package = package(&self.package)?;
+        let mut sources = Vec::new();
+        match &self.binary {
+            Some(binary) => {
+                let folder = package.join("tests").join(binary);
+                let file = folder.with_extension("rs");
+                sources.extend(Some(file).filter(|file| file.is_file()));
+                if folder.is_dir() {
+                    sources.extend(files(&folder)?);
+                }
+            }
+            None => sources.extend(files(&package.join("src"))?),
+        }
+        let function = format!("fn {}", self.function());
+        for source in sources {
+            let text = read(source)?;
+            let mut after = text.split(&function).skip(1);
+            if after.any(|rest| rest.starts_with(['(', '<'])) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The folder of a package of the workspace.
+fn package(name: &str) -> Result<PathBuf> {
+    let head = format!("[package]\nname = \"{name}\"\n");
+    let folders = fs::read_dir(root())?.map(|entry| Ok(entry?.path()));
+    let folders = folders.collect::<Result<Vec<_>>>()?;
+    let found = folders
+        .into_iter()
+        .chain([root().to_owned()])
+        .find(|folder| {
+            fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains(&head))
+        });
+    found.with_context(|| format!("there is no package {name}"))
+}
+
+/// Every file under a folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(folder).with_context(|| format!("no {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patch(test: &str) -> Result<Patch> {
+        let header = format!("what: All.\nbreaks: I1\ntest: cargo test {test}\n\ndiff\n");
+        Patch::parse("bad", &header)
+    }
+
+    #[test]
+    fn a_header_needs_its_lines_and_single_tests() {
+        patch("-p evtchn --test contract -- --exact sim::a").unwrap();
+        for (test, complaint) in [
+            ("-p evtchn --test properties", "not one test"),
+            ("--test properties -- --exact a", "no package"),
+        ] {
+            let error = format!("{:#}", patch(test).unwrap_err());
+            assert!(error.contains(complaint), "{error}");
+        }
+        for header in [
+            "breaks: I1\ntest: t",
+            "what: All.\ntest: t",
+            "what: All.\nbreaks: I1",
+        ] {
+            let error = Patch::parse("bad", header).unwrap_err().to_string();
+            assert!(
+                error.starts_with("mutations/bad.patch has no line `"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_test_is_looked_for_in_its_own_binary() {
+        let here = "docs::patch::tests::a_test_is_looked_for_in_its_own_binary";
+        let exists = |test: &str| patch(test).unwrap().ensure_tests_exist();
+        exists(&format!("-p xtask -- --exact {here}")).unwrap();
+        let error = exists(&format!("-p evtchn-core --lib -- --exact {here}"));
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            format!(
+                "mutations/bad.patch names `{here}`, but there is no \
+                 `fn a_test_is_looked_for_in_its_own_binary` in src of evtchn-core"
+            )
+        );
+        // The whole name, not the beginning of one.
+        exists("-p xtask -- --exact a_test_is_looked_for_in_its_own").unwrap_err();
+    }
+}
