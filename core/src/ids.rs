@@ -322,5 +322,15 @@ mod tests {
         }
         assert_eq!("BOGUS".parse::<Virq>(), Err(BadId::Unreadable));
         assert_eq!(Virq::new(17).to_string(), "17");
+        assert_eq!(Virq::new(17).name(), None);
+        assert_eq!(Virq::DOM_EXC.name(), Some("DOM_EXC"));
+        assert_eq!(Virq::DOM_EXC.as_raw(), 3);
+    }
+
+    #[test]
+    fn ids_say_what_they_are() {
+        let port = Port::new(5).unwrap();
+        let ids = (port, DomId::SELF, Virq::DOM_EXC);
+        assert_eq!(format!("{ids:?}"), "(Port(5), DomId(self), Virq(DOM_EXC))");
     }
 }

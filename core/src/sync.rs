@@ -73,3 +73,71 @@ fn this_thread() -> usize {
     thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
     HERE.with(|here| std::ptr::from_ref(here) as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_place_has_one_occupant_at_a_time() {
+        let place = Occupant::default();
+        assert!(!place.is_taken() && !place.is_me());
+        assert!(place.enter());
+        assert!(place.is_taken() && place.is_me());
+        assert!(!place.enter(), "taken, if only by this thread");
+        thread::scope(|scope| {
+            let elsewhere = scope.spawn(|| (place.is_taken(), place.is_me(), place.enter()));
+            assert_eq!(elsewhere.join().unwrap(), (true, false, false));
+        });
+        place.leave();
+        assert!(!place.is_taken() && !place.is_me());
+        thread::scope(|scope| {
+            let elsewhere = scope.spawn(|| (place.enter(), place.is_me()));
+            assert_eq!(elsewhere.join().unwrap(), (true, true));
+        });
+        assert!(place.is_taken() && !place.is_me());
+    }
+
+    #[test]
+    fn a_mutex_that_a_panic_left_locked_is_not_poisoned() {
+        let mutex = Mutex::new(5);
+        let panicked = thread::scope(|scope| {
+            let holder = scope.spawn(|| {
+                let _guard = mutex.lock();
+                panic!("while it is locked");
+            });
+            holder.join().is_err()
+        });
+        assert!(panicked);
+        assert_eq!(*mutex.lock(), 5);
+    }
+
+    #[test]
+    fn whoever_waits_for_a_change_is_told() {
+        /// How often this thread lets others run before it gives up.
+        const TURNS: usize = 10_000_000;
+        let shared = Arc::new((Mutex::new((false, false)), Condvar::default()));
+        let waiter = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                let (state, changed) = &*shared;
+                let mut guard = state.lock();
+                guard.0 = true;
+                while !guard.1 {
+                    guard = changed.wait(guard);
+                }
+            }
+        });
+        let (state, changed) = &*shared;
+        // Once it has the lock it waits before anybody else can have it.
+        while !state.lock().0 {
+            thread::yield_now();
+        }
+        state.lock().1 = true;
+        changed.notify_all();
+        let mut turns = (0..TURNS).inspect(|_| thread::yield_now());
+        assert!(turns.any(|_| waiter.is_finished()), "it was not told");
+    }
+}

@@ -1,0 +1,202 @@
+//! The counters, the texts, and small things that hold for every context.
+
+mod support;
+
+use std::time::Duration;
+
+use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, TeardownError, Wait};
+use support::Tester;
+
+const GUEST: DomId = DomId::new(7);
+
+#[test]
+fn registrations_wakes_reads_and_writes_are_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    for _ in 0..3 {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        tester.batch(&[channel.port()]);
+        assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    }
+    let stats = ctx.stats();
+    assert_eq!((stats.opens, stats.registers, stats.deregisters), (1, 3, 3));
+    assert_eq!((stats.reads, stats.empty_reads, stats.writes), (3, 0, 2));
+    assert_eq!((stats.wakes, stats.latched, stats.spurious), (3, 0, 0));
+    assert_eq!((stats.faults, stats.unreported), (0, 0));
+}
+
+#[test]
+fn kept_events_and_those_nobody_asked_for_are_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [kept, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for round in 1..4 {
+        assert_eq!(other.wait().unwrap(), Wait::Pending);
+        tester.batch(&[kept.port(), kept.port(), other.port()]);
+        assert_eq!(ctx.dispatch().unwrap().count(), 1);
+        assert_eq!(kept.wait().unwrap(), Wait::Ready(Cause::Event));
+        assert_eq!(kept.wait().unwrap(), Wait::Pending);
+        kept.cancel().unwrap();
+        let stats = ctx.stats();
+        assert_eq!((stats.latched, stats.spurious), (round, round));
+        assert_eq!(stats.wakes, 2 * round);
+    }
+}
+
+#[test]
+fn overflows_and_what_they_latch_are_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for round in 1..3 {
+        let _woken = channels[0].wait().unwrap();
+        tester.fail("read", ErrorKind::Overflow);
+        assert_eq!(ctx.dispatch().unwrap().count(), 1);
+        assert_eq!(ctx.stats().overflows, round);
+        // Of the other two; what is latched once stays so.
+        assert_eq!(ctx.stats().latched, 2);
+    }
+}
+
+#[test]
+fn who_was_not_yet_told_of_one_failure_is_told_after_the_next() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let gone = |round: usize| {
+        let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+        for channel in &channels {
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        }
+        tester.fail("read", ErrorKind::Gone);
+        let mut wakes = Vec::new();
+        if let Ok(mut budget) = ctx.dispatch_at_most(round) {
+            wakes.extend(budget.by_ref().map(|wake| (wake.channel, wake.cause)));
+        }
+        (channels.map(|it| (it.id(), Cause::Gone)), wakes)
+    };
+    let ([one, other], told) = gone(1);
+    assert_eq!(told, [one]);
+    let ([third, fourth], told) = gone(usize::MAX);
+    assert_eq!(told, [other, third, fourth]);
+    assert_eq!(ctx.stats().faults, 2);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+#[test]
+fn a_teardown_forgets_who_was_to_be_told() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    drop(round);
+    drop(channel);
+    ctx.teardown().unwrap();
+    assert_eq!(ctx.next_timeout(), None);
+    assert_eq!(ctx.dispatch().unwrap().count(), 0);
+}
+
+/// A mark of an unbind is read away once, by the next bind.
+#[test]
+fn only_the_first_bind_after_an_unbind_reads() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let _kept = ctx.bind_unbound_port(GUEST).unwrap();
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    tester.log();
+    let _next = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    assert_eq!(tester.log(), ["read", "bind", "bind"]);
+}
+
+#[test]
+fn a_read_that_fills_the_room_is_followed_by_another() {
+    let tester = Tester::new();
+    tester.script().ports = (1..=200).collect();
+    let ctx = tester.context();
+    let channels: Vec<_> = (0..64)
+        .map(|_| ctx.bind_unbound_port(GUEST).unwrap())
+        .collect();
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    let ports: Vec<_> = channels.iter().map(Channel::port).collect();
+    tester.batch(&ports);
+    tester.log();
+    assert_eq!(ctx.dispatch().unwrap().count(), 64);
+    assert_eq!(tester.log(), ["read", "read", "deregister"]);
+    // With room left, one is enough.
+    tester.batch(&ports[1..]);
+    let _waits: Vec<_> = channels.iter().map(|it| it.wait().unwrap()).collect();
+    tester.log();
+    assert_eq!(ctx.dispatch().unwrap().count(), 63);
+    assert_eq!(tester.log(), ["read"]);
+}
+
+/// Written back once, a port that nobody waits on any more is enabled still.
+#[test]
+fn a_port_that_was_written_back_is_not_written_again() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.batch(&[channel.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    tester.log();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.cancel().unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let once = ["register", "write [1]", "deregister", "register"];
+    assert_eq!(tester.log(), once);
+}
+
+#[test]
+fn a_cancel_of_one_queued_wake_leaves_the_others() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&channels.each_ref().map(Channel::port));
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|it| it.channel), Some(channels[0].id()));
+    drop(round);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+    channels[1].cancel().unwrap();
+    let fired: Vec<_> = ctx.dispatch().unwrap().map(|it| it.channel).collect();
+    assert_eq!(fired, [channels[2].id()]);
+    assert_eq!(channels[1].wait().unwrap(), Wait::Ready(Cause::Event));
+}
+
+#[test]
+fn texts_say_what_they_are_of() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let notifier = channel.notifier().unwrap();
+    let id = format!("{:?}", channel.id());
+    assert_eq!(format!("{channel:?}"), format!("Channel({id})"));
+    assert_eq!(format!("{notifier:?}"), format!("Notifier({id})"));
+    assert_eq!(
+        format!("{ctx:?}"),
+        "Context { link: Watching, bound: 1, .. }"
+    );
+    let round = ctx.dispatch().unwrap();
+    assert_eq!(
+        format!("{round:?}"),
+        "Round { wakes_left: 4096, may_read: true, .. }"
+    );
+    drop(round);
+    let TeardownError::Leftover(leftover) = ctx.teardown().unwrap_err() else {
+        panic!("nothing is left");
+    };
+    assert_eq!(
+        leftover.to_string(),
+        "still in use: channels on ports [1], waited for [1]; 0 unbound channels still held"
+    );
+    assert_eq!(ctx.link(), Link::Watching);
+}
