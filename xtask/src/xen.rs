@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Build the guest's binaries optimised and without debug assertions
     #[arg(long)]
     release: bool,
+    /// Set an environment variable in the guest (may be repeated)
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    variables: Vec<String>,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -67,7 +70,7 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
     let tests = chosen(&options.tests)?;
     let builder = Builder::new(dir, options.release);
     let mut binaries = vec![("evtchn", builder.command()?)];
-    let mut job = String::new();
+    let mut job = environment(options);
     for test in &tests {
         binaries.push((test.name, builder.test(test)?));
         job += &initramfs::call("run_test", [test.name].iter().chain(test.args));
@@ -91,7 +94,7 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 /// Runs one command in the guest and takes over its exit code.
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     let binaries = [("evtchn", Builder::new(dir, options.release).command()?)];
-    let job = initramfs::call("run_command", &options.command);
+    let job = environment(options) + &initramfs::call("run_command", &options.command);
     let end = boot(options, dir, &binaries, &job, &[Line::Stdout, Line::Stderr])?;
 
     let console = vm::recorded(dir, Line::Console)?;
@@ -106,6 +109,14 @@ fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     }
     let code = code.context("the guest never ran the command")?;
     Ok(ExitCode::from(code))
+}
+
+/// The start of every job: what the guest's programs find in their environment.
+fn environment(options: &Options) -> String {
+    let variables = options.variables.iter();
+    variables
+        .map(|variable| initramfs::call("export", [variable]))
+        .collect()
 }
 
 /// Packs the guest and runs it to its end, passing on what it writes on the `echoed` lines.
