@@ -37,7 +37,7 @@ struct Slot<S: Side> {
     peer: Option<Port>,
 }
 
-/// Channels that come and go, each waited on as long as it is there.
+/// Channels that come and go, all of them waited on between the steps.
 pub(crate) struct Churn<'r, S: Side> {
     rig: &'r Rig<'r, S>,
     slots: Vec<Slot<S>>,
@@ -70,10 +70,14 @@ impl<'r, S: Side> Churn<'r, S> {
         let end = self.rebinds + count;
         while self.rebinds < end {
             self.notify_some();
-            self.wait_again_for_some();
+            // With the event unread, and below with the event read for a bind.
+            self.cancel_some();
+            self.wait_on_all();
             self.notify_some();
+            self.cancel_some();
             let most = 1 + self.throw(8);
             self.replace(most);
+            self.wait_on_all();
             if self.throw(4) == 0 && self.due.total() > 0 {
                 self.turn();
             }
@@ -116,19 +120,22 @@ impl<'r, S: Side> Churn<'r, S> {
         }
     }
 
-    /// Some waits are cancelled and begun anew, whether their event was read or not.
-    fn wait_again_for_some(&mut self) {
+    fn cancel_some(&mut self) {
         for number in 0..self.slots.len() {
-            if self.throw(4) > 0 {
-                continue;
+            if self.throw(4) == 0 {
+                self.slots[number].channel.cancel().unwrap();
             }
-            let channel = &self.slots[number].channel;
-            channel.cancel().unwrap();
-            if let Wait::Ready(cause) = channel.wait().unwrap() {
+        }
+    }
+
+    /// Those that still wait do so, and of the others some had their event read meanwhile.
+    fn wait_on_all(&mut self) {
+        for slot in &self.slots {
+            if let Wait::Ready(cause) = slot.channel.wait().unwrap() {
                 assert_eq!(cause, Cause::Event);
-                let port = channel.port();
+                let port = slot.channel.port();
                 assert!(self.due.take(port), "nobody notified {port}");
-                self.rig.rewait(channel);
+                self.rig.rewait(&slot.channel);
             }
         }
     }
