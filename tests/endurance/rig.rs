@@ -124,7 +124,7 @@ impl<'s, S: Side> Rig<'s, S> {
     pub(crate) fn turn(&self, mut each: impl FnMut(Wake)) {
         if self.context.next_timeout().is_none() {
             let readiness = self.event_loop.wait(Some(S::PATIENCE)).unwrap();
-            assert!(!readiness.timed_out(), "nothing in {:?}", S::PATIENCE);
+            assert!(!readiness.timed_out(), "no event in {:?}", S::PATIENCE);
         }
         let mut round = self.context.dispatch().unwrap();
         for wake in &mut round {
