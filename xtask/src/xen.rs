@@ -43,7 +43,7 @@ pub(crate) struct Options {
     #[arg(long)]
     release: bool,
     /// Set an environment variable in the guest (may be repeated)
-    #[arg(long = "env", value_name = "NAME=VALUE")]
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<String>,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
@@ -109,6 +109,17 @@ fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     }
     let code = code.context("the guest never ran the command")?;
     Ok(ExitCode::from(code))
+}
+
+/// Refuses what the guest's shell would not export: it is the first process, and nobody outlives it.
+fn variable(text: &str) -> Result<String, String> {
+    let name = text.split_once('=').map_or("", |(name, _)| name);
+    let fits = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(fits)
+    {
+        return Err("not NAME=VALUE".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// The start of every job: what the guest's programs find in their environment.
@@ -202,4 +213,19 @@ fn lock(dir: &Path) -> Result<File> {
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
     Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::variable;
+
+    #[test]
+    fn only_what_a_shell_exports_is_a_variable() {
+        for good in ["EVTCHN_LOAD=10", "_a1=", "A=b c=d'"] {
+            assert_eq!(variable(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "A", "=1", "1A=1", "A B=1", "A-B=1", "'=1"] {
+            assert!(variable(bad).is_err(), "{bad}");
+        }
+    }
 }
