@@ -37,6 +37,11 @@ pub(crate) const TESTS: &[GuestTest] = &[
         package: "evtchn-xen",
         args: &["--test-threads=1"],
     },
+    GuestTest {
+        name: "endurance",
+        package: "evtchn",
+        args: &["xen::"],
+    },
 ];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";

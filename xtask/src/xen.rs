@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Build the guest's binaries optimised and without debug assertions
     #[arg(long)]
     release: bool,
+    /// Set an environment variable in the guest (may be repeated)
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    variables: Vec<String>,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -67,7 +70,7 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
     let tests = chosen(&options.tests)?;
     let builder = Builder::new(dir, options.release);
     let mut binaries = vec![("evtchn", builder.command()?)];
-    let mut job = String::new();
+    let mut job = environment(options);
     for test in &tests {
         binaries.push((test.name, builder.test(test)?));
         job += &initramfs::call("run_test", [test.name].iter().chain(test.args));
@@ -91,7 +94,7 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 /// Runs one command in the guest and takes over its exit code.
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     let binaries = [("evtchn", Builder::new(dir, options.release).command()?)];
-    let job = initramfs::call("run_command", &options.command);
+    let job = environment(options) + &initramfs::call("run_command", &options.command);
     let end = boot(options, dir, &binaries, &job, &[Line::Stdout, Line::Stderr])?;
 
     let console = vm::recorded(dir, Line::Console)?;
@@ -106,6 +109,25 @@ fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     }
     let code = code.context("the guest never ran the command")?;
     Ok(ExitCode::from(code))
+}
+
+/// Refuses what the guest's shell would not export: it is the first process, and nobody outlives it.
+fn variable(text: &str) -> Result<String, String> {
+    let name = text.split_once('=').map_or("", |(name, _)| name);
+    let fits = |c: char| c == '_' || c.is_ascii_alphanumeric();
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(fits)
+    {
+        return Err("not NAME=VALUE".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The start of every job: what the guest's programs find in their environment.
+fn environment(options: &Options) -> String {
+    let variables = options.variables.iter();
+    variables
+        .map(|variable| initramfs::call("export", [variable]))
+        .collect()
 }
 
 /// Packs the guest and runs it to its end, passing on what it writes on the `echoed` lines.
@@ -191,4 +213,19 @@ fn lock(dir: &Path) -> Result<File> {
         Err(TryLockError::Error(error)) => return Err(error.into()),
     }
     Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::variable;
+
+    #[test]
+    fn only_what_a_shell_exports_is_a_variable() {
+        for good in ["EVTCHN_LOAD=10", "_a1=", "A=b c=d'"] {
+            assert_eq!(variable(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "A", "=1", "1A=1", "A B=1", "A-B=1", "'=1"] {
+            assert!(variable(bad).is_err(), "{bad}");
+        }
+    }
 }

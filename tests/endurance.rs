@@ -1,0 +1,93 @@
+//! Load: many wakes, many overflows, much coming and going, and what is left of it. The same code
+//! runs on the simulator (`sim::`) and, in larger doses, on `/dev/xen/evtchn` (`xen::`), there
+//! with any number of vCPUs.
+//!
+//! Without the device the second half is ignored, and said to be; with `EVTCHN_REQUIRE_XEN=1` it
+//! fails. `cargo xtask xen` boots a machine that has it. One allocator counts for the whole
+//! process, so the loads run one after the other, on the thread that counts.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "loads fail by panicking, and so do their helpers"
+)]
+
+use std::sync::Mutex;
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+#[path = "endurance/churn.rs"]
+mod churn;
+#[path = "endurance/due.rs"]
+mod due;
+#[path = "endurance/overflow.rs"]
+mod overflow;
+#[path = "endurance/rig.rs"]
+mod rig;
+#[path = "endurance/side.rs"]
+mod side;
+#[path = "endurance/steady.rs"]
+mod steady;
+#[path = "endurance/teardown.rs"]
+mod teardown;
+#[path = "endurance/traffic.rs"]
+mod traffic;
+
+use side::{Side, Sim, Xen};
+
+macro_rules! loads {
+    ($($topic:ident::$load:ident)*) => {
+        /// Every load, by name.
+        fn loads<S: Side>() -> Vec<(&'static str, fn(&S))> {
+            vec![$((stringify!($load), $topic::$load::<S>)),*]
+        }
+    };
+}
+
+loads! {
+    traffic::ping_pong_between_two_contexts_loses_no_wake_and_grows_nothing
+    traffic::bursts_over_512_channels_lose_no_wake_and_grow_nothing
+    traffic::thousands_of_ports_come_with_few_reads_and_go_back_with_few_writes
+    overflow::overflows_under_load_wake_every_waiter_once_and_lose_nothing
+    churn::churn_with_unread_entries_never_overflows_and_wakes_no_wrong_owner
+    teardown::teardown_after_all_of_it_leaves_nothing_and_the_next_life_works
+}
+
+/// What the loads came to, printed after them.
+static NOTES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes figures of a load.
+fn note(figures: String) {
+    NOTES.lock().unwrap().push(figures);
+}
+
+fn trials<S: Side + 'static>(
+    name: &'static str,
+    start: fn() -> S,
+    excuse: fn() -> Result<Option<String>, String>,
+) -> Vec<Trial> {
+    let trial = |(load, run): (&'static str, fn(&S))| {
+        Trial::ignorable_test(format!("{name}::{load}"), move || {
+            if let Some(reason) = excuse()? {
+                return Ok(Completion::ignored_with(reason));
+            }
+            run(&start());
+            Ok(Completion::Completed)
+        })
+    };
+    loads().into_iter().map(trial).collect()
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let mut trials_of_both = trials("sim", Sim::new, Sim::excuse);
+    trials_of_both.extend(trials("xen", Xen::new, Xen::excuse));
+    let conclusion = libtest_mimic::run(&arguments, trials_of_both);
+    for figures in NOTES.lock().unwrap().iter() {
+        eprintln!("{figures}");
+    }
+    if let (Ok(Some(reason)), 1..) = (Xen::excuse(), conclusion.num_ignored) {
+        eprintln!("xen: skipped, {reason} (run `cargo xtask xen`)");
+    }
+    conclusion.exit();
+}

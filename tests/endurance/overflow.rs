@@ -1,0 +1,224 @@
+//! A ring that overflows again and again while all goes on.
+
+use std::collections::HashMap;
+
+use evtchn_core::{Cause, EventChannel, Port, Wait};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::due::Due;
+use crate::note;
+use crate::rig::{Rig, Wire};
+use crate::side::Side;
+
+/// The channels. Their ring has room for 256.
+const CHANNELS: usize = 200;
+
+/// What a channel does in a cycle. In turn each does everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Is waited on all the time.
+    Waits,
+    /// Is cancelled before the overflow, so that it is enabled in it and nobody waits.
+    Cancelled,
+    /// Is not waited on again after the overflow, and is the idle one of the next cycle.
+    Rests,
+    /// Is not waited on since the overflow before.
+    Idle,
+}
+
+impl Role {
+    fn of(wire: usize, cycle: usize) -> Role {
+        match (wire + cycle) % 8 {
+            3 => Role::Cancelled,
+            6 => Role::Rests,
+            // Nobody rested before the first cycle.
+            7 if cycle > 0 => Role::Idle,
+            _ => Role::Waits,
+        }
+    }
+
+    fn is_waited_on(self) -> bool {
+        matches!(self, Role::Waits | Role::Rests)
+    }
+}
+
+pub(crate) fn overflows_under_load_wake_every_waiter_once_and_lose_nothing<S: Side>(side: &S) {
+    let rig = Rig::new(side);
+    let wires = rig.wires(CHANNELS);
+    overflows(&rig, &wires, side.dose().overflows);
+    rig.expect_registered_once();
+    let stats = rig.context.stats();
+    assert_eq!((stats.opens, stats.faults, stats.unreported), (1, 0, 0));
+    note(format!(
+        "overflows: {} of them, {} wakes, {} reads, {} writes",
+        stats.overflows, stats.wakes, stats.reads, stats.writes,
+    ));
+    rig.close(wires);
+}
+
+/// Overflows the ring this often, with waiters, idle channels and traffic. All channels are waited
+/// on before and afterwards.
+pub(crate) fn overflows<S: Side>(rig: &Rig<'_, S>, wires: &[Wire<S>], count: usize) {
+    let before = rig.context.stats();
+    let mut load = Load {
+        rig,
+        wires,
+        due: Due::default(),
+        wakes: 0,
+        cycle: 0,
+    };
+    for cycle in 0..count {
+        load.cycle = cycle;
+        load.run();
+        let overflows = rig.context.stats().overflows - before.overflows;
+        assert_eq!(overflows, cycle as u64 + 1);
+    }
+    load.wait_on_the_rest();
+    let after = rig.context.stats();
+    if rig.side.is_prompt() {
+        assert_eq!(after.wakes - before.wakes, load.wakes);
+        let strange = (after.spurious, after.foreign);
+        assert_eq!(strange, (before.spurious, before.foreign));
+    }
+}
+
+struct Load<'a, S: Side> {
+    rig: &'a Rig<'a, S>,
+    wires: &'a [Wire<S>],
+    /// The wakes for events that are due. That of an overflow is owed to every channel.
+    due: Due,
+    /// All that were due so far.
+    wakes: u64,
+    cycle: usize,
+}
+
+impl<'a, S: Side> Load<'a, S> {
+    /// The wires of some roles, with their numbers.
+    fn of(&self, is_wanted: impl Fn(Role) -> bool) -> Vec<(usize, &'a Wire<S>)> {
+        let wires = self.wires.iter().enumerate();
+        wires
+            .filter(|(number, _)| is_wanted(Role::of(*number, self.cycle)))
+            .collect()
+    }
+
+    fn run(&mut self) {
+        for (_, wire) in self.of(|role| role == Role::Cancelled) {
+            wire.channel.cancel().unwrap();
+        }
+        self.provoke();
+        // The peers go on, some before anybody has noticed.
+        for (number, wire) in self.of(|role| role != Role::Rests) {
+            if number % 2 == 0 {
+                self.rig.notify(wire);
+                // An enabled port has its event dropped with the overflow, which tells of it.
+                if Role::of(number, self.cycle) != Role::Cancelled {
+                    self.due.add(wire.port());
+                }
+            }
+        }
+        self.notice();
+        self.wait_on_the_idle();
+        self.collect();
+        for (_, wire) in self.of(|role| role != Role::Rests) {
+            self.rig.notify(wire);
+            self.due.add(wire.port());
+        }
+        self.collect();
+    }
+
+    /// The other holder writes before it reads, until the ring has no room. Leaves every port
+    /// disabled that is waited on.
+    fn provoke(&self) {
+        let fuel = self.of(Role::is_waited_on);
+        let ports: Vec<Port> = fuel.iter().map(|(_, wire)| wire.port()).collect();
+        self.rig.behind_its_back(|device| {
+            for _ in 0..1_000 {
+                fuel.iter().for_each(|(_, wire)| self.rig.notify(wire));
+                if is_in_overflow(device) {
+                    return;
+                }
+                assert_eq!(device.unmask(&ports).unwrap(), ports.len());
+            }
+            panic!("the ring does not overflow");
+        });
+    }
+
+    /// One round tells every waiter, and nobody else.
+    fn notice(&mut self) {
+        let waiters = self.of(Role::is_waited_on);
+        let mut asleep: HashMap<_, _> = waiters
+            .into_iter()
+            .map(|(number, wire)| (wire.channel.id(), number))
+            .collect();
+        self.rig.turn(|wake| {
+            assert_eq!(wake.cause, Cause::Overflow);
+            let woken = asleep.remove(&wake.channel);
+            let number = woken.unwrap_or_else(|| panic!("{} woke twice", wake.port()));
+            let wire = &self.wires[number];
+            self.told(wire);
+            if Role::of(number, self.cycle) == Role::Rests {
+                return;
+            }
+            if number % 4 == 1 {
+                self.rig.notify(wire);
+                self.due.add(wire.port());
+            }
+            self.rig.rewait(&wire.channel);
+        });
+        assert!(asleep.is_empty(), "nobody woke {asleep:?}");
+    }
+
+    /// Whom nobody waited for at the overflow, it tells at the next wait.
+    fn wait_on_the_idle(&mut self) {
+        for (_, wire) in self.of(|role| !role.is_waited_on()) {
+            let Wait::Ready(cause) = wire.channel.wait().unwrap() else {
+                panic!("{} has forgotten the overflow", wire.port());
+            };
+            assert!(cause == Cause::Overflow || !self.rig.side.is_prompt());
+            self.told(wire);
+            self.rig.rewait(&wire.channel);
+        }
+    }
+
+    /// A channel was told of the overflow. That stands for every event before it, where it is not
+    /// known which of them had arrived.
+    fn told(&mut self, wire: &Wire<S>) {
+        self.wakes += 1;
+        if !self.rig.side.is_prompt() {
+            self.due.forget(wire.port());
+        }
+    }
+
+    /// Turns until all wakes that are due have come, and waits again for each. No other may come,
+    /// unless events dawdle: then one from before an overflow can come after it.
+    fn collect(&mut self) {
+        self.wakes += self.due.total() as u64;
+        let is_prompt = self.rig.side.is_prompt();
+        while self.due.total() > 0 {
+            self.rig.turn(|wake| {
+                assert_eq!(wake.cause, Cause::Event);
+                let was_due = self.due.take(wake.port());
+                assert!(was_due || !is_prompt, "nobody notified {}", wake.port());
+                assert_eq!(self.rig.context.wait(wake.channel).unwrap(), Wait::Pending);
+            });
+        }
+        if is_prompt {
+            self.rig.expect_quiet();
+        }
+    }
+
+    fn wait_on_the_rest(&self) {
+        for (_, wire) in self.of(|role| role == Role::Rests) {
+            if let Wait::Ready(cause) = wire.channel.wait().unwrap() {
+                assert!(!self.rig.side.is_prompt(), "{cause:?} of {}", wire.port());
+                self.rig.rewait(&wire.channel);
+            }
+        }
+    }
+}
+
+fn is_in_overflow<D: std::os::fd::AsFd>(device: &D) -> bool {
+    let mut fds = [PollFd::new(device, PollFlags::empty())];
+    rustix::event::poll(&mut fds, Some(&Timespec::default())).unwrap();
+    fds[0].revents().contains(PollFlags::ERR)
+}

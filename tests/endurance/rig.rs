@@ -1,0 +1,204 @@
+//! A context on a polled loop, a peer device at the other end of its channels, and somebody else
+//! who holds a descriptor of the context's device.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use evtchn_core::{
+    Cause, Channel, Context, DeviceError, DomId, EventChannel, Link, Open, Outcome, Port,
+    RemotePort, Stats, Wait, Wake,
+};
+use evtchn_xen::PollLoop;
+
+use crate::due::Due;
+use crate::side::Side;
+
+pub(crate) type ContextOf<S> = Context<SharedOpen<S>, PollLoop>;
+pub(crate) type ChannelOf<S> = Channel<SharedOpen<S>, PollLoop>;
+
+/// A descriptor that others hold.
+type Second<S> = Arc<Mutex<Option<<S as Side>::Device>>>;
+
+/// Opens devices of which somebody else has a descriptor too.
+pub(crate) struct SharedOpen<S: Side> {
+    opener: S::Open,
+    second: Second<S>,
+}
+
+impl<S: Side> Open for SharedOpen<S> {
+    type Device = S::Device;
+
+    fn open(&self) -> Result<S::Device, DeviceError<S::Open>> {
+        let device = self.opener.open()?;
+        let second = S::second(&device);
+        let old = self.second.lock().unwrap().replace(second);
+        drop(old);
+        Ok(device)
+    }
+
+    fn process(&self) -> u64 {
+        self.opener.process()
+    }
+}
+
+pub(crate) struct Rig<'s, S: Side> {
+    pub(crate) side: &'s S,
+    pub(crate) event_loop: PollLoop,
+    pub(crate) context: ContextOf<S>,
+    second: Second<S>,
+    /// The device of the peer, outside the context.
+    pub(crate) peer: S::Device,
+}
+
+/// A channel of the context that a port of the peer is connected to.
+pub(crate) struct Wire<S: Side> {
+    pub(crate) channel: ChannelOf<S>,
+    pub(crate) peer: Port,
+}
+
+impl<S: Side> Wire<S> {
+    pub(crate) fn port(&self) -> Port {
+        self.channel.port()
+    }
+}
+
+/// A port of this domain, as a peer in the same domain names it.
+pub(crate) fn local(port: Port) -> RemotePort {
+    RemotePort {
+        domid: DomId::SELF,
+        port,
+    }
+}
+
+impl<'s, S: Side> Rig<'s, S> {
+    pub(crate) fn new(side: &'s S) -> Self {
+        let event_loop = PollLoop::new().unwrap();
+        let second = Second::<S>::default();
+        let opener = SharedOpen {
+            opener: side.opener(),
+            second: Arc::clone(&second),
+        };
+        Rig {
+            side,
+            context: Context::new(opener, event_loop.clone()),
+            event_loop,
+            second,
+            peer: side.opener().open().unwrap(),
+        }
+    }
+
+    /// A new wire, which nobody waits on and which has no event.
+    pub(crate) fn wire(&self) -> Wire<S> {
+        let channel = self.context.bind_unbound_port(DomId::SELF).unwrap();
+        let peer = self.peer.bind_interdomain(local(channel.port())).unwrap();
+        Wire { channel, peer }
+    }
+
+    /// New wires that are waited on.
+    pub(crate) fn wires(&self, count: usize) -> Vec<Wire<S>> {
+        let wires: Vec<_> = (0..count).map(|_| self.wire()).collect();
+        for wire in &wires {
+            self.rewait(&wire.channel);
+        }
+        wires
+    }
+
+    /// Waits where no event was latched before.
+    #[track_caller]
+    pub(crate) fn rewait(&self, channel: &ChannelOf<S>) {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+
+    pub(crate) fn notify(&self, wire: &Wire<S>) {
+        self.peer.notify(wire.peer).unwrap();
+    }
+
+    /// Acts as the other holder of the device.
+    pub(crate) fn behind_its_back<T>(&self, act: impl FnOnce(&S::Device) -> T) -> T {
+        let second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        act(second.as_ref().unwrap())
+    }
+
+    /// Sleeps until there is something to dispatch, and does `each` with every wake of the round.
+    #[track_caller]
+    pub(crate) fn turn(&self, mut each: impl FnMut(Wake)) {
+        if self.context.next_timeout().is_none() {
+            let readiness = self.event_loop.wait(Some(S::PATIENCE)).unwrap();
+            assert!(!readiness.timed_out(), "no event in {:?}", S::PATIENCE);
+        }
+        let mut round = self.context.dispatch().unwrap();
+        for wake in &mut round {
+            each(wake);
+        }
+        assert_eq!(round.finish().unwrap(), Outcome::Done);
+    }
+
+    /// Turns until all wakes that are due have come, each for an event, and waits again for each.
+    /// No other may come. Returns in how many turns.
+    #[track_caller]
+    pub(crate) fn collect(&self, due: &mut Due) -> usize {
+        let mut turns = 0;
+        while due.total() > 0 {
+            self.turn(|wake| {
+                assert_eq!(wake.cause, Cause::Event);
+                assert!(due.take(wake.port()), "nobody notified {}", wake.port());
+                assert_eq!(self.context.wait(wake.channel).unwrap(), Wait::Pending);
+            });
+            turns += 1;
+        }
+        turns
+    }
+
+    /// Demands that there is nothing to dispatch, and that a dispatch finds nothing.
+    #[track_caller]
+    pub(crate) fn expect_quiet(&self) {
+        assert_eq!(self.context.next_timeout(), None);
+        assert!(!self.event_loop.wait(Some(Duration::ZERO)).unwrap().ready);
+        self.turn_for_nothing();
+    }
+
+    #[track_caller]
+    fn turn_for_nothing(&self) {
+        let mut round = self.context.dispatch().unwrap();
+        assert_eq!(round.next(), None);
+        assert_eq!(round.finish().unwrap(), Outcome::Done);
+    }
+
+    /// Demands one registration since the context was made, which still stands.
+    #[track_caller]
+    pub(crate) fn expect_registered_once(&self) {
+        let counters = self.event_loop.counters();
+        assert_eq!((counters.registers, counters.deregisters), (1, 0));
+        assert_eq!(self.context.link(), Link::Watching);
+    }
+
+    /// Demands that nothing came but this many wakes that somebody waited for.
+    #[track_caller]
+    pub(crate) fn expect_nothing_but(&self, wakes: usize) {
+        let mut expected = Stats::default();
+        let stats = self.context.stats();
+        expected.opens = 1;
+        expected.registers = 1;
+        expected.wakes = u64::try_from(wakes).unwrap();
+        // These depend on how the events arrived.
+        expected.reads = stats.reads;
+        expected.empty_reads = stats.empty_reads;
+        expected.writes = stats.writes;
+        assert_eq!(stats, expected);
+    }
+
+    /// Lets go of the channels and of the device, and demands that nothing is left.
+    #[track_caller]
+    pub(crate) fn close(&self, wires: Vec<Wire<S>>) {
+        for wire in wires {
+            wire.channel.unbind().unwrap();
+        }
+        assert_eq!(self.context.link(), Link::Idle);
+        drop(self.second.lock().unwrap().take());
+        self.context.teardown().unwrap();
+        assert_eq!(self.context.link(), Link::Closed);
+        let counters = self.event_loop.counters();
+        assert_eq!(counters.registers, counters.deregisters);
+        self.turn_for_nothing();
+    }
+}
