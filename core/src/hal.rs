@@ -283,15 +283,4 @@ impl PortBuf {
     pub fn grow(&mut self, capacity: usize) {
         self.words.resize(capacity.max(self.words.len()), 0);
     }
-
-    /// Turns the order of the words round.
-    pub(crate) fn reverse(&mut self) {
-        self.words[..self.len].reverse();
-    }
-
-    /// Takes the last word.
-    pub(crate) fn pop(&mut self) -> Option<u32> {
-        self.len = self.len.checked_sub(1)?;
-        self.words.get(self.len).copied()
-    }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, TeardownError, Wait};
+use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, RestrictError, TeardownError, Wait};
 use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
@@ -83,20 +83,79 @@ fn who_was_not_yet_told_of_one_failure_is_told_after_the_next() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
+/// What is queued when the device fails under a bind, which reads first.
+#[test]
+fn a_device_that_fails_under_a_bind_tells_each_waiter_that_and_nothing_else() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let [fired, silent, taken] = &channels;
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[taken.port(), fired.port()]);
+    assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    tester.fail("read", ErrorKind::Gone);
+    ctx.bind_unbound_port(GUEST).unwrap_err();
+    let told = |ctx: &evtchn_core::Context<_, _>| -> Vec<_> {
+        let round = ctx.dispatch_at_most(1).unwrap();
+        round.map(|wake| (wake.channel, wake.cause)).collect()
+    };
+    assert_eq!(told(&ctx), [(fired.id(), Cause::Gone)]);
+    // The next device fails in the same way before the other one is told.
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    tester.fail("read", ErrorKind::Gone);
+    ctx.bind_unbound_port(GUEST).unwrap_err();
+    assert_eq!(told(&ctx), [(silent.id(), Cause::Gone)]);
+    assert_eq!(told(&ctx), []);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
 #[test]
 fn a_teardown_forgets_who_was_to_be_told() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
     tester.fail("read", ErrorKind::Gone);
     let mut round = ctx.dispatch().unwrap();
     assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
     drop(round);
-    drop(channel);
+    drop(channels);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
     ctx.teardown().unwrap();
     assert_eq!(ctx.next_timeout(), None);
     assert_eq!(ctx.dispatch().unwrap().count(), 0);
+}
+
+#[test]
+fn a_lone_wait_on_a_read_port_is_written_at_once_though_the_device_is_watched() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&one, &other] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[one.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    assert_eq!(ctx.link(), Link::Watching);
+    tester.log();
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    assert_eq!(tester.log(), ["write [1]"]);
+}
+
+#[test]
+fn a_restriction_that_no_device_takes_is_refused_before_the_open() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    for domid in [DomId::DOM0, DomId::FIRST_RESERVED, DomId::new(u16::MAX)] {
+        let refused = ctx.restrict(domid).unwrap_err();
+        assert!(matches!(refused, RestrictError::NoTarget(it) if it == domid));
+    }
+    ctx.restrict(DomId::new(0x7fef)).unwrap();
 }
 
 /// A mark of an unbind is read away once, by the next bind.

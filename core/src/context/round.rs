@@ -85,7 +85,9 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         // Registering again would report it again, so it counts only where the device stays so.
         let stays = state.machine.wanted() == LinkInput::Wanted;
         let edge = self.shared.registrar.trigger() == Trigger::Edge;
-        state.machine.set_unread(stays && edge && self.may_read);
+        state
+            .machine
+            .set_may_have_more(stays && edge && self.may_read);
         let flushed = state.flush();
         let more = state.machine.has_work();
         drop(state);
