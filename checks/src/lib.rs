@@ -9,6 +9,7 @@
 //! - [`play`]: plays a script and says where it broke; [`check`] does it for a test.
 //! - [`check_calls`]: makes any calls on open files and looks at the device after each.
 //! - [`check_hand_over`]: reads and writes the table of a hand-over.
+//! - [`check_registrar`]: runs a program on an event loop that fails, panics, calls back and lies.
 #![forbid(unsafe_code)]
 
 mod handover;
@@ -16,8 +17,10 @@ pub mod model;
 mod op;
 mod player;
 mod raw;
+mod registrar;
 
 pub use handover::check_hand_over;
 pub use op::{Failing, Op, Source};
 pub use player::{Broken, Played, check, play, shrink};
 pub use raw::check_calls;
+pub use registrar::check_registrar;

@@ -69,12 +69,17 @@ pub fn play(trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
 /// The shortest script that still breaks, found by leaving steps out one by one.
 #[must_use]
 pub fn shrink(trigger: Trigger, script: &[Op]) -> Vec<Op> {
+    shorten(script, |script| play(trigger, script).is_err())
+}
+
+/// The shortest script of which `breaks` still holds, found by leaving steps out one by one.
+pub(crate) fn shorten<T: Clone>(script: &[T], breaks: impl Fn(&[T]) -> bool) -> Vec<T> {
     let mut script = script.to_vec();
     let mut index = 0;
     while index < script.len() {
         let mut shorter = script.clone();
         shorter.remove(index);
-        if play(trigger, &shorter).is_err() {
+        if breaks(&shorter) {
             script = shorter;
             index = 0;
         } else {
