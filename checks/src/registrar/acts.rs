@@ -10,7 +10,6 @@ use evtchn_core::{
 };
 use evtchn_sim::Errno;
 
-use super::gaps;
 use super::rig::{Rig, Signal, Slot, State, Step, TestContext, ensure, text};
 use super::script::{Act, Callback, SLOTS, Target};
 
@@ -48,7 +47,6 @@ impl Rig {
             Act::Remove(slot) => self.remove_callback(place(slot))?,
             Act::Dispatch(way) => self.dispatch(&ctx, way)?,
             Act::Teardown => self.teardown(&ctx)?,
-            Act::Restrict(_) if self.inside().open > 0 && !gaps::RESTRICTS_WHILE_OPENING => {}
             Act::Restrict(target) => self.restrict(&ctx, target)?,
         }
         self.note_fault(&ctx);
@@ -67,17 +65,8 @@ impl Rig {
     }
 
     fn wait_on(&self, ctx: &TestContext, place: usize) -> Step {
-        let state = self.state();
-        let slot = &state.slots[place];
-        let Some(id) = slot.id else {
-            return Ok(());
-        };
-        let shaken = slot.shaken;
-        drop(state);
-        if shaken && !gaps::WAITS_AGAIN_AFTER_A_PANIC {
-            self.cancel(ctx, id)?;
-        }
-        self.wait(ctx, id)
+        let id = self.state().slots[place].id;
+        id.map_or(Ok(()), |id| self.wait(ctx, id))
     }
 
     /// Waits, also by the id of a channel that is gone.
@@ -89,7 +78,6 @@ impl Rig {
             if let Some(slot) = bound(state, id) {
                 slot.unsure |= slot.asking && !slot.model.waiting;
                 slot.asking = asked;
-                slot.shaken = true;
             }
         });
         let mut state = self.state();
@@ -154,16 +142,13 @@ impl Rig {
             (Ok(()), slot) => {
                 if let Some(slot) = slot {
                     slot.no_longer_waits();
-                    slot.shaken = false;
                 }
                 drop(state);
                 self.settled();
                 Ok(())
             }
             (Err(CancelError::NotBound(_)), None) => Ok(()),
-            (Err(CancelError::Link(error)), slot) => {
-                let shaken = slot.is_some_and(|slot| slot.shaken);
-                state.watches.woken |= shaken && !gaps::WAITS_AGAIN_AFTER_A_PANIC;
+            (Err(CancelError::Link(error)), _) => {
                 drop(state);
                 self.link_failed(&error)
             }

@@ -7,7 +7,6 @@ use evtchn_core::{Open, Registrar, Trigger};
 use evtchn_sim::abi::PollBits;
 use evtchn_sim::{Call, Errno, Error, FileId, Sim, SimDevice};
 
-use super::gaps;
 use super::rig::{Rig, State, Step, Told, ensure, text};
 use super::script::{Heeds, Point, Quirk};
 
@@ -86,13 +85,6 @@ impl Watches {
         }
     }
 
-    /// What is registered stays so, since a hook did nothing.
-    fn stay(&mut self) {
-        for watch in &mut self.watched {
-            watch.seen = watch.seen.filter(|_| gaps::KEEPS_AN_EDGE_TO_ITSELF);
-        }
-    }
-
     /// Looks at every device, as a poll without a timeout, and remembers what it saw.
     fn poll(&mut self, sim: &Sim, trigger: Trigger) -> Step {
         for watch in &mut self.watched {
@@ -167,12 +159,14 @@ impl Rig {
         }
         match quirk {
             Quirk::Panic => {
-                self.state().watches.stay();
+                if !std::thread::panicking() {
+                    // It has done nothing, as one that fails.
+                    let _error = fail(&mut self.state());
+                }
                 self.panic(Told::ByHook);
             }
             Quirk::Fail | Quirk::Refuse(_) => {
                 let mut state = self.state();
-                state.watches.stay();
                 state.seen.refused += 1;
                 return Err(fail(&mut state));
             }

@@ -6,7 +6,6 @@
 
 mod acts;
 mod binds;
-mod gaps;
 mod looper;
 mod player;
 mod promises;

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use evtchn_core::{Cause, Channel, ChannelId, Context, DomId, LinkError, Port, Virq, Wake};
 use evtchn_sim::{Error, Guest, Sim, SimOpen};
 
-use super::gaps;
 use super::looper::{Looper, Opener, Watches};
 use super::script::{Act, Point, Quirk, SLOTS, Setup};
 use crate::model;
@@ -52,8 +51,6 @@ pub(super) struct Slot {
     pub(super) model: model::Channel,
     /// A call did not return, or a round had nobody to hand its wake to: it may be waited on.
     pub(super) unsure: bool,
-    /// A wait on it ended by a panic, and it was not cancelled since.
-    pub(super) shaken: bool,
     /// A wait on it has not returned yet.
     pub(super) asking: bool,
     /// The number of its callback.
@@ -269,19 +266,8 @@ impl Rig {
     /// Panics as the script asked for, without the message. A second panic would end the
     /// process, so there is none while the thread unwinds.
     pub(super) fn panic(&self, told: Told) {
-        let mut state = self.state();
-        let Inside {
-            bind,
-            open,
-            dropping,
-            ..
-        } = state.inside;
-        let spared =
-            bind > open && !gaps::PANICS_IN_A_BIND || dropping > 0 && !gaps::PANICS_IN_A_DROP;
-        if !spared && !std::thread::panicking() {
-            state.seen.hiding += 1;
-            state.watches.woken |= !gaps::SLEEPS_AFTER_A_PANIC;
-            drop(state);
+        if !std::thread::panicking() {
+            self.state().seen.hiding += 1;
             resume_unwind(Box::new(told));
         }
     }

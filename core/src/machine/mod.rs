@@ -115,7 +115,11 @@ impl Machine {
             match effect {
                 LinkEffect::Open => self.stats.opens += 1,
                 LinkEffect::Register => self.stats.registers += 1,
-                LinkEffect::Deregister => self.stats.deregisters += 1,
+                LinkEffect::Deregister => {
+                    self.stats.deregisters += 1;
+                    // Registering again reports it again.
+                    self.may_have_more = false;
+                }
                 LinkEffect::Close => {}
             }
         }
