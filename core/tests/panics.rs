@@ -194,3 +194,18 @@ fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
     assert_eq!((stats.deregisters, stats.unreported), (0, 1));
     assert_eq!(ctx.link(), Link::Faulted);
 }
+
+#[test]
+fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [one, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    gone.unbind().unwrap();
+    tester.fail("read", ErrorKind::Gone);
+    tester.script().panic.push("deregister");
+    tester.log();
+    drop(panics(|| ctx.bind_unbound_port(GUEST)));
+    assert_eq!(tester.log(), ["read", "wake", "deregister"]);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+}

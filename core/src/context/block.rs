@@ -149,11 +149,11 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
         let has_news = state.machine.has_ready() && !had_ready;
         let wakes = state.machine.take_rouse(Some(self.blocker)) || has_news;
         drop(state);
-        if shared.settle().is_err() {
-            shared.count_unreported();
-        }
         if wakes {
             shared.tell_loop();
+        }
+        if shared.settle().is_err() {
+            shared.count_unreported();
         }
         read.map_err(BlockError::Device)
     }

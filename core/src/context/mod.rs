@@ -280,12 +280,12 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         drop(settling);
         // Owned before a hook is called, which may panic.
         let channel = bound.map(|id| Channel::new(Arc::clone(shared), device, id));
+        if woke && !shared.in_round.is_me() {
+            shared.tell_loop();
+        }
         // The bind stands or fell already; a link that does not follow is tried again.
         if shared.settle().is_err() {
             shared.count_unreported();
-        }
-        if woke && !shared.in_round.is_me() {
-            shared.tell_loop();
         }
         channel
     }
