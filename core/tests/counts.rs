@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::error::Error;
 use std::time::Duration;
 
-use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, RestrictError, TeardownError, Wait};
+use evtchn_core::{
+    Cause, Channel, DomId, ErrorKind, HandOverError, IntoPartsError, Link, Outcome, RestrictError,
+    TeardownError, Wait,
+};
 use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
@@ -258,4 +262,111 @@ fn texts_say_what_they_are_of() {
         "still in use: channels on ports [1], waited for [1]; 0 unbound channels still held"
     );
     assert_eq!(ctx.link(), Link::Watching);
+}
+
+#[test]
+fn an_interrupted_read_is_made_again() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Interrupted);
+    tester.batch(&[channel.port()]);
+    tester.log();
+    let wakes: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.cause).collect();
+    assert_eq!(wakes, [Cause::Event]);
+    assert_eq!(tester.log(), ["read", "read", "deregister"]);
+}
+
+#[test]
+fn empty_reads_and_writes_of_a_round_are_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    for round in 1..4 {
+        assert_eq!(ctx.dispatch().unwrap().count(), 0);
+        tester.batch(&[channel.port()]);
+        let mut wakes = ctx.dispatch().unwrap();
+        assert_eq!(wakes.next().map(|wake| wake.channel), Some(channel.id()));
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        assert_eq!(wakes.finish().unwrap(), Outcome::Done);
+        let stats = ctx.stats();
+        assert_eq!((stats.empty_reads, stats.writes), (round, round));
+        assert_eq!((stats.reads, stats.wakes), (round, round));
+    }
+}
+
+#[test]
+fn a_budget_is_used_up_wake_by_wake() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 7].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&channels.each_ref().map(Channel::port));
+    for expected in [3, 3, 1] {
+        let mut round = ctx.dispatch_at_most(3).unwrap();
+        assert_eq!(round.by_ref().count(), expected);
+        assert_eq!(
+            round.finish().unwrap() == Outcome::More,
+            expected == 3 && ctx.next_timeout().is_some()
+        );
+    }
+}
+
+#[test]
+fn a_context_that_is_not_taken_apart_says_why() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [own, held] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let foreign = tester.context().bind_unbound_port(GUEST).unwrap();
+
+    let refused = ctx.into_parts(vec![own]).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot hand the context over");
+    assert!(format!("{refused:?}").starts_with("IntoPartsError { reason: Leftover"));
+    let reason = refused.source().map(ToString::to_string);
+    assert_eq!(
+        reason.as_deref(),
+        Some("still in use: channels on ports [2], waited for []; 0 unbound channels still held")
+    );
+
+    let IntoPartsError {
+        context, channels, ..
+    } = *refused;
+    let given = channels.into_iter().chain([foreign]).collect();
+    let refused = context.into_parts(given).unwrap_err();
+    assert!(matches!(refused.reason, HandOverError::NotBound(_)));
+
+    let IntoPartsError {
+        context,
+        mut channels,
+        ..
+    } = *refused;
+    drop(channels.pop());
+    let notifier = held.notifier();
+    channels.push(held);
+    let refused = context.into_parts(channels).unwrap_err();
+    assert!(matches!(refused.reason, HandOverError::Notifier(_)));
+
+    drop(notifier);
+    let IntoPartsError {
+        context, channels, ..
+    } = *refused;
+    let parts = context.into_parts(channels).unwrap();
+    assert_eq!(parts.table.ports().len(), 2);
+}
+
+#[test]
+fn an_unbound_channel_that_is_still_held_keeps_the_device() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [own, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let notifier = gone.notifier();
+    gone.unbind().unwrap();
+    let refused = ctx.into_parts(vec![own]).unwrap_err();
+    assert!(matches!(&refused.reason, HandOverError::Leftover(left) if left.held == 1));
+    drop(notifier);
+    refused.context.into_parts(refused.channels).unwrap();
 }

@@ -340,10 +340,10 @@ impl Machine {
         ports
     }
 
-    /// Gives back the list from [`take_rearms`](Self::take_rearms), of which the first `written`
-    /// were written.
-    pub(crate) fn unwritten(&mut self, mut ports: Vec<Port>, written: usize) {
-        ports.drain(..written.min(ports.len()));
+    /// Gives back the list from [`take_rearms`](Self::take_rearms), of which the last `left` were
+    /// not written.
+    pub(crate) fn unwritten(&mut self, mut ports: Vec<Port>, left: usize) {
+        ports.drain(..ports.len().saturating_sub(left));
         for port in &ports {
             if let Some((_, slot)) = self.ports.by_word(port.as_raw()) {
                 slot.state = PortState::Rearming;
