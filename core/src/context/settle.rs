@@ -99,12 +99,15 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         settling: &Settling<'_>,
     ) -> Result<(), LinkError<LoopError<O, R>>> {
         loop {
-            let input = self.unsettled(&self.lock());
-            let Some(input) = input else {
+            let state = self.lock();
+            let before = state.machine.link();
+            let Some(input) = self.unsettled(&state) else {
                 return Ok(());
             };
+            drop(state);
             let by_force = matches!(input, LinkInput::Fault | LinkInput::Close);
             self.carry_out(input, by_force, settling)?;
+            debug_assert_ne!(self.lock().machine.link(), before, "this would never end");
         }
     }
 
