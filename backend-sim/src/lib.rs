@@ -22,6 +22,7 @@
 mod choice;
 mod clock;
 mod config;
+mod crowd;
 mod device;
 mod digest;
 mod driver;
@@ -42,11 +43,13 @@ pub mod abi {
     };
 }
 
-pub use choice::Choice;
+pub use choice::{Choice, Explored, Taken};
 pub use config::{Abi, Config, DomainConfig, XenVersion};
+pub use crowd::{Crowd, Tally};
 pub use device::{SimDevice, SimOpen};
 pub use errno::Errno;
-pub use error::{Call, Error};
+pub use error::{Call, Calls, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
+pub use fault::Fault;
 pub use sim::{Guest, Sim};
 pub use world::{Delivery, FileId, Status, World};

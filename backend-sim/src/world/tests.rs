@@ -1,6 +1,7 @@
 //! When events arrive, that runs repeat, and what a domain's own kernel does.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 use crate::config::XenVersion;
