@@ -122,7 +122,7 @@ impl Drop for Crowd {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for member in self.members.drain(..) {
-            let _ = member.thread.join();
+            drop(member.thread.join());
         }
     }
 }

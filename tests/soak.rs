@@ -1,0 +1,185 @@
+//! Running free: contexts, guests and a troublemaker on threads of their own, until each has done
+//! its share. What comes when is up to the scheduler; that nothing is lost must hold in every run.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use evtchn::sim::{Crowd, Guest, Sim, SimOpen};
+use evtchn::xen::PollLoop;
+use evtchn::{Context, DomId, Port, RemotePort, Wait};
+
+const CONTEXTS: usize = 3;
+const CHANNELS: usize = 12;
+/// Of each of two threads for each context.
+const SENDS: u64 = 4_000;
+const TROUBLES: u64 = 400;
+
+type Channel = evtchn::Channel<SimOpen, PollLoop>;
+
+/// A context with its loop; what its peers have said, and what it has seen of that.
+struct Side {
+    opener: SimOpen,
+    poll_loop: PollLoop,
+    ctx: Context<SimOpen, PollLoop>,
+    channels: Vec<Channel>,
+    said: Arc<Vec<AtomicU64>>,
+    seen: Vec<AtomicU64>,
+}
+
+/// The other end of a channel.
+#[derive(Clone)]
+struct Peer {
+    guest: Guest,
+    port: Port,
+}
+
+impl Side {
+    /// A context, and its peers in a domain of their own.
+    fn new(sim: &Sim) -> (Side, Vec<Peer>) {
+        let opener = sim.open(DomId::DOM0);
+        let poll_loop = PollLoop::new().unwrap();
+        let ctx = Context::new(opener.clone(), poll_loop.clone());
+        let guest = sim.guest(sim.create_domain().unwrap());
+        let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
+        let channels: Vec<Channel> = (0..CHANNELS).map(bind).collect();
+        let peer = |channel: &Channel| Peer {
+            port: guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap(),
+            guest: guest.clone(),
+        };
+        let peers = channels.iter().map(peer).collect();
+        let zeros = || (0..CHANNELS).map(|_| AtomicU64::new(0)).collect();
+        let side = Side {
+            opener,
+            poll_loop,
+            ctx,
+            channels,
+            said: Arc::new(zeros()),
+            seen: zeros(),
+        };
+        (side, peers)
+    }
+
+    /// Serves all channels until it is told that nobody says anything any more, and then as long
+    /// as there is something to see.
+    fn serve(&self, is_over: &AtomicBool) {
+        for index in 0..CHANNELS {
+            self.look_and_wait(index);
+        }
+        while !is_over.load(Ordering::SeqCst) {
+            self.poll_loop.wait(self.ctx.next_timeout()).unwrap();
+            self.round();
+        }
+        while self.poll_loop.wait(Some(Duration::ZERO)).unwrap().ready
+            || self.ctx.next_timeout().is_some()
+        {
+            self.round();
+        }
+    }
+
+    fn round(&self) {
+        let mut round = self.ctx.dispatch().unwrap();
+        for wake in &mut round {
+            let index = self.channels.iter().position(|it| it.port() == wake.port());
+            self.look_and_wait(index.unwrap());
+        }
+        round.finish().unwrap();
+    }
+
+    fn look_and_wait(&self, index: usize) {
+        loop {
+            let said = self.said[index].load(Ordering::SeqCst);
+            self.seen[index].store(said, Ordering::SeqCst);
+            let channel = &self.channels[index];
+            channel.notify().unwrap();
+            if channel.wait().unwrap() == Wait::Pending {
+                return;
+            }
+        }
+    }
+
+    /// Two threads that say something on every channel in turn.
+    fn send(&self, crowd: &mut Crowd, peers: &[Peer]) {
+        for name in ["even", "odd"] {
+            let (said, peers) = (Arc::clone(&self.said), peers.to_vec());
+            crowd.join_in(name, SENDS, move |turn| {
+                let index = (turn % CHANNELS as u64) as usize;
+                said[index].fetch_add(1, Ordering::SeqCst);
+                peers[index].guest.send(peers[index].port).unwrap();
+                ControlFlow::Continue(())
+            });
+        }
+    }
+
+    fn expect_nothing_lost(self) {
+        for (said, seen) in self.said.iter().zip(&self.seen) {
+            assert_eq!(seen.load(Ordering::SeqCst), said.load(Ordering::SeqCst));
+        }
+        let stats = self.ctx.stats();
+        assert_eq!((stats.foreign, stats.faults, stats.unreported), (0, 0, 0));
+        assert!(stats.wakes > 0 && stats.overflows > 0, "{stats:?}");
+        self.channels
+            .into_iter()
+            .for_each(|it| it.unbind().unwrap());
+        self.ctx.teardown().unwrap();
+    }
+}
+
+/// Overflows, devices and domains that come and go, ports that are bound and closed.
+fn trouble(sim: &Sim, openers: &[SimOpen], turn: u64) {
+    if turn % 16 == 0 {
+        openers.iter().for_each(|it| it.overflow().unwrap());
+    }
+    let domid = sim.create_domain().unwrap();
+    let other = Context::new(sim.open(DomId::DOM0), PollLoop::new().unwrap());
+    let theirs = sim.guest(domid).alloc_unbound(DomId::DOM0).unwrap();
+    let port = theirs;
+    let channel = other.bind_interdomain(RemotePort { domid, port }).unwrap();
+    let _bound_is_pending = channel.wait().unwrap();
+    sim.guest(domid).send(theirs).unwrap();
+    sim.destroy_domain(domid).unwrap();
+    channel.notify().unwrap();
+}
+
+#[test]
+fn contexts_and_guests_on_many_threads_lose_nothing_and_leave_nothing() {
+    let sim = Sim::new(1);
+    let before = sim.dump();
+    let (sides, peers): (Vec<_>, Vec<_>) = (0..CONTEXTS).map(|_| Side::new(&sim)).unzip();
+    let is_over = AtomicBool::new(false);
+    let mut crowd = Crowd::new();
+    let tallies = thread::scope(|scope| {
+        let is_over = &is_over;
+        for (side, peers) in sides.iter().zip(&peers) {
+            scope.spawn(|| side.serve(is_over));
+            side.send(&mut crowd, peers);
+        }
+        let openers: Vec<_> = sides.iter().map(|side| side.opener.clone()).collect();
+        let troubled = sim.clone();
+        crowd.join_in("trouble", TROUBLES, move |turn| {
+            trouble(&troubled, &openers, turn);
+            ControlFlow::Continue(())
+        });
+        // Whoever serves has to end, also where a member of the crowd has failed.
+        let tallies = catch_unwind(AssertUnwindSafe(|| crowd.wait()));
+        is_over.store(true, Ordering::SeqCst);
+        sides.iter().for_each(|side| side.poll_loop.wake());
+        tallies.unwrap_or_else(|panic| resume_unwind(panic))
+    });
+    let turns: u64 = tallies.iter().map(|tally| tally.turns).sum();
+    assert_eq!(turns, 2 * CONTEXTS as u64 * SENDS + TROUBLES);
+    sides.into_iter().for_each(Side::expect_nothing_lost);
+    assert_eq!(sim.open_files(), 0);
+    for peers in peers {
+        for Peer { guest, port } in peers {
+            assert!(guest.events(port).unwrap() > 1, "the notifies came too");
+            guest.close(port).unwrap();
+        }
+    }
+    let left = sim.dump();
+    assert_eq!(left.lines().count(), before.lines().count(), "{left}");
+}
