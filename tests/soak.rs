@@ -28,7 +28,7 @@ struct Side {
     ctx: Context<SimOpen, PollLoop>,
     channels: Vec<Channel>,
     said: Arc<Vec<AtomicU64>>,
-    seen: Vec<AtomicU64>,
+    seen: Arc<Vec<AtomicU64>>,
 }
 
 /// The other end of a channel.
@@ -59,7 +59,7 @@ impl Side {
             ctx,
             channels,
             said: Arc::new(zeros()),
-            seen: zeros(),
+            seen: Arc::new(zeros()),
         };
         (side, peers)
     }
@@ -67,61 +67,98 @@ impl Side {
     /// Serves all channels until it is told that nobody says anything any more, and then as long
     /// as there is something to see.
     fn serve(&self, is_over: &AtomicBool) {
+        let mut resting = Vec::new();
         for index in 0..CHANNELS {
             self.look_and_wait(index);
         }
         while !is_over.load(Ordering::SeqCst) {
-            self.poll_loop.wait(self.ctx.next_timeout()).unwrap();
-            self.round();
+            let may_sleep = resting.is_empty();
+            let timeout = self.ctx.next_timeout();
+            let timeout = timeout.or_else(|| (!may_sleep).then_some(Duration::ZERO));
+            self.poll_loop.wait(timeout).unwrap();
+            self.round(&mut resting);
         }
         while self.poll_loop.wait(Some(Duration::ZERO)).unwrap().ready
             || self.ctx.next_timeout().is_some()
+            || !resting.is_empty()
         {
-            self.round();
+            self.round(&mut resting);
         }
     }
 
-    fn round(&self) {
+    /// A round, in which every other channel waits again at once; the others rest until the next
+    /// round is over. What they are told meanwhile is kept for them.
+    fn round(&self, resting: &mut Vec<usize>) {
+        let rested = std::mem::take(resting);
         let mut round = self.ctx.dispatch().unwrap();
         for wake in &mut round {
-            let index = self.channels.iter().position(|it| it.port() == wake.port());
-            self.look_and_wait(index.unwrap());
+            let mut ports = self.channels.iter().map(Channel::port);
+            let index = ports.position(|port| port == wake.port()).unwrap();
+            let heard = self.look(index);
+            if heard.is_multiple_of(2) {
+                resting.push(index);
+            } else {
+                self.look_and_wait(index);
+            }
         }
         round.finish().unwrap();
-    }
-
-    fn look_and_wait(&self, index: usize) {
-        loop {
-            let said = self.said[index].load(Ordering::SeqCst);
-            self.seen[index].store(said, Ordering::SeqCst);
-            let channel = &self.channels[index];
-            channel.notify().unwrap();
-            if channel.wait().unwrap() == Wait::Pending {
-                return;
+        for &index in &*resting {
+            // Waits and thinks better of it: its port can fire, and nobody is told.
+            match self.channels[index].wait().unwrap() {
+                Wait::Pending => self.channels[index].cancel().unwrap(),
+                Wait::Ready(_) => {
+                    self.look(index);
+                }
+            }
+        }
+        for index in rested {
+            if self.channels[index].wait().unwrap() != Wait::Pending {
+                self.look_and_wait(index);
             }
         }
     }
 
-    /// Two threads that say something on every channel in turn.
-    fn send(&self, crowd: &mut Crowd, peers: &[Peer]) {
-        for name in ["even", "odd"] {
-            let (said, peers) = (Arc::clone(&self.said), peers.to_vec());
+    /// Sees all that was said so far, and answers.
+    fn look(&self, index: usize) -> u64 {
+        let said = self.said[index].load(Ordering::SeqCst);
+        self.seen[index].store(said, Ordering::SeqCst);
+        self.channels[index].notify().unwrap();
+        said
+    }
+
+    fn look_and_wait(&self, index: usize) {
+        self.look(index);
+        while self.channels[index].wait().unwrap() != Wait::Pending {
+            self.look(index);
+        }
+    }
+
+    /// Two threads that go over the channels in turn. On every other one they talk on and on; on
+    /// the others they say something only where all was seen, so that nothing that is lost is made
+    /// good by what comes after it.
+    fn talk(&self, crowd: &mut Crowd, peers: &[Peer]) {
+        for name in ["one", "other"] {
+            let (said, seen) = (Arc::clone(&self.said), Arc::clone(&self.seen));
+            let peers = peers.to_vec();
             crowd.join_in(name, SENDS, move |turn| {
-                let index = (turn % CHANNELS as u64) as usize;
-                said[index].fetch_add(1, Ordering::SeqCst);
-                peers[index].guest.send(peers[index].port).unwrap();
+                let index = usize::try_from(turn).unwrap() % CHANNELS;
+                let seen = seen[index].load(Ordering::SeqCst);
+                if index.is_multiple_of(2) || seen == said[index].load(Ordering::SeqCst) {
+                    said[index].fetch_add(1, Ordering::SeqCst);
+                    peers[index].guest.send(peers[index].port).unwrap();
+                }
                 ControlFlow::Continue(())
             });
         }
     }
 
     fn expect_nothing_lost(self) {
-        for (said, seen) in self.said.iter().zip(&self.seen) {
+        for (said, seen) in self.said.iter().zip(&*self.seen) {
             assert_eq!(seen.load(Ordering::SeqCst), said.load(Ordering::SeqCst));
         }
         let stats = self.ctx.stats();
         assert_eq!((stats.foreign, stats.faults, stats.unreported), (0, 0, 0));
-        assert!(stats.wakes > 0 && stats.overflows > 0, "{stats:?}");
+        assert!(stats.wakes > 0, "{stats:?}");
         self.channels
             .into_iter()
             .for_each(|it| it.unbind().unwrap());
@@ -131,7 +168,7 @@ impl Side {
 
 /// Overflows, devices and domains that come and go, ports that are bound and closed.
 fn trouble(sim: &Sim, openers: &[SimOpen], turn: u64) {
-    if turn % 16 == 0 {
+    if turn.is_multiple_of(16) {
         openers.iter().for_each(|it| it.overflow().unwrap());
     }
     let domid = sim.create_domain().unwrap();
@@ -156,9 +193,11 @@ fn contexts_and_guests_on_many_threads_lose_nothing_and_leave_nothing() {
         let is_over = &is_over;
         for (side, peers) in sides.iter().zip(&peers) {
             scope.spawn(|| side.serve(is_over));
-            side.send(&mut crowd, peers);
+            side.talk(&mut crowd, peers);
         }
-        let openers: Vec<_> = sides.iter().map(|side| side.opener.clone()).collect();
+        // One has no overflows, which would make good what was lost before.
+        let openers = sides.iter().skip(1).map(|side| side.opener.clone());
+        let openers: Vec<_> = openers.collect();
         let troubled = sim.clone();
         crowd.join_in("trouble", TROUBLES, move |turn| {
             trouble(&troubled, &openers, turn);

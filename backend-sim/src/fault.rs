@@ -93,7 +93,9 @@ pub(crate) enum Beside {
 
 /// Something that others do to the machine.
 #[derive(Clone)]
-pub(crate) struct Meanwhile(Arc<Mutex<dyn FnMut(&mut World) + Send>>);
+pub(crate) struct Meanwhile(Arc<Mutex<Act>>);
+
+type Act = dyn FnMut(&mut World) + Send;
 
 impl Meanwhile {
     pub(crate) fn happen(&self, world: &mut World) {
