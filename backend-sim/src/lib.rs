@@ -1,10 +1,12 @@
 //! The simulator of evtchn: hypervisor and Linux driver in one process, deterministic.
 //!
 //! - [`Sim`]: a handle on one simulated machine. A test drives domains, VIRQs and time with it.
-//! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test. Faults are set on the
-//!   opener.
-//! - [`SimLoop`]: an event loop without a descriptor. A real one works too: [`SimDevice`] has a
-//!   descriptor that shows what the device would.
+//! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test.
+//! - [`SimLoop`]: an event loop without a descriptor, in the virtual time of a machine. A real one
+//!   works too: [`SimDevice`] has a descriptor that shows what the device would.
+//! - [`Fault`]: a rule by which calls go wrong. [`Delivery`]: when events arrive.
+//! - [`Choice`]: who decides. [`Choice::exhaustive`] takes every decision both ways.
+//! - [`Crowd`]: guests and peers on threads of their own, for runs that nobody steps.
 //! - [`World`]: the machine itself, with the device at the level of ioctl, read and write.
 //!
 //! Two models stand in it, as in reality. The *hypervisor* has domains, port states, pending and
@@ -12,7 +14,7 @@
 //! ring of each open file with its growth, the enabled flag of each port, overflow, poll bits and
 //! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
 //!
-//! Not modelled: blocking reads, access modes of open(2), memory exhaustion, physical
+//! Not modelled: blocking reads, access modes of open(2), allocation (a fault fails it), physical
 //! interrupts, ports of Xen's own, event priorities, binding to vCPUs, suspend and resume.
 //!
 //! Same configuration, same calls, same [`Choice`]: same run, to the last answer; see
@@ -22,6 +24,7 @@
 mod choice;
 mod clock;
 mod config;
+mod crowd;
 mod device;
 mod digest;
 mod driver;
@@ -42,11 +45,13 @@ pub mod abi {
     };
 }
 
-pub use choice::Choice;
+pub use choice::{Choice, Explored, Taken};
 pub use config::{Abi, Config, DomainConfig, XenVersion};
+pub use crowd::{Crowd, Tally};
 pub use device::{SimDevice, SimOpen};
 pub use errno::Errno;
-pub use error::{Call, Error};
+pub use error::{Call, Calls, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
+pub use fault::Fault;
 pub use sim::{Guest, Sim};
 pub use world::{Delivery, FileId, Status, World};

@@ -15,8 +15,10 @@ use crate::pollable::Pollable;
 impl Driver {
     /// Opens the device. The answer names the file.
     pub(crate) fn open(&mut self) -> usize {
-        self.files.push(Some(Box::new(File::new())));
-        self.files.len() - 1
+        let index = self.opened;
+        self.opened += 1;
+        self.files.insert(index, Box::new(File::new()));
+        index
     }
 
     /// One more descriptor of an open file.
@@ -38,7 +40,7 @@ impl Driver {
                 self.unbind(xen, port);
             }
         }
-        self.files[file] = None;
+        self.files.remove(&file);
         Ok(())
     }
 
@@ -219,8 +221,8 @@ impl Driver {
     }
 
     fn peek(&self, file: usize) -> Result<&File, Errno> {
-        let file = self.files.get(file).and_then(Option::as_deref);
-        file.ok_or(Errno::EBADF)
+        let file = self.files.get(&file);
+        file.map(Box::as_ref).ok_or(Errno::EBADF)
     }
 }
 

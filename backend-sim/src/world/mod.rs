@@ -1,13 +1,13 @@
 //! The whole machine: Xen, the Linux kernel of each domain, virtual time, and the order in which
 //! events reach their domains.
 
+mod faults;
 mod files;
 mod kernel;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod view;
-
-use std::time::Duration;
 
 use evtchn_core::{DomId, Virq};
 
@@ -17,26 +17,12 @@ use crate::config::{Config, DomainConfig};
 use crate::digest::Digest;
 use crate::driver::Driver;
 use crate::errno::Errno;
-use crate::fault::{Faults, Verdict};
+use crate::fault::Faults;
 use crate::hypervisor::{Hypervisor, Upcall};
 pub use files::FileId;
+use schedule::Action;
+pub use schedule::Delivery;
 pub use view::Status;
-
-/// When an event reaches the Linux kernel of its domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Delivery {
-    /// Before the call that caused it returns, as with one vCPU.
-    #[default]
-    Immediate,
-    /// When [`World::step`] says so, in an order that the [`Choice`] decides, as with several
-    /// vCPUs: a notify returns before the other side is readable.
-    Held,
-    /// After each call the [`Choice`] decides how many of the held ones arrive, and which.
-    Chosen,
-}
-
-/// What happens when a timer is due.
-type Action = Box<dyn FnOnce(&mut World) + Send>;
 
 /// A Linux kernel and the boot that it is.
 #[derive(Debug)]
@@ -65,14 +51,6 @@ enum Happening {
     Upcall,
 }
 
-/// One who opens devices: the faults that are set for him, and what he opened.
-#[derive(Debug, Default)]
-pub(crate) struct Opener {
-    pub(crate) faults: Faults,
-    pub(crate) opens: u64,
-    pub(crate) last: Option<FileId>,
-}
-
 /// The simulated machine.
 #[derive(Debug)]
 pub struct World {
@@ -81,10 +59,12 @@ pub struct World {
     kernels: Vec<Option<Box<Kernel>>>,
     boots: u32,
     delivery: Delivery,
+    /// How many timers are set to let a delayed port arrive.
+    late: usize,
     choice: Choice,
     clock: Clock<Action>,
     digest: Digest,
-    pub(crate) openers: Vec<Opener>,
+    pub(crate) faults: Faults,
     /// How many descriptors were ever made.
     pub(crate) descriptors: u64,
 }
@@ -98,10 +78,11 @@ impl World {
             kernels: Vec::new(),
             boots: 0,
             delivery: Delivery::Immediate,
+            late: 0,
             choice: config.choice,
             clock: Clock::new(),
             digest: Digest::new(),
-            openers: Vec::new(),
+            faults: Faults::default(),
             descriptors: 0,
         };
         // Id 0 is free on a new machine.
@@ -213,72 +194,6 @@ impl World {
         self.xen.connect_static(one, two)
     }
 
-    // When events arrive.
-
-    /// Decides when events reach their domains from now on. What is held arrives now, if it is
-    /// to be immediate.
-    pub fn set_delivery(&mut self, delivery: Delivery) {
-        self.delivery = delivery;
-        for kernel in self.kernels.iter_mut().flatten() {
-            kernel.driver.one_vcpu = delivery == Delivery::Immediate;
-        }
-        self.upcalls();
-    }
-
-    /// How many ports are deliverable and held.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.xen.upcalls()
-    }
-
-    /// Lets one of the held ports arrive, chosen by the [`Choice`]. False where none is held.
-    pub fn step(&mut self) -> bool {
-        let index = self.choice.of(self.xen.upcalls());
-        let Some(upcall) = self.xen.take_upcall(index) else {
-            return false;
-        };
-        self.happened(Happening::Upcall, upcall.port);
-        self.deliver(upcall);
-        true
-    }
-
-    /// Lets every held port arrive, in a chosen order.
-    pub fn run(&mut self) {
-        while self.step() {}
-    }
-
-    /// The source of the free decisions, for those of the caller.
-    pub const fn choice(&mut self) -> &mut Choice {
-        &mut self.choice
-    }
-
-    // Time.
-
-    /// The time since the start of the world.
-    #[must_use]
-    pub const fn now(&self) -> Duration {
-        self.clock.now()
-    }
-
-    /// Lets time pass. Every timer that is due meanwhile acts at its own time.
-    pub fn advance(&mut self, by: Duration) {
-        let until = self.now().saturating_add(by);
-        while let Some(action) = self.clock.next(until) {
-            action(self);
-        }
-    }
-
-    /// Acts once `delay` has passed.
-    pub fn after(&mut self, delay: Duration, action: impl FnOnce(&mut World) + Send + 'static) {
-        self.clock.after(delay, Box::new(action));
-    }
-
-    /// When the next timer is due.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Duration> {
-        self.clock.next_deadline()
-    }
-
     // Inside.
 
     /// Boots a kernel in a domain that has none.
@@ -298,23 +213,6 @@ impl World {
         self.upcalls();
     }
 
-    /// Ends a call: lets arrive what the kind of delivery says.
-    #[inline]
-    fn upcalls(&mut self) {
-        if self.xen.upcalls() == 0 {
-            return;
-        }
-        match self.delivery {
-            Delivery::Immediate => {
-                while let Some(upcall) = self.xen.take_upcall(0) {
-                    self.deliver(upcall);
-                }
-            }
-            Delivery::Held => {}
-            Delivery::Chosen => while self.choice.flip() && self.step() {},
-        }
-    }
-
     /// The kernel of a domain.
     fn booted(&mut self, domid: DomId) -> Result<(&mut Driver, &mut Hypervisor), Errno> {
         let kernel = self.kernels.get_mut(usize::from(domid.as_raw()));
@@ -329,17 +227,6 @@ impl World {
         let kernel = self.kernels.get_mut(usize::from(upcall.domid.as_raw()));
         if let Some(kernel) = kernel.and_then(Option::as_deref_mut) {
             kernel.driver.upcall(&mut self.xen, upcall);
-        }
-    }
-
-    /// Enters a fault into the digest; answers the most ports that the call may move.
-    pub(crate) fn faulted(&mut self, verdict: Verdict) -> Result<usize, Errno> {
-        match verdict {
-            Verdict::Fail(errno) => {
-                self.happened(Happening::Fault, errno.raw().cast_unsigned());
-                Err(errno)
-            }
-            Verdict::Short(ports) => Ok(ports),
         }
     }
 
