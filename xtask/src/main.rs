@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod binaries;
+mod differential;
 mod initramfs;
 mod packages;
 mod report;
