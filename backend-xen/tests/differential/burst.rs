@@ -1,6 +1,7 @@
 //! A channel that fires over and over while nobody reads, so that the ring of its file overflows.
 
 use evtchn_sim::Choice;
+use evtchn_sim::abi::PollBits;
 
 use crate::op::{Bind, Fd, Memory, Op, Request, Slot, Word, Words};
 use crate::scene::Scene;
@@ -32,6 +33,9 @@ impl Burst {
         let is_connected = |slot: &Slot| scene.port(*slot).is_some_and(|port| port.peer.is_some());
         let fires = any.into_iter().find(is_connected)?;
         let port = scene.port(fires)?;
+        if scene.files[port.file].as_ref()?.polled == PollBits::ERROR.raw() {
+            return None;
+        }
         Some(Burst {
             fires,
             file: port.file,
@@ -42,7 +46,7 @@ impl Burst {
                 How::Rebind
             },
             // Enough for the first ring.
-            left: 120 + choice.of(80),
+            left: 132 + choice.of(40),
         })
     }
 

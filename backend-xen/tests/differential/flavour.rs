@@ -27,7 +27,7 @@ pub(crate) struct Flavour {
 /// Some of everything.
 const MIXED: Flavour = Flavour {
     steps: [150, 400],
-    weights: [4, 2, 3, 4, 12, 10, 3, 8, 20, 2, 2, 3, 15, 14],
+    weights: [4, 3, 3, 5, 12, 10, 3, 8, 24, 3, 2, 3, 15, 25],
     most_ports: 12,
     first_binds: 0,
     focus: 2,
@@ -37,22 +37,23 @@ const MIXED: Flavour = Flavour {
 
 /// Numbers change their owners all the time.
 const CHURN: Flavour = Flavour {
-    weights: [4, 2, 3, 6, 22, 16, 3, 24, 8, 2, 1, 3, 9, 8],
+    weights: [4, 3, 3, 6, 22, 16, 3, 24, 8, 3, 1, 3, 9, 8],
     ..MIXED
 };
 
 /// Few ports, and now and then one that fires over and over unread, so that the ring overflows.
 const OVERFLOW: Flavour = Flavour {
     steps: [400, 700],
-    weights: [2, 2, 1, 2, 10, 9, 2, 6, 22, 2, 1, 2, 24, 24],
+    weights: [2, 3, 2, 2, 10, 9, 2, 6, 23, 3, 1, 2, 26, 27],
     focus: 5,
+    small_reads: true,
     bursts: true,
     ..MIXED
 };
 
 /// Files that are restricted, opened and closed often.
 const RESTRICTED: Flavour = Flavour {
-    weights: [8, 3, 9, 9, 17, 9, 3, 5, 10, 2, 13, 3, 8, 9],
+    weights: [8, 3, 9, 11, 28, 9, 3, 5, 10, 3, 13, 3, 8, 9],
     ..MIXED
 };
 
@@ -68,10 +69,10 @@ const CROWDED: Flavour = Flavour {
 
 /// More ports than one read brings, and than the first page of the kernel's table.
 const HUGE: Flavour = Flavour {
-    steps: [2800, 3000],
+    steps: [2300, 2500],
     weights: [0, 1, 0, 1, 8, 6, 1, 22, 24, 1, 0, 1, 14, 14],
-    most_ports: 2400,
-    first_binds: 2300,
+    most_ports: 2100,
+    first_binds: 2070,
     focus: 6,
     ..MIXED
 };

@@ -13,6 +13,7 @@
 use std::collections::HashSet;
 
 use evtchn_sim::Choice;
+use evtchn_sim::abi::PollBits;
 
 use crate::burst::Burst;
 use crate::flavour::Flavour;
@@ -79,7 +80,7 @@ impl Generator {
         if self.drawn <= 2 {
             return Op::Open(self.drawn - 1);
         }
-        if self.drawn <= self.flavour.first_binds && self.choice.of(300) > 0 {
+        if self.drawn <= self.flavour.first_binds {
             return self.first_bind(scene);
         }
         if self.drawn == self.flavour.first_binds + 1 {
@@ -138,7 +139,7 @@ impl Generator {
             }
             Kind::Unbind | Kind::Notify => self.on_port(kind, scene)?,
             Kind::Reset => {
-                let fd = self.overflowed(scene)?;
+                let fd = self.overflowed(1, scene)?;
                 Op::Ioctl(fd, Request::Reset, zero, self.memory(4, 4))
             }
             Kind::Restrict => {
@@ -181,12 +182,14 @@ impl Generator {
         }
     }
 
-    /// What is reset: rather what overflowed a while ago.
-    fn overflowed(&mut self, scene: &Scene) -> Option<Fd> {
-        let overflowed = |open: &crate::scene::Open| open.polled == 0x008;
-        let file = (0..FILES).find(|file| scene.files[*file].as_ref().is_some_and(overflowed));
-        match file {
-            Some(file) if self.choice.of(2) == 0 => self.fd_of(file, scene),
+    /// What is reset or read: in so many of eight steps what overflowed, where something did.
+    fn overflowed(&mut self, eighths: usize, scene: &Scene) -> Option<Fd> {
+        let overflowed = |file: &usize| {
+            let open = scene.files[*file].as_ref();
+            open.is_some_and(|open| open.polled == PollBits::ERROR.raw())
+        };
+        match (0..FILES).find(overflowed) {
+            Some(file) if self.choice.of(8) < eighths => self.fd_of(file, scene),
             _ => self.fd(scene),
         }
     }
@@ -215,14 +218,14 @@ impl Generator {
         let fd = self.fd(scene)?;
         let is_free = scene.files[fd.0].as_ref()?.restricted_to.is_none();
         let size = if how == Bind::Interdomain { 8 } else { 4 };
-        let memory = self.memory(if is_free && how != Bind::Virq { 25 } else { 3 }, size);
+        let memory = self.memory(if is_free && how != Bind::Virq { 16 } else { 3 }, size);
         (is_free || self.choice.of(3) == 0)
             .then(|| Op::Bind(Slot(scene.slots()), fd, how, words, memory))
     }
 
     fn ioctl(&mut self, file: usize, scene: &Scene, request: Request, word: Word) -> Option<Op> {
         let fd = self.fd_of(file, scene)?;
-        let memory = match self.choice.of(5) {
+        let memory = match self.choice.of(4) {
             0 => Memory::Null,
             _ => self.memory(5, crate::op::argument_size(request.code())),
         };
@@ -235,18 +238,29 @@ impl Generator {
             Kind::Unbind => Request::Unbind,
             _ => Request::Notify,
         };
-        let wild = self.choice.of(12);
+        let wild = self.choice.of(10);
         let (word, file) = match wild {
             0 => (self.odd_number(), self.choice.of(FILES)),
             1 => (self.any_slot(scene)?, self.choice.of(FILES)),
             _ => {
-                let slot = self.bound(scene)?;
+                let latching = match kind {
+                    Kind::Notify => self.latching(scene),
+                    _ => None,
+                };
+                let slot = latching.or_else(|| self.bound(scene))?;
                 (Word::Port(slot), scene.port(slot)?.file)
             }
         };
         let fd = self.fd_of(file, scene)?;
-        let memory = self.memory(30, 4);
+        let memory = self.memory(if kind == Kind::Unbind { 16 } else { 30 }, 4);
         Some(Op::Ioctl(fd, request, [word, Word::Raw(0)], memory))
+    }
+
+    /// At times a port whose other end was read and not written back.
+    fn latching(&mut self, scene: &Scene) -> Option<Slot> {
+        let open = scene.files[self.choice.of(FILES)].as_ref()?;
+        let held = open.held.get(self.choice.of(open.held.len()))?;
+        scene.port(*held)?.peer
     }
 
     fn virq(&mut self) -> u32 {
@@ -300,11 +314,16 @@ impl Generator {
     // Reading and writing.
 
     fn read(&mut self, scene: &Scene) -> Option<Op> {
-        let fd = self.fd(scene)?;
+        let fd = self.overflowed(6, scene)?;
+        let overflowed = scene.files[fd.0].as_ref()?.polled == PollBits::ERROR.raw();
         let small = self.flavour.small_reads && self.choice.of(4) > 0;
-        let counts = if small { &COUNTS[..7] } else { &COUNTS };
+        let counts = match (overflowed, small) {
+            (true, _) if self.choice.of(3) == 0 => &COUNTS[..3],
+            (_, true) => &COUNTS[..7],
+            _ => &COUNTS,
+        };
         let count = counts[self.choice.of(counts.len())];
-        Some(Op::Read(fd, count, self.memory(6, count.min(24))))
+        Some(Op::Read(fd, count, self.memory(5, count.min(24))))
     }
 
     fn write(&mut self, scene: &Scene) -> Option<Op> {
@@ -313,7 +332,7 @@ impl Generator {
         let mut words: Vec<Word> = Vec::new();
         match self.choice.of(8) {
             0 => {}
-            1..=3 if !open.held.is_empty() => {
+            1..=5 if !open.held.is_empty() => {
                 words.extend(open.held.iter().copied().map(Word::Port))
             }
             _ => {
