@@ -104,14 +104,14 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     let program = ("evtchn", Builder::new(dir, options.release).command()?);
     let job = initramfs::call("run_command", &options.command);
-    run_program(options, dir, program, &job)
+    run_programs(options, dir, &[program], &job)
 }
 
-/// Runs a job with one program in the guest and takes over the exit code of its command.
-pub(crate) fn run_program(
+/// Runs a job with some programs in the guest and takes over the exit code of its last command.
+pub(crate) fn run_programs(
     options: &Options,
     dir: &Path,
-    program: (&str, PathBuf),
+    programs: &[(&str, PathBuf)],
     job: &str,
 ) -> Result<ExitCode> {
     let end = boot(options, dir, &[program], job, &[Line::Stdout, Line::Stderr])?;

@@ -2,7 +2,8 @@
 //! everything that can be seen compared.
 //!
 //! `cargo xtask xen --differential` boots a machine that has the device and runs this program in
-//! it with `--ops N --seed S`; its last line is `N operations, D differences`. What is drawn stands
+//! it with `--ops N --seed S`; its last line is `N operations, D differences`. With `--first` the
+//! first difference ends it. What is drawn stands
 //! in `generate.rs`, what is compared in `play.rs`. A difference is made small and printed as a
 //! script for `cases.rs`: the simulator is wrong, and the script stays as a test.
 //!
@@ -56,19 +57,26 @@ fn main() -> ExitCode {
     tests::main()
 }
 
-/// `--ops N --seed S`
+/// `--ops N [--seed S] [--first]`
 fn against_the_device(words: &[String]) -> Result<ExitCode, Box<dyn Error>> {
-    let [_, operations, seed @ ..] = words else {
-        return Err("--ops N [--seed S]".into());
-    };
-    let run = Run {
-        operations: operations.parse()?,
-        seed: match seed {
-            [_, seed] => seed.parse()?,
-            _ => 1,
-        },
+    let mut run = Run {
+        operations: 0,
+        seed: 1,
         order: order()?,
+        ends_at_once: false,
     };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match (word.as_str(), words.clone().next()) {
+            ("--first", _) => run.ends_at_once = true,
+            ("--ops", Some(operations)) => run.operations = operations.parse()?,
+            ("--seed", Some(seed)) => run.seed = seed.parse()?,
+            _ => return Err("--ops N [--seed S] [--first]".into()),
+        }
+        if word != "--first" {
+            words.next();
+        }
+    }
     let mut device = Device::new()?;
     let free = device.free_numbers();
     let free = free.map_err(|errno| format!("{DEVICE_PATH}: errno {errno}"))?;

@@ -18,6 +18,8 @@ pub(crate) struct Run {
     pub(crate) operations: u64,
     pub(crate) seed: u64,
     pub(crate) order: Order,
+    /// Whether the first difference ends it.
+    pub(crate) ends_at_once: bool,
 }
 
 /// What a run found.
@@ -49,7 +51,8 @@ impl Run {
         let mut found = Found::default();
         let mut told = 0;
         for episode in 0.. {
-            if found.tally.operations >= self.operations {
+            let is_over = self.ends_at_once && found.differences > 0;
+            if is_over || found.tally.operations >= self.operations {
                 break;
             }
             if let Err(script) = self.episode(episode, device, simulator, &mut found.tally) {

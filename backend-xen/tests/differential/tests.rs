@@ -61,6 +61,7 @@ fn play(device: &mut dyn Raw, order: Order, operations: u64) -> Found {
         operations,
         seed: 1,
         order,
+        ends_at_once: true,
     };
     run.play(device, &mut simulated(), &mut io::sink())
 }
@@ -164,6 +165,7 @@ fn same_seed_same_steps() -> Result<(), Failed> {
             operations: 2000,
             seed,
             order: Order::Exact,
+            ends_at_once: true,
         };
         let mut machine = Simulated::furnished(config, &FREE).unwrap();
         let found = run.play(&mut machine, &mut simulated(), &mut io::sink());
