@@ -114,7 +114,7 @@ pub(crate) fn run_programs(
     programs: &[(&str, PathBuf)],
     job: &str,
 ) -> Result<ExitCode> {
-    let end = boot(options, dir, &[program], job, &[Line::Stdout, Line::Stderr])?;
+    let end = boot(options, dir, programs, job, &[Line::Stdout, Line::Stderr])?;
 
     let console = vm::recorded(dir, Line::Console)?;
     let code = report::exit_code(&vm::recorded(dir, Line::Report)?);

@@ -225,7 +225,7 @@ impl Generator {
 
     fn ioctl(&mut self, file: usize, scene: &Scene, request: Request, word: Word) -> Option<Op> {
         let fd = self.fd_of(file, scene)?;
-        let memory = match self.choice.of(4) {
+        let memory = match self.choice.of(3) {
             0 => Memory::Null,
             _ => self.memory(5, crate::op::argument_size(request.code())),
         };

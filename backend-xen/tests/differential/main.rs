@@ -78,9 +78,9 @@ fn against_the_device(words: &[String]) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     let mut device = Device::new()?;
-    let free = device.free_numbers();
-    let free = free.map_err(|errno| format!("{DEVICE_PATH}: errno {errno}"))?;
-    let mut simulator = Simulated::furnished(Config::seeded(run.seed), &free)?;
+    let numbers = device.numbers();
+    let numbers = numbers.map_err(|errno| format!("{DEVICE_PATH}: errno {errno}"))?;
+    let mut simulator = Simulated::furnished(Config::seeded(run.seed), &numbers)?;
     let mut failed = false;
     for (name, script) in cases::cases() {
         if let Err((_, difference)) =

@@ -20,6 +20,7 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
 use crate::op::{FILES, Fd, Memory};
 use crate::raw::{Answer, Raw};
+use crate::sim::Numbers;
 
 /// How long an event that must come may take. Only a failure ever waits so long.
 const PATIENCE: Timespec = Timespec {
@@ -49,14 +50,21 @@ impl Device {
         })
     }
 
-    /// The lowest numbers that the kernel leaves to programs, found by binding them.
-    pub(crate) fn free_numbers(&mut self) -> Result<Vec<u32>, i32> {
+    /// Which numbers the kernel leaves to programs, and how many it has room for.
+    pub(crate) fn numbers(&mut self) -> Result<Numbers, i32> {
         const ASKED: usize = 64;
+        const PAGE: u32 = 1024;
         self.open(0)?;
-        let bind = |_| self.ioctl(Fd(0, 0), abi::BIND_UNBOUND_PORT, [0x7ff0, 0], Memory::There);
-        let numbers = (0..ASKED).map(bind).collect();
+        let mut ask = |code, word| self.ioctl(Fd(0, 0), code, [word, 0], Memory::There);
+        let bind = |_| ask(abi::BIND_UNBOUND_PORT, 0x7ff0);
+        let free: Vec<u32> = (0..ASKED).map(bind).collect::<Result<_, _>>()?;
+        let no_room = |page: &u32| ask(abi::UNBIND, page * PAGE) == Err(libc::EINVAL);
+        let pages = (1..128).find(no_room).unwrap_or(128);
         self.close(Fd(0, 0))?;
-        numbers
+        Ok(Numbers {
+            free,
+            room: pages * PAGE,
+        })
     }
 
     fn raw(&self, Fd(file, descriptor): Fd) -> RawFd {

@@ -13,6 +13,9 @@ use crate::tally::Tally;
 /// How often it is said how far a run is.
 const NEWS: u64 = 100_000;
 
+/// So many steps are played at most to make a script smaller.
+const PATIENCE: usize = 300_000;
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     pub(crate) operations: u64,
@@ -114,7 +117,9 @@ impl Run {
         simulator: &mut dyn Raw,
     ) -> First {
         let mut last = None;
+        let mut left = PATIENCE;
         let script = shrink(script, |script| {
+            left = left.checked_sub(script.len())?;
             let played = Player::new(device, simulator, self.order).script(script);
             let (index, difference) = played.err()?;
             last = Some(difference);

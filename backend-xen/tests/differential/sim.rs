@@ -1,6 +1,8 @@
 //! The simulated side.
 
-use evtchn_core::{DomId, Virq};
+use std::collections::BTreeSet;
+
+use evtchn_core::DomId;
 use evtchn_sim::abi::Arg;
 use evtchn_sim::{Config, Delivery, Errno, FileId, World};
 
@@ -22,37 +24,42 @@ struct Open {
     wakes: u64,
 }
 
-impl Simulated {
-    /// A machine whose domain 0 has taken no port yet.
-    pub(crate) fn empty(mut config: Config) -> Simulated {
-        config.dom0.kernel_virqs.clear();
-        config.dom0.kernel_ipis = 0;
-        Simulated {
-            world: World::new(config),
-            files: [const { None }; FILES],
-        }
-    }
+/// What a kernel does with the numbers of ports.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    /// The lowest that are left to programs. Above the last of them all are.
+    pub(crate) free: Vec<u32>,
+    /// It has room for so many; 1024 at boot, and more once there were more ports.
+    pub(crate) room: u32,
+}
 
-    /// A machine whose kernel has exactly those ports below the last of `free` that are not in it,
-    /// and as many of them as it needs for the virtual interrupts of an ordinary dom0. So the
-    /// numbers of binds are those of the device that `free` was asked of.
-    pub(crate) fn furnished(config: Config, free: &[u32]) -> Result<Simulated, Errno> {
-        let mut virqs = config.dom0.kernel_virqs.clone().into_iter();
-        let mut side = Simulated::empty(config);
-        let world = &mut side.world;
-        for number in 1..=free.last().copied().unwrap_or(0) {
-            match virqs.next_if_taken(!free.contains(&number)) {
-                Some(virq) => world.kernel_bind_virq(DomId::DOM0, virq)?,
-                None => world.kernel_alloc_unbound(DomId::DOM0, DomId::SELF)?,
-            };
+impl Simulated {
+    /// A machine whose domain 0 does the same with its numbers, and which has the virtual
+    /// interrupts of an ordinary one. So a bind returns the same number as on the device that
+    /// `numbers` was asked of.
+    pub(crate) fn furnished(mut config: Config, numbers: &Numbers) -> Result<Simulated, Errno> {
+        let virqs = std::mem::take(&mut config.dom0.kernel_virqs);
+        config.dom0.kernel_ipis = 0;
+        let mut world = World::new(config);
+        // With all of them taken, the next bind returns whichever is given back.
+        let take = |_| world.kernel_alloc_unbound(DomId::DOM0, DomId::SELF).ok();
+        let taken: BTreeSet<u32> = (1..numbers.room).map_while(take).collect();
+        let last = numbers.free.last().copied().unwrap_or(0);
+        let is_held = |number: &u32| *number < last && !numbers.free.contains(number);
+        let (held, free): (Vec<u32>, Vec<u32>) = taken.into_iter().partition(is_held);
+        let mut held = held.into_iter();
+        for virq in virqs {
+            let number = held.next().ok_or(Errno::ENOSPC)?;
+            world.kernel_close(DomId::DOM0, number)?;
+            world.kernel_bind_virq(DomId::DOM0, virq)?;
         }
-        for &number in free {
+        for number in free {
             world.kernel_close(DomId::DOM0, number)?;
         }
-        match virqs.next() {
-            None => Ok(side),
-            Some(_) => Err(Errno::ENOSPC),
-        }
+        Ok(Simulated {
+            world,
+            files: [const { None }; FILES],
+        })
     }
 
     /// Events arrive only when somebody waits for them, in any order.
@@ -69,17 +76,6 @@ impl Simulated {
     ) -> Result<T, i32> {
         let open = self.files[file].as_ref().ok_or(Errno::EBADF.raw())?;
         call(&mut self.world, open.file).map_err(Errno::raw)
-    }
-}
-
-/// The next virtual interrupt, where its port is one that is taken.
-trait NextIfTaken {
-    fn next_if_taken(&mut self, taken: bool) -> Option<Virq>;
-}
-
-impl<I: Iterator<Item = Virq>> NextIfTaken for I {
-    fn next_if_taken(&mut self, taken: bool) -> Option<Virq> {
-        if taken { self.next() } else { None }
     }
 }
 

@@ -14,10 +14,7 @@ use crate::play::{Order, Player};
 use crate::raw::Raw;
 use crate::run::{Found, Run};
 use crate::shrink::shrink;
-use crate::sim::Simulated;
-
-/// Numbers that a real dom0 leaves to programs, with a gap.
-const FREE: [u32; 3] = [8, 14, 15];
+use crate::sim::{Numbers, Simulated};
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -46,14 +43,22 @@ pub(crate) fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
+/// As of a real dom0, with a gap.
+fn numbers() -> Numbers {
+    Numbers {
+        free: vec![8, 14, 15],
+        room: 1024,
+    }
+}
+
 fn simulated() -> Simulated {
-    Simulated::furnished(Config::seeded(7), &FREE).unwrap()
+    Simulated::furnished(Config::seeded(7), &numbers()).unwrap()
 }
 
 fn with_dom0(change: impl FnOnce(&mut DomainConfig)) -> Simulated {
     let mut config = Config::seeded(7);
     change(&mut config.dom0);
-    Simulated::furnished(config, &FREE).unwrap()
+    Simulated::furnished(config, &numbers()).unwrap()
 }
 
 fn play(device: &mut dyn Raw, order: Order, operations: u64) -> Found {
@@ -167,7 +172,7 @@ fn same_seed_same_steps() -> Result<(), Failed> {
             order: Order::Exact,
             ends_at_once: true,
         };
-        let mut machine = Simulated::furnished(config, &FREE).unwrap();
+        let mut machine = Simulated::furnished(config, &numbers()).unwrap();
         let found = run.play(&mut machine, &mut simulated(), &mut io::sink());
         found.first.map(|first| (first.after, first.script))
     };
