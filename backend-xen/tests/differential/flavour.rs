@@ -44,7 +44,7 @@ const CHURN: Flavour = Flavour {
 /// Few ports, and now and then one that fires over and over unread, so that the ring overflows.
 const OVERFLOW: Flavour = Flavour {
     steps: [400, 700],
-    weights: [2, 3, 2, 2, 10, 9, 2, 6, 23, 3, 1, 2, 26, 27],
+    weights: [2, 3, 2, 2, 10, 9, 2, 6, 23, 2, 1, 2, 28, 29],
     focus: 5,
     small_reads: true,
     bursts: true,
@@ -53,13 +53,13 @@ const OVERFLOW: Flavour = Flavour {
 
 /// Files that are restricted, opened and closed often.
 const RESTRICTED: Flavour = Flavour {
-    weights: [8, 3, 9, 11, 28, 9, 3, 5, 10, 3, 13, 3, 8, 9],
+    weights: [8, 3, 9, 11, 28, 9, 3, 5, 10, 3, 15, 3, 8, 9],
     ..MIXED
 };
 
 /// More ports than a first ring has entries.
 const CROWDED: Flavour = Flavour {
-    steps: [300, 700],
+    steps: [300, 450],
     weights: [1, 1, 1, 2, 34, 30, 1, 4, 16, 1, 0, 1, 3, 5],
     most_ports: 300,
     focus: 5,
@@ -78,7 +78,7 @@ const HUGE: Flavour = Flavour {
 };
 
 /// Every so many episodes a huge one comes.
-const HUGE_EVERY: u64 = 48;
+const HUGE_EVERY: u64 = 60;
 
 impl Flavour {
     /// The flavour of an episode.

@@ -10,14 +10,14 @@
 //! - blocking files and other access modes than read and write;
 //! - what needs more memory, ports or domains than there are.
 
-use std::collections::HashSet;
+mod transfers;
 
 use evtchn_sim::Choice;
 use evtchn_sim::abi::PollBits;
 
 use crate::burst::Burst;
 use crate::flavour::Flavour;
-use crate::op::{Bind, FILES, Fd, Kind, Memory, Op, Request, Slot, Word, Words};
+use crate::op::{Bind, FILES, Fd, Kind, Memory, Op, Request, Slot, Word};
 use crate::play::Order;
 use crate::scene::Scene;
 
@@ -46,7 +46,6 @@ const ODD_NUMBERS: [u32; 12] = [
     131_072,
     u32::MAX,
 ];
-const COUNTS: [usize; 12] = [0, 1, 3, 4, 5, 8, 16, 60, 256, 4096, 4099, 9001];
 
 #[derive(Debug)]
 pub(crate) struct Generator {
@@ -214,12 +213,23 @@ impl Generator {
     }
 
     /// A bind, mostly on a file that is not restricted.
-    fn bind(&mut self, scene: &Scene, how: Bind, words: [Word; 2]) -> Option<Op> {
+    fn bind(&mut self, scene: &Scene, how: Bind, mut words: [Word; 2]) -> Option<Op> {
         let fd = self.fd(scene)?;
-        let is_free = scene.files[fd.0].as_ref()?.restricted_to.is_none();
+        let restricted_to = scene.files[fd.0].as_ref()?.restricted_to;
+        let is_free = restricted_to.is_none();
+        if let Some(domid) = restricted_to
+            && how == Bind::Interdomain
+        {
+            // The domain that is allowed, and one that is the same in 16 bits.
+            match self.choice.of(4) {
+                0 => words[0] = Word::Raw(domid),
+                1 | 2 => words[0] = Word::Raw(domid | 0x1_0000),
+                _ => {}
+            }
+        }
         let size = if how == Bind::Interdomain { 8 } else { 4 };
         let memory = self.memory(if is_free && how != Bind::Virq { 16 } else { 3 }, size);
-        (is_free || self.choice.of(3) == 0)
+        (is_free || how == Bind::Interdomain || self.choice.flip())
             .then(|| Op::Bind(Slot(scene.slots()), fd, how, words, memory))
     }
 
@@ -234,25 +244,28 @@ impl Generator {
 
     /// Unbind or notify: mostly of a port that the file has.
     fn on_port(&mut self, kind: Kind, scene: &Scene) -> Option<Op> {
-        let request = match kind {
-            Kind::Unbind => Request::Unbind,
-            _ => Request::Notify,
+        let is_unbind = kind == Kind::Unbind;
+        let request = if is_unbind {
+            Request::Unbind
+        } else {
+            Request::Notify
         };
         let wild = self.choice.of(10);
         let (word, file) = match wild {
             0 => (self.odd_number(), self.choice.of(FILES)),
             1 => (self.any_slot(scene)?, self.choice.of(FILES)),
             _ => {
-                let latching = match kind {
-                    Kind::Notify => self.latching(scene),
-                    _ => None,
+                let latching = if is_unbind {
+                    None
+                } else {
+                    self.latching(scene)
                 };
                 let slot = latching.or_else(|| self.bound(scene))?;
                 (Word::Port(slot), scene.port(slot)?.file)
             }
         };
         let fd = self.fd_of(file, scene)?;
-        let memory = self.memory(if kind == Kind::Unbind { 16 } else { 30 }, 4);
+        let memory = self.memory(if is_unbind { 16 } else { 30 }, 4);
         Some(Op::Ioctl(fd, request, [word, Word::Raw(0)], memory))
     }
 
@@ -309,65 +322,6 @@ impl Generator {
             (0..=7, 0) => code | 1 << 30,
             _ => code,
         }
-    }
-
-    // Reading and writing.
-
-    fn read(&mut self, scene: &Scene) -> Option<Op> {
-        let fd = self.overflowed(6, scene)?;
-        let overflowed = scene.files[fd.0].as_ref()?.polled == PollBits::ERROR.raw();
-        let small = self.flavour.small_reads && self.choice.of(4) > 0;
-        let counts = match (overflowed, small) {
-            (true, _) if self.choice.of(3) == 0 => &COUNTS[..3],
-            (_, true) => &COUNTS[..7],
-            _ => &COUNTS,
-        };
-        let count = counts[self.choice.of(counts.len())];
-        Some(Op::Read(fd, count, self.memory(5, count.min(24))))
-    }
-
-    fn write(&mut self, scene: &Scene) -> Option<Op> {
-        let fd = self.fd(scene)?;
-        let open = scene.files[fd.0].as_ref()?;
-        let mut words: Vec<Word> = Vec::new();
-        match self.choice.of(8) {
-            0 => {}
-            1..=5 if !open.held.is_empty() => {
-                words.extend(open.held.iter().copied().map(Word::Port))
-            }
-            _ => {
-                for _ in 0..=self.choice.of(8) {
-                    let held = open.held.get(self.choice.of(open.held.len())).copied();
-                    let slot = held.filter(|_| self.choice.flip());
-                    let slot = slot.or_else(|| self.bound_by(fd.0, scene));
-                    words.extend(slot.map(Word::Port));
-                }
-            }
-        }
-        if self.choice.of(4) == 0 {
-            words.push(self.odd_number());
-            words.extend(self.any_slot(scene));
-        }
-        if self.choice.of(4) == 0 {
-            words.extend(words.first().copied());
-        }
-        if self.choice.of(20) == 0 {
-            // What comes after a page does nothing.
-            let front = vec![Word::Raw(0); 1020 + self.choice.of(8)];
-            words.splice(0..0, front);
-        }
-        if self.order == Order::Drained {
-            // Whether a second word of a port finds it enabled depends on when its event comes.
-            let mut numbers = HashSet::new();
-            words.retain(|word| numbers.insert(scene.number(0, *word)));
-        }
-        let odd = if self.choice.of(6) == 0 {
-            1 + self.choice.of(3)
-        } else {
-            0
-        };
-        let memory = self.memory(10, words.len() * 4 + odd);
-        Some(Op::Write(fd, Words(words), odd, memory))
     }
 
     // Words.

@@ -34,6 +34,7 @@ rows! {
     InterdomainFault 100 "BIND_INTERDOMAIN: EFAULT";
     InterdomainFaultFirst 100 "BIND_INTERDOMAIN: EFAULT, though restricted";
     InterdomainRestricted 100 "BIND_INTERDOMAIN: EACCES, restricted";
+    InterdomainWide 100 "BIND_INTERDOMAIN: EACCES, restricted to the same 16 bits";
     InterdomainNobody 100 "BIND_INTERDOMAIN: ESRCH";
     InterdomainInvalid 100 "BIND_INTERDOMAIN: EINVAL";
     UnboundBound 100 "BIND_UNBOUND_PORT: a port";
@@ -173,6 +174,9 @@ fn bind(how: Bind, first: Word, seen: &Seen) -> Option<Row> {
         (Bind::Interdomain, Ok(_)) => Row::InterdomainBound,
         (Bind::Interdomain, Err(Errno::EFAULT)) if restricted => Row::InterdomainFaultFirst,
         (Bind::Interdomain, Err(Errno::EFAULT)) => Row::InterdomainFault,
+        (Bind::Interdomain, Err(Errno::EACCES)) if seen.restricted_to == Some(first & 0xffff) => {
+            Row::InterdomainWide
+        }
         (Bind::Interdomain, Err(Errno::EACCES)) => Row::InterdomainRestricted,
         (Bind::Interdomain, Err(Errno::ESRCH)) => Row::InterdomainNobody,
         (Bind::Interdomain, Err(Errno::EINVAL)) => Row::InterdomainInvalid,
