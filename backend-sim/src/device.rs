@@ -341,7 +341,8 @@ impl EventChannel for SimDevice {
         self.call(Call::Unmask, ports.first().copied(), |world, most| {
             let ports = &ports[..ports.len().min(most)];
             let word = |index: usize| ports.get(index).map_or(0, |port| port.as_raw());
-            let bytes = world.write_with(self.file, size_of_val(ports), Some(word))?;
+            let bytes =
+                world.write_with(self.file, size_of_val(ports), size_of_val(ports), word)?;
             Ok(bytes / size_of::<u32>())
         })
     }

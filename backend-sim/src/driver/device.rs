@@ -122,33 +122,37 @@ impl Driver {
         Ok(0)
     }
 
-    /// Reads `count` bytes; without `put` into bad memory.
+    /// Reads `count` bytes into memory of which the first `there` bytes exist.
     #[inline]
     pub(crate) fn read(
         &mut self,
         file: usize,
         count: usize,
-        put: Option<impl FnMut(usize, u32)>,
+        there: usize,
+        put: impl FnMut(usize, u32),
     ) -> Result<usize, Errno> {
-        self.file(file)?.read(count, put)
+        self.file(file)?.read(count, there, put)
     }
 
-    /// Writes `count` bytes, `word` giving each port; without it from bad memory
-    /// (`evtchn_write`).
+    /// Writes `count` bytes from memory of which the first `there` bytes exist, `word` giving
+    /// each port. The driver copies them whole before it looks at any (`evtchn_write`).
     #[inline]
     pub(crate) fn write(
         &mut self,
         xen: &mut Hypervisor,
         file: usize,
         count: usize,
-        word: Option<impl FnMut(usize) -> u32>,
+        there: usize,
+        mut word: impl FnMut(usize) -> u32,
     ) -> Result<usize, Errno> {
         self.file(file)?;
         let words = count.min(PAGE) / size_of::<u32>();
         if words == 0 {
             return Ok(0);
         }
-        let mut word = word.ok_or(Errno::EFAULT)?;
+        if words * size_of::<u32>() > there {
+            return Err(Errno::EFAULT);
+        }
         for index in 0..words {
             let port = word(index);
             if let Some(index) = self.bound_by(file, port)
