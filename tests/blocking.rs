@@ -322,6 +322,20 @@ fn a_loop_that_does_not_let_go_costs_no_wake() {
 }
 
 #[test]
+fn a_loop_that_does_not_let_go_at_the_deadline_is_counted() {
+    let (rig, event_loop) = scripted();
+    let wire = rig.wire();
+    event_loop.fail_next(Call::Deregister, Errno::EIO);
+    let blocked = wire.channel.block(Some(SECOND)).unwrap();
+    assert_eq!(blocked, Blocked::TimedOut);
+    assert_eq!(rig.unreported(), 1);
+    assert!(event_loop.is_registered(), "for nobody");
+    // The next call tries again.
+    wire.channel.cancel().unwrap();
+    expect_nobody_waits(&rig);
+}
+
+#[test]
 fn a_cancel_that_cannot_deregister_ends_the_block_all_the_same() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();

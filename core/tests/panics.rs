@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evtchn_core::{Cause, DispatchError, DomId, ErrorKind, Link, Trigger, Wait};
+use evtchn_core::{Cause, Channel, DispatchError, DomId, ErrorKind, Link, Trigger, Wait};
 use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
@@ -207,5 +207,23 @@ fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
     tester.log();
     drop(panics(|| ctx.bind_unbound_port(GUEST)));
     assert_eq!(tester.log(), ["read", "wake", "deregister"]);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_loop_that_panics_when_it_is_told_of_the_rest_of_a_panicking_round_is_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        let set = channel.set_callback(|_| resume_unwind(Box::new("callback")));
+        set.unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&channels.each_ref().map(Channel::port));
+    tester.script().panic.push("wake");
+    let panic = panics(|| ctx.dispatch_callbacks());
+    assert_eq!(panic.downcast_ref(), Some(&"callback"));
+    assert_eq!(ctx.stats().unreported, 1);
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
 }

@@ -79,3 +79,16 @@ fn a_thread_that_blocks_ends_only_its_own_wait() {
     machine.end_block(id, second);
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
 }
+
+#[test]
+fn a_cancel_before_a_write_back_is_taken_back_with_it() {
+    let (mut machine, id) = machine_with_a_channel();
+    machine.overflow();
+    assert_eq!(machine.wait(id), Ok(Waited::Ready(Cause::Overflow)));
+    assert_eq!(machine.wait(id), Ok(Waited::Rearm));
+    let before = machine.cancel(id).unwrap().unwrap();
+    assert_eq!(machine.take_rearms(), []);
+    machine.restore(id, before);
+    assert_eq!(machine.take_rearms(), [id.port()]);
+    assert_eq!(machine.state(id), Ok(PortState::Waiting));
+}

@@ -223,6 +223,6 @@ impl Registrar<Fake> for FakeLoop {
     }
 
     fn wake(&self) {
-        self.0.script().log.push("wake".into());
+        let _cannot_fail = self.0.step("wake", "");
     }
 }
