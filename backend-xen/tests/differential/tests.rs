@@ -15,6 +15,7 @@ use crate::raw::Raw;
 use crate::run::{Found, Run};
 use crate::shrink::shrink;
 use crate::sim::{Numbers, Simulated};
+use crate::twisted::{Twist, Twisted};
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -34,6 +35,10 @@ pub(crate) fn main() -> ExitCode {
         Trial::test(
             "a_machine_that_differs_is_noticed",
             differing_machine_is_noticed,
+        ),
+        Trial::test(
+            "a_side_that_is_wrong_in_one_thing_is_noticed",
+            wrong_side_is_noticed,
         ),
         Trial::test("a_difference_is_made_small", difference_is_made_small),
         Trial::test("a_script_keeps_what_is_needed", script_keeps_what_is_needed),
@@ -117,6 +122,34 @@ fn differing_machine_is_noticed() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+fn wrong_side_is_noticed() -> Result<(), Failed> {
+    use Order::{Drained, Exact};
+    for (order, twist, kinds) in [
+        (Exact, Twist::Poll, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Twist::Edges, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Twist::Reads, [Kind::Read; 2]),
+        (Exact, Twist::Loses, [Kind::Read; 2]),
+        (Exact, Twist::Errno, [Kind::Unbind; 2]),
+        (Drained, Twist::Loses, [Kind::Notify, Kind::BindInterdomain]),
+        (Drained, Twist::Errno, [Kind::Unbind; 2]),
+    ] {
+        let side = simulated();
+        let found = play(&mut Twisted { side, twist }, order, 20_000);
+        let first = found.first.ok_or(format!("{twist:?} in {order:?} order"))?;
+        let last = first.script.last().map(Op::kind);
+        if !last.is_some_and(|last| kinds.contains(&last)) {
+            return Err(format!("{twist:?}: {} in {:?}", first.difference, first.script).into());
+        }
+    }
+    // What is read counts in any order where it arrives in any.
+    let (side, twist) = (simulated(), Twist::Reads);
+    let found = play(&mut Twisted { side, twist }, Drained, 20_000);
+    match found.differences {
+        0 => Ok(()),
+        _ => Err("the order of events was compared".into()),
+    }
 }
 
 fn difference_is_made_small() -> Result<(), Failed> {
