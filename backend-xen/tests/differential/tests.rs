@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::process::ExitCode;
 
-use evtchn_sim::{Config, DomainConfig};
+use evtchn_sim::{Abi, Config, DomainConfig, Errno, abi};
 use evtchn_xen::DEVICE_PATH;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -39,6 +39,10 @@ pub(crate) fn main() -> ExitCode {
         Trial::test(
             "a_side_that_is_wrong_in_one_thing_is_noticed",
             wrong_side_is_noticed,
+        ),
+        Trial::test(
+            "a_furnished_kernel_leaves_the_same_numbers",
+            furnished_leaves_the_same,
         ),
         Trial::test("a_difference_is_made_small", difference_is_made_small),
         Trial::test("a_script_keeps_what_is_needed", script_keeps_what_is_needed),
@@ -102,7 +106,7 @@ fn differing_machine_is_noticed() -> Result<(), Failed> {
         (
             "no FIFO",
             Kind::Unbind,
-            with_dom0(|dom0| dom0.abi = evtchn_sim::Abi::TwoLevel),
+            with_dom0(|dom0| dom0.abi = Abi::TwoLevel),
         ),
         (
             "few ports",
@@ -122,6 +126,29 @@ fn differing_machine_is_noticed() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+fn furnished_leaves_the_same() -> Result<(), Failed> {
+    let numbers = Numbers {
+        free: vec![8, 14, 15],
+        room: 3072,
+    };
+    let mut side = Simulated::furnished(Config::seeded(7), &numbers).unwrap();
+    side.open(0).unwrap();
+    let mut ask = |code, word| side.ioctl(Fd(0, 0), code, [word, 0], Memory::There);
+    let bound = [(); 5].map(|()| ask(abi::BIND_UNBOUND_PORT, 0));
+    let virqs = [0, 2, 9, 16, 3].map(|virq| ask(abi::BIND_VIRQ, virq));
+    let unbound = [3071, 3072].map(|port| ask(abi::UNBIND, port));
+    let [eexist, enotconn, einval] =
+        [Errno::EEXIST, Errno::ENOTCONN, Errno::EINVAL].map(Errno::raw);
+    let expected = [Err(eexist), Err(eexist), Err(eexist), Err(eexist), Ok(18)];
+    let right = bound == [8, 14, 15, 16, 17].map(Ok)
+        && virqs == expected
+        && unbound == [Err(enotconn), Err(einval)];
+    match right {
+        true => Ok(()),
+        false => Err(format!("{bound:?} {virqs:?} {unbound:?}").into()),
+    }
 }
 
 fn wrong_side_is_noticed() -> Result<(), Failed> {
