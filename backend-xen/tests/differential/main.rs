@@ -29,6 +29,7 @@ mod shrink;
 mod sim;
 mod tally;
 mod tests;
+mod twisted;
 
 use std::env;
 use std::error::Error;

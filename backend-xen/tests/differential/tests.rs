@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::process::ExitCode;
 
-use evtchn_sim::{Config, DomainConfig};
+use evtchn_sim::{Abi, Config, DomainConfig, Errno, abi};
 use evtchn_xen::DEVICE_PATH;
 use libtest_mimic::{Arguments, Failed, Trial};
 
@@ -15,6 +15,7 @@ use crate::raw::Raw;
 use crate::run::{Found, Run};
 use crate::shrink::shrink;
 use crate::sim::{Numbers, Simulated};
+use crate::twisted::{Twist, Twisted};
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -34,6 +35,14 @@ pub(crate) fn main() -> ExitCode {
         Trial::test(
             "a_machine_that_differs_is_noticed",
             differing_machine_is_noticed,
+        ),
+        Trial::test(
+            "a_side_that_is_wrong_in_one_thing_is_noticed",
+            wrong_side_is_noticed,
+        ),
+        Trial::test(
+            "a_furnished_kernel_leaves_the_same_numbers",
+            furnished_leaves_the_same,
         ),
         Trial::test("a_difference_is_made_small", difference_is_made_small),
         Trial::test("a_script_keeps_what_is_needed", script_keeps_what_is_needed),
@@ -97,7 +106,7 @@ fn differing_machine_is_noticed() -> Result<(), Failed> {
         (
             "no FIFO",
             Kind::Unbind,
-            with_dom0(|dom0| dom0.abi = evtchn_sim::Abi::TwoLevel),
+            with_dom0(|dom0| dom0.abi = Abi::TwoLevel),
         ),
         (
             "few ports",
@@ -117,6 +126,57 @@ fn differing_machine_is_noticed() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+fn furnished_leaves_the_same() -> Result<(), Failed> {
+    let numbers = Numbers {
+        free: vec![8, 14, 15],
+        room: 3072,
+    };
+    let mut side = Simulated::furnished(Config::seeded(7), &numbers).unwrap();
+    side.open(0).unwrap();
+    let mut ask = |code, word| side.ioctl(Fd(0, 0), code, [word, 0], Memory::There);
+    let bound = [(); 5].map(|()| ask(abi::BIND_UNBOUND_PORT, 0));
+    let virqs = [0, 2, 9, 16, 3].map(|virq| ask(abi::BIND_VIRQ, virq));
+    let unbound = [3071, 3072].map(|port| ask(abi::UNBIND, port));
+    let [eexist, enotconn, einval] =
+        [Errno::EEXIST, Errno::ENOTCONN, Errno::EINVAL].map(Errno::raw);
+    let expected = [Err(eexist), Err(eexist), Err(eexist), Err(eexist), Ok(18)];
+    let right = bound == [8, 14, 15, 16, 17].map(Ok)
+        && virqs == expected
+        && unbound == [Err(enotconn), Err(einval)];
+    match right {
+        true => Ok(()),
+        false => Err(format!("{bound:?} {virqs:?} {unbound:?}").into()),
+    }
+}
+
+fn wrong_side_is_noticed() -> Result<(), Failed> {
+    use Order::{Drained, Exact};
+    for (order, twist, kinds) in [
+        (Exact, Twist::Poll, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Twist::Edges, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Twist::Reads, [Kind::Read; 2]),
+        (Exact, Twist::Loses, [Kind::Read; 2]),
+        (Exact, Twist::Errno, [Kind::Unbind; 2]),
+        (Drained, Twist::Loses, [Kind::Notify, Kind::BindInterdomain]),
+        (Drained, Twist::Errno, [Kind::Unbind; 2]),
+    ] {
+        let side = simulated();
+        let found = play(&mut Twisted { side, twist }, order, 20_000);
+        let first = found.first.ok_or(format!("{twist:?} in {order:?} order"))?;
+        let last = first.script.last().map(Op::kind);
+        if !last.is_some_and(|last| kinds.contains(&last)) {
+            return Err(format!("{twist:?}: {} in {:?}", first.difference, first.script).into());
+        }
+    }
+    // What is read counts in any order where it arrives in any.
+    let (side, twist) = (simulated(), Twist::Reads);
+    let found = play(&mut Twisted { side, twist }, Drained, 20_000);
+    match found.differences {
+        0 => Ok(()),
+        _ => Err("the order of events was compared".into()),
+    }
 }
 
 fn difference_is_made_small() -> Result<(), Failed> {
