@@ -272,8 +272,10 @@ mod tests {
         shared.in_round.leave();
         shared.in_hook.enter();
         assert!(shared.is_inside());
+        assert!(matches!(shared.admit(), Err(LinkError::Reentrant)));
         shared.in_hook.leave();
         assert!(!shared.is_inside());
+        shared.admit().unwrap();
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
     assert!(!machine.take_rouse(Some(theirs)), "it knows");
     assert_eq!(machine.look(other, theirs), block::Look::Cancelled);
     assert_eq!(machine.wait(other), Ok(Waited::Ready(Cause::Overflow)));
+    assert_eq!(machine.stats.wakes, 2);
 }
 
 #[test]
