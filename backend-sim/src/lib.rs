@@ -37,8 +37,8 @@ mod world;
 /// The device as a C program sees it: request numbers, arguments, poll bits.
 pub mod abi {
     pub use crate::driver::abi::{
-        Arg, BIND_INTERDOMAIN, BIND_STATIC, BIND_UNBOUND_PORT, BIND_VIRQ, NOTIFY, PAGE, PollBits,
-        RESET, RESTRICT_DOMID, UNBIND,
+        Access, Arg, BIND_INTERDOMAIN, BIND_STATIC, BIND_UNBOUND_PORT, BIND_VIRQ, FIOASYNC,
+        FIONBIO, NOTIFY, PAGE, PollBits, RESET, RESTRICT_DOMID, UNBIND,
     };
 }
 
@@ -49,4 +49,4 @@ pub use errno::Errno;
 pub use error::{Call, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
 pub use sim::{Guest, Sim};
-pub use world::{Delivery, FileId, Status, World};
+pub use world::{Delivery, FileId, ReaderId, Status, World};

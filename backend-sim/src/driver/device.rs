@@ -25,13 +25,23 @@ impl Driver {
         Ok(())
     }
 
-    /// Closes a descriptor; the last one unbinds every port (`evtchn_release`).
+    /// Closes a descriptor; the last one lets go of the file, unless somebody sleeps in a read.
     pub(crate) fn close(&mut self, xen: &mut Hypervisor, file: usize) -> Result<(), Errno> {
         let open = self.file(file)?;
         open.descriptors -= 1;
         if open.descriptors > 0 {
             return Ok(());
         }
+        if open.readers > 0 {
+            self.closing += 1;
+            return Ok(());
+        }
+        self.release(xen, file);
+        Ok(())
+    }
+
+    /// Lets go of a file that nobody refers to: every port is unbound (`evtchn_release`).
+    pub(super) fn release(&mut self, xen: &mut Hypervisor, file: usize) {
         let owner = Owner::File(file);
         for port in 0..self.bindings.len() {
             if self.bindings[port].owner == owner {
@@ -39,7 +49,6 @@ impl Driver {
             }
         }
         self.files[file] = None;
-        Ok(())
     }
 
     /// `evtchn_ioctl`.
@@ -103,7 +112,7 @@ impl Driver {
                 }
                 self.take_static(xen, file, port)
             }
-            _ => Err(Errno::ENOSYS),
+            _ => self.file(file)?.vfs_ioctl(request, arg),
         }
     }
 
@@ -218,7 +227,7 @@ impl Driver {
         (self.owner(port) == Owner::File(file)).then_some(port as usize)
     }
 
-    fn peek(&self, file: usize) -> Result<&File, Errno> {
+    pub(super) fn peek(&self, file: usize) -> Result<&File, Errno> {
         let file = self.files.get(file).and_then(Option::as_deref);
         file.ok_or(Errno::EBADF)
     }

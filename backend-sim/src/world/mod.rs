@@ -3,10 +3,13 @@
 
 mod files;
 mod kernel;
+mod readers;
 #[cfg(test)]
 mod tests;
+mod toolstack;
 mod view;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evtchn_core::{DomId, Virq};
@@ -20,6 +23,8 @@ use crate::errno::Errno;
 use crate::fault::{Faults, Verdict};
 use crate::hypervisor::{Hypervisor, Upcall};
 pub use files::FileId;
+pub use readers::ReaderId;
+use readers::Readers;
 pub use view::Status;
 
 /// When an event reaches the Linux kernel of its domain.
@@ -41,7 +46,8 @@ type Action = Box<dyn FnOnce(&mut World) + Send>;
 /// A Linux kernel and the boot that it is.
 #[derive(Debug)]
 struct Kernel {
-    boot: u32,
+    /// Which boot it is, of all boots of all machines.
+    boot: u64,
     config: DomainConfig,
     driver: Driver,
 }
@@ -61,8 +67,17 @@ enum Happening {
     KernelBind,
     KernelSend,
     KernelClose,
+    KernelUnmask,
     Fault,
     Upcall,
+    BlockingRead,
+    Signal,
+    Pause,
+    Unpause,
+    ShutDown,
+    Reset,
+    Alloc,
+    RaisePirq,
 }
 
 /// One who opens devices: the faults that are set for him, and what he opened.
@@ -73,13 +88,18 @@ pub(crate) struct Opener {
     pub(crate) last: Option<FileId>,
 }
 
+/// How many machines were made: what tells the boots of one from those of another, so that a file
+/// of another machine is none of this one.
+static MACHINES: AtomicU64 = AtomicU64::new(0);
+
 /// The simulated machine.
 #[derive(Debug)]
 pub struct World {
     xen: Hypervisor,
+    readers: Readers,
     /// By domain id.
     kernels: Vec<Option<Box<Kernel>>>,
-    boots: u32,
+    boots: u64,
     delivery: Delivery,
     choice: Choice,
     clock: Clock<Action>,
@@ -95,8 +115,9 @@ impl World {
     pub fn new(config: Config) -> World {
         let mut world = World {
             xen: Hypervisor::new(config.xen),
+            readers: Readers::default(),
             kernels: Vec::new(),
-            boots: 0,
+            boots: MACHINES.fetch_add(1, Ordering::Relaxed) << 32,
             delivery: Delivery::Immediate,
             choice: config.choice,
             clock: Clock::new(),
@@ -141,7 +162,7 @@ impl World {
         let place = self.kernels.get_mut(usize::from(domid.as_raw()));
         let kernel = place.and_then(Option::take).ok_or(Errno::ESRCH)?;
         self.happened(Happening::Kexec, domid.as_raw().into());
-        self.xen.reset(domid)?;
+        self.xen.reset(domid, DomId::SELF)?;
         self.boot(domid, kernel.config);
         Ok(())
     }
@@ -330,6 +351,7 @@ impl World {
         if let Some(kernel) = kernel.and_then(Option::as_deref_mut) {
             kernel.driver.upcall(&mut self.xen, upcall);
         }
+        self.run_readers();
     }
 
     /// Enters a fault into the digest; answers the most ports that the call may move.
