@@ -52,7 +52,9 @@ impl World {
     /// # Errors
     /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_vcpu`.
     pub fn kernel_bind_vcpu(&mut self, domid: DomId, port: u32, vcpu: u32) -> Result<(), Errno> {
-        self.xen.bind_vcpu(domid, port, vcpu)
+        self.xen.bind_vcpu(domid, port, vcpu)?;
+        self.happened(Happening::KernelMove, port);
+        Ok(())
     }
 
     /// Unmasks a port of `domid` in Xen, behind the back of whoever has bound it.

@@ -100,7 +100,9 @@ impl World {
     /// # Errors
     /// `EBADF` for a closed file.
     pub fn set_nonblocking(&mut self, file: FileId, is_on: bool) -> Result<(), Errno> {
-        driver(&mut self.kernels, file)?.set_nonblocking(file.index, is_on)
+        driver(&mut self.kernels, file)?.set_nonblocking(file.index, is_on)?;
+        self.happened(Happening::SetNonblocking, is_on.into());
+        Ok(())
     }
 
     /// How often the owner of the file would have got `SIGIO`: as sleepers are woken, while
@@ -117,7 +119,7 @@ impl World {
     /// # Errors
     /// `ESPIPE` always; `EBADF` for a closed file.
     pub fn seek(&self, file: FileId) -> Result<Infallible, Errno> {
-        kernel(&self.kernels, file)?;
+        self.poll(file)?;
         Err(Errno::ESPIPE)
     }
 
@@ -138,6 +140,7 @@ impl World {
     /// `ENODEV` always, `EACCES` before it for a file that is not open for reading; `EBADF` for a
     /// closed file.
     pub fn map(&self, file: FileId) -> Result<Infallible, Errno> {
+        self.poll(file)?;
         let readable = kernel(&self.kernels, file)?.driver.readable(file.index);
         Err(match readable {
             Ok(()) => Errno::ENODEV,

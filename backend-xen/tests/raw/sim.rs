@@ -112,6 +112,6 @@ impl Side for Sim {
     #[track_caller]
     fn end(&self, mut reader: Reader) -> Answer<u32> {
         self.look(&mut reader);
-        reader.end.expect("it sleeps for ever")
+        reader.end.unwrap_or_else(|| panic!("it sleeps for ever"))
     }
 }
