@@ -171,7 +171,9 @@ impl World {
         let asleep = self.readers.asleep.iter();
         asleep.filter_map(|(&reader, sleeper)| {
             let wakes = kernel_of(self, sleeper.file)?.wakes(sleeper.file.index);
-            (wakes != Ok(sleeper.wakes)).then_some(reader)
+            wakes
+                .is_ok_and(|wakes| wakes != sleeper.wakes)
+                .then_some(reader)
         })
     }
 
