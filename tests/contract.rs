@@ -162,6 +162,7 @@ cases! {
         modifying_an_edge_triggered_registration_reports_what_is_unread
         a_level_triggered_epoll_reports_an_overflow_as_an_error_alone
         an_overflow_and_a_reset_are_no_edges
+        a_second_entry_is_no_edge
         adding_an_overflowed_device_to_an_edge_triggered_loop_reports_it_once
         an_error_is_reported_to_those_who_ask_for_nothing
         a_poll_of_two_devices_reports_the_one_that_fired

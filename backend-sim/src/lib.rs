@@ -5,15 +5,16 @@
 //!   opener.
 //! - [`SimLoop`]: an event loop without a descriptor. A real one works too: [`SimDevice`] has a
 //!   descriptor that shows what the device would.
-//! - [`World`]: the machine itself, with the device at the level of ioctl, read and write.
+//! - [`World`]: the machine itself, with the device as a C program calls it: ioctl by number,
+//!   read, write, poll, threads that sleep in a read.
 //!
 //! Two models stand in it, as in reality. The *hypervisor* has domains, port states, pending and
 //! mask bits, VIRQs, limits and permissions (xen/common/event_channel.c). The *driver* has the
 //! ring of each open file with its growth, the enabled flag of each port, overflow, poll bits and
 //! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
 //!
-//! Not modelled: blocking reads, access modes of open(2), memory exhaustion, physical
-//! interrupts, ports of Xen's own, event priorities, binding to vCPUs, suspend and resume.
+//! Not modelled: memory exhaustion, event priorities, which vCPU an event wakes, calls of Xen that
+//! are preempted, suspend and resume. ARCHITECTURE.md says why.
 //!
 //! Same configuration, same calls, same [`Choice`]: same run, to the last answer; see
 //! [`World::digest`].

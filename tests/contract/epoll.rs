@@ -177,6 +177,22 @@ pub(crate) fn an_overflow_and_a_reset_are_no_edges<P: Platform>(p: &P) {
     assert_eq!([look(), look()], [true, false], "the next entry");
 }
 
+pub(crate) fn a_second_entry_is_no_edge<P: Platform>(p: &P) {
+    let (near, far) = (p.open(), p.open());
+    let wires = connect_many(&near, &far, 3);
+    let look = p.edge_watch(&near);
+    far.notify(wires[0].1).unwrap();
+    p.expect_ready(&near);
+    assert_eq!([look(), look()], [true, false]);
+    far.notify(wires[1].1).unwrap();
+    assert!(!look());
+    assert_eq!(read(&near).len(), 2);
+    assert!(!look());
+    far.notify(wires[2].1).unwrap();
+    p.expect_ready(&near);
+    assert_eq!([look(), look()], [true, false]);
+}
+
 pub(crate) fn adding_an_overflowed_device_to_an_edge_triggered_loop_reports_it_once<P: Platform>(
     p: &P,
 ) {

@@ -37,6 +37,7 @@ pub(crate) fn the_ring_does_not_shrink<P: Platform>(p: &P) {
     for (port, _) in &wires[1..] {
         near.unbind(*port).unwrap();
     }
+    near.bind_unbound_port(DomId::SELF).unwrap();
     let fire = || far.notify(peer).unwrap();
     fill(&near, port, fire);
     fire();

@@ -1,4 +1,4 @@
-//! The calls on open files, as a C program makes them: request numbers, words, byte counts.
+//! The device as a C program calls it: request numbers, words, byte counts.
 
 use std::fmt;
 use std::io;

@@ -95,6 +95,40 @@ pub(crate) struct Opener {
 static MACHINES: AtomicU64 = AtomicU64::new(0);
 
 /// The simulated machine.
+///
+/// On files it takes the calls of a C program, with any number and any pointer:
+///
+/// | the C program | here |
+/// | --- | --- |
+/// | `open`, `dup` and `fork`, `close` | [`open`](World::open), [`open_with`](World::open_with), [`dup`](World::dup), [`close`](World::close) |
+/// | `ioctl` with any number and pointer | [`ioctl`](World::ioctl), an [`Arg`](crate::abi::Arg) |
+/// | `read`, `write`, also of bad memory | [`read`](World::read), [`read_bad`](World::read_bad), [`write`](World::write), [`write_bad`](World::write_bad) |
+/// | `read` that may sleep, in a thread | [`read_blocking`](World::read_blocking), [`end_of_read`](World::end_of_read) |
+/// | a signal for that thread | [`signal`](World::signal), [`signal_restarting`](World::signal_restarting) |
+/// | `O_NONBLOCK` and `O_ASYNC` later | [`set_nonblocking`](World::set_nonblocking), the requests `FIONBIO`, `FIOASYNC` |
+/// | `poll`; edges; `SIGIO` | [`poll`](World::poll), [`wakes`](World::wakes), [`signals`](World::signals) |
+/// | `lseek`, `pread` and `pwrite`, `mmap` | [`seek`](World::seek), [`at_offset`](World::at_offset), [`map`](World::map) |
+///
+/// An open file is named by its [`FileId`], whatever descriptor a program would use.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::abi::{self, Access, Arg};
+/// use evtchn_sim::{Config, Errno, World};
+///
+/// # fn main() -> Result<(), Errno> {
+/// let mut world = World::new(Config::seeded(1));
+/// let file = world.open_with(DomId::DOM0, Access::ReadWrite, false)?;
+/// assert_eq!(world.ioctl(file, abi::NOTIFY, Arg::Bad), Err(Errno::EFAULT));
+///
+/// let waiting = world.ioctl(file, abi::BIND_UNBOUND_PORT, 0)?;
+/// let reader = world.read_blocking(file, 4)?;
+/// assert_eq!(world.end_of_read(reader), None);
+/// let bound = world.ioctl(file, abi::BIND_INTERDOMAIN, [0, waiting])?;
+/// assert_eq!(world.end_of_read(reader), Some(Ok(bound.to_ne_bytes().to_vec())));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct World {
     xen: Hypervisor,
