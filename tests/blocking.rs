@@ -253,8 +253,29 @@ fn a_dropped_context_ends_a_block() {
     let context = std::sync::Mutex::new(Some(rig.context));
     event_loop.while_asleep(move || drop(context.lock().unwrap().take()));
     wire.expect_block(Blocked::Cancelled);
+    assert_eq!(event_loop.counts().wakes, 1, "it might sleep on");
     assert!(!event_loop.is_registered());
     assert_eq!(event_loop.violations(), []);
+}
+
+/// A bind reads old events away, for whomever they are.
+#[test]
+fn a_bind_that_reads_for_a_thread_that_blocks_and_for_a_round_tells_the_loop() {
+    let (rig, event_loop) = scripted();
+    let [own, other, gone] = [rig.wire(), rig.wire(), rig.wire()];
+    other.wait();
+    let gone = Arc::into_inner(gone.channel).unwrap();
+    let (context, wires) = (Arc::clone(&rig.context), [own.clone(), other.clone()]);
+    let (guest, seen) = (rig.guest.domid(), event_loop.clone());
+    event_loop.while_asleep(move || {
+        wires.iter().for_each(Wire::fire);
+        gone.unbind().unwrap();
+        let before = seen.counts().wakes;
+        let _bound = context.bind_unbound_port(guest).unwrap();
+        assert_eq!(seen.counts().wakes, before + 1);
+    });
+    own.expect_block(WOKEN);
+    assert_eq!(rig.context.dispatch().unwrap().count(), 1);
 }
 
 #[test]
@@ -297,6 +318,20 @@ fn a_loop_that_does_not_let_go_costs_no_wake() {
     wire.expect_block(WOKEN);
     assert_eq!(rig.unreported(), 1);
     // The end of the block has tried again.
+    expect_nobody_waits(&rig);
+}
+
+#[test]
+fn a_loop_that_does_not_let_go_at_the_deadline_is_counted() {
+    let (rig, event_loop) = scripted();
+    let wire = rig.wire();
+    event_loop.fail_next(Call::Deregister, Errno::EIO);
+    let blocked = wire.channel.block(Some(SECOND)).unwrap();
+    assert_eq!(blocked, Blocked::TimedOut);
+    assert_eq!(rig.unreported(), 1);
+    assert!(event_loop.is_registered(), "for nobody");
+    // The next call tries again.
+    wire.channel.cancel().unwrap();
     expect_nobody_waits(&rig);
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use evtchn_checks::{Op, check, check_calls, check_hand_over};
+use evtchn_checks::{Op, check, check_calls, check_hand_over, check_registrar};
 
 fn inputs(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -36,5 +36,12 @@ fn inputs_of_driver_hold() {
 fn inputs_of_handover_hold() {
     for input in inputs("handover") {
         check_hand_over(&input);
+    }
+}
+
+#[test]
+fn inputs_of_registrar_hold() {
+    for input in inputs("registrar") {
+        check_registrar(&input);
     }
 }

@@ -1,38 +1,118 @@
 //! Every free decision of a run is asked of one [`Choice`]: same choice, same run.
 
-/// Where the decisions come from.
+mod explore;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use explore::Explored;
+use explore::Path;
+
+/// Where the decisions come from: a seed, a script, bytes of a fuzzer, or the tour through all of
+/// them ([`exhaustive`](Self::exhaustive)). One scenario runs on each:
+///
+/// ```
+/// use evtchn_sim::Choice;
+///
+/// fn scenario(mut choice: Choice) -> usize {
+///     let (first, second) = (choice.of(3), choice.flip());
+///     first + usize::from(second)
+/// }
+///
+/// let (choice, taken) = Choice::seeded(7).recorded();
+/// let once = scenario(choice);
+/// assert_eq!(scenario(Choice::scripted(taken.script())), once);
+/// assert_eq!(scenario(Choice::bytes([2, 1])), 3);
+/// let all = Choice::exhaustive(100, |choice| assert!(scenario(choice) < 4));
+/// assert_eq!((all.runs, all.complete), (6, true));
+/// ```
 #[derive(Debug, Clone)]
 pub struct Choice {
     source: Source,
     asked: u64,
+    taken: Option<Taken>,
 }
 
 #[derive(Debug, Clone)]
 enum Source {
     Seeded(u64),
-    Scripted { script: Vec<u32>, next: usize },
+    Scripted {
+        script: Vec<u32>,
+        next: usize,
+    },
+    Bytes {
+        bytes: Vec<u8>,
+        next: usize,
+    },
+    /// The run that a tour is at. Clones go on in the same run.
+    Exhaustive(Arc<Mutex<Path>>),
+}
+
+/// The decisions that a [`recorded`](Choice::recorded) choice has taken, in its clones too.
+#[derive(Debug, Clone, Default)]
+pub struct Taken(Arc<Mutex<Vec<u32>>>);
+
+impl Taken {
+    /// The decisions so far, as a script that takes them again.
+    #[must_use]
+    pub fn script(&self) -> Vec<u32> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn push(&self, way: usize) {
+        // A script takes its numbers modulo the ways, and no run has so many.
+        let way = u32::try_from(way).unwrap_or(u32::MAX);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(way);
+    }
 }
 
 impl Choice {
     /// Decisions drawn from a seed.
     #[must_use]
     pub const fn seeded(seed: u64) -> Choice {
-        Choice {
-            source: Source::Seeded(seed),
-            asked: 0,
-        }
+        Choice::from(Source::Seeded(seed))
     }
 
     /// Decisions read from a list, each taken modulo the number of ways there are.
     /// After the end of the list the first way is taken every time.
     pub fn scripted(script: impl IntoIterator<Item = u32>) -> Choice {
-        Choice {
-            source: Source::Scripted {
-                script: script.into_iter().collect(),
-                next: 0,
-            },
-            asked: 0,
-        }
+        let script = script.into_iter().collect();
+        Choice::from(Source::Scripted { script, next: 0 })
+    }
+
+    /// Decisions read from bytes, as a fuzzer gives them: one byte for each up to 256 ways, two
+    /// or more beyond, the low one first. After the end the first way is taken every time.
+    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Choice {
+        let bytes = bytes.into();
+        Choice::from(Source::Bytes { bytes, next: 0 })
+    }
+
+    /// Runs `scenario` on every sequence of decisions there is, depth first and the first ways
+    /// first, or on the first `bound` of them.
+    ///
+    /// # Panics
+    /// Where the scenario panics, with the script of that run. Where it is not the same each time:
+    /// the same decisions led to a question with another number of ways.
+    pub fn exhaustive(bound: u64, scenario: impl FnMut(Choice)) -> Explored {
+        explore::explore(bound, scenario)
+    }
+
+    /// The same decisions, written down from now on.
+    #[must_use]
+    pub fn recorded(self) -> (Choice, Taken) {
+        let taken = Taken::default();
+        let choice = Choice {
+            taken: Some(taken.clone()),
+            ..self
+        };
+        (choice, taken)
     }
 
     /// Which of `ways` ways to take: a number below it. Nothing is asked where there are fewer
@@ -49,9 +129,18 @@ impl Choice {
                 *next = next.saturating_add(1);
                 u64::from(drawn)
             }
+            Source::Bytes { bytes, next } => number(bytes, next, ways),
+            Source::Exhaustive(path) => {
+                let mut path = path.lock().unwrap_or_else(PoisonError::into_inner);
+                path.step(ways) as u64
+            }
         };
         // Both conversions keep the value: the remainder is below a usize.
-        usize::try_from(drawn % u64::try_from(ways).unwrap_or(u64::MAX)).unwrap_or(0)
+        let way = usize::try_from(drawn % u64::try_from(ways).unwrap_or(u64::MAX)).unwrap_or(0);
+        if let Some(taken) = &self.taken {
+            taken.push(way);
+        }
+        way
     }
 
     /// Yes or no.
@@ -59,11 +148,36 @@ impl Choice {
         self.of(2) == 1
     }
 
+    /// Yes once in so many times; always for 0 and 1. The first way is no.
+    pub fn once_in(&mut self, times: usize) -> bool {
+        times < 2 || self.of(times) == times - 1
+    }
+
     /// How many decisions were asked for, those with one way not counted.
     #[must_use]
     pub const fn asked(&self) -> u64 {
         self.asked
     }
+
+    const fn from(source: Source) -> Choice {
+        Choice {
+            source,
+            asked: 0,
+            taken: None,
+        }
+    }
+}
+
+/// The next number, of as many bytes as so many ways need.
+fn number(bytes: &[u8], next: &mut usize, ways: usize) -> u64 {
+    let mut number = 0;
+    let bits = usize::BITS - (ways - 1).leading_zeros();
+    for shift in (0..bits).step_by(8) {
+        let byte = bytes.get(*next).copied().unwrap_or(0);
+        *next = next.saturating_add(1);
+        number |= u64::from(byte) << shift;
+    }
+    number
 }
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
@@ -73,48 +187,4 @@ fn splitmix64(state: &mut u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn splitmix64_gives_the_published_sequence() {
-        let mut state = 1_234_567;
-        let drawn: Vec<u64> = (0..3).map(|_| splitmix64(&mut state)).collect();
-        let expected = [
-            6_457_827_717_110_365_317,
-            3_203_168_211_198_807_973,
-            9_817_491_932_198_370_423,
-        ];
-        assert_eq!(drawn, expected);
-    }
-
-    #[test]
-    fn same_seed_same_decisions_and_every_way_is_taken() {
-        let draw = |seed| {
-            let mut choice = Choice::seeded(seed);
-            (0..200).map(|_| choice.of(7)).collect::<Vec<_>>()
-        };
-        assert_eq!(draw(3), draw(3));
-        assert_ne!(draw(3), draw(4));
-        assert!((0..7).all(|way| draw(3).contains(&way)));
-    }
-
-    #[test]
-    fn a_script_is_taken_modulo_the_ways_and_ends_in_first_ways() {
-        let mut choice = Choice::scripted([1, 7, 9]);
-        assert_eq!([choice.of(2), choice.of(5), choice.of(3)], [1, 2, 0]);
-        assert_eq!([choice.of(9), choice.of(9)], [0, 0]);
-        assert_eq!(choice.asked(), 5);
-    }
-
-    #[test]
-    fn one_way_is_not_asked() {
-        let mut choice = Choice::scripted([1]);
-        assert_eq!([choice.of(0), choice.of(1)], [0, 0]);
-        assert!(choice.flip());
-        assert_eq!(choice.asked(), 1);
-    }
 }

@@ -7,39 +7,40 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
 
 use crate::driver::abi::{self, PollBits};
 use crate::errno::Errno;
 use crate::error::{Call, Error};
-use crate::fault::Verdict;
+use crate::fault::Fault;
 use crate::sim::Sim;
-use crate::world::{FileId, Opener, World};
+use crate::world::{FileId, World};
 
 /// Opens the device in one domain of a simulated machine. Clones share counters and faults.
 #[derive(Debug, Clone)]
 pub struct SimOpen {
     sim: Sim,
     domid: DomId,
-    /// Its place among the openers of the machine.
-    opener: usize,
-    /// The process that runs, which [`fork`](Self::fork) changes.
-    process: Arc<AtomicU64>,
+    opener: Arc<Opener>,
+}
+
+/// What the clones of a [`SimOpen`] share. The faults of one are those of the machine that name it.
+#[derive(Debug, Default)]
+pub(crate) struct Opener {
+    opens: AtomicU64,
+    last: Mutex<Option<FileId>>,
+    /// The process that runs, which [`SimOpen::fork`] changes.
+    process: AtomicU64,
 }
 
 impl SimOpen {
     pub(crate) fn new(sim: &Sim, domid: DomId) -> SimOpen {
-        let opener = sim.with(|world| {
-            world.openers.push(Opener::default());
-            world.openers.len() - 1
-        });
         SimOpen {
             sim: sim.clone(),
             domid,
-            opener,
-            process: Arc::default(),
+            opener: Arc::default(),
         }
     }
 
@@ -47,7 +48,7 @@ impl SimOpen {
     /// through this so far are inherited ones, which belong to the parent. The parent is whoever
     /// holds a second descriptor of the file, from [`dup`](Self::dup) after this.
     pub fn fork(&self) {
-        self.process.fetch_add(1, Ordering::Relaxed);
+        self.opener.process.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The domain.
@@ -65,7 +66,7 @@ impl SimOpen {
     /// How many devices were opened through this.
     #[must_use]
     pub fn opens(&self) -> u64 {
-        self.with(|opener| opener.opens)
+        self.opener.opens.load(Ordering::Relaxed)
     }
 
     /// Makes the next `call` fail, on this or on any device opened through this. It then does
@@ -77,25 +78,35 @@ impl SimOpen {
     /// Makes the `nth` such call from now on fail; 1 is the next one. Of two faults that are due
     /// at the same call, the one set later happens at the call after.
     pub fn fail_nth(&self, call: Call, nth: u64, errno: Errno) {
-        self.with(|opener| opener.faults.set(call, nth, Verdict::Fail(errno)));
+        self.install(Fault::fail(call, errno).nth(nth));
     }
 
     /// Makes the next `call` move at most this many ports: for [`Call::Pending`] and
     /// [`Call::Unmask`], without meaning for others.
     pub fn shorten_next(&self, call: Call, ports: usize) {
-        self.with(|opener| opener.faults.set(call, 1, Verdict::Short(ports)));
+        self.install(Fault::short(call, ports).nth(1));
     }
 
-    /// How many faults were set and have not happened.
+    /// Installs a fault for the devices opened through this, and for opening them.
+    pub fn install(&self, fault: Fault) {
+        self.sim.lock().install(Some(&self.opener), fault);
+    }
+
+    /// Removes every fault that was installed here, be it spent or not.
+    pub fn clear_faults(&self) {
+        self.sim.lock().faults.clear(Some(&self.opener));
+    }
+
+    /// How many faults were set for one call, here, and have not happened.
     #[must_use]
     pub fn faults_left(&self) -> usize {
-        self.with(|opener| opener.faults.left())
+        self.sim.lock().faults.left(Some(&self.opener))
     }
 
     /// The file that was opened last, open or not, for the calls of [`World`].
     #[must_use]
     pub fn last(&self) -> Option<FileId> {
-        self.with(|opener| opener.last)
+        *self.opener.last()
     }
 
     /// Makes the ring of the file that was opened last overflow at once: [`World::overflow`].
@@ -114,14 +125,15 @@ impl SimOpen {
     /// `EBADF` where it is closed, or none was opened.
     pub fn dup(&self) -> Result<SimDevice, Error> {
         let mut world = self.sim.lock();
-        let last = world.openers[self.opener].last;
-        last.ok_or(Errno::EBADF)
-            .and_then(|file| SimDevice::dup_of(self, &mut world, file))
+        let last = self.last().ok_or(Errno::EBADF);
+        last.and_then(|file| SimDevice::dup_of(self, &mut world, file))
             .map_err(open_failed)
     }
+}
 
-    fn with<T>(&self, act: impl FnOnce(&mut Opener) -> T) -> T {
-        self.sim.with(|world| act(&mut world.openers[self.opener]))
+impl Opener {
+    fn last(&self) -> MutexGuard<'_, Option<FileId>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,17 +142,17 @@ impl Open for SimOpen {
 
     fn open(&self) -> Result<SimDevice, Error> {
         let mut world = self.sim.lock();
-        let file = verdict(&mut world, self.opener, Call::Open)
+        let file = world
+            .judge(&self.opener, Call::Open, None)
             .and_then(|_| world.open(self.domid))
             .map_err(open_failed)?;
-        let opener = &mut world.openers[self.opener];
-        opener.opens += 1;
-        opener.last = Some(file);
+        self.opener.opens.fetch_add(1, Ordering::Relaxed);
+        *self.opener.last() = Some(file);
         Ok(SimDevice::new(self, &mut world, file))
     }
 
     fn process(&self) -> u64 {
-        self.process.load(Ordering::Relaxed)
+        self.opener.process.load(Ordering::Relaxed)
     }
 }
 
@@ -239,7 +251,8 @@ impl SimDevice {
         act: impl FnOnce(&mut World, usize) -> Result<T, Errno>,
     ) -> Result<T, Error> {
         let mut world = self.sim().lock();
-        verdict(&mut world, self.opener.opener, call)
+        world
+            .judge(&self.opener.opener, call, Some(self.file))
             .and_then(|most| act(&mut world, most))
             .map_err(|errno| Error { call, port, errno })
     }
@@ -263,15 +276,6 @@ impl SimDevice {
             port: None,
             errno: Errno::EINVAL,
         })
-    }
-}
-
-/// What becomes of a call: the most ports that it may move, or its failure.
-#[inline]
-fn verdict(world: &mut World, opener: usize, call: Call) -> Result<usize, Errno> {
-    match world.openers[opener].faults.verdict(call) {
-        None => Ok(usize::MAX),
-        Some(verdict) => world.faulted(verdict),
     }
 }
 
@@ -337,7 +341,8 @@ impl EventChannel for SimDevice {
         self.call(Call::Unmask, ports.first().copied(), |world, most| {
             let ports = &ports[..ports.len().min(most)];
             let word = |index: usize| ports.get(index).map_or(0, |port| port.as_raw());
-            let bytes = world.write_with(self.file, size_of_val(ports), Some(word))?;
+            let bytes =
+                world.write_with(self.file, size_of_val(ports), size_of_val(ports), word)?;
             Ok(bytes / size_of::<u32>())
         })
     }

@@ -55,8 +55,44 @@ pub enum Call {
     Register,
     /// Removing the device from an event loop.
     Deregister,
+    /// Looking whether an event loop has something to report.
+    Ready,
     /// Blocking in an event loop.
     Sleep,
+}
+
+/// Kinds of calls, for a fault to look at: one, several, or all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Calls(u32);
+
+impl Calls {
+    /// Every call.
+    pub const ALL: Calls = Calls(u32::MAX);
+
+    pub(crate) const fn contains(self, call: Call) -> bool {
+        self.0 & Calls::bit(call) != 0
+    }
+
+    const fn bit(call: Call) -> u32 {
+        1 << call as u32
+    }
+}
+
+impl From<Call> for Calls {
+    fn from(call: Call) -> Calls {
+        Calls(Calls::bit(call))
+    }
+}
+
+impl<const N: usize> From<[Call; N]> for Calls {
+    fn from(calls: [Call; N]) -> Calls {
+        Calls(
+            calls
+                .into_iter()
+                .map(Calls::bit)
+                .fold(0, |all, bit| all | bit),
+        )
+    }
 }
 
 impl Call {
@@ -77,6 +113,7 @@ impl Call {
             Call::Restrict => "restrict",
             Call::Register => "register",
             Call::Deregister => "deregister",
+            Call::Ready => "ready",
             Call::Sleep => "sleep",
         }
     }

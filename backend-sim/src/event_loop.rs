@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evtchn_core::{Registrar, Trigger};
 
+use crate::choice::Choice;
 use crate::device::SimDevice;
 use crate::errno::Errno;
 use crate::error::{Call, Error};
-use crate::fault::{Faults, Verdict};
+use crate::fault::{Fault, Faults, Verdict};
 use crate::sim::Sim;
 use crate::world::FileId;
 use sleep::Night;
@@ -20,14 +21,20 @@ use sleep::Night;
 /// An event loop that blocks nowhere: [`ready`](Self::ready) is one look at it.
 ///
 /// Clones are handles on the same loop, so a test can keep one and give one away.
+///
+/// A loop that is [`on`](Self::on) a machine has the time of that machine, and asks its
+/// [`Choice`]; a loop of its own has a time of its own.
 #[derive(Debug, Clone)]
 pub struct SimLoop {
     trigger: Trigger,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    machine: Option<Sim>,
+    /// Decides about the faults of a loop that is on no machine.
+    choice: Choice,
     watched: Vec<Watch>,
     woken: bool,
     spurious: bool,
@@ -80,7 +87,17 @@ impl SimLoop {
     pub fn new(trigger: Trigger) -> SimLoop {
         SimLoop {
             trigger,
-            state: Arc::default(),
+            state: Arc::new(Mutex::new(State {
+                machine: None,
+                choice: Choice::seeded(0),
+                watched: Vec::new(),
+                woken: false,
+                spurious: false,
+                counts: Counts::default(),
+                violations: Vec::new(),
+                faults: Faults::default(),
+                night: Night::default(),
+            })),
         }
     }
 
@@ -94,6 +111,37 @@ impl SimLoop {
     #[must_use]
     pub fn edge() -> SimLoop {
         SimLoop::new(Trigger::Edge)
+    }
+
+    /// The same loop, from now on in the virtual time of this machine: what is due there while a
+    /// thread sleeps here happens, in order, and may end the sleep.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use evtchn_core::{Blocked, Cause, Context, DomId};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let second = Duration::from_secs(1);
+    /// let sim = Sim::new(1);
+    /// let guest = sim.guest(sim.create_domain()?);
+    /// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level().on(&sim));
+    /// let channel = ctx.bind_unbound_port(guest.domid())?;
+    /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+    /// let domid = guest.domid();
+    /// sim.after(3 * second, move |world| drop(world.kernel_send(domid, theirs.as_raw())));
+    ///
+    /// assert_eq!(channel.block(Some(2 * second))?, Blocked::TimedOut);
+    /// assert_eq!(channel.block(Some(9 * second))?, Blocked::Woken(Cause::Event));
+    /// assert_eq!(sim.now(), 3 * second);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on(self, sim: &Sim) -> SimLoop {
+        self.lock().machine = Some(sim.clone());
+        self
     }
 
     /// Whether a device is registered.
@@ -113,13 +161,20 @@ impl SimLoop {
     /// That is after a [`wake`](Registrar::wake), which this takes away; or while a registered
     /// device shows `IN` or `ERR`, edge-triggered only once per change of its ring from empty to
     /// not empty and once after registering.
+    ///
+    /// A fault that fails [`Call::Ready`] is a look that finds nothing: poll(2) was
+    /// interrupted, say.
     #[must_use]
     pub fn ready(&self) -> bool {
+        let verdict = self.judge(Call::Ready);
+        if let Some(Verdict::Fail(_)) = verdict {
+            return false;
+        }
         let mut state = self.lock();
         let ready = state.look(self.trigger);
         let woken = std::mem::take(&mut state.woken);
         let spurious = std::mem::take(&mut state.spurious);
-        ready || woken || spurious
+        ready || woken || spurious || verdict == Some(Verdict::Spurious)
     }
 
     /// Makes the next look say ready, whatever the devices show.
@@ -134,14 +189,51 @@ impl SimLoop {
 
     /// Makes the `nth` such call from now on fail; 1 is the next one.
     pub fn fail_nth(&self, call: Call, nth: u64, errno: Errno) {
-        let mut state = self.lock();
-        state.faults.set(call, nth, Verdict::Fail(errno));
+        self.install(Fault::fail(call, errno).nth(nth));
+    }
+
+    /// Installs a fault for this loop.
+    pub fn install(&self, fault: Fault) {
+        self.lock().faults.install(None, fault);
+    }
+
+    /// Removes every fault of this loop.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear(None);
     }
 
     /// What was done wrong so far.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
         self.lock().violations.clone()
+    }
+
+    /// What becomes of a call. What happens beside it has happened then, under no lock of ours.
+    fn judge(&self, call: Call) -> Option<Verdict> {
+        let mut state = self.lock();
+        if state.faults.is_empty() {
+            return None;
+        }
+        let State {
+            machine,
+            choice,
+            faults,
+            ..
+        } = &mut *state;
+        let Some(sim) = machine.clone() else {
+            return faults.judge(None, call, choice).verdict;
+        };
+        let judged = sim.with(|world| faults.judge(None, call, world.choice()));
+        drop(state);
+        sim.lock().happen(&judged.beside, None);
+        judged.verdict
+    }
+
+    fn fault(&self, call: Call) -> Result<(), Error> {
+        match self.judge(call) {
+            Some(Verdict::Fail(errno)) => Err(failed(call, errno)),
+            Some(Verdict::Short(_) | Verdict::Spurious) | None => Ok(()),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -186,15 +278,7 @@ impl State {
         ready
     }
 
-    fn fault(&mut self, call: Call) -> Result<(), Errno> {
-        match self.faults.verdict(call) {
-            Some(Verdict::Fail(errno)) => Err(errno),
-            Some(Verdict::Short(_)) | None => Ok(()),
-        }
-    }
-
     fn register(&mut self, device: &SimDevice) -> Result<(), Errno> {
-        self.fault(Call::Register)?;
         if self.place(device).is_some() {
             self.violations.push(Violation::RegisteredTwice);
             return Err(Errno::EEXIST);
@@ -210,7 +294,6 @@ impl State {
     }
 
     fn deregister(&mut self, device: &SimDevice) -> Result<(), Errno> {
-        self.fault(Call::Deregister)?;
         let Some(place) = self.place(device) else {
             self.violations.push(Violation::NotRegistered);
             return Err(Errno::ENOENT);
@@ -235,11 +318,13 @@ impl Registrar<SimDevice> for SimLoop {
     }
 
     fn register(&self, device: &SimDevice) -> Result<(), Error> {
+        self.fault(Call::Register)?;
         let registered = self.lock().register(device);
         registered.map_err(|errno| failed(Call::Register, errno))
     }
 
     fn deregister(&self, device: &SimDevice) -> Result<(), Error> {
+        self.fault(Call::Deregister)?;
         let deregistered = self.lock().deregister(device);
         deregistered.map_err(|errno| failed(Call::Deregister, errno))
     }

@@ -1,10 +1,12 @@
 //! The simulator of evtchn: hypervisor and Linux driver in one process, deterministic.
 //!
 //! - [`Sim`]: a handle on one simulated machine. A test drives domains, VIRQs and time with it.
-//! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test. Faults are set on the
-//!   opener.
-//! - [`SimLoop`]: an event loop without a descriptor. A real one works too: [`SimDevice`] has a
-//!   descriptor that shows what the device would.
+//! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test.
+//! - [`SimLoop`]: an event loop without a descriptor, in the virtual time of a machine. A real one
+//!   works too: [`SimDevice`] has a descriptor that shows what the device would.
+//! - [`Fault`]: a rule by which calls go wrong. [`Delivery`]: when events arrive.
+//! - [`Choice`]: who decides. [`Choice::exhaustive`] takes every decision both ways.
+//! - [`Crowd`]: guests and peers on threads of their own, for runs that nobody steps.
 //! - [`World`]: the machine itself, with the device as a C program calls it: ioctl by number,
 //!   read, write, poll, threads that sleep in a read.
 //!
@@ -13,8 +15,8 @@
 //! ring of each open file with its growth, the enabled flag of each port, overflow, poll bits and
 //! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
 //!
-//! Not modelled: memory exhaustion, event priorities, which vCPU an event wakes, calls of Xen that
-//! are preempted, suspend and resume. ARCHITECTURE.md says why.
+//! Not modelled: allocation (a fault fails it), event priorities, which vCPU an event wakes, calls of
+//! Xen that are preempted, suspend and resume. ARCHITECTURE.md says why.
 //!
 //! Same configuration, same calls, same [`Choice`]: same run, to the last answer; see
 //! [`World::digest`].
@@ -23,6 +25,7 @@
 mod choice;
 mod clock;
 mod config;
+mod crowd;
 mod device;
 mod digest;
 mod driver;
@@ -43,11 +46,13 @@ pub mod abi {
     };
 }
 
-pub use choice::Choice;
+pub use choice::{Choice, Explored, Taken};
 pub use config::{Abi, Config, DomainConfig, XenVersion};
+pub use crowd::{Crowd, Tally};
 pub use device::{SimDevice, SimOpen};
 pub use errno::Errno;
-pub use error::{Call, Error};
+pub use error::{Call, Calls, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
+pub use fault::Fault;
 pub use sim::{Guest, Sim};
 pub use world::{Delivery, FileId, ReaderId, Status, World};

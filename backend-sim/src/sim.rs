@@ -8,6 +8,7 @@ use evtchn_core::{DomId, Port, RemotePort, Virq};
 use crate::config::{Config, DomainConfig};
 use crate::device::SimOpen;
 use crate::errno::Errno;
+use crate::fault::Fault;
 use crate::world::{Delivery, Status, World};
 
 /// A handle on one simulated machine; clones are handles on the same one.
@@ -145,6 +146,16 @@ impl Sim {
         self.lock().set_delivery(delivery);
     }
 
+    /// Installs a fault for every device of the machine, whoever opens it.
+    pub fn install(&self, fault: Fault) {
+        self.lock().install(None, fault);
+    }
+
+    /// Removes the faults that were installed for every device.
+    pub fn clear_faults(&self) {
+        self.lock().faults.clear(None);
+    }
+
     /// How many ports are deliverable and held.
     #[must_use]
     pub fn held(&self) -> usize {
@@ -171,6 +182,12 @@ impl Sim {
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
         self.lock().advance(by);
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.lock().next_deadline()
     }
 
     /// Acts once `delay` has passed. `action` gets the machine itself, which is locked then.

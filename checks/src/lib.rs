@@ -11,6 +11,7 @@
 //! - [`play_seen`]: shows the [`Player`] after each step; [`Stepped`] takes the steps one by one.
 //! - [`check_calls`]: makes any calls on open files and looks at the device after each.
 //! - [`check_hand_over`]: reads and writes the table of a hand-over.
+//! - [`check_registrar`]: runs a program on an event loop that fails, panics, calls back and lies.
 #![forbid(unsafe_code)]
 
 mod handover;
@@ -18,6 +19,7 @@ pub mod model;
 mod op;
 mod player;
 mod raw;
+mod registrar;
 mod smaller;
 
 pub use handover::check_hand_over;
@@ -26,3 +28,4 @@ pub use player::{
     Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on, play_seen,
 };
 pub use raw::check_calls;
+pub use registrar::check_registrar;

@@ -124,7 +124,8 @@ pub enum Trigger {
 /// The event loop, as the core sees it: libxl's osevent hooks plus the wake-up they lack.
 ///
 /// `register` and `deregister` are called one at a time, and never while the device is closed.
-/// Neither may call back into the context that called it.
+/// Neither may call back into the context that called it. One that panics counts as having done
+/// nothing; the panic goes on to the caller of the context.
 ///
 /// No method is called in a forked child. Where dropping the registrar would change what parent
 /// and child share, such as an epoll instance, the child has to leak that part.
@@ -132,7 +133,7 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     /// What a failed call reports.
     type Error: core::error::Error + Send + Sync + 'static;
 
-    /// How this loop reports readiness.
+    /// How this loop reports readiness. Asked once, when a context is made.
     fn trigger(&self) -> Trigger;
 
     /// Starts to watch `device` for reading. The error bit must be reported too: after an
@@ -282,16 +283,5 @@ impl PortBuf {
     /// Makes room for `capacity` ports and keeps what was read.
     pub fn grow(&mut self, capacity: usize) {
         self.words.resize(capacity.max(self.words.len()), 0);
-    }
-
-    /// Turns the order of the words round.
-    pub(crate) fn reverse(&mut self) {
-        self.words[..self.len].reverse();
-    }
-
-    /// Takes the last word.
-    pub(crate) fn pop(&mut self) -> Option<u32> {
-        self.len = self.len.checked_sub(1)?;
-        self.words.get(self.len).copied()
     }
 }

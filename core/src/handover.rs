@@ -133,6 +133,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_table_has_what_it_was_made_of() {
+        let ports = vec![Port::MAX, Port::new(3).unwrap()];
+        let table = HandOver::new(ports.clone(), Some(DomId::new(7))).unwrap();
+        assert_eq!(table.ports(), ports);
+        assert_eq!(table.restriction(), Some(DomId::new(7)));
+    }
+
+    #[test]
     fn what_is_written_is_read() {
         for text in ["v1:-:.", "v1:0:1.", "v1:65535:2147483647,1."] {
             assert_eq!(text.parse::<HandOver>().unwrap().to_string(), text);

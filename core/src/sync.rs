@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn whoever_waits_for_a_change_is_told() {
         /// How often this thread lets others run before it gives up.
-        const TURNS: usize = 10_000_000;
+        const TURNS: usize = 1_000_000;
         let shared = Arc::new((Mutex::new((false, false)), Condvar::default()));
         let waiter = thread::spawn({
             let shared = Arc::clone(&shared);

@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::error::Error;
 use std::time::Duration;
 
-use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, TeardownError, Wait};
+use evtchn_core::{
+    Cause, Channel, DomId, ErrorKind, HandOverError, IntoPartsError, Link, Outcome, RestrictError,
+    TeardownError, Wait,
+};
 use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
@@ -83,20 +87,79 @@ fn who_was_not_yet_told_of_one_failure_is_told_after_the_next() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
+/// What is queued when the device fails under a bind, which reads first.
+#[test]
+fn a_device_that_fails_under_a_bind_tells_each_waiter_that_and_nothing_else() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let [fired, silent, taken] = &channels;
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[taken.port(), fired.port()]);
+    assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    tester.fail("read", ErrorKind::Gone);
+    ctx.bind_unbound_port(GUEST).unwrap_err();
+    let told = |ctx: &evtchn_core::Context<_, _>| -> Vec<_> {
+        let round = ctx.dispatch_at_most(1).unwrap();
+        round.map(|wake| (wake.channel, wake.cause)).collect()
+    };
+    assert_eq!(told(&ctx), [(fired.id(), Cause::Gone)]);
+    // The next device fails in the same way before the other one is told.
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    tester.fail("read", ErrorKind::Gone);
+    ctx.bind_unbound_port(GUEST).unwrap_err();
+    assert_eq!(told(&ctx), [(silent.id(), Cause::Gone)]);
+    assert_eq!(told(&ctx), []);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
 #[test]
 fn a_teardown_forgets_who_was_to_be_told() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
     tester.fail("read", ErrorKind::Gone);
     let mut round = ctx.dispatch().unwrap();
     assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
     drop(round);
-    drop(channel);
+    drop(channels);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
     ctx.teardown().unwrap();
     assert_eq!(ctx.next_timeout(), None);
     assert_eq!(ctx.dispatch().unwrap().count(), 0);
+}
+
+#[test]
+fn a_lone_wait_on_a_read_port_is_written_at_once_though_the_device_is_watched() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&one, &other] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[one.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    assert_eq!(ctx.link(), Link::Watching);
+    tester.log();
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    assert_eq!(tester.log(), ["write [1]"]);
+}
+
+#[test]
+fn a_restriction_that_no_device_takes_is_refused_before_the_open() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    for domid in [DomId::DOM0, DomId::FIRST_RESERVED, DomId::new(u16::MAX)] {
+        let refused = ctx.restrict(domid).unwrap_err();
+        assert!(matches!(refused, RestrictError::NoTarget(it) if it == domid));
+    }
+    ctx.restrict(DomId::new(0x7fef)).unwrap();
 }
 
 /// A mark of an unbind is read away once, by the next bind.
@@ -199,4 +262,111 @@ fn texts_say_what_they_are_of() {
         "still in use: channels on ports [1], waited for [1]; 0 unbound channels still held"
     );
     assert_eq!(ctx.link(), Link::Watching);
+}
+
+#[test]
+fn an_interrupted_read_is_made_again() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Interrupted);
+    tester.batch(&[channel.port()]);
+    tester.log();
+    let wakes: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.cause).collect();
+    assert_eq!(wakes, [Cause::Event]);
+    assert_eq!(tester.log(), ["read", "read", "deregister"]);
+}
+
+#[test]
+fn empty_reads_and_writes_of_a_round_are_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    for round in 1..4 {
+        assert_eq!(ctx.dispatch().unwrap().count(), 0);
+        tester.batch(&[channel.port()]);
+        let mut wakes = ctx.dispatch().unwrap();
+        assert_eq!(wakes.next().map(|wake| wake.channel), Some(channel.id()));
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        assert_eq!(wakes.finish().unwrap(), Outcome::Done);
+        let stats = ctx.stats();
+        assert_eq!((stats.empty_reads, stats.writes), (round, round));
+        assert_eq!((stats.reads, stats.wakes), (round, round));
+    }
+}
+
+#[test]
+fn a_budget_is_used_up_wake_by_wake() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 7].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&channels.each_ref().map(Channel::port));
+    for expected in [3, 3, 1] {
+        let mut round = ctx.dispatch_at_most(3).unwrap();
+        assert_eq!(round.by_ref().count(), expected);
+        assert_eq!(
+            round.finish().unwrap() == Outcome::More,
+            expected == 3 && ctx.next_timeout().is_some()
+        );
+    }
+}
+
+#[test]
+fn a_context_that_is_not_taken_apart_says_why() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [own, held] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let foreign = tester.context().bind_unbound_port(GUEST).unwrap();
+
+    let refused = ctx.into_parts(vec![own]).unwrap_err();
+    assert_eq!(refused.to_string(), "cannot hand the context over");
+    assert!(format!("{refused:?}").starts_with("IntoPartsError { reason: Leftover"));
+    let reason = refused.source().map(ToString::to_string);
+    assert_eq!(
+        reason.as_deref(),
+        Some("still in use: channels on ports [2], waited for []; 0 unbound channels still held")
+    );
+
+    let IntoPartsError {
+        context, channels, ..
+    } = *refused;
+    let given = channels.into_iter().chain([foreign]).collect();
+    let refused = context.into_parts(given).unwrap_err();
+    assert!(matches!(refused.reason, HandOverError::NotBound(_)));
+
+    let IntoPartsError {
+        context,
+        mut channels,
+        ..
+    } = *refused;
+    drop(channels.pop());
+    let notifier = held.notifier();
+    channels.push(held);
+    let refused = context.into_parts(channels).unwrap_err();
+    assert!(matches!(refused.reason, HandOverError::Notifier(_)));
+
+    drop(notifier);
+    let IntoPartsError {
+        context, channels, ..
+    } = *refused;
+    let parts = context.into_parts(channels).unwrap();
+    assert_eq!(parts.table.ports().len(), 2);
+}
+
+#[test]
+fn an_unbound_channel_that_is_still_held_keeps_the_device() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [own, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let notifier = gone.notifier();
+    gone.unbind().unwrap();
+    let refused = ctx.into_parts(vec![own]).unwrap_err();
+    assert!(matches!(&refused.reason, HandOverError::Leftover(left) if left.held == 1));
+    drop(notifier);
+    refused.context.into_parts(refused.channels).unwrap();
 }

@@ -98,3 +98,19 @@ fn child_of_a_context_that_had_opened_nothing_may_not_use_it_either() {
     let own = tester.context();
     own.bind_unbound_port(GUEST).unwrap();
 }
+
+#[test]
+fn a_callback_that_forks_returns_in_the_child_and_reaches_nothing() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let child = tester.clone();
+    let forks = move |_| child.script().process += 1;
+    channel.set_callback(forks).unwrap();
+    let _pending = channel.wait().unwrap();
+    tester.batch(&[channel.port()]);
+    tester.log();
+    let error = ctx.dispatch_callbacks().unwrap_err();
+    assert!(matches!(error, DispatchError::Link(LinkError::Inherited)));
+    assert_eq!(tester.log(), ["read"]);
+}

@@ -350,3 +350,23 @@ fn a_block_reads_once_more_at_its_deadline() {
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     assert_eq!(channel.block(None).unwrap(), Blocked::TimedOut);
 }
+
+#[test]
+fn a_block_that_reads_the_wake_of_another_tells_the_loop_once() {
+    let order = Order::open().bind(1).bind(2).register();
+    let order = order.sleep(Slept::Ready).read([2]).wake();
+    let order = order.sleep(Slept::Ready).read([]);
+    let order = order.sleep(Slept::Ready).read([1]).look().takes(2);
+    let order = order.deregister().unbind(2).unbind(1);
+    let (program, ctx) = order.close().begin();
+    let one = ctx.bind_unbound_port(GUEST).unwrap();
+    let two = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(two.wait().unwrap(), Wait::Pending);
+    let blocked = one.block(None).unwrap();
+    assert_eq!(blocked, Blocked::Woken(Cause::Event));
+    // The rest of the device waits for the round of whom the loop told.
+    let mut round = ctx.dispatch_at_most(1).unwrap();
+    program.takes(round.next().unwrap().port());
+    drop(round);
+    drop((two, one));
+}

@@ -15,7 +15,7 @@ pub(crate) struct GuestTest {
     /// What cargo and `--test` call it.
     pub(crate) name: &'static str,
     /// The package that has it.
-    package: &'static str,
+    pub(crate) package: &'static str,
     /// Its arguments in the guest.
     pub(crate) args: &'static [&'static str],
 }

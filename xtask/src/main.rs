@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod binaries;
+mod differential;
 mod docs;
 mod initramfs;
 mod packages;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     binaries::{Builder, GuestTest, TESTS},
-    initramfs,
+    differential, initramfs,
     initramfs::Archive,
     packages, report,
     report::Verdict,
@@ -33,9 +33,9 @@ pub(crate) struct Options {
     /// Number of virtual CPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     smp: u8,
-    /// Seconds, on the host's clock, after which the guest counts as hung
-    #[arg(long, value_name = "SECS", default_value_t = 120)]
-    timeout: u64,
+    /// Seconds, on the host's clock, after which the guest counts as hung; 120, and more for many calls
+    #[arg(long, value_name = "SECS")]
+    timeout: Option<u64>,
     /// Run only this test binary (may be repeated)
     #[arg(long = "test", value_name = "NAME", conflicts_with = "command")]
     tests: Vec<String>,
@@ -45,9 +45,19 @@ pub(crate) struct Options {
     /// Set an environment variable in the guest (may be repeated)
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<String>,
+    #[command(flatten)]
+    pub(crate) differential: differential::Differential,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+impl Options {
+    fn patience(&self) -> Duration {
+        const PATIENCE: u64 = 120;
+        let seconds = self.timeout;
+        Duration::from_secs(seconds.unwrap_or_else(|| PATIENCE + self.differential.patience()))
+    }
 }
 
 /// Runs `cargo xtask xen`.
@@ -58,7 +68,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
     packages::require_qemu()?;
     packages::prepare(&dir)?;
-    if options.command.is_empty() {
+    if options.differential.differential {
+        differential::run(options, &dir)
+    } else if options.command.is_empty() {
         run_tests(options, &dir)
     } else {
         run_command(options, &dir)
@@ -93,9 +105,19 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 
 /// Runs one command in the guest and takes over its exit code.
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
-    let binaries = [("evtchn", Builder::new(dir, options.release).command()?)];
+    let program = ("evtchn", Builder::new(dir, options.release).command()?);
     let job = environment(options) + &initramfs::call("run_command", &options.command);
-    let end = boot(options, dir, &binaries, &job, &[Line::Stdout, Line::Stderr])?;
+    run_programs(options, dir, &[program], &job)
+}
+
+/// Runs a job with some programs in the guest and takes over the exit code of its last command.
+pub(crate) fn run_programs(
+    options: &Options,
+    dir: &Path,
+    programs: &[(&str, PathBuf)],
+    job: &str,
+) -> Result<ExitCode> {
+    let end = boot(options, dir, programs, job, &[Line::Stdout, Line::Stderr])?;
 
     let console = vm::recorded(dir, Line::Console)?;
     let code = report::exit_code(&vm::recorded(dir, Line::Report)?);
@@ -103,7 +125,11 @@ fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     if end == End::TimedOut || complaint.is_some() || code.is_none() {
         show_console(dir)?;
     }
-    ensure!(end == End::PoweredOff, "no end after {} s", options.timeout);
+    ensure!(
+        end == End::PoweredOff,
+        "no end after {} s",
+        options.patience().as_secs()
+    );
     if let Some(complaint) = complaint {
         bail!("the console says: {complaint}");
     }
@@ -146,7 +172,7 @@ fn boot(
     let machine = Machine {
         dir,
         cpus: options.smp,
-        timeout: Duration::from_secs(options.timeout),
+        timeout: options.patience(),
     };
     machine.run(|line, bytes| match line {
         _ if !echoed.contains(&line) => Ok(()),

@@ -15,8 +15,10 @@ use crate::pollable::Pollable;
 impl Driver {
     /// Opens the device. The answer names the file.
     pub(crate) fn open(&mut self) -> usize {
-        self.files.push(Some(Box::new(File::new())));
-        self.files.len() - 1
+        let index = self.opened;
+        self.opened += 1;
+        self.files.insert(index, Box::new(File::new()));
+        index
     }
 
     /// One more descriptor of an open file.
@@ -48,7 +50,7 @@ impl Driver {
                 self.unbind(xen, port);
             }
         }
-        self.files[file] = None;
+        self.files.remove(&file);
     }
 
     /// `evtchn_ioctl`.
@@ -129,33 +131,37 @@ impl Driver {
         Ok(0)
     }
 
-    /// Reads `count` bytes; without `put` into bad memory.
+    /// Reads `count` bytes into memory of which the first `there` bytes exist.
     #[inline]
     pub(crate) fn read(
         &mut self,
         file: usize,
         count: usize,
-        put: Option<impl FnMut(usize, u32)>,
+        there: usize,
+        put: impl FnMut(usize, u32),
     ) -> Result<usize, Errno> {
-        self.file(file)?.read(count, put)
+        self.file(file)?.read(count, there, put)
     }
 
-    /// Writes `count` bytes, `word` giving each port; without it from bad memory
-    /// (`evtchn_write`).
+    /// Writes `count` bytes from memory of which the first `there` bytes exist, `word` giving
+    /// each port. The driver copies them whole before it looks at any (`evtchn_write`).
     #[inline]
     pub(crate) fn write(
         &mut self,
         xen: &mut Hypervisor,
         file: usize,
         count: usize,
-        word: Option<impl FnMut(usize) -> u32>,
+        there: usize,
+        mut word: impl FnMut(usize) -> u32,
     ) -> Result<usize, Errno> {
         self.file(file)?;
         let words = count.min(PAGE) / size_of::<u32>();
         if words == 0 {
             return Ok(0);
         }
-        let mut word = word.ok_or(Errno::EFAULT)?;
+        if words * size_of::<u32>() > there {
+            return Err(Errno::EFAULT);
+        }
         for index in 0..words {
             let port = word(index);
             if let Some(index) = self.bound_by(file, port)
@@ -228,8 +234,8 @@ impl Driver {
     }
 
     pub(super) fn peek(&self, file: usize) -> Result<&File, Errno> {
-        let file = self.files.get(file).and_then(Option::as_deref);
-        file.ok_or(Errno::EBADF)
+        let file = self.files.get(&file);
+        file.map(Box::as_ref).ok_or(Errno::EBADF)
     }
 }
 

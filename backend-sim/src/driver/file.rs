@@ -90,12 +90,14 @@ impl File {
     }
 
     /// Reads into room for `count` bytes, `put` storing each port; answers bytes
-    /// (`evtchn_read`). Without `put` the room is bad memory, and nothing is consumed.
+    /// (`evtchn_read`). Only the first `there` bytes of the room are memory; what does not fit
+    /// into them is not consumed.
     #[inline]
     pub(super) fn read(
         &mut self,
         count: usize,
-        put: Option<impl FnMut(usize, u32)>,
+        there: usize,
+        mut put: impl FnMut(usize, u32),
     ) -> Result<usize, Errno> {
         let room = count.min(PAGE) / size_of::<u32>();
         if room == 0 {
@@ -107,8 +109,10 @@ impl File {
         if self.ring.is_empty() {
             return Err(Errno::EAGAIN);
         }
-        let mut put = put.ok_or(Errno::EFAULT)?;
         let ports = room.min(self.ring.len());
+        if ports * size_of::<u32>() > there {
+            return Err(Errno::EFAULT);
+        }
         for (index, port) in self.ring.drain(..ports).enumerate() {
             put(index, port);
         }

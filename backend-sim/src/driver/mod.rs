@@ -13,6 +13,7 @@ mod file;
 mod tests;
 mod vfs;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use evtchn_core::{DomId, Virq};
@@ -65,9 +66,11 @@ pub(crate) struct Driver {
     bindings: Vec<Binding>,
     /// Pages of the FIFO event array; never shrinks.
     pages: u32,
-    /// By index, which is never given again.
-    files: Vec<Option<Box<File>>>,
-    /// How many of them are closed but for somebody who sleeps in a read.
+    /// The open ones by their index, which is never given again.
+    files: BTreeMap<usize, Box<File>>,
+    /// How many files were ever opened.
+    opened: usize,
+    /// How many files are closed but for somebody who sleeps in a read.
     closing: usize,
 }
 
@@ -81,7 +84,8 @@ impl Driver {
             one_vcpu: true,
             bindings: Vec::new(),
             pages: 1,
-            files: Vec::new(),
+            files: BTreeMap::new(),
+            opened: 0,
             closing: 0,
         };
         // The domain exists: this is its kernel.
@@ -224,12 +228,12 @@ impl Driver {
 
     #[inline]
     fn file(&mut self, file: usize) -> Result<&mut File, Errno> {
-        let file = self.files.get_mut(file).and_then(Option::as_deref_mut);
-        file.ok_or(Errno::EBADF)
+        let file = self.files.get_mut(&file);
+        file.map(Box::as_mut).ok_or(Errno::EBADF)
     }
 
     pub(crate) fn open_files(&self) -> usize {
-        self.files.iter().flatten().count()
+        self.files.len()
     }
 
     /// Who has bound a port, for a dump.
@@ -255,8 +259,7 @@ impl Driver {
     /// One line per open file, for a dump.
     pub(crate) fn describe_files(&self, out: &mut String) -> fmt::Result {
         use fmt::Write;
-        for (index, file) in self.files.iter().enumerate() {
-            let Some(file) = file else { continue };
+        for (index, file) in &self.files {
             let bits = file.poll().raw();
             let (size, bound) = (file.ring_size(), file.bound);
             write!(

@@ -1,5 +1,5 @@
 //! Blocking in a loop of one thread: what the rest of the world does meanwhile is a script, and
-//! time passes only here.
+//! what is due on the machine. Nothing here waits for a real clock.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,9 +13,10 @@ use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::fault::Verdict;
 
-/// What happens while a thread sleeps, and the time by then.
+/// What happens while a thread sleeps.
 #[derive(Default)]
 pub(super) struct Night {
+    /// The time of a loop that is on no machine.
     now: Duration,
     /// One for each sleep that nothing else ends.
     events: VecDeque<Box<dyn FnOnce() + Send>>,
@@ -31,24 +32,54 @@ impl fmt::Debug for Night {
 }
 
 impl SimLoop {
-    /// The virtual time, since the loop was made. It passes in sleeps that end at a deadline, and
-    /// by [`pass`](Self::pass).
+    /// The virtual time: that of the machine it is [`on`](Self::on), or else the time since the
+    /// loop was made, which passes in sleeps that end at a deadline, and by [`pass`](Self::pass).
     #[must_use]
     pub fn now(&self) -> Duration {
-        self.lock().night.now
+        let state = self.lock();
+        let Some(sim) = state.machine.clone() else {
+            return state.night.now;
+        };
+        drop(state);
+        sim.now()
     }
 
-    /// Lets time pass.
+    /// Lets time pass. On a machine what is due meanwhile happens.
     pub fn pass(&self, time: Duration) {
         let mut state = self.lock();
-        state.night.now = state.night.now.saturating_add(time);
+        match state.machine.clone() {
+            Some(sim) => {
+                drop(state);
+                sim.advance(time);
+            }
+            None => state.night.now = state.night.now.saturating_add(time),
+        }
     }
 
     /// Says what others do while a thread sleeps in this loop: one of these happens for each
-    /// sleep that would go on, in the order in which they were given. It may use the loop, the
-    /// simulator and the context.
+    /// sleep that would go on, in the order in which they were given, before any time passes. It
+    /// may use the loop, the simulator and the context.
     pub fn while_asleep(&self, event: impl FnOnce() + Send + 'static) {
         self.lock().night.events.push_back(Box::new(event));
+    }
+
+    /// Lets the next thing happen. Says why the sleep is over, where it is.
+    fn dream(&self, deadline: Option<Duration>) -> Result<Option<Slept>, Errno> {
+        let mut state = self.lock();
+        let event = state.night.events.pop_front();
+        let machine = state.machine.clone();
+        if event.is_none() && machine.is_none() {
+            state.night.now = deadline.ok_or(Errno::EDEADLK)?;
+            return Ok(Some(Slept::TimedOut));
+        }
+        // Neither of the two runs under the lock: they may use the loop.
+        drop(state);
+        if let Some(event) = event {
+            event();
+            return Ok(Some(Slept::Roused));
+        }
+        let happened = machine.map(|sim| sim.lock().idle(deadline)).transpose()?;
+        Ok((happened == Some(false)).then_some(Slept::TimedOut))
     }
 }
 
@@ -65,32 +96,30 @@ impl Sleep<SimDevice> for SimLoop {
     /// `EDEADLK` where nothing would ever end the sleep. A fault that is set for [`Call::Sleep`]
     /// is a signal where it is `EINTR`, and otherwise an error.
     fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, Error> {
-        let mut state = self.lock();
-        if deadline.is_some_and(|deadline| deadline <= state.night.now) {
+        if deadline.is_some_and(|deadline| deadline <= self.now()) {
             return Ok(Slept::TimedOut);
         }
-        if state.counts.wakes != ticket {
+        if self.ticket() != ticket {
             return Ok(Slept::Roused);
         }
-        match state.faults.verdict(Call::Sleep) {
+        match self.judge(Call::Sleep) {
             Some(Verdict::Fail(Errno::EINTR)) => return Ok(Slept::Roused),
             Some(Verdict::Fail(errno)) => return Err(failed(Call::Sleep, errno)),
+            Some(Verdict::Spurious) => return Ok(Slept::Ready),
             Some(Verdict::Short(_)) | None => {}
         }
-        if state.look(self.trigger) {
-            return Ok(Slept::Ready);
-        }
-        match (state.night.events.pop_front(), deadline) {
-            (Some(event), _) => {
-                drop(state);
-                event();
-                Ok(Slept::Roused)
+        loop {
+            if self.lock().look(self.trigger) {
+                return Ok(Slept::Ready);
             }
-            (None, Some(deadline)) => {
-                state.night.now = deadline;
-                Ok(Slept::TimedOut)
+            if self.ticket() != ticket {
+                return Ok(Slept::Roused);
             }
-            (None, None) => Err(failed(Call::Sleep, Errno::EDEADLK)),
+            match self.dream(deadline) {
+                Ok(None) => {}
+                Ok(Some(slept)) => return Ok(slept),
+                Err(errno) => return Err(failed(Call::Sleep, errno)),
+            }
         }
     }
 }

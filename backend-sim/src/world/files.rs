@@ -112,13 +112,7 @@ impl World {
     /// drivers/xen/evtchn.c, `evtchn_read`), `EBADF` for a closed file and for one that is not open
     /// for reading. A read that may sleep is [`read_blocking`](Self::read_blocking).
     pub fn read(&mut self, file: FileId, buf: &mut [u8]) -> Result<usize, Errno> {
-        let count = buf.len();
-        let put = |index: usize, port: u32| {
-            if let Some(bytes) = buf.as_chunks_mut().0.get_mut(index) {
-                *bytes = port.to_ne_bytes();
-            }
-        };
-        self.read_with(file, count, Some(put))
+        self.read_cut(file, buf.len(), buf)
     }
 
     /// read(2) of `count` bytes into memory that is not there.
@@ -126,7 +120,22 @@ impl World {
     /// # Errors
     /// `EFAULT` where there is something to be read; else as [`read`](Self::read).
     pub fn read_bad(&mut self, file: FileId, count: usize) -> Result<usize, Errno> {
-        self.read_with(file, count, None::<fn(usize, u32)>)
+        self.read_cut(file, count, &mut [])
+    }
+
+    /// read(2) of `count` bytes into memory that ends after `buf`.
+    ///
+    /// # Errors
+    /// `EFAULT` where what is to be read does not fit into `buf`, and then it stays unread; else
+    /// as [`read`](Self::read).
+    pub fn read_cut(&mut self, file: FileId, count: usize, buf: &mut [u8]) -> Result<usize, Errno> {
+        let there = buf.len();
+        let put = |index: usize, port: u32| {
+            if let Some(bytes) = buf.as_chunks_mut().0.get_mut(index) {
+                *bytes = port.to_ne_bytes();
+            }
+        };
+        self.read_with(file, count, there, put)
     }
 
     /// [`read`](Self::read) into words; answers words.
@@ -138,7 +147,7 @@ impl World {
                 *word = port;
             }
         };
-        Ok(self.read_with(file, count, Some(put))? / size_of::<u32>())
+        Ok(self.read_with(file, count, count, put)? / size_of::<u32>())
     }
 
     /// write(2) of `buf`: whole ports, in the byte order of the machine.
@@ -146,13 +155,7 @@ impl World {
     /// # Errors
     /// `EBADF` for a closed file.
     pub fn write(&mut self, file: FileId, buf: &[u8]) -> Result<usize, Errno> {
-        let words = buf.as_chunks().0;
-        let port = |index: usize| {
-            words
-                .get(index)
-                .map_or(0, |&bytes| u32::from_ne_bytes(bytes))
-        };
-        self.write_with(file, buf.len(), Some(port))
+        self.write_cut(file, buf.len(), buf)
     }
 
     /// write(2) of `count` bytes from memory that is not there.
@@ -160,7 +163,22 @@ impl World {
     /// # Errors
     /// `EFAULT` where at least one port would be written; `EBADF` for a closed file.
     pub fn write_bad(&mut self, file: FileId, count: usize) -> Result<usize, Errno> {
-        self.write_with(file, count, None::<fn(usize) -> u32>)
+        self.write_cut(file, count, &[])
+    }
+
+    /// write(2) of `count` bytes from memory that ends after `buf`.
+    ///
+    /// # Errors
+    /// `EFAULT` where more would be written than `buf` holds, and then nothing is; `EBADF` for a
+    /// closed file.
+    pub fn write_cut(&mut self, file: FileId, count: usize, buf: &[u8]) -> Result<usize, Errno> {
+        let words = buf.as_chunks().0;
+        let port = |index: usize| {
+            words
+                .get(index)
+                .map_or(0, |&bytes| u32::from_ne_bytes(bytes))
+        };
+        self.write_with(file, count, buf.len(), port)
     }
 
     /// What poll(2) says of an open file.
@@ -203,18 +221,16 @@ impl World {
         &mut self,
         file: FileId,
         count: usize,
-        put: Option<impl FnMut(usize, u32)>,
+        there: usize,
+        mut put: impl FnMut(usize, u32),
     ) -> Result<usize, Errno> {
         let driver = driver(&mut self.kernels, file)?;
         driver.readable(file.index)?;
         let digest = &mut self.digest;
-        let put = put.map(|mut put| {
-            move |index, port| {
-                digest.word(u64::from(port));
-                put(index, port);
-            }
+        let answer = driver.read(file.index, count, there, |index, port| {
+            digest.word(u64::from(port));
+            put(index, port);
         });
-        let answer = driver.read(file.index, count, put);
         self.digest.pair(READ, size(answer));
         answer
     }
@@ -224,19 +240,17 @@ impl World {
         &mut self,
         file: FileId,
         count: usize,
-        port: Option<impl Fn(usize) -> u32>,
+        there: usize,
+        port: impl Fn(usize) -> u32,
     ) -> Result<usize, Errno> {
         let driver = driver(&mut self.kernels, file)?;
         driver.writable(file.index)?;
         let digest = &mut self.digest;
-        let port = port.map(|port| {
-            move |index| {
-                let port = port(index);
-                digest.word(u64::from(port));
-                port
-            }
+        let answer = driver.write(&mut self.xen, file.index, count, there, |index| {
+            let port = port(index);
+            digest.word(u64::from(port));
+            port
         });
-        let answer = driver.write(&mut self.xen, file.index, count, port);
         self.digest.pair(WRITE, size(answer));
         self.upcalls();
         self.run_readers();

@@ -1,16 +1,17 @@
 //! The whole machine: Xen, the Linux kernel of each domain, virtual time, and the order in which
 //! events reach their domains.
 
+mod faults;
 mod files;
 mod kernel;
 mod readers;
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod toolstack;
 mod view;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use evtchn_core::{DomId, Virq};
 
@@ -20,28 +21,14 @@ use crate::config::{Config, DomainConfig};
 use crate::digest::Digest;
 use crate::driver::Driver;
 use crate::errno::Errno;
-use crate::fault::{Faults, Verdict};
+use crate::fault::Faults;
 use crate::hypervisor::{Hypervisor, Upcall};
 pub use files::FileId;
 pub use readers::ReaderId;
 use readers::Readers;
+use schedule::Action;
+pub use schedule::Delivery;
 pub use view::Status;
-
-/// When an event reaches the Linux kernel of its domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Delivery {
-    /// Before the call that caused it returns, as with one vCPU.
-    #[default]
-    Immediate,
-    /// When [`World::step`] says so, in an order that the [`Choice`] decides, as with several
-    /// vCPUs: a notify returns before the other side is readable.
-    Held,
-    /// After each call the [`Choice`] decides how many of the held ones arrive, and which.
-    Chosen,
-}
-
-/// What happens when a timer is due.
-type Action = Box<dyn FnOnce(&mut World) + Send>;
 
 /// A Linux kernel and the boot that it is.
 #[derive(Debug)]
@@ -82,14 +69,6 @@ enum Happening {
     RaisePirq,
 }
 
-/// One who opens devices: the faults that are set for him, and what he opened.
-#[derive(Debug, Default)]
-pub(crate) struct Opener {
-    pub(crate) faults: Faults,
-    pub(crate) opens: u64,
-    pub(crate) last: Option<FileId>,
-}
-
 /// How many machines were made: what tells the boots of one from those of another, so that a file
 /// of another machine is none of this one.
 static MACHINES: AtomicU64 = AtomicU64::new(0);
@@ -102,7 +81,8 @@ static MACHINES: AtomicU64 = AtomicU64::new(0);
 /// | --- | --- |
 /// | `open`, `dup` and `fork`, `close` | [`open`](World::open), [`open_with`](World::open_with), [`dup`](World::dup), [`close`](World::close) |
 /// | `ioctl` with any number and pointer | [`ioctl`](World::ioctl), an [`Arg`](crate::abi::Arg) |
-/// | `read`, `write`, also of bad memory | [`read`](World::read), [`read_bad`](World::read_bad), [`write`](World::write), [`write_bad`](World::write_bad) |
+/// | `read`, `write` | [`read`](World::read), [`write`](World::write) |
+/// | the same of memory that is not there, or ends early | [`read_bad`](World::read_bad), [`read_cut`](World::read_cut), [`write_bad`](World::write_bad), [`write_cut`](World::write_cut) |
 /// | `read` that may sleep, in a thread | [`read_blocking`](World::read_blocking), [`end_of_read`](World::end_of_read) |
 /// | a signal for that thread | [`signal`](World::signal), [`signal_restarting`](World::signal_restarting) |
 /// | `O_NONBLOCK` and `O_ASYNC` later | [`set_nonblocking`](World::set_nonblocking), the requests `FIONBIO`, `FIOASYNC` |
@@ -137,10 +117,12 @@ pub struct World {
     kernels: Vec<Option<Box<Kernel>>>,
     boots: u64,
     delivery: Delivery,
+    /// How many timers are set to let a delayed port arrive.
+    late: usize,
     choice: Choice,
     clock: Clock<Action>,
     digest: Digest,
-    pub(crate) openers: Vec<Opener>,
+    pub(crate) faults: Faults,
     /// How many descriptors were ever made.
     pub(crate) descriptors: u64,
 }
@@ -155,10 +137,11 @@ impl World {
             kernels: Vec::new(),
             boots: MACHINES.fetch_add(1, Ordering::Relaxed) << 32,
             delivery: Delivery::Immediate,
+            late: 0,
             choice: config.choice,
             clock: Clock::new(),
             digest: Digest::new(),
-            openers: Vec::new(),
+            faults: Faults::default(),
             descriptors: 0,
         };
         // Id 0 is free on a new machine.
@@ -270,72 +253,6 @@ impl World {
         self.xen.connect_static(one, two)
     }
 
-    // When events arrive.
-
-    /// Decides when events reach their domains from now on. What is held arrives now, if it is
-    /// to be immediate.
-    pub fn set_delivery(&mut self, delivery: Delivery) {
-        self.delivery = delivery;
-        for kernel in self.kernels.iter_mut().flatten() {
-            kernel.driver.one_vcpu = delivery == Delivery::Immediate;
-        }
-        self.upcalls();
-    }
-
-    /// How many ports are deliverable and held.
-    #[must_use]
-    pub fn held(&self) -> usize {
-        self.xen.upcalls()
-    }
-
-    /// Lets one of the held ports arrive, chosen by the [`Choice`]. False where none is held.
-    pub fn step(&mut self) -> bool {
-        let index = self.choice.of(self.xen.upcalls());
-        let Some(upcall) = self.xen.take_upcall(index) else {
-            return false;
-        };
-        self.happened(Happening::Upcall, upcall.port);
-        self.deliver(upcall);
-        true
-    }
-
-    /// Lets every held port arrive, in a chosen order.
-    pub fn run(&mut self) {
-        while self.step() {}
-    }
-
-    /// The source of the free decisions, for those of the caller.
-    pub const fn choice(&mut self) -> &mut Choice {
-        &mut self.choice
-    }
-
-    // Time.
-
-    /// The time since the start of the world.
-    #[must_use]
-    pub const fn now(&self) -> Duration {
-        self.clock.now()
-    }
-
-    /// Lets time pass. Every timer that is due meanwhile acts at its own time.
-    pub fn advance(&mut self, by: Duration) {
-        let until = self.now().saturating_add(by);
-        while let Some(action) = self.clock.next(until) {
-            action(self);
-        }
-    }
-
-    /// Acts once `delay` has passed.
-    pub fn after(&mut self, delay: Duration, action: impl FnOnce(&mut World) + Send + 'static) {
-        self.clock.after(delay, Box::new(action));
-    }
-
-    /// When the next timer is due.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Duration> {
-        self.clock.next_deadline()
-    }
-
     // Inside.
 
     /// Boots a kernel in a domain that has none.
@@ -355,23 +272,6 @@ impl World {
         self.upcalls();
     }
 
-    /// Ends a call: lets arrive what the kind of delivery says.
-    #[inline]
-    fn upcalls(&mut self) {
-        if self.xen.upcalls() == 0 {
-            return;
-        }
-        match self.delivery {
-            Delivery::Immediate => {
-                while let Some(upcall) = self.xen.take_upcall(0) {
-                    self.deliver(upcall);
-                }
-            }
-            Delivery::Held => {}
-            Delivery::Chosen => while self.choice.flip() && self.step() {},
-        }
-    }
-
     /// The kernel of a domain.
     fn booted(&mut self, domid: DomId) -> Result<(&mut Driver, &mut Hypervisor), Errno> {
         let kernel = self.kernels.get_mut(usize::from(domid.as_raw()));
@@ -388,17 +288,6 @@ impl World {
             kernel.driver.upcall(&mut self.xen, upcall);
         }
         self.run_readers();
-    }
-
-    /// Enters a fault into the digest; answers the most ports that the call may move.
-    pub(crate) fn faulted(&mut self, verdict: Verdict) -> Result<usize, Errno> {
-        match verdict {
-            Verdict::Fail(errno) => {
-                self.happened(Happening::Fault, errno.raw().cast_unsigned());
-                Err(errno)
-            }
-            Verdict::Short(ports) => Ok(ports),
-        }
     }
 
     fn happened(&mut self, what: Happening, number: u32) {

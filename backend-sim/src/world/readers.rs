@@ -245,7 +245,7 @@ impl World {
         let (driver, _) = self.kernel_below(file).ok_or(Errno::EBADF)?;
         let mut bytes = Vec::with_capacity(count.min(PAGE));
         let put = |_, port: u32| bytes.extend(port.to_ne_bytes());
-        let read = driver.read(file.index, count, Some(put));
+        let read = driver.read(file.index, count, count, put);
         for word in bytes.as_chunks().0 {
             self.digest.word(u32::from_ne_bytes(*word).into());
         }

@@ -1,6 +1,7 @@
 //! When events arrive, that runs repeat, and what a domain's own kernel does.
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use super::*;
 use crate::config::XenVersion;
@@ -302,4 +303,17 @@ fn domain_calls_refuse_bad_numbers() {
     assert_eq!(world.open(nobody), Err(Errno::ENOENT));
     let virq = world.raise_virq(DomId::DOM0, Virq::new(24));
     assert_eq!(virq, Err(Errno::EINVAL));
+}
+
+#[test]
+fn a_closed_file_stays_closed_however_many_are_opened_after_it() {
+    let mut world = World::new(Config::seeded(0));
+    let stale = world.open(DomId::DOM0).unwrap();
+    world.close(stale).unwrap();
+    for _ in 0..3 {
+        let file = world.open(DomId::DOM0).unwrap();
+        assert_ne!(file, stale);
+        assert_eq!(world.ioctl(stale, abi::RESET, 0), Err(Errno::EBADF));
+        world.close(file).unwrap();
+    }
 }

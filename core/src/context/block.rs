@@ -145,15 +145,15 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
         let shared = self.shared;
         let mut state = shared.lock();
         let had_ready = state.machine.has_ready();
-        let read = state.drain(shared.registrar.trigger());
+        let read = state.drain(shared.trigger);
         let has_news = state.machine.has_ready() && !had_ready;
         let wakes = state.machine.take_rouse(Some(self.blocker)) || has_news;
         drop(state);
+        if wakes {
+            shared.tell_loop();
+        }
         if shared.settle().is_err() {
             shared.count_unreported();
-        }
-        if wakes {
-            shared.registrar.wake();
         }
         read.map_err(BlockError::Device)
     }

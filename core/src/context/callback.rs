@@ -21,11 +21,15 @@ pub(super) struct Callbacks {
     /// Nothing in the place of the one that runs.
     places: BTreeMap<ChannelId, Option<Callback>>,
     running: Option<ChannelId>,
-    /// How many threads wait for the running one to return.
-    awaited: usize,
+    /// Whether a thread waits for the running one to return.
+    awaited: bool,
 }
 
 impl Callbacks {
+    fn is_running(&self, id: ChannelId) -> bool {
+        self.running == Some(id)
+    }
+
     pub(super) fn has(&self, id: ChannelId) -> bool {
         self.places.contains_key(&id)
     }
@@ -71,7 +75,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
         }
         let mut state = self.shared.lock();
         let unwanted = state.callbacks.put_back(self.id, self.callback.take());
-        let awaited = state.callbacks.awaited > 0;
+        let awaited = std::mem::take(&mut state.callbacks.awaited);
         drop(state);
         if awaited {
             self.shared.returned.notify_all();
@@ -86,16 +90,19 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// A hook must not wait for it: the callback may be waiting for the end of that hook.
     pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State<O::Device>> {
         let mut state = self.lock();
-        while self.has_to_wait(&state.callbacks, id) {
-            state.callbacks.awaited += 1;
+        if self.is_inside() {
+            return state;
+        }
+        while state.callbacks.is_running(id) {
+            state.callbacks.awaited = true;
             state = self.returned.wait(state);
-            state.callbacks.awaited -= 1;
         }
         state
     }
 
-    fn has_to_wait(&self, callbacks: &Callbacks, id: ChannelId) -> bool {
-        callbacks.running == Some(id) && !self.in_round.is_me() && !self.is_in_hook()
+    /// Whether this thread runs the callback, or a hook.
+    fn is_inside(&self) -> bool {
+        self.in_round.is_me() || self.is_in_hook()
     }
 }
 
@@ -204,35 +211,18 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::ManuallyDrop;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::ids::{DomId, Port};
+    use crate::machine::Machine;
     use crate::mock::{MockDevice, MockOpen, MockRegistrar, brings};
     use crate::{Trigger, Wait};
 
-    /// A context with one channel on port 5, whose device has an event of it at each read.
-    fn rig() -> (
-        Context<MockOpen, MockRegistrar>,
-        Channel<MockOpen, MockRegistrar>,
-    ) {
-        let port = Port::new(5).unwrap();
-        let mut device = MockDevice::of_this_process();
-        device.expect_bind_unbound_port().return_const(Ok(port));
-        device.expect_pending().returning(brings([port]));
-        device.expect_unmask().returning(|ports| Ok(ports.len()));
-        device.expect_unbind().return_const(Ok(()));
-        device.expect_close().return_const(());
-        let mut opener = MockOpen::of_this_process();
-        opener.expect_open().return_once(|| Ok(device));
-        let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
-        event_loop.expect_register().return_const(Ok(()));
-        event_loop.expect_deregister().return_const(Ok(()));
-        event_loop.expect_wake().return_const(());
-        let ctx = Context::new(opener, event_loop);
-        let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
-        (ctx, channel)
+    fn port() -> Port {
+        Port::new(5).unwrap()
     }
 
     fn callback(calls: &Arc<AtomicUsize>) -> Callback {
@@ -242,70 +232,75 @@ mod tests {
         })
     }
 
+    fn callbacks() -> (Callbacks, ChannelId, Arc<AtomicUsize>) {
+        let id = Machine::new().bind(port());
+        (Callbacks::default(), id, Arc::default())
+    }
+
     #[test]
     fn a_callback_is_out_of_its_place_while_it_runs() {
-        let (ctx, channel) = rig();
-        let id = channel.id();
-        let calls = Arc::default();
-        let mut callbacks = Callbacks::default();
-        assert!(callbacks.take(id).is_none());
-        assert_eq!(callbacks.running, None);
+        let (mut callbacks, id, calls) = callbacks();
+        assert!(callbacks.take(id).is_none() && !callbacks.is_running(id));
         callbacks.places.insert(id, Some(callback(&calls)));
         let running = callbacks.take(id);
         assert!(running.is_some() && callbacks.has(id));
-        assert_eq!(callbacks.running, Some(id));
+        assert!(callbacks.is_running(id));
+        assert!(!callbacks.is_running(Machine::new().bind(port())));
         assert!(callbacks.put_back(id, running).is_none());
-        assert_eq!(callbacks.running, None);
+        assert!(!callbacks.is_running(id));
         assert!(callbacks.remove(id).is_some() && !callbacks.has(id));
-        drop((channel, ctx));
     }
 
     #[test]
     fn a_callback_whose_place_is_gone_or_taken_comes_back() {
-        let (ctx, channel) = rig();
-        let id = channel.id();
-        let calls = Arc::default();
-        let mut callbacks = Callbacks::default();
+        let (mut callbacks, id, calls) = callbacks();
         assert!(callbacks.put_back(id, Some(callback(&calls))).is_some());
         callbacks.places.insert(id, Some(callback(&calls)));
         assert!(callbacks.put_back(id, Some(callback(&calls))).is_some());
         assert!(callbacks.remove(id).is_some());
-        drop((channel, ctx));
     }
 
     #[test]
-    fn only_the_channel_whose_callback_runs_elsewhere_has_to_wait() {
-        let (ctx, channel) = rig();
-        let id = channel.id();
+    fn a_thread_is_inside_in_a_round_and_in_a_hook() {
+        let opener = MockOpen::of_this_process();
+        let event_loop = MockRegistrar::with_trigger(Trigger::Level);
+        let ctx = Context::new(opener, event_loop);
         let shared = &ctx.shared;
-        let has_to_wait = |callbacks: &Callbacks| shared.has_to_wait(callbacks, id);
-        let mut callbacks = Callbacks::default();
-        assert!(!has_to_wait(&callbacks));
-        callbacks.running = Some(id);
-        assert!(has_to_wait(&callbacks));
+        assert!(!shared.is_inside());
         shared.in_round.enter();
-        assert!(!has_to_wait(&callbacks), "this thread runs it");
+        assert!(shared.is_inside());
         shared.in_round.leave();
         shared.in_hook.enter();
-        assert!(!has_to_wait(&callbacks), "it may wait for this hook");
+        assert!(shared.is_inside());
+        assert!(matches!(shared.admit(), Err(LinkError::Reentrant)));
         shared.in_hook.leave();
-        let other = ctx.bind_unbound_port(DomId::DOM0).unwrap();
-        assert!(!shared.has_to_wait(&callbacks, other.id()));
+        assert!(!shared.is_inside());
+        shared.admit().unwrap();
     }
 
     #[test]
-    fn a_callback_is_back_in_its_place_after_the_round() {
-        let (ctx, channel) = rig();
-        let calls = Arc::new(AtomicUsize::new(0));
+    fn a_callback_that_returned_is_not_running() {
+        let mut device = MockDevice::of_this_process();
+        device.expect_bind_unbound_port().return_const(Ok(port()));
+        device.expect_pending().returning(brings([port()]));
+        device.expect_unmask().returning(|ports| Ok(ports.len()));
+        let mut opener = MockOpen::of_this_process();
+        opener.expect_open().return_once(|| Ok(device));
+        let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
+        event_loop.expect_register().return_const(Ok(()));
+        event_loop.expect_deregister().return_const(Ok(()));
+        let ctx = Context::new(opener, event_loop);
+        // Its drop would wait for a callback that never returns.
+        let channel = ManuallyDrop::new(ctx.bind_unbound_port(DomId::DOM0).unwrap());
+        let calls = Arc::default();
         channel.set_callback(callback(&calls)).unwrap();
         for round in 1..4 {
             assert_eq!(channel.wait().unwrap(), Wait::Pending);
             ctx.dispatch_callbacks().unwrap();
             assert_eq!(calls.load(Ordering::Relaxed), round);
-            assert_eq!(ctx.shared.lock().callbacks.running, None);
+            let state = ctx.shared.lock();
+            assert!(!state.callbacks.is_running(channel.id()));
+            assert!(state.callbacks.places.values().all(Option::is_some));
         }
-        assert!(channel.remove_callback().unwrap());
-        assert!(!channel.remove_callback().unwrap());
-        assert_eq!(Arc::strong_count(&calls), 1, "it was dropped");
     }
 }

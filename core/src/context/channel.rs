@@ -174,20 +174,6 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         drop(bound);
         unbound
     }
-
-    /// Unbinds where nobody can be told what goes wrong.
-    fn unbind_at_last(&mut self) {
-        if self.bound.is_none() {
-            return;
-        }
-        if self.release(true).is_err() {
-            self.shared.count_unreported();
-        }
-        // Inside a hook the settle that called it looks again.
-        if !self.shared.is_in_hook() && self.shared.settle().is_err() {
-            self.shared.count_unreported();
-        }
-    }
 }
 
 impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
@@ -196,9 +182,16 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
         if self.shared.is_inherited() {
             return;
         }
-        self.unbind_at_last();
+        let was_bound = self.bound.is_some();
+        if self.release(true).is_err() {
+            self.shared.count_unreported();
+        }
         // Unbound first, so that it does not run while or after it is dropped.
         let callback = self.shared.lock().callbacks.remove(self.id);
+        // Inside a hook the settle that called it looks again.
+        if was_bound && !self.shared.is_in_hook() && self.shared.settle().is_err() {
+            self.shared.count_unreported();
+        }
         drop(callback);
     }
 }

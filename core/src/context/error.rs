@@ -19,6 +19,10 @@ pub enum LinkError<R: Error + 'static> {
     /// context tries again.
     #[error("the event loop did not let go of the device")]
     Deregister(#[source] R),
+    /// A hook panicked while a panic was unwinding already. (Otherwise its panic goes on to the
+    /// caller.) It counts as having done nothing.
+    #[error("a hook of the event loop panicked")]
+    Panicked,
     /// Called from inside a hook of the registrar, or from the opening of the device. Nothing was
     /// done.
     #[error("a registrar hook must not call back into its context")]

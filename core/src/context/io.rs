@@ -107,29 +107,26 @@ impl<D: EventChannel> State<D> {
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let ports = self.machine.take_rearms();
-        let mut written = 0;
+        let rearms = self.machine.take_rearms();
+        let mut left = &rearms[..];
         let mut source = None;
-        while written < ports.len() {
+        while !left.is_empty() {
             self.machine.stats.writes += 1;
-            match device.unmask(&ports[written..]) {
+            match device.unmask(left) {
                 Ok(0) => break,
-                Ok(count) => written += count,
+                Ok(count) => left = left.get(count..).unwrap_or_default(),
                 Err(error) => {
                     source = Some(error);
                     break;
                 }
             }
         }
-        let left = ports.len().saturating_sub(written);
-        self.machine.unwritten(ports, written);
-        if left == 0 {
+        let ports = left.len();
+        self.machine.unwritten(rearms, ports);
+        if ports == 0 {
             return Ok(());
         }
-        Err(Unwritten {
-            ports: left,
-            source,
-        })
+        Err(Unwritten { ports, source })
     }
 
     /// Enables one port again, whose waiter is not in a round.

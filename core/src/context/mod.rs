@@ -74,6 +74,7 @@ pub struct Context<O: Open, R: Registrar<O::Device>> {
 struct Shared<O: Open, R: Registrar<O::Device>> {
     opener: O,
     registrar: R,
+    trigger: Trigger,
     /// The process that made it; none where the device was inherited even then.
     process: Option<u64>,
     state: Mutex<State<O::Device>>,
@@ -92,6 +93,8 @@ struct State<D> {
     callbacks: Callbacks,
     device: Option<Arc<D>>,
     restriction: Option<DomId>,
+    /// The context is gone; only channels are left.
+    ended: bool,
 }
 
 /// The four ways to get a port.
@@ -114,6 +117,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         Context {
             shared: Arc::new(Shared {
                 opener,
+                trigger: registrar.trigger(),
                 registrar,
                 process,
                 state: Mutex::new(State {
@@ -121,6 +125,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                     callbacks: Callbacks::default(),
                     device: None,
                     restriction: None,
+                    ended: false,
                 }),
                 returned: Condvar::default(),
                 settling: Mutex::default(),
@@ -266,21 +271,23 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         let settling = shared.settling.lock();
         let (before, device) = shared.open(&settling)?;
         let mut state = shared.lock();
-        let bound = state.bind(&device, source, shared.registrar.trigger());
+        let bound = state.bind(&device, source, shared.trigger);
         let woke = state.machine.has_ready() | state.machine.take_rouse(None);
         drop(state);
         if bound.is_err() && !before.is_open() {
             shared.close_again(before, &settling);
         }
+        drop(settling);
+        // Owned before a hook is called, which may panic.
+        let channel = bound.map(|id| Channel::new(Arc::clone(shared), device, id));
+        if woke && !shared.in_round.is_me() {
+            shared.tell_loop();
+        }
         // The bind stands or fell already; a link that does not follow is tried again.
-        if shared.settle_under(&settling).is_err() {
+        if shared.settle().is_err() {
             shared.count_unreported();
         }
-        drop(settling);
-        if woke && !shared.in_round.is_me() {
-            shared.registrar.wake();
-        }
-        Ok(Channel::new(Arc::clone(shared), device, bound?))
+        channel
     }
 }
 
@@ -316,18 +323,17 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             return Ok(Wait::Pending);
         }
         drop(state);
-        let armed = self.arm(id, waited);
-        if armed.is_err() && waited != Waited::Already {
-            // What the first failure was is the answer, whatever became of the channel since.
-            let _before = self.lock().machine.cancel(id);
-            if self.settle().is_err() {
-                self.count_unreported();
-            }
+        let mut begun = Begun {
+            shared: self,
+            id,
+            stands: waited == Waited::Already,
+        };
+        self.arm(id, waited)?;
+        begun.stands = true;
+        if waited == Waited::Queued && !self.in_round.is_me() {
+            self.tell_loop();
         }
-        if armed.is_ok() && waited == Waited::Queued && !self.in_round.is_me() {
-            self.registrar.wake();
-        }
-        armed.map(|()| Wait::Pending)
+        Ok(Wait::Pending)
     }
 
     /// Registers the device and enables the port, where a wait asks for it.
@@ -356,6 +362,26 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
                 self.count_unreported();
                 Ok(())
             }
+        }
+    }
+}
+
+/// A wait that has begun. Where it fails or a hook panics, it did not.
+struct Begun<'a, O: Open, R: Registrar<O::Device>> {
+    shared: &'a Shared<O, R>,
+    id: ChannelId,
+    stands: bool,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Begun<'_, O, R> {
+    fn drop(&mut self) {
+        if self.stands {
+            return;
+        }
+        // What the first failure was is the answer, whatever became of the channel since.
+        let _before = self.shared.lock().machine.cancel(self.id);
+        if self.shared.settle().is_err() {
+            self.shared.count_unreported();
         }
     }
 }

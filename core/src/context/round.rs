@@ -9,7 +9,7 @@ use super::io::{Read, Unwritten};
 use super::{DeviceError, DispatchResult, Shared, State};
 use crate::hal::{Open, Registrar, Trigger};
 use crate::machine::Wake;
-use crate::machine::link::{Link, LinkInput};
+use crate::machine::link::Link;
 
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,35 +82,26 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         }
         let mut state = self.shared.lock();
         state.machine.absorb();
-        // Registering again would report it again, so it counts only where the device stays so.
-        let stays = state.machine.wanted() == LinkInput::Wanted;
-        let edge = self.shared.registrar.trigger() == Trigger::Edge;
-        state.machine.set_unread(stays && edge && self.may_read);
+        let is_edge = self.shared.trigger == Trigger::Edge;
+        state.machine.set_may_have_more(is_edge && self.may_read);
         let flushed = state.flush();
-        let more = state.machine.has_work();
         drop(state);
         // Left before settling: who cancels from now on sees to the link itself.
         self.shared.in_round.leave();
+        let rest = Rest(self.shared);
         let settled = self.shared.settle();
-        if more {
-            self.shared.registrar.wake();
-        }
-        if let Some(error) = self.failed.take() {
-            return Err(DispatchError::Device(error));
-        }
-        match flushed {
-            Err(Unwritten {
-                ports,
-                source: Some(source),
-            }) => return Err(DispatchError::Unmask { ports, source }),
-            Err(Unwritten {
-                ports,
-                source: None,
-            }) => return Err(DispatchError::NotWritten { ports }),
-            Ok(()) => {}
-        }
-        settled?;
-        Ok(if more { Outcome::More } else { Outcome::Done })
+        let more = self.shared.lock().machine.has_work();
+        drop(rest);
+
+        let failed = self.failed.take().map(DispatchError::Device);
+        let unwritten = flushed.err().map(DispatchError::from);
+        let unsettled = settled.err().map(DispatchError::Link);
+        let mut errors = [failed, unwritten, unsettled].into_iter().flatten();
+        let Some(first) = errors.next() else {
+            return Ok(if more { Outcome::More } else { Outcome::Done });
+        };
+        errors.for_each(|_| self.shared.count_unreported());
+        Err(first)
     }
 
     /// What `pick` takes of what is ready, reading where it finds nothing.
@@ -126,7 +117,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         let rouse = state.machine.take_rouse(None);
         drop(state);
         if rouse {
-            self.shared.registrar.wake();
+            self.shared.tell_loop();
         }
         picked
     }
@@ -149,10 +140,31 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
             }
             self.reads_left -= 1;
             let read = state.read();
-            self.may_read = read.may_leave_more(self.shared.registrar.trigger());
+            self.may_read = read.may_leave_more(self.shared.trigger);
             if let Read::Failed(error) = read {
                 self.failed = Some(error);
             }
+        }
+    }
+}
+
+/// Tells the loop of what a round left, also where a hook panics first.
+struct Rest<'a, O: Open, R: Registrar<O::Device>>(&'a Shared<O, R>);
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Rest<'_, O, R> {
+    fn drop(&mut self) {
+        if self.0.lock().machine.has_work() {
+            self.0.tell_loop();
+        }
+    }
+}
+
+impl<D: std::error::Error, R: std::error::Error> From<Unwritten<D>> for DispatchError<D, R> {
+    fn from(unwritten: Unwritten<D>) -> DispatchError<D, R> {
+        let ports = unwritten.ports;
+        match unwritten.source {
+            Some(source) => DispatchError::Unmask { ports, source },
+            None => DispatchError::NotWritten { ports },
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The one place where the link follows the waiters, and where the device is opened and closed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread::panicking;
+
 use super::error::{BindError, LinkError};
 use super::{BindResult, LoopError, Shared, State};
 use crate::hal::{EventChannel, Open, Registrar};
@@ -59,22 +62,34 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         // A hook that runs is about to change the link, so its end is waited for.
         let hook_runs = self.in_hook.is_taken();
         drop(state);
-        let settled = if is_settled && !hook_runs {
-            Ok(())
-        } else {
-            self.settle_under(&self.settling.lock())
-        };
         if rouse {
-            self.registrar.wake();
+            self.tell_loop();
         }
-        settled
+        if is_settled && !hook_runs {
+            return Ok(());
+        }
+        self.settle_under(&self.settling.lock())
+    }
+
+    /// Makes the event loop come back. Safe to call while a panic unwinds.
+    pub(super) fn tell_loop(&self) {
+        if !panicking() {
+            self.registrar.wake();
+        } else if catch_unwind(AssertUnwindSafe(|| self.registrar.wake())).is_err() {
+            self.count_unreported();
+        }
     }
 
     /// What the link has to be told now, if anything.
     fn unsettled(&self, state: &State<O::Device>) -> Option<LinkInput> {
-        let input = state.machine.wanted();
+        let input = if state.ended {
+            LinkInput::Close
+        } else {
+            state.machine.wanted()
+        };
         let is_settled = state.machine.link().plan(input).1.is_empty();
-        let left_to_round = input != LinkInput::Wanted && self.in_round.is_taken();
+        let is_urgent = matches!(input, LinkInput::Wanted | LinkInput::Close);
+        let left_to_round = !is_urgent && self.in_round.is_taken();
         (!is_settled && !left_to_round).then_some(input)
     }
 
@@ -84,16 +99,24 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         settling: &Settling<'_>,
     ) -> Result<(), LinkError<LoopError<O, R>>> {
         loop {
-            let input = self.unsettled(&self.lock());
-            let Some(input) = input else {
+            let state = self.lock();
+            let before = state.machine.link();
+            let Some(input) = self.unsettled(&state) else {
                 return Ok(());
             };
-            self.carry_out(input, input == LinkInput::Fault, settling)?;
+            drop(state);
+            let by_force = matches!(input, LinkInput::Fault | LinkInput::Close);
+            self.carry_out(input, by_force, settling)?;
+            debug_assert_ne!(self.lock().machine.link(), before, "this would never end");
         }
     }
 
     /// Carries out what the table says. After an error the link is as it was; `by_force` goes on
     /// to the next state even where the event loop does not let go.
+    ///
+    /// # Panics
+    /// Where a hook does, once everything is in its place; a hook that panics has done nothing.
+    /// While another panic unwinds, it is an error.
     pub(super) fn carry_out(
         &self,
         input: LinkInput,
@@ -105,22 +128,33 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let device = state.device.clone();
         let hook = Hook::begin(&self.in_hook);
         drop(state);
-        let done = device.as_deref().map_or(Ok(()), |device| {
-            let mut effects = effects.iter();
-            effects.try_for_each(|effect| self.run_hook(*effect, device))
-        });
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            device.as_deref().map_or(Ok(()), |device| {
+                let mut effects = effects.iter();
+                effects.try_for_each(|effect| self.run_hook(*effect, device))
+            })
+        }));
+        let (done, panic) = match called {
+            Ok(done) => (done, None),
+            Err(panic) => (Err(LinkError::Panicked), Some(panic)),
+        };
         let mut closed = None;
         let mut state = self.lock();
-        if done.is_ok() || by_force {
+        if done.is_ok() {
             state.machine.follow(next, effects);
-            if !next.is_open() {
-                closed = state.device.take();
-            }
+        } else if by_force {
+            state.machine.follow(next, &[LinkEffect::Close]);
+        }
+        if !state.machine.link().is_open() {
+            closed = state.device.take();
         }
         drop(state);
         drop((device, closed));
         drop(hook);
-        done
+        match panic {
+            Some(panic) if !panicking() => resume_unwind(panic),
+            Some(_) | None => done,
+        }
     }
 
     fn run_hook(
@@ -150,15 +184,14 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         if let Some(device) = &state.device {
             return Ok((before, Arc::clone(device)));
         }
-        let restriction = state.restriction;
         let hook = Hook::begin(&self.in_hook);
         drop(state);
-        let device = self.opener.open().map_err(BindError::Open)?;
-        if let Some(domid) = restriction {
+        let device = Arc::new(self.opener.open().map_err(BindError::Open)?);
+        let mut state = self.lock();
+        // Under the lock: whoever restricts from now on finds the device.
+        if let Some(domid) = state.restriction {
             device.restrict(domid).map_err(BindError::Restrict)?;
         }
-        let device = Arc::new(device);
-        let mut state = self.lock();
         let (next, effects) = before.plan(LinkInput::Bind);
         state.machine.follow(next, effects);
         state.device = Some(Arc::clone(&device));

@@ -48,19 +48,17 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Context<O, R> {
         if self.shared.is_inherited() {
             return;
         }
-        let settling = self.shared.settling.lock();
-        self.shared.lock().machine.silence();
-        // What blocks must not sleep in the loop while it lets go of the device.
-        if self.shared.lock().machine.take_rouse(None) {
-            self.shared.registrar.wake();
-        }
-        let closed = self.shared.carry_out(LinkInput::Close, true, &settling);
-        if closed.is_err() {
+        let mut state = self.shared.lock();
+        state.machine.silence();
+        state.ended = true;
+        // They may hold what holds the context's channels.
+        let callbacks = std::mem::take(&mut state.callbacks);
+        drop(state);
+        // Inside a hook the settle that called it looks again. What blocks is roused first: it
+        // must not sleep in the loop while that lets go of the device.
+        if !self.shared.is_in_hook() && self.shared.settle().is_err() {
             self.shared.count_unreported();
         }
-        drop(settling);
-        // They may hold what holds the context's channels.
-        let callbacks = std::mem::take(&mut self.shared.lock().callbacks);
         drop(callbacks);
     }
 }

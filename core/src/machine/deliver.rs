@@ -23,7 +23,7 @@ impl Machine {
                 return Some(Wake { channel, cause });
             }
         }
-        while let Some(word) = self.inbox.pop() {
+        while let Some(word) = self.unread.pop() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             let Some((channel, slot)) = taken else {
                 continue;

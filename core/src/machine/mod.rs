@@ -11,6 +11,8 @@ pub mod port;
 mod stats;
 mod step;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -69,13 +71,14 @@ pub(crate) struct Machine {
     /// An unbind may have left an entry in the driver's ring.
     dirty: bool,
     /// An edge-triggered loop said ready and the device was not yet read empty.
-    unread: bool,
+    may_have_more: bool,
     count: Count,
     /// Wakes in the order they are delivered; one whose port is no longer `Ready` is skipped.
     ready: VecDeque<Wake>,
     rearm: Vec<Port>,
-    /// What was read and not yet taken, the first at the end.
     inbox: PortBuf,
+    /// What was read and not yet taken, the first at the end.
+    unread: Vec<u32>,
     /// Tells the threads that block from one another.
     blocks: NonZeroU32,
     pub(crate) stats: Stats,
@@ -88,11 +91,12 @@ impl Machine {
             link: Link::Closed,
             broken: false,
             dirty: false,
-            unread: false,
+            may_have_more: false,
             count: Count::default(),
             ready: VecDeque::new(),
             rearm: Vec::new(),
             inbox: PortBuf::default(),
+            unread: Vec::new(),
             blocks: NonZeroU32::MIN,
             stats: Stats::default(),
         }
@@ -111,15 +115,20 @@ impl Machine {
             match effect {
                 LinkEffect::Open => self.stats.opens += 1,
                 LinkEffect::Register => self.stats.registers += 1,
-                LinkEffect::Deregister => self.stats.deregisters += 1,
+                LinkEffect::Deregister => {
+                    self.stats.deregisters += 1;
+                    // Registering again reports it again.
+                    self.may_have_more = false;
+                }
                 LinkEffect::Close => {}
             }
         }
         if !link.is_open() {
             self.broken = false;
             self.dirty = false;
-            self.unread = false;
+            self.may_have_more = false;
             self.inbox = PortBuf::default();
+            self.unread = Vec::new();
         }
     }
 
@@ -141,7 +150,7 @@ impl Machine {
 
     /// Whether there is something to do that no readiness of the device will announce.
     pub(crate) fn has_work(&self) -> bool {
-        self.has_ready() || !self.rearm.is_empty() || self.unread
+        self.has_ready() || !self.rearm.is_empty() || self.may_have_more
     }
 
     /// Whether a wake is queued.
@@ -149,8 +158,8 @@ impl Machine {
         self.count.queued > 0
     }
 
-    pub(crate) fn set_unread(&mut self, unread: bool) {
-        self.unread = unread;
+    pub(crate) fn set_may_have_more(&mut self, may_have_more: bool) {
+        self.may_have_more = may_have_more;
     }
 
     // ---- Bindings.
@@ -196,11 +205,8 @@ impl Machine {
         self.ports.clear();
         self.rearm.clear();
         self.ready.retain(|wake| wake.cause == Cause::Gone);
-        self.count = Count {
-            waited: 0,
-            queued: self.ready.len(),
-            rouse: self.count.rouse,
-        };
+        self.count.waited = 0;
+        self.count.queued = self.ready.len();
         for (id, slot) in dead {
             self.tell_gone(id, slot);
         }
@@ -219,10 +225,7 @@ impl Machine {
         }
         self.rearm = Vec::new();
         self.ready = VecDeque::new();
-        self.count = Count {
-            rouse: self.count.rouse,
-            ..Count::default()
-        };
+        self.count.queued = 0;
     }
 
     fn tell_gone(&mut self, id: ChannelId, slot: Slot) {
@@ -337,10 +340,10 @@ impl Machine {
         ports
     }
 
-    /// Gives back the list from [`take_rearms`](Self::take_rearms), of which the first `written`
-    /// were written.
-    pub(crate) fn unwritten(&mut self, mut ports: Vec<Port>, written: usize) {
-        ports.drain(..written.min(ports.len()));
+    /// Gives back the list from [`take_rearms`](Self::take_rearms), of which the last `left` were
+    /// not written.
+    pub(crate) fn unwritten(&mut self, mut ports: Vec<Port>, left: usize) {
+        ports.drain(..ports.len().saturating_sub(left));
         for port in &ports {
             if let Some((_, slot)) = self.ports.by_word(port.as_raw()) {
                 slot.state = PortState::Rearming;
@@ -358,14 +361,14 @@ impl Machine {
 
     /// The inbox was read into: how many ports came, and whether there was room for more.
     pub(crate) fn received(&mut self) -> (usize, bool) {
-        let ports = self.inbox.words().len();
-        self.inbox.reverse();
-        (ports, ports < self.inbox.capacity())
+        let words = self.inbox.words();
+        self.unread.extend(words.iter().rev());
+        (words.len(), words.len() < self.inbox.capacity())
     }
 
     /// Puts what was read and not yet taken through the table and into the ready queue.
     pub(crate) fn absorb(&mut self) {
-        while let Some(word) = self.inbox.pop() {
+        while let Some(word) = self.unread.pop() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             if let Some((id, _)) = taken {
                 self.ready.push_back(Wake {

@@ -70,14 +70,8 @@ pub(super) fn take_event<'a>(
         stats.foreign += 1;
         return None;
     };
-    match advance(slot, PortInput::Event, count) {
-        PortEffect::Fire => return Some((id, slot)),
-        PortEffect::Latch => stats.latched += 1,
-        PortEffect::Spurious => stats.spurious += 1,
-        PortEffect::Nothing
-        | PortEffect::ReadyNow(_)
-        | PortEffect::Rearm
-        | PortEffect::Deliver(_) => {}
-    }
-    None
+    let effect = advance(slot, PortInput::Event, count);
+    stats.latched += u64::from(effect == PortEffect::Latch);
+    stats.spurious += u64::from(effect == PortEffect::Spurious);
+    (effect == PortEffect::Fire).then_some((id, slot))
 }

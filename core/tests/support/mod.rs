@@ -22,6 +22,8 @@ pub(crate) struct Script {
     pub(crate) log: Vec<String>,
     /// Steps that fail when they are next made.
     pub(crate) fail: Vec<(&'static str, ErrorKind)>,
+    /// Steps that panic when they are next made, without the message.
+    pub(crate) panic: Vec<&'static str>,
     /// What reads bring, each read a batch.
     pub(crate) batches: VecDeque<Vec<u32>>,
     /// The numbers that binds give.
@@ -31,6 +33,8 @@ pub(crate) struct Script {
     pub(crate) trigger: Trigger,
     /// The process that runs: another number is a forked child.
     pub(crate) process: u64,
+    /// Called from inside `open`.
+    pub(crate) on_open: Option<Box<dyn FnMut() + Send>>,
     /// Called from inside `register`.
     pub(crate) on_register: Option<Box<dyn FnMut() + Send>>,
 }
@@ -44,11 +48,13 @@ impl Tester {
         Tester(Arc::new(Mutex::new(Script {
             log: Vec::new(),
             fail: Vec::new(),
+            panic: Vec::new(),
             batches: VecDeque::new(),
             ports: (1..100).collect(),
             write_takes: usize::MAX,
             trigger: Trigger::Level,
             process: 1,
+            on_open: None,
             on_register: None,
         })))
     }
@@ -80,6 +86,11 @@ impl Tester {
     fn step(&self, step: &'static str, detail: &str) -> Result<(), Told> {
         let mut script = self.script();
         script.log.push(format!("{step}{detail}"));
+        if let Some(at) = script.panic.iter().position(|which| *which == step) {
+            script.panic.remove(at);
+            drop(script);
+            std::panic::resume_unwind(Box::new(step));
+        }
         match script.fail.iter().position(|(which, _)| *which == step) {
             Some(at) => {
                 let (step, kind) = script.fail.remove(at);
@@ -111,6 +122,10 @@ impl Open for FakeOpen {
     type Device = Fake;
 
     fn open(&self) -> Result<Fake, Told> {
+        let hook = self.0.script().on_open.take();
+        if let Some(mut hook) = hook {
+            hook();
+        }
         self.0.step("open", "")?;
         Ok(Fake(self.0.clone(), self.process()))
     }
@@ -208,6 +223,6 @@ impl Registrar<Fake> for FakeLoop {
     }
 
     fn wake(&self) {
-        self.0.script().log.push("wake".into());
+        let _cannot_fail = self.0.step("wake", "");
     }
 }

@@ -46,6 +46,18 @@ fn a_read_into_bad_memory_consumes_nothing_and_eagain_comes_first() {
 }
 
 #[test]
+fn a_read_needs_memory_for_what_there_is_alone() {
+    let mut bench = Bench::new();
+    let ours: Vec<u32> = bench.fired_pairs(3).iter().map(|pair| pair.0).collect();
+    let (world, file) = (&mut bench.world, bench.file);
+    assert_eq!(world.read_cut(file, 4096, &mut [0; 11]), Err(Errno::EFAULT));
+    assert_eq!(world.read_cut(file, 8, &mut [0; 8]), Ok(8));
+    let mut buf = [0; 4];
+    assert_eq!(world.read_cut(file, 4096, &mut buf), Ok(4));
+    assert_eq!(u32::from_ne_bytes(buf), ours[2]);
+}
+
+#[test]
 fn a_write_counts_the_words_that_it_ignores() {
     let mut bench = Bench::new();
     let enabled = bench.unbound();
@@ -93,6 +105,20 @@ fn a_write_from_bad_memory_enables_nothing() {
     assert_eq!(bench.world.write_bad(bench.file, 3), Ok(0));
     assert_eq!(bench.world.write_bad(bench.file, 4), Err(Errno::EFAULT));
     assert_eq!(bench.read(), Err(Errno::EAGAIN));
+}
+
+#[test]
+fn a_write_that_runs_out_of_memory_enables_nothing() {
+    let mut bench = Bench::new();
+    let (ours, theirs) = bench.fired_pairs(1)[0];
+    bench.read().unwrap();
+    bench.fire(theirs);
+    let bytes = ours.to_ne_bytes();
+    let (world, file) = (&mut bench.world, bench.file);
+    assert_eq!(world.write_cut(file, 8, &bytes), Err(Errno::EFAULT));
+    assert_eq!(bench.read(), Err(Errno::EAGAIN));
+    assert_eq!(bench.world.write_cut(bench.file, 7, &bytes), Ok(4));
+    assert_eq!(bench.read(), Ok(vec![ours]));
 }
 
 /// How many more entries the ring has room for, found by overflowing it with one port.

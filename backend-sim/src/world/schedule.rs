@@ -1,0 +1,159 @@
+//! When events arrive, and virtual time.
+
+use std::time::Duration;
+
+use super::{Happening, World};
+use crate::choice::Choice;
+use crate::errno::Errno;
+
+/// When an event reaches the Linux kernel of its domain.
+///
+/// One that did not arrive yet coalesces with those that come for its port meanwhile, in each
+/// kind of delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Before the call that caused it returns, as with one vCPU.
+    #[default]
+    Immediate,
+    /// When [`World::step`] says so, in an order that the [`Choice`] decides, as with several
+    /// vCPUs: a notify returns before the other side is readable.
+    Held,
+    /// After each call the [`Choice`] decides how many of the held ones arrive, and which. While
+    /// every thread sleeps, all of them do.
+    Chosen,
+    /// Up to so much later, in virtual time: for each the [`Choice`] decides when, in eighths, and
+    /// which of those that are under way it is. At the end of the delay time has to pass, be it
+    /// by none: [`World::advance`], or a sleep in a loop that is
+    /// [`on`](crate::SimLoop::on) the machine.
+    Delayed(Duration),
+}
+
+/// What happens when a timer is due.
+pub(super) type Action = Box<dyn FnOnce(&mut World) + Send>;
+
+impl World {
+    // When events arrive.
+
+    /// Decides when events reach their domains from now on. What is held arrives now, if it is
+    /// to be immediate.
+    pub fn set_delivery(&mut self, delivery: Delivery) {
+        self.delivery = delivery;
+        for kernel in self.kernels.iter_mut().flatten() {
+            kernel.driver.one_vcpu = delivery == Delivery::Immediate;
+        }
+        self.upcalls();
+    }
+
+    /// How many ports are deliverable and held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.xen.upcalls()
+    }
+
+    /// Lets one of the held ports arrive, chosen by the [`Choice`]. False where none is held.
+    pub fn step(&mut self) -> bool {
+        let index = self.choice.of(self.xen.upcalls());
+        let Some(upcall) = self.xen.take_upcall(index) else {
+            return false;
+        };
+        self.happened(Happening::Upcall, upcall.port);
+        self.deliver(upcall);
+        true
+    }
+
+    /// Lets every held port arrive, in a chosen order.
+    pub fn run(&mut self) {
+        while self.step() {}
+    }
+
+    /// The source of the free decisions, for those of the caller.
+    pub const fn choice(&mut self) -> &mut Choice {
+        &mut self.choice
+    }
+
+    /// Ends a call: lets arrive what the kind of delivery says.
+    #[inline]
+    pub(super) fn upcalls(&mut self) {
+        if self.xen.upcalls() == 0 {
+            return;
+        }
+        match self.delivery {
+            Delivery::Immediate => {
+                while let Some(upcall) = self.xen.take_upcall(0) {
+                    self.deliver(upcall);
+                }
+            }
+            Delivery::Held => {}
+            Delivery::Chosen => while self.choice.flip() && self.step() {},
+            Delivery::Delayed(most) => self.delay(most),
+        }
+    }
+
+    /// Sets a timer for every held port that has none yet. Which of them arrives then is chosen
+    /// only then, so a timer belongs to no port.
+    fn delay(&mut self, most: Duration) {
+        while self.late < self.held() {
+            self.late += 1;
+            let eighths = u32::try_from(self.choice.of(9)).unwrap_or(0);
+            self.after(most / 8 * eighths, |world| {
+                world.late -= 1;
+                if matches!(world.delivery, Delivery::Delayed(_)) {
+                    world.step();
+                    world.upcalls();
+                }
+            });
+        }
+    }
+
+    // Time.
+
+    /// The time since the start of the world.
+    #[must_use]
+    pub const fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    /// Lets time pass. Every timer that is due meanwhile acts at its own time.
+    pub fn advance(&mut self, by: Duration) {
+        let until = self.now().saturating_add(by);
+        while self.tick(until) {}
+    }
+
+    /// Acts once `delay` has passed.
+    pub fn after(&mut self, delay: Duration, action: impl FnOnce(&mut World) + Send + 'static) {
+        self.clock.after(delay, Box::new(action));
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.clock.next_deadline()
+    }
+
+    /// Moves on to the next timer that is due by `until`, which acts; false where there is none,
+    /// and it is `until` then.
+    fn tick(&mut self, until: Duration) -> bool {
+        match self.clock.next(until) {
+            Some(action) => {
+                action(self);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Does the next thing that happens while every thread sleeps: an event arrives, or a timer is
+    /// due. False where the deadline comes first, and it is the deadline then.
+    ///
+    /// # Errors
+    /// `EDEADLK` where nothing would ever happen.
+    pub(crate) fn idle(&mut self, deadline: Option<Duration>) -> Result<bool, Errno> {
+        if self.delivery == Delivery::Chosen && self.step() {
+            return Ok(true);
+        }
+        match deadline.or(self.next_deadline()) {
+            Some(until) => Ok(self.tick(until)),
+            None => Err(Errno::EDEADLK),
+        }
+    }
+}

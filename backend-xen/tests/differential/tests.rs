@@ -1,0 +1,243 @@
+//! What runs without the device.
+
+use std::fs;
+use std::io;
+use std::process::ExitCode;
+
+use evtchn_sim::{Abi, Config, DomainConfig, Errno, abi};
+use evtchn_xen::DEVICE_PATH;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::cases::cases;
+use crate::op::{Fd, Kind, Memory, Op, Word, Words};
+use crate::play::{Order, Player};
+use crate::raw::Raw;
+use crate::run::{Found, Run};
+use crate::shrink::shrink;
+use crate::sim::{Numbers, Simulated};
+use crate::twisted::{Twist, Twisted};
+
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    if !fs::exists(DEVICE_PATH).unwrap_or(true) {
+        eprintln!(
+            "differential: the device is not asked, there is none (run `cargo xtask xen --differential`)"
+        );
+    }
+    let trials: Vec<Trial> = vec![
+        Trial::test(
+            "a_simulator_agrees_with_itself_and_everything_is_met",
+            || agrees_with_itself(Order::Exact),
+        ),
+        Trial::test("events_that_arrive_late_are_the_same_events", || {
+            agrees_with_itself(Order::Drained)
+        }),
+        Trial::test(
+            "a_machine_that_differs_is_noticed",
+            differing_machine_is_noticed,
+        ),
+        Trial::test(
+            "a_side_that_is_wrong_in_one_thing_is_noticed",
+            wrong_side_is_noticed,
+        ),
+        Trial::test(
+            "a_furnished_kernel_leaves_the_same_numbers",
+            furnished_leaves_the_same,
+        ),
+        Trial::test("a_difference_is_made_small", difference_is_made_small),
+        Trial::test("a_script_keeps_what_is_needed", script_keeps_what_is_needed),
+        Trial::test("cases_play_alike", cases_play_alike),
+        Trial::test("same_seed_same_steps", same_seed_same_steps),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// As of a real dom0, with a gap.
+fn numbers() -> Numbers {
+    Numbers {
+        free: vec![8, 14, 15],
+        room: 1024,
+    }
+}
+
+fn simulated() -> Simulated {
+    Simulated::furnished(Config::seeded(7), &numbers()).unwrap()
+}
+
+fn with_dom0(change: impl FnOnce(&mut DomainConfig)) -> Simulated {
+    let mut config = Config::seeded(7);
+    change(&mut config.dom0);
+    Simulated::furnished(config, &numbers()).unwrap()
+}
+
+fn play(device: &mut dyn Raw, order: Order, operations: u64) -> Found {
+    let run = Run {
+        operations,
+        seed: 1,
+        order,
+        ends_at_once: true,
+    };
+    run.play(device, &mut simulated(), &mut io::sink())
+}
+
+fn agrees_with_itself(order: Order) -> Result<(), Failed> {
+    let mut device = match order {
+        Order::Exact => simulated(),
+        Order::Drained => simulated().held(),
+    };
+    let found = play(&mut device, order, 50_000);
+    if let Some(first) = found.first {
+        return Err(format!("{}: {:?}", first.difference, first.script).into());
+    }
+    let missing = found.tally.missing(order);
+    match missing.is_empty() && found.tally.operations == 50_000 {
+        true => Ok(()),
+        false => Err(format!("too rare: {missing:?}\n{}", found.tally).into()),
+    }
+}
+
+fn differing_machine_is_noticed() -> Result<(), Failed> {
+    let machines: [(&str, Kind, Simulated); 3] = [
+        (
+            "static ports",
+            Kind::BindStatic,
+            with_dom0(|dom0| dom0.bind_static = true),
+        ),
+        (
+            "no FIFO",
+            Kind::Unbind,
+            with_dom0(|dom0| dom0.abi = Abi::TwoLevel),
+        ),
+        (
+            "few ports",
+            Kind::BindUnbound,
+            with_dom0(|dom0| dom0.max_port = 600),
+        ),
+    ];
+    for (name, kind, mut machine) in machines {
+        let found = play(&mut machine, Order::Exact, 20_000);
+        let last = found
+            .first
+            .and_then(|first| first.script.last().map(Op::kind));
+        // With few ports it is either bind, whichever comes first.
+        let is_bind = last == Some(Kind::BindInterdomain) && kind == Kind::BindUnbound;
+        if last != Some(kind) && !is_bind {
+            return Err(format!("{name}: {last:?}").into());
+        }
+    }
+    Ok(())
+}
+
+fn furnished_leaves_the_same() -> Result<(), Failed> {
+    let numbers = Numbers {
+        free: vec![8, 14, 15],
+        room: 3072,
+    };
+    let mut side = Simulated::furnished(Config::seeded(7), &numbers).unwrap();
+    side.open(0).unwrap();
+    let mut ask = |code, word| side.ioctl(Fd(0, 0), code, [word, 0], Memory::There);
+    let bound = [(); 5].map(|()| ask(abi::BIND_UNBOUND_PORT, 0));
+    let virqs = [0, 2, 9, 16, 3].map(|virq| ask(abi::BIND_VIRQ, virq));
+    let unbound = [3071, 3072].map(|port| ask(abi::UNBIND, port));
+    let [eexist, enotconn, einval] =
+        [Errno::EEXIST, Errno::ENOTCONN, Errno::EINVAL].map(Errno::raw);
+    let expected = [Err(eexist), Err(eexist), Err(eexist), Err(eexist), Ok(18)];
+    let right = bound == [8, 14, 15, 16, 17].map(Ok)
+        && virqs == expected
+        && unbound == [Err(enotconn), Err(einval)];
+    match right {
+        true => Ok(()),
+        false => Err(format!("{bound:?} {virqs:?} {unbound:?}").into()),
+    }
+}
+
+fn wrong_side_is_noticed() -> Result<(), Failed> {
+    use Order::{Drained, Exact};
+    for (order, twist, kinds) in [
+        (Exact, Twist::Poll, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Twist::Edges, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Twist::Reads, [Kind::Read; 2]),
+        (Exact, Twist::Loses, [Kind::Read; 2]),
+        (Exact, Twist::Errno, [Kind::Unbind; 2]),
+        (Drained, Twist::Loses, [Kind::Notify, Kind::BindInterdomain]),
+        (Drained, Twist::Errno, [Kind::Unbind; 2]),
+    ] {
+        let side = simulated();
+        let found = play(&mut Twisted { side, twist }, order, 20_000);
+        let first = found.first.ok_or(format!("{twist:?} in {order:?} order"))?;
+        let last = first.script.last().map(Op::kind);
+        if !last.is_some_and(|last| kinds.contains(&last)) {
+            return Err(format!("{twist:?}: {} in {:?}", first.difference, first.script).into());
+        }
+    }
+    // What is read counts in any order where it arrives in any.
+    let (side, twist) = (simulated(), Twist::Reads);
+    let found = play(&mut Twisted { side, twist }, Drained, 20_000);
+    match found.differences {
+        0 => Ok(()),
+        _ => Err("the order of events was compared".into()),
+    }
+}
+
+fn difference_is_made_small() -> Result<(), Failed> {
+    let mut machine = with_dom0(|dom0| dom0.bind_static = true);
+    let found = play(&mut machine, Order::Exact, 20_000);
+    let script = found.first.ok_or("no difference")?.script;
+    match script.as_slice() {
+        [Op::Open(_), Op::Ioctl(..)] => Ok(()),
+        _ => Err(format!("{script:?}").into()),
+    }
+}
+
+/// The step that writes a 7 differs, where a file is open.
+fn script_keeps_what_is_needed() -> Result<(), Failed> {
+    let write = |words: &[u32], odd, memory| {
+        let words = words.iter().copied().map(Word::Raw).collect();
+        Op::Write(Fd(0, 0), Words(words), odd, memory)
+    };
+    let mut script = vec![Op::Open(0), Op::Dup(0)];
+    script.extend((0..100).map(|word| write(&[word % 7], 0, Memory::There)));
+    script.push(write(&[4, 5, 7, 5], 3, Memory::Cut(5)));
+    script.push(Op::Read(Fd(1, 0), 64, Memory::Null));
+    let seven = write(&[7], 0, Memory::There);
+    let small = shrink(script, |script| {
+        let has_seven =
+            |op: &Op| matches!(op, Op::Write(_, words, ..) if words.0.contains(&Word::Raw(7)));
+        let open = script.iter().position(|op| *op == Op::Open(0))?;
+        script.iter().position(has_seven).filter(|at| *at > open)
+    });
+    match small == [Op::Open(0), seven] {
+        true => Ok(()),
+        false => Err(format!("{small:?}").into()),
+    }
+}
+
+fn cases_play_alike() -> Result<(), Failed> {
+    for (name, script) in cases() {
+        let (mut one, mut other) = (simulated(), simulated());
+        let player = Player::new(&mut one, &mut other, Order::Exact);
+        let played = player.script(&script);
+        played.map_err(|(_, difference)| format!("{name}: {difference}"))?;
+    }
+    Ok(())
+}
+
+fn same_seed_same_steps() -> Result<(), Failed> {
+    let steps = |seed| {
+        let mut config = Config::seeded(7);
+        config.dom0.bind_static = true;
+        let run = Run {
+            operations: 2000,
+            seed,
+            order: Order::Exact,
+            ends_at_once: true,
+        };
+        let mut machine = Simulated::furnished(config, &numbers()).unwrap();
+        let found = run.play(&mut machine, &mut simulated(), &mut io::sink());
+        found.first.map(|first| (first.after, first.script))
+    };
+    match steps(3) == steps(3) && steps(3) != steps(4) {
+        true => Ok(()),
+        false => Err("the seed does not decide".into()),
+    }
+}

@@ -1,0 +1,281 @@
+//! What the program does: each act makes one call, from wherever it is, and asks the model about
+//! the answer. Hooks, and through them other acts, run before a call returns, so a slot is looked
+//! up anew afterwards.
+
+use std::mem::replace;
+
+use evtchn_core::{
+    CancelError, ChannelId, DomId, LinkError, NotBound, RestrictError, TeardownError, Wait,
+    WaitError,
+};
+use evtchn_sim::Errno;
+
+use super::rig::{Rig, Signal, Slot, State, Step, TestContext, ensure, text};
+use super::script::{Act, Callback, SLOTS, Target};
+
+/// The model's view of the channel with this id, while it is bound and its device works.
+fn bound(state: &mut State, id: ChannelId) -> Option<&mut Slot> {
+    let mut slots = state.slots.iter_mut();
+    slots.find(|slot| slot.id == Some(id) && slot.is_bound())
+}
+
+pub(super) fn taken_in_a_hook(what: &str) -> Step {
+    Err(format!("{what} was taken from inside a hook"))
+}
+
+impl Rig {
+    pub(super) fn act(&self, act: Act) -> Step {
+        let Some(ctx) = self.context() else {
+            return self.act_without_context(act);
+        };
+        self.note_fault(&ctx);
+        self.state().note_kept();
+        match act {
+            Act::Look => {
+                // In a hook too, none of these may block.
+                let _seen = (ctx.link(), ctx.stats(), ctx.next_timeout());
+                drop(format!("{ctx:?}"));
+            }
+            Act::Bind(slot, source) => self.bind(&ctx, place(slot), source)?,
+            Act::Wait(slot) => self.wait_on(&ctx, place(slot))?,
+            Act::Cancel(slot) => self.cancel_on(&ctx, place(slot))?,
+            Act::Unbind(slot) => self.unbind(place(slot))?,
+            Act::Drop(slot) => self.drop_channel(place(slot), Some(&ctx))?,
+            Act::Signal(slot) => self.signal(place(slot))?,
+            Act::Notify(slot) => self.notify(place(slot))?,
+            Act::Set(slot) => self.set_callback(place(slot), Callback::PLAIN)?,
+            Act::Remove(slot) => self.remove_callback(place(slot))?,
+            Act::Dispatch(way) => self.dispatch(&ctx, way)?,
+            Act::Teardown => self.teardown(&ctx)?,
+            Act::Restrict(target) => self.restrict(&ctx, target)?,
+        }
+        self.note_fault(&ctx);
+        Ok(())
+    }
+
+    /// The context is being dropped: what is left of the program is its channels.
+    fn act_without_context(&self, act: Act) -> Step {
+        if let Act::Drop(slot) = act {
+            self.drop_channel(place(slot), None)
+        } else if let Act::Notify(slot) = act {
+            self.notify(place(slot))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn wait_on(&self, ctx: &TestContext, place: usize) -> Step {
+        let id = self.state().slots[place].id;
+        id.map_or(Ok(()), |id| self.wait(ctx, id))
+    }
+
+    /// Waits, also by the id of a channel that is gone.
+    pub(super) fn wait(&self, ctx: &TestContext, id: ChannelId) -> Step {
+        let asked = bound(&mut self.state(), id).map(|slot| replace(&mut slot.asking, true));
+        let (was_bound, asked) = (asked.is_some(), asked.unwrap_or(false));
+        let call = || ctx.wait(id);
+        let answer = self.guarded(call, |state, _| {
+            if let Some(slot) = bound(state, id) {
+                slot.unsure |= slot.asking && !slot.model.waiting;
+                slot.asking = asked;
+            }
+        });
+        let mut state = self.state();
+        let in_hook = state.inside.hook > 0;
+        let mut slot = bound(&mut state, id);
+        // A wake may have come before the wait returned: then nobody waits any more.
+        let still = slot
+            .as_mut()
+            .is_some_and(|slot| replace(&mut slot.asking, asked));
+        match answer {
+            Err(WaitError::Link(LinkError::Reentrant)) if in_hook => Ok(()),
+            _ if in_hook => taken_in_a_hook("a wait"),
+            Ok(_) if !was_bound => Err("a wait by the id of a dead channel was taken".into()),
+            Ok(Wait::Pending) => {
+                if let Some(slot) = slot.filter(|_| still) {
+                    slot.model.waited(None).map_err(text)?;
+                    (slot.unsure, slot.asking) = (false, false);
+                }
+                drop(state);
+                self.settled();
+                Ok(())
+            }
+            Ok(Wait::Ready(cause)) => {
+                let slot = slot.ok_or("a wait on a channel that is gone was ready")?;
+                ensure(slot.callback.is_none(), || {
+                    "a wait was ready though there is a callback".into()
+                })?;
+                slot.model.waiting &= !std::mem::take(&mut slot.unsure);
+                slot.model.waited(Some(cause)).map_err(text)
+            }
+            Err(WaitError::NotBound(NotBound(_))) if slot.is_none() => Ok(()),
+            Err(WaitError::Link(error)) => {
+                drop(state);
+                self.link_failed(&error)
+            }
+            Err(error) => Err(format!("wait: {error:?}")),
+        }
+    }
+
+    /// Cancels, also by the id of a channel that is gone.
+    fn cancel_on(&self, ctx: &TestContext, place: usize) -> Step {
+        let id = self.state().slots[place].id;
+        id.map_or(Ok(()), |id| self.cancel(ctx, id))
+    }
+
+    fn cancel(&self, ctx: &TestContext, id: ChannelId) -> Step {
+        let was_bound = bound(&mut self.state(), id).is_some();
+        let call = || ctx.cancel(id);
+        let answer = self.guarded(call, |state, _| {
+            if let Some(slot) = bound(state, id) {
+                slot.unsure = slot.may_wait();
+            }
+        });
+        let mut state = self.state();
+        let in_hook = state.inside.hook > 0;
+        match (answer, bound(&mut state, id)) {
+            (Err(CancelError::Link(LinkError::Reentrant)), _) if in_hook => Ok(()),
+            _ if in_hook => taken_in_a_hook("a cancel"),
+            (Ok(()), _) if !was_bound => {
+                Err("a cancel by the id of a dead channel was taken".into())
+            }
+            (Ok(()), slot) => {
+                if let Some(slot) = slot {
+                    slot.no_longer_waits();
+                }
+                drop(state);
+                self.settled();
+                Ok(())
+            }
+            (Err(CancelError::NotBound(_)), None) => Ok(()),
+            (Err(CancelError::Link(error)), _) => {
+                drop(state);
+                self.link_failed(&error)
+            }
+            (Err(error), _) => Err(format!("cancel: {error:?}")),
+        }
+    }
+
+    pub(super) fn signal(&self, place: usize) -> Step {
+        let mut state = self.state();
+        let slot = &mut state.slots[place];
+        match slot.signal {
+            None => return Ok(()),
+            Some(Signal::Send(theirs)) => self.guest.send(theirs).map_err(text)?,
+            Some(Signal::Raise(virq)) => self.sim.raise_virq(DomId::DOM0, virq).map_err(text)?,
+        }
+        if slot.is_bound() {
+            slot.model.signal();
+        }
+        Ok(())
+    }
+
+    fn notify(&self, place: usize) -> Step {
+        let state = self.state();
+        let slot = &state.slots[place];
+        let (Some(channel), Some(Signal::Send(theirs))) = (&slot.channel, slot.signal) else {
+            return Ok(());
+        };
+        let before = self.guest.events(theirs).map_err(text)?;
+        channel.notify().map_err(text)?;
+        let after = self.guest.events(theirs).map_err(text)?;
+        ensure(after == before + 1, || {
+            format!("a notify took the peer from {before} events to {after}")
+        })
+    }
+
+    pub(super) fn set_callback(&self, place: usize, callback: Callback) -> Step {
+        let mut state = self.state();
+        state.note_kept();
+        let in_hook = state.inside.hook > 0;
+        state.callbacks += 1;
+        let number = state.callbacks;
+        let slot = &mut state.slots[place];
+        let Some(channel) = &slot.channel else {
+            return Ok(());
+        };
+        let (rig, token, id) = (self.me.clone(), self.token.clone(), channel.id());
+        let set = channel.set_callback(move |wake| {
+            let _alive = &token;
+            if let Some(rig) = rig.upgrade() {
+                rig.called(number, id, wake, callback);
+            }
+        });
+        match set {
+            Err(LinkError::Reentrant) if in_hook => Ok(()),
+            _ if in_hook => taken_in_a_hook("a callback"),
+            Ok(()) => {
+                slot.callback = Some(number);
+                Ok(())
+            }
+            Err(error) => Err(format!("set_callback: {error:?}")),
+        }
+    }
+
+    fn remove_callback(&self, place: usize) -> Step {
+        let mut state = self.state();
+        let in_hook = state.inside.hook > 0;
+        let slot = &mut state.slots[place];
+        let Some(channel) = &slot.channel else {
+            return Ok(());
+        };
+        match channel.remove_callback() {
+            Err(LinkError::Reentrant) if in_hook => Ok(()),
+            _ if in_hook => taken_in_a_hook("a removal"),
+            Ok(had_one) => ensure(had_one == slot.callback.take().is_some(), || {
+                format!("there was a callback: {had_one}")
+            }),
+            Err(error) => Err(format!("remove_callback: {error:?}")),
+        }
+    }
+
+    fn teardown(&self, ctx: &TestContext) -> Step {
+        let in_hook = self.inside().hook > 0;
+        let inside = self.enter(|inside| &mut inside.teardown);
+        let answer = self.guarded(|| ctx.teardown(), |_, _| ());
+        drop(inside);
+        let mut state = self.state();
+        let bound = state.slots.iter().any(Slot::is_bound);
+        let binds = state.inside.bind > 0;
+        match answer {
+            Err(TeardownError::Link(LinkError::Reentrant)) if in_hook => Ok(()),
+            _ if in_hook => taken_in_a_hook("a teardown"),
+            Ok(()) if bound => Err("torn down under a bound channel".into()),
+            Ok(()) => {
+                state.to_tell.clear();
+                drop(state);
+                self.settled();
+                Ok(())
+            }
+            Err(TeardownError::Leftover(left)) => ensure(bound || binds, || left.to_string()),
+            Err(TeardownError::Link(error)) => {
+                drop(state);
+                self.link_failed(&error)
+            }
+            Err(error) => Err(format!("teardown: {error:?}")),
+        }
+    }
+
+    fn restrict(&self, ctx: &TestContext, target: Target) -> Step {
+        let domid = target.domid(self.guest.domid());
+        let before = self.state().restricted;
+        match (ctx.restrict(domid), before) {
+            (Err(RestrictError::Already(domid)), Some(before)) if domid == before => Ok(()),
+            (Err(RestrictError::NoTarget(_)), None) if target == Target::Nobody => Ok(()),
+            (Err(RestrictError::Device(error)), None)
+                if target == Target::Nobody && error.errno == Errno::EINVAL =>
+            {
+                Ok(())
+            }
+            (Ok(()), None) if target != Target::Nobody => {
+                self.state().restricted = Some(domid);
+                Ok(())
+            }
+            (answer, _) => Err(format!("restrict: {answer:?}")),
+        }
+    }
+}
+
+pub(super) fn place(slot: u8) -> usize {
+    usize::from(slot) % SLOTS
+}

@@ -1,0 +1,142 @@
+//! How the program gets its channels and lets go of them.
+
+use evtchn_core::{BindError, DomId, RemotePort, UnbindError};
+use evtchn_sim::{Errno, Error};
+
+use super::acts::taken_in_a_hook;
+use super::rig::{Rig, Signal, Slot, Step, TestChannel, TestContext, VIRQS, ensure, text};
+use crate::model;
+use crate::op::Source;
+
+impl Rig {
+    pub(super) fn bind(&self, ctx: &TestContext, place: usize, source: Source) -> Step {
+        let mut state = self.state();
+        let slot = &mut state.slots[place];
+        if slot.channel.is_some() {
+            return Ok(());
+        }
+        // Raised from inside this bind, it would be of the new channel.
+        slot.signal = None;
+        drop(state);
+        let domid = self.guest.domid();
+        let virq = VIRQS[place];
+        let theirs = match source {
+            Source::Interdomain => Some(self.guest.alloc_unbound(DomId::DOM0).map_err(text)?),
+            Source::Unbound | Source::Virq => None,
+        };
+        let counted = ctx.stats().unreported;
+        let inside = self.enter(|inside| &mut inside.bind);
+        let call = || match (source, theirs) {
+            (Source::Virq, _) => ctx.bind_virq(virq),
+            (_, Some(port)) => ctx.bind_interdomain(RemotePort { domid, port }),
+            (_, None) => ctx.bind_unbound_port(domid),
+        };
+        let answer = self.guarded(call, |_, _| ());
+        drop(inside);
+        self.note_fault(ctx);
+        let channel = match answer {
+            Ok(channel) => channel,
+            Err(error) => {
+                self.bind_failed(error, source)?;
+                self.settled_unless_counted(ctx, counted);
+                return Ok(());
+            }
+        };
+        self.settled_unless_counted(ctx, counted);
+        ensure(self.inside().hook == 0, || {
+            "a bind was taken from inside a hook".into()
+        })?;
+        let signal = match (source, theirs) {
+            (Source::Virq, _) => Signal::Raise(virq),
+            (_, Some(theirs)) => Signal::Send(theirs),
+            (_, None) => {
+                let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+                Signal::Send(theirs.map_err(text)?)
+            }
+        };
+        self.place(ctx, place, channel, source, signal)
+    }
+
+    /// Puts a new channel into its slot, unless something else came there meanwhile.
+    fn place(
+        &self,
+        ctx: &TestContext,
+        place: usize,
+        channel: TestChannel,
+        source: Source,
+        signal: Signal,
+    ) -> Step {
+        let mut state = self.state();
+        if state.slots[place].channel.is_some() {
+            drop(state);
+            return self.drop_it(channel, Some(ctx));
+        }
+        state.slots[place] = Slot {
+            model: model::Channel::bound(source == Source::Interdomain),
+            id: Some(channel.id()),
+            channel: Some(channel),
+            signal: Some(signal),
+            ..Slot::default()
+        };
+        Ok(())
+    }
+
+    fn bind_failed(&self, error: BindError<Error>, source: Source) -> Step {
+        let mut state = self.state();
+        let permitted = match state.restricted {
+            None => true,
+            Some(domid) => source == Source::Interdomain && domid == self.guest.domid(),
+        };
+        match error {
+            BindError::Reentrant if state.inside.hook > 0 => Ok(()),
+            BindError::Open(_) => {
+                state.seen.answered += 1;
+                Ok(())
+            }
+            BindError::Drain(_) if state.breaks => Ok(()),
+            // Another bind has it, in whose wake this one is made.
+            BindError::Bind(error) if error.errno == Errno::EEXIST && state.inside.bind > 0 => {
+                Ok(())
+            }
+            BindError::Bind(error) if error.errno == Errno::EACCES && !permitted => Ok(()),
+            error @ (BindError::Inherited | _) => Err(format!("bind: {error:?}")),
+        }
+    }
+
+    pub(super) fn unbind(&self, place: usize) -> Step {
+        let Some(channel) = self.state().slots[place].channel.take() else {
+            return Ok(());
+        };
+        let in_hook = self.inside().hook > 0;
+        let answer = self.guarded(|| channel.unbind(), |_, _| ());
+        match answer {
+            Err(UnbindError::Reentrant(channel)) if in_hook => {
+                self.state().slots[place].channel = Some(channel);
+                Ok(())
+            }
+            _ if in_hook => taken_in_a_hook("an unbind"),
+            Ok(()) => {
+                self.settled();
+                Ok(())
+            }
+            Err(UnbindError::Link(error)) => self.link_failed(&error),
+            Err(error) => Err(format!("unbind: {error:?}")),
+        }
+    }
+
+    pub(super) fn drop_channel(&self, place: usize, ctx: Option<&TestContext>) -> Step {
+        let channel = self.state().slots[place].channel.take();
+        channel.map_or(Ok(()), |channel| self.drop_it(channel, ctx))
+    }
+
+    fn drop_it(&self, channel: TestChannel, ctx: Option<&TestContext>) -> Step {
+        let counted = ctx.map_or(0, |ctx| ctx.stats().unreported);
+        let inside = self.enter(|inside| &mut inside.dropping);
+        self.guarded(|| drop(channel), |_, _| ());
+        drop(inside);
+        if let Some(ctx) = ctx {
+            self.settled_unless_counted(ctx, counted);
+        }
+        Ok(())
+    }
+}

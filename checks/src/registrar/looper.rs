@@ -1,0 +1,257 @@
+//! An event loop that may do whatever an implementor of the seam may do, and an opener that may
+//! fail, panic and call back as well.
+
+use std::sync::Weak;
+
+use evtchn_core::{Open, Registrar, Trigger};
+use evtchn_sim::abi::PollBits;
+use evtchn_sim::{Call, Errno, Error, FileId, Sim, SimDevice};
+
+use super::rig::{Rig, State, Step, Told, ensure, text};
+use super::script::{Heeds, Point, Quirk};
+
+/// The registrar of the context under test.
+#[derive(Debug)]
+pub(super) struct Looper(pub(super) Weak<Rig>, pub(super) Trigger);
+
+/// The opener of the context under test.
+#[derive(Debug)]
+pub(super) struct Opener(pub(super) Weak<Rig>);
+
+/// What the loop has of devices.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    watched: Vec<Watch>,
+    /// A device was reported, and no round was begun for it yet.
+    pub(super) reported: bool,
+    pub(super) woken: bool,
+    pub(super) registers: u64,
+    pub(super) deregisters: u64,
+}
+
+/// A registered device. As in epoll, being watched keeps nothing open.
+#[derive(Debug)]
+struct Watch {
+    file: FileId,
+    /// How often the ring had become not empty when this was last looked at.
+    seen: Option<u64>,
+    /// The loop did not let go of it at the last call, so it may be closed even so.
+    refused: bool,
+}
+
+impl Watch {
+    /// Whether there is something to report, which counts as reported then.
+    fn look(&mut self, sim: &Sim, trigger: Trigger) -> Result<bool, Errno> {
+        let (bits, wakes) =
+            sim.with(|world| Ok::<_, Errno>((world.poll(self.file)?, world.wakes(self.file)?)))?;
+        if trigger == Trigger::Edge && self.seen == Some(wakes) {
+            return Ok(false);
+        }
+        self.seen = Some(wakes);
+        Ok(bits.wakes_reader())
+    }
+}
+
+impl Watches {
+    fn add(&mut self, device: &SimDevice) -> Step {
+        let file = device.file();
+        device.poll().map_err(text)?;
+        ensure(self.watched.iter().all(|watch| watch.file != file), || {
+            "a device was registered twice".into()
+        })?;
+        self.registers += 1;
+        self.watched.push(Watch {
+            file,
+            seen: None,
+            refused: false,
+        });
+        Ok(())
+    }
+
+    fn remove(&mut self, device: &SimDevice, forgets: bool) -> Step {
+        let file = device.file();
+        device.poll().map_err(text)?;
+        let place = self.watched.iter().position(|watch| watch.file == file);
+        self.watched
+            .remove(place.ok_or("a device was deregistered that is not registered")?);
+        self.deregisters += 1;
+        self.reported &= !forgets;
+        Ok(())
+    }
+
+    fn refuse(&mut self, file: FileId) {
+        for watch in self.watched.iter_mut().filter(|watch| watch.file == file) {
+            watch.refused = true;
+        }
+    }
+
+    /// Looks at every device, as a poll without a timeout, and remembers what it saw.
+    fn poll(&mut self, sim: &Sim, trigger: Trigger) -> Step {
+        for watch in &mut self.watched {
+            let look = watch.look(sim, trigger);
+            self.reported |= look.map_err(|_| "a device was closed while it was registered")?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the devices that the context had to close though the loop did not let go at the
+    /// last step; that is no excuse for a later one.
+    pub(super) fn give_up(&mut self, open: Option<FileId>) {
+        self.watched
+            .retain(|watch| !watch.refused || Some(watch.file) == open);
+        for watch in &mut self.watched {
+            watch.refused = false;
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.watched.is_empty()
+    }
+}
+
+impl Rig {
+    /// The loop looks at its devices.
+    pub(super) fn poll(&self) -> Step {
+        self.state().watches.poll(&self.sim, self.setup.trigger)
+    }
+
+    /// Whether the loop has reason for a round, which it begins then.
+    pub(super) fn is_reported(&self, awake: bool) -> Result<bool, String> {
+        self.poll()?;
+        let watches = &mut self.state().watches;
+        let reported = std::mem::take(&mut watches.reported);
+        let woken = std::mem::take(&mut watches.woken);
+        Ok(reported
+            || match self.setup.heeds {
+                Heeds::Both => woken || awake,
+                Heeds::Wakes => woken,
+                Heeds::Timeouts => awake,
+            })
+    }
+
+    /// In a round only a device that failed is deregistered, and one that is torn down.
+    fn may_deregister(&self) -> Step {
+        let state = self.state();
+        let ends = state.breaks || state.inside.teardown > 0;
+        ensure(ends || !state.inside.is_round(), || {
+            "deregistered in the middle of a round".into()
+        })
+    }
+
+    pub(super) fn is_readable(&self, file: FileId) -> bool {
+        let bits = self.sim.with(|world| world.poll(file));
+        bits.is_ok_and(PollBits::wakes_reader)
+    }
+
+    /// Goes through a hook as its next quirk has it. One that is to fail does nothing.
+    fn hook<T>(
+        &self,
+        point: Point,
+        work: impl FnOnce() -> Result<T, Error>,
+        fail: impl FnOnce(&mut State) -> Error,
+    ) -> Result<T, Error> {
+        let nested = self.inside().hook > 0;
+        self.note(ensure(!nested, || format!("{point:?} inside of a hook")));
+        let _inside = self.enter(|inside| &mut inside.hook);
+        let quirk = self.quirk(point);
+        if let Quirk::Before(act) | Quirk::Refuse(act) = quirk {
+            self.call_back(act);
+        }
+        match quirk {
+            Quirk::Panic => {
+                if !std::thread::panicking() {
+                    // It has done nothing, as one that fails.
+                    let _error = fail(&mut self.state());
+                }
+                self.panic(Told::ByHook);
+            }
+            Quirk::Fail | Quirk::Refuse(_) => {
+                let mut state = self.state();
+                state.seen.refused += 1;
+                return Err(fail(&mut state));
+            }
+            Quirk::Before(_) | Quirk::After(_) | Quirk::Nothing => {}
+        }
+        let done = work()?;
+        if let Quirk::After(act) = quirk {
+            self.call_back(act);
+        }
+        Ok(done)
+    }
+
+    /// Wakes the loop, which is no hook that must not call back. It cannot fail.
+    fn wake(&self) {
+        let mut state = self.state();
+        state.watches.woken = true;
+        state.seen.wakes += 1;
+        drop(state);
+        match self.quirk(Point::Wake) {
+            Quirk::Panic => self.panic(Told::ByHook),
+            Quirk::Before(act) | Quirk::After(act) | Quirk::Refuse(act) => {
+                self.call_back(act);
+                let mut state = self.state();
+                state.unsettled_late |= state.unsettled;
+            }
+            Quirk::Fail | Quirk::Nothing => {}
+        }
+    }
+}
+
+impl Registrar<SimDevice> for Looper {
+    type Error = Error;
+
+    fn trigger(&self) -> Trigger {
+        self.1
+    }
+
+    fn register(&self, device: &SimDevice) -> Result<(), Error> {
+        let rig = self.0.upgrade().ok_or(failed(Call::Register))?;
+        let work = || Ok(rig.state().watches.add(device));
+        let done = rig.hook(Point::Register, work, |_| failed(Call::Register))?;
+        rig.note(done);
+        Ok(())
+    }
+
+    fn deregister(&self, device: &SimDevice) -> Result<(), Error> {
+        let rig = self.0.upgrade().ok_or(failed(Call::Deregister))?;
+        rig.note(rig.may_deregister());
+        let work = || Ok(rig.state().watches.remove(device, rig.setup.forgets));
+        let done = rig.hook(Point::Deregister, work, |state| {
+            state.watches.refuse(device.file());
+            failed(Call::Deregister)
+        })?;
+        rig.note(done);
+        Ok(())
+    }
+
+    fn wake(&self) {
+        if let Some(rig) = self.0.upgrade() {
+            rig.wake();
+        }
+    }
+}
+
+impl Open for Opener {
+    type Device = SimDevice;
+
+    fn open(&self) -> Result<SimDevice, Error> {
+        let rig = self.0.upgrade().ok_or(failed(Call::Open))?;
+        rig.note(ensure(rig.inside().bind > 0, || {
+            "the device was opened without a bind".into()
+        }));
+        let _inside = rig.enter(|inside| &mut inside.open);
+        rig.hook(Point::Open, || rig.opener.open(), |_| failed(Call::Open))
+    }
+
+    fn process(&self) -> u64 {
+        0
+    }
+}
+
+const fn failed(call: Call) -> Error {
+    Error {
+        call,
+        port: None,
+        errno: Errno::ENOMEM,
+    }
+}

@@ -1,0 +1,195 @@
+//! What the context promises of the event loop, looked at from outside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evtchn_core::{Link, NotBound, Trigger, WaitError};
+use evtchn_sim::abi::{Arg, RESTRICT_DOMID};
+use evtchn_sim::{Errno, FileId};
+
+use super::rig::{Rig, Seen, Slot, State, Step, TestContext, ensure};
+use super::script::{Act, EVERY_SLOT, End, Point, Quirk};
+
+impl Rig {
+    /// What was counted before a step.
+    pub(super) fn seen(&self, ctx: &TestContext) -> Seen {
+        let mut state = self.state();
+        state.seen.unreported = ctx.stats().unreported;
+        state.seen
+    }
+
+    /// What is so after every step, of which `before` was counted before it.
+    pub(super) fn check(&self, ctx: &TestContext, before: Seen) -> Step {
+        self.note_fault(ctx);
+        let now = self.seen(ctx);
+        let open = self.opener.last().filter(|_| ctx.link().is_open());
+        let mut state = self.state();
+        if let Some(what) = state.broken.take() {
+            return Err(what);
+        }
+        state.watches.give_up(open);
+        ensure(state.breaks || now.faults == 0, || {
+            "the device failed though it was not told to".into()
+        })?;
+        check_failures(before, now)?;
+        let left = Arc::strong_count(&self.token) - 1;
+        let kept = state.slots.iter().filter(|slot| slot.is_called()).count();
+        ensure(left == kept, || {
+            format!("{left} callbacks are left of {kept}")
+        })?;
+        self.check_device(ctx, &state, open)?;
+        check_link(ctx, &state)
+    }
+
+    /// The device is open as the link says, and restricted as was asked for.
+    fn check_device(&self, ctx: &TestContext, state: &State, open: Option<FileId>) -> Step {
+        let (files, link) = (self.sim.open_files(), ctx.link());
+        let dead = |slot: &Slot| slot.channel.is_some() && slot.dead;
+        ensure(
+            files == usize::from(open.is_some()) || state.slots.iter().any(dead),
+            || format!("{files} files are open in {link:?}"),
+        )?;
+        let (Some(file), Some(domid)) = (open, state.restricted) else {
+            return Ok(());
+        };
+        // The driver refuses a second restriction before it looks at the argument.
+        let answer = self
+            .sim
+            .with(|world| world.ioctl(file, RESTRICT_DOMID, Arg::Bad));
+        ensure(answer == Err(Errno::EACCES), || {
+            format!("the device is not restricted to {domid}")
+        })
+    }
+
+    /// A program that does not know whether a channel is waited on waits again.
+    pub(super) fn ask_again(&self) -> Step {
+        for slot in EVERY_SLOT {
+            if self.state().slots[usize::from(slot)].unsure {
+                self.act(Act::Wait(slot))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the ring is full, the loop was told before, also if it is edge-triggered.
+    pub(super) fn overflow(&self) {
+        let Some(file) = self.opener.last() else {
+            return;
+        };
+        if self.setup.trigger == Trigger::Edge && !self.is_readable(file) {
+            return;
+        }
+        if self.sim.with(|world| world.overflow(file)).is_ok() {
+            let mut state = self.state();
+            state.overflowed = true;
+            for slot in state.slots.iter_mut().filter(|slot| slot.is_bound()) {
+                slot.model.overflow();
+            }
+        }
+    }
+
+    /// The end of the context, after which nothing is open or registered.
+    pub(super) fn end(&self, ctx: Arc<TestContext>) -> Step {
+        let left = self.state().to_tell.iter().any(|tell| tell.sure);
+        ensure(!left, || {
+            "somebody was never told that his device failed".into()
+        })?;
+        if self.setup.end == End::TornDown {
+            for slot in EVERY_SLOT {
+                self.act(Act::Drop(slot))?;
+            }
+            self.act(Act::Teardown)?;
+            ensure(ctx.link() == Link::Closed, || "not torn down".into())?;
+            self.check(&ctx, self.seen(&ctx))?;
+        } else {
+            self.drop_context(ctx)?;
+        }
+        ensure(self.sim.open_files() == 0, || "a file is left open".into())
+    }
+
+    /// Drops the context while its channels are waited on, and then them. The loop drops one
+    /// from inside its hook.
+    fn drop_context(&self, ctx: Arc<TestContext>) -> Step {
+        for slot in EVERY_SLOT {
+            self.act(Act::Wait(slot))?;
+        }
+        let quirk = match self.setup.end {
+            End::Refused => Quirk::Refuse(Act::Drop(0)),
+            End::Dropped | End::TornDown => Quirk::After(Act::Drop(0)),
+        };
+        let mut state = self.state();
+        state.resting = false;
+        state.quirks = Default::default();
+        state.quirks[Point::Deregister as usize].push_back(quirk);
+        drop(state);
+        let ctx = Arc::into_inner(ctx).ok_or("the context is still held")?;
+        drop(ctx);
+        let mut state = self.state();
+        if let Some(what) = state.broken.take() {
+            return Err(what);
+        }
+        state.watches.give_up(None);
+        ensure(state.watches.is_empty(), || "still registered".into())?;
+        ensure(Arc::strong_count(&self.token) == 1, || {
+            "a callback outlives its context".into()
+        })?;
+        let channels = state.slots.iter().filter_map(|slot| slot.channel.as_ref());
+        for channel in channels {
+            let answer = channel.wait();
+            ensure(
+                matches!(answer, Err(WaitError::NotBound(NotBound(_)))),
+                || format!("a wait without a context: {answer:?}"),
+            )?;
+        }
+        drop(state);
+        for slot in EVERY_SLOT {
+            self.act(Act::Notify(slot))?;
+            self.act(Act::Drop(slot))?;
+        }
+        Ok(())
+    }
+}
+
+/// No failure of a hook is swallowed, and none is told twice.
+fn check_failures(before: Seen, now: Seen) -> Step {
+    if before.hiding != now.hiding {
+        return Ok(());
+    }
+    let refused = now.refused - before.refused;
+    let told = now.answered - before.answered + now.unreported - before.unreported;
+    ensure(refused == told, || {
+        format!("{refused} hooks failed, {told} failures were told of")
+    })
+}
+
+/// The link and the loop agree, and follow who waits.
+fn check_link(ctx: &TestContext, state: &State) -> Step {
+    let (link, stats) = (ctx.link(), ctx.stats());
+    let registered = !state.watches.is_empty();
+    ensure(registered == (link == Link::Watching), || {
+        format!("registered: {registered}, but the link is {link:?}")
+    })?;
+    ensure(stats.registers == state.watches.registers, || {
+        format!("{} registrations were counted", stats.registers)
+    })?;
+    let forced = stats.faults > 0;
+    ensure(
+        stats.deregisters == state.watches.deregisters || forced,
+        || format!("{} deregistrations were counted", stats.deregisters),
+    )?;
+    let waits = state.slots.iter().any(Slot::waits);
+    let may_wait = state.slots.iter().any(Slot::may_wait);
+    ensure(registered || !waits || state.unsettled, || {
+        "somebody waits and nothing is registered".into()
+    })?;
+    if state.inside.is_round() {
+        return Ok(());
+    }
+    ensure(!registered || may_wait || state.unsettled, || {
+        "registered, and nobody waits".into()
+    })?;
+    let awake = ctx.next_timeout() == Some(Duration::ZERO);
+    ensure(!awake || state.watches.woken, || {
+        "there is work, and the loop was not woken".into()
+    })
+}

@@ -1,0 +1,154 @@
+//! Rounds, of values and of callbacks, and what a callback does.
+
+use evtchn_core::{ChannelId, DispatchError, DispatchResult, LinkError, Outcome, Round, Wake};
+
+use super::looper::{Looper, Opener};
+use super::rig::{Rig, Step, TestContext, Told, ensure};
+use super::script::{Budget, Callback, Way};
+
+pub(super) type TestRound<'a> = Round<'a, Opener, Looper>;
+type Ended = DispatchResult<Opener, Looper, Outcome>;
+
+impl Rig {
+    /// A whole round.
+    pub(super) fn dispatch(&self, ctx: &TestContext, way: Way) -> Step {
+        let (Way::Values(budget) | Way::Again(budget) | Way::Calls(budget)) = way;
+        let Some(round) = self.begin(ctx, budget)? else {
+            return Ok(());
+        };
+        match way {
+            Way::Calls(_) => self.go_through_calls(ctx, round),
+            Way::Values(_) => self.go_through(ctx, round, false),
+            Way::Again(_) => self.go_through(ctx, round, true),
+        }
+    }
+
+    /// Begins a round, if there may be one.
+    pub(super) fn begin<'a>(
+        &self,
+        ctx: &'a TestContext,
+        budget: Budget,
+    ) -> Result<Option<TestRound<'a>>, String> {
+        let inside = self.inside();
+        let (in_hook, in_round) = (inside.hook > 0, inside.is_round());
+        match ctx.dispatch_at_most(budget.0) {
+            Err(DispatchError::Link(LinkError::Reentrant)) if in_hook => Ok(None),
+            Err(DispatchError::Busy) if in_round && !in_hook => Ok(None),
+            Ok(round) if !in_round && !in_hook => Ok(Some(round)),
+            other => Err(format!("begin: {other:?}")),
+        }
+    }
+
+    fn go_through(&self, ctx: &TestContext, mut round: TestRound<'_>, again: bool) -> Step {
+        // Left before the round is, also by a panic.
+        let inside = self.enter(|inside| &mut inside.values);
+        while let Some(wake) = self.next(ctx, &mut round)? {
+            if again {
+                self.wait(ctx, wake.channel)?;
+            }
+        }
+        drop(inside);
+        self.finish(round)
+    }
+
+    /// Takes a wake, if one comes.
+    pub(super) fn next(
+        &self,
+        ctx: &TestContext,
+        round: &mut TestRound<'_>,
+    ) -> Result<Option<Wake>, String> {
+        let wake = round.next();
+        self.note_fault(ctx);
+        if let Some(wake) = wake {
+            self.woken(wake)?;
+        }
+        Ok(wake)
+    }
+
+    /// Ends a round of values, in which the program no longer is.
+    pub(super) fn finish(&self, round: TestRound<'_>) -> Step {
+        let wakes = self.state().seen.wakes;
+        let ended = self.guarded(|| round.finish(), |_, _| ());
+        self.ended(ended, wakes)
+    }
+
+    fn go_through_calls(&self, ctx: &TestContext, round: TestRound<'_>) -> Step {
+        let (wakes, counted) = (self.state().seen.wakes, ctx.stats().unreported);
+        let inside = self.enter(|inside| &mut inside.calls);
+        let ended = self.guarded(
+            || round.call(),
+            |state, told| {
+                let stats = ctx.stats();
+                state.note_faults(stats.faults);
+                state.note_kept();
+                // A callback that panics leaves the link as a round that ends well.
+                let by_callback = told == Some(&Told::ByCallback);
+                let settled = by_callback && stats.unreported == counted;
+                state.unsettled = !settled || state.unsettled_late;
+            },
+        );
+        self.note_fault(ctx);
+        self.state().note_kept();
+        drop(inside);
+        self.ended(ended, wakes)
+    }
+
+    fn ended(&self, ended: Ended, wakes_before: u64) -> Step {
+        match ended {
+            Ok(outcome) => {
+                self.settled();
+                let told = self.state().seen.wakes > wakes_before;
+                ensure(outcome == Outcome::Done || told, || {
+                    "more is ready and the loop was not woken".into()
+                })
+            }
+            Err(DispatchError::Device(_)) => {
+                let mut state = self.state();
+                // This hides whether the loop let go.
+                state.unsettled = true;
+                state.seen.hiding += 1;
+                Ok(())
+            }
+            Err(DispatchError::Link(error)) => self.link_failed(&error),
+            Err(error) => Err(format!("finish: {error:?}")),
+        }
+    }
+
+    /// A callback is called.
+    pub(super) fn called(&self, number: u64, id: ChannelId, wake: Wake, callback: Callback) {
+        let _inside = self.enter(|inside| &mut inside.callback);
+        let done = self.go_through_call(number, id, wake, callback);
+        self.note(done);
+        if callback.panics && !self.state().resting {
+            self.panic(Told::ByCallback);
+        }
+    }
+
+    fn go_through_call(&self, number: u64, id: ChannelId, wake: Wake, callback: Callback) -> Step {
+        let Some(ctx) = self.context() else {
+            return Err("a callback ran while the context was dropped".into());
+        };
+        self.note_fault(&ctx);
+        let state = self.state();
+        let (inside, resting) = (state.inside, state.resting);
+        let current = state
+            .slots
+            .iter()
+            .any(|slot| slot.id == Some(id) && slot.callback == Some(number));
+        drop(state);
+        ensure(inside.calls > 0 && inside.callback == 1, || {
+            format!("a callback ran where none may: {inside:?}")
+        })?;
+        ensure(current && wake.channel == id, || {
+            format!("a callback that is gone was called for {:?}", wake.channel)
+        })?;
+        self.woken(wake)?;
+        if resting {
+            return Ok(());
+        }
+        if callback.again {
+            self.wait(&ctx, id)?;
+        }
+        self.act(callback.act)
+    }
+}

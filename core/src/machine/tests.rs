@@ -1,0 +1,95 @@
+//! What only threads or failures in between can do to the machine.
+
+use super::*;
+
+fn machine_with_a_channel() -> (Machine, ChannelId) {
+    let mut machine = Machine::new();
+    let id = machine.bind(Port::new(5).unwrap());
+    (machine, id)
+}
+
+#[test]
+fn a_cancel_is_taken_back_where_nothing_happened_since() {
+    let (mut machine, id) = machine_with_a_channel();
+    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    let before = machine.cancel(id).unwrap().unwrap();
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+    machine.restore(id, before);
+    assert_eq!(machine.state(id), Ok(PortState::Waiting));
+    assert_eq!(machine.wanted(), LinkInput::Wanted);
+    machine.cancel(id).unwrap();
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+}
+
+#[test]
+fn a_cancel_is_not_taken_back_where_somebody_waited_again() {
+    let (mut machine, id) = machine_with_a_channel();
+    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    let before = machine.cancel(id).unwrap().unwrap();
+    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    machine.restore(id, before);
+    machine.cancel(id).unwrap();
+    assert_eq!(machine.wanted(), LinkInput::Unwanted, "counted twice");
+}
+
+#[test]
+fn a_cancel_of_nobody_is_not_taken_back() {
+    let (mut machine, id) = machine_with_a_channel();
+    let before = machine.cancel(id).unwrap().unwrap();
+    machine.restore(id, before);
+    assert_eq!(machine.state(id), Ok(PortState::Live));
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+    machine.unbind(id).unwrap();
+    machine.restore(id, PortState::Waiting);
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+}
+
+#[test]
+fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
+    let (mut machine, id) = machine_with_a_channel();
+    let (waited, blocker) = machine.block(id).unwrap();
+    assert_eq!(waited, Waited::Armed);
+    assert!(!machine.take_rouse(None));
+    let other = machine.bind(Port::new(6).unwrap());
+    let (_, theirs) = machine.block(other).unwrap();
+    assert_ne!(blocker, theirs);
+    machine.overflow();
+    assert!(machine.take_rouse(Some(blocker)), "there is another");
+    assert!(!machine.take_rouse(None), "told twice");
+    assert_eq!(
+        machine.look(id, blocker),
+        block::Look::Woken(Cause::Overflow)
+    );
+    assert_eq!(machine.wait(other), Ok(Waited::Blocked));
+    assert_eq!(machine.cancel(other), Ok(None));
+    assert!(!machine.take_rouse(Some(theirs)), "it knows");
+    assert_eq!(machine.look(other, theirs), block::Look::Cancelled);
+    assert_eq!(machine.wait(other), Ok(Waited::Ready(Cause::Overflow)));
+    assert_eq!(machine.stats.wakes, 2);
+}
+
+#[test]
+fn a_thread_that_blocks_ends_only_its_own_wait() {
+    let (mut machine, id) = machine_with_a_channel();
+    let (_, first) = machine.block(id).unwrap();
+    machine.cancel(id).unwrap();
+    let (_, second) = machine.block(id).unwrap();
+    machine.end_block(id, first);
+    assert_eq!(machine.look(id, second), block::Look::Nothing);
+    assert_eq!(machine.wanted(), LinkInput::Wanted);
+    machine.end_block(id, second);
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+}
+
+#[test]
+fn a_cancel_before_a_write_back_is_taken_back_with_it() {
+    let (mut machine, id) = machine_with_a_channel();
+    machine.overflow();
+    assert_eq!(machine.wait(id), Ok(Waited::Ready(Cause::Overflow)));
+    assert_eq!(machine.wait(id), Ok(Waited::Rearm));
+    let before = machine.cancel(id).unwrap().unwrap();
+    assert_eq!(machine.take_rearms(), []);
+    machine.restore(id, before);
+    assert_eq!(machine.take_rearms(), [id.port()]);
+    assert_eq!(machine.state(id), Ok(PortState::Waiting));
+}

@@ -1,0 +1,229 @@
+//! Hooks of the event loop that panic: everything is put in its place, then the panic goes on.
+#![expect(clippy::panic, reason = "a test ends by panicking")]
+
+mod support;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use evtchn_core::{Cause, Channel, DispatchError, DomId, ErrorKind, Link, Trigger, Wait};
+use support::Tester;
+
+const GUEST: DomId = DomId::new(7);
+
+fn panics<T>(call: impl FnOnce() -> T) -> Box<dyn Any + Send> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(_) => panic!("it does not panic"),
+        Err(panic) => panic,
+    }
+}
+
+#[test]
+fn a_wait_whose_hook_panics_did_not_begin() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.batch(&[channel.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    tester.script().panic.push("register");
+    let panic = panics(|| channel.wait());
+    assert_eq!(panic.downcast_ref(), Some(&"register"));
+    tester.log();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    assert_eq!(tester.log(), ["register", "write [1]"]);
+}
+
+#[test]
+fn a_bind_whose_hook_panics_leaves_no_port() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("deregister", ErrorKind::Other);
+    drop(channel);
+    assert_eq!(
+        ctx.link(),
+        Link::Watching,
+        "for nobody: the bind tries again"
+    );
+    tester.script().panic.push("deregister");
+    tester.log();
+    drop(panics(|| ctx.bind_unbound_port(GUEST)));
+    let calls = ["read", "bind", "deregister", "unbind 2", "deregister"];
+    assert_eq!(tester.log(), calls);
+    ctx.teardown().unwrap();
+}
+
+#[test]
+fn a_channel_that_is_dropped_while_a_hook_panics_takes_its_callback_along() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let token = Arc::new(());
+    let held = Arc::clone(&token);
+    channel
+        .set_callback(move |_| drop(Arc::clone(&held)))
+        .unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.script().panic.push("deregister");
+    drop(panics(|| drop(channel)));
+    assert_eq!(Arc::strong_count(&token), 1);
+    ctx.teardown().unwrap();
+    assert_eq!(ctx.link(), Link::Closed);
+}
+
+#[test]
+fn a_round_whose_hook_panics_tells_the_loop_of_what_is_left() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let [one, other] = &channels;
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    assert_eq!(other.wait().unwrap(), Wait::Pending);
+    let mut round = ctx.dispatch_at_most(1).unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    tester.script().panic.push("deregister");
+    tester.log();
+    drop(panics(|| round.finish()));
+    assert_eq!(tester.log(), ["deregister", "wake"]);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_hook_that_panics_while_a_callback_unwinds_is_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let set = channel.set_callback(|_| resume_unwind(Box::new("callback")));
+    set.unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.batch(&[channel.port()]);
+    tester.script().panic.push("deregister");
+    let panic = panics(|| ctx.dispatch_callbacks());
+    assert_eq!(panic.downcast_ref(), Some(&"callback"));
+    assert_eq!(ctx.stats().unreported, 1);
+    assert_eq!(ctx.link(), Link::Watching);
+    // The next call lets go.
+    assert_eq!(ctx.dispatch().unwrap().count(), 0);
+    assert_eq!(ctx.link(), Link::Idle);
+}
+
+#[test]
+fn a_context_that_is_dropped_while_a_hook_panics_closes_its_device() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let channel = Arc::new(Mutex::new(Some(channel)));
+    let held = Arc::clone(&channel);
+    let guard = channel.lock().unwrap();
+    let waited = guard.as_ref().unwrap();
+    // The callback holds its own channel, so that only the context can let both go.
+    waited.set_callback(move |_| drop(held.lock())).unwrap();
+    assert_eq!(waited.wait().unwrap(), Wait::Pending);
+    drop(guard);
+    tester.script().panic.push("deregister");
+    drop(panics(|| drop(ctx)));
+    drop(channel);
+    let log = tester.log();
+    assert_eq!(log[log.len() - 2..], ["unbind 1", "close"], "{log:?}");
+}
+
+#[test]
+fn a_context_whose_last_handle_goes_inside_a_hook_is_closed_by_whom_called_it() {
+    let tester = Tester::new();
+    let ctx = Arc::new(Mutex::new(None));
+    let context = tester.context();
+    let channel = context.bind_unbound_port(GUEST).unwrap();
+    *ctx.lock().unwrap() = Some(context);
+    let last = Arc::clone(&ctx);
+    tester.script().on_register = Some(Box::new(move || drop(last.lock().unwrap().take())));
+    tester.log();
+    // The wait was the one that is cancelled by the end of the context.
+    let _answer = channel.wait();
+    assert_eq!(tester.log(), ["register", "deregister"]);
+    channel.wait().unwrap_err();
+    drop(channel);
+    assert_eq!(tester.log(), ["unbind 1", "close"]);
+}
+
+/// What an edge announced is not announced again by a registration that stayed.
+#[test]
+fn an_edge_that_was_not_read_is_not_lost_where_the_loop_does_not_let_go() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    let round = ctx.dispatch().unwrap();
+    one.cancel().unwrap();
+    tester.fail("deregister", ErrorKind::Other);
+    assert!(matches!(round.finish(), Err(DispatchError::Link(_))));
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+    assert_eq!(other.wait().unwrap(), Wait::Pending);
+    tester.batch(&[other.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+}
+
+#[test]
+fn a_restriction_that_is_set_during_the_open_is_set_on_the_device() {
+    let tester = Tester::new();
+    let ctx = Arc::new(tester.context());
+    let inside = Arc::clone(&ctx);
+    let set = move || inside.restrict(GUEST).unwrap();
+    tester.script().on_open = Some(Box::new(set));
+    let _channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(tester.log(), ["open", "restrict 7", "bind"]);
+}
+
+#[test]
+fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    tester.fail("deregister", ErrorKind::Other);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    assert!(matches!(round.finish(), Err(DispatchError::Device(_))));
+    let stats = ctx.stats();
+    assert_eq!((stats.deregisters, stats.unreported), (0, 1));
+    assert_eq!(ctx.link(), Link::Faulted);
+}
+
+#[test]
+fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [one, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    gone.unbind().unwrap();
+    tester.fail("read", ErrorKind::Gone);
+    tester.script().panic.push("deregister");
+    tester.log();
+    drop(panics(|| ctx.bind_unbound_port(GUEST)));
+    assert_eq!(tester.log(), ["read", "wake", "deregister"]);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+}
+
+#[test]
+fn a_loop_that_panics_when_it_is_told_of_the_rest_of_a_panicking_round_is_counted() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        let set = channel.set_callback(|_| resume_unwind(Box::new("callback")));
+        set.unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&channels.each_ref().map(Channel::port));
+    tester.script().panic.push("wake");
+    let panic = panics(|| ctx.dispatch_callbacks());
+    assert_eq!(panic.downcast_ref(), Some(&"callback"));
+    assert_eq!(ctx.stats().unreported, 1);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+}

@@ -1,0 +1,98 @@
+//! Wakes that wait in the queue, for rounds of values and of callbacks.
+
+#[expect(dead_code, reason = "what a queue does not need")]
+mod support;
+
+use evtchn_core::{Cause, Channel, DomId, TeardownError, Wait};
+use support::Tester;
+
+const GUEST: DomId = DomId::new(7);
+
+#[test]
+fn a_round_of_callbacks_keeps_and_counts_the_wakes_of_others() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [called, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    called.set_callback(|_| ()).unwrap();
+    for round in 1..4 {
+        for channel in [&called, &other] {
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        }
+        tester.batch(&[other.port(), called.port()]);
+        ctx.dispatch_callbacks().unwrap();
+        let stats = ctx.stats();
+        assert_eq!((stats.latched, stats.wakes), (round, 2 * round - 1));
+        assert_eq!(other.wait().unwrap(), Wait::Ready(Cause::Event));
+    }
+}
+
+#[test]
+fn queued_wakes_are_counted_when_they_are_handed_out_or_kept() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [0; 4].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for round in 1..4 {
+        for channel in &channels {
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        }
+        tester.batch(&channels.each_ref().map(Channel::port));
+        drop(ctx.dispatch_at_most(0).unwrap());
+        // The first one is read and handed out, the others are queued behind it.
+        assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
+        assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
+        // Nobody has a callback: what is left is kept.
+        ctx.dispatch_callbacks().unwrap();
+        let stats = ctx.stats();
+        assert_eq!((stats.wakes, stats.latched), (4 * round - 2, 2 * round));
+        for channel in &channels[2..] {
+            assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Event));
+        }
+    }
+}
+
+#[test]
+fn one_read_has_room_for_every_port_that_is_bound() {
+    let tester = Tester::new();
+    tester.script().ports = (1..=100).collect();
+    let ctx = tester.context();
+    let bind = |_| ctx.bind_unbound_port(GUEST).unwrap();
+    let channels: Vec<_> = (0..100).map(bind).collect();
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    let ports: Vec<_> = channels.iter().map(Channel::port).collect();
+    tester.batch(&ports);
+    tester.log();
+    assert_eq!(ctx.dispatch().unwrap().count(), 100);
+    assert_eq!(tester.log(), ["read", "deregister"]);
+}
+
+#[test]
+fn bindings_of_one_number_are_told_apart() {
+    let tester = Tester::new();
+    tester.script().ports = [5, 5, 6].into();
+    let ctx = tester.context();
+    let first = ctx.bind_unbound_port(GUEST).unwrap().id();
+    let second = ctx.bind_unbound_port(GUEST).unwrap().id();
+    let third = ctx.bind_unbound_port(GUEST).unwrap().id();
+    assert_eq!(first.port(), second.port());
+    assert!(first.generation() < second.generation());
+    assert!(second.generation() < third.generation());
+    let binding = second.generation();
+    assert_eq!(second.to_string(), format!("port 5 (binding {binding})"));
+}
+
+#[test]
+fn an_unbound_channel_that_is_held_by_a_notifier_alone_is_left_over() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let notifier = channel.notifier();
+    drop(channel);
+    let TeardownError::Leftover(left) = ctx.teardown().unwrap_err() else {
+        panic!("nothing is left");
+    };
+    assert_eq!((left.channels, left.held), (vec![], 1));
+    drop(notifier);
+    ctx.teardown().unwrap();
+}

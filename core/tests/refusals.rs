@@ -1,0 +1,60 @@
+//! A device that does less than it was asked, and what is left then.
+
+mod support;
+
+use evtchn_core::{Cause, DispatchError, DomId, ErrorKind, Link, Wait, WaitError};
+use support::Tester;
+
+const GUEST: DomId = DomId::new(7);
+
+#[test]
+fn a_lone_wait_whose_port_is_not_taken_did_not_begin_and_can_be_made_again() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.batch(&[channel.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    tester.script().write_takes = 0;
+    let refused = channel.wait().unwrap_err();
+    assert!(matches!(refused, WaitError::NotWritten { port } if port == channel.port()));
+    assert_eq!(ctx.link(), Link::Idle);
+    tester.script().write_takes = 1;
+    tester.log();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    assert_eq!(tester.log(), ["register", "write [1]"]);
+}
+
+#[test]
+fn an_overflow_that_cannot_be_reset_is_the_end_of_the_device() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Overflow);
+    tester.fail("reset", ErrorKind::Gone);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    assert!(matches!(round.finish(), Err(DispatchError::Device(_))));
+    let stats = ctx.stats();
+    assert_eq!((stats.overflows, stats.faults), (0, 1));
+    assert_eq!(ctx.link(), Link::Faulted);
+}
+
+#[test]
+fn notifiers_of_one_binding_are_one_and_end_with_it() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let notifier = channel.notifier().unwrap();
+    let other = notifier.clone();
+    assert_eq!((notifier.id(), other.id()), (channel.id(), channel.id()));
+    tester.log();
+    other.notify().unwrap();
+    assert_eq!(tester.log(), ["notify 1"]);
+    channel.unbind().unwrap();
+    notifier.notify().unwrap_err();
+    other.notify().unwrap_err();
+    let next = ctx.bind_unbound_port(GUEST).unwrap();
+    assert!(next.id().generation() > notifier.id().generation());
+}

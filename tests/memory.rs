@@ -1,0 +1,138 @@
+//! The memory of the simulator follows what is bound and open, however often that changes.
+//!
+//! One allocator counts for the whole process, so the cases run one after the other, on the
+//! thread that counts.
+#![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+use std::alloc::System;
+use std::time::Duration;
+
+use evtchn::sim::{Call, Delivery, Errno, Fault, Sim, SimLoop};
+use evtchn::{Context, DomId, EventChannel, Open, RemotePort, Virq};
+use libtest_mimic::{Arguments, Failed, Trial};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const TURNS: usize = 100_000;
+/// There is a place for each id that a domain ever had, and ids come round after so many.
+const DOMAIN_IDS: usize = 0x7ff0;
+
+type Case = fn() -> Result<(), Failed>;
+
+fn main() {
+    let mut args = Arguments::from_args();
+    args.test_threads = Some(1);
+    let cases: [(&str, Case); 7] = [
+        ("files_that_are_opened_and_closed_leave_nothing", files),
+        ("openers_and_their_faults_leave_nothing", openers),
+        ("ports_that_are_bound_and_unbound_leave_nothing", ports),
+        ("domains_that_come_and_go_leave_nothing", domains),
+        ("delayed_events_and_timers_leave_nothing", timers),
+        ("contexts_that_come_and_go_leave_nothing", contexts),
+        ("a_bound_port_is_what_costs_memory", bound),
+    ];
+    let trials = cases.map(|(name, case)| Trial::test(name, case));
+    libtest_mimic::run(&args, trials.into()).exit();
+}
+
+fn files() -> Result<(), Failed> {
+    let sim = Sim::new(0);
+    let opener = sim.open(DomId::DOM0);
+    flat(64, TURNS, || drop(opener.open().unwrap()))
+}
+
+fn openers() -> Result<(), Failed> {
+    let sim = Sim::new(0);
+    flat(64, TURNS, || {
+        let opener = sim.open(DomId::DOM0);
+        opener.install(Fault::fail(Call::Notify, Errno::EIO));
+        opener.fail_nth(Call::Unbind, 9, Errno::EIO);
+        drop(opener.open().unwrap());
+    })
+}
+
+fn ports() -> Result<(), Failed> {
+    let sim = Sim::new(0);
+    let device = sim.open(DomId::DOM0).open().unwrap();
+    flat(64, TURNS, || {
+        let port = device.bind_unbound_port(DomId::SELF).unwrap();
+        let domid = DomId::SELF;
+        let second = device.bind_interdomain(RemotePort { domid, port }).unwrap();
+        let virq = device.bind_virq(Virq::DOM_EXC).unwrap();
+        // What a bind left in the ring would else make it overflow, which is no matter here.
+        device.reset().unwrap();
+        for port in [port, second, virq] {
+            device.unbind(port).unwrap();
+        }
+    })
+}
+
+fn domains() -> Result<(), Failed> {
+    let sim = Sim::new(0);
+    flat(DOMAIN_IDS, TURNS, || {
+        let domid = sim.create_domain().unwrap();
+        let guest = sim.guest(domid);
+        let device = sim.open(domid).open().unwrap();
+        guest.alloc_unbound(DomId::DOM0).unwrap();
+        device.bind_unbound_port(DomId::DOM0).unwrap();
+        sim.destroy_domain(domid).unwrap();
+    })
+}
+
+fn timers() -> Result<(), Failed> {
+    let sim = Sim::new(0);
+    sim.set_delivery(Delivery::Delayed(Duration::from_secs(8)));
+    let device = sim.open(DomId::DOM0).open().unwrap();
+    let virq = device.bind_virq(Virq::DOM_EXC).unwrap();
+    flat(64, TURNS, || {
+        sim.after(Duration::from_secs(1), |world| {
+            world.raise_virq(DomId::DOM0, Virq::DOM_EXC).unwrap();
+        });
+        sim.advance(Duration::from_secs(10));
+        device.reset().unwrap();
+        assert_eq!(device.unmask(&[virq]), Ok(1));
+    })
+}
+
+fn contexts() -> Result<(), Failed> {
+    let sim = Sim::new(0);
+    let event_loop = SimLoop::level().on(&sim);
+    flat(64, TURNS / 10, || {
+        let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+        let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
+        let _pending = channel.wait().unwrap();
+    })
+}
+
+/// The control: what stays bound is counted, so the other cases do count.
+fn bound() -> Result<(), Failed> {
+    let sim = Sim::new(0);
+    let device = sim.open(DomId::DOM0).open().unwrap();
+    let grown = growth(0, 10_000, || {
+        device.bind_unbound_port(DomId::SELF).unwrap();
+    });
+    if (1..=100).contains(&(grown / 10_000)) {
+        return Ok(());
+    }
+    Err(format!("10,000 ports cost {grown} bytes").into())
+}
+
+/// Lets the buffers grow, and then nothing more.
+fn flat(warm_up: usize, turns: usize, turn: impl FnMut()) -> Result<(), Failed> {
+    match growth(warm_up, turns, turn) {
+        0 => Ok(()),
+        grown => Err(format!("{turns} turns left {grown} bytes").into()),
+    }
+}
+
+/// How many more bytes are allocated after the turns than before them.
+fn growth(warm_up: usize, turns: usize, mut turn: impl FnMut()) -> isize {
+    (0..warm_up).for_each(|_| turn());
+    let region = Region::new(ALLOCATOR);
+    (0..turns).for_each(|_| turn());
+    let change = region.change();
+    // Bytes that a reallocation adds or takes away are among these already.
+    change.bytes_allocated.cast_signed() - change.bytes_deallocated.cast_signed()
+}

@@ -1,0 +1,224 @@
+//! Running free: contexts, guests and a troublemaker on threads of their own, until each has done
+//! its share. What comes when is up to the scheduler; that nothing is lost must hold in every run.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use evtchn::sim::{Crowd, Guest, Sim, SimOpen};
+use evtchn::xen::PollLoop;
+use evtchn::{Context, DomId, Port, RemotePort, Wait};
+
+const CONTEXTS: usize = 3;
+const CHANNELS: usize = 12;
+/// Of each of two threads for each context.
+const SENDS: u64 = 4_000;
+const TROUBLES: u64 = 400;
+
+type Channel = evtchn::Channel<SimOpen, PollLoop>;
+
+/// A context with its loop; what its peers have said, and what it has seen of that.
+struct Side {
+    opener: SimOpen,
+    poll_loop: PollLoop,
+    ctx: Context<SimOpen, PollLoop>,
+    channels: Vec<Channel>,
+    said: Arc<Vec<AtomicU64>>,
+    seen: Arc<Vec<AtomicU64>>,
+}
+
+/// The other end of a channel.
+#[derive(Clone)]
+struct Peer {
+    guest: Guest,
+    port: Port,
+}
+
+impl Side {
+    /// A context, and its peers in a domain of their own.
+    fn new(sim: &Sim) -> (Side, Vec<Peer>) {
+        let opener = sim.open(DomId::DOM0);
+        let poll_loop = PollLoop::new().unwrap();
+        let ctx = Context::new(opener.clone(), poll_loop.clone());
+        let guest = sim.guest(sim.create_domain().unwrap());
+        let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
+        let channels: Vec<Channel> = (0..CHANNELS).map(bind).collect();
+        let peer = |channel: &Channel| Peer {
+            port: guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap(),
+            guest: guest.clone(),
+        };
+        let peers = channels.iter().map(peer).collect();
+        let zeros = || (0..CHANNELS).map(|_| AtomicU64::new(0)).collect();
+        let side = Side {
+            opener,
+            poll_loop,
+            ctx,
+            channels,
+            said: Arc::new(zeros()),
+            seen: Arc::new(zeros()),
+        };
+        (side, peers)
+    }
+
+    /// Serves all channels until it is told that nobody says anything any more, and then as long
+    /// as there is something to see.
+    fn serve(&self, is_over: &AtomicBool) {
+        let mut resting = Vec::new();
+        for index in 0..CHANNELS {
+            self.look_and_wait(index);
+        }
+        while !is_over.load(Ordering::SeqCst) {
+            let may_sleep = resting.is_empty();
+            let timeout = self.ctx.next_timeout();
+            let timeout = timeout.or_else(|| (!may_sleep).then_some(Duration::ZERO));
+            self.poll_loop.wait(timeout).unwrap();
+            self.round(&mut resting);
+        }
+        while self.poll_loop.wait(Some(Duration::ZERO)).unwrap().ready
+            || self.ctx.next_timeout().is_some()
+            || !resting.is_empty()
+        {
+            self.round(&mut resting);
+        }
+    }
+
+    /// A round, in which every other channel waits again at once; the others rest until the next
+    /// round is over. What they are told meanwhile is kept for them.
+    fn round(&self, resting: &mut Vec<usize>) {
+        let rested = std::mem::take(resting);
+        let mut round = self.ctx.dispatch().unwrap();
+        for wake in &mut round {
+            let mut ports = self.channels.iter().map(Channel::port);
+            let index = ports.position(|port| port == wake.port()).unwrap();
+            let heard = self.look(index);
+            if heard.is_multiple_of(2) {
+                resting.push(index);
+            } else {
+                self.look_and_wait(index);
+            }
+        }
+        round.finish().unwrap();
+        for &index in &*resting {
+            // Waits and thinks better of it: its port can fire, and nobody is told.
+            match self.channels[index].wait().unwrap() {
+                Wait::Pending => self.channels[index].cancel().unwrap(),
+                Wait::Ready(_) => {
+                    self.look(index);
+                }
+            }
+        }
+        for index in rested {
+            if self.channels[index].wait().unwrap() != Wait::Pending {
+                self.look_and_wait(index);
+            }
+        }
+    }
+
+    /// Sees all that was said so far, and answers.
+    fn look(&self, index: usize) -> u64 {
+        let said = self.said[index].load(Ordering::SeqCst);
+        self.seen[index].store(said, Ordering::SeqCst);
+        self.channels[index].notify().unwrap();
+        said
+    }
+
+    fn look_and_wait(&self, index: usize) {
+        self.look(index);
+        while self.channels[index].wait().unwrap() != Wait::Pending {
+            self.look(index);
+        }
+    }
+
+    /// Two threads that go over the channels in turn. On every other one they talk on and on; on
+    /// the others they say something only where all was seen, so that nothing that is lost is made
+    /// good by what comes after it.
+    fn talk(&self, crowd: &mut Crowd, peers: &[Peer]) {
+        for name in ["one", "other"] {
+            let (said, seen) = (Arc::clone(&self.said), Arc::clone(&self.seen));
+            let peers = peers.to_vec();
+            crowd.join_in(name, SENDS, move |turn| {
+                let index = usize::try_from(turn).unwrap() % CHANNELS;
+                let seen = seen[index].load(Ordering::SeqCst);
+                if index.is_multiple_of(2) || seen == said[index].load(Ordering::SeqCst) {
+                    said[index].fetch_add(1, Ordering::SeqCst);
+                    peers[index].guest.send(peers[index].port).unwrap();
+                }
+                ControlFlow::Continue(())
+            });
+        }
+    }
+
+    fn expect_nothing_lost(self) {
+        for (said, seen) in self.said.iter().zip(&*self.seen) {
+            assert_eq!(seen.load(Ordering::SeqCst), said.load(Ordering::SeqCst));
+        }
+        let stats = self.ctx.stats();
+        assert_eq!((stats.foreign, stats.faults, stats.unreported), (0, 0, 0));
+        assert!(stats.wakes > 0, "{stats:?}");
+        self.channels
+            .into_iter()
+            .for_each(|it| it.unbind().unwrap());
+        self.ctx.teardown().unwrap();
+    }
+}
+
+/// Overflows, devices and domains that come and go, ports that are bound and closed.
+fn trouble(sim: &Sim, openers: &[SimOpen], turn: u64) {
+    if turn.is_multiple_of(16) {
+        openers.iter().for_each(|it| it.overflow().unwrap());
+    }
+    let domid = sim.create_domain().unwrap();
+    let other = Context::new(sim.open(DomId::DOM0), PollLoop::new().unwrap());
+    let theirs = sim.guest(domid).alloc_unbound(DomId::DOM0).unwrap();
+    let port = theirs;
+    let channel = other.bind_interdomain(RemotePort { domid, port }).unwrap();
+    let _bound_is_pending = channel.wait().unwrap();
+    sim.guest(domid).send(theirs).unwrap();
+    sim.destroy_domain(domid).unwrap();
+    channel.notify().unwrap();
+}
+
+#[test]
+fn contexts_and_guests_on_many_threads_lose_nothing_and_leave_nothing() {
+    let sim = Sim::new(1);
+    let before = sim.dump();
+    let (sides, peers): (Vec<_>, Vec<_>) = (0..CONTEXTS).map(|_| Side::new(&sim)).unzip();
+    let is_over = AtomicBool::new(false);
+    let mut crowd = Crowd::new();
+    let tallies = thread::scope(|scope| {
+        let is_over = &is_over;
+        for (side, peers) in sides.iter().zip(&peers) {
+            scope.spawn(|| side.serve(is_over));
+            side.talk(&mut crowd, peers);
+        }
+        // One has no overflows, which would make good what was lost before.
+        let openers = sides.iter().skip(1).map(|side| side.opener.clone());
+        let openers: Vec<_> = openers.collect();
+        let troubled = sim.clone();
+        crowd.join_in("trouble", TROUBLES, move |turn| {
+            trouble(&troubled, &openers, turn);
+            ControlFlow::Continue(())
+        });
+        // Whoever serves has to end, also where a member of the crowd has failed.
+        let tallies = catch_unwind(AssertUnwindSafe(|| crowd.wait()));
+        is_over.store(true, Ordering::SeqCst);
+        sides.iter().for_each(|side| side.poll_loop.wake());
+        tallies.unwrap_or_else(|panic| resume_unwind(panic))
+    });
+    let turns: u64 = tallies.iter().map(|tally| tally.turns).sum();
+    assert_eq!(turns, 2 * CONTEXTS as u64 * SENDS + TROUBLES);
+    sides.into_iter().for_each(Side::expect_nothing_lost);
+    assert_eq!(sim.open_files(), 0);
+    for peers in peers {
+        for Peer { guest, port } in peers {
+            assert!(guest.events(port).unwrap() > 1, "the notifies came too");
+            guest.close(port).unwrap();
+        }
+    }
+    let left = sim.dump();
+    assert_eq!(left.lines().count(), before.lines().count(), "{left}");
+}

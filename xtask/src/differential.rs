@@ -1,0 +1,78 @@
+//! `cargo xtask xen --differential`: the simulator against the device, in one process in dom0.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    binaries::{Builder, GuestTest},
+    initramfs, xen,
+};
+
+const PROGRAM: GuestTest = GuestTest {
+    name: "differential",
+    package: "evtchn-xen",
+    args: &[],
+};
+
+/// What the run is to do.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Differential {
+    /// Hold the simulator against the device: random calls on both, every answer compared
+    #[arg(long, conflicts_with_all = ["tests", "command"])]
+    pub(crate) differential: bool,
+    /// Number of calls
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50_000,
+        requires = "differential"
+    )]
+    ops: u64,
+    /// Where the calls are drawn from
+    #[arg(long, value_name = "S", default_value_t = 1, requires = "differential")]
+    seed: u64,
+    /// Run these programs instead, each until it finds a difference; for mutations/differential
+    #[arg(long, value_name = "PATH", requires = "differential", hide = true)]
+    built: Vec<PathBuf>,
+}
+
+impl Differential {
+    /// Seconds that suffice on a slow host.
+    pub(crate) fn patience(&self) -> u64 {
+        const PER_SECOND: u64 = 1000;
+        self.ops / PER_SECOND * self.built.len().max(1) as u64
+    }
+}
+
+/// Runs it. The last line that it prints and its exit code are those of the program in the guest.
+pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
+    let Differential {
+        ops, seed, built, ..
+    } = &options.differential;
+    let [ops, seed] = [ops, seed].map(u64::to_string);
+    let arguments = ["--ops", &ops, "--seed", &seed];
+    if built.is_empty() {
+        // Under emulation an unoptimised simulator would be most of the time.
+        let program = Builder::new(dir, true).test(&PROGRAM)?;
+        let job = initramfs::call("run_command", [PROGRAM.name].iter().chain(&arguments));
+        return xen::run_programs(options, dir, &[(PROGRAM.name, program)], &job);
+    }
+    let mut programs = Vec::new();
+    let mut job = String::new();
+    for path in built {
+        let name = path.file_name().and_then(OsStr::to_str);
+        let name = name.with_context(|| format!("{} has no name", path.display()))?;
+        programs.push((name, path.clone()));
+        job += &initramfs::call("run_command", ["echo", "==", name]);
+        job += &initramfs::call(
+            "run_command",
+            [name].iter().chain(&arguments).chain(&["--first"]),
+        );
+    }
+    xen::run_programs(options, dir, &programs, &job)
+}
