@@ -18,13 +18,17 @@ mod contract {
     pub(crate) mod bind;
     pub(crate) mod blocking;
     pub(crate) mod deliver;
+    pub(crate) mod epoll;
     pub(crate) mod errors;
+    pub(crate) mod files;
     pub(crate) mod half_closed;
     pub(crate) mod life;
+    pub(crate) mod numbers;
     pub(crate) mod overflow;
     pub(crate) mod platform;
     pub(crate) mod recovery;
     mod rig;
+    pub(crate) mod ring;
     pub(crate) mod rounds;
     pub(crate) mod sim;
     mod spy;
@@ -134,6 +138,61 @@ cases! {
         a_half_closed_port_can_be_bound_to_again
         either_end_can_be_the_one_that_stays
         what_the_peer_sent_before_it_went_still_comes
+    }
+    files {
+        a_duplicate_shares_ports_and_ring
+        each_event_goes_to_one_reader_of_two_duplicates
+        closing_one_duplicate_unbinds_nothing
+        closing_the_last_duplicate_unbinds
+        a_restriction_holds_for_every_duplicate
+        nonblocking_goes_off_and_on_for_every_duplicate
+        a_read_that_may_block_takes_what_is_there
+        a_read_that_may_block_is_efbig_after_an_overflow
+        there_is_no_position_in_a_device
+        the_number_of_readable_bytes_cannot_be_asked
+    }
+    epoll {
+        a_level_triggered_epoll_reports_until_all_is_read
+        adding_a_ready_device_to_an_edge_triggered_epoll_reports_it_once
+        an_edge_triggered_epoll_is_silent_while_an_entry_is_unread
+        an_edge_triggered_epoll_reports_every_change_to_not_empty
+        a_write_that_lets_an_event_in_is_an_edge
+        a_bind_that_fires_is_an_edge
+        a_oneshot_epoll_reports_once_until_it_is_armed_again
+        modifying_an_edge_triggered_registration_reports_what_is_unread
+        a_level_triggered_epoll_reports_an_overflow_as_an_error_alone
+        an_overflow_and_a_reset_are_no_edges
+        a_second_entry_is_no_edge
+        adding_an_overflowed_device_to_an_edge_triggered_loop_reports_it_once
+        an_error_is_reported_to_those_who_ask_for_nothing
+        a_poll_of_two_devices_reports_the_one_that_fired
+    }
+    numbers {
+        numbers_are_given_across_devices
+        the_kernel_of_dom0_holds_four_virqs_and_leaves_the_others
+        a_virq_that_means_nothing_can_be_bound
+        one_peer_may_be_bound_to_many_times
+        a_second_bind_to_one_port_leaves_the_first_connection
+        the_largest_domid_can_be_restricted_to
+        a_refused_restriction_leaves_the_device_free
+        a_refused_unbind_leaves_the_port
+        notifies_while_half_closed_are_the_one_event_of_the_next_bind
+        a_half_closed_port_is_enabled_like_any_other
+        what_a_loopback_sends_is_for_the_other_end_alone
+    }
+    ring {
+        one_read_spans_the_wrap_of_the_ring
+        a_ring_of_128_overflows_at_entry_129
+        the_ring_does_not_shrink
+        the_events_of_others_are_dropped_too_during_an_overflow
+        what_was_unread_at_an_overflow_is_gone_after_the_reset
+        reset_and_a_write_of_every_port_bring_all_of_them_back
+        a_bind_during_an_overflow_works_and_its_event_is_lost
+        unbind_and_notify_work_during_an_overflow
+        a_stale_entry_stays_with_the_device_that_had_the_number
+        a_stale_entry_reads_as_a_virq_that_got_the_number
+        a_reset_drops_stale_entries
+        the_peers_unbind_leaves_the_entry_in_the_ring
     }
     waiting {
         a_bind_registers_nothing

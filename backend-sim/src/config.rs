@@ -1,5 +1,7 @@
 //! What a simulated machine and its domains are made of.
 
+use std::ops::RangeInclusive;
+
 use evtchn_core::{DomId, Virq};
 
 use crate::choice::Choice;
@@ -31,6 +33,9 @@ pub struct XenVersion(pub u16, pub u16);
 impl XenVersion {
     /// Global VIRQs are refused to all but their handler, and `ARGO` is per domain.
     pub(crate) const STRICT_VIRQS: XenVersion = XenVersion(4, 21);
+    /// A guest cannot ask what a port of Xen's own is.
+    pub(crate) const HIDES_ITS_PORTS: RangeInclusive<XenVersion> =
+        XenVersion(4, 15)..=XenVersion(4, 18);
 }
 
 /// `MCA` on x86, which dom0's kernel binds (`VIRQ_ARCH_0`).
@@ -50,6 +55,8 @@ pub struct DomainConfig {
     pub privileged: bool,
     /// The domain whose device model it is, and on whose ports it may act.
     pub device_model_of: Option<DomId>,
+    /// The physical interrupts that it may bind.
+    pub pirqs: Vec<u32>,
     /// The virtual interrupts that its kernel takes at boot.
     pub kernel_virqs: Vec<Virq>,
     /// How many inter-processor interrupts its kernel takes at boot, after the VIRQs.
@@ -69,6 +76,7 @@ impl DomainConfig {
             vcpus: 1,
             privileged: true,
             device_model_of: None,
+            pirqs: (0..16).collect(),
             kernel_virqs: vec![Virq::TIMER, Virq::CONSOLE, Virq::PCPU_STATE, VIRQ_MCA],
             kernel_ipis: 5,
             bind_static: false,
@@ -93,6 +101,7 @@ impl DomainConfig {
         DomainConfig {
             max_port: 1023,
             privileged: false,
+            pirqs: Vec::new(),
             kernel_virqs: Vec::new(),
             kernel_ipis: 0,
             ..DomainConfig::dom0()

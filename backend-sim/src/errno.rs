@@ -43,6 +43,7 @@ errnos! {
     ENOTTY = 25, Unsupported, "unknown request";
     EFBIG = 27, Overflow, "the ring overflowed";
     ENOSPC = 28, NoSpace, "no port left";
+    ESPIPE = 29, Other, "there is no position in it";
     EDEADLK = 35, Other, "nothing would ever end this";
     ENOSYS = 38, Unsupported, "not implemented";
     EISCONN = 106, InUse, "bound already";
@@ -123,6 +124,7 @@ mod tests {
             Theirs::NOTTY,
             Theirs::FBIG,
             Theirs::NOSPC,
+            Theirs::SPIPE,
             Theirs::DEADLK,
             Theirs::NOSYS,
             Theirs::ISCONN,

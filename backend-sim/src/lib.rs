@@ -7,15 +7,16 @@
 //! - [`Fault`]: a rule by which calls go wrong. [`Delivery`]: when events arrive.
 //! - [`Choice`]: who decides. [`Choice::exhaustive`] takes every decision both ways.
 //! - [`Crowd`]: guests and peers on threads of their own, for runs that nobody steps.
-//! - [`World`]: the machine itself, with the device at the level of ioctl, read and write.
+//! - [`World`]: the machine itself, with the device as a C program calls it: ioctl by number,
+//!   read, write, poll, threads that sleep in a read.
 //!
 //! Two models stand in it, as in reality. The *hypervisor* has domains, port states, pending and
 //! mask bits, VIRQs, limits and permissions (xen/common/event_channel.c). The *driver* has the
 //! ring of each open file with its growth, the enabled flag of each port, overflow, poll bits and
 //! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
 //!
-//! Not modelled: blocking reads, access modes of open(2), allocation (a fault fails it), physical
-//! interrupts, ports of Xen's own, event priorities, binding to vCPUs, suspend and resume.
+//! Not modelled: allocation (a fault fails it), event priorities, which vCPU an event wakes, calls of
+//! Xen that are preempted, suspend and resume. ARCHITECTURE.md says why.
 //!
 //! Same configuration, same calls, same [`Choice`]: same run, to the last answer; see
 //! [`World::digest`].
@@ -40,8 +41,8 @@ mod world;
 /// The device as a C program sees it: request numbers, arguments, poll bits.
 pub mod abi {
     pub use crate::driver::abi::{
-        Arg, BIND_INTERDOMAIN, BIND_STATIC, BIND_UNBOUND_PORT, BIND_VIRQ, NOTIFY, PAGE, PollBits,
-        RESET, RESTRICT_DOMID, UNBIND,
+        Access, Arg, BIND_INTERDOMAIN, BIND_STATIC, BIND_UNBOUND_PORT, BIND_VIRQ, FIOASYNC,
+        FIONBIO, NOTIFY, PAGE, PollBits, RESET, RESTRICT_DOMID, UNBIND,
     };
 }
 
@@ -54,4 +55,4 @@ pub use error::{Call, Calls, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
 pub use fault::Fault;
 pub use sim::{Guest, Sim};
-pub use world::{Delivery, FileId, Status, World};
+pub use world::{Delivery, FileId, ReaderId, Status, World};

@@ -1,5 +1,6 @@
 //! What a case needs from the side that it runs on, and the few moves that all cases share.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, PortBuf};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 ///
 /// Nobody else is active on it while it lives.
 pub(crate) trait Platform {
-    type Device: EventChannel + 'static;
+    type Device: EventChannel + AsFd + 'static;
     type Open: Open<Device = Self::Device>;
     type Loop: Sleep<Self::Device>;
 
@@ -46,6 +47,27 @@ pub(crate) trait Platform {
 
     /// `write` of any number of bytes.
     fn raw_write(&self, device: &Self::Device, bytes: &[u8]) -> Result<usize, Errno>;
+
+    /// A second descriptor of the same open file.
+    fn dup(&self, device: &Self::Device) -> Self::Device;
+
+    fn set_nonblocking(&self, device: &Self::Device, is_on: bool) -> Result<(), Errno>;
+
+    /// `lseek` to the start.
+    fn seek(&self, device: &Self::Device) -> Result<(), Errno>;
+
+    /// `pread` at the start.
+    fn read_at(&self, device: &Self::Device, bytes: &mut [u8]) -> Result<(), Errno>;
+
+    /// `pwrite` at the start.
+    fn write_at(&self, device: &Self::Device, bytes: &[u8]) -> Result<(), Errno>;
+
+    /// `FIONREAD`.
+    fn readable_bytes(&self, device: &Self::Device) -> Result<(), Errno>;
+
+    /// Watches a device edge-triggered, with a loop that is as the device. Each call of the answer
+    /// looks once.
+    fn edge_watch(&self, device: &Self::Device) -> Box<dyn Fn() -> bool>;
 
     fn open(&self) -> Self::Device {
         self.opener().open().unwrap()

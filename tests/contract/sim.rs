@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use evtchn_core::{DomId, Sleep};
-use evtchn_sim::{Error, SimDevice, SimLoop, SimOpen};
+use evtchn_core::{DomId, Registrar, Sleep};
+use evtchn_sim::abi::FIONBIO;
+use evtchn_sim::{Error, SimDevice, SimLoop, SimOpen, World};
 use evtchn_xen::PollLoop;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::platform::Platform;
+
+/// asm-generic/ioctls.h
+const FIONREAD: u32 = 0x541b;
 
 /// A machine of its own for each case, and an event loop to go with it.
 pub(crate) struct Sim<L> {
@@ -120,5 +124,40 @@ impl<L: Timed> Platform for Sim<L> {
     fn raw_write(&self, device: &SimDevice, bytes: &[u8]) -> Result<usize, Errno> {
         let written = self.sim.with(|world| world.write(device.file(), bytes));
         written.map_err(errno)
+    }
+
+    fn dup(&self, device: &SimDevice) -> SimDevice {
+        device.dup().unwrap()
+    }
+
+    fn set_nonblocking(&self, device: &SimDevice, is_on: bool) -> Result<(), Errno> {
+        let request = |world: &mut World| world.ioctl(device.file(), FIONBIO, u32::from(is_on));
+        self.sim.with(request).map(drop).map_err(errno)
+    }
+
+    fn seek(&self, device: &SimDevice) -> Result<(), Errno> {
+        let sought = self.sim.with(|world| world.seek(device.file()));
+        sought.map(drop).map_err(errno)
+    }
+
+    fn read_at(&self, device: &SimDevice, _: &mut [u8]) -> Result<(), Errno> {
+        let read = self.sim.with(|world| world.at_offset(device.file(), 0));
+        read.map(drop).map_err(errno)
+    }
+
+    fn write_at(&self, device: &SimDevice, _: &[u8]) -> Result<(), Errno> {
+        let written = self.sim.with(|world| world.at_offset(device.file(), 0));
+        written.map(drop).map_err(errno)
+    }
+
+    fn readable_bytes(&self, device: &SimDevice) -> Result<(), Errno> {
+        let request = |world: &mut World| world.ioctl(device.file(), FIONREAD, 0);
+        self.sim.with(request).map(drop).map_err(errno)
+    }
+
+    fn edge_watch(&self, device: &SimDevice) -> Box<dyn Fn() -> bool> {
+        let watch = SimLoop::edge();
+        watch.register(device).unwrap();
+        Box::new(move || watch.ready())
     }
 }

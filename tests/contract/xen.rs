@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use evtchn_core::DomId;
 use evtchn_xen::{DEVICE_PATH, Device, Error, PollLoop, XenOpen};
+use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
+use super::epoll::Epoll;
 use super::platform::Platform;
 
 /// How long a device that must be ready may take. Only a failure ever waits so long.
@@ -113,5 +116,34 @@ impl Platform for Xen {
 
     fn raw_write(&self, device: &Device, bytes: &[u8]) -> Result<usize, Errno> {
         rustix::io::write(device, bytes)
+    }
+
+    fn dup(&self, device: &Device) -> Device {
+        Device::from_fd(device.as_fd().try_clone_to_owned().unwrap()).unwrap()
+    }
+
+    fn set_nonblocking(&self, device: &Device, is_on: bool) -> Result<(), Errno> {
+        rustix::io::ioctl_fionbio(device, is_on)
+    }
+
+    fn seek(&self, device: &Device) -> Result<(), Errno> {
+        rustix::fs::seek(device, SeekFrom::Start(0)).map(drop)
+    }
+
+    fn read_at(&self, device: &Device, bytes: &mut [u8]) -> Result<(), Errno> {
+        rustix::io::pread(device, bytes, 0).map(drop)
+    }
+
+    fn write_at(&self, device: &Device, bytes: &[u8]) -> Result<(), Errno> {
+        rustix::io::pwrite(device, bytes, 0).map(drop)
+    }
+
+    fn readable_bytes(&self, device: &Device) -> Result<(), Errno> {
+        rustix::io::ioctl_fionread(device).map(drop)
+    }
+
+    fn edge_watch(&self, device: &Device) -> Box<dyn Fn() -> bool> {
+        let epoll = Epoll::watching(device, EventFlags::ET);
+        Box::new(move || !epoll.look().is_empty())
     }
 }

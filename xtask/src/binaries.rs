@@ -33,6 +33,11 @@ pub(crate) const TESTS: &[GuestTest] = &[
         args: &["--test-threads=1", "xen::"],
     },
     GuestTest {
+        name: "raw",
+        package: "evtchn-xen",
+        args: &["xen::"],
+    },
+    GuestTest {
         name: "process",
         package: "evtchn-xen",
         args: &["--test-threads=1"],

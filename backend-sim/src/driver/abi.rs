@@ -21,8 +21,30 @@ pub const RESTRICT_DOMID: u32 = request(6, 2);
 /// Take over a static port: `port`. Answers 0. Since Linux 6.6.
 pub const BIND_STATIC: u32 = request(7, 4);
 
+/// `O_NONBLOCK` on or off: an `int`. The kernel answers it for every device.
+pub const FIONBIO: u32 = 0x5421;
+/// `O_ASYNC` on or off: an `int`. The kernel answers it for every device that can send `SIGIO`.
+pub const FIOASYNC: u32 = 0x5452;
+/// Not close-on-exec, which no call of one process shows.
+pub(crate) const FIONCLEX: u32 = 0x5450;
+/// Close-on-exec.
+pub(crate) const FIOCLEX: u32 = 0x5451;
+/// The size of a file, which a device does not have.
+pub(crate) const FIOQSIZE: u32 = 0x5460;
+
 /// The most bytes that one read or write moves: a page.
 pub const PAGE: usize = 4096;
+
+/// What a file was opened for. Only read and write ask; an ioctl works in every mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// `O_RDONLY`.
+    ReadOnly,
+    /// `O_WRONLY`.
+    WriteOnly,
+    /// `O_RDWR`.
+    ReadWrite,
+}
 
 /// What an ioctl's pointer points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,13 +27,23 @@ impl Driver {
         Ok(())
     }
 
-    /// Closes a descriptor; the last one unbinds every port (`evtchn_release`).
+    /// Closes a descriptor; the last one lets go of the file, unless somebody sleeps in a read.
     pub(crate) fn close(&mut self, xen: &mut Hypervisor, file: usize) -> Result<(), Errno> {
         let open = self.file(file)?;
         open.descriptors -= 1;
         if open.descriptors > 0 {
             return Ok(());
         }
+        if open.readers > 0 {
+            self.closing += 1;
+            return Ok(());
+        }
+        self.release(xen, file);
+        Ok(())
+    }
+
+    /// Lets go of a file that nobody refers to: every port is unbound (`evtchn_release`).
+    pub(super) fn release(&mut self, xen: &mut Hypervisor, file: usize) {
         let owner = Owner::File(file);
         for port in 0..self.bindings.len() {
             if self.bindings[port].owner == owner {
@@ -41,7 +51,6 @@ impl Driver {
             }
         }
         self.files.remove(&file);
-        Ok(())
     }
 
     /// `evtchn_ioctl`.
@@ -105,7 +114,7 @@ impl Driver {
                 }
                 self.take_static(xen, file, port)
             }
-            _ => Err(Errno::ENOSYS),
+            _ => self.file(file)?.vfs_ioctl(request, arg),
         }
     }
 
@@ -224,7 +233,7 @@ impl Driver {
         (self.owner(port) == Owner::File(file)).then_some(port as usize)
     }
 
-    fn peek(&self, file: usize) -> Result<&File, Errno> {
+    pub(super) fn peek(&self, file: usize) -> Result<&File, Errno> {
         let file = self.files.get(&file);
         file.map(Box::as_ref).ok_or(Errno::EBADF)
     }

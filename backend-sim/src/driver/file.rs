@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::abi::{PAGE, PollBits};
+use super::abi::{Access, PAGE, PollBits};
 use crate::errno::Errno;
 use crate::pollable::Pollable;
 
@@ -22,6 +22,15 @@ pub(crate) struct File {
     wakes: u64,
     /// How many descriptors refer to this file.
     pub(super) descriptors: usize,
+    /// How many threads sleep in a read of it.
+    pub(super) readers: usize,
+    pub(super) access: Access,
+    /// `O_NONBLOCK`.
+    pub(super) is_nonblocking: bool,
+    /// `O_ASYNC`.
+    pub(super) is_async: bool,
+    /// How often `SIGIO` was due.
+    pub(super) signals: u64,
     /// What a real event loop polls in its stead.
     pub(super) pollable: Option<Pollable>,
 }
@@ -36,6 +45,11 @@ impl File {
             restricted_to: None,
             wakes: 0,
             descriptors: 1,
+            readers: 0,
+            access: Access::ReadWrite,
+            is_nonblocking: true,
+            is_async: false,
+            signals: 0,
             pollable: None,
         }
     }
@@ -61,6 +75,7 @@ impl File {
             self.ring.push_back(port);
             if self.ring.len() == 1 {
                 self.wakes += 1;
+                self.signals += u64::from(self.is_async);
                 self.show();
             }
         } else {

@@ -2,8 +2,8 @@
 //! (drivers/xen/evtchn.c) and the port table beneath it (drivers/xen/events/).
 //!
 //! Everything comes in as a C program would pass it: request numbers, words, byte counts.
-//! Checks are made in the driver's order. Not modelled: blocking reads (every file is
-//! non-blocking), access modes, memory exhaustion, suspend and resume, and the back-off of
+//! Checks are made in the driver's order. Threads that sleep are not seen here, only how often
+//! sleepers were woken. Not modelled: memory exhaustion, suspend and resume, and the back-off of
 //! spurious interrupts, which the driver never reports.
 
 pub(crate) mod abi;
@@ -11,6 +11,7 @@ mod device;
 mod file;
 #[cfg(test)]
 mod tests;
+mod vfs;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,6 +70,8 @@ pub(crate) struct Driver {
     files: BTreeMap<usize, Box<File>>,
     /// How many files were ever opened.
     opened: usize,
+    /// How many files are closed but for somebody who sleeps in a read.
+    closing: usize,
 }
 
 impl Driver {
@@ -83,7 +86,10 @@ impl Driver {
             pages: 1,
             files: BTreeMap::new(),
             opened: 0,
+            closing: 0,
         };
+        // The domain exists: this is its kernel.
+        let _ = xen.switch(domid, config.abi);
         // A kernel that cannot have one of them boots without it.
         for virq in config.kernel_virqs.iter().copied().map(Virq::as_raw) {
             let _ = driver.kernel_bind(xen, |xen| xen.bind_virq(domid, virq, 0));

@@ -6,7 +6,7 @@ use super::virq::NR_VIRQS;
 use crate::config::{Abi, DomainConfig};
 use crate::errno::Errno;
 
-/// What a port is (xen/include/xen/sched.h, `ECS_*`; no physical interrupts, none of Xen's own).
+/// What a port is (xen/include/xen/sched.h, `ECS_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Free,
@@ -15,6 +15,31 @@ pub(crate) enum State {
     Interdomain { remote: DomId, port: u32 },
     Virq { virq: u32, vcpu: u32 },
     Ipi { vcpu: u32 },
+    Pirq { pirq: u32 },
+}
+
+impl State {
+    /// The vCPU that is told at first.
+    const fn first_vcpu(self) -> u32 {
+        match self {
+            State::Virq { vcpu, .. } | State::Ipi { vcpu } => vcpu,
+            State::Free
+            | State::Reserved
+            | State::Unbound { .. }
+            | State::Interdomain { .. }
+            | State::Pirq { .. } => 0,
+        }
+    }
+}
+
+/// Who is told of events on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consumer {
+    Guest,
+    /// Xen itself, which was told so often.
+    Xen {
+        events: u32,
+    },
 }
 
 /// One port: its state and the bits that Xen shares with the guest.
@@ -25,6 +50,9 @@ pub(crate) struct Channel {
     pub(crate) masked: bool,
     /// In the guest's event queue, waiting for its upcall. Outlives a close.
     pub(crate) linked: bool,
+    /// The vCPU that is told.
+    pub(crate) vcpu: u32,
+    pub(crate) consumer: Consumer,
 }
 
 impl Channel {
@@ -33,7 +61,14 @@ impl Channel {
         pending: false,
         masked: true,
         linked: false,
+        vcpu: 0,
+        consumer: Consumer::Guest,
     };
+
+    /// Whether Xen keeps the port for itself, inside the table of the domain.
+    pub(crate) const fn is_xens(&self) -> bool {
+        matches!(self.consumer, Consumer::Xen { .. })
+    }
 }
 
 /// The port table grows by this many at a time, for good, and the numbers in it are *valid*
@@ -45,14 +80,22 @@ pub(crate) struct Domain {
     /// Every valid port; 0 is reserved.
     channels: Vec<Channel>,
     free: FreePorts,
-    /// The highest port that may be allocated.
-    highest: u32,
+    /// The highest port that the toolstack permits.
+    max_port: u32,
     abi: Abi,
     /// Per vCPU, the port of each VIRQ; 0 where it is not bound.
     virqs: Vec<[u32; NR_VIRQS]>,
     pub(crate) privileged: bool,
     pub(crate) device_model_of: Option<DomId>,
+    /// The physical interrupts that it may bind.
+    pub(crate) pirqs: Vec<u32>,
     pub(crate) dying: bool,
+    /// How often the toolstack paused it.
+    pub(crate) pauses: u32,
+    /// It shut itself down: its vCPUs never run again.
+    pub(crate) shut_down: bool,
+    /// Linked ports that none of its vCPUs can notice, because none of them runs.
+    pub(crate) parked: Vec<u32>,
 }
 
 impl Domain {
@@ -60,12 +103,16 @@ impl Domain {
         let mut domain = Domain {
             channels: Vec::new(),
             free: FreePorts::default(),
-            highest: config.max_port.min(config.abi.ports() - 1),
+            max_port: config.max_port,
             abi: config.abi,
             virqs: vec![[0; NR_VIRQS]; config.vcpus as usize],
             privileged: config.privileged,
             device_model_of: config.device_model_of,
+            pirqs: config.pirqs.clone(),
             dying: false,
+            pauses: 0,
+            shut_down: false,
+            parked: Vec::new(),
         };
         domain.grow();
         domain.free.take(0);
@@ -98,7 +145,7 @@ impl Domain {
             Some(port) => port,
             None => u32::try_from(self.channels.len()).map_err(|_| Errno::ENOSPC)?,
         };
-        if port > self.highest {
+        if port > self.highest() {
             return Err(Errno::ENOSPC);
         }
         if port as usize >= self.channels.len() {
@@ -116,6 +163,7 @@ impl Domain {
         *channel = Channel {
             state,
             linked,
+            vcpu: state.first_vcpu(),
             ..Channel::FREE
         };
         self.free.take(port);
@@ -123,7 +171,7 @@ impl Domain {
 
     /// Takes a port by its number, as the tables of a statically partitioned machine do.
     pub(crate) fn take_static(&mut self, port: u32, state: State) -> Result<(), Errno> {
-        if port > self.highest {
+        if port > self.highest() {
             return Err(Errno::ENOSPC);
         }
         while port as usize >= self.channels.len() {
@@ -171,6 +219,31 @@ impl Domain {
 
     pub(crate) fn has_vcpu(&self, vcpu: u32) -> bool {
         (vcpu as usize) < self.virqs.len()
+    }
+
+    /// Whether its vCPUs notice events.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        self.pauses == 0 && !self.shut_down
+    }
+
+    /// Changes the way in which event bits are shared. What stood in the queue of the old one is
+    /// gone, and no port is busy for standing in it.
+    pub(crate) fn switch(&mut self, abi: Abi) {
+        self.abi = abi;
+        self.parked.clear();
+        for port in self.ports() {
+            let channel = &mut self.channels[port as usize];
+            channel.linked = false;
+            if channel.state == State::Free {
+                self.free.put(port);
+            }
+        }
+    }
+
+    /// The highest port that may be allocated.
+    fn highest(&self) -> u32 {
+        self.max_port.min(self.abi.ports() - 1)
     }
 
     fn grow(&mut self) {

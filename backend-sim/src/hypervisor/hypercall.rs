@@ -100,11 +100,20 @@ impl Hypervisor {
     /// `EVTCHNOP_close`: the port is free and no longer pending; its peer waits for the closer
     /// again, keeps what was pending, and is told nothing.
     pub(crate) fn close(&mut self, caller: DomId, port: u32) -> Result<(), Errno> {
+        let channel = self.known(caller)?.channel(port);
+        if channel.ok_or(Errno::EINVAL)?.is_xens() {
+            return Err(Errno::EINVAL);
+        }
+        self.close_any(caller, port)
+    }
+
+    /// [`close`](Self::close), also of a port that Xen keeps for itself.
+    pub(super) fn close_any(&mut self, caller: DomId, port: u32) -> Result<(), Errno> {
         let domain = self.known(caller)?;
         let state = domain.channel(port).ok_or(Errno::EINVAL)?.state;
         match state {
             State::Free | State::Reserved => return Err(Errno::EINVAL),
-            State::Unbound { .. } | State::Ipi { .. } => {}
+            State::Unbound { .. } | State::Ipi { .. } | State::Pirq { .. } => {}
             State::Virq { virq, vcpu } => {
                 if let Some(slot) = domain.virq(virq as usize, vcpu) {
                     *slot = 0;
@@ -128,8 +137,12 @@ impl Hypervisor {
     #[inline]
     pub(crate) fn send(&mut self, caller: DomId, port: u32) -> Result<(), Errno> {
         let domain = self.known(caller)?;
-        match domain.channel(port).ok_or(Errno::EINVAL)?.state {
-            State::Free | State::Reserved | State::Virq { .. } => Err(Errno::EINVAL),
+        let channel = domain.channel(port).ok_or(Errno::EINVAL)?;
+        match channel.state {
+            _ if channel.is_xens() => Err(Errno::EINVAL),
+            State::Free | State::Reserved | State::Virq { .. } | State::Pirq { .. } => {
+                Err(Errno::EINVAL)
+            }
             State::Unbound { .. } => Ok(()),
             State::Ipi { .. } => {
                 self.set_pending(caller, port);
@@ -150,16 +163,10 @@ impl Hypervisor {
         if !self.permits(caller, dom) {
             return Err(Errno::EPERM);
         }
-        Ok(*channel)
-    }
-
-    /// `EVTCHNOP_reset` of the caller: closes every port.
-    pub(crate) fn reset(&mut self, caller: DomId) -> Result<(), Errno> {
-        for port in self.known(caller)?.ports() {
-            // Free ports refuse; there is nothing to close.
-            let _ = self.close(caller, port);
+        if channel.is_xens() && XenVersion::HIDES_ITS_PORTS.contains(&self.version) {
+            return Err(Errno::EACCES);
         }
-        Ok(())
+        Ok(*channel)
     }
 
     /// `XEN_DOMCTL_set_virq_handler`: gives a global VIRQ to another domain.
@@ -216,7 +223,7 @@ impl Hypervisor {
     }
 
     /// The domain that `domid` names for `caller`.
-    fn resolve(&self, caller: DomId, domid: DomId) -> Result<DomId, Errno> {
+    pub(super) fn resolve(&self, caller: DomId, domid: DomId) -> Result<DomId, Errno> {
         let domid = own(caller, domid);
         match self.domain(domid) {
             Some(_) => Ok(domid),
@@ -224,7 +231,7 @@ impl Hypervisor {
         }
     }
 
-    fn permits(&self, caller: DomId, dom: DomId) -> bool {
+    pub(super) fn permits(&self, caller: DomId, dom: DomId) -> bool {
         caller == dom
             || self
                 .domain(caller)
@@ -233,6 +240,6 @@ impl Hypervisor {
 }
 
 /// `DOMID_SELF` as the caller's own id (`rcu_lock_domain_by_any_id`).
-fn own(caller: DomId, domid: DomId) -> DomId {
+pub(super) fn own(caller: DomId, domid: DomId) -> DomId {
     if domid == DomId::SELF { caller } else { domid }
 }

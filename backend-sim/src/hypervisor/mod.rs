@@ -10,6 +10,7 @@
 
 mod domain;
 mod hypercall;
+mod operations;
 #[cfg(test)]
 mod tests;
 mod virq;
@@ -21,7 +22,7 @@ use evtchn_core::DomId;
 use crate::config::{DomainConfig, XenVersion};
 use crate::errno::Errno;
 use domain::Domain;
-pub(crate) use domain::{Channel, State};
+pub(crate) use domain::{Channel, Consumer, State};
 use virq::{Class, DOM_EXC, NR_VIRQS};
 
 /// The most vCPUs of a domain (xen/arch/x86/include/asm/config.h, `MAX_VIRT_CPUS`).
@@ -100,7 +101,7 @@ impl Hypervisor {
         domain.dying = true;
         for port in domain.ports().rev() {
             // Free ports refuse; there is nothing to close.
-            let _ = self.close(domid, port);
+            let _ = self.close_any(domid, port);
         }
         for handler in &mut self.handlers {
             if *handler == domid {
@@ -158,22 +159,29 @@ impl Hypervisor {
     /// Xen sets the pending bit; where it was clear and the port is not masked, it is linked.
     #[inline]
     fn set_pending(&mut self, domid: DomId, port: u32) {
-        self.with_bits(domid, port, |channel| channel.pending = true);
+        self.with_bits(domid, port, |channel| match &mut channel.consumer {
+            Consumer::Guest => channel.pending = true,
+            Consumer::Xen { events } => *events = events.saturating_add(1),
+        });
     }
 
     #[inline]
     fn with_bits(&mut self, domid: DomId, port: u32, change: impl FnOnce(&mut Channel)) {
         let domain = self.domains.get_mut(usize::from(domid.as_raw()));
-        let Some(channel) = domain
-            .and_then(Option::as_mut)
-            .and_then(|domain| domain.channel_mut(port))
-        else {
+        let Some(domain) = domain.and_then(Option::as_mut) else {
+            return;
+        };
+        let Some(channel) = domain.channel_mut(port) else {
             return;
         };
         change(channel);
         if channel.pending && !channel.masked && !channel.linked {
             channel.linked = true;
-            self.upcalls.push_back(Upcall { domid, port });
+            if domain.is_running() {
+                self.upcalls.push_back(Upcall { domid, port });
+            } else {
+                domain.parked.push(port);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
-//! The calls on open files, as a C program makes them: request numbers, words, byte counts.
+//! The device as a C program calls it: request numbers, words, byte counts.
 
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -7,16 +8,16 @@ use evtchn_core::DomId;
 
 use super::{Happening, Kernel, World};
 use crate::driver::Driver;
-use crate::driver::abi::{Arg, PollBits};
+use crate::driver::abi::{Access, Arg, PollBits};
 use crate::errno::Errno;
 
 /// An open file of some domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {
-    domid: DomId,
+    pub(super) domid: DomId,
     /// Which boot of this domain id; ids are recycled.
-    boot: u32,
-    index: usize,
+    pub(super) boot: u64,
+    pub(super) index: usize,
 }
 
 impl FileId {
@@ -27,8 +28,14 @@ impl FileId {
     }
 }
 
+impl fmt::Debug for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "d{} file={}", self.domid, self.index)
+    }
+}
+
 impl World {
-    /// Opens `/dev/xen/evtchn` in a domain, non-blocking.
+    /// Opens `/dev/xen/evtchn` in a domain, for reading and writing and non-blocking.
     ///
     /// # Errors
     /// `ENOENT` where there is no such domain.
@@ -42,6 +49,22 @@ impl World {
             boot: kernel.boot,
             index: kernel.driver.open(),
         })
+    }
+
+    /// Opens `/dev/xen/evtchn` in a domain as open(2) is told to.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        &mut self,
+        domid: DomId,
+        access: Access,
+        is_nonblocking: bool,
+    ) -> Result<FileId, Errno> {
+        let file = self.open(domid)?;
+        let driver = driver(&mut self.kernels, file)?;
+        driver.set_modes(file.index, access, is_nonblocking)?;
+        Ok(file)
     }
 
     /// One more descriptor of an open file (dup(2), fork(2)): it shares everything.
@@ -78,6 +101,7 @@ impl World {
         self.digest.pair(request, first);
         self.digest.pair(second, word(answer));
         self.upcalls();
+        self.run_readers();
         answer
     }
 
@@ -85,7 +109,8 @@ impl World {
     ///
     /// # Errors
     /// `EFBIG` after an overflow, `EAGAIN` where nothing is to be read (Linux
-    /// drivers/xen/evtchn.c, `evtchn_read`), `EBADF` for a closed file.
+    /// drivers/xen/evtchn.c, `evtchn_read`), `EBADF` for a closed file and for one that is not open
+    /// for reading. A read that may sleep is [`read_blocking`](Self::read_blocking).
     pub fn read(&mut self, file: FileId, buf: &mut [u8]) -> Result<usize, Errno> {
         self.read_cut(file, buf.len(), buf)
     }
@@ -200,6 +225,7 @@ impl World {
         mut put: impl FnMut(usize, u32),
     ) -> Result<usize, Errno> {
         let driver = driver(&mut self.kernels, file)?;
+        driver.readable(file.index)?;
         let digest = &mut self.digest;
         let answer = driver.read(file.index, count, there, |index, port| {
             digest.word(u64::from(port));
@@ -218,6 +244,7 @@ impl World {
         port: impl Fn(usize) -> u32,
     ) -> Result<usize, Errno> {
         let driver = driver(&mut self.kernels, file)?;
+        driver.writable(file.index)?;
         let digest = &mut self.digest;
         let answer = driver.write(&mut self.xen, file.index, count, there, |index| {
             let port = port(index);
@@ -226,27 +253,38 @@ impl World {
         });
         self.digest.pair(WRITE, size(answer));
         self.upcalls();
+        self.run_readers();
         answer
     }
 }
 
+impl Kernel {
+    #[inline]
+    fn is_open(&self, file: FileId) -> bool {
+        self.boot == file.boot && self.driver.is_open(file.index)
+    }
+}
+
 /// How the digest tells a read and a write from the requests of ioctl.
-const READ: u32 = 1;
+pub(super) const READ: u32 = 1;
 const WRITE: u32 = 2;
 
 #[inline]
-fn driver(kernels: &mut [Option<Box<Kernel>>], file: FileId) -> Result<&mut Driver, Errno> {
+pub(super) fn driver(
+    kernels: &mut [Option<Box<Kernel>>],
+    file: FileId,
+) -> Result<&mut Driver, Errno> {
     let kernel = kernels.get_mut(usize::from(file.domid.as_raw()));
     match kernel.and_then(Option::as_deref_mut) {
-        Some(kernel) if kernel.boot == file.boot => Ok(&mut kernel.driver),
+        Some(kernel) if kernel.is_open(file) => Ok(&mut kernel.driver),
         _ => Err(Errno::EBADF),
     }
 }
 
-fn kernel(kernels: &[Option<Box<Kernel>>], file: FileId) -> Result<&Kernel, Errno> {
+pub(super) fn kernel(kernels: &[Option<Box<Kernel>>], file: FileId) -> Result<&Kernel, Errno> {
     let kernel = kernels.get(usize::from(file.domid.as_raw()));
     match kernel.and_then(Option::as_deref) {
-        Some(kernel) if kernel.boot == file.boot => Ok(kernel),
+        Some(kernel) if kernel.is_open(file) => Ok(kernel),
         _ => Err(Errno::EBADF),
     }
 }
@@ -256,7 +294,7 @@ fn word(answer: Result<u32, Errno>) -> u32 {
     answer.unwrap_or_else(|errno| errno.raw().wrapping_neg().cast_unsigned())
 }
 
-fn size(answer: Result<usize, Errno>) -> u32 {
+pub(super) fn size(answer: Result<usize, Errno>) -> u32 {
     // At most a page.
     word(answer.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)))
 }

@@ -39,6 +39,35 @@ impl World {
         self.kernel_bind(domid, |xen| xen.bind_virq(domid, virq.as_raw(), 0))
     }
 
+    /// Binds a physical interrupt to a new port of `domid`'s kernel.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_pirq`.
+    pub fn kernel_bind_pirq(&mut self, domid: DomId, pirq: u32) -> Result<u32, Errno> {
+        self.kernel_bind(domid, |xen| xen.bind_pirq(domid, pirq))
+    }
+
+    /// Moves a port of `domid`, whoever has bound it, to another vCPU.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_vcpu`.
+    pub fn kernel_bind_vcpu(&mut self, domid: DomId, port: u32, vcpu: u32) -> Result<(), Errno> {
+        self.xen.bind_vcpu(domid, port, vcpu)?;
+        self.happened(Happening::KernelMove, port);
+        Ok(())
+    }
+
+    /// Unmasks a port of `domid` in Xen, behind the back of whoever has bound it.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid.
+    pub fn kernel_unmask(&mut self, domid: DomId, port: u32) -> Result<(), Errno> {
+        self.xen.unmask_port(domid, port)?;
+        self.happened(Happening::KernelUnmask, port);
+        self.upcalls();
+        Ok(())
+    }
+
     /// Closes a port that `domid`'s kernel has bound.
     ///
     /// # Errors

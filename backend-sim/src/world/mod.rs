@@ -4,10 +4,14 @@
 mod faults;
 mod files;
 mod kernel;
+mod readers;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod toolstack;
 mod view;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use evtchn_core::{DomId, Virq};
 
@@ -20,6 +24,8 @@ use crate::errno::Errno;
 use crate::fault::Faults;
 use crate::hypervisor::{Hypervisor, Upcall};
 pub use files::FileId;
+pub use readers::ReaderId;
+use readers::Readers;
 use schedule::Action;
 pub use schedule::Delivery;
 pub use view::Status;
@@ -27,7 +33,8 @@ pub use view::Status;
 /// A Linux kernel and the boot that it is.
 #[derive(Debug)]
 struct Kernel {
-    boot: u32,
+    /// Which boot it is, of all boots of all machines.
+    boot: u64,
     config: DomainConfig,
     driver: Driver,
 }
@@ -47,17 +54,68 @@ enum Happening {
     KernelBind,
     KernelSend,
     KernelClose,
+    KernelUnmask,
+    KernelMove,
     Fault,
     Upcall,
+    SetNonblocking,
+    BlockingRead,
+    Signal,
+    Pause,
+    Unpause,
+    ShutDown,
+    Reset,
+    Alloc,
+    RaisePirq,
 }
 
+/// How many machines were made: what tells the boots of one from those of another, so that a file
+/// of another machine is none of this one.
+static MACHINES: AtomicU64 = AtomicU64::new(0);
+
 /// The simulated machine.
+///
+/// On files it takes the calls of a C program, with any number and any pointer:
+///
+/// | the C program | here |
+/// | --- | --- |
+/// | `open`, `dup` and `fork`, `close` | [`open`](World::open), [`open_with`](World::open_with), [`dup`](World::dup), [`close`](World::close) |
+/// | `ioctl` with any number and pointer | [`ioctl`](World::ioctl), an [`Arg`](crate::abi::Arg) |
+/// | `read`, `write` | [`read`](World::read), [`write`](World::write) |
+/// | the same of memory that is not there, or ends early | [`read_bad`](World::read_bad), [`read_cut`](World::read_cut), [`write_bad`](World::write_bad), [`write_cut`](World::write_cut) |
+/// | `read` that may sleep, in a thread | [`read_blocking`](World::read_blocking), [`end_of_read`](World::end_of_read) |
+/// | a signal for that thread | [`signal`](World::signal), [`signal_restarting`](World::signal_restarting) |
+/// | `O_NONBLOCK` and `O_ASYNC` later | [`set_nonblocking`](World::set_nonblocking), the requests `FIONBIO`, `FIOASYNC` |
+/// | `poll`; edges; `SIGIO` | [`poll`](World::poll), [`wakes`](World::wakes), [`signals`](World::signals) |
+/// | `lseek`, `pread` and `pwrite`, `mmap` | [`seek`](World::seek), [`at_offset`](World::at_offset), [`map`](World::map) |
+///
+/// An open file is named by its [`FileId`], whatever descriptor a program would use.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::abi::{self, Access, Arg};
+/// use evtchn_sim::{Config, Errno, World};
+///
+/// # fn main() -> Result<(), Errno> {
+/// let mut world = World::new(Config::seeded(1));
+/// let file = world.open_with(DomId::DOM0, Access::ReadWrite, false)?;
+/// assert_eq!(world.ioctl(file, abi::NOTIFY, Arg::Bad), Err(Errno::EFAULT));
+///
+/// let waiting = world.ioctl(file, abi::BIND_UNBOUND_PORT, 0)?;
+/// let reader = world.read_blocking(file, 4)?;
+/// assert_eq!(world.end_of_read(reader), None);
+/// let bound = world.ioctl(file, abi::BIND_INTERDOMAIN, [0, waiting])?;
+/// assert_eq!(world.end_of_read(reader), Some(Ok(bound.to_ne_bytes().to_vec())));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct World {
     xen: Hypervisor,
+    readers: Readers,
     /// By domain id.
     kernels: Vec<Option<Box<Kernel>>>,
-    boots: u32,
+    boots: u64,
     delivery: Delivery,
     /// How many timers are set to let a delayed port arrive.
     late: usize,
@@ -75,8 +133,9 @@ impl World {
     pub fn new(config: Config) -> World {
         let mut world = World {
             xen: Hypervisor::new(config.xen),
+            readers: Readers::default(),
             kernels: Vec::new(),
-            boots: 0,
+            boots: MACHINES.fetch_add(1, Ordering::Relaxed) << 32,
             delivery: Delivery::Immediate,
             late: 0,
             choice: config.choice,
@@ -122,7 +181,7 @@ impl World {
         let place = self.kernels.get_mut(usize::from(domid.as_raw()));
         let kernel = place.and_then(Option::take).ok_or(Errno::ESRCH)?;
         self.happened(Happening::Kexec, domid.as_raw().into());
-        self.xen.reset(domid)?;
+        self.xen.reset(domid, DomId::SELF)?;
         self.boot(domid, kernel.config);
         Ok(())
     }
@@ -228,6 +287,7 @@ impl World {
         if let Some(kernel) = kernel.and_then(Option::as_deref_mut) {
             kernel.driver.upcall(&mut self.xen, upcall);
         }
+        self.run_readers();
     }
 
     fn happened(&mut self, what: Happening, number: u32) {

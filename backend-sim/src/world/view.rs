@@ -33,6 +33,11 @@ pub enum Status {
     },
     /// Bound between vCPUs of one domain.
     Ipi,
+    /// Bound to a physical interrupt.
+    Pirq {
+        /// The number.
+        pirq: u32,
+    },
 }
 
 impl From<State> for Status {
@@ -43,6 +48,7 @@ impl From<State> for Status {
             State::Interdomain { remote, port } => Status::Interdomain { remote, port },
             State::Virq { virq, .. } => Status::Virq { virq },
             State::Ipi { .. } => Status::Ipi,
+            State::Pirq { pirq } => Status::Pirq { pirq },
         }
     }
 }
@@ -55,6 +61,7 @@ impl fmt::Display for Status {
             Status::Interdomain { remote, port } => write!(f, "interdomain d{remote}:{port}"),
             Status::Virq { virq } => write!(f, "virq {}", Virq::new(virq)),
             Status::Ipi => f.write_str("ipi"),
+            Status::Pirq { pirq } => write!(f, "pirq {pirq}"),
         }
     }
 }
@@ -64,9 +71,18 @@ impl World {
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid there, `EPERM`
-    /// where `caller` may not ask.
+    /// where `caller` may not ask,
+    /// from Xen 4.15 to 4.18 `EACCES` for a port that Xen keeps for itself.
     pub fn status(&self, caller: DomId, dom: DomId, port: u32) -> Result<Status, Errno> {
         Ok(self.xen.status(caller, dom, port)?.state.into())
+    }
+
+    /// The vCPU that is told of events on a port, which `EVTCHNOP_status` tells too.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub fn notify_vcpu(&self, caller: DomId, dom: DomId, port: u32) -> Result<u32, Errno> {
+        Ok(self.xen.status(caller, dom, port)?.vcpu)
     }
 
     /// A hash over every call, its answer, and the order of all that happened: two runs with
@@ -103,6 +119,7 @@ impl World {
                 (channel.pending, " pending"),
                 (channel.masked, " masked"),
                 (channel.linked, " held"),
+                (channel.is_xens(), " xen"),
             ] {
                 out.push_str(if set { name } else { "" });
             }

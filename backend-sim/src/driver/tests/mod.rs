@@ -1,8 +1,10 @@
 //! Facts of Linux drivers/xen/evtchn.c, by name, at the level of ioctl, read and write.
 
 mod events;
+mod readers;
 mod requests;
 mod ring;
+mod vfs;
 
 use evtchn_core::{DomId, Virq};
 

@@ -1,6 +1,7 @@
 //! Facts of xen/common/event_channel.c, by name.
 
 mod domains;
+mod operations;
 mod virqs;
 
 use evtchn_core::DomId;

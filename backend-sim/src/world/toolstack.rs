@@ -1,0 +1,102 @@
+//! What the toolstack of a control domain and Xen itself do to a domain.
+
+use evtchn_core::DomId;
+
+use super::{Happening, World};
+use crate::errno::Errno;
+
+impl World {
+    /// Pauses a domain: its vCPUs stop, and events on its ports wait until it runs again. Pauses
+    /// count. What a test lets its programs do meanwhile is done all the same.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain.
+    pub fn pause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.xen.pause(domid)?;
+        self.happened(Happening::Pause, domid.as_raw().into());
+        Ok(())
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for one that was not paused.
+    pub fn unpause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.xen.unpause(domid)?;
+        self.happened(Happening::Unpause, domid.as_raw().into());
+        self.upcalls();
+        Ok(())
+    }
+
+    /// A domain shuts itself down: its vCPUs stop for ever and `DOM_EXC` is raised, once. Its ports
+    /// stay as they are, and it still has to be destroyed.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for domain 0, with which the machine would go down,
+    /// and for a dying one.
+    pub fn shut_down_domain(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.xen.shut_down(domid)?;
+        self.happened(Happening::ShutDown, domid.as_raw().into());
+        self.upcalls();
+        Ok(())
+    }
+
+    /// Closes every port of `dom` but those that Xen keeps for itself (`EVTCHNOP_reset`), on behalf
+    /// of `caller`. The kernel of `dom` is not told and believes that it has them.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EPERM` where `caller` may not, `EINVAL` where `dom` is
+    /// another domain and not paused.
+    pub fn reset_ports(&mut self, caller: DomId, dom: DomId) -> Result<(), Errno> {
+        self.xen.reset(caller, dom)?;
+        self.happened(Happening::Reset, dom.as_raw().into());
+        Ok(())
+    }
+
+    /// Allocates a port of `dom` that `remote` may bind to (`EVTCHNOP_alloc_unbound`), on behalf
+    /// of `caller`, as a toolstack does before `dom` boots. No kernel handles its events.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown `dom`, `EINVAL` for a dying one, `ENOSPC` where it has no port left,
+    /// `EPERM` where `caller` may not.
+    pub fn alloc_unbound(
+        &mut self,
+        caller: DomId,
+        dom: DomId,
+        remote: DomId,
+    ) -> Result<u32, Errno> {
+        let port = self.xen.alloc_unbound(caller, dom, remote)?;
+        self.happened(Happening::Alloc, port);
+        Ok(port)
+    }
+
+    /// Xen takes a port of `domid` for itself, to which `remote` may bind, as it does for the
+    /// device model of a domain. The domain cannot use it.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for a dying one, `ENOSPC` where it has no port left.
+    pub fn alloc_for_xen(&mut self, domid: DomId, remote: DomId) -> Result<u32, Errno> {
+        let port = self.xen.alloc_for_xen(domid, remote)?;
+        self.happened(Happening::Alloc, port);
+        Ok(port)
+    }
+
+    /// How often Xen was told of an event on a port that it keeps for itself.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for a port that is not Xen's.
+    pub fn xen_events(&self, domid: DomId, port: u32) -> Result<u32, Errno> {
+        self.xen.xen_events(domid, port)
+    }
+
+    /// A physical interrupt comes. Where the domain has not bound it, it goes nowhere.
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain, `EINVAL` for a number that this machine does not have.
+    pub fn raise_pirq(&mut self, domid: DomId, pirq: u32) -> Result<(), Errno> {
+        self.xen.raise_pirq(domid, pirq)?;
+        self.happened(Happening::RaisePirq, pirq);
+        self.upcalls();
+        Ok(())
+    }
+}
