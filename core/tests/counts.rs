@@ -199,6 +199,23 @@ fn a_read_that_fills_the_room_is_followed_by_another() {
 }
 
 /// Written back once, a port that nobody waits on any more is enabled still.
+/// Ports that are not ours fill each read, so no wake uses up the budget.
+#[test]
+fn a_device_that_never_runs_dry_ends_the_round_after_a_number_of_reads() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let room = 64;
+    for _ in 0..200 {
+        tester.script().batches.push_back(vec![99; room]);
+    }
+    assert_eq!(ctx.dispatch().unwrap().count(), 0);
+    assert_eq!(ctx.stats().reads, 128);
+    assert_eq!(ctx.dispatch().unwrap().count(), 0);
+    assert_eq!((ctx.stats().reads, ctx.stats().empty_reads), (200, 1));
+}
+
 #[test]
 fn a_port_that_was_written_back_is_not_written_again() {
     let tester = Tester::new();

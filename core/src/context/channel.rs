@@ -136,11 +136,6 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         self.bound.as_ref()
     }
 
-    /// Whether it was bound by the context of this state.
-    pub(super) fn is_of(&self, shared: &Arc<Shared<O, R>>) -> bool {
-        Arc::ptr_eq(&self.shared, shared)
-    }
-
     /// Lets go of the port, which stays bound. Nobody else may hold a notifier.
     pub(super) fn let_go(mut self) {
         self.bound = None;

@@ -118,15 +118,12 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Lets go of the device, if only the context and these channels hold it. The machine forgets
     /// the channels.
-    fn release(
-        self: &Arc<Self>,
-        channels: &[Channel<O, R>],
-    ) -> HandOverResult<O, R, Parts<Arc<O::Device>>> {
+    fn release(&self, channels: &[Channel<O, R>]) -> HandOverResult<O, R, Parts<Arc<O::Device>>> {
         self.admit()?;
         let settling = self.settling.lock();
         self.close_failed(&settling);
         let mut state = self.lock();
-        let table = self.table(&mut state, channels)?;
+        let table = Self::table(&mut state, channels)?;
         let device = state.device.clone().ok_or(HandOverError::NotOpen)?;
         drop(state);
         self.carry_out(LinkInput::Close, false, &settling)?;
@@ -139,15 +136,11 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 
     /// The table of these channels, if there are no others and no notifiers.
     fn table(
-        self: &Arc<Self>,
         state: &mut State<O::Device>,
         channels: &[Channel<O, R>],
     ) -> HandOverResult<O, R, HandOver> {
         for channel in channels {
             let id = channel.id();
-            if !channel.is_of(self) {
-                return Err(NotBound(id).into());
-            }
             state.machine.state(id)?;
             if channel.bound().is_none_or(|it| Arc::strong_count(it) > 1) {
                 return Err(HandOverError::Notifier(id));

@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) on_open: Option<Box<dyn FnMut() + Send>>,
     /// Called from inside `register`.
     pub(crate) on_register: Option<Box<dyn FnMut() + Send>>,
+    /// Called from inside `deregister`.
+    pub(crate) on_deregister: Option<Box<dyn FnMut() + Send>>,
 }
 
 /// The tester's handle on a [`Fake`] and its [`FakeLoop`].
@@ -56,6 +58,7 @@ impl Tester {
             process: 1,
             on_open: None,
             on_register: None,
+            on_deregister: None,
         })))
     }
 
@@ -219,6 +222,10 @@ impl Registrar<Fake> for FakeLoop {
     }
 
     fn deregister(&self, _: &Fake) -> Result<(), Told> {
+        let hook = self.0.script().on_deregister.take();
+        if let Some(mut hook) = hook {
+            hook();
+        }
         self.0.step("deregister", "")
     }
 
