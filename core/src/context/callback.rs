@@ -109,14 +109,11 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 impl<D: EventChannel> State<D> {
     /// The next wake of a channel that has a callback, with it. The wakes of others are kept.
     fn next_call(&mut self) -> Option<(Wake, Callback)> {
-        let State {
-            machine, callbacks, ..
-        } = self;
-        let wake = machine.next_wake(|id| callbacks.has(id))?;
+        let callbacks = &mut self.callbacks;
+        let wake = self.machine.next_wake(|id| callbacks.has(id))?;
         // One round at a time: what has a callback has it in its place.
-        callbacks
-            .take(wake.channel)
-            .map(|callback| (wake, callback))
+        let callback = callbacks.take(wake.channel)?;
+        Some((wake, callback))
     }
 }
 
