@@ -248,11 +248,15 @@ impl PortBuf {
     /// The most ports that one call to the driver brings: a page of them.
     pub const MAX: usize = 1024;
 
-    /// An empty buffer with room for `capacity` ports.
+    /// As many ports as a domain can have (Xen, FIFO event channels).
+    const ALL: usize = 1 << 17;
+
+    /// An empty buffer with room for `capacity` ports, or for as many as a domain can have, if
+    /// that is less.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> PortBuf {
         PortBuf {
-            words: alloc::vec![0; capacity],
+            words: alloc::vec![0; capacity.min(PortBuf::ALL)],
             len: 0,
         }
     }
@@ -280,8 +284,30 @@ impl PortBuf {
         Ok(())
     }
 
-    /// Makes room for `capacity` ports and keeps what was read.
+    /// Makes room for `capacity` ports, or for as many as a domain can have, and keeps what was
+    /// read.
     pub fn grow(&mut self, capacity: usize) {
-        self.words.resize(capacity.max(self.words.len()), 0);
+        let room = capacity.min(PortBuf::ALL).max(self.words.len());
+        self.words.resize(room, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_has_room_for_as_many_ports_as_there_can_be() {
+        let mut buf = PortBuf::with_capacity(usize::MAX);
+        assert_eq!(buf.capacity(), 131_072);
+        buf.grow(usize::MAX);
+        assert_eq!(buf.capacity(), 131_072);
+        buf.grow(1);
+        assert_eq!(buf.capacity(), 131_072);
+
+        let mut buf = PortBuf::with_capacity(2);
+        buf.fill(|room| Ok::<_, ()>(room.len())).unwrap();
+        buf.grow(3);
+        assert_eq!((buf.capacity(), buf.words()), (3, &[0, 0][..]));
     }
 }
