@@ -1,0 +1,194 @@
+//! A byte stream between two ends, as libvchan makes one: a ring in shared memory each way, and an
+//! event channel to say that something changed.
+//!
+//! An end that finds nothing to read, or no room to write, blocks for the channel; the other end
+//! notifies after each change. Coalesced or spurious wakes do no harm, because each wake only
+//! makes an end look at the ring again.
+//!
+//! `cargo run --example vchan`, or on a Xen host `cargo run --example vchan -- --backend xen`. The
+//! memory is that of the process here; between domains it would be granted pages.
+#![expect(clippy::print_stdout, reason = "it is what an example is for")]
+
+use std::error::Error;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::thread;
+
+use evtchn::sim::Sim;
+use evtchn::xen::{PollLoop, XenOpen};
+use evtchn::{Channel, Context, DomId, Open, RemotePort};
+
+const RING: usize = 1024;
+const MESSAGE: usize = 100_000;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// One direction. The producer moves `written`, the consumer `read`; both only count up.
+struct Ring {
+    bytes: [AtomicU8; RING],
+    written: AtomicUsize,
+    read: AtomicUsize,
+}
+
+impl Ring {
+    fn new() -> Arc<Ring> {
+        Arc::new(Ring {
+            bytes: [const { AtomicU8::new(0) }; RING],
+            written: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
+        })
+    }
+
+    /// Takes what there is, or nothing.
+    fn take(&self, buf: &mut [u8]) -> usize {
+        let from = self.read.load(Ordering::Relaxed);
+        // A peer may write anything here: more than a ring is not believed.
+        let there = self
+            .written
+            .load(Ordering::Acquire)
+            .wrapping_sub(from)
+            .min(RING);
+        let count = there.min(buf.len());
+        for (at, byte) in (from..).zip(&mut buf[..count]) {
+            *byte = self.bytes[at % RING].load(Ordering::Relaxed);
+        }
+        self.read.store(from.wrapping_add(count), Ordering::Release);
+        count
+    }
+
+    /// Puts in what fits, or nothing.
+    fn put(&self, buf: &[u8]) -> usize {
+        let from = self.written.load(Ordering::Relaxed);
+        let used = from
+            .wrapping_sub(self.read.load(Ordering::Acquire))
+            .min(RING);
+        let count = (RING - used).min(buf.len());
+        for (at, byte) in (from..).zip(&buf[..count]) {
+            self.bytes[at % RING].store(*byte, Ordering::Relaxed);
+        }
+        self.written
+            .store(from.wrapping_add(count), Ordering::Release);
+        count
+    }
+}
+
+/// One end of the stream.
+struct Vchan<O: Open<Device: AsFd>> {
+    channel: Channel<O, PollLoop>,
+    inward: Arc<Ring>,
+    outward: Arc<Ring>,
+}
+
+impl<O: Open<Device: AsFd>> Vchan<O> {
+    /// Tries until something moved. What changed before the wait began is seen by the look after
+    /// the next wake, because the peer notifies after each change and no notify is lost.
+    fn until_moved(&self, mut try_it: impl FnMut() -> usize) -> io::Result<usize> {
+        loop {
+            let moved = try_it();
+            if moved > 0 {
+                self.channel.notify().map_err(io::Error::other)?;
+                return Ok(moved);
+            }
+            let _look = self
+                .channel
+                .block(None)
+                .map_err(|error| io::Error::other(error.to_string()))?;
+        }
+    }
+}
+
+impl<O: Open<Device: AsFd>> Read for Vchan<O> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.until_moved(|| self.inward.take(buf))
+    }
+}
+
+impl<O: Open<Device: AsFd>> Write for Vchan<O> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.until_moved(|| self.outward.put(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn main() -> Result<()> {
+    let backend = std::env::args().skip_while(|arg| arg != "--backend").nth(1);
+    match backend.as_deref() {
+        Some("xen") => talk(XenOpen::default(), XenOpen::default()),
+        None | Some("sim") => {
+            let sim = Sim::new(0);
+            talk(sim.open(DomId::DOM0), sim.open(DomId::DOM0))
+        }
+        Some(other) => Err(format!("no backend {other}: sim or xen").into()),
+    }
+}
+
+/// The server sends each byte back, changed; the client checks.
+fn talk<O: Open<Device: AsFd> + Send + Sync + 'static>(server: O, client: O) -> Result<()> {
+    let rings = [Ring::new(), Ring::new()];
+    let (here, there) = (
+        Context::new(server, PollLoop::new()?),
+        Context::new(client, PollLoop::new()?),
+    );
+    let offered = here.bind_unbound_port(DomId::SELF)?;
+    let remote = RemotePort {
+        domid: DomId::SELF,
+        port: offered.port(),
+    };
+    let bound = there.bind_interdomain(remote)?;
+    let [to_server, to_client] = &rings;
+    let mut server = Vchan {
+        channel: offered,
+        inward: Arc::clone(to_server),
+        outward: Arc::clone(to_client),
+    };
+    let mut client = Vchan {
+        channel: bound,
+        inward: Arc::clone(to_client),
+        outward: Arc::clone(to_server),
+    };
+
+    let serving = thread::spawn(move || -> io::Result<()> {
+        let mut buf = [0; 300];
+        let mut left = MESSAGE;
+        while left > 0 {
+            let count = server.read(&mut buf)?;
+            buf[..count].iter_mut().for_each(|byte| *byte ^= 0xff);
+            server.write_all(&buf[..count])?;
+            left -= count;
+        }
+        Ok(())
+    });
+    let sent: Vec<u8> = (0..=250).cycle().take(MESSAGE).collect();
+    let mut answer = Vec::new();
+    for part in sent.chunks(RING / 2) {
+        client.write_all(part)?;
+        let mut buf = vec![0; part.len()];
+        client.read_exact(&mut buf)?;
+        answer.extend(buf);
+    }
+    serving.join().map_err(|_| "the server panicked")??;
+    let is_right = answer.iter().zip(&sent).all(|(got, sent)| *got == !sent);
+    println!(
+        "{} bytes came back, {}",
+        answer.len(),
+        if is_right {
+            "each as it should be"
+        } else {
+            "not as they should be"
+        }
+    );
+    drop(client);
+    there.teardown()?;
+    Ok(())
+}
