@@ -8,7 +8,8 @@
 use std::env;
 use std::process::Command;
 
-/// What an example prints, once it is done well. Cargo builds them beside the tests.
+/// What an example prints, once it is done well. `cargo test` builds them, unless it is told which
+/// targets to build.
 fn run(name: &str) -> String {
     let tests = env::current_exe().unwrap();
     let built = tests
