@@ -1,55 +1,75 @@
-//! Every example does on the simulator what it says, and says it.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "functions that only tests call"
-)]
+//! Every example does what it says, and says it: on the simulator (`sim::`) and, the same code, on
+//! `/dev/xen/evtchn` (`xen::`).
+//!
+//! Without the device the second half is ignored, and said to be; with `EVTCHN_REQUIRE_XEN=1` it
+//! fails. `cargo test` builds the examples unless it is told which targets to build; beside a test
+//! binary that was copied elsewhere they stand in the same folder.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::env;
+use std::fs;
 use std::process::Command;
 
-/// What an example prints, once it is done well. `cargo test` builds them, unless it is told which
-/// targets to build.
-fn run(name: &str) -> String {
+use evtchn::xen::DEVICE_PATH;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// An example, and whether that is what it prints, on a real Xen or not.
+type Example = (&'static str, fn(&str, bool) -> bool);
+
+const EXAMPLES: &[Example] = &[
+    ("suspend", |said, _| {
+        let lines: Vec<_> = said.lines().collect();
+        let ends = [
+            "guest 0 is suspended",
+            "guest 1 does not answer",
+            "guest 2 is suspended",
+        ];
+        lines.len() == 4 && lines[..3] == ends && lines[3].ends_with("registrations, all ended")
+    }),
+    ("virq", |said, is_xen| {
+        let dies = if is_xen { "no" } else { "a" };
+        said.starts_with("watching VIRQ_DOM_EXC on port ")
+            && said.ends_with(&format!("\n{dies} domain died\n"))
+    }),
+    ("vchan", |said, _| {
+        said == "100000 bytes came back, each as it should be\n"
+    }),
+];
+
+/// Runs an example to its end and looks at what it printed.
+fn run(&(name, is_right): &Example, backend: &str) -> Result<(), Failed> {
     let tests = env::current_exe().unwrap();
+    let beside = tests.with_file_name(name);
     let built = tests
         .ancestors()
         .nth(2)
         .unwrap()
         .join("examples")
         .join(name);
-    let ran = Command::new(&built).output();
-    let ran = ran.unwrap_or_else(|error| panic!("cannot run {}: {error}", built.display()));
-    let said = String::from_utf8(ran.stdout).unwrap();
-    let failed = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "{name}: {said}{failed}");
-    said
+    let program = if built.exists() { built } else { beside };
+    let ran = Command::new(&program).args(["--backend", backend]).output();
+    let ran = ran.map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    if ran.status.success() && is_right(&said, backend == "xen") {
+        return Ok(());
+    }
+    let complaint = String::from_utf8_lossy(&ran.stderr);
+    Err(format!("{}\n{said}{complaint}", ran.status).into())
 }
 
-#[test]
-fn suspend() {
-    let said = run("suspend");
-    let lines: Vec<_> = said.lines().collect();
-    let expected = [
-        "guest 0 is suspended",
-        "guest 1 does not answer",
-        "guest 2 is suspended",
-    ];
-    assert_eq!(lines[..3], expected);
-    assert!(lines[3].ends_with("registrations, all ended"), "{said}");
-}
-
-#[test]
-fn virq() {
-    let said = run("virq");
-    assert!(said.starts_with("watching VIRQ_DOM_EXC on port "), "{said}");
-    assert!(said.ends_with("\na domain died\n"), "{said}");
-}
-
-#[test]
-fn vchan() {
-    assert_eq!(
-        run("vchan"),
-        "100000 bytes came back, each as it should be\n"
-    );
+fn main() {
+    let is_missing = !fs::exists(DEVICE_PATH).unwrap_or(true);
+    let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");
+    if is_missing && !is_required {
+        eprintln!("xen: skipped, no {DEVICE_PATH} (run `cargo xtask xen`)");
+    }
+    let trials = EXAMPLES.iter().flat_map(|example| {
+        let (name, _) = *example;
+        let xen = Trial::test(format!("xen::{name}"), || run(example, "xen"));
+        [
+            Trial::test(format!("sim::{name}"), || run(example, "sim")),
+            xen.with_ignored_flag(is_missing && !is_required),
+        ]
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
 }

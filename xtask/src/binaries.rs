@@ -43,11 +43,19 @@ pub(crate) const TESTS: &[GuestTest] = &[
         args: &["--test-threads=1"],
     },
     GuestTest {
+        name: "examples",
+        package: "evtchn",
+        args: &["--test-threads=1", "xen::"],
+    },
+    GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],
     },
 ];
+
+/// The examples that the guest test of that name runs.
+pub(crate) const EXAMPLES: &[&str] = &["suspend", "virq", "vchan"];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
@@ -70,6 +78,11 @@ impl Builder {
     pub(crate) fn command(&self) -> Result<PathBuf> {
         let arguments = ["build", "--package", "evtchn-cli", "--bin", "evtchn"];
         self.build(&arguments, "evtchn")
+    }
+
+    /// Builds an example.
+    pub(crate) fn example(&self, name: &str) -> Result<PathBuf> {
+        self.build(&["build", "--package", "evtchn", "--example", name], name)
     }
 
     /// Builds a test binary.
