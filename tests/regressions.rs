@@ -143,3 +143,12 @@ fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {
         ],
     );
 }
+
+/// Each failed write-back costs a turn: the player's patience was for fewer of them.
+#[test]
+fn a_loop_comes_to_rest_after_the_last_of_many_failed_write_backs() {
+    let mut script = vec![Bind(23, Interdomain), Wait(44), Begin(1), Next];
+    script.extend([Fail(Unmasking); 100]);
+    script.push(Wait(17));
+    check(Trigger::Level, &script);
+}
