@@ -9,6 +9,7 @@
 
 use std::error::Error;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,12 +41,14 @@ fn handshake<O: Open<Device: AsFd> + Send + Sync + 'static>(
     open: impl Fn() -> O + Sync,
 ) -> Result<()> {
     let toolstack = Context::new(open(), PollLoop::new()?);
+    // What Xen says of a domain: whether it has suspended itself.
+    let suspended = [const { AtomicBool::new(false) }; GUESTS];
     thread::scope(|scope| {
         let (ports, suspend_ports) = mpsc::channel();
         let mut parties = Vec::new();
-        for number in 0..GUESTS {
+        for (number, suspended) in suspended.iter().enumerate() {
             let (ports, open) = (ports.clone(), &open);
-            let guest = scope.spawn(move || guest(number, open(), &ports));
+            let guest = scope.spawn(move || guest(number, open(), &ports, suspended));
             // A real toolstack reads the port from xenstore: device/suspend/event-channel.
             let remote = RemotePort {
                 domid: DomId::SELF,
@@ -54,15 +57,21 @@ fn handshake<O: Open<Device: AsFd> + Send + Sync + 'static>(
             parties.push((guest, toolstack.bind_interdomain(remote)?));
         }
         for (number, (guest, channel)) in parties.into_iter().enumerate() {
-            // An interdomain bind brings one wake at once, and each wake only means "look".
-            let _look = channel.block(Some(Instant::now()))?;
             channel.notify()?;
             let patience = Duration::from_millis(if number == DEAF { 10 } else { 10_000 });
-            match channel.block(Some(Instant::now() + patience))? {
-                Blocked::Woken(_) => println!("guest {number} is suspended"),
-                Blocked::TimedOut => println!("guest {number} does not answer"),
-                Blocked::Stopped | Blocked::Cancelled => println!("guest {number} was given up"),
+            let deadline = Instant::now() + patience;
+            // A wake only means "look", and the bind brings one by itself.
+            while !suspended[number].load(Ordering::Acquire) {
+                if channel.block(Some(deadline))? == Blocked::TimedOut {
+                    break;
+                }
             }
+            let answer = if suspended[number].load(Ordering::Acquire) {
+                "is suspended"
+            } else {
+                "does not answer"
+            };
+            println!("guest {number} {answer}");
             // It hears nothing of this: Xen sends no event when a peer closes.
             channel.unbind()?;
             guest.join().map_err(|_| "a guest panicked")??;
@@ -79,14 +88,17 @@ fn guest<O: Open<Device: AsFd> + Send + Sync + 'static>(
     number: usize,
     open: O,
     ports: &mpsc::Sender<Port>,
+    suspended: &AtomicBool,
 ) -> Result<()> {
     let kernel = Context::new(open, PollLoop::new()?);
     let suspend = kernel.bind_unbound_port(DomId::SELF)?;
     ports.send(suspend.port())?;
     match suspend.block(Some(Instant::now() + Duration::from_secs(10)))? {
         Blocked::Woken(_) if number == DEAF => {}
-        // Where it would suspend its devices and then itself.
-        Blocked::Woken(_) => suspend.notify()?,
+        Blocked::Woken(_) => {
+            suspended.store(true, Ordering::Release);
+            suspend.notify()?;
+        }
         Blocked::TimedOut | Blocked::Stopped | Blocked::Cancelled => {}
     }
     Ok(())

@@ -36,14 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Watches while `happens` runs, until nothing has come for `patience`.
-fn watch<O>(
+/// Watches while `happens` runs, until a domain died or `patience` is over.
+fn watch<O: Open<Device: AsFd>>(
     open: O,
     patience: Duration,
     happens: impl FnOnce() + Send + 'static,
 ) -> Result<(), Box<dyn Error>>
 where
-    O: Open<Device: AsFd>,
     Context<O, PollLoop>: 'static,
 {
     let ctx = Context::new(open, PollLoop::new()?);
@@ -58,21 +57,11 @@ where
     println!("watching VIRQ_DOM_EXC on port {}", deaths.port());
     let happening = thread::spawn(happens);
     // Deaths coalesce while nobody looks: a wake says that there was one, not how many.
-    let mut wakes = 0;
-    loop {
-        let is_over = happening.is_finished();
-        let deadline = if is_over {
-            Instant::now()
-        } else {
-            Instant::now() + patience
-        };
-        match deaths.block(Some(deadline))? {
-            Blocked::Woken(_) => wakes += 1,
-            Blocked::TimedOut | Blocked::Stopped | Blocked::Cancelled if is_over => break,
-            Blocked::TimedOut | Blocked::Stopped | Blocked::Cancelled => {}
-        }
+    match deaths.block(Some(Instant::now() + patience))? {
+        Blocked::Woken(_) => println!("a domain died"),
+        Blocked::TimedOut | Blocked::Stopped | Blocked::Cancelled => println!("no domain died"),
     }
-    println!("{} domain died", if wakes > 0 { "a" } else { "no" });
+    happening.join().map_err(|_| "what was watched panicked")?;
     deaths.unbind()?;
     ctx.teardown()?;
     Ok(())

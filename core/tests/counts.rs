@@ -198,7 +198,6 @@ fn a_read_that_fills_the_room_is_followed_by_another() {
     assert_eq!(tester.log(), ["read"]);
 }
 
-/// Written back once, a port that nobody waits on any more is enabled still.
 /// Ports that are not ours fill each read, so no wake uses up the budget.
 #[test]
 fn a_device_that_never_runs_dry_ends_the_round_after_a_number_of_reads() {
@@ -216,6 +215,7 @@ fn a_device_that_never_runs_dry_ends_the_round_after_a_number_of_reads() {
     assert_eq!((ctx.stats().reads, ctx.stats().empty_reads), (200, 1));
 }
 
+/// Written back once, a port that nobody waits on any more is enabled still.
 #[test]
 fn a_port_that_was_written_back_is_not_written_again() {
     let tester = Tester::new();

@@ -7,34 +7,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use evtchn_core::{CancelError, Channel, DomId, ErrorKind, Link, Wait};
+use evtchn_core::{CancelError, Channel, Context, DomId, ErrorKind, Link, Wait};
 use support::{FakeLoop, FakeOpen, Tester, Told};
 
 const GUEST: DomId = DomId::new(7);
 
 type FakeChannel = Channel<FakeOpen, FakeLoop>;
-type FakeCancelError = CancelError<Told>;
 
 /// How often the hook lets others run before it returns.
 const TURNS: usize = 100_000;
 
-/// Cancels `one` on another thread and, while the loop lets go of the device, waits on `other`.
-/// Says how the cancel ended and whether the wait returned before the loop did.
+/// Cancels the only wait on another thread and, while the loop lets go of the device, waits on a
+/// second channel. Whoever waits has a registered device when the wait returns, so it must not
+/// return before the loop does. Gives both channels, and how the cancel ended.
 fn wait_during_a_deregistration(
     tester: &Tester,
-    one: &FakeChannel,
-    other: &FakeChannel,
-) -> (Result<(), FakeCancelError>, bool) {
+    ctx: &Context<FakeOpen, FakeLoop>,
+) -> ([FakeChannel; 2], Result<(), CancelError<Told>>) {
+    let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    tester.log();
     let [begun, waited, early] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
     let inside = [&begun, &waited, &early].map(Arc::clone);
     tester.script().on_deregister = Some(Box::new(move || {
         let [begun, waited, early] = &inside;
         begun.store(true, Ordering::SeqCst);
         let mut turns = (0..TURNS).inspect(|_| thread::yield_now());
-        early.store(
-            turns.any(|_| waited.load(Ordering::SeqCst)),
-            Ordering::SeqCst,
-        );
+        let is_early = turns.any(|_| waited.load(Ordering::SeqCst));
+        early.store(is_early, Ordering::SeqCst);
     }));
     let cancelled = thread::scope(|scope| {
         let cancelling = scope.spawn(|| one.cancel());
@@ -45,21 +45,17 @@ fn wait_during_a_deregistration(
         waited.store(true, Ordering::SeqCst);
         cancelling.join().unwrap()
     });
-    (cancelled, early.load(Ordering::SeqCst))
+    let is_early = early.load(Ordering::SeqCst);
+    assert!(!is_early, "the wait did not wait for the hook");
+    ([one, other], cancelled)
 }
 
-/// Whoever waits has a registered device when the wait returns, so it must not return while the
-/// loop still lets go of it.
 #[test]
 fn a_wait_that_comes_during_a_deregistration_returns_after_it() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
-    tester.log();
-    let (cancelled, early) = wait_during_a_deregistration(&tester, &one, &other);
+    let (_channels, cancelled) = wait_during_a_deregistration(&tester, &ctx);
     cancelled.unwrap();
-    assert!(!early, "the wait did not wait for the hook");
     assert_eq!(tester.log(), ["deregister", "register"]);
     assert_eq!(ctx.link(), Link::Watching);
 }
@@ -67,15 +63,11 @@ fn a_wait_that_comes_during_a_deregistration_returns_after_it() {
 #[test]
 fn a_wait_that_comes_during_a_deregistration_that_fails_needs_no_other() {
     let tester = Tester::new();
-    let ctx = tester.context();
-    let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
-    tester.log();
     tester.fail("deregister", ErrorKind::Other);
-    let (cancelled, early) = wait_during_a_deregistration(&tester, &one, &other);
+    let ctx = tester.context();
+    let (channels, cancelled) = wait_during_a_deregistration(&tester, &ctx);
     cancelled.unwrap_err();
-    assert!(!early, "the wait did not wait for the hook");
     assert_eq!(tester.log(), ["deregister"]);
-    tester.batch(&[one.port(), other.port()]);
+    tester.batch(&channels.each_ref().map(Channel::port));
     assert_eq!(ctx.dispatch().unwrap().count(), 2, "nobody's wait ended");
 }

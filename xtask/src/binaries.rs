@@ -18,6 +18,8 @@ pub(crate) struct GuestTest {
     pub(crate) package: &'static str,
     /// Its arguments in the guest.
     pub(crate) args: &'static [&'static str],
+    /// The examples of that package that it runs there.
+    pub(crate) examples: &'static [&'static str],
 }
 
 /// Every test binary for real Xen.
@@ -26,36 +28,39 @@ pub(crate) const TESTS: &[GuestTest] = &[
         name: "smoke",
         package: "evtchn-xen",
         args: &["--test-threads=1"],
+        examples: &[],
     },
     GuestTest {
         name: "contract",
         package: "evtchn",
         args: &["--test-threads=1", "xen::"],
+        examples: &[],
     },
     GuestTest {
         name: "raw",
         package: "evtchn-xen",
         args: &["xen::"],
+        examples: &[],
     },
     GuestTest {
         name: "process",
         package: "evtchn-xen",
         args: &["--test-threads=1"],
+        examples: &[],
     },
     GuestTest {
         name: "examples",
         package: "evtchn",
         args: &["--test-threads=1", "xen::"],
+        examples: &["suspend", "virq", "vchan"],
     },
     GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],
+        examples: &[],
     },
 ];
-
-/// The examples that the guest test of that name runs.
-pub(crate) const EXAMPLES: &[&str] = &["suspend", "virq", "vchan"];
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
@@ -80,9 +85,9 @@ impl Builder {
         self.build(&arguments, "evtchn")
     }
 
-    /// Builds an example.
-    pub(crate) fn example(&self, name: &str) -> Result<PathBuf> {
-        self.build(&["build", "--package", "evtchn", "--example", name], name)
+    /// Builds an example of a package.
+    pub(crate) fn example(&self, package: &str, name: &str) -> Result<PathBuf> {
+        self.build(&["build", "--package", package, "--example", name], name)
     }
 
     /// Builds a test binary.

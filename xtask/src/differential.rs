@@ -17,6 +17,7 @@ const PROGRAM: GuestTest = GuestTest {
     name: "differential",
     package: "evtchn-xen",
     args: &[],
+    examples: &[],
 };
 
 /// What the run is to do.

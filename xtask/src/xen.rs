@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    binaries::{Builder, EXAMPLES, GuestTest, TESTS},
+    binaries::{Builder, GuestTest, TESTS},
     differential, initramfs,
     initramfs::Archive,
     packages, report,
@@ -86,10 +86,8 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
     for test in &tests {
         binaries.push((test.name, builder.test(test)?));
         job += &initramfs::call("run_test", [test.name].iter().chain(test.args));
-        if test.name == "examples" {
-            for name in EXAMPLES {
-                binaries.push((name, builder.example(name)?));
-            }
+        for name in test.examples {
+            binaries.push((name, builder.example(test.package, name)?));
         }
     }
 

@@ -74,7 +74,7 @@ impl Player<'_> {
         self.round = None;
         self.check()?;
         self.check_leftover()?;
-        // Each failure that is still to come can cost a turn.
+        // What was told to fail may do so here, and cost a turn each time.
         let most = TURNS + self.told.len();
         let mut turns = 0;
         while self.turn(false)? {

@@ -18,6 +18,9 @@ impl evtchn_core::Error for Told {
     }
 }
 
+/// What a test does from inside a step.
+pub(crate) type Hook = Box<dyn FnMut() + Send>;
+
 pub(crate) struct Script {
     pub(crate) log: Vec<String>,
     /// Steps that fail when they are next made.
@@ -34,11 +37,11 @@ pub(crate) struct Script {
     /// The process that runs: another number is a forked child.
     pub(crate) process: u64,
     /// Called from inside `open`.
-    pub(crate) on_open: Option<Box<dyn FnMut() + Send>>,
+    pub(crate) on_open: Option<Hook>,
     /// Called from inside `register`.
-    pub(crate) on_register: Option<Box<dyn FnMut() + Send>>,
+    pub(crate) on_register: Option<Hook>,
     /// Called from inside `deregister`.
-    pub(crate) on_deregister: Option<Box<dyn FnMut() + Send>>,
+    pub(crate) on_deregister: Option<Hook>,
 }
 
 /// The tester's handle on a [`Fake`] and its [`FakeLoop`].
@@ -86,6 +89,14 @@ impl Tester {
         std::mem::take(&mut self.script().log)
     }
 
+    /// Calls a hook, once and under no lock.
+    fn call(&self, hook: fn(&mut Script) -> &mut Option<Hook>) {
+        let taken = hook(&mut self.script()).take();
+        if let Some(mut hook) = taken {
+            hook();
+        }
+    }
+
     fn step(&self, step: &'static str, detail: &str) -> Result<(), Told> {
         let mut script = self.script();
         script.log.push(format!("{step}{detail}"));
@@ -125,10 +136,7 @@ impl Open for FakeOpen {
     type Device = Fake;
 
     fn open(&self) -> Result<Fake, Told> {
-        let hook = self.0.script().on_open.take();
-        if let Some(mut hook) = hook {
-            hook();
-        }
+        self.0.call(|script| &mut script.on_open);
         self.0.step("open", "")?;
         Ok(Fake(self.0.clone(), self.process()))
     }
@@ -214,18 +222,12 @@ impl Registrar<Fake> for FakeLoop {
     }
 
     fn register(&self, _: &Fake) -> Result<(), Told> {
-        let hook = self.0.script().on_register.take();
-        if let Some(mut hook) = hook {
-            hook();
-        }
+        self.0.call(|script| &mut script.on_register);
         self.0.step("register", "")
     }
 
     fn deregister(&self, _: &Fake) -> Result<(), Told> {
-        let hook = self.0.script().on_deregister.take();
-        if let Some(mut hook) = hook {
-            hook();
-        }
+        self.0.call(|script| &mut script.on_deregister);
         self.0.step("deregister", "")
     }
 
