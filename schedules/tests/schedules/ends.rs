@@ -1,8 +1,12 @@
-//! Ends beside what others still do: unbind, teardown, drop (I8, I11).
+//! Ends beside what others still do: unbind, teardown, drop, a device that fails (I3, I8, I11).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use evtchn_core::{Error as _, ErrorKind, Leftover, NotifyError, TeardownError, WaitError};
+use evtchn_core::{
+    DispatchError, Error as _, ErrorKind, Leftover, NotifyError, TeardownError, WaitError,
+};
+use evtchn_sim::{Call, Errno};
 use shuttle::thread;
 
 use crate::explore::scenarios;
@@ -11,6 +15,7 @@ use crate::rig::Rig;
 scenarios! {
     ;
     small
+    device_that_fails_beside_a_wait_tells_each_waiter_once,
     notifier_beside_an_unbind_gets_through_or_says_not_bound,
     teardown_beside_an_unbind_closes_or_names_the_channel,
     wait_beside_the_end_of_the_context_leaves_nothing_registered,
@@ -47,6 +52,40 @@ fn notifier_beside_an_unbind_gets_through_or_says_not_bound() {
     ));
     drop(notifier);
     rig.context.teardown().unwrap();
+    assert_eq!(rig.open_files(), 0);
+}
+
+fn device_that_fails_beside_a_wait_tells_each_waiter_once() {
+    let rig = Rig::new();
+    let counts = [0; 2].map(|_| Arc::new(AtomicUsize::new(0)));
+    let wires = counts.each_ref().map(|count| {
+        let count = Arc::clone(count);
+        rig.calling(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+    });
+    wires[0].wait();
+    rig.peer.send(&wires[0]);
+    rig.opener.fail_next(Call::Pending, Errno::EIO);
+    let waits = thread::scope(|scope| {
+        scope.spawn(|| match rig.context.dispatch_callbacks() {
+            Err(DispatchError::Device(_)) => {}
+            other => panic!("{other:?}"),
+        });
+        let waiting = scope.spawn(|| match wires[1].channel.wait() {
+            Ok(_) => 1,
+            Err(WaitError::NotBound(_)) => 0,
+            Err(error) => panic!("{error}"),
+        });
+        waiting.join().unwrap()
+    });
+    while rig.context.next_timeout().is_some() {
+        assert!(rig.turn());
+    }
+    let counts = counts.map(|count| count.load(Ordering::SeqCst));
+    assert_eq!(counts, [1, waits]);
+    assert!(!rig.is_registered());
+    drop(wires);
     assert_eq!(rig.open_files(), 0);
 }
 

@@ -20,6 +20,7 @@ mod callbacks;
 mod ends;
 mod explore;
 mod link;
+mod mixed;
 mod rig;
 mod wakes;
 
@@ -33,6 +34,7 @@ fn main() {
         callbacks::SCENARIOS,
         ends::SCENARIOS,
         link::SCENARIOS,
+        mixed::SCENARIOS,
         wakes::SCENARIOS,
     ];
     let scenarios: Vec<Scenario> = groups.concat();
