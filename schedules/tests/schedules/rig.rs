@@ -52,10 +52,10 @@ impl Bell {
 
 /// A place for one thread at a time; a second one fails the schedule.
 #[derive(Debug, Default)]
-struct Place(AtomicBool);
+pub(crate) struct Place(AtomicBool);
 
 impl Place {
-    fn visit<T>(&self, whose: &str, visit: impl FnOnce() -> T) -> T {
+    pub(crate) fn visit<T>(&self, whose: &str, visit: impl FnOnce() -> T) -> T {
         assert!(!self.0.swap(true, Ordering::SeqCst), "two {whose} at once");
         let visited = visit();
         self.0.store(false, Ordering::SeqCst);

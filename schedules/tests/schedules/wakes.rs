@@ -8,7 +8,7 @@ use shuttle::sync::atomic::{AtomicUsize, Ordering};
 use shuttle::thread;
 
 use crate::explore::scenarios;
-use crate::rig::{Bell, Rig, Wire};
+use crate::rig::{Bell, Place, Rig, Wire};
 
 scenarios! {
     wait_of_another_thread_reaches_a_loop_that_blocks,
@@ -16,7 +16,8 @@ scenarios! {
     peer_that_fires_while_its_channel_is_waited_on_again_is_heard,
     port_that_another_thread_waits_on_again_fires_again,
     edges_that_come_beside_waits_are_not_lost,
-    dispatchers_of_one_loop_lose_nothing;
+    dispatchers_of_one_loop_lose_nothing,
+    rest_of_a_round_reaches_the_loop_of_another_thread;
     small
     rounds_of_two_threads_call_each_channel_once,
 }
@@ -161,8 +162,14 @@ fn dispatchers_of_one_loop_lose_nothing() {
 
 fn rounds_of_two_threads_call_each_channel_once() {
     let rig = Rig::new();
-    let wires = [counted(&rig), counted(&rig)];
-    for (wire, _) in &wires {
+    let (place, calls) = (Arc::new(Place::default()), Arc::new(AtomicUsize::new(0)));
+    let wires = [0; 2].map(|_| {
+        let (place, calls) = (Arc::clone(&place), Arc::clone(&calls));
+        rig.calling(move || {
+            place.visit("callbacks", || calls.fetch_add(1, Ordering::SeqCst));
+        })
+    });
+    for wire in &wires {
         wire.wait();
         rig.peer.send(wire);
     }
@@ -171,8 +178,31 @@ fn rounds_of_two_threads_call_each_channel_once() {
         turns.map(|turn| turn.join().unwrap())
     });
     assert!(turns[0] || turns[1], "one of them has the round");
-    for (_, count) in &wires {
-        assert_eq!(count.get(), 1);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    assert!(!rig.is_registered());
+}
+
+/// Who takes one wake of a round and goes leaves the rest to the thread with the loop.
+fn rest_of_a_round_reaches_the_loop_of_another_thread() {
+    let rig = Rig::new();
+    let count = Arc::new(Count::default());
+    let wires = [0; 2].map(|_| {
+        let counts = Arc::clone(&count);
+        rig.calling(move || counts.add())
+    });
+    for wire in &wires {
+        wire.wait();
+        rig.peer.send(wire);
     }
+    beside_a_loop(&rig, || {
+        if let Ok(mut round) = rig.context.dispatch() {
+            if round.next().is_some() {
+                count.add();
+            }
+            assert!(round.finish().is_ok());
+        }
+        count.reach(2);
+    });
+    assert_eq!(count.get(), 2);
     assert!(!rig.is_registered());
 }
