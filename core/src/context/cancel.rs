@@ -10,8 +10,8 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// one that holds a lock which the callback takes.
     ///
     /// Where that callback runs on another thread, the answer is [`TryCancelError::Running`], and
-    /// nothing was done: the callback goes on, and what it does to its wait holds. It may still wait for a
-    /// hook of the event loop, which calls no code of the program.
+    /// nothing was done. It may still wait for a hook of the event loop, which calls no code of
+    /// the program.
     ///
     /// # Errors
     /// [`TryCancelError`]; the wait goes on.
