@@ -432,18 +432,18 @@ fn a_cancel_that_does_not_wait_ends_a_wait_inside_the_callback_and_beside_anothe
     let (go_on, leave) = mpsc::channel::<()>();
     let wire = rig.waited(move |_, channel| {
         wait(channel);
-        channel.try_cancel().unwrap();
-        entered.send(()).unwrap();
+        entered.send(channel.try_cancel().is_ok()).unwrap();
         leave.recv().unwrap();
     });
     let other = rig.waited(|_, _| unreachable!("its wait has ended"));
     rig.fire(&wire);
     thread::scope(|scope| {
         let dispatching = scope.spawn(|| rig.context.dispatch_callbacks().unwrap());
-        inside.recv().unwrap();
+        let ended_inside = inside.recv().unwrap();
         let cancelled = other.channel.try_cancel();
         rig.fire(&other);
         go_on.send(()).unwrap();
+        assert!(ended_inside);
         cancelled.unwrap();
         assert_eq!(dispatching.join().unwrap(), Outcome::Done);
     });
