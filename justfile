@@ -5,3 +5,7 @@ check:
 # The long checks.
 deep:
     .ci/deep
+
+# So many schedules of threads, or those of one scenario: just schedules 100000 --exact NAME
+schedules count='5000' *args:
+    EVTCHN_SCHEDULES={{count}} .ci/schedules {{args}}

@@ -168,12 +168,20 @@ const CALLS: &[Row] = &[
     ("cancel by a stale id", "NotBound", |rig| {
         not_bound(rig.ctx.cancel(rig.stale), rig.stale)
     }),
+    ("try_cancel by a stale id", "NotBound", |rig| {
+        not_bound(rig.ctx.try_cancel(rig.stale), rig.stale)
+    }),
     ("wait by an id of another context", "NotBound", |rig| {
         not_bound(rig.ctx.wait(rig.foreign()), rig.foreign())
     }),
     ("cancel by an id of another context", "NotBound", |rig| {
         not_bound(rig.ctx.cancel(rig.foreign()), rig.foreign())
     }),
+    (
+        "try_cancel by an id of another context",
+        "NotBound",
+        |rig| not_bound(rig.ctx.try_cancel(rig.foreign()), rig.foreign()),
+    ),
     ("wait where nothing was opened", "NotBound", |rig| {
         not_bound(rig.fresh.wait(rig.stale), rig.stale)
     }),

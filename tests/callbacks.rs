@@ -9,7 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use evtchn::sim::{Call, Errno, Guest, Sim, SimLoop, SimOpen};
-use evtchn::{Cause, DispatchError, DomId, Link, Outcome, Port, TeardownError, Wait};
+use evtchn::{
+    Cause, DispatchError, DomId, Link, Outcome, Port, TeardownError, TryCancelError, Wait,
+};
 
 type Context = evtchn::Context<SimOpen, SimLoop>;
 type Channel = evtchn::Channel<SimOpen, SimLoop>;
@@ -396,4 +398,54 @@ fn a_removal_from_another_thread_waits_for_the_callback() {
     assert!(during_a_call(|channel| assert!(
         channel.remove_callback().unwrap()
     )));
+}
+
+#[test]
+fn a_cancel_that_does_not_wait_says_so_while_the_callback_runs_and_changes_nothing() {
+    let rig = Rig::new();
+    let (entered, inside) = mpsc::channel();
+    let (go_on, leave) = mpsc::channel::<()>();
+    let wire = rig.waited(move |_, channel| {
+        wait(channel);
+        entered.send(()).unwrap();
+        leave.recv().unwrap();
+    });
+    rig.fire(&wire);
+    thread::scope(|scope| {
+        let dispatching = scope.spawn(|| rig.context.dispatch_callbacks().unwrap());
+        inside.recv().unwrap();
+        let cancelled = wire.channel.try_cancel();
+        go_on.send(()).unwrap();
+        let id = wire.channel.id();
+        assert!(matches!(cancelled, Err(TryCancelError::Running(running)) if running == id));
+        assert_eq!(dispatching.join().unwrap(), Outcome::Done);
+    });
+    assert_eq!(rig.context.link(), Link::Watching, "it waits again");
+    wire.channel.try_cancel().unwrap();
+    assert_eq!(rig.context.link(), Link::Idle);
+}
+
+#[test]
+fn a_cancel_that_does_not_wait_ends_a_wait_inside_the_callback_and_beside_another_one() {
+    let rig = Rig::new();
+    let (entered, inside) = mpsc::channel();
+    let (go_on, leave) = mpsc::channel::<()>();
+    let wire = rig.waited(move |_, channel| {
+        wait(channel);
+        entered.send(channel.try_cancel().is_ok()).unwrap();
+        leave.recv().unwrap();
+    });
+    let other = rig.waited(|_, _| unreachable!("its wait has ended"));
+    rig.fire(&wire);
+    thread::scope(|scope| {
+        let dispatching = scope.spawn(|| rig.context.dispatch_callbacks().unwrap());
+        let ended_inside = inside.recv().unwrap();
+        let cancelled = other.channel.try_cancel();
+        rig.fire(&other);
+        go_on.send(()).unwrap();
+        assert!(ended_inside);
+        cancelled.unwrap();
+        assert_eq!(dispatching.join().unwrap(), Outcome::Done);
+    });
+    assert_eq!(rig.context.link(), Link::Idle);
 }

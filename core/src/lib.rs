@@ -35,7 +35,7 @@ pub use context::{
     BindError, BindResult, BlockError, BlockResult, Blocked, CancelError, Channel, Context,
     DeviceError, DispatchError, DispatchResult, HandOverError, IntoPartsError, Leftover, LinkError,
     LoopError, Notifier, NotifyError, Outcome, Parts, RestrictError, Round, SleepError,
-    TeardownError, UnbindError, UnbindResult, Wait, WaitError,
+    TeardownError, TryCancelError, UnbindError, UnbindResult, Wait, WaitError,
 };
 pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
 pub use handover::{BadHandOver, HandOver};

@@ -1,20 +1,26 @@
-//! All that the context takes from the threads of the world, so that a schedule checker can put
-//! its own in this place.
+//! All that the context takes from the threads of the world.
+//!
+//! With the feature `only-under-shuttle` it comes from the schedule checker shuttle instead, which
+//! runs one thread at a time and chooses at each of these calls which. Then a context works inside
+//! of a shuttle execution and nowhere else.
 
-use std::cell::Cell;
-pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::MutexGuard;
-use std::sync::PoisonError;
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+#[cfg(feature = "only-under-shuttle")]
+use shuttle::sync as threads;
+#[cfg(not(feature = "only-under-shuttle"))]
+use std::sync as threads;
+
+use threads::PoisonError;
+pub(crate) use threads::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use threads::{Arc, MutexGuard};
 
 /// A mutex that a panicking callback does not poison: every state behind it is whole whenever
 /// user code runs.
 #[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+pub(crate) struct Mutex<T>(threads::Mutex<T>);
 
 impl<T> Mutex<T> {
     pub(crate) const fn new(value: T) -> Mutex<T> {
-        Mutex(std::sync::Mutex::new(value))
+        Mutex(threads::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -27,7 +33,7 @@ impl<T> Mutex<T> {
 
 /// Where threads wait for a change of what a [`Mutex`] guards.
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(std::sync::Condvar);
+pub(crate) struct Condvar(threads::Condvar);
 
 impl Condvar {
     /// Lets go of the lock until somebody notifies.
@@ -69,12 +75,21 @@ impl Occupant {
 }
 
 /// A number that no other living thread has; never 0.
+#[cfg(not(feature = "only-under-shuttle"))]
 fn this_thread() -> usize {
+    use std::cell::Cell;
     thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
     HERE.with(|here| std::ptr::from_ref(here) as usize)
 }
 
-#[cfg(test)]
+/// A number that no other thread of the execution has; never 0.
+#[cfg(feature = "only-under-shuttle")]
+fn this_thread() -> usize {
+    usize::from(shuttle::thread::current().id()) + 1
+}
+
+// Outside of an execution nothing of shuttle works.
+#[cfg(all(test, not(feature = "only-under-shuttle")))]
 mod tests {
     use std::thread;
 

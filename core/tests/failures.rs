@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use evtchn_core::{
     BindError, CancelError, Cause, Channel, DispatchError, DomId, ErrorKind, Link, LinkError,
-    Outcome, RestrictError, TeardownError, Trigger, UnbindError, Wait, WaitError,
+    Outcome, RestrictError, TeardownError, Trigger, TryCancelError, UnbindError, Wait, WaitError,
 };
 use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
+const LEFT_WAITING: &str =
+    "still in use: channels on ports [1], waited for [1]; 0 unbound channels still held";
 
 #[test]
 fn failed_open_leaves_the_context_closed() {
@@ -279,6 +281,24 @@ fn a_dropped_context_deregisters_before_it_closes() {
 }
 
 #[test]
+fn a_failed_deregister_takes_a_cancel_back_that_does_not_wait() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("deregister", ErrorKind::Other);
+    let error = channel.try_cancel().unwrap_err();
+    assert!(matches!(
+        error,
+        TryCancelError::Cancel(CancelError::Link(LinkError::Deregister(_)))
+    ));
+    assert_eq!(ctx.link(), Link::Watching);
+    assert_eq!(ctx.teardown().unwrap_err().to_string(), LEFT_WAITING);
+    channel.try_cancel().unwrap();
+    assert_eq!(ctx.link(), Link::Idle);
+}
+
+#[test]
 fn a_hook_that_calls_back_is_refused() {
     let tester = Tester::new();
     let ctx = Arc::new(tester.context());
@@ -297,6 +317,12 @@ fn a_hook_that_calls_back_is_refused() {
             Err(CancelError::Link(LinkError::Reentrant))
         ));
         answers.push(matches!(
+            inner.try_cancel(id),
+            Err(TryCancelError::Cancel(CancelError::Link(
+                LinkError::Reentrant
+            )))
+        ));
+        answers.push(matches!(
             inner.bind_unbound_port(GUEST),
             Err(BindError::Reentrant)
         ));
@@ -310,7 +336,7 @@ fn a_hook_that_calls_back_is_refused() {
         ));
     }));
     assert_eq!(channel.wait().unwrap(), Wait::Pending);
-    assert_eq!(*seen.lock().unwrap(), [true; 5]);
+    assert_eq!(*seen.lock().unwrap(), [true; 6]);
     assert_eq!(ctx.link(), Link::Watching);
 }
 

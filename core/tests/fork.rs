@@ -5,7 +5,7 @@ mod support;
 
 use evtchn_core::{
     BindError, CancelError, DispatchError, DomId, LinkError, NotifyError, RestrictError,
-    TeardownError, UnbindError, WaitError,
+    TeardownError, TryCancelError, UnbindError, WaitError,
 };
 use support::Tester;
 
@@ -29,6 +29,13 @@ fn every_call_of_a_child_is_an_error_and_reaches_nothing() {
     assert!(matches!(
         cancelled,
         Err(CancelError::Link(LinkError::Inherited))
+    ));
+    let cancelled = channel.try_cancel();
+    assert!(matches!(
+        cancelled,
+        Err(TryCancelError::Cancel(CancelError::Link(
+            LinkError::Inherited
+        )))
     ));
     let notified = [channel.notify(), notifier.notify()];
     assert!(matches!(

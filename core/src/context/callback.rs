@@ -26,7 +26,7 @@ pub(super) struct Callbacks {
 }
 
 impl Callbacks {
-    fn is_running(&self, id: ChannelId) -> bool {
+    pub(super) fn is_running(&self, id: ChannelId) -> bool {
         self.running == Some(id)
     }
 
@@ -101,7 +101,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 
     /// Whether this thread runs the callback, or a hook.
-    fn is_inside(&self) -> bool {
+    pub(super) fn is_inside(&self) -> bool {
         self.in_round.is_me() || self.is_in_hook()
     }
 }

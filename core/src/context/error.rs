@@ -98,6 +98,30 @@ pub enum CancelError<R: Error + 'static> {
     Link(#[from] LinkError<R>),
 }
 
+/// A cancel that does not wait for callbacks failed. Who waited still waits.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryCancelError<R: Error + 'static> {
+    /// The channel's callback runs on another thread. Nothing was done.
+    #[error("the callback of {0} runs on another thread")]
+    Running(ChannelId),
+    /// As a cancel that waits.
+    #[error(transparent)]
+    Cancel(#[from] CancelError<R>),
+}
+
+impl<R: Error + 'static> From<NotBound> for TryCancelError<R> {
+    fn from(error: NotBound) -> TryCancelError<R> {
+        CancelError::from(error).into()
+    }
+}
+
+impl<R: Error + 'static> From<LinkError<R>> for TryCancelError<R> {
+    fn from(error: LinkError<R>) -> TryCancelError<R> {
+        CancelError::from(error).into()
+    }
+}
+
 /// A notify failed. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

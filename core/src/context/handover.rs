@@ -125,8 +125,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let mut state = self.lock();
         let table = Self::table(&mut state, channels)?;
         let device = state.device.clone().ok_or(HandOverError::NotOpen)?;
-        drop(state);
-        self.carry_out(LinkInput::Close, false, &settling)?;
+        self.carry_out(state, LinkInput::Close, false, &settling)?;
         let mut state = self.lock();
         for channel in channels {
             let _was_bound = state.machine.unbind(channel.id());

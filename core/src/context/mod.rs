@@ -7,6 +7,7 @@
 
 mod block;
 mod callback;
+mod cancel;
 mod channel;
 mod error;
 mod handover;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use crate::hal::{EventChannel, Open, Registrar, Trigger};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::machine::link::Link;
-use crate::machine::port::Cause;
+use crate::machine::port::{Cause, PortState};
 use crate::machine::{ChannelId, Machine, NotBound, Stats, Waited};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Occupant};
 use callback::Callbacks;
@@ -30,7 +31,7 @@ pub use block::{BlockError, BlockResult, Blocked, SleepError};
 pub use channel::{Channel, Notifier};
 pub use error::{
     BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
-    TeardownError, UnbindError, WaitError,
+    TeardownError, TryCancelError, UnbindError, WaitError,
 };
 pub use handover::{HandOverError, IntoPartsError, Parts};
 pub use round::{Outcome, Round};
@@ -352,6 +353,15 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
         self.admit()?;
         let before = self.lock_returned(id).machine.cancel(id)?;
+        self.settle_cancel(id, before)
+    }
+
+    /// The link follows a cancel, or the cancel is taken back.
+    fn settle_cancel(
+        &self,
+        id: ChannelId,
+        before: Option<PortState>,
+    ) -> Result<(), CancelError<LoopError<O, R>>> {
         match (self.settle(), before) {
             (Ok(()), _) => Ok(()),
             (Err(error), Some(before)) => {

@@ -104,26 +104,26 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             let Some(input) = self.unsettled(&state) else {
                 return Ok(());
             };
-            drop(state);
             let by_force = matches!(input, LinkInput::Fault | LinkInput::Close);
-            self.carry_out(input, by_force, settling)?;
+            self.carry_out(state, input, by_force, settling)?;
             debug_assert_ne!(self.lock().machine.link(), before, "this would never end");
         }
     }
 
-    /// Carries out what the table says. After an error the link is as it was; `by_force` goes on
-    /// to the next state even where the event loop does not let go.
+    /// Carries out what the table says of a state that was looked at under this lock: whoever
+    /// changes it afterwards sees that a hook runs. After an error the link is as it was;
+    /// `by_force` goes on to the next state even where the event loop does not let go.
     ///
     /// # Panics
     /// Where a hook does, once everything is in its place; a hook that panics has done nothing.
     /// While another panic unwinds, it is an error.
     pub(super) fn carry_out(
         &self,
+        state: MutexGuard<'_, State<O::Device>>,
         input: LinkInput,
         by_force: bool,
         _settling: &Settling<'_>,
     ) -> Result<(), LinkError<LoopError<O, R>>> {
-        let state = self.lock();
         let (next, effects) = state.machine.link().plan(input);
         let device = state.device.clone();
         let hook = Hook::begin(&self.in_hook);
@@ -202,8 +202,12 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 
     /// Lets go of the device if it failed, as the settle at the end of the round would.
     pub(super) fn close_failed(&self, settling: &Settling<'_>) {
-        let failed = self.lock().machine.is_broken();
-        if failed && self.carry_out(LinkInput::Fault, true, settling).is_err() {
+        let state = self.lock();
+        if !state.machine.is_broken() {
+            return;
+        }
+        let closed = self.carry_out(state, LinkInput::Fault, true, settling);
+        if closed.is_err() {
             self.count_unreported();
         }
     }

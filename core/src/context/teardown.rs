@@ -15,10 +15,12 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         self.shared.admit()?;
         let settling = self.shared.settling.lock();
         self.shared.close_failed(&settling);
-        if let Some(leftover) = self.shared.lock().leftover() {
+        let state = self.shared.lock();
+        if let Some(leftover) = state.leftover() {
             return Err(TeardownError::Leftover(leftover));
         }
-        self.shared.carry_out(LinkInput::Close, false, &settling)?;
+        self.shared
+            .carry_out(state, LinkInput::Close, false, &settling)?;
         self.shared.lock().machine.silence();
         Ok(())
     }

@@ -1,0 +1,126 @@
+//! Ends beside what others still do: unbind, teardown, drop, a device that fails (I3, I8, I11).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use evtchn_core::{
+    DispatchError, Error as _, ErrorKind, Leftover, NotifyError, TeardownError, WaitError,
+};
+use evtchn_sim::{Call, Errno};
+use shuttle::thread;
+
+use crate::explore::scenarios;
+use crate::rig::Rig;
+
+scenarios! {
+    ;
+    small
+    device_that_fails_beside_a_wait_tells_each_waiter_once,
+    notifier_beside_an_unbind_gets_through_or_says_not_bound,
+    teardown_beside_an_unbind_closes_or_names_the_channel,
+    wait_beside_the_end_of_the_context_leaves_nothing_registered,
+}
+
+fn notifier_beside_an_unbind_gets_through_or_says_not_bound() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let notifier = wire.channel.notifier().unwrap();
+    let is_unbound = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            wire.into_channel().unbind().unwrap();
+            is_unbound.store(true, Ordering::SeqCst);
+        });
+        scope.spawn(|| {
+            for _ in 0..2 {
+                let was_unbound = is_unbound.load(Ordering::SeqCst);
+                match notifier.notify() {
+                    Err(NotifyError::NotBound(_)) => {}
+                    _ if was_unbound => panic!("it notified afterwards"),
+                    Err(NotifyError::Device(error)) => {
+                        assert_eq!(error.kind(), ErrorKind::NotBound);
+                    }
+                    notified => notified.unwrap(),
+                }
+            }
+        });
+    });
+    let torn = rig.context.teardown();
+    assert!(matches!(
+        torn,
+        Err(TeardownError::Leftover(Leftover { held: 1, .. }))
+    ));
+    drop(notifier);
+    rig.context.teardown().unwrap();
+    assert_eq!(rig.open_files(), 0);
+}
+
+fn device_that_fails_beside_a_wait_tells_each_waiter_once() {
+    let rig = Rig::new();
+    let counts = [0; 2].map(|_| Arc::new(AtomicUsize::new(0)));
+    let wires = counts.each_ref().map(|count| {
+        let count = Arc::clone(count);
+        rig.calling(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        })
+    });
+    wires[0].wait();
+    rig.peer.send(&wires[0]);
+    rig.opener.fail_next(Call::Pending, Errno::EIO);
+    let waits = thread::scope(|scope| {
+        scope.spawn(|| match rig.context.dispatch_callbacks() {
+            Err(DispatchError::Device(_)) => {}
+            other => panic!("{other:?}"),
+        });
+        let waiting = scope.spawn(|| match wires[1].channel.wait() {
+            Ok(_) => 1,
+            Err(WaitError::NotBound(_)) => 0,
+            Err(error) => panic!("{error}"),
+        });
+        waiting.join().unwrap()
+    });
+    while rig.context.next_timeout().is_some() {
+        assert!(rig.turn());
+    }
+    let counts = counts.map(|count| count.load(Ordering::SeqCst));
+    assert_eq!(counts, [1, waits]);
+    assert!(!rig.is_registered());
+    drop(wires);
+    assert_eq!(rig.open_files(), 0);
+}
+
+fn teardown_beside_an_unbind_closes_or_names_the_channel() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    wire.wait();
+    let port = wire.channel.port();
+    thread::scope(|scope| {
+        scope.spawn(|| wire.into_channel().unbind().unwrap());
+        scope.spawn(|| match rig.context.teardown() {
+            Ok(()) => {}
+            Err(TeardownError::Leftover(left)) => {
+                assert_eq!((left.channels, left.held), (vec![port], 0));
+            }
+            Err(error) => panic!("{error}"),
+        });
+    });
+    rig.context.teardown().unwrap();
+    assert!(!rig.is_registered());
+    assert_eq!(rig.open_files(), 0);
+}
+
+fn wait_beside_the_end_of_the_context_leaves_nothing_registered() {
+    let mut rig = Rig::new();
+    let wire = rig.wire();
+    let context = rig.take_context();
+    thread::scope(|scope| {
+        scope.spawn(|| drop(context));
+        scope.spawn(|| match wire.channel.wait() {
+            Ok(_) | Err(WaitError::NotBound(_)) => {}
+            Err(error) => panic!("{error}"),
+        });
+    });
+    assert!(!rig.is_registered());
+    drop(wire);
+    assert_eq!(rig.open_files(), 0);
+}

@@ -1,0 +1,119 @@
+//! Any calls on any thread: what the scenarios with a plan did not think of (I1, I4, I8).
+
+use std::sync::Arc;
+
+use evtchn_core::{BlockError, Outcome};
+use evtchn_core::{Blocked, DispatchError, TeardownError, TryCancelError, Wait, WaitError};
+use evtchn_sim::SimLoop;
+use shuttle::rand::{Rng as _, thread_rng};
+use shuttle::sync::atomic::{AtomicUsize, Ordering};
+use shuttle::thread;
+
+use crate::explore::scenarios;
+use crate::rig::{Channel, Rig, Wire};
+
+scenarios! {
+    calls_of_three_threads_leave_every_channel_usable,
+    calls_of_three_threads_leave_every_channel_of_an_edge_triggered_loop_usable;
+    small
+}
+
+const CALLS: usize = 4;
+
+fn calls_of_three_threads_leave_every_channel_usable() {
+    mix(&Rig::new());
+}
+
+fn calls_of_three_threads_leave_every_channel_of_an_edge_triggered_loop_usable() {
+    mix(&Rig::with(SimLoop::edge()));
+}
+
+fn mix(rig: &Rig) {
+    let wires = [rig.wire(), rig.wire(), rig.wire()];
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..CALLS {
+                    let which = thread_rng().gen_range(0..wires.len());
+                    call(rig, &wires[which]);
+                }
+            });
+        }
+    });
+    for wire in &wires {
+        wire.cancel();
+    }
+    assert!(!rig.is_registered());
+    for wire in &wires {
+        fires(rig, wire);
+    }
+    assert!(!rig.is_registered());
+    drop(wires);
+    rig.context.teardown().unwrap();
+    assert_eq!(rig.open_files(), 0);
+}
+
+/// One call, and the answers that it may give.
+fn call(rig: &Rig, wire: &Wire) {
+    let channel = &wire.channel;
+    match thread_rng().gen_range(0..11) {
+        0..3 => wait(channel),
+        3 => channel.cancel().unwrap(),
+        4 => match channel.try_cancel() {
+            Ok(()) | Err(TryCancelError::Running(_)) => {}
+            Err(error) => panic!("{error}"),
+        },
+        5 => rig.peer.send(wire),
+        6 => drop(rig.turn()),
+        7 => match rig.context.dispatch_at_most(1) {
+            Ok(mut round) => {
+                let _woken = round.next();
+                assert!(matches!(round.finish(), Ok(Outcome::Done | Outcome::More)));
+            }
+            Err(DispatchError::Busy) => {}
+            Err(error) => panic!("{error}"),
+        },
+        8 => match channel.block_while(None, || false) {
+            Ok(Blocked::Woken(_) | Blocked::Stopped | Blocked::Cancelled)
+            | Err(BlockError::Wait(WaitError::AlreadyWaited(_))) => {}
+            other => panic!("{other:?}"),
+        },
+        9 => {
+            let again = Arc::downgrade(channel);
+            let waits = move |_| {
+                if let Some(channel) = again.upgrade() {
+                    wait(&channel);
+                }
+            };
+            channel.set_callback(waits).unwrap();
+        }
+        _ => {
+            rig.wire().wait();
+            let torn = rig.context.teardown();
+            assert!(matches!(torn, Err(TeardownError::Leftover(_))));
+        }
+    }
+}
+
+fn wait(channel: &Channel) {
+    match channel.wait() {
+        Ok(Wait::Pending | Wait::Ready(_)) | Err(WaitError::AlreadyWaited(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// An event and a wait, in this order, bring a wake.
+fn fires(rig: &Rig, wire: &Wire) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&calls);
+    let count = move |_| {
+        counts.fetch_add(1, Ordering::SeqCst);
+    };
+    wire.channel.set_callback(count).unwrap();
+    rig.peer.send(wire);
+    wire.wait();
+    while rig.context.next_timeout().is_some() || rig.event_loop.sim.ready() {
+        assert!(rig.turn());
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}

@@ -1,0 +1,392 @@
+//! A context on the simulator, whose loop blocks in what shuttle can schedule.
+//!
+//! The simulator's own locks are never held over anything of shuttle's, so each of its calls is one
+//! step. Around them are the steps at which others may come in between.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evtchn_core::{
+    DispatchError, DomId, EventChannel, Open, Outcome, Port, PortBuf, Registrar, RemotePort, Sleep,
+    Slept, Trigger, Virq, Wait,
+};
+use evtchn_sim::{Errno, Error, Guest, Sim, SimDevice, SimLoop, SimOpen};
+use shuttle::sync::atomic::{AtomicBool, Ordering};
+use shuttle::sync::{Condvar, Mutex, MutexGuard};
+use shuttle::thread;
+
+pub(crate) type Context = evtchn_core::Context<Opener, Loop>;
+pub(crate) type Channel = evtchn_core::Channel<Opener, Loop>;
+
+/// Something that threads wait for a change of, which anybody may announce.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    lock: Mutex<()>,
+    rung: Condvar,
+}
+
+impl Bell {
+    /// Announces a change that was made.
+    pub(crate) fn ring(&self) {
+        drop(self.lock());
+        self.rung.notify_all();
+    }
+
+    /// Blocks until it is so.
+    pub(crate) fn wait_until(&self, is_so: impl Fn() -> bool) {
+        let mut guard = self.lock();
+        while !is_so() {
+            guard = self.wait(guard);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.lock.lock().unwrap()
+    }
+
+    fn wait<'a>(&self, guard: MutexGuard<'a, ()>) -> MutexGuard<'a, ()> {
+        self.rung.wait(guard).unwrap()
+    }
+}
+
+/// A place for one thread at a time; a second one fails the schedule.
+#[derive(Debug, Default)]
+pub(crate) struct Place(AtomicBool);
+
+impl Place {
+    pub(crate) fn visit<T>(&self, whose: &str, visit: impl FnOnce() -> T) -> T {
+        assert!(!self.0.swap(true, Ordering::SeqCst), "two {whose} at once");
+        let visited = visit();
+        self.0.store(false, Ordering::SeqCst);
+        visited
+    }
+}
+
+/// Opens [`Device`]s.
+#[derive(Debug)]
+pub(crate) struct Opener(SimOpen, Arc<Bell>);
+
+impl Open for Opener {
+    type Device = Device;
+
+    fn open(&self) -> Result<Device, Error> {
+        Ok(Device {
+            file: self.0.open()?,
+            bell: Arc::clone(&self.1),
+            call: Place::default(),
+        })
+    }
+
+    fn process(&self) -> u64 {
+        self.0.process()
+    }
+}
+
+/// A simulated device that sees to it that calls come one at a time, as the seam promises.
+#[derive(Debug)]
+pub(crate) struct Device {
+    file: SimDevice,
+    bell: Arc<Bell>,
+    call: Place,
+}
+
+impl Device {
+    fn call<T>(&self, call: impl FnOnce(&SimDevice) -> T) -> T {
+        self.call.visit("calls of the device", || call(&self.file))
+    }
+
+    /// A call that can make the device ready.
+    fn ringing<T>(&self, call: impl FnOnce(&SimDevice) -> T) -> T {
+        let called = self.call(call);
+        self.bell.ring();
+        called
+    }
+}
+
+impl EventChannel for Device {
+    type Error = Error;
+
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
+        self.call(|file| file.bind_unbound_port(remote))
+    }
+
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
+        self.ringing(|file| file.bind_interdomain(remote))
+    }
+
+    fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
+        self.ringing(|file| file.bind_virq(virq))
+    }
+
+    fn bind_static(&self, port: Port) -> Result<(), Error> {
+        self.ringing(|file| file.bind_static(port))
+    }
+
+    fn unbind(&self, port: Port) -> Result<(), Error> {
+        self.call(|file| file.unbind(port))
+    }
+
+    fn notify(&self, port: Port) -> Result<(), Error> {
+        thread::yield_now();
+        self.file.notify(port)
+    }
+
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
+        self.call(|file| file.pending(buf))
+    }
+
+    fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
+        self.ringing(|file| file.unmask(ports))
+    }
+
+    fn reset(&self) -> Result<(), Error> {
+        self.ringing(SimDevice::reset)
+    }
+
+    fn restrict(&self, domid: DomId) -> Result<(), Error> {
+        self.file.restrict(domid)
+    }
+
+    fn is_inherited(&self) -> bool {
+        self.file.is_inherited()
+    }
+}
+
+/// A loop that blocks until it is ready, told to wake, or stopped.
+#[derive(Debug, Clone)]
+pub(crate) struct Loop {
+    pub(crate) sim: SimLoop,
+    bell: Arc<Bell>,
+    hook: Arc<Place>,
+    stopped: Arc<AtomicBool>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Loop {
+    /// Ends every [`poll`](Self::poll).
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Blocks as a loop does where nothing has to be done at once.
+    pub(crate) fn poll(&self) {
+        self.bell
+            .wait_until(|| self.sim.ready() || self.is_stopped());
+    }
+
+    /// Makes the next hook panic.
+    pub(crate) fn panic_next(&self) {
+        self.panics.store(true, Ordering::SeqCst);
+    }
+
+    fn hook<T>(&self, hook: impl FnOnce(&SimLoop) -> T) -> T {
+        let done = self.hook.visit("hooks", || {
+            let panics = self.panics.swap(false, Ordering::SeqCst);
+            (!panics).then(|| hook(&self.sim))
+        });
+        self.bell.ring();
+        // A panic of its own is no failure of the schedule, so shuttle need not print it.
+        done.unwrap_or_else(|| resume_unwind(Box::new("as planned")))
+    }
+}
+
+impl Registrar<Device> for Loop {
+    type Error = Error;
+
+    fn trigger(&self) -> Trigger {
+        self.sim.trigger()
+    }
+
+    fn register(&self, device: &Device) -> Result<(), Error> {
+        self.hook(|sim| sim.register(&device.file))
+    }
+
+    fn deregister(&self, device: &Device) -> Result<(), Error> {
+        self.hook(|sim| sim.deregister(&device.file))
+    }
+
+    fn wake(&self) {
+        self.sim.wake();
+        self.bell.ring();
+    }
+}
+
+impl Sleep<Device> for Loop {
+    type Deadline = Duration;
+    type SleepError = Error;
+
+    fn ticket(&self) -> u64 {
+        self.sim.ticket()
+    }
+
+    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, Error> {
+        let mut guard = self.bell.lock();
+        loop {
+            match self.sim.sleep(ticket, deadline) {
+                // Nothing in the simulator ends this sleep, but a thread may.
+                Err(error) if error.errno == Errno::EDEADLK => guard = self.bell.wait(guard),
+                slept => return slept,
+            }
+        }
+    }
+}
+
+/// A context, its loop, and the guest at the other end of its channels.
+pub(crate) struct Rig {
+    pub(crate) context: Arc<Context>,
+    pub(crate) event_loop: Loop,
+    pub(crate) opener: SimOpen,
+    pub(crate) peer: Peer,
+    sim: Sim,
+}
+
+/// The guest.
+#[derive(Clone)]
+pub(crate) struct Peer(Guest, Arc<Bell>);
+
+impl Peer {
+    /// Sends one event.
+    pub(crate) fn send(&self, wire: &Wire) {
+        self.0.send(wire.theirs).unwrap();
+        self.1.ring();
+    }
+}
+
+/// A channel and the port of the guest at its other end.
+pub(crate) struct Wire {
+    pub(crate) channel: Arc<Channel>,
+    theirs: Port,
+}
+
+impl Wire {
+    pub(crate) fn wait(&self) {
+        assert_eq!(self.channel.wait().unwrap(), Wait::Pending);
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.channel.cancel().unwrap();
+    }
+
+    /// Its owner's only handle.
+    pub(crate) fn into_channel(self) -> Channel {
+        Arc::into_inner(self.channel).unwrap()
+    }
+}
+
+fn context(opener: &SimOpen, event_loop: &Loop) -> Arc<Context> {
+    let opener = Opener(opener.clone(), Arc::clone(&event_loop.bell));
+    Arc::new(Context::new(opener, event_loop.clone()))
+}
+
+impl Rig {
+    pub(crate) fn new() -> Rig {
+        Rig::with(SimLoop::level())
+    }
+
+    pub(crate) fn with(event_loop: SimLoop) -> Rig {
+        let sim = Sim::new(1);
+        let bell = Arc::new(Bell::default());
+        let event_loop = Loop {
+            sim: event_loop,
+            bell: Arc::clone(&bell),
+            hook: Arc::default(),
+            stopped: Arc::default(),
+            panics: Arc::default(),
+        };
+        let opener = sim.open(DomId::DOM0);
+        let guest = sim.guest(sim.create_domain().unwrap());
+        Rig {
+            context: context(&opener, &event_loop),
+            event_loop,
+            opener,
+            peer: Peer(guest, bell),
+            sim,
+        }
+    }
+
+    /// Gives the context away; another one is in its place.
+    pub(crate) fn take_context(&mut self) -> Arc<Context> {
+        let other = context(&self.opener, &self.event_loop);
+        std::mem::replace(&mut self.context, other)
+    }
+
+    pub(crate) fn bind(&self) -> Channel {
+        let guest = self.peer.0.domid();
+        self.context.bind_unbound_port(guest).unwrap()
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        let channel = self.bind();
+        let theirs = self.peer.0.bind_interdomain(DomId::DOM0, channel.port());
+        Wire {
+            channel: Arc::new(channel),
+            theirs: theirs.unwrap(),
+        }
+    }
+
+    /// A channel with a callback, which nobody waits on.
+    pub(crate) fn calling(&self, callback: impl FnMut() + Send + 'static) -> Wire {
+        let mut callback = callback;
+        let wire = self.wire();
+        wire.channel.set_callback(move |_| callback()).unwrap();
+        wire
+    }
+
+    /// Lets events of these channels be read while nobody waits on them.
+    pub(crate) fn latch(&self, wires: &[&Wire]) {
+        let reader = self.wire();
+        reader.wait();
+        for wire in wires {
+            self.peer.send(wire);
+        }
+        self.peer.send(&reader);
+        let _its_own = self.context.dispatch().unwrap().count();
+    }
+
+    /// What a thread with an event loop does until that is stopped.
+    pub(crate) fn run(&self) {
+        while !self.event_loop.is_stopped() {
+            if self.context.next_timeout().is_none() {
+                self.event_loop.poll();
+            }
+            self.turn();
+        }
+    }
+
+    /// One round of callbacks, or that of another thread. Says whether it was its own.
+    pub(crate) fn turn(&self) -> bool {
+        match self.context.dispatch_callbacks() {
+            Ok(Outcome::Done | Outcome::More) => true,
+            Err(DispatchError::Busy) => {
+                thread::yield_now();
+                false
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.event_loop.sim.is_registered()
+    }
+
+    /// How many devices are open.
+    pub(crate) fn open_files(&self) -> usize {
+        self.sim.open_files()
+    }
+}
+
+impl Drop for Rig {
+    /// Nothing was done to the loop in any schedule that must not be done to it.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _looked = self.event_loop.sim.ready();
+            assert_eq!(self.event_loop.sim.violations(), []);
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Wakes that another thread's call makes due reach a loop that blocks (I4, I15).
+
+use std::sync::Arc;
+
+use evtchn_core::Wait;
+use evtchn_sim::SimLoop;
+use shuttle::sync::atomic::{AtomicUsize, Ordering};
+use shuttle::thread;
+
+use crate::explore::scenarios;
+use crate::rig::{Bell, Place, Rig, Wire};
+
+scenarios! {
+    wait_of_another_thread_reaches_a_loop_that_blocks,
+    wait_on_a_latched_channel_reaches_a_loop_that_blocks,
+    peer_that_fires_while_its_channel_is_waited_on_again_is_heard,
+    port_that_another_thread_waits_on_again_fires_again,
+    edges_that_come_beside_waits_are_not_lost,
+    dispatchers_of_one_loop_lose_nothing,
+    rest_of_a_round_reaches_the_loop_of_another_thread;
+    small
+    rounds_of_two_threads_call_each_channel_once,
+}
+
+/// How often something was called, and who waits for that.
+#[derive(Default)]
+struct Count {
+    calls: AtomicUsize,
+    bell: Bell,
+}
+
+impl Count {
+    fn add(&self) {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    fn get(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Blocks until there were that many.
+    fn reach(&self, calls: usize) {
+        self.bell.wait_until(|| self.get() >= calls);
+    }
+}
+
+/// A channel whose calls are counted.
+fn counted(rig: &Rig) -> (Wire, Arc<Count>) {
+    let count = Arc::new(Count::default());
+    let counts = Arc::clone(&count);
+    (rig.calling(move || counts.add()), count)
+}
+
+/// Does `act` beside a thread that runs the loop, which is stopped then.
+fn beside_a_loop(rig: &Rig, act: impl FnOnce()) {
+    thread::scope(|scope| {
+        scope.spawn(|| rig.run());
+        act();
+        rig.event_loop.stop();
+    });
+}
+
+fn wait_of_another_thread_reaches_a_loop_that_blocks() {
+    let rig = Rig::new();
+    let (wire, count) = counted(&rig);
+    beside_a_loop(&rig, || {
+        wire.wait();
+        rig.peer.send(&wire);
+        count.reach(1);
+    });
+    assert_eq!(count.get(), 1);
+    assert!(!rig.is_registered());
+}
+
+fn wait_on_a_latched_channel_reaches_a_loop_that_blocks() {
+    let rig = Rig::new();
+    let (wire, count) = counted(&rig);
+    rig.latch(&[&wire]);
+    beside_a_loop(&rig, || {
+        wire.wait();
+        count.reach(1);
+    });
+    assert_eq!(count.get(), 1);
+    assert!(!rig.is_registered());
+}
+
+fn peer_that_fires_while_its_channel_is_waited_on_again_is_heard() {
+    let rig = Rig::new();
+    let count = Arc::new(Count::default());
+    let (counts, context) = (Arc::clone(&count), Arc::downgrade(&rig.context));
+    let wire = rig.wire();
+    let set = wire.channel.set_callback(move |wake| {
+        let context = context.upgrade().unwrap();
+        assert_eq!(context.wait(wake.channel).unwrap(), Wait::Pending);
+        counts.add();
+    });
+    set.unwrap();
+    wire.wait();
+    beside_a_loop(&rig, || {
+        for turn in 1..4 {
+            rig.peer.send(&wire);
+            count.reach(turn);
+        }
+        wire.cancel();
+    });
+    assert_eq!(count.get(), 3);
+    assert!(!rig.is_registered());
+}
+
+fn port_that_another_thread_waits_on_again_fires_again() {
+    let rig = Rig::new();
+    let (wire, count) = counted(&rig);
+    beside_a_loop(&rig, || {
+        for turn in 1..4 {
+            wire.wait();
+            rig.peer.send(&wire);
+            count.reach(turn);
+        }
+    });
+    assert_eq!(count.get(), 3);
+    assert!(!rig.is_registered());
+}
+
+fn edges_that_come_beside_waits_are_not_lost() {
+    let rig = Rig::with(SimLoop::edge());
+    let [(one, ones), (two, twos)] = [counted(&rig), counted(&rig)];
+    let fire = |wire: &Wire, count: &Count| {
+        wire.wait();
+        rig.peer.send(wire);
+        count.reach(1);
+    };
+    beside_a_loop(&rig, || {
+        thread::scope(|scope| {
+            scope.spawn(|| fire(&one, &ones));
+            scope.spawn(|| fire(&two, &twos));
+        });
+    });
+    assert_eq!((ones.get(), twos.get()), (1, 1));
+    assert!(!rig.is_registered());
+}
+
+fn dispatchers_of_one_loop_lose_nothing() {
+    let rig = Rig::new();
+    let (latched, latches) = counted(&rig);
+    let (fired, fires) = counted(&rig);
+    rig.latch(&[&latched]);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| rig.run());
+        }
+        latched.wait();
+        fired.wait();
+        rig.peer.send(&fired);
+        latches.reach(1);
+        fires.reach(1);
+        rig.event_loop.stop();
+    });
+    assert_eq!((latches.get(), fires.get()), (1, 1));
+    assert!(!rig.is_registered());
+}
+
+fn rounds_of_two_threads_call_each_channel_once() {
+    let rig = Rig::new();
+    let (place, calls) = (Arc::new(Place::default()), Arc::new(AtomicUsize::new(0)));
+    let wires = [0; 2].map(|_| {
+        let (place, calls) = (Arc::clone(&place), Arc::clone(&calls));
+        rig.calling(move || {
+            place.visit("callbacks", || calls.fetch_add(1, Ordering::SeqCst));
+        })
+    });
+    for wire in &wires {
+        wire.wait();
+        rig.peer.send(wire);
+    }
+    let turns = thread::scope(|scope| {
+        let turns = [0; 2].map(|_| scope.spawn(|| rig.turn()));
+        turns.map(|turn| turn.join().unwrap())
+    });
+    assert!(turns[0] || turns[1], "one of them has the round");
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    assert!(!rig.is_registered());
+}
+
+/// Who takes one wake of a round and goes leaves the rest to the thread with the loop.
+fn rest_of_a_round_reaches_the_loop_of_another_thread() {
+    let rig = Rig::new();
+    let count = Arc::new(Count::default());
+    let wires = [0; 2].map(|_| {
+        let counts = Arc::clone(&count);
+        rig.calling(move || counts.add())
+    });
+    for wire in &wires {
+        wire.wait();
+        rig.peer.send(wire);
+    }
+    beside_a_loop(&rig, || {
+        if let Ok(mut round) = rig.context.dispatch() {
+            if round.next().is_some() {
+                count.add();
+            }
+            assert!(round.finish().is_ok());
+        }
+        count.reach(2);
+    });
+    assert_eq!(count.get(), 2);
+    assert!(!rig.is_registered());
+}
