@@ -43,6 +43,11 @@ pub(crate) const TESTS: &[GuestTest] = &[
         args: &["--test-threads=1"],
     },
     GuestTest {
+        name: "loops",
+        package: "evtchn-loops",
+        args: &["--test-threads=1", "xen::"],
+    },
+    GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],
