@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use evtchn_core::{Cause, EventChannel, Wait};
 
-use super::bench::Bench;
+use super::bench::{Bench, Wire};
 use super::device::Backend;
 use super::rig::Rig;
 
@@ -26,7 +26,7 @@ pub(crate) fn an_overflow_of_a_registered_device_wakes_every_waiter<B: Backend, 
 ) {
     let mut bench = Bench::<B, A>::new(backend);
     let wires: [_; 3] = bench.wires();
-    wires.iter().for_each(|wire| wire.wait());
+    wires.iter().for_each(Wire::wait);
     bench.expect_idle();
     for turn in 0..3 {
         bench.overflow(&wires[turn]);
@@ -58,8 +58,8 @@ pub(crate) fn an_overflow_before_the_registration_wakes_every_waiter<B: Backend,
 pub(crate) fn a_thousand_channels_wake_and_wake_again<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::new(backend);
     let wires: Vec<_> = (0..1000).map(|_| bench.wire()).collect();
-    wires.iter().for_each(|wire| wire.wait());
-    let all: BTreeSet<_> = wires.iter().map(|wire| wire.port()).collect();
+    wires.iter().for_each(Wire::wait);
+    let all: BTreeSet<_> = wires.iter().map(Wire::port).collect();
     for _ in 0..2 {
         wires.iter().for_each(|wire| bench.fire(wire));
         let mut fired = Vec::new();
@@ -79,7 +79,7 @@ pub(crate) fn a_budget_leaves_the_rest_to_the_next_turns<B: Backend, A: Rig<B>>(
     let mut bench = Bench::<B, A>::at_most(backend, 3);
     let wires: [_; 10] = bench.wires();
     for _ in 0..2 {
-        wires.iter().for_each(|wire| wire.wait());
+        wires.iter().for_each(Wire::wait);
         wires.iter().for_each(|wire| bench.fire(wire));
         // The ring is read at once: no readiness tells of the others.
         let turns = [0; 4].map(|_| bench.turn().len());
@@ -145,7 +145,7 @@ pub(crate) fn a_round_that_is_dropped_leaves_its_wakes_to_the_next_turn<B: Backe
 ) {
     let mut bench = Bench::<B, A>::new(backend);
     let wires: [_; 3] = bench.wires();
-    wires.iter().for_each(|wire| wire.wait());
+    wires.iter().for_each(Wire::wait);
     wires.iter().for_each(|wire| bench.fire(wire));
     // By hand, beside the loop, and not to its end.
     let first = bench.context.dispatch().unwrap().next();

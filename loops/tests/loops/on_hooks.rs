@@ -13,7 +13,7 @@ use evtchn_loops::{Cookie, HookLoop, Hooks, Interest, PollArray, PollFd};
 use rustix::event::{EventfdFlags, PollFlags, Timespec, eventfd};
 
 use super::device::{Backend, Held};
-use super::rig::{AttachedOf, ContextOf, Each, Rig, Taste, dispatch, sleep_of};
+use super::rig::{Attached, AttachedOf, ContextOf, Each, Rig, Taste, dispatch, sleep_of};
 
 /// poll(2).
 fn poll(fds: &mut [PollFd], timeout: Duration) -> io::Result<()> {
@@ -182,7 +182,7 @@ impl<B: Backend> Rig<B> for OnArray<B> {
     ) -> Result<bool, Box<dyn Error>> {
         let mut fds = Vec::new();
         let mut timeout = timeout;
-        let contexts: Vec<_> = self.attached.iter().filter_map(|it| it.context()).collect();
+        let contexts: Vec<_> = self.attached.iter().filter_map(Attached::context).collect();
         for context in &contexts {
             let at_most = context.registrar().adapter.before_poll(&mut fds);
             timeout = at_most.map_or(timeout, |at_most| at_most.min(timeout));
@@ -193,7 +193,7 @@ impl<B: Backend> Rig<B> for OnArray<B> {
     }
 
     fn watches(&self, fd: RawFd) -> bool {
-        let contexts = self.attached.iter().filter_map(|it| it.context());
+        let contexts = self.attached.iter().filter_map(Attached::context);
         let mut fds = Vec::new();
         for context in contexts {
             let adapter = &context.registrar().adapter;
