@@ -262,3 +262,44 @@ impl<O: Open, R: Registrar<O::Device>> Drop for CalloopSource<O, R> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ::calloop::EventLoop;
+    use evtchn_core::DomId;
+    use evtchn_sim::{Sim, SimOpen};
+
+    use super::*;
+
+    type Source = CalloopSource<SimOpen, CalloopLoop>;
+
+    fn source() -> (CalloopLoop, Source) {
+        let registrar = CalloopLoop::new().unwrap();
+        let opener = Sim::new(0).open(DomId::DOM0);
+        let context = Arc::new(Context::new(opener, registrar.clone()));
+        let source = CalloopSource::new(context, &registrar);
+        (registrar, source)
+    }
+
+    /// How many hold the epoll instance once an event loop was dropped that had the source.
+    fn holders_after_the_loop(registrar: &CalloopLoop, source: Source) -> usize {
+        let event_loop = EventLoop::<()>::try_new().unwrap();
+        let inserted = event_loop.handle().insert_source(source, |_, _, ()| ());
+        inserted.map_err(|it| it.error).unwrap();
+        drop(event_loop);
+        Arc::strong_count(&registrar.gate)
+    }
+
+    #[test]
+    fn a_forked_child_takes_nothing_out_of_the_event_loop() {
+        let (registrar, mut source) = source();
+        source.process += 1;
+        assert_eq!(holders_after_the_loop(&registrar, source), 2);
+    }
+
+    #[test]
+    fn the_process_that_made_it_lets_the_event_loop_go() {
+        let (registrar, source) = source();
+        assert_eq!(holders_after_the_loop(&registrar, source), 1);
+    }
+}

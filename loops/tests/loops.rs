@@ -69,6 +69,7 @@ cases! {
         an_overflow_before_the_registration_wakes_every_waiter
         a_thousand_channels_wake_and_wake_again
         a_budget_leaves_the_rest_to_the_next_turns
+        a_budget_that_ends_at_a_full_read_leaves_the_rest_to_the_next_turn
         a_storm_leaves_the_others_their_turn
         an_event_inside_the_round_is_not_lost
         a_round_that_is_dropped_leaves_its_wakes_to_the_next_turn

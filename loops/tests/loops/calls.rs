@@ -1,6 +1,6 @@
 //! Callbacks that run in the loop.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -115,7 +115,9 @@ pub(crate) fn a_panic_in_a_callback_leaves_the_rest_to_the_next_turn<B: Backend,
 ) {
     let mut bench = Bench::<B, A>::calling(backend);
     let ([first, second], calls) = (bench.wires(), Calls::default());
-    let set = first.channel.set_callback(|_| panic!("on purpose"));
+    let set = first
+        .channel
+        .set_callback(|_| resume_unwind(Box::new("on purpose")));
     set.unwrap();
     calls.note(&second);
     first.wait();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use evtchn_core::{Cause, EventChannel, Wait};
+use evtchn_core::{Cause, EventChannel, PortBuf, Wait};
 
 use super::bench::{Bench, Wire};
 use super::device::Backend;
@@ -87,6 +87,23 @@ pub(crate) fn a_budget_leaves_the_rest_to_the_next_turns<B: Backend, A: Rig<B>>(
         bench.expect_idle();
     }
     bench.expect_hooks(2, 2);
+}
+
+pub(crate) fn a_budget_that_ends_at_a_full_read_leaves_the_rest_to_the_next_turn<
+    B: Backend,
+    A: Rig<B>,
+>(
+    backend: B,
+) {
+    let mut bench = Bench::<B, A>::at_most(backend, PortBuf::MAX);
+    let wires: Vec<_> = (0..PortBuf::MAX + 50).map(|_| bench.wire()).collect();
+    wires.iter().for_each(Wire::wait);
+    wires.iter().for_each(|wire| bench.fire(wire));
+    // The rest is in the ring still, and an edge-triggered loop has told of it already.
+    assert_eq!(bench.turn().len(), PortBuf::MAX);
+    assert_eq!(bench.turn().len(), 50);
+    bench.expect_hooks(1, 1);
+    bench.expect_idle();
 }
 
 pub(crate) fn a_storm_leaves_the_others_their_turn<B: Backend, A: Rig<B>>(backend: B) {
