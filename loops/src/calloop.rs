@@ -265,8 +265,10 @@ impl<O: Open, R: Registrar<O::Device>> Drop for CalloopSource<O, R> {
 
 #[cfg(test)]
 mod tests {
-    use ::calloop::EventLoop;
-    use evtchn_core::DomId;
+    use std::time::Duration;
+
+    use ::calloop::{Dispatcher, EventLoop};
+    use evtchn_core::{DomId, RemotePort, Wait};
     use evtchn_sim::{Sim, SimOpen};
 
     use super::*;
@@ -301,5 +303,35 @@ mod tests {
     fn the_process_that_made_it_lets_the_event_loop_go() {
         let (registrar, source) = source();
         assert_eq!(holders_after_the_loop(&registrar, source), 1);
+    }
+
+    #[test]
+    fn what_is_queued_is_announced_before_the_sleep_and_nothing_else() {
+        let (_registrar, source) = source();
+        let context = Arc::clone(&source.context);
+        let channel = context.bind_unbound_port(DomId::SELF).unwrap();
+        let theirs = RemotePort {
+            domid: DomId::SELF,
+            port: channel.port(),
+        };
+        // A bind brings an event at once.
+        let other = context.bind_interdomain(theirs).unwrap();
+        let mut event_loop = EventLoop::<()>::try_new().unwrap();
+        let dispatcher = Dispatcher::new(source.calling(), |_, _, (): &mut ()| ());
+        let registered = event_loop.handle().register_dispatcher(dispatcher.clone());
+        registered.unwrap();
+        let announced = || {
+            let before = dispatcher.as_source_mut().before_sleep();
+            before.unwrap().is_some()
+        };
+
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        event_loop.dispatch(Duration::ZERO, &mut ()).unwrap();
+        assert!(!announced());
+        other.set_callback(|_| ()).unwrap();
+        assert_eq!(other.wait().unwrap(), Wait::Pending);
+        assert!(announced());
+        event_loop.dispatch(Duration::ZERO, &mut ()).unwrap();
+        assert!(!announced());
     }
 }
