@@ -55,6 +55,12 @@ pub(crate) const TESTS: &[GuestTest] = &[
         examples: &["suspend", "virq", "vchan"],
     },
     GuestTest {
+        name: "loops",
+        package: "evtchn-loops",
+        args: &["--test-threads=1", "xen::"],
+        examples: &[],
+    },
+    GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],

@@ -1,0 +1,337 @@
+//! The adapter for the `calloop` crate.
+//!
+//! What calloop registers and deregisters, it does on the thread that runs it; waiters come and go
+//! on any. So calloop watches one epoll instance of ours, for as long as the source is inserted,
+//! and the device enters and leaves that one. It is level-triggered all the way.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process;
+use std::sync::Arc;
+
+use ::calloop::generic::Generic;
+use ::calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
+use evtchn_core::{
+    Context, DeviceError, DispatchError, DispatchResult, LoopError, Open, Outcome, Registrar,
+    Round, Trigger, Wake,
+};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
+
+/// Registers a device for a [`CalloopSource`].
+///
+/// A handle: its clones are the same. One goes to the context, another makes the source.
+#[derive(Debug, Clone)]
+pub struct CalloopLoop {
+    gate: Arc<Gate>,
+}
+
+/// What calloop watches: readable while there is something to dispatch.
+///
+/// Dropping it, also in a forked child, closes descriptors and changes no registration.
+#[derive(Debug)]
+struct Gate {
+    epoll: OwnedFd,
+    /// In the epoll instance beside the device.
+    bell: OwnedFd,
+}
+
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl CalloopLoop {
+    /// An adapter that watches nothing yet.
+    ///
+    /// # Errors
+    /// No descriptor or no memory is left.
+    pub fn new() -> io::Result<CalloopLoop> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &bell, EventData::new_u64(0), EventFlags::IN)?;
+        Ok(CalloopLoop {
+            gate: Arc::new(Gate { epoll, bell }),
+        })
+    }
+}
+
+impl AsFd for CalloopLoop {
+    /// The epoll instance that has the device while somebody waits.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.gate.as_fd()
+    }
+}
+
+impl<D: AsFd + ?Sized> Registrar<D> for CalloopLoop {
+    type Error = io::Error;
+
+    fn trigger(&self) -> Trigger {
+        Trigger::Level
+    }
+
+    fn register(&self, device: &D) -> io::Result<()> {
+        let data = EventData::new_u64(1);
+        Ok(epoll::add(
+            &self.gate.epoll,
+            device.as_fd(),
+            data,
+            EventFlags::IN,
+        )?)
+    }
+
+    fn deregister(&self, device: &D) -> io::Result<()> {
+        Ok(epoll::delete(&self.gate.epoll, device.as_fd())?)
+    }
+
+    fn wake(&self) {
+        // It fails only where the counter is full, and then the eventfd is readable anyway.
+        let _full = rustix::io::write(&self.gate.bell, &1_u64.to_ne_bytes());
+    }
+}
+
+/// Runs the rounds of a context in a calloop event loop.
+///
+/// An event is a [`Wake`], and the callback gets the context with it, to wait again or to bind:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use calloop::EventLoop;
+/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_loops::{CalloopLoop, CalloopSource};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registrar = CalloopLoop::new()?;
+/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), registrar.clone()));
+///
+/// let mut event_loop = EventLoop::<Vec<u32>>::try_new()?;
+/// let source = CalloopSource::new(Arc::clone(&ctx), &registrar);
+/// let inserted = event_loop.handle().insert_source(source, |wake, ctx, fired| {
+///     fired.push(wake.port().as_raw());
+///     let _stays_registered = ctx.wait(wake.channel);
+/// });
+/// inserted.map_err(|error| error.error)?;
+///
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// guest.send(theirs)?;
+/// let mut fired = Vec::new();
+/// event_loop.dispatch(None, &mut fired)?;
+/// assert_eq!(fired, [channel.port().as_raw()]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Where the channels have callbacks of their own ([`Channel::set_callback`]), [`calling`] runs
+/// those instead.
+///
+/// [`Channel::set_callback`]: evtchn_core::Channel::set_callback
+/// [`calling`]: CalloopSource::calling
+///
+/// It keeps the context until it is removed from the event loop, or dropped with it. An error of
+/// a round is one of [`EventLoop::dispatch`](::calloop::EventLoop::dispatch). In a forked child it
+/// lets go of nothing in the event loop, which is still the parent's.
+#[derive(Debug)]
+pub struct CalloopSource<O: Open, R: Registrar<O::Device>> {
+    context: Arc<Context<O, R>>,
+    gate: Generic<Arc<Gate>>,
+    /// For what is ready before the loop sleeps.
+    queued: Option<Token>,
+    /// There was a round since the loop last slept.
+    has_run: bool,
+    at_most: usize,
+    calls: bool,
+    process: u32,
+}
+
+impl<O: Open, R: Registrar<O::Device>> CalloopSource<O, R> {
+    /// A source of the wakes of `context`, which registers its device by `registrar`, or by what
+    /// passes on to a clone of it.
+    #[must_use]
+    pub fn new(context: Arc<Context<O, R>>, registrar: &CalloopLoop) -> CalloopSource<O, R> {
+        CalloopSource {
+            context,
+            gate: gate(&registrar.gate),
+            queued: None,
+            has_run: false,
+            at_most: Round::<O, R>::BUDGET,
+            calls: false,
+            process: process::id(),
+        }
+    }
+
+    /// The same, but it runs the callbacks of the channels and has no events itself.
+    #[must_use]
+    pub fn calling(mut self) -> CalloopSource<O, R> {
+        self.calls = true;
+        self
+    }
+
+    /// The same with a budget: after that many wakes, the other sources have their turn.
+    #[must_use]
+    pub fn at_most(mut self, wakes: usize) -> CalloopSource<O, R> {
+        self.at_most = wakes;
+        self
+    }
+}
+
+fn gate(gate: &Arc<Gate>) -> Generic<Arc<Gate>> {
+    Generic::new(Arc::clone(gate), Interest::READ, Mode::Level)
+}
+
+impl<O, R> EventSource for CalloopSource<O, R>
+where
+    O: Open,
+    O::Device: 'static,
+    R: Registrar<O::Device>,
+{
+    type Event = Wake;
+    type Metadata = Arc<Context<O, R>>;
+    type Ret = ();
+    type Error = DispatchError<DeviceError<O>, LoopError<O, R>>;
+
+    /// Reads here and nowhere else, because what is left unread would end every sleep.
+    fn process_events<F>(
+        &mut self,
+        _readiness: Readiness,
+        _token: Token,
+        mut callback: F,
+    ) -> DispatchResult<O, R, PostAction>
+    where
+        F: FnMut(Wake, &mut Arc<Context<O, R>>),
+    {
+        // One round at a time, also where the loop has both reasons for one.
+        if mem::replace(&mut self.has_run, true) {
+            return Ok(PostAction::Continue);
+        }
+        let bell = &self.gate.get_ref().bell;
+        let _silent_before = rustix::io::read(bell, &mut [0_u8; 8]);
+        let context = Arc::clone(&self.context);
+        let mut round = context.dispatch_at_most(self.at_most)?;
+        let ended = if self.calls {
+            round.call()
+        } else {
+            round
+                .by_ref()
+                .for_each(|wake| callback(wake, &mut self.context));
+            round.finish()
+        };
+        // What is left is announced before the next sleep.
+        ended.map(|_: Outcome| PostAction::Continue)
+    }
+
+    fn register(&mut self, poll: &mut Poll, tokens: &mut TokenFactory) -> ::calloop::Result<()> {
+        self.queued = Some(tokens.token());
+        self.gate.register(poll, tokens)
+    }
+
+    fn reregister(&mut self, poll: &mut Poll, tokens: &mut TokenFactory) -> ::calloop::Result<()> {
+        self.queued = Some(tokens.token());
+        self.gate.reregister(poll, tokens)
+    }
+
+    fn unregister(&mut self, poll: &mut Poll) -> ::calloop::Result<()> {
+        self.queued = None;
+        self.gate.unregister(poll)
+    }
+
+    const NEEDS_EXTRA_LIFECYCLE_EVENTS: bool = true;
+
+    fn before_sleep(&mut self) -> ::calloop::Result<Option<(Readiness, Token)>> {
+        self.has_run = false;
+        let is_due = self.context.next_timeout().is_some();
+        let queued = self.queued.filter(|_| is_due);
+        Ok(queued.map(|token| (Readiness::EMPTY, token)))
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for CalloopSource<O, R> {
+    fn drop(&mut self) {
+        if process::id() != self.process {
+            // Dropped, it would take itself out of the epoll instance that the parent uses.
+            let fresh = gate(self.gate.get_ref());
+            let inherited = mem::replace(&mut self.gate, fresh);
+            let _kept = Box::leak(Box::new(inherited));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ::calloop::{Dispatcher, EventLoop};
+    use evtchn_core::{DomId, RemotePort, Wait};
+    use evtchn_sim::{Sim, SimOpen};
+
+    use super::*;
+
+    type Source = CalloopSource<SimOpen, CalloopLoop>;
+
+    fn source() -> (CalloopLoop, Source) {
+        let registrar = CalloopLoop::new().unwrap();
+        let opener = Sim::new(0).open(DomId::DOM0);
+        let context = Arc::new(Context::new(opener, registrar.clone()));
+        let source = CalloopSource::new(context, &registrar);
+        (registrar, source)
+    }
+
+    /// How many hold the epoll instance once an event loop was dropped that had the source.
+    fn holders_after_the_loop(registrar: &CalloopLoop, source: Source) -> usize {
+        let event_loop = EventLoop::<()>::try_new().unwrap();
+        let inserted = event_loop.handle().insert_source(source, |_, _, ()| ());
+        inserted.map_err(|it| it.error).unwrap();
+        drop(event_loop);
+        Arc::strong_count(&registrar.gate)
+    }
+
+    #[test]
+    fn a_forked_child_takes_nothing_out_of_the_event_loop() {
+        let (registrar, mut source) = source();
+        source.process += 1;
+        assert_eq!(holders_after_the_loop(&registrar, source), 2);
+    }
+
+    #[test]
+    fn the_process_that_made_it_lets_the_event_loop_go() {
+        let (registrar, source) = source();
+        assert_eq!(holders_after_the_loop(&registrar, source), 1);
+    }
+
+    #[test]
+    fn what_is_queued_is_announced_before_the_sleep_and_nothing_else() {
+        let (_registrar, source) = source();
+        let context = Arc::clone(&source.context);
+        let channel = context.bind_unbound_port(DomId::SELF).unwrap();
+        let theirs = RemotePort {
+            domid: DomId::SELF,
+            port: channel.port(),
+        };
+        // A bind brings an event at once.
+        let other = context.bind_interdomain(theirs).unwrap();
+        let mut event_loop = EventLoop::<()>::try_new().unwrap();
+        let dispatcher = Dispatcher::new(source.calling(), |_, _, (): &mut ()| ());
+        let registered = event_loop.handle().register_dispatcher(dispatcher.clone());
+        registered.unwrap();
+        let announced = || {
+            let before = dispatcher.as_source_mut().before_sleep();
+            before.unwrap().is_some()
+        };
+
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        event_loop.dispatch(Duration::ZERO, &mut ()).unwrap();
+        assert!(!announced());
+        other.set_callback(|_| ()).unwrap();
+        assert_eq!(other.wait().unwrap(), Wait::Pending);
+        assert!(announced());
+        event_loop.dispatch(Duration::ZERO, &mut ()).unwrap();
+        assert!(!announced());
+    }
+}

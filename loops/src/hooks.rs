@@ -1,0 +1,238 @@
+//! The adapter for a loop that belongs to somebody else and can only be told of a descriptor, as
+//! the callers of libxl supply one (`libxl_osevent_hooks`).
+
+use std::fmt;
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use evtchn_core::{Registrar, Trigger};
+
+/// One registration. Each has its own, so that a report of an older one is told from the
+/// present one's, also where both have the same descriptor number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cookie(NonZeroU64);
+
+impl Cookie {
+    fn fresh() -> Cookie {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let last = LAST.fetch_add(1, Ordering::Relaxed);
+        Cookie(NonZeroU64::MIN.saturating_add(last))
+    }
+
+    /// The cookie as a number, for loops that carry no more than that.
+    #[must_use]
+    pub const fn as_raw(self) -> u64 {
+        self.0.get()
+    }
+
+    /// A cookie from the number that a loop carried. Zero is none.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Option<Cookie> {
+        match NonZeroU64::new(raw) {
+            Some(raw) => Some(Cookie(raw)),
+            None => None,
+        }
+    }
+}
+
+/// What a descriptor is watched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interest {
+    /// Something to read. The error bit has to be reported as well, with or without it.
+    Read,
+}
+
+impl Interest {
+    /// As the `events` of poll(2), which are those of epoll(7).
+    #[must_use]
+    pub const fn events(self) -> i16 {
+        match self {
+            // POLLIN of asm-generic/poll.h.
+            Interest::Read => 0x1,
+        }
+    }
+}
+
+/// What a foreign event loop supplies.
+///
+/// `register`, `modify` and `deregister` are called one at a time for one context. No hook may
+/// call back into the context, which refuses it, nor run its rounds; reports may come from any
+/// thread as soon as `register` or `modify` is entered.
+pub trait Hooks: Send + Sync {
+    /// How the loop reports readiness: again and again, unless it says otherwise.
+    fn trigger(&self) -> Trigger {
+        Trigger::Level
+    }
+
+    /// Starts to watch `fd`, and to report it with `cookie`.
+    ///
+    /// # Errors
+    /// The loop's; then it watches nothing.
+    fn register(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()>;
+
+    /// Watches `fd`, which the loop has not let go of, for `interest` and under this cookie from
+    /// now on. It is another file than before, so a loop on epoll has to add it anew.
+    ///
+    /// # Errors
+    /// The loop's; then it watches nothing.
+    fn modify(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()>;
+
+    /// Stops to watch `fd`. Reports that are on their way may still come.
+    ///
+    /// # Errors
+    /// The loop's; then it still watches.
+    fn deregister(&self, fd: RawFd, cookie: Cookie) -> io::Result<()>;
+
+    /// Makes the loop come back and have the context dispatched, called from any thread.
+    fn wake(&self);
+}
+
+/// Registers a device with a foreign loop.
+///
+/// ```
+/// use std::io;
+/// use std::os::fd::RawFd;
+/// use std::sync::{Arc, Mutex};
+///
+/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_loops::{Cookie, HookLoop, Hooks, Interest};
+/// use evtchn_sim::Sim;
+///
+/// /// A loop that watches one descriptor.
+/// #[derive(Default)]
+/// struct Foreign(Mutex<Option<(RawFd, Cookie)>>);
+///
+/// impl Hooks for Foreign {
+///     fn register(&self, fd: RawFd, _: Interest, cookie: Cookie) -> io::Result<()> {
+///         *self.0.lock().unwrap() = Some((fd, cookie));
+///         Ok(())
+///     }
+///     fn modify(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()> {
+///         self.register(fd, interest, cookie)
+///     }
+///     fn deregister(&self, _: RawFd, _: Cookie) -> io::Result<()> {
+///         *self.0.lock().unwrap() = None;
+///         Ok(())
+///     }
+///     fn wake(&self) {} // this loop never sleeps
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let foreign = Arc::new(Foreign::default());
+/// let hooks = Arc::clone(&foreign);
+/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = Context::new(sim.open(DomId::DOM0), HookLoop::new(hooks));
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+///
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// let (_fd, cookie) = foreign.0.lock().unwrap().unwrap();
+/// guest.send(theirs)?;
+/// assert!(ctx.registrar().occurred(cookie)); // the loop reports the descriptor
+/// let mut round = ctx.dispatch()?;
+/// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
+/// round.finish()?;
+///
+/// assert!(!ctx.registrar().occurred(cookie)); // too late: nobody waits any more
+/// # Ok(())
+/// # }
+/// ```
+///
+/// No method of it but the three that the context calls takes a lock, so a loop may ask
+/// [`occurred`](Self::occurred) whatever it holds.
+pub struct HookLoop {
+    hooks: Arc<dyn Hooks>,
+    /// The cookie that counts; zero is none.
+    present: AtomicU64,
+    /// What the loop watches, as far as it said.
+    watched: Mutex<Option<(RawFd, Cookie)>>,
+}
+
+impl HookLoop {
+    /// An adapter on these hooks.
+    #[must_use]
+    pub fn new(hooks: Arc<dyn Hooks>) -> HookLoop {
+        HookLoop {
+            hooks,
+            present: AtomicU64::new(0),
+            watched: Mutex::default(),
+        }
+    }
+
+    /// The loop reports a descriptor: whether it is the device, so that there is something to
+    /// dispatch. A report of a registration that is over is none, whoever has its number now.
+    #[must_use]
+    pub fn occurred(&self, cookie: Cookie) -> bool {
+        self.present.load(Ordering::SeqCst) == cookie.as_raw()
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Option<(RawFd, Cookie)>> {
+        // A hook that panicked has done nothing.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, before: Option<(RawFd, Cookie)>, fd: RawFd, cookie: Cookie) -> io::Result<()> {
+        match before {
+            Some((same, _)) if same == fd => self.hooks.modify(fd, Interest::Read, cookie),
+            Some((closed, old)) => {
+                // It may know by now that the descriptor is gone.
+                let _gone = self.hooks.deregister(closed, old);
+                self.hooks.register(fd, Interest::Read, cookie)
+            }
+            None => self.hooks.register(fd, Interest::Read, cookie),
+        }
+    }
+}
+
+impl<D: AsFd + ?Sized> Registrar<D> for HookLoop {
+    type Error = io::Error;
+
+    fn trigger(&self) -> Trigger {
+        self.hooks.trigger()
+    }
+
+    /// Where the loop did not let go of a device that was closed meanwhile, and the new one has
+    /// the number of the old, this modifies.
+    fn register(&self, device: &D) -> io::Result<()> {
+        let fd = device.as_fd().as_raw_fd();
+        let mut watched = self.watched();
+        let cookie = Cookie::fresh();
+        // The report may come before the hook returns.
+        self.present.store(cookie.as_raw(), Ordering::SeqCst);
+        let done = self.watch(watched.take(), fd, cookie);
+        match &done {
+            Ok(()) => *watched = Some((fd, cookie)),
+            Err(_) => self.present.store(0, Ordering::SeqCst),
+        }
+        done
+    }
+
+    fn deregister(&self, _device: &D) -> io::Result<()> {
+        let mut watched = self.watched();
+        let Some((fd, cookie)) = *watched else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.hooks.deregister(fd, cookie)?;
+        *watched = None;
+        self.present.store(0, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn wake(&self) {
+        self.hooks.wake();
+    }
+}
+
+impl fmt::Debug for HookLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let present = Cookie::from_raw(self.present.load(Ordering::SeqCst));
+        f.debug_struct("HookLoop")
+            .field("present", &present)
+            .finish_non_exhaustive()
+    }
+}

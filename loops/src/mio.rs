@@ -1,0 +1,111 @@
+//! The adapter for the `mio` crate.
+//!
+//! mio is edge-triggered, so the context reads until nothing is left. The device is registered
+//! once per registration and never modified: a round of events costs no system call of its own.
+//!
+//! There is no `event::Source` to register by hand, because who waits decides when the device is
+//! registered.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+
+use ::mio::unix::SourceFd;
+use ::mio::{Events, Interest, Registry, Token, Waker};
+use evtchn_core::{Registrar, Trigger};
+
+/// Registers a device with the [`Registry`] of a [`Poll`](::mio::Poll), under a token of its own.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_loops::MioLoop;
+/// use evtchn_sim::Sim;
+/// use mio::{Events, Poll, Token, Waker};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut poll = Poll::new()?;
+/// let waker = Arc::new(Waker::new(poll.registry(), Token(0))?);
+/// let registrar = MioLoop::new(poll.registry(), Token(1), waker)?;
+///
+/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = Context::new(sim.open(DomId::DOM0), registrar);
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+///
+/// assert_eq!(channel.wait()?, Wait::Pending); // registers the device
+/// guest.send(theirs)?;
+/// let mut events = Events::with_capacity(8);
+/// poll.poll(&mut events, ctx.next_timeout())?;
+/// assert!(ctx.registrar().is_ready(&events));
+/// let mut round = ctx.dispatch()?;
+/// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
+/// round.finish()?; // nobody waits any more: deregisters it
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The waker is the program's, because mio allows one for each `Poll`. An event of its token means
+/// that the context may have called: dispatch then too.
+///
+/// Dropping it, also in a forked child, closes descriptors and changes no registration.
+#[derive(Debug)]
+pub struct MioLoop {
+    registry: Registry,
+    token: Token,
+    waker: Arc<Waker>,
+}
+
+impl MioLoop {
+    /// An adapter that registers its device with `registry` under `token`, and calls for the loop
+    /// by `waker`, which must be of the same `Poll`.
+    ///
+    /// # Errors
+    /// No descriptor is left for a copy of the registry.
+    pub fn new(registry: &Registry, token: Token, waker: Arc<Waker>) -> io::Result<MioLoop> {
+        Ok(MioLoop {
+            registry: registry.try_clone()?,
+            token,
+            waker,
+        })
+    }
+
+    /// The token under which the device is registered.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// Whether `events` has anything of the device, be it an error alone: then dispatch.
+    #[must_use]
+    pub fn is_ready(&self, events: &Events) -> bool {
+        events.iter().any(|event| event.token() == self.token)
+    }
+}
+
+impl<D: AsFd + ?Sized> Registrar<D> for MioLoop {
+    type Error = io::Error;
+
+    fn trigger(&self) -> Trigger {
+        Trigger::Edge
+    }
+
+    fn register(&self, device: &D) -> io::Result<()> {
+        let fd = device.as_fd().as_raw_fd();
+        let source = &mut SourceFd(&fd);
+        self.registry
+            .register(source, self.token, Interest::READABLE)
+    }
+
+    fn deregister(&self, device: &D) -> io::Result<()> {
+        let fd = device.as_fd().as_raw_fd();
+        self.registry.deregister(&mut SourceFd(&fd))
+    }
+
+    fn wake(&self) {
+        // It cannot fail on Linux, where it writes to an eventfd.
+        let _never = self.waker.wake();
+    }
+}

@@ -1,0 +1,146 @@
+//! The adapter for an array of poll(2): what is in the array, and what its answers mean.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+use std::io::{self, PipeReader};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use evtchn_core::Registrar;
+use evtchn_loops::{PollArray, PollFd};
+
+const IN: i16 = 0x1;
+const ERR: i16 = 0x8;
+const NVAL: i16 = 0x20;
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+fn device() -> PipeReader {
+    io::pipe().unwrap().0
+}
+
+fn wake(array: &PollArray) {
+    Registrar::<PipeReader>::wake(array);
+}
+
+/// The array before a poll, and how long that may sleep.
+fn before(array: &PollArray) -> (Vec<PollFd>, Option<Duration>) {
+    let mut fds = Vec::new();
+    let timeout = array.before_poll(&mut fds);
+    (fds, timeout)
+}
+
+/// The array as poll(2) leaves it that found `revents` for `fd` and nothing else.
+fn answered(mut fds: Vec<PollFd>, fd: RawFd, revents: i16) -> Vec<PollFd> {
+    let entry = fds.iter_mut().find(|it| it.fd == fd).unwrap();
+    entry.revents = revents;
+    fds
+}
+
+#[test]
+fn the_device_is_in_the_array_while_it_is_registered() {
+    let (array, device) = (PollArray::new().unwrap(), device());
+    let has_device = || {
+        let (fds, timeout) = before(&array);
+        assert_eq!((timeout, array.after_poll(&fds)), (None, false));
+        assert!(fds.iter().all(|it| it.events == IN && it.revents == 0));
+        fds.iter().any(|it| it.fd == device.as_raw_fd())
+    };
+    assert!(!has_device());
+    array.register(&device).unwrap();
+    assert!(has_device());
+    array.deregister(&device).unwrap();
+    assert!(!has_device());
+    array.deregister(&device).unwrap_err();
+}
+
+#[test]
+fn any_bit_of_the_device_is_ready() {
+    let (array, device) = (PollArray::new().unwrap(), device());
+    array.register(&device).unwrap();
+    for bits in [IN, ERR] {
+        let (fds, _) = before(&array);
+        assert!(array.after_poll(&answered(fds, device.as_raw_fd(), bits)));
+    }
+}
+
+#[test]
+fn the_programs_own_entries_stay_and_say_nothing() {
+    let array = PollArray::new().unwrap();
+    let own = PollFd {
+        fd: 0,
+        events: IN,
+        revents: IN,
+    };
+    let mut fds = vec![own];
+    assert_eq!(array.before_poll(&mut fds), None);
+    assert_eq!(fds[0], own);
+    assert!(!array.after_poll(&fds));
+}
+
+#[test]
+fn an_entry_of_a_device_that_was_deregistered_under_the_poll_says_nothing_of_it() {
+    let (array, device) = (PollArray::new().unwrap(), device());
+    array.register(&device).unwrap();
+    let (fds, _) = before(&array);
+    let fds = answered(fds, device.as_raw_fd(), NVAL);
+    array.deregister(&device).unwrap();
+    drop(device);
+    // Only that the array is an old one.
+    assert!(!array.after_poll(&fds));
+    let (fds, timeout) = before(&array);
+    assert_eq!((fds.len(), timeout), (1, None));
+    let bell = fds[0].fd;
+    assert!(array.after_poll(&answered(fds, bell, IN)));
+}
+
+#[test]
+fn a_call_outside_a_poll_makes_the_next_one_return_at_once_and_only_that() {
+    let array = PollArray::new().unwrap();
+    wake(&array);
+    wake(&array);
+    let (fds, timeout) = before(&array);
+    assert_eq!(timeout, NOW);
+    assert!(array.after_poll(&fds));
+    let (fds, timeout) = before(&array);
+    assert_eq!((timeout, array.after_poll(&fds)), (None, false));
+}
+
+#[test]
+fn a_call_under_a_poll_rings_for_each_that_polls() {
+    let array = PollArray::new().unwrap();
+    let ([one, other], bell) = ([before(&array).0, before(&array).0], before(&array).0[0].fd);
+    assert!(!array.after_poll(&[]));
+    wake(&array);
+    assert!(is_readable(bell));
+    assert!(array.after_poll(&answered(one, bell, IN)));
+    assert!(is_readable(bell), "the other one is still to come back");
+    assert!(array.after_poll(&answered(other, bell, IN)));
+    assert!(!is_readable(bell));
+}
+
+#[test]
+fn calls_under_a_poll_are_one_however_many() {
+    let array = PollArray::new().unwrap();
+    for _ in 0..2 {
+        let (fds, timeout) = before(&array);
+        assert_eq!(timeout, None);
+        (0..100_000).for_each(|_| wake(&array));
+        let bell = fds[0].fd;
+        assert!(array.after_poll(&answered(fds, bell, IN)));
+        assert!(!is_readable(bell));
+    }
+}
+
+/// Whether poll(2) says so.
+fn is_readable(fd: RawFd) -> bool {
+    // SAFETY: the caller has the loop, which has the descriptor.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let mut fds = [rustix::event::PollFd::from_borrowed_fd(
+        fd,
+        rustix::event::PollFlags::IN,
+    )];
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    rustix::event::poll(&mut fds, Some(&now)).unwrap() == 1
+}
