@@ -2,10 +2,10 @@
 //! its own in this place.
 
 use std::cell::Cell;
-pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::MutexGuard;
 use std::sync::PoisonError;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use std::sync::{Arc, Weak};
 
 /// A mutex that a panicking callback does not poison: every state behind it is whole whenever
 /// user code runs.
