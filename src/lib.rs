@@ -6,7 +6,7 @@
 //!
 //! - `xen` (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
-//! - `loops` (feature `polling`): adapters for event loops.
+//! - `loops` (features `async-io`, `polling`, `tokio`): adapters for event loops.
 //! - `mock` (feature `mock`): mocks of the seam, for the tests of programs.
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
@@ -17,7 +17,7 @@ pub use evtchn_core::*;
 
 #[cfg(feature = "mock")]
 pub use evtchn_core::mock;
-#[cfg(feature = "polling")]
+#[cfg(any(feature = "async-io", feature = "polling", feature = "tokio"))]
 pub use evtchn_loops as loops;
 #[cfg(feature = "sim")]
 pub use evtchn_sim as sim;
