@@ -6,7 +6,8 @@
 //!
 //! - `xen` (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
-//! - `loops` (features `polling`, `mio`, `calloop`, `hooks`): adapters for event loops.
+//! - `loops` (features `async-io`, `calloop`, `hooks`, `mio`, `polling`, `tokio`): adapters for
+//!   event loops.
 //! - `mock` (feature `mock`): mocks of the seam, for the tests of programs.
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
@@ -18,10 +19,12 @@ pub use evtchn_core::*;
 #[cfg(feature = "mock")]
 pub use evtchn_core::mock;
 #[cfg(any(
-    feature = "polling",
-    feature = "mio",
+    feature = "async-io",
     feature = "calloop",
-    feature = "hooks"
+    feature = "hooks",
+    feature = "mio",
+    feature = "polling",
+    feature = "tokio"
 ))]
 pub use evtchn_loops as loops;
 #[cfg(feature = "sim")]

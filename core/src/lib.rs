@@ -33,9 +33,10 @@ mod sync;
 #[cfg(feature = "std")]
 pub use context::{
     BindError, BindResult, BlockError, BlockResult, Blocked, CancelError, Channel, Context,
-    DeviceError, DispatchError, DispatchResult, HandOverError, IntoPartsError, Leftover, LinkError,
-    LoopError, Notifier, NotifyError, Outcome, Parts, RestrictError, Round, SleepError,
-    TeardownError, TryCancelError, UnbindError, UnbindResult, Wait, WaitError,
+    DeviceError, DispatchError, DispatchResult, Driver, HandOverError, IntoPartsError, Leftover,
+    LinkError, LoopError, Notifier, NotifyError, Outcome, Parts, RestrictError, Round, SleepError,
+    TaskError, TeardownError, TryCancelError, UnbindError, UnbindResult, Wait, WaitError, Wakes,
+    Woken, WokenResult,
 };
 pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
 pub use handover::{BadHandOver, HandOver};

@@ -11,7 +11,7 @@ use std::sync as threads;
 
 use threads::PoisonError;
 pub(crate) use threads::atomic::{AtomicBool, AtomicUsize, Ordering};
-pub(crate) use threads::{Arc, MutexGuard};
+pub(crate) use threads::{Arc, MutexGuard, Weak};
 
 /// A mutex that a panicking callback does not poison: every state behind it is whole whenever
 /// user code runs.

@@ -5,26 +5,19 @@
 //! rule: *any* readiness of the descriptor means "dispatch", because after an overflow the
 //! driver shows the error bit alone.
 //!
-#![cfg_attr(feature = "polling", doc = "- [`PollingLoop`]: the `polling` crate.")]
-#![cfg_attr(not(feature = "polling"), doc = "- `polling`: the `polling` crate.")]
-#![cfg_attr(feature = "mio", doc = "- [`MioLoop`]: the `mio` crate.")]
-#![cfg_attr(not(feature = "mio"), doc = "- `mio`: the `mio` crate.")]
-#![cfg_attr(
-    feature = "calloop",
-    doc = "- [`CalloopLoop`] and [`CalloopSource`]: the `calloop` crate."
-)]
-#![cfg_attr(not(feature = "calloop"), doc = "- `calloop`: the `calloop` crate.")]
-#![cfg_attr(
-    feature = "hooks",
-    doc = "- [`HookLoop`]: any loop that can be told of a descriptor, as libxl's callers are.\n\
-           - [`PollArray`]: a program that fills an array for poll(2) itself."
-)]
-#![cfg_attr(
-    not(feature = "hooks"),
-    doc = "- `hooks`: loops that can be told of a descriptor, and arrays of poll(2)."
-)]
+//! | feature | adapter | event loop |
+//! | --- | --- | --- |
+//! | `async-io` | `AsyncIoLoop` | the reactor of `async-io` and smol, for tasks |
+//! | `calloop` | `CalloopLoop`, `CalloopSource` | `calloop` |
+//! | `hooks` | `HookLoop` | any loop that can be told of a descriptor, as libxl's callers are |
+//! | `hooks` | `PollArray` | a program that fills an array for poll(2) itself |
+//! | `mio` | `MioLoop` | `mio` |
+//! | `polling` | `PollingLoop` | `polling` |
+//! | `tokio` | `TokioLoop` | the reactor of `tokio`, for tasks |
 #![deny(unsafe_code)]
 
+#[cfg(feature = "async-io")]
+mod async_io;
 #[cfg(feature = "calloop")]
 mod calloop;
 #[cfg(feature = "hooks")]
@@ -35,7 +28,13 @@ mod mio;
 mod poll_array;
 #[cfg(feature = "polling")]
 mod polling;
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+mod reactor;
+#[cfg(feature = "tokio")]
+mod tokio;
 
+#[cfg(feature = "async-io")]
+pub use crate::async_io::AsyncIoLoop;
 #[cfg(feature = "calloop")]
 pub use crate::calloop::{CalloopLoop, CalloopSource};
 #[cfg(feature = "hooks")]
@@ -46,3 +45,7 @@ pub use crate::mio::MioLoop;
 pub use crate::poll_array::{PollArray, PollFd};
 #[cfg(feature = "polling")]
 pub use crate::polling::PollingLoop;
+#[cfg(any(feature = "async-io", feature = "tokio"))]
+pub use crate::reactor::NotAttached;
+#[cfg(feature = "tokio")]
+pub use crate::tokio::TokioLoop;

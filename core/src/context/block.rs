@@ -3,14 +3,12 @@
 //! It reads the device like a round and leaves in the ready queue what is not its own. Its wake,
 //! whoever reads it, is latched, and it takes it by looking.
 
-use std::num::NonZeroU32;
-
 use super::error::WaitError;
 use super::{Channel, DeviceError, LoopError, Shared};
 use crate::hal::{Open, Registrar, Sleep, Slept};
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
-use crate::machine::{ChannelId, NotBound, Waited};
+use crate::machine::{Blocker, ChannelId, NotBound, Waited};
 
 /// What a blocking wait came to. In each case nobody waits any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +108,7 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
 struct Blocking<'a, O: Open, R: Registrar<O::Device>> {
     shared: &'a Shared<O, R>,
     id: ChannelId,
-    blocker: NonZeroU32,
+    blocker: Blocker,
 }
 
 impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {

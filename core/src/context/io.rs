@@ -86,6 +86,14 @@ impl<D: EventChannel> State<D> {
     /// After an unbind returned, no entry of that port can be added: what it may have left in the
     /// driver's ring is gone afterwards, and not taken for an event of the number's next owner.
     pub(super) fn drain(&mut self, trigger: Trigger) -> Result<(), D::Error> {
+        self.read_all(trigger)?;
+        self.machine.set_clean();
+        Ok(())
+    }
+
+    /// Reads all there is, or many times, and queues it for its waiters. Says whether there may
+    /// be more.
+    pub(super) fn read_all(&mut self, trigger: Trigger) -> Result<bool, D::Error> {
         self.machine.absorb();
         for _ in 0..MANY_READS {
             let read = self.read();
@@ -95,11 +103,10 @@ impl<D: EventChannel> State<D> {
                 return Err(error);
             }
             if !goes_on {
-                break;
+                return Ok(false);
             }
         }
-        self.machine.set_clean();
-        Ok(())
+        Ok(true)
     }
 
     /// Writes the gathered ports back, each once.

@@ -9,11 +9,13 @@ mod block;
 mod callback;
 mod cancel;
 mod channel;
+mod drive;
 mod error;
 mod handover;
 mod io;
 mod round;
 mod settle;
+mod task;
 mod teardown;
 
 use std::fmt;
@@ -29,12 +31,14 @@ use callback::Callbacks;
 
 pub use block::{BlockError, BlockResult, Blocked, SleepError};
 pub use channel::{Channel, Notifier};
+pub use drive::Driver;
 pub use error::{
     BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
     TeardownError, TryCancelError, UnbindError, WaitError,
 };
 pub use handover::{HandOverError, IntoPartsError, Parts};
 pub use round::{Outcome, Round};
+pub use task::{TaskError, Wakes, Woken, WokenResult};
 
 /// The error of the device that `O` opens.
 pub type DeviceError<O> = <<O as Open>::Device as EventChannel>::Error;
@@ -96,6 +100,8 @@ struct State<D> {
     restriction: Option<DomId>,
     /// The context is gone; only channels are left.
     ended: bool,
+    /// Somebody asked from inside a hook that the device be read.
+    drive_after_hook: bool,
 }
 
 /// The four ways to get a port.
@@ -127,6 +133,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                     device: None,
                     restriction: None,
                     ended: false,
+                    drive_after_hook: false,
                 }),
                 returned: Condvar::default(),
                 settling: Mutex::default(),

@@ -115,9 +115,13 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         let mut state = self.shared.lock();
         let picked = self.pick(&mut state, pick);
         let rouse = state.machine.take_rouse(None);
+        let is_task_due = state.machine.has_due();
         drop(state);
         if rouse {
             self.shared.tell_loop();
+        }
+        if is_task_due {
+            self.shared.wake_tasks();
         }
         picked
     }

@@ -54,21 +54,29 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Makes "registered" follow "somebody waits or is ready". Every public call ends here.
     ///
     /// While a round is under way, the deregistration is left to its end: only there it is known
-    /// who waits again. Threads that block are told if there is something for one of them.
+    /// who waits again. Tasks and threads that block are told if there is something for them.
     pub(super) fn settle(&self) -> Result<(), LinkError<LoopError<O, R>>> {
         let mut state = self.lock();
         let is_settled = self.unsettled(&state).is_none();
         let rouse = state.machine.take_rouse(None);
+        let is_task_due = state.machine.has_due();
         // A hook that runs is about to change the link, so its end is waited for.
         let hook_runs = self.in_hook.is_taken();
         drop(state);
         if rouse {
             self.tell_loop();
         }
+        if is_task_due {
+            self.wake_tasks();
+        }
         if is_settled && !hook_runs {
             return Ok(());
         }
-        self.settle_under(&self.settling.lock())
+        let settled = self.settle_under(&self.settling.lock());
+        self.drive_after_hook();
+        // What a hook dropped may have had waiters.
+        self.wake_tasks();
+        settled
     }
 
     /// Makes the event loop come back. Safe to call while a panic unwinds.

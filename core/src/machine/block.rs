@@ -1,11 +1,10 @@
-//! Threads that block for the wake of one channel.
+//! Threads that block for the wake of one channel; tasks look in the same way.
 //!
 //! A round does not hand such a wake out: it is latched, and the thread is roused to take it.
 
-use core::num::NonZeroU32;
-
 use super::port::{Cause, PortInput, PortState};
-use super::step::{Rouse, advance};
+use super::step::{Rouse, advance, seize};
+use super::table::Blocker;
 use super::{ChannelId, Machine, NotBound, Waited};
 
 /// What a thread that blocks finds.
@@ -22,9 +21,9 @@ pub(crate) enum Look {
 impl Machine {
     /// A wait of a thread that will block for the wake, and the number that it goes by from now
     /// on. It begins only where the answer is that the port is, or must be, enabled.
-    pub(crate) fn block(&mut self, id: ChannelId) -> Result<(Waited, NonZeroU32), NotBound> {
+    pub(crate) fn block(&mut self, id: ChannelId) -> Result<(Waited, Blocker), NotBound> {
         let waited = self.wait(id)?;
-        self.blocks = self.blocks.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        self.blocks = self.blocks.next();
         if matches!(waited, Waited::Armed | Waited::Rearm) {
             self.ports.by_id(id)?.blocker = Some(self.blocks);
         }
@@ -32,7 +31,16 @@ impl Machine {
     }
 
     /// What there is for a thread that blocks. It ends with anything but nothing.
-    pub(crate) fn look(&mut self, id: ChannelId, blocker: NonZeroU32) -> Look {
+    pub(crate) fn look(&mut self, id: ChannelId, blocker: Blocker) -> Look {
+        let look = self.look_at(id, blocker);
+        if look != Look::Nothing {
+            self.end_block(id, blocker);
+        }
+        look
+    }
+
+    /// What there is for whoever has the channel. A wake is taken; the channel stays its own.
+    pub(super) fn look_at(&mut self, id: ChannelId, blocker: Blocker) -> Look {
         let Ok(slot) = self.ports.by_id(id) else {
             return Look::Woken(Cause::Gone);
         };
@@ -42,25 +50,24 @@ impl Machine {
         let PortState::Latched(cause) = slot.state else {
             return Look::Nothing;
         };
-        slot.blocker = None;
-        advance(slot, PortInput::Wait, &mut self.count);
+        advance(id, slot, PortInput::Wait, &mut self.count);
         self.stats.wakes += 1;
         Look::Woken(cause)
     }
 
     /// The thread blocks no longer, whatever became of its wait.
-    pub(crate) fn end_block(&mut self, id: ChannelId, blocker: NonZeroU32) {
+    pub(crate) fn end_block(&mut self, id: ChannelId, blocker: Blocker) {
         if let Ok(slot) = self.ports.by_id(id)
             && slot.blocker == Some(blocker)
         {
-            slot.blocker = None;
-            advance(slot, PortInput::Cancel, &mut self.count);
+            seize(slot, None, &mut self.count);
+            advance(id, slot, PortInput::Cancel, &mut self.count);
         }
     }
 
     /// Whether there is something for a thread that blocks, other than this one; whoever asks
     /// rouses it.
-    pub(crate) fn take_rouse(&mut self, myself: Option<NonZeroU32>) -> bool {
+    pub(crate) fn take_rouse(&mut self, myself: Option<Blocker>) -> bool {
         match core::mem::take(&mut self.count.rouse) {
             Rouse::Nobody => false,
             Rouse::One(blocker) => Some(blocker) != myself,

@@ -29,14 +29,14 @@ impl Machine {
                 continue;
             };
             if has_taker(channel) {
-                advance(slot, PortInput::Deliver, &mut self.count);
+                advance(channel, slot, PortInput::Deliver, &mut self.count);
                 self.stats.wakes += 1;
                 return Some(Wake {
                     channel,
                     cause: Cause::Event,
                 });
             }
-            advance(slot, PortInput::Keep, &mut self.count);
+            advance(channel, slot, PortInput::Keep, &mut self.count);
             self.stats.latched += 1;
         }
         None

@@ -11,19 +11,20 @@ pub mod port;
 mod stats;
 mod step;
 mod table;
+pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
 use link::{Link, LinkEffect, LinkInput};
 use port::{Cause, PortEffect, PortInput, PortState};
 pub use stats::Stats;
-use step::{Count, advance, take_event};
+use step::{Count, advance, seize, take_event};
+pub(crate) use table::Blocker;
 pub use table::{ChannelId, NotBound};
 use table::{Slot, Table};
 
@@ -80,7 +81,7 @@ pub(crate) struct Machine {
     /// What was read and not yet taken, the first at the end.
     unread: Vec<u32>,
     /// Tells the threads that block from one another.
-    blocks: NonZeroU32,
+    blocks: Blocker,
     pub(crate) stats: Stats,
 }
 
@@ -97,7 +98,7 @@ impl Machine {
             rearm: Vec::new(),
             inbox: PortBuf::default(),
             unread: Vec::new(),
-            blocks: NonZeroU32::MIN,
+            blocks: Blocker::FIRST,
             stats: Stats::default(),
         }
     }
@@ -167,7 +168,7 @@ impl Machine {
     pub(crate) fn bind(&mut self, port: Port) -> ChannelId {
         let (id, replaced) = self.ports.bind(port);
         if let Some((old, slot)) = replaced {
-            self.count.leave(slot.state);
+            self.count.leave(&slot);
             self.tell_gone(old, slot);
         }
         let room = self.ports.bound().next_power_of_two().max(64);
@@ -176,8 +177,11 @@ impl Machine {
     }
 
     pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<(), NotBound> {
-        let state = self.ports.unbind(id)?;
-        self.count.leave(state);
+        let slot = self.ports.unbind(id)?;
+        self.count.leave(&slot);
+        if let Some(blocker) = slot.blocker {
+            self.count.tell(id, blocker);
+        }
         self.dirty = true;
         Ok(())
     }
@@ -213,7 +217,7 @@ impl Machine {
         self.broken = true;
     }
 
-    /// Ends every wait without telling anybody but the threads that block, and frees what is only
+    /// Ends every wait without telling anybody but tasks and the threads that block, and frees what is only
     /// needed for waiting.
     pub(crate) fn silence(&mut self) {
         let bound: Vec<_> = self.ports.iter().collect();
@@ -230,7 +234,7 @@ impl Machine {
 
     fn tell_gone(&mut self, id: ChannelId, slot: Slot) {
         if let Some(blocker) = slot.blocker {
-            self.count.rouse.add(blocker);
+            self.count.tell(id, blocker);
         } else if slot.state.is_waited() {
             self.count.queued += 1;
             self.ready.push_back(Wake {
@@ -248,7 +252,7 @@ impl Machine {
             return Ok(Waited::Blocked);
         }
         let before = slot.state;
-        let effect = advance(slot, PortInput::Wait, &mut self.count);
+        let effect = advance(id, slot, PortInput::Wait, &mut self.count);
         Ok(match effect {
             PortEffect::ReadyNow(cause) => {
                 self.stats.wakes += 1;
@@ -273,11 +277,11 @@ impl Machine {
     /// thread that blocks is told cannot be taken back.
     pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
         let slot = self.ports.by_id(id)?;
-        let blocker = slot.blocker.take();
-        let before = slot.state;
-        advance(slot, PortInput::Cancel, &mut self.count);
+        let (blocker, before) = (slot.blocker, slot.state);
+        seize(slot, None, &mut self.count);
+        advance(id, slot, PortInput::Cancel, &mut self.count);
         if let Some(blocker) = blocker {
-            self.count.rouse.add(blocker);
+            self.count.tell(id, blocker);
         }
         if self.count.queued == 0 {
             self.ready.clear();
@@ -292,7 +296,7 @@ impl Machine {
         };
         if slot.state == before.step(PortInput::Cancel).0 && before.is_waited() {
             slot.state = before;
-            self.count.enter(before);
+            self.count.enter(slot);
             match before {
                 PortState::Ready(cause) => self.ready.push_back(Wake { channel: id, cause }),
                 PortState::Rearming => self.rearm.push(id.port()),
@@ -308,7 +312,7 @@ impl Machine {
     ) -> Result<(PortState, PortEffect), NotBound> {
         let slot = self.ports.by_id(id)?;
         let before = slot.state;
-        let effect = advance(slot, input, &mut self.count);
+        let effect = advance(id, slot, input, &mut self.count);
         Ok((before, effect))
     }
 
@@ -321,8 +325,8 @@ impl Machine {
 
     /// The write-back of one port was done.
     pub(crate) fn written(&mut self, port: Port) {
-        if let Some((_, slot)) = self.ports.by_word(port.as_raw()) {
-            advance(slot, PortInput::Written, &mut self.count);
+        if let Some((id, slot)) = self.ports.by_word(port.as_raw()) {
+            advance(id, slot, PortInput::Written, &mut self.count);
         }
     }
 
@@ -331,8 +335,8 @@ impl Machine {
     pub(crate) fn take_rearms(&mut self) -> Vec<Port> {
         let mut ports = core::mem::take(&mut self.rearm);
         ports.retain(|port| match self.ports.by_word(port.as_raw()) {
-            Some((_, slot)) if slot.state == PortState::Rearming => {
-                advance(slot, PortInput::Written, &mut self.count);
+            Some((id, slot)) if slot.state == PortState::Rearming => {
+                advance(id, slot, PortInput::Written, &mut self.count);
                 true
             }
             Some(_) | None => false,

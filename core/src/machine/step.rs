@@ -1,17 +1,17 @@
 //! Moving one slot of the table on, with the counts that hang on its state.
 
-use core::num::NonZeroU32;
-
 use super::port::{PortEffect, PortInput, PortState};
 use super::stats::Stats;
-use super::table::{ChannelId, Slot, Table};
+use super::table::{Blocker, ChannelId, Slot, Table};
+use super::task::Tasks;
 
-/// How many ports are waited for, and how many wakes are queued.
+/// How many ports are waited for, how many wakes are queued, and who is to be told.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) waited: usize,
     pub(super) queued: usize,
     pub(super) rouse: Rouse,
+    pub(super) tasks: Tasks,
 }
 
 /// For which threads that block there is something that they were not told of yet.
@@ -19,12 +19,12 @@ pub(super) struct Count {
 pub(super) enum Rouse {
     #[default]
     Nobody,
-    One(NonZeroU32),
+    One(Blocker),
     Several,
 }
 
 impl Rouse {
-    pub(super) fn add(&mut self, blocker: NonZeroU32) {
+    pub(super) fn add(&mut self, blocker: Blocker) {
         *self = match *self {
             Rouse::Nobody => Rouse::One(blocker),
             Rouse::One(_) | Rouse::Several => Rouse::Several,
@@ -33,30 +33,51 @@ impl Rouse {
 }
 
 impl Count {
-    pub(super) fn enter(&mut self, state: PortState) {
-        self.waited += usize::from(state.is_waited());
-        self.queued += usize::from(matches!(state, PortState::Ready(_)));
+    pub(super) fn enter(&mut self, slot: &Slot) {
+        self.waited += usize::from(slot.is_waited());
+        self.queued += usize::from(matches!(slot.state, PortState::Ready(_)));
     }
 
-    pub(super) fn leave(&mut self, state: PortState) {
-        self.waited -= usize::from(state.is_waited());
-        self.queued -= usize::from(matches!(state, PortState::Ready(_)));
+    pub(super) fn leave(&mut self, slot: &Slot) {
+        self.waited -= usize::from(slot.is_waited());
+        self.queued -= usize::from(matches!(slot.state, PortState::Ready(_)));
+    }
+
+    /// There is something about a channel for the one who has it.
+    pub(super) fn tell(&mut self, id: ChannelId, blocker: Blocker) {
+        match blocker.seat() {
+            Some(seat) => self.tasks.fire(seat, id),
+            None => self.rouse.add(blocker),
+        }
     }
 }
 
-/// Moves a slot on and keeps the counts. What fires for a thread that blocks is kept for it.
-pub(super) fn advance(slot: &mut Slot, input: PortInput, count: &mut Count) -> PortEffect {
+/// Moves a slot on and keeps the counts. What fires for a thread that blocks or for a task is
+/// kept for it.
+pub(super) fn advance(
+    id: ChannelId,
+    slot: &mut Slot,
+    input: PortInput,
+    count: &mut Count,
+) -> PortEffect {
     let (mut next, mut effect) = slot.state.step(input);
     if effect == PortEffect::Fire
         && let Some(blocker) = slot.blocker
     {
         (next, effect) = next.step(PortInput::Keep);
-        count.rouse.add(blocker);
+        count.tell(id, blocker);
     }
-    count.leave(slot.state);
-    count.enter(next);
+    count.leave(slot);
     slot.state = next;
+    count.enter(slot);
     effect
+}
+
+/// Gives the wakes of a slot to somebody, or back to the rounds, and keeps the counts.
+pub(super) fn seize(slot: &mut Slot, blocker: Option<Blocker>, count: &mut Count) {
+    count.leave(slot);
+    slot.blocker = blocker;
+    count.enter(slot);
 }
 
 /// Takes one word that the driver gave; returns its slot if a waiter's wake came of it.
@@ -70,7 +91,7 @@ pub(super) fn take_event<'a>(
         stats.foreign += 1;
         return None;
     };
-    let effect = advance(slot, PortInput::Event, count);
+    let effect = advance(id, slot, PortInput::Event, count);
     stats.latched += u64::from(effect == PortEffect::Latch);
     stats.spurious += u64::from(effect == PortEffect::Spurious);
     (effect == PortEffect::Fire).then_some((id, slot))

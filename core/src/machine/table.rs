@@ -10,6 +10,7 @@ use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::port::PortState;
+use super::task::Seat;
 use crate::ids::Port;
 
 /// One binding of a port: the number and the generation that tells it from earlier and later
@@ -53,13 +54,53 @@ const PAGE: usize = 128;
 const PORTS_PER_PAGE: u32 = 128;
 const _: () = assert!(PORTS_PER_PAGE as usize == PAGE);
 
+/// Who has the wakes of a channel to itself: a thread that blocks, which goes by a number, or a
+/// task, which goes by its seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Blocker(NonZeroU32);
+
+/// The bit that tells a seat from the number of a thread.
+const TASK: u32 = 1 << 31;
+
+impl Blocker {
+    /// The first thread.
+    pub(crate) const FIRST: Blocker = Blocker(NonZeroU32::MIN);
+
+    /// The thread after this one.
+    pub(crate) fn next(self) -> Blocker {
+        let next = self.0.checked_add(1).filter(|next| next.get() < TASK);
+        next.map_or(Blocker::FIRST, Blocker)
+    }
+
+    /// A task.
+    pub(crate) fn task(seat: Seat) -> Blocker {
+        Blocker(NonZeroU32::MIN | TASK | (seat.0 << 1))
+    }
+
+    /// The seat, where it is a task.
+    pub(crate) const fn seat(self) -> Option<Seat> {
+        let word = self.0.get();
+        if word & TASK == 0 {
+            return None;
+        }
+        Some(Seat((word & !TASK) >> 1))
+    }
+}
+
 /// Generation 0 marks a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     generation: u64,
-    /// The thread that blocks for its wake, if one does: rounds leave it to that thread.
-    pub(crate) blocker: Option<NonZeroU32>,
+    /// Whose its wakes are, if not those of rounds.
+    pub(crate) blocker: Option<Blocker>,
     pub(crate) state: PortState,
+}
+
+impl Slot {
+    /// Whether somebody waits for it, or has a wake of it to take.
+    pub(crate) fn is_waited(&self) -> bool {
+        self.state.is_waited() || self.blocker.is_some_and(|it| it.seat().is_some())
+    }
 }
 
 const FREE: Slot = Slot {
@@ -104,12 +145,11 @@ impl Table {
         (ChannelId { port, generation }, replaced)
     }
 
-    pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<PortState, NotBound> {
+    pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<Slot, NotBound> {
         let slot = self.by_id(id)?;
-        let state = slot.state;
-        *slot = FREE;
+        let unbound = core::mem::replace(slot, FREE);
         self.bound -= 1;
-        Ok(state)
+        Ok(unbound)
     }
 
     pub(crate) fn by_id(&mut self, id: ChannelId) -> Result<&mut Slot, NotBound> {

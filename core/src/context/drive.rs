@@ -1,0 +1,116 @@
+//! Reading the device where nobody runs rounds: what the reactor of an async runtime calls.
+
+use std::fmt;
+
+use super::error::{DispatchError, LinkError};
+use super::{Context, DispatchResult, Outcome, Shared};
+use crate::hal::{Open, Registrar, Trigger};
+use crate::sync::{Arc, Weak};
+
+impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+    /// Reads what there is: wakes the tasks that it is for, tells the loop where there is
+    /// something for a round, and runs no callback. It is safe to come for nothing, from any
+    /// thread, and beside a round.
+    ///
+    /// From inside a hook of the registrar nothing is read before the hook is over.
+    ///
+    /// [`Outcome::More`] says that an edge-triggered loop has to come again unasked.
+    ///
+    /// # Errors
+    /// [`DispatchError`], the first that came up.
+    pub fn drive(&self) -> DispatchResult<O, R, Outcome> {
+        self.shared.drive()
+    }
+
+    /// A handle that can [`drive`](Self::drive), for the registrar. It does not keep the context.
+    #[must_use]
+    pub fn driver(&self) -> Driver
+    where
+        O: Send + Sync + 'static,
+        O::Device: 'static,
+        R: 'static,
+    {
+        let shared: Arc<dyn Drive> = Arc::<Shared<O, R>>::clone(&self.shared);
+        Driver(Arc::downgrade(&shared))
+    }
+}
+
+/// Drives a context for as long as there is one: [`Context::driver`].
+#[derive(Clone)]
+pub struct Driver(Weak<dyn Drive>);
+
+trait Drive: Send + Sync {
+    fn drive_for_loop(&self) -> Outcome;
+}
+
+impl Driver {
+    /// [`Context::drive`]. What goes wrong is told to those who wait, and counted in
+    /// [`Stats::unreported`](crate::Stats::unreported).
+    #[must_use = "an edge-triggered loop may have to come again"]
+    pub fn drive(&self) -> Outcome {
+        let shared = self.0.upgrade();
+        shared.map_or(Outcome::Done, |shared| shared.drive_for_loop())
+    }
+}
+
+impl<O, R> Drive for Shared<O, R>
+where
+    O: Open + Send + Sync,
+    R: Registrar<O::Device>,
+{
+    fn drive_for_loop(&self) -> Outcome {
+        match self.drive() {
+            Ok(outcome) => outcome,
+            Err(DispatchError::Link(LinkError::Inherited)) => Outcome::Done,
+            Err(_) => {
+                self.count_unreported();
+                Outcome::Done
+            }
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    pub(super) fn drive(&self) -> DispatchResult<O, R, Outcome> {
+        if self.is_inherited() {
+            return Err(LinkError::Inherited.into());
+        }
+        let mut state = self.lock();
+        if self.is_in_hook() {
+            state.drive_after_hook = true;
+            return Ok(Outcome::Done);
+        }
+        // Whoever comes second waits for the lock and reads after it, so no edge is lost.
+        let had_ready = state.machine.has_ready();
+        let read = state.read_all(self.trigger);
+        let has_more = matches!(read, Ok(true)) && self.trigger == Trigger::Edge;
+        state.machine.set_may_have_more(has_more);
+        let has_news = state.machine.has_ready() && !had_ready;
+        drop(state);
+        if has_news {
+            self.tell_loop();
+        }
+        let settled = self.settle();
+        read.map_err(DispatchError::Device)?;
+        settled?;
+        Ok(if has_more {
+            Outcome::More
+        } else {
+            Outcome::Done
+        })
+    }
+
+    /// Drives if somebody asked for it from inside a hook.
+    pub(super) fn drive_after_hook(&self) {
+        let is_asked_for = std::mem::take(&mut self.lock().drive_after_hook);
+        if is_asked_for && self.drive().is_err() {
+            self.count_unreported();
+        }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! Tasks that wait for channels, each in a seat of its own.
+//!
+//! Like a thread that blocks, a task has the wakes of its channels to itself: they are latched,
+//! and it takes them by looking. A channel that a task has counts as waited for until the task
+//! lets go of it, so one that waits again in the same breath leaves the link alone.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem::{replace, take};
+use core::task::Waker;
+
+use super::block::Look;
+use super::port::{PortEffect, PortInput, PortState};
+use super::step::{advance, seize};
+use super::table::Blocker;
+use super::{ChannelId, Machine, NotBound, Waited};
+
+/// Where one task sits, for as long as it has a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seat(pub(super) u32);
+
+/// What is kept of one task.
+#[derive(Debug, Default)]
+struct Task {
+    waker: Option<Waker>,
+    /// Channels about which it was not told yet.
+    fired: VecDeque<ChannelId>,
+    /// It stands in the line of those to be woken.
+    is_due: bool,
+}
+
+/// The seats, and the line of those to be woken.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    seats: Vec<Task>,
+    free: Vec<Seat>,
+    due: VecDeque<Seat>,
+}
+
+impl Tasks {
+    fn at(&mut self, seat: Seat) -> Option<&mut Task> {
+        self.seats.get_mut(seat.0 as usize)
+    }
+
+    /// There is something about a channel for the task.
+    pub(super) fn fire(&mut self, seat: Seat, id: ChannelId) {
+        let Some(task) = self.at(seat) else {
+            return;
+        };
+        task.fired.push_back(id);
+        if !replace(&mut task.is_due, true) {
+            self.due.push_back(seat);
+        }
+    }
+}
+
+impl Machine {
+    /// A seat for another task.
+    pub(crate) fn sit(&mut self) -> Seat {
+        let tasks = &mut self.count.tasks;
+        tasks.free.pop().unwrap_or_else(|| {
+            let seat = u32::try_from(tasks.seats.len()).unwrap_or(u32::MAX);
+            tasks.seats.push(Task::default());
+            Seat(seat)
+        })
+    }
+
+    /// The task needs its seat no more. Its waker is dropped by the caller, under no lock.
+    #[must_use = "a waker is dropped under no lock"]
+    pub(crate) fn rise(&mut self, seat: Seat) -> Option<Waker> {
+        let tasks = &mut self.count.tasks;
+        let task = tasks.at(seat)?;
+        task.fired.clear();
+        let waker = task.waker.take();
+        if take(&mut task.is_due) {
+            tasks.due.retain(|due| *due != seat);
+        }
+        tasks.free.push(seat);
+        waker
+    }
+
+    /// Sets whom to wake, and returns who was set before.
+    #[must_use = "a waker is dropped under no lock"]
+    pub(crate) fn set_waker(&mut self, seat: Seat, waker: Waker) -> Option<Waker> {
+        self.count.tasks.at(seat)?.waker.replace(waker)
+    }
+
+    /// A wait of a task, which has the channel from now on, unless somebody else waits. A wake
+    /// that is latched is the first that it finds.
+    pub(crate) fn attend(&mut self, id: ChannelId, seat: Seat) -> Result<Waited, NotBound> {
+        let slot = self.ports.by_id(id)?;
+        if slot.blocker.is_some() {
+            return Ok(Waited::Blocked);
+        }
+        if let PortState::Latched(cause) = slot.state {
+            seize(slot, Some(Blocker::task(seat)), &mut self.count);
+            self.count.tasks.fire(seat, id);
+            return Ok(Waited::Ready(cause));
+        }
+        let waited = self.wait(id)?;
+        if matches!(waited, Waited::Armed | Waited::Rearm) {
+            let slot = self.ports.by_id(id)?;
+            seize(slot, Some(Blocker::task(seat)), &mut self.count);
+        }
+        Ok(waited)
+    }
+
+    /// The next channel about which there is something for the task. One that woke is still its
+    /// own, and not waited for.
+    pub(crate) fn next_fired(&mut self, seat: Seat) -> Option<(ChannelId, Look)> {
+        let id = self.count.tasks.at(seat)?.fired.pop_front()?;
+        let blocker = Blocker::task(seat);
+        let look = self.look_at(id, blocker);
+        Some((id, look))
+    }
+
+    /// The task waits again for a channel that is its own.
+    pub(crate) fn attend_again(&mut self, id: ChannelId) {
+        let Ok(slot) = self.ports.by_id(id) else {
+            return;
+        };
+        if advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Rearm {
+            self.rearm.push(id.port());
+        }
+    }
+
+    /// The task lets go of a channel. A wake that it did not take is kept for the next wait.
+    pub(crate) fn leave(&mut self, id: ChannelId, seat: Seat) {
+        self.end_block(id, Blocker::task(seat));
+    }
+
+    /// Whether somebody is to be woken: see [`next_due`](Self::next_due).
+    pub(crate) fn has_due(&self) -> bool {
+        !self.count.tasks.due.is_empty()
+    }
+
+    /// The next task to be woken, by the caller and under no lock.
+    pub(crate) fn next_due(&mut self) -> Option<Waker> {
+        let tasks = &mut self.count.tasks;
+        while let Some(seat) = tasks.due.pop_front() {
+            let task = tasks.at(seat)?;
+            task.is_due = false;
+            if let Some(waker) = take(&mut task.waker) {
+                return Some(waker);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,135 @@
+//! The adapter for `async-io`, the reactor of smol: tasks wait for channels, on any executor.
+//!
+//! That reactor reports a device once for each time it is asked, and asks for the error bit
+//! always. So it costs an `epoll_ctl` for each time the device becomes ready, whatever the
+//! number of events.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+use std::task::{Context as Cx, Poll};
+
+use ::async_io::Async;
+use evtchn_core::{Context, Driver, EventChannel, Open, Registrar, Trigger};
+
+use crate::reactor::{Reactor, Watch};
+
+/// Registers a device with the reactor of `async-io`, while a task waits.
+///
+/// ```
+/// use evtchn_core::{Cause, DomId, Link};
+/// use evtchn_loops::AsyncIoLoop;
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(7);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = AsyncIoLoop::context(sim.open(DomId::DOM0));
+///
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let peer = std::thread::spawn(move || guest.send(theirs));
+/// assert_eq!(async_io::block_on(channel.woken())?, Cause::Event);
+/// # peer.join().map_err(|_| "the peer panicked")??;
+///
+/// // Nobody waits any more, so nothing is registered.
+/// assert_eq!(ctx.link(), Link::Idle);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The device is read, and tasks are woken, as the reactor turns: in `async_io::block_on`, or in
+/// the thread that `async-io` has for it. No particular task has to be polled.
+///
+/// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
+#[derive(Debug)]
+pub struct AsyncIoLoop {
+    reactor: Arc<Reactor<Registered>>,
+}
+
+impl AsyncIoLoop {
+    /// An adapter, to be [attached](Self::attach).
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it is of no use as it is")]
+    pub fn new() -> AsyncIoLoop {
+        AsyncIoLoop {
+            reactor: Reactor::new(),
+        }
+    }
+
+    /// A context with an adapter.
+    pub fn context<O>(opener: O) -> Context<O, AsyncIoLoop>
+    where
+        O: Open<Device: EventChannel + AsFd + 'static> + Send + Sync + 'static,
+    {
+        let ctx = Context::new(opener, AsyncIoLoop::new());
+        ctx.registrar().attach(ctx.driver());
+        ctx
+    }
+
+    /// Gives the adapter its context, before the first wait. Only the first one counts.
+    pub fn attach(&self, driver: Driver) {
+        self.reactor.attach(driver);
+    }
+
+    /// Returns once there is something for a round that was not there when it returned last; one
+    /// task at a time.
+    pub async fn called(&self) {
+        self.reactor.called().await;
+    }
+}
+
+impl<D: AsFd + ?Sized> Registrar<D> for AsyncIoLoop {
+    type Error = io::Error;
+
+    fn trigger(&self) -> Trigger {
+        Trigger::Level
+    }
+
+    /// # Errors
+    /// [`NotAttached`](crate::NotAttached), or what the reactor reports.
+    fn register(&self, device: &D) -> io::Result<()> {
+        let number = Number(device.as_fd().as_raw_fd());
+        let watch = || Async::new_nonblocking(number).map(Registered);
+        self.reactor.register(watch)
+    }
+
+    fn deregister(&self, _device: &D) -> io::Result<()> {
+        self.reactor.deregister()
+    }
+
+    fn wake(&self) {
+        self.reactor.call();
+    }
+}
+
+/// The descriptor as a number, which closes nothing.
+#[derive(Debug)]
+struct Number(RawFd);
+
+impl AsFd for Number {
+    #[expect(unsafe_code, reason = "a number borrows nothing")]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: who registers a device deregisters it, which drops this, before closing it.
+        unsafe { BorrowedFd::borrow_raw(self.0) }
+    }
+}
+
+#[derive(Debug)]
+struct Registered(Async<Number>);
+
+impl Watch for Registered {
+    fn arm(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut was_ready = false;
+        // An error is one of setting the waker: whoever drives reads what the device has to say.
+        while let Poll::Ready(Ok(())) = self.0.poll_readable(cx) {
+            was_ready = true;
+        }
+        was_ready
+    }
+
+    /// What is there is reported again anyway.
+    fn renew(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The adapter for `tokio`: tasks wait for channels, on any runtime that has its I/O enabled.
+//!
+//! It asks for `READABLE | ERROR`: after an overflow the driver shows the error bit alone, which
+//! no readiness for reading reports.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Context as Cx;
+
+use ::tokio::io::Interest;
+use ::tokio::io::unix::AsyncFd;
+use ::tokio::runtime::{Handle, TryCurrentError};
+use ::tokio::task::unconstrained;
+use evtchn_core::{Context, Driver, EventChannel, Open, Registrar, Trigger};
+
+use crate::reactor::{Reactor, Watch};
+
+/// Registers a device with the reactor of a tokio runtime, while a task waits.
+///
+/// ```
+/// use evtchn_core::{Cause, DomId, Link};
+/// use evtchn_loops::TokioLoop;
+/// use evtchn_sim::Sim;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(7);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = TokioLoop::context(sim.open(DomId::DOM0))?;
+///
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let peer = tokio::spawn(async move { guest.send(theirs) });
+/// assert_eq!(channel.woken().await?, Cause::Event);
+/// # peer.await??;
+///
+/// // Nobody waits any more, so nothing is registered.
+/// assert_eq!(ctx.link(), Link::Idle);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The device is read, and tasks are woken, as the reactor turns; no task is spawned and no
+/// particular one has to be polled. Tasks may run on another runtime than this one; once this
+/// one was shut down, nothing wakes them.
+///
+/// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
+#[derive(Debug)]
+pub struct TokioLoop {
+    handle: Handle,
+    reactor: Arc<Reactor<Registered>>,
+}
+
+impl TokioLoop {
+    /// An adapter for the runtime that this is called in, to be [attached](Self::attach).
+    ///
+    /// # Errors
+    /// Outside a runtime.
+    pub fn new() -> Result<TokioLoop, TryCurrentError> {
+        Handle::try_current().map(TokioLoop::with_handle)
+    }
+
+    /// An adapter for this runtime, to be [attached](Self::attach).
+    #[must_use]
+    pub fn with_handle(handle: Handle) -> TokioLoop {
+        TokioLoop {
+            handle,
+            reactor: Reactor::new(),
+        }
+    }
+
+    /// A context with an adapter for the runtime that this is called in.
+    ///
+    /// # Errors
+    /// Outside a runtime.
+    pub fn context<O>(opener: O) -> Result<Context<O, TokioLoop>, TryCurrentError>
+    where
+        O: Open<Device: EventChannel + AsFd + 'static> + Send + Sync + 'static,
+    {
+        let ctx = Context::new(opener, TokioLoop::new()?);
+        ctx.registrar().attach(ctx.driver());
+        Ok(ctx)
+    }
+
+    /// Gives the adapter its context, before the first wait. Only the first one counts.
+    pub fn attach(&self, driver: Driver) {
+        self.reactor.attach(driver);
+    }
+
+    /// Returns once there is something for a round that was not there when it returned last; one
+    /// task at a time.
+    pub async fn called(&self) {
+        self.reactor.called().await;
+    }
+}
+
+impl<D: AsFd + ?Sized> Registrar<D> for TokioLoop {
+    type Error = io::Error;
+
+    fn trigger(&self) -> Trigger {
+        Trigger::Edge
+    }
+
+    /// # Errors
+    /// [`NotAttached`](crate::NotAttached), or what the reactor reports.
+    ///
+    /// # Panics
+    /// Where the runtime was built without its I/O.
+    fn register(&self, device: &D) -> io::Result<()> {
+        let fd = device.as_fd().as_raw_fd();
+        self.reactor.register(|| Registered::new(&self.handle, fd))
+    }
+
+    fn deregister(&self, _device: &D) -> io::Result<()> {
+        self.reactor.deregister()
+    }
+
+    fn wake(&self) {
+        self.reactor.call();
+    }
+}
+
+/// The descriptor as a number, which closes nothing.
+struct Number(RawFd);
+
+impl AsRawFd for Number {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+type Listen = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A registration, and the future that listens to it until the runtime is shut down.
+struct Registered {
+    handle: Handle,
+    fd: RawFd,
+    was_ready: Arc<AtomicBool>,
+    listen: Option<Listen>,
+}
+
+impl std::fmt::Debug for Registered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Registered").field(&self.fd).finish()
+    }
+}
+
+impl Registered {
+    fn new(handle: &Handle, fd: RawFd) -> io::Result<Registered> {
+        let was_ready = Arc::new(AtomicBool::new(false));
+        let listen = listen(handle, fd, Arc::clone(&was_ready))?;
+        Ok(Registered {
+            handle: handle.clone(),
+            fd,
+            was_ready,
+            listen: Some(listen),
+        })
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "the registration asks for a promise of its caller"
+)]
+fn listen(handle: &Handle, fd: RawFd, was_ready: Arc<AtomicBool>) -> io::Result<Listen> {
+    const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
+    let _in_runtime = handle.enter();
+    // SAFETY: who registers a device deregisters it, which drops this, before closing it.
+    let watched = unsafe { AsyncFd::register_with_interest(Number(fd), INTEREST) }?;
+    let listen = async move {
+        while let Ok(mut guard) = watched.ready(INTEREST).await {
+            was_ready.store(true, Ordering::Relaxed);
+            guard.clear_ready();
+            // That is never cleared. What is read next says what became of the device.
+            if guard.ready().is_read_closed() {
+                return;
+            }
+        }
+    };
+    // The budget of whatever task registers is not that of the reactor.
+    Ok(Box::pin(unconstrained(listen)))
+}
+
+impl Watch for Registered {
+    fn arm(&mut self, cx: &mut Cx<'_>) -> bool {
+        if let Some(listen) = &mut self.listen
+            && listen.as_mut().poll(cx).is_ready()
+        {
+            self.listen = None;
+        }
+        self.was_ready.swap(false, Ordering::Relaxed)
+    }
+
+    fn renew(&mut self) -> io::Result<()> {
+        // Two registrations of one descriptor cannot be.
+        self.listen = None;
+        self.listen = Some(listen(&self.handle, self.fd, Arc::clone(&self.was_ready))?);
+        Ok(())
+    }
+}

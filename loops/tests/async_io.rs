@@ -1,0 +1,48 @@
+//! Tasks on `async-io`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "functions that only tests call"
+)]
+
+mod tasks;
+
+use std::future::Future;
+
+use evtchn_core::Context;
+use evtchn_loops::AsyncIoLoop;
+use tasks::{Opener, Runtime as _, cases};
+
+struct AsyncIo;
+
+impl AsyncIo {
+    fn all() -> [AsyncIo; 1] {
+        [AsyncIo]
+    }
+}
+
+impl tasks::Runtime for AsyncIo {
+    type Loop = AsyncIoLoop;
+
+    fn context(opener: Opener) -> Context<Opener, AsyncIoLoop> {
+        AsyncIoLoop::context(opener)
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        async_io::block_on(future)
+    }
+
+    async fn called(event_loop: &AsyncIoLoop) {
+        event_loop.called().await;
+    }
+}
+
+cases!(AsyncIo);
+
+#[test]
+fn an_adapter_without_its_context_registers_nothing() {
+    let event_loop = AsyncIoLoop::new();
+    AsyncIo.block_on(tasks::without_its_context_nothing_is_registered::<AsyncIo>(
+        event_loop,
+    ));
+}
