@@ -29,6 +29,8 @@ pub mod machine;
 pub mod mock;
 #[cfg(feature = "std")]
 mod sync;
+#[cfg(feature = "std")]
+mod trace;
 
 #[cfg(feature = "std")]
 pub use context::{

@@ -9,6 +9,7 @@ use crate::hal::{Open, Registrar, Sleep, Slept};
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
 use crate::machine::{Blocker, ChannelId, NotBound, Waited};
+use crate::trace;
 
 /// What a blocking wait came to. In each case nobody waits any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +89,10 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
         let (waited, blocker) = state.machine.block(id).map_err(WaitError::from)?;
         drop(state);
         match waited {
-            Waited::Ready(cause) => return Ok(Blocked::Woken(cause)),
+            Waited::Ready(cause) => {
+                trace::wake(id, cause);
+                return Ok(Blocked::Woken(cause));
+            }
             Waited::Already | Waited::Blocked | Waited::Queued => {
                 return Err(WaitError::AlreadyWaited(id).into());
             }
@@ -117,8 +121,12 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
         let mut slept = Slept::Roused;
         loop {
             let ticket = registrar.ticket();
-            match self.shared.lock().machine.look(self.id, self.blocker) {
-                Look::Woken(cause) => return Ok(Blocked::Woken(cause)),
+            let look = self.shared.lock().machine.look(self.id, self.blocker);
+            match look {
+                Look::Woken(cause) => {
+                    trace::wake(self.id, cause);
+                    return Ok(Blocked::Woken(cause));
+                }
                 Look::Cancelled => return Ok(Blocked::Cancelled),
                 Look::Nothing => {}
             }

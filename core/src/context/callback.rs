@@ -11,6 +11,7 @@ use super::{Channel, Context, DispatchResult, LoopError, Outcome, Round, Shared,
 use crate::hal::{EventChannel, Open, Registrar};
 use crate::machine::{ChannelId, Wake};
 use crate::sync::MutexGuard;
+use crate::trace;
 
 /// What is called for each wake of a channel.
 pub(super) type Callback = Box<dyn FnMut(Wake) + Send>;
@@ -180,6 +181,7 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     /// back. The callback keeps its place.
     pub fn call(mut self) -> DispatchResult<O, R, Outcome> {
         while let Some((wake, callback)) = self.next_with(State::next_call) {
+            trace::wake(wake.channel, wake.cause);
             let mut running = Running {
                 shared: self.shared,
                 id: wake.channel,

@@ -58,6 +58,7 @@ impl<D: EventChannel> State<D> {
             Err(error) if error.kind() == ErrorKind::Overflow => match device.reset() {
                 Ok(()) => {
                     self.machine.overflow();
+                    self.news.overflow();
                     return Read::Overflow;
                 }
                 Err(error) => error,
@@ -65,6 +66,7 @@ impl<D: EventChannel> State<D> {
             Err(error) => error,
         };
         self.machine.fault();
+        self.news.fault(&error);
         Read::Failed(error)
     }
 

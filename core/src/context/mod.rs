@@ -27,6 +27,7 @@ use crate::machine::link::Link;
 use crate::machine::port::{Cause, PortState};
 use crate::machine::{ChannelId, Machine, NotBound, Stats, Waited};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Occupant};
+use crate::trace::{self, News};
 use callback::Callbacks;
 
 pub use block::{BlockError, BlockResult, Blocked, SleepError};
@@ -102,6 +103,7 @@ struct State<D> {
     ended: bool,
     /// Somebody asked from inside a hook that the device be read.
     drive_after_hook: bool,
+    news: News,
 }
 
 /// The four ways to get a port.
@@ -134,6 +136,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                     restriction: None,
                     ended: false,
                     drive_after_hook: false,
+                    news: News::default(),
                 }),
                 returned: Condvar::default(),
                 settling: Mutex::default(),
@@ -320,7 +323,11 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             state.machine.wait(id)?
         };
         match waited {
-            Waited::Ready(cause) => return Ok(Wait::Ready(cause)),
+            Waited::Ready(cause) => {
+                drop(state);
+                trace::wake(id, cause);
+                return Ok(Wait::Ready(cause));
+            }
             Waited::Blocked => return Err(WaitError::AlreadyWaited(id)),
             Waited::Queued | Waited::Already | Waited::Armed | Waited::Rearm => {}
         }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::take;
 
 use super::error::{DispatchError, LinkError};
 use super::io::{Read, Unwritten};
@@ -10,6 +11,7 @@ use super::{DeviceError, DispatchResult, Shared, State};
 use crate::hal::{Open, Registrar, Trigger};
 use crate::machine::Wake;
 use crate::machine::link::Link;
+use crate::trace::{self, Span};
 
 /// How a round ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
     may_read: bool,
     failed: Option<DeviceError<O>>,
     ended: bool,
+    _span: Span,
     /// The round belongs to the thread that began it.
     _not_send: PhantomData<*const ()>,
 }
@@ -63,6 +66,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
             may_read,
             failed: None,
             ended: false,
+            _span: Span::round(),
             _not_send: PhantomData,
         })
     }
@@ -116,7 +120,9 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         let picked = self.pick(&mut state, pick);
         let rouse = state.machine.take_rouse(None);
         let is_task_due = state.machine.has_due();
+        let news = take(&mut state.news);
         drop(state);
+        news.tell();
         if rouse {
             self.shared.tell_loop();
         }
@@ -177,7 +183,9 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
     type Item = Wake;
 
     fn next(&mut self) -> Option<Wake> {
-        self.next_with(|state| state.machine.next_wake(|_| true))
+        let wake = self.next_with(|state| state.machine.next_wake(|_| true))?;
+        trace::wake(wake.channel, wake.cause);
+        Some(wake)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The one place where the link follows the waiters, and where the device is opened and closed.
 
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::panicking;
 
@@ -8,6 +9,7 @@ use super::{BindResult, LoopError, Shared, State};
 use crate::hal::{EventChannel, Open, Registrar};
 use crate::machine::link::{Link, LinkEffect, LinkInput};
 use crate::sync::{Arc, MutexGuard, Occupant};
+use crate::trace::{self, Span};
 
 /// Proof that the caller holds the lock under which hooks run.
 pub(super) type Settling<'a> = MutexGuard<'a, ()>;
@@ -62,7 +64,9 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let is_task_due = state.machine.has_due();
         // A hook that runs is about to change the link, so its end is waited for.
         let hook_runs = self.in_hook.is_taken();
+        let news = take(&mut state.news);
         drop(state);
+        news.tell();
         if rouse {
             self.tell_loop();
         }
@@ -158,6 +162,15 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         }
         drop(state);
         drop((device, closed));
+        match &done {
+            Ok(()) => trace::followed(effects),
+            Err(error) => {
+                trace::failed("hook", error);
+                if by_force {
+                    trace::followed(&[LinkEffect::Close]);
+                }
+            }
+        }
         drop(hook);
         match panic {
             Some(panic) if !panicking() => resume_unwind(panic),
@@ -172,10 +185,12 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     ) -> Result<(), LinkError<LoopError<O, R>>> {
         match effect {
             LinkEffect::Register => {
+                let _span = Span::hook(effect);
                 let registered = self.registrar.register(device);
                 registered.map_err(LinkError::Register)
             }
             LinkEffect::Deregister => {
+                let _span = Span::hook(effect);
                 let deregistered = self.registrar.deregister(device);
                 deregistered.map_err(LinkError::Deregister)
             }
@@ -194,7 +209,14 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         }
         let hook = Hook::begin(&self.in_hook);
         drop(state);
-        let device = Arc::new(self.opener.open().map_err(BindError::Open)?);
+        let opened = {
+            let _span = Span::open();
+            self.opener.open()
+        };
+        let device = Arc::new(opened.map_err(|error| {
+            trace::failed("open", &error);
+            BindError::Open(error)
+        })?);
         let mut state = self.lock();
         // Under the lock: whoever restricts from now on finds the device.
         if let Some(domid) = state.restriction {
@@ -204,6 +226,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         state.machine.follow(next, effects);
         state.device = Some(Arc::clone(&device));
         drop(state);
+        trace::followed(effects);
         drop(hook);
         Ok((before, device))
     }
@@ -227,5 +250,6 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let closed = state.device.take();
         drop(state);
         drop(closed);
+        trace::followed(&[LinkEffect::Close]);
     }
 }

@@ -20,6 +20,7 @@ use crate::machine::port::Cause;
 use crate::machine::task::Seat;
 use crate::machine::{ChannelId, NotBound, Waited, Wake};
 use crate::sync::Arc;
+use crate::trace;
 
 /// What a wait comes to.
 pub(super) type WaitResult<O, R, T> = Result<T, WaitError<DeviceError<O>, LoopError<O, R>>>;
@@ -136,6 +137,9 @@ impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
         // Under the same lock: nothing fires for it between the two.
         state.machine.leave(self.id, seat);
         drop(state);
+        if let Ok(cause) = woken {
+            trace::wake(self.id, cause);
+        }
         self.end();
         Poll::Ready(woken)
     }
@@ -279,6 +283,8 @@ impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
                 Look::Woken(_) => state.machine.attend_again(channel),
             }
             if let Look::Woken(cause) = look {
+                drop(state);
+                trace::wake(channel, cause);
                 return Poll::Ready(Some(Ok(Wake { channel, cause })));
             }
         }
