@@ -31,6 +31,16 @@ const EXAMPLES: &[Example] = &[
         said.starts_with("watching VIRQ_DOM_EXC on port ")
             && said.ends_with(&format!("\n{dies} domain died\n"))
     }),
+    ("server", |said, _| {
+        let lines: Vec<_> = said.lines().collect();
+        lines.len() == 2
+            && lines[0] == "100 guests got 1000 answers, each the right one"
+            && lines[1].ends_with(" wakes, and nothing is left registered")
+    }),
+    ("backend", |said, _| {
+        said == "4 front ends got 1000 sectors, each as it should be\n\
+                 at most one write a round, one registration: true\n"
+    }),
     ("vchan", |said, _| {
         said == "100000 bytes came back, each as it should be\n"
     }),

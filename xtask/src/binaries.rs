@@ -52,7 +52,7 @@ pub(crate) const TESTS: &[GuestTest] = &[
         name: "examples",
         package: "evtchn",
         args: &["--test-threads=1", "xen::"],
-        examples: &["suspend", "virq", "vchan"],
+        examples: &["suspend", "virq", "vchan", "server", "backend"],
     },
     GuestTest {
         name: "loops",
