@@ -83,12 +83,13 @@ fn run<O: Open<Device: AsFd> + Send + Sync + 'static>(open: impl Fn() -> O + Syn
             });
         }
         let rounds = back_end(poll, &ctx, to_disk, &mut fronts)?;
+        let mut right = 0;
         for thread in threads {
-            thread.join().map_err(|_| "a front end panicked")??;
+            right += thread.join().map_err(|_| "a front end panicked")??;
         }
         disk.join().map_err(|_| "the disk panicked")??;
         let served: usize = fronts.iter().map(|front| front.answered).sum();
-        println!("{FRONTS} front ends got {served} sectors, each as it should be");
+        println!("{FRONTS} front ends got {served} sectors, {right} as they should be");
         drop(fronts);
         ctx.teardown()?;
         let stats = ctx.stats();
@@ -174,15 +175,15 @@ fn back_end<O: Open<Device: AsFd> + 'static>(
     Ok(rounds)
 }
 
-/// A front end: keeps the ring full and checks each answer.
-fn front_end<O: Open<Device: AsFd>>(open: O, remote: RemotePort, ring: &Ring) -> Result<()>
+/// A front end: keeps the ring full, and says how many answers were right.
+fn front_end<O: Open<Device: AsFd>>(open: O, remote: RemotePort, ring: &Ring) -> Result<usize>
 where
     Context<O, PollLoop>: 'static,
 {
     let ctx = Context::new(open, PollLoop::new()?);
     let channel = ctx.bind_interdomain(remote)?;
     let first = u64::from(remote.port.as_raw());
-    let (mut asked, mut checked) = (0, 0);
+    let (mut asked, mut checked, mut right) = (0, 0, 0);
     while checked < REQUESTS {
         while asked < REQUESTS && asked - checked < SLOTS {
             ring.slots[asked % SLOTS].store(first + asked as u64, Ordering::Relaxed);
@@ -196,13 +197,11 @@ where
         let answered = ring.answers.load(Ordering::Acquire);
         for at in checked..answered {
             let data = ring.slots[at % SLOTS].load(Ordering::Relaxed);
-            if data != sector(first + at as u64) {
-                return Err(format!("sector {} reads {data}", first + at as u64).into());
-            }
+            right += usize::from(data == sector(first + at as u64));
         }
         checked = answered;
     }
-    Ok(())
+    Ok(right)
 }
 
 /// Answers each request, until the back end is gone.

@@ -38,7 +38,7 @@ const EXAMPLES: &[Example] = &[
             && lines[1].ends_with(" wakes, and nothing is left registered")
     }),
     ("backend", |said, _| {
-        said == "4 front ends got 1000 sectors, each as it should be\n\
+        said == "4 front ends got 1000 sectors, 1000 as they should be\n\
                  at most one write a round, one registration: true\n"
     }),
     ("vchan", |said, _| {
