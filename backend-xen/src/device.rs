@@ -46,6 +46,7 @@ impl Open for XenOpen {
         Device::open_at(&self.path)
     }
 
+    #[inline]
     fn process(&self) -> u64 {
         fork::process()
     }

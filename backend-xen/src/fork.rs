@@ -24,6 +24,7 @@ static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// The number of the calling process, which no process that it was forked from has.
+#[inline]
 pub(crate) fn process() -> u64 {
     match *MARK.get_or_init(|| page().ok()) {
         Some(mark) => numbered(mark, &LAST),
@@ -32,6 +33,7 @@ pub(crate) fn process() -> u64 {
     }
 }
 
+#[inline]
 fn numbered(mark: &AtomicU64, last: &AtomicU64) -> u64 {
     match mark.load(Ordering::Relaxed) {
         0 => {

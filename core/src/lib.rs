@@ -37,8 +37,8 @@ pub use context::{
     BindError, BindResult, BlockError, BlockResult, Blocked, CancelError, Channel, Context,
     DeviceError, DispatchError, DispatchResult, Driver, HandOverError, IntoPartsError, Leftover,
     LinkError, LoopError, Notifier, NotifyError, Outcome, Parts, RestrictError, Round, SleepError,
-    TaskError, TeardownError, TryCancelError, UnbindError, UnbindResult, Wait, WaitError, Wakes,
-    Woken, WokenResult,
+    TaskError, TeardownError, TryCancelError, UnbindError, UnbindResult, Wait, WaitError, WakeBuf,
+    Wakes, Woken, WokenResult,
 };
 pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
 pub use handover::{BadHandOver, HandOver};

@@ -23,6 +23,7 @@ impl<T> Mutex<T> {
         Mutex(threads::Mutex::new(value))
     }
 
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         match self.0.lock() {
             Ok(guard) => guard,
@@ -64,11 +65,13 @@ impl Occupant {
     }
 
     /// Whether the calling thread is there.
+    #[inline]
     pub(crate) fn is_me(&self) -> bool {
         self.0.load(Ordering::Relaxed) == this_thread()
     }
 
     /// Whether anybody is there.
+    #[inline]
     pub(crate) fn is_taken(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
@@ -76,6 +79,7 @@ impl Occupant {
 
 /// A number that no other living thread has; never 0.
 #[cfg(not(feature = "only-under-shuttle"))]
+#[inline]
 fn this_thread() -> usize {
     use std::cell::Cell;
     thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
@@ -84,6 +88,7 @@ fn this_thread() -> usize {
 
 /// A number that no other thread of the execution has; never 0.
 #[cfg(feature = "only-under-shuttle")]
+#[inline]
 fn this_thread() -> usize {
     usize::from(shuttle::thread::current().id()) + 1
 }

@@ -59,6 +59,18 @@ pub(crate) struct News {
 }
 
 impl News {
+    #[inline]
+    pub(crate) fn is_some(&self) -> bool {
+        #[cfg(feature = "tracing")]
+        {
+            self.overflowed || self.failed.is_some()
+        }
+        #[cfg(not(feature = "tracing"))]
+        {
+            false
+        }
+    }
+
     /// The driver's ring overflowed, and is empty now.
     pub(crate) fn overflow(&mut self) {
         #[cfg(feature = "tracing")]

@@ -6,7 +6,7 @@ mod support;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use evtchn_core::{Channel, Context, DomId, ErrorKind};
+use evtchn_core::{Channel, Context, DomId, ErrorKind, Wait};
 use support::{FakeLoop, FakeOpen, Tester};
 use tracing::Level;
 
@@ -63,7 +63,7 @@ fn a_life_is_told_step_by_step() {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         assert_eq!(paper.take(), ["DEBUG evtchn: opened the device"]);
 
-        channel.wait().unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
         assert_eq!(paper.take(), ["DEBUG evtchn: registered the device"]);
 
         event(tester, &channel);
@@ -76,6 +76,7 @@ fn a_life_is_told_step_by_step() {
             ]
         );
 
+        assert_eq!(tester.log().first().unwrap(), "open");
         drop(channel);
         assert!(paper.take().is_empty());
         ctx.teardown().unwrap();
@@ -90,7 +91,7 @@ fn what_the_loop_says_stands_in_the_span_of_its_hook() {
         let hook = || Box::new(|| tracing::info!(target: "loop", "here"));
         tester.script().on_register = Some(hook());
         tester.script().on_deregister = Some(hook());
-        channel.wait().unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
         channel.cancel().unwrap();
         assert_eq!(
             paper.take(),
@@ -109,13 +110,13 @@ fn what_the_loop_says_stands_in_the_span_of_its_hook() {
 fn an_overflow_and_a_fault_are_told_once_and_before_their_wakes() {
     listen(Level::TRACE, |paper, tester, ctx| {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
-        channel.wait().unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
         paper.take();
 
         tester.fail("read", ErrorKind::Overflow);
         let mut round = ctx.dispatch().unwrap();
         let woken = round.next().unwrap();
-        channel.wait().unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
         round.finish().unwrap();
         assert_eq!(woken.channel, channel.id());
         assert_eq!(
@@ -166,7 +167,8 @@ fn a_call_that_fails_is_told_with_its_cause() {
 #[test]
 fn a_subscriber_that_calls_back_finds_no_lock_held() {
     // A deadlock here would be the failure; the state is locked by each of these calls.
-    struct Asks(Arc<Mutex<Option<Arc<Context<FakeOpen, FakeLoop>>>>>);
+    type Asked = Arc<Mutex<Option<Arc<Context<FakeOpen, FakeLoop>>>>>;
+    struct Asks(Asked);
     impl Write for Asks {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             if let Some(ctx) = &*self.0.lock().unwrap() {
@@ -180,7 +182,7 @@ fn a_subscriber_that_calls_back_finds_no_lock_held() {
             Ok(())
         }
     }
-    let asked = Arc::new(Mutex::new(None));
+    let asked = Asked::default();
     let writer = Arc::clone(&asked);
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(Level::TRACE)
@@ -192,7 +194,7 @@ fn a_subscriber_that_calls_back_finds_no_lock_held() {
         *asked.lock().unwrap() = Some(Arc::clone(&ctx));
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         for kind in [None, Some(ErrorKind::Overflow), Some(ErrorKind::Other)] {
-            channel.wait().unwrap();
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
             match kind {
                 None => event(&tester, &channel),
                 Some(kind) => tester.fail("read", kind),

@@ -4,11 +4,10 @@
 //! channel is gone; each wait is still for one wake. While a callback runs it is out of its
 //! place, no lock is held, and whatever was done to its place meanwhile holds afterwards.
 
-use std::collections::BTreeMap;
-
 use super::error::LinkError;
 use super::{Channel, Context, DispatchResult, LoopError, Outcome, Round, Shared, State};
-use crate::hal::{EventChannel, Open, Registrar};
+use crate::hal::{Open, Registrar};
+use crate::machine::pages::Pages;
 use crate::machine::{ChannelId, Wake};
 use crate::sync::MutexGuard;
 use crate::trace;
@@ -19,69 +18,135 @@ pub(super) type Callback = Box<dyn FnMut(Wake) + Send>;
 /// The callbacks of a context, by channel.
 #[derive(Default)]
 pub(super) struct Callbacks {
-    /// Nothing in the place of the one that runs.
-    places: BTreeMap<ChannelId, Option<Callback>>,
+    places: Pages<Place>,
     running: Option<ChannelId>,
     /// Whether a thread waits for the running one to return.
     awaited: bool,
 }
 
+/// Where the callback of a port number is.
+#[derive(Default)]
+struct Place {
+    /// Of which binding of the number, if there is one.
+    owner: Option<ChannelId>,
+    /// Not there while it runs.
+    callback: Option<Callback>,
+}
+
 impl Callbacks {
+    fn place(&mut self, id: ChannelId) -> Option<&mut Place> {
+        let place = self.places.get_mut(id.port().as_raw())?;
+        (place.owner == Some(id)).then_some(place)
+    }
+
+    #[inline]
     pub(super) fn is_running(&self, id: ChannelId) -> bool {
         self.running == Some(id)
     }
 
+    #[inline]
     pub(super) fn has(&self, id: ChannelId) -> bool {
-        self.places.contains_key(&id)
+        let place = self.places.get(id.port().as_raw());
+        place.is_some_and(|place| place.owner == Some(id))
+    }
+
+    /// Sets a callback, and returns what it replaces, to be dropped under no lock.
+    #[must_use = "a callback is dropped under no lock"]
+    fn set(&mut self, id: ChannelId, callback: Callback) -> Option<Callback> {
+        let place = self.places.enter(id.port().as_raw());
+        place.owner = Some(id);
+        place.callback.replace(callback)
     }
 
     /// Takes a callback away, for good. The caller drops it, under no lock.
     #[must_use = "a callback is dropped under no lock"]
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Callback> {
-        self.places.remove(&id).flatten()
+        let place = self.place(id)?;
+        place.owner = None;
+        place.callback.take()
     }
 
     /// Takes a callback out to run it.
+    #[inline]
     fn take(&mut self, id: ChannelId) -> Option<Callback> {
-        let callback = self.places.get_mut(&id)?.take();
+        let callback = self.place(id)?.callback.take();
         self.running = callback.is_some().then_some(id);
         callback
     }
 
     /// Puts a callback back that ran, or returns it where its place is gone or taken.
+    #[inline]
     fn put_back(&mut self, id: ChannelId, callback: Option<Callback>) -> Option<Callback> {
         self.running = None;
-        match self.places.get_mut(&id) {
-            Some(place @ None) => {
-                *place = callback;
+        match self.place(id) {
+            Some(place) if place.callback.is_none() => {
+                place.callback = callback;
                 None
             }
-            Some(Some(_)) | None => callback,
+            Some(_) | None => callback,
         }
     }
 }
 
-/// A callback that is out of its place to run; also when it panics, dropping this ends that.
+/// The callback that is out of its place to run. It comes back when the next one is taken, and
+/// when this is dropped, also by a panic.
 struct Running<'a, O: Open, R: Registrar<O::Device>> {
     shared: &'a Shared<O, R>,
-    id: ChannelId,
-    callback: Option<Callback>,
+    call: Option<(ChannelId, Callback)>,
+    /// What was unwanted when it came back, and whether somebody waited for that.
+    rest: (Option<Callback>, bool),
+}
+
+impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
+    /// The next wake of a channel that has a callback, which is taken out. The wakes of others are
+    /// kept.
+    #[inline]
+    fn next(&mut self, state: &mut State<O::Device>, again: bool) -> Option<Wake> {
+        self.put_back(state);
+        let State {
+            machine, callbacks, ..
+        } = state;
+        let wake = machine.next_wake(|id| callbacks.has(id))?;
+        if again {
+            let _unless_gone = machine.wait_again(wake.channel);
+        }
+        // One round at a time: what has a callback has it in its place.
+        self.call = Some((wake.channel, callbacks.take(wake.channel)?));
+        Some(wake)
+    }
+
+    #[inline]
+    fn put_back(&mut self, state: &mut State<O::Device>) {
+        if let Some((id, callback)) = self.call.take() {
+            let unwanted = state.callbacks.put_back(id, Some(callback));
+            self.rest = (unwanted, std::mem::take(&mut state.callbacks.awaited));
+        }
+    }
+
+    /// Under no lock.
+    #[inline]
+    fn settle_rest(&mut self) {
+        if let (None, false) = self.rest {
+            return;
+        }
+        let (unwanted, awaited) = std::mem::take(&mut self.rest);
+        if awaited {
+            self.shared.returned.notify_all();
+        }
+        drop(unwanted);
+    }
 }
 
 impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
     fn drop(&mut self) {
         // A callback that forked returns in the child too, where the lock may be held for ever.
-        if self.shared.is_inherited() {
+        if self.call.is_none() || self.shared.is_inherited() {
             return;
         }
         let mut state = self.shared.lock();
-        let unwanted = state.callbacks.put_back(self.id, self.callback.take());
-        let awaited = std::mem::take(&mut state.callbacks.awaited);
+        self.put_back(&mut state);
         drop(state);
-        if awaited {
-            self.shared.returned.notify_all();
-        }
-        drop(unwanted);
+        self.settle_rest();
     }
 }
 
@@ -104,17 +169,6 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Whether this thread runs the callback, or a hook.
     pub(super) fn is_inside(&self) -> bool {
         self.in_round.is_me() || self.is_in_hook()
-    }
-}
-
-impl<D: EventChannel> State<D> {
-    /// The next wake of a channel that has a callback, with it. The wakes of others are kept.
-    fn next_call(&mut self) -> Option<(Wake, Callback)> {
-        let callbacks = &mut self.callbacks;
-        let wake = self.machine.next_wake(|id| callbacks.has(id))?;
-        // One round at a time: what has a callback has it in its place.
-        let callback = callbacks.take(wake.channel)?;
-        Some((wake, callback))
     }
 }
 
@@ -141,7 +195,7 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         let id = self.id();
         let replaced = {
             let mut state = self.shared.lock();
-            state.callbacks.places.insert(id, Some(Box::new(callback)))
+            state.callbacks.set(id, Box::new(callback))
         };
         drop(replaced);
         Ok(())
@@ -179,18 +233,37 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     /// # Panics
     /// Where a callback does, once the rest of the round is queued and its waits are written
     /// back. The callback keeps its place.
-    pub fn call(mut self) -> DispatchResult<O, R, Outcome> {
-        while let Some((wake, callback)) = self.next_with(State::next_call) {
+    pub fn call(self) -> DispatchResult<O, R, Outcome> {
+        self.call_with(false)
+    }
+
+    /// [`call`](Self::call), and each channel whose callback is called is waited for again, unless
+    /// it is [gone](crate::Cause::Gone). A callback that wants no more cancels.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn call_again(self) -> DispatchResult<O, R, Outcome> {
+        self.call_with(true)
+    }
+
+    fn call_with(mut self, again: bool) -> DispatchResult<O, R, Outcome> {
+        let mut running = Running {
+            shared: self.shared,
+            call: None,
+            rest: (None, false),
+        };
+        while let Some(wake) = self.next_with(|state| running.next(state, again)) {
+            self.wakes_left -= 1;
+            running.settle_rest();
             trace::wake(wake.channel, wake.cause);
-            let mut running = Running {
-                shared: self.shared,
-                id: wake.channel,
-                callback: Some(callback),
-            };
-            if let Some(callback) = &mut running.callback {
+            if let Some((_, callback)) = &mut running.call {
                 callback(wake);
             }
         }
+        drop(running);
         self.finish()
     }
 }
@@ -205,6 +278,18 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// As there.
     pub fn dispatch_callbacks(&self) -> DispatchResult<O, R, Outcome> {
         self.dispatch()?.call()
+    }
+
+    /// A round of callbacks that goes on waiting: [`dispatch`](Self::dispatch), then
+    /// [`Round::call_again`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn dispatch_callbacks_again(&self) -> DispatchResult<O, R, Outcome> {
+        self.dispatch()?.call_again()
     }
 }
 
@@ -240,7 +325,7 @@ mod tests {
     fn a_callback_is_out_of_its_place_while_it_runs() {
         let (mut callbacks, id, calls) = callbacks();
         assert!(callbacks.take(id).is_none() && !callbacks.is_running(id));
-        callbacks.places.insert(id, Some(callback(&calls)));
+        assert!(callbacks.set(id, callback(&calls)).is_none());
         let running = callbacks.take(id);
         assert!(running.is_some() && callbacks.has(id));
         assert!(callbacks.is_running(id));
@@ -254,7 +339,7 @@ mod tests {
     fn a_callback_whose_place_is_gone_or_taken_comes_back() {
         let (mut callbacks, id, calls) = callbacks();
         assert!(callbacks.put_back(id, Some(callback(&calls))).is_some());
-        callbacks.places.insert(id, Some(callback(&calls)));
+        assert!(callbacks.set(id, callback(&calls)).is_none());
         assert!(callbacks.put_back(id, Some(callback(&calls))).is_some());
         assert!(callbacks.remove(id).is_some());
     }
@@ -299,7 +384,9 @@ mod tests {
             assert_eq!(calls.load(Ordering::Relaxed), round);
             let state = ctx.shared.lock();
             assert!(!state.callbacks.is_running(channel.id()));
-            assert!(state.callbacks.places.values().all(Option::is_some));
+            let places = state.callbacks.places.iter();
+            let mut owned = places.filter(|(_, place)| place.owner.is_some());
+            assert!(owned.all(|(_, place)| place.callback.is_some()));
         }
     }
 }

@@ -47,6 +47,12 @@ pub(super) struct Unwritten<E> {
 const MANY_READS: usize = 256;
 
 impl<D: EventChannel> State<D> {
+    /// Whether something was found of which somebody is to be told, once the lock is free.
+    #[inline]
+    pub(super) fn has_somebody_to_tell(&self) -> bool {
+        self.machine.has_somebody_to_tell() || self.news.is_some()
+    }
+
     /// Reads once into the inbox, which must be used up.
     pub(super) fn read(&mut self) -> Read<D::Error> {
         let Some(device) = self.device.as_ref().filter(|_| !self.machine.is_broken()) else {

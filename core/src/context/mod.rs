@@ -5,6 +5,7 @@
 //! over the calls of the device that bind, unbind, read and write back, so that a port is in the
 //! table before its first event is looked up. `notify` takes no lock.
 
+mod batch;
 mod block;
 mod callback;
 mod cancel;
@@ -30,6 +31,7 @@ use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Occupant};
 use crate::trace::{self, News};
 use callback::Callbacks;
 
+pub use batch::WakeBuf;
 pub use block::{BlockError, BlockResult, Blocked, SleepError};
 pub use channel::{Channel, Notifier};
 pub use drive::Driver;
@@ -185,6 +187,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     ///
     /// # Errors
     /// [`WaitError`]; who waits, what is registered and which ports are enabled is as before.
+    #[inline]
     pub fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
         self.shared.wait(id)
     }
@@ -303,6 +306,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 }
 
 impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, State<O::Device>> {
         self.state.lock()
     }
@@ -311,9 +315,25 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         self.lock().machine.stats.unreported += 1;
     }
 
+    #[inline]
     fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
         self.admit()?;
         let mut state = self.lock();
+        let gathers = state.machine.link() == Link::Watching && self.in_round.is_me();
+        if gathers && state.machine.wait_again(id) {
+            return Ok(Wait::Pending);
+        }
+        self.wait_anywhere(state, id, gathers)
+    }
+
+    /// A wait that is not for the next wake of a channel of this round, or not yet known to be.
+    #[inline(never)]
+    fn wait_anywhere(
+        &self,
+        mut state: MutexGuard<'_, State<O::Device>>,
+        id: ChannelId,
+        gathers: bool,
+    ) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
         if !state.machine.link().is_open() {
             return Err(NotBound(id).into());
         }
@@ -331,7 +351,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             Waited::Blocked => return Err(WaitError::AlreadyWaited(id)),
             Waited::Queued | Waited::Already | Waited::Armed | Waited::Rearm => {}
         }
-        if state.machine.link() == Link::Watching && self.in_round.is_me() {
+        if gathers {
             if waited == Waited::Rearm {
                 state.machine.gather(id.port());
             }

@@ -11,6 +11,7 @@ use super::{DeviceError, DispatchResult, Shared, State};
 use crate::hal::{Open, Registrar, Trigger};
 use crate::machine::Wake;
 use crate::machine::link::Link;
+use crate::sync::MutexGuard;
 use crate::trace::{self, Span};
 
 /// How a round ended.
@@ -35,7 +36,8 @@ const READS: usize = 128;
 #[must_use = "a round that is dropped hands out nothing"]
 pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
     pub(super) shared: &'a Shared<O, R>,
-    wakes_left: usize,
+    /// Nothing is picked once it is 0.
+    pub(super) wakes_left: usize,
     reads_left: usize,
     /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
     may_read: bool,
@@ -109,15 +111,25 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
     }
 
     /// What `pick` takes of what is ready, reading where it finds nothing.
+    #[inline]
     pub(super) fn next_with<T>(
         &mut self,
-        pick: impl Fn(&mut State<O::Device>) -> Option<T>,
+        mut pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
     ) -> Option<T> {
-        if self.shared.is_inherited() {
+        if self.wakes_left == 0 || self.shared.is_inherited() {
             return None;
         }
         let mut state = self.shared.lock();
-        let picked = self.pick(&mut state, pick);
+        let picked = pick(&mut state).or_else(|| self.read_and_pick(&mut state, &mut pick));
+        if state.has_somebody_to_tell() {
+            self.tell(state);
+        }
+        picked
+    }
+
+    /// Tells those for whom there was something.
+    #[cold]
+    fn tell(&self, mut state: MutexGuard<'_, State<O::Device>>) {
         let rouse = state.machine.take_rouse(None);
         let is_task_due = state.machine.has_due();
         let news = take(&mut state.news);
@@ -129,32 +141,27 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         if is_task_due {
             self.shared.wake_tasks();
         }
-        picked
     }
 
-    fn pick<T>(
+    #[cold]
+    fn read_and_pick<T>(
         &mut self,
         state: &mut State<O::Device>,
-        pick: impl Fn(&mut State<O::Device>) -> Option<T>,
+        mut pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
     ) -> Option<T> {
-        loop {
-            if self.wakes_left == 0 {
-                return None;
-            }
-            if let Some(picked) = pick(state) {
-                self.wakes_left -= 1;
-                return Some(picked);
-            }
-            if !self.may_read || self.reads_left == 0 {
-                return None;
-            }
+        while self.may_read && self.reads_left > 0 {
             self.reads_left -= 1;
             let read = state.read();
             self.may_read = read.may_leave_more(self.shared.trigger);
             if let Read::Failed(error) = read {
                 self.failed = Some(error);
             }
+            let picked = pick(state);
+            if picked.is_some() {
+                return picked;
+            }
         }
+        None
     }
 }
 
@@ -182,8 +189,10 @@ impl<D: std::error::Error, R: std::error::Error> From<Unwritten<D>> for Dispatch
 impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
     type Item = Wake;
 
+    #[inline]
     fn next(&mut self) -> Option<Wake> {
         let wake = self.next_with(|state| state.machine.next_wake(|_| true))?;
+        self.wakes_left -= 1;
         trace::wake(wake.channel, wake.cause);
         Some(wake)
     }

@@ -31,6 +31,7 @@ impl Drop for Hook<'_> {
 }
 
 impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    #[inline]
     pub(super) fn is_in_hook(&self) -> bool {
         self.in_hook.is_me()
     }
@@ -38,11 +39,13 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Whether the calling process is not the one that made the context, but forked from it.
     ///
     /// Takes no lock: a thread that exists only in the parent may hold it in the child for ever.
+    #[inline]
     pub(super) fn is_inherited(&self) -> bool {
         self.process != Some(self.opener.process())
     }
 
     /// Refuses a call from inside a hook and one from a forked child.
+    #[inline]
     pub(super) fn admit(&self) -> Result<(), LinkError<LoopError<O, R>>> {
         if self.is_inherited() {
             return Err(LinkError::Inherited);

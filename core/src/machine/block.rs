@@ -65,8 +65,15 @@ impl Machine {
         }
     }
 
+    /// Whether a thread that blocks, or a task, is to be told something.
+    #[inline]
+    pub(crate) fn has_somebody_to_tell(&self) -> bool {
+        self.count.rouse != Rouse::Nobody || self.has_due()
+    }
+
     /// Whether there is something for a thread that blocks, other than this one; whoever asks
     /// rouses it.
+    #[inline]
     pub(crate) fn take_rouse(&mut self, myself: Option<Blocker>) -> bool {
         match core::mem::take(&mut self.count.rouse) {
             Rouse::Nobody => false,

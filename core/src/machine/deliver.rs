@@ -1,11 +1,14 @@
 //! Handing out wakes, to whoever takes them in a round.
 
+use alloc::vec::Vec;
+
 use super::port::{Cause, PortEffect, PortInput, PortState};
-use super::step::{advance, take_event};
+use super::step::{advance, fire_now, take_event, wait_again};
 use super::{ChannelId, Machine, NotBound, Waited, Wake};
 
 impl Machine {
     /// A wait whose wake is taken in a round: what is latched goes to the ready queue.
+    #[inline]
     pub(crate) fn wait_in_rounds(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
         let (PortState::Latched(cause), PortEffect::Fire) = self.step(id, PortInput::Queue)? else {
             return self.wait(id);
@@ -14,9 +17,95 @@ impl Machine {
         Ok(Waited::Queued)
     }
 
+    /// A wait in a round, of a channel whose wake was handed out: it is written back at the end of
+    /// the round. Says whether it was that; otherwise nothing was done.
+    #[inline]
+    pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
+        let Ok(slot) = self.ports.by_id(id) else {
+            return false;
+        };
+        let waits = wait_again(slot, &mut self.count);
+        if waits {
+            self.rearm.push(id.port());
+        }
+        waits
+    }
+
     /// The next wake: first what is queued, then what was read. One that the round has nobody
     /// for is kept for the next wait on its channel.
+    #[inline]
     pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
+        self.next_event(&has_taker)
+            .or_else(|| self.next_wake_of_any(has_taker))
+    }
+
+    /// Hands out many wakes, until there are `room` of them, and has each of their channels waited
+    /// for again if `again` says so, unless it is gone.
+    pub(crate) fn next_wakes(&mut self, wakes: &mut Vec<Wake>, room: usize, again: bool) {
+        while wakes.len() < room {
+            if self.ready.is_empty() {
+                self.next_events(wakes, room, again);
+                if wakes.len() == room {
+                    return;
+                }
+            }
+            let Some(wake) = self.next_wake_of_any(|_| true) else {
+                return;
+            };
+            if again {
+                let _unless_gone = self.wait_again(wake.channel);
+            }
+            wakes.push(wake);
+        }
+    }
+
+    /// The wakes of the next words, as long as they are those of ports that wait.
+    #[inline(never)]
+    fn next_events(&mut self, wakes: &mut Vec<Wake>, room: usize, again: bool) {
+        let then = if again {
+            PortState::Rearming
+        } else {
+            PortState::Held
+        };
+        let before = wakes.len();
+        let many = self.unread.len().min(room - before);
+        let last = &self.unread[self.unread.len() - many..];
+        wakes.extend(last.iter().rev().map_while(|word| {
+            let (channel, slot) = self.ports.by_word(*word)?;
+            let cause = Cause::Event;
+            fire_now(slot, then).then_some(Wake { channel, cause })
+        }));
+        let taken = wakes.len() - before;
+        self.unread.truncate(self.unread.len() - taken);
+        self.stats.wakes += taken as u64;
+        if again {
+            self.rearm.extend(wakes[before..].iter().map(Wake::port));
+        } else {
+            self.count.waited -= taken;
+        }
+    }
+
+    /// The wake of the next word, if nothing is queued and it is that of a port that waits.
+    #[inline]
+    fn next_event(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
+        if !self.ready.is_empty() {
+            return None;
+        }
+        let (channel, slot) = self.ports.by_word(*self.unread.last()?)?;
+        if !has_taker(channel) || !fire_now(slot, PortState::Held) {
+            return None;
+        }
+        self.count.waited -= 1;
+        self.unread.pop();
+        self.stats.wakes += 1;
+        Some(Wake {
+            channel,
+            cause: Cause::Event,
+        })
+    }
+
+    #[cold]
+    fn next_wake_of_any(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
         while let Some(wake) = self.ready.pop_front() {
             let channel = wake.channel;
             if let Some(cause) = self.deliver(wake, has_taker(channel)) {

@@ -7,6 +7,7 @@ pub(crate) mod block;
 mod deliver;
 mod handover;
 pub mod link;
+pub(crate) mod pages;
 pub mod port;
 mod stats;
 mod step;
@@ -105,6 +106,7 @@ impl Machine {
 
     // ---- The link.
 
+    #[inline]
     pub(crate) const fn link(&self) -> Link {
         self.link
     }
@@ -134,11 +136,13 @@ impl Machine {
     }
 
     /// Whether the device failed and is not closed yet.
+    #[inline]
     pub(crate) const fn is_broken(&self) -> bool {
         self.broken
     }
 
     /// What the waiters ask of the link right now.
+    #[inline]
     pub(crate) fn wanted(&self) -> LinkInput {
         if self.broken {
             LinkInput::Fault
@@ -150,11 +154,13 @@ impl Machine {
     }
 
     /// Whether there is something to do that no readiness of the device will announce.
+    #[inline]
     pub(crate) fn has_work(&self) -> bool {
         self.has_ready() || !self.rearm.is_empty() || self.may_have_more
     }
 
     /// Whether a wake is queued.
+    #[inline]
     pub(crate) const fn has_ready(&self) -> bool {
         self.count.queued > 0
     }
@@ -246,6 +252,7 @@ impl Machine {
 
     // ---- Waiters.
 
+    #[inline]
     pub(crate) fn wait(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
         let slot = self.ports.by_id(id)?;
         if slot.blocker.is_some() {
@@ -319,6 +326,7 @@ impl Machine {
     // ---- Write-backs.
 
     /// Gathers a port for the write-back at the end of the round.
+    #[inline]
     pub(crate) fn gather(&mut self, port: Port) {
         self.rearm.push(port);
     }
@@ -332,11 +340,13 @@ impl Machine {
 
     /// Takes the gathered ports that are still to be written, each once, and counts them as
     /// written. What was not is given back by [`unwritten`](Self::unwritten).
+    #[inline]
     pub(crate) fn take_rearms(&mut self) -> Vec<Port> {
         let mut ports = core::mem::take(&mut self.rearm);
-        ports.retain(|port| match self.ports.by_word(port.as_raw()) {
-            Some((id, slot)) if slot.state == PortState::Rearming => {
-                advance(id, slot, PortInput::Written, &mut self.count);
+        ports.retain(|port| match self.ports.slot(port.as_raw()) {
+            Some(slot) if slot.state == PortState::Rearming => {
+                // Waited for before and after.
+                slot.state = PortState::Waiting;
                 true
             }
             Some(_) | None => false,
@@ -346,6 +356,7 @@ impl Machine {
 
     /// Gives back the list from [`take_rearms`](Self::take_rearms), of which the last `left` were
     /// not written.
+    #[inline]
     pub(crate) fn unwritten(&mut self, mut ports: Vec<Port>, left: usize) {
         ports.drain(..ports.len().saturating_sub(left));
         for port in &ports {
@@ -364,6 +375,7 @@ impl Machine {
     }
 
     /// The inbox was read into: how many ports came, and whether there was room for more.
+    #[inline]
     pub(crate) fn received(&mut self) -> (usize, bool) {
         let words = self.inbox.words();
         self.unread.extend(words.iter().rev());

@@ -108,6 +108,7 @@ impl PortState {
 
     /// Whether somebody waits for the port, or has a wake of it queued.
     #[must_use]
+    #[inline]
     pub const fn is_waited(self) -> bool {
         match self {
             PortState::Waiting | PortState::Rearming | PortState::Ready(_) => true,
@@ -117,6 +118,7 @@ impl PortState {
 
     /// The next state and what to do: every state against every input.
     #[must_use]
+    #[inline]
     pub const fn step(self, input: PortInput) -> (PortState, PortEffect) {
         use PortEffect as E;
         use PortInput as I;

@@ -33,11 +33,13 @@ impl Rouse {
 }
 
 impl Count {
+    #[inline]
     pub(super) fn enter(&mut self, slot: &Slot) {
         self.waited += usize::from(slot.is_waited());
         self.queued += usize::from(matches!(slot.state, PortState::Ready(_)));
     }
 
+    #[inline]
     pub(super) fn leave(&mut self, slot: &Slot) {
         self.waited -= usize::from(slot.is_waited());
         self.queued -= usize::from(matches!(slot.state, PortState::Ready(_)));
@@ -54,6 +56,7 @@ impl Count {
 
 /// Moves a slot on and keeps the counts. What fires for a thread that blocks or for a task is
 /// kept for it.
+#[inline]
 pub(super) fn advance(
     id: ChannelId,
     slot: &mut Slot,
@@ -80,7 +83,32 @@ pub(super) fn seize(slot: &mut Slot, blocker: Option<Blocker>, count: &mut Count
     count.enter(slot);
 }
 
+/// An event of a port that a round waits for, handed out at once; `then` is `Held`, or `Rearming`
+/// where it is waited for again in the same breath. Says whether it was that, which is what
+/// happens to nearly every word. It does what the steps one by one do, but for the counts.
+#[inline]
+pub(super) fn fire_now(slot: &mut Slot, then: PortState) -> bool {
+    let fires = slot.state == PortState::Waiting && slot.blocker.is_none();
+    if fires {
+        slot.state = then;
+    }
+    fires
+}
+
+/// A wait in the round that handed the wake out. Says whether it was that; it does what a wait
+/// does, after which the port is written back.
+#[inline]
+pub(super) fn wait_again(slot: &mut Slot, count: &mut Count) -> bool {
+    let is_held = slot.state == PortState::Held && slot.blocker.is_none();
+    if is_held {
+        slot.state = PortState::Rearming;
+        count.waited += 1;
+    }
+    is_held
+}
+
 /// Takes one word that the driver gave; returns its slot if a waiter's wake came of it.
+#[inline]
 pub(super) fn take_event<'a>(
     ports: &'a mut Table,
     word: u32,

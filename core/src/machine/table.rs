@@ -1,14 +1,13 @@
 //! Which ports are bound, by number, in O(1).
 //!
-//! Pages of slots are allocated when a port in them is first bound, so a handful of ports costs
-//! one page and 131,072 ports (the FIFO ABI's limit) cost 2 MiB.
+//! A handful of ports costs one page of slots, and 131,072 ports (the FIFO ABI's limit) cost
+//! 2 MiB.
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::pages::Pages;
 use super::port::PortState;
 use super::task::Seat;
 use crate::ids::Port;
@@ -49,11 +48,6 @@ pub struct NotBound(pub ChannelId);
 /// One count for all contexts, so that the id of one is never taken for that of another.
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
-const PAGE: usize = 128;
-/// [`PAGE`] as port numbers count.
-const PORTS_PER_PAGE: u32 = 128;
-const _: () = assert!(PORTS_PER_PAGE as usize == PAGE);
-
 /// Who has the wakes of a channel to itself: a thread that blocks, which goes by a number, or a
 /// task, which goes by its seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +72,7 @@ impl Blocker {
     }
 
     /// The seat, where it is a task.
+    #[inline]
     pub(crate) const fn seat(self) -> Option<Seat> {
         let word = self.0.get();
         if word & TASK == 0 {
@@ -98,6 +93,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Whether somebody waits for it, or has a wake of it to take.
+    #[inline]
     pub(crate) fn is_waited(&self) -> bool {
         self.state.is_waited() || self.blocker.is_some_and(|it| it.seat().is_some())
     }
@@ -109,14 +105,16 @@ const FREE: Slot = Slot {
     state: PortState::Live,
 };
 
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    pages: Vec<Option<Box<[Slot; PAGE]>>>,
-    bound: usize,
+impl Default for Slot {
+    fn default() -> Slot {
+        FREE
+    }
 }
 
-const fn place(raw: u32) -> (usize, usize) {
-    (raw as usize / PAGE, raw as usize % PAGE)
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    slots: Pages<Slot>,
+    bound: usize,
 }
 
 impl Table {
@@ -127,11 +125,7 @@ impl Table {
     /// Enters a binding. A binding of the same number that is still here is replaced, and
     /// returned as it was.
     pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, Slot)>) {
-        let (page, index) = place(port.as_raw());
-        if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, || None);
-        }
-        let slot = &mut self.pages[page].get_or_insert_with(|| Box::new([FREE; PAGE]))[index];
+        let slot = self.slots.enter(port.as_raw());
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let old = core::mem::replace(slot, Slot { generation, ..FREE });
         self.bound += usize::from(old.generation == 0);
@@ -152,6 +146,7 @@ impl Table {
         Ok(unbound)
     }
 
+    #[inline]
     pub(crate) fn by_id(&mut self, id: ChannelId) -> Result<&mut Slot, NotBound> {
         match self.by_word(id.port.as_raw()) {
             Some((found, slot)) if found == id => Ok(slot),
@@ -159,10 +154,16 @@ impl Table {
         }
     }
 
+    /// The slot of a number, which may be free.
+    #[inline]
+    pub(crate) fn slot(&mut self, raw: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(raw)
+    }
+
     /// Looks up a word as the driver gave it, which may be any number.
+    #[inline]
     pub(crate) fn by_word(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
-        let (page, index) = place(raw);
-        let slot = &mut self.pages.get_mut(page)?.as_mut()?[index];
+        let slot = self.slot(raw)?;
         let port = Port::new(raw).filter(|_| slot.generation != 0)?;
         let generation = slot.generation;
         Some((ChannelId { port, generation }, slot))
@@ -170,21 +171,16 @@ impl Table {
 
     /// Every binding, in the order of the numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelId, Slot)> {
-        let pages = self.pages.iter().zip(0u32..);
-        pages.flat_map(|(page, number)| {
-            let slots = page.as_deref().map_or(&[][..], |slots| &slots[..]);
-            slots.iter().zip(0u32..).filter_map(move |(slot, index)| {
-                let port =
-                    Port::new(number * PORTS_PER_PAGE + index).filter(|_| slot.generation != 0)?;
-                let generation = slot.generation;
-                Some((ChannelId { port, generation }, *slot))
-            })
+        self.slots.iter().filter_map(|(raw, slot)| {
+            let port = Port::new(raw).filter(|_| slot.generation != 0)?;
+            let generation = slot.generation;
+            Some((ChannelId { port, generation }, *slot))
         })
     }
 
     /// Forgets every binding and frees the pages.
     pub(crate) fn clear(&mut self) {
-        self.pages = Vec::new();
+        self.slots.clear();
         self.bound = 0;
     }
 }

@@ -1,0 +1,25 @@
+//! Counting the instructions of a case.
+
+use std::env;
+use std::process::Command;
+
+/// Optional instructions of the processor that the C library would choose its functions by.
+const PLAIN: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-ERMS,-FSRM";
+
+/// How many instructions this program executes for so many rounds of a case.
+pub(crate) fn count(case: &str, waiters: usize, rounds: usize) -> u64 {
+    let ran = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(env::current_exe().unwrap())
+        .args(["--case", case])
+        .args([waiters.to_string(), rounds.to_string()])
+        .env("GLIBC_TUNABLES", PLAIN)
+        .output();
+    let ran = ran.unwrap_or_else(|error| panic!("cannot run valgrind: {error}"));
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let count = said
+        .lines()
+        .find_map(|line| line.split_once("Collected :"))
+        .and_then(|(_, count)| count.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("{case} {waiters}: {}\n{said}", ran.status))
+}

@@ -1,0 +1,66 @@
+//! Many wakes at once, out of one lock.
+
+use super::Round;
+use crate::hal::{Open, Registrar};
+use crate::machine::Wake;
+use crate::trace;
+
+/// Room for the wakes of one [`Round::take`].
+#[derive(Debug)]
+pub struct WakeBuf {
+    wakes: Vec<Wake>,
+    room: usize,
+}
+
+impl WakeBuf {
+    /// Room for so many wakes, at least one.
+    #[must_use]
+    pub fn with_capacity(wakes: usize) -> WakeBuf {
+        let room = wakes.max(1);
+        WakeBuf {
+            wakes: Vec::with_capacity(room),
+            room,
+        }
+    }
+}
+
+impl Default for WakeBuf {
+    /// Room for 64 wakes, of 24 bytes each.
+    fn default() -> WakeBuf {
+        WakeBuf::with_capacity(64)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
+    /// Takes many wakes at once, which costs less than one after the other: as many as are ready
+    /// and `buf` has room for. None means that the round has no more.
+    ///
+    /// All of them are handed out then: a cancel that comes later takes none of them back.
+    pub fn take<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
+        self.take_with(buf, false)
+    }
+
+    /// [`take`](Self::take), and each of these channels is waited for again, unless it is
+    /// [gone](crate::Cause::Gone). Who wants every event of a channel waits for it once, takes
+    /// its wakes like this in every round, and cancels.
+    ///
+    /// The ports are enabled again when the round ends, as after any wait in it.
+    pub fn take_again<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
+        self.take_with(buf, true)
+    }
+
+    #[inline]
+    fn take_with<'b>(&mut self, buf: &'b mut WakeBuf, again: bool) -> &'b [Wake] {
+        let room = buf.room.min(self.wakes_left);
+        buf.wakes.clear();
+        let _any = self.next_with(|state| {
+            state.machine.next_wakes(&mut buf.wakes, room, again);
+            (!buf.wakes.is_empty()).then_some(())
+        });
+        self.wakes_left -= buf.wakes.len();
+        for wake in &buf.wakes {
+            trace::wake(wake.channel, wake.cause);
+        }
+        &buf.wakes
+    }
+}
