@@ -140,12 +140,12 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
 impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
     fn drop(&mut self) {
         // A callback that forked returns in the child too, where the lock may be held for ever.
-        if self.call.is_none() || self.shared.is_inherited() {
+        if self.shared.is_inherited() {
             return;
         }
-        let mut state = self.shared.lock();
-        self.put_back(&mut state);
-        drop(state);
+        if self.call.is_some() {
+            self.put_back(&mut self.shared.lock());
+        }
         self.settle_rest();
     }
 }
