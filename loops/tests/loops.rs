@@ -27,7 +27,9 @@ mod loops {
     pub(crate) mod link;
     pub(crate) mod on_calloop;
     pub(crate) mod on_hooks;
+    pub(crate) mod on_tasks;
     pub(crate) mod rig;
+    pub(crate) mod runtimes;
     pub(crate) mod threads;
 }
 
@@ -36,7 +38,9 @@ use loops::backends::{Sim, Xen};
 use loops::device::Backend;
 use loops::on_calloop::OnCalloop;
 use loops::on_hooks::{OnArray, OnHooks};
+use loops::on_tasks::OnTasks;
 use loops::rig::Rig;
+use loops::runtimes::{AsyncIo, Tokio};
 
 macro_rules! cases {
     ($($topic:ident { $($case:ident)* })*) => {
@@ -104,11 +108,12 @@ cases! {
     }
 }
 
-/// Cases that look at the descriptors of the whole process run alone.
+/// Cases that look at the descriptors of the whole process run alone, and so does every case of a
+/// loop that the whole process has.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
 fn trial<B: Backend, A: Rig<B>>(topic: &str, case: &str, run: fn(B)) -> Trial {
-    let is_alone = topic == "alone";
+    let is_alone = topic == "alone" || A::ONE_FOR_ALL;
     let name = format!("{}::{}::{case}", B::NAME, A::NAME);
     Trial::ignorable_test(name, move || {
         if let Some(reason) = B::excuse()? {
@@ -134,6 +139,9 @@ fn side<B: Backend>() -> Vec<Trial> {
     trials.extend(cases::<B, OnCalloop<B>>());
     trials.extend(cases::<B, OnHooks<B>>());
     trials.extend(cases::<B, OnArray<B>>());
+    trials.extend(cases::<B, OnTasks<B, Tokio<false>>>());
+    trials.extend(cases::<B, OnTasks<B, Tokio<true>>>());
+    trials.extend(cases::<B, OnTasks<B, AsyncIo>>());
     trials
 }
 
