@@ -4,10 +4,9 @@
 use std::any::Any;
 use std::error::Error;
 use std::future::{Future, poll_fn};
-use std::io::Write;
+use std::io::{PipeWriter, Write, pipe};
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::pin::pin;
 use std::ptr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -25,7 +24,7 @@ use super::rig::{
 /// An async runtime and its adapter.
 pub(crate) trait Runtime<B: Backend>: 'static {
     type Loop: Registrar<Held<B::Device>> + 'static;
-    /// A stream that the reactor has.
+    /// A pipe that the reactor has.
     type Bell: 'static;
 
     const NAME: &'static str;
@@ -40,16 +39,9 @@ pub(crate) trait Runtime<B: Backend>: 'static {
     fn called(event_loop: &Self::Loop) -> impl Future<Output = ()>;
     fn block_on<F: Future>(&self, future: F) -> F::Output;
     fn timer(duration: Duration) -> impl Future<Output = ()>;
-    fn bell(&self, stream: UnixStream) -> Self::Bell;
+    fn bell(&self, pipe: OwnedFd) -> Self::Bell;
     /// Ready once the reactor told of bytes, all of which it takes.
     fn poll_rung(bell: &mut Self::Bell, cx: &mut Cx<'_>) -> Poll<()>;
-}
-
-/// Two ends of a stream: the second one is for the reactor.
-fn streams() -> (UnixStream, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    theirs.set_nonblocking(true).unwrap();
-    (ours, theirs)
 }
 
 pub(crate) struct OnTasks<B: Backend, T: Runtime<B>> {
@@ -57,7 +49,7 @@ pub(crate) struct OnTasks<B: Backend, T: Runtime<B>> {
     attached: Vec<AttachedOf<B, Self>>,
     /// The reactor tells of it after all that was there before it rang.
     bell: T::Bell,
-    rope: UnixStream,
+    rope: PipeWriter,
     epoll: RawFd,
     reads: u64,
     backend: PhantomData<B>,
@@ -116,9 +108,9 @@ impl<B: Backend, T: Runtime<B>> Rig<B> for OnTasks<B, T> {
 
     fn new() -> Self {
         let runtime = T::start();
-        let (rope, stream) = streams();
-        let fd = stream.as_raw_fd();
-        let bell = runtime.bell(stream);
+        let (reader, rope) = pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        let bell = runtime.bell(reader.into());
         OnTasks {
             runtime,
             attached: Vec::new(),
@@ -180,8 +172,8 @@ impl<B: Backend, T: Runtime<B>> Rig<B> for OnTasks<B, T> {
         if !T::TURNS_ALONE {
             return None;
         }
-        let (mut rope, stream) = streams();
-        let mut bell = self.runtime.bell(stream);
+        let (reader, mut rope) = pipe().unwrap();
+        let mut bell = self.runtime.bell(reader.into());
         let ((enter, entered), (go_on, gone_on)) = (channel(), channel());
         let gate = Waker::from(Arc::new(Gate {
             enter,

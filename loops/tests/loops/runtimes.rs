@@ -1,14 +1,14 @@
 //! The async runtimes that have an adapter.
 
 use std::future::Future;
-use std::io::Read;
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
 use std::task::{Context as Cx, Poll};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
 use evtchn_core::Driver;
 use evtchn_loops::{AsyncIoLoop, TokioLoop};
+use tokio::net::unix::pipe::Receiver;
 use tokio::runtime::Builder;
 
 use super::device::Backend;
@@ -19,7 +19,7 @@ pub(crate) struct Tokio<const HAS_THREADS: bool>(tokio::runtime::Runtime);
 
 impl<B: Backend, const HAS_THREADS: bool> Runtime<B> for Tokio<HAS_THREADS> {
     type Loop = TokioLoop;
-    type Bell = tokio::net::UnixStream;
+    type Bell = Receiver;
 
     const NAME: &'static str = if HAS_THREADS {
         "tokio_threads"
@@ -58,9 +58,9 @@ impl<B: Backend, const HAS_THREADS: bool> Runtime<B> for Tokio<HAS_THREADS> {
         tokio::time::sleep(duration).await;
     }
 
-    fn bell(&self, stream: UnixStream) -> Self::Bell {
+    fn bell(&self, pipe: OwnedFd) -> Self::Bell {
         let _inside = self.0.enter();
-        tokio::net::UnixStream::from_std(stream).unwrap()
+        Receiver::from_owned_fd(pipe).unwrap()
     }
 
     fn poll_rung(bell: &mut Self::Bell, cx: &mut Cx<'_>) -> Poll<()> {
@@ -80,7 +80,7 @@ pub(crate) struct AsyncIo;
 
 impl<B: Backend> Runtime<B> for AsyncIo {
     type Loop = AsyncIoLoop;
-    type Bell = Async<UnixStream>;
+    type Bell = Async<OwnedFd>;
 
     const NAME: &'static str = "async_io";
     const TURNS_ALONE: bool = true;
@@ -110,15 +110,15 @@ impl<B: Backend> Runtime<B> for AsyncIo {
         Timer::after(duration).await;
     }
 
-    fn bell(&self, stream: UnixStream) -> Self::Bell {
-        Async::new_nonblocking(stream).unwrap()
+    fn bell(&self, pipe: OwnedFd) -> Self::Bell {
+        Async::new(pipe).unwrap()
     }
 
     fn poll_rung(bell: &mut Self::Bell, cx: &mut Cx<'_>) -> Poll<()> {
         let mut rung = Poll::Pending;
         while let Poll::Ready(ready) = bell.poll_readable(cx) {
             ready.unwrap();
-            while matches!(bell.get_ref().read(&mut [0; 8]), Ok(1..)) {
+            while matches!(rustix::io::read(bell.get_ref(), &mut [0; 8]), Ok(1..)) {
                 rung = Poll::Ready(());
             }
         }
