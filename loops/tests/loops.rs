@@ -105,10 +105,11 @@ cases! {
     alone {
         a_device_opened_again_under_the_same_number_is_watched_anew
         no_descriptor_outlives_its_loop
+        no_thread_is_made
     }
 }
 
-/// Cases that look at the descriptors of the whole process run alone, and so does every case of a
+/// Cases that look at the descriptors or the threads of the whole process run alone, and so does every case of a
 /// loop that the whole process has.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
