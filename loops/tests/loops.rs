@@ -30,6 +30,7 @@ mod loops {
     pub(crate) mod on_tasks;
     pub(crate) mod rig;
     pub(crate) mod runtimes;
+    pub(crate) mod tasks;
     pub(crate) mod threads;
 }
 
@@ -38,7 +39,7 @@ use loops::backends::{Sim, Xen};
 use loops::device::Backend;
 use loops::on_calloop::OnCalloop;
 use loops::on_hooks::{OnArray, OnHooks};
-use loops::on_tasks::OnTasks;
+use loops::on_tasks::{OnTasks, Runtime};
 use loops::rig::Rig;
 use loops::runtimes::{AsyncIo, Tokio};
 
@@ -109,6 +110,25 @@ cases! {
     }
 }
 
+/// The cases of tasks, which only an async runtime has.
+fn task_cases<B: Backend, T: Runtime<B>>() -> Vec<Trial> {
+    macro_rules! trials {
+        ($($case:ident)*) => {
+            vec![$(trial::<B, OnTasks<B, T>>(
+                "tasks",
+                stringify!($case),
+                loops::tasks::$case::<B, T>,
+            )),*]
+        };
+    }
+    trials! {
+        each_event_wakes_a_future
+        an_overflow_wakes_every_future
+        a_future_that_is_dropped_leaves_its_event_to_the_next_one
+        a_stream_of_channels_registers_once
+    }
+}
+
 /// Cases that look at the descriptors or the threads of the whole process run alone, and so does every case of a
 /// loop that the whole process has.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
@@ -132,6 +152,12 @@ fn trial<B: Backend, A: Rig<B>>(topic: &str, case: &str, run: fn(B)) -> Trial {
     })
 }
 
+fn on_tasks<B: Backend, T: Runtime<B>>() -> Vec<Trial> {
+    let mut trials = cases::<B, OnTasks<B, T>>();
+    trials.extend(task_cases::<B, T>());
+    trials
+}
+
 /// Every case on every adapter.
 fn side<B: Backend>() -> Vec<Trial> {
     let mut trials = cases::<B, OnPollLoop<B>>();
@@ -140,9 +166,9 @@ fn side<B: Backend>() -> Vec<Trial> {
     trials.extend(cases::<B, OnCalloop<B>>());
     trials.extend(cases::<B, OnHooks<B>>());
     trials.extend(cases::<B, OnArray<B>>());
-    trials.extend(cases::<B, OnTasks<B, Tokio<false>>>());
-    trials.extend(cases::<B, OnTasks<B, Tokio<true>>>());
-    trials.extend(cases::<B, OnTasks<B, AsyncIo>>());
+    trials.extend(on_tasks::<B, Tokio<false>>());
+    trials.extend(on_tasks::<B, Tokio<true>>());
+    trials.extend(on_tasks::<B, AsyncIo>());
     trials
 }
 

@@ -17,7 +17,7 @@ use super::device::{Backend, HeldOpen, Log, Spied, held};
 use super::rig::{ChannelOf, ContextOf, Each, Rig, Taste};
 
 /// How long a thread sleeps that nothing reaches. Only a failure ever waits so long.
-const GUARD: Duration = Duration::from_secs(10);
+pub(crate) const GUARD: Duration = Duration::from_secs(10);
 
 /// More turns than any case needs.
 const MANY: usize = 50;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use evtchn_core::{Driver, Registrar};
 
+use super::bench::GUARD;
 use super::device::{Backend, Held};
 use super::rig::{
     Attached, AttachedOf, ContextOf, Each, Rig, Taste, dispatch, epoll_has, epoll_of, sleep_of,
@@ -59,6 +60,24 @@ impl<B: Backend, T: Runtime<B>> OnTasks<B, T> {
     fn contexts(&self) -> Vec<Arc<ContextOf<B, Self>>> {
         let contexts = self.attached.iter().filter_map(Attached::context);
         contexts.collect()
+    }
+
+    /// Polls a future that must not be ready.
+    pub(crate) fn start<F: Future + Unpin>(&self, future: &mut F) {
+        let polled = poll_fn(|cx| Poll::Ready(pin!(&mut *future).poll(cx)));
+        assert!(self.runtime.block_on(polled).is_pending());
+    }
+
+    /// What the future comes to.
+    pub(crate) fn soon<F: Future>(&self, future: F) -> F::Output {
+        let (mut future, mut guard) = (pin!(future), pin!(T::timer(GUARD)));
+        let output = self.runtime.block_on(poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            guard.as_mut().poll(cx).map(|()| None)
+        }));
+        output.unwrap_or_else(|| panic!("nobody woke it"))
     }
 
     /// Lets the reactor tell of all that is there.
