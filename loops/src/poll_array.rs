@@ -40,8 +40,20 @@ impl PollFd {
 /// use evtchn_loops::PollArray;
 /// use evtchn_sim::Sim;
 ///
-/// # fn poll(fds: &mut [evtchn_loops::PollFd], _: Option<std::time::Duration>) {
-/// #     fds.iter_mut().for_each(|fd| fd.revents = 1);
+/// # fn poll(fds: &mut [evtchn_loops::PollFd], timeout: Option<std::time::Duration>) {
+/// #     use std::os::fd::BorrowedFd;
+/// #     use rustix::event::{PollFd, PollFlags, Timespec};
+/// #     let entry = |it: &evtchn_loops::PollFd| {
+/// #         // SAFETY: nothing closes before this returns.
+/// #         let fd = unsafe { BorrowedFd::borrow_raw(it.fd) };
+/// #         PollFd::from_borrowed_fd(fd, PollFlags::from_bits_retain(it.events.cast_unsigned()))
+/// #     };
+/// #     let mut polled: Vec<_> = fds.iter().map(entry).collect();
+/// #     let timeout = timeout.map(|it| Timespec::try_from(it).unwrap());
+/// #     rustix::event::poll(&mut polled, timeout.as_ref()).unwrap();
+/// #     for (fd, polled) in fds.iter_mut().zip(&polled) {
+/// #         fd.revents = polled.revents().bits().cast_signed();
+/// #     }
 /// # }
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener

@@ -16,24 +16,29 @@ use evtchn_core::{Registrar, Trigger};
 /// ```
 /// use std::sync::Arc;
 ///
-/// use evtchn_core::Registrar;
+/// use evtchn_core::{Context, DomId, Wait};
 /// use evtchn_loops::PollingLoop;
+/// use evtchn_sim::Sim;
 /// use polling::{Events, Poller};
 ///
-/// # fn main() -> std::io::Result<()> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let poller = Arc::new(Poller::new()?);
 /// let registrar = PollingLoop::new(Arc::clone(&poller), 7);
-/// # let (device, mut peer) = std::os::unix::net::UnixDatagram::pair()?;
-/// # peer.send(&[0; 4])?;
-/// registrar.register(&device)?; // the context does this when somebody waits
 ///
+/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = Context::new(sim.open(DomId::DOM0), registrar);
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+///
+/// assert_eq!(channel.wait()?, Wait::Pending); // registers the device
+/// guest.send(theirs)?;
 /// let mut events = Events::new();
-/// poller.wait(&mut events, None)?;
-/// if registrar.is_ready(&events) {
-///     // dispatch the context
-/// }
-/// registrar.deregister(&device)?; // and this when nobody waits any more
-/// # assert!(registrar.is_ready(&events));
+/// poller.wait(&mut events, ctx.next_timeout())?;
+/// assert!(ctx.registrar().is_ready(&events));
+/// let mut round = ctx.dispatch()?;
+/// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
+/// round.finish()?; // nobody waits any more: deregisters it
 /// # Ok(())
 /// # }
 /// ```

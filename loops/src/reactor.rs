@@ -33,6 +33,9 @@ pub struct NotAttached;
 #[derive(Debug)]
 pub(crate) struct Reactor<W> {
     watch: Mutex<Option<W>>,
+    /// One for all time. `async-io` wakes a waker that another one replaces, so with a new one each
+    /// time every look would call for the next, for ever.
+    waker: Waker,
     /// The reactor called, and nobody looked since.
     called: AtomicBool,
     driver: OnceLock<Driver>,
@@ -65,12 +68,18 @@ impl<W: Watch> Wake for Alarm<W> {
 
 impl<W: Watch> Reactor<W> {
     pub(crate) fn new() -> Arc<Reactor<W>> {
-        Arc::new(Reactor {
+        Reactor::made_by(process::id())
+    }
+
+    /// As it is in this process and in those that are forked from it.
+    pub(crate) fn made_by(process: u32) -> Arc<Reactor<W>> {
+        Arc::new_cyclic(|reactor| Reactor {
             watch: Mutex::new(None),
+            waker: Waker::from(Arc::new(Alarm(Weak::clone(reactor)))),
             called: AtomicBool::new(false),
             driver: OnceLock::new(),
             rounds: Mutex::default(),
-            process: process::id(),
+            process,
         })
     }
 
@@ -83,15 +92,8 @@ impl<W: Watch> Reactor<W> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waker(self: &Arc<Self>) -> Waker {
-        Waker::from(Arc::new(Alarm(Arc::downgrade(self))))
-    }
-
     /// Enters the registration that `watch` makes, if there is none.
-    pub(crate) fn register(
-        self: &Arc<Self>,
-        watch: impl FnOnce() -> io::Result<W>,
-    ) -> io::Result<()> {
+    pub(crate) fn register(&self, watch: impl FnOnce() -> io::Result<W>) -> io::Result<()> {
         if self.driver.get().is_none() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, NotAttached));
         }
@@ -115,12 +117,12 @@ impl<W: Watch> Reactor<W> {
         watch.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
-    fn arm(self: &Arc<Self>, watch: &mut W) -> bool {
-        watch.arm(&mut Cx::from_waker(&self.waker()))
+    fn arm(&self, watch: &mut W) -> bool {
+        watch.arm(&mut Cx::from_waker(&self.waker))
     }
 
     /// Sets the waker and then drives, for as long as the reactor calls.
-    fn look(self: &Arc<Self>) {
+    fn look(&self) {
         loop {
             // A reactor may call from inside its poll. Whoever has the lock looks after it.
             fence(Ordering::SeqCst);
@@ -149,7 +151,7 @@ impl<W: Watch> Reactor<W> {
     }
 
     /// Has the rest of a storm reported again, after what else the reactor has to do.
-    fn renew(self: &Arc<Self>) {
+    fn renew(&self) {
         let mut place = self.lock();
         let Some(watch) = place.as_mut() else {
             return;
@@ -195,5 +197,131 @@ impl<W> Drop for Reactor<W> {
             let place = self.watch.get_mut().unwrap_or_else(PoisonError::into_inner);
             let _kept = ManuallyDrop::new(place.take());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evtchn_core::{Channel, Context, DomId};
+    use evtchn_sim::{Call, Fault, Sim, SimLoop, SimOpen};
+
+    use super::*;
+
+    type Log = Arc<Mutex<Vec<&'static str>>>;
+
+    /// A registration with a reactor that wakes the waker which another one replaces, as that of
+    /// `async-io` does.
+    struct Fake {
+        log: Log,
+        waker: Option<Waker>,
+    }
+
+    impl Watch for Fake {
+        fn arm(&mut self, cx: &mut Cx<'_>) -> bool {
+            let mut log = self.log.lock().unwrap();
+            log.push("arm");
+            assert!(log.len() < 1_000, "for ever");
+            drop(log);
+            let before = self.waker.replace(cx.waker().clone());
+            if let Some(before) = before.filter(|before| !before.will_wake(cx.waker())) {
+                before.wake();
+            }
+            false
+        }
+
+        fn renew(&mut self) -> io::Result<()> {
+            self.log.lock().unwrap().push("renew");
+            Ok(())
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            self.log.lock().unwrap().push("drop");
+        }
+    }
+
+    type Bound = Vec<Channel<SimOpen, SimLoop>>;
+
+    /// A context with this many events that were not read, each of which takes a read.
+    fn context(events: u32, log: &Log) -> (Context<SimOpen, SimLoop>, Bound) {
+        let sim = Sim::new(0);
+        let guest = sim.guest(sim.create_domain().unwrap());
+        let opener = sim.open(DomId::DOM0);
+        let context = Context::new(opener.clone(), SimLoop::edge());
+        let bind = |_| context.bind_unbound_port(guest.domid()).unwrap();
+        let bound: Bound = (0..events).map(bind).collect();
+        for channel in &bound {
+            let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
+            guest.send(theirs.unwrap()).unwrap();
+        }
+        let log = Arc::clone(log);
+        opener.install(Fault::short(Call::Pending, 1));
+        opener.install(Fault::meanwhile(Call::Pending, move |_| {
+            log.lock().unwrap().push("read");
+        }));
+        (context, bound)
+    }
+
+    fn registered(
+        process: u32,
+        context: &Context<SimOpen, SimLoop>,
+        log: &Log,
+    ) -> Arc<Reactor<Fake>> {
+        let reactor = Reactor::made_by(process);
+        reactor.attach(context.driver());
+        let fake = Fake {
+            log: Arc::clone(log),
+            waker: None,
+        };
+        reactor.register(|| Ok(fake)).unwrap();
+        assert_eq!(taken(log), ["arm"]);
+        reactor
+    }
+
+    fn taken(log: &Log) -> Vec<&'static str> {
+        std::mem::take(&mut log.lock().unwrap())
+    }
+
+    #[test]
+    fn a_call_for_nothing_is_looked_at_once() {
+        let log = Log::default();
+        let (context, _) = context(0, &log);
+        let reactor = registered(process::id(), &context, &log);
+        // Its waker is in its place still.
+        reactor.waker.wake_by_ref();
+        assert_eq!(taken(&log), ["arm"]);
+    }
+
+    #[test]
+    fn the_waker_is_set_before_the_device_is_read() {
+        let log = Log::default();
+        let (context, _bound) = context(1, &log);
+        let reactor = registered(process::id(), &context, &log);
+        reactor.waker.wake_by_ref();
+        assert_eq!(taken(&log), ["arm", "read", "read"]);
+    }
+
+    #[test]
+    fn a_storm_is_reported_again_instead_of_read_for_ever() {
+        let log = Log::default();
+        let (context, _bound) = context(300, &log);
+        let reactor = registered(process::id(), &context, &log);
+        reactor.waker.wake_by_ref();
+        let calls = taken(&log);
+        let reads = calls.iter().filter(|call| **call == "read").count();
+        assert_eq!(reads, 256);
+        assert_eq!(calls[0], "arm");
+        assert_eq!(calls[1 + reads..], ["renew", "arm"]);
+    }
+
+    #[test]
+    fn a_forked_child_keeps_the_registration() {
+        let log = Log::default();
+        let (context, _) = context(0, &log);
+        drop(registered(process::id() + 1, &context, &log));
+        assert_eq!(taken(&log), [""; 0]);
+        drop(registered(process::id(), &context, &log));
+        assert_eq!(taken(&log), ["drop"]);
     }
 }

@@ -202,3 +202,42 @@ impl Watch for Registered {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixDatagram;
+    use std::process;
+
+    use ::tokio::runtime::{Builder, Runtime};
+    use evtchn_core::DomId;
+    use evtchn_sim::Sim;
+
+    use super::*;
+
+    /// Whether a device is in an epoll instance after its adapter, of this process, was dropped.
+    fn is_watched_after(process: u32, runtime: &Runtime) -> bool {
+        let opener = Sim::new(0).open(DomId::DOM0);
+        let context = Context::new(opener, TokioLoop::with_handle(runtime.handle().clone()));
+        let event_loop = TokioLoop {
+            handle: runtime.handle().clone(),
+            reactor: Reactor::made_by(process),
+        };
+        event_loop.attach(context.driver());
+        let (device, _peer) = UnixDatagram::pair().unwrap();
+        event_loop.register(&device).unwrap();
+        drop(event_loop);
+        let entry = format!("tfd: {:8} ", device.as_raw_fd());
+        let infos = fs::read_dir("/proc/self/fdinfo").unwrap();
+        infos
+            .filter_map(|info| fs::read_to_string(info.unwrap().path()).ok())
+            .any(|info| info.contains(&entry))
+    }
+
+    #[test]
+    fn a_forked_child_takes_the_device_out_of_no_epoll_instance() {
+        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        assert!(is_watched_after(process::id() + 1, &runtime));
+        assert!(!is_watched_after(process::id(), &runtime));
+    }
+}

@@ -27,7 +27,10 @@ mod loops {
     pub(crate) mod link;
     pub(crate) mod on_calloop;
     pub(crate) mod on_hooks;
+    pub(crate) mod on_tasks;
     pub(crate) mod rig;
+    pub(crate) mod runtimes;
+    pub(crate) mod tasks;
     pub(crate) mod threads;
 }
 
@@ -36,7 +39,9 @@ use loops::backends::{Sim, Xen};
 use loops::device::Backend;
 use loops::on_calloop::OnCalloop;
 use loops::on_hooks::{OnArray, OnHooks};
+use loops::on_tasks::{OnTasks, Runtime};
 use loops::rig::Rig;
+use loops::runtimes::{AsyncIo, Tokio};
 
 macro_rules! cases {
     ($($topic:ident { $($case:ident)* })*) => {
@@ -101,14 +106,35 @@ cases! {
     alone {
         a_device_opened_again_under_the_same_number_is_watched_anew
         no_descriptor_outlives_its_loop
+        no_thread_is_made
     }
 }
 
-/// Cases that look at the descriptors of the whole process run alone.
+/// The cases of tasks, which only an async runtime has.
+fn task_cases<B: Backend, T: Runtime<B>>() -> Vec<Trial> {
+    macro_rules! trials {
+        ($($case:ident)*) => {
+            vec![$(trial::<B, OnTasks<B, T>>(
+                "tasks",
+                stringify!($case),
+                loops::tasks::$case::<B, T>,
+            )),*]
+        };
+    }
+    trials! {
+        each_event_wakes_a_future
+        an_overflow_wakes_every_future
+        a_future_that_is_dropped_leaves_its_event_to_the_next_one
+        a_stream_of_channels_registers_once
+    }
+}
+
+/// Cases that look at the descriptors or the threads of the whole process run alone, and so does every case of a
+/// loop that the whole process has.
 static DESCRIPTORS: RwLock<()> = RwLock::new(());
 
 fn trial<B: Backend, A: Rig<B>>(topic: &str, case: &str, run: fn(B)) -> Trial {
-    let is_alone = topic == "alone";
+    let is_alone = topic == "alone" || A::ONE_FOR_ALL;
     let name = format!("{}::{}::{case}", B::NAME, A::NAME);
     Trial::ignorable_test(name, move || {
         if let Some(reason) = B::excuse()? {
@@ -126,6 +152,12 @@ fn trial<B: Backend, A: Rig<B>>(topic: &str, case: &str, run: fn(B)) -> Trial {
     })
 }
 
+fn on_tasks<B: Backend, T: Runtime<B>>() -> Vec<Trial> {
+    let mut trials = cases::<B, OnTasks<B, T>>();
+    trials.extend(task_cases::<B, T>());
+    trials
+}
+
 /// Every case on every adapter.
 fn side<B: Backend>() -> Vec<Trial> {
     let mut trials = cases::<B, OnPollLoop<B>>();
@@ -134,6 +166,9 @@ fn side<B: Backend>() -> Vec<Trial> {
     trials.extend(cases::<B, OnCalloop<B>>());
     trials.extend(cases::<B, OnHooks<B>>());
     trials.extend(cases::<B, OnArray<B>>());
+    trials.extend(on_tasks::<B, Tokio<false>>());
+    trials.extend(on_tasks::<B, Tokio<true>>());
+    trials.extend(on_tasks::<B, AsyncIo>());
     trials
 }
 

@@ -133,6 +133,25 @@ fn a_thousand_tasks_are_each_woken() {
     }
 }
 
+#[test]
+fn no_task_is_spawned() {
+    for runtime in Tokio::all() {
+        let tasks = runtime.0.metrics();
+        runtime.block_on(async {
+            let rig = Rig::<Tokio>::new();
+            let (channel, theirs) = rig.bind();
+            for _ in 0..3 {
+                let mut woken = channel.woken();
+                start(&mut woken).await;
+                assert_eq!(tasks.num_alive_tasks(), 0);
+                rig.guest.send(theirs).unwrap();
+                assert_eq!(soon(woken).await.unwrap(), Cause::Event);
+                assert_eq!(tasks.num_alive_tasks(), 0);
+            }
+        });
+    }
+}
+
 /// There the runtime would call the adapter from inside its own poll.
 #[test]
 fn a_task_without_budget_may_register() {

@@ -1,4 +1,4 @@
-//! Cases that look at the descriptors of the whole process.
+//! Cases that look at the descriptors or the threads of the whole process.
 
 use std::fs;
 
@@ -33,6 +33,8 @@ pub(crate) fn a_device_opened_again_under_the_same_number_is_watched_anew<B: Bac
 /// libxl 7fbebfa540: each context left a pipe behind, by which it was woken.
 pub(crate) fn no_descriptor_outlives_its_loop<B: Backend, A: Rig<B>>(backend: B) {
     let mut backend = Some(backend);
+    // One that the whole process has comes with the first and stays.
+    drop(A::new());
     let before = descriptors();
     for _ in 0..3 {
         let mut bench = Bench::<B, A>::new(backend.take().unwrap_or_else(B::start));
@@ -43,6 +45,25 @@ pub(crate) fn no_descriptor_outlives_its_loop<B: Backend, A: Rig<B>>(backend: B)
         assert!(descriptors() > before);
     }
     assert_eq!(descriptors(), before);
+}
+
+pub(crate) fn no_thread_is_made<B: Backend, A: Rig<B>>(backend: B) {
+    let mut bench = Bench::<B, A>::new(backend);
+    // Those of the event loop itself.
+    let before = threads();
+    let _another = bench.another();
+    let wire = bench.wire();
+    wire.wait();
+    for _ in 0..3 {
+        bench.fire(&wire);
+        assert_eq!(bench.rewait().len(), 1);
+        // One of another case may only just have ended.
+        assert!(threads() <= before);
+    }
+}
+
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").unwrap().count()
 }
 
 fn descriptors() -> usize {

@@ -17,7 +17,7 @@ use super::device::{Backend, HeldOpen, Log, Spied, held};
 use super::rig::{ChannelOf, ContextOf, Each, Rig, Taste};
 
 /// How long a thread sleeps that nothing reaches. Only a failure ever waits so long.
-const GUARD: Duration = Duration::from_secs(10);
+pub(crate) const GUARD: Duration = Duration::from_secs(10);
 
 /// More turns than any case needs.
 const MANY: usize = 50;
@@ -146,6 +146,7 @@ impl<B: Backend, A: Rig<B>> Bench<B, A> {
     /// Overflows the ring of the context's device, which shows the error bit alone then.
     #[track_caller]
     pub(crate) fn overflow(&self, wire: &Wire<B, A>) {
+        let _nobody_reads = self.rig.quiet();
         let device = self.device();
         // The ring has 64 entries, and each write lets one more in.
         for _ in 0..64 {

@@ -46,8 +46,10 @@ pub(crate) fn an_overflow_before_the_registration_wakes_every_waiter<B: Backend,
     let mut bench = Bench::<B, A>::new(backend);
     let [one, other] = bench.wires();
     bench.overflow(&one);
+    let quiet = bench.rig.quiet();
     one.wait();
     other.wait();
+    drop(quiet);
     let fired = bench.turn();
     assert_eq!(fired.len(), 2);
     assert!(fired.iter().all(|it| it.1 == Cause::Overflow), "{fired:?}");

@@ -1,5 +1,6 @@
 //! One event loop with the adapter under test, as the cases see it.
 
+use std::any::Any;
 use std::error::Error;
 use std::fs;
 use std::os::fd::{AsRawFd, RawFd};
@@ -37,6 +38,9 @@ pub(crate) trait Rig<B: Backend>: Sized + 'static {
     /// Of two contexts, the second one's device is refused.
     const WATCHES_ONE: bool = false;
 
+    /// There is one such loop for the whole process.
+    const ONE_FOR_ALL: bool = false;
+
     /// The adapter for one more context of this loop.
     fn adapter(&mut self) -> Self::Adapter;
 
@@ -56,6 +60,12 @@ pub(crate) trait Rig<B: Backend>: Sized + 'static {
 
     /// Whether the loop has this descriptor, asked of the loop itself.
     fn watches(&self, fd: RawFd) -> bool;
+
+    /// Keeps a loop that looks by itself, on a thread of its own, from the device until this is
+    /// dropped. The others look in their turns alone.
+    fn quiet(&self) -> Option<Box<dyn Any>> {
+        None
+    }
 }
 
 /// A context that a loop runs.
@@ -128,9 +138,23 @@ pub(crate) fn dispatch<B: Backend, A: Rig<B>>(
 /// Whether the epoll instance has this descriptor, as the kernel tells it.
 pub(crate) fn epoll_has(epoll: &impl AsRawFd, fd: RawFd) -> bool {
     let path = format!("/proc/self/fdinfo/{}", epoll.as_raw_fd());
-    fs::read_to_string(path)
-        .unwrap()
-        .lines()
+    has_entry(&fs::read_to_string(path).unwrap(), fd)
+}
+
+/// The epoll instance of this process that has this descriptor.
+pub(crate) fn epoll_of(fd: RawFd) -> RawFd {
+    let infos = fs::read_dir("/proc/self/fdinfo").unwrap();
+    let mut paths = infos.map(|info| info.unwrap().path());
+    let found = paths.find(|path| {
+        // Other cases close theirs meanwhile.
+        fs::read_to_string(path).is_ok_and(|info| has_entry(&info, fd))
+    });
+    let name = found.as_ref().and_then(|path| path.file_name()?.to_str());
+    name.unwrap().parse().unwrap()
+}
+
+fn has_entry(info: &str, fd: RawFd) -> bool {
+    info.lines()
         .filter_map(|line| line.strip_prefix("tfd:"))
         .filter_map(|entry| entry.split_whitespace().next())
         .any(|watched| watched.parse() == Ok(fd))

@@ -1,12 +1,14 @@
 //! What holds for tasks on every async runtime, on the simulator. No case waits for a clock: one
 //! that is not woken gives up after many turns of its reactor.
 
+mod life;
+
 use std::fs;
 use std::future::{Future, poll_fn};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread;
 
@@ -14,6 +16,7 @@ use evtchn_core::{
     Cause, Channel, Context, DomId, Link, Open, Port, Registrar, TaskError, Wait, WaitError, Woken,
 };
 use evtchn_sim::{DomainConfig, Error, Guest, Sim, SimDevice, SimOpen};
+pub(crate) use life::*;
 
 /// How often a case lets the reactor turn before it gives up.
 const TURNS: usize = 100_000;
@@ -33,6 +36,8 @@ pub(crate) trait Runtime {
 pub(crate) struct Opener {
     sim: SimOpen,
     fd: Arc<AtomicI32>,
+    /// Of devices that somebody else has too.
+    shared: Arc<Mutex<Option<Vec<OwnedFd>>>>,
 }
 
 impl Open for Opener {
@@ -42,6 +47,9 @@ impl Open for Opener {
         let device = self.sim.open()?;
         let fd = device.as_fd().as_raw_fd();
         self.fd.store(fd, Ordering::Relaxed);
+        if let Some(shared) = &mut *self.shared.lock().unwrap() {
+            shared.push(device.as_fd().try_clone_to_owned().unwrap());
+        }
         Ok(device)
     }
 
@@ -51,6 +59,11 @@ impl Open for Opener {
 }
 
 impl Opener {
+    /// Has what is opened from now on open elsewhere too, as in the child of a fork.
+    pub(crate) fn share(&self) {
+        *self.shared.lock().unwrap() = Some(Vec::new());
+    }
+
     /// Whether some epoll instance of this process has the device, as the kernel tells it.
     pub(crate) fn is_watched(&self) -> bool {
         let fd = self.fd.load(Ordering::Relaxed).to_string();
@@ -81,6 +94,7 @@ pub(crate) fn opener() -> (Opener, Guest) {
     let opener = Opener {
         sim: sim.open(DomId::DOM0),
         fd: Arc::new(AtomicI32::new(-1)),
+        shared: Arc::default(),
     };
     (opener, guest)
 }
@@ -324,6 +338,12 @@ macro_rules! cases {
             a_peer_on_another_thread_wakes_a_task
             a_task_is_told_of_the_end
             callbacks_run_as_the_loop_is_called
+            a_future_that_is_never_polled_registers_nothing
+            an_event_of_a_dropped_future_is_that_of_the_next_one
+            a_stream_is_fused_after_the_unbind
+            what_waits_may_be_dropped_in_a_thread_without_a_runtime
+            the_reactor_lets_go_of_a_device_before_it_closes
+            a_storm_longer_than_a_drive_is_read_to_its_end
         }
     };
 }

@@ -137,12 +137,19 @@ impl Test {
         let mut sources = Vec::new();
         match &self.binary {
             Some(binary) => {
-                let folder = package.join("tests").join(binary);
-                let file = folder.with_extension("rs");
-                sources.extend(Some(file).filter(|file| file.is_file()));
-                if folder.is_dir() {
-                    sources.extend(files(&folder)?);
+                let tests = package.join("tests");
+                let file = tests.join(binary).with_extension("rs");
+                let text = fs::read_to_string(&file).unwrap_or_default();
+                // Folders that it shares with others are modules of it.
+                let modules = text
+                    .lines()
+                    .filter_map(|it| it.strip_prefix("mod ")?.strip_suffix(';'));
+                for folder in modules.chain([&**binary]).map(|it| tests.join(it)) {
+                    if folder.is_dir() {
+                        sources.extend(files(&folder)?);
+                    }
                 }
+                sources.extend(Some(file).filter(|file| file.is_file()));
             }
             None => sources.extend(files(&package.join("src"))?),
         }
