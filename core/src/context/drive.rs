@@ -87,11 +87,16 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         state.machine.set_may_have_more(has_more);
         let has_news = state.machine.has_ready() && !had_ready;
         drop(state);
+        // Before the loop is called, which may panic.
+        self.wake_tasks();
         if has_news {
             self.tell_loop();
         }
         let settled = self.settle();
-        read.map_err(DispatchError::Device)?;
+        if let Err(error) = read {
+            settled.unwrap_or_else(|_| self.count_unreported());
+            return Err(DispatchError::Device(error));
+        }
         settled?;
         Ok(if has_more {
             Outcome::More
@@ -100,11 +105,15 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         })
     }
 
-    /// Drives if somebody asked for it from inside a hook.
+    /// Drives if somebody asked for it from inside a hook, and who did was told that all is done.
     pub(super) fn drive_after_hook(&self) {
-        let is_asked_for = std::mem::take(&mut self.lock().drive_after_hook);
-        if is_asked_for && self.drive().is_err() {
-            self.count_unreported();
+        let mut goes_on = std::mem::take(&mut self.lock().drive_after_hook);
+        while goes_on {
+            let driven = self.drive();
+            goes_on = matches!(driven, Ok(Outcome::More));
+            if driven.is_err() {
+                self.count_unreported();
+            }
         }
     }
 }
