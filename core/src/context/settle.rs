@@ -75,7 +75,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let is_task_due = state.machine.has_due();
         // A hook that runs is about to change the link, so its end is waited for.
         let hook_runs = self.in_hook.is_taken();
-        // Or by a hook that ran before the device was opened.
+        // One that was asked for in a hook which no settle ran.
         let is_drive_due = state.drive_after_hook;
         let news = take(&mut state.news);
         drop(state);

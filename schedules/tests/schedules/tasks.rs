@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context as Cx, Poll, Wake, Waker};
 
 use evtchn_core::{BlockError, Blocked, CancelError, Cause, Outcome, TaskError, WaitError};
@@ -29,6 +29,7 @@ scenarios! {
     drops_of_two_threads_leave_nothing_registered,
     end_of_the_context_beside_a_poll_leaves_no_task_asleep,
     event_beside_a_first_poll_wakes_the_task,
+    waker_that_polls_at_once_beside_a_drop_takes_the_wake,
     waker_that_is_replaced_beside_a_wake_is_woken,
 }
 
@@ -140,6 +141,34 @@ fn waker_that_is_replaced_beside_a_wake_is_woken() {
         scope.spawn(|| assert_eq!(finish(woken).unwrap(), Cause::Event));
         assert_eq!(rig.context.drive().unwrap(), Outcome::Done);
     });
+    assert!(!rig.is_registered());
+}
+
+/// A waker that runs its task right there.
+struct Runs(Mutex<Option<Pin<Box<dyn Future<Output = Result<Cause, Error>> + Send>>>>);
+
+impl Wake for Runs {
+    fn wake(self: Arc<Self>) {
+        let mut task = self.0.lock().unwrap().take().unwrap();
+        let polled = poll(&mut task, Waker::noop());
+        assert!(matches!(polled, Poll::Ready(Ok(Cause::Event))));
+    }
+}
+
+fn waker_that_polls_at_once_beside_a_drop_takes_the_wake() {
+    let rig = Rig::new();
+    let (wire, other) = (rig.wire(), rig.wire());
+    let mut dropped = other.channel.woken();
+    assert!(poll(&mut dropped, Waker::noop()).is_pending());
+    let (runs, mut woken) = (Arc::new(Runs(Mutex::new(None))), wire.channel.woken());
+    assert!(poll(&mut woken, &Waker::from(Arc::clone(&runs))).is_pending());
+    *runs.0.lock().unwrap() = Some(Box::pin(woken));
+    rig.peer.send(&wire);
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(rig.context.drive().unwrap(), Outcome::Done));
+        drop(dropped);
+    });
+    assert!(runs.0.lock().unwrap().is_none());
     assert!(!rig.is_registered());
 }
 
