@@ -35,8 +35,14 @@ fn main() {
         ("domains_that_come_and_go_leave_nothing", domains),
         ("delayed_events_and_timers_leave_nothing", timers),
         ("contexts_that_come_and_go_leave_nothing", contexts),
-        ("tasks_that_come_and_go_leave_nothing", tasks),
-        ("a_storm_on_a_stream_leaves_nothing_in_its_seat", storm),
+        (
+            "tasks_that_come_and_go_leave_nothing",
+            tasks_that_come_and_go_leave_nothing,
+        ),
+        (
+            "a_storm_on_a_stream_leaves_nothing_in_its_seat",
+            a_storm_on_a_stream_leaves_nothing_in_its_seat,
+        ),
         ("a_bound_port_is_what_costs_memory", bound),
     ];
     let trials = cases.map(|(name, case)| Trial::test(name, case));
@@ -127,7 +133,7 @@ fn wired(channels: usize) -> (Context<SimOpen, SimLoop>, Vec<SimChannel>, impl F
     (ctx, bound, send)
 }
 
-fn tasks() -> Result<(), Failed> {
+fn tasks_that_come_and_go_leave_nothing() -> Result<(), Failed> {
     let (ctx, channels, send) = wired(2);
     let mut cx = Cx::from_waker(Waker::noop());
     flat(64, TURNS / 10, || {
@@ -147,7 +153,7 @@ fn tasks() -> Result<(), Failed> {
     })
 }
 
-fn storm() -> Result<(), Failed> {
+fn a_storm_on_a_stream_leaves_nothing_in_its_seat() -> Result<(), Failed> {
     let (ctx, channels, send) = wired(1_000);
     // What reads and write-backs need does grow.
     let wait = |channel: &SimChannel| assert_eq!(channel.wait().unwrap(), Wait::Pending);

@@ -16,6 +16,18 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     ///
     /// [`Outcome::More`] says that an edge-triggered loop has to come again unasked.
     ///
+    /// ```
+    #[doc = include_str!("mocked.txt")]
+    /// let ctx = Context::new(opener, event_loop);
+    /// let channel = ctx.bind_unbound_port(guest)?;
+    /// assert_eq!(channel.wait()?, Wait::Pending);
+    /// // What is for rounds is left to them, and `Registrar::wake` is called.
+    /// assert_eq!(ctx.drive()?, Outcome::Done);
+    /// let woke: Vec<_> = ctx.dispatch()?.map(|wake| wake.channel).collect();
+    /// assert_eq!(woke, [channel.id()]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`DispatchError`], the first that came up.
     pub fn drive(&self) -> DispatchResult<O, R, Outcome> {
@@ -36,6 +48,20 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 }
 
 /// Drives a context for as long as there is one: [`Context::driver`].
+///
+/// ```
+#[doc = include_str!("mocked.txt")]
+/// let ctx = Context::new(opener, event_loop);
+/// let channel = ctx.bind_unbound_port(guest)?;
+/// let driver = ctx.driver();
+/// let mut woken = pin!(channel.woken());
+/// assert!(woken.as_mut().poll(&mut cx).is_pending());
+/// std::thread::spawn(move || assert_eq!(driver.drive(), Outcome::Done))
+///     .join()
+///     .map_err(|_| "it panicked")?;
+/// assert!(woken.as_mut().poll(&mut cx).is_ready());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Driver(Weak<dyn Drive>);
 

@@ -19,6 +19,20 @@ use crate::trace;
 impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// A stream of the wakes of this channel: [`Context::wakes`] with it alone.
     ///
+    /// ```
+    #[doc = include_str!("mocked.txt")]
+    /// let ctx = Context::new(opener, event_loop);
+    /// let channel = ctx.bind_unbound_port(guest)?;
+    /// let mut wakes = channel.wakes()?;
+    /// ctx.drive()?;
+    /// let mut next = pin!(wakes.next());
+    /// let Poll::Ready(Some(wake)) = next.as_mut().poll(&mut cx) else {
+    ///     return Err("no wake".into());
+    /// };
+    /// assert_eq!(wake?.channel, channel.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Wakes::add`].
     pub fn wakes(&self) -> WaitResult<O, R, Wakes<O, R>> {
@@ -47,6 +61,35 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 /// may be added then. Dropped, it cancels all its waits, and loses no wake.
 ///
 /// With the feature `futures` it is a `Stream`; [`next`](Self::next) needs none.
+///
+/// ```
+#[doc = include_str!("mocked.txt")]
+/// let ctx = Context::new(opener, event_loop);
+/// let channel = ctx.bind_unbound_port(guest)?;
+/// let task = async {
+///     let mut wakes = ctx.wakes();
+///     wakes.add(channel.id())?;
+///     let mut count = 0;
+///     while let Some(wake) = wakes.next().await {
+///         match wake?.cause {
+///             Cause::Gone => break,
+///             _ => count += 1,
+///         }
+///     }
+///     Ok::<_, Box<dyn std::error::Error>>(count)
+/// };
+///
+/// let mut task = pin!(task);
+/// for _ in 0..3 {
+///     assert!(task.as_mut().poll(&mut cx).is_pending());
+///     ctx.drive()?;
+/// }
+/// assert!(task.as_mut().poll(&mut cx).is_pending());
+/// channel.cancel()?;
+/// // It ends with its last channel.
+/// assert!(matches!(task.as_mut().poll(&mut cx), Poll::Ready(Ok(3))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Wakes<O: Open, R: Registrar<O::Device>> {
     shared: Arc<Shared<O, R>>,

@@ -27,6 +27,18 @@ pub(super) type WaitResult<O, R, T> = Result<T, WaitError<DeviceError<O>, LoopEr
 pub type WokenResult<O, R> = Result<Cause, TaskError<DeviceError<O>, LoopError<O, R>>>;
 
 /// The wait of a task failed or ended. Nobody waits that did not wait before.
+///
+/// ```
+#[doc = include_str!("mocked.txt")]
+/// let ctx = Context::new(opener, event_loop);
+/// let channel = ctx.bind_unbound_port(guest)?;
+/// let mut woken = pin!(channel.woken());
+/// assert!(woken.as_mut().poll(&mut cx).is_pending());
+/// channel.cancel()?;
+/// let polled = woken.as_mut().poll(&mut cx);
+/// assert!(matches!(polled, Poll::Ready(Err(TaskError::Cancelled))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError<D, R>
@@ -44,6 +56,20 @@ where
 
 impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// A future of the next wake: [`Context::woken`] for this channel.
+    ///
+    /// ```
+    #[doc = include_str!("mocked.txt")]
+    /// let ctx = Context::new(opener, event_loop);
+    /// let channel = ctx.bind_unbound_port(guest)?;
+    /// let task = async { channel.woken().await };
+    ///
+    /// let mut task = pin!(task);
+    /// assert!(task.as_mut().poll(&mut cx).is_pending());
+    /// // What the adapter for the reactor of a runtime does when the device is ready.
+    /// assert_eq!(ctx.drive()?, Outcome::Done);
+    /// assert!(matches!(task.as_mut().poll(&mut cx), Poll::Ready(Ok(Cause::Event))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn woken(&self) -> Woken<O, R> {
         Woken::new(&self.shared, self.id())
     }
@@ -65,6 +91,23 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 /// Dropped before it is ready, it cancels its wait, and the event loop knows when the drop is
 /// over. An event that came meanwhile is kept for the next wait. Polled after it was ready, it
 /// waits again.
+///
+/// ```
+#[doc = include_str!("mocked.txt")]
+/// let ctx = Context::new(opener, event_loop);
+/// let channel = ctx.bind_unbound_port(guest)?;
+/// let mut woken = Box::pin(channel.woken());
+/// assert_eq!(ctx.link(), Link::Idle, "it does not wait yet");
+///
+/// assert!(woken.as_mut().poll(&mut cx).is_pending());
+/// assert_eq!(ctx.link(), Link::Watching);
+/// ctx.drive()?;
+/// // Too late to take the wake: it is kept.
+/// drop(woken);
+/// assert_eq!(ctx.link(), Link::Idle);
+/// assert_eq!(channel.wait()?, Wait::Ready(Cause::Event));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a future waits from its first poll on"]
 pub struct Woken<O: Open, R: Registrar<O::Device>> {
     shared: Arc<Shared<O, R>>,
