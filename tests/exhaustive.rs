@@ -31,7 +31,7 @@ use evtchn_core::Trigger;
 use evtchn_sim::Call;
 
 /// Two channels, every call: the first ones are those of the deep search.
-const CALLS: [Op; 27] = [
+const CALLS: [Op; 28] = [
     Op::Bind(0, Source::Interdomain),
     Op::Bind(1, Source::Unbound),
     Op::Unbind(0),
@@ -60,12 +60,13 @@ const CALLS: [Op; 27] = [
     Op::Block(1),
     Op::Notify(0),
     Op::Begin(2),
+    Op::Await(0),
 ];
 
 /// From nothing on.
 const WIDE: Plan = Plan {
     begin: &[],
-    calls: 27,
+    calls: 28,
     steps: 4,
     fewer_with_failure: 0,
 };

@@ -113,8 +113,11 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         state.machine.set_may_have_more(has_more);
         let has_news = state.machine.has_ready() && !had_ready;
         drop(state);
-        // Before the loop is called, which may panic.
+        // Before the loop is called, which may panic. A waker may have forked.
         self.wake_tasks();
+        if self.is_inherited() {
+            return Err(LinkError::Inherited.into());
+        }
         if has_news {
             self.tell_loop();
         }

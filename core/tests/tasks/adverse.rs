@@ -171,14 +171,18 @@ fn a_task_whose_channel_is_handed_over_is_told_that_it_is_gone() {
 fn a_waker_that_forks_wakes_nobody_else_in_the_child() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
+    let in_rounds = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(in_rounds.wait().unwrap(), Wait::Pending);
     let (bell, waker) = bell();
     let (mut first, mut second) = (one.woken(), two.woken());
     let child = tester.clone();
     assert!(poll(&mut first, &does(move || child.script().process += 1)).is_pending());
     assert!(poll(&mut second, &waker).is_pending());
-    tester.batch(&[one.port(), two.port()]);
+    tester.batch(&[one.port(), two.port(), in_rounds.port()]);
+    tester.log();
     assert!(ctx.drive().is_err());
     assert_eq!(bell.rings(), 0);
+    assert_eq!(tester.log(), ["read"], "its loop is the parent's");
 }
 
 #[test]
