@@ -5,6 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::alloc::System;
+use std::cell::RefCell;
+use std::future::Future;
+use std::iter;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as Cx, Poll, Wake, Waker};
 
 use evtchn_core::{Blocked, Cause, Channel, Context, DomId, Outcome, Port, Trigger, Wait};
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
@@ -23,11 +30,14 @@ type Case = fn(Trigger) -> Result<(), Failed>;
 fn main() {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
-    let cases: [(&str, Case); 4] = [
+    let cases: [(&str, Case); 7] = [
         ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
         ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
         ("blocking_for_one_channel_allocates_nothing", block),
         ("notify_allocates_nothing", notify),
+        ("a_future_for_each_wake_allocates_nothing", future),
+        ("a_thousand_tasks_that_wake_allocate_nothing", tasks),
+        ("a_stream_of_a_thousand_channels_allocates_nothing", stream),
     ];
     let trials = [(Trigger::Level, "level"), (Trigger::Edge, "edge")]
         .into_iter()
@@ -80,6 +90,99 @@ fn notify(trigger: Trigger) -> Result<(), Failed> {
     })
 }
 
+fn future(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 1);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    steady(|| {
+        let mut woken = rig.channels[0].woken();
+        assert!(poll(&mut woken, &waker).is_pending());
+        rig.channels[0].notify().unwrap();
+        rig.guest.send(rig.theirs[0]).unwrap();
+        rig.drive();
+        assert_eq!(bell.rings(), 1);
+        assert!(matches!(
+            poll(&mut woken, &waker),
+            Poll::Ready(Ok(Cause::Event))
+        ));
+    })
+}
+
+/// Dropped before they are ready, too.
+fn tasks(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 1_000);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let tasks: Vec<_> = rig.channels.iter().map(Channel::woken).collect();
+    let tasks = RefCell::new(tasks);
+    steady(|| {
+        let mut tasks = tasks.borrow_mut();
+        for (task, channel) in tasks.iter_mut().zip(&rig.channels) {
+            assert!(poll(task, &waker).is_pending());
+            *task = channel.woken();
+            assert!(poll(task, &waker).is_pending());
+        }
+        for port in &rig.theirs {
+            rig.guest.send(*port).unwrap();
+        }
+        rig.drive();
+        assert_eq!(bell.rings(), 1_000);
+        for task in tasks.iter_mut() {
+            assert!(matches!(poll(task, &waker), Poll::Ready(Ok(Cause::Event))));
+        }
+    })
+}
+
+fn stream(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 1_000);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut wakes = rig.ctx.wakes();
+    for channel in &rig.channels {
+        wakes.add(channel.id()).unwrap();
+    }
+    let wakes = RefCell::new(wakes);
+    let take = || {
+        let polled = wakes
+            .borrow_mut()
+            .poll_wake(&mut Cx::from_waker(&waker))
+            .map(|wake| wake.unwrap().unwrap().cause);
+        polled == Poll::Ready(Cause::Event)
+    };
+    steady(|| {
+        assert!(!take());
+        for port in &rig.theirs {
+            rig.guest.send(*port).unwrap();
+        }
+        rig.drive();
+        assert_eq!(bell.rings(), 1);
+        assert_eq!(
+            iter::repeat_with(take).take_while(|took| *took).count(),
+            1_000
+        );
+    })
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Cx::from_waker(waker))
+}
+
+/// A waker that counts.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Bell {
+    fn rings(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
 /// Runs `turn` until it is in steady state, then counts.
 fn steady(turn: impl Fn()) -> Result<(), Failed> {
     for _ in 0..WARM_UP {
@@ -129,6 +232,12 @@ impl Rig {
         for channel in &self.channels {
             assert_eq!(channel.wait().unwrap(), Wait::Pending);
         }
+    }
+
+    /// What a reactor does that is told.
+    fn drive(&self) {
+        assert!(self.looper.ready());
+        assert_eq!(self.ctx.drive().unwrap(), Outcome::Done);
     }
 
     /// One turn of the loop, in which every wake is waited for again.

@@ -5,10 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::alloc::System;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as Cx, Waker};
 use std::time::Duration;
 
-use evtchn::sim::{Call, Delivery, Errno, Fault, Sim, SimLoop};
-use evtchn::{Context, DomId, EventChannel, Open, RemotePort, Virq};
+use evtchn::sim::{Call, Delivery, DomainConfig, Errno, Fault, Sim, SimLoop, SimOpen};
+use evtchn::{Channel, Context, DomId, EventChannel, Open, RemotePort, Virq, Wait};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -20,17 +23,26 @@ const TURNS: usize = 100_000;
 const DOMAIN_IDS: usize = 0x7ff0;
 
 type Case = fn() -> Result<(), Failed>;
+type SimChannel = Channel<SimOpen, SimLoop>;
 
 fn main() {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 9] = [
         ("files_that_are_opened_and_closed_leave_nothing", files),
         ("openers_and_their_faults_leave_nothing", openers),
         ("ports_that_are_bound_and_unbound_leave_nothing", ports),
         ("domains_that_come_and_go_leave_nothing", domains),
         ("delayed_events_and_timers_leave_nothing", timers),
         ("contexts_that_come_and_go_leave_nothing", contexts),
+        (
+            "tasks_that_come_and_go_leave_nothing",
+            tasks_that_come_and_go_leave_nothing,
+        ),
+        (
+            "a_storm_on_a_stream_leaves_nothing_in_its_seat",
+            a_storm_on_a_stream_leaves_nothing_in_its_seat,
+        ),
         ("a_bound_port_is_what_costs_memory", bound),
     ];
     let trials = cases.map(|(name, case)| Trial::test(name, case));
@@ -104,6 +116,65 @@ fn contexts() -> Result<(), Failed> {
         let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
         let _pending = channel.wait().unwrap();
     })
+}
+
+/// A context with so many channels, and the guest with its ports at their other ends.
+fn wired(channels: usize) -> (Context<SimOpen, SimLoop>, Vec<SimChannel>, impl Fn()) {
+    let sim = Sim::new(0);
+    let mut roomy = DomainConfig::guest();
+    roomy.max_port = u32::MAX;
+    let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
+    let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+    let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
+    let bound: Vec<_> = (0..channels).map(bind).collect();
+    let peer = |channel: &SimChannel| guest.bind_interdomain(DomId::DOM0, channel.port());
+    let theirs: Vec<_> = bound.iter().map(|channel| peer(channel).unwrap()).collect();
+    let send = move || theirs.iter().for_each(|port| guest.send(*port).unwrap());
+    (ctx, bound, send)
+}
+
+fn tasks_that_come_and_go_leave_nothing() -> Result<(), Failed> {
+    let (ctx, channels, send) = wired(2);
+    let mut cx = Cx::from_waker(Waker::noop());
+    flat(64, TURNS / 10, || {
+        let mut woken = channels[0].woken();
+        assert!(Pin::new(&mut woken).poll(&mut cx).is_pending());
+        let mut wakes = channels[1].wakes().unwrap();
+        send();
+        ctx.drive().unwrap();
+        assert!(Pin::new(&mut woken).poll(&mut cx).is_ready());
+        assert!(Pin::new(&mut woken).poll(&mut cx).is_pending());
+        // Taken away and back before it was told, and dropped before it came to rest.
+        for _ in 0..4 {
+            assert!(wakes.remove(channels[1].id()));
+            wakes.add(channels[1].id()).unwrap();
+        }
+        assert!(wakes.poll_wake(&mut cx).is_ready());
+    })
+}
+
+fn a_storm_on_a_stream_leaves_nothing_in_its_seat() -> Result<(), Failed> {
+    let (ctx, channels, send) = wired(1_000);
+    // What reads and write-backs need does grow.
+    let wait = |channel: &SimChannel| assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channels.iter().for_each(wait);
+    for _ in 0..2 {
+        send();
+        let woken = |wake: evtchn::Wake| assert_eq!(ctx.wait(wake.channel).unwrap(), Wait::Pending);
+        ctx.dispatch().unwrap().for_each(woken);
+    }
+    channels
+        .iter()
+        .for_each(|channel| channel.cancel().unwrap());
+    let storm = |channels: &[SimChannel]| {
+        let mut wakes = ctx.wakes();
+        let added = channels.iter().try_for_each(|it| wakes.add(it.id()));
+        added.unwrap();
+        send();
+        ctx.drive().unwrap();
+    };
+    storm(&channels[..16]);
+    flat(0, 1, || storm(&channels))
 }
 
 /// The control: what stays bound is counted, so the other cases do count.

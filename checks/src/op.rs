@@ -78,6 +78,9 @@ pub enum Op {
     Cancel(u16),
     /// Blocks for its wake, until nothing but the deadline can end that.
     Block(u16),
+    /// A task waits for its wake, beside a reactor that reads once, and is dropped; also by the id
+    /// of a channel that is gone.
+    Await(u16),
     /// The peer notifies, or the virtual interrupt is raised.
     Signal(u16),
     /// The program notifies its peer.
@@ -216,6 +219,7 @@ impl Op {
             17 => Op::Overflow,
             18 => Op::Fail(Failing::ALL[pick(Failing::DECODED)]),
             _ if which >= 128 => Op::Block(slot - 128),
+            _ if which >= 64 => Op::Await(slot - 64),
             _ => Op::Teardown,
         }
     }
@@ -236,6 +240,7 @@ mod tests {
             ([18, 9], Op::Fail(Failing::Opening)),
             ([19, 1], Op::Teardown),
             ([19, 129], Op::Block(1)),
+            ([19, 65], Op::Await(1)),
         ] {
             assert_eq!(Op::of(bytes[0], bytes[1]), op, "{bytes:?}");
         }

@@ -12,6 +12,7 @@ impl Op {
             Op::Wait(slot) => Op::Wait(slot % slots),
             Op::Cancel(slot) => Op::Cancel(slot % slots),
             Op::Block(slot) => Op::Block(slot % slots),
+            Op::Await(slot) => Op::Await(slot % slots),
             Op::Signal(slot) => Op::Signal(slot % slots),
             Op::Notify(slot) => Op::Notify(slot % slots),
             Op::Many(each, first, count) => Op::Many(each, first % slots, count.min(slots)),
@@ -58,7 +59,7 @@ impl Op {
             Op::Begin(budget) => fewer(budget, Op::Begin(1), Op::Begin),
             Op::Short(ports) => fewer(ports, Op::Short(1), Op::Short),
             Op::Serve => vec![Op::Turn],
-            Op::Block(slot) => vec![Op::Wait(slot)],
+            Op::Block(slot) | Op::Await(slot) => vec![Op::Wait(slot)],
             Op::Bind(..)
             | Op::Unbind(_)
             | Op::Drop(_)

@@ -17,7 +17,7 @@ impl Player<'_> {
         match op {
             Op::Bind(place, _) => slot(place).channel.is_some(),
             Op::Unbind(place) | Op::Drop(place) | Op::Block(place) => slot(place).channel.is_none(),
-            Op::Wait(place) | Op::Cancel(place) => slot(place).id.is_none(),
+            Op::Wait(place) | Op::Cancel(place) | Op::Await(place) => slot(place).id.is_none(),
             Op::Signal(place) | Op::Storm(place, _) => slot(place).signal.is_none(),
             Op::Notify(place) => {
                 let to_peer = matches!(slot(place).signal, Some(Signal::Send(_)));

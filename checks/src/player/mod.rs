@@ -8,6 +8,7 @@ mod shrink;
 mod stepped;
 mod steps;
 mod table;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod traced;
@@ -16,7 +17,9 @@ mod view;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use evtchn_core::{Channel, ChannelId, Context, DomId, LinkError, Round, Stats, Trigger, Virq};
+use evtchn_core::{
+    Channel, ChannelId, Context, DomId, LinkError, Round, Stats, TaskError, Trigger, Virq,
+};
 use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
 
 use crate::op::{Each, Op};
@@ -44,6 +47,7 @@ const VIRQS: [Virq; 7] = [
 type Opener = Traced<SimOpen>;
 type Loop = Traced<SimLoop>;
 type SimChannel = Channel<Opener, Loop>;
+type SimTaskError = TaskError<Error, Error>;
 
 /// Where a script broke, and how.
 #[derive(Debug, Clone)]
@@ -202,6 +206,7 @@ impl Player<'_> {
             Op::Wait(slot) => self.wait(self.place(slot))?,
             Op::Cancel(slot) => self.cancel(self.place(slot))?,
             Op::Block(slot) => self.block(self.place(slot))?,
+            Op::Await(slot) => self.task(self.place(slot))?,
             Op::Signal(slot) => self.signal(self.place(slot))?,
             Op::Notify(slot) => self.notify(self.place(slot))?,
             Op::Many(each, first, count) => self.many(each, first, count)?,

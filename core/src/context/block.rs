@@ -83,7 +83,7 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
         shared.admit().map_err(WaitError::from)?;
         let id = self.id();
         let mut state = shared.lock();
-        if !state.machine.link().is_open() {
+        if !state.takes_waits() {
             return Err(WaitError::from(NotBound(id)).into());
         }
         let (waited, blocker) = state.machine.block(id).map_err(WaitError::from)?;

@@ -16,6 +16,18 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     ///
     /// [`Outcome::More`] says that an edge-triggered loop has to come again unasked.
     ///
+    /// ```
+    #[doc = include_str!("mocked.txt")]
+    /// let ctx = Context::new(opener, event_loop);
+    /// let channel = ctx.bind_unbound_port(guest)?;
+    /// assert_eq!(channel.wait()?, Wait::Pending);
+    /// // What is for rounds is left to them, and `Registrar::wake` is called.
+    /// assert_eq!(ctx.drive()?, Outcome::Done);
+    /// let woke: Vec<_> = ctx.dispatch()?.map(|wake| wake.channel).collect();
+    /// assert_eq!(woke, [channel.id()]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`DispatchError`], the first that came up.
     pub fn drive(&self) -> DispatchResult<O, R, Outcome> {
@@ -36,6 +48,20 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 }
 
 /// Drives a context for as long as there is one: [`Context::driver`].
+///
+/// ```
+#[doc = include_str!("mocked.txt")]
+/// let ctx = Context::new(opener, event_loop);
+/// let channel = ctx.bind_unbound_port(guest)?;
+/// let driver = ctx.driver();
+/// let mut woken = pin!(channel.woken());
+/// assert!(woken.as_mut().poll(&mut cx).is_pending());
+/// std::thread::spawn(move || assert_eq!(driver.drive(), Outcome::Done))
+///     .join()
+///     .map_err(|_| "it panicked")?;
+/// assert!(woken.as_mut().poll(&mut cx).is_ready());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Driver(Weak<dyn Drive>);
 
@@ -87,11 +113,19 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         state.machine.set_may_have_more(has_more);
         let has_news = state.machine.has_ready() && !had_ready;
         drop(state);
+        // Before the loop is called, which may panic. A waker may have forked.
+        self.wake_tasks();
+        if self.is_inherited() {
+            return Err(LinkError::Inherited.into());
+        }
         if has_news {
             self.tell_loop();
         }
         let settled = self.settle();
-        read.map_err(DispatchError::Device)?;
+        if let Err(error) = read {
+            settled.unwrap_or_else(|_| self.count_unreported());
+            return Err(DispatchError::Device(error));
+        }
         settled?;
         Ok(if has_more {
             Outcome::More
@@ -100,11 +134,15 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         })
     }
 
-    /// Drives if somebody asked for it from inside a hook.
+    /// Drives if somebody asked for it from inside a hook, and who did was told that all is done.
     pub(super) fn drive_after_hook(&self) {
-        let is_asked_for = std::mem::take(&mut self.lock().drive_after_hook);
-        if is_asked_for && self.drive().is_err() {
-            self.count_unreported();
+        let mut goes_on = std::mem::take(&mut self.lock().drive_after_hook);
+        while goes_on {
+            let driven = self.drive();
+            goes_on = matches!(driven, Ok(Outcome::More));
+            if driven.is_err() {
+                self.count_unreported();
+            }
         }
     }
 }

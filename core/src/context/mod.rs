@@ -16,6 +16,7 @@ mod handover;
 mod io;
 mod round;
 mod settle;
+mod stream;
 mod task;
 mod teardown;
 
@@ -41,7 +42,8 @@ pub use error::{
 };
 pub use handover::{HandOverError, IntoPartsError, Parts};
 pub use round::{Outcome, Round};
-pub use task::{TaskError, Wakes, Woken, WokenResult};
+pub use stream::Wakes;
+pub use task::{TaskError, Woken, WokenResult};
 
 /// The error of the device that `O` opens.
 pub type DeviceError<O> = <<O as Open>::Device as EventChannel>::Error;
@@ -312,7 +314,10 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 
     fn count_unreported(&self) {
-        self.lock().machine.stats.unreported += 1;
+        // A forked child has nobody to count for, and the lock may be held for ever.
+        if !self.is_inherited() {
+            self.lock().machine.stats.unreported += 1;
+        }
     }
 
     #[inline]
@@ -334,7 +339,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         id: ChannelId,
         gathers: bool,
     ) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
-        if !state.machine.link().is_open() {
+        if !state.takes_waits() {
             return Err(NotBound(id).into());
         }
         let waited = if state.callbacks.has(id) {
@@ -431,6 +436,11 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Begun<'_, O, R> {
 }
 
 impl<D: EventChannel> State<D> {
+    /// Whether a wait can begin. What begins once the context is gone, nobody would end.
+    fn takes_waits(&self) -> bool {
+        !self.ended && self.machine.link().is_open()
+    }
+
     fn bind(
         &mut self,
         device: &D,

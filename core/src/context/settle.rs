@@ -30,6 +30,17 @@ impl Drop for Hook<'_> {
     }
 }
 
+/// Dropped once hooks are over, does what they asked for; also where one of them panics.
+struct AfterHooks<'a, O: Open, R: Registrar<O::Device>>(&'a Shared<O, R>);
+
+impl<O: Open, R: Registrar<O::Device>> Drop for AfterHooks<'_, O, R> {
+    fn drop(&mut self) {
+        self.0.drive_after_hook();
+        // What a hook dropped may have had waiters.
+        self.0.wake_tasks();
+    }
+}
+
 impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     #[inline]
     pub(super) fn is_in_hook(&self) -> bool {
@@ -67,23 +78,26 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let is_task_due = state.machine.has_due();
         // A hook that runs is about to change the link, so its end is waited for.
         let hook_runs = self.in_hook.is_taken();
+        // One that was asked for in a hook which no settle ran.
+        let is_drive_due = state.drive_after_hook;
         let news = take(&mut state.news);
         drop(state);
         news.tell();
+        if is_task_due {
+            self.wake_tasks();
+            // A waker is callers' code, and may have forked.
+            if self.is_inherited() {
+                return Err(LinkError::Inherited);
+            }
+        }
         if rouse {
             self.tell_loop();
         }
-        if is_task_due {
-            self.wake_tasks();
-        }
-        if is_settled && !hook_runs {
+        if is_settled && !hook_runs && !is_drive_due {
             return Ok(());
         }
-        let settled = self.settle_under(&self.settling.lock());
-        self.drive_after_hook();
-        // What a hook dropped may have had waiters.
-        self.wake_tasks();
-        settled
+        let _after = AfterHooks(self);
+        self.settle_under(&self.settling.lock())
     }
 
     /// Makes the event loop come back. Safe to call while a panic unwinds.

@@ -236,6 +236,7 @@ impl Machine {
         self.rearm = Vec::new();
         self.ready = VecDeque::new();
         self.count.queued = 0;
+        self.count.tasks.free();
     }
 
     fn tell_gone(&mut self, id: ChannelId, slot: Slot) {
@@ -301,7 +302,9 @@ impl Machine {
         let Ok(slot) = self.ports.by_id(id) else {
             return;
         };
-        if slot.state == before.step(PortInput::Cancel).0 && before.is_waited() {
+        let is_as_left = slot.state == before.step(PortInput::Cancel).0;
+        // A task may have taken over what is latched.
+        if is_as_left && before.is_waited() && slot.blocker.is_none() {
             slot.state = before;
             self.count.enter(slot);
             match before {

@@ -27,7 +27,12 @@ struct Task {
     fired: VecDeque<ChannelId>,
     /// It stands in the line of those to be woken.
     is_due: bool,
+    /// It left while it stood there: the seat is free once the line comes to it.
+    is_left: bool,
 }
+
+/// How many channels a free seat keeps room for.
+const ROOM: usize = 16;
 
 /// The seats, and the line of those to be woken.
 #[derive(Debug, Default)]
@@ -52,6 +57,13 @@ impl Tasks {
             self.due.push_back(seat);
         }
     }
+
+    /// Frees the seats where nobody sits.
+    pub(super) fn free(&mut self) {
+        if self.free.len() == self.seats.len() {
+            *self = Tasks::default();
+        }
+    }
 }
 
 impl Machine {
@@ -71,11 +83,13 @@ impl Machine {
         let tasks = &mut self.count.tasks;
         let task = tasks.at(seat)?;
         task.fired.clear();
+        task.fired.shrink_to(ROOM);
         let waker = task.waker.take();
-        if take(&mut task.is_due) {
-            tasks.due.retain(|due| *due != seat);
+        // Out of the line it would have to be looked for.
+        task.is_left = task.is_due;
+        if !task.is_due {
+            tasks.free.push(seat);
         }
-        tasks.free.push(seat);
         waker
     }
 
@@ -125,8 +139,27 @@ impl Machine {
     }
 
     /// The task lets go of a channel. A wake that it did not take is kept for the next wait.
-    pub(crate) fn leave(&mut self, id: ChannelId, seat: Seat) {
+    /// Says whether the channel was to be written back.
+    pub(crate) fn leave(&mut self, id: ChannelId, seat: Seat) -> bool {
+        let was_due = self.state(id) == Ok(PortState::Rearming);
         self.end_block(id, Blocker::task(seat));
+        was_due
+    }
+
+    /// What the task was not told of this channel yet, it need not know.
+    pub(crate) fn forget(&mut self, id: ChannelId, seat: Seat) {
+        if let Some(task) = self.count.tasks.at(seat) {
+            task.fired.retain(|fired| *fired != id);
+        }
+    }
+
+    /// Forgets the gathered ports that are not to be written any more.
+    pub(crate) fn sweep(&mut self) {
+        let ports = &mut self.ports;
+        self.rearm.retain(|port| {
+            let slot = ports.by_word(port.as_raw());
+            slot.is_some_and(|(_, slot)| slot.state == PortState::Rearming)
+        });
     }
 
     /// Whether somebody is to be woken: see [`next_due`](Self::next_due).
@@ -140,7 +173,9 @@ impl Machine {
         while let Some(seat) = tasks.due.pop_front() {
             let task = tasks.at(seat)?;
             task.is_due = false;
-            if let Some(waker) = take(&mut task.waker) {
+            if take(&mut task.is_left) {
+                tasks.free.push(seat);
+            } else if let Some(waker) = take(&mut task.waker) {
                 return Some(waker);
             }
         }

@@ -93,3 +93,49 @@ fn a_cancel_before_a_write_back_is_taken_back_with_it() {
     assert_eq!(machine.take_rearms(), [id.port()]);
     assert_eq!(machine.state(id), Ok(PortState::Waiting));
 }
+
+#[test]
+fn a_cancel_is_not_taken_back_where_a_task_took_over_what_it_left() {
+    let (mut machine, id) = machine_with_a_channel();
+    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    machine.overflow();
+    let before = machine.cancel(id).unwrap().unwrap();
+    let seat = machine.sit();
+    let latched = Ok(Waited::Ready(Cause::Overflow));
+    assert_eq!(machine.attend(id, seat), latched);
+    machine.restore(id, before);
+    let woken = block::Look::Woken(Cause::Overflow);
+    assert_eq!(machine.next_fired(seat), Some((id, woken)));
+    machine.leave(id, seat);
+    assert_eq!(machine.wanted(), LinkInput::Unwanted, "counted twice");
+}
+
+#[test]
+fn a_seat_in_line_is_taken_again_once_the_line_came_to_it() {
+    let (mut machine, id) = machine_with_a_channel();
+    machine.overflow();
+    let left = machine.sit();
+    let latched = Ok(Waited::Ready(Cause::Overflow));
+    assert_eq!(machine.attend(id, left), latched);
+    machine.leave(id, left);
+    assert!(machine.rise(left).is_none());
+    let other = machine.sit();
+    assert_ne!(left, other);
+    assert!(machine.next_due().is_none());
+    assert_eq!(machine.sit(), left);
+    assert_eq!(machine.next_fired(left), None, "it was told to another");
+}
+
+#[test]
+fn a_stream_that_takes_a_channel_away_and_back_is_told_of_it_once() {
+    let (mut machine, id) = machine_with_a_channel();
+    machine.overflow();
+    let seat = machine.sit();
+    for _ in 0..2 {
+        let latched = Ok(Waited::Ready(Cause::Overflow));
+        assert_eq!(machine.attend(id, seat), latched);
+        machine.leave(id, seat);
+        machine.forget(id, seat);
+        assert_eq!(machine.next_fired(seat), None);
+    }
+}

@@ -23,6 +23,7 @@ mod explore;
 mod link;
 mod mixed;
 mod rig;
+mod tasks;
 mod wakes;
 
 use explore::{Scenario, Suite};
@@ -36,6 +37,7 @@ fn main() {
         ends::SCENARIOS,
         link::SCENARIOS,
         mixed::SCENARIOS,
+        tasks::SCENARIOS,
         wakes::SCENARIOS,
     ];
     let scenarios: Vec<Scenario> = groups.concat();

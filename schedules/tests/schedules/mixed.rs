@@ -1,8 +1,11 @@
 //! Any calls on any thread: what the scenarios with a plan did not think of (I1, I4, I8).
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context as Cx, Poll, Waker};
 
-use evtchn_core::{BlockError, Outcome};
+use evtchn_core::{BlockError, Outcome, TaskError};
 use evtchn_core::{Blocked, DispatchError, TeardownError, TryCancelError, Wait, WaitError};
 use evtchn_sim::SimLoop;
 use shuttle::rand::{Rng as _, thread_rng};
@@ -56,7 +59,7 @@ fn mix(rig: &Rig) {
 /// One call, and the answers that it may give.
 fn call(rig: &Rig, wire: &Wire) {
     let channel = &wire.channel;
-    match thread_rng().gen_range(0..11) {
+    match thread_rng().gen_range(0..14) {
         0..3 => wait(channel),
         3 => channel.cancel().unwrap(),
         4 => match channel.try_cancel() {
@@ -87,10 +90,43 @@ fn call(rig: &Rig, wire: &Wire) {
             };
             channel.set_callback(waits).unwrap();
         }
+        10 => task(channel),
+        11 => stream(channel),
+        12 => match rig.context.drive() {
+            Ok(Outcome::Done | Outcome::More) => {}
+            Err(error) => panic!("{error}"),
+        },
         _ => {
             rig.wire().wait();
             let torn = rig.context.teardown();
             assert!(matches!(torn, Err(TeardownError::Leftover(_))));
+        }
+    }
+}
+
+/// A task that is polled once and dropped.
+fn task(channel: &Channel) {
+    let mut woken = pin!(channel.woken());
+    match woken.as_mut().poll(&mut Cx::from_waker(Waker::noop())) {
+        Poll::Pending
+        | Poll::Ready(
+            Ok(_) | Err(TaskError::Cancelled | TaskError::Wait(WaitError::AlreadyWaited(_))),
+        ) => {}
+        Poll::Ready(Err(error)) => panic!("{error}"),
+    }
+}
+
+/// A stream that is polled twice and dropped, at rest or not.
+fn stream(channel: &Channel) {
+    let mut wakes = match channel.wakes() {
+        Ok(wakes) => wakes,
+        Err(WaitError::AlreadyWaited(_)) => return,
+        Err(error) => panic!("{error}"),
+    };
+    for _ in 0..2 {
+        match wakes.poll_wake(&mut Cx::from_waker(Waker::noop())) {
+            Poll::Pending | Poll::Ready(Some(Ok(_)) | None) => {}
+            Poll::Ready(Some(Err(error))) => panic!("{error}"),
         }
     }
 }

@@ -1,0 +1,249 @@
+//! Tasks that wait for channels again and again: a stream of their wakes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::poll_fn;
+use std::task::{Context as Cx, Poll};
+
+use super::error::{DispatchError, LinkError, WaitError};
+use super::task::{Begun, WaitResult};
+use super::{Channel, Context, DispatchResult, Shared};
+use crate::hal::{Open, Registrar};
+use crate::machine::block::Look;
+use crate::machine::port::Cause;
+use crate::machine::task::Seat;
+use crate::machine::{ChannelId, NotBound, Waited, Wake};
+use crate::sync::Arc;
+use crate::trace;
+
+impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+    /// A stream of the wakes of this channel: [`Context::wakes`] with it alone.
+    ///
+    /// ```
+    #[doc = include_str!("mocked.txt")]
+    /// let ctx = Context::new(opener, event_loop);
+    /// let channel = ctx.bind_unbound_port(guest)?;
+    /// let mut wakes = channel.wakes()?;
+    /// ctx.drive()?;
+    /// let mut next = pin!(wakes.next());
+    /// let Poll::Ready(Some(wake)) = next.as_mut().poll(&mut cx) else {
+    ///     return Err("no wake".into());
+    /// };
+    /// assert_eq!(wake?.channel, channel.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Wakes::add`].
+    pub fn wakes(&self) -> WaitResult<O, R, Wakes<O, R>> {
+        let mut wakes = Wakes::new(&self.shared);
+        wakes.add(self.id())?;
+        Ok(wakes)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+    /// A stream of the wakes of channels, which are added to it.
+    pub fn wakes(&self) -> Wakes<O, R> {
+        Wakes::new(&self.shared)
+    }
+}
+
+/// The wakes of one channel or many, as a stream. Made by [`Channel::wakes`] and
+/// [`Context::wakes`].
+///
+/// Each wake is waited for again as it is taken, so in steady state nothing is registered anew.
+/// The ports are enabled again together, when the stream is polled and has nothing left: who does
+/// not come back to it brakes the peers.
+///
+/// It ends when it has no channel: with the last one that is unbound or failed, of which it says
+/// [`Cause::Gone`], that is cancelled, or [removed](Self::remove), or with the context. Another one
+/// may be added then. Dropped, it cancels all its waits, and loses no wake.
+///
+/// With the feature `futures` it is a `Stream`; [`next`](Self::next) needs none.
+///
+/// ```
+#[doc = include_str!("mocked.txt")]
+/// let ctx = Context::new(opener, event_loop);
+/// let channel = ctx.bind_unbound_port(guest)?;
+/// let task = async {
+///     let mut wakes = ctx.wakes();
+///     wakes.add(channel.id())?;
+///     let mut count = 0;
+///     while let Some(wake) = wakes.next().await {
+///         match wake?.cause {
+///             Cause::Gone => break,
+///             _ => count += 1,
+///         }
+///     }
+///     Ok::<_, Box<dyn std::error::Error>>(count)
+/// };
+///
+/// let mut task = pin!(task);
+/// for _ in 0..3 {
+///     assert!(task.as_mut().poll(&mut cx).is_pending());
+///     ctx.drive()?;
+/// }
+/// assert!(task.as_mut().poll(&mut cx).is_pending());
+/// channel.cancel()?;
+/// // It ends with its last channel.
+/// assert!(matches!(task.as_mut().poll(&mut cx), Poll::Ready(Ok(3))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Wakes<O: Open, R: Registrar<O::Device>> {
+    shared: Arc<Shared<O, R>>,
+    channels: BTreeSet<ChannelId>,
+    /// From the first channel on.
+    seat: Option<Seat>,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
+    fn new(shared: &Arc<Shared<O, R>>) -> Wakes<O, R> {
+        Wakes {
+            shared: Arc::clone(shared),
+            channels: BTreeSet::new(),
+            seat: None,
+        }
+    }
+
+    /// Waits for a channel too, from now on.
+    ///
+    /// # Errors
+    /// [`WaitError`]; the stream goes on without it.
+    pub fn add(&mut self, id: ChannelId) -> WaitResult<O, R, ()> {
+        let shared = Arc::clone(&self.shared);
+        shared.admit()?;
+        let mut state = shared.lock();
+        if !state.takes_waits() {
+            return Err(NotBound(id).into());
+        }
+        let machine = &mut state.machine;
+        let seat = *self.seat.get_or_insert_with(|| machine.sit());
+        let waited = machine.attend(id, seat)?;
+        drop(state);
+        if matches!(waited, Waited::Already | Waited::Blocked | Waited::Queued) {
+            return Err(WaitError::AlreadyWaited(id));
+        }
+        self.channels.insert(id);
+        let mut begun = Begun {
+            waiter: self,
+            end: |wakes: &mut Wakes<O, R>| {
+                wakes.remove(id);
+            },
+            stands: false,
+        };
+        shared.arm(id, waited)?;
+        begun.stands = true;
+        Ok(())
+    }
+
+    /// Waits for a channel no longer, and says whether it did. A wake of it that was not taken is
+    /// kept for the next wait.
+    pub fn remove(&mut self, id: ChannelId) -> bool {
+        let removed = self.channels.remove(&id);
+        if removed
+            && let Some(seat) = self.seat
+            && !self.shared.is_inherited()
+        {
+            let mut state = self.shared.lock();
+            if state.machine.leave(id, seat) {
+                state.machine.sweep();
+            }
+            state.machine.forget(id, seat);
+            drop(state);
+            self.shared.settle_or_count();
+        }
+        removed
+    }
+
+    /// The channels that it waits for.
+    pub fn channels(&self) -> impl Iterator<Item = ChannelId> {
+        self.channels.iter().copied()
+    }
+
+    /// The next wake; none at the end. Dropping the future that this is loses nothing.
+    ///
+    /// # Errors
+    /// [`DispatchError`] where ports could not be enabled again, which the next poll tries again.
+    pub async fn next(&mut self) -> Option<DispatchResult<O, R, Wake>> {
+        poll_fn(|cx| self.poll_wake(cx)).await
+    }
+
+    /// [`next`](Self::next), to be polled by hand.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn poll_wake(&mut self, cx: &mut Cx<'_>) -> Poll<Option<DispatchResult<O, R, Wake>>> {
+        let Some(seat) = self.seat.filter(|_| !self.channels.is_empty()) else {
+            return Poll::Ready(None);
+        };
+        if let Err(error) = self.shared.admit() {
+            if matches!(error, LinkError::Inherited) {
+                self.channels.clear();
+            }
+            return Poll::Ready(Some(Err(error.into())));
+        }
+        let waker = cx.waker().clone();
+        let mut state = self.shared.lock();
+        while let Some((channel, look)) = state.machine.next_fired(seat) {
+            if !self.channels.contains(&channel) {
+                continue;
+            }
+            match look {
+                Look::Nothing => continue,
+                Look::Woken(Cause::Gone) | Look::Cancelled => {
+                    self.channels.remove(&channel);
+                }
+                Look::Woken(_) => state.machine.attend_again(channel),
+            }
+            if let Look::Woken(cause) = look {
+                drop(state);
+                trace::wake(channel, cause);
+                return Poll::Ready(Some(Ok(Wake { channel, cause })));
+            }
+        }
+        if self.channels.is_empty() {
+            return Poll::Ready(None);
+        }
+        let before = state.machine.set_waker(seat, waker);
+        let flushed = state.flush();
+        drop(state);
+        drop(before);
+        self.shared.settle_or_count();
+        match flushed {
+            Ok(()) => Poll::Pending,
+            Err(unwritten) => Poll::Ready(Some(Err(DispatchError::from(unwritten)))),
+        }
+    }
+}
+
+#[cfg(feature = "futures")]
+impl<O: Open, R: Registrar<O::Device>> futures_core::Stream for Wakes<O, R> {
+    type Item = DispatchResult<O, R, Wake>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_wake(cx)
+    }
+}
+
+#[cfg(feature = "futures")]
+impl<O: Open, R: Registrar<O::Device>> futures_core::FusedStream for Wakes<O, R> {
+    fn is_terminated(&self) -> bool {
+        self.channels.is_empty()
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Wakes<O, R> {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat {
+            self.shared.leave(seat, self.channels.iter().copied());
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Wakes<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Wakes").field(&self.channels).finish()
+    }
+}

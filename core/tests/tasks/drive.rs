@@ -1,0 +1,115 @@
+//! Reading where nobody runs rounds.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use evtchn_core::DispatchError;
+
+use super::*;
+
+#[test]
+fn what_the_reactor_reads_for_a_round_is_queued_and_the_loop_told() {
+    let (tester, ctx, channel) = bound();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.log();
+    event(&tester, &ctx, &channel);
+    assert_eq!(tester.log(), ["read", "wake"]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+}
+
+/// What a reactor may do: it sees the device ready while it is registered.
+#[test]
+fn a_drive_from_inside_a_hook_happens_after_it() {
+    let (tester, ctx, channel) = bound();
+    let (bell, waker) = bell();
+    let driver = ctx.driver();
+    tester.script().on_register = Some(Box::new(move || assert_eq!(driver.drive(), Outcome::Done)));
+    tester.batch(&[channel.port()]);
+    let mut woken = channel.woken();
+    assert!(poll(&mut woken, &waker).is_pending());
+    assert_eq!(tester.log(), ["register", "read"]);
+    assert_eq!(bell.rings(), 1);
+    assert!(matches!(
+        poll(&mut woken, &waker),
+        Poll::Ready(Ok(Cause::Event))
+    ));
+}
+
+#[test]
+fn a_storm_on_an_edge_triggered_loop_ends_a_drive_with_more() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    for _ in 0..300 {
+        tester.batch(&[channel.port()]);
+    }
+    assert_eq!(ctx.drive().unwrap(), Outcome::More);
+    assert_eq!(ctx.drive().unwrap(), Outcome::Done);
+}
+
+#[test]
+fn a_driver_does_not_keep_its_context() {
+    let (tester, ctx, channel) = bound();
+    let driver = ctx.driver();
+    drop((channel, ctx));
+    assert_eq!(tester.log(), ["unbind 1", "close"]);
+    assert_eq!(driver.drive(), Outcome::Done);
+    assert!(tester.log().is_empty());
+}
+
+/// Who asked was told that all is done, so nobody comes again for the rest.
+#[test]
+fn a_drive_that_was_put_off_reads_until_nothing_is_left() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let driver = ctx.driver();
+    tester.script().on_register = Some(Box::new(move || assert_eq!(driver.drive(), Outcome::Done)));
+    for _ in 0..300 {
+        tester.batch(&[channel.port()]);
+    }
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    assert!(tester.script().batches.is_empty());
+}
+
+#[test]
+fn a_drive_that_a_hook_asked_for_before_it_panicked_happens() {
+    let (tester, ctx, channel) = bound();
+    let driver = ctx.driver();
+    tester.script().on_register = Some(Box::new(move || assert_eq!(driver.drive(), Outcome::Done)));
+    tester.script().panic.push("register");
+    let waited = catch_unwind(AssertUnwindSafe(|| channel.wait()));
+    assert!(waited.is_err());
+    // The drive settles too, while that wait is still there.
+    let log = ["register", "read", "register", "deregister"];
+    assert_eq!(tester.log(), log);
+}
+
+/// No settle runs that hook: a bind that finds a device that failed does.
+#[test]
+fn a_drive_that_is_asked_for_as_a_failed_device_is_let_go_of_is_not_forgotten() {
+    let (tester, ctx, channel) = bound();
+    let driver = ctx.driver();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    tester.script().on_deregister =
+        Some(Box::new(move || assert_eq!(driver.drive(), Outcome::Done)));
+    tester.log();
+    let _second = ctx.bind_unbound_port(GUEST).unwrap();
+    let log = tester.log();
+    assert_eq!(log, ["deregister", "open", "bind", "read"]);
+}
+
+#[test]
+fn a_drive_that_finds_the_device_failed_says_so_whatever_its_hook_says() {
+    let (tester, ctx, channel) = bound();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    tester.fail("deregister", ErrorKind::Other);
+    assert!(matches!(ctx.drive(), Err(DispatchError::Device(_))));
+    assert_eq!((ctx.link(), ctx.stats().unreported), (Link::Faulted, 1));
+}

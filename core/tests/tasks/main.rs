@@ -1,0 +1,76 @@
+//! Tasks that wait for channels, polled by hand.
+#![cfg(feature = "std")]
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+mod adverse;
+mod drive;
+mod future;
+mod stream;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as Cx, Poll, Wake as Waking, Waker};
+
+use evtchn_core::{
+    Cause, Channel, Context, DomId, ErrorKind, Link, Outcome, TaskError, Trigger, Wait, WaitError,
+    Wakes, Woken,
+};
+use support::{FakeLoop, FakeOpen, Tester};
+
+const GUEST: DomId = DomId::new(7);
+
+type Ctx = Context<FakeOpen, FakeLoop>;
+
+/// A waker that counts.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Waking for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn bell() -> (Arc<Bell>, Waker) {
+    let bell = Arc::new(Bell::default());
+    (Arc::clone(&bell), Waker::from(bell))
+}
+
+impl Bell {
+    fn rings(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    pin!(future).poll(&mut Cx::from_waker(waker))
+}
+
+fn next(wakes: &mut Wakes<FakeOpen, FakeLoop>, waker: &Waker) -> Poll<Option<Cause>> {
+    let polled = wakes.poll_wake(&mut Cx::from_waker(waker));
+    polled.map(|wake| wake.map(|wake| wake.unwrap().cause))
+}
+
+fn bound() -> (Tester, Ctx, Channel<FakeOpen, FakeLoop>) {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    tester.log();
+    (tester, ctx, channel)
+}
+
+/// An event comes, and the reactor has it read.
+fn event(tester: &Tester, ctx: &Ctx, channel: &Channel<FakeOpen, FakeLoop>) {
+    tester.batch(&[channel.port()]);
+    assert_eq!(ctx.drive().unwrap(), Outcome::Done);
+}
+
+fn is_cancelled(
+    polled: &Poll<Result<Cause, TaskError<impl std::error::Error, impl std::error::Error>>>,
+) -> bool {
+    matches!(polled, Poll::Ready(Err(TaskError::Cancelled)))
+}

@@ -1,0 +1,405 @@
+//! Tasks that are polled on one thread beside drives and ends on others (I1, I3, I4, I15).
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Cx, Poll, Wake, Waker};
+
+use evtchn_core::{BlockError, Blocked, CancelError, Cause, Outcome, TaskError, WaitError};
+use evtchn_sim::{Call, Errno, SimLoop};
+use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use shuttle::thread;
+
+use crate::explore::scenarios;
+use crate::rig::{Bell, Channel, Loop, Opener, Rig, Wire};
+
+scenarios! {
+    edges_that_come_beside_polls_wake_each_task,
+    fault_beside_polls_leaves_no_task_asleep,
+    stream_beside_a_drive_hears_every_turn,
+    stream_on_an_edge_triggered_loop_hears_every_turn,
+    task_beside_rounds_gets_its_own_wake,
+    unbind_beside_a_stream_ends_it,
+    wake_beside_a_drop_reaches_nobody_in_that_seat;
+    small
+    block_beside_the_end_of_the_context_ends,
+    cancel_beside_a_poll_is_told_or_came_too_early,
+    cancel_that_fails_beside_a_stream_counts_nobody_twice,
+    drive_beside_a_drop_keeps_the_wake,
+    drops_of_two_threads_leave_nothing_registered,
+    end_of_the_context_beside_a_poll_leaves_no_task_asleep,
+    event_beside_a_first_poll_wakes_the_task,
+    waker_that_polls_at_once_beside_a_drop_takes_the_wake,
+    waker_that_is_replaced_beside_a_wake_is_woken,
+}
+
+type Error = TaskError<evtchn_sim::Error, evtchn_sim::Error>;
+type Wakes = evtchn_core::Wakes<Opener, Loop>;
+
+/// A waker that a thread sleeps by.
+#[derive(Default)]
+struct Alarm {
+    has_rung: AtomicBool,
+    bell: Bell,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.has_rung.store(true, Ordering::SeqCst);
+        self.bell.ring();
+    }
+}
+
+impl Alarm {
+    fn sleep(&self) {
+        let has_rung = || self.has_rung.swap(false, Ordering::SeqCst);
+        self.bell.wait_until(has_rung);
+    }
+}
+
+fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Cx::from_waker(waker))
+}
+
+/// Polls until it is ready, and sleeps in between. (Shuttle wants no thread to sleep that has a
+/// scope in which another one ends.)
+fn finish<F: Future>(future: F) -> F::Output {
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = poll(&mut future, &waker) {
+            return output;
+        }
+        alarm.sleep();
+    }
+}
+
+fn next(wakes: &mut Wakes) -> Option<Cause> {
+    finish(wakes.next()).map(|wake| wake.unwrap().cause)
+}
+
+/// What the reactor of a runtime does, until its loop is stopped.
+fn react(rig: &Rig) {
+    while !rig.event_loop.is_stopped() {
+        rig.event_loop.poll();
+        // That a device fails is told to its tasks.
+        while let Ok(Outcome::More) = rig.context.drive() {}
+    }
+}
+
+/// Does `act` beside a reactor, which is stopped then.
+fn beside_a_reactor<T>(rig: &Rig, act: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        scope.spawn(|| react(rig));
+        let acted = act();
+        rig.event_loop.stop();
+        acted
+    })
+}
+
+/// The wake of an event that was sent already.
+fn woken(rig: &Rig, channel: &Channel) -> Result<Cause, Error> {
+    beside_a_reactor(rig, || finish(channel.woken()))
+}
+
+fn event_beside_a_first_poll_wakes_the_task() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    beside_a_reactor(&rig, || {
+        thread::scope(|scope| {
+            let task = scope.spawn(|| finish(wire.channel.woken()));
+            rig.peer.send(&wire);
+            assert_eq!(task.join().unwrap().unwrap(), Cause::Event);
+        });
+    });
+    assert!(!rig.is_registered());
+}
+
+fn edges_that_come_beside_polls_wake_each_task() {
+    let rig = Rig::with(SimLoop::edge());
+    let wires = [rig.wire(), rig.wire()];
+    beside_a_reactor(&rig, || {
+        thread::scope(|scope| {
+            for wire in &wires {
+                scope.spawn(|| assert_eq!(finish(wire.channel.woken()).unwrap(), Cause::Event));
+            }
+            wires.iter().for_each(|wire| rig.peer.send(wire));
+        });
+    });
+    assert!(!rig.is_registered());
+}
+
+/// The wake is for the waker of the last poll, wherever it comes.
+fn waker_that_is_replaced_beside_a_wake_is_woken() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let mut woken = wire.channel.woken();
+    assert!(poll(&mut woken, Waker::noop()).is_pending());
+    rig.peer.send(&wire);
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(finish(woken).unwrap(), Cause::Event));
+        assert_eq!(rig.context.drive().unwrap(), Outcome::Done);
+    });
+    assert!(!rig.is_registered());
+}
+
+/// A waker that runs its task right there.
+struct Runs(Mutex<Option<Pin<Box<dyn Future<Output = Result<Cause, Error>> + Send>>>>);
+
+impl Wake for Runs {
+    fn wake(self: Arc<Self>) {
+        let mut task = self.0.lock().unwrap().take().unwrap();
+        let polled = poll(&mut task, Waker::noop());
+        assert!(matches!(polled, Poll::Ready(Ok(Cause::Event))));
+    }
+}
+
+fn waker_that_polls_at_once_beside_a_drop_takes_the_wake() {
+    let rig = Rig::new();
+    let (wire, other) = (rig.wire(), rig.wire());
+    let mut dropped = other.channel.woken();
+    assert!(poll(&mut dropped, Waker::noop()).is_pending());
+    let (runs, mut woken) = (Arc::new(Runs(Mutex::new(None))), wire.channel.woken());
+    assert!(poll(&mut woken, &Waker::from(Arc::clone(&runs))).is_pending());
+    *runs.0.lock().unwrap() = Some(Box::pin(woken));
+    rig.peer.send(&wire);
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(rig.context.drive().unwrap(), Outcome::Done));
+        drop(dropped);
+    });
+    assert!(runs.0.lock().unwrap().is_none());
+    assert!(!rig.is_registered());
+}
+
+fn drive_beside_a_drop_keeps_the_wake() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let mut dropped = wire.channel.woken();
+    assert!(poll(&mut dropped, Waker::noop()).is_pending());
+    rig.peer.send(&wire);
+    thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(rig.context.drive().unwrap(), Outcome::Done));
+        drop(dropped);
+    });
+    assert!(!rig.is_registered());
+    assert_eq!(woken(&rig, &wire.channel).unwrap(), Cause::Event);
+}
+
+fn drops_of_two_threads_leave_nothing_registered() {
+    let rig = Rig::new();
+    let wires = [rig.wire(), rig.wire()];
+    thread::scope(|scope| {
+        for wire in &wires {
+            scope.spawn(|| {
+                let mut woken = wire.channel.woken();
+                assert!(poll(&mut woken, Waker::noop()).is_pending());
+                assert!(rig.is_registered());
+            });
+        }
+    });
+    assert!(!rig.is_registered());
+}
+
+/// The seat that is dropped while its wake is under way goes to another task.
+fn wake_beside_a_drop_reaches_nobody_in_that_seat() {
+    let rig = Rig::new();
+    let (one, two) = (rig.wire(), rig.wire());
+    let mut dropped = one.channel.woken();
+    assert!(poll(&mut dropped, Waker::noop()).is_pending());
+    rig.peer.send(&one);
+    beside_a_reactor(&rig, || {
+        thread::scope(|scope| {
+            let task = scope.spawn(|| {
+                drop(dropped);
+                finish(two.channel.woken())
+            });
+            rig.peer.send(&two);
+            assert_eq!(task.join().unwrap().unwrap(), Cause::Event);
+        });
+    });
+    assert!(!rig.is_registered());
+}
+
+fn cancel_beside_a_poll_is_told_or_came_too_early() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let cancels = beside_a_reactor(&rig, || {
+        thread::scope(|scope| {
+            let task = scope.spawn(|| {
+                let mut woken = wire.channel.woken();
+                let mut cancels = 0;
+                loop {
+                    match finish(&mut woken) {
+                        Ok(cause) => break assert_eq!(cause, Cause::Event),
+                        Err(TaskError::Cancelled) => cancels += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                cancels
+            });
+            wire.cancel();
+            rig.peer.send(&wire);
+            task.join().unwrap()
+        })
+    });
+    assert!(cancels <= 1);
+    assert!(!rig.is_registered());
+}
+
+/// A cancel that is taken back finds that the wake it left is somebody else's.
+fn cancel_that_fails_beside_a_stream_counts_nobody_twice() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    wire.wait();
+    rig.peer.send(&wire);
+    drop(rig.context.drive());
+    rig.event_loop
+        .sim
+        .fail_next(Call::Deregister, Errno::ENOMEM);
+    thread::scope(|scope| {
+        scope.spawn(|| match wire.channel.wakes() {
+            Ok(mut wakes) => assert_eq!(next(&mut wakes), Some(Cause::Event)),
+            Err(WaitError::AlreadyWaited(_)) => {}
+            Err(error) => panic!("{error}"),
+        });
+        assert!(matches!(
+            wire.channel.cancel(),
+            Ok(()) | Err(CancelError::Link(_))
+        ));
+    });
+    let _failed_once = wire.channel.cancel();
+    wire.cancel();
+    assert!(!rig.is_registered());
+}
+
+fn end_of_the_context_beside_a_poll_leaves_no_task_asleep() {
+    let mut rig = Rig::new();
+    let wire = rig.wire();
+    let context = rig.take_context();
+    thread::scope(|scope| {
+        scope.spawn(|| match finish(wire.channel.woken()) {
+            Err(TaskError::Cancelled | TaskError::Wait(WaitError::NotBound(_))) => {}
+            other => panic!("{other:?}"),
+        });
+        drop(context);
+    });
+    assert!(!rig.is_registered());
+    drop(wire);
+    assert_eq!(rig.open_files(), 0);
+}
+
+fn block_beside_the_end_of_the_context_ends() {
+    let mut rig = Rig::new();
+    let wire = rig.wire();
+    let context = rig.take_context();
+    thread::scope(|scope| {
+        scope.spawn(|| match wire.channel.block(None) {
+            Ok(Blocked::Cancelled) | Err(BlockError::Wait(WaitError::NotBound(_))) => {}
+            other => panic!("{other:?}"),
+        });
+        drop(context);
+    });
+    assert!(!rig.is_registered());
+}
+
+fn unbind_beside_a_stream_ends_it() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let mut wakes = wire.channel.wakes().unwrap();
+    beside_a_reactor(&rig, || {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut causes = Vec::new();
+                while let Some(cause) = next(&mut wakes) {
+                    causes.push(cause);
+                }
+                assert!(matches!(
+                    causes[..],
+                    [Cause::Gone] | [Cause::Event, Cause::Gone]
+                ));
+            });
+            rig.peer.send(&wire);
+            wire.into_channel().unbind().unwrap();
+        });
+    });
+    assert!(!rig.is_registered());
+}
+
+fn fault_beside_polls_leaves_no_task_asleep() {
+    let rig = Rig::new();
+    let wires = [rig.wire(), rig.wire()];
+    rig.opener.fail_next(Call::Pending, Errno::EIO);
+    beside_a_reactor(&rig, || {
+        thread::scope(|scope| {
+            for wire in &wires {
+                scope.spawn(|| match finish(wire.channel.woken()) {
+                    Ok(Cause::Gone) | Err(TaskError::Wait(WaitError::NotBound(_))) => {}
+                    other => panic!("{other:?}"),
+                });
+            }
+            rig.peer.send(&wires[0]);
+        });
+    });
+    assert!(!rig.is_registered());
+    drop(wires);
+    assert_eq!(rig.open_files(), 0);
+}
+
+fn stream_beside_a_drive_hears_every_turn() {
+    hear_every_turn(&Rig::new());
+}
+
+fn stream_on_an_edge_triggered_loop_hears_every_turn() {
+    hear_every_turn(&Rig::with(SimLoop::edge()));
+}
+
+/// It is enabled again while its peer fires.
+fn hear_every_turn(rig: &Rig) {
+    const TURNS: usize = 3;
+    let wire = rig.wire();
+    let mut wakes = wire.channel.wakes().unwrap();
+    let (heard, bell) = (AtomicUsize::new(0), Bell::default());
+    beside_a_reactor(rig, || {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..TURNS {
+                    assert_eq!(next(&mut wakes), Some(Cause::Event));
+                    heard.fetch_add(1, Ordering::SeqCst);
+                    bell.ring();
+                }
+            });
+            scope.spawn(|| {
+                for turn in 1..=TURNS {
+                    rig.peer.send(&wire);
+                    bell.wait_until(|| heard.load(Ordering::SeqCst) >= turn);
+                }
+            });
+        });
+    });
+    assert!(rig.is_registered());
+    drop(wakes);
+    assert!(!rig.is_registered());
+}
+
+fn task_beside_rounds_gets_its_own_wake() {
+    let rig = Rig::new();
+    let (count, bell) = (Arc::new(AtomicUsize::new(0)), Arc::new(Bell::default()));
+    let (counts, rings) = (Arc::clone(&count), Arc::clone(&bell));
+    let called = rig.calling(move || {
+        counts.fetch_add(1, Ordering::SeqCst);
+        rings.ring();
+    });
+    let awaited: Wire = rig.wire();
+    called.wait();
+    thread::scope(|scope| {
+        scope.spawn(|| rig.run());
+        let task = scope.spawn(|| finish(awaited.channel.woken()));
+        rig.peer.send(&awaited);
+        rig.peer.send(&called);
+        assert_eq!(task.join().unwrap().unwrap(), Cause::Event);
+        bell.wait_until(|| count.load(Ordering::SeqCst) == 1);
+        rig.event_loop.stop();
+    });
+    assert!(!rig.is_registered());
+}
