@@ -11,6 +11,7 @@ mod cancel;
 mod channel;
 mod drive;
 mod error;
+mod handlers;
 mod handover;
 mod io;
 mod round;
@@ -36,6 +37,7 @@ pub use error::{
     BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
     TeardownError, TryCancelError, UnbindError, WaitError,
 };
+pub use handlers::{Call, Eoi, HandleError, HandleResult, Handlers};
 pub use handover::{HandOverError, IntoPartsError, Parts};
 pub use round::{Outcome, Round};
 pub use task::{TaskError, Wakes, Woken, WokenResult};
