@@ -5,8 +5,13 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::alloc::System;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
-use evtchn_core::{Blocked, Cause, Channel, Context, DomId, Outcome, Port, Trigger, Wait};
+use evtchn_core::{
+    AtOnce, Blocked, Cause, Channel, Context, DomId, Outcome, Port, RateLimit, Trigger,
+    UnmaskPolicy, Wait, WhenDone, WhenTold,
+};
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -23,11 +28,12 @@ type Case = fn(Trigger) -> Result<(), Failed>;
 fn main() {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
-    let cases: [(&str, Case); 4] = [
+    let cases: [(&str, Case); 5] = [
         ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
         ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
         ("blocking_for_one_channel_allocates_nothing", block),
         ("notify_allocates_nothing", notify),
+        ("handlers_under_policies_allocate_nothing", handlers),
     ];
     let trials = [(Trigger::Level, "level"), (Trigger::Edge, "edge")]
         .into_iter()
@@ -77,6 +83,32 @@ fn notify(trigger: Trigger) -> Result<(), Failed> {
     steady(|| {
         rig.channels[0].notify().unwrap();
         notifier.notify().unwrap();
+    })
+}
+
+fn handlers(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 400);
+    let (handlers, now) = (RefCell::new(rig.ctx.handlers()), Cell::new(Duration::ZERO));
+    for (index, channel) in rig.channels.iter().enumerate() {
+        let policy: Box<dyn UnmaskPolicy> = match index % 4 {
+            0 => Box::new(AtOnce),
+            1 => Box::new(WhenDone),
+            2 => Box::new(WhenTold),
+            _ => Box::new(RateLimit::new(1, Duration::from_secs(1)).unwrap()),
+        };
+        let added = handlers.borrow_mut().add(channel.id(), policy, |_| {});
+        added.unwrap();
+    }
+    steady(|| {
+        for port in &rig.theirs {
+            rig.guest.send(*port).unwrap();
+        }
+        let mut handlers = handlers.borrow_mut();
+        handlers.round(now.get()).unwrap();
+        let due = handlers.next_timeout(now.get()).unwrap();
+        assert!(!due.is_zero(), "a hundred are held back");
+        now.set(now.get() + due);
+        handlers.round(now.get()).unwrap();
     })
 }
 
