@@ -1,9 +1,5 @@
 //! Handlers under unmask policies: when a port is enabled again, and that no wake is lost.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "functions that only tests call"
-)]
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};

@@ -65,7 +65,7 @@ where
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
-/// // Two wakes in a row, then one each 200 ms.
+/// // Two wakes in a row, then one after each 200 ms.
 /// let mut handlers = ctx.handlers();
 /// let limit = RateLimit::new(2, Duration::from_millis(200))?;
 /// let storm = guest.clone();
@@ -77,7 +77,7 @@ where
 ///     event_loop.sleep(event_loop.ticket(), timeout.map(|timeout| sim.now() + timeout))?;
 ///     handlers.round(sim.now())?;
 /// }
-/// assert_eq!(ctx.stats().wakes, 2 + 5);
+/// assert_eq!(ctx.stats().wakes, 2 + 4);
 /// # Ok(())
 /// # }
 /// ```
