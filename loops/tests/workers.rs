@@ -201,8 +201,6 @@ fn four_workers_of_two_contexts_see_every_notify_and_leave_nothing() {
         }
     });
     assert!(count.into_inner() > PANICS, "some have panicked");
-    sides
-        .into_iter()
-        .for_each(|side| side.expect_clean_end(&sim));
+    sides.into_iter().for_each(Side::expect_clean_end);
     assert_eq!(sim.open_files(), 0);
 }
