@@ -166,6 +166,29 @@ fn an_event_that_is_latched_goes_to_the_end_of_the_queue() {
 }
 
 #[test]
+fn a_wake_beside_a_delivery_is_the_next_delivery_and_not_a_second_one() {
+    let rig = Rig::new(2);
+    let (intruder, kept) = (Arc::clone(&rig.channels[0]), Arc::new(Mutex::new(None)));
+    let keep = Arc::clone(&kept);
+    rig.then(|peers, _| peers.send(0));
+    rig.then(move |peers, wakes| {
+        *keep.lock().unwrap() = Some(take(wakes).0);
+        // Not the way to do it, and harmless.
+        assert_eq!(intruder.wait().unwrap(), Wait::Pending);
+        peers.send(0);
+    });
+    rig.then(move |_, wakes| {
+        assert!(wakes.is_empty());
+        kept.lock().unwrap().take().unwrap().done().unwrap();
+        drop(take(wakes));
+    });
+    rig.then(|_, wakes| assert!(wakes.is_empty()));
+    rig.run_script();
+    assert_eq!(rig.ctx.stats().wakes, 2);
+    rig.expect_clean_end();
+}
+
+#[test]
 fn a_storm_that_nobody_takes_is_one_wake_for_each_channel() {
     let rig = Rig::new(3);
     let allocated = Some(3);
