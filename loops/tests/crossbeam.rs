@@ -9,9 +9,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, TryRecvError};
-use evtchn_core::{Cause, Channel, Context, DispatchError, DomId, Link, Port, Wait};
+use evtchn_core::{Cause, Channel, Context, DispatchError, DomId, Link, Port, Round, Wait};
 use evtchn_loops::{AddError, Delivery, Dispatcher, RunError};
-use evtchn_sim::{Call, Errno, Fault, Guest, Sim, SimLoop, SimOpen};
+use evtchn_sim::{Call, DomainConfig, Errno, Fault, Guest, Sim, SimLoop, SimOpen};
 
 struct Rig {
     sim: Sim,
@@ -56,7 +56,9 @@ impl Rig {
         let opener = sim.open(DomId::DOM0);
         let event_loop = SimLoop::level();
         let ctx = Arc::new(Context::new(opener.clone(), event_loop.clone()));
-        let guest = sim.guest(sim.create_domain().unwrap());
+        let mut roomy = DomainConfig::guest();
+        roomy.max_port = u32::MAX;
+        let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
         let bind = |_| Arc::new(ctx.bind_unbound_port(guest.domid()).unwrap());
         let channels: Vec<_> = (0..channels).map(bind).collect();
         let peer = |it: &Arc<Channel<_, _>>| guest.bind_interdomain(DomId::DOM0, it.port());
@@ -394,6 +396,20 @@ fn a_device_that_fails_ends_the_run_and_every_channel_is_told() {
         [(rig.port(0), Cause::Gone), (rig.port(1), Cause::Gone),]
     );
     assert!(matches!(wakes.try_recv(), Err(TryRecvError::Disconnected)));
+}
+
+#[test]
+fn a_device_that_fails_tells_more_channels_than_a_round_has_wakes() {
+    let channels = Round::<SimOpen, SimLoop>::BUDGET + 9;
+    let rig = Rig::new(channels);
+    let opener = rig.opener.clone();
+    rig.then(move |peers, _| {
+        opener.install(Fault::fail(Call::Pending, Errno::EIO).nth(1));
+        peers.send(0);
+    });
+    rig.dispatcher.run().unwrap_err();
+    assert_eq!(rig.dispatcher.wakes().len(), channels);
+    rig.expect_ended();
 }
 
 #[test]

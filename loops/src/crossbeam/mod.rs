@@ -13,7 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use evtchn_core::{Channel, ChannelId, Context, Open, Registrar, Sleep, Slept};
+use evtchn_core::{
+    Channel, ChannelId, Context, DispatchError, Open, Outcome, Registrar, Sleep, Slept,
+};
 
 use error::RunFailed;
 pub use error::{AddError, AddResult, RunError, RunResult};
@@ -226,9 +228,9 @@ where
         }
         let ending = Ending(shared);
         let mut ran = shared.control.turn();
-        if ran.is_err() {
-            // It tells of a device that failed; whether it works now matters to nobody.
-            let _again = shared.control.ctx.dispatch_callbacks();
+        if let Err(RunError::Dispatch(DispatchError::Device(_))) = &ran {
+            // More channels may have to be told than the round that failed has told.
+            while let Ok(Outcome::More) = shared.control.ctx.dispatch_callbacks() {}
         }
         drop(ending);
         if let Some(failed) = lock(&shared.control.failed).take() {
