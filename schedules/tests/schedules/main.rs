@@ -22,6 +22,7 @@ mod ends;
 mod explore;
 mod link;
 mod mixed;
+mod policies;
 mod rig;
 mod wakes;
 
@@ -36,6 +37,7 @@ fn main() {
         ends::SCENARIOS,
         link::SCENARIOS,
         mixed::SCENARIOS,
+        policies::SCENARIOS,
         wakes::SCENARIOS,
     ];
     let scenarios: Vec<Scenario> = groups.concat();
