@@ -3,121 +3,20 @@
 #![cfg(feature = "crossbeam")]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
+mod crossbeam {
+    pub(crate) mod rig;
+}
+
 use std::error::Error;
-use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
-use crossbeam_channel::{Receiver, TryRecvError};
-use evtchn_core::{Cause, Channel, Context, DispatchError, DomId, Link, Port, Round, Wait};
-use evtchn_loops::{AddError, Delivery, Dispatcher, RunError};
-use evtchn_sim::{Call, DomainConfig, Errno, Fault, Guest, Sim, SimLoop, SimOpen};
+use crossbeam_channel::TryRecvError;
+use evtchn_core::{Cause, DispatchError, DomId, Port, Round, Wait};
+use evtchn_loops::{AddError, RunError};
+use evtchn_sim::{Call, Errno, Fault, SimLoop, SimOpen};
 
-struct Rig {
-    sim: Sim,
-    opener: SimOpen,
-    event_loop: SimLoop,
-    peers: Peers,
-    ctx: Arc<Context<SimOpen, SimLoop>>,
-    channels: Vec<Arc<Channel<SimOpen, SimLoop>>>,
-    dispatcher: Dispatcher<SimOpen, SimLoop>,
-}
-
-#[derive(Clone)]
-struct Peers {
-    guest: Guest,
-    theirs: Vec<Port>,
-}
-
-impl Peers {
-    fn send(&self, index: usize) {
-        self.guest.send(self.theirs[index]).unwrap();
-    }
-
-    fn send_all(&self) {
-        (0..self.theirs.len()).for_each(|index| self.send(index));
-    }
-}
-
-type Wakes = Receiver<Delivery<SimOpen, SimLoop>>;
-
-/// What is received, and why it woke.
-fn take(wakes: &Wakes) -> (Delivery<SimOpen, SimLoop>, Port, Cause) {
-    let delivery = wakes.try_recv().unwrap();
-    let wake = delivery.wake();
-    assert_eq!(delivery.channel().id(), wake.channel);
-    (delivery, wake.port(), wake.cause)
-}
-
-impl Rig {
-    /// Channels, of which all are added.
-    fn new(channels: usize) -> Rig {
-        let sim = Sim::new(1);
-        let opener = sim.open(DomId::DOM0);
-        let event_loop = SimLoop::level();
-        let ctx = Arc::new(Context::new(opener.clone(), event_loop.clone()));
-        let mut roomy = DomainConfig::guest();
-        roomy.max_port = u32::MAX;
-        let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
-        let bind = |_| Arc::new(ctx.bind_unbound_port(guest.domid()).unwrap());
-        let channels: Vec<_> = (0..channels).map(bind).collect();
-        let peer = |it: &Arc<Channel<_, _>>| guest.bind_interdomain(DomId::DOM0, it.port());
-        let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
-        let capacity = NonZeroUsize::new(channels.len()).unwrap();
-        let dispatcher = Dispatcher::new(Arc::clone(&ctx), capacity);
-        for channel in &channels {
-            dispatcher.add(Arc::clone(channel)).unwrap();
-        }
-        let peers = Peers { guest, theirs };
-        Rig {
-            sim,
-            opener,
-            event_loop,
-            peers,
-            ctx,
-            channels,
-            dispatcher,
-        }
-    }
-
-    fn port(&self, index: usize) -> Port {
-        self.channels[index].port()
-    }
-
-    /// The next step of the script.
-    fn then(&self, step: impl FnOnce(&Peers, &Wakes) + Send + 'static) {
-        let (peers, wakes) = (self.peers.clone(), self.dispatcher.wakes());
-        self.event_loop.while_asleep(move || step(&peers, &wakes));
-    }
-
-    fn then_stop(&self) {
-        let dispatcher = self.dispatcher.clone();
-        self.event_loop.while_asleep(move || dispatcher.stop());
-    }
-
-    fn run_script(&self) {
-        self.then_stop();
-        self.dispatcher.run().unwrap();
-        self.expect_ended();
-    }
-
-    #[track_caller]
-    fn expect_ended(&self) {
-        assert_ne!(self.ctx.link(), Link::Watching);
-        assert!(!self.event_loop.is_registered());
-        assert_eq!(self.event_loop.violations(), []);
-    }
-
-    #[track_caller]
-    fn expect_clean_end(self) {
-        drop(self.dispatcher);
-        for channel in self.channels {
-            Arc::into_inner(channel).unwrap().unbind().unwrap();
-        }
-        Arc::into_inner(self.ctx).unwrap().teardown().unwrap();
-        assert_eq!(self.sim.open_files(), 0);
-    }
-}
+use crate::crossbeam::rig::{Rig, Wakes, take};
 
 #[test]
 fn a_wake_is_received_once_and_the_channel_waited_for_when_it_is_done() {

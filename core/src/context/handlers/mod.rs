@@ -3,6 +3,9 @@
 //! It keeps no wake of its own: what a wait finds latched goes to the end of the ready queue, and
 //! all else that is due is a wait that is still to be made.
 
+mod call;
+mod time;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
@@ -17,7 +20,10 @@ use crate::machine::link::Link;
 use crate::machine::port::Cause;
 use crate::machine::{ChannelId, NotBound, Waited, Wake};
 use crate::policy::{Unmask, UnmaskPolicy};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Mutex};
+pub use call::{Call, Eoi};
+use call::{Rouse, Told};
+use time::Time;
 
 /// What a round with handlers gives.
 pub type HandleResult<O, R, T> = Result<T, HandleError<DeviceError<O>, LoopError<O, R>>>;
@@ -97,27 +103,6 @@ pub struct Handlers<O: Open, R: Registrar<O::Device>> {
 struct Slot {
     policy: Box<dyn UnmaskPolicy>,
     handler: Handler,
-}
-
-/// Time that never goes back: a step back counts as none.
-#[derive(Debug, Default)]
-struct Time {
-    said: Duration,
-    /// The sum of all steps back.
-    ahead: Duration,
-}
-
-impl Time {
-    fn pass(&mut self, said: Duration) -> Duration {
-        let back = self.said.saturating_sub(said);
-        self.ahead = self.ahead.saturating_add(back);
-        self.said = said;
-        said.saturating_add(self.ahead)
-    }
-
-    fn at(&self, said: Duration) -> Duration {
-        said.max(self.said).saturating_add(self.ahead)
-    }
 }
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
@@ -388,95 +373,6 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Handlers<O, R> {
     }
 }
 
-/// One call of a handler.
-#[derive(Debug)]
-pub struct Call {
-    wake: Wake,
-    eoi: Option<Eoi>,
-}
-
-impl Call {
-    /// The wake that it is for.
-    #[must_use]
-    pub const fn wake(&self) -> Wake {
-        self.wake
-    }
-
-    /// Under [`WhenTold`](crate::WhenTold) what enables the port again, to be kept for as long as
-    /// it is to stay masked. One that is left here is dropped when the handler returns.
-    #[must_use = "dropped at once it enables the port"]
-    pub fn take_eoi(&mut self) -> Option<Eoi> {
-        self.eoi.take()
-    }
-}
-
-/// The end of an interrupt, to be told: the port is enabled again by the next round, for which
-/// the event loop is woken. Any thread may do it.
-#[derive(Debug)]
-#[must_use = "dropped at once it enables the port"]
-pub struct Eoi {
-    told: Arc<Told>,
-    channel: ChannelId,
-}
-
-impl Eoi {
-    /// The channel whose port it enables.
-    #[must_use]
-    pub const fn channel(&self) -> ChannelId {
-        self.channel
-    }
-
-    /// Tells it, as dropping does.
-    pub fn tell(self) {}
-}
-
-impl Drop for Eoi {
-    fn drop(&mut self) {
-        let Some(shared) = self.told.shared.upgrade().filter(|it| it.is_ours()) else {
-            return;
-        };
-        let mut ids = self.told.ids.lock();
-        ids.push(self.channel);
-        let is_first = ids.len() == 1;
-        drop(ids);
-        if is_first {
-            shared.rouse();
-        }
-    }
-}
-
-/// The channels whose [`Eoi`] was told since the last round.
-struct Told {
-    ids: Mutex<Vec<ChannelId>>,
-    shared: Weak<dyn Rouse>,
-}
-
-trait Rouse: Send + Sync {
-    /// Whether this is the process of the context. In another one a lock may be held for ever.
-    fn is_ours(&self) -> bool;
-
-    /// Makes the loop come back, unless this thread is in the round.
-    fn rouse(&self);
-}
-
-impl<O: Open + Send + Sync, R: Registrar<O::Device>> Rouse for Shared<O, R> {
-    fn is_ours(&self) -> bool {
-        !self.is_inherited()
-    }
-
-    fn rouse(&self) {
-        if !self.in_round.is_me() {
-            self.tell_loop();
-        }
-    }
-}
-
-impl fmt::Debug for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Told").field(&*self.ids.lock()).finish()
-    }
-}
-
 impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Handlers<O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handlers")
@@ -484,24 +380,5 @@ impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Handlers<O, R> {
             .field("owed", &self.owed)
             .field("deferred", &self.deferred.len())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn s(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    #[test]
-    fn a_step_back_counts_as_time_that_stood_still() {
-        let mut time = Time::default();
-        assert_eq!((time.pass(s(5)), time.pass(s(7))), (s(5), s(7)));
-        assert_eq!((time.at(s(3)), time.pass(s(3))), (s(7), s(7)));
-        assert_eq!((time.at(s(4)), time.pass(s(4))), (s(8), s(8)));
-        assert_eq!(time.pass(Duration::MAX), Duration::MAX);
-        assert_eq!(time.pass(s(0)), Duration::MAX);
     }
 }
