@@ -1,110 +1,25 @@
 //! Handlers under unmask policies: when a port is enabled again, and that no wake is lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
+mod policies {
+    pub(crate) mod rig;
+}
+
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use evtchn::sim::{Call as SimCall, Errno, Fault, Guest, Sim, SimLoop, SimOpen};
+use evtchn::sim::{Call as SimCall, Errno, Fault};
 use evtchn::{
-    AtOnce, Call, Cause, ChannelId, Context, DomId, Eoi, HandleError, Handlers, Link, Outcome,
-    Port, RateLimit, Unmask, UnmaskPolicy, Wait, WaitError, WhenDone, WhenTold,
+    AtOnce, Cause, Eoi, HandleError, Link, Outcome, RateLimit, Unmask, UnmaskPolicy, Wait,
+    WaitError, WhenDone, WhenTold,
 };
 
-type Channel = evtchn::Channel<SimOpen, SimLoop>;
-
-const fn s(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-struct Rig {
-    sim: Sim,
-    opener: SimOpen,
-    event_loop: SimLoop,
-    guest: Guest,
-    ctx: Context<SimOpen, SimLoop>,
-    handlers: Handlers<SimOpen, SimLoop>,
-    channels: Vec<Channel>,
-    theirs: Vec<Port>,
-    /// The ports whose handlers were called, and why.
-    calls: Arc<Mutex<Vec<(Port, Cause)>>>,
-}
-
-impl Rig {
-    fn new(channels: usize) -> Rig {
-        let sim = Sim::new(1);
-        let opener = sim.open(DomId::DOM0);
-        let event_loop = SimLoop::level();
-        let ctx = Context::new(opener.clone(), event_loop.clone());
-        let guest = sim.guest(sim.create_domain().unwrap());
-        let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
-        let channels: Vec<Channel> = (0..channels).map(bind).collect();
-        let peer = |channel: &Channel| guest.bind_interdomain(DomId::DOM0, channel.port());
-        Rig {
-            theirs: channels.iter().map(|it| peer(it).unwrap()).collect(),
-            handlers: ctx.handlers(),
-            calls: Arc::default(),
-            sim,
-            opener,
-            event_loop,
-            guest,
-            ctx,
-            channels,
-        }
-    }
-
-    fn id(&self, index: usize) -> ChannelId {
-        self.channels[index].id()
-    }
-
-    fn port(&self, index: usize) -> Port {
-        self.channels[index].port()
-    }
-
-    /// Adds a handler that writes its calls down and then does `more`.
-    fn add(
-        &mut self,
-        index: usize,
-        policy: impl UnmaskPolicy + 'static,
-        mut more: impl FnMut(&mut Call) + Send + 'static,
-    ) {
-        let calls = Arc::clone(&self.calls);
-        let handler = move |call: &mut Call| {
-            let wake = call.wake();
-            calls.lock().unwrap().push((wake.port(), wake.cause));
-            more(call);
-        };
-        let id = self.id(index);
-        self.handlers.add(id, policy, handler).unwrap();
-    }
-
-    fn send(&self, index: usize) {
-        self.guest.send(self.theirs[index]).unwrap();
-    }
-
-    fn round(&mut self, now: Duration) -> Vec<(Port, Cause)> {
-        self.handlers.round(now).unwrap();
-        std::mem::take(&mut self.calls.lock().unwrap())
-    }
-
-    /// The wake of a channel.
-    fn event(&self, index: usize) -> (Port, Cause) {
-        (self.port(index), Cause::Event)
-    }
-
-    #[track_caller]
-    fn expect_clean_end(self) {
-        drop(self.handlers);
-        assert_eq!(self.ctx.link(), Link::Idle);
-        self.channels
-            .into_iter()
-            .for_each(|it| it.unbind().unwrap());
-        self.ctx.teardown().unwrap();
-        assert_eq!(self.event_loop.violations(), []);
-        assert_eq!(self.sim.open_files(), 0);
-    }
-}
+use crate::policies::rig::{Rig, s};
 
 /// The first call of the handler sends again; whether that was in the ring when it returned.
 fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) -> bool {
@@ -292,6 +207,54 @@ fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
 }
 
 #[test]
+fn a_removal_leaves_the_others_as_they_are() {
+    let mut rig = Rig::new(3);
+    (0..3).for_each(|index| rig.add(index, RateLimit::new(1, s(5)).unwrap(), |_| {}));
+    (0..3).for_each(|index| rig.send(index));
+    assert_eq!(rig.round(s(0)).len(), 3);
+    // While they are held back, and while their waits fail.
+    assert!(rig.handlers.remove(rig.channels[0].id()));
+    assert_eq!(rig.handlers.next_timeout(s(0)), Some(s(5)));
+    let refused = Fault::fail(SimCall::Register, Errno::ENOMEM);
+    rig.event_loop.install(refused);
+    rig.handlers.round(s(5)).unwrap_err();
+    rig.event_loop.clear_faults();
+    assert!(rig.handlers.remove(rig.channels[1].id()));
+    (0..3).for_each(|index| rig.send(index));
+    let later = [rig.round(s(5)), rig.round(s(5))].concat();
+    assert_eq!(later, [rig.event(2)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn all_errors_of_a_round_but_the_first_are_counted() {
+    let mut rig = Rig::new(2);
+    rig.add(0, RateLimit::new(1, s(5)).unwrap(), |_| {});
+    rig.add(1, WhenDone, |_| {});
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    // A task has the channel when it is due, and another port is not enabled again.
+    let mut task = rig.channels[0].woken();
+    let mut cx = std::task::Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut task).poll(&mut cx).is_pending());
+    rig.send(1);
+    rig.opener
+        .install(Fault::fail(SimCall::Unmask, Errno::EIO).nth(1));
+    let first = rig.handlers.round(s(5)).unwrap_err();
+    let id = rig.id(0);
+    assert!(
+        matches!(first, HandleError::Wait { channel, source: WaitError::AlreadyWaited(_) } if channel == id),
+        "{first}"
+    );
+    // Its second try, and the write.
+    assert_eq!(rig.ctx.stats().unreported, 2);
+    drop(task);
+    assert_eq!(rig.handlers.next_timeout(s(5)), Some(s(0)));
+    rig.handlers.round(s(5)).unwrap();
+    rig.expect_clean_end();
+}
+
+#[test]
 fn a_port_that_is_not_enabled_again_is_an_error_and_tried_again() {
     let mut rig = Rig::new(1);
     rig.add(0, WhenTold, |_| {});
@@ -326,6 +289,7 @@ fn a_wait_that_the_loop_refuses_is_an_error_and_tried_again() {
         matches!(refused, HandleError::Wait { channel, .. } if channel == id),
         "{refused}"
     );
+    assert_eq!(rig.ctx.stats().unreported, 1, "the second one");
     assert_eq!(rig.handlers.next_timeout(s(1)), Some(s(0)));
     assert_eq!(rig.round(s(1)), []);
     assert_eq!(rig.round(s(1)), [rig.event(0)]);
