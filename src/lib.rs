@@ -6,8 +6,8 @@
 //!
 //! - `xen` (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
-//! - `loops` (features `async-io`, `calloop`, `hooks`, `mio`, `polling`, `tokio`): adapters for
-//!   event loops.
+//! - `loops` (features `async-io`, `calloop`, `crossbeam`, `hooks`, `mio`, `polling`, `tokio`):
+//!   adapters for event loops, and delivery to threads.
 //! - `mock` (feature `mock`): mocks of the seam, for the tests of programs.
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
@@ -21,6 +21,7 @@ pub use evtchn_core::mock;
 #[cfg(any(
     feature = "async-io",
     feature = "calloop",
+    feature = "crossbeam",
     feature = "hooks",
     feature = "mio",
     feature = "polling",

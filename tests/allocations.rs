@@ -5,15 +5,19 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::alloc::System;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::iter;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Cx, Poll, Wake, Waker};
+use std::time::Duration;
 
-use evtchn_core::{Blocked, Cause, Channel, Context, DomId, Outcome, Port, Trigger, Wait};
+use evtchn_core::{
+    AtOnce, Blocked, Cause, Channel, Context, DomId, Outcome, Port, RateLimit, Trigger,
+    UnmaskPolicy, Wait, WhenDone, WhenTold,
+};
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
 use libtest_mimic::{Arguments, Failed, Trial};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -30,7 +34,7 @@ type Case = fn(Trigger) -> Result<(), Failed>;
 fn main() {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
-    let cases: [(&str, Case); 7] = [
+    let cases: [(&str, Case); 8] = [
         ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
         ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
         ("blocking_for_one_channel_allocates_nothing", block),
@@ -38,6 +42,7 @@ fn main() {
         ("a_future_for_each_wake_allocates_nothing", future),
         ("a_thousand_tasks_that_wake_allocate_nothing", tasks),
         ("a_stream_of_a_thousand_channels_allocates_nothing", stream),
+        ("handlers_under_policies_allocate_nothing", handlers),
     ];
     let trials = [(Trigger::Level, "level"), (Trigger::Edge, "edge")]
         .into_iter()
@@ -181,6 +186,32 @@ impl Bell {
     fn rings(&self) -> usize {
         self.0.swap(0, Ordering::Relaxed)
     }
+}
+
+fn handlers(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 400);
+    let (handlers, now) = (RefCell::new(rig.ctx.handlers()), Cell::new(Duration::ZERO));
+    for (index, channel) in rig.channels.iter().enumerate() {
+        let policy: Box<dyn UnmaskPolicy> = match index % 4 {
+            0 => Box::new(AtOnce),
+            1 => Box::new(WhenDone),
+            2 => Box::new(WhenTold),
+            _ => Box::new(RateLimit::new(1, Duration::from_secs(1)).unwrap()),
+        };
+        let added = handlers.borrow_mut().add(channel.id(), policy, |_| {});
+        added.unwrap();
+    }
+    steady(|| {
+        for port in &rig.theirs {
+            rig.guest.send(*port).unwrap();
+        }
+        let mut handlers = handlers.borrow_mut();
+        handlers.round(now.get()).unwrap();
+        let due = handlers.next_timeout(now.get()).unwrap();
+        assert!(!due.is_zero(), "a hundred are held back");
+        now.set(now.get() + due);
+        handlers.round(now.get()).unwrap();
+    })
 }
 
 /// Runs `turn` until it is in steady state, then counts.

@@ -238,11 +238,12 @@ fn hash_map(waiters: usize, rounds: usize) {
 
 /// What is in every count above: that of the simulator's hypervisor.
 fn only_the_notifies(waiters: usize, rounds: usize) {
+    let mut made = None;
     let rig = Rig::new(waiters, |sim, domid| {
         let device = sim.open(DomId::DOM0).open().unwrap();
         let bind = |_| device.bind_unbound_port(domid).unwrap();
-        let ports: Vec<_> = (0..waiters).map(bind).collect();
-        std::mem::forget(device);
+        let ports = (0..waiters).map(bind).collect();
+        made = Some(device);
         ports
     });
     for _ in 0..rounds {

@@ -9,6 +9,7 @@
 //! the data structures of its peers, a linear list of waiters and a hash map of them.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a bench prints, and may end by panicking"
 )]

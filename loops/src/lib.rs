@@ -14,12 +14,17 @@
 //! | `mio` | `MioLoop` | `mio` |
 //! | `polling` | `PollingLoop` | `polling` |
 //! | `tokio` | `TokioLoop` | the reactor of `tokio`, for tasks |
+//!
+//! The feature `crossbeam` is no adapter: its `Dispatcher` hands wakes to threads, on every loop that
+//! threads can sleep in ([`Sleep`](evtchn_core::Sleep)).
 #![deny(unsafe_code)]
 
 #[cfg(feature = "async-io")]
 mod async_io;
 #[cfg(feature = "calloop")]
 mod calloop;
+#[cfg(feature = "crossbeam")]
+mod crossbeam;
 #[cfg(feature = "hooks")]
 mod hooks;
 #[cfg(feature = "mio")]
@@ -37,6 +42,10 @@ mod tokio;
 pub use crate::async_io::AsyncIoLoop;
 #[cfg(feature = "calloop")]
 pub use crate::calloop::{CalloopLoop, CalloopSource};
+#[cfg(feature = "crossbeam")]
+pub use crate::crossbeam::{
+    AddError, AddResult, Delivery, Dispatcher, NotDone, NotDoneResult, RunError, RunResult, Running,
+};
 #[cfg(feature = "hooks")]
 pub use crate::hooks::{Cookie, HookLoop, Hooks, Interest};
 #[cfg(feature = "mio")]

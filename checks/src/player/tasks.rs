@@ -65,7 +65,9 @@ impl Player<'_> {
             TaskError::Wait(error @ WaitError::NotWritten { .. }) => {
                 self.failed(Call::Unmask, || text(error))
             }
-            error @ (TaskError::Wait(_) | TaskError::Cancelled | _) => Err(format!("task: {error:?}")),
+            error @ (TaskError::Wait(_) | TaskError::Cancelled | _) => {
+                Err(format!("task: {error:?}"))
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod cancel;
 mod channel;
 mod drive;
 mod error;
+mod handlers;
 mod handover;
 mod io;
 mod round;
@@ -40,6 +41,7 @@ pub use error::{
     BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
     TeardownError, TryCancelError, UnbindError, WaitError,
 };
+pub use handlers::{Call, Eoi, HandleError, HandleResult, Handlers};
 pub use handover::{HandOverError, IntoPartsError, Parts};
 pub use round::{Outcome, Round};
 pub use stream::Wakes;

@@ -22,6 +22,7 @@ mod ends;
 mod explore;
 mod link;
 mod mixed;
+mod policies;
 mod rig;
 mod tasks;
 mod wakes;
@@ -38,6 +39,7 @@ fn main() {
         link::SCENARIOS,
         mixed::SCENARIOS,
         tasks::SCENARIOS,
+        policies::SCENARIOS,
         wakes::SCENARIOS,
     ];
     let scenarios: Vec<Scenario> = groups.concat();

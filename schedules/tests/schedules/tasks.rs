@@ -145,7 +145,9 @@ fn waker_that_is_replaced_beside_a_wake_is_woken() {
 }
 
 /// A waker that runs its task right there.
-struct Runs(Mutex<Option<Pin<Box<dyn Future<Output = Result<Cause, Error>> + Send>>>>);
+type Task = Pin<Box<dyn Future<Output = Result<Cause, Error>> + Send>>;
+
+struct Runs(Mutex<Option<Task>>);
 
 impl Wake for Runs {
     fn wake(self: Arc<Self>) {

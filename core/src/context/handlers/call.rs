@@ -1,0 +1,97 @@
+//! What a handler is given, and how it says that it has done.
+
+use std::fmt;
+
+use super::super::Shared;
+use crate::hal::{Open, Registrar};
+use crate::machine::{ChannelId, Wake};
+use crate::sync::{Arc, Mutex, Weak};
+
+/// One call of a handler.
+#[derive(Debug)]
+pub struct Call {
+    pub(super) wake: Wake,
+    pub(super) eoi: Option<Eoi>,
+}
+
+impl Call {
+    /// The wake that it is for.
+    #[must_use]
+    pub const fn wake(&self) -> Wake {
+        self.wake
+    }
+
+    /// Under [`WhenTold`](crate::WhenTold) what enables the port again, to be kept for as long as
+    /// it is to stay masked. One that is left here is dropped when the handler returns.
+    #[must_use = "dropped at once it enables the port"]
+    pub fn take_eoi(&mut self) -> Option<Eoi> {
+        self.eoi.take()
+    }
+}
+
+/// The end of an interrupt, to be told: the port is enabled again by the next round, for which
+/// the event loop is woken. Any thread may do it.
+#[derive(Debug)]
+#[must_use = "dropped at once it enables the port"]
+pub struct Eoi {
+    pub(super) told: Arc<Told>,
+    pub(super) channel: ChannelId,
+}
+
+impl Eoi {
+    /// The channel whose port it enables.
+    #[must_use]
+    pub const fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// Tells it, as dropping does.
+    pub fn tell(self) {}
+}
+
+impl Drop for Eoi {
+    fn drop(&mut self) {
+        let Some(shared) = self.told.shared.upgrade().filter(|it| it.is_ours()) else {
+            return;
+        };
+        let mut ids = self.told.ids.lock();
+        ids.push(self.channel);
+        let is_first = ids.len() == 1;
+        drop(ids);
+        if is_first {
+            shared.rouse();
+        }
+    }
+}
+
+/// The channels whose [`Eoi`] was told since the last round.
+pub(super) struct Told {
+    pub(super) ids: Mutex<Vec<ChannelId>>,
+    pub(super) shared: Weak<dyn Rouse>,
+}
+
+pub(super) trait Rouse: Send + Sync {
+    /// Whether this is the process of the context. In another one a lock may be held for ever.
+    fn is_ours(&self) -> bool;
+
+    /// Makes the loop come back, unless this thread is in the round.
+    fn rouse(&self);
+}
+
+impl<O: Open + Send + Sync, R: Registrar<O::Device>> Rouse for Shared<O, R> {
+    fn is_ours(&self) -> bool {
+        !self.is_inherited()
+    }
+
+    fn rouse(&self) {
+        if !self.in_round.is_me() {
+            self.tell_loop();
+        }
+    }
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Told").field(&*self.ids.lock()).finish()
+    }
+}

@@ -1,0 +1,235 @@
+//! Unmask policies: when a port whose wake was handed out is waited on again, and so enabled.
+//!
+//! Until then it is masked: whatever its peer sends sets one bit in Xen and costs this domain
+//! nothing. So the policy of a port is the brake on its peer.
+//!
+//! | policy | enabled again |
+//! | --- | --- |
+//! | [`AtOnce`] | before the handler runs |
+//! | [`WhenDone`] | when the handler has returned, with all ports of the round |
+//! | [`WhenTold`] | when the handler's [`Eoi`](crate::Eoi) is told or dropped, on any thread |
+//! | [`RateLimit`] | as `WhenDone`, so many times in a row; then when the next token is due |
+//!
+//! A policy is pure: it has no clock, the time is what its caller says. A program brings its own by
+//! implementing [`UnmaskPolicy`]. [`Handlers`](crate::Handlers) runs rounds under them.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+/// What a policy says of a wake that is about to be handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmask {
+    /// Enable the port before the handler runs.
+    AtOnce,
+    /// Enable the port when the handler has returned.
+    WhenDone,
+    /// Enable the port when the handler says so.
+    WhenTold,
+    /// Enable the port at this time, but not before the handler has returned.
+    NotBefore(Duration),
+}
+
+/// Decides for one port, wake by wake, when it is enabled again.
+pub trait UnmaskPolicy: Send {
+    /// The port woke and is masked; its handler runs next. `now` is the time since some start.
+    ///
+    /// [`Handlers`](crate::Handlers) gives times that never go back. Who else calls this may
+    /// give any.
+    fn woke(&mut self, now: Duration) -> Unmask;
+}
+
+impl<P: UnmaskPolicy + ?Sized> UnmaskPolicy for Box<P> {
+    fn woke(&mut self, now: Duration) -> Unmask {
+        (**self).woke(now)
+    }
+}
+
+/// Enables the port before its handler runs: what comes meanwhile is in the driver's ring when
+/// the handler returns. It costs one write for each wake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AtOnce;
+
+/// Enables the port when its handler has returned, in one write with the others of the round.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WhenDone;
+
+/// Enables the port when its handler says so, which may be much later and on another thread.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WhenTold;
+
+impl UnmaskPolicy for AtOnce {
+    fn woke(&mut self, _now: Duration) -> Unmask {
+        Unmask::AtOnce
+    }
+}
+
+impl UnmaskPolicy for WhenDone {
+    fn woke(&mut self, _now: Duration) -> Unmask {
+        Unmask::WhenDone
+    }
+}
+
+impl UnmaskPolicy for WhenTold {
+    fn woke(&mut self, _now: Duration) -> Unmask {
+        Unmask::WhenTold
+    }
+}
+
+/// A token bucket. It holds `burst` tokens and gets one each `period`; each wake takes one. While
+/// there is one for the next wake the port is enabled when its handler is done; without one it
+/// stays masked until the next token is due.
+///
+/// So over any time `t` a port wakes at most `burst + t / period` times, and one that keeps below
+/// that is never held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    period: Duration,
+    /// How far ahead the bucket may be full and still have a token: all periods but one.
+    span: Duration,
+    /// When the bucket is, or was, full again.
+    full: Duration,
+}
+
+/// A rate limit that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadLimit {
+    /// A bucket without room for a token never lets a wake through.
+    #[error("a burst of 0 wakes lets nothing through")]
+    NoBurst,
+    /// A period of zero limits nothing.
+    #[error("a period of 0 limits nothing")]
+    NoPeriod,
+    /// It would take longer to fill the bucket than a `Duration` can say.
+    #[error("{burst} periods of {period:?} are too long")]
+    TooLong {
+        /// How many tokens the bucket holds.
+        burst: u32,
+        /// The time for each.
+        period: Duration,
+    },
+}
+
+impl RateLimit {
+    /// A bucket that is full.
+    ///
+    /// # Errors
+    /// [`BadLimit`].
+    pub const fn new(burst: u32, period: Duration) -> Result<RateLimit, BadLimit> {
+        if period.is_zero() {
+            return Err(BadLimit::NoPeriod);
+        }
+        let Some(others) = burst.checked_sub(1) else {
+            return Err(BadLimit::NoBurst);
+        };
+        let Some(span) = period.checked_mul(others) else {
+            return Err(BadLimit::TooLong { burst, period });
+        };
+        Ok(RateLimit {
+            period,
+            span,
+            full: Duration::ZERO,
+        })
+    }
+}
+
+impl UnmaskPolicy for RateLimit {
+    fn woke(&mut self, now: Duration) -> Unmask {
+        // Not past the time when one token was left: where time went back, or a wake came too
+        // early, the port is held for one period and no longer.
+        let full = self.full.clamp(now, now.saturating_add(self.span));
+        self.full = full.saturating_add(self.period);
+        let next_token = self.full.saturating_sub(self.span);
+        if next_token <= now {
+            Unmask::WhenDone
+        } else {
+            Unmask::NotBefore(next_token)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn limit(burst: u32, period: Duration) -> RateLimit {
+        RateLimit::new(burst, period).unwrap()
+    }
+
+    #[test]
+    fn a_full_bucket_lets_its_burst_through_and_then_one_wake_each_period() {
+        let mut limit = limit(3, s(10));
+        assert_eq!(limit.woke(s(100)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(100)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(100)), Unmask::NotBefore(s(110)));
+        assert_eq!(limit.woke(s(110)), Unmask::NotBefore(s(120)));
+        assert_eq!(limit.woke(s(125)), Unmask::NotBefore(s(130)));
+        // Two tokens since.
+        assert_eq!(limit.woke(s(145)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(145)), Unmask::NotBefore(s(150)));
+        // However long it rests, it holds no more than its burst.
+        assert_eq!(limit.woke(s(9_000)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(9_000)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(9_000)), Unmask::NotBefore(s(9_010)));
+    }
+
+    #[test]
+    fn a_burst_of_one_waits_a_period_after_each_wake() {
+        let mut limit = limit(1, s(2));
+        assert_eq!(limit.woke(s(0)), Unmask::NotBefore(s(2)));
+        assert_eq!(limit.woke(s(7)), Unmask::NotBefore(s(9)));
+    }
+
+    #[test]
+    fn a_rate_that_keeps_below_the_limit_is_never_held_back() {
+        let mut limit = limit(2, s(5));
+        for wake in 0..1_000 {
+            assert_eq!(limit.woke(s(5 * wake)), Unmask::WhenDone);
+        }
+    }
+
+    #[test]
+    fn time_that_goes_back_holds_the_port_for_one_period_at_most() {
+        let mut limit = limit(2, s(10));
+        let _two_of_two = [limit.woke(s(1_000)), limit.woke(s(1_000))];
+        assert_eq!(limit.woke(s(5)), Unmask::NotBefore(s(15)));
+        assert_eq!(limit.woke(s(0)), Unmask::NotBefore(s(10)));
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_overflow() {
+        let mut long = limit(2, Duration::MAX);
+        assert_eq!(long.woke(s(1)), Unmask::WhenDone);
+        assert_eq!(long.woke(Duration::MAX), Unmask::WhenDone);
+        assert_eq!(long.woke(s(1)), Unmask::WhenDone);
+        let mut short = limit(u32::MAX, Duration::from_nanos(1));
+        assert_eq!(short.woke(Duration::MAX), Unmask::WhenDone);
+        assert_eq!(short.woke(s(0)), Unmask::NotBefore(Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_is_an_error() {
+        assert_eq!(RateLimit::new(0, s(1)), Err(BadLimit::NoBurst));
+        assert_eq!(RateLimit::new(1, s(0)), Err(BadLimit::NoPeriod));
+        let (burst, period) = (3, Duration::MAX);
+        let too_long = BadLimit::TooLong { burst, period };
+        assert_eq!(RateLimit::new(burst, period), Err(too_long));
+    }
+
+    #[test]
+    fn policies_are_objects() {
+        let policies: [(Box<dyn UnmaskPolicy>, Unmask); 4] = [
+            (Box::new(AtOnce), Unmask::AtOnce),
+            (Box::new(WhenDone), Unmask::WhenDone),
+            (Box::new(WhenTold), Unmask::WhenTold),
+            (Box::new(limit(1, s(1))), Unmask::NotBefore(s(1))),
+        ];
+        for (mut policy, unmask) in policies {
+            assert_eq!(policy.woke(s(0)), unmask);
+        }
+    }
+}

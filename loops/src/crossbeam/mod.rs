@@ -1,0 +1,349 @@
+//! Delivery to threads: a dispatcher runs the rounds, workers take the wakes from a queue.
+
+mod error;
+mod place;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use evtchn_core::{
+    Channel, ChannelId, Context, DispatchError, Open, Outcome, Registrar, Sleep, Slept,
+};
+
+use error::RunFailed;
+pub use error::{AddError, AddResult, RunError, RunResult};
+use place::Place;
+pub use place::{Delivery, NotDone, NotDoneResult};
+
+/// Hands the wakes of channels to threads, through a queue of `crossbeam-channel`.
+///
+/// One thread [runs](Self::run) the rounds of the context; or [`spawn`](Self::spawn) starts one. Each
+/// wake of a channel that was [added](Self::add) goes to one of those who receive from
+/// [`wakes`](Self::wakes), as a [`Delivery`], at whose end the channel is waited for again.
+///
+/// - *Order.* The queue is fair: a wake goes to its end, also one that was latched meanwhile.
+/// - *One at a time.* A channel has at most one delivery, in the queue or in somebody's hands, so
+///   its wakes are never handled by two threads at once.
+/// - *Bound.* So the queue never holds more wakes than there are channels, however hard the peers
+///   fire. Its memory is allocated once, for `capacity` wakes, which is the most channels there
+///   can be.
+/// - *End.* When the run is over nobody waits and nothing is registered. What is in the queue can
+///   still be received, and then the queue is disconnected, which ends the loops of the workers.
+///   All other events are kept for the next wait.
+///
+/// It sets a callback on each channel, so wakes of other channels of the context are left to the
+/// next wait on them. One context has one dispatcher; several contexts with one each run on several
+/// cores, and a worker may select between their queues.
+///
+/// A handle: its clones are the same dispatcher.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use std::sync::Arc;
+/// use std::thread;
+///
+/// use evtchn_core::{Context, DomId};
+/// use evtchn_loops::Dispatcher;
+/// use evtchn_sim::Sim;
+/// use evtchn_xen::PollLoop;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+///
+/// let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
+/// dispatcher.add(Arc::clone(&channel))?;
+/// let running = dispatcher.spawn()?;
+/// let wakes = dispatcher.wakes();
+/// let worker = thread::spawn(move || {
+///     for wake in wakes {
+///         wake.channel().notify().unwrap(); // an answer
+///     }
+/// });
+///
+/// guest.send(theirs)?;
+/// while guest.events(theirs)? < 2 {
+///     thread::yield_now(); // the bind was the first
+/// }
+/// running.stop()?;
+/// worker.join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
+pub struct Dispatcher<O: Open, R: Sleep<O::Device>> {
+    shared: Arc<Shared<O, R>>,
+}
+
+struct Shared<O: Open, R: Sleep<O::Device>> {
+    control: Arc<Control<O, R>>,
+    places: Mutex<Places<O, R>>,
+    receiver: Receiver<Delivery<O, R>>,
+    capacity: usize,
+    is_running: AtomicBool,
+}
+
+struct Places<O: Open, R: Sleep<O::Device>> {
+    by_id: BTreeMap<ChannelId, Arc<Place<O, R>>>,
+    /// For those that are added; none after the end.
+    sender: Option<Sender<Delivery<O, R>>>,
+}
+
+/// What the dispatcher and its places share.
+struct Control<O: Open, R: Sleep<O::Device>> {
+    ctx: Arc<Context<O, R>>,
+    stop: AtomicBool,
+    /// The first wait that failed where nobody could be told.
+    failed: Mutex<Option<RunFailed<O, R>>>,
+    /// Places that exist, also those that were removed and have a delivery left.
+    seats: AtomicUsize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is whole whenever code of others runs.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<O: Open, R: Sleep<O::Device>> Control<O, R> {
+    fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        Registrar::<O::Device>::wake(self.ctx.registrar());
+    }
+
+    fn fail(&self, error: RunFailed<O, R>) {
+        lock(&self.failed).get_or_insert(error);
+        self.stop();
+    }
+
+    /// Rounds and sleeps until it is stopped.
+    fn turn(&self) -> RunResult<O, R> {
+        let event_loop = self.ctx.registrar();
+        loop {
+            let ticket = Sleep::<O::Device>::ticket(event_loop);
+            if self.stop.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            if self.ctx.next_timeout().is_none() {
+                let slept = Sleep::<O::Device>::sleep(event_loop, ticket, None);
+                if slept.map_err(RunError::Sleep)? == Slept::Roused {
+                    continue;
+                }
+            }
+            self.ctx.dispatch_callbacks()?;
+        }
+    }
+}
+
+impl<O, R> Dispatcher<O, R>
+where
+    O: Open + Send + Sync + 'static,
+    O::Device: 'static,
+    R: Sleep<O::Device> + 'static,
+{
+    /// A dispatcher for `capacity` channels of this context at most.
+    #[must_use]
+    pub fn new(ctx: Arc<Context<O, R>>, capacity: NonZeroUsize) -> Dispatcher<O, R> {
+        let (sender, receiver) = bounded(capacity.get());
+        Dispatcher {
+            shared: Arc::new(Shared {
+                control: Arc::new(Control {
+                    ctx,
+                    stop: AtomicBool::new(false),
+                    failed: Mutex::new(None),
+                    seats: AtomicUsize::new(0),
+                }),
+                places: Mutex::new(Places {
+                    by_id: BTreeMap::new(),
+                    sender: Some(sender),
+                }),
+                receiver,
+                capacity: capacity.get(),
+                is_running: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Waits for a channel from now on. Until it is removed or the run is over its callback is the
+    /// dispatcher's, and so are its waits: nobody else should wait for it.
+    ///
+    /// # Errors
+    /// [`AddError`]; nobody waits that did not wait before.
+    pub fn add(&self, channel: Arc<Channel<O, R>>) -> AddResult<O, R> {
+        let id = channel.id();
+        let mut places = lock(&self.shared.places);
+        let Places { by_id, sender } = &mut *places;
+        let sender = sender.as_ref().ok_or(AddError::Ended)?;
+        if by_id.contains_key(&id) {
+            return Err(AddError::Twice(id));
+        }
+        let capacity = self.shared.capacity;
+        let place = Place::new(&self.shared.control, channel, sender, capacity)?;
+        place.begin()?;
+        by_id.insert(id, place);
+        Ok(())
+    }
+
+    /// Waits for a channel no longer, and gives it back. A delivery of it stays one.
+    ///
+    /// # Errors
+    /// [`RunError::Cancel`] where the event loop does not let go of the device. The channel is
+    /// removed even then.
+    pub fn remove(&self, id: ChannelId) -> RunResult<O, R, Option<Arc<Channel<O, R>>>> {
+        let removed = lock(&self.shared.places).by_id.remove(&id);
+        let Some(place) = removed else {
+            return Ok(None);
+        };
+        place.end()?;
+        Ok(Some(Arc::clone(place.channel())))
+    }
+
+    /// The queue of the wakes. Each is received once, by whichever clone comes first.
+    #[must_use]
+    pub fn wakes(&self) -> Receiver<Delivery<O, R>> {
+        self.shared.receiver.clone()
+    }
+
+    /// Runs the rounds of the context on this thread until it is [stopped](Self::stop), and ends
+    /// the waits then. A dispatcher runs once.
+    ///
+    /// # Errors
+    /// [`RunError`], the first that came up. Nobody waits then either; where the device failed,
+    /// each channel has got a wake that says [`Gone`](evtchn_core::Cause::Gone).
+    ///
+    /// # Panics
+    /// Where a callback of another channel does; the waits are ended first.
+    pub fn run(&self) -> RunResult<O, R> {
+        let shared = &*self.shared;
+        if shared.is_running.swap(true, Ordering::SeqCst) {
+            return Err(RunError::Running);
+        }
+        let ending = Ending(shared);
+        let mut ran = shared.control.turn();
+        if let Err(RunError::Dispatch(DispatchError::Device(_))) = &ran {
+            // More channels may have to be told than the round that failed has told.
+            while let Ok(Outcome::More) = shared.control.ctx.dispatch_callbacks() {}
+        }
+        drop(ending);
+        if let Some(failed) = lock(&shared.control.failed).take() {
+            ran = ran.and(Err(failed));
+        }
+        ran
+    }
+
+    /// Starts a thread that [runs](Self::run).
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    pub fn spawn(&self) -> io::Result<Running<O, R>> {
+        let dispatcher = self.clone();
+        let thread = thread::Builder::new().name("evtchn".to_owned());
+        Ok(Running {
+            thread: Some(thread.spawn(move || dispatcher.run())?),
+            dispatcher: self.clone(),
+        })
+    }
+
+    /// Lets the run end, from any thread. It does not wait for that.
+    pub fn stop(&self) {
+        self.shared.control.stop();
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> Shared<O, R> {
+    /// Ends every wait, and lets go of the queue.
+    fn end(&self) {
+        let mut places = lock(&self.places);
+        places.sender = None;
+        let ended = std::mem::take(&mut places.by_id);
+        drop(places);
+        for place in ended.into_values() {
+            if let Err(error) = place.end() {
+                lock(&self.control.failed).get_or_insert(error);
+            }
+        }
+    }
+}
+
+/// A run that is over, also by a panic, ends the waits.
+struct Ending<'a, O: Open, R: Sleep<O::Device>>(&'a Shared<O, R>);
+
+impl<O: Open, R: Sleep<O::Device>> Drop for Ending<'_, O, R> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> Drop for Shared<O, R> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> Clone for Dispatcher<O, R> {
+    fn clone(&self) -> Dispatcher<O, R> {
+        Dispatcher {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+/// A dispatcher on a thread of its own. Dropping it stops and joins that too.
+#[must_use = "dropped at once it stops"]
+pub struct Running<O: Open, R: Sleep<O::Device>> {
+    dispatcher: Dispatcher<O, R>,
+    thread: Option<JoinHandle<RunResult<O, R>>>,
+}
+
+impl<O: Open, R: Sleep<O::Device>> Running<O, R> {
+    /// Stops the run and joins its thread: when it returns, nobody waits any more.
+    ///
+    /// # Errors
+    /// What the [run](Dispatcher::run) came to.
+    ///
+    /// # Panics
+    /// With the panic of the run.
+    pub fn stop(mut self) -> RunResult<O, R> {
+        match self.join() {
+            Some(Ok(ran)) => ran,
+            Some(Err(panic)) => resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+
+    fn join(&mut self) -> Option<thread::Result<RunResult<O, R>>> {
+        let thread = self.thread.take()?;
+        self.dispatcher.shared.control.stop();
+        Some(thread.join())
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> Drop for Running<O, R> {
+    fn drop(&mut self) {
+        drop(self.join());
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> fmt::Debug for Dispatcher<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher")
+            .field("channels", &lock(&self.shared.places).by_id.len())
+            .field("queued", &self.shared.receiver.len())
+            .field("capacity", &self.shared.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> fmt::Debug for Running<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Running").field(&self.dispatcher).finish()
+    }
+}

@@ -1,0 +1,267 @@
+//! One channel of a dispatcher, and what a worker holds of it.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::thread::panicking;
+
+use crossbeam_channel::Sender;
+use evtchn_core::{
+    Cause, Channel, ChannelId, DeviceError, LinkError, LoopError, Open, Sleep, Wait, WaitError,
+    Wake,
+};
+
+use super::error::{AddError, AddResult, RunError, RunResult};
+use super::{Control, lock};
+
+type WaitFailed<O, R> = WaitError<DeviceError<O>, LoopError<O, R>>;
+
+/// What telling the end of a delivery gives.
+pub type NotDoneResult<O, R> = Result<(), NotDone<O, R>>;
+
+/// A channel of the dispatcher. It has at most one delivery.
+pub(super) struct Place<O: Open, R: Sleep<O::Device>> {
+    channel: Arc<Channel<O, R>>,
+    control: Arc<Control<O, R>>,
+    /// Held over a wait, so that none comes after the end. The callback takes it too, so nothing
+    /// under it waits for the callback.
+    state: Mutex<State<O, R>>,
+}
+
+struct State<O: Open, R: Sleep<O::Device>> {
+    is_out: bool,
+    /// A wake that came while there was a delivery: somebody else has waited.
+    next: Option<Cause>,
+    /// Nothing after the end.
+    sender: Option<Sender<Delivery<O, R>>>,
+}
+
+impl<O: Open, R: Sleep<O::Device>> Place<O, R> {
+    /// A place for a channel, unless there are `capacity` places.
+    pub(super) fn new(
+        control: &Arc<Control<O, R>>,
+        channel: Arc<Channel<O, R>>,
+        sender: &Sender<Delivery<O, R>>,
+        capacity: usize,
+    ) -> AddResult<O, R, Arc<Place<O, R>>> {
+        let one_more = |taken| (taken < capacity).then_some(taken + 1);
+        let seats = &control.seats;
+        let seat = seats.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        if seat.is_err() {
+            return Err(AddError::Full { capacity });
+        }
+        Ok(Arc::new(Place {
+            channel,
+            control: Arc::clone(control),
+            state: Mutex::new(State {
+                is_out: false,
+                next: None,
+                sender: Some(sender.clone()),
+            }),
+        }))
+    }
+
+    pub(super) fn channel(&self) -> &Arc<Channel<O, R>> {
+        &self.channel
+    }
+
+    /// Sets the callback and waits.
+    pub(super) fn begin(self: &Arc<Self>) -> AddResult<O, R>
+    where
+        O: Send + Sync + 'static,
+        O::Device: 'static,
+        R: 'static,
+    {
+        let place = Arc::downgrade(self);
+        self.channel.set_callback(move |wake| {
+            if let Some(place) = place.upgrade() {
+                place.fire(wake.cause);
+            }
+        })?;
+        if let Err(error) = self.wait_again() {
+            let _was_set = self.channel.remove_callback();
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Ends the wait, for good. What comes from now on is kept for others.
+    pub(super) fn end(&self) -> RunResult<O, R> {
+        // First of all, so that no wake comes for which there is no queue any more.
+        let removed = self.channel.remove_callback();
+        lock(&self.state).sender = None;
+        let cancelled = match removed {
+            Ok(_) => self.channel.cancel(),
+            Err(error) => Err(error.into()),
+        };
+        match cancelled {
+            Ok(()) | Err(evtchn_core::CancelError::NotBound(_)) => Ok(()),
+            Err(source) => Err(RunError::Cancel {
+                channel: self.channel.id(),
+                source,
+            }),
+        }
+    }
+
+    /// The channel woke.
+    fn fire(self: &Arc<Self>, cause: Cause) {
+        let mut state = lock(&self.state);
+        if state.is_out {
+            state.next = Some(cause);
+        } else {
+            state.post(self, cause, false);
+        }
+    }
+
+    /// Waits again, unless it has ended. What is latched goes to the end of the queue.
+    fn wait_again(self: &Arc<Self>) -> Result<(), WaitFailed<O, R>> {
+        let mut state = lock(&self.state);
+        state.is_out = false;
+        if state.sender.is_none() {
+            return Ok(());
+        }
+        if let Some(cause) = state.next.take() {
+            state.post(self, cause, false);
+            return Ok(());
+        }
+        match self.channel.wait() {
+            Ok(Wait::Pending) => {}
+            Ok(Wait::Ready(cause)) => state.post(self, cause, false),
+            Err(error) => {
+                state.is_out = true;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a delivery that failed into the queue once more.
+    fn give_again(self: &Arc<Self>, cause: Cause) {
+        lock(&self.state).post(self, cause, true);
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> State<O, R> {
+    /// Puts a delivery at the end of the queue, which has room for one of each place.
+    fn post(&mut self, place: &Arc<Place<O, R>>, cause: Cause, is_again: bool) {
+        let Some(sender) = &self.sender else {
+            return;
+        };
+        self.is_out = true;
+        let delivery = Delivery {
+            place: Arc::clone(place),
+            cause,
+            is_again,
+            is_over: false,
+        };
+        if let Err(refused) = sender.try_send(delivery) {
+            // Not dropped as one that a worker had: this thread holds the lock.
+            refused.into_inner().is_over = true;
+            self.is_out = false;
+        }
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> Drop for Place<O, R> {
+    fn drop(&mut self) {
+        self.control.seats.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One wake of one channel, for whoever received it.
+///
+/// When it is [done](Self::done) or dropped, the channel is waited for again, unless the run is
+/// over. Dropped by a panic it goes back to the end of the queue, so that another worker looks;
+/// when that panics too, the channel is waited for again instead.
+#[must_use = "dropped at once it is done"]
+pub struct Delivery<O: Open, R: Sleep<O::Device>> {
+    place: Arc<Place<O, R>>,
+    cause: Cause,
+    /// Whoever had it first has panicked.
+    is_again: bool,
+    is_over: bool,
+}
+
+/// The channel of a delivery could not be waited for again.
+#[derive(thiserror::Error)]
+#[error("cannot wait for {} again", .delivery.wake().channel)]
+pub struct NotDone<O: Open, R: Sleep<O::Device>> {
+    /// The delivery, to be done again.
+    pub delivery: Delivery<O, R>,
+    /// Why.
+    #[source]
+    pub source: WaitFailed<O, R>,
+}
+
+impl<O: Open, R: Sleep<O::Device>> Delivery<O, R> {
+    /// The channel, to notify for example.
+    #[must_use]
+    pub fn channel(&self) -> &Channel<O, R> {
+        &self.place.channel
+    }
+
+    /// The wake.
+    #[must_use]
+    pub fn wake(&self) -> Wake {
+        Wake {
+            channel: self.place.channel.id(),
+            cause: self.cause,
+        }
+    }
+
+    /// Waits for the channel again. A channel that is gone is done.
+    ///
+    /// # Errors
+    /// [`NotDone`], with the delivery.
+    pub fn done(mut self) -> NotDoneResult<O, R> {
+        match self.wait_again() {
+            Ok(()) => {
+                self.is_over = true;
+                Ok(())
+            }
+            Err(source) => Err(NotDone {
+                delivery: self,
+                source,
+            }),
+        }
+    }
+
+    fn wait_again(&self) -> Result<(), WaitFailed<O, R>> {
+        match self.place.wait_again() {
+            // In a forked child nothing of it is ours.
+            Err(WaitError::NotBound(_) | WaitError::Link(LinkError::Inherited)) => Ok(()),
+            waited => waited,
+        }
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> Drop for Delivery<O, R> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        if panicking() && !self.is_again && self.cause != Cause::Gone {
+            self.place.give_again(self.cause);
+            return;
+        }
+        if let Err(source) = self.wait_again() {
+            let channel: ChannelId = self.place.channel.id();
+            self.place.control.fail(RunError::Wait { channel, source });
+        }
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> fmt::Debug for Delivery<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Delivery").field(&self.wake()).finish()
+    }
+}
+
+impl<O: Open, R: Sleep<O::Device>> fmt::Debug for NotDone<O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NotDone")
+            .field("delivery", &self.delivery)
+            .field("source", &self.source)
+            .finish()
+    }
+}

@@ -1,0 +1,333 @@
+//! Delivery to threads on the simulator's own loop: nothing here runs beside anything else. What
+//! workers do is a script, one step for each time that the dispatcher would sleep.
+#![cfg(feature = "crossbeam")]
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+mod crossbeam {
+    pub(crate) mod rig;
+}
+
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::TryRecvError;
+use evtchn_core::{Cause, DispatchError, DomId, Port, Round, Wait};
+use evtchn_loops::{AddError, RunError};
+use evtchn_sim::{Call, Errno, Fault, SimLoop, SimOpen};
+
+use crate::crossbeam::rig::{Rig, Wakes, take};
+
+#[test]
+fn a_wake_is_received_once_and_the_channel_waited_for_when_it_is_done() {
+    let rig = Rig::new(2);
+    let ports = [rig.port(0), rig.port(1)];
+    rig.then(|peers, _| peers.send_all());
+    rig.then(move |peers, wakes| {
+        let (first, one, cause) = take(wakes);
+        let (second, other, _) = take(&wakes.clone());
+        assert_eq!(([one, other], cause), (ports, Cause::Event));
+        // Masked until it is done; the event is Xen's to keep.
+        peers.send_all();
+        first.done().unwrap();
+        assert!(wakes.is_empty());
+        drop(second);
+    });
+    rig.then(move |_, wakes| {
+        let [(_first, one, _), (_second, other, _)] = [take(wakes), take(wakes)];
+        assert_eq!([one, other], ports);
+    });
+    rig.then(|_, wakes| assert!(wakes.is_empty()));
+    rig.run_script();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn an_event_that_is_latched_goes_to_the_end_of_the_queue() {
+    let rig = Rig::new(4);
+    let ports = [1, 2, 3, 0].map(|index| rig.port(index));
+    let opener = rig.opener.clone();
+    rig.then(|peers, _| (0..3).for_each(|index| peers.send(index)));
+    // Port 3 is still waited for, and has it read. The others have a delivery already.
+    rig.then(move |_, _| opener.overflow().unwrap());
+    rig.then(move |_, wakes| {
+        let (delivery, port, cause) = take(wakes);
+        assert_eq!((port, cause), (ports[3], Cause::Event));
+        drop(delivery);
+    });
+    rig.then(move |_, wakes| {
+        let taken = ports.map(|_| take(wakes));
+        assert_eq!(taken.each_ref().map(|(_, port, _)| *port), ports);
+        let causes = taken.each_ref().map(|(_, _, cause)| *cause);
+        let (event, overflow) = (Cause::Event, Cause::Overflow);
+        assert_eq!(causes, [event, event, overflow, overflow]);
+    });
+    rig.run_script();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_wake_beside_a_delivery_is_the_next_delivery_and_not_a_second_one() {
+    let rig = Rig::new(2);
+    let (intruder, kept) = (Arc::clone(&rig.channels[0]), Arc::new(Mutex::new(None)));
+    let keep = Arc::clone(&kept);
+    rig.then(|peers, _| peers.send(0));
+    rig.then(move |peers, wakes| {
+        *keep.lock().unwrap() = Some(take(wakes).0);
+        // Not the way to do it, and harmless.
+        assert_eq!(intruder.wait().unwrap(), Wait::Pending);
+        peers.send(0);
+    });
+    rig.then(move |_, wakes| {
+        assert!(wakes.is_empty());
+        kept.lock().unwrap().take().unwrap().done().unwrap();
+        drop(take(wakes));
+    });
+    rig.then(|_, wakes| assert!(wakes.is_empty()));
+    rig.run_script();
+    assert_eq!(rig.ctx.stats().wakes, 2);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_storm_that_nobody_takes_is_one_wake_for_each_channel() {
+    let rig = Rig::new(3);
+    let allocated = Some(3);
+    for _ in 0..50 {
+        rig.then(move |peers, wakes| {
+            peers.send_all();
+            assert_eq!(wakes.capacity(), allocated);
+        });
+    }
+    rig.then(|_, wakes| assert_eq!(wakes.len(), 3));
+    // One that is taken is one less, and one again when it is done.
+    for _ in 0..50 {
+        rig.then(|peers, wakes| {
+            drop(take(wakes));
+            peers.send_all();
+            assert!(wakes.len() <= 3);
+        });
+    }
+    rig.then(|_, wakes| assert_eq!(wakes.len(), 3));
+    rig.run_script();
+    assert_eq!(rig.ctx.stats().wakes, 3 + 50);
+}
+
+#[test]
+fn a_channel_that_is_removed_keeps_its_seat_until_its_delivery_is_over() {
+    let rig = Rig::new(2);
+    let more = Arc::new(rig.ctx.bind_unbound_port(rig.peers.guest.domid()).unwrap());
+    let full = |added| matches!(added, Err(AddError::Full { capacity: 2 }));
+    assert!(full(rig.dispatcher.add(Arc::clone(&more))));
+    let again = rig.dispatcher.add(Arc::clone(&rig.channels[0]));
+    assert!(matches!(again, Err(AddError::Twice(it)) if it == rig.channels[0].id()));
+
+    let (dispatcher, id) = (rig.dispatcher.clone(), rig.channels[0].id());
+    rig.then(|peers, _| peers.send(0));
+    rig.then(move |peers, wakes| {
+        let removed = dispatcher.remove(id).unwrap().unwrap();
+        assert_eq!(removed.id(), id);
+        assert!(dispatcher.remove(id).unwrap().is_none());
+        assert!(full(dispatcher.add(Arc::clone(&more))));
+        peers.send(0);
+        drop(take(wakes));
+        dispatcher.add(Arc::clone(&more)).unwrap();
+        let twice = dispatcher.add(Arc::clone(&more));
+        assert!(matches!(twice, Err(AddError::Twice(it)) if it == more.id()));
+    });
+    rig.then(|_, wakes| assert!(wakes.is_empty(), "nobody waits for it any more"));
+    rig.run_script();
+    // What came after its end is kept.
+    assert_eq!(rig.channels[0].wait().unwrap(), Wait::Pending);
+    assert!(rig.event_loop.ready());
+    rig.channels[0].cancel().unwrap();
+}
+
+#[test]
+fn a_worker_that_panics_gives_its_wake_to_another_one_and_a_second_panic_loses_no_event() {
+    let rig = Rig::new(2);
+    let ports = [rig.port(0), rig.port(1)];
+    let panic_with_the_next = |wakes: &Wakes, expected: Port| {
+        let (delivery, port, _) = take(wakes);
+        assert_eq!(port, expected);
+        let died = catch_unwind(AssertUnwindSafe(move || {
+            let _held = delivery;
+            resume_unwind(Box::new(()));
+        }));
+        assert!(died.is_err());
+    };
+    rig.then(|peers, _| peers.send_all());
+    rig.then(move |_, wakes| {
+        panic_with_the_next(wakes, ports[0]);
+        drop(take(wakes));
+        panic_with_the_next(wakes, ports[0]);
+    });
+    rig.then(|peers, wakes| {
+        assert!(wakes.is_empty(), "it is not given out for ever");
+        peers.send(0);
+    });
+    rig.then(move |_, wakes| assert_eq!(take(wakes).1, ports[0]));
+    rig.run_script();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn after_the_end_the_queue_is_drained_and_nothing_is_waited_for() {
+    let rig = Rig::new(2);
+    let (wakes, port) = (rig.dispatcher.wakes(), rig.port(0));
+    let kept = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&kept);
+    rig.then(|peers, _| peers.send_all());
+    rig.then(move |peers, wakes| {
+        let (delivery, ..) = take(wakes);
+        delivery.done().unwrap();
+        peers.send(0);
+    });
+    rig.then(move |_, wakes| {
+        *keep.lock().unwrap() = Some(take(wakes).0);
+    });
+    rig.run_script();
+    assert_eq!(take(&wakes).1, port);
+    assert!(matches!(wakes.try_recv(), Err(TryRecvError::Disconnected)));
+    kept.lock().unwrap().take().unwrap().done().unwrap();
+    rig.expect_ended();
+    let late = rig.dispatcher.add(Arc::clone(&rig.channels[0]));
+    assert!(matches!(late, Err(AddError::Ended)));
+    assert!(matches!(rig.dispatcher.run(), Err(RunError::Running)));
+    drop(wakes);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn an_event_that_the_end_overtakes_is_kept() {
+    let rig = Rig::new(2);
+    let (peers, dispatcher) = (rig.peers.clone(), rig.dispatcher.clone());
+    rig.event_loop.while_asleep(move || {
+        peers.send(1);
+        dispatcher.stop();
+    });
+    rig.dispatcher.run().unwrap();
+    rig.expect_ended();
+    assert_eq!(rig.channels[1].wait().unwrap(), Wait::Pending);
+    let mut round = rig.ctx.dispatch().unwrap();
+    assert_eq!(round.next().unwrap().port(), rig.port(1));
+    round.finish().unwrap();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_dispatcher_that_never_ran_leaves_nothing() {
+    let rig = Rig::new(2);
+    rig.peers.send_all();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn the_wakes_of_other_channels_are_kept() {
+    let rig = Rig::new(1);
+    let guest = &rig.peers.guest;
+    let other = rig.ctx.bind_unbound_port(guest.domid()).unwrap();
+    let theirs = guest.bind_interdomain(DomId::DOM0, other.port()).unwrap();
+    assert_eq!(other.wait().unwrap(), Wait::Pending);
+    rig.then(move |peers, _| peers.guest.send(theirs).unwrap());
+    rig.then(|_, wakes| assert!(wakes.is_empty()));
+    rig.run_script();
+    assert_eq!(other.wait().unwrap(), Wait::Ready(Cause::Event));
+    other.unbind().unwrap();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_delivery_that_cannot_be_done_comes_back_and_is_done_later() {
+    let rig = Rig::new(1);
+    let (event_loop, port) = (rig.event_loop.clone(), rig.port(0));
+    rig.then(|peers, _| peers.send(0));
+    rig.then(move |peers, wakes| {
+        event_loop.fail_next(Call::Register, Errno::ENOMEM);
+        let not_done = take(wakes).0.done().unwrap_err();
+        assert!(not_done.source().is_some());
+        assert!(not_done.to_string().starts_with("cannot wait for"));
+        peers.send(0);
+        not_done.delivery.done().unwrap();
+    });
+    rig.then(move |_, wakes| assert_eq!(take(wakes).1, port));
+    rig.run_script();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_dropped_delivery_that_cannot_be_waited_for_again_ends_the_run() {
+    let rig = Rig::new(1);
+    let event_loop = rig.event_loop.clone();
+    rig.then(|peers, _| peers.send(0));
+    rig.then(move |_, wakes| {
+        event_loop.fail_next(Call::Register, Errno::ENOMEM);
+        drop(take(wakes));
+    });
+    let ran = rig.dispatcher.run().unwrap_err();
+    let id = rig.channels[0].id();
+    assert!(
+        matches!(ran, RunError::Wait { channel, .. } if channel == id),
+        "{ran}"
+    );
+    rig.expect_ended();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_device_that_fails_ends_the_run_and_every_channel_is_told() {
+    let rig = Rig::new(2);
+    let opener = rig.opener.clone();
+    rig.then(move |peers, _| {
+        opener.install(Fault::fail(Call::Pending, Errno::EIO).nth(1));
+        peers.send(0);
+    });
+    let ran = rig.dispatcher.run().unwrap_err();
+    assert!(
+        matches!(ran, RunError::Dispatch(DispatchError::Device(_))),
+        "{ran}"
+    );
+    rig.expect_ended();
+    let wakes = rig.dispatcher.wakes();
+    let told = [take(&wakes), take(&wakes)];
+    assert_eq!(
+        told.map(|(_, port, cause)| (port, cause)),
+        [(rig.port(0), Cause::Gone), (rig.port(1), Cause::Gone),]
+    );
+    assert!(matches!(wakes.try_recv(), Err(TryRecvError::Disconnected)));
+}
+
+#[test]
+fn a_device_that_fails_tells_more_channels_than_a_round_has_wakes() {
+    let channels = Round::<SimOpen, SimLoop>::BUDGET + 9;
+    let rig = Rig::new(channels);
+    let opener = rig.opener.clone();
+    rig.then(move |peers, _| {
+        opener.install(Fault::fail(Call::Pending, Errno::EIO).nth(1));
+        peers.send(0);
+    });
+    rig.dispatcher.run().unwrap_err();
+    assert_eq!(rig.dispatcher.wakes().len(), channels);
+    rig.expect_ended();
+}
+
+#[test]
+fn a_sleep_that_fails_ends_the_run() {
+    let rig = Rig::new(1);
+    // Nothing would ever end it.
+    let ran = rig.dispatcher.run().unwrap_err();
+    assert!(matches!(ran, RunError::Sleep(error) if error.errno == Errno::EDEADLK));
+    rig.expect_ended();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_refused_deregistration_at_the_end_is_told() {
+    let rig = Rig::new(1);
+    rig.event_loop.fail_next(Call::Deregister, Errno::EIO);
+    rig.then_stop();
+    let ran = rig.dispatcher.run().unwrap_err();
+    assert!(matches!(ran, RunError::Cancel { .. }), "{ran}");
+    rig.channels[0].cancel().unwrap();
+    rig.expect_ended();
+}

@@ -1,0 +1,348 @@
+//! Handlers under unmask policies: when a port is enabled again, and that no wake is lost.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+mod policies {
+    pub(crate) mod rig;
+}
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::thread;
+use std::time::Duration;
+
+use evtchn::sim::{Call as SimCall, Errno, Fault};
+use evtchn::{
+    AtOnce, Cause, Eoi, HandleError, Link, Outcome, RateLimit, Unmask, UnmaskPolicy, Wait,
+    WaitError, WhenDone, WhenTold,
+};
+
+use crate::policies::rig::{Rig, s};
+
+/// The first call of the handler sends again; whether that was in the ring when it returned.
+fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) -> bool {
+    let mut rig = Rig::new(1);
+    let seen = Arc::new(Mutex::new(None));
+    let (guest, theirs) = (rig.guest.clone(), rig.theirs[0]);
+    let (event_loop, first) = (rig.event_loop.clone(), Arc::clone(&seen));
+    rig.add(0, policy, move |_| {
+        if first.lock().unwrap().is_none() {
+            guest.send(theirs).unwrap();
+            *first.lock().unwrap() = Some(event_loop.ready());
+        }
+    });
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    // The first enables a port that was held back, the second reads it.
+    let later = [rig.round(s(1_000)), rig.round(s(1_000))].concat();
+    assert_eq!(later, [rig.event(0)], "it is not lost");
+    assert_eq!(rig.round(s(2_000)), []);
+    rig.expect_clean_end();
+    let seen = *seen.lock().unwrap();
+    seen.unwrap()
+}
+
+#[test]
+fn at_once_the_port_is_enabled_before_its_handler_runs_and_under_the_others_after_it() {
+    assert!(is_in_the_ring_when_the_handler_returns(AtOnce));
+    assert!(!is_in_the_ring_when_the_handler_returns(WhenDone));
+    assert!(!is_in_the_ring_when_the_handler_returns(WhenTold));
+    let limit = RateLimit::new(1, s(1)).unwrap();
+    assert!(!is_in_the_ring_when_the_handler_returns(limit));
+}
+
+#[test]
+fn ports_that_are_done_are_enabled_by_one_write() {
+    let mut rig = Rig::new(40);
+    for index in 0..40 {
+        rig.add(index, WhenDone, |_| {});
+        rig.send(index);
+    }
+    let before = rig.ctx.stats().writes;
+    assert_eq!(rig.round(s(0)).len(), 40);
+    assert_eq!(rig.ctx.stats().writes, before + 1);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_port_whose_end_is_not_told_stays_masked_until_another_thread_tells_it() {
+    let mut rig = Rig::new(1);
+    let (send, eois) = std::sync::mpsc::channel::<Eoi>();
+    rig.add(0, WhenTold, move |call| {
+        send.send(call.take_eoi().unwrap()).unwrap();
+        assert!(call.take_eoi().is_none());
+    });
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    let eoi = eois.recv().unwrap();
+    rig.send(0);
+    assert_eq!(rig.round(s(1)), []);
+    // Nobody waits meanwhile.
+    assert!(!rig.event_loop.is_registered());
+    assert_eq!(rig.handlers.next_timeout(s(1)), None);
+
+    let id = rig.id(0);
+    assert!(!rig.event_loop.ready());
+    thread::spawn(move || {
+        assert_eq!(eoi.channel(), id);
+        eoi.tell();
+    })
+    .join()
+    .unwrap();
+    assert_eq!(rig.handlers.next_timeout(s(1)), Some(s(0)));
+    assert!(rig.event_loop.ready(), "the loop was woken");
+    assert_eq!(
+        rig.round(s(2)),
+        [],
+        "enabled by this round, read by the next"
+    );
+    assert_eq!(rig.round(s(2)), [rig.event(0)]);
+    drop(eois.recv().unwrap());
+    rig.expect_clean_end();
+}
+
+#[test]
+fn over_the_limit_a_port_costs_nothing_until_its_next_token() {
+    let mut rig = Rig::new(2);
+    rig.add(0, RateLimit::new(2, s(10)).unwrap(), |_| {});
+    rig.add(1, WhenDone, |_| {});
+    for _ in 0..2 {
+        rig.send(0);
+        assert_eq!(rig.round(s(100)), [rig.event(0)]);
+    }
+    assert_eq!(rig.handlers.next_timeout(s(103)), Some(s(7)));
+    (0..9).for_each(|_| rig.send(0));
+    assert!(!rig.event_loop.ready());
+    rig.send(1);
+    assert_eq!(rig.round(s(109)), [rig.event(1)]);
+    assert_eq!(rig.handlers.next_timeout(s(109)), Some(s(1)));
+    assert_eq!(rig.round(s(110)), [], "enabled by this round");
+    assert_eq!(rig.round(s(110)), [rig.event(0)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn time_that_goes_back_loses_no_wake_and_holds_a_port_no_longer() {
+    let mut rig = Rig::new(1);
+    rig.add(0, RateLimit::new(1, s(10)).unwrap(), |_| {});
+    rig.send(0);
+    assert_eq!(rig.round(s(1_000)), [rig.event(0)]);
+    rig.send(0);
+    assert_eq!(rig.round(s(4)), []);
+    assert_eq!(rig.handlers.next_timeout(s(2)), Some(s(10)));
+    assert_eq!(rig.handlers.next_timeout(s(7)), Some(s(7)));
+    assert_eq!(rig.round(s(14)), []);
+    assert_eq!(rig.round(s(14)), [rig.event(0)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn what_a_wait_finds_latched_goes_to_the_end_of_the_queue() {
+    let mut rig = Rig::new(4);
+    rig.add(0, RateLimit::new(1, s(1)).unwrap(), |_| {});
+    (1..4).for_each(|index| rig.add(index, WhenDone, |_| {}));
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    rig.opener.overflow().unwrap();
+    // Of three that are ready it takes one. The port that is held back has it latched.
+    let outcome = rig.handlers.round_at_most(s(0), 1).unwrap();
+    assert_eq!(outcome, Outcome::More);
+    let ports: Vec<_> = rig.round(s(1)).into_iter().map(|(port, _)| port).collect();
+    assert_eq!(ports, [1, 2, 3, 0].map(|index| rig.port(index)));
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_handler_that_panics_has_its_port_enabled_again_and_the_others_their_wakes() {
+    let mut rig = Rig::new(3);
+    rig.add(0, WhenDone, |_| {});
+    let mut panics = [true, false].into_iter();
+    rig.add(1, WhenTold, move |_| {
+        assert!(!panics.next().unwrap(), "in a handler");
+    });
+    rig.add(2, WhenDone, |_| {});
+    (0..3).for_each(|index| rig.send(index));
+    let caught = catch_unwind(AssertUnwindSafe(|| rig.handlers.round(s(0)).is_ok()));
+    caught.unwrap_err();
+    assert_eq!(rig.handlers.next_timeout(s(0)), Some(s(0)));
+    let ports = [0, 1, 2].map(|index| rig.event(index));
+    assert_eq!(rig.round(s(0)), ports);
+    (0..3).for_each(|index| rig.send(index));
+    assert_eq!(rig.round(s(0)), ports);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_wake_that_nobody_has_a_handler_for_is_kept() {
+    let mut rig = Rig::new(2);
+    rig.add(0, WhenDone, |_| {});
+    assert_eq!(rig.channels[1].wait().unwrap(), Wait::Pending);
+    (0..2).for_each(|index| rig.send(index));
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert_eq!(rig.channels[1].wait().unwrap(), Wait::Ready(Cause::Event));
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
+    let mut rig = Rig::new(2);
+    rig.add(0, RateLimit::new(1, s(5)).unwrap(), |_| {});
+    rig.add(1, WhenDone, |_| {});
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    let (held, waiting) = (rig.id(0), rig.id(1));
+    let again = rig.handlers.add(waiting, WhenDone, |_| {});
+    assert!(matches!(again, Err(WaitError::AlreadyWaited(id)) if id == waiting));
+    rig.send(1);
+    assert!(rig.handlers.remove(held) && rig.handlers.remove(waiting));
+    assert!(!rig.handlers.remove(waiting));
+    assert_eq!(rig.handlers.next_timeout(s(0)), None);
+    assert_eq!(rig.ctx.link(), Link::Idle);
+    assert_eq!(rig.round(s(9)), []);
+    rig.add(1, WhenDone, |_| {});
+    assert_eq!(rig.round(s(9)), [rig.event(1)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_removal_leaves_the_others_as_they_are() {
+    let mut rig = Rig::new(3);
+    (0..3).for_each(|index| rig.add(index, RateLimit::new(1, s(5)).unwrap(), |_| {}));
+    (0..3).for_each(|index| rig.send(index));
+    assert_eq!(rig.round(s(0)).len(), 3);
+    // While they are held back, and while their waits fail.
+    assert!(rig.handlers.remove(rig.channels[0].id()));
+    assert_eq!(rig.handlers.next_timeout(s(0)), Some(s(5)));
+    let refused = Fault::fail(SimCall::Register, Errno::ENOMEM);
+    rig.event_loop.install(refused);
+    rig.handlers.round(s(5)).unwrap_err();
+    rig.event_loop.clear_faults();
+    assert!(rig.handlers.remove(rig.channels[1].id()));
+    (0..3).for_each(|index| rig.send(index));
+    let later = [rig.round(s(5)), rig.round(s(5))].concat();
+    assert_eq!(later, [rig.event(2)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn all_errors_of_a_round_but_the_first_are_counted() {
+    let mut rig = Rig::new(2);
+    rig.add(0, RateLimit::new(1, s(5)).unwrap(), |_| {});
+    rig.add(1, WhenDone, |_| {});
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    // A task has the channel when it is due, and another port is not enabled again.
+    let mut task = rig.channels[0].woken();
+    let mut cx = std::task::Context::from_waker(Waker::noop());
+    assert!(Pin::new(&mut task).poll(&mut cx).is_pending());
+    rig.send(1);
+    rig.opener
+        .install(Fault::fail(SimCall::Unmask, Errno::EIO).nth(1));
+    let first = rig.handlers.round(s(5)).unwrap_err();
+    let id = rig.id(0);
+    assert!(
+        matches!(first, HandleError::Wait { channel, source: WaitError::AlreadyWaited(_) } if channel == id),
+        "{first}"
+    );
+    // Its second try, and the write.
+    assert_eq!(rig.ctx.stats().unreported, 2);
+    drop(task);
+    assert_eq!(rig.handlers.next_timeout(s(5)), Some(s(0)));
+    rig.handlers.round(s(5)).unwrap();
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_port_that_is_not_enabled_again_is_an_error_and_tried_again() {
+    let mut rig = Rig::new(1);
+    rig.add(0, WhenTold, |_| {});
+    rig.send(0);
+    rig.opener
+        .install(Fault::fail(SimCall::Unmask, Errno::EIO).nth(1));
+    rig.handlers.round(s(0)).unwrap_err();
+    assert_eq!(rig.handlers.next_timeout(s(0)), Some(s(0)));
+    rig.send(0);
+    rig.calls.lock().unwrap().clear();
+    assert_eq!(rig.round(s(0)), []);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn a_wait_that_the_loop_refuses_is_an_error_and_tried_again() {
+    let mut rig = Rig::new(1);
+    rig.add(0, RateLimit::new(1, s(1)).unwrap(), |_| {});
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert!(!rig.event_loop.is_registered());
+    rig.send(0);
+    // Once when it is due, and once at the end of that round.
+    for nth in 1..=2 {
+        rig.event_loop
+            .fail_nth(SimCall::Register, nth, Errno::ENOMEM);
+    }
+    let refused = rig.handlers.round(s(1)).unwrap_err();
+    let id = rig.id(0);
+    assert!(
+        matches!(refused, HandleError::Wait { channel, .. } if channel == id),
+        "{refused}"
+    );
+    assert_eq!(rig.ctx.stats().unreported, 1, "the second one");
+    assert_eq!(rig.handlers.next_timeout(s(1)), Some(s(0)));
+    assert_eq!(rig.round(s(1)), []);
+    assert_eq!(rig.round(s(1)), [rig.event(0)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn the_end_of_the_device_is_told_once_and_that_of_a_channel_drops_its_handler() {
+    let mut rig = Rig::new(2);
+    let alive = Arc::new(());
+    for index in 0..2 {
+        let alive = Arc::clone(&alive);
+        rig.add(index, RateLimit::new(1, s(1)).unwrap(), move |_| {
+            let _held = &alive;
+        });
+    }
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    rig.channels.remove(0).unbind().unwrap();
+    assert_eq!(rig.round(s(1)), []);
+    assert_eq!(Arc::strong_count(&alive), 2);
+
+    rig.opener
+        .install(Fault::fail(SimCall::Pending, Errno::EIO).nth(1));
+    rig.handlers.round(s(2)).unwrap_err();
+    assert_eq!(rig.round(s(2)), [(rig.port(0), Cause::Gone)]);
+    assert_eq!(Arc::strong_count(&alive), 1);
+    assert_eq!(rig.handlers.next_timeout(s(2)), None);
+}
+
+/// Every other wake at once, the rest as if time stood in its way.
+struct Alternating(bool);
+
+impl UnmaskPolicy for Alternating {
+    fn woke(&mut self, now: Duration) -> Unmask {
+        self.0 = !self.0;
+        if self.0 {
+            Unmask::AtOnce
+        } else {
+            Unmask::NotBefore(now + s(3))
+        }
+    }
+}
+
+#[test]
+fn a_program_brings_its_own_policy() {
+    let mut rig = Rig::new(1);
+    let policy: Box<dyn UnmaskPolicy> = Box::new(Alternating(false));
+    rig.add(0, policy, |_| {});
+    for (now, timeout) in [(0, None), (1, Some(s(3)))] {
+        rig.send(0);
+        assert_eq!(rig.round(s(now)), [rig.event(0)]);
+        assert_eq!(rig.handlers.next_timeout(s(now)), timeout);
+    }
+    rig.expect_clean_end();
+}
