@@ -144,9 +144,9 @@ fn waker_that_is_replaced_beside_a_wake_is_woken() {
     assert!(!rig.is_registered());
 }
 
-/// A waker that runs its task right there.
 type Task = Pin<Box<dyn Future<Output = Result<Cause, Error>> + Send>>;
 
+/// A waker that runs its task right there.
 struct Runs(Mutex<Option<Task>>);
 
 impl Wake for Runs {
