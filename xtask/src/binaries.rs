@@ -91,6 +91,11 @@ impl Builder {
         self.build(&arguments, "evtchn")
     }
 
+    /// Builds the benchmark.
+    pub(crate) fn benchmark(&self) -> Result<PathBuf> {
+        self.build(&["build", "--package", "xenbench"], "xenbench")
+    }
+
     /// Builds an example of a package.
     pub(crate) fn example(&self, package: &str, name: &str) -> Result<PathBuf> {
         self.build(&["build", "--package", package, "--example", name], name)

@@ -1,0 +1,42 @@
+//! Event channels on the real device, measured: this library and a loop written by hand, in one binary.
+//!
+//! One process, N loopback channels of dom0: `A[i]` is allocated, `B[i]` is bound to it, and a notify of `B[i]` fires
+//! `A[i]`. `cargo xtask xen --bench` boots a Xen, runs this once per row and repetition, and prints the table. The clock
+//! is the guest's; where qemu counts instructions, it counts them too.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod library;
+mod play;
+mod raw;
+mod reactors;
+mod tally;
+
+use play::Plan;
+
+/// Measures event channels on the device of this machine.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Plays one case and prints what it cost per event
+    Run(Plan),
+}
+
+fn main() -> ExitCode {
+    let Command::Run(plan) = Cli::parse().command;
+    match plan.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xenbench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
