@@ -73,6 +73,9 @@ impl Options {
     }
 }
 
+/// The lines of a command.
+pub(crate) const OUTPUT: [Line; 2] = [Line::Stdout, Line::Stderr];
+
 /// Runs `cargo xtask xen`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let dir = work_dir()?;
@@ -125,17 +128,19 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     let program = ("evtchn", Builder::new(dir, options.release).command()?);
     let job = environment(options) + &initramfs::call("run_command", &options.command);
-    run_programs(options.setup(), dir, &[program], &job)
+    run_programs(options.setup(), dir, &[program], &job, &OUTPUT)
 }
 
-/// Runs a job with some programs in the guest and takes over the exit code of its last command.
+/// Runs a job with some programs in the guest and takes over the exit code of its last command. What the `echoed`
+/// lines carry is passed on.
 pub(crate) fn run_programs(
     setup: Setup,
     dir: &Path,
     programs: &[(&str, PathBuf)],
     job: &str,
+    echoed: &[Line],
 ) -> Result<ExitCode> {
-    let end = boot(setup, dir, programs, job, &[Line::Stdout, Line::Stderr])?;
+    let end = boot(setup, dir, programs, job, echoed)?;
 
     let console = vm::recorded(dir, Line::Console)?;
     let code = report::exit_code(&vm::recorded(dir, Line::Report)?);

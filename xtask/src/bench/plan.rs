@@ -2,18 +2,69 @@
 
 use std::fmt::Write as _;
 
-/// An implementation that is measured.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Implementation {
-    /// Its name in rows.
-    pub(super) name: &'static str,
-    /// The program that has it.
-    program: &'static str,
-    /// It takes so many times as long as the fastest.
-    slowness: u32,
+use crate::vm::Clock;
+
+/// A program in the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    /// This library, and the loops by hand.
+    Own,
+    /// The loop of libxl.
+    Libxl,
+    /// The crate krata-xenevtchn.
+    Krata,
 }
 
-/// A case of so many channels, and its rounds for the fastest.
+impl Program {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "xenbench",
+            Self::Libxl => "libxl",
+            Self::Krata => "krata",
+        }
+    }
+}
+
+/// An implementation that is measured.
+#[derive(Clone, Copy, Debug)]
+struct Implementation {
+    name: &'static str,
+    program: Program,
+}
+
+const fn own(name: &'static str) -> Implementation {
+    Implementation {
+        name,
+        program: Program::Own,
+    }
+}
+
+const fn peer(program: Program) -> Implementation {
+    Implementation {
+        name: program.name(),
+        program,
+    }
+}
+
+impl Implementation {
+    fn command(self) -> String {
+        match self.program {
+            Program::Own => format!("xenbench run {}", self.name),
+            Program::Libxl | Program::Krata => self.name.to_owned(),
+        }
+    }
+
+    /// It takes so many times as long as the others that it gets fewer rounds.
+    const fn slowness(self) -> u32 {
+        match self.program {
+            Program::Own => 1,
+            Program::Libxl => 2,
+            Program::Krata => 4,
+        }
+    }
+}
+
+/// A case of so many channels, and its rounds.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     name: &'static str,
@@ -21,60 +72,68 @@ struct Case {
     rounds: u32,
 }
 
-const fn own(name: &'static str) -> Implementation {
-    Implementation {
+const fn case(name: &'static str, channels: u32, rounds: u32) -> Case {
+    Case {
         name,
-        program: "xenbench run",
-        slowness: 1,
+        channels,
+        rounds,
     }
 }
 
-/// Those that the quick run leaves out are last.
-const IMPLEMENTATIONS: [Implementation; 6] = [
-    own("raw"),
-    own("rawpoll"),
-    own("evtchn"),
-    own("evtchn-callback"),
-    own("evtchn-tokio"),
-    own("evtchn-polling"),
-];
-
 const CASES: [Case; 4] = [
-    Case {
-        name: "pingpong",
-        channels: 1,
-        rounds: 1000,
-    },
-    Case {
-        name: "burst",
-        channels: 16,
-        rounds: 100,
-    },
-    Case {
-        name: "burst",
-        channels: 256,
-        rounds: 20,
-    },
-    Case {
-        name: "burst",
-        channels: 1000,
-        rounds: 8,
-    },
+    case("pingpong", 1, 800),
+    case("burst", 16, 80),
+    case("burst", 256, 16),
+    case("burst", 1000, 8),
 ];
 
-/// Which implementations, and how often each case is played.
+/// What is measured, and how often.
 #[derive(Debug)]
 pub(super) struct Plan {
     implementations: &'static [Implementation],
-    repetitions: u32,
+    /// How often each case is played by each.
+    pub(super) repetitions: usize,
+    /// A boot each.
+    pub(super) machines: &'static [(Clock, u8)],
 }
 
 impl Plan {
-    pub(super) fn quick() -> Plan {
-        Plan {
-            implementations: &IMPLEMENTATIONS,
-            repetitions: 3,
-        }
+    /// Everything. Instructions are counted on one virtual CPU alone: with more of them qemu has one count for all,
+    /// in which an idle one that spins is indistinguishable from work.
+    pub(super) const WHOLE: Plan = Plan {
+        implementations: &[
+            own("raw"),
+            own("rawpoll"),
+            own("evtchn"),
+            own("evtchn-callback"),
+            own("evtchn-polling"),
+            own("evtchn-tokio"),
+            peer(Program::Libxl),
+            peer(Program::Krata),
+        ],
+        repetitions: 5,
+        machines: &[(Clock::Instructions, 1), (Clock::Wall, 1), (Clock::Wall, 2)],
+    };
+
+    /// What every change can afford.
+    pub(super) const QUICK: Plan = Plan {
+        implementations: &[
+            own("raw"),
+            own("rawpoll"),
+            own("evtchn"),
+            own("evtchn-callback"),
+            own("evtchn-tokio"),
+            peer(Program::Libxl),
+        ],
+        repetitions: 3,
+        machines: &[(Clock::Instructions, 1)],
+    };
+
+    /// The programs that it needs, each once.
+    pub(super) fn programs(&self) -> Vec<Program> {
+        let mut programs: Vec<_> = self.implementations.iter().map(|it| it.program).collect();
+        programs.dedup();
+        programs
     }
 
     /// A shell script for the guest: in each repetition, for each case, every implementation in turn.
@@ -85,13 +144,37 @@ impl Plan {
         for _ in 0..self.repetitions {
             for case in CASES {
                 for it in self.implementations {
-                    let rounds = (case.rounds / it.slowness).max(1);
+                    let rounds = case.rounds / it.slowness();
                     let Case { name, channels, .. } = case;
-                    let run = format!("{} {} {name} {channels} {rounds}", it.program, it.name);
+                    let run = format!("{} {name} {channels} {rounds}", it.command());
                     let _written = writeln!(script, "{run}\n{PAUSE}");
                 }
             }
         }
         script
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn implementations_take_turns() {
+        let plan = Plan {
+            implementations: &[own("raw"), peer(Program::Krata)],
+            repetitions: 2,
+            machines: &[],
+        };
+        let script = plan.script();
+        let lines: Vec<&str> = script.lines().filter(|it| *it != "sleep 0.2").collect();
+        let [first, raw, krata, ..] = lines[..] else {
+            panic!("{script}");
+        };
+        assert_eq!(first, "set -e");
+        assert_eq!(raw, "xenbench run raw pingpong 1 800");
+        assert_eq!(krata, "krata pingpong 1 200");
+        assert_eq!(lines.len(), 1 + 2 * 2 * CASES.len());
+        assert_eq!(plan.programs(), [Program::Own, Program::Krata]);
     }
 }

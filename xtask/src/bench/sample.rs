@@ -35,3 +35,29 @@ impl Sample {
         parse().with_context(|| format!("no sample: {line}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_sample_or_an_error() {
+        let samples = Sample::all("raw burst 16 drain 714.5\n").unwrap();
+        let expected = Sample {
+            implementation: "raw".to_owned(),
+            case: "burst".to_owned(),
+            channels: 16,
+            part: "drain".to_owned(),
+            cost: 714.5,
+        };
+        assert_eq!(samples, [expected]);
+        for bad in [
+            "raw burst 16 drain",
+            "raw burst x drain 1",
+            "raw burst 1 drain 1 1",
+        ] {
+            let error = Sample::all(bad).unwrap_err().to_string();
+            assert_eq!(error, format!("no sample: {bad}"));
+        }
+    }
+}
