@@ -1,10 +1,10 @@
 //! This library on its own loop, by values and by callbacks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use evtchn::{
-    Channel, Context, DomId, Registrar, RemotePort, Wait, xen,
+    Channel, Context, DomId, Notifier, Registrar, RemotePort, Wait, xen,
     xen::{PollLoop, XenOpen},
 };
 
@@ -37,6 +37,11 @@ impl<R: Registrar<xen::Device, Error: Send + Sync>> Channels<R> {
         Ok(self.theirs[index].notify()?)
     }
 
+    /// A handle on each B, for other threads.
+    pub(crate) fn notifiers(&self) -> impl Iterator<Item = Notifier<xen::Device>> {
+        self.theirs.iter().filter_map(Channel::notifier)
+    }
+
     pub(crate) fn tally(&self) -> Arc<Tally> {
         Arc::new(Tally::new(self.ours.iter().map(Channel::port).collect()))
     }
@@ -52,6 +57,19 @@ impl<R: Registrar<xen::Device, Error: Send + Sync>> Channels<R> {
         }
         Ok(())
     }
+}
+
+/// What turns on a [`PollLoop`].
+pub(crate) trait Looped {
+    fn event_loop(&self) -> &PollLoop;
+
+    fn channels(&self) -> &Channels<PollLoop>;
+
+    /// How long the loop may sleep.
+    fn timeout(&self) -> Option<Duration>;
+
+    /// Handles what there is and waits again.
+    fn dispatch(&self) -> Result<()>;
 }
 
 /// Wakes as values.
@@ -88,13 +106,32 @@ impl Scene for Values {
     async fn handle(&mut self, total: usize) -> Result<()> {
         while self.tally.total() < total {
             self.event_loop.wait(self.ctx.next_timeout())?;
-            let mut round = self.ctx.dispatch()?;
-            for wake in &mut round {
-                self.tally.count(wake.port().as_raw());
-                let _pending = self.ctx.wait(wake.channel)?;
-            }
-            round.finish()?;
+            self.dispatch()?;
         }
+        Ok(())
+    }
+}
+
+impl Looped for Values {
+    fn event_loop(&self) -> &PollLoop {
+        &self.event_loop
+    }
+
+    fn channels(&self) -> &Channels<PollLoop> {
+        &self.channels
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.ctx.next_timeout()
+    }
+
+    fn dispatch(&self) -> Result<()> {
+        let mut round = self.ctx.dispatch()?;
+        for wake in &mut round {
+            self.tally.count(wake.port().as_raw());
+            let _pending = self.ctx.wait(wake.channel)?;
+        }
+        round.finish()?;
         Ok(())
     }
 }
@@ -141,8 +178,27 @@ impl Scene for Callbacks {
     async fn handle(&mut self, total: usize) -> Result<()> {
         while self.tally.total() < total {
             self.event_loop.wait(self.ctx.next_timeout())?;
-            self.ctx.dispatch_callbacks()?;
+            self.dispatch()?;
         }
+        Ok(())
+    }
+}
+
+impl Looped for Callbacks {
+    fn event_loop(&self) -> &PollLoop {
+        &self.event_loop
+    }
+
+    fn channels(&self) -> &Channels<PollLoop> {
+        &self.channels
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.ctx.next_timeout()
+    }
+
+    fn dispatch(&self) -> Result<()> {
+        self.ctx.dispatch_callbacks()?;
         Ok(())
     }
 }

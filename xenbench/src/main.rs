@@ -13,9 +13,13 @@ mod library;
 mod play;
 mod raw;
 mod reactors;
+mod syscalls;
 mod tally;
+mod threads;
 
 use play::Plan;
+use syscalls::Syscalls;
+use threads::Threads;
 
 /// Measures event channels on the device of this machine.
 #[derive(Debug, Parser)]
@@ -28,11 +32,19 @@ struct Cli {
 enum Command {
     /// Plays one case and prints what it cost per event
     Run(Plan),
+    /// Lets threads notify while this one handles
+    Threads(Threads),
+    /// Traces itself and checks which system calls it makes
+    Syscalls(Syscalls),
 }
 
 fn main() -> ExitCode {
-    let Command::Run(plan) = Cli::parse().command;
-    match plan.run() {
+    let ended = match Cli::parse().command {
+        Command::Run(plan) => plan.run(),
+        Command::Threads(threads) => threads.run(),
+        Command::Syscalls(syscalls) => syscalls.run(),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xenbench: {error:#}");

@@ -48,7 +48,14 @@ pub(crate) struct Plan {
     pub(crate) channels: usize,
     /// Number of rounds that count
     rounds: u32,
+    /// Write a line before the rounds that count and one after them, for who reads a trace
+    #[arg(long)]
+    marks: bool,
 }
+
+/// What stands around that part of a trace that counts.
+pub(crate) const BEGIN: &str = "begin";
+pub(crate) const END: &str = "end";
 
 /// Rounds before those that count, so that every buffer has grown and every page is there.
 const WARM_UP: u32 = 3;
@@ -112,6 +119,7 @@ impl Plan {
         let mut begun = Instant::now();
         for round in 0..WARM_UP + self.rounds {
             if round == WARM_UP {
+                self.mark(BEGIN);
                 begun = Instant::now();
             }
             scene.notify(0)?;
@@ -119,6 +127,7 @@ impl Plan {
             ensure!(tally.total() == round as usize + 1, "a wake too many");
         }
         let total = begun.elapsed();
+        self.mark(END);
         tally.check(WARM_UP + self.rounds)?;
         Ok(Cost {
             total,
@@ -129,6 +138,9 @@ impl Plan {
     async fn burst(&self, scene: &mut impl Scene, tally: &Tally) -> Result<Cost> {
         let mut cost = Cost::default();
         for round in 1..=WARM_UP + self.rounds {
+            if round == WARM_UP + 1 {
+                self.mark(BEGIN);
+            }
             let begun = Instant::now();
             for index in 0..self.channels {
                 scene.notify(index)?;
@@ -143,7 +155,14 @@ impl Plan {
                 cost.total += handled - begun;
             }
         }
+        self.mark(END);
         Ok(cost)
+    }
+
+    fn mark(&self, line: &str) {
+        if self.marks {
+            println!("{line}");
+        }
     }
 
     fn print(&self, cost: &Cost) {

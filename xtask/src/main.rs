@@ -16,6 +16,7 @@ mod docs;
 mod initramfs;
 mod packages;
 mod report;
+mod syscalls;
 mod vm;
 mod xen;
 

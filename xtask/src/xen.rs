@@ -18,6 +18,7 @@ use crate::{
     initramfs::Archive,
     packages, report,
     report::Verdict,
+    syscalls,
     vm::{self, Clock, End, Line, Machine, Setup},
 };
 
@@ -50,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) differential: differential::Differential,
     #[command(flatten)]
     pub(crate) bench: bench::Bench,
+    #[command(flatten)]
+    pub(crate) syscalls: syscalls::Syscalls,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -88,6 +91,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         differential::run(options, &dir)
     } else if options.bench.bench {
         bench::run(options, &dir)
+    } else if options.syscalls.syscalls {
+        syscalls::run(options, &dir)
     } else if options.command.is_empty() {
         run_tests(options, &dir)
     } else {

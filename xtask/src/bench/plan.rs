@@ -161,12 +161,12 @@ mod tests {
 
     #[test]
     fn implementations_take_turns() {
-        let plan = Plan {
+        const PLAN: Plan = Plan {
             implementations: &[own("raw"), peer(Program::Krata)],
             repetitions: 2,
             machines: &[],
         };
-        let script = plan.script();
+        let script = PLAN.script();
         let lines: Vec<&str> = script.lines().filter(|it| *it != "sleep 0.2").collect();
         let [first, raw, krata, ..] = lines[..] else {
             panic!("{script}");
@@ -175,6 +175,6 @@ mod tests {
         assert_eq!(raw, "xenbench run raw pingpong 1 800");
         assert_eq!(krata, "krata pingpong 1 200");
         assert_eq!(lines.len(), 1 + 2 * 2 * CASES.len());
-        assert_eq!(plan.programs(), [Program::Own, Program::Krata]);
+        assert_eq!(PLAN.programs(), [Program::Own, Program::Krata]);
     }
 }
