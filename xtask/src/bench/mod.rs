@@ -22,8 +22,7 @@ mod row;
 mod sample;
 
 use plan::{Plan, Program};
-pub(crate) use row::Row;
-use row::Unit;
+pub(crate) use row::{Row, Unit, from_json};
 use sample::Sample;
 
 /// What the run is to do.
@@ -50,9 +49,6 @@ impl Bench {
     }
 }
 
-/// The file of the last run, in cargo's target directory.
-const RESULT: &str = "xen-bench.json";
-
 /// Measures, writes down what was measured, and fails where a bound does not hold.
 pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
     let plan = if options.bench.quick {
@@ -72,7 +68,7 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
         };
         rows.extend(measure(setup, dir, &plan, &programs)?);
     }
-    let path = dir.with_file_name(RESULT);
+    let path = dir.with_file_name(plan.result);
     fs::write(&path, row::to_json(&rows)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     let report = bounds::report(&rows);

@@ -95,6 +95,8 @@ pub(super) struct Plan {
     pub(super) repetitions: usize,
     /// A boot each.
     pub(super) machines: &'static [(Clock, u8)],
+    /// The file of the result, in cargo's target directory.
+    pub(super) result: &'static str,
 }
 
 impl Plan {
@@ -113,6 +115,7 @@ impl Plan {
         ],
         repetitions: 5,
         machines: &[(Clock::Instructions, 1), (Clock::Wall, 1), (Clock::Wall, 2)],
+        result: "xen-bench.json",
     };
 
     /// What every change can afford.
@@ -127,6 +130,7 @@ impl Plan {
         ],
         repetitions: 3,
         machines: &[(Clock::Instructions, 1)],
+        result: "xen-bench-quick.json",
     };
 
     /// The programs that it needs, each once.
@@ -165,6 +169,7 @@ mod tests {
             implementations: &[own("raw"), peer(Program::Krata)],
             repetitions: 2,
             machines: &[],
+            result: "",
         };
         let script = PLAN.script();
         let lines: Vec<&str> = script.lines().filter(|it| *it != "sleep 0.2").collect();
