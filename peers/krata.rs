@@ -84,7 +84,10 @@ async fn burst(scene: &Scene, rounds: u32) -> Result<()> {
     }
     let channels = scene.theirs.len();
     let events = f64::from(rounds) * channels as f64;
-    println!("krata burst {channels} total {:.1}", (notify + drain) / events);
+    println!(
+        "krata burst {channels} total {:.1}",
+        (notify + drain) / events
+    );
     println!("krata burst {channels} drain {:.1}", drain / events);
     println!("krata burst {channels} notify {:.1}", notify / events);
     Ok(())

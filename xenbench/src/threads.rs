@@ -36,6 +36,7 @@ pub(crate) struct Threads {
 /// Who stands where.
 #[derive(Debug, Default)]
 struct Gate {
+    arrived: AtomicUsize,
     begun: AtomicBool,
     done: AtomicUsize,
     ended: AtomicBool,
@@ -66,16 +67,18 @@ impl Threads {
                 .map(|notifier| {
                     let (gate, event_loop) = (&gate, scene.event_loop());
                     scope.spawn(move || {
-                        wait_for(&gate.begun);
+                        gate.arrived.fetch_add(1, Ordering::SeqCst);
+                        wait_until(|| gate.begun.load(Ordering::SeqCst));
                         let notified = (0..notifies).try_for_each(|_| notifier.notify());
                         gate.done.fetch_add(1, Ordering::SeqCst);
                         event_loop.wake();
-                        // The end of a thread is a system call that is not to be traced.
-                        wait_for(&gate.ended);
+                        // What a thread does to end is not to be traced, and neither is its start.
+                        wait_until(|| gate.ended.load(Ordering::SeqCst));
                         notified
                     })
                 })
                 .collect();
+            wait_until(|| gate.arrived.load(Ordering::SeqCst) == threads.len());
             println!("{BEGIN}");
             gate.begun.store(true, Ordering::SeqCst);
             let handled = handle(scene, tally, &gate, threads.len());
@@ -109,8 +112,8 @@ fn handle(scene: &impl Looped, tally: &Tally, gate: &Gate, threads: usize) -> Re
 }
 
 /// Without a futex, which would be traced.
-fn wait_for(flag: &AtomicBool) {
-    while !flag.load(Ordering::SeqCst) {
+fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
         thread::yield_now();
     }
 }
