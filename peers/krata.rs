@@ -11,7 +11,7 @@ use xenevtchn::EventChannelService;
 type Result<T> = std::result::Result<T, Box<dyn error::Error>>;
 
 /// Rounds before those that count.
-const WARM_UP: u32 = 3;
+const WARM_UP: u32 = 1;
 
 struct Scene {
     service: EventChannelService,

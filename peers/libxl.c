@@ -17,7 +17,7 @@
 #include <xenevtchn.h>
 
 /* Rounds before those that count. */
-#define WARM_UP 3u
+#define WARM_UP 2u
 
 struct waiter {
     evtchn_port_t port;

@@ -58,7 +58,7 @@ pub(crate) const BEGIN: &str = "begin";
 pub(crate) const END: &str = "end";
 
 /// Rounds before those that count, so that every buffer has grown and every page is there.
-const WARM_UP: u32 = 3;
+const WARM_UP: u32 = 2;
 
 /// One implementation with its channels, every waiter waiting.
 pub(crate) trait Scene {

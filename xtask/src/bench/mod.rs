@@ -57,6 +57,7 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
         Plan::WHOLE
     };
     let programs = programs(dir, &plan)?;
+    let path = dir.with_file_name(plan.result);
     let mut rows = Vec::new();
     for (clock, cpus) in plan.machines {
         let unit = Unit::of(*clock);
@@ -67,10 +68,10 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
             ..options.setup()
         };
         rows.extend(measure(setup, dir, &plan, &programs)?);
+        // After each boot, since the next one may take long or fail.
+        fs::write(&path, row::to_json(&rows)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let path = dir.with_file_name(plan.result);
-    fs::write(&path, row::to_json(&rows)?)
-        .with_context(|| format!("cannot write {}", path.display()))?;
     let report = bounds::report(&rows);
     io::stdout().write_all(format!("{}\n{report}", row::listing(&rows)).as_bytes())?;
     Ok(ExitCode::from(u8::from(!report.is_success())))

@@ -59,7 +59,7 @@ impl Implementation {
         match self.program {
             Program::Own => 1,
             Program::Libxl => 2,
-            Program::Krata => 4,
+            Program::Krata => 8,
         }
     }
 }
@@ -178,7 +178,7 @@ mod tests {
         };
         assert_eq!(first, "set -e");
         assert_eq!(raw, "xenbench run raw pingpong 1 800");
-        assert_eq!(krata, "krata pingpong 1 200");
+        assert_eq!(krata, "krata pingpong 1 100");
         assert_eq!(lines.len(), 1 + 2 * 2 * CASES.len());
         assert_eq!(PLAN.programs(), [Program::Own, Program::Krata]);
     }
