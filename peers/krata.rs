@@ -3,7 +3,7 @@
 //! Its numbers of two requests are swapped: `unbind(0)` allocates a port for domain 0. So nothing here unbinds, and the
 //! device is closed by the end of the process.
 
-use std::{env, error, process, sync::Arc, time::Instant};
+use std::{env, error, future::poll_fn, pin::pin, process, sync::Arc, task::Poll, time::Instant};
 
 use tokio::sync::Notify;
 use xenevtchn::EventChannelService;
@@ -44,7 +44,7 @@ impl Scene {
         Ok(())
     }
 
-    /// One delivery of each port, and no other: a second one would be kept and end the next round early.
+    /// One delivery of each port, which is enabled again.
     async fn handle(&self) -> Result<()> {
         for (port, receiver) in &self.ours {
             receiver.notified().await;
@@ -52,6 +52,17 @@ impl Scene {
         }
         Ok(())
     }
+}
+
+/// Fails where a port was delivered once more than it was waited for.
+async fn check(scene: &Scene) -> Result<()> {
+    for (port, receiver) in &scene.ours {
+        let mut left = pin!(receiver.notified());
+        if poll_fn(|cx| Poll::Ready(left.as_mut().poll(cx).is_ready())).await {
+            return Err(format!("port {port} was delivered twice").into());
+        }
+    }
+    Ok(())
 }
 
 async fn ping_pong(scene: &Scene, rounds: u32) -> Result<()> {
@@ -64,6 +75,7 @@ async fn ping_pong(scene: &Scene, rounds: u32) -> Result<()> {
         scene.handle().await?;
     }
     let cost = begun.elapsed().as_secs_f64() * 1e9 / f64::from(rounds);
+    check(scene).await?;
     println!("krata pingpong 1 total {cost:.1}");
     Ok(())
 }
@@ -81,6 +93,7 @@ async fn burst(scene: &Scene, rounds: u32) -> Result<()> {
             notify += (notified - begun).as_secs_f64() * 1e9;
             drain += notified.elapsed().as_secs_f64() * 1e9;
         }
+        check(scene).await?;
     }
     let channels = scene.theirs.len();
     let events = f64::from(rounds) * channels as f64;
