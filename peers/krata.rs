@@ -10,8 +10,8 @@ use xenevtchn::EventChannelService;
 
 type Result<T> = std::result::Result<T, Box<dyn error::Error>>;
 
-/// Rounds before those that count.
-const WARM_UP: u32 = 1;
+/// Wakes before the rounds that count: then every thread is there.
+const WARM_UP: usize = 64;
 
 struct Scene {
     service: EventChannelService,
@@ -37,6 +37,11 @@ impl Scene {
             ours,
             theirs,
         })
+    }
+
+    /// Rounds before those that count.
+    fn warm_up(&self) -> u32 {
+        WARM_UP.div_ceil(self.ours.len()) as u32
     }
 
     async fn notify(&self, index: usize) -> Result<()> {
@@ -66,9 +71,10 @@ async fn check(scene: &Scene) -> Result<()> {
 }
 
 async fn ping_pong(scene: &Scene, rounds: u32) -> Result<()> {
+    let warm_up = scene.warm_up();
     let mut begun = Instant::now();
-    for round in 0..WARM_UP + rounds {
-        if round == WARM_UP {
+    for round in 0..warm_up + rounds {
+        if round == warm_up {
             begun = Instant::now();
         }
         scene.notify(0).await?;
@@ -81,15 +87,16 @@ async fn ping_pong(scene: &Scene, rounds: u32) -> Result<()> {
 }
 
 async fn burst(scene: &Scene, rounds: u32) -> Result<()> {
+    let warm_up = scene.warm_up();
     let (mut notify, mut drain) = (0.0, 0.0);
-    for round in 0..WARM_UP + rounds {
+    for round in 0..warm_up + rounds {
         let begun = Instant::now();
         for index in 0..scene.theirs.len() {
             scene.notify(index).await?;
         }
         let notified = Instant::now();
         scene.handle().await?;
-        if round >= WARM_UP {
+        if round >= warm_up {
             notify += (notified - begun).as_secs_f64() * 1e9;
             drain += notified.elapsed().as_secs_f64() * 1e9;
         }
