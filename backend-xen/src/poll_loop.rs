@@ -83,6 +83,8 @@ struct State {
     pollers: usize,
     /// Threads that poll the device, sleepers too.
     watchers: usize,
+    /// Threads that wait for the last of them.
+    awaited: usize,
     counters: Counters,
 }
 
@@ -227,7 +229,8 @@ impl PollLoop {
 
     fn unwatch(&self, mut state: MutexGuard<'_, State>, watched: bool) {
         state.watchers -= usize::from(watched);
-        if watched && state.watchers == 0 {
+        // A notify is a system call, also where nobody waits for it.
+        if watched && state.watchers == 0 && state.awaited > 0 {
             self.shared.unwatched.notify_all();
         }
     }
@@ -261,22 +264,22 @@ fn poll(
     // SAFETY: who registers a device keeps it open until `deregister` has returned, and that
     // waits for every watcher.
     let borrow = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
-    let mut fds = [
-        PollFd::from_borrowed_fd(bell, PollFlags::IN),
-        PollFd::from_borrowed_fd(device.map_or(bell, borrow), PollFlags::IN),
-    ];
-    let fds = &mut fds[..1 + usize::from(device.is_some())];
+    // The device first: once the kernel has found one ready, it queues on none of the others.
+    let mut fds =
+        [device.map_or(bell, borrow), bell].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let polled = &mut fds[usize::from(device.is_none())..];
     // A timeout that the kernel cannot express is longer than any machine runs.
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    let interrupted = match rustix::event::poll(fds, timeout.as_ref()) {
+    let interrupted = match rustix::event::poll(polled, timeout.as_ref()) {
         Ok(_) => false,
         Err(Errno::INTR) => true,
         Err(errno) => return Err(errno),
     };
+    // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
+    let [ready, woken] = fds.map(|fd| !fd.revents().is_empty());
     Ok(Readiness {
-        // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
-        ready: fds[1..].iter().any(|fd| !fd.revents().is_empty()),
-        woken: !fds[0].revents().is_empty(),
+        ready,
+        woken,
         interrupted,
     })
 }
@@ -310,6 +313,7 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
         state.device = None;
         state.counters.deregisters += 1;
         self.send_back(&state);
+        state.awaited += 1;
         while state.watchers > 0 {
             state = self
                 .shared
@@ -317,6 +321,7 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        state.awaited -= 1;
         Ok(())
     }
 

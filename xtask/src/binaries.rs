@@ -1,13 +1,15 @@
 //! The guest's own binaries, built static because the guest has no libraries.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+use crate::packages;
 
 /// A test binary that runs in the guest.
 #[derive(Debug)]
@@ -89,6 +91,49 @@ impl Builder {
     pub(crate) fn command(&self) -> Result<PathBuf> {
         let arguments = ["build", "--package", "evtchn-cli", "--bin", "evtchn"];
         self.build(&arguments, "evtchn")
+    }
+
+    /// Builds the benchmark.
+    pub(crate) fn benchmark(&self) -> Result<PathBuf> {
+        self.build(&["build", "--package", "xenbench"], "xenbench")
+    }
+
+    /// Builds a program of `peers`, which is no package of the workspace.
+    pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/Cargo.toml");
+        self.build(&["build", "--manifest-path", manifest, "--bin", name], name)
+    }
+
+    /// Compiles a C program against libraries of Debian that are unpacked under `root`.
+    pub(crate) fn c_program(
+        &self,
+        source: &Path,
+        root: &Path,
+        libraries: &[&str],
+    ) -> Result<PathBuf> {
+        fs::create_dir_all(&self.target_dir)?;
+        let name = source.file_stem().context("a source without a name")?;
+        let program = self.target_dir.join(name);
+        let mut compiler = Command::new("cc");
+        compiler
+            .args([
+                "-std=gnu11",
+                "-O2",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-static",
+                "-I",
+            ])
+            .arg(root.join("usr/include"))
+            .arg("-o")
+            .arg(&program)
+            .arg(source)
+            .arg("-L")
+            .arg(root.join("usr/lib/x86_64-linux-gnu"))
+            .args(libraries.iter().map(|library| format!("-l{library}")));
+        packages::run(&mut compiler)?;
+        Ok(program)
     }
 
     /// Builds an example of a package.

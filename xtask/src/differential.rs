@@ -61,7 +61,13 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
         // Under emulation an unoptimised simulator would be most of the time.
         let program = Builder::new(dir, true).test(&PROGRAM)?;
         let job = initramfs::call("run_command", [PROGRAM.name].iter().chain(&arguments));
-        return xen::run_programs(options, dir, &[(PROGRAM.name, program)], &job);
+        return xen::run_programs(
+            options.setup(),
+            dir,
+            &[(PROGRAM.name, program)],
+            &job,
+            &xen::OUTPUT,
+        );
     }
     let mut programs = Vec::new();
     let mut job = String::new();
@@ -75,5 +81,5 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
             [name].iter().chain(&arguments).chain(&["--first"]),
         );
     }
-    xen::run_programs(options, dir, &programs, &job)
+    xen::run_programs(options.setup(), dir, &programs, &job, &xen::OUTPUT)
 }

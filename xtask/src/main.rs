@@ -9,12 +9,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod binaries;
 mod differential;
 mod docs;
 mod initramfs;
 mod packages;
 mod report;
+mod syscalls;
 mod vm;
 mod xen;
 

@@ -37,8 +37,13 @@ const METAPACKAGES: [(&str, &str); 2] = [
 
 /// Installs qemu if it is missing, which takes root.
 pub(crate) fn require_qemu() -> Result<()> {
+    require(QEMU, QEMU_PACKAGE)
+}
+
+/// Installs a program if it is missing, which takes root.
+pub(crate) fn require(program: &str, package: &str) -> Result<()> {
     let is_installed = || {
-        Command::new(QEMU)
+        Command::new(program)
             .arg("--version")
             .stdout(Stdio::null())
             .status()
@@ -49,20 +54,48 @@ pub(crate) fn require_qemu() -> Result<()> {
     }
     ensure!(
         is_root(),
-        "{QEMU} is missing; as root: apt-get install {QEMU_PACKAGE}"
+        "{program} is missing; as root: apt-get install {package}"
     );
-    eprintln!("xtask: installing {QEMU_PACKAGE}");
+    eprintln!("xtask: installing {package}");
     let install = || {
         apt_get(
             Path::new("/"),
-            &["install", "--yes", "--no-install-recommends", QEMU_PACKAGE],
+            &["install", "--yes", "--no-install-recommends", package],
         )
     };
     with_package_lists(install)?;
     ensure!(
         is_installed(),
-        "{QEMU_PACKAGE} is installed, but {QEMU} does not run"
+        "{package} is installed, but {program} does not run"
     );
+    Ok(())
+}
+
+/// The root of a package that is unpacked under `dir` and not installed; it is downloaded only once.
+pub(crate) fn unpacked(dir: &Path, package: &str) -> Result<PathBuf> {
+    let root = dir.join(package);
+    if root.is_dir() {
+        return Ok(root);
+    }
+    let scratch = dir.join(format!("{package}.partial"));
+    remove(&scratch)?;
+    let downloads = scratch.join("packages");
+    fs::create_dir_all(&downloads)?;
+    eprintln!("xtask: downloading {package}");
+    with_package_lists(|| apt_get(&downloads, &["download", package]))?;
+    let partial = scratch.join("root");
+    unpack(&downloads, &partial)?;
+    fs::rename(&partial, &root)?;
+    remove(&scratch)?;
+    Ok(root)
+}
+
+/// Unpacks every package of a directory into one root.
+fn unpack(packages: &Path, root: &Path) -> Result<()> {
+    for package in fs::read_dir(packages)? {
+        let mut unpack = Command::new("dpkg");
+        run(unpack.arg("--extract").arg(package?.path()).arg(root))?;
+    }
     Ok(())
 }
 
@@ -81,10 +114,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
     with_package_lists(|| download(&packages))?;
 
     let root = scratch.join("root");
-    for package in fs::read_dir(&packages)? {
-        let mut unpack = Command::new("dpkg");
-        run(unpack.arg("--extract").arg(package?.path()).arg(&root))?;
-    }
+    unpack(&packages, &root)?;
     let finished = scratch.join(IMAGE);
     fs::create_dir_all(&finished)?;
     collect(&root, &finished)?;
@@ -193,7 +223,7 @@ fn apt_get(dir: &Path, arguments: &[&str]) -> Result<()> {
 }
 
 /// Runs a program to success, its output on standard error.
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_owned();
     let name = name.display();
     let status = command

@@ -61,15 +61,33 @@ pub(crate) enum End {
     TimedOut,
 }
 
+/// What the guest's clock shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The time of the host.
+    Wall,
+    /// A nanosecond per instruction that a virtual CPU executed, of the program, the kernel and Xen alike; none while
+    /// all are idle.
+    Instructions,
+}
+
+/// What machine to boot, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// Number of virtual CPUs.
+    pub(crate) cpus: u8,
+    /// What its clock shows.
+    pub(crate) clock: Clock,
+    /// How long it may run.
+    pub(crate) timeout: Duration,
+}
+
 /// The machine to boot.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
     /// `target/xen`, with the image and the initramfs.
     pub(crate) dir: &'a Path,
-    /// Number of virtual CPUs.
-    pub(crate) cpus: u8,
-    /// How long it may run.
-    pub(crate) timeout: Duration,
+    pub(crate) setup: Setup,
 }
 
 impl Machine<'_> {
@@ -85,7 +103,7 @@ impl Machine<'_> {
             File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
             lines.push((line, File::open(path)?));
         }
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.setup.timeout;
         let mut qemu = Qemu::spawn(&mut self.command())?;
         loop {
             let status = qemu.0.try_wait()?;
@@ -119,7 +137,7 @@ impl Machine<'_> {
                 "-m",
                 "1024",
                 "-smp",
-                &self.cpus.to_string(),
+                &self.setup.cpus.to_string(),
             ])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .args(["-kernel", &format!("{image}/{}", packages::HYPERVISOR)])
@@ -133,6 +151,9 @@ impl Machine<'_> {
             .current_dir(self.dir)
             .stdin(Stdio::null())
             .stdout(io::stderr());
+        if self.setup.clock == Clock::Instructions {
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
         for (index, line) in Line::ALL.into_iter().enumerate() {
             let (port, interrupt) = line.resources();
             command

@@ -12,12 +12,14 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
+    bench,
     binaries::{Builder, GuestTest, TESTS},
     differential, initramfs,
     initramfs::Archive,
     packages, report,
     report::Verdict,
-    vm::{self, End, Line, Machine},
+    syscalls,
+    vm::{self, Clock, End, Line, Machine, Setup},
 };
 
 /// Boot a real Xen under qemu; run the tests, or one command, in its dom0.
@@ -47,6 +49,10 @@ pub(crate) struct Options {
     variables: Vec<String>,
     #[command(flatten)]
     pub(crate) differential: differential::Differential,
+    #[command(flatten)]
+    pub(crate) bench: bench::Bench,
+    #[command(flatten)]
+    pub(crate) syscalls: syscalls::Syscalls,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -56,9 +62,22 @@ impl Options {
     fn patience(&self) -> Duration {
         const PATIENCE: u64 = 120;
         let seconds = self.timeout;
-        Duration::from_secs(seconds.unwrap_or_else(|| PATIENCE + self.differential.patience()))
+        let extra = self.differential.patience() + self.bench.patience();
+        Duration::from_secs(seconds.unwrap_or(PATIENCE + extra))
+    }
+
+    /// The machine that the command line asks for.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup {
+            cpus: self.smp,
+            clock: Clock::Wall,
+            timeout: self.patience(),
+        }
     }
 }
+
+/// The lines of a command.
+pub(crate) const OUTPUT: [Line; 2] = [Line::Stdout, Line::Stderr];
 
 /// Runs `cargo xtask xen`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -70,6 +89,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     packages::prepare(&dir)?;
     if options.differential.differential {
         differential::run(options, &dir)
+    } else if options.bench.bench {
+        bench::run(options, &dir)
+    } else if options.syscalls.syscalls {
+        syscalls::run(options, &dir)
     } else if options.command.is_empty() {
         run_tests(options, &dir)
     } else {
@@ -91,7 +114,7 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
         }
     }
 
-    let end = boot(options, dir, &binaries, &job, &[Line::Report])?;
+    let end = boot(options.setup(), dir, &binaries, &job, &[Line::Report])?;
     let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
     let verdict = Verdict::new(
         &names,
@@ -110,17 +133,19 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     let program = ("evtchn", Builder::new(dir, options.release).command()?);
     let job = environment(options) + &initramfs::call("run_command", &options.command);
-    run_programs(options, dir, &[program], &job)
+    run_programs(options.setup(), dir, &[program], &job, &OUTPUT)
 }
 
-/// Runs a job with some programs in the guest and takes over the exit code of its last command.
+/// Runs a job with some programs in the guest and takes over the exit code of its last command. What the `echoed`
+/// lines carry is passed on.
 pub(crate) fn run_programs(
-    options: &Options,
+    setup: Setup,
     dir: &Path,
     programs: &[(&str, PathBuf)],
     job: &str,
+    echoed: &[Line],
 ) -> Result<ExitCode> {
-    let end = boot(options, dir, programs, job, &[Line::Stdout, Line::Stderr])?;
+    let end = boot(setup, dir, programs, job, echoed)?;
 
     let console = vm::recorded(dir, Line::Console)?;
     let code = report::exit_code(&vm::recorded(dir, Line::Report)?);
@@ -131,7 +156,7 @@ pub(crate) fn run_programs(
     ensure!(
         end == End::PoweredOff,
         "no end after {} s",
-        options.patience().as_secs()
+        setup.timeout.as_secs()
     );
     if let Some(complaint) = complaint {
         bail!("the console says: {complaint}");
@@ -161,7 +186,7 @@ fn environment(options: &Options) -> String {
 
 /// Packs the guest and runs it to its end, passing on what it writes on the `echoed` lines.
 fn boot(
-    options: &Options,
+    setup: Setup,
     dir: &Path,
     binaries: &[(&str, PathBuf)],
     job: &str,
@@ -172,11 +197,7 @@ fn boot(
         archive.program(name, path)?;
     }
     archive.write()?;
-    let machine = Machine {
-        dir,
-        cpus: options.smp,
-        timeout: options.patience(),
-    };
+    let machine = Machine { dir, setup };
     machine.run(|line, bytes| match line {
         _ if !echoed.contains(&line) => Ok(()),
         Line::Stderr => io::stderr().write_all(bytes),

@@ -6,24 +6,34 @@ use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
+mod chart;
+mod figures;
 mod invariants;
 mod machines;
 mod patch;
 mod source;
 
+use figures::Figures;
+
 /// Rewrite the tables in the documents that the code generates.
 ///
-/// These are the tables of the state machines in ARCHITECTURE.md, and that of invariants, tests and patches in
-/// mutations/README.md. Fails where a patch names a test that does not exist, and where an invariant has no patch.
+/// These are the tables of the state machines in ARCHITECTURE.md, that of invariants, tests and patches in
+/// mutations/README.md, and those of the benchmark in README.md with their chart. Fails where a patch names a test that does not exist, and where an invariant has no patch.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Rewrite nothing, and fail where the documents say something else
     #[arg(long)]
     check: bool,
+    /// First take over the figures of the last `cargo xtask xen --bench`
+    #[arg(long, conflicts_with = "check")]
+    figures: bool,
 }
 
 /// Runs `cargo xtask docs`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if options.figures {
+        figures::adopt()?;
+    }
     let documents = documents()?;
     if options.check {
         check(&documents)?;
@@ -61,6 +71,15 @@ impl Document {
         })
     }
 
+    /// A file that is generated as a whole, and may not be there yet.
+    fn whole(path: &'static str, generated: String) -> Self {
+        Self {
+            path,
+            stands: read(path).unwrap_or_default(),
+            generated,
+        }
+    }
+
     fn is_current(&self) -> bool {
         self.stands == self.generated
     }
@@ -81,8 +100,11 @@ impl Document {
 }
 
 /// Every document that has generated parts.
-fn documents() -> Result<[Document; 2]> {
+fn documents() -> Result<[Document; 4]> {
+    let figures = Figures::read()?;
     Ok([
+        Document::new("README.md", &[("figures", figures.tables()?)])?,
+        Document::whole(chart::FILE, chart::draw(&figures.bars()?)?),
         Document::new(
             "ARCHITECTURE.md",
             &[

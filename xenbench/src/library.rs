@@ -1,0 +1,204 @@
+//! This library on its own loop, by values and by callbacks.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use evtchn::{
+    Channel, Context, DomId, Notifier, Registrar, RemotePort, Wait, xen,
+    xen::{PollLoop, XenOpen},
+};
+
+use crate::{play::Scene, tally::Tally};
+
+/// Both ends of every channel, in one context.
+#[derive(Debug)]
+pub(crate) struct Channels<R: Registrar<xen::Device>> {
+    pub(crate) ours: Vec<Channel<XenOpen, R>>,
+    theirs: Vec<Channel<XenOpen, R>>,
+}
+
+impl<R: Registrar<xen::Device, Error: Send + Sync>> Channels<R> {
+    /// Binds them. Nobody waits for the B ends, so what is read of them stays latched.
+    pub(crate) fn new(ctx: &Context<XenOpen, R>, channels: usize) -> Result<Channels<R>> {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..channels {
+            let our = ctx.bind_unbound_port(DomId::DOM0)?;
+            let remote = RemotePort {
+                domid: DomId::DOM0,
+                port: our.port(),
+            };
+            theirs.push(ctx.bind_interdomain(remote)?);
+            ours.push(our);
+        }
+        Ok(Channels { ours, theirs })
+    }
+
+    pub(crate) fn notify(&self, index: usize) -> Result<()> {
+        Ok(self.theirs[index].notify()?)
+    }
+
+    /// A handle on each B, for other threads.
+    pub(crate) fn notifiers(&self) -> impl Iterator<Item = Notifier<xen::Device>> {
+        self.theirs.iter().filter_map(Channel::notifier)
+    }
+
+    pub(crate) fn tally(&self) -> Arc<Tally> {
+        Arc::new(Tally::new(self.ours.iter().map(Channel::port).collect()))
+    }
+
+    /// Waits for every A.
+    pub(crate) fn wait(&self) -> Result<()> {
+        for our in &self.ours {
+            anyhow::ensure!(
+                our.wait()? == Wait::Pending,
+                "{} fired by itself",
+                our.port()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What turns on a [`PollLoop`].
+pub(crate) trait Looped {
+    fn event_loop(&self) -> &PollLoop;
+
+    fn channels(&self) -> &Channels<PollLoop>;
+
+    /// How long the loop may sleep.
+    fn timeout(&self) -> Option<Duration>;
+
+    /// Handles what there is and waits again.
+    fn dispatch(&self) -> Result<()>;
+}
+
+/// Wakes as values.
+#[derive(Debug)]
+pub(crate) struct Values {
+    event_loop: PollLoop,
+    ctx: Context<XenOpen, PollLoop>,
+    channels: Channels<PollLoop>,
+    tally: Arc<Tally>,
+}
+
+impl Values {
+    pub(crate) fn new(channels: usize) -> Result<(Values, Arc<Tally>)> {
+        let event_loop = PollLoop::new()?;
+        let ctx = Context::new(XenOpen::default(), event_loop.clone());
+        let channels = Channels::new(&ctx, channels)?;
+        channels.wait()?;
+        let tally = channels.tally();
+        let scene = Values {
+            event_loop,
+            ctx,
+            channels,
+            tally: Arc::clone(&tally),
+        };
+        Ok((scene, tally))
+    }
+}
+
+impl Scene for Values {
+    fn notify(&self, index: usize) -> Result<()> {
+        self.channels.notify(index)
+    }
+
+    async fn handle(&mut self, total: usize) -> Result<()> {
+        while self.tally.total() < total {
+            self.event_loop.wait(self.ctx.next_timeout())?;
+            self.dispatch()?;
+        }
+        Ok(())
+    }
+}
+
+impl Looped for Values {
+    fn event_loop(&self) -> &PollLoop {
+        &self.event_loop
+    }
+
+    fn channels(&self) -> &Channels<PollLoop> {
+        &self.channels
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.ctx.next_timeout()
+    }
+
+    fn dispatch(&self) -> Result<()> {
+        let mut round = self.ctx.dispatch()?;
+        for wake in &mut round {
+            self.tally.count(wake.port().as_raw());
+            let _pending = self.ctx.wait(wake.channel)?;
+        }
+        round.finish()?;
+        Ok(())
+    }
+}
+
+/// A callback per channel.
+#[derive(Debug)]
+pub(crate) struct Callbacks {
+    event_loop: PollLoop,
+    ctx: Arc<Context<XenOpen, PollLoop>>,
+    channels: Channels<PollLoop>,
+    tally: Arc<Tally>,
+}
+
+impl Callbacks {
+    pub(crate) fn new(channels: usize) -> Result<(Callbacks, Arc<Tally>)> {
+        let event_loop = PollLoop::new()?;
+        let ctx = Arc::new(Context::new(XenOpen::default(), event_loop.clone()));
+        let channels = Channels::new(&ctx, channels)?;
+        let tally = channels.tally();
+        for our in &channels.ours {
+            let (ctx, tally) = (Arc::clone(&ctx), Arc::clone(&tally));
+            our.set_callback(move |wake| {
+                tally.count(wake.port().as_raw());
+                // A wait that failed shows as a delivery that never comes.
+                let _pending = ctx.wait(wake.channel);
+            })?;
+        }
+        channels.wait()?;
+        let scene = Callbacks {
+            event_loop,
+            ctx,
+            channels,
+            tally: Arc::clone(&tally),
+        };
+        Ok((scene, tally))
+    }
+}
+
+impl Scene for Callbacks {
+    fn notify(&self, index: usize) -> Result<()> {
+        self.channels.notify(index)
+    }
+
+    async fn handle(&mut self, total: usize) -> Result<()> {
+        while self.tally.total() < total {
+            self.event_loop.wait(self.ctx.next_timeout())?;
+            self.dispatch()?;
+        }
+        Ok(())
+    }
+}
+
+impl Looped for Callbacks {
+    fn event_loop(&self) -> &PollLoop {
+        &self.event_loop
+    }
+
+    fn channels(&self) -> &Channels<PollLoop> {
+        &self.channels
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.ctx.next_timeout()
+    }
+
+    fn dispatch(&self) -> Result<()> {
+        self.ctx.dispatch_callbacks()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! What must hold of the figures, in instructions on one virtual CPU.
+
+use std::fmt;
+
+use super::row::{Row, Unit};
+
+/// One bound: the cost of a part for one implementation is at most so many times that for another.
+#[derive(Clone, Copy, Debug)]
+struct Bound {
+    case: &'static str,
+    channels: u32,
+    part: &'static str,
+    of: &'static str,
+    to: &'static str,
+    at_most: f64,
+}
+
+const fn bound(
+    (case, channels, part): (&'static str, u32, &'static str),
+    of: &'static str,
+    at_most: f64,
+    to: &'static str,
+) -> Bound {
+    Bound {
+        case,
+        channels,
+        part,
+        of,
+        to,
+        at_most,
+    }
+}
+
+const BOUNDS: [Bound; 14] = [
+    bound(("pingpong", 1, "total"), "evtchn", 1.08, "rawpoll"),
+    bound(("pingpong", 1, "total"), "evtchn-callback", 1.08, "rawpoll"),
+    bound(("pingpong", 1, "total"), "evtchn-tokio", 2.0, "rawpoll"),
+    bound(("burst", 16, "drain"), "evtchn", 1.3, "raw"),
+    bound(("burst", 256, "drain"), "evtchn", 1.15, "raw"),
+    bound(("burst", 256, "drain"), "evtchn-callback", 1.4, "raw"),
+    bound(("burst", 256, "total"), "evtchn", 1.02, "raw"),
+    bound(("burst", 256, "total"), "evtchn-callback", 1.02, "raw"),
+    bound(("burst", 1000, "drain"), "evtchn", 1.15, "raw"),
+    bound(("burst", 1000, "drain"), "evtchn-callback", 1.4, "raw"),
+    bound(("burst", 1000, "total"), "evtchn", 1.02, "raw"),
+    bound(("burst", 1000, "total"), "evtchn-callback", 1.02, "raw"),
+    bound(("burst", 1000, "total"), "evtchn", 1.0 / 4.0, "libxl"),
+    bound(("burst", 1000, "total"), "evtchn", 1.0 / 10.0, "krata"),
+];
+
+/// How every bound fared.
+#[derive(Debug)]
+pub(super) struct Report(Vec<(Bound, Option<f64>)>);
+
+/// Holds the rows against the bounds. One about which nothing was measured is left open.
+pub(super) fn report(rows: &[Row]) -> Report {
+    let cost = |bound: &Bound, implementation: &str| {
+        let row = rows.iter().find(|row| {
+            row.unit == Unit::Instructions
+                && row.cpus == 1
+                && row.case == bound.case
+                && row.channels == bound.channels
+                && row.part == bound.part
+                && row.implementation == implementation
+        });
+        row.map(|row| row.median)
+    };
+    let ratio = |bound: &Bound| Some(cost(bound, bound.of)? / cost(bound, bound.to)?);
+    Report(BOUNDS.map(|bound| (bound, ratio(&bound))).into())
+}
+
+impl Report {
+    /// Whether something was measured and no bound was missed.
+    pub(super) fn is_success(&self) -> bool {
+        let mut ratios = self
+            .0
+            .iter()
+            .filter_map(|(bound, ratio)| Some((bound, (*ratio)?)));
+        self.0.iter().any(|(_, ratio)| ratio.is_some())
+            && ratios.all(|(bound, ratio)| ratio <= bound.at_most)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (bound, ratio) in &self.0 {
+            let Bound {
+                case,
+                channels,
+                part,
+                of,
+                to,
+                at_most,
+            } = bound;
+            let verdict = match ratio {
+                None => "open  ",
+                Some(ratio) if ratio <= at_most => "holds ",
+                Some(_) => "MISSED",
+            };
+            let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
+            writeln!(
+                f,
+                "{verdict} {case} {channels} {part}: {of} / {to} = {ratio}, at most {at_most:.3}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(implementation: &str, median: f64) -> Row {
+        Row {
+            case: "burst".to_owned(),
+            channels: 16,
+            implementation: implementation.to_owned(),
+            part: "drain".to_owned(),
+            unit: Unit::Instructions,
+            cpus: 1,
+            median,
+            min: median,
+            max: median,
+            ratio: 1.0,
+        }
+    }
+
+    #[test]
+    fn a_cost_at_its_bound_holds_and_one_over_it_does_not() {
+        assert!(report(&[row("raw", 100.0), row("evtchn", 130.0)]).is_success());
+        let over = report(&[row("raw", 100.0), row("evtchn", 130.1)]);
+        assert!(!over.is_success());
+        let line = "MISSED burst 16 drain: evtchn / raw = 1.301, at most 1.300\n";
+        assert!(over.to_string().contains(line), "{over}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_no_success() {
+        let wall = Row {
+            unit: Unit::Nanoseconds,
+            ..row("raw", 1.0)
+        };
+        assert!(!report(&[wall, row("evtchn", 1.0)]).is_success());
+        assert!(!report(&[]).is_success());
+    }
+}

@@ -1,0 +1,186 @@
+//! What is run in the guest, and in which order.
+
+use std::fmt::Write as _;
+
+use crate::vm::Clock;
+
+/// A program in the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Program {
+    /// This library, and the loops by hand.
+    Own,
+    /// The loop of libxl.
+    Libxl,
+    /// The crate krata-xenevtchn.
+    Krata,
+}
+
+impl Program {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Own => "xenbench",
+            Self::Libxl => "libxl",
+            Self::Krata => "krata",
+        }
+    }
+}
+
+/// An implementation that is measured.
+#[derive(Clone, Copy, Debug)]
+struct Implementation {
+    name: &'static str,
+    program: Program,
+}
+
+const fn own(name: &'static str) -> Implementation {
+    Implementation {
+        name,
+        program: Program::Own,
+    }
+}
+
+const fn peer(program: Program) -> Implementation {
+    Implementation {
+        name: program.name(),
+        program,
+    }
+}
+
+impl Implementation {
+    fn command(self) -> String {
+        match self.program {
+            Program::Own => format!("xenbench run {}", self.name),
+            Program::Libxl | Program::Krata => self.name.to_owned(),
+        }
+    }
+
+    /// How many rounds it gets; a burst of many takes some of them long.
+    const fn rounds(self, case: Case) -> u32 {
+        match self.program {
+            Program::Own => case.rounds,
+            Program::Libxl | Program::Krata if case.channels == 1 => case.rounds,
+            Program::Libxl => case.rounds / 2,
+            Program::Krata => case.rounds / 8,
+        }
+    }
+}
+
+/// A case of so many channels, and its rounds.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    name: &'static str,
+    channels: u32,
+    rounds: u32,
+}
+
+const fn case(name: &'static str, channels: u32, rounds: u32) -> Case {
+    Case {
+        name,
+        channels,
+        rounds,
+    }
+}
+
+const CASES: [Case; 4] = [
+    case("pingpong", 1, 800),
+    case("burst", 16, 80),
+    case("burst", 256, 16),
+    case("burst", 1000, 8),
+];
+
+/// What is measured, and how often.
+#[derive(Debug)]
+pub(super) struct Plan {
+    implementations: &'static [Implementation],
+    /// How often each case is played by each.
+    pub(super) repetitions: usize,
+    /// A boot each.
+    pub(super) machines: &'static [(Clock, u8)],
+    /// The file of the result, in cargo's target directory.
+    pub(super) result: &'static str,
+}
+
+impl Plan {
+    /// Everything. Instructions are counted on one virtual CPU alone: with more of them qemu has one count for all,
+    /// in which an idle one that spins is indistinguishable from work.
+    pub(super) const WHOLE: Plan = Plan {
+        implementations: &[
+            own("raw"),
+            own("rawpoll"),
+            own("evtchn"),
+            own("evtchn-callback"),
+            own("evtchn-polling"),
+            own("evtchn-tokio"),
+            peer(Program::Libxl),
+            peer(Program::Krata),
+        ],
+        repetitions: 5,
+        machines: &[(Clock::Instructions, 1), (Clock::Wall, 1), (Clock::Wall, 2)],
+        result: "xen-bench.json",
+    };
+
+    /// What every change can afford.
+    pub(super) const QUICK: Plan = Plan {
+        implementations: &[
+            own("raw"),
+            own("rawpoll"),
+            own("evtchn"),
+            own("evtchn-callback"),
+            own("evtchn-tokio"),
+            peer(Program::Libxl),
+        ],
+        repetitions: 3,
+        machines: &[(Clock::Instructions, 1)],
+        result: "xen-bench-quick.json",
+    };
+
+    /// The programs that it needs, each once.
+    pub(super) fn programs(&self) -> Vec<Program> {
+        let mut programs: Vec<_> = self.implementations.iter().map(|it| it.program).collect();
+        programs.dedup();
+        programs
+    }
+
+    /// A shell script for the guest: in each repetition, for each case, every implementation in turn.
+    pub(super) fn script(&self) -> String {
+        // The ports of a program that ended are closed behind it, which the next one is not to pay for.
+        const PAUSE: &str = "sleep 0.2";
+        let mut script = "set -e\n".to_owned();
+        for _ in 0..self.repetitions {
+            for case in CASES {
+                for it in self.implementations {
+                    let rounds = it.rounds(case);
+                    let Case { name, channels, .. } = case;
+                    let run = format!("{} {name} {channels} {rounds}", it.command());
+                    let _written = writeln!(script, "{run}\n{PAUSE}");
+                }
+            }
+        }
+        script
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn implementations_take_turns() {
+        const PLAN: Plan = Plan {
+            implementations: &[own("raw"), peer(Program::Krata)],
+            repetitions: 2,
+            machines: &[],
+            result: "",
+        };
+        let script = PLAN.script();
+        let lines: Vec<&str> = script.lines().filter(|it| *it != "sleep 0.2").collect();
+        let [first, raw, krata, ..] = lines[..] else {
+            panic!("{script}");
+        };
+        assert_eq!(first, "set -e");
+        assert_eq!(raw, "xenbench run raw pingpong 1 800");
+        assert_eq!(krata, "krata pingpong 1 800");
+        assert_eq!(lines.len(), 1 + 2 * 2 * CASES.len());
+        assert_eq!(PLAN.programs(), [Program::Own, Program::Krata]);
+    }
+}
