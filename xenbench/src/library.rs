@@ -1,10 +1,10 @@
 //! This library on its own loop, by values and by callbacks.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use evtchn::{
-    Channel, Context, DomId, Notifier, Registrar, RemotePort, Wait, xen,
+    Channel, Context, DomId, Notifier, Registrar, RemotePort, Wait, WakeBuf, xen,
     xen::{PollLoop, XenOpen},
 };
 
@@ -79,6 +79,7 @@ pub(crate) struct Values {
     ctx: Context<XenOpen, PollLoop>,
     channels: Channels<PollLoop>,
     tally: Arc<Tally>,
+    buf: RefCell<WakeBuf>,
 }
 
 impl Values {
@@ -93,6 +94,7 @@ impl Values {
             ctx,
             channels,
             tally: Arc::clone(&tally),
+            buf: RefCell::default(),
         };
         Ok((scene, tally))
     }
@@ -126,10 +128,12 @@ impl Looped for Values {
     }
 
     fn dispatch(&self) -> Result<()> {
+        let mut buf = self.buf.borrow_mut();
         let mut round = self.ctx.dispatch()?;
-        for wake in &mut round {
-            self.tally.count(wake.port().as_raw());
-            let _pending = self.ctx.wait(wake.channel)?;
+        while let wakes @ [_, ..] = round.take_again(&mut buf) {
+            for wake in wakes {
+                self.tally.count(wake.port().as_raw());
+            }
         }
         round.finish()?;
         Ok(())
@@ -140,7 +144,7 @@ impl Looped for Values {
 #[derive(Debug)]
 pub(crate) struct Callbacks {
     event_loop: PollLoop,
-    ctx: Arc<Context<XenOpen, PollLoop>>,
+    ctx: Context<XenOpen, PollLoop>,
     channels: Channels<PollLoop>,
     tally: Arc<Tally>,
 }
@@ -148,16 +152,12 @@ pub(crate) struct Callbacks {
 impl Callbacks {
     pub(crate) fn new(channels: usize) -> Result<(Callbacks, Arc<Tally>)> {
         let event_loop = PollLoop::new()?;
-        let ctx = Arc::new(Context::new(XenOpen::default(), event_loop.clone()));
+        let ctx = Context::new(XenOpen::default(), event_loop.clone());
         let channels = Channels::new(&ctx, channels)?;
         let tally = channels.tally();
         for our in &channels.ours {
-            let (ctx, tally) = (Arc::clone(&ctx), Arc::clone(&tally));
-            our.set_callback(move |wake| {
-                tally.count(wake.port().as_raw());
-                // A wait that failed shows as a delivery that never comes.
-                let _pending = ctx.wait(wake.channel);
-            })?;
+            let tally = Arc::clone(&tally);
+            our.set_callback(move |wake| tally.count(wake.port().as_raw()))?;
         }
         channels.wait()?;
         let scene = Callbacks {
@@ -198,7 +198,7 @@ impl Looped for Callbacks {
     }
 
     fn dispatch(&self) -> Result<()> {
-        self.ctx.dispatch_callbacks()?;
+        self.ctx.dispatch_callbacks_again()?;
         Ok(())
     }
 }

@@ -53,11 +53,15 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     fn take_with<'b>(&mut self, buf: &'b mut WakeBuf, again: bool) -> &'b [Wake] {
         let room = buf.room.min(self.wakes_left);
         buf.wakes.clear();
-        let _any = self.next_with(|state| {
+        if self.is_drained {
+            return &buf.wakes;
+        }
+        let _any = self.pick_some(|state| {
             state.machine.next_wakes(&mut buf.wakes, room, again);
             (!buf.wakes.is_empty()).then_some(())
         });
         self.wakes_left -= buf.wakes.len();
+        self.is_drained = !self.may_read && buf.wakes.len() < room;
         for wake in &buf.wakes {
             trace::wake(wake.channel, wake.cause);
         }

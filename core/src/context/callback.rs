@@ -256,7 +256,6 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
             rest: (None, false),
         };
         while let Some(wake) = self.next_with(|state| running.next(state, again)) {
-            self.wakes_left -= 1;
             running.settle_rest();
             trace::wake(wake.channel, wake.cause);
             if let Some((_, callback)) = &mut running.call {

@@ -94,7 +94,9 @@ impl<D: EventChannel> State<D> {
     /// After an unbind returned, no entry of that port can be added: what it may have left in the
     /// driver's ring is gone afterwards, and not taken for an event of the number's next owner.
     pub(super) fn drain(&mut self, trigger: Trigger) -> Result<(), D::Error> {
-        self.read_all(trigger)?;
+        if self.read_all(trigger)? && trigger == Trigger::Edge {
+            self.machine.set_may_have_more(true);
+        }
         self.machine.set_clean();
         Ok(())
     }

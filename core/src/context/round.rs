@@ -40,7 +40,9 @@ pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
     pub(super) wakes_left: usize,
     reads_left: usize,
     /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
-    may_read: bool,
+    pub(super) may_read: bool,
+    /// Nothing was left when wakes were taken last; what was queued since is for the next round.
+    pub(super) is_drained: bool,
     failed: Option<DeviceError<O>>,
     ended: bool,
     _span: Span,
@@ -66,6 +68,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
             wakes_left: wakes,
             reads_left: READS,
             may_read,
+            is_drained: false,
             failed: None,
             ended: false,
             _span: Span::round(),
@@ -91,9 +94,13 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         let is_edge = self.shared.trigger == Trigger::Edge;
         state.machine.set_may_have_more(is_edge && self.may_read);
         let flushed = state.flush();
-        drop(state);
         // Left before settling: who cancels from now on sees to the link itself.
         self.shared.in_round.leave();
+        let is_at_rest = flushed.is_ok() && self.failed.is_none() && self.shared.is_at_rest(&state);
+        drop(state);
+        if is_at_rest {
+            return Ok(Outcome::Done);
+        }
         let rest = Rest(self.shared);
         let settled = self.shared.settle();
         let more = self.shared.lock().machine.has_work();
@@ -110,9 +117,21 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         Err(first)
     }
 
-    /// What `pick` takes of what is ready, reading where it finds nothing.
+    /// One wake, as `pick` takes it: [`pick_some`](Self::pick_some).
     #[inline]
     pub(super) fn next_with<T>(
+        &mut self,
+        pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
+    ) -> Option<T> {
+        let picked = self.pick_some(pick);
+        self.wakes_left -= usize::from(picked.is_some());
+        picked
+    }
+
+    /// What `pick` takes of what is ready, reading where it finds nothing. The caller counts the
+    /// wakes.
+    #[inline]
+    pub(super) fn pick_some<T>(
         &mut self,
         mut pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
     ) -> Option<T> {
@@ -192,7 +211,6 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
     #[inline]
     fn next(&mut self) -> Option<Wake> {
         let wake = self.next_with(|state| state.machine.next_wake(|_| true))?;
-        self.wakes_left -= 1;
         trace::wake(wake.channel, wake.cause);
         Some(wake)
     }

@@ -100,6 +100,16 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         self.settle_under(&self.settling.lock())
     }
 
+    /// Whether a settle would do nothing, and the loop may sleep.
+    #[inline]
+    pub(super) fn is_at_rest(&self, state: &State<O::Device>) -> bool {
+        !state.has_somebody_to_tell()
+            && !state.drive_after_hook
+            && !state.machine.has_work()
+            && !self.in_hook.is_taken()
+            && self.unsettled(state).is_none()
+    }
+
     /// Makes the event loop come back. Safe to call while a panic unwinds.
     pub(super) fn tell_loop(&self) {
         if !panicking() {

@@ -42,7 +42,7 @@ impl Machine {
     /// Hands out many wakes, until there are `room` of them, and has each of their channels waited
     /// for again if `again` says so, unless it is gone.
     pub(crate) fn next_wakes(&mut self, wakes: &mut Vec<Wake>, room: usize, again: bool) {
-        while wakes.len() < room {
+        while wakes.len() < room && self.has_any() {
             if self.ready.is_empty() {
                 self.next_events(wakes, room, again);
                 if wakes.len() == room {
@@ -57,6 +57,12 @@ impl Machine {
             }
             wakes.push(wake);
         }
+    }
+
+    /// Whether there is something that may be a wake.
+    #[inline]
+    fn has_any(&self) -> bool {
+        !self.unread.is_empty() || !self.ready.is_empty()
     }
 
     /// The wakes of the next words, as long as they are those of ports that wait.
