@@ -195,6 +195,7 @@ impl EventChannel for Device {
         self.request(request, || Call::Unbind(port))
     }
 
+    #[inline]
     fn notify(&self, port: Port) -> Result<(), Error> {
         let request = abi::Notify {
             port: port.as_raw(),
@@ -241,6 +242,7 @@ impl EventChannel for Device {
         self.request(request, || Call::Restrict(domid))
     }
 
+    #[inline]
     fn is_inherited(&self) -> bool {
         self.process != fork::process()
     }

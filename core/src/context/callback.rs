@@ -27,16 +27,17 @@ pub(super) struct Callbacks {
 /// Where the callback of a port number is.
 #[derive(Default)]
 struct Place {
-    /// Of which binding of the number, if there is one.
-    owner: Option<ChannelId>,
+    /// Of which binding of the number; 0 where there is none.
+    generation: u64,
     /// Not there while it runs.
     callback: Option<Callback>,
 }
 
 impl Callbacks {
+    #[inline]
     fn place(&mut self, id: ChannelId) -> Option<&mut Place> {
         let place = self.places.get_mut(id.port().as_raw())?;
-        (place.owner == Some(id)).then_some(place)
+        (place.generation == id.generation()).then_some(place)
     }
 
     #[inline]
@@ -47,14 +48,14 @@ impl Callbacks {
     #[inline]
     pub(super) fn has(&self, id: ChannelId) -> bool {
         let place = self.places.get(id.port().as_raw());
-        place.is_some_and(|place| place.owner == Some(id))
+        place.is_some_and(|place| place.generation == id.generation())
     }
 
     /// Sets a callback, and returns what it replaces, to be dropped under no lock.
     #[must_use = "a callback is dropped under no lock"]
     fn set(&mut self, id: ChannelId, callback: Callback) -> Option<Callback> {
         let place = self.places.enter(id.port().as_raw());
-        place.owner = Some(id);
+        place.generation = id.generation();
         place.callback.replace(callback)
     }
 
@@ -62,7 +63,7 @@ impl Callbacks {
     #[must_use = "a callback is dropped under no lock"]
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Callback> {
         let place = self.place(id)?;
-        place.owner = None;
+        place.generation = 0;
         place.callback.take()
     }
 
@@ -106,7 +107,20 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
         let State {
             machine, callbacks, ..
         } = state;
-        let wake = machine.next_wake(|id| callbacks.has(id))?;
+        let call = &mut self.call;
+        let wake = machine.next_event(again, |id| {
+            *call = callbacks.take(id).map(|callback| (id, callback));
+            call.is_some()
+        });
+        wake.or_else(|| self.next_of_any(state, again))
+    }
+
+    #[cold]
+    fn next_of_any(&mut self, state: &mut State<O::Device>, again: bool) -> Option<Wake> {
+        let State {
+            machine, callbacks, ..
+        } = state;
+        let wake = machine.next_wake_of_any(|id| callbacks.has(id))?;
         if again {
             let _unless_gone = machine.wait_again(wake.channel);
         }
@@ -119,7 +133,9 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
     fn put_back(&mut self, state: &mut State<O::Device>) {
         if let Some((id, callback)) = self.call.take() {
             let unwanted = state.callbacks.put_back(id, Some(callback));
-            self.rest = (unwanted, std::mem::take(&mut state.callbacks.awaited));
+            if unwanted.is_some() || state.callbacks.awaited {
+                self.rest = (unwanted, std::mem::take(&mut state.callbacks.awaited));
+            }
         }
     }
 
@@ -384,7 +400,7 @@ mod tests {
             let state = ctx.shared.lock();
             assert!(!state.callbacks.is_running(channel.id()));
             let places = state.callbacks.places.iter();
-            let mut owned = places.filter(|(_, place)| place.owner.is_some());
+            let mut owned = places.filter(|(_, place)| place.generation != 0);
             assert!(owned.all(|(_, place)| place.callback.is_some()));
         }
     }

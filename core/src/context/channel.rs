@@ -18,6 +18,7 @@ pub(super) struct Bound<D> {
 }
 
 impl<D: EventChannel> Bound<D> {
+    #[inline]
     fn notify(&self) -> Result<(), NotifyError<D::Error>> {
         if self.device.is_inherited() {
             return Err(NotifyError::Inherited);
@@ -94,6 +95,7 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// # Errors
     /// [`NotifyError::Device`] where the device refuses, [`NotifyError::Inherited`] in a forked
     /// child.
+    #[inline]
     pub fn notify(&self) -> Result<(), NotifyError<DeviceError<O>>> {
         match &self.bound {
             Some(bound) => bound.notify(),
@@ -209,6 +211,7 @@ impl<D: EventChannel> Notifier<D> {
     /// # Errors
     /// [`NotifyError::NotBound`] after the channel was unbound; [`NotifyError::Device`] where the
     /// device refuses; [`NotifyError::Inherited`] in a forked child.
+    #[inline]
     pub fn notify(&self) -> Result<(), NotifyError<D::Error>> {
         self.0.notify()
     }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::port::{Cause, PortEffect, PortInput, PortState};
-use super::step::{advance, fire_now, take_event, wait_again};
+use super::step::{advance, fire_now, is_plain, take_event, wait_again};
 use super::{ChannelId, Machine, NotBound, Waited, Wake};
 
 impl Machine {
@@ -35,7 +35,7 @@ impl Machine {
     /// for is kept for the next wait on its channel.
     #[inline]
     pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
-        self.next_event(&has_taker)
+        self.next_event(false, &has_taker)
             .or_else(|| self.next_wake_of_any(has_taker))
     }
 
@@ -74,34 +74,45 @@ impl Machine {
             PortState::Held
         };
         let before = wakes.len();
-        let many = self.unread.len().min(room - before);
-        let last = &self.unread[self.unread.len() - many..];
-        wakes.extend(last.iter().rev().map_while(|word| {
-            let (channel, slot) = self.ports.by_word(*word)?;
+        while wakes.len() < room
+            && let Some(word) = self.unread.last()
+            && let Some((channel, slot)) = self.ports.by_word(*word)
+            && fire_now(slot, then)
+        {
+            self.unread.pop();
+            if again {
+                self.rearm.push(channel.port());
+            }
             let cause = Cause::Event;
-            fire_now(slot, then).then_some(Wake { channel, cause })
-        }));
-        let taken = wakes.len() - before;
-        self.unread.truncate(self.unread.len() - taken);
-        self.stats.wakes += taken as u64;
-        if again {
-            self.rearm.extend(wakes[before..].iter().map(Wake::port));
-        } else {
-            self.count.waited -= taken;
+            wakes.push(Wake { channel, cause });
         }
+        let taken = wakes.len() - before;
+        self.stats.wakes += taken as u64;
+        self.count.waited -= if again { 0 } else { taken };
     }
 
-    /// The wake of the next word, if nothing is queued and it is that of a port that waits.
+    /// The wake of the next word, if nothing is queued, it is that of a port that waits, and
+    /// `take` has somebody for it.
     #[inline]
-    fn next_event(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
+    pub(crate) fn next_event(
+        &mut self,
+        again: bool,
+        take: impl FnOnce(ChannelId) -> bool,
+    ) -> Option<Wake> {
         if !self.ready.is_empty() {
             return None;
         }
         let (channel, slot) = self.ports.by_word(*self.unread.last()?)?;
-        if !has_taker(channel) || !fire_now(slot, PortState::Held) {
+        if !is_plain(slot) || !take(channel) {
             return None;
         }
-        self.count.waited -= 1;
+        if again {
+            slot.state = PortState::Rearming;
+            self.rearm.push(channel.port());
+        } else {
+            slot.state = PortState::Held;
+            self.count.waited -= 1;
+        }
         self.unread.pop();
         self.stats.wakes += 1;
         Some(Wake {
@@ -110,8 +121,12 @@ impl Machine {
         })
     }
 
+    /// [`next_wake`](Self::next_wake), whatever it is.
     #[cold]
-    fn next_wake_of_any(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
+    pub(crate) fn next_wake_of_any(
+        &mut self,
+        has_taker: impl Fn(ChannelId) -> bool,
+    ) -> Option<Wake> {
         while let Some(wake) = self.ready.pop_front() {
             let channel = wake.channel;
             if let Some(cause) = self.deliver(wake, has_taker(channel)) {

@@ -83,12 +83,19 @@ pub(super) fn seize(slot: &mut Slot, blocker: Option<Blocker>, count: &mut Count
     count.enter(slot);
 }
 
-/// An event of a port that a round waits for, handed out at once; `then` is `Held`, or `Rearming`
-/// where it is waited for again in the same breath. Says whether it was that, which is what
-/// happens to nearly every word. It does what the steps one by one do, but for the counts.
+/// Whether an event of the port is handed out at once: a round waits for it. It is so with nearly
+/// every word.
+#[inline]
+pub(super) fn is_plain(slot: &Slot) -> bool {
+    slot.state == PortState::Waiting && slot.blocker.is_none()
+}
+
+/// Hands such an event out; `then` is `Held`, or `Rearming` where it is waited for again in the
+/// same breath. Says whether it was such a one. It does what the steps one by one do, but for the
+/// counts.
 #[inline]
 pub(super) fn fire_now(slot: &mut Slot, then: PortState) -> bool {
-    let fires = slot.state == PortState::Waiting && slot.blocker.is_none();
+    let fires = is_plain(slot);
     if fires {
         slot.state = then;
     }
