@@ -93,7 +93,8 @@ impl Callbacks {
 /// when this is dropped, also by a panic.
 struct Running<'a, O: Open, R: Registrar<O::Device>> {
     shared: &'a Shared<O, R>,
-    call: Option<(ChannelId, Callback)>,
+    id: Option<ChannelId>,
+    call: Option<Callback>,
     /// What was unwanted when it came back, and whether somebody waited for that.
     rest: (Option<Callback>, bool),
 }
@@ -109,10 +110,12 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
         } = state;
         let call = &mut self.call;
         let wake = machine.next_event(again, |id| {
-            *call = callbacks.take(id).map(|callback| (id, callback));
+            *call = callbacks.take(id);
             call.is_some()
         });
-        wake.or_else(|| self.next_of_any(state, again))
+        let wake = wake.or_else(|| self.next_of_any(state, again))?;
+        self.id = Some(wake.channel);
+        Some(wake)
     }
 
     #[cold]
@@ -125,14 +128,14 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
             let _unless_gone = machine.wait_again(wake.channel);
         }
         // One round at a time: what has a callback has it in its place.
-        self.call = Some((wake.channel, callbacks.take(wake.channel)?));
+        self.call = Some(callbacks.take(wake.channel)?);
         Some(wake)
     }
 
     #[inline]
     fn put_back(&mut self, state: &mut State<O::Device>) {
-        if let Some((id, callback)) = self.call.take() {
-            let unwanted = state.callbacks.put_back(id, Some(callback));
+        if let Some(id) = self.id.take() {
+            let unwanted = state.callbacks.put_back(id, self.call.take());
             if unwanted.is_some() || state.callbacks.awaited {
                 self.rest = (unwanted, std::mem::take(&mut state.callbacks.awaited));
             }
@@ -159,7 +162,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
         if self.shared.is_inherited() {
             return;
         }
-        if self.call.is_some() {
+        if self.id.is_some() {
             self.put_back(&mut self.shared.lock());
         }
         self.settle_rest();
@@ -268,13 +271,14 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     fn call_with(mut self, again: bool) -> DispatchResult<O, R, Outcome> {
         let mut running = Running {
             shared: self.shared,
+            id: None,
             call: None,
             rest: (None, false),
         };
         while let Some(wake) = self.next_with(|state| running.next(state, again)) {
             running.settle_rest();
             trace::wake(wake.channel, wake.cause);
-            if let Some((_, callback)) = &mut running.call {
+            if let Some(callback) = &mut running.call {
                 callback(wake);
             }
         }

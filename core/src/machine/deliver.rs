@@ -74,21 +74,21 @@ impl Machine {
             PortState::Held
         };
         let before = wakes.len();
-        while wakes.len() < room
-            && let Some(word) = self.unread.last()
-            && let Some((channel, slot)) = self.ports.by_word(*word)
-            && fire_now(slot, then)
-        {
-            self.unread.pop();
-            if again {
-                self.rearm.push(channel.port());
-            }
+        let many = self.unread.len().min(room - before);
+        let last = &self.unread[self.unread.len() - many..];
+        wakes.extend(last.iter().rev().map_while(|word| {
+            let (channel, slot) = self.ports.by_word(*word)?;
             let cause = Cause::Event;
-            wakes.push(Wake { channel, cause });
-        }
+            fire_now(slot, then).then_some(Wake { channel, cause })
+        }));
         let taken = wakes.len() - before;
+        self.unread.truncate(self.unread.len() - taken);
         self.stats.wakes += taken as u64;
-        self.count.waited -= if again { 0 } else { taken };
+        if again {
+            self.rearm.extend(wakes[before..].iter().map(Wake::port));
+        } else {
+            self.count.waited -= taken;
+        }
     }
 
     /// The wake of the next word, if nothing is queued, it is that of a port that waits, and
