@@ -159,7 +159,7 @@ fn batches(waiters: usize, rounds: usize) {
         rig.fire();
         let mut handled = 0;
         let mut round = ctx.dispatch().unwrap();
-        while let wakes @ [_, ..] = round.take_again(&mut buf) {
+        while let wakes @ [_, ..] = round.fill_again(&mut buf) {
             handled += wakes.len();
         }
         let _done = round.finish().unwrap();

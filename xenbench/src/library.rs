@@ -130,7 +130,7 @@ impl Looped for Values {
     fn dispatch(&self) -> Result<()> {
         let mut buf = self.buf.borrow_mut();
         let mut round = self.ctx.dispatch()?;
-        while let wakes @ [_, ..] = round.take_again(&mut buf) {
+        while let wakes @ [_, ..] = round.fill_again(&mut buf) {
             for wake in wakes {
                 self.tally.count(wake.port().as_raw());
             }

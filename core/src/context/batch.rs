@@ -5,7 +5,7 @@ use crate::hal::{Open, Registrar};
 use crate::machine::Wake;
 use crate::trace;
 
-/// Room for the wakes of one [`Round::take`].
+/// Room for the wakes of one [`Round::fill`].
 #[derive(Debug)]
 pub struct WakeBuf {
     wakes: Vec<Wake>,
@@ -13,10 +13,13 @@ pub struct WakeBuf {
 }
 
 impl WakeBuf {
-    /// Room for so many wakes, at least one.
+    /// More than any domain has ports.
+    const MAX: usize = 1 << 17;
+
+    /// Room for so many wakes: at least one, and at most as many as a domain can have ports.
     #[must_use]
     pub fn with_capacity(wakes: usize) -> WakeBuf {
-        let room = wakes.max(1);
+        let room = wakes.clamp(1, WakeBuf::MAX);
         WakeBuf {
             wakes: Vec::with_capacity(room),
             room,
@@ -36,21 +39,21 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     /// and `buf` has room for. None means that the round has no more.
     ///
     /// All of them are handed out then: a cancel that comes later takes none of them back.
-    pub fn take<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
-        self.take_with(buf, false)
+    pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
+        self.fill_with(buf, false)
     }
 
-    /// [`take`](Self::take), and each of these channels is waited for again, unless it is
+    /// [`fill`](Self::fill), and each of these channels is waited for again, unless it is
     /// [gone](crate::Cause::Gone). Who wants every event of a channel waits for it once, takes
     /// its wakes like this in every round, and cancels.
     ///
     /// The ports are enabled again when the round ends, as after any wait in it.
-    pub fn take_again<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
-        self.take_with(buf, true)
+    pub fn fill_again<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
+        self.fill_with(buf, true)
     }
 
     #[inline]
-    fn take_with<'b>(&mut self, buf: &'b mut WakeBuf, again: bool) -> &'b [Wake] {
+    fn fill_with<'b>(&mut self, buf: &'b mut WakeBuf, again: bool) -> &'b [Wake] {
         let room = buf.room.min(self.wakes_left);
         buf.wakes.clear();
         if self.is_drained {

@@ -139,3 +139,47 @@ fn a_stream_that_takes_a_channel_away_and_back_is_told_of_it_once() {
         assert_eq!(machine.next_fired(seat), None);
     }
 }
+
+/// Every state, with and without somebody who has the channel to itself, as one slot.
+fn slots() -> impl Iterator<Item = Slot> {
+    let blockers = [None, Some(Blocker::FIRST)];
+    PortState::ALL.into_iter().flat_map(move |state| {
+        blockers.map(|blocker| {
+            let mut slot = Slot::default();
+            (slot.state, slot.blocker) = (state, blocker);
+            slot
+        })
+    })
+}
+
+#[test]
+fn an_event_that_is_handed_out_at_once_goes_where_its_steps_lead() {
+    for slot in slots() {
+        let mut quick = slot;
+        if !step::fire_now(&mut quick, PortState::Held) {
+            assert_eq!(quick, slot);
+            continue;
+        }
+        let (ready, fired) = slot.state.step(PortInput::Event);
+        let (held, delivered) = ready.step(PortInput::Deliver);
+        assert_eq!(fired, PortEffect::Fire);
+        assert_eq!(delivered, PortEffect::Deliver(Cause::Event));
+        assert_eq!((quick.state, slot.blocker), (held, None));
+    }
+}
+
+#[test]
+fn a_wait_in_its_round_goes_where_its_step_leads() {
+    for slot in slots() {
+        let (mut quick, mut count) = (slot, Count::default());
+        if !step::wait_again(&mut quick, &mut count) {
+            assert_eq!(quick, slot);
+            continue;
+        }
+        let (rearming, effect) = slot.state.step(PortInput::Wait);
+        assert_eq!((quick.state, effect), (rearming, PortEffect::Rearm));
+        assert_eq!((count.waited, slot.blocker), (1, None));
+        let written = rearming.step(PortInput::Written);
+        assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
+    }
+}

@@ -1,0 +1,211 @@
+//! Wakes that are taken many at a time, and waits that go on.
+#![expect(clippy::unwrap_used, reason = "helpers that only tests call")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use evtchn_core::{
+    Cause, Channel, Context, DispatchError, DomId, ErrorKind, Link, Outcome, Port, Trigger, Wait,
+    Wake, WakeBuf,
+};
+use support::{FakeLoop, FakeOpen, Tester};
+
+const GUEST: DomId = DomId::new(7);
+
+type Ctx = Context<FakeOpen, FakeLoop>;
+type Ours = Channel<FakeOpen, FakeLoop>;
+
+/// Channels that are all waited for.
+fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channels = [(); N].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.log();
+    (tester, ctx, channels)
+}
+
+fn ports(wakes: &[Wake]) -> Vec<Port> {
+    wakes.iter().map(Wake::port).collect()
+}
+
+#[test]
+fn a_batch_has_as_many_wakes_as_there_is_room_and_the_round_has_the_rest() {
+    let (tester, ctx, channels) = waiting::<5>();
+    let all = channels.each_ref().map(Channel::port);
+    tester.batch(&all);
+    let mut buf = WakeBuf::with_capacity(2);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(ports(round.fill(&mut buf)), all[..2]);
+    assert_eq!(round.next().unwrap().port(), all[2]);
+    assert_eq!(ports(round.fill(&mut buf)), all[3..]);
+    assert!(round.fill(&mut buf).is_empty());
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+    assert_eq!((ctx.link(), ctx.stats().wakes), (Link::Idle, 5));
+}
+
+#[test]
+fn a_batch_keeps_to_the_budget_of_its_round() {
+    let (tester, ctx, channels) = waiting::<5>();
+    let all = channels.each_ref().map(Channel::port);
+    tester.batch(&all);
+    let mut buf = WakeBuf::default();
+    let mut round = ctx.dispatch_at_most(3).unwrap();
+    assert_eq!(ports(round.fill_again(&mut buf)), all[..3]);
+    assert!(round.fill_again(&mut buf).is_empty());
+    assert_eq!(round.finish().unwrap(), Outcome::More);
+    assert_eq!(ports(ctx.dispatch().unwrap().fill(&mut buf)), all[3..]);
+}
+
+#[test]
+fn a_batch_that_waits_again_is_written_back_at_once_and_registers_nothing() {
+    let (tester, ctx, channels) = waiting::<3>();
+    let all = channels.each_ref().map(Channel::port);
+    let mut buf = WakeBuf::default();
+    for wakes in 1..4 {
+        tester.batch(&all);
+        let mut round = ctx.dispatch().unwrap();
+        assert_eq!(ports(round.fill_again(&mut buf)), all);
+        assert!(round.fill_again(&mut buf).is_empty());
+        assert_eq!(round.finish().unwrap(), Outcome::Done);
+        assert_eq!(tester.log(), ["read", "write [1, 2, 3]"]);
+        assert_eq!((ctx.link(), ctx.stats().wakes), (Link::Watching, 3 * wakes));
+    }
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending, "it waits already");
+        channel.cancel().unwrap();
+    }
+    assert_eq!(tester.log(), ["deregister"]);
+}
+
+#[test]
+fn a_batch_of_an_edge_triggered_loop_reads_until_nothing_is_left() {
+    let (tester, ctx, channels) = waiting::<2>();
+    drop((ctx, channels));
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channels = [(); 2].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    for channel in &channels {
+        tester.batch(&[channel.port()]);
+    }
+    tester.log();
+    let mut buf = WakeBuf::default();
+    let mut round = ctx.dispatch().unwrap();
+    for channel in &channels {
+        assert_eq!(ports(round.fill(&mut buf)), [channel.port()]);
+    }
+    assert!(round.fill(&mut buf).is_empty());
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+    assert_eq!(tester.log(), ["read", "read", "read", "deregister"]);
+}
+
+#[test]
+fn a_cancel_after_the_batch_keeps_its_port_masked() {
+    let (tester, ctx, channels) = waiting::<2>();
+    tester.batch(&channels.each_ref().map(Channel::port));
+    let mut buf = WakeBuf::default();
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.fill_again(&mut buf).len(), 2);
+    channels[0].cancel().unwrap();
+    round.finish().unwrap();
+    assert_eq!(tester.log(), ["read", "write [2]"]);
+    channels[1].cancel().unwrap();
+    assert_eq!(ctx.link(), Link::Idle);
+}
+
+#[test]
+fn an_overflow_comes_in_batches_too_and_all_go_on_waiting() {
+    let (tester, ctx, channels) = waiting::<3>();
+    tester.fail("read", ErrorKind::Overflow);
+    let mut buf = WakeBuf::default();
+    let mut round = ctx.dispatch().unwrap();
+    let wakes = round.fill_again(&mut buf);
+    assert_eq!(ports(wakes), channels.each_ref().map(Channel::port));
+    assert!(wakes.iter().all(|wake| wake.cause == Cause::Overflow));
+    round.finish().unwrap();
+    assert_eq!(tester.log(), ["read", "reset", "write [1, 2, 3]"]);
+    assert_eq!(ctx.link(), Link::Watching);
+}
+
+#[test]
+fn a_channel_that_is_gone_is_not_waited_for_again() {
+    let (tester, ctx, channels) = waiting::<3>();
+    tester.fail("read", ErrorKind::Other);
+    let mut buf = WakeBuf::default();
+    let mut round = ctx.dispatch().unwrap();
+    let wakes = round.fill_again(&mut buf);
+    assert_eq!(ports(wakes), channels.each_ref().map(Channel::port));
+    assert!(wakes.iter().all(|wake| wake.cause == Cause::Gone));
+    assert!(matches!(round.finish(), Err(DispatchError::Device(_))));
+    assert_eq!(tester.log(), ["read", "deregister"]);
+    assert_eq!(ctx.link(), Link::Faulted);
+}
+
+#[test]
+fn words_of_nobody_and_of_those_who_do_not_wait_are_left_out_of_a_batch() {
+    let (tester, ctx, channels) = waiting::<4>();
+    channels[1].cancel().unwrap();
+    let stranger = Port::new(999).unwrap();
+    let [a, b, c, d] = channels.each_ref().map(Channel::port);
+    tester.batch(&[a, stranger, b, c, c, d]);
+    let mut buf = WakeBuf::default();
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(ports(round.fill(&mut buf)), [a, c, d]);
+    round.finish().unwrap();
+    let stats = ctx.stats();
+    assert_eq!((stats.wakes, stats.foreign), (3, 1));
+    assert_eq!((stats.latched, stats.spurious), (1, 1));
+    assert_eq!(channels[1].wait().unwrap(), Wait::Ready(Cause::Event));
+}
+
+#[test]
+fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
+    let (tester, ctx, channels) = waiting::<2>();
+    let ctx = Arc::new(ctx);
+    let calls = Arc::new(AtomicUsize::new(0));
+    for channel in &channels {
+        let (ctx, calls) = (Arc::downgrade(&ctx), Arc::clone(&calls));
+        let count = move |wake: Wake| {
+            if calls.fetch_add(1, Ordering::Relaxed) == 5 {
+                ctx.upgrade().unwrap().cancel(wake.channel).unwrap();
+            }
+        };
+        channel.set_callback(count).unwrap();
+    }
+    for rounds in 1..4 {
+        tester.batch(&channels.each_ref().map(Channel::port));
+        let outcome = ctx.dispatch_callbacks_again().unwrap();
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(calls.load(Ordering::Relaxed), 2 * rounds);
+    }
+    // The last call of all cancelled the second channel, which is not written back.
+    let both = ["read", "write [1, 2]"];
+    let last = ["read", "write [1]"];
+    assert_eq!(tester.log(), [both, both, last].concat());
+    assert_eq!(channels[0].wait().unwrap(), Wait::Pending);
+    channels[0].cancel().unwrap();
+    assert_eq!(ctx.link(), Link::Idle);
+}
+
+#[test]
+fn any_room_will_do() {
+    let (tester, ctx, channels) = waiting::<2>();
+    for capacity in [0, 1, 2, usize::MAX] {
+        tester.batch(&channels.each_ref().map(Channel::port));
+        let mut buf = WakeBuf::with_capacity(capacity);
+        let mut round = ctx.dispatch().unwrap();
+        let mut taken = 0;
+        while let wakes @ [_, ..] = round.fill_again(&mut buf) {
+            taken += wakes.len();
+        }
+        round.finish().unwrap();
+        assert_eq!(taken, 2, "{capacity}");
+    }
+}
