@@ -8,6 +8,8 @@
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
 //! - `loops` (features `async-io`, `calloop`, `crossbeam`, `hooks`, `mio`, `polling`, `tokio`):
 //!   adapters for event loops, and delivery to threads.
+//! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
+//!   `Stream` (feature `futures`).
 //! - `mock` (feature `mock`): mocks of the seam, for the tests of programs.
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
