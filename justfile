@@ -7,5 +7,5 @@ deep:
     .ci/deep
 
 # So many schedules of threads, or those of one scenario: just schedules 100000 --exact NAME
-schedules count='5000' *args:
+schedules count='20000' *args:
     EVTCHN_SCHEDULES={{count}} .ci/schedules {{args}}

@@ -10,7 +10,7 @@ use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, ReplaySche
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
 /// How many schedules there are in all, where `EVTCHN_SCHEDULES` does not say.
-const SCHEDULES: usize = 5_000;
+const SCHEDULES: usize = 20_000;
 const SEED: u64 = 1;
 /// At how many points PCT changes the priorities.
 const CHANGES: usize = 3;
