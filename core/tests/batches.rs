@@ -146,6 +146,8 @@ fn a_channel_that_is_gone_is_not_waited_for_again() {
     assert!(matches!(round.finish(), Err(DispatchError::Device(_))));
     assert_eq!(tester.log(), ["read", "deregister"]);
     assert_eq!(ctx.link(), Link::Faulted);
+    let _bound_again = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(ctx.link(), Link::Idle, "nobody waits");
 }
 
 #[test]
