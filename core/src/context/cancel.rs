@@ -1,9 +1,10 @@
-//! The cancel that never waits for a callback.
+//! Cancels: the one that waits for a callback, and the one that never does.
 
-use super::error::TryCancelError;
+use super::error::{CancelError, TryCancelError};
 use super::{Channel, Context, LoopError, Shared};
 use crate::hal::{Open, Registrar};
 use crate::machine::ChannelId;
+use crate::machine::port::PortState;
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// [`cancel`](Self::cancel) for a thread that must not wait for the channel's callback, such as
@@ -32,6 +33,31 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
 }
 
 impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    pub(super) fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
+        self.admit()?;
+        let before = self.lock_returned(id).machine.cancel(id)?;
+        self.settle_cancel(id, before)
+    }
+
+    /// The link follows a cancel, or the cancel is taken back.
+    pub(super) fn settle_cancel(
+        &self,
+        id: ChannelId,
+        before: Option<PortState>,
+    ) -> Result<(), CancelError<LoopError<O, R>>> {
+        match (self.settle(), before) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), Some(before)) => {
+                self.lock().machine.restore(id, before);
+                Err(error.into())
+            }
+            (Err(_), None) => {
+                self.count_unreported();
+                Ok(())
+            }
+        }
+    }
+
     fn try_cancel(&self, id: ChannelId) -> Result<(), TryCancelError<LoopError<O, R>>> {
         self.admit()?;
         let mut state = self.lock();

@@ -20,6 +20,7 @@ mod settle;
 mod stream;
 mod task;
 mod teardown;
+mod wait;
 
 use std::fmt;
 use std::time::Duration;
@@ -27,10 +28,10 @@ use std::time::Duration;
 use crate::hal::{EventChannel, Open, Registrar, Trigger};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::machine::link::Link;
-use crate::machine::port::{Cause, PortState};
-use crate::machine::{ChannelId, Machine, NotBound, Stats, Waited};
+use crate::machine::port::Cause;
+use crate::machine::{ChannelId, Machine, Stats};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Occupant};
-use crate::trace::{self, News};
+use crate::trace::News;
 use callback::Callbacks;
 
 pub use batch::WakeBuf;
@@ -321,128 +322,9 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             self.lock().machine.stats.unreported += 1;
         }
     }
-
-    #[inline]
-    fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
-        self.admit()?;
-        let mut state = self.lock();
-        let gathers = state.machine.link() == Link::Watching && self.in_round.is_me();
-        if gathers && state.machine.wait_again(id) {
-            return Ok(Wait::Pending);
-        }
-        self.wait_anywhere(state, id, gathers)
-    }
-
-    /// A wait that is not for the next wake of a channel of this round, or not yet known to be.
-    #[inline(never)]
-    fn wait_anywhere(
-        &self,
-        mut state: MutexGuard<'_, State<O::Device>>,
-        id: ChannelId,
-        gathers: bool,
-    ) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
-        if !state.takes_waits() {
-            return Err(NotBound(id).into());
-        }
-        let waited = if state.callbacks.has(id) {
-            state.machine.wait_in_rounds(id)?
-        } else {
-            state.machine.wait(id)?
-        };
-        match waited {
-            Waited::Ready(cause) => {
-                drop(state);
-                trace::wake(id, cause);
-                return Ok(Wait::Ready(cause));
-            }
-            Waited::Blocked => return Err(WaitError::AlreadyWaited(id)),
-            Waited::Queued | Waited::Already | Waited::Armed | Waited::Rearm => {}
-        }
-        if gathers {
-            if waited == Waited::Rearm {
-                state.machine.gather(id.port());
-            }
-            return Ok(Wait::Pending);
-        }
-        drop(state);
-        let mut begun = Begun {
-            shared: self,
-            id,
-            stands: waited == Waited::Already,
-        };
-        self.arm(id, waited)?;
-        begun.stands = true;
-        if waited == Waited::Queued && !self.in_round.is_me() {
-            self.tell_loop();
-        }
-        Ok(Wait::Pending)
-    }
-
-    /// Registers the device and enables the port, where a wait asks for it.
-    fn arm(
-        &self,
-        id: ChannelId,
-        waited: Waited,
-    ) -> Result<(), WaitError<DeviceError<O>, LoopError<O, R>>> {
-        self.settle()?;
-        if waited == Waited::Rearm {
-            self.lock().write_back(id)?;
-        }
-        Ok(())
-    }
-
-    fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
-        self.admit()?;
-        let before = self.lock_returned(id).machine.cancel(id)?;
-        self.settle_cancel(id, before)
-    }
-
-    /// The link follows a cancel, or the cancel is taken back.
-    fn settle_cancel(
-        &self,
-        id: ChannelId,
-        before: Option<PortState>,
-    ) -> Result<(), CancelError<LoopError<O, R>>> {
-        match (self.settle(), before) {
-            (Ok(()), _) => Ok(()),
-            (Err(error), Some(before)) => {
-                self.lock().machine.restore(id, before);
-                Err(error.into())
-            }
-            (Err(_), None) => {
-                self.count_unreported();
-                Ok(())
-            }
-        }
-    }
-}
-
-/// A wait that has begun. Where it fails or a hook panics, it did not.
-struct Begun<'a, O: Open, R: Registrar<O::Device>> {
-    shared: &'a Shared<O, R>,
-    id: ChannelId,
-    stands: bool,
-}
-
-impl<O: Open, R: Registrar<O::Device>> Drop for Begun<'_, O, R> {
-    fn drop(&mut self) {
-        if self.stands {
-            return;
-        }
-        // What the first failure was is the answer, whatever became of the channel since.
-        let _before = self.shared.lock().machine.cancel(self.id);
-        if self.shared.settle().is_err() {
-            self.shared.count_unreported();
-        }
-    }
 }
 
 impl<D: EventChannel> State<D> {
-    /// Whether a wait can begin. What begins once the context is gone, nobody would end.
-    fn takes_waits(&self) -> bool {
-        !self.ended && self.machine.link().is_open()
-    }
-
     fn bind(
         &mut self,
         device: &D,

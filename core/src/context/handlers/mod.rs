@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use super::error::{DispatchError, WaitError};
 use super::task::WaitResult;
-use super::{Begun, Context, DeviceError, LoopError, Outcome, Round, Shared};
+use super::wait::Begun;
+use super::{Context, DeviceError, LoopError, Outcome, Round, Shared};
 use crate::hal::{Open, Registrar};
 use crate::machine::link::Link;
 use crate::machine::port::Cause;
