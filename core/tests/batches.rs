@@ -211,3 +211,39 @@ fn any_room_will_do() {
         assert_eq!(taken, 2, "{capacity}");
     }
 }
+
+#[test]
+fn a_callback_that_binds_the_numbers_of_the_dead_anew_lets_each_of_them_be_told() {
+    let (tester, ctx, channels) = waiting::<3>();
+    let told = Arc::new(AtomicUsize::new(0));
+    let anew = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let ctx = Arc::new(ctx);
+    for channel in &channels {
+        let (ctx, anew) = (Arc::downgrade(&ctx), Arc::clone(&anew));
+        let told = Arc::clone(&told);
+        let reconnect = move |wake: Wake| {
+            assert_eq!(wake.cause, Cause::Gone);
+            told.fetch_add(1, Ordering::Relaxed);
+            let ctx = ctx.upgrade().unwrap();
+            let mut anew = anew.lock().unwrap();
+            while anew.len() < 3 {
+                let channel = ctx.bind_unbound_port(GUEST).unwrap();
+                channel.set_callback(|_| ()).unwrap();
+                anew.push(channel);
+            }
+        };
+        channel.set_callback(reconnect).unwrap();
+    }
+    tester.script().ports = (1..=3).collect();
+    tester.fail("read", ErrorKind::Other);
+    ctx.dispatch_callbacks().unwrap_err();
+    assert_eq!(told.load(Ordering::Relaxed), 3);
+    for channel in channels {
+        assert!(channel.remove_callback().unwrap(), "it stays until then");
+        assert!(!channel.remove_callback().unwrap());
+    }
+    let anew = std::mem::take(&mut *anew.lock().unwrap());
+    for channel in anew {
+        assert!(channel.remove_callback().unwrap());
+    }
+}

@@ -4,6 +4,9 @@
 //! channel is gone; each wait is still for one wake. While a callback runs it is out of its
 //! place, no lock is held, and whatever was done to its place meanwhile holds afterwards.
 
+use std::collections::BTreeMap;
+use std::mem;
+
 use super::error::LinkError;
 use super::{Channel, Context, DispatchResult, LoopError, Outcome, Round, Shared, State};
 use crate::hal::{Open, Registrar};
@@ -19,6 +22,9 @@ pub(super) type Callback = Box<dyn FnMut(Wake) + Send>;
 #[derive(Default)]
 pub(super) struct Callbacks {
     places: Pages<Place>,
+    /// Those of earlier bindings whose number has another owner by now, by generation: a wake that
+    /// says so may still be queued for them.
+    displaced: BTreeMap<u64, Option<Callback>>,
     running: Option<ChannelId>,
     /// Whether a thread waits for the running one to return.
     awaited: bool,
@@ -35,9 +41,11 @@ struct Place {
 
 impl Callbacks {
     #[inline]
-    fn place(&mut self, id: ChannelId) -> Option<&mut Place> {
-        let place = self.places.get_mut(id.port().as_raw())?;
-        (place.generation == id.generation()).then_some(place)
+    fn place(&mut self, id: ChannelId) -> Option<&mut Option<Callback>> {
+        match self.places.get_mut(id.port().as_raw()) {
+            Some(place) if place.generation == id.generation() => Some(&mut place.callback),
+            Some(_) | None => self.displaced.get_mut(&id.generation()),
+        }
     }
 
     #[inline]
@@ -49,20 +57,34 @@ impl Callbacks {
     pub(super) fn has(&self, id: ChannelId) -> bool {
         let place = self.places.get(id.port().as_raw());
         place.is_some_and(|place| place.generation == id.generation())
+            || self.displaced.contains_key(&id.generation())
     }
 
     /// Sets a callback, and returns what it replaces, to be dropped under no lock.
     #[must_use = "a callback is dropped under no lock"]
     fn set(&mut self, id: ChannelId, callback: Callback) -> Option<Callback> {
+        if let Some(place) = self.place(id) {
+            return place.replace(callback);
+        }
         let place = self.places.enter(id.port().as_raw());
-        place.generation = id.generation();
-        place.callback.replace(callback)
+        let earlier = mem::replace(&mut place.generation, id.generation());
+        let displaced = place.callback.replace(callback);
+        if earlier != 0 {
+            self.displaced.insert(earlier, displaced);
+        }
+        None
     }
 
     /// Takes a callback away, for good. The caller drops it, under no lock.
     #[must_use = "a callback is dropped under no lock"]
     pub(super) fn remove(&mut self, id: ChannelId) -> Option<Callback> {
-        let place = self.place(id)?;
+        if let Some(displaced) = self.displaced.remove(&id.generation()) {
+            return displaced;
+        }
+        let place = self.places.get_mut(id.port().as_raw())?;
+        if place.generation != id.generation() {
+            return None;
+        }
         place.generation = 0;
         place.callback.take()
     }
@@ -70,7 +92,7 @@ impl Callbacks {
     /// Takes a callback out to run it.
     #[inline]
     fn take(&mut self, id: ChannelId) -> Option<Callback> {
-        let callback = self.place(id)?.callback.take();
+        let callback = self.place(id)?.take();
         self.running = callback.is_some().then_some(id);
         callback
     }
@@ -80,8 +102,8 @@ impl Callbacks {
     fn put_back(&mut self, id: ChannelId, callback: Option<Callback>) -> Option<Callback> {
         self.running = None;
         match self.place(id) {
-            Some(place) if place.callback.is_none() => {
-                place.callback = callback;
+            Some(place) if place.is_none() => {
+                *place = callback;
                 None
             }
             Some(_) | None => callback,
@@ -137,7 +159,7 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
         if let Some(id) = self.id.take() {
             let unwanted = state.callbacks.put_back(id, self.call.take());
             if unwanted.is_some() || state.callbacks.awaited {
-                self.rest = (unwanted, std::mem::take(&mut state.callbacks.awaited));
+                self.rest = (unwanted, mem::take(&mut state.callbacks.awaited));
             }
         }
     }
@@ -148,7 +170,7 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
         if let (None, false) = self.rest {
             return;
         }
-        let (unwanted, awaited) = std::mem::take(&mut self.rest);
+        let (unwanted, awaited) = mem::take(&mut self.rest);
         if awaited {
             self.shared.returned.notify_all();
         }
