@@ -59,146 +59,91 @@ impl<R: Registrar<xen::Device, Error: Send + Sync>> Channels<R> {
     }
 }
 
-/// What turns on a [`PollLoop`].
-pub(crate) trait Looped {
-    fn event_loop(&self) -> &PollLoop;
-
-    fn channels(&self) -> &Channels<PollLoop>;
-
-    /// How long the loop may sleep.
-    fn timeout(&self) -> Option<Duration>;
-
-    /// Handles what there is and waits again.
-    fn dispatch(&self) -> Result<()>;
-}
-
-/// Wakes as values.
+/// A context that turns on a [`PollLoop`].
 #[derive(Debug)]
-pub(crate) struct Values {
-    event_loop: PollLoop,
+pub(crate) struct Looped {
+    pub(crate) event_loop: PollLoop,
     ctx: Context<XenOpen, PollLoop>,
-    channels: Channels<PollLoop>,
+    pub(crate) channels: Channels<PollLoop>,
     tally: Arc<Tally>,
-    buf: RefCell<WakeBuf>,
+    taking: Taking,
 }
 
-impl Values {
-    pub(crate) fn new(channels: usize) -> Result<(Values, Arc<Tally>)> {
-        let event_loop = PollLoop::new()?;
-        let ctx = Context::new(XenOpen::default(), event_loop.clone());
-        let channels = Channels::new(&ctx, channels)?;
-        channels.wait()?;
-        let tally = channels.tally();
-        let scene = Values {
-            event_loop,
-            ctx,
-            channels,
-            tally: Arc::clone(&tally),
-            buf: RefCell::default(),
-        };
-        Ok((scene, tally))
-    }
-}
-
-impl Scene for Values {
-    fn notify(&self, index: usize) -> Result<()> {
-        self.channels.notify(index)
-    }
-
-    async fn handle(&mut self, total: usize) -> Result<()> {
-        while self.tally.total() < total {
-            self.event_loop.wait(self.ctx.next_timeout())?;
-            self.dispatch()?;
-        }
-        Ok(())
-    }
-}
-
-impl Looped for Values {
-    fn event_loop(&self) -> &PollLoop {
-        &self.event_loop
-    }
-
-    fn channels(&self) -> &Channels<PollLoop> {
-        &self.channels
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        self.ctx.next_timeout()
-    }
-
-    fn dispatch(&self) -> Result<()> {
-        let mut buf = self.buf.borrow_mut();
-        let mut round = self.ctx.dispatch()?;
-        while let wakes @ [_, ..] = round.fill_again(&mut buf) {
-            for wake in wakes {
-                self.tally.count(wake.port().as_raw());
-            }
-        }
-        round.finish()?;
-        Ok(())
-    }
-}
-
-/// A callback per channel.
+/// How wakes are taken.
 #[derive(Debug)]
-pub(crate) struct Callbacks {
-    event_loop: PollLoop,
-    ctx: Context<XenOpen, PollLoop>,
-    channels: Channels<PollLoop>,
-    tally: Arc<Tally>,
+enum Taking {
+    Values(RefCell<WakeBuf>),
+    Callbacks,
 }
 
-impl Callbacks {
-    pub(crate) fn new(channels: usize) -> Result<(Callbacks, Arc<Tally>)> {
-        let event_loop = PollLoop::new()?;
-        let ctx = Context::new(XenOpen::default(), event_loop.clone());
-        let channels = Channels::new(&ctx, channels)?;
-        let tally = channels.tally();
-        for our in &channels.ours {
+impl Looped {
+    /// Wakes as values.
+    pub(crate) fn values(channels: usize) -> Result<(Looped, Arc<Tally>)> {
+        Looped::new(channels, Taking::Values(RefCell::default()))
+    }
+
+    /// A callback per channel.
+    pub(crate) fn callbacks(channels: usize) -> Result<(Looped, Arc<Tally>)> {
+        let (scene, tally) = Looped::new(channels, Taking::Callbacks)?;
+        for our in &scene.channels.ours {
             let tally = Arc::clone(&tally);
             our.set_callback(move |wake| tally.count(wake.port().as_raw()))?;
         }
+        Ok((scene, tally))
+    }
+
+    fn new(channels: usize, taking: Taking) -> Result<(Looped, Arc<Tally>)> {
+        let event_loop = PollLoop::new()?;
+        let ctx = Context::new(XenOpen::default(), event_loop.clone());
+        let channels = Channels::new(&ctx, channels)?;
         channels.wait()?;
-        let scene = Callbacks {
+        let tally = channels.tally();
+        let scene = Looped {
             event_loop,
             ctx,
             channels,
             tally: Arc::clone(&tally),
+            taking,
         };
         Ok((scene, tally))
     }
+
+    /// How long the loop may sleep.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.ctx.next_timeout()
+    }
+
+    /// Handles what there is and waits again.
+    pub(crate) fn dispatch(&self) -> Result<()> {
+        match &self.taking {
+            Taking::Values(buf) => {
+                let mut buf = buf.borrow_mut();
+                let mut round = self.ctx.dispatch()?;
+                while let wakes @ [_, ..] = round.fill_again(&mut buf) {
+                    for wake in wakes {
+                        self.tally.count(wake.port().as_raw());
+                    }
+                }
+                round.finish()?;
+            }
+            Taking::Callbacks => {
+                self.ctx.dispatch_callbacks_again()?;
+            }
+        }
+        Ok(())
+    }
 }
 
-impl Scene for Callbacks {
+impl Scene for Looped {
     fn notify(&self, index: usize) -> Result<()> {
         self.channels.notify(index)
     }
 
     async fn handle(&mut self, total: usize) -> Result<()> {
         while self.tally.total() < total {
-            self.event_loop.wait(self.ctx.next_timeout())?;
+            self.event_loop.wait(self.timeout())?;
             self.dispatch()?;
         }
-        Ok(())
-    }
-}
-
-impl Looped for Callbacks {
-    fn event_loop(&self) -> &PollLoop {
-        &self.event_loop
-    }
-
-    fn channels(&self) -> &Channels<PollLoop> {
-        &self.channels
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        self.ctx.next_timeout()
-    }
-
-    fn dispatch(&self) -> Result<()> {
-        self.ctx.dispatch_callbacks_again()?;
         Ok(())
     }
 }

@@ -87,9 +87,9 @@ impl Plan {
         );
         ensure!(self.rounds > 0 && self.channels > 0, "nothing to measure");
         let cost = match self.implementation {
-            Implementation::Evtchn => finished(self.on(library::Values::new(self.channels)?))?,
+            Implementation::Evtchn => finished(self.on(library::Looped::values(self.channels)?))?,
             Implementation::EvtchnCallback => {
-                finished(self.on(library::Callbacks::new(self.channels)?))?
+                finished(self.on(library::Looped::callbacks(self.channels)?))?
             }
             Implementation::EvtchnPolling => {
                 finished(self.on(reactors::Polling::new(self.channels)?))?

@@ -1,7 +1,10 @@
 //! Threads that notify while another one handles what they send.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -9,7 +12,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use crate::{
-    library::{Callbacks, Looped, Values},
+    library::Looped,
     play::{BEGIN, END},
     tally::Tally,
 };
@@ -46,26 +49,20 @@ impl Threads {
     /// Runs them, with a mark before the first notify and one after the last wake.
     pub(crate) fn run(&self) -> Result<()> {
         match self.style {
-            Style::Evtchn => {
-                let (scene, tally) = Values::new(self.threads)?;
-                self.on(&scene, &tally)
-            }
-            Style::EvtchnCallback => {
-                let (scene, tally) = Callbacks::new(self.threads)?;
-                self.on(&scene, &tally)
-            }
+            Style::Evtchn => self.on(&Looped::values(self.threads)?),
+            Style::EvtchnCallback => self.on(&Looped::callbacks(self.threads)?),
         }
     }
 
-    fn on(&self, scene: &impl Looped, tally: &Tally) -> Result<()> {
+    fn on(&self, (scene, tally): &(Looped, Arc<Tally>)) -> Result<()> {
         let gate = Gate::default();
         let notifies = self.notifies;
         thread::scope(|scope| {
             let threads: Vec<_> = scene
-                .channels()
+                .channels
                 .notifiers()
                 .map(|notifier| {
-                    let (gate, event_loop) = (&gate, scene.event_loop());
+                    let (gate, event_loop) = (&gate, &scene.event_loop);
                     scope.spawn(move || {
                         gate.arrived.fetch_add(1, Ordering::SeqCst);
                         wait_until(|| gate.begun.load(Ordering::SeqCst));
@@ -97,11 +94,11 @@ impl Threads {
 }
 
 /// Handles until all threads are done and nothing is left.
-fn handle(scene: &impl Looped, tally: &Tally, gate: &Gate, threads: usize) -> Result<()> {
+fn handle(scene: &Looped, tally: &Tally, gate: &Gate, threads: usize) -> Result<()> {
     loop {
         let are_done = gate.done.load(Ordering::SeqCst) == threads;
         if !are_done {
-            scene.event_loop().wait(scene.timeout())?;
+            scene.event_loop.wait(scene.timeout())?;
         }
         let before = tally.total();
         scene.dispatch()?;
