@@ -1,8 +1,9 @@
 //! Callbacks: a thin layer over the wakes of a round.
 //!
 //! A channel has at most one callback. It stays until it is replaced or removed, or until its
-//! channel is gone; each wait is still for one wake. While a callback runs it is out of its
-//! place, no lock is held, and whatever was done to its place meanwhile holds afterwards.
+//! channel is gone; each wait is still for one wake, after which a round may begin the next. While
+//! a callback runs it is out of its place, no lock is held, and whatever was done to its place
+//! meanwhile holds afterwards.
 
 use std::collections::BTreeMap;
 use std::mem;
