@@ -35,7 +35,12 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
 impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     pub(super) fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
         self.admit()?;
-        let before = self.lock_returned(id).machine.cancel(id)?;
+        let mut state = self.lock_returned(id);
+        let before = state.machine.cancel(id)?;
+        if self.is_settled(&state) {
+            return Ok(());
+        }
+        drop(state);
         self.settle_cancel(id, before)
     }
 

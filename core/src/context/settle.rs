@@ -100,14 +100,19 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         self.settle_under(&self.settling.lock())
     }
 
+    /// Whether a settle would do nothing.
+    #[inline]
+    pub(super) fn is_settled(&self, state: &State<O::Device>) -> bool {
+        !state.has_somebody_to_tell()
+            && !state.drive_after_hook
+            && !self.in_hook.is_taken()
+            && self.unsettled(state).is_none()
+    }
+
     /// Whether a settle would do nothing, and the loop may sleep.
     #[inline]
     pub(super) fn is_at_rest(&self, state: &State<O::Device>) -> bool {
-        !state.has_somebody_to_tell()
-            && !state.drive_after_hook
-            && !state.machine.has_work()
-            && !self.in_hook.is_taken()
-            && self.unsettled(state).is_none()
+        !state.machine.has_work() && self.is_settled(state)
     }
 
     /// Makes the event loop come back. Safe to call while a panic unwinds.
@@ -120,6 +125,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 
     /// What the link has to be told now, if anything.
+    #[inline]
     fn unsettled(&self, state: &State<O::Device>) -> Option<LinkInput> {
         let input = if state.ended {
             LinkInput::Close

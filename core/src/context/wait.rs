@@ -16,14 +16,22 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     ) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
         self.admit()?;
         let mut state = self.lock();
-        let gathers = state.machine.link() == Link::Watching && self.in_round.is_me();
-        if gathers && state.machine.wait_again(id) {
+        let is_watching = state.machine.link() == Link::Watching;
+        let gathers = is_watching && self.in_round.is_me();
+        let waits = if gathers {
+            state.machine.wait_again(id)
+        } else {
+            // One more waiter changes nothing for the loop.
+            is_watching && self.is_settled(&state) && state.machine.wait_plainly(id)
+        };
+        if waits {
             return Ok(Wait::Pending);
         }
         self.wait_anywhere(state, id, gathers)
     }
 
-    /// A wait that is not for the next wake of a channel of this round, or not yet known to be.
+    /// A wait of which there is more to do than to count it, or that is not yet known to be of
+    /// another kind.
     #[inline(never)]
     fn wait_anywhere(
         &self,

@@ -102,6 +102,29 @@ pub(super) fn fire_now(slot: &mut Slot, then: PortState) -> bool {
     fires
 }
 
+/// A wait for an event of a port that is enabled. Says whether it was that; it does what a wait
+/// does.
+#[inline]
+pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
+    let is_live = slot.state == PortState::Live && slot.blocker.is_none();
+    if is_live {
+        slot.state = PortState::Waiting;
+        count.waited += 1;
+    }
+    is_live
+}
+
+/// The end of such a wait before its event. Says whether it was that; it does what a cancel does.
+#[inline]
+pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
+    let is_plain = is_plain(slot);
+    if is_plain {
+        slot.state = PortState::Live;
+        count.waited -= 1;
+    }
+    is_plain
+}
+
 /// A wait in the round that handed the wake out. Says whether it was that; it does what a wait
 /// does, after which the port is written back.
 #[inline]
