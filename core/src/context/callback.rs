@@ -93,22 +93,23 @@ impl Callbacks {
     /// Takes a callback out to run it.
     #[inline]
     fn take(&mut self, id: ChannelId) -> Option<Callback> {
-        let callback = self.place(id)?.take();
-        self.running = callback.is_some().then_some(id);
-        callback
+        let callback = self.place(id)?.take()?;
+        self.running = Some(id);
+        Some(callback)
     }
 
-    /// Puts a callback back that ran, or returns it where its place is gone or taken.
+    /// Puts the callback back that ran, unless its place is gone or taken: then it is left. Says
+    /// whether that is all that there is to do.
     #[inline]
-    fn put_back(&mut self, id: ChannelId, callback: Option<Callback>) -> Option<Callback> {
-        self.running = None;
-        match self.place(id) {
-            Some(place) if place.is_none() => {
-                *place = callback;
-                None
-            }
-            Some(_) | None => callback,
+    fn put_back(&mut self, callback: &mut Option<Callback>) -> bool {
+        if let Some(id) = self.running.take()
+            && let Some(place) = self.place(id)
+            && place.is_none()
+        {
+            *place = callback.take();
+            return !self.awaited;
         }
+        false
     }
 }
 
@@ -116,17 +117,18 @@ impl Callbacks {
 /// when this is dropped, also by a panic.
 struct Running<'a, O: Open, R: Registrar<O::Device>> {
     shared: &'a Shared<O, R>,
-    id: Option<ChannelId>,
     call: Option<Callback>,
+    /// What it is called for.
+    wake: Option<Wake>,
     /// What was unwanted when it came back, and whether somebody waited for that.
-    rest: (Option<Callback>, bool),
+    rest: Option<(Option<Callback>, bool)>,
 }
 
 impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
     /// The next wake of a channel that has a callback, which is taken out. The wakes of others are
     /// kept.
     #[inline]
-    fn next(&mut self, state: &mut State<O::Device>, again: bool) -> Option<Wake> {
+    fn next(&mut self, state: &mut State<O::Device>, again: bool) -> Option<()> {
         self.put_back(state);
         let State {
             machine, callbacks, ..
@@ -136,9 +138,12 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
             *call = callbacks.take(id);
             call.is_some()
         });
-        let wake = wake.or_else(|| self.next_of_any(state, again))?;
-        self.id = Some(wake.channel);
-        Some(wake)
+        if wake.is_some() {
+            self.wake = wake;
+            return Some(());
+        }
+        self.wake = self.next_of_any(state, again);
+        self.wake.map(drop)
     }
 
     #[cold]
@@ -155,23 +160,25 @@ impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
         Some(wake)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_back(&mut self, state: &mut State<O::Device>) {
-        if let Some(id) = self.id.take() {
-            let unwanted = state.callbacks.put_back(id, self.call.take());
-            if unwanted.is_some() || state.callbacks.awaited {
-                self.rest = (unwanted, mem::take(&mut state.callbacks.awaited));
-            }
+        if self.call.is_some() && !state.callbacks.put_back(&mut self.call) {
+            let awaited = mem::take(&mut state.callbacks.awaited);
+            self.rest = Some((self.call.take(), awaited));
         }
+    }
+
+    #[cold]
+    fn put_last_back(&mut self) {
+        self.put_back(&mut self.shared.lock());
     }
 
     /// Under no lock.
     #[inline]
     fn settle_rest(&mut self) {
-        if let (None, false) = self.rest {
+        let Some((unwanted, awaited)) = self.rest.take() else {
             return;
-        }
-        let (unwanted, awaited) = mem::take(&mut self.rest);
+        };
         if awaited {
             self.shared.returned.notify_all();
         }
@@ -185,8 +192,8 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
         if self.shared.is_inherited() {
             return;
         }
-        if self.id.is_some() {
-            self.put_back(&mut self.shared.lock());
+        if self.call.is_some() {
+            self.put_last_back();
         }
         self.settle_rest();
     }
@@ -198,10 +205,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// A hook must not wait for it: the callback may be waiting for the end of that hook.
     pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State<O::Device>> {
         let mut state = self.lock();
-        if self.is_inside() {
-            return state;
-        }
-        while state.callbacks.is_running(id) {
+        while state.callbacks.is_running(id) && !self.is_inside() {
             state.callbacks.awaited = true;
             state = self.returned.wait(state);
         }
@@ -294,15 +298,16 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     fn call_with(mut self, again: bool) -> DispatchResult<O, R, Outcome> {
         let mut running = Running {
             shared: self.shared,
-            id: None,
             call: None,
-            rest: (None, false),
+            wake: None,
+            rest: None,
         };
-        while let Some(wake) = self.next_with(|state| running.next(state, again)) {
+        while let Some(()) = self.next_with(|state| running.next(state, again)) {
             running.settle_rest();
-            trace::wake(wake.channel, wake.cause);
-            if let Some(callback) = &mut running.call {
-                callback(wake);
+            if let (Some(callback), Some(wake)) = (&mut running.call, running.wake) {
+                let Wake { channel, cause } = wake;
+                trace::wake(channel, cause);
+                callback(Wake { channel, cause });
             }
         }
         drop(running);
@@ -368,11 +373,11 @@ mod tests {
         let (mut callbacks, id, calls) = callbacks();
         assert!(callbacks.take(id).is_none() && !callbacks.is_running(id));
         assert!(callbacks.set(id, callback(&calls)).is_none());
-        let running = callbacks.take(id);
+        let mut running = callbacks.take(id);
         assert!(running.is_some() && callbacks.has(id));
         assert!(callbacks.is_running(id));
         assert!(!callbacks.is_running(Machine::new().bind(port())));
-        assert!(callbacks.put_back(id, running).is_none());
+        assert!(callbacks.put_back(&mut running) && running.is_none());
         assert!(!callbacks.is_running(id));
         assert!(callbacks.remove(id).is_some() && !callbacks.has(id));
     }
@@ -380,10 +385,15 @@ mod tests {
     #[test]
     fn a_callback_whose_place_is_gone_or_taken_comes_back() {
         let (mut callbacks, id, calls) = callbacks();
-        assert!(callbacks.put_back(id, Some(callback(&calls))).is_some());
         assert!(callbacks.set(id, callback(&calls)).is_none());
-        assert!(callbacks.put_back(id, Some(callback(&calls))).is_some());
-        assert!(callbacks.remove(id).is_some());
+        let mut running = callbacks.take(id);
+        assert!(callbacks.set(id, callback(&calls)).is_none());
+        assert!(!callbacks.put_back(&mut running));
+        assert!(running.is_some(), "taken");
+        let _other = callbacks.take(id);
+        assert!(callbacks.remove(id).is_none());
+        assert!(!callbacks.put_back(&mut running));
+        assert!(running.is_some(), "gone");
     }
 
     #[test]

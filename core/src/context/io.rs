@@ -120,15 +120,16 @@ impl<D: EventChannel> State<D> {
     }
 
     /// Writes the gathered ports back, each once.
+    #[inline]
     pub(super) fn flush(&mut self) -> Result<(), Unwritten<D::Error>> {
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let rearms = self.machine.take_rearms();
-        let mut left = &rearms[..];
+        let mut left = self.machine.rearms();
+        let mut writes = 0;
         let mut source = None;
         while !left.is_empty() {
-            self.machine.stats.writes += 1;
+            writes += 1;
             match device.unmask(left) {
                 Ok(0) => break,
                 Ok(count) => left = left.get(count..).unwrap_or_default(),
@@ -139,7 +140,8 @@ impl<D: EventChannel> State<D> {
             }
         }
         let ports = left.len();
-        self.machine.unwritten(rearms, ports);
+        self.machine.stats.writes += writes;
+        self.machine.flushed(ports);
         if ports == 0 {
             return Ok(());
         }

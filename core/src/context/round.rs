@@ -96,11 +96,19 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         let flushed = state.flush();
         // Left before settling: who cancels from now on sees to the link itself.
         self.shared.in_round.leave();
-        let is_at_rest = flushed.is_ok() && self.failed.is_none() && self.shared.is_at_rest(&state);
-        drop(state);
-        if is_at_rest {
+        if flushed.is_ok() && self.failed.is_none() && self.shared.is_at_rest(&state) {
             return Ok(Outcome::Done);
         }
+        drop(state);
+        self.settle_rest(flushed)
+    }
+
+    /// The end of a round after which there is something to do.
+    #[cold]
+    fn settle_rest(
+        &mut self,
+        flushed: Result<(), Unwritten<DeviceError<O>>>,
+    ) -> DispatchResult<O, R, Outcome> {
         let rest = Rest(self.shared);
         let settled = self.shared.settle();
         let more = self.shared.lock().machine.has_work();
@@ -139,7 +147,12 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
             return None;
         }
         let mut state = self.shared.lock();
-        let picked = pick(&mut state).or_else(|| self.read_and_pick(&mut state, &mut pick));
+        let picked = loop {
+            let picked = pick(&mut state);
+            if picked.is_some() || !self.read(&mut state) {
+                break picked;
+            }
+        };
         if state.has_somebody_to_tell() {
             self.tell(state);
         }
@@ -162,25 +175,19 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         }
     }
 
+    /// Reads once, if the round may. Says whether it did.
     #[cold]
-    fn read_and_pick<T>(
-        &mut self,
-        state: &mut State<O::Device>,
-        mut pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
-    ) -> Option<T> {
-        while self.may_read && self.reads_left > 0 {
-            self.reads_left -= 1;
-            let read = state.read();
-            self.may_read = read.may_leave_more(self.shared.trigger);
-            if let Read::Failed(error) = read {
-                self.failed = Some(error);
-            }
-            let picked = pick(state);
-            if picked.is_some() {
-                return picked;
-            }
+    fn read(&mut self, state: &mut State<O::Device>) -> bool {
+        if !self.may_read || self.reads_left == 0 {
+            return false;
         }
-        None
+        self.reads_left -= 1;
+        let read = state.read();
+        self.may_read = read.may_leave_more(self.shared.trigger);
+        if let Read::Failed(error) = read {
+            self.failed = Some(error);
+        }
+        true
     }
 }
 

@@ -281,10 +281,21 @@ impl Machine {
         })
     }
 
+    /// A wait for an event of a port that is enabled. Says whether it was that; otherwise nothing
+    /// was done.
+    #[inline]
+    pub(crate) fn wait_plainly(&mut self, id: ChannelId) -> bool {
+        let slot = self.ports.by_id(id);
+        slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
+    }
+
     /// Ends a wait and returns the state that was left, for [`restore`](Self::restore). What a
     /// thread that blocks is told cannot be taken back.
     pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
         let slot = self.ports.by_id(id)?;
+        if step::cancel_plainly(slot, &mut self.count) {
+            return Ok(Some(PortState::Waiting));
+        }
         let (blocker, before) = (slot.blocker, slot.state);
         seize(slot, None, &mut self.count);
         advance(id, slot, PortInput::Cancel, &mut self.count);
@@ -341,33 +352,41 @@ impl Machine {
         }
     }
 
-    /// Takes the gathered ports that are still to be written, each once, and counts them as
-    /// written. What was not is given back by [`unwritten`](Self::unwritten).
+    /// The gathered ports that are still to be written, each once, now counted as written. What
+    /// came of it is told to [`flushed`](Self::flushed).
     #[inline]
-    pub(crate) fn take_rearms(&mut self) -> Vec<Port> {
-        let mut ports = core::mem::take(&mut self.rearm);
-        ports.retain(|port| match self.ports.slot(port.as_raw()) {
-            Some(slot) if slot.state == PortState::Rearming => {
-                // Waited for before and after.
-                slot.state = PortState::Waiting;
-                true
-            }
-            Some(_) | None => false,
-        });
-        ports
+    pub(crate) fn rearms(&mut self) -> &[Port] {
+        self.rearm
+            .retain(|port| match self.ports.slot(port.as_raw()) {
+                Some(slot) if slot.state == PortState::Rearming => {
+                    // Waited for before and after.
+                    slot.state = PortState::Waiting;
+                    true
+                }
+                Some(_) | None => false,
+            });
+        &self.rearm
     }
 
-    /// Gives back the list from [`take_rearms`](Self::take_rearms), of which the last `left` were
-    /// not written.
+    /// Of the list that [`rearms`](Self::rearms) gave, the last `left` were not written.
     #[inline]
-    pub(crate) fn unwritten(&mut self, mut ports: Vec<Port>, left: usize) {
-        ports.drain(..ports.len().saturating_sub(left));
-        for port in &ports {
+    pub(crate) fn flushed(&mut self, left: usize) {
+        if left == 0 {
+            self.rearm.clear();
+        } else {
+            self.gather_again(left);
+        }
+    }
+
+    #[cold]
+    fn gather_again(&mut self, left: usize) {
+        let written = self.rearm.len().saturating_sub(left);
+        self.rearm.drain(..written);
+        for port in &self.rearm {
             if let Some((_, slot)) = self.ports.by_word(port.as_raw()) {
                 slot.state = PortState::Rearming;
             }
         }
-        self.rearm = ports;
     }
 
     // ---- Events.
@@ -386,7 +405,15 @@ impl Machine {
     }
 
     /// Puts what was read and not yet taken through the table and into the ready queue.
+    #[inline]
     pub(crate) fn absorb(&mut self) {
+        if !self.unread.is_empty() {
+            self.queue_unread();
+        }
+    }
+
+    #[cold]
+    fn queue_unread(&mut self) {
         while let Some(word) = self.unread.pop() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             if let Some((id, _)) = taken {

@@ -88,9 +88,11 @@ fn a_cancel_before_a_write_back_is_taken_back_with_it() {
     assert_eq!(machine.wait(id), Ok(Waited::Ready(Cause::Overflow)));
     assert_eq!(machine.wait(id), Ok(Waited::Rearm));
     let before = machine.cancel(id).unwrap().unwrap();
-    assert_eq!(machine.take_rearms(), []);
+    assert_eq!(machine.rearms(), []);
     machine.restore(id, before);
-    assert_eq!(machine.take_rearms(), [id.port()]);
+    assert_eq!(machine.rearms(), [id.port()]);
+    machine.flushed(0);
+    assert_eq!(machine.rearms(), []);
     assert_eq!(machine.state(id), Ok(PortState::Waiting));
 }
 
