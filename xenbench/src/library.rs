@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use evtchn::{
-    Channel, Context, DomId, Notifier, Registrar, RemotePort, Wait, WakeBuf, xen,
+    Channel, Context, DomId, Notifier, Outcome, Registrar, RemotePort, Wait, WakeBuf, xen,
     xen::{PollLoop, XenOpen},
 };
 
@@ -67,6 +67,8 @@ pub(crate) struct Looped {
     pub(crate) channels: Channels<PollLoop>,
     tally: Arc<Tally>,
     taking: Taking,
+    /// How the last round ended.
+    outcome: Outcome,
 }
 
 /// How wakes are taken.
@@ -104,6 +106,7 @@ impl Looped {
             channels,
             tally: Arc::clone(&tally),
             taking,
+            outcome: Outcome::Done,
         };
         Ok((scene, tally))
     }
@@ -114,8 +117,8 @@ impl Looped {
     }
 
     /// Handles what there is and waits again.
-    pub(crate) fn dispatch(&self) -> Result<()> {
-        match &self.taking {
+    pub(crate) fn dispatch(&self) -> Result<Outcome> {
+        Ok(match &self.taking {
             Taking::Values(buf) => {
                 let mut buf = buf.borrow_mut();
                 let mut round = self.ctx.dispatch()?;
@@ -124,13 +127,10 @@ impl Looped {
                         self.tally.count(wake.port().as_raw());
                     }
                 }
-                round.finish()?;
+                round.finish()?
             }
-            Taking::Callbacks => {
-                self.ctx.dispatch_callbacks_again()?;
-            }
-        }
-        Ok(())
+            Taking::Callbacks => self.ctx.dispatch_callbacks_again()?,
+        })
     }
 }
 
@@ -141,8 +141,12 @@ impl Scene for Looped {
 
     async fn handle(&mut self, total: usize) -> Result<()> {
         while self.tally.total() < total {
-            self.event_loop.wait(self.timeout())?;
-            self.dispatch()?;
+            let timeout = match self.outcome {
+                Outcome::Done => None,
+                Outcome::More => Some(Duration::ZERO),
+            };
+            self.event_loop.wait(timeout)?;
+            self.outcome = self.dispatch()?;
         }
         Ok(())
     }

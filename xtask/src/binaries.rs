@@ -93,15 +93,24 @@ impl Builder {
         self.build(&arguments, "evtchn")
     }
 
-    /// Builds the benchmark.
+    /// Builds the benchmark, in a profile of its own.
     pub(crate) fn benchmark(&self) -> Result<PathBuf> {
-        self.build(&["build", "--package", "xenbench"], "xenbench")
+        let arguments = ["build", "--profile", "bench", "--package", "xenbench"];
+        self.build(&arguments, "xenbench")
     }
 
     /// Builds a program of `peers`, which is no package of the workspace.
     pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/Cargo.toml");
-        self.build(&["build", "--manifest-path", manifest, "--bin", name], name)
+        let arguments = [
+            "build",
+            "--release",
+            "--manifest-path",
+            manifest,
+            "--bin",
+            name,
+        ];
+        self.build(&arguments, name)
     }
 
     /// Compiles a C program against libraries of Debian that are unpacked under `root`.

@@ -22,7 +22,7 @@ pub(crate) struct Syscalls {
 /// Runs it. What it prints and its exit code are those of the program in the guest.
 pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
     packages::require(TRACER, TRACER)?;
-    let mut programs = vec![("xenbench", Builder::new(dir, true).benchmark()?)];
+    let mut programs = vec![("xenbench", Builder::new(dir, false).benchmark()?)];
     let tracer = Shared::new(TRACER)?;
     let files = tracer.files()?;
     programs.extend(

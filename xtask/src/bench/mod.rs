@@ -100,7 +100,7 @@ fn measure(
 fn programs(dir: &Path, plan: &Plan) -> Result<Vec<(&'static str, PathBuf)>> {
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/libxl.c");
     const LIBRARIES: [&str; 3] = ["xenevtchn", "xentoolcore", "xentoollog"];
-    let builder = Builder::new(dir, true);
+    let builder = Builder::new(dir, false);
     plan.programs()
         .into_iter()
         .map(|program| {
