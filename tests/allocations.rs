@@ -34,11 +34,12 @@ type Case = fn(Trigger) -> Result<(), Failed>;
 fn main() {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
-    let cases: [(&str, Case); 8] = [
+    let cases: [(&str, Case); 9] = [
         ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
         ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
         ("blocking_for_one_channel_allocates_nothing", block),
         ("notify_allocates_nothing", notify),
+        ("wait_and_cancel_allocate_nothing", wait_and_cancel),
         ("a_future_for_each_wake_allocates_nothing", future),
         ("a_thousand_tasks_that_wake_allocate_nothing", tasks),
         ("a_stream_of_a_thousand_channels_allocates_nothing", stream),
@@ -92,6 +93,19 @@ fn notify(trigger: Trigger) -> Result<(), Failed> {
     steady(|| {
         rig.channels[0].notify().unwrap();
         notifier.notify().unwrap();
+    })
+}
+
+/// The first wait registers the device, and the last cancel deregisters it.
+fn wait_and_cancel(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 2);
+    steady(|| {
+        for channel in &rig.channels {
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        }
+        for channel in &rig.channels {
+            channel.cancel().unwrap();
+        }
     })
 }
 

@@ -1,5 +1,6 @@
 //! What is measured.
 
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use evtchn::sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
@@ -7,86 +8,77 @@ use evtchn::{Channel, Context, DomId, EventChannel, Open, Port, WakeBuf};
 
 use crate::peers::{List, Map, Raw};
 
-/// Both runs of a case have the same beginning and end, and differ in their rounds.
-pub(crate) const ROUNDS: [usize; 2] = [4, 24];
 /// How many of the waiters have an event in each round.
 const FIRING: usize = 16;
 
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) waiters: &'static [usize],
+    /// Two runs have the same beginning and end, and differ in their rounds.
+    pub(crate) rounds: [usize; 2],
+    /// How many events or operations a round has.
+    pub(crate) units: fn(waiters: usize) -> usize,
     pub(crate) run: fn(waiters: usize, rounds: usize),
+}
+
+impl Case {
+    /// A case of events, or of operations that may be repeated.
+    const fn repeated(
+        name: &'static str,
+        waiters: &'static [usize],
+        run: fn(usize, usize),
+    ) -> Case {
+        Case {
+            name,
+            waiters,
+            rounds: [4, 24],
+            units: firing,
+            run,
+        }
+    }
+
+    /// A case of what is done once for every port.
+    const fn once(name: &'static str, run: fn(usize, usize)) -> Case {
+        Case {
+            name,
+            waiters: &[1_000, 10_000],
+            rounds: [0, 1],
+            units: |ports| ports,
+            run,
+        }
+    }
 }
 
 const MANY: &[usize] = &[1, 16, 256, 4_096, 65_536];
 
 pub(crate) const CASES: &[Case] = &[
-    Case {
-        name: "values",
-        waiters: MANY,
-        run: values,
-    },
-    Case {
-        name: "batches",
-        waiters: MANY,
-        run: batches,
-    },
-    Case {
-        name: "callbacks",
-        waiters: MANY,
-        run: callbacks,
-    },
-    Case {
-        name: "callbacks again",
-        waiters: MANY,
-        run: callbacks_again,
-    },
-    Case {
-        name: "by hand",
-        waiters: MANY,
-        run: by_hand,
-    },
-    Case {
-        name: "linear list",
-        waiters: MANY,
-        run: linear_list,
-    },
-    Case {
-        name: "hash map",
-        waiters: MANY,
-        run: hash_map,
-    },
-    Case {
-        name: "only the notifies",
-        waiters: MANY,
-        run: only_the_notifies,
-    },
-    Case {
-        name: "register and deregister",
-        waiters: &[1],
-        run: register,
-    },
-    Case {
-        name: "wait and cancel",
-        waiters: &[2],
-        run: wait_and_cancel,
-    },
-    Case {
-        name: "notify",
-        waiters: &[1],
-        run: notify,
-    },
+    Case::repeated("values", MANY, values),
+    Case::repeated("batches", MANY, batches),
+    Case::repeated("callbacks", MANY, callbacks),
+    Case::repeated("callbacks again", MANY, callbacks_again),
+    Case::repeated("by hand", MANY, by_hand),
+    Case::repeated("linear list", MANY, linear_list),
+    Case::repeated("hash map", MANY, hash_map),
+    Case::repeated("only the notifies", &[4_096], only_the_notifies),
+    Case::repeated("register and deregister", &[1], register),
+    Case::repeated("wait and cancel", &[2], wait_and_cancel),
+    Case::repeated("notify", &[1], notify),
+    Case::once("bind", bind),
+    Case::once("bind by hand", bind_by_hand),
+    Case::once("tear down", tear_down),
+    Case::once("tear down by hand", tear_down_by_hand),
 ];
 
-/// How many events or operations a round has.
-pub(crate) fn units(waiters: usize) -> usize {
+fn firing(waiters: usize) -> usize {
     waiters.min(FIRING)
 }
 
-/// Two simulated domains, and the guest's ends of the channels that fire.
+/// Two simulated domains, and the guest's ends of the channels.
 struct Rig {
     guest: Guest,
-    firing: Vec<Port>,
+    theirs: Vec<Port>,
+    /// How many of them fire in a round.
+    firing: usize,
 }
 
 impl Rig {
@@ -100,22 +92,24 @@ impl Rig {
         let theirs = ports
             .iter()
             .map(|port| guest.bind_interdomain(DomId::DOM0, *port).unwrap());
-        let theirs: Vec<Port> = theirs.collect();
-        let apart = waiters / units(waiters);
-        let firing = theirs.into_iter().step_by(apart).take(units(waiters));
         Rig {
-            firing: firing.collect(),
+            theirs: theirs.collect(),
+            firing: firing(waiters),
             guest,
         }
     }
 
-    fn fire(&self) {
-        for port in &self.firing {
-            self.guest.send(*port).unwrap();
+    /// Fires channels that are far apart, in each round others, as long as there are.
+    fn fire(&self, round: usize) {
+        let apart = self.theirs.len() / self.firing;
+        for index in 0..self.firing {
+            let port = self.theirs[index * apart + round % apart];
+            self.guest.send(port).unwrap();
         }
     }
 }
 
+type Device = <SimOpen as Open>::Device;
 type Ctx = Context<SimOpen, SimLoop>;
 
 /// A context whose every channel is waited for.
@@ -138,16 +132,16 @@ fn context(waiters: usize) -> (Rig, Ctx, Vec<Channel<SimOpen, SimLoop>>) {
 
 fn values(waiters: usize, rounds: usize) {
     let (rig, ctx, _channels) = context(waiters);
-    for _ in 0..rounds {
-        rig.fire();
+    for round in 0..rounds {
+        rig.fire(round);
         let mut handled = 0;
-        let mut round = ctx.dispatch().unwrap();
-        for wake in &mut round {
+        let mut wakes = ctx.dispatch().unwrap();
+        for wake in &mut wakes {
             let _nothing_yet = ctx.wait(wake.channel).unwrap();
             handled += 1;
         }
-        let _done = round.finish().unwrap();
-        assert_eq!(handled, rig.firing.len());
+        let _done = wakes.finish().unwrap();
+        assert_eq!(handled, rig.firing);
     }
 }
 
@@ -155,15 +149,15 @@ fn values(waiters: usize, rounds: usize) {
 fn batches(waiters: usize, rounds: usize) {
     let (rig, ctx, _channels) = context(waiters);
     let mut buf = WakeBuf::default();
-    for _ in 0..rounds {
-        rig.fire();
+    for round in 0..rounds {
+        rig.fire(round);
         let mut handled = 0;
-        let mut round = ctx.dispatch().unwrap();
-        while let wakes @ [_, ..] = round.fill_again(&mut buf) {
-            handled += wakes.len();
+        let mut wakes = ctx.dispatch().unwrap();
+        while let many @ [_, ..] = wakes.fill_again(&mut buf) {
+            handled += many.len();
         }
-        let _done = round.finish().unwrap();
-        assert_eq!(handled, rig.firing.len());
+        let _done = wakes.finish().unwrap();
+        assert_eq!(handled, rig.firing);
     }
 }
 
@@ -178,11 +172,11 @@ fn callbacks(waiters: usize, rounds: usize) {
             })
             .unwrap();
     }
-    for _ in 0..rounds {
-        rig.fire();
+    for round in 0..rounds {
+        rig.fire(round);
         let _done = ctx.dispatch_callbacks().unwrap();
     }
-    assert_eq!(ctx.stats().wakes, (rig.firing.len() * rounds) as u64);
+    assert_eq!(ctx.stats().wakes, (rig.firing * rounds) as u64);
 }
 
 fn callbacks_again(waiters: usize, rounds: usize) {
@@ -195,11 +189,11 @@ fn callbacks_again(waiters: usize, rounds: usize) {
         };
         channel.set_callback(count).unwrap();
     }
-    for _ in 0..rounds {
-        rig.fire();
+    for round in 0..rounds {
+        rig.fire(round);
         let _done = ctx.dispatch_callbacks_again().unwrap();
     }
-    assert_eq!(called.load(Ordering::Relaxed), rig.firing.len() * rounds);
+    assert_eq!(called.load(Ordering::Relaxed), rig.firing * rounds);
 }
 
 /// A device with this many ports, handled by one of the peers' loops.
@@ -207,7 +201,7 @@ fn device<T>(
     waiters: usize,
     rounds: usize,
     peer: fn(&[Port]) -> T,
-    round: fn(&mut T, &<SimOpen as Open>::Device) -> usize,
+    handle: fn(&mut T, &Device) -> usize,
 ) {
     let mut made = None;
     let rig = Rig::new(waiters, |sim, domid| {
@@ -218,9 +212,9 @@ fn device<T>(
         ports
     });
     let (mut peer, device) = made.unwrap();
-    for _ in 0..rounds {
-        rig.fire();
-        assert_eq!(round(&mut peer, &device), rig.firing.len());
+    for round in 0..rounds {
+        rig.fire(round);
+        assert_eq!(handle(&mut peer, &device), rig.firing);
     }
 }
 
@@ -236,7 +230,8 @@ fn hash_map(waiters: usize, rounds: usize) {
     device(waiters, rounds, Map::new, Map::round);
 }
 
-/// What is in every count above: that of the simulator's hypervisor.
+/// What is in every count of an event: the simulator's part of a notify that is delivered. No port
+/// fires twice, since nobody reads.
 fn only_the_notifies(waiters: usize, rounds: usize) {
     let mut made = None;
     let rig = Rig::new(waiters, |sim, domid| {
@@ -246,8 +241,8 @@ fn only_the_notifies(waiters: usize, rounds: usize) {
         made = Some(device);
         ports
     });
-    for _ in 0..rounds {
-        rig.fire();
+    for round in 0..rounds {
+        rig.fire(round);
     }
 }
 
@@ -265,7 +260,7 @@ fn register(waiters: usize, rounds: usize) {
 fn wait_and_cancel(waiters: usize, rounds: usize) {
     let (_rig, _ctx, channels) = context(waiters);
     channels[0].cancel().unwrap();
-    for _ in 0..rounds * units(waiters) {
+    for _ in 0..rounds * firing(waiters) {
         let _nothing_yet = channels[0].wait().unwrap();
         channels[0].cancel().unwrap();
     }
@@ -276,4 +271,57 @@ fn notify(waiters: usize, rounds: usize) {
     for _ in 0..rounds {
         channels[0].notify().unwrap();
     }
+}
+
+/// What is left at the end is not to be counted, and the process ends.
+fn leave<T>(what: T) {
+    let _left = ManuallyDrop::new(what);
+}
+
+/// Many ports in one context, all waited for where `waits`.
+fn bound(ports: usize, waits: bool) -> (Ctx, Vec<Channel<SimOpen, SimLoop>>) {
+    let ctx = Context::new(Sim::new(0).open(DomId::DOM0), SimLoop::level());
+    let bind = |_| ctx.bind_unbound_port(DomId::SELF).unwrap();
+    let channels: Vec<_> = (0..ports).map(bind).collect();
+    for channel in channels.iter().filter(|_| waits) {
+        let _nothing_yet = channel.wait().unwrap();
+    }
+    (ctx, channels)
+}
+
+fn bind(ports: usize, rounds: usize) {
+    leave(bound(ports * rounds, false));
+}
+
+/// Everything that was bound and waited for is let go of, and the device closed.
+fn tear_down(ports: usize, rounds: usize) {
+    let (ctx, mut channels) = bound(ports, true);
+    if rounds > 0 {
+        channels.clear();
+        ctx.teardown().unwrap();
+    }
+    leave((ctx, channels));
+}
+
+fn bound_by_hand(ports: usize) -> (Device, Vec<Port>) {
+    let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
+    let bind = |_| device.bind_unbound_port(DomId::SELF).unwrap();
+    let ports = (0..ports).map(bind).collect();
+    (device, ports)
+}
+
+fn bind_by_hand(ports: usize, rounds: usize) {
+    leave(bound_by_hand(ports * rounds));
+}
+
+fn tear_down_by_hand(ports: usize, rounds: usize) {
+    let (device, ports) = bound_by_hand(ports);
+    if rounds == 0 {
+        return leave((device, ports));
+    }
+    for port in &ports {
+        device.unbind(*port).unwrap();
+    }
+    drop(device);
+    leave(ports);
 }

@@ -1,6 +1,7 @@
 //! The loops beside which the library is measured, on the same device.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -85,7 +86,8 @@ impl List {
 /// krata's structure: each read brings one port, whose notifier stands in a hash map.
 pub(crate) struct Map {
     fired: PortBuf,
-    notifiers: HashMap<Port, Arc<AtomicU32>>,
+    /// With the hash that a map has by default, but the same places in every run.
+    notifiers: HashMap<Port, Arc<AtomicU32>, BuildHasherDefault<DefaultHasher>>,
 }
 
 impl Map {

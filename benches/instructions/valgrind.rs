@@ -3,8 +3,10 @@
 use std::env;
 use std::process::Command;
 
-/// Optional instructions of the processor that the C library would choose its functions by.
-const PLAIN: &str = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-ERMS,-FSRM";
+/// The C library is not to choose its functions by optional instructions of the processor, nor to
+/// tidy up its heap now and then.
+const PLAIN: &str =
+    "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX2,-AVX,-ERMS,-FSRM:glibc.malloc.tcache_count=65535";
 
 /// How many instructions this program executes for so many rounds of a case.
 pub(crate) fn count(case: &str, waiters: usize, rounds: usize) -> u64 {
@@ -13,6 +15,7 @@ pub(crate) fn count(case: &str, waiters: usize, rounds: usize) -> u64 {
         .arg(env::current_exe().unwrap())
         .args(["--case", case])
         .args([waiters.to_string(), rounds.to_string()])
+        .env_clear()
         .env("GLIBC_TUNABLES", PLAIN)
         .output();
     let ran = ran.unwrap_or_else(|error| panic!("cannot run valgrind: {error}"));

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bind;
 mod library;
 mod play;
 mod raw;
@@ -18,6 +19,7 @@ mod syscalls;
 mod tally;
 mod threads;
 
+use bind::Bind;
 use play::Plan;
 use syscalls::Syscalls;
 use threads::Threads;
@@ -33,6 +35,8 @@ struct Cli {
 enum Command {
     /// Plays one case and prints what it cost per event
     Run(Plan),
+    /// Binds ports and lets go of them, and prints what that cost per port
+    Bind(Bind),
     /// Lets threads notify while this one handles
     Threads(Threads),
     /// Traces itself and checks which system calls it makes
@@ -42,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(plan) => plan.run(),
+        Command::Bind(bind) => bind.run(),
         Command::Threads(threads) => threads.run(),
         Command::Syscalls(syscalls) => syscalls.run(),
     };

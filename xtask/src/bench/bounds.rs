@@ -31,7 +31,7 @@ const fn bound(
     }
 }
 
-const BOUNDS: [Bound; 14] = [
+const BOUNDS: [Bound; 17] = [
     bound(("pingpong", 1, "total"), "evtchn", 1.08, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-callback", 1.08, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-tokio", 2.0, "rawpoll"),
@@ -46,6 +46,9 @@ const BOUNDS: [Bound; 14] = [
     bound(("burst", 1000, "total"), "evtchn-callback", 1.02, "raw"),
     bound(("burst", 1000, "total"), "evtchn", 1.0 / 4.0, "libxl"),
     bound(("burst", 1000, "total"), "evtchn", 1.0 / 10.0, "krata"),
+    bound(("bind", 1000, "bind"), "evtchn", 1.05, "raw"),
+    bound(("bind", 1000, "teardown"), "evtchn", 1.15, "raw"),
+    bound(("bind", 10_000, "teardown"), "evtchn", 1.15, "raw"),
 ];
 
 /// How every bound fared.

@@ -39,7 +39,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// Seconds that one boot may take on a slow host.
     pub(crate) fn patience(&self) -> u64 {
-        const WHOLE: u64 = 1800;
+        const WHOLE: u64 = 3000;
         const QUICK: u64 = 300;
         match (self.bench, self.quick) {
             (false, _) => 0,

@@ -88,10 +88,16 @@ const CASES: [Case; 4] = [
     case("burst", 1000, 8),
 ];
 
+/// Who binds ports and lets go of them: only the loop by hand and the library can.
+const BINDERS: [&str; 2] = ["raw", "evtchn"];
+
 /// What is measured, and how often.
 #[derive(Debug)]
 pub(super) struct Plan {
     implementations: &'static [Implementation],
+    /// How many ports are bound and let go of, and in how many rounds. Of 10,000, Xen looks for each free number so long
+    /// that a round takes a minute.
+    binds: &'static [(u32, u32)],
     /// How often each case is played by each.
     pub(super) repetitions: usize,
     /// A boot each.
@@ -114,6 +120,7 @@ impl Plan {
             peer(Program::Libxl),
             peer(Program::Krata),
         ],
+        binds: &[(1000, 2), (10_000, 1)],
         repetitions: 5,
         machines: &[(Clock::Instructions, 1), (Clock::Wall, 1), (Clock::Wall, 2)],
         result: "xen-bench.json",
@@ -129,6 +136,7 @@ impl Plan {
             own("evtchn-tokio"),
             peer(Program::Libxl),
         ],
+        binds: &[(1000, 2)],
         repetitions: 3,
         machines: &[(Clock::Instructions, 1)],
         result: "xen-bench-quick.json",
@@ -155,6 +163,12 @@ impl Plan {
                     let _written = writeln!(script, "{run}\n{PAUSE}");
                 }
             }
+            for (ports, rounds) in self.binds {
+                for binder in BINDERS {
+                    let run = format!("xenbench bind {binder} {ports} {rounds}");
+                    let _written = writeln!(script, "{run}\n{PAUSE}");
+                }
+            }
         }
         script
     }
@@ -168,6 +182,7 @@ mod tests {
     fn implementations_take_turns() {
         const PLAN: Plan = Plan {
             implementations: &[own("raw"), peer(Program::Krata)],
+            binds: &[(1000, 2)],
             repetitions: 2,
             machines: &[],
             result: "",
@@ -180,7 +195,9 @@ mod tests {
         assert_eq!(first, "set -e");
         assert_eq!(raw, "xenbench run raw pingpong 1 800");
         assert_eq!(krata, "krata pingpong 1 800");
-        assert_eq!(lines.len(), 1 + 2 * 2 * CASES.len());
+        let binds = PLAN.binds.len() * BINDERS.len();
+        assert_eq!(lines.len(), 1 + 2 * (2 * CASES.len() + binds));
+        assert_eq!(lines[lines.len() - 1], "xenbench bind evtchn 1000 2");
         assert_eq!(PLAN.programs(), [Program::Own, Program::Krata]);
     }
 }

@@ -1,0 +1,185 @@
+//! What must hold on the clock, as ratios of two measurements of one run, the best of five each:
+//! `cargo bench --bench ratios` prints them and fails where a bound is missed.
+//!
+//! - An event among 65,536 waiters costs at most 3 times one among 16.
+//! - Two threads, each in a simulated machine of its own, handle at least 1.6 times the events per
+//!   second of one. What two threads of plain arithmetic reach in the same run is the ceiling.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench prints, and may end by panicking"
+)]
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use evtchn::sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
+use evtchn::{Channel, Context, DomId, Port};
+
+const REPETITIONS: usize = 5;
+/// Events of one measurement of one thread.
+const EVENTS: usize = 1 << 20;
+const FEW: usize = 16;
+const MANY: usize = 65_536;
+/// How many times dearer an event may be among many waiters.
+const FLAT: f64 = 3.0;
+/// How many times more two threads must handle.
+const TWICE: f64 = 1.6;
+
+fn main() -> ExitCode {
+    let holds = [flat(), threads()];
+    ExitCode::from(u8::from(holds.contains(&false)))
+}
+
+/// Two simulated domains; every channel between them is waited for.
+struct Scene {
+    guest: Guest,
+    theirs: Vec<Port>,
+    ctx: Context<SimOpen, SimLoop>,
+    _channels: Vec<Channel<SimOpen, SimLoop>>,
+}
+
+impl Scene {
+    fn new(waiters: usize) -> Scene {
+        let sim = Sim::new(0);
+        let mut roomy = DomainConfig::guest();
+        roomy.max_port = u32::MAX;
+        let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
+        let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+        let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
+        let channels: Vec<_> = (0..waiters).map(bind).collect();
+        let peer = |channel: &Channel<_, _>| guest.bind_interdomain(DomId::DOM0, channel.port());
+        let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
+        for channel in &channels {
+            let _nothing_yet = channel.wait().unwrap();
+        }
+        Scene {
+            guest,
+            theirs,
+            ctx,
+            _channels: channels,
+        }
+    }
+
+    /// So many rounds in which `firing` channels fire, far apart, and are waited for again.
+    fn play(&self, rounds: usize, firing: usize) {
+        let apart = self.theirs.len() / firing;
+        for round in 0..rounds {
+            let fire = self.theirs.iter().skip(round % apart).step_by(apart);
+            for port in fire.take(firing) {
+                self.guest.send(*port).unwrap();
+            }
+            let mut handled = 0;
+            while handled < firing {
+                let mut wakes = self.ctx.dispatch().unwrap();
+                for wake in &mut wakes {
+                    let _nothing_yet = self.ctx.wait(wake.channel).unwrap();
+                    handled += 1;
+                }
+                let _done = wakes.finish().unwrap();
+            }
+        }
+    }
+}
+
+/// The shortest of several measurements, each after the same once unmeasured.
+fn best(mut measured: impl FnMut() -> Duration) -> f64 {
+    let _warm = measured();
+    let times = (0..REPETITIONS).map(|_| measured().as_secs_f64());
+    times.fold(f64::INFINITY, f64::min)
+}
+
+fn nanoseconds_per_event(waiters: usize, firing: usize) -> f64 {
+    let scene = Scene::new(waiters);
+    let seconds = best(|| {
+        let begun = Instant::now();
+        scene.play(EVENTS / firing, firing);
+        begun.elapsed()
+    });
+    seconds * 1e9 / EVENTS as f64
+}
+
+fn flat() -> bool {
+    let few = nanoseconds_per_event(FEW, FEW);
+    println!("{few:>8.1} ns per event: {FEW} waiters");
+    let cases = [
+        (FEW, "16 of 65,536 waiters fire, always others"),
+        (MANY, "all of 65,536 waiters fire"),
+    ];
+    let ratios = cases.map(|(firing, what)| {
+        let cost = nanoseconds_per_event(MANY, firing);
+        println!("{cost:>8.1} ns per event: {what}");
+        (cost / few, what)
+    });
+    let verdicts = ratios.map(|(ratio, what)| verdict(what, ratio, ratio <= FLAT, "at most", FLAT));
+    !verdicts.contains(&false)
+}
+
+/// How long so many threads take that begin together, each with its own `work`.
+fn together<W: FnOnce()>(threads: usize, prepare: impl Fn() -> W + Sync) -> Duration {
+    let barrier = Barrier::new(threads + 1);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let work = prepare();
+                barrier.wait();
+                work();
+                barrier.wait();
+            });
+        }
+        barrier.wait();
+        let begun = Instant::now();
+        barrier.wait();
+        begun.elapsed()
+    })
+}
+
+/// How many times the work of one thread two threads do in the same time.
+fn gain<W: FnOnce()>(prepare: impl Fn() -> W + Sync) -> f64 {
+    let mut shortest = [f64::INFINITY; 2];
+    let _warm = together(2, &prepare);
+    // In turn, so that neither has the quiet times to itself.
+    for _ in 0..REPETITIONS {
+        for (threads, shortest) in (1..).zip(&mut shortest) {
+            *shortest = shortest.min(together(threads, &prepare).as_secs_f64());
+        }
+    }
+    2.0 * shortest[0] / shortest[1]
+}
+
+fn threads() -> bool {
+    let ceiling = gain(|| || arithmetic(EVENTS as u64 * 100));
+    println!("{ceiling:>8.2} times one thread: two threads of plain arithmetic, the ceiling here");
+    let ratio = gain(|| {
+        let scene = Scene::new(FEW);
+        move || scene.play(EVENTS / FEW, FEW)
+    });
+    let holds = verdict(
+        "two threads in two machines",
+        ratio,
+        ratio >= TWICE,
+        "at least",
+        TWICE,
+    );
+    if !holds && ceiling < TWICE {
+        println!("       the processors are busy with other things, or are not two");
+    }
+    holds
+}
+
+fn arithmetic(steps: u64) {
+    let mut word = 1_u64;
+    for _ in 0..steps {
+        word = black_box(word ^ (word << 13)).rotate_left(7);
+    }
+    black_box(word);
+}
+
+fn verdict(what: &str, ratio: f64, holds: bool, side: &str, bound: f64) -> bool {
+    let word = if holds { "holds " } else { "MISSED" };
+    println!("{word} {what}: {ratio:.2} times, {side} {bound}");
+    holds
+}

@@ -1,0 +1,310 @@
+//! How much memory a context takes for its channels, to the byte, on a device that takes none.
+//!
+//! What counts is what the library allocates: the [`Channel`] itself is where its owner keeps it,
+//! and a callback is as large as what it captures. `cargo test --test footprint -- --nocapture`
+//! prints the figures.
+//!
+//! One allocator counts for the whole process, so the cases run one after the other, on the
+//! thread that counts.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test ends by panicking, and this one has figures to show"
+)]
+
+use std::alloc::System;
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use evtchn::{
+    Channel, Context, DomId, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar, RemotePort,
+    Trigger, Virq, Wait,
+};
+use libtest_mimic::{Arguments, Failed, Trial};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// As many ports as a domain can have (Xen, FIFO event channels).
+const ALL: u32 = 131_071;
+const MANY: u32 = 10_000;
+const PER_PORT: usize = 64;
+const IDLE: usize = 4 << 10;
+const IN_ALL: usize = 10 << 20;
+/// For the place of a callback.
+const PER_CALLBACK: usize = 24;
+/// For the last page of places, which is not full.
+const PAGE: usize = 128 * PER_CALLBACK;
+
+type Case = fn() -> Result<(), Failed>;
+type Ctx = Context<Opener, Loop>;
+
+fn main() {
+    let mut args = Arguments::from_args();
+    args.test_threads = Some(1);
+    let cases: [(&str, Case); 6] = [
+        ("a_context_without_a_port_takes_less_than_4_kib", unused),
+        ("an_idle_context_takes_less_than_4_kib", idle),
+        ("a_waiting_port_takes_at_most_64_bytes", waiting),
+        ("a_callback_takes_at_most_24_bytes_more", callbacks),
+        ("all_ports_of_a_domain_take_at_most_10_mib", all),
+        ("what_is_unbound_is_given_back", given_back),
+    ];
+    let trials = cases.map(|(name, case)| Trial::test(name, case));
+    libtest_mimic::run(&args, trials.into()).exit();
+}
+
+fn unused() -> Result<(), Failed> {
+    let mut made = None;
+    let bytes = growth(|| made = Some(context()));
+    at_most("a context without a port", bytes, IDLE)
+}
+
+/// Open, and with a channel that has had a wake.
+fn idle() -> Result<(), Failed> {
+    let mut made = None;
+    let bytes = growth(|| {
+        let ctx = context();
+        let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        assert_eq!(fire_all(&ctx), 1);
+        made = Some((ctx, channel));
+    });
+    at_most("an idle context with a port", bytes, IDLE)
+}
+
+fn waiting() -> Result<(), Failed> {
+    let (_ctx, channels, bytes) = bound(MANY);
+    assert_eq!(channels.len(), MANY as usize);
+    let count = MANY as usize;
+    println!(
+        "{:>12} bytes: the channel itself, where its owner keeps it",
+        size_of::<Channel<Opener, Loop>>()
+    );
+    // What is there once is that of an idle context and the room for one full read.
+    let once = IDLE + PortBuf::MAX * size_of::<u32>() + spine(MANY);
+    at_most("10,000 waiting ports", bytes, PER_PORT * count + once)
+}
+
+fn callbacks() -> Result<(), Failed> {
+    let (ctx, channels, _) = bound(MANY);
+    let bytes = growth(|| {
+        for channel in &channels {
+            channel.set_callback(|_| {}).unwrap();
+        }
+    });
+    let count = MANY as usize;
+    at_most(
+        "10,000 callbacks",
+        bytes,
+        PER_CALLBACK * count + PAGE + spine(MANY),
+    )?;
+    drop(channels);
+    drop(ctx);
+    Ok(())
+}
+
+/// Waiting, after all of them fired in one round and were waited for again.
+fn all() -> Result<(), Failed> {
+    let (ctx, channels, bytes) = bound(ALL);
+    at_most("131,071 waiting ports", bytes, IN_ALL)?;
+    let fired = growth(|| {
+        assert_eq!(fire_all(&ctx), channels.len());
+        for channel in &channels {
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        }
+    });
+    at_most("the same after all fired", bytes + fired, IN_ALL)
+}
+
+fn given_back() -> Result<(), Failed> {
+    let left = growth(|| {
+        let (ctx, channels, _) = bound(MANY);
+        assert_eq!(fire_all(&ctx), channels.len());
+        drop(channels);
+        ctx.teardown().unwrap();
+    });
+    at_most("a context that was torn down and dropped", left, 0)
+}
+
+/// A context that waits for so many ports, and what it takes for that.
+fn bound(ports: u32) -> (Ctx, Vec<Channel<Opener, Loop>>, usize) {
+    let mut channels = Vec::with_capacity(ports as usize);
+    let mut made = None;
+    let bytes = growth(|| {
+        let ctx = context();
+        for _ in 0..ports {
+            let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channels.push(channel);
+        }
+        made = Some(ctx);
+    });
+    (made.unwrap(), channels, bytes)
+}
+
+fn context() -> Ctx {
+    Context::new(Opener, Loop)
+}
+
+/// Lets every waiting port fire and takes the wakes; returns how many there were.
+fn fire_all(ctx: &Ctx) -> usize {
+    FIRING.with(|firing| firing.set(true));
+    let mut wakes = 0;
+    loop {
+        let mut round = ctx.dispatch().unwrap();
+        let taken = round.by_ref().count();
+        round.finish().unwrap();
+        if taken == 0 {
+            return wakes;
+        }
+        wakes += taken;
+    }
+}
+
+/// The bytes that the pointers to the pages of a table take.
+fn spine(ports: u32) -> usize {
+    ports.next_power_of_two() as usize / 128 * size_of::<usize>()
+}
+
+fn at_most(what: &str, bytes: usize, most: usize) -> Result<(), Failed> {
+    println!("{bytes:>12} bytes: {what}, at most {most}");
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(format!("{what}: {bytes} bytes, more than {most}").into())
+}
+
+/// How many more bytes are allocated afterwards.
+fn growth(does: impl FnOnce()) -> usize {
+    let region = Region::new(ALLOCATOR);
+    does();
+    let change = region.change();
+    let grown = change.bytes_allocated.cast_signed() - change.bytes_deallocated.cast_signed();
+    usize::try_from(grown).unwrap_or(0)
+}
+
+thread_local! {
+    /// Whether the ports of this thread's device have yet to fire.
+    static FIRING: Cell<bool> = const { Cell::new(false) };
+}
+
+#[derive(Debug)]
+struct Opener;
+
+/// A device that gives out port after port and lets all fire at once.
+#[derive(Debug, Default)]
+struct Device {
+    bound: AtomicU32,
+    /// The first port that has not fired.
+    next: AtomicU32,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("this device knows no such call")]
+struct Unknown;
+
+impl evtchn::Error for Unknown {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Unsupported
+    }
+}
+
+impl Open for Opener {
+    type Device = Device;
+
+    fn open(&self) -> Result<Device, Unknown> {
+        Ok(Device::default())
+    }
+
+    fn process(&self) -> u64 {
+        1
+    }
+}
+
+impl EventChannel for Device {
+    type Error = Unknown;
+
+    fn bind_unbound_port(&self, _: DomId) -> Result<Port, Unknown> {
+        let port = self.bound.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Port::new(port).unwrap())
+    }
+
+    fn bind_interdomain(&self, _: RemotePort) -> Result<Port, Unknown> {
+        Err(Unknown)
+    }
+
+    fn bind_virq(&self, _: Virq) -> Result<Port, Unknown> {
+        Err(Unknown)
+    }
+
+    fn bind_static(&self, _: Port) -> Result<(), Unknown> {
+        Err(Unknown)
+    }
+
+    fn unbind(&self, _: Port) -> Result<(), Unknown> {
+        Ok(())
+    }
+
+    fn notify(&self, _: Port) -> Result<(), Unknown> {
+        Ok(())
+    }
+
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), Unknown> {
+        if FIRING.with(|firing| firing.take()) {
+            self.next.store(1, Ordering::Relaxed);
+        }
+        let (first, bound) = (
+            self.next.load(Ordering::Relaxed),
+            self.bound.load(Ordering::Relaxed),
+        );
+        let left = if first == 0 { 0 } else { bound + 1 - first };
+        buf.fill(|room| {
+            let count = room.len().min(left as usize);
+            for (word, port) in room[..count].iter_mut().zip(first..) {
+                *word = port;
+                self.next.store(port + 1, Ordering::Relaxed);
+            }
+            Ok(count)
+        })
+    }
+
+    fn unmask(&self, ports: &[Port]) -> Result<usize, Unknown> {
+        Ok(ports.len())
+    }
+
+    fn reset(&self) -> Result<(), Unknown> {
+        Ok(())
+    }
+
+    fn restrict(&self, _: DomId) -> Result<(), Unknown> {
+        Ok(())
+    }
+
+    fn is_inherited(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug)]
+struct Loop;
+
+impl Registrar<Device> for Loop {
+    type Error = Infallible;
+
+    fn trigger(&self) -> Trigger {
+        Trigger::Level
+    }
+
+    fn register(&self, _: &Device) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn deregister(&self, _: &Device) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn wake(&self) {}
+}
