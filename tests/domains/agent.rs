@@ -113,7 +113,11 @@ impl<B: Backend> Agent<B> {
         self.next
     }
 
-    fn start(&mut self, poll_loop: PollLoop, run: impl FnOnce(&AtomicBool) -> u32 + Send + 'static) -> u32 {
+    fn start(
+        &mut self,
+        poll_loop: PollLoop,
+        run: impl FnOnce(&AtomicBool) -> u32 + Send + 'static,
+    ) -> u32 {
         let over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&over);
         let id = self.take_id();
@@ -147,11 +151,13 @@ impl<B: Backend> Agent<B> {
         let mut channels = BTreeMap::new();
         for &port in ports {
             let port = checked(port);
-            let channel = context.bind_interdomain(RemotePort { domid, port }).unwrap();
+            let channel = context
+                .bind_interdomain(RemotePort { domid, port })
+                .unwrap();
             let _now_or_soon: Wait = channel.wait().unwrap();
             channels.insert(channel.id(), channel);
         }
-        let mut turn = {
+        let turn = {
             let poll_loop = poll_loop.clone();
             move |answers: bool| {
                 if context.next_timeout().is_none() {
@@ -216,4 +222,3 @@ fn on_device<D: EventChannel>(device: &D, call: &str, words: &[u32]) -> Result<V
 fn checked<T: TryFrom<u32>>(word: u32) -> T {
     T::try_from(word).ok().unwrap()
 }
-

@@ -11,7 +11,9 @@ use evtchn_xen::{Device, Errno, XenOpen};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Opens devices of one of the two kinds.
-pub(crate) trait Backend: Open<Device: AsFd + 'static> + Clone + Send + Sync + 'static {
+pub(crate) trait Backend:
+    Open<Device: AsFd + 'static> + Clone + Send + Sync + 'static
+{
     fn errno(error: &DeviceError<Self>) -> Errno;
 }
 

@@ -5,7 +5,9 @@ use evtchn_core::{DomId, EventChannel};
 use crate::rig::*;
 use crate::side::{Guest, Side};
 
-pub(crate) fn who_binds_to_the_guest_has_an_event_at_once_and_the_guest_has_none<S: Side>(side: &S) {
+pub(crate) fn who_binds_to_the_guest_has_an_event_at_once_and_the_guest_has_none<S: Side>(
+    side: &S,
+) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let far = there.bind_unbound_port(DomId::DOM0).unwrap();
@@ -77,7 +79,9 @@ pub(crate) fn notifies_while_nobody_reads_are_one_event_or_two<S: Side>(side: &S
     there.close();
 }
 
-pub(crate) fn the_first_port_of_a_program_in_the_guest_is_after_those_of_its_kernel<S: Side>(side: &S) {
+pub(crate) fn the_first_port_of_a_program_in_the_guest_is_after_those_of_its_kernel<S: Side>(
+    side: &S,
+) {
     let guest = side.guest();
     let there = guest.open();
     let ports = [(); 3].map(|()| there.bind_unbound_port(DomId::DOM0).unwrap().as_raw());

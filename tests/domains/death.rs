@@ -21,8 +21,8 @@ fn expect_dead<S: Side>(here: &DeviceOf<S>, ports: &[Port], domid: DomId) {
     expect_quiet(here);
     for &port in ports {
         here.unbind(port).unwrap();
-        // The number is free like any other.
-        assert_eq!(here.bind_unbound_port(DomId::SELF).unwrap(), port);
+        // The number is free again, and the lowest is given. Programs of dom0 gave some up too.
+        assert!(here.bind_unbound_port(DomId::SELF).unwrap() <= port);
     }
 }
 

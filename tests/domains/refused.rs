@@ -84,7 +84,9 @@ pub(crate) fn a_refused_bind_takes_no_number_in_either_domain<S: Side>(side: &S)
 }
 
 /// Xen 4.17. What a bind gives says nothing about whether it ever fires.
-pub(crate) fn a_guest_binds_any_virq_but_those_of_its_kernel_and_none_of_dom0_fires_there<S: Side>(
+pub(crate) fn a_guest_binds_any_virq_but_those_of_its_kernel_and_none_of_dom0_fires_there<
+    S: Side,
+>(
     side: &S,
 ) {
     let guest = side.guest();
@@ -127,7 +129,9 @@ pub(crate) fn a_device_restricted_to_the_guest_binds_to_it_alone<S: Side>(side: 
     there.close();
 }
 
-pub(crate) fn a_context_restricted_before_all_else_has_channels_of_the_guest_alone<S: Side>(side: &S) {
+pub(crate) fn a_context_restricted_before_all_else_has_channels_of_the_guest_alone<S: Side>(
+    side: &S,
+) {
     let (guest, rig) = (side.guest(), Rig::new(side));
     let there = guest.open();
     let far = there.bind_unbound_port(DomId::DOM0).unwrap();
@@ -137,7 +141,10 @@ pub(crate) fn a_context_restricted_before_all_else_has_channels_of_the_guest_alo
     let error = rig.context.bind_virq(Virq::TBUF).unwrap_err();
     assert!(matches!(error, BindError::Bind(e) if S::Open::errno(&e) == Errno::ACCESS));
 
-    let channel = rig.context.bind_interdomain(of(guest.domid(), far)).unwrap();
+    let channel = rig
+        .context
+        .bind_interdomain(of(guest.domid(), far))
+        .unwrap();
     assert_eq!(channel.wait().unwrap(), Wait::Pending);
     let mut wakes = 0;
     rig.turn(|_| wakes += 1);
@@ -157,7 +164,10 @@ pub(crate) fn a_restricted_device_in_the_guest_binds_to_dom0_never<S: Side>(side
     let near = here.bind_unbound_port(guest.domid()).unwrap();
     assert_eq!(there.restrict(DomId::DOM0), Err(Errno::INVAL));
     there.restrict(guest.domid()).unwrap();
-    assert_eq!(there.bind_interdomain(DomId::DOM0, near), Err(Errno::ACCESS));
+    assert_eq!(
+        there.bind_interdomain(DomId::DOM0, near),
+        Err(Errno::ACCESS)
+    );
     assert_eq!(there.bind_unbound_port(DomId::DOM0), Err(Errno::ACCESS));
     there.close();
 }

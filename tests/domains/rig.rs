@@ -4,7 +4,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use evtchn_core::{
-    Channel, Context, DomId, ErrorKind, EventChannel, Outcome, Port, PortBuf, RemotePort, Wait, Wake,
+    Channel, Context, DomId, ErrorKind, EventChannel, Outcome, Port, PortBuf, RemotePort, Wait,
+    Wake,
 };
 use evtchn_core::{DeviceError, Error, Open};
 use evtchn_xen::{Errno, PollLoop};
@@ -65,7 +66,11 @@ pub(crate) fn expect_refused<S: Side, T: std::fmt::Debug>(
     kind: ErrorKind,
 ) {
     let error = answer.unwrap_err();
-    assert_eq!((S::Open::errno(&error), error.kind()), (errno, kind), "{error}");
+    assert_eq!(
+        (S::Open::errno(&error), error.kind()),
+        (errno, kind),
+        "{error}"
+    );
 }
 
 /// Connects a port of dom0 to one of the guest, which binds. Both are enabled and have no event.

@@ -61,7 +61,10 @@ pub(crate) trait Guest {
     /// A context there binds to these ports of dom0, and from now on answers each notify with one.
     #[track_caller]
     fn echo(&self, ports: &[Port]) -> u32 {
-        let words: Vec<u32> = [0].into_iter().chain(ports.iter().map(|it| it.as_raw())).collect();
+        let words: Vec<u32> = [0]
+            .into_iter()
+            .chain(ports.iter().map(|it| it.as_raw()))
+            .collect();
         self.ask("echo", &words).unwrap()[0]
     }
 

@@ -1,6 +1,6 @@
 //! Traffic in which every notify is accounted for: each side sends once for each wake, so both counts are exact.
 
-use evtchn_core::{Cause, Wait};
+use evtchn_core::{Cause, Channel, Wait};
 
 use crate::rig::*;
 use crate::side::{Guest, Side};
@@ -26,7 +26,10 @@ pub(crate) fn a_ping_pong_between_two_contexts_is_one_wake_for_each_notify<S: Si
     rig.expect_quiet();
     assert_eq!(guest.stop(echo), PINGS);
     let stats = rig.context.stats();
-    assert_eq!((stats.wakes, stats.spurious, stats.overflows), (u64::from(PINGS), 0, 0));
+    assert_eq!(
+        (stats.wakes, stats.spurious, stats.overflows),
+        (u64::from(PINGS), 0, 0)
+    );
 }
 
 pub(crate) fn two_hundred_channels_and_four_contexts_lose_nothing<S: Side>(side: &S) {
@@ -39,7 +42,7 @@ pub(crate) fn two_hundred_channels_and_four_contexts_lose_nothing<S: Side>(side:
         .map(|rig| (0..EACH).map(|_| rig.offer(&guest)).collect())
         .collect();
     // Two contexts there, for channels of all contexts here.
-    let ports: Vec<_> = channels.iter().flatten().map(|it| it.port()).collect();
+    let ports: Vec<_> = channels.iter().flatten().map(Channel::port).collect();
     let (even, odd): (Vec<_>, Vec<_>) = ports.iter().partition(|it| it.as_raw() % 2 == 0);
     let echoes = [&even, &odd].map(|ports| (guest.echo(ports), ports.len() * PINGS));
 
@@ -57,7 +60,7 @@ pub(crate) fn two_hundred_channels_and_four_contexts_lose_nothing<S: Side>(side:
             }
             // Each once, and none of another context.
             woken.sort();
-            let mut expected: Vec<_> = channels.iter().map(|it| it.id()).collect();
+            let mut expected: Vec<_> = channels.iter().map(Channel::id).collect();
             expected.sort();
             assert_eq!(woken, expected);
         }

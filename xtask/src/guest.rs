@@ -133,7 +133,10 @@ pub(crate) fn packed(dir: &Path, programs: &[(&str, PathBuf)], job: &str) -> Res
     }
     archive.data("toolstack", include_bytes!("../guest/toolstack"))?;
     archive.file("domu/initramfs", &dir.join(DOMU))?;
-    archive.file("domu/vmlinuz", &dir.join(packages::IMAGE).join(packages::KERNEL))?;
+    archive.file(
+        "domu/vmlinuz",
+        &dir.join(packages::IMAGE).join(packages::KERNEL),
+    )?;
     let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/domain");
     archive.program("domain", &helper)?;
     for place in ["guest", "lib", "lib64"] {
@@ -176,7 +179,10 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
     }
     for program in PROGRAMS {
         let program = root.join(program.replace('*', &version));
-        fs::copy(&program, finished.join("guest").join(syscalls::name(&program)?))?;
+        fs::copy(
+            &program,
+            finished.join("guest").join(syscalls::name(&program)?),
+        )?;
         for library in libraries(&root, &program)? {
             let name = syscalls::name(&library)?;
             let place = if name == LOADER { "lib64" } else { "lib" };
@@ -199,7 +205,10 @@ fn download(dir: &Path) -> Result<()> {
         .strip_prefix(prefix)
         .and_then(|name| name.strip_suffix("-amd64"))
         .with_context(|| format!("{hypervisor} names no version"))?;
-    let of_version = [format!("xen-utils-{version}"), format!("libxenmisc{version}")];
+    let of_version = [
+        format!("xen-utils-{version}"),
+        format!("libxenmisc{version}"),
+    ];
     let names = of_version.iter().map(String::as_str).chain(PACKAGES);
     let arguments: Vec<&str> = ["download"].into_iter().chain(names).collect();
     eprintln!("xtask: downloading the toolstack");

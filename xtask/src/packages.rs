@@ -31,10 +31,7 @@ const QEMU_PACKAGE: &str = "qemu-system-x86";
 const BUSYBOX_PACKAGE: &str = "busybox-static";
 /// Metapackages, and the start of the name of the versioned package each of them stands for.
 pub(crate) const XEN: (&str, &str) = ("xen-system-amd64", "xen-hypervisor-");
-const METAPACKAGES: [(&str, &str); 2] = [
-    XEN,
-    ("linux-image-amd64", "linux-image-"),
-];
+const METAPACKAGES: [(&str, &str); 2] = [XEN, ("linux-image-amd64", "linux-image-")];
 
 /// Installs qemu if it is missing, which takes root.
 pub(crate) fn require_qemu() -> Result<()> {

@@ -148,9 +148,7 @@ impl Machine<'_> {
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .args(["-kernel", &format!("{image}/{}", packages::HYPERVISOR)])
             .arg("-append")
-            .arg(format!(
-                "dom0_mem={dom0} console=com1 com1=115200,8n1"
-            ))
+            .arg(format!("dom0_mem={dom0} console=com1 com1=115200,8n1"))
             .arg("-initrd")
             .arg(format!(
                 "{image}/{} console=hvc0 loglevel=5 panic=1 nosoftlockup,{}",

@@ -13,9 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     bench,
-    guest,
     binaries::{Builder, GuestTest, TESTS},
-    differential, initramfs,
+    differential, guest, initramfs,
     initramfs::Archive,
     packages, report,
     report::Verdict,
