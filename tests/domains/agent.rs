@@ -161,7 +161,8 @@ impl<B: Backend> Agent<B> {
             let poll_loop = poll_loop.clone();
             move |answers: bool| {
                 if context.next_timeout().is_none() {
-                    poll_loop.wait(Some(PATIENCE)).unwrap();
+                    let readiness = poll_loop.wait(Some(PATIENCE)).unwrap();
+                    assert!(answers || !readiness.timed_out(), "a bind without an event");
                 }
                 let mut wakes = 0;
                 let mut round = context.dispatch().unwrap();

@@ -127,7 +127,11 @@ pub(crate) fn packed(dir: &Path, programs: &[(&str, PathBuf)], job: &str) -> Res
     }
     guest.write()?;
 
-    let mut archive = xen::packed(dir, programs, &format!(". /toolstack\n{job}"))?;
+    let mut archive = xen::packed(
+        dir,
+        programs,
+        &format!(". /toolstack\n{job}\nshow_guests\n"),
+    )?;
     for directory in DIRECTORIES {
         archive.directory(directory)?;
     }
