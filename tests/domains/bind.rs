@@ -85,9 +85,7 @@ pub(crate) fn the_first_port_of_a_program_in_the_guest_is_after_those_of_its_ker
     let guest = side.guest();
     let there = guest.open();
     let ports = [(); 3].map(|()| there.bind_unbound_port(DomId::DOM0).unwrap().as_raw());
-    let first = ports[0];
-    assert_eq!(ports, [first, first + 1, first + 2]);
-    // Store, console, the timer, and what the vCPU needs.
-    assert!((4..20).contains(&first), "{first}");
+    // Store, console, the timer, and four for the vCPU.
+    assert_eq!(ports, [8, 9, 10]);
     there.close();
 }

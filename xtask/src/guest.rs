@@ -2,11 +2,12 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     binaries::{Builder, DOMAINS},
@@ -114,8 +115,7 @@ fn on_the_simulator(cases: &Path) -> Result<Verdict> {
 }
 
 fn println(text: &str) -> Result<()> {
-    use std::io::Write;
-    Ok(writeln!(std::io::stdout().lock(), "\n{text}")?)
+    Ok(writeln!(io::stdout().lock(), "\n{text}")?)
 }
 
 /// What a dom0 with the toolstack boots from, and in it what a guest boots from; both have the programs.
@@ -165,17 +165,10 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
     packages::remove(&scratch)?;
     let downloads = scratch.join("packages");
     fs::create_dir_all(&downloads)?;
-    let mut version = String::new();
     packages::with_package_lists(|| download(&downloads))?;
     let root = scratch.join("root");
     packages::unpack(&downloads, &root)?;
-    for entry in fs::read_dir(root.join("usr/lib"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if let Some(found) = name.strip_prefix("xen-") {
-            found.clone_into(&mut version);
-        }
-    }
-    ensure!(!version.is_empty(), "the packages hold no toolstack");
+    let version = version(&root)?;
 
     let finished = scratch.join(TOOLSTACK);
     for place in ["guest", "lib", "lib64"] {
@@ -194,11 +187,22 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
         }
     }
     // Loaded by the C library when a thread ends.
-    let folder = root.join("lib/x86_64-linux-gnu/libgcc_s.so.1");
-    fs::copy(&folder, finished.join("lib/libgcc_s.so.1"))?;
+    let unwinder = root.join("lib/x86_64-linux-gnu/libgcc_s.so.1");
+    fs::copy(&unwinder, finished.join("lib/libgcc_s.so.1"))?;
     fs::rename(&finished, &toolstack)?;
     packages::remove(&scratch)?;
     Ok(toolstack)
+}
+
+/// The version of Xen, as the folder of its programs names it.
+fn version(root: &Path) -> Result<String> {
+    for entry in fs::read_dir(root.join("usr/lib"))? {
+        let name = entry?.file_name();
+        if let Some(version) = name.to_str().and_then(|name| name.strip_prefix("xen-")) {
+            return Ok(version.to_owned());
+        }
+    }
+    bail!("the packages hold no toolstack")
 }
 
 /// Downloads the packages.
