@@ -1,6 +1,5 @@
 //! The machine that this runs on: dom0, and guests that its toolstack makes.
 
-use std::cell::RefCell;
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -26,7 +25,7 @@ pub(crate) struct Xen;
 pub(crate) struct XenGuest {
     name: String,
     domid: DomId,
-    console: Mutex<RefCell<Console>>,
+    console: Mutex<Console>,
 }
 
 struct Console {
@@ -114,14 +113,13 @@ impl XenGuest {
         XenGuest {
             name,
             domid,
-            console: Mutex::new(RefCell::new(console)),
+            console: Mutex::new(console),
         }
     }
 
     /// Ends the program, and lets the shell that started it do something.
     fn shell(&self, line: &str) {
-        let console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut console = console.borrow_mut();
+        let mut console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
         console.write("exit");
         console.read_until("=== exit");
         console.write(line);
@@ -222,8 +220,7 @@ impl Guest for Arc<XenGuest> {
     }
 
     fn answer(&self, request: &str) -> String {
-        let console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut console = console.borrow_mut();
+        let mut console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
         console.write(request);
         console.read_until(ANSWER)
     }
