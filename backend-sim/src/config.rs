@@ -109,6 +109,20 @@ impl DomainConfig {
     }
 }
 
+impl DomainConfig {
+    /// [`guest`](Self::guest) with the kernel of Debian 12 in it, paravirtualized and with one
+    /// vCPU: it holds the ports that the toolstack made for store and console, `TIMER`, and four
+    /// for its vCPU, so the first port of a program is 8.
+    #[must_use]
+    pub fn linux_guest() -> DomainConfig {
+        DomainConfig {
+            kernel_virqs: vec![Virq::TIMER],
+            kernel_ipis: 6,
+            ..DomainConfig::guest()
+        }
+    }
+}
+
 /// A machine: Xen, domain 0, and where its free decisions come from.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

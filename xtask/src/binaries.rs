@@ -70,6 +70,14 @@ pub(crate) const TESTS: &[GuestTest] = &[
     },
 ];
 
+/// The cases between two domains. They need the toolstack of dom0, and the same binary answers in the guest.
+pub(crate) const DOMAINS: GuestTest = GuestTest {
+    name: "domains",
+    package: "evtchn",
+    args: &["xen::"],
+    examples: &[],
+};
+
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
 /// Builds for the guest in a target directory of its own: other flags in the main one would rebuild everything.

@@ -25,18 +25,24 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Starts with everything that a guest needs to boot and then run `job`, a shell script made of [`call`]s.
+    /// Starts with everything that dom0 needs to boot and then run `job`, a shell script made of [`call`]s.
     pub(crate) fn new(dir: &Path, job: &str) -> Result<Self> {
+        let mut archive = Self::bootable(dir, FILE, include_bytes!("../guest/init"))?;
+        archive.data("job", job.as_bytes())?;
+        Ok(archive)
+    }
+
+    /// Starts with a kernel's modules, a shell, and a first process.
+    pub(crate) fn bootable(dir: &Path, file: &str, init: &[u8]) -> Result<Self> {
         let image = dir.join(packages::IMAGE);
         let mut archive = Self {
-            path: dir.join(FILE),
+            path: dir.join(file),
             bytes: Vec::new(),
         };
         for directory in ["bin", "dev", "guest", "modules", "proc", "sys", "tmp"] {
-            archive.entry(directory, DIRECTORY, &[])?;
+            archive.directory(directory)?;
         }
-        archive.entry("init", PROGRAM, include_bytes!("../guest/init"))?;
-        archive.entry("job", DATA, job.as_bytes())?;
+        archive.entry("init", PROGRAM, init)?;
         archive.entry(
             "bin/busybox",
             PROGRAM,
@@ -58,6 +64,21 @@ impl Archive {
     /// Adds a program to the guest's search path.
     pub(crate) fn program(&mut self, name: &str, path: &Path) -> Result<()> {
         self.entry(&format!("guest/{name}"), PROGRAM, &read(path)?)
+    }
+
+    /// Adds a program or a library under its whole path.
+    pub(crate) fn file(&mut self, name: &str, path: &Path) -> Result<()> {
+        self.entry(name, PROGRAM, &read(path)?)
+    }
+
+    /// Adds a file that is no program.
+    pub(crate) fn data(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.entry(name, DATA, bytes)
+    }
+
+    /// Adds a directory; its parent has to be there.
+    pub(crate) fn directory(&mut self, name: &str) -> Result<()> {
+        self.entry(name, DIRECTORY, &[])
     }
 
     /// Ends the archive and writes it where the virtual machine expects it.

@@ -13,6 +13,7 @@ mod bench;
 mod binaries;
 mod differential;
 mod docs;
+mod guest;
 mod initramfs;
 mod packages;
 mod report;

@@ -30,10 +30,8 @@ const QEMU: &str = "qemu-system-x86_64";
 const QEMU_PACKAGE: &str = "qemu-system-x86";
 const BUSYBOX_PACKAGE: &str = "busybox-static";
 /// Metapackages, and the start of the name of the versioned package each of them stands for.
-const METAPACKAGES: [(&str, &str); 2] = [
-    ("xen-system-amd64", "xen-hypervisor-"),
-    ("linux-image-amd64", "linux-image-"),
-];
+pub(crate) const XEN: (&str, &str) = ("xen-system-amd64", "xen-hypervisor-");
+const METAPACKAGES: [(&str, &str); 2] = [XEN, ("linux-image-amd64", "linux-image-")];
 
 /// Installs qemu if it is missing, which takes root.
 pub(crate) fn require_qemu() -> Result<()> {
@@ -91,7 +89,7 @@ pub(crate) fn unpacked(dir: &Path, package: &str) -> Result<PathBuf> {
 }
 
 /// Unpacks every package of a directory into one root.
-fn unpack(packages: &Path, root: &Path) -> Result<()> {
+pub(crate) fn unpack(packages: &Path, root: &Path) -> Result<()> {
     for package in fs::read_dir(packages)? {
         let mut unpack = Command::new("dpkg");
         run(unpack.arg("--extract").arg(package?.path()).arg(root))?;
@@ -187,7 +185,7 @@ fn download(dir: &Path) -> Result<()> {
 }
 
 /// The one package with this prefix that a metapackage depends on.
-fn dependency(metapackage: &str, prefix: &str) -> Result<String> {
+pub(crate) fn dependency(metapackage: &str, prefix: &str) -> Result<String> {
     let output = Command::new("apt-cache")
         .args(["depends", "--important", metapackage])
         .stderr(Stdio::inherit())
@@ -202,7 +200,7 @@ fn dependency(metapackage: &str, prefix: &str) -> Result<String> {
 }
 
 /// Tries again with fresh package lists if the ones at hand are missing or too old to serve.
-fn with_package_lists(attempt: impl Fn() -> Result<()>) -> Result<()> {
+pub(crate) fn with_package_lists(attempt: impl Fn() -> Result<()>) -> Result<()> {
     let Err(error) = attempt() else { return Ok(()) };
     if !is_root() {
         return Err(error.context("apt failed; as root: apt-get update, then try again"));
@@ -212,7 +210,7 @@ fn with_package_lists(attempt: impl Fn() -> Result<()>) -> Result<()> {
     attempt()
 }
 
-fn apt_get(dir: &Path, arguments: &[&str]) -> Result<()> {
+pub(crate) fn apt_get(dir: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
     command
         .args(["--quiet", "--option", "APT::Sandbox::User=root"])
@@ -235,7 +233,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn remove(dir: &Path) -> Result<()> {
+pub(crate) fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", dir.display()))

@@ -80,14 +80,14 @@ impl Shared {
     }
 }
 
-fn name(path: &Path) -> Result<String> {
+pub(crate) fn name(path: &Path) -> Result<String> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.with_context(|| format!("{} has no name", path.display()))?;
     Ok(name.to_owned())
 }
 
 /// The files that ldd names; the kernel's own is none.
-fn libraries(text: &str) -> Vec<PathBuf> {
+pub(crate) fn libraries(text: &str) -> Vec<PathBuf> {
     text.lines()
         .flat_map(str::split_whitespace)
         .filter(|word| word.starts_with('/'))

@@ -78,6 +78,8 @@ pub(crate) struct Setup {
     pub(crate) cpus: u8,
     /// What its clock shows.
     pub(crate) clock: Clock,
+    /// Whether there has to be room for other domains beside dom0.
+    pub(crate) has_guests: bool,
     /// How long it may run.
     pub(crate) timeout: Duration,
 }
@@ -128,6 +130,10 @@ impl Machine<'_> {
     /// The command line. File names are relative, since qemu gives commas and spaces in them a meaning.
     fn command(&self) -> Command {
         let image = packages::IMAGE;
+        let (memory, dom0) = match self.setup.has_guests {
+            true => ("2048", "900M"),
+            false => ("1024", "512M"),
+        };
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
@@ -135,13 +141,14 @@ impl Machine<'_> {
                 "-accel",
                 "tcg",
                 "-m",
-                "1024",
+                memory,
                 "-smp",
                 &self.setup.cpus.to_string(),
             ])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .args(["-kernel", &format!("{image}/{}", packages::HYPERVISOR)])
-            .args(["-append", "dom0_mem=512M console=com1 com1=115200,8n1"])
+            .arg("-append")
+            .arg(format!("dom0_mem={dom0} console=com1 com1=115200,8n1"))
             .arg("-initrd")
             .arg(format!(
                 "{image}/{} console=hvc0 loglevel=5 panic=1 nosoftlockup,{}",

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     bench,
     binaries::{Builder, GuestTest, TESTS},
-    differential, initramfs,
+    differential, guest, initramfs,
     initramfs::Archive,
     packages, report,
     report::Verdict,
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     tests: Vec<String>,
     /// Build the guest's binaries optimised and without debug assertions
     #[arg(long)]
-    release: bool,
+    pub(crate) release: bool,
     /// Set an environment variable in the guest (may be repeated)
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     variables: Vec<String>,
@@ -53,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) bench: bench::Bench,
     #[command(flatten)]
     pub(crate) syscalls: syscalls::Syscalls,
+    #[command(flatten)]
+    pub(crate) guest: guest::Guest,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -62,7 +64,7 @@ impl Options {
     fn patience(&self) -> Duration {
         const PATIENCE: u64 = 120;
         let seconds = self.timeout;
-        let extra = self.differential.patience() + self.bench.patience();
+        let extra = self.differential.patience() + self.bench.patience() + self.guest.patience();
         Duration::from_secs(seconds.unwrap_or(PATIENCE + extra))
     }
 
@@ -71,6 +73,7 @@ impl Options {
         Setup {
             cpus: self.smp,
             clock: Clock::Wall,
+            has_guests: self.guest.guest,
             timeout: self.patience(),
         }
     }
@@ -93,6 +96,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         bench::run(options, &dir)
     } else if options.syscalls.syscalls {
         syscalls::run(options, &dir)
+    } else if options.guest.guest && options.command.is_empty() {
+        guest::run(options, &dir)
     } else if options.command.is_empty() {
         run_tests(options, &dir)
     } else {
@@ -114,7 +119,8 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
         }
     }
 
-    let end = boot(options.setup(), dir, &binaries, &job, &[Line::Report])?;
+    let archive = packed(dir, &binaries, &job)?;
+    let end = boot(options.setup(), dir, archive, &[Line::Report])?;
     let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
     let verdict = Verdict::new(
         &names,
@@ -131,9 +137,13 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 
 /// Runs one command in the guest and takes over its exit code.
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
-    let program = ("evtchn", Builder::new(dir, options.release).command()?);
+    let programs = [("evtchn", Builder::new(dir, options.release).command()?)];
     let job = environment(options) + &initramfs::call("run_command", &options.command);
-    run_programs(options.setup(), dir, &[program], &job, &OUTPUT)
+    let archive = match options.guest.guest {
+        true => guest::packed(dir, &programs, &job)?,
+        false => packed(dir, &programs, &job)?,
+    };
+    run_archive(options.setup(), dir, archive, &OUTPUT)
 }
 
 /// Runs a job with some programs in the guest and takes over the exit code of its last command. What the `echoed`
@@ -145,7 +155,11 @@ pub(crate) fn run_programs(
     job: &str,
     echoed: &[Line],
 ) -> Result<ExitCode> {
-    let end = boot(setup, dir, programs, job, echoed)?;
+    run_archive(setup, dir, packed(dir, programs, job)?, echoed)
+}
+
+fn run_archive(setup: Setup, dir: &Path, archive: Archive, echoed: &[Line]) -> Result<ExitCode> {
+    let end = boot(setup, dir, archive, echoed)?;
 
     let console = vm::recorded(dir, Line::Console)?;
     let code = report::exit_code(&vm::recorded(dir, Line::Report)?);
@@ -177,25 +191,24 @@ fn variable(text: &str) -> Result<String, String> {
 }
 
 /// The start of every job: what the guest's programs find in their environment.
-fn environment(options: &Options) -> String {
+pub(crate) fn environment(options: &Options) -> String {
     let variables = options.variables.iter();
     variables
         .map(|variable| initramfs::call("export", [variable]))
         .collect()
 }
 
-/// Packs the guest and runs it to its end, passing on what it writes on the `echoed` lines.
-fn boot(
-    setup: Setup,
-    dir: &Path,
-    binaries: &[(&str, PathBuf)],
-    job: &str,
-    echoed: &[Line],
-) -> Result<End> {
+/// What dom0 boots from, with these programs.
+pub(crate) fn packed(dir: &Path, programs: &[(&str, PathBuf)], job: &str) -> Result<Archive> {
     let mut archive = Archive::new(dir, job)?;
-    for (name, path) in binaries {
+    for (name, path) in programs {
         archive.program(name, path)?;
     }
+    Ok(archive)
+}
+
+/// Runs dom0 to its end, passing on what it writes on the `echoed` lines.
+pub(crate) fn boot(setup: Setup, dir: &Path, archive: Archive, echoed: &[Line]) -> Result<End> {
     archive.write()?;
     let machine = Machine { dir, setup };
     machine.run(|line, bytes| match line {
@@ -226,7 +239,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static GuestTest>> {
 }
 
 /// Prints the end of the console, where the cause of most failures is.
-fn show_console(dir: &Path) -> Result<()> {
+pub(crate) fn show_console(dir: &Path) -> Result<()> {
     const SHOWN: usize = 40;
     let console = vm::recorded(dir, Line::Console)?;
     let lines: Vec<&str> = console.lines().collect();

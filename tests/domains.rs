@@ -1,0 +1,117 @@
+//! What takes a second domain: one list of cases, run on the simulator (`sim::`) and, the same code, in dom0 on a
+//! real Xen with guests that its toolstack makes (`xen::`). In the guest the same binary does what dom0 tells it.
+//!
+//! `cargo xtask xen --guest` boots a machine that has it. Elsewhere the second half is ignored, and said to be.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "cases fail by panicking, and so do their helpers"
+)]
+
+use std::env;
+
+use libtest_mimic::{Arguments, Completion, Trial};
+
+#[path = "domains/agent.rs"]
+mod agent;
+#[path = "domains/backend.rs"]
+mod backend;
+#[path = "domains/bind.rs"]
+mod bind;
+#[path = "domains/death.rs"]
+mod death;
+#[path = "domains/half_closed.rs"]
+mod half_closed;
+#[path = "domains/pause.rs"]
+mod pause;
+#[path = "domains/refused.rs"]
+mod refused;
+#[path = "domains/rig.rs"]
+mod rig;
+#[path = "domains/side.rs"]
+mod side;
+#[path = "domains/storm.rs"]
+mod storm;
+#[path = "domains/traffic.rs"]
+mod traffic;
+#[path = "domains/xen.rs"]
+mod xen;
+
+use side::{Side, Sim};
+use xen::Xen;
+
+macro_rules! cases {
+    ($($topic:ident::$case:ident)*) => {
+        /// Every case, by name.
+        fn cases<S: Side>() -> Vec<(&'static str, fn(&S))> {
+            vec![$((stringify!($case), $topic::$case::<S>)),*]
+        }
+    };
+}
+
+cases! {
+    bind::who_binds_to_the_guest_has_an_event_at_once_and_the_guest_has_none
+    bind::the_guest_that_binds_has_an_event_at_once_and_dom0_has_none
+    bind::what_was_sent_before_the_bind_is_the_one_event_of_the_bind
+    bind::notifies_while_nobody_reads_are_one_event_or_two
+    bind::the_first_port_of_a_program_in_the_guest_is_after_those_of_its_kernel
+    refused::a_bind_to_a_port_that_the_guest_did_not_allocate_is_einval
+    refused::a_bind_to_a_port_meant_for_another_domain_is_einval
+    refused::a_bind_to_a_bound_port_is_einval_from_either_side
+    refused::a_bind_to_an_unknown_domain_is_esrch_and_a_port_for_it_is_given
+    refused::a_refused_bind_takes_no_number_in_either_domain
+    refused::a_guest_binds_any_virq_but_those_of_its_kernel_and_none_of_dom0_fires_there
+    refused::a_device_restricted_to_the_guest_binds_to_it_alone
+    refused::a_context_restricted_before_all_else_has_channels_of_the_guest_alone
+    refused::a_restricted_device_in_the_guest_binds_to_dom0_never
+    half_closed::an_unbind_in_the_guest_tells_nobody_and_it_can_bind_again
+    half_closed::an_unbind_in_dom0_tells_nobody_and_it_can_bind_again
+    half_closed::the_end_of_a_program_in_the_guest_is_that_of_its_ports
+    traffic::a_ping_pong_between_two_contexts_is_one_wake_for_each_notify
+    traffic::two_hundred_channels_and_four_contexts_lose_nothing
+    traffic::an_event_goes_to_the_program_that_bound_the_port
+    storm::a_storm_costs_one_wake_while_nobody_waits
+    storm::others_are_served_in_every_round_beside_a_storm
+    storm::a_rate_limit_holds_a_storm_to_its_rate
+    storm::a_storm_overflows_no_ring
+    pause::what_is_sent_to_a_paused_guest_is_one_event_when_it_runs_again
+    pause::an_empty_domain_is_there_until_it_is_destroyed
+    death::a_destroyed_guest_tells_its_channels_nothing
+    death::what_a_guest_sent_before_it_was_destroyed_still_comes
+    death::a_new_guest_has_nothing_of_the_old_one
+    death::a_guest_that_powers_off_leaves_what_a_destroyed_one_does
+    death::a_guest_that_reboots_is_another_domain
+}
+
+fn trials<S: Side + 'static>(
+    name: &'static str,
+    start: fn() -> S,
+    excuse: fn() -> Result<Option<String>, String>,
+) -> Vec<Trial> {
+    let trial = |(case, run): (&'static str, fn(&S))| {
+        Trial::ignorable_test(format!("{name}::{case}"), move || {
+            if let Some(reason) = excuse()? {
+                return Ok(Completion::ignored_with(reason));
+            }
+            run(&start());
+            Ok(Completion::Completed)
+        })
+    };
+    cases().into_iter().map(trial).collect()
+}
+
+fn main() {
+    if env::args().nth(1).as_deref() == Some("agent") {
+        return agent::serve().unwrap();
+    }
+    let mut arguments = Arguments::from_args();
+    // The cases share the guest and the ports of dom0.
+    arguments.test_threads = Some(1);
+    let mut of_both = trials("sim", Sim::new, Sim::excuse);
+    of_both.extend(trials("xen", Xen::new, Xen::excuse));
+    let conclusion = libtest_mimic::run(&arguments, of_both);
+    if let (Ok(Some(reason)), 1..) = (Xen::excuse(), conclusion.num_ignored) {
+        eprintln!("xen: skipped, {reason} (run `cargo xtask xen --guest`)");
+    }
+    conclusion.exit();
+}

@@ -1,0 +1,128 @@
+//! Guests that go away, each in its way. None of them tells its peers.
+
+use evtchn_core::{Cause, DomId, ErrorKind, EventChannel, Link, Port, Wait};
+use evtchn_xen::Errno;
+
+use crate::rig::*;
+use crate::side::{Guest, Side};
+
+/// What is left in dom0 of a domain that is gone: nothing was told, nothing is refused, nothing comes.
+#[track_caller]
+fn expect_dead<S: Side>(here: &DeviceOf<S>, ports: &[Port], domid: DomId) {
+    expect_quiet(here);
+    for &port in ports {
+        for _ in 0..3 {
+            here.notify(port).unwrap();
+        }
+        let answer = here.bind_interdomain(of(domid, port));
+        expect_refused::<S, _>(answer, Errno::SRCH, ErrorKind::NoSuchDomain);
+        here.unmask(&[port]).unwrap();
+    }
+    expect_quiet(here);
+    for &port in ports {
+        here.unbind(port).unwrap();
+        // The number is free again, and the lowest is given. Programs of dom0 gave some up too.
+        assert!(here.bind_unbound_port(DomId::SELF).unwrap() <= port);
+    }
+}
+
+pub(crate) fn a_destroyed_guest_tells_its_channels_nothing<S: Side>(side: &S) {
+    let (guest, here, rig) = (side.own_guest(), open(side), Rig::new(side));
+    let (there, domid) = (guest.open(), guest.domid());
+    // One that dom0 bound, one that the guest bound, one that nobody bound yet, and a context that waits.
+    let offered = there.bind_unbound_port(DomId::DOM0).unwrap();
+    let bound = here.bind_interdomain(of(domid, offered)).unwrap();
+    expect_event(&here, bound);
+    let (near, _) = connect(&here, &guest, &there);
+    let unbound = here.bind_unbound_port(domid).unwrap();
+    let channel = rig.offer(&guest);
+    let _far = there.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+
+    side.destroy(domid);
+    expect_dead::<S>(&here, &[bound, near, unbound], domid);
+
+    // The wait goes on, and the channel is as good as any whose peer is silent.
+    rig.expect_quiet();
+    assert_eq!(rig.context.link(), Link::Watching);
+    channel.notify().unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.cancel().unwrap();
+    assert_eq!(rig.context.link(), Link::Idle);
+    channel.unbind().unwrap();
+    rig.context.teardown().unwrap();
+}
+
+pub(crate) fn what_a_guest_sent_before_it_was_destroyed_still_comes<S: Side>(side: &S) {
+    let (guest, here, rig) = (side.own_guest(), open(side), Rig::new(side));
+    let there = guest.open();
+    let (near, far) = connect(&here, &guest, &there);
+    let channel = rig.offer(&guest);
+    let sender = there.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    there.notify(far, 1);
+    expect_event(&here, near);
+    // Disabled now: this one is latched in Xen.
+    there.notify(far, 1);
+    there.notify(sender, 1);
+    side.destroy(guest.domid());
+
+    rig.turn(|wake| assert_eq!((wake.port(), wake.cause), (channel.port(), Cause::Event)));
+    rig.expect_quiet();
+    expect_quiet(&here);
+    here.unmask(&[near]).unwrap();
+    expect_event(&here, near);
+    here.unmask(&[near]).unwrap();
+    expect_quiet(&here);
+}
+
+pub(crate) fn a_new_guest_has_nothing_of_the_old_one<S: Side>(side: &S) {
+    let (old, here) = (side.own_guest(), open(side));
+    let there = old.open();
+    let (near, far) = connect(&here, &old, &there);
+    let unbound = here.bind_unbound_port(old.domid()).unwrap();
+    side.destroy(old.domid());
+
+    let new = side.guest();
+    assert_ne!(new.domid(), old.domid());
+    let there = new.open();
+    // What was for the old one is not for the new one.
+    for port in [near, unbound] {
+        assert_eq!(there.bind_interdomain(DomId::DOM0, port), Err(Errno::INVAL));
+    }
+    let (again_near, again_far) = connect(&here, &new, &there);
+    assert_eq!(again_far, far);
+    here.notify(near).unwrap();
+    assert_eq!(there.read(), []);
+    here.notify(again_near).unwrap();
+    assert_eq!(there.read(), [again_far.as_raw()]);
+    there.notify(again_far, 1);
+    expect_event(&here, again_near);
+    there.close();
+    here.unbind(near).unwrap();
+    here.unbind(unbound).unwrap();
+}
+
+pub(crate) fn a_guest_that_powers_off_leaves_what_a_destroyed_one_does<S: Side>(side: &S) {
+    let (guest, here) = (side.own_guest(), open(side));
+    let (there, domid) = (guest.open(), guest.domid());
+    let (near, _) = connect(&here, &guest, &there);
+    let unbound = here.bind_unbound_port(domid).unwrap();
+    side.power_off(guest);
+    expect_dead::<S>(&here, &[near, unbound], domid);
+}
+
+pub(crate) fn a_guest_that_reboots_is_another_domain<S: Side>(side: &S) {
+    let (guest, here) = (side.own_guest(), open(side));
+    let (there, domid) = (guest.open(), guest.domid());
+    let (near, far) = connect(&here, &guest, &there);
+    let guest = side.reboot(guest);
+    assert_ne!(guest.domid(), domid);
+    let there = guest.open();
+    assert_eq!(there.bind_interdomain(DomId::DOM0, near), Err(Errno::INVAL));
+    let (again_near, again_far) = connect(&here, &guest, &there);
+    assert_eq!(again_far, far);
+    there.notify(again_far, 1);
+    expect_event(&here, again_near);
+    there.close();
+    here.unbind(again_near).unwrap();
+    expect_dead::<S>(&here, &[near], domid);
+}

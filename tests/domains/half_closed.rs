@@ -1,0 +1,64 @@
+//! One of two domains that lets go of a channel tells the other nothing.
+
+use evtchn_core::{DomId, EventChannel};
+
+use crate::rig::*;
+use crate::side::{Guest, Side};
+
+pub(crate) fn an_unbind_in_the_guest_tells_nobody_and_it_can_bind_again<S: Side>(side: &S) {
+    let (guest, here) = (side.guest(), open(side));
+    let there = guest.open();
+    let (near, mut far) = connect(&here, &guest, &there);
+    for _ in 0..3 {
+        there.unbind(far);
+        expect_quiet(&here);
+        here.notify(near).unwrap();
+        far = there.bind_interdomain(DomId::DOM0, near).unwrap();
+        assert_eq!(there.read(), [far.as_raw()]);
+        expect_quiet(&here);
+        there.unmask(far);
+        assert_eq!(there.read(), []);
+
+        there.notify(far, 1);
+        expect_event(&here, near);
+        here.unmask(&[near]).unwrap();
+        here.notify(near).unwrap();
+        assert_eq!(there.read(), [far.as_raw()]);
+        there.unmask(far);
+    }
+    there.close();
+}
+
+pub(crate) fn an_unbind_in_dom0_tells_nobody_and_it_can_bind_again<S: Side>(side: &S) {
+    let (guest, here) = (side.guest(), open(side));
+    let there = guest.open();
+    let (near, far) = connect(&here, &guest, &there);
+    here.unbind(near).unwrap();
+    assert_eq!(there.read(), []);
+    there.notify(far, 1);
+    let near = here.bind_interdomain(of(guest.domid(), far)).unwrap();
+    expect_event(&here, near);
+    assert_eq!(there.read(), []);
+    here.notify(near).unwrap();
+    assert_eq!(there.read(), [far.as_raw()]);
+    there.close();
+}
+
+pub(crate) fn the_end_of_a_program_in_the_guest_is_that_of_its_ports<S: Side>(side: &S) {
+    let (guest, here) = (side.guest(), open(side));
+    let there = guest.open();
+    let (near, far) = connect(&here, &guest, &there);
+    there.notify(far, 1);
+    there.close();
+    // What was sent before it is not lost, and there is no more.
+    expect_event(&here, near);
+    here.unmask(&[near]).unwrap();
+    expect_quiet(&here);
+    here.notify(near).unwrap();
+
+    let other = guest.open();
+    let again = other.bind_interdomain(DomId::DOM0, near).unwrap();
+    assert_eq!((again, other.read()), (far, vec![far.as_raw()]));
+    expect_quiet(&here);
+    other.close();
+}

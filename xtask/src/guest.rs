@@ -1,0 +1,243 @@
+//! `cargo xtask xen --guest`: dom0 with the toolstack, which starts other domains under the same Xen.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    binaries::{Builder, DOMAINS},
+    initramfs::{self, Archive},
+    packages,
+    report::Verdict,
+    syscalls,
+    vm::{self, Line},
+    xen,
+};
+
+/// Whether there are other domains.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Guest {
+    /// Give dom0 the toolstack and a guest to start; run the cases between two domains, or the command, in it.
+    /// The command `domain` starts guests and runs programs in them
+    #[arg(long, conflicts_with_all = ["bench", "differential", "tests", "syscalls"])]
+    pub(crate) guest: bool,
+}
+
+impl Guest {
+    /// Seconds that it may take beyond the usual.
+    pub(crate) fn patience(&self) -> u64 {
+        if self.guest { 480 } else { 0 }
+    }
+}
+
+/// What is taken of the toolstack, under `target/xen`.
+const TOOLSTACK: &str = "toolstack";
+/// The guest's archive, under `target/xen`.
+const DOMU: &str = "domu.cpio";
+const DIRECTORIES: [&str; 4] = ["lib", "lib64", "domu", "etc"];
+const LOADER: &str = "ld-linux-x86-64.so.2";
+
+/// The packages with the programs and all their libraries but those of Xen's version.
+const PACKAGES: [&str; 17] = [
+    "xenstore-utils",
+    "libc6",
+    "libgcc-s1",
+    "liblzma5",
+    "libuuid1",
+    "libxencall1",
+    "libxendevicemodel1",
+    "libxenevtchn1",
+    "libxenforeignmemory1",
+    "libxengnttab1",
+    "libxenhypfs1",
+    "libxenstore4",
+    "libxentoolcore1",
+    "libxentoollog1",
+    "libyajl2",
+    "libzstd1",
+    "zlib1g",
+];
+
+/// Where each program lies in the unpacked packages; `*` is Xen's version.
+const PROGRAMS: [&str; 6] = [
+    "usr/lib/xen-*/bin/xl",
+    "usr/lib/xen-*/bin/xenstored",
+    "usr/lib/xen-*/bin/xenconsoled",
+    "usr/bin/xenstore-read",
+    "usr/bin/xenstore-write",
+    "usr/bin/xenstore-ls",
+];
+
+/// Runs the cases between two domains on real Xen, and the same on the simulator.
+pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
+    let cases = Builder::new(dir, options.release).test(&DOMAINS)?;
+    let evtchn = Builder::new(dir, options.release).command()?;
+    let programs = [(DOMAINS.name, cases.clone()), ("evtchn", evtchn)];
+    let words = [DOMAINS.name].iter().chain(DOMAINS.args);
+    let job = xen::environment(options) + &initramfs::call("run_test", words);
+    let archive = packed(dir, &programs, &job)?;
+
+    let end = xen::boot(options.setup(), dir, archive, &[Line::Report])?;
+    let report = vm::recorded(dir, Line::Report)?;
+    let console = vm::recorded(dir, Line::Console)?;
+    let real = Verdict::new(&[DOMAINS.name], &report, &console, end);
+    if !real.is_success() {
+        xen::show_console(dir)?;
+    }
+    let simulated = on_the_simulator(&cases)?;
+    println(&format!(
+        "two domains: {real} on real Xen; {simulated} on the simulator"
+    ))?;
+    let is_success = real.is_success() && simulated.is_success();
+    Ok(ExitCode::from(u8::from(!is_success)))
+}
+
+/// Runs the cases of the simulator here.
+fn on_the_simulator(cases: &Path) -> Result<Verdict> {
+    let output = Command::new(cases).arg("sim::").output();
+    let output = output.with_context(|| format!("cannot run {}", cases.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    println(&text)?;
+    let code = output.status.code().unwrap_or(1);
+    let report = format!("=== run {}\n{text}\n=== exit {code}\n", DOMAINS.name);
+    Ok(Verdict::new(
+        &[DOMAINS.name],
+        &report,
+        "",
+        vm::End::PoweredOff,
+    ))
+}
+
+fn println(text: &str) -> Result<()> {
+    Ok(writeln!(io::stdout().lock(), "\n{text}")?)
+}
+
+/// What a dom0 with the toolstack boots from, and in it what a guest boots from; both have the programs.
+pub(crate) fn packed(dir: &Path, programs: &[(&str, PathBuf)], job: &str) -> Result<Archive> {
+    let toolstack = prepare(dir)?;
+    let mut guest = Archive::bootable(dir, DOMU, include_bytes!("../guest/domu-init"))?;
+    for (name, path) in programs {
+        guest.program(name, path)?;
+    }
+    guest.write()?;
+
+    let mut archive = xen::packed(
+        dir,
+        programs,
+        &format!(". /toolstack\n{job}\nshow_guests\n"),
+    )?;
+    for directory in DIRECTORIES {
+        archive.directory(directory)?;
+    }
+    archive.data("toolstack", include_bytes!("../guest/toolstack"))?;
+    archive.file("domu/initramfs", &dir.join(DOMU))?;
+    archive.file(
+        "domu/vmlinuz",
+        &dir.join(packages::IMAGE).join(packages::KERNEL),
+    )?;
+    let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/domain");
+    archive.program("domain", &helper)?;
+    for place in ["guest", "lib", "lib64"] {
+        let mut files: Vec<PathBuf> = fs::read_dir(toolstack.join(place))?
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<_>>()?;
+        files.sort();
+        for file in files {
+            archive.file(&format!("{place}/{}", syscalls::name(&file)?), &file)?;
+        }
+    }
+    Ok(archive)
+}
+
+/// Sees to it that the toolstack is there, and says where: its programs, their libraries, their loader.
+fn prepare(dir: &Path) -> Result<PathBuf> {
+    let toolstack = dir.join(TOOLSTACK);
+    if toolstack.is_dir() {
+        return Ok(toolstack);
+    }
+    let scratch = dir.join("toolstack.partial");
+    packages::remove(&scratch)?;
+    let downloads = scratch.join("packages");
+    fs::create_dir_all(&downloads)?;
+    packages::with_package_lists(|| download(&downloads))?;
+    let root = scratch.join("root");
+    packages::unpack(&downloads, &root)?;
+    let version = version(&root)?;
+
+    let finished = scratch.join(TOOLSTACK);
+    for place in ["guest", "lib", "lib64"] {
+        fs::create_dir_all(finished.join(place))?;
+    }
+    for program in PROGRAMS {
+        let program = root.join(program.replace('*', &version));
+        fs::copy(
+            &program,
+            finished.join("guest").join(syscalls::name(&program)?),
+        )?;
+        for library in libraries(&root, &program)? {
+            let name = syscalls::name(&library)?;
+            let place = if name == LOADER { "lib64" } else { "lib" };
+            fs::copy(&library, finished.join(place).join(name))?;
+        }
+    }
+    // Loaded by the C library when a thread ends.
+    let unwinder = root.join("lib/x86_64-linux-gnu/libgcc_s.so.1");
+    fs::copy(&unwinder, finished.join("lib/libgcc_s.so.1"))?;
+    fs::rename(&finished, &toolstack)?;
+    packages::remove(&scratch)?;
+    Ok(toolstack)
+}
+
+/// The version of Xen, as the folder of its programs names it.
+fn version(root: &Path) -> Result<String> {
+    for entry in fs::read_dir(root.join("usr/lib"))? {
+        let name = entry?.file_name();
+        if let Some(version) = name.to_str().and_then(|name| name.strip_prefix("xen-")) {
+            return Ok(version.to_owned());
+        }
+    }
+    bail!("the packages hold no toolstack")
+}
+
+/// Downloads the packages.
+fn download(dir: &Path) -> Result<()> {
+    let (metapackage, prefix) = packages::XEN;
+    let hypervisor = packages::dependency(metapackage, prefix)?;
+    let version = hypervisor
+        .strip_prefix(prefix)
+        .and_then(|name| name.strip_suffix("-amd64"))
+        .with_context(|| format!("{hypervisor} names no version"))?;
+    let of_version = [
+        format!("xen-utils-{version}"),
+        format!("libxenmisc{version}"),
+    ];
+    let names = of_version.iter().map(String::as_str).chain(PACKAGES);
+    let arguments: Vec<&str> = ["download"].into_iter().chain(names).collect();
+    eprintln!("xtask: downloading the toolstack");
+    packages::apt_get(dir, &arguments)
+}
+
+/// The libraries of a program, out of the unpacked packages.
+fn libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>> {
+    let places = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+    let path: Vec<String> = places
+        .iter()
+        .map(|place| root.join(place).display().to_string())
+        .collect();
+    let mut ldd = Command::new("ldd");
+    let output = ldd.env("LD_LIBRARY_PATH", path.join(":")).arg(program);
+    let output = output.output().context("cannot run ldd")?;
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(
+        output.status.success() && !text.contains("not found"),
+        "ldd on {}: {text}",
+        program.display()
+    );
+    Ok(syscalls::libraries(&text))
+}
