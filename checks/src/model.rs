@@ -51,6 +51,26 @@ impl Channel {
         }
     }
 
+    /// Another process has it from now on, as if it had just been in an overflow: what was read of
+    /// it is not known.
+    pub const fn adopt(&mut self) {
+        self.waiting = false;
+        self.overflow();
+    }
+
+    /// A round had nobody for the wake: it is there for the next wait.
+    ///
+    /// # Errors
+    /// [`Wrong`] where that must not be.
+    pub const fn kept(&mut self) -> Result<(), Wrong> {
+        if !self.must && self.may == 0 {
+            return Err(Wrong::Causeless);
+        }
+        self.waiting = false;
+        self.must = true;
+        Ok(())
+    }
+
     /// Events were lost, whose they were is not known: a wait must fire.
     pub const fn overflow(&mut self) {
         self.must = true;
