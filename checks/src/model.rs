@@ -58,12 +58,13 @@ impl Channel {
         self.overflow();
     }
 
-    /// A round had nobody for the wake: it is there for the next wait.
+    /// A round had nobody for the wake, be it of an event or, where there was an overflow, of that:
+    /// it is there for the next wait.
     ///
     /// # Errors
     /// [`Wrong`] where that must not be.
-    pub const fn kept(&mut self) -> Result<(), Wrong> {
-        if !self.must && self.may == 0 {
+    pub const fn kept(&mut self, overflowed: bool) -> Result<(), Wrong> {
+        if !self.must && self.may == 0 && !overflowed {
             return Err(Wrong::Causeless);
         }
         self.waiting = false;

@@ -67,7 +67,8 @@ impl Player<'_> {
             ensure(!slot.has_callback, || {
                 format!("slot {place} waits no longer, and its callback was not called")
             })?;
-            let kept = |slot: &mut Slot| slot.model.kept();
+            let overflowed = self.overflowed;
+            let kept = |slot: &mut Slot| slot.model.kept(overflowed);
             self.table.edit(place, kept).map_err(text)?;
         }
         Ok(())

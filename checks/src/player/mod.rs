@@ -27,9 +27,12 @@ use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
 
 use crate::op::{Each, Op};
 use handover::{Detached, hand_over};
-pub use shrink::{check, check_on};
+#[cfg(feature = "explore")]
+pub(crate) use shrink::caught;
+pub use shrink::{check, check_on, play_caught, shrink};
 pub use stepped::{Seen, Stepped};
 use table::Table;
+pub use traced::Faults;
 use traced::{Calls, Traced};
 
 /// How many channels a script can hold unless it says otherwise.
@@ -131,6 +134,7 @@ pub fn play_seen(
         match handed.take() {
             None => see(Moment::Steps(steps), &player),
             Some(handed) => {
+                player.steps += 1;
                 let taken = player.take_over(handed).and_then(|()| player.check());
                 taken.map_err(|what| Broken { step: steps, what })?;
                 steps += 1;
