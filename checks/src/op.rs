@@ -103,7 +103,7 @@ pub enum Op {
     Turn,
     /// A turn in which each wake waits again.
     Serve,
-    /// Sets a callback for its wakes.
+    /// Sets a callback for its wakes, or takes away the one that there is.
     Callback(u16),
     /// A turn in which callbacks are called. What else fires is kept for the next wait.
     Calls,

@@ -85,9 +85,11 @@ impl fmt::Display for Source {
     }
 }
 
-impl fmt::Display for Failing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Failing {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
             Failing::Opening => "open",
             Failing::Binding => "bind",
             Failing::Unbinding => "unbind",
@@ -100,7 +102,13 @@ impl fmt::Display for Failing {
             Failing::Resetting => "reset",
             Failing::Notifying => "notify",
             Failing::Sleeping => "sleep",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Failing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

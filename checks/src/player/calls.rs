@@ -10,6 +10,12 @@ impl Player<'_> {
         let Some(channel) = &self.table.get(slot).channel else {
             return Ok(());
         };
+        let has_callback = self.table.get(slot).has_callback;
+        if has_callback {
+            let removed = channel.remove_callback().map_err(text)?;
+            self.table.edit(slot, |slot| slot.has_callback = false);
+            return ensure(removed, || "a callback was lost".into());
+        }
         let called = self.called.clone();
         channel
             .set_callback(move |wake| called.get().push(wake))

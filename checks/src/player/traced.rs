@@ -36,9 +36,6 @@ impl Faults {
     pub const NONE: Faults = Faults(0);
     /// The driver's ring had overflowed.
     pub const OVERFLOW: Faults = Faults(1 << Failing::ALL.len());
-    /// As many bits as there are.
-    pub const COUNT: usize = Failing::ALL.len() + 1;
-
     /// One call that failed.
     #[must_use]
     pub const fn of(failing: Failing) -> Faults {
