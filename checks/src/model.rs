@@ -69,6 +69,7 @@ impl Channel {
         }
         self.waiting = false;
         self.must = true;
+        self.overflowed |= overflowed;
         Ok(())
     }
 
@@ -109,7 +110,8 @@ impl Channel {
             waiting: false,
             must: false,
             may,
-            overflowed: self.overflowed,
+            // A channel that was bound after the overflow is told of it too.
+            overflowed: self.overflowed || matches!(cause, Cause::Overflow),
         };
         Ok(())
     }
