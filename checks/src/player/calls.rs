@@ -44,7 +44,9 @@ impl Player<'_> {
             self.told_of(wake)?;
         }
         self.ended(ended)?;
-        let with_callback = self.table.iter().filter(|slot| slot.has_callback);
+        // A channel that was dropped took its callback along.
+        let has_one = |slot: &&Slot| slot.has_callback && slot.channel.is_some();
+        let with_callback = self.table.iter().filter(has_one);
         let with_callback: Vec<_> = with_callback.filter_map(|slot| slot.id).collect();
         // To the others a round of callbacks does not tell their end.
         let dropped = self
