@@ -4,28 +4,37 @@
 //! and shrink them, a fuzz target decodes them from bytes. A script that fails can be pasted
 //! into a test as it is printed.
 //!
-//! - [`Op`]: one step of a script. [`Op::decode`] reads scripts from bytes.
+//! - [`Op`]: one step of a script, and a line of text. [`Op::decode`] reads scripts from bytes.
 //! - [`model`]: what a program may rely on, in a few lines that know nothing of the core.
 //! - [`play`]: plays a script and says where it broke; [`check`] does it for a test. Three
 //!   channels are enough for most scripts; [`play_on`] and [`check_on`] have as many as wanted.
 //! - [`play_seen`]: shows the [`Player`] after each step; [`Stepped`] takes the steps one by one.
+//! - [`Script`]: a script with its slots and its trigger, as a file.
+//! - `explore`, a feature: plays scripts of many kinds and says which cells of the tables they met.
 //! - [`check_calls`]: makes any calls on open files and looks at the device after each.
 //! - [`check_hand_over`]: reads and writes the table of a hand-over.
 //! - [`check_registrar`]: runs a program on an event loop that fails, panics, calls back and lies.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "explore")]
+pub mod explore;
 mod handover;
 pub mod model;
 mod op;
 mod player;
 mod raw;
 mod registrar;
+mod script;
 mod smaller;
+mod text;
 
 pub use handover::check_hand_over;
 pub use op::{Each, Failing, Op, Source};
 pub use player::{
-    Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on, play_seen,
+    Broken, Faults, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play,
+    play_caught, play_on, play_seen, shrink,
 };
 pub use raw::check_calls;
 pub use registrar::check_registrar;
+pub use script::{NoScript, Script};
+pub use text::NoStep;

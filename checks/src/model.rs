@@ -51,6 +51,28 @@ impl Channel {
         }
     }
 
+    /// Another process has it from now on, as if it had just been in an overflow: what was read of
+    /// it is not known.
+    pub const fn adopt(&mut self) {
+        self.waiting = false;
+        self.overflow();
+    }
+
+    /// A round had nobody for the wake, be it of an event or, where there was an overflow, of that:
+    /// it is there for the next wait.
+    ///
+    /// # Errors
+    /// [`Wrong`] where that must not be.
+    pub const fn kept(&mut self, overflowed: bool) -> Result<(), Wrong> {
+        if !self.must && self.may == 0 && !overflowed {
+            return Err(Wrong::Causeless);
+        }
+        self.waiting = false;
+        self.must = true;
+        self.overflowed |= overflowed;
+        Ok(())
+    }
+
     /// Events were lost, whose they were is not known: a wait must fire.
     pub const fn overflow(&mut self) {
         self.must = true;
@@ -88,7 +110,8 @@ impl Channel {
             waiting: false,
             must: false,
             may,
-            overflowed: self.overflowed,
+            // A channel that was bound after the overflow is told of it too.
+            overflowed: self.overflowed || matches!(cause, Cause::Overflow),
         };
         Ok(())
     }

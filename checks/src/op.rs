@@ -103,6 +103,12 @@ pub enum Op {
     Turn,
     /// A turn in which each wake waits again.
     Serve,
+    /// Sets a callback for its wakes, or takes away the one that there is.
+    Callback(u16),
+    /// A turn in which callbacks are called. What else fires is kept for the next wait.
+    Calls,
+    /// The context is taken apart and goes on as another, with the same ports.
+    HandOver,
     /// The loop says ready for nothing.
     Spurious,
     /// The driver's ring overflows.

@@ -13,6 +13,7 @@ impl Op {
             Op::Cancel(slot) => Op::Cancel(slot % slots),
             Op::Block(slot) => Op::Block(slot % slots),
             Op::Await(slot) => Op::Await(slot % slots),
+            Op::Callback(slot) => Op::Callback(slot % slots),
             Op::Signal(slot) => Op::Signal(slot % slots),
             Op::Notify(slot) => Op::Notify(slot % slots),
             Op::Many(each, first, count) => Op::Many(each, first % slots, count.min(slots)),
@@ -24,6 +25,8 @@ impl Op {
             | Op::Leave
             | Op::Turn
             | Op::Serve
+            | Op::Calls
+            | Op::HandOver
             | Op::Spurious
             | Op::Overflow
             | Op::Fail(_)
@@ -58,7 +61,7 @@ impl Op {
             }
             Op::Begin(budget) => fewer(budget, Op::Begin(1), Op::Begin),
             Op::Short(ports) => fewer(ports, Op::Short(1), Op::Short),
-            Op::Serve => vec![Op::Turn],
+            Op::Serve | Op::Calls => vec![Op::Turn],
             Op::Block(slot) | Op::Await(slot) => vec![Op::Wait(slot)],
             Op::Bind(..)
             | Op::Unbind(_)
@@ -71,6 +74,8 @@ impl Op {
             | Op::Finish
             | Op::Leave
             | Op::Turn
+            | Op::Callback(_)
+            | Op::HandOver
             | Op::Spurious
             | Op::Overflow
             | Op::Fail(_)

@@ -16,7 +16,9 @@ impl Player<'_> {
         let slot = |slot| self.table.get(self.place(slot));
         match op {
             Op::Bind(place, _) => slot(place).channel.is_some(),
-            Op::Unbind(place) | Op::Drop(place) | Op::Block(place) => slot(place).channel.is_none(),
+            Op::Unbind(place) | Op::Drop(place) | Op::Block(place) | Op::Callback(place) => {
+                slot(place).channel.is_none()
+            }
             Op::Wait(place) | Op::Cancel(place) | Op::Await(place) => slot(place).id.is_none(),
             Op::Signal(place) | Op::Storm(place, _) => slot(place).signal.is_none(),
             Op::Notify(place) => {
@@ -24,7 +26,7 @@ impl Player<'_> {
                 slot(place).channel.is_none() || !to_peer
             }
             Op::Next | Op::NextMany(_) | Op::Finish | Op::Leave => self.round.is_none(),
-            Op::Turn | Op::Serve => self.round.is_some(),
+            Op::Turn | Op::Serve | Op::Calls | Op::HandOver => self.round.is_some(),
             Op::Overflow => !self.can_overflow(),
             Op::Fail(failing) | Op::FailNth(failing, _) => self.teaches_nothing(failing),
             Op::Many(..) | Op::Begin(_) | Op::Spurious | Op::Short(_) | Op::Teardown => false,

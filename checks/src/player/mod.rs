@@ -1,6 +1,8 @@
 //! Plays a script on a fresh machine and compares every answer with the model.
 
 mod blocks;
+mod calls;
+mod handover;
 mod holds;
 mod idle;
 mod rounds;
@@ -16,16 +18,21 @@ mod view;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evtchn_core::{
-    Channel, ChannelId, Context, DomId, LinkError, Round, Stats, TaskError, Trigger, Virq,
+    Channel, ChannelId, Context, DomId, LinkError, Round, Stats, TaskError, Trigger, Virq, Wake,
 };
 use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
 
 use crate::op::{Each, Op};
-pub use shrink::{check, check_on};
+use handover::{Detached, hand_over};
+#[cfg(feature = "explore")]
+pub(crate) use shrink::caught;
+pub use shrink::{check, check_on, play_caught, shrink};
 pub use stepped::{Seen, Stepped};
 use table::Table;
+pub use traced::Faults;
 use traced::{Calls, Traced};
 
 /// How many channels a script can hold unless it says otherwise.
@@ -46,6 +53,7 @@ const VIRQS: [Virq; 7] = [
 
 type Opener = Traced<SimOpen>;
 type Loop = Traced<SimLoop>;
+type Ctx = Context<Opener, Loop>;
 type SimChannel = Channel<Opener, Loop>;
 type SimTaskError = TaskError<Error, Error>;
 
@@ -109,42 +117,54 @@ pub fn play_seen(
     let opener = sim.open(DomId::DOM0);
     let looper = SimLoop::new(trigger);
     let calls = Calls::default();
-    let ctx = Context::new(
-        Traced::new(opener.clone(), calls.clone()),
-        Traced::new(looper.clone(), calls.clone()),
-    );
-    let mut player = Player {
-        guest: guest(&sim).map_err(|what| Broken { step: 0, what })?,
-        ctx: &ctx,
-        sim,
-        opener,
-        looper,
-        calls,
-        table: Table::new(slots),
-        round: None,
-        budget: 0,
-        steps: 0,
-        told: Vec::new(),
-        overflowed: false,
-        loose: false,
-        to_tell: BTreeSet::new(),
-        stats: Stats::default(),
-        played: Played::default(),
+    let traced = || {
+        let opener = Traced::new(opener.clone(), calls.clone());
+        (opener, Traced::new(looper.clone(), calls.clone()))
     };
+    let (opens, loops) = traced();
+    let mut ctx = Context::new(opens, loops);
+    let guest = guest(&sim).map_err(|what| Broken { step: 0, what })?;
+    let machine = (sim, opener.clone(), looper.clone(), calls.clone());
+    let mut attach: Detached = Box::new(move |ctx| Player::new(ctx, slots, machine, guest));
+    let mut handed = None;
+    let mut script = script.into_iter();
     let mut steps = 0;
-    see(Moment::Steps(steps), &player);
-    for op in script {
-        let stepped = player.step(op);
-        stepped.map_err(|what| Broken { step: steps, what })?;
-        steps += 1;
-        see(Moment::Steps(steps), &player);
+    loop {
+        let mut player = attach(&ctx);
+        match handed.take() {
+            None => see(Moment::Steps(steps), &player),
+            Some(handed) => {
+                player.steps += 1;
+                let taken = player.take_over(handed).and_then(|()| player.check());
+                taken.map_err(|what| Broken { step: steps, what })?;
+                steps += 1;
+                see(Moment::Steps(steps), &player);
+            }
+        }
+        let mut is_over = true;
+        for op in script.by_ref() {
+            if op == Op::HandOver && !player.is_idle(op) {
+                is_over = false;
+                break;
+            }
+            let stepped = player.step(op);
+            stepped.map_err(|what| Broken { step: steps, what })?;
+            steps += 1;
+            see(Moment::Steps(steps), &player);
+        }
+        player.calls.get().clear();
+        if is_over {
+            let rested = player.rest();
+            rested.map_err(|what| Broken { step: steps, what })?;
+            see(Moment::Rest, &player);
+            player.played.stats = ctx.stats();
+            return Ok(player.played);
+        }
+        let (detached, channels) = player.detach();
+        let (opens, loops) = traced();
+        let (next, came) = hand_over(ctx, channels, opens, loops);
+        (ctx, attach, handed) = (next, detached, Some(came));
     }
-    player.calls.get().clear();
-    let rested = player.rest();
-    rested.map_err(|what| Broken { step: steps, what })?;
-    see(Moment::Rest, &player);
-    player.played.stats = ctx.stats();
-    Ok(player.played)
 }
 
 /// A domain to be the peer, with as many ports as there can be.
@@ -169,12 +189,16 @@ type Step = Result<(), String>;
 
 /// A script that is being played: the context under test, the machine under it, and the model.
 pub struct Player<'a> {
-    ctx: &'a Context<Opener, Loop>,
+    ctx: &'a Ctx,
     sim: Sim,
     opener: SimOpen,
     looper: SimLoop,
     /// What was called in the last step.
     calls: Calls,
+    /// The wakes that callbacks were called with.
+    called: Called,
+    /// The slots whose channels are being handed over.
+    handed: Vec<usize>,
     guest: Guest,
     table: Table,
     round: Option<Round<'a, Opener, Loop>>,
@@ -189,8 +213,51 @@ pub struct Player<'a> {
     loose: bool,
     /// Waiters of a device that failed, who were not told yet.
     to_tell: BTreeSet<ChannelId>,
+    /// Those who may be told, or not.
+    may_tell: BTreeSet<ChannelId>,
     stats: Stats,
     played: Played,
+}
+
+/// Where callbacks put their wakes.
+#[derive(Debug, Clone, Default)]
+struct Called(Arc<Mutex<Vec<Wake>>>);
+
+impl Called {
+    fn get(&self) -> MutexGuard<'_, Vec<Wake>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Player<'a> {
+    fn new(
+        ctx: &'a Ctx,
+        slots: u16,
+        (sim, opener, looper, calls): (Sim, SimOpen, SimLoop, Calls),
+        guest: Guest,
+    ) -> Player<'a> {
+        Player {
+            ctx,
+            sim,
+            opener,
+            looper,
+            calls,
+            called: Called::default(),
+            handed: Vec::new(),
+            guest,
+            table: Table::new(slots),
+            round: None,
+            budget: 0,
+            steps: 0,
+            told: Vec::new(),
+            overflowed: false,
+            loose: false,
+            to_tell: BTreeSet::new(),
+            may_tell: BTreeSet::new(),
+            stats: Stats::default(),
+            played: Played::default(),
+        }
+    }
 }
 
 impl Player<'_> {
@@ -221,6 +288,10 @@ impl Player<'_> {
             Op::Leave => self.round = None,
             Op::Turn => self.turn(false).map(|_| ())?,
             Op::Serve => self.turn(true).map(|_| ())?,
+            Op::Callback(slot) => self.callback(self.place(slot))?,
+            Op::Calls => self.call_back()?,
+            // Between two players.
+            Op::HandOver => {}
             Op::Spurious => self.looper.spurious(),
             Op::Overflow => self.overflow(),
             Op::Fail(failing) => self.fail(failing, 1),

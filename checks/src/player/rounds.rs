@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use evtchn_core::{Cause, DispatchError, Outcome};
+use evtchn_core::{Cause, DispatchError, DispatchResult, Outcome, Wake};
 use evtchn_sim::Call;
 
 use super::table::Slot;
-use super::{Player, Step, ensure, text};
+use super::{Loop, Opener, Player, Step, ensure, text};
+
+type Ended = DispatchResult<Opener, Loop, Outcome>;
 
 impl Player<'_> {
     pub(super) fn begin(&mut self, budget: usize) -> Step {
@@ -37,36 +39,47 @@ impl Player<'_> {
         let Some(wake) = wake else {
             return Ok(None);
         };
-        self.played.wakes += 1;
         ensure(self.budget > 0, || {
             "a round handed out more than its budget".into()
         })?;
         self.budget -= 1;
+        self.told_of(wake).map(Some)
+    }
+
+    /// A wake was handed out: the slot that it is for, unless that is gone.
+    pub(super) fn told_of(&mut self, wake: Wake) -> Result<Option<usize>, String> {
+        self.played.wakes += 1;
         ensure(wake.cause != Cause::Overflow || self.overflowed, || {
             "a wake told of an overflow that was none".into()
         })?;
         if wake.cause == Cause::Gone {
-            ensure(self.to_tell.remove(&wake.channel), || {
+            let is_known =
+                self.to_tell.remove(&wake.channel) || self.may_tell.remove(&wake.channel);
+            ensure(is_known, || {
                 "told that it is gone without a reason, or twice".into()
             })?;
-            return Ok(Some(None));
+            return Ok(None);
         }
         let place = self.table.find(wake.channel);
-        match place.filter(|place| self.table.get(*place).is_bound()) {
-            Some(place) => {
-                let woken = |slot: &mut Slot| slot.model.woken(wake.cause);
-                self.table.edit(place, woken).map_err(text)?;
-                Ok(Some(Some(place)))
-            }
-            None => Err("a wake came for a channel that is gone".into()),
-        }
+        let Some(place) = place.filter(|place| self.table.get(*place).is_bound()) else {
+            return Err("a wake came for a channel that is gone".into());
+        };
+        let woken = |slot: &mut Slot| slot.model.woken(wake.cause);
+        self.table.edit(place, woken).map_err(text)?;
+        Ok(Some(place))
     }
 
     pub(super) fn finish(&mut self) -> Step {
         let Some(round) = self.round.take() else {
             return Ok(());
         };
-        match round.finish() {
+        let ended = round.finish();
+        self.ended(ended)
+    }
+
+    /// How a round ended.
+    pub(super) fn ended(&mut self, ended: Ended) -> Step {
+        match ended {
             Ok(Outcome::More) => ensure(self.ctx.next_timeout() == Some(Duration::ZERO), || {
                 "more is ready and the loop may sleep".into()
             }),
@@ -81,19 +94,28 @@ impl Player<'_> {
         }
     }
 
-    /// One turn of an event loop, in which each wake waits `again` or not. False where there is
-    /// no reason for a round; then nobody may be waiting for something that happened.
-    pub(super) fn turn(&mut self, again: bool) -> Result<bool, String> {
+    /// Whether there is a reason for a round. Where there is none, nobody may be waiting for
+    /// something that happened.
+    pub(super) fn has_reason(&self) -> Result<bool, String> {
         let awake = self.ctx.next_timeout() == Some(Duration::ZERO);
-        if !self.looper.ready() && !awake {
-            if self.table.counts().due == 0 {
-                return Ok(false);
-            }
-            let slot = self.table.iter().position(Slot::is_due);
-            return Err(format!(
-                "slot {} sleeps through its event",
-                slot.unwrap_or(usize::MAX)
-            ));
+        if self.looper.ready() || awake {
+            return Ok(true);
+        }
+        if self.table.counts().due == 0 {
+            return Ok(false);
+        }
+        let slot = self.table.iter().position(Slot::is_due);
+        Err(format!(
+            "slot {} sleeps through its event",
+            slot.unwrap_or(usize::MAX)
+        ))
+    }
+
+    /// One turn of an event loop, in which each wake waits `again` or not. False where there is
+    /// no reason for a round.
+    pub(super) fn turn(&mut self, again: bool) -> Result<bool, String> {
+        if !self.has_reason()? {
+            return Ok(false);
         }
         self.begin(usize::MAX)?;
         while let Some(place) = self.next()? {

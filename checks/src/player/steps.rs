@@ -89,6 +89,10 @@ impl Player<'_> {
                     Wait::Ready(cause) => Some(cause),
                     Wait::Pending => None,
                 };
+                ensure(
+                    ready.is_none() || !self.table.get(slot).has_callback,
+                    || "a wait was ready although there is a callback".into(),
+                )?;
                 self.played.wakes += u64::from(ready.is_some());
                 let waited = |slot: &mut Slot| slot.model.waited(ready);
                 self.table.edit(slot, waited).map_err(text)

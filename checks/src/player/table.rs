@@ -12,6 +12,7 @@ pub(super) struct Slot {
     /// Its device failed.
     pub(super) dead: bool,
     pub(super) model: model::Channel,
+    pub(super) has_callback: bool,
     /// The id of the last channel here.
     pub(super) id: Option<ChannelId>,
     pub(super) signal: Option<Signal>,
@@ -144,6 +145,7 @@ impl Table {
         self.edit(place, |slot| {
             *slot = Slot {
                 dead: false,
+                has_callback: false,
                 model: model::Channel::bound(signalled),
                 id: Some(channel.id()),
                 channel: Some(channel),

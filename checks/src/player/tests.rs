@@ -47,6 +47,56 @@ fn a_script_played_step_by_step_is_the_same_run() {
 }
 
 #[test]
+fn what_an_unbind_left_before_a_hand_over_is_not_the_next_owners() {
+    let script = [
+        Op::Bind(0, Source::Interdomain),
+        Op::Drop(0),
+        Op::HandOver,
+        Op::Bind(2, Source::Virq),
+        Op::Wait(2),
+    ];
+    for trigger in [Trigger::Level, Trigger::Edge] {
+        check(trigger, &script);
+    }
+}
+
+#[test]
+fn a_channel_bound_after_an_overflow_is_told_of_it_and_fires_as_others_then() {
+    let script = [
+        Op::Bind(1, Source::Unbound),
+        Op::Overflow,
+        Op::Bind(2, Source::Virq),
+        Op::Wait(2),
+        Op::Turn,
+        Op::Signal(2),
+        Op::Wait(2),
+        Op::Signal(2),
+        Op::Signal(2),
+        Op::Serve,
+    ];
+    check(Trigger::Level, &script);
+}
+
+#[test]
+fn a_round_of_callbacks_calls_those_and_keeps_the_wakes_of_others() {
+    let script = [
+        Op::Bind(0, Source::Interdomain),
+        Op::Bind(1, Source::Interdomain),
+        Op::Callback(0),
+        Op::Wait(0),
+        Op::Wait(1),
+        Op::Calls,
+        Op::HandOver,
+        Op::Callback(0),
+        Op::Callback(0),
+        Op::Wait(0),
+        Op::Wait(1),
+    ];
+    let played = play(Trigger::Level, &script).unwrap();
+    assert_eq!(played.wakes, 3, "one call, and one for each adopted port");
+}
+
+#[test]
 fn every_kind_of_failure_happens_and_is_survived() {
     for failing in Failing::ALL {
         let script = [

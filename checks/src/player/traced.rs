@@ -6,19 +6,82 @@ use std::time::Duration;
 use evtchn_core::{
     DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
-use evtchn_sim::{Call, Error, SimDevice, SimLoop, SimOpen};
+use evtchn_sim::{Call, Errno, Error, SimDevice, SimLoop, SimOpen};
 
-/// The calls so far, the oldest first. Clones are handles on the same list.
+use crate::op::Failing;
+
+/// The calls so far, the oldest first, and which failed. Clones are handles on the same list.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Calls(Arc<Mutex<Vec<Call>>>);
+pub(super) struct Calls(Arc<Mutex<Made>>);
+
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    pub(super) calls: Vec<Call>,
+    pub(super) faults: Faults,
+}
+
+impl Made {
+    pub(super) fn clear(&mut self) {
+        self.calls.clear();
+        self.faults = Faults::default();
+    }
+}
+
+/// What went wrong at the seam: a bit for each of [`Failing::ALL`], and one for an overflow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Faults(u16);
+
+impl Faults {
+    /// Nothing yet.
+    pub const NONE: Faults = Faults(0);
+    /// The driver's ring had overflowed.
+    pub const OVERFLOW: Faults = Faults(1 << Failing::ALL.len());
+    /// One call that failed.
+    #[must_use]
+    pub const fn of(failing: Failing) -> Faults {
+        Faults(1 << failing as u16)
+    }
+
+    /// What these bits say; those that say nothing are left out.
+    #[must_use]
+    pub const fn from_bits(bits: u16) -> Faults {
+        Faults(bits & (Faults::OVERFLOW.0 * 2 - 1))
+    }
+
+    /// As bits.
+    #[must_use]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// These and those.
+    #[must_use]
+    pub const fn and(self, more: Faults) -> Faults {
+        Faults(self.0 | more.0)
+    }
+
+    fn seen(call: Call, errno: Errno) -> Faults {
+        match errno {
+            Errno::EFBIG => Faults::OVERFLOW,
+            Errno::EINTR => Faults::of(Failing::Interrupted),
+            _ => Failing::of(call).next().map_or(Faults::NONE, |failing| {
+                let failing = match (failing, errno) {
+                    (Failing::Interrupted, _) => Failing::Reading,
+                    (failing, _) => failing,
+                };
+                Faults::of(failing)
+            }),
+        }
+    }
+}
 
 impl Calls {
-    pub(super) fn get(&self) -> MutexGuard<'_, Vec<Call>> {
+    pub(super) fn get(&self) -> MutexGuard<'_, Made> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, call: Call) {
-        self.get().push(call);
+        self.get().calls.push(call);
     }
 }
 
@@ -34,9 +97,14 @@ impl<T> Traced<T> {
         Traced { of, calls }
     }
 
-    fn noted(&self, call: Call) -> &T {
+    fn noted<A>(&self, call: Call, make: impl FnOnce(&T) -> Result<A, Error>) -> Result<A, Error> {
         self.calls.note(call);
-        &self.of
+        let made = make(&self.of);
+        if let Err(error) = &made {
+            let mut calls = self.calls.get();
+            calls.faults = calls.faults.and(Faults::seen(call, error.errno));
+        }
+        made
     }
 }
 
@@ -44,7 +112,7 @@ impl Open for Traced<SimOpen> {
     type Device = Traced<SimDevice>;
 
     fn open(&self) -> Result<Traced<SimDevice>, Error> {
-        let device = self.noted(Call::Open).open()?;
+        let device = self.noted(Call::Open, Open::open)?;
         Ok(Traced::new(device, self.calls.clone()))
     }
 
@@ -57,43 +125,48 @@ impl EventChannel for Traced<SimDevice> {
     type Error = Error;
 
     fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
-        self.noted(Call::BindUnboundPort).bind_unbound_port(remote)
+        self.noted(Call::BindUnboundPort, |of| of.bind_unbound_port(remote))
     }
 
     fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
-        self.noted(Call::BindInterdomain).bind_interdomain(remote)
+        self.noted(Call::BindInterdomain, |of| of.bind_interdomain(remote))
     }
 
     fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
-        self.noted(Call::BindVirq).bind_virq(virq)
+        self.noted(Call::BindVirq, |of| of.bind_virq(virq))
     }
 
     fn bind_static(&self, port: Port) -> Result<(), Error> {
-        self.noted(Call::BindStatic).bind_static(port)
+        self.noted(Call::BindStatic, |of| of.bind_static(port))
     }
 
     fn unbind(&self, port: Port) -> Result<(), Error> {
-        self.noted(Call::Unbind).unbind(port)
+        self.noted(Call::Unbind, |of| of.unbind(port))
     }
 
     fn notify(&self, port: Port) -> Result<(), Error> {
-        self.noted(Call::Notify).notify(port)
+        self.noted(Call::Notify, |of| of.notify(port))
     }
 
     fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
-        self.noted(Call::Pending).pending(buf)
+        self.noted(Call::Pending, |of| of.pending(buf))
     }
 
     fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
-        self.noted(Call::Unmask).unmask(ports)
+        let written = self.noted(Call::Unmask, |of| of.unmask(ports))?;
+        if written < ports.len() {
+            let mut calls = self.calls.get();
+            calls.faults = calls.faults.and(Faults::of(Failing::ShortUnmask));
+        }
+        Ok(written)
     }
 
     fn reset(&self) -> Result<(), Error> {
-        self.noted(Call::Reset).reset()
+        self.noted(Call::Reset, EventChannel::reset)
     }
 
     fn restrict(&self, domid: DomId) -> Result<(), Error> {
-        self.noted(Call::Restrict).restrict(domid)
+        self.noted(Call::Restrict, |of| of.restrict(domid))
     }
 
     fn is_inherited(&self) -> bool {
@@ -109,11 +182,11 @@ impl Registrar<Traced<SimDevice>> for Traced<SimLoop> {
     }
 
     fn register(&self, device: &Traced<SimDevice>) -> Result<(), Error> {
-        self.noted(Call::Register).register(&device.of)
+        self.noted(Call::Register, |of| of.register(&device.of))
     }
 
     fn deregister(&self, device: &Traced<SimDevice>) -> Result<(), Error> {
-        self.noted(Call::Deregister).deregister(&device.of)
+        self.noted(Call::Deregister, |of| of.deregister(&device.of))
     }
 
     fn wake(&self) {
@@ -130,6 +203,6 @@ impl Sleep<Traced<SimDevice>> for Traced<SimLoop> {
     }
 
     fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, Error> {
-        self.noted(Call::Sleep).sleep(ticket, deadline)
+        self.noted(Call::Sleep, |of| of.sleep(ticket, deadline))
     }
 }

@@ -10,13 +10,26 @@ use evtchn_sim::abi::PollBits;
 
 use super::Player;
 use super::table::{Signal, Slot};
+use super::traced::Faults;
 
 impl Player<'_> {
     /// The calls of the device and the loop that the context made in the last step, the first
     /// one first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.calls.get().clone()
+        self.calls.get().calls.clone()
+    }
+
+    /// What went wrong at the seam in the last step.
+    #[must_use]
+    pub fn faults(&self) -> Faults {
+        self.calls.get().faults
+    }
+
+    /// How many steps had something to do.
+    #[must_use]
+    pub const fn steps(&self) -> usize {
+        self.steps
     }
 
     /// How many channels are bound to a device that works.

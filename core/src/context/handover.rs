@@ -104,6 +104,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         let shared = &context.shared;
         let mut state = shared.lock();
         state.machine.follow(Link::Idle, &[]);
+        state.machine.adopt_device();
         state.device = Some(Arc::clone(&device));
         state.restriction = table.restriction();
         let ports = table.ports().iter();

@@ -7,6 +7,7 @@ use std::thread::panicking;
 use super::error::{BindError, LinkError};
 use super::{BindResult, LoopError, Shared, State};
 use crate::hal::{EventChannel, Open, Registrar};
+use crate::machine::cells;
 use crate::machine::link::{Link, LinkEffect, LinkInput};
 use crate::sync::{Arc, MutexGuard, Occupant};
 use crate::trace::{self, Span};
@@ -132,6 +133,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         } else {
             state.machine.wanted()
         };
+        cells::link(state.machine.link(), input);
         let is_settled = state.machine.link().plan(input).1.is_empty();
         let is_urgent = matches!(input, LinkInput::Wanted | LinkInput::Close);
         let left_to_round = !is_urgent && self.in_round.is_taken();
@@ -169,6 +171,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         by_force: bool,
         _settling: &Settling<'_>,
     ) -> Result<(), LinkError<LoopError<O, R>>> {
+        cells::link(state.machine.link(), input);
         let (next, effects) = state.machine.link().plan(input);
         let device = state.device.clone();
         let hook = Hook::begin(&self.in_hook);
@@ -237,6 +240,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         self.close_failed(settling);
         let state = self.lock();
         let before = state.machine.link();
+        cells::link(before, LinkInput::Bind);
         if let Some(device) = &state.device {
             return Ok((before, Arc::clone(device)));
         }

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::port::{Cause, PortEffect, PortInput, PortState};
-use super::step::{advance, fire_now, is_plain, take_event, wait_again};
+use super::step::{advance, fire_now, is_plain, note_fired, take_event, wait_again};
 use super::{ChannelId, Machine, NotBound, Waited, Wake};
 
 impl Machine {
@@ -113,6 +113,7 @@ impl Machine {
             slot.state = PortState::Held;
             self.count.waited -= 1;
         }
+        note_fired(slot.state);
         self.unread.pop();
         self.stats.wakes += 1;
         Some(Wake {

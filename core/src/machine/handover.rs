@@ -5,6 +5,13 @@ use super::{ChannelId, Machine};
 use crate::ids::Port;
 
 impl Machine {
+    /// Takes over the device of another process, of which an unbind may have left an entry.
+    pub(crate) fn adopt_device(&mut self) {
+        self.dirty = true;
+        // It is read before the first bind makes room.
+        self.inbox.grow(1);
+    }
+
     /// Enters a port that another process had bound on the device. Whether it is enabled and
     /// what was read of it, only that process knew: its first wait is ready at once.
     pub(crate) fn adopt(&mut self, port: Port) -> ChannelId {
@@ -12,8 +19,6 @@ impl Machine {
         if let Ok(slot) = self.ports.by_id(id) {
             slot.state = PortState::Latched(Cause::Adopted);
         }
-        // An unbind of that process may have left an entry too.
-        self.dirty = true;
         id
     }
 }

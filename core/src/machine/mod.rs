@@ -4,6 +4,7 @@
 //! tells the machine what came of it.
 
 pub(crate) mod block;
+pub mod cells;
 mod deliver;
 mod handover;
 pub mod link;
@@ -359,6 +360,7 @@ impl Machine {
         self.rearm
             .retain(|port| match self.ports.slot(port.as_raw()) {
                 Some(slot) if slot.state == PortState::Rearming => {
+                    cells::port(slot.state, PortInput::Written);
                     // Waited for before and after.
                     slot.state = PortState::Waiting;
                     true

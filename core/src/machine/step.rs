@@ -1,6 +1,7 @@
 //! Moving one slot of the table on, with the counts that hang on its state.
 
-use super::port::{PortEffect, PortInput, PortState};
+use super::cells;
+use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::stats::Stats;
 use super::table::{Blocker, ChannelId, Slot, Table};
 use super::task::Tasks;
@@ -63,10 +64,12 @@ pub(super) fn advance(
     input: PortInput,
     count: &mut Count,
 ) -> PortEffect {
+    cells::port(slot.state, input);
     let (mut next, mut effect) = slot.state.step(input);
     if effect == PortEffect::Fire
         && let Some(blocker) = slot.blocker
     {
+        cells::port(next, PortInput::Keep);
         (next, effect) = next.step(PortInput::Keep);
         count.tell(id, blocker);
     }
@@ -97,6 +100,7 @@ pub(super) fn is_plain(slot: &Slot) -> bool {
 pub(super) fn fire_now(slot: &mut Slot, then: PortState) -> bool {
     let fires = is_plain(slot);
     if fires {
+        note_fired(then);
         slot.state = then;
     }
     fires
@@ -108,6 +112,7 @@ pub(super) fn fire_now(slot: &mut Slot, then: PortState) -> bool {
 pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_live = slot.state == PortState::Live && slot.blocker.is_none();
     if is_live {
+        cells::port(slot.state, PortInput::Wait);
         slot.state = PortState::Waiting;
         count.waited += 1;
     }
@@ -119,10 +124,21 @@ pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
 pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_plain = is_plain(slot);
     if is_plain {
+        cells::port(slot.state, PortInput::Cancel);
         slot.state = PortState::Live;
         count.waited -= 1;
     }
     is_plain
+}
+
+/// The cells that are passed where an event is handed out at once.
+#[inline]
+pub(super) fn note_fired(then: PortState) {
+    cells::port(PortState::Waiting, PortInput::Event);
+    cells::port(PortState::Ready(Cause::Event), PortInput::Deliver);
+    if then == PortState::Rearming {
+        cells::port(PortState::Held, PortInput::Wait);
+    }
 }
 
 /// A wait in the round that handed the wake out. Says whether it was that; it does what a wait
@@ -131,6 +147,7 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
 pub(super) fn wait_again(slot: &mut Slot, count: &mut Count) -> bool {
     let is_held = slot.state == PortState::Held && slot.blocker.is_none();
     if is_held {
+        cells::port(slot.state, PortInput::Wait);
         slot.state = PortState::Rearming;
         count.waited += 1;
     }

@@ -1,0 +1,113 @@
+//! Which cells were met, how often, and what went wrong in the steps that met them.
+
+use evtchn_core::machine::cells::Cells;
+use serde::{Deserialize, Serialize};
+
+use super::cells::{Cell, LINK_CELLS, PORT_CELLS};
+use crate::player::Faults;
+
+/// All cells of both tables.
+const CELLS: usize = PORT_CELLS + LINK_CELLS;
+
+/// See the [module](self).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<(u64, u64, u16)>", into = "Vec<(u64, u64, u16)>")]
+pub struct Coverage(Vec<Met>);
+
+/// What is known of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Met {
+    /// In how many steps it was met.
+    pub steps: u64,
+    /// In how many of them nothing went wrong at the seam.
+    pub quiet: u64,
+    /// What went wrong in the others.
+    pub faults: Faults,
+}
+
+impl Default for Coverage {
+    fn default() -> Coverage {
+        Coverage(vec![Met::default(); CELLS])
+    }
+}
+
+impl Coverage {
+    /// A step met these cells.
+    pub(super) fn add(&mut self, cells: Cells, faults: Faults) {
+        let mut port = cells.port;
+        while port != 0 {
+            self.meet(port.trailing_zeros() as usize, faults);
+            port &= port - 1;
+        }
+        let mut link = cells.link;
+        while link != 0 {
+            self.meet(PORT_CELLS + link.trailing_zeros() as usize, faults);
+            link &= link - 1;
+        }
+    }
+
+    fn meet(&mut self, cell: usize, faults: Faults) {
+        let met = &mut self.0[cell];
+        met.steps += 1;
+        met.quiet += u64::from(faults == Faults::NONE);
+        met.faults = met.faults.and(faults);
+    }
+
+    pub(super) fn merge(&mut self, other: &Coverage) {
+        for (met, more) in self.0.iter_mut().zip(&other.0) {
+            met.steps += more.steps;
+            met.quiet += more.quiet;
+            met.faults = met.faults.and(more.faults);
+        }
+    }
+
+    /// Each cell and what is known of it.
+    pub fn iter(&self) -> impl Iterator<Item = (Cell, Met)> {
+        Cell::all().zip(self.0.iter().copied())
+    }
+
+    /// How many cells that can be reached were met, and how many there are: in the port table and
+    /// in the link table.
+    #[must_use]
+    pub fn reached(&self) -> [(usize, usize); 2] {
+        let mut reached = [(0, 0); 2];
+        for (cell, met) in self.iter().filter(|(cell, _)| cell.unreachable().is_none()) {
+            let table = &mut reached[usize::from(matches!(cell, Cell::Link(..)))];
+            table.0 += usize::from(met.steps > 0);
+            table.1 += 1;
+        }
+        reached
+    }
+}
+
+impl From<Coverage> for Vec<(u64, u64, u16)> {
+    fn from(coverage: Coverage) -> Vec<(u64, u64, u16)> {
+        let cells = coverage.0.iter();
+        cells
+            .map(|met| (met.steps, met.quiet, met.faults.bits()))
+            .collect()
+    }
+}
+
+impl TryFrom<Vec<(u64, u64, u16)>> for Coverage {
+    type Error = &'static str;
+
+    fn try_from(cells: Vec<(u64, u64, u16)>) -> Result<Coverage, &'static str> {
+        if cells.len() != CELLS {
+            return Err("its tables have other cells than those of this version");
+        }
+        let met = |(steps, quiet, bits)| {
+            let faults = Faults::from_bits(bits);
+            (quiet <= steps && faults.bits() == bits)
+                .then_some(Met {
+                    steps,
+                    quiet,
+                    faults,
+                })
+                .ok_or("it counts what cannot be")
+        };
+        Ok(Coverage(
+            cells.into_iter().map(met).collect::<Result<_, _>>()?,
+        ))
+    }
+}

@@ -1,0 +1,201 @@
+//! Exploration: scripts of many kinds, on every core, until something breaks or is enough.
+//!
+//! Scripts come in blocks, by number. What a run did is that of the blocks up to the one where it
+//! stopped, whichever thread played them when, so the same seed and the same number of steps are
+//! the same run on any machine.
+
+mod cells;
+mod coverage;
+mod scenario;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use evtchn_core::machine::cells as seen;
+
+pub use cells::{Cell, LINK_CELLS, PORT_CELLS};
+pub use coverage::{Coverage, Met};
+pub use scenario::{NoScenario, Scenario};
+pub use state::{BadState, State};
+
+use crate::player::{Broken, caught, play_seen};
+use crate::script::Script;
+
+/// How many scripts a thread plays before it looks up.
+const BLOCK: u64 = 32;
+
+/// A script that breaks.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Which one, by number.
+    pub number: u64,
+    /// What it was drawn from.
+    pub scenario: Scenario,
+    /// As it was drawn.
+    pub script: Script,
+    /// How it breaks.
+    pub broken: Broken,
+}
+
+/// Plays scripts on so many threads from where `state` stands, until there are `most` more steps,
+/// until `stop` says so, or until one breaks, which is returned. `state` goes on meanwhile;
+/// `watch` sees it now and then.
+///
+/// # Errors
+/// [`BadState`] where it is of scenarios that are none.
+pub fn explore(
+    state: &mut State,
+    threads: usize,
+    most: Option<u64>,
+    stop: &(dyn Fn() -> bool + Sync),
+    watch: &(dyn Fn(&State) + Sync),
+) -> Result<Option<Box<Failure>>, BadState> {
+    let scenarios = state.recipes()?;
+    let run = Run {
+        scenarios: &scenarios,
+        seed: state.seed,
+        until: most.map(|most| state.steps.saturating_add(most)),
+        next: AtomicU64::new(state.next),
+        is_over: AtomicBool::new(false),
+        done: Mutex::new(Done {
+            state,
+            blocks: BTreeMap::new(),
+            failure: None,
+        }),
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| run.play(stop, watch));
+        }
+    });
+    let done = run.done.into_inner();
+    Ok(done.unwrap_or_else(PoisonError::into_inner).failure)
+}
+
+/// What the threads share.
+struct Run<'a> {
+    scenarios: &'a [Scenario],
+    seed: u64,
+    /// The end, in steps.
+    until: Option<u64>,
+    /// The next block that nobody plays.
+    next: AtomicU64,
+    is_over: AtomicBool,
+    done: Mutex<Done<'a>>,
+}
+
+struct Done<'a> {
+    state: &'a mut State,
+    /// Blocks that were played before one with a smaller number.
+    blocks: BTreeMap<u64, Block>,
+    failure: Option<Box<Failure>>,
+}
+
+/// What the scripts of a block did.
+#[derive(Default)]
+struct Block {
+    scripts: u64,
+    steps: u64,
+    idle: u64,
+    wakes: u64,
+    failures: u64,
+    coverage: Coverage,
+    failure: Option<Box<Failure>>,
+}
+
+impl Run<'_> {
+    fn play(&self, stop: &(dyn Fn() -> bool + Sync), watch: &(dyn Fn(&State) + Sync)) {
+        while !self.is_over.load(Ordering::Relaxed) && !stop() {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let block = self.block(number);
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            done.blocks.insert(number, block);
+            if done.go_on(self.until) {
+                self.is_over.store(true, Ordering::Relaxed);
+            }
+            watch(done.state);
+        }
+    }
+
+    fn block(&self, number: u64) -> Block {
+        let mut block = Block::default();
+        let scripts = number.saturating_mul(BLOCK);
+        for number in scripts..scripts.saturating_add(BLOCK) {
+            self.script(number, &mut block);
+            if block.failure.is_some() {
+                break;
+            }
+        }
+        block
+    }
+
+    fn script(&self, number: u64, block: &mut Block) {
+        let turn = usize::try_from(number % self.scenarios.len() as u64).unwrap_or(0);
+        let scenario = self.scenarios[turn];
+        let script = scenario.script(mixed(self.seed, number));
+        let mut steps = 0;
+        let _of_others = seen::take();
+        let coverage = &mut block.coverage;
+        let played = caught(|| {
+            let ops = script.steps.iter().copied();
+            play_seen(script.slots, script.trigger, ops, |_, player| {
+                coverage.add(seen::take(), player.faults());
+                steps = player.steps() as u64;
+            })
+        });
+        block.scripts += 1;
+        block.steps += steps;
+        match played {
+            Ok(played) => {
+                block.idle += (script.steps.len() as u64).saturating_sub(steps);
+                block.wakes += played.wakes;
+                block.failures += played.failures;
+            }
+            Err(broken) => {
+                block.failure = Some(Box::new(Failure {
+                    number,
+                    scenario,
+                    script,
+                    broken,
+                }));
+            }
+        }
+    }
+}
+
+impl Done<'_> {
+    /// Adds up the blocks that are next, in order. Says whether that was the last one.
+    fn go_on(&mut self, until: Option<u64>) -> bool {
+        let is_over = |done: &Done<'_>| {
+            done.failure.is_some() || until.is_some_and(|until| done.state.steps >= until)
+        };
+        while !is_over(self) {
+            let Some(block) = self.blocks.remove(&self.state.next) else {
+                return false;
+            };
+            let state = &mut *self.state;
+            state.next += 1;
+            state.scripts += block.scripts;
+            state.steps += block.steps;
+            state.idle += block.idle;
+            state.wakes += block.wakes;
+            state.failures += block.failures;
+            state.coverage.merge(&block.coverage);
+            self.failure = block.failure;
+        }
+        true
+    }
+}
+
+/// The seed of one script. Neighbours have nothing in common.
+const fn mixed(seed: u64, number: u64) -> u64 {
+    let mixed =
+        seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number.wrapping_mul(0xd1b5_4a32_d192_ed03);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0xbea2_25f9_eb34_556d);
+    mixed ^ (mixed >> 29)
+}

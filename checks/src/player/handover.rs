@@ -1,0 +1,131 @@
+//! A step in which the context is taken apart and goes on as another.
+
+use evtchn_core::{Context, HandOverError, Stats};
+
+use super::table::Slot;
+use super::{Ctx, Loop, Opener, Player, SimChannel, Step, ensure};
+
+/// A player without a context.
+pub(super) type Detached = Box<dyn for<'b> FnOnce(&'b Ctx) -> Player<'b>>;
+
+/// What a hand-over came to, for the player to learn from.
+pub(super) struct HandedOver {
+    channels: Vec<SimChannel>,
+    failed: Option<HandOverError<evtchn_sim::Error>>,
+}
+
+impl Player<'_> {
+    /// Lets go of the context, with all channels.
+    pub(super) fn detach(mut self) -> (Detached, Vec<SimChannel>) {
+        let mut channels = Vec::new();
+        for place in 0..self.table.len() {
+            if let Some(channel) = self.table.edit(place, |slot| slot.channel.take()) {
+                channels.push(channel);
+                self.handed.push(place);
+            }
+        }
+        let Player {
+            ctx: _,
+            round: _,
+            sim,
+            opener,
+            looper,
+            calls,
+            called,
+            handed,
+            guest,
+            table,
+            budget,
+            steps,
+            told,
+            overflowed,
+            loose,
+            to_tell,
+            may_tell,
+            stats,
+            played,
+        } = self;
+        let attach: Detached = Box::new(move |ctx| Player {
+            ctx,
+            sim,
+            opener,
+            looper,
+            calls,
+            called,
+            handed,
+            guest,
+            table,
+            round: None,
+            budget,
+            steps,
+            told,
+            overflowed,
+            loose,
+            to_tell,
+            may_tell,
+            stats,
+            played,
+        });
+        (attach, channels)
+    }
+
+    /// Whoever has the context now, it is this player's.
+    pub(super) fn take_over(&mut self, handed: HandedOver) -> Step {
+        let is_new = handed.failed.is_none();
+        for (place, channel) in std::mem::take(&mut self.handed)
+            .into_iter()
+            .zip(handed.channels)
+        {
+            self.table.edit(place, |slot| {
+                slot.take_over(channel, is_new);
+            });
+        }
+        match handed.failed {
+            None => {
+                // The wakes of channels that were dropped went with the context.
+                self.to_tell.clear();
+                self.may_tell.clear();
+                self.loose = false;
+                self.stats = Stats::default();
+                Ok(())
+            }
+            Some(HandOverError::NotOpen) => ensure(!self.ctx.link().is_open(), || {
+                "a device is open, and a hand-over says that none is".into()
+            }),
+            Some(HandOverError::NotBound(_)) => ensure(self.table.counts().dead > 0, || {
+                "a hand-over does not know a bound channel".into()
+            }),
+            Some(HandOverError::Link(error)) => self.link_failed(error),
+            Some(error) => Err(format!("hand-over: {error:?}")),
+        }
+    }
+}
+
+impl Slot {
+    /// Its channel is back, `is_new` where another context adopted the port.
+    fn take_over(&mut self, channel: SimChannel, is_new: bool) {
+        if is_new {
+            self.id = Some(channel.id());
+            self.model.adopt();
+            self.has_callback = false;
+        }
+        self.channel = Some(channel);
+    }
+}
+
+/// Takes a context apart and puts another together, on the same machine.
+pub(super) fn hand_over(
+    ctx: Ctx,
+    channels: Vec<SimChannel>,
+    opener: Opener,
+    looper: Loop,
+) -> (Ctx, HandedOver) {
+    let (ctx, channels, failed) = match ctx.into_parts(channels) {
+        Ok(parts) => {
+            let (ctx, channels) = Context::from_parts(parts, opener, looper);
+            (ctx, channels, None)
+        }
+        Err(error) => (error.context, error.channels, Some(error.reason)),
+    };
+    (ctx, HandedOver { channels, failed })
+}

@@ -1,0 +1,61 @@
+//! Which cells of the two tables were met, on the calling thread: for those who explore them.
+//!
+//! Without the feature `only-under-checks` nothing is noted and nothing is left of the calls.
+
+use super::link::{Link, LinkInput};
+use super::port::{PortInput, PortState};
+
+/// Sets of cells: bit `state * inputs + input`, in the order of [`PortState::ALL`],
+/// [`PortInput::ALL`], [`Link::ALL`] and [`LinkInput::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg(feature = "only-under-checks")]
+pub struct Cells {
+    /// Cells of the port table.
+    pub port: u128,
+    /// Cells of the link table.
+    pub link: u32,
+}
+
+#[cfg(feature = "only-under-checks")]
+std::thread_local! {
+    static PORT: core::cell::Cell<u128> = const { core::cell::Cell::new(0) };
+    static LINK: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
+}
+
+/// The cells that this thread met since it asked last.
+#[cfg(feature = "only-under-checks")]
+#[must_use]
+pub fn take() -> Cells {
+    Cells {
+        port: PORT.take(),
+        link: LINK.take(),
+    }
+}
+
+/// A port takes an input, in the table or by a shortcut through it.
+#[inline]
+pub(super) fn port(state: PortState, input: PortInput) {
+    #[cfg(feature = "only-under-checks")]
+    if let Some(state) = PortState::ALL.iter().position(|it| *it == state) {
+        let cell = state * PortInput::ALL.len() + input as usize;
+        PORT.set(PORT.get() | 1 << cell);
+    }
+    #[cfg(not(feature = "only-under-checks"))]
+    let _ = (state, input);
+}
+
+/// The link takes an input.
+#[inline]
+#[cfg_attr(
+    not(feature = "std"),
+    expect(dead_code, reason = "the context drives the link")
+)]
+pub(crate) fn link(link: Link, input: LinkInput) {
+    #[cfg(feature = "only-under-checks")]
+    {
+        let cell = link as usize * LinkInput::ALL.len() + input as usize;
+        LINK.set(LINK.get() | 1 << cell);
+    }
+    #[cfg(not(feature = "only-under-checks"))]
+    let _ = (link, input);
+}
