@@ -4,7 +4,7 @@
 //! and shrink them, a fuzz target decodes them from bytes. A script that fails can be pasted
 //! into a test as it is printed.
 //!
-//! - [`Op`]: one step of a script. [`Op::decode`] reads scripts from bytes.
+//! - [`Op`]: one step of a script, and a line of text. [`Op::decode`] reads scripts from bytes.
 //! - [`model`]: what a program may rely on, in a few lines that know nothing of the core.
 //! - [`play`]: plays a script and says where it broke; [`check`] does it for a test. Three
 //!   channels are enough for most scripts; [`play_on`] and [`check_on`] have as many as wanted.
@@ -21,6 +21,7 @@ mod player;
 mod raw;
 mod registrar;
 mod smaller;
+mod text;
 
 pub use handover::check_hand_over;
 pub use op::{Each, Failing, Op, Source};
@@ -29,3 +30,4 @@ pub use player::{
 };
 pub use raw::check_calls;
 pub use registrar::check_registrar;
+pub use text::NoStep;
