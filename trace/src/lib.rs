@@ -1,0 +1,22 @@
+//! Traces: what a program asked of its context, what that asked of the device and the event loop,
+//! and every answer, written down as it happens and replayed anywhere.
+//!
+//! - [`Trace`]: one that was read whole. [`Line`] is one line of it; docs/traces.md has an example
+//!   of each kind.
+//! - [`Tape`]: where a trace is written while it happens.
+#![forbid(unsafe_code)]
+
+mod digest;
+mod failed;
+mod header;
+mod line;
+mod names;
+mod read;
+mod tape;
+
+pub use failed::{Failed, Failure};
+pub use header::{Header, Source, VERSION};
+pub use line::{Answer, AtSeam, Call, Got, Guest, Line, Op, Seam, Sim, Verdict, What};
+pub use names::Caused;
+pub use read::{BadTrace, LoadError, Trace, Why};
+pub use tape::Tape;
