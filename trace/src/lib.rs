@@ -3,20 +3,26 @@
 //!
 //! - [`Trace`]: one that was read whole. [`Line`] is one line of it; docs/traces.md has an example
 //!   of each kind.
-//! - [`Tape`]: where a trace is written while it happens.
+//! - [`Tape`]: where a trace is written while it happens. [`RecordedContext`] writes the calls of the
+//!   program there, and [`Recorder`] those at the seam.
 #![forbid(unsafe_code)]
 
+mod context;
 mod digest;
 mod failed;
 mod header;
 mod line;
 mod names;
 mod read;
+mod seam;
+mod step;
 mod tape;
 
+pub use context::{RecordedChannel, RecordedContext, RecordedRound};
 pub use failed::{Failed, Failure};
 pub use header::{Header, Source, VERSION};
 pub use line::{Answer, AtSeam, Call, Got, Guest, Line, Op, Seam, Sim, Verdict, What};
 pub use names::Caused;
 pub use read::{BadTrace, LoadError, Trace, Why};
+pub use seam::{RecordedDevice, Recorder};
 pub use tape::Tape;
