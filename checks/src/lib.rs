@@ -9,6 +9,8 @@
 //! - [`play`]: plays a script and says where it broke; [`check`] does it for a test. Three
 //!   channels are enough for most scripts; [`play_on`] and [`check_on`] have as many as wanted.
 //! - [`play_seen`]: shows the [`Player`] after each step; [`Stepped`] takes the steps one by one.
+//! - [`keep`]: writes what fails to a trace, and says the command that plays it again. [`Script`] is
+//!   what such a trace is of.
 //! - [`check_calls`]: makes any calls on open files and looks at the device after each.
 //! - [`check_hand_over`]: reads and writes the table of a hand-over.
 //! - [`check_registrar`]: runs a program on an event loop that fails, panics, calls back and lies.
@@ -22,12 +24,15 @@ mod raw;
 mod registrar;
 mod smaller;
 mod text;
+mod trace;
 
 pub use handover::check_hand_over;
 pub use op::{Each, Failing, Op, Source};
 pub use player::{
     Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on, play_seen,
+    shortest,
 };
 pub use raw::check_calls;
 pub use registrar::check_registrar;
 pub use text::NoStep;
+pub use trace::{NoScript, Script, keep, record};

@@ -21,9 +21,10 @@ use evtchn_core::{
     Channel, ChannelId, Context, DomId, LinkError, Round, Stats, TaskError, Trigger, Virq,
 };
 use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
+use evtchn_trace::{Recorder, Tape, What};
 
 use crate::op::{Each, Op};
-pub use shrink::{check, check_on};
+pub use shrink::{check, check_on, shortest};
 pub use stepped::{Seen, Stepped};
 use table::Table;
 use traced::{Calls, Traced};
@@ -44,8 +45,8 @@ const VIRQS: [Virq; 7] = [
     Virq::new(23),
 ];
 
-type Opener = Traced<SimOpen>;
-type Loop = Traced<SimLoop>;
+type Opener = Traced<Recorder<SimOpen>>;
+type Loop = Traced<Recorder<SimLoop>>;
 type SimChannel = Channel<Opener, Loop>;
 type SimTaskError = TaskError<Error, Error>;
 
@@ -103,6 +104,17 @@ pub fn play_seen(
     slots: u16,
     trigger: Trigger,
     script: impl IntoIterator<Item = Op>,
+    see: impl FnMut(Moment, &Player<'_>),
+) -> Result<Played, Broken> {
+    play_taped(slots, trigger, script, &Tape::off(), see)
+}
+
+/// [`play_seen`], with each step and the calls at the seam on a tape.
+pub(crate) fn play_taped(
+    slots: u16,
+    trigger: Trigger,
+    script: impl IntoIterator<Item = Op>,
+    tape: &Tape,
     mut see: impl FnMut(Moment, &Player<'_>),
 ) -> Result<Played, Broken> {
     let sim = Sim::new(0);
@@ -110,8 +122,14 @@ pub fn play_seen(
     let looper = SimLoop::new(trigger);
     let calls = Calls::default();
     let ctx = Context::new(
-        Traced::new(opener.clone(), calls.clone()),
-        Traced::new(looper.clone(), calls.clone()),
+        Traced::new(
+            Recorder::new(opener.clone(), tape.clone()),
+            calls.clone(),
+        ),
+        Traced::new(
+            Recorder::new(looper.clone(), tape.clone()),
+            calls.clone(),
+        ),
     );
     let mut player = Player {
         guest: guest(&sim).map_err(|what| Broken { step: 0, what })?,
@@ -134,6 +152,8 @@ pub fn play_seen(
     let mut steps = 0;
     see(Moment::Steps(steps), &player);
     for op in script {
+        let text = || evtchn_trace::Op { op: op.to_string() };
+        tape.put(|| What::Op(text()));
         let stepped = player.step(op);
         stepped.map_err(|what| Broken { step: steps, what })?;
         steps += 1;
