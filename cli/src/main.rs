@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod output;
+mod record;
+mod replay;
 mod sim;
 mod stop;
 mod summary;
@@ -9,6 +11,7 @@ mod watch;
 mod xen;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -29,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Watch(Watch),
+    Replay(replay::Replay),
 }
 
 const EXAMPLES: &str = "\
@@ -37,6 +41,7 @@ Examples:
   evtchn watch --seed 7 --guests 100 --json           another run of 100 guests, for programs
   evtchn watch --backend xen --loopback 16            16 channels of this domain to itself
   evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
+  evtchn watch --record FILE                          a trace for evtchn replay
 
 Exit code 0: it ended as it should. 1: it failed. 2: wrong arguments.";
 
@@ -70,6 +75,9 @@ struct Watch {
     /// Xen: a virtual interrupt (may be repeated)
     #[arg(long, value_name = "NAME|N")]
     virq: Vec<Virq>,
+    /// Write a trace of the run to FILE, to be replayed
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,7 +115,9 @@ impl Watch {
                     guests: self.guests.unwrap_or(8),
                     events: self.events.unwrap_or(Watch::EVENTS),
                 };
-                sim::run(cast, format)
+                let tape = record::sim(self.record.as_deref(), cast.seed)?;
+                let ran = sim::run(cast, format, &tape);
+                ran.and(record::finish(&tape))
             }
             Backend::Xen => {
                 let only_virqs = self.loopback.is_none() && !self.virq.is_empty();
@@ -121,14 +131,19 @@ impl Watch {
                     virqs: self.virq,
                     events: self.events.or(events),
                 };
-                xen::run(&cast, format)
+                let tape = record::xen(self.record.as_deref())?;
+                let ran = xen::run(&cast, format, &tape);
+                ran.and(record::finish(&tape))
             }
         }
     }
 }
 
 fn main() -> ExitCode {
-    let Command::Watch(watch) = Cli::parse().command;
+    let watch = match Cli::parse().command {
+        Command::Watch(watch) => watch,
+        Command::Replay(replay) => return replay.run(),
+    };
     if let Some((option, backend)) = watch.stray() {
         let message = format!("{option} needs --backend {backend}");
         Watch::augment_args(clap::Command::new("evtchn watch"))

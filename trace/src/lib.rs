@@ -5,6 +5,7 @@
 //!   of each kind.
 //! - [`Tape`]: where a trace is written while it happens. [`RecordedContext`] writes the calls of the
 //!   program there, and [`Recorder`] those at the seam.
+//! - [`replay`]: plays a trace again, with the recorded answers, on a real context.
 #![forbid(unsafe_code)]
 
 mod context;
@@ -14,7 +15,10 @@ mod header;
 mod line;
 mod names;
 mod read;
+mod replay;
 mod seam;
+#[cfg(feature = "sim")]
+mod sim;
 mod step;
 mod tape;
 
@@ -24,5 +28,8 @@ pub use header::{Header, Source, VERSION};
 pub use line::{Answer, AtSeam, Call, Got, Guest, Line, Op, Seam, Sim, Verdict, What};
 pub use names::Caused;
 pub use read::{BadTrace, LoadError, Trace, Why};
+pub use replay::{Difference, Replayed, Tally, replay};
 pub use seam::{RecordedDevice, Recorder};
+#[cfg(feature = "sim")]
+pub use sim::replay_on_sim;
 pub use tape::Tape;
