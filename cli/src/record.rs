@@ -6,7 +6,8 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 use evtchn::Trigger;
-use evtchn_trace::{Header, Source, Tape};
+use evtchn::sim::Choice;
+use evtchn_trace::{Header, Sim, Source, Tape, What};
 
 /// A trace of a run on the simulator, if one was asked for.
 ///
@@ -16,6 +17,13 @@ pub(crate) fn sim(file: Option<&Path>, seed: u64) -> Result<Tape> {
     let mut header = Header::new(Source::Sim, Trigger::Level);
     header.seed = Some(seed);
     tape(file, &header)
+}
+
+/// The decisions of the scene, on the trace too.
+pub(crate) fn choice(seed: u64, tape: &Tape) -> Choice {
+    let tape = tape.clone();
+    let tell = move |way, of| tape.put(|| What::Sim(Sim::Choice { way, of }));
+    Choice::seeded(seed).observed(tell)
 }
 
 /// A trace of a run on the real device, if one was asked for.

@@ -15,6 +15,7 @@ use evtchn::sim::{Choice, Sim, SimLoop, SimOpen, World};
 use evtchn::{DomId, Port};
 use evtchn_trace::{RecordedContext, Recorder, Tape};
 
+use crate::record;
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
 use crate::watch::{
@@ -38,6 +39,7 @@ pub(crate) struct Cast {
 /// The first failure.
 pub(crate) fn run(cast: Cast, format: Format, tape: &Tape) -> Result<()> {
     let sim = Sim::new(cast.seed);
+    evtchn_trace::observe(&sim, tape);
     let clock = sim.clone();
     let output = Arc::new(Output::new(format, move || clock.now()));
     let event_loop = SimLoop::level();
@@ -50,7 +52,7 @@ pub(crate) fn run(cast: Cast, format: Format, tape: &Tape) -> Result<()> {
     let mut scene = Toolstack {
         sim,
         event_loop,
-        choice: Choice::seeded(cast.seed),
+        choice: record::choice(cast.seed, tape),
         guests: Vec::new(),
     };
     let mut channels = Vec::new();

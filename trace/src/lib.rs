@@ -31,5 +31,5 @@ pub use read::{BadTrace, LoadError, Trace, Why};
 pub use replay::{Difference, Replayed, Tally, replay};
 pub use seam::{RecordedDevice, Recorder};
 #[cfg(feature = "sim")]
-pub use sim::replay_on_sim;
+pub use sim::{observe, replay_on_sim};
 pub use tape::Tape;

@@ -12,6 +12,8 @@ use std::fmt;
 use crate::line::{Call, What};
 use crate::read::{BadTrace, Trace, Why};
 use script::Script;
+#[cfg(feature = "sim")]
+pub(crate) use script::text;
 
 /// How a replay ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,17 +60,12 @@ impl fmt::Display for Difference {
 /// Another machine that the calls at the seam are made on too, and whose answers must be the
 /// recorded ones.
 pub(crate) trait Machine: Send {
-    /// Does what the trace says that others did.
+    /// Does what the trace says that others did, or makes a call of the seam.
     ///
     /// # Errors
     /// What came instead.
     fn act(&mut self, what: &What) -> Result<(), String>;
 
-    /// Makes a call of the seam.
-    ///
-    /// # Errors
-    /// What came instead.
-    fn call(&mut self, what: &What) -> Result<(), String>;
 }
 
 /// Plays a trace of a program again, with the answers of the device and the loop as recorded.

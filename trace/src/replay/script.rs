@@ -70,7 +70,7 @@ impl<'a> Script<'a> {
         match &line.what {
             What::Seam(recorded) if recorded.call == *call => {
                 let machine = state.machine.as_mut();
-                if let Some(Err(got)) = machine.map(|it| it.call(&line.what)) {
+                if let Some(Err(got)) = machine.map(|it| it.act(&line.what)) {
                     return state.differs(self.lines, got);
                 }
                 state.next += 1;
