@@ -29,8 +29,8 @@ mod trace;
 pub use handover::check_hand_over;
 pub use op::{Each, Failing, Op, Source};
 pub use player::{
-    Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on, play_seen,
-    shortest,
+    Broken, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on,
+    play_seen, shortest,
 };
 pub use raw::check_calls;
 pub use registrar::check_registrar;

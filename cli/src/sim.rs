@@ -15,8 +15,8 @@ use evtchn::sim::{Choice, Sim, SimLoop, SimOpen, World};
 use evtchn::{DomId, Port};
 use evtchn_trace::{RecordedContext, Recorder, Tape};
 
-use crate::record;
 use crate::output::{Announce, Format, Output};
+use crate::record;
 use crate::stop::Stop;
 use crate::watch::{
     ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use evtchn::xen::{Device, PollLoop, XenOpen};
-use evtchn::{
-    BindError, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq,
-};
+use evtchn::{BindError, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq};
 use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
 use crate::output::{Announce, Format, Output};

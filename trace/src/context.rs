@@ -4,10 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use evtchn_core::{
-    BindResult, CancelError, Channel, ChannelId, Context, DeviceError,
-    DispatchResult, DomId, Link, LoopError, NotifyError, Open, Outcome, Port, Registrar,
-    RemotePort, RestrictError, Round, Stats, TeardownError, UnbindError, Virq, Wait, WaitError,
-    Wake, WakeBuf,
+    BindResult, CancelError, Channel, ChannelId, Context, DeviceError, DispatchResult, DomId, Link,
+    LoopError, NotifyError, Open, Outcome, Port, Registrar, RemotePort, RestrictError, Round,
+    Stats, TeardownError, UnbindError, Virq, Wait, WaitError, Wake, WakeBuf,
 };
 
 use crate::failed::Failure;
@@ -423,7 +422,6 @@ impl<O: Open, R: Registrar<O::Device>> Drop for RecordedRound<'_, O, R> {
         }
     }
 }
-
 
 impl<O: Open, R: Registrar<O::Device>> fmt::Debug for RecordedContext<O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

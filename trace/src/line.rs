@@ -325,6 +325,7 @@ pub enum Sim {
     /// A fault failed the call of the device that comes next.
     Fault {
         /// The call.
+        #[serde(rename = "at")]
         call: String,
         /// How.
         #[serde(default, skip_serializing_if = "Option::is_none")]

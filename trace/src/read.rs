@@ -115,7 +115,9 @@ impl Trace {
                 };
             }
             digest.update(text);
-            trace.lines.push(line(object).map_err(|why| why.at(number))?);
+            trace
+                .lines
+                .push(line(object).map_err(|why| why.at(number))?);
         }
         Err(Why::Truncated.at(number))
     }

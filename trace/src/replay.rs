@@ -65,7 +65,6 @@ pub(crate) trait Machine: Send {
     /// # Errors
     /// What came instead.
     fn act(&mut self, what: &What) -> Result<(), String>;
-
 }
 
 /// Plays a trace of a program again, with the answers of the device and the loop as recorded.
@@ -100,7 +99,10 @@ fn check(trace: &Trace) -> Result<usize, BadTrace> {
         match (&line.what, under_way) {
             (What::Call(_), Some((begun, _))) => {
                 let why = "a call begins while that of line";
-                return refuse(at, format!("{why} {begun} is under way: it has no one order"));
+                return refuse(
+                    at,
+                    format!("{why} {begun} is under way: it has no one order"),
+                );
             }
             (What::Call(call), None) => {
                 threads = threads.max(line.thread as usize + 1);

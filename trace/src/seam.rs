@@ -155,7 +155,8 @@ where
 
     fn bind_static(&self, port: Port) -> Result<(), D::Error> {
         let bound = self.inner().bind_static(port);
-        self.of.record(|| Seam::BindStatic { port }, bound, |()| None)
+        self.of
+            .record(|| Seam::BindStatic { port }, bound, |()| None)
     }
 
     fn unbind(&self, port: Port) -> Result<(), D::Error> {
@@ -165,14 +166,16 @@ where
 
     fn notify(&self, port: Port) -> Result<(), D::Error> {
         let notified = self.inner().notify(port);
-        self.of.record(|| Seam::Notify { port }, notified, |()| None)
+        self.of
+            .record(|| Seam::Notify { port }, notified, |()| None)
     }
 
     fn pending(&self, buf: &mut PortBuf) -> Result<(), D::Error> {
         let room = buf.capacity();
         let read = self.inner().pending(buf);
         let ports = |()| Some(Got::Ports(buf.words().to_vec()));
-        self.of.record(|| Seam::Pending { room }, read, |&()| ports(()))
+        self.of
+            .record(|| Seam::Pending { room }, read, |&()| ports(()))
     }
 
     fn unmask(&self, ports: &[Port]) -> Result<usize, D::Error> {

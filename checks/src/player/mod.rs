@@ -122,14 +122,8 @@ pub(crate) fn play_taped(
     let looper = SimLoop::new(trigger);
     let calls = Calls::default();
     let ctx = Context::new(
-        Traced::new(
-            Recorder::new(opener.clone(), tape.clone()),
-            calls.clone(),
-        ),
-        Traced::new(
-            Recorder::new(looper.clone(), tape.clone()),
-            calls.clone(),
-        ),
+        Traced::new(Recorder::new(opener.clone(), tape.clone()), calls.clone()),
+        Traced::new(Recorder::new(looper.clone(), tape.clone()), calls.clone()),
     );
     let mut player = Player {
         guest: guest(&sim).map_err(|what| Broken { step: 0, what })?,

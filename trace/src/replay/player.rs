@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use evtchn_core::{
-    BindResult, Channel, ChannelId, Context, Outcome, RemotePort, Round, UnbindError, Wait, Wake, WakeBuf,
+    BindResult, Channel, ChannelId, Context, Outcome, RemotePort, Round, UnbindError, Wait, Wake,
+    WakeBuf,
 };
 
 use super::script::Script;

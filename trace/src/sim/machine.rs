@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use evtchn_core::{
-    DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger,
-};
+use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger};
 use evtchn_sim::{Call, Delivery, DomainConfig, Errno, Error, SimDevice, SimLoop, SimOpen};
 
 use crate::failed::Failure as _;
@@ -177,7 +175,8 @@ impl Simulated {
             (Err(None), _) => return Err("there is no such device".into()),
             (Err(Some(error)), Some(failed)) => {
                 let came = error.failed();
-                let same = came.kind == failed.kind && failed.errno.is_none_or(|it| Some(it) == came.errno);
+                let same = came.kind == failed.kind
+                    && failed.errno.is_none_or(|it| Some(it) == came.errno);
                 return if same { Ok(()) } else { Err(came.text) };
             }
             (Err(Some(error)), None) => return Err(error.to_string()),
@@ -187,7 +186,8 @@ impl Simulated {
             at.call,
             Seam::BindUnboundPort { .. } | Seam::BindInterdomain { .. } | Seam::BindVirq { .. }
         );
-        if let (true, Some(Got::Number(port)), Some(Got::Number(recorded))) = (binds, &came, &at.got)
+        if let (true, Some(Got::Number(port)), Some(Got::Number(recorded))) =
+            (binds, &came, &at.got)
         {
             self.ports.bound(DomId::DOM0, *recorded, *port);
             return Ok(());
