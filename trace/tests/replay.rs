@@ -46,7 +46,10 @@ fn the_first_answer_that_is_another_is_told_with_its_line() {
     let Replayed::Differs(difference) = replay(&trace).unwrap() else {
         panic!("it is not the same");
     };
-    assert_eq!(difference.line, place + 3, "{difference}");
+    // What others did comes between the call and what it made of the seam.
+    let mut after = (place..).zip(&trace.lines[place..]);
+    let seam = after.find(|(_, line)| matches!(line.what, What::Seam(_)));
+    assert_eq!(Some(difference.line - 2), seam.map(|(at, _)| at));
     assert!(difference.expected.contains(r#""seam":"notify""#));
     assert!(difference.got.contains(r#""answer":"timeout""#));
 }
@@ -89,11 +92,11 @@ fn one_byte_changed_is_always_refused() {
 #[test]
 fn one_byte_changed_under_a_digest_that_fits_never_panics() {
     let bytes = recorded(7, Trigger::Level, Delivery::Immediate);
-    for (on, most) in [(replay as fn(&Trace) -> _, 60), (replay_on_sim, 40)] {
+    for (on, most) in [(replay as fn(&Trace) -> _, 70), (replay_on_sim, 50)] {
         let outcomes = changed_bytes(&bytes, true, on);
         println!("100 changed bytes, sealed again: {outcomes:?}");
         // What is the same still is a byte in what the replay has no use for, as in an act of a guest.
-        assert!(outcomes.refused > 0 && outcomes.differs > 0);
+        assert!(outcomes.differs > 20, "{outcomes:?}");
         assert!(outcomes.same <= most, "{outcomes:?}");
     }
 }

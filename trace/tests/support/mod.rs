@@ -144,8 +144,9 @@ impl Outcomes {
     }
 }
 
-/// Changes one byte at each of 100 places, and plays what that gives. With the digest made right
-/// again where `sealed`, so that only what the trace says can tell.
+/// Changes one byte at each of 100 places, and plays what that gives. Where `sealed`, it is a digit
+/// that becomes another one and the digest is made right again, so that only what the trace says
+/// can tell.
 pub(crate) fn changed_bytes(
     bytes: &[u8],
     sealed: bool,
@@ -156,12 +157,18 @@ pub(crate) fn changed_bytes(
     let end = bytes[..bytes.len() - 1].iter().rposition(|it| *it == b'\n');
     let lines = end.unwrap() + 1;
     for _ in 0..100 {
-        let place = choice.of(if sealed { lines } else { bytes.len() });
+        let mut place = choice.of(if sealed { lines } else { bytes.len() });
         let mut changed = bytes.to_vec();
-        changed[place] ^= u8::try_from(1 + choice.of(255)).unwrap();
+        let by = u8::try_from(1 + choice.of(255)).unwrap();
         if sealed {
+            while !changed[place].is_ascii_digit() {
+                place = (place + 1) % lines;
+            }
+            changed[place] = b'0' + (changed[place] - b'0' + 1 + by % 9) % 10;
             changed.truncate(lines);
             changed.extend_from_slice(seal(&changed).as_bytes());
+        } else {
+            changed[place] ^= by;
         }
         let played = Trace::read(&changed).and_then(|trace| replay(&trace));
         outcomes.count(&played);
