@@ -40,6 +40,10 @@ pub struct RecordedChannel<O: Open, R: Registrar<O::Device>> {
     tape: Tape,
 }
 
+/// What an unbind of a [`RecordedChannel`] gives.
+pub type RecordedUnbind<O, R> =
+    Result<(), UnbindError<RecordedChannel<O, R>, DeviceError<O>, LoopError<O, R>>>;
+
 /// A round of a [`RecordedContext`].
 pub struct RecordedRound<'a, O: Open, R: Registrar<O::Device>> {
     round: Option<Round<'a, O, R>>,
@@ -308,9 +312,7 @@ where
     ///
     /// # Errors
     /// As there.
-    pub fn unbind(
-        mut self,
-    ) -> Result<(), UnbindError<RecordedChannel<O, R>, DeviceError<O>, LoopError<O, R>>> {
+    pub fn unbind(mut self) -> RecordedUnbind<O, R> {
         let Some(channel) = self.channel.take() else {
             return Ok(());
         };

@@ -22,7 +22,7 @@ mod sim;
 mod step;
 mod tape;
 
-pub use context::{RecordedChannel, RecordedContext, RecordedRound};
+pub use context::{RecordedChannel, RecordedContext, RecordedRound, RecordedUnbind};
 pub use failed::{Failed, Failure};
 pub use header::{Header, Source, VERSION};
 pub use line::{Answer, AtSeam, Call, Got, Guest, Line, Op, Seam, Sim, Verdict, What};

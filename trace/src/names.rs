@@ -46,7 +46,6 @@ impl Number for Virq {
 pub(crate) mod number {
     use super::{Deserialize, Deserializer, Number, Serializer};
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(crate) fn serialize<T: Number, S: Serializer>(id: &T, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_u32(id.number())
     }

@@ -146,9 +146,9 @@ fn object(text: &[u8]) -> Result<Map<String, Value>, Why> {
 }
 
 fn header(text: &[u8]) -> Result<Header, Why> {
-    let object = object(text).map_err(|why| match why {
-        Why::Truncated => Why::Truncated,
-        _ => Why::NotATrace,
+    let object = object(text).map_err(|why| {
+        let is_cut = why == Why::Truncated;
+        if is_cut { why } else { Why::NotATrace }
     })?;
     if object.get("trace").and_then(Value::as_str) != Some(FORMAT) {
         return Err(Why::NotATrace);

@@ -107,11 +107,9 @@ fn check(trace: &Trace) -> Result<usize, BadTrace> {
             (What::Call(call), None) => {
                 threads = threads.max(line.thread as usize + 1);
                 under_way = Some((at, line.thread));
-                let room = match call {
-                    Call::Fill { room } | Call::FillAgain { room } => *room,
-                    _ => 0,
-                };
-                if room > 1 << 17 {
+                if let Call::Fill { room } | Call::FillAgain { room } = call
+                    && *room > 1 << 17
+                {
                     return refuse(at, format!("no room for {room} wakes"));
                 }
             }

@@ -222,6 +222,10 @@ impl<'a> Shared<'a> {
     }
 
     /// Makes a call that needs a channel and no context.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "of all others there is nothing to do here"
+    )]
     fn on_channel(&self, call: &Call) -> Option<Result<Answer, &'static str>> {
         let act = |channel: u32, act: fn(&Self, u32, Played<'a>) -> Answer| {
             let taken = self.take(channel)?;
@@ -242,6 +246,10 @@ impl<'a> Shared<'a> {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are told apart before"
+    )]
     fn take_wakes(&self, round: &mut PlayedRound<'_, 'a>, call: &Call) -> Answer {
         match *call {
             Call::Fill { room } | Call::FillAgain { room } => {

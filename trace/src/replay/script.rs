@@ -57,6 +57,10 @@ impl<'a> Script<'a> {
         Some((line.thread, call))
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "any other line is another one"
+    )]
     /// The context makes a call at the seam. None where it is not the next one of the trace.
     pub(super) fn seam(&self, call: &Seam) -> Option<Recorded> {
         let mut state = self.state();

@@ -223,6 +223,10 @@ impl Simulated {
     }
 
     /// What the call gives, with the ports that the trace has.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "all others are calls of the device"
+    )]
     fn make(&mut self, at: &AtSeam) -> Result<Option<Got>, Option<Error>> {
         let device = match at.peer {
             None => &mut self.device,

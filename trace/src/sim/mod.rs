@@ -93,6 +93,10 @@ pub fn replay_on_sim(trace: &Trace) -> Result<Replayed, BadTrace> {
 }
 
 /// What of a line the trace tells too little of.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of all others it tells enough"
+)]
 fn obstacle(source: Source, what: &What) -> Option<String> {
     if let What::Guest(Guest::Other { what }) = what {
         return Some(format!("here a guest did {what}"));
