@@ -23,10 +23,10 @@ proptest! {
     fn a_recorded_run_replays_over_its_answers_and_on_the_simulator(
         seed in 0_u64..1 << 40,
         edge in any::<bool>(),
-        kind in 0..3,
+        kind in 0_usize..3,
     ) {
         let trigger = if edge { Trigger::Edge } else { Trigger::Level };
-        let delivery = [Delivery::Immediate, Delivery::Held, Delivery::Chosen][kind as usize];
+        let delivery = [Delivery::Immediate, Delivery::Held, Delivery::Chosen][kind];
         let bytes = recorded(seed, trigger, delivery);
         let trace = Trace::read(&bytes).unwrap();
         prop_assert_eq!(&trace.to_bytes(), &bytes);
@@ -84,7 +84,7 @@ fn one_byte_changed_is_always_refused() {
     let bytes = recorded(6, Trigger::Edge, Delivery::Chosen);
     for on in [replay, replay_on_sim] {
         let outcomes = changed_bytes(&bytes, false, on);
-        println!("100 changed bytes: {outcomes:?}");
+        eprintln!("100 changed bytes: {outcomes:?}");
         assert_eq!(outcomes.refused, 100);
     }
 }
@@ -94,7 +94,7 @@ fn one_byte_changed_under_a_digest_that_fits_never_panics() {
     let bytes = recorded(7, Trigger::Level, Delivery::Immediate);
     for (on, most) in [(replay as fn(&Trace) -> _, 70), (replay_on_sim, 50)] {
         let outcomes = changed_bytes(&bytes, true, on);
-        println!("100 changed bytes, sealed again: {outcomes:?}");
+        eprintln!("100 changed bytes, sealed again: {outcomes:?}");
         // What is the same still is a byte in what the replay has no use for, as in an act of a guest.
         assert!(outcomes.differs > 20, "{outcomes:?}");
         assert!(outcomes.same <= most, "{outcomes:?}");

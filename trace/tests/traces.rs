@@ -18,8 +18,8 @@ use std::time::Duration;
 use evtchn_core::{DomId, EventChannel, Open, Registrar, Trigger};
 use evtchn_sim::{Sim, SimLoop};
 use evtchn_trace::{
-    Failure, Header, RecordedContext, RecordedDevice, Recorder, Replayed, Source, Tape, Trace,
-    What, replay, replay_on_sim,
+    Answer, Failure, Header, RecordedContext, RecordedDevice, Recorder, Replayed, Source, Tape,
+    Trace, What, replay, replay_on_sim,
 };
 use evtchn_xen::{DEVICE_PATH, Device, PollLoop, XenOpen};
 use libtest_mimic::{Arguments, Trial};
@@ -96,9 +96,11 @@ fn replays_the_same_over_its_answers_and_on_the_simulator(recorded: fn() -> Vec<
 fn maps_ports_that_have_other_numbers(recorded: fn() -> Vec<u8>) {
     let text = String::from_utf8(recorded()).unwrap();
     let trace = Trace::read(text.as_bytes()).unwrap();
-    let port = trace.lines.iter().find_map(|line| match &line.what {
-        What::Answer(evtchn_trace::Answer::Bound { port, .. }) => Some(port.as_raw()),
-        _ => None,
+    let port = trace.lines.iter().find_map(|line| {
+        if let What::Answer(Answer::Bound { port, .. }) = &line.what {
+            return Some(port.as_raw());
+        }
+        None
     });
     // The same run on a machine where the first port has another number.
     let (old, new) = (port.unwrap(), 777);
