@@ -126,6 +126,24 @@ fn an_unknown_kind_is_refused_and_an_unknown_field_is_kept() {
 }
 
 #[test]
+fn a_byte_that_says_nothing_is_noticed_too() {
+    let lines = HEADER.to_owned() + "{\"call\":\"teardown\", \"note\":\"a b\"}\n";
+    let whole = String::from_utf8(sealed(&lines)).unwrap();
+    assert!(Trace::read(whole.as_bytes()).is_ok());
+    for (old, new) in [
+        (", ", ",\t"),
+        ("a b", "a c"),
+        ("note", "nota"),
+        ("\"end\":2,", "\"end\":3,"),
+    ] {
+        let changed = whole.replacen(old, new, 1);
+        let bad = Trace::read(changed.as_bytes()).unwrap_err();
+        assert!(matches!(bad.why, Why::Changed { .. }), "{new}: {bad}");
+        assert_eq!(bad.line, 3);
+    }
+}
+
+#[test]
 fn a_field_that_is_wrong_is_told_with_its_line() {
     for line in [
         "{\"call\":\"wait\"}",
