@@ -1,6 +1,8 @@
 //! Long random scripts of calls, with failures, against the model.
 
-use evtchn_checks::{Op, play};
+use std::path::Path;
+
+use evtchn_checks::{Op, SLOTS, keep, play, shortest};
 use evtchn_core::Trigger;
 use proptest::prelude::*;
 
@@ -34,10 +36,15 @@ proptest! {
     }
 }
 
-/// How a script breaks, and how it is pasted into `tests/regressions.rs`.
+/// How a script breaks, how it is pasted into `tests/regressions.rs`, and how it is played again.
 fn broken(trigger: Trigger, script: &[Op]) -> String {
     match play(trigger, script) {
         Ok(_) => String::new(),
-        Err(broken) => format!("{broken}\n    check(Trigger::{trigger:?}, &{script:?});"),
+        Err(broken) => {
+            let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
+            let (slots, short) = shortest(SLOTS, trigger, script);
+            let kept = keep(dir, slots, trigger, &short);
+            format!("{broken}\n    check(Trigger::{trigger:?}, &{short:?});\n{kept}")
+        }
     }
 }

@@ -4,6 +4,7 @@ mod explore;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use explore::Explored;
@@ -32,6 +33,17 @@ pub struct Choice {
     source: Source,
     asked: u64,
     taken: Option<Taken>,
+    observer: Option<Observer>,
+}
+
+/// Who is told of each decision.
+#[derive(Clone)]
+struct Observer(Arc<dyn Fn(usize, usize) + Send + Sync>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -115,6 +127,16 @@ impl Choice {
         (choice, taken)
     }
 
+    /// The same decisions, and of each, in clones too, `tell` is told which way was taken and of
+    /// how many.
+    #[must_use]
+    pub fn observed(self, tell: impl Fn(usize, usize) + Send + Sync + 'static) -> Choice {
+        Choice {
+            observer: Some(Observer(Arc::new(tell))),
+            ..self
+        }
+    }
+
     /// Which of `ways` ways to take: a number below it. Nothing is asked where there are fewer
     /// than two.
     pub fn of(&mut self, ways: usize) -> usize {
@@ -140,6 +162,9 @@ impl Choice {
         if let Some(taken) = &self.taken {
             taken.push(way);
         }
+        if let Some(Observer(tell)) = &self.observer {
+            tell(way, ways);
+        }
         way
     }
 
@@ -164,6 +189,7 @@ impl Choice {
             source,
             asked: 0,
             taken: None,
+            observer: None,
         }
     }
 }

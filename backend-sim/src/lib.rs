@@ -55,4 +55,4 @@ pub use error::{Call, Calls, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
 pub use fault::Fault;
 pub use sim::{Guest, Sim};
-pub use world::{Delivery, FileId, ReaderId, Status, World};
+pub use world::{Delivery, FileId, Happened, ReaderId, Status, World};

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use evtchn_checks::Script;
 use evtchn_checks::explore::{Failure, Scenario, State, explore};
 
 use crate::stop::Stop;
@@ -112,20 +111,17 @@ impl Job {
 
     /// Makes a script that breaks short, and writes it to a file.
     fn found(&self, failure: &Failure) -> Result<Found> {
-        let short = failure.script.shrink();
+        let short = failure.script.shortest();
         // One that breaks by chance alone stays as it was.
         let (script, what) = match short.play() {
             Err(broken) => (short, broken.to_string()),
             Ok(_) => (failure.script.clone(), failure.broken.to_string()),
         };
-        let name = format!("{}-{}.script", failure.scenario, failure.number);
+        let name = format!("{}-{}.trace", failure.scenario, failure.number);
         let file = self.failures.join(name);
-        let text = format!(
-            "# {what}\n# script {} of seed {}, of the scenario {}\n{script}",
-            failure.number, self.seed, failure.scenario
-        );
+        let (slots, trigger) = (script.slots, script.trigger);
         fs::create_dir_all(&self.failures)
-            .and_then(|()| fs::write(&file, text))
+            .and_then(|()| evtchn_checks::write(&file, slots, trigger, &script.steps))
             .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Found {
             scenario: failure.scenario,
@@ -157,32 +153,6 @@ fn keep(file: &Path, state: &State) -> Result<()> {
         .and_then(|()| fs::write(&beside, text))
         .and_then(|()| fs::rename(&beside, file))
         .with_context(|| format!("cannot write {}", file.display()))
-}
-
-/// Plays a script from a file. Says whether it held.
-///
-/// # Errors
-/// Where the file cannot be read or is no script.
-pub(crate) fn replay(file: &Path) -> Result<bool> {
-    let name = file.display();
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
-    let script: Script = text
-        .parse()
-        .with_context(|| format!("{name} is no script"))?;
-    match script.play() {
-        Ok(played) => {
-            print(&format!(
-                "{name}: {} steps held, digest {:016x}\n",
-                script.steps.len(),
-                played.digest
-            ))?;
-            Ok(true)
-        }
-        Err(broken) => {
-            print(&format!("{name}: {broken}\n"))?;
-            Ok(false)
-        }
-    }
 }
 
 /// Prints the names of the scenarios.

@@ -3,6 +3,8 @@
 
 mod explore;
 mod output;
+mod record;
+mod replay;
 mod sim;
 mod stop;
 mod summary;
@@ -34,6 +36,7 @@ struct Cli {
 enum Command {
     Watch(Watch),
     Explore(Explore),
+    Replay(replay::Replay),
 }
 
 const EXAMPLES: &str = "\
@@ -42,6 +45,7 @@ Examples:
   evtchn watch --seed 7 --guests 100 --json           another run of 100 guests, for programs
   evtchn watch --backend xen --loopback 16            16 channels of this domain to itself
   evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
+  evtchn watch --record FILE                          a trace for evtchn replay
 
 Exit code 0: it ended as it should. 1: it failed. 2: wrong arguments.";
 
@@ -75,6 +79,9 @@ struct Watch {
     /// Xen: a virtual interrupt (may be repeated)
     #[arg(long, value_name = "NAME|N")]
     virq: Vec<Virq>,
+    /// Write a trace of the run to FILE, to be replayed
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -121,7 +128,9 @@ impl Watch {
                     guests: self.guests.unwrap_or(8),
                     events: self.events.unwrap_or(Watch::EVENTS),
                 };
-                sim::run(cast, format)
+                let tape = record::sim(self.record.as_deref(), cast.seed)?;
+                let ran = sim::run(cast, format, &tape);
+                ran.and(record::finish(&tape))
             }
             Backend::Xen => {
                 let only_virqs = self.loopback.is_none() && !self.virq.is_empty();
@@ -135,7 +144,9 @@ impl Watch {
                     virqs: self.virq,
                     events: self.events.or(events),
                 };
-                xen::run(&cast, format)
+                let tape = record::xen(self.record.as_deref())?;
+                let ran = xen::run(&cast, format, &tape);
+                ran.and(record::finish(&tape))
             }
         }
     }
@@ -167,9 +178,6 @@ struct Explore {
     /// Where scripts that break are written
     #[arg(long, value_name = "DIR", default_value = "target/explore")]
     failures: PathBuf,
-    /// Play a script that broke once more
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["time", "steps", "scenario", "resume"])]
-    replay: Option<PathBuf>,
     /// The summary as one line of JSON
     #[arg(long)]
     json: bool,
@@ -202,9 +210,6 @@ fn time(text: &str) -> Result<Duration, String> {
 impl Explore {
     /// Says whether everything held.
     fn run(self) -> Result<bool> {
-        if let Some(file) = &self.replay {
-            return explore::replay(file);
-        }
         if self.scenario.iter().any(|name| name == "list") {
             return explore::list().map(|()| true);
         }
@@ -238,6 +243,7 @@ fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Watch(watch) => watch.checked().run().map(|()| true),
         Command::Explore(explore) => explore.run(),
+        Command::Replay(replay) => return replay.run(),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use evtchn::sim::{Choice, Sim, SimLoop, SimOpen, World};
-use evtchn::{Context, DomId, Port};
+use evtchn::{DomId, Port};
+use evtchn_trace::{RecordedContext, Recorder, Tape};
 
 use crate::output::{Announce, Format, Output};
+use crate::record;
 use crate::stop::Stop;
 use crate::watch::{
     ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,
@@ -35,17 +37,22 @@ pub(crate) struct Cast {
 ///
 /// # Errors
 /// The first failure.
-pub(crate) fn run(cast: Cast, format: Format) -> Result<()> {
+pub(crate) fn run(cast: Cast, format: Format, tape: &Tape) -> Result<()> {
     let sim = Sim::new(cast.seed);
+    evtchn_trace::observe(&sim, tape);
     let clock = sim.clone();
     let output = Arc::new(Output::new(format, move || clock.now()));
     let event_loop = SimLoop::level();
     let announce = Announce::new(event_loop.clone(), Arc::clone(&output));
-    let context = Context::new(sim.open(DomId::DOM0), announce);
+    let context = RecordedContext::new(
+        Recorder::new(sim.open(DomId::DOM0), tape.clone()),
+        Recorder::new(announce, tape.clone()),
+        tape.clone(),
+    );
     let mut scene = Toolstack {
         sim,
         event_loop,
-        choice: Choice::seeded(cast.seed),
+        choice: record::choice(cast.seed, tape),
         guests: Vec::new(),
     };
     let mut channels = Vec::new();
@@ -170,8 +177,8 @@ impl Toolstack {
 }
 
 impl Scene for Toolstack {
-    type Open = SimOpen;
-    type Registrar = Announce<SimLoop>;
+    type Open = Recorder<SimOpen>;
+    type Registrar = Recorder<Announce<SimLoop>>;
 
     fn next(
         &mut self,

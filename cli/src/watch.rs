@@ -4,23 +4,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use evtchn::{Cause, Channel, ChannelId, Context, Link, Open, Registrar, Round, Wait};
+use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Registrar, Round, Wait};
+use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
 
 use crate::output::{Line, Output};
 use crate::stop::Stop;
 use crate::summary::{Summary, Tally};
 
 /// A channel of a scene.
-pub(crate) type ChannelOf<S> = Channel<<S as Scene>::Open, <S as Scene>::Registrar>;
+pub(crate) type ChannelOf<S> = RecordedChannel<<S as Scene>::Open, <S as Scene>::Registrar>;
 /// The context that a scene plays in.
-pub(crate) type ContextOf<S> = Context<<S as Scene>::Open, <S as Scene>::Registrar>;
+pub(crate) type ContextOf<S> = RecordedContext<<S as Scene>::Open, <S as Scene>::Registrar>;
 /// A channel of a scene, with what the job knows of it.
 pub(crate) type WatchedOf<S> = Watched<<S as Scene>::Open, <S as Scene>::Registrar>;
 
 /// A channel that is watched.
 pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
     /// The channel.
-    pub(crate) channel: Channel<O, R>,
+    pub(crate) channel: RecordedChannel<O, R>,
     /// The other end, to print.
     pub(crate) remote: String,
     /// Which of the scene's [`Notifier`]s is at the other end.
@@ -49,9 +50,9 @@ pub(crate) enum Then {
 /// Channels are named by their place in the list that the job was begun with.
 pub(crate) trait Scene {
     /// Opens the device.
-    type Open: Open + Send + Sync + 'static;
+    type Open: Open<Device: EventChannel<Error: Failure>> + Send + Sync + 'static;
     /// The event loop.
-    type Registrar: Registrar<<Self::Open as Open>::Device> + 'static;
+    type Registrar: Registrar<<Self::Open as Open>::Device, Error: Failure> + 'static;
 
     /// Lets time pass until a round of dispatch is due, but not longer than `timeout`, and says
     /// which channels are to be waited for from then on.

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use evtchn::xen::{Device, PollLoop, XenOpen};
-use evtchn::{
-    BindError, Context, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq,
-};
+use evtchn::{BindError, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq};
+use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
@@ -35,15 +34,19 @@ pub(crate) struct Cast {
 ///
 /// # Errors
 /// The first failure, with what to do about it.
-pub(crate) fn run(cast: &Cast, format: Format) -> Result<()> {
+pub(crate) fn run(cast: &Cast, format: Format, tape: &Tape) -> Result<()> {
     let start = Instant::now();
     let output = Arc::new(Output::new(format, move || start.elapsed()));
     let poll_loop = PollLoop::new().context("cannot make an event loop")?;
     let announce = Announce::new(poll_loop.clone(), Arc::clone(&output));
-    let context = Context::new(XenOpen::default(), announce);
+    let context = RecordedContext::new(
+        Recorder::new(XenOpen::default(), tape.clone()),
+        Recorder::new(announce, tape.clone()),
+        tape.clone(),
+    );
 
     let virqs = bind_virqs(&context, &cast.virqs)?;
-    let (mut channels, driver) = bind_loopback(&context, cast)?;
+    let (mut channels, driver) = bind_loopback(&context, cast, tape)?;
     channels.extend(virqs);
     let stop_loop = poll_loop.clone();
     let orders = Orders {
@@ -75,7 +78,11 @@ fn bind_virqs(context: &ContextOf<Host>, virqs: &[Virq]) -> Result<Channels> {
     bound.collect()
 }
 
-fn bind_loopback(context: &ContextOf<Host>, cast: &Cast) -> Result<(Channels, Option<Driver>)> {
+fn bind_loopback(
+    context: &ContextOf<Host>,
+    cast: &Cast,
+    tape: &Tape,
+) -> Result<(Channels, Option<Driver>)> {
     if cast.loopback == 0 {
         return Ok((Vec::new(), None));
     }
@@ -83,7 +90,7 @@ fn bind_loopback(context: &ContextOf<Host>, cast: &Cast) -> Result<(Channels, Op
     for _ in 0..cast.loopback {
         channels.push(context.bind_unbound_port(DomId::SELF).map_err(advise)?);
     }
-    let device = Device::open()?;
+    let device = RecordedDevice::peer(Device::open()?, tape);
     let peers = channels.iter().map(|channel| {
         device.bind_interdomain(RemotePort {
             domid: DomId::SELF,
@@ -136,7 +143,7 @@ fn advise(error: BindError<evtchn::xen::Error>) -> anyhow::Error {
 /// channels of the job.
 #[derive(Debug)]
 struct Driver {
-    device: Device,
+    device: RecordedDevice<Device>,
     /// Its ends, in the order of the channels.
     ports: Vec<Port>,
     /// Which of them were notified since their channel woke.
@@ -224,8 +231,8 @@ impl Host {
 }
 
 impl Scene for Host {
-    type Open = XenOpen;
-    type Registrar = Announce<PollLoop>;
+    type Open = Recorder<XenOpen>;
+    type Registrar = Recorder<Announce<PollLoop>>;
 
     fn next(
         &mut self,

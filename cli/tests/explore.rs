@@ -69,20 +69,12 @@ fn a_damaged_file_is_refused_in_one_line() {
 }
 
 #[test]
-fn scenarios_are_listed_and_a_script_is_played_again() {
+fn scenarios_are_listed() {
     let list = stdout("--scenario list", 0);
     assert!(
         list.lines().count() >= 6 && list.contains("storms"),
         "{list}"
     );
-    let script = file("held.script");
-    fs::write(
-        &script,
-        "# held\nslots 3\ntrigger edge\nbind 0 virq\nserve\n",
-    )
-    .unwrap();
-    let held = stdout(&format!("--replay {}", script.display()), 0);
-    assert!(held.contains("2 steps held"), "{held}");
 }
 
 #[test]

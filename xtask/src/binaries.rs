@@ -63,6 +63,12 @@ pub(crate) const TESTS: &[GuestTest] = &[
         examples: &[],
     },
     GuestTest {
+        name: "traces",
+        package: "evtchn-trace",
+        args: &["--test-threads=1"],
+        examples: &[],
+    },
+    GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],

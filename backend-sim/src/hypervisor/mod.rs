@@ -196,6 +196,13 @@ impl Hypervisor {
         self.upcalls.remove(index)
     }
 
+    /// Takes this port out of the queue, to be handled.
+    pub(crate) fn take_upcall_of(&mut self, domid: DomId, port: u32) -> Option<Upcall> {
+        let mut upcalls = self.upcalls.iter();
+        let index = upcalls.position(|it| it.domid == domid && it.port == port)?;
+        self.upcalls.remove(index)
+    }
+
     /// The guest begins to handle a port that it unlinked: masks it and clears its pending bit.
     /// False where there is nothing to handle any more.
     #[inline]

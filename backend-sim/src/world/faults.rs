@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FileId, Happening, World};
+use super::{FileId, Happened, Happening, World};
 use crate::device::Opener;
 use crate::errno::Errno;
 use crate::error::Call;
@@ -30,9 +30,13 @@ impl World {
         self.happen(&judged.beside, file);
         match judged.verdict {
             None | Some(Verdict::Spurious) => Ok(usize::MAX),
-            Some(Verdict::Short(ports)) => Ok(ports),
+            Some(Verdict::Short(ports)) => {
+                self.tell(Happened::Shorten(call, ports));
+                Ok(ports)
+            }
             Some(Verdict::Fail(errno)) => {
                 self.happened(Happening::Fault, errno.raw().cast_unsigned());
+                self.tell(Happened::Fail(call, errno));
                 Err(errno)
             }
         }

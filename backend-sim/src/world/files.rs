@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use evtchn_core::DomId;
 
-use super::{Happening, Kernel, World};
+use super::{Happened, Happening, Kernel, World};
 use crate::driver::Driver;
 use crate::driver::abi::{Access, Arg, PollBits};
 use crate::errno::Errno;
@@ -100,7 +100,9 @@ impl World {
         let [first, second] = arg.words().unwrap_or_default();
         self.digest.pair(request, first);
         self.digest.pair(second, word(answer));
+        self.within = true;
         self.upcalls();
+        self.within = false;
         self.run_readers();
         answer
     }
@@ -206,6 +208,7 @@ impl World {
     pub fn overflow(&mut self, file: FileId) -> Result<(), Errno> {
         driver(&mut self.kernels, file)?.overflow(file.index)?;
         self.happened(Happening::Overflow, file.domid.as_raw().into());
+        self.tell(Happened::Overflow);
         Ok(())
     }
 
@@ -252,7 +255,9 @@ impl World {
             port
         });
         self.digest.pair(WRITE, size(answer));
+        self.within = true;
         self.upcalls();
+        self.within = false;
         self.run_readers();
         answer
     }

@@ -4,6 +4,7 @@
 mod faults;
 mod files;
 mod kernel;
+mod observe;
 mod readers;
 mod schedule;
 #[cfg(test)]
@@ -24,6 +25,8 @@ use crate::errno::Errno;
 use crate::fault::Faults;
 use crate::hypervisor::{Hypervisor, Upcall};
 pub use files::FileId;
+pub use observe::Happened;
+use observe::Observer;
 pub use readers::ReaderId;
 use readers::Readers;
 use schedule::Action;
@@ -122,6 +125,9 @@ pub struct World {
     choice: Choice,
     clock: Clock<Action>,
     digest: Digest,
+    observer: Option<Observer>,
+    /// A call on a file is about to return.
+    within: bool,
     pub(crate) faults: Faults,
     /// How many descriptors were ever made.
     pub(crate) descriptors: u64,
@@ -141,6 +147,8 @@ impl World {
             choice: config.choice,
             clock: Clock::new(),
             digest: Digest::new(),
+            observer: None,
+            within: false,
             faults: Faults::default(),
             descriptors: 0,
         };
@@ -168,6 +176,7 @@ impl World {
         };
         self.xen.create(domid, config)?;
         self.happened(Happening::Create, domid.as_raw().into());
+        self.tell(Happened::Create(domid, config.max_port));
         self.boot(domid, config.clone());
         Ok(domid)
     }
@@ -181,6 +190,7 @@ impl World {
         let place = self.kernels.get_mut(usize::from(domid.as_raw()));
         let kernel = place.and_then(Option::take).ok_or(Errno::ESRCH)?;
         self.happened(Happening::Kexec, domid.as_raw().into());
+        self.tell(Happened::Other("kexec"));
         self.xen.reset(domid, DomId::SELF)?;
         self.boot(domid, kernel.config);
         Ok(())
@@ -207,6 +217,7 @@ impl World {
             *kernel = None;
         }
         self.happened(Happening::Kill, domid.as_raw().into());
+        self.tell(Happened::Kill(domid));
         self.upcalls();
         Ok(())
     }
@@ -218,6 +229,7 @@ impl World {
     pub fn remove_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.remove(domid)?;
         self.happened(Happening::Remove, domid.as_raw().into());
+        self.tell(Happened::Remove(domid));
         self.upcalls();
         Ok(())
     }
@@ -230,6 +242,7 @@ impl World {
     pub fn raise_virq(&mut self, domid: DomId, virq: Virq) -> Result<(), Errno> {
         self.xen.raise_virq(domid, virq.as_raw(), 0)?;
         self.happened(Happening::Raise, virq.as_raw());
+        self.tell(Happened::Raise(domid, virq));
         self.upcalls();
         Ok(())
     }
@@ -283,6 +296,13 @@ impl World {
 
     #[inline]
     fn deliver(&mut self, upcall: Upcall) {
+        let Upcall { domid, port } = upcall;
+        let within = self.within;
+        self.tell(Happened::Deliver {
+            domid,
+            port,
+            within,
+        });
         let kernel = self.kernels.get_mut(usize::from(upcall.domid.as_raw()));
         if let Some(kernel) = kernel.and_then(Option::as_deref_mut) {
             kernel.driver.upcall(&mut self.xen, upcall);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Happening, World};
+use evtchn_core::DomId;
+
+use super::{Happened, Happening, World};
 use crate::choice::Choice;
 use crate::errno::Errno;
 
@@ -38,6 +40,9 @@ impl World {
     /// to be immediate.
     pub fn set_delivery(&mut self, delivery: Delivery) {
         self.delivery = delivery;
+        if delivery != Delivery::Immediate {
+            self.tell(Happened::Held);
+        }
         for kernel in self.kernels.iter_mut().flatten() {
             kernel.driver.one_vcpu = delivery == Delivery::Immediate;
         }
@@ -54,6 +59,16 @@ impl World {
     pub fn step(&mut self) -> bool {
         let index = self.choice.of(self.xen.upcalls());
         let Some(upcall) = self.xen.take_upcall(index) else {
+            return false;
+        };
+        self.happened(Happening::Upcall, upcall.port);
+        self.deliver(upcall);
+        true
+    }
+
+    /// Lets this held port arrive. False where it is not held.
+    pub fn step_to(&mut self, domid: DomId, port: u32) -> bool {
+        let Some(upcall) = self.xen.take_upcall_of(domid, port) else {
             return false;
         };
         self.happened(Happening::Upcall, upcall.port);

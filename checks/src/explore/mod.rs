@@ -24,7 +24,7 @@ pub use scenario::{NoScenario, Scenario};
 pub use state::{BadState, State};
 
 use crate::player::{Broken, caught, play_seen};
-use crate::script::Script;
+use crate::trace::Script;
 
 /// How many scripts a thread plays before it looks up.
 const BLOCK: u64 = 32;

@@ -7,7 +7,7 @@ use evtchn_core::Trigger;
 use evtchn_sim::Choice;
 
 use crate::op::{Each, Failing, Op, Source};
-use crate::script::Script;
+use crate::trace::Script;
 
 /// A kind of scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,11 +287,7 @@ impl Scenario {
         while steps.len() < recipe.steps {
             steps.push(draw(recipe, sum, &mut choice));
         }
-        Script {
-            slots: recipe.slots,
-            trigger,
-            steps,
-        }
+        Script::new(recipe.slots, trigger, steps)
     }
 }
 

@@ -14,7 +14,7 @@ fn explored(seed: u64, threads: usize, most: u64) -> State {
 fn go_on(state: &mut State, threads: usize, most: u64) {
     let failure = explore(state, threads, Some(most), &|| false, &|_| ()).unwrap();
     if let Some(failure) = failure {
-        let short = failure.script.shrink();
+        let short = failure.script.shortest();
         panic!(
             "{}: {}\n{short}{:?}",
             failure.scenario,

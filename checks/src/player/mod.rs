@@ -24,12 +24,12 @@ use evtchn_core::{
     Channel, ChannelId, Context, DomId, LinkError, Round, Stats, TaskError, Trigger, Virq, Wake,
 };
 use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
+use evtchn_trace::{Recorder, Tape, What};
 
 use crate::op::{Each, Op};
 use handover::{Detached, hand_over};
-#[cfg(feature = "explore")]
 pub(crate) use shrink::caught;
-pub use shrink::{check, check_on, play_caught, shrink};
+pub use shrink::{check, check_on, play_caught, shortest};
 pub use stepped::{Seen, Stepped};
 use table::Table;
 pub use traced::Faults;
@@ -51,8 +51,8 @@ const VIRQS: [Virq; 7] = [
     Virq::new(23),
 ];
 
-type Opener = Traced<SimOpen>;
-type Loop = Traced<SimLoop>;
+type Opener = Traced<Recorder<SimOpen>>;
+type Loop = Traced<Recorder<SimLoop>>;
 type Ctx = Context<Opener, Loop>;
 type SimChannel = Channel<Opener, Loop>;
 type SimTaskError = TaskError<Error, Error>;
@@ -111,6 +111,17 @@ pub fn play_seen(
     slots: u16,
     trigger: Trigger,
     script: impl IntoIterator<Item = Op>,
+    see: impl FnMut(Moment, &Player<'_>),
+) -> Result<Played, Broken> {
+    play_taped(slots, trigger, script, &Tape::off(), see)
+}
+
+/// [`play_seen`], with each step and the calls at the seam on a tape.
+pub(crate) fn play_taped(
+    slots: u16,
+    trigger: Trigger,
+    script: impl IntoIterator<Item = Op>,
+    tape: &Tape,
     mut see: impl FnMut(Moment, &Player<'_>),
 ) -> Result<Played, Broken> {
     let sim = Sim::new(0);
@@ -118,8 +129,11 @@ pub fn play_seen(
     let looper = SimLoop::new(trigger);
     let calls = Calls::default();
     let traced = || {
-        let opener = Traced::new(opener.clone(), calls.clone());
-        (opener, Traced::new(looper.clone(), calls.clone()))
+        let (opener, looper) = (opener.clone(), looper.clone());
+        (
+            Traced::new(Recorder::new(opener, tape.clone()), calls.clone()),
+            Traced::new(Recorder::new(looper, tape.clone()), calls.clone()),
+        )
     };
     let (opens, loops) = traced();
     let mut ctx = Context::new(opens, loops);
@@ -143,6 +157,7 @@ pub fn play_seen(
         }
         let mut is_over = true;
         for op in script.by_ref() {
+            tape.put(|| What::Op(evtchn_trace::Op { op: op.to_string() }));
             if op == Op::HandOver && !player.is_idle(op) {
                 is_over = false;
                 break;

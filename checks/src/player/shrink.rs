@@ -6,6 +6,7 @@ use evtchn_core::Trigger;
 
 use super::{Broken, Played, SLOTS, play_on};
 use crate::op::Op;
+use crate::trace::keep;
 
 /// Numbers of slots to try a script on, from the fewest on: more than fit into a page of the
 /// core's table, into a read, into two.
@@ -26,13 +27,14 @@ pub fn check(trigger: Trigger, script: &[Op]) {
 #[expect(clippy::panic, reason = "a test ends by panicking")]
 pub fn check_on(slots: u16, trigger: Trigger, script: &[Op]) {
     if let Err(broken) = play_on(slots, trigger, script) {
-        let (slots, short) = shrink(slots, trigger, script);
+        let (slots, short) = shortest(slots, trigger, script);
         let broken = play_on(slots, trigger, &short).err().unwrap_or(broken);
         let call = match slots {
             SLOTS => "check(".into(),
             _ => format!("check_on({slots}, "),
         };
-        panic!("{broken}\n    {call}Trigger::{trigger:?}, &{short:?});");
+        let kept = keep(&std::env::temp_dir(), slots, trigger, &short);
+        panic!("{broken}\n    {call}Trigger::{trigger:?}, &{short:?});\n{kept}");
     }
 }
 
@@ -57,9 +59,9 @@ pub(crate) fn caught(play: impl FnOnce() -> Result<Played, Broken>) -> Result<Pl
 }
 
 /// The shortest script that still breaks, and on how many slots: found by leaving slots and
-/// steps out and making the steps that remain smaller.
+/// steps out and making the steps that remain smaller. One that holds is shortened to nothing.
 #[must_use]
-pub fn shrink(slots: u16, trigger: Trigger, script: &[Op]) -> (u16, Vec<Op>) {
+pub fn shortest(slots: u16, trigger: Trigger, script: &[Op]) -> (u16, Vec<Op>) {
     let mut shrunk = Shrunk {
         slots,
         trigger,

@@ -7,6 +7,7 @@ use evtchn_core::{
     DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
 use evtchn_sim::{Call, Errno, Error, SimDevice, SimLoop, SimOpen};
+use evtchn_trace::{RecordedDevice, Recorder};
 
 use crate::op::Failing;
 
@@ -108,10 +109,10 @@ impl<T> Traced<T> {
     }
 }
 
-impl Open for Traced<SimOpen> {
-    type Device = Traced<SimDevice>;
+impl Open for Traced<Recorder<SimOpen>> {
+    type Device = Traced<RecordedDevice<SimDevice>>;
 
-    fn open(&self) -> Result<Traced<SimDevice>, Error> {
+    fn open(&self) -> Result<Traced<RecordedDevice<SimDevice>>, Error> {
         let device = self.noted(Call::Open, Open::open)?;
         Ok(Traced::new(device, self.calls.clone()))
     }
@@ -121,7 +122,7 @@ impl Open for Traced<SimOpen> {
     }
 }
 
-impl EventChannel for Traced<SimDevice> {
+impl EventChannel for Traced<RecordedDevice<SimDevice>> {
     type Error = Error;
 
     fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
@@ -174,18 +175,18 @@ impl EventChannel for Traced<SimDevice> {
     }
 }
 
-impl Registrar<Traced<SimDevice>> for Traced<SimLoop> {
+impl Registrar<Traced<RecordedDevice<SimDevice>>> for Traced<Recorder<SimLoop>> {
     type Error = Error;
 
     fn trigger(&self) -> Trigger {
         self.of.trigger()
     }
 
-    fn register(&self, device: &Traced<SimDevice>) -> Result<(), Error> {
+    fn register(&self, device: &Traced<RecordedDevice<SimDevice>>) -> Result<(), Error> {
         self.noted(Call::Register, |of| of.register(&device.of))
     }
 
-    fn deregister(&self, device: &Traced<SimDevice>) -> Result<(), Error> {
+    fn deregister(&self, device: &Traced<RecordedDevice<SimDevice>>) -> Result<(), Error> {
         self.noted(Call::Deregister, |of| of.deregister(&device.of))
     }
 
@@ -194,7 +195,7 @@ impl Registrar<Traced<SimDevice>> for Traced<SimLoop> {
     }
 }
 
-impl Sleep<Traced<SimDevice>> for Traced<SimLoop> {
+impl Sleep<Traced<RecordedDevice<SimDevice>>> for Traced<Recorder<SimLoop>> {
     type Deadline = Duration;
     type SleepError = Error;
 

@@ -99,7 +99,7 @@ impl fmt::Display for Report<'_> {
                     found.number, found.scenario, found.what
                 )?;
                 writeln!(f, "  {} steps are enough: {file}", found.steps)?;
-                writeln!(f, "  play it again: evtchn explore --replay {file}")
+                writeln!(f, "  play it again: evtchn replay {file}")
             }
         }
     }

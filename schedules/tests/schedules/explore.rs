@@ -2,7 +2,9 @@
 
 use std::any::Any;
 use std::env;
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libtest_mimic::Failed;
@@ -93,7 +95,10 @@ fn run(scenario: &Scenario, way: usize, scheduler: impl Scheduler + 'static) -> 
     config.silence_warnings = true;
     config.stack_size = 0x2_0000;
     config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
-    config.failure_persistence = FailurePersistence::File(Some(env!("CARGO_TARGET_TMPDIR").into()));
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scenario.name);
+    fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let before = files(&dir);
+    config.failure_persistence = FailurePersistence::File(Some(dir.clone()));
     let run = scenario.run;
     let counted = move || {
         RUNS[way].1.fetch_add(1, Ordering::Relaxed);
@@ -104,13 +109,21 @@ fn run(scenario: &Scenario, way: usize, scheduler: impl Scheduler + 'static) -> 
     }));
     ended.map(drop).map_err(|panic| {
         let (what, name) = (message(&*panic), scenario.name);
+        let new = files(&dir).into_iter().find(|it| !before.contains(it));
+        let file = new.map_or("FILE".into(), |file| file.display().to_string());
         format!(
-            "{what}\nto run this schedule again, with the file that is named above:\n  \
-             EVTCHN_SCHEDULE=FILE cargo test --manifest-path schedules/Cargo.toml \
+            "{what}\nto run this schedule again:\n  \
+             EVTCHN_SCHEDULE={file} cargo test --manifest-path schedules/Cargo.toml \
              --test schedules -- --exact {name}"
         )
         .into()
     })
+}
+
+/// The schedules that were kept.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -1,0 +1,76 @@
+//! Who watches the machine is told what happens on it.
+
+use std::fmt;
+
+use evtchn_core::{DomId, Virq};
+
+use super::World;
+use crate::errno::Errno;
+use crate::error::Call;
+
+/// Something that happened on the machine besides the calls on files. Failed calls did nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Happened {
+    /// A domain was created, with this highest port.
+    Create(DomId, u32),
+    /// A domain was killed.
+    Kill(DomId),
+    /// What was left of it was removed.
+    Remove(DomId),
+    /// A kernel allocated a port that the second domain may bind to.
+    Alloc(DomId, DomId, u32),
+    /// A kernel bound to a port of the second domain: the port there, and its own.
+    Bind(DomId, DomId, u32, u32),
+    /// A kernel sent through a port.
+    Send(DomId, u32),
+    /// A kernel closed a port.
+    Close(DomId, u32),
+    /// A virtual interrupt was raised.
+    Raise(DomId, Virq),
+    /// The ring of a file overflowed.
+    Overflow,
+    /// An event reached its domain.
+    Deliver {
+        /// The domain.
+        domid: DomId,
+        /// The port there.
+        port: u32,
+        /// It came before a call on a file returned.
+        within: bool,
+    },
+    /// A fault failed a call.
+    Fail(Call, Errno),
+    /// A fault lets a call move only so many ports.
+    Shorten(Call, usize),
+    /// From now on events do not arrive at once.
+    Held,
+    /// Something else.
+    Other(&'static str),
+}
+
+pub(super) struct Observer(Box<dyn FnMut(Happened) + Send>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// From now on `tell` is told what happens, in order. It must not use the machine, which is
+    /// locked meanwhile.
+    pub fn observe(&mut self, tell: impl FnMut(Happened) + Send + 'static) {
+        self.observer = Some(Observer(Box::new(tell)));
+        if self.delivery != super::Delivery::Immediate {
+            self.tell(Happened::Held);
+        }
+    }
+
+    #[inline]
+    pub(super) fn tell(&mut self, happened: Happened) {
+        if let Some(Observer(tell)) = &mut self.observer {
+            tell(happened);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `evtchn replay`: plays a trace again and says whether it is the same run.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, ValueEnum};
+use evtchn_checks::Script;
+use evtchn_trace::{Replayed, Source, Trace};
+
+const EXIT_CODES: &str = "\
+Exit code 0: the same run; of a script: it holds. 1: it differs, and the first difference is
+printed; of a script: it fails. 2: the file is refused, or wrong arguments.";
+
+/// Play a trace again that `evtchn watch --record`, or a check that failed, has written.
+///
+/// Every call of the program is made on a real context, over a device and an event loop that
+/// answer as the trace says; each call that they get must be the next one of the trace, and so
+/// must be each answer to the program. The trace of a script is played on the simulator against
+/// the model of the checks.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct Replay {
+    /// The trace
+    file: PathBuf,
+    /// What the calls at the seam are made on, beside the trace
+    #[arg(long, value_enum, default_value_t = On::Trace)]
+    on: On,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum On {
+    /// Nothing: the trace answers
+    Trace,
+    /// The simulator, whose answers must be those of the trace
+    Sim,
+}
+
+/// A run that is over.
+struct Verdict {
+    is_same: bool,
+    says: String,
+}
+
+impl Replay {
+    /// Plays it, prints what came of it, and gives the exit code.
+    pub(crate) fn run(&self) -> ExitCode {
+        let file = self.file.display();
+        match self.play() {
+            Ok(Verdict { is_same, says }) => {
+                // A reader that is gone has the exit code.
+                let _unheard = writeln!(io::stdout(), "{file}: {says}");
+                ExitCode::from(u8::from(!is_same))
+            }
+            Err(error) => {
+                // As above.
+                let _unheard = writeln!(io::stderr(), "evtchn: {file}: {error:#}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn play(&self) -> Result<Verdict> {
+        let trace = Trace::load(&self.file)?;
+        if trace.header.source == Source::Script {
+            return script(&trace);
+        }
+        let replayed = match self.on {
+            On::Trace => evtchn_trace::replay(&trace),
+            On::Sim => evtchn_trace::replay_on_sim(&trace),
+        };
+        let replayed = replayed.context("it cannot be replayed")?;
+        Ok(match replayed {
+            Replayed::Same(tally) => Verdict {
+                is_same: true,
+                says: format!(
+                    "the same: {} calls, {} at the seam, on {} threads",
+                    tally.calls, tally.seam, tally.threads
+                ),
+            },
+            Replayed::Differs(difference) => Verdict {
+                is_same: false,
+                says: difference.to_string(),
+            },
+        })
+    }
+}
+
+fn script(trace: &Trace) -> Result<Verdict> {
+    let script = Script::try_from(trace)?;
+    Ok(match script.play() {
+        Ok(played) => Verdict {
+            is_same: true,
+            says: format!(
+                "it holds: {} steps, {} wakes",
+                script.steps.len(),
+                played.wakes
+            ),
+        },
+        Err(broken) => {
+            let line = match script.line(broken.step) {
+                Some(line) => format!("line {line}"),
+                None => "at the end".to_owned(),
+            };
+            Verdict {
+                is_same: false,
+                says: format!("it fails: {line}: {broken}"),
+            }
+        }
+    })
+}

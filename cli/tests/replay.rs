@@ -1,0 +1,131 @@
+//! `evtchn watch --record` and `evtchn replay` as their users meet them.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use evtchn_checks::{Failing, Op, Source, record};
+use evtchn_core::Trigger;
+
+fn evtchn(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
+    command.args(arguments).output().unwrap()
+}
+
+/// A file of this test alone.
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Exit code, standard output and standard error of a replay.
+fn replay(arguments: &[&str], file: &Path) -> (i32, String, String) {
+    let mut all = vec!["replay"];
+    all.extend(arguments);
+    all.push(file.to_str().unwrap());
+    let output = evtchn(&all);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+fn recorded(name: &str, seed: &str) -> PathBuf {
+    let file = file(name);
+    let path = file.to_str().unwrap();
+    let run = ["watch", "--seed", seed, "--guests", "3", "--events", "200"];
+    let plain = evtchn(&run);
+    let taped = evtchn(&[&run[..], &["--record", path]].concat());
+    assert_eq!(taped.status.code(), Some(0), "{taped:?}");
+    assert_eq!(taped.stdout, plain.stdout, "recording changes nothing");
+    file
+}
+
+#[test]
+fn a_recorded_run_replays_the_same_over_its_answers_and_on_the_simulator() {
+    let file = recorded("same.trace", "7");
+    let (code, told, error) = replay(&[], &file);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(told.contains("same.trace: the same: "), "{told}");
+    assert!(told.ends_with("on 1 threads\n"), "{told}");
+    assert_eq!(replay(&["--on", "sim"], &file), (0, told, error));
+    let again = recorded("again.trace", "7");
+    assert_eq!(fs::read(&again).unwrap(), fs::read(&file).unwrap());
+}
+
+#[test]
+fn a_file_that_is_no_whole_trace_is_exit_code_2_with_the_line() {
+    let whole = fs::read(recorded("whole.trace", "8")).unwrap();
+    let mut changed = whole.clone();
+    let digit = changed.iter().rposition(|it| *it == b'4').unwrap();
+    changed[digit] = b'5';
+    let newer = b"{\"trace\":\"evtchn\",\"version\":9}\n".to_vec();
+    for (name, bytes, part) in [
+        ("cut", whole[..whole.len() / 2].to_vec(), "truncated"),
+        ("changed", changed, "changed or damaged"),
+        ("newer", newer, "line 1: version 9 is newer"),
+        ("other", b"[0.0] bound\n".to_vec(), "line 1: not the first"),
+    ] {
+        let file = file(name);
+        fs::write(&file, bytes).unwrap();
+        let (code, told, error) = replay(&[], &file);
+        assert_eq!((code, told.as_str()), (2, ""), "{error}");
+        assert!(error.contains("line "), "{error}");
+        assert!(error.contains(part), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+    let (code, _, error) = replay(&[], Path::new("/nowhere.trace"));
+    assert_eq!(code, 2);
+    assert!(error.contains("No such file"), "{error}");
+}
+
+#[test]
+fn a_run_that_goes_another_way_is_exit_code_1_with_the_line() {
+    use evtchn_trace::{Answer, Replayed, Trace, What};
+    let file = recorded("differs.trace", "9");
+    let mut trace = Trace::load(&file).unwrap();
+    let woke = |line: &evtchn_trace::Line| matches!(line.what, What::Answer(Answer::Wake { .. }));
+    let place = trace.lines.iter().position(woke).unwrap();
+    trace.lines[place].what = What::Answer(Answer::Nothing);
+    assert!(matches!(
+        evtchn_trace::replay(&trace),
+        Ok(Replayed::Differs(_))
+    ));
+    fs::write(&file, trace.to_bytes()).unwrap();
+    let (code, told, error) = replay(&[], &file);
+    assert_eq!((code, error.as_str()), (1, ""));
+    let expected = format!("line {}: expected {{\"answer\":\"nothing\"}}", place + 2);
+    assert!(told.contains(&expected), "{told}");
+    assert!(told.contains("but got {\"answer\":\"wake\""), "{told}");
+}
+
+#[test]
+fn a_script_is_played_against_the_model() {
+    let script = [
+        Op::Bind(0, Source::Interdomain),
+        Op::Wait(0),
+        Op::Fail(Failing::Unmasking),
+        Op::Serve,
+    ];
+    let path = file("script.trace");
+    let out = fs::File::create(&path).unwrap();
+    record(3, Trigger::Level, &script, out).unwrap().unwrap();
+    let (code, told, error) = replay(&[], &path);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(told.contains("it holds: 4 steps, 1 wakes"), "{told}");
+}
+
+#[test]
+fn help_tells_the_exit_codes() {
+    let help = evtchn(&["replay", "--help"]);
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("Exit code 0: the same run"), "{help}");
+    let watch = evtchn(&["watch", "--help"]);
+    assert!(
+        String::from_utf8(watch.stdout)
+            .unwrap()
+            .contains("--record <FILE>")
+    );
+}

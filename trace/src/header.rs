@@ -1,0 +1,71 @@
+//! The first line.
+
+use evtchn_core::Trigger;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::names;
+
+/// What the first field of a trace says.
+pub(crate) const FORMAT: &str = "evtchn";
+/// The version that is written, and the newest that is read.
+pub const VERSION: u32 = 1;
+
+/// Where a trace comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A program on the simulator.
+    Sim,
+    /// A program on the real device.
+    Xen,
+    /// A script of the checks, played against their model on the simulator.
+    Script,
+}
+
+/// What a trace says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    trace: String,
+    version: u32,
+    /// Where it was recorded.
+    pub source: Source,
+    /// How the loop reports readiness.
+    #[serde(with = "names::trigger")]
+    pub trigger: Trigger,
+    /// The seed, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// How many slots the script has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u16>,
+    /// How many CPUs the machine had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<usize>,
+    /// What this version does not know. It is kept.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl Header {
+    /// A header of this version.
+    #[must_use]
+    pub fn new(source: Source, trigger: Trigger) -> Header {
+        Header {
+            trace: FORMAT.to_owned(),
+            version: VERSION,
+            source,
+            trigger,
+            seed: None,
+            slots: None,
+            cpus: None,
+            rest: Map::new(),
+        }
+    }
+
+    /// The version of the format that it was written in.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+}

@@ -1,0 +1,35 @@
+//! Traces: what a program asked of its context, what that asked of the device and the event loop,
+//! and every answer, written down as it happens and replayed anywhere.
+//!
+//! - [`Trace`]: one that was read whole. [`Line`] is one line of it; docs/traces.md has an example
+//!   of each kind.
+//! - [`Tape`]: where a trace is written while it happens. [`RecordedContext`] writes the calls of the
+//!   program there, and [`Recorder`] those at the seam.
+//! - [`replay`]: plays a trace again, with the recorded answers, on a real context.
+#![forbid(unsafe_code)]
+
+mod context;
+mod digest;
+mod failed;
+mod header;
+mod line;
+mod names;
+mod read;
+mod replay;
+mod seam;
+#[cfg(feature = "sim")]
+mod sim;
+mod step;
+mod tape;
+
+pub use context::{RecordedChannel, RecordedContext, RecordedRound, RecordedUnbind};
+pub use failed::{Failed, Failure};
+pub use header::{Header, Source, VERSION};
+pub use line::{Answer, AtSeam, Call, Got, Guest, Line, Op, Seam, Sim, Verdict, What};
+pub use names::Caused;
+pub use read::{BadTrace, LoadError, Trace, Why};
+pub use replay::{Difference, Replayed, Tally, replay};
+pub use seam::{RecordedDevice, Recorder};
+#[cfg(feature = "sim")]
+pub use sim::{observe, replay_on_sim};
+pub use tape::Tape;

@@ -1,0 +1,166 @@
+//! How the types of the core are written in a trace.
+
+use evtchn_core::{Cause, DomId, ErrorKind, Port, Trigger, Virq};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An id that is written as its number.
+pub(crate) trait Number: Copy + Sized {
+    fn number(self) -> u32;
+    /// # Errors
+    /// What is wrong with the number.
+    fn of(number: u32) -> Result<Self, String>;
+}
+
+impl Number for Port {
+    fn number(self) -> u32 {
+        self.as_raw()
+    }
+
+    fn of(number: u32) -> Result<Port, String> {
+        Port::try_from(number).map_err(|bad| bad.to_string())
+    }
+}
+
+impl Number for DomId {
+    fn number(self) -> u32 {
+        self.as_raw().into()
+    }
+
+    fn of(number: u32) -> Result<DomId, String> {
+        DomId::try_from(number).map_err(|bad| bad.to_string())
+    }
+}
+
+impl Number for Virq {
+    fn number(self) -> u32 {
+        self.as_raw()
+    }
+
+    fn of(number: u32) -> Result<Virq, String> {
+        Ok(Virq::new(number))
+    }
+}
+
+/// For `serde(with)`: an id by its number.
+pub(crate) mod number {
+    use super::{Deserialize, Deserializer, Number, Serializer};
+
+    pub(crate) fn serialize<T: Number, S: Serializer>(id: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u32(id.number())
+    }
+
+    pub(crate) fn deserialize<'de, T: Number, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<T, D::Error> {
+        T::of(u32::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// For `serde(with)`: a list of ids by their numbers.
+pub(crate) mod numbers {
+    use super::{Deserialize, Deserializer, Number, Serializer};
+
+    pub(crate) fn serialize<T: Number, S: Serializer>(ids: &[T], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(ids.iter().map(|id| id.number()))
+    }
+
+    pub(crate) fn deserialize<'de, T: Number, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<T>, D::Error> {
+        let numbers = Vec::<u32>::deserialize(from)?;
+        let ids = numbers.into_iter().map(T::of);
+        ids.collect::<Result<_, _>>()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a wake came, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caused(pub Cause);
+
+const CAUSES: [(Cause, &str); 4] = [
+    (Cause::Event, "event"),
+    (Cause::Overflow, "overflow"),
+    (Cause::Adopted, "adopted"),
+    (Cause::Gone, "gone"),
+];
+
+impl Serialize for Caused {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        named(&CAUSES, &self.0, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Caused {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Caused, D::Error> {
+        by_name(&CAUSES, from).map(Caused)
+    }
+}
+
+const KINDS: [(ErrorKind, &str); 13] = [
+    (ErrorKind::NoDevice, "no_device"),
+    (ErrorKind::NotPermitted, "not_permitted"),
+    (ErrorKind::NoSuchDomain, "no_such_domain"),
+    (ErrorKind::Invalid, "invalid"),
+    (ErrorKind::NotBound, "not_bound"),
+    (ErrorKind::InUse, "in_use"),
+    (ErrorKind::NoSpace, "no_space"),
+    (ErrorKind::NoMemory, "no_memory"),
+    (ErrorKind::Overflow, "overflow"),
+    (ErrorKind::Interrupted, "interrupted"),
+    (ErrorKind::Unsupported, "unsupported"),
+    (ErrorKind::Gone, "gone"),
+    (ErrorKind::Other, "other"),
+];
+
+/// For `serde(with)`: the kind of a failure by name. A kind that has none is [`ErrorKind::Other`].
+pub(crate) mod kind {
+    use super::{Deserializer, ErrorKind, KINDS, Serializer, by_name, named};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(crate) fn serialize<S: Serializer>(kind: &ErrorKind, to: S) -> Result<S::Ok, S::Error> {
+        named(&KINDS, kind, to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<ErrorKind, D::Error> {
+        by_name(&KINDS, from)
+    }
+}
+
+const TRIGGERS: [(Trigger, &str); 2] = [(Trigger::Level, "level"), (Trigger::Edge, "edge")];
+
+/// For `serde(with)`: the trigger of a loop by name.
+pub(crate) mod trigger {
+    use super::{Deserializer, Serializer, TRIGGERS, Trigger, by_name, named};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(crate) fn serialize<S: Serializer>(trigger: &Trigger, to: S) -> Result<S::Ok, S::Error> {
+        named(&TRIGGERS, trigger, to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Trigger, D::Error> {
+        by_name(&TRIGGERS, from)
+    }
+}
+
+fn named<T: PartialEq, S: Serializer>(
+    names: &[(T, &str)],
+    wanted: &T,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    let found = names.iter().find(|(it, _)| it == wanted);
+    to.serialize_str(found.map_or("other", |(_, name)| *name))
+}
+
+fn by_name<'de, T: Copy, D: Deserializer<'de>>(
+    names: &[(T, &str)],
+    from: D,
+) -> Result<T, D::Error> {
+    let name = String::deserialize(from)?;
+    let found = names.iter().find(|(_, it)| **it == name);
+    match found {
+        Some((it, _)) => Ok(*it),
+        None => Err(D::Error::custom(format!("unknown name {name:?}"))),
+    }
+}

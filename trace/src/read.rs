@@ -1,0 +1,207 @@
+//! Reading a trace: the whole of it is checked before any of it is used.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::header::{FORMAT, Header, VERSION};
+use crate::line::{Answer, AtSeam, Call, Guest, Line, Op, Sim, Verdict, What};
+use crate::tape;
+
+/// A trace that was read whole and is as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// The first line.
+    pub header: Header,
+    /// All others but the last.
+    pub lines: Vec<Line>,
+}
+
+/// A file that is no trace, or not a whole one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct BadTrace {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub why: Why,
+}
+
+/// What is wrong with a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Why {
+    /// The first line is not that of a trace.
+    #[error("not the first line of a trace of evtchn")]
+    NotATrace,
+    /// The trace is of a later version.
+    #[error("version {0} is newer than {VERSION}, the newest that is read here")]
+    Newer(u64),
+    /// The line is no JSON object.
+    #[error("not a JSON object: {0}")]
+    NoJson(String),
+    /// The line is of no kind that this version knows.
+    #[error("of no known kind: {0}")]
+    UnknownKind(String),
+    /// A field is missing or wrong.
+    #[error("{0}")]
+    Field(String),
+    /// The file ends before the last line of a trace.
+    #[error("truncated: the trace ends here without its last line")]
+    Truncated,
+    /// Something was changed.
+    #[error("the last line should be {expected}, so the trace was changed or damaged")]
+    Changed {
+        /// What the last line of these lines is.
+        expected: String,
+    },
+    /// Something follows the last line.
+    #[error("something follows the last line of the trace")]
+    AfterTheEnd,
+}
+
+/// A file that cannot be read as a trace.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It is no trace.
+    #[error(transparent)]
+    Bad(#[from] BadTrace),
+}
+
+impl Trace {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`LoadError`]; the file is checked as a whole.
+    pub fn load(path: impl AsRef<Path>) -> Result<Trace, LoadError> {
+        Ok(Trace::read(&fs::read(path)?)?)
+    }
+
+    /// Reads a whole trace.
+    ///
+    /// # Errors
+    /// [`BadTrace`] with the first line that is wrong.
+    pub fn read(bytes: &[u8]) -> Result<Trace, BadTrace> {
+        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..);
+        let mut digest = Digest::new();
+        let Some((first, _)) = lines.next() else {
+            return Err(Why::NotATrace.at(1));
+        };
+        let header = header(first).map_err(|why| why.at(1))?;
+        digest.update(first);
+        let mut trace = Trace {
+            header,
+            lines: Vec::new(),
+        };
+        let mut number = 1;
+        for (text, at) in &mut lines {
+            number = at;
+            let object = object(text).map_err(|why| why.at(number))?;
+            if object.contains_key("end") {
+                let expected = tape::end(number - 1, digest);
+                if text != expected.as_bytes() {
+                    let expected = expected.trim_end().to_owned();
+                    return Err(Why::Changed { expected }.at(number));
+                }
+                return match lines.next() {
+                    None => Ok(trace),
+                    Some((_, after)) => Err(Why::AfterTheEnd.at(after)),
+                };
+            }
+            digest.update(text);
+            trace
+                .lines
+                .push(line(object).map_err(|why| why.at(number))?);
+        }
+        Err(Why::Truncated.at(number))
+    }
+
+    /// The trace as it is written, with a digest of what it is now.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        tape::text(&self.header, &self.lines)
+    }
+}
+
+impl Why {
+    pub(crate) const fn at(self, line: usize) -> BadTrace {
+        BadTrace { line, why: self }
+    }
+}
+
+fn object(text: &[u8]) -> Result<Map<String, Value>, Why> {
+    // A line without its end is one that was being written.
+    let text = text.strip_suffix(b"\n").ok_or(Why::Truncated)?;
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(Why::NoJson("it is a value of another type".to_owned())),
+        Err(error) => Err(Why::NoJson(error.to_string())),
+    }
+}
+
+fn header(text: &[u8]) -> Result<Header, Why> {
+    let object = object(text).map_err(|why| {
+        let is_cut = why == Why::Truncated;
+        if is_cut { why } else { Why::NotATrace }
+    })?;
+    if object.get("trace").and_then(Value::as_str) != Some(FORMAT) {
+        return Err(Why::NotATrace);
+    }
+    match object.get("version").and_then(Value::as_u64) {
+        Some(1) => {}
+        Some(0) | None => return Err(Why::NotATrace),
+        Some(newer) => return Err(Why::Newer(newer)),
+    }
+    serde_json::from_value(Value::Object(object)).map_err(|error| Why::Field(error.to_string()))
+}
+
+/// The kinds, and how a line of each is read.
+type Reader = fn(&Map<String, Value>) -> Result<What, serde_json::Error>;
+
+const KINDS: [(&str, Reader); 7] = [
+    ("call", |it| Call::deserialize(it).map(What::Call)),
+    ("answer", |it| Answer::deserialize(it).map(What::Answer)),
+    ("seam", |it| AtSeam::deserialize(it).map(What::Seam)),
+    ("guest", |it| Guest::deserialize(it).map(What::Guest)),
+    ("sim", |it| Sim::deserialize(it).map(What::Sim)),
+    ("op", |it| Op::deserialize(it).map(What::Op)),
+    ("verdict", |it| Verdict::deserialize(it).map(What::Verdict)),
+];
+
+fn line(mut object: Map<String, Value>) -> Result<Line, Why> {
+    let mut kinds = KINDS.iter().filter(|(kind, _)| object.contains_key(*kind));
+    let Some((kind, reader)) = kinds.next() else {
+        let fields: Vec<&str> = object.keys().map(String::as_str).collect();
+        return Err(Why::UnknownKind(format!(
+            "a line with the fields {fields:?}"
+        )));
+    };
+    let what = reader(&object).map_err(|error| {
+        let known = error.to_string();
+        match known.starts_with("unknown variant") {
+            true => Why::UnknownKind(format!("{kind}: {known}")),
+            false => Why::Field(known),
+        }
+    })?;
+    let thread = match object.remove("thread") {
+        None => 0,
+        Some(thread) => {
+            u32::deserialize(thread).map_err(|error| Why::Field(format!("thread: {error}")))?
+        }
+    };
+    // What is left once the known fields are taken out.
+    if let Ok(Value::Object(known)) = serde_json::to_value(&what) {
+        object.retain(|field, _| !known.contains_key(field));
+    }
+    Ok(Line {
+        thread,
+        what,
+        rest: object,
+    })
+}

@@ -1,0 +1,133 @@
+//! Playing a trace again: a real context over a device and a loop that answer as the trace says.
+//!
+//! Each call of the program is made, on a thread for each that the trace has. Each call that the
+//! context makes at the seam must be the next one of the trace. The first difference ends it.
+
+mod player;
+mod script;
+mod stage;
+
+use std::fmt;
+
+use crate::line::{Call, What};
+use crate::read::{BadTrace, Trace, Why};
+use script::Script;
+#[cfg(feature = "sim")]
+pub(crate) use script::text;
+
+/// How a replay ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replayed {
+    /// All was as recorded.
+    Same(Tally),
+    /// This was the first that was not.
+    Differs(Difference),
+}
+
+/// What was compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Calls of the program.
+    pub calls: usize,
+    /// Calls at the seam.
+    pub seam: usize,
+    /// Threads that made them.
+    pub threads: usize,
+}
+
+/// The first thing that was not as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What the trace says there.
+    pub expected: String,
+    /// What came.
+    pub got: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference {
+            line,
+            expected,
+            got,
+        } = self;
+        write!(f, "line {line}: expected {expected}\n  but got {got}")
+    }
+}
+
+/// Another machine that the calls at the seam are made on too, and whose answers must be the
+/// recorded ones.
+pub(crate) trait Machine: Send {
+    /// Does what the trace says that others did, or makes a call of the seam.
+    ///
+    /// # Errors
+    /// What came instead.
+    fn act(&mut self, what: &What) -> Result<(), String>;
+}
+
+/// Plays a trace of a program again, with the answers of the device and the loop as recorded.
+///
+/// # Errors
+/// [`BadTrace`] where the trace cannot be replayed; then nothing was played.
+pub fn replay(trace: &Trace) -> Result<Replayed, BadTrace> {
+    replay_with(trace, None)
+}
+
+pub(crate) fn replay_with(
+    trace: &Trace,
+    machine: Option<Box<dyn Machine>>,
+) -> Result<Replayed, BadTrace> {
+    let threads = check(trace)?;
+    let script = Script::new(&trace.lines, machine);
+    player::play(trace, &script, threads);
+    Ok(script.end(threads))
+}
+
+/// Whether it can be replayed: no call of the program may begin before the one before it has come
+/// back. Gives the number of threads.
+fn check(trace: &Trace) -> Result<usize, BadTrace> {
+    const MOST: u32 = 1024;
+    let refuse = |at: usize, why: String| Err(Why::Field(why).at(at));
+    let mut under_way: Option<(usize, u32)> = None;
+    let mut threads = 0;
+    for (line, at) in trace.lines.iter().zip(2..) {
+        if line.thread >= MOST {
+            return refuse(at, format!("thread {} of at most {MOST}", line.thread));
+        }
+        match (&line.what, under_way) {
+            (What::Call(_), Some((begun, _))) => {
+                let why = "a call begins while that of line";
+                return refuse(
+                    at,
+                    format!("{why} {begun} is under way: it has no one order"),
+                );
+            }
+            (What::Call(call), None) => {
+                threads = threads.max(line.thread as usize + 1);
+                under_way = Some((at, line.thread));
+                if let Call::Fill { room } | Call::FillAgain { room } = call
+                    && *room > 1 << 17
+                {
+                    return refuse(at, format!("no room for {room} wakes"));
+                }
+            }
+            (What::Answer(_), Some((_, thread))) if thread == line.thread => under_way = None,
+            (What::Answer(_), _) => return refuse(at, "an answer without its call".into()),
+            (What::Seam(seam), under_way) if seam.peer.is_none() => {
+                if under_way.is_none_or(|(_, thread)| thread != line.thread) {
+                    return refuse(at, "a call at the seam outside of every call".into());
+                }
+            }
+            (What::Op(_) | What::Verdict(_), _) => {
+                return refuse(at, "a line of a script among those of a program".into());
+            }
+            (What::Seam(_) | What::Guest(_) | What::Sim(_), _) => {}
+        }
+    }
+    match under_way {
+        Some((begun, _)) => refuse(begun, "a call without its answer".into()),
+        None => Ok(threads),
+    }
+}

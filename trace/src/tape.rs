@@ -1,0 +1,283 @@
+//! Where a trace is written while it happens.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+
+use evtchn_core::{ChannelId, Port};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::digest::Digest;
+use crate::header::Header;
+use crate::line::{Answer, AtSeam, Call, Line, Seam, What};
+
+/// A handle on a trace that is being written; clones are handles on the same one.
+///
+/// What is recorded never disturbs the program: a write that fails ends the trace, and
+/// [`finish`](Self::finish) says so. Whenever no call of the program is under way, all is written
+/// out. A trace that is not finished is told as truncated.
+#[derive(Clone, Default)]
+pub struct Tape(Option<Arc<Mutex<Sink>>>);
+
+struct Sink {
+    out: Box<dyn Write + Send>,
+    written: Written,
+    /// The first write that failed. Nothing is written after it.
+    failed: Option<io::Error>,
+    /// Calls of the program that are under way, rounds included.
+    under_way: usize,
+    threads: HashMap<ThreadId, u32>,
+    channels: HashMap<ChannelId, u32>,
+    peers: u32,
+}
+
+/// Lines that are still to be brought out, and the digest of all.
+pub(crate) struct Written {
+    buf: Vec<u8>,
+    lines: usize,
+    digest: Digest,
+}
+
+/// A line as it is written.
+#[derive(Serialize)]
+struct Out<'a> {
+    #[serde(flatten)]
+    what: &'a What,
+    #[serde(skip_serializing_if = "is_zero")]
+    thread: u32,
+    #[serde(flatten)]
+    rest: &'a Map<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Written {
+    pub(crate) fn new(header: &Header) -> Written {
+        let mut written = Written {
+            buf: Vec::new(),
+            lines: 0,
+            digest: Digest::new(),
+        };
+        written.json(header);
+        written
+    }
+
+    pub(crate) fn line(&mut self, thread: u32, what: &What, rest: &Map<String, Value>) {
+        self.json(&Out { what, thread, rest });
+    }
+
+    /// Writes the last line, and gives what was not taken.
+    pub(crate) fn end(mut self) -> Vec<u8> {
+        let end = end(self.lines, self.digest);
+        self.buf.extend_from_slice(end.as_bytes());
+        self.buf
+    }
+
+    fn json(&mut self, line: &impl Serialize) {
+        let before = self.buf.len();
+        // A Vec takes all that is written, and no line has a key that is no string.
+        let _written = serde_json::to_writer(&mut self.buf, line);
+        self.buf.push(b'\n');
+        self.digest.update(&self.buf[before..]);
+        self.lines += 1;
+    }
+}
+
+/// The last line, after so many.
+pub(crate) fn end(lines: usize, digest: Digest) -> String {
+    format!(
+        "{{\"end\":{lines},\"digest\":\"{:016x}\"}}\n",
+        digest.value()
+    )
+}
+
+/// How much is held back at most while a call is under way.
+const ROOM: usize = 1 << 16;
+
+impl Sink {
+    fn put(&mut self, what: &What) {
+        let threads = u32::try_from(self.threads.len()).unwrap_or(u32::MAX);
+        let this = thread::current().id();
+        let thread = match what {
+            What::Call(_) | What::Answer(_) | What::Seam(AtSeam { peer: None, .. }) => {
+                *self.threads.entry(this).or_insert(threads)
+            }
+            What::Seam(_) | What::Guest(_) | What::Sim(_) | What::Op(_) | What::Verdict(_) => 0,
+        };
+        self.written.line(thread, what, &Map::new());
+        if self.under_way == 0 || self.written.buf.len() > ROOM {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.failed.is_none() {
+            let out = &mut self.out;
+            let wrote = out.write_all(&self.written.buf).and_then(|()| out.flush());
+            self.failed = wrote.err();
+        }
+        self.written.buf.clear();
+    }
+
+    /// The number of a channel that was bound with this tape.
+    fn channel(&self, id: ChannelId) -> u32 {
+        self.channels.get(&id).copied().unwrap_or(u32::MAX)
+    }
+}
+
+impl Tape {
+    /// Records nothing.
+    #[must_use]
+    pub const fn off() -> Tape {
+        Tape(None)
+    }
+
+    /// Records to `out`, beginning with the header.
+    pub fn new(header: &Header, out: impl Write + Send + 'static) -> Tape {
+        let mut sink = Sink {
+            out: Box::new(out),
+            written: Written::new(header),
+            failed: None,
+            under_way: 0,
+            threads: HashMap::new(),
+            channels: HashMap::new(),
+            peers: 0,
+        };
+        sink.flush();
+        Tape(Some(Arc::new(Mutex::new(sink))))
+    }
+
+    /// Whether it records.
+    #[must_use]
+    pub const fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Writes a line of this thread.
+    pub fn put(&self, what: impl FnOnce() -> What) {
+        if let Some(mut sink) = self.sink() {
+            sink.put(&what());
+        }
+    }
+
+    /// Writes the last line.
+    ///
+    /// # Errors
+    /// The first write that failed.
+    pub fn finish(&self) -> io::Result<()> {
+        let Some(mut sink) = self.sink() else {
+            return Ok(());
+        };
+        let end = end(sink.written.lines, sink.written.digest);
+        sink.written.buf.extend_from_slice(end.as_bytes());
+        sink.flush();
+        sink.failed.take().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn seam(&self, call: impl FnOnce() -> AtSeam) {
+        self.put(|| What::Seam(call()));
+    }
+
+    /// A call of the program begins.
+    pub(crate) fn begins(&self, call: impl FnOnce() -> Call) {
+        if let Some(mut sink) = self.sink() {
+            sink.under_way += 1;
+            sink.put(&What::Call(call()));
+        }
+    }
+
+    /// One is over. A round goes on to be under way when it has begun.
+    pub(crate) fn ends(&self, round: Round, answer: impl FnOnce(&Channels<'_>) -> Answer) {
+        if let Some(mut sink) = self.sink() {
+            let answer = answer(&Channels(&sink));
+            sink.under_way = match round {
+                Round::Begun => sink.under_way,
+                Round::Same => sink.under_way.saturating_sub(1),
+                Round::Over => sink.under_way.saturating_sub(2),
+            };
+            sink.put(&What::Answer(answer));
+        }
+    }
+
+    /// A channel was bound: its number.
+    pub(crate) fn bound(&self, id: ChannelId) -> Answer {
+        let mut channel = 0;
+        if let Some(mut sink) = self.sink() {
+            channel = u32::try_from(sink.channels.len()).unwrap_or(u32::MAX);
+            sink.channels.insert(id, channel);
+        }
+        let port: Port = id.port();
+        Answer::Bound { channel, port }
+    }
+
+    /// The number of a channel.
+    pub(crate) fn channel(&self, id: ChannelId) -> u32 {
+        self.sink().map_or(0, |sink| sink.channel(id))
+    }
+
+    /// The number of the next peer.
+    pub(crate) fn peer(&self) -> u32 {
+        self.sink().map_or(0, |mut sink| {
+            sink.peers += 1;
+            sink.peers - 1
+        })
+    }
+
+    fn sink(&self) -> Option<MutexGuard<'_, Sink>> {
+        let sink = self.0.as_ref()?;
+        Some(sink.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What an answer means for the round of its thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Round {
+    Begun,
+    Same,
+    Over,
+}
+
+/// The numbers of the channels.
+pub(crate) struct Channels<'a>(&'a Sink);
+
+impl Channels<'_> {
+    pub(crate) fn of(&self, id: ChannelId) -> u32 {
+        self.0.channel(id)
+    }
+}
+
+impl AtSeam {
+    pub(crate) const fn new(call: Seam) -> AtSeam {
+        AtSeam {
+            call,
+            peer: None,
+            got: None,
+            failed: None,
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl std::fmt::Debug for Tape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tape").field(&self.is_on()).finish()
+    }
+}
+
+pub(crate) fn text(header: &Header, lines: &[Line]) -> Vec<u8> {
+    let mut written = Written::new(header);
+    for line in lines {
+        written.line(line.thread, &line.what, &line.rest);
+    }
+    written.end()
+}
