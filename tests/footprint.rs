@@ -253,7 +253,7 @@ impl EventChannel for Device {
     }
 
     fn pending(&self, buf: &mut PortBuf) -> Result<(), Unknown> {
-        if FIRING.with(|firing| firing.take()) {
+        if FIRING.with(Cell::take) {
             self.next.store(1, Ordering::Relaxed);
         }
         let (first, bound) = (

@@ -157,6 +157,8 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
             Op::Signal(_) | Op::Notify(_) | Op::Storm(..) => true,
             Op::Spurious | Op::Overflow | Op::Teardown => true,
             Op::Fail(_) | Op::FailNth(..) | Op::Short(_) => true,
+            // Not drawn.
+            Op::Callback(_) | Op::Calls | Op::HandOver => false,
         }
     }
 
@@ -177,6 +179,7 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
             Op::Serve => expected.turn(true),
             Op::Fail(_) | Op::FailNth(..) | Op::Short(_) => expected.told = true,
             Op::Notify(_) | Op::Spurious | Op::Overflow | Op::Teardown => {}
+            Op::Callback(_) | Op::Calls | Op::HandOver => {}
         }
         expected
     }
