@@ -23,6 +23,8 @@ struct Recipe {
     trigger: Option<Trigger>,
     /// What is drawn, each so often.
     draws: &'static [(Draw, u8)],
+    /// How a script may begin: what chance leads to too rarely.
+    openings: &'static [&'static [Op]],
 }
 
 /// What can be drawn.
@@ -66,6 +68,74 @@ const ROUNDS: &[(Draw, u8)] = &[
     (Draw::Teardown, 1),
 ];
 
+/// The first wake is taken and two are left in the queue; that of the second channel is then taken
+/// out of turn, so what stands in the queue of it is old.
+macro_rules! left {
+    ($($then:expr),* $(,)?) => {
+        &[
+            Op::Bind(0, Source::Interdomain),
+            Op::Bind(1, Source::Interdomain),
+            Op::Bind(2, Source::Interdomain),
+            Op::Many(Each::Waits, 0, 3),
+            Op::Begin(1),
+            Op::Next,
+            Op::Leave,
+            $($then),*
+        ]
+    };
+}
+
+/// Old entries of the queue, each met in another state of its port.
+const LEFTOVERS: &[&[Op]] = &[
+    // Waited for again in the round: due to be written.
+    left![
+        Op::Begin(9),
+        Op::Cancel(1),
+        Op::Wait(1),
+        Op::Wait(1),
+        Op::Next
+    ],
+    // Still due, because the write failed; the round of callbacks has nobody for it.
+    left![
+        Op::Begin(9),
+        Op::Cancel(1),
+        Op::Wait(1),
+        Op::Wait(1),
+        Op::Fail(Failing::Unmasking),
+        Op::Leave,
+        Op::Calls,
+    ],
+    // Written, and no longer waited for.
+    left![
+        Op::Cancel(1),
+        Op::Wait(1),
+        Op::Wait(1),
+        Op::Cancel(1),
+        Op::Calls
+    ],
+    left![
+        Op::Cancel(1),
+        Op::Wait(1),
+        Op::Wait(1),
+        Op::Cancel(1),
+        Op::Begin(9),
+        Op::Next
+    ],
+    // Adopted, queued for a callback that is gone.
+    &[
+        Op::Bind(0, Source::Interdomain),
+        Op::Bind(1, Source::Interdomain),
+        Op::HandOver,
+        Op::Callback(0),
+        Op::Callback(1),
+        Op::Wait(0),
+        Op::Wait(1),
+        Op::Cancel(0),
+        Op::Callback(0),
+        Op::Calls,
+    ],
+];
+
 const SCENARIOS: &[Recipe] = &[
     Recipe {
         name: "plain",
@@ -92,6 +162,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::HandOver, 1),
             (Draw::Teardown, 1),
         ],
+        openings: &[],
     },
     Recipe {
         name: "storms",
@@ -111,6 +182,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::Calls, 2),
             (Draw::Callback, 1),
         ],
+        openings: &[],
     },
     Recipe {
         name: "faults",
@@ -136,6 +208,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::HandOver, 2),
             (Draw::Teardown, 1),
         ],
+        openings: &[],
     },
     Recipe {
         name: "many",
@@ -152,6 +225,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::Overflow, 2),
             (Draw::Fail, 2),
         ],
+        openings: &[],
     },
     Recipe {
         name: "edge",
@@ -160,6 +234,7 @@ const SCENARIOS: &[Recipe] = &[
         steps: 200,
         trigger: Some(Trigger::Edge),
         draws: ROUNDS,
+        openings: &[],
     },
     Recipe {
         name: "level",
@@ -168,6 +243,7 @@ const SCENARIOS: &[Recipe] = &[
         steps: 200,
         trigger: Some(Trigger::Level),
         draws: ROUNDS,
+        openings: &[],
     },
     Recipe {
         name: "threads-free",
@@ -187,6 +263,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::Callback, 5),
             (Draw::Calls, 8),
         ],
+        openings: &[],
     },
     Recipe {
         name: "sleepers",
@@ -208,6 +285,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::Await, 14),
             (Draw::Calls, 2),
         ],
+        openings: &[],
     },
     Recipe {
         name: "hand-overs",
@@ -230,6 +308,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::Calls, 6),
             (Draw::HandOver, 6),
         ],
+        openings: &[],
     },
     Recipe {
         name: "leftovers",
@@ -248,6 +327,7 @@ const SCENARIOS: &[Recipe] = &[
             (Draw::Calls, 10),
             (Draw::HandOver, 1),
         ],
+        openings: LEFTOVERS,
     },
 ];
 
@@ -284,6 +364,11 @@ impl Scenario {
         let sum = recipe.draws.iter().map(|(_, often)| usize::from(*often));
         let sum = sum.sum();
         let mut steps = Vec::with_capacity(recipe.steps);
+        let openings = recipe.openings;
+        if !openings.is_empty() {
+            let opening = openings.get(choice.of(openings.len() + 1));
+            steps.extend_from_slice(opening.copied().unwrap_or_default());
+        }
         while steps.len() < recipe.steps {
             steps.push(draw(recipe, sum, &mut choice));
         }
