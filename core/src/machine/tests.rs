@@ -185,3 +185,38 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
         assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
     }
 }
+
+/// A shortcut does to a channel what the input does, and takes all that are in that state and
+/// that nobody has to himself.
+fn goes_where_its_step_leads(
+    take: fn(&mut Slot, &mut Count) -> bool,
+    from: PortState,
+    input: PortInput,
+) {
+    let (_, id) = machine_with_a_channel();
+    for slot in slots() {
+        let (mut quick, mut stepped) = (slot, slot);
+        let (mut quick_count, mut count) = (Count::default(), Count::default());
+        quick_count.enter(&slot);
+        count.enter(&slot);
+        let is_taken = take(&mut quick, &mut quick_count);
+        assert_eq!(is_taken, slot.state == from && slot.blocker.is_none());
+        if is_taken {
+            let effect = advance(id, &mut stepped, input, &mut count);
+            assert_eq!(effect, PortEffect::Nothing);
+        }
+        assert_eq!(quick, stepped);
+        assert_eq!(quick_count.waited, count.waited);
+        assert_eq!(quick_count.queued, count.queued);
+    }
+}
+
+#[test]
+fn a_wait_beside_others_goes_where_its_step_leads() {
+    goes_where_its_step_leads(step::wait_plainly, PortState::Live, PortInput::Wait);
+}
+
+#[test]
+fn a_cancel_before_its_event_goes_where_its_step_leads() {
+    goes_where_its_step_leads(step::cancel_plainly, PortState::Waiting, PortInput::Cancel);
+}
