@@ -1,5 +1,5 @@
 //! What must hold on the clock, as ratios of two measurements of one run, the best of five each:
-//! `cargo bench --bench ratios` prints them and fails where a bound is missed.
+//! `cargo bench -p evtchn --bench ratios` prints them and fails where a bound is missed.
 //!
 //! - An event among 65,536 waiters costs at most 3 times one among 16.
 //! - Two threads, each in a simulated machine of its own, handle at least 1.6 times the events per

@@ -1,5 +1,5 @@
 //! What the library costs in instructions, on the simulator, where a count has no noise:
-//! `cargo bench --bench instructions`. It needs valgrind.
+//! `cargo bench -p evtchn --bench instructions`. It needs valgrind.
 //!
 //! Each case runs in a process of its own under callgrind, once with few rounds and once with
 //! many; the difference is what the rounds cost. The counts are held to those of `counts.txt`,

@@ -292,11 +292,17 @@ impl Machine {
 
     /// Ends a wait and returns the state that was left, for [`restore`](Self::restore). What a
     /// thread that blocks is told cannot be taken back.
+    #[inline]
     pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
         let slot = self.ports.by_id(id)?;
         if step::cancel_plainly(slot, &mut self.count) {
             return Ok(Some(PortState::Waiting));
         }
+        self.cancel_any(id)
+    }
+
+    fn cancel_any(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
+        let slot = self.ports.by_id(id)?;
         let (blocker, before) = (slot.blocker, slot.state);
         seize(slot, None, &mut self.count);
         advance(id, slot, PortInput::Cancel, &mut self.count);
