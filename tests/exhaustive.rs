@@ -247,7 +247,7 @@ fn search(trigger: Trigger, least: &Reached) {
 fn every_short_script_holds_on_a_level_triggered_loop() {
     let least = Reached {
         paths: 202_555,
-        states: 1_729,
+        states: 1_724,
         transitions: 10_728,
         wakes: 130_944,
     };
@@ -258,7 +258,7 @@ fn every_short_script_holds_on_a_level_triggered_loop() {
 fn every_short_script_holds_on_an_edge_triggered_loop() {
     let least = Reached {
         paths: 213_578,
-        states: 1_743,
+        states: 1_742,
         transitions: 11_051,
         wakes: 147_045,
     };

@@ -45,7 +45,7 @@ where
     );
     let peer = RecordedDevice::peer(peer, &tape);
     let wakes = loopback(&ctx, &peer, ready);
-    assert!(wakes > 40, "{wakes} wakes");
+    assert!(wakes > 15, "{wakes} wakes");
     drop((peer, ctx));
     tape.finish().unwrap();
     memory.bytes()
@@ -78,7 +78,7 @@ fn on_xen() -> Vec<u8> {
 fn same(replayed: Replayed) -> usize {
     match replayed {
         Replayed::Same(tally) => {
-            assert!(tally.seam > 100, "{tally:?}");
+            assert!(tally.seam > 60, "{tally:?}");
             tally.calls
         }
         Replayed::Differs(difference) => panic!("{difference}"),
