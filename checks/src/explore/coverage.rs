@@ -9,7 +9,7 @@ use crate::player::Faults;
 /// All cells of both tables.
 const CELLS: usize = PORT_CELLS + LINK_CELLS;
 
-/// See the [module](self).
+/// How often each cell was met, and under which faults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u64, u64, u16)>", into = "Vec<(u64, u64, u16)>")]
 pub struct Coverage(Vec<Met>);
