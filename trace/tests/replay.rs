@@ -1,13 +1,19 @@
 //! Runs on the simulator that are recorded and replayed.
 #![expect(clippy::panic, reason = "a helper of a test fails as the test does")]
 
-mod support;
+mod support {
+    pub(crate) mod changed;
+    pub(crate) mod memory;
+    pub(crate) mod recorded;
+    pub(crate) mod seal;
+}
 
 use evtchn_core::Trigger;
 use evtchn_sim::Delivery;
 use evtchn_trace::{Call, Line, Replayed, Trace, What, replay, replay_on_sim};
 use proptest::prelude::*;
-use support::{changed_bytes, recorded};
+use support::changed::changed_bytes;
+use support::recorded::recorded;
 
 fn same(replayed: Replayed) -> usize {
     match replayed {

@@ -9,7 +9,12 @@
     reason = "a test fails by panicking"
 )]
 
-mod support;
+mod support {
+    pub(crate) mod changed;
+    pub(crate) mod loopback;
+    pub(crate) mod memory;
+    pub(crate) mod seal;
+}
 
 use std::fs;
 use std::process::ExitCode;
@@ -23,7 +28,9 @@ use evtchn_trace::{
 };
 use evtchn_xen::{DEVICE_PATH, Device, PollLoop, XenOpen};
 use libtest_mimic::{Arguments, Trial};
-use support::{Memory, changed_bytes, loopback};
+use support::changed::changed_bytes;
+use support::loopback::loopback;
+use support::memory::Memory;
 
 fn record<O, R>(
     header: &Header,
@@ -109,7 +116,7 @@ fn maps_ports_that_have_other_numbers(recorded: fn() -> Vec<u8>) {
         lines += &renumbered(line, old, new);
         lines.push('\n');
     }
-    lines += &support::seal(lines.as_bytes());
+    lines += &support::seal::seal(lines.as_bytes());
     let trace = Trace::read(lines.as_bytes()).unwrap();
     let calls = same(replay(&trace).unwrap());
     assert_eq!(same(replay_on_sim(&trace).unwrap()), calls);

@@ -1,0 +1,60 @@
+//! Channels of a domain to itself that are recorded.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
+use evtchn_core::{DomId, EventChannel, RemotePort, Wait};
+use evtchn_trace::{RecordedContext, RecordedDevice};
+
+/// Sends through channels of a domain to itself, takes what comes, and leaves nothing.
+pub(crate) fn loopback<O, R>(
+    ctx: &RecordedContext<O, R>,
+    peer: &RecordedDevice<impl EventChannel<Error: evtchn_trace::Failure>>,
+    mut ready: impl FnMut() -> bool,
+) -> usize
+where
+    O: evtchn_core::Open<Device: EventChannel<Error: evtchn_trace::Failure>>,
+    R: evtchn_core::Registrar<O::Device, Error: evtchn_trace::Failure>,
+{
+    let bind = |_| ctx.bind_unbound_port(DomId::SELF).unwrap();
+    let channels: Vec<_> = (0..8).map(bind).collect();
+    let theirs = channels.iter().map(|channel| {
+        let port = channel.port();
+        let domid = DomId::SELF;
+        peer.bind_interdomain(RemotePort { domid, port }).unwrap()
+    });
+    let theirs: Vec<_> = theirs.collect();
+    let mut wakes = 0;
+    for burst in 0..4 {
+        for (place, channel) in channels.iter().enumerate() {
+            if (place + burst) % 3 != 0 {
+                wakes += usize::from(matches!(channel.wait().unwrap(), Wait::Ready(_)));
+            }
+            channel.notify().unwrap();
+        }
+        for (place, port) in theirs.iter().enumerate() {
+            for _ in 0..(place + burst) % 3 {
+                peer.notify(*port).unwrap();
+            }
+        }
+        while ctx.next_timeout().is_some() || ready() {
+            let mut round = ctx.dispatch().unwrap();
+            let before = wakes;
+            wakes += round.by_ref().count();
+            round.finish().unwrap();
+            if wakes == before {
+                break;
+            }
+        }
+    }
+    for channel in channels {
+        drop(channel.cancel());
+        channel.unbind().unwrap();
+    }
+    for port in theirs {
+        peer.unbind(port).unwrap();
+    }
+    ctx.teardown().unwrap();
+    wakes
+}
