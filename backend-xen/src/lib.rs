@@ -34,6 +34,7 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
+mod bell;
 mod device;
 mod errno;
 mod error;

@@ -5,14 +5,17 @@
 //! forked child that drops it spoils nothing.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use evtchn_core::{Registrar, Sleep, Slept, Trigger};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+
+use crate::bell::Bell;
 
 /// A blocking event loop on `poll(2)` that watches one device.
 ///
@@ -62,30 +65,36 @@ pub struct PollLoop {
     shared: Arc<Shared>,
 }
 
+/// A wait takes no lock. Where one thread writes A and looks at B while another writes B and looks
+/// at A, all four are `SeqCst`: one of the two sees the other.
 #[derive(Debug)]
 struct Shared {
-    wakeup: OwnedFd,
-    /// The same for sleepers, so that neither takes the other's call away.
-    reveille: OwnedFd,
+    /// Calls those in [`PollLoop::wait`].
+    wakeup: Bell,
+    /// Calls those in [`Sleep::sleep`]; of their own, so that neither take the others' call away.
+    reveille: Bell,
     /// How often somebody called.
     calls: AtomicU64,
-    /// Threads in [`Sleep::sleep`]. It changes under the lock of the state.
-    sleepers: AtomicUsize,
-    state: Mutex<State>,
+    /// The registered device, or `NONE`. It changes under the lock.
+    device: AtomicI32,
+    /// Threads that poll the device.
+    watchers: AtomicUsize,
+    /// Threads that wait for the last of them.
+    awaited: AtomicUsize,
+    polls: AtomicU64,
+    registrations: Mutex<Registrations>,
     /// The last thread that polls the registered device has left `poll`.
     unwatched: Condvar,
 }
 
+/// No device.
+const NONE: RawFd = -1;
+
+/// How often the registration changed.
 #[derive(Debug, Default)]
-struct State {
-    device: Option<RawFd>,
-    /// Threads in [`PollLoop::wait`].
-    pollers: usize,
-    /// Threads that poll the device, sleepers too.
-    watchers: usize,
-    /// Threads that wait for the last of them.
-    awaited: usize,
-    counters: Counters,
+struct Registrations {
+    registers: u64,
+    deregisters: u64,
 }
 
 /// Why [`PollLoop::wait`] came back.
@@ -135,14 +144,16 @@ impl PollLoop {
     /// # Errors
     /// Those of `eventfd(2)`: no descriptor or no memory left.
     pub fn new() -> io::Result<PollLoop> {
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         Ok(PollLoop {
             shared: Arc::new(Shared {
-                wakeup: eventfd(0, flags)?,
-                reveille: eventfd(0, flags)?,
+                wakeup: Bell::new()?,
+                reveille: Bell::new()?,
                 calls: AtomicU64::new(0),
-                sleepers: AtomicUsize::new(0),
-                state: Mutex::default(),
+                device: AtomicI32::new(NONE),
+                watchers: AtomicUsize::new(0),
+                awaited: AtomicUsize::new(0),
+                polls: AtomicU64::new(0),
+                registrations: Mutex::default(),
                 unwatched: Condvar::new(),
             }),
         })
@@ -153,11 +164,11 @@ impl PollLoop {
     ///
     /// # Errors
     /// Those of `poll(2)` other than `EINTR`.
+    #[inline]
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Readiness> {
-        let device = self.enter();
-        let readiness = poll(self.shared.wakeup.as_fd(), device, timeout);
-        self.leave(device.is_some(), readiness.is_ok_and(|it| it.woken));
-        Ok(readiness?)
+        let bell = &self.shared.wakeup;
+        bell.listen();
+        self.poll(bell, timeout)
     }
 
     /// Makes a blocked [`wait`](Self::wait) return, or the next one if none is blocked. Waking
@@ -166,122 +177,118 @@ impl PollLoop {
     /// It takes no lock, so the handler of a signal may call it.
     pub fn wake(&self) {
         self.rouse();
-        ring(&self.shared.wakeup);
+        self.shared.wakeup.ring();
     }
 
     fn rouse(&self) {
-        self.shared.calls.fetch_add(1, Ordering::SeqCst);
-        // A sleeper counts itself before it looks at the calls: one of us sees the other.
-        if self.shared.sleepers.load(Ordering::SeqCst) > 0 {
-            ring(&self.shared.reveille);
+        self.shared.calls.fetch_add(1, SeqCst);
+        // A sleeper counts itself before it looks at the calls.
+        if self.shared.reveille.has_listeners() {
+            self.shared.reveille.ring();
         }
     }
 
     /// How often this loop did what, since it was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.state().counters
+        let registrations = self.registrations();
+        Counters {
+            registers: registrations.registers,
+            deregisters: registrations.deregisters,
+            polls: self.shared.polls.load(Relaxed),
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn registrations(&self) -> MutexGuard<'_, Registrations> {
         // No code that can panic runs under the lock.
         self.shared
-            .state
+            .registrations
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self) -> Option<RawFd> {
-        let mut state = self.state();
-        state.pollers += 1;
-        state.watch()
+    /// Polls the device, if there is one, and a bell that the caller listens to, until now.
+    #[inline]
+    #[expect(unsafe_code, reason = "the registered descriptor is kept as a number")]
+    fn poll(&self, bell: &Bell, timeout: Option<Duration>) -> io::Result<Readiness> {
+        self.shared.polls.fetch_add(1, Relaxed);
+        // A timeout that the kernel cannot express is longer than any machine runs.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let timeout = timeout.as_ref();
+        let rings = polled(bell.as_fd());
+        let (outcome, ready, rings) = match self.watch() {
+            Some(device) => {
+                // SAFETY: who registers a device keeps it open until `deregister` has returned,
+                // and that waits for every watcher.
+                let device = unsafe { BorrowedFd::borrow_raw(device) };
+                // The device first: once the kernel has found one ready, it queues on none of
+                // the others.
+                let mut fds = [polled(device), rings];
+                let outcome = rustix::event::poll(&mut fds, timeout);
+                self.unwatch();
+                let [device, rings] = fds;
+                // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
+                (outcome, !device.revents().is_empty(), rings)
+            }
+            None => {
+                let mut fds = [rings];
+                let outcome = rustix::event::poll(&mut fds, timeout);
+                let [rings] = fds;
+                (outcome, false, rings)
+            }
+        };
+        let woken = !rings.revents().is_empty();
+        bell.leave(woken);
+        let interrupted = match outcome {
+            Ok(_) => false,
+            Err(Errno::INTR) => true,
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(Readiness {
+            ready,
+            woken,
+            interrupted,
+        })
     }
 
-    fn leave(&self, watched: bool, woken: bool) {
-        let mut state = self.state();
-        state.pollers -= 1;
-        // While others poll it stays readable, because it has to send them back too.
-        if woken && state.pollers == 0 {
-            silence(&self.shared.wakeup);
-        }
-        self.unwatch(state, watched);
-    }
-
-    /// The device to sleep for, unless somebody called since the ticket was taken.
-    fn fall_asleep(&self, ticket: u64) -> Option<Option<RawFd>> {
-        let mut state = self.state();
-        self.shared.sleepers.fetch_add(1, Ordering::SeqCst);
-        if self.shared.calls.load(Ordering::SeqCst) != ticket {
-            self.shared.sleepers.fetch_sub(1, Ordering::SeqCst);
+    /// The device to poll; whoever polls it is counted.
+    #[inline]
+    fn watch(&self) -> Option<RawFd> {
+        let shared = &*self.shared;
+        if shared.device.load(SeqCst) == NONE {
             return None;
         }
-        Some(state.watch())
-    }
-
-    fn wake_up(&self, watched: bool, called: bool) {
-        let state = self.state();
-        // While others sleep it goes on, because it has to rouse them too.
-        if self.shared.sleepers.fetch_sub(1, Ordering::SeqCst) == 1 && called {
-            silence(&self.shared.reveille);
-        }
-        self.unwatch(state, watched);
-    }
-
-    fn unwatch(&self, mut state: MutexGuard<'_, State>, watched: bool) {
-        state.watchers -= usize::from(watched);
-        // A notify is a system call, also where nobody waits for it.
-        if watched && state.watchers == 0 && state.awaited > 0 {
-            self.shared.unwatched.notify_all();
+        shared.watchers.fetch_add(1, SeqCst);
+        // Who deregisters it takes it away before looking at the watchers.
+        match shared.device.load(SeqCst) {
+            NONE => {
+                self.unwatch();
+                None
+            }
+            device => Some(device),
         }
     }
-}
 
-impl State {
-    /// The device to poll; whoever polls it is counted.
-    fn watch(&mut self) -> Option<RawFd> {
-        self.counters.polls += 1;
-        self.watchers += usize::from(self.device.is_some());
-        self.device
+    #[inline]
+    fn unwatch(&self) {
+        let is_last = self.shared.watchers.fetch_sub(1, SeqCst) == 1;
+        // Who waits for it says so before looking at the watchers.
+        if is_last && self.shared.awaited.load(SeqCst) > 0 {
+            self.tell_unwatched();
+        }
+    }
+
+    #[cold]
+    fn tell_unwatched(&self) {
+        // Locked, so that who waits is not about to fall asleep.
+        let _registrations = self.registrations();
+        self.shared.unwatched.notify_all();
     }
 }
 
-fn ring(bell: &OwnedFd) {
-    // It fails only where the counter is full, and then the eventfd is readable anyway.
-    let _full = rustix::io::write(bell, &1_u64.to_ne_bytes());
-}
-
-fn silence(bell: &OwnedFd) {
-    let _silent_before = rustix::io::read(bell, &mut [0_u8; 8]);
-}
-
-/// Polls for a call and, where there is one, for the device, whose watcher the caller is.
-#[expect(unsafe_code, reason = "the registered descriptor is kept as a number")]
-fn poll(
-    bell: BorrowedFd<'_>,
-    device: Option<RawFd>,
-    timeout: Option<Duration>,
-) -> Result<Readiness, Errno> {
-    // SAFETY: who registers a device keeps it open until `deregister` has returned, and that
-    // waits for every watcher.
-    let borrow = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
-    // The device first: once the kernel has found one ready, it queues on none of the others.
-    let mut fds =
-        [device.map_or(bell, borrow), bell].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-    let polled = &mut fds[usize::from(device.is_none())..];
-    // A timeout that the kernel cannot express is longer than any machine runs.
-    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    let interrupted = match rustix::event::poll(polled, timeout.as_ref()) {
-        Ok(_) => false,
-        Err(Errno::INTR) => true,
-        Err(errno) => return Err(errno),
-    };
-    // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
-    let [ready, woken] = fds.map(|fd| !fd.revents().is_empty());
-    Ok(Readiness {
-        ready,
-        woken,
-        interrupted,
-    })
+/// What is asked about a descriptor.
+fn polled(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(fd, PollFlags::IN)
 }
 
 impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
@@ -293,35 +300,35 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
 
     /// A thread that waits already polls the old set of descriptors: it is sent back.
     fn register(&self, device: &D) -> Result<(), RegistrationError> {
-        let mut state = self.state();
-        if state.device.is_some() {
+        let mut registrations = self.registrations();
+        if self.shared.device.load(SeqCst) != NONE {
             return Err(RegistrationError::AlreadyRegistered);
         }
-        state.device = Some(device.as_fd().as_raw_fd());
-        state.counters.registers += 1;
-        self.send_back(&state);
+        self.shared.device.store(device.as_fd().as_raw_fd(), SeqCst);
+        registrations.registers += 1;
+        self.send_back();
         Ok(())
     }
 
     /// Returns when no thread polls the device any more, so that it can be closed: a `poll` that
     /// goes on would keep it open, and every port of it bound.
     fn deregister(&self, device: &D) -> Result<(), RegistrationError> {
-        let mut state = self.state();
-        if state.device != Some(device.as_fd().as_raw_fd()) {
+        let shared = &*self.shared;
+        let mut registrations = self.registrations();
+        if shared.device.load(SeqCst) != device.as_fd().as_raw_fd() {
             return Err(RegistrationError::NotRegistered);
         }
-        state.device = None;
-        state.counters.deregisters += 1;
-        self.send_back(&state);
-        state.awaited += 1;
-        while state.watchers > 0 {
-            state = self
-                .shared
+        shared.device.store(NONE, SeqCst);
+        registrations.deregisters += 1;
+        self.send_back();
+        shared.awaited.fetch_add(1, SeqCst);
+        while shared.watchers.load(SeqCst) > 0 {
+            registrations = shared
                 .unwatched
-                .wait(state)
+                .wait(registrations)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        state.awaited -= 1;
+        shared.awaited.fetch_sub(1, SeqCst);
         Ok(())
     }
 
@@ -332,10 +339,11 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
 
 impl PollLoop {
     /// Makes the threads in `poll` come back, because what is registered changed.
-    fn send_back(&self, state: &State) {
+    fn send_back(&self) {
         self.rouse();
-        if state.pollers > 0 {
-            ring(&self.shared.wakeup);
+        // A listener counts itself before it looks at the device.
+        if self.shared.wakeup.has_listeners() {
+            self.shared.wakeup.ring();
         }
     }
 }
@@ -345,7 +353,7 @@ impl<D: AsFd + ?Sized> Sleep<D> for PollLoop {
     type SleepError = io::Error;
 
     fn ticket(&self) -> u64 {
-        self.shared.calls.load(Ordering::SeqCst)
+        self.shared.calls.load(SeqCst)
     }
 
     fn sleep(&self, ticket: u64, deadline: Option<Instant>) -> io::Result<Slept> {
@@ -353,12 +361,13 @@ impl<D: AsFd + ?Sized> Sleep<D> for PollLoop {
         if timeout == Some(Duration::ZERO) {
             return Ok(Slept::TimedOut);
         }
-        let Some(device) = self.fall_asleep(ticket) else {
+        let bell = &self.shared.reveille;
+        bell.listen();
+        if self.shared.calls.load(SeqCst) != ticket {
+            bell.leave(false);
             return Ok(Slept::Roused);
-        };
-        let readiness = poll(self.shared.reveille.as_fd(), device, timeout);
-        self.wake_up(device.is_some(), readiness.is_ok_and(|it| it.woken));
-        let readiness = readiness?;
+        }
+        let readiness = self.poll(bell, timeout)?;
         Ok(match readiness {
             Readiness { ready: true, .. } => Slept::Ready,
             _ if readiness.timed_out() => Slept::TimedOut,
