@@ -148,6 +148,7 @@ pub(crate) fn request<R: Request>(fd: BorrowedFd<'_>, request: R) -> Result<R::A
 }
 
 /// The words that `write` hands to the driver: the port numbers in native byte order.
+#[inline]
 pub(crate) fn as_bytes(ports: &[Port]) -> &[u8] {
     const {
         assert!(size_of::<Port>() == size_of::<u32>());

@@ -205,6 +205,7 @@ impl EventChannel for Device {
 
     /// One `read` (evtchn_read): up to a page of ports, and `EFBIG` before anything else while
     /// the ring is in overflow.
+    #[inline]
     fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
         buf.fill(|words| {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
@@ -217,6 +218,7 @@ impl EventChannel for Device {
     }
 
     /// One `write` (evtchn_write): up to a page of ports, so at most [`PortBuf::MAX`] of them.
+    #[inline]
     fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
         let Some(&first) = ports.first() else {
             return Ok(0);

@@ -10,14 +10,20 @@
 use std::process;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// The mark of this process, 0 where it has none yet: at the start and right after a fork. Where
-/// the kernel cannot make such a page there is none.
-static MARK: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
+/// Where the mark of this process is, which is 0 where it has none yet: right after a fork, and in
+/// `UNMARKED`.
+static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::from_ref(&UNMARKED).cast_mut());
+
+/// Stands for the page until there is one, and for ever where the kernel cannot make it.
+static UNMARKED: AtomicU64 = AtomicU64::new(0);
+
+/// Makes the page once.
+static PAGE: OnceLock<Option<&'static AtomicU64>> = OnceLock::new();
 
 /// The last number that was given out. A child goes on counting where its parent was, so its
 /// number is none of those that it can have copied.
@@ -26,14 +32,27 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 /// The number of the calling process, which no process that it was forked from has.
 #[inline]
 pub(crate) fn process() -> u64 {
-    match *MARK.get_or_init(|| page().ok()) {
-        Some(mark) => numbered(mark, &LAST),
+    // SAFETY: it points to `UNMARKED` or to the page, and neither is ever unmapped.
+    let mark = unsafe { &*MARK.load(Ordering::Acquire) };
+    match mark.load(Ordering::Relaxed) {
+        0 => first_number(),
+        number => number,
+    }
+}
+
+/// The number of a process that has none yet.
+#[cold]
+fn first_number() -> u64 {
+    match *PAGE.get_or_init(|| page().ok()) {
+        Some(mark) => {
+            MARK.store(ptr::from_ref(mark).cast_mut(), Ordering::Release);
+            numbered(mark, &LAST)
+        }
         // As right, and a system call each time.
         None => process::id().into(),
     }
 }
 
-#[inline]
 fn numbered(mark: &AtomicU64, last: &AtomicU64) -> u64 {
     match mark.load(Ordering::Relaxed) {
         0 => {

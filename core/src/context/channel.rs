@@ -18,13 +18,11 @@ pub(super) struct Bound<D> {
 }
 
 impl<D: EventChannel> Bound<D> {
+    /// Of a channel that is known to be bound.
     #[inline]
     fn notify(&self) -> Result<(), NotifyError<D::Error>> {
         if self.device.is_inherited() {
             return Err(NotifyError::Inherited);
-        }
-        if !self.alive.load(Ordering::Acquire) {
-            return Err(NotBound(self.id).into());
         }
         let port = self.id.port();
         self.device.notify(port).map_err(NotifyError::Device)
@@ -213,7 +211,11 @@ impl<D: EventChannel> Notifier<D> {
     /// device refuses; [`NotifyError::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), NotifyError<D::Error>> {
-        self.0.notify()
+        let bound = &self.0;
+        if bound.alive.load(Ordering::Acquire) || bound.device.is_inherited() {
+            return bound.notify();
+        }
+        Err(NotBound(bound.id).into())
     }
 }
 
