@@ -9,41 +9,67 @@ use shuttle::sync as threads;
 #[cfg(not(feature = "only-under-shuttle"))]
 use std::sync as threads;
 
-use threads::PoisonError;
+pub(crate) use locks::{Condvar, Mutex, MutexGuard};
 pub(crate) use threads::atomic::{AtomicBool, AtomicUsize, Ordering};
-pub(crate) use threads::{Arc, MutexGuard, Weak};
+pub(crate) use threads::{Arc, Weak};
 
-/// A mutex that a panicking callback does not poison: every state behind it is whole whenever
-/// user code runs.
-#[derive(Debug, Default)]
-pub(crate) struct Mutex<T>(threads::Mutex<T>);
+#[cfg(any(feature = "only-under-shuttle", not(feature = "parking_lot")))]
+mod locks {
+    pub(crate) use super::threads::MutexGuard;
+    use super::threads::{self, PoisonError};
 
-impl<T> Mutex<T> {
-    pub(crate) const fn new(value: T) -> Mutex<T> {
-        Mutex(threads::Mutex::new(value))
+    /// A mutex that a panicking callback does not poison: every state behind it is whole whenever
+    /// user code runs.
+    #[derive(Debug, Default)]
+    pub(crate) struct Mutex<T>(threads::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) const fn new(value: T) -> Mutex<T> {
+            Mutex(threads::Mutex::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            match self.0.lock() {
+                Ok(guard) => guard,
+                Err(poisoned) => poisoned.into_inner(),
+            }
+        }
     }
 
-    #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        match self.0.lock() {
-            Ok(guard) => guard,
-            Err(poisoned) => poisoned.into_inner(),
+    /// Where threads wait for a change of what a [`Mutex`] guards.
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(threads::Condvar);
+
+    impl Condvar {
+        /// Lets go of the lock until somebody notifies.
+        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
         }
     }
 }
 
-/// Where threads wait for a change of what a [`Mutex`] guards.
-#[derive(Debug, Default)]
-pub(crate) struct Condvar(threads::Condvar);
+/// The same of `parking_lot`, whose mutexes are never poisoned.
+#[cfg(all(feature = "parking_lot", not(feature = "only-under-shuttle")))]
+mod locks {
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
 
-impl Condvar {
-    /// Lets go of the lock until somebody notifies.
-    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
-    }
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(parking_lot::Condvar);
 
-    pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
+    impl Condvar {
+        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(&mut guard);
+            guard
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
     }
 }
 
@@ -53,6 +79,7 @@ pub(crate) struct Occupant(AtomicUsize);
 
 impl Occupant {
     /// Enters the place if nobody is there.
+    #[inline]
     pub(crate) fn enter(&self) -> bool {
         self.0
             .compare_exchange(0, this_thread(), Ordering::Acquire, Ordering::Relaxed)
@@ -60,6 +87,7 @@ impl Occupant {
     }
 
     /// Leaves the place.
+    #[inline]
     pub(crate) fn leave(&self) {
         self.0.store(0, Ordering::Release);
     }
