@@ -263,14 +263,22 @@ impl PortBuf {
 
     /// How many ports fit.
     #[must_use]
+    #[inline]
     pub fn capacity(&self) -> usize {
         self.words.len()
     }
 
     /// The words that were read.
     #[must_use]
+    #[inline]
     pub fn words(&self) -> &[u32] {
         &self.words[..self.len]
+    }
+
+    /// How many words were read.
+    #[inline]
+    pub(crate) const fn count(&self) -> usize {
+        self.len
     }
 
     /// For backends: lets `fill` write words from the start of the whole room and takes its
@@ -278,6 +286,7 @@ impl PortBuf {
     ///
     /// # Errors
     /// Those of `fill`; the buffer is then empty.
+    #[inline]
     pub fn fill<E>(&mut self, fill: impl FnOnce(&mut [u32]) -> Result<usize, E>) -> Result<(), E> {
         self.len = 0;
         self.len = fill(&mut self.words)?.min(self.words.len());

@@ -8,6 +8,7 @@ use crate::trace;
 /// Room for the wakes of one [`Round::fill`].
 #[derive(Debug)]
 pub struct WakeBuf {
+    /// Those of the last fill, and behind them what earlier ones left.
     wakes: Vec<Wake>,
     room: usize,
 }
@@ -54,20 +55,25 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
 
     #[inline]
     fn fill_with<'b>(&mut self, buf: &'b mut WakeBuf, again: bool) -> &'b [Wake] {
-        let room = buf.room.min(self.wakes_left);
-        buf.wakes.clear();
         if self.is_drained {
-            return &buf.wakes;
+            return &[];
         }
-        let _any = self.pick_some(|state| {
-            state.machine.next_wakes(&mut buf.wakes, room, again);
-            (!buf.wakes.is_empty()).then_some(())
+        let room = buf.room.min(self.wakes_left);
+        let count = self.pick_some(|state| {
+            let machine = &mut state.machine;
+            let most = machine.most_wakes().min(room);
+            if buf.wakes.len() < most {
+                buf.wakes.resize(most, Wake::BLANK);
+            }
+            let count = machine.next_wakes(&mut buf.wakes[..most], again);
+            (count > 0).then_some(count)
         });
-        self.wakes_left -= buf.wakes.len();
-        self.is_drained = !self.may_read && buf.wakes.len() < room;
-        for wake in &buf.wakes {
+        let wakes = &buf.wakes[..count.unwrap_or_default()];
+        self.wakes_left -= wakes.len();
+        self.is_drained = !self.may_read && wakes.len() < room;
+        for wake in wakes {
             trace::wake(wake.channel, wake.cause);
         }
-        &buf.wakes
+        wakes
     }
 }

@@ -10,8 +10,9 @@ use std::mem;
 
 use super::error::LinkError;
 use super::{Channel, Context, DispatchResult, LoopError, Outcome, Round, Shared, State};
-use crate::hal::{Open, Registrar};
+use crate::hal::{EventChannel, Open, Registrar};
 use crate::machine::pages::Pages;
+use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Wake};
 use crate::sync::MutexGuard;
 use crate::trace;
@@ -98,104 +99,110 @@ impl Callbacks {
         Some(callback)
     }
 
-    /// Puts the callback back that ran, unless its place is gone or taken: then it is left. Says
-    /// whether that is all that there is to do.
+    /// Puts the callback back that ran, unless its place is gone or taken, and says what else
+    /// there is to do.
     #[inline]
-    fn put_back(&mut self, callback: &mut Option<Callback>) -> bool {
+    fn put_back(&mut self, ran: Callback) -> Option<Rest> {
         if let Some(id) = self.running.take()
-            && let Some(place) = self.place(id)
-            && place.is_none()
+            && let Some(place @ None) = self.place(id)
         {
-            *place = callback.take();
-            return !self.awaited;
+            *place = Some(ran);
+            return self.awaited.then(|| self.rest(None));
         }
-        false
-    }
-}
-
-/// The callback that is out of its place to run. It comes back when the next one is taken, and
-/// when this is dropped, also by a panic.
-struct Running<'a, O: Open, R: Registrar<O::Device>> {
-    shared: &'a Shared<O, R>,
-    call: Option<Callback>,
-    /// What it is called for.
-    wake: Option<Wake>,
-    /// What was unwanted when it came back, and whether somebody waited for that.
-    rest: Option<(Option<Callback>, bool)>,
-}
-
-impl<O: Open, R: Registrar<O::Device>> Running<'_, O, R> {
-    /// The next wake of a channel that has a callback, which is taken out. The wakes of others are
-    /// kept.
-    #[inline]
-    fn next(&mut self, state: &mut State<O::Device>, again: bool) -> Option<()> {
-        self.put_back(state);
-        let State {
-            machine, callbacks, ..
-        } = state;
-        let call = &mut self.call;
-        let wake = machine.next_event(again, |id| {
-            *call = callbacks.take(id);
-            call.is_some()
-        });
-        if wake.is_some() {
-            self.wake = wake;
-            return Some(());
-        }
-        self.wake = self.next_of_any(state, again);
-        self.wake.map(drop)
+        Some(self.rest(Some(ran)))
     }
 
     #[cold]
-    fn next_of_any(&mut self, state: &mut State<O::Device>, again: bool) -> Option<Wake> {
+    fn rest(&mut self, unwanted: Option<Callback>) -> Rest {
+        Rest {
+            unwanted,
+            awaited: mem::take(&mut self.awaited),
+        }
+    }
+}
+
+/// What is left to do about a callback that came back, under no lock.
+#[must_use = "a callback is dropped under no lock"]
+struct Rest {
+    unwanted: Option<Callback>,
+    /// Somebody waited for it to return.
+    awaited: bool,
+}
+
+/// A callback that runs. If it panics it comes back where this is dropped.
+struct Running<'a, O: Open, R: Registrar<O::Device>> {
+    shared: &'a Shared<O, R>,
+    callback: Option<Callback>,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(callback) = self.callback.take() {
+            self.shared.put_back(callback);
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    /// Calls, and returns the callback, which is still out of its place.
+    #[inline]
+    fn run(&self, callback: Callback, channel: ChannelId, cause: Cause) -> Option<Callback> {
+        let mut running = Running {
+            shared: self,
+            callback: Some(callback),
+        };
+        if let Some(callback) = &mut running.callback {
+            callback(Wake { channel, cause });
+        }
+        running.callback.take()
+    }
+
+    #[cold]
+    fn put_back(&self, ran: Callback) {
+        // A callback that forked returns in the child too, where the lock may be held for ever.
+        if self.is_inherited() {
+            return;
+        }
+        let rest = self.lock().callbacks.put_back(ran);
+        if let Some(rest) = rest {
+            self.settle_rest(rest);
+        }
+    }
+
+    #[cold]
+    fn settle_rest(&self, rest: Rest) {
+        if rest.awaited {
+            self.returned.notify_all();
+        }
+        drop(rest.unwanted);
+    }
+}
+
+impl<D: EventChannel> State<D> {
+    /// The next wake of a channel that has a callback, which is taken out, if it is an event as
+    /// nearly all are.
+    #[inline(always)]
+    fn next_plain_call(&mut self, again: bool) -> Option<(Callback, ChannelId)> {
         let State {
             machine, callbacks, ..
-        } = state;
+        } = self;
+        machine.next_event(again, |id| callbacks.take(id))
+    }
+
+    /// [`next_plain_call`](Self::next_plain_call), whatever it is. The wakes of channels without a callback
+    /// are kept.
+    #[cold]
+    fn next_call_of_any(&mut self, again: bool) -> Option<(Callback, Wake)> {
+        let State {
+            machine, callbacks, ..
+        } = self;
         let wake = machine.next_wake_of_any(|id| callbacks.has(id))?;
         if again {
             let _unless_gone = machine.wait_again(wake.channel);
         }
         // One round at a time: what has a callback has it in its place.
-        self.call = Some(callbacks.take(wake.channel)?);
-        Some(wake)
-    }
-
-    #[inline(always)]
-    fn put_back(&mut self, state: &mut State<O::Device>) {
-        if self.call.is_some() && !state.callbacks.put_back(&mut self.call) {
-            let awaited = mem::take(&mut state.callbacks.awaited);
-            self.rest = Some((self.call.take(), awaited));
-        }
-    }
-
-    #[cold]
-    fn put_last_back(&mut self) {
-        self.put_back(&mut self.shared.lock());
-    }
-
-    /// Under no lock.
-    #[inline]
-    fn settle_rest(&mut self) {
-        let Some((unwanted, awaited)) = self.rest.take() else {
-            return;
-        };
-        if awaited {
-            self.shared.returned.notify_all();
-        }
-        drop(unwanted);
-    }
-}
-
-impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
-    fn drop(&mut self) {
-        // A callback that forked returns in the child too, where the lock may be held for ever.
-        if self.shared.is_inherited() {
-            return;
-        }
-        if self.call.is_some() {
-            self.put_last_back();
-        }
-        self.settle_rest();
+        Some((callbacks.take(wake.channel)?, wake))
     }
 }
 
@@ -280,7 +287,7 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     /// Where a callback does, once the rest of the round is queued and its waits are written
     /// back. The callback keeps its place.
     pub fn call(self) -> DispatchResult<O, R, Outcome> {
-        self.call_with(false)
+        self.call_with::<false>()
     }
 
     /// [`call`](Self::call), and each channel whose callback is called is waited for again, unless
@@ -292,25 +299,56 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     /// # Panics
     /// As there.
     pub fn call_again(self) -> DispatchResult<O, R, Outcome> {
-        self.call_with(true)
+        self.call_with::<true>()
     }
 
-    fn call_with(mut self, again: bool) -> DispatchResult<O, R, Outcome> {
-        let mut running = Running {
-            shared: self.shared,
-            call: None,
-            wake: None,
-            rest: None,
-        };
-        while let Some(()) = self.next_with(|state| running.next(state, again)) {
-            running.settle_rest();
-            if let (Some(callback), Some(wake)) = (&mut running.call, running.wake) {
-                let Wake { channel, cause } = wake;
-                trace::wake(channel, cause);
-                callback(Wake { channel, cause });
+    /// The next call where it is no plain event, or where first something has to be read.
+    #[cold]
+    fn next_call(&mut self, state: &mut State<O::Device>, again: bool) -> Option<(Callback, Wake)> {
+        loop {
+            if let Some((callback, channel)) = state.next_plain_call(again) {
+                let cause = Cause::Event;
+                return Some((callback, Wake { channel, cause }));
+            }
+            let next = state.next_call_of_any(again);
+            if next.is_some() || !self.read(state) {
+                return next;
             }
         }
-        drop(running);
+    }
+
+    fn call_with<const AGAIN: bool>(mut self) -> DispatchResult<O, R, Outcome> {
+        let shared = self.shared;
+        // It comes back under the lock under which the next one is taken out.
+        let mut ran = None;
+        loop {
+            if !self.may_pick() {
+                break;
+            }
+            let mut state = shared.lock();
+            if let Some(ran) = ran.take()
+                && let Some(rest) = state.callbacks.put_back(ran)
+            {
+                drop(state);
+                shared.settle_rest(rest);
+                continue;
+            }
+            let (callback, channel, cause) = match state.next_plain_call(AGAIN) {
+                Some((callback, channel)) => (callback, channel, Cause::Event),
+                None if self.is_dry(&state) => break self.unlock(state),
+                None => match self.next_call(&mut state, AGAIN) {
+                    Some((callback, wake)) => (callback, wake.channel, wake.cause),
+                    None => break self.unlock(state),
+                },
+            };
+            self.unlock(state);
+            self.wakes_left -= 1;
+            trace::wake(channel, cause);
+            ran = shared.run(callback, channel, cause);
+        }
+        if let Some(ran) = ran {
+            shared.put_back(ran);
+        }
         self.finish()
     }
 }
@@ -373,11 +411,11 @@ mod tests {
         let (mut callbacks, id, calls) = callbacks();
         assert!(callbacks.take(id).is_none() && !callbacks.is_running(id));
         assert!(callbacks.set(id, callback(&calls)).is_none());
-        let mut running = callbacks.take(id);
-        assert!(running.is_some() && callbacks.has(id));
+        let running = callbacks.take(id).unwrap();
+        assert!(callbacks.has(id) && callbacks.take(id).is_none());
         assert!(callbacks.is_running(id));
         assert!(!callbacks.is_running(Machine::new().bind(port())));
-        assert!(callbacks.put_back(&mut running) && running.is_none());
+        assert!(callbacks.put_back(running).is_none());
         assert!(!callbacks.is_running(id));
         assert!(callbacks.remove(id).is_some() && !callbacks.has(id));
     }
@@ -386,14 +424,27 @@ mod tests {
     fn a_callback_whose_place_is_gone_or_taken_comes_back() {
         let (mut callbacks, id, calls) = callbacks();
         assert!(callbacks.set(id, callback(&calls)).is_none());
-        let mut running = callbacks.take(id);
+        let running = callbacks.take(id).unwrap();
         assert!(callbacks.set(id, callback(&calls)).is_none());
-        assert!(!callbacks.put_back(&mut running));
-        assert!(running.is_some(), "taken");
+        let taken = callbacks.put_back(running).unwrap();
+        assert!(!taken.awaited);
         let _other = callbacks.take(id);
         assert!(callbacks.remove(id).is_none());
-        assert!(!callbacks.put_back(&mut running));
-        assert!(running.is_some(), "gone");
+        let gone = callbacks.put_back(taken.unwanted.unwrap()).unwrap();
+        assert!(gone.unwanted.is_some());
+    }
+
+    #[test]
+    fn who_waits_for_a_callback_is_told_once() {
+        let (mut callbacks, id, calls) = callbacks();
+        assert!(callbacks.set(id, callback(&calls)).is_none());
+        for awaited in [true, false] {
+            let running = callbacks.take(id).unwrap();
+            callbacks.awaited = awaited;
+            let rest = callbacks.put_back(running);
+            assert_eq!(rest.is_some_and(|rest| rest.awaited), awaited);
+            assert!(callbacks.has(id) && !callbacks.awaited);
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         let context = Context::made_by(process, opener, registrar);
         let shared = &context.shared;
         let mut state = shared.lock();
-        state.machine.follow(Link::Idle, &[]);
+        shared.follow(&mut state, Link::Idle, &[]);
         state.machine.adopt_device();
         state.device = Some(Arc::clone(&device));
         state.restriction = table.restriction();

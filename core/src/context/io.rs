@@ -54,14 +54,22 @@ impl<D: EventChannel> State<D> {
     }
 
     /// Reads once into the inbox, which must be used up.
+    #[inline]
     pub(super) fn read(&mut self) -> Read<D::Error> {
         let Some(device) = self.device.as_ref().filter(|_| !self.machine.is_broken()) else {
             return Read::Empty;
         };
-        let error = match device.pending(self.machine.inbox()) {
-            Ok(()) => return self.count_read(),
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Read::Interrupted,
-            Err(error) if error.kind() == ErrorKind::Overflow => match device.reset() {
+        match device.pending(self.machine.inbox()) {
+            Ok(()) => self.count_read(),
+            Err(error) => self.failed_read(error),
+        }
+    }
+
+    #[cold]
+    fn failed_read(&mut self, error: D::Error) -> Read<D::Error> {
+        let error = match (error.kind(), &self.device) {
+            (ErrorKind::Interrupted, _) => return Read::Interrupted,
+            (ErrorKind::Overflow, Some(device)) => match device.reset() {
                 Ok(()) => {
                     self.machine.overflow();
                     self.news.overflow();
@@ -69,13 +77,14 @@ impl<D: EventChannel> State<D> {
                 }
                 Err(error) => error,
             },
-            Err(error) => error,
+            _ => error,
         };
         self.machine.fault();
         self.news.fault(&error);
         Read::Failed(error)
     }
 
+    #[inline]
     fn count_read(&mut self) -> Read<D::Error> {
         match self.machine.received() {
             (0, _) => {

@@ -30,7 +30,7 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::machine::link::Link;
 use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Machine, Stats};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, Occupant};
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Occupant};
 use crate::trace::News;
 use callback::Callbacks;
 
@@ -91,6 +91,8 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     /// The process that made it; none where the device was inherited even then.
     process: Option<u64>,
     state: Mutex<State<O::Device>>,
+    /// What the link in the state says, for those who need no lock to know.
+    watching: AtomicBool,
     /// A callback returned that somebody waits for.
     returned: Condvar,
     /// Serializes the hooks of the registrar.
@@ -145,6 +147,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                     drive_after_hook: false,
                     news: News::default(),
                 }),
+                watching: AtomicBool::new(false),
                 returned: Condvar::default(),
                 settling: Mutex::default(),
                 in_hook: Occupant::default(),
@@ -248,6 +251,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     ///
     /// # Errors
     /// [`DispatchError::Busy`] while another round is under way.
+    #[inline]
     pub fn dispatch(&self) -> DispatchResult<O, R, Round<'_, O, R>> {
         self.dispatch_at_most(Round::<O, R>::BUDGET)
     }
@@ -257,6 +261,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     ///
     /// # Errors
     /// [`DispatchError::Busy`] while another round is under way.
+    #[inline]
     pub fn dispatch_at_most(&self, wakes: usize) -> DispatchResult<O, R, Round<'_, O, R>> {
         Round::begin(&self.shared, wakes)
     }

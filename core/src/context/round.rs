@@ -10,7 +10,6 @@ use super::io::{Read, Unwritten};
 use super::{DeviceError, DispatchResult, Shared, State};
 use crate::hal::{Open, Registrar, Trigger};
 use crate::machine::Wake;
-use crate::machine::link::Link;
 use crate::sync::MutexGuard;
 use crate::trace::{self, Span};
 
@@ -54,6 +53,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
     /// The most wakes of a round unless the caller says otherwise.
     pub const BUDGET: usize = 4096;
 
+    #[inline]
     pub(super) fn begin(
         shared: &'a Shared<O, R>,
         wakes: usize,
@@ -62,12 +62,11 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         if !shared.in_round.enter() {
             return Err(DispatchError::Busy);
         }
-        let may_read = shared.lock().machine.link() == Link::Watching;
         Ok(Round {
             shared,
             wakes_left: wakes,
             reads_left: READS,
-            may_read,
+            may_read: shared.is_watching(),
             is_drained: false,
             failed: None,
             ended: false,
@@ -80,6 +79,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
     ///
     /// # Errors
     /// [`DispatchError`], the first that came up.
+    #[inline]
     pub fn finish(mut self) -> DispatchResult<O, R, Outcome> {
         self.end()
     }
@@ -143,7 +143,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         &mut self,
         mut pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
     ) -> Option<T> {
-        if self.wakes_left == 0 || self.shared.is_inherited() {
+        if !self.may_pick() {
             return None;
         }
         let mut state = self.shared.lock();
@@ -153,10 +153,28 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
                 break picked;
             }
         };
+        self.unlock(state);
+        picked
+    }
+
+    /// Whether the round may go on.
+    #[inline]
+    pub(super) fn may_pick(&self) -> bool {
+        self.wakes_left > 0 && !self.shared.is_inherited()
+    }
+
+    /// Whether nothing is ready, and nothing more is to be read.
+    #[inline]
+    pub(super) fn is_dry(&self, state: &State<O::Device>) -> bool {
+        !self.may_read && state.machine.most_wakes() == 0
+    }
+
+    /// Lets go of the lock under which wakes were picked.
+    #[inline]
+    pub(super) fn unlock(&self, state: MutexGuard<'_, State<O::Device>>) {
         if state.has_somebody_to_tell() {
             self.tell(state);
         }
-        picked
     }
 
     /// Tells those for whom there was something.
@@ -176,8 +194,8 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
     }
 
     /// Reads once, if the round may. Says whether it did.
-    #[cold]
-    fn read(&mut self, state: &mut State<O::Device>) -> bool {
+    #[inline]
+    pub(super) fn read(&mut self, state: &mut State<O::Device>) -> bool {
         if !self.may_read || self.reads_left == 0 {
             return false;
         }

@@ -6,10 +6,10 @@ use std::thread::panicking;
 
 use super::error::{BindError, LinkError};
 use super::{BindResult, LoopError, Shared, State};
-use crate::hal::{EventChannel, Open, Registrar};
+use crate::hal::{EventChannel, Open, Registrar, Trigger};
 use crate::machine::cells;
 use crate::machine::link::{Link, LinkEffect, LinkInput};
-use crate::sync::{Arc, MutexGuard, Occupant};
+use crate::sync::{Arc, MutexGuard, Occupant, Ordering};
 use crate::trace::{self, Span};
 
 /// Proof that the caller holds the lock under which hooks run.
@@ -54,6 +54,23 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     #[inline]
     pub(super) fn is_inherited(&self) -> bool {
         self.process != Some(self.opener.process())
+    }
+
+    /// Whether a round may read: the event loop watches the device.
+    #[inline]
+    pub(super) fn is_watching(&self) -> bool {
+        match self.trigger {
+            // It comes again, also where the change of the link is not seen yet.
+            Trigger::Level => self.watching.load(Ordering::Acquire),
+            Trigger::Edge => self.lock().machine.link() == Link::Watching,
+        }
+    }
+
+    /// The link is now `link`, since `effects` were carried out.
+    pub(super) fn follow(&self, state: &mut State<O::Device>, link: Link, effects: &[LinkEffect]) {
+        state.machine.follow(link, effects);
+        let is_watching = link == Link::Watching;
+        self.watching.store(is_watching, Ordering::Release);
     }
 
     /// Refuses a call from inside a hook and one from a forked child.
@@ -189,9 +206,9 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let mut closed = None;
         let mut state = self.lock();
         if done.is_ok() {
-            state.machine.follow(next, effects);
+            self.follow(&mut state, next, effects);
         } else if by_force {
-            state.machine.follow(next, &[LinkEffect::Close]);
+            self.follow(&mut state, next, &[LinkEffect::Close]);
         }
         if !state.machine.link().is_open() {
             closed = state.device.take();
@@ -260,7 +277,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             device.restrict(domid).map_err(BindError::Restrict)?;
         }
         let (next, effects) = before.plan(LinkInput::Bind);
-        state.machine.follow(next, effects);
+        self.follow(&mut state, next, effects);
         state.device = Some(Arc::clone(&device));
         drop(state);
         trace::followed(effects);
@@ -283,7 +300,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Lets go of a device that was opened for a bind that failed.
     pub(super) fn close_again(&self, before: Link, _settling: &Settling<'_>) {
         let mut state = self.lock();
-        state.machine.follow(before, &[LinkEffect::Close]);
+        self.follow(&mut state, before, &[LinkEffect::Close]);
         let closed = state.device.take();
         drop(state);
         drop(closed);

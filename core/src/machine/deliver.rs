@@ -1,10 +1,9 @@
 //! Handing out wakes, to whoever takes them in a round.
 
-use alloc::vec::Vec;
-
 use super::port::{Cause, PortEffect, PortInput, PortState};
-use super::step::{advance, fire_now, is_plain, note_fired, take_event, wait_again};
+use super::step::{advance, fire, take_event, wait_again};
 use super::{ChannelId, Machine, NotBound, Waited, Wake};
+use crate::ids::Port;
 
 impl Machine {
     /// A wait whose wake is taken in a round: what is latched goes to the ready queue.
@@ -21,10 +20,11 @@ impl Machine {
     /// the round. Says whether it was that; otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
+        let next = self.ports.next();
         let Ok(slot) = self.ports.by_id(id) else {
             return false;
         };
-        let waits = wait_again(slot, &mut self.count);
+        let waits = wait_again(slot, next, &mut self.count);
         if waits {
             self.rearm.push(id.port());
         }
@@ -35,91 +35,106 @@ impl Machine {
     /// for is kept for the next wait on its channel.
     #[inline]
     pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
-        self.next_event(false, &has_taker)
-            .or_else(|| self.next_wake_of_any(has_taker))
+        match self.next_event(false, |id| has_taker(id).then_some(())) {
+            Some(((), channel)) => {
+                let cause = Cause::Event;
+                Some(Wake { channel, cause })
+            }
+            None => self.next_wake_of_any(has_taker),
+        }
     }
 
-    /// Hands out many wakes, until there are `room` of them, and has each of their channels waited
-    /// for again if `again` says so, unless it is gone.
-    pub(crate) fn next_wakes(&mut self, wakes: &mut Vec<Wake>, room: usize, again: bool) {
-        while wakes.len() < room && self.has_any() {
+    /// How many wakes there can be, of what was read and what is queued.
+    #[inline]
+    pub(crate) fn most_wakes(&self) -> usize {
+        self.unread() + self.ready.len()
+    }
+
+    /// Hands out wakes, as many as there are and there is room for, and has each of their channels
+    /// waited for again if `again` says so, unless it is gone. Says how many.
+    #[inline]
+    pub(crate) fn next_wakes(&mut self, room: &mut [Wake], again: bool) -> usize {
+        let mut count = 0;
+        while count < room.len() && self.most_wakes() > 0 {
             if self.ready.is_empty() {
-                self.next_events(wakes, room, again);
-                if wakes.len() == room {
-                    return;
-                }
+                count += self.next_events(&mut room[count..], again);
             }
+            let Some(place) = room.get_mut(count) else {
+                break;
+            };
             let Some(wake) = self.next_wake_of_any(|_| true) else {
-                return;
+                break;
             };
             if again {
                 let _unless_gone = self.wait_again(wake.channel);
             }
-            wakes.push(wake);
+            *place = wake;
+            count += 1;
         }
+        count
     }
 
-    /// Whether there is something that may be a wake.
-    #[inline]
-    fn has_any(&self) -> bool {
-        !self.unread.is_empty() || !self.ready.is_empty()
-    }
-
-    /// The wakes of the next words, as long as they are those of ports that wait.
+    /// The wakes of the next words, as long as they are those of ports that wait. Says how many.
     #[inline(never)]
-    fn next_events(&mut self, wakes: &mut Vec<Wake>, room: usize, again: bool) {
-        let then = if again {
-            PortState::Rearming
-        } else {
-            PortState::Held
-        };
-        let before = wakes.len();
-        let many = self.unread.len().min(room - before);
-        let last = &self.unread[self.unread.len() - many..];
-        wakes.extend(last.iter().rev().map_while(|word| {
-            let (channel, slot) = self.ports.by_word(*word)?;
-            let cause = Cause::Event;
-            fire_now(slot, then).then_some(Wake { channel, cause })
-        }));
-        let taken = wakes.len() - before;
-        self.unread.truncate(self.unread.len() - taken);
-        self.stats.wakes += taken as u64;
+    fn next_events(&mut self, room: &mut [Wake], again: bool) -> usize {
+        let words = self.inbox.words().get(self.taken..).unwrap_or_default();
+        let places = words.iter().zip(room);
+        let cause = Cause::Event;
+        let mut count = 0;
         if again {
-            self.rearm.extend(wakes[before..].iter().map(Wake::port));
+            let next = self.ports.next();
+            let gathered = self.rearm.len();
+            self.rearm.resize(gathered + places.len(), Port::MAX);
+            for ((word, place), port) in places.zip(&mut self.rearm[gathered..]) {
+                let Some((channel, slot)) = self.ports.plain(*word) else {
+                    break;
+                };
+                fire(slot, Some(next));
+                *place = Wake { channel, cause };
+                *port = channel.port();
+                count += 1;
+            }
+            self.rearm.truncate(gathered + count);
         } else {
-            self.count.waited -= taken;
+            for (word, place) in places {
+                let Some((channel, slot)) = self.ports.plain(*word) else {
+                    break;
+                };
+                fire(slot, None);
+                *place = Wake { channel, cause };
+                count += 1;
+            }
+            self.count.waited -= count;
         }
+        self.taken += count;
+        self.stats.wakes += count as u64;
+        count
     }
 
-    /// The wake of the next word, if nothing is queued, it is that of a port that waits, and
-    /// `take` has somebody for it.
-    #[inline]
-    pub(crate) fn next_event(
+    /// The channel of the next word, whose event is handed out, if nothing is queued, a round
+    /// waits for it, and `take` has somebody for it.
+    #[inline(always)]
+    pub(crate) fn next_event<T>(
         &mut self,
         again: bool,
-        take: impl FnOnce(ChannelId) -> bool,
-    ) -> Option<Wake> {
+        take: impl FnOnce(ChannelId) -> Option<T>,
+    ) -> Option<(T, ChannelId)> {
         if !self.ready.is_empty() {
             return None;
         }
-        let (channel, slot) = self.ports.by_word(*self.unread.last()?)?;
-        if !is_plain(slot) || !take(channel) {
-            return None;
-        }
+        let next = self.ports.next();
+        let word = *self.inbox.words().get(self.taken)?;
+        let (channel, slot) = self.ports.plain(word)?;
+        let taker = take(channel)?;
+        fire(slot, again.then_some(next));
         if again {
-            slot.state = PortState::Rearming;
             self.rearm.push(channel.port());
         } else {
-            slot.state = PortState::Held;
             self.count.waited -= 1;
         }
-        note_fired(slot.state);
-        self.unread.pop();
+        self.taken += 1;
         self.stats.wakes += 1;
-        Some(Wake {
-            channel,
-            cause: Cause::Event,
-        })
+        Some((taker, channel))
     }
 
     /// [`next_wake`](Self::next_wake), whatever it is.
@@ -134,7 +149,7 @@ impl Machine {
                 return Some(Wake { channel, cause });
             }
         }
-        while let Some(word) = self.unread.pop() {
+        while let Some(word) = self.take_word() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             let Some((channel, slot)) = taken else {
                 continue;

@@ -40,6 +40,12 @@ pub struct Wake {
 }
 
 impl Wake {
+    /// What stands where there is no wake yet.
+    pub(crate) const BLANK: Wake = Wake {
+        channel: ChannelId::NEVER,
+        cause: Cause::Gone,
+    };
+
     /// The local port that fired.
     #[must_use]
     pub const fn port(&self) -> Port {
@@ -80,8 +86,8 @@ pub(crate) struct Machine {
     ready: VecDeque<Wake>,
     rearm: Vec<Port>,
     inbox: PortBuf,
-    /// What was read and not yet taken, the first at the end.
-    unread: Vec<u32>,
+    /// How many words of the inbox were taken; the rest is unread.
+    taken: usize,
     /// Tells the threads that block from one another.
     blocks: Blocker,
     pub(crate) stats: Stats,
@@ -99,7 +105,7 @@ impl Machine {
             ready: VecDeque::new(),
             rearm: Vec::new(),
             inbox: PortBuf::default(),
-            unread: Vec::new(),
+            taken: 0,
             blocks: Blocker::FIRST,
             stats: Stats::default(),
         }
@@ -132,7 +138,7 @@ impl Machine {
             self.dirty = false;
             self.may_have_more = false;
             self.inbox = PortBuf::default();
-            self.unread = Vec::new();
+            self.taken = 0;
         }
     }
 
@@ -327,7 +333,7 @@ impl Machine {
             self.count.enter(slot);
             match before {
                 PortState::Ready(cause) => self.ready.push_back(Wake { channel: id, cause }),
-                PortState::Rearming => self.rearm.push(id.port()),
+                PortState::Rearming => self.gather(id.port()),
                 PortState::Live | PortState::Waiting | PortState::Held | PortState::Latched(_) => {}
             }
         }
@@ -349,7 +355,13 @@ impl Machine {
     /// Gathers a port for the write-back at the end of the round.
     #[inline]
     pub(crate) fn gather(&mut self, port: Port) {
-        self.rearm.push(port);
+        let next = self.ports.next();
+        if let Some(slot) = self.ports.slot(port.as_raw())
+            && slot.state == PortState::Rearming
+        {
+            slot.anticipate(next);
+            self.rearm.push(port);
+        }
     }
 
     /// The write-back of one port was done.
@@ -363,22 +375,36 @@ impl Machine {
     /// came of it is told to [`flushed`](Self::flushed).
     #[inline]
     pub(crate) fn rearms(&mut self) -> &[Port] {
+        if self.ports.was_early() {
+            self.sift();
+        }
+        if !self.rearm.is_empty() {
+            cells::port(PortState::Rearming, PortInput::Written);
+        }
+        &self.rearm
+    }
+
+    /// Looks at every gathered port, since some of them may have gone, or may be there twice.
+    #[cold]
+    fn sift(&mut self) {
         self.rearm
             .retain(|port| match self.ports.slot(port.as_raw()) {
                 Some(slot) if slot.state == PortState::Rearming => {
-                    cells::port(slot.state, PortInput::Written);
                     // Waited for before and after.
                     slot.state = PortState::Waiting;
                     true
                 }
                 Some(_) | None => false,
             });
-        &self.rearm
     }
 
     /// Of the list that [`rearms`](Self::rearms) gave, the last `left` were not written.
     #[inline]
     pub(crate) fn flushed(&mut self, left: usize) {
+        if self.rearm.is_empty() {
+            return;
+        }
+        self.ports.written();
         if left == 0 {
             self.rearm.clear();
         } else {
@@ -390,9 +416,10 @@ impl Machine {
     fn gather_again(&mut self, left: usize) {
         let written = self.rearm.len().saturating_sub(left);
         self.rearm.drain(..written);
+        let next = self.ports.next();
         for port in &self.rearm {
-            if let Some((_, slot)) = self.ports.by_word(port.as_raw()) {
-                slot.state = PortState::Rearming;
+            if let Some(slot) = self.ports.slot(port.as_raw()) {
+                slot.anticipate(next);
             }
         }
     }
@@ -400,29 +427,44 @@ impl Machine {
     // ---- Events.
 
     /// Room for the next read, once every word of the last one was taken.
-    pub(crate) const fn inbox(&mut self) -> &mut PortBuf {
+    pub(crate) fn inbox(&mut self) -> &mut PortBuf {
+        debug_assert_eq!(self.unread(), 0, "the read would lose them");
+        self.taken = 0;
         &mut self.inbox
     }
 
     /// The inbox was read into: how many ports came, and whether there was room for more.
     #[inline]
-    pub(crate) fn received(&mut self) -> (usize, bool) {
-        let words = self.inbox.words();
-        self.unread.extend(words.iter().rev());
-        (words.len(), words.len() < self.inbox.capacity())
+    pub(crate) fn received(&self) -> (usize, bool) {
+        let count = self.inbox.count();
+        (count, count < self.inbox.capacity())
+    }
+
+    /// How many words were read and not yet taken.
+    #[inline]
+    const fn unread(&self) -> usize {
+        self.inbox.count().saturating_sub(self.taken)
+    }
+
+    /// Takes the next word.
+    #[inline]
+    fn take_word(&mut self) -> Option<u32> {
+        let word = *self.inbox.words().get(self.taken)?;
+        self.taken += 1;
+        Some(word)
     }
 
     /// Puts what was read and not yet taken through the table and into the ready queue.
     #[inline]
     pub(crate) fn absorb(&mut self) {
-        if !self.unread.is_empty() {
+        if self.unread() > 0 {
             self.queue_unread();
         }
     }
 
     #[cold]
     fn queue_unread(&mut self) {
-        while let Some(word) = self.unread.pop() {
+        while let Some(word) = self.take_word() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             if let Some((id, _)) = taken {
                 self.ready.push_back(Wake {

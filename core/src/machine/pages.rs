@@ -60,6 +60,12 @@ impl<T: Default> Pages<T> {
         })
     }
 
+    /// Every place that there is.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        let pages = self.pages.iter_mut().flatten();
+        pages.flat_map(|places| places.iter_mut())
+    }
+
     /// Frees every page.
     pub(crate) fn clear(&mut self) {
         self.pages = Vec::new();

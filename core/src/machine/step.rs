@@ -3,7 +3,7 @@
 use super::cells;
 use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::stats::Stats;
-use super::table::{Blocker, ChannelId, Slot, Table};
+use super::table::{Blocker, ChannelId, Slot, Table, WriteBack};
 use super::task::Tasks;
 
 /// How many ports are waited for, how many wakes are queued, and who is to be told.
@@ -86,24 +86,19 @@ pub(super) fn seize(slot: &mut Slot, blocker: Option<Blocker>, count: &mut Count
     count.enter(slot);
 }
 
-/// Whether an event of the port is handed out at once: a round waits for it. It is so with nearly
-/// every word.
+/// Hands out an event of a port that a round waits for, and waits again where `again` says for
+/// which write-back. It does what the steps one by one do, but for the counts.
 #[inline]
-pub(super) fn is_plain(slot: &Slot) -> bool {
-    slot.state == PortState::Waiting && slot.blocker.is_none()
-}
-
-/// Hands such an event out; `then` is `Held`, or `Rearming` where it is waited for again in the
-/// same breath. Says whether it was such a one. It does what the steps one by one do, but for the
-/// counts.
-#[inline]
-pub(super) fn fire_now(slot: &mut Slot, then: PortState) -> bool {
-    let fires = is_plain(slot);
-    if fires {
-        note_fired(then);
-        slot.state = then;
+pub(super) fn fire(slot: &mut Slot, again: Option<WriteBack>) {
+    cells::port(PortState::Waiting, PortInput::Event);
+    cells::port(PortState::Ready(Cause::Event), PortInput::Deliver);
+    match again {
+        Some(next) => {
+            cells::port(PortState::Held, PortInput::Wait);
+            slot.go_on(next);
+        }
+        None => slot.state = PortState::Held,
     }
-    fires
 }
 
 /// A wait for an event of a port that is enabled. Says whether it was that; it does what a wait
@@ -122,33 +117,23 @@ pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
 /// The end of such a wait before its event. Says whether it was that; it does what a cancel does.
 #[inline]
 pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
-    let is_plain = is_plain(slot);
-    if is_plain {
+    let is_waiting = slot.state == PortState::Waiting && slot.blocker.is_none();
+    if is_waiting {
         cells::port(slot.state, PortInput::Cancel);
         slot.state = PortState::Live;
         count.waited -= 1;
     }
-    is_plain
-}
-
-/// The cells that are passed where an event is handed out at once.
-#[inline]
-pub(super) fn note_fired(then: PortState) {
-    cells::port(PortState::Waiting, PortInput::Event);
-    cells::port(PortState::Ready(Cause::Event), PortInput::Deliver);
-    if then == PortState::Rearming {
-        cells::port(PortState::Held, PortInput::Wait);
-    }
+    is_waiting
 }
 
 /// A wait in the round that handed the wake out. Says whether it was that; it does what a wait
-/// does, after which the port is written back.
+/// does, after which the port is written back with the next ones.
 #[inline]
-pub(super) fn wait_again(slot: &mut Slot, count: &mut Count) -> bool {
+pub(super) fn wait_again(slot: &mut Slot, next: WriteBack, count: &mut Count) -> bool {
     let is_held = slot.state == PortState::Held && slot.blocker.is_none();
     if is_held {
         cells::port(slot.state, PortInput::Wait);
-        slot.state = PortState::Rearming;
+        slot.anticipate(next);
         count.waited += 1;
     }
     is_held

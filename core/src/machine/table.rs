@@ -21,6 +21,12 @@ pub struct ChannelId {
 }
 
 impl ChannelId {
+    /// That of no channel.
+    pub(crate) const NEVER: ChannelId = ChannelId {
+        port: Port::MAX,
+        generation: 0,
+    };
+
     /// The local port.
     #[must_use]
     pub const fn port(self) -> Port {
@@ -89,9 +95,34 @@ pub(crate) struct Slot {
     /// Whose its wakes are, if not those of rounds.
     pub(crate) blocker: Option<Blocker>,
     pub(crate) state: PortState,
+    /// With which write-back it is enabled again, if `state` anticipates that.
+    due: u16,
 }
 
 impl Slot {
+    /// Anticipates its write-back: it is `Rearming`, and `Waiting` once the next one was done,
+    /// without being touched again.
+    #[inline]
+    pub(crate) const fn anticipate(&mut self, next: WriteBack) {
+        self.state = PortState::Waiting;
+        self.due = next.0;
+    }
+
+    /// [`anticipate`](Self::anticipate), where it is `Waiting` already.
+    #[inline]
+    pub(crate) const fn go_on(&mut self, next: WriteBack) {
+        self.due = next.0;
+    }
+
+    /// The binding that has this slot, which is that of a port.
+    #[inline]
+    pub(crate) const fn channel(&self, port: Port) -> ChannelId {
+        ChannelId {
+            port,
+            generation: self.generation,
+        }
+    }
+
     /// Whether somebody waits for it, or has a wake of it to take.
     #[inline]
     pub(crate) fn is_waited(&self) -> bool {
@@ -103,7 +134,13 @@ const FREE: Slot = Slot {
     generation: 0,
     blocker: None,
     state: PortState::Live,
+    due: 0,
 };
+
+/// The number of a write-back, by which the slots that wait for it are told from those whose
+/// own is done. Never 0.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WriteBack(u16);
 
 impl Default for Slot {
     fn default() -> Slot {
@@ -111,10 +148,24 @@ impl Default for Slot {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     slots: Pages<Slot>,
     bound: usize,
+    next: WriteBack,
+    /// A slot that anticipated the next write-back was looked at since the last one.
+    was_early: bool,
+}
+
+impl Default for Table {
+    fn default() -> Table {
+        Table {
+            slots: Pages::default(),
+            bound: 0,
+            next: WriteBack(1),
+            was_early: false,
+        }
+    }
 }
 
 impl Table {
@@ -122,9 +173,45 @@ impl Table {
         self.bound
     }
 
+    // ---- Write-backs.
+
+    /// The next write-back, for [`Slot::anticipate`].
+    #[inline]
+    pub(crate) const fn next(&self) -> WriteBack {
+        self.next
+    }
+
+    /// Whether a slot that anticipated the next write-back may have moved on since.
+    #[inline]
+    pub(crate) const fn was_early(&self) -> bool {
+        self.was_early
+    }
+
+    /// The next write-back was done, so what anticipated it is as it says.
+    #[inline]
+    pub(crate) fn written(&mut self) {
+        self.was_early = false;
+        match self.next.0.checked_add(1) {
+            Some(next) => self.next.0 = next,
+            None => self.begin_again(),
+        }
+    }
+
+    /// Forgets the numbers that were used.
+    #[cold]
+    fn begin_again(&mut self) {
+        for slot in self.slots.iter_mut() {
+            slot.due = 0;
+        }
+        self.next.0 = 1;
+    }
+
+    // ---- Bindings.
+
     /// Enters a binding. A binding of the same number that is still here is replaced, and
     /// returned as it was.
     pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, Slot)>) {
+        let _old = self.slot(port.as_raw());
         let slot = self.slots.enter(port.as_raw());
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let old = core::mem::replace(slot, Slot { generation, ..FREE });
@@ -154,10 +241,29 @@ impl Table {
         }
     }
 
-    /// The slot of a number, which may be free.
+    /// The slot of a number, which may be free. Where it anticipated its write-back, it is again
+    /// what it was before.
     #[inline]
     pub(crate) fn slot(&mut self, raw: u32) -> Option<&mut Slot> {
-        self.slots.get_mut(raw)
+        let slot = self.slots.get_mut(raw)?;
+        if slot.due == self.next.0 {
+            slot.due = 0;
+            slot.state = PortState::Rearming;
+            self.was_early = true;
+        }
+        Some(slot)
+    }
+
+    /// The slot of a word as the driver gave it, where a round waits for the port and the port is
+    /// enabled. It is so with nearly every word.
+    #[inline]
+    pub(crate) fn plain(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
+        let slot = self.slots.get_mut(raw)?;
+        let is_plain =
+            slot.state == PortState::Waiting && slot.due != self.next.0 && slot.blocker.is_none();
+        // A free slot is `Live`.
+        let port = Port::new(raw).filter(|_| is_plain)?;
+        Some((slot.channel(port), slot))
     }
 
     /// Looks up a word as the driver gave it, which may be any number.
@@ -165,16 +271,18 @@ impl Table {
     pub(crate) fn by_word(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
         let slot = self.slot(raw)?;
         let port = Port::new(raw).filter(|_| slot.generation != 0)?;
-        let generation = slot.generation;
-        Some((ChannelId { port, generation }, slot))
+        Some((slot.channel(port), slot))
     }
 
     /// Every binding, in the order of the numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelId, Slot)> {
         self.slots.iter().filter_map(|(raw, slot)| {
             let port = Port::new(raw).filter(|_| slot.generation != 0)?;
-            let generation = slot.generation;
-            Some((ChannelId { port, generation }, *slot))
+            let mut slot = *slot;
+            if slot.due == self.next.0 {
+                slot.state = PortState::Rearming;
+            }
+            Some((slot.channel(port), slot))
         })
     }
 
@@ -224,6 +332,36 @@ mod tests {
         let replaced = replaced.map(|(id, slot)| (id, slot.state));
         assert_eq!(replaced, Some((first, PortState::Waiting)));
         assert_eq!(table.bound(), 1);
+    }
+
+    #[test]
+    fn a_slot_anticipates_its_own_write_back_alone() {
+        let mut table = Table::default();
+        let (id, _) = table.bind(port(7));
+        let next = table.next();
+        table.by_id(id).unwrap().anticipate(next);
+        let state = |table: &Table| table.iter().map(|(_, slot)| slot.state).next();
+        assert_eq!(state(&table), Some(PortState::Rearming));
+        assert!(table.plain(7).is_none() && !table.was_early());
+        // Every number is used, and the first of them again.
+        for _ in 0..=u16::MAX {
+            table.written();
+            assert_eq!(state(&table), Some(PortState::Waiting));
+            assert!(table.plain(7).is_some());
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_looked_at_anticipates_nothing() {
+        let mut table = Table::default();
+        let (id, _) = table.bind(port(7));
+        let next = table.next();
+        table.by_id(id).unwrap().anticipate(next);
+        assert_eq!(table.by_id(id).unwrap().state, PortState::Rearming);
+        assert!(table.was_early());
+        table.written();
+        assert!(!table.was_early());
+        assert_eq!(table.by_id(id).unwrap().state, PortState::Rearming);
     }
 
     #[test]

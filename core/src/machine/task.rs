@@ -134,7 +134,7 @@ impl Machine {
             return;
         };
         if advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Rearm {
-            self.rearm.push(id.port());
+            self.gather(id.port());
         }
     }
 
@@ -157,8 +157,8 @@ impl Machine {
     pub(crate) fn sweep(&mut self) {
         let ports = &mut self.ports;
         self.rearm.retain(|port| {
-            let slot = ports.by_word(port.as_raw());
-            slot.is_some_and(|(_, slot)| slot.state == PortState::Rearming)
+            let slot = ports.slot(port.as_raw());
+            slot.is_some_and(|slot| slot.state == PortState::Rearming)
         });
     }
 

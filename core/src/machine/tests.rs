@@ -157,32 +157,99 @@ fn slots() -> impl Iterator<Item = Slot> {
 #[test]
 fn an_event_that_is_handed_out_at_once_goes_where_its_steps_lead() {
     for slot in slots() {
-        let mut quick = slot;
-        if !step::fire_now(&mut quick, PortState::Held) {
-            assert_eq!(quick, slot);
-            continue;
+        for again in [false, true] {
+            let (mut machine, id) = machine_with_a_channel();
+            let port = machine.ports.by_id(id).unwrap();
+            (port.state, port.blocker) = (slot.state, slot.blocker);
+            let next = again.then_some(machine.ports.next());
+            let Some((channel, quick)) = machine.ports.plain(id.port().as_raw()) else {
+                assert!(slot.state != PortState::Waiting || slot.blocker.is_some());
+                continue;
+            };
+            step::fire(quick, next);
+            let (ready, fired) = slot.state.step(PortInput::Event);
+            let (held, delivered) = ready.step(PortInput::Deliver);
+            assert_eq!(fired, PortEffect::Fire);
+            assert_eq!(delivered, PortEffect::Deliver(Cause::Event));
+            let (rearming, effect) = held.step(PortInput::Wait);
+            assert_eq!(effect, PortEffect::Rearm);
+            assert_eq!((channel, slot.blocker), (id, None));
+            assert_eq!(machine.state(id), Ok(if again { rearming } else { held }));
         }
-        let (ready, fired) = slot.state.step(PortInput::Event);
-        let (held, delivered) = ready.step(PortInput::Deliver);
-        assert_eq!(fired, PortEffect::Fire);
-        assert_eq!(delivered, PortEffect::Deliver(Cause::Event));
-        assert_eq!((quick.state, slot.blocker), (held, None));
     }
 }
 
 #[test]
 fn a_wait_in_its_round_goes_where_its_step_leads() {
     for slot in slots() {
-        let (mut quick, mut count) = (slot, Count::default());
-        if !step::wait_again(&mut quick, &mut count) {
-            assert_eq!(quick, slot);
+        let (mut machine, id) = machine_with_a_channel();
+        let next = machine.ports.next();
+        let mut count = Count::default();
+        let quick = machine.ports.by_id(id).unwrap();
+        (quick.state, quick.blocker) = (slot.state, slot.blocker);
+        if !step::wait_again(quick, next, &mut count) {
+            assert_eq!(machine.state(id), Ok(slot.state));
+            assert!(slot.state != PortState::Held || slot.blocker.is_some());
             continue;
         }
         let (rearming, effect) = slot.state.step(PortInput::Wait);
-        assert_eq!((quick.state, effect), (rearming, PortEffect::Rearm));
+        assert_eq!(
+            (machine.state(id), effect),
+            (Ok(rearming), PortEffect::Rearm)
+        );
         assert_eq!((count.waited, slot.blocker), (1, None));
         let written = rearming.step(PortInput::Written);
         assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
+    }
+}
+
+/// A machine of which so many ports are gathered for the next write-back.
+fn machine_with_gathered(ports: u32) -> (Machine, Vec<ChannelId>) {
+    let mut machine = Machine::new();
+    let bind = |raw| machine.bind(Port::new(raw).unwrap());
+    let ids: Vec<ChannelId> = (1..=ports).map(bind).collect();
+    machine.overflow();
+    for id in &ids {
+        assert_eq!(machine.wait(*id), Ok(Waited::Ready(Cause::Overflow)));
+        assert!(machine.wait_again(*id));
+    }
+    (machine, ids)
+}
+
+#[test]
+fn what_is_gathered_is_written_once_whatever_comes_in_between() {
+    let (mut machine, ids) = machine_with_gathered(4);
+    let [first, second, third, fourth] = ids[..] else {
+        unreachable!()
+    };
+    machine.cancel(first).unwrap();
+    machine.unbind(second).unwrap();
+    let reused = machine.bind(second.port());
+    machine.cancel(third).unwrap();
+    assert!(machine.wait_again(third), "gathered again");
+    assert_eq!(machine.rearms(), [third.port(), fourth.port()]);
+    machine.flushed(0);
+    assert_eq!(machine.rearms(), []);
+    assert_eq!(machine.state(first), Ok(PortState::Held));
+    assert_eq!(machine.state(reused), Ok(PortState::Live));
+    assert_eq!(machine.state(third), Ok(PortState::Waiting));
+    assert_eq!(machine.state(fourth), Ok(PortState::Waiting));
+}
+
+#[test]
+fn what_was_not_written_is_due_with_the_next_write_back() {
+    for is_looked_at in [false, true] {
+        let (mut machine, ids) = machine_with_gathered(3);
+        if is_looked_at {
+            assert_eq!(machine.state(ids[2]), Ok(PortState::Rearming));
+        }
+        assert_eq!(machine.rearms().len(), 3);
+        machine.flushed(2);
+        assert_eq!(machine.state(ids[0]), Ok(PortState::Waiting));
+        assert_eq!(machine.state(ids[1]), Ok(PortState::Rearming));
+        assert_eq!(machine.rearms(), [ids[1].port(), ids[2].port()]);
+        machine.flushed(0);
+        assert_eq!(machine.state(ids[2]), Ok(PortState::Waiting));
     }
 }
 
