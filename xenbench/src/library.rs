@@ -1,6 +1,6 @@
 //! This library on its own loop, by values and by callbacks.
 
-use std::{cell::RefCell, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use evtchn::{
@@ -74,14 +74,14 @@ pub(crate) struct Looped {
 /// How wakes are taken.
 #[derive(Debug)]
 enum Taking {
-    Values(RefCell<WakeBuf>),
+    Values(WakeBuf),
     Callbacks,
 }
 
 impl Looped {
     /// Wakes as values.
     pub(crate) fn values(channels: usize) -> Result<(Looped, Arc<Tally>)> {
-        Looped::new(channels, Taking::Values(RefCell::default()))
+        Looped::new(channels, Taking::Values(WakeBuf::default()))
     }
 
     /// A callback per channel.
@@ -117,12 +117,11 @@ impl Looped {
     }
 
     /// Handles what there is and waits again.
-    pub(crate) fn dispatch(&self) -> Result<Outcome> {
-        Ok(match &self.taking {
+    pub(crate) fn dispatch(&mut self) -> Result<Outcome> {
+        Ok(match &mut self.taking {
             Taking::Values(buf) => {
-                let mut buf = buf.borrow_mut();
                 let mut round = self.ctx.dispatch()?;
-                while let wakes @ [_, ..] = round.fill_again(&mut buf) {
+                while let wakes @ [_, ..] = round.fill_again(buf) {
                     for wake in wakes {
                         self.tally.count(wake.port().as_raw());
                     }

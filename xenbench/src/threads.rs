@@ -49,20 +49,21 @@ impl Threads {
     /// Runs them, with a mark before the first notify and one after the last wake.
     pub(crate) fn run(&self) -> Result<()> {
         match self.style {
-            Style::Evtchn => self.on(&Looped::values(self.threads)?),
-            Style::EvtchnCallback => self.on(&Looped::callbacks(self.threads)?),
+            Style::Evtchn => self.on(Looped::values(self.threads)?),
+            Style::EvtchnCallback => self.on(Looped::callbacks(self.threads)?),
         }
     }
 
-    fn on(&self, (scene, tally): &(Looped, Arc<Tally>)) -> Result<()> {
+    fn on(&self, (mut scene, tally): (Looped, Arc<Tally>)) -> Result<()> {
         let gate = Gate::default();
         let notifies = self.notifies;
+        let event_loop = &scene.event_loop.clone();
         thread::scope(|scope| {
             let threads: Vec<_> = scene
                 .channels
                 .notifiers()
                 .map(|notifier| {
-                    let (gate, event_loop) = (&gate, &scene.event_loop);
+                    let gate = &gate;
                     scope.spawn(move || {
                         gate.arrived.fetch_add(1, Ordering::SeqCst);
                         wait_until(|| gate.begun.load(Ordering::SeqCst));
@@ -78,7 +79,7 @@ impl Threads {
             wait_until(|| gate.arrived.load(Ordering::SeqCst) == threads.len());
             println!("{BEGIN}");
             gate.begun.store(true, Ordering::SeqCst);
-            let handled = handle(scene, tally, &gate, threads.len());
+            let handled = handle(&mut scene, &tally, &gate, threads.len());
             println!("{END}");
             gate.ended.store(true, Ordering::SeqCst);
             for thread in threads {
@@ -94,7 +95,7 @@ impl Threads {
 }
 
 /// Handles until all threads are done and nothing is left.
-fn handle(scene: &Looped, tally: &Tally, gate: &Gate, threads: usize) -> Result<()> {
+fn handle(scene: &mut Looped, tally: &Tally, gate: &Gate, threads: usize) -> Result<()> {
     loop {
         let are_done = gate.done.load(Ordering::SeqCst) == threads;
         if !are_done {
