@@ -154,7 +154,7 @@ def main():
         check_events(file)
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
     try:
-        port = next(found[1] for line in driver.stdout if (found := re.search(r"on port (\d+)", line)))
+        port = next(found[1] for line in driver.stdout if (found := re.search(r"successfully on port (\d+)", line)))
         grounds = set()
         for scheme in ("light", "dark"):
             browser = Browser(port, scheme)

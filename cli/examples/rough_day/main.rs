@@ -14,5 +14,7 @@ use anyhow::{Context as _, Result};
 
 fn main() -> Result<()> {
     let file = std::env::args_os().nth(1).context("where to?")?;
-    scene::record(scene::SEED, File::create(file)?)
+    let stats = scene::record(scene::SEED, File::create(file)?)?;
+    eprintln!("{} wakes, {} overflow", stats.wakes, stats.overflows);
+    Ok(())
 }

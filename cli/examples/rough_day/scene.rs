@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use evtchn::sim::{Call, Choice, Errno, Guest, Sim, SimLoop, SimOpen};
-use evtchn::{DomId, Port, Trigger, Virq, Wait};
+use evtchn::{DomId, Port, Stats, Trigger, Virq, Wait};
 use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
 
 /// Decides how often whom sends.
@@ -17,11 +17,11 @@ const GUESTS: usize = 3;
 type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
 type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;
 
-/// Records the day.
+/// Records the day, and says what the context counted.
 ///
 /// # Errors
 /// A call that failed and was not meant to, or a failed write.
-pub(crate) fn record(seed: u64, out: impl Write + Send + 'static) -> Result<()> {
+pub(crate) fn record(seed: u64, out: impl Write + Send + 'static) -> Result<Stats> {
     let mut header = Header::new(Source::Sim, Trigger::Level);
     header.seed = Some(seed);
     let tape = Tape::new(&header, out);
@@ -41,8 +41,10 @@ pub(crate) fn record(seed: u64, out: impl Write + Send + 'static) -> Result<()> 
     day.failed_write_back(&opener)?;
     day.a_guest_dies()?;
     day.evening()?;
+    let stats = context.stats();
     drop(context);
-    tape.finish().context("cannot write the trace")
+    tape.finish().context("cannot write the trace")?;
+    Ok(stats)
 }
 
 struct Day<'a> {

@@ -43,7 +43,7 @@ pub(super) fn draw(timeline: &Timeline, out: &mut dyn io::Write) -> io::Result<(
     let summary = timeline.summary();
     writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
          aria-labelledby=\"title desc\">\n  \
          <title id=\"title\">Event channels: {summary}</title>\n  \
          <desc id=\"desc\">{}</desc>\n  <style>\n{STYLE}  </style>\n  <defs>\n{SHAPES}  </defs>\n  \
@@ -117,7 +117,7 @@ fn note(timeline: &Timeline, lanes: &[&Lane], room: Room) -> Option<String> {
     let crowded = |lane: &&Lane| Kind::ALL.iter().any(|kind| lane.count(*kind) > room.marks);
     if lanes.iter().any(|lane| crowded(lane)) {
         let steps = timeline.lines.len().div_ceil(Plot::columns());
-        parts.push(format!("dense: bars count {} each", many(steps, "step")));
+        parts.push(format!("dense: a bar counts {}", many(steps, "step")));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
 }

@@ -1,7 +1,9 @@
 // The part of the lanes that is seen, as SVG.
 const [LEFT, RIGHT, TOP, LANE, ROW, COLUMN] = [142, 16, 30, 44, 13, 4];
-// More marks or states of a lane than these are counted in columns.
-const [MARKS, SPANS] = [400, 400];
+// More states of a lane than these are shown in columns, and more marks of a kind than one for each
+// so many pixels are counted.
+const SPANS = 400;
+const APART = 9;
 const RULES = 100;
 
 const escape = (text) => text.replace(/[&<>"]/g, (it) => `&#${it.charCodeAt(0)};`);
@@ -72,9 +74,8 @@ function drawMarks(lane, view, plot, middle) {
   const { at, kind } = lane.marks;
   const [first, last] = seen(lane, view);
   let svg = '';
-  const crowded = last - first > MARKS;
-  const all = crowded ? count(lane, first, last) : [];
-  const isCrowd = (it) => all[it] > MARKS / 4;
+  const all = count(lane, first, last);
+  const isCrowd = (it) => all[it] > plot.width / APART;
   const columns = KINDS.map((_, it) => (isCrowd(it) ? new Uint32Array(plot.columns + 1) : null));
   let drawn = 0;
   for (let it = first; it < last; it += 1) {
