@@ -226,7 +226,7 @@ fn a_script_shows_the_wakes_that_it_had() {
     let all = events(&drawn(&path, "json"));
     let wakes = count(&all, "wake") + count(&all, "wake without an event");
     assert!(wakes > 4, "{wakes}");
-    assert_eq!(wakes, u64::try_from(played.wakes).unwrap());
+    assert_eq!(wakes, played.wakes);
     assert_eq!(count(&all, "fault"), 1);
     assert_eq!(count(&all, "overflow"), 1);
 }

@@ -201,7 +201,7 @@ impl Day<'_> {
     /// Answers everybody who woke, and waits for them again.
     fn round(&self, again: bool) -> Result<()> {
         let mut round = self.context.dispatch()?;
-        while let Some(wake) = round.next() {
+        for wake in round.by_ref() {
             let is_woken = |it: &&Channel| it.id() == wake.channel;
             let Some(channel) = self.guests.iter().flatten().find(is_woken) else {
                 let _nothing_latched = self.context.wait(wake.channel)?;

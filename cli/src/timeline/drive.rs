@@ -8,9 +8,9 @@ mod steps;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use evtchn::Link;
 use evtchn::machine::link::LinkInput;
 use evtchn::machine::port::{Cause, PortEffect, PortInput, PortState};
+use evtchn::{DomId, Link};
 use evtchn_trace::{Call, Trace, What};
 
 use super::lanes::{Kind, Lane, Mark, Span, State, Text, Texts, Timeline};
@@ -38,8 +38,20 @@ pub(crate) fn drive(trace: &Trace) -> Timeline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Other {
     Guest(u32, u32),
-    Peer(u32, u32),
+    /// Another holder of the device, in the domain of the program.
+    Peer(u32),
     Virq(u32),
+}
+
+impl Other {
+    /// The program runs in domain 0, as all that record do.
+    fn of(domid: DomId, port: u32) -> Other {
+        if domid == DomId::SELF || domid == DomId::DOM0 {
+            Other::Peer(port)
+        } else {
+            Other::Guest(domid.as_raw().into(), port)
+        }
+    }
 }
 
 struct Driver {

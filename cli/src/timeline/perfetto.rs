@@ -19,7 +19,7 @@ const CONTEXT: u32 = 1;
 pub(super) fn draw(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     let named = |name: &str, tid: usize, args: Value| json!({"ph": "M", "name": name, "pid": CONTEXT, "tid": tid, "args": args});
     let context = format!("evtchn: {}", timeline.summary());
-    write!(out, "{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n")?;
+    writeln!(out, "{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
     write!(
         out,
         "{}",
@@ -39,7 +39,7 @@ pub(super) fn draw(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
         write!(out, ",\n{}", named("thread_sort_index", tid, order))?;
     }
     for event in events(&timeline.lanes) {
-        write!(out, ",\n{}", event.object(timeline))?;
+        event.write(timeline, out)?;
     }
     writeln!(out, "\n]}}")
 }
@@ -72,37 +72,34 @@ impl Event {
         }
     }
 
-    fn object(self, timeline: &Timeline) -> Value {
+    /// Names of states and kinds need no escape.
+    fn write(self, timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
         let (at, line) = (self.at(), timeline.line(self.at()));
         match self {
-            Event::Span(tid, span) => json!({
-                "ph": "X", "name": span.state.name(), "cat": "state", "pid": CONTEXT, "tid": tid,
-                "ts": at, "dur": span.to - at, "args": {"line": line},
-            }),
+            Event::Span(tid, span) => write!(
+                out,
+                ",\n{{\"ph\":\"X\",\"name\":\"{}\",\"cat\":\"state\",\"pid\":{CONTEXT},\"tid\":{tid},\
+                 \"ts\":{at},\"dur\":{},\"args\":{{\"line\":{line}}}}}",
+                span.state.name(),
+                span.to - at
+            ),
             Event::Mark(tid, mark) => {
-                let scope = match mark.kind {
-                    Kind::Overflow => "p",
-                    Kind::Bind
-                    | Kind::Unbind
-                    | Kind::Wake
-                    | Kind::Alarm
-                    | Kind::Latch
-                    | Kind::Sent
-                    | Kind::Notify
-                    | Kind::Read
-                    | Kind::WriteBack
-                    | Kind::Fault
-                    | Kind::Gone => "t",
+                let (name, class) = (mark.kind.name(), mark.kind.class());
+                let scope = if mark.kind == Kind::Overflow {
+                    'p'
+                } else {
+                    't'
                 };
-                let mut args = json!({"line": line});
+                write!(
+                    out,
+                    ",\n{{\"ph\":\"i\",\"name\":\"{name}\",\"cat\":\"{class}\",\"s\":\"{scope}\",\
+                     \"pid\":{CONTEXT},\"tid\":{tid},\"ts\":{at},\"args\":{{\"line\":{line}"
+                )?;
                 match timeline.texts.of(mark.text) {
                     "" => {}
-                    text => args["what"] = text.into(),
+                    text => write!(out, ",\"what\":{}", json!(text))?,
                 }
-                json!({
-                    "ph": "i", "name": mark.kind.name(), "cat": mark.kind.class(), "s": scope,
-                    "pid": CONTEXT, "tid": tid, "ts": at, "args": args,
-                })
+                write!(out, "}}}}")
             }
         }
     }

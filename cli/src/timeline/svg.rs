@@ -115,7 +115,7 @@ fn note(timeline: &Timeline, lanes: &[&Lane], room: Room) -> Option<String> {
         parts.push(format!("{} with fewer marks left out", many(left, "port")));
     }
     let crowded = |lane: &&Lane| Kind::ALL.iter().any(|kind| lane.count(*kind) > room.marks);
-    if lanes.iter().any(|lane| crowded(lane)) {
+    if lanes.iter().any(crowded) {
         let steps = timeline.lines.len().div_ceil(Plot::columns());
         parts.push(format!("dense: a bar counts {}", many(steps, "step")));
     }

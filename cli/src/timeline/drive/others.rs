@@ -1,5 +1,6 @@
 //! What others did: guests, other holders of the device, and the simulator.
 
+use evtchn::DomId;
 use evtchn_trace::{AtSeam, Got, Guest, Seam, Sim};
 
 use super::super::lanes::{Kind, many};
@@ -11,22 +12,18 @@ impl Driver {
         match guest {
             Guest::BindInterdomain {
                 domid,
+                remote: DomId::DOM0,
                 remote_port,
                 port,
-                ..
             } => {
                 let about = domain(*domid, Some(*port));
-                self.joins(
-                    Other::Guest(domid.as_raw().into(), *port),
-                    *remote_port,
-                    about,
-                );
+                self.joins(Other::of(*domid, *port), *remote_port, about);
             }
             Guest::Send { domid, port } => {
-                self.by(Other::Guest(domid.as_raw().into(), *port), Kind::Sent, "");
+                self.by(Other::of(*domid, *port), Kind::Sent, "");
             }
             Guest::Close { domid, port } => {
-                let other = Other::Guest(domid.as_raw().into(), *port);
+                let other = Other::of(*domid, *port);
                 self.by(other, Kind::Gone, "it closed its port");
                 self.ours.remove(&other);
             }
@@ -35,22 +32,23 @@ impl Driver {
             Guest::Create { .. }
             | Guest::Remove { .. }
             | Guest::AllocUnbound { .. }
+            | Guest::BindInterdomain { .. }
             | Guest::Other { .. } => {}
         }
     }
 
     /// What another holder of the device did.
-    pub(super) fn peer(&mut self, peer: u32, at: &AtSeam) {
+    pub(super) fn peer(&mut self, at: &AtSeam) {
         match (&at.call, &at.got) {
             (Seam::BindInterdomain { port, .. }, Some(Got::Number(got))) => {
                 let about = format!("this domain, port {got}");
-                self.joins(Other::Peer(peer, *got), port.as_raw(), about);
+                self.joins(Other::Peer(*got), port.as_raw(), about);
             }
             (Seam::Notify { port }, _) => {
-                self.by(Other::Peer(peer, port.as_raw()), Kind::Sent, "");
+                self.by(Other::Peer(port.as_raw()), Kind::Sent, "");
             }
             (Seam::Unbind { port }, _) => {
-                let other = Other::Peer(peer, port.as_raw());
+                let other = Other::Peer(port.as_raw());
                 self.by(other, Kind::Gone, "it closed its port");
                 self.ours.remove(&other);
             }
@@ -89,7 +87,7 @@ impl Driver {
     fn died(&mut self, dead: u32) {
         let theirs = |(other, _): (&Other, &u32)| match other {
             Other::Guest(domid, _) if *domid == dead => Some(*other),
-            Other::Guest(..) | Other::Peer(..) | Other::Virq(_) => None,
+            Other::Guest(..) | Other::Peer(_) | Other::Virq(_) => None,
         };
         let theirs: Vec<_> = self.ours.iter().filter_map(theirs).collect();
         for other in theirs {

@@ -56,20 +56,35 @@ impl Driver {
             step, failed: None, ..
         } = answer
         {
-            let channel = match call {
+            let port = match call {
                 Call::Wait { channel } | Call::Cancel { channel } | Call::Notify { channel } => {
                     self.port(channel)
                 }
-                _ => None,
+                Call::BindUnboundPort { .. }
+                | Call::BindInterdomain { .. }
+                | Call::BindVirq { .. }
+                | Call::BindStatic { .. }
+                | Call::Restrict { .. }
+                | Call::Unbind { .. }
+                | Call::DropChannel { .. }
+                | Call::NextTimeout
+                | Call::Begin { .. }
+                | Call::Next
+                | Call::Fill { .. }
+                | Call::FillAgain { .. }
+                | Call::Finish
+                | Call::Leave
+                | Call::Teardown
+                | Call::DropContext => None,
             };
-            self.mark(
-                channel,
-                Kind::Fault,
-                format!("{} failed: {step}", name(&call)),
-            );
+            self.mark(port, Kind::Fault, format!("{} failed: {step}", name(&call)));
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other answer says more than the table"
+    )]
     fn waited(&mut self, channel: u32, answer: &Answer) {
         let Some(port) = self.port(channel) else {
             return;

@@ -11,7 +11,7 @@ use super::{Driver, Other};
 impl Driver {
     pub(super) fn seam(&mut self, thread: u32, at: &AtSeam) {
         match (at.peer, &at.failed) {
-            (Some(peer), None) => self.peer(peer, at),
+            (Some(_), None) => self.peer(at),
             (Some(_), Some(_)) => {}
             (None, Some(failed)) => self.failed(&at.call, failed),
             (None, None) => self.done(thread, &at.call, at.got.as_ref()),
@@ -64,7 +64,7 @@ impl Driver {
                 Some(port),
             ) => {
                 let about = domain(*domid, Some(remote.as_raw()));
-                let other = Other::Guest(domid.as_raw().into(), remote.as_raw());
+                let other = Other::of(*domid, remote.as_raw());
                 (port, about.clone(), format!("to {about}"), Some(other))
             }
             (Seam::BindVirq { virq }, Some(port)) => {
@@ -129,10 +129,14 @@ impl Driver {
         if bind_failed(call) {
             self.slots.not_bound();
         }
-        let port = match call {
-            Seam::Unbind { port } | Seam::Notify { port } => Some(port.as_raw()),
-            Seam::Unmask { ports } if ports.len() == 1 => ports.first().map(|it| it.as_raw()),
-            _ => failed.port,
+        let port = if let Seam::Unbind { port } | Seam::Notify { port } = call {
+            Some(port.as_raw())
+        } else if let Seam::Unmask { ports } = call
+            && let [port] = ports.as_slice()
+        {
+            Some(port.as_raw())
+        } else {
+            failed.port
         };
         self.mark(port, Kind::Fault, failed.text.clone());
         let is_signal = failed.kind == ErrorKind::Interrupted;
