@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.request
 
-BACKSPACE_TAB, LEFT, UP, RIGHT, DOWN, END = "\ue004", "\ue012", "\ue013", "\ue014", "\ue015", "\ue010"
+TAB, LEFT, UP, RIGHT, DOWN, END = "\ue004", "\ue012", "\ue013", "\ue014", "\ue015", "\ue010"
 STATE = "return {...document.getElementById('figure').dataset}"
 
 
@@ -83,7 +83,7 @@ def check_page(browser, file):
     expect("nothing else is loaded", loaded == 0, loaded)
 
     for _ in range(20):
-        browser.press([BACKSPACE_TAB])
+        browser.press([TAB])
         if browser.run("return document.activeElement.id") == "figure":
             break
     outline = browser.run("return getComputedStyle(document.getElementById('figure')).outlineStyle")

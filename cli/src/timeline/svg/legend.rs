@@ -25,14 +25,24 @@ impl Item {
         }
     }
 
-    /// How much room it takes, letters being about so wide.
+    /// How much room it takes.
     fn width(self) -> f64 {
         let band = match self {
             Item::Look(_) => 34.0,
             Item::Kind(_) => 22.0,
         };
-        band + 6.3 * count(self.text().len()) + 18.0
+        band + letters(self.text()) + 14.0
     }
+}
+
+/// About how wide a text is, in any font.
+fn letters(text: &str) -> f64 {
+    let widths = text.chars().map(|letter| match letter {
+        'f' | 'i' | 'j' | 'l' | 'r' | 't' | ' ' | ',' | '-' => 4.4,
+        'm' | 'w' => 10.6,
+        _ => 7.4,
+    });
+    widths.sum()
 }
 
 impl Legend {
@@ -61,7 +71,7 @@ impl Legend {
 
     pub(super) fn height(&self) -> f64 {
         let rows = self.0.last().map_or(0, |(_, _, row)| row + 1);
-        count(rows) * ROW + 12.0
+        count(rows) * ROW
     }
 
     pub(super) fn draw(&self, top: f64, out: &mut dyn io::Write) -> io::Result<()> {
