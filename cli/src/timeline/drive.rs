@@ -206,6 +206,7 @@ impl Driver {
         if self.state(port).is_some() {
             self.mark(port, kind, why);
             self.force(port, None);
+            self.ours.retain(|_, ours| *ours != port);
         }
     }
 

@@ -27,12 +27,16 @@ impl Driver {
                 self.by(other, Kind::Gone, "it closed its port");
                 self.ours.remove(&other);
             }
-            Guest::Raise { virq, .. } => self.by(Other::Virq(virq.as_raw()), Kind::Sent, ""),
+            Guest::Raise {
+                domid: DomId::DOM0,
+                virq,
+            } => self.by(Other::Virq(virq.as_raw()), Kind::Sent, ""),
             Guest::Kill { domid } => self.died(domid.as_raw().into()),
             Guest::Create { .. }
             | Guest::Remove { .. }
             | Guest::AllocUnbound { .. }
             | Guest::BindInterdomain { .. }
+            | Guest::Raise { .. }
             | Guest::Other { .. } => {}
         }
     }
