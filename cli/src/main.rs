@@ -8,6 +8,7 @@ mod replay;
 mod sim;
 mod stop;
 mod summary;
+mod timeline;
 mod watch;
 mod xen;
 
@@ -37,6 +38,7 @@ enum Command {
     Watch(Watch),
     Explore(Explore),
     Replay(replay::Replay),
+    Timeline(timeline::Draw),
 }
 
 const EXAMPLES: &str = "\
@@ -244,6 +246,7 @@ fn main() -> ExitCode {
         Command::Watch(watch) => watch.checked().run().map(|()| true),
         Command::Explore(explore) => explore.run(),
         Command::Replay(replay) => return replay.run(),
+        Command::Timeline(draw) => return draw.run(),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,0 +1,218 @@
+//! The daemon serves three guests and hears of guests that die. Meanwhile one guest does not wait
+//! to be asked, the driver's ring overflows, a write-back fails, and one guest dies.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use evtchn::sim::{Call, Choice, Errno, Guest, Sim, SimLoop, SimOpen};
+use evtchn::{DomId, Port, Stats, Trigger, Virq, Wait};
+use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
+
+/// Decides how often whom sends.
+pub(crate) const SEED: u64 = 4;
+
+const GUESTS: usize = 3;
+
+type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
+type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;
+
+/// Records the day, and says what the context counted.
+///
+/// # Errors
+/// A call that failed and was not meant to, or a failed write.
+pub(crate) fn record(seed: u64, out: impl Write + Send + 'static) -> Result<Stats> {
+    let mut header = Header::new(Source::Sim, Trigger::Level);
+    header.seed = Some(seed);
+    let tape = Tape::new(&header, out);
+    let sim = Sim::new(seed);
+    observe(&sim, &tape);
+    let opener = sim.open(DomId::DOM0);
+    let context = RecordedContext::new(
+        Recorder::new(opener.clone(), tape.clone()),
+        Recorder::new(SimLoop::level(), tape.clone()),
+        tape.clone(),
+    );
+    let mut day = Day::begin(&sim, &context, Choice::seeded(seed))?;
+    day.quiet_morning()?;
+    day.noon()?;
+    day.unasked_for()?;
+    day.overflow(&opener)?;
+    day.failed_write_back(&opener)?;
+    day.a_guest_dies()?;
+    day.evening()?;
+    let stats = context.stats();
+    drop(context);
+    tape.finish().context("cannot write the trace")?;
+    Ok(stats)
+}
+
+struct Day<'a> {
+    sim: &'a Sim,
+    context: &'a Context,
+    choice: Choice,
+    /// The channel to each guest that lives.
+    guests: Vec<Option<Channel>>,
+    others: Vec<(Guest, Port)>,
+    died: Option<Channel>,
+}
+
+impl Day<'_> {
+    fn begin<'a>(sim: &'a Sim, context: &'a Context, choice: Choice) -> Result<Day<'a>> {
+        let mut day = Day {
+            sim,
+            context,
+            choice,
+            guests: Vec::new(),
+            others: Vec::new(),
+            died: None,
+        };
+        for _ in 0..GUESTS {
+            let domid = sim.create_domain()?;
+            let channel = context.bind_unbound_port(domid)?;
+            let guest = sim.guest(domid);
+            let port = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+            day.others.push((guest, port));
+            day.guests.push(Some(channel));
+        }
+        day.died = Some(context.bind_virq(Virq::DOM_EXC)?);
+        Ok(day)
+    }
+
+    /// Everybody is waited for, asks, and is answered.
+    fn quiet_morning(&mut self) -> Result<()> {
+        self.wait_for_all()?;
+        for _ in 0..2 {
+            self.some_send()?;
+            self.round(true)?;
+        }
+        Ok(())
+    }
+
+    /// Nobody is waited for, so the device is not registered, and nothing is read.
+    fn noon(&mut self) -> Result<()> {
+        self.cancel_all()?;
+        self.send(0)?;
+        self.send(0)?;
+        self.wait_for_all()?;
+        self.round(true)
+    }
+
+    /// A guest that nobody waits for sends anyway: it costs one wake, however often it does.
+    fn unasked_for(&mut self) -> Result<()> {
+        if let Some(channel) = &self.guests[1] {
+            channel.cancel()?;
+        }
+        for _ in 0..4 {
+            self.send(1)?;
+        }
+        self.send(0)?;
+        self.round(true)?;
+        self.send(2)?;
+        self.round(true)?;
+        // It is ready at once, then waited for again.
+        self.wait(1)
+    }
+
+    /// The ring overflows: everybody looks.
+    fn overflow(&mut self, opener: &SimOpen) -> Result<()> {
+        self.some_send()?;
+        opener.overflow()?;
+        self.round(true)
+    }
+
+    /// What is not written back is written back by the next round.
+    fn failed_write_back(&mut self, opener: &SimOpen) -> Result<()> {
+        self.send(0)?;
+        opener.fail_next(Call::Unmask, Errno::ENOMEM);
+        let round = self.round(true);
+        anyhow::ensure!(round.is_err(), "the write-back was to fail");
+        self.round(true)?;
+        self.some_send()?;
+        self.round(true)
+    }
+
+    /// Xen raises a virtual interrupt, and its channel is unbound.
+    fn a_guest_dies(&mut self) -> Result<()> {
+        let (dead, _) = &self.others[2];
+        self.sim.destroy_domain(dead.domid())?;
+        self.round(true)?;
+        if let Some(channel) = self.guests[2].take() {
+            channel.unbind()?;
+        }
+        self.send(1)?;
+        self.round(true)
+    }
+
+    /// Nobody is waited for any more, and nothing is left behind.
+    fn evening(&mut self) -> Result<()> {
+        self.send(0)?;
+        self.round(false)?;
+        self.cancel_all()?;
+        self.send(1)?;
+        for channel in self.guests.drain(..).chain([self.died.take()]).flatten() {
+            channel.unbind()?;
+        }
+        self.context.teardown()?;
+        Ok(())
+    }
+
+    fn some_send(&mut self) -> Result<()> {
+        let first = self.choice.of(GUESTS);
+        for guest in first..=first + self.choice.of(GUESTS) {
+            if self.guests[guest % GUESTS].is_some() {
+                self.send(guest % GUESTS)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, guest: usize) -> Result<()> {
+        let (guest, port) = &self.others[guest];
+        guest.send(*port)?;
+        self.sim.advance(Duration::from_micros(10));
+        Ok(())
+    }
+
+    fn wait_for_all(&self) -> Result<()> {
+        if let Some(died) = &self.died {
+            let _nobody_died = died.wait()?;
+        }
+        (0..GUESTS).try_for_each(|guest| self.wait(guest))
+    }
+
+    fn cancel_all(&self) -> Result<()> {
+        for channel in self.guests.iter().chain([&self.died]).flatten() {
+            channel.cancel()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a guest. If it sent already, it is answered.
+    fn wait(&self, guest: usize) -> Result<()> {
+        if let Some(channel) = &self.guests[guest] {
+            while let Wait::Ready(_) = channel.wait()? {
+                channel.notify()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers everybody who woke, and waits for them again.
+    fn round(&self, again: bool) -> Result<()> {
+        let mut round = self.context.dispatch()?;
+        for wake in round.by_ref() {
+            let is_woken = |it: &&Channel| it.id() == wake.channel;
+            let Some(channel) = self.guests.iter().flatten().find(is_woken) else {
+                let _nothing_latched = self.context.wait(wake.channel)?;
+                continue;
+            };
+            channel.notify()?;
+            if again {
+                let _nothing_latched = channel.wait()?;
+            }
+        }
+        round.finish()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Where there is more than a picture has room for: columns in the place of marks and states.
+
+use super::lanes::{Kind, Lane, Look, Mark, Timeline};
+
+/// How many elements a picture of marks, and one of states, may have at most, about.
+const ELEMENTS: usize = 6000;
+
+/// What a lane can show one by one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// Marks of a kind.
+    pub(super) marks: usize,
+    pub(super) spans: usize,
+}
+
+impl Room {
+    /// What each of so many lanes has.
+    pub(super) fn of(lanes: usize) -> Room {
+        let each = ELEMENTS / lanes.max(1);
+        Room {
+            marks: (each / 4).clamp(24, 120),
+            spans: each.clamp(60, 400),
+        }
+    }
+}
+
+/// The marks of a lane by kind, those that come in crowds aside.
+pub(super) struct Sorted<'a> {
+    pub(super) single: Vec<&'a Mark>,
+    pub(super) crowds: Vec<(Kind, Vec<u32>)>,
+}
+
+/// Counts a kind in columns where it has more marks than there is room for.
+pub(super) fn sort<'a>(
+    timeline: &Timeline,
+    lane: &'a Lane,
+    room: Room,
+    columns: usize,
+) -> Sorted<'a> {
+    let mut sorted = Sorted {
+        single: Vec::new(),
+        crowds: Vec::new(),
+    };
+    for kind in Kind::ALL {
+        let of_kind = lane.marks.iter().filter(|mark| mark.kind == kind);
+        if of_kind.clone().nth(room.marks).is_none() {
+            sorted.single.extend(of_kind);
+            continue;
+        }
+        let mut counts = vec![0; columns];
+        for mark in of_kind {
+            counts[column(timeline, mark.at, columns)] += 1;
+        }
+        sorted.crowds.push((kind, counts));
+    }
+    sorted
+}
+
+/// The states of a lane in columns: in each, the look that it had for the longest.
+pub(super) fn looks(timeline: &Timeline, lane: &Lane, columns: usize) -> Vec<(usize, usize, Look)> {
+    let mut times = vec![[0_u64; Look::ALL.len()]; columns];
+    for span in &lane.spans {
+        let look = span.state.look() as usize;
+        let (first, last) = (
+            column(timeline, span.from, columns),
+            column(timeline, span.to, columns),
+        );
+        for (place, times) in (first..=last).zip(&mut times[first..=last]) {
+            let begins = span.from.max(begin(timeline, place, columns));
+            let ends = span.to.min(begin(timeline, place + 1, columns));
+            times[look] += u64::from(ends.saturating_sub(begins));
+        }
+    }
+    let mut runs: Vec<(usize, usize, Look)> = Vec::new();
+    for (place, times) in times.iter().enumerate() {
+        let longest = Look::ALL
+            .into_iter()
+            .max_by_key(|look| times[*look as usize]);
+        let Some(look) = longest.filter(|look| times[*look as usize] > 0) else {
+            continue;
+        };
+        match runs.last_mut() {
+            Some((_, to, before)) if *before == look && *to == place => *to = place + 1,
+            _ => runs.push((place, place + 1, look)),
+        }
+    }
+    runs
+}
+
+fn column(timeline: &Timeline, step: u32, columns: usize) -> usize {
+    let place = u64::from(step) * columns as u64 / u64::from(timeline.steps().max(1));
+    usize::try_from(place).map_or(columns - 1, |place| place.min(columns - 1))
+}
+
+/// The first step of a column.
+fn begin(timeline: &Timeline, column: usize, columns: usize) -> u32 {
+    let step = (column as u64 * u64::from(timeline.steps())).div_ceil(columns as u64);
+    u32::try_from(step).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,101 @@
+//! What others did: guests, other holders of the device, and the simulator.
+
+use evtchn::DomId;
+use evtchn_trace::{AtSeam, Got, Guest, Seam, Sim};
+
+use super::super::lanes::{Kind, many};
+use super::seam::domain;
+use super::{Driver, Other};
+
+impl Driver {
+    pub(super) fn guest(&mut self, guest: &Guest) {
+        match guest {
+            Guest::BindInterdomain {
+                domid,
+                remote: DomId::DOM0,
+                remote_port,
+                port,
+            } => {
+                let about = domain(*domid, Some(*port));
+                self.joins(Other::of(*domid, *port), *remote_port, about);
+            }
+            Guest::Send { domid, port } => {
+                self.by(Other::of(*domid, *port), Kind::Sent, "");
+            }
+            Guest::Close { domid, port } => {
+                let other = Other::of(*domid, *port);
+                self.by(other, Kind::Gone, "it closed its port");
+                self.ours.remove(&other);
+            }
+            Guest::Raise {
+                domid: DomId::DOM0,
+                virq,
+            } => self.by(Other::Virq(virq.as_raw()), Kind::Sent, ""),
+            Guest::Kill { domid } => self.died(domid.as_raw().into()),
+            Guest::Create { .. }
+            | Guest::Remove { .. }
+            | Guest::AllocUnbound { .. }
+            | Guest::BindInterdomain { .. }
+            | Guest::Raise { .. }
+            | Guest::Other { .. } => {}
+        }
+    }
+
+    /// What another holder of the device did.
+    pub(super) fn peer(&mut self, at: &AtSeam) {
+        match (&at.call, &at.got) {
+            (Seam::BindInterdomain { port, .. }, Some(Got::Number(got))) => {
+                let about = format!("this domain, port {got}");
+                self.joins(Other::Peer(*got), port.as_raw(), about);
+            }
+            (Seam::Notify { port }, _) => {
+                self.by(Other::Peer(port.as_raw()), Kind::Sent, "");
+            }
+            (Seam::Unbind { port }, _) => {
+                let other = Other::Peer(port.as_raw());
+                self.by(other, Kind::Gone, "it closed its port");
+                self.ours.remove(&other);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn sim(&mut self, sim: &Sim) {
+        // That a call fails, its own line says.
+        if let Sim::Fault {
+            call,
+            ports: Some(ports),
+            ..
+        } = sim
+        {
+            let cut = format!("{call} cut to {}", many(*ports, "port"));
+            self.mark(None, Kind::Fault, cut);
+        }
+    }
+
+    /// The other end of one of our ports is theirs.
+    fn joins(&mut self, other: Other, port: u32, about: String) {
+        if let Some(track) = self.ports.get_mut(&port) {
+            track.lane.about = about;
+            self.ours.insert(other, port);
+        }
+    }
+
+    fn by(&mut self, other: Other, kind: Kind, text: &str) {
+        let port = self.ours.get(&other).copied();
+        if let Some(port) = port.filter(|port| self.state(*port).is_some()) {
+            self.mark(port, kind, text);
+        }
+    }
+
+    fn died(&mut self, dead: u32) {
+        let theirs = |(other, _): (&Other, &u32)| match other {
+            Other::Guest(domid, _) if *domid == dead => Some(*other),
+            Other::Guest(..) | Other::Peer(_) | Other::Virq(_) => None,
+        };
+        let theirs: Vec<_> = self.ours.iter().filter_map(theirs).collect();
+        for other in theirs {
+            self.by(other, Kind::Gone, "its domain died");
+        }
+    }
+}

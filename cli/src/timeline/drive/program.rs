@@ -1,0 +1,133 @@
+//! What the program asked of its context, and what it was answered.
+
+use evtchn::machine::port::{PortInput, PortState};
+use evtchn_trace::{Answer, Call};
+
+use super::super::lanes::Kind;
+use super::Driver;
+
+impl Driver {
+    pub(super) fn call(&mut self, thread: u32, call: &Call) {
+        if let Call::Wait { channel } = call
+            && let Some(port) = self.port(*channel)
+        {
+            self.step(port, PortInput::Wait);
+        }
+        self.calls.insert(thread, call.clone());
+    }
+
+    pub(super) fn answer(&mut self, thread: u32, answer: &Answer) {
+        let Some(call) = self.calls.remove(&thread) else {
+            return;
+        };
+        match (&call, answer) {
+            (Call::Wait { channel }, answer) => self.waited(*channel, answer),
+            (Call::Cancel { channel }, Answer::Done) => {
+                if let Some(port) = self.port(*channel) {
+                    self.step(port, PortInput::Cancel);
+                }
+            }
+            (_, Answer::Bound { channel, port }) => {
+                let place = *channel as usize;
+                if place == self.channels.len() {
+                    self.channels.push(port.as_raw());
+                }
+            }
+            (_, Answer::Wake { channel, cause }) => {
+                if let Some(port) = self.port(*channel) {
+                    self.wake(port, cause.0);
+                }
+            }
+            (call, Answer::Wakes { wakes }) => {
+                for (channel, cause) in wakes {
+                    let Some(port) = self.port(*channel) else {
+                        continue;
+                    };
+                    self.wake(port, cause.0);
+                    if matches!(call, Call::FillAgain { .. }) {
+                        self.step(port, PortInput::Wait);
+                    }
+                }
+            }
+            (Call::Next, Answer::Nothing) | (Call::Finish | Call::Leave, _) => self.absorb(),
+            _ => {}
+        }
+        if let Answer::Failed {
+            step, failed: None, ..
+        } = answer
+        {
+            let port = match call {
+                Call::Wait { channel } | Call::Cancel { channel } | Call::Notify { channel } => {
+                    self.port(channel)
+                }
+                Call::BindUnboundPort { .. }
+                | Call::BindInterdomain { .. }
+                | Call::BindVirq { .. }
+                | Call::BindStatic { .. }
+                | Call::Restrict { .. }
+                | Call::Unbind { .. }
+                | Call::DropChannel { .. }
+                | Call::NextTimeout
+                | Call::Begin { .. }
+                | Call::Next
+                | Call::Fill { .. }
+                | Call::FillAgain { .. }
+                | Call::Finish
+                | Call::Leave
+                | Call::Teardown
+                | Call::DropContext => None,
+            };
+            self.mark(port, Kind::Fault, format!("{} failed: {step}", name(&call)));
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other answer says more than the table"
+    )]
+    fn waited(&mut self, channel: u32, answer: &Answer) {
+        let Some(port) = self.port(channel) else {
+            return;
+        };
+        match answer {
+            Answer::Ready { cause } => {
+                self.force(port, PortState::Held);
+                self.woke(port, cause.0, "at once");
+            }
+            Answer::Pending if !self.state(port).is_some_and(PortState::is_waited) => {
+                self.force(port, PortState::Waiting);
+            }
+            Answer::Failed { step, .. } if step != "already_waited" => {
+                self.step(port, PortInput::Cancel);
+            }
+            _ => {}
+        }
+    }
+
+    fn port(&self, channel: u32) -> Option<u32> {
+        self.channels.get(channel as usize).copied()
+    }
+}
+
+const fn name(call: &Call) -> &'static str {
+    match call {
+        Call::BindUnboundPort { .. }
+        | Call::BindInterdomain { .. }
+        | Call::BindVirq { .. }
+        | Call::BindStatic { .. } => "bind",
+        Call::Restrict { .. } => "restrict",
+        Call::Wait { .. } => "wait",
+        Call::Cancel { .. } => "cancel",
+        Call::Notify { .. } => "notify",
+        Call::Unbind { .. } => "unbind",
+        Call::DropChannel { .. } => "drop",
+        Call::NextTimeout => "next_timeout",
+        Call::Begin { .. } => "dispatch",
+        Call::Next => "next",
+        Call::Fill { .. } => "fill",
+        Call::FillAgain { .. } => "fill_again",
+        Call::Finish | Call::Leave => "end of the round",
+        Call::Teardown => "teardown",
+        Call::DropContext => "drop",
+    }
+}

@@ -1,0 +1,130 @@
+//! Scripts of the checks. Their traces have steps in the place of calls and answers, so wakes are
+//! shown where their event was read.
+
+use std::collections::VecDeque;
+
+use evtchn::machine::port::{PortInput, PortState};
+use evtchn_checks::{Each, Op};
+use evtchn_trace::Verdict;
+
+use super::super::lanes::Kind;
+use super::Driver;
+
+/// The slots of a script, and their ports.
+#[derive(Debug)]
+pub(super) struct Slots {
+    ports: Vec<Option<u32>>,
+    /// The slots that a step is about to bind, in order.
+    binding: VecDeque<usize>,
+    /// A step takes wakes and waits again.
+    serves: bool,
+    /// The slot that a step waits for and no longer.
+    passing: Option<u16>,
+}
+
+impl Slots {
+    pub(super) fn new(slots: Option<u16>) -> Slots {
+        Slots {
+            ports: vec![None; slots.unwrap_or(0).into()],
+            binding: VecDeque::new(),
+            serves: false,
+            passing: None,
+        }
+    }
+
+    pub(super) fn bound(&mut self, port: u32) {
+        if let Some(slot) = self.binding.pop_front() {
+            self.ports[slot] = Some(port);
+        }
+    }
+
+    pub(super) fn not_bound(&mut self) {
+        self.binding.pop_front();
+    }
+
+    pub(super) fn unbound(&mut self, port: u32) {
+        for slot in &mut self.ports {
+            *slot = slot.filter(|it| *it != port);
+        }
+    }
+
+    /// The slots from one on, so many, each once.
+    fn range(&self, first: u16, count: u16) -> Vec<usize> {
+        let all = self.ports.len();
+        let count = usize::from(count).min(all);
+        (0..count)
+            .map(|it| (usize::from(first) + it) % all)
+            .collect()
+    }
+}
+
+impl Driver {
+    pub(super) fn op(&mut self, op: &evtchn_trace::Op) {
+        self.slots.binding.clear();
+        self.slots.serves = false;
+        if let Some(slot) = self.slots.passing.take() {
+            self.each(slot, 1, PortInput::Cancel);
+        }
+        match op.op.parse::<Op>() {
+            Ok(Op::Bind(slot, _)) => self.binds(slot, 1),
+            Ok(Op::Many(Each::Binds(_), first, count)) => self.binds(first, count),
+            Ok(Op::Wait(slot)) => self.each(slot, 1, PortInput::Wait),
+            Ok(Op::Block(slot) | Op::Await(slot)) => {
+                self.each(slot, 1, PortInput::Wait);
+                self.slots.passing = Some(slot);
+            }
+            Ok(Op::Many(Each::Waits, first, count)) => self.each(first, count, PortInput::Wait),
+            Ok(Op::Cancel(slot)) => self.each(slot, 1, PortInput::Cancel),
+            Ok(Op::Many(Each::Cancels, first, count)) => {
+                self.each(first, count, PortInput::Cancel);
+            }
+            Ok(Op::Serve) => self.slots.serves = true,
+            // The seam tells of the others, and the reader of scripts of what is no step.
+            _ => {}
+        }
+    }
+
+    pub(super) fn verdict(&mut self, verdict: &Verdict) {
+        if let Verdict::Broken { step, what } = verdict {
+            self.mark(None, Kind::Fault, format!("step {step} broke: {what}"));
+        }
+    }
+
+    /// Hands out what fired, as the answers of a program would tell.
+    pub(super) fn take_for_script(&mut self) {
+        if self.slots.ports.is_empty() {
+            return;
+        }
+        for port in self.bound() {
+            if let Some(PortState::Ready(cause)) = self.state(port) {
+                self.wake(port, cause);
+                if self.slots.serves {
+                    self.step(port, PortInput::Wait);
+                }
+            }
+        }
+    }
+
+    fn binds(&mut self, first: u16, count: u16) {
+        let mut slots = self.slots.range(first, count);
+        slots.retain(|slot| self.slots.ports[*slot].is_none());
+        self.slots.binding = slots.into();
+    }
+
+    fn each(&mut self, first: u16, count: u16, input: PortInput) {
+        for slot in self.slots.range(first, count) {
+            let Some(port) = self.slots.ports[slot] else {
+                continue;
+            };
+            match (self.state(port), input) {
+                (Some(PortState::Latched(cause)), PortInput::Wait) => {
+                    self.force(port, PortState::Held);
+                    self.woke(port, cause, "at once");
+                }
+                _ => {
+                    self.step(port, input);
+                }
+            }
+        }
+    }
+}

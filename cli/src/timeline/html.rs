@@ -1,0 +1,158 @@
+//! The page: the same picture to zoom and to pan, in one file that opens without a network.
+
+use std::io::{self, Write};
+
+use serde_json::json;
+
+use super::lanes::{Kind, Lane, Timeline, thousands};
+use super::svg::{self, Escaped};
+
+const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: [&str; 3] = [
+    include_str!("html/data.js"),
+    include_str!("html/draw.js"),
+    include_str!("html/page.js"),
+];
+/// What stands around the picture, which the script draws.
+const CONTROLS: &str = include_str!("html/controls.html");
+
+/// Writes the page.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn draw(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
+    let summary = timeline.summary();
+    let summary = Escaped(&summary);
+    writeln!(
+        out,
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; \
+         style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n<title>Event channels: {summary}</title>\n\
+         <style>\n{}{STYLE}</style>\n</head>\n<body>\n<main>\n\
+         <h1>Event channels, lane by lane</h1>\n<p class=\"summary\">{summary}</p>\n{CONTROLS}",
+        svg::STYLE
+    )?;
+    writeln!(out, "<noscript>")?;
+    svg::draw(timeline, out)?;
+    writeln!(out, "</noscript>")?;
+    table(timeline, out)?;
+    writeln!(
+        out,
+        "</main>\n<svg width=\"0\" height=\"0\" aria-hidden=\"true\" class=\"shapes\"><defs>\n{}\
+         </defs></svg>",
+        svg::SHAPES
+    )?;
+    write!(out, "<script type=\"application/json\" id=\"data\">")?;
+    data(timeline, out)?;
+    write!(out, "</script>\n<script>\n'use strict';\n")?;
+    SCRIPT.iter().try_for_each(|part| write!(out, "{part}"))?;
+    writeln!(out, "</script>\n</body>\n</html>")
+}
+
+/// What the table has of a lane.
+const COLUMNS: [(&str, &[Kind]); 6] = [
+    ("wakes", &[Kind::Wake, Kind::Alarm]),
+    ("latches", &[Kind::Latch]),
+    ("sent by the other end", &[Kind::Sent]),
+    ("notifies", &[Kind::Notify]),
+    ("overflows", &[Kind::Overflow]),
+    ("faults", &[Kind::Fault]),
+];
+
+/// The picture as numbers, for those who read it.
+fn table(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "<h2 id=\"numbers\">In numbers</h2>\n<div class=\"scrolls\" tabindex=\"0\" role=\"region\" \
+         aria-labelledby=\"numbers\">\n<table>\n<thead><tr><th scope=\"col\">lane</th>\
+         <th scope=\"col\">other end</th>"
+    )?;
+    for (name, _) in COLUMNS {
+        write!(out, "<th scope=\"col\" class=\"number\">{name}</th>")?;
+    }
+    writeln!(out, "</tr></thead>\n<tbody>")?;
+    for lane in &timeline.lanes {
+        let (name, about) = (Escaped(&lane.name), Escaped(&lane.about));
+        write!(out, "<tr><th scope=\"row\">{name}</th><td>{about}</td>")?;
+        for (_, kinds) in COLUMNS {
+            let count = kinds.iter().map(|kind| lane.count(*kind)).sum();
+            write!(out, "<td class=\"number\">{}</td>", thousands(count))?;
+        }
+        writeln!(out, "</tr>")?;
+    }
+    writeln!(out, "</tbody>\n</table>\n</div>")
+}
+
+/// The lanes as JSON that is small: each number that grows is told by how much.
+fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
+    let kinds = Kind::ALL.map(|kind| json!([kind.class(), kind.name(), kind.row()]));
+    let texts = json!(timeline.texts.all()).to_string();
+    write!(out, "{{\"kinds\":{},\"texts\":", json!(kinds))?;
+    write!(out, "{}", texts.replace('<', "\\u003c"))?;
+    write!(out, ",\"lines\":[")?;
+    let mut before = 0;
+    for (place, line) in timeline.lines.iter().enumerate() {
+        comma(place, out)?;
+        write!(out, "{}", line - before)?;
+        before = *line;
+    }
+    write!(out, "],\"lanes\":[")?;
+    let mut states = States(Vec::new());
+    for (place, one) in timeline.lanes.iter().enumerate() {
+        comma(place, out)?;
+        lane(one, &mut states, out)?;
+    }
+    write!(out, "],\"states\":{}}}", json!(states.0))
+}
+
+fn lane(lane: &Lane, states: &mut States, out: &mut dyn Write) -> io::Result<()> {
+    let (name, about) = (json!(lane.name), json!(lane.about));
+    write!(out, "\n{{\"name\":{name},\"about\":{about},\"spans\":[")?;
+    let mut before = 0;
+    for (place, span) in lane.spans.iter().enumerate() {
+        comma(place, out)?;
+        let state = states.place(span.state.name(), span.state.look().class());
+        write!(
+            out,
+            "{},{},{state}",
+            span.from - before,
+            span.to - span.from
+        )?;
+        before = span.to;
+    }
+    write!(out, "],\"marks\":[")?;
+    let mut before = 0;
+    for (place, mark) in lane.marks.iter().enumerate() {
+        comma(place, out)?;
+        let kind = mark.kind as usize;
+        write!(out, "{},{kind},{}", mark.at - before, mark.text.place())?;
+        before = mark.at;
+    }
+    write!(out, "]}}")
+}
+
+/// The states that there are, by name and look.
+struct States(Vec<[&'static str; 2]>);
+
+impl States {
+    fn place(&mut self, name: &'static str, look: &'static str) -> usize {
+        let state = [name, look];
+        self.0
+            .iter()
+            .position(|it| *it == state)
+            .unwrap_or_else(|| {
+                self.0.push(state);
+                self.0.len() - 1
+            })
+    }
+}
+
+fn comma(place: usize, out: &mut dyn Write) -> io::Result<()> {
+    if place > 0 {
+        write!(out, ",")?;
+    }
+    Ok(())
+}

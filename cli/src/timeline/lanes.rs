@@ -1,0 +1,355 @@
+//! What a picture shows: lanes with the states that they went through and what befell them.
+
+use std::collections::HashMap;
+
+use evtchn::Link;
+use evtchn::machine::port::PortState;
+use evtchn_trace::Source;
+
+/// A trace, lane by lane.
+///
+/// It is laid out by steps, which are the lines of the trace that a picture shows something of.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    pub(crate) source: Source,
+    pub(crate) seed: Option<u64>,
+    /// How many lines the trace has.
+    pub(crate) length: u32,
+    /// The line of each step, counted from 1.
+    pub(crate) lines: Vec<u32>,
+    /// The descriptor first, then the ports by number.
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) texts: Texts,
+}
+
+/// The descriptor or a port.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    pub(crate) name: String,
+    /// What is at its other end.
+    pub(crate) about: String,
+    pub(crate) spans: Vec<Span>,
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// A state, from one step to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: u32,
+    pub(crate) to: u32,
+    pub(crate) state: State,
+}
+
+/// What happened at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) at: u32,
+    pub(crate) kind: Kind,
+    /// More of it.
+    pub(crate) text: Text,
+}
+
+/// The state of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Link(Link),
+    Port(PortState),
+}
+
+/// What states look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Look {
+    Rest,
+    Waits,
+    Ready,
+    Latched,
+    Faulted,
+}
+
+/// What can happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Bind,
+    Unbind,
+    Wake,
+    /// A wake that is not of an event.
+    Alarm,
+    Latch,
+    /// The other end notified.
+    Sent,
+    Notify,
+    Read,
+    WriteBack,
+    Overflow,
+    Fault,
+    /// The other end is gone, or the device is.
+    Gone,
+}
+
+impl State {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            State::Link(Link::Closed) => "closed",
+            State::Link(Link::Idle) => "idle",
+            State::Link(Link::Watching) => "watching",
+            State::Link(Link::Faulted) => "faulted",
+            State::Port(PortState::Live) => "live",
+            State::Port(PortState::Waiting) => "waiting",
+            State::Port(PortState::Held) => "held",
+            State::Port(PortState::Rearming) => "rearming",
+            State::Port(PortState::Latched(_)) => "latched",
+            State::Port(PortState::Ready(_)) => "ready",
+        }
+    }
+
+    pub(crate) const fn look(self) -> Look {
+        match self {
+            State::Link(Link::Closed | Link::Idle)
+            | State::Port(PortState::Live | PortState::Held) => Look::Rest,
+            State::Link(Link::Watching) | State::Port(PortState::Waiting | PortState::Rearming) => {
+                Look::Waits
+            }
+            State::Port(PortState::Ready(_)) => Look::Ready,
+            State::Port(PortState::Latched(_)) => Look::Latched,
+            State::Link(Link::Faulted) => Look::Faulted,
+        }
+    }
+}
+
+impl Look {
+    pub(crate) const ALL: [Look; 5] = [
+        Look::Rest,
+        Look::Waits,
+        Look::Ready,
+        Look::Latched,
+        Look::Faulted,
+    ];
+
+    /// Its class in a picture.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Look::Rest => "rest",
+            Look::Waits => "waits",
+            Look::Ready => "ready",
+            Look::Latched => "latched",
+            Look::Faulted => "faulted",
+        }
+    }
+
+    pub(crate) const fn legend(self) -> &'static str {
+        match self {
+            Look::Rest => "bound or open, nobody waits",
+            Look::Waits => "waited for, registered",
+            Look::Ready => "wake queued",
+            Look::Latched => "event latched",
+            Look::Faulted => "device failed",
+        }
+    }
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 12] = [
+        Kind::Bind,
+        Kind::Unbind,
+        Kind::Wake,
+        Kind::Alarm,
+        Kind::Latch,
+        Kind::Sent,
+        Kind::Notify,
+        Kind::Read,
+        Kind::WriteBack,
+        Kind::Overflow,
+        Kind::Fault,
+        Kind::Gone,
+    ];
+
+    /// Its class and shape in a picture.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Kind::Bind => "bind",
+            Kind::Unbind => "unbind",
+            Kind::Wake => "wake",
+            Kind::Alarm => "alarm",
+            Kind::Latch => "latch",
+            Kind::Sent => "sent",
+            Kind::Notify => "notify",
+            Kind::Read => "read",
+            Kind::WriteBack => "write",
+            Kind::Overflow => "overflow",
+            Kind::Fault => "fault",
+            Kind::Gone => "gone",
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Kind::Bind => "bind",
+            Kind::Unbind => "unbind",
+            Kind::Wake => "wake",
+            Kind::Alarm => "wake without an event",
+            Kind::Latch => "latch",
+            Kind::Sent => "sent by the other end",
+            Kind::Notify => "notify",
+            Kind::Read => "read",
+            Kind::WriteBack => "write-back",
+            Kind::Overflow => "overflow",
+            Kind::Fault => "fault",
+            Kind::Gone => "other end gone",
+        }
+    }
+
+    /// Where it stands: -1 above the band, 1 below, 0 on it.
+    pub(crate) const fn row(self) -> i8 {
+        match self {
+            Kind::Sent | Kind::Read => -1,
+            Kind::Notify | Kind::WriteBack => 1,
+            Kind::Bind
+            | Kind::Unbind
+            | Kind::Wake
+            | Kind::Alarm
+            | Kind::Latch
+            | Kind::Overflow
+            | Kind::Fault
+            | Kind::Gone => 0,
+        }
+    }
+}
+
+impl Lane {
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.marks.iter().filter(|mark| mark.kind == kind).count()
+    }
+}
+
+impl Timeline {
+    /// How many steps it has.
+    pub(crate) fn steps(&self) -> u32 {
+        u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The line of a step.
+    pub(crate) fn line(&self, step: u32) -> u32 {
+        let line = self.lines.get(step as usize).or(self.lines.last());
+        line.copied().unwrap_or(1)
+    }
+
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.lanes.iter().map(|lane| lane.count(kind)).sum()
+    }
+
+    /// Where the trace comes from, and what happened how often.
+    pub(crate) fn summary(&self) -> String {
+        let mut parts = vec![match (self.source, self.seed) {
+            (Source::Sim, Some(seed)) => format!("simulator, seed {seed}"),
+            (Source::Sim, None) => "simulator".to_owned(),
+            (Source::Xen, _) => "/dev/xen/evtchn".to_owned(),
+            (Source::Script, _) => "script of the checks".to_owned(),
+        }];
+        parts.push(many(self.length as usize, "line"));
+        parts.push(many(self.lanes.len().saturating_sub(1), "port"));
+        let wakes = self.count(Kind::Wake) + self.count(Kind::Alarm);
+        parts.push(many(wakes, "wake"));
+        for (kind, name) in [
+            (Kind::Latch, "latch"),
+            (Kind::Overflow, "overflow"),
+            (Kind::Fault, "fault"),
+        ] {
+            match self.count(kind) {
+                0 => {}
+                count => parts.push(many(count, name)),
+            }
+        }
+        parts.join(" · ")
+    }
+
+    /// A mark in words.
+    pub(crate) fn tell(&self, mark: Mark) -> String {
+        let (name, line) = (mark.kind.name(), self.line(mark.at));
+        match self.texts.of(mark.text) {
+            "" => format!("{name}, line {line}"),
+            text => format!("{name}: {text}, line {line}"),
+        }
+    }
+}
+
+/// A number with its noun.
+pub(crate) fn many(count: usize, name: &str) -> String {
+    match (count, name.ends_with("ch")) {
+        (1, _) => format!("1 {name}"),
+        (_, true) => format!("{} {name}es", thousands(count)),
+        (_, false) => format!("{} {name}s", thousands(count)),
+    }
+}
+
+/// A number that can be read: 1,234,567.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// One of [`Texts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Text(u32);
+
+/// Texts, each kept once.
+#[derive(Debug)]
+pub(crate) struct Texts {
+    all: Vec<String>,
+    places: HashMap<String, Text>,
+}
+
+impl Texts {
+    pub(crate) fn new() -> Texts {
+        Texts {
+            all: vec![String::new()],
+            places: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn keep(&mut self, text: String) -> Text {
+        if text.is_empty() {
+            return Text::default();
+        }
+        let next = Text(u32::try_from(self.all.len()).unwrap_or(0));
+        *self.places.entry(text).or_insert_with_key(|text| {
+            self.all.push(text.clone());
+            next
+        })
+    }
+
+    pub(crate) fn of(&self, text: Text) -> &str {
+        self.all.get(text.0 as usize).map_or("", String::as_str)
+    }
+
+    pub(crate) fn all(&self) -> &[String] {
+        &self.all
+    }
+}
+
+impl Text {
+    pub(crate) const fn place(self) -> u32 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas_and_nouns_their_plural() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(thousands(100_000), "100,000");
+        assert_eq!(many(1, "latch"), "1 latch");
+        assert_eq!(many(2, "latch"), "2 latches");
+        assert_eq!(many(0, "fault"), "0 faults");
+    }
+}

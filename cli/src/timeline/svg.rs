@@ -1,0 +1,161 @@
+//! The picture: one SVG that needs nothing else, for light and dark surroundings.
+
+mod axis;
+mod lane;
+mod legend;
+
+use std::fmt::{self, Display, Formatter};
+use std::io;
+
+use super::dense::Room;
+use super::lanes::{Kind, Lane, Timeline, many, thousands};
+
+/// The shapes of the marks, which the page has too.
+pub(super) const SHAPES: &str = include_str!("shapes.xml");
+/// What classes look like, in light and in dark.
+pub(super) const STYLE: &str = include_str!("picture.css");
+
+/// Measures, in the picture's own units.
+const WIDTH: f64 = 1000.0;
+const LEFT: f64 = 142.0;
+const PLOT: f64 = 832.0;
+const TOP: f64 = 84.0;
+const LANE: f64 = 44.0;
+const BOTTOM: f64 = 26.0;
+/// More lanes than these are left out, those with the fewest marks first.
+const LANES: usize = 32;
+/// Columns are as wide as this where marks are counted.
+const COLUMN: f64 = 4.0;
+/// More overflows than these get no line through all lanes.
+const RULES: usize = 24;
+
+/// Writes the picture.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn draw(timeline: &Timeline, out: &mut dyn io::Write) -> io::Result<()> {
+    let lanes = shown(timeline);
+    let room = Room::of(lanes.len());
+    let plot = Plot { timeline };
+    let legend = legend::Legend::of(&lanes);
+    let height = TOP + LANE * count(lanes.len()) + BOTTOM + legend.height();
+    let title = "Event channels, lane by lane";
+    let summary = timeline.summary();
+    writeln!(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+         aria-labelledby=\"title desc\">\n  \
+         <title id=\"title\">Event channels: {summary}</title>\n  \
+         <desc id=\"desc\">{}</desc>\n  <style>\n{STYLE}  </style>\n  <defs>\n{SHAPES}  </defs>\n  \
+         <rect class=\"page\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"8\"/>\n  \
+         <text class=\"title\" x=\"20\" y=\"32\">{title}</text>\n  \
+         <text class=\"faint\" x=\"20\" y=\"51\">{}</text>",
+        Escaped(&description(&lanes)),
+        WIDTH - 1.0,
+        height - 1.0,
+        Escaped(&summary),
+    )?;
+    if let Some(note) = note(timeline, &lanes, room) {
+        writeln!(
+            out,
+            "  <text class=\"faint\" x=\"980\" y=\"51\" text-anchor=\"end\">{note}</text>"
+        )?;
+    }
+    for (place, _) in lanes.iter().enumerate().filter(|(place, _)| place % 2 == 0) {
+        let y = TOP + LANE * count(place);
+        writeln!(
+            out,
+            "  <rect class=\"stripe\" x=\"8\" y=\"{y}\" width=\"984\" height=\"{LANE}\" rx=\"4\"/>"
+        )?;
+    }
+    let end = TOP + LANE * count(lanes.len());
+    axis::draw(plot, end, out)?;
+    for (place, lane) in lanes.iter().enumerate() {
+        lane::draw(plot, lane, TOP + LANE * count(place), room, out)?;
+    }
+    legend.draw(end + BOTTOM, out)?;
+    writeln!(out, "</svg>")
+}
+
+/// Where steps are on the picture.
+#[derive(Debug, Clone, Copy)]
+struct Plot<'a> {
+    timeline: &'a Timeline,
+}
+
+impl Plot<'_> {
+    fn x(self, step: u32) -> f64 {
+        let steps = f64::from(self.timeline.steps().max(1));
+        LEFT + (f64::from(step) + 0.5) / steps * PLOT
+    }
+
+    const fn columns() -> usize {
+        208
+    }
+}
+
+const _: () = assert!(PLOT == 208.0 * COLUMN, "the columns fill the picture");
+
+/// The lanes that there is room for, in their order.
+fn shown(timeline: &Timeline) -> Vec<&Lane> {
+    let mut places: Vec<usize> = (0..timeline.lanes.len()).collect();
+    let marks = |place: &usize| timeline.lanes[*place].marks.len();
+    // The device comes first whatever became of it.
+    places.sort_by_key(|place| (*place > 0, usize::MAX - marks(place)));
+    places.truncate(LANES);
+    places.sort_unstable();
+    places.iter().map(|place| &timeline.lanes[*place]).collect()
+}
+
+/// What the picture leaves out.
+fn note(timeline: &Timeline, lanes: &[&Lane], room: Room) -> Option<String> {
+    let mut parts = Vec::new();
+    let left = timeline.lanes.len() - lanes.len();
+    if left > 0 {
+        parts.push(format!("{} with fewer marks left out", many(left, "port")));
+    }
+    let crowded = |lane: &&Lane| Kind::ALL.iter().any(|kind| lane.count(*kind) > room.marks);
+    if lanes.iter().any(crowded) {
+        let steps = timeline.lines.len().div_ceil(Plot::columns());
+        parts.push(format!("dense: a bar counts {}", many(steps, "step")));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The picture in words.
+fn description(lanes: &[&Lane]) -> String {
+    let lanes = lanes.iter().map(|lane| {
+        let counts = Kind::ALL.into_iter().filter_map(|kind| {
+            let count = lane.count(kind);
+            (count > 0).then(|| format!("{} {}", thousands(count), kind.name()))
+        });
+        let counts: Vec<String> = counts.collect();
+        format!("{} ({}): {}.", lane.name, lane.about, counts.join(", "))
+    });
+    lanes.collect::<Vec<_>>().join(" ")
+}
+
+/// A small number as a measure.
+fn count(number: usize) -> f64 {
+    u32::try_from(number).map_or(f64::MAX, f64::from)
+}
+
+/// Text in XML.
+pub(super) struct Escaped<'a>(pub(super) &'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for letter in self.0.chars() {
+            match letter {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '"' => f.write_str("&quot;")?,
+                // XML has no way to write most of these.
+                letter if letter.is_control() => f.write_str(" ")?,
+                letter => write!(f, "{letter}")?,
+            }
+        }
+        Ok(())
+    }
+}

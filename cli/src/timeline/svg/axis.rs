@@ -1,0 +1,81 @@
+//! The lines of the trace along the top, and what goes through all lanes.
+
+use std::io;
+
+use super::super::lanes::{Kind, thousands};
+use super::{LEFT, PLOT, Plot, RULES, TOP};
+
+/// About how many numbers stand along the axis.
+const TICKS: u32 = 10;
+/// How far these are from each other at least.
+const APART: f64 = 44.0;
+
+pub(super) fn draw(plot: Plot<'_>, end: f64, out: &mut dyn io::Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "  <text class=\"faint\" x=\"{}\" y=\"{}\" text-anchor=\"end\">line of the trace</text>",
+        LEFT - 14.0,
+        TOP - 9.0
+    )?;
+    let top = TOP - 4.0;
+    for (line, x) in ticks(plot) {
+        writeln!(
+            out,
+            "  <path class=\"grid\" d=\"M{x:.1} {top}V{end}\"/>\n  \
+             <text class=\"faint\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+            TOP - 9.0,
+            thousands(line as usize)
+        )?;
+    }
+    let lanes = plot.timeline.lanes.iter();
+    let marks = lanes.flat_map(|lane| &lane.marks);
+    let overflows = marks.filter(|mark| mark.kind == Kind::Overflow);
+    for mark in overflows.take(RULES) {
+        let x = plot.x(mark.at);
+        writeln!(out, "  <path class=\"rule\" d=\"M{x:.1} {TOP}V{end}\"/>")?;
+    }
+    Ok(())
+}
+
+/// Round numbers of lines, where they are.
+fn ticks(plot: Plot<'_>) -> Vec<(u32, f64)> {
+    let lines = &plot.timeline.lines;
+    let every = round((lines.last().copied().unwrap_or(1) / TICKS).max(1));
+    let mut ticks: Vec<(u32, f64)> = Vec::new();
+    let mut line = every;
+    while let Ok(step) = u32::try_from(lines.partition_point(|it| *it < line))
+        && step < plot.timeline.steps()
+    {
+        let x = plot.x(step);
+        let is_free = ticks.last().is_none_or(|(_, before)| x - before >= APART);
+        if is_free && x < LEFT + PLOT {
+            ticks.push((line, x));
+        }
+        line = line.saturating_add(every);
+    }
+    ticks
+}
+
+/// The next of 1, 2, 5, 10, 20, 50 and so on.
+fn round(at_least: u32) -> u32 {
+    let mut unit = 1;
+    loop {
+        for number in [1, 2, 5] {
+            if unit * number >= at_least {
+                return unit * number;
+            }
+        }
+        unit *= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::round;
+
+    #[test]
+    fn ticks_stand_at_round_numbers() {
+        let rounded = [1, 3, 7, 31, 140, 200, 201].map(round);
+        assert_eq!(rounded, [1, 5, 10, 50, 200, 200, 500]);
+    }
+}

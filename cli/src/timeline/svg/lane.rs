@@ -1,0 +1,128 @@
+//! One lane: its name, its states as a band, its marks on it, above it and below it.
+
+use std::fmt::Write as _;
+use std::io;
+
+use super::super::dense::{self, Room};
+use super::super::lanes::{Kind, Lane, Look, thousands};
+use super::{COLUMN, Escaped, LANE, LEFT, Plot, count};
+
+/// How far the rows above and below are from the band.
+const ROW: f64 = 13.0;
+/// How high the columns of a row become.
+const ABOVE: f64 = 12.0;
+const ON: f64 = 14.0;
+
+pub(super) fn draw(
+    plot: Plot<'_>,
+    lane: &Lane,
+    top: f64,
+    room: Room,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let middle = top + LANE / 2.0;
+    writeln!(
+        out,
+        "  <g class=\"lane\" aria-label=\"{0}\">\n    \
+         <text class=\"name\" x=\"20\" y=\"{1}\">{0}</text>\n    \
+         <text class=\"faint\" x=\"20\" y=\"{2}\">{3}</text>",
+        Escaped(&lane.name),
+        middle - 2.0,
+        middle + 12.0,
+        Escaped(&lane.about)
+    )?;
+    if lane.spans.len() <= room.spans {
+        spans(plot, lane, middle, out)?;
+    } else {
+        runs(plot, lane, middle, out)?;
+    }
+    let sorted = dense::sort(plot.timeline, lane, room, Plot::columns());
+    for (kind, counts) in &sorted.crowds {
+        crowd(*kind, counts, middle, out)?;
+    }
+    for mark in sorted.single {
+        writeln!(
+            out,
+            "    <use class=\"{0}\" href=\"#{0}\" x=\"{1:.1}\" y=\"{2}\"><title>{3}</title></use>",
+            mark.kind.class(),
+            plot.x(mark.at),
+            middle + ROW * f64::from(mark.kind.row()),
+            Escaped(&plot.timeline.tell(*mark))
+        )?;
+    }
+    writeln!(out, "  </g>")
+}
+
+fn spans(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
+    for span in &lane.spans {
+        let (from, to) = (plot.x(span.from), plot.x(span.to));
+        let look = span.state.look();
+        let (y, height) = extent(look, middle);
+        writeln!(
+            out,
+            "    <rect class=\"{}\" x=\"{from:.1}\" y=\"{y}\" width=\"{:.1}\" height=\"{height}\">\
+             <title>{}, lines {} to {}</title></rect>",
+            look.class(),
+            to - from,
+            span.state.name(),
+            plot.timeline.line(span.from),
+            plot.timeline.line(span.to)
+        )?;
+    }
+    Ok(())
+}
+
+/// The states in columns, a path for each look.
+fn runs(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
+    let runs = dense::looks(plot.timeline, lane, Plot::columns());
+    for look in Look::ALL {
+        let (y, height) = extent(look, middle);
+        let mut path = String::new();
+        for (from, to, _) in runs.iter().filter(|(_, _, it)| *it == look) {
+            let (from, width) = (LEFT + count(*from) * COLUMN, count(to - from) * COLUMN);
+            // Writing to a String does not fail.
+            let _written = write!(path, "M{from} {y}h{width}v{height}h-{width}z");
+        }
+        if !path.is_empty() {
+            writeln!(out, "    <path class=\"{}\" d=\"{path}\"/>", look.class())?;
+        }
+    }
+    Ok(())
+}
+
+/// How high the band is in a state: waiting is told by its height too.
+pub(super) fn extent(look: Look, middle: f64) -> (f64, f64) {
+    let height = match look {
+        Look::Rest => 3.0,
+        Look::Waits | Look::Latched | Look::Faulted => 12.0,
+        Look::Ready => 16.0,
+    };
+    (middle - height / 2.0, height)
+}
+
+/// A kind of mark in columns, as high as there are many.
+fn crowd(kind: Kind, counts: &[u32], middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
+    let most = f64::from(counts.iter().copied().max().unwrap_or(1).max(1));
+    let (base, room) = match kind.row() {
+        -1 => (middle - 7.0, -ABOVE),
+        1 => (middle + 7.0, ABOVE),
+        _ => (middle + 6.0, -ON),
+    };
+    let mut path = String::new();
+    for (column, number) in counts.iter().enumerate().filter(|(_, number)| **number > 0) {
+        let x = LEFT + count(column) * COLUMN;
+        let height = (f64::from(*number) / most * room.abs()).max(1.0) * room.signum();
+        // Writing to a String does not fail.
+        let _written = write!(path, "M{x} {base}h3v{height:.1}h-3z");
+    }
+    let all = counts.iter().map(|number| *number as usize).sum();
+    writeln!(
+        out,
+        "    <path class=\"crowd crowd-{}\" d=\"{path}\"><title>{}: {}, up to {} in a column\
+         </title></path>",
+        kind.class(),
+        kind.name(),
+        thousands(all),
+        most
+    )
+}
