@@ -13,11 +13,9 @@ use evtchn::xen::{Device, PollLoop, XenOpen};
 use evtchn::{BindError, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq};
 use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
-use crate::output::{Announce, Format, Output};
+use super::job::{ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch};
+use super::output::{Announce, Format, Output};
 use crate::stop::Stop;
-use crate::watch::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,
-};
 
 /// What is watched.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evtchn::Stats;
 use serde_json::{Value, json};
 
-use crate::output::nanoseconds;
+use super::output::nanoseconds;
 
 /// Who notified, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

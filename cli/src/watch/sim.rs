@@ -15,12 +15,10 @@ use evtchn::sim::{Choice, Sim, SimLoop, SimOpen, World};
 use evtchn::{DomId, Port};
 use evtchn_trace::{RecordedContext, Recorder, Tape};
 
-use crate::output::{Announce, Format, Output};
-use crate::record;
+use super::job::{ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch};
+use super::output::{Announce, Format, Output};
+use super::record;
 use crate::stop::Stop;
-use crate::watch::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,
-};
 
 /// The size and the seed of a run.
 #[derive(Debug, Clone, Copy)]

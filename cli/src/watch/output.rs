@@ -9,7 +9,7 @@ use std::time::Duration;
 use evtchn::{Cause, Port, Registrar, Trigger};
 use serde_json::{Value, json};
 
-use crate::summary::Summary;
+use super::summary::Summary;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
