@@ -1,7 +1,16 @@
 //! The `evtchn` command: watches Xen event channels, real or simulated.
 #![forbid(unsafe_code)]
 
+mod diagnosis;
+mod exit;
 mod explore;
+mod listen;
+mod machine;
+mod notify;
+mod options;
+mod output;
+mod ping;
+mod progress;
 mod replay;
 mod stop;
 mod watch;
@@ -16,9 +25,12 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, value_parser};
 use evtchn_checks::explore::Scenario;
 
+use exit::Exit;
+use options::wrong;
+
 /// Xen event channels at work, on a real Xen or on a simulator that needs none.
 #[derive(Debug, Parser)]
-#[command(name = "evtchn", version)]
+#[command(name = "evtchn", version, after_help = exit::CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -27,6 +39,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Watch(watch::Watch),
+    Listen(listen::Listen),
+    Notify(notify::Notify),
+    Ping(ping::Ping),
     Explore(Explore),
     Replay(replay::Replay),
 }
@@ -112,15 +127,12 @@ impl Explore {
     }
 }
 
-fn wrong<A: Args>(name: &'static str, kind: ErrorKind, message: String) -> ! {
-    A::augment_args(clap::Command::new(name))
-        .error(kind, message)
-        .exit()
-}
-
 fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Watch(watch) => watch.run().map(|()| true),
+        Command::Listen(listen) => listen.run().map(|()| true),
+        Command::Notify(notify) => notify.run().map(|()| true),
+        Command::Ping(ping) => ping.run().map(|()| true),
         Command::Explore(explore) => explore.run(),
         Command::Replay(replay) => return replay.run(),
     };
@@ -130,7 +142,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // A reader of stderr that is gone cannot be told.
             let _unheard = writeln!(io::stderr(), "evtchn: {error:#}");
-            ExitCode::FAILURE
+            Exit::of(&error).into()
         }
     }
 }

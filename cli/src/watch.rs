@@ -1,7 +1,6 @@
 //! `evtchn watch`: binds event channels, waits on them and prints each event.
 
 mod job;
-mod output;
 mod record;
 mod sim;
 mod summary;
@@ -11,11 +10,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
-use clap::{Args, ValueEnum, value_parser};
+use clap::{Args, value_parser};
 use evtchn::Virq;
 
-use crate::wrong;
-use output::Format;
+use crate::options::{Backend, wrong};
+use crate::output::Format;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,14 +59,6 @@ pub(crate) struct Watch {
     /// Write a trace of the run to FILE, to be replayed
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Backend {
-    /// The simulator
-    Sim,
-    /// The device of this machine
-    Xen,
 }
 
 impl Watch {

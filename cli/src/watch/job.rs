@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Registrar, Round, Wait};
 use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
 
-use super::output::{Line, Output};
 use super::summary::{Summary, Tally};
+use crate::output::{Line, Output};
 use crate::stop::Stop;
 
 /// A channel of a scene.
@@ -204,7 +204,7 @@ impl<S: Scene> Job<'_, S> {
         self.scene.end()?;
         self.context.teardown()?;
         let notifiers = self.scene.notifiers().into_iter().zip(self.wakes);
-        self.output.summary(&Summary {
+        let summary = Summary {
             tallies: notifiers
                 .map(|(Notifier { name, sent }, wakes)| Tally {
                     name,
@@ -214,7 +214,8 @@ impl<S: Scene> Job<'_, S> {
                 .collect(),
             stats: self.context.stats(),
             is_closed: self.context.link() == Link::Closed,
-        });
+        };
+        self.output.summary(&summary, Summary::object);
         self.output.finish().context("cannot write the output")
     }
 }

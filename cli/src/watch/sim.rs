@@ -16,8 +16,8 @@ use evtchn::{DomId, Port};
 use evtchn_trace::{RecordedContext, Recorder, Tape};
 
 use super::job::{ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch};
-use super::output::{Announce, Format, Output};
 use super::record;
+use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
 
 /// The size and the seed of a run.

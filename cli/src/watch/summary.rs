@@ -6,7 +6,7 @@ use std::time::Duration;
 use evtchn::Stats;
 use serde_json::{Value, json};
 
-use super::output::nanoseconds;
+use crate::output::nanoseconds;
 
 /// Who notified, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

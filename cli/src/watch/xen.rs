@@ -8,13 +8,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use evtchn::xen::{Device, PollLoop, XenOpen};
-use evtchn::{BindError, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq};
+use evtchn::{DomId, EventChannel, Port, RemotePort, Virq};
 use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
 use super::job::{ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch};
-use super::output::{Announce, Format, Output};
+use crate::exit::refused;
+use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
 
 /// What is watched.
@@ -68,7 +69,7 @@ fn bind_virqs(context: &ContextOf<Host>, virqs: &[Virq]) -> Result<Channels> {
     let numbered = virqs.iter().enumerate();
     let bound = numbered.map(|(notifier, &virq)| {
         Ok(Watched {
-            channel: context.bind_virq(virq).map_err(advise)?,
+            channel: context.bind_virq(virq).map_err(refused)?,
             remote: format!("VIRQ {virq}"),
             notifier,
         })
@@ -86,7 +87,7 @@ fn bind_loopback(
     }
     let mut channels = Vec::new();
     for _ in 0..cast.loopback {
-        channels.push(context.bind_unbound_port(DomId::SELF).map_err(advise)?);
+        channels.push(context.bind_unbound_port(DomId::SELF).map_err(refused)?);
     }
     let device = RecordedDevice::peer(Device::open()?, tape);
     let peers = channels.iter().map(|channel| {
@@ -110,31 +111,6 @@ fn bind_loopback(
         notifier: cast.virqs.len(),
     });
     Ok((watched.collect(), Some(driver)))
-}
-
-/// What to do about a device that refuses, beyond what the device itself says.
-const ADVICE: [(ErrorKind, &str); 3] = [
-    (
-        ErrorKind::NoDevice,
-        "without --backend xen it runs on the simulator",
-    ),
-    (ErrorKind::NotPermitted, "run it as root"),
-    (ErrorKind::InUse, "stop the holder or watch another one"),
-];
-
-/// The failure of a bind, with what to do about it.
-fn advise(error: BindError<evtchn::xen::Error>) -> anyhow::Error {
-    let source = match error {
-        BindError::Open(source)
-        | BindError::Restrict(source)
-        | BindError::Drain(source)
-        | BindError::Bind(source) => source,
-        other @ (BindError::Reentrant | _) => return other.into(),
-    };
-    match ADVICE.iter().find(|(kind, _)| *kind == source.kind()) {
-        Some((_, advice)) => anyhow!("{source}; {advice}"),
-        None => source.into(),
-    }
 }
 
 /// The second handle: the other ends of the domain's channels to itself, which are the first

@@ -2,14 +2,13 @@
 //!
 //! A reader that goes away ends the output, not the program: what is left to do is done unheard.
 
+use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evtchn::{Cause, Port, Registrar, Trigger};
 use serde_json::{Value, json};
-
-use super::summary::Summary;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +34,10 @@ pub(crate) enum Line<'a> {
         remote: &'a str,
         cause: Cause,
     },
+    /// The other end was notified.
+    Notified { port: Port, remote: &'a str },
+    /// So many events the simulated other end has handled.
+    Heard { remote: &'a str, events: u32 },
 }
 
 /// Where lines go, and the clock that stamps them.
@@ -76,12 +79,16 @@ impl Output {
         });
     }
 
-    /// Reports how it all came out.
-    pub(crate) fn summary(&self, summary: &Summary) {
+    /// Reports how it all came out: in text as it displays, in JSON as this object.
+    pub(crate) fn summary<S: fmt::Display>(
+        &self,
+        summary: &S,
+        object: impl FnOnce(&S, Duration) -> Value,
+    ) {
         let now = (self.clock)();
         self.write(|out| match self.format {
             Format::Text => write!(out, "{summary}"),
-            Format::Json => writeln!(out, "{}", summary.object(now)),
+            Format::Json => writeln!(out, "{}", object(summary, now)),
         });
     }
 
@@ -138,6 +145,12 @@ fn text(out: &mut impl Write, now: Duration, line: Line<'_>) -> io::Result<()> {
                 "wake          port {port:<6} remote {remote:<12} cause {cause}"
             )
         }
+        Line::Notified { port, remote } => {
+            writeln!(out, "notified      port {port:<6} remote {remote}")
+        }
+        Line::Heard { remote, events } => {
+            writeln!(out, "heard         events {events:<4} remote {remote}")
+        }
     }
 }
 
@@ -156,6 +169,12 @@ fn object(now: Duration, line: Line<'_>) -> Value {
         } => json!({
             "event": "wake", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
             "cause": cause_name(cause),
+        }),
+        Line::Notified { port, remote } => json!({
+            "event": "notified", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
+        }),
+        Line::Heard { remote, events } => json!({
+            "event": "heard", "time_ns": time_ns, "remote": remote, "events": events,
         }),
     }
 }
