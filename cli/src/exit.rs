@@ -70,6 +70,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// What is said where the time was up before the wakes.
+pub(crate) fn late(left: u64) -> String {
+    let wakes = if left == 1 { "wake" } else { "wakes" };
+    format!("the time was up with {left} {wakes} still to come")
+}
+
 /// The failure of a bind to a port of another domain, with what to do about it.
 pub(crate) fn no_peer<E: evtchn::Error>(error: BindError<E>) -> anyhow::Error {
     if let BindError::Bind(source) = &error {

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, value_parser};
 use evtchn::{Blocked, Cause, DomId};
 
-use crate::exit::{Exit, refused};
+use crate::exit::{Exit, late, refused};
 use crate::machine::{Machine, Real, Role, Simulated, awaited, finish, notify};
 use crate::options::{Backend, Place, domid, time};
 use crate::output::Line;
@@ -99,9 +99,7 @@ impl Listen {
         }
         finish(machine, channel)?;
         if is_late {
-            let wakes = if left == 1 { "wake" } else { "wakes" };
-            let says = format!("the time was up with {left} {wakes} still to come");
-            return Err(Exit::TimedOut.because(says));
+            return Err(Exit::TimedOut.because(late(left)));
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ impl Ping {
         if !self.answer(machine, channel)?.is_in_time() {
             return Ok(false);
         }
-        let progress = progress::line(self.count, "round trips");
+        let progress = progress::line(Some(self.count), "round trips");
         for _ in 0..self.count {
             if !self.interval.is_zero() && !rest(machine, channel, self.interval)? {
                 break;

@@ -1,20 +1,29 @@
 //! `evtchn watch`: binds event channels, waits on them and prints each event.
 
+mod end;
+mod exec;
 mod job;
 mod record;
 mod sim;
 mod summary;
 mod xen;
 
+use std::env;
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, value_parser};
-use evtchn::Virq;
+use evtchn::xen::{DEVICE_PATH, XenOpen};
+use evtchn::{DomId, RemotePort, Virq};
 
-use crate::options::{Backend, wrong};
+use crate::options::{self, Backend, time, wrong};
 use crate::output::Format;
+use end::{End, Only};
+use exec::Exec;
+use job::Wish;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,24 +31,49 @@ Examples:
   evtchn watch --seed 7 --guests 100 --json           another run of 100 guests, for programs
   evtchn watch --backend xen --loopback 16            16 channels of this domain to itself
   evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
-  evtchn watch --record FILE                          a trace for evtchn replay
-
-Exit code 0: it ended as it should. 1: it failed. 2: wrong arguments.";
+  evtchn watch --backend xen --unbound 3 --once       print a port for domain 3, wait for one event
+  evtchn watch --backend xen --interdomain 3:7 --exec 'logger -t guest awake'
+  evtchn watch --record FILE                          a trace for evtchn replay";
 
 /// Bind event channels, wait on them, print each event as it fires, and sum up.
 ///
 /// Without options it runs on the simulator: a toolstack in domain 0 waits for the suspend
 /// acknowledgements of some guests, in virtual time. With `--backend xen` it does the same job on
-/// /dev/xen/evtchn of this machine. Ctrl-C ends it in order.
+/// /dev/xen/evtchn of this machine, or watches what --virq, --interdomain and --unbound name, all
+/// of them at once. Ctrl-C ends it in order.
+///
+/// On a terminal it shows a table of the channels; in a pipe, with --no-table, --json or --exec a
+/// line for each event.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
     /// Where the channels are
     #[arg(long, value_enum, default_value_t = Backend::Sim)]
     backend: Backend,
-    /// End after N events [default: 3000; for --virq alone, never]
+    /// End after N events [default: 3000; never where others than --loopback are watched, or
+    /// --timeout is given]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     events: Option<u64>,
+    /// End after the first event
+    #[arg(long, conflicts_with = "events")]
+    once: bool,
+    /// End after this time; with --events or --once that is exit code 6
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    timeout: Option<Duration>,
+    /// Report, count and run commands for these channels only (may be repeated): a port here (14),
+    /// a domain (3:), a port there (3:7), or a virtual interrupt (DOM_EXC)
+    #[arg(long, value_name = "WHICH")]
+    only: Vec<Only>,
+    /// Run a command for each event, one at a time, with EVTCHN_PORT, EVTCHN_REMOTE, EVTCHN_CAUSE
+    /// and EVTCHN_WAKES in its environment.
+    ///
+    /// CMD is split into words as a shell does, and no shell runs it. Its output goes to stderr.
+    /// While it runs nothing is read, so events that come meanwhile are one for each channel.
+    #[arg(long, value_name = "CMD", value_parser = Exec::parse)]
+    exec: Option<Exec>,
+    /// Lines on a terminal too
+    #[arg(long)]
+    no_table: bool,
     /// One JSON object per line
     #[arg(long)]
     json: bool,
@@ -49,13 +83,22 @@ pub(crate) struct Watch {
     /// Simulator: how many guests [default: 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
     guests: Option<u16>,
-    /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; with
-    /// --virq, none]
+    /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; where
+    /// others are watched, none]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
     loopback: Option<u16>,
     /// Xen: a virtual interrupt (may be repeated)
     #[arg(long, value_name = "NAME|N")]
     virq: Vec<Virq>,
+    /// Xen: bind to a port that another domain offers (may be repeated)
+    #[arg(long, value_name = "DOM:PORT", value_parser = options::remote)]
+    interdomain: Vec<RemotePort>,
+    /// Xen: offer a port to another domain, whose number is printed (may be repeated)
+    #[arg(long, value_name = "DOM", value_parser = options::domid)]
+    unbound: Vec<DomId>,
+    /// Xen: the device [default: /dev/xen/evtchn]
+    #[arg(long, value_name = "PATH")]
+    device: Option<PathBuf>,
     /// Write a trace of the run to FILE, to be replayed
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -66,12 +109,62 @@ impl Watch {
 
     /// The first option that was given for the other backend, and that backend.
     fn stray(&self) -> Option<(&'static str, &'static str)> {
-        match self.backend {
-            Backend::Sim if self.loopback.is_some() => Some(("--loopback", "xen")),
-            Backend::Sim if !self.virq.is_empty() => Some(("--virq", "xen")),
-            Backend::Xen if self.seed.is_some() => Some(("--seed", "sim")),
-            Backend::Xen if self.guests.is_some() => Some(("--guests", "sim")),
-            Backend::Sim | Backend::Xen => None,
+        let given = match self.backend {
+            Backend::Sim => [
+                ("--loopback", self.loopback.is_some()),
+                ("--virq", !self.virq.is_empty()),
+                ("--interdomain", !self.interdomain.is_empty()),
+                ("--unbound", !self.unbound.is_empty()),
+                ("--device", self.device.is_some()),
+            ]
+            .to_vec(),
+            Backend::Xen => [
+                ("--seed", self.seed.is_some()),
+                ("--guests", self.guests.is_some()),
+            ]
+            .to_vec(),
+        };
+        let needed = match self.backend {
+            Backend::Sim => "xen",
+            Backend::Xen => "sim",
+        };
+        let stray = given.into_iter().find(|(_, is_given)| *is_given);
+        stray.map(|(option, _)| (option, needed))
+    }
+
+    /// What is bound to beside loopback.
+    fn ends(&self) -> Vec<End> {
+        let virqs = self.virq.iter().copied().map(End::Virq);
+        let remotes = self.interdomain.iter().copied().map(End::Remote);
+        let awaited = self.unbound.iter().copied().map(End::Awaited);
+        virqs.chain(remotes).chain(awaited).collect()
+    }
+
+    fn format(&self) -> Format {
+        // A dumb terminal cannot be drawn on.
+        let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+        if self.json {
+            Format::Json
+        } else if self.no_table || self.exec.is_some() || is_dumb || !io::stdout().is_terminal() {
+            Format::Text
+        } else {
+            Format::Table
+        }
+    }
+
+    /// When it ends, unless told otherwise after so many events.
+    fn wish(&self, events: Option<u64>) -> Wish {
+        let events = events.filter(|_| self.timeout.is_none());
+        let events = if self.once {
+            Some(1)
+        } else {
+            self.events.or(events)
+        };
+        Wish {
+            events,
+            timeout: self.timeout,
+            only: self.only.clone(),
+            exec: self.exec.clone(),
         }
     }
 
@@ -84,36 +177,34 @@ impl Watch {
             let message = format!("{option} needs --backend {backend}");
             wrong::<Watch>("evtchn watch", ErrorKind::ArgumentConflict, message);
         }
-        let format = if self.json {
-            Format::Json
-        } else {
-            Format::Text
-        };
         match self.backend {
             Backend::Sim => {
                 let cast = sim::Cast {
                     seed: self.seed.unwrap_or(0),
                     guests: self.guests.unwrap_or(8),
-                    events: self.events.unwrap_or(Watch::EVENTS),
                 };
+                let wish = self.wish(Some(Watch::EVENTS));
                 let tape = record::sim(self.record.as_deref(), cast.seed)?;
-                let ran = sim::run(cast, format, &tape);
+                let ran = sim::run(cast, wish, self.format(), &tape);
                 ran.and(record::finish(&tape))
             }
             Backend::Xen => {
-                let only_virqs = self.loopback.is_none() && !self.virq.is_empty();
-                let (loopback, events) = if only_virqs {
+                let ends = self.ends();
+                let is_only_others = self.loopback.is_none() && !ends.is_empty();
+                let (loopback, events) = if is_only_others {
                     (0, None)
                 } else {
                     (8, Some(Watch::EVENTS))
                 };
+                let wish = self.wish(events);
+                let format = self.format();
                 let cast = xen::Cast {
                     loopback: self.loopback.unwrap_or(loopback),
-                    virqs: self.virq,
-                    events: self.events.or(events),
+                    ends,
+                    opener: XenOpen::at(self.device.unwrap_or_else(|| DEVICE_PATH.into())),
                 };
                 let tape = record::xen(self.record.as_deref())?;
-                let ran = xen::run(&cast, format, &tape);
+                let ran = xen::run(&cast, wish, format, &tape);
                 ran.and(record::finish(&tape))
             }
         }

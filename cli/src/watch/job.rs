@@ -1,14 +1,20 @@
 //! The job itself, on any backend: wait, take wakes round by round, tear down, sum up.
 
 use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Registrar, Round, Wait};
+use anyhow::{Context as _, Result, bail};
+use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Port, Registrar, Round, Wait};
 use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
+use indicatif::ProgressBar;
 
+use super::end::{End, Only};
+use super::exec::Exec;
 use super::summary::{Summary, Tally};
-use crate::output::{Line, Output};
+use crate::exit::{Exit, late};
+use crate::output::{Line, Output, cause_name};
+use crate::progress;
 use crate::stop::Stop;
 
 /// A channel of a scene.
@@ -22,10 +28,24 @@ pub(crate) type WatchedOf<S> = Watched<<S as Scene>::Open, <S as Scene>::Registr
 pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
     /// The channel.
     pub(crate) channel: RecordedChannel<O, R>,
+    /// The other end.
+    pub(crate) end: End,
     /// The other end, to print.
     pub(crate) remote: String,
     /// Which of the scene's [`Notifier`]s is at the other end.
     pub(crate) notifier: usize,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Watched<O, R> {
+    /// A channel with its other end, and the place of the notifier there.
+    pub(crate) fn new(channel: RecordedChannel<O, R>, end: End, notifier: usize) -> Watched<O, R> {
+        Watched {
+            channel,
+            end,
+            remote: end.to_string(),
+            notifier,
+        }
+    }
 }
 
 /// Who notifies a group of channels.
@@ -87,45 +107,71 @@ pub(crate) struct Orders<'a> {
     pub(crate) output: &'a Output,
     /// Whether it is to end early.
     pub(crate) stop: &'a Stop,
-    /// After how many wakes it ends.
-    pub(crate) events: Option<u64>,
+    /// When it ends, which channels count, and what is run for each of their wakes.
+    pub(crate) wish: Wish,
 }
 
-/// Waits on the channels, reports every wake, and leaves nothing behind.
+/// What the user asked for, wherever the channels are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wish {
+    /// After how many wakes it ends.
+    pub(crate) events: Option<u64>,
+    /// After how much time it ends.
+    pub(crate) timeout: Option<Duration>,
+    /// Channels whose wakes are reported and counted; all without.
+    pub(crate) only: Vec<Only>,
+    /// What is run for each of these wakes.
+    pub(crate) exec: Option<Exec>,
+}
+
+impl Wish {
+    fn names(&self, here: Port, end: End) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only.names(here, end))
+    }
+}
+
+/// Waits on the channels, reports the wakes, and leaves nothing behind.
 ///
-/// It ends after the wakes that were ordered, when it is told to stop, and when nobody reads its
-/// output any more.
+/// It ends after the wakes or the time that were ordered, when it is told to stop, and when nobody
+/// reads its output any more.
 ///
 /// # Errors
-/// The first failure of the context or the scene.
+/// The first failure of the context or the scene; and where the time was up before the wakes.
 pub(crate) fn watch<S: Scene>(
     context: &ContextOf<S>,
     channels: Vec<WatchedOf<S>>,
     scene: S,
-    orders: &Orders<'_>,
+    orders: Orders<'_>,
 ) -> Result<()> {
+    let Orders { output, stop, wish } = orders;
     let places = channels.iter().zip(0..);
-    let mut job = Job {
+    let job = Job {
         context,
         places: places.map(|(it, place)| (it.channel.id(), place)).collect(),
         wakes: vec![0; scene.notifiers().len()],
-        left: orders.events.unwrap_or(u64::MAX),
+        counted: channels
+            .iter()
+            .map(|it| wish.names(it.channel.port(), it.end).then_some(0))
+            .collect(),
+        left: wish.events.unwrap_or(u64::MAX),
+        progress: progress(&wish),
+        wish,
         channels,
         scene,
-        output: orders.output,
+        output,
     };
-    for Watched {
-        channel, remote, ..
-    } in &job.channels
-    {
-        let port = channel.port();
-        job.output.line(Line::Bound { port, remote });
+    if job.counted.iter().all(Option::is_none) {
+        bail!("--only names none of the channels");
     }
-    while job.left > 0 && !orders.stop.is_requested() && !job.output.is_over() {
-        let begin = job.scene.next(&job.channels, context.next_timeout())?;
-        job.round(&begin)?;
+    job.run(stop)
+}
+
+/// A line on a terminal whose stdout goes elsewhere.
+fn progress(wish: &Wish) -> ProgressBar {
+    if io::stdout().is_terminal() {
+        return ProgressBar::hidden();
     }
-    job.conclude()
+    progress::line(wish.events, "wakes")
 }
 
 struct Job<'a, S: Scene> {
@@ -134,13 +180,40 @@ struct Job<'a, S: Scene> {
     places: BTreeMap<ChannelId, usize>,
     scene: S,
     output: &'a Output,
+    wish: Wish,
     /// Wakes so far, for each of the scene's notifiers.
     wakes: Vec<u64>,
+    /// Wakes so far, for each channel that counts.
+    counted: Vec<Option<u64>>,
     /// Wakes still to come.
     left: u64,
+    progress: ProgressBar,
 }
 
 impl<S: Scene> Job<'_, S> {
+    fn run(mut self, stop: &Stop) -> Result<()> {
+        for (watched, counted) in self.channels.iter().zip(&self.counted) {
+            if counted.is_some() {
+                let (port, remote) = (watched.channel.port(), &watched.remote);
+                self.output.line(Line::Bound { port, remote });
+            }
+        }
+        let mut is_late = false;
+        while self.left > 0 && !is_late && !stop.is_requested() && !self.output.is_over() {
+            let timeout = self.context.next_timeout();
+            let begin = self.scene.next(&self.channels, timeout)?;
+            self.round(&begin)?;
+            let deadline = self.wish.timeout;
+            is_late = deadline.is_some_and(|deadline| self.output.now() >= deadline);
+        }
+        let (left, is_short) = (self.left, self.wish.events.is_some() && is_late);
+        self.conclude()?;
+        if is_short && left > 0 {
+            return Err(Exit::TimedOut.because(late(left)));
+        }
+        Ok(())
+    }
+
     /// One round of dispatch. Waits are begun inside it, so that they are written back together.
     fn round(&mut self, begin: &[usize]) -> Result<()> {
         let budget = usize::try_from(self.left).unwrap_or(usize::MAX);
@@ -177,15 +250,24 @@ impl<S: Scene> Job<'_, S> {
             channel,
             remote,
             notifier,
+            ..
         } = &self.channels[which];
         let port = channel.port();
-        self.output.line(Line::Wake {
-            port,
-            remote,
-            cause,
-        });
         self.wakes[*notifier] += 1;
-        self.left -= 1;
+        if let Some(wakes) = &mut self.counted[which] {
+            self.output.line(Line::Wake {
+                port,
+                remote,
+                cause,
+            });
+            *wakes += 1;
+            self.left -= 1;
+            self.progress.inc(1);
+            if let Some(exec) = &mut self.wish.exec {
+                self.output.flush();
+                exec.run(port, remote, cause_name(cause), *wakes)?;
+            }
+        }
         match cause {
             Cause::Event | Cause::Overflow | Cause::Adopted => self.scene.look(which, channel),
             // The end of the round says what became of the device.
@@ -195,6 +277,7 @@ impl<S: Scene> Job<'_, S> {
 
     /// Takes everything down in order: waits, channels, their other ends, the device.
     fn conclude(mut self) -> Result<()> {
+        self.progress.finish_and_clear();
         for Watched { channel, .. } in &self.channels {
             channel.cancel().context("cannot end a wait")?;
         }
@@ -212,6 +295,7 @@ impl<S: Scene> Job<'_, S> {
                     wakes,
                 })
                 .collect(),
+            ran: self.wish.exec.as_ref().map(Exec::ran),
             stats: self.context.stats(),
             is_closed: self.context.link() == Link::Closed,
         };
