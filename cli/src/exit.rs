@@ -26,6 +26,8 @@ Exit codes:
 pub(crate) enum Exit {
     /// Anything without a code of its own.
     Failed = 1,
+    /// The arguments are wrong.
+    Usage = 2,
     /// There is no device.
     NoDevice = 3,
     /// The device, or Xen, refuses this user or this domain.
@@ -41,6 +43,11 @@ impl Exit {
     pub(crate) fn of(error: &anyhow::Error) -> Exit {
         let known = error.downcast_ref().map(|failure: &Failure| failure.exit);
         known.unwrap_or(Exit::Failed)
+    }
+
+    /// Ends the program.
+    pub(crate) fn exit(self) -> ! {
+        std::process::exit((self as u8).into())
     }
 
     /// A failure with this code.

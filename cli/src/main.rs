@@ -15,6 +15,7 @@ mod replay;
 mod stop;
 mod watch;
 
+use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,11 +23,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
 use evtchn_checks::explore::Scenario;
 
 use exit::Exit;
-use options::wrong;
+use options::{misused, wrong};
 
 /// Xen event channels at work, on a real Xen or on a simulator that needs none.
 #[derive(Debug, Parser)]
@@ -127,8 +128,30 @@ impl Explore {
     }
 }
 
+/// What is said where clap has no command to run: help and version as it says them, and errors in
+/// one line.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    let help = [
+        DisplayHelp,
+        DisplayHelpOnMissingArgumentOrSubcommand,
+        DisplayVersion,
+    ];
+    if help.contains(&error.kind()) {
+        error.exit();
+    }
+    let cli = Cli::command();
+    let named = env::args().find_map(|word| Some(cli.find_subcommand(word)?.get_name().to_owned()));
+    let name = named.map_or("evtchn".to_owned(), |name| format!("evtchn {name}"));
+    misused(error, &name).into()
+}
+
 fn main() -> ExitCode {
-    let ended = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
+    let ended = match cli.command {
         Command::Watch(watch) => watch.run().map(|()| true),
         Command::Listen(listen) => listen.run().map(|()| true),
         Command::Notify(notify) => notify.run().map(|()| true),

@@ -1,5 +1,6 @@
 //! What several commands are asked in the same words.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use clap::{Args, ValueEnum};
 use evtchn::xen::{DEVICE_PATH, XenOpen};
 use evtchn::{BadId, DomId, RemotePort};
 
+use crate::exit::Exit;
 use crate::output::Format;
 
 /// Where event channels are.
@@ -69,11 +71,24 @@ impl Place {
     }
 }
 
-/// Ends the program as clap does where arguments are wrong.
+/// Ends the program as it does where clap refuses the arguments of `name`.
 pub(crate) fn wrong<A: Args>(name: &'static str, kind: ErrorKind, message: String) -> ! {
-    A::augment_args(clap::Command::new(name))
-        .error(kind, message)
-        .exit()
+    let command = A::augment_args(clap::Command::new(name));
+    misused(&command.clone().error(kind, message), name).exit()
+}
+
+/// Ends the program where clap refuses its arguments: in one line, with where to read more.
+pub(crate) fn misused(error: &clap::Error, name: &str) -> Exit {
+    let text = error.to_string();
+    let mut paragraphs = text.split("\n\n").map(str::trim);
+    let first = paragraphs.next().unwrap_or_default();
+    let says = first.strip_prefix("error: ").unwrap_or(first);
+    let tip = paragraphs.find(|it| it.starts_with("tip: a similar") || it.starts_with("tip: some"));
+    let words = says.split_whitespace().collect::<Vec<_>>().join(" ");
+    let tip = tip.map(|tip| format!("; {tip}")).unwrap_or_default();
+    // A reader of stderr that is gone cannot be told.
+    let _unheard = writeln!(io::stderr(), "evtchn: {words}{tip}; see {name} --help");
+    Exit::Usage
 }
 
 /// A domain: its id, or `self`.
