@@ -11,7 +11,9 @@ use evtchn::{BindError, ErrorKind};
 use crate::diagnosis;
 
 /// The codes, for the help of each command.
-pub(crate) const CODES: &str = "\
+macro_rules! exit_codes {
+    () => {
+        "\
 Exit codes:
   0  it ended as it should
   1  it failed
@@ -19,7 +21,10 @@ Exit codes:
   3  no event-channel device: not a Xen domain, or its driver is not loaded
   4  no permission
   5  no peer: no such domain, or it offers no such port
-  6  the time was up before what was waited for";
+  6  the time was up before what was waited for"
+    };
+}
+pub(crate) use exit_codes;
 
 /// Why a command did not end as it should.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,4 +146,18 @@ fn unopened<E: evtchn::Error>(source: &E) -> Option<anyhow::Error> {
     };
     let errno = io::Error::from(error.errno());
     Some(exit.because(format!("cannot open {}: {errno}: {why}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_of_the_command_has_the_codes_of_the_help() {
+        let page = include_str!("../../docs/command.md");
+        let lines = exit_codes!().lines().skip(1);
+        let rows = lines.map(|line| line.trim().split_once("  ").unwrap());
+        for (code, meaning) in rows {
+            let row = format!("| {code} | {meaning} |");
+            assert!(page.contains(&row), "{row}");
+        }
+    }
 }

@@ -6,21 +6,26 @@ use anyhow::{Result, bail};
 use clap::{Args, value_parser};
 use evtchn::{Blocked, Cause, DomId};
 
-use crate::exit::{Exit, late, refused};
+use crate::exit::{Exit, exit_codes, late, refused};
 use crate::machine::{Machine, Real, Role, Simulated, awaited, finish, notify};
 use crate::options::{Backend, Place, domid, time};
 use crate::output::Line;
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   evtchn listen 3                      a port for domain 3: its number is in the first line
   evtchn listen 0 --echo               in a guest, for `evtchn ping` in domain 0
   evtchn listen 3 --once --timeout 5s  one wake within five seconds, or exit code 6
-  evtchn listen --backend sim 3        a simulated guest, no Xen needed";
+  evtchn listen --backend sim 3        a simulated guest, no Xen needed
 
-/// Offer a port to another domain, print its number, and print each wake of it.
+",
+    exit_codes!()
+);
+
+/// Offer a port to another domain and print each wake of it.
 ///
-/// The other domain binds to the port, with `evtchn notify` or `evtchn ping` for example. When it
+/// The first line has the number of the port. The other domain binds to the port, with `evtchn notify` or `evtchn ping` for example. When it
 /// unbinds or dies, the port waits for the next one of that domain; Xen tells nobody. Ctrl-C ends
 /// it in order.
 #[derive(Debug, Args)]

@@ -1,11 +1,14 @@
 //! The `evtchn` command: watches Xen event channels, real or simulated.
 #![forbid(unsafe_code)]
 
+mod completions;
 mod diagnosis;
 mod exit;
 mod explore;
 mod listen;
+mod log;
 mod machine;
+mod man;
 mod notify;
 mod options;
 mod output;
@@ -23,19 +26,35 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, value_parser};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, value_parser};
 use evtchn_checks::explore::Scenario;
 
-use exit::Exit;
+use exit::{Exit, exit_codes};
 use options::{misused, wrong};
 
 /// Xen event channels at work, on a real Xen or on a simulator that needs none.
 #[derive(Debug, Parser)]
-#[command(name = "evtchn", version, after_help = exit::CODES)]
+#[command(name = "evtchn", version, after_help = EXAMPLES)]
 struct Cli {
+    /// Log to stderr what the library does; twice, each wake too (or RUST_LOG=evtchn=trace)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
     #[command(subcommand)]
     command: Command,
 }
+
+const EXAMPLES: &str = concat!(
+    "\
+Examples:
+  evtchn watch                  what events look like, on a simulator
+  evtchn listen 3               a port for domain 3, and its wakes
+  evtchn notify 3:17            wake who waits at port 17 of domain 3
+  evtchn ping                   how long a notify and its answer take
+  evtchn watch --help           more of the same for each command
+
+",
+    exit_codes!()
+);
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -45,6 +64,8 @@ enum Command {
     Ping(ping::Ping),
     Explore(Explore),
     Replay(replay::Replay),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Play random scripts of calls on the simulator against a model, on all cores, until something
@@ -151,6 +172,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error),
     };
+    if let Err(error) = log::start(cli.verbose) {
+        return failed(&error);
+    }
     let ended = match cli.command {
         Command::Watch(watch) => watch.run().map(|()| true),
         Command::Listen(listen) => listen.run().map(|()| true),
@@ -158,14 +182,18 @@ fn main() -> ExitCode {
         Command::Ping(ping) => ping.run().map(|()| true),
         Command::Explore(explore) => explore.run(),
         Command::Replay(replay) => return replay.run(),
+        Command::Completions(completions) => completions.run().map(|()| true),
+        Command::Man(man) => man.run().map(|()| true),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            // A reader of stderr that is gone cannot be told.
-            let _unheard = writeln!(io::stderr(), "evtchn: {error:#}");
-            Exit::of(&error).into()
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // A reader of stderr that is gone cannot be told.
+    let _unheard = writeln!(io::stderr(), "evtchn: {error:#}");
+    Exit::of(error).into()
 }

@@ -6,21 +6,26 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use evtchn::RemotePort;
 
-use crate::exit::no_peer;
+use crate::exit::{exit_codes, no_peer};
 use crate::machine::{Machine, Real, Role, Simulated, finish, notify, rest};
 use crate::options::{self, Backend, Place, time};
 use crate::output::Line;
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   evtchn notify 3:17                             port 17 of domain 3, once
   evtchn notify self:17                          a port of this domain
   evtchn notify 3:17 --count 10 --interval 1s    ten times
-  evtchn notify --backend sim 3:17               a simulated guest, no Xen needed";
+  evtchn notify --backend sim 3:17               a simulated guest, no Xen needed
 
-/// Bind to a port that another domain offers, notify through it, and unbind.
+",
+    exit_codes!()
+);
+
+/// Wake whoever waits at a port that another domain offers.
 ///
-/// The bind takes the port: nobody else can bind to it meanwhile. After the unbind it waits for
+/// It binds to the port, notifies, and unbinds. The bind takes the port: nobody else can bind to it meanwhile. After the unbind it waits for
 /// this domain again. Notifies that come faster than the other side looks are one wake.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -11,6 +11,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use evtchn::{Cause, Port, Registrar, Trigger};
 use serde_json::{Value, json};
 
@@ -202,6 +203,20 @@ impl Output {
 
     fn sink(&self) -> MutexGuard<'_, Sink> {
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Prints something that is whole. A reader that had enough is no error.
+///
+/// # Errors
+/// It cannot be written for another reason.
+pub(crate) fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the output")
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

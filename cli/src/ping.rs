@@ -9,22 +9,27 @@ use clap::{Args, value_parser};
 use evtchn::{Blocked, Cause, RemotePort};
 use hdrhistogram::Histogram;
 
-use crate::exit::{Exit, no_peer};
+use crate::exit::{Exit, exit_codes, no_peer};
 use crate::machine::{ChannelOf, Machine, Real, Role, Simulated, finish, notify, rest};
 use crate::options::{self, Backend, Place, time};
 use crate::progress;
 use report::Report;
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   evtchn ping                             from this domain to itself, and back
   evtchn ping 3:17                        to `evtchn listen 0 --echo` in domain 3, at port 17
   evtchn ping --count 100000 --json       for programs
-  evtchn ping --backend sim --seed 7      the same output each time, no Xen needed";
+  evtchn ping --backend sim --seed 7      the same output each time, no Xen needed
 
-/// Notify, wait for the answer, and say how long that takes: minimum, median, 99th percentile,
-/// maximum and a histogram.
+",
+    exit_codes!()
+);
+
+/// Measure how long a notify and its answer take.
 ///
+/// It says the minimum, the median, the 99th percentile and the maximum, and draws a histogram.
 /// Without DOM:PORT a second handle of this process answers. On the simulator the time is virtual:
 /// it shows what the output looks like, not how fast anything is.
 #[derive(Debug, Args)]

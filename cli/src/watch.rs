@@ -19,13 +19,16 @@ use clap::{Args, value_parser};
 use evtchn::xen::{DEVICE_PATH, XenOpen};
 use evtchn::{DomId, RemotePort, Virq};
 
+use crate::exit::exit_codes;
+use crate::log;
 use crate::options::{self, Backend, time, wrong};
 use crate::output::Format;
 use end::{End, Only};
 use exec::Exec;
 use job::Wish;
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   evtchn watch                                        8 simulated guests, no Xen needed
   evtchn watch --seed 7 --guests 100 --json           another run of 100 guests, for programs
@@ -33,7 +36,11 @@ Examples:
   evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
   evtchn watch --backend xen --unbound 3 --once       print a port for domain 3, wait for one event
   evtchn watch --backend xen --interdomain 3:7 --exec 'logger -t guest awake'
-  evtchn watch --record FILE                          a trace for evtchn replay";
+  evtchn watch --record FILE                          a trace for evtchn replay
+
+",
+    exit_codes!()
+);
 
 /// Bind event channels, wait on them, print each event as it fires, and sum up.
 ///
@@ -141,8 +148,8 @@ impl Watch {
     }
 
     fn format(&self) -> Format {
-        // A dumb terminal cannot be drawn on.
-        let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+        // A dumb terminal cannot be drawn on, and what is logged would be drawn over.
+        let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb") || log::is_on();
         if self.json {
             Format::Json
         } else if self.no_table || self.exec.is_some() || is_dumb || !io::stdout().is_terminal() {

@@ -76,6 +76,8 @@ const USAGE: &[Wrong] = &[
     ("ping --count 0", 2, &["--count"]),
     ("ping --timeout 1.5s", 2, &["1.5s"]),
     ("replay", 2, &["<FILE>"]),
+    ("completions", 2, &["<SHELL>"]),
+    ("completions csh", 2, &["csh", "bash"]),
 ];
 
 /// What goes wrong on the simulator, and with files that are no device.
@@ -150,6 +152,7 @@ const RUNS: &[Wrong] = &[
         &["not an event-channel device"],
     ),
     ("listen 3 --device /", 1, &["cannot open /"]),
+    ("man /nonexistent/directory", 1, &["/nonexistent/directory"]),
     ("replay /nonexistent/trace", 2, &["/nonexistent/trace"]),
     ("replay /", 2, &["directory"]),
     ("replay /dev/null", 2, &["/dev/null"]),
@@ -337,7 +340,10 @@ fn as_nobody(directory: &Path) -> Option<Command> {
         Path::new("/guest").join(found)
     };
     let copy = directory.join("evtchn-copy");
-    fs::copy(found, &copy).unwrap();
+    // Another process writes it: a child that another test forks meanwhile would keep it open for
+    // writing, and what is open for writing cannot be run.
+    let copied = Command::new("cp").arg(found).arg(&copy).status();
+    assert!(copied.unwrap().success());
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(copy);
     command.uid(NOBODY).gid(NOBODY).current_dir("/");
@@ -357,6 +363,8 @@ const SPEAKERS: &[&str] = &[
     "ping --backend sim",
     "ping --backend sim --json",
     "explore --scenario list",
+    "completions bash",
+    "man",
 ];
 
 #[test]
@@ -374,7 +382,7 @@ fn a_reader_that_is_gone_ends_each_quietly() {
 fn output_that_cannot_be_written_is_told() {
     for arguments in SPEAKERS
         .iter()
-        .filter(|it| it.contains("--backend") || it.contains("--events"))
+        .filter(|it| !it.contains("--help") && !it.contains("list") && !it.contains("--version"))
     {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let output = evtchn(arguments).stdout(full).output().unwrap();
@@ -425,4 +433,12 @@ fn without_a_terminal_lines_come_and_no_table() {
         assert_eq!(stderr(&output), "");
         assert_eq!(output.status.code(), Some(0));
     }
+}
+
+#[test]
+fn a_log_that_is_not_understood_is_told() {
+    let mut command = evtchn("watch --once");
+    let output = command.env("RUST_LOG", "evtchn=loud").output().unwrap();
+    let wrong: Wrong = ("watch, with RUST_LOG", 2, &["RUST_LOG", "level"]);
+    assert_eq!(complaint(&output, wrong), None);
 }
