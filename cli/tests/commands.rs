@@ -114,7 +114,7 @@ fn watch_reports_and_counts_only_what_was_asked_for() {
 [    0.008505] wake          port 11     remote 2:1          cause event
 [    0.008505] deregistered
 summary               notifies sent   coalesced   wakes delivered
-  2 guests                        3           0                 3
+  2 guests                        4           1                 3
   reads                           3       1.000 per wake
   writes                          2       0.667 per wake
   times registered                1
@@ -270,9 +270,9 @@ fn a_listener_that_is_killed_leaves_a_ping_without_an_answer() {
     if !has_device() {
         return;
     }
-    let mut listener = Listener::new("listen self --echo --json");
+    let mut listener = Listener::new("listen self --echo --timeout 10s --json");
     let port = listener.port;
-    let ping = format!("ping self:{port} --count 1000000000 --timeout 100ms --json");
+    let ping = format!("ping self:{port} --count 1000000000 --timeout 1s --json");
     let mut ping = evtchn(&ping);
     let ping = ping.stdout(Stdio::piped()).stderr(Stdio::piped());
     let ping = ping.spawn().unwrap();
