@@ -1,4 +1,4 @@
-//! The `evtchn` command: watches Xen event channels, real or simulated.
+//! The `evtchn` command: Xen event channels from a shell, real or simulated.
 #![forbid(unsafe_code)]
 
 mod completions;
