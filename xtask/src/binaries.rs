@@ -71,13 +71,13 @@ pub(crate) const TESTS: &[GuestTest] = &[
     GuestTest {
         name: "commands",
         package: "evtchn-cli",
-        args: &["--test-threads=1"],
+        args: &["--test-threads=1", "xen::"],
         examples: &[],
     },
     GuestTest {
         name: "wrong",
         package: "evtchn-cli",
-        args: &["--test-threads=1"],
+        args: &["--test-threads=1", "xen::"],
         examples: &[],
     },
     GuestTest {

@@ -31,6 +31,15 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// Whether the device is here; says so where it is not.
+pub(crate) fn has_device() -> bool {
+    let is_here = Path::new(DEVICE).exists();
+    if !is_here {
+        skipped("a machine with /dev/xen/evtchn");
+    }
+    is_here
+}
+
 /// Says what was not tested.
 #[expect(
     clippy::explicit_write,

@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
+mod xen;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use support::{DEVICE, evtchn, program, skipped, stderr};
-use table::{DEVICE_REFUSES, NO_DEVICE, RUNS, USAGE, Wrong};
+use table::{NO_DEVICE, RUNS, USAGE, Wrong};
 
 /// Why an output is not that of a wrong use, if it is not.
 fn complaint(output: &Output, (arguments, code, says): Wrong) -> Option<String> {
@@ -63,38 +64,6 @@ fn a_machine_without_the_device_is_told() {
     all_are_told(NO_DEVICE);
 }
 
-#[test]
-fn what_the_device_refuses_is_told_and_leaves_nothing_bound() {
-    if !Path::new(DEVICE).exists() {
-        skipped("a machine with /dev/xen/evtchn");
-        return;
-    }
-    all_are_told(DEVICE_REFUSES);
-    // One domain can bind DOM_EXC once: nobody has it any more.
-    let again = "watch --backend xen --virq DOM_EXC --timeout 0";
-    let output = evtchn(again).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
-#[test]
-fn a_killed_command_leaves_nothing_bound() {
-    if !Path::new(DEVICE).exists() {
-        skipped("a machine with /dev/xen/evtchn");
-        return;
-    }
-    let command = "watch --backend xen --virq DOM_EXC --no-table";
-    let mut child = evtchn(command).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = [0];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut said).unwrap();
-    let taken = evtchn(command).output().unwrap();
-    assert!(stderr(&taken).contains("EEXIST"), "{taken:?}");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let output = evtchn("watch --backend xen --virq DOM_EXC --timeout 0").output();
-    let output = output.unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-}
-
 /// A directory of one test alone, open to everybody.
 fn directory(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("evtchn-{name}-{}", std::process::id()));
@@ -113,11 +82,9 @@ fn nobody_is_told_that_the_device_is_roots() {
         skipped("to be run as root");
         return;
     };
-    let real = Path::new(DEVICE).exists();
-    let device = if real { Path::new(DEVICE) } else { &device };
     let output = command
         .args(["listen", "3", "--device"])
-        .arg(device)
+        .arg(&device)
         .output();
     fs::remove_dir_all(directory).unwrap();
     let wrong: Wrong = ("listen 3, as nobody", 4, &["denied", "run this as root"]);
