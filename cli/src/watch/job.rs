@@ -159,11 +159,12 @@ pub(crate) fn watch<S: Scene>(
         channels,
         scene,
         output,
+        stop,
     };
     if job.counted.iter().all(Option::is_none) {
         bail!("--only names none of the channels");
     }
-    job.run(stop)
+    job.run()
 }
 
 /// A line on a terminal whose stdout goes elsewhere.
@@ -180,6 +181,7 @@ struct Job<'a, S: Scene> {
     places: BTreeMap<ChannelId, usize>,
     scene: S,
     output: &'a Output,
+    stop: &'a Stop,
     wish: Wish,
     /// Wakes so far, for each of the scene's notifiers.
     wakes: Vec<u64>,
@@ -191,7 +193,7 @@ struct Job<'a, S: Scene> {
 }
 
 impl<S: Scene> Job<'_, S> {
-    fn run(mut self, stop: &Stop) -> Result<()> {
+    fn run(mut self) -> Result<()> {
         for (watched, counted) in self.channels.iter().zip(&self.counted) {
             if counted.is_some() {
                 let (port, remote) = (watched.channel.port(), &watched.remote);
@@ -199,7 +201,7 @@ impl<S: Scene> Job<'_, S> {
             }
         }
         let mut is_late = false;
-        while self.left > 0 && !is_late && !stop.is_requested() && !self.output.is_over() {
+        while self.left > 0 && !is_late && !self.stop.is_requested() && !self.output.is_over() {
             let timeout = self.context.next_timeout();
             let begin = self.scene.next(&self.channels, timeout)?;
             self.round(&begin)?;
@@ -263,7 +265,10 @@ impl<S: Scene> Job<'_, S> {
             *wakes += 1;
             self.left -= 1;
             self.progress.inc(1);
-            if let Some(exec) = &mut self.wish.exec {
+            // A round may have many more wakes than the user has patience.
+            if let Some(exec) = &mut self.wish.exec
+                && !self.stop.is_requested()
+            {
                 self.output.flush();
                 exec.run(port, remote, cause_name(cause), *wakes)?;
             }
