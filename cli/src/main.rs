@@ -1,17 +1,25 @@
-//! The `evtchn` command: watches Xen event channels, real or simulated.
+//! The `evtchn` command: Xen event channels from a shell, real or simulated.
 #![forbid(unsafe_code)]
 
+mod completions;
+mod diagnosis;
+mod exit;
 mod explore;
+mod listen;
+mod log;
+mod machine;
+mod man;
+mod notify;
+mod options;
 mod output;
-mod record;
+mod ping;
+mod progress;
 mod replay;
-mod sim;
 mod stop;
-mod summary;
 mod timeline;
 mod watch;
-mod xen;
 
+use std::env;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,139 +27,47 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use evtchn::Virq;
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, value_parser};
 use evtchn_checks::explore::Scenario;
 
-use output::Format;
+use exit::{Exit, exit_codes};
+use options::{misused, wrong};
 
 /// Xen event channels at work, on a real Xen or on a simulator that needs none.
 #[derive(Debug, Parser)]
-#[command(name = "evtchn", version)]
+#[command(name = "evtchn", version, after_help = EXAMPLES)]
 struct Cli {
+    /// Log to stderr what the library does; twice, each wake too (or RUST_LOG=evtchn=trace)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = concat!(
+    "\
+Examples:
+  evtchn watch                  what events look like, on a simulator
+  evtchn listen 3               a port for domain 3, and its wakes
+  evtchn notify 3:17            wake who waits at port 17 of domain 3
+  evtchn ping                   how long a notify and its answer take
+  evtchn watch --help           more of the same for each command
+
+",
+    exit_codes!()
+);
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    Watch(Watch),
+    Watch(watch::Watch),
+    Listen(listen::Listen),
+    Notify(notify::Notify),
+    Ping(ping::Ping),
     Explore(Explore),
     Replay(replay::Replay),
     Timeline(timeline::Draw),
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  evtchn watch                                        8 simulated guests, no Xen needed
-  evtchn watch --seed 7 --guests 100 --json           another run of 100 guests, for programs
-  evtchn watch --backend xen --loopback 16            16 channels of this domain to itself
-  evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
-  evtchn watch --record FILE                          a trace for evtchn replay
-
-Exit code 0: it ended as it should. 1: it failed. 2: wrong arguments.";
-
-/// Bind event channels, wait on them, print each event as it fires, and sum up.
-///
-/// Without options it runs on the simulator: a toolstack in domain 0 waits for the suspend
-/// acknowledgements of some guests, in virtual time. With `--backend xen` it does the same job on
-/// /dev/xen/evtchn of this machine. Ctrl-C ends it in order.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-struct Watch {
-    /// Where the channels are
-    #[arg(long, value_enum, default_value_t = Backend::Sim)]
-    backend: Backend,
-    /// End after N events [default: 3000; for --virq alone, never]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
-    events: Option<u64>,
-    /// One JSON object per line
-    #[arg(long)]
-    json: bool,
-    /// Simulator: same seed, same output [default: 0]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// Simulator: how many guests [default: 8]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
-    guests: Option<u16>,
-    /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; with
-    /// --virq, none]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
-    loopback: Option<u16>,
-    /// Xen: a virtual interrupt (may be repeated)
-    #[arg(long, value_name = "NAME|N")]
-    virq: Vec<Virq>,
-    /// Write a trace of the run to FILE, to be replayed
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Backend {
-    /// The simulator
-    Sim,
-    /// The device of this machine
-    Xen,
-}
-
-impl Watch {
-    const EVENTS: u64 = 3000;
-
-    /// The first option that was given for the other backend, and that backend.
-    fn stray(&self) -> Option<(&'static str, &'static str)> {
-        match self.backend {
-            Backend::Sim if self.loopback.is_some() => Some(("--loopback", "xen")),
-            Backend::Sim if !self.virq.is_empty() => Some(("--virq", "xen")),
-            Backend::Xen if self.seed.is_some() => Some(("--seed", "sim")),
-            Backend::Xen if self.guests.is_some() => Some(("--guests", "sim")),
-            Backend::Sim | Backend::Xen => None,
-        }
-    }
-
-    /// Ends the program where an option was given for the other backend.
-    fn checked(self) -> Watch {
-        if let Some((option, backend)) = self.stray() {
-            let message = format!("{option} needs --backend {backend}");
-            wrong::<Watch>("evtchn watch", ErrorKind::ArgumentConflict, message);
-        }
-        self
-    }
-
-    fn run(self) -> Result<()> {
-        let format = if self.json {
-            Format::Json
-        } else {
-            Format::Text
-        };
-        match self.backend {
-            Backend::Sim => {
-                let cast = sim::Cast {
-                    seed: self.seed.unwrap_or(0),
-                    guests: self.guests.unwrap_or(8),
-                    events: self.events.unwrap_or(Watch::EVENTS),
-                };
-                let tape = record::sim(self.record.as_deref(), cast.seed)?;
-                let ran = sim::run(cast, format, &tape);
-                ran.and(record::finish(&tape))
-            }
-            Backend::Xen => {
-                let only_virqs = self.loopback.is_none() && !self.virq.is_empty();
-                let (loopback, events) = if only_virqs {
-                    (0, None)
-                } else {
-                    (8, Some(Watch::EVENTS))
-                };
-                let cast = xen::Cast {
-                    loopback: self.loopback.unwrap_or(loopback),
-                    virqs: self.virq,
-                    events: self.events.or(events),
-                };
-                let tape = record::xen(self.record.as_deref())?;
-                let ran = xen::run(&cast, format, &tape);
-                ran.and(record::finish(&tape))
-            }
-        }
-    }
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Play random scripts of calls on the simulator against a model, on all cores, until something
@@ -235,26 +151,52 @@ impl Explore {
     }
 }
 
-fn wrong<A: Args>(name: &'static str, kind: ErrorKind, message: String) -> ! {
-    A::augment_args(clap::Command::new(name))
-        .error(kind, message)
-        .exit()
+/// What is said where clap has no command to run: help and version as it says them, and errors in
+/// one line.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    let help = [
+        DisplayHelp,
+        DisplayHelpOnMissingArgumentOrSubcommand,
+        DisplayVersion,
+    ];
+    if help.contains(&error.kind()) {
+        error.exit();
+    }
+    let cli = Cli::command();
+    let named = env::args().find_map(|word| Some(cli.find_subcommand(word)?.get_name().to_owned()));
+    let name = named.map_or("evtchn".to_owned(), |name| format!("evtchn {name}"));
+    misused(error, &name).into()
 }
 
 fn main() -> ExitCode {
-    let ended = match Cli::parse().command {
-        Command::Watch(watch) => watch.checked().run().map(|()| true),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
+    if let Err(error) = log::start(cli.verbose) {
+        return failed(&error);
+    }
+    let ended = match cli.command {
+        Command::Watch(watch) => watch.run().map(|()| true),
+        Command::Listen(listen) => listen.run().map(|()| true),
+        Command::Notify(notify) => notify.run().map(|()| true),
+        Command::Ping(ping) => ping.run().map(|()| true),
         Command::Explore(explore) => explore.run(),
         Command::Replay(replay) => return replay.run(),
         Command::Timeline(draw) => return draw.run(),
+        Command::Completions(completions) => completions.run().map(|()| true),
+        Command::Man(man) => man.run().map(|()| true),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            // A reader of stderr that is gone cannot be told.
-            let _unheard = writeln!(io::stderr(), "evtchn: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    // A reader of stderr that is gone cannot be told.
+    let _unheard = writeln!(io::stderr(), "evtchn: {error:#}");
+    Exit::of(error).into()
 }

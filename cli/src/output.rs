@@ -1,15 +1,22 @@
-//! What is printed: one line per happening, as text or as JSON, and the summary.
+//! What is printed: one line per happening, as text or as JSON, or a table of the channels; and
+//! the summary.
 //!
 //! A reader that goes away ends the output, not the program: what is left to do is done unheard.
 
+pub(crate) mod screen;
+mod table;
+
+use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::{Context as _, Result};
 use evtchn::{Cause, Port, Registrar, Trigger};
 use serde_json::{Value, json};
 
-use crate::summary::Summary;
+use screen::Screen;
+use table::Table;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +25,8 @@ pub(crate) enum Format {
     Text,
     /// One JSON object per line.
     Json,
+    /// A table on the terminal that is drawn over and over.
+    Table,
 }
 
 /// Something to report.
@@ -35,6 +44,10 @@ pub(crate) enum Line<'a> {
         remote: &'a str,
         cause: Cause,
     },
+    /// The other end was notified.
+    Notified { port: Port, remote: &'a str },
+    /// So many events the simulated other end has handled.
+    Heard { remote: &'a str, events: u32 },
 }
 
 /// Where lines go, and the clock that stamps them.
@@ -47,8 +60,36 @@ pub(crate) struct Output {
 #[derive(Debug)]
 struct Sink {
     out: BufWriter<Stdout>,
+    live: Option<Live>,
     /// The first write that failed. Nothing is written after it.
     failed: Option<io::Error>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    table: Table,
+    screen: Screen,
+}
+
+impl Live {
+    fn note(&mut self, now: Duration, line: Line<'_>) {
+        match line {
+            Line::Bound { port, remote } => self.table.bound(port, remote),
+            Line::Registered => self.table.registered(true),
+            Line::Deregistered => self.table.registered(false),
+            Line::Wake { port, .. } => self.table.woke(port, now),
+            Line::Notified { .. } | Line::Heard { .. } => {}
+        }
+    }
+
+    fn draw(&mut self, out: &mut BufWriter<Stdout>, now: Duration) -> io::Result<()> {
+        if !self.screen.is_due() {
+            return Ok(());
+        }
+        let (columns, rows) = Screen::size();
+        let lines = self.table.lines(now, columns, rows);
+        self.screen.draw(out, &lines)
+    }
 }
 
 impl Output {
@@ -62,6 +103,7 @@ impl Output {
             clock: Box::new(clock),
             sink: Mutex::new(Sink {
                 out: BufWriter::new(io::stdout()),
+                live: (format == Format::Table).then(Live::default),
                 failed: None,
             }),
         }
@@ -70,24 +112,66 @@ impl Output {
     /// Reports one happening.
     pub(crate) fn line(&self, line: Line<'_>) {
         let now = (self.clock)();
-        self.write(|out| match self.format {
-            Format::Text => text(out, now, line),
-            Format::Json => writeln!(out, "{}", object(now, line)),
+        self.write(|out, live| match (self.format, live) {
+            (Format::Table, Some(live)) => {
+                live.note(now, line);
+                live.draw(out, now)
+            }
+            (Format::Text | Format::Table, _) => text(out, now, line),
+            (Format::Json, _) => writeln!(out, "{}", object(now, line)),
         });
     }
 
-    /// Reports how it all came out.
-    pub(crate) fn summary(&self, summary: &Summary) {
+    /// Reports how it all came out: in text as it displays, in JSON as this object.
+    pub(crate) fn summary<S: fmt::Display>(
+        &self,
+        summary: &S,
+        object: impl FnOnce(&S, Duration) -> Value,
+    ) {
         let now = (self.clock)();
-        self.write(|out| match self.format {
-            Format::Text => write!(out, "{summary}"),
-            Format::Json => writeln!(out, "{}", summary.object(now)),
+        self.end_live(now);
+        self.write(|out, _| match self.format {
+            Format::Text | Format::Table => write!(out, "{summary}"),
+            Format::Json => writeln!(out, "{}", object(summary, now)),
         });
+    }
+
+    /// Gives the terminal back, and leaves the table on it.
+    fn end_live(&self, now: Duration) {
+        let Some(Live { mut table, screen }) = self.sink().live.take() else {
+            return;
+        };
+        drop(screen);
+        let (columns, rows) = Screen::size();
+        // The summary is to be seen with it.
+        let lines = table.lines(now, columns, rows.saturating_sub(10));
+        self.write(|out, _| lines.iter().try_for_each(|line| writeln!(out, "{line}")));
     }
 
     /// Brings out what was held back, before the program sleeps or ends.
     pub(crate) fn flush(&self) {
-        self.write(Write::flush);
+        let now = (self.clock)();
+        self.write(|out, live| match live {
+            Some(live) => live.draw(out, now),
+            None => out.flush(),
+        });
+    }
+
+    /// Brings out what a table has to say, and holds lines back.
+    pub(crate) fn flush_live(&self) {
+        if self.nap().is_some() {
+            self.flush();
+        }
+    }
+
+    /// The time since the start of the job.
+    pub(crate) fn now(&self) -> Duration {
+        (self.clock)()
+    }
+
+    /// How long the program may sleep before it flushes again; as long as it likes without.
+    pub(crate) fn nap(&self) -> Option<Duration> {
+        self.sink().live.as_ref().map(|_| Screen::EVERY)
     }
 
     /// Whether nobody reads any more.
@@ -107,15 +191,32 @@ impl Output {
         }
     }
 
-    fn write(&self, write: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>) {
-        let mut sink = self.sink();
-        if sink.failed.is_none() {
-            sink.failed = write(&mut sink.out).err();
+    fn write(
+        &self,
+        write: impl FnOnce(&mut BufWriter<Stdout>, Option<&mut Live>) -> io::Result<()>,
+    ) {
+        let Sink { out, live, failed } = &mut *self.sink();
+        if failed.is_none() {
+            *failed = write(out, live.as_mut()).err();
         }
     }
 
     fn sink(&self) -> MutexGuard<'_, Sink> {
         self.sink.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Prints something that is whole. A reader that had enough is no error.
+///
+/// # Errors
+/// It cannot be written for another reason.
+pub(crate) fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the output")
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -138,6 +239,12 @@ fn text(out: &mut impl Write, now: Duration, line: Line<'_>) -> io::Result<()> {
                 "wake          port {port:<6} remote {remote:<12} cause {cause}"
             )
         }
+        Line::Notified { port, remote } => {
+            writeln!(out, "notified      port {port:<6} remote {remote}")
+        }
+        Line::Heard { remote, events } => {
+            writeln!(out, "heard         events {events:<4} remote {remote}")
+        }
     }
 }
 
@@ -157,6 +264,12 @@ fn object(now: Duration, line: Line<'_>) -> Value {
             "event": "wake", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
             "cause": cause_name(cause),
         }),
+        Line::Notified { port, remote } => json!({
+            "event": "notified", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
+        }),
+        Line::Heard { remote, events } => json!({
+            "event": "heard", "time_ns": time_ns, "remote": remote, "events": events,
+        }),
     }
 }
 
@@ -165,7 +278,8 @@ pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-const fn cause_name(cause: Cause) -> &'static str {
+/// A cause, as lines and commands have it.
+pub(crate) const fn cause_name(cause: Cause) -> &'static str {
     match cause {
         Cause::Event => "event",
         Cause::Overflow => "overflow",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use crate::output::screen;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -28,6 +29,7 @@ impl Stop {
             .spawn(move || {
                 for signal in signals.forever() {
                     if requested.swap(true, Ordering::Relaxed) {
+                        screen::restore();
                         // Where even this fails, the job still ends in order.
                         let _unkilled = emulate_default_handler(signal);
                     }

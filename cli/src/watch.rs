@@ -1,220 +1,219 @@
-//! The job itself, on any backend: wait, take wakes round by round, tear down, sum up.
+//! `evtchn watch`: binds event channels, waits on them and prints each event.
 
-use std::collections::BTreeMap;
+mod end;
+mod exec;
+mod job;
+mod record;
+mod sim;
+mod summary;
+mod xen;
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Registrar, Round, Wait};
-use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
+use anyhow::Result;
+use clap::error::ErrorKind;
+use clap::{Args, value_parser};
+use evtchn::xen::{DEVICE_PATH, XenOpen};
+use evtchn::{DomId, RemotePort, Virq};
 
-use crate::output::{Line, Output};
-use crate::stop::Stop;
-use crate::summary::{Summary, Tally};
+use crate::exit::exit_codes;
+use crate::log;
+use crate::options::{self, Backend, time, wrong};
+use crate::output::Format;
+use end::{End, Only};
+use exec::Exec;
+use job::Wish;
 
-/// A channel of a scene.
-pub(crate) type ChannelOf<S> = RecordedChannel<<S as Scene>::Open, <S as Scene>::Registrar>;
-/// The context that a scene plays in.
-pub(crate) type ContextOf<S> = RecordedContext<<S as Scene>::Open, <S as Scene>::Registrar>;
-/// A channel of a scene, with what the job knows of it.
-pub(crate) type WatchedOf<S> = Watched<<S as Scene>::Open, <S as Scene>::Registrar>;
+const EXAMPLES: &str = concat!(
+    "\
+Examples:
+  evtchn watch                                        8 simulated guests, no Xen needed
+  evtchn watch --seed 7 --guests 100 --json           another run of 100 guests, for programs
+  evtchn watch --backend xen --loopback 16            16 channels of this domain to itself
+  evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
+  evtchn watch --backend xen --unbound 3 --once       print a port for domain 3, wait for one event
+  evtchn watch --backend xen --interdomain 3:7 --exec 'logger -t guest awake'
+  evtchn watch --record FILE                          a trace for evtchn replay
 
-/// A channel that is watched.
-pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
-    /// The channel.
-    pub(crate) channel: RecordedChannel<O, R>,
-    /// The other end, to print.
-    pub(crate) remote: String,
-    /// Which of the scene's [`Notifier`]s is at the other end.
-    pub(crate) notifier: usize,
-}
+",
+    exit_codes!()
+);
 
-/// Who notifies a group of channels.
-pub(crate) struct Notifier {
-    /// Who, as the summary calls them.
-    pub(crate) name: String,
-    /// How many notifies they sent; `None` where the notifier is not ours.
-    pub(crate) sent: Option<u64>,
-}
-
-/// What to do with a channel after its wake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Wait for the next one.
-    WaitAgain,
-    /// That was what was waited for.
-    Rest,
-}
-
-/// What goes on around the channels: who notifies them, when, and how time passes.
+/// Bind event channels, wait on them, print each event as it fires, and sum up.
 ///
-/// Channels are named by their place in the list that the job was begun with.
-pub(crate) trait Scene {
-    /// Opens the device.
-    type Open: Open<Device: EventChannel<Error: Failure>> + Send + Sync + 'static;
-    /// The event loop.
-    type Registrar: Registrar<<Self::Open as Open>::Device, Error: Failure> + 'static;
-
-    /// Lets time pass until a round of dispatch is due, but not longer than `timeout`, and says
-    /// which channels are to be waited for from then on.
+/// Without options it runs on the simulator: a toolstack in domain 0 waits for the suspend
+/// acknowledgements of some guests, in virtual time. With `--backend xen` it does the same job on
+/// /dev/xen/evtchn of this machine, or watches what --virq, --interdomain and --unbound name, all
+/// of them at once. Ctrl-C ends it in order.
+///
+/// On a terminal it shows a table of the channels; in a pipe, with --no-table, --json or --exec a
+/// line for each event.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Watch {
+    /// Where the channels are
+    #[arg(long, value_enum, default_value_t = Backend::Sim)]
+    backend: Backend,
+    /// End after N events [default: 3000; never where others than --loopback are watched, or
+    /// --timeout is given]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    events: Option<u64>,
+    /// End after the first event
+    #[arg(long, conflicts_with = "events")]
+    once: bool,
+    /// End after this time; with --events or --once that is exit code 6
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    timeout: Option<Duration>,
+    /// Report, count and run commands for these channels only (may be repeated): a port here (14),
+    /// a domain (3:), a port there (3:7), or a virtual interrupt (DOM_EXC)
+    #[arg(long, value_name = "WHICH")]
+    only: Vec<Only>,
+    /// Run a command for each event, one at a time, with EVTCHN_PORT, EVTCHN_REMOTE, EVTCHN_CAUSE
+    /// and EVTCHN_WAKES in its environment.
     ///
-    /// # Errors
-    /// What went wrong around the channels.
-    fn next(
-        &mut self,
-        channels: &[WatchedOf<Self>],
-        timeout: Option<Duration>,
-    ) -> Result<Vec<usize>>;
-
-    /// Looks at what a wake was about.
-    ///
-    /// # Errors
-    /// What went wrong around the channels.
-    fn look(&mut self, which: usize, channel: &ChannelOf<Self>) -> Result<Then>;
-
-    /// Who notified how often.
-    fn notifiers(&self) -> Vec<Notifier>;
-
-    /// Closes the other ends.
-    ///
-    /// # Errors
-    /// Those of the other ends' devices.
-    fn end(&mut self) -> Result<()>;
+    /// CMD is split into words as a shell does, and no shell runs it. Its output goes to stderr.
+    /// While it runs nothing is read, so events that come meanwhile are one for each channel.
+    #[arg(long, value_name = "CMD", value_parser = Exec::parse)]
+    exec: Option<Exec>,
+    /// Lines on a terminal too
+    #[arg(long)]
+    no_table: bool,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+    /// Simulator: same seed, same output [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Simulator: how many guests [default: 8]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
+    guests: Option<u16>,
+    /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; where
+    /// others are watched, none]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    loopback: Option<u16>,
+    /// Xen: a virtual interrupt (may be repeated)
+    #[arg(long, value_name = "NAME|N")]
+    virq: Vec<Virq>,
+    /// Xen: bind to a port that another domain offers (may be repeated)
+    #[arg(long, value_name = "DOM:PORT", value_parser = options::remote)]
+    interdomain: Vec<RemotePort>,
+    /// Xen: offer a port to another domain, whose number is printed (may be repeated)
+    #[arg(long, value_name = "DOM", value_parser = options::domid)]
+    unbound: Vec<DomId>,
+    /// Xen: the device [default: /dev/xen/evtchn]
+    #[arg(long, value_name = "PATH")]
+    device: Option<PathBuf>,
+    /// Write a trace of the run to FILE, to be replayed
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
 }
 
-/// What a job is begun with, apart from its scene.
-pub(crate) struct Orders<'a> {
-    /// Where it reports.
-    pub(crate) output: &'a Output,
-    /// Whether it is to end early.
-    pub(crate) stop: &'a Stop,
-    /// After how many wakes it ends.
-    pub(crate) events: Option<u64>,
-}
+impl Watch {
+    const EVENTS: u64 = 3000;
 
-/// Waits on the channels, reports every wake, and leaves nothing behind.
-///
-/// It ends after the wakes that were ordered, when it is told to stop, and when nobody reads its
-/// output any more.
-///
-/// # Errors
-/// The first failure of the context or the scene.
-pub(crate) fn watch<S: Scene>(
-    context: &ContextOf<S>,
-    channels: Vec<WatchedOf<S>>,
-    scene: S,
-    orders: &Orders<'_>,
-) -> Result<()> {
-    let places = channels.iter().zip(0..);
-    let mut job = Job {
-        context,
-        places: places.map(|(it, place)| (it.channel.id(), place)).collect(),
-        wakes: vec![0; scene.notifiers().len()],
-        left: orders.events.unwrap_or(u64::MAX),
-        channels,
-        scene,
-        output: orders.output,
-    };
-    for Watched {
-        channel, remote, ..
-    } in &job.channels
-    {
-        let port = channel.port();
-        job.output.line(Line::Bound { port, remote });
+    /// The first option that was given for the other backend, and that backend.
+    fn stray(&self) -> Option<(&'static str, &'static str)> {
+        let given = match self.backend {
+            Backend::Sim => [
+                ("--loopback", self.loopback.is_some()),
+                ("--virq", !self.virq.is_empty()),
+                ("--interdomain", !self.interdomain.is_empty()),
+                ("--unbound", !self.unbound.is_empty()),
+                ("--device", self.device.is_some()),
+            ]
+            .to_vec(),
+            Backend::Xen => [
+                ("--seed", self.seed.is_some()),
+                ("--guests", self.guests.is_some()),
+            ]
+            .to_vec(),
+        };
+        let needed = match self.backend {
+            Backend::Sim => "xen",
+            Backend::Xen => "sim",
+        };
+        let stray = given.into_iter().find(|(_, is_given)| *is_given);
+        stray.map(|(option, _)| (option, needed))
     }
-    while job.left > 0 && !orders.stop.is_requested() && !job.output.is_over() {
-        let begin = job.scene.next(&job.channels, context.next_timeout())?;
-        job.round(&begin)?;
+
+    /// What is bound to beside loopback.
+    fn ends(&self) -> Vec<End> {
+        let virqs = self.virq.iter().copied().map(End::Virq);
+        let remotes = self.interdomain.iter().copied().map(End::Remote);
+        let awaited = self.unbound.iter().copied().map(End::Awaited);
+        virqs.chain(remotes).chain(awaited).collect()
     }
-    job.conclude()
-}
 
-struct Job<'a, S: Scene> {
-    context: &'a ContextOf<S>,
-    channels: Vec<WatchedOf<S>>,
-    places: BTreeMap<ChannelId, usize>,
-    scene: S,
-    output: &'a Output,
-    /// Wakes so far, for each of the scene's notifiers.
-    wakes: Vec<u64>,
-    /// Wakes still to come.
-    left: u64,
-}
-
-impl<S: Scene> Job<'_, S> {
-    /// One round of dispatch. Waits are begun inside it, so that they are written back together.
-    fn round(&mut self, begin: &[usize]) -> Result<()> {
-        let budget = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let budget = budget.min(Round::<S::Open, S::Registrar>::BUDGET);
-        let mut round = self.context.dispatch_at_most(budget)?;
-        for &which in begin {
-            self.wait(which)?;
+    fn format(&self) -> Format {
+        // A dumb terminal cannot be drawn on, and what is logged would be drawn over.
+        let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb") || log::is_on();
+        if self.json {
+            Format::Json
+        } else if self.no_table || self.exec.is_some() || is_dumb || !io::stdout().is_terminal() {
+            Format::Text
+        } else {
+            Format::Table
         }
-        while self.left > 0
-            && let Some(wake) = round.next()
-        {
-            if let Some(&which) = self.places.get(&wake.channel)
-                && self.woke(which, wake.cause)? == Then::WaitAgain
-            {
-                self.wait(which)?;
+    }
+
+    /// When it ends, unless told otherwise after so many events.
+    fn wish(&self, events: Option<u64>) -> Wish {
+        let events = events.filter(|_| self.timeout.is_none());
+        let events = if self.once {
+            Some(1)
+        } else {
+            self.events.or(events)
+        };
+        Wish {
+            events,
+            timeout: self.timeout,
+            only: self.only.clone(),
+            exec: self.exec.clone(),
+        }
+    }
+
+    /// Runs it. Ends the program where an option was given for the other backend.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub(crate) fn run(self) -> Result<()> {
+        if let Some((option, backend)) = self.stray() {
+            let message = format!("{option} needs --backend {backend}");
+            wrong::<Watch>("evtchn watch", ErrorKind::ArgumentConflict, message);
+        }
+        match self.backend {
+            Backend::Sim => {
+                let cast = sim::Cast {
+                    seed: self.seed.unwrap_or(0),
+                    guests: self.guests.unwrap_or(8),
+                };
+                let wish = self.wish(Some(Watch::EVENTS));
+                let tape = record::sim(self.record.as_deref(), cast.seed)?;
+                let ran = sim::run(cast, wish, self.format(), &tape);
+                ran.and(record::finish(&tape))
+            }
+            Backend::Xen => {
+                let ends = self.ends();
+                let is_only_others = self.loopback.is_none() && !ends.is_empty();
+                let (loopback, events) = if is_only_others {
+                    (0, None)
+                } else {
+                    (8, Some(Watch::EVENTS))
+                };
+                let wish = self.wish(events);
+                let format = self.format();
+                let cast = xen::Cast {
+                    loopback: self.loopback.unwrap_or(loopback),
+                    ends,
+                    opener: XenOpen::at(self.device.unwrap_or_else(|| DEVICE_PATH.into())),
+                };
+                let tape = record::xen(self.record.as_deref())?;
+                let ran = xen::run(&cast, wish, format, &tape);
+                ran.and(record::finish(&tape))
             }
         }
-        round.finish()?;
-        Ok(())
-    }
-
-    /// Waits for a channel. One that is ready at once has woken without a round.
-    fn wait(&mut self, which: usize) -> Result<()> {
-        while self.left > 0
-            && let Wait::Ready(cause) = self.channels[which].channel.wait()?
-            && self.woke(which, cause)? == Then::WaitAgain
-        {}
-        Ok(())
-    }
-
-    /// Reports a wake and looks at what it was about.
-    fn woke(&mut self, which: usize, cause: Cause) -> Result<Then> {
-        let Watched {
-            channel,
-            remote,
-            notifier,
-        } = &self.channels[which];
-        let port = channel.port();
-        self.output.line(Line::Wake {
-            port,
-            remote,
-            cause,
-        });
-        self.wakes[*notifier] += 1;
-        self.left -= 1;
-        match cause {
-            Cause::Event | Cause::Overflow | Cause::Adopted => self.scene.look(which, channel),
-            // The end of the round says what became of the device.
-            Cause::Gone => Ok(Then::Rest),
-        }
-    }
-
-    /// Takes everything down in order: waits, channels, their other ends, the device.
-    fn conclude(mut self) -> Result<()> {
-        for Watched { channel, .. } in &self.channels {
-            channel.cancel().context("cannot end a wait")?;
-        }
-        for Watched { channel, .. } in self.channels {
-            channel.unbind()?;
-        }
-        self.scene.end()?;
-        self.context.teardown()?;
-        let notifiers = self.scene.notifiers().into_iter().zip(self.wakes);
-        self.output.summary(&Summary {
-            tallies: notifiers
-                .map(|(Notifier { name, sent }, wakes)| Tally {
-                    name,
-                    notifies: sent,
-                    wakes,
-                })
-                .collect(),
-            stats: self.context.stats(),
-            is_closed: self.context.link() == Link::Closed,
-        });
-        self.output.finish().context("cannot write the output")
     }
 }

@@ -69,6 +69,18 @@ pub(crate) const TESTS: &[GuestTest] = &[
         examples: &[],
     },
     GuestTest {
+        name: "commands",
+        package: "evtchn-cli",
+        args: &["--test-threads=1", "xen::"],
+        examples: &[],
+    },
+    GuestTest {
+        name: "wrong",
+        package: "evtchn-cli",
+        args: &["--test-threads=1", "xen::"],
+        examples: &[],
+    },
+    GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -15,12 +16,13 @@ use evtchn::sim::{Choice, Sim, SimLoop, SimOpen, World};
 use evtchn::{DomId, Port};
 use evtchn_trace::{RecordedContext, Recorder, Tape};
 
-use crate::output::{Announce, Format, Output};
-use crate::record;
-use crate::stop::Stop;
-use crate::watch::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,
+use super::end::End;
+use super::job::{
+    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, Wish, watch,
 };
+use super::record;
+use crate::output::{Announce, Format, Output};
+use crate::stop::Stop;
 
 /// The size and the seed of a run.
 #[derive(Debug, Clone, Copy)]
@@ -29,15 +31,13 @@ pub(crate) struct Cast {
     pub(crate) seed: u64,
     /// How many guests there are.
     pub(crate) guests: u16,
-    /// After how many wakes it ends.
-    pub(crate) events: u64,
 }
 
 /// Runs the job on a new simulated machine.
 ///
 /// # Errors
 /// The first failure.
-pub(crate) fn run(cast: Cast, format: Format, tape: &Tape) -> Result<()> {
+pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result<()> {
     let sim = Sim::new(cast.seed);
     evtchn_trace::observe(&sim, tape);
     let clock = sim.clone();
@@ -54,6 +54,8 @@ pub(crate) fn run(cast: Cast, format: Format, tape: &Tape) -> Result<()> {
         event_loop,
         choice: record::choice(cast.seed, tape),
         guests: Vec::new(),
+        deadline: wish.timeout.unwrap_or(Duration::MAX),
+        output: Arc::clone(&output),
     };
     let mut channels = Vec::new();
     for _ in 0..cast.guests {
@@ -62,9 +64,9 @@ pub(crate) fn run(cast: Cast, format: Format, tape: &Tape) -> Result<()> {
     let orders = Orders {
         output: &output,
         stop: &Stop::on_signal(|| ()).context("cannot watch for signals")?,
-        events: Some(cast.events),
+        wish,
     };
-    watch(&context, channels, scene, &orders)
+    watch(&context, channels, scene, orders)
 }
 
 /// A guest, with the page that it shares with the toolstack.
@@ -112,12 +114,14 @@ struct Migrating {
 }
 
 /// The toolstack in domain 0.
-#[derive(Debug)]
 struct Toolstack {
     sim: Sim,
     event_loop: SimLoop,
     choice: Choice,
     guests: Vec<Migrating>,
+    /// When the time that was ordered is up.
+    deadline: Duration,
+    output: Arc<Output>,
 }
 
 impl Toolstack {
@@ -131,11 +135,22 @@ impl Toolstack {
             guest: Arc::new(Guest::new(domid, port)),
             checkpoints: 0,
         });
-        Ok(Watched {
-            channel,
-            remote: kernel.remote(port).to_string(),
-            notifier: 0,
-        })
+        Ok(Watched::new(channel, End::Remote(kernel.remote(port)), 0))
+    }
+
+    /// Lets time pass, but not beyond the time that was ordered. Where somebody looks at a table,
+    /// it takes as long for them.
+    fn pass(&self, by: Duration) {
+        let by = by.min(self.deadline.saturating_sub(self.sim.now()));
+        self.sim.advance(by);
+        self.output.flush_live();
+        if self.output.nap().is_some() {
+            thread::sleep(by);
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.sim.now() >= self.deadline
     }
 
     /// A time between two, in microseconds.
@@ -148,7 +163,7 @@ impl Toolstack {
     /// Pauses, then asks some guests for the first of their checkpoints. Returns which.
     fn migrate(&mut self, channels: &[WatchedOf<Toolstack>]) -> Result<Vec<usize>> {
         let pause = self.between(1_000, 60_000);
-        self.sim.advance(pause);
+        self.pass(pause);
         // One guest is always among them, so a migration is never empty.
         let chosen = self.choice.of(self.guests.len());
         let mut asked = Vec::new();
@@ -188,15 +203,15 @@ impl Scene for Toolstack {
         if self.guests.iter().all(|it| it.checkpoints == 0) {
             return self.migrate(channels);
         }
-        while timeout.is_none() && !self.event_loop.ready() {
+        while timeout.is_none() && !self.is_late() && !self.event_loop.ready() {
             let Some(deadline) = self.sim.with(|world| world.next_deadline()) else {
                 bail!("a guest was waited for and nothing more happens: a wake was lost");
             };
-            self.sim.advance(deadline.saturating_sub(self.sim.now()));
+            self.pass(deadline.saturating_sub(self.sim.now()));
         }
         // The toolstack is scheduled some time after it is ready, and more comes in meanwhile.
         let latency = self.between(50, 1_000);
-        self.sim.advance(latency);
+        self.pass(latency);
         Ok(Vec::new())
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use evtchn::Stats;
 use serde_json::{Value, json};
 
+use super::exec::Ran;
 use crate::output::nanoseconds;
 
 /// Who notified, and what came of it.
@@ -31,6 +32,8 @@ impl Tally {
 pub(crate) struct Summary {
     /// One for each kind of notifier.
     pub(crate) tallies: Vec<Tally>,
+    /// How often a command was run, where there is one.
+    pub(crate) ran: Option<Ran>,
     /// What the context counted.
     pub(crate) stats: Stats,
     /// Whether the context closed its device.
@@ -66,7 +69,7 @@ impl Summary {
                 "wakes": tally.wakes,
             })
         });
-        json!({
+        let mut object = json!({
             "event": "summary",
             "time_ns": nanoseconds(now),
             "notifiers": tallies.collect::<Vec<_>>(),
@@ -78,7 +81,11 @@ impl Summary {
             "registered": self.stats.registers,
             "deregistered": self.stats.deregisters,
             "idle": self.is_idle(),
-        })
+        });
+        if let Some(Ran { times, failed }) = self.ran {
+            object["commands"] = json!({"run": times, "failed": failed});
+        }
+        object
     }
 }
 
@@ -100,6 +107,13 @@ impl fmt::Display for Summary {
                 None => "-".into(),
             };
             writeln!(f, "  {name:<19} {calls:>13} {per_wake:>11} per wake")?;
+        }
+        if let Some(Ran { times, failed }) = self.ran {
+            writeln!(
+                f,
+                "  {:<19} {times:>13} {failed:>11} failed",
+                "commands run"
+            )?;
         }
         let registered = self.stats.registers;
         writeln!(f, "  {:<19} {registered:>13}", "times registered")?;

@@ -1,5 +1,5 @@
-//! The job on the real device: virtual interrupts, and channels of the domain to itself that a
-//! second handle drives. Time is real.
+//! The job on the real device: virtual interrupts, channels to other domains, and channels of the
+//! domain to itself that a second handle drives. Time is real.
 //!
 //! The second handle notifies in bursts, some ports several times, so notifies coalesce as Xen
 //! decides. After some bursts nobody waits for a moment, and the device is left alone.
@@ -8,72 +8,77 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use evtchn::xen::{Device, PollLoop, XenOpen};
-use evtchn::{BindError, DomId, Error as _, ErrorKind, EventChannel, Port, RemotePort, Virq};
+use evtchn::{DomId, EventChannel, Open, Port, RemotePort};
 use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
+use super::end::End;
+use super::job::{
+    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, Wish, watch,
+};
+use crate::exit::{device, no_peer, refused};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
-use crate::watch::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, watch,
-};
 
 /// What is watched.
 #[derive(Debug)]
 pub(crate) struct Cast {
     /// How many channels of the domain to itself.
     pub(crate) loopback: u16,
-    /// Which virtual interrupts.
-    pub(crate) virqs: Vec<Virq>,
-    /// After how many wakes it ends; never by itself without.
-    pub(crate) events: Option<u64>,
+    /// The other ends that are bound to.
+    pub(crate) ends: Vec<End>,
+    /// What opens the device.
+    pub(crate) opener: XenOpen,
 }
 
 /// Runs the job on the device of this machine.
 ///
 /// # Errors
 /// The first failure, with what to do about it.
-pub(crate) fn run(cast: &Cast, format: Format, tape: &Tape) -> Result<()> {
+pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, tape: &Tape) -> Result<()> {
     let start = Instant::now();
     let output = Arc::new(Output::new(format, move || start.elapsed()));
     let poll_loop = PollLoop::new().context("cannot make an event loop")?;
     let announce = Announce::new(poll_loop.clone(), Arc::clone(&output));
     let context = RecordedContext::new(
-        Recorder::new(XenOpen::default(), tape.clone()),
+        Recorder::new(cast.opener.clone(), tape.clone()),
         Recorder::new(announce, tape.clone()),
         tape.clone(),
     );
 
-    let virqs = bind_virqs(&context, &cast.virqs)?;
+    let bound = bind(&context, &cast.ends)?;
     let (mut channels, driver) = bind_loopback(&context, cast, tape)?;
-    channels.extend(virqs);
+    channels.extend(bound);
     let stop_loop = poll_loop.clone();
+    let deadline = wish.timeout;
     let orders = Orders {
         output: &output,
         stop: &Stop::on_signal(move || stop_loop.wake()).context("cannot watch for signals")?,
-        events: cast.events,
+        wish,
     };
     let scene = Host {
         poll_loop,
         output: Arc::clone(&output),
-        virqs: cast.virqs.clone(),
+        ends: cast.ends.clone(),
         driver,
         has_begun: false,
+        deadline,
     };
-    watch(&context, channels, scene, &orders)
+    watch(&context, channels, scene, orders)
 }
 
 type Channels = Vec<WatchedOf<Host>>;
 
-fn bind_virqs(context: &ContextOf<Host>, virqs: &[Virq]) -> Result<Channels> {
-    let numbered = virqs.iter().enumerate();
-    let bound = numbered.map(|(notifier, &virq)| {
-        Ok(Watched {
-            channel: context.bind_virq(virq).map_err(advise)?,
-            remote: format!("VIRQ {virq}"),
-            notifier,
-        })
+fn bind(context: &ContextOf<Host>, ends: &[End]) -> Result<Channels> {
+    let numbered = ends.iter().enumerate();
+    let bound = numbered.map(|(notifier, &end)| {
+        let channel = match end {
+            End::Remote(remote) => context.bind_interdomain(remote).map_err(no_peer),
+            End::Awaited(domid) => context.bind_unbound_port(domid).map_err(refused),
+            End::Virq(virq) => context.bind_virq(virq).map_err(refused),
+        };
+        Ok(Watched::new(channel?, end, notifier))
     });
     bound.collect()
 }
@@ -88,9 +93,10 @@ fn bind_loopback(
     }
     let mut channels = Vec::new();
     for _ in 0..cast.loopback {
-        channels.push(context.bind_unbound_port(DomId::SELF).map_err(advise)?);
+        channels.push(context.bind_unbound_port(DomId::SELF).map_err(refused)?);
     }
-    let device = RecordedDevice::peer(Device::open()?, tape);
+    let device = cast.opener.open().map_err(device)?;
+    let device = RecordedDevice::peer(device, tape);
     let peers = channels.iter().map(|channel| {
         device.bind_interdomain(RemotePort {
             domid: DomId::SELF,
@@ -106,37 +112,12 @@ fn bind_loopback(
         device,
     };
     let watched = channels.into_iter().zip(&driver.ports);
-    let watched = watched.map(|(channel, &port)| Watched {
-        channel,
-        remote: format!("{}:{port}", DomId::SELF),
-        notifier: cast.virqs.len(),
+    let watched = watched.map(|(channel, &port)| {
+        let domid = DomId::SELF;
+        let end = End::Remote(RemotePort { domid, port });
+        Watched::new(channel, end, cast.ends.len())
     });
     Ok((watched.collect(), Some(driver)))
-}
-
-/// What to do about a device that refuses, beyond what the device itself says.
-const ADVICE: [(ErrorKind, &str); 3] = [
-    (
-        ErrorKind::NoDevice,
-        "without --backend xen it runs on the simulator",
-    ),
-    (ErrorKind::NotPermitted, "run it as root"),
-    (ErrorKind::InUse, "stop the holder or watch another one"),
-];
-
-/// The failure of a bind, with what to do about it.
-fn advise(error: BindError<evtchn::xen::Error>) -> anyhow::Error {
-    let source = match error {
-        BindError::Open(source)
-        | BindError::Restrict(source)
-        | BindError::Drain(source)
-        | BindError::Bind(source) => source,
-        other @ (BindError::Reentrant | _) => return other.into(),
-    };
-    match ADVICE.iter().find(|(kind, _)| *kind == source.kind()) {
-        Some((_, advice)) => anyhow!("{source}; {advice}"),
-        None => source.into(),
-    }
 }
 
 /// The second handle: the other ends of the domain's channels to itself, which are the first
@@ -206,10 +187,12 @@ impl Driver {
 struct Host {
     poll_loop: PollLoop,
     output: Arc<Output>,
-    /// The virtual interrupts, which are the last channels of the job.
-    virqs: Vec<Virq>,
+    /// The other ends that are not our own, of the last channels of the job.
+    ends: Vec<End>,
     driver: Option<Driver>,
     has_begun: bool,
+    /// When the time that was ordered is up.
+    deadline: Option<Duration>,
 }
 
 impl Host {
@@ -222,11 +205,19 @@ impl Host {
         Ok(!readiness.timed_out())
     }
 
-    /// Sleeps, with everything said before.
+    /// Sleeps, with everything said before, until there is something to dispatch, the timeout, or
+    /// the time that was ordered is up. Where somebody looks at a table, it is drawn meanwhile.
     fn sleep(&self, timeout: Option<Duration>) -> Result<()> {
-        self.output.flush();
-        self.poll(timeout)?;
-        Ok(())
+        let ends = timeout.map(|timeout| self.output.now() + timeout);
+        let ends = ends.into_iter().chain(self.deadline).min();
+        loop {
+            self.output.flush();
+            let rest = ends.map(|ends| ends.saturating_sub(self.output.now()));
+            let nap = rest.into_iter().chain(self.output.nap()).min();
+            if self.poll(nap)? || nap == rest {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -272,15 +263,15 @@ impl Scene for Host {
     }
 
     fn notifiers(&self) -> Vec<Notifier> {
-        let virqs = self.virqs.iter().map(|virq| Notifier {
-            name: format!("VIRQ {virq}"),
+        let others = self.ends.iter().map(|end| Notifier {
+            name: end.to_string(),
             sent: None,
         });
         let loopback = self.driver.iter().map(|driver| Notifier {
             name: format!("loopback {}", driver.ports.len()),
             sent: Some(driver.sent),
         });
-        virqs.chain(loopback).collect()
+        others.chain(loopback).collect()
     }
 
     fn end(&mut self) -> Result<()> {

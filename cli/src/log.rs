@@ -1,0 +1,73 @@
+//! What the library says of itself, for whoever asks with `--verbose` or `RUST_LOG`.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use anyhow::Result;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::{layer, time::uptime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::exit::Exit;
+
+/// Begins to say it on stderr, if anybody asked.
+///
+/// # Errors
+/// `RUST_LOG` is not a list of targets and levels.
+pub(crate) fn start(verbose: u8) -> Result<()> {
+    let Some(targets) = asked(env::var("RUST_LOG").ok().as_deref(), verbose)? else {
+        return Ok(());
+    };
+    let lines = layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_timer(uptime());
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(targets)
+        .try_init()?;
+    Ok(())
+}
+
+/// Whether anything is said.
+pub(crate) fn is_on() -> bool {
+    LevelFilter::current() != LevelFilter::OFF
+}
+
+/// What was asked for. The flag is stronger.
+fn asked(variable: Option<&str>, verbose: u8) -> Result<Option<Targets>> {
+    let level = match (verbose, variable) {
+        (0, None | Some("")) => return Ok(None),
+        (0, Some(text)) => {
+            let targets = text.parse::<Targets>();
+            let says = |error| Exit::Usage.because(format!("RUST_LOG is not understood: {error}"));
+            return targets.map(Some).map_err(says);
+        }
+        (1, _) => LevelFilter::DEBUG,
+        (_, _) => LevelFilter::TRACE,
+    };
+    Ok(Some(Targets::new().with_target("evtchn", level)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_is_stronger_than_the_variable_and_without_both_nothing_is_said() {
+        let level = |variable, verbose| {
+            let targets = asked(variable, verbose).unwrap()?;
+            targets
+                .iter()
+                .find(|(target, _)| *target == "evtchn")
+                .map(|(_, level)| level)
+        };
+        assert_eq!(level(None, 0), None);
+        assert_eq!(level(Some(""), 0), None);
+        assert_eq!(level(Some("evtchn=info"), 0), Some(LevelFilter::INFO));
+        assert_eq!(level(Some("evtchn=info"), 1), Some(LevelFilter::DEBUG));
+        assert_eq!(level(None, 3), Some(LevelFilter::TRACE));
+        assert!(asked(Some("evtchn=loud"), 0).is_err());
+    }
+}

@@ -1,0 +1,145 @@
+//! This machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use evtchn::xen::{PollLoop, XenOpen};
+use evtchn::{Blocked, Context, DomId, RemotePort};
+
+use super::{ChannelOf, Machine, Role};
+use crate::exit::refused;
+use crate::options::Place;
+use crate::output::Output;
+use crate::stop::Stop;
+
+/// See the [module](self).
+pub(crate) struct Real {
+    context: Context<XenOpen, PollLoop>,
+    opener: XenOpen,
+    output: Output,
+    stop: Stop,
+    start: Instant,
+    echo: Option<Echo>,
+}
+
+impl Real {
+    /// Opens nothing yet.
+    ///
+    /// # Errors
+    /// The kernel has no room for an event loop or the handler of a signal.
+    pub(crate) fn new(place: &Place) -> Result<Real> {
+        let start = Instant::now();
+        let poll_loop = PollLoop::new().context("cannot make an event loop")?;
+        let stop_loop = poll_loop.clone();
+        let stop = Stop::on_signal(move || stop_loop.wake());
+        Ok(Real {
+            context: Context::new(place.opener(), poll_loop),
+            opener: place.opener(),
+            output: Output::new(place.format(), move || start.elapsed()),
+            stop: stop.context("cannot watch for signals")?,
+            start,
+            echo: None,
+        })
+    }
+}
+
+impl Machine for Real {
+    type Open = XenOpen;
+    type Loop = PollLoop;
+
+    fn context(&self) -> &Context<XenOpen, PollLoop> {
+        &self.context
+    }
+
+    fn output(&self) -> &Output {
+        &self.output
+    }
+
+    fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    fn ahead(&self, time: Duration) -> Instant {
+        Instant::now() + time
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn block(&self, channel: &ChannelOf<Real>, deadline: Option<Instant>) -> Result<Blocked> {
+        let goes_on = || !self.stop.is_requested();
+        Ok(channel.block_while(deadline, goes_on)?)
+    }
+
+    fn echo(&mut self) -> Result<RemotePort> {
+        let (echo, remote) = Echo::new(self.opener.clone())?;
+        self.echo = Some(echo);
+        Ok(remote)
+    }
+
+    fn play(&mut self, _role: Role) -> Result<()> {
+        Ok(())
+    }
+
+    fn heard(&self) -> Option<u32> {
+        None
+    }
+
+    fn end(&mut self) -> Result<Vec<String>> {
+        if let Some(echo) = self.echo.take() {
+            echo.end()?;
+        }
+        // What a device has bound goes when it is closed, and the context has closed it.
+        Ok(Vec::new())
+    }
+}
+
+/// A thread with a device of its own that answers every notify of its port.
+struct Echo {
+    thread: JoinHandle<Result<()>>,
+    is_over: Arc<AtomicBool>,
+    poll_loop: PollLoop,
+}
+
+impl Echo {
+    fn new(opener: XenOpen) -> Result<(Echo, RemotePort)> {
+        let poll_loop = PollLoop::new().context("cannot make an event loop")?;
+        let context = Context::new(opener, poll_loop.clone());
+        let channel = context.bind_unbound_port(DomId::SELF).map_err(refused)?;
+        let remote = RemotePort {
+            domid: DomId::SELF,
+            port: channel.port(),
+        };
+        let is_over = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&is_over);
+        let answer = move || {
+            let goes_on = || !seen.load(Ordering::Relaxed);
+            while let Blocked::Woken(_) = channel.block_while(None, goes_on)? {
+                channel.notify()?;
+            }
+            channel.unbind()?;
+            context.teardown()?;
+            Ok(())
+        };
+        let thread = thread::Builder::new().name("echo".into()).spawn(answer);
+        let echo = Echo {
+            thread: thread.context("cannot start a thread")?,
+            is_over,
+            poll_loop,
+        };
+        Ok((echo, remote))
+    }
+
+    fn end(self) -> Result<()> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.poll_loop.wake();
+        match self.thread.join() {
+            Ok(ended) => ended,
+            Err(_) => bail!("the thread that answers has panicked"),
+        }
+    }
+}

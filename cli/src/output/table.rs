@@ -1,0 +1,227 @@
+//! The table of channels: what it knows, and the lines that it makes of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use evtchn::Port;
+
+/// Channels, by port.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: BTreeMap<Port, Row>,
+    wakes: u64,
+    is_registered: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    remote: String,
+    wakes: u64,
+    last: Option<Duration>,
+    /// Wakes of the last second, by tenths; the place of a tenth is its number modulo ten.
+    tenths: [u32; 10],
+    /// The tenth that was counted last.
+    tenth: u64,
+}
+
+impl Row {
+    /// The number of the tenth of a second.
+    fn tenth(now: Duration) -> u64 {
+        now.as_secs() * 10 + u64::from(now.subsec_millis() / 100)
+    }
+
+    /// Forgets what is more than a second old.
+    fn forget(&mut self, now: Duration) {
+        let tenth = Row::tenth(now);
+        for old in (self.tenth + 1..=tenth).rev().take(10) {
+            self.tenths[Row::place(old)] = 0;
+        }
+        self.tenth = self.tenth.max(tenth);
+    }
+
+    fn place(tenth: u64) -> usize {
+        usize::try_from(tenth % 10).unwrap_or_default()
+    }
+
+    fn woke(&mut self, now: Duration) {
+        self.forget(now);
+        self.tenths[Row::place(self.tenth)] += 1;
+        self.wakes += 1;
+        self.last = Some(now);
+    }
+
+    fn per_second(&mut self, now: Duration) -> u32 {
+        self.forget(now);
+        self.tenths.iter().sum()
+    }
+
+    fn line(&mut self, port: Port, now: Duration) -> String {
+        let last = match self.last {
+            Some(last) => format!("{} ago", seconds(now.saturating_sub(last))),
+            None => "never".into(),
+        };
+        let per_second = self.per_second(now);
+        let Row { remote, wakes, .. } = self;
+        format!("{port:>10}  {remote:<20} {wakes:>12} {per_second:>10} {last:>16}")
+    }
+}
+
+impl Table {
+    /// A channel was bound.
+    pub(crate) fn bound(&mut self, port: Port, remote: &str) {
+        let row = Row {
+            remote: remote.to_owned(),
+            wakes: 0,
+            last: None,
+            tenths: [0; 10],
+            tenth: 0,
+        };
+        self.rows.insert(port, row);
+    }
+
+    /// A channel woke its waiter.
+    pub(crate) fn woke(&mut self, port: Port, now: Duration) {
+        self.wakes += 1;
+        if let Some(row) = self.rows.get_mut(&port) {
+            row.woke(now);
+        }
+    }
+
+    /// The device was registered or deregistered.
+    pub(crate) const fn registered(&mut self, is_registered: bool) {
+        self.is_registered = is_registered;
+    }
+
+    /// Lines for a terminal of this size, each as wide at most, and as many at most.
+    pub(crate) fn lines(&mut self, now: Duration, width: usize, height: usize) -> Vec<String> {
+        let registered = if self.is_registered {
+            "registered"
+        } else {
+            "idle"
+        };
+        let mut lines = vec![
+            format!(
+                "evtchn watch  {} channels, {} wakes in {}, {registered}. Ctrl-C ends it.",
+                self.rows.len(),
+                self.wakes,
+                seconds(now),
+            ),
+            String::new(),
+            format!(
+                "{:>10}  {:<20} {:>12} {:>10} {:>16}",
+                "port", "remote", "wakes", "per second", "last wake"
+            ),
+        ];
+        let mut ports: Vec<Port> = self.rows.keys().copied().collect();
+        let room = height.saturating_sub(lines.len());
+        let hidden = match ports.len() {
+            fit if fit <= room => 0,
+            // The last line says how many are not there.
+            _ => ports.len() + 1 - room.max(1),
+        };
+        if hidden > 0 {
+            ports.sort_by_key(|port| self.rows.get(port).map(|row| u64::MAX - row.wakes));
+            ports.truncate(room.saturating_sub(1));
+        }
+        for port in ports {
+            lines.extend(self.rows.get_mut(&port).map(|row| row.line(port, now)));
+        }
+        if hidden > 0 {
+            lines.push(format!("{:>10}  and {hidden} that woke less", "..."));
+        }
+        lines.truncate(height);
+        for line in &mut lines {
+            *line = line.chars().take(width).collect();
+        }
+        lines
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{}.{} s", time.as_secs(), time.subsec_millis() / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(raw: u32) -> Port {
+        Port::new(raw).unwrap()
+    }
+
+    fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn table(ports: u32) -> Table {
+        let mut table = Table::default();
+        for raw in 1..=ports {
+            table.bound(port(raw), &format!("{raw}:1"));
+        }
+        table
+    }
+
+    #[test]
+    fn it_looks_like_this() {
+        let mut table = table(2);
+        table.registered(true);
+        for ms in [500, 1900, 2000, 2100] {
+            table.woke(port(2), at(ms));
+        }
+        let expected = [
+            "evtchn watch  2 channels, 4 wakes in 2.5 s, registered. Ctrl-C ends it.",
+            "",
+            "      port  remote                      wakes per second        last wake",
+            "         1  1:1                             0          0            never",
+            "         2  2:1                             4          3        0.4 s ago",
+        ];
+        assert_eq!(table.lines(at(2500), 80, 24), expected);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_second() {
+        let mut table = table(1);
+        let mut rate = |wakes: u32, ms: u64| {
+            for _ in 0..wakes {
+                table.woke(port(1), at(ms));
+            }
+            let row = table.rows.get_mut(&port(1)).unwrap();
+            row.per_second(at(ms))
+        };
+        assert_eq!(rate(5, 0), 5);
+        assert_eq!(rate(5, 950), 10);
+        assert_eq!(rate(0, 1000), 5);
+        assert_eq!(rate(1, 1899), 6);
+        assert_eq!(rate(0, 1900), 1);
+        assert_eq!(rate(2, 100_000), 2);
+    }
+
+    #[test]
+    fn it_fits_every_terminal() {
+        for (ports, width, height) in [
+            (4096, 80, 24),
+            (21, 80, 24),
+            (22, 80, 24),
+            (9, 3, 1),
+            (9, 9, 0),
+        ] {
+            let mut table = table(ports);
+            table.woke(port(ports), at(1));
+            let lines = table.lines(at(u64::MAX / 2), width, height);
+            assert!(lines.len() <= height, "{lines:?}");
+            assert!(lines.iter().all(|line| line.len() <= width), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn where_not_all_fit_the_busiest_are_shown_and_the_others_counted() {
+        let mut table = table(22);
+        table.woke(port(22), at(0));
+        let lines = table.lines(at(0), 80, 24);
+        assert_eq!(lines.len(), 24);
+        assert!(lines[3].trim_start().starts_with("22 "), "{}", lines[3]);
+        assert!(lines[23].ends_with("and 2 that woke less"), "{}", lines[23]);
+        // All but two are there, beside three lines of head and one of foot.
+        assert_eq!(lines[3..23].len(), 20);
+    }
+}

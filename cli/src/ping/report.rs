@@ -1,0 +1,176 @@
+//! What the round trips took.
+
+use std::fmt;
+use std::time::Duration;
+
+use evtchn::RemotePort;
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+use crate::output::nanoseconds;
+
+/// See the [module](self).
+pub(crate) struct Report {
+    /// Who answered.
+    pub(crate) remote: RemotePort,
+    /// The times, in nanoseconds.
+    pub(crate) times: Histogram<u64>,
+}
+
+/// How many round trips took from so long to so long.
+#[derive(Debug, PartialEq, Eq)]
+struct Bar {
+    from: u64,
+    to: u64,
+    count: u64,
+}
+
+impl Report {
+    /// Bars of the histogram.
+    const BARS: u64 = 10;
+    /// The longest bar, in letters.
+    const WIDTH: u64 = 40;
+
+    /// Bars of the same width up to the 99th percentile, and one for what took longer.
+    fn bars(&self) -> Vec<Bar> {
+        if self.times.is_empty() {
+            return Vec::new();
+        }
+        let (least, most) = (self.times.min(), self.times.max());
+        let high = self.times.value_at_quantile(0.99).min(most);
+        let width = ((high - least) / Report::BARS + 1).max(1);
+        let mut bars = Vec::new();
+        let mut from = least;
+        while from <= high {
+            let to = from + width;
+            bars.push(Bar { from, to, count: 0 });
+            from = to;
+        }
+        if from <= most {
+            let to = most + 1;
+            bars.push(Bar { from, to, count: 0 });
+        }
+        for value in self.times.iter_recorded() {
+            let time = value.value_iterated_to().clamp(least, most);
+            if let Some(bar) = bars.iter_mut().find(|bar| time < bar.to) {
+                bar.count += value.count_since_last_iteration();
+            }
+        }
+        bars
+    }
+
+    /// What is said of all the times, in nanoseconds.
+    fn figures(&self) -> [(&'static str, u64); 4] {
+        [
+            ("minimum", self.times.min()),
+            ("median", self.times.value_at_quantile(0.5)),
+            ("p99", self.times.value_at_quantile(0.99)),
+            ("maximum", self.times.max()),
+        ]
+    }
+
+    /// The report as a JSON object.
+    pub(crate) fn object(&self, now: Duration) -> Value {
+        let bars = self.bars();
+        let bars = bars.iter().map(
+            |Bar { from, to, count }| json!({"from_ns": from, "below_ns": to, "count": count}),
+        );
+        let mut object = json!({
+            "event": "ping",
+            "time_ns": nanoseconds(now),
+            "remote": self.remote.to_string(),
+            "round_trips": self.times.len(),
+            "histogram": bars.collect::<Vec<_>>(),
+        });
+        for (name, time) in self.figures() {
+            object[format!("{name}_ns")] = match self.times.len() {
+                0 => Value::Null,
+                _ => time.into(),
+            };
+        }
+        object
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trips = match self.times.len() {
+            1 => "1 round trip".to_owned(),
+            trips => format!("{trips} round trips"),
+        };
+        writeln!(f, "{trips} to {}", self.remote)?;
+        if self.times.is_empty() {
+            return Ok(());
+        }
+        for (name, time) in self.figures() {
+            writeln!(f, "  {name:<9} {:>12} us", Us(time))?;
+        }
+        let bars = self.bars();
+        let most = bars.iter().map(|bar| bar.count).max().unwrap_or(1);
+        for Bar { from, to, count } in bars {
+            let length = (count * Report::WIDTH).div_ceil(most);
+            let bar = "#".repeat(usize::try_from(length).unwrap_or_default());
+            let line = format!("  {:>10} to {:>10} us {count:>8} {bar}", Us(from), Us(to));
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds, in microseconds.
+struct Us(u64);
+
+impl fmt::Display for Us {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{}", self.0 / 1000, self.0 % 1000 / 100))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(times: &[u64]) -> Report {
+        let mut histogram = Histogram::new(3).unwrap();
+        for &time in times {
+            histogram.record(time).unwrap();
+        }
+        Report {
+            remote: "3:7".parse().unwrap(),
+            times: histogram,
+        }
+    }
+
+    fn counted(times: &[u64]) -> u64 {
+        report(times).bars().iter().map(|bar| bar.count).sum()
+    }
+
+    #[test]
+    fn each_round_trip_is_in_one_bar_and_all_fit_a_terminal() {
+        let mut times = vec![1_000; 500];
+        times.extend((0..499).map(|it| 2_000 + 13 * it));
+        assert_eq!(counted(&times), 999);
+        times.push(987_654_321_000);
+        assert_eq!(counted(&times), 1000);
+        let report = report(&times);
+        // The slowest hundredth.
+        assert_eq!(report.bars().last().unwrap().count, 10);
+        let text = report.to_string();
+        assert!(text.lines().all(|line| line.len() < 80), "{text}");
+        assert!(text.lines().count() < 24, "{text}");
+    }
+
+    #[test]
+    fn one_round_trip_is_one_bar_and_none_is_none() {
+        assert_eq!(
+            report(&[0]).bars(),
+            [Bar {
+                from: 0,
+                to: 1,
+                count: 1
+            }]
+        );
+        assert_eq!(report(&[]).to_string(), "0 round trips to 3:7\n");
+        assert!(report(&[]).object(Duration::ZERO)["median_ns"].is_null());
+    }
+}

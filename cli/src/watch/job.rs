@@ -1,0 +1,310 @@
+//! The job itself, on any backend: wait, take wakes round by round, tear down, sum up.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Port, Registrar, Round, Wait};
+use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
+use indicatif::ProgressBar;
+
+use super::end::{End, Only};
+use super::exec::Exec;
+use super::summary::{Summary, Tally};
+use crate::exit::{Exit, late};
+use crate::output::{Line, Output, cause_name};
+use crate::progress;
+use crate::stop::Stop;
+
+/// A channel of a scene.
+pub(crate) type ChannelOf<S> = RecordedChannel<<S as Scene>::Open, <S as Scene>::Registrar>;
+/// The context that a scene plays in.
+pub(crate) type ContextOf<S> = RecordedContext<<S as Scene>::Open, <S as Scene>::Registrar>;
+/// A channel of a scene, with what the job knows of it.
+pub(crate) type WatchedOf<S> = Watched<<S as Scene>::Open, <S as Scene>::Registrar>;
+
+/// A channel that is watched.
+pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
+    /// The channel.
+    pub(crate) channel: RecordedChannel<O, R>,
+    /// The other end.
+    pub(crate) end: End,
+    /// The other end, to print.
+    pub(crate) remote: String,
+    /// Which of the scene's [`Notifier`]s is at the other end.
+    pub(crate) notifier: usize,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Watched<O, R> {
+    /// A channel with its other end, and the place of the notifier there.
+    pub(crate) fn new(channel: RecordedChannel<O, R>, end: End, notifier: usize) -> Watched<O, R> {
+        Watched {
+            channel,
+            end,
+            remote: end.to_string(),
+            notifier,
+        }
+    }
+}
+
+/// Who notifies a group of channels.
+pub(crate) struct Notifier {
+    /// Who, as the summary calls them.
+    pub(crate) name: String,
+    /// How many notifies they sent; `None` where the notifier is not ours.
+    pub(crate) sent: Option<u64>,
+}
+
+/// What to do with a channel after its wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Wait for the next one.
+    WaitAgain,
+    /// That was what was waited for.
+    Rest,
+}
+
+/// What goes on around the channels: who notifies them, when, and how time passes.
+///
+/// Channels are named by their place in the list that the job was begun with.
+pub(crate) trait Scene {
+    /// Opens the device.
+    type Open: Open<Device: EventChannel<Error: Failure>> + Send + Sync + 'static;
+    /// The event loop.
+    type Registrar: Registrar<<Self::Open as Open>::Device, Error: Failure> + 'static;
+
+    /// Lets time pass until a round of dispatch is due, but not longer than `timeout`, and says
+    /// which channels are to be waited for from then on.
+    ///
+    /// # Errors
+    /// What went wrong around the channels.
+    fn next(
+        &mut self,
+        channels: &[WatchedOf<Self>],
+        timeout: Option<Duration>,
+    ) -> Result<Vec<usize>>;
+
+    /// Looks at what a wake was about.
+    ///
+    /// # Errors
+    /// What went wrong around the channels.
+    fn look(&mut self, which: usize, channel: &ChannelOf<Self>) -> Result<Then>;
+
+    /// Who notified how often.
+    fn notifiers(&self) -> Vec<Notifier>;
+
+    /// Closes the other ends.
+    ///
+    /// # Errors
+    /// Those of the other ends' devices.
+    fn end(&mut self) -> Result<()>;
+}
+
+/// What a job is begun with, apart from its scene.
+pub(crate) struct Orders<'a> {
+    /// Where it reports.
+    pub(crate) output: &'a Output,
+    /// Whether it is to end early.
+    pub(crate) stop: &'a Stop,
+    /// When it ends, which channels count, and what is run for each of their wakes.
+    pub(crate) wish: Wish,
+}
+
+/// What the user asked for, wherever the channels are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wish {
+    /// After how many wakes it ends.
+    pub(crate) events: Option<u64>,
+    /// After how much time it ends.
+    pub(crate) timeout: Option<Duration>,
+    /// Channels whose wakes are reported and counted; all without.
+    pub(crate) only: Vec<Only>,
+    /// What is run for each of these wakes.
+    pub(crate) exec: Option<Exec>,
+}
+
+impl Wish {
+    fn names(&self, here: Port, end: End) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only.names(here, end))
+    }
+}
+
+/// Waits on the channels, reports the wakes, and leaves nothing behind.
+///
+/// It ends after the wakes or the time that were ordered, when it is told to stop, and when nobody
+/// reads its output any more.
+///
+/// # Errors
+/// The first failure of the context or the scene; and where the time was up before the wakes.
+pub(crate) fn watch<S: Scene>(
+    context: &ContextOf<S>,
+    channels: Vec<WatchedOf<S>>,
+    scene: S,
+    orders: Orders<'_>,
+) -> Result<()> {
+    let Orders { output, stop, wish } = orders;
+    let places = channels.iter().zip(0..);
+    let job = Job {
+        context,
+        places: places.map(|(it, place)| (it.channel.id(), place)).collect(),
+        wakes: vec![0; scene.notifiers().len()],
+        counted: channels
+            .iter()
+            .map(|it| wish.names(it.channel.port(), it.end).then_some(0))
+            .collect(),
+        left: wish.events.unwrap_or(u64::MAX),
+        progress: progress(&wish),
+        wish,
+        channels,
+        scene,
+        output,
+        stop,
+    };
+    if job.counted.iter().all(Option::is_none) {
+        bail!("--only names none of the channels");
+    }
+    job.run()
+}
+
+/// A line on a terminal whose stdout goes elsewhere.
+fn progress(wish: &Wish) -> ProgressBar {
+    if io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    progress::line(wish.events, "wakes")
+}
+
+struct Job<'a, S: Scene> {
+    context: &'a ContextOf<S>,
+    channels: Vec<WatchedOf<S>>,
+    places: BTreeMap<ChannelId, usize>,
+    scene: S,
+    output: &'a Output,
+    stop: &'a Stop,
+    wish: Wish,
+    /// Wakes so far, for each of the scene's notifiers.
+    wakes: Vec<u64>,
+    /// Wakes so far, for each channel that counts.
+    counted: Vec<Option<u64>>,
+    /// Wakes still to come.
+    left: u64,
+    progress: ProgressBar,
+}
+
+impl<S: Scene> Job<'_, S> {
+    fn run(mut self) -> Result<()> {
+        for (watched, counted) in self.channels.iter().zip(&self.counted) {
+            if counted.is_some() {
+                let (port, remote) = (watched.channel.port(), &watched.remote);
+                self.output.line(Line::Bound { port, remote });
+            }
+        }
+        let mut is_late = false;
+        while self.left > 0 && !is_late && !self.stop.is_requested() && !self.output.is_over() {
+            let timeout = self.context.next_timeout();
+            let begin = self.scene.next(&self.channels, timeout)?;
+            self.round(&begin)?;
+            let deadline = self.wish.timeout;
+            is_late = deadline.is_some_and(|deadline| self.output.now() >= deadline);
+        }
+        let (left, is_short) = (self.left, self.wish.events.is_some() && is_late);
+        self.conclude()?;
+        if is_short && left > 0 {
+            return Err(Exit::TimedOut.because(late(left)));
+        }
+        Ok(())
+    }
+
+    /// One round of dispatch. Waits are begun inside it, so that they are written back together.
+    fn round(&mut self, begin: &[usize]) -> Result<()> {
+        let budget = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let budget = budget.min(Round::<S::Open, S::Registrar>::BUDGET);
+        let mut round = self.context.dispatch_at_most(budget)?;
+        for &which in begin {
+            self.wait(which)?;
+        }
+        while self.left > 0
+            && let Some(wake) = round.next()
+        {
+            if let Some(&which) = self.places.get(&wake.channel)
+                && self.woke(which, wake.cause)? == Then::WaitAgain
+            {
+                self.wait(which)?;
+            }
+        }
+        round.finish()?;
+        Ok(())
+    }
+
+    /// Waits for a channel. One that is ready at once has woken without a round.
+    fn wait(&mut self, which: usize) -> Result<()> {
+        while self.left > 0
+            && let Wait::Ready(cause) = self.channels[which].channel.wait()?
+            && self.woke(which, cause)? == Then::WaitAgain
+        {}
+        Ok(())
+    }
+
+    /// Reports a wake and looks at what it was about.
+    fn woke(&mut self, which: usize, cause: Cause) -> Result<Then> {
+        let Watched {
+            channel,
+            remote,
+            notifier,
+            ..
+        } = &self.channels[which];
+        let port = channel.port();
+        self.wakes[*notifier] += 1;
+        if let Some(wakes) = &mut self.counted[which] {
+            self.output.line(Line::Wake {
+                port,
+                remote,
+                cause,
+            });
+            *wakes += 1;
+            self.left -= 1;
+            self.progress.inc(1);
+            // A round may have many more wakes than the user has patience.
+            if let Some(exec) = &mut self.wish.exec
+                && !self.stop.is_requested()
+            {
+                self.output.flush();
+                exec.run(port, remote, cause_name(cause), *wakes)?;
+            }
+        }
+        match cause {
+            Cause::Event | Cause::Overflow | Cause::Adopted => self.scene.look(which, channel),
+            // The end of the round says what became of the device.
+            Cause::Gone => Ok(Then::Rest),
+        }
+    }
+
+    /// Takes everything down in order: waits, channels, their other ends, the device.
+    fn conclude(mut self) -> Result<()> {
+        self.progress.finish_and_clear();
+        for Watched { channel, .. } in &self.channels {
+            channel.cancel().context("cannot end a wait")?;
+        }
+        for Watched { channel, .. } in self.channels {
+            channel.unbind()?;
+        }
+        self.scene.end()?;
+        self.context.teardown()?;
+        let notifiers = self.scene.notifiers().into_iter().zip(self.wakes);
+        let summary = Summary {
+            tallies: notifiers
+                .map(|(Notifier { name, sent }, wakes)| Tally {
+                    name,
+                    notifies: sent,
+                    wakes,
+                })
+                .collect(),
+            ran: self.wish.exec.as_ref().map(Exec::ran),
+            stats: self.context.stats(),
+            is_closed: self.context.link() == Link::Closed,
+        };
+        self.output.summary(&summary, Summary::object);
+        self.output.finish().context("cannot write the output")
+    }
+}

@@ -1,0 +1,123 @@
+//! The same commands on the device, from process to process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Stdio};
+
+use serde_json::Value;
+
+use crate::support::{evtchn, has_device, stderr};
+use crate::{counted, stdout};
+
+/// A child that said which port it bound.
+struct Listener {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    port: u64,
+}
+
+impl Listener {
+    fn new(arguments: &str) -> Listener {
+        let mut child = evtchn(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        lines.read_line(&mut first).unwrap();
+        let bound: Value = serde_json::from_str(&first).unwrap();
+        assert_eq!(bound["event"], "bound", "{first}");
+        let port = bound["port"].as_u64().unwrap();
+        Listener { child, lines, port }
+    }
+
+    /// The lines that followed, once it has ended in order.
+    fn rest(mut self) -> Vec<Value> {
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{rest}");
+        let objects = rest.lines().map(serde_json::from_str);
+        objects.collect::<Result<_, _>>().unwrap()
+    }
+}
+
+#[test]
+fn a_notify_wakes_a_listener_in_another_process_one_after_the_other() {
+    if !has_device() {
+        return;
+    }
+    let listener = Listener::new("listen self --count 3 --timeout 10s --json");
+    let port = listener.port;
+    for sent in 1..=3 {
+        let lines = stdout(&format!("notify self:{port}"));
+        assert_eq!(lines.lines().count(), 2, "{sent}: {lines}");
+    }
+    let wakes = listener.rest();
+    assert_eq!(wakes.len(), 3, "{wakes:?}");
+    assert!(
+        wakes
+            .iter()
+            .all(|wake| wake["event"] == "wake" && wake["port"] == port)
+    );
+}
+
+#[test]
+fn a_ping_is_answered_by_a_listener_in_another_process() {
+    if !has_device() {
+        return;
+    }
+    let listener = Listener::new("listen self --echo --count 200 --timeout 10s --json");
+    let report = stdout(&format!("ping self:{} --count 200 --json", listener.port));
+    counted(&serde_json::from_str(&report).unwrap(), 200);
+    assert_eq!(listener.rest().len(), 200);
+}
+
+#[test]
+fn a_ping_without_a_peer_goes_through_this_domain_and_back() {
+    if !has_device() {
+        return;
+    }
+    let report = stdout("ping --count 200 --json");
+    counted(&serde_json::from_str(&report).unwrap(), 200);
+}
+
+#[test]
+fn a_listener_that_is_killed_leaves_a_ping_without_an_answer() {
+    if !has_device() {
+        return;
+    }
+    let mut listener = Listener::new("listen self --echo --timeout 10s --json");
+    let port = listener.port;
+    let ping = format!("ping self:{port} --count 1000000000 --timeout 1s --json");
+    let mut ping = evtchn(&ping);
+    let ping = ping.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ping = ping.spawn().unwrap();
+    // It has answered once, so the ping is under way.
+    let mut wake = String::new();
+    listener.lines.read_line(&mut wake).unwrap();
+    listener.child.kill().unwrap();
+    listener.child.wait().unwrap();
+    let output = ping.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    assert!(stderr(&output).contains("no answer"), "{output:?}");
+    // Nothing of either is bound: the number is the lowest free one again.
+    let again = Listener::new("listen self --timeout 0 --json");
+    assert_eq!(again.port, port);
+}
+
+#[test]
+fn watch_takes_sources_of_every_kind_at_once() {
+    if !has_device() {
+        return;
+    }
+    let other = Listener::new("listen self --json --timeout 10s --count 1");
+    let sources = format!(
+        "watch --backend xen --virq DOM_EXC --interdomain self:{} --unbound self --loopback 2",
+        other.port
+    );
+    let lines = stdout(&format!("{sources} --events 200 --json"));
+    let bound = lines.lines().filter(|line| line.contains("\"bound\""));
+    assert_eq!(bound.count(), 5, "{lines}");
+    // The bind itself has set the interdomain channel pending.
+    let remote = format!("\"remote\":\"self:{}\"", other.port);
+    let mut woke = lines.lines().filter(|line| line.contains("\"wake\""));
+    assert!(woke.any(|line| line.contains(&remote)), "{lines}");
+    stdout(&format!("notify self:{}", other.port));
+    assert_eq!(other.rest().len(), 1);
+}

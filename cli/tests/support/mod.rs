@@ -1,0 +1,50 @@
+//! The command as a child, here and in a guest that has only the binaries.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The device of this machine.
+pub(crate) const DEVICE: &str = "/dev/xen/evtchn";
+
+/// The command: as cargo built it, or in a guest the one of the search path.
+pub(crate) fn program() -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_evtchn"));
+    let found = if built.exists() {
+        built
+    } else {
+        Path::new("evtchn")
+    };
+    found.to_owned()
+}
+
+/// The command with these arguments, split at spaces.
+pub(crate) fn evtchn(arguments: &str) -> Command {
+    let mut command = Command::new(program());
+    command.args(arguments.split_whitespace());
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// Its standard error.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Whether the device is here; says so where it is not.
+pub(crate) fn has_device() -> bool {
+    let is_here = Path::new(DEVICE).exists();
+    if !is_here {
+        skipped("a machine with /dev/xen/evtchn");
+    }
+    is_here
+}
+
+/// Says what was not tested.
+#[expect(
+    clippy::explicit_write,
+    reason = "the test harness keeps what a passing test prints to itself"
+)]
+pub(crate) fn skipped(needed: &str) {
+    writeln!(io::stderr(), "SKIPPED: this case needs {needed}").unwrap();
+}

@@ -1,0 +1,208 @@
+//! Wrong uses: each ends with one line on stderr that says what was wrong, and with its exit code.
+//!
+//! Nothing stays bound. On the simulator the command itself compares the hypervisor's table of
+//! domain 0 with the one that it found, and fails with `still bound` where they differ. On the
+//! device, what can be bound once only is bound again.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+mod xen;
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use support::{DEVICE, evtchn, program, skipped, stderr};
+use table::{NO_DEVICE, RUNS, USAGE, Wrong};
+
+/// Why an output is not that of a wrong use, if it is not.
+fn complaint(output: &Output, (arguments, code, says): Wrong) -> Option<String> {
+    let line = stderr(output);
+    let is_line = line.starts_with("evtchn: ") && line.ends_with('\n') && line.lines().count() == 1;
+    let says_all = says.iter().all(|part| line.contains(part));
+    let is_right = output.status.code() == Some(code) && is_line && says_all;
+    (!is_right).then(|| {
+        format!(
+            "evtchn {arguments}: {code} expected, {}: {line}",
+            output.status
+        )
+    })
+}
+
+fn all_are_told(table: &[Wrong]) {
+    let complaints = table.iter().filter_map(|&wrong| {
+        let output = evtchn(wrong.0).stdin(Stdio::null()).output().unwrap();
+        complaint(&output, wrong)
+    });
+    let complaints: Vec<String> = complaints.collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn wrong_arguments_are_told() {
+    all_are_told(USAGE);
+}
+
+#[test]
+fn what_goes_wrong_on_the_simulator_and_with_other_files_is_told() {
+    all_are_told(RUNS);
+}
+
+#[test]
+fn a_machine_without_the_device_is_told() {
+    if Path::new(DEVICE).exists() {
+        skipped("a machine without /dev/xen/evtchn");
+        return;
+    }
+    all_are_told(NO_DEVICE);
+}
+
+/// A directory of one test alone, open to everybody.
+fn directory(name: &str) -> PathBuf {
+    let directory = std::env::temp_dir().join(format!("evtchn-{name}-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+#[test]
+fn nobody_is_told_that_the_device_is_roots() {
+    let directory = directory("nobody");
+    let device = directory.join("evtchn");
+    File::create(&device).unwrap();
+    fs::set_permissions(&device, Permissions::from_mode(0o600)).unwrap();
+    let Some(mut command) = as_nobody(&directory) else {
+        skipped("to be run as root");
+        return;
+    };
+    let output = command
+        .args(["listen", "3", "--device"])
+        .arg(&device)
+        .output();
+    fs::remove_dir_all(directory).unwrap();
+    let wrong: Wrong = ("listen 3, as nobody", 4, &["denied", "run this as root"]);
+    assert_eq!(complaint(&output.unwrap(), wrong), None);
+}
+
+/// The command run by a user without rights, who can reach a copy of it.
+fn as_nobody(directory: &Path) -> Option<Command> {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let found = program();
+    let found = if found.exists() {
+        found
+    } else {
+        Path::new("/guest").join(found)
+    };
+    let copy = directory.join("evtchn-copy");
+    // Another process writes it: a child that another test forks meanwhile would keep it open for
+    // writing, and what is open for writing cannot be run.
+    let copied = Command::new("cp").arg(found).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(copy);
+    command.uid(NOBODY).gid(NOBODY).current_dir("/");
+    Some(command)
+}
+
+/// Commands that write to stdout, whoever reads it.
+const SPEAKERS: &[&str] = &[
+    "--help",
+    "--version",
+    "watch --help",
+    "watch --events 100000",
+    "watch --events 100000 --json",
+    "listen --backend sim 3",
+    "listen --backend sim 3 --dies-after 100000",
+    "notify --backend sim 3:7 --count 100000",
+    "ping --backend sim",
+    "ping --backend sim --json",
+    "explore --scenario list",
+    "completions bash",
+    "man",
+];
+
+#[test]
+fn a_reader_that_is_gone_ends_each_quietly() {
+    for arguments in SPEAKERS {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = evtchn(arguments).stdout(writer).output().unwrap();
+        assert_eq!(stderr(&output), "", "{arguments}");
+        assert_eq!(output.status.code(), Some(0), "{arguments}");
+    }
+}
+
+#[test]
+fn output_that_cannot_be_written_is_told() {
+    for arguments in SPEAKERS
+        .iter()
+        .filter(|it| !it.contains("--help") && !it.contains("list") && !it.contains("--version"))
+    {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let output = evtchn(arguments).stdout(full).output().unwrap();
+        let wrong: Wrong = (arguments, 1, &["cannot write the output", "No space left"]);
+        assert_eq!(complaint(&output, wrong), None);
+    }
+}
+
+#[test]
+fn a_trace_that_was_damaged_is_told() {
+    let directory = directory("damaged");
+    let trace = directory.join("trace");
+    let record = format!("watch --guests 2 --events 20 --record {}", trace.display());
+    assert!(evtchn(&record).output().unwrap().status.success());
+    let whole = fs::read(&trace).unwrap();
+    let middle = whole.len() / 2;
+    let damages: [(&str, Vec<u8>); 4] = [
+        ("cut", whole[..middle].to_vec()),
+        (
+            "flipped",
+            [&whole[..middle], &[whole[middle] ^ 1], &whole[middle + 1..]].concat(),
+        ),
+        ("zeros", vec![0; 4096]),
+        ("no trace", b"#!/bin/sh\necho no\n".to_vec()),
+    ];
+    for (name, bytes) in damages {
+        fs::write(&trace, bytes).unwrap();
+        let output = evtchn(&format!("replay {}", trace.display()))
+            .output()
+            .unwrap();
+        let line = stderr(&output);
+        assert_eq!(line.lines().count(), 1, "{name}: {output:?}");
+        assert_eq!(output.status.code(), Some(2), "{name}: {line}");
+    }
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn without_a_terminal_lines_come_and_no_table() {
+    for term in ["xterm", "dumb", ""] {
+        let mut command = evtchn("watch --events 3");
+        let output = command
+            .env("TERM", term)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(!output.stdout.contains(&0x1b), "{output:?}");
+        assert_eq!(stderr(&output), "");
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_log_that_is_not_understood_is_told() {
+    let mut command = evtchn("watch --once");
+    let output = command.env("RUST_LOG", "evtchn=loud").output().unwrap();
+    let wrong: Wrong = ("watch, with RUST_LOG", 2, &["RUST_LOG", "level"]);
+    assert_eq!(complaint(&output, wrong), None);
+}

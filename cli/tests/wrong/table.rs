@@ -1,0 +1,209 @@
+//! The wrong uses that are arguments alone.
+
+use crate::support::DEVICE;
+
+/// Arguments, exit code, and what the line says.
+pub(crate) type Wrong = (&'static str, i32, &'static [&'static str]);
+
+/// Arguments that are refused before anything is done.
+pub(crate) const USAGE: &[Wrong] = &[
+    ("bogus", 2, &["bogus", "evtchn --help"]),
+    ("--bogus", 2, &["--bogus", "evtchn --help"]),
+    ("watch --bogus", 2, &["--bogus", "evtchn watch --help"]),
+    ("watch --event 3", 2, &["--event", "'--events'"]),
+    ("watch stray", 2, &["stray"]),
+    ("watch --backend vmware", 2, &["vmware", "sim, xen"]),
+    ("watch --events 0", 2, &["--events"]),
+    ("watch --guests 5000", 2, &["4096"]),
+    ("watch --once --events 3", 2, &["--once", "--events"]),
+    ("watch --timeout soon", 2, &["soon", "20ms"]),
+    ("watch --timeout 1y", 2, &["1y", "20ms"]),
+    ("watch --only nonsense", 2, &["nonsense", "DOM_EXC"]),
+    ("watch --only 3:0", 2, &["3:0"]),
+    ("watch --exec '", 2, &["quote"]),
+    ("watch --unbound 3", 2, &["--unbound needs --backend xen"]),
+    (
+        "watch --interdomain 3:7",
+        2,
+        &["--interdomain needs --backend xen"],
+    ),
+    (
+        "watch --device /dev/null",
+        2,
+        &["--device needs --backend xen"],
+    ),
+    ("watch --backend xen --interdomain 3", 2, &["3"]),
+    ("watch --backend xen --interdomain 3:0", 2, &["port 0"]),
+    ("watch --backend xen --unbound 65536", 2, &["16 bits"]),
+    ("listen", 2, &["<DOM>", "evtchn listen --help"]),
+    ("listen -1", 2, &["-1"]),
+    ("listen everyone", 2, &["everyone"]),
+    ("listen 3 --once --count 3", 2, &["--once", "--count"]),
+    ("listen 3 --count 0", 2, &["--count"]),
+    ("listen 3 --seed 7", 2, &["--seed needs --backend sim"]),
+    (
+        "listen 3 --dies-after 7",
+        2,
+        &["--dies-after needs --backend sim"],
+    ),
+    (
+        "listen --backend sim 3 --device /dev/null",
+        2,
+        &["--device needs --backend xen"],
+    ),
+    ("notify", 2, &["<DOM:PORT>"]),
+    ("notify 3", 2, &["3"]),
+    ("notify 3:", 2, &["3:"]),
+    ("notify 3:2147483648", 2, &["31 bits"]),
+    ("notify 3:7 --interval -1", 2, &["-1"]),
+    ("ping 3:7:9", 2, &["3:7:9"]),
+    ("ping --count 0", 2, &["--count"]),
+    ("ping --timeout 1.5s", 2, &["1.5s"]),
+    ("replay", 2, &["<FILE>"]),
+    ("completions", 2, &["<SHELL>"]),
+    ("completions csh", 2, &["csh", "bash"]),
+];
+
+/// What goes wrong on the simulator, and with files that are no device.
+pub(crate) const RUNS: &[Wrong] = &[
+    (
+        "notify --backend sim 3:2000",
+        5,
+        &["EINVAL", "evtchn listen"],
+    ),
+    (
+        "notify --backend sim 40000:1",
+        5,
+        &["ESRCH", "no such domain"],
+    ),
+    // Domain 0 itself holds port 3.
+    ("notify --backend sim 0:3", 5, &["EINVAL"]),
+    ("ping --backend sim 3:2000", 5, &["EINVAL"]),
+    (
+        "ping --backend sim 3:7 --dies-after 5",
+        6,
+        &["no answer from 3:7", "after 5 of 1000"],
+    ),
+    (
+        "ping --backend sim 3:7 --timeout 1us",
+        6,
+        &["no answer", "after 0 of 1000"],
+    ),
+    (
+        "listen --backend sim 3 --count 6 --timeout 1h",
+        6,
+        &["1 wake still"],
+    ),
+    (
+        "listen --backend sim 3 --once --timeout 0",
+        6,
+        &["1 wake still"],
+    ),
+    ("watch --once --timeout 1ms", 6, &["1 wake still"]),
+    ("watch --events 2000 --timeout 100ms", 6, &["wakes still"]),
+    ("watch --only 99:", 1, &["--only"]),
+    ("watch --only DOM_EXC", 1, &["--only"]),
+    (
+        "watch --exec /nonexistent/program",
+        1,
+        &["/nonexistent/program"],
+    ),
+    ("watch --exec /dev", 1, &["/dev", "denied"]),
+    (
+        "watch --record /nonexistent/trace",
+        1,
+        &["/nonexistent/trace"],
+    ),
+    ("watch --record /dev/full", 1, &["trace"]),
+    (
+        "watch --backend xen --device /nonexistent/evtchn",
+        3,
+        &["/nonexistent/evtchn", DEVICE],
+    ),
+    (
+        "listen 3 --device /nonexistent/evtchn",
+        3,
+        &["/nonexistent/evtchn"],
+    ),
+    (
+        "notify 3:7 --device /dev/null",
+        3,
+        &["not an event-channel device"],
+    ),
+    (
+        "ping --device /dev/zero",
+        3,
+        &["not an event-channel device"],
+    ),
+    ("listen 3 --device /", 1, &["cannot open /"]),
+    ("man /nonexistent/directory", 1, &["/nonexistent/directory"]),
+    ("replay /nonexistent/trace", 2, &["/nonexistent/trace"]),
+    ("replay /", 2, &["directory"]),
+    ("replay /dev/null", 2, &["/dev/null"]),
+];
+
+/// What this machine lacks.
+pub(crate) const NO_DEVICE: &[Wrong] = &[
+    (
+        "watch --backend xen",
+        3,
+        &[DEVICE, "not a Xen domain", "--backend sim"],
+    ),
+    (
+        "watch --backend xen --virq DOM_EXC --json",
+        3,
+        &[DEVICE, "not a Xen domain"],
+    ),
+    (
+        "watch --backend xen --unbound 3 --interdomain 3:7",
+        3,
+        &[DEVICE],
+    ),
+    ("listen 3", 3, &[DEVICE, "not a Xen domain"]),
+    ("notify 3:7", 3, &[DEVICE, "not a Xen domain"]),
+    ("ping", 3, &[DEVICE, "not a Xen domain"]),
+    ("ping 3:7", 3, &[DEVICE, "not a Xen domain"]),
+];
+
+/// What the device refuses in domain 0 of a machine without other domains.
+pub(crate) const DEVICE_REFUSES: &[Wrong] = &[
+    ("notify 0:60000", 5, &["EINVAL", "evtchn listen"]),
+    ("notify self:60000", 5, &["EINVAL"]),
+    // The kernel's own: bound already.
+    ("notify 0:1", 5, &["EINVAL"]),
+    ("notify 7:1", 5, &["ESRCH", "no such domain"]),
+    ("ping 7:1", 5, &["ESRCH"]),
+    ("watch --backend xen --interdomain 7:1", 5, &["ESRCH"]),
+    (
+        "watch --backend xen --virq TIMER",
+        1,
+        &["EEXIST", "stop the holder"],
+    ),
+    ("watch --backend xen --virq 24", 1, &["EINVAL"]),
+    (
+        "watch --backend xen --virq DOM_EXC --virq DOM_EXC",
+        1,
+        &["EEXIST"],
+    ),
+    (
+        "watch --backend xen --virq DOM_EXC --once --timeout 10ms",
+        6,
+        &["1 wake still"],
+    ),
+    (
+        "watch --backend xen --unbound 7 --once --timeout 10ms",
+        6,
+        &["1 wake still"],
+    ),
+    (
+        "watch --backend xen --virq DOM_EXC --only TIMER",
+        1,
+        &["--only"],
+    ),
+    ("listen 7 --once --timeout 10ms", 6, &["1 wake still"]),
+    (
+        "watch --backend xen --exec /nonexistent/program",
+        1,
+        &["/nonexistent/program"],
+    ),
+];
