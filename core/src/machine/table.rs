@@ -365,6 +365,18 @@ mod tests {
     }
 
     #[test]
+    fn a_binding_that_is_replaced_was_early() {
+        let mut table = Table::default();
+        let (id, _) = table.bind(port(7));
+        let next = table.next();
+        table.by_id(id).unwrap().anticipate(next);
+        let (_, replaced) = table.bind(port(7));
+        let replaced = replaced.map(|(id, slot)| (id, slot.state));
+        assert_eq!(replaced, Some((id, PortState::Rearming)));
+        assert!(table.was_early());
+    }
+
+    #[test]
     fn any_word_can_be_looked_up() {
         let mut table = Table::default();
         table.bind(port(1));
