@@ -1,0 +1,58 @@
+//! Where a thread of a soak is: its process, and what everybody sees.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::board::{Board, Phase, Process, Tally, count};
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) board: &'static Board,
+    pub(crate) process: usize,
+    /// How long anybody may get nowhere. Only a failure ever waits so long.
+    pub(crate) patience: Duration,
+}
+
+impl Place {
+    pub(crate) fn mine(self) -> &'static Process {
+        &self.board.processes[self.process]
+    }
+
+    pub(crate) fn phase(self) -> Phase {
+        self.board.moment().phase()
+    }
+
+    /// Whether to drop everything: the run has failed, or this process dies.
+    pub(crate) fn is_over(self) -> bool {
+        let is_dying = self.mine().crashes.load(Ordering::SeqCst) != 0;
+        self.board.has_failed() || is_dying
+    }
+
+    /// All links are offered.
+    pub(crate) fn is_up(self) {
+        let epoch = self.mine().epoch.load(Ordering::SeqCst);
+        self.mine().up.store(epoch, Ordering::SeqCst);
+    }
+
+    /// A thread got on.
+    pub(crate) fn progress(self, thread: usize) {
+        count(&self.mine().progress[thread]);
+    }
+
+    /// An operation of the load is done.
+    pub(crate) fn operation(self, thread: usize) {
+        self.progress(thread);
+        let operations = self.mine().tally.operations.fetch_add(1, Ordering::SeqCst);
+        if operations % 256 == 0 {
+            self.board.beat();
+        }
+    }
+
+    pub(crate) fn tally(self, counter: impl Fn(&Tally) -> &AtomicU64) {
+        self.tally_many(counter, 1);
+    }
+
+    pub(crate) fn tally_many(self, counter: impl Fn(&Tally) -> &AtomicU64, many: u64) {
+        counter(&self.mine().tally).fetch_add(many, Ordering::SeqCst);
+    }
+}
