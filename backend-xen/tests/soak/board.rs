@@ -168,7 +168,11 @@ impl Link {
         let life = self.lives.fetch_add(1, Ordering::SeqCst) + 1;
         let word = Offer { life, port }.word();
         let order = Ordering::SeqCst;
-        if self.offer.compare_exchange(*before, word, order, order).is_ok() {
+        if self
+            .offer
+            .compare_exchange(*before, word, order, order)
+            .is_ok()
+        {
             *before = word;
             ring(&self.bell);
         }
@@ -201,7 +205,11 @@ impl Board {
     /// Goes to the next phase, or to the end.
     pub(crate) fn go_on(&self, to: Phase) -> Moment {
         let now = self.moment.load(Ordering::SeqCst);
-        let next = if to == Phase::End { Moment::END } else { now + 1 };
+        let next = if to == Phase::End {
+            Moment::END
+        } else {
+            now + 1
+        };
         self.moment.store(next, Ordering::SeqCst);
         wake_all(&self.moment);
         Moment(next)

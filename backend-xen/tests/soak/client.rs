@@ -64,8 +64,8 @@ impl<'h, S: Side> Client<'h, S> {
         let home = if number == 0 {
             Home::Hub(hub)
         } else {
-            let opener = SharedOpen::new(side.opener());
-            Home::Own(Some(Context::new(opener, PollLoop::new()?)))
+            let ctx = Context::new(SharedOpen::new(side), PollLoop::new()?);
+            Home::Own(Some(ctx))
         };
         Ok(Client {
             side,

@@ -19,7 +19,7 @@ use crate::board::{Board, PATIENCE, PROCESSES};
 use crate::place::Place;
 use crate::process as one;
 use crate::side::{Side, Xen};
-use crate::supervisor::Crew;
+use crate::supervisor::{Crew, Plan};
 
 /// The variables that tell a process what it is.
 const BOARD: &str = "EVTCHN_SOAK_BOARD";
@@ -32,16 +32,18 @@ pub(crate) struct Threads<S: Side> {
     board: &'static Board,
     seed: u64,
     patience: Duration,
+    complain: fn(&str),
     running: [Option<JoinHandle<Result<()>>>; PROCESSES],
 }
 
 impl<S: Side> Threads<S> {
-    pub(crate) fn new(side: &S, board: &'static Board, seed: u64, patience: Duration) -> Self {
+    pub(crate) fn new(side: &S, board: &'static Board, plan: Plan, complain: fn(&str)) -> Self {
         Threads {
             side: side.clone(),
             board,
-            seed,
-            patience,
+            seed: plan.seed,
+            patience: plan.patience,
+            complain,
             running: Default::default(),
         }
     }
@@ -53,12 +55,22 @@ impl<S: Side> Threads<S> {
     }
 }
 
+impl<S: Side> Drop for Threads<S> {
+    fn drop(&mut self) {
+        // After a failure they all stop.
+        for running in self.running.iter_mut().filter_map(Option::take) {
+            let _told = running.join();
+        }
+    }
+}
+
 impl<S: Side> Crew for Threads<S> {
     fn start(&mut self, process: usize) -> Result<()> {
         let place = Place {
             board: self.board,
             process,
             patience: self.patience,
+            complain: self.complain,
         };
         let (side, seed) = (self.side.clone(), self.seed);
         self.running[process] = Some(thread::spawn(move || one::run(&side, place, seed)));
@@ -173,6 +185,7 @@ pub(crate) fn process() -> Option<Result<()>> {
             board: map(&memory)?,
             process: env::var(PROCESS)?.parse()?,
             patience: PATIENCE,
+            complain: |complaint| eprintln!("soak: {complaint}"),
         };
         one::run(&Xen, place, env::var(SEED)?.parse()?)
     };

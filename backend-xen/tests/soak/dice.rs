@@ -29,7 +29,11 @@ impl Dice {
 
     /// Either name of this domain.
     pub(crate) fn domid(&mut self) -> DomId {
-        if self.one_in(2) { DomId::SELF } else { DomId::DOM0 }
+        if self.one_in(2) {
+            DomId::SELF
+        } else {
+            DomId::DOM0
+        }
     }
 
     pub(crate) fn one_in(&mut self, many: usize) -> bool {

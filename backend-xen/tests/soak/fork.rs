@@ -54,7 +54,7 @@ pub(crate) fn child<S: Side>(side: &S, inherited: Inherited<S>) -> Result<(), &'
 
 /// A context of its own, with a wake on it.
 fn own_life<S: Side>(side: &S) -> Option<()> {
-    let own = Context::new(SharedOpen::<S>::new(side.opener()), PollLoop::new().ok()?);
+    let own = Context::new(SharedOpen::new(side), PollLoop::new().ok()?);
     let first = own.bind_unbound_port(DomId::SELF).ok()?;
     let second = own.bind_interdomain(local(first.port())).ok()?;
     second.notify().ok()?;
@@ -70,10 +70,7 @@ fn expect(holds: bool, complaint: &'static str) -> Result<(), &'static str> {
 }
 
 /// Runs `act` in a forked child, which ends with it. What it takes the parent keeps, as `kept`.
-pub(crate) fn in_child<T>(
-    kept: T,
-    act: impl FnOnce(T) -> Result<(), &'static str>,
-) -> Result<T> {
+pub(crate) fn in_child<T>(kept: T, act: impl FnOnce(T) -> Result<(), &'static str>) -> Result<T> {
     // SAFETY: the child has one thread. It allocates, which glibc allows for after a fork, and it
     // takes no other lock that one of its parent's threads may hold; it leaves by `_exit` alone.
     let child = unsafe { libc::fork() };

@@ -3,10 +3,7 @@
 //!
 //! `cargo xtask xen --soak MINUTES` runs it on the real device: this program with `--minutes`. Without
 //! arguments it is a test of a few laps on the simulator, and of what it notices.
-#![expect(
-    clippy::print_stdout,
-    reason = "what a program of its own has to say"
-)]
+#![expect(clippy::print_stdout, reason = "what a program of its own has to say")]
 
 mod board;
 mod client;
@@ -68,7 +65,13 @@ fn minutes() -> Result<Option<(u64, u64)>> {
     if words.next().as_deref() != Some("--minutes") {
         return Ok(None);
     }
-    let mut number = || words.next().context("a number is missing")?.parse().context("no number");
+    let mut number = || {
+        words
+            .next()
+            .context("a number is missing")?
+            .parse()
+            .context("no number")
+    };
     let minutes = number()?;
     let seed = match env::args().nth(3).as_deref() {
         Some("--seed") => number_after_seed()?,

@@ -11,6 +11,8 @@ pub(crate) struct Place {
     pub(crate) process: usize,
     /// How long anybody may get nowhere. Only a failure ever waits so long.
     pub(crate) patience: Duration,
+    /// Where to say what must not be.
+    pub(crate) complain: fn(&str),
 }
 
 impl Place {

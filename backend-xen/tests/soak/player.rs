@@ -37,7 +37,7 @@ impl<S: Side> Player<S> {
     pub(crate) fn new(side: &S, place: Place, dice: Dice) -> Result<Player<S>> {
         let event_loop = PollLoop::new()?;
         let second = Second::new();
-        let opener = SharedOpen::shared_with(side.opener(), &second);
+        let opener = SharedOpen::shared_with(side, &second);
         Ok(Player {
             place,
             dice,

@@ -95,7 +95,9 @@ fn measure(place: Place) -> Result<()> {
     vitals.resident.store(resident * 1024, Ordering::SeqCst);
     // That of the directory is closed again.
     let descriptors = fs::read_dir("/proc/self/fd")?.count().saturating_sub(1);
-    vitals.descriptors.store(descriptors as u64, Ordering::SeqCst);
+    vitals
+        .descriptors
+        .store(descriptors as u64, Ordering::SeqCst);
     Ok(())
 }
 
@@ -104,7 +106,7 @@ fn guarded<T>(place: Place, who: &str, act: impl FnOnce() -> Result<T>) -> Resul
     let ended = panic::catch_unwind(AssertUnwindSafe(act));
     let ended = ended.unwrap_or_else(|_| Err(anyhow!("panicked")));
     if let Err(error) = &ended {
-        eprintln!("soak: {who} of process {}: {error:#}", place.process);
+        (place.complain)(&format!("{who} of process {}: {error:#}", place.process));
         place.board.fail();
     }
     ended

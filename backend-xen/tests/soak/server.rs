@@ -31,7 +31,7 @@ impl<S: Side> Hub<S> {
     pub(crate) fn new(side: &S) -> Result<Hub<S>> {
         let event_loop = PollLoop::new()?;
         let second = Second::new();
-        let opener = SharedOpen::shared_with(side.opener(), &second);
+        let opener = SharedOpen::shared_with(side, &second);
         Ok(Hub {
             side: side.clone(),
             ctx: Context::new(opener, event_loop.clone()),
@@ -273,13 +273,19 @@ impl<'h, S: Side> Server<'h, S> {
     fn overflow(&mut self) -> Result<()> {
         let before = self.hub.ctx.stats().overflows;
         let asleep: Vec<_> = self.served.iter().filter(|it| it.is_waiting).collect();
-        let asleep: Vec<_> = asleep.iter().map(|it| (it.channel.id(), it.wakes())).collect();
+        let asleep: Vec<_> = asleep
+            .iter()
+            .map(|it| (it.channel.id(), it.wakes()))
+            .collect();
         if !self.provoke(before)? {
             return Ok(());
         }
         let began = Instant::now();
         while self.hub.ctx.stats().overflows == before {
-            ensure!(began.elapsed() < self.place.patience, "an overflow is not noticed");
+            ensure!(
+                began.elapsed() < self.place.patience,
+                "an overflow is not noticed"
+            );
             self.turn()?;
         }
         while self.round()? == Outcome::More || self.hub.ctx.next_timeout().is_some() {}

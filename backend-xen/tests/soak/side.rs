@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
 use evtchn_core::{Channel, Context, DomId, EventChannel, Open, Port, RemotePort};
-use evtchn_sim::{SimDevice, SimOpen};
+use evtchn_sim::{FileId, SimDevice, SimOpen};
 use evtchn_xen::{Device, PollLoop, XenOpen};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -23,7 +23,7 @@ pub(crate) trait Side: Clone + Send + Sync + 'static {
     fn opener(&self) -> Self::Open;
 
     /// A second descriptor of the same open file.
-    fn second(device: &Self::Device) -> Result<Self::Device>;
+    fn second(&self, device: &Self::Device) -> Result<Self::Device>;
 
     /// How many ports all processes have bound.
     fn bound(&self) -> Result<usize>;
@@ -56,23 +56,25 @@ impl<S: Side> Second<S> {
 
 /// Opens devices, and may keep a second descriptor of each.
 pub(crate) struct SharedOpen<S: Side> {
+    side: S,
     opener: S::Open,
     second: Option<Second<S>>,
 }
 
 impl<S: Side> SharedOpen<S> {
-    pub(crate) fn new(opener: S::Open) -> SharedOpen<S> {
+    pub(crate) fn new(side: &S) -> SharedOpen<S> {
         SharedOpen {
-            opener,
+            side: side.clone(),
+            opener: side.opener(),
             second: None,
         }
     }
 
     /// Others get the second descriptor of each device.
-    pub(crate) fn shared_with(opener: S::Open, second: &Second<S>) -> SharedOpen<S> {
+    pub(crate) fn shared_with(side: &S, second: &Second<S>) -> SharedOpen<S> {
         SharedOpen {
-            opener,
             second: Some(Second(Arc::clone(&second.0))),
+            ..SharedOpen::new(side)
         }
     }
 }
@@ -84,7 +86,7 @@ impl<S: Side> Open for SharedOpen<S> {
         let device = self.opener.open()?;
         if let Some(second) = &self.second {
             // Without one there is no overflow, which the run notices.
-            let old = std::mem::replace(&mut *second.lock(), S::second(&device).ok());
+            let old = std::mem::replace(&mut *second.lock(), self.side.second(&device).ok());
             drop(old);
         }
         Ok(device)
@@ -113,15 +115,21 @@ pub(crate) fn is_in_overflow(device: &impl AsFd) -> Result<bool> {
 /// The simulated machine, and how many ports its kernel has.
 #[derive(Clone)]
 pub(crate) struct Sim {
-    sim: evtchn_sim::Sim,
+    pub(crate) sim: evtchn_sim::Sim,
     kernel: usize,
+    /// Every file that others hold too.
+    pub(crate) shared: Arc<Mutex<Vec<FileId>>>,
 }
 
 impl Sim {
     pub(crate) fn new(seed: u64) -> Sim {
         let sim = evtchn_sim::Sim::new(seed);
         let kernel = sim.dump().lines().count();
-        Sim { sim, kernel }
+        Sim {
+            sim,
+            kernel,
+            shared: Arc::default(),
+        }
     }
 }
 
@@ -133,7 +141,9 @@ impl Side for Sim {
         self.sim.open(DomId::DOM0)
     }
 
-    fn second(device: &SimDevice) -> Result<SimDevice> {
+    fn second(&self, device: &SimDevice) -> Result<SimDevice> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.push(device.file());
         Ok(device.dup()?)
     }
 
@@ -147,8 +157,9 @@ impl Side for Sim {
     /// In this process a fork befalls all that an opener has opened, so the child gets something of
     /// its own to inherit.
     fn fork(&self, kept: Inherited<Sim>) -> Result<Inherited<Sim>> {
-        let opener = self.opener();
-        let ctx = Context::new(SharedOpen::new(opener.clone()), PollLoop::new()?);
+        let shared = SharedOpen::new(self);
+        let opener = shared.opener.clone();
+        let ctx = Context::new(shared, PollLoop::new()?);
         let channel = ctx.bind_unbound_port(DomId::SELF)?;
         let peer = self.opener().open()?;
         let port = peer.bind_interdomain(local(channel.port()))?;
@@ -163,7 +174,10 @@ impl Side for Sim {
         peer.notify(port)?;
         let mut fired = evtchn_core::PortBuf::with_capacity(1);
         parent.pending(&mut fired)?;
-        ensure!(fired.words().len() == 1, "the child took what is its parent's");
+        ensure!(
+            fired.words().len() == 1,
+            "the child took what is its parent's"
+        );
         Ok(kept)
     }
 }
@@ -180,7 +194,7 @@ impl Side for Xen {
         XenOpen::default()
     }
 
-    fn second(device: &Device) -> Result<Device> {
+    fn second(&self, device: &Device) -> Result<Device> {
         Ok(Device::from_fd(device.as_fd().try_clone_to_owned()?)?)
     }
 

@@ -247,8 +247,8 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         const HEAP: u64 = 64 << 10;
         const RESIDENT: u64 = 4 << 20;
         let vitals = &self.board.processes[process].vitals;
-        let [heap, resident, descriptors] =
-            [&vitals.heap, &vitals.resident, &vitals.descriptors].map(|it| it.load(Ordering::SeqCst));
+        let [heap, resident, descriptors] = [&vitals.heap, &vitals.resident, &vitals.descriptors]
+            .map(|it| it.load(Ordering::SeqCst));
         let now = Taken {
             heap,
             resident,
@@ -270,7 +270,11 @@ impl<'c, C: Crew> Supervisor<'c, C> {
 
     /// Demands that all happened that a soak is for, and nothing out of place.
     fn expect_all_was_done(&self) -> Result<()> {
-        ensure!(self.bound_at_end == 0, "{} ports are bound", self.bound_at_end);
+        ensure!(
+            self.bound_at_end == 0,
+            "{} ports are bound",
+            self.bound_at_end
+        );
         let sums = |count: fn(&Tally) -> &_| self.board.sum(count);
         let strange = sums(|it| &it.abandoned) + sums(|it| &it.refused);
         ensure!(
@@ -321,7 +325,10 @@ impl<C: Crew> fmt::Display for Supervisor<'_, C> {
                 last: Some(last),
             } = life
             {
-                writeln!(f, "process {process} ({laps} laps): {first}; at the end {last}")?;
+                writeln!(
+                    f,
+                    "process {process} ({laps} laps): {first}; at the end {last}"
+                )?;
             }
         }
         write!(f, "{} ports bound at the end", self.bound_at_end)
