@@ -3,7 +3,7 @@
 //! what a killed process had counted is still there.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evtchn_core::Port;
 use rustix::thread::futex::{self, Timespec};
@@ -16,8 +16,13 @@ pub(crate) const LINKS: usize = 8;
 /// Threads of a process that have to get on: its server, its clients, its player.
 pub(crate) const THREADS: usize = CLIENTS + 2;
 
-/// How long anybody may get nowhere. Only a failure ever waits so long.
+/// How long anybody may get nowhere while others get on. Only a failure ever waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How many steps the others make in that time at least. Where they make fewer, the machine is slow
+/// and not one of its threads.
+const STEPS: u64 = 1_000;
+/// How many times as long may pass without that.
+const SLOWNESS: u32 = 12;
 /// How long one sleeps before looking whether the run goes on.
 pub(crate) const SLICE: Duration = Duration::from_millis(200);
 
@@ -63,6 +68,8 @@ pub(crate) struct Board {
     failed: AtomicU32,
     /// Rung now and then, for whoever watches.
     beat: AtomicU32,
+    /// Of all threads.
+    pub(crate) steps: AtomicU64,
     pub(crate) processes: [Process; PROCESSES],
     /// By the process of the client, and the client.
     links: [[[Link; LINKS]; CLIENTS]; PROCESSES],
@@ -81,6 +88,8 @@ pub(crate) struct Process {
     /// One more than the last moment that it has come to the end of.
     done: AtomicU32,
     pub(crate) progress: [AtomicU64; THREADS],
+    /// What its server is about.
+    pub(crate) doing: AtomicU32,
     pub(crate) tally: Tally,
     pub(crate) vitals: Vitals,
 }
@@ -197,7 +206,31 @@ impl Link {
     }
 }
 
+/// Somebody who waits for something, and what all had done by then.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    since: Instant,
+    steps: u64,
+}
+
+impl Waiting {
+    /// Whether that is too long.
+    pub(crate) fn is_over(self, board: &Board, patience: Duration) -> bool {
+        let elapsed = self.since.elapsed();
+        let steps = board.steps.load(Ordering::SeqCst) - self.steps;
+        elapsed >= SLOWNESS * patience || elapsed >= patience && steps >= STEPS
+    }
+}
+
 impl Board {
+    /// Waiting from now on.
+    pub(crate) fn waiting(&self) -> Waiting {
+        Waiting {
+            since: Instant::now(),
+            steps: self.steps.load(Ordering::SeqCst),
+        }
+    }
+
     pub(crate) fn moment(&self) -> Moment {
         Moment(self.moment.load(Ordering::SeqCst))
     }

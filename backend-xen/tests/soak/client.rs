@@ -89,7 +89,7 @@ impl<'h, S: Side> Client<'h, S> {
                 let index = self.dice.throw(LINKS);
                 self.say_goodbye(index)?;
             }
-            if self.dice.one_in(400) {
+            if self.dice.one_in(100) {
                 self.fork()?;
             }
         }
@@ -152,10 +152,10 @@ impl<'h, S: Side> Client<'h, S> {
     /// Takes what is offered on a link. Not where the lap is over before that.
     fn connect(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
-        let began = Instant::now();
+        let waiting = self.place.board.waiting();
         while self.place.phase() == Phase::Run && !self.place.is_over() {
             ensure!(
-                began.elapsed() < self.place.patience,
+                !self.place.is_too_long(waiting),
                 "nothing to bind to for {}",
                 self.name(index)
             );
@@ -226,7 +226,7 @@ impl<'h, S: Side> Client<'h, S> {
     /// Blocks until a link wakes. Not where its server was killed.
     fn wake(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
-        let began = Instant::now();
+        let waiting = self.place.board.waiting();
         while let Some(wire) = &self.wires[index] {
             match wire.channel.block(Some(Instant::now() + SLICE))? {
                 Blocked::Woken(cause) => {
@@ -245,7 +245,7 @@ impl<'h, S: Side> Client<'h, S> {
             }
             let [said, seen] = [&link.said, &link.seen].map(|it| it.load(Ordering::SeqCst));
             ensure!(
-                began.elapsed() < self.place.patience,
+                !self.place.is_too_long(waiting),
                 "no wake on {} ({said} said, {seen} seen)",
                 self.name(index)
             );

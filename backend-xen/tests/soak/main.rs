@@ -34,7 +34,7 @@ use supervisor::{Length, Plan, Supervisor};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// The operations of a lap on the real device.
-const LAP: u64 = 20_000;
+const LAP: u64 = 3_000;
 
 /// How many bytes are allocated.
 fn heap() -> u64 {

@@ -3,7 +3,18 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::board::{Board, Phase, Process, Tally, count};
+use crate::board::{Board, Phase, Process, Tally, Waiting, count};
+
+/// What a server is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Doing {
+    Opening = 1,
+    Sleeping,
+    Dispatching,
+    Provoking,
+    Noticing,
+    Collecting,
+}
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
@@ -30,6 +41,11 @@ impl Place {
         self.board.has_failed() || is_dying
     }
 
+    /// Whether that is longer than anything may take.
+    pub(crate) fn is_too_long(self, waiting: Waiting) -> bool {
+        waiting.is_over(self.board, self.patience)
+    }
+
     /// All links are offered.
     pub(crate) fn is_up(self) {
         let epoch = self.mine().epoch.load(Ordering::SeqCst);
@@ -39,6 +55,7 @@ impl Place {
     /// A thread got on.
     pub(crate) fn progress(self, thread: usize) {
         count(&self.mine().progress[thread]);
+        count(&self.board.steps);
     }
 
     /// An operation of the load is done.
@@ -48,6 +65,11 @@ impl Place {
         if operations % 256 == 0 {
             self.board.beat();
         }
+    }
+
+    /// What the server is about, for whoever looks into a failure.
+    pub(crate) fn doing(self, what: Doing) {
+        self.mine().doing.store(what as u32, Ordering::SeqCst);
     }
 
     pub(crate) fn tally(self, counter: impl Fn(&Tally) -> &AtomicU64) {

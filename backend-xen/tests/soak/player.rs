@@ -1,7 +1,7 @@
 //! A player: one thread with a context and a peer device of its own, which does anything in any
 //! order. It alone acts on them, so every answer is held against the model of `evtchn-checks`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use evtchn_checks::model;
@@ -200,10 +200,10 @@ impl<S: Side> Player<S> {
         for index in 0..self.wires.len() {
             self.wait(index)?;
         }
-        let began = Instant::now();
+        let waiting = self.place.board.waiting();
         while let Some(wire) = self.wires.iter().find(|wire| wire.model.must) {
             let id = wire.channel.id();
-            ensure!(began.elapsed() < self.place.patience, "no wake of {id}");
+            ensure!(!self.place.is_too_long(waiting), "no wake of {id}");
             self.round(SLICE)?;
             for index in 0..self.wires.len() {
                 if self.wires[index].model.must {

@@ -6,17 +6,17 @@
 //! and for nothing else, so a wake that is lost leaves the client without an answer.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use evtchn_core::{
-    Cause, Context, DomId, EventChannel, Link as State, Open, Outcome, Port, Wait, Wake,
+    Cause, Channel, Context, DomId, EventChannel, Link as State, Open, Outcome, Port, Wait, Wake,
 };
 use evtchn_xen::PollLoop;
 
 use crate::board::{Link, Phase, SLICE, count};
 use crate::dice::Dice;
-use crate::place::Place;
+use crate::place::{Doing, Place};
 use crate::side::{ChannelOf, ContextOf, Second, SharedOpen, Side, is_in_overflow, local};
 
 /// A context that lives as long as its process, and whoever else holds its device.
@@ -57,11 +57,45 @@ struct Served<S: Side> {
     told: u64,
 }
 
+/// Channels that fire where the ring is to overflow. They are so many because another thread may
+/// read meanwhile, so it has to be quick.
+const FUEL: usize = 16;
+
 /// What fires whenever the ring is to overflow.
 struct Fuel<S: Side> {
-    channel: ChannelOf<S>,
+    channels: Vec<ChannelOf<S>>,
     peer: S::Device,
-    port: Port,
+    /// Those of the peer.
+    ports: Vec<Port>,
+}
+
+impl<S: Side> Fuel<S> {
+    fn new(hub: &Hub<S>, place: Place) -> Result<Fuel<S>> {
+        let mut fuel = Fuel::<S> {
+            channels: Vec::new(),
+            peer: hub.side.opener().open()?,
+            ports: Vec::new(),
+        };
+        for _ in 0..FUEL {
+            let channel = hub.ctx.bind_unbound_port(DomId::SELF)?;
+            let port = fuel.peer.bind_interdomain(local(channel.port()))?;
+            ensure!(channel.wait()? == Wait::Pending, "a new channel is ready");
+            fuel.channels.push(channel);
+            fuel.ports.push(port);
+        }
+        place.tally_many(|it| &it.binds, 2 * FUEL as u64);
+        Ok(fuel)
+    }
+
+    /// Puts an entry of each into the ring, however many are there already.
+    fn burn(&self, device: &S::Device) -> Result<()> {
+        for port in &self.ports {
+            self.peer.notify(*port)?;
+        }
+        let ports: Vec<Port> = self.channels.iter().map(Channel::port).collect();
+        device.unmask(&ports)?;
+        Ok(())
+    }
 }
 
 pub(crate) struct Server<'h, S: Side> {
@@ -77,23 +111,15 @@ pub(crate) struct Server<'h, S: Side> {
 impl<'h, S: Side> Server<'h, S> {
     /// Binds a channel for every client and offers it.
     pub(crate) fn open(hub: &'h Hub<S>, place: Place, dice: Dice) -> Result<Server<'h, S>> {
-        let channel = hub.ctx.bind_unbound_port(DomId::SELF)?;
-        let peer = hub.side.opener().open()?;
-        let port = peer.bind_interdomain(local(channel.port()))?;
-        ensure!(channel.wait()? == Wait::Pending, "a new channel is ready");
+        place.doing(Doing::Opening);
         let mut server = Server {
             hub,
             place,
             dice,
             served: Vec::new(),
-            fuel: Fuel {
-                channel,
-                peer,
-                port,
-            },
+            fuel: Fuel::new(hub, place)?,
             resting: Vec::new(),
         };
-        place.tally_many(|it| &it.binds, 2);
         for link in place.board.served(place.process) {
             let served = server.bind(link, link.last_offer())?;
             server.served.push(served);
@@ -150,6 +176,7 @@ impl<'h, S: Side> Server<'h, S> {
         let may_sleep = self.resting.is_empty();
         let timeout = if may_sleep { SLICE } else { Duration::ZERO };
         let timeout = self.hub.ctx.next_timeout().unwrap_or(timeout);
+        self.place.doing(Doing::Sleeping);
         self.hub.event_loop.wait(Some(timeout))?;
         self.round()?;
         // The fuel is waited on all the time.
@@ -161,6 +188,7 @@ impl<'h, S: Side> Server<'h, S> {
     }
 
     fn round(&mut self) -> Result<Outcome> {
+        self.place.doing(Doing::Dispatching);
         let rested = std::mem::take(&mut self.resting);
         let hub = self.hub;
         let mut round = hub.ctx.dispatch()?;
@@ -176,9 +204,10 @@ impl<'h, S: Side> Server<'h, S> {
 
     fn woken(&mut self, wake: Wake) -> Result<()> {
         self.place.progress(0);
-        if wake.channel == self.fuel.channel.id() {
+        let mut fuel = self.fuel.channels.iter();
+        if let Some(channel) = fuel.find(|it| it.id() == wake.channel) {
             self.place.tally(|it| &it.wakes);
-            while self.fuel.channel.wait()? != Wait::Pending {}
+            while channel.wait()? != Wait::Pending {}
             return Ok(());
         }
         let mut all = self.served.iter();
@@ -277,17 +306,20 @@ impl<'h, S: Side> Server<'h, S> {
             .iter()
             .map(|it| (it.channel.id(), it.wakes()))
             .collect();
+        self.place.doing(Doing::Provoking);
         if !self.provoke(before)? {
             return Ok(());
         }
-        let began = Instant::now();
+        let waiting = self.place.board.waiting();
+        self.place.doing(Doing::Noticing);
         while self.hub.ctx.stats().overflows == before {
             ensure!(
-                began.elapsed() < self.place.patience,
+                !self.place.is_too_long(waiting),
                 "an overflow is not noticed"
             );
             self.turn()?;
         }
+        self.place.doing(Doing::Collecting);
         while self.round()? == Outcome::More || self.hub.ctx.next_timeout().is_some() {}
         for (id, wakes) in asleep {
             let still = self.served.iter().find(|it| it.channel.id() == id);
@@ -301,19 +333,13 @@ impl<'h, S: Side> Server<'h, S> {
     /// Another holder of the device writes before it reads, until the ring has no room. False where
     /// somebody read it all the time.
     fn provoke(&self, before: u64) -> Result<bool> {
-        const TRIES: usize = 5_000;
-        let Fuel {
-            channel,
-            peer,
-            port,
-        } = &self.fuel;
+        const TRIES: usize = 20;
         let provoked = self.hub.second.act(|device| {
             for _ in 0..TRIES {
-                peer.notify(*port)?;
+                self.fuel.burn(device)?;
                 if is_in_overflow(device)? || self.hub.ctx.stats().overflows > before {
                     return Ok(true);
                 }
-                device.unmask(&[channel.port()])?;
             }
             Ok(false)
         })?;
@@ -334,9 +360,11 @@ impl<'h, S: Side> Server<'h, S> {
             served.channel.unbind()?;
             place.tally(|it| &it.unbinds);
         }
-        fuel.channel.unbind()?;
-        fuel.peer.unbind(fuel.port)?;
-        place.tally_many(|it| &it.unbinds, 2);
+        for (channel, port) in fuel.channels.into_iter().zip(fuel.ports) {
+            channel.unbind()?;
+            fuel.peer.unbind(port)?;
+        }
+        place.tally_many(|it| &it.unbinds, 2 * FUEL as u64);
         let link = hub.ctx.link();
         ensure!(link == State::Idle, "{link:?} though nobody waits");
         hub.second.close();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::board::{Board, Moment, PROCESSES, Phase, THREADS, Tally};
+use crate::board::{Board, Moment, PROCESSES, Phase, THREADS, Tally, Waiting};
 use crate::dice::Dice;
 
 /// The processes, whatever they are.
@@ -60,11 +60,11 @@ struct Life {
     last: Option<Taken>,
 }
 
-/// When each thread of a process got on.
+/// How far each thread of a process is, and since when.
 #[derive(Debug, Clone, Copy)]
 struct Pulse {
     beats: [u64; THREADS],
-    since: [Instant; THREADS],
+    waiting: [Waiting; THREADS],
 }
 
 pub(crate) struct Supervisor<'c, C: Crew> {
@@ -86,7 +86,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         let now = Instant::now();
         let pulse = Pulse {
             beats: [0; THREADS],
-            since: [now; THREADS],
+            waiting: [board.waiting(); THREADS],
         };
         Supervisor {
             board,
@@ -111,6 +111,9 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         let led = self.lead(&each_minute);
         if led.is_err() {
             self.board.fail();
+            for process in &self.board.processes {
+                eprintln!("soak: {:?} {:?}", process.doing, process.progress);
+            }
         }
         led
     }
@@ -203,7 +206,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
     /// Nobody is asked for progress since before now.
     fn rest(&mut self) {
         for pulse in &mut self.pulses {
-            pulse.since = [Instant::now(); THREADS];
+            pulse.waiting = [self.board.waiting(); THREADS];
         }
     }
 
@@ -215,10 +218,10 @@ impl<'c, C: Crew> Supervisor<'c, C> {
                 let beats = self.board.processes[process].progress[thread].load(Ordering::SeqCst);
                 if beats != pulse.beats[thread] {
                     pulse.beats[thread] = beats;
-                    pulse.since[thread] = Instant::now();
+                    pulse.waiting[thread] = self.board.waiting();
                 }
                 ensure!(
-                    pulse.since[thread].elapsed() < patience,
+                    !pulse.waiting[thread].is_over(self.board, patience),
                     "thread {thread} of process {process} hangs after {beats} steps"
                 );
             }
@@ -227,13 +230,13 @@ impl<'c, C: Crew> Supervisor<'c, C> {
     }
 
     fn await_all(&mut self, moment: Moment) -> Result<()> {
-        let began = Instant::now();
+        let waiting = self.board.waiting();
         for process in 0..PROCESSES {
             while !self.board.processes[process].is_done(moment) {
                 self.board.watch();
                 self.look()?;
                 ensure!(
-                    began.elapsed() < 2 * self.plan.patience,
+                    !waiting.is_over(self.board, 2 * self.plan.patience),
                     "process {process} hangs in {:?}",
                     moment.phase()
                 );

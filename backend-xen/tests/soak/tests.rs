@@ -99,7 +99,7 @@ fn laps() -> Result<(), Failed> {
 fn expect_complaint(wanted: &str, fault: impl Fn(&Sim) -> Fault) -> Result<(), Failed> {
     let sim = Sim::new(1);
     sim.sim.install(fault(&sim));
-    let ended = soak(&sim, Duration::from_secs(1));
+    let ended = soak(&sim, Duration::from_millis(200));
     let mut said = complaints().clone();
     said.extend(ended.err().map(|error| format!("{error:#}")));
     let is_noticed = said.iter().any(|it| it.contains(wanted));
