@@ -138,7 +138,7 @@ impl<'h, S: Side> Server<'h, S> {
                 return Ok(());
             }
             self.turn()?;
-            if self.dice.one_in(300) {
+            if self.dice.one_in(100) {
                 self.overflow()?;
             }
         }

@@ -322,17 +322,14 @@ impl<C: Crew> fmt::Display for Supervisor<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.so_far())?;
         for (process, life) in self.lives.iter().enumerate() {
-            if let Life {
-                laps,
-                first: Some(first),
-                last: Some(last),
-            } = life
-            {
-                writeln!(
-                    f,
-                    "process {process} ({laps} laps): {first}; at the end {last}"
-                )?;
+            write!(f, "process {process}, {} laps", life.laps)?;
+            if let Some(first) = life.first {
+                write!(f, "; after the second {first}")?;
             }
+            if let Some(last) = life.last {
+                write!(f, "; at the end {last}")?;
+            }
+            writeln!(f)?;
         }
         write!(f, "{} ports bound at the end", self.bound_at_end)
     }
