@@ -1,8 +1,8 @@
 //! The soak: processes and threads that bind, notify, wait, cancel, unbind, fork, overflow rings and
 //! get killed, at random, for as long as wanted, while everything is checked that can be.
 //!
-//! `cargo xtask xen --soak MINUTES` runs it on the real device: this program with `--minutes`. Without
-//! arguments it is a test of a few laps on the simulator, and of what it notices.
+//! `cargo xtask xen --soak MINUTES` runs it on the real device: this program with
+//! `--minutes` and `--seed`. Without them it is a test of a few laps on the simulator, and of what it notices.
 #![expect(clippy::print_stdout, reason = "what a program of its own has to say")]
 
 mod board;
@@ -23,7 +23,7 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use board::PATIENCE;
@@ -59,31 +59,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// What `--minutes N --seed S` says, where it is given.
+/// The minutes and the seed, where the soak is to run on the real device.
 fn minutes() -> Result<Option<(u64, u64)>> {
-    let mut words = env::args().skip(1);
-    if words.next().as_deref() != Some("--minutes") {
-        return Ok(None);
+    let words: Vec<String> = env::args().skip(1).collect();
+    match &words[..] {
+        [first, minutes, second, seed] if first == "--minutes" && second == "--seed" => {
+            Ok(Some((minutes.parse()?, seed.parse()?)))
+        }
+        _ => Ok(None),
     }
-    let mut number = || {
-        words
-            .next()
-            .context("a number is missing")?
-            .parse()
-            .context("no number")
-    };
-    let minutes = number()?;
-    let seed = match env::args().nth(3).as_deref() {
-        Some("--seed") => number_after_seed()?,
-        Some(word) => bail!("unknown: {word}"),
-        None => 1,
-    };
-    Ok(Some((minutes, seed)))
-}
-
-fn number_after_seed() -> Result<u64> {
-    let word = env::args().nth(4).context("a seed is missing")?;
-    word.parse().context("no seed")
 }
 
 /// Runs it on the real device.

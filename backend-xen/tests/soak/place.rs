@@ -8,12 +8,32 @@ use crate::board::{Board, Phase, Process, Tally, Waiting, count};
 /// What a server is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Doing {
-    Opening = 1,
+    Opening,
     Sleeping,
     Dispatching,
     Provoking,
     Noticing,
     Collecting,
+    Closing,
+}
+
+impl Doing {
+    const ALL: [Doing; 7] = [
+        Doing::Opening,
+        Doing::Sleeping,
+        Doing::Dispatching,
+        Doing::Provoking,
+        Doing::Noticing,
+        Doing::Collecting,
+        Doing::Closing,
+    ];
+
+    /// What the server of a process is about.
+    pub(crate) fn of(process: &Process) -> Option<Doing> {
+        let number = process.doing.load(Ordering::SeqCst);
+        let mut all = Doing::ALL.into_iter();
+        all.find(|it| *it as u32 == number)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +67,7 @@ impl Place {
     }
 
     /// All links are offered.
-    pub(crate) fn is_up(self) {
+    pub(crate) fn up(self) {
         let epoch = self.mine().epoch.load(Ordering::SeqCst);
         self.mine().up.store(epoch, Ordering::SeqCst);
     }
@@ -62,7 +82,7 @@ impl Place {
     pub(crate) fn operation(self, thread: usize) {
         self.progress(thread);
         let operations = self.mine().tally.operations.fetch_add(1, Ordering::SeqCst);
-        if operations % 256 == 0 {
+        if operations.is_multiple_of(256) {
             self.board.beat();
         }
     }

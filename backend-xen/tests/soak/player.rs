@@ -187,7 +187,7 @@ impl<S: Side> Player<S> {
                 .woken(wake.cause)
                 .with_context(|| format!("{wake:?}"))?;
             woken.push(wake.channel);
-            if woken.len() % 3 == 0 && wire.channel.wait()? == Wait::Pending {
+            if woken.len().is_multiple_of(3) && wire.channel.wait()? == Wait::Pending {
                 wire.model.waited(None)?;
             }
         }

@@ -127,7 +127,7 @@ impl<'h, S: Side> Server<'h, S> {
             server.publish(index);
             server.wait_on(index)?;
         }
-        place.is_up();
+        place.up();
         Ok(server)
     }
 
@@ -142,6 +142,7 @@ impl<'h, S: Side> Server<'h, S> {
                 self.overflow()?;
             }
         }
+        self.place.doing(Doing::Closing);
         self.close()
     }
 

@@ -9,6 +9,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::board::{Board, Moment, PROCESSES, Phase, THREADS, Tally, Waiting};
 use crate::dice::Dice;
+use crate::place::Doing;
 
 /// The processes, whatever they are.
 pub(crate) trait Crew {
@@ -103,29 +104,32 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         }
     }
 
-    /// Runs it to the end. `each_minute` is told how it goes.
+    /// Runs it to the end. `say` is told how it goes, each minute and after a failure.
     ///
     /// # Errors
     /// Something that must not be.
-    pub(crate) fn run(&mut self, each_minute: impl Fn(&str)) -> Result<()> {
-        let led = self.lead(&each_minute);
+    pub(crate) fn run(&mut self, say: impl Fn(&str)) -> Result<()> {
+        let led = self.lead(&say);
         if led.is_err() {
             self.board.fail();
-            for process in &self.board.processes {
-                eprintln!("soak: {:?} {:?}", process.doing, process.progress);
+            for (number, process) in self.board.processes.iter().enumerate() {
+                let (doing, steps) = (Doing::of(process), &process.progress);
+                say(&format!(
+                    "process {number}: server is {doing:?}, steps of the threads {steps:?}"
+                ));
             }
         }
         led
     }
 
-    fn lead(&mut self, each_minute: &impl Fn(&str)) -> Result<()> {
+    fn lead(&mut self, say: &impl Fn(&str)) -> Result<()> {
         let before = self.crew.bound()?;
         ensure!(before == 0, "{before} ports are bound before the start");
         for process in 0..PROCESSES {
             self.crew.start(process)?;
         }
         while !self.is_over() {
-            self.lap(each_minute)?;
+            self.lap(say)?;
         }
         self.board.go_on(Phase::End);
         self.crew.join()?;
@@ -144,14 +148,14 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         self.board.sum(|it| &it.operations)
     }
 
-    fn lap(&mut self, each_minute: &impl Fn(&str)) -> Result<()> {
+    fn lap(&mut self, say: &impl Fn(&str)) -> Result<()> {
         let start = self.operations();
         let end = start + self.plan.lap;
-        // The first laps show what a process takes, and the process 0 lives through all.
+        // Process 0 lives through all laps.
         let victim = 1 + self.dice.throw(PROCESSES - 1);
-        let is_murder = self.laps % 3 == 1;
+        let is_deadly = self.laps % 3 == 1;
         let moment = self.dice.throw(usize::try_from(self.plan.lap)?);
-        let mut doom = is_murder.then_some(start + moment as u64 / 2);
+        let mut doom = is_deadly.then_some(start + moment as u64 / 2);
         self.rest();
         while self.operations() < end {
             self.board.watch();
@@ -162,9 +166,9 @@ impl<'c, C: Crew> Supervisor<'c, C> {
                 doom = None;
                 self.kill(victim)?;
             }
-            if self.began.elapsed() >= Duration::from_secs(60) * (self.minutes as u32 + 1) {
+            if self.began.elapsed() >= Duration::from_secs(60 * (self.minutes + 1)) {
                 self.minutes += 1;
-                each_minute(&format!("minute {}: {}", self.minutes, self.so_far()));
+                say(&format!("minute {}: {}", self.minutes, self.so_far()));
             }
         }
         for phase in [Phase::Drain, Phase::Close, Phase::Measure] {
@@ -210,9 +214,14 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         }
     }
 
-    /// Demands that every thread gets on. The threads themselves notice first, and know more.
+    /// The threads notice first that they do not get on, and know more.
+    fn patience(&self) -> Duration {
+        self.plan.patience + self.plan.patience / 5
+    }
+
+    /// Demands that every thread gets on.
     fn expect_pulse(&mut self) -> Result<()> {
-        let patience = self.plan.patience + self.plan.patience / 5;
+        let patience = self.patience();
         for (process, pulse) in self.pulses.iter_mut().enumerate() {
             for thread in 0..THREADS {
                 let beats = self.board.processes[process].progress[thread].load(Ordering::SeqCst);
@@ -236,7 +245,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
                 self.board.watch();
                 self.look()?;
                 ensure!(
-                    !waiting.is_over(self.board, 2 * self.plan.patience),
+                    !waiting.is_over(self.board, self.patience()),
                     "process {process} hangs in {:?}",
                     moment.phase()
                 );

@@ -1,6 +1,6 @@
 //! A few laps on the simulator, and what a soak notices: whatever goes wrong on purpose there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
         Trial::test("an_event_that_somebody_else_read_is_missed", || {
             expect_complaint("no wake", |sim| {
                 let shared = Arc::clone(&sim.shared);
-                steal(move |world| {
+                late(move |world| {
                     let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
                     for file in shared.iter() {
                         let _closed = world.read(*file, &mut [0; 64]);
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
         }),
         Trial::test("an_event_that_nobody_sent_is_noticed", || {
             expect_complaint("events for", |_| {
-                steal(|world| {
+                late(|world| {
                     for port in 1..200 {
                         let _free = world.kernel_send(DomId::DOM0, port);
                     }
@@ -44,7 +44,7 @@ pub(crate) fn run() -> Result<()> {
         }),
         Trial::test("a_port_that_stays_bound_is_noticed", || {
             expect_complaint("still bound", |_| {
-                steal(|world| {
+                late(|world| {
                     let _full = world.kernel_alloc_unbound(DomId::DOM0, DomId::DOM0);
                 })
             })
@@ -54,7 +54,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Does this before every notify from the thousandth on.
-fn steal(mut act: impl FnMut(&mut World) + Send + 'static) -> Fault {
+fn late(mut act: impl FnMut(&mut World) + Send + 'static) -> Fault {
     let mut notifies = 0;
     Fault::meanwhile(Call::Notify, move |world| {
         notifies += 1;
@@ -81,7 +81,7 @@ fn soak(sim: &Sim, patience: Duration) -> Result<String> {
     Ok(supervisor.to_string())
 }
 
-fn complaints() -> std::sync::MutexGuard<'static, Vec<String>> {
+fn complaints() -> MutexGuard<'static, Vec<String>> {
     COMPLAINTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
