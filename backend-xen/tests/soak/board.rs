@@ -20,7 +20,7 @@ pub(crate) const THREADS: usize = CLIENTS + 2;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many steps the others make in that time at least. Where they make fewer, the machine is slow
 /// and not one of its threads.
-const STEPS: u64 = 1_000;
+const STEPS: u64 = 10_000;
 /// How many times as long may pass without that.
 const SLOWNESS: u32 = 12;
 /// How long one sleeps before looking whether the run goes on.

@@ -44,15 +44,16 @@ fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()
         let thread = place.process * THREADS + thread;
         Dice::new(seed.wrapping_add(u64::from(epoch) << 32), thread)
     };
+    let server = Server::open(hub, place, dice(0))?;
+    let clients = (0..CLIENTS).map(|it| Client::new(side, &hub.ctx, place, it, dice(1 + it)));
+    let clients = clients.collect::<Result<Vec<_>>>()?;
+    let player = Player::new(side, place, dice(1 + CLIENTS))?;
     thread::scope(|scope| {
-        let server = Server::open(hub, place, dice(0))?;
         let serving = scope.spawn(move || guarded(place, "server", || server.run()));
-        let mut others = Vec::new();
-        for number in 0..CLIENTS {
-            let client = Client::new(side, &hub.ctx, place, number, dice(1 + number))?;
-            others.push(scope.spawn(move || guarded(place, "client", || client.run())));
-        }
-        let player = Player::new(side, place, dice(1 + CLIENTS))?;
+        let talking = clients.into_iter();
+        let mut others: Vec<_> = talking
+            .map(|client| scope.spawn(move || guarded(place, "client", || client.run())))
+            .collect();
         others.push(scope.spawn(move || guarded(place, "player", || player.run())));
         for thread in others {
             // What went wrong was told already.
@@ -62,8 +63,7 @@ fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()
             place.mine().done(place.board.moment());
         }
         let _told = serving.join();
-        anyhow::Ok(())
-    })?;
+    });
     let closing = place.board.moment();
     if place.is_over() {
         return Ok(());

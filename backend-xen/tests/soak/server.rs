@@ -302,11 +302,8 @@ impl<'h, S: Side> Server<'h, S> {
     /// Overflows the ring, and demands that everybody who waits wakes for it.
     fn overflow(&mut self) -> Result<()> {
         let before = self.hub.ctx.stats().overflows;
-        let asleep: Vec<_> = self.served.iter().filter(|it| it.is_waiting).collect();
-        let asleep: Vec<_> = asleep
-            .iter()
-            .map(|it| (it.channel.id(), it.wakes()))
-            .collect();
+        let asleep = self.served.iter().filter(|it| it.is_waiting);
+        let asleep: Vec<_> = asleep.map(|it| (it.channel.id(), it.wakes())).collect();
         self.place.doing(Doing::Provoking);
         if !self.provoke(before)? {
             return Ok(());
@@ -321,7 +318,12 @@ impl<'h, S: Side> Server<'h, S> {
             self.turn()?;
         }
         self.place.doing(Doing::Collecting);
-        while self.round()? == Outcome::More || self.hub.ctx.next_timeout().is_some() {}
+        while self.round()? == Outcome::More || self.hub.ctx.next_timeout().is_some() {
+            ensure!(
+                !self.place.is_too_long(waiting),
+                "wakes of an overflow without end"
+            );
+        }
         for (id, wakes) in asleep {
             let still = self.served.iter().find(|it| it.channel.id() == id);
             let has_slept = still.is_some_and(|it| it.wakes() == wakes);

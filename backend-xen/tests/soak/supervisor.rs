@@ -256,7 +256,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
 
     /// Holds what a process takes now against what it took after its second lap.
     fn weigh(&mut self, process: usize) -> Result<()> {
-        const HEAP: u64 = 64 << 10;
+        const HEAP: u64 = 16 << 10;
         const RESIDENT: u64 = 4 << 20;
         let vitals = &self.board.processes[process].vitals;
         let [heap, resident, descriptors] = [&vitals.heap, &vitals.resident, &vitals.descriptors]
