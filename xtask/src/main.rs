@@ -17,6 +17,7 @@ mod guest;
 mod initramfs;
 mod packages;
 mod report;
+mod soak;
 mod syscalls;
 mod vm;
 mod xen;

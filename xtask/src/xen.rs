@@ -18,7 +18,7 @@ use crate::{
     initramfs::Archive,
     packages, report,
     report::Verdict,
-    syscalls,
+    soak, syscalls,
     vm::{self, Clock, End, Line, Machine, Setup},
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Options {
     pub(crate) syscalls: syscalls::Syscalls,
     #[command(flatten)]
     pub(crate) guest: guest::Guest,
+    #[command(flatten)]
+    pub(crate) soak: soak::Soak,
     /// Run this in the guest instead of the tests: `evtchn` or any busybox applet, with arguments
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -64,7 +66,10 @@ impl Options {
     fn patience(&self) -> Duration {
         const PATIENCE: u64 = 120;
         let seconds = self.timeout;
-        let extra = self.differential.patience() + self.bench.patience() + self.guest.patience();
+        let extra = self.differential.patience()
+            + self.bench.patience()
+            + self.guest.patience()
+            + self.soak.patience();
         Duration::from_secs(seconds.unwrap_or(PATIENCE + extra))
     }
 
@@ -96,6 +101,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         bench::run(options, &dir)
     } else if options.syscalls.syscalls {
         syscalls::run(options, &dir)
+    } else if let Some(minutes) = options.soak.soak {
+        soak::run(options, &dir, minutes)
     } else if options.guest.guest && options.command.is_empty() {
         guest::run(options, &dir)
     } else if options.command.is_empty() {

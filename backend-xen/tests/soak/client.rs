@@ -1,0 +1,335 @@
+//! A client: one thread that says things on its links, blocks until each is answered, lets go of
+//! links and takes others, and forks.
+//!
+//! It goes on for a wake and for nothing else, so a wake that is lost keeps it where it is, and it
+//! complains.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+use evtchn_core::{
+    BindError, Blocked, Cause, Context, Error as _, ErrorKind, Link as State, RemotePort,
+};
+use evtchn_xen::PollLoop;
+
+use crate::board::{LINKS, Link, Offer, Phase, SLICE, server_of};
+use crate::dice::Dice;
+use crate::fork::Inherited;
+use crate::place::Place;
+use crate::side::{ChannelOf, ContextOf, SharedOpen, Side};
+
+/// The context that a client's channels are bound in.
+enum Home<'h, S: Side> {
+    /// The server's, which others use meanwhile.
+    Hub(&'h ContextOf<S>),
+    /// Nobody else's. It is away while the client forks.
+    Own(Option<ContextOf<S>>),
+}
+
+/// The client's end of a link.
+struct Wire<S: Side> {
+    channel: ChannelOf<S>,
+    talk: Talk,
+}
+
+/// What is known of it.
+struct Talk {
+    offer: Offer,
+    /// How often its server had answered when it was bound.
+    answers_before: u64,
+    events: u64,
+}
+
+pub(crate) struct Client<'h, S: Side> {
+    side: &'h S,
+    place: Place,
+    number: usize,
+    dice: Dice,
+    home: Home<'h, S>,
+    wires: [Option<Wire<S>>; LINKS],
+    /// The last life of each link that it has ended.
+    ended: [u32; LINKS],
+}
+
+impl<'h, S: Side> Client<'h, S> {
+    /// The first client of a process uses its server's context, the others have their own.
+    pub(crate) fn new(
+        side: &'h S,
+        hub: &'h ContextOf<S>,
+        place: Place,
+        number: usize,
+        dice: Dice,
+    ) -> Result<Client<'h, S>> {
+        let home = if number == 0 {
+            Home::Hub(hub)
+        } else {
+            let ctx = Context::new(SharedOpen::new(side), PollLoop::new()?);
+            Home::Own(Some(ctx))
+        };
+        Ok(Client {
+            side,
+            place,
+            number,
+            dice,
+            home,
+            wires: Default::default(),
+            ended: [0; LINKS],
+        })
+    }
+
+    /// Talks until the lap is over, and then says goodbye on every link.
+    pub(crate) fn run(mut self) -> Result<()> {
+        while self.place.phase() == Phase::Run {
+            if self.place.is_over() {
+                return Ok(());
+            }
+            self.talk()?;
+            if self.dice.one_in(8) {
+                let index = self.dice.throw(LINKS);
+                self.say_goodbye(index)?;
+            }
+            if self.dice.one_in(100) {
+                self.fork()?;
+            }
+        }
+        for index in 0..LINKS {
+            self.say_goodbye(index)?;
+        }
+        if let Home::Own(Some(ctx)) = &self.home {
+            ctx.teardown()?;
+            let stats = ctx.stats();
+            let strange = (stats.overflows, stats.faults, stats.unreported);
+            ensure!(strange == (0, 0, 0), "{stats:?}");
+        }
+        Ok(())
+    }
+
+    fn link(&self, index: usize) -> &'static Link {
+        &self.place.board.links(self.place.process, self.number)[index]
+    }
+
+    fn name(&self, index: usize) -> String {
+        let server = server_of(self.place.process, self.number);
+        let Place { process, .. } = self.place;
+        let number = self.number;
+        format!("link {index} of client {number} of process {process} to process {server}")
+    }
+
+    /// Says something on some links and hears the answers.
+    fn talk(&mut self) -> Result<()> {
+        let first = self.dice.throw(LINKS);
+        let many = 1 + self.dice.throw(3);
+        let chosen = (0..many).map(|it| (first + it) % LINKS);
+        let mut said = Vec::with_capacity(many);
+        for index in chosen {
+            if self.wires[index].is_none() && !self.connect(index)? {
+                continue;
+            }
+            let times = 1 + self.dice.throw(3);
+            for _ in 0..times {
+                self.say(index)?;
+            }
+            said.push(index);
+        }
+        for index in said {
+            if self.hear(index)? {
+                self.place.operation(1 + self.number);
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, index: usize) -> Result<()> {
+        if let Some(wire) = &self.wires[index] {
+            self.link(index).said.fetch_add(1, Ordering::SeqCst);
+            wire.channel.notify()?;
+            self.place.tally(|it| &it.notifies);
+        }
+        Ok(())
+    }
+
+    /// Takes what is offered on a link. Not where the lap is over before that.
+    fn connect(&mut self, index: usize) -> Result<bool> {
+        let link = self.link(index);
+        let waiting = self.place.board.waiting();
+        while self.place.phase() == Phase::Run && !self.place.is_over() {
+            ensure!(
+                !self.place.is_too_long(waiting),
+                "nothing to bind to for {}",
+                self.name(index)
+            );
+            let (offer, heard) = link.offer();
+            let usable = offer.filter(|offer| offer.life != self.ended[index]);
+            let Some(offer) = usable else {
+                link.await_offer(heard);
+                continue;
+            };
+            if self.bind(index, offer)? {
+                // The wake that a bind brings. What the last client said nobody may have heard.
+                return self.wake(index);
+            }
+            link.await_offer(heard);
+        }
+        Ok(false)
+    }
+
+    fn bind(&mut self, index: usize, offer: Offer) -> Result<bool> {
+        let link = self.link(index);
+        let answers_before = link.answers.load(Ordering::SeqCst);
+        let remote = RemotePort {
+            domid: self.dice.domid(),
+            port: offer.port,
+        };
+        let ctx = match &self.home {
+            Home::Hub(ctx) => *ctx,
+            Home::Own(Some(ctx)) => ctx,
+            Home::Own(None) => bail!("the context is away"),
+        };
+        let channel = match ctx.bind_interdomain(remote) {
+            Ok(channel) => channel,
+            // What is left of a killed process may still hold the port, or the server is killed.
+            Err(BindError::Bind(error)) if error.kind() == ErrorKind::Invalid => {
+                self.place.tally(|it| &it.refused);
+                return Ok(false);
+            }
+            Err(error) => bail!("{}: {error}", self.name(index)),
+        };
+        self.place.tally(|it| &it.binds);
+        // Else the port may be somebody else's by now: what is offered is void before its process
+        // dies.
+        if link.offer().0 != Some(offer) {
+            channel.unbind()?;
+            self.place.tally(|it| &it.unbinds);
+            return Ok(false);
+        }
+        let talk = Talk {
+            offer,
+            answers_before,
+            events: 0,
+        };
+        self.wires[index] = Some(Wire { channel, talk });
+        Ok(true)
+    }
+
+    /// Blocks until the server has seen all that was said on a link. Not where it was killed.
+    fn hear(&mut self, index: usize) -> Result<bool> {
+        let link = self.link(index);
+        while self.wake(index)? {
+            if link.seen.load(Ordering::SeqCst) >= link.said.load(Ordering::SeqCst) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Blocks until a link wakes. Not where its server was killed.
+    fn wake(&mut self, index: usize) -> Result<bool> {
+        let link = self.link(index);
+        let waiting = self.place.board.waiting();
+        while let Some(wire) = &self.wires[index] {
+            match wire.channel.block(Some(Instant::now() + SLICE))? {
+                Blocked::Woken(cause) => {
+                    self.note(index, cause)?;
+                    return Ok(true);
+                }
+                Blocked::TimedOut => {}
+                other @ (Blocked::Stopped | Blocked::Cancelled) => bail!("{other:?}"),
+            }
+            if self.place.is_over() {
+                break;
+            }
+            if link.offer().0 != Some(wire.talk.offer) {
+                self.abandon(index)?;
+                break;
+            }
+            let [said, seen] = [&link.said, &link.seen].map(|it| it.load(Ordering::SeqCst));
+            ensure!(
+                !self.place.is_too_long(waiting),
+                "no wake on {} ({said} said, {seen} seen)",
+                self.name(index)
+            );
+        }
+        Ok(false)
+    }
+
+    /// A wake came. There are no more of them than answers, but for that of the bind and one that
+    /// was under way to the last client.
+    fn note(&mut self, index: usize, cause: Cause) -> Result<()> {
+        self.place.tally(|it| &it.wakes);
+        let link = self.link(index);
+        let Some(wire) = &mut self.wires[index] else {
+            bail!("a wake of nothing");
+        };
+        match (cause, &self.home) {
+            (Cause::Event, _) => wire.talk.events += 1,
+            (Cause::Overflow, Home::Hub(_)) => {}
+            (cause, _) => bail!("{cause:?} on {}", self.name(index)),
+        }
+        let events = wire.talk.events;
+        let answers = link.answers.load(Ordering::SeqCst) - wire.talk.answers_before;
+        ensure!(
+            events <= answers + 2,
+            "{events} events for {answers} answers on {}",
+            self.name(index)
+        );
+        if let Home::Own(Some(ctx)) = &self.home {
+            let state = ctx.link();
+            ensure!(state == State::Idle, "{state:?} though nobody waits");
+        }
+        Ok(())
+    }
+
+    /// Lets go of a link without a word.
+    fn abandon(&mut self, index: usize) -> Result<()> {
+        if let Some(wire) = self.wires[index].take() {
+            wire.channel.unbind()?;
+            self.place.tally(|it| &it.unbinds);
+            self.place.tally(|it| &it.abandoned);
+        }
+        Ok(())
+    }
+
+    /// Lets go of a link, as its server will see.
+    fn say_goodbye(&mut self, index: usize) -> Result<()> {
+        let Some(wire) = &self.wires[index] else {
+            return Ok(());
+        };
+        let life = wire.talk.offer.life;
+        self.link(index).bye.store(life, Ordering::SeqCst);
+        self.say(index)?;
+        self.ended[index] = life;
+        if let Some(wire) = self.wires[index].take() {
+            wire.channel.unbind()?;
+            self.place.tally(|it| &it.unbinds);
+            self.place.operation(1 + self.number);
+        }
+        Ok(())
+    }
+
+    /// Forks with all channels open, and the context.
+    fn fork(&mut self) -> Result<()> {
+        let mut talks = Vec::new();
+        let mut channels = Vec::new();
+        for (index, wire) in self.wires.iter_mut().enumerate() {
+            if let Some(Wire { channel, talk }) = wire.take() {
+                channels.push(channel);
+                talks.push((index, talk));
+            }
+        }
+        let ctx = match &mut self.home {
+            Home::Hub(_) => None,
+            Home::Own(ctx) => ctx.take(),
+        };
+        let kept = self.side.fork(Inherited { ctx, channels })?;
+        if let Home::Own(ctx) = &mut self.home {
+            *ctx = kept.ctx;
+        }
+        for ((index, talk), channel) in talks.into_iter().zip(kept.channels) {
+            self.wires[index] = Some(Wire { channel, talk });
+        }
+        self.place.tally(|it| &it.forks);
+        self.place.operation(1 + self.number);
+        Ok(())
+    }
+}
