@@ -22,7 +22,8 @@ pub(crate) struct Soak {
     /// Let processes and threads bind, notify, wait, cancel, unbind, fork, overflow rings and be killed at random for
     /// so many minutes; a line each minute, figures at the end, and a failure where a wake is lost or comes to the
     /// wrong channel, where anything is left bound, where a process grows, or where one hangs
-    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["tests", "command"])]
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u64).range(1..),
+        conflicts_with_all = ["bench", "differential", "guest", "tests", "syscalls", "command"])]
     pub(crate) soak: Option<u64>,
     /// Where the choices of the soak are drawn from
     #[arg(long, value_name = "S", default_value_t = 1, requires = "soak")]
