@@ -170,6 +170,7 @@ impl Explore {
             scenario: failure.scenario,
             number: failure.number,
             steps: script.steps.len(),
+            drawn: failure.script.steps.len(),
             what,
             file,
         })
@@ -182,6 +183,8 @@ pub(crate) struct Found {
     scenario: Scenario,
     number: u64,
     steps: usize,
+    /// As it was drawn.
+    drawn: usize,
     what: String,
     file: PathBuf,
 }
