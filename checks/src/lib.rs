@@ -32,8 +32,8 @@ mod trace;
 pub use handover::check_hand_over;
 pub use op::{Each, Failing, Op, Source};
 pub use player::{
-    Broken, Faults, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play,
-    play_caught, play_on, play_seen, shortest,
+    Broken, Faults, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on,
+    play_seen, shortest,
 };
 pub use raw::check_calls;
 pub use registrar::check_registrar;

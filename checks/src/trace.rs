@@ -10,7 +10,7 @@ use evtchn_core::Trigger;
 use evtchn_trace::{Header, Source, Tape, Trace, Verdict, What};
 
 use crate::op::Op;
-use crate::player::{Broken, Played, SLOTS, caught, play_caught, play_taped, shortest};
+use crate::player::{Broken, Played, SLOTS, play_on, play_taped, shortest};
 use crate::text::NoStep;
 
 /// Plays a script and writes the trace of it: its steps, the calls at the seam that it led to,
@@ -28,7 +28,7 @@ pub fn record(
     header.slots = Some(slots);
     let tape = Tape::new(&header, out);
     let steps = script.iter().copied();
-    let played = caught(|| play_taped(slots, trigger, steps, &tape, |_, _| ()));
+    let played = play_taped(slots, trigger, steps, &tape, |_, _| ());
     tape.put(|| What::Verdict(verdict(&played)));
     tape.finish()?;
     Ok(played)
@@ -140,7 +140,7 @@ impl Script {
     /// # Errors
     /// [`Broken`] where it fails, also where something panics.
     pub fn play(&self) -> Result<Played, Broken> {
-        play_caught(self.slots, self.trigger, &self.steps)
+        play_on(self.slots, self.trigger, &self.steps)
     }
 
     /// The shortest script that breaks, of one that does.
@@ -168,7 +168,6 @@ impl fmt::Display for Script {
 mod tests {
     use super::*;
     use crate::op::{Each, Failing, Source as From};
-    use crate::player::play_on;
 
     #[test]
     fn a_script_that_was_kept_is_read_and_played_again() {
