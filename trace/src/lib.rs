@@ -25,7 +25,9 @@ mod tape;
 pub use context::{RecordedChannel, RecordedContext, RecordedRound, RecordedUnbind};
 pub use failed::{Failed, Failure};
 pub use header::{Header, Source, VERSION};
-pub use line::{Answer, AtSeam, Call, Got, Guest, Line, Op, Seam, Sim, Verdict, What};
+pub use line::{
+    Answer, AtSeam, Call, Got, Guest, Input, Line, Op, Schedule, Seam, Sim, Verdict, What,
+};
 pub use names::Caused;
 pub use read::{BadTrace, LoadError, Trace, Why};
 pub use replay::{Difference, Replayed, Tally, replay};

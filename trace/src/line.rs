@@ -46,7 +46,11 @@ pub enum What {
     Sim(Sim),
     /// A step of a script of the checks.
     Op(Op),
-    /// What the model said of a script.
+    /// The input of a fuzz target.
+    Input(Input),
+    /// A schedule of threads.
+    Schedule(Schedule),
+    /// What the model said of one of these.
     Verdict(Verdict),
 }
 
@@ -361,6 +365,24 @@ const fn is_false(it: &bool) -> bool {
 pub struct Op {
     /// As `evtchn_checks::Op` is written.
     pub op: String,
+}
+
+/// What a fuzz target is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// The name of the target.
+    pub input: String,
+    /// The bytes, as hexadecimal digits.
+    pub bytes: String,
+}
+
+/// In which order the threads of a scenario took their steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// The name of the scenario.
+    pub schedule: String,
+    /// The order, as the schedule checker writes it.
+    pub steps: String,
 }
 
 /// What the model said.

@@ -120,8 +120,8 @@ fn check(trace: &Trace) -> Result<usize, BadTrace> {
                     return refuse(at, "a call at the seam outside of every call".into());
                 }
             }
-            (What::Op(_) | What::Verdict(_), _) => {
-                return refuse(at, "a line of a script among those of a program".into());
+            (What::Op(_) | What::Input(_) | What::Schedule(_) | What::Verdict(_), _) => {
+                return refuse(at, "a line of a check among those of a program".into());
             }
             (What::Seam(_) | What::Guest(_) | What::Sim(_), _) => {}
         }

@@ -151,6 +151,8 @@ impl State {
                 | What::Answer(_)
                 | What::Seam(_)
                 | What::Op(_)
+                | What::Input(_)
+                | What::Schedule(_)
                 | What::Verdict(_) => return Some(line),
             }
         }

@@ -305,7 +305,12 @@ impl Machine for Simulated {
             What::Guest(guest) => self.guest(guest),
             What::Sim(sim) => self.decided(sim),
             What::Seam(at) => self.seam(at),
-            What::Call(_) | What::Answer(_) | What::Op(_) | What::Verdict(_) => Ok(()),
+            What::Call(_)
+            | What::Answer(_)
+            | What::Op(_)
+            | What::Input(_)
+            | What::Schedule(_)
+            | What::Verdict(_) => Ok(()),
         }
     }
 }
