@@ -112,6 +112,37 @@ pub enum Call {
     Finish,
     /// The round is dropped.
     Leave,
+    SetCallback {
+        channel: u32,
+    },
+    RemoveCallback {
+        channel: u32,
+    },
+    DispatchCallbacks {
+        /// Each channel is waited for again.
+        again: bool,
+    },
+    /// A callback returns.
+    Return {
+        /// Or panics.
+        #[serde(default, skip_serializing_if = "is_false")]
+        panics: bool,
+    },
+    Block {
+        channel: u32,
+        /// There is a deadline.
+        until: bool,
+    },
+    IntoParts {
+        channels: Vec<u32>,
+    },
+    FromParts {
+        #[serde(with = "names::numbers")]
+        ports: Vec<Port>,
+        /// The domain that the device is restricted to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restriction: Option<u16>,
+    },
     Teardown,
     /// The context is dropped.
     DropContext,
@@ -131,6 +162,28 @@ pub enum Answer {
         #[serde(with = "names::number")]
         port: Port,
     },
+    /// Channels were adopted: the number of each.
+    Adopted {
+        /// In the order of their ports.
+        channels: Vec<u32>,
+    },
+    /// A callback is called. That it returns is the next call of its thread, but for those that it
+    /// makes itself.
+    Calls {
+        /// Whose.
+        channel: u32,
+        /// Why.
+        cause: Caused,
+    },
+    /// There is no callback any more.
+    Removed {
+        /// There was one.
+        was_set: bool,
+    },
+    /// The deadline of a block passed.
+    TimedOut,
+    /// A block was cancelled.
+    Cancelled,
     /// The wake will come in a round.
     Pending,
     /// The wake was there.
@@ -236,6 +289,11 @@ pub enum Seam {
     Register,
     Deregister,
     Wake,
+    /// A thread that blocks sleeps in the loop.
+    Sleep {
+        /// There is a deadline.
+        until: bool,
+    },
     /// The device is dropped.
     Close,
 }
@@ -248,6 +306,8 @@ pub enum Got {
     Number(u32),
     /// The ports read.
     Ports(Vec<u32>),
+    /// What ended a sleep.
+    Slept(names::Ended),
 }
 
 /// What a guest of a simulated machine did, or what befell it.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use evtchn_core::{ChannelId, Port};
+use evtchn_core::ChannelId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -31,6 +31,8 @@ struct Sink {
     /// The number of the thread that asks.
     thread: Box<dyn FnMut() -> u32 + Send>,
     channels: HashMap<ChannelId, u32>,
+    /// How many channels there were. An adopted one can have the id of one of before.
+    bound: u32,
     peers: u32,
 }
 
@@ -165,6 +167,7 @@ impl Tape {
             under_way: 0,
             thread: Box::new(thread),
             channels: HashMap::new(),
+            bound: 0,
             peers: 0,
         };
         sink.flush();
@@ -224,14 +227,13 @@ impl Tape {
     }
 
     /// A channel was bound: its number.
-    pub(crate) fn bound(&self, id: ChannelId) -> Answer {
-        let mut channel = 0;
-        if let Some(mut sink) = self.sink() {
-            channel = u32::try_from(sink.channels.len()).unwrap_or(u32::MAX);
+    pub(crate) fn bound(&self, id: ChannelId) -> u32 {
+        self.sink().map_or(0, |mut sink| {
+            let channel = sink.bound;
+            sink.bound = channel.saturating_add(1);
             sink.channels.insert(id, channel);
-        }
-        let port: Port = id.port();
-        Answer::Bound { channel, port }
+            channel
+        })
     }
 
     /// The number of a channel.
