@@ -93,6 +93,12 @@ impl<D> RecordedDevice<D> {
         }
     }
 
+    /// A device that another process left, to go on with by
+    /// [`RecordedContext::from_parts`](crate::RecordedContext::from_parts).
+    pub fn adopted(of: D, tape: &Tape) -> RecordedDevice<D> {
+        RecordedDevice::new(of, tape.clone(), None)
+    }
+
     /// Another holder of the device, whose calls a trace has beside those of the context.
     pub fn peer(of: D, tape: &Tape) -> RecordedDevice<D> {
         let peer = Some(tape.peer());

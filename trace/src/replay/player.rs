@@ -145,18 +145,18 @@ impl Shared {
             }
             (Held::Context(context), Call::IntoParts { channels }) => {
                 match Arc::into_inner(context) {
-                    Some(context) => self.into_parts(context, channels),
+                    Some(context) => self.take_apart(context, channels),
                     None => Held::Nothing,
                 }
             }
-            (Held::Parts(parts), Call::FromParts { .. }) => self.from_parts(parts, stage),
+            (Held::Parts(parts), Call::FromParts { .. }) => self.put_together(parts, stage),
             // What another process left.
             (Held::Context(_unused), Call::FromParts { ports, restriction })
                 if self.script.is_first() =>
             {
                 let device = Prop(stage.clone());
                 match HandOver::new(ports.clone(), restriction.map(DomId::new)) {
-                    Ok(table) => self.from_parts(Parts { device, table }, stage),
+                    Ok(table) => self.put_together(Parts { device, table }, stage),
                     Err(_) => {
                         self.answer(Err("a port is adopted twice"));
                         Held::Nothing
@@ -170,7 +170,7 @@ impl Shared {
         }
     }
 
-    fn into_parts(&self, context: Ctx, numbers: &[u32]) -> Held {
+    fn take_apart(&self, context: Ctx, numbers: &[u32]) -> Held {
         let taken = numbers.iter().map(|number| self.take(*number));
         let channels: Vec<Played> = match taken.collect() {
             Ok(channels) => channels,
@@ -195,7 +195,7 @@ impl Shared {
         }
     }
 
-    fn from_parts(&self, parts: Parts<Prop>, stage: &Stage) -> Held {
+    fn put_together(&self, parts: Parts<Prop>, stage: &Stage) -> Held {
         let (context, channels) = Context::from_parts(parts, stage.clone(), stage.clone());
         let adopted = channels.into_iter().map(|it| self.adopted(it)).collect();
         self.answer(Ok(Answer::Adopted { channels: adopted }));

@@ -1,6 +1,7 @@
 //! A simulated machine on which a trace is replayed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use evtchn_core::{
     DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger,
@@ -215,7 +216,8 @@ impl Simulated {
             return Ok(());
         };
         let looper: &dyn Sleep<SimDevice, Deadline = _, SleepError = _, Error = _> = &self.looper;
-        let came = looper.sleep(looper.ticket(), Some(self.looper.now()));
+        let soon = self.looper.now() + Duration::from_nanos(1);
+        let came = looper.sleep(looper.ticket(), Some(soon));
         let came = came.map_err(|error| error.to_string())?;
         if came == slept || self.by_reads {
             return Ok(());
