@@ -10,11 +10,9 @@
 //!   channels are enough for most scripts; [`play_on`] and [`check_on`] have as many as wanted.
 //! - [`play_seen`]: shows the [`Player`] after each step; [`Stepped`] takes the steps one by one.
 //! - `explore`, a feature: plays scripts of many kinds and says which cells of the tables they met.
-//! - [`keep`]: writes what fails to a trace, and says the command that plays it again. [`Script`] is
+//! - [`keep`]: writes what fails to a trace, and says the command that plays it again. [`Kept`] is
 //!   what such a trace is of.
-//! - [`check_calls`]: makes any calls on open files and looks at the device after each.
-//! - [`check_hand_over`]: reads and writes the table of a hand-over.
-//! - [`check_registrar`]: runs a program on an event loop that fails, panics, calls back and lies.
+//! - [`Target`]: what each fuzz target does with any bytes; [`Input`] is what it is given.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "explore")]
@@ -26,16 +24,15 @@ mod player;
 mod raw;
 mod registrar;
 mod smaller;
+mod target;
 mod text;
 mod trace;
 
-pub use handover::check_hand_over;
 pub use op::{Each, Failing, Op, Source};
 pub use player::{
-    Broken, Faults, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play,
-    play_caught, play_on, play_seen, shortest,
+    Broken, Faults, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on,
+    play_seen, shortest,
 };
-pub use raw::check_calls;
-pub use registrar::check_registrar;
+pub use target::{Input, Target};
 pub use text::NoStep;
-pub use trace::{NoScript, Script, keep, record, write};
+pub use trace::{Kept, NotKept, Script, keep, record, write};

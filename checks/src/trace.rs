@@ -1,4 +1,4 @@
-//! Scripts as traces: written where one fails, and played again from the file.
+//! What checks play, as traces: written where it fails, and played again from the file.
 
 use std::fmt;
 use std::fs::File;
@@ -10,7 +10,8 @@ use evtchn_core::Trigger;
 use evtchn_trace::{Header, Source, Tape, Trace, Verdict, What};
 
 use crate::op::Op;
-use crate::player::{Broken, Played, SLOTS, caught, play_caught, play_taped, shortest};
+use crate::player::{Broken, Played, SLOTS, play_on, play_taped, shortest};
+use crate::target::Input;
 use crate::text::NoStep;
 
 /// Plays a script and writes the trace of it: its steps, the calls at the seam that it led to,
@@ -28,7 +29,7 @@ pub fn record(
     header.slots = Some(slots);
     let tape = Tape::new(&header, out);
     let steps = script.iter().copied();
-    let played = caught(|| play_taped(slots, trigger, steps, &tape, |_, _| ()));
+    let played = play_taped(slots, trigger, steps, &tape, |_, _| ());
     tape.put(|| What::Verdict(verdict(&played)));
     tape.finish()?;
     Ok(played)
@@ -38,13 +39,23 @@ pub fn record(
 /// to play it again.
 #[must_use]
 pub fn keep(dir: &Path, slots: u16, trigger: Trigger, script: &[Op]) -> String {
+    kept(dir, &(slots, trigger == Trigger::Edge, script), |path| {
+        write(path, slots, trigger, script)
+    })
+}
+
+/// Writes to a file in `dir` that is named after what is written, and says how to play that again.
+pub(crate) fn kept(
+    dir: &Path,
+    what: &impl Hash,
+    write: impl FnOnce(&Path) -> io::Result<()>,
+) -> String {
     let mut hasher = DefaultHasher::new();
-    (slots, trigger == Trigger::Edge, script).hash(&mut hasher);
+    what.hash(&mut hasher);
     let path = dir.join(format!("evtchn-{:016x}.trace", hasher.finish()));
-    let kept = write(&path, slots, trigger, script);
     let shown = path.display();
-    match kept {
-        Ok(_) => format!("to play it again: cargo run -p evtchn-cli -- replay {shown}"),
+    match write(&path) {
+        Ok(()) => format!("to play it again: cargo run -p evtchn-cli -- replay {shown}"),
         Err(error) => format!("{shown} could not be written: {error}"),
     }
 }
@@ -82,12 +93,38 @@ pub struct Script {
     lines: Vec<usize>,
 }
 
-/// A trace that is not of a script.
+/// What a check played, from the trace that it kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// A script.
+    Script(Script),
+    /// The input of a fuzz target.
+    Input(Input),
+}
+
+/// A trace of which nothing can be played here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoScript {
+pub enum NotKept {
     /// It was recorded of a program.
-    #[error("line 1: the trace is not of a script")]
+    #[error("line 1: the trace is of a program and not of a check")]
     OfAProgram,
+    /// Its threads are those of a schedule checker, which it takes to play it.
+    #[error(
+        "line {line}: a schedule of threads, to be played by: EVTCHN_SCHEDULE=FILE .ci/schedules \
+         --exact {scenario}"
+    )]
+    Schedule {
+        /// The line, counted from 1.
+        line: usize,
+        /// The scenario.
+        scenario: String,
+    },
+    /// An input that is none.
+    #[error("line {line}: no input of a fuzz target")]
+    Input {
+        /// The line, counted from 1.
+        line: usize,
+    },
     /// A step of it cannot be read.
     #[error("line {line}: {why}")]
     Step {
@@ -98,12 +135,12 @@ pub enum NoScript {
     },
 }
 
-impl TryFrom<&Trace> for Script {
-    type Error = NoScript;
+impl TryFrom<&Trace> for Kept {
+    type Error = NotKept;
 
-    fn try_from(trace: &Trace) -> Result<Script, NoScript> {
+    fn try_from(trace: &Trace) -> Result<Kept, NotKept> {
         if trace.header.source != Source::Script {
-            return Err(NoScript::OfAProgram);
+            return Err(NotKept::OfAProgram);
         }
         let mut script = Script {
             slots: trace.header.slots.unwrap_or(SLOTS),
@@ -112,14 +149,30 @@ impl TryFrom<&Trace> for Script {
             lines: Vec::new(),
         };
         for (line, at) in trace.lines.iter().zip(2..) {
-            if let What::Op(op) = &line.what {
-                let step = op.op.parse();
-                let step = step.map_err(|why| NoScript::Step { line: at, why })?;
-                script.steps.push(step);
-                script.lines.push(at);
+            match &line.what {
+                What::Op(op) => {
+                    let step = op.op.parse();
+                    let step = step.map_err(|why| NotKept::Step { line: at, why })?;
+                    script.steps.push(step);
+                    script.lines.push(at);
+                }
+                What::Input(input) => {
+                    let input = Input::from_line(input);
+                    return input.map(Kept::Input).ok_or(NotKept::Input { line: at });
+                }
+                What::Schedule(schedule) => {
+                    let scenario = schedule.schedule.clone();
+                    return Err(NotKept::Schedule { line: at, scenario });
+                }
+                What::Call(_)
+                | What::Answer(_)
+                | What::Seam(_)
+                | What::Guest(_)
+                | What::Sim(_)
+                | What::Verdict(_) => {}
             }
         }
-        Ok(script)
+        Ok(Kept::Script(script))
     }
 }
 
@@ -140,7 +193,7 @@ impl Script {
     /// # Errors
     /// [`Broken`] where it fails, also where something panics.
     pub fn play(&self) -> Result<Played, Broken> {
-        play_caught(self.slots, self.trigger, &self.steps)
+        play_on(self.slots, self.trigger, &self.steps)
     }
 
     /// The shortest script that breaks, of one that does.
@@ -168,7 +221,6 @@ impl fmt::Display for Script {
 mod tests {
     use super::*;
     use crate::op::{Each, Failing, Source as From};
-    use crate::player::play_on;
 
     #[test]
     fn a_script_that_was_kept_is_read_and_played_again() {
@@ -183,7 +235,9 @@ mod tests {
         let path = kept.rsplit(' ').next().unwrap();
         let trace = Trace::load(path).unwrap();
         std::fs::remove_file(path).unwrap();
-        let read = Script::try_from(&trace).unwrap();
+        let Ok(Kept::Script(read)) = Kept::try_from(&trace) else {
+            panic!("it is of a script");
+        };
         assert_eq!((read.slots, read.trigger), (5, Trigger::Edge));
         assert_eq!(read.steps, script);
         assert_eq!(read.line(0), Some(2));

@@ -10,40 +10,72 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use clap::error::ErrorKind as ClapKind;
+use clap::{Args, value_parser};
 use evtchn_checks::explore::{Failure, Scenario, State, explore};
 
 use crate::stop::Stop;
+use crate::wrong;
 use progress::Progress;
 
-/// What is to be done.
-#[derive(Debug)]
-pub(crate) struct Job {
-    /// For how long, unless a number of steps ends it before.
-    pub(crate) time: Option<Duration>,
-    pub(crate) steps: Option<u64>,
-    pub(crate) seed: u64,
-    /// All where there are none.
-    pub(crate) scenarios: Vec<Scenario>,
-    /// Where the run goes on, and where it is kept.
-    pub(crate) resume: Option<PathBuf>,
-    /// Where scripts that break are written.
-    pub(crate) failures: PathBuf,
-    pub(crate) json: bool,
+const EXAMPLES: &str = "\
+Examples:
+  evtchn explore                                      a minute, all kinds of scripts
+  evtchn explore --scenario list                      which kinds there are
+  evtchn explore --time 8h --resume explored.json     a night; again, and it goes on
+  evtchn explore --steps 100000 --json                the same run on any machine, for programs
+
+Exit code 0: everything held. 1: a script broke, or it failed. 2: wrong arguments.";
+
+/// Play random scripts of calls on the simulator against a model, on all cores, until something
+/// breaks or the time is up.
+///
+/// In the end it says which cells of the tables of states were met. A script that breaks is made
+/// short and written to a file. Ctrl-C ends it in order.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Explore {
+    /// End after this time [default: 60s, unless --steps is given]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    time: Option<Duration>,
+    /// End after N more steps: same seed and same N, same output
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    steps: Option<u64>,
+    /// Other scripts
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Which kind of scripts (may be repeated), or `list` [default: all]
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Go on where the run that FILE keeps stopped, and keep this one there
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Where scripts that break are written
+    #[arg(long, value_name = "DIR", default_value = "target/explore")]
+    failures: PathBuf,
+    /// The summary as one line of JSON
+    #[arg(long)]
+    json: bool,
 }
 
-impl Job {
-    /// Explores. Says whether everything held.
+impl Explore {
+    /// Says whether everything held.
     ///
     /// # Errors
     /// Where a file cannot be read or written, or is damaged.
     pub(crate) fn run(&self) -> Result<bool> {
+        if self.scenario.iter().any(|name| name == "list") {
+            return list().map(|()| true);
+        }
+        let minute = Duration::from_secs(60);
+        let time = self.time.or((self.steps.is_none()).then_some(minute));
         let mut state = self.begin()?;
         let begun = state.steps;
         let stop = Stop::on_signal(|| ()).context("cannot listen for signals")?;
-        let progress = Progress::new(self.time, self.steps, begun);
+        let progress = Progress::new(time, self.steps, begun);
         let since = Instant::now();
         let is_over = || {
-            let is_late = self.time.is_some_and(|time| since.elapsed() >= time);
+            let is_late = time.is_some_and(|time| since.elapsed() >= time);
             is_late || stop.is_requested()
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -60,7 +92,7 @@ impl Job {
         if let Some(file) = &self.resume {
             keep(file, &state)?;
         }
-        let rate = self.time.is_some().then(|| {
+        let rate = time.is_some().then(|| {
             #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
             let steps = (state.steps - begun) as f64;
             steps / since.elapsed().as_secs_f64()
@@ -80,10 +112,7 @@ impl Job {
     }
 
     fn begin(&self) -> Result<State> {
-        let scenarios = match &self.scenarios[..] {
-            [] => Scenario::all().collect(),
-            some => some.to_vec(),
-        };
+        let scenarios = self.scenarios();
         let new = State::new(self.seed, &scenarios);
         let Some(file) = &self.resume else {
             return Ok(new);
@@ -109,6 +138,20 @@ impl Job {
         Ok(state)
     }
 
+    /// All where none are named.
+    fn scenarios(&self) -> Vec<Scenario> {
+        if self.scenario.is_empty() {
+            return Scenario::all().collect();
+        }
+        let named = self.scenario.iter().map(|name| {
+            name.parse().unwrap_or_else(|error| {
+                let message = format!("{error}; --scenario list names them");
+                wrong::<Explore>("evtchn explore", ClapKind::InvalidValue, message)
+            })
+        });
+        named.collect()
+    }
+
     /// Makes a script that breaks short, and writes it to a file.
     fn found(&self, failure: &Failure) -> Result<Found> {
         let short = failure.script.shortest();
@@ -127,6 +170,7 @@ impl Job {
             scenario: failure.scenario,
             number: failure.number,
             steps: script.steps.len(),
+            drawn: failure.script.steps.len(),
             what,
             file,
         })
@@ -139,6 +183,8 @@ pub(crate) struct Found {
     scenario: Scenario,
     number: u64,
     steps: usize,
+    /// As it was drawn.
+    drawn: usize,
     what: String,
     file: PathBuf,
 }
@@ -156,10 +202,7 @@ fn keep(file: &Path, state: &State) -> Result<()> {
 }
 
 /// Prints the names of the scenarios.
-///
-/// # Errors
-/// Where nothing can be printed.
-pub(crate) fn list() -> Result<()> {
+fn list() -> Result<()> {
     let lines = Scenario::all().map(|it| format!("{:<13} {}\n", it.name(), it.about()));
     print(&lines.collect::<String>())
 }
@@ -171,5 +214,20 @@ fn print(text: &str) -> Result<()> {
             Err(error).context("cannot write the output")
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A time: `90`, `90s`, `15m` or `8h`.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) if text.ends_with('h') => (number, 3600),
+        Some(number) => (number, 1),
+        None => (text, 1),
+    };
+    let seconds = number.parse().ok().and_then(|it: u64| it.checked_mul(unit));
+    match seconds {
+        Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
+        Some(_) | None => Err("a time is such as 90s, 15m or 8h, and a year at most".into()),
     }
 }

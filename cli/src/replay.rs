@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use evtchn_checks::Script;
+use evtchn_checks::{Input, Kept, Script};
 use evtchn_trace::{Replayed, Source, Trace};
 
 const EXIT_CODES: &str = "\
-Exit code 0: the same run; of a script: it holds. 1: it differs, and the first difference is
-printed; of a script: it fails. 2: the file is refused, or wrong arguments.";
+Exit code 0: the same run; of a check: it holds. 1: it differs, and the first difference is
+printed; of a check: it fails. 2: the file is refused, or wrong arguments.";
 
 /// Play a trace again that `evtchn watch --record`, or a check that failed, has written.
 ///
@@ -64,7 +64,10 @@ impl Replay {
     fn play(&self) -> Result<Verdict> {
         let trace = Trace::load(&self.file)?;
         if trace.header.source == Source::Script {
-            return script(&trace);
+            return Ok(match Kept::try_from(&trace)? {
+                Kept::Script(kept) => script(&kept),
+                Kept::Input(kept) => input(&kept),
+            });
         }
         let replayed = match self.on {
             On::Trace => evtchn_trace::replay(&trace),
@@ -87,9 +90,21 @@ impl Replay {
     }
 }
 
-fn script(trace: &Trace) -> Result<Verdict> {
-    let script = Script::try_from(trace)?;
-    Ok(match script.play() {
+fn input(input: &Input) -> Verdict {
+    match input.play() {
+        Ok(()) => Verdict {
+            is_same: true,
+            says: format!("it holds: {} steps", input.steps()),
+        },
+        Err(what) => Verdict {
+            is_same: false,
+            says: format!("it fails: {what}"),
+        },
+    }
+}
+
+fn script(script: &Script) -> Verdict {
+    match script.play() {
         Ok(played) => Verdict {
             is_same: true,
             says: format!(
@@ -108,5 +123,5 @@ fn script(trace: &Trace) -> Result<Verdict> {
                 says: format!("it fails: {line}: {broken}"),
             }
         }
-    })
+    }
 }

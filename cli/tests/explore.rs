@@ -4,16 +4,43 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
-fn run(arguments: &str) -> Output {
+fn command(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
-    let arguments = arguments.split_whitespace();
-    command.arg("explore").args(arguments).output().unwrap()
+    command.arg("explore").args(arguments.split_whitespace());
+    command
+}
+
+fn run(arguments: &str) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// A run of an hour, once it shows on its terminal that it is under way.
+fn under_way(arguments: &str) -> (Child, File) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let stderr = File::options().write(true).open(path.to_str().unwrap());
+    let mut command = command(&format!("--time 1h {arguments}"));
+    let command = command.stdout(Stdio::piped()).stderr(stderr.unwrap());
+    let child = command.spawn().unwrap();
+    let mut terminal = File::from(terminal);
+    let mut shown = String::new();
+    while !shown.contains(" steps ") {
+        let mut bytes = [0; 256];
+        let read = terminal.read(&mut bytes).unwrap();
+        shown += &String::from_utf8_lossy(&bytes[..read]);
+    }
+    (child, terminal)
 }
 
 fn stdout(arguments: &str, code: i32) -> String {
@@ -21,6 +48,13 @@ fn stdout(arguments: &str, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{arguments}: {output:?}");
     assert_eq!(output.stderr, b"", "{arguments}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// How many steps the run did that is kept there.
+fn steps(kept: &Path) -> u64 {
+    let kept = fs::read_to_string(kept).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    kept["state"]["steps"].as_u64().unwrap()
 }
 
 fn file(name: &str) -> PathBuf {
@@ -50,11 +84,31 @@ fn a_run_that_goes_on_prints_what_one_that_did_not_stop_does() {
     let _unless_there_is_none = fs::remove_file(&kept);
     let resume = format!("--seed 3 --resume {}", kept.display());
     stdout(&format!("--steps 5000 {resume}"), 0);
-    let first = fs::read_to_string(&kept).unwrap();
-    let first: Value = serde_json::from_str(&first).unwrap();
-    let left = 20_000 - first["state"]["steps"].as_u64().unwrap();
+    let left = 20_000 - steps(&kept);
     let gone_on = stdout(&format!("--steps {left} {resume}"), 0);
     assert_eq!(gone_on, stdout("--seed 3 --steps 20000", 0));
+}
+
+#[test]
+fn a_run_that_ctrl_c_ended_goes_on_as_if_nothing_had_been() {
+    let kept = file("ctrl-c.json");
+    let _unless_there_is_none = fs::remove_file(&kept);
+    let resume = format!("--seed 4 --resume {}", kept.display());
+    let (child, terminal) = under_way(&resume);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(terminal);
+    assert_eq!(output.status.code(), Some(0));
+    let summary = String::from_utf8(output.stdout).unwrap();
+    let done = steps(&kept);
+    assert!(
+        summary.contains(&format!("\n  {done} steps, ")),
+        "{summary}"
+    );
+    let gone_on = stdout(&format!("--steps 5000 {resume}"), 0);
+    assert!(steps(&kept) >= done + 5000);
+    let whole = stdout(&format!("--seed 4 --steps {}", done + 5000), 0);
+    assert_eq!(gone_on, whole);
 }
 
 #[test]

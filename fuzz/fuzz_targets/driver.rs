@@ -1,7 +1,7 @@
 //! Calls on open files of the simulator, from bytes: `tests/corpus.rs` replays the corpus.
 #![no_main]
 
-use evtchn_checks::check_calls;
+use evtchn_checks::Target;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| check_calls(bytes));
+fuzz_target!(init: Target::catch_panics(), |bytes: &[u8]| Target::Driver.check(bytes));

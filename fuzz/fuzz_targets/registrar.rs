@@ -1,7 +1,7 @@
 //! A program on an event loop that misbehaves, from bytes: `tests/corpus.rs` replays the corpus.
 #![no_main]
 
-use evtchn_checks::check_registrar;
+use evtchn_checks::Target;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| check_registrar(bytes));
+fuzz_target!(init: Target::catch_panics(), |bytes: &[u8]| Target::Registrar.check(bytes));

@@ -22,11 +22,15 @@ mod sim;
 mod step;
 mod tape;
 
-pub use context::{RecordedChannel, RecordedContext, RecordedRound, RecordedUnbind};
+pub use context::{
+    RecordedChannel, RecordedContext, RecordedIntoPartsError, RecordedRound, RecordedUnbind,
+};
 pub use failed::{Failed, Failure};
 pub use header::{Header, Source, VERSION};
-pub use line::{Answer, AtSeam, Call, Got, Guest, Line, Op, Seam, Sim, Verdict, What};
-pub use names::Caused;
+pub use line::{
+    Answer, AtSeam, Call, Got, Guest, Input, Line, Op, Schedule, Seam, Sim, Verdict, What,
+};
+pub use names::{Caused, Ended};
 pub use read::{BadTrace, LoadError, Trace, Why};
 pub use replay::{Difference, Replayed, Tally, replay};
 pub use seam::{RecordedDevice, Recorder};

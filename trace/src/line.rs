@@ -1,8 +1,12 @@
 //! The lines of a trace after the first: what each can say.
 
+mod check;
+
 use evtchn_core::{DomId, Port, Virq};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use check::{Input, Op, Schedule, Verdict};
 
 use crate::failed::Failed;
 use crate::names::{self, Caused};
@@ -46,7 +50,11 @@ pub enum What {
     Sim(Sim),
     /// A step of a script of the checks.
     Op(Op),
-    /// What the model said of a script.
+    /// The input of a fuzz target.
+    Input(Input),
+    /// A schedule of threads.
+    Schedule(Schedule),
+    /// What the model said of one of these.
     Verdict(Verdict),
 }
 
@@ -108,6 +116,37 @@ pub enum Call {
     Finish,
     /// The round is dropped.
     Leave,
+    SetCallback {
+        channel: u32,
+    },
+    RemoveCallback {
+        channel: u32,
+    },
+    DispatchCallbacks {
+        /// Each channel is waited for again.
+        again: bool,
+    },
+    /// A callback returns.
+    Return {
+        /// Or panics.
+        #[serde(default, skip_serializing_if = "is_false")]
+        panics: bool,
+    },
+    Block {
+        channel: u32,
+        /// There is a deadline.
+        until: bool,
+    },
+    IntoParts {
+        channels: Vec<u32>,
+    },
+    FromParts {
+        #[serde(with = "names::numbers")]
+        ports: Vec<Port>,
+        /// The domain that the device is restricted to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restriction: Option<u16>,
+    },
     Teardown,
     /// The context is dropped.
     DropContext,
@@ -127,6 +166,28 @@ pub enum Answer {
         #[serde(with = "names::number")]
         port: Port,
     },
+    /// Channels were adopted: the number of each.
+    Adopted {
+        /// In the order of their ports.
+        channels: Vec<u32>,
+    },
+    /// A callback is called. That it returns is the next call of its thread, but for those that it
+    /// makes itself.
+    Calls {
+        /// Whose.
+        channel: u32,
+        /// Why.
+        cause: Caused,
+    },
+    /// There is no callback any more.
+    Removed {
+        /// There was one.
+        was_set: bool,
+    },
+    /// The deadline of a block passed.
+    TimedOut,
+    /// A block was cancelled.
+    Cancelled,
     /// The wake will come in a round.
     Pending,
     /// The wake was there.
@@ -232,6 +293,11 @@ pub enum Seam {
     Register,
     Deregister,
     Wake,
+    /// A thread that blocks sleeps in the loop.
+    Sleep {
+        /// There is a deadline.
+        until: bool,
+    },
     /// The device is dropped.
     Close,
 }
@@ -244,6 +310,8 @@ pub enum Got {
     Number(u32),
     /// The ports read.
     Ports(Vec<u32>),
+    /// What ended a sleep.
+    Slept(names::Ended),
 }
 
 /// What a guest of a simulated machine did, or what befell it.
@@ -354,26 +422,4 @@ pub enum Sim {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 const fn is_false(it: &bool) -> bool {
     !*it
-}
-
-/// A step of a script.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Op {
-    /// As `evtchn_checks::Op` is written.
-    pub op: String,
-}
-
-/// What the model said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
-    /// Every answer was one that it allows.
-    Holds,
-    /// One was not.
-    Broken {
-        /// At which step.
-        step: usize,
-        /// What was wrong.
-        what: String,
-    },
 }

@@ -1,6 +1,6 @@
 //! How the types of the core are written in a trace.
 
-use evtchn_core::{Cause, DomId, ErrorKind, Port, Trigger, Virq};
+use evtchn_core::{Cause, DomId, ErrorKind, Port, Slept, Trigger, Virq};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -95,6 +95,28 @@ impl Serialize for Caused {
 impl<'de> Deserialize<'de> for Caused {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Caused, D::Error> {
         by_name(&CAUSES, from).map(Caused)
+    }
+}
+
+/// What ended a sleep, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended(pub Slept);
+
+const ENDS: [(Slept, &str); 3] = [
+    (Slept::Ready, "ready"),
+    (Slept::Roused, "roused"),
+    (Slept::TimedOut, "timed_out"),
+];
+
+impl Serialize for Ended {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        named(&ENDS, &self.0, to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ended {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Ended, D::Error> {
+        by_name(&ENDS, from).map(Ended)
     }
 }
 

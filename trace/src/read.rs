@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::header::{FORMAT, Header, VERSION};
-use crate::line::{Answer, AtSeam, Call, Guest, Line, Op, Sim, Verdict, What};
+use crate::line::{Answer, AtSeam, Call, Guest, Input, Line, Op, Schedule, Sim, Verdict, What};
 use crate::tape;
 
 /// A trace that was read whole and is as it was written.
@@ -164,13 +164,17 @@ fn header(text: &[u8]) -> Result<Header, Why> {
 /// The kinds, and how a line of each is read.
 type Reader = fn(&Map<String, Value>) -> Result<What, serde_json::Error>;
 
-const KINDS: [(&str, Reader); 7] = [
+const KINDS: [(&str, Reader); 9] = [
     ("call", |it| Call::deserialize(it).map(What::Call)),
     ("answer", |it| Answer::deserialize(it).map(What::Answer)),
     ("seam", |it| AtSeam::deserialize(it).map(What::Seam)),
     ("guest", |it| Guest::deserialize(it).map(What::Guest)),
     ("sim", |it| Sim::deserialize(it).map(What::Sim)),
     ("op", |it| Op::deserialize(it).map(What::Op)),
+    ("input", |it| Input::deserialize(it).map(What::Input)),
+    ("schedule", |it| {
+        Schedule::deserialize(it).map(What::Schedule)
+    }),
     ("verdict", |it| Verdict::deserialize(it).map(What::Verdict)),
 ];
 

@@ -3,13 +3,15 @@
 //! Each call of the program is made, on a thread for each that the trace has. Each call that the
 //! context makes at the seam must be the next one of the trace. The first difference ends it.
 
+mod calls;
 mod player;
 mod script;
 mod stage;
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::line::{Call, What};
+use crate::line::{AtSeam, Call, Seam, What};
 use crate::read::{BadTrace, Trace, Why};
 use script::Script;
 #[cfg(feature = "sim")]
@@ -80,13 +82,13 @@ pub(crate) fn replay_with(
     machine: Option<Box<dyn Machine>>,
 ) -> Result<Replayed, BadTrace> {
     let threads = check(trace)?;
-    let script = Script::new(&trace.lines, machine);
-    player::play(trace, &script, threads);
+    let script = Arc::new(Script::new(&trace.lines, machine));
+    player::play(trace.header.trigger, &script, threads);
     Ok(script.end(threads))
 }
 
 /// Whether it can be replayed: no call of the program may begin before the one before it has come
-/// back. Gives the number of threads.
+/// back, or has called the program back. Gives the number of threads.
 fn check(trace: &Trace) -> Result<usize, BadTrace> {
     const MOST: u32 = 1024;
     let refuse = |at: usize, why: String| Err(Why::Field(why).at(at));
@@ -112,16 +114,21 @@ fn check(trace: &Trace) -> Result<usize, BadTrace> {
                 {
                     return refuse(at, format!("no room for {room} wakes"));
                 }
+                if *call == (Call::Return { panics: true }) {
+                    return refuse(at, "a callback panics, which is not replayed".into());
+                }
             }
             (What::Answer(_), Some((_, thread))) if thread == line.thread => under_way = None,
             (What::Answer(_), _) => return refuse(at, "an answer without its call".into()),
+            // Of a device that was handed out.
+            (What::Seam(seam), None) if *seam == AtSeam::new(Seam::Close) => {}
             (What::Seam(seam), under_way) if seam.peer.is_none() => {
                 if under_way.is_none_or(|(_, thread)| thread != line.thread) {
                     return refuse(at, "a call at the seam outside of every call".into());
                 }
             }
-            (What::Op(_) | What::Verdict(_), _) => {
-                return refuse(at, "a line of a script among those of a program".into());
+            (What::Op(_) | What::Input(_) | What::Schedule(_) | What::Verdict(_), _) => {
+                return refuse(at, "a line of a check among those of a program".into());
             }
             (What::Seam(_) | What::Guest(_) | What::Sim(_), _) => {}
         }

@@ -7,6 +7,7 @@ use evtchn_core::{
 
 use crate::failed::Failure;
 use crate::line::{AtSeam, Got, Seam};
+use crate::names::Ended;
 use crate::tape::Tape;
 
 /// What is called, and where that is written down.
@@ -90,6 +91,12 @@ impl<D> RecordedDevice<D> {
             of,
             _closes: closes,
         }
+    }
+
+    /// A device that another process left, to go on with by
+    /// [`RecordedContext::from_parts`](crate::RecordedContext::from_parts).
+    pub fn adopted(of: D, tape: &Tape) -> RecordedDevice<D> {
+        RecordedDevice::new(of, tape.clone(), None)
     }
 
     /// Another holder of the device, whose calls a trace has beside those of the context.
@@ -229,10 +236,10 @@ where
     }
 }
 
-/// A sleep is not written down: a program that blocks is not replayed.
 impl<D, R: Sleep<D>> Sleep<RecordedDevice<D>> for Recorder<R>
 where
     R::Error: Failure,
+    R::SleepError: Failure,
 {
     type Deadline = R::Deadline;
     type SleepError = R::SleepError;
@@ -242,6 +249,9 @@ where
     }
 
     fn sleep(&self, ticket: u64, deadline: Option<R::Deadline>) -> Result<Slept, R::SleepError> {
-        self.of.sleep(ticket, deadline)
+        let slept = self.of.sleep(ticket, deadline);
+        let until = deadline.is_some();
+        let ended = |slept: &Slept| Some(Got::Slept(Ended(*slept)));
+        self.record(|| Seam::Sleep { until }, slept, ended)
     }
 }

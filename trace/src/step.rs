@@ -1,12 +1,13 @@
 //! The errors of a context as answers: the step that failed, and the failure under it.
 
 use evtchn_core::{
-    BindError, CancelError, DispatchError, LinkError, NotifyError, RestrictError, TeardownError,
-    UnbindError, WaitError,
+    BindError, BlockError, Blocked, CancelError, DispatchError, HandOverError, LinkError,
+    NotifyError, Outcome, RestrictError, TeardownError, UnbindError, WaitError,
 };
 
 use crate::failed::Failure;
 use crate::line::Answer;
+use crate::names::Caused;
 
 /// Done, or the step that failed.
 pub(crate) fn done<T, E>(result: &Result<T, E>, failed: impl FnOnce(&E) -> Answer) -> Answer {
@@ -39,7 +40,7 @@ fn counted(mut answer: Answer, number: usize) -> Answer {
     answer
 }
 
-fn link<R: Failure>(error: &LinkError<R>) -> Answer {
+pub(crate) fn link<R: Failure>(error: &LinkError<R>) -> Answer {
     match error {
         LinkError::Register(source) => under("register", source),
         LinkError::Deregister(source) => under("deregister", source),
@@ -130,5 +131,45 @@ pub(crate) fn teardown<R: Failure>(error: &TeardownError<R>) -> Answer {
         }
         TeardownError::Link(error) => link(error),
         _ => alone("teardown"),
+    }
+}
+
+pub(crate) fn blocked<D: Failure, R: Failure, S: Failure>(
+    blocked: &Result<Blocked, BlockError<D, R, S>>,
+) -> Answer {
+    match blocked {
+        Ok(Blocked::Woken(cause)) => Answer::Ready {
+            cause: Caused(*cause),
+        },
+        Ok(Blocked::TimedOut) => Answer::TimedOut,
+        Ok(Blocked::Cancelled) => Answer::Cancelled,
+        Err(BlockError::Wait(error)) => wait(error),
+        Err(BlockError::Device(source)) => under("device", source),
+        Err(BlockError::Sleep(source)) => under("sleep", source),
+        Ok(_) | Err(_) => alone("block"),
+    }
+}
+
+pub(crate) fn hand_over<R: Failure>(error: &HandOverError<R>) -> Answer {
+    match error {
+        HandOverError::NotOpen => alone("not_open"),
+        HandOverError::Leftover(left) => {
+            counted(alone("leftover"), left.channels.len() + left.held)
+        }
+        HandOverError::NotBound(_) => alone("not_bound"),
+        HandOverError::Notifier(_) => alone("notifier"),
+        HandOverError::Link(error) => link(error),
+        _ => alone("hand_over"),
+    }
+}
+
+/// How a round ended.
+pub(crate) fn outcome<D: Failure, R: Failure>(
+    ended: &Result<Outcome, DispatchError<D, R>>,
+) -> Answer {
+    match ended {
+        Ok(Outcome::Done) => Answer::Done,
+        Ok(Outcome::More) => Answer::More,
+        Err(error) => dispatch(error),
     }
 }

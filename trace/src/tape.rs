@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
+use std::thread;
 
-use evtchn_core::{ChannelId, Port};
+use evtchn_core::ChannelId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -28,8 +28,11 @@ struct Sink {
     failed: Option<io::Error>,
     /// Calls of the program that are under way, rounds included.
     under_way: usize,
-    threads: HashMap<ThreadId, u32>,
+    /// The number of the thread that asks.
+    thread: Box<dyn FnMut() -> u32 + Send>,
     channels: HashMap<ChannelId, u32>,
+    /// How many channels there were. An adopted one can have the id of one of before.
+    bound: u32,
     peers: u32,
 }
 
@@ -101,13 +104,17 @@ const ROOM: usize = 1 << 16;
 
 impl Sink {
     fn put(&mut self, what: &What) {
-        let threads = u32::try_from(self.threads.len()).unwrap_or(u32::MAX);
-        let this = thread::current().id();
         let thread = match what {
             What::Call(_) | What::Answer(_) | What::Seam(AtSeam { peer: None, .. }) => {
-                *self.threads.entry(this).or_insert(threads)
+                (self.thread)()
             }
-            What::Seam(_) | What::Guest(_) | What::Sim(_) | What::Op(_) | What::Verdict(_) => 0,
+            What::Seam(_)
+            | What::Guest(_)
+            | What::Sim(_)
+            | What::Op(_)
+            | What::Input(_)
+            | What::Schedule(_)
+            | What::Verdict(_) => 0,
         };
         self.written.line(thread, what, &Map::new());
         if self.under_way == 0 || self.written.buf.len() > ROOM {
@@ -139,13 +146,28 @@ impl Tape {
 
     /// Records to `out`, beginning with the header.
     pub fn new(header: &Header, out: impl Write + Send + 'static) -> Tape {
+        let mut threads = HashMap::new();
+        Tape::of_threads(header, out, move || {
+            let next = u32::try_from(threads.len()).unwrap_or(u32::MAX);
+            *threads.entry(thread::current().id()).or_insert(next)
+        })
+    }
+
+    /// [`new`](Self::new), where threads are not those of the system: `thread` numbers the one
+    /// that calls.
+    pub fn of_threads(
+        header: &Header,
+        out: impl Write + Send + 'static,
+        thread: impl FnMut() -> u32 + Send + 'static,
+    ) -> Tape {
         let mut sink = Sink {
             out: Box::new(out),
             written: Written::new(header),
             failed: None,
             under_way: 0,
-            threads: HashMap::new(),
+            thread: Box::new(thread),
             channels: HashMap::new(),
+            bound: 0,
             peers: 0,
         };
         sink.flush();
@@ -205,14 +227,13 @@ impl Tape {
     }
 
     /// A channel was bound: its number.
-    pub(crate) fn bound(&self, id: ChannelId) -> Answer {
-        let mut channel = 0;
-        if let Some(mut sink) = self.sink() {
-            channel = u32::try_from(sink.channels.len()).unwrap_or(u32::MAX);
+    pub(crate) fn bound(&self, id: ChannelId) -> u32 {
+        self.sink().map_or(0, |mut sink| {
+            let channel = sink.bound;
+            sink.bound = channel.saturating_add(1);
             sink.channels.insert(id, channel);
-        }
-        let port: Port = id.port();
-        Answer::Bound { channel, port }
+            channel
+        })
     }
 
     /// The number of a channel.

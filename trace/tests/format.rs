@@ -192,11 +192,13 @@ fn each_example_of_the_document_is_a_line_as_it_is_written() {
             What::Guest(_) => "guest",
             What::Sim(_) => "sim",
             What::Op(_) => "op",
+            What::Input(_) => "input",
+            What::Schedule(_) => "schedule",
             What::Verdict(_) => "verdict",
         });
         examples += 1;
     }
-    assert_eq!(kinds.len(), 7, "{kinds:?}");
+    assert_eq!(kinds.len(), 9, "{kinds:?}");
     assert!(examples > 40);
     let whole = document.split("```jsonl whole\n").nth(1).unwrap();
     let whole = whole.split("```").next().unwrap();

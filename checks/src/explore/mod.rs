@@ -23,7 +23,7 @@ pub use coverage::{Coverage, Met};
 pub use scenario::{NoScenario, Scenario};
 pub use state::{BadState, State};
 
-use crate::player::{Broken, caught, play_seen};
+use crate::player::{Broken, play_seen};
 use crate::trace::Script;
 
 /// How many scripts a thread plays before it looks up.
@@ -141,12 +141,10 @@ impl Run<'_> {
         let mut steps = 0;
         let _of_others = seen::take();
         let coverage = &mut block.coverage;
-        let played = caught(|| {
-            let ops = script.steps.iter().copied();
-            play_seen(script.slots, script.trigger, ops, |_, player| {
-                coverage.add(seen::take(), player.faults());
-                steps = player.steps() as u64;
-            })
+        let ops = script.steps.iter().copied();
+        let played = play_seen(script.slots, script.trigger, ops, |_, player| {
+            coverage.add(seen::take(), player.faults());
+            steps = player.steps() as u64;
         });
         block.scripts += 1;
         block.steps += steps;

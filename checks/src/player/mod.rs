@@ -18,6 +18,8 @@ mod view;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evtchn_core::{
@@ -28,8 +30,7 @@ use evtchn_trace::{Recorder, Tape, What};
 
 use crate::op::{Each, Op};
 use handover::{Detached, hand_over};
-pub(crate) use shrink::caught;
-pub use shrink::{check, check_on, play_caught, shortest};
+pub use shrink::{check, check_on, shortest};
 pub use stepped::{Seen, Stepped};
 use table::Table;
 pub use traced::Faults;
@@ -90,7 +91,7 @@ pub struct Played {
 /// Plays a script to its end, to rest, and to teardown.
 ///
 /// # Errors
-/// [`Broken`] at the first answer that the model does not allow.
+/// [`Broken`] at the first answer that the model does not allow, and at the first panic.
 pub fn play(trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
     play_on(SLOTS, trigger, script)
 }
@@ -136,7 +137,8 @@ pub(crate) fn play_taped(
         )
     };
     let (opens, loops) = traced();
-    let mut ctx = Context::new(opens, loops);
+    // What broke is not taken down: that may break again, and a panic on the way would be the last.
+    let mut ctx = ManuallyDrop::new(Context::new(opens, loops));
     let guest = guest(&sim).map_err(|what| Broken { step: 0, what })?;
     let machine = (sim, opener.clone(), looper.clone(), calls.clone());
     let mut attach: Detached = Box::new(move |ctx| Player::new(ctx, slots, machine, guest));
@@ -144,12 +146,12 @@ pub(crate) fn play_taped(
     let mut script = script.into_iter();
     let mut steps = 0;
     loop {
-        let mut player = attach(&ctx);
+        let mut player = ManuallyDrop::new(attach(&ctx));
         match handed.take() {
             None => see(Moment::Steps(steps), &player),
             Some(handed) => {
                 player.steps += 1;
-                let taken = player.take_over(handed).and_then(|()| player.check());
+                let taken = caught(|| player.take_over(handed).and_then(|()| player.check()));
                 taken.map_err(|what| Broken { step: steps, what })?;
                 steps += 1;
                 see(Moment::Steps(steps), &player);
@@ -162,24 +164,40 @@ pub(crate) fn play_taped(
                 is_over = false;
                 break;
             }
-            let stepped = player.step(op);
+            let stepped = caught(|| player.step(op));
             stepped.map_err(|what| Broken { step: steps, what })?;
             steps += 1;
             see(Moment::Steps(steps), &player);
         }
         player.calls.get().clear();
+        let at = |what| Broken { step: steps, what };
         if is_over {
-            let rested = player.rest();
-            rested.map_err(|what| Broken { step: steps, what })?;
+            caught(|| player.rest()).map_err(at)?;
             see(Moment::Rest, &player);
-            player.played.stats = ctx.stats();
-            return Ok(player.played);
+            let mut played = ManuallyDrop::into_inner(player).played;
+            played.stats = ctx.stats();
+            let dropped = caught(|| {
+                drop(ManuallyDrop::into_inner(ctx));
+                Ok(())
+            });
+            return dropped.map(|()| played).map_err(at);
         }
-        let (detached, channels) = player.detach();
+        let (detached, channels) = ManuallyDrop::into_inner(player).detach();
         let (opens, loops) = traced();
-        let (next, came) = hand_over(ctx, channels, opens, loops);
-        (ctx, attach, handed) = (next, detached, Some(came));
+        let before = ManuallyDrop::into_inner(ctx);
+        let handed_over = caught(|| Ok(hand_over(before, channels, opens, loops)));
+        let (next, came) = handed_over.map_err(at)?;
+        (ctx, attach, handed) = (ManuallyDrop::new(next), detached, Some(came));
     }
+}
+
+/// What comes of an act, where a panic is an error.
+pub(crate) fn caught<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(format!("panics: {}", text.unwrap_or_default()))
+    })
 }
 
 /// A domain to be the peer, with as many ports as there can be.

@@ -1,10 +1,8 @@
 //! Scripts as tests play them, and how one that breaks is made short.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use evtchn_core::Trigger;
 
-use super::{Broken, Played, SLOTS, play_on};
+use super::{SLOTS, play_on};
 use crate::op::Op;
 use crate::trace::keep;
 
@@ -38,26 +36,6 @@ pub fn check_on(slots: u16, trigger: Trigger, script: &[Op]) {
     }
 }
 
-/// [`play_on`], where a panic is what breaks, at a step that is not known.
-///
-/// # Errors
-/// As there.
-pub fn play_caught(slots: u16, trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
-    caught(|| play_on(slots, trigger, script))
-}
-
-/// What is played, where a panic is what breaks.
-pub(crate) fn caught(play: impl FnOnce() -> Result<Played, Broken>) -> Result<Played, Broken> {
-    catch_unwind(AssertUnwindSafe(play)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        Err(Broken {
-            step: usize::MAX,
-            what: format!("panics: {}", text.unwrap_or_default()),
-        })
-    })
-}
-
 /// The shortest script that still breaks, and on how many slots: found by leaving slots and
 /// steps out and making the steps that remain smaller. One that holds is shortened to nothing.
 #[must_use]
@@ -81,7 +59,7 @@ struct Shrunk {
 impl Shrunk {
     /// Takes a script, up to the step that breaks, in the place of the present one if it breaks.
     fn takes(&mut self, slots: u16, mut script: Vec<Op>) -> bool {
-        let Err(broken) = play_caught(slots, self.trigger, &script) else {
+        let Err(broken) = play_on(slots, self.trigger, &script) else {
             return false;
         };
         script.truncate(broken.step.saturating_add(1));

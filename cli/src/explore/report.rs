@@ -42,7 +42,7 @@ impl Report<'_> {
         let found = self.found.map(|found| {
             json!({
                 "scenario": found.scenario.name(), "number": found.number, "what": found.what,
-                "steps": found.steps, "file": found.file.display().to_string(),
+                "steps": found.steps, "drawn": found.drawn, "file": found.file.display().to_string(),
             })
         });
         json!({
@@ -98,7 +98,8 @@ impl fmt::Display for Report<'_> {
                     "  BROKEN by script {} ({}): {}",
                     found.number, found.scenario, found.what
                 )?;
-                writeln!(f, "  {} steps are enough: {file}", found.steps)?;
+                let Found { steps, drawn, .. } = found;
+                writeln!(f, "  {steps} of {drawn} steps are enough: {file}")?;
                 writeln!(f, "  play it again: evtchn replay {file}")
             }
         }

@@ -29,6 +29,8 @@ pub(crate) fn drive(trace: &Trace) -> Timeline {
             What::Sim(sim) => driver.sim(sim),
             What::Op(op) => driver.op(op),
             What::Verdict(verdict) => driver.verdict(verdict),
+            // Neither says of any port what becomes of it.
+            What::Input(_) | What::Schedule(_) => {}
         }
     }
     driver.end(trace)
@@ -66,6 +68,8 @@ struct Driver {
     ours: BTreeMap<Other, u32>,
     /// The calls that are under way, by thread.
     calls: HashMap<u32, Call>,
+    /// The round of callbacks waits again for each channel.
+    waits_again: bool,
     /// Words of the last read that no wake was made of yet.
     unread: VecDeque<u32>,
     /// The device failed and is still to be closed.
@@ -122,6 +126,7 @@ impl Driver {
             channels: Vec::new(),
             ours: BTreeMap::new(),
             calls: HashMap::new(),
+            waits_again: false,
             unread: VecDeque::new(),
             broken: false,
             slots: Slots::new(slots),

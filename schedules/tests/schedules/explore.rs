@@ -1,12 +1,16 @@
-//! How many schedules of a scenario are run, in which ways, and how one is run again.
+//! How many schedules of a scenario are run, in which ways, and how one is kept and run again.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use evtchn_core::Trigger;
+use evtchn_trace::{Header, Schedule, Source, Tape, Trace, Verdict, What};
 use libtest_mimic::Failed;
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
@@ -70,9 +74,9 @@ impl Suite {
     pub(crate) fn explore(self, scenario: &Scenario) -> Result<(), Failed> {
         let Suite { share } = self;
         if let Ok(file) = env::var("EVTCHN_SCHEDULE") {
-            let schedule = ReplayScheduler::new_from_file(&file);
-            let schedule = schedule.map_err(|error| format!("EVTCHN_SCHEDULE={file}: {error}"))?;
-            return run(scenario, 3, schedule);
+            let steps = kept(scenario, &file);
+            let steps = steps.map_err(|error| format!("EVTCHN_SCHEDULE={file}: {error}"))?;
+            return run(scenario, 3, ReplayScheduler::new_from_encoded(&steps));
         }
         let depth_first = if scenario.is_small { share / 4 } else { 0 };
         let by_priority = (share - depth_first) / 2;
@@ -91,36 +95,104 @@ impl Suite {
 }
 
 fn run(scenario: &Scenario, way: usize, scheduler: impl Scheduler + 'static) -> Result<(), Failed> {
-    let mut config = Config::new();
-    config.silence_warnings = true;
-    config.stack_size = 0x2_0000;
-    config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scenario.name);
+    let _old = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let before = files(&dir);
-    config.failure_persistence = FailurePersistence::File(Some(dir.clone()));
     let run = scenario.run;
     let counted = move || {
         RUNS[way].1.fetch_add(1, Ordering::Relaxed);
         run();
     };
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        Runner::new(scheduler, config).run(counted)
-    }));
-    ended.map(drop).map_err(|panic| {
-        let (what, name) = (message(&*panic), scenario.name);
-        let new = files(&dir).into_iter().find(|it| !before.contains(it));
-        let file = new.map_or("FILE".into(), |file| file.display().to_string());
-        format!(
-            "{what}\nto run this schedule again:\n  \
-             EVTCHN_SCHEDULE={file} cargo test --manifest-path schedules/Cargo.toml \
-             --test schedules -- --exact {name}"
-        )
-        .into()
-    })
+    let Err(what) = play(
+        scheduler,
+        FailurePersistence::File(Some(dir.clone())),
+        counted,
+    ) else {
+        return Ok(());
+    };
+    let file = keep(scenario, &dir, &what).map_or_else(
+        |error| format!("FILE, which could not be written: {error}"),
+        |file| file.display().to_string(),
+    );
+    let name = scenario.name;
+    Err(format!(
+        "{what}\nto run this schedule again:\n  EVTCHN_SCHEDULE={file} .ci/schedules --exact {name}"
+    )
+    .into())
 }
 
-/// The schedules that were kept.
+/// Runs the schedules of a scheduler, until one panics with these words.
+fn play(
+    scheduler: impl Scheduler + 'static,
+    persistence: FailurePersistence,
+    run: impl Fn() + Send + Sync + 'static,
+) -> Result<(), String> {
+    let mut config = Config::new();
+    config.silence_warnings = true;
+    config.stack_size = 0x2_0000;
+    config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
+    config.failure_persistence = persistence;
+    let ended = catch_unwind(AssertUnwindSafe(|| Runner::new(scheduler, config).run(run)));
+    ended.map(drop).map_err(|panic| message(&*panic))
+}
+
+thread_local! {
+    /// What the rigs of this thread are recorded on.
+    static TAPE: RefCell<Tape> = const { RefCell::new(Tape::off()) };
+}
+
+/// What a rig is recorded on.
+pub(crate) fn tape() -> Tape {
+    TAPE.with_borrow(Clone::clone)
+}
+
+/// Runs the schedule that shuttle left in `dir` once more, and writes it to a trace with the calls
+/// at the seam that it led to.
+fn keep(scenario: &Scenario, dir: &Path, what: &str) -> io::Result<PathBuf> {
+    let left = files(dir)
+        .into_iter()
+        .next()
+        .ok_or(io::ErrorKind::NotFound)?;
+    let steps = fs::read_to_string(left)?;
+    let path = dir.with_extension("trace");
+    let header = Header::new(Source::Script, Trigger::Level);
+    let thread = || u32::try_from(usize::from(shuttle::current::me())).unwrap_or(u32::MAX);
+    let tape = Tape::of_threads(&header, File::create(&path)?, thread);
+    tape.put(|| {
+        What::Schedule(Schedule {
+            schedule: scenario.name.to_owned(),
+            steps: steps.trim().to_owned(),
+        })
+    });
+    TAPE.set(tape.clone());
+    let again = play(
+        ReplayScheduler::new_from_encoded(&steps),
+        FailurePersistence::None,
+        scenario.run,
+    );
+    TAPE.set(Tape::off());
+    let what = again.err().unwrap_or_else(|| what.to_owned());
+    tape.put(|| What::Verdict(Verdict::Broken { step: 0, what }));
+    tape.finish()?;
+    Ok(path)
+}
+
+/// The schedule of a trace.
+fn kept(scenario: &Scenario, file: &str) -> Result<String, String> {
+    let trace = Trace::load(file).map_err(|error| error.to_string())?;
+    let mut lines = trace.lines.into_iter();
+    let schedule = lines.find_map(|line| match line.what {
+        What::Schedule(schedule) => Some(schedule),
+        _ => None,
+    });
+    match schedule {
+        Some(kept) if kept.schedule == scenario.name => Ok(kept.steps),
+        Some(kept) => Err(format!("it is a schedule of {}", kept.schedule)),
+        None => Err("it has no schedule".to_owned()),
+    }
+}
+
+/// What is in a folder.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()

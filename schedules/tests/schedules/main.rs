@@ -3,7 +3,7 @@
 //! Each scenario is one function, and shuttle runs it over and over: at random, by priorities that
 //! change (PCT), and the small ones also depth first. `EVTCHN_SCHEDULES` says how many schedules the
 //! suite takes in all. They are the same in every run, unless `SHUTTLE_RANDOM_SEED` sets another
-//! seed. A schedule that fails is written to a file, and `EVTCHN_SCHEDULE=FILE` runs that one alone. It
+//! seed. A schedule that fails is written to a trace, and `EVTCHN_SCHEDULE=FILE` runs that one alone. It
 //! fits the code that failed: once a thread takes other steps, shuttle says that it does not.
 //!
 //! Shuttle takes every atomic access for sequentially consistent, and its `Arc` is the real one: what

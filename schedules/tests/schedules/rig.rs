@@ -12,9 +12,12 @@ use evtchn_core::{
     Slept, Trigger, Virq, Wait,
 };
 use evtchn_sim::{Errno, Error, Guest, Sim, SimDevice, SimLoop, SimOpen};
+use evtchn_trace::{RecordedDevice, Recorder, observe};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 use shuttle::thread;
+
+use crate::explore;
 
 pub(crate) type Context = evtchn_core::Context<Opener, Loop>;
 pub(crate) type Channel = evtchn_core::Channel<Opener, Loop>;
@@ -65,7 +68,7 @@ impl Place {
 
 /// Opens [`Device`]s.
 #[derive(Debug)]
-pub(crate) struct Opener(SimOpen, Arc<Bell>);
+pub(crate) struct Opener(Recorder<SimOpen>, Arc<Bell>);
 
 impl Open for Opener {
     type Device = Device;
@@ -86,18 +89,18 @@ impl Open for Opener {
 /// A simulated device that sees to it that calls come one at a time, as the seam promises.
 #[derive(Debug)]
 pub(crate) struct Device {
-    file: SimDevice,
+    file: RecordedDevice<SimDevice>,
     bell: Arc<Bell>,
     call: Place,
 }
 
 impl Device {
-    fn call<T>(&self, call: impl FnOnce(&SimDevice) -> T) -> T {
+    fn call<T>(&self, call: impl FnOnce(&RecordedDevice<SimDevice>) -> T) -> T {
         self.call.visit("calls of the device", || call(&self.file))
     }
 
     /// A call that can make the device ready.
-    fn ringing<T>(&self, call: impl FnOnce(&SimDevice) -> T) -> T {
+    fn ringing<T>(&self, call: impl FnOnce(&RecordedDevice<SimDevice>) -> T) -> T {
         let called = self.call(call);
         self.bell.ring();
         called
@@ -141,7 +144,7 @@ impl EventChannel for Device {
     }
 
     fn reset(&self) -> Result<(), Error> {
-        self.ringing(SimDevice::reset)
+        self.ringing(EventChannel::reset)
     }
 
     fn restrict(&self, domid: DomId) -> Result<(), Error> {
@@ -157,6 +160,7 @@ impl EventChannel for Device {
 #[derive(Debug, Clone)]
 pub(crate) struct Loop {
     pub(crate) sim: SimLoop,
+    recorder: Arc<Recorder<SimLoop>>,
     bell: Arc<Bell>,
     hook: Arc<Place>,
     stopped: Arc<AtomicBool>,
@@ -185,10 +189,10 @@ impl Loop {
         self.panics.store(true, Ordering::SeqCst);
     }
 
-    fn hook<T>(&self, hook: impl FnOnce(&SimLoop) -> T) -> T {
+    fn hook<T>(&self, hook: impl FnOnce(&Recorder<SimLoop>) -> T) -> T {
         let done = self.hook.visit("hooks", || {
             let panics = self.panics.swap(false, Ordering::SeqCst);
-            (!panics).then(|| hook(&self.sim))
+            (!panics).then(|| hook(&self.recorder))
         });
         self.bell.ring();
         // A panic of its own is no failure of the schedule, so shuttle need not print it.
@@ -204,15 +208,15 @@ impl Registrar<Device> for Loop {
     }
 
     fn register(&self, device: &Device) -> Result<(), Error> {
-        self.hook(|sim| sim.register(&device.file))
+        self.hook(|of| of.register(&device.file))
     }
 
     fn deregister(&self, device: &Device) -> Result<(), Error> {
-        self.hook(|sim| sim.deregister(&device.file))
+        self.hook(|of| of.deregister(&device.file))
     }
 
     fn wake(&self) {
-        self.sim.wake();
+        self.recorder.wake();
         self.bell.ring();
     }
 }
@@ -280,7 +284,8 @@ impl Wire {
 }
 
 fn context(opener: &SimOpen, event_loop: &Loop) -> Arc<Context> {
-    let opener = Opener(opener.clone(), Arc::clone(&event_loop.bell));
+    let recorder = Recorder::new(opener.clone(), explore::tape());
+    let opener = Opener(recorder, Arc::clone(&event_loop.bell));
     Arc::new(Context::new(opener, event_loop.clone()))
 }
 
@@ -291,8 +296,10 @@ impl Rig {
 
     pub(crate) fn with(event_loop: SimLoop) -> Rig {
         let sim = Sim::new(1);
+        observe(&sim, &explore::tape());
         let bell = Arc::new(Bell::default());
         let event_loop = Loop {
+            recorder: Arc::new(Recorder::new(event_loop.clone(), explore::tape())),
             sim: event_loop,
             bell: Arc::clone(&bell),
             hook: Arc::default(),

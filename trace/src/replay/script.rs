@@ -6,8 +6,8 @@ use super::{Difference, Machine, Replayed, Tally};
 use crate::failed::Failed;
 use crate::line::{Answer, AtSeam, Call, Got, Line, Seam, What};
 
-pub(super) struct Script<'a> {
-    lines: &'a [Line],
+pub(super) struct Script {
+    lines: Vec<Line>,
     state: Mutex<State>,
 }
 
@@ -27,10 +27,10 @@ pub(super) struct Recorded {
     pub(super) failed: Option<Box<Failed>>,
 }
 
-impl<'a> Script<'a> {
-    pub(super) fn new(lines: &'a [Line], machine: Option<Box<dyn Machine>>) -> Script<'a> {
+impl Script {
+    pub(super) fn new(lines: &[Line], machine: Option<Box<dyn Machine>>) -> Script {
         Script {
-            lines,
+            lines: lines.to_vec(),
             state: Mutex::new(State {
                 next: 0,
                 tally: Tally::default(),
@@ -46,15 +46,15 @@ impl<'a> Script<'a> {
     }
 
     /// The next call of the program, with its thread. None at the end or after a difference.
-    pub(super) fn next_call(&self) -> Option<(u32, &'a Call)> {
+    pub(super) fn next_call(&self) -> Option<(u32, Call)> {
         let mut state = self.state();
-        let line = state.comes(self.lines)?;
+        let line = state.comes(&self.lines)?;
         let What::Call(call) = &line.what else {
-            return state.differs(self.lines, "a call of the program that never began".into());
+            return state.differs(&self.lines, "a call of the program that never began".into());
         };
         state.next += 1;
         state.tally.calls += 1;
-        Some((line.thread, call))
+        Some((line.thread, call.clone()))
     }
 
     #[expect(
@@ -65,17 +65,17 @@ impl<'a> Script<'a> {
     pub(super) fn seam(&self, call: &Seam) -> Option<Recorded> {
         let mut state = self.state();
         let got = || text(&What::Seam(AtSeam::new(call.clone())));
-        let Some(line) = state.comes(self.lines) else {
+        let Some(line) = state.comes(&self.lines) else {
             return match state.over {
                 true => None,
-                false => state.differs(self.lines, got()),
+                false => state.differs(&self.lines, got()),
             };
         };
         match &line.what {
             What::Seam(recorded) if recorded.call == *call => {
                 let machine = state.machine.as_mut();
                 if let Some(Err(got)) = machine.map(|it| it.act(&line.what)) {
-                    return state.differs(self.lines, got);
+                    return state.differs(&self.lines, got);
                 }
                 state.next += 1;
                 state.tally.seam += 1;
@@ -84,7 +84,7 @@ impl<'a> Script<'a> {
                     failed: recorded.failed.clone(),
                 })
             }
-            _ => state.differs(self.lines, got()),
+            _ => state.differs(&self.lines, got()),
         }
     }
 
@@ -92,10 +92,10 @@ impl<'a> Script<'a> {
     pub(super) fn answer(&self, answer: Answer) {
         let mut state = self.state();
         let answer = What::Answer(answer);
-        match state.comes(self.lines) {
+        match state.comes(&self.lines) {
             Some(line) if line.what == answer => state.next += 1,
             Some(_) => {
-                state.differs::<()>(self.lines, text(&answer));
+                state.differs::<()>(&self.lines, text(&answer));
             }
             None => {}
         }
@@ -106,7 +106,19 @@ impl<'a> Script<'a> {
         let mut state = self.state();
         // The line of the call, not of what would have come of it.
         state.next = state.next.saturating_sub(1);
-        state.differs::<()>(self.lines, why.to_owned());
+        state.differs::<()>(&self.lines, why.to_owned());
+    }
+
+    /// Whether the next thing is that the device is closed, outside of every call.
+    pub(super) fn closes(&self) -> bool {
+        let mut state = self.state();
+        let line = state.comes(&self.lines);
+        line.is_some_and(|line| line.what == What::Seam(AtSeam::new(Seam::Close)))
+    }
+
+    /// Whether no call came before the present one.
+    pub(super) fn is_first(&self) -> bool {
+        self.state().tally.calls <= 1
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -117,15 +129,14 @@ impl<'a> Script<'a> {
     pub(super) fn close(&self) {
         let mut state = self.state();
         // What others did after the last call.
-        let _end = state.comes(self.lines);
+        let _end = state.comes(&self.lines);
         state.over = true;
     }
 
-    pub(super) fn end(self, threads: usize) -> Replayed {
-        let state = self.state.into_inner();
-        let state = state.unwrap_or_else(PoisonError::into_inner);
-        match state.difference {
-            Some(difference) => Replayed::Differs(difference),
+    pub(super) fn end(&self, threads: usize) -> Replayed {
+        let state = self.state();
+        match &state.difference {
+            Some(difference) => Replayed::Differs(difference.clone()),
             None => Replayed::Same(Tally {
                 threads,
                 ..state.tally
@@ -151,6 +162,8 @@ impl State {
                 | What::Answer(_)
                 | What::Seam(_)
                 | What::Op(_)
+                | What::Input(_)
+                | What::Schedule(_)
                 | What::Verdict(_) => return Some(line),
             }
         }

@@ -2,26 +2,29 @@
 //! answered as that says. Once it is over, they do nothing and find nothing.
 
 use std::fmt;
+use std::sync::Arc;
 
 use evtchn_core::{
-    DomId, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger, Virq,
+    DomId, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept,
+    Trigger, Virq,
 };
 
 use super::script::{Recorded, Script};
 use crate::failed::Failed;
 use crate::line::{Got, Seam};
+use crate::names::Ended;
 
 /// Opener, device and loop.
-#[derive(Clone, Copy)]
-pub(super) struct Stage<'a> {
-    pub(super) script: &'a Script<'a>,
+#[derive(Clone)]
+pub(super) struct Stage {
+    pub(super) script: Arc<Script>,
     pub(super) trigger: Trigger,
 }
 
 /// The device.
-pub(super) struct Prop<'a>(Stage<'a>);
+pub(super) struct Prop(pub(super) Stage);
 
-impl Stage<'_> {
+impl Stage {
     fn call(&self, call: &Seam) -> Result<Option<Got>, Failed> {
         match self.script.seam(call) {
             None => Err(over()),
@@ -49,12 +52,12 @@ fn nonsense() -> Failed {
     Failed::new(ErrorKind::Other, "the trace gives what no such call gives")
 }
 
-impl<'a> Open for Stage<'a> {
-    type Device = Prop<'a>;
+impl Open for Stage {
+    type Device = Prop;
 
-    fn open(&self) -> Result<Prop<'a>, Failed> {
+    fn open(&self) -> Result<Prop, Failed> {
         self.call(&Seam::Open)?;
-        Ok(Prop(*self))
+        Ok(Prop(self.clone()))
     }
 
     fn process(&self) -> u64 {
@@ -62,20 +65,20 @@ impl<'a> Open for Stage<'a> {
     }
 }
 
-impl Drop for Prop<'_> {
+impl Drop for Prop {
     fn drop(&mut self) {
         // There is nobody to tell; the script knows.
         let _closed = self.0.call(&Seam::Close);
     }
 }
 
-impl fmt::Debug for Prop<'_> {
+impl fmt::Debug for Prop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Prop").finish()
     }
 }
 
-impl EventChannel for Prop<'_> {
+impl EventChannel for Prop {
     type Error = Failed;
 
     fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Failed> {
@@ -136,18 +139,18 @@ impl EventChannel for Prop<'_> {
     }
 }
 
-impl<'a> Registrar<Prop<'a>> for Stage<'a> {
+impl Registrar<Prop> for Stage {
     type Error = Failed;
 
     fn trigger(&self) -> Trigger {
         self.trigger
     }
 
-    fn register(&self, _device: &Prop<'a>) -> Result<(), Failed> {
+    fn register(&self, _device: &Prop) -> Result<(), Failed> {
         self.call(&Seam::Register).map(drop)
     }
 
-    fn deregister(&self, _device: &Prop<'a>) -> Result<(), Failed> {
+    fn deregister(&self, _device: &Prop) -> Result<(), Failed> {
         match self.call(&Seam::Deregister).map(drop) {
             // Once it is over, whatever is torn down is let go of.
             Err(_) if self.script.is_over() => Ok(()),
@@ -158,5 +161,23 @@ impl<'a> Registrar<Prop<'a>> for Stage<'a> {
     fn wake(&self) {
         // As in a drop.
         let _woken = self.call(&Seam::Wake);
+    }
+}
+
+impl Sleep<Prop> for Stage {
+    /// Of a deadline the trace says only that there was one.
+    type Deadline = ();
+    type SleepError = Failed;
+
+    fn ticket(&self) -> u64 {
+        0
+    }
+
+    fn sleep(&self, _ticket: u64, deadline: Option<()>) -> Result<Slept, Failed> {
+        let until = deadline.is_some();
+        match self.call(&Seam::Sleep { until })? {
+            Some(Got::Slept(Ended(slept))) => Ok(slept),
+            _ => Err(nonsense()),
+        }
     }
 }

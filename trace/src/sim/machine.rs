@@ -1,13 +1,17 @@
 //! A simulated machine on which a trace is replayed.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger};
+use evtchn_core::{
+    DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger,
+};
 use evtchn_sim::{Call, Delivery, DomainConfig, Errno, Error, SimDevice, SimLoop, SimOpen};
 
 use crate::failed::Failure as _;
 use crate::header::{Header, Source};
 use crate::line::{AtSeam, Got, Guest, Seam, Sim, What};
+use crate::names::Ended;
 use crate::replay::{Machine, text};
 
 /// The machine, and what it needs to know of the trace.
@@ -164,6 +168,9 @@ impl Simulated {
 
     /// Makes a call of the seam and compares what comes of it.
     fn seam(&mut self, at: &AtSeam) -> Did {
+        if let Seam::Sleep { .. } = at.call {
+            return self.sleep(at);
+        }
         self.prepare(at);
         let came = self.make(at);
         for (domid, port) in std::mem::take(&mut self.due) {
@@ -200,6 +207,22 @@ impl Simulated {
             failed: None,
             ..at.clone()
         })))
+    }
+
+    /// A sleep that the device ended ends at once, and none at its deadline does. What ended others
+    /// is not on the trace.
+    fn sleep(&self, at: &AtSeam) -> Did {
+        let Some(Got::Slept(Ended(slept @ (Slept::Ready | Slept::TimedOut)))) = at.got else {
+            return Ok(());
+        };
+        let looper: &dyn Sleep<SimDevice, Deadline = _, SleepError = _, Error = _> = &self.looper;
+        let soon = self.looper.now() + Duration::from_nanos(1);
+        let came = looper.sleep(looper.ticket(), Some(soon));
+        let came = came.map_err(|error| error.to_string())?;
+        if came == slept || self.by_reads {
+            return Ok(());
+        }
+        Err(format!("the simulator's sleep ends as {came:?}"))
     }
 
     /// Brings about what the simulator would not do by itself.
@@ -294,7 +317,7 @@ impl Simulated {
                 };
                 Ok(Some(Got::Ports(buf.words().iter().map(recorded).collect())))
             }
-            Seam::Open | Seam::Close | Seam::Wake => Ok(None),
+            Seam::Open | Seam::Close | Seam::Wake | Seam::Sleep { .. } => Ok(None),
         }
     }
 }
@@ -305,7 +328,12 @@ impl Machine for Simulated {
             What::Guest(guest) => self.guest(guest),
             What::Sim(sim) => self.decided(sim),
             What::Seam(at) => self.seam(at),
-            What::Call(_) | What::Answer(_) | What::Op(_) | What::Verdict(_) => Ok(()),
+            What::Call(_)
+            | What::Answer(_)
+            | What::Op(_)
+            | What::Input(_)
+            | What::Schedule(_)
+            | What::Verdict(_) => Ok(()),
         }
     }
 }

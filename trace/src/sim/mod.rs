@@ -6,7 +6,7 @@ use evtchn_core::DomId;
 use evtchn_sim::Happened;
 
 use crate::header::Source;
-use crate::line::{Guest, Seam, Sim, What};
+use crate::line::{Call, Guest, Seam, Sim, What};
 use crate::read::{BadTrace, Trace, Why};
 use crate::replay::{self, Replayed};
 use crate::tape::Tape;
@@ -87,6 +87,12 @@ pub fn replay_on_sim(trace: &Trace) -> Result<Replayed, BadTrace> {
             let why = format!("{why}, which cannot be replayed on the simulator");
             return Err(Why::Field(why).at(at));
         }
+    }
+    let mut lines = trace.lines.iter();
+    let first = lines.find(|line| matches!(line.what, What::Call(_)));
+    if first.is_some_and(|line| matches!(line.what, What::Call(Call::FromParts { .. }))) {
+        let why = "the device of another process cannot be replayed on the simulator";
+        return Err(Why::Field(why.into()).at(1));
     }
     let machine = Simulated::new(&trace.header);
     replay::replay_with(trace, Some(Box::new(machine)))

@@ -1,6 +1,7 @@
 //! What the program asked of its context, and what it was answered.
 
-use evtchn::machine::port::{PortInput, PortState};
+use evtchn::machine::link::LinkInput;
+use evtchn::machine::port::{Cause, PortInput, PortState};
 use evtchn_trace::{Answer, Call};
 
 use super::super::lanes::Kind;
@@ -8,10 +9,13 @@ use super::Driver;
 
 impl Driver {
     pub(super) fn call(&mut self, thread: u32, call: &Call) {
-        if let Call::Wait { channel } = call
+        if let Call::Wait { channel } | Call::Block { channel, .. } = call
             && let Some(port) = self.port(*channel)
         {
             self.step(port, PortInput::Wait);
+        }
+        if let Call::DispatchCallbacks { again } = call {
+            self.waits_again = *again;
         }
         self.calls.insert(thread, call.clone());
     }
@@ -21,7 +25,8 @@ impl Driver {
             return;
         };
         match (&call, answer) {
-            (Call::Wait { channel }, answer) => self.waited(*channel, answer),
+            (Call::Wait { channel }, answer) => self.waited(*channel, answer, "at once"),
+            (Call::Block { channel, .. }, answer) => self.waited(*channel, answer, ""),
             (Call::Cancel { channel }, Answer::Done) => {
                 if let Some(port) = self.port(*channel) {
                     self.step(port, PortInput::Cancel);
@@ -38,6 +43,32 @@ impl Driver {
                     self.wake(port, cause.0);
                 }
             }
+            (_, Answer::Calls { channel, cause }) => {
+                if let Some(port) = self.port(*channel) {
+                    self.wake(port, cause.0);
+                    if self.waits_again {
+                        self.step(port, PortInput::Wait);
+                    }
+                }
+            }
+            (Call::IntoParts { .. }, Answer::Done) => {
+                for port in self.bound() {
+                    self.unbind(port, Kind::Unbind, "handed over");
+                }
+                self.follow(LinkInput::Unwanted);
+                self.follow(LinkInput::Close);
+            }
+            (Call::FromParts { ports, .. }, Answer::Adopted { channels }) => {
+                self.follow(LinkInput::Bind);
+                for (port, channel) in ports.iter().zip(channels) {
+                    let port = port.as_raw();
+                    if *channel as usize == self.channels.len() {
+                        self.channels.push(port);
+                    }
+                    self.bind(port, String::new(), "adopted".to_owned());
+                    self.force(port, PortState::Latched(Cause::Adopted));
+                }
+            }
             (call, Answer::Wakes { wakes }) => {
                 for (channel, cause) in wakes {
                     let Some(port) = self.port(*channel) else {
@@ -49,7 +80,11 @@ impl Driver {
                     }
                 }
             }
-            (Call::Next, Answer::Nothing) | (Call::Finish | Call::Leave, _) => self.absorb(),
+            (Call::Next, Answer::Nothing)
+            | (
+                Call::Finish | Call::Leave | Call::DispatchCallbacks { .. } | Call::Return { .. },
+                _,
+            ) => self.absorb(),
             _ => {}
         }
         if let Answer::Failed {
@@ -57,9 +92,12 @@ impl Driver {
         } = answer
         {
             let port = match call {
-                Call::Wait { channel } | Call::Cancel { channel } | Call::Notify { channel } => {
-                    self.port(channel)
-                }
+                Call::Wait { channel }
+                | Call::Block { channel, .. }
+                | Call::Cancel { channel }
+                | Call::Notify { channel }
+                | Call::SetCallback { channel }
+                | Call::RemoveCallback { channel } => self.port(channel),
                 Call::BindUnboundPort { .. }
                 | Call::BindInterdomain { .. }
                 | Call::BindVirq { .. }
@@ -74,6 +112,10 @@ impl Driver {
                 | Call::FillAgain { .. }
                 | Call::Finish
                 | Call::Leave
+                | Call::DispatchCallbacks { .. }
+                | Call::Return { .. }
+                | Call::IntoParts { .. }
+                | Call::FromParts { .. }
                 | Call::Teardown
                 | Call::DropContext => None,
             };
@@ -85,17 +127,20 @@ impl Driver {
         clippy::wildcard_enum_match_arm,
         reason = "no other answer says more than the table"
     )]
-    fn waited(&mut self, channel: u32, answer: &Answer) {
+    fn waited(&mut self, channel: u32, answer: &Answer, how: &str) {
         let Some(port) = self.port(channel) else {
             return;
         };
         match answer {
             Answer::Ready { cause } => {
                 self.force(port, PortState::Held);
-                self.woke(port, cause.0, "at once");
+                self.woke(port, cause.0, how);
             }
             Answer::Pending if !self.state(port).is_some_and(PortState::is_waited) => {
                 self.force(port, PortState::Waiting);
+            }
+            Answer::TimedOut | Answer::Cancelled => {
+                self.step(port, PortInput::Cancel);
             }
             Answer::Failed { step, .. } if step != "already_waited" => {
                 self.step(port, PortInput::Cancel);
@@ -127,6 +172,12 @@ const fn name(call: &Call) -> &'static str {
         Call::Fill { .. } => "fill",
         Call::FillAgain { .. } => "fill_again",
         Call::Finish | Call::Leave => "end of the round",
+        Call::SetCallback { .. } => "set_callback",
+        Call::RemoveCallback { .. } => "remove_callback",
+        Call::DispatchCallbacks { .. } | Call::Return { .. } => "dispatch_callbacks",
+        Call::Block { .. } => "block",
+        Call::IntoParts { .. } => "into_parts",
+        Call::FromParts { .. } => "from_parts",
         Call::Teardown => "teardown",
         Call::DropContext => "drop",
     }

@@ -49,7 +49,7 @@ impl Driver {
     fn bound_at_seam(&mut self, call: &Seam, got: Option<&Got>) {
         let number = match got {
             Some(Got::Number(port)) => Some(*port),
-            Some(Got::Ports(_)) | None => None,
+            Some(Got::Ports(_) | Got::Slept(_)) | None => None,
         };
         let (port, about, how, other) = match (call, number) {
             (Seam::BindUnboundPort { remote }, Some(port)) => {
@@ -96,7 +96,13 @@ impl Driver {
         self.unread.extend(words);
         let is_in_round = matches!(
             self.calls.get(&thread),
-            Some(Call::Next | Call::Fill { .. } | Call::FillAgain { .. })
+            Some(
+                Call::Next
+                    | Call::Fill { .. }
+                    | Call::FillAgain { .. }
+                    | Call::DispatchCallbacks { .. }
+                    | Call::Return { .. }
+            )
         );
         if !is_in_round {
             self.absorb();

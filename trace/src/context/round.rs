@@ -1,0 +1,98 @@
+//! A round of a recorded context.
+
+use std::fmt;
+
+use evtchn_core::{
+    DeviceError, DispatchResult, LoopError, Open, Outcome, Registrar, Round, Wake, WakeBuf,
+};
+
+use super::numbered;
+use crate::failed::Failure;
+use crate::line::{Answer, Call};
+use crate::step;
+use crate::tape::{Round as InRound, Tape};
+
+/// A round of a [`RecordedContext`].
+pub struct RecordedRound<'a, O: Open, R: Registrar<O::Device>> {
+    round: Option<Round<'a, O, R>>,
+    tape: Tape,
+}
+
+impl<'a, O: Open, R: Registrar<O::Device>> RecordedRound<'a, O, R> {
+    pub(super) fn of(round: Round<'a, O, R>, tape: &Tape) -> RecordedRound<'a, O, R> {
+        RecordedRound {
+            round: Some(round),
+            tape: tape.clone(),
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> RecordedRound<'_, O, R>
+where
+    DeviceError<O>: Failure,
+    LoopError<O, R>: Failure,
+{
+    /// [`Round::fill`], or [`Round::fill_again`] where each is waited for `again`.
+    pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf, room: usize, again: bool) -> &'b [Wake] {
+        self.tape.begins(|| match again {
+            true => Call::FillAgain { room },
+            false => Call::Fill { room },
+        });
+        let wakes: &[Wake] = match &mut self.round {
+            Some(round) if again => round.fill_again(buf),
+            Some(round) => round.fill(buf),
+            None => &[],
+        };
+        self.tape.ends(InRound::Same, |channels| Answer::Wakes {
+            wakes: wakes.iter().map(|wake| numbered(channels, wake)).collect(),
+        });
+        wakes
+    }
+
+    /// [`Round::finish`]
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(mut self) -> DispatchResult<O, R, Outcome> {
+        let Some(round) = self.round.take() else {
+            return Ok(Outcome::Done);
+        };
+        self.tape.begins(|| Call::Finish);
+        let finished = round.finish();
+        self.tape.ends(InRound::Over, |_| step::outcome(&finished));
+        finished
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Iterator for RecordedRound<'_, O, R> {
+    type Item = Wake;
+
+    fn next(&mut self) -> Option<Wake> {
+        self.tape.begins(|| Call::Next);
+        let wake = self.round.as_mut().and_then(Iterator::next);
+        self.tape.ends(InRound::Same, |channels| match &wake {
+            Some(wake) => {
+                let (channel, cause) = numbered(channels, wake);
+                Answer::Wake { channel, cause }
+            }
+            None => Answer::Nothing,
+        });
+        wake
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for RecordedRound<'_, O, R> {
+    fn drop(&mut self) {
+        if let Some(round) = self.round.take() {
+            self.tape.begins(|| Call::Leave);
+            drop(round);
+            self.tape.ends(InRound::Over, |_| Answer::Done);
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> fmt::Debug for RecordedRound<'_, O, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.round.fmt(f)
+    }
+}

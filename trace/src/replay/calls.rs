@@ -1,0 +1,261 @@
+//! Makes the calls of the program, as the trace names them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use evtchn_core::{
+    BindResult, Channel, ChannelId, Context, RemotePort, Round, UnbindError, Wait, Wake, WakeBuf,
+};
+
+use super::script::Script;
+use super::stage::Stage;
+use crate::line::{Answer, Call};
+use crate::names::Caused;
+use crate::step;
+
+pub(super) type Ctx = Context<Stage, Stage>;
+pub(super) type Played = Channel<Stage, Stage>;
+type PlayedRound<'c> = Round<'c, Stage, Stage>;
+
+/// What the threads share.
+pub(super) struct Shared {
+    pub(super) script: Arc<Script>,
+    channels: Mutex<Channels>,
+}
+
+#[derive(Default)]
+struct Channels {
+    /// By number; `None` once unbound.
+    bound: Vec<Option<Played>>,
+    ids: Vec<ChannelId>,
+    numbers: HashMap<ChannelId, u32>,
+}
+
+impl Shared {
+    pub(super) fn new(script: Arc<Script>) -> Shared {
+        Shared {
+            script,
+            channels: Mutex::default(),
+        }
+    }
+
+    /// Drops the channels that are left.
+    pub(super) fn forget(&self) {
+        let left = std::mem::take(&mut self.channels().bound);
+        drop(left);
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn id(&self, channel: u32) -> Result<ChannelId, &'static str> {
+        let channels = self.channels();
+        let id = channels.ids.get(channel as usize).copied();
+        id.ok_or("no channel of this number was bound")
+    }
+
+    pub(super) fn take(&self, channel: u32) -> Result<Played, &'static str> {
+        let mut channels = self.channels();
+        let place = channels.bound.get_mut(channel as usize);
+        place.and_then(Option::take).ok_or(NOT_BOUND)
+    }
+
+    pub(super) fn put_back(&self, number: u32, channel: Played) {
+        if let Some(place) = self.channels().bound.get_mut(number as usize) {
+            *place = Some(channel);
+        }
+    }
+
+    fn bound(&self, bound: BindResult<Stage, Played>) -> Answer {
+        match bound {
+            Ok(channel) => Answer::Bound {
+                port: channel.port(),
+                channel: self.adopted(channel),
+            },
+            Err(error) => step::bind(&error),
+        }
+    }
+
+    /// Numbers a channel that is new.
+    pub(super) fn adopted(&self, channel: Played) -> u32 {
+        let mut channels = self.channels();
+        let number = u32::try_from(channels.ids.len()).unwrap_or(u32::MAX);
+        let id = channel.id();
+        channels.ids.push(id);
+        channels.numbers.insert(id, number);
+        channels.bound.push(Some(channel));
+        number
+    }
+
+    pub(super) fn numbered(&self, wake: &Wake) -> (u32, Caused) {
+        let channels = self.channels();
+        let number = channels.numbers.get(&wake.channel).copied();
+        (number.unwrap_or(u32::MAX), Caused(wake.cause))
+    }
+
+    /// Makes a call.
+    pub(super) fn call<'c>(
+        self: &Arc<Self>,
+        context: &'c Arc<Ctx>,
+        round: &mut Option<PlayedRound<'c>>,
+        call: &Call,
+    ) -> Result<Answer, &'static str> {
+        Ok(match *call {
+            Call::BindUnboundPort { remote } => self.bound(context.bind_unbound_port(remote)),
+            Call::BindInterdomain { domid, port } => {
+                self.bound(context.bind_interdomain(RemotePort { domid, port }))
+            }
+            Call::BindVirq { virq } => self.bound(context.bind_virq(virq)),
+            Call::BindStatic { port } => self.bound(context.bind_static(port)),
+            Call::Restrict { domid } => step::done(&context.restrict(domid), step::restrict),
+            Call::Wait { channel } => match context.wait(self.id(channel)?) {
+                Ok(Wait::Pending) => Answer::Pending,
+                Ok(Wait::Ready(cause)) => Answer::Ready {
+                    cause: Caused(cause),
+                },
+                Err(error) => step::wait(&error),
+            },
+            Call::Cancel { channel } => {
+                step::done(&context.cancel(self.id(channel)?), step::cancel)
+            }
+            Call::SetCallback { channel } => self.set_callback(context, channel)?,
+            Call::DispatchCallbacks { again: false } => {
+                step::outcome(&context.dispatch_callbacks())
+            }
+            Call::DispatchCallbacks { again: true } => {
+                step::outcome(&context.dispatch_callbacks_again())
+            }
+            Call::Return { .. } => return Err("no callback runs on this thread"),
+            Call::Notify { .. }
+            | Call::Unbind { .. }
+            | Call::DropChannel { .. }
+            | Call::RemoveCallback { .. }
+            | Call::Block { .. } => {
+                return self.on_channel(call).unwrap_or(Err(NOT_BOUND));
+            }
+            Call::NextTimeout => Answer::Timeout {
+                zero: context.next_timeout().is_some(),
+            },
+            Call::Teardown => step::done(&context.teardown(), step::teardown),
+            Call::Begin { wakes } => {
+                let begun = context.dispatch_at_most(wakes);
+                let answer = step::done(&begun, step::dispatch);
+                if let Ok(begun) = begun {
+                    *round = Some(begun);
+                }
+                answer
+            }
+            Call::Next | Call::Fill { .. } | Call::FillAgain { .. } => {
+                let round = round.as_mut().ok_or(NO_ROUND)?;
+                self.take_wakes(round, call)
+            }
+            Call::Finish => step::outcome(&round.take().ok_or(NO_ROUND)?.finish()),
+            Call::Leave => {
+                drop(round.take().ok_or(NO_ROUND)?);
+                Answer::Done
+            }
+            Call::DropContext | Call::IntoParts { .. } | Call::FromParts { .. } => {
+                return Err("another thread is in the context");
+            }
+        })
+    }
+
+    fn set_callback(
+        self: &Arc<Self>,
+        context: &Arc<Ctx>,
+        number: u32,
+    ) -> Result<Answer, &'static str> {
+        let channel = self.take(number)?;
+        // The context has the callback.
+        let (shared, context) = (Arc::downgrade(self), Arc::downgrade(context));
+        let set = channel.set_callback(move |wake| {
+            if let (Some(shared), Some(context)) = (shared.upgrade(), context.upgrade()) {
+                shared.called(&context, &wake);
+            }
+        });
+        self.put_back(number, channel);
+        Ok(step::done(&set, step::link))
+    }
+
+    /// Makes a call that needs a channel and no context.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "of all others there is nothing to do here"
+    )]
+    pub(super) fn on_channel(&self, call: &Call) -> Option<Result<Answer, &'static str>> {
+        let act = |channel: u32, act: &dyn Fn(&Self, u32, Played) -> Answer| {
+            let taken = self.take(channel)?;
+            Ok(act(self, channel, taken))
+        };
+        match *call {
+            Call::Notify { channel } => Some(act(channel, &|shared, channel, taken| {
+                let notified = taken.notify();
+                shared.put_back(channel, taken);
+                step::done(&notified, step::notify)
+            })),
+            Call::Unbind { channel } => Some(act(channel, &Self::unbind)),
+            Call::DropChannel { channel } => Some(act(channel, &|_, _, taken| {
+                drop(taken);
+                Answer::Done
+            })),
+            Call::RemoveCallback { channel } => Some(act(channel, &|shared, channel, taken| {
+                let removed = taken.remove_callback();
+                shared.put_back(channel, taken);
+                match removed {
+                    Ok(was_set) => Answer::Removed { was_set },
+                    Err(error) => step::link(&error),
+                }
+            })),
+            Call::Block { channel, until } => Some(act(channel, &|shared, channel, taken| {
+                let blocked = taken.block(until.then_some(()));
+                shared.put_back(channel, taken);
+                step::blocked(&blocked)
+            })),
+            _ => None,
+        }
+    }
+
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the others are told apart before"
+    )]
+    fn take_wakes(&self, round: &mut PlayedRound<'_>, call: &Call) -> Answer {
+        match *call {
+            Call::Fill { room } | Call::FillAgain { room } => {
+                let mut buf = WakeBuf::with_capacity(room);
+                let wakes = match call {
+                    Call::FillAgain { .. } => round.fill_again(&mut buf),
+                    _ => round.fill(&mut buf),
+                };
+                let wakes = wakes.iter().map(|wake| self.numbered(wake)).collect();
+                Answer::Wakes { wakes }
+            }
+            _ => match round.next() {
+                Some(wake) => {
+                    let (channel, cause) = self.numbered(&wake);
+                    Answer::Wake { channel, cause }
+                }
+                None => Answer::Nothing,
+            },
+        }
+    }
+
+    fn unbind(&self, number: u32, channel: Played) -> Answer {
+        let unbound = channel.unbind();
+        let answer = step::done(&unbound, step::unbind);
+        if let Err(
+            UnbindError::Unbind { channel, .. }
+            | UnbindError::Reentrant(channel)
+            | UnbindError::Inherited(channel),
+        ) = unbound
+        {
+            self.put_back(number, channel);
+        }
+        answer
+    }
+}
+
+const NOT_BOUND: &str = "the channel is not bound";
+const NO_ROUND: &str = "no round is under way on this thread";
+pub(super) const NO_CONTEXT: &str = "a call on a context that is not there";
