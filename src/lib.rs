@@ -40,4 +40,14 @@ pub use evtchn_xen as xen;
 mod documents {
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[doc = include_str!("../docs/coming-from.md")]
+    struct ComingFrom;
+    #[doc = include_str!("../docs/overflow.md")]
+    struct Overflow;
+    #[doc = include_str!("../docs/record-and-replay.md")]
+    struct RecordAndReplay;
+    #[doc = include_str!("../docs/test-without-xen.md")]
+    struct TestWithoutXen;
+    #[doc = include_str!("../docs/tokio.md")]
+    struct Tokio;
 }

@@ -17,6 +17,14 @@ struct Elsewhere {
     has: &'static str,
 }
 
+const fn newcomer(command: &'static str) -> Elsewhere {
+    Elsewhere {
+        command,
+        file: ".ci/newcomer",
+        has: "lines docs/tokio.md sh",
+    }
+}
+
 /// Every such command.
 const ELSEWHERE: &[Elsewhere] = &[
     // This test is part of it.
@@ -25,6 +33,11 @@ const ELSEWHERE: &[Elsewhere] = &[
         file: ".ci/run",
         has: "cargo test --workspace",
     },
+    // These need the registry; `.ci/newcomer` runs all of that document, as it stands.
+    newcomer("cargo new joined && cd joined"),
+    newcomer("cargo add --path ../evtchn evtchn --features sim,tokio"),
+    newcomer("cargo add tokio --features macros,rt"),
+    newcomer("cargo run"),
     // It boots a machine, as root.
     Elsewhere {
         command: "cargo xtask xen",
