@@ -87,6 +87,16 @@ pub(crate) fn a_link_to_nothing_is_told() {
     assert_eq!(broken(none).len(), 1);
 }
 
+pub(crate) fn a_cell_without_its_source_is_told() {
+    let table = "| a | b |\n| --- | --- |\n| x | [y](z) |\n| x | y |\n\n";
+    let promised = format!("<!-- every cell has a source -->\n{table}{table}");
+    assert_eq!(
+        links::unsourced("none.md", &promised),
+        ["none.md:5: no source for `y`"]
+    );
+    assert_eq!(links::unsourced("none.md", table), [""; 0]);
+}
+
 pub(crate) fn shell_that_does_not_do_what_it_says_is_told() {
     let ran = |text| run("none.md", &scripts(text, Where::Here));
     ran("```console\n$ printf 'a\\nb\\nc\\n'\na\n...\nc\n$ true\n```\n").unwrap();

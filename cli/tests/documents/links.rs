@@ -33,6 +33,31 @@ pub(crate) fn broken(root: &Path, document: &str, text: &str) -> Vec<String> {
     complaints
 }
 
+/// Where a table that promises a source for each cell has one without. The first column and the row above
+/// the rule are titles.
+pub(crate) fn unsourced(document: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut is_promised = false;
+    for (line, number) in text.lines().zip(1..) {
+        if line.starts_with('|') && is_promised {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+            let is_title = cells.iter().all(|cell| cell.trim() == "---")
+                || text
+                    .lines()
+                    .nth(number)
+                    .is_some_and(|next| next.starts_with("| ---"));
+            let bare = cells.iter().skip(1).find(|cell| !cell.contains("]("));
+            if let (Some(cell), false) = (bare, is_title) {
+                let cell = cell.trim();
+                complaints.push(format!("{document}:{number}: no source for `{cell}`"));
+            }
+        } else {
+            is_promised = line == "<!-- every cell has a source -->";
+        }
+    }
+    complaints
+}
+
 /// Each link of a text: its line, its words, and where it leads.
 fn links(text: &str) -> Vec<(usize, &str, &str)> {
     let mut links = Vec::new();

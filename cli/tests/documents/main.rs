@@ -106,6 +106,7 @@ fn every_link_leads_somewhere() {
     let mut complaints = Vec::new();
     for (path, text) in DOCUMENTS {
         complaints.extend(links::broken(root(), path, text));
+        complaints.extend(links::unsourced(path, text));
     }
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
@@ -125,6 +126,7 @@ const CHECKS: &[(&str, fn())] = named![
     cases::a_block_that_nothing_tests_is_told,
     cases::a_comment_that_rustdoc_does_not_compile_is_told,
     cases::a_link_to_nothing_is_told,
+    cases::a_cell_without_its_source_is_told,
     cases::shell_that_does_not_do_what_it_says_is_told,
     cases::shell_for_the_device_is_run_in_dom0_alone,
 ];
