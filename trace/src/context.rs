@@ -18,6 +18,28 @@ use crate::tape::{Channels, Round as InRound, Tape};
 /// A [`Context`] that writes down each call on it and on its channels and rounds.
 ///
 /// It offers what can be replayed: values, no callbacks, tasks and threads that block.
+///
+/// ```
+/// use evtchn_core::{DomId, Trigger, Wait};
+/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// let ctx = RecordedContext::new(
+///     Recorder::new(Sim::new(7).open(DomId::DOM0), tape.clone()),
+///     Recorder::new(SimLoop::level(), tape.clone()),
+///     tape.clone(),
+/// );
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// drop(channel);
+/// ctx.teardown()?;
+/// drop(ctx);
+/// tape.finish()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RecordedContext<O: Open, R: Registrar<O::Device>> {
     context: Context<O, R>,
     drops: DropsContext,
@@ -33,6 +55,26 @@ impl Drop for DropsContext {
 }
 
 /// A channel of a [`RecordedContext`].
+///
+/// ```
+/// # use evtchn_core::{DomId, Trigger};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(7);
+/// # let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// # let ctx = RecordedContext::new(
+/// #     Recorder::new(sim.open(DomId::DOM0), tape.clone()),
+/// #     Recorder::new(SimLoop::level(), tape.clone()),
+/// #     tape.clone(),
+/// # );
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// let _pending = channel.wait()?;
+/// channel.cancel()?;
+/// channel.unbind()?; // each of these is in the trace, under the number of the channel
+/// # Ok(())
+/// # }
+/// ```
 pub struct RecordedChannel<O: Open, R: Registrar<O::Device>> {
     /// `None` once it is unbound or dropped.
     channel: Option<Channel<O, R>>,
@@ -45,6 +87,30 @@ pub type RecordedUnbind<O, R> =
     Result<(), UnbindError<RecordedChannel<O, R>, DeviceError<O>, LoopError<O, R>>>;
 
 /// A round of a [`RecordedContext`].
+///
+/// ```
+/// # use evtchn_core::{DomId, Trigger};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(7);
+/// # let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// # let ctx = RecordedContext::new(
+/// #     Recorder::new(sim.open(DomId::DOM0), tape.clone()),
+/// #     Recorder::new(SimLoop::level(), tape.clone()),
+/// #     tape.clone(),
+/// # );
+/// let guest = sim.guest(sim.create_domain()?);
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let _pending = channel.wait()?;
+/// guest.send(theirs)?;
+/// let mut round = ctx.dispatch()?;
+/// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
+/// round.finish()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RecordedRound<'a, O: Open, R: Registrar<O::Device>> {
     round: Option<Round<'a, O, R>>,
     tape: Tape,
