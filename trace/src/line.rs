@@ -204,8 +204,12 @@ pub enum Answer {
 /// ```
 /// use evtchn_trace::{AtSeam, Got, Seam};
 ///
-/// let mut read = AtSeam::new(Seam::Pending { room: 64 });
-/// read.got = Some(Got::Ports(vec![10, 11]));
+/// let read = AtSeam {
+///     call: Seam::Pending { room: 64 },
+///     peer: None,
+///     got: Some(Got::Ports(vec![10, 11])),
+///     failed: None,
+/// };
 /// assert_eq!(
 ///     serde_json::to_string(&read)?,
 ///     r#"{"seam":"pending","room":64,"got":[10,11]}"#
