@@ -35,7 +35,19 @@ pub use evtchn_sim as sim;
 #[cfg(feature = "xen")]
 pub use evtchn_xen as xen;
 
-/// The examples of the README, compiled and run.
-#[cfg(all(doctest, feature = "sim", feature = "xen"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// The blocks of Rust in the documents, compiled and run.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/coming-from.md")]
+    struct ComingFrom;
+    #[doc = include_str!("../docs/overflow.md")]
+    struct Overflow;
+    #[doc = include_str!("../docs/record-and-replay.md")]
+    struct RecordAndReplay;
+    #[doc = include_str!("../docs/test-without-xen.md")]
+    struct TestWithoutXen;
+    #[doc = include_str!("../docs/tokio.md")]
+    struct Tokio;
+}

@@ -62,6 +62,17 @@ enum Source {
 }
 
 /// The decisions that a [`recorded`](Choice::recorded) choice has taken, in its clones too.
+///
+/// ```
+/// use evtchn_sim::{Choice, Sim};
+///
+/// let (mut choice, taken) = Choice::seeded(7).recorded();
+/// let ways = [choice.of(5), choice.of(2)];
+/// assert_eq!(taken.script().len(), 2);
+///
+/// let mut again = Choice::scripted(taken.script());
+/// assert_eq!([again.of(5), again.of(2)], ways);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Taken(Arc<Mutex<Vec<u32>>>);
 

@@ -7,6 +7,13 @@ use evtchn_core::{DomId, Virq};
 use crate::choice::Choice;
 
 /// How Xen and a guest share event bits.
+///
+/// ```
+/// use evtchn_sim::Abi;
+///
+/// assert_eq!(Abi::TwoLevel.ports(), 4096);
+/// assert_eq!(Abi::Fifo.ports(), 131_072);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Abi {
     /// 4096 ports (of a 64-bit guest).
@@ -27,6 +34,16 @@ impl Abi {
 }
 
 /// The version of Xen, for the few answers that changed.
+///
+/// ```
+/// use evtchn_sim::{Config, Sim, XenVersion};
+///
+/// let mut config = Config::seeded(1);
+/// assert_eq!(config.xen, XenVersion(4, 17));
+/// config.xen = XenVersion(4, 21);
+/// let sim = Sim::with_config(config);
+/// # drop(sim);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct XenVersion(pub u16, pub u16);
 
@@ -42,6 +59,20 @@ impl XenVersion {
 const VIRQ_MCA: Virq = Virq::new(16);
 
 /// One domain and its Linux kernel.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::{DomainConfig, Errno, Sim};
+///
+/// let sim = Sim::new(1);
+/// let mut narrow = DomainConfig::guest();
+/// narrow.max_port = 2;
+/// let guest = sim.guest(sim.create_domain_with(None, &narrow)?);
+/// guest.alloc_unbound(DomId::DOM0)?;
+/// guest.alloc_unbound(DomId::DOM0)?;
+/// assert_eq!(guest.alloc_unbound(DomId::DOM0), Err(Errno::ENOSPC));
+/// # Ok::<_, Errno>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DomainConfig {
@@ -124,6 +155,17 @@ impl DomainConfig {
 }
 
 /// A machine: Xen, domain 0, and where its free decisions come from.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open};
+/// use evtchn_sim::{Config, DomainConfig, Sim};
+///
+/// let mut config = Config::seeded(1);
+/// config.dom0 = DomainConfig::dom0_two_level();
+/// let device = Sim::with_config(config).open(DomId::DOM0).open()?;
+/// let _first_free = device.bind_unbound_port(DomId::SELF)?;
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {

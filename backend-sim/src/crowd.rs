@@ -46,6 +46,17 @@ struct Member {
 }
 
 /// What a member of a [`Crowd`] has done.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use evtchn_sim::{Crowd, Tally};
+///
+/// let mut crowd = Crowd::new();
+/// crowd.join_in("idler", 3, |_turn| ControlFlow::Continue(()));
+/// let tally = Tally { name: "idler".to_owned(), turns: 3 };
+/// assert_eq!(crowd.wait(), [tally]);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally {
     /// Its name.

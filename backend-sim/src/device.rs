@@ -19,6 +19,19 @@ use crate::sim::Sim;
 use crate::world::{FileId, World};
 
 /// Opens the device in one domain of a simulated machine. Clones share counters and faults.
+///
+/// ```
+/// use evtchn_core::{Context, DomId};
+/// use evtchn_sim::{Call, Errno, Sim, SimLoop};
+///
+/// let opener = Sim::new(1).open(DomId::DOM0);
+/// let ctx = Context::new(opener.clone(), SimLoop::level());
+/// opener.fail_next(Call::Open, Errno::ENOENT);
+/// assert!(ctx.bind_unbound_port(DomId::SELF).is_err());
+/// let _channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!((opener.opens(), opener.faults_left()), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct SimOpen {
     sim: Sim,
@@ -157,6 +170,22 @@ impl Open for SimOpen {
 }
 
 /// One descriptor of an open device. Dropping the last one of a file closes its ports.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, RemotePort};
+/// use evtchn_sim::Sim;
+/// use evtchn_sim::abi::PollBits;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// let port = device.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(device.poll()?, PollBits::WRITABLE);
+/// let _other_end = device.bind_interdomain(RemotePort { domid: DomId::SELF, port })?;
+/// assert_eq!(device.poll()?, PollBits::READABLE);
+/// let _pollable = device.try_fd()?; // for a real event loop
+/// # Ok(())
+/// # }
+/// ```
 pub struct SimDevice {
     opener: SimOpen,
     file: FileId,

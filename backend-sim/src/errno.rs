@@ -6,6 +6,15 @@ use evtchn_core::ErrorKind;
 
 /// An errno of Linux (asm-generic/errno-base.h, asm-generic/errno.h; the same numbers on x86 and
 /// Arm).
+///
+/// ```
+/// use evtchn_core::ErrorKind;
+/// use evtchn_sim::Errno;
+///
+/// assert_eq!((Errno::EFBIG.raw(), Errno::EFBIG.name()), (27, Some("EFBIG")));
+/// assert_eq!(Errno::ENOTCONN.kind(), ErrorKind::NotBound);
+/// assert_eq!(Errno::new(27), Errno::EFBIG);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Errno(i32);
 

@@ -7,6 +7,17 @@ use evtchn_core::{ErrorKind, Port};
 use crate::errno::Errno;
 
 /// A failed call: which call, on which port, why.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, Port};
+/// use evtchn_sim::{Call, Errno, Sim};
+///
+/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// let error = device.notify(Port::MAX).unwrap_err();
+/// assert_eq!((error.call, error.port), (Call::Notify, Some(Port::MAX)));
+/// assert_eq!(error.errno, Errno::ENOTCONN);
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{call}{} failed: {errno}{}", OfPort(*port), Hint(hint(*call, *errno)))]
 pub struct Error {
@@ -26,6 +37,14 @@ impl evtchn_core::Error for Error {
 }
 
 /// The calls that a simulated device or event loop answers, and that a fault can be set for.
+///
+/// ```
+/// use evtchn_sim::{Call, Errno, Fault};
+///
+/// assert_eq!(Call::BindVirq.name(), "bind_virq");
+/// let fault = Fault::fail(Call::BindVirq, Errno::EBUSY);
+/// # drop(fault);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Call {
@@ -62,6 +81,14 @@ pub enum Call {
 }
 
 /// Kinds of calls, for a fault to look at: one, several, or all.
+///
+/// ```
+/// use evtchn_sim::{Call, Calls, Errno, Fault};
+///
+/// let binds = Fault::fail([Call::BindVirq, Call::BindInterdomain], Errno::EINTR);
+/// let all = Fault::fail(Calls::ALL, Errno::EIO);
+/// # drop((binds, all));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Calls(u32);
 

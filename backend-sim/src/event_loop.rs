@@ -24,6 +24,28 @@ use sleep::Night;
 ///
 /// A loop that is [`on`](Self::on) a machine has the time of that machine, and asks its
 /// [`Choice`]; a loop of its own has a time of its own.
+///
+/// ```
+/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let event_loop = SimLoop::level();
+/// let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+///
+/// guest.send(theirs)?;
+/// assert!(!event_loop.ready()); // nobody waits, so nothing is registered
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// assert!(event_loop.ready());
+/// assert_eq!(ctx.dispatch()?.count(), 1);
+/// assert!(!event_loop.is_registered());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct SimLoop {
     trigger: Trigger,
@@ -56,6 +78,23 @@ struct Watch {
 }
 
 /// How often a loop was called.
+///
+/// ```
+/// use evtchn_core::{Context, DomId};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// for _ in 0..3 {
+///     let _pending = channel.wait()?;
+///     channel.cancel()?;
+/// }
+/// let counts = ctx.registrar().counts();
+/// assert_eq!((counts.registers, counts.deregisters), (3, 3));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Counts {
@@ -68,6 +107,18 @@ pub struct Counts {
 }
 
 /// Something that must not be done with an event loop.
+///
+/// ```
+/// use evtchn_core::{DomId, Open, Registrar};
+/// use evtchn_sim::{Sim, SimLoop, Violation};
+///
+/// let event_loop = SimLoop::level();
+/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// event_loop.register(&device)?;
+/// event_loop.register(&device).unwrap_err();
+/// assert_eq!(event_loop.violations(), [Violation::RegisteredTwice]);
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A device was registered that is registered already.

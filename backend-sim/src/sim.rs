@@ -216,6 +216,26 @@ impl Sim {
 
 /// The kernel of one domain: its ports are not those of any file, and it handles an event at
 /// once.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let device = sim.open(DomId::DOM0).open()?;
+/// let ours = device.bind_unbound_port(guest.domid())?;
+///
+/// let theirs = guest.bind_interdomain(DomId::DOM0, ours)?;
+/// assert_eq!(guest.events(theirs)?, 1); // the bind brings one
+/// device.notify(ours)?;
+/// assert_eq!(guest.events(theirs)?, 2);
+/// guest.send(theirs)?;
+/// guest.close(theirs)?; // of which the other end hears nothing
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Guest {
     sim: Sim,

@@ -15,6 +15,15 @@ use crate::fork;
 pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
 
 /// Opens the device, at [`DEVICE_PATH`] unless told otherwise.
+///
+/// ```
+/// use evtchn_core::{Error, ErrorKind, Open};
+/// use evtchn_xen::{DEVICE_PATH, XenOpen};
+///
+/// assert_eq!(XenOpen::default().path().to_str(), Some(DEVICE_PATH));
+/// let elsewhere = XenOpen::at("/nowhere/evtchn");
+/// assert_eq!(elsewhere.open().unwrap_err().kind(), ErrorKind::NoDevice);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XenOpen {
     path: PathBuf,
@@ -63,6 +72,20 @@ impl Open for XenOpen {
 /// work on what belongs to the parent. A child that wants events opens a device of its own.
 ///
 /// No call takes a lock of ours or allocates unless it fails.
+///
+/// ```no_run
+/// use evtchn_core::{DomId, EventChannel, PortBuf, RemotePort};
+/// use evtchn_xen::Device;
+///
+/// let device = Device::open()?;
+/// let ours = device.bind_unbound_port(DomId::SELF)?;
+/// let theirs = device.bind_interdomain(RemotePort { domid: DomId::SELF, port: ours })?;
+/// device.notify(theirs)?;
+/// let mut fired = PortBuf::with_capacity(PortBuf::MAX);
+/// device.pending(&mut fired)?;
+/// device.unmask(&[ours, theirs])?;
+/// # Ok::<_, evtchn_xen::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Device {
     fd: OwnedFd,

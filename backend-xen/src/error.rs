@@ -12,6 +12,14 @@ use crate::errno;
 ///
 /// It displays as one line: what failed, with its port, the errno, and what to do about it where
 /// that is known.
+///
+/// ```
+/// use evtchn_xen::{Device, Errno};
+///
+/// let error = Device::open_at("/nowhere/evtchn").unwrap_err();
+/// assert_eq!(error.errno(), Errno::NOENT);
+/// assert!(error.to_string().starts_with("cannot open /nowhere/evtchn: ENOENT"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot {call}: {}{}", Name(*errno), Hint(hint(call, *errno)))]
 pub struct Error {
@@ -20,6 +28,14 @@ pub struct Error {
 }
 
 /// The call that failed, with what it was asked for.
+///
+/// ```
+/// use evtchn_xen::{Call, Device};
+///
+/// let error = Device::open_at("/nowhere/evtchn").unwrap_err();
+/// assert!(matches!(error.call(), Call::Open(path) if path.ends_with("evtchn")));
+/// assert_eq!(error.port(), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Call {

@@ -98,6 +98,15 @@ struct Registrations {
 }
 
 /// Why [`PollLoop::wait`] came back.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let poll_loop = evtchn_xen::PollLoop::new()?;
+/// let ended = poll_loop.wait(Some(Duration::ZERO))?;
+/// assert!(ended.timed_out() && !ended.ready);
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
     /// The device has something to say, be it ports or an error: dispatch.
@@ -117,6 +126,16 @@ impl Readiness {
 }
 
 /// How often a [`PollLoop`] did what.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let poll_loop = evtchn_xen::PollLoop::new()?;
+/// poll_loop.wait(Some(Duration::ZERO))?;
+/// let counters = poll_loop.counters();
+/// assert_eq!((counters.polls, counters.registers), (1, 0));
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Devices registered.
@@ -128,6 +147,22 @@ pub struct Counters {
 }
 
 /// A registration that does not fit what is registered.
+///
+/// ```
+/// use evtchn_core::{DomId, Open, Registrar};
+/// use evtchn_sim::Sim;
+/// use evtchn_xen::{PollLoop, RegistrationError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = Sim::new(0).open(DomId::DOM0).open()?;
+/// let poll_loop = PollLoop::new()?;
+/// assert_eq!(poll_loop.deregister(&device), Err(RegistrationError::NotRegistered));
+/// poll_loop.register(&device)?;
+/// assert_eq!(poll_loop.register(&device), Err(RegistrationError::AlreadyRegistered));
+/// # poll_loop.deregister(&device)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RegistrationError {
     /// The loop watches one device at a time.

@@ -10,6 +10,27 @@ use core::fmt::Debug;
 use crate::ids::{DomId, Port, RemotePort, Virq};
 
 /// Opens the device. Called at the first bind, never before.
+///
+/// ```
+/// use evtchn_core::{EventChannel, Open};
+/// use evtchn_sim::{SimDevice, SimOpen};
+///
+/// /// Says when a device is opened.
+/// struct Told(SimOpen);
+///
+/// impl Open for Told {
+///     type Device = SimDevice;
+///
+///     fn open(&self) -> Result<SimDevice, <SimDevice as EventChannel>::Error> {
+///         println!("opening the device");
+///         self.0.open()
+///     }
+///
+///     fn process(&self) -> u64 {
+///         self.0.process()
+///     }
+/// }
+/// ```
 pub trait Open {
     /// The device that is opened.
     type Device: EventChannel;
@@ -30,6 +51,27 @@ pub trait Open {
 /// One open event-channel device.
 ///
 /// Dropping it closes the device, which unbinds every port that is still bound.
+///
+/// The calls of a device, without a context:
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, PortBuf, RemotePort};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// let ours = device.bind_unbound_port(DomId::SELF)?;
+/// let theirs = device.bind_interdomain(RemotePort { domid: DomId::SELF, port: ours })?;
+/// device.notify(theirs)?;
+///
+/// let mut fired = PortBuf::with_capacity(PortBuf::MAX);
+/// device.pending(&mut fired)?;
+/// // The bind of the other end brings an event too, which means "look".
+/// assert_eq!(fired.words(), [theirs.as_raw(), ours.as_raw()]);
+/// assert_eq!(device.unmask(&[ours, theirs])?, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub trait EventChannel: Debug + Send + Sync {
     /// What a failed call reports. It keeps errno, call and port.
     type Error: Error;
@@ -113,6 +155,17 @@ pub trait EventChannel: Debug + Send + Sync {
 }
 
 /// How an event loop reports readiness of a registered device.
+///
+/// ```
+/// use evtchn_core::{Registrar, Trigger};
+/// use evtchn_sim::{SimDevice, SimLoop};
+///
+/// fn trigger(event_loop: &impl Registrar<SimDevice>) -> Trigger {
+///     event_loop.trigger()
+/// }
+/// assert_eq!(trigger(&SimLoop::level()), Trigger::Level);
+/// assert_eq!(trigger(&SimLoop::edge()), Trigger::Edge);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
     /// Again and again while there is something to read: a short read ends a round.
@@ -129,6 +182,51 @@ pub enum Trigger {
 ///
 /// No method is called in a forked child. Where dropping the registrar would change what parent
 /// and child share, such as an epoll instance, the child has to leak that part.
+///
+/// A loop of one flag, for a program that looks at it in its own time:
+///
+/// ```
+/// use std::convert::Infallible;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// use evtchn_core::{Context, DomId, EventChannel, Registrar, Trigger, Wait};
+/// use evtchn_sim::Sim;
+///
+/// #[derive(Default)]
+/// struct Flag {
+///     is_watched: AtomicBool,
+/// }
+///
+/// impl<D: EventChannel> Registrar<D> for Flag {
+///     type Error = Infallible;
+///
+///     fn trigger(&self) -> Trigger {
+///         Trigger::Level
+///     }
+///
+///     fn register(&self, _device: &D) -> Result<(), Infallible> {
+///         self.is_watched.store(true, Ordering::Relaxed);
+///         Ok(())
+///     }
+///
+///     fn deregister(&self, _device: &D) -> Result<(), Infallible> {
+///         self.is_watched.store(false, Ordering::Relaxed);
+///         Ok(())
+///     }
+///
+///     fn wake(&self) {} // this loop never sleeps
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), Flag::default());
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// assert!(ctx.registrar().is_watched.load(Ordering::Relaxed));
+/// channel.cancel()?;
+/// assert!(!ctx.registrar().is_watched.load(Ordering::Relaxed));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Registrar<D: ?Sized>: Send + Sync {
     /// What a failed call reports.
     type Error: core::error::Error + Send + Sync + 'static;
@@ -162,6 +260,21 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
 ///
 /// A thread takes a [`ticket`](Self::ticket), looks whether there is something for it, and sleeps
 /// on the ticket where there is not.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Sleep, Slept};
+/// use evtchn_sim::{SimDevice, SimLoop};
+///
+/// fn nap<L: Sleep<SimDevice, Deadline = Duration>>(it: &L) -> Result<Slept, L::SleepError> {
+///     let ticket = it.ticket();
+///     // Here the thread looks whether there is something for it; then it sleeps.
+///     it.sleep(ticket, Some(Duration::from_secs(1)))
+/// }
+/// assert_eq!(nap(&SimLoop::level())?, Slept::TimedOut);
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
 pub trait Sleep<D: ?Sized>: Registrar<D> {
     /// A point in the time of this loop.
     type Deadline: Copy;
@@ -187,6 +300,17 @@ pub trait Sleep<D: ?Sized>: Registrar<D> {
 }
 
 /// Why a [`sleep`](Sleep::sleep) is over.
+///
+/// ```
+/// use evtchn_core::{Registrar, Sleep, Slept};
+/// use evtchn_sim::{SimDevice, SimLoop};
+///
+/// let event_loop = SimLoop::level();
+/// let ticket = event_loop.ticket();
+/// Registrar::<SimDevice>::wake(&event_loop); // on another thread, say
+/// assert_eq!(event_loop.sleep(ticket, None)?, Slept::Roused);
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slept {
     /// The device has something to say.
@@ -198,12 +322,38 @@ pub enum Slept {
 }
 
 /// A device error that generic code can branch on.
+///
+/// ```
+/// use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, RemotePort};
+/// use evtchn_sim::Sim;
+///
+/// /// Whether the guest is gone, whichever device says so.
+/// fn is_gone(error: &impl Error) -> bool {
+///     error.kind() == ErrorKind::NoSuchDomain
+/// }
+///
+/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// let nobody = RemotePort { domid: DomId::new(77), port: Port::MAX };
+/// assert!(is_gone(&device.bind_interdomain(nobody).unwrap_err()));
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
 pub trait Error: core::error::Error + Send + Sync + 'static {
     /// What kind of failure it is.
     fn kind(&self) -> ErrorKind;
 }
 
 /// Kinds of device failures.
+///
+/// ```
+/// use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Virq};
+/// use evtchn_sim::Sim;
+///
+/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// device.bind_virq(Virq::DOM_EXC)?;
+/// let twice = device.bind_virq(Virq::DOM_EXC).unwrap_err();
+/// assert_eq!(twice.kind(), ErrorKind::InUse);
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -238,6 +388,18 @@ pub enum ErrorKind {
 /// Room for the ports of one [`pending`](EventChannel::pending) call.
 ///
 /// Holds the words as the driver wrote them, so that a backend can read straight into it.
+///
+/// ```
+/// use evtchn_core::PortBuf;
+///
+/// let mut buf = PortBuf::with_capacity(4);
+/// buf.fill(|words| {
+///     words[..2].copy_from_slice(&[3, 9]); // what a driver does
+///     Ok::<_, std::convert::Infallible>(2)
+/// })?;
+/// assert_eq!((buf.capacity(), buf.words()), (4, &[3, 9][..]));
+/// # Ok::<_, std::convert::Infallible>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct PortBuf {
     words: Vec<u32>,

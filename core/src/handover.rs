@@ -30,6 +30,14 @@ pub struct HandOver {
 }
 
 /// A text that is no [`HandOver`].
+///
+/// ```
+/// use evtchn_core::{BadHandOver, HandOver};
+///
+/// // Cut short on its way.
+/// assert_eq!("v1:-:3,4".parse::<HandOver>(), Err(BadHandOver::Incomplete));
+/// assert_eq!("3,4,9".parse::<HandOver>(), Err(BadHandOver::Version));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadHandOver {

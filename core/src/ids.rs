@@ -8,6 +8,14 @@ use core::num::NonZeroU32;
 use core::str::FromStr;
 
 /// A number that is no valid id.
+///
+/// ```
+/// use evtchn_core::{BadId, DomId, Port, Virq};
+///
+/// assert_eq!(Port::try_from(0), Err(BadId::PortZero));
+/// assert_eq!(DomId::try_from(0x1_0005), Err(BadId::DomIdTooLarge(0x1_0005)));
+/// assert_eq!("BOGUS".parse::<Virq>(), Err(BadId::Unreadable));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadId {
     /// Port 0 is reserved by Xen and never names a channel.
@@ -28,6 +36,15 @@ pub enum BadId {
 ///
 /// Only a number to print or to hand to a peer. Xen hands out the lowest free number again at
 /// once, so a port alone does not say which binding is meant.
+///
+/// ```
+/// use evtchn_core::Port;
+///
+/// let port: Port = "17".parse()?;
+/// assert_eq!((port.as_raw(), port.to_string()), (17, "17".to_owned()));
+/// assert_eq!(Port::new(0), None);
+/// # Ok::<_, evtchn_core::BadId>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Port(NonZeroU32);
@@ -91,6 +108,16 @@ impl fmt::Debug for Port {
 ///
 /// Xen stores a remote domain id unchecked when a port is allocated for it, so ids of domains
 /// that do not exist (yet) are accepted there.
+///
+/// ```
+/// use evtchn_core::DomId;
+///
+/// let guest: DomId = "5".parse()?;
+/// assert_eq!(guest, DomId::new(5));
+/// assert!(guest < DomId::FIRST_RESERVED);
+/// assert_eq!(DomId::SELF.to_string(), "self");
+/// # Ok::<_, evtchn_core::BadId>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct DomId(u16);
@@ -150,6 +177,15 @@ impl fmt::Debug for DomId {
 }
 
 /// One end of a channel as another domain names it.
+///
+/// ```
+/// use evtchn_core::{DomId, RemotePort};
+///
+/// let remote: RemotePort = "5:17".parse()?;
+/// assert_eq!(remote.domid, DomId::new(5));
+/// assert_eq!(remote.to_string(), "5:17");
+/// # Ok::<_, evtchn_core::BadId>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemotePort {
     /// The domain that owns the port.
@@ -180,6 +216,16 @@ impl FromStr for RemotePort {
 /// A virtual interrupt, by number (xen/include/public/xen.h, `VIRQ_*`).
 ///
 /// Any number can be asked for; Xen refuses those at or over 24 with `EINVAL`.
+///
+/// ```
+/// use evtchn_core::Virq;
+///
+/// let virq: Virq = "VIRQ_DOM_EXC".parse()?;
+/// assert_eq!(virq, Virq::DOM_EXC);
+/// assert_eq!((virq.as_raw(), virq.name()), (3, Some("DOM_EXC")));
+/// assert_eq!(Virq::new(17).name(), None);
+/// # Ok::<_, evtchn_core::BadId>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Virq(u32);

@@ -48,6 +48,17 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 pub use mockall::{Sequence, predicate};
 
 /// A failure that a test made up. Device and event loop have it alike.
+///
+/// ```
+/// use evtchn_core::mock::{MockError, MockOpen, MockRegistrar};
+/// use evtchn_core::{BindError, Context, DomId, ErrorKind, Trigger};
+///
+/// let mut opener = MockOpen::of_this_process();
+/// opener.expect_open().return_once(|| Err(MockError::new(ErrorKind::NoDevice)));
+/// let ctx = Context::new(opener, MockRegistrar::with_trigger(Trigger::Level));
+/// let error = ctx.bind_unbound_port(DomId::new(7)).unwrap_err();
+/// assert!(matches!(error, BindError::Open(why) if why == MockError::new(ErrorKind::NoDevice)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("failed because the test says so: {0:?}")]
 pub struct MockError(ErrorKind);

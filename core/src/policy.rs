@@ -17,6 +17,17 @@ use alloc::boxed::Box;
 use core::time::Duration;
 
 /// What a policy says of a wake that is about to be handled.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use evtchn_core::{AtOnce, RateLimit, Unmask, UnmaskPolicy};
+///
+/// let (now, second) = (Duration::ZERO, Duration::from_secs(1));
+/// assert_eq!(AtOnce.woke(now), Unmask::AtOnce);
+/// assert_eq!(RateLimit::new(1, second)?.woke(now), Unmask::NotBefore(second));
+/// # Ok::<_, evtchn_core::BadLimit>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmask {
     /// Enable the port before the handler runs.
@@ -30,6 +41,26 @@ pub enum Unmask {
 }
 
 /// Decides for one port, wake by wake, when it is enabled again.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Unmask, UnmaskPolicy};
+///
+/// /// Waits longer after each wake.
+/// struct Backoff(Duration);
+///
+/// impl UnmaskPolicy for Backoff {
+///     fn woke(&mut self, now: Duration) -> Unmask {
+///         self.0 *= 2;
+///         Unmask::NotBefore(now + self.0)
+///     }
+/// }
+///
+/// let mut policy = Backoff(Duration::from_millis(1));
+/// assert_eq!(policy.woke(Duration::ZERO), Unmask::NotBefore(Duration::from_millis(2)));
+/// assert_eq!(policy.woke(Duration::ZERO), Unmask::NotBefore(Duration::from_millis(4)));
+/// ```
 pub trait UnmaskPolicy: Send {
     /// The port woke and is masked; its handler runs next. `now` is the time since some start.
     ///
@@ -46,14 +77,66 @@ impl<P: UnmaskPolicy + ?Sized> UnmaskPolicy for Box<P> {
 
 /// Enables the port before its handler runs: what comes meanwhile is in the driver's ring when
 /// the handler returns. It costs one write for each wake.
+///
+/// ```
+/// # use evtchn_core::{AtOnce, Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// let mut handlers = ctx.handlers();
+/// handlers.add(channel.id(), AtOnce, |call| println!("port {}", call.wake().port()))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AtOnce;
 
 /// Enables the port when its handler has returned, in one write with the others of the round.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId, WhenDone};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// let mut handlers = ctx.handlers();
+/// handlers.add(channel.id(), WhenDone, |call| println!("port {}", call.wake().port()))?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WhenDone;
 
 /// Enables the port when its handler says so, which may be much later and on another thread.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Context, DomId, WhenTold};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let (to_worker, work) = mpsc::channel();
+/// let mut handlers = ctx.handlers();
+/// handlers.add(channel.id(), WhenTold, move |call| {
+///     let _gone = to_worker.send(call.take_eoi());
+/// })?;
+/// guest.send(theirs)?;
+/// handlers.round(Duration::ZERO)?;
+///
+/// // A worker, when it has done what the wake was about. Until then the port is masked.
+/// for eoi in work.try_iter().flatten() {
+///     eoi.tell();
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WhenTold;
 
@@ -81,6 +164,18 @@ impl UnmaskPolicy for WhenTold {
 ///
 /// So over any time `t` a port wakes at most `burst + t / period` times, and one that keeps below
 /// that is never held back.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use evtchn_core::{RateLimit, Unmask, UnmaskPolicy};
+///
+/// let second = Duration::from_secs(1);
+/// let mut limit = RateLimit::new(2, second)?;
+/// assert_eq!(limit.woke(Duration::ZERO), Unmask::WhenDone);
+/// assert_eq!(limit.woke(Duration::ZERO), Unmask::NotBefore(second));
+/// # Ok::<_, evtchn_core::BadLimit>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
     period: Duration,
@@ -91,6 +186,15 @@ pub struct RateLimit {
 }
 
 /// A rate limit that cannot be.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use evtchn_core::{BadLimit, RateLimit};
+///
+/// assert_eq!(RateLimit::new(0, Duration::from_secs(1)), Err(BadLimit::NoBurst));
+/// assert_eq!(RateLimit::new(5, Duration::ZERO), Err(BadLimit::NoPeriod));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadLimit {

@@ -22,6 +22,23 @@ use rustix::event::{EventfdFlags, eventfd};
 /// Registers a device for a [`CalloopSource`].
 ///
 /// A handle: its clones are the same. One goes to the context, another makes the source.
+///
+/// ```
+/// use std::os::fd::AsFd;
+///
+/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_loops::CalloopLoop;
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let registrar = CalloopLoop::new()?;
+/// let ctx = Context::new(Sim::new(0).open(DomId::DOM0), registrar.clone());
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// let _readable_when_there_is_something = registrar.as_fd(); // what the source watches
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct CalloopLoop {
     gate: Arc<Gate>,

@@ -12,6 +12,14 @@ use evtchn_core::{Registrar, Trigger};
 
 /// One registration. Each has its own, so that a report of an older one is told from the
 /// present one's, also where both have the same descriptor number.
+///
+/// ```
+/// use evtchn_loops::Cookie;
+///
+/// let carried = 7; // what a loop was given with a descriptor, and reports with it
+/// assert_eq!(Cookie::from_raw(carried).map(Cookie::as_raw), Some(7));
+/// assert_eq!(Cookie::from_raw(0), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cookie(NonZeroU64);
 
@@ -39,6 +47,12 @@ impl Cookie {
 }
 
 /// What a descriptor is watched for.
+///
+/// ```
+/// use evtchn_loops::Interest;
+///
+/// assert_eq!(Interest::Read.events(), 0x1); // POLLIN
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interest {
@@ -62,6 +76,48 @@ impl Interest {
 /// `register`, `modify` and `deregister` are called one at a time for one context. No hook may
 /// call back into the context, which refuses it, nor run its rounds; reports may come from any
 /// thread as soon as `register` or `modify` is entered.
+///
+/// A loop that is told of one descriptor through a queue:
+///
+/// ```
+/// use std::io;
+/// use std::os::fd::RawFd;
+/// use std::sync::mpsc::Sender;
+///
+/// use evtchn_loops::{Cookie, Hooks, Interest};
+///
+/// enum Tell {
+///     Watch(RawFd, i16, Cookie),
+///     Forget(RawFd),
+///     ComeBack,
+/// }
+///
+/// struct Queue(Sender<Tell>);
+///
+/// impl Queue {
+///     fn tell(&self, what: Tell) -> io::Result<()> {
+///         self.0.send(what).map_err(|_| io::ErrorKind::BrokenPipe.into())
+///     }
+/// }
+///
+/// impl Hooks for Queue {
+///     fn register(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()> {
+///         self.tell(Tell::Watch(fd, interest.events(), cookie))
+///     }
+///
+///     fn modify(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()> {
+///         self.register(fd, interest, cookie)
+///     }
+///
+///     fn deregister(&self, fd: RawFd, _: Cookie) -> io::Result<()> {
+///         self.tell(Tell::Forget(fd))
+///     }
+///
+///     fn wake(&self) {
+///         let _gone = self.tell(Tell::ComeBack);
+///     }
+/// }
+/// ```
 pub trait Hooks: Send + Sync {
     /// How the loop reports readiness: again and again, unless it says otherwise.
     fn trigger(&self) -> Trigger {

@@ -11,6 +11,23 @@ use evtchn_core::{Registrar, Trigger};
 use crate::hooks::Interest;
 
 /// An entry of the array, laid out as poll(2) wants it.
+///
+/// ```
+/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_loops::{PollArray, PollFd};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::new(Sim::new(0).open(DomId::DOM0), PollArray::new()?);
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// let mut fds: Vec<PollFd> = Vec::new();
+/// let _timeout = ctx.registrar().before_poll(&mut fds);
+/// assert!(fds.iter().all(|entry| entry.events == 0x1 && entry.revents == 0));
+/// # ctx.registrar().after_poll(&fds);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct PollFd {

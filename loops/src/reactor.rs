@@ -25,6 +25,24 @@ pub(crate) trait Watch: Send + 'static {
 }
 
 /// The adapter was not given the [`Driver`] of its context.
+///
+/// ```
+/// use evtchn_core::{Context, DomId, LinkError, WaitError};
+/// use evtchn_loops::{NotAttached, TokioLoop};
+/// use evtchn_sim::Sim;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Made by hand, and `attach` was forgotten; `TokioLoop::context` does both.
+/// let ctx = Context::new(Sim::new(0).open(DomId::DOM0), TokioLoop::new()?);
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// let Err(WaitError::Link(LinkError::Register(why))) = channel.wait() else {
+///     panic!("nobody would be woken");
+/// };
+/// assert!(why.get_ref().is_some_and(|it| it.is::<NotAttached>()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the adapter was not attached to its context")]
 pub struct NotAttached;

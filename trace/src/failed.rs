@@ -7,6 +7,18 @@ use serde_json::{Map, Value};
 use crate::names::{self, Number as _};
 
 /// A failed call of a device or an event loop.
+///
+/// ```
+/// use evtchn_core::ErrorKind;
+/// use evtchn_trace::Failed;
+///
+/// let failed = Failed::new(ErrorKind::NoMemory, "out of memory").of("unmask", None, 12);
+/// assert_eq!(
+///     serde_json::to_string(&failed)?,
+///     r#"{"kind":"no_memory","errno":12,"call":"unmask","text":"out of memory"}"#
+/// );
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
 pub struct Failed {
@@ -61,6 +73,24 @@ impl Failed {
 }
 
 /// An error that can be written down.
+///
+/// ```
+/// use evtchn_core::{Error, ErrorKind};
+/// use evtchn_trace::{Failed, Failure};
+///
+/// /// What the program's own loop reports.
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the loop has ended")]
+/// struct Ended;
+///
+/// impl Failure for Ended {
+///     fn failed(&self) -> Failed {
+///         Failed::new(ErrorKind::Other, self.to_string())
+///     }
+/// }
+///
+/// assert_eq!(Ended.failed().kind(), ErrorKind::Other);
+/// ```
 pub trait Failure: std::error::Error {
     /// What a trace keeps of it.
     fn failed(&self) -> Failed;

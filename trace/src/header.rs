@@ -12,6 +12,13 @@ pub(crate) const FORMAT: &str = "evtchn";
 pub const VERSION: u32 = 1;
 
 /// Where a trace comes from.
+///
+/// ```
+/// use evtchn_trace::Source;
+///
+/// assert_eq!(serde_json::to_string(&Source::Xen)?, r#""xen""#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -24,6 +31,19 @@ pub enum Source {
 }
 
 /// What a trace says of itself.
+///
+/// ```
+/// use evtchn_core::Trigger;
+/// use evtchn_trace::{Header, Source};
+///
+/// let mut header = Header::new(Source::Sim, Trigger::Level);
+/// header.seed = Some(7);
+/// assert_eq!(
+///     serde_json::to_string(&header)?,
+///     r#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level","seed":7}"#
+/// );
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     trace: String,

@@ -12,6 +12,13 @@ use crate::failed::Failed;
 use crate::names::{self, Caused};
 
 /// One line.
+///
+/// ```
+/// use evtchn_trace::{Call, Line, What};
+///
+/// let line = Line::new(What::Call(Call::Teardown));
+/// assert_eq!(line.thread, 0);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// The thread that made the call, counted from 0 in the order of their first calls.
@@ -35,6 +42,14 @@ impl Line {
 }
 
 /// What a line says. The first field of its object names the kind.
+///
+/// ```
+/// use evtchn_trace::{Answer, What};
+///
+/// let what = What::Answer(Answer::Done);
+/// assert_eq!(serde_json::to_string(&what)?, r#"{"answer":"done"}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum What {
@@ -59,6 +74,14 @@ pub enum What {
 }
 
 /// A call that the program makes. Channels go by a number: the how manieth bind they are of.
+///
+/// ```
+/// use evtchn_trace::Call;
+///
+/// let call = Call::Wait { channel: 0 };
+/// assert_eq!(serde_json::to_string(&call)?, r#"{"call":"wait","channel":0}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "call", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "named after the methods and their arguments")]
@@ -153,6 +176,14 @@ pub enum Call {
 }
 
 /// What a call came to.
+///
+/// ```
+/// use evtchn_trace::Answer;
+///
+/// let answer = Answer::Timeout { zero: true };
+/// assert_eq!(serde_json::to_string(&answer)?, r#"{"answer":"timeout","zero":true}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
@@ -230,6 +261,22 @@ pub enum Answer {
 }
 
 /// A call of the seam and what it came to.
+///
+/// ```
+/// use evtchn_trace::{AtSeam, Got, Seam};
+///
+/// let read = AtSeam {
+///     call: Seam::Pending { room: 64 },
+///     peer: None,
+///     got: Some(Got::Ports(vec![10, 11])),
+///     failed: None,
+/// };
+/// assert_eq!(
+///     serde_json::to_string(&read)?,
+///     r#"{"seam":"pending","room":64,"got":[10,11]}"#
+/// );
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AtSeam {
     /// The call.
@@ -247,6 +294,15 @@ pub struct AtSeam {
 }
 
 /// A call of `Open`, `EventChannel` or `Registrar`.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_trace::Seam;
+///
+/// let bind = Seam::BindUnboundPort { remote: DomId::new(1) };
+/// assert_eq!(serde_json::to_string(&bind)?, r#"{"seam":"bind_unbound_port","remote":1}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "seam", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "named after the methods and their arguments")]
@@ -303,6 +359,14 @@ pub enum Seam {
 }
 
 /// What a call of the seam gave.
+///
+/// ```
+/// use evtchn_trace::Got;
+///
+/// assert_eq!(serde_json::from_str::<Got>("10")?, Got::Number(10));
+/// assert_eq!(serde_json::from_str::<Got>("[10,11]")?, Got::Ports(vec![10, 11]));
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Got {
@@ -315,6 +379,15 @@ pub enum Got {
 }
 
 /// What a guest of a simulated machine did, or what befell it.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_trace::Guest;
+///
+/// let send = Guest::Send { domid: DomId::new(1), port: 3 };
+/// assert_eq!(serde_json::to_string(&send)?, r#"{"guest":"send","domid":1,"port":3}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "guest", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "ids of guests and ports, as everywhere")]
@@ -380,6 +453,14 @@ pub enum Guest {
 }
 
 /// What the simulator decided.
+///
+/// ```
+/// use evtchn_trace::Sim;
+///
+/// let choice = Sim::Choice { way: 3, of: 8 };
+/// assert_eq!(serde_json::to_string(&choice)?, r#"{"sim":"choice","way":3,"of":8}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "sim", rename_all = "snake_case")]
 pub enum Sim {

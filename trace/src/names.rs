@@ -76,6 +76,14 @@ pub(crate) mod numbers {
 }
 
 /// Why a wake came, by name.
+///
+/// ```
+/// use evtchn_core::Cause;
+/// use evtchn_trace::Caused;
+///
+/// assert_eq!(serde_json::to_string(&Caused(Cause::Overflow))?, r#""overflow""#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caused(pub Cause);
 

@@ -12,6 +12,41 @@ use crate::line::{Answer, AtSeam, Call, Guest, Input, Line, Op, Schedule, Sim, V
 use crate::tape;
 
 /// A trace that was read whole and is as it was written.
+///
+/// ```
+/// use std::io::Write;
+/// use std::sync::{Arc, Mutex};
+///
+/// use evtchn_core::Trigger;
+/// use evtchn_trace::{Call, Header, Source, Tape, Trace, What};
+///
+/// /// A file in memory.
+/// #[derive(Clone, Default)]
+/// struct Memory(Arc<Mutex<Vec<u8>>>);
+///
+/// impl Write for Memory {
+///     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+///         self.0.lock().unwrap().write(bytes)
+///     }
+///
+///     fn flush(&mut self) -> std::io::Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = Memory::default();
+/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), file.clone());
+/// tape.put(|| What::Call(Call::Teardown));
+/// tape.finish()?;
+///
+/// let bytes = file.0.lock().unwrap().clone();
+/// let trace = Trace::read(&bytes)?;
+/// assert_eq!(trace.lines[0].what, What::Call(Call::Teardown));
+/// assert_eq!(trace.to_bytes(), bytes);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     /// The first line.
@@ -21,6 +56,13 @@ pub struct Trace {
 }
 
 /// A file that is no trace, or not a whole one.
+///
+/// ```
+/// use evtchn_trace::{BadTrace, Trace, Why};
+///
+/// let bad = Trace::read(b"{\"trace\":\"of something else\"}\n").unwrap_err();
+/// assert_eq!(bad, BadTrace { line: 1, why: Why::NotATrace });
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
 pub struct BadTrace {
@@ -31,6 +73,14 @@ pub struct BadTrace {
 }
 
 /// What is wrong with a line.
+///
+/// ```
+/// use evtchn_trace::{Trace, Why};
+///
+/// let cut = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
+/// "#;
+/// assert_eq!(Trace::read(cut).unwrap_err().why, Why::Truncated);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Why {
@@ -64,6 +114,13 @@ pub enum Why {
 }
 
 /// A file that cannot be read as a trace.
+///
+/// ```
+/// use evtchn_trace::{LoadError, Trace};
+///
+/// let error = Trace::load("/nowhere/run.trace").unwrap_err();
+/// assert!(matches!(error, LoadError::Io(_)));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.

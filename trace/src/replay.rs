@@ -18,6 +18,15 @@ use script::Script;
 pub(crate) use script::text;
 
 /// How a replay ended.
+///
+/// ```
+/// use evtchn_core::Trigger;
+/// use evtchn_trace::{Header, Replayed, Source, Tally, Trace, replay};
+///
+/// let nothing = Trace { header: Header::new(Source::Sim, Trigger::Level), lines: Vec::new() };
+/// assert_eq!(replay(&nothing)?, Replayed::Same(Tally::default()));
+/// # Ok::<_, evtchn_trace::BadTrace>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {
     /// All was as recorded.
@@ -27,6 +36,28 @@ pub enum Replayed {
 }
 
 /// What was compared.
+///
+/// ```
+/// # use evtchn_core::Trigger;
+/// # use evtchn_trace::{Call, Header, Line, Source, Trace};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let lines = [
+/// #     What::Call(Call::Teardown),
+/// #     What::Answer(Answer::Done),
+/// #     What::Call(Call::DropContext),
+/// #     What::Answer(Answer::Done),
+/// # ];
+/// # let header = Header::new(Source::Sim, Trigger::Level);
+/// # let mut trace = Trace { header, lines: lines.map(Line::new).into() };
+/// use evtchn_trace::{Answer, Replayed, What, replay};
+///
+/// let Replayed::Same(tally) = replay(&trace)? else {
+///     panic!("it is the same program");
+/// };
+/// assert_eq!((tally.calls, tally.seam, tally.threads), (2, 0, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// Calls of the program.
@@ -38,6 +69,29 @@ pub struct Tally {
 }
 
 /// The first thing that was not as recorded.
+///
+/// ```
+/// # use evtchn_core::Trigger;
+/// # use evtchn_trace::{Call, Header, Line, Source, Trace};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let lines = [
+/// #     What::Call(Call::Teardown),
+/// #     What::Answer(Answer::Done),
+/// #     What::Call(Call::DropContext),
+/// #     What::Answer(Answer::Done),
+/// # ];
+/// # let header = Header::new(Source::Sim, Trigger::Level);
+/// # let mut trace = Trace { header, lines: lines.map(Line::new).into() };
+/// use evtchn_trace::{Answer, Replayed, What, replay};
+///
+/// trace.lines[1].what = What::Answer(Answer::Nothing); // what a teardown never answers
+/// let Replayed::Differs(difference) = replay(&trace)? else {
+///     panic!("the trace was changed");
+/// };
+/// assert_eq!(difference.line, 3);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The line, counted from 1.

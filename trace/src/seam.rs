@@ -14,6 +14,20 @@ use crate::tape::Tape;
 ///
 /// The line of a call is written when it came back. Nothing is asked of what is inside that was
 /// not asked of this.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, Trigger};
+/// use evtchn_sim::Sim;
+/// use evtchn_trace::{Header, Recorder, Source, Tape};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// let opener = Recorder::new(Sim::new(7).open(DomId::DOM0), tape);
+/// let device = opener.open()?; // a recorded device
+/// let _port = device.bind_unbound_port(DomId::SELF)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Recorder<T> {
     of: T,
@@ -22,6 +36,21 @@ pub struct Recorder<T> {
 }
 
 /// A device that is being recorded. Its line of closing is written when it is dropped.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, Trigger};
+/// use evtchn_sim::Sim;
+/// use evtchn_trace::{Header, RecordedDevice, Source, Tape};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// // The other end, for which the program has a second handle.
+/// let other = Sim::new(7).open(DomId::DOM0).open()?;
+/// let other = RecordedDevice::peer(other, &tape);
+/// let _port = other.bind_unbound_port(DomId::SELF)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct RecordedDevice<D> {
     of: Recorder<D>,

@@ -18,6 +18,19 @@ use crate::line::{Answer, AtSeam, Call, Line, Seam, What};
 /// What is recorded never disturbs the program: a write that fails ends the trace, and
 /// [`finish`](Self::finish) says so. Whenever no call of the program is under way, all is written
 /// out. A trace that is not finished is told as truncated.
+///
+/// ```
+/// use evtchn_core::Trigger;
+/// use evtchn_trace::{Header, Source, Tape, What};
+///
+/// let off = Tape::off(); // records nothing, at nearly no cost
+/// off.put(|| -> What { unreachable!("nobody asks what happened") });
+///
+/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// assert!(tape.is_on() && !off.is_on());
+/// tape.finish()?;
+/// # Ok::<_, std::io::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Tape(Option<Arc<Mutex<Sink>>>);
 

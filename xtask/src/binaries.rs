@@ -75,6 +75,12 @@ pub(crate) const TESTS: &[GuestTest] = &[
         examples: &[],
     },
     GuestTest {
+        name: "documents",
+        package: "evtchn-cli",
+        args: &["--test-threads=1", "xen::"],
+        examples: &[],
+    },
+    GuestTest {
         name: "wrong",
         package: "evtchn-cli",
         args: &["--test-threads=1", "xen::"],

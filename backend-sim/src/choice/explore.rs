@@ -6,6 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Choice, Source};
 
 /// What a tour through all decisions came to.
+///
+/// ```
+/// use evtchn_sim::Choice;
+///
+/// let all = Choice::exhaustive(100, |mut choice| {
+///     assert!(choice.of(2) + choice.of(3) < 4);
+/// });
+/// assert_eq!((all.runs, all.complete), (6, true));
+/// let some = Choice::exhaustive(4, |mut choice| assert!(choice.of(9) < 9));
+/// assert_eq!((some.runs, some.complete), (4, false));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Explored {
     /// How often the scenario ran.

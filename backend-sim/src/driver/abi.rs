@@ -36,6 +36,17 @@ pub(crate) const FIOQSIZE: u32 = 0x5460;
 pub const PAGE: usize = 4096;
 
 /// What a file was opened for. Only read and write ask; an ioctl works in every mode.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::abi::Access;
+/// use evtchn_sim::{Config, Errno, World};
+///
+/// let mut world = World::new(Config::seeded(1));
+/// let file = world.open_with(DomId::DOM0, Access::WriteOnly, true)?;
+/// assert_eq!(world.read(file, &mut [0; 4]), Err(Errno::EBADF));
+/// # Ok::<_, Errno>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// `O_RDONLY`.
@@ -47,6 +58,18 @@ pub enum Access {
 }
 
 /// What an ioctl's pointer points to.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::abi::{Arg, BIND_VIRQ};
+/// use evtchn_sim::{Config, Errno, World};
+///
+/// let mut world = World::new(Config::seeded(1));
+/// let file = world.open(DomId::DOM0)?;
+/// assert_eq!(world.ioctl(file, BIND_VIRQ, Arg::Bad), Err(Errno::EFAULT));
+/// world.ioctl(file, BIND_VIRQ, 3)?; // VIRQ_DOM_EXC
+/// # Ok::<_, Errno>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arg {
     /// Memory that the kernel cannot read.
@@ -77,6 +100,14 @@ impl From<[u32; 2]> for Arg {
 }
 
 /// What poll(2) says of the device.
+///
+/// ```
+/// use evtchn_sim::abi::PollBits;
+///
+/// assert!(PollBits::READABLE.wakes_reader() && PollBits::ERROR.wakes_reader());
+/// assert!(!PollBits::WRITABLE.wakes_reader());
+/// assert_eq!(PollBits::ERROR.raw(), 0x008); // POLLERR alone
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PollBits(u16);
 

@@ -12,6 +12,21 @@ use crate::driver::abi::{Access, Arg, PollBits};
 use crate::errno::Errno;
 
 /// An open file of some domain.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::abi::{BIND_UNBOUND_PORT, PollBits};
+/// use evtchn_sim::{Config, Errno, World};
+///
+/// let mut world = World::new(Config::seeded(1));
+/// let file = world.open(DomId::DOM0)?;
+/// let port = world.ioctl(file, BIND_UNBOUND_PORT, 0)?;
+/// assert_eq!(world.write(file, &port.to_ne_bytes()), Ok(4));
+/// assert_eq!(world.poll(file), Ok(PollBits::WRITABLE));
+/// world.close(file)?;
+/// assert_eq!(world.poll(file), Err(Errno::EBADF));
+/// # Ok::<_, Errno>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {
     pub(super) domid: DomId,

@@ -9,6 +9,23 @@ use crate::errno::Errno;
 use crate::error::Call;
 
 /// Something that happened on the machine besides the calls on files. Failed calls did nothing.
+///
+/// ```
+/// use std::sync::mpsc;
+///
+/// use evtchn_core::DomId;
+/// use evtchn_sim::{Happened, Sim};
+///
+/// let sim = Sim::new(1);
+/// let (tell, told) = mpsc::channel();
+/// sim.with(|world| world.observe(move |happened| drop(tell.send(happened))));
+/// let domid = sim.create_domain()?;
+/// let port = sim.guest(domid).alloc_unbound(DomId::DOM0)?;
+/// let told: Vec<_> = told.try_iter().collect();
+/// assert!(matches!(told[0], Happened::Create(created, _) if created == domid));
+/// assert_eq!(told[1], Happened::Alloc(domid, DomId::DOM0, port.as_raw()));
+/// # Ok::<_, evtchn_sim::Errno>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Happened {

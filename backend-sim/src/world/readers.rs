@@ -15,6 +15,23 @@ use crate::errno::Errno;
 use crate::hypervisor::Hypervisor;
 
 /// A read that was begun by [`World::read_blocking`].
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::abi::{BIND_INTERDOMAIN, BIND_UNBOUND_PORT};
+/// use evtchn_sim::{Config, Errno, World};
+///
+/// let mut world = World::new(Config::seeded(1));
+/// let file = world.open(DomId::DOM0)?;
+/// world.set_nonblocking(file, false)?;
+/// let reader = world.read_blocking(file, 4)?;
+/// assert_eq!((world.end_of_read(reader), world.sleepers()), (None, 1));
+///
+/// let ours = world.ioctl(file, BIND_UNBOUND_PORT, 0)?;
+/// let theirs = world.ioctl(file, BIND_INTERDOMAIN, [0, ours])?; // which brings an event
+/// assert_eq!(world.end_of_read(reader), Some(Ok(theirs.to_ne_bytes().to_vec())));
+/// # Ok::<_, Errno>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReaderId(u64);
 

@@ -12,6 +12,27 @@ use crate::errno::Errno;
 ///
 /// One that did not arrive yet coalesces with those that come for its port meanwhile, in each
 /// kind of delivery.
+///
+/// ```
+/// use evtchn_core::{Context, DomId};
+/// use evtchn_sim::{Delivery, Sim, SimLoop};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let _pending = channel.wait()?;
+///
+/// sim.set_delivery(Delivery::Held);
+/// guest.send(theirs)?;
+/// assert!(!ctx.registrar().ready()); // it is under way
+/// assert!(sim.step());
+/// assert!(ctx.registrar().ready());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
     /// Before the call that caused it returns, as with one vCPU.

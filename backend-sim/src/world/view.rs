@@ -9,6 +9,20 @@ use crate::errno::Errno;
 use crate::hypervisor::State;
 
 /// What a port is, as `EVTCHNOP_status` tells.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_sim::{Sim, Status};
+///
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let port = guest.alloc_unbound(DomId::DOM0)?;
+/// let waits = Status::Unbound { remote: DomId::DOM0 };
+/// assert_eq!(sim.status(guest.domid(), port)?, waits);
+/// guest.close(port)?;
+/// assert_eq!(sim.status(guest.domid(), port)?, Status::Closed);
+/// # Ok::<_, evtchn_sim::Errno>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {

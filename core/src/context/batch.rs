@@ -6,6 +6,32 @@ use crate::machine::Wake;
 use crate::trace;
 
 /// Room for the wakes of one [`Round::fill`].
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{Cause, Wait, WakeBuf};
+///
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// let mut buf = WakeBuf::with_capacity(64);
+/// for _ in 0..3 {
+///     guest.send(theirs)?;
+///     let mut round = ctx.dispatch()?;
+///     // Each of these channels is waited for again.
+///     let wakes = round.fill_again(&mut buf);
+///     assert_eq!(wakes.len(), 1);
+///     assert_eq!(wakes[0].cause, Cause::Event);
+///     round.finish()?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct WakeBuf {
     /// Those of the last fill, and behind them what earlier ones left.

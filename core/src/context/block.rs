@@ -12,6 +12,27 @@ use crate::machine::{Blocker, ChannelId, NotBound, Waited};
 use crate::trace;
 
 /// What a blocking wait came to. In each case nobody waits any more.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Blocked, Cause};
+///
+/// assert_eq!(channel.block(Some(Duration::ZERO))?, Blocked::TimedOut);
+/// guest.send(theirs)?;
+/// assert_eq!(channel.block(None)?, Blocked::Woken(Cause::Event));
+/// assert_eq!(channel.block_while(None, || false)?, Blocked::Stopped);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "only one of these is a wake"]
 pub enum Blocked {
@@ -32,6 +53,24 @@ pub type BlockResult<O, R> = Result<Blocked, Failed<O, R>>;
 type Failed<O, R> = BlockError<DeviceError<O>, LoopError<O, R>, SleepError<O, R>>;
 
 /// A blocking wait failed. Nobody waits that did not wait before.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{BlockError, WaitError};
+///
+/// let _pending = channel.wait()?; // for a round
+/// let error = channel.block(None).unwrap_err();
+/// assert!(matches!(error, BlockError::Wait(WaitError::AlreadyWaited(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlockError<D, R, S>

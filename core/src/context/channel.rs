@@ -32,6 +32,25 @@ impl<D: EventChannel> Bound<D> {
 /// One bound event channel. Its owner may wait, notify and unbind; dropping it unbinds.
 ///
 /// Errors of the unbind in a drop go to [`Stats::unreported`](crate::Stats::unreported).
+///
+/// ```
+/// use evtchn_core::{Context, DomId};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let first = ctx.bind_unbound_port(DomId::SELF)?;
+/// let (port, id) = (first.port(), first.id());
+/// drop(first); // unbinds
+///
+/// // Xen hands out the number again, and it is another channel.
+/// let second = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(second.port(), port);
+/// assert_ne!(second.id(), id);
+/// assert!(ctx.wait(id).is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub struct Channel<O: Open, R: Registrar<O::Device>> {
     pub(super) shared: Arc<Shared<O, R>>,
     /// `None` once unbound.
@@ -201,6 +220,22 @@ impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Channel<O, R> {
 ///
 /// It keeps the device open, but not the channel bound. A notify that races with the unbind may
 /// reach the next owner of the number, as a spurious wake there.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let notifier = channel.notifier().expect("it is bound");
+/// std::thread::spawn(move || notifier.notify()).join().unwrap()?;
+/// assert_eq!(guest.events(theirs)?, 2); // the bind was the first
+/// # Ok(())
+/// # }
+/// ```
 pub struct Notifier<D>(Arc<Bound<D>>);
 
 impl<D: EventChannel> Notifier<D> {

@@ -9,6 +9,25 @@ use crate::ids::{DomId, Port};
 use crate::machine::{ChannelId, NotBound};
 
 /// The event loop failed, or called back in.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{LinkError, WaitError};
+/// use evtchn_sim::{Call, Errno};
+///
+/// ctx.registrar().fail_next(Call::Register, Errno::ENOMEM);
+/// let error = channel.wait().unwrap_err();
+/// assert!(matches!(error, WaitError::Link(LinkError::Register(why)) if why.errno == Errno::ENOMEM));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError<R: Error + 'static> {
@@ -33,6 +52,16 @@ pub enum LinkError<R: Error + 'static> {
 }
 
 /// A bind failed. No port was bound.
+///
+/// ```
+/// use evtchn_core::{BindError, Context, DomId, Port, RemotePort};
+/// use evtchn_sim::{Errno, Sim, SimLoop};
+///
+/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let nobody = RemotePort { domid: DomId::new(77), port: Port::MAX };
+/// let error = ctx.bind_interdomain(nobody).unwrap_err();
+/// assert!(matches!(error, BindError::Bind(why) if why.errno == Errno::ESRCH));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError<D: Error + 'static> {
@@ -57,6 +86,24 @@ pub enum BindError<D: Error + 'static> {
 }
 
 /// A wait failed. Nobody waits that did not wait before.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::WaitError;
+///
+/// let id = channel.id();
+/// channel.unbind()?;
+/// assert!(matches!(ctx.wait(id), Err(WaitError::NotBound(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError<D: Error + 'static, R: Error + 'static> {
@@ -87,6 +134,24 @@ pub enum WaitError<D: Error + 'static, R: Error + 'static> {
 }
 
 /// A cancel failed. Who waited still waits.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::CancelError;
+///
+/// let id = channel.id();
+/// channel.unbind()?;
+/// assert!(matches!(ctx.cancel(id), Err(CancelError::NotBound(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CancelError<R: Error + 'static> {
@@ -99,6 +164,28 @@ pub enum CancelError<R: Error + 'static> {
 }
 
 /// A cancel that does not wait for callbacks failed. Who waited still waits.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::TryCancelError;
+///
+/// let _pending = channel.wait()?;
+/// match channel.try_cancel() {
+///     Ok(()) => {}
+///     Err(TryCancelError::Running(id)) => println!("{id} is being called; try again later"),
+///     Err(TryCancelError::Cancel(error)) => return Err(error.into()),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryCancelError<R: Error + 'static> {
@@ -123,6 +210,24 @@ impl<R: Error + 'static> From<LinkError<R>> for TryCancelError<R> {
 }
 
 /// A notify failed. Nothing was sent.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::NotifyError;
+///
+/// let notifier = channel.notifier().expect("it is bound");
+/// channel.unbind()?;
+/// assert!(matches!(notifier.notify(), Err(NotifyError::NotBound(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotifyError<D: Error + 'static> {
@@ -138,6 +243,27 @@ pub enum NotifyError<D: Error + 'static> {
 }
 
 /// An unbind failed.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::UnbindError;
+/// use evtchn_sim::{Call, Fault, Errno};
+///
+/// sim.install(Fault::fail(Call::Unbind, Errno::EINTR).nth(1));
+/// let Err(UnbindError::Unbind { channel, .. }) = channel.unbind() else {
+///     panic!("it was made to fail");
+/// };
+/// channel.unbind()?; // as it was, so it can be tried again
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnbindError<C: fmt::Debug, D: Error + 'static, R: Error + 'static> {
@@ -163,6 +289,24 @@ pub enum UnbindError<C: fmt::Debug, D: Error + 'static, R: Error + 'static> {
 
 /// A round failed, or could not begin. Wakes that it handed out are good; what was read and not
 /// handed out is in the ready queue.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::DispatchError;
+///
+/// let round = ctx.dispatch()?;
+/// assert!(matches!(ctx.dispatch(), Err(DispatchError::Busy)));
+/// round.finish()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DispatchError<D: Error + 'static, R: Error + 'static> {
@@ -194,6 +338,25 @@ pub enum DispatchError<D: Error + 'static, R: Error + 'static> {
 }
 
 /// The restriction could not be set.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::RestrictError;
+///
+/// let other = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// assert!(matches!(other.restrict(DomId::DOM0), Err(RestrictError::NoTarget(_))));
+/// ctx.restrict(guest.domid())?;
+/// assert!(matches!(ctx.restrict(guest.domid()), Err(RestrictError::Already(_))));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestrictError<D: Error + 'static> {
@@ -213,6 +376,27 @@ pub enum RestrictError<D: Error + 'static> {
 }
 
 /// What keeps a context from being torn down.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::TeardownError;
+///
+/// let _pending = channel.wait()?;
+/// let Err(TeardownError::Leftover(left)) = ctx.teardown() else {
+///     panic!("the channel is bound");
+/// };
+/// assert_eq!(left.channels, [channel.port()]);
+/// assert_eq!((left.waiting, left.held), (vec![channel.port()], 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leftover {
@@ -238,6 +422,24 @@ impl fmt::Display for Leftover {
 }
 
 /// A teardown failed. Everything is as it was and usable.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::TeardownError;
+///
+/// assert!(matches!(ctx.teardown(), Err(TeardownError::Leftover(_))));
+/// channel.unbind()?; // all is as it was
+/// ctx.teardown()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TeardownError<R: Error + 'static> {

@@ -14,6 +14,30 @@ use crate::machine::{ChannelId, NotBound};
 use crate::sync::Arc;
 
 /// A context taken apart: what its successor needs to go on without a lost event.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{Cause, Parts, Wait};
+///
+/// let Parts { device, table } = ctx.into_parts(vec![channel]).map_err(|error| error.reason)?;
+/// let text = table.to_string(); // in the environment of the program that goes on, say
+///
+/// let parts = Parts { device, table: text.parse()? };
+/// let (ctx, channels) = Context::from_parts(parts, sim.open(DomId::DOM0), SimLoop::level());
+/// assert_eq!(channels[0].wait()?, Wait::Ready(Cause::Adopted));
+/// assert_eq!(channels[0].wait()?, Wait::Pending);
+/// guest.send(theirs)?;
+/// assert_eq!(ctx.dispatch()?.count(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Parts<D> {
     /// The device, with every port still bound.
@@ -23,6 +47,24 @@ pub struct Parts<D> {
 }
 
 /// Why a context was not taken apart.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::HandOverError;
+///
+/// let notifier = channel.notifier();
+/// let error = ctx.into_parts(vec![channel]).unwrap_err();
+/// assert!(matches!(error.reason, HandOverError::Notifier(_)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandOverError<R: Error + 'static> {
@@ -46,6 +88,23 @@ pub enum HandOverError<R: Error + 'static> {
 type HandOverResult<O, R, T> = Result<T, HandOverError<LoopError<O, R>>>;
 
 /// A context that was not taken apart comes back, as it was.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let error = ctx.into_parts(Vec::new()).unwrap_err();
+/// assert!(error.reason.to_string().starts_with("still in use: channels on ports"));
+/// let ctx = error.context; // as it was
+/// let _pending = channel.wait()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct IntoPartsError<O: Open, R: Registrar<O::Device>> {
     /// The context.
     pub context: Context<O, R>,

@@ -62,6 +62,27 @@ pub type UnbindResult<O, R> =
     Result<(), UnbindError<Channel<O, R>, DeviceError<O>, LoopError<O, R>>>;
 
 /// What a wait came to.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{Cause, Wait};
+///
+/// let other = ctx.bind_unbound_port(guest.domid())?;
+/// assert_eq!(other.wait()?, Wait::Pending); // so rounds read the device
+/// guest.send(theirs)?;
+/// assert_eq!(ctx.dispatch()?.count(), 0); // nobody waited for it, and it is kept
+/// assert_eq!(channel.wait()?, Wait::Ready(Cause::Event));
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a wait that is ready at once brings no wake later"]
 pub enum Wait {
@@ -79,6 +100,35 @@ pub enum Wait {
 /// It belongs to the process that made it. In a forked child each call is an error that says so
 /// (`Inherited`) and touches neither device nor event loop, and dropping context and channels
 /// closes the child's descriptor and nothing else: the parent's channels go on.
+///
+/// ```
+/// use evtchn_core::{Context, DomId, Link, Wait};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let guest = sim.guest(sim.create_domain()?);
+/// let event_loop = SimLoop::level();
+/// let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+/// assert_eq!(ctx.link(), Link::Closed);
+///
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// guest.send(theirs)?;
+/// assert!(event_loop.ready());
+/// let mut round = ctx.dispatch()?;
+/// for wake in &mut round {
+///     channel.notify()?; // an answer
+///     assert_eq!(ctx.wait(wake.channel)?, Wait::Pending);
+/// }
+/// round.finish()?;
+///
+/// channel.unbind()?;
+/// ctx.teardown()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Context<O: Open, R: Registrar<O::Device>> {
     shared: Arc<Shared<O, R>>,
 }

@@ -14,6 +14,30 @@ pub type RunResult<O, R, T = ()> = Result<T, RunFailed<O, R>>;
 pub(super) type RunFailed<O, R> = RunError<DeviceError<O>, LoopError<O, R>, SleepError<O, R>>;
 
 /// A channel could not be added. Nobody waits that did not wait before.
+///
+/// ```
+/// # use std::num::NonZeroUsize;
+/// # use std::sync::Arc;
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_loops::Dispatcher;
+/// # use evtchn_sim::Sim;
+/// # use evtchn_xen::PollLoop;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
+/// use evtchn_loops::AddError;
+///
+/// dispatcher.add(Arc::clone(&channel))?;
+/// assert!(matches!(dispatcher.add(channel), Err(AddError::Twice(_))));
+/// let other = Arc::new(ctx.bind_unbound_port(DomId::SELF)?);
+/// assert!(matches!(dispatcher.add(other), Err(AddError::Full { capacity: 1 })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddError<D: Error + 'static, R: Error + 'static> {
@@ -39,6 +63,28 @@ pub enum AddError<D: Error + 'static, R: Error + 'static> {
 }
 
 /// A run ended by itself, or with something left.
+///
+/// ```
+/// # use std::num::NonZeroUsize;
+/// # use std::sync::Arc;
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_loops::Dispatcher;
+/// # use evtchn_sim::Sim;
+/// # use evtchn_xen::PollLoop;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
+/// use evtchn_loops::RunError;
+///
+/// dispatcher.spawn()?.stop()?;
+/// assert!(matches!(dispatcher.run(), Err(RunError::Running))); // it runs once
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError<D, R, S>

@@ -297,6 +297,28 @@ impl<O: Open, R: Sleep<O::Device>> Clone for Dispatcher<O, R> {
 }
 
 /// A dispatcher on a thread of its own. Dropping it stops and joins that too.
+///
+/// ```
+/// # use std::num::NonZeroUsize;
+/// # use std::sync::Arc;
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_loops::Dispatcher;
+/// # use evtchn_sim::Sim;
+/// # use evtchn_xen::PollLoop;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
+/// dispatcher.add(channel)?;
+/// let running = dispatcher.spawn()?;
+/// running.stop()?; // when it returns, nobody waits any more
+/// assert!(dispatcher.wakes().recv().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropped at once it stops"]
 pub struct Running<O: Open, R: Sleep<O::Device>> {
     dispatcher: Dispatcher<O, R>,

@@ -173,6 +173,32 @@ impl<O: Open, R: Sleep<O::Device>> Drop for Place<O, R> {
 /// When it is [done](Self::done) or dropped, the channel is waited for again, unless the run is
 /// over. Dropped by a panic it goes back to the end of the queue, so that another worker looks;
 /// when that panics too, the channel is waited for again instead.
+///
+/// ```
+/// # use std::num::NonZeroUsize;
+/// # use std::sync::Arc;
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_loops::Dispatcher;
+/// # use evtchn_sim::Sim;
+/// # use evtchn_xen::PollLoop;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
+/// dispatcher.add(Arc::clone(&channel))?;
+/// let running = dispatcher.spawn()?;
+/// guest.send(theirs)?;
+/// let delivery = dispatcher.wakes().recv()?;
+/// assert_eq!(delivery.channel().id(), channel.id());
+/// delivery.channel().notify()?; // what the wake was about
+/// delivery.done().map_err(|not_done| not_done.to_string())?; // it is waited for again
+/// running.stop()?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropped at once it is done"]
 pub struct Delivery<O: Open, R: Sleep<O::Device>> {
     place: Arc<Place<O, R>>,
@@ -183,6 +209,33 @@ pub struct Delivery<O: Open, R: Sleep<O::Device>> {
 }
 
 /// The channel of a delivery could not be waited for again.
+///
+/// ```
+/// # use std::num::NonZeroUsize;
+/// # use std::sync::Arc;
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_loops::Dispatcher;
+/// # use evtchn_sim::Sim;
+/// # use evtchn_xen::PollLoop;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
+/// dispatcher.add(channel)?;
+/// let running = dispatcher.spawn()?;
+/// guest.send(theirs)?;
+/// let mut delivery = dispatcher.wakes().recv()?;
+/// while let Err(not_done) = delivery.done() {
+///     eprintln!("cannot wait again: {not_done}");
+///     delivery = not_done.delivery; // to be tried again
+/// }
+/// running.stop()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(thiserror::Error)]
 #[error("cannot wait for {} again", .delivery.wake().channel)]
 pub struct NotDone<O: Open, R: Sleep<O::Device>> {

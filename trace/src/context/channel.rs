@@ -15,6 +15,26 @@ use crate::step;
 use crate::tape::{Round as InRound, Tape};
 
 /// A channel of a [`RecordedContext`].
+///
+/// ```
+/// # use evtchn_core::{DomId, Trigger};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(7);
+/// # let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// # let ctx = RecordedContext::new(
+/// #     Recorder::new(sim.open(DomId::DOM0), tape.clone()),
+/// #     Recorder::new(SimLoop::level(), tape.clone()),
+/// #     tape.clone(),
+/// # );
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// let _pending = channel.wait()?;
+/// channel.cancel()?;
+/// channel.unbind()?; // each of these is in the trace, under the number of the channel
+/// # Ok(())
+/// # }
+/// ```
 pub struct RecordedChannel<O: Open, R: Registrar<O::Device>> {
     /// `None` once it is unbound or dropped.
     channel: Option<Channel<O, R>>,

@@ -27,6 +27,28 @@ use channel::{cancel, wait};
 /// A [`Context`] that writes down each call on it and on its channels and rounds.
 ///
 /// It offers what can be replayed: no tasks, and no policies with their handlers.
+///
+/// ```
+/// use evtchn_core::{DomId, Trigger, Wait};
+/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// let ctx = RecordedContext::new(
+///     Recorder::new(Sim::new(7).open(DomId::DOM0), tape.clone()),
+///     Recorder::new(SimLoop::level(), tape.clone()),
+///     tape.clone(),
+/// );
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// drop(channel);
+/// ctx.teardown()?;
+/// drop(ctx);
+/// tape.finish()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RecordedContext<O: Open, R: Registrar<O::Device>> {
     // In the order in which they are dropped: the line of the drop, the context, what came of it.
     begins: BeginsDrop,

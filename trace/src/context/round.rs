@@ -13,6 +13,30 @@ use crate::step;
 use crate::tape::{Round as InRound, Tape};
 
 /// A round of a [`RecordedContext`].
+///
+/// ```
+/// # use evtchn_core::{DomId, Trigger};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(7);
+/// # let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// # let ctx = RecordedContext::new(
+/// #     Recorder::new(sim.open(DomId::DOM0), tape.clone()),
+/// #     Recorder::new(SimLoop::level(), tape.clone()),
+/// #     tape.clone(),
+/// # );
+/// let guest = sim.guest(sim.create_domain()?);
+/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let _pending = channel.wait()?;
+/// guest.send(theirs)?;
+/// let mut round = ctx.dispatch()?;
+/// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
+/// round.finish()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RecordedRound<'a, O: Open, R: Registrar<O::Device>> {
     round: Option<Round<'a, O, R>>,
     tape: Tape,

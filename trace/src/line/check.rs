@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// A step of a script.
+///
+/// ```
+/// use evtchn_trace::Op;
+///
+/// let step: Op = serde_json::from_str(r#"{"op":"bind 0 unbound"}"#)?;
+/// assert_eq!(step.op, "bind 0 unbound");
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Op {
     /// As `evtchn_checks::Op` is written.
@@ -10,6 +18,14 @@ pub struct Op {
 }
 
 /// What a fuzz target is given.
+///
+/// ```
+/// use evtchn_trace::Input;
+///
+/// let given: Input = serde_json::from_str(r#"{"input":"script","bytes":"00ff"}"#)?;
+/// assert_eq!((given.input.as_str(), given.bytes.as_str()), ("script", "00ff"));
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
     /// The name of the target.
@@ -19,6 +35,15 @@ pub struct Input {
 }
 
 /// In which order the threads of a scenario took their steps.
+///
+/// ```
+/// use evtchn_trace::Schedule;
+///
+/// let line = r#"{"schedule":"two waiters","steps":"91010a"}"#;
+/// let order: Schedule = serde_json::from_str(line)?;
+/// assert_eq!(order.schedule, "two waiters");
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The name of the scenario.
@@ -28,6 +53,14 @@ pub struct Schedule {
 }
 
 /// What the model said.
+///
+/// ```
+/// use evtchn_trace::Verdict;
+///
+/// let holds = serde_json::to_string(&Verdict::Holds)?;
+/// assert_eq!(holds, r#"{"verdict":"holds"}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {

@@ -7,6 +7,7 @@ use std::{fs, path::Path, process::ExitCode};
 use anyhow::{Context, Result, bail};
 
 mod chart;
+mod examples;
 mod figures;
 mod invariants;
 mod machines;
@@ -18,7 +19,8 @@ use figures::Figures;
 /// Rewrite the tables in the documents that the code generates.
 ///
 /// These are the tables of the state machines in ARCHITECTURE.md, that of invariants, tests and patches in
-/// mutations/README.md, and those of the benchmark in README.md with their chart. Fails where a patch names a test that does not exist, and where an invariant has no patch.
+/// mutations/README.md, and those of the benchmark in README.md with their chart. Fails where a patch names a test
+/// that does not exist, where an invariant has no patch, and where a public type has no example.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// Rewrite nothing, and fail where the documents say something else
@@ -35,6 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         figures::adopt()?;
     }
     let documents = documents()?;
+    examples::ensure_everywhere()?;
     if options.check {
         check(&documents)?;
     } else {

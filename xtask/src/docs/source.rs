@@ -119,7 +119,7 @@ fn meaning(attributes: &[syn::Attribute]) -> Option<String> {
 }
 
 /// One line of a comment, which is an attribute to the compiler.
-fn doc(attribute: &syn::Attribute) -> Option<String> {
+pub(super) fn doc(attribute: &syn::Attribute) -> Option<String> {
     let Meta::NameValue(pair) = &attribute.meta else {
         return None;
     };

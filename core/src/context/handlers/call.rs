@@ -8,6 +8,31 @@ use crate::machine::{ChannelId, Wake};
 use crate::sync::{Arc, Mutex, Weak};
 
 /// One call of a handler.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Call, Cause, WhenDone};
+///
+/// let mut handlers = ctx.handlers();
+/// let port = channel.port();
+/// handlers.add(channel.id(), WhenDone, move |call: &mut Call| {
+///     assert_eq!((call.wake().port(), call.wake().cause), (port, Cause::Event));
+/// })?;
+/// guest.send(theirs)?;
+/// handlers.round(Duration::ZERO)?;
+/// assert_eq!(ctx.stats().wakes, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Call {
     pub(super) wake: Wake,
@@ -31,6 +56,40 @@ impl Call {
 
 /// The end of an interrupt, to be told: the port is enabled again by the next round, for which
 /// the event loop is woken. Any thread may do it.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Eoi, WhenTold};
+///
+/// let kept: Arc<Mutex<Option<Eoi>>> = Arc::default();
+/// let keep = Arc::clone(&kept);
+/// let mut handlers = ctx.handlers();
+/// handlers.add(channel.id(), WhenTold, move |call| *keep.lock().unwrap() = call.take_eoi())?;
+/// guest.send(theirs)?;
+/// handlers.round(Duration::ZERO)?;
+/// guest.send(theirs)?; // it is masked: nothing comes
+/// handlers.round(Duration::ZERO)?;
+/// assert_eq!(ctx.stats().wakes, 1);
+///
+/// let eoi = kept.lock().unwrap().take().expect("the handler kept it");
+/// assert_eq!(eoi.channel(), channel.id());
+/// eoi.tell(); // the next round enables the port, the one after it reads
+/// handlers.round(Duration::ZERO)?;
+/// handlers.round(Duration::ZERO)?;
+/// assert_eq!(ctx.stats().wakes, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropped at once it enables the port"]
 pub struct Eoi {

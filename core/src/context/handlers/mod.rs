@@ -32,6 +32,27 @@ pub type HandleResult<O, R, T> = Result<T, HandleError<DeviceError<O>, LoopError
 type Handler = Box<dyn FnMut(&mut Call) + Send>;
 
 /// A round with handlers failed. No wake is lost: the next round goes on with what is left.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use std::time::Duration;
+///
+/// use evtchn_core::{DispatchError, HandleError};
+///
+/// let mut handlers = ctx.handlers();
+/// let round = ctx.dispatch()?;
+/// let error = handlers.round(Duration::ZERO).unwrap_err();
+/// assert!(matches!(error, HandleError::Dispatch(DispatchError::Busy)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandleError<D, R>

@@ -1,0 +1,133 @@
+//! Who tests which block.
+
+use std::fs;
+use std::path::Path;
+
+use crate::blocks::Block;
+use crate::root;
+use crate::shell::{self, Command};
+
+type Checked = Result<(), String>;
+
+/// A command that a test cannot run inside itself, and the file that shows where it is run: a line
+/// of that file has the text.
+struct Elsewhere {
+    command: &'static str,
+    file: &'static str,
+    has: &'static str,
+}
+
+const fn newcomer(command: &'static str) -> Elsewhere {
+    Elsewhere {
+        command,
+        file: ".ci/newcomer",
+        has: "lines docs/tokio.md sh",
+    }
+}
+
+/// Every such command.
+const ELSEWHERE: &[Elsewhere] = &[
+    // This test is part of it.
+    Elsewhere {
+        command: "cargo test --workspace",
+        file: ".ci/run",
+        has: "cargo test --workspace",
+    },
+    // These need the registry; `.ci/newcomer` runs all of that document, as it stands.
+    newcomer("cargo new joined && cd joined"),
+    newcomer("cargo add --path ../evtchn evtchn --features sim,tokio"),
+    newcomer("cargo add tokio --features macros,rt"),
+    newcomer("cargo run"),
+    // It boots a machine, as root.
+    Elsewhere {
+        command: "cargo xtask xen",
+        file: ".ci/run",
+        has: "cargo xtask xen",
+    },
+];
+
+/// Whether a command is run, and its result looked at, by something else than this test.
+pub(crate) fn is_run_elsewhere(command: &str) -> bool {
+    ELSEWHERE.iter().any(|it| it.command == command)
+}
+
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"))
+}
+
+/// Fails where nothing tests the block.
+pub(crate) fn ensure_tested(path: &str, block: &Block) -> Checked {
+    match block.words()[..] {
+        ["rust" | "rust,no_run"] => ensure_given_to_rustdoc(path),
+        ["sh"] | ["sh", "xen"] | ["console"] | ["console", "xen"] => {
+            let commands = shell::commands(block)?;
+            commands.iter().try_for_each(ensure_run)
+        }
+        ["jsonl"] | ["jsonl", "whole"] => {
+            let test = "trace/tests/format.rs";
+            let reads = format!("include_str!(\"../../{path}\")");
+            if read(test)?.contains(&reads) {
+                return Ok(());
+            }
+            Err(format!("{test} does not read {path}"))
+        }
+        ["text", "drawing"] => ensure_folders_exist(&block.text),
+        _ => Err(format!("nothing tests a block of `{}`", block.info)),
+    }
+}
+
+/// A document is given to rustdoc as a comment of the facade.
+fn ensure_given_to_rustdoc(path: &str) -> Checked {
+    let facade = "src/lib.rs";
+    if read(facade)?.contains(&format!("include_str!(\"../{path}\")")) {
+        return Ok(());
+    }
+    Err(format!("{facade} does not give {path} to rustdoc"))
+}
+
+/// rustdoc runs the blocks of libraries, and of these no block that is `ignore`d.
+pub(crate) fn ensure_doctest(path: &Path, info: &str) -> Checked {
+    if !["", "no_run", "should_panic", "compile_fail"].contains(&info) {
+        return Err(format!("rustdoc does not compile a block of `{info}`"));
+    }
+    let is_of_a_library = path.ancestors().any(|folder| {
+        folder.file_name().is_some_and(|it| it == "src")
+            && root().join(folder).join("lib.rs").exists()
+    });
+    if is_of_a_library {
+        return Ok(());
+    }
+    Err("rustdoc runs the blocks of libraries alone".to_owned())
+}
+
+/// A command is run in the guest, or here, or elsewhere.
+fn ensure_run(command: &Command) -> Checked {
+    match command {
+        Command::Here(_) | Command::Xen(_) => Ok(()),
+        Command::Elsewhere(command) => {
+            let place = ELSEWHERE.iter().find(|it| it.command == *command);
+            let place = place.ok_or_else(|| format!("nothing runs `{command}`"))?;
+            let runs = read(place.file)?.lines().any(|it| it.contains(place.has));
+            if runs {
+                return Ok(());
+            }
+            Err(format!("{} does not run `{command}`", place.file))
+        }
+    }
+}
+
+/// The names in a drawing that end in a slash are folders.
+fn ensure_folders_exist(drawing: &str) -> Checked {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_/".contains(letter);
+    let words = drawing.split(|letter| !is_part(letter));
+    let folders: Vec<&str> = words
+        .filter(|it| it.ends_with('/') && !it.starts_with('/') && it.len() > 1)
+        .collect();
+    if folders.is_empty() {
+        return Err("a drawing without a folder, of which nothing is checked".to_owned());
+    }
+    match folders.iter().find(|it| !root().join(it).is_dir()) {
+        None => Ok(()),
+        Some(folder) => Err(format!("there is no folder {folder}")),
+    }
+}

@@ -1,0 +1,211 @@
+//! The shell of a document, run as it stands.
+//!
+//! `sh` is commands that succeed. `console` is commands behind `$ `, each with what it prints, where
+//! a line `...` stands for any lines. With `xen` behind it a block needs the device. The blocks of a
+//! document run in their order, in one empty folder, so one may use what another has written.
+
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
+use std::{env, fs};
+
+use crate::blocks::{Block, blocks};
+use crate::places;
+
+/// Where a document is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// On any machine.
+    Here,
+    /// In dom0 of a real Xen, where all runs that runs anywhere.
+    Xen,
+}
+
+impl Where {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Where::Here => "sim",
+            Where::Xen => "xen",
+        }
+    }
+}
+
+/// A command as a document has it, and who runs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// This test, anywhere.
+    Here(String),
+    /// This test, in dom0.
+    Xen(String),
+    /// Another test.
+    Elsewhere(String),
+}
+
+/// One command of a script, and what it prints, if the document says that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    command: Command,
+    prints: Option<String>,
+}
+
+/// What is run of one block.
+#[derive(Debug)]
+pub(crate) struct Script {
+    line: usize,
+    steps: Vec<Step>,
+}
+
+/// The commands of a block of shell.
+pub(crate) fn commands(block: &Block) -> Result<Vec<Command>, String> {
+    let steps = steps(block)?;
+    if steps.is_empty() {
+        return Err("no command".to_owned());
+    }
+    let compared = |step: &Step| step.prints.is_none() || !is_elsewhere(&step.command);
+    match steps.iter().find(|step| !compared(step)) {
+        None => Ok(steps.into_iter().map(|step| step.command).collect()),
+        Some(step) => Err(format!("nothing compares the output of {:?}", step.command)),
+    }
+}
+
+fn is_elsewhere(command: &Command) -> bool {
+    matches!(command, Command::Elsewhere(_))
+}
+
+fn steps(block: &Block) -> Result<Vec<Step>, String> {
+    let words = block.words();
+    let needs_xen = words.get(1) == Some(&"xen");
+    let mut steps: Vec<Step> = Vec::new();
+    let mut rest = block.text.lines();
+    while let Some(line) = rest.next() {
+        let written = match (words[0], line.strip_prefix("$ ")) {
+            ("console", Some(command)) => command,
+            ("console", None) => {
+                let step = steps.last_mut().ok_or("an output without a command")?;
+                let prints = step.prints.get_or_insert_default();
+                prints.push_str(line);
+                prints.push('\n');
+                continue;
+            }
+            _ if line.is_empty() || line.starts_with('#') => continue,
+            _ => line,
+        };
+        let mut command = written.to_owned();
+        while let Some(begun) = command.strip_suffix('\\') {
+            command = format!("{begun}{}", rest.next().unwrap_or_default().trim_start());
+        }
+        steps.push(Step {
+            command: translate(&command, needs_xen),
+            prints: (words[0] == "console").then(String::new),
+        });
+    }
+    Ok(steps)
+}
+
+/// Who runs a command, and as what: the built command in the place of what cargo builds and runs.
+fn translate(command: &str, needs_xen: bool) -> Command {
+    let command = command.split(" #").next().unwrap_or(command).trim_end();
+    if let Some(arguments) = command.strip_prefix("cargo run --release -- ") {
+        return Command::Here(format!("evtchn {arguments}"));
+    }
+    if let Some(in_guest) = command.strip_prefix("cargo xtask xen -- ") {
+        return Command::Xen(in_guest.to_owned());
+    }
+    if command.starts_with("cargo ") || places::is_run_elsewhere(command) {
+        return Command::Elsewhere(command.to_owned());
+    }
+    match needs_xen {
+        false => Command::Here(command.to_owned()),
+        true => Command::Xen(command.to_owned()),
+    }
+}
+
+/// What is to be run of a document in a place. Nothing, where that needs no such place.
+pub(crate) fn scripts(text: &str, place: Where) -> Vec<Script> {
+    let mut scripts = Vec::new();
+    for block in blocks(text) {
+        if !["sh", "console"].contains(&block.words().first().copied().unwrap_or_default()) {
+            continue;
+        }
+        let mut steps = steps(&block).unwrap_or_default();
+        steps.retain(|step| match step.command {
+            Command::Here(_) => true,
+            Command::Xen(_) => place == Where::Xen,
+            Command::Elsewhere(_) => false,
+        });
+        scripts.push(Script {
+            line: block.line,
+            steps,
+        });
+    }
+    let needs_xen = |step: &Step| matches!(step.command, Command::Xen(_));
+    let mut steps = scripts.iter().flat_map(|script| &script.steps);
+    let is_wanted = match place {
+        Where::Here => steps.next().is_some(),
+        Where::Xen => steps.any(needs_xen),
+    };
+    if is_wanted { scripts } else { Vec::new() }
+}
+
+/// Runs the scripts of a document.
+pub(crate) fn run(document: &str, scripts: &[Script]) -> Result<(), String> {
+    let folder = env::temp_dir().join(format!(
+        "evtchn-{}-{}",
+        process::id(),
+        document.replace('/', "-")
+    ));
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let ran = scripts.iter().try_for_each(|script| {
+        let steps = &script.steps;
+        let ran = steps.iter().try_for_each(|step| step.run(&folder));
+        ran.map_err(|error| format!("{document}:{}: {error}", script.line))
+    });
+    fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    ran
+}
+
+impl Step {
+    fn run(&self, folder: &Path) -> Result<(), String> {
+        let (Command::Here(command) | Command::Xen(command) | Command::Elsewhere(command)) =
+            &self.command;
+        let ran = process::Command::new("sh")
+            .args(["-euc", &format!("exec 2>&1\n{command}")])
+            .current_dir(folder)
+            .env("PATH", search_path())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("no shell: {error}"))?;
+        let printed = String::from_utf8_lossy(&ran.stdout);
+        if !ran.status.success() {
+            return Err(format!("`{command}` ended with {}\n{printed}", ran.status));
+        }
+        match &self.prints {
+            Some(prints) if !is_like(&lines(prints), &lines(&printed)) => Err(format!(
+                "`{command}` prints\n{printed}but the document has\n{prints}"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Finds the built command first. Elsewhere than where it was built, it is looked for as usual.
+fn search_path() -> String {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_evtchn"));
+    let folder = built.parent().unwrap_or(Path::new("/")).display();
+    let others = env::var("PATH").unwrap_or_default();
+    format!("{folder}:{others}")
+}
+
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().collect()
+}
+
+/// Whether lines are as a document has them, where `...` stands for any number of them.
+fn is_like(pattern: &[&str], printed: &[&str]) -> bool {
+    match pattern.split_first() {
+        None => printed.is_empty(),
+        Some((&"...", rest)) => {
+            (0..=printed.len()).any(|skipped| is_like(rest, &printed[skipped..]))
+        }
+        Some((first, rest)) => printed.first() == Some(first) && is_like(rest, &printed[1..]),
+    }
+}
