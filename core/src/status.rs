@@ -86,7 +86,10 @@ impl<S: PortStatuses + ?Sized> Iterator for Ports<'_, S> {
             let after = port.as_raw() + 1;
             let after = Port::new(after).filter(|_| after < ALL);
             match self.statuses.status(self.domid, port) {
-                Ok(PortStatus { state, .. }) if state == Status::Closed => self.next = after,
+                Ok(PortStatus {
+                    state: Status::Closed,
+                    ..
+                }) => self.next = after,
                 Ok(status) => {
                     self.next = after;
                     return Some((port, Ok(status)));
