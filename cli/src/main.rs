@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod explore;
+mod ls;
 mod output;
 mod record;
 mod replay;
@@ -37,6 +38,7 @@ enum Command {
     Watch(Watch),
     Explore(Explore),
     Replay(replay::Replay),
+    Ls(ls::Ls),
 }
 
 const EXAMPLES: &str = "\
@@ -244,6 +246,7 @@ fn main() -> ExitCode {
         Command::Watch(watch) => watch.checked().run().map(|()| true),
         Command::Explore(explore) => explore.run(),
         Command::Replay(replay) => return replay.run(),
+        Command::Ls(ls) => ls.run().map(|()| true),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
