@@ -165,7 +165,7 @@ impl Ls {
                         {
                             break;
                         }
-                        _ => return Err(error.into()),
+                        ErrorKind::NoDevice | _ => return Err(error.into()),
                     },
                 };
                 table.insert((domid, port), status);

@@ -169,6 +169,7 @@ const fn cause_name(cause: Cause) -> &'static str {
     match cause {
         Cause::Event => "event",
         Cause::Overflow => "overflow",
+        Cause::PeerGone => "peer_gone",
         Cause::Adopted => "adopted",
         Cause::Gone => "gone",
     }

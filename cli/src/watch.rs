@@ -187,7 +187,9 @@ impl<S: Scene> Job<'_, S> {
         self.wakes[*notifier] += 1;
         self.left -= 1;
         match cause {
-            Cause::Event | Cause::Overflow | Cause::Adopted => self.scene.look(which, channel),
+            Cause::Event | Cause::Overflow | Cause::PeerGone | Cause::Adopted => {
+                self.scene.look(which, channel)
+            }
             // The end of the round says what became of the device.
             Cause::Gone => Ok(Then::Rest),
         }

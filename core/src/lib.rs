@@ -38,11 +38,12 @@ mod trace;
 
 #[cfg(feature = "std")]
 pub use context::{
-    BindError, BindResult, BlockError, BlockResult, Blocked, Call, CancelError, Channel, Context,
-    DeviceError, DispatchError, DispatchResult, Driver, Eoi, HandOverError, HandleError,
-    HandleResult, Handlers, IntoPartsError, Leftover, LinkError, LoopError, Notifier, NotifyError,
-    Outcome, Parts, RestrictError, Round, SleepError, TaskError, TeardownError, TryCancelError,
-    UnbindError, UnbindResult, Wait, WaitError, WakeBuf, Wakes, Woken, WokenResult,
+    BindError, BindResult, BlockError, BlockResult, Blocked, Call, CancelError, Channel,
+    CheckError, CheckResult, Context, DeviceError, DispatchError, DispatchResult, Driver, Eoi,
+    HandOverError, HandleError, HandleResult, Handlers, IntoPartsError, Leftover, LinkError,
+    LoopError, Notifier, NotifyError, Outcome, Parts, PeerError, RestrictError, Round, SleepError,
+    TaskError, TeardownError, TryCancelError, UnbindError, UnbindResult, Wait, WaitError, WakeBuf,
+    Wakes, Woken, WokenResult,
 };
 pub use hal::{
     Error, ErrorKind, EventChannel, Open, PortBuf, PortStatuses, Registrar, Sleep, Slept, Trigger,

@@ -89,6 +89,8 @@ pub(crate) struct Slot {
     /// Whose its wakes are, if not those of rounds.
     pub(crate) blocker: Option<Blocker>,
     pub(crate) state: PortState,
+    /// It was seen connected to a peer that was not found gone since.
+    pub(crate) connected: bool,
 }
 
 impl Slot {
@@ -103,6 +105,7 @@ const FREE: Slot = Slot {
     generation: 0,
     blocker: None,
     state: PortState::Live,
+    connected: false,
 };
 
 impl Default for Slot {
