@@ -25,6 +25,7 @@ mod contract {
     pub(crate) mod life;
     pub(crate) mod numbers;
     pub(crate) mod overflow;
+    pub(crate) mod peers;
     pub(crate) mod platform;
     pub(crate) mod recovery;
     mod rig;
@@ -153,6 +154,16 @@ cases! {
         a_domain_that_does_not_exist_is_esrch
         the_table_of_a_domain_has_every_port_that_is_bound
         the_kernel_of_dom0_holds_its_virqs
+    }
+    peers {
+        a_wait_ends_at_the_check_after_its_peer_closed
+        every_wait_ends_at_the_check_after_the_peers_device_closed
+        a_channel_that_no_peer_has_bound_to_waits_on
+        a_peer_that_comes_back_can_be_lost_again
+        what_a_peer_sent_before_it_went_wakes_first
+        an_interdomain_channel_is_known_connected_from_its_bind
+        the_state_of_a_peer_can_be_asked_at_any_time
+        a_peer_that_went_before_a_block_is_found_beside_it
     }
     files {
         a_duplicate_shares_ports_and_ring

@@ -106,7 +106,7 @@ struct Checking<'a>(&'a Occupant);
 
 impl<'a> Checking<'a> {
     fn begin(place: &'a Occupant) -> Option<Checking<'a>> {
-        place.enter().then_some(Checking(place))
+        place.enter().then(|| Checking(place))
     }
 }
 
