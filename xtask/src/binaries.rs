@@ -69,6 +69,12 @@ pub(crate) const TESTS: &[GuestTest] = &[
         examples: &[],
     },
     GuestTest {
+        name: "ls",
+        package: "evtchn-cli",
+        args: &["--test-threads=1", "xen::"],
+        examples: &[],
+    },
+    GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],
