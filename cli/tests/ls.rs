@@ -328,7 +328,7 @@ const SIM: &[Case] = cases! {
     wrong_arguments_are_exit_code_2
 };
 
-const NO_XEN: &[Case] = cases! {
+const WITHOUT_XEN: &[Case] = cases! {
     without_a_device_it_says_what_is_missing_in_one_line
 };
 
@@ -354,7 +354,7 @@ fn main() {
         eprintln!("xen: skipped, no {DEVICE_PATH} (run `cargo xtask xen`)");
     }
     let all = trials("sim", SIM, false)
-        .chain(trials("no_xen", NO_XEN, has_xen))
+        .chain(trials("without", WITHOUT_XEN, has_xen))
         .chain(trials("xen", XEN, !has_xen && !is_required));
     libtest_mimic::run(&Arguments::from_args(), all.collect()).exit();
 }

@@ -69,7 +69,7 @@ pub(crate) const TESTS: &[GuestTest] = &[
         examples: &[],
     },
     GuestTest {
-        name: "ls",
+        name: "evtchn_ls",
         package: "evtchn-cli",
         args: &["--test-threads=1", "xen::"],
         examples: &[],

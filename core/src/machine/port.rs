@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn overflow_and_a_peer_gone_tell_every_waiter_and_latch_every_other_port() {
+    fn overflow_tells_every_waiter_and_latches_every_other_port() {
         for (state, input, next, _) in cells() {
             if matches!(input, PortInput::Overflow | PortInput::PeerGone) {
                 assert_eq!(state.is_waited(), next.is_waited());
