@@ -23,15 +23,12 @@ impl Machine {
         }
     }
 
-    /// The peer of a channel is gone. Says whether somebody is told, now or by the next wait. The
-    /// channel waits for a peer from then on, so nobody is told twice.
+    /// The peer of a channel that was connected is gone. Says whether somebody is told, now or by
+    /// the next wait. The channel waits for a peer from then on, so nobody is told twice.
     pub(crate) fn peer_gone(&mut self, id: ChannelId) -> bool {
         let Ok(slot) = self.ports.by_id(id) else {
             return false;
         };
-        if !slot.connected {
-            return false;
-        }
         let effect = advance(id, slot, PortInput::PeerGone, &mut self.count);
         let is_told = matches!(effect, PortEffect::Fire | PortEffect::Latch);
         slot.connected &= !is_told;
@@ -57,19 +54,11 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_never_had_a_peer_has_none_to_lose() {
-        let (mut machine, id) = machine();
-        machine.wait(id).unwrap();
-        assert_eq!(machine.without_wake(), [(id, false)]);
-        assert!(!machine.peer_gone(id));
-        assert_eq!(machine.state(id), Ok(PortState::Waiting));
-    }
-
-    #[test]
-    fn a_peer_is_found_gone_once_until_there_is_another() {
+    fn a_peer_that_was_found_gone_is_none_until_there_is_another() {
         let (mut machine, id) = machine();
         for gone in 1..3 {
             machine.wait(id).unwrap();
+            assert_eq!(machine.without_wake(), [(id, false)]);
             machine.set_connected(id);
             assert_eq!(machine.without_wake(), [(id, true)]);
             assert!(machine.peer_gone(id));
@@ -77,8 +66,6 @@ mod tests {
             let cause = Cause::PeerGone;
             let wake = Wake { channel: id, cause };
             assert_eq!(machine.next_wake(|_| true), Some(wake));
-            machine.wait(id).unwrap();
-            assert!(!machine.peer_gone(id));
             assert_eq!(
                 (machine.stats.peers_gone, machine.has_ready()),
                 (gone, false)
@@ -96,7 +83,7 @@ mod tests {
         let wake = machine.next_wake(|_| true).unwrap();
         assert_eq!(wake.cause, Cause::Overflow);
         machine.wait(id).unwrap();
-        assert!(machine.peer_gone(id));
+        assert_eq!(machine.without_wake(), [(id, true)]);
     }
 
     #[test]
@@ -116,6 +103,7 @@ mod tests {
         machine.set_connected(id);
         machine.unbind(id).unwrap();
         let next = machine.bind(id.port());
-        assert!(!machine.peer_gone(next));
+        machine.wait(next).unwrap();
+        assert_eq!(machine.without_wake(), [(next, false)]);
     }
 }
