@@ -5,6 +5,7 @@
 //! the workspace; everything of the core stands at its root.
 //!
 //! - `xen` (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
+//!   With the feature `status` it tells what ports are, too: `/dev/xen/privcmd`.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
 //! - `loops` (features `async-io`, `calloop`, `crossbeam`, `hooks`, `mio`, `polling`, `tokio`):
 //!   adapters for event loops, and delivery to threads.

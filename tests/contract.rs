@@ -25,6 +25,7 @@ mod contract {
     pub(crate) mod life;
     pub(crate) mod numbers;
     pub(crate) mod overflow;
+    pub(crate) mod peers;
     pub(crate) mod platform;
     pub(crate) mod recovery;
     mod rig;
@@ -32,6 +33,7 @@ mod contract {
     pub(crate) mod rounds;
     pub(crate) mod sim;
     mod spy;
+    pub(crate) mod status;
     pub(crate) mod unmask;
     pub(crate) mod waiting;
     pub(crate) mod xen;
@@ -138,6 +140,30 @@ cases! {
         a_half_closed_port_can_be_bound_to_again
         either_end_can_be_the_one_that_stays
         what_the_peer_sent_before_it_went_still_comes
+    }
+    status {
+        an_unbound_port_says_whom_it_waits_for
+        both_ends_of_a_loopback_name_each_other
+        a_virq_port_says_which
+        a_port_is_closed_before_the_bind_and_after_the_unbind
+        a_port_whose_peer_closed_waits_for_its_domain_again
+        either_end_of_a_loopback_may_be_left_waiting
+        events_and_masks_change_no_status
+        the_own_domid_and_self_are_asked_alike
+        a_port_behind_the_end_of_the_table_is_einval
+        a_domain_that_does_not_exist_is_esrch
+        the_table_of_a_domain_has_every_port_that_is_bound
+        the_kernel_of_dom0_holds_its_virqs
+    }
+    peers {
+        a_wait_ends_at_the_check_after_its_peer_closed
+        every_wait_ends_at_the_check_after_the_peers_device_closed
+        a_channel_that_no_peer_has_bound_to_waits_on
+        a_peer_that_comes_back_can_be_lost_again
+        what_a_peer_sent_before_it_went_wakes_first
+        an_interdomain_channel_is_known_connected_from_its_bind
+        the_state_of_a_peer_can_be_asked_at_any_time
+        a_peer_that_went_before_a_block_is_found_beside_it
     }
     files {
         a_duplicate_shares_ports_and_ring

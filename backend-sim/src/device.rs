@@ -76,6 +76,11 @@ impl SimOpen {
         &self.sim
     }
 
+    /// What clones share.
+    pub(crate) const fn shared(&self) -> &Arc<Opener> {
+        &self.opener
+    }
+
     /// How many devices were opened through this.
     #[must_use]
     pub fn opens(&self) -> u64 {

@@ -32,7 +32,10 @@ pub struct Error {
 
 impl evtchn_core::Error for Error {
     fn kind(&self) -> ErrorKind {
-        self.errno.kind()
+        match (self.call, self.errno) {
+            (Call::Status, Errno::EACCES) => ErrorKind::Hidden,
+            (_, errno) => errno.kind(),
+        }
     }
 }
 
@@ -78,6 +81,8 @@ pub enum Call {
     Ready,
     /// Blocking in an event loop.
     Sleep,
+    /// Asking what a port is.
+    Status,
 }
 
 /// Kinds of calls, for a fault to look at: one, several, or all.
@@ -142,6 +147,7 @@ impl Call {
             Call::Deregister => "deregister",
             Call::Ready => "ready",
             Call::Sleep => "sleep",
+            Call::Status => "status",
         }
     }
 }
@@ -198,6 +204,10 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
             "the file is restricted to a domain"
         }
         (Call::Unbind, Errno::EINVAL) => "no such port",
+        (Call::Status, Errno::EINVAL) => "the domain has no port of this number yet",
+        (Call::Status, Errno::ESRCH) => "no such domain",
+        (Call::Status, Errno::EPERM) => "only a control domain may ask about another domain",
+        (Call::Status, Errno::EACCES) => "Xen keeps this port for itself",
         (Call::Register, Errno::EEXIST) => "the device is registered already",
         (Call::Deregister, Errno::ENOENT) => "the device is not registered",
         (_, Errno::ENOTCONN) => "this file has not bound it",

@@ -2,6 +2,7 @@
 //!
 //! - [`Sim`]: a handle on one simulated machine. A test drives domains, VIRQs and time with it.
 //! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test.
+//! - [`SimPrivcmd`]: what ports are, as Xen tells it.
 //! - [`SimLoop`]: an event loop without a descriptor, in the virtual time of a machine. A real one
 //!   works too: [`SimDevice`] has a descriptor that shows what the device would.
 //! - [`Fault`]: a rule by which calls go wrong. [`Delivery`]: when events arrive.
@@ -35,6 +36,7 @@ mod event_loop;
 mod fault;
 mod hypervisor;
 mod pollable;
+mod privcmd;
 mod sim;
 mod world;
 
@@ -54,5 +56,6 @@ pub use errno::Errno;
 pub use error::{Call, Calls, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
 pub use fault::Fault;
+pub use privcmd::SimPrivcmd;
 pub use sim::{Guest, Sim};
-pub use world::{Delivery, FileId, Happened, ReaderId, Status, World};
+pub use world::{Delivery, FileId, Happened, ReaderId, World};

@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evtchn_core::{DomId, Port, RemotePort, Virq};
+use evtchn_core::{DomId, Port, PortStatus, RemotePort, Virq};
 
 use crate::config::{Config, DomainConfig};
 use crate::device::SimOpen;
 use crate::errno::Errno;
 use crate::fault::Fault;
-use crate::world::{Delivery, Status, World};
+use crate::privcmd::SimPrivcmd;
+use crate::world::{Delivery, World};
 
 /// A handle on one simulated machine; clones are handles on the same one.
 ///
@@ -80,6 +81,12 @@ impl Sim {
         SimOpen::new(self, domid)
     }
 
+    /// Asks Xen what ports are, as a program in a domain.
+    #[must_use]
+    pub fn privcmd(&self, domid: DomId) -> SimPrivcmd {
+        SimPrivcmd::new(self.open(domid))
+    }
+
     /// What the kernel of a domain does on its own.
     #[must_use]
     pub fn guest(&self, domid: DomId) -> Guest {
@@ -137,7 +144,7 @@ impl Sim {
     ///
     /// # Errors
     /// As [`World::status`].
-    pub fn status(&self, domid: DomId, port: Port) -> Result<Status, Errno> {
+    pub fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Errno> {
         self.lock().status(domid, DomId::SELF, port.as_raw())
     }
 

@@ -1,9 +1,9 @@
 //! What the toolstack and Xen do to a domain, seen from a file in domain 0.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
-use evtchn_core::{DomId, Virq};
+use evtchn_core::{DomId, Status, Virq};
 use evtchn_sim::abi::{self, PollBits};
-use evtchn_sim::{Config, DomainConfig, Errno, FileId, Status, World};
+use evtchn_sim::{Config, DomainConfig, Errno, FileId, World};
 
 const DOM0: DomId = DomId::DOM0;
 const SELF: u32 = 0x7ff0;
@@ -52,7 +52,7 @@ impl Bench {
 
     fn status(&self) -> Status {
         let status = self.world.status(DOM0, DomId::SELF, self.ours);
-        status.unwrap()
+        status.unwrap().state
     }
 }
 
@@ -160,9 +160,9 @@ fn a_physical_interrupt_is_an_event_of_the_kernel_that_bound_it() {
     bench.world.raise_pirq(DOM0, 9).unwrap();
     bench.world.raise_pirq(DOM0, 9).unwrap();
     assert_eq!(bench.world.kernel_events(DOM0, port), Ok(2));
-    let status = bench.world.status(DOM0, DomId::SELF, port);
-    assert_eq!(status, Ok(Status::Pirq { pirq: 9 }));
-    assert_eq!(status.unwrap().to_string(), "pirq 9");
+    let status = bench.world.status(DOM0, DomId::SELF, port).unwrap();
+    assert_eq!(status.state, Status::Pirq { pirq: 9 });
+    assert_eq!(status.state.to_string(), "pirq 9");
 }
 
 #[test]
@@ -172,9 +172,10 @@ fn a_port_is_told_to_the_vcpu_that_its_kernel_chose() {
     let mut world = World::new(config);
     let file = world.open(DOM0).unwrap();
     let port = world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF).unwrap();
-    assert_eq!(world.notify_vcpu(DOM0, DomId::SELF, port), Ok(0));
+    let told = |world: &World| world.status(DOM0, DomId::SELF, port).unwrap().vcpu;
+    assert_eq!(told(&world), 0);
     world.kernel_bind_vcpu(DOM0, port, 1).unwrap();
-    assert_eq!(world.notify_vcpu(DOM0, DomId::SELF, port), Ok(1));
+    assert_eq!(told(&world), 1);
     let moved = world.kernel_bind_vcpu(DOM0, port, 2);
     assert_eq!(moved, Err(Errno::ENOENT));
 }

@@ -70,6 +70,14 @@ pub enum Call {
     Reset,
     /// Restricting the device to this domain.
     Restrict(DomId),
+    /// Opening the device for hypercalls.
+    OpenPrivcmd,
+    /// Opening the device whose memory hypercalls can name.
+    OpenHypercall,
+    /// Mapping a page of that device.
+    MapArgument,
+    /// Asking what this port of this domain is.
+    Status(RemotePort),
 }
 
 impl Error {
@@ -105,14 +113,21 @@ impl Error {
             | Call::BindVirq(_)
             | Call::Pending
             | Call::Reset
-            | Call::Restrict(_) => None,
+            | Call::Restrict(_)
+            | Call::OpenPrivcmd
+            | Call::OpenHypercall
+            | Call::MapArgument
+            | Call::Status(_) => None,
         }
     }
 }
 
 impl evtchn_core::Error for Error {
     fn kind(&self) -> ErrorKind {
-        errno::kind(self.errno)
+        match (&self.call, self.errno) {
+            (Call::Status(_), Errno::ACCESS) => ErrorKind::Hidden,
+            (_, errno) => errno::kind(errno),
+        }
     }
 }
 
@@ -137,6 +152,12 @@ impl fmt::Display for Call {
             }
             Call::Reset => write!(f, "reset the ring"),
             Call::Restrict(domid) => write!(f, "restrict the device to domain {domid}"),
+            Call::OpenPrivcmd => write!(f, "open /dev/xen/privcmd"),
+            Call::OpenHypercall => write!(f, "open /dev/xen/hypercall"),
+            Call::MapArgument => write!(f, "map a page of /dev/xen/hypercall"),
+            Call::Status(RemotePort { domid, port }) => {
+                write!(f, "ask what port {port} of domain {domid} is")
+            }
         }
     }
 }
@@ -172,14 +193,33 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::Open(_), Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
             "not a Xen domain, or the module xen-evtchn is not loaded (modprobe xen-evtchn)"
         }
-        (Call::Open(_), Errno::ACCESS) => "permission denied: root only by default",
-        (Call::Open(_), Errno::PERM) => "the device rules of this container deny it",
+        (Call::OpenPrivcmd, Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
+            "not a Xen domain, or the module xen-privcmd is not loaded (modprobe xen-privcmd)"
+        }
+        (Call::OpenHypercall, Errno::NOENT | Errno::NXIO | Errno::NODEV) => {
+            "it comes with the module xen-privcmd, from Linux 4.18 on"
+        }
+        (Call::Open(_) | Call::OpenPrivcmd | Call::OpenHypercall, Errno::ACCESS) => {
+            "permission denied: root only by default"
+        }
+        (Call::Open(_) | Call::OpenPrivcmd | Call::OpenHypercall, Errno::PERM) => {
+            "the device rules of this container deny it"
+        }
+        (Call::Status(_), Errno::SRCH) => "no such domain",
+        (Call::Status(_), Errno::INVAL) => "the domain has no port of this number yet",
+        (Call::Status(_), Errno::PERM) => "only a control domain may ask about another domain",
+        (Call::Status(_), Errno::ACCESS) => "Xen keeps this port for itself",
+        (Call::Status(_), Errno::BADF) => "opened by the process that this one was forked from",
+        (Call::Status(_), Errno::NOTTY) => "the driver makes no hypercalls for this program",
         (Call::Adopt, Errno::BADF) => "not open for reading and writing",
         (Call::BindInterdomain(_), Errno::INVAL) => {
             "no such port there, or it is bound already, or it waits for another domain"
         }
         (Call::BindInterdomain(_), Errno::SRCH) => "no such domain",
         (Call::BindVirq(_), Errno::INVAL) => "Xen has no virtual interrupt of this number",
+        (Call::BindVirq(Virq::DOM_EXC), Errno::EXIST) => {
+            "another program holds it, in an ordinary dom0 xenstored"
+        }
         (Call::BindVirq(_), Errno::EXIST) => "another program or the kernel holds it",
         (Call::BindVirq(_), Errno::BUSY) => "another domain is its handler",
         (Call::BindStatic(_), Errno::ISCONN) => "this device has bound it already",
@@ -236,8 +276,23 @@ mod tests {
             ),
             (
                 line(Call::BindVirq(Virq::DOM_EXC), Errno::EXIST),
-                "cannot bind virtual interrupt DOM_EXC: EEXIST (17): another program or the \
-                 kernel holds it",
+                "cannot bind virtual interrupt DOM_EXC: EEXIST (17): another program holds it, in an \
+                 ordinary dom0 xenstored",
+            ),
+            (
+                line(Call::BindVirq(Virq::TIMER), Errno::EXIST),
+                "cannot bind virtual interrupt TIMER: EEXIST (17): another program or the kernel \
+                 holds it",
+            ),
+            (
+                line(Call::OpenPrivcmd, Errno::NOENT),
+                "cannot open /dev/xen/privcmd: ENOENT (2): not a Xen domain, or the module \
+                 xen-privcmd is not loaded (modprobe xen-privcmd)",
+            ),
+            (
+                line(Call::Status(remote), Errno::PERM),
+                "cannot ask what port 7 of domain 5 is: EPERM (1): only a control domain may ask \
+                 about another domain",
             ),
             (
                 line(Call::Notify(port), Errno::NOTCONN),

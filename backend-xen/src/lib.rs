@@ -3,13 +3,16 @@
 //! - [`Device`]: one open device, an [`EventChannel`](evtchn_core::EventChannel); [`XenOpen`]
 //!   opens it.
 //! - [`Error`]: a failed [`Call`] with its errno, and what to do about it.
+//! - `Privcmd` (feature `status`): what the ports of a domain are, a
+//!   [`PortStatuses`](evtchn_core::PortStatuses).
 //! - [`PollLoop`]: an event loop on `poll(2)` for programs that have none. It watches any
 //!   device with a file descriptor, so it runs on the simulator too.
 //! - [`abi`]: the request codes, checked at compile time.
 //!
 //! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The only unsafe
 //! code is the one ioctl call and the view of ports as bytes, both in `abi`, the borrow of the
-//! registered descriptor in `PollLoop`, and the page in `fork` that a forked child gets empty.
+//! registered descriptor in `PollLoop`, the page in `fork` that a forked child gets empty, and the
+//! hypercall with its page in `privcmd`.
 //!
 //! ```no_run
 //! use evtchn_core::{DomId, EventChannel, Open, PortBuf, Registrar};
@@ -40,8 +43,12 @@ mod errno;
 mod error;
 mod fork;
 mod poll_loop;
+#[cfg(feature = "status")]
+mod privcmd;
 
 pub use device::{DEVICE_PATH, Device, XenOpen};
 pub use error::{Call, Error};
 pub use poll_loop::{Counters, PollLoop, Readiness, RegistrationError};
+#[cfg(feature = "status")]
+pub use privcmd::{PRIVCMD_PATH, Privcmd};
 pub use rustix::io::Errno;

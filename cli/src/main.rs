@@ -7,6 +7,7 @@ mod exit;
 mod explore;
 mod listen;
 mod log;
+mod ls;
 mod machine;
 mod man;
 mod notify;
@@ -61,6 +62,7 @@ enum Command {
     Ping(ping::Ping),
     Explore(explore::Explore),
     Replay(replay::Replay),
+    Ls(ls::Ls),
     Timeline(timeline::Draw),
     Completions(completions::Completions),
     Man(man::Man),
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Ping(ping) => ping.run().map(|()| true),
         Command::Explore(explore) => explore.run(),
         Command::Replay(replay) => return replay.run(),
+        Command::Ls(ls) => ls.run().map(|()| true),
         Command::Timeline(draw) => return draw.run(),
         Command::Completions(completions) => completions.run().map(|()| true),
         Command::Man(man) => man.run().map(|()| true),

@@ -283,6 +283,7 @@ pub(crate) const fn cause_name(cause: Cause) -> &'static str {
     match cause {
         Cause::Event => "event",
         Cause::Overflow => "overflow",
+        Cause::PeerGone => "peer_gone",
         Cause::Adopted => "adopted",
         Cause::Gone => "gone",
     }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::Debug;
 
 use crate::ids::{DomId, Port, RemotePort, Virq};
+use crate::status::{PortStatus, Ports};
 
 /// Opens the device. Called at the first bind, never before.
 ///
@@ -152,6 +153,31 @@ pub trait EventChannel: Debug + Send + Sync {
     /// that opened or adopted it. Then every call but closing it would meddle with the parent,
     /// which shares ports and ring. Asked before each notify, so an answer costs no system call.
     fn is_inherited(&self) -> bool;
+}
+
+/// Tells what ports are, which the device of event channels cannot be asked.
+///
+/// A backend need not have it. It is Xen's own answer, so it says what no event does: that a peer
+/// closed its end or died (`Context::check_peers`).
+pub trait PortStatuses {
+    /// What a failed call reports.
+    type Error: Error;
+
+    /// What a port of `domid` is right now. A domain may ask about itself,
+    /// [`SELF`](DomId::SELF), and a control domain about every other.
+    ///
+    /// # Errors
+    /// An unknown domain is [`ErrorKind::NoSuchDomain`], a port behind the end of its table
+    /// [`ErrorKind::Invalid`], a domain that may not be asked about
+    /// [`ErrorKind::NotPermitted`], a port of Xen's own [`ErrorKind::Hidden`].
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Self::Error>;
+
+    /// Every port of a domain that is not closed, lowest first. Each is asked about as the
+    /// iterator comes to it. A port that is [`Hidden`](ErrorKind::Hidden) is told of; any other
+    /// failure is the last answer.
+    fn ports(&self, domid: DomId) -> Ports<'_, Self> {
+        Ports::new(self, domid)
+    }
 }
 
 /// How an event loop reports readiness of a registered device.
@@ -377,6 +403,8 @@ pub enum ErrorKind {
     Overflow,
     /// A signal interrupted the call; try again.
     Interrupted,
+    /// Xen keeps the port for itself and says no more of it (Xen 4.15 to 4.18).
+    Hidden,
     /// The kernel or the backend does not know this call.
     Unsupported,
     /// The device itself is gone or broken; close it.

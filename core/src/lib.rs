@@ -7,6 +7,7 @@
 //! - [`hal`]: the seam. What a backend and an event loop must supply, on one screen.
 //! - [`handover`]: the table that one process gives to the next with its device.
 //! - [`machine`]: the pure part. The states of a port and of the link, as tables.
+//! - [`status`]: what a port is, as Xen tells it.
 //! - [`policy`]: when a port whose wake was handed out is enabled again.
 //! - [`context`]: the machine behind locks, carrying out over the seam what the tables say.
 //!
@@ -29,6 +30,7 @@ pub mod machine;
 #[cfg(feature = "mock")]
 pub mod mock;
 pub mod policy;
+pub mod status;
 #[cfg(feature = "std")]
 mod sync;
 #[cfg(feature = "std")]
@@ -36,16 +38,20 @@ mod trace;
 
 #[cfg(feature = "std")]
 pub use context::{
-    BindError, BindResult, BlockError, BlockResult, Blocked, Call, CancelError, Channel, Context,
-    DeviceError, DispatchError, DispatchResult, Driver, Eoi, HandOverError, HandleError,
-    HandleResult, Handlers, IntoPartsError, Leftover, LinkError, LoopError, Notifier, NotifyError,
-    Outcome, Parts, RestrictError, Round, SleepError, TaskError, TeardownError, TryCancelError,
-    UnbindError, UnbindResult, Wait, WaitError, WakeBuf, Wakes, Woken, WokenResult,
+    BindError, BindResult, BlockError, BlockResult, Blocked, Call, CancelError, Channel,
+    CheckError, CheckResult, Context, DeviceError, DispatchError, DispatchResult, Driver, Eoi,
+    HandOverError, HandleError, HandleResult, Handlers, IntoPartsError, Leftover, LinkError,
+    LoopError, Notifier, NotifyError, Outcome, Parts, PeerError, RestrictError, Round, SleepError,
+    TaskError, TeardownError, TryCancelError, UnbindError, UnbindResult, Wait, WaitError, WakeBuf,
+    Wakes, Woken, WokenResult,
 };
-pub use hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
+pub use hal::{
+    Error, ErrorKind, EventChannel, Open, PortBuf, PortStatuses, Registrar, Sleep, Slept, Trigger,
+};
 pub use handover::{BadHandOver, HandOver};
 pub use ids::{BadId, DomId, Port, RemotePort, Virq};
 pub use machine::link::Link;
 pub use machine::port::Cause;
 pub use machine::{ChannelId, NotBound, Stats, Wake};
 pub use policy::{AtOnce, BadLimit, RateLimit, Unmask, UnmaskPolicy, WhenDone, WhenTold};
+pub use status::{PortStatus, Ports, Status};

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, PortBuf};
+use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, PortBuf, PortStatuses};
 use evtchn_core::{RemotePort, Sleep, Virq};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -15,11 +15,15 @@ pub(crate) trait Platform {
     type Device: EventChannel + AsFd + 'static;
     type Open: Open<Device = Self::Device>;
     type Loop: Sleep<Self::Device>;
+    type Privcmd: PortStatuses<Error = DeviceError<Self>>;
 
     fn opener(&self) -> Self::Open;
 
     /// A new event loop that watches nothing yet.
     fn event_loop(&self) -> Self::Loop;
+
+    /// Who is asked what ports are.
+    fn privcmd(&self) -> Self::Privcmd;
 
     /// The domain that the devices live in.
     fn domid(&self) -> DomId;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use evtchn_core::{DomId, Registrar, Sleep};
 use evtchn_sim::abi::FIONBIO;
-use evtchn_sim::{Error, SimDevice, SimLoop, SimOpen, World};
+use evtchn_sim::{Error, SimDevice, SimLoop, SimOpen, SimPrivcmd, World};
 use evtchn_xen::PollLoop;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -76,6 +76,7 @@ impl<L: Timed> Platform for Sim<L> {
     type Device = SimDevice;
     type Open = SimOpen;
     type Loop = L;
+    type Privcmd = SimPrivcmd;
 
     fn opener(&self) -> SimOpen {
         self.sim.open(self.domid())
@@ -83,6 +84,10 @@ impl<L: Timed> Platform for Sim<L> {
 
     fn event_loop(&self) -> L {
         (self.event_loop)()
+    }
+
+    fn privcmd(&self) -> SimPrivcmd {
+        self.sim.privcmd(self.domid())
     }
 
     fn domid(&self) -> DomId {

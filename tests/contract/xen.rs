@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use evtchn_core::DomId;
-use evtchn_xen::{DEVICE_PATH, Device, Error, PollLoop, XenOpen};
+use evtchn_xen::{DEVICE_PATH, Device, Error, PollLoop, Privcmd, XenOpen};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::SeekFrom;
@@ -69,6 +69,7 @@ impl Platform for Xen {
     type Device = Device;
     type Open = XenOpen;
     type Loop = PollLoop;
+    type Privcmd = Privcmd;
 
     fn opener(&self) -> XenOpen {
         XenOpen::default()
@@ -76,6 +77,10 @@ impl Platform for Xen {
 
     fn event_loop(&self) -> PollLoop {
         PollLoop::new().unwrap()
+    }
+
+    fn privcmd(&self) -> Privcmd {
+        Privcmd::open().unwrap()
     }
 
     fn domid(&self) -> DomId {

@@ -156,6 +156,7 @@ fn call_name(call: &evtchn_xen::Call) -> &'static str {
         Call::Unmask { .. } => "unmask",
         Call::Reset => "reset",
         Call::Restrict(_) => "restrict",
-        _ => "unknown",
+        Call::Status(_) => "status",
+        Call::OpenPrivcmd | Call::OpenHypercall | Call::MapArgument | _ => "unknown",
     }
 }

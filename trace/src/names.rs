@@ -87,9 +87,10 @@ pub(crate) mod numbers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caused(pub Cause);
 
-const CAUSES: [(Cause, &str); 4] = [
+const CAUSES: [(Cause, &str); 5] = [
     (Cause::Event, "event"),
     (Cause::Overflow, "overflow"),
+    (Cause::PeerGone, "peer_gone"),
     (Cause::Adopted, "adopted"),
     (Cause::Gone, "gone"),
 ];

@@ -87,6 +87,12 @@ pub(crate) const TESTS: &[GuestTest] = &[
         examples: &[],
     },
     GuestTest {
+        name: "evtchn_ls",
+        package: "evtchn-cli",
+        args: &["--test-threads=1", "xen::"],
+        examples: &[],
+    },
+    GuestTest {
         name: "endurance",
         package: "evtchn",
         args: &["xen::"],

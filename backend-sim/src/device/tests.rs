@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use evtchn_core::{Error as _, ErrorKind};
+use evtchn_core::{Error as _, ErrorKind, Status};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::*;
@@ -189,7 +189,7 @@ fn the_last_descriptor_closes_the_ports() {
     assert_eq!(read(&third), [ours.as_raw()]);
     drop(third);
     let status = sim.status(DomId::DOM0, ours).unwrap();
-    assert_eq!(status, crate::Status::Closed);
+    assert_eq!(status.state, Status::Closed);
     assert_eq!(sim.open_files(), 0);
     assert_eq!(open.dup().unwrap_err().errno, Errno::EBADF);
 }

@@ -31,7 +31,6 @@ pub use readers::ReaderId;
 use readers::Readers;
 use schedule::Action;
 pub use schedule::Delivery;
-pub use view::Status;
 
 /// A Linux kernel and the boot that it is.
 #[derive(Debug)]

@@ -245,7 +245,7 @@ impl<'h, S: Side> Server<'h, S> {
         match cause {
             Cause::Event => served.events += 1,
             Cause::Overflow => served.told += 1,
-            Cause::Adopted | Cause::Gone => bail!("{channel} woke for {cause:?}"),
+            Cause::PeerGone | Cause::Adopted | Cause::Gone => bail!("{channel} woke for {cause:?}"),
         }
         ensure!(
             served.events <= said,

@@ -38,6 +38,10 @@ impl Cell {
             Cell::Port(S::Latched(Cause::Gone) | S::Ready(Cause::Gone), _) => {
                 Some("a channel that is gone has no port: its wake stands in the queue alone")
             }
+            Cell::Port(S::Latched(Cause::PeerGone) | S::Ready(Cause::PeerGone), _)
+            | Cell::Port(_, PortInput::PeerGone) => {
+                Some("no script asks what became of a peer: tests/peers.rs does")
+            }
             Cell::Port(S::Rearming, PortInput::Written) => None,
             Cell::Port(_, PortInput::Written) => {
                 Some("what is written back is due, and stays so under the lock of the write")

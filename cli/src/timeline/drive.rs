@@ -250,6 +250,7 @@ impl Driver {
         match cause {
             Cause::Event => self.mark(port, Kind::Wake, how),
             Cause::Overflow => self.mark(port, Kind::Alarm, "overflow"),
+            Cause::PeerGone => self.mark(port, Kind::Alarm, "peer gone"),
             Cause::Adopted => self.mark(port, Kind::Alarm, "adopted"),
             Cause::Gone => self.mark(port, Kind::Alarm, "gone"),
         }
@@ -285,6 +286,7 @@ const fn is_latched(state: PortState) -> bool {
 fn cause_of(state: PortState) -> &'static str {
     match state {
         PortState::Latched(Cause::Overflow) => "overflow",
+        PortState::Latched(Cause::PeerGone) => "peer gone",
         PortState::Latched(Cause::Adopted) => "adopted",
         PortState::Latched(Cause::Event | Cause::Gone)
         | PortState::Live

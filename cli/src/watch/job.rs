@@ -274,7 +274,9 @@ impl<S: Scene> Job<'_, S> {
             }
         }
         match cause {
-            Cause::Event | Cause::Overflow | Cause::Adopted => self.scene.look(which, channel),
+            Cause::Event | Cause::Overflow | Cause::PeerGone | Cause::Adopted => {
+                self.scene.look(which, channel)
+            }
             // The end of the round says what became of the device.
             Cause::Gone => Ok(Then::Rest),
         }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::error::{DispatchError, LinkError};
-use super::{Context, DispatchResult, Outcome, Shared};
+use super::{Context, DispatchResult, Outcome, Shared, State};
 use crate::hal::{Open, Registrar, Trigger};
-use crate::sync::{Arc, Weak};
+use crate::machine::Machine;
+use crate::sync::{Arc, MutexGuard, Weak};
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// Reads what there is: wakes the tasks that it is for, tells the loop where there is
@@ -106,9 +107,19 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             state.drive_after_hook = true;
             return Ok(Outcome::Done);
         }
+        self.drive_and(state, |_| ())
+    }
+
+    /// Reads what there is, then acts under the same lock, and tells whoever has a wake by that.
+    pub(super) fn drive_and(
+        &self,
+        mut state: MutexGuard<'_, State<O::Device>>,
+        act: impl FnOnce(&mut Machine),
+    ) -> DispatchResult<O, R, Outcome> {
         // Whoever comes second waits for the lock and reads after it, so no edge is lost.
         let had_ready = state.machine.has_ready();
         let read = state.read_all(self.trigger);
+        act(&mut state.machine);
         let has_more = matches!(read, Ok(true)) && self.trigger == Trigger::Edge;
         state.machine.set_may_have_more(has_more);
         let has_news = state.machine.has_ready() && !had_ready;

@@ -15,6 +15,7 @@ mod error;
 mod handlers;
 mod handover;
 mod io;
+mod peers;
 mod round;
 mod settle;
 mod stream;
@@ -44,6 +45,7 @@ pub use error::{
 };
 pub use handlers::{Call, Eoi, HandleError, HandleResult, Handlers};
 pub use handover::{HandOverError, IntoPartsError, Parts};
+pub use peers::{CheckError, CheckResult, PeerError};
 pub use round::{Outcome, Round};
 pub use stream::Wakes;
 pub use task::{TaskError, Woken, WokenResult};
@@ -151,6 +153,8 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     in_hook: Occupant,
     /// The thread that holds the round.
     in_round: Occupant,
+    /// The thread that looks after the peers.
+    in_check: Occupant,
 }
 
 struct State<D> {
@@ -202,6 +206,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                 settling: Mutex::default(),
                 in_hook: Occupant::default(),
                 in_round: Occupant::default(),
+                in_check: Occupant::default(),
             }),
         }
     }
@@ -395,7 +400,11 @@ impl<D: EventChannel> State<D> {
             Source::Virq(virq) => device.bind_virq(virq),
             Source::Static(port) => device.bind_static(port).map(|()| port),
         };
-        Ok(self.machine.bind(port.map_err(BindError::Bind)?))
+        let id = self.machine.bind(port.map_err(BindError::Bind)?);
+        if matches!(source, Source::Interdomain(_)) {
+            self.machine.set_connected(id);
+        }
+        Ok(id)
     }
 }
 

@@ -181,7 +181,7 @@ impl Machine {
                 self.count.queued -= 1;
                 has_taker.then_some(PortEffect::Deliver(Cause::Gone))
             }
-            Cause::Event | Cause::Overflow | Cause::Adopted => {
+            Cause::Event | Cause::Overflow | Cause::PeerGone | Cause::Adopted => {
                 let stepped = self.step(wake.channel, input);
                 stepped.ok().map(|(_, effect)| effect)
             }

@@ -9,6 +9,7 @@ mod deliver;
 mod handover;
 pub mod link;
 pub(crate) mod pages;
+mod peers;
 pub mod port;
 mod stats;
 mod step;

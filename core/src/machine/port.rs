@@ -7,6 +7,9 @@ pub enum Cause {
     Event,
     /// The driver's ring overflowed. An event of this port may have been lost.
     Overflow,
+    /// The peer closed its end or died, as a [check](crate::Context::check_peers) found. The port
+    /// is still bound, and another peer may bind to it.
+    PeerGone,
     /// The port was adopted from another process, which may have read an event of it.
     Adopted,
     /// The channel is no longer bound: the device failed, or the port was taken over behind our
@@ -44,6 +47,8 @@ pub enum PortInput {
     Event,
     /// The driver's ring overflowed.
     Overflow,
+    /// Its peer was found gone.
+    PeerGone,
     /// Its owner no longer waits.
     Cancel,
     /// Its write-back was done.
@@ -77,10 +82,11 @@ pub enum PortEffect {
 
 impl PortInput {
     /// Every input.
-    pub const ALL: [PortInput; 8] = [
+    pub const ALL: [PortInput; 9] = [
         PortInput::Wait,
         PortInput::Event,
         PortInput::Overflow,
+        PortInput::PeerGone,
         PortInput::Cancel,
         PortInput::Written,
         PortInput::Deliver,
@@ -91,17 +97,19 @@ impl PortInput {
 
 impl PortState {
     /// Every state.
-    pub const ALL: [PortState; 12] = [
+    pub const ALL: [PortState; 14] = [
         PortState::Live,
         PortState::Waiting,
         PortState::Held,
         PortState::Rearming,
         PortState::Latched(Cause::Event),
         PortState::Latched(Cause::Overflow),
+        PortState::Latched(Cause::PeerGone),
         PortState::Latched(Cause::Adopted),
         PortState::Latched(Cause::Gone),
         PortState::Ready(Cause::Event),
         PortState::Ready(Cause::Overflow),
+        PortState::Ready(Cause::PeerGone),
         PortState::Ready(Cause::Adopted),
         PortState::Ready(Cause::Gone),
     ];
@@ -127,12 +135,14 @@ impl PortState {
             (S::Live, I::Wait) => (S::Waiting, E::Nothing),
             (S::Live, I::Event) => (S::Latched(Cause::Event), E::Latch),
             (S::Live, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
+            (S::Live, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
             (S::Live, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
 
             (S::Waiting, I::Event) => (S::Ready(Cause::Event), E::Fire),
             (S::Waiting, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
+            (S::Waiting, I::PeerGone) => (S::Ready(Cause::PeerGone), E::Fire),
             (S::Waiting, I::Cancel) => (S::Live, E::Nothing),
             (S::Waiting, I::Wait | I::Written | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
@@ -142,12 +152,14 @@ impl PortState {
             (S::Held, I::Event) => (S::Latched(Cause::Event), E::Spurious),
             // Held since an earlier overflow, it may be enabled after all and have lost another.
             (S::Held, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
+            (S::Held, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
             (S::Held, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
 
             (S::Rearming, I::Event) => (S::Ready(Cause::Event), E::Fire),
             (S::Rearming, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
+            (S::Rearming, I::PeerGone) => (S::Ready(Cause::PeerGone), E::Fire),
             (S::Rearming, I::Cancel) => (S::Held, E::Nothing),
             (S::Rearming, I::Written) => (S::Waiting, E::Nothing),
             (S::Rearming, I::Wait | I::Deliver | I::Queue | I::Keep) => (self, E::Nothing),
@@ -155,15 +167,18 @@ impl PortState {
             (S::Latched(cause), I::Wait) => (S::Held, E::ReadyNow(cause)),
             (S::Latched(cause), I::Queue) => (S::Ready(cause), E::Fire),
             (S::Latched(_), I::Event) => (self, E::Spurious),
-            (S::Latched(_), I::Overflow | I::Cancel | I::Written | I::Deliver | I::Keep) => {
-                (self, E::Nothing)
-            }
+            (
+                S::Latched(_),
+                I::Overflow | I::PeerGone | I::Cancel | I::Written | I::Deliver | I::Keep,
+            ) => (self, E::Nothing),
 
             (S::Ready(cause), I::Deliver) => (S::Held, E::Deliver(cause)),
             (S::Ready(cause), I::Cancel) => (S::Latched(cause), E::Nothing),
             (S::Ready(cause), I::Keep) => (S::Latched(cause), E::Latch),
             (S::Ready(_), I::Event) => (self, E::Spurious),
-            (S::Ready(_), I::Wait | I::Overflow | I::Written | I::Queue) => (self, E::Nothing),
+            (S::Ready(_), I::Wait | I::Overflow | I::PeerGone | I::Written | I::Queue) => {
+                (self, E::Nothing)
+            }
         }
     }
 }
@@ -205,11 +220,11 @@ mod tests {
     #[test]
     fn overflow_tells_every_waiter_and_latches_every_other_port() {
         for (state, input, next, _) in cells() {
-            if input == PortInput::Overflow {
+            if matches!(input, PortInput::Overflow | PortInput::PeerGone) {
                 assert_eq!(state.is_waited(), next.is_waited());
                 assert!(
                     matches!(next, PortState::Latched(_) | PortState::Ready(_)),
-                    "{state:?} takes an overflow to {next:?}"
+                    "{state:?} takes {input:?} to {next:?}"
                 );
             }
         }
@@ -226,6 +241,7 @@ mod tests {
                 PortInput::Wait
                 | PortInput::Event
                 | PortInput::Overflow
+                | PortInput::PeerGone
                 | PortInput::Written
                 | PortInput::Deliver
                 | PortInput::Queue
@@ -236,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_latched_event_that_is_queued_and_kept_is_latched_again() {
-        for cause in [Cause::Event, Cause::Overflow] {
+        for cause in [Cause::Event, Cause::Overflow, Cause::PeerGone] {
             let latched = PortState::Latched(cause);
             let (ready, effect) = latched.step(PortInput::Queue);
             assert_eq!((ready, effect), (PortState::Ready(cause), PortEffect::Fire));

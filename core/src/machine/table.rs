@@ -152,6 +152,8 @@ impl Default for Slot {
 pub(crate) struct Table {
     slots: Pages<Slot>,
     bound: usize,
+    /// Who was seen connected to a peer that was not found gone since.
+    connected: Pages<bool>,
     next: WriteBack,
     /// A slot that anticipated the next write-back was looked at since the last one.
     was_early: bool,
@@ -162,6 +164,7 @@ impl Default for Table {
         Table {
             slots: Pages::default(),
             bound: 0,
+            connected: Pages::default(),
             next: WriteBack(1),
             was_early: false,
         }
@@ -212,6 +215,7 @@ impl Table {
     /// returned as it was.
     pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, Slot)>) {
         let _old = self.slot(port.as_raw());
+        self.disconnect(port);
         let slot = self.slots.enter(port.as_raw());
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let old = core::mem::replace(slot, Slot { generation, ..FREE });
@@ -274,6 +278,23 @@ impl Table {
         Some((slot.channel(port), slot))
     }
 
+    /// Whether a bound port was seen connected to a peer that was not found gone since.
+    pub(crate) fn is_connected(&self, port: Port) -> bool {
+        self.connected.get(port.as_raw()).is_some_and(|it| *it)
+    }
+
+    /// The port is connected from now on.
+    pub(crate) fn connect(&mut self, port: Port) {
+        *self.connected.enter(port.as_raw()) = true;
+    }
+
+    /// The port waits for a peer from now on.
+    pub(crate) fn disconnect(&mut self, port: Port) {
+        if let Some(connected) = self.connected.get_mut(port.as_raw()) {
+            *connected = false;
+        }
+    }
+
     /// Every binding, in the order of the numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelId, Slot)> {
         self.slots.iter().filter_map(|(raw, slot)| {
@@ -289,6 +310,7 @@ impl Table {
     /// Forgets every binding and frees the pages.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
+        self.connected.clear();
         self.bound = 0;
     }
 }

@@ -6,12 +6,12 @@ mod requests;
 mod ring;
 mod vfs;
 
-use evtchn_core::{DomId, Virq};
+use evtchn_core::{DomId, Port, RemotePort, Status, Virq};
 
 use super::abi::{self, Arg, PollBits};
 use crate::config::{Config, DomainConfig, XenVersion};
 use crate::errno::Errno;
-use crate::world::{FileId, Status, World};
+use crate::world::{FileId, World};
 
 const DOM0: u32 = 0;
 const SELF: u32 = 0x7ff0;
@@ -95,8 +95,15 @@ impl Bench {
     }
 
     fn status(&self, port: u32) -> Status {
-        self.world.status(DomId::DOM0, DomId::SELF, port).unwrap()
+        let status = self.world.status(DomId::DOM0, DomId::SELF, port);
+        status.unwrap().state
     }
+}
+
+fn connected(domid: DomId, port: u32) -> Status {
+    let port = Port::new(port).unwrap();
+    let remote = RemotePort { domid, port };
+    Status::Interdomain { remote }
 }
 
 fn read(world: &mut World, file: FileId, count: usize) -> Result<Vec<u32>, Errno> {

@@ -52,10 +52,7 @@ fn self_is_stored_as_the_callers_own_id() {
         let remote = DomId::DOM0;
         assert_eq!(bench.status(port), Status::Unbound { remote });
         let peer = bench.ioctl(abi::BIND_INTERDOMAIN, [alias, port]).unwrap();
-        assert_eq!(
-            bench.status(port),
-            Status::Interdomain { remote, port: peer }
-        );
+        assert_eq!(bench.status(port), connected(remote, peer));
     }
 }
 
@@ -220,10 +217,7 @@ fn bind_static_of_a_port_bound_here_is_eisconn_and_elsewhere_ebusy() {
 #[test]
 fn unbind_and_close_leave_a_static_port_open_in_xen_and_what_is_pending_there() {
     let mut bench = bench_with_static();
-    let connected = Status::Interdomain {
-        remote: bench.domu,
-        port: 70,
-    };
+    let connected = connected(bench.domu, 70);
     bench.ioctl(abi::BIND_STATIC, 500).unwrap();
     assert_eq!(bench.read(), Ok(vec![500]));
     bench.write(&[500]).unwrap();

@@ -1,0 +1,50 @@
+//! The simulated `/dev/xen/privcmd`, as far as ports are asked about.
+
+use evtchn_core::{DomId, Port, PortStatus, PortStatuses};
+
+use crate::device::SimOpen;
+use crate::error::{Call, Error};
+
+/// Asks Xen what ports are, as a program in one domain: [`Sim::privcmd`](crate::Sim::privcmd).
+///
+/// Its answers are those of [`World::status`](crate::World::status). A fault for
+/// [`Call::Status`] that is installed for the whole machine is one for this too.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, PortStatuses, Status, Virq};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let device = sim.open(DomId::DOM0).open()?;
+/// let port = device.bind_virq(Virq::DOM_EXC)?;
+/// let status = sim.privcmd(DomId::DOM0).status(DomId::SELF, port)?;
+/// assert_eq!(status.state, Status::Virq { virq: Virq::DOM_EXC });
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct SimPrivcmd(SimOpen);
+
+impl SimPrivcmd {
+    pub(crate) const fn new(opener: SimOpen) -> SimPrivcmd {
+        SimPrivcmd(opener)
+    }
+}
+
+impl PortStatuses for SimPrivcmd {
+    type Error = Error;
+
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Error> {
+        let SimPrivcmd(opener) = self;
+        let mut world = opener.sim().lock();
+        world
+            .judge(opener.shared(), Call::Status, None)
+            .and_then(|_| world.status(opener.domid(), domid, port.as_raw()))
+            .map_err(|errno| Error {
+                call: Call::Status,
+                port: Some(port),
+                errno,
+            })
+    }
+}

@@ -1,0 +1,360 @@
+//! `evtchn ls` as its users meet it: on the simulator line by line, and on a real Xen against what
+//! this program has bound.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use evtchn::xen::{DEVICE_PATH, Device, PRIVCMD_PATH};
+use evtchn::{DomId, EventChannel, Port, RemotePort, Virq};
+use libtest_mimic::{Arguments, Trial};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+/// The command that cargo built; beside a test binary that was copied elsewhere, the one there.
+fn command(arguments: &str) -> Command {
+    let built = Path::new(env!("CARGO_BIN_EXE_evtchn"));
+    let beside = env::current_exe().unwrap().with_file_name("evtchn");
+    let mut command = Command::new(if built.exists() { built } else { &beside });
+    command.args(arguments.split_whitespace());
+    command
+}
+
+fn run(arguments: &str) -> Output {
+    command(arguments).output().unwrap()
+}
+
+#[track_caller]
+fn stdout(arguments: &str) -> String {
+    let output = run(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments}: {output:?}");
+    assert_eq!(output.stderr, b"", "{arguments}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The error line of a run that failed.
+#[track_caller]
+fn failure(arguments: &str) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!((output.stdout.len(), stderr.lines().count()), (0, 1));
+    assert!(stderr.starts_with("evtchn: "), "{stderr}");
+    stderr
+}
+
+#[track_caller]
+fn objects(arguments: &str) -> Vec<Value> {
+    let lines = stdout(arguments);
+    let objects = lines.lines().map(serde_json::from_str);
+    objects.collect::<Result<_, _>>().unwrap()
+}
+
+const CONNECTED: &str = "\
+DOMID    PORT  STATE        BOUND TO    VCPU
+    0       1  virq         TIMER          0
+    0       2  virq         CONSOLE        0
+    0       3  virq         PCPU_STATE     0
+    0       4  virq         16             0
+    0       5  ipi                         0
+    0       6  ipi                         0
+    0       7  ipi                         0
+    0       8  ipi                         0
+    0       9  ipi                         0
+    0      10  interdomain  2:1            0
+    0      11  interdomain  1:1            0
+    1       1  interdomain  0:11           0
+    2       1  interdomain  0:10           0
+";
+
+fn a_list_on_the_simulator_looks_like_this() {
+    assert_eq!(stdout("ls --backend sim --guests 2"), CONNECTED);
+}
+
+fn the_step_says_how_far_the_story_is() {
+    let rows = |step: u32| {
+        let table = stdout(&format!("ls --backend sim --guests 2 --step {step}"));
+        table.lines().count() - 1
+    };
+    // Nine of the kernel; then a port at each of two offers and two binds, and all go again.
+    let all: Vec<usize> = (0..=9).map(rows).collect();
+    assert_eq!(all[..5], [9, 10, 11, 12, 13]);
+    assert_eq!(all[7..], [10, 9, 9]);
+    assert_eq!(stdout("ls --backend sim --guests 2 --step 4"), CONNECTED);
+}
+
+fn the_seed_decides_every_byte() {
+    let watched = |seed| stdout(&format!("ls --backend sim --watch --step 0 --seed {seed}"));
+    assert_eq!(watched(7), watched(7));
+    assert_ne!(watched(7), watched(8));
+}
+
+fn named_domains_alone_are_listed() {
+    let all = stdout("ls --backend sim --guests 2");
+    let header = all.lines().next().unwrap();
+    let expected = format!("{header}\n    1       1  interdomain  0:11           0\n");
+    assert_eq!(stdout("ls 1 --backend sim --guests 2"), expected);
+    assert_eq!(stdout("ls 2 0 1 --backend sim --guests 2"), all);
+    let gone = failure("ls 0 77 --backend sim");
+    assert!(gone.contains("ESRCH (3): no such domain"), "{gone}");
+}
+
+fn as_json_each_port_is_an_object() {
+    let objects = objects("ls --backend sim --guests 2 --json --step 3");
+    let expected = [
+        json!({"domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
+        json!({"domid": 0, "port": 4, "state": "virq", "virq": 16, "virq_name": null, "vcpu": 0}),
+        json!({"domid": 0, "port": 9, "state": "ipi", "vcpu": 0}),
+        json!({"domid": 0, "port": 10, "state": "interdomain", "remote_domid": 2, "remote_port": 1,
+            "vcpu": 0}),
+        json!({"domid": 0, "port": 11, "state": "unbound", "remote_domid": 1, "vcpu": 0}),
+    ];
+    let some = [0, 3, 8, 9, 10].map(|index: usize| objects[index].clone());
+    assert_eq!(some, expected);
+    assert_eq!(objects.len(), 12);
+}
+
+/// The lines of a watch that carry a mark, of each list.
+fn marked(arguments: &str) -> Vec<Vec<String>> {
+    let text = stdout(arguments);
+    let lists = text.split("\n\n").map(|list| {
+        let lines = list.lines().skip(1).filter(|line| !line.starts_with(' '));
+        lines.map(str::to_owned).collect()
+    });
+    lists.collect()
+}
+
+fn a_watch_marks_what_came_went_and_changed() {
+    let lists = marked("ls --backend sim --guests 2 --step 0 --watch");
+    let expected: [&[&str]; 9] = [
+        &[],
+        &["+     0      10  unbound      2              0"],
+        &["+     0      11  unbound      1              0"],
+        &[
+            "~     0      10  interdomain  2:1            0",
+            "+     2       1  interdomain  0:10           0",
+        ],
+        &[
+            "~     0      11  interdomain  1:1            0",
+            "+     1       1  interdomain  0:11           0",
+        ],
+        &[
+            "~     0      11  unbound      1              0",
+            "-     1       1  interdomain  0:11           0",
+        ],
+        &["-     0      11  unbound      1              0"],
+        &[
+            "~     0      10  unbound      2              0",
+            "-     2       1  interdomain  0:10           0",
+        ],
+        &["-     0      10  unbound      2              0"],
+    ];
+    assert_eq!(lists, expected);
+}
+
+fn a_watch_goes_on_when_a_named_domain_dies() {
+    let lists = marked("ls 1 2 --backend sim --guests 2 --watch");
+    let went = lists.iter().flatten().filter(|line| line.starts_with('-'));
+    assert_eq!(went.count(), 2);
+}
+
+fn a_watch_as_json_tells_the_first_list_and_then_what_changed() {
+    let arguments = "ls --backend sim --guests 2 --step 3 --watch --json";
+    let objects = objects(arguments);
+    let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(|it| it["list"] == 0);
+    assert_eq!(first.len(), 12);
+    assert!(first.iter().all(|it| it["change"].is_null()));
+    let changes = rest.iter().map(|it| it["change"].as_str().unwrap());
+    let texts = marked("ls --backend sim --guests 2 --step 3 --watch");
+    let marks = texts.iter().flatten().map(|line| &line[..1]);
+    assert_eq!(changes.collect::<Vec<_>>(), marks.collect::<Vec<_>>());
+}
+
+fn a_watch_ends_after_so_many_lists() {
+    let lists = |count| marked(&format!("ls --backend sim --watch --count {count}")).len();
+    assert_eq!((lists(1), lists(3)), (1, 3));
+}
+
+fn an_output_that_nobody_reads_or_that_is_full_ends_it() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command("ls --backend sim").stdout(full).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("cannot write the output"), "{stderr}");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command("ls --backend sim --watch --guests 4096");
+    let output = { output }.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
+fn wrong_arguments_are_exit_code_2() {
+    for (arguments, part) in [
+        ("ls many", "many"),
+        ("ls 70000", "70000"),
+        ("ls --backend vmware", "vmware"),
+        ("ls --seed 1", "--backend sim"),
+        ("ls --guests 1", "--backend sim"),
+        ("ls --step 1", "--backend sim"),
+        ("ls --backend sim --watch --interval 1s", "--backend xen"),
+        ("ls --interval 1s", "--watch"),
+        ("ls --count 3", "--watch"),
+        ("ls --watch --count 0", "--count"),
+        ("ls --backend sim --guests 0", "--guests"),
+    ] {
+        let output = run(arguments);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+        assert_eq!(output.stdout, b"", "{arguments}");
+        assert!(stderr.contains(part), "{arguments}: {stderr}");
+    }
+}
+
+fn without_a_device_it_says_what_is_missing_in_one_line() {
+    for arguments in ["ls", "ls 0 --json", "ls --watch"] {
+        let line = failure(arguments);
+        for part in [PRIVCMD_PATH, "modprobe xen-privcmd", "--backend sim"] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+}
+
+/// Every kind of port that a program can have, in an ordinary dom0: what the command must say.
+fn bind_every_kind(device: &Device) -> (Vec<Port>, Vec<Value>) {
+    let own = |port| {
+        let domid = DomId::SELF;
+        RemotePort { domid, port }
+    };
+    let alone = device.bind_unbound_port(DomId::new(77)).unwrap();
+    let near = device.bind_unbound_port(DomId::SELF).unwrap();
+    let far = device.bind_interdomain(own(near)).unwrap();
+    let virq = device.bind_virq(Virq::DEBUG).unwrap();
+    let connected = |port: Port, to: Port| {
+        json!({"domid": 0, "port": port.as_raw(), "state": "interdomain", "remote_domid": 0,
+            "remote_port": to.as_raw(), "vcpu": 0})
+    };
+    let expected = vec![
+        json!({"domid": 0, "port": alone.as_raw(), "state": "unbound", "remote_domid": 77,
+            "vcpu": 0}),
+        connected(near, far),
+        connected(far, near),
+        json!({"domid": 0, "port": virq.as_raw(), "state": "virq", "virq": 1,
+            "virq_name": "DEBUG", "vcpu": 0}),
+    ];
+    (vec![alone, near, far, virq], expected)
+}
+
+fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.sort_by_key(|object| object["port"].as_u64());
+    objects
+}
+
+fn it_agrees_with_what_the_kernel_and_this_program_bound() {
+    let before = objects("ls 0 --json");
+    for virq in ["TIMER", "CONSOLE", "PCPU_STATE"] {
+        let held = before.iter().filter(|it| it["virq_name"] == virq);
+        assert_eq!(held.count(), 1, "{virq}");
+    }
+    let device = Device::open().unwrap();
+    let (_, mine) = bind_every_kind(&device);
+    let expected = sorted([before.clone(), mine].concat());
+    assert_eq!(objects("ls 0 --json"), expected);
+    assert_eq!(objects("ls --json"), expected, "nobody else is there");
+    let text = stdout("ls 0");
+    assert_eq!(text.lines().count(), expected.len() + 1);
+    drop(device);
+    assert_eq!(objects("ls 0 --json"), before);
+    let gone = failure("ls 77");
+    assert!(gone.contains("ESRCH (3): no such domain"), "{gone}");
+}
+
+/// A watch that goes on, with its lines.
+fn watch() -> (Child, impl Iterator<Item = Value>) {
+    let arguments = "ls 0 --watch --json --interval 1s";
+    let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let objects = lines.map(|line| serde_json::from_str(&line.unwrap()).unwrap());
+    (child, objects)
+}
+
+fn a_watch_sees_what_this_program_binds_and_ends_by_a_signal() {
+    let device = Device::open().unwrap();
+    let listed = objects("ls 0 --json").len();
+    let (mut child, mut lines) = watch();
+    for _ in 0..listed {
+        assert_eq!(lines.next().unwrap()["list"], 0);
+    }
+    let port = device.bind_unbound_port(DomId::new(77)).unwrap();
+    let came = lines.next().unwrap();
+    assert_eq!(
+        (&came["change"], &came["port"]),
+        (&json!("+"), &json!(port.as_raw()))
+    );
+    device.unbind(port).unwrap();
+    let went = lines.next().unwrap();
+    assert_eq!(
+        (&went["change"], &went["port"]),
+        (&json!("-"), &json!(port.as_raw()))
+    );
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(lines.next(), None);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+type Case = (&'static str, fn());
+
+macro_rules! cases {
+    ($($name:ident)*) => { &[$((stringify!($name), $name)),*] };
+}
+
+const SIM: &[Case] = cases! {
+    a_list_on_the_simulator_looks_like_this
+    the_step_says_how_far_the_story_is
+    the_seed_decides_every_byte
+    named_domains_alone_are_listed
+    as_json_each_port_is_an_object
+    a_watch_marks_what_came_went_and_changed
+    a_watch_goes_on_when_a_named_domain_dies
+    a_watch_as_json_tells_the_first_list_and_then_what_changed
+    a_watch_ends_after_so_many_lists
+    an_output_that_nobody_reads_or_that_is_full_ends_it
+    wrong_arguments_are_exit_code_2
+};
+
+const WITHOUT_XEN: &[Case] = cases! {
+    without_a_device_it_says_what_is_missing_in_one_line
+};
+
+const XEN: &[Case] = cases! {
+    it_agrees_with_what_the_kernel_and_this_program_bound
+    a_watch_sees_what_this_program_binds_and_ends_by_a_signal
+};
+
+fn main() {
+    let has_xen = fs::exists(DEVICE_PATH).unwrap_or(true);
+    let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");
+    let trials = |side: &'static str, cases: &'static [Case], is_ignored: bool| {
+        let trial = move |&(name, case): &Case| {
+            let run = move || {
+                case();
+                Ok(())
+            };
+            Trial::test(format!("{side}::{name}"), run).with_ignored_flag(is_ignored)
+        };
+        cases.iter().map(trial)
+    };
+    if !has_xen && !is_required {
+        eprintln!("xen: skipped, no {DEVICE_PATH} (run `cargo xtask xen`)");
+    }
+    let all = trials("sim", SIM, false)
+        .chain(trials("without", WITHOUT_XEN, has_xen))
+        .chain(trials("xen", XEN, !has_xen && !is_required));
+    libtest_mimic::run(&Arguments::from_args(), all.collect()).exit();
+}

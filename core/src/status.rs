@@ -1,0 +1,187 @@
+//! What a port is, as Xen tells it (xen/include/public/event_channel.h, `EVTCHNOP_status`).
+
+use core::fmt;
+
+use crate::hal::{Error, ErrorKind, PortStatuses};
+use crate::ids::{DomId, Port, RemotePort, Virq};
+
+/// What a port is right now, and who is told of its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortStatus {
+    /// What it is.
+    pub state: Status,
+    /// The vCPU that is told of its events. Without meaning for a port that is closed.
+    pub vcpu: u32,
+}
+
+/// What a port is (`EVTCHNSTAT_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
+    /// Free, or reserved.
+    Closed,
+    /// Waits for a peer: it was never connected, or its peer closed its end or died.
+    Unbound {
+        /// The domain that may bind to it, which need not exist.
+        remote: DomId,
+    },
+    /// Connected.
+    Interdomain {
+        /// The other end.
+        remote: RemotePort,
+    },
+    /// Bound to a physical interrupt.
+    Pirq {
+        /// The number.
+        pirq: u32,
+    },
+    /// Bound to a virtual interrupt.
+    Virq {
+        /// Which.
+        virq: Virq,
+    },
+    /// Bound between the vCPUs of the domain.
+    Ipi,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Status::Closed => f.write_str("closed"),
+            Status::Unbound { remote } => write!(f, "unbound for d{remote}"),
+            Status::Interdomain { remote } => write!(f, "interdomain d{remote}"),
+            Status::Pirq { pirq } => write!(f, "pirq {pirq}"),
+            Status::Virq { virq } => write!(f, "virq {virq}"),
+            Status::Ipi => f.write_str("ipi"),
+        }
+    }
+}
+
+/// The ports of a domain that are not closed, lowest first: [`PortStatuses::ports`].
+#[derive(Debug)]
+pub struct Ports<'a, S: ?Sized> {
+    statuses: &'a S,
+    domid: DomId,
+    next: Option<Port>,
+}
+
+/// As many ports as a domain can have (Xen, FIFO event channels); 0 is reserved.
+const ALL: u32 = 1 << 17;
+
+impl<'a, S: PortStatuses + ?Sized> Ports<'a, S> {
+    pub(crate) fn new(statuses: &'a S, domid: DomId) -> Ports<'a, S> {
+        Ports {
+            statuses,
+            domid,
+            next: Port::new(1),
+        }
+    }
+}
+
+impl<S: PortStatuses + ?Sized> Iterator for Ports<'_, S> {
+    type Item = (Port, Result<PortStatus, S::Error>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(port) = self.next.take() {
+            let after = port.as_raw() + 1;
+            let after = Port::new(after).filter(|_| after < ALL);
+            match self.statuses.status(self.domid, port) {
+                Ok(PortStatus {
+                    state: Status::Closed,
+                    ..
+                }) => self.next = after,
+                Ok(status) => {
+                    self.next = after;
+                    return Some((port, Ok(status)));
+                }
+                // The end of the table.
+                Err(error) if error.kind() == ErrorKind::Invalid => {}
+                Err(error) => {
+                    // The others may be told.
+                    self.next = after.filter(|_| error.kind() == ErrorKind::Hidden);
+                    return Some((port, Err(error)));
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A domain with so many valid ports, of which the odd ones are in use and one fails.
+    struct Table {
+        valid: u32,
+        fails: Option<(u32, ErrorKind)>,
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+    #[error("{0:?}")]
+    struct Failed(ErrorKind);
+
+    impl Error for Failed {
+        fn kind(&self) -> ErrorKind {
+            self.0
+        }
+    }
+
+    impl PortStatuses for Table {
+        type Error = Failed;
+
+        fn status(&self, _: DomId, port: Port) -> Result<PortStatus, Failed> {
+            let raw = port.as_raw();
+            match self.fails {
+                _ if raw >= self.valid => Err(Failed(ErrorKind::Invalid)),
+                Some((number, kind)) if number == raw => Err(Failed(kind)),
+                Some(_) | None => Ok(PortStatus {
+                    state: if raw % 2 == 1 {
+                        Status::Ipi
+                    } else {
+                        Status::Closed
+                    },
+                    vcpu: 0,
+                }),
+            }
+        }
+    }
+
+    fn told(table: &Table) -> Vec<(u32, Option<ErrorKind>)> {
+        let ports = table.ports(DomId::SELF);
+        ports
+            .map(|(port, status)| (port.as_raw(), status.err().map(|error| error.0)))
+            .collect()
+    }
+
+    #[test]
+    fn the_table_ends_at_the_first_port_that_is_invalid() {
+        let fails = None;
+        assert_eq!(told(&Table { valid: 1, fails }), []);
+        let all = Table { valid: 7, fails };
+        assert_eq!(told(&all), [(1, None), (3, None), (5, None)]);
+    }
+
+    #[test]
+    fn a_table_without_an_end_has_as_many_ports_as_there_can_be() {
+        let valid = u32::MAX;
+        assert_eq!(told(&Table { valid, fails: None }).len(), 65_536);
+    }
+
+    #[test]
+    fn a_hidden_port_is_told_and_the_others_follow() {
+        let fails = Some((3, ErrorKind::Hidden));
+        let hidden = (3, Some(ErrorKind::Hidden));
+        assert_eq!(
+            told(&Table { valid: 6, fails }),
+            [(1, None), hidden, (5, None)]
+        );
+    }
+
+    #[test]
+    fn any_other_failure_is_the_last_answer() {
+        let fails = Some((3, ErrorKind::NotPermitted));
+        let refused = (3, Some(ErrorKind::NotPermitted));
+        assert_eq!(told(&Table { valid: 6, fails }), [(1, None), refused]);
+    }
+}

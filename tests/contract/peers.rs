@@ -1,0 +1,133 @@
+//! Waits whose peer is gone, found by asking.
+
+use std::time::Duration;
+
+use evtchn_core::{Blocked, Cause, DomId, EventChannel, Link, Port, RemotePort, Status};
+
+use super::platform::*;
+use super::rig::{Rig, Wire};
+
+#[track_caller]
+fn check<P: Platform>(rig: &Rig<'_, P>) -> usize {
+    rig.context.check_peers(&rig.p.privcmd()).unwrap()
+}
+
+fn gone<P: Platform>(wire: &Wire<P>) -> (Port, Cause) {
+    (wire.port(), Cause::PeerGone)
+}
+
+pub(crate) fn a_wait_ends_at_the_check_after_its_peer_closed<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let [wire, other] = rig.wires();
+    wire.wait();
+    other.wait();
+    assert_eq!(check(&rig), 0);
+    rig.peer.unbind(wire.peer).unwrap();
+    assert_eq!(check(&rig), 1);
+    assert_eq!(rig.turn(), [gone(&wire)]);
+    assert_eq!(rig.context.link(), Link::Watching);
+    rig.fire(&other);
+    rig.expect_wakes(&[&other]);
+    rig.expect_hooks(1, 1);
+}
+
+pub(crate) fn every_wait_ends_at_the_check_after_the_peers_device_closed<P: Platform>(p: &P) {
+    let mut rig = Rig::new(p);
+    let wires: [Wire<P>; 5] = rig.wires();
+    wires.iter().for_each(Wire::wait);
+    assert_eq!(check(&rig), 0);
+    drop(std::mem::replace(&mut rig.peer, p.open()));
+    assert_eq!(check(&rig), 5);
+    assert_eq!(rig.turn(), wires.each_ref().map(gone));
+    rig.expect_idle();
+}
+
+pub(crate) fn a_channel_that_no_peer_has_bound_to_waits_on<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
+    let wire: Wire<P> = rig.wire();
+    let Wire { peer, .. } = &wire;
+    rig.peer.unbind(*peer).unwrap();
+    wire.wait();
+    let _pending = channel.wait().unwrap();
+    assert_eq!((check(&rig), check(&rig)), (0, 0));
+    assert_eq!(rig.context.dispatch().unwrap().next(), None);
+}
+
+pub(crate) fn a_peer_that_comes_back_can_be_lost_again<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let mut wire = rig.wire();
+    for _ in 0..3 {
+        wire.wait();
+        assert_eq!(check(&rig), 0);
+        rig.peer.unbind(wire.peer).unwrap();
+        assert_eq!(check(&rig), 1);
+        assert_eq!(rig.turn(), [gone(&wire)]);
+        wire.wait();
+        assert_eq!(check(&rig), 0);
+        wire.peer = rig.peer.bind_interdomain(local(wire.port())).unwrap();
+        rig.fire(&wire);
+        rig.expect_wakes(&[&wire]);
+    }
+}
+
+pub(crate) fn what_a_peer_sent_before_it_went_wakes_first<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    wire.wait();
+    assert_eq!(check(&rig), 0);
+    rig.fire(&wire);
+    rig.peer.unbind(wire.peer).unwrap();
+    assert_eq!(check(&rig), 0);
+    rig.expect_wakes(&[&wire]);
+    wire.wait();
+    assert_eq!(check(&rig), 1);
+    assert_eq!(rig.turn(), [gone(&wire)]);
+}
+
+pub(crate) fn an_interdomain_channel_is_known_connected_from_its_bind<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let theirs = rig.peer.bind_unbound_port(DomId::SELF).unwrap();
+    let channel = rig.context.bind_interdomain(local(theirs)).unwrap();
+    let wire = Wire::<P> {
+        channel,
+        peer: theirs,
+    };
+    wire.wait();
+    rig.expect_wakes(&[&wire]);
+    wire.wait();
+    rig.peer.unbind(theirs).unwrap();
+    assert_eq!(check(&rig), 1);
+    assert_eq!(rig.turn(), [gone(&wire)]);
+}
+
+pub(crate) fn the_state_of_a_peer_can_be_asked_at_any_time<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    let state = || wire.channel.peer_state(&p.privcmd()).unwrap().state;
+    let remote = RemotePort {
+        domid: p.domid(),
+        port: wire.peer,
+    };
+    assert_eq!(state(), Status::Interdomain { remote });
+    rig.peer.unbind(wire.peer).unwrap();
+    let remote = p.domid();
+    assert_eq!(state(), Status::Unbound { remote });
+}
+
+pub(crate) fn a_peer_that_went_before_a_block_is_found_beside_it<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    wire.wait();
+    assert_eq!(check(&rig), 0);
+    rig.peer.unbind(wire.peer).unwrap();
+    wire.channel.cancel().unwrap();
+    // The condition is asked while the thread waits, before it sleeps.
+    let now = P::deadline(&rig.context.registrar().event_loop, Duration::ZERO);
+    let ended = wire.channel.block_while(Some(now), || {
+        assert_eq!(check(&rig), 1);
+        true
+    });
+    assert_eq!(ended.unwrap(), Blocked::Woken(Cause::PeerGone));
+    rig.expect_idle();
+}
