@@ -177,9 +177,12 @@ impl Ls {
 
 /// The failure of the first call, with what to do about it.
 fn advise(error: xen::Error) -> anyhow::Error {
-    match error.kind() {
-        ErrorKind::NoDevice => anyhow!("{error}; --backend sim shows a simulated machine"),
-        ErrorKind::NotPermitted => anyhow!("{error}; run it as root"),
-        _ => error.into(),
+    let kind = error.kind();
+    if kind == ErrorKind::NoDevice {
+        anyhow!("{error}; --backend sim shows a simulated machine")
+    } else if kind == ErrorKind::NotPermitted {
+        anyhow!("{error}; run it as root")
+    } else {
+        error.into()
     }
 }
