@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::env;
 use std::fs::{self, File};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -132,11 +132,33 @@ fn play(
     config.stack_size = 0x2_0000;
     config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
     config.failure_persistence = persistence;
-    let ended = catch_unwind(AssertUnwindSafe(|| Runner::new(scheduler, config).run(run)));
-    ended.map(drop).map_err(|panic| message(&*panic))
+    let noted = move || {
+        FIRST.set(None);
+        run();
+    };
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        Runner::new(scheduler, config).run(noted)
+    }));
+    ended
+        .map(drop)
+        .map_err(|panic| FIRST.take().unwrap_or_else(|| message(&*panic)))
+}
+
+/// Has the first panic of a schedule noted. What it unwinds goes on taking steps, of which a schedule
+/// that was kept knows nothing, so in the end another panic may come out.
+pub(crate) fn note_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        FIRST.with_borrow_mut(|first| {
+            first.get_or_insert_with(|| message(info.payload()));
+        });
+        before(info);
+    }));
 }
 
 thread_local! {
+    /// The first panic of the schedule that this thread runs.
+    static FIRST: RefCell<Option<String>> = const { RefCell::new(None) };
     /// What the rigs of this thread are recorded on.
     static TAPE: RefCell<Tape> = const { RefCell::new(Tape::off()) };
 }
@@ -161,7 +183,8 @@ fn keep(scenario: &Scenario, dir: &Path, what: &str) -> io::Result<PathBuf> {
     tape.put(|| {
         What::Schedule(Schedule {
             schedule: scenario.name.to_owned(),
-            steps: steps.trim().to_owned(),
+            // It is written in lines.
+            steps: steps.split_whitespace().collect(),
         })
     });
     TAPE.set(tape.clone());
@@ -198,7 +221,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+fn message(panic: &dyn Any) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default()

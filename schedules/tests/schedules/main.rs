@@ -32,6 +32,7 @@ use libtest_mimic::{Arguments, Trial};
 
 fn main() {
     let args = Arguments::from_args();
+    explore::note_panics();
     let groups = [
         blocks::SCENARIOS,
         callbacks::SCENARIOS,
