@@ -276,15 +276,15 @@ mod tests {
     fn an_example_is_a_block_in_the_comment_of_the_type_itself() {
         let text = "
             /// Has one.
-            /// ```
+            #[doc = \"```\"]
             /// 1;
-            /// ```
+            #[doc = \"```\"]
             pub struct With;
             /// Has `none`.
             pub struct Without {
-                /// ```
+                #[doc = \"```\"]
                 /// 1;
-                /// ```
+                #[doc = \"```\"]
                 pub field: u8,
             }
         ";
