@@ -36,6 +36,19 @@ pub(crate) const HYPERCALL_PATH: &str = "/dev/xen/hypercall";
 /// It needs `/dev/xen/privcmd` and `/dev/xen/hypercall` of the module xen-privcmd, which belong to
 /// root. Asking takes a lock of ours and one system call. It is of the process that opened it: in
 /// a forked child every question is `EBADF`, for parent and child share the memory for it.
+///
+/// ```no_run
+/// use evtchn_core::{DomId, PortStatuses};
+/// use evtchn_xen::Privcmd;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let privcmd = Privcmd::open()?;
+/// for (port, status) in privcmd.ports(DomId::SELF) {
+///     println!("{port}: {}", status?.state);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Privcmd {
     fd: OwnedFd,

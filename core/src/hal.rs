@@ -159,6 +159,21 @@ pub trait EventChannel: Debug + Send + Sync {
 ///
 /// A backend need not have it. It is Xen's own answer, so it says what no event does: that a peer
 /// closed its end or died (`Context::check_peers`).
+///
+/// ```
+/// use evtchn_core::{DomId, PortStatuses, Status};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let privcmd = sim.privcmd(DomId::DOM0);
+/// let port = guest.alloc_unbound(DomId::DOM0)?;
+/// guest.close(port)?;
+/// assert_eq!(privcmd.status(guest.domid(), port)?.state, Status::Closed);
+/// # Ok(())
+/// # }
+/// ```
 pub trait PortStatuses {
     /// What a failed call reports.
     type Error: Error;

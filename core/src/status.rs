@@ -6,6 +6,21 @@ use crate::hal::{Error, ErrorKind, PortStatuses};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 
 /// What a port is right now, and who is told of its events.
+///
+/// ```
+/// use evtchn_core::{DomId, PortStatuses, Status};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let port = guest.alloc_unbound(DomId::DOM0)?;
+/// let status = sim.privcmd(DomId::DOM0).status(guest.domid(), port)?;
+/// assert_eq!(status.state, Status::Unbound { remote: DomId::DOM0 });
+/// assert_eq!(status.vcpu, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortStatus {
     /// What it is.
@@ -15,6 +30,13 @@ pub struct PortStatus {
 }
 
 /// What a port is (`EVTCHNSTAT_*`).
+///
+/// ```
+/// use evtchn_core::{DomId, Status};
+///
+/// let waits = Status::Unbound { remote: DomId::DOM0 };
+/// assert_eq!(waits.to_string(), "unbound for d0");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -58,6 +80,21 @@ impl fmt::Display for Status {
 }
 
 /// The ports of a domain that are not closed, lowest first: [`PortStatuses::ports`].
+///
+/// ```
+/// use evtchn_core::{DomId, PortStatuses};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let port = guest.alloc_unbound(DomId::DOM0)?;
+/// let privcmd = sim.privcmd(DomId::DOM0);
+/// let ports: Vec<_> = privcmd.ports(guest.domid()).map(|(port, _)| port).collect();
+/// assert!(ports.contains(&port));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Ports<'a, S: ?Sized> {
     statuses: &'a S,

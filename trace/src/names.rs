@@ -108,6 +108,15 @@ impl<'de> Deserialize<'de> for Caused {
 }
 
 /// What ended a sleep, by name.
+///
+/// ```
+/// use evtchn_core::Slept;
+/// use evtchn_trace::Ended;
+///
+/// let ended: Ended = serde_json::from_str(r#""timed_out""#)?;
+/// assert_eq!(ended, Ended(Slept::TimedOut));
+/// # Ok::<_, serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended(pub Slept);
 

@@ -1,10 +1,5 @@
 //! A rough day of a daemon in domain 0, on the simulator, written down as a trace: the picture
-//! docs/timeline.svg is drawn from it.
-//!
-//! ```text
-//! cargo run -p evtchn-cli --example rough_day -- target/rough-day.trace
-//! cargo run -p evtchn-cli -- timeline target/rough-day.trace -o docs/timeline.svg
-//! ```
+//! docs/timeline.svg is drawn from it, as docs/timeline.md says.
 
 mod scene;
 

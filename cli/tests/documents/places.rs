@@ -25,6 +25,22 @@ const fn newcomer(command: &'static str) -> Elsewhere {
     }
 }
 
+const fn in_dom0(command: &'static str, has: &'static str) -> Elsewhere {
+    Elsewhere {
+        command,
+        file: "cli/tests/commands/xen.rs",
+        has,
+    }
+}
+
+const fn drawn(command: &'static str) -> Elsewhere {
+    Elsewhere {
+        command,
+        file: "cli/tests/timeline.rs",
+        has: "include_str!(\"../../docs/timeline.svg\")",
+    }
+}
+
 /// Every such command.
 const ELSEWHERE: &[Elsewhere] = &[
     // This test is part of it.
@@ -38,6 +54,22 @@ const ELSEWHERE: &[Elsewhere] = &[
     newcomer("cargo add --path ../evtchn evtchn --features sim,tokio"),
     newcomer("cargo add tokio --features macros,rt"),
     newcomer("cargo run"),
+    // Each of these waits for another, in another shell or domain.
+    in_dom0("evtchn listen self --echo", "listen self --echo"),
+    in_dom0("evtchn ping self:17", "ping self:{}"),
+    in_dom0("evtchn notify self:17", "notify self:{port}"),
+    in_dom0(
+        "evtchn watch --backend xen --virq DOM_EXC --interdomain 3:7 --unbound 4 --only 3: --only DOM_EXC",
+        "watch --backend xen --virq DOM_EXC --interdomain self:{} --unbound self",
+    ),
+    Elsewhere {
+        command: "evtchn watch --backend xen --unbound 3 --exec 'logger -t evtchn awake'",
+        file: "cli/tests/commands.rs",
+        has: "--exec",
+    },
+    // What they draw is compared with the picture.
+    drawn("cargo run -p evtchn-cli --example rough_day -- target/rough-day.trace"),
+    drawn("cargo run -p evtchn-cli -- timeline target/rough-day.trace -o docs/timeline.svg"),
     // It boots a machine, as root.
     Elsewhere {
         command: "cargo xtask xen",

@@ -12,6 +12,23 @@ use crate::status::{PortStatus, Status};
 use crate::sync::Occupant;
 
 /// A question about the peer of one channel failed.
+///
+/// ```
+/// use evtchn_core::{Context, DomId, PeerError};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// match channel.peer_state(&sim.privcmd(DomId::DOM0)) {
+///     Ok(status) => println!("{}", status.state),
+///     Err(PeerError::Status(error)) => println!("nobody says: {error}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError<S: Error + 'static> {
@@ -27,6 +44,22 @@ pub enum PeerError<S: Error + 'static> {
 }
 
 /// A look after the peers failed.
+///
+/// ```
+/// use evtchn_core::{CheckError, Context, DomId};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// match ctx.check_peers(&sim.privcmd(DomId::DOM0)) {
+///     Ok(gone) => assert_eq!(gone, 0),
+///     Err(CheckError::Busy) => {} // another thread looks
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError<S, D, R>

@@ -14,6 +14,33 @@ use crate::sync::MutexGuard;
 use crate::trace::{self, Span};
 
 /// How a round ended.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{Outcome, Wait};
+///
+/// let other = ctx.bind_unbound_port(guest.domid())?;
+/// let others = guest.bind_interdomain(DomId::DOM0, other.port())?;
+/// for (channel, theirs) in [(&channel, theirs), (&other, others)] {
+///     assert_eq!(channel.wait()?, Wait::Pending);
+///     guest.send(theirs)?;
+/// }
+/// let mut round = ctx.dispatch_at_most(1)?;
+/// assert_eq!(round.by_ref().count(), 1);
+/// assert_eq!(round.finish()?, Outcome::More); // so dispatch again before the loop sleeps
+/// let mut round = ctx.dispatch()?;
+/// assert_eq!(round.by_ref().count(), 1);
+/// assert_eq!(round.finish()?, Outcome::Done);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// All that was ready was handed out.
@@ -32,6 +59,30 @@ const READS: usize = 128;
 /// [`finish`](Self::finish), which reports errors, or by dropping it, which counts them in
 /// [`Stats::unreported`](crate::Stats::unreported). Wakes that were read and not taken stay
 /// ready.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{Outcome, Wait};
+///
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// guest.send(theirs)?;
+/// let mut round = ctx.dispatch()?;
+/// for wake in &mut round {
+///     assert_eq!(wake.port(), channel.port());
+///     channel.notify()?;
+///     assert_eq!(ctx.wait(wake.channel)?, Wait::Pending); // written back when the round ends
+/// }
+/// assert_eq!(round.finish()?, Outcome::Done);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a round that is dropped hands out nothing"]
 pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
     pub(super) shared: &'a Shared<O, R>,
@@ -44,9 +95,9 @@ pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
     pub(super) is_drained: bool,
     failed: Option<DeviceError<O>>,
     ended: bool,
-    _span: Span,
     /// The round belongs to the thread that began it.
-    _not_send: PhantomData<*const ()>,
+    _not_send: PhantomData<*mut ()>,
+    _span: Span,
 }
 
 impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {

@@ -1,6 +1,29 @@
 //! The link between the context and the event loop: one pure table, no wildcard arm.
 
 /// Where the device stands with the event loop.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::Link;
+///
+/// assert_eq!(ctx.link(), Link::Idle);
+/// let _pending = channel.wait()?;
+/// assert_eq!(ctx.link(), Link::Watching);
+/// channel.cancel()?;
+/// assert_eq!(ctx.link(), Link::Idle);
+/// channel.unbind()?;
+/// ctx.teardown()?;
+/// assert_eq!(ctx.link(), Link::Closed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Link {
     /// The device is not open.
@@ -14,6 +37,14 @@ pub enum Link {
 }
 
 /// What can happen to the link.
+///
+/// ```
+/// use evtchn_core::Link;
+/// use evtchn_core::machine::link::LinkInput;
+///
+/// assert_eq!(Link::Closed.plan(LinkInput::Bind).0, Link::Idle);
+/// assert_eq!(Link::Idle.plan(LinkInput::Wanted).0, Link::Watching);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinkInput {
     /// A bind needs the device.
@@ -29,6 +60,15 @@ pub enum LinkInput {
 }
 
 /// What to do, in this order, to get to the next state.
+///
+/// ```
+/// use evtchn_core::Link;
+/// use evtchn_core::machine::link::{LinkEffect, LinkInput};
+///
+/// let (next, effects) = Link::Watching.plan(LinkInput::Close);
+/// assert_eq!(next, Link::Closed);
+/// assert_eq!(effects, [LinkEffect::Deregister, LinkEffect::Close]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinkEffect {
     /// Open the device and, before anything else, restrict it again.

@@ -32,6 +32,26 @@ pub use table::{ChannelId, NotBound};
 use table::{Slot, Table};
 
 /// A wake: the channel that fired, and why.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::Cause;
+///
+/// let _pending = channel.wait()?;
+/// guest.send(theirs)?;
+/// let wake = ctx.dispatch()?.next().expect("it was sent to");
+/// assert_eq!((wake.channel, wake.cause), (channel.id(), Cause::Event));
+/// assert_eq!(wake.port(), channel.port());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Wake {
     /// The channel, to wait on again or to look up.

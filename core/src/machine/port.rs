@@ -1,6 +1,31 @@
 //! One port, seen from user space: its states and the whole table of what happens to them.
 
 /// Why a wake came. A wake always means "look", never "there is data".
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::Cause;
+///
+/// let _pending = channel.wait()?;
+/// guest.send(theirs)?;
+/// for wake in &mut ctx.dispatch()? {
+///     match wake.cause {
+///         // It means "look", whichever of these it is.
+///         Cause::Event | Cause::Overflow | Cause::Adopted => channel.notify()?,
+///         Cause::PeerGone => println!("wait for the next peer"),
+///         Cause::Gone => println!("bind again"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// The driver reported the port.
@@ -22,6 +47,17 @@ pub enum Cause {
 /// The first two are *live*: as far as we know enabled in the driver. The others are *held*: the
 /// port must be written back before it is trusted to fire again, because its event was read or
 /// may have been lost.
+///
+/// ```
+/// use evtchn_core::Cause;
+/// use evtchn_core::machine::port::{PortEffect, PortInput, PortState};
+///
+/// // An event that comes while nobody waits is kept, and the next wait is ready at once.
+/// let (latched, effect) = PortState::Live.step(PortInput::Event);
+/// assert_eq!((latched, effect), (PortState::Latched(Cause::Event), PortEffect::Latch));
+/// let (held, effect) = latched.step(PortInput::Wait);
+/// assert_eq!((held, effect), (PortState::Held, PortEffect::ReadyNow(Cause::Event)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortState {
     /// Enabled, nobody waits.
@@ -39,6 +75,13 @@ pub enum PortState {
 }
 
 /// What can happen to a bound port.
+///
+/// ```
+/// use evtchn_core::machine::port::{PortInput, PortState};
+///
+/// assert_eq!(PortState::Live.step(PortInput::Wait).0, PortState::Waiting);
+/// assert_eq!(PortState::Waiting.step(PortInput::Cancel).0, PortState::Live);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortInput {
     /// Its owner waits.
@@ -62,6 +105,14 @@ pub enum PortInput {
 }
 
 /// What the input asks for, beside the new state.
+///
+/// ```
+/// use evtchn_core::machine::port::{PortEffect, PortInput, PortState};
+///
+/// // Only a port whose event was read is written back.
+/// assert_eq!(PortState::Held.step(PortInput::Wait).1, PortEffect::Rearm);
+/// assert_eq!(PortState::Live.step(PortInput::Wait).1, PortEffect::Nothing);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortEffect {
     /// Nothing.

@@ -1,6 +1,25 @@
 //! Counters.
 
 /// Counts of what happened since the context was made. All wrap after 2⁶⁴.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// let _pending = channel.wait()?;
+/// guest.send(theirs)?;
+/// assert_eq!(ctx.dispatch()?.count(), 1);
+/// let stats = ctx.stats();
+/// assert_eq!((stats.opens, stats.reads, stats.wakes), (1, 1, 1));
+/// assert_eq!((stats.registers, stats.deregisters), (1, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -14,6 +14,27 @@ use crate::ids::Port;
 
 /// One binding of a port: the number and the generation that tells it from earlier and later
 /// bindings of the same number.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use std::collections::BTreeMap;
+///
+/// // The key for what a program knows of its channels.
+/// let mut names = BTreeMap::from([(channel.id(), "console")]);
+/// let _pending = channel.wait()?;
+/// guest.send(theirs)?;
+/// let wake = ctx.dispatch()?.next().expect("it was sent to");
+/// assert_eq!(names.remove(&wake.channel), Some("console"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId {
     port: Port,
@@ -47,6 +68,27 @@ impl fmt::Display for ChannelId {
 }
 
 /// The id names no binding of this context, or one that was unbound.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{NotBound, WaitError};
+///
+/// let id = channel.id();
+/// channel.unbind()?;
+/// let Err(WaitError::NotBound(error)) = ctx.wait(id) else {
+///     panic!("it is unbound");
+/// };
+/// assert_eq!(error, NotBound(id));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not bound here")]
 pub struct NotBound(pub ChannelId);

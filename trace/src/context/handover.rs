@@ -11,6 +11,28 @@ use crate::step;
 use crate::tape::{Round as InRound, Tape};
 
 /// A [`RecordedContext`] that was not taken apart comes back, as it was.
+///
+/// ```
+/// use evtchn_core::{DomId, Trigger};
+/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
+/// let ctx = RecordedContext::new(
+///     Recorder::new(Sim::new(7).open(DomId::DOM0), tape.clone()),
+///     Recorder::new(SimLoop::level(), tape.clone()),
+///     tape.clone(),
+/// );
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// // A channel was not given along, so all comes back.
+/// let error = ctx.into_parts(vec![]).err().unwrap();
+/// assert!(error.channels.is_empty());
+/// drop(channel);
+/// error.context.teardown()?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct RecordedIntoPartsError<O: Open, R: Registrar<O::Device>> {
     /// The context.
     pub context: RecordedContext<O, R>,
