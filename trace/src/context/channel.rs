@@ -14,7 +14,7 @@ use crate::names::Caused;
 use crate::step;
 use crate::tape::{Round as InRound, Tape};
 
-/// A channel of a [`RecordedContext`].
+/// A channel of a [`RecordedContext`](super::RecordedContext).
 ///
 /// ```
 /// # use evtchn_core::{DomId, Trigger};

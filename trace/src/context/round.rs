@@ -12,7 +12,7 @@ use crate::line::{Answer, Call};
 use crate::step;
 use crate::tape::{Round as InRound, Tape};
 
-/// A round of a [`RecordedContext`].
+/// A round of a [`RecordedContext`](super::RecordedContext).
 ///
 /// ```
 /// # use evtchn_core::{DomId, Trigger};
