@@ -120,6 +120,30 @@ fn third_event_under_way_after_an_overflow_is_no_surprise() {
     );
 }
 
+/// The model knew of three: after the overflow and again after the hand-over the port was enabled
+/// with its event unread. Found by exploration, seed 0, script 338,410.
+#[test]
+fn fourth_event_under_way_after_an_overflow_and_a_hand_over_is_no_surprise() {
+    check(
+        Trigger::Level,
+        &[
+            Bind(2, Unbound),
+            Overflow,
+            Wait(2),
+            Turn,
+            Signal(2),
+            Wait(2),
+            HandOver,
+            Wait(2),
+            Signal(2),
+            Wait(2),
+            Signal(2),
+            Signal(2),
+            Serve,
+        ],
+    );
+}
+
 /// The queue still held a cancelled wake of the port, and its cause was told for the next one.
 #[test]
 fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {

@@ -9,12 +9,13 @@ pub struct Channel {
     pub waiting: bool,
     /// Something happened since the last wake: a wait must fire.
     pub must: bool,
-    /// How many wakes can be under way, two at most: one that the program can already see, and
-    /// one that was held back meanwhile.
+    /// How many wakes can be under way, two at most and [`more`](Channel::more): one that the
+    /// program can already see, and one that was held back meanwhile.
     pub may: u8,
-    /// It was in an overflow. Told of that, the program lets the port be written back, which can
-    /// be enabled with an event unread: then one more can be under way.
-    pub overflowed: bool,
+    /// How many more can be under way. Told of an overflow, or adopted, the port is written back
+    /// unseen: it can be enabled with an event unread, and then brings another. An overflow takes
+    /// what is unread; each process that adopts finds what the one before left.
+    pub more: u8,
 }
 
 /// Something that must not be.
@@ -39,23 +40,23 @@ impl Channel {
             waiting: false,
             must: signalled,
             may: signalled as u8,
-            overflowed: false,
+            more: 0,
         }
     }
 
     /// The peer notified. Notifies coalesce.
     pub const fn signal(&mut self) {
         self.must = true;
-        if self.may < 2 + self.overflowed as u8 {
+        if self.may < self.more.saturating_add(2) {
             self.may += 1;
         }
     }
 
-    /// Another process has it from now on, as if it had just been in an overflow: what was read of
-    /// it is not known.
+    /// Another process has it from now on: what was read of it is not known, so a wait must fire.
     pub const fn adopt(&mut self) {
         self.waiting = false;
-        self.overflow();
+        self.must = true;
+        self.more = self.more.saturating_add(1);
     }
 
     /// A round had nobody for the wake, be it of an event or, where there was an overflow, of that:
@@ -69,14 +70,21 @@ impl Channel {
         }
         self.waiting = false;
         self.must = true;
-        self.overflowed |= overflowed;
+        self.told(overflowed);
         Ok(())
     }
 
     /// Events were lost, whose they were is not known: a wait must fire.
     pub const fn overflow(&mut self) {
         self.must = true;
-        self.overflowed = true;
+        self.more = 1;
+    }
+
+    /// A channel that was bound after an overflow is told of it too.
+    const fn told(&mut self, overflowed: bool) {
+        if overflowed && self.more == 0 {
+            self.more = 1;
+        }
     }
 
     /// A wait was answered: ready at once for this cause, or not.
@@ -106,13 +114,10 @@ impl Channel {
         let Some(may) = self.may.checked_sub(told_of) else {
             return Err(Wrong::Causeless);
         };
-        *self = Channel {
-            waiting: false,
-            must: false,
-            may,
-            // A channel that was bound after the overflow is told of it too.
-            overflowed: self.overflowed || matches!(cause, Cause::Overflow),
-        };
+        self.waiting = false;
+        self.must = false;
+        self.may = may;
+        self.told(cause == Cause::Overflow);
         Ok(())
     }
 }
