@@ -183,26 +183,40 @@ impl Builder {
         Ok(program)
     }
 
-    /// Builds an example of a package.
-    pub(crate) fn example(&self, package: &str, name: &str) -> Result<PathBuf> {
-        self.build(&["build", "--package", package, "--example", name], name)
-    }
-
     /// Builds a test binary.
     pub(crate) fn test(&self, test: &GuestTest) -> Result<PathBuf> {
-        let arguments = [
-            "test",
-            "--no-run",
-            "--package",
-            test.package,
-            "--test",
-            test.name,
-        ];
+        let arguments = ["build", "--package", test.package, "--test", test.name];
         self.build(&arguments, test.name)
+    }
+
+    /// Builds the `evtchn` command, and test binaries with the examples that they run, in one go: what they share is
+    /// built once.
+    pub(crate) fn tests(
+        &self,
+        tests: &[&'static GuestTest],
+    ) -> Result<Vec<(&'static str, PathBuf)>> {
+        let mut arguments = vec!["build", "--package", "evtchn-cli", "--bin", "evtchn"];
+        let mut names = vec!["evtchn"];
+        for test in tests {
+            arguments.extend(["--package", test.package, "--test", test.name]);
+            names.push(test.name);
+            for example in test.examples {
+                arguments.extend(["--example", example]);
+                names.push(example);
+            }
+        }
+        let messages = self.cargo(&arguments)?;
+        let found = |name| Ok((name, executable(&messages, name)?));
+        names.into_iter().map(found).collect()
     }
 
     /// Runs cargo and returns the executable that it made for the target called `name`.
     fn build(&self, arguments: &[&str], name: &str) -> Result<PathBuf> {
+        executable(&self.cargo(arguments)?, name)
+    }
+
+    /// Runs cargo and returns its messages.
+    fn cargo(&self, arguments: &[&str]) -> Result<String> {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(arguments)
@@ -218,23 +232,29 @@ impl Builder {
             .stderr(Stdio::inherit())
             .output()
             .context("cannot run cargo")?;
-        ensure!(output.status.success(), "cannot build {name} for the guest");
-        executable(&String::from_utf8(output.stdout)?, name)
-            .with_context(|| format!("cargo made no executable {name}"))
+        let what = arguments.join(" ");
+        ensure!(
+            output.status.success(),
+            "`cargo {what}` for the guest failed"
+        );
+        Ok(String::from_utf8(output.stdout)?)
     }
 }
 
 /// Finds the executable of a target in cargo's JSON messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo made no executable {name}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::executable;
 
     #[test]
@@ -248,7 +268,10 @@ mod tests {
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(executable(messages, "smoke"), Some("/t/smoke".into()));
-        assert_eq!(executable(messages, "contract"), None);
+        assert_eq!(
+            executable(messages, "smoke").unwrap(),
+            Path::new("/t/smoke")
+        );
+        assert!(executable(messages, "contract").is_err());
     }
 }

@@ -116,14 +116,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
     let tests = chosen(&options.tests)?;
     let builder = Builder::new(dir, options.release);
-    let mut binaries = vec![("evtchn", builder.command()?)];
+    let binaries = builder.tests(&tests)?;
     let mut job = environment(options);
     for test in &tests {
-        binaries.push((test.name, builder.test(test)?));
         job += &initramfs::call("run_test", [test.name].iter().chain(test.args));
-        for name in test.examples {
-            binaries.push((name, builder.example(test.package, name)?));
-        }
     }
 
     let archive = packed(dir, &binaries, &job)?;
