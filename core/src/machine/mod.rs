@@ -4,14 +4,17 @@
 //! tells the machine what came of it.
 
 pub(crate) mod block;
+mod blocker;
 pub mod cells;
 mod deliver;
 mod handover;
+mod id;
 mod inbox;
 pub mod link;
 pub(crate) mod pages;
 mod peers;
 pub mod port;
+mod slot;
 mod stats;
 mod step;
 mod table;
@@ -27,13 +30,14 @@ use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
+pub(crate) use blocker::Blocker;
+pub use id::{ChannelId, NotBound};
 use link::{Link, LinkEffect, LinkInput};
 use port::{Cause, PortEffect, PortInput, PortState};
+use slot::Slot;
 pub use stats::Stats;
 use step::{Count, advance};
-pub(crate) use table::Blocker;
-pub use table::{ChannelId, NotBound};
-use table::{Slot, Table};
+use table::Table;
 pub(crate) use wait::Waited;
 pub use wake::Wake;
 

@@ -1,7 +1,7 @@
 //! What a waiter gets.
 
+use super::id::ChannelId;
 use super::port::Cause;
-use super::table::ChannelId;
 use crate::ids::Port;
 
 /// A wake: the channel that fired, and why.
