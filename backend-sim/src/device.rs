@@ -1,178 +1,24 @@
 //! The device of the seam, on a simulated machine.
 
+mod opener;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
 
 use crate::driver::abi::{self, PollBits};
 use crate::errno::Errno;
 use crate::error::{Call, Error};
-use crate::fault::Fault;
 use crate::sim::Sim;
 use crate::world::{FileId, World};
 
-/// Opens the device in one domain of a simulated machine. Clones share counters and faults.
-///
-/// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Call, Errno, Sim, SimLoop};
-///
-/// let opener = Sim::new(1).open(DomId::DOM0);
-/// let ctx = Context::new(opener.clone(), SimLoop::level());
-/// opener.fail_next(Call::Open, Errno::ENOENT);
-/// assert!(ctx.bind_unbound_port(DomId::SELF).is_err());
-/// let _channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// assert_eq!((opener.opens(), opener.faults_left()), (1, 0));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct SimOpen {
-    sim: Sim,
-    domid: DomId,
-    opener: Arc<Opener>,
-}
-
-/// What the clones of a [`SimOpen`] share. The faults of one are those of the machine that name it.
-#[derive(Debug, Default)]
-pub(crate) struct Opener {
-    opens: AtomicU64,
-    last: Mutex<Option<FileId>>,
-    /// The process that runs, which [`SimOpen::fork`] changes.
-    process: AtomicU64,
-}
-
-impl SimOpen {
-    pub(crate) fn new(sim: &Sim, domid: DomId) -> SimOpen {
-        SimOpen {
-            sim: sim.clone(),
-            domid,
-            opener: Arc::default(),
-        }
-    }
-
-    /// From now on the calls are those of a forked child: contexts made and devices opened
-    /// through this so far are inherited ones, which belong to the parent. The parent is whoever
-    /// holds a second descriptor of the file, from [`dup`](Self::dup) after this.
-    pub fn fork(&self) {
-        self.opener.process.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The domain.
-    #[must_use]
-    pub const fn domid(&self) -> DomId {
-        self.domid
-    }
-
-    /// The machine.
-    #[must_use]
-    pub const fn sim(&self) -> &Sim {
-        &self.sim
-    }
-
-    /// What clones share.
-    pub(crate) const fn shared(&self) -> &Arc<Opener> {
-        &self.opener
-    }
-
-    /// How many devices were opened through this.
-    #[must_use]
-    pub fn opens(&self) -> u64 {
-        self.opener.opens.load(Ordering::Relaxed)
-    }
-
-    /// Makes the next `call` fail, on this or on any device opened through this. It then does
-    /// nothing else.
-    pub fn fail_next(&self, call: Call, errno: Errno) {
-        self.fail_nth(call, 1, errno);
-    }
-
-    /// Makes the `nth` such call from now on fail; 1 is the next one. Of two faults that are due
-    /// at the same call, the one set later happens at the call after.
-    pub fn fail_nth(&self, call: Call, nth: u64, errno: Errno) {
-        self.install(Fault::fail(call, errno).nth(nth));
-    }
-
-    /// Makes the next `call` move at most this many ports: for [`Call::Pending`] and
-    /// [`Call::Unmask`], without meaning for others.
-    pub fn shorten_next(&self, call: Call, ports: usize) {
-        self.install(Fault::short(call, ports).nth(1));
-    }
-
-    /// Installs a fault for the devices opened through this, and for opening them.
-    pub fn install(&self, fault: Fault) {
-        self.sim.lock().install(Some(&self.opener), fault);
-    }
-
-    /// Removes every fault that was installed here, be it spent or not.
-    pub fn clear_faults(&self) {
-        self.sim.lock().faults.clear(Some(&self.opener));
-    }
-
-    /// How many faults were set for one call, here, and have not happened.
-    #[must_use]
-    pub fn faults_left(&self) -> usize {
-        self.sim.lock().faults.left(Some(&self.opener))
-    }
-
-    /// The file that was opened last, open or not, for the calls of [`World`].
-    #[must_use]
-    pub fn last(&self) -> Option<FileId> {
-        *self.opener.last()
-    }
-
-    /// Makes the ring of the file that was opened last overflow at once: [`World::overflow`].
-    ///
-    /// # Errors
-    /// `EBADF` where it is closed, or none was opened.
-    pub fn overflow(&self) -> Result<(), Errno> {
-        let last = self.last().ok_or(Errno::EBADF)?;
-        self.sim.lock().overflow(last)
-    }
-
-    /// A second descriptor of the file that was opened last, as [`SimDevice::dup`] makes it:
-    /// a way to what a context has opened.
-    ///
-    /// # Errors
-    /// `EBADF` where it is closed, or none was opened.
-    pub fn dup(&self) -> Result<SimDevice, Error> {
-        let mut world = self.sim.lock();
-        let last = self.last().ok_or(Errno::EBADF);
-        last.and_then(|file| SimDevice::dup_of(self, &mut world, file))
-            .map_err(open_failed)
-    }
-}
-
-impl Opener {
-    fn last(&self) -> MutexGuard<'_, Option<FileId>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Open for SimOpen {
-    type Device = SimDevice;
-
-    fn open(&self) -> Result<SimDevice, Error> {
-        let mut world = self.sim.lock();
-        let file = world
-            .judge(&self.opener, Call::Open, None)
-            .and_then(|_| world.open(self.domid))
-            .map_err(open_failed)?;
-        self.opener.opens.fetch_add(1, Ordering::Relaxed);
-        *self.opener.last() = Some(file);
-        Ok(SimDevice::new(self, &mut world, file))
-    }
-
-    fn process(&self) -> u64 {
-        self.opener.process.load(Ordering::Relaxed)
-    }
-}
+pub(crate) use opener::Opener;
+pub use opener::SimOpen;
 
 /// One descriptor of an open device. Dropping the last one of a file closes its ports.
 ///

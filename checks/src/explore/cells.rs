@@ -40,7 +40,7 @@ impl Cell {
             }
             Cell::Port(S::Latched(Cause::PeerGone) | S::Ready(Cause::PeerGone), _)
             | Cell::Port(_, PortInput::PeerGone) => {
-                Some("no script asks what became of a peer: tests/peers.rs does")
+                Some("no script asks what became of a peer: tests/peers does")
             }
             Cell::Port(S::Rearming, PortInput::Written) => None,
             Cell::Port(_, PortInput::Written) => {

@@ -2,9 +2,9 @@
 //!
 //! A round does not hand such a wake out: it is latched, and the thread is roused to take it.
 
+use super::blocker::Blocker;
 use super::port::{Cause, PortInput, PortState};
 use super::step::{Rouse, advance, seize};
-use super::table::Blocker;
 use super::{ChannelId, Machine, NotBound, Waited};
 
 /// What a thread that blocks finds.

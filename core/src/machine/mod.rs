@@ -4,92 +4,42 @@
 //! tells the machine what came of it.
 
 pub(crate) mod block;
+mod blocker;
 pub mod cells;
 mod deliver;
 mod handover;
+mod id;
+mod inbox;
 pub mod link;
 pub(crate) mod pages;
 mod peers;
 pub mod port;
+mod slot;
 mod stats;
 mod step;
 mod table;
 pub(crate) mod task;
 #[cfg(test)]
 mod tests;
+mod wait;
+mod wake;
+mod write_back;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
+pub(crate) use blocker::Blocker;
+pub use id::{ChannelId, NotBound};
 use link::{Link, LinkEffect, LinkInput};
 use port::{Cause, PortEffect, PortInput, PortState};
+use slot::Slot;
 pub use stats::Stats;
-use step::{Count, advance, seize, take_event};
-pub(crate) use table::Blocker;
-pub use table::{ChannelId, NotBound};
-use table::{Slot, Table};
-
-/// A wake: the channel that fired, and why.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::Cause;
-///
-/// let _pending = channel.wait()?;
-/// guest.send(theirs)?;
-/// let wake = ctx.dispatch()?.next().expect("it was sent to");
-/// assert_eq!((wake.channel, wake.cause), (channel.id(), Cause::Event));
-/// assert_eq!(wake.port(), channel.port());
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Wake {
-    /// The channel, to wait on again or to look up.
-    pub channel: ChannelId,
-    /// Why it woke.
-    pub cause: Cause,
-}
-
-impl Wake {
-    /// What stands where there is no wake yet.
-    pub(crate) const BLANK: Wake = Wake {
-        channel: ChannelId::NEVER,
-        cause: Cause::Gone,
-    };
-
-    /// The local port that fired.
-    #[must_use]
-    pub const fn port(&self) -> Port {
-        self.channel.port()
-    }
-}
-
-/// What became of a wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Waited {
-    /// An event was latched, and is queued for a round now.
-    Queued,
-    /// An event was latched: nothing is waited for.
-    Ready(Cause),
-    /// Somebody waited already.
-    Already,
-    /// A thread blocks for the wake.
-    Blocked,
-    /// The port is enabled.
-    Armed,
-    /// The port must be written back.
-    Rearm,
-}
+use step::{Count, advance};
+use table::Table;
+pub(crate) use wait::Waited;
+pub use wake::Wake;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -279,87 +229,6 @@ impl Machine {
         }
     }
 
-    // ---- Waiters.
-
-    #[inline]
-    pub(crate) fn wait(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
-        let slot = self.ports.by_id(id)?;
-        if slot.blocker.is_some() {
-            return Ok(Waited::Blocked);
-        }
-        let before = slot.state;
-        let effect = advance(id, slot, PortInput::Wait, &mut self.count);
-        Ok(match effect {
-            PortEffect::ReadyNow(cause) => {
-                self.stats.wakes += 1;
-                Waited::Ready(cause)
-            }
-            PortEffect::Rearm => Waited::Rearm,
-            PortEffect::Nothing
-            | PortEffect::Latch
-            | PortEffect::Fire
-            | PortEffect::Deliver(_)
-            | PortEffect::Spurious => {
-                if before.is_waited() {
-                    Waited::Already
-                } else {
-                    Waited::Armed
-                }
-            }
-        })
-    }
-
-    /// A wait for an event of a port that is enabled. Says whether it was that; otherwise nothing
-    /// was done.
-    #[inline]
-    pub(crate) fn wait_plainly(&mut self, id: ChannelId) -> bool {
-        let slot = self.ports.by_id(id);
-        slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
-    }
-
-    /// Ends a wait and returns the state that was left, for [`restore`](Self::restore). What a
-    /// thread that blocks is told cannot be taken back.
-    #[inline]
-    pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
-        let slot = self.ports.by_id(id)?;
-        if step::cancel_plainly(slot, &mut self.count) {
-            return Ok(Some(PortState::Waiting));
-        }
-        self.cancel_any(id)
-    }
-
-    fn cancel_any(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
-        let slot = self.ports.by_id(id)?;
-        let (blocker, before) = (slot.blocker, slot.state);
-        seize(slot, None, &mut self.count);
-        advance(id, slot, PortInput::Cancel, &mut self.count);
-        if let Some(blocker) = blocker {
-            self.count.tell(id, blocker);
-        }
-        if self.count.queued == 0 {
-            self.ready.clear();
-        }
-        Ok(blocker.is_none().then_some(before))
-    }
-
-    /// Takes a cancel back, unless something else happened to the port since.
-    pub(crate) fn restore(&mut self, id: ChannelId, before: PortState) {
-        let Ok(slot) = self.ports.by_id(id) else {
-            return;
-        };
-        let is_as_left = slot.state == before.step(PortInput::Cancel).0;
-        // A task may have taken over what is latched.
-        if is_as_left && before.is_waited() && slot.blocker.is_none() {
-            slot.state = before;
-            self.count.enter(slot);
-            match before {
-                PortState::Ready(cause) => self.ready.push_back(Wake { channel: id, cause }),
-                PortState::Rearming => self.gather(id.port()),
-                PortState::Live | PortState::Waiting | PortState::Held | PortState::Latched(_) => {}
-            }
-        }
-    }
-
     fn step(
         &mut self,
         id: ChannelId,
@@ -369,146 +238,5 @@ impl Machine {
         let before = slot.state;
         let effect = advance(id, slot, input, &mut self.count);
         Ok((before, effect))
-    }
-
-    // ---- Write-backs.
-
-    /// Gathers a port for the write-back at the end of the round.
-    #[inline]
-    pub(crate) fn gather(&mut self, port: Port) {
-        let next = self.ports.next();
-        if let Some(slot) = self.ports.slot(port.as_raw())
-            && slot.state == PortState::Rearming
-        {
-            slot.anticipate(next);
-            self.rearm.push(port);
-        }
-    }
-
-    /// The write-back of one port was done.
-    pub(crate) fn written(&mut self, port: Port) {
-        if let Some((id, slot)) = self.ports.by_word(port.as_raw()) {
-            advance(id, slot, PortInput::Written, &mut self.count);
-        }
-    }
-
-    /// The gathered ports that are still to be written, each once, now counted as written. What
-    /// came of it is told to [`flushed`](Self::flushed).
-    #[inline]
-    pub(crate) fn rearms(&mut self) -> &[Port] {
-        if self.ports.was_early() {
-            self.sift();
-        }
-        if !self.rearm.is_empty() {
-            cells::port(PortState::Rearming, PortInput::Written);
-        }
-        &self.rearm
-    }
-
-    /// Looks at every gathered port, since some of them may have gone, or may be there twice.
-    #[cold]
-    fn sift(&mut self) {
-        self.rearm
-            .retain(|port| match self.ports.slot(port.as_raw()) {
-                Some(slot) if slot.state == PortState::Rearming => {
-                    // Waited for before and after.
-                    slot.state = PortState::Waiting;
-                    true
-                }
-                Some(_) | None => false,
-            });
-    }
-
-    /// Of the list that [`rearms`](Self::rearms) gave, the last `left` were not written.
-    #[inline]
-    pub(crate) fn flushed(&mut self, left: usize) {
-        if self.rearm.is_empty() {
-            return;
-        }
-        self.ports.written();
-        if left == 0 {
-            self.rearm.clear();
-        } else {
-            self.gather_again(left);
-        }
-    }
-
-    #[cold]
-    fn gather_again(&mut self, left: usize) {
-        let written = self.rearm.len().saturating_sub(left);
-        self.rearm.drain(..written);
-        let next = self.ports.next();
-        for port in &self.rearm {
-            if let Some(slot) = self.ports.slot(port.as_raw()) {
-                slot.anticipate(next);
-            }
-        }
-    }
-
-    // ---- Events.
-
-    /// Room for the next read, once every word of the last one was taken.
-    pub(crate) fn inbox(&mut self) -> &mut PortBuf {
-        debug_assert_eq!(self.unread(), 0, "the read would lose them");
-        self.taken = 0;
-        &mut self.inbox
-    }
-
-    /// The inbox was read into: how many ports came, and whether there was room for more.
-    #[inline]
-    pub(crate) fn received(&self) -> (usize, bool) {
-        let count = self.inbox.count();
-        (count, count < self.inbox.capacity())
-    }
-
-    /// How many words were read and not yet taken.
-    #[inline]
-    const fn unread(&self) -> usize {
-        self.inbox.count().saturating_sub(self.taken)
-    }
-
-    /// Takes the next word.
-    #[inline]
-    fn take_word(&mut self) -> Option<u32> {
-        let word = *self.inbox.words().get(self.taken)?;
-        self.taken += 1;
-        Some(word)
-    }
-
-    /// Puts what was read and not yet taken through the table and into the ready queue.
-    #[inline]
-    pub(crate) fn absorb(&mut self) {
-        if self.unread() > 0 {
-            self.queue_unread();
-        }
-    }
-
-    #[cold]
-    fn queue_unread(&mut self) {
-        while let Some(word) = self.take_word() {
-            let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
-            if let Some((id, _)) = taken {
-                self.ready.push_back(Wake {
-                    channel: id,
-                    cause: Cause::Event,
-                });
-            }
-        }
-    }
-
-    /// The driver's ring overflowed and was reset.
-    pub(crate) fn overflow(&mut self) {
-        self.stats.overflows += 1;
-        let bound: Vec<ChannelId> = self.ports.iter().map(|(id, _)| id).collect();
-        for id in bound {
-            match self.step(id, PortInput::Overflow) {
-                Ok((_, PortEffect::Fire)) => self.ready.push_back(Wake {
-                    channel: id,
-                    cause: Cause::Overflow,
-                }),
-                Ok((_, PortEffect::Latch)) => self.stats.latched += 1,
-                Ok(_) | Err(NotBound(_)) => {}
-            }
-        }
     }
 }

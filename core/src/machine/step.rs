@@ -1,9 +1,12 @@
 //! Moving one slot of the table on, with the counts that hang on its state.
 
+use super::blocker::Blocker;
 use super::cells;
+use super::id::ChannelId;
 use super::port::{Cause, PortEffect, PortInput, PortState};
+use super::slot::{Slot, WriteBack};
 use super::stats::Stats;
-use super::table::{Blocker, ChannelId, Slot, Table, WriteBack};
+use super::table::Table;
 use super::task::Tasks;
 
 /// How many ports are waited for, how many wakes are queued, and who is to be told.

@@ -3,192 +3,11 @@
 //! A handful of ports costs one page of slots, and 131,072 ports (the FIFO ABI's limit) cost
 //! 2 MiB.
 
-use core::fmt;
-use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicU64, Ordering};
-
+use super::id::{ChannelId, NotBound};
 use super::pages::Pages;
 use super::port::PortState;
-use super::task::Seat;
+use super::slot::{FREE, Slot, WriteBack};
 use crate::ids::Port;
-
-/// One binding of a port: the number and the generation that tells it from earlier and later
-/// bindings of the same number.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use std::collections::BTreeMap;
-///
-/// // The key for what a program knows of its channels.
-/// let mut names = BTreeMap::from([(channel.id(), "console")]);
-/// let _pending = channel.wait()?;
-/// guest.send(theirs)?;
-/// let wake = ctx.dispatch()?.next().expect("it was sent to");
-/// assert_eq!(names.remove(&wake.channel), Some("console"));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChannelId {
-    port: Port,
-    generation: u64,
-}
-
-impl ChannelId {
-    /// That of no channel.
-    pub(crate) const NEVER: ChannelId = ChannelId {
-        port: Port::MAX,
-        generation: 0,
-    };
-
-    /// The local port.
-    #[must_use]
-    pub const fn port(self) -> Port {
-        self.port
-    }
-
-    /// Counts the bindings of this process; no two of them share one.
-    #[must_use]
-    pub const fn generation(self) -> u64 {
-        self.generation
-    }
-}
-
-impl fmt::Display for ChannelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {} (binding {})", self.port, self.generation)
-    }
-}
-
-/// The id names no binding of this context, or one that was unbound.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{NotBound, WaitError};
-///
-/// let id = channel.id();
-/// channel.unbind()?;
-/// let Err(WaitError::NotBound(error)) = ctx.wait(id) else {
-///     panic!("it is unbound");
-/// };
-/// assert_eq!(error, NotBound(id));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not bound here")]
-pub struct NotBound(pub ChannelId);
-
-/// One count for all contexts, so that the id of one is never taken for that of another.
-static GENERATIONS: AtomicU64 = AtomicU64::new(1);
-
-/// Who has the wakes of a channel to itself: a thread that blocks, which goes by a number, or a
-/// task, which goes by its seat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Blocker(NonZeroU32);
-
-/// The bit that tells a seat from the number of a thread.
-const TASK: u32 = 1 << 31;
-
-impl Blocker {
-    /// The first thread.
-    pub(crate) const FIRST: Blocker = Blocker(NonZeroU32::MIN);
-
-    /// The thread after this one.
-    pub(crate) fn next(self) -> Blocker {
-        let next = self.0.checked_add(1).filter(|next| next.get() < TASK);
-        next.map_or(Blocker::FIRST, Blocker)
-    }
-
-    /// A task.
-    pub(crate) fn task(seat: Seat) -> Blocker {
-        Blocker(NonZeroU32::MIN | TASK | (seat.0 << 1))
-    }
-
-    /// The seat, where it is a task.
-    #[inline]
-    pub(crate) const fn seat(self) -> Option<Seat> {
-        let word = self.0.get();
-        if word & TASK == 0 {
-            return None;
-        }
-        Some(Seat((word & !TASK) >> 1))
-    }
-}
-
-/// Generation 0 marks a free slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
-    generation: u64,
-    /// Whose its wakes are, if not those of rounds.
-    pub(crate) blocker: Option<Blocker>,
-    pub(crate) state: PortState,
-    /// With which write-back it is enabled again, if `state` anticipates that.
-    due: u16,
-}
-
-impl Slot {
-    /// Anticipates its write-back: it is `Rearming`, and `Waiting` once the next one was done,
-    /// without being touched again.
-    #[inline]
-    pub(crate) const fn anticipate(&mut self, next: WriteBack) {
-        self.state = PortState::Waiting;
-        self.due = next.0;
-    }
-
-    /// [`anticipate`](Self::anticipate), where it is `Waiting` already.
-    #[inline]
-    pub(crate) const fn go_on(&mut self, next: WriteBack) {
-        self.due = next.0;
-    }
-
-    /// The binding that has this slot, which is that of a port.
-    #[inline]
-    pub(crate) const fn channel(&self, port: Port) -> ChannelId {
-        ChannelId {
-            port,
-            generation: self.generation,
-        }
-    }
-
-    /// Whether somebody waits for it, or has a wake of it to take.
-    #[inline]
-    pub(crate) fn is_waited(&self) -> bool {
-        self.state.is_waited() || self.blocker.is_some_and(|it| it.seat().is_some())
-    }
-}
-
-const FREE: Slot = Slot {
-    generation: 0,
-    blocker: None,
-    state: PortState::Live,
-    due: 0,
-};
-
-/// The number of a write-back, by which the slots that wait for it are told from those whose
-/// own is done. Never 0.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct WriteBack(u16);
-
-impl Default for Slot {
-    fn default() -> Slot {
-        FREE
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -259,17 +78,12 @@ impl Table {
         let _old = self.slot(port.as_raw());
         self.disconnect(port);
         let slot = self.slots.enter(port.as_raw());
-        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        let id = ChannelId::begin(port);
+        let generation = id.generation();
         let old = core::mem::replace(slot, Slot { generation, ..FREE });
         self.bound += usize::from(old.generation == 0);
-        let replaced = (old.generation != 0).then_some((
-            ChannelId {
-                port,
-                generation: old.generation,
-            },
-            old,
-        ));
-        (ChannelId { port, generation }, replaced)
+        let replaced = (old.generation != 0).then_some((old.channel(port), old));
+        (id, replaced)
     }
 
     pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<Slot, NotBound> {
@@ -281,7 +95,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn by_id(&mut self, id: ChannelId) -> Result<&mut Slot, NotBound> {
-        match self.by_word(id.port.as_raw()) {
+        match self.by_word(id.port().as_raw()) {
             Some((found, slot)) if found == id => Ok(slot),
             Some(_) | None => Err(NotBound(id)),
         }

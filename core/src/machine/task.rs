@@ -10,9 +10,9 @@ use core::mem::{replace, take};
 use core::task::Waker;
 
 use super::block::Look;
+use super::blocker::Blocker;
 use super::port::{PortEffect, PortInput, PortState};
 use super::step::{advance, seize};
-use super::table::Blocker;
 use super::{ChannelId, Machine, NotBound, Waited};
 
 /// Where one task sits, for as long as it has a channel.

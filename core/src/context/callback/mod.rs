@@ -1,0 +1,201 @@
+//! Callbacks: a thin layer over the wakes of a round.
+//!
+//! A channel has at most one callback. It stays until it is replaced or removed, or until its
+//! channel is gone; each wait is still for one wake, after which a round may begin the next. While
+//! a callback runs it is out of its place, no lock is held, and whatever was done to its place
+//! meanwhile holds afterwards.
+
+mod places;
+mod run;
+
+use super::error::LinkError;
+use super::{Channel, Context, DispatchResult, LoopError, Outcome, Round, Shared, State};
+use crate::hal::{Open, Registrar};
+use crate::machine::{ChannelId, Wake};
+use crate::sync::MutexGuard;
+
+pub(super) use places::Callbacks;
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    /// The state, once the callback of this channel is not running on another thread.
+    ///
+    /// A hook must not wait for it: the callback may be waiting for the end of that hook.
+    pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State<O::Device>> {
+        let mut state = self.lock();
+        while state.callbacks.is_running(id) && !self.is_inside() {
+            state.callbacks.awaited = true;
+            state = self.returned.wait(state);
+        }
+        state
+    }
+
+    /// Whether this thread runs the callback, or a hook.
+    pub(super) fn is_inside(&self) -> bool {
+        self.in_round.is_me() || self.is_in_hook()
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+    /// Sets what [`Context::dispatch_callbacks`] calls for each wake of this channel, in the
+    /// place of what was set before. Waits stay as they are: each is for one wake.
+    ///
+    /// With a callback a wait never returns [`Wait::Ready`](crate::Wait::Ready): an event that
+    /// was kept goes to the next round, and the event loop is told. No callback runs inside a
+    /// wait.
+    ///
+    /// The callback may do anything with the context but dispatch it: wait, cancel, bind, unbind,
+    /// replace or remove callbacks, tear down, for its own channel or another. It is dropped
+    /// under no lock, when it is replaced or removed or its channel is dropped or unbound; a
+    /// running one, after it returned.
+    ///
+    /// # Errors
+    /// [`LinkError`] in a hook of the registrar or in a forked child; the callback is dropped.
+    pub fn set_callback(
+        &self,
+        callback: impl FnMut(Wake) + Send + 'static,
+    ) -> Result<(), LinkError<LoopError<O, R>>> {
+        self.shared.admit()?;
+        let id = self.id();
+        let replaced = {
+            let mut state = self.shared.lock();
+            state.callbacks.set(id, Box::new(callback))
+        };
+        drop(replaced);
+        Ok(())
+    }
+
+    /// Takes the callback away. A wait stays, for a round of values. Says whether there was one.
+    ///
+    /// After it returned, the callback is not running on another thread, and is not called again;
+    /// so it must not be called while holding a lock that the callback takes.
+    ///
+    /// # Errors
+    /// [`LinkError`] in a hook of the registrar or in a forked child; the callback stays.
+    pub fn remove_callback(&self) -> Result<bool, LinkError<LoopError<O, R>>> {
+        self.shared.admit()?;
+        let id = self.id();
+        let (had_one, removed) = {
+            let mut state = self.shared.lock_returned(id);
+            (state.callbacks.has(id), state.callbacks.remove(id))
+        };
+        drop(removed);
+        Ok(had_one)
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
+    /// Runs the round: calls the callback of each channel that fired, one after the other and
+    /// with no lock held, and ends it as [`finish`](Self::finish) does.
+    ///
+    /// A wake of a channel without a callback is kept for the next wait on it. (One that says
+    /// [`Gone`](crate::Cause::Gone) is not: that wait says so itself.)
+    ///
+    /// # Errors
+    /// [`DispatchError`](crate::DispatchError), the first that came up.
+    ///
+    /// # Panics
+    /// Where a callback does, once the rest of the round is queued and its waits are written
+    /// back. The callback keeps its place.
+    pub fn call(self) -> DispatchResult<O, R, Outcome> {
+        self.call_with::<false>()
+    }
+
+    /// [`call`](Self::call), and each channel whose callback is called is waited for again, unless
+    /// it is [gone](crate::Cause::Gone). A callback that wants no more cancels.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn call_again(self) -> DispatchResult<O, R, Outcome> {
+        self.call_with::<true>()
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+    /// A round of callbacks: [`dispatch`](Self::dispatch), then [`Round::call`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn dispatch_callbacks(&self) -> DispatchResult<O, R, Outcome> {
+        self.dispatch()?.call()
+    }
+
+    /// A round of callbacks that goes on waiting: [`dispatch`](Self::dispatch), then
+    /// [`Round::call_again`].
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn dispatch_callbacks_again(&self) -> DispatchResult<O, R, Outcome> {
+        self.dispatch()?.call_again()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::ManuallyDrop;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::ids::{DomId, Port};
+    use crate::mock::{MockDevice, MockOpen, MockRegistrar, brings};
+    use crate::{Trigger, Wait};
+
+    fn port() -> Port {
+        Port::new(5).unwrap()
+    }
+
+    #[test]
+    fn a_thread_is_inside_in_a_round_and_in_a_hook() {
+        let opener = MockOpen::of_this_process();
+        let event_loop = MockRegistrar::with_trigger(Trigger::Level);
+        let ctx = Context::new(opener, event_loop);
+        let shared = &ctx.shared;
+        assert!(!shared.is_inside());
+        shared.in_round.enter();
+        assert!(shared.is_inside());
+        shared.in_round.leave();
+        shared.in_hook.enter();
+        assert!(shared.is_inside());
+        assert!(matches!(shared.admit(), Err(LinkError::Reentrant)));
+        shared.in_hook.leave();
+        assert!(!shared.is_inside());
+        shared.admit().unwrap();
+    }
+
+    #[test]
+    fn a_callback_that_returned_is_not_running() {
+        let mut device = MockDevice::of_this_process();
+        device.expect_bind_unbound_port().return_const(Ok(port()));
+        device.expect_pending().returning(brings([port()]));
+        device.expect_unmask().returning(|ports| Ok(ports.len()));
+        let mut opener = MockOpen::of_this_process();
+        opener.expect_open().return_once(|| Ok(device));
+        let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
+        event_loop.expect_register().return_const(Ok(()));
+        event_loop.expect_deregister().return_const(Ok(()));
+        let ctx = Context::new(opener, event_loop);
+        // Its drop would wait for a callback that never returns.
+        let channel = ManuallyDrop::new(ctx.bind_unbound_port(DomId::DOM0).unwrap());
+        let calls = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&calls);
+        let count = move |_| drop(counted.fetch_add(1, Ordering::Relaxed));
+        channel.set_callback(count).unwrap();
+        for round in 1..4 {
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            ctx.dispatch_callbacks().unwrap();
+            assert_eq!(calls.load(Ordering::Relaxed), round);
+            let state = ctx.shared.lock();
+            assert!(!state.callbacks.is_running(channel.id()));
+            assert!(state.callbacks.are_all_in_place());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A round of callbacks: taking one out, calling it with no lock held, and putting it back.
+
+use super::places::{Callback, Rest};
+use crate::context::{DispatchResult, Outcome, Round, Shared, State};
+use crate::hal::{EventChannel, Open, Registrar};
+use crate::machine::port::Cause;
+use crate::machine::{ChannelId, Wake};
+use crate::trace;
+
+/// A callback that runs. If it panics it comes back where this is dropped.
+struct Running<'a, O: Open, R: Registrar<O::Device>> {
+    shared: &'a Shared<O, R>,
+    callback: Option<Callback>,
+}
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(callback) = self.callback.take() {
+            self.shared.put_back(callback);
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    /// Calls, and returns the callback, which is still out of its place.
+    #[inline]
+    fn run(&self, callback: Callback, channel: ChannelId, cause: Cause) -> Option<Callback> {
+        let mut running = Running {
+            shared: self,
+            callback: Some(callback),
+        };
+        if let Some(callback) = &mut running.callback {
+            callback(Wake { channel, cause });
+        }
+        running.callback.take()
+    }
+
+    #[cold]
+    fn put_back(&self, ran: Callback) {
+        // A callback that forked returns in the child too, where the lock may be held for ever.
+        if self.is_inherited() {
+            return;
+        }
+        let rest = self.lock().callbacks.put_back(ran);
+        if let Some(rest) = rest {
+            self.settle_rest(rest);
+        }
+    }
+
+    #[cold]
+    fn settle_rest(&self, rest: Rest) {
+        if rest.awaited {
+            self.returned.notify_all();
+        }
+        drop(rest.unwanted);
+    }
+}
+
+impl<D: EventChannel> State<D> {
+    /// The next wake of a channel that has a callback, which is taken out, if it is an event as
+    /// nearly all are.
+    #[inline(always)]
+    fn next_plain_call(&mut self, again: bool) -> Option<(Callback, ChannelId)> {
+        let State {
+            machine, callbacks, ..
+        } = self;
+        machine.next_event(again, |id| callbacks.take(id))
+    }
+
+    /// [`next_plain_call`](Self::next_plain_call), whatever it is. The wakes of channels without a callback
+    /// are kept.
+    #[cold]
+    fn next_call_of_any(&mut self, again: bool) -> Option<(Callback, Wake)> {
+        let State {
+            machine, callbacks, ..
+        } = self;
+        let wake = machine.next_wake_of_any(|id| callbacks.has(id))?;
+        if again {
+            let _unless_gone = machine.wait_again(wake.channel);
+        }
+        // One round at a time: what has a callback has it in its place.
+        Some((callbacks.take(wake.channel)?, wake))
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
+    /// The next call where it is no plain event, or where first something has to be read.
+    #[cold]
+    fn next_call(&mut self, state: &mut State<O::Device>, again: bool) -> Option<(Callback, Wake)> {
+        loop {
+            if let Some((callback, channel)) = state.next_plain_call(again) {
+                let cause = Cause::Event;
+                return Some((callback, Wake { channel, cause }));
+            }
+            let next = state.next_call_of_any(again);
+            if next.is_some() || !self.read(state) {
+                return next;
+            }
+        }
+    }
+
+    pub(super) fn call_with<const AGAIN: bool>(mut self) -> DispatchResult<O, R, Outcome> {
+        let shared = self.shared;
+        // It comes back under the lock under which the next one is taken out.
+        let mut ran = None;
+        loop {
+            if !self.may_pick() {
+                break;
+            }
+            let mut state = shared.lock();
+            if let Some(ran) = ran.take()
+                && let Some(rest) = state.callbacks.put_back(ran)
+            {
+                drop(state);
+                shared.settle_rest(rest);
+                continue;
+            }
+            let (callback, channel, cause) = match state.next_plain_call(AGAIN) {
+                Some((callback, channel)) => (callback, channel, Cause::Event),
+                None if self.is_dry(&state) => break self.unlock(state),
+                None => match self.next_call(&mut state, AGAIN) {
+                    Some((callback, wake)) => (callback, wake.channel, wake.cause),
+                    None => break self.unlock(state),
+                },
+            };
+            self.unlock(state);
+            self.wakes_left -= 1;
+            trace::wake(channel, cause);
+            ran = shared.run(callback, channel, cause);
+        }
+        if let Some(ran) = ran {
+            shared.put_back(ran);
+        }
+        self.finish()
+    }
+}

@@ -1,0 +1,168 @@
+//! What an event loop supplies: registration, and a wake-up for those that block in it.
+
+/// How an event loop reports readiness of a registered device.
+///
+/// ```
+/// use evtchn_core::{Registrar, Trigger};
+/// use evtchn_sim::{SimDevice, SimLoop};
+///
+/// fn trigger(event_loop: &impl Registrar<SimDevice>) -> Trigger {
+///     event_loop.trigger()
+/// }
+/// assert_eq!(trigger(&SimLoop::level()), Trigger::Level);
+/// assert_eq!(trigger(&SimLoop::edge()), Trigger::Edge);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// Again and again while there is something to read: a short read ends a round.
+    Level,
+    /// Once per change from empty to not empty: a round must read until nothing is left.
+    Edge,
+}
+
+/// The event loop, as the core sees it: libxl's osevent hooks plus the wake-up they lack.
+///
+/// `register` and `deregister` are called one at a time, and never while the device is closed.
+/// Neither may call back into the context that called it. One that panics counts as having done
+/// nothing; the panic goes on to the caller of the context.
+///
+/// No method is called in a forked child. Where dropping the registrar would change what parent
+/// and child share, such as an epoll instance, the child has to leak that part.
+///
+/// A loop of one flag, for a program that looks at it in its own time:
+///
+/// ```
+/// use std::convert::Infallible;
+/// use std::sync::atomic::{AtomicBool, Ordering};
+///
+/// use evtchn_core::{Context, DomId, EventChannel, Registrar, Trigger, Wait};
+/// use evtchn_sim::Sim;
+///
+/// #[derive(Default)]
+/// struct Flag {
+///     is_watched: AtomicBool,
+/// }
+///
+/// impl<D: EventChannel> Registrar<D> for Flag {
+///     type Error = Infallible;
+///
+///     fn trigger(&self) -> Trigger {
+///         Trigger::Level
+///     }
+///
+///     fn register(&self, _device: &D) -> Result<(), Infallible> {
+///         self.is_watched.store(true, Ordering::Relaxed);
+///         Ok(())
+///     }
+///
+///     fn deregister(&self, _device: &D) -> Result<(), Infallible> {
+///         self.is_watched.store(false, Ordering::Relaxed);
+///         Ok(())
+///     }
+///
+///     fn wake(&self) {} // this loop never sleeps
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), Flag::default());
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// assert_eq!(channel.wait()?, Wait::Pending);
+/// assert!(ctx.registrar().is_watched.load(Ordering::Relaxed));
+/// channel.cancel()?;
+/// assert!(!ctx.registrar().is_watched.load(Ordering::Relaxed));
+/// # Ok(())
+/// # }
+/// ```
+pub trait Registrar<D: ?Sized>: Send + Sync {
+    /// What a failed call reports.
+    type Error: core::error::Error + Send + Sync + 'static;
+
+    /// How this loop reports readiness. Asked once, when a context is made.
+    fn trigger(&self) -> Trigger;
+
+    /// Starts to watch `device` for reading. The error bit must be reported too: after an
+    /// overflow the device shows it alone.
+    ///
+    /// Whoever registers a device keeps it open until [`deregister`](Self::deregister) has
+    /// returned, so a loop may keep its descriptor as a number. The one exception is a loop that
+    /// does not let go: a device that failed, or whose context is dropped, is closed even then.
+    ///
+    /// # Errors
+    /// The loop's; then the device is not watched.
+    fn register(&self, device: &D) -> Result<(), Self::Error>;
+
+    /// Stops to watch `device`.
+    ///
+    /// # Errors
+    /// The loop's; then the device is still watched.
+    fn deregister(&self, device: &D) -> Result<(), Self::Error>;
+
+    /// Makes a loop that blocks in its poll come back and dispatch. Called from any thread.
+    fn wake(&self);
+}
+
+/// An event loop that threads can sleep in until a wake of theirs has come, each for itself,
+/// while others run it or nobody does.
+///
+/// A thread takes a [`ticket`](Self::ticket), looks whether there is something for it, and sleeps
+/// on the ticket where there is not.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Sleep, Slept};
+/// use evtchn_sim::{SimDevice, SimLoop};
+///
+/// fn nap<L: Sleep<SimDevice, Deadline = Duration>>(it: &L) -> Result<Slept, L::SleepError> {
+///     let ticket = it.ticket();
+///     // Here the thread looks whether there is something for it; then it sleeps.
+///     it.sleep(ticket, Some(Duration::from_secs(1)))
+/// }
+/// assert_eq!(nap(&SimLoop::level())?, Slept::TimedOut);
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
+pub trait Sleep<D: ?Sized>: Registrar<D> {
+    /// A point in the time of this loop.
+    type Deadline: Copy;
+    /// What a sleep that fails reports.
+    type SleepError: core::error::Error + Send + Sync + 'static;
+
+    /// Tells what happens before from what happens after.
+    fn ticket(&self) -> u64;
+
+    /// Sleeps until the registered device has something to say, until somebody called
+    /// [`wake`](Registrar::wake) since the ticket was taken, or until the deadline; without one,
+    /// for as long as it takes. A signal may end it too.
+    ///
+    /// It takes nothing away from those who run the loop: who is woken is woken as well.
+    ///
+    /// # Errors
+    /// The loop's.
+    fn sleep(
+        &self,
+        ticket: u64,
+        deadline: Option<Self::Deadline>,
+    ) -> Result<Slept, Self::SleepError>;
+}
+
+/// Why a [`sleep`](Sleep::sleep) is over.
+///
+/// ```
+/// use evtchn_core::{Registrar, Sleep, Slept};
+/// use evtchn_sim::{SimDevice, SimLoop};
+///
+/// let event_loop = SimLoop::level();
+/// let ticket = event_loop.ticket();
+/// Registrar::<SimDevice>::wake(&event_loop); // on another thread, say
+/// assert_eq!(event_loop.sleep(ticket, None)?, Slept::Roused);
+/// # Ok::<_, evtchn_sim::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slept {
+    /// The device has something to say.
+    Ready,
+    /// Somebody called, or a signal came: look again.
+    Roused,
+    /// The deadline has passed.
+    TimedOut,
+}

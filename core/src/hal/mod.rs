@@ -1,0 +1,205 @@
+//! The seam: what a backend and an event loop supply, and all that the core knows of them.
+//!
+//! An implementor of [`EventChannel`] is one open device. The core never calls a method of it
+//! while another thread is inside `bind_*`, `unbind`, `pending`, `unmask` or `reset` of the same
+//! device; `notify` may run at any time, on any thread.
+//!
+//! What a backend supplies stands here, what an event loop supplies in `event_loop.rs`.
+
+mod error;
+mod event_loop;
+mod port_buf;
+
+use core::fmt::Debug;
+
+use crate::ids::{DomId, Port, RemotePort, Virq};
+use crate::status::{PortStatus, Ports};
+
+pub use error::{Error, ErrorKind};
+pub use event_loop::{Registrar, Sleep, Slept, Trigger};
+pub use port_buf::PortBuf;
+
+/// Opens the device. Called at the first bind, never before.
+///
+/// ```
+/// use evtchn_core::{EventChannel, Open};
+/// use evtchn_sim::{SimDevice, SimOpen};
+///
+/// /// Says when a device is opened.
+/// struct Told(SimOpen);
+///
+/// impl Open for Told {
+///     type Device = SimDevice;
+///
+///     fn open(&self) -> Result<SimDevice, <SimDevice as EventChannel>::Error> {
+///         println!("opening the device");
+///         self.0.open()
+///     }
+///
+///     fn process(&self) -> u64 {
+///         self.0.process()
+///     }
+/// }
+/// ```
+pub trait Open {
+    /// The device that is opened.
+    type Device: EventChannel;
+
+    /// Opens the device: non-blocking and, where that exists, close-on-exec.
+    ///
+    /// # Errors
+    /// Whatever the backend's open reports; typically [`ErrorKind::NoDevice`] or
+    /// [`ErrorKind::NotPermitted`].
+    fn open(&self) -> Result<Self::Device, <Self::Device as EventChannel>::Error>;
+
+    /// A number of the calling process: it stays the same as long as the process lives, and every
+    /// process that is forked from it has another one. A context asks in every call, so an
+    /// answer costs no system call.
+    fn process(&self) -> u64;
+}
+
+/// One open event-channel device.
+///
+/// Dropping it closes the device, which unbinds every port that is still bound.
+///
+/// The calls of a device, without a context:
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, Open, PortBuf, RemotePort};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// let ours = device.bind_unbound_port(DomId::SELF)?;
+/// let theirs = device.bind_interdomain(RemotePort { domid: DomId::SELF, port: ours })?;
+/// device.notify(theirs)?;
+///
+/// let mut fired = PortBuf::with_capacity(PortBuf::MAX);
+/// device.pending(&mut fired)?;
+/// // The bind of the other end brings an event too, which means "look".
+/// assert_eq!(fired.words(), [theirs.as_raw(), ours.as_raw()]);
+/// assert_eq!(device.unmask(&[ours, theirs])?, 2);
+/// # Ok(())
+/// # }
+/// ```
+pub trait EventChannel: Debug + Send + Sync {
+    /// What a failed call reports. It keeps errno, call and port.
+    type Error: Error;
+
+    /// Allocates a port that `remote` may bind to.
+    ///
+    /// The port delivers nothing before the peer has bound and notified. The remote id is not
+    /// checked by Xen: an unknown domain is accepted (xen/common/event_channel.c, alloc_unbound).
+    ///
+    /// # Errors
+    /// The device's.
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Self::Error>;
+
+    /// Binds a new local port to a port that its owner allocated for us.
+    ///
+    /// Xen sets the new local port pending at once, so it delivers one event that means "look".
+    ///
+    /// # Errors
+    /// The device's; an unknown domain is [`ErrorKind::NoSuchDomain`].
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Self::Error>;
+
+    /// Binds a virtual interrupt to a new local port.
+    ///
+    /// # Errors
+    /// The device's; one that somebody in this domain holds is [`ErrorKind::InUse`].
+    fn bind_virq(&self, virq: Virq) -> Result<Port, Self::Error>;
+
+    /// Takes over a port that was set up at boot (static event channel, Linux 6.6).
+    ///
+    /// # Errors
+    /// The device's; [`ErrorKind::Unsupported`] on older kernels.
+    fn bind_static(&self, port: Port) -> Result<(), Self::Error>;
+
+    /// Closes a port. An entry of it that was not read yet stays in the driver's ring.
+    ///
+    /// # Errors
+    /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
+    fn unbind(&self, port: Port) -> Result<(), Self::Error>;
+
+    /// Sets the other end pending. Coalesces; succeeds also where nobody listens.
+    ///
+    /// # Errors
+    /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
+    fn notify(&self, port: Port) -> Result<(), Self::Error>;
+
+    /// Reads the ports that fired, up to `buf.capacity()`, and replaces the contents of `buf`.
+    ///
+    /// Never blocks: nothing to read is an empty `buf`. Each port comes back disabled and fires
+    /// again only after [`unmask`](Self::unmask).
+    ///
+    /// # Errors
+    /// The device's. [`ErrorKind::Overflow`] says that the driver's ring overflowed: it reads
+    /// nothing more until [`reset`](Self::reset).
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), Self::Error>;
+
+    /// Enables ports again and says how many of them were written, which can be fewer.
+    ///
+    /// The driver ignores ports that are not ours or already enabled, and counts them as written.
+    ///
+    /// # Errors
+    /// The device's; then none was written.
+    fn unmask(&self, ports: &[Port]) -> Result<usize, Self::Error>;
+
+    /// Empties the driver's ring and ends an overflow. Enables nothing again.
+    ///
+    /// # Errors
+    /// The device's.
+    fn reset(&self) -> Result<(), Self::Error>;
+
+    /// Restricts this device, for good, to binding to `domid`.
+    ///
+    /// # Errors
+    /// The device's; a second call is [`ErrorKind::NotPermitted`], domain 0 is
+    /// [`ErrorKind::Invalid`].
+    fn restrict(&self, domid: DomId) -> Result<(), Self::Error>;
+
+    /// Whether the calling process has this device only because it was forked from the process
+    /// that opened or adopted it. Then every call but closing it would meddle with the parent,
+    /// which shares ports and ring. Asked before each notify, so an answer costs no system call.
+    fn is_inherited(&self) -> bool;
+}
+
+/// Tells what ports are, which the device of event channels cannot be asked.
+///
+/// A backend need not have it. It is Xen's own answer, so it says what no event does: that a peer
+/// closed its end or died (`Context::check_peers`).
+///
+/// ```
+/// use evtchn_core::{DomId, PortStatuses, Status};
+/// use evtchn_sim::Sim;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sim = Sim::new(1);
+/// let guest = sim.guest(sim.create_domain()?);
+/// let privcmd = sim.privcmd(DomId::DOM0);
+/// let port = guest.alloc_unbound(DomId::DOM0)?;
+/// guest.close(port)?;
+/// assert_eq!(privcmd.status(guest.domid(), port)?.state, Status::Closed);
+/// # Ok(())
+/// # }
+/// ```
+pub trait PortStatuses {
+    /// What a failed call reports.
+    type Error: Error;
+
+    /// What a port of `domid` is right now. A domain may ask about itself,
+    /// [`SELF`](DomId::SELF), and a control domain about every other.
+    ///
+    /// # Errors
+    /// An unknown domain is [`ErrorKind::NoSuchDomain`], a port behind the end of its table
+    /// [`ErrorKind::Invalid`], a domain that may not be asked about
+    /// [`ErrorKind::NotPermitted`], a port of Xen's own [`ErrorKind::Hidden`].
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Self::Error>;
+
+    /// Every port of a domain that is not closed, lowest first. Each is asked about as the
+    /// iterator comes to it. A port that is [`Hidden`](ErrorKind::Hidden) is told of; any other
+    /// failure is the last answer.
+    fn ports(&self, domid: DomId) -> Ports<'_, Self> {
+        Ports::new(self, domid)
+    }
+}

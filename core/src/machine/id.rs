@@ -1,0 +1,103 @@
+//! By what a binding is told from every other.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::ids::Port;
+
+/// One binding of a port: the number and the generation that tells it from earlier and later
+/// bindings of the same number.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use std::collections::BTreeMap;
+///
+/// // The key for what a program knows of its channels.
+/// let mut names = BTreeMap::from([(channel.id(), "console")]);
+/// let _pending = channel.wait()?;
+/// guest.send(theirs)?;
+/// let wake = ctx.dispatch()?.next().expect("it was sent to");
+/// assert_eq!(names.remove(&wake.channel), Some("console"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId {
+    port: Port,
+    generation: u64,
+}
+
+impl ChannelId {
+    /// That of no channel.
+    pub(crate) const NEVER: ChannelId = ChannelId {
+        port: Port::MAX,
+        generation: 0,
+    };
+
+    /// That of a binding that begins.
+    #[inline]
+    pub(super) fn begin(port: Port) -> ChannelId {
+        let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
+        ChannelId { port, generation }
+    }
+
+    /// That of a binding that is known.
+    #[inline]
+    pub(super) const fn of(port: Port, generation: u64) -> ChannelId {
+        ChannelId { port, generation }
+    }
+
+    /// The local port.
+    #[must_use]
+    pub const fn port(self) -> Port {
+        self.port
+    }
+
+    /// Counts the bindings of this process; no two of them share one.
+    #[must_use]
+    pub const fn generation(self) -> u64 {
+        self.generation
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "port {} (binding {})", self.port, self.generation)
+    }
+}
+
+/// The id names no binding of this context, or one that was unbound.
+///
+/// ```
+/// # use evtchn_core::{Context, DomId};
+/// # use evtchn_sim::{Sim, SimLoop};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let sim = Sim::new(1);
+/// # let guest = sim.guest(sim.create_domain()?);
+/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let channel = ctx.bind_unbound_port(guest.domid())?;
+/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// use evtchn_core::{NotBound, WaitError};
+///
+/// let id = channel.id();
+/// channel.unbind()?;
+/// let Err(WaitError::NotBound(error)) = ctx.wait(id) else {
+///     panic!("it is unbound");
+/// };
+/// assert_eq!(error, NotBound(id));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not bound here")]
+pub struct NotBound(pub ChannelId);
+
+/// One count for all contexts, so that the id of one is never taken for that of another.
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);

@@ -1,0 +1,135 @@
+//! What a block leaves where the device, the loop or the caller's own condition fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use evtchn::sim::{Call, Errno};
+use evtchn::{BlockError, Blocked, Cause, Link};
+
+use super::{SECOND, WOKEN, expect_nobody_waits, scripted};
+
+#[test]
+fn a_device_that_fails_under_a_round_of_others_is_a_last_wake() {
+    let (rig, event_loop) = scripted();
+    let wire = rig.wire();
+    let (opener, context) = (rig.opener.clone(), Arc::clone(&rig.context));
+    event_loop.while_asleep(move || {
+        opener.fail_next(Call::Pending, Errno::EIO);
+        let mut round = context.dispatch().unwrap();
+        assert_eq!(round.next(), None, "the wake is the other thread's");
+        round.finish().unwrap_err();
+    });
+    wire.expect_block(Blocked::Woken(Cause::Gone));
+    assert_eq!(rig.context.link(), Link::Faulted);
+    assert_eq!(rig.context.next_timeout(), None);
+}
+
+#[test]
+fn a_device_that_fails_under_the_read_of_a_block_is_an_error_there() {
+    let (rig, event_loop) = scripted();
+    let [own, other] = [rig.wire(), rig.wire()];
+    other.wait();
+    own.fire();
+    rig.opener.fail_next(Call::Pending, Errno::EIO);
+    let error = own.channel.block(None).unwrap_err();
+    assert!(matches!(error, BlockError::Device(it) if it.errno == Errno::EIO));
+    assert_eq!(rig.context.link(), Link::Faulted);
+    assert_eq!(event_loop.violations(), []);
+    // The other waiter is told, in a round.
+    assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
+    let wakes: Vec<_> = rig.context.dispatch().unwrap().collect();
+    assert_eq!(wakes.len(), 1);
+    assert_eq!(
+        (wakes[0].channel, wakes[0].cause),
+        (other.channel.id(), Cause::Gone)
+    );
+}
+
+#[test]
+fn a_sleep_that_fails_leaves_nobody_waiting() {
+    let (rig, event_loop) = scripted();
+    let wire = rig.wire();
+    let error = wire.channel.block(None).unwrap_err();
+    assert!(matches!(error, BlockError::Sleep(it) if it.errno == Errno::EDEADLK));
+    expect_nobody_waits(&rig);
+    event_loop.fail_next(Call::Sleep, Errno::ENOMEM);
+    let error = wire.channel.block(Some(SECOND)).unwrap_err();
+    assert!(matches!(error, BlockError::Sleep(it) if it.errno == Errno::ENOMEM));
+    expect_nobody_waits(&rig);
+    wire.fire();
+    wire.expect_block(WOKEN);
+}
+
+#[test]
+fn a_write_back_that_fails_leaves_nobody_waiting() {
+    let (rig, _) = scripted();
+    let wire = rig.wire();
+    wire.fire();
+    wire.expect_block(WOKEN);
+    rig.opener.fail_next(Call::Unmask, Errno::ENOMEM);
+    assert!(matches!(
+        wire.channel.block(None).unwrap_err(),
+        BlockError::Wait(_)
+    ));
+    expect_nobody_waits(&rig);
+    wire.fire();
+    wire.expect_block(WOKEN);
+}
+
+#[test]
+fn a_loop_that_does_not_let_go_costs_no_wake() {
+    let (rig, event_loop) = scripted();
+    let wire = rig.wire();
+    wire.fire();
+    event_loop.fail_next(Call::Deregister, Errno::EIO);
+    wire.expect_block(WOKEN);
+    assert_eq!(rig.unreported(), 1);
+    // The end of the block has tried again.
+    expect_nobody_waits(&rig);
+}
+
+#[test]
+fn a_loop_that_does_not_let_go_at_the_deadline_is_counted() {
+    let (rig, event_loop) = scripted();
+    let wire = rig.wire();
+    event_loop.fail_next(Call::Deregister, Errno::EIO);
+    let blocked = wire.channel.block(Some(SECOND)).unwrap();
+    assert_eq!(blocked, Blocked::TimedOut);
+    assert_eq!(rig.unreported(), 1);
+    assert!(event_loop.is_registered(), "for nobody");
+    // The next call tries again.
+    wire.channel.cancel().unwrap();
+    expect_nobody_waits(&rig);
+}
+
+#[test]
+fn a_cancel_that_cannot_deregister_ends_the_block_all_the_same() {
+    let (rig, event_loop) = scripted();
+    let wire = rig.wire();
+    let (other, hooks) = (wire.clone(), event_loop.clone());
+    event_loop.while_asleep(move || {
+        hooks.fail_next(Call::Deregister, Errno::EIO);
+        other.channel.cancel().unwrap();
+    });
+    wire.expect_block(Blocked::Cancelled);
+    assert_eq!(rig.unreported(), 1);
+    expect_nobody_waits(&rig);
+}
+
+#[test]
+fn a_condition_that_panics_leaves_nobody_waiting() {
+    let (rig, _) = scripted();
+    let wire = rig.wire();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        wire.channel
+            .block_while(None, || resume_unwind(Box::new("in the condition")))
+    }));
+    assert_eq!(
+        panicked.unwrap_err().downcast_ref(),
+        Some(&"in the condition")
+    );
+    expect_nobody_waits(&rig);
+    wire.fire();
+    wire.expect_block(WOKEN);
+}

@@ -1,0 +1,107 @@
+//! On a `poll(2)` loop, with threads that may come before, during or after the sleep.
+
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use evtchn::xen::PollLoop;
+use evtchn::{Blocked, Link, Wait};
+
+use super::WOKEN;
+use super::common::Rig;
+
+fn polled() -> (Rig<PollLoop>, PollLoop) {
+    let event_loop = PollLoop::new().unwrap();
+    (Rig::on(event_loop.clone()), event_loop)
+}
+
+/// Returns when a thread is about to poll, or does already.
+fn until_somebody_polls(event_loop: &PollLoop, polls: u64) {
+    while event_loop.counters().polls < polls {
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_peer_on_another_thread_ends_a_block() {
+    let (rig, event_loop) = polled();
+    let wire = rig.wire();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            until_somebody_polls(&event_loop, 1);
+            wire.fire();
+        });
+        wire.expect_block(WOKEN);
+    });
+    assert_eq!(rig.context.link(), Link::Idle);
+}
+
+#[test]
+fn a_cancel_on_another_thread_ends_a_block() {
+    let (rig, event_loop) = polled();
+    let wire = rig.wire();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            until_somebody_polls(&event_loop, 1);
+            wire.channel.cancel().unwrap();
+        });
+        wire.expect_block(Blocked::Cancelled);
+    });
+    assert_eq!(rig.context.link(), Link::Idle);
+}
+
+#[test]
+fn a_flag_and_a_wake_from_another_thread_end_a_block() {
+    let (rig, event_loop) = polled();
+    let wire = rig.wire();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            until_somebody_polls(&event_loop, 1);
+            stop.store(true, Ordering::Relaxed);
+            event_loop.wake();
+        });
+        let goes_on = || !stop.load(Ordering::Relaxed);
+        let blocked = wire.channel.block_while(None, goes_on).unwrap();
+        assert_eq!(blocked, Blocked::Stopped);
+    });
+}
+
+#[test]
+fn two_threads_that_block_and_one_that_dispatches_each_get_their_own() {
+    const ROUNDS: usize = 300;
+    let (rig, event_loop) = polled();
+    let wires = [rig.wire(), rig.wire(), rig.wire()];
+    let [one, two, third] = &wires;
+    // Everybody waits for everybody before the next round begins.
+    let meet = Barrier::new(4);
+    thread::scope(|scope| {
+        for wire in [one, two] {
+            let meet = &meet;
+            scope.spawn(move || {
+                for _ in 0..ROUNDS {
+                    wire.expect_block(WOKEN);
+                    meet.wait();
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..ROUNDS {
+                // Ready at once where a thread that blocks has read its event already.
+                let mut woken = third.channel.wait().unwrap() != Wait::Pending;
+                while !woken {
+                    event_loop.wait(rig.context.next_timeout()).unwrap();
+                    woken = rig.context.dispatch().unwrap().count() > 0;
+                }
+                meet.wait();
+            }
+        });
+        for round in 0..ROUNDS {
+            let order = [round % 3, (round + 1) % 3, (round + 2) % 3];
+            order.iter().for_each(|which| wires[*which].fire());
+            meet.wait();
+        }
+    });
+    assert_eq!(rig.context.stats().wakes, 3 * ROUNDS as u64);
+    assert_eq!(rig.context.link(), Link::Idle);
+}

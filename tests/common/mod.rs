@@ -1,0 +1,87 @@
+//! A context on the simulator, and a guest at the other end of its channels.
+
+use std::sync::Arc;
+
+use evtchn::sim::{Guest, Sim, SimDevice, SimLoop, SimOpen};
+use evtchn::{Cause, DomId, Port, Sleep, Wait};
+
+pub(crate) type Context<R = SimLoop> = evtchn::Context<SimOpen, R>;
+pub(crate) type Channel<R = SimLoop> = evtchn::Channel<SimOpen, R>;
+
+pub(crate) struct Rig<R: Sleep<SimDevice> = SimLoop> {
+    pub(crate) sim: Sim,
+    pub(crate) opener: SimOpen,
+    pub(crate) context: Arc<Context<R>>,
+    pub(crate) guest: Guest,
+}
+
+/// A channel, and the port of the guest at its other end.
+pub(crate) struct Wire<R: Sleep<SimDevice> = SimLoop> {
+    pub(crate) channel: Arc<Channel<R>>,
+    pub(crate) guest: Guest,
+    pub(crate) theirs: Port,
+}
+
+impl<R: Sleep<SimDevice>> Rig<R> {
+    pub(crate) fn on(event_loop: R) -> Rig<R> {
+        let sim = Sim::new(1);
+        let opener = sim.open(DomId::DOM0);
+        Rig {
+            context: Arc::new(Context::new(opener.clone(), event_loop)),
+            guest: sim.guest(sim.create_domain().unwrap()),
+            opener,
+            sim,
+        }
+    }
+
+    /// A channel that the guest has bound to.
+    pub(crate) fn wire(&self) -> Wire<R> {
+        let channel = self.context.bind_unbound_port(self.guest.domid()).unwrap();
+        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        Wire {
+            channel: Arc::new(channel),
+            guest: self.guest.clone(),
+            theirs: theirs.unwrap(),
+        }
+    }
+
+    /// One round of values.
+    pub(crate) fn turn(&self) -> Vec<(Port, Cause)> {
+        let mut round = self.context.dispatch().unwrap();
+        let wakes = round.by_ref().map(|wake| (wake.port(), wake.cause));
+        let wakes = wakes.collect();
+        round.finish().unwrap();
+        wakes
+    }
+}
+
+impl<R: Sleep<SimDevice>> Clone for Wire<R> {
+    fn clone(&self) -> Wire<R> {
+        Wire {
+            channel: Arc::clone(&self.channel),
+            guest: self.guest.clone(),
+            theirs: self.theirs,
+        }
+    }
+}
+
+impl<R: Sleep<SimDevice>> Wire<R> {
+    pub(crate) fn port(&self) -> Port {
+        self.channel.port()
+    }
+
+    pub(crate) fn fire(&self) {
+        self.guest.send(self.theirs).unwrap();
+    }
+
+    #[track_caller]
+    pub(crate) fn wait(&self) {
+        wait(&self.channel);
+    }
+}
+
+/// Waits where no event was latched before.
+#[track_caller]
+pub(crate) fn wait<R: Sleep<SimDevice>>(channel: &Channel<R>) {
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+}

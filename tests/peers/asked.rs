@@ -1,0 +1,126 @@
+//! What fails, and what others do, while a check asks.
+
+use std::sync::{Arc, Mutex};
+
+use evtchn::sim::{Call, Errno, Fault};
+use evtchn::{
+    Cause, CheckError, DispatchError, DomId, LinkError, PeerError, Port, PortStatus, PortStatuses,
+    Wait,
+};
+
+use super::rig;
+
+#[test]
+fn a_status_that_fails_changes_nothing_and_names_the_port() {
+    let rig = rig();
+    let (one, other) = (rig.known(), rig.known());
+    one.close();
+    let second = Fault::fail(Call::Status, Errno::EPERM).nth(2);
+    rig.sim.install(second);
+    let privcmd = rig.sim.privcmd(DomId::DOM0);
+    let error = rig.context.check_peers(&privcmd).unwrap_err();
+    let port = other.port();
+    assert!(matches!(error, CheckError::Status { port: it, .. } if it == port));
+    assert_eq!(rig.turn(), []);
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.turn(), [one.gone()]);
+
+    rig.sim
+        .install(Fault::fail(Call::Status, Errno::EPERM).nth(1));
+    let error = one.channel.peer_state(&privcmd).unwrap_err();
+    assert!(matches!(error, PeerError::Status(it) if it.errno == Errno::EPERM));
+}
+
+#[test]
+fn a_device_that_fails_in_the_check_is_told_as_ever() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    rig.opener.fail_next(Call::Pending, Errno::EIO);
+    let privcmd = rig.sim.privcmd(DomId::DOM0);
+    let error = rig.context.check_peers(&privcmd).unwrap_err();
+    assert!(matches!(
+        error,
+        CheckError::Dispatch(DispatchError::Device(_))
+    ));
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Gone)]);
+    let error = wire.channel.peer_state(&privcmd).unwrap_err();
+    assert!(matches!(error, PeerError::NotBound(_)));
+}
+
+/// Asks, and does something else each time.
+struct Meanwhile<'a, F>(evtchn::sim::SimPrivcmd, &'a F);
+
+impl<F: Fn()> PortStatuses for Meanwhile<'_, F> {
+    type Error = evtchn::sim::Error;
+
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Self::Error> {
+        let status = self.0.status(domid, port);
+        (self.1)();
+        status
+    }
+}
+
+#[test]
+fn whoever_is_asked_may_use_the_context_but_for_another_check() {
+    let rig = rig();
+    let (one, other) = (rig.known(), rig.known());
+    one.close();
+    other.close();
+    let privcmd = rig.sim.privcmd(DomId::DOM0);
+    let acts = || {
+        let busy = rig.context.check_peers(&privcmd);
+        assert!(matches!(busy, Err(CheckError::Busy)));
+        one.channel.cancel().unwrap();
+        drop(rig.wire());
+    };
+    let statuses = Meanwhile(privcmd.clone(), &acts);
+    assert_eq!(rig.context.check_peers(&statuses).unwrap(), 2);
+    assert_eq!(rig.turn(), [other.gone()]);
+    let kept = Wait::Ready(Cause::PeerGone);
+    assert_eq!(one.channel.wait().unwrap(), kept);
+    assert_eq!(rig.check(), 0, "the check before is over");
+}
+
+#[test]
+fn a_channel_that_is_unbound_while_it_is_asked_about_is_left_out() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    let channel = Mutex::new(Arc::into_inner(wire.channel));
+    let next = Mutex::new(None);
+    let acts = || {
+        let Some(channel) = channel.lock().unwrap().take() else {
+            return;
+        };
+        let port = channel.port();
+        channel.unbind().unwrap();
+        let again = rig.wire();
+        assert_eq!(again.port(), port);
+        again.wait();
+        *next.lock().unwrap() = Some(again);
+    };
+    let statuses = Meanwhile(rig.sim.privcmd(DomId::DOM0), &acts);
+    assert_eq!(rig.context.check_peers(&statuses).unwrap(), 0);
+    assert_eq!(rig.turn(), []);
+}
+
+#[test]
+fn an_inherited_context_asks_nobody() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    let privcmd = rig.sim.privcmd(DomId::DOM0);
+    let parent = rig.opener.dup().unwrap();
+    rig.opener.fork();
+    let refused = rig.context.check_peers(&privcmd);
+    assert!(matches!(
+        refused,
+        Err(CheckError::Dispatch(DispatchError::Link(
+            LinkError::Inherited
+        )))
+    ));
+    let refused = wire.channel.peer_state(&privcmd);
+    assert!(matches!(refused, Err(PeerError::Inherited)));
+    drop(parent);
+}

@@ -1,0 +1,211 @@
+//! Waits whose peer closed its end or died, on the simulator: what a check finds, whom it tells, and
+//! that it tells nobody else.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
+mod asked;
+#[path = "../common/mod.rs"]
+mod common;
+mod model;
+mod told;
+
+use evtchn::sim::{SimDevice, SimLoop};
+use evtchn::{Cause, DomId, Link, Port, PortStatus, Sleep, Status, Virq, Wait};
+
+use common::{Rig, Wire, wait};
+
+/// What only the tests of peers ask of a rig.
+impl<R: Sleep<SimDevice>> Rig<R> {
+    /// [`wire`](Self::wire), waited for and seen connected.
+    fn known(&self) -> Wire<R> {
+        let wire = self.wire();
+        wire.wait();
+        assert_eq!(self.check(), 0);
+        wire
+    }
+
+    #[track_caller]
+    fn check(&self) -> usize {
+        let privcmd = self.sim.privcmd(DomId::DOM0);
+        self.context.check_peers(&privcmd).unwrap()
+    }
+}
+
+impl<R: Sleep<SimDevice>> Wire<R> {
+    fn close(&self) {
+        self.guest.close(self.theirs).unwrap();
+    }
+
+    /// The guest binds to the channel again.
+    fn bind_again(&self) -> Port {
+        let again = self.guest.bind_interdomain(DomId::DOM0, self.port());
+        again.unwrap()
+    }
+
+    fn gone(&self) -> (Port, Cause) {
+        (self.port(), Cause::PeerGone)
+    }
+}
+
+fn rig() -> Rig {
+    Rig::on(SimLoop::level())
+}
+
+#[test]
+fn a_peer_that_closes_ends_the_wait_at_the_next_check_and_not_before() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    assert_eq!(rig.turn(), []);
+    assert_eq!(rig.context.link(), Link::Watching);
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.context.next_timeout(), Some(std::time::Duration::ZERO));
+    assert_eq!(rig.turn(), [wire.gone()]);
+    assert_eq!(rig.context.link(), Link::Idle);
+    assert_eq!(rig.context.stats().peers_gone, 1);
+}
+
+#[test]
+fn a_loop_that_sleeps_is_woken_by_the_check() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    assert!(!rig.context.registrar().ready());
+    rig.check();
+    assert!(rig.context.registrar().ready());
+}
+
+#[test]
+fn a_peer_domain_that_dies_ends_every_wait_on_it_and_no_other() {
+    let rig = rig();
+    let (one, other) = (rig.known(), rig.known());
+    let alive = rig.sim.guest(rig.sim.create_domain().unwrap());
+    let channel = rig.context.bind_unbound_port(alive.domid()).unwrap();
+    alive.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    wait(&channel);
+    assert_eq!(rig.check(), 0);
+
+    rig.sim.destroy_domain(rig.guest.domid()).unwrap();
+    assert_eq!(rig.check(), 2);
+    assert_eq!(rig.turn(), [one.gone(), other.gone()]);
+    assert_eq!(rig.context.link(), Link::Watching, "one still waits");
+    let remote = rig.guest.domid();
+    let state = one.channel.peer_state(&rig.sim.privcmd(DomId::DOM0));
+    assert_eq!(state.unwrap().state, Status::Unbound { remote });
+}
+
+#[test]
+fn a_kexec_of_the_peer_ends_the_wait() {
+    let rig = rig();
+    let wire = rig.known();
+    let kexec = |world: &mut evtchn::sim::World| world.kexec_domain(rig.guest.domid());
+    rig.sim.with(kexec).unwrap();
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.turn(), [wire.gone()]);
+}
+
+#[test]
+fn a_channel_that_nobody_bound_to_yet_waits_on() {
+    let rig = rig();
+    let channel = rig.context.bind_unbound_port(rig.guest.domid()).unwrap();
+    wait(&channel);
+    for _ in 0..3 {
+        assert_eq!(rig.check(), 0);
+    }
+    let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
+    let theirs = theirs.unwrap();
+    assert_eq!(rig.check(), 0);
+    rig.guest.send(theirs).unwrap();
+    assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
+}
+
+#[test]
+fn a_channel_that_was_bound_to_a_peer_needs_no_check_to_be_known_connected() {
+    let rig = rig();
+    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(theirs);
+    let channel = rig.context.bind_interdomain(remote).unwrap();
+    wait(&channel);
+    assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
+    wait(&channel);
+    rig.guest.close(theirs).unwrap();
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.turn(), [(channel.port(), Cause::PeerGone)]);
+}
+
+#[test]
+fn a_virtual_interrupt_has_no_peer_to_lose() {
+    let rig = rig();
+    let channel = rig.context.bind_virq(Virq::DOM_EXC).unwrap();
+    wait(&channel);
+    assert_eq!((rig.check(), rig.check()), (0, 0));
+    let status = channel.peer_state(&rig.sim.privcmd(DomId::DOM0)).unwrap();
+    let state = Status::Virq {
+        virq: Virq::DOM_EXC,
+    };
+    assert_eq!(status, PortStatus { state, vcpu: 0 });
+}
+
+#[test]
+fn a_peer_is_told_gone_once_and_the_next_wait_is_for_the_next_peer() {
+    let rig = rig();
+    let wire = rig.known();
+    for _ in 0..3 {
+        wire.close();
+        assert_eq!(rig.check(), 1);
+        assert_eq!((rig.check(), rig.turn()), (0, vec![wire.gone()]));
+        wire.wait();
+        assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+        assert_eq!(wire.bind_again(), wire.theirs);
+        assert_eq!(rig.check(), 0);
+        wire.fire();
+        assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+        wire.wait();
+    }
+}
+
+#[test]
+fn a_peer_that_closed_and_came_back_between_two_checks_is_no_alarm() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    wire.bind_again();
+    assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+}
+
+#[test]
+fn where_nobody_waits_the_next_wait_is_told_by_the_check_after_it() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.channel.cancel().unwrap();
+    wire.close();
+    assert_eq!(rig.check(), 0);
+    wire.wait();
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.turn(), [wire.gone()]);
+}
+
+#[test]
+fn what_the_peer_sent_before_it_went_comes_first() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.fire();
+    wire.close();
+    assert_eq!(rig.check(), 0, "its wake is its event");
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+    wire.wait();
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.turn(), [wire.gone()]);
+}
+
+#[test]
+fn a_wake_that_is_cancelled_is_kept_for_the_next_wait() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    assert_eq!(rig.check(), 1);
+    wire.channel.cancel().unwrap();
+    assert_eq!(rig.context.link(), Link::Idle);
+    let ready = Wait::Ready(Cause::PeerGone);
+    assert_eq!(wire.channel.wait().unwrap(), ready);
+    wire.wait();
+}

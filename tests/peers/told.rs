@@ -1,0 +1,121 @@
+//! Whom a check tells, in each way to take a wake.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Cx, Poll, Wake as Waken, Waker};
+use std::thread;
+
+use evtchn::sim::{SimLoop, SimOpen};
+use evtchn::xen::PollLoop;
+use evtchn::{Blocked, Cause, Link, Outcome};
+
+use super::common::Rig;
+use super::rig;
+
+#[test]
+fn a_callback_is_called_with_the_cause() {
+    let rig = rig();
+    let wire = rig.wire();
+    let calls: Arc<Mutex<Vec<_>>> = Arc::default();
+    let noted = Arc::clone(&calls);
+    let note = move |wake: evtchn::Wake| noted.lock().unwrap().push((wake.port(), wake.cause));
+    wire.channel.set_callback(note).unwrap();
+    wire.wait();
+    assert_eq!(rig.check(), 0);
+    wire.close();
+    assert_eq!(rig.check(), 1);
+    assert_eq!(
+        calls.lock().unwrap().len(),
+        0,
+        "no callback runs in a check"
+    );
+    assert_eq!(rig.context.dispatch_callbacks().unwrap(), Outcome::Done);
+    assert_eq!(*calls.lock().unwrap(), [wire.gone()]);
+    assert_eq!(rig.context.link(), Link::Idle);
+}
+
+#[test]
+fn a_check_inside_a_round_brings_its_wakes_in_that_round() {
+    let rig = rig();
+    let (first, second) = (rig.known(), rig.known());
+    first.fire();
+    second.close();
+    let mut round = rig.context.dispatch().unwrap();
+    assert_eq!(round.next().unwrap().cause, Cause::Event);
+    assert_eq!(rig.check(), 1);
+    let wake = round.next().unwrap();
+    assert_eq!((wake.port(), wake.cause), second.gone());
+    assert_eq!(round.next(), None);
+    round.finish().unwrap();
+    assert_eq!(rig.context.link(), Link::Idle);
+}
+
+/// A waker that counts.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Waken for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_task_is_woken_once_with_the_cause_and_leaves_nothing_registered() {
+    let rig = rig();
+    let wire = rig.wire();
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut cx = Cx::from_waker(&waker);
+    let mut woken = pin!(wire.channel.woken());
+    assert!(woken.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(rig.check(), 0);
+    wire.close();
+    assert_eq!(rig.check(), 1);
+    assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+    let Poll::Ready(Ok(cause)) = woken.as_mut().poll(&mut cx) else {
+        unreachable!("the task was woken for nothing");
+    };
+    assert_eq!((cause, rig.context.link()), (Cause::PeerGone, Link::Idle));
+}
+
+#[test]
+fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
+    let rig = rig();
+    let wire = rig.wire();
+    let mut cx = Cx::from_waker(Waker::noop());
+    let mut wakes = wire.channel.wakes().unwrap();
+    let mut next = |wakes: &mut evtchn::Wakes<SimOpen, SimLoop>| match wakes.poll_wake(&mut cx) {
+        Poll::Ready(wake) => wake.map(|it| it.unwrap().cause),
+        Poll::Pending => None,
+    };
+    assert_eq!(next(&mut wakes), None);
+    assert_eq!(rig.check(), 0);
+    wire.close();
+    assert_eq!(rig.check(), 1);
+    assert_eq!(next(&mut wakes), Some(Cause::PeerGone));
+    assert_eq!((next(&mut wakes), rig.check()), (None, 0));
+    rig.guest.send(wire.bind_again()).unwrap();
+    rig.context.drive().unwrap();
+    assert_eq!(next(&mut wakes), Some(Cause::Event));
+}
+
+#[test]
+fn a_thread_that_blocks_comes_back_with_the_cause() {
+    let rig = Rig::on(PollLoop::new().unwrap());
+    let wire = rig.wire();
+    thread::scope(|scope| {
+        let blocks = scope.spawn(|| wire.channel.block(None).unwrap());
+        while rig.context.link() != Link::Watching {
+            thread::yield_now();
+        }
+        assert_eq!(rig.check(), 0);
+        wire.close();
+        assert_eq!(rig.check(), 1);
+        let ended = blocks.join().unwrap();
+        assert_eq!(ended, Blocked::Woken(Cause::PeerGone));
+    });
+    assert_eq!(rig.context.link(), Link::Idle);
+}
