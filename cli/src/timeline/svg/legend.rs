@@ -3,7 +3,7 @@
 use std::io;
 
 use super::super::lanes::{Kind, Lane, Look};
-use super::{WIDTH, count, lane};
+use super::{WIDTH, count, lane, letters};
 
 const ROW: f64 = 24.0;
 const MARGIN: f64 = 20.0;
@@ -33,16 +33,6 @@ impl Item {
         };
         band + letters(self.text()) + 14.0
     }
-}
-
-/// About how wide a text is, in any font.
-fn letters(text: &str) -> f64 {
-    let widths = text.chars().map(|letter| match letter {
-        'f' | 'i' | 'j' | 'l' | 'r' | 't' | ' ' | ',' | '-' => 4.4,
-        'm' | 'w' => 10.6,
-        _ => 7.4,
-    });
-    widths.sum()
 }
 
 impl Legend {
