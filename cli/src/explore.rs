@@ -1,11 +1,12 @@
 //! `evtchn explore`: scripts of calls against a model, on all cores, until something breaks.
 
+mod keep;
 mod progress;
 mod report;
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use evtchn_checks::explore::{Failure, Scenario, State, explore};
 
 use crate::stop::Stop;
 use crate::wrong;
+use keep::Keeping;
 use progress::Progress;
 
 const EXAMPLES: &str = "\
@@ -50,6 +52,10 @@ pub(crate) struct Explore {
     /// Go on where the run that FILE keeps stopped, and keep this one there
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    /// Keep the run each N steps, so that one that is killed loses no more
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, requires = "resume",
+        value_parser = value_parser!(u64).range(1..))]
+    keep_every: u64,
     /// Where scripts that break are written
     #[arg(long, value_name = "DIR", default_value = "target/explore")]
     failures: PathBuf,
@@ -74,24 +80,24 @@ impl Explore {
         let stop = Stop::on_signal(|| ()).context("cannot listen for signals")?;
         let progress = Progress::new(time, self.steps, begun);
         let since = Instant::now();
+        let keeping = Keeping::new(self.resume.as_deref(), self.keep_every, begun);
         let is_over = || {
             let is_late = time.is_some_and(|time| since.elapsed() >= time);
-            is_late || stop.is_requested()
+            is_late || stop.is_requested() || keeping.failed.get().is_some()
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hook = std::panic::take_hook();
         // A panic is a finding, told of in the report.
         std::panic::set_hook(Box::new(|_| ()));
         let explored = explore(&mut state, threads, self.steps, &is_over, &|state| {
+            keeping.go_on(state);
             progress.show(state);
         });
         progress.end();
         let found = explored?.map(|failure| self.found(&failure));
         std::panic::set_hook(hook);
         let found = found.transpose()?;
-        if let Some(file) = &self.resume {
-            keep(file, &state)?;
-        }
+        keeping.end(&state)?;
         let rate = time.is_some().then(|| {
             #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
             let steps = (state.steps - begun) as f64;
@@ -187,18 +193,6 @@ pub(crate) struct Found {
     drawn: usize,
     what: String,
     file: PathBuf,
-}
-
-/// Writes beside the file and puts it in its place, which is never half written.
-fn keep(file: &Path, state: &State) -> Result<()> {
-    let text = state.to_text()?;
-    let beside = file.with_extension("new");
-    let parent = file.parent().filter(|parent| *parent != Path::new(""));
-    parent
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| fs::write(&beside, text))
-        .and_then(|()| fs::rename(&beside, file))
-        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Prints the names of the scenarios.

@@ -95,7 +95,7 @@ fn words(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> i
             .marks
             .partition_point(|mark| plot.x(mark.at) < from - WORD / 2.0);
         let marks = lane.marks[first..].iter();
-        let mut marks = marks.take_while(|mark| plot.x(mark.at) < end + WORD / 2.0);
+        let mut marks = marks.take_while(|mark| plot.x(mark.at) < end + WORD);
         if end <= to && !marks.any(|mark| mark.kind.row() == row) {
             writeln!(
                 out,

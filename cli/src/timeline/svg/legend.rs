@@ -7,6 +7,7 @@ use super::{WIDTH, count, lane, letters};
 
 const ROW: f64 = 24.0;
 const MARGIN: f64 = 20.0;
+const GAP: f64 = 10.0;
 
 #[derive(Debug, Clone, Copy)]
 enum Item {
@@ -31,7 +32,7 @@ impl Item {
             Item::Look(_) => 34.0,
             Item::Kind(_) => 22.0,
         };
-        band + letters(self.text()) + 14.0
+        band + letters(self.text()) + GAP
     }
 }
 
@@ -48,7 +49,7 @@ impl Legend {
         let mut items = Vec::new();
         let (mut x, mut row) = (MARGIN, 0);
         let mut place = |item: Item| {
-            if x + item.width() > WIDTH {
+            if x + item.width() - GAP > WIDTH - 8.0 {
                 (x, row) = (MARGIN, row + 1);
             }
             items.push((item, x, row));
