@@ -7,13 +7,14 @@ mod report;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::error::ErrorKind as ClapKind;
 use clap::{Args, value_parser};
-use evtchn_checks::explore::{Failure, Scenario, State, explore};
+use evtchn_checks::explore::{Failure, Hang, Scenario, State, explore};
 
 use crate::stop::Stop;
 use crate::wrong;
@@ -33,7 +34,8 @@ Exit code 0: everything held. 1: a script broke, or it failed. 2: wrong argument
 /// breaks or the time is up.
 ///
 /// In the end it says which cells of the tables of states were met. A script that breaks is made
-/// short and written to a file. Ctrl-C ends it in order.
+/// short and written to a file; one that does not end within ten seconds is written as it is.
+/// Ctrl-C ends it in order.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Explore {
@@ -89,10 +91,15 @@ impl Explore {
         let hook = std::panic::take_hook();
         // A panic is a finding, told of in the report.
         std::panic::set_hook(Box::new(|_| ()));
-        let explored = explore(&mut state, threads, self.steps, &is_over, &|state| {
+        let watch = |state: &State| {
             keeping.go_on(state);
             progress.show(state);
-        });
+        };
+        let hangs = |hang: &Hang| {
+            progress.end();
+            self.hangs(hang);
+        };
+        let explored = explore(&mut state, threads, self.steps, &is_over, &watch, &hangs);
         progress.end();
         let found = explored?.map(|failure| self.found(&failure));
         std::panic::set_hook(hook);
@@ -156,6 +163,30 @@ impl Explore {
             })
         });
         named.collect()
+    }
+
+    /// Writes a script that does not end to a file, and ends the run, of which one thread never
+    /// comes back.
+    fn hangs(&self, hang: &Hang) -> ! {
+        let Hang {
+            number,
+            scenario,
+            script,
+        } = hang;
+        let file = self.failures.join(format!("{scenario}-{number}.trace"));
+        let written = fs::create_dir_all(&self.failures)
+            .and_then(|()| evtchn_checks::write_unplayed(&file, script));
+        let file = file.display();
+        let kept = match written {
+            Ok(()) => format!("play it again: evtchn replay {file}"),
+            Err(error) => format!("cannot write {file}: {error}"),
+        };
+        // A reader of stderr that is gone has the exit code.
+        let _unheard = writeln!(
+            io::stderr(),
+            "evtchn: script {number} ({scenario}) does not end; {kept}"
+        );
+        process::exit(1);
     }
 
     /// Makes a script that breaks short, and writes it to a file.

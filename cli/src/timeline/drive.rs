@@ -219,13 +219,18 @@ impl<'a> Driver<'a> {
         self.mark(port, Kind::Bind, how);
     }
 
-    /// Its channel is gone.
+    /// Its channel is gone, and so is what its other end was connected with.
     fn unbind(&mut self, port: u32, kind: Kind, why: &str) {
         if self.state(port).is_some() {
-            self.mark(port, kind, why);
-            self.force(port, None);
+            self.leave(port, kind, why);
             self.ours.retain(|_, ours| *ours != port);
         }
+    }
+
+    /// Its channel is gone.
+    fn leave(&mut self, port: u32, kind: Kind, why: &str) {
+        self.mark(port, kind, why);
+        self.force(port, None);
     }
 
     fn bound(&self) -> Vec<u32> {

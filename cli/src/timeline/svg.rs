@@ -149,8 +149,8 @@ fn description(lanes: &[&Lane]) -> String {
 fn letters(text: &str) -> f64 {
     let widths = text.chars().map(|letter| match letter {
         'f' | 'i' | 'j' | 'l' | 'r' | 't' | ' ' | ',' | '-' | ':' => 4.4,
-        'm' | 'w' => 10.6,
-        _ => 7.4,
+        'm' | 'w' => 10.0,
+        _ => 7.0,
     });
     widths.sum()
 }

@@ -153,7 +153,7 @@ fn a_callback_is_a_wake_and_its_port_waits_again_where_the_round_says_so() {
     assert_eq!(
         lanes[1],
         seen(
-            &["live", "waiting", "waiting", "held"],
+            &["live", "waiting", "rearming", "waiting", "held"],
             &[
                 "bind",
                 "sent by the other end",
@@ -187,7 +187,8 @@ fn a_port_is_waited_for_while_its_thread_blocks() {
         lanes[1],
         seen(
             &[
-                "live", "waiting", "live", "waiting", "held", "waiting", "held"
+                "live", "waiting", "live", "waiting", "ready", "held", "rearming", "waiting",
+                "ready", "held"
             ],
             &[
                 "bind",
@@ -224,7 +225,9 @@ fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() 
     assert_eq!(
         lanes[1],
         seen(
-            &["live", "waiting", "latched", "held", "waiting", "held"],
+            &[
+                "live", "waiting", "latched", "held", "rearming", "waiting", "held"
+            ],
             &[
                 "bind",
                 "unbind",

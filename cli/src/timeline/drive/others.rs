@@ -84,7 +84,7 @@ impl Driver<'_> {
 
     fn by(&mut self, other: Other, kind: Kind, text: &str) {
         let port = self.ours.get(&other).copied();
-        if let Some(port) = port.filter(|port| self.state(*port).is_some()) {
+        if let Some(port) = port {
             self.mark(port, kind, text);
         }
     }

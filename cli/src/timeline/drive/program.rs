@@ -52,8 +52,9 @@ impl Driver<'_> {
                 }
             }
             (Call::IntoParts { .. }, Answer::Done) => {
+                // Events of their other ends come to whoever goes on with them.
                 for port in self.bound() {
-                    self.unbind(port, Kind::Unbind, "handed over");
+                    self.leave(port, Kind::Unbind, "handed over");
                 }
                 self.follow(LinkInput::Unwanted);
                 self.follow(LinkInput::Close);
