@@ -239,6 +239,7 @@ fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() 
             ]
         )
     );
-    let closed_between = ["idle", "watching", "idle", "watching", "idle"];
-    assert_eq!(lanes[0].states, closed_between);
+    // It is closed between two that are idle.
+    let of_device = ["idle", "watching", "idle", "idle", "watching", "idle"];
+    assert_eq!(lanes[0].states, of_device);
 }
