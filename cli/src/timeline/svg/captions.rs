@@ -111,25 +111,20 @@ impl Caption {
 }
 
 fn words(timeline: &Timeline, mark: Mark) -> String {
+    if mark.kind == Kind::Latch {
+        return "nobody waits: latched".to_owned();
+    }
+    if mark.kind == Kind::Overflow {
+        return "ring overflow: every waiter wakes".to_owned();
+    }
     let text = timeline.texts.of(mark.text);
-    match mark.kind {
-        Kind::Latch => "nobody waits: latched".to_owned(),
-        Kind::Overflow => "ring overflow: every waiter wakes".to_owned(),
-        kind => {
-            // Whose port it is the lane says.
-            let text = match text
-                .split_once(" of port ")
-                .map(|(call, rest)| (call, rest.split_once(": ")))
-            {
-                Some((call, Some((_, why)))) => format!("{call}: {why}"),
-                Some((_, None)) | None => text.to_owned(),
-            };
-            let is_short = (1..=LETTERS).contains(&text.chars().count());
-            if is_short {
-                text
-            } else {
-                kind.name().to_owned()
-            }
-        }
+    // Whose port it is the lane says.
+    let parts = text.split_once(" of port ");
+    let parts = parts.and_then(|(call, rest)| Some((call, rest.split_once(": ")?.1)));
+    let text = parts.map_or(text.to_owned(), |(call, why)| format!("{call}: {why}"));
+    if (1..=LETTERS).contains(&text.chars().count()) {
+        text
+    } else {
+        mark.kind.name().to_owned()
     }
 }
