@@ -142,7 +142,7 @@ def check_picture(browser, file):
 
 def check_events(file):
     events = json.loads(file.read_text())["traceEvents"]
-    named = {event["tid"] for event in events if event["name"] == "thread_name"}
+    named = {event["tid"] for event in events if event.get("name") == "thread_name"}
     times = [event["ts"] for event in events if event["ph"] != "M"]
     expect("the events are in order", times == sorted(times), file)
     expect("every lane has a name", {event["tid"] for event in events if event["ph"] != "M"} <= named, file)

@@ -35,4 +35,4 @@ pub use player::{
 };
 pub use target::{Input, Target};
 pub use text::NoStep;
-pub use trace::{Kept, NotKept, Script, keep, record, write};
+pub use trace::{Kept, NotKept, Script, keep, record, write, write_unplayed};

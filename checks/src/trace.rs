@@ -70,6 +70,21 @@ pub fn write(path: &Path, slots: u16, trigger: Trigger, script: &[Op]) -> io::Re
     Ok(())
 }
 
+/// The trace of a script that is not played, as where that would not end: its steps alone.
+///
+/// # Errors
+/// Those of the file.
+pub fn write_unplayed(path: &Path, script: &Script) -> io::Result<()> {
+    let mut header = Header::new(Source::Script, script.trigger);
+    header.slots = Some(script.slots);
+    let tape = Tape::new(&header, File::create(path)?);
+    for step in &script.steps {
+        let op = step.to_string();
+        tape.put(|| What::Op(evtchn_trace::Op { op }));
+    }
+    tape.finish()
+}
+
 fn verdict(played: &Result<Played, Broken>) -> Verdict {
     match played {
         Ok(_) => Verdict::Holds,

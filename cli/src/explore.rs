@@ -1,21 +1,24 @@
 //! `evtchn explore`: scripts of calls against a model, on all cores, until something breaks.
 
+mod keep;
 mod progress;
 mod report;
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::error::ErrorKind as ClapKind;
 use clap::{Args, value_parser};
-use evtchn_checks::explore::{Failure, Scenario, State, explore};
+use evtchn_checks::explore::{Failure, Hang, Scenario, State, explore};
 
 use crate::stop::Stop;
 use crate::wrong;
+use keep::Keeping;
 use progress::Progress;
 
 const EXAMPLES: &str = "\
@@ -31,7 +34,8 @@ Exit code 0: everything held. 1: a script broke, or it failed. 2: wrong argument
 /// breaks or the time is up.
 ///
 /// In the end it says which cells of the tables of states were met. A script that breaks is made
-/// short and written to a file. Ctrl-C ends it in order.
+/// short and written to a file; one that does not end within ten seconds is written as it is.
+/// Ctrl-C ends it in order.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Explore {
@@ -50,6 +54,10 @@ pub(crate) struct Explore {
     /// Go on where the run that FILE keeps stopped, and keep this one there
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    /// Keep the run each N steps, so that one that is killed loses no more
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, requires = "resume",
+        value_parser = value_parser!(u64).range(1..))]
+    keep_every: u64,
     /// Where scripts that break are written
     #[arg(long, value_name = "DIR", default_value = "target/explore")]
     failures: PathBuf,
@@ -74,24 +82,29 @@ impl Explore {
         let stop = Stop::on_signal(|| ()).context("cannot listen for signals")?;
         let progress = Progress::new(time, self.steps, begun);
         let since = Instant::now();
+        let keeping = Keeping::new(self.resume.as_deref(), self.keep_every, begun);
         let is_over = || {
             let is_late = time.is_some_and(|time| since.elapsed() >= time);
-            is_late || stop.is_requested()
+            is_late || stop.is_requested() || keeping.failed.get().is_some()
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hook = std::panic::take_hook();
         // A panic is a finding, told of in the report.
         std::panic::set_hook(Box::new(|_| ()));
-        let explored = explore(&mut state, threads, self.steps, &is_over, &|state| {
+        let watch = |state: &State| {
+            keeping.go_on(state);
             progress.show(state);
-        });
+        };
+        let hangs = |hang: &Hang| {
+            progress.end();
+            self.hangs(hang);
+        };
+        let explored = explore(&mut state, threads, self.steps, &is_over, &watch, &hangs);
         progress.end();
         let found = explored?.map(|failure| self.found(&failure));
         std::panic::set_hook(hook);
         let found = found.transpose()?;
-        if let Some(file) = &self.resume {
-            keep(file, &state)?;
-        }
+        keeping.end(&state)?;
         let rate = time.is_some().then(|| {
             #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
             let steps = (state.steps - begun) as f64;
@@ -152,6 +165,30 @@ impl Explore {
         named.collect()
     }
 
+    /// Writes a script that does not end to a file, and ends the run, of which one thread never
+    /// comes back.
+    fn hangs(&self, hang: &Hang) -> ! {
+        let Hang {
+            number,
+            scenario,
+            script,
+        } = hang;
+        let file = self.failures.join(format!("{scenario}-{number}.trace"));
+        let written = fs::create_dir_all(&self.failures)
+            .and_then(|()| evtchn_checks::write_unplayed(&file, script));
+        let file = file.display();
+        let kept = match written {
+            Ok(()) => format!("play it again: evtchn replay {file}"),
+            Err(error) => format!("cannot write {file}: {error}"),
+        };
+        // A reader of stderr that is gone has the exit code.
+        let _unheard = writeln!(
+            io::stderr(),
+            "evtchn: script {number} ({scenario}) does not end; {kept}"
+        );
+        process::exit(1);
+    }
+
     /// Makes a script that breaks short, and writes it to a file.
     fn found(&self, failure: &Failure) -> Result<Found> {
         let short = failure.script.shortest();
@@ -187,18 +224,6 @@ pub(crate) struct Found {
     drawn: usize,
     what: String,
     file: PathBuf,
-}
-
-/// Writes beside the file and puts it in its place, which is never half written.
-fn keep(file: &Path, state: &State) -> Result<()> {
-    let text = state.to_text()?;
-    let beside = file.with_extension("new");
-    let parent = file.parent().filter(|parent| *parent != Path::new(""));
-    parent
-        .map_or(Ok(()), fs::create_dir_all)
-        .and_then(|()| fs::write(&beside, text))
-        .and_then(|()| fs::rename(&beside, file))
-        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// Prints the names of the scenarios.

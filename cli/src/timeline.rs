@@ -1,24 +1,25 @@
 //! `evtchn timeline`: a trace as a picture.
 
+mod build;
 mod dense;
 mod drive;
 mod html;
 mod lanes;
 mod perfetto;
+mod summary;
 mod svg;
 mod write;
 
 use std::ffi::OsStr;
-use std::io::{self, Write as _};
+use std::fs::File;
+use std::io::{self, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
 use clap::error::ErrorKind;
-use evtchn_trace::Trace;
-
-use lanes::Timeline;
+use evtchn_trace::{Lines, LoadError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,14 +46,20 @@ pub(crate) struct Draw {
     output: PathBuf,
 }
 
-/// How a timeline is drawn.
-type Drawing = fn(&Timeline, &mut dyn io::Write) -> io::Result<()>;
+type Trace = Lines<BufReader<File>>;
+
+/// How a trace is drawn.
+type Drawing = fn(&mut Trace, &mut dyn io::Write) -> Result<()>;
 
 /// What can be drawn, by the ends of names.
 const FORMATS: [(&str, Drawing); 3] = [
-    ("svg", svg::draw),
-    ("html", html::draw),
-    ("json", perfetto::draw),
+    ("svg", |trace, out| {
+        Ok(svg::draw(&build::build(trace)?, out)?)
+    }),
+    ("html", |trace, out| {
+        Ok(html::draw(&build::build(trace)?, out)?)
+    }),
+    ("json", |trace, out| perfetto::draw(trace, out)),
 ];
 
 impl Draw {
@@ -66,21 +73,22 @@ impl Draw {
             );
             crate::wrong::<Draw>("evtchn timeline", ErrorKind::InvalidValue, message);
         };
-        let (file, code, error) = match Trace::load(&self.trace) {
-            Err(error) => (&self.trace, 2, anyhow::Error::from(error)),
-            Ok(trace) => match self.draw(&trace, drawing) {
-                Ok(()) => return ExitCode::SUCCESS,
-                Err(error) => (&self.output, 1, error),
-            },
+        let Err(error) = self.draw(drawing) else {
+            return ExitCode::SUCCESS;
         };
         // A reader of stderr that is gone has the exit code.
-        let _unheard = writeln!(io::stderr(), "evtchn: {}: {error:#}", file.display());
-        ExitCode::from(code)
+        let mut stderr = io::stderr();
+        if let Some(refused) = error.downcast_ref::<LoadError>() {
+            let _unheard = writeln!(stderr, "evtchn: {}: {refused}", self.trace.display());
+            return ExitCode::from(2);
+        }
+        let _unheard = writeln!(stderr, "evtchn: {}: {error:#}", self.output.display());
+        ExitCode::from(1)
     }
 
-    fn draw(&self, trace: &Trace, drawing: Drawing) -> Result<()> {
-        let timeline = drive::drive(trace);
-        write::whole(&self.output, |out| drawing(&timeline, out))
+    fn draw(&self, drawing: Drawing) -> Result<()> {
+        let mut trace = Lines::open(&self.trace)?;
+        write::whole(&self.output, |out| drawing(&mut trace, out))
     }
 }
 

@@ -112,6 +112,41 @@ fn a_run_that_ctrl_c_ended_goes_on_as_if_nothing_had_been() {
 }
 
 #[test]
+fn a_run_that_is_killed_goes_on_from_where_it_was_kept_last() {
+    let kept = file("killed.json");
+    let _unless_there_is_none = fs::remove_file(&kept);
+    let resume = format!("--seed 5 --resume {}", kept.display());
+    let (mut child, mut terminal) = under_way(&format!("{resume} --keep-every 500"));
+    // It shows how far it is some times a second, and is kept much more often.
+    for _ in 0..100 {
+        if kept.exists() {
+            break;
+        }
+        let _shown = terminal.read(&mut [0; 256]).unwrap();
+    }
+    kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
+    assert_eq!(child.wait().unwrap().code(), None);
+    let done = steps(&kept);
+    assert!(done >= 500, "{done}");
+    let gone_on = stdout(&format!("--steps 5000 {resume}"), 0);
+    let whole = stdout(&format!("--seed 5 --steps {}", done + 5000), 0);
+    assert_eq!(gone_on, whole);
+}
+
+#[test]
+fn a_run_that_cannot_be_kept_ends_and_says_so() {
+    let folder = file("kept-nowhere");
+    fs::create_dir_all(folder.join("run.new")).unwrap();
+    let kept = folder.join("run.json");
+    let kept = kept.display();
+    // Beside its file is a folder of the name that it needs.
+    let output = run(&format!("--time 1h --resume {kept} --keep-every 500"));
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains(&format!("cannot write {kept}")), "{stderr}");
+}
+
+#[test]
 fn a_damaged_file_is_refused_in_one_line() {
     let kept = file("damaged.json");
     fs::write(&kept, "{\"version\":1,").unwrap();

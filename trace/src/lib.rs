@@ -1,8 +1,8 @@
 //! Traces: what a program asked of its context, what that asked of the device and the event loop,
 //! and every answer, written down as it happens and replayed anywhere.
 //!
-//! - [`Trace`]: one that was read whole. [`Line`] is one line of it; docs/traces.md has an example
-//!   of each kind.
+//! - [`Trace`]: one that was read whole; [`Lines`] reads it one by one. [`Line`] is one of them;
+//!   docs/traces.md has an example of each kind.
 //! - [`Tape`]: where a trace is written while it happens. [`RecordedContext`] writes the calls of the
 //!   program there, and [`Recorder`] those at the seam.
 //! - [`replay`]: plays a trace again, with the recorded answers, on a real context.
@@ -31,7 +31,7 @@ pub use line::{
     Answer, AtSeam, Call, Got, Guest, Input, Line, Op, Schedule, Seam, Sim, Verdict, What,
 };
 pub use names::{Caused, Ended};
-pub use read::{BadTrace, LoadError, Trace, Why};
+pub use read::{BadTrace, Lines, LoadError, Trace, Why};
 pub use replay::{Difference, Replayed, Tally, replay};
 pub use seam::{RecordedDevice, Recorder};
 #[cfg(feature = "sim")]

@@ -1,6 +1,7 @@
 //! Reading a trace: the whole of it is checked before any of it is used.
 
-use std::fs;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -137,7 +138,10 @@ impl Trace {
     /// # Errors
     /// [`LoadError`]; the file is checked as a whole.
     pub fn load(path: impl AsRef<Path>) -> Result<Trace, LoadError> {
-        Ok(Trace::read(&fs::read(path)?)?)
+        let mut lines = Lines::open(path)?;
+        let all = lines.by_ref().collect::<Result<_, _>>()?;
+        let header = lines.header;
+        Ok(Trace { header, lines: all })
     }
 
     /// Reads a whole trace.
@@ -145,44 +149,166 @@ impl Trace {
     /// # Errors
     /// [`BadTrace`] with the first line that is wrong.
     pub fn read(bytes: &[u8]) -> Result<Trace, BadTrace> {
-        let mut lines = bytes.split_inclusive(|byte| *byte == b'\n').zip(1..);
-        let mut digest = Digest::new();
-        let Some((first, _)) = lines.next() else {
-            return Err(Why::NotATrace.at(1));
-        };
-        let header = header(first).map_err(|why| why.at(1))?;
-        digest.update(first);
-        let mut trace = Trace {
-            header,
-            lines: Vec::new(),
-        };
-        let mut number = 1;
-        for (text, at) in &mut lines {
-            number = at;
-            let object = object(text).map_err(|why| why.at(number))?;
-            if object.contains_key("end") {
-                let expected = tape::end(number - 1, digest);
-                if text != expected.as_bytes() {
-                    let expected = expected.trim_end().to_owned();
-                    return Err(Why::Changed { expected }.at(number));
-                }
-                return match lines.next() {
-                    None => Ok(trace),
-                    Some((_, after)) => Err(Why::AfterTheEnd.at(after)),
-                };
-            }
-            digest.update(text);
-            trace
-                .lines
-                .push(line(object).map_err(|why| why.at(number))?);
+        let mut texts = bytes.split_inclusive(|byte| *byte == b'\n');
+        let (header, mut check) = Check::begin(texts.next().unwrap_or_default())?;
+        let mut lines = Vec::new();
+        for text in texts {
+            lines.extend(check.line(text)?);
         }
-        Err(Why::Truncated.at(number))
+        check.end()?;
+        Ok(Trace { header, lines })
     }
 
     /// The trace as it is written, with a digest of what it is now.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         tape::text(&self.header, &self.lines)
+    }
+}
+
+/// The lines of a trace one by one, for traces of any length: none is kept.
+///
+/// That the trace is whole is known once the last line came, so what is made of the others before
+/// may have to be thrown away. After an error nothing comes.
+///
+/// ```
+/// use evtchn_trace::{Lines, Source};
+///
+/// let text = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
+/// {"call":"teardown"}
+/// "#;
+/// let mut lines = Lines::new(&text[..])?;
+/// assert_eq!(lines.header().source, Source::Sim);
+/// assert!(lines.next().unwrap().is_ok());
+/// assert!(lines.next().unwrap().is_err(), "it has no last line");
+/// assert!(lines.next().is_none());
+/// # Ok::<_, evtchn_trace::LoadError>(())
+/// ```
+#[derive(Debug)]
+pub struct Lines<R> {
+    input: R,
+    header: Header,
+    check: Check,
+    text: Vec<u8>,
+    is_over: bool,
+}
+
+impl Lines<BufReader<File>> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`LoadError`] of its first line.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        Lines::new(BufReader::with_capacity(1 << 16, File::open(path)?))
+    }
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Reads the first line.
+    ///
+    /// # Errors
+    /// [`LoadError`] of that line.
+    pub fn new(mut input: R) -> Result<Lines<R>, LoadError> {
+        let mut text = Vec::new();
+        input.read_until(b'\n', &mut text)?;
+        let (header, check) = Check::begin(&text)?;
+        Ok(Lines {
+            input,
+            header,
+            check,
+            text,
+            is_over: false,
+        })
+    }
+
+    /// The first line.
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn line(&mut self) -> Result<Option<Line>, LoadError> {
+        loop {
+            self.text.clear();
+            if self.input.read_until(b'\n', &mut self.text)? == 0 {
+                self.check.end()?;
+                return Ok(None);
+            }
+            if let Some(line) = self.check.line(&self.text)? {
+                return Ok(Some(line));
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<Line, LoadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let line = self.line().transpose();
+        self.is_over = !matches!(line, Some(Ok(_)));
+        line
+    }
+}
+
+/// What is known of the lines so far.
+#[derive(Debug)]
+struct Check {
+    /// How many there were.
+    number: usize,
+    digest: Digest,
+    /// The last one was the last of a trace.
+    is_whole: bool,
+}
+
+impl Check {
+    fn begin(first: &[u8]) -> Result<(Header, Check), BadTrace> {
+        if first.is_empty() {
+            return Err(Why::NotATrace.at(1));
+        }
+        let header = header(first).map_err(|why| why.at(1))?;
+        let mut digest = Digest::new();
+        digest.update(first);
+        let check = Check {
+            number: 1,
+            digest,
+            is_whole: false,
+        };
+        Ok((header, check))
+    }
+
+    /// The next line; none where it is the last.
+    fn line(&mut self, text: &[u8]) -> Result<Option<Line>, BadTrace> {
+        self.number += 1;
+        self.what(text).map_err(|why| why.at(self.number))
+    }
+
+    fn what(&mut self, text: &[u8]) -> Result<Option<Line>, Why> {
+        if self.is_whole {
+            return Err(Why::AfterTheEnd);
+        }
+        let object = object(text)?;
+        if object.contains_key("end") {
+            let expected = tape::end(self.number - 1, self.digest);
+            if text != expected.as_bytes() {
+                let expected = expected.trim_end().to_owned();
+                return Err(Why::Changed { expected });
+            }
+            self.is_whole = true;
+            return Ok(None);
+        }
+        self.digest.update(text);
+        line(object).map(Some)
+    }
+
+    /// Nothing follows.
+    fn end(&self) -> Result<(), BadTrace> {
+        match self.is_whole {
+            true => Ok(()),
+            false => Err(Why::Truncated.at(self.number)),
+        }
     }
 }
 

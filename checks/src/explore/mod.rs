@@ -10,11 +10,13 @@ mod scenario;
 mod state;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, Thread};
+use std::time::Instant;
 
 use evtchn_core::machine::cells as seen;
 
@@ -25,6 +27,7 @@ pub use state::{BadState, State};
 
 use crate::player::{Broken, play_seen};
 use crate::trace::Script;
+use watchdog::{Playing, Watchdog};
 
 /// How many scripts a thread plays before it looks up.
 const BLOCK: u64 = 32;
@@ -42,9 +45,21 @@ pub struct Failure {
     pub broken: Broken,
 }
 
+/// A script that does not come to an end.
+#[derive(Debug, Clone)]
+pub struct Hang {
+    /// Which one, by number.
+    pub number: u64,
+    /// What it was drawn from.
+    pub scenario: Scenario,
+    /// As it was drawn.
+    pub script: Script,
+}
+
 /// Plays scripts on so many threads from where `state` stands, until there are `most` more steps,
 /// until `stop` says so, or until one breaks, which is returned. `state` goes on meanwhile;
-/// `watch` sees it now and then.
+/// `watch` sees it now and then. `hangs` is told of a script that is played for ten seconds; a
+/// thread cannot be taken away from it, so this returns only when it ends after all.
 ///
 /// # Errors
 /// [`BadState`] where it is of scenarios that are none.
@@ -54,27 +69,47 @@ pub fn explore(
     most: Option<u64>,
     stop: &(dyn Fn() -> bool + Sync),
     watch: &(dyn Fn(&State) + Sync),
+    hangs: &dyn Fn(&Hang),
 ) -> Result<Option<Box<Failure>>, BadState> {
     let scenarios = state.recipes()?;
+    let threads = threads.max(1);
     let run = Run {
         scenarios: &scenarios,
         seed: state.seed,
         until: most.map(|most| state.steps.saturating_add(most)),
         next: AtomicU64::new(state.next),
         is_over: AtomicBool::new(false),
+        playing: Playing::new(threads),
         done: Mutex::new(Done {
             state,
             blocks: BTreeMap::new(),
             failure: None,
         }),
     };
+    let left = AtomicUsize::new(threads);
     thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| run.play(stop, watch));
+        for thread in 0..threads {
+            let leaves = Leaves(&left, thread::current());
+            let run = &run;
+            scope.spawn(move || {
+                let _at_the_end = leaves;
+                run.play(thread, stop, watch);
+            });
         }
+        run.watch_over(&left, hangs);
     });
     let done = run.done.into_inner();
     Ok(done.unwrap_or_else(PoisonError::into_inner).failure)
+}
+
+/// A thread that leaves says so, whether it is done or panics.
+struct Leaves<'a>(&'a AtomicUsize, Thread);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+        self.1.unpark();
+    }
 }
 
 /// What the threads share.
@@ -86,6 +121,7 @@ struct Run<'a> {
     /// The next block that nobody plays.
     next: AtomicU64,
     is_over: AtomicBool,
+    playing: Playing,
     done: Mutex<Done<'a>>,
 }
 
@@ -109,10 +145,36 @@ struct Block {
 }
 
 impl Run<'_> {
-    fn play(&self, stop: &(dyn Fn() -> bool + Sync), watch: &(dyn Fn(&State) + Sync)) {
+    /// Until no thread is left.
+    fn watch_over(&self, left: &AtomicUsize, hangs: &dyn Fn(&Hang)) {
+        let mut watchdog = Watchdog::of(&self.playing);
+        let mut looked = Instant::now();
+        while left.load(Ordering::Acquire) > 0 {
+            thread::park_timeout(watchdog::EVERY);
+            if looked.elapsed() < watchdog::EVERY {
+                continue;
+            }
+            looked = Instant::now();
+            if let Some(number) = watchdog.look(&self.playing) {
+                let (scenario, script) = self.drawn(number);
+                hangs(&Hang {
+                    number,
+                    scenario,
+                    script,
+                });
+            }
+        }
+    }
+
+    fn play(
+        &self,
+        thread: usize,
+        stop: &(dyn Fn() -> bool + Sync),
+        watch: &(dyn Fn(&State) + Sync),
+    ) {
         while !self.is_over.load(Ordering::Relaxed) && !stop() {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            let block = self.block(number);
+            let block = self.block(thread, number);
             let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
             done.blocks.insert(number, block);
             if done.go_on(self.until) {
@@ -122,22 +184,29 @@ impl Run<'_> {
         }
     }
 
-    fn block(&self, number: u64) -> Block {
+    fn block(&self, thread: usize, number: u64) -> Block {
         let mut block = Block::default();
         let scripts = number.saturating_mul(BLOCK);
         for number in scripts..scripts.saturating_add(BLOCK) {
+            self.playing.set(thread, Some(number));
             self.script(number, &mut block);
             if block.failure.is_some() {
                 break;
             }
         }
+        self.playing.set(thread, None);
         block
     }
 
-    fn script(&self, number: u64, block: &mut Block) {
+    /// The script of this number.
+    fn drawn(&self, number: u64) -> (Scenario, Script) {
         let turn = usize::try_from(number % self.scenarios.len() as u64).unwrap_or(0);
         let scenario = self.scenarios[turn];
-        let script = scenario.script(mixed(self.seed, number));
+        (scenario, scenario.script(mixed(self.seed, number)))
+    }
+
+    fn script(&self, number: u64, block: &mut Block) {
+        let (scenario, script) = self.drawn(number);
         let mut steps = 0;
         let _of_others = seen::take();
         let coverage = &mut block.coverage;

@@ -12,7 +12,10 @@ fn explored(seed: u64, threads: usize, most: u64) -> State {
 }
 
 fn go_on(state: &mut State, threads: usize, most: u64) {
-    let failure = explore(state, threads, Some(most), &|| false, &|_| ()).unwrap();
+    let failure = explore(state, threads, Some(most), &|| false, &|_| (), &|hang| {
+        panic!("{hang:?}");
+    });
+    let failure = failure.unwrap();
     if let Some(failure) = failure {
         let short = failure.script.shortest();
         panic!(

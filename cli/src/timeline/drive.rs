@@ -7,20 +7,64 @@ mod seam;
 mod steps;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::BufRead;
 
 use evtchn::machine::link::LinkInput;
 use evtchn::machine::port::{Cause, PortEffect, PortInput, PortState};
 use evtchn::{DomId, Link};
-use evtchn_trace::{Call, Trace, What};
+use evtchn_trace::{Call, Header, Lines, LoadError, What};
 
-use super::lanes::{Kind, Lane, Mark, Span, State, Text, Texts, Timeline};
+use super::lanes::{Kind, State};
+use super::summary::Summary;
 use steps::Slots;
 
-/// Draws the lanes of a trace.
-pub(crate) fn drive(trace: &Trace) -> Timeline {
-    let mut driver = Driver::new(trace.header.slots);
-    for (line, at) in trace.lines.iter().zip(2..) {
-        driver.line = at;
+/// What is told of each change, in the order of the lines.
+pub(crate) trait Listen {
+    /// What is at the other end of a lane.
+    fn about(&mut self, lane: Whose, about: &str);
+    /// From here on it is in this state, or in none.
+    fn enter(&mut self, lane: Whose, at: At, state: Option<State>);
+    fn mark(&mut self, lane: Whose, at: At, kind: Kind, text: &str);
+}
+
+/// Whose lane it is. The lanes stand in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whose {
+    Device,
+    Port(u32),
+}
+
+/// When it was: the line, counted from 1, and its step, which counts the lines that something is
+/// told of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) step: u32,
+    pub(crate) line: u32,
+}
+
+impl Whose {
+    /// How its lane is called.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Whose::Device => "device".to_owned(),
+            Whose::Port(port) => format!("port {port}"),
+        }
+    }
+}
+
+/// Tells of the lines of a trace, one by one.
+///
+/// # Errors
+/// [`LoadError`] where a line is refused.
+pub(crate) fn drive(
+    trace: &mut Lines<impl BufRead>,
+    out: &mut dyn Listen,
+) -> Result<Summary, LoadError> {
+    let mut driver = Driver::new(trace.header(), out);
+    driver.out.about(Whose::Device, "fd, event loop");
+    for line in trace {
+        let line = line?;
+        driver.line += 1;
         match &line.what {
             What::Call(call) => driver.call(line.thread, call),
             What::Answer(answer) => driver.answer(line.thread, answer),
@@ -33,7 +77,7 @@ pub(crate) fn drive(trace: &Trace) -> Timeline {
             What::Input(_) | What::Schedule(_) => {}
         }
     }
-    driver.end(trace)
+    Ok(driver.end())
 }
 
 /// Who has the other end of a channel.
@@ -56,12 +100,17 @@ impl Other {
     }
 }
 
-struct Driver {
+struct Driver<'a> {
+    out: &'a mut dyn Listen,
+    summary: Summary,
+    /// The line that is read, and the last one that was told of.
     line: u32,
-    lines: Vec<u32>,
-    texts: Texts,
-    fd: Track<Link>,
-    ports: BTreeMap<u32, Track<PortState>>,
+    told: u32,
+    /// How many lines were told of.
+    steps: u32,
+    link: Link,
+    /// All that were ever bound; those that are not have no state.
+    ports: BTreeMap<u32, Option<PortState>>,
     /// The port of each channel.
     channels: Vec<u32>,
     /// Our port at the end of others.
@@ -77,51 +126,15 @@ struct Driver {
     slots: Slots,
 }
 
-/// A lane, and the state that it is in.
-struct Track<S> {
-    lane: Lane,
-    now: Option<(S, u32)>,
-}
-
-impl<S: Copy + PartialEq> Track<S> {
-    fn new(name: String) -> Track<S> {
-        let lane = Lane {
-            name,
-            ..Lane::default()
-        };
-        Track { lane, now: None }
-    }
-
-    fn state(&self) -> Option<S> {
-        self.now.map(|(state, _)| state)
-    }
-
-    /// From `at` on it is in this state, or in none.
-    fn enter(&mut self, at: u32, state: Option<S>, shown: impl Fn(S) -> State) {
-        if self.state() == state {
-            return;
-        }
-        if let Some((before, from)) = self.now.take()
-            && from < at
-        {
-            let state = shown(before);
-            self.lane.spans.push(Span {
-                from,
-                to: at,
-                state,
-            });
-        }
-        self.now = state.map(|state| (state, at));
-    }
-}
-
-impl Driver {
-    fn new(slots: Option<u16>) -> Driver {
+impl<'a> Driver<'a> {
+    fn new(header: &Header, out: &'a mut dyn Listen) -> Driver<'a> {
         Driver {
+            out,
+            summary: Summary::new(header),
             line: 1,
-            lines: Vec::new(),
-            texts: Texts::new(),
-            fd: Track::new("device".to_owned()),
+            told: 0,
+            steps: 0,
+            link: Link::Closed,
             ports: BTreeMap::new(),
             channels: Vec::new(),
             ours: BTreeMap::new(),
@@ -129,56 +142,57 @@ impl Driver {
             waits_again: false,
             unread: VecDeque::new(),
             broken: false,
-            slots: Slots::new(slots),
+            slots: Slots::new(header.slots),
         }
     }
 
-    /// The step of this line.
-    fn now(&mut self) -> u32 {
-        if self.lines.last() != Some(&self.line) {
-            self.lines.push(self.line);
+    /// Something is told of this line.
+    const fn now(&mut self) -> At {
+        if self.told != self.line {
+            self.told = self.line;
+            self.steps += 1;
         }
-        u32::try_from(self.lines.len() - 1).unwrap_or(u32::MAX)
-    }
-
-    fn text(&mut self, text: impl Into<String>) -> Text {
-        self.texts.keep(text.into())
+        At {
+            step: self.steps - 1,
+            line: self.line,
+        }
     }
 
     /// A mark on the lane of a port, if there is such a lane, else on that of the device.
-    fn mark(&mut self, port: impl Into<Option<u32>>, kind: Kind, text: impl Into<String>) {
-        let (at, text) = (self.now(), self.text(text));
-        let lane = port.into().and_then(|port| self.ports.get_mut(&port));
-        let marks = match lane {
-            Some(track) => &mut track.lane.marks,
-            None => &mut self.fd.lane.marks,
-        };
-        marks.push(Mark { at, kind, text });
+    fn mark(&mut self, port: impl Into<Option<u32>>, kind: Kind, text: &str) {
+        let port = port.into().filter(|port| self.ports.contains_key(port));
+        let at = self.now();
+        self.summary.add(kind);
+        self.out
+            .mark(port.map_or(Whose::Device, Whose::Port), at, kind, text);
     }
 
     // ---- The device.
 
-    fn link(&mut self) -> Link {
-        self.fd.state().unwrap_or(Link::Closed)
-    }
-
     fn follow(&mut self, input: LinkInput) {
-        let at = self.now();
-        let (next, _effects) = self.link().plan(input);
-        let state = (next != Link::Closed).then_some(next);
-        self.fd.enter(at, state, State::Link);
+        let (next, _effects) = self.link.plan(input);
+        if next != self.link {
+            self.link = next;
+            let at = self.now();
+            let state = (next != Link::Closed).then_some(State::Link(next));
+            self.out.enter(Whose::Device, at, state);
+        }
     }
 
     // ---- Ports.
 
     fn state(&self, port: u32) -> Option<PortState> {
-        self.ports.get(&port).and_then(Track::state)
+        self.ports.get(&port).copied().flatten()
     }
 
     fn force(&mut self, port: u32, state: impl Into<Option<PortState>>) {
-        let at = self.now();
-        if let Some(track) = self.ports.get_mut(&port) {
-            track.enter(at, state.into(), State::Port);
+        let state = state.into();
+        let before = self.ports.get_mut(&port);
+        if let Some(before) = before.filter(|before| **before != state) {
+            *before = state;
+            let at = self.now();
+            self.out
+                .enter(Whose::Port(port), at, state.map(State::Port));
         }
     }
 
@@ -196,27 +210,31 @@ impl Driver {
         effect
     }
 
-    fn bind(&mut self, port: u32, about: String, how: String) {
-        let new = || Track::new(format!("port {port}"));
-        let track = self.ports.entry(port).or_insert_with(new);
+    fn bind(&mut self, port: u32, about: &str, how: &str) {
+        self.ports.entry(port).or_default();
         if !about.is_empty() {
-            track.lane.about = about;
+            self.out.about(Whose::Port(port), about);
         }
         self.force(port, PortState::Live);
         self.mark(port, Kind::Bind, how);
     }
 
-    /// Its channel is gone.
+    /// Its channel is gone, and so is what its other end was connected with.
     fn unbind(&mut self, port: u32, kind: Kind, why: &str) {
         if self.state(port).is_some() {
-            self.mark(port, kind, why);
-            self.force(port, None);
+            self.leave(port, kind, why);
             self.ours.retain(|_, ours| *ours != port);
         }
     }
 
+    /// Its channel is gone.
+    fn leave(&mut self, port: u32, kind: Kind, why: &str) {
+        self.mark(port, kind, why);
+        self.force(port, None);
+    }
+
     fn bound(&self) -> Vec<u32> {
-        let bound = self.ports.iter().filter(|(_, track)| track.now.is_some());
+        let bound = self.ports.iter().filter(|(_, state)| state.is_some());
         bound.map(|(port, _)| *port).collect()
     }
 
@@ -256,22 +274,21 @@ impl Driver {
         }
     }
 
-    fn end(mut self, trace: &Trace) -> Timeline {
-        let end = u32::try_from(self.lines.len()).unwrap_or(u32::MAX);
-        self.fd.enter(end, None, State::Link);
-        self.fd.lane.about = "fd, event loop".to_owned();
-        let ports = self.ports.into_values().map(|mut track| {
-            track.enter(end, None, State::Port);
-            track.lane
-        });
-        Timeline {
-            source: trace.header.source,
-            seed: trace.header.seed,
-            length: u32::try_from(trace.lines.len() + 2).unwrap_or(u32::MAX),
-            lanes: std::iter::once(self.fd.lane).chain(ports).collect(),
-            lines: self.lines,
-            texts: self.texts,
+    /// Whatever has a state has it until here.
+    fn end(mut self) -> Summary {
+        let at = At {
+            step: self.steps,
+            line: self.told,
+        };
+        if self.link != Link::Closed {
+            self.out.enter(Whose::Device, at, None);
         }
+        for port in self.bound() {
+            self.out.enter(Whose::Port(port), at, None);
+        }
+        self.summary.lines = self.line as usize + 1;
+        self.summary.ports = self.ports.len();
+        self.summary
     }
 }
 

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::lanes::{Kind, Lane, Timeline, thousands};
+use super::lanes::{Kind, Lane, Timeline};
+use super::summary::thousands;
 use super::svg::{self, Escaped};
 
 const STYLE: &str = include_str!("html/page.css");
@@ -21,7 +22,7 @@ const CONTROLS: &str = include_str!("html/controls.html");
 /// # Errors
 /// Those of `out`.
 pub(super) fn draw(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
-    let summary = timeline.summary();
+    let summary = timeline.summary.to_string();
     let summary = Escaped(&summary);
     writeln!(
         out,

@@ -4,17 +4,15 @@ use std::collections::HashMap;
 
 use evtchn::Link;
 use evtchn::machine::port::PortState;
-use evtchn_trace::Source;
+
+use super::summary::Summary;
 
 /// A trace, lane by lane.
 ///
 /// It is laid out by steps, which are the lines of the trace that a picture shows something of.
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    pub(crate) source: Source,
-    pub(crate) seed: Option<u64>,
-    /// How many lines the trace has.
-    pub(crate) length: u32,
+    pub(crate) summary: Summary,
     /// The line of each step, counted from 1.
     pub(crate) lines: Vec<u32>,
     /// The descriptor first, then the ports by number.
@@ -138,7 +136,7 @@ impl Look {
 
     pub(crate) const fn legend(self) -> &'static str {
         match self {
-            Look::Rest => "bound or open, nobody waits",
+            Look::Rest => "nobody waits",
             Look::Waits => "waited for, registered",
             Look::Ready => "wake queued",
             Look::Latched => "event latched",
@@ -233,35 +231,6 @@ impl Timeline {
         line.copied().unwrap_or(1)
     }
 
-    pub(crate) fn count(&self, kind: Kind) -> usize {
-        self.lanes.iter().map(|lane| lane.count(kind)).sum()
-    }
-
-    /// Where the trace comes from, and what happened how often.
-    pub(crate) fn summary(&self) -> String {
-        let mut parts = vec![match (self.source, self.seed) {
-            (Source::Sim, Some(seed)) => format!("simulator, seed {seed}"),
-            (Source::Sim, None) => "simulator".to_owned(),
-            (Source::Xen, _) => "/dev/xen/evtchn".to_owned(),
-            (Source::Script, _) => "script of the checks".to_owned(),
-        }];
-        parts.push(many(self.length as usize, "line"));
-        parts.push(many(self.lanes.len().saturating_sub(1), "port"));
-        let wakes = self.count(Kind::Wake) + self.count(Kind::Alarm);
-        parts.push(many(wakes, "wake"));
-        for (kind, name) in [
-            (Kind::Latch, "latch"),
-            (Kind::Overflow, "overflow"),
-            (Kind::Fault, "fault"),
-        ] {
-            match self.count(kind) {
-                0 => {}
-                count => parts.push(many(count, name)),
-            }
-        }
-        parts.join(" · ")
-    }
-
     /// A mark in words.
     pub(crate) fn tell(&self, mark: Mark) -> String {
         let (name, line) = (mark.kind.name(), self.line(mark.at));
@@ -270,28 +239,6 @@ impl Timeline {
             text => format!("{name}: {text}, line {line}"),
         }
     }
-}
-
-/// A number with its noun.
-pub(crate) fn many(count: usize, name: &str) -> String {
-    match (count, name.ends_with("ch")) {
-        (1, _) => format!("1 {name}"),
-        (_, true) => format!("{} {name}es", thousands(count)),
-        (_, false) => format!("{} {name}s", thousands(count)),
-    }
-}
-
-/// A number that can be read: 1,234,567.
-pub(crate) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// One of [`Texts`].
@@ -313,15 +260,17 @@ impl Texts {
         }
     }
 
-    pub(crate) fn keep(&mut self, text: String) -> Text {
+    pub(crate) fn keep(&mut self, text: &str) -> Text {
         if text.is_empty() {
             return Text::default();
         }
+        if let Some(kept) = self.places.get(text) {
+            return *kept;
+        }
         let next = Text(u32::try_from(self.all.len()).unwrap_or(0));
-        *self.places.entry(text).or_insert_with_key(|text| {
-            self.all.push(text.clone());
-            next
-        })
+        self.all.push(text.to_owned());
+        self.places.insert(text.to_owned(), next);
+        next
     }
 
     pub(crate) fn of(&self, text: Text) -> &str {
@@ -336,20 +285,5 @@ impl Texts {
 impl Text {
     pub(crate) const fn place(self) -> u32 {
         self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_commas_and_nouns_their_plural() {
-        assert_eq!(thousands(7), "7");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(thousands(100_000), "100,000");
-        assert_eq!(many(1, "latch"), "1 latch");
-        assert_eq!(many(2, "latch"), "2 latches");
-        assert_eq!(many(0, "fault"), "0 faults");
     }
 }

@@ -1,13 +1,18 @@
-//! The trace-event format of Chrome, which Perfetto reads too: for traces of any length.
+//! The trace-event format of Chrome, which Perfetto reads too: for traces of any length, since it
+//! is written while the trace is read.
 //!
 //! The context is the process and a lane is a thread. A step takes a microsecond; the line of the
 //! trace stands in the arguments.
 
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
 
+use anyhow::Result;
+use evtchn_trace::Lines;
 use serde_json::{Value, json};
 
-use super::lanes::{Kind, Lane, Mark, Span, Timeline};
+use super::drive::{At, Listen, Whose, drive};
+use super::lanes::{Kind, State};
 
 /// The number of the context.
 const CONTEXT: u32 = 1;
@@ -15,92 +20,137 @@ const CONTEXT: u32 = 1;
 /// Writes it.
 ///
 /// # Errors
-/// Those of `out`.
-pub(super) fn draw(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
-    let named = |name: &str, tid: usize, args: Value| json!({"ph": "M", "name": name, "pid": CONTEXT, "tid": tid, "args": args});
-    let context = format!("evtchn: {}", timeline.summary());
-    writeln!(out, "{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
-    write!(
+/// Those of `out`, and [`LoadError`](evtchn_trace::LoadError) where a line is refused.
+pub(super) fn draw(trace: &mut Lines<impl BufRead>, out: &mut dyn Write) -> Result<()> {
+    write!(out, "{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
+    let mut events = Events {
         out,
-        "{}",
-        named("process_name", 0, json!({"name": context}))
-    )?;
-    for (lane, tid) in timeline.lanes.iter().zip(1..) {
-        let name = match lane.about.as_str() {
-            "" => lane.name.clone(),
-            about => format!("{} ({about})", lane.name),
-        };
-        let order = json!({"sort_index": tid});
-        write!(
-            out,
-            ",\n{}",
-            named("thread_name", tid, json!({"name": name}))
-        )?;
-        write!(out, ",\n{}", named("thread_sort_index", tid, order))?;
-    }
-    for event in events(&timeline.lanes) {
-        event.write(timeline, out)?;
-    }
-    writeln!(out, "\n]}}")
-}
-
-/// A state or a mark of a lane.
-#[derive(Debug, Clone, Copy)]
-enum Event {
-    Span(u32, Span),
-    Mark(u32, Mark),
-}
-
-/// All of them in the order of their steps.
-fn events(lanes: &[Lane]) -> Vec<Event> {
-    let of_lane = |(lane, tid): (&'_ Lane, u32)| {
-        let spans = lane.spans.clone().into_iter();
-        let marks = lane.marks.clone().into_iter();
-        let spans = spans.map(move |span| Event::Span(tid, span));
-        spans.chain(marks.map(move |mark| Event::Mark(tid, mark)))
+        error: None,
+        is_first: true,
+        at: At { step: 0, line: 0 },
+        lanes: BTreeMap::new(),
+        changed: BTreeMap::new(),
     };
-    let mut events: Vec<Event> = lanes.iter().zip(1..).flat_map(of_lane).collect();
-    events.sort_by_key(|event| event.at());
-    events
+    let summary = drive(trace, &mut events)?;
+    events.change();
+    let name = format!("evtchn: {summary}");
+    events.name("process_name", 0, &json!({"name": name}));
+    for (lane, sort) in std::mem::take(&mut events.lanes).into_iter().zip(1..) {
+        let (whose, lane) = lane;
+        let name = match lane.about.as_str() {
+            "" => whose.name(),
+            about => format!("{} ({about})", whose.name()),
+        };
+        events.name("thread_name", lane.number, &json!({"name": name}));
+        let sort = json!({"sort_index": sort});
+        events.name("thread_sort_index", lane.number, &sort);
+    }
+    if let Some(error) = events.error {
+        return Err(error.into());
+    }
+    Ok(writeln!(out, "\n]}}")?)
 }
 
-impl Event {
-    const fn at(self) -> u32 {
-        match self {
-            Event::Span(_, span) => span.from,
-            Event::Mark(_, mark) => mark.at,
-        }
+struct Events<'a> {
+    out: &'a mut dyn Write,
+    /// The first that there was; nothing is written after it.
+    error: Option<io::Error>,
+    is_first: bool,
+    /// The last that was told.
+    at: At,
+    lanes: BTreeMap<Whose, Track>,
+    /// The state that a lane has at the end of this step, where it is another.
+    changed: BTreeMap<Whose, Option<State>>,
+}
+
+/// A lane as a thread.
+struct Track {
+    number: usize,
+    about: String,
+    /// A state began and did not end.
+    is_open: bool,
+}
+
+impl Events<'_> {
+    fn track(&mut self, lane: Whose) -> &mut Track {
+        let number = self.lanes.len() + 1;
+        self.lanes.entry(lane).or_insert_with(|| Track {
+            number,
+            about: String::new(),
+            is_open: false,
+        })
     }
 
-    /// Names of states and kinds need no escape.
-    fn write(self, timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
-        let (at, line) = (self.at(), timeline.line(self.at()));
-        match self {
-            Event::Span(tid, span) => write!(
-                out,
-                ",\n{{\"ph\":\"X\",\"name\":\"{}\",\"cat\":\"state\",\"pid\":{CONTEXT},\"tid\":{tid},\
-                 \"ts\":{at},\"dur\":{},\"args\":{{\"line\":{line}}}}}",
-                span.state.name(),
-                span.to - at
-            ),
-            Event::Mark(tid, mark) => {
-                let (name, class) = (mark.kind.name(), mark.kind.class());
-                let scope = if mark.kind == Kind::Overflow {
-                    'p'
-                } else {
-                    't'
-                };
-                write!(
-                    out,
-                    ",\n{{\"ph\":\"i\",\"name\":\"{name}\",\"cat\":\"{class}\",\"s\":\"{scope}\",\
-                     \"pid\":{CONTEXT},\"tid\":{tid},\"ts\":{at},\"args\":{{\"line\":{line}"
-                )?;
-                match timeline.texts.of(mark.text) {
-                    "" => {}
-                    text => write!(out, ",\"what\":{}", json!(text))?,
-                }
-                write!(out, "}}}}")
+    /// Another step begins.
+    fn go_on(&mut self, at: At) {
+        if at.step != self.at.step {
+            self.change();
+        }
+        self.at = at;
+    }
+
+    /// Writes what became of the lanes in a step. Of several states of one step the last one counts.
+    fn change(&mut self) {
+        let At { step, line } = self.at;
+        for (lane, state) in std::mem::take(&mut self.changed) {
+            let track = self.track(lane);
+            let number = track.number;
+            let was_open = std::mem::replace(&mut track.is_open, state.is_some());
+            if was_open {
+                self.event(format_args!(
+                    "{{\"ph\":\"E\",\"pid\":{CONTEXT},\"tid\":{number},\"ts\":{step}}}"
+                ));
+            }
+            // Names of states and kinds need no escape.
+            if let Some(state) = state {
+                self.event(format_args!(
+                    "{{\"ph\":\"B\",\"name\":\"{}\",\"cat\":\"state\",\"pid\":{CONTEXT},\
+                     \"tid\":{number},\"ts\":{step},\"args\":{{\"line\":{line}}}}}",
+                    state.name()
+                ));
             }
         }
+    }
+
+    fn name(&mut self, what: &str, number: usize, arguments: &Value) {
+        self.event(format_args!(
+            "{{\"ph\":\"M\",\"name\":\"{what}\",\"pid\":{CONTEXT},\"tid\":{number},\
+             \"args\":{arguments}}}"
+        ));
+    }
+
+    fn event(&mut self, event: std::fmt::Arguments<'_>) {
+        let comma = if self.is_first { "" } else { "," };
+        self.is_first = false;
+        if self.error.is_none() {
+            self.error = write!(self.out, "{comma}\n{event}").err();
+        }
+    }
+}
+
+impl Listen for Events<'_> {
+    fn about(&mut self, lane: Whose, about: &str) {
+        about.clone_into(&mut self.track(lane).about);
+    }
+
+    fn enter(&mut self, lane: Whose, at: At, state: Option<State>) {
+        self.go_on(at);
+        self.changed.insert(lane, state);
+    }
+
+    fn mark(&mut self, lane: Whose, at: At, kind: Kind, text: &str) {
+        self.go_on(at);
+        let (name, class, number) = (kind.name(), kind.class(), self.track(lane).number);
+        let scope = if kind == Kind::Overflow { 'p' } else { 't' };
+        let At { step, line } = at;
+        let what = match text {
+            "" => String::new(),
+            text => format!(",\"what\":{}", json!(text)),
+        };
+        self.event(format_args!(
+            "{{\"ph\":\"i\",\"name\":\"{name}\",\"cat\":\"{class}\",\"s\":\"{scope}\",\
+             \"pid\":{CONTEXT},\"tid\":{number},\"ts\":{step},\
+             \"args\":{{\"line\":{line}{what}}}}}"
+        ));
     }
 }

@@ -1,6 +1,7 @@
 //! The picture: one SVG that needs nothing else, for light and dark surroundings.
 
 mod axis;
+mod captions;
 mod lane;
 mod legend;
 
@@ -8,7 +9,10 @@ use std::fmt::{self, Display, Formatter};
 use std::io;
 
 use super::dense::Room;
-use super::lanes::{Kind, Lane, Timeline, many, thousands};
+use super::lanes::{Kind, Lane, Timeline};
+use super::summary::{many, thousands};
+use captions::Captions;
+use legend::Legend;
 
 /// The shapes of the marks, which the page has too.
 pub(super) const SHAPES: &str = include_str!("shapes.xml");
@@ -16,10 +20,10 @@ pub(super) const SHAPES: &str = include_str!("shapes.xml");
 pub(super) const STYLE: &str = include_str!("picture.css");
 
 /// Measures, in the picture's own units.
-const WIDTH: f64 = 1000.0;
-const LEFT: f64 = 142.0;
-const PLOT: f64 = 832.0;
-const TOP: f64 = 84.0;
+const WIDTH: f64 = 900.0;
+const LEFT: f64 = 138.0;
+const PLOT: f64 = 740.0;
+const TOP: f64 = 88.0;
 const LANE: f64 = 44.0;
 const BOTTOM: f64 = 26.0;
 /// More lanes than these are left out, those with the fewest marks first.
@@ -36,11 +40,13 @@ const RULES: usize = 24;
 pub(super) fn draw(timeline: &Timeline, out: &mut dyn io::Write) -> io::Result<()> {
     let lanes = shown(timeline);
     let room = Room::of(lanes.len());
-    let plot = Plot { timeline };
-    let legend = legend::Legend::of(&lanes);
-    let height = TOP + LANE * count(lanes.len()) + BOTTOM + legend.height();
+    let captions = Captions::of(timeline, &lanes);
+    let top = TOP + captions.height();
+    let plot = Plot { timeline, top };
+    let legend = Legend::of(&lanes);
+    let height = top + LANE * count(lanes.len()) + BOTTOM + legend.height();
     let title = "Event channels, lane by lane";
-    let summary = timeline.summary();
+    let summary = timeline.summary.to_string();
     writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
@@ -58,20 +64,22 @@ pub(super) fn draw(timeline: &Timeline, out: &mut dyn io::Write) -> io::Result<(
     if let Some(note) = note(timeline, &lanes, room) {
         writeln!(
             out,
-            "  <text class=\"faint\" x=\"980\" y=\"51\" text-anchor=\"end\">{note}</text>"
+            "  <text class=\"faint\" x=\"880\" y=\"32\" text-anchor=\"end\">{note}</text>"
         )?;
     }
     for (place, _) in lanes.iter().enumerate().filter(|(place, _)| place % 2 == 0) {
-        let y = TOP + LANE * count(place);
+        let y = top + LANE * count(place);
         writeln!(
             out,
-            "  <rect class=\"stripe\" x=\"8\" y=\"{y}\" width=\"984\" height=\"{LANE}\" rx=\"4\"/>"
+            "  <rect class=\"stripe\" x=\"8\" y=\"{y}\" width=\"{}\" height=\"{LANE}\" rx=\"4\"/>",
+            WIDTH - 16.0
         )?;
     }
-    let end = TOP + LANE * count(lanes.len());
+    let end = top + LANE * count(lanes.len());
     axis::draw(plot, end, out)?;
+    captions.draw(plot, out)?;
     for (place, lane) in lanes.iter().enumerate() {
-        lane::draw(plot, lane, TOP + LANE * count(place), room, out)?;
+        lane::draw(plot, lane, top + LANE * count(place), room, out)?;
     }
     legend.draw(end + BOTTOM, out)?;
     writeln!(out, "</svg>")
@@ -81,6 +89,8 @@ pub(super) fn draw(timeline: &Timeline, out: &mut dyn io::Write) -> io::Result<(
 #[derive(Debug, Clone, Copy)]
 struct Plot<'a> {
     timeline: &'a Timeline,
+    /// Where the lanes begin.
+    top: f64,
 }
 
 impl Plot<'_> {
@@ -90,11 +100,11 @@ impl Plot<'_> {
     }
 
     const fn columns() -> usize {
-        208
+        185
     }
 }
 
-const _: () = assert!(PLOT == 208.0 * COLUMN, "the columns fill the picture");
+const _: () = assert!(PLOT == 185.0 * COLUMN, "the columns fill the picture");
 
 /// The lanes that there is room for, in their order.
 fn shown(timeline: &Timeline) -> Vec<&Lane> {
@@ -133,6 +143,16 @@ fn description(lanes: &[&Lane]) -> String {
         format!("{} ({}): {}.", lane.name, lane.about, counts.join(", "))
     });
     lanes.collect::<Vec<_>>().join(" ")
+}
+
+/// About how wide a text is, in any font.
+fn letters(text: &str) -> f64 {
+    let widths = text.chars().map(|letter| match letter {
+        'f' | 'i' | 'j' | 'l' | 'r' | 't' | ' ' | ',' | '-' | ':' => 4.4,
+        'm' | 'w' => 10.0,
+        _ => 7.0,
+    });
+    widths.sum()
 }
 
 /// A small number as a measure.

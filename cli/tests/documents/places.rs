@@ -33,11 +33,11 @@ const fn in_dom0(command: &'static str, has: &'static str) -> Elsewhere {
     }
 }
 
-const fn drawn(command: &'static str) -> Elsewhere {
+const fn drawn(command: &'static str, has: &'static str) -> Elsewhere {
     Elsewhere {
         command,
-        file: "cli/tests/timeline.rs",
-        has: "include_str!(\"../../docs/timeline.svg\")",
+        file: "cli/tests/timeline/main.rs",
+        has,
     }
 }
 
@@ -67,9 +67,15 @@ const ELSEWHERE: &[Elsewhere] = &[
         file: "cli/tests/commands.rs",
         has: "--exec",
     },
-    // What they draw is compared with the picture.
-    drawn("cargo run -p evtchn-cli --example rough_day -- target/rough-day.trace"),
-    drawn("cargo run -p evtchn-cli -- timeline target/rough-day.trace -o docs/timeline.svg"),
+    // What they make is compared with what stands there.
+    drawn(
+        "cargo run -p evtchn-cli --example rough_day -- docs/timeline.trace",
+        "include_str!(\"../../../docs/timeline.trace\")",
+    ),
+    drawn(
+        "cargo run -p evtchn-cli -- timeline docs/timeline.trace -o docs/timeline.svg",
+        "include_str!(\"../../../docs/timeline.svg\")",
+    ),
     // It boots a machine, as root.
     Elsewhere {
         command: "cargo xtask xen",

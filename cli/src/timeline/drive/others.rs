@@ -3,11 +3,12 @@
 use evtchn::DomId;
 use evtchn_trace::{AtSeam, Got, Guest, Seam, Sim};
 
-use super::super::lanes::{Kind, many};
+use super::super::lanes::Kind;
+use super::super::summary::many;
 use super::seam::domain;
-use super::{Driver, Other};
+use super::{Driver, Other, Whose};
 
-impl Driver {
+impl Driver<'_> {
     pub(super) fn guest(&mut self, guest: &Guest) {
         match guest {
             Guest::BindInterdomain {
@@ -17,7 +18,7 @@ impl Driver {
                 port,
             } => {
                 let about = domain(*domid, Some(*port));
-                self.joins(Other::of(*domid, *port), *remote_port, about);
+                self.joins(Other::of(*domid, *port), *remote_port, &about);
             }
             Guest::Send { domid, port } => {
                 self.by(Other::of(*domid, *port), Kind::Sent, "");
@@ -46,7 +47,7 @@ impl Driver {
         match (&at.call, &at.got) {
             (Seam::BindInterdomain { port, .. }, Some(Got::Number(got))) => {
                 let about = format!("this domain, port {got}");
-                self.joins(Other::Peer(*got), port.as_raw(), about);
+                self.joins(Other::Peer(*got), port.as_raw(), &about);
             }
             (Seam::Notify { port }, _) => {
                 self.by(Other::Peer(port.as_raw()), Kind::Sent, "");
@@ -69,21 +70,21 @@ impl Driver {
         } = sim
         {
             let cut = format!("{call} cut to {}", many(*ports, "port"));
-            self.mark(None, Kind::Fault, cut);
+            self.mark(None, Kind::Fault, &cut);
         }
     }
 
     /// The other end of one of our ports is theirs.
-    fn joins(&mut self, other: Other, port: u32, about: String) {
-        if let Some(track) = self.ports.get_mut(&port) {
-            track.lane.about = about;
+    fn joins(&mut self, other: Other, port: u32, about: &str) {
+        if self.ports.contains_key(&port) {
+            self.out.about(Whose::Port(port), about);
             self.ours.insert(other, port);
         }
     }
 
     fn by(&mut self, other: Other, kind: Kind, text: &str) {
         let port = self.ours.get(&other).copied();
-        if let Some(port) = port.filter(|port| self.state(*port).is_some()) {
+        if let Some(port) = port {
             self.mark(port, kind, text);
         }
     }

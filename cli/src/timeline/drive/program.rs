@@ -7,7 +7,7 @@ use evtchn_trace::{Answer, Call};
 use super::super::lanes::Kind;
 use super::Driver;
 
-impl Driver {
+impl Driver<'_> {
     pub(super) fn call(&mut self, thread: u32, call: &Call) {
         if let Call::Wait { channel } | Call::Block { channel, .. } = call
             && let Some(port) = self.port(*channel)
@@ -52,8 +52,9 @@ impl Driver {
                 }
             }
             (Call::IntoParts { .. }, Answer::Done) => {
+                // Events of their other ends come to whoever goes on with them.
                 for port in self.bound() {
-                    self.unbind(port, Kind::Unbind, "handed over");
+                    self.leave(port, Kind::Unbind, "handed over");
                 }
                 self.follow(LinkInput::Unwanted);
                 self.follow(LinkInput::Close);
@@ -65,7 +66,7 @@ impl Driver {
                     if *channel as usize == self.channels.len() {
                         self.channels.push(port);
                     }
-                    self.bind(port, String::new(), "adopted".to_owned());
+                    self.bind(port, "", "adopted");
                     self.force(port, PortState::Latched(Cause::Adopted));
                 }
             }
@@ -119,7 +120,11 @@ impl Driver {
                 | Call::Teardown
                 | Call::DropContext => None,
             };
-            self.mark(port, Kind::Fault, format!("{} failed: {step}", name(&call)));
+            self.mark(
+                port,
+                Kind::Fault,
+                &format!("{} failed: {step}", name(&call)),
+            );
         }
     }
 

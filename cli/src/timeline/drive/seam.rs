@@ -5,10 +5,11 @@ use evtchn::machine::port::PortInput;
 use evtchn::{DomId, ErrorKind};
 use evtchn_trace::{AtSeam, Call, Failed, Got, Seam};
 
-use super::super::lanes::{Kind, many};
+use super::super::lanes::Kind;
+use super::super::summary::many;
 use super::{Driver, Other};
 
-impl Driver {
+impl Driver<'_> {
     pub(super) fn seam(&mut self, thread: u32, at: &AtSeam) {
         match (at.peer, &at.failed) {
             (Some(_), None) => self.peer(at),
@@ -31,7 +32,7 @@ impl Driver {
             (Seam::Notify { port }, _) => self.mark(port.as_raw(), Kind::Notify, ""),
             (Seam::Pending { .. }, Some(Got::Ports(words))) => self.read(thread, words),
             (Seam::Unmask { ports }, Some(Got::Number(written))) => {
-                self.mark(None, Kind::WriteBack, many(*written as usize, "port"));
+                self.mark(None, Kind::WriteBack, &many(*written as usize, "port"));
                 for port in ports.iter().take(*written as usize) {
                     self.step(port.as_raw(), PortInput::Written);
                 }
@@ -88,11 +89,11 @@ impl Driver {
             self.ours.insert(other, port);
         }
         self.slots.bound(port);
-        self.bind(port, about, how);
+        self.bind(port, &about, &how);
     }
 
     fn read(&mut self, thread: u32, words: &[u32]) {
-        self.mark(None, Kind::Read, many(words.len(), "port"));
+        self.mark(None, Kind::Read, &many(words.len(), "port"));
         self.unread.extend(words);
         let is_in_round = matches!(
             self.calls.get(&thread),
@@ -144,7 +145,7 @@ impl Driver {
         } else {
             failed.port
         };
-        self.mark(port, Kind::Fault, failed.text.clone());
+        self.mark(port, Kind::Fault, &failed.text);
         let is_signal = failed.kind == ErrorKind::Interrupted;
         if (is_read && !is_signal) || matches!(call, Seam::Reset) {
             self.broken = true;

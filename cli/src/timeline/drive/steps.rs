@@ -58,7 +58,7 @@ impl Slots {
     }
 }
 
-impl Driver {
+impl Driver<'_> {
     pub(super) fn op(&mut self, op: &evtchn_trace::Op) {
         self.slots.binding.clear();
         self.slots.serves = false;
@@ -86,7 +86,7 @@ impl Driver {
 
     pub(super) fn verdict(&mut self, verdict: &Verdict) {
         if let Verdict::Broken { step, what } = verdict {
-            self.mark(None, Kind::Fault, format!("step {step} broke: {what}"));
+            self.mark(None, Kind::Fault, &format!("step {step} broke: {what}"));
         }
     }
 

@@ -9,7 +9,7 @@ const RULES = 100;
 const escape = (text) => text.replace(/[&<>"]/g, (it) => `&#${it.charCodeAt(0)};`);
 
 function band(look, middle) {
-  const height = { rest: 3, ready: 16 }[look] ?? 12;
+  const height = { rest: 3, ready: 18 }[look] ?? 14;
   return [middle - height / 2, height];
 }
 

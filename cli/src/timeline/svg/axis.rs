@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::super::lanes::{Kind, thousands};
+use super::super::lanes::Kind;
+use super::super::summary::thousands;
 use super::{LEFT, PLOT, Plot, RULES, TOP};
 
 /// About how many numbers stand along the axis.
@@ -32,7 +33,11 @@ pub(super) fn draw(plot: Plot<'_>, end: f64, out: &mut dyn io::Write) -> io::Res
     let overflows = marks.filter(|mark| mark.kind == Kind::Overflow);
     for mark in overflows.take(RULES) {
         let x = plot.x(mark.at);
-        writeln!(out, "  <path class=\"rule\" d=\"M{x:.1} {TOP}V{end}\"/>")?;
+        writeln!(
+            out,
+            "  <path class=\"rule\" d=\"M{x:.1} {}V{end}\"/>",
+            plot.top
+        )?;
     }
     Ok(())
 }

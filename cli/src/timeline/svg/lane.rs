@@ -4,14 +4,17 @@ use std::fmt::Write as _;
 use std::io;
 
 use super::super::dense::{self, Room};
-use super::super::lanes::{Kind, Lane, Look, thousands};
-use super::{COLUMN, Escaped, LANE, LEFT, Plot, count};
+use super::super::lanes::{Kind, Lane, Look, State};
+use super::super::summary::thousands;
+use super::{COLUMN, Escaped, LANE, LEFT, Plot, count, letters};
 
 /// How far the rows above and below are from the band.
 const ROW: f64 = 13.0;
 /// How high the columns of a row become.
 const ABOVE: f64 = 12.0;
 const ON: f64 = 14.0;
+/// How far a word is from the ends of its band.
+const WORD: f64 = 8.0;
 
 pub(super) fn draw(
     plot: Plot<'_>,
@@ -33,6 +36,7 @@ pub(super) fn draw(
     )?;
     if lane.spans.len() <= room.spans {
         spans(plot, lane, middle, out)?;
+        words(plot, lane, middle, out)?;
     } else {
         runs(plot, lane, middle, out)?;
     }
@@ -72,6 +76,37 @@ fn spans(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> i
     Ok(())
 }
 
+/// The names of the states, where they have room and no mark is in their way. That nobody waits, the
+/// thin bands of ports say without.
+fn words(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
+    for span in &lane.spans {
+        let (name, look) = (span.state.name(), span.state.look());
+        if look == Look::Rest && matches!(span.state, State::Port(_)) {
+            continue;
+        }
+        let (from, to) = (plot.x(span.from) + WORD, plot.x(span.to) - WORD / 2.0);
+        let end = from + letters(name);
+        // A thin band has its name above it.
+        let (y, row) = match look {
+            Look::Rest => (middle - 5.0, -1),
+            Look::Waits | Look::Ready | Look::Latched | Look::Faulted => (middle + 4.0, 0),
+        };
+        let first = lane
+            .marks
+            .partition_point(|mark| plot.x(mark.at) < from - WORD / 2.0);
+        let marks = lane.marks[first..].iter();
+        let mut marks = marks.take_while(|mark| plot.x(mark.at) < end + WORD);
+        if end <= to && !marks.any(|mark| mark.kind.row() == row) {
+            writeln!(
+                out,
+                "    <text class=\"word on-{}\" x=\"{from:.1}\" y=\"{y}\">{name}</text>",
+                look.class()
+            )?;
+        }
+    }
+    Ok(())
+}
+
 /// The states in columns, a path for each look.
 fn runs(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
     let runs = dense::looks(plot.timeline, lane, Plot::columns());
@@ -94,8 +129,8 @@ fn runs(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io
 pub(super) fn extent(look: Look, middle: f64) -> (f64, f64) {
     let height = match look {
         Look::Rest => 3.0,
-        Look::Waits | Look::Latched | Look::Faulted => 12.0,
-        Look::Ready => 16.0,
+        Look::Waits | Look::Latched | Look::Faulted => 14.0,
+        Look::Ready => 18.0,
     };
     (middle - height / 2.0, height)
 }

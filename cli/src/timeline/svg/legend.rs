@@ -3,10 +3,11 @@
 use std::io;
 
 use super::super::lanes::{Kind, Lane, Look};
-use super::{WIDTH, count, lane};
+use super::{WIDTH, count, lane, letters};
 
 const ROW: f64 = 24.0;
 const MARGIN: f64 = 20.0;
+const GAP: f64 = 10.0;
 
 #[derive(Debug, Clone, Copy)]
 enum Item {
@@ -31,18 +32,8 @@ impl Item {
             Item::Look(_) => 34.0,
             Item::Kind(_) => 22.0,
         };
-        band + letters(self.text()) + 14.0
+        band + letters(self.text()) + GAP
     }
-}
-
-/// About how wide a text is, in any font.
-fn letters(text: &str) -> f64 {
-    let widths = text.chars().map(|letter| match letter {
-        'f' | 'i' | 'j' | 'l' | 'r' | 't' | ' ' | ',' | '-' => 4.4,
-        'm' | 'w' => 10.6,
-        _ => 7.4,
-    });
-    widths.sum()
 }
 
 impl Legend {
@@ -58,7 +49,7 @@ impl Legend {
         let mut items = Vec::new();
         let (mut x, mut row) = (MARGIN, 0);
         let mut place = |item: Item| {
-            if x + item.width() > WIDTH {
+            if x + item.width() - GAP > WIDTH - 8.0 {
                 (x, row) = (MARGIN, row + 1);
             }
             items.push((item, x, row));

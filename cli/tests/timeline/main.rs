@@ -4,89 +4,19 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-#[path = "../examples/rough_day/scene.rs"]
+mod calls;
+mod drawn;
+mod files;
+#[path = "../../examples/rough_day/scene.rs"]
 mod scene;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use drawn::{count, documented, drawn, events, evtchn, file, lanes, rough_day};
 use evtchn_checks::{Failing, Op, Source, record};
 use evtchn_core::{ErrorKind, Trigger};
 use evtchn_trace::{Failed, Trace, What};
 use serde_json::Value;
-
-fn evtchn(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
-    command.args(arguments).output().unwrap()
-}
-
-/// A file of this test alone.
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-/// Exit code and standard error of a drawing.
-fn timeline(trace: &Path, output: &Path) -> (i32, String) {
-    let (trace, output) = (trace.to_str().unwrap(), output.to_str().unwrap());
-    let ended = evtchn(&["timeline", trace, "-o", output]);
-    assert_eq!(ended.stdout, b"", "nothing is printed");
-    let error = String::from_utf8(ended.stderr).unwrap();
-    (ended.status.code().unwrap(), error)
-}
-
-/// What is drawn of a trace, in the format that `end` names.
-fn drawn(trace: &Path, end: &str) -> String {
-    let output = trace.with_extension(end);
-    assert_eq!(timeline(trace, &output), (0, String::new()));
-    fs::read_to_string(output).unwrap()
-}
-
-fn rough_day(name: &str) -> PathBuf {
-    let path = file(name);
-    let _stats = scene::record(scene::SEED, fs::File::create(&path).unwrap()).unwrap();
-    path
-}
-
-/// The whole trace that docs/traces.md shows.
-fn documented(name: &str) -> PathBuf {
-    let document = include_str!("../../docs/traces.md");
-    let (_, rest) = document.split_once("```jsonl whole\n").unwrap();
-    let (trace, _) = rest.split_once("```").unwrap();
-    let path = file(name);
-    fs::write(&path, trace).unwrap();
-    path
-}
-
-/// What stands on the lanes of a picture: of each its name, its bands and its marks.
-fn lanes(svg: &str) -> Vec<(String, Vec<String>, Vec<String>)> {
-    let parts = svg.split("<g class=\"lane\" aria-label=\"").skip(1);
-    let lanes = parts.map(|part| {
-        let part = part.split("\n  </g>").next().unwrap();
-        let name = part.split('"').next().unwrap().to_owned();
-        let titles = |element: &str| {
-            let lines = part.lines().filter(|line| line.contains(element));
-            let title = |line: &str| {
-                let (_, rest) = line.split_once("<title>")?;
-                Some(rest.split_once("</title>")?.0.to_owned())
-            };
-            lines.filter_map(title).collect()
-        };
-        (name, titles("<rect "), titles("<use "))
-    });
-    lanes.collect()
-}
-
-/// The events of a trace for Perfetto, those that name lanes aside.
-fn events(json: &str) -> Vec<Value> {
-    let all: Value = serde_json::from_str(json).unwrap();
-    let all = all["traceEvents"].as_array().unwrap();
-    all.iter().filter(|it| it["ph"] != "M").cloned().collect()
-}
-
-fn count(events: &[Value], name: &str) -> u64 {
-    events.iter().filter(|it| it["name"] == name).count() as u64
-}
 
 #[test]
 fn each_lane_shows_the_states_and_marks_of_its_port_with_their_lines() {
@@ -125,18 +55,26 @@ fn each_lane_shows_the_states_and_marks_of_its_port_with_their_lines() {
 }
 
 #[test]
-fn the_picture_in_the_documents_is_what_the_command_draws() {
-    let drawn = drawn(&rough_day("documented.trace"), "svg");
-    let stands = include_str!("../../docs/timeline.svg");
-    let same = drawn
-        .lines()
-        .zip(stands.lines())
-        .take_while(|(a, b)| a == b);
-    let line = same.count() + 1;
+fn the_picture_in_the_documents_is_what_the_command_draws_of_the_trace_beside_it() {
+    let trace = file("beside.trace");
+    fs::write(&trace, include_str!("../../../docs/timeline.trace")).unwrap();
+    let stands = include_str!("../../../docs/timeline.svg");
+    same("docs/timeline.svg", &drawn(&trace, "svg"), stands);
+}
+
+#[test]
+fn the_trace_of_the_documents_is_what_its_program_records() {
+    let recorded = fs::read_to_string(rough_day("documented.trace")).unwrap();
+    let stands = include_str!("../../../docs/timeline.trace");
+    same("docs/timeline.trace", &recorded, stands);
+}
+
+fn same(name: &str, made: &str, stands: &str) {
+    let lines = made.lines().zip(stands.lines());
+    let line = lines.take_while(|(a, b)| a == b).count() + 1;
     assert!(
-        drawn == stands,
-        "docs/timeline.svg differs in line {line}. If that is right, draw it again as \
-         docs/timeline.md says."
+        made == stands,
+        "{name} differs in line {line}. If that is right, make it again as docs/timeline.md says."
     );
 }
 
@@ -182,7 +120,7 @@ fn events_for_perfetto_are_in_order_and_each_lane_has_a_name() {
     let names = names.filter(|it| it["name"] == "thread_name");
     let names: Vec<_> = names.map(|it| (&it["tid"], &it["args"]["name"])).collect();
     assert_eq!(names[1].1, "port 10 (domain 1, port 1)");
-    let mut ends = vec![0; names.len() + 1];
+    let mut is_open = vec![false; names.len() + 1];
     let mut before = 0;
     for event in events(&json) {
         let (at, tid) = (event["ts"].as_u64().unwrap(), &event["tid"]);
@@ -190,14 +128,16 @@ fn events_for_perfetto_are_in_order_and_each_lane_has_a_name() {
         before = at;
         assert!(names.iter().any(|(named, _)| *named == tid), "{event}");
         assert_eq!(event["pid"], 1);
-        if event["ph"] == "X" {
-            let end = &mut ends[usize::try_from(tid.as_u64().unwrap()).unwrap()];
-            assert!(*end <= at, "{event} begins before the state before it ends");
-            *end = at + event["dur"].as_u64().unwrap();
-        } else {
-            assert_eq!(event["ph"], "i");
+        let is_open = &mut is_open[usize::try_from(tid.as_u64().unwrap()).unwrap()];
+        match event["ph"].as_str().unwrap() {
+            begin_or_end @ ("B" | "E") => {
+                assert_eq!(*is_open, begin_or_end == "E", "{event}");
+                *is_open = begin_or_end == "B";
+            }
+            mark => assert_eq!(mark, "i"),
         }
     }
+    assert!(!is_open.contains(&true), "a state does not end");
 }
 
 #[test]
@@ -297,107 +237,4 @@ fn a_long_trace_of_many_ports_is_a_bounded_picture_that_says_so() {
     assert!(elements < 40_000, "{elements} tags");
     assert_eq!(lanes(&svg).len(), 32);
     assert_eq!(lanes(&svg)[0].0, "device");
-}
-
-#[test]
-fn a_trace_that_is_refused_is_exit_code_2_with_its_line_and_draws_nothing() {
-    let whole = fs::read(rough_day("refused.trace")).unwrap();
-    let mut changed = whole.clone();
-    let digit = changed.iter().rposition(|it| *it == b'0').unwrap();
-    changed[digit] = b'1';
-    let lines = whole.iter().filter(|it| **it == b'\n').count();
-    for (name, bytes, part) in [
-        (
-            "cut",
-            whole[..whole.len() / 2].to_vec(),
-            "truncated".to_owned(),
-        ),
-        ("changed", changed, format!("line {lines}: ")),
-        (
-            "other",
-            b"no trace\n".to_vec(),
-            "line 1: not the first".to_owned(),
-        ),
-        ("empty", Vec::new(), "line 1: not the first".to_owned()),
-    ] {
-        let (trace, output) = (file(name), file(&format!("{name}.svg")));
-        fs::write(&trace, bytes).unwrap();
-        fs::write(&output, "was here").unwrap();
-        let (code, error) = timeline(&trace, &output);
-        assert_eq!(code, 2, "{error}");
-        assert!(error.contains(&part), "{error}");
-        assert_eq!(error.lines().count(), 1, "{error}");
-        assert_eq!(fs::read_to_string(&output).unwrap(), "was here");
-    }
-    let (code, error) = timeline(Path::new("/nowhere.trace"), &file("nowhere.svg"));
-    assert_eq!(code, 2);
-    assert!(error.contains("/nowhere.trace: No such file"), "{error}");
-}
-
-#[test]
-fn the_name_of_the_output_tells_its_format_or_it_is_a_wrong_argument() {
-    let trace = rough_day("formats.trace");
-    for wrong in ["-", "picture", "picture.png", ".svg", "picture.svg.gz"] {
-        let (code, error) = timeline(&trace, Path::new(wrong));
-        assert_eq!(code, 2, "{wrong}: {error}");
-        assert!(
-            error.contains("must end in .svg, .html or .json"),
-            "{error}"
-        );
-        assert!(!Path::new(wrong).exists(), "{wrong} was written");
-    }
-    let (code, error) = timeline(&trace, &file("CAPITALS.SVG"));
-    assert_eq!((code, error.as_str()), (0, ""));
-}
-
-#[test]
-fn what_cannot_be_written_whole_is_not_written() {
-    let trace = rough_day("unwritten.trace");
-    let folder = file("unwritten");
-    fs::create_dir_all(&folder).unwrap();
-    let output = folder.join("day.html");
-    fs::write(&output, "was here").unwrap();
-    // No file may be longer than four kilobytes, and a write beyond that is an error.
-    let limited = "trap '' XFSZ; ulimit -f 4; exec \"$@\"";
-    let mut command = Command::new("bash");
-    command.args([
-        "-c",
-        limited,
-        "sh",
-        env!("CARGO_BIN_EXE_evtchn"),
-        "timeline",
-    ]);
-    let ended = command.arg(&trace).arg("-o").arg(&output).output().unwrap();
-    let error = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{error}");
-    assert!(
-        error.contains("day.html: cannot be written: File too large"),
-        "{error}"
-    );
-    assert_eq!(fs::read_to_string(&output).unwrap(), "was here");
-    assert_eq!(
-        fs::read_dir(&folder).unwrap().count(),
-        1,
-        "nothing is left beside it"
-    );
-
-    let (code, error) = timeline(&trace, Path::new("/nowhere/day.svg"));
-    assert_eq!(code, 1);
-    assert!(
-        error.contains("/nowhere/day.svg: cannot be created"),
-        "{error}"
-    );
-}
-
-#[test]
-fn help_tells_the_formats_and_exit_codes() {
-    let help = evtchn(&["timeline", "--help"]);
-    let help = String::from_utf8(help.stdout).unwrap();
-    for part in [
-        ".svg, .html, or .json",
-        "Exit code 0: it is written",
-        "ui.perfetto.dev",
-    ] {
-        assert!(help.contains(part), "{help}");
-    }
 }

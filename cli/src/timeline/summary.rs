@@ -1,0 +1,97 @@
+//! What a trace comes to, in numbers and in a line of words.
+
+use std::fmt::{self, Display, Formatter};
+
+use evtchn_trace::{Header, Source};
+
+use super::lanes::Kind;
+
+/// Where a trace comes from, and what happened how often.
+#[derive(Debug)]
+pub(crate) struct Summary {
+    source: Source,
+    seed: Option<u64>,
+    /// How many lines the trace has.
+    pub(crate) lines: usize,
+    pub(crate) ports: usize,
+    counts: [usize; Kind::ALL.len()],
+}
+
+impl Summary {
+    /// Of a trace with this first line.
+    pub(crate) const fn new(header: &Header) -> Summary {
+        Summary {
+            source: header.source,
+            seed: header.seed,
+            lines: 0,
+            ports: 0,
+            counts: [0; Kind::ALL.len()],
+        }
+    }
+
+    pub(crate) const fn add(&mut self, kind: Kind) {
+        self.counts[kind as usize] += 1;
+    }
+}
+
+impl Display for Summary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match (self.source, self.seed) {
+            (Source::Sim, Some(seed)) => write!(f, "simulator, seed {seed}")?,
+            (Source::Sim, None) => f.write_str("simulator")?,
+            (Source::Xen, _) => f.write_str("/dev/xen/evtchn")?,
+            (Source::Script, _) => f.write_str("script of the checks")?,
+        }
+        let count = |kind: Kind| self.counts[kind as usize];
+        let wakes = count(Kind::Wake) + count(Kind::Alarm);
+        let always = [(self.lines, "line"), (self.ports, "port"), (wakes, "wake")];
+        let kinds = [
+            (Kind::Latch, "latch"),
+            (Kind::Overflow, "overflow"),
+            (Kind::Fault, "fault"),
+        ];
+        let seldom = kinds.map(|(kind, name)| (count(kind), name));
+        let seldom = seldom.into_iter().filter(|(count, _)| *count > 0);
+        for (count, name) in always.into_iter().chain(seldom) {
+            write!(f, " · {}", many(count, name))?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with its noun.
+pub(crate) fn many(count: usize, name: &str) -> String {
+    match (count, name.ends_with("ch")) {
+        (1, _) => format!("1 {name}"),
+        (_, true) => format!("{} {name}es", thousands(count)),
+        (_, false) => format!("{} {name}s", thousands(count)),
+    }
+}
+
+/// A number that can be read: 1,234,567.
+pub(crate) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_commas_and_nouns_their_plural() {
+        assert_eq!(thousands(7), "7");
+        assert_eq!(thousands(1_234_567), "1,234,567");
+        assert_eq!(thousands(100_000), "100,000");
+        assert_eq!(many(1, "latch"), "1 latch");
+        assert_eq!(many(2, "latch"), "2 latches");
+        assert_eq!(many(0, "fault"), "0 faults");
+    }
+}

@@ -1,0 +1,130 @@
+//! What happens seldom, in words above the lanes, with a line down to its mark.
+
+use std::cmp::Reverse;
+use std::io;
+
+use super::super::lanes::{Kind, Lane, Mark, Timeline};
+use super::{Escaped, LANE, Plot, WIDTH, count, letters};
+
+/// The kinds that are told of, and how many of each at most.
+const KINDS: [Kind; 4] = [Kind::Latch, Kind::Overflow, Kind::Fault, Kind::Gone];
+const MOST: usize = 4;
+/// A longer text is left to the tooltip.
+const LETTERS: usize = 44;
+const ROWS: usize = 3;
+pub(super) const ROW: f64 = 17.0;
+const GAP: f64 = 5.0;
+
+struct Caption {
+    kind: Kind,
+    text: String,
+    /// Where its line is, and the lane that this leads to.
+    x: f64,
+    lane: usize,
+    /// Where its text is: the lowest row is 0.
+    row: usize,
+    left: f64,
+    right: f64,
+}
+
+/// Those that there is room for.
+pub(super) struct Captions(Vec<Caption>);
+
+impl Captions {
+    pub(super) fn of(timeline: &Timeline, lanes: &[&Lane]) -> Captions {
+        let plot = Plot { timeline, top: 0.0 };
+        let mut marks = Vec::new();
+        for kind in KINDS {
+            let before = marks.len();
+            for (place, lane) in lanes.iter().enumerate() {
+                let of_kind = lane.marks.iter().filter(|mark| mark.kind == kind);
+                marks.extend(of_kind.take(MOST + 1).map(|mark| (place, *mark)));
+            }
+            if marks.len() - before > MOST {
+                marks.truncate(before);
+            }
+        }
+        marks.sort_by_key(|(_, mark)| Reverse(mark.at));
+        let mut placed: Vec<Caption> = Vec::new();
+        for (lane, mark) in marks {
+            let (x, text) = (plot.x(mark.at), words(timeline, mark));
+            let width = GAP + letters(&text);
+            let places = [(x, x + width), (x - width, x)];
+            let places = places
+                .into_iter()
+                .flat_map(|it| (0..ROWS).map(move |row| (row, it)));
+            let mut captions = places.map(|(row, (left, right))| Caption {
+                kind: mark.kind,
+                text: text.clone(),
+                x,
+                lane,
+                row,
+                left,
+                right,
+            });
+            placed.extend(captions.find(|caption| caption.is_free(&placed)));
+        }
+        Captions(placed)
+    }
+
+    pub(super) fn height(&self) -> f64 {
+        let rows = self.0.iter().map(|caption| caption.row + 1).max();
+        count(rows.unwrap_or(0)) * ROW
+    }
+
+    pub(super) fn draw(&self, plot: Plot<'_>, out: &mut dyn io::Write) -> io::Result<()> {
+        for caption in &self.0 {
+            let Caption { x, kind, .. } = caption;
+            let baseline = plot.top - 6.0 - count(caption.row) * ROW;
+            let middle = plot.top + LANE * (count(caption.lane) + 0.5);
+            let (anchor, text) = match caption.left < *x {
+                true => ("end", x - GAP),
+                false => ("start", x + GAP),
+            };
+            let class = kind.class();
+            writeln!(
+                out,
+                "  <path class=\"leader leader-{class}\" d=\"M{x:.1} {:.1}V{middle}\"/>\n  \
+                 <text class=\"caption caption-{class}\" x=\"{text:.1}\" y=\"{baseline}\" \
+                 text-anchor=\"{anchor}\">{}</text>",
+                baseline - 10.0,
+                Escaped(&caption.text)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Caption {
+    /// No text is in the way of another, and no line goes through one.
+    fn is_free(&self, placed: &[Caption]) -> bool {
+        let crosses = |line: &Caption, text: &Caption| {
+            line.row >= text.row && text.left - GAP < line.x && line.x < text.right + GAP
+        };
+        let is_apart = |it: &Caption| {
+            it.row != self.row || it.right + GAP < self.left || self.right + GAP < it.left
+        };
+        let is_seen = GAP < self.left && self.right < WIDTH - GAP;
+        let is_beside = |it: &Caption| is_apart(it) && !crosses(self, it) && !crosses(it, self);
+        is_seen && placed.iter().all(is_beside)
+    }
+}
+
+fn words(timeline: &Timeline, mark: Mark) -> String {
+    if mark.kind == Kind::Latch {
+        return "nobody waits: latched".to_owned();
+    }
+    if mark.kind == Kind::Overflow {
+        return "ring overflow: every waiter wakes".to_owned();
+    }
+    let text = timeline.texts.of(mark.text);
+    // Whose port it is the lane says.
+    let parts = text.split_once(" of port ");
+    let parts = parts.and_then(|(call, rest)| Some((call, rest.split_once(": ")?.1)));
+    let text = parts.map_or(text.to_owned(), |(call, why)| format!("{call}: {why}"));
+    if (1..=LETTERS).contains(&text.chars().count()) {
+        text
+    } else {
+        mark.kind.name().to_owned()
+    }
+}

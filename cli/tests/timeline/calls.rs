@@ -1,0 +1,245 @@
+//! Callbacks, a thread that blocks, and a hand-over: what becomes of their ports is seen, and each
+//! format tells the same.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use evtchn::sim::{Guest, Sim, SimLoop, SimOpen};
+use evtchn::{Blocked, Cause, DomId, Port, Trigger, Wait};
+use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
+use serde_json::Value;
+
+use crate::drawn::{drawn, events, file, lanes};
+
+type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
+type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;
+
+/// A program that is recorded to a file, and a guest.
+struct Rig {
+    path: PathBuf,
+    tape: Tape,
+    opener: SimOpen,
+    looper: SimLoop,
+    guest: Guest,
+}
+
+impl Rig {
+    fn new(name: &str) -> Rig {
+        let path = file(name);
+        let header = Header::new(Source::Sim, Trigger::Level);
+        let tape = Tape::new(&header, File::create(&path).unwrap());
+        let sim = Sim::new(0);
+        observe(&sim, &tape);
+        Rig {
+            path,
+            tape,
+            opener: sim.open(DomId::DOM0),
+            looper: SimLoop::level(),
+            guest: sim.guest(sim.create_domain().unwrap()),
+        }
+    }
+
+    fn seam(&self) -> (Recorder<SimOpen>, Recorder<SimLoop>) {
+        (
+            Recorder::new(self.opener.clone(), self.tape.clone()),
+            Recorder::new(self.looper.clone(), self.tape.clone()),
+        )
+    }
+
+    fn context(&self) -> Context {
+        let (opener, looper) = self.seam();
+        RecordedContext::new(opener, looper, self.tape.clone())
+    }
+
+    fn wire(&self, context: &Context) -> (Channel, Port) {
+        let channel = context.bind_unbound_port(self.guest.domid()).unwrap();
+        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        (channel, theirs.unwrap())
+    }
+
+    /// What all formats show of it: of each lane its states and its marks, without their lines.
+    fn seen(self) -> Vec<Seen> {
+        self.tape.finish().unwrap();
+        let in_picture = in_picture(&drawn(&self.path, "svg"));
+        assert_eq!(in_events(&drawn(&self.path, "json")), in_picture, "json");
+        assert_eq!(in_page(&self.path), in_picture, "html");
+        in_picture
+    }
+}
+
+/// A lane: its states in their order, and its marks in that of their names.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    states: Vec<String>,
+    marks: Vec<String>,
+}
+
+fn seen(states: &[&str], marks: &[&str]) -> Seen {
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    let (states, mut marks): (_, Vec<String>) = (words(states), words(marks));
+    marks.sort();
+    Seen { states, marks }
+}
+
+/// A title without what follows its first word: `wake: at once, line 7`.
+fn title(title: &str) -> &str {
+    title.split([',', ':']).next().unwrap()
+}
+
+fn in_picture(svg: &str) -> Vec<Seen> {
+    fn words(titles: &[String]) -> Vec<&str> {
+        titles.iter().map(|it| title(it)).collect()
+    }
+    let lanes = lanes(svg).into_iter();
+    let lanes = lanes.map(|(_, states, marks)| seen(&words(&states), &words(&marks)));
+    lanes.collect()
+}
+
+fn in_events(json: &str) -> Vec<Seen> {
+    let all = events(json);
+    let numbers = all.iter().filter_map(|it| it["tid"].as_u64());
+    let count = numbers.max().unwrap();
+    let lanes = (1..=count).map(|lane| {
+        let names = |phase: &str| -> Vec<&str> {
+            let of_lane = all
+                .iter()
+                .filter(|it| it["tid"] == lane && it["ph"] == phase);
+            of_lane.map(|it| it["name"].as_str().unwrap()).collect()
+        };
+        seen(&names("B"), &names("i"))
+    });
+    lanes.collect()
+}
+
+fn in_page(trace: &Path) -> Vec<Seen> {
+    let page = drawn(trace, "html");
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
+    let lanes = data["lanes"].as_array().unwrap().iter().map(|lane| {
+        // Three numbers each: the last one of a state, and the middle one of a mark, is its name.
+        let names = |what: &str, names: &str, place: usize, name: usize| -> Vec<String> {
+            let numbers = lane[what].as_array().unwrap().iter();
+            let numbers = numbers.skip(place).step_by(3);
+            let names = numbers.map(|it| &data[names][it.as_u64().unwrap() as usize][name]);
+            names.map(|it| it.as_str().unwrap().to_owned()).collect()
+        };
+        let (states, mut marks) = (
+            names("spans", "states", 2, 0),
+            names("marks", "kinds", 1, 1),
+        );
+        marks.sort();
+        Seen { states, marks }
+    });
+    lanes.collect()
+}
+
+#[test]
+fn a_callback_is_a_wake_and_its_port_waits_again_where_the_round_says_so() {
+    let rig = Rig::new("callbacks.trace");
+    let context = rig.context();
+    let (channel, theirs) = rig.wire(&context);
+    let called = |wake: evtchn::Wake| assert_eq!(wake.cause, Cause::Event);
+    channel.set_callback(called).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    for again in [true, false] {
+        rig.guest.send(theirs).unwrap();
+        let _outcome = context.dispatch_callbacks(again).unwrap();
+    }
+    channel.unbind().unwrap();
+    context.teardown().unwrap();
+    drop(context);
+    let lanes = rig.seen();
+    assert_eq!(
+        lanes[1],
+        seen(
+            &["live", "waiting", "rearming", "waiting", "held"],
+            &[
+                "bind",
+                "sent by the other end",
+                "wake",
+                "sent by the other end",
+                "wake",
+                "unbind"
+            ]
+        )
+    );
+    assert_eq!(lanes[0].states, ["idle", "watching", "idle"]);
+    assert_eq!(lanes.len(), 2);
+}
+
+#[test]
+fn a_port_is_waited_for_while_its_thread_blocks() {
+    let rig = Rig::new("blocks.trace");
+    let context = rig.context();
+    let (channel, theirs) = rig.wire(&context);
+    let until = Some(rig.looper.now() + Duration::from_secs(1));
+    assert_eq!(channel.block(until).unwrap(), Blocked::TimedOut);
+    let guest = rig.guest.clone();
+    rig.looper.while_asleep(move || guest.send(theirs).unwrap());
+    let woken = Blocked::Woken(Cause::Event);
+    assert_eq!(channel.block(None).unwrap(), woken);
+    rig.guest.send(theirs).unwrap();
+    assert_eq!(channel.block(None).unwrap(), woken);
+    drop((channel, context));
+    let lanes = rig.seen();
+    assert_eq!(
+        lanes[1],
+        seen(
+            &[
+                "live", "waiting", "live", "waiting", "ready", "held", "rearming", "waiting",
+                "ready", "held"
+            ],
+            &[
+                "bind",
+                "sent by the other end",
+                "wake",
+                "sent by the other end",
+                "wake",
+                "unbind"
+            ]
+        )
+    );
+}
+
+#[test]
+fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() {
+    let rig = Rig::new("handed-over.trace");
+    let context = rig.context();
+    let (channel, theirs) = rig.wire(&context);
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let parts = context.into_parts(vec![channel]).unwrap();
+    rig.guest.send(theirs).unwrap();
+    let (opener, looper) = rig.seam();
+    let (context, channels) = RecordedContext::from_parts(parts, opener, looper, rig.tape.clone());
+    let [channel] = &channels[..] else {
+        unreachable!()
+    };
+    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    assert_eq!(context.dispatch().unwrap().count(), 1);
+    drop(channels);
+    context.teardown().unwrap();
+    drop(context);
+    let lanes = rig.seen();
+    assert_eq!(
+        lanes[1],
+        seen(
+            &[
+                "live", "waiting", "latched", "held", "rearming", "waiting", "held"
+            ],
+            &[
+                "bind",
+                "unbind",
+                "bind",
+                "sent by the other end",
+                "wake without an event",
+                "wake",
+                "unbind"
+            ]
+        )
+    );
+    // It is closed between two that are idle.
+    let of_device = ["idle", "watching", "idle", "idle", "watching", "idle"];
+    assert_eq!(lanes[0].states, of_device);
+}

@@ -1,0 +1,81 @@
+//! What the command draws, and what can be seen there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::scene;
+
+pub(crate) fn evtchn(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
+    command.args(arguments).output().unwrap()
+}
+
+/// A file of this test alone.
+pub(crate) fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+/// Exit code and standard error of a drawing.
+pub(crate) fn timeline(trace: &Path, output: &Path) -> (i32, String) {
+    let (trace, output) = (trace.to_str().unwrap(), output.to_str().unwrap());
+    let ended = evtchn(&["timeline", trace, "-o", output]);
+    assert_eq!(ended.stdout, b"", "nothing is printed");
+    let error = String::from_utf8(ended.stderr).unwrap();
+    (ended.status.code().unwrap(), error)
+}
+
+/// What is drawn of a trace, in the format that `end` names.
+pub(crate) fn drawn(trace: &Path, end: &str) -> String {
+    let output = trace.with_extension(end);
+    assert_eq!(timeline(trace, &output), (0, String::new()));
+    fs::read_to_string(output).unwrap()
+}
+
+pub(crate) fn rough_day(name: &str) -> PathBuf {
+    let path = file(name);
+    let _stats = scene::record(scene::SEED, fs::File::create(&path).unwrap()).unwrap();
+    path
+}
+
+/// The whole trace that docs/traces.md shows.
+pub(crate) fn documented(name: &str) -> PathBuf {
+    let document = include_str!("../../../docs/traces.md");
+    let (_, rest) = document.split_once("```jsonl whole\n").unwrap();
+    let (trace, _) = rest.split_once("```").unwrap();
+    let path = file(name);
+    fs::write(&path, trace).unwrap();
+    path
+}
+
+/// What stands on the lanes of a picture: of each its name, its bands and its marks.
+pub(crate) fn lanes(svg: &str) -> Vec<(String, Vec<String>, Vec<String>)> {
+    let parts = svg.split("<g class=\"lane\" aria-label=\"").skip(1);
+    let lanes = parts.map(|part| {
+        let part = part.split("\n  </g>").next().unwrap();
+        let name = part.split('"').next().unwrap().to_owned();
+        let titles = |element: &str| {
+            let lines = part.lines().filter(|line| line.contains(element));
+            let title = |line: &str| {
+                let (_, rest) = line.split_once("<title>")?;
+                Some(rest.split_once("</title>")?.0.to_owned())
+            };
+            lines.filter_map(title).collect()
+        };
+        (name, titles("<rect "), titles("<use "))
+    });
+    lanes.collect()
+}
+
+/// The events of a trace for Perfetto, those that name lanes aside.
+pub(crate) fn events(json: &str) -> Vec<Value> {
+    let all: Value = serde_json::from_str(json).unwrap();
+    let all = all["traceEvents"].as_array().unwrap();
+    all.iter().filter(|it| it["ph"] != "M").cloned().collect()
+}
+
+pub(crate) fn count(events: &[Value], name: &str) -> u64 {
+    events.iter().filter(|it| it["name"] == name).count() as u64
+}
