@@ -1,18 +1,20 @@
 //! The job itself, on any backend: wait, take wakes round by round, tear down, sum up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Port, Registrar, Round, Wait};
+use evtchn::{
+    Cause, ChannelId, EventChannel, Link, Open, Port, PortStatuses, Registrar, Round, Wait,
+};
 use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
 use indicatif::ProgressBar;
 
 use super::end::{End, Only};
 use super::exec::Exec;
 use super::summary::{Summary, Tally};
-use crate::exit::{Exit, late};
+use crate::exit::{Exit, late, unasked};
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
 use crate::stop::Stop;
@@ -74,8 +76,18 @@ pub(crate) trait Scene {
     /// The event loop.
     type Registrar: Registrar<<Self::Open as Open>::Device, Error: Failure> + 'static;
 
-    /// Lets time pass until a round of dispatch is due, but not longer than `timeout`, and says
-    /// which channels are to be waited for from then on.
+    /// Says what ports are.
+    type Statuses: PortStatuses;
+
+    /// Who says what the ports of this domain are.
+    ///
+    /// # Errors
+    /// Nobody does here, or not to this user.
+    fn statuses(&self) -> Result<Self::Statuses, <Self::Statuses as PortStatuses>::Error>;
+
+    /// Lets time pass until a round of dispatch is due, but not longer than `timeout` and not
+    /// beyond `until` on the clock of the output, and says which channels are to be waited for from
+    /// then on.
     ///
     /// # Errors
     /// What went wrong around the channels.
@@ -83,13 +95,14 @@ pub(crate) trait Scene {
         &mut self,
         channels: &[WatchedOf<Self>],
         timeout: Option<Duration>,
+        until: Option<Duration>,
     ) -> Result<Vec<usize>>;
 
     /// Looks at what a wake was about.
     ///
     /// # Errors
     /// What went wrong around the channels.
-    fn look(&mut self, which: usize, channel: &ChannelOf<Self>) -> Result<Then>;
+    fn look(&mut self, which: usize, channel: &ChannelOf<Self>, cause: Cause) -> Result<Then>;
 
     /// Who notified how often.
     fn notifiers(&self) -> Vec<Notifier>;
@@ -118,6 +131,8 @@ pub(crate) struct Wish {
     pub(crate) events: Option<u64>,
     /// After how much time it ends.
     pub(crate) timeout: Option<Duration>,
+    /// How often it looks after the peers.
+    pub(crate) check_peers: Option<Duration>,
     /// Channels whose wakes are reported and counted; all without.
     pub(crate) only: Vec<Only>,
     /// What is run for each of these wakes.
@@ -132,11 +147,12 @@ impl Wish {
 
 /// Waits on the channels, reports the wakes, and leaves nothing behind.
 ///
-/// It ends after the wakes or the time that were ordered, when it is told to stop, and when nobody
-/// reads its output any more.
+/// It ends after the wakes or the time that were ordered, when it is told to stop, when nobody
+/// reads its output any more, and when every peer was found gone.
 ///
 /// # Errors
-/// The first failure of the context or the scene; and where the time was up before the wakes.
+/// The first failure of the context or the scene; and where the time was up before the wakes, or
+/// every peer gone.
 pub(crate) fn watch<S: Scene>(
     context: &ContextOf<S>,
     channels: Vec<WatchedOf<S>>,
@@ -145,8 +161,17 @@ pub(crate) fn watch<S: Scene>(
 ) -> Result<()> {
     let Orders { output, stop, wish } = orders;
     let places = channels.iter().zip(0..);
+    let checks = wish.check_peers.map(|every| {
+        Ok::<_, anyhow::Error>(Checks {
+            statuses: scene.statuses().map_err(unasked)?,
+            every,
+            next: output.now() + every,
+        })
+    });
     let job = Job {
         context,
+        checks: checks.transpose()?,
+        gone: BTreeSet::new(),
         places: places.map(|(it, place)| (it.channel.id(), place)).collect(),
         wakes: vec![0; scene.notifiers().len()],
         counted: channels
@@ -175,8 +200,18 @@ fn progress(wish: &Wish) -> ProgressBar {
     progress::line(wish.events, "wakes")
 }
 
+/// When the peers are looked after, and who says what became of them.
+struct Checks<S> {
+    statuses: S,
+    every: Duration,
+    next: Duration,
+}
+
 struct Job<'a, S: Scene> {
     context: &'a ContextOf<S>,
+    checks: Option<Checks<S::Statuses>>,
+    /// Channels to a port of another domain that was found gone: nothing comes there any more.
+    gone: BTreeSet<usize>,
     channels: Vec<WatchedOf<S>>,
     places: BTreeMap<ChannelId, usize>,
     scene: S,
@@ -201,17 +236,48 @@ impl<S: Scene> Job<'_, S> {
             }
         }
         let mut is_late = false;
-        while self.left > 0 && !is_late && !self.stop.is_requested() && !self.output.is_over() {
+        while self.left > 0
+            && !is_late
+            && !self.is_deserted()
+            && !self.stop.is_requested()
+            && !self.output.is_over()
+        {
             let timeout = self.context.next_timeout();
-            let begin = self.scene.next(&self.channels, timeout)?;
+            let check = self.checks.as_ref().map(|checks| checks.next);
+            let until = check.into_iter().chain(self.wish.timeout).min();
+            let begin = self.scene.next(&self.channels, timeout, until)?;
             self.round(&begin)?;
+            self.check()?;
             let deadline = self.wish.timeout;
             is_late = deadline.is_some_and(|deadline| self.output.now() >= deadline);
         }
-        let (left, is_short) = (self.left, self.wish.events.is_some() && is_late);
+        let (left, is_deserted) = (self.left, self.is_deserted());
+        let is_short = self.wish.events.is_some() && is_late;
         self.conclude()?;
-        if is_short && left > 0 {
+        if left > 0 && is_deserted {
+            let says = "every peer closed its end or died; `evtchn listen` there offers a new port";
+            return Err(Exit::NoPeer.because(says));
+        }
+        if left > 0 && is_short {
             return Err(Exit::TimedOut.because(late(left)));
+        }
+        Ok(())
+    }
+
+    /// Whether there is no peer any more.
+    fn is_deserted(&self) -> bool {
+        self.gone.len() == self.channels.len()
+    }
+
+    /// Looks after the peers, if it is time. Those that are gone wake their channels in the next
+    /// round.
+    fn check(&mut self) -> Result<()> {
+        let now = self.output.now();
+        if let Some(checks) = &mut self.checks
+            && checks.next <= now
+        {
+            checks.next = now + checks.every;
+            self.context.unrecorded().check_peers(&checks.statuses)?;
         }
         Ok(())
     }
@@ -263,8 +329,11 @@ impl<S: Scene> Job<'_, S> {
                 cause,
             });
             *wakes += 1;
-            self.left -= 1;
-            self.progress.inc(1);
+            // Nobody has sent that one.
+            if cause != Cause::PeerGone {
+                self.left -= 1;
+                self.progress.inc(1);
+            }
             // A round may have many more wakes than the user has patience.
             if let Some(exec) = &mut self.wish.exec
                 && !self.stop.is_requested()
@@ -274,8 +343,15 @@ impl<S: Scene> Job<'_, S> {
             }
         }
         match cause {
-            Cause::Event | Cause::Overflow | Cause::PeerGone | Cause::Adopted => {
-                self.scene.look(which, channel)
+            Cause::PeerGone => {
+                if matches!(self.channels[which].end, End::Remote(_)) {
+                    self.gone.insert(which);
+                }
+                self.scene.look(which, channel, cause)
+            }
+            Cause::Event | Cause::Overflow | Cause::Adopted => {
+                self.gone.remove(&which);
+                self.scene.look(which, channel, cause)
             }
             // The end of the round says what became of the device.
             Cause::Gone => Ok(Then::Rest),
