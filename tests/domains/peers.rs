@@ -81,7 +81,7 @@ pub(crate) fn a_guest_that_unbinds_ends_the_wait_at_the_next_check<S: Side>(side
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);
     assert_eq!(check(side, &rig), 0);
-    channels.far.map(|far| there.unbind(far));
+    channels.far.into_iter().for_each(|far| there.unbind(far));
     channels.expect_gone(side, &rig, guest.domid());
 
     // The port waits for the next one, who can go as well.
@@ -126,7 +126,10 @@ pub(crate) fn what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_d
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);
     assert_eq!(check(side, &rig), 0);
-    channels.far.map(|far| there.notify(far, 1));
+    channels
+        .far
+        .into_iter()
+        .for_each(|far| there.notify(far, 1));
     side.destroy(guest.domid());
     let both = [channels.offered.id(), channels.bound.id()];
     assert_eq!(woken(&rig, Cause::Event), both);
@@ -153,7 +156,10 @@ pub(crate) fn a_peer_that_lives_is_not_found_gone<S: Side>(side: &S) {
     // Silent, busy, and paused.
     expect_connected();
     for _ in 0..20 {
-        channels.far.map(|far| there.notify(far, 1));
+        channels
+            .far
+            .into_iter()
+            .for_each(|far| there.notify(far, 1));
         let mut woken = 0;
         while woken < 2 {
             rig.turn(|wake| {
