@@ -2,9 +2,10 @@
 
 mod end;
 mod exec;
-mod job;
+pub(crate) mod job;
 mod record;
-mod sim;
+mod scene;
+pub(crate) mod sim;
 mod summary;
 mod xen;
 

@@ -5,114 +5,17 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::{
-    Cause, ChannelId, EventChannel, Link, Open, Port, PortStatuses, Registrar, Round, Wait,
-};
-use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
+use evtchn::{Cause, ChannelId, Link, Port, Round, Wait};
 use indicatif::ProgressBar;
 
 use super::end::{End, Only};
 use super::exec::Exec;
+use super::scene::{ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use super::summary::{Summary, Tally};
 use crate::exit::{Exit, late, unasked};
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
 use crate::stop::Stop;
-
-/// A channel of a scene.
-pub(crate) type ChannelOf<S> = RecordedChannel<<S as Scene>::Open, <S as Scene>::Registrar>;
-/// The context that a scene plays in.
-pub(crate) type ContextOf<S> = RecordedContext<<S as Scene>::Open, <S as Scene>::Registrar>;
-/// A channel of a scene, with what the job knows of it.
-pub(crate) type WatchedOf<S> = Watched<<S as Scene>::Open, <S as Scene>::Registrar>;
-
-/// A channel that is watched.
-pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
-    /// The channel.
-    pub(crate) channel: RecordedChannel<O, R>,
-    /// The other end.
-    pub(crate) end: End,
-    /// The other end, to print.
-    pub(crate) remote: String,
-    /// Which of the scene's [`Notifier`]s is at the other end.
-    pub(crate) notifier: usize,
-}
-
-impl<O: Open, R: Registrar<O::Device>> Watched<O, R> {
-    /// A channel with its other end, and the place of the notifier there.
-    pub(crate) fn new(channel: RecordedChannel<O, R>, end: End, notifier: usize) -> Watched<O, R> {
-        Watched {
-            channel,
-            end,
-            remote: end.to_string(),
-            notifier,
-        }
-    }
-}
-
-/// Who notifies a group of channels.
-pub(crate) struct Notifier {
-    /// Who, as the summary calls them.
-    pub(crate) name: String,
-    /// How many notifies they sent; `None` where the notifier is not ours.
-    pub(crate) sent: Option<u64>,
-}
-
-/// What to do with a channel after its wake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Wait for the next one.
-    WaitAgain,
-    /// That was what was waited for.
-    Rest,
-}
-
-/// What goes on around the channels: who notifies them, when, and how time passes.
-///
-/// Channels are named by their place in the list that the job was begun with.
-pub(crate) trait Scene {
-    /// Opens the device.
-    type Open: Open<Device: EventChannel<Error: Failure>> + Send + Sync + 'static;
-    /// The event loop.
-    type Registrar: Registrar<<Self::Open as Open>::Device, Error: Failure> + 'static;
-
-    /// Says what ports are.
-    type Statuses: PortStatuses;
-
-    /// Who says what the ports of this domain are.
-    ///
-    /// # Errors
-    /// Nobody does here, or not to this user.
-    fn statuses(&self) -> Result<Self::Statuses, <Self::Statuses as PortStatuses>::Error>;
-
-    /// Lets time pass until a round of dispatch is due, but not longer than `timeout` and not
-    /// beyond `until` on the clock of the output, and says which channels are to be waited for from
-    /// then on.
-    ///
-    /// # Errors
-    /// What went wrong around the channels.
-    fn next(
-        &mut self,
-        channels: &[WatchedOf<Self>],
-        timeout: Option<Duration>,
-        until: Option<Duration>,
-    ) -> Result<Vec<usize>>;
-
-    /// Looks at what a wake was about.
-    ///
-    /// # Errors
-    /// What went wrong around the channels.
-    fn look(&mut self, which: usize, channel: &ChannelOf<Self>, cause: Cause) -> Result<Then>;
-
-    /// Who notified how often.
-    fn notifiers(&self) -> Vec<Notifier>;
-
-    /// Closes the other ends.
-    ///
-    /// # Errors
-    /// Those of the other ends' devices.
-    fn end(&mut self) -> Result<()>;
-}
 
 /// What a job is begun with, apart from its scene.
 pub(crate) struct Orders<'a> {
@@ -122,7 +25,12 @@ pub(crate) struct Orders<'a> {
     pub(crate) stop: &'a Stop,
     /// When it ends, which channels count, and what is run for each of their wakes.
     pub(crate) wish: Wish,
+    /// Who looks on.
+    pub(crate) onlooker: Option<Onlooker<'a>>,
 }
+
+/// Looks before the first wake and after each, and says whether it goes on.
+pub(crate) type Onlooker<'a> = Box<dyn FnMut() -> Result<bool> + 'a>;
 
 /// What the user asked for, wherever the channels are.
 #[derive(Debug, Clone, Default)]
@@ -151,15 +59,20 @@ impl Wish {
 /// reads its output any more, and when every peer was found gone.
 ///
 /// # Errors
-/// The first failure of the context or the scene; and where the time was up before the wakes, or
-/// every peer gone.
+/// The first failure of the context, the scene or the onlooker; and where the time was up before
+/// the wakes or, unless somebody looks on, every peer gone.
 pub(crate) fn watch<S: Scene>(
     context: &ContextOf<S>,
     channels: Vec<WatchedOf<S>>,
     scene: S,
     orders: Orders<'_>,
 ) -> Result<()> {
-    let Orders { output, stop, wish } = orders;
+    let Orders {
+        output,
+        stop,
+        wish,
+        onlooker,
+    } = orders;
     let places = channels.iter().zip(0..);
     let checks = wish.check_peers.map(|every| {
         Ok::<_, anyhow::Error>(Checks {
@@ -179,7 +92,8 @@ pub(crate) fn watch<S: Scene>(
             .map(|it| wish.names(it.channel.port(), it.end).then_some(0))
             .collect(),
         left: wish.events.unwrap_or(u64::MAX),
-        progress: progress(&wish),
+        progress: progress(&wish, onlooker.is_some()),
+        onlooker,
         wish,
         channels,
         scene,
@@ -192,9 +106,9 @@ pub(crate) fn watch<S: Scene>(
     job.run()
 }
 
-/// A line on a terminal whose stdout goes elsewhere.
-fn progress(wish: &Wish) -> ProgressBar {
-    if io::stdout().is_terminal() {
+/// A line on a terminal whose stdout goes elsewhere, unless somebody else reports.
+fn progress(wish: &Wish, has_onlooker: bool) -> ProgressBar {
+    if has_onlooker || io::stdout().is_terminal() {
         return ProgressBar::hidden();
     }
     progress::line(wish.events, "wakes")
@@ -217,6 +131,7 @@ struct Job<'a, S: Scene> {
     scene: S,
     output: &'a Output,
     stop: &'a Stop,
+    onlooker: Option<Onlooker<'a>>,
     wish: Wish,
     /// Wakes so far, for each of the scene's notifiers.
     wakes: Vec<u64>,
@@ -235,6 +150,7 @@ impl<S: Scene> Job<'_, S> {
                 self.output.line(Line::Bound { port, remote });
             }
         }
+        self.look_on()?;
         let mut is_late = false;
         while self.left > 0
             && !is_late
@@ -253,13 +169,24 @@ impl<S: Scene> Job<'_, S> {
         }
         let (left, is_deserted) = (self.left, self.is_deserted());
         let is_short = self.wish.events.is_some() && is_late;
+        let has_onlooker = self.onlooker.is_some();
         self.conclude()?;
-        if left > 0 && is_deserted {
+        if left > 0 && is_deserted && !has_onlooker {
             let says = "every peer closed its end or died; `evtchn listen` there offers a new port";
             return Err(Exit::NoPeer.because(says));
         }
         if left > 0 && is_short {
             return Err(Exit::TimedOut.because(late(left)));
+        }
+        Ok(())
+    }
+
+    /// Lets the onlooker look. Where it has seen enough, no wake is to come any more.
+    fn look_on(&mut self) -> Result<()> {
+        if let Some(look) = &mut self.onlooker
+            && !look()?
+        {
+            self.left = 0;
         }
         Ok(())
     }
@@ -342,6 +269,8 @@ impl<S: Scene> Job<'_, S> {
                 exec.run(port, remote, cause_name(cause), *wakes)?;
             }
         }
+        self.look_on()?;
+        let channel = &self.channels[which].channel;
         match cause {
             Cause::PeerGone => {
                 if matches!(self.channels[which].end, End::Remote(_)) {

@@ -17,10 +17,9 @@ use evtchn::{Cause, DomId, Port};
 use evtchn_trace::{RecordedContext, Recorder, Tape};
 
 use super::end::End;
-use super::job::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, Wish, watch,
-};
+use super::job::{Onlooker, Orders, Wish, watch};
 use super::record;
+use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
 
@@ -40,8 +39,35 @@ pub(crate) struct Cast {
 /// # Errors
 /// The first failure.
 pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result<()> {
+    play(&Sim::new(cast.seed), cast, wish, format, tape, None)
+}
+
+/// Runs it in silence, until `look` has seen enough: it looks before the first wake and after each,
+/// and says whether it goes on.
+///
+/// # Errors
+/// The first failure.
+pub(crate) fn look_on(
+    cast: Cast,
+    wish: Wish,
+    mut look: impl FnMut(&SimPrivcmd) -> Result<bool>,
+) -> Result<()> {
     let sim = Sim::new(cast.seed);
-    evtchn_trace::observe(&sim, tape);
+    let privcmd = sim.privcmd(DomId::DOM0);
+    let onlooker = Box::new(move || look(&privcmd));
+    let tape = record::sim(None, cast.seed)?;
+    play(&sim, cast, wish, Format::Silent, &tape, Some(onlooker))
+}
+
+fn play(
+    sim: &Sim,
+    cast: Cast,
+    wish: Wish,
+    format: Format,
+    tape: &Tape,
+    onlooker: Option<Onlooker<'_>>,
+) -> Result<()> {
+    evtchn_trace::observe(sim, tape);
     let clock = sim.clone();
     let output = Arc::new(Output::new(format, move || clock.now()));
     let event_loop = SimLoop::level();
@@ -52,7 +78,7 @@ pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result
         tape.clone(),
     );
     let mut scene = Toolstack {
-        sim,
+        sim: sim.clone(),
         event_loop,
         choice: record::choice(cast.seed, tape),
         guests: Vec::new(),
@@ -68,6 +94,7 @@ pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result
         output: &output,
         stop: &Stop::on_signal(|| ()).context("cannot watch for signals")?,
         wish,
+        onlooker,
     };
     watch(&context, channels, scene, orders)
 }

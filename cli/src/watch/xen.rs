@@ -14,9 +14,8 @@ use evtchn::{Cause, DomId, EventChannel, Open, Port, RemotePort};
 use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
 use super::end::End;
-use super::job::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, Wish, watch,
-};
+use super::job::{Orders, Wish, watch};
+use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use crate::exit::{device, no_peer, refused};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
@@ -55,6 +54,7 @@ pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, tape: &Tape) -> Resul
         output: &output,
         stop: &Stop::on_signal(move || stop_loop.wake()).context("cannot watch for signals")?,
         wish,
+        onlooker: None,
     };
     let scene = Host {
         poll_loop,
