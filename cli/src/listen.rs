@@ -99,6 +99,7 @@ impl Listen {
                         cause,
                     };
                     machine.output().line(wake);
+                    // Nobody has sent that one.
                     if cause == Cause::PeerGone {
                         continue;
                     }
