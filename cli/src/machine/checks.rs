@@ -52,13 +52,12 @@ impl<M: Machine> Checks<M> {
             let check = self.rounds.as_ref().map(|rounds| rounds.next);
             let next = check.into_iter().chain(until).min();
             let deadline = next.map(|next| machine.ahead(next.saturating_sub(machine.now())));
-            match machine.block(channel, deadline)? {
-                Blocked::TimedOut if next != until => {
-                    if let Wait::Ready(cause) = self.check(machine, channel)? {
-                        return Ok(Blocked::Woken(cause));
-                    }
-                }
-                blocked => return Ok(blocked),
+            let blocked = machine.block(channel, deadline)?;
+            if !matches!(blocked, Blocked::TimedOut) || next == until {
+                return Ok(blocked);
+            }
+            if let Wait::Ready(cause) = self.check(machine, channel)? {
+                return Ok(Blocked::Woken(cause));
             }
         }
     }
