@@ -24,6 +24,8 @@ mod death;
 mod half_closed;
 #[path = "domains/pause.rs"]
 mod pause;
+#[path = "domains/peers.rs"]
+mod peers;
 #[path = "domains/refused.rs"]
 mod refused;
 #[path = "domains/rig.rs"]
@@ -76,6 +78,10 @@ cases! {
     storm::a_storm_overflows_no_ring
     pause::what_is_sent_to_a_paused_guest_is_one_event_when_it_runs_again
     pause::an_empty_domain_is_there_until_it_is_destroyed
+    peers::a_peer_that_lives_is_not_found_gone
+    peers::a_guest_that_unbinds_ends_the_wait_at_the_next_check
+    peers::a_guest_that_is_destroyed_ends_the_wait_at_the_next_check
+    peers::what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_does
     death::a_destroyed_guest_tells_its_channels_nothing
     death::what_a_guest_sent_before_it_was_destroyed_still_comes
     death::a_new_guest_has_nothing_of_the_old_one

@@ -20,7 +20,7 @@ Exit codes:
   2  wrong usage
   3  no event-channel device: not a Xen domain, or its driver is not loaded
   4  no permission
-  5  no peer: no such domain, or it offers no such port
+  5  no peer: no such domain, it offers no such port, or it closed its end or died
   6  the time was up before what was waited for"
     };
 }
@@ -127,6 +127,20 @@ pub(crate) fn device<E: evtchn::Error>(source: E) -> anyhow::Error {
         Exit::Failed.because(format!("{source}; stop the holder or take another one"))
     } else {
         source.into()
+    }
+}
+
+/// The failure to ask Xen what ports are, with what to do about it.
+pub(crate) fn unasked<E: evtchn::Error>(error: E) -> anyhow::Error {
+    let kind = error.kind();
+    if kind == ErrorKind::NoDevice {
+        Exit::NoDevice.because(format!("{error}; --backend sim shows a simulated machine"))
+    } else if kind == ErrorKind::NotPermitted {
+        Exit::NotPermitted.because(format!("{error}; run it as root"))
+    } else if kind == ErrorKind::NoSuchDomain {
+        Exit::NoPeer.because(format!("{error}; `xl list` has the ids"))
+    } else {
+        error.into()
     }
 }
 

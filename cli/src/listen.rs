@@ -7,8 +7,8 @@ use clap::{Args, value_parser};
 use evtchn::{Blocked, Cause, DomId};
 
 use crate::exit::{Exit, exit_codes, late, refused};
-use crate::machine::{Machine, Real, Role, Simulated, awaited, finish, notify};
-use crate::options::{Backend, Place, domid, time};
+use crate::machine::{Checks, Machine, Real, Role, Simulated, awaited, finish, notify};
+use crate::options::{Backend, Place, domid, interval, time};
 use crate::output::Line;
 
 const EXAMPLES: &str = concat!(
@@ -17,6 +17,7 @@ Examples:
   evtchn listen 3                      a port for domain 3: its number is in the first line
   evtchn listen 0 --echo               in a guest, for `evtchn ping` in domain 0
   evtchn listen 3 --once --timeout 5s  one wake within five seconds, or exit code 6
+  evtchn listen 3 --check-peers 10s    and say within ten seconds that the peer is gone
   evtchn listen --backend sim 3        a simulated guest, no Xen needed
 
 ",
@@ -26,8 +27,8 @@ Examples:
 /// Offer a port to another domain and print each wake of it.
 ///
 /// The first line has the number of the port. The other domain binds to the port, with `evtchn notify` or `evtchn ping` for example. When it
-/// unbinds or dies, the port waits for the next one of that domain; Xen tells nobody. Ctrl-C ends
-/// it in order.
+/// unbinds or dies, the port waits for the next one of that domain; Xen tells nobody, but with
+/// --check-peers it is asked. Ctrl-C ends it in order.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Listen {
@@ -46,6 +47,13 @@ pub(crate) struct Listen {
     /// End after this time; with --once or --count that is exit code 6
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
+    /// Ask Xen this often whether the peer is gone, through /dev/xen/privcmd.
+    ///
+    /// One that closed its end or died since it was seen is a wake with cause peer_gone, which
+    /// does not count: the port waits for the next peer. One that comes and goes between two looks
+    /// is not seen.
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    check_peers: Option<Duration>,
     /// Simulator: how often the guest notifies before it dies [default: 5]
     #[arg(long, value_name = "N")]
     dies_after: Option<u32>,
@@ -75,13 +83,14 @@ impl Listen {
         machine.output().line(Line::Bound { port, remote });
         machine.play(Role::Notify(self.domid, port, self.dies_after.unwrap_or(5)))?;
 
-        let deadline = self.timeout.map(|time| machine.ahead(time));
+        let mut checks = Checks::new(&machine, self.check_peers)?;
+        let deadline = self.timeout.map(|time| machine.now() + time);
         let count = if self.once { Some(1) } else { self.count };
         let mut left = count.unwrap_or(u64::MAX);
         let mut is_late = false;
         while left > 0 && !machine.output().is_over() {
             machine.output().flush();
-            match machine.block(&channel, deadline)? {
+            match checks.block(&machine, &channel, deadline)? {
                 Blocked::Woken(Cause::Gone) => bail!("the device is gone"),
                 Blocked::Woken(cause) => {
                     let wake = Line::Wake {
@@ -90,6 +99,10 @@ impl Listen {
                         cause,
                     };
                     machine.output().line(wake);
+                    // Nobody has sent that one.
+                    if cause == Cause::PeerGone {
+                        continue;
+                    }
                     left -= 1;
                     if self.echo {
                         notify::<M>(&channel)?;

@@ -1,27 +1,29 @@
 //! `evtchn ls`: what the ports of domains are, as Xen tells it.
 
-mod story;
 mod table;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, bail};
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind as Wrong;
 use clap::{Args, value_parser};
-use evtchn::xen::{self, PollLoop, Privcmd};
+use evtchn::xen::{PollLoop, Privcmd};
 use evtchn::{DomId, Error as _, ErrorKind, PortStatuses};
 
+use crate::exit::{exit_codes, unasked};
 use crate::options::{Backend, time};
 use crate::output::Format;
 use crate::stop::Stop;
-use story::Story;
+use crate::watch::job::Wish;
+use crate::watch::sim::{self, Cast};
 use table::{Printer, Table};
 
 /// List the ports of domains: what each of them is bound to, and which vCPU is told of its events.
 ///
 /// It asks Xen through /dev/xen/privcmd, so it sees the ports of every program and of the kernel.
-/// A control domain may ask about every domain, any other about itself.
+/// A control domain may ask about every domain, any other about itself. The simulated machine is
+/// that of `evtchn watch`, and --watch has a list for each of its wakes.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ls {
@@ -47,25 +49,34 @@ pub(crate) struct Ls {
     /// Simulator: same seed, same output [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Simulator: how many guests come and go [default: 8]
+    /// Simulator: how many guests [default: 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
     guests: Option<u16>,
-    /// Simulator: so many binds and closes after the start, of four per guest [default: two per
-    /// guest, when all are connected]
+    /// Simulator: after how many notifies each guest dies, which the toolstack looks for every 10ms
+    /// [default: never]
+    #[arg(long, value_name = "N")]
+    dies_after: Option<u64>,
+    /// Simulator: after how many wakes of `evtchn watch` with these options [default: 0]
     #[arg(long, value_name = "N")]
     step: Option<u64>,
 }
 
-const EXAMPLES: &str = "\
+const EXAMPLES: &str = concat!(
+    "\
 Examples:
   evtchn ls                                           every domain of this machine
   evtchn ls 0 --json                                  domain 0, for programs
   evtchn ls 0 7 --watch                               two domains, and what changes there
   evtchn ls --backend sim --guests 3 --step 4         a simulated machine, no Xen needed
 
-Exit code 0: it ended as it should. 1: it failed. 2: wrong arguments.";
+",
+    exit_codes!()
+);
 
 impl Ls {
+    /// How often the simulated toolstack looks after its guests.
+    const CHECK_PEERS: Duration = Duration::from_millis(10);
+
     /// Lists.
     ///
     /// # Errors
@@ -87,60 +98,58 @@ impl Ls {
             Backend::Sim if self.interval.is_some() => Some(("--interval", "xen")),
             Backend::Xen if self.seed.is_some() => Some(("--seed", "sim")),
             Backend::Xen if self.guests.is_some() => Some(("--guests", "sim")),
+            Backend::Xen if self.dies_after.is_some() => Some(("--dies-after", "sim")),
             Backend::Xen if self.step.is_some() => Some(("--step", "sim")),
             Backend::Sim | Backend::Xen => None,
         }
     }
 
-    /// Time is virtual: a list per step, until nothing happens any more.
+    /// Runs the job of `evtchn watch`, and lists when so many of its wakes have come.
     fn simulated(&self) -> Result<()> {
-        let guests = self.guests.unwrap_or(8);
-        let step = self.step.unwrap_or(2 * u64::from(guests));
-        let mut story = Story::begin(self.seed.unwrap_or(0), guests)?;
-        for _ in 0..step {
-            if !story.step()? {
-                break;
+        let cast = Cast {
+            seed: self.seed.unwrap_or(0),
+            guests: self.guests.unwrap_or(8),
+            dies_after: self.dies_after,
+        };
+        let wish = Wish {
+            check_peers: self.dies_after.map(|_| Ls::CHECK_PEERS),
+            ..Wish::default()
+        };
+        let mut lists = Lists::new(self);
+        let mut to_come = self.step.unwrap_or(0);
+        sim::look_on(cast, wish, |privcmd| {
+            if to_come == 0 {
+                return lists.next(privcmd);
             }
+            to_come -= 1;
+            Ok(true)
+        })?;
+        if lists.before.is_none() {
+            bail!(
+                "no guest lives to that step: --step is {} too many",
+                to_come + 1
+            );
         }
-        let privcmd = story.privcmd();
-        self.list(&privcmd, || story.step())
+        Ok(())
     }
 
     fn real(&self) -> Result<()> {
-        let privcmd = Privcmd::open().map_err(advise)?;
+        let privcmd = Privcmd::open().map_err(unasked)?;
+        let mut lists = Lists::new(self);
         if !self.watch {
-            return self.list(&privcmd, || Ok(false));
+            return lists.next(&privcmd).map(drop);
         }
         let pause = PollLoop::new().context("cannot make an event loop")?;
         let roused = pause.clone();
         let stop = Stop::on_signal(move || roused.wake()).context("cannot watch for signals")?;
         let interval = self.interval.unwrap_or(Duration::from_secs(1));
-        self.list(&privcmd, || {
+        while lists.next(&privcmd)? {
             if !stop.is_requested() {
                 pause.wait(Some(interval)).context("cannot pause")?;
             }
-            Ok(!stop.is_requested())
-        })
-    }
-
-    /// Lists once, and with `--watch` again as long as `next` says so.
-    fn list<S>(&self, statuses: &S, mut next: impl FnMut() -> Result<bool>) -> Result<()>
-    where
-        S: PortStatuses,
-    {
-        let format = match self.json {
-            true => Format::Json,
-            false => Format::Text,
-        };
-        let mut printer = Printer::new(format, self.watch);
-        let mut left = self.count.unwrap_or(u64::MAX);
-        let mut table = self.look(statuses, false)?;
-        let mut goes_on = printer.print(&table, None)?;
-        while self.watch && goes_on && left > 1 && next()? {
-            left -= 1;
-            let before = table;
-            table = self.look(statuses, true)?;
-            goes_on = printer.print(&table, Some(&before))?;
+            if stop.is_requested() {
+                break;
+            }
         }
         Ok(())
     }
@@ -165,7 +174,7 @@ impl Ls {
                         {
                             break;
                         }
-                        ErrorKind::NoDevice | _ => return Err(error.into()),
+                        ErrorKind::NoDevice | _ => return Err(unasked(error)),
                     },
                 };
                 table.insert((domid, port), status);
@@ -175,14 +184,35 @@ impl Ls {
     }
 }
 
-/// The failure of the first call, with what to do about it.
-fn advise(error: xen::Error) -> anyhow::Error {
-    let kind = error.kind();
-    if kind == ErrorKind::NoDevice {
-        anyhow!("{error}; --backend sim shows a simulated machine")
-    } else if kind == ErrorKind::NotPermitted {
-        anyhow!("{error}; run it as root")
-    } else {
-        error.into()
+/// Lists, one after the other.
+struct Lists<'a> {
+    ls: &'a Ls,
+    printer: Printer,
+    /// The one before.
+    before: Option<Table>,
+    left: u64,
+}
+
+impl<'a> Lists<'a> {
+    fn new(ls: &'a Ls) -> Lists<'a> {
+        let format = match ls.json {
+            true => Format::Json,
+            false => Format::Text,
+        };
+        Lists {
+            ls,
+            printer: Printer::new(format, ls.watch),
+            before: None,
+            left: ls.count.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Lists. Says whether there is to be another list.
+    fn next<S: PortStatuses>(&mut self, statuses: &S) -> Result<bool> {
+        let table = self.ls.look(statuses, self.before.is_some())?;
+        let is_read = self.printer.print(&table, self.before.as_ref())?;
+        self.before = Some(table);
+        self.left -= 1;
+        Ok(is_read && self.ls.watch && self.left > 0)
     }
 }

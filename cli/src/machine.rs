@@ -1,6 +1,7 @@
 //! Where the channels of a command are: this machine, or a simulated one. Each command blocks for
 //! one channel.
 
+mod checks;
 mod peer;
 mod real;
 mod simulated;
@@ -8,12 +9,15 @@ mod simulated;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use evtchn::{Blocked, Channel, Context, DomId, EventChannel, Link, Open, RemotePort, Sleep};
+use evtchn::{
+    Blocked, Channel, Context, DomId, EventChannel, Link, Open, PortStatuses, RemotePort, Sleep,
+};
 
 use crate::exit::device;
 use crate::output::Output;
 use crate::stop::Stop;
 
+pub(crate) use checks::Checks;
 pub(crate) use peer::Role;
 pub(crate) use real::Real;
 pub(crate) use simulated::Simulated;
@@ -27,9 +31,17 @@ pub(crate) trait Machine {
     type Open: Open<Device: EventChannel> + Send + Sync + 'static;
     /// The event loop that the command sleeps in.
     type Loop: Sleep<<Self::Open as Open>::Device> + 'static;
+    /// Says what ports are.
+    type Statuses: PortStatuses;
 
     /// The context of the command.
     fn context(&self) -> &Context<Self::Open, Self::Loop>;
+
+    /// Who says what the ports of this domain are.
+    ///
+    /// # Errors
+    /// Nobody does here, or not to this user.
+    fn statuses(&self) -> Result<Self::Statuses, ErrorOf<Self>>;
 
     /// Where it reports.
     fn output(&self) -> &Output;
@@ -69,12 +81,18 @@ pub(crate) trait Machine {
     /// What the other side has heard, where it is simulated.
     fn heard(&self) -> Option<u32>;
 
+    /// Whether all is done that could happen around the command: so only on a simulated machine.
+    fn is_still(&self) -> bool;
+
     /// Takes the other side down, and says what of this domain is still bound.
     ///
     /// # Errors
     /// Those of the device and the event loop.
     fn end(&mut self) -> Result<Vec<String>>;
 }
+
+/// Why nobody says what ports are.
+pub(crate) type ErrorOf<M> = <<M as Machine>::Statuses as PortStatuses>::Error;
 
 /// A moment in the time of a machine.
 pub(crate) type DeadlineOf<M> =

@@ -140,6 +140,17 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A time between two: a [`time`] that is not zero.
+///
+/// # Errors
+/// Other texts, more than a year, and zero.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    match time(text)? {
+        Duration::ZERO => Err("it has to be longer than that".into()),
+        time => Ok(time),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,8 @@ pub(crate) enum Format {
     Json,
     /// A table on the terminal that is drawn over and over.
     Table,
+    /// Nothing: somebody else reports.
+    Silent,
 }
 
 /// Something to report.
@@ -119,6 +121,7 @@ impl Output {
             }
             (Format::Text | Format::Table, _) => text(out, now, line),
             (Format::Json, _) => writeln!(out, "{}", object(now, line)),
+            (Format::Silent, _) => Ok(()),
         });
     }
 
@@ -133,6 +136,7 @@ impl Output {
         self.write(|out, _| match self.format {
             Format::Text | Format::Table => write!(out, "{summary}"),
             Format::Json => writeln!(out, "{}", object(summary, now)),
+            Format::Silent => Ok(()),
         });
     }
 

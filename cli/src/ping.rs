@@ -1,6 +1,7 @@
 //! `evtchn ping`: how long a notify and its answer take.
 
 mod report;
+mod silence;
 
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use clap::{Args, value_parser};
 use evtchn::{Blocked, Cause, RemotePort};
 use hdrhistogram::Histogram;
 
-use crate::exit::{Exit, exit_codes, no_peer};
+use crate::exit::{exit_codes, no_peer};
 use crate::machine::{ChannelOf, Machine, Real, Role, Simulated, finish, notify, rest};
 use crate::options::{self, Backend, Place, time};
 use crate::progress;
 use report::Report;
+use silence::Silence;
 
 const EXAMPLES: &str = concat!(
     "\
@@ -44,7 +46,10 @@ pub(crate) struct Ping {
     /// How long to wait before each
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = time)]
     interval: Duration,
-    /// How long to wait for an answer; one that is late is exit code 6
+    /// How long to wait for an answer.
+    ///
+    /// Where none comes, Xen is asked for the reason through /dev/xen/privcmd: a peer that closed
+    /// its end or died is exit code 5, one that is silent 6, as is one that cannot be asked about.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     timeout: Duration,
     /// Simulator: after how many answers the guest dies [default: never]
@@ -80,19 +85,19 @@ impl Ping {
         let channel = bound.map_err(no_peer)?;
         let mut times = Histogram::new(3).context("cannot make a histogram")?;
         let is_answered = self.measure(&machine, &channel, &mut times);
+        // As long as the channel is bound it can be asked about.
+        let silence = matches!(is_answered, Ok(false)).then(|| Silence::of(&machine, &channel));
         let report = Report { remote, times };
         machine.output().summary(&report, Report::object);
         finish(machine, channel)?;
-        if is_answered? {
+        is_answered?;
+        let Some(silence) = silence else {
             return Ok(());
-        }
-        let answers = report.times.len();
-        let says = format!(
-            "no answer from {remote} in {:?} after {answers} of {}: nobody answers there, or it is \
-             gone, which Xen does not tell",
-            self.timeout, self.count
-        );
-        Err(Exit::TimedOut.because(says))
+        };
+        let (time, answers, count) = (self.timeout, report.times.len(), self.count);
+        Err(silence.exit().because(format!(
+            "no answer from {remote} in {time:?} after {answers} of {count}: {silence}"
+        )))
     }
 
     /// Makes the round trips. Says whether each notify was answered in time.

@@ -2,9 +2,10 @@
 
 mod end;
 mod exec;
-mod job;
+pub(crate) mod job;
 mod record;
-mod sim;
+mod scene;
+pub(crate) mod sim;
 mod summary;
 mod xen;
 
@@ -21,7 +22,7 @@ use evtchn::{DomId, RemotePort, Virq};
 
 use crate::exit::exit_codes;
 use crate::log;
-use crate::options::{self, Backend, time, wrong};
+use crate::options::{self, Backend, interval, time, wrong};
 use crate::output::Format;
 use end::{End, Only};
 use exec::Exec;
@@ -35,6 +36,7 @@ Examples:
   evtchn watch --backend xen --loopback 16            16 channels of this domain to itself
   evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
   evtchn watch --backend xen --unbound 3 --once       print a port for domain 3, wait for one event
+  evtchn watch --backend xen --interdomain 3:7 --check-peers 10s
   evtchn watch --backend xen --interdomain 3:7 --exec 'logger -t guest awake'
   evtchn watch --record FILE                          a trace for evtchn replay
 
@@ -67,6 +69,12 @@ pub(crate) struct Watch {
     /// End after this time; with --events or --once that is exit code 6
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
+    /// Ask this often whether peers are gone, of Xen through /dev/xen/privcmd.
+    ///
+    /// One that closed its end or died is a wake with cause peer_gone, which does not count. When
+    /// nobody else is left it ends, with exit code 5. Traces have no checks.
+    #[arg(long, value_name = "TIME", value_parser = interval, conflicts_with = "record")]
+    check_peers: Option<Duration>,
     /// Report, count and run commands for these channels only (may be repeated): a port here (14),
     /// a domain (3:), a port there (3:7), or a virtual interrupt (DOM_EXC)
     #[arg(long, value_name = "WHICH")]
@@ -90,6 +98,9 @@ pub(crate) struct Watch {
     /// Simulator: how many guests [default: 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
     guests: Option<u16>,
+    /// Simulator: after how many notifies each guest dies [default: never]
+    #[arg(long, value_name = "N", requires = "check_peers")]
+    dies_after: Option<u64>,
     /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; where
     /// others are watched, none]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
@@ -128,6 +139,7 @@ impl Watch {
             Backend::Xen => [
                 ("--seed", self.seed.is_some()),
                 ("--guests", self.guests.is_some()),
+                ("--dies-after", self.dies_after.is_some()),
             ]
             .to_vec(),
         };
@@ -170,6 +182,7 @@ impl Watch {
         Wish {
             events,
             timeout: self.timeout,
+            check_peers: self.check_peers,
             only: self.only.clone(),
             exec: self.exec.clone(),
         }
@@ -189,6 +202,7 @@ impl Watch {
                 let cast = sim::Cast {
                     seed: self.seed.unwrap_or(0),
                     guests: self.guests.unwrap_or(8),
+                    dies_after: self.dies_after,
                 };
                 let wish = self.wish(Some(Watch::EVENTS));
                 let tape = record::sim(self.record.as_deref(), cast.seed)?;

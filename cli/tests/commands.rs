@@ -37,6 +37,42 @@ fn listen_prints_the_port_and_each_wake() {
 }
 
 #[test]
+fn listen_is_told_of_a_peer_that_died_where_it_asks() {
+    let expected = "\
+[    0.000000] bound         port 10     remote 3:?
+[    0.012313] wake          port 10     remote 3:?          cause event
+[    0.026348] wake          port 10     remote 3:?          cause event
+[    0.050000] wake          port 10     remote 3:?          cause peer_gone
+";
+    let listen = "listen --backend sim 3 --dies-after 2 --check-peers 10ms";
+    assert_eq!(stdout(listen), expected);
+    assert_eq!(stdout(&format!("{listen} --echo")), expected);
+    let first = expected.lines().take(2).map(|line| format!("{line}\n"));
+    assert_eq!(
+        stdout(&format!("{listen} --once")),
+        first.collect::<String>()
+    );
+}
+
+#[test]
+fn watch_is_told_of_each_guest_that_dies_and_ends_with_the_last() {
+    let watch = "watch --guests 2 --seed 1 --dies-after 20 --check-peers 10ms --json";
+    let output = evtchn(watch).output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    let gone = lines.iter().filter(|line| line["cause"] == "peer_gone");
+    let mut remotes: Vec<&str> = gone.map(|line| line["remote"].as_str().unwrap()).collect();
+    remotes.sort_unstable();
+    assert_eq!(remotes, ["1:1", "2:1"]);
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["idle"], true, "{summary}");
+}
+
+#[test]
 fn listen_says_it_to_programs() {
     let expected = "\
 {\"event\":\"bound\",\"port\":10,\"remote\":\"3:?\",\"time_ns\":0}

@@ -4,13 +4,12 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::Value;
 
 fn command(arguments: &str) -> Command {
@@ -23,24 +22,16 @@ fn run(arguments: &str) -> Output {
     command(arguments).output().unwrap()
 }
 
-/// A run of an hour, once it shows on its terminal that it is under way.
-fn under_way(arguments: &str) -> (Child, File) {
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let path = ptsname(&terminal, Vec::new()).unwrap();
-    let stderr = File::options().write(true).open(path.to_str().unwrap());
-    let mut command = command(&format!("--time 1h {arguments}"));
-    let command = command.stdout(Stdio::piped()).stderr(stderr.unwrap());
-    let child = command.spawn().unwrap();
-    let mut terminal = File::from(terminal);
-    let mut shown = String::new();
-    while !shown.contains(" steps ") {
-        let mut bytes = [0; 256];
-        let read = terminal.read(&mut bytes).unwrap();
-        shown += &String::from_utf8_lossy(&bytes[..read]);
+/// A run of an hour, once it was kept there for the first time.
+fn under_way(arguments: &str, kept: &Path) -> Child {
+    let _unless_there_is_none = fs::remove_file(kept);
+    let mut command = command(&format!("--time 1h --keep-every 500 {arguments}"));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    while !kept.exists() {
+        assert_eq!(child.try_wait().unwrap(), None);
+        thread::yield_now();
     }
-    (child, terminal)
+    child
 }
 
 fn stdout(arguments: &str, code: i32) -> String {
@@ -92,12 +83,10 @@ fn a_run_that_goes_on_prints_what_one_that_did_not_stop_does() {
 #[test]
 fn a_run_that_ctrl_c_ended_goes_on_as_if_nothing_had_been() {
     let kept = file("ctrl-c.json");
-    let _unless_there_is_none = fs::remove_file(&kept);
     let resume = format!("--seed 4 --resume {}", kept.display());
-    let (child, terminal) = under_way(&resume);
+    let child = under_way(&resume, &kept);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
-    drop(terminal);
     assert_eq!(output.status.code(), Some(0));
     let summary = String::from_utf8(output.stdout).unwrap();
     let done = steps(&kept);
@@ -114,16 +103,8 @@ fn a_run_that_ctrl_c_ended_goes_on_as_if_nothing_had_been() {
 #[test]
 fn a_run_that_is_killed_goes_on_from_where_it_was_kept_last() {
     let kept = file("killed.json");
-    let _unless_there_is_none = fs::remove_file(&kept);
     let resume = format!("--seed 5 --resume {}", kept.display());
-    let (mut child, mut terminal) = under_way(&format!("{resume} --keep-every 500"));
-    // It shows how far it is some times a second, and is kept much more often.
-    for _ in 0..100 {
-        if kept.exists() {
-            break;
-        }
-        let _shown = terminal.read(&mut [0; 256]).unwrap();
-    }
+    let mut child = under_way(&resume, &kept);
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     assert_eq!(child.wait().unwrap().code(), None);
     let done = steps(&kept);

@@ -40,10 +40,10 @@ fn stdout(arguments: &str) -> String {
 
 /// The error line of a run that failed.
 #[track_caller]
-fn failure(arguments: &str) -> String {
+fn failure(arguments: &str, code: i32) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!((output.stdout.len(), stderr.lines().count()), (0, 1));
     assert!(stderr.starts_with("evtchn: "), "{stderr}");
     stderr
@@ -67,30 +67,70 @@ DOMID    PORT  STATE        BOUND TO    VCPU
     0       7  ipi                         0
     0       8  ipi                         0
     0       9  ipi                         0
-    0      10  interdomain  2:1            0
-    0      11  interdomain  1:1            0
-    1       1  interdomain  0:11           0
-    2       1  interdomain  0:10           0
+    0      10  interdomain  1:1            0
+    0      11  interdomain  2:1            0
+    1       1  interdomain  0:10           0
+    2       1  interdomain  0:11           0
 ";
 
 fn a_list_on_the_simulator_looks_like_this() {
     assert_eq!(stdout("ls --backend sim --guests 2"), CONNECTED);
 }
 
-fn the_step_says_how_far_the_story_is() {
-    let rows = |step: u32| {
-        let table = stdout(&format!("ls --backend sim --guests 2 --step {step}"));
-        table.lines().count() - 1
+/// Guests that die, one after the other.
+const DYING: &str = "--guests 2 --seed 1 --dies-after 20";
+
+/// The wakes of that machine, as `evtchn watch` has them.
+fn wakes() -> Vec<Value> {
+    let watch = format!("watch {DYING} --check-peers 10ms --json");
+    let output = String::from_utf8(run(&watch).stdout).unwrap();
+    let lines = output
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .filter(|line: &Value| line["event"] == "wake")
+        .collect()
+}
+
+fn a_step_is_a_wake_of_watch() {
+    let wakes = wakes();
+    let gone = |step: usize| {
+        let told = wakes[..step].iter().filter(|it| it["cause"] == "peer_gone");
+        told.map(|it| it["port"].as_u64().unwrap())
+            .collect::<Vec<_>>()
     };
-    // Nine of the kernel; then a port at each of two offers and two binds, and all go again.
-    let all: Vec<usize> = (0..=9).map(rows).collect();
-    assert_eq!(all[..5], [9, 10, 11, 12, 13]);
-    assert_eq!(all[7..], [10, 9, 9]);
-    assert_eq!(stdout("ls --backend sim --guests 2 --step 4"), CONNECTED);
+    let unbound = |step: usize| {
+        let objects = objects(&format!("ls --backend sim {DYING} --json --step {step}"));
+        let unbound = objects.into_iter().filter(|it| it["state"] == "unbound");
+        unbound
+            .map(|it| it["port"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let first = wakes
+        .iter()
+        .position(|it| it["cause"] == "peer_gone")
+        .unwrap();
+    assert_eq!(gone(first + 1).len(), 1);
+    // A port is unbound before the toolstack is told.
+    assert_eq!((first, unbound(29), unbound(30)), (31, vec![], vec![11]));
+    assert_eq!(gone(first + 1), [11]);
+    assert_eq!(unbound(wakes.len()), [10, 11]);
+    for step in [0, 1, 10] {
+        assert_eq!(
+            stdout(&format!("ls --backend sim {DYING} --step {step}")),
+            CONNECTED
+        );
+    }
+    let beyond = wakes.len() + 3;
+    let line = failure(&format!("ls --backend sim {DYING} --step {beyond}"), 1);
+    assert!(line.contains("--step is 3 too many"), "{line}");
 }
 
 fn the_seed_decides_every_byte() {
-    let watched = |seed| stdout(&format!("ls --backend sim --watch --step 0 --seed {seed}"));
+    let watched = |seed| {
+        let machine = format!("--guests 3 --dies-after 9 --seed {seed}");
+        stdout(&format!("ls --backend sim --watch --json {machine}"))
+    };
     assert_eq!(watched(7), watched(7));
     assert_ne!(watched(7), watched(8));
 }
@@ -98,22 +138,22 @@ fn the_seed_decides_every_byte() {
 fn named_domains_alone_are_listed() {
     let all = stdout("ls --backend sim --guests 2");
     let header = all.lines().next().unwrap();
-    let expected = format!("{header}\n    1       1  interdomain  0:11           0\n");
+    let expected = format!("{header}\n    1       1  interdomain  0:10           0\n");
     assert_eq!(stdout("ls 1 --backend sim --guests 2"), expected);
     assert_eq!(stdout("ls 2 0 1 --backend sim --guests 2"), all);
-    let gone = failure("ls 0 77 --backend sim");
+    let gone = failure("ls 0 77 --backend sim", 5);
     assert!(gone.contains("ESRCH (3): no such domain"), "{gone}");
 }
 
 fn as_json_each_port_is_an_object() {
-    let objects = objects("ls --backend sim --guests 2 --json --step 3");
+    let objects = objects(&format!("ls --backend sim {DYING} --json --step 30"));
     let expected = [
         json!({"domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
         json!({"domid": 0, "port": 4, "state": "virq", "virq": 16, "virq_name": null, "vcpu": 0}),
         json!({"domid": 0, "port": 9, "state": "ipi", "vcpu": 0}),
-        json!({"domid": 0, "port": 10, "state": "interdomain", "remote_domid": 2, "remote_port": 1,
+        json!({"domid": 0, "port": 10, "state": "interdomain", "remote_domid": 1, "remote_port": 1,
             "vcpu": 0}),
-        json!({"domid": 0, "port": 11, "state": "unbound", "remote_domid": 1, "vcpu": 0}),
+        json!({"domid": 0, "port": 11, "state": "unbound", "remote_domid": 2, "vcpu": 0}),
     ];
     let some = [0, 3, 8, 9, 10].map(|index: usize| objects[index].clone());
     assert_eq!(some, expected);
@@ -130,48 +170,32 @@ fn marked(arguments: &str) -> Vec<Vec<String>> {
     lists.collect()
 }
 
-fn a_watch_marks_what_came_went_and_changed() {
-    let lists = marked("ls --backend sim --guests 2 --step 0 --watch");
-    let expected: [&[&str]; 9] = [
-        &[],
-        &["+     0      10  unbound      2              0"],
-        &["+     0      11  unbound      1              0"],
-        &[
-            "~     0      10  interdomain  2:1            0",
-            "+     2       1  interdomain  0:10           0",
-        ],
-        &[
-            "~     0      11  interdomain  1:1            0",
-            "+     1       1  interdomain  0:11           0",
-        ],
-        &[
-            "~     0      11  unbound      1              0",
-            "-     1       1  interdomain  0:11           0",
-        ],
-        &["-     0      11  unbound      1              0"],
-        &[
-            "~     0      10  unbound      2              0",
-            "-     2       1  interdomain  0:10           0",
-        ],
-        &["-     0      10  unbound      2              0"],
+fn a_watch_marks_what_went_and_changed() {
+    let lists = marked(&format!("ls --backend sim {DYING} --watch"));
+    assert_eq!(lists.len(), wakes().len() + 1);
+    let marked: Vec<_> = lists.concat();
+    let expected = [
+        "~     0      11  unbound      2              0",
+        "-     2       1  interdomain  0:11           0",
+        "~     0      10  unbound      1              0",
+        "-     1       1  interdomain  0:10           0",
     ];
-    assert_eq!(lists, expected);
+    assert_eq!(marked, expected);
 }
 
 fn a_watch_goes_on_when_a_named_domain_dies() {
-    let lists = marked("ls 1 2 --backend sim --guests 2 --watch");
+    let lists = marked(&format!("ls 1 2 --backend sim {DYING} --watch"));
     let went = lists.iter().flatten().filter(|line| line.starts_with('-'));
     assert_eq!(went.count(), 2);
 }
 
 fn a_watch_as_json_tells_the_first_list_and_then_what_changed() {
-    let arguments = "ls --backend sim --guests 2 --step 3 --watch --json";
-    let objects = objects(arguments);
+    let objects = objects(&format!("ls --backend sim {DYING} --watch --json"));
     let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(|it| it["list"] == 0);
-    assert_eq!(first.len(), 12);
+    assert_eq!(first.len(), 13);
     assert!(first.iter().all(|it| it["change"].is_null()));
     let changes = rest.iter().map(|it| it["change"].as_str().unwrap());
-    let texts = marked("ls --backend sim --guests 2 --step 3 --watch");
+    let texts = marked(&format!("ls --backend sim {DYING} --watch"));
     let marks = texts.iter().flatten().map(|line| &line[..1]);
     assert_eq!(changes.collect::<Vec<_>>(), marks.collect::<Vec<_>>());
 }
@@ -203,6 +227,7 @@ fn wrong_arguments_are_exit_code_2() {
         ("ls --seed 1", "--backend sim"),
         ("ls --guests 1", "--backend sim"),
         ("ls --step 1", "--backend sim"),
+        ("ls --dies-after 1", "--backend sim"),
         ("ls --backend sim --watch --interval 1s", "--backend xen"),
         ("ls --interval 1s", "--watch"),
         ("ls --count 3", "--watch"),
@@ -219,7 +244,7 @@ fn wrong_arguments_are_exit_code_2() {
 
 fn without_a_device_it_says_what_is_missing_in_one_line() {
     for arguments in ["ls", "ls 0 --json", "ls --watch"] {
-        let line = failure(arguments);
+        let line = failure(arguments, 3);
         for part in [PRIVCMD_PATH, "modprobe xen-privcmd", "--backend sim"] {
             assert!(line.contains(part), "{line}");
         }
@@ -271,7 +296,7 @@ fn it_agrees_with_what_the_kernel_and_this_program_bound() {
     assert_eq!(text.lines().count(), expected.len() + 1);
     drop(device);
     assert_eq!(objects("ls 0 --json"), before);
-    let gone = failure("ls 77");
+    let gone = failure("ls 77", 5);
     assert!(gone.contains("ESRCH (3): no such domain"), "{gone}");
 }
 
@@ -316,11 +341,11 @@ macro_rules! cases {
 
 const SIM: &[Case] = cases! {
     a_list_on_the_simulator_looks_like_this
-    the_step_says_how_far_the_story_is
+    a_step_is_a_wake_of_watch
     the_seed_decides_every_byte
     named_domains_alone_are_listed
     as_json_each_port_is_an_object
-    a_watch_marks_what_came_went_and_changed
+    a_watch_marks_what_went_and_changed
     a_watch_goes_on_when_a_named_domain_dies
     a_watch_as_json_tells_the_first_list_and_then_what_changed
     a_watch_ends_after_so_many_lists

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-use evtchn_core::{DomId, Port, Virq};
-use evtchn_sim::{DomainConfig, Errno as SimErrno, SimOpen};
+use evtchn_core::{DomId, Port, PortStatuses, Virq};
+use evtchn_sim::{DomainConfig, Errno as SimErrno, SimOpen, SimPrivcmd};
 use evtchn_xen::Errno;
 
 use crate::agent::{self, Agent};
@@ -13,6 +13,10 @@ use crate::backend::Backend;
 pub(crate) trait Side {
     type Open: Backend;
     type Guest: Guest;
+    type Statuses: PortStatuses;
+
+    /// Who tells dom0 what ports are.
+    fn statuses(&self) -> Self::Statuses;
 
     fn opener(&self) -> Self::Open;
 
@@ -164,6 +168,11 @@ impl Sim {
 impl Side for Sim {
     type Open = SimOpen;
     type Guest = SimGuest;
+    type Statuses = SimPrivcmd;
+
+    fn statuses(&self) -> SimPrivcmd {
+        self.0.privcmd(DomId::DOM0)
+    }
 
     fn opener(&self) -> SimOpen {
         self.0.open(DomId::DOM0)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use evtchn_core::DomId;
-use evtchn_xen::{DEVICE_PATH, XenOpen};
+use evtchn_xen::{DEVICE_PATH, Privcmd, XenOpen};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::agent::ANSWER;
@@ -162,6 +162,11 @@ impl Console {
 impl Side for Xen {
     type Open = XenOpen;
     type Guest = Arc<XenGuest>;
+    type Statuses = Privcmd;
+
+    fn statuses(&self) -> Privcmd {
+        Privcmd::open().unwrap()
+    }
 
     fn opener(&self) -> XenOpen {
         XenOpen::default()

@@ -90,7 +90,7 @@ impl Printer {
     pub(super) fn print(&mut self, table: &Table, before: Option<&Table>) -> Result<bool> {
         let rows = rows(table, before);
         let written = match self.format {
-            Format::Text | Format::Table => self.text(&rows),
+            Format::Text | Format::Table | Format::Silent => self.text(&rows),
             Format::Json => self.json(&rows),
         };
         self.printed += 1;
@@ -199,4 +199,33 @@ fn object(row: &Row) -> Map<String, Value> {
     }
     put("vcpu", json!(vcpu));
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_went_and_changed_is_marked_and_nothing_else() {
+        let table = |ports: &[(u32, u32)]| -> Table {
+            let entry = |&(port, vcpu): &(u32, u32)| {
+                let state = Status::Ipi;
+                let place = (DomId::DOM0, Port::new(port).unwrap());
+                (place, Some(PortStatus { state, vcpu }))
+            };
+            ports.iter().map(entry).collect()
+        };
+        let (before, after) = (
+            table(&[(1, 0), (2, 0), (3, 0)]),
+            table(&[(1, 0), (3, 1), (4, 0)]),
+        );
+        let marks = |before: Option<&Table>| -> Vec<(u32, Option<&str>)> {
+            let rows = rows(&after, before);
+            let mark = |row: &Row| (row.port.as_raw(), row.change.map(Change::mark));
+            rows.iter().map(mark).collect()
+        };
+        assert_eq!(marks(None), [(1, None), (3, None), (4, None)]);
+        let all = [(1, None), (2, Some("-")), (3, Some("~")), (4, Some("+"))];
+        assert_eq!(marks(Some(&before)), all);
+    }
 }

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::xen::{PollLoop, XenOpen};
+use evtchn::xen::{self, PollLoop, Privcmd, XenOpen};
 use evtchn::{Blocked, Context, DomId, RemotePort};
 
 use super::{ChannelOf, Machine, Role};
@@ -49,9 +49,14 @@ impl Real {
 impl Machine for Real {
     type Open = XenOpen;
     type Loop = PollLoop;
+    type Statuses = Privcmd;
 
     fn context(&self) -> &Context<XenOpen, PollLoop> {
         &self.context
+    }
+
+    fn statuses(&self) -> Result<Privcmd, xen::Error> {
+        Privcmd::open()
     }
 
     fn output(&self) -> &Output {
@@ -87,6 +92,10 @@ impl Machine for Real {
 
     fn heard(&self) -> Option<u32> {
         None
+    }
+
+    fn is_still(&self) -> bool {
+        false
     }
 
     fn end(&mut self) -> Result<Vec<String>> {

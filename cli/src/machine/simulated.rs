@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use evtchn::sim::{Errno, Sim, SimLoop, SimOpen};
+use evtchn::sim::{self, Errno, Sim, SimLoop, SimOpen, SimPrivcmd};
 use evtchn::{BlockError, Blocked, Context, DomId, RemotePort};
 
 use super::peer::Peer;
@@ -55,9 +55,14 @@ fn bound(sim: &Sim) -> Vec<String> {
 impl Machine for Simulated {
     type Open = SimOpen;
     type Loop = SimLoop;
+    type Statuses = SimPrivcmd;
 
     fn context(&self) -> &Context<SimOpen, SimLoop> {
         &self.context
+    }
+
+    fn statuses(&self) -> Result<SimPrivcmd, sim::Error> {
+        Ok(self.sim.privcmd(DomId::DOM0))
     }
 
     fn output(&self) -> &Output {
@@ -96,6 +101,10 @@ impl Machine for Simulated {
 
     fn heard(&self) -> Option<u32> {
         self.peer.as_ref().and_then(Peer::heard)
+    }
+
+    fn is_still(&self) -> bool {
+        self.sim.with(|world| world.next_deadline()).is_none()
     }
 
     fn end(&mut self) -> Result<Vec<String>> {

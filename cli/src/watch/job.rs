@@ -1,105 +1,21 @@
 //! The job itself, on any backend: wait, take wakes round by round, tear down, sum up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::{Cause, ChannelId, EventChannel, Link, Open, Port, Registrar, Round, Wait};
-use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
+use evtchn::{Cause, ChannelId, Link, Port, Round, Wait};
 use indicatif::ProgressBar;
 
 use super::end::{End, Only};
 use super::exec::Exec;
+use super::scene::{ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use super::summary::{Summary, Tally};
-use crate::exit::{Exit, late};
+use crate::exit::{Exit, late, unasked};
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
 use crate::stop::Stop;
-
-/// A channel of a scene.
-pub(crate) type ChannelOf<S> = RecordedChannel<<S as Scene>::Open, <S as Scene>::Registrar>;
-/// The context that a scene plays in.
-pub(crate) type ContextOf<S> = RecordedContext<<S as Scene>::Open, <S as Scene>::Registrar>;
-/// A channel of a scene, with what the job knows of it.
-pub(crate) type WatchedOf<S> = Watched<<S as Scene>::Open, <S as Scene>::Registrar>;
-
-/// A channel that is watched.
-pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
-    /// The channel.
-    pub(crate) channel: RecordedChannel<O, R>,
-    /// The other end.
-    pub(crate) end: End,
-    /// The other end, to print.
-    pub(crate) remote: String,
-    /// Which of the scene's [`Notifier`]s is at the other end.
-    pub(crate) notifier: usize,
-}
-
-impl<O: Open, R: Registrar<O::Device>> Watched<O, R> {
-    /// A channel with its other end, and the place of the notifier there.
-    pub(crate) fn new(channel: RecordedChannel<O, R>, end: End, notifier: usize) -> Watched<O, R> {
-        Watched {
-            channel,
-            end,
-            remote: end.to_string(),
-            notifier,
-        }
-    }
-}
-
-/// Who notifies a group of channels.
-pub(crate) struct Notifier {
-    /// Who, as the summary calls them.
-    pub(crate) name: String,
-    /// How many notifies they sent; `None` where the notifier is not ours.
-    pub(crate) sent: Option<u64>,
-}
-
-/// What to do with a channel after its wake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    /// Wait for the next one.
-    WaitAgain,
-    /// That was what was waited for.
-    Rest,
-}
-
-/// What goes on around the channels: who notifies them, when, and how time passes.
-///
-/// Channels are named by their place in the list that the job was begun with.
-pub(crate) trait Scene {
-    /// Opens the device.
-    type Open: Open<Device: EventChannel<Error: Failure>> + Send + Sync + 'static;
-    /// The event loop.
-    type Registrar: Registrar<<Self::Open as Open>::Device, Error: Failure> + 'static;
-
-    /// Lets time pass until a round of dispatch is due, but not longer than `timeout`, and says
-    /// which channels are to be waited for from then on.
-    ///
-    /// # Errors
-    /// What went wrong around the channels.
-    fn next(
-        &mut self,
-        channels: &[WatchedOf<Self>],
-        timeout: Option<Duration>,
-    ) -> Result<Vec<usize>>;
-
-    /// Looks at what a wake was about.
-    ///
-    /// # Errors
-    /// What went wrong around the channels.
-    fn look(&mut self, which: usize, channel: &ChannelOf<Self>) -> Result<Then>;
-
-    /// Who notified how often.
-    fn notifiers(&self) -> Vec<Notifier>;
-
-    /// Closes the other ends.
-    ///
-    /// # Errors
-    /// Those of the other ends' devices.
-    fn end(&mut self) -> Result<()>;
-}
 
 /// What a job is begun with, apart from its scene.
 pub(crate) struct Orders<'a> {
@@ -109,7 +25,12 @@ pub(crate) struct Orders<'a> {
     pub(crate) stop: &'a Stop,
     /// When it ends, which channels count, and what is run for each of their wakes.
     pub(crate) wish: Wish,
+    /// Who looks on.
+    pub(crate) onlooker: Option<Onlooker<'a>>,
 }
+
+/// Looks before the first wake and after each, and says whether it goes on.
+pub(crate) type Onlooker<'a> = Box<dyn FnMut() -> Result<bool> + 'a>;
 
 /// What the user asked for, wherever the channels are.
 #[derive(Debug, Clone, Default)]
@@ -118,6 +39,8 @@ pub(crate) struct Wish {
     pub(crate) events: Option<u64>,
     /// After how much time it ends.
     pub(crate) timeout: Option<Duration>,
+    /// How often it looks after the peers.
+    pub(crate) check_peers: Option<Duration>,
     /// Channels whose wakes are reported and counted; all without.
     pub(crate) only: Vec<Only>,
     /// What is run for each of these wakes.
@@ -132,21 +55,36 @@ impl Wish {
 
 /// Waits on the channels, reports the wakes, and leaves nothing behind.
 ///
-/// It ends after the wakes or the time that were ordered, when it is told to stop, and when nobody
-/// reads its output any more.
+/// It ends after the wakes or the time that were ordered, when it is told to stop, when nobody
+/// reads its output any more, and when every peer was found gone.
 ///
 /// # Errors
-/// The first failure of the context or the scene; and where the time was up before the wakes.
+/// The first failure of the context, the scene or the onlooker; and where the time was up before
+/// the wakes or, unless somebody looks on, every peer gone.
 pub(crate) fn watch<S: Scene>(
     context: &ContextOf<S>,
     channels: Vec<WatchedOf<S>>,
     scene: S,
     orders: Orders<'_>,
 ) -> Result<()> {
-    let Orders { output, stop, wish } = orders;
+    let Orders {
+        output,
+        stop,
+        wish,
+        onlooker,
+    } = orders;
     let places = channels.iter().zip(0..);
+    let checks = wish.check_peers.map(|every| {
+        Ok::<_, anyhow::Error>(Checks {
+            statuses: scene.statuses().map_err(unasked)?,
+            every,
+            next: output.now() + every,
+        })
+    });
     let job = Job {
         context,
+        checks: checks.transpose()?,
+        gone: BTreeSet::new(),
         places: places.map(|(it, place)| (it.channel.id(), place)).collect(),
         wakes: vec![0; scene.notifiers().len()],
         counted: channels
@@ -154,7 +92,8 @@ pub(crate) fn watch<S: Scene>(
             .map(|it| wish.names(it.channel.port(), it.end).then_some(0))
             .collect(),
         left: wish.events.unwrap_or(u64::MAX),
-        progress: progress(&wish),
+        progress: progress(&wish, onlooker.is_some()),
+        onlooker,
         wish,
         channels,
         scene,
@@ -167,21 +106,32 @@ pub(crate) fn watch<S: Scene>(
     job.run()
 }
 
-/// A line on a terminal whose stdout goes elsewhere.
-fn progress(wish: &Wish) -> ProgressBar {
-    if io::stdout().is_terminal() {
+/// A line on a terminal whose stdout goes elsewhere, unless somebody else reports.
+fn progress(wish: &Wish, has_onlooker: bool) -> ProgressBar {
+    if has_onlooker || io::stdout().is_terminal() {
         return ProgressBar::hidden();
     }
     progress::line(wish.events, "wakes")
 }
 
+/// When the peers are looked after, and who says what became of them.
+struct Checks<S> {
+    statuses: S,
+    every: Duration,
+    next: Duration,
+}
+
 struct Job<'a, S: Scene> {
     context: &'a ContextOf<S>,
+    checks: Option<Checks<S::Statuses>>,
+    /// Channels to a port of another domain that was found gone: nothing comes there any more.
+    gone: BTreeSet<usize>,
     channels: Vec<WatchedOf<S>>,
     places: BTreeMap<ChannelId, usize>,
     scene: S,
     output: &'a Output,
     stop: &'a Stop,
+    onlooker: Option<Onlooker<'a>>,
     wish: Wish,
     /// Wakes so far, for each of the scene's notifiers.
     wakes: Vec<u64>,
@@ -200,18 +150,61 @@ impl<S: Scene> Job<'_, S> {
                 self.output.line(Line::Bound { port, remote });
             }
         }
+        self.look_on()?;
         let mut is_late = false;
-        while self.left > 0 && !is_late && !self.stop.is_requested() && !self.output.is_over() {
+        while self.left > 0
+            && !is_late
+            && !self.is_deserted()
+            && !self.stop.is_requested()
+            && !self.output.is_over()
+        {
             let timeout = self.context.next_timeout();
-            let begin = self.scene.next(&self.channels, timeout)?;
+            let check = self.checks.as_ref().map(|checks| checks.next);
+            let until = check.into_iter().chain(self.wish.timeout).min();
+            let begin = self.scene.next(&self.channels, timeout, until)?;
             self.round(&begin)?;
+            self.check()?;
             let deadline = self.wish.timeout;
             is_late = deadline.is_some_and(|deadline| self.output.now() >= deadline);
         }
-        let (left, is_short) = (self.left, self.wish.events.is_some() && is_late);
+        let (left, is_deserted) = (self.left, self.is_deserted());
+        let is_short = self.wish.events.is_some() && is_late;
+        let has_onlooker = self.onlooker.is_some();
         self.conclude()?;
-        if is_short && left > 0 {
+        if left > 0 && is_deserted && !has_onlooker {
+            let says = "every peer closed its end or died; `evtchn listen` there offers a new port";
+            return Err(Exit::NoPeer.because(says));
+        }
+        if left > 0 && is_short {
             return Err(Exit::TimedOut.because(late(left)));
+        }
+        Ok(())
+    }
+
+    /// Lets the onlooker look. Where it has seen enough, no wake is to come any more.
+    fn look_on(&mut self) -> Result<()> {
+        if let Some(look) = &mut self.onlooker
+            && !look()?
+        {
+            self.left = 0;
+        }
+        Ok(())
+    }
+
+    /// Whether there is no peer any more.
+    fn is_deserted(&self) -> bool {
+        self.gone.len() == self.channels.len()
+    }
+
+    /// Looks after the peers, if it is time. Those that are gone wake their channels in the next
+    /// round.
+    fn check(&mut self) -> Result<()> {
+        let now = self.output.now();
+        if let Some(checks) = &mut self.checks
+            && checks.next <= now
+        {
+            checks.next = now + checks.every;
+            self.context.unrecorded().check_peers(&checks.statuses)?;
         }
         Ok(())
     }
@@ -263,8 +256,11 @@ impl<S: Scene> Job<'_, S> {
                 cause,
             });
             *wakes += 1;
-            self.left -= 1;
-            self.progress.inc(1);
+            // Nobody has sent that one.
+            if cause != Cause::PeerGone {
+                self.left -= 1;
+                self.progress.inc(1);
+            }
             // A round may have many more wakes than the user has patience.
             if let Some(exec) = &mut self.wish.exec
                 && !self.stop.is_requested()
@@ -273,9 +269,18 @@ impl<S: Scene> Job<'_, S> {
                 exec.run(port, remote, cause_name(cause), *wakes)?;
             }
         }
+        self.look_on()?;
+        let channel = &self.channels[which].channel;
         match cause {
-            Cause::Event | Cause::Overflow | Cause::PeerGone | Cause::Adopted => {
-                self.scene.look(which, channel)
+            Cause::PeerGone => {
+                if matches!(self.channels[which].end, End::Remote(_)) {
+                    self.gone.insert(which);
+                }
+                self.scene.look(which, channel, cause)
+            }
+            Cause::Event | Cause::Overflow | Cause::Adopted => {
+                self.gone.remove(&which);
+                self.scene.look(which, channel, cause)
             }
             // The end of the round says what became of the device.
             Cause::Gone => Ok(Then::Rest),

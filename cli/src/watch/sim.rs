@@ -12,15 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::sim::{Choice, Sim, SimLoop, SimOpen, World};
-use evtchn::{DomId, Port};
+use evtchn::sim::{self, Choice, Errno, Sim, SimLoop, SimOpen, SimPrivcmd, World};
+use evtchn::{Cause, DomId, Port};
 use evtchn_trace::{RecordedContext, Recorder, Tape};
 
 use super::end::End;
-use super::job::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, Wish, watch,
-};
+use super::job::{Onlooker, Orders, Wish, watch};
 use super::record;
+use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
 
@@ -31,6 +30,8 @@ pub(crate) struct Cast {
     pub(crate) seed: u64,
     /// How many guests there are.
     pub(crate) guests: u16,
+    /// After how many notifies each of them dies.
+    pub(crate) dies_after: Option<u64>,
 }
 
 /// Runs the job on a new simulated machine.
@@ -38,8 +39,35 @@ pub(crate) struct Cast {
 /// # Errors
 /// The first failure.
 pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result<()> {
+    play(&Sim::new(cast.seed), cast, wish, format, tape, None)
+}
+
+/// Runs it in silence, until `look` has seen enough: it looks before the first wake and after each,
+/// and says whether it goes on.
+///
+/// # Errors
+/// The first failure.
+pub(crate) fn look_on(
+    cast: Cast,
+    wish: Wish,
+    mut look: impl FnMut(&SimPrivcmd) -> Result<bool>,
+) -> Result<()> {
     let sim = Sim::new(cast.seed);
-    evtchn_trace::observe(&sim, tape);
+    let privcmd = sim.privcmd(DomId::DOM0);
+    let onlooker = Box::new(move || look(&privcmd));
+    let tape = record::sim(None, cast.seed)?;
+    play(&sim, cast, wish, Format::Silent, &tape, Some(onlooker))
+}
+
+fn play(
+    sim: &Sim,
+    cast: Cast,
+    wish: Wish,
+    format: Format,
+    tape: &Tape,
+    onlooker: Option<Onlooker<'_>>,
+) -> Result<()> {
+    evtchn_trace::observe(sim, tape);
     let clock = sim.clone();
     let output = Arc::new(Output::new(format, move || clock.now()));
     let event_loop = SimLoop::level();
@@ -50,11 +78,12 @@ pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result
         tape.clone(),
     );
     let mut scene = Toolstack {
-        sim,
+        sim: sim.clone(),
         event_loop,
         choice: record::choice(cast.seed, tape),
         guests: Vec::new(),
-        deadline: wish.timeout.unwrap_or(Duration::MAX),
+        dies_after: cast.dies_after,
+        is_stuck: false,
         output: Arc::clone(&output),
     };
     let mut channels = Vec::new();
@@ -65,6 +94,7 @@ pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result
         output: &output,
         stop: &Stop::on_signal(|| ()).context("cannot watch for signals")?,
         wish,
+        onlooker,
     };
     watch(&context, channels, scene, orders)
 }
@@ -78,20 +108,29 @@ struct Guest {
     acknowledged: AtomicBool,
     /// How many notifies it sent.
     sent: AtomicU64,
+    /// After how many it dies.
+    dies_after: u64,
 }
 
 impl Guest {
-    const fn new(domid: DomId, port: Port) -> Guest {
+    const fn new(domid: DomId, port: Port, dies_after: u64) -> Guest {
         Guest {
             domid,
             port,
+            dies_after,
             acknowledged: AtomicBool::new(false),
             sent: AtomicU64::new(0),
         }
     }
 
-    /// Acknowledges; and again `every` so often, up to `again` times, until somebody looks.
+    /// Acknowledges, as long as it lives; and again `every` so often, up to `again` times, until
+    /// somebody looks.
     fn acknowledge(self: Arc<Guest>, world: &mut World, every: Duration, again: usize) {
+        if self.sent.load(Ordering::Relaxed) >= self.dies_after {
+            // It may have died before.
+            let _dead = world.destroy_domain(self.domid);
+            return;
+        }
         self.acknowledged.store(true, Ordering::Relaxed);
         if world.kernel_send(self.domid, self.port.as_raw()).is_ok() {
             self.sent.fetch_add(1, Ordering::Relaxed);
@@ -111,6 +150,8 @@ impl Guest {
 struct Migrating {
     guest: Arc<Guest>,
     checkpoints: usize,
+    /// The toolstack knows that it died.
+    is_gone: bool,
 }
 
 /// The toolstack in domain 0.
@@ -119,8 +160,9 @@ struct Toolstack {
     event_loop: SimLoop,
     choice: Choice,
     guests: Vec<Migrating>,
-    /// When the time that was ordered is up.
-    deadline: Duration,
+    dies_after: Option<u64>,
+    /// Nothing more happens, unless a check finds out why.
+    is_stuck: bool,
     output: Arc<Output>,
 }
 
@@ -132,16 +174,18 @@ impl Toolstack {
         let kernel = self.sim.guest(domid);
         let port = kernel.bind_interdomain(DomId::DOM0, channel.port())?;
         self.guests.push(Migrating {
-            guest: Arc::new(Guest::new(domid, port)),
+            guest: Arc::new(Guest::new(domid, port, self.dies_after.unwrap_or(u64::MAX))),
             checkpoints: 0,
+            is_gone: false,
         });
         Ok(Watched::new(channel, End::Remote(kernel.remote(port)), 0))
     }
 
-    /// Lets time pass, but not beyond the time that was ordered. Where somebody looks at a table,
-    /// it takes as long for them.
-    fn pass(&self, by: Duration) {
-        let by = by.min(self.deadline.saturating_sub(self.sim.now()));
+    /// Lets time pass, but not beyond `until`. Where somebody looks at a table, it takes as long
+    /// for them.
+    fn pass(&self, by: Duration, until: Option<Duration>) {
+        let most = until.map(|until| until.saturating_sub(self.sim.now()));
+        let by = most.map_or(by, |most| by.min(most));
         self.sim.advance(by);
         self.output.flush_live();
         if self.output.nap().is_some() {
@@ -149,8 +193,20 @@ impl Toolstack {
         }
     }
 
-    fn is_late(&self) -> bool {
-        self.sim.now() >= self.deadline
+    /// Lets time pass until the next thing happens. Where the guest that is waited for has died,
+    /// nothing does, and only a check can say it.
+    fn await_next(&mut self, until: Option<Duration>) -> Result<()> {
+        let next = self.sim.with(|world| world.next_deadline());
+        let may_be_dead = self.dies_after.is_some() && !self.is_stuck;
+        match next.or(until.filter(|_| may_be_dead)) {
+            Some(at) => self.pass(at.saturating_sub(self.sim.now()), until),
+            None if self.is_stuck => {
+                bail!("a guest died before a check saw it alive: check more often")
+            }
+            None => bail!("a guest was waited for and nothing more happens: a wake was lost"),
+        }
+        self.is_stuck = next.is_none();
+        Ok(())
     }
 
     /// A time between two, in microseconds.
@@ -161,14 +217,18 @@ impl Toolstack {
     }
 
     /// Pauses, then asks some guests for the first of their checkpoints. Returns which.
-    fn migrate(&mut self, channels: &[WatchedOf<Toolstack>]) -> Result<Vec<usize>> {
+    fn migrate(
+        &mut self,
+        channels: &[WatchedOf<Toolstack>],
+        until: Option<Duration>,
+    ) -> Result<Vec<usize>> {
         let pause = self.between(1_000, 60_000);
-        self.pass(pause);
+        self.pass(pause, until);
         // One guest is always among them, so a migration is never empty.
         let chosen = self.choice.of(self.guests.len());
         let mut asked = Vec::new();
         for (which, Watched { channel, .. }) in channels.iter().enumerate() {
-            if which == chosen || self.choice.of(4) > 0 {
+            if (which == chosen || self.choice.of(4) > 0) && !self.guests[which].is_gone {
                 self.guests[which].checkpoints = 10 + self.choice.of(50);
                 self.ask(which, channel)?;
                 asked.push(which);
@@ -194,29 +254,42 @@ impl Toolstack {
 impl Scene for Toolstack {
     type Open = Recorder<SimOpen>;
     type Registrar = Recorder<Announce<SimLoop>>;
+    type Statuses = SimPrivcmd;
+
+    fn statuses(&self) -> Result<SimPrivcmd, sim::Error> {
+        Ok(self.sim.privcmd(DomId::DOM0))
+    }
 
     fn next(
         &mut self,
         channels: &[WatchedOf<Toolstack>],
         timeout: Option<Duration>,
+        until: Option<Duration>,
     ) -> Result<Vec<usize>> {
         if self.guests.iter().all(|it| it.checkpoints == 0) {
-            return self.migrate(channels);
+            return self.migrate(channels, until);
         }
-        while timeout.is_none() && !self.is_late() && !self.event_loop.ready() {
-            let Some(deadline) = self.sim.with(|world| world.next_deadline()) else {
-                bail!("a guest was waited for and nothing more happens: a wake was lost");
-            };
-            self.pass(deadline.saturating_sub(self.sim.now()));
+        let is_late = |now| until.is_some_and(|until| now >= until);
+        while timeout.is_none() && !is_late(self.sim.now()) && !self.event_loop.ready() {
+            self.await_next(until)?;
         }
         // The toolstack is scheduled some time after it is ready, and more comes in meanwhile.
         let latency = self.between(50, 1_000);
-        self.pass(latency);
+        self.pass(latency, until);
         Ok(Vec::new())
     }
 
-    fn look(&mut self, which: usize, channel: &ChannelOf<Toolstack>) -> Result<Then> {
-        let Migrating { guest, checkpoints } = &mut self.guests[which];
+    fn look(&mut self, which: usize, channel: &ChannelOf<Toolstack>, cause: Cause) -> Result<Then> {
+        self.is_stuck = false;
+        let Migrating {
+            guest,
+            checkpoints,
+            is_gone,
+        } = &mut self.guests[which];
+        if cause == Cause::PeerGone {
+            (*checkpoints, *is_gone) = (0, true);
+            return Ok(Then::Rest);
+        }
         if guest.acknowledged.swap(false, Ordering::Relaxed) {
             *checkpoints -= 1;
             if *checkpoints == 0 {
@@ -240,7 +313,10 @@ impl Scene for Toolstack {
 
     fn end(&mut self) -> Result<()> {
         for Migrating { guest, .. } in &self.guests {
-            self.sim.guest(guest.domid).close(guest.port)?;
+            match self.sim.guest(guest.domid).close(guest.port) {
+                Err(Errno::ESRCH) | Ok(()) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
         Ok(())
     }

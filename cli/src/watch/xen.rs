@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use evtchn::xen::{Device, PollLoop, XenOpen};
-use evtchn::{DomId, EventChannel, Open, Port, RemotePort};
+use evtchn::xen::{self, Device, PollLoop, Privcmd, XenOpen};
+use evtchn::{Cause, DomId, EventChannel, Open, Port, RemotePort};
 use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
 use super::end::End;
-use super::job::{
-    ChannelOf, ContextOf, Notifier, Orders, Scene, Then, Watched, WatchedOf, Wish, watch,
-};
+use super::job::{Orders, Wish, watch};
+use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use crate::exit::{device, no_peer, refused};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
@@ -51,11 +50,11 @@ pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, tape: &Tape) -> Resul
     let (mut channels, driver) = bind_loopback(&context, cast, tape)?;
     channels.extend(bound);
     let stop_loop = poll_loop.clone();
-    let deadline = wish.timeout;
     let orders = Orders {
         output: &output,
         stop: &Stop::on_signal(move || stop_loop.wake()).context("cannot watch for signals")?,
         wish,
+        onlooker: None,
     };
     let scene = Host {
         poll_loop,
@@ -63,7 +62,6 @@ pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, tape: &Tape) -> Resul
         ends: cast.ends.clone(),
         driver,
         has_begun: false,
-        deadline,
     };
     watch(&context, channels, scene, orders)
 }
@@ -191,8 +189,6 @@ struct Host {
     ends: Vec<End>,
     driver: Option<Driver>,
     has_begun: bool,
-    /// When the time that was ordered is up.
-    deadline: Option<Duration>,
 }
 
 impl Host {
@@ -205,11 +201,11 @@ impl Host {
         Ok(!readiness.timed_out())
     }
 
-    /// Sleeps, with everything said before, until there is something to dispatch, the timeout, or
-    /// the time that was ordered is up. Where somebody looks at a table, it is drawn meanwhile.
-    fn sleep(&self, timeout: Option<Duration>) -> Result<()> {
+    /// Sleeps, with everything said before, until there is something to dispatch, or one of the
+    /// times. Where somebody looks at a table, it is drawn meanwhile.
+    fn sleep(&self, timeout: Option<Duration>, until: Option<Duration>) -> Result<()> {
         let ends = timeout.map(|timeout| self.output.now() + timeout);
-        let ends = ends.into_iter().chain(self.deadline).min();
+        let ends = ends.into_iter().chain(until).min();
         loop {
             self.output.flush();
             let rest = ends.map(|ends| ends.saturating_sub(self.output.now()));
@@ -224,11 +220,17 @@ impl Host {
 impl Scene for Host {
     type Open = Recorder<XenOpen>;
     type Registrar = Recorder<Announce<PollLoop>>;
+    type Statuses = Privcmd;
+
+    fn statuses(&self) -> Result<Privcmd, xen::Error> {
+        Privcmd::open()
+    }
 
     fn next(
         &mut self,
         channels: &[WatchedOf<Host>],
         timeout: Option<Duration>,
+        until: Option<Duration>,
     ) -> Result<Vec<usize>> {
         let is_resting = self.driver.as_ref().is_some_and(Driver::is_resting);
         let driven = match &mut self.driver {
@@ -240,14 +242,14 @@ impl Scene for Host {
             return Ok((0..channels.len()).collect());
         }
         if is_resting {
-            self.sleep(Some(Host::REST))?;
+            self.sleep(Some(Host::REST), until)?;
             return Ok(driven.collect());
         }
         while timeout.is_none() && !self.poll(Some(Duration::ZERO))? {
             match &mut self.driver {
                 Some(driver) if driver.is_answered() => driver.burst()?,
                 Some(_) | None => {
-                    self.sleep(None)?;
+                    self.sleep(None, until)?;
                     break;
                 }
             }
@@ -255,7 +257,7 @@ impl Scene for Host {
         Ok(Vec::new())
     }
 
-    fn look(&mut self, which: usize, _channel: &ChannelOf<Host>) -> Result<Then> {
+    fn look(&mut self, which: usize, _channel: &ChannelOf<Host>, _cause: Cause) -> Result<Then> {
         Ok(match &mut self.driver {
             Some(driver) if which < driver.ports.len() => driver.woke(which),
             Some(_) | None => Then::WaitAgain,

@@ -28,12 +28,19 @@ impl Listener {
     }
 
     /// The lines that followed, once it has ended in order.
-    fn rest(mut self) -> Vec<Value> {
+    fn rest(self) -> Vec<Value> {
+        let (lines, code) = self.ended();
+        assert_eq!(code, Some(0), "{lines:?}");
+        lines
+    }
+
+    /// The lines that followed, once it has ended, and its exit code.
+    fn ended(mut self) -> (Vec<Value>, Option<i32>) {
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{rest}");
         let objects = rest.lines().map(serde_json::from_str);
-        objects.collect::<Result<_, _>>().unwrap()
+        let lines = objects.collect::<Result<_, _>>().unwrap();
+        (lines, self.child.wait().unwrap().code())
     }
 }
 
@@ -94,11 +101,73 @@ fn a_listener_that_is_killed_leaves_a_ping_without_an_answer() {
     listener.child.kill().unwrap();
     listener.child.wait().unwrap();
     let output = ping.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(6), "{output:?}");
-    assert!(stderr(&output).contains("no answer"), "{output:?}");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let line = stderr(&output);
+    assert!(line.contains("closed its end or died"), "{output:?}");
     // Nothing of either is bound: the number is the lowest free one again.
     let again = Listener::new("listen self --timeout 0 --json");
     assert_eq!(again.port, port);
+}
+
+#[test]
+fn a_listener_that_does_not_answer_is_silent_to_a_ping() {
+    if !has_device() {
+        return;
+    }
+    let listener = Listener::new("listen self --once --timeout 30s --json");
+    let ping = format!("ping self:{} --count 1 --timeout 300ms", listener.port);
+    let output = evtchn(&ping).output().unwrap();
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    assert!(stderr(&output).contains("there and silent"), "{output:?}");
+    assert_eq!(listener.rest().len(), 1);
+}
+
+#[test]
+fn watch_ends_when_its_only_peer_is_found_gone() {
+    if !has_device() {
+        return;
+    }
+    let mut listener = Listener::new("listen self --json");
+    let watch = format!(
+        "watch --backend xen --interdomain self:{} --check-peers 50ms --json",
+        listener.port
+    );
+    let watch = Listener::new(&watch);
+    listener.child.kill().unwrap();
+    listener.child.wait().unwrap();
+    let (lines, code) = watch.ended();
+    assert_eq!(code, Some(5), "{lines:?}");
+    let gone = lines.iter().filter(|line| line["cause"] == "peer_gone");
+    assert_eq!(gone.count(), 1, "{lines:?}");
+}
+
+#[test]
+fn listen_is_told_that_its_peer_was_killed_and_waits_for_the_next() {
+    if !has_device() {
+        return;
+    }
+    let arguments = "listen self --count 200 --check-peers 50ms --json";
+    let mut listener = Listener::new(arguments);
+    let notify = format!(
+        "notify self:{} --count 1000000 --interval 5ms",
+        listener.port
+    );
+    let mut notify = evtchn(&notify).stdout(Stdio::null()).spawn().unwrap();
+    let next = |listener: &mut Listener| -> Value {
+        let mut line = String::new();
+        listener.lines.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    // So long that a check has seen it.
+    for _ in 0..100 {
+        assert_eq!(next(&mut listener)["cause"], "event");
+    }
+    notify.kill().unwrap();
+    notify.wait().unwrap();
+    while next(&mut listener)["cause"] != "peer_gone" {}
+    let next = format!("notify self:{} --count 200 --interval 5ms", listener.port);
+    stdout(&next);
+    assert!(listener.rest().len() < 200);
 }
 
 #[test]

@@ -51,6 +51,18 @@ pub(crate) const USAGE: &[Wrong] = &[
         2,
         &["--device needs --backend xen"],
     ),
+    ("listen 3 --check-peers 0", 2, &["--check-peers"]),
+    ("watch --dies-after 3", 2, &["--check-peers"]),
+    (
+        "watch --check-peers 1s --record trace",
+        2,
+        &["--check-peers", "--record"],
+    ),
+    (
+        "watch --backend xen --check-peers 1s --dies-after 3",
+        2,
+        &["--dies-after needs --backend sim"],
+    ),
     ("notify", 2, &["<DOM:PORT>"]),
     ("notify 3", 2, &["3"]),
     ("notify 3:", 2, &["3:"]),
@@ -81,13 +93,17 @@ pub(crate) const RUNS: &[Wrong] = &[
     ("ping --backend sim 3:2000", 5, &["EINVAL"]),
     (
         "ping --backend sim 3:7 --dies-after 5",
-        6,
-        &["no answer from 3:7", "after 5 of 1000"],
+        5,
+        &[
+            "no answer from 3:7 in 5s after 5 of 1000",
+            "closed its end or died",
+            "evtchn listen --echo",
+        ],
     ),
     (
         "ping --backend sim 3:7 --timeout 1us",
         6,
-        &["no answer", "after 0 of 1000"],
+        &["no answer", "after 0 of 1000", "there and silent", "--echo"],
     ),
     (
         "listen --backend sim 3 --count 6 --timeout 1h",
@@ -98,6 +114,22 @@ pub(crate) const RUNS: &[Wrong] = &[
         "listen --backend sim 3 --once --timeout 0",
         6,
         &["1 wake still"],
+    ),
+    // That its guest died is a wake that does not count.
+    (
+        "listen --backend sim 3 --count 6 --check-peers 10ms --timeout 1h",
+        6,
+        &["1 wake still"],
+    ),
+    (
+        "watch --guests 2 --dies-after 20 --check-peers 10ms",
+        5,
+        &["every peer closed its end or died", "evtchn listen"],
+    ),
+    (
+        "watch --guests 2 --dies-after 0 --check-peers 1s",
+        1,
+        &["before a check saw it alive"],
     ),
     ("watch --once --timeout 1ms", 6, &["1 wake still"]),
     ("watch --events 2000 --timeout 100ms", 6, &["wakes still"]),

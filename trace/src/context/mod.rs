@@ -85,6 +85,13 @@ where
         RecordedContext::of(Context::new(opener, registrar), tape)
     }
 
+    /// The context itself. What is called on it is not written down, so a trace of a run that
+    /// changes something this way is not played again as it was.
+    #[must_use]
+    pub const fn unrecorded(&self) -> &Context<O, R> {
+        &self.context
+    }
+
     const fn tape(&self) -> &Tape {
         &self.begins.0
     }

@@ -1,0 +1,179 @@
+//! A check finds the peer that closed its end or died, which no event tells, and no peer that lives.
+
+use evtchn_core::{Cause, ChannelId, DomId, Link, Port, Status, Wait};
+
+use crate::rig::*;
+use crate::side::{Guest, Side, There};
+
+/// Dom0 waits for these: the channel of a port that the guest bound to, that of a port that dom0 bound to, and that
+/// of a port that nobody has bound to.
+struct Channels<S: Side> {
+    offered: ChannelOf<S>,
+    bound: ChannelOf<S>,
+    alone: ChannelOf<S>,
+    /// The guest's ends of the first two.
+    far: [Port; 2],
+}
+
+impl<S: Side> Channels<S> {
+    #[track_caller]
+    fn new(rig: &Rig<S>, guest: &S::Guest, there: &There<'_, S::Guest>) -> Channels<S> {
+        let alone = rig.offer(guest);
+        let offered = rig.offer(guest);
+        let first = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
+        let second = there.bind_unbound_port(DomId::DOM0).unwrap();
+        let remote = of(guest.domid(), second);
+        let bound = rig.context.bind_interdomain(remote).unwrap();
+        assert_eq!(bound.wait().unwrap(), Wait::Pending);
+        // The event of the bind.
+        rig.turn(|wake| assert_eq!((wake.port(), wake.cause), (bound.port(), Cause::Event)));
+        assert_eq!(bound.wait().unwrap(), Wait::Pending);
+        let far = [first, second];
+        Channels {
+            offered,
+            bound,
+            alone,
+            far,
+        }
+    }
+
+    /// Both peers are gone: no event says so, the check does, and it does once.
+    #[track_caller]
+    fn expect_gone(&self, side: &S, rig: &Rig<S>, domid: DomId) {
+        rig.expect_quiet();
+        assert_eq!(check(side, rig), 2);
+        let both = [self.offered.id(), self.bound.id()];
+        assert_eq!(woken(rig, Cause::PeerGone), both);
+        for channel in [&self.offered, &self.bound] {
+            assert_eq!(state(side, channel), Status::Unbound { remote: domid });
+            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        }
+        assert_eq!(check(side, rig), 0);
+        rig.expect_quiet();
+        assert_eq!(rig.context.stats().peers_gone, 2);
+    }
+}
+
+#[track_caller]
+fn check<S: Side>(side: &S, rig: &Rig<S>) -> usize {
+    rig.context.check_peers(&side.statuses()).unwrap()
+}
+
+#[track_caller]
+fn state<S: Side>(side: &S, channel: &ChannelOf<S>) -> Status {
+    channel.peer_state(&side.statuses()).unwrap().state
+}
+
+/// The channels that a round wakes, each with this cause, in the order of their ports.
+#[track_caller]
+fn woken<S: Side>(rig: &Rig<S>, cause: Cause) -> Vec<ChannelId> {
+    let mut woken = Vec::new();
+    rig.turn(|wake| {
+        assert_eq!(wake.cause, cause);
+        woken.push(wake.channel);
+    });
+    woken.sort();
+    woken
+}
+
+pub(crate) fn a_guest_that_unbinds_ends_the_wait_at_the_next_check<S: Side>(side: &S) {
+    let (guest, rig) = (side.guest(), Rig::new(side));
+    let there = guest.open();
+    let channels = Channels::new(&rig, &guest, &there);
+    assert_eq!(check(side, &rig), 0);
+    channels.far.into_iter().for_each(|far| there.unbind(far));
+    channels.expect_gone(side, &rig, guest.domid());
+
+    // The port waits for the next one, who can go as well.
+    let near = channels.offered.port();
+    let far = there.bind_interdomain(DomId::DOM0, near).unwrap();
+    assert_eq!(check(side, &rig), 0);
+    there.notify(far, 1);
+    assert_eq!(woken(&rig, Cause::Event), [channels.offered.id()]);
+    assert_eq!(channels.offered.wait().unwrap(), Wait::Pending);
+    there.close();
+    rig.expect_quiet();
+    assert_eq!(check(side, &rig), 1);
+    assert_eq!(woken(&rig, Cause::PeerGone), [channels.offered.id()]);
+}
+
+pub(crate) fn a_guest_that_is_destroyed_ends_the_wait_at_the_next_check<S: Side>(side: &S) {
+    let (guest, rig) = (side.own_guest(), Rig::new(side));
+    let there = guest.open();
+    let channels = Channels::new(&rig, &guest, &there);
+    assert_eq!(check(side, &rig), 0);
+    side.destroy(guest.domid());
+    channels.expect_gone(side, &rig, guest.domid());
+
+    let Channels {
+        offered,
+        bound,
+        alone,
+        ..
+    } = channels;
+    for channel in [offered, bound, alone] {
+        channel.cancel().unwrap();
+        channel.unbind().unwrap();
+    }
+    assert_eq!(rig.context.link(), Link::Idle);
+    rig.context.teardown().unwrap();
+}
+
+pub(crate) fn what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_does<S: Side>(
+    side: &S,
+) {
+    let (guest, rig) = (side.own_guest(), Rig::new(side));
+    let there = guest.open();
+    let channels = Channels::new(&rig, &guest, &there);
+    assert_eq!(check(side, &rig), 0);
+    channels
+        .far
+        .into_iter()
+        .for_each(|far| there.notify(far, 1));
+    side.destroy(guest.domid());
+    let both = [channels.offered.id(), channels.bound.id()];
+    assert_eq!(woken(&rig, Cause::Event), both);
+    assert_eq!(channels.offered.wait().unwrap(), Wait::Pending);
+    assert_eq!(channels.bound.wait().unwrap(), Wait::Pending);
+    channels.expect_gone(side, &rig, guest.domid());
+}
+
+pub(crate) fn a_peer_that_lives_is_not_found_gone<S: Side>(side: &S) {
+    let (guest, rig) = (side.guest(), Rig::new(side));
+    let there = guest.open();
+    let channels = Channels::new(&rig, &guest, &there);
+    let expect_connected = || {
+        for (channel, far) in [&channels.offered, &channels.bound]
+            .into_iter()
+            .zip(channels.far)
+        {
+            let remote = of(guest.domid(), far);
+            assert_eq!(state(side, channel), Status::Interdomain { remote });
+        }
+        assert_eq!(check(side, &rig), 0);
+        rig.expect_quiet();
+    };
+    // Silent, busy, and paused.
+    expect_connected();
+    for _ in 0..20 {
+        channels
+            .far
+            .into_iter()
+            .for_each(|far| there.notify(far, 1));
+        let mut woken = 0;
+        while woken < 2 {
+            rig.turn(|wake| {
+                assert_eq!(wake.cause, Cause::Event);
+                assert_eq!(rig.context.wait(wake.channel).unwrap(), Wait::Pending);
+                woken += 1;
+            });
+        }
+        expect_connected();
+    }
+    side.pause(guest.domid());
+    expect_connected();
+    side.unpause(guest.domid());
+    expect_connected();
+    assert_eq!(rig.context.stats().peers_gone, 0);
+    there.close();
+}
