@@ -121,7 +121,9 @@ fn in_page(trace: &Path) -> Vec<Seen> {
         let names = |what: &str, names: &str, place: usize, name: usize| -> Vec<String> {
             let numbers = lane[what].as_array().unwrap().iter();
             let numbers = numbers.skip(place).step_by(3);
-            let names = numbers.map(|it| &data[names][it.as_u64().unwrap() as usize][name]);
+            let names = numbers
+                .map(|it| usize::try_from(it.as_u64().unwrap()).unwrap())
+                .map(|it| &data[names][it][name]);
             names.map(|it| it.as_str().unwrap().to_owned()).collect()
         };
         let (states, mut marks) = (
