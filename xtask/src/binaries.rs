@@ -131,23 +131,16 @@ impl Builder {
         self.build(&arguments, "evtchn")
     }
 
-    /// Builds the benchmark, as users build: in the plain release profile.
+    /// Builds the benchmark.
     pub(crate) fn benchmark(&self) -> Result<PathBuf> {
-        let arguments = ["build", "--release", "--package", "xenbench"];
+        let arguments = ["build", "--package", "xenbench"];
         self.build(&arguments, "xenbench")
     }
 
     /// Builds a program of `peers`, which is no package of the workspace.
     pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/Cargo.toml");
-        let arguments = [
-            "build",
-            "--release",
-            "--manifest-path",
-            manifest,
-            "--bin",
-            name,
-        ];
+        let arguments = ["build", "--manifest-path", manifest, "--bin", name];
         self.build(&arguments, name)
     }
 

@@ -58,8 +58,7 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
     let [ops, seed] = [ops, seed].map(u64::to_string);
     let arguments = ["--ops", &ops, "--seed", &seed];
     if built.is_empty() {
-        // Under emulation an unoptimised simulator would be most of the time.
-        let program = Builder::new(dir, true).test(&PROGRAM)?;
+        let program = Builder::new(dir, options.release).test(&PROGRAM)?;
         let job = initramfs::call("run_command", [PROGRAM.name].iter().chain(&arguments));
         return xen::run_programs(
             options.setup(),

@@ -100,7 +100,8 @@ fn measure(
 fn programs(dir: &Path, plan: &Plan) -> Result<Vec<(&'static str, PathBuf)>> {
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/libxl.c");
     const LIBRARIES: [&str; 3] = ["xenevtchn", "xentoolcore", "xentoollog"];
-    let builder = Builder::new(dir, false);
+    // As users build: in the plain release profile.
+    let builder = Builder::new(dir, true);
     plan.programs()
         .into_iter()
         .map(|program| {
