@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use evtchn_trace::{Header, Source};
+use indicatif::HumanCount;
 
 use super::lanes::Kind;
 
@@ -69,16 +70,8 @@ pub(crate) fn many(count: usize, name: &str) -> String {
 }
 
 /// A number that can be read: 1,234,567.
-pub(crate) fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+pub(crate) fn thousands(number: usize) -> HumanCount {
+    HumanCount(number as u64)
 }
 
 #[cfg(test)]
@@ -87,11 +80,9 @@ mod tests {
 
     #[test]
     fn numbers_have_commas_and_nouns_their_plural() {
-        assert_eq!(thousands(7), "7");
-        assert_eq!(thousands(1_234_567), "1,234,567");
-        assert_eq!(thousands(100_000), "100,000");
         assert_eq!(many(1, "latch"), "1 latch");
         assert_eq!(many(2, "latch"), "2 latches");
         assert_eq!(many(0, "fault"), "0 faults");
+        assert_eq!(many(1_234_567, "wake"), "1,234,567 wakes");
     }
 }

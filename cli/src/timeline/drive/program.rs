@@ -33,10 +33,7 @@ impl Driver<'_> {
                 }
             }
             (_, Answer::Bound { channel, port }) => {
-                let place = *channel as usize;
-                if place == self.channels.len() {
-                    self.channels.push(port.as_raw());
-                }
+                self.number(*channel, port.as_raw());
             }
             (_, Answer::Wake { channel, cause }) => {
                 if let Some(port) = self.port(*channel) {
@@ -63,9 +60,7 @@ impl Driver<'_> {
                 self.follow(LinkInput::Bind);
                 for (port, channel) in ports.iter().zip(channels) {
                     let port = port.as_raw();
-                    if *channel as usize == self.channels.len() {
-                        self.channels.push(port);
-                    }
+                    self.number(*channel, port);
                     self.bind(port, "", "adopted");
                     self.force(port, PortState::Latched(Cause::Adopted));
                 }
@@ -92,40 +87,49 @@ impl Driver<'_> {
             step, failed: None, ..
         } = answer
         {
-            let port = match call {
-                Call::Wait { channel }
-                | Call::Block { channel, .. }
-                | Call::Cancel { channel }
-                | Call::Notify { channel }
-                | Call::SetCallback { channel }
-                | Call::RemoveCallback { channel } => self.port(channel),
-                Call::BindUnboundPort { .. }
-                | Call::BindInterdomain { .. }
-                | Call::BindVirq { .. }
-                | Call::BindStatic { .. }
-                | Call::Restrict { .. }
-                | Call::Unbind { .. }
-                | Call::DropChannel { .. }
-                | Call::NextTimeout
-                | Call::Begin { .. }
-                | Call::Next
-                | Call::Fill { .. }
-                | Call::FillAgain { .. }
-                | Call::Finish
-                | Call::Leave
-                | Call::DispatchCallbacks { .. }
-                | Call::Return { .. }
-                | Call::IntoParts { .. }
-                | Call::FromParts { .. }
-                | Call::Teardown
-                | Call::DropContext => None,
-            };
-            self.mark(
-                port,
-                Kind::Fault,
-                &format!("{} failed: {step}", name(&call)),
-            );
+            self.call_failed(&call, &step.to_string());
         }
+    }
+
+    /// A channel that was not there before has this port.
+    fn number(&mut self, channel: u32, port: u32) {
+        if channel as usize == self.channels.len() {
+            self.channels.push(port);
+        }
+    }
+
+    /// A call failed, in this step of it, without one at the seam that tells why.
+    fn call_failed(&mut self, call: &Call, step: &str) {
+        let port = match call {
+            Call::Wait { channel }
+            | Call::Block { channel, .. }
+            | Call::Cancel { channel }
+            | Call::Notify { channel }
+            | Call::SetCallback { channel }
+            | Call::RemoveCallback { channel } => self.port(*channel),
+            Call::BindUnboundPort { .. }
+            | Call::BindInterdomain { .. }
+            | Call::BindVirq { .. }
+            | Call::BindStatic { .. }
+            | Call::Restrict { .. }
+            | Call::Unbind { .. }
+            | Call::DropChannel { .. }
+            | Call::NextTimeout
+            | Call::Begin { .. }
+            | Call::Next
+            | Call::Fill { .. }
+            | Call::FillAgain { .. }
+            | Call::Finish
+            | Call::Leave
+            | Call::DispatchCallbacks { .. }
+            | Call::Return { .. }
+            | Call::IntoParts { .. }
+            | Call::FromParts { .. }
+            | Call::Teardown
+            | Call::DropContext => None,
+        };
+        let what = format!("{} failed: {step}", name(call));
+        self.mark(port, Kind::Fault, &what);
     }
 
     #[expect(
