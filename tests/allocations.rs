@@ -4,7 +4,6 @@
 //! thread that counts.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
-use std::alloc::System;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::iter;
@@ -19,11 +18,10 @@ use evtchn_core::{
     UnmaskPolicy, Wait, WhenDone, WhenTold,
 };
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
-use libtest_mimic::{Arguments, Failed, Trial};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use libtest_mimic::{Failed, Trial};
+use stats_alloc::Region;
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use crate::ALLOCATOR;
 
 /// How often a case runs before it counts, so that every buffer has grown.
 const WARM_UP: usize = 3;
@@ -31,9 +29,8 @@ const ROUNDS: usize = 10;
 
 type Case = fn(Trigger) -> Result<(), Failed>;
 
-fn main() {
-    let mut args = Arguments::from_args();
-    args.test_threads = Some(1);
+/// The cases of this file.
+pub(crate) fn trials() -> Vec<Trial> {
     let cases: [(&str, Case); 9] = [
         ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
         ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
@@ -45,13 +42,15 @@ fn main() {
         ("a_stream_of_a_thousand_channels_allocates_nothing", stream),
         ("handlers_under_policies_allocate_nothing", handlers),
     ];
-    let trials = [(Trigger::Level, "level"), (Trigger::Edge, "edge")]
+    [(Trigger::Level, "level"), (Trigger::Edge, "edge")]
         .into_iter()
         .flat_map(|(trigger, kind)| {
-            cases.map(|(name, case)| Trial::test(name, move || case(trigger)).with_kind(kind))
+            cases.map(|(name, case)| {
+                let name = format!("allocations::{name}");
+                Trial::test(name, move || case(trigger)).with_kind(kind)
+            })
         })
-        .collect();
-    libtest_mimic::run(&args, trials).exit();
+        .collect()
 }
 
 fn burst(trigger: Trigger) -> Result<(), Failed> {

@@ -12,43 +12,41 @@
     reason = "cases fail by panicking, and so do their helpers"
 )]
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::{Completion, Trial};
 
-mod contract {
-    pub(crate) mod bind;
-    pub(crate) mod blocking;
-    pub(crate) mod deliver;
-    pub(crate) mod epoll;
-    pub(crate) mod errors;
-    pub(crate) mod files;
-    pub(crate) mod half_closed;
-    pub(crate) mod life;
-    pub(crate) mod numbers;
-    pub(crate) mod overflow;
-    pub(crate) mod peers;
-    pub(crate) mod platform;
-    pub(crate) mod recovery;
-    mod rig;
-    pub(crate) mod ring;
-    pub(crate) mod rounds;
-    pub(crate) mod sim;
-    mod spy;
-    pub(crate) mod status;
-    pub(crate) mod unmask;
-    pub(crate) mod waiting;
-    pub(crate) mod xen;
-}
+mod bind;
+mod blocking;
+mod deliver;
+mod epoll;
+mod errors;
+mod files;
+mod half_closed;
+mod life;
+mod numbers;
+mod overflow;
+mod peers;
+mod platform;
+mod recovery;
+mod rig;
+mod ring;
+mod rounds;
+mod sim;
+mod spy;
+mod status;
+mod unmask;
+mod waiting;
+mod xen;
 
-use contract::platform::Platform;
-use contract::sim::{Sim, Timed};
-use contract::xen::Xen;
+use platform::Platform;
+use sim::{Sim, Timed};
+use xen::Xen;
 
 macro_rules! cases {
     ($($topic:ident { $($case:ident)* })*) => {
         /// Every case on one side. A case that is not in the list is dead code, and the compiler
         /// says so.
         fn cases<P: Platform + 'static>(side: &Side<P>) -> Vec<Trial> {
-            vec![$($(side.trial(stringify!($case), contract::$topic::$case::<P>),)*)*]
+            vec![$($(side.trial(stringify!($case), $topic::$case::<P>),)*)*]
         }
     };
 }
@@ -312,7 +310,7 @@ struct Side<P> {
 impl<P: Platform + 'static> Side<P> {
     fn trial(&self, case: &str, run: fn(&P)) -> Trial {
         let (start, excuse) = (self.start, self.excuse);
-        let name = format!("{}::{case}", self.name);
+        let name = format!("contract::{}::{case}", self.name);
         Trial::ignorable_test(name, move || {
             if let Some(reason) = excuse()? {
                 return Ok(Completion::ignored_with(reason));
@@ -323,7 +321,7 @@ impl<P: Platform + 'static> Side<P> {
     }
 }
 
-fn sim<L: Timed + 'static>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Trial> {
+fn on_sim<L: Timed + 'static>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Trial> {
     cases(&Side {
         name,
         start,
@@ -331,19 +329,20 @@ fn sim<L: Timed + 'static>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Tri
     })
 }
 
-fn main() {
-    let arguments = Arguments::from_args();
-    let mut trials = sim("sim", Sim::level);
-    trials.extend(sim("sim_edge", Sim::edge));
-    trials.extend(sim("sim_polled", Sim::polled));
+/// Every case, on each side.
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = on_sim("sim", Sim::level);
+    trials.extend(on_sim("sim_edge", Sim::edge));
+    trials.extend(on_sim("sim_polled", Sim::polled));
     trials.extend(cases(&Side {
         name: "xen",
         start: Xen::new,
         excuse: Xen::excuse,
     }));
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let (Ok(Some(reason)), 1..) = (Xen::excuse(), conclusion.num_ignored) {
-        eprintln!("xen: skipped, {reason} (run `cargo xtask xen`)");
-    }
-    conclusion.exit();
+    trials
+}
+
+/// Why the cases are not run on the device, where they are not.
+pub(crate) fn excuse() -> Option<String> {
+    Xen::excuse().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! How many descriptors are open, in a process of its own: another test would open some.
+//! How many descriptors are open.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;
@@ -6,14 +6,22 @@ use std::time::Duration;
 use evtchn::sim::Sim;
 use evtchn::xen::PollLoop;
 use evtchn::{Context, DomId};
+use libtest_mimic::{Failed, Trial};
+
+/// The case of this file.
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![Trial::test(
+        "descriptors::loops_and_contexts_that_come_and_go_leave_no_descriptor",
+        loops_and_contexts_that_come_and_go_leave_no_descriptor,
+    )]
+}
 
 fn open_descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 /// libxl 7fbebfa540: the pipe that wakes a poll was leaked.
-#[test]
-fn loops_and_contexts_that_come_and_go_leave_no_descriptor() {
+fn loops_and_contexts_that_come_and_go_leave_no_descriptor() -> Result<(), Failed> {
     let sim = Sim::new(1);
     let before = open_descriptors();
     for _ in 0..10 {
@@ -26,4 +34,5 @@ fn loops_and_contexts_that_come_and_go_leave_no_descriptor() {
         assert!(open_descriptors() > before);
     }
     assert_eq!(open_descriptors(), before);
+    Ok(())
 }

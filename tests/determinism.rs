@@ -245,7 +245,7 @@ fn line(digests: &[u64]) -> String {
 /// In another process hashes have other seeds, addresses are others, and so is the process id.
 fn ran_in_another_process() -> String {
     let output = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "same_seed_same_run", "--nocapture"])
+        .args(["--exact", "determinism::same_seed_same_run", "--nocapture"])
         .env(CHILD, "1")
         .output()
         .unwrap();

@@ -8,35 +8,20 @@
     reason = "cases fail by panicking, and so do their helpers"
 )]
 
-use std::env;
+use libtest_mimic::{Completion, Trial};
 
-use libtest_mimic::{Arguments, Completion, Trial};
-
-#[path = "domains/agent.rs"]
-mod agent;
-#[path = "domains/backend.rs"]
+pub(crate) mod agent;
 mod backend;
-#[path = "domains/bind.rs"]
 mod bind;
-#[path = "domains/death.rs"]
 mod death;
-#[path = "domains/half_closed.rs"]
 mod half_closed;
-#[path = "domains/pause.rs"]
 mod pause;
-#[path = "domains/peers.rs"]
 mod peers;
-#[path = "domains/refused.rs"]
 mod refused;
-#[path = "domains/rig.rs"]
 mod rig;
-#[path = "domains/side.rs"]
 mod side;
-#[path = "domains/storm.rs"]
 mod storm;
-#[path = "domains/traffic.rs"]
 mod traffic;
-#[path = "domains/xen.rs"]
 mod xen;
 
 use side::{Side, Sim};
@@ -89,13 +74,13 @@ cases! {
     death::a_guest_that_reboots_is_another_domain
 }
 
-fn trials<S: Side + 'static>(
+fn on<S: Side + 'static>(
     name: &'static str,
     start: fn() -> S,
     excuse: fn() -> Result<Option<String>, String>,
 ) -> Vec<Trial> {
     let trial = |(case, run): (&'static str, fn(&S))| {
-        Trial::ignorable_test(format!("{name}::{case}"), move || {
+        Trial::ignorable_test(format!("domains::{name}::{case}"), move || {
             if let Some(reason) = excuse()? {
                 return Ok(Completion::ignored_with(reason));
             }
@@ -106,18 +91,14 @@ fn trials<S: Side + 'static>(
     cases().into_iter().map(trial).collect()
 }
 
-fn main() {
-    if env::args().nth(1).as_deref() == Some("agent") {
-        return agent::serve().unwrap();
-    }
-    let mut arguments = Arguments::from_args();
-    // The cases share the guest and the ports of dom0.
-    arguments.test_threads = Some(1);
-    let mut of_both = trials("sim", Sim::new, Sim::excuse);
-    of_both.extend(trials("xen", Xen::new, Xen::excuse));
-    let conclusion = libtest_mimic::run(&arguments, of_both);
-    if let (Ok(Some(reason)), 1..) = (Xen::excuse(), conclusion.num_ignored) {
-        eprintln!("xen: skipped, {reason} (run `cargo xtask xen --guest`)");
-    }
-    conclusion.exit();
+/// Every case, on both sides. They share the guest and the ports of dom0, so they run one after the other.
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = on("sim", Sim::new, Sim::excuse);
+    trials.extend(on("xen", Xen::new, Xen::excuse));
+    trials
+}
+
+/// Why the cases are not run on the device, where they are not.
+pub(crate) fn excuse() -> Option<String> {
+    Xen::excuse().unwrap_or_default()
 }

@@ -13,23 +13,15 @@
 
 use std::sync::Mutex;
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::{Completion, Trial};
 
-#[path = "endurance/churn.rs"]
 mod churn;
-#[path = "endurance/due.rs"]
 mod due;
-#[path = "endurance/overflow.rs"]
 mod overflow;
-#[path = "endurance/rig.rs"]
 mod rig;
-#[path = "endurance/side.rs"]
 mod side;
-#[path = "endurance/steady.rs"]
 mod steady;
-#[path = "endurance/teardown.rs"]
 mod teardown;
-#[path = "endurance/traffic.rs"]
 mod traffic;
 
 use side::{Side, Sim, Xen};
@@ -60,13 +52,13 @@ fn note(figures: String) {
     NOTES.lock().unwrap().push(figures);
 }
 
-fn trials<S: Side + 'static>(
+fn on<S: Side + 'static>(
     name: &'static str,
     start: fn() -> S,
     excuse: fn() -> Result<Option<String>, String>,
 ) -> Vec<Trial> {
     let trial = |(load, run): (&'static str, fn(&S))| {
-        Trial::ignorable_test(format!("{name}::{load}"), move || {
+        Trial::ignorable_test(format!("endurance::{name}::{load}"), move || {
             if let Some(reason) = excuse()? {
                 return Ok(Completion::ignored_with(reason));
             }
@@ -77,17 +69,19 @@ fn trials<S: Side + 'static>(
     loads().into_iter().map(trial).collect()
 }
 
-fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let mut trials_of_both = trials("sim", Sim::new, Sim::excuse);
-    trials_of_both.extend(trials("xen", Xen::new, Xen::excuse));
-    let conclusion = libtest_mimic::run(&arguments, trials_of_both);
+/// Every load, on both sides.
+pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = on("sim", Sim::new, Sim::excuse);
+    trials.extend(on("xen", Xen::new, Xen::excuse));
+    trials
+}
+
+/// Prints what the loads came to.
+pub(crate) fn report() {
     for figures in NOTES.lock().unwrap().iter() {
         eprintln!("{figures}");
     }
-    if let (Ok(Some(reason)), 1..) = (Xen::excuse(), conclusion.num_ignored) {
+    if let Ok(Some(reason)) = Xen::excuse() {
         eprintln!("xen: skipped, {reason} (run `cargo xtask xen`)");
     }
-    conclusion.exit();
 }

@@ -11,7 +11,7 @@ use std::fs;
 use std::process::Command;
 
 use evtchn::xen::DEVICE_PATH;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
 /// An example, and whether that is what it prints, on a real Xen or not.
 type Example = (&'static str, fn(&str, bool) -> bool);
@@ -67,19 +67,23 @@ fn run(&(name, is_right): &Example, backend: &str) -> Result<(), Failed> {
     Err(format!("{}\n{said}{complaint}", ran.status).into())
 }
 
-fn main() {
-    let is_missing = !fs::exists(DEVICE_PATH).unwrap_or(true);
-    let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");
-    if is_missing && !is_required {
-        eprintln!("xen: skipped, no {DEVICE_PATH} (run `cargo xtask xen`)");
-    }
+/// Every example, on both sides.
+pub(crate) fn trials() -> Vec<Trial> {
+    let is_left_out = excuse().is_some();
     let trials = EXAMPLES.iter().flat_map(|example| {
         let (name, _) = *example;
-        let xen = Trial::test(format!("xen::{name}"), || run(example, "xen"));
+        let xen = Trial::test(format!("examples::xen::{name}"), || run(example, "xen"));
         [
-            Trial::test(format!("sim::{name}"), || run(example, "sim")),
-            xen.with_ignored_flag(is_missing && !is_required),
+            Trial::test(format!("examples::sim::{name}"), || run(example, "sim")),
+            xen.with_ignored_flag(is_left_out),
         ]
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+    trials.collect()
+}
+
+/// Why the examples are not run on the device, where they are not.
+pub(crate) fn excuse() -> Option<String> {
+    let is_missing = !fs::exists(DEVICE_PATH).unwrap_or(true);
+    let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");
+    (is_missing && !is_required).then(|| format!("no {DEVICE_PATH}"))
 }

@@ -12,7 +12,6 @@
     reason = "a test ends by panicking, and this one has figures to show"
 )]
 
-use std::alloc::System;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,11 +20,10 @@ use evtchn::{
     Channel, Context, DomId, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar, RemotePort,
     Trigger, Virq, Wait,
 };
-use libtest_mimic::{Arguments, Failed, Trial};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use libtest_mimic::{Failed, Trial};
+use stats_alloc::Region;
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use crate::ALLOCATOR;
 
 /// As many ports as a domain can have (Xen, FIFO event channels).
 const ALL: u32 = 131_071;
@@ -41,9 +39,8 @@ const PAGE: usize = 128 * PER_CALLBACK;
 type Case = fn() -> Result<(), Failed>;
 type Ctx = Context<Opener, Loop>;
 
-fn main() {
-    let mut args = Arguments::from_args();
-    args.test_threads = Some(1);
+/// The cases of this file.
+pub(crate) fn trials() -> Vec<Trial> {
     let cases: [(&str, Case); 6] = [
         ("a_context_without_a_port_takes_less_than_4_kib", unused),
         ("an_idle_context_takes_less_than_4_kib", idle),
@@ -52,8 +49,8 @@ fn main() {
         ("all_ports_of_a_domain_take_at_most_10_mib", all),
         ("what_is_unbound_is_given_back", given_back),
     ];
-    let trials = cases.map(|(name, case)| Trial::test(name, case));
-    libtest_mimic::run(&args, trials.into()).exit();
+    let trials = cases.map(|(name, case)| Trial::test(format!("footprint::{name}"), case));
+    trials.into()
 }
 
 fn unused() -> Result<(), Failed> {

@@ -4,7 +4,6 @@
 //! thread that counts.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
-use std::alloc::System;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as Cx, Waker};
@@ -12,11 +11,10 @@ use std::time::Duration;
 
 use evtchn::sim::{Call, Delivery, DomainConfig, Errno, Fault, Sim, SimLoop, SimOpen};
 use evtchn::{Channel, Context, DomId, EventChannel, Open, RemotePort, Virq, Wait};
-use libtest_mimic::{Arguments, Failed, Trial};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use libtest_mimic::{Failed, Trial};
+use stats_alloc::Region;
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use crate::ALLOCATOR;
 
 const TURNS: usize = 100_000;
 /// There is a place for each id that a domain ever had, and ids come round after so many.
@@ -25,9 +23,8 @@ const DOMAIN_IDS: usize = 0x7ff0;
 type Case = fn() -> Result<(), Failed>;
 type SimChannel = Channel<SimOpen, SimLoop>;
 
-fn main() {
-    let mut args = Arguments::from_args();
-    args.test_threads = Some(1);
+/// The cases of this file.
+pub(crate) fn trials() -> Vec<Trial> {
     let cases: [(&str, Case); 9] = [
         ("files_that_are_opened_and_closed_leave_nothing", files),
         ("openers_and_their_faults_leave_nothing", openers),
@@ -45,8 +42,8 @@ fn main() {
         ),
         ("a_bound_port_is_what_costs_memory", bound),
     ];
-    let trials = cases.map(|(name, case)| Trial::test(name, case));
-    libtest_mimic::run(&args, trials.into()).exit();
+    let trials = cases.map(|(name, case)| Trial::test(format!("memory::{name}"), case));
+    trials.into()
 }
 
 fn files() -> Result<(), Failed> {

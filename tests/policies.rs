@@ -1,9 +1,7 @@
 //! Handlers under unmask policies: when a port is enabled again, and that no wake is lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-mod policies {
-    pub(crate) mod rig;
-}
+mod rig;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +17,7 @@ use evtchn::{
     WaitError, WhenDone, WhenTold,
 };
 
-use crate::policies::rig::{Rig, s};
+use rig::{Rig, s};
 
 /// The first call of the handler sends again; whether that was in the ring when it returned.
 fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) -> bool {

@@ -5,12 +5,10 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-mod support;
-#[path = "commands/xen.rs"]
 mod xen;
 
+use crate::support::{evtchn, stderr};
 use serde_json::Value;
-use support::{evtchn, stderr};
 
 fn stdout(arguments: &str) -> String {
     let output = evtchn(arguments).output().unwrap();

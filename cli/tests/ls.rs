@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use evtchn::xen::{DEVICE_PATH, Device, PRIVCMD_PATH};
 use evtchn::{DomId, EventChannel, Port, RemotePort, Virq};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -362,24 +362,22 @@ const XEN: &[Case] = cases! {
     a_watch_sees_what_this_program_binds_and_ends_by_a_signal
 };
 
-fn main() {
+/// The cases, on the simulator, on a machine without Xen, and on a real Xen.
+pub(crate) fn trials() -> Vec<Trial> {
     let has_xen = fs::exists(DEVICE_PATH).unwrap_or(true);
-    let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");
+    let is_left_out = crate::is_left_out();
     let trials = |side: &'static str, cases: &'static [Case], is_ignored: bool| {
         let trial = move |&(name, case): &Case| {
             let run = move || {
                 case();
                 Ok(())
             };
-            Trial::test(format!("{side}::{name}"), run).with_ignored_flag(is_ignored)
+            Trial::test(format!("ls::{side}::{name}"), run).with_ignored_flag(is_ignored)
         };
         cases.iter().map(trial)
     };
-    if !has_xen && !is_required {
-        eprintln!("xen: skipped, no {DEVICE_PATH} (run `cargo xtask xen`)");
-    }
-    let all = trials("sim", SIM, false)
+    trials("sim", SIM, false)
         .chain(trials("without", WITHOUT_XEN, has_xen))
-        .chain(trials("xen", XEN, !has_xen && !is_required));
-    libtest_mimic::run(&Arguments::from_args(), all.collect()).exit();
+        .chain(trials("xen", XEN, is_left_out))
+        .collect()
 }

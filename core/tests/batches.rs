@@ -1,16 +1,14 @@
 //! Wakes that are taken many at a time, and waits that go on.
 #![expect(clippy::unwrap_used, reason = "helpers that only tests call")]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::{FakeLoop, FakeOpen, Tester};
 use evtchn_core::{
     Cause, Channel, Context, DispatchError, DomId, ErrorKind, Link, Outcome, Port, Trigger, Wait,
     Wake, WakeBuf,
 };
-use support::{FakeLoop, FakeOpen, Tester};
 
 const GUEST: DomId = DomId::new(7);
 

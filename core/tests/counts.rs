@@ -1,15 +1,13 @@
 //! The counters, the texts, and small things that hold for every context.
 
-mod support;
-
 use std::error::Error;
 use std::time::Duration;
 
+use crate::support::Tester;
 use evtchn_core::{
     Cause, Channel, DomId, ErrorKind, HandOverError, IntoPartsError, Link, Outcome, RestrictError,
     TeardownError, Wait,
 };
-use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
 

@@ -1,12 +1,9 @@
 //! What an edge-triggered loop asks for: nobody may stop reading before there is nothing left.
 
-#[expect(dead_code, reason = "what an edge does not need")]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::Tester;
 use evtchn_core::{DomId, Trigger, Wait};
-use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
 

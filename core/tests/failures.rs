@@ -1,14 +1,12 @@
 //! What a failed step leaves behind, step by step.
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 
+use crate::support::Tester;
 use evtchn_core::{
     BindError, CancelError, Cause, Channel, DispatchError, DomId, ErrorKind, Link, LinkError,
     Outcome, RestrictError, TeardownError, Trigger, TryCancelError, UnbindError, Wait, WaitError,
 };
-use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
 const LEFT_WAITING: &str =

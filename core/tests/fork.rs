@@ -1,13 +1,10 @@
 //! A forked child and the context that it inherited: no call reaches the device or the loop.
 
-#[expect(dead_code, reason = "what a fork does not need")]
-mod support;
-
+use crate::support::Tester;
 use evtchn_core::{
     BindError, CancelError, DispatchError, DomId, LinkError, NotifyError, RestrictError,
     TeardownError, TryCancelError, UnbindError, WaitError,
 };
-use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
 

@@ -3,16 +3,14 @@
 //! every other order, fails it.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-mod expected;
-
 use std::sync::Arc;
 
+use crate::expected::{MockContext, MockProgram, Order};
 use evtchn_core::mock::{MockOpen, MockRegistrar};
 use evtchn_core::{
     BindError, Blocked, Cause, Context, DispatchError, DomId, ErrorKind, Outcome, Slept, Trigger,
     Wait, WaitError,
 };
-use expected::{MockContext, MockProgram, Order};
 
 const GUEST: DomId = DomId::new(7);
 

@@ -1,15 +1,13 @@
 //! Hooks of the event loop that panic: everything is put in its place, then the panic goes on.
 #![expect(clippy::panic, reason = "a test ends by panicking")]
 
-mod support;
-
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::Tester;
 use evtchn_core::{Cause, Channel, DispatchError, DomId, ErrorKind, Link, Trigger, Wait};
-use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
 

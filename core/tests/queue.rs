@@ -1,10 +1,7 @@
 //! Wakes that wait in the queue, for rounds of values and of callbacks.
 
-#[expect(dead_code, reason = "what a queue does not need")]
-mod support;
-
+use crate::support::Tester;
 use evtchn_core::{Cause, Channel, DomId, TeardownError, Wait};
-use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
 

@@ -1,9 +1,7 @@
 //! A device that does less than it was asked, and what is left then.
 
-mod support;
-
+use crate::support::Tester;
 use evtchn_core::{Cause, DispatchError, DomId, ErrorKind, Link, Wait, WaitError};
-use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
 

@@ -1,14 +1,12 @@
 //! What one thread sees while another is inside a hook of the event loop.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use crate::support::{FakeLoop, FakeOpen, Tester, Told};
 use evtchn_core::{CancelError, Channel, Context, DomId, ErrorKind, Link, Wait};
-use support::{FakeLoop, FakeOpen, Tester, Told};
 
 const GUEST: DomId = DomId::new(7);
 

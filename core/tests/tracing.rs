@@ -1,13 +1,11 @@
 //! What a subscriber of `tracing` sees of a context.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-mod support;
-
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use crate::support::{FakeLoop, FakeOpen, Tester};
 use evtchn_core::{Channel, Context, DomId, ErrorKind, Wait};
-use support::{FakeLoop, FakeOpen, Tester};
 use tracing::Level;
 
 const GUEST: DomId = DomId::new(7);

@@ -5,13 +5,11 @@
     reason = "functions that only tests call"
 )]
 
-mod tasks;
-
 use std::future::Future;
 
+use crate::tasks::{Opener, Runtime as _, cases};
 use evtchn_core::Context;
 use evtchn_loops::AsyncIoLoop;
-use tasks::{Opener, Runtime as _, cases};
 
 struct AsyncIo;
 
@@ -21,7 +19,7 @@ impl AsyncIo {
     }
 }
 
-impl tasks::Runtime for AsyncIo {
+impl crate::tasks::Runtime for AsyncIo {
     type Loop = AsyncIoLoop;
 
     fn context(opener: Opener) -> Context<Opener, AsyncIoLoop> {
@@ -42,7 +40,7 @@ cases!(AsyncIo);
 #[test]
 fn an_adapter_without_its_context_registers_nothing() {
     let event_loop = AsyncIoLoop::new();
-    AsyncIo.block_on(tasks::without_its_context_nothing_is_registered::<AsyncIo>(
-        event_loop,
-    ));
+    AsyncIo.block_on(crate::tasks::without_its_context_nothing_is_registered::<
+        AsyncIo,
+    >(event_loop));
 }

@@ -3,9 +3,7 @@
 #![cfg(feature = "crossbeam")]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-mod crossbeam {
-    pub(crate) mod rig;
-}
+mod rig;
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,7 +14,7 @@ use evtchn_core::{Cause, DispatchError, DomId, Port, Round, Wait};
 use evtchn_loops::{AddError, RunError};
 use evtchn_sim::{Call, Errno, Fault, SimLoop, SimOpen};
 
-use crate::crossbeam::rig::{Rig, Wakes, take};
+use rig::{Rig, Wakes, take};
 
 #[test]
 fn a_wake_is_received_once_and_the_channel_waited_for_when_it_is_done() {

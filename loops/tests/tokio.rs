@@ -5,15 +5,13 @@
     reason = "functions that only tests call"
 )]
 
-mod tasks;
-
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
+use crate::tasks::{Opener, Rig, Runtime as _, cases, opener, soon, start};
 use evtchn_core::{Cause, Context, Link, Woken};
 use evtchn_loops::TokioLoop;
-use tasks::{Opener, Rig, Runtime as _, cases, opener, soon, start};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::coop::{consume_budget, has_budget_remaining};
 
@@ -30,7 +28,7 @@ impl Tokio {
     }
 }
 
-impl tasks::Runtime for Tokio {
+impl crate::tasks::Runtime for Tokio {
     type Loop = TokioLoop;
 
     fn context(opener: Opener) -> Context<Opener, TokioLoop> {
@@ -53,7 +51,7 @@ fn an_adapter_without_its_context_registers_nothing() {
     for runtime in Tokio::all() {
         runtime.block_on(async {
             let event_loop = TokioLoop::new().unwrap();
-            tasks::without_its_context_nothing_is_registered::<Tokio>(event_loop).await;
+            crate::tasks::without_its_context_nothing_is_registered::<Tokio>(event_loop).await;
         });
     }
 }
@@ -104,7 +102,7 @@ fn a_branch_of_select_that_loses_loses_no_wake() {
                 tokio::select! {
                     biased;
                     _ = channel.woken() => panic!("nothing was sent"),
-                    () = tasks::turn() => {}
+                    () = crate::tasks::turn() => {}
                 }
                 assert!(!rig.opener.is_watched());
                 rig.guest.send(theirs).unwrap();

@@ -8,7 +8,7 @@ use evtchn::xen::PollLoop;
 use evtchn::{Blocked, Link, Wait};
 
 use super::WOKEN;
-use super::common::Rig;
+use crate::common::Rig;
 
 fn polled() -> (Rig<PollLoop>, PollLoop) {
     let event_loop = PollLoop::new().unwrap();

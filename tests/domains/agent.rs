@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use evtchn_core::{Cause, Context, DomId, EventChannel, Port, PortBuf, RemotePort, Virq, Wait};
 use evtchn_xen::{Errno, PollLoop, XenOpen};
 
-use crate::backend::{Backend, PATIENCE};
+use super::backend::{Backend, PATIENCE};
 
 /// What a line begins with that answers another.
 pub(crate) const ANSWER: &str = "= ";

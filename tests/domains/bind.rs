@@ -2,8 +2,8 @@
 
 use evtchn_core::{DomId, EventChannel};
 
-use crate::rig::*;
-use crate::side::{Guest, Side};
+use super::rig::*;
+use super::side::{Guest, Side};
 
 pub(crate) fn who_binds_to_the_guest_has_an_event_at_once_and_the_guest_has_none<S: Side>(
     side: &S,

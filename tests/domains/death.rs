@@ -3,8 +3,8 @@
 use evtchn_core::{Cause, DomId, ErrorKind, EventChannel, Link, Port, Wait};
 use evtchn_xen::Errno;
 
-use crate::rig::*;
-use crate::side::{Guest, Side};
+use super::rig::*;
+use super::side::{Guest, Side};
 
 /// What is left in dom0 of a domain that is gone: nothing was told, nothing is refused, nothing comes.
 #[track_caller]

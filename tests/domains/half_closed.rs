@@ -2,8 +2,8 @@
 
 use evtchn_core::{DomId, EventChannel};
 
-use crate::rig::*;
-use crate::side::{Guest, Side};
+use super::rig::*;
+use super::side::{Guest, Side};
 
 pub(crate) fn an_unbind_in_the_guest_tells_nobody_and_it_can_bind_again<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));

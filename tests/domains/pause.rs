@@ -3,8 +3,8 @@
 use evtchn_core::{ErrorKind, EventChannel};
 use evtchn_xen::Errno;
 
-use crate::rig::*;
-use crate::side::{Guest, Side};
+use super::rig::*;
+use super::side::{Guest, Side};
 
 pub(crate) fn what_is_sent_to_a_paused_guest_is_one_event_when_it_runs_again<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));

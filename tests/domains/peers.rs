@@ -2,8 +2,8 @@
 
 use evtchn_core::{Cause, ChannelId, DomId, Link, Port, Status, Wait};
 
-use crate::rig::*;
-use crate::side::{Guest, Side, There};
+use super::rig::*;
+use super::side::{Guest, Side, There};
 
 /// Dom0 waits for these: the channel of a port that the guest bound to, that of a port that dom0 bound to, and that
 /// of a port that nobody has bound to.

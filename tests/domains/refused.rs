@@ -3,9 +3,9 @@
 use evtchn_core::{BindError, DomId, ErrorKind, EventChannel, Port, Virq, Wait};
 use evtchn_xen::Errno;
 
-use crate::backend::Backend;
-use crate::rig::*;
-use crate::side::{Guest, Side};
+use super::backend::Backend;
+use super::rig::*;
+use super::side::{Guest, Side};
 
 /// A domain that never exists here.
 const NOBODY: DomId = DomId::new(1234);

@@ -11,8 +11,8 @@ use evtchn_core::{DeviceError, Error, Open};
 use evtchn_xen::{Errno, PollLoop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::backend::{Backend, PATIENCE};
-use crate::side::{Guest, Side, There};
+use super::backend::{Backend, PATIENCE};
+use super::side::{Guest, Side, There};
 
 pub(crate) type DeviceOf<S> = <<S as Side>::Open as Open>::Device;
 pub(crate) type ContextOf<S> = Context<<S as Side>::Open, PollLoop>;

@@ -6,8 +6,8 @@ use evtchn_core::{DomId, Port, PortStatuses, Virq};
 use evtchn_sim::{DomainConfig, Errno as SimErrno, SimOpen, SimPrivcmd};
 use evtchn_xen::Errno;
 
-use crate::agent::{self, Agent};
-use crate::backend::Backend;
+use super::agent::{self, Agent};
+use super::backend::Backend;
 
 /// A machine. Nobody else is active on it while a case runs.
 pub(crate) trait Side {

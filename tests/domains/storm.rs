@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use evtchn_core::{Call, Cause, DomId, EventChannel, RateLimit, Wait, Wake, WhenDone};
 
-use crate::backend::PATIENCE;
-use crate::rig::*;
-use crate::side::{Guest, Side};
+use super::backend::PATIENCE;
+use super::rig::*;
+use super::side::{Guest, Side};
 
 /// One wake of the storm between a ping and its pong, and one for each look that found nothing else.
 const PINGS: u32 = 30;

@@ -2,8 +2,8 @@
 
 use evtchn_core::{Cause, Channel, Wait};
 
-use crate::rig::*;
-use crate::side::{Guest, Side};
+use super::rig::*;
+use super::side::{Guest, Side};
 
 pub(crate) fn a_ping_pong_between_two_contexts_is_one_wake_for_each_notify<S: Side>(side: &S) {
     const PINGS: u32 = 500;

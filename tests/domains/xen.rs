@@ -11,9 +11,9 @@ use evtchn_core::DomId;
 use evtchn_xen::{DEVICE_PATH, Privcmd, XenOpen};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::agent::ANSWER;
-use crate::backend::PATIENCE;
-use crate::side::{Guest, Side};
+use super::agent::ANSWER;
+use super::backend::PATIENCE;
+use super::side::{Guest, Side};
 
 /// The guest that cases use which leave it alive.
 static SHARED: Mutex<Option<Arc<XenGuest>>> = Mutex::new(None);
@@ -109,7 +109,7 @@ impl XenGuest {
             unread: Vec::new(),
         };
         console.read_until("=== up");
-        console.write("domains agent");
+        console.write("sides agent");
         XenGuest {
             name,
             domid,

@@ -2,10 +2,10 @@
 
 use evtchn_core::{Cause, DomId, EventChannel, Port, PortBuf, Wait, Wake};
 
-use crate::due::Due;
-use crate::note;
-use crate::rig::{ChannelOf, Rig, local};
-use crate::side::Side;
+use super::due::Due;
+use super::note;
+use super::rig::{ChannelOf, Rig, local};
+use super::side::Side;
 
 /// As many channels as the smallest ring has room for entries.
 const CHANNELS: usize = 64;

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use evtchn_core::{Cause, EventChannel, Port, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use crate::due::Due;
-use crate::note;
-use crate::rig::{Rig, Wire};
-use crate::side::Side;
+use super::due::Due;
+use super::note;
+use super::rig::{Rig, Wire};
+use super::side::Side;
 
 /// The channels. Their ring has room for 256.
 const CHANNELS: usize = 200;

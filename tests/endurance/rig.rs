@@ -10,8 +10,8 @@ use evtchn_core::{
 };
 use evtchn_xen::PollLoop;
 
-use crate::due::Due;
-use crate::side::Side;
+use super::due::Due;
+use super::side::Side;
 
 pub(crate) type ContextOf<S> = Context<SharedOpen<S>, PollLoop>;
 pub(crate) type ChannelOf<S> = Channel<SharedOpen<S>, PollLoop>;

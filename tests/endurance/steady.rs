@@ -1,13 +1,11 @@
 //! What a load leaves behind in the process: nothing that grows.
 
-use std::alloc::System;
 use std::fs::{self, File};
 use std::io::Read;
 
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use stats_alloc::Region;
 
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use crate::ALLOCATOR;
 
 /// How much more of the process may be resident in the end, in kB: pages that were touched for
 /// the first time, such as those of code.

@@ -2,13 +2,13 @@
 
 use evtchn_core::EventChannel;
 
-use crate::churn::Churn;
-use crate::due::Due;
-use crate::overflow::overflows;
-use crate::rig::{Rig, Wire, local};
-use crate::side::Side;
-use crate::steady::descriptors;
-use crate::traffic::burst;
+use super::churn::Churn;
+use super::due::Due;
+use super::overflow::overflows;
+use super::rig::{Rig, Wire, local};
+use super::side::Side;
+use super::steady::descriptors;
+use super::traffic::burst;
 
 const LIVES: u64 = 3;
 const CHANNELS: usize = 100;

@@ -2,11 +2,11 @@
 
 use evtchn_core::{DomId, PortBuf};
 
-use crate::due::Due;
-use crate::note;
-use crate::rig::{Rig, Wire, local};
-use crate::side::Side;
-use crate::steady::{Footprint, steadily};
+use super::due::Due;
+use super::note;
+use super::rig::{Rig, Wire, local};
+use super::side::Side;
+use super::steady::{Footprint, steadily};
 
 /// The channels of a burst.
 const BURST: usize = 512;

@@ -3,8 +3,8 @@
 use evtchn::sim::Choice;
 use evtchn::{Cause, DomId, Link, Port, Wait};
 
-use super::common::{Channel, Rig};
 use super::rig;
+use crate::common::{Channel, Rig};
 
 /// What a wait on one channel can count on.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use evtchn::sim::{SimLoop, SimOpen};
 use evtchn::xen::PollLoop;
 use evtchn::{Blocked, Cause, Link, Outcome};
 
-use super::common::Rig;
 use super::rig;
+use crate::common::Rig;
 
 #[test]
 fn a_callback_is_called_with_the_cause() {

@@ -5,13 +5,10 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-mod support {
-    pub(crate) mod memory;
-}
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::memory::Memory;
 use evtchn_core::{
     Blocked, Cause, DomId, EventChannel, HandOver, HandOverError, Open, Outcome, Parts, Port,
     Trigger, Wait,
@@ -21,7 +18,6 @@ use evtchn_trace::{
     Answer, Call, Header, RecordedChannel, RecordedContext, RecordedDevice, Recorder, Replayed,
     Source, Tape, Trace, What, observe, replay, replay_on_sim,
 };
-use support::memory::Memory;
 
 type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
 type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;

@@ -1,19 +1,13 @@
 //! What is written is read again, and what is not as it was written is refused.
 #![expect(clippy::unwrap_used, reason = "a strategy fails as its test does")]
 
-mod support {
-    pub(crate) mod memory;
-    pub(crate) mod recorded;
-    pub(crate) mod seal;
-}
-
+use crate::support::recorded::recorded;
+use crate::support::seal::seal;
 use evtchn_core::Trigger;
 use evtchn_sim::Delivery;
 use evtchn_trace::{Header, Line, Source, Trace, VERSION, What, Why};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::recorded::recorded;
-use support::seal::seal;
 
 fn sealed(lines: &str) -> Vec<u8> {
     (lines.to_owned() + &seal(lines.as_bytes())).into_bytes()

@@ -1,19 +1,12 @@
 //! Runs on the simulator that are recorded and replayed.
 #![expect(clippy::panic, reason = "a helper of a test fails as the test does")]
 
-mod support {
-    pub(crate) mod changed;
-    pub(crate) mod memory;
-    pub(crate) mod recorded;
-    pub(crate) mod seal;
-}
-
+use crate::support::changed::changed_bytes;
+use crate::support::recorded::recorded;
 use evtchn_core::Trigger;
 use evtchn_sim::Delivery;
 use evtchn_trace::{Call, Line, Replayed, Trace, What, replay, replay_on_sim};
 use proptest::prelude::*;
-use support::changed::changed_bytes;
-use support::recorded::recorded;
 
 fn same(replayed: Replayed) -> usize {
     match replayed {

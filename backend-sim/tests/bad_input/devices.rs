@@ -3,7 +3,7 @@
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Virq};
 use evtchn_sim::Errno;
 
-use crate::rig::*;
+use super::rig::*;
 
 pub(crate) const DEVICES: &[Row] = &[
     ("open in nobody", Errno::ENOENT, |rig| {

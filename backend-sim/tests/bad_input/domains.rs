@@ -3,7 +3,7 @@
 use evtchn_core::{Port, Virq};
 use evtchn_sim::Errno;
 
-use crate::rig::*;
+use super::rig::*;
 
 pub(crate) const DOMAINS: &[Row] = &[
     ("create an id in use", Errno::EEXIST, |rig| {

@@ -3,7 +3,7 @@
 use evtchn_sim::abi::{self, Access, Arg};
 use evtchn_sim::{Errno, World};
 
-use crate::rig::*;
+use super::rig::*;
 
 pub(crate) const FILES: &[Row] = &[
     ("open for nobody", Errno::ENOENT, |rig| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evtchn_core::{EventChannel, Port, PortBuf, Registrar, Virq};
 use evtchn_sim::{Call, Config, Delivery, DomainConfig, Errno, World, XenVersion};
 
-use crate::rig::*;
+use super::rig::*;
 
 /// The call, and what has to hold of it.
 pub(crate) type Harmless = (&'static str, fn(&Rig) -> bool);

@@ -5,8 +5,8 @@ use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::Value;
 
+use super::{counted, stdout};
 use crate::support::{evtchn, has_device, stderr};
-use crate::{counted, stdout};
 
 /// A child that said which port it bound.
 struct Listener {

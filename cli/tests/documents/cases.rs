@@ -1,8 +1,8 @@
 //! What the checks of documents must notice, on documents of their own.
 
-use crate::blocks::{Block, blocks, of_comments};
-use crate::shell::{Where, commands, run, scripts};
-use crate::{links, places, root};
+use super::blocks::{Block, blocks, of_comments};
+use super::shell::{Where, commands, run, scripts};
+use super::{links, places, root};
 
 /// The complaints about the blocks of a text that is taken for a document.
 fn complaints(text: &str) -> Vec<String> {

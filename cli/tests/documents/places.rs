@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::blocks::Block;
-use crate::root;
-use crate::shell::{self, Command};
+use super::blocks::Block;
+use super::root;
+use super::shell::{self, Command};
 
 type Checked = Result<(), String>;
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 use std::{env, fs};
 
-use crate::blocks::{Block, blocks};
-use crate::places;
+use super::blocks::{Block, blocks};
+use super::places;
 
 /// Where a document is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use evtchn::{Blocked, Cause, DomId, Port, Trigger, Wait};
 use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
 use serde_json::Value;
 
-use crate::drawn::{drawn, events, file, lanes};
+use super::drawn::{drawn, events, file, lanes};
 
 type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
 type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;

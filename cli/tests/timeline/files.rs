@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::drawn::{evtchn, file, rough_day, timeline};
+use super::drawn::{evtchn, file, rough_day, timeline};
 
 #[test]
 fn a_trace_that_is_refused_is_exit_code_2_with_its_line_and_draws_nothing() {

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Read;
 use std::process::Stdio;
 
+use super::table::{DEVICE_REFUSES, Wrong};
+use super::{all_are_told, as_nobody, complaint, directory};
 use crate::support::{evtchn, has_device, stderr};
-use crate::table::{DEVICE_REFUSES, Wrong};
-use crate::{all_are_told, as_nobody, complaint, directory};
 
 #[test]
 fn what_the_device_refuses_is_told_and_leaves_nothing_bound() {

@@ -323,7 +323,7 @@ macro_rules! cases {
         #[test]
         fn $case() {
             for runtime in $runtime::all() {
-                tasks::Runtime::block_on(&runtime, tasks::$case::<$runtime>());
+                crate::tasks::Runtime::block_on(&runtime, crate::tasks::$case::<$runtime>());
             }
         }
     )*};

@@ -1,13 +1,10 @@
 //! Tasks that wait for channels, polled by hand.
-#![cfg(feature = "std")]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod adverse;
 mod drive;
 mod future;
 mod stream;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Cx, Poll, Wake as Waking, Waker};
 
+use crate::support::{FakeLoop, FakeOpen, Tester};
 use evtchn_core::{
     Cause, Channel, Context, DomId, ErrorKind, Link, Outcome, TaskError, Trigger, Wait, WaitError,
     Wakes, Woken,
 };
-use support::{FakeLoop, FakeOpen, Tester};
 
 const GUEST: DomId = DomId::new(7);
 

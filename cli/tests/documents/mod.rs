@@ -14,14 +14,12 @@ mod places;
 mod shell;
 
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{fs, io};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 
 use blocks::{Block, blocks};
 use shell::Where;
-
-const DEVICE: &str = "/dev/xen/evtchn";
 
 /// A document: its path from the root of the workspace, and its text.
 type Document = (&'static str, &'static str);
@@ -134,18 +132,16 @@ const CHECKS: &[(&str, fn())] = named![
 ];
 
 fn trial(name: &str, check: fn()) -> Trial {
-    Trial::test(name.replace(' ', ""), move || {
+    let name = format!("documents::{}", name.replace(' ', ""));
+    Trial::test(name, move || {
         check();
         Ok(())
     })
 }
 
-fn main() {
-    let is_missing = !fs::exists(DEVICE).unwrap_or(true);
-    let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");
-    if is_missing && !is_required {
-        eprintln!("xen: skipped, no {DEVICE} (run `cargo xtask xen`)");
-    }
+/// The checks, and the shell of each document on both sides.
+pub(crate) fn trials() -> Vec<Trial> {
+    let is_left_out = crate::is_left_out();
     let mut trials: Vec<Trial> = CHECKS
         .iter()
         .map(|&(name, check)| trial(name, check))
@@ -156,11 +152,10 @@ fn main() {
             if scripts.is_empty() {
                 continue;
             }
-            let name = format!("{}::{path}", place.name());
+            let name = format!("documents::{}::{path}", place.name());
             let trial = Trial::test(name, move || Ok(shell::run(path, &scripts)?));
-            let is_ignored = place == Where::Xen && is_missing && !is_required;
-            trials.push(trial.with_ignored_flag(is_ignored));
+            trials.push(trial.with_ignored_flag(place == Where::Xen && is_left_out));
         }
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    trials
 }

@@ -3,9 +3,6 @@
 //! On the simulator's loop what others do meanwhile is scripted.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-#[path = "../common/mod.rs"]
-#[expect(dead_code, reason = "what a block does not need")]
-mod common;
 mod failures;
 mod threads;
 
@@ -16,7 +13,7 @@ use std::time::Duration;
 use evtchn::sim::{Call, Errno, SimDevice, SimLoop};
 use evtchn::{Blocked, Cause, Link, Port, Sleep, Wait};
 
-use common::{Rig, Wire};
+use crate::common::{Rig, Wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -8,8 +8,6 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
 mod table;
 mod xen;
 
@@ -19,7 +17,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use support::{DEVICE, evtchn, program, skipped, stderr};
+use crate::support::{DEVICE, evtchn, program, skipped, stderr};
 use table::{NO_DEVICE, RUNS, USAGE, Wrong};
 
 /// Why an output is not that of a wrong use, if it is not.

@@ -3,15 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod asked;
-#[path = "../common/mod.rs"]
-mod common;
 mod model;
 mod told;
 
 use evtchn::sim::{SimDevice, SimLoop};
 use evtchn::{Cause, DomId, Link, Port, PortStatus, Sleep, Status, Virq, Wait};
 
-use common::{Rig, Wire, wait};
+use crate::common::{Rig, Wire, wait};
 
 /// What only the tests of peers ask of a rig.
 impl<R: Sleep<SimDevice>> Rig<R> {

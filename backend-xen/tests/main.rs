@@ -1,0 +1,6 @@
+//! What needs one process and nothing of it: the device's framing, its header, the poll loop, and a look at a real Xen.
+
+mod framing;
+mod header;
+mod poll_loop;
+mod smoke;

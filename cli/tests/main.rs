@@ -1,0 +1,9 @@
+//! The command as its users meet it: arguments in, lines, files and an exit code out.
+
+mod commands;
+mod explore;
+mod replay;
+mod support;
+mod timeline;
+mod watch;
+mod wrong;

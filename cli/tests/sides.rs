@@ -1,0 +1,26 @@
+//! The list of ports, and what the documents say to run: on the simulator (`sim::`) and on `/dev/xen/evtchn` (`xen::`).
+//! Without the device the second half is ignored, and said to be; with `EVTCHN_REQUIRE_XEN=1` it fails.
+
+mod documents;
+mod ls;
+
+use std::{env, fs};
+
+use evtchn::xen::DEVICE_PATH;
+use libtest_mimic::Arguments;
+
+/// Whether the device is missing, and may be.
+fn is_left_out() -> bool {
+    let is_missing = !fs::exists(DEVICE_PATH).unwrap_or(true);
+    let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");
+    is_missing && !is_required
+}
+
+fn main() {
+    if is_left_out() {
+        eprintln!("xen: skipped, no {DEVICE_PATH} (run `cargo xtask xen`)");
+    }
+    let mut trials = documents::trials();
+    trials.extend(ls::trials());
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}

@@ -1,0 +1,17 @@
+//! The core from outside, on devices and loops that tests script call by call. One binary, because each would compile
+//! the core's generic code again.
+
+mod batches;
+mod counts;
+mod edge;
+mod expected;
+mod failures;
+mod fork;
+mod order;
+mod panics;
+mod queue;
+mod refusals;
+mod support;
+mod tasks;
+mod threads;
+mod tracing;

@@ -1,0 +1,10 @@
+//! The adapters on the simulator, each with what only it does. What all do alike is in `loops.rs`.
+
+mod async_io;
+mod crossbeam;
+mod hooks;
+mod poll_array;
+mod polling;
+mod tasks;
+mod tokio;
+mod workers;

@@ -1,0 +1,24 @@
+//! The tests of the whole library that need neither a device nor the process to themselves. One binary, because each
+//! would compile the library's generic code again.
+
+mod bad_input;
+mod blocking;
+mod callbacks;
+mod choices;
+mod common;
+mod corpus;
+mod determinism;
+mod exhaustive;
+mod faults;
+mod fork;
+mod handover;
+mod libxl_defects;
+mod peers;
+mod policies;
+mod properties;
+mod regressions;
+mod soak;
+mod storms;
+mod thousands;
+mod threads;
+mod virtual_time;
