@@ -109,7 +109,7 @@ impl XenGuest {
             unread: Vec::new(),
         };
         console.read_until("=== up");
-        console.write("sides agent");
+        console.write("evtchn-sides agent");
         XenGuest {
             name,
             domid,

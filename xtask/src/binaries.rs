@@ -1,7 +1,9 @@
-//! The guest's own binaries, built static because the guest has no libraries.
+//! The guest's programs: test binaries and the command as `cargo test` builds them, and what is measured.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -9,93 +11,121 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::packages;
+use crate::{initramfs, packages};
 
-/// A test binary that runs in the guest.
+/// Tests that run in the guest: all of a test binary, or part of it.
 #[derive(Debug)]
 pub(crate) struct GuestTest {
-    /// What cargo and `--test` call it.
+    /// What `--test` and the report call them.
     pub(crate) name: &'static str,
-    /// The package that has it.
+    /// The package that has them.
     pub(crate) package: &'static str,
-    /// Its arguments in the guest.
+    /// The test binary of that package, as cargo calls it.
+    pub(crate) binary: &'static str,
+    /// The arguments that choose them.
     pub(crate) args: &'static [&'static str],
-    /// The examples of that package that it runs there.
+    /// The examples of that package that they run.
     pub(crate) examples: &'static [&'static str],
 }
 
-/// Every test binary for real Xen.
+impl GuestTest {
+    /// What the binary is called in the guest, where every program is in one folder.
+    pub(crate) fn program(&self) -> String {
+        format!("{}-{}", self.package, self.binary)
+    }
+
+    /// The line of the guest's job that runs them.
+    pub(crate) fn call(&self) -> String {
+        let program = self.program();
+        let words = [self.name, &program].into_iter();
+        initramfs::call("run_test", words.chain(self.args.iter().copied()))
+    }
+}
+
+/// All tests for real Xen.
 pub(crate) const TESTS: &[GuestTest] = &[
     GuestTest {
         name: "smoke",
         package: "evtchn-xen",
-        args: &["--test-threads=1"],
+        binary: "tests",
+        args: &["--test-threads=1", "smoke::"],
         examples: &[],
     },
     GuestTest {
         name: "contract",
         package: "evtchn",
-        args: &["--test-threads=1", "xen::"],
+        binary: "sides",
+        args: &["--test-threads=1", "contract::xen::"],
         examples: &[],
     },
     GuestTest {
         name: "raw",
         package: "evtchn-xen",
+        binary: "raw",
         args: &["xen::"],
         examples: &[],
     },
     GuestTest {
         name: "process",
         package: "evtchn-xen",
+        binary: "process",
         args: &["--test-threads=1"],
         examples: &[],
     },
     GuestTest {
         name: "examples",
         package: "evtchn",
-        args: &["--test-threads=1", "xen::"],
+        binary: "sides",
+        args: &["--test-threads=1", "examples::xen::"],
         examples: &["suspend", "virq", "vchan", "server", "backend"],
     },
     GuestTest {
         name: "loops",
         package: "evtchn-loops",
+        binary: "loops",
         args: &["--test-threads=1", "xen::"],
         examples: &[],
     },
     GuestTest {
         name: "traces",
         package: "evtchn-trace",
+        binary: "traces",
         args: &["--test-threads=1"],
         examples: &[],
     },
     GuestTest {
         name: "commands",
         package: "evtchn-cli",
-        args: &["--test-threads=1", "xen::"],
+        binary: "tests",
+        args: &["--test-threads=1", "commands::xen::"],
         examples: &[],
     },
     GuestTest {
         name: "documents",
         package: "evtchn-cli",
-        args: &["--test-threads=1", "xen::"],
+        binary: "sides",
+        args: &["--test-threads=1", "documents::xen::"],
         examples: &[],
     },
     GuestTest {
         name: "wrong",
         package: "evtchn-cli",
-        args: &["--test-threads=1", "xen::"],
+        binary: "tests",
+        args: &["--test-threads=1", "wrong::xen::"],
         examples: &[],
     },
     GuestTest {
-        name: "evtchn_ls",
+        name: "ls",
         package: "evtchn-cli",
-        args: &["--test-threads=1", "xen::"],
+        binary: "sides",
+        args: &["--test-threads=1", "ls::xen::"],
         examples: &[],
     },
     GuestTest {
         name: "endurance",
         package: "evtchn",
-        args: &["xen::"],
+        binary: "alone",
+        args: &["endurance::xen::"],
         examples: &[],
     },
 ];
@@ -104,36 +134,75 @@ pub(crate) const TESTS: &[GuestTest] = &[
 pub(crate) const DOMAINS: GuestTest = GuestTest {
     name: "domains",
     package: "evtchn",
-    args: &["xen::"],
+    binary: "sides",
+    args: &["--test-threads=1", "domains::xen::"],
     examples: &[],
 };
 
+/// A program for the guest, by its name there.
+pub(crate) type Program = (String, PathBuf);
+
+/// Builds test binaries, with the command and the benchmark, as `cargo test --workspace` does: where that ran before,
+/// nothing is left to build.
+pub(crate) fn tests(tests: &[&GuestTest], is_release: bool) -> Result<Vec<Program>> {
+    let mut arguments = vec!["test", "--no-run", "--workspace"];
+    arguments.extend(is_release.then_some("--release"));
+    for test in tests {
+        arguments.extend(["--test", test.binary]);
+        arguments.extend(test.examples.iter().flat_map(|name| ["--example", name]));
+    }
+    let messages = cargo(Command::new(cargo_program()).args(&arguments))?;
+    let mut programs = Vec::new();
+    for test in tests {
+        let path = executable(&messages, test.package, test.binary)?;
+        programs.push((test.program(), path));
+        for example in test.examples {
+            let path = executable(&messages, test.package, example)?;
+            programs.push(((*example).to_owned(), path));
+        }
+    }
+    programs.sort();
+    programs.dedup();
+    Ok(programs)
+}
+
+/// Builds a program of a package in the same way: cargo builds it for the package's tests.
+pub(crate) fn program(package: &str, name: &str, is_release: bool) -> Result<Program> {
+    found(package, "tests", name, is_release)
+}
+
+/// Builds a test binary that is a program of its own.
+pub(crate) fn test(package: &str, name: &str, is_release: bool) -> Result<Program> {
+    found(package, name, name, is_release)
+}
+
+/// Builds a test binary, and finds an executable of its package.
+fn found(package: &str, binary: &str, name: &str, is_release: bool) -> Result<Program> {
+    let mut arguments = vec!["test", "--no-run", "--workspace", "--test", binary];
+    arguments.extend(is_release.then_some("--release"));
+    let messages = cargo(Command::new(cargo_program()).args(&arguments))?;
+    Ok((name.to_owned(), executable(&messages, package, name)?))
+}
+
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// Builds for the guest in a target directory of its own: other flags in the main one would rebuild everything.
+/// Builds what is measured, static and optimized, in a target directory of its own: other flags in the main one would
+/// rebuild everything.
 #[derive(Debug)]
 pub(crate) struct Builder {
     target_dir: PathBuf,
-    is_release: bool,
 }
 
 impl Builder {
-    pub(crate) fn new(dir: &Path, is_release: bool) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         Self {
             target_dir: dir.join("build"),
-            is_release,
         }
-    }
-
-    /// Builds the `evtchn` command.
-    pub(crate) fn command(&self) -> Result<PathBuf> {
-        let arguments = ["build", "--package", "evtchn-cli", "--bin", "evtchn"];
-        self.build(&arguments, "evtchn")
     }
 
     /// Builds the benchmark.
     pub(crate) fn benchmark(&self) -> Result<PathBuf> {
-        let arguments = ["build", "--package", "xenbench"];
+        let arguments = ["build", "--package", "xenbench", "--bin", "xenbench"];
         self.build(&arguments, "xenbench")
     }
 
@@ -141,7 +210,7 @@ impl Builder {
     pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/Cargo.toml");
         let arguments = ["build", "--manifest-path", manifest, "--bin", name];
-        self.build(&arguments, name)
+        self.build(&arguments, "peers")
     }
 
     /// Compiles a C program against libraries of Debian that are unpacked under `root`.
@@ -176,95 +245,121 @@ impl Builder {
         Ok(program)
     }
 
-    /// Builds a test binary.
-    pub(crate) fn test(&self, test: &GuestTest) -> Result<PathBuf> {
-        let arguments = ["build", "--package", test.package, "--test", test.name];
-        self.build(&arguments, test.name)
-    }
-
-    /// Builds the `evtchn` command, and test binaries with the examples that they run, in one go: what they share is
-    /// built once.
-    pub(crate) fn tests(
-        &self,
-        tests: &[&'static GuestTest],
-    ) -> Result<Vec<(&'static str, PathBuf)>> {
-        let mut arguments = vec!["build", "--package", "evtchn-cli", "--bin", "evtchn"];
-        let mut names = vec!["evtchn"];
-        for test in tests {
-            arguments.extend(["--package", test.package, "--test", test.name]);
-            names.push(test.name);
-            for example in test.examples {
-                arguments.extend(["--example", example]);
-                names.push(example);
-            }
-        }
-        let messages = self.cargo(&arguments)?;
-        let found = |name| Ok((name, executable(&messages, name)?));
-        names.into_iter().map(found).collect()
-    }
-
-    /// Runs cargo and returns the executable that it made for the target called `name`.
-    fn build(&self, arguments: &[&str], name: &str) -> Result<PathBuf> {
-        executable(&self.cargo(arguments)?, name)
-    }
-
-    /// Runs cargo and returns its messages.
-    fn cargo(&self, arguments: &[&str]) -> Result<String> {
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
+    /// Builds a program of a package.
+    fn build(&self, arguments: &[&str], package: &str) -> Result<PathBuf> {
+        let mut command = Command::new(cargo_program());
+        command
             .args(arguments)
-            .args(self.is_release.then_some("--release"))
-            .args(["--quiet", "--message-format", "json-render-diagnostics"])
-            .args(["--target", TRIPLE, "--target-dir"])
+            .args(["--release", "--target", TRIPLE, "--target-dir"])
             .arg(&self.target_dir)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
-            .env("CARGO_PROFILE_DEV_DEBUG", "false")
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
-        let what = arguments.join(" ");
-        ensure!(
-            output.status.success(),
-            "`cargo {what}` for the guest failed"
-        );
-        Ok(String::from_utf8(output.stdout)?)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        let name = arguments.last().context("nothing to build")?;
+        executable(&cargo(&mut command)?, package, name)
     }
 }
 
-/// Finds the executable of a target in cargo's JSON messages.
-fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+/// What a program is linked against, the loader included; nothing where it is static. The kernel's own library is no
+/// file.
+pub(crate) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd").arg(program).output();
+    let output = output.context("cannot run ldd")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    if text.contains("not a dynamic executable") || text.contains("statically linked") {
+        return Ok(Vec::new());
+    }
+    ensure!(
+        output.status.success() && !text.contains("not found"),
+        "ldd on {}: {text}",
+        program.display()
+    );
+    Ok(files(&text))
+}
+
+/// The files that ldd names.
+pub(crate) fn files(text: &str) -> Vec<PathBuf> {
+    let words = text.lines().flat_map(str::split_whitespace);
+    let paths = words.filter(|word| word.starts_with('/'));
+    paths
+        .map(|path| path.trim_end_matches(':').into())
+        .collect()
+}
+
+fn cargo_program() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Runs cargo in the workspace and returns its messages.
+fn cargo(command: &mut Command) -> Result<String> {
+    let output = command
+        .args(["--quiet", "--message-format", "json-render-diagnostics"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(output.status.success(), "{command:?} failed");
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Finds the executable of a package's target in cargo's JSON messages.
+fn executable(messages: &str, package: &str, name: &str) -> Result<PathBuf> {
+    let is_of = |id: &str| {
+        // `path+file:///folder#package@version`, or without the package where the folder is called so.
+        let named = format!("#{package}@");
+        id.contains(&named)
+            || id
+                .rsplit_once('#')
+                .is_some_and(|(path, _)| path.ends_with(&format!("/{package}")))
+    };
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["package_id"].as_str().is_some_and(is_of))
         .filter(|message| message["target"]["name"] == name)
+        // A program that is built as its own test has the same name.
+        .filter(|message| {
+            message["profile"]["test"] != true || message["target"]["kind"][0] == "test"
+        })
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .with_context(|| format!("cargo made no executable {name}"))
+        .with_context(|| format!("cargo made no executable {name} of {package}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
-    use super::executable;
+    use super::{executable, files};
 
     #[test]
-    fn the_executable_of_the_named_target_is_found() {
+    fn the_executable_is_that_of_the_named_package_and_target() {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"smoke"},"executable":null}"#,
+            r#"{"package_id":"path+file:///w/cli#evtchn-cli@0.1.0","target":{"kind":["bin"],"name":"evtchn"},"profile":{"test":true},"executable":"/t/unit"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"xtask"},"executable":"/t/xtask"}"#,
+            r#"{"package_id":"path+file:///w/cli#evtchn-cli@0.1.0","target":{"kind":["bin"],"name":"evtchn"},"profile":{"test":false},"executable":"/t/evtchn"}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"smoke"},"executable":"/t/smoke"}"#,
+            r#"{"package_id":"path+file:///w/evtchn#0.1.0","target":{"kind":["test"],"name":"tests"},"profile":{"test":true},"executable":"/t/root"}"#,
+            "\n",
+            r#"{"package_id":"path+file:///w/core#evtchn-core@0.1.0","target":{"kind":["test"],"name":"tests"},"profile":{"test":true},"executable":"/t/core"}"#,
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(
-            executable(messages, "smoke").unwrap(),
-            Path::new("/t/smoke")
-        );
-        assert!(executable(messages, "contract").is_err());
+        for (package, name, path) in [
+            ("evtchn-cli", "evtchn", "/t/evtchn"),
+            ("evtchn", "tests", "/t/root"),
+            ("evtchn-core", "tests", "/t/core"),
+        ] {
+            let found = executable(messages, package, name);
+            assert_eq!(found.unwrap(), Path::new(path));
+        }
+        assert!(executable(messages, "evtchn-cli", "tests").is_err());
+    }
+
+    #[test]
+    fn the_libraries_are_the_files_that_ldd_names() {
+        let text = "\tlinux-vdso.so.1 (0x7f44)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x7f61)\n\
+                    \t/lib64/ld-linux-x86-64.so.2 (0x7f4d)\n";
+        let named = ["/lib/x/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];
+        assert_eq!(files(text), named.map(PathBuf::from));
     }
 }

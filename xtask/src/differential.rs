@@ -8,17 +8,10 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{
-    binaries::{Builder, GuestTest},
-    initramfs, xen,
-};
+use crate::{binaries, initramfs, xen};
 
-const PROGRAM: GuestTest = GuestTest {
-    name: "differential",
-    package: "evtchn-xen",
-    args: &[],
-    examples: &[],
-};
+/// The test binary that compares the two, in the package of the real backend.
+const PROGRAM: &str = "differential";
 
 /// What the run is to do.
 #[derive(Debug, clap::Args)]
@@ -58,22 +51,16 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
     let [ops, seed] = [ops, seed].map(u64::to_string);
     let arguments = ["--ops", &ops, "--seed", &seed];
     if built.is_empty() {
-        let program = Builder::new(dir, options.release).test(&PROGRAM)?;
-        let job = initramfs::call("run_command", [PROGRAM.name].iter().chain(&arguments));
-        return xen::run_programs(
-            options.setup(),
-            dir,
-            &[(PROGRAM.name, program)],
-            &job,
-            &xen::OUTPUT,
-        );
+        let program = binaries::test("evtchn-xen", PROGRAM, options.release)?;
+        let job = initramfs::call("run_command", [PROGRAM].iter().chain(&arguments));
+        return xen::run_programs(options.setup(), dir, &[program], &job, &xen::OUTPUT);
     }
     let mut programs = Vec::new();
     let mut job = String::new();
     for path in built {
         let name = path.file_name().and_then(OsStr::to_str);
         let name = name.with_context(|| format!("{} has no name", path.display()))?;
-        programs.push((name, path.clone()));
+        programs.push((name.to_owned(), path.clone()));
         job += &initramfs::call("run_command", ["echo", "==", name]);
         job += &initramfs::call(
             "run_command",

@@ -10,8 +10,8 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    binaries::{Builder, DOMAINS},
-    initramfs::{self, Archive},
+    binaries::{self, DOMAINS, Program},
+    initramfs::Archive,
     packages,
     report::Verdict,
     syscalls,
@@ -39,7 +39,7 @@ impl Guest {
 const TOOLSTACK: &str = "toolstack";
 /// The guest's archive, under `target/xen`.
 const DOMU: &str = "domu.cpio";
-const DIRECTORIES: [&str; 4] = ["lib", "lib64", "domu", "etc"];
+const DIRECTORIES: [&str; 2] = ["domu", "etc"];
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
 /// The packages with the programs and all their libraries but those of Xen's version.
@@ -75,11 +75,11 @@ const PROGRAMS: [&str; 6] = [
 
 /// Runs the cases between two domains on real Xen, and the same on the simulator.
 pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
-    let cases = Builder::new(dir, options.release).test(&DOMAINS)?;
-    let evtchn = Builder::new(dir, options.release).command()?;
-    let programs = [(DOMAINS.name, cases.clone()), ("evtchn", evtchn)];
-    let words = [DOMAINS.name].iter().chain(DOMAINS.args);
-    let job = xen::environment(options) + &initramfs::call("run_test", words);
+    let mut programs = binaries::tests(&[&DOMAINS], options.release)?;
+    let (_, cases) = programs.first().context("no cases were built")?;
+    let cases = cases.clone();
+    programs.push(xen::command(options)?);
+    let job = xen::environment(options) + &DOMAINS.call();
     let archive = packed(dir, &programs, &job)?;
 
     let end = xen::boot(options.setup(), dir, archive, &[Line::Report])?;
@@ -99,7 +99,7 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
 
 /// Runs the cases of the simulator here.
 fn on_the_simulator(cases: &Path) -> Result<Verdict> {
-    let output = Command::new(cases).arg("sim::").output();
+    let output = Command::new(cases).arg("domains::sim::").output();
     let output = output.with_context(|| format!("cannot run {}", cases.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
@@ -119,7 +119,7 @@ fn println(text: &str) -> Result<()> {
 }
 
 /// What a dom0 with the toolstack boots from, and in it what a guest boots from; both have the programs.
-pub(crate) fn packed(dir: &Path, programs: &[(&str, PathBuf)], job: &str) -> Result<Archive> {
+pub(crate) fn packed(dir: &Path, programs: &[Program], job: &str) -> Result<Archive> {
     let toolstack = prepare(dir)?;
     let mut guest = Archive::bootable(dir, DOMU, include_bytes!("../guest/domu-init"))?;
     for (name, path) in programs {
@@ -142,14 +142,18 @@ pub(crate) fn packed(dir: &Path, programs: &[(&str, PathBuf)], job: &str) -> Res
         &dir.join(packages::IMAGE).join(packages::KERNEL),
     )?;
     let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/domain");
-    archive.program("domain", &helper)?;
+    archive.script("domain", &helper)?;
     for place in ["guest", "lib", "lib64"] {
         let mut files: Vec<PathBuf> = fs::read_dir(toolstack.join(place))?
             .map(|entry| Ok(entry?.path()))
             .collect::<Result<_>>()?;
         files.sort();
         for file in files {
-            archive.file(&format!("{place}/{}", syscalls::name(&file)?), &file)?;
+            match place {
+                "guest" => archive.file(&format!("guest/{}", syscalls::name(&file)?), &file)?,
+                // Of a library that the programs of this machine brought, that one stays.
+                _ => archive.library(&file)?,
+            }
         }
     }
     Ok(archive)
@@ -239,5 +243,5 @@ fn libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>> {
         "ldd on {}: {text}",
         program.display()
     );
-    Ok(syscalls::libraries(&text))
+    Ok(binaries::files(&text))
 }

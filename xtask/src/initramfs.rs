@@ -1,14 +1,16 @@
 //! The guest's root file system: a cpio archive in the `newc` format, which the kernel unpacks into memory.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::packages;
+use crate::{binaries, packages, syscalls};
 
 /// The archive's name under `target/xen`.
 pub(crate) const FILE: &str = "initramfs.cpio";
@@ -22,7 +24,12 @@ const DATA: u32 = 0o100_644;
 pub(crate) struct Archive {
     path: PathBuf,
     bytes: Vec<u8>,
+    /// The libraries that it has, by name.
+    libraries: BTreeSet<String>,
 }
+
+/// The loader of dynamic programs: where they ask the kernel for it.
+const LOADER: &str = "ld-linux-x86-64.so.2";
 
 impl Archive {
     /// Starts with everything that dom0 needs to boot and then run `job`, a shell script made of [`call`]s.
@@ -38,8 +45,11 @@ impl Archive {
         let mut archive = Self {
             path: dir.join(file),
             bytes: Vec::new(),
+            libraries: BTreeSet::new(),
         };
-        for directory in ["bin", "dev", "guest", "modules", "proc", "sys", "tmp"] {
+        for directory in [
+            "bin", "dev", "guest", "lib", "lib64", "modules", "proc", "sys", "tmp",
+        ] {
             archive.directory(directory)?;
         }
         archive.entry("init", PROGRAM, init)?;
@@ -61,12 +71,31 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Adds a program to the guest's search path.
-    pub(crate) fn program(&mut self, name: &str, path: &Path) -> Result<()> {
+    /// Adds a script to the guest's search path.
+    pub(crate) fn script(&mut self, name: &str, path: &Path) -> Result<()> {
         self.entry(&format!("guest/{name}"), PROGRAM, &read(path)?)
     }
 
-    /// Adds a program or a library under its whole path.
+    /// Adds a program to the guest's search path, with the libraries of this machine that it is linked against.
+    pub(crate) fn program(&mut self, name: &str, path: &Path) -> Result<()> {
+        for library in binaries::libraries(path)? {
+            self.library(&library)?;
+        }
+        let bytes = stripped(path, &self.path.with_file_name("stripped"))?;
+        self.entry(&format!("guest/{name}"), PROGRAM, &bytes)
+    }
+
+    /// Adds a library, or the loader, once.
+    pub(crate) fn library(&mut self, path: &Path) -> Result<()> {
+        let name = syscalls::name(path)?;
+        if !self.libraries.insert(name.clone()) {
+            return Ok(());
+        }
+        let folder = if name == LOADER { "lib64" } else { "lib" };
+        self.entry(&format!("{folder}/{name}"), PROGRAM, &read(path)?)
+    }
+
+    /// Adds a program under its whole path.
     pub(crate) fn file(&mut self, name: &str, path: &Path) -> Result<()> {
         self.entry(name, PROGRAM, &read(path)?)
     }
@@ -136,6 +165,15 @@ pub(crate) fn call<W: AsRef<str>>(function: &str, words: impl IntoIterator<Item 
     line + "\n"
 }
 
+/// A program without what only debuggers use, which would take the guest's memory. The scratch file is overwritten.
+fn stripped(path: &Path, scratch: &Path) -> Result<Vec<u8>> {
+    let mut strip = Command::new("strip");
+    strip.args(["--strip-debug", "-o"]).arg(scratch).arg(path);
+    let status = strip.status().context("cannot run strip")?;
+    ensure!(status.success(), "{strip:?} failed");
+    read(scratch)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
@@ -149,6 +187,7 @@ mod tests {
         let mut archive = Archive {
             path: PathBuf::new(),
             bytes: Vec::new(),
+            libraries: BTreeSet::new(),
         };
         archive.entry("ab", DATA, b"hello").unwrap();
         let header = concat!(

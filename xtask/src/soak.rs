@@ -4,17 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 
-use crate::{
-    binaries::{Builder, GuestTest},
-    initramfs, xen,
-};
+use crate::{binaries, initramfs, xen};
 
-const PROGRAM: GuestTest = GuestTest {
-    name: "soak",
-    package: "evtchn-xen",
-    args: &[],
-    examples: &[],
-};
+/// The test binary, in the package of the real backend.
+const PROGRAM: &str = "soak";
 
 /// How long it is to go on.
 #[derive(Debug, clap::Args)]
@@ -40,15 +33,14 @@ impl Soak {
 
 /// Runs it. What it prints and its exit code are those of the program in the guest.
 pub(crate) fn run(options: &xen::Options, dir: &Path, minutes: u64) -> Result<ExitCode> {
-    let program = Builder::new(dir, options.release).test(&PROGRAM)?;
+    let program = binaries::test("evtchn-xen", PROGRAM, options.release)?;
     let words = [
-        PROGRAM.name,
+        PROGRAM,
         "--minutes",
         &minutes.to_string(),
         "--seed",
         &options.soak.soak_seed.to_string(),
     ];
     let job = initramfs::call("run_command", words);
-    let programs = [(PROGRAM.name, program)];
-    xen::run_programs(options.setup(), dir, &programs, &job, &xen::OUTPUT)
+    xen::run_programs(options.setup(), dir, &[program], &job, &xen::OUTPUT)
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     bench,
-    binaries::{Builder, GuestTest, TESTS},
+    binaries::{self, GuestTest, Program, TESTS},
     differential, guest, initramfs,
     initramfs::Archive,
     packages, report,
@@ -115,14 +115,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// Runs the chosen test binaries in one boot.
 fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
     let tests = chosen(&options.tests)?;
-    let builder = Builder::new(dir, options.release);
-    let binaries = builder.tests(&tests)?;
+    let mut programs = binaries::tests(&tests, options.release)?;
+    programs.push(command(options)?);
     let mut job = environment(options);
     for test in &tests {
-        job += &initramfs::call("run_test", [test.name].iter().chain(test.args));
+        job += &test.call();
     }
 
-    let archive = packed(dir, &binaries, &job)?;
+    let archive = packed(dir, &programs, &job)?;
     let end = boot(options.setup(), dir, archive, &[Line::Report])?;
     let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
     let verdict = Verdict::new(
@@ -140,7 +140,7 @@ fn run_tests(options: &Options, dir: &Path) -> Result<ExitCode> {
 
 /// Runs one command in the guest and takes over its exit code.
 fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
-    let programs = [("evtchn", Builder::new(dir, options.release).command()?)];
+    let programs = [command(options)?];
     let job = environment(options) + &initramfs::call("run_command", &options.command);
     let archive = match options.guest.guest {
         true => guest::packed(dir, &programs, &job)?,
@@ -149,12 +149,17 @@ fn run_command(options: &Options, dir: &Path) -> Result<ExitCode> {
     run_archive(options.setup(), dir, archive, &OUTPUT)
 }
 
+/// The `evtchn` command, built.
+pub(crate) fn command(options: &Options) -> Result<Program> {
+    binaries::program("evtchn-cli", "evtchn", options.release)
+}
+
 /// Runs a job with some programs in the guest and takes over the exit code of its last command. What the `echoed`
 /// lines carry is passed on.
 pub(crate) fn run_programs(
     setup: Setup,
     dir: &Path,
-    programs: &[(&str, PathBuf)],
+    programs: &[Program],
     job: &str,
     echoed: &[Line],
 ) -> Result<ExitCode> {
@@ -202,7 +207,7 @@ pub(crate) fn environment(options: &Options) -> String {
 }
 
 /// What dom0 boots from, with these programs.
-pub(crate) fn packed(dir: &Path, programs: &[(&str, PathBuf)], job: &str) -> Result<Archive> {
+pub(crate) fn packed(dir: &Path, programs: &[Program], job: &str) -> Result<Archive> {
     let mut archive = Archive::new(dir, job)?;
     for (name, path) in programs {
         archive.program(name, path)?;

@@ -36,7 +36,7 @@ const fn in_dom0(command: &'static str, has: &'static str) -> Elsewhere {
 const fn drawn(command: &'static str, has: &'static str) -> Elsewhere {
     Elsewhere {
         command,
-        file: "cli/tests/timeline/main.rs",
+        file: "cli/tests/timeline/mod.rs",
         has,
     }
 }

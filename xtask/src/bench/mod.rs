@@ -3,14 +3,14 @@
 use std::{
     env, fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
 };
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    binaries::Builder,
+    binaries::{self, Builder},
     initramfs, packages, vm,
     vm::{Line, Setup},
     xen,
@@ -82,7 +82,7 @@ fn measure(
     setup: Setup,
     dir: &Path,
     plan: &Plan,
-    programs: &[(&str, PathBuf)],
+    programs: &[binaries::Program],
 ) -> Result<Vec<Row>> {
     let job = initramfs::call("run_command", ["sh", "-c", &plan.script()]);
     let code = xen::run_programs(setup, dir, programs, &job, &[Line::Stderr])?;
@@ -97,11 +97,11 @@ fn measure(
 }
 
 /// Builds every program of the plan.
-fn programs(dir: &Path, plan: &Plan) -> Result<Vec<(&'static str, PathBuf)>> {
+fn programs(dir: &Path, plan: &Plan) -> Result<Vec<binaries::Program>> {
     const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/libxl.c");
     const LIBRARIES: [&str; 3] = ["xenevtchn", "xentoolcore", "xentoollog"];
     // As users build: in the plain release profile.
-    let builder = Builder::new(dir, true);
+    let builder = Builder::new(dir);
     plan.programs()
         .into_iter()
         .map(|program| {
@@ -113,7 +113,7 @@ fn programs(dir: &Path, plan: &Plan) -> Result<Vec<(&'static str, PathBuf)>> {
                     builder.c_program(Path::new(SOURCE), &root, &LIBRARIES)?
                 }
             };
-            Ok((program.name(), path))
+            Ok((program.name().to_owned(), path))
         })
         .collect()
 }

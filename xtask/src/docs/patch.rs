@@ -138,18 +138,15 @@ impl Test {
         match &self.binary {
             Some(binary) => {
                 let tests = package.join("tests");
-                let file = tests.join(binary).with_extension("rs");
-                let text = fs::read_to_string(&file).unwrap_or_default();
-                // Folders that it shares with others are modules of it.
-                let modules = text
-                    .lines()
-                    .filter_map(|it| it.strip_prefix("mod ")?.strip_suffix(';'));
-                for folder in modules.chain([&**binary]).map(|it| tests.join(it)) {
+                // A binary for many files has each as a module, with its folder.
+                let module = self.name.split("::").next();
+                for name in module.into_iter().chain([&**binary]) {
+                    let (file, folder) = (tests.join(name).with_extension("rs"), tests.join(name));
+                    sources.extend(Some(file).filter(|file| file.is_file()));
                     if folder.is_dir() {
                         sources.extend(files(&folder)?);
                     }
                 }
-                sources.extend(Some(file).filter(|file| file.is_file()));
             }
             None => sources.extend(files(&package.join("src"))?),
         }
@@ -205,10 +202,10 @@ mod tests {
 
     #[test]
     fn a_header_needs_its_lines_and_single_tests() {
-        patch("-p evtchn --test contract -- --exact sim::a").unwrap();
+        patch("-p evtchn --test sides -- --exact contract::sim::a").unwrap();
         for (test, complaint) in [
-            ("-p evtchn --test properties", "not one test"),
-            ("--test properties -- --exact a", "no package"),
+            ("-p evtchn --test tests", "not one test"),
+            ("--test tests -- --exact a", "no package"),
         ] {
             let error = format!("{:#}", patch(test).unwrap_err());
             assert!(error.contains(complaint), "{error}");
