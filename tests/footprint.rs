@@ -1,7 +1,7 @@
 //! How much memory a context takes for its channels, to the byte, on a device that takes none.
 //!
 //! What counts is what the library allocates: the [`Channel`] itself is where its owner keeps it,
-//! and a callback is as large as what it captures. `cargo test --test footprint -- --nocapture`
+//! and a callback is as large as what it captures. `cargo test --test alone footprint:: -- --nocapture`
 //! prints the figures.
 //!
 //! One allocator counts for the whole process, so the cases run one after the other, on the
