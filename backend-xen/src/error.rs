@@ -4,6 +4,7 @@ use core::fmt;
 use std::path::Path;
 
 use evtchn_core::{DomId, ErrorKind, Port, RemotePort, Virq};
+use evtchn_fork::Unavailable;
 use rustix::io::Errno;
 
 use crate::errno;
@@ -41,6 +42,8 @@ pub struct Error {
 pub enum Call {
     /// Opening the device at this path.
     Open(Box<Path>),
+    /// Making sure that a fork of this process will be noticed.
+    NoticeForks,
     /// Making a device of a file descriptor that somebody else opened.
     Adopt,
     /// Saying whether the descriptor survives an exec.
@@ -106,6 +109,7 @@ impl Error {
             | Call::Notify(port)
             | Call::Unmask { first: port, .. } => Some(port),
             Call::Open(_)
+            | Call::NoticeForks
             | Call::Adopt
             | Call::SetCloseOnExec
             | Call::BindUnboundPort(_)
@@ -122,6 +126,13 @@ impl Error {
     }
 }
 
+/// With the errno of the step that failed.
+impl From<Unavailable> for Error {
+    fn from(error: Unavailable) -> Error {
+        Error::new(Call::NoticeForks, error.errno)
+    }
+}
+
 impl evtchn_core::Error for Error {
     fn kind(&self) -> ErrorKind {
         match (&self.call, self.errno) {
@@ -135,6 +146,7 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Call::Open(path) => write!(f, "open {}", path.display()),
+            Call::NoticeForks => write!(f, "notice a fork of this process"),
             Call::Adopt => write!(f, "adopt a file descriptor as event-channel device"),
             Call::SetCloseOnExec => write!(f, "set whether the device survives an exec"),
             Call::BindUnboundPort(remote) => write!(f, "allocate a port for domain {remote}"),
@@ -205,6 +217,7 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::Open(_) | Call::OpenPrivcmd | Call::OpenHypercall, Errno::PERM) => {
             "the device rules of this container deny it"
         }
+        (Call::NoticeForks, Errno::INVAL) => "madvise(MADV_WIPEONFORK) needs Linux 4.14",
         (Call::Status(_), Errno::SRCH) => "no such domain",
         (Call::Status(_), Errno::INVAL) => "the domain has no port of this number yet",
         (Call::Status(_), Errno::PERM) => "only a control domain may ask about another domain",
@@ -269,6 +282,11 @@ mod tests {
                 ),
                 "cannot open /dev/xen/evtchn: ENOENT (2): not a Xen domain, or the module \
                  xen-evtchn is not loaded (modprobe xen-evtchn)",
+            ),
+            (
+                line(Call::NoticeForks, Errno::INVAL),
+                "cannot notice a fork of this process: EINVAL (22): madvise(MADV_WIPEONFORK) needs \
+                 Linux 4.14",
             ),
             (
                 line(Call::BindInterdomain(remote), Errno::SRCH),

@@ -18,13 +18,13 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use evtchn_core::{DomId, Port, PortStatus, PortStatuses, RemotePort, Status, Virq};
+use evtchn_fork::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Ioctl, IoctlOutput, Opcode, opcode};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::error::{Call, Error};
-use crate::fork;
 
 /// Where Linux puts the device for hypercalls.
 pub const PRIVCMD_PATH: &str = "/dev/xen/privcmd";
@@ -54,14 +54,15 @@ pub struct Privcmd {
     fd: OwnedFd,
     argument: Mutex<Argument>,
     /// The process that opened it.
-    process: u64,
+    process: Process,
 }
 
 impl Privcmd {
     /// Opens the devices.
     ///
     /// # Errors
-    /// No such device, or no permission. The error says which.
+    /// No such device, or no permission. The error says which. On a kernel where a fork of this
+    /// process cannot be noticed, [`Call::NoticeForks`].
     pub fn open() -> Result<Privcmd, Error> {
         let open = |path, call| {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
@@ -69,16 +70,23 @@ impl Privcmd {
         };
         let fd = open(PRIVCMD_PATH, Call::OpenPrivcmd)?;
         let memory = open(HYPERCALL_PATH, Call::OpenHypercall)?;
-        let argument = Argument::map(&memory);
+        Privcmd::with(fd, &memory)
+    }
+
+    /// Asks through `fd`, and puts the question into a page of `memory`.
+    fn with(fd: OwnedFd, memory: &OwnedFd) -> Result<Privcmd, Error> {
+        let process = Process::current()?;
+        let argument = Argument::map(memory);
+        let argument = argument.map_err(|errno| Error::new(Call::MapArgument, errno))?;
         Ok(Privcmd {
             fd,
-            argument: Mutex::new(argument.map_err(|errno| Error::new(Call::MapArgument, errno))?),
-            process: fork::process(),
+            argument: Mutex::new(argument),
+            process,
         })
     }
 
     fn ask(&self, domid: DomId, port: Port) -> Result<PortStatus, Errno> {
-        if self.process != fork::process() {
+        if !self.process.is_current() {
             return Err(Errno::BADF);
         }
         // A panic leaves the argument as it is, and the next question writes it anew.
@@ -315,11 +323,56 @@ mod tests {
         assert_eq!(Argument::map(&null.into()).unwrap_err(), Errno::NODEV);
     }
 
-    #[test]
-    fn what_is_put_into_the_argument_is_got_out_of_it() {
+    /// A file that answers no hypercall (`ENOTTY`), and memory for the questions.
+    fn without_xen() -> Privcmd {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        Privcmd::with(null.into(), &page()).unwrap()
+    }
+
+    fn page() -> OwnedFd {
         let memory = rustix::fs::memfd_create("argument", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, 4096).unwrap();
-        let argument = Argument::map(&memory).unwrap();
+        memory
+    }
+
+    #[test]
+    fn a_question_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
+        let privcmd = without_xen();
+        let port = Port::new(3).unwrap();
+        assert_eq!(privcmd.ask(DomId::SELF, port), Err(Errno::NOTTY));
+        // SAFETY: the child calls nothing that allocates or takes a lock before it ends.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let asked = privcmd.ask(DomId::new(9), Port::MAX);
+            let is_refused = asked == Err(Errno::BADF);
+            // SAFETY: it returns to nobody, and leaves alone what would run at an exit.
+            unsafe { libc::_exit(i32::from(!is_refused)) }
+        }
+        let child = rustix::process::Pid::from_raw(child);
+        let ended = rustix::process::waitpid(child, rustix::process::WaitOptions::empty());
+        assert_eq!(ended.unwrap().unwrap().1.exit_status(), Some(0));
+        // The page is shared.
+        let kept = privcmd.argument.lock().unwrap().get();
+        assert_eq!((kept.dom, kept.port), (DomId::SELF.as_raw(), 3));
+        assert_eq!(privcmd.ask(DomId::SELF, port), Err(Errno::NOTTY));
+    }
+
+    #[test]
+    fn a_failed_question_says_which_port_it_was_about() {
+        let port = Port::new(3).unwrap();
+        let error = without_xen().status(DomId::new(9), port).unwrap_err();
+        let asked = RemotePort {
+            domid: DomId::new(9),
+            port,
+        };
+        assert_eq!(error.call(), &Call::Status(asked));
+        assert_eq!(error.errno(), Errno::NOTTY);
+    }
+
+    #[test]
+    fn what_is_put_into_the_argument_is_got_out_of_it() {
+        let argument = Argument::map(&page()).unwrap();
         argument.put(EvtchnStatus::of(DomId::new(5), Port::MAX));
         let got = argument.get();
         assert_eq!((got.dom, got.port), (5, Port::MAX.as_raw()));

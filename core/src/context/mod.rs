@@ -180,6 +180,9 @@ enum Source {
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// A context that opens nothing yet.
+    ///
+    /// It belongs to the calling process, as [`Open::process`] numbers it. Where the backend cannot
+    /// notice a fork, the first bind fails with the error of its [`open`](Open::open).
     pub fn new(opener: O, registrar: R) -> Context<O, R> {
         let process = Some(opener.process());
         Context::made_by(process, opener, registrar)
@@ -266,6 +269,14 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// [`CancelError`]; the wait goes on.
     pub fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
         self.shared.cancel(id)
+    }
+
+    /// Whether the calling process has this context only because it was forked from the one that
+    /// made it. Then every call is an error that says so (`Inherited`). It takes no lock and makes
+    /// no system call.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.shared.is_inherited()
     }
 
     /// How long the event loop may sleep: zero while there are wakes that no readiness of the
