@@ -9,18 +9,21 @@
 #[path = "../../fork/tests/scenes/mod.rs"]
 mod scenes;
 
+use std::future::Future;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::sync::mpsc;
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context as Cx, Waker};
 use std::thread;
 
 use evtchn_core::{
-    BindError, CancelError, Cause, Channel, Context, DispatchError, DomId, EventChannel, LinkError,
-    Notifier, NotifyError, Open, PortBuf, RestrictError, TeardownError, UnbindError, Wait,
-    WaitError,
+    BindError, CancelError, Cause, Channel, Context, DispatchError, DomId, EventChannel, Link,
+    LinkError, Notifier, NotifyError, Open, PortBuf, RestrictError, Stats, TeardownError,
+    UnbindError, Virq, Wait, WaitError,
 };
 use evtchn_sim::abi::PollBits;
-use evtchn_sim::{Crowd, Guest, Sim, SimDevice, SimLoop, SimOpen};
+use evtchn_sim::{Call, Crowd, Fault, Guest, Sim, SimDevice, SimLoop, SimOpen};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use scenes::Forks;
@@ -46,6 +49,10 @@ fn main() {
         (
             "child_drops_a_device_of_a_machine_that_another_thread_had_locked",
             child_drops_a_device_of_a_machine_that_another_thread_had_locked,
+        ),
+        (
+            "no_call_of_a_child_waits_for_a_lock_that_a_thread_of_its_parent_has",
+            no_call_of_a_child_waits_for_a_lock_that_a_thread_of_its_parent_has,
         ),
         (
             "child_opens_a_device_of_its_own_and_so_does_a_child_of_the_child",
@@ -271,6 +278,44 @@ fn child_drops_a_device_of_a_machine_that_another_thread_had_locked(forks: &Fork
     holder.join().unwrap();
     assert!(!device.is_inherited());
     rig.expect_a_wake();
+}
+
+/// A bind holds every lock of the context, and that of the machine.
+fn no_call_of_a_child_waits_for_a_lock_that_a_thread_of_its_parent_has(forks: &Forks) {
+    let rig = rig();
+    let (binds, is_binding) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let meanwhile = Fault::meanwhile(Call::BindVirq, move |_| {
+        binds.send(()).unwrap();
+        goes_on.recv().unwrap();
+    });
+    rig.opener.install(meanwhile);
+    let ctx = Arc::new(rig.ctx);
+    let binder = Arc::clone(&ctx);
+    let binder = thread::spawn(move || drop(binder.bind_virq(Virq::DOM_EXC).unwrap()));
+    is_binding.recv().unwrap();
+    let (ctx, channel) = forks.in_child((ctx, rig.channel), |(ctx, channel)| {
+        assert!(ctx.bind_unbound_port(DomId::SELF).is_err());
+        assert!(channel.wait().is_err() && channel.cancel().is_err());
+        assert!(channel.try_cancel().is_err() && channel.notify().is_err());
+        assert!(channel.set_callback(|_| {}).is_err() && channel.remove_callback().is_err());
+        assert!(channel.block(None).is_err());
+        assert!(pin!(channel.woken()).poll(&mut Cx::from_waker(Waker::noop())).is_ready());
+        assert!(channel.wakes().is_err() && ctx.wakes().add(channel.id()).is_err());
+        assert!(ctx.dispatch().is_err() && ctx.dispatch_callbacks().is_err());
+        assert!(ctx.drive().is_err() && ctx.restrict(DomId::new(1)).is_err());
+        assert!(ctx.teardown().is_err());
+        assert_eq!((ctx.next_timeout(), ctx.link()), (None, Link::Closed));
+        assert_eq!(ctx.stats(), Stats::default());
+        assert_eq!(format!("{ctx:?}"), "Context { is_inherited: true, .. }");
+        let Err(UnbindError::Inherited(_channel)) = channel.unbind() else {
+            panic!("the child unbound a port of its parent");
+        };
+    });
+    go_on.send(()).unwrap();
+    binder.join().unwrap();
+    assert_eq!(ctx.link(), Link::Watching);
+    channel.cancel().unwrap();
 }
 
 fn child_opens_a_device_of_its_own_and_so_does_a_child_of_the_child(forks: &Forks) {

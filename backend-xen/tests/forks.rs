@@ -6,6 +6,8 @@
 
 #[path = "../../fork/tests/scenes/mod.rs"]
 mod scenes;
+#[path = "../../fork/tests/scenes/unavailable.rs"]
+mod unavailable;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,9 +16,9 @@ use std::time::Duration;
 use evtchn_core::{
     BindError, Context, DomId, EventChannel, Open, Registrar, Sleep, Trigger,
 };
-use evtchn_fork::Inherited;
+use evtchn_fork::{Inherited, Unavailable};
 use evtchn_sim::Sim;
-use evtchn_xen::{Device, PollLoop, RegistrationError, XenOpen};
+use evtchn_xen::{Call, Device, Errno, PollLoop, RegistrationError, XenOpen};
 use scenes::Forks;
 
 fn main() {
@@ -36,6 +38,10 @@ fn main() {
         (
             "call_of_a_child_does_not_reach_the_poll_loop_of_its_parent",
             call_of_a_child_does_not_reach_the_poll_loop_of_its_parent,
+        ),
+        (
+            "nothing_is_opened_where_a_fork_cannot_be_noticed",
+            nothing_is_opened_where_a_fork_cannot_be_noticed,
         ),
     ]);
 }
@@ -117,4 +123,25 @@ fn call_of_a_child_does_not_reach_the_poll_loop_of_its_parent(forks: &Forks) {
     let poll_loop = PollLoop::new().unwrap();
     let poll_loop = forks.in_child(poll_loop, |poll_loop| poll_loop.wake());
     assert!(poll_loop.wait(Some(Duration::ZERO)).unwrap().timed_out());
+}
+
+fn nothing_is_opened_where_a_fork_cannot_be_noticed(forks: &Forks) {
+    let unavailable = unavailable::forget_forks();
+    let ctx = Context::new(XenOpen::at("/dev/null"), Idle);
+    let expect_refused = |ctx: &Context<XenOpen, Idle>| {
+        let Err(BindError::Open(refused)) = ctx.bind_unbound_port(DomId::SELF) else {
+            unreachable!("a device was opened");
+        };
+        assert_eq!(refused.call(), &Call::NoticeForks);
+        assert_eq!(refused.errno(), Errno::NOMEM);
+    };
+    expect_refused(&ctx);
+    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let adopted = Device::from_fd(null.unwrap().into()).unwrap_err();
+    assert_eq!(adopted.call(), &Call::NoticeForks);
+    let refused = PollLoop::new().unwrap_err();
+    let why = refused.get_ref().and_then(|it| it.downcast_ref::<Unavailable>());
+    assert_eq!(why, Some(&unavailable));
+    assert!(Sim::new(1).open(DomId::DOM0).open().is_err());
+    forks.in_child(ctx, |ctx| expect_refused(&ctx));
 }

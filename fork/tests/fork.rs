@@ -5,8 +5,10 @@
 )]
 
 mod scenes;
+#[path = "scenes/unavailable.rs"]
+mod unavailable;
 
-use evtchn_fork::{Inherited, Process, is_current, number, seen};
+use evtchn_fork::{Errno, Inherited, Process, Step, is_current, number, seen};
 use scenes::Forks;
 
 fn main() {
@@ -22,6 +24,10 @@ fn main() {
         (
             "a_page_made_in_a_child_is_noticed_by_its_child",
             a_page_made_in_a_child_is_noticed_by_its_child,
+        ),
+        (
+            "a_page_that_could_not_be_made_is_an_error_here_and_in_children",
+            a_page_that_could_not_be_made_is_an_error_here_and_in_children,
         ),
     ]);
 }
@@ -57,5 +63,16 @@ fn a_page_made_in_a_child_is_noticed_by_its_child(forks: &Forks) {
         let made_it = number();
         forks.in_child((), |()| assert!(!is_current(made_it)));
         assert!(is_current(made_it));
+    });
+}
+
+fn a_page_that_could_not_be_made_is_an_error_here_and_in_children(forks: &Forks) {
+    let error = unavailable::forget_forks();
+    assert_eq!((error.step, error.errno), (Step::Map, Errno::NOMEM));
+    assert_eq!(Process::current().unwrap_err(), error);
+    assert_eq!(number(), 0);
+    forks.in_child((), |()| {
+        assert_eq!(Process::current().unwrap_err(), error);
+        assert_eq!(number(), 0);
     });
 }

@@ -332,15 +332,22 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         Round::begin(&self.shared, wakes)
     }
 
-    /// Where the device stands with the event loop.
+    /// Where the device stands with the event loop. In a forked child it is
+    /// [`Closed`](Link::Closed): the device is the parent's.
     #[must_use]
     pub fn link(&self) -> Link {
+        if self.shared.is_inherited() {
+            return Link::Closed;
+        }
         self.shared.lock().machine.link()
     }
 
-    /// Counts of what happened so far.
+    /// Counts of what happened so far. In a forked child they are all 0.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        if self.shared.is_inherited() {
+            return Stats::default();
+        }
         self.shared.lock().machine.stats
     }
 
@@ -421,6 +428,10 @@ impl<D: EventChannel> State<D> {
 
 impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Context<O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shared.is_inherited() {
+            let mut context = f.debug_struct("Context");
+            return context.field("is_inherited", &true).finish_non_exhaustive();
+        }
         let state = self.shared.lock();
         f.debug_struct("Context")
             .field("link", &state.machine.link())

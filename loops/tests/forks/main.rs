@@ -8,6 +8,8 @@
 mod scenes;
 mod tasks;
 mod threads;
+#[path = "../../../fork/tests/scenes/unavailable.rs"]
+mod unavailable;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use calloop::EventLoop;
 use evtchn_core::{
     Cause, Channel, Context, DispatchError, DomId, LinkError, Port, Registrar, Wait, WaitError,
 };
-use evtchn_fork::Inherited;
+use evtchn_fork::{Inherited, Unavailable};
 use evtchn_loops::{CalloopLoop, CalloopSource, MioLoop, PollArray, PollFd, PollingLoop};
 use evtchn_sim::{Guest, Sim, SimDevice, SimOpen};
 use polling::{Events, Poller};
@@ -56,6 +58,10 @@ const SCENES: &[Scene] = &[
     (
         "poll_array_goes_on_after_a_child_dropped_the_adapter",
         poll_array_goes_on_after_a_child_dropped_the_adapter,
+    ),
+    (
+        "no_adapter_watches_where_a_fork_cannot_be_noticed",
+        no_adapter_watches_where_a_fork_cannot_be_noticed,
     ),
     (
         "tokio_goes_on_after_a_child_dropped_the_adapter",
@@ -281,5 +287,20 @@ fn poll(fds: &mut [PollFd]) {
     rustix::event::poll(&mut polled, Some(&NOW)).unwrap();
     for (fd, polled) in fds.iter_mut().zip(&polled) {
         fd.revents = polled.revents().bits().cast_signed();
+    }
+}
+
+fn no_adapter_watches_where_a_fork_cannot_be_noticed(_: &Forks) {
+    let poller = Arc::new(Poller::new().unwrap());
+    let unavailable = unavailable::forget_forks();
+    let refused = [
+        PollingLoop::new(poller, 7).unwrap_err(),
+        CalloopLoop::new().unwrap_err(),
+        PollArray::new().unwrap_err(),
+        tasks::registers_no_device(),
+    ];
+    for error in refused {
+        let why = error.get_ref().and_then(|it| it.downcast_ref::<Unavailable>());
+        assert_eq!(why, Some(&unavailable));
     }
 }

@@ -1,6 +1,11 @@
 //! The adapters for the reactors of async runtimes.
 
+use std::io;
+use std::os::unix::net::UnixDatagram;
+
+use evtchn_core::{Context, DomId, Registrar};
 use evtchn_loops::{AsyncIoLoop, TokioLoop};
+use evtchn_sim::Sim;
 use tokio::runtime::Builder;
 
 use super::scenes::Forks;
@@ -27,4 +32,13 @@ pub(crate) fn async_io_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) 
     rig.fire();
     async_io::block_on(rig.ctx.registrar().called());
     rig.expect_a_wake();
+}
+
+/// Why an adapter refuses a device that could be registered.
+pub(crate) fn registers_no_device() -> io::Error {
+    let opener = Sim::new(1).open(DomId::DOM0);
+    let ctx = Context::new(opener, AsyncIoLoop::new());
+    ctx.registrar().attach(ctx.driver());
+    let (device, _peer) = UnixDatagram::pair().unwrap();
+    ctx.registrar().register(&device).unwrap_err()
 }
