@@ -1,9 +1,7 @@
 //! A forked child drops what it inherited, and its parent's channels go on.
 
 use evtchn::sim::{Sim, SimLoop};
-use evtchn::{
-    BlockError, Context, DomId, EventChannel, LinkError, PortBuf, WaitError,
-};
+use evtchn::{Context, DomId, EventChannel, PortBuf};
 
 #[test]
 fn parent_goes_on_after_the_child_dropped_everything() {
@@ -35,38 +33,6 @@ fn parent_goes_on_after_the_child_dropped_everything() {
     let before = guest.events(theirs).unwrap();
     parent.notify(port).unwrap();
     assert_eq!(guest.events(theirs).unwrap(), before + 1);
-}
-
-#[test]
-fn condition_of_a_block_that_forks_ends_it_in_the_child() {
-    let sim = Sim::new(1);
-    let opener = sim.open(DomId::DOM0);
-    let ctx = Context::new(opener.clone(), SimLoop::level());
-    let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
-    let forks = || {
-        opener.fork();
-        true
-    };
-    let ended = channel.block_while(None, forks);
-    assert!(matches!(
-        ended,
-        Err(BlockError::Wait(WaitError::Link(LinkError::Inherited)))
-    ));
-}
-
-#[test]
-fn sleep_of_a_block_that_forks_ends_it_in_the_child() {
-    let sim = Sim::new(1);
-    let opener = sim.open(DomId::DOM0);
-    let event_loop = SimLoop::level();
-    let ctx = Context::new(opener.clone(), event_loop.clone());
-    let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
-    event_loop.while_asleep(move || opener.fork());
-    let ended = channel.block(None);
-    assert!(matches!(
-        ended,
-        Err(BlockError::Wait(WaitError::Link(LinkError::Inherited)))
-    ));
 }
 
 #[test]

@@ -96,9 +96,7 @@ fn rig() -> Rig {
     let event_loop = SimLoop::level();
     let ctx = Context::new(opener.clone(), event_loop.clone());
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = guest
-        .bind_interdomain(DomId::DOM0, channel.port())
-        .unwrap();
+    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let notifier = channel.notifier().unwrap();
     assert_eq!(channel.wait().unwrap(), Wait::Pending);
     Rig {
@@ -233,7 +231,9 @@ fn child_that_closes_a_ready_device_leaves_it_ready_for_its_parent(forks: &Forks
     device.pending(&mut read).unwrap();
     assert_eq!(read.words().len(), 1);
     assert_eq!(reported(&epoll), 0);
-    device.unmask(&[evtchn_core::Port::new(read.words()[0]).unwrap()]).unwrap();
+    device
+        .unmask(&[evtchn_core::Port::new(read.words()[0]).unwrap()])
+        .unwrap();
     fire();
     assert_eq!(reported(&epoll), 1);
 }
@@ -268,10 +268,7 @@ fn child_drops_a_device_of_a_machine_that_another_thread_had_locked(forks: &Fork
     });
     is_locked.recv().unwrap();
     let (rig, device) = forks.in_child((rig, device), |(rig, device)| {
-        assert!(matches!(
-            rig.channel.notify(),
-            Err(NotifyError::Inherited)
-        ));
+        assert!(matches!(rig.channel.notify(), Err(NotifyError::Inherited)));
         drop((rig, device));
     });
     release.send(()).unwrap();
@@ -300,7 +297,11 @@ fn no_call_of_a_child_waits_for_a_lock_that_a_thread_of_its_parent_has(forks: &F
         assert!(channel.try_cancel().is_err() && channel.notify().is_err());
         assert!(channel.set_callback(|_| {}).is_err() && channel.remove_callback().is_err());
         assert!(channel.block(None).is_err());
-        assert!(pin!(channel.woken()).poll(&mut Cx::from_waker(Waker::noop())).is_ready());
+        assert!(
+            pin!(channel.woken())
+                .poll(&mut Cx::from_waker(Waker::noop()))
+                .is_ready()
+        );
         assert!(channel.wakes().is_err() && ctx.wakes().add(channel.id()).is_err());
         assert!(ctx.dispatch().is_err() && ctx.dispatch_callbacks().is_err());
         assert!(ctx.drive().is_err() && ctx.restrict(DomId::new(1)).is_err());

@@ -337,6 +337,96 @@ mod tests {
     }
 
     #[test]
+    fn what_xen_hides_is_hidden_and_what_it_forbids_is_not_permitted() {
+        use evtchn_core::Error as _;
+
+        let port = Port::MAX;
+        let asked = RemotePort {
+            domid: DomId::SELF,
+            port,
+        };
+        let kind = |call, errno| Error::new(call, errno).kind();
+        assert_eq!(kind(Call::Status(asked), Errno::ACCESS), ErrorKind::Hidden);
+        assert_eq!(
+            kind(Call::Status(asked), Errno::PERM),
+            ErrorKind::NotPermitted
+        );
+        let domid = DomId::new(7);
+        assert_eq!(
+            kind(Call::Restrict(domid), Errno::ACCESS),
+            ErrorKind::NotPermitted
+        );
+        assert_eq!(
+            kind(Call::OpenPrivcmd, Errno::ACCESS),
+            ErrorKind::NotPermitted
+        );
+    }
+
+    #[test]
+    fn the_port_of_an_error_is_the_local_one() {
+        let [ours, theirs] = [4, 9].map(|raw| Port::new(raw).unwrap());
+        let remote = RemotePort {
+            domid: DomId::new(7),
+            port: theirs,
+        };
+        let port = |call| Error::new(call, Errno::NOTCONN).port();
+        let unmask = Call::Unmask {
+            first: ours,
+            count: 3,
+        };
+        for call in [
+            Call::BindStatic(ours),
+            Call::Unbind(ours),
+            Call::Notify(ours),
+            unmask,
+        ] {
+            assert_eq!(port(call), Some(ours));
+        }
+        // These name a port of another domain.
+        assert_eq!(port(Call::BindInterdomain(remote)), None);
+        assert_eq!(port(Call::Status(remote)), None);
+    }
+
+    #[test]
+    fn the_hint_is_about_the_call_and_not_about_the_errno_alone() {
+        let asked = RemotePort {
+            domid: DomId::new(5),
+            port: Port::MAX,
+        };
+        let hints = [
+            (Call::Status(asked), Errno::BADF, "forked from"),
+            (Call::Status(asked), Errno::ACCESS, "Xen keeps this port"),
+            (
+                Call::Status(asked),
+                Errno::INVAL,
+                "no port of this number yet",
+            ),
+            (Call::Adopt, Errno::BADF, "not open for reading and writing"),
+            (
+                Call::Restrict(asked.domid),
+                Errno::ACCESS,
+                "restricted already",
+            ),
+            (
+                Call::BindVirq(Virq::TIMER),
+                Errno::ACCESS,
+                "restricted to a domain",
+            ),
+            (Call::OpenHypercall, Errno::NOENT, "from Linux 4.18 on"),
+            (
+                Call::Pending,
+                Errno::FBIG,
+                "reset it and enable every port again",
+            ),
+            (Call::Unbind(Port::MAX), Errno::INVAL, "no such port"),
+        ];
+        for (call, errno, hint) in hints {
+            let line = line(call, errno);
+            assert!(line.contains(hint), "{line}");
+        }
+    }
+
+    #[test]
     fn a_failed_call_keeps_call_port_and_errno() {
         let port = Port::new(9).unwrap();
         let error = Error::new(Call::Unbind(port), Errno::NOTCONN);

@@ -92,10 +92,7 @@ impl Privcmd {
         // A panic leaves the argument as it is, and the next question writes it anew.
         let argument = self.argument.lock().unwrap_or_else(PoisonError::into_inner);
         argument.put(EvtchnStatus::of(domid, port));
-        let hypercall = Hypercall {
-            op: EVENT_CHANNEL_OP,
-            arg: [EVTCHNOP_STATUS, argument.address(), 0, 0, 0],
-        };
+        let hypercall = Hypercall::status(&argument);
         // SAFETY: the code belongs to a `Hypercall`, of which the driver reads one and writes
         // nothing; Xen reads and writes one `EvtchnStatus`, for which the argument has room, and
         // which nobody else uses while it is locked.
@@ -125,6 +122,15 @@ const EVTCHNOP_STATUS: u64 = 5;
 struct Hypercall {
     op: u64,
     arg: [u64; 5],
+}
+
+impl Hypercall {
+    fn status(argument: &Argument) -> Hypercall {
+        Hypercall {
+            op: EVENT_CHANNEL_OP,
+            arg: [EVTCHNOP_STATUS, argument.address(), 0, 0, 0],
+        }
+    }
 }
 
 /// `IOCTL_PRIVCMD_HYPERCALL`
@@ -272,6 +278,8 @@ impl Drop for Argument {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn answered(status: u32, dom: u16, second: u32) -> Result<Status, Errno> {
@@ -318,14 +326,14 @@ mod tests {
 
     #[test]
     fn memory_that_cannot_be_mapped_is_an_error() {
-        let mut options = std::fs::File::options();
+        let mut options = File::options();
         let null = options.read(true).write(true).open("/dev/null").unwrap();
         assert_eq!(Argument::map(&null.into()).unwrap_err(), Errno::NODEV);
     }
 
     /// A file that answers no hypercall (`ENOTTY`), and memory for the questions.
     fn without_xen() -> Privcmd {
-        let null = std::fs::File::open("/dev/null").unwrap();
+        let null = File::open("/dev/null").unwrap();
         Privcmd::with(null.into(), &page()).unwrap()
     }
 
@@ -356,6 +364,50 @@ mod tests {
         let kept = privcmd.argument.lock().unwrap().get();
         assert_eq!((kept.dom, kept.port), (DomId::SELF.as_raw(), 3));
         assert_eq!(privcmd.ask(DomId::SELF, port), Err(Errno::NOTTY));
+    }
+
+    #[test]
+    fn the_hypercall_is_that_of_a_c_program() {
+        let argument = Argument::map(&page()).unwrap();
+        let Hypercall { op, arg } = Hypercall::status(&argument);
+        // __HYPERVISOR_event_channel_op, EVTCHNOP_status.
+        assert_eq!((op, arg[0]), (32, 5));
+        assert_eq!(arg[1], argument.0.as_ptr().addr() as u64);
+        assert_eq!(arg[2..], [0; 3]);
+    }
+
+    #[test]
+    fn a_question_is_written_into_the_memory_that_xen_reads() {
+        let memory = page();
+        let privcmd = Privcmd::with(File::open("/dev/null").unwrap().into(), &memory).unwrap();
+        let (domid, port) = (DomId::new(0x0102), Port::new(0x0304).unwrap());
+        assert_eq!(privcmd.ask(domid, port), Err(Errno::NOTTY));
+        let mut bytes = [0; 8];
+        assert_eq!(rustix::io::pread(&memory, &mut bytes, 0), Ok(8));
+        let words = [0x0102_u32, 0x0304].map(u32::to_le_bytes);
+        assert_eq!(bytes, words.as_flattened());
+    }
+
+    #[test]
+    fn the_page_goes_with_the_one_who_asks() {
+        let name = "evtchn-page-of-a-test";
+        let memory = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&memory, 4096).unwrap();
+        let is_mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.contains(name)
+        };
+        let privcmd = Privcmd::with(File::open("/dev/null").unwrap().into(), &memory).unwrap();
+        assert!(is_mapped());
+        drop(privcmd);
+        assert!(!is_mapped());
+    }
+
+    #[test]
+    fn memory_for_questions_that_cannot_be_mapped_is_named() {
+        let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let error = Privcmd::with(null(), &null()).unwrap_err();
+        assert_eq!(error.call(), &Call::MapArgument);
     }
 
     #[test]

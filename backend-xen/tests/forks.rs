@@ -13,9 +13,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use evtchn_core::{
-    BindError, Context, DomId, EventChannel, Open, Registrar, Sleep, Trigger,
-};
+use evtchn_core::{BindError, Context, DomId, EventChannel, Open, Registrar, Sleep, Trigger};
 use evtchn_fork::{Inherited, Unavailable};
 use evtchn_sim::Sim;
 use evtchn_xen::{Call, Device, Errno, PollLoop, RegistrationError, XenOpen};
@@ -107,7 +105,9 @@ fn poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on(forks: &Forks) {
     let device = Sim::new(1).open(DomId::DOM0).open().unwrap();
     let poll_loop = forks.in_child(poll_loop, |poll_loop| {
         let is_refused = |error: io::Error| error.get_ref().is_some_and(|it| it.is::<Inherited>());
-        assert!(is_refused(poll_loop.wait(Some(Duration::ZERO)).unwrap_err()));
+        assert!(is_refused(
+            poll_loop.wait(Some(Duration::ZERO)).unwrap_err()
+        ));
         let ticket = Sleep::<evtchn_sim::SimDevice>::ticket(&poll_loop);
         let slept = Sleep::<evtchn_sim::SimDevice>::sleep(&poll_loop, ticket, None);
         assert!(is_refused(slept.unwrap_err()));
@@ -136,11 +136,16 @@ fn nothing_is_opened_where_a_fork_cannot_be_noticed(forks: &Forks) {
         assert_eq!(refused.errno(), Errno::NOMEM);
     };
     expect_refused(&ctx);
-    let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
     let adopted = Device::from_fd(null.unwrap().into()).unwrap_err();
     assert_eq!(adopted.call(), &Call::NoticeForks);
     let refused = PollLoop::new().unwrap_err();
-    let why = refused.get_ref().and_then(|it| it.downcast_ref::<Unavailable>());
+    let why = refused
+        .get_ref()
+        .and_then(|it| it.downcast_ref::<Unavailable>());
     assert_eq!(why, Some(&unavailable));
     assert!(Sim::new(1).open(DomId::DOM0).open().is_err());
     forks.in_child(ctx, |ctx| expect_refused(&ctx));

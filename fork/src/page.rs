@@ -54,6 +54,9 @@ mod tests {
         // Private anonymous memory has no file to remove pages from (mm/madvise.c).
         let refused = map_with(Advice::LinuxRemove).unwrap_err();
         assert_eq!((refused.step, refused.errno), (Step::Wipe, Errno::INVAL));
-        assert_eq!(std::io::Error::from(refused).kind(), std::io::ErrorKind::InvalidInput);
+        assert_eq!(
+            std::io::Error::from(refused).kind(),
+            std::io::ErrorKind::InvalidInput
+        );
     }
 }

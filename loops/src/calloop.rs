@@ -12,8 +12,8 @@ use std::sync::Arc;
 use ::calloop::generic::Generic;
 use ::calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
 use evtchn_core::{
-    Context, DeviceError, DispatchError, DispatchResult, LinkError, LoopError, Open, Outcome, Registrar,
-    Round, Trigger, Wake,
+    Context, DeviceError, DispatchError, DispatchResult, LinkError, LoopError, Open, Outcome,
+    Registrar, Round, Trigger, Wake,
 };
 use evtchn_fork::Process;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};

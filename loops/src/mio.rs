@@ -96,6 +96,10 @@ impl MioLoop {
     pub fn take_wake_error(&self) -> Option<io::Error> {
         self.failed_wake.take()
     }
+
+    fn heard(&self, woke: io::Result<()>) {
+        self.failed_wake.keep(woke);
+    }
 }
 
 impl<D: AsFd + ?Sized> Registrar<D> for MioLoop {
@@ -120,6 +124,31 @@ impl<D: AsFd + ?Sized> Registrar<D> for MioLoop {
     }
 
     fn wake(&self) {
-        self.failed_wake.keep(self.waker.wake());
+        self.heard(self.waker.wake());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evtchn_core::{DomId, Open as _};
+    use evtchn_sim::Sim;
+
+    use super::*;
+
+    #[test]
+    fn a_wake_that_failed_fails_the_next_registration_and_the_one_after_it_succeeds() {
+        let poll = ::mio::Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let registrar = MioLoop::new(poll.registry(), Token(1), waker).unwrap();
+        let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
+        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        let refused = registrar.register(&device).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        registrar.register(&device).unwrap();
+        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        let refused = registrar.deregister(&device).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        registrar.deregister(&device).unwrap();
+        assert!(registrar.take_wake_error().is_none());
     }
 }

@@ -139,8 +139,7 @@ impl Drop for PollingLoop {
 
 #[cfg(test)]
 mod tests {
-    use evtchn_core::DomId;
-    use evtchn_core::Open as _;
+    use evtchn_core::{DomId, Open as _};
     use evtchn_sim::Sim;
 
     use super::*;

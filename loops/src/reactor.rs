@@ -337,6 +337,31 @@ mod tests {
     }
 
     #[test]
+    fn a_call_of_the_reactor_changes_nothing_in_a_forked_child() {
+        let log = Log::default();
+        let (context, _) = context(0, &log);
+        let reactor = registered(&context, &log);
+        #[expect(unsafe_code, reason = "a fork can do that")]
+        // SAFETY: the child locks what no other thread has, and ends.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            reactor.waker.wake_by_ref();
+            let calls = taken(&log).len();
+            #[expect(unsafe_code, reason = "nothing of the parent is to be dropped")]
+            // SAFETY: it returns to nobody.
+            unsafe {
+                libc::_exit(i32::from(calls != 0))
+            }
+        }
+        let child = rustix::process::Pid::from_raw(child);
+        let ended = rustix::process::waitpid(child, rustix::process::WaitOptions::empty());
+        assert_eq!(ended.unwrap().unwrap().1.exit_status(), Some(0));
+        reactor.waker.wake_by_ref();
+        assert_eq!(taken(&log), ["arm"]);
+    }
+
+    #[test]
     fn the_process_that_registered_drops_the_registration() {
         let log = Log::default();
         let (context, _) = context(0, &log);

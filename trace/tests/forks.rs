@@ -19,12 +19,10 @@ use evtchn_trace::{Header, Recorder, Source, Tape, Trace};
 use scenes::Forks;
 
 fn main() {
-    scenes::main(&[
-        (
-            "trace_of_a_parent_has_nothing_of_its_child",
-            trace_of_a_parent_has_nothing_of_its_child,
-        ),
-    ]);
+    scenes::main(&[(
+        "trace_of_a_parent_has_nothing_of_its_child",
+        trace_of_a_parent_has_nothing_of_its_child,
+    )]);
 }
 
 /// A file of this process alone, which is removed at the end.

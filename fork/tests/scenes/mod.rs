@@ -104,7 +104,11 @@ impl Forks {
         }
         // SAFETY: no lock that the child needs is held by another thread.
         let child = unsafe { libc::fork() };
-        assert!(child >= 0, "cannot fork: {}", std::io::Error::last_os_error());
+        assert!(
+            child >= 0,
+            "cannot fork: {}",
+            std::io::Error::last_os_error()
+        );
         if child > 0 {
             expect(child);
             return kept;
@@ -124,5 +128,8 @@ fn expect(child: libc::pid_t) {
     // SAFETY: the status is written, and nothing else.
     let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!(ended, child, "{}", std::io::Error::last_os_error());
-    assert_eq!(status, 0, "the child ended with {status:#x}, 0x7c00 is out of time");
+    assert_eq!(
+        status, 0,
+        "the child ended with {status:#x}, 0x7c00 is out of time"
+    );
 }

@@ -15,7 +15,8 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use evtchn_core::{
-    Channel, ChannelId, Context, DispatchError, LinkError, LoopError, Open, Outcome, Registrar, Sleep, Slept,
+    Channel, ChannelId, Context, DispatchError, LinkError, LoopError, Open, Outcome, Registrar,
+    Sleep, Slept,
 };
 
 use error::RunFailed;

@@ -7,8 +7,7 @@ use std::thread::panicking;
 
 use crossbeam_channel::Sender;
 use evtchn_core::{
-    Cause, Channel, ChannelId, DeviceError, LoopError, Open, Sleep, Wait, WaitError,
-    Wake,
+    Cause, Channel, ChannelId, DeviceError, LoopError, Open, Sleep, Wait, WaitError, Wake,
 };
 
 use super::error::{AddError, AddResult, RunError, RunResult};

@@ -83,6 +83,10 @@ const SCENES: &[Scene] = &[
         "child_that_drops_a_delivery_leaves_it_to_its_parent",
         threads::child_that_drops_a_delivery_leaves_it_to_its_parent,
     ),
+    (
+        "delivery_that_a_child_has_done_is_its_parents",
+        threads::delivery_that_a_child_has_done_is_its_parents,
+    ),
 ];
 
 fn main() {
@@ -111,9 +115,7 @@ fn attached_rig<R: Registrar<SimDevice>>(
     let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), event_loop));
     attach(&ctx);
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = guest
-        .bind_interdomain(DomId::DOM0, channel.port())
-        .unwrap();
+    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     assert_eq!(channel.wait().unwrap(), Wait::Pending);
     Rig {
         ctx,
@@ -180,7 +182,10 @@ fn mio_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     rig.expect_a_wake();
     Registrar::<SimDevice>::wake(rig.ctx.registrar());
     poll.poll(&mut events, Some(PATIENCE)).unwrap();
-    assert_eq!(events.iter().next().map(mio::event::Event::token), Some(mio::Token(0)));
+    assert_eq!(
+        events.iter().next().map(mio::event::Event::token),
+        Some(mio::Token(0))
+    );
 }
 
 /// A calloop event loop that notes which ports woke.
@@ -231,8 +236,11 @@ fn adapter_of_a_parent_registers_no_device_of_a_child(forks: &Forks) {
     let calloop = CalloopLoop::new().unwrap();
     let poller = Arc::new(Poller::new().unwrap());
     let polling = PollingLoop::new(poller, 7).unwrap();
+    let array = PollArray::new().unwrap();
     let opener = Sim::new(1).open(DomId::DOM0);
-    forks.in_child((calloop, polling), |(calloop, polling)| {
+    forks.in_child((calloop, polling, array), |(calloop, polling, array)| {
+        let ctx = Context::new(opener.clone(), array);
+        expect_refused(&ctx);
         let ctx = Context::new(opener.clone(), calloop);
         expect_refused(&ctx);
         let ctx = Context::new(opener, polling);
@@ -300,7 +308,9 @@ fn no_adapter_watches_where_a_fork_cannot_be_noticed(_: &Forks) {
         tasks::registers_no_device(),
     ];
     for error in refused {
-        let why = error.get_ref().and_then(|it| it.downcast_ref::<Unavailable>());
+        let why = error
+            .get_ref()
+            .and_then(|it| it.downcast_ref::<Unavailable>());
         assert_eq!(why, Some(&unavailable));
     }
 }

@@ -24,9 +24,7 @@ fn rig() -> Rig {
     let guest = sim.guest(sim.create_domain().unwrap());
     let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new().unwrap());
     let channel = Arc::new(ctx.bind_unbound_port(guest.domid()).unwrap());
-    let theirs = guest
-        .bind_interdomain(DomId::DOM0, channel.port())
-        .unwrap();
+    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let dispatcher = Dispatcher::new(Arc::new(ctx), NonZeroUsize::MIN);
     dispatcher.add(Arc::clone(&channel)).unwrap();
     Rig {
@@ -98,5 +96,16 @@ pub(crate) fn child_that_drops_a_delivery_leaves_it_to_its_parent(forks: &Forks)
     assert!(rig.dispatcher.wakes().try_recv().is_err());
     delivery.done().unwrap();
     let _second = rig.dispatcher.wakes().recv_timeout(PATIENCE).unwrap();
+    running.stop().unwrap();
+}
+
+pub(crate) fn delivery_that_a_child_has_done_is_its_parents(forks: &Forks) {
+    let rig = rig();
+    let running = rig.dispatcher.spawn().unwrap();
+    rig.guest.send(rig.theirs).unwrap();
+    let delivery = rig.dispatcher.wakes().recv_timeout(PATIENCE).unwrap();
+    let delivery = forks.in_child(delivery, |delivery| delivery.done().unwrap());
+    delivery.done().unwrap();
+    rig.expect_a_wake();
     running.stop().unwrap();
 }
