@@ -140,8 +140,8 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     opener: O,
     registrar: R,
     trigger: Trigger,
-    /// The process that made it; none where the device was inherited even then.
-    process: Option<u64>,
+    /// The process that made it; `NOBODY` where the device was inherited even then.
+    process: u64,
     state: Mutex<State<O::Device>>,
     /// What the link in the state says, for those who need no lock to know.
     watching: AtomicBool,
@@ -156,6 +156,9 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     /// The thread that looks after the peers.
     in_check: Occupant,
 }
+
+/// The number that no process has ([`Open::process`]).
+const NOBODY: u64 = u64::MAX;
 
 struct State<D> {
     machine: Machine,
@@ -184,11 +187,11 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// It belongs to the calling process, as [`Open::process`] numbers it. Where the backend cannot
     /// notice a fork, the first bind fails with the error of its [`open`](Open::open).
     pub fn new(opener: O, registrar: R) -> Context<O, R> {
-        let process = Some(opener.process());
+        let process = opener.process();
         Context::made_by(process, opener, registrar)
     }
 
-    fn made_by(process: Option<u64>, opener: O, registrar: R) -> Context<O, R> {
+    fn made_by(process: u64, opener: O, registrar: R) -> Context<O, R> {
         Context {
             shared: Arc::new(Shared {
                 opener,

@@ -54,7 +54,7 @@ pub trait Open {
 
     /// A number of the calling process: it stays the same as long as the process lives, and every
     /// process that is forked from it has another one, also where both have the same process id,
-    /// as in PID namespaces.
+    /// as in PID namespaces. It is never `u64::MAX`, which stands for no process.
     ///
     /// A backend that cannot notice a fork, say on an old kernel, answers the same number
     /// everywhere, and its [`open`](Self::open) fails: so a context that could be used after a
