@@ -1,5 +1,6 @@
 //! Running free: guests and peers on threads of their own, at the mercy of the real scheduler.
 
+use std::mem::{self, ManuallyDrop};
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -42,7 +43,21 @@ pub struct Crowd {
 #[derive(Debug)]
 struct Member {
     name: String,
-    thread: JoinHandle<u64>,
+    /// Never joined in a forked child, which does not have the thread: it would wait for ever.
+    thread: ManuallyDrop<JoinHandle<u64>>,
+    process: u64,
+}
+
+impl Member {
+    /// Its thread, unless it is one of the process that this one was forked from.
+    fn into_thread(self) -> Option<JoinHandle<u64>> {
+        let thread = ManuallyDrop::into_inner(self.thread);
+        if evtchn_fork::is_current(self.process) {
+            return Some(thread);
+        }
+        let _kept = ManuallyDrop::new(thread);
+        None
+    }
 }
 
 /// What a member of a [`Crowd`] has done.
@@ -82,6 +97,7 @@ impl Crowd {
         mut turn: impl FnMut(u64) -> ControlFlow<()> + Send + 'static,
     ) {
         let stop = Arc::clone(&self.stop);
+        let process = evtchn_fork::number();
         let thread = thread::spawn(move || {
             for taken in 0..turns {
                 if stop.load(Ordering::Relaxed) {
@@ -96,19 +112,27 @@ impl Crowd {
             turns
         });
         let name = name.into();
-        self.members.push(Member { name, thread });
+        self.members.push(Member {
+            name,
+            thread: ManuallyDrop::new(thread),
+            process,
+        });
     }
 
-    /// Waits until everybody has taken the last turn. The tallies are in the order of joining.
+    /// Waits until everybody has taken the last turn. The tallies are in the order of joining. In a
+    /// forked child there are none, because the threads are the parent's.
     ///
     /// # Panics
     /// With the panic of the first member that panicked, after all threads have ended.
     #[must_use]
     pub fn wait(mut self) -> Vec<Tally> {
-        let members = std::mem::take(&mut self.members);
+        let members = mem::take(&mut self.members);
         let joined: Vec<_> = members
             .into_iter()
-            .map(|Member { name, thread }| (name, thread.join()))
+            .filter_map(|mut member| {
+                let name = mem::take(&mut member.name);
+                Some((name, member.into_thread()?.join()))
+            })
             .collect();
         let tally = |(name, turns): (String, thread::Result<u64>)| match turns {
             Ok(turns) => Tally { name, turns },
@@ -133,7 +157,9 @@ impl Drop for Crowd {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for member in self.members.drain(..) {
-            drop(member.thread.join());
+            if let Some(thread) = member.into_thread() {
+                drop(thread.join());
+            }
         }
     }
 }

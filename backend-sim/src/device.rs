@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
+use evtchn_fork::Process;
 
 use crate::driver::abi::{self, PollBits};
 use crate::errno::Errno;
@@ -21,6 +22,10 @@ pub(crate) use opener::Opener;
 pub use opener::SimOpen;
 
 /// One descriptor of an open device. Dropping the last one of a file closes its ports.
+///
+/// In a forked child it is an inherited one ([`EventChannel::is_inherited`]). After a real fork(2)
+/// its calls reach the child's copy of the machine and nothing of the parent's, and dropping it
+/// closes the child's descriptor alone.
 ///
 /// ```
 /// use evtchn_core::{DomId, EventChannel, Open, RemotePort};
@@ -41,8 +46,10 @@ pub struct SimDevice {
     opener: SimOpen,
     file: FileId,
     descriptor: u64,
-    /// The process that has it by its own doing.
+    /// The process that has it by its own doing, as the opener numbers it.
     process: u64,
+    /// The process whose memory the machine is in.
+    made_by: Process,
     /// What a real event loop polls; made when it is first asked for.
     fd: OnceLock<OwnedFd>,
 }
@@ -59,17 +66,19 @@ impl SimDevice {
     }
 
     fn dup_of(opener: &SimOpen, world: &mut World, file: FileId) -> Result<SimDevice, Errno> {
+        let process = made_by()?;
         world.dup(file)?;
-        Ok(SimDevice::new(opener, world, file))
+        Ok(SimDevice::new(opener, world, file, process))
     }
 
-    fn new(opener: &SimOpen, world: &mut World, file: FileId) -> SimDevice {
+    fn new(opener: &SimOpen, world: &mut World, file: FileId, made_by: Process) -> SimDevice {
         world.descriptors += 1;
         SimDevice {
             opener: opener.clone(),
             file,
             descriptor: world.descriptors,
             process: opener.process(),
+            made_by,
             fd: OnceLock::new(),
         }
     }
@@ -159,6 +168,11 @@ impl SimDevice {
     }
 }
 
+/// The calling process, as the real device knows it too.
+fn made_by() -> Result<Process, Errno> {
+    Process::current().map_err(|error| Errno::new(error.errno.raw_os_error()))
+}
+
 const fn open_failed(errno: Errno) -> Error {
     Error {
         call: Call::Open,
@@ -240,7 +254,7 @@ impl EventChannel for SimDevice {
 
     #[inline]
     fn is_inherited(&self) -> bool {
-        self.process != self.opener.process()
+        !self.opener.is_current(self.process)
     }
 }
 
@@ -260,6 +274,11 @@ impl AsFd for SimDevice {
 
 impl Drop for SimDevice {
     fn drop(&mut self) {
+        // After a fork(2) the file is the parent's too. Nothing is told to the child's copy of the
+        // machine, whose lock another thread may have held.
+        if !self.made_by.is_current() {
+            return;
+        }
         // A domain that is gone has closed its files.
         let _ = self.sim().lock().close(self.file);
     }

@@ -22,6 +22,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use evtchn_fork::Process;
+
 use crate::driver::abi::PollBits;
 
 /// The pair, and what it shows.
@@ -33,11 +35,14 @@ pub(crate) struct Pollable {
     /// two of this machine are the same.
     address: SocketAddr,
     shown: PollBits,
+    /// The process that made it. A forked child shares the sockets.
+    made_by: Process,
 }
 
 impl Pollable {
     /// A pair that shows an empty ring.
     pub(crate) fn new() -> io::Result<Pollable> {
+        let made_by = Process::current()?;
         let anywhere = UnixDatagram::unbound()?.local_addr()?;
         let polled = UnixDatagram::bind_addr(&anywhere)?;
         let peer = UnixDatagram::bind_addr(&anywhere)?;
@@ -51,6 +56,7 @@ impl Pollable {
             peer,
             address,
             shown: PollBits::WRITABLE,
+            made_by,
         })
     }
 
@@ -59,10 +65,11 @@ impl Pollable {
         Ok(self.polled.try_clone()?.into())
     }
 
-    /// Shows what poll(2) would say of the device.
+    /// Shows what poll(2) would say of the device. In a forked child it changes nothing, because
+    /// the parent shows the state of its own machine by the same sockets.
     #[inline]
     pub(crate) fn show(&mut self, bits: PollBits) {
-        if bits != self.shown {
+        if bits != self.shown && self.made_by.is_current() {
             self.change(bits);
         }
     }

@@ -4,12 +4,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
+use evtchn_fork::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 
 use crate::abi;
 use crate::error::{Call, Error};
-use crate::fork;
 
 /// Where Linux puts the device.
 pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
@@ -57,7 +57,12 @@ impl Open for XenOpen {
 
     #[inline]
     fn process(&self) -> u64 {
-        fork::process()
+        evtchn_fork::number()
+    }
+
+    #[inline]
+    fn is_current(&self, process: u64) -> bool {
+        evtchn_fork::is_current(process)
     }
 }
 
@@ -90,14 +95,15 @@ impl Open for XenOpen {
 pub struct Device {
     fd: OwnedFd,
     /// The process that opened or adopted it.
-    process: u64,
+    process: Process,
 }
 
 impl Device {
     /// Opens the device at [`DEVICE_PATH`], non-blocking and close-on-exec.
     ///
     /// # Errors
-    /// No device there, or no permission: it belongs to root. The error says which.
+    /// No device there, or no permission: it belongs to root. The error says which. On a kernel
+    /// where a fork of this process cannot be noticed, [`Call::NoticeForks`].
     pub fn open() -> Result<Device, Error> {
         Device::open_at(DEVICE_PATH)
     }
@@ -109,8 +115,9 @@ impl Device {
     pub fn open_at(path: impl AsRef<Path>) -> Result<Device, Error> {
         let path = path.as_ref();
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let process = Process::current()?;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Device::new(fd)),
+            Ok(fd) => Ok(Device { fd, process }),
             Err(errno) => Err(Error::new(Call::Open(path.into()), errno)),
         }
     }
@@ -122,15 +129,12 @@ impl Device {
     /// Nothing here proves that the descriptor is the device; another file refuses every request.
     ///
     /// # Errors
-    /// A descriptor that is not open for reading and writing (`EBADF`). It is closed.
+    /// A descriptor that is not open for reading and writing (`EBADF`), or [`Call::NoticeForks`] as
+    /// in [`open`](Self::open). It is closed.
     pub fn from_fd(fd: OwnedFd) -> Result<Device, Error> {
+        let process = Process::current()?;
         set_modes(&fd).map_err(|errno| Error::new(Call::Adopt, errno))?;
-        Ok(Device::new(fd))
-    }
-
-    fn new(fd: OwnedFd) -> Device {
-        let process = fork::process();
-        Device { fd, process }
+        Ok(Device { fd, process })
     }
 
     /// Says whether the descriptor is closed when the process executes another program. It is,
@@ -269,7 +273,7 @@ impl EventChannel for Device {
 
     #[inline]
     fn is_inherited(&self) -> bool {
-        self.process != fork::process()
+        !self.process.is_current()
     }
 }
 

@@ -4,6 +4,7 @@ use core::fmt;
 use std::path::Path;
 
 use evtchn_core::{DomId, ErrorKind, Port, RemotePort, Virq};
+use evtchn_fork::Unavailable;
 use rustix::io::Errno;
 
 use crate::errno;
@@ -41,6 +42,8 @@ pub struct Error {
 pub enum Call {
     /// Opening the device at this path.
     Open(Box<Path>),
+    /// Making sure that a fork of this process will be noticed.
+    NoticeForks,
     /// Making a device of a file descriptor that somebody else opened.
     Adopt,
     /// Saying whether the descriptor survives an exec.
@@ -106,6 +109,7 @@ impl Error {
             | Call::Notify(port)
             | Call::Unmask { first: port, .. } => Some(port),
             Call::Open(_)
+            | Call::NoticeForks
             | Call::Adopt
             | Call::SetCloseOnExec
             | Call::BindUnboundPort(_)
@@ -122,6 +126,13 @@ impl Error {
     }
 }
 
+/// With the errno of the step that failed.
+impl From<Unavailable> for Error {
+    fn from(error: Unavailable) -> Error {
+        Error::new(Call::NoticeForks, error.errno)
+    }
+}
+
 impl evtchn_core::Error for Error {
     fn kind(&self) -> ErrorKind {
         match (&self.call, self.errno) {
@@ -135,6 +146,7 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Call::Open(path) => write!(f, "open {}", path.display()),
+            Call::NoticeForks => write!(f, "notice a fork of this process"),
             Call::Adopt => write!(f, "adopt a file descriptor as event-channel device"),
             Call::SetCloseOnExec => write!(f, "set whether the device survives an exec"),
             Call::BindUnboundPort(remote) => write!(f, "allocate a port for domain {remote}"),
@@ -205,6 +217,7 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::Open(_) | Call::OpenPrivcmd | Call::OpenHypercall, Errno::PERM) => {
             "the device rules of this container deny it"
         }
+        (Call::NoticeForks, Errno::INVAL) => "madvise(MADV_WIPEONFORK) needs Linux 4.14",
         (Call::Status(_), Errno::SRCH) => "no such domain",
         (Call::Status(_), Errno::INVAL) => "the domain has no port of this number yet",
         (Call::Status(_), Errno::PERM) => "only a control domain may ask about another domain",
@@ -271,6 +284,11 @@ mod tests {
                  xen-evtchn is not loaded (modprobe xen-evtchn)",
             ),
             (
+                line(Call::NoticeForks, Errno::INVAL),
+                "cannot notice a fork of this process: EINVAL (22): madvise(MADV_WIPEONFORK) needs \
+                 Linux 4.14",
+            ),
+            (
                 line(Call::BindInterdomain(remote), Errno::SRCH),
                 "cannot bind to port 7 of domain 5: ESRCH (3): no such domain",
             ),
@@ -315,6 +333,96 @@ mod tests {
         ];
         for (line, expected) in table {
             assert_eq!(line, expected);
+        }
+    }
+
+    #[test]
+    fn what_xen_hides_is_hidden_and_what_it_forbids_is_not_permitted() {
+        use evtchn_core::Error as _;
+
+        let port = Port::MAX;
+        let asked = RemotePort {
+            domid: DomId::SELF,
+            port,
+        };
+        let kind = |call, errno| Error::new(call, errno).kind();
+        assert_eq!(kind(Call::Status(asked), Errno::ACCESS), ErrorKind::Hidden);
+        assert_eq!(
+            kind(Call::Status(asked), Errno::PERM),
+            ErrorKind::NotPermitted
+        );
+        let domid = DomId::new(7);
+        assert_eq!(
+            kind(Call::Restrict(domid), Errno::ACCESS),
+            ErrorKind::NotPermitted
+        );
+        assert_eq!(
+            kind(Call::OpenPrivcmd, Errno::ACCESS),
+            ErrorKind::NotPermitted
+        );
+    }
+
+    #[test]
+    fn the_port_of_an_error_is_the_local_one() {
+        let [ours, theirs] = [4, 9].map(|raw| Port::new(raw).unwrap());
+        let remote = RemotePort {
+            domid: DomId::new(7),
+            port: theirs,
+        };
+        let port = |call| Error::new(call, Errno::NOTCONN).port();
+        let unmask = Call::Unmask {
+            first: ours,
+            count: 3,
+        };
+        for call in [
+            Call::BindStatic(ours),
+            Call::Unbind(ours),
+            Call::Notify(ours),
+            unmask,
+        ] {
+            assert_eq!(port(call), Some(ours));
+        }
+        // These name a port of another domain.
+        assert_eq!(port(Call::BindInterdomain(remote)), None);
+        assert_eq!(port(Call::Status(remote)), None);
+    }
+
+    #[test]
+    fn the_hint_is_about_the_call_and_not_about_the_errno_alone() {
+        let asked = RemotePort {
+            domid: DomId::new(5),
+            port: Port::MAX,
+        };
+        let hints = [
+            (Call::Status(asked), Errno::BADF, "forked from"),
+            (Call::Status(asked), Errno::ACCESS, "Xen keeps this port"),
+            (
+                Call::Status(asked),
+                Errno::INVAL,
+                "no port of this number yet",
+            ),
+            (Call::Adopt, Errno::BADF, "not open for reading and writing"),
+            (
+                Call::Restrict(asked.domid),
+                Errno::ACCESS,
+                "restricted already",
+            ),
+            (
+                Call::BindVirq(Virq::TIMER),
+                Errno::ACCESS,
+                "restricted to a domain",
+            ),
+            (Call::OpenHypercall, Errno::NOENT, "from Linux 4.18 on"),
+            (
+                Call::Pending,
+                Errno::FBIG,
+                "reset it and enable every port again",
+            ),
+            (Call::Unbind(Port::MAX), Errno::INVAL, "no such port"),
+        ];
+        for (call, errno, hint) in hints {
+            let line = line(call, errno);
+            assert!(line.contains(hint), "{line}");
         }
     }
 

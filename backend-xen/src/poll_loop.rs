@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use evtchn_core::{Registrar, Sleep, Slept, Trigger};
+use evtchn_fork::{Inherited, Process};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
@@ -31,6 +32,8 @@ use crate::bell::Bell;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// In a forked child it is its parent's: waiting, sleeping and registering are errors.
 ///
 /// Several threads may wait; each of them is told of everything. Registering and deregistering
 /// send waiting threads back, so that the next `wait` polls what is then registered.
@@ -85,6 +88,8 @@ struct Shared {
     registrations: Mutex<Registrations>,
     /// The last thread that polls the registered device has left `poll`.
     unwatched: Condvar,
+    /// The process that made it. A forked child shares the eventfds.
+    process: Process,
 }
 
 /// No device.
@@ -171,14 +176,20 @@ pub enum RegistrationError {
     /// The loop does not watch this device.
     #[error("the poll loop does not watch this device")]
     NotRegistered,
+    /// Called in a forked child: the loop is the parent's.
+    #[error("the poll loop belongs to the process that this one was forked from")]
+    Inherited,
 }
 
 impl PollLoop {
     /// A loop that watches nothing yet.
     ///
     /// # Errors
-    /// Those of `eventfd(2)`: no descriptor or no memory left.
+    /// Those of `eventfd(2)`: no descriptor or no memory left; or
+    /// [`Unavailable`](evtchn_fork::Unavailable), inside of the [`io::Error`], on a kernel where a
+    /// fork of this process cannot be noticed.
     pub fn new() -> io::Result<PollLoop> {
+        let process = Process::current()?;
         Ok(PollLoop {
             shared: Arc::new(Shared {
                 wakeup: Bell::new()?,
@@ -190,6 +201,7 @@ impl PollLoop {
                 polls: AtomicU64::new(0),
                 registrations: Mutex::default(),
                 unwatched: Condvar::new(),
+                process,
             }),
         })
     }
@@ -198,9 +210,11 @@ impl PollLoop {
     /// `timeout` is over; without a timeout, for ever.
     ///
     /// # Errors
-    /// Those of `poll(2)` other than `EINTR`.
+    /// Those of `poll(2)` other than `EINTR`; [`Inherited`](evtchn_fork::Inherited), inside of the
+    /// [`io::Error`], in a forked child.
     #[inline]
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Readiness> {
+        self.shared.process.check()?;
         let bell = &self.shared.wakeup;
         bell.listen();
         self.poll(bell, timeout)
@@ -209,8 +223,11 @@ impl PollLoop {
     /// Makes a blocked [`wait`](Self::wait) return, or the next one if none is blocked. Waking
     /// twice before that is waking once. Threads that block for one channel look again.
     ///
-    /// It takes no lock, so the handler of a signal may call it.
+    /// It takes no lock, so the handler of a signal may call it. In a forked child it does nothing.
     pub fn wake(&self) {
+        if !self.shared.process.is_current() {
+            return;
+        }
         self.rouse();
         self.shared.wakeup.ring();
     }
@@ -335,6 +352,8 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
 
     /// A thread that waits already polls the old set of descriptors: it is sent back.
     fn register(&self, device: &D) -> Result<(), RegistrationError> {
+        let admitted = self.shared.process.check();
+        admitted.map_err(|Inherited| RegistrationError::Inherited)?;
         let mut registrations = self.registrations();
         if self.shared.device.load(SeqCst) != NONE {
             return Err(RegistrationError::AlreadyRegistered);
@@ -392,6 +411,7 @@ impl<D: AsFd + ?Sized> Sleep<D> for PollLoop {
     }
 
     fn sleep(&self, ticket: u64, deadline: Option<Instant>) -> io::Result<Slept> {
+        self.shared.process.check()?;
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if timeout == Some(Duration::ZERO) {
             return Ok(Slept::TimedOut);

@@ -18,13 +18,13 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
 use evtchn_core::{DomId, Port, PortStatus, PortStatuses, RemotePort, Status, Virq};
+use evtchn_fork::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Ioctl, IoctlOutput, Opcode, opcode};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::error::{Call, Error};
-use crate::fork;
 
 /// Where Linux puts the device for hypercalls.
 pub const PRIVCMD_PATH: &str = "/dev/xen/privcmd";
@@ -54,14 +54,15 @@ pub struct Privcmd {
     fd: OwnedFd,
     argument: Mutex<Argument>,
     /// The process that opened it.
-    process: u64,
+    process: Process,
 }
 
 impl Privcmd {
     /// Opens the devices.
     ///
     /// # Errors
-    /// No such device, or no permission. The error says which.
+    /// No such device, or no permission. The error says which. On a kernel where a fork of this
+    /// process cannot be noticed, [`Call::NoticeForks`].
     pub fn open() -> Result<Privcmd, Error> {
         let open = |path, call| {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
@@ -69,25 +70,29 @@ impl Privcmd {
         };
         let fd = open(PRIVCMD_PATH, Call::OpenPrivcmd)?;
         let memory = open(HYPERCALL_PATH, Call::OpenHypercall)?;
-        let argument = Argument::map(&memory);
+        Privcmd::with(fd, &memory)
+    }
+
+    /// Asks through `fd`, and puts the question into a page of `memory`.
+    fn with(fd: OwnedFd, memory: &OwnedFd) -> Result<Privcmd, Error> {
+        let process = Process::current()?;
+        let argument = Argument::map(memory);
+        let argument = argument.map_err(|errno| Error::new(Call::MapArgument, errno))?;
         Ok(Privcmd {
             fd,
-            argument: Mutex::new(argument.map_err(|errno| Error::new(Call::MapArgument, errno))?),
-            process: fork::process(),
+            argument: Mutex::new(argument),
+            process,
         })
     }
 
     fn ask(&self, domid: DomId, port: Port) -> Result<PortStatus, Errno> {
-        if self.process != fork::process() {
+        if !self.process.is_current() {
             return Err(Errno::BADF);
         }
         // A panic leaves the argument as it is, and the next question writes it anew.
         let argument = self.argument.lock().unwrap_or_else(PoisonError::into_inner);
         argument.put(EvtchnStatus::of(domid, port));
-        let hypercall = Hypercall {
-            op: EVENT_CHANNEL_OP,
-            arg: [EVTCHNOP_STATUS, argument.address(), 0, 0, 0],
-        };
+        let hypercall = Hypercall::status(&argument);
         // SAFETY: the code belongs to a `Hypercall`, of which the driver reads one and writes
         // nothing; Xen reads and writes one `EvtchnStatus`, for which the argument has room, and
         // which nobody else uses while it is locked.
@@ -117,6 +122,15 @@ const EVTCHNOP_STATUS: u64 = 5;
 struct Hypercall {
     op: u64,
     arg: [u64; 5],
+}
+
+impl Hypercall {
+    fn status(argument: &Argument) -> Hypercall {
+        Hypercall {
+            op: EVENT_CHANNEL_OP,
+            arg: [EVTCHNOP_STATUS, argument.address(), 0, 0, 0],
+        }
+    }
 }
 
 /// `IOCTL_PRIVCMD_HYPERCALL`
@@ -264,6 +278,8 @@ impl Drop for Argument {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn answered(status: u32, dom: u16, second: u32) -> Result<Status, Errno> {
@@ -310,16 +326,105 @@ mod tests {
 
     #[test]
     fn memory_that_cannot_be_mapped_is_an_error() {
-        let mut options = std::fs::File::options();
+        let mut options = File::options();
         let null = options.read(true).write(true).open("/dev/null").unwrap();
         assert_eq!(Argument::map(&null.into()).unwrap_err(), Errno::NODEV);
     }
 
-    #[test]
-    fn what_is_put_into_the_argument_is_got_out_of_it() {
+    /// A file that answers no hypercall (`ENOTTY`), and memory for the questions.
+    fn without_xen() -> Privcmd {
+        let null = File::open("/dev/null").unwrap();
+        Privcmd::with(null.into(), &page()).unwrap()
+    }
+
+    fn page() -> OwnedFd {
         let memory = rustix::fs::memfd_create("argument", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&memory, 4096).unwrap();
-        let argument = Argument::map(&memory).unwrap();
+        memory
+    }
+
+    #[test]
+    fn a_question_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
+        let privcmd = without_xen();
+        let port = Port::new(3).unwrap();
+        assert_eq!(privcmd.ask(DomId::SELF, port), Err(Errno::NOTTY));
+        // SAFETY: the child calls nothing that allocates or takes a lock before it ends.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let asked = privcmd.ask(DomId::new(9), Port::MAX);
+            let is_refused = asked == Err(Errno::BADF);
+            // SAFETY: it returns to nobody, and leaves alone what would run at an exit.
+            unsafe { libc::_exit(i32::from(!is_refused)) }
+        }
+        let child = rustix::process::Pid::from_raw(child);
+        let ended = rustix::process::waitpid(child, rustix::process::WaitOptions::empty());
+        assert_eq!(ended.unwrap().unwrap().1.exit_status(), Some(0));
+        // The page is shared.
+        let kept = privcmd.argument.lock().unwrap().get();
+        assert_eq!((kept.dom, kept.port), (DomId::SELF.as_raw(), 3));
+        assert_eq!(privcmd.ask(DomId::SELF, port), Err(Errno::NOTTY));
+    }
+
+    #[test]
+    fn the_hypercall_is_that_of_a_c_program() {
+        let argument = Argument::map(&page()).unwrap();
+        let Hypercall { op, arg } = Hypercall::status(&argument);
+        // __HYPERVISOR_event_channel_op, EVTCHNOP_status.
+        assert_eq!((op, arg[0]), (32, 5));
+        assert_eq!(arg[1], argument.0.as_ptr().addr() as u64);
+        assert_eq!(arg[2..], [0; 3]);
+    }
+
+    #[test]
+    fn a_question_is_written_into_the_memory_that_xen_reads() {
+        let memory = page();
+        let privcmd = Privcmd::with(File::open("/dev/null").unwrap().into(), &memory).unwrap();
+        let (domid, port) = (DomId::new(0x0102), Port::new(0x0304).unwrap());
+        assert_eq!(privcmd.ask(domid, port), Err(Errno::NOTTY));
+        let mut bytes = [0; 8];
+        assert_eq!(rustix::io::pread(&memory, &mut bytes, 0), Ok(8));
+        let words = [0x0102_u32, 0x0304].map(u32::to_le_bytes);
+        assert_eq!(bytes, words.as_flattened());
+    }
+
+    #[test]
+    fn the_page_goes_with_the_one_who_asks() {
+        let name = "evtchn-page-of-a-test";
+        let memory = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&memory, 4096).unwrap();
+        let is_mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.contains(name)
+        };
+        let privcmd = Privcmd::with(File::open("/dev/null").unwrap().into(), &memory).unwrap();
+        assert!(is_mapped());
+        drop(privcmd);
+        assert!(!is_mapped());
+    }
+
+    #[test]
+    fn memory_for_questions_that_cannot_be_mapped_is_named() {
+        let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let error = Privcmd::with(null(), &null()).unwrap_err();
+        assert_eq!(error.call(), &Call::MapArgument);
+    }
+
+    #[test]
+    fn a_failed_question_says_which_port_it_was_about() {
+        let port = Port::new(3).unwrap();
+        let error = without_xen().status(DomId::new(9), port).unwrap_err();
+        let asked = RemotePort {
+            domid: DomId::new(9),
+            port,
+        };
+        assert_eq!(error.call(), &Call::Status(asked));
+        assert_eq!(error.errno(), Errno::NOTTY);
+    }
+
+    #[test]
+    fn what_is_put_into_the_argument_is_got_out_of_it() {
+        let argument = Argument::map(&page()).unwrap();
         argument.put(EvtchnStatus::of(DomId::new(5), Port::MAX));
         let got = argument.get();
         assert_eq!((got.dom, got.port), (5, Port::MAX.as_raw()));

@@ -4,8 +4,10 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use evtchn_core::{Error as _, ErrorKind, EventChannel, Open, Port, PortBuf};
-use evtchn_xen::{Device, Errno, XenOpen};
+use evtchn_core::{
+    DomId, Error as _, ErrorKind, EventChannel, Open, Port, PortBuf, RemotePort, Virq,
+};
+use evtchn_xen::{Call, Device, Errno, XenOpen};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// A device and its peer. One message is what one `read` brings.
@@ -165,6 +167,75 @@ fn a_descriptor_open_one_way_is_not_adopted() {
     assert_eq!(error.errno(), Errno::BADF);
     // It was closed, so nobody reads the pipe any more.
     assert!(writer.write(&[0]).is_err());
+}
+
+#[test]
+fn a_descriptor_open_for_writing_alone_is_not_adopted() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let error = Device::from_fd(writer.into()).unwrap_err();
+    assert_eq!((error.call(), error.errno()), (&Call::Adopt, Errno::BADF));
+}
+
+#[test]
+fn an_adopted_descriptor_keeps_its_other_modes() {
+    let mut appends = std::fs::File::options();
+    let null = appends.read(true).append(true).open("/dev/null").unwrap();
+    let device = Device::from_fd(null.into()).unwrap();
+    let status = rustix::fs::fcntl_getfl(&device).unwrap();
+    assert!(status.contains(rustix::fs::OFlags::APPEND | rustix::fs::OFlags::NONBLOCK));
+}
+
+#[test]
+fn a_device_survives_an_exec_where_it_is_said_and_not_otherwise() {
+    let device = Device::open_at("/dev/null").unwrap();
+    let closes = || {
+        let flags = rustix::io::fcntl_getfd(&device).unwrap();
+        flags.contains(rustix::io::FdFlags::CLOEXEC)
+    };
+    device.set_close_on_exec(false).unwrap();
+    assert!(!closes());
+    device.set_close_on_exec(true).unwrap();
+    assert!(closes());
+}
+
+#[test]
+fn each_call_that_fails_is_named_with_what_it_was_asked_for() {
+    let device = Device::open_at("/dev/null").unwrap();
+    let (domid, port, virq) = (DomId::new(7), port(9), Virq::DOM_EXC);
+    let remote = RemotePort { domid, port };
+    let failed = [
+        device.bind_unbound_port(domid).unwrap_err(),
+        device.bind_interdomain(remote).unwrap_err(),
+        device.bind_virq(virq).unwrap_err(),
+        device.bind_static(port).unwrap_err(),
+        device.unbind(port).unwrap_err(),
+        device.notify(port).unwrap_err(),
+        device.reset().unwrap_err(),
+        device.restrict(domid).unwrap_err(),
+    ];
+    let calls = [
+        Call::BindUnboundPort(domid),
+        Call::BindInterdomain(remote),
+        Call::BindVirq(virq),
+        Call::BindStatic(port),
+        Call::Unbind(port),
+        Call::Notify(port),
+        Call::Reset,
+        Call::Restrict(domid),
+    ];
+    for (error, call) in failed.iter().zip(&calls) {
+        assert_eq!((error.call(), error.errno()), (call, Errno::NOTTY));
+    }
+}
+
+#[test]
+fn a_failed_read_is_an_error_and_not_an_empty_buffer() {
+    // The memory of this process, at an address where nothing is.
+    let device = Device::open_at("/proc/self/mem").unwrap();
+    let mut buf = PortBuf::with_capacity(8);
+    let error = device.pending(&mut buf).unwrap_err();
+    assert_eq!((error.call(), error.errno()), (&Call::Pending, Errno::IO));
+    assert_eq!(error.kind(), ErrorKind::Gone);
 }
 
 #[test]

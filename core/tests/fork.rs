@@ -2,9 +2,10 @@
 
 use crate::support::Tester;
 use evtchn_core::{
-    BindError, CancelError, DispatchError, DomId, LinkError, NotifyError, RestrictError,
-    TeardownError, TryCancelError, UnbindError, WaitError,
+    BindError, BlockError, CancelError, Context, DispatchError, DomId, LinkError, NotifyError,
+    RestrictError, TeardownError, TryCancelError, UnbindError, WaitError,
 };
+use evtchn_sim::{Sim, SimLoop};
 
 const GUEST: DomId = DomId::new(7);
 
@@ -117,4 +118,36 @@ fn a_callback_that_forks_returns_in_the_child_and_reaches_nothing() {
     let error = ctx.dispatch_callbacks().unwrap_err();
     assert!(matches!(error, DispatchError::Link(LinkError::Inherited)));
     assert_eq!(tester.log(), ["read"]);
+}
+
+#[test]
+fn condition_of_a_block_that_forks_ends_it_in_the_child() {
+    let sim = Sim::new(1);
+    let opener = sim.open(DomId::DOM0);
+    let ctx = Context::new(opener.clone(), SimLoop::level());
+    let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
+    let forks = || {
+        opener.fork();
+        true
+    };
+    let ended = channel.block_while(None, forks);
+    assert!(matches!(
+        ended,
+        Err(BlockError::Wait(WaitError::Link(LinkError::Inherited)))
+    ));
+}
+
+#[test]
+fn sleep_of_a_block_that_forks_ends_it_in_the_child() {
+    let sim = Sim::new(1);
+    let opener = sim.open(DomId::DOM0);
+    let event_loop = SimLoop::level();
+    let ctx = Context::new(opener.clone(), event_loop.clone());
+    let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
+    event_loop.while_asleep(move || opener.fork());
+    let ended = channel.block(None);
+    assert!(matches!(
+        ended,
+        Err(BlockError::Wait(WaitError::Link(LinkError::Inherited)))
+    ));
 }

@@ -25,6 +25,8 @@ mod async_io;
 mod calloop;
 #[cfg(feature = "crossbeam")]
 mod crossbeam;
+#[cfg(any(feature = "mio", feature = "polling"))]
+mod failed_wake;
 #[cfg(feature = "hooks")]
 mod hooks;
 #[cfg(feature = "mio")]

@@ -14,6 +14,8 @@ use ::mio::unix::SourceFd;
 use ::mio::{Events, Interest, Registry, Token, Waker};
 use evtchn_core::{Registrar, Trigger};
 
+use crate::failed_wake::FailedWake;
+
 /// Registers a device with the [`Registry`] of a [`Poll`](::mio::Poll), under a token of its own.
 ///
 /// ```
@@ -56,6 +58,7 @@ pub struct MioLoop {
     registry: Registry,
     token: Token,
     waker: Arc<Waker>,
+    failed_wake: FailedWake,
 }
 
 impl MioLoop {
@@ -69,6 +72,7 @@ impl MioLoop {
             registry: registry.try_clone()?,
             token,
             waker,
+            failed_wake: FailedWake::default(),
         })
     }
 
@@ -83,6 +87,19 @@ impl MioLoop {
     pub fn is_ready(&self, events: &Events) -> bool {
         events.iter().any(|event| event.token() == self.token)
     }
+
+    /// The error of the first [`Waker::wake`] that failed since the last answer, where the context
+    /// called for the loop and could not tell anybody. A program that polls with a timeout may ask
+    /// after each poll. What is left unasked is the error of the next registration or
+    /// deregistration, and so of a call of the context.
+    #[must_use]
+    pub fn take_wake_error(&self) -> Option<io::Error> {
+        self.failed_wake.take()
+    }
+
+    fn heard(&self, woke: io::Result<()>) {
+        self.failed_wake.keep(woke);
+    }
 }
 
 impl<D: AsFd + ?Sized> Registrar<D> for MioLoop {
@@ -93,6 +110,7 @@ impl<D: AsFd + ?Sized> Registrar<D> for MioLoop {
     }
 
     fn register(&self, device: &D) -> io::Result<()> {
+        self.failed_wake.report()?;
         let fd = device.as_fd().as_raw_fd();
         let source = &mut SourceFd(&fd);
         self.registry
@@ -100,12 +118,37 @@ impl<D: AsFd + ?Sized> Registrar<D> for MioLoop {
     }
 
     fn deregister(&self, device: &D) -> io::Result<()> {
+        self.failed_wake.report()?;
         let fd = device.as_fd().as_raw_fd();
         self.registry.deregister(&mut SourceFd(&fd))
     }
 
     fn wake(&self) {
-        // It cannot fail on Linux, where it writes to an eventfd.
-        let _never = self.waker.wake();
+        self.heard(self.waker.wake());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use evtchn_core::{DomId, Open as _};
+    use evtchn_sim::Sim;
+
+    use super::*;
+
+    #[test]
+    fn a_wake_that_failed_fails_the_next_registration_and_the_one_after_it_succeeds() {
+        let poll = ::mio::Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let registrar = MioLoop::new(poll.registry(), Token(1), waker).unwrap();
+        let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
+        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        let refused = registrar.register(&device).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        registrar.register(&device).unwrap();
+        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        let refused = registrar.deregister(&device).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        registrar.deregister(&device).unwrap();
+        assert!(registrar.take_wake_error().is_none());
     }
 }

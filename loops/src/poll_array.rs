@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evtchn_core::{Registrar, Trigger};
+use evtchn_fork::Process;
 
 use crate::hooks::Interest;
 
@@ -103,6 +104,8 @@ pub struct PollArray {
     /// How many are between their `before_poll` and their `after_poll`.
     pollers: AtomicUsize,
     bell: Bell,
+    /// The process that made it. A forked child shares the pipe.
+    process: Process,
 }
 
 /// A pipe with at most one byte for each time that it rang.
@@ -143,22 +146,29 @@ impl PollArray {
     /// An adapter that watches nothing yet.
     ///
     /// # Errors
-    /// No descriptor is left for a pipe.
+    /// No descriptor is left for a pipe; or [`Unavailable`](evtchn_fork::Unavailable), inside of the
+    /// [`io::Error`], on a kernel where a fork of this process cannot be noticed.
     pub fn new() -> io::Result<PollArray> {
+        let process = Process::current()?;
         Ok(PollArray {
             device: Mutex::default(),
             called: AtomicBool::new(false),
             pollers: AtomicUsize::new(0),
             bell: Bell::new()?,
+            process,
         })
     }
 
     /// Adds what has to be polled, and says how long poll(2) may sleep: not at all where the
     /// context has called, else as long as the program likes.
     ///
-    /// After it comes an [`after_poll`](Self::after_poll), whatever becomes of the poll.
+    /// After it comes an [`after_poll`](Self::after_poll), whatever becomes of the poll. In a forked
+    /// child there is nothing to poll, and nothing to dispatch.
     #[must_use = "poll(2) must not sleep longer"]
     pub fn before_poll(&self, fds: &mut Vec<PollFd>) -> Option<Duration> {
+        if !self.process.is_current() {
+            return None;
+        }
         // Counted before the look: who changes something from here on rings.
         self.pollers.fetch_add(1, Ordering::SeqCst);
         fds.push(PollFd::readable(self.bell.reader.as_raw_fd()));
@@ -170,6 +180,10 @@ impl PollArray {
     /// dispatch. An entry of a device that is not registered any more says nothing.
     #[must_use = "what is not dispatched is reported again"]
     pub fn after_poll(&self, fds: &[PollFd]) -> bool {
+        // What rang in a forked child is for its parent, and so is a byte in the pipe.
+        if !self.process.is_current() {
+            return false;
+        }
         let device = *self.device();
         let reports = |fd| fds.iter().any(|it| it.fd == fd && it.revents != 0);
         let rang = reports(self.bell.reader.as_raw_fd());
@@ -203,6 +217,7 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollArray {
     }
 
     fn register(&self, device: &D) -> io::Result<()> {
+        self.process.check()?;
         *self.device() = Some(device.as_fd().as_raw_fd());
         self.send_back();
         Ok(())

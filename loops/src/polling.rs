@@ -5,11 +5,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::process;
 use std::sync::Arc;
 
 use ::polling::{Event, Events, PollMode, Poller};
 use evtchn_core::{Registrar, Trigger};
+use evtchn_fork::Process;
+
+use crate::failed_wake::FailedWake;
 
 /// Registers a device with a [`Poller`], under a key of its own.
 ///
@@ -23,7 +25,7 @@ use evtchn_core::{Registrar, Trigger};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let poller = Arc::new(Poller::new()?);
-/// let registrar = PollingLoop::new(Arc::clone(&poller), 7);
+/// let registrar = PollingLoop::new(Arc::clone(&poller), 7)?;
 ///
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
@@ -52,7 +54,8 @@ use evtchn_core::{Registrar, Trigger};
 pub struct PollingLoop {
     poller: Arc<Poller>,
     key: usize,
-    process: u32,
+    process: Process,
+    failed_wake: FailedWake,
 }
 
 impl PollingLoop {
@@ -60,13 +63,17 @@ impl PollingLoop {
     ///
     /// Every key but `usize::MAX` will do; `polling` refuses that one when the device is
     /// registered.
-    #[must_use]
-    pub fn new(poller: Arc<Poller>, key: usize) -> PollingLoop {
-        PollingLoop {
+    ///
+    /// # Errors
+    /// [`Unavailable`](evtchn_fork::Unavailable), inside of the [`io::Error`], on a kernel where a
+    /// fork of this process cannot be noticed.
+    pub fn new(poller: Arc<Poller>, key: usize) -> io::Result<PollingLoop> {
+        Ok(PollingLoop {
             poller,
             key,
-            process: process::id(),
-        }
+            process: Process::current()?,
+            failed_wake: FailedWake::default(),
+        })
     }
 
     /// The key under which the device is registered.
@@ -80,6 +87,19 @@ impl PollingLoop {
     pub fn is_ready(&self, events: &Events) -> bool {
         events.iter().any(|event| event.key == self.key)
     }
+
+    /// The error of the first [`Poller::notify`] that failed since the last answer, where the
+    /// context called for the poller and could not tell anybody. A program that polls with a
+    /// timeout may ask after each poll. What is left unasked is the error of the next registration
+    /// or deregistration, and so of a call of the context.
+    #[must_use]
+    pub fn take_wake_error(&self) -> Option<io::Error> {
+        self.failed_wake.take()
+    }
+
+    fn heard(&self, woke: io::Result<()>) {
+        self.failed_wake.keep(woke);
+    }
 }
 
 impl<D: AsFd + ?Sized> Registrar<D> for PollingLoop {
@@ -91,6 +111,8 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollingLoop {
 
     #[expect(unsafe_code, reason = "`Poller::add` asks for a promise of its caller")]
     fn register(&self, device: &D) -> io::Result<()> {
+        self.process.check()?;
+        self.failed_wake.report()?;
         let fd = device.as_fd().as_raw_fd();
         let interest = Event::readable(self.key);
         // SAFETY: who registers a device deregisters it before closing it.
@@ -98,18 +120,18 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollingLoop {
     }
 
     fn deregister(&self, device: &D) -> io::Result<()> {
+        self.failed_wake.report()?;
         self.poller.delete(device.as_fd())
     }
 
     fn wake(&self) {
-        // It cannot fail on Linux, where it writes to an eventfd.
-        let _never = self.poller.notify();
+        self.heard(self.poller.notify());
     }
 }
 
 impl Drop for PollingLoop {
     fn drop(&mut self) {
-        if process::id() != self.process {
+        if !self.process.is_current() {
             let _kept = Arc::into_raw(Arc::clone(&self.poller));
         }
     }
@@ -117,21 +139,31 @@ impl Drop for PollingLoop {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use evtchn_core::{DomId, Open as _};
+    use evtchn_sim::Sim;
 
-    #[test]
-    fn a_forked_child_keeps_the_poller() {
-        let poller = Arc::new(Poller::new().unwrap());
-        let mut registrar = PollingLoop::new(Arc::clone(&poller), 0);
-        registrar.process += 1;
-        drop(registrar);
-        assert_eq!(Arc::strong_count(&poller), 2);
-    }
+    use super::*;
 
     #[test]
     fn the_process_that_made_it_lets_the_poller_go() {
         let poller = Arc::new(Poller::new().unwrap());
-        drop(PollingLoop::new(Arc::clone(&poller), 0));
+        drop(PollingLoop::new(Arc::clone(&poller), 0).unwrap());
         assert_eq!(Arc::strong_count(&poller), 1);
+    }
+
+    #[test]
+    fn a_wake_that_failed_fails_the_next_registration_and_the_one_after_it_succeeds() {
+        let poller = Arc::new(Poller::new().unwrap());
+        let registrar = PollingLoop::new(poller, 0).unwrap();
+        let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
+        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        let refused = registrar.register(&device).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        registrar.register(&device).unwrap();
+        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        let refused = registrar.deregister(&device).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        registrar.deregister(&device).unwrap();
+        assert!(registrar.take_wake_error().is_none());
     }
 }

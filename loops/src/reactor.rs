@@ -7,12 +7,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::process;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::task::{Context as Cx, Poll, Wake, Waker};
 
 use evtchn_core::{Driver, Outcome};
+use evtchn_fork::Process;
 
 /// One registration with a reactor.
 pub(crate) trait Watch: Send + 'static {
@@ -50,7 +50,7 @@ pub struct NotAttached;
 /// An adapter's registration, and the context that it drives.
 #[derive(Debug)]
 pub(crate) struct Reactor<W> {
-    watch: Mutex<Option<W>>,
+    watch: Mutex<Option<Registration<W>>>,
     /// One for all time. `async-io` wakes a waker that another one replaces, so with a new one each
     /// time every look would call for the next, for ever.
     waker: Waker,
@@ -58,7 +58,14 @@ pub(crate) struct Reactor<W> {
     called: AtomicBool,
     driver: OnceLock<Driver>,
     rounds: Mutex<Rounds>,
-    process: u32,
+}
+
+/// What is registered, and the process that registered it. A forked child shares the epoll
+/// instance of the reactor.
+#[derive(Debug)]
+struct Registration<W> {
+    watch: W,
+    process: Process,
 }
 
 /// What those who run rounds are told.
@@ -86,18 +93,12 @@ impl<W: Watch> Wake for Alarm<W> {
 
 impl<W: Watch> Reactor<W> {
     pub(crate) fn new() -> Arc<Reactor<W>> {
-        Reactor::made_by(process::id())
-    }
-
-    /// As it is in this process and in those that are forked from it.
-    pub(crate) fn made_by(process: u32) -> Arc<Reactor<W>> {
         Arc::new_cyclic(|reactor| Reactor {
             watch: Mutex::new(None),
             waker: Waker::from(Arc::new(Alarm(Weak::clone(reactor)))),
             called: AtomicBool::new(false),
             driver: OnceLock::new(),
             rounds: Mutex::default(),
-            process,
         })
     }
 
@@ -106,11 +107,12 @@ impl<W: Watch> Reactor<W> {
         let _the_first_counts = self.driver.set(driver);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<W>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Registration<W>>> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters the registration that `watch` makes, if there is none.
+    /// Enters the registration that `watch` makes, if there is none. On a kernel where a fork of
+    /// this process cannot be noticed, it makes none.
     pub(crate) fn register(&self, watch: impl FnOnce() -> io::Result<W>) -> io::Result<()> {
         if self.driver.get().is_none() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, NotAttached));
@@ -119,7 +121,9 @@ impl<W: Watch> Reactor<W> {
         if place.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let was_ready = self.arm(place.insert(watch()?));
+        let process = Process::current()?;
+        let watch = watch()?;
+        let was_ready = self.arm(&mut place.insert(Registration { watch, process }).watch);
         drop(place);
         if was_ready {
             self.called.store(true, Ordering::SeqCst);
@@ -131,8 +135,8 @@ impl<W: Watch> Reactor<W> {
 
     /// Drops the registration.
     pub(crate) fn deregister(&self) -> io::Result<()> {
-        let watch = self.lock().take();
-        watch.map(drop).ok_or(io::ErrorKind::NotFound.into())
+        let registration = self.lock().take();
+        registration.map(drop).ok_or(io::ErrorKind::NotFound.into())
     }
 
     fn arm(&self, watch: &mut W) -> bool {
@@ -152,9 +156,12 @@ impl<W: Watch> Reactor<W> {
             if !self.called.swap(false, Ordering::SeqCst) {
                 return;
             }
-            let Some(watch) = place.as_mut() else {
+            let Some(Registration { watch, process }) = place.as_mut() else {
                 return;
             };
+            if !process.is_current() {
+                return;
+            }
             self.arm(watch);
             drop(place);
             // Armed first: what comes after the last read calls again.
@@ -171,7 +178,7 @@ impl<W: Watch> Reactor<W> {
     /// Has the rest of a storm reported again, after what else the reactor has to do.
     fn renew(&self) {
         let mut place = self.lock();
-        let Some(watch) = place.as_mut() else {
+        let Some(Registration { watch, .. }) = place.as_mut() else {
             return;
         };
         if watch.renew().is_err() || self.arm(watch) {
@@ -210,9 +217,9 @@ impl<W: Watch> Reactor<W> {
 
 impl<W> Drop for Reactor<W> {
     fn drop(&mut self) {
-        if process::id() != self.process {
+        let place = self.watch.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if place.as_ref().is_some_and(|it| !it.process.is_current()) {
             // Dropped in a child, it would take the device out of the parent's epoll instance.
-            let place = self.watch.get_mut().unwrap_or_else(PoisonError::into_inner);
             let _kept = ManuallyDrop::new(place.take());
         }
     }
@@ -281,12 +288,8 @@ mod tests {
         (context, bound)
     }
 
-    fn registered(
-        process: u32,
-        context: &Context<SimOpen, SimLoop>,
-        log: &Log,
-    ) -> Arc<Reactor<Fake>> {
-        let reactor = Reactor::made_by(process);
+    fn registered(context: &Context<SimOpen, SimLoop>, log: &Log) -> Arc<Reactor<Fake>> {
+        let reactor = Reactor::new();
         reactor.attach(context.driver());
         let fake = Fake {
             log: Arc::clone(log),
@@ -305,7 +308,7 @@ mod tests {
     fn a_call_for_nothing_is_looked_at_once() {
         let log = Log::default();
         let (context, _) = context(0, &log);
-        let reactor = registered(process::id(), &context, &log);
+        let reactor = registered(&context, &log);
         // Its waker is in its place still.
         reactor.waker.wake_by_ref();
         assert_eq!(taken(&log), ["arm"]);
@@ -315,7 +318,7 @@ mod tests {
     fn the_waker_is_set_before_the_device_is_read() {
         let log = Log::default();
         let (context, _bound) = context(1, &log);
-        let reactor = registered(process::id(), &context, &log);
+        let reactor = registered(&context, &log);
         reactor.waker.wake_by_ref();
         assert_eq!(taken(&log), ["arm", "read", "read"]);
     }
@@ -324,7 +327,7 @@ mod tests {
     fn a_storm_is_reported_again_instead_of_read_for_ever() {
         let log = Log::default();
         let (context, _bound) = context(300, &log);
-        let reactor = registered(process::id(), &context, &log);
+        let reactor = registered(&context, &log);
         reactor.waker.wake_by_ref();
         let calls = taken(&log);
         let reads = calls.iter().filter(|call| **call == "read").count();
@@ -334,12 +337,35 @@ mod tests {
     }
 
     #[test]
-    fn a_forked_child_keeps_the_registration() {
+    fn a_call_of_the_reactor_changes_nothing_in_a_forked_child() {
         let log = Log::default();
         let (context, _) = context(0, &log);
-        drop(registered(process::id() + 1, &context, &log));
-        assert_eq!(taken(&log), [""; 0]);
-        drop(registered(process::id(), &context, &log));
+        let reactor = registered(&context, &log);
+        #[expect(unsafe_code, reason = "a fork can do that")]
+        // SAFETY: the child locks what no other thread has, and ends.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            reactor.waker.wake_by_ref();
+            let calls = taken(&log).len();
+            #[expect(unsafe_code, reason = "nothing of the parent is to be dropped")]
+            // SAFETY: it returns to nobody.
+            unsafe {
+                libc::_exit(i32::from(calls != 0))
+            }
+        }
+        let child = rustix::process::Pid::from_raw(child);
+        let ended = rustix::process::waitpid(child, rustix::process::WaitOptions::empty());
+        assert_eq!(ended.unwrap().unwrap().1.exit_status(), Some(0));
+        reactor.waker.wake_by_ref();
+        assert_eq!(taken(&log), ["arm"]);
+    }
+
+    #[test]
+    fn the_process_that_registered_drops_the_registration() {
+        let log = Log::default();
+        let (context, _) = context(0, &log);
+        drop(registered(&context, &log));
         assert_eq!(taken(&log), ["drop"]);
     }
 }

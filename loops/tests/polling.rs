@@ -17,7 +17,7 @@ const KEY: usize = 7;
 
 fn poller_and_registrar() -> (Arc<Poller>, PollingLoop) {
     let poller = Arc::new(Poller::new().unwrap());
-    let registrar = PollingLoop::new(Arc::clone(&poller), KEY);
+    let registrar = PollingLoop::new(Arc::clone(&poller), KEY).unwrap();
     (poller, registrar)
 }
 
@@ -104,7 +104,7 @@ fn a_registration_that_does_not_fit_is_refused_and_changes_nothing() {
 #[test]
 fn another_key_is_not_the_device() {
     let (poller, registrar) = poller_and_registrar();
-    let other = PollingLoop::new(Arc::clone(&poller), KEY + 1);
+    let other = PollingLoop::new(Arc::clone(&poller), KEY + 1).unwrap();
     let (reader, _writer) = readable_pipe();
     other.register(&reader).unwrap();
     assert!(!is_ready(&poller, &registrar));

@@ -144,6 +144,7 @@ fn call_name(call: &evtchn_xen::Call) -> &'static str {
     use evtchn_xen::Call;
     match call {
         Call::Open(_) => "open",
+        Call::NoticeForks => "notice_forks",
         Call::Adopt => "adopt",
         Call::SetCloseOnExec => "set_close_on_exec",
         Call::BindUnboundPort(_) => "bind_unbound_port",

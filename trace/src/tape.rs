@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use evtchn_core::ChannelId;
+use evtchn_fork::{Inherited, Process};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -18,6 +19,9 @@ use crate::line::{Answer, AtSeam, Call, Line, Seam, What};
 /// What is recorded never disturbs the program: a write that fails ends the trace, and
 /// [`finish`](Self::finish) says so. Whenever no call of the program is under way, all is written
 /// out. A trace that is not finished is told as truncated.
+///
+/// A forked child writes nothing into it: the trace is its parent's. On a kernel where a fork cannot
+/// be noticed nothing is written at all, and [`finish`](Self::finish) says so.
 ///
 /// ```
 /// use evtchn_core::Trigger;
@@ -32,7 +36,13 @@ use crate::line::{Answer, AtSeam, Call, Line, Seam, What};
 /// # Ok::<_, std::io::Error>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct Tape(Option<Arc<Mutex<Sink>>>);
+pub struct Tape(Option<Arc<Shared>>);
+
+/// What the handles share, and the process that made it.
+struct Shared {
+    process: u64,
+    sink: Mutex<Sink>,
+}
 
 struct Sink {
     out: Box<dyn Write + Send>,
@@ -176,7 +186,7 @@ impl Tape {
         let mut sink = Sink {
             out: Box::new(out),
             written: Written::new(header),
-            failed: None,
+            failed: Process::current().err().map(io::Error::from),
             under_way: 0,
             thread: Box::new(thread),
             channels: HashMap::new(),
@@ -184,7 +194,10 @@ impl Tape {
             peers: 0,
         };
         sink.flush();
-        Tape(Some(Arc::new(Mutex::new(sink))))
+        Tape(Some(Arc::new(Shared {
+            process: evtchn_fork::number(),
+            sink: Mutex::new(sink),
+        })))
     }
 
     /// Whether it records.
@@ -203,8 +216,11 @@ impl Tape {
     /// Writes the last line.
     ///
     /// # Errors
-    /// The first write that failed.
+    /// The first write that failed; [`Inherited`], inside of the [`io::Error`], in a forked child.
     pub fn finish(&self) -> io::Result<()> {
+        if self.0.as_ref().is_some_and(|shared| !shared.is_ours()) {
+            return Err(Inherited.into());
+        }
         let Some(mut sink) = self.sink() else {
             return Ok(());
         };
@@ -263,8 +279,9 @@ impl Tape {
     }
 
     fn sink(&self) -> Option<MutexGuard<'_, Sink>> {
-        let sink = self.0.as_ref()?;
-        Some(sink.lock().unwrap_or_else(PoisonError::into_inner))
+        // In a forked child the lock may have been held by a thread of the parent.
+        let shared = self.0.as_ref().filter(|shared| shared.is_ours())?;
+        Some(shared.sink.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -296,9 +313,18 @@ impl AtSeam {
     }
 }
 
-impl Drop for Sink {
+impl Shared {
+    fn is_ours(&self) -> bool {
+        evtchn_fork::is_current(self.process)
+    }
+}
+
+impl Drop for Shared {
     fn drop(&mut self) {
-        self.flush();
+        if self.is_ours() {
+            let sink = self.sink.get_mut();
+            sink.unwrap_or_else(PoisonError::into_inner).flush();
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Polling {
 impl Polling {
     pub(crate) fn new(channels: usize) -> Result<(Polling, Arc<Tally>)> {
         let poller = Arc::new(Poller::new()?);
-        let event_loop = PollingLoop::new(Arc::clone(&poller), 0);
+        let event_loop = PollingLoop::new(Arc::clone(&poller), 0)?;
         let ctx = Context::new(XenOpen::default(), event_loop);
         let channels = Channels::new(&ctx, channels)?;
         channels.wait()?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evtchn_core::{DomId, Open};
 
-use super::{SimDevice, open_failed};
+use super::{SimDevice, made_by, open_failed};
 use crate::errno::Errno;
 use crate::error::{Call, Error};
 use crate::fault::Fault;
@@ -38,9 +38,12 @@ pub struct SimOpen {
 pub(crate) struct Opener {
     opens: AtomicU64,
     last: Mutex<Option<FileId>>,
-    /// The process that runs, which [`SimOpen::fork`] changes.
-    process: AtomicU64,
+    /// What [`SimOpen::fork`] adds to the number of the process that runs.
+    forks: AtomicU64,
 }
+
+/// Above every number of a real process.
+const ONE_FORK: u64 = 1 << 32;
 
 impl SimOpen {
     pub(crate) fn new(sim: &Sim, domid: DomId) -> SimOpen {
@@ -51,11 +54,15 @@ impl SimOpen {
         }
     }
 
-    /// From now on the calls are those of a forked child: contexts made and devices opened
+    /// Plays a fork in one process: from now on the calls are those of a forked child: contexts made and devices opened
     /// through this so far are inherited ones, which belong to the parent. The parent is whoever
     /// holds a second descriptor of the file, from [`dup`](Self::dup) after this.
+    ///
+    /// A real fork(2) of the program is noticed as well. There the child has a copy of the machine,
+    /// and of what parent and child share, such as the descriptor that event loops poll, it changes
+    /// nothing.
     pub fn fork(&self) {
-        self.opener.process.fetch_add(1, Ordering::Relaxed);
+        self.opener.forks.fetch_add(ONE_FORK, Ordering::Relaxed);
     }
 
     /// The domain.
@@ -153,6 +160,7 @@ impl Open for SimOpen {
     type Device = SimDevice;
 
     fn open(&self) -> Result<SimDevice, Error> {
+        let process = made_by().map_err(open_failed)?;
         let mut world = self.sim.lock();
         let file = world
             .judge(&self.opener, Call::Open, None)
@@ -160,10 +168,15 @@ impl Open for SimOpen {
             .map_err(open_failed)?;
         self.opener.opens.fetch_add(1, Ordering::Relaxed);
         *self.opener.last() = Some(file);
-        Ok(SimDevice::new(self, &mut world, file))
+        Ok(SimDevice::new(self, &mut world, file, process))
     }
 
     fn process(&self) -> u64 {
-        self.opener.process.load(Ordering::Relaxed)
+        self.opener.forks.load(Ordering::Relaxed) + evtchn_fork::number()
+    }
+
+    #[inline]
+    fn is_current(&self, process: u64) -> bool {
+        self.opener.forks.load(Ordering::Relaxed) + evtchn_fork::seen() == process
     }
 }

@@ -3,7 +3,7 @@
 //! It reads the device like a round and leaves in the ready queue what is not its own. Its wake,
 //! whoever reads it, is latched, and it takes it by looking.
 
-use super::error::WaitError;
+use super::error::{LinkError, WaitError};
 use super::{Channel, DeviceError, LoopError, Shared};
 use crate::hal::{Open, Registrar, Sleep, Slept};
 use crate::machine::block::Look;
@@ -79,7 +79,7 @@ where
     R: std::error::Error + 'static,
     S: std::error::Error + 'static,
 {
-    /// The wait could not begin.
+    /// The wait could not begin; or the process is a forked child that came out of it.
     #[error(transparent)]
     Wait(#[from] WaitError<D, R>),
     /// The device failed under this thread's read, and was closed. Every channel is dead, and
@@ -172,16 +172,28 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
             if slept == Slept::TimedOut {
                 return Ok(Blocked::TimedOut);
             }
-            if !goes_on() {
+            let goes_on = goes_on();
+            self.still_ours()?;
+            if !goes_on {
                 return Ok(Blocked::Stopped);
             }
             slept = registrar
                 .sleep(ticket, deadline)
                 .map_err(BlockError::Sleep)?;
+            self.still_ours()?;
             // At the deadline once more, for what came in time.
             if slept != Slept::Roused {
                 self.read()?;
             }
+        }
+    }
+
+    /// Refuses to go on in a forked child: the caller's condition may have forked, or the handler
+    /// of a signal that ended the sleep.
+    fn still_ours(&self) -> Result<(), Failed<O, R>> {
+        match self.shared.is_inherited() {
+            true => Err(WaitError::from(LinkError::Inherited).into()),
+            false => Ok(()),
         }
     }
 

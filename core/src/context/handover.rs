@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::error::{Leftover, LinkError};
-use super::{Channel, Context, LoopError, Shared, State};
+use super::{Channel, Context, LoopError, NOBODY, Shared, State};
 use crate::hal::{EventChannel, Open, Registrar};
 use crate::handover::HandOver;
 use crate::machine::link::{Link, LinkInput};
@@ -157,7 +157,10 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         registrar: R,
     ) -> (Context<O, R>, Vec<Channel<O, R>>) {
         let Parts { device, table } = parts;
-        let process = (!device.is_inherited()).then(|| opener.process());
+        let process = match device.is_inherited() {
+            true => NOBODY,
+            false => opener.process(),
+        };
         let device = Arc::new(device);
         let context = Context::made_by(process, opener, registrar);
         let shared = &context.shared;

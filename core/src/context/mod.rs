@@ -140,8 +140,8 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     opener: O,
     registrar: R,
     trigger: Trigger,
-    /// The process that made it; none where the device was inherited even then.
-    process: Option<u64>,
+    /// The process that made it; `NOBODY` where the device was inherited even then.
+    process: u64,
     state: Mutex<State<O::Device>>,
     /// What the link in the state says, for those who need no lock to know.
     watching: AtomicBool,
@@ -156,6 +156,9 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     /// The thread that looks after the peers.
     in_check: Occupant,
 }
+
+/// The number that no process has ([`Open::process`]).
+const NOBODY: u64 = u64::MAX;
 
 struct State<D> {
     machine: Machine,
@@ -180,12 +183,15 @@ enum Source {
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// A context that opens nothing yet.
+    ///
+    /// It belongs to the calling process, as [`Open::process`] numbers it. Where the backend cannot
+    /// notice a fork, the first bind fails with the error of its [`open`](Open::open).
     pub fn new(opener: O, registrar: R) -> Context<O, R> {
-        let process = Some(opener.process());
+        let process = opener.process();
         Context::made_by(process, opener, registrar)
     }
 
-    fn made_by(process: Option<u64>, opener: O, registrar: R) -> Context<O, R> {
+    fn made_by(process: u64, opener: O, registrar: R) -> Context<O, R> {
         Context {
             shared: Arc::new(Shared {
                 opener,
@@ -268,6 +274,14 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         self.shared.cancel(id)
     }
 
+    /// Whether the calling process has this context only because it was forked from the one that
+    /// made it. Then every call is an error that says so (`Inherited`). It takes no lock and makes
+    /// no system call.
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.shared.is_inherited()
+    }
+
     /// How long the event loop may sleep: zero while there are wakes that no readiness of the
     /// device announces, otherwise for ever.
     #[must_use]
@@ -321,15 +335,22 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         Round::begin(&self.shared, wakes)
     }
 
-    /// Where the device stands with the event loop.
+    /// Where the device stands with the event loop. In a forked child it is
+    /// [`Closed`](Link::Closed): the device is the parent's.
     #[must_use]
     pub fn link(&self) -> Link {
+        if self.shared.is_inherited() {
+            return Link::Closed;
+        }
         self.shared.lock().machine.link()
     }
 
-    /// Counts of what happened so far.
+    /// Counts of what happened so far. In a forked child they are all 0.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        if self.shared.is_inherited() {
+            return Stats::default();
+        }
         self.shared.lock().machine.stats
     }
 
@@ -410,6 +431,10 @@ impl<D: EventChannel> State<D> {
 
 impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Context<O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shared.is_inherited() {
+            let mut context = f.debug_struct("Context");
+            return context.field("is_inherited", &true).finish_non_exhaustive();
+        }
         let state = self.shared.lock();
         f.debug_struct("Context")
             .field("link", &state.machine.link())

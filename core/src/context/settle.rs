@@ -53,7 +53,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Takes no lock: a thread that exists only in the parent may hold it in the child for ever.
     #[inline]
     pub(super) fn is_inherited(&self) -> bool {
-        self.process != Some(self.opener.process())
+        !self.opener.is_current(self.process)
     }
 
     /// Whether a round may read: the event loop watches the device.

@@ -98,6 +98,9 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     fn deregister(&self, device: &D) -> Result<(), Self::Error>;
 
     /// Makes a loop that blocks in its poll come back and dispatch. Called from any thread.
+    ///
+    /// A loop in which this can fail keeps the error, and its next [`register`](Self::register) or
+    /// [`deregister`](Self::deregister) fails with it.
     fn wake(&self);
 }
 

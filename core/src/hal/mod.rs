@@ -53,9 +53,21 @@ pub trait Open {
     fn open(&self) -> Result<Self::Device, <Self::Device as EventChannel>::Error>;
 
     /// A number of the calling process: it stays the same as long as the process lives, and every
-    /// process that is forked from it has another one. A context asks in every call, so an
-    /// answer costs no system call.
+    /// process that is forked from it has another one, also where both have the same process id,
+    /// as in PID namespaces. It is never `u64::MAX`, which stands for no process.
+    ///
+    /// A backend that cannot notice a fork, say on an old kernel, answers the same number
+    /// everywhere, and its [`open`](Self::open) fails: so a context that could be used after a
+    /// fork unnoticed never has a device. A context is made without an error all the same, and
+    /// its first bind reports that of `open`.
     fn process(&self) -> u64;
+
+    /// Whether `process` is the number of the calling process. A context asks in every call, so
+    /// an answer costs no system call; a backend may have a quicker one than this.
+    #[inline]
+    fn is_current(&self, process: u64) -> bool {
+        self.process() == process
+    }
 }
 
 /// One open event-channel device.

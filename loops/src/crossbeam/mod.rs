@@ -6,6 +6,7 @@ mod place;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +15,8 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use evtchn_core::{
-    Channel, ChannelId, Context, DispatchError, Open, Outcome, Registrar, Sleep, Slept,
+    Channel, ChannelId, Context, DispatchError, LinkError, LoopError, Open, Outcome, Registrar,
+    Sleep, Slept,
 };
 
 use error::RunFailed;
@@ -43,6 +45,9 @@ pub use place::{Delivery, NotDone, NotDoneResult};
 /// cores, and a worker may select between their queues.
 ///
 /// A handle: its clones are the same dispatcher.
+///
+/// In a forked child every call is an error that says so ([`LinkError::Inherited`]), and dropping
+/// it neither calls for the event loop nor waits for a thread, which the child does not have.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -114,7 +119,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<O: Open, R: Sleep<O::Device>> Control<O, R> {
+    /// Refuses a call in a forked child: context, event loop and threads are the parent's, and a
+    /// lock of ours may have been held there.
+    fn admit(&self) -> Result<(), LinkError<LoopError<O, R>>> {
+        match self.ctx.is_inherited() {
+            true => Err(LinkError::Inherited),
+            false => Ok(()),
+        }
+    }
+
     fn stop(&self) {
+        if self.admit().is_err() {
+            return;
+        }
         self.stop.store(true, Ordering::SeqCst);
         Registrar::<O::Device>::wake(self.ctx.registrar());
     }
@@ -178,6 +195,7 @@ where
     /// # Errors
     /// [`AddError`]; nobody waits that did not wait before.
     pub fn add(&self, channel: Arc<Channel<O, R>>) -> AddResult<O, R> {
+        self.shared.control.admit()?;
         let id = channel.id();
         let mut places = lock(&self.shared.places);
         let Places { by_id, sender } = &mut *places;
@@ -198,6 +216,7 @@ where
     /// [`RunError::Cancel`] where the event loop does not let go of the device. The channel is
     /// removed even then.
     pub fn remove(&self, id: ChannelId) -> RunResult<O, R, Option<Arc<Channel<O, R>>>> {
+        self.shared.admit()?;
         let removed = lock(&self.shared.places).by_id.remove(&id);
         let Some(place) = removed else {
             return Ok(None);
@@ -223,6 +242,7 @@ where
     /// Where a callback of another channel does; the waits are ended first.
     pub fn run(&self) -> RunResult<O, R> {
         let shared = &*self.shared;
+        shared.admit()?;
         if shared.is_running.swap(true, Ordering::SeqCst) {
             return Err(RunError::Running);
         }
@@ -252,13 +272,18 @@ where
         })
     }
 
-    /// Lets the run end, from any thread. It does not wait for that.
+    /// Lets the run end, from any thread. It does not wait for that. In a forked child it does
+    /// nothing.
     pub fn stop(&self) {
         self.shared.control.stop();
     }
 }
 
 impl<O: Open, R: Sleep<O::Device>> Shared<O, R> {
+    fn admit(&self) -> RunResult<O, R> {
+        Ok(self.control.admit().map_err(DispatchError::from)?)
+    }
+
     /// Ends every wait, and lets go of the queue.
     fn end(&self) {
         let mut places = lock(&self.places);
@@ -284,7 +309,9 @@ impl<O: Open, R: Sleep<O::Device>> Drop for Ending<'_, O, R> {
 
 impl<O: Open, R: Sleep<O::Device>> Drop for Shared<O, R> {
     fn drop(&mut self) {
-        self.end();
+        if self.control.admit().is_ok() {
+            self.end();
+        }
     }
 }
 
@@ -329,11 +356,12 @@ impl<O: Open, R: Sleep<O::Device>> Running<O, R> {
     /// Stops the run and joins its thread: when it returns, nobody waits any more.
     ///
     /// # Errors
-    /// What the [run](Dispatcher::run) came to.
+    /// What the [run](Dispatcher::run) came to; in a forked child that the context is the parent's.
     ///
     /// # Panics
     /// With the panic of the run.
     pub fn stop(mut self) -> RunResult<O, R> {
+        self.dispatcher.shared.admit()?;
         match self.join() {
             Some(Ok(ran)) => ran,
             Some(Err(panic)) => resume_unwind(panic),
@@ -343,6 +371,11 @@ impl<O: Open, R: Sleep<O::Device>> Running<O, R> {
 
     fn join(&mut self) -> Option<thread::Result<RunResult<O, R>>> {
         let thread = self.thread.take()?;
+        if self.dispatcher.shared.admit().is_err() {
+            // Joined, or let go of, in a process that does not have it, it does what it likes.
+            let _kept = ManuallyDrop::new(thread);
+            return None;
+        }
         self.dispatcher.shared.control.stop();
         Some(thread.join())
     }

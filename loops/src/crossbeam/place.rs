@@ -7,8 +7,7 @@ use std::thread::panicking;
 
 use crossbeam_channel::Sender;
 use evtchn_core::{
-    Cause, Channel, ChannelId, DeviceError, LinkError, LoopError, Open, Sleep, Wait, WaitError,
-    Wake,
+    Cause, Channel, ChannelId, DeviceError, LoopError, Open, Sleep, Wait, WaitError, Wake,
 };
 
 use super::error::{AddError, AddResult, RunError, RunResult};
@@ -262,11 +261,14 @@ impl<O: Open, R: Sleep<O::Device>> Delivery<O, R> {
         }
     }
 
-    /// Waits for the channel again. A channel that is gone is done.
+    /// Waits for the channel again. A channel that is gone is done, and so is each in a forked child.
     ///
     /// # Errors
     /// [`NotDone`], with the delivery.
     pub fn done(mut self) -> NotDoneResult<O, R> {
+        if self.place.control.admit().is_err() {
+            return Ok(());
+        }
         match self.wait_again() {
             Ok(()) => {
                 self.is_over = true;
@@ -281,8 +283,7 @@ impl<O: Open, R: Sleep<O::Device>> Delivery<O, R> {
 
     fn wait_again(&self) -> Result<(), WaitFailed<O, R>> {
         match self.place.wait_again() {
-            // In a forked child nothing of it is ours.
-            Err(WaitError::NotBound(_) | WaitError::Link(LinkError::Inherited)) => Ok(()),
+            Err(WaitError::NotBound(_)) => Ok(()),
             waited => waited,
         }
     }
@@ -290,7 +291,8 @@ impl<O: Open, R: Sleep<O::Device>> Delivery<O, R> {
 
 impl<O: Open, R: Sleep<O::Device>> Drop for Delivery<O, R> {
     fn drop(&mut self) {
-        if self.is_over {
+        // In a forked child nothing of it is ours, and a lock may have been held.
+        if self.is_over || self.place.control.admit().is_err() {
             return;
         }
         if panicking() && !self.is_again && self.cause != Cause::Gone {

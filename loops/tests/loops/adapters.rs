@@ -86,7 +86,7 @@ impl<B: Backend> Rig<B> for OnPolling<B> {
 
     fn adapter(&mut self) -> PollingLoop {
         self.adapters += 1;
-        PollingLoop::new(Arc::clone(&self.poller), self.adapters)
+        PollingLoop::new(Arc::clone(&self.poller), self.adapters).unwrap()
     }
 
     fn attach(&mut self, context: &Arc<ContextOf<B, Self>>, taste: Taste) {

@@ -15,7 +15,14 @@ use syn::{Attribute, Item, ItemUse, Meta, UseTree, Visibility};
 use super::{root, source};
 
 /// The libraries that programs meet.
-const LIBRARIES: [&str; 5] = ["core", "backend-sim", "backend-xen", "loops", "trace"];
+const LIBRARIES: [&str; 6] = [
+    "core",
+    "backend-sim",
+    "backend-xen",
+    "fork",
+    "loops",
+    "trace",
+];
 
 /// Fails with every public struct, enum and trait whose documentation has no example.
 pub(super) fn ensure_everywhere() -> Result<()> {

@@ -1,0 +1,152 @@
+//! Real forks of a program that has a device or a poll loop.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a scene ends by panicking, and its process with it"
+)]
+
+#[path = "../../fork/tests/scenes/mod.rs"]
+mod scenes;
+#[path = "../../fork/tests/scenes/unavailable.rs"]
+mod unavailable;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use evtchn_core::{BindError, Context, DomId, EventChannel, Open, Registrar, Sleep, Trigger};
+use evtchn_fork::{Inherited, Unavailable};
+use evtchn_sim::Sim;
+use evtchn_xen::{Call, Device, Errno, PollLoop, RegistrationError, XenOpen};
+use scenes::Forks;
+
+fn main() {
+    scenes::main(&[
+        (
+            "device_of_a_parent_is_inherited_and_one_of_the_child_is_not",
+            device_of_a_parent_is_inherited_and_one_of_the_child_is_not,
+        ),
+        (
+            "context_that_had_opened_nothing_opens_nothing_in_a_child",
+            context_that_had_opened_nothing_opens_nothing_in_a_child,
+        ),
+        (
+            "poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on",
+            poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on,
+        ),
+        (
+            "call_of_a_child_does_not_reach_the_poll_loop_of_its_parent",
+            call_of_a_child_does_not_reach_the_poll_loop_of_its_parent,
+        ),
+        (
+            "nothing_is_opened_where_a_fork_cannot_be_noticed",
+            nothing_is_opened_where_a_fork_cannot_be_noticed,
+        ),
+    ]);
+}
+
+fn device_of_a_parent_is_inherited_and_one_of_the_child_is_not(forks: &Forks) {
+    let device = Device::open_at("/dev/null").unwrap();
+    assert!(!device.is_inherited());
+    let device = forks.in_child(device, |device| {
+        assert!(device.is_inherited());
+        let own = Device::open_at("/dev/null").unwrap();
+        assert!(!own.is_inherited());
+        let adopted = device.as_fd().try_clone_to_owned().unwrap();
+        let adopted = Device::from_fd(adopted).unwrap();
+        assert!(!adopted.is_inherited());
+        let devices = (device, own, adopted);
+        let (device, own, adopted) = forks.in_child(devices, |(device, own, adopted)| {
+            let devices = [device, own, adopted];
+            assert!(devices.iter().all(EventChannel::is_inherited));
+        });
+        assert!(device.is_inherited());
+        assert!(!own.is_inherited() && !adopted.is_inherited());
+    });
+    assert!(!device.is_inherited());
+}
+
+/// An event loop that watches nothing.
+struct Idle;
+
+impl<D> Registrar<D> for Idle {
+    type Error = io::Error;
+
+    fn trigger(&self) -> Trigger {
+        Trigger::Level
+    }
+
+    fn register(&self, _: &D) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn deregister(&self, _: &D) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn wake(&self) {}
+}
+
+fn context_that_had_opened_nothing_opens_nothing_in_a_child(forks: &Forks) {
+    let ctx = Context::new(XenOpen::at("/dev/null"), Idle);
+    let ctx = forks.in_child(ctx, |ctx| {
+        let bound = ctx.bind_unbound_port(DomId::SELF);
+        assert!(matches!(bound, Err(BindError::Inherited)));
+        // A context of its own gets as far as the device, which is none.
+        let own = Context::new(XenOpen::at("/dev/null"), Idle);
+        let bound = own.bind_unbound_port(DomId::SELF);
+        assert!(matches!(bound, Err(BindError::Bind(_))), "{bound:?}");
+    });
+    assert!(!ctx.is_inherited());
+}
+
+fn poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on(forks: &Forks) {
+    let poll_loop = PollLoop::new().unwrap();
+    poll_loop.wake();
+    let device = Sim::new(1).open(DomId::DOM0).open().unwrap();
+    let poll_loop = forks.in_child(poll_loop, |poll_loop| {
+        let is_refused = |error: io::Error| error.get_ref().is_some_and(|it| it.is::<Inherited>());
+        assert!(is_refused(
+            poll_loop.wait(Some(Duration::ZERO)).unwrap_err()
+        ));
+        let ticket = Sleep::<evtchn_sim::SimDevice>::ticket(&poll_loop);
+        let slept = Sleep::<evtchn_sim::SimDevice>::sleep(&poll_loop, ticket, None);
+        assert!(is_refused(slept.unwrap_err()));
+        let registered = poll_loop.register(&device);
+        assert_eq!(registered, Err(RegistrationError::Inherited));
+    });
+    // The child did not take the call of its parent.
+    assert!(poll_loop.wait(Some(Duration::ZERO)).unwrap().woken);
+    assert!(poll_loop.wait(Some(Duration::ZERO)).unwrap().timed_out());
+}
+
+fn call_of_a_child_does_not_reach_the_poll_loop_of_its_parent(forks: &Forks) {
+    let poll_loop = PollLoop::new().unwrap();
+    let poll_loop = forks.in_child(poll_loop, |poll_loop| poll_loop.wake());
+    assert!(poll_loop.wait(Some(Duration::ZERO)).unwrap().timed_out());
+}
+
+fn nothing_is_opened_where_a_fork_cannot_be_noticed(forks: &Forks) {
+    let unavailable = unavailable::forget_forks();
+    let ctx = Context::new(XenOpen::at("/dev/null"), Idle);
+    let expect_refused = |ctx: &Context<XenOpen, Idle>| {
+        let Err(BindError::Open(refused)) = ctx.bind_unbound_port(DomId::SELF) else {
+            unreachable!("a device was opened");
+        };
+        assert_eq!(refused.call(), &Call::NoticeForks);
+        assert_eq!(refused.errno(), Errno::NOMEM);
+    };
+    expect_refused(&ctx);
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
+    let adopted = Device::from_fd(null.unwrap().into()).unwrap_err();
+    assert_eq!(adopted.call(), &Call::NoticeForks);
+    let refused = PollLoop::new().unwrap_err();
+    let why = refused
+        .get_ref()
+        .and_then(|it| it.downcast_ref::<Unavailable>());
+    assert_eq!(why, Some(&unavailable));
+    assert!(Sim::new(1).open(DomId::DOM0).open().is_err());
+    forks.in_child(ctx, |ctx| expect_refused(&ctx));
+}
