@@ -144,18 +144,6 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             Outcome::Done
         })
     }
-
-    /// Drives if somebody asked for it from inside a hook, and who did was told that all is done.
-    pub(super) fn drive_after_hook(&self) {
-        let mut goes_on = std::mem::take(&mut self.lock().drive_after_hook);
-        while goes_on {
-            let driven = self.drive();
-            goes_on = matches!(driven, Ok(Outcome::More));
-            if driven.is_err() {
-                self.count_unreported();
-            }
-        }
-    }
 }
 
 impl fmt::Debug for Driver {
