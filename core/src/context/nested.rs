@@ -79,7 +79,10 @@ pub(super) fn calmly(call: impl FnOnce()) -> bool {
 }
 
 /// While it lives, this thread is inside; also when that panics.
-struct Leaves<'a, O: Open, R: Registrar<O::Device>>(&'a Shared<O, R>, fn(&mut Nested) -> &mut Inside);
+struct Leaves<'a, O: Open, R: Registrar<O::Device>>(
+    &'a Shared<O, R>,
+    fn(&mut Nested) -> &mut Inside,
+);
 
 impl<O: Open, R: Registrar<O::Device>> Drop for Leaves<'_, O, R> {
     fn drop(&mut self) {
@@ -201,7 +204,9 @@ mod tests {
     #[test]
     fn what_a_waker_panics_with_may_panic_as_it_is_dropped() {
         assert!(calmly(|| {}));
-        assert!(!calmly(|| std::panic::resume_unwind(Box::new("as planned"))));
+        assert!(!calmly(|| std::panic::resume_unwind(Box::new(
+            "as planned"
+        ))));
         assert!(!calmly(|| std::panic::resume_unwind(Box::new(PanicsAgain))));
     }
 }

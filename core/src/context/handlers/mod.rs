@@ -355,7 +355,8 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
         // One counts for each channel. The others are of turns that a later one made void.
         if self.deferred.len() > 2 * self.slots.len() + SPARE {
             let slots = &self.slots;
-            self.deferred.retain(|Reverse((_, turn))| turn.counts(slots));
+            self.deferred
+                .retain(|Reverse((_, turn))| turn.counts(slots));
         }
     }
 }
