@@ -375,7 +375,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     fn wait_in_rounds(&self, id: ChannelId, at_once: bool) -> WaitResult<O, R, ()> {
         self.admit()?;
         let mut state = self.lock();
-        if !state.machine.link().is_open() {
+        if !state.takes_waits() {
             return Err(NotBound(id).into());
         }
         let waited = state.machine.wait_in_rounds(id)?;
