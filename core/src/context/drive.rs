@@ -13,7 +13,9 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// something for a round, and runs no callback. It is safe to come for nothing, from any
     /// thread, and beside a round.
     ///
-    /// From inside a hook of the registrar nothing is read before the hook is over.
+    /// From inside a hook of the registrar nothing is read before the hook is over. From inside a
+    /// waker that this context calls it is read at once, and the tasks that it is for are woken when
+    /// that waker returns.
     ///
     /// [`Outcome::More`] says that an edge-triggered loop has to come again unasked.
     ///
