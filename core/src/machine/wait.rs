@@ -90,11 +90,8 @@ impl Machine {
 
     /// Ends a wait whose wake is taken in rounds. One of a task or of a thread that blocks goes on.
     pub(crate) fn cancel_in_rounds(&mut self, id: ChannelId) {
-        if self
-            .ports
-            .by_id(id)
-            .is_ok_and(|slot| slot.blocker.is_none())
-        {
+        let slot = self.ports.by_id(id);
+        if slot.is_ok_and(|slot| slot.blocker.is_none()) {
             let _was_bound = self.cancel(id);
         }
     }
