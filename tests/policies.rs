@@ -206,7 +206,19 @@ fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
     rig.expect_clean_end();
 }
 
-/// Keeps the ends of a handler's calls, the last one on top.
+#[test]
+fn an_end_that_is_told_in_its_own_call_enables_the_port_in_the_same_round() {
+    let mut rig = Rig::new(1);
+    rig.add(0, WhenTold, |call| call.take_eoi().unwrap().tell());
+    rig.send(0);
+    let before = rig.ctx.stats().writes;
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert_eq!(rig.ctx.stats().writes, before + 1);
+    assert_eq!(rig.handlers.next_timeout(s(0)), None);
+    rig.expect_clean_end();
+}
+
+/// Keeps the ends of a handler's calls, the last one at the end.
 fn keep_eois(rig: &mut Rig) -> Arc<Mutex<Vec<Eoi>>> {
     let kept = Arc::<Mutex<Vec<Eoi>>>::default();
     let keeps = Arc::clone(&kept);
