@@ -2,6 +2,7 @@
 //! thread that counts. `cargo test --test alone NAME` runs one file's.
 
 mod allocations;
+mod churn;
 mod descriptors;
 mod endurance;
 mod footprint;
@@ -19,6 +20,7 @@ fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let mut trials = allocations::trials();
+    trials.extend(churn::trials());
     trials.extend(descriptors::trials());
     trials.extend(endurance::trials());
     trials.extend(footprint::trials());

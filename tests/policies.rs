@@ -205,6 +205,142 @@ fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
 }
 
 #[test]
+fn an_end_that_is_told_in_its_own_call_enables_the_port_in_the_same_round() {
+    let mut rig = Rig::new(1);
+    rig.add(0, WhenTold, |call| call.take_eoi().unwrap().tell());
+    rig.send(0);
+    let before = rig.ctx.stats().writes;
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert_eq!(rig.ctx.stats().writes, before + 1);
+    assert_eq!(rig.handlers.next_timeout(s(0)), None);
+    rig.expect_clean_end();
+}
+
+/// Keeps the ends of a handler's calls, the last one at the end.
+fn keep_eois(rig: &mut Rig) -> Arc<Mutex<Vec<Eoi>>> {
+    let kept = Arc::<Mutex<Vec<Eoi>>>::default();
+    let keeps = Arc::clone(&kept);
+    rig.add(0, WhenTold, move |call| {
+        keeps.lock().unwrap().push(call.take_eoi().unwrap());
+    });
+    kept
+}
+
+fn take_eoi(kept: &Mutex<Vec<Eoi>>) -> Eoi {
+    kept.lock().unwrap().remove(0)
+}
+
+#[test]
+fn the_end_of_a_removed_handler_enables_no_port_under_the_next_one() {
+    let mut rig = Rig::new(1);
+    let first = keep_eois(&mut rig);
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert!(rig.handlers.remove(rig.id(0)));
+    // Its wait enables the port, and its first wake puts the next wait off.
+    rig.add(0, RateLimit::new(1, s(100)).unwrap(), |_| {});
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    take_eoi(&first).tell();
+    rig.send(0);
+    let rounds = [rig.round(s(1)), rig.round(s(1)), rig.round(s(99))];
+    assert_eq!(rounds.concat(), [], "its limit does not count");
+    assert!(!rig.event_loop.is_registered());
+    let due = [rig.round(s(100)), rig.round(s(100))].concat();
+    assert_eq!(due, [rig.event(0)]);
+    rig.expect_clean_end();
+}
+
+#[test]
+fn the_end_of_a_removed_handler_is_not_that_of_the_next_one() {
+    let mut rig = Rig::new(1);
+    let first = keep_eois(&mut rig);
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert!(rig.handlers.remove(rig.id(0)));
+    let second = keep_eois(&mut rig);
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    take_eoi(&first).tell();
+    rig.send(0);
+    assert_eq!([rig.round(s(1)), rig.round(s(1))].concat(), []);
+    take_eoi(&second).tell();
+    let later = [rig.round(s(2)), rig.round(s(2))].concat();
+    assert_eq!(later, [rig.event(0)]);
+    drop(take_eoi(&second));
+    rig.expect_clean_end();
+}
+
+/// Somebody else waited, so that there was a second wake before the end of the first was told.
+#[test]
+fn the_end_of_an_earlier_wake_leaves_the_port_to_the_later_one() {
+    let mut rig = Rig::new(1);
+    let kept = keep_eois(&mut rig);
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert_eq!(rig.channels[0].wait().unwrap(), Wait::Pending);
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    let (first, second) = (take_eoi(&kept), take_eoi(&kept));
+    first.tell();
+    rig.send(0);
+    assert_eq!([rig.round(s(1)), rig.round(s(1))].concat(), []);
+    second.tell();
+    let later = [rig.round(s(2)), rig.round(s(2))].concat();
+    assert_eq!(later, [rig.event(0)]);
+    drop(take_eoi(&kept));
+    rig.expect_clean_end();
+}
+
+/// Its first wake was to be waited for again at 5 s, its second one at 9 s.
+#[test]
+fn what_an_earlier_wake_put_off_is_void_once_there_is_a_later_one() {
+    struct Later(Vec<Duration>);
+    impl UnmaskPolicy for Later {
+        fn woke(&mut self, _: Duration) -> Unmask {
+            Unmask::NotBefore(self.0.remove(0))
+        }
+    }
+    let mut rig = Rig::new(1);
+    rig.add(0, Later(vec![s(5), s(9), s(10)]), |_| {});
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    assert_eq!(rig.channels[0].wait().unwrap(), Wait::Pending);
+    rig.send(0);
+    assert_eq!(rig.round(s(0)), [rig.event(0)]);
+    rig.send(0);
+    assert_eq!([rig.round(s(5)), rig.round(s(6))].concat(), []);
+    let later = [rig.round(s(9)), rig.round(s(9))].concat();
+    assert_eq!(later, [rig.event(0)]);
+    rig.expect_clean_end();
+}
+
+/// While its port is masked a task waits for the channel.
+#[test]
+fn a_handler_that_is_removed_or_dropped_ends_no_wait_of_a_task() {
+    for is_removed in [true, false] {
+        let mut rig = Rig::new(1);
+        let kept = keep_eois(&mut rig);
+        rig.send(0);
+        assert_eq!(rig.round(s(0)), [rig.event(0)]);
+        let mut woken = rig.channels[0].woken();
+        let mut cx = std::task::Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut woken).poll(&mut cx).is_pending());
+        if is_removed {
+            assert!(rig.handlers.remove(rig.id(0)));
+        } else {
+            rig.handlers = rig.ctx.handlers();
+        }
+        rig.send(0);
+        rig.ctx.drive().unwrap();
+        let polled = Pin::new(&mut woken).poll(&mut cx);
+        assert!(matches!(polled, std::task::Poll::Ready(Ok(Cause::Event))));
+        drop(take_eoi(&kept));
+        rig.expect_clean_end();
+    }
+}
+
+#[test]
 fn a_removal_leaves_the_others_as_they_are() {
     let mut rig = Rig::new(3);
     (0..3).for_each(|index| rig.add(index, RateLimit::new(1, s(5)).unwrap(), |_| {}));

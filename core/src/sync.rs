@@ -108,7 +108,7 @@ impl Occupant {
 /// A number that no other living thread has; never 0.
 #[cfg(not(feature = "only-under-shuttle"))]
 #[inline]
-fn this_thread() -> usize {
+pub(crate) fn this_thread() -> usize {
     use std::cell::Cell;
     thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
     HERE.with(|here| std::ptr::from_ref(here) as usize)
@@ -117,7 +117,7 @@ fn this_thread() -> usize {
 /// A number that no other thread of the execution has; never 0.
 #[cfg(feature = "only-under-shuttle")]
 #[inline]
-fn this_thread() -> usize {
+pub(crate) fn this_thread() -> usize {
     usize::from(shuttle::thread::current().id()) + 1
 }
 

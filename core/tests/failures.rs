@@ -47,6 +47,33 @@ fn failed_second_bind_leaves_the_device_open() {
 }
 
 #[test]
+fn a_port_that_was_to_be_enabled_again_when_its_device_failed_is_written_to_none() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    tester.script().ports = [5, 6].into();
+    let ctx = tester.context();
+    let first = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    tester.batch(&[first.port()]);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Event));
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    tester.log();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    assert!(matches!(round.finish(), Err(DispatchError::Device(_))));
+    assert_eq!(tester.log(), ["read", "deregister"]);
+    assert_eq!(ctx.next_timeout(), None);
+    // Neither to the one that is opened next, where the number is somebody else's.
+    let second = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(second.wait().unwrap(), Wait::Pending);
+    tester.batch(&[second.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    let log = tester.log();
+    assert!(!log.iter().any(|step| step.starts_with("write")), "{log:?}");
+}
+
+#[test]
 fn failed_register_leaves_nobody_waiting() {
     let tester = Tester::new();
     let ctx = tester.context();

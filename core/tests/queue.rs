@@ -1,7 +1,7 @@
 //! Wakes that wait in the queue, for rounds of values and of callbacks.
 
 use crate::support::Tester;
-use evtchn_core::{Cause, Channel, DomId, TeardownError, Wait};
+use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, Outcome, TeardownError, Wait};
 
 const GUEST: DomId = DomId::new(7);
 
@@ -45,6 +45,79 @@ fn queued_wakes_are_counted_when_they_are_handed_out_or_kept() {
             assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Event));
         }
     }
+}
+
+#[test]
+fn a_round_that_reads_nothing_leaves_a_level_triggered_loop_nothing_to_do() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.log();
+    let outcome = ctx.dispatch_at_most(0).unwrap().finish().unwrap();
+    assert_eq!((outcome, ctx.next_timeout()), (Outcome::Done, None));
+    assert_eq!(tester.log(), [""; 0], "the loop says it again");
+}
+
+#[test]
+fn wakes_that_tell_of_a_failed_device_end_with_the_teardown() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    assert!(ctx.drive().is_err());
+    drop(channel);
+    assert!(ctx.next_timeout().is_some(), "nobody took it");
+    ctx.teardown().unwrap();
+    assert_eq!(ctx.next_timeout(), None);
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(
+        (ctx.dispatch().unwrap().count(), ctx.next_timeout()),
+        (0, None)
+    );
+}
+
+#[test]
+fn wakes_of_one_failed_device_outlive_the_next_one() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let mut dead = Vec::new();
+    for _ in 0..2 {
+        let channel = ctx.bind_unbound_port(GUEST).unwrap();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        tester.fail("read", ErrorKind::Gone);
+        assert!(ctx.drive().is_err());
+        dead.push(channel);
+    }
+    let told: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.channel).collect();
+    assert_eq!(told, [dead[0].id(), dead[1].id()]);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+#[test]
+fn a_failed_device_leaves_nobody_who_waits() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    assert!(ctx.drive().is_err());
+    tester.log();
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(tester.log(), ["open", "bind"], "nothing is registered");
+    assert_eq!(ctx.link(), Link::Idle);
+}
+
+#[test]
+fn a_device_that_is_opened_anew_is_not_read_for_what_an_unbind_left_in_the_old_one() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    ctx.teardown().unwrap();
+    tester.log();
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(tester.log(), ["open", "bind"]);
 }
 
 #[test]

@@ -329,3 +329,26 @@ fn a_refused_deregistration_at_the_end_is_told() {
     rig.channels[0].cancel().unwrap();
     rig.expect_ended();
 }
+
+/// What its removal lets go of is not what it got meanwhile.
+#[test]
+fn a_channel_that_is_being_removed_cannot_be_added() {
+    let rig = Rig::new(1);
+    let (dispatcher, channel) = (rig.dispatcher.clone(), Arc::clone(&rig.channels[0]));
+    let added = Arc::new(Mutex::new(None));
+    let notes = Arc::clone(&added);
+    rig.event_loop
+        .install(Fault::meanwhile(Call::Deregister, move |_| {
+            let again = dispatcher.add(Arc::clone(&channel));
+            *notes.lock().unwrap() = Some(again.unwrap_err().to_string());
+        }));
+    let id = rig.channels[0].id();
+    assert!(rig.dispatcher.remove(id).unwrap().is_some());
+    assert!(rig.dispatcher.remove(id).unwrap().is_none());
+    rig.event_loop.clear_faults();
+    let refused = added.lock().unwrap().take();
+    assert_eq!(refused, Some(format!("the dispatcher has {id} already")));
+    rig.dispatcher.add(Arc::clone(&rig.channels[0])).unwrap();
+    assert!(rig.event_loop.is_registered());
+    rig.expect_clean_end();
+}

@@ -13,7 +13,9 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// something for a round, and runs no callback. It is safe to come for nothing, from any
     /// thread, and beside a round.
     ///
-    /// From inside a hook of the registrar nothing is read before the hook is over.
+    /// From inside a hook of the registrar nothing is read before the hook is over. From inside a
+    /// waker that this context calls it is read at once, and the tasks that it is for are woken when
+    /// that waker returns.
     ///
     /// [`Outcome::More`] says that an edge-triggered loop has to come again unasked.
     ///
@@ -143,18 +145,6 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         } else {
             Outcome::Done
         })
-    }
-
-    /// Drives if somebody asked for it from inside a hook, and who did was told that all is done.
-    pub(super) fn drive_after_hook(&self) {
-        let mut goes_on = std::mem::take(&mut self.lock().drive_after_hook);
-        while goes_on {
-            let driven = self.drive();
-            goes_on = matches!(driven, Ok(Outcome::More));
-            if driven.is_err() {
-                self.count_unreported();
-            }
-        }
     }
 }
 

@@ -15,6 +15,7 @@ mod error;
 mod handlers;
 mod handover;
 mod io;
+mod nested;
 mod peers;
 mod round;
 mod settle;
@@ -34,6 +35,7 @@ use crate::machine::{ChannelId, Machine, Stats};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Occupant};
 use crate::trace::News;
 use callback::Callbacks;
+use nested::Nested;
 
 pub use batch::WakeBuf;
 pub use block::{BlockError, BlockResult, Blocked, SleepError};
@@ -169,6 +171,7 @@ struct State<D> {
     ended: bool,
     /// Somebody asked from inside a hook that the device be read.
     drive_after_hook: bool,
+    nested: Nested,
     news: News,
 }
 
@@ -205,6 +208,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                     restriction: None,
                     ended: false,
                     drive_after_hook: false,
+                    nested: Nested::default(),
                     news: News::default(),
                 }),
                 watching: AtomicBool::new(false),

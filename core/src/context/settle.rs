@@ -133,15 +133,6 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         !state.machine.has_work() && self.is_settled(state)
     }
 
-    /// Makes the event loop come back. Safe to call while a panic unwinds.
-    pub(super) fn tell_loop(&self) {
-        if !panicking() {
-            self.registrar.wake();
-        } else if catch_unwind(AssertUnwindSafe(|| self.registrar.wake())).is_err() {
-            self.count_unreported();
-        }
-    }
-
     /// What the link has to be told now, if anything.
     #[inline]
     fn unsettled(&self, state: &State<O::Device>) -> Option<LinkInput> {

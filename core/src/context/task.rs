@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context as Cx, Poll, Waker};
 
@@ -247,23 +246,6 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         // Inside a hook the settle that called it looks again.
         if !self.is_in_hook() && self.settle().is_err() {
             self.count_unreported();
-        }
-    }
-
-    /// Wakes the tasks that are due, each once.
-    ///
-    /// A waker that panics is counted: it belongs to a task that the caller has nothing to do with,
-    /// and the others are to be woken. One may fork, too.
-    pub(super) fn wake_tasks(&self) {
-        while !self.is_inherited() {
-            // The lock is not held over the wake.
-            let due = self.lock().machine.next_due();
-            let Some(waker) = due else {
-                return;
-            };
-            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                self.count_unreported();
-            }
         }
     }
 }

@@ -103,7 +103,8 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Begun<'_, O, R> {
             return;
         }
         // What the first failure was is the answer, whatever became of the channel since.
-        let _before = self.shared.lock().machine.cancel(self.id);
+        // Another thread may have ended it, and a task have the channel.
+        self.shared.lock().machine.cancel_in_rounds(self.id);
         if self.shared.settle().is_err() {
             self.shared.count_unreported();
         }

@@ -97,7 +97,9 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     /// The loop's; then the device is still watched.
     fn deregister(&self, device: &D) -> Result<(), Self::Error>;
 
-    /// Makes a loop that blocks in its poll come back and dispatch. Called from any thread.
+    /// Makes a loop that blocks in its poll come back and dispatch. Called from any thread, in the
+    /// middle of calls of the context, so a loop that dispatches in here runs callbacks there. What
+    /// asks for a wake-up on the same thread meanwhile is one more call of this once it returned.
     ///
     /// A loop in which this can fail keeps the error, and its next [`register`](Self::register) or
     /// [`deregister`](Self::deregister) fails with it.

@@ -21,6 +21,7 @@ mod table;
 pub(crate) mod task;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod wait;
 mod wake;
 mod write_back;
@@ -38,6 +39,7 @@ use slot::Slot;
 pub use stats::Stats;
 use step::{Count, advance};
 use table::Table;
+use tidy::leaves_an_entry;
 pub(crate) use wait::Waited;
 pub use wake::Wake;
 
@@ -53,7 +55,8 @@ pub(crate) struct Machine {
     /// An edge-triggered loop said ready and the device was not yet read empty.
     may_have_more: bool,
     count: Count,
-    /// Wakes in the order they are delivered; one whose port is no longer `Ready` is skipped.
+    /// Wakes in the order they are delivered; one whose port is no longer `Ready` is skipped, and
+    /// there are few of these: see `tidy.rs`.
     ready: VecDeque<Wake>,
     rearm: Vec<Port>,
     inbox: PortBuf,
@@ -165,6 +168,9 @@ impl Machine {
         self.count.leave(&slot);
         if let Some(blocker) = slot.blocker {
             self.count.tell(id, blocker);
+        }
+        if leaves_an_entry(&slot) {
+            self.tidy();
         }
         self.dirty = true;
         Ok(())

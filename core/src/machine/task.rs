@@ -13,6 +13,7 @@ use super::block::Look;
 use super::blocker::Blocker;
 use super::port::{PortEffect, PortInput, PortState};
 use super::step::{advance, seize};
+use super::tidy::SPARE;
 use super::{ChannelId, Machine, NotBound, Waited};
 
 /// Where one task sits, for as long as it has a channel.
@@ -23,8 +24,11 @@ pub(crate) struct Seat(pub(super) u32);
 #[derive(Debug, Default)]
 struct Task {
     waker: Option<Waker>,
-    /// Channels about which it was not told yet.
+    /// Channels about which it was not told yet. One that was cancelled and added again may stand
+    /// there twice.
     fired: VecDeque<ChannelId>,
+    /// How many channels there were when those that stood there twice were taken out last.
+    tidied: usize,
     /// It stands in the line of those to be woken.
     is_due: bool,
     /// It left while it stood there: the seat is free once the line comes to it.
@@ -40,6 +44,8 @@ pub(super) struct Tasks {
     seats: Vec<Task>,
     free: Vec<Seat>,
     due: VecDeque<Seat>,
+    /// How many seats in the line are left.
+    left: usize,
 }
 
 impl Tasks {
@@ -56,6 +62,41 @@ impl Tasks {
         if !replace(&mut task.is_due, true) {
             self.due.push_back(seat);
         }
+    }
+
+    /// After a cancel of a channel of the task: takes out what stands there twice, once that may
+    /// be half of all.
+    pub(super) fn tidy_fired(&mut self, seat: Seat) {
+        let Some(task) = self.at(seat) else {
+            return;
+        };
+        if task.fired.len() > 2 * task.tidied + SPARE {
+            task.fired.make_contiguous().sort_unstable();
+            let mut last = None;
+            task.fired.retain(|id| last.replace(*id) != Some(*id));
+            task.tidied = task.fired.len();
+        }
+    }
+
+    /// A seat is left that stands in the line. Takes the seats that are left out of the line and
+    /// frees them, once they are half of all.
+    fn tidy_line(&mut self) {
+        self.left += 1;
+        if 2 * self.left <= self.due.len() + SPARE {
+            return;
+        }
+        let Tasks {
+            seats, free, due, ..
+        } = self;
+        due.retain(|seat| {
+            let Some(task) = seats.get_mut(seat.0 as usize).filter(|task| task.is_left) else {
+                return true;
+            };
+            (task.is_due, task.is_left) = (false, false);
+            free.push(*seat);
+            false
+        });
+        self.left = 0;
     }
 
     /// Frees the seats where nobody sits.
@@ -84,10 +125,13 @@ impl Machine {
         let task = tasks.at(seat)?;
         task.fired.clear();
         task.fired.shrink_to(ROOM);
+        task.tidied = 0;
         let waker = task.waker.take();
-        // Out of the line it would have to be looked for.
-        task.is_left = task.is_due;
-        if !task.is_due {
+        if task.is_due {
+            // Out of the line it would have to be looked for.
+            task.is_left = true;
+            tasks.tidy_line();
+        } else {
             tasks.free.push(seat);
         }
         waker
@@ -174,6 +218,7 @@ impl Machine {
             let task = tasks.at(seat)?;
             task.is_due = false;
             if take(&mut task.is_left) {
+                tasks.left -= 1;
                 tasks.free.push(seat);
             } else if let Some(waker) = take(&mut task.waker) {
                 return Some(waker);

@@ -69,6 +69,20 @@ fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
 }
 
 #[test]
+fn the_end_of_a_wait_in_rounds_leaves_a_task_its_channel() {
+    let (mut machine, id) = machine_with_a_channel();
+    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    machine.cancel_in_rounds(id);
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+    let seat = machine.sit();
+    assert_eq!(machine.attend(id, seat), Ok(Waited::Armed));
+    machine.cancel_in_rounds(id);
+    assert!(!machine.has_due() && machine.wanted() == LinkInput::Wanted);
+    machine.unbind(id).unwrap();
+    machine.cancel_in_rounds(id);
+}
+
+#[test]
 fn a_thread_that_blocks_ends_only_its_own_wait() {
     let (mut machine, id) = machine_with_a_channel();
     let (_, first) = machine.block(id).unwrap();

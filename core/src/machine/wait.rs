@@ -2,6 +2,7 @@
 
 use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::step::{self, advance, seize};
+use super::tidy::leaves_an_entry;
 use super::{ChannelId, Machine, NotBound, Wake};
 
 /// What became of a wait.
@@ -72,15 +73,27 @@ impl Machine {
     fn cancel_any(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
         let slot = self.ports.by_id(id)?;
         let (blocker, before) = (slot.blocker, slot.state);
+        let leaves_an_entry = leaves_an_entry(slot);
         seize(slot, None, &mut self.count);
         advance(id, slot, PortInput::Cancel, &mut self.count);
         if let Some(blocker) = blocker {
             self.count.tell(id, blocker);
+            if let Some(seat) = blocker.seat() {
+                self.tidy_task(seat);
+            }
         }
-        if self.count.queued == 0 {
-            self.ready.clear();
+        if leaves_an_entry {
+            self.tidy();
         }
         Ok(blocker.is_none().then_some(before))
+    }
+
+    /// Ends a wait whose wake is taken in rounds. One of a task or of a thread that blocks goes on.
+    pub(crate) fn cancel_in_rounds(&mut self, id: ChannelId) {
+        let slot = self.ports.by_id(id);
+        if slot.is_ok_and(|slot| slot.blocker.is_none()) {
+            let _was_bound = self.cancel(id);
+        }
     }
 
     /// Takes a cancel back, unless something else happened to the port since.

@@ -70,6 +70,17 @@ impl Machine {
     fn gather_again(&mut self, left: usize) {
         let written = self.rearm.len().saturating_sub(left);
         self.rearm.drain(..written);
+        self.anticipate_rearms();
+    }
+
+    /// Leaves each port that is to be written in the list once.
+    #[cold]
+    pub(super) fn tidy_rearm(&mut self) {
+        self.sift();
+        self.anticipate_rearms();
+    }
+
+    fn anticipate_rearms(&mut self) {
         let next = self.ports.next();
         for port in &self.rearm {
             if let Some(slot) = self.ports.slot(port.as_raw()) {

@@ -42,6 +42,8 @@ pub(crate) struct Script {
     pub(crate) on_register: Option<Hook>,
     /// Called from inside `deregister`.
     pub(crate) on_deregister: Option<Hook>,
+    /// Called from inside `wake`.
+    pub(crate) on_wake: Option<Hook>,
 }
 
 /// The tester's handle on a [`Fake`] and its [`FakeLoop`].
@@ -62,6 +64,7 @@ impl Tester {
             on_open: None,
             on_register: None,
             on_deregister: None,
+            on_wake: None,
         })))
     }
 
@@ -232,6 +235,7 @@ impl Registrar<Fake> for FakeLoop {
     }
 
     fn wake(&self) {
+        self.0.call(|script| &mut script.on_wake);
         let _cannot_fail = self.0.step("wake", "");
     }
 }

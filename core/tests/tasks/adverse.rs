@@ -15,7 +15,7 @@ impl<F: Fn() + Send + Sync + 'static> Waking for Does<F> {
     }
 }
 
-fn does(act: impl Fn() + Send + Sync + 'static) -> Waker {
+pub(super) fn does(act: impl Fn() + Send + Sync + 'static) -> Waker {
     Waker::from(Arc::new(Does(act)))
 }
 

@@ -44,8 +44,49 @@ fn a_storm_on_an_edge_triggered_loop_ends_a_drive_with_more() {
     for _ in 0..300 {
         tester.batch(&[channel.port()]);
     }
+    assert_eq!(
+        ctx.dispatch_at_most(0).unwrap().finish().unwrap(),
+        Outcome::More
+    );
     assert_eq!(ctx.drive().unwrap(), Outcome::More);
     assert_eq!(ctx.drive().unwrap(), Outcome::Done);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+/// Nobody waits in a round, so that what a drive left to be read is all that there is to do.
+#[test]
+fn the_rest_of_a_storm_keeps_the_loop_awake_until_it_is_read() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let mut woken = channel.woken();
+    assert!(poll(&mut woken, Waker::noop()).is_pending());
+    for _ in 0..300 {
+        tester.batch(&[channel.port()]);
+    }
+    assert_eq!(ctx.drive().unwrap(), Outcome::More);
+    assert!(ctx.next_timeout().is_some());
+    assert_eq!(ctx.drive().unwrap(), Outcome::Done);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+/// What is registered anew is reported anew.
+#[test]
+fn the_rest_of_a_storm_keeps_no_loop_awake_that_lets_go_of_the_device() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let mut woken = channel.woken();
+    assert!(poll(&mut woken, Waker::noop()).is_pending());
+    for _ in 0..300 {
+        tester.batch(&[channel.port()]);
+    }
+    assert_eq!(ctx.drive().unwrap(), Outcome::More);
+    drop(woken);
+    assert_eq!((ctx.link(), ctx.next_timeout()), (Link::Idle, None));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod adverse;
 mod drive;
 mod future;
+mod nested;
 mod stream;
 
 use std::future::Future;

@@ -98,7 +98,8 @@ struct Shared<O: Open, R: Sleep<O::Device>> {
 }
 
 struct Places<O: Open, R: Sleep<O::Device>> {
-    by_id: BTreeMap<ChannelId, Arc<Place<O, R>>>,
+    /// None where a removal is under way: the next addition of the channel must not meet it.
+    by_id: BTreeMap<ChannelId, Option<Arc<Place<O, R>>>>,
     /// For those that are added; none after the end.
     sender: Option<Sender<Delivery<O, R>>>,
 }
@@ -206,20 +207,28 @@ where
         let capacity = self.shared.capacity;
         let place = Place::new(&self.shared.control, channel, sender, capacity)?;
         place.begin()?;
-        by_id.insert(id, place);
+        by_id.insert(id, Some(place));
         Ok(())
     }
 
-    /// Waits for a channel no longer, and gives it back. A delivery of it stays one.
+    /// Waits for a channel no longer, and gives it back. A delivery of it stays one. Until this
+    /// returns, adding the channel again is [`AddError::Twice`].
     ///
     /// # Errors
     /// [`RunError::Cancel`] where the event loop does not let go of the device. The channel is
     /// removed even then.
     pub fn remove(&self, id: ChannelId) -> RunResult<O, R, Option<Arc<Channel<O, R>>>> {
         self.shared.admit()?;
-        let removed = lock(&self.shared.places).by_id.remove(&id);
+        let removed = lock(&self.shared.places)
+            .by_id
+            .get_mut(&id)
+            .and_then(Option::take);
         let Some(place) = removed else {
             return Ok(None);
+        };
+        let _removing = Removing {
+            shared: &self.shared,
+            id,
         };
         place.end()?;
         Ok(Some(Arc::clone(place.channel())))
@@ -290,11 +299,24 @@ impl<O: Open, R: Sleep<O::Device>> Shared<O, R> {
         places.sender = None;
         let ended = std::mem::take(&mut places.by_id);
         drop(places);
-        for place in ended.into_values() {
+        for place in ended.into_values().flatten() {
             if let Err(error) = place.end() {
                 lock(&self.control.failed).get_or_insert(error);
             }
         }
+    }
+}
+
+/// While it lives, a channel is being removed; it is removed even where a hook panics.
+struct Removing<'a, O: Open, R: Sleep<O::Device>> {
+    shared: &'a Shared<O, R>,
+    id: ChannelId,
+}
+
+impl<O: Open, R: Sleep<O::Device>> Drop for Removing<'_, O, R> {
+    fn drop(&mut self) {
+        let removed = lock(&self.shared.places).by_id.remove(&self.id);
+        debug_assert!(removed.is_none_or(|place| place.is_none()), "it was added");
     }
 }
 

@@ -30,6 +30,7 @@ scenarios! {
     end_of_the_context_beside_a_poll_leaves_no_task_asleep,
     event_beside_a_first_poll_wakes_the_task,
     waker_that_polls_at_once_beside_a_drop_takes_the_wake,
+    wakers_that_poll_at_once_on_two_threads_are_all_called,
     waker_that_is_replaced_beside_a_wake_is_woken,
 }
 
@@ -171,6 +172,28 @@ fn waker_that_polls_at_once_beside_a_drop_takes_the_wake() {
         drop(dropped);
     });
     assert!(runs.0.lock().unwrap().is_none());
+    assert!(!rig.is_registered());
+}
+
+/// While one thread goes along the line of tasks to be woken, the other one adds to it.
+fn wakers_that_poll_at_once_on_two_threads_are_all_called() {
+    let rig = Rig::new();
+    let wires = [rig.wire(), rig.wire()];
+    let tasks = wires.each_ref().map(|wire| {
+        let (runs, mut woken) = (Arc::new(Runs(Mutex::new(None))), wire.channel.woken());
+        assert!(poll(&mut woken, &Waker::from(Arc::clone(&runs))).is_pending());
+        *runs.0.lock().unwrap() = Some(Box::pin(woken));
+        runs
+    });
+    thread::scope(|scope| {
+        for wire in &wires {
+            scope.spawn(|| {
+                rig.peer.send(wire);
+                assert_eq!(rig.context.drive().unwrap(), Outcome::Done);
+            });
+        }
+    });
+    assert!(tasks.iter().all(|task| task.0.lock().unwrap().is_none()));
     assert!(!rig.is_registered());
 }
 

@@ -57,6 +57,9 @@ impl Call {
 /// The end of an interrupt, to be told: the port is enabled again by the next round, for which
 /// the event loop is woken. Any thread may do it.
 ///
+/// It is for one wake of one handler. Told after the handler was removed, also where the channel
+/// has another one by then, or after a later wake of the channel, it changes nothing.
+///
 /// ```
 /// # use evtchn_core::{Context, DomId};
 /// # use evtchn_sim::{Sim, SimLoop};
@@ -94,14 +97,14 @@ impl Call {
 #[must_use = "dropped at once it enables the port"]
 pub struct Eoi {
     pub(super) told: Arc<Told>,
-    pub(super) channel: ChannelId,
+    pub(super) turn: Turn,
 }
 
 impl Eoi {
     /// The channel whose port it enables.
     #[must_use]
     pub const fn channel(&self) -> ChannelId {
-        self.channel
+        self.turn.channel
     }
 
     /// Tells it, as dropping does.
@@ -113,19 +116,28 @@ impl Drop for Eoi {
         let Some(shared) = self.told.shared.upgrade().filter(|it| it.is_ours()) else {
             return;
         };
-        let mut ids = self.told.ids.lock();
-        ids.push(self.channel);
-        let is_first = ids.len() == 1;
-        drop(ids);
+        let mut turns = self.told.turns.lock();
+        turns.push(self.turn);
+        let is_first = turns.len() == 1;
+        drop(turns);
         if is_first {
             shared.rouse();
         }
     }
 }
 
-/// The channels whose [`Eoi`] was told since the last round.
+/// One call of a handler. What it left to be done is void once the channel has a later one or
+/// another handler, whose policy decides then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    pub(super) channel: ChannelId,
+    /// Counts the handlers that were added and their calls.
+    pub(super) number: u64,
+}
+
+/// The turns whose [`Eoi`] was told since the last round.
 pub(super) struct Told {
-    pub(super) ids: Mutex<Vec<ChannelId>>,
+    pub(super) turns: Mutex<Vec<Turn>>,
     pub(super) shared: Weak<dyn Rouse>,
 }
 
@@ -151,6 +163,6 @@ impl<O: Open + Send + Sync, R: Registrar<O::Device>> Rouse for Shared<O, R> {
 
 impl fmt::Debug for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Told").field(&*self.ids.lock()).finish()
+        f.debug_tuple("Told").field(&*self.turns.lock()).finish()
     }
 }

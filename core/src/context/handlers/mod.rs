@@ -23,13 +23,16 @@ use crate::machine::{ChannelId, NotBound, Waited, Wake};
 use crate::policy::{Unmask, UnmaskPolicy};
 use crate::sync::{Arc, Mutex};
 pub use call::{Call, Eoi};
-use call::{Rouse, Told};
+use call::{Rouse, Told, Turn};
 use time::Time;
 
 /// What a round with handlers gives.
 pub type HandleResult<O, R, T> = Result<T, HandleError<DeviceError<O>, LoopError<O, R>>>;
 
 type Handler = Box<dyn FnMut(&mut Call) + Send>;
+
+/// How many deferred turns may be void beside those that count.
+const SPARE: usize = 16;
 
 /// A round with handlers failed. No wake is lost: the next round goes on with what is left.
 ///
@@ -112,17 +115,21 @@ where
 pub struct Handlers<O: Open, R: Registrar<O::Device>> {
     shared: Arc<Shared<O, R>>,
     slots: BTreeMap<ChannelId, Slot>,
-    /// Channels to be waited for now, or as soon as it works.
-    owed: VecDeque<ChannelId>,
-    /// Channels to be waited for later, the first on top.
-    deferred: BinaryHeap<Reverse<(Duration, ChannelId)>>,
+    /// The number of the last turn.
+    turns: u64,
+    /// Turns whose channels are to be waited for now, or as soon as it works.
+    owed: VecDeque<Turn>,
+    /// Turns whose channels are to be waited for later, the first on top.
+    deferred: BinaryHeap<Reverse<(Duration, Turn)>>,
     told: Arc<Told>,
     /// Taken from `told`; empty between rounds.
-    heard: Vec<ChannelId>,
+    heard: Vec<Turn>,
     time: Time,
 }
 
 struct Slot {
+    /// The number of the turn that counts.
+    turn: u64,
     policy: Box<dyn UnmaskPolicy>,
     handler: Handler,
 }
@@ -140,10 +147,11 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         Handlers {
             shared: Arc::clone(&self.shared),
             slots: BTreeMap::new(),
+            turns: 0,
             owed: VecDeque::new(),
             deferred: BinaryHeap::new(),
             told: Arc::new(Told {
-                ids: Mutex::default(),
+                turns: Mutex::default(),
                 shared: Arc::downgrade(&shared),
             }),
             heard: Vec::new(),
@@ -171,7 +179,9 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
             return Err(WaitError::AlreadyWaited(id));
         }
         self.shared.wait_in_rounds(id, true)?;
+        self.turns += 1;
         let slot = Slot {
+            turn: self.turns,
             policy: Box::new(policy),
             handler: Box::new(handler),
         };
@@ -186,8 +196,8 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
             return false;
         };
         self.deferred
-            .retain(|Reverse((_, deferred))| *deferred != id);
-        self.owed.retain(|owed| *owed != id);
+            .retain(|Reverse((_, turn))| turn.channel != id);
+        self.owed.retain(|turn| turn.channel != id);
         self.shared.cancel_or_count([id]);
         drop(slot);
         true
@@ -257,24 +267,24 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
         let shared = &self.shared;
         !shared.is_inherited()
             && (!self.owed.is_empty()
-                || !self.told.ids.lock().is_empty()
+                || !self.told.turns.lock().is_empty()
                 || shared.lock().machine.has_work())
     }
 
     /// What is due by now, and what was told, is owed.
     fn recall(&mut self, now: Duration) {
-        while let Some(Reverse((due, id))) = self.deferred.peek() {
+        while let Some(Reverse((due, turn))) = self.deferred.peek() {
             if *due > now {
                 break;
             }
-            self.owed.push_back(*id);
+            self.owed.push_back(*turn);
             self.deferred.pop();
         }
         self.hear();
     }
 
     fn hear(&mut self) {
-        mem::swap(&mut *self.told.ids.lock(), &mut self.heard);
+        mem::swap(&mut *self.told.turns.lock(), &mut self.heard);
         self.owed.extend(self.heard.drain(..));
     }
 
@@ -282,15 +292,16 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
     fn wait_for_owed(&mut self) -> Option<HandleError<DeviceError<O>, LoopError<O, R>>> {
         let mut failed = None;
         for _ in 0..self.owed.len() {
-            let id = self.owed.pop_front()?;
-            if !self.slots.contains_key(&id) {
+            let turn = self.owed.pop_front()?;
+            if !turn.counts(&self.slots) {
                 continue;
             }
+            let id = turn.channel;
             match self.shared.wait_in_rounds(id, false) {
                 Ok(()) => {}
                 Err(WaitError::NotBound(_)) => drop(self.slots.remove(&id)),
                 Err(source) => {
-                    self.owed.push_back(id);
+                    self.owed.push_back(turn);
                     let channel = id;
                     failed.get_or_insert(HandleError::Wait { channel, source });
                 }
@@ -311,8 +322,14 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;
         };
+        self.turns += 1;
+        slot.turn = self.turns;
+        let turn = Turn {
+            channel: id,
+            number: slot.turn,
+        };
         // Owed before code of the program runs, which may panic.
-        self.owed.push_back(id);
+        self.owed.push_back(turn);
         match slot.policy.woke(now) {
             Unmask::AtOnce => {
                 if self.shared.wait_in_rounds(id, true).is_ok() {
@@ -324,17 +341,31 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
                 self.owed.pop_back();
                 call.eoi = Some(Eoi {
                     told: Arc::clone(&self.told),
-                    channel: id,
+                    turn,
                 });
             }
             Unmask::NotBefore(due) => {
                 if due > now {
                     self.owed.pop_back();
-                    self.deferred.push(Reverse((due, id)));
+                    self.deferred.push(Reverse((due, turn)));
                 }
             }
         }
         (slot.handler)(&mut call);
+        // One counts for each channel. The others are of turns that a later one made void.
+        if self.deferred.len() > 2 * self.slots.len() + SPARE {
+            let slots = &self.slots;
+            self.deferred
+                .retain(|Reverse((_, turn))| turn.counts(slots));
+        }
+    }
+}
+
+impl Turn {
+    /// Whether it is the last one of the handler that its channel has.
+    fn counts(self, slots: &BTreeMap<ChannelId, Slot>) -> bool {
+        let slot = slots.get(&self.channel);
+        slot.is_some_and(|slot| slot.turn == self.number)
     }
 }
 
@@ -344,7 +375,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     fn wait_in_rounds(&self, id: ChannelId, at_once: bool) -> WaitResult<O, R, ()> {
         self.admit()?;
         let mut state = self.lock();
-        if !state.machine.link().is_open() {
+        if !state.takes_waits() {
             return Err(NotBound(id).into());
         }
         let waited = state.machine.wait_in_rounds(id)?;
@@ -380,7 +411,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         }
         let mut state = self.lock();
         for id in ids {
-            let _was_bound = state.machine.cancel(id);
+            state.machine.cancel_in_rounds(id);
         }
         drop(state);
         if !self.is_in_hook() && self.settle().is_err() {

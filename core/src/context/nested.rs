@@ -1,0 +1,212 @@
+//! Calls of a program's code that lead back here on the same thread.
+//!
+//! A waker may poll its task at once, and the wake-up of a loop may dispatch at once. What such a
+//! call finds to be done, it leaves to the call on this thread that it is inside of, which looks
+//! again when the program's code returns. So the stack does not grow with what is due. Another
+//! thread does for itself what it finds, so it waits for nobody.
+
+use std::mem::{forget, take};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::panicking;
+
+use super::{Outcome, Shared};
+use crate::hal::{Open, Registrar};
+use crate::sync::this_thread;
+
+/// What may lead back here.
+#[derive(Debug, Default)]
+pub(super) struct Nested {
+    /// Waking the tasks that are due.
+    pub(super) waking: Inside,
+    /// Reading because a hook asked for it.
+    pub(super) driving: Inside,
+    /// Telling the loop.
+    pub(super) telling: Inside,
+}
+
+/// The threads that are inside a call of one kind.
+#[derive(Debug, Default)]
+pub(super) struct Inside(Vec<Occupied>);
+
+#[derive(Debug)]
+struct Occupied {
+    thread: usize,
+    /// Called again from inside.
+    again: bool,
+}
+
+impl Inside {
+    /// Enters, unless this thread is inside. Then its outer call is to look again.
+    pub(super) fn enter(&mut self) -> bool {
+        let thread = this_thread();
+        match self.0.iter_mut().find(|inside| inside.thread == thread) {
+            Some(inside) => {
+                inside.again = true;
+                false
+            }
+            None => {
+                let again = false;
+                self.0.push(Occupied { thread, again });
+                true
+            }
+        }
+    }
+
+    /// Whether this thread called from inside since it last asked, or entered.
+    pub(super) fn take_again(&mut self) -> bool {
+        let thread = this_thread();
+        let inside = self.0.iter_mut().find(|inside| inside.thread == thread);
+        inside.is_some_and(|inside| take(&mut inside.again))
+    }
+
+    pub(super) fn leave(&mut self) {
+        let thread = this_thread();
+        self.0.retain(|inside| inside.thread != thread);
+    }
+}
+
+/// Calls code of the program. Where that panics, the panic ends here, and the answer is `false`.
+pub(super) fn calmly(call: impl FnOnce()) -> bool {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(call)) else {
+        return true;
+    };
+    // What it panicked with is the program's too.
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        #[expect(clippy::mem_forget, reason = "its drop panics as well")]
+        forget(again);
+    }
+    false
+}
+
+/// While it lives, this thread is inside; also when that panics.
+struct Leaves<'a, O: Open, R: Registrar<O::Device>>(
+    &'a Shared<O, R>,
+    fn(&mut Nested) -> &mut Inside,
+);
+
+impl<O: Open, R: Registrar<O::Device>> Drop for Leaves<'_, O, R> {
+    fn drop(&mut self) {
+        // In a forked child the lock may be held for ever.
+        if !self.0.is_inherited() {
+            (self.1)(&mut self.0.lock().nested).leave();
+        }
+    }
+}
+
+impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+    /// Wakes the tasks that are due, each once. Called from inside a waker, it leaves them to the
+    /// call on this thread that called the waker.
+    ///
+    /// A waker that panics is counted: it belongs to a task that the caller has nothing to do with,
+    /// and the others are to be woken. One may fork, too.
+    pub(super) fn wake_tasks(&self) {
+        if self.is_inherited() {
+            return;
+        }
+        let mut state = self.lock();
+        if !state.machine.has_due() || !state.nested.waking.enter() {
+            return;
+        }
+        while let Some(waker) = state.machine.next_due() {
+            // The lock is not held over the wake.
+            drop(state);
+            if !calmly(|| waker.wake()) {
+                self.count_unreported();
+            }
+            if self.is_inherited() {
+                return;
+            }
+            state = self.lock();
+        }
+        state.nested.waking.leave();
+    }
+
+    /// Drives if somebody asked for it from inside a hook, and who did was told that all is done.
+    pub(super) fn drive_after_hook(&self) {
+        if self.is_inherited() {
+            return;
+        }
+        let mut state = self.lock();
+        if !state.drive_after_hook || !state.nested.driving.enter() {
+            return;
+        }
+        drop(state);
+        let _inside = Leaves(self, |nested| &mut nested.driving);
+        loop {
+            self.lock().drive_after_hook = false;
+            let Ok(outcome) = self.drive() else {
+                self.count_unreported();
+                return;
+            };
+            if outcome == Outcome::Done && !self.lock().drive_after_hook {
+                return;
+            }
+        }
+    }
+
+    /// Makes the event loop come back. Safe to call while a panic unwinds. Called from inside
+    /// [`Registrar::wake`], it leaves that to the call on this thread that called it.
+    pub(super) fn tell_loop(&self) {
+        if !self.lock().nested.telling.enter() {
+            return;
+        }
+        let _inside = Leaves(self, |nested| &mut nested.telling);
+        loop {
+            if !panicking() {
+                self.registrar.wake();
+            } else if !calmly(|| self.registrar.wake()) {
+                self.count_unreported();
+            }
+            if self.is_inherited() || !self.lock().nested.telling.take_again() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "only-under-shuttle")))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_calls_from_inside_is_asked_to_look_again_once() {
+        let mut inside = Inside::default();
+        assert!(inside.enter() && !inside.take_again());
+        assert!(!inside.enter() && !inside.enter());
+        assert!(inside.take_again() && !inside.take_again());
+        inside.leave();
+        assert!(inside.enter() && !inside.take_again());
+    }
+
+    #[test]
+    fn another_thread_is_not_inside() {
+        let mut inside = Inside::default();
+        assert!(inside.enter());
+        thread::scope(|scope| {
+            let other = scope.spawn(|| inside.enter() && !inside.take_again() && !inside.enter());
+            assert!(other.join().unwrap());
+        });
+        assert!(!inside.take_again(), "that was the other one");
+        inside.leave();
+        assert_eq!(inside.0.len(), 1, "the other one is still inside");
+    }
+
+    struct PanicsAgain;
+
+    impl Drop for PanicsAgain {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new("in the drop"));
+        }
+    }
+
+    #[test]
+    fn what_a_waker_panics_with_may_panic_as_it_is_dropped() {
+        assert!(calmly(|| {}));
+        assert!(!calmly(|| std::panic::resume_unwind(Box::new(
+            "as planned"
+        ))));
+        assert!(!calmly(|| std::panic::resume_unwind(Box::new(PanicsAgain))));
+    }
+}

@@ -1,0 +1,256 @@
+//! Keeping what calls can grow within what is bound.
+//!
+//! A cancel leaves its wake in the ready queue and its port among the write-backs, because looking
+//! for them would cost time in every call. What is left over is skipped where it is met. Here it is
+//! taken out once it is more than what counts, so a call is still O(1) on average.
+
+use super::port::{Cause, PortInput, PortState};
+use super::step::advance;
+use super::task::Seat;
+use super::{Machine, Slot, Wake};
+
+/// How many entries may be left over beside those that count.
+pub(super) const SPARE: usize = 16;
+
+/// Whether a cancel or an unbind in this state leaves an entry over.
+#[inline]
+pub(super) const fn leaves_an_entry(slot: &Slot) -> bool {
+    matches!(slot.state, PortState::Ready(_) | PortState::Rearming)
+}
+
+impl Machine {
+    /// After a cancel or an unbind that [left an entry over](leaves_an_entry).
+    pub(super) fn tidy(&mut self) {
+        if self.count.queued == 0 {
+            self.ready.clear();
+        } else if self.ready.len() > 2 * self.count.queued + SPARE {
+            self.tidy_ready();
+        }
+        if self.rearm.len() > 2 * self.ports.bound() + SPARE {
+            self.tidy_rearm();
+        }
+    }
+
+    /// After a cancel of a channel that the task has.
+    pub(super) fn tidy_task(&mut self, seat: Seat) {
+        self.count.tasks.tidy_fired(seat);
+    }
+
+    /// Leaves one wake of each port that is `Ready`, in the place of its first one.
+    #[cold]
+    fn tidy_ready(&mut self) {
+        let Machine {
+            ready,
+            ports,
+            count,
+            ..
+        } = self;
+        // Its port is gone, and it is queued once.
+        let is_gone = |wake: &Wake| wake.cause == Cause::Gone;
+        // A port that its first wake takes out of `Ready` is not found there by the second one.
+        ready.retain(|wake| {
+            is_gone(wake)
+                || ports.by_id(wake.channel).is_ok_and(|slot| {
+                    let is_ready = matches!(slot.state, PortState::Ready(_));
+                    if is_ready {
+                        advance(wake.channel, slot, PortInput::Cancel, count);
+                    }
+                    is_ready
+                })
+        });
+        for wake in ready.iter().filter(|wake| !is_gone(wake)) {
+            if let Ok(slot) = ports.by_id(wake.channel) {
+                advance(wake.channel, slot, PortInput::Queue, count);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ChannelId, Waited};
+    use super::*;
+    use crate::ids::Port;
+
+    const TURNS: usize = 1_000;
+
+    fn machine<const N: usize>() -> (Machine, [ChannelId; N]) {
+        let mut machine = Machine::new();
+        let mut ports = (1..).filter_map(Port::new);
+        let ids = [0; N].map(|_| machine.bind(ports.next().unwrap()));
+        (machine, ids)
+    }
+
+    /// A wake of each channel is queued, in this order.
+    fn queue(machine: &mut Machine, ids: &[ChannelId]) {
+        for id in ids {
+            machine.wait(*id).unwrap();
+        }
+        machine.overflow();
+    }
+
+    fn wakes(machine: &mut Machine) -> Vec<ChannelId> {
+        let next = || machine.next_wake(|_| true).map(|wake| wake.channel);
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn cancelled_wakes_do_not_pile_up_behind_one_that_is_queued() {
+        let (mut machine, ids @ [first, second, third]) = machine();
+        queue(&mut machine, &ids);
+        for _ in 0..TURNS {
+            // Each stands in the queue again and again when the other one is cancelled.
+            for id in [second, third] {
+                machine.cancel(id).unwrap();
+                assert_eq!(machine.wait_in_rounds(id), Ok(Waited::Queued));
+            }
+            assert!(machine.ready.len() <= 2 * ids.len() + SPARE + 1);
+        }
+        assert_eq!(machine.count.queued, 3);
+        let mut woke = wakes(&mut machine);
+        assert_eq!(woke[0], first);
+        woke.sort_unstable();
+        assert_eq!(woke, ids, "each once");
+        assert_eq!((machine.count.queued, machine.count.waited), (0, 0));
+    }
+
+    #[test]
+    fn what_is_taken_out_of_the_queue_is_only_what_was_cancelled() {
+        let (mut machine, ids @ [first, second, third]) = machine();
+        queue(&mut machine, &ids);
+        machine.cancel(second).unwrap();
+        assert!(matches!(machine.wait(second), Ok(Waited::Ready(_))));
+        // It waits for its next event, and the wake that it took at once is in the queue.
+        assert_eq!(machine.wait(second), Ok(Waited::Rearm));
+        let mut least = usize::MAX;
+        for _ in 0..TURNS {
+            machine.cancel(third).unwrap();
+            least = least.min(machine.ready.len());
+            assert_eq!(machine.wait_in_rounds(third), Ok(Waited::Queued));
+        }
+        assert_eq!(least, 1, "only the first one counted");
+        machine.cancel(third).unwrap();
+        assert_eq!(machine.state(second), Ok(PortState::Rearming));
+        assert_eq!((machine.count.queued, machine.count.waited), (1, 2));
+        assert_eq!(wakes(&mut machine), [first]);
+    }
+
+    #[test]
+    fn wakes_of_bindings_that_are_gone_stay_as_they_are() {
+        let (mut machine, ids @ [first, second]) = machine();
+        queue(&mut machine, &ids);
+        machine.fault();
+        let third = machine.bind(Port::new(9).unwrap());
+        queue(&mut machine, &[third]);
+        for _ in 0..TURNS {
+            machine.cancel(third).unwrap();
+            assert_eq!(machine.wait_in_rounds(third), Ok(Waited::Queued));
+        }
+        assert_eq!(wakes(&mut machine), [first, second, third]);
+    }
+
+    #[test]
+    fn bindings_that_come_and_go_with_a_wake_leave_none_in_the_queue() {
+        let (mut machine, [first]) = machine();
+        queue(&mut machine, &[first]);
+        let port = Port::new(9).unwrap();
+        for _ in 0..TURNS {
+            let id = machine.bind(port);
+            queue(&mut machine, &[id]);
+            machine.unbind(id).unwrap();
+            assert!(machine.ready.len() <= 2 + SPARE + 1);
+        }
+        assert_eq!(wakes(&mut machine), [first]);
+    }
+
+    #[test]
+    fn write_backs_of_waits_that_were_cancelled_do_not_pile_up() {
+        let (mut machine, ids @ [first, second]) = machine();
+        queue(&mut machine, &ids);
+        assert_eq!(wakes(&mut machine), ids);
+        for _ in 0..TURNS {
+            for id in ids {
+                assert!(machine.wait_again(id));
+            }
+            assert!(machine.rearm.len() <= 3 * ids.len() + SPARE);
+            for id in ids {
+                machine.cancel(id).unwrap();
+            }
+        }
+        assert!(machine.wait_again(second) && machine.wait_again(first));
+        let mut ports = machine.rearms().to_vec();
+        ports.sort_unstable();
+        assert_eq!(ports, ids.map(ChannelId::port), "each once");
+        machine.flushed(0);
+        for id in ids {
+            assert_eq!(machine.state(id), Ok(PortState::Waiting));
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_due_stays_so_while_others_are_cancelled() {
+        let (mut machine, ids @ [first, second]) = machine();
+        queue(&mut machine, &ids);
+        assert_eq!(wakes(&mut machine), ids);
+        assert!(machine.wait_again(first));
+        for _ in 0..TURNS {
+            assert!(machine.wait_again(second));
+            machine.cancel(second).unwrap();
+        }
+        assert_eq!(machine.state(first), Ok(PortState::Rearming));
+        assert_eq!(machine.rearms(), [first.port()]);
+        machine.flushed(0);
+        assert_eq!(machine.state(first), Ok(PortState::Waiting));
+        assert_eq!(machine.state(second), Ok(PortState::Held));
+    }
+
+    #[test]
+    fn a_task_that_is_told_of_cancels_again_and_again_keeps_each_channel_once() {
+        let (mut machine, ids @ [first, second, third]) = machine();
+        let seat = machine.sit();
+        machine.attend(first, seat).unwrap();
+        machine.overflow();
+        for _ in 0..TURNS {
+            for id in [third, second] {
+                machine.attend(id, seat).unwrap();
+                machine.cancel(id).unwrap();
+            }
+        }
+        let fired = std::iter::from_fn(|| machine.next_fired(seat)).map(|(id, _)| id);
+        let fired: Vec<_> = fired.collect();
+        assert!(fired.len() <= 2 * ids.len() + SPARE + 1);
+        assert!(ids.iter().all(|id| fired.contains(id)));
+    }
+
+    #[test]
+    fn seats_that_are_left_in_the_line_are_taken_again() {
+        let (mut machine, ids @ [first, _]) = machine();
+        let seats = ids.map(|_| machine.sit());
+        machine.attend(first, seats[0]).unwrap();
+        machine.cancel(first).unwrap();
+        for _ in 0..TURNS {
+            let [one, other] = ids.map(|id| {
+                let seat = machine.sit();
+                machine.attend(id, seat).unwrap();
+                machine.cancel(id).unwrap();
+                seat
+            });
+            assert!(one.0.max(other.0) as usize <= 2 * SPARE);
+            for seat in [one, other] {
+                assert!(machine.rise(seat).is_none());
+            }
+        }
+        // It stands in the line still, and is woken once.
+        assert!(
+            machine
+                .set_waker(seats[0], core::task::Waker::noop().clone())
+                .is_none()
+        );
+        assert!(machine.next_due().is_some() && machine.next_due().is_none());
+        for seat in seats {
+            let _waker = machine.rise(seat);
+        }
+        let taken = machine.sit();
+        assert!((taken.0 as usize) <= 2 * SPARE);
+    }
+}
