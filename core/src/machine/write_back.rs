@@ -9,11 +9,7 @@ impl Machine {
     /// Gathers a port for the write-back at the end of the round.
     #[inline]
     pub(crate) fn gather(&mut self, port: Port) {
-        let next = self.ports.next();
-        if let Some(slot) = self.ports.slot(port.as_raw())
-            && slot.state == PortState::Rearming
-        {
-            slot.anticipate(next);
+        if self.ports.await_next(port) {
             self.rearm.push(port);
         }
     }
@@ -70,11 +66,11 @@ impl Machine {
     fn gather_again(&mut self, left: usize) {
         let written = self.rearm.len().saturating_sub(left);
         self.rearm.drain(..written);
-        let next = self.ports.next();
         for port in &self.rearm {
             if let Some(slot) = self.ports.slot(port.as_raw()) {
-                slot.anticipate(next);
+                slot.state = PortState::Rearming;
             }
+            let _as_before = self.ports.await_next(*port);
         }
     }
 }
