@@ -20,8 +20,8 @@ use crate::status::PORTS;
 /// nothing is known.
 ///
 /// A text that was cut short is an error, and so is one that takes more room than it has ports. Of
-/// version 2, sections behind the ports that a reader does not know are skipped. Programs that were
-/// built with version 0.1 read version 1 alone: [`to_v1`](Self::to_v1) writes that.
+/// version 2, sections behind the ports that a reader does not know are skipped. Older programs read
+/// version 1 alone: [`to_v1`](Self::to_v1) writes that.
 ///
 /// ```
 /// use evtchn_core::HandOver;
@@ -127,8 +127,8 @@ impl HandOver {
         self.restriction
     }
 
-    /// The table as a program reads it that was built with version 0.1, without what is known of the
-    /// peers. A check there does not find a peer that went before that check.
+    /// The table in version 1, for a program that reads no other: without what is known of the peers.
+    /// A check there does not find a peer that went before that check.
     ///
     /// ```
     /// use evtchn_core::HandOver;
@@ -148,10 +148,7 @@ impl HandOver {
     }
 
     /// The ports, each with what is known of its peer.
-    #[cfg_attr(
-        not(feature = "std"),
-        expect(dead_code, reason = "the context adopts")
-    )]
+    #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "the context adopts"))]
     pub(crate) fn known(&self) -> impl Iterator<Item = (Port, Peer)> {
         let peers = self.peers.iter().copied();
         let peers = peers.chain(core::iter::repeat(Peer::Unknown));
@@ -233,7 +230,11 @@ impl FromStr for HandOver {
                 return Err(BadHandOver::Section);
             }
             // A later version may have written others.
-            if name == "peers" && peers.replace(read_peers(value, table.ports.len())?).is_some() {
+            if name == "peers"
+                && peers
+                    .replace(read_peers(value, table.ports.len())?)
+                    .is_some()
+            {
                 return Err(BadHandOver::Peers);
             }
         }
@@ -388,7 +389,10 @@ mod tests {
         let ports = [3, 4, 9].map(|raw| Port::new(raw).unwrap());
         assert_eq!(table.restriction(), Some(DomId::new(5)));
         assert!(table.known().eq(ports.map(|port| (port, Peer::Unknown))));
-        assert_eq!(table, HandOver::new(ports.to_vec(), Some(DomId::new(5))).unwrap());
+        assert_eq!(
+            table,
+            HandOver::new(ports.to_vec(), Some(DomId::new(5))).unwrap()
+        );
     }
 
     #[test]

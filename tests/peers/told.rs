@@ -22,18 +22,44 @@ fn a_callback_is_called_with_the_cause() {
     let noted = Arc::clone(&calls);
     let note = move |wake: evtchn::Wake| noted.lock().unwrap().push((wake.port(), wake.cause));
     wire.channel.set_callback(note).unwrap();
+    for told in [wire.connected(), wire.gone()] {
+        wire.wait();
+        assert_eq!(rig.check(), 1);
+        assert_eq!(
+            calls.lock().unwrap().len(),
+            0,
+            "no callback runs in a check"
+        );
+        assert_eq!(rig.context.dispatch_callbacks().unwrap(), Outcome::Done);
+        assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [told]);
+        assert_eq!(rig.context.link(), Link::Idle);
+        let _gone_already = rig.guest.close(wire.theirs);
+    }
+}
+
+/// The round waits for the channel again, whatever woke it.
+#[test]
+fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_back_once() {
+    let rig = rig();
+    let wire = rig.wire();
+    let calls: Arc<Mutex<Vec<_>>> = Arc::default();
+    let noted = Arc::clone(&calls);
+    let note = move |wake: evtchn::Wake| noted.lock().unwrap().push(wake.cause);
+    wire.channel.set_callback(note).unwrap();
     wire.wait();
-    assert_eq!(rig.check(), 0);
+    let turn = || {
+        let done = rig.context.dispatch_callbacks_again().unwrap();
+        assert_eq!(done, Outcome::Done);
+        std::mem::take(&mut *calls.lock().unwrap())
+    };
+    assert_eq!((rig.check(), turn()), (1, vec![Cause::PeerConnected]));
+    assert_eq!(rig.context.link(), Link::Watching);
+    wire.fire();
+    assert_eq!(turn(), [Cause::Event]);
     wire.close();
-    assert_eq!(rig.check(), 1);
-    assert_eq!(
-        calls.lock().unwrap().len(),
-        0,
-        "no callback runs in a check"
-    );
-    assert_eq!(rig.context.dispatch_callbacks().unwrap(), Outcome::Done);
-    assert_eq!(*calls.lock().unwrap(), [wire.gone()]);
-    assert_eq!(rig.context.link(), Link::Idle);
+    assert_eq!((rig.check(), turn()), (1, vec![Cause::PeerGone]));
+    assert_eq!((rig.check(), turn()), (0, vec![]));
+    assert_eq!(rig.context.stats().writes, 3);
 }
 
 #[test]
@@ -66,19 +92,21 @@ impl Waken for Bell {
 fn a_task_is_woken_once_with_the_cause_and_leaves_nothing_registered() {
     let rig = rig();
     let wire = rig.wire();
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
-    let mut cx = Cx::from_waker(&waker);
-    let mut woken = pin!(wire.channel.woken());
-    assert!(woken.as_mut().poll(&mut cx).is_pending());
-    assert_eq!(rig.check(), 0);
-    wire.close();
-    assert_eq!(rig.check(), 1);
-    assert_eq!(bell.0.load(Ordering::Relaxed), 1);
-    let Poll::Ready(Ok(cause)) = woken.as_mut().poll(&mut cx) else {
-        unreachable!("the task was woken for nothing");
-    };
-    assert_eq!((cause, rig.context.link()), (Cause::PeerGone, Link::Idle));
+    for (told, expected) in [(1, Cause::PeerConnected), (2, Cause::PeerGone)] {
+        let bell = Arc::new(Bell::default());
+        let waker = Waker::from(Arc::clone(&bell));
+        let mut cx = Cx::from_waker(&waker);
+        let mut woken = pin!(wire.channel.woken());
+        assert!(woken.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(rig.check(), 1);
+        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        let Poll::Ready(Ok(cause)) = woken.as_mut().poll(&mut cx) else {
+            unreachable!("the task was woken for nothing");
+        };
+        assert_eq!((cause, rig.context.link()), (expected, Link::Idle));
+        assert_eq!(rig.context.stats().wakes, told);
+        let _gone_already = rig.guest.close(wire.theirs);
+    }
 }
 
 #[test]
@@ -92,7 +120,9 @@ fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
         Poll::Pending => None,
     };
     assert_eq!(next(&mut wakes), None);
-    assert_eq!(rig.check(), 0);
+    assert_eq!(rig.check(), 1);
+    assert_eq!(next(&mut wakes), Some(Cause::PeerConnected));
+    assert_eq!((next(&mut wakes), rig.check()), (None, 0));
     wire.close();
     assert_eq!(rig.check(), 1);
     assert_eq!(next(&mut wakes), Some(Cause::PeerGone));
@@ -106,16 +136,16 @@ fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
 fn a_thread_that_blocks_comes_back_with_the_cause() {
     let rig = Rig::on(PollLoop::new().unwrap());
     let wire = rig.wire();
-    thread::scope(|scope| {
-        let blocks = scope.spawn(|| wire.channel.block(None).unwrap());
-        while rig.context.link() != Link::Watching {
-            thread::yield_now();
-        }
-        assert_eq!(rig.check(), 0);
-        wire.close();
-        assert_eq!(rig.check(), 1);
-        let ended = blocks.join().unwrap();
-        assert_eq!(ended, Blocked::Woken(Cause::PeerGone));
-    });
+    for cause in [Cause::PeerConnected, Cause::PeerGone] {
+        thread::scope(|scope| {
+            let blocks = scope.spawn(|| wire.channel.block(None).unwrap());
+            while rig.context.link() != Link::Watching {
+                thread::yield_now();
+            }
+            assert_eq!(rig.check(), 1);
+            assert_eq!(blocks.join().unwrap(), Blocked::Woken(cause));
+        });
+        let _gone_already = rig.guest.close(wire.theirs);
+    }
     assert_eq!(rig.context.link(), Link::Idle);
 }

@@ -184,7 +184,10 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         }
         let mut told = 0;
         let tell = |machine: &mut Machine| {
-            told = news.iter().filter(|(id, it)| machine.tell(*id, *it)).count();
+            told = news
+                .iter()
+                .filter(|(id, it)| machine.tell(*id, *it))
+                .count();
         };
         self.drive_and(self.lock(), tell)?;
         Ok(told)

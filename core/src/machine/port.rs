@@ -193,8 +193,15 @@ impl PortState {
     #[must_use]
     pub const fn is_heard(self) -> bool {
         match self {
-            PortState::Heard | PortState::Latched(Cause::Event) | PortState::Ready(Cause::Event) => true,
-            PortState::Live | PortState::Waiting | PortState::Held | PortState::Rearming | PortState::Latched(_) | PortState::Ready(_) => false,
+            PortState::Heard
+            | PortState::Latched(Cause::Event)
+            | PortState::Ready(Cause::Event) => true,
+            PortState::Live
+            | PortState::Waiting
+            | PortState::Held
+            | PortState::Rearming
+            | PortState::Latched(_)
+            | PortState::Ready(_) => false,
         }
     }
 
