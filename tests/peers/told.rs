@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Cx, Poll, Wake as Waken, Waker};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use evtchn::sim::{SimLoop, SimOpen};
 use evtchn::xen::PollLoop;
@@ -60,6 +61,37 @@ fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_bac
     assert_eq!((rig.check(), turn()), (1, vec![Cause::PeerGone]));
     assert_eq!((rig.check(), turn()), (0, vec![]));
     assert_eq!(rig.context.stats().writes, 3);
+}
+
+/// As many at once as there are, whatever woke them.
+#[test]
+fn a_round_that_fills_and_goes_on_waits_again_after_each_cause() {
+    let rig = rig();
+    let (wire, other) = (rig.wire(), rig.wire());
+    wire.wait();
+    other.wait();
+    let mut buf = evtchn::WakeBuf::with_capacity(4);
+    let mut turn = || {
+        let mut round = rig.context.dispatch().unwrap();
+        let wakes = round.fill_again(&mut buf);
+        let wakes: Vec<_> = wakes.iter().map(|wake| (wake.port(), wake.cause)).collect();
+        round.finish().unwrap();
+        wakes
+    };
+    let both = vec![wire.connected(), other.connected()];
+    assert_eq!((rig.check(), turn()), (2, both));
+    assert_eq!(rig.context.link(), Link::Watching);
+    wire.fire();
+    assert_eq!(turn(), [(wire.port(), Cause::Event)]);
+    wire.close();
+    other.close();
+    let both = vec![wire.gone(), other.gone()];
+    assert_eq!((rig.check(), turn()), (2, both));
+    assert_eq!((rig.check(), turn()), (0, vec![]));
+    wire.channel.cancel().unwrap();
+    assert_eq!(rig.context.link(), Link::Watching);
+    other.channel.cancel().unwrap();
+    assert_eq!(rig.context.link(), Link::Idle);
 }
 
 #[test]
@@ -136,9 +168,12 @@ fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
 fn a_thread_that_blocks_comes_back_with_the_cause() {
     let rig = Rig::on(PollLoop::new().unwrap());
     let wire = rig.wire();
+    let wire = &wire;
     for cause in [Cause::PeerConnected, Cause::PeerGone] {
         thread::scope(|scope| {
-            let blocks = scope.spawn(|| wire.channel.block(None).unwrap());
+            // Only where it is not told, which fails.
+            let hang = Instant::now() + Duration::from_secs(10);
+            let blocks = scope.spawn(move || wire.channel.block(Some(hang)).unwrap());
             while rig.context.link() != Link::Watching {
                 thread::yield_now();
             }

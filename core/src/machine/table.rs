@@ -249,6 +249,24 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_has_heard_an_event_is_enabled_and_has_heard_it_whatever_is_written() {
+        let mut table = Table::default();
+        let [in_round, alone] = [7, 8].map(|raw| table.bind(port(raw)).0);
+        let next = table.next();
+        table.by_id(in_round).unwrap().anticipate(next);
+        let slot = table.by_id(alone).unwrap();
+        slot.state = PortState::Waiting;
+        slot.hear();
+        // Every number is used, and the first of them again.
+        for _ in 0..=u16::MAX {
+            table.written();
+            for (_, slot) in table.iter() {
+                assert_eq!((slot.state, slot.has_heard()), (PortState::Waiting, true));
+            }
+        }
+    }
+
+    #[test]
     fn a_slot_that_is_looked_at_anticipates_nothing() {
         let mut table = Table::default();
         let (id, _) = table.bind(port(7));
