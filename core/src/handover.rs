@@ -19,9 +19,9 @@ use crate::status::PORTS;
 /// port 4 had an event of a peer that no [check](crate::Context::check_peers) has seen, and of port 9
 /// nothing is known.
 ///
-/// A text that was cut short is an error, and so is one that takes more room than it has ports. Of
-/// version 2, sections behind the ports that a reader does not know are skipped. Older programs read
-/// version 1 alone: [`to_v1`](Self::to_v1) writes that.
+/// A text that was cut short is an error, and so is one with a port twice or with a port that Xen
+/// does not have. In version 2, a reader skips sections behind the ports that it does not know.
+/// Older programs read version 1 alone: [`to_v1`](Self::to_v1) writes that.
 ///
 /// ```
 /// use evtchn_core::HandOver;
