@@ -52,7 +52,10 @@ fn main() {
             "a_waiting_port_whose_peer_is_known_takes_at_most_64_bytes",
             known,
         ),
-        ("a_hand_over_takes_no_more_than_its_ports_do", handed_over),
+        (
+            "a_hand_over_takes_no_more_than_its_ports_do",
+            a_hand_over_takes_no_more_than_its_ports_do,
+        ),
         ("a_callback_takes_at_most_24_bytes_more", callbacks),
         ("all_ports_of_a_domain_take_at_most_10_mib", all),
         ("what_is_unbound_is_given_back", given_back),
@@ -112,7 +115,7 @@ fn known() -> Result<(), Failed> {
 }
 
 /// A table of a few bytes, whatever numbers are in it, and one that repeats a port.
-fn handed_over() -> Result<(), Failed> {
+fn a_hand_over_takes_no_more_than_its_ports_do() -> Result<(), Failed> {
     for text in ["v1:-:2147483647.", "v1:-:131072.", "v2:-:9;peers=7:1,."] {
         let region = Region::new(ALLOCATOR);
         text.parse::<HandOver>().unwrap_err();
