@@ -154,6 +154,9 @@ cases! {
         the_kernel_of_dom0_holds_its_virqs
     }
     peers {
+        a_wait_ends_once_at_the_check_after_a_peer_connected
+        a_peer_that_is_replaced_is_gone_and_the_new_one_connected
+        a_peer_that_was_heard_is_found_gone_by_the_first_check
         a_wait_ends_at_the_check_after_its_peer_closed
         every_wait_ends_at_the_check_after_the_peers_device_closed
         a_channel_that_no_peer_has_bound_to_waits_on

@@ -64,6 +64,11 @@ cases! {
     pause::what_is_sent_to_a_paused_guest_is_one_event_when_it_runs_again
     pause::an_empty_domain_is_there_until_it_is_destroyed
     peers::a_peer_that_lives_is_not_found_gone
+    peers::a_guest_that_binds_to_an_offered_port_is_told_of_once_by_the_next_check
+    peers::a_guest_that_binds_with_another_port_is_found_gone_and_then_connected
+    peers::a_guest_that_is_destroyed_during_a_hand_over_is_found_gone_by_the_successor
+    peers::a_port_that_xen_has_closed_ends_its_wait_and_is_not_unbound
+    peers::a_guest_that_was_heard_and_unbinds_before_the_first_check_is_found_gone
     peers::a_guest_that_unbinds_ends_the_wait_at_the_next_check
     peers::a_guest_that_is_destroyed_ends_the_wait_at_the_next_check
     peers::what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_does

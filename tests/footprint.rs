@@ -17,8 +17,8 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use evtchn::{
-    Channel, Context, DomId, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar, RemotePort,
-    Trigger, Virq, Wait,
+    BadHandOver, Channel, Context, DomId, ErrorKind, EventChannel, HandOver, Open, Parts, Port,
+    PortBuf, Registrar, RemotePort, Trigger, Virq, Wait,
 };
 use libtest_mimic::{Failed, Trial};
 use stats_alloc::Region;
@@ -41,10 +41,18 @@ type Ctx = Context<Opener, Loop>;
 
 /// The cases of this file.
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 6] = [
+    let cases: [(&str, Case); 8] = [
         ("a_context_without_a_port_takes_less_than_4_kib", unused),
         ("an_idle_context_takes_less_than_4_kib", idle),
         ("a_waiting_port_takes_at_most_64_bytes", waiting),
+        (
+            "a_waiting_port_whose_peer_is_known_takes_at_most_64_bytes",
+            known,
+        ),
+        (
+            "a_hand_over_takes_no_more_than_its_ports_do",
+            a_hand_over_takes_no_more_than_its_ports_do,
+        ),
         ("a_callback_takes_at_most_24_bytes_more", callbacks),
         ("all_ports_of_a_domain_take_at_most_10_mib", all),
         ("what_is_unbound_is_given_back", given_back),
@@ -83,6 +91,52 @@ fn waiting() -> Result<(), Failed> {
     // What is there once is that of an idle context and the room for one full read.
     let once = IDLE + PortBuf::MAX * size_of::<u32>() + spine(MANY);
     at_most("10,000 waiting ports", bytes, PER_PORT * count + once)
+}
+
+/// Each was bound to its peer.
+fn known() -> Result<(), Failed> {
+    let remote = RemotePort {
+        domid: DomId::new(7),
+        port: Port::MAX,
+    };
+    let bind = |ctx: &Ctx| ctx.bind_interdomain(remote).unwrap();
+    let (_ctx, _channels, bytes) = bound_by(MANY, bind);
+    let count = MANY as usize;
+    // And the pointers to the pages with the peers.
+    let once = IDLE + PortBuf::MAX * size_of::<u32>() + 2 * spine(MANY);
+    at_most(
+        "10,000 waiting ports with known peers",
+        bytes,
+        PER_PORT * count + once,
+    )
+}
+
+/// A table of a few bytes, whatever numbers are in it, and one that repeats a port.
+fn a_hand_over_takes_no_more_than_its_ports_do() -> Result<(), Failed> {
+    for text in ["v1:-:2147483647.", "v1:-:131072.", "v2:-:9;peers=7:1,."] {
+        let region = Region::new(ALLOCATOR);
+        text.parse::<HandOver>().unwrap_err();
+        at_most(text, region.change().bytes_allocated, 1 << 10)?;
+    }
+    let repeated = format!("v1:-:{}1.", "1,".repeat(1 << 20));
+    let region = Region::new(ALLOCATOR);
+    let error = repeated.parse::<HandOver>().unwrap_err();
+    assert_eq!(error, BadHandOver::Twice(Port::new(1).unwrap()));
+    at_most(
+        "a table that repeats a port",
+        region.change().bytes_allocated,
+        1 << 10,
+    )?;
+    let region = Region::new(ALLOCATOR);
+    let table = "v2:-:131071;peers=7:2147483647.".parse().unwrap();
+    let device = Device::default();
+    let (ctx, channels) = Context::from_parts(Parts { device, table }, Opener, Loop);
+    let bytes = region.change().bytes_allocated;
+    drop(channels);
+    drop(ctx);
+    // The pointers to all pages, twice, which grow as numbers are entered.
+    let once = IDLE + 2 * spine(1 << 17);
+    at_most("a hand-over of the last port", bytes, PAGE + once)
 }
 
 fn callbacks() -> Result<(), Failed> {
@@ -128,12 +182,19 @@ fn given_back() -> Result<(), Failed> {
 
 /// A context that waits for so many ports, and what it takes for that.
 fn bound(ports: u32) -> (Ctx, Vec<Channel<Opener, Loop>>, usize) {
+    bound_by(ports, |ctx| ctx.bind_unbound_port(DomId::SELF).unwrap())
+}
+
+fn bound_by(
+    ports: u32,
+    bind: impl Fn(&Ctx) -> Channel<Opener, Loop>,
+) -> (Ctx, Vec<Channel<Opener, Loop>>, usize) {
     let mut channels = Vec::with_capacity(ports as usize);
     let mut made = None;
     let bytes = growth(|| {
         let ctx = context();
         for _ in 0..ports {
-            let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
+            let channel = bind(&ctx);
             assert_eq!(channel.wait().unwrap(), Wait::Pending);
             channels.push(channel);
         }
@@ -230,7 +291,7 @@ impl EventChannel for Device {
     }
 
     fn bind_interdomain(&self, _: RemotePort) -> Result<Port, Unknown> {
-        Err(Unknown)
+        self.bind_unbound_port(DomId::SELF)
     }
 
     fn bind_virq(&self, _: Virq) -> Result<Port, Unknown> {

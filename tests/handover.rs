@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use evtchn::sim::{Guest, Sim, SimLoop, SimOpen};
-use evtchn::{Cause, Channel, Context, DomId, HandOver, HandOverError, Link, Parts, Port, Wait};
+use evtchn::{
+    BadHandOver, Cause, Channel, Context, DomId, HandOver, HandOverError, Link, Parts, Port, Wait,
+};
 
 type SimContext = Context<SimOpen, SimLoop>;
 type SimChannel = Channel<SimOpen, SimLoop>;
@@ -213,4 +215,137 @@ fn table_of_no_ports_is_a_table() {
     channels.pop().unwrap().unbind().unwrap();
     let parts = old.ctx.into_parts(channels).unwrap();
     assert_eq!(parts.table, "v1:-:.".parse::<HandOver>().unwrap());
+}
+
+/// The first two waits of an adopted channel: one that is ready at once, and one that is not.
+fn wait_on(channel: &SimChannel) {
+    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+}
+
+fn check(sim: &Sim, ctx: &SimContext) -> usize {
+    ctx.check_peers(&sim.privcmd(DomId::DOM0)).unwrap()
+}
+
+#[test]
+fn a_peer_that_dies_during_the_hand_over_is_told_gone_by_the_successor() {
+    let mut old = Old::with_channels(3);
+    let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
+    // One was seen by a check, one was heard, and of one nothing is known.
+    let _pending = old.channels[0].wait().unwrap();
+    assert_eq!(check(&old.sim, &old.ctx), 1);
+    assert_eq!(turn(&old.ctx), [(ports[0], Cause::PeerConnected)]);
+    let _pending = old.channels[1].wait().unwrap();
+    old.guest.send(old.theirs[1]).unwrap();
+    assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
+    // And one was bound to its peer.
+    let theirs = old.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let bound = old.ctx.bind_interdomain(old.guest.remote(theirs)).unwrap();
+    let bound_port = bound.port();
+    old.channels.push(bound);
+
+    let parts = old.ctx.into_parts(old.channels).unwrap();
+    old.sim.destroy_domain(old.guest.domid()).unwrap();
+    let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
+    channels.iter().for_each(wait_on);
+    // The event of the bind.
+    assert_eq!(turn(&ctx), [(bound_port, Cause::Event)]);
+    let _pending = channels[3].wait().unwrap();
+    assert_eq!(check(&old.sim, &ctx), 3);
+    let gone = [ports[0], ports[1], bound_port].map(|port| (port, Cause::PeerGone));
+    assert_eq!(turn(&ctx), gone);
+    for place in [0, 1, 3] {
+        assert_eq!(channels[place].wait().unwrap(), Wait::Pending);
+    }
+    assert_eq!(check(&old.sim, &ctx), 0);
+}
+
+#[test]
+fn a_peer_that_lives_through_the_hand_over_is_told_of_by_no_check() {
+    let old = Old::with_channels(1);
+    let _pending = old.channels[0].wait().unwrap();
+    assert_eq!(check(&old.sim, &old.ctx), 1);
+    let _connected = turn(&old.ctx);
+    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let remote = old.guest.domid();
+    let known = format!("v2:-:10;peers={remote}:{}.", old.theirs[0]);
+    assert_eq!(parts.table.to_string(), known);
+    let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
+    wait_on(&channels[0]);
+    assert_eq!((check(&old.sim, &ctx), turn(&ctx)), (0, vec![]));
+    // Another port of the same domain takes its place.
+    old.guest.close(old.theirs[0]).unwrap();
+    old.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let port = channels[0].port();
+    old.guest.bind_interdomain(DomId::DOM0, port).unwrap();
+    for cause in [Cause::PeerGone, Cause::PeerConnected] {
+        assert_eq!(check(&old.sim, &ctx), 1);
+        assert_eq!(turn(&ctx), [(port, cause)]);
+        assert_eq!(channels[0].wait().unwrap(), Wait::Pending);
+    }
+}
+
+#[test]
+fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor() {
+    for is_gone in [false, true] {
+        let old = Old::with_channels(1);
+        let _pending = old.channels[0].wait().unwrap();
+        assert_eq!(check(&old.sim, &old.ctx), 1);
+        if is_gone {
+            let _connected = turn(&old.ctx);
+            let _pending = old.channels[0].wait().unwrap();
+            old.guest.close(old.theirs[0]).unwrap();
+            assert_eq!(check(&old.sim, &old.ctx), 1);
+        }
+        let parts = old.ctx.into_parts(old.channels).unwrap();
+        let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
+        wait_on(&channels[0]);
+        assert_eq!(check(&old.sim, &ctx), 1);
+        let cause = [Cause::PeerConnected, Cause::PeerGone][usize::from(is_gone)];
+        assert_eq!(turn(&ctx), [(channels[0].port(), cause)]);
+    }
+}
+
+/// The text is as a program wrote it that knew version 1 alone.
+#[test]
+fn a_table_of_the_first_format_is_taken_over() {
+    let old = Old::with_channels(2);
+    let parts = old.ctx.into_parts(old.channels).unwrap();
+    assert_eq!(parts.table.to_v1(), "v1:-:10,11.");
+    let table: HandOver = "v1:-:10,11.".parse().unwrap();
+    let device = parts.device;
+    let parts = Parts { device, table };
+    let (ctx, channels) = Context::from_parts(parts, old.opener, SimLoop::level());
+    channels.iter().for_each(wait_on);
+    old.guest.send(old.theirs[1]).unwrap();
+    assert_eq!(turn(&ctx), [(channels[1].port(), Cause::Event)]);
+    // What a check has not seen in this process, it tells.
+    assert_eq!(check(&old.sim, &ctx), 1);
+    assert_eq!(turn(&ctx), [(channels[0].port(), Cause::PeerConnected)]);
+}
+
+/// A program that reads version 1 alone goes on with what this one hands over.
+#[test]
+fn a_table_with_known_peers_can_be_written_in_the_first_format() {
+    let old = Old::with_channels(2);
+    let _pending = old.channels[0].wait().unwrap();
+    assert_eq!(check(&old.sim, &old.ctx), 1);
+    let _connected = turn(&old.ctx);
+    old.ctx.restrict(old.guest.domid()).unwrap();
+    let parts = old.ctx.into_parts(old.channels).unwrap();
+    assert!(parts.table.to_string().starts_with("v2:"));
+    let domid = old.guest.domid();
+    assert_eq!(parts.table.to_v1(), format!("v1:{domid}:10,11."));
+}
+
+#[test]
+fn a_table_has_no_port_that_xen_does_not_have() {
+    let ports = |raw| vec![Port::new(raw).unwrap()];
+    HandOver::new(ports(131_071), None).unwrap();
+    for raw in [131_072, 0x7fff_ffff] {
+        let error = HandOver::new(ports(raw), None).unwrap_err();
+        assert_eq!(error, BadHandOver::TooLarge(Port::new(raw).unwrap()));
+        assert_eq!(format!("v1:-:{raw}.").parse::<HandOver>(), Err(error));
+        assert_eq!(format!("v2:-:{raw}.").parse::<HandOver>(), Err(error));
+    }
 }

@@ -2,27 +2,41 @@
 
 use evtchn_core::{DomId, HandOver, Port};
 
-/// Reads bytes as a text, which must not panic and must give what is written so and nothing
-/// else; and makes a table of them, which must survive its text.
+/// Reads bytes as a text, which must not panic. What a text of version 1 gives must be written like
+/// that text, and what any other gives must survive its own. Then makes a table of the bytes, which
+/// must survive its text.
 ///
 /// # Errors
 /// Where one of these does not hold.
 pub(crate) fn play_hand_over(bytes: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(bytes);
     let read = text.parse::<HandOver>();
-    if let Some(written) = read.ok().map(|table| table.to_string())
-        && written != text
-    {
-        return Err(format!("{text:?} is read as {written:?}"));
+    if let Ok(table) = read {
+        let written = table.to_string();
+        if written != text && text.starts_with("v1:") {
+            return Err(format!("{text:?} is read as {written:?}"));
+        }
+        survives(&table)?;
     }
     let words = bytes.as_chunks().0.iter().copied().map(u32::from_le_bytes);
     let ports = words.filter_map(Port::new).collect();
     let restriction = bytes.first_chunk().copied().map(u16::from_le_bytes);
     if let Ok(table) = HandOver::new(ports, restriction.map(DomId::new)) {
-        let read = table.to_string().parse();
-        if read.as_ref() != Ok(&table) {
-            return Err(format!("{table:?} is read as {read:?}"));
-        }
+        survives(&table)?;
+    }
+    Ok(())
+}
+
+/// A table is read as it was written, and all but the peers also by older programs.
+fn survives(table: &HandOver) -> Result<(), String> {
+    let read = table.to_string().parse();
+    if read.as_ref() != Ok(table) {
+        return Err(format!("{table:?} is read as {read:?}"));
+    }
+    let old = table.to_v1().parse::<HandOver>();
+    let v1 = HandOver::new(table.ports().to_vec(), table.restriction());
+    if !table.to_v1().starts_with("v1:") || old != v1 {
+        return Err(format!("{table:?} is {old:?} for an older program"));
     }
     Ok(())
 }

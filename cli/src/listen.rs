@@ -17,7 +17,7 @@ Examples:
   evtchn listen 3                      a port for domain 3: its number is in the first line
   evtchn listen 0 --echo               in a guest, for `evtchn ping` in domain 0
   evtchn listen 3 --once --timeout 5s  one wake within five seconds, or exit code 6
-  evtchn listen 3 --check-peers 10s    and say within ten seconds that the peer is gone
+  evtchn listen 3 --check-peers 10s    and say within ten seconds that a peer connected or went
   evtchn listen --backend sim 3        a simulated guest, no Xen needed
 
 ",
@@ -28,7 +28,7 @@ Examples:
 ///
 /// The first line has the number of the port. The other domain binds to the port, with `evtchn notify` or `evtchn ping` for example. When it
 /// unbinds or dies, the port waits for the next one of that domain; Xen tells nobody, but with
-/// --check-peers it is asked. Ctrl-C ends it in order.
+/// --check-peers it is asked. A new domain may have the id of one that died. Ctrl-C ends it in order.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Listen {
@@ -47,11 +47,12 @@ pub(crate) struct Listen {
     /// End after this time; with --once or --count that is exit code 6
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
-    /// Ask Xen this often whether the peer is gone, through /dev/xen/privcmd.
+    /// Ask Xen this often about the peer, through /dev/xen/privcmd.
     ///
-    /// One that closed its end or died since it was seen is a wake with cause peer_gone, which
-    /// does not count: the port waits for the next peer. One that comes and goes between two looks
-    /// is not seen.
+    /// One that connected is a wake with cause peer_connected, and one that closed its end or died a
+    /// wake with cause peer_gone. Neither counts, and after both the port waits for the next event
+    /// or peer. One that comes and goes between two looks is not seen, and a domain that crashed
+    /// and is kept (preserve) is there until it is destroyed.
     #[arg(long, value_name = "TIME", value_parser = interval)]
     check_peers: Option<Duration>,
     /// Simulator: how often the guest notifies before it dies [default: 5]
@@ -91,7 +92,11 @@ impl Listen {
         while left > 0 && !machine.output().is_over() {
             machine.output().flush();
             match checks.block(&machine, &channel, deadline)? {
-                Blocked::Woken(Cause::Gone) => bail!("the device is gone"),
+                Blocked::Woken(Cause::Gone) => {
+                    bail!(
+                        "port {port} is no longer bound: the device failed, or Xen closed the port"
+                    )
+                }
                 Blocked::Woken(cause) => {
                     let wake = Line::Wake {
                         port,
@@ -99,8 +104,8 @@ impl Listen {
                         cause,
                     };
                     machine.output().line(wake);
-                    // Nobody has sent that one.
-                    if cause == Cause::PeerGone {
+                    // Nobody has sent these.
+                    if matches!(cause, Cause::PeerGone | Cause::PeerConnected) {
                         continue;
                     }
                     left -= 1;

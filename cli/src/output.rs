@@ -288,6 +288,7 @@ pub(crate) const fn cause_name(cause: Cause) -> &'static str {
         Cause::Event => "event",
         Cause::Overflow => "overflow",
         Cause::PeerGone => "peer_gone",
+        Cause::PeerConnected => "peer_connected",
         Cause::Adopted => "adopted",
         Cause::Gone => "gone",
     }

@@ -133,7 +133,9 @@ impl Ping {
     fn answer<M: Machine>(&self, machine: &M, channel: &ChannelOf<M>) -> Result<Answer> {
         let deadline = machine.ahead(self.timeout);
         match machine.block(channel, Some(deadline))? {
-            Blocked::Woken(Cause::Gone) => bail!("the device is gone"),
+            Blocked::Woken(Cause::Gone) => {
+                bail!("the port is no longer bound: the device failed, or Xen closed the port")
+            }
             Blocked::Woken(_) => Ok(Answer::Came),
             Blocked::TimedOut => Ok(Answer::Late),
             Blocked::Stopped | Blocked::Cancelled => Ok(Answer::Stopped),

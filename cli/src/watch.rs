@@ -69,10 +69,12 @@ pub(crate) struct Watch {
     /// End after this time; with --events or --once that is exit code 6
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
-    /// Ask this often whether peers are gone, of Xen through /dev/xen/privcmd.
+    /// Ask this often about the peers, of Xen through /dev/xen/privcmd.
     ///
-    /// One that closed its end or died is a wake with cause peer_gone, which does not count. When
-    /// nobody else is left it ends, with exit code 5. Traces have no checks.
+    /// One that connected is a wake with cause peer_connected, one that closed its end or died a
+    /// wake with cause peer_gone. Neither counts. When nobody else is left it ends, with exit
+    /// code 5. A domain that crashed and is kept (preserve) is there until it is destroyed. Traces
+    /// have no checks.
     #[arg(long, value_name = "TIME", value_parser = interval, conflicts_with = "record")]
     check_peers: Option<Duration>,
     /// Report, count and run commands for these channels only (may be repeated): a port here (14),

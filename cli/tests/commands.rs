@@ -38,6 +38,7 @@ fn listen_prints_the_port_and_each_wake() {
 fn listen_is_told_of_a_peer_that_died_where_it_asks() {
     let expected = "\
 [    0.000000] bound         port 10     remote 3:?
+[    0.010000] wake          port 10     remote 3:?          cause peer_connected
 [    0.012313] wake          port 10     remote 3:?          cause event
 [    0.026348] wake          port 10     remote 3:?          cause event
 [    0.050000] wake          port 10     remote 3:?          cause peer_gone
@@ -45,7 +46,7 @@ fn listen_is_told_of_a_peer_that_died_where_it_asks() {
     let listen = "listen --backend sim 3 --dies-after 2 --check-peers 10ms";
     assert_eq!(stdout(listen), expected);
     assert_eq!(stdout(&format!("{listen} --echo")), expected);
-    let first = expected.lines().take(2).map(|line| format!("{line}\n"));
+    let first = expected.lines().take(3).map(|line| format!("{line}\n"));
     assert_eq!(
         stdout(&format!("{listen} --once")),
         first.collect::<String>()

@@ -47,7 +47,8 @@ pub enum Status {
         /// The domain that may bind to it, which need not exist.
         remote: DomId,
     },
-    /// Connected.
+    /// Connected. The peer may be a domain that crashed or was shut down and that the toolstack
+    /// keeps (`preserve`): until it is destroyed its ports are as they were.
     Interdomain {
         /// The other end.
         remote: RemotePort,
@@ -103,7 +104,7 @@ pub struct Ports<'a, S: ?Sized> {
 }
 
 /// As many ports as a domain can have (Xen, FIFO event channels); 0 is reserved.
-const ALL: u32 = 1 << 17;
+pub(crate) const PORTS: u32 = 1 << 17;
 
 impl<'a, S: PortStatuses + ?Sized> Ports<'a, S> {
     pub(crate) fn new(statuses: &'a S, domid: DomId) -> Ports<'a, S> {
@@ -121,7 +122,7 @@ impl<S: PortStatuses + ?Sized> Iterator for Ports<'_, S> {
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(port) = self.next.take() {
             let after = port.as_raw() + 1;
-            let after = Port::new(after).filter(|_| after < ALL);
+            let after = Port::new(after).filter(|_| after < PORTS);
             match self.statuses.status(self.domid, port) {
                 Ok(PortStatus {
                     state: Status::Closed,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use crate::support::Tester;
 use evtchn_core::{
     BindError, CancelError, Cause, Channel, DispatchError, DomId, ErrorKind, Link, LinkError,
-    Outcome, RestrictError, TeardownError, Trigger, TryCancelError, UnbindError, Wait, WaitError,
+    NotifyError, Outcome, RestrictError, TeardownError, Trigger, TryCancelError, UnbindError, Wait,
+    WaitError,
 };
 
 const GUEST: DomId = DomId::new(7);
@@ -251,6 +252,21 @@ fn failed_unbind_gives_the_channel_back_as_it_was() {
     channel.notify().unwrap();
     channel.unbind().unwrap();
     assert_eq!(ctx.link(), Link::Idle);
+}
+
+#[test]
+fn a_notifier_of_a_channel_whose_unbind_failed_still_notifies() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let notifier = channel.notifier().unwrap();
+    tester.fail("unbind", ErrorKind::Other);
+    let Err(UnbindError::Unbind { channel, .. }) = channel.unbind() else {
+        panic!("the unbind was told to fail");
+    };
+    notifier.notify().unwrap();
+    channel.unbind().unwrap();
+    assert!(matches!(notifier.notify(), Err(NotifyError::NotBound(_))));
 }
 
 #[test]

@@ -336,6 +336,32 @@ mod tests {
         assert_eq!(calls[1 + reads..], ["renew", "arm"]);
     }
 
+    /// A registration that finds the rest of a storm as soon as it is renewed.
+    struct Renewed(bool);
+
+    impl Watch for Renewed {
+        fn arm(&mut self, _: &mut Cx<'_>) -> bool {
+            std::mem::take(&mut self.0)
+        }
+
+        fn renew(&mut self) -> io::Result<()> {
+            self.0 = true;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_renewal_finds_at_once_is_read_without_another_call() {
+        let log = Log::default();
+        let (context, _bound) = context(300, &log);
+        let reactor = Reactor::new();
+        reactor.attach(context.driver());
+        reactor.register(|| Ok(Renewed(false))).unwrap();
+        reactor.waker.wake_by_ref();
+        // Each of them, and one that finds nothing.
+        assert_eq!(taken(&log).len(), 301);
+    }
+
     #[test]
     fn a_call_of_the_reactor_changes_nothing_in_a_forked_child() {
         let log = Log::default();

@@ -1,4 +1,4 @@
-//! Waits whose peer is gone, found by asking.
+//! Waits whose peer connected, is gone or was replaced, found by asking.
 
 use std::time::Duration;
 
@@ -16,12 +16,67 @@ fn gone<P: Platform>(wire: &Wire<P>) -> (Port, Cause) {
     (wire.port(), Cause::PeerGone)
 }
 
+/// A check tells these that their peer connected, and they wait again.
+#[track_caller]
+fn meet<P: Platform>(rig: &Rig<'_, P>, wires: &[&Wire<P>]) {
+    assert_eq!(check(rig), wires.len());
+    let connected = |wire: &&Wire<P>| (wire.port(), Cause::PeerConnected);
+    let connected: Vec<_> = wires.iter().map(connected).collect();
+    assert_eq!(rig.turn_and_rewait(), connected);
+}
+
+pub(crate) fn a_wait_ends_once_at_the_check_after_a_peer_connected<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
+    let _pending = channel.wait().unwrap();
+    assert_eq!(check(&rig), 0);
+    let peer = rig.peer.bind_interdomain(local(channel.port())).unwrap();
+    let wire = Wire::<P> { channel, peer };
+    meet(&rig, &[&wire]);
+    assert_eq!(check(&rig), 0);
+    rig.fire(&wire);
+    rig.expect_wakes(&[&wire]);
+}
+
+pub(crate) fn a_peer_that_is_replaced_is_gone_and_the_new_one_connected<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let mut wire = rig.wire();
+    wire.wait();
+    meet(&rig, &[&wire]);
+    let replaced = wire.peer;
+    while wire.peer == replaced {
+        rig.peer.unbind(wire.peer).unwrap();
+        // Takes the number that is free.
+        rig.peer.bind_unbound_port(DomId::SELF).unwrap();
+        wire.peer = rig.peer.bind_interdomain(local(wire.port())).unwrap();
+    }
+    assert_eq!(check(&rig), 1);
+    assert_eq!(rig.turn(), [gone(&wire)]);
+    wire.wait();
+    meet(&rig, &[&wire]);
+    assert_eq!(check(&rig), 0);
+}
+
+pub(crate) fn a_peer_that_was_heard_is_found_gone_by_the_first_check<P: Platform>(p: &P) {
+    let rig = Rig::new(p);
+    let wire = rig.wire();
+    wire.wait();
+    rig.fire(&wire);
+    rig.expect_wakes(&[&wire]);
+    wire.wait();
+    rig.peer.unbind(wire.peer).unwrap();
+    assert_eq!(check(&rig), 1);
+    assert_eq!(rig.turn(), [gone(&wire)]);
+    wire.wait();
+    assert_eq!(check(&rig), 0);
+}
+
 pub(crate) fn a_wait_ends_at_the_check_after_its_peer_closed<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [wire, other] = rig.wires();
     wire.wait();
     other.wait();
-    assert_eq!(check(&rig), 0);
+    meet(&rig, &[&wire, &other]);
     rig.peer.unbind(wire.peer).unwrap();
     assert_eq!(check(&rig), 1);
     assert_eq!(rig.turn(), [gone(&wire)]);
@@ -35,7 +90,7 @@ pub(crate) fn every_wait_ends_at_the_check_after_the_peers_device_closed<P: Plat
     let mut rig = Rig::new(p);
     let wires: [Wire<P>; 5] = rig.wires();
     wires.iter().for_each(Wire::wait);
-    assert_eq!(check(&rig), 0);
+    meet(&rig, &wires.each_ref());
     drop(std::mem::replace(&mut rig.peer, p.open()));
     assert_eq!(check(&rig), 5);
     assert_eq!(rig.turn(), wires.each_ref().map(gone));
@@ -59,7 +114,7 @@ pub(crate) fn a_peer_that_comes_back_can_be_lost_again<P: Platform>(p: &P) {
     let mut wire = rig.wire();
     for _ in 0..3 {
         wire.wait();
-        assert_eq!(check(&rig), 0);
+        meet(&rig, &[&wire]);
         rig.peer.unbind(wire.peer).unwrap();
         assert_eq!(check(&rig), 1);
         assert_eq!(rig.turn(), [gone(&wire)]);
@@ -75,7 +130,7 @@ pub(crate) fn what_a_peer_sent_before_it_went_wakes_first<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
-    assert_eq!(check(&rig), 0);
+    meet(&rig, &[&wire]);
     rig.fire(&wire);
     rig.peer.unbind(wire.peer).unwrap();
     assert_eq!(check(&rig), 0);
@@ -119,7 +174,7 @@ pub(crate) fn a_peer_that_went_before_a_block_is_found_beside_it<P: Platform>(p:
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
-    assert_eq!(check(&rig), 0);
+    meet(&rig, &[&wire]);
     rig.peer.unbind(wire.peer).unwrap();
     wire.channel.cancel().unwrap();
     // The condition is asked while the thread waits, before it sleeps.

@@ -1,6 +1,10 @@
-//! A check finds the peer that closed its end or died, which no event tells, and no peer that lives.
+//! A check finds the peer that connected, closed its end, died or was replaced, which no event tells,
+//! and no peer that lives.
 
-use evtchn_core::{Cause, ChannelId, DomId, Link, Port, Status, Wait};
+use evtchn_core::{
+    Cause, ChannelId, Context, DomId, EventChannel, HandOver, Link, Parts, Port, Status, Wait,
+};
+use evtchn_xen::PollLoop;
 
 use super::rig::*;
 use super::side::{Guest, Side, There};
@@ -37,6 +41,13 @@ impl<S: Side> Channels<S> {
         }
     }
 
+    /// The check tells of the peer that bound to the port that was offered, and of it alone.
+    #[track_caller]
+    fn expect_connected(&self, side: &S, rig: &Rig<S>) {
+        meet(side, rig, &self.offered);
+        assert_eq!(check(side, rig), 0);
+    }
+
     /// Both peers are gone: no event says so, the check does, and it does once.
     #[track_caller]
     fn expect_gone(&self, side: &S, rig: &Rig<S>, domid: DomId) {
@@ -64,6 +75,14 @@ fn state<S: Side>(side: &S, channel: &ChannelOf<S>) -> Status {
     channel.peer_state(&side.statuses()).unwrap().state
 }
 
+/// The check tells that a peer connected to this channel, which is waited for again.
+#[track_caller]
+fn meet<S: Side>(side: &S, rig: &Rig<S>, channel: &ChannelOf<S>) {
+    assert_eq!(check(side, rig), 1);
+    assert_eq!(woken(rig, Cause::PeerConnected), [channel.id()]);
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+}
+
 /// The channels that a round wakes, each with this cause, in the order of their ports.
 #[track_caller]
 fn woken<S: Side>(rig: &Rig<S>, cause: Cause) -> Vec<ChannelId> {
@@ -76,18 +95,142 @@ fn woken<S: Side>(rig: &Rig<S>, cause: Cause) -> Vec<ChannelId> {
     woken
 }
 
+pub(crate) fn a_guest_that_binds_to_an_offered_port_is_told_of_once_by_the_next_check<S: Side>(
+    side: &S,
+) {
+    let (guest, rig) = (side.guest(), Rig::new(side));
+    let there = guest.open();
+    let offered = rig.offer(&guest);
+    assert_eq!(check(side, &rig), 0);
+    let far = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
+    rig.expect_quiet();
+    meet(side, &rig, &offered);
+    assert_eq!(check(side, &rig), 0);
+    there.notify(far, 1);
+    assert_eq!(woken(&rig, Cause::Event), [offered.id()]);
+    assert_eq!(rig.context.stats().peers_connected, 1);
+    there.close();
+}
+
+pub(crate) fn a_guest_that_binds_with_another_port_is_found_gone_and_then_connected<S: Side>(
+    side: &S,
+) {
+    let (guest, rig) = (side.guest(), Rig::new(side));
+    let there = guest.open();
+    let offered = rig.offer(&guest);
+    let first = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
+    meet(side, &rig, &offered);
+    let mut next = first;
+    while next == first {
+        there.unbind(next);
+        // Takes the number that is free.
+        there.bind_unbound_port(DomId::DOM0).unwrap();
+        next = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
+    }
+    assert_eq!(check(side, &rig), 1);
+    assert_eq!(woken(&rig, Cause::PeerGone), [offered.id()]);
+    assert_eq!(offered.wait().unwrap(), Wait::Pending);
+    meet(side, &rig, &offered);
+    there.notify(next, 1);
+    assert_eq!(woken(&rig, Cause::Event), [offered.id()]);
+    there.close();
+}
+
+pub(crate) fn a_guest_that_was_heard_and_unbinds_before_the_first_check_is_found_gone<S: Side>(
+    side: &S,
+) {
+    let (guest, rig) = (side.guest(), Rig::new(side));
+    let there = guest.open();
+    let offered = rig.offer(&guest);
+    let far = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
+    there.notify(far, 1);
+    assert_eq!(woken(&rig, Cause::Event), [offered.id()]);
+    assert_eq!(offered.wait().unwrap(), Wait::Pending);
+    there.close();
+    assert_eq!(check(side, &rig), 1);
+    assert_eq!(woken(&rig, Cause::PeerGone), [offered.id()]);
+    assert_eq!(offered.wait().unwrap(), Wait::Pending);
+    assert_eq!(check(side, &rig), 0);
+}
+
+/// Takes the context apart and goes on as another, with the table as text.
+fn hand_over<S: Side>(
+    side: &S,
+    rig: Rig<S>,
+    channels: Vec<ChannelOf<S>>,
+    meanwhile: impl FnOnce(&DeviceOf<S>),
+) -> (Rig<S>, Vec<ChannelOf<S>>) {
+    let parts = rig.context.into_parts(channels);
+    let Parts { device, table } = parts.map_err(|error| error.reason).unwrap();
+    meanwhile(&device);
+    let table: HandOver = table.to_string().parse().unwrap();
+    let poll_loop = PollLoop::new().unwrap();
+    let parts = Parts { device, table };
+    let (context, channels) = Context::from_parts(parts, side.opener(), poll_loop.clone());
+    for channel in &channels {
+        assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    (Rig { poll_loop, context }, channels)
+}
+
+pub(crate) fn a_guest_that_is_destroyed_during_a_hand_over_is_found_gone_by_the_successor<
+    S: Side,
+>(
+    side: &S,
+) {
+    let (guest, rig) = (side.own_guest(), Rig::new(side));
+    let there = guest.open();
+    let channels = Channels::new(&rig, &guest, &there);
+    channels.expect_connected(side, &rig);
+    let Channels {
+        offered,
+        bound,
+        alone,
+        ..
+    } = channels;
+    let channels = vec![offered, bound, alone];
+    let destroy = |_: &DeviceOf<S>| side.destroy(guest.domid());
+    let (rig, channels) = hand_over(side, rig, channels, destroy);
+    rig.expect_quiet();
+    assert_eq!(check(side, &rig), 2);
+    let gone = woken(&rig, Cause::PeerGone);
+    assert_eq!(gone.len(), 2);
+    assert!(!gone.contains(&channels[2].id()), "it had no peer");
+}
+
+pub(crate) fn a_port_that_xen_has_closed_ends_its_wait_and_is_not_unbound<S: Side>(side: &S) {
+    let (guest, rig) = (side.guest(), Rig::new(side));
+    let (kept, closed) = (rig.offer(&guest), rig.offer(&guest));
+    let number = closed.port();
+    // The device lets go of the port, and the table still has it.
+    let unbind = |device: &DeviceOf<S>| device.unbind(number).unwrap();
+    let channels = vec![kept, closed];
+    let (rig, mut channels) = hand_over(side, rig, channels, unbind);
+    assert_eq!(state(side, &channels[1]), Status::Closed);
+    assert_eq!(check(side, &rig), 1);
+    assert_eq!(woken(&rig, Cause::Gone), [channels[1].id()]);
+    assert_eq!(check(side, &rig), 0);
+    drop(channels.pop());
+    // An unbind of it would have been refused, and counted.
+    assert_eq!(rig.context.stats().unreported, 0);
+    drop(channels);
+    assert_eq!(rig.context.link(), Link::Idle);
+    rig.context.teardown().unwrap();
+}
+
 pub(crate) fn a_guest_that_unbinds_ends_the_wait_at_the_next_check<S: Side>(side: &S) {
     let (guest, rig) = (side.guest(), Rig::new(side));
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);
-    assert_eq!(check(side, &rig), 0);
+    channels.expect_connected(side, &rig);
     channels.far.into_iter().for_each(|far| there.unbind(far));
     channels.expect_gone(side, &rig, guest.domid());
 
     // The port waits for the next one, who can go as well.
     let near = channels.offered.port();
     let far = there.bind_interdomain(DomId::DOM0, near).unwrap();
-    assert_eq!(check(side, &rig), 0);
+    meet(side, &rig, &channels.offered);
     there.notify(far, 1);
     assert_eq!(woken(&rig, Cause::Event), [channels.offered.id()]);
     assert_eq!(channels.offered.wait().unwrap(), Wait::Pending);
@@ -101,7 +244,7 @@ pub(crate) fn a_guest_that_is_destroyed_ends_the_wait_at_the_next_check<S: Side>
     let (guest, rig) = (side.own_guest(), Rig::new(side));
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);
-    assert_eq!(check(side, &rig), 0);
+    channels.expect_connected(side, &rig);
     side.destroy(guest.domid());
     channels.expect_gone(side, &rig, guest.domid());
 
@@ -125,7 +268,7 @@ pub(crate) fn what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_d
     let (guest, rig) = (side.own_guest(), Rig::new(side));
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);
-    assert_eq!(check(side, &rig), 0);
+    channels.expect_connected(side, &rig);
     channels
         .far
         .into_iter()
@@ -142,6 +285,7 @@ pub(crate) fn a_peer_that_lives_is_not_found_gone<S: Side>(side: &S) {
     let (guest, rig) = (side.guest(), Rig::new(side));
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);
+    channels.expect_connected(side, &rig);
     let expect_connected = || {
         for (channel, far) in [&channels.offered, &channels.bound]
             .into_iter()

@@ -1,5 +1,6 @@
 //! What fails, and what others do, while a check asks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use evtchn::sim::{Call, Errno, Fault};
@@ -103,6 +104,32 @@ fn a_channel_that_is_unbound_while_it_is_asked_about_is_left_out() {
     let statuses = Meanwhile(rig.sim.privcmd(DomId::DOM0), &acts);
     assert_eq!(rig.context.check_peers(&statuses).unwrap(), 0);
     assert_eq!(rig.turn(), []);
+}
+
+/// Whoever is asked may fork, and the child comes back from the call as well.
+#[test]
+fn a_child_that_was_forked_while_it_was_asked_reads_nothing_and_tells_nobody() {
+    let rig = rig();
+    let wire = rig.known();
+    wire.close();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&reads);
+    rig.sim.install(Fault::meanwhile(Call::Pending, move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    }));
+    let parent = rig.opener.dup().unwrap();
+    let fork = || rig.opener.fork();
+    let statuses = Meanwhile(rig.sim.privcmd(DomId::DOM0), &fork);
+    let refused = rig.context.check_peers(&statuses);
+    assert!(matches!(
+        refused,
+        Err(CheckError::Dispatch(DispatchError::Link(
+            LinkError::Inherited
+        )))
+    ));
+    assert_eq!(reads.load(Ordering::Relaxed), 0);
+    assert_eq!(rig.context.stats().peers_gone, 0);
+    drop(parent);
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! Waits whose peer closed its end or died, on the simulator: what a check finds, whom it tells, and
-//! that it tells nobody else.
+//! Waits whose peer connected, closed its end, died or was replaced, on the simulator: what a check
+//! finds, which waits it ends, and that it ends no other.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod asked;
+mod closed;
+mod connected;
 mod model;
 mod told;
 
@@ -13,12 +15,20 @@ use crate::common::{Rig, Wire, wait};
 
 /// What only the tests of peers ask of a rig.
 impl<R: Sleep<SimDevice>> Rig<R> {
-    /// [`wire`](Self::wire), waited for and seen connected.
+    /// [`wire`](Self::wire) that a check saw connected, waited for.
     fn known(&self) -> Wire<R> {
         let wire = self.wire();
         wire.wait();
-        assert_eq!(self.check(), 0);
+        self.meet(&wire);
+        wire.wait();
         wire
+    }
+
+    /// A check tells the wait that its peer connected, and that wait alone.
+    #[track_caller]
+    fn meet(&self, wire: &Wire<R>) {
+        assert_eq!(self.check(), 1);
+        assert_eq!(self.turn(), [wire.connected()]);
     }
 
     #[track_caller]
@@ -39,8 +49,22 @@ impl<R: Sleep<SimDevice>> Wire<R> {
         again.unwrap()
     }
 
+    /// Another port of the guest takes the place of the one that was connected.
+    fn replace(&self) -> Port {
+        self.close();
+        // The lowest free number is handed out first.
+        self.guest.alloc_unbound(DomId::DOM0).unwrap();
+        let next = self.bind_again();
+        assert_ne!(next, self.theirs);
+        next
+    }
+
     fn gone(&self) -> (Port, Cause) {
         (self.port(), Cause::PeerGone)
+    }
+
+    fn connected(&self) -> (Port, Cause) {
+        (self.port(), Cause::PeerConnected)
     }
 }
 
@@ -67,6 +91,8 @@ fn a_loop_that_sleeps_is_woken_by_the_check() {
     let rig = rig();
     let wire = rig.known();
     wire.close();
+    // What the check before left it.
+    let _woken = rig.context.registrar().ready();
     assert!(!rig.context.registrar().ready());
     rig.check();
     assert!(rig.context.registrar().ready());
@@ -80,7 +106,9 @@ fn a_peer_domain_that_dies_ends_every_wait_on_it_and_no_other() {
     let channel = rig.context.bind_unbound_port(alive.domid()).unwrap();
     alive.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     wait(&channel);
-    assert_eq!(rig.check(), 0);
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.turn(), [(channel.port(), Cause::PeerConnected)]);
+    wait(&channel);
 
     rig.sim.destroy_domain(rig.guest.domid()).unwrap();
     assert_eq!(rig.check(), 2);
@@ -110,9 +138,7 @@ fn a_channel_that_nobody_bound_to_yet_waits_on() {
         assert_eq!(rig.check(), 0);
     }
     let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
-    let theirs = theirs.unwrap();
-    assert_eq!(rig.check(), 0);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(theirs.unwrap()).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 }
 
@@ -154,7 +180,8 @@ fn a_peer_is_told_gone_once_and_the_next_wait_is_for_the_next_peer() {
         wire.wait();
         assert_eq!((rig.check(), rig.turn()), (0, vec![]));
         assert_eq!(wire.bind_again(), wire.theirs);
-        assert_eq!(rig.check(), 0);
+        rig.meet(&wire);
+        wire.wait();
         wire.fire();
         assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
         wire.wait();
@@ -162,7 +189,7 @@ fn a_peer_is_told_gone_once_and_the_next_wait_is_for_the_next_peer() {
 }
 
 #[test]
-fn a_peer_that_closed_and_came_back_between_two_checks_is_no_alarm() {
+fn a_peer_that_closed_and_came_back_with_the_same_port_between_two_checks_is_not_noticed() {
     let rig = rig();
     let wire = rig.known();
     wire.close();

@@ -10,76 +10,117 @@ use crate::common::{Channel, Rig};
 #[derive(Default)]
 struct Model {
     theirs: Option<Port>,
-    /// A check or a bind saw it connected, and no wake said since that it is not.
-    seen: bool,
+    /// The peer that the last wake told of, and that no wake said since is gone.
+    known: Option<Port>,
+    /// A wake was an event, and no wake said since that its sender is gone.
+    heard: bool,
     waits: bool,
+}
+
+/// How many wakes told of a peer.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    connected: u64,
+    gone: u64,
+}
+
+impl Model {
+    /// What the next check has to say.
+    fn news(&self) -> Option<Cause> {
+        match (self.known, self.theirs) {
+            (Some(known), Some(theirs)) => (known != theirs).then_some(Cause::PeerGone),
+            (Some(_), None) => Some(Cause::PeerGone),
+            (None, None) => self.heard.then_some(Cause::PeerGone),
+            (None, Some(_)) => Some(Cause::PeerConnected),
+        }
+    }
+
+    /// A wake, which must be neither false nor late.
+    fn woken(&mut self, cause: Cause, told: &mut Told) {
+        match cause {
+            Cause::Event => self.heard = true,
+            Cause::PeerGone => {
+                assert_eq!(self.news(), Some(cause), "a false alarm");
+                (self.known, self.heard) = (None, false);
+                told.gone += 1;
+            }
+            Cause::PeerConnected => {
+                assert_eq!(self.news(), Some(cause), "a false alarm");
+                self.known = self.theirs;
+                told.connected += 1;
+            }
+            Cause::Overflow | Cause::Adopted | Cause::Gone => panic!("{cause:?}"),
+        }
+    }
 }
 
 #[test]
 fn whatever_happens_no_alarm_is_false_and_none_is_missing() {
+    let mut kinds = Told::default();
     for seed in 0..200 {
         let rig = rig();
         let mut choice = Choice::seeded(seed);
         let channels: [Channel; 4] =
             std::array::from_fn(|_| rig.context.bind_unbound_port(rig.guest.domid()).unwrap());
         let mut models: [Model; 4] = std::array::from_fn(|_| Model::default());
-        let mut alarms = 0;
+        let mut told = Told::default();
         for _ in 0..200 {
             let which = choice.of(4);
             let (channel, model) = (&channels[which], &mut models[which]);
-            match (choice.of(6), model.theirs) {
-                (0, None) => {
-                    let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
-                    model.theirs = Some(theirs.unwrap());
-                }
+            let bind = || {
+                let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
+                theirs.unwrap()
+            };
+            match (choice.of(7), model.theirs) {
+                (0 | 6, None) => model.theirs = Some(bind()),
                 (0, Some(theirs)) => {
                     rig.guest.close(theirs).unwrap();
                     model.theirs = None;
                 }
+                (6, Some(theirs)) => {
+                    rig.guest.close(theirs).unwrap();
+                    let between = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+                    model.theirs = Some(bind());
+                    rig.guest.close(between).unwrap();
+                }
                 (1, Some(theirs)) => rig.guest.send(theirs).unwrap(),
                 (2, _) => match channel.wait().unwrap() {
                     Wait::Pending => model.waits = true,
-                    Wait::Ready(cause) => alarms += woken(model, cause),
+                    Wait::Ready(cause) => model.woken(cause, &mut told),
                 },
                 (3, _) => {
                     channel.cancel().unwrap();
                     model.waits = false;
                 }
                 (4, _) => {
-                    for model in models.iter_mut().filter(|model| model.waits) {
-                        model.seen |= model.theirs.is_some();
-                    }
                     rig.check();
-                    alarms += round(&rig, &channels, &mut models);
-                    let lost = |model: &Model| model.seen && model.theirs.is_none();
-                    let missing = models.iter().find(|model| model.waits && lost(model));
+                    round(&rig, &channels, &mut models, &mut told);
+                    let is_missing = |model: &&Model| model.waits && model.news().is_some();
+                    let missing = models.iter().find(is_missing);
                     assert!(missing.is_none(), "seed {seed}: missing");
                 }
-                _ => alarms += round(&rig, &channels, &mut models),
+                _ => round(&rig, &channels, &mut models, &mut told),
             }
             let waits = models.iter().any(|model| model.waits);
             assert_eq!(rig.context.link() == Link::Watching, waits, "seed {seed}");
         }
-        assert_eq!(rig.context.stats().peers_gone, alarms, "seed {seed}");
+        let stats = rig.context.stats();
+        assert_eq!(
+            (stats.peers_connected, stats.peers_gone),
+            (told.connected, told.gone),
+            "seed {seed}"
+        );
+        kinds.connected += told.connected;
+        kinds.gone += told.gone;
     }
+    assert!(kinds.connected > 500 && kinds.gone > 500, "{kinds:?}");
 }
 
-/// One round; says how many alarms it brought.
-fn round(rig: &Rig, channels: &[Channel], models: &mut [Model]) -> u64 {
-    let wakes = rig.turn().into_iter().map(|(port, cause)| {
+fn round(rig: &Rig, channels: &[Channel], models: &mut [Model], told: &mut Told) {
+    for (port, cause) in rig.turn() {
         let place = channels.iter().position(|it| it.port() == port);
         let model = &mut models[place.unwrap()];
         assert!(std::mem::take(&mut model.waits), "nobody waits there");
-        woken(model, cause)
-    });
-    wakes.sum()
-}
-
-/// A wake: 1 where it is an alarm, which must not be false.
-fn woken(model: &mut Model, cause: Cause) -> u64 {
-    if cause != Cause::PeerGone {
-        return 0;
+        model.woken(cause, told);
     }
-    assert!(std::mem::take(&mut model.seen), "it never had a peer");
-    1
 }

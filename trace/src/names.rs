@@ -87,10 +87,11 @@ pub(crate) mod numbers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caused(pub Cause);
 
-const CAUSES: [(Cause, &str); 5] = [
+const CAUSES: [(Cause, &str); 6] = [
     (Cause::Event, "event"),
     (Cause::Overflow, "overflow"),
     (Cause::PeerGone, "peer_gone"),
+    (Cause::PeerConnected, "peer_connected"),
     (Cause::Adopted, "adopted"),
     (Cause::Gone, "gone"),
 ];

@@ -158,6 +158,7 @@ pub(crate) fn hand_over<R: Failure>(error: &HandOverError<R>) -> Answer {
         }
         HandOverError::NotBound(_) => alone("not_bound"),
         HandOverError::Notifier(_) => alone("notifier"),
+        HandOverError::Table(_) => alone("table"),
         HandOverError::Link(error) => link(error),
         _ => alone("hand_over"),
     }

@@ -245,7 +245,9 @@ impl<'h, S: Side> Server<'h, S> {
         match cause {
             Cause::Event => served.events += 1,
             Cause::Overflow => served.told += 1,
-            Cause::PeerGone | Cause::Adopted | Cause::Gone => bail!("{channel} woke for {cause:?}"),
+            Cause::PeerGone | Cause::PeerConnected | Cause::Adopted | Cause::Gone => {
+                bail!("{channel} woke for {cause:?}")
+            }
         }
         ensure!(
             served.events <= said,

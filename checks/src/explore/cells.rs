@@ -38,8 +38,12 @@ impl Cell {
             Cell::Port(S::Latched(Cause::Gone) | S::Ready(Cause::Gone), _) => {
                 Some("a channel that is gone has no port: its wake stands in the queue alone")
             }
-            Cell::Port(S::Latched(Cause::PeerGone) | S::Ready(Cause::PeerGone), _)
-            | Cell::Port(_, PortInput::PeerGone) => {
+            Cell::Port(
+                S::Latched(Cause::PeerGone | Cause::PeerConnected)
+                | S::Ready(Cause::PeerGone | Cause::PeerConnected),
+                _,
+            )
+            | Cell::Port(_, PortInput::PeerGone | PortInput::PeerConnected) => {
                 Some("no script asks what became of a peer: tests/peers does")
             }
             Cell::Port(S::Rearming, PortInput::Written) => None,

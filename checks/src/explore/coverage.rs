@@ -1,6 +1,7 @@
 //! Which cells were met, how often, and what went wrong in the steps that met them.
 
 use evtchn_core::machine::cells::Cells;
+use evtchn_core::machine::port::PortInput;
 use serde::{Deserialize, Serialize};
 
 use super::cells::{Cell, LINK_CELLS, PORT_CELLS};
@@ -34,10 +35,13 @@ impl Default for Coverage {
 impl Coverage {
     /// A step met these cells.
     pub(super) fn add(&mut self, cells: Cells, faults: Faults) {
-        let mut port = cells.port;
-        while port != 0 {
-            self.meet(port.trailing_zeros() as usize, faults);
-            port &= port - 1;
+        for (state, inputs) in cells.port.into_iter().enumerate() {
+            let mut inputs = inputs;
+            while inputs != 0 {
+                let input = inputs.trailing_zeros() as usize;
+                self.meet(state * PortInput::ALL.len() + input, faults);
+                inputs &= inputs - 1;
+            }
         }
         let mut link = cells.link;
         while link != 0 {

@@ -38,7 +38,7 @@ impl<M: Machine> Checks<M> {
     }
 
     /// [`Machine::block`] until this time on the machine's clock, with the checks that are due
-    /// meanwhile: a peer that one of them finds gone is a wake.
+    /// meanwhile: a peer that one of them finds connected or gone is a wake.
     ///
     /// # Errors
     /// Those of the device and the event loop, and nobody says what the port is.
@@ -62,7 +62,7 @@ impl<M: Machine> Checks<M> {
         }
     }
 
-    /// Checks once. Where the peer is gone, the next block ends at once.
+    /// Checks once. Where there is news of the peer, the next block ends at once.
     fn check(&mut self, machine: &M, channel: &ChannelOf<M>) -> Result<Wait> {
         let Some(rounds) = &mut self.rounds else {
             return Ok(Wait::Pending);
@@ -71,10 +71,10 @@ impl<M: Machine> Checks<M> {
         if let Wait::Ready(cause) = channel.wait()? {
             return Ok(Wait::Ready(cause));
         }
-        let gone = machine.context().check_peers(&rounds.statuses)?;
+        let told = machine.context().check_peers(&rounds.statuses)?;
         channel.cancel()?;
         rounds.next = machine.now() + rounds.every;
-        if gone == 0 && machine.is_still() {
+        if told == 0 && machine.is_still() {
             self.rounds = None;
         }
         Ok(Wait::Pending)

@@ -269,6 +269,7 @@ impl<'a> Driver<'a> {
             Cause::Event => self.mark(port, Kind::Wake, how),
             Cause::Overflow => self.mark(port, Kind::Alarm, "overflow"),
             Cause::PeerGone => self.mark(port, Kind::Alarm, "peer gone"),
+            Cause::PeerConnected => self.mark(port, Kind::Alarm, "peer connected"),
             Cause::Adopted => self.mark(port, Kind::Alarm, "adopted"),
             Cause::Gone => self.mark(port, Kind::Alarm, "gone"),
         }
@@ -304,10 +305,12 @@ fn cause_of(state: PortState) -> &'static str {
     match state {
         PortState::Latched(Cause::Overflow) => "overflow",
         PortState::Latched(Cause::PeerGone) => "peer gone",
+        PortState::Latched(Cause::PeerConnected) => "peer connected",
         PortState::Latched(Cause::Adopted) => "adopted",
         PortState::Latched(Cause::Event | Cause::Gone)
         | PortState::Live
         | PortState::Waiting
+        | PortState::Heard
         | PortState::Held
         | PortState::Rearming
         | PortState::Ready(_) => "",

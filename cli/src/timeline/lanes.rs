@@ -93,7 +93,7 @@ impl State {
             State::Link(Link::Faulted) => "faulted",
             State::Port(PortState::Live) => "live",
             State::Port(PortState::Waiting) => "waiting",
-            State::Port(PortState::Held) => "held",
+            State::Port(PortState::Heard | PortState::Held) => "held",
             State::Port(PortState::Rearming) => "rearming",
             State::Port(PortState::Latched(_)) => "latched",
             State::Port(PortState::Ready(_)) => "ready",
@@ -103,7 +103,7 @@ impl State {
     pub(crate) const fn look(self) -> Look {
         match self {
             State::Link(Link::Closed | Link::Idle)
-            | State::Port(PortState::Live | PortState::Held) => Look::Rest,
+            | State::Port(PortState::Live | PortState::Heard | PortState::Held) => Look::Rest,
             State::Link(Link::Watching) | State::Port(PortState::Waiting | PortState::Rearming) => {
                 Look::Waits
             }

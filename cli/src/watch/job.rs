@@ -196,8 +196,8 @@ impl<S: Scene> Job<'_, S> {
         self.gone.len() == self.channels.len()
     }
 
-    /// Looks after the peers, if it is time. Those that are gone wake their channels in the next
-    /// round.
+    /// Asks about the peers, if it is time. What there is to tell of them wakes their channels in
+    /// the next round.
     fn check(&mut self) -> Result<()> {
         let now = self.output.now();
         if let Some(checks) = &mut self.checks
@@ -256,8 +256,8 @@ impl<S: Scene> Job<'_, S> {
                 cause,
             });
             *wakes += 1;
-            // Nobody has sent that one.
-            if cause != Cause::PeerGone {
+            // Nobody has sent these.
+            if !matches!(cause, Cause::PeerGone | Cause::PeerConnected) {
                 self.left -= 1;
                 self.progress.inc(1);
             }
@@ -278,7 +278,7 @@ impl<S: Scene> Job<'_, S> {
                 }
                 self.scene.look(which, channel, cause)
             }
-            Cause::Event | Cause::Overflow | Cause::Adopted => {
+            Cause::Event | Cause::Overflow | Cause::PeerConnected | Cause::Adopted => {
                 self.gone.remove(&which);
                 self.scene.look(which, channel, cause)
             }

@@ -257,8 +257,10 @@ impl Scene for Host {
         Ok(Vec::new())
     }
 
-    fn look(&mut self, which: usize, _channel: &ChannelOf<Host>, _cause: Cause) -> Result<Then> {
+    fn look(&mut self, which: usize, _channel: &ChannelOf<Host>, cause: Cause) -> Result<Then> {
         Ok(match &mut self.driver {
+            // The event of the burst is still to come.
+            Some(_) if cause == Cause::PeerConnected => Then::WaitAgain,
             Some(driver) if which < driver.ports.len() => driver.woke(which),
             Some(_) | None => Then::WaitAgain,
         })

@@ -13,8 +13,16 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 #[derive(Debug)]
 pub(super) struct Bound<D> {
     pub(super) device: Arc<D>,
-    pub(super) id: ChannelId,
+    /// Its id, in as little room as it takes.
+    generation: u64,
+    port: Port,
     alive: AtomicBool,
+}
+
+impl<D> Bound<D> {
+    const fn id(&self) -> ChannelId {
+        ChannelId::of(self.port, self.generation)
+    }
 }
 
 impl<D: EventChannel> Bound<D> {
@@ -24,8 +32,7 @@ impl<D: EventChannel> Bound<D> {
         if self.device.is_inherited() {
             return Err(NotifyError::Inherited);
         }
-        let port = self.id.port();
-        self.device.notify(port).map_err(NotifyError::Device)
+        self.device.notify(self.port).map_err(NotifyError::Device)
     }
 }
 
@@ -66,7 +73,8 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     ) -> Channel<O, R> {
         let bound = Arc::new(Bound {
             device,
-            id,
+            generation: id.generation(),
+            port: id.port(),
             alive: AtomicBool::new(true),
         });
         Channel {
@@ -127,7 +135,9 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         self.bound.clone().map(Notifier)
     }
 
-    /// Unbinds, and reports what goes wrong. A wait on the channel ends with it.
+    /// Unbinds, and reports what goes wrong. A wait on the channel ends with it. Where a
+    /// [check](super::Context::check_peers) found that Xen has closed the port, the channel is
+    /// dropped and no call is made.
     ///
     /// The peer gets no event from this (Xen, xen/common/event_channel.c, evtchn_close).
     ///
@@ -160,13 +170,15 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
         self.bound = None;
     }
 
-    /// Unbinds under the lock. `by_force` forgets the port even if the device refuses.
+    /// Unbinds under the lock. `by_force` forgets the port even if the device refuses. One that was
+    /// found closed is forgotten and nothing else.
     fn release(&mut self, by_force: bool) -> Result<(), DeviceError<O>> {
         let Some(bound) = self.bound.take() else {
             return Ok(());
         };
         let mut state = self.shared.lock_returned(self.id);
         let unbound = match state.machine.state(self.id) {
+            _ if state.machine.take_closed(self.id) => Ok(()),
             Ok(_) => bound.device.unbind(self.id.port()),
             Err(NotBound(_)) => {
                 // Taken over on the same device, the number is no longer ours to close. On one
@@ -250,7 +262,7 @@ impl<D: EventChannel> Notifier<D> {
         if bound.alive.load(Ordering::Acquire) || bound.device.is_inherited() {
             return bound.notify();
         }
-        Err(NotBound(bound.id).into())
+        Err(NotBound(bound.id()).into())
     }
 }
 
@@ -258,7 +270,7 @@ impl<D> Notifier<D> {
     /// The channel it was made of.
     #[must_use]
     pub fn id(&self) -> ChannelId {
-        self.0.id
+        self.0.id()
     }
 }
 

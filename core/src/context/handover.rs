@@ -8,7 +8,7 @@ use std::fmt;
 use super::error::{Leftover, LinkError};
 use super::{Channel, Context, LoopError, NOBODY, Shared, State};
 use crate::hal::{EventChannel, Open, Registrar};
-use crate::handover::HandOver;
+use crate::handover::{BadHandOver, HandOver};
 use crate::machine::link::{Link, LinkInput};
 use crate::machine::{ChannelId, NotBound};
 use crate::sync::Arc;
@@ -80,6 +80,9 @@ pub enum HandOverError<R: Error + 'static> {
     /// A notifier of this channel is left; drop it first.
     #[error("a notifier of {0} is left")]
     Notifier(ChannelId),
+    /// The ports do not fit into a table: the device gave out a number that Xen does not have.
+    #[error(transparent)]
+    Table(#[from] BadHandOver),
     /// The event loop did not let go of the device, or the call came from the wrong place.
     #[error(transparent)]
     Link(#[from] LinkError<R>),
@@ -119,7 +122,9 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// [`from_parts`](Self::from_parts) in another process or in this one.
     ///
     /// The device is deregistered from the event loop. Wakes and write-backs that are due need not
-    /// be handed over: each adopted port wakes once, and is enabled again as it is waited on.
+    /// be handed over: each adopted port wakes once, and is enabled again as it is waited on. What
+    /// is known of the peers is handed over, so a check of the successor finds those that went
+    /// meanwhile.
     ///
     /// # Errors
     /// [`IntoPartsError`] gives everything back; nothing changed.
@@ -150,7 +155,8 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// The first wait on each channel is ready at once, with
     /// [`Cause::Adopted`](crate::Cause::Adopted). The restriction holds already, and a device that
     /// is opened later gets it too. A table that does not fit the device is noticed by the calls
-    /// that name a wrong port: the driver cannot be asked which ports are bound.
+    /// that name a wrong port: the driver cannot be asked which ports are bound. A port that Xen has
+    /// closed is found by [`check_peers`](Self::check_peers).
     pub fn from_parts(
         parts: Parts<O::Device>,
         opener: O,
@@ -169,8 +175,10 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         state.machine.adopt_device();
         state.device = Some(Arc::clone(&device));
         state.restriction = table.restriction();
-        let ports = table.ports().iter();
-        let ids: Vec<_> = ports.map(|port| state.machine.adopt(*port)).collect();
+        let ports = table.known();
+        let ids: Vec<_> = ports
+            .map(|(port, peer)| state.machine.adopt(port, peer))
+            .collect();
         drop(state);
         let channel = |id| Channel::new(Arc::clone(shared), Arc::clone(&device), id);
         let channels = ids.into_iter().map(channel).collect();
@@ -216,12 +224,11 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
                 return Err(HandOverError::Leftover(leftover));
             }
         }
-        let ports = channels.iter().map(|it| it.id().port()).collect();
-        Ok(HandOver {
-            // Each once: a port has one channel that is bound.
-            ports,
-            restriction: state.restriction,
-        })
+        let known = channels.iter().map(|it| {
+            let id = it.id();
+            (id.port(), state.machine.bequest(id))
+        });
+        Ok(HandOver::of(known.collect(), state.restriction)?)
     }
 }
 

@@ -30,6 +30,7 @@ use std::time::Duration;
 use crate::hal::{EventChannel, Open, Registrar, Trigger};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::machine::link::Link;
+use crate::machine::peers::Peer;
 use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Machine, Stats};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Occupant};
@@ -426,8 +427,8 @@ impl<D: EventChannel> State<D> {
             Source::Static(port) => device.bind_static(port).map(|()| port),
         };
         let id = self.machine.bind(port.map_err(BindError::Bind)?);
-        if matches!(source, Source::Interdomain(_)) {
-            self.machine.set_connected(id);
+        if let Source::Interdomain(remote) = source {
+            self.machine.set_peer(id, Peer::Seen(remote));
         }
         Ok(id)
     }

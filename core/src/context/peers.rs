@@ -1,13 +1,13 @@
-//! Peers that closed their end or died. Xen sends no event then, so a program that would wait for
-//! ever asks from time to time.
+//! Peers that connected, closed their end or died. Xen sends no event then, so a program that would
+//! wait for ever asks from time to time.
 
 use std::error::Error;
 
 use super::error::{DispatchError, LinkError};
 use super::{Channel, Context, DeviceError, LoopError, Shared};
-use crate::hal::{Open, PortStatuses, Registrar};
+use crate::hal::{Error as _, ErrorKind, Open, PortStatuses, Registrar};
 use crate::ids::{DomId, Port};
-use crate::machine::NotBound;
+use crate::machine::{Machine, NotBound};
 use crate::status::{PortStatus, Status};
 use crate::sync::Occupant;
 
@@ -32,7 +32,7 @@ use crate::sync::Occupant;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError<S: Error + 'static> {
-    /// The channel was unbound, or its device failed.
+    /// The channel was unbound, its device failed, or a check found that Xen has closed its port.
     #[error(transparent)]
     NotBound(#[from] NotBound),
     /// Called in a forked child: the channel belongs to the parent.
@@ -53,7 +53,7 @@ pub enum PeerError<S: Error + 'static> {
 /// let sim = Sim::new(1);
 /// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
 /// match ctx.check_peers(&sim.privcmd(DomId::DOM0)) {
-///     Ok(gone) => assert_eq!(gone, 0),
+///     Ok(ended) => assert_eq!(ended, 0),
 ///     Err(CheckError::Busy) => {} // another thread looks
 ///     Err(error) => return Err(error.into()),
 /// }
@@ -104,25 +104,39 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
             return Err(PeerError::Inherited);
         }
         self.shared.lock().machine.state(self.id())?;
-        let status = statuses.status(DomId::SELF, self.port());
-        status.map_err(PeerError::Status)
+        status_of(statuses, self.port()).map_err(PeerError::Status)
     }
 }
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
-    /// Ends each wait whose peer closed its end or died, with
-    /// [`Cause::PeerGone`](crate::Cause::PeerGone), and says how many these were. It is for a timer
-    /// of the program, since Xen sends no event then and the core has no clock.
+    /// Asks Xen about the peer of every channel that somebody waits for, in whatever way, and ends
+    /// the waits about which there is news. Says how many these were. It is for a timer of the
+    /// program, since Xen sends no event then and the core has no clock. `statuses` is that of the
+    /// domain that bound the channels.
     ///
-    /// Every channel that somebody waits for, in whatever way, is asked about; so `statuses` is
-    /// that of the domain that bound them. A peer is gone where a channel was connected, by
-    /// [`bind_interdomain`](Self::bind_interdomain) or as an earlier check saw it, and is no more.
-    /// So a channel that no peer has bound to yet waits on, a peer that came and went between two
-    /// checks is not noticed, and one that was found gone is told of once: after that the channel
-    /// waits for a peer, which may come.
+    /// A wait ends, once for each piece of news, with
+    /// - [`Cause::PeerConnected`](crate::Cause::PeerConnected) where the port is connected and the
+    ///   context did not know of a peer. It knows of one from
+    ///   [`bind_interdomain`](Self::bind_interdomain), from an earlier check, or from the context
+    ///   that handed the port over.
+    /// - [`Cause::PeerGone`](crate::Cause::PeerGone) where there was a peer and there is none now,
+    ///   or another one has taken its place. There was a peer where the context knew of one, and
+    ///   where an event had come. The channel then waits for the next peer, and where that has
+    ///   connected already, the next check says so.
+    /// - [`Cause::Gone`](crate::Cause::Gone) where Xen has closed the port. The channel is dead, and
+    ///   dropping it makes no call: the number may have another owner.
     ///
     /// Events that had come are read first: what a peer sent before it went wakes with
     /// [`Cause::Event`](crate::Cause::Event), and the wait after that ends by the next check.
+    ///
+    /// What a check cannot see:
+    /// - A peer that comes and goes between two checks without sending anything.
+    /// - A peer that closes its port and binds again, if the new port has the number of the old one.
+    /// - A domain that crashed or was shut down and that the toolstack keeps (`preserve`): its ports
+    ///   stay connected until it is destroyed.
+    /// - Whether the domain is the same as before. Xen gives the id of a destroyed domain to a new
+    ///   one, which may bind to the port of a channel whose peer is gone. Unbind the channel to
+    ///   keep it from that.
     ///
     /// No lock is held while `statuses` is asked.
     ///
@@ -154,40 +168,39 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         self.admit().map_err(DispatchError::from)?;
         let _checking = Checking::begin(&self.in_check).ok_or(CheckError::Busy)?;
         let waiting = self.lock().machine.without_wake();
-        let (mut present, mut gone) = (Vec::new(), Vec::new());
-        for (id, was_connected) in waiting {
+        let mut news = Vec::new();
+        for (id, peer) in waiting {
             let port = id.port();
-            let status = statuses.status(DomId::SELF, port);
-            match status
-                .map_err(|source| CheckError::Status { port, source })?
-                .state
-            {
-                Status::Interdomain { .. } if !was_connected => present.push(id),
-                Status::Unbound { .. } | Status::Closed if was_connected => gone.push(id),
-                Status::Interdomain { .. }
-                | Status::Unbound { .. }
-                | Status::Closed
-                | Status::Pirq { .. }
-                | Status::Virq { .. }
-                | Status::Ipi => {}
-            }
+            let status = status_of(statuses, port);
+            let status = status.map_err(|source| CheckError::Status { port, source })?;
+            news.extend(peer.news(status.state).map(|news| (id, news)));
         }
         // Who was asked is callers' code, and may have forked.
         if self.is_inherited() {
             return Err(DispatchError::from(LinkError::Inherited).into());
         }
-        let mut state = self.lock();
-        for id in present {
-            state.machine.set_connected(id);
-        }
-        if gone.is_empty() {
+        if news.is_empty() {
             return Ok(0);
         }
         let mut told = 0;
-        let driven = self.drive_and(state, |machine| {
-            told = gone.iter().filter(|id| machine.peer_gone(**id)).count();
-        });
-        driven?;
+        let tell = |machine: &mut Machine| {
+            told = news
+                .iter()
+                .filter(|(id, it)| machine.tell(*id, *it))
+                .count();
+        };
+        self.drive_and(self.lock(), tell)?;
         Ok(told)
+    }
+}
+
+/// What a port of this domain is. One behind the end of Xen's table is not in use.
+fn status_of<S: PortStatuses>(statuses: &S, port: Port) -> Result<PortStatus, S::Error> {
+    match statuses.status(DomId::SELF, port) {
+        Err(error) if error.kind() == ErrorKind::Invalid => Ok(PortStatus {
+            state: Status::Closed,
+            vcpu: 0,
+        }),
+        status => status,
     }
 }

@@ -5,20 +5,21 @@
 use super::link::{Link, LinkInput};
 use super::port::{PortInput, PortState};
 
-/// Sets of cells: bit `state * inputs + input`, in the order of [`PortState::ALL`],
-/// [`PortInput::ALL`], [`Link::ALL`] and [`LinkInput::ALL`].
+/// Sets of cells, in the order of [`PortState::ALL`], [`PortInput::ALL`], [`Link::ALL`] and
+/// [`LinkInput::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg(feature = "only-under-checks")]
 pub struct Cells {
-    /// Cells of the port table.
-    pub port: u128,
-    /// Cells of the link table.
+    /// Cells of the port table: for each state, bit `input`.
+    pub port: [u16; PortState::ALL.len()],
+    /// Cells of the link table: bit `state * inputs + input`.
     pub link: u32,
 }
 
 #[cfg(feature = "only-under-checks")]
 std::thread_local! {
-    static PORT: core::cell::Cell<u128> = const { core::cell::Cell::new(0) };
+    static PORT: core::cell::Cell<[u16; PortState::ALL.len()]> =
+        const { core::cell::Cell::new([0; PortState::ALL.len()]) };
     static LINK: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
 }
 
@@ -37,8 +38,9 @@ pub fn take() -> Cells {
 pub(super) fn port(state: PortState, input: PortInput) {
     #[cfg(feature = "only-under-checks")]
     if let Some(state) = PortState::ALL.iter().position(|it| *it == state) {
-        let cell = state * PortInput::ALL.len() + input as usize;
-        PORT.set(PORT.get() | 1 << cell);
+        let mut cells = PORT.get();
+        cells[state] |= 1 << input as usize;
+        PORT.set(cells);
     }
     #[cfg(not(feature = "only-under-checks"))]
     let _ = (state, input);

@@ -16,7 +16,7 @@ impl Machine {
         Ok(Waited::Queued)
     }
 
-    /// A wait in a round, of a channel whose wake was handed out: it is written back at the end of
+    /// A wait in a round, of a channel whose event was handed out: it is written back at the end of
     /// the round. Says whether it was that; otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
@@ -29,6 +29,13 @@ impl Machine {
             self.rearm.push(id.port());
         }
         waits
+    }
+
+    /// A wait in a round, of a channel whose wake was handed out, unless it is gone.
+    pub(crate) fn wait_after(&mut self, id: ChannelId) {
+        if !self.wait_again(id) && self.wait(id) == Ok(Waited::Rearm) {
+            self.gather(id.port());
+        }
     }
 
     /// The next wake: first what is queued, then what was read. One that the round has nobody
@@ -66,7 +73,7 @@ impl Machine {
                 break;
             };
             if again {
-                let _unless_gone = self.wait_again(wake.channel);
+                self.wait_after(wake.channel);
             }
             *place = wake;
             count += 1;
@@ -181,7 +188,11 @@ impl Machine {
                 self.count.queued -= 1;
                 has_taker.then_some(PortEffect::Deliver(Cause::Gone))
             }
-            Cause::Event | Cause::Overflow | Cause::PeerGone | Cause::Adopted => {
+            Cause::Event
+            | Cause::Overflow
+            | Cause::PeerGone
+            | Cause::PeerConnected
+            | Cause::Adopted => {
                 let stepped = self.step(wake.channel, input);
                 stepped.ok().map(|(_, effect)| effect)
             }

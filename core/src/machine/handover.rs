@@ -1,5 +1,6 @@
 //! Ports that another process had bound.
 
+use super::peers::Peer;
 use super::port::{Cause, PortState};
 use super::{ChannelId, Machine};
 use crate::ids::Port;
@@ -12,10 +13,12 @@ impl Machine {
         self.inbox.grow(1);
     }
 
-    /// Enters a port that another process had bound on the device. Whether it is enabled and
-    /// what was read of it, only that process knew: its first wait is ready at once.
-    pub(crate) fn adopt(&mut self, port: Port) -> ChannelId {
+    /// Enters a port that another process had bound on the device, and what that process knew of its
+    /// peer. Whether it is enabled and what was read of it, only that process knew: its first wait
+    /// is ready at once.
+    pub(crate) fn adopt(&mut self, port: Port, peer: Peer) -> ChannelId {
         let id = self.bind(port);
+        self.set_peer(id, peer);
         if let Ok(slot) = self.ports.by_id(id) {
             slot.state = PortState::Latched(Cause::Adopted);
         }

@@ -50,7 +50,7 @@ impl ChannelId {
 
     /// That of a binding that is known.
     #[inline]
-    pub(super) const fn of(port: Port, generation: u64) -> ChannelId {
+    pub(crate) const fn of(port: Port, generation: u64) -> ChannelId {
         ChannelId { port, generation }
     }
 

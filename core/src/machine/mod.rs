@@ -12,7 +12,7 @@ mod id;
 mod inbox;
 pub mod link;
 pub(crate) mod pages;
-mod peers;
+pub(crate) mod peers;
 pub mod port;
 mod slot;
 mod stats;
@@ -26,7 +26,7 @@ mod wait;
 mod wake;
 mod write_back;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
@@ -64,6 +64,8 @@ pub(crate) struct Machine {
     taken: usize,
     /// Tells the threads that block from one another.
     blocks: Blocker,
+    /// Whose port was found closed, until the channel is dropped.
+    closed: BTreeSet<ChannelId>,
     pub(crate) stats: Stats,
 }
 
@@ -81,6 +83,7 @@ impl Machine {
             inbox: PortBuf::default(),
             taken: 0,
             blocks: Blocker::FIRST,
+            closed: BTreeSet::new(),
             stats: Stats::default(),
         }
     }

@@ -19,6 +19,7 @@
 ///     match wake.cause {
 ///         // It means "look", whichever of these it is.
 ///         Cause::Event | Cause::Overflow | Cause::Adopted => channel.notify()?,
+///         Cause::PeerConnected => println!("a new peer"),
 ///         Cause::PeerGone => println!("wait for the next peer"),
 ///         Cause::Gone => println!("bind again"),
 ///     }
@@ -32,21 +33,26 @@ pub enum Cause {
     Event,
     /// The driver's ring overflowed. An event of this port may have been lost.
     Overflow,
-    /// The peer closed its end or died, as a [check](crate::Context::check_peers) found. The port
-    /// is still bound, and another peer may bind to it.
+    /// The peer closed its end or died, or another peer has taken its place, as a
+    /// [check](crate::Context::check_peers) found. The port is still bound, and the domain with the
+    /// peer's id may bind to it again. Xen gives the id of a dead domain to a new one, so that may
+    /// be another domain.
     PeerGone,
+    /// A [check](crate::Context::check_peers) found a peer that this context did not know of. Its
+    /// first events may have come before.
+    PeerConnected,
     /// The port was adopted from another process, which may have read an event of it.
     Adopted,
-    /// The channel is no longer bound: the device failed, or the port was taken over behind our
-    /// back. Bind again; nothing more comes from this channel.
+    /// The channel is no longer bound: the device failed, the port was taken over behind our back,
+    /// or a [check](crate::Context::check_peers) found that Xen has closed it. Bind again; nothing
+    /// more comes from this channel.
     Gone,
 }
 
 /// What user space knows of a bound port.
 ///
-/// The first two are *live*: as far as we know enabled in the driver. The others are *held*: the
-/// port must be written back before it is trusted to fire again, because its event was read or
-/// may have been lost.
+/// The first two are *live*: as far as we know enabled in the driver. The others must be written
+/// back before the port is trusted to fire again, because its event was read or may have been lost.
 ///
 /// ```
 /// use evtchn_core::Cause;
@@ -56,7 +62,7 @@ pub enum Cause {
 /// let (latched, effect) = PortState::Live.step(PortInput::Event);
 /// assert_eq!((latched, effect), (PortState::Latched(Cause::Event), PortEffect::Latch));
 /// let (held, effect) = latched.step(PortInput::Wait);
-/// assert_eq!((held, effect), (PortState::Held, PortEffect::ReadyNow(Cause::Event)));
+/// assert_eq!((held, effect), (PortState::Heard, PortEffect::ReadyNow(Cause::Event)));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortState {
@@ -64,9 +70,11 @@ pub enum PortState {
     Live,
     /// Enabled, waited on.
     Waiting,
-    /// Read, nobody waits.
+    /// Its event was handed over, nobody waits.
+    Heard,
+    /// To be written back though no event was handed over, nobody waits.
     Held,
-    /// Read, waited on again, write-back due.
+    /// Waited on again, write-back due.
     Rearming,
     /// Read while nobody waited: the next wait is ready at once.
     Latched(Cause),
@@ -92,6 +100,8 @@ pub enum PortInput {
     Overflow,
     /// Its peer was found gone.
     PeerGone,
+    /// It was found connected to a peer that was not known.
+    PeerConnected,
     /// Its owner no longer waits.
     Cancel,
     /// Its write-back was done.
@@ -133,11 +143,12 @@ pub enum PortEffect {
 
 impl PortInput {
     /// Every input.
-    pub const ALL: [PortInput; 9] = [
+    pub const ALL: [PortInput; 10] = [
         PortInput::Wait,
         PortInput::Event,
         PortInput::Overflow,
         PortInput::PeerGone,
+        PortInput::PeerConnected,
         PortInput::Cancel,
         PortInput::Written,
         PortInput::Deliver,
@@ -148,19 +159,22 @@ impl PortInput {
 
 impl PortState {
     /// Every state.
-    pub const ALL: [PortState; 14] = [
+    pub const ALL: [PortState; 17] = [
         PortState::Live,
         PortState::Waiting,
+        PortState::Heard,
         PortState::Held,
         PortState::Rearming,
         PortState::Latched(Cause::Event),
         PortState::Latched(Cause::Overflow),
         PortState::Latched(Cause::PeerGone),
+        PortState::Latched(Cause::PeerConnected),
         PortState::Latched(Cause::Adopted),
         PortState::Latched(Cause::Gone),
         PortState::Ready(Cause::Event),
         PortState::Ready(Cause::Overflow),
         PortState::Ready(Cause::PeerGone),
+        PortState::Ready(Cause::PeerConnected),
         PortState::Ready(Cause::Adopted),
         PortState::Ready(Cause::Gone),
     ];
@@ -171,7 +185,23 @@ impl PortState {
     pub const fn is_waited(self) -> bool {
         match self {
             PortState::Waiting | PortState::Rearming | PortState::Ready(_) => true,
-            PortState::Live | PortState::Held | PortState::Latched(_) => false,
+            PortState::Live | PortState::Heard | PortState::Held | PortState::Latched(_) => false,
+        }
+    }
+
+    /// Whether an event of the port was read that no wait followed yet.
+    #[must_use]
+    pub const fn is_heard(self) -> bool {
+        match self {
+            PortState::Heard
+            | PortState::Latched(Cause::Event)
+            | PortState::Ready(Cause::Event) => true,
+            PortState::Live
+            | PortState::Waiting
+            | PortState::Held
+            | PortState::Rearming
+            | PortState::Latched(_)
+            | PortState::Ready(_) => false,
         }
     }
 
@@ -187,6 +217,7 @@ impl PortState {
             (S::Live, I::Event) => (S::Latched(Cause::Event), E::Latch),
             (S::Live, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
             (S::Live, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
+            (S::Live, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
             (S::Live, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
@@ -194,8 +225,18 @@ impl PortState {
             (S::Waiting, I::Event) => (S::Ready(Cause::Event), E::Fire),
             (S::Waiting, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
             (S::Waiting, I::PeerGone) => (S::Ready(Cause::PeerGone), E::Fire),
+            (S::Waiting, I::PeerConnected) => (S::Ready(Cause::PeerConnected), E::Fire),
             (S::Waiting, I::Cancel) => (S::Live, E::Nothing),
             (S::Waiting, I::Wait | I::Written | I::Deliver | I::Queue | I::Keep) => {
+                (self, E::Nothing)
+            }
+
+            (S::Heard, I::Wait) => (S::Rearming, E::Rearm),
+            (S::Heard, I::Event) => (S::Latched(Cause::Event), E::Spurious),
+            (S::Heard, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
+            (S::Heard, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
+            (S::Heard, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
+            (S::Heard, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
 
@@ -204,6 +245,7 @@ impl PortState {
             // Held since an earlier overflow, it may be enabled after all and have lost another.
             (S::Held, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
             (S::Held, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
+            (S::Held, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
             (S::Held, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
@@ -211,25 +253,45 @@ impl PortState {
             (S::Rearming, I::Event) => (S::Ready(Cause::Event), E::Fire),
             (S::Rearming, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
             (S::Rearming, I::PeerGone) => (S::Ready(Cause::PeerGone), E::Fire),
+            (S::Rearming, I::PeerConnected) => (S::Ready(Cause::PeerConnected), E::Fire),
             (S::Rearming, I::Cancel) => (S::Held, E::Nothing),
             (S::Rearming, I::Written) => (S::Waiting, E::Nothing),
             (S::Rearming, I::Wait | I::Deliver | I::Queue | I::Keep) => (self, E::Nothing),
 
-            (S::Latched(cause), I::Wait) => (S::Held, E::ReadyNow(cause)),
+            (S::Latched(cause), I::Wait) => (S::after(cause), E::ReadyNow(cause)),
             (S::Latched(cause), I::Queue) => (S::Ready(cause), E::Fire),
             (S::Latched(_), I::Event) => (self, E::Spurious),
             (
                 S::Latched(_),
-                I::Overflow | I::PeerGone | I::Cancel | I::Written | I::Deliver | I::Keep,
+                I::Overflow
+                | I::PeerGone
+                | I::PeerConnected
+                | I::Cancel
+                | I::Written
+                | I::Deliver
+                | I::Keep,
             ) => (self, E::Nothing),
 
-            (S::Ready(cause), I::Deliver) => (S::Held, E::Deliver(cause)),
+            (S::Ready(cause), I::Deliver) => (S::after(cause), E::Deliver(cause)),
             (S::Ready(cause), I::Cancel) => (S::Latched(cause), E::Nothing),
             (S::Ready(cause), I::Keep) => (S::Latched(cause), E::Latch),
             (S::Ready(_), I::Event) => (self, E::Spurious),
-            (S::Ready(_), I::Wait | I::Overflow | I::PeerGone | I::Written | I::Queue) => {
-                (self, E::Nothing)
-            }
+            (
+                S::Ready(_),
+                I::Wait | I::Overflow | I::PeerGone | I::PeerConnected | I::Written | I::Queue,
+            ) => (self, E::Nothing),
+        }
+    }
+
+    /// What follows a wake that was handed over.
+    const fn after(cause: Cause) -> PortState {
+        match cause {
+            Cause::Event => PortState::Heard,
+            Cause::Overflow
+            | Cause::PeerGone
+            | Cause::PeerConnected
+            | Cause::Adopted
+            | Cause::Gone => PortState::Held,
         }
     }
 }
@@ -251,7 +313,8 @@ mod tests {
     fn only_a_read_port_is_written_back() {
         for (state, input, _, effect) in cells() {
             if effect == PortEffect::Rearm {
-                assert_eq!((state, input), (PortState::Held, PortInput::Wait));
+                assert!(matches!(state, PortState::Heard | PortState::Held));
+                assert_eq!(input, PortInput::Wait);
             }
         }
     }
@@ -271,7 +334,10 @@ mod tests {
     #[test]
     fn overflow_tells_every_waiter_and_latches_every_other_port() {
         for (state, input, next, _) in cells() {
-            if matches!(input, PortInput::Overflow | PortInput::PeerGone) {
+            if matches!(
+                input,
+                PortInput::Overflow | PortInput::PeerGone | PortInput::PeerConnected
+            ) {
                 assert_eq!(state.is_waited(), next.is_waited());
                 assert!(
                     matches!(next, PortState::Latched(_) | PortState::Ready(_)),
@@ -287,12 +353,14 @@ mod tests {
             match input {
                 PortInput::Cancel => assert!(!next.is_waited()),
                 PortInput::Deliver if matches!(state, PortState::Ready(_)) => {
-                    assert_eq!(next, PortState::Held);
+                    assert_eq!(next.is_heard(), state.is_heard());
+                    assert!(matches!(next, PortState::Heard | PortState::Held));
                 }
                 PortInput::Wait
                 | PortInput::Event
                 | PortInput::Overflow
                 | PortInput::PeerGone
+                | PortInput::PeerConnected
                 | PortInput::Written
                 | PortInput::Deliver
                 | PortInput::Queue
@@ -303,7 +371,13 @@ mod tests {
 
     #[test]
     fn a_latched_event_that_is_queued_and_kept_is_latched_again() {
-        for cause in [Cause::Event, Cause::Overflow, Cause::PeerGone] {
+        let causes = [
+            Cause::Event,
+            Cause::Overflow,
+            Cause::PeerGone,
+            Cause::PeerConnected,
+        ];
+        for cause in causes {
             let latched = PortState::Latched(cause);
             let (ready, effect) = latched.step(PortInput::Queue);
             assert_eq!((ready, effect), (PortState::Ready(cause), PortEffect::Fire));

@@ -12,12 +12,35 @@ pub(crate) struct Slot {
     /// Whose its wakes are, if not those of rounds.
     pub(crate) blocker: Option<Blocker>,
     pub(crate) state: PortState,
-    /// With which write-back it is enabled again, if `state` anticipates that.
+    /// With which write-back it is enabled again, if `state` anticipates that; otherwise with which
+    /// it was. [`UNHEARD`] until a wait follows its first event.
     pub(super) due: u16,
 }
 
+/// No event of the port was heard, or none since its peer was found gone.
+pub(super) const UNHEARD: u16 = 0;
+
+/// An event of the port was heard, whichever write-back followed it.
+pub(super) const HEARD: u16 = u16::MAX;
+
 impl Slot {
-    /// Anticipates its write-back: it is `Rearming`, and `Waiting` once the next one was done,
+    /// An event of the port was heard. It anticipates no write-back.
+    #[inline]
+    pub(super) const fn hear(&mut self) {
+        self.due = HEARD;
+    }
+
+    /// The peer that was heard is gone. It anticipates no write-back.
+    pub(super) const fn forget(&mut self) {
+        self.due = UNHEARD;
+    }
+
+    /// Whether an event of the port was heard since the binding began or its peer was found gone.
+    pub(super) const fn has_heard(&self) -> bool {
+        self.due != UNHEARD || self.state.is_heard()
+    }
+
+    /// Anticipates its write-back, after an event: it is `Rearming`, and `Waiting` once the next one was done,
     /// without being touched again.
     #[inline]
     pub(crate) const fn anticipate(&mut self, next: WriteBack) {
@@ -48,7 +71,7 @@ pub(super) const FREE: Slot = Slot {
     generation: 0,
     blocker: None,
     state: PortState::Live,
-    due: 0,
+    due: UNHEARD,
 };
 
 impl Default for Slot {
@@ -58,6 +81,6 @@ impl Default for Slot {
 }
 
 /// The number of a write-back, by which the slots that wait for it are told from those whose
-/// own is done. Never 0.
+/// own is done. Never [`UNHEARD`] or [`HEARD`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WriteBack(pub(super) u16);

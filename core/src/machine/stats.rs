@@ -45,8 +45,12 @@ pub struct Stats {
     pub foreign: u64,
     /// Overflows of the driver's ring that were survived.
     pub overflows: u64,
+    /// Peers that were found connected and were not known.
+    pub peers_connected: u64,
     /// Peers that were found gone.
     pub peers_gone: u64,
+    /// Channels whose port Xen had closed.
+    pub closed: u64,
     /// Devices that failed.
     pub faults: u64,
     /// Failures where nobody could be told: in a drop, or after the call had done its work.

@@ -68,6 +68,9 @@ pub(super) fn advance(
     count: &mut Count,
 ) -> PortEffect {
     cells::port(slot.state, input);
+    if slot.state == PortState::Heard && matches!(input, PortInput::Wait) {
+        slot.hear();
+    }
     let (mut next, mut effect) = slot.state.step(input);
     if effect == PortEffect::Fire
         && let Some(blocker) = slot.blocker
@@ -97,10 +100,10 @@ pub(super) fn fire(slot: &mut Slot, again: Option<WriteBack>) {
     cells::port(PortState::Ready(Cause::Event), PortInput::Deliver);
     match again {
         Some(next) => {
-            cells::port(PortState::Held, PortInput::Wait);
+            cells::port(PortState::Heard, PortInput::Wait);
             slot.go_on(next);
         }
-        None => slot.state = PortState::Held,
+        None => slot.state = PortState::Heard,
     }
 }
 
@@ -129,17 +132,17 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_waiting
 }
 
-/// A wait in the round that handed the wake out. Says whether it was that; it does what a wait
+/// A wait in the round that handed the event out. Says whether it was that; it does what a wait
 /// does, after which the port is written back with the next ones.
 #[inline]
 pub(super) fn wait_again(slot: &mut Slot, next: WriteBack, count: &mut Count) -> bool {
-    let is_held = slot.state == PortState::Held && slot.blocker.is_none();
-    if is_held {
+    let is_heard = slot.state == PortState::Heard && slot.blocker.is_none();
+    if is_heard {
         cells::port(slot.state, PortInput::Wait);
         slot.anticipate(next);
         count.waited += 1;
     }
-    is_held
+    is_heard
 }
 
 /// Takes one word that the driver gave; returns its slot if a waiter's wake came of it.
@@ -156,6 +159,9 @@ pub(super) fn take_event<'a>(
     };
     let effect = advance(id, slot, PortInput::Event, count);
     stats.latched += u64::from(effect == PortEffect::Latch);
-    stats.spurious += u64::from(effect == PortEffect::Spurious);
+    if effect == PortEffect::Spurious {
+        stats.spurious += 1;
+        slot.hear();
+    }
     (effect == PortEffect::Fire).then_some((id, slot))
 }

@@ -6,15 +6,15 @@
 use super::id::{ChannelId, NotBound};
 use super::pages::Pages;
 use super::port::PortState;
-use super::slot::{FREE, Slot, WriteBack};
-use crate::ids::Port;
+use super::slot::{FREE, HEARD, Slot, UNHEARD, WriteBack};
+use crate::ids::{Port, RemotePort};
 
 #[derive(Debug)]
 pub(crate) struct Table {
     slots: Pages<Slot>,
     bound: usize,
-    /// Who was seen connected to a peer that was not found gone since.
-    connected: Pages<bool>,
+    /// The peer that each was seen connected to, and that was not found gone since.
+    peers: Pages<Option<RemotePort>>,
     next: WriteBack,
     /// A slot that anticipated the next write-back was looked at since the last one.
     was_early: bool,
@@ -25,7 +25,7 @@ impl Default for Table {
         Table {
             slots: Pages::default(),
             bound: 0,
-            connected: Pages::default(),
+            peers: Pages::default(),
             next: WriteBack(1),
             was_early: false,
         }
@@ -55,19 +55,38 @@ impl Table {
     #[inline]
     pub(crate) fn written(&mut self) {
         self.was_early = false;
-        match self.next.0.checked_add(1) {
-            Some(next) => self.next.0 = next,
-            None => self.begin_again(),
+        self.next.0 += 1;
+        if self.next.0 == HEARD {
+            self.begin_again();
         }
     }
 
     /// Forgets the numbers that were used.
     #[cold]
     fn begin_again(&mut self) {
-        for slot in self.slots.iter_mut() {
-            slot.due = 0;
+        for slot in self.slots.iter_mut().filter(|slot| slot.due != UNHEARD) {
+            slot.hear();
         }
         self.next.0 = 1;
+    }
+
+    /// The slot of a gathered port, if it is `Rearming`, waits for the next write-back. Says whether
+    /// it does. One that has heard no event does not anticipate it, so that `due` does not say it had.
+    #[inline]
+    pub(crate) fn await_next(&mut self, port: Port) -> bool {
+        let next = self.next;
+        let Some(slot) = self.slot(port.as_raw()) else {
+            return false;
+        };
+        if slot.state != PortState::Rearming {
+            return false;
+        }
+        if slot.due == UNHEARD {
+            self.was_early = true;
+        } else {
+            slot.anticipate(next);
+        }
+        true
     }
 
     // ---- Bindings.
@@ -107,7 +126,7 @@ impl Table {
     pub(crate) fn slot(&mut self, raw: u32) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(raw)?;
         if slot.due == self.next.0 {
-            slot.due = 0;
+            slot.hear();
             slot.state = PortState::Rearming;
             self.was_early = true;
         }
@@ -134,20 +153,20 @@ impl Table {
         Some((slot.channel(port), slot))
     }
 
-    /// Whether a bound port was seen connected to a peer that was not found gone since.
-    pub(crate) fn is_connected(&self, port: Port) -> bool {
-        self.connected.get(port.as_raw()).is_some_and(|it| *it)
+    /// The peer that a bound port was seen connected to, and that was not found gone since.
+    pub(crate) fn peer(&self, port: Port) -> Option<RemotePort> {
+        self.peers.get(port.as_raw()).copied().flatten()
     }
 
-    /// The port is connected from now on.
-    pub(crate) fn connect(&mut self, port: Port) {
-        *self.connected.enter(port.as_raw()) = true;
+    /// The port is connected to this peer from now on.
+    pub(crate) fn connect(&mut self, port: Port, peer: RemotePort) {
+        *self.peers.enter(port.as_raw()) = Some(peer);
     }
 
     /// The port waits for a peer from now on.
     pub(crate) fn disconnect(&mut self, port: Port) {
-        if let Some(connected) = self.connected.get_mut(port.as_raw()) {
-            *connected = false;
+        if let Some(peer) = self.peers.get_mut(port.as_raw()) {
+            *peer = None;
         }
     }
 
@@ -166,7 +185,7 @@ impl Table {
     /// Forgets every binding and frees the pages.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
-        self.connected.clear();
+        self.peers.clear();
         self.bound = 0;
     }
 }
@@ -226,6 +245,24 @@ mod tests {
             table.written();
             assert_eq!(state(&table), Some(PortState::Waiting));
             assert!(table.plain(7).is_some());
+        }
+    }
+
+    #[test]
+    fn a_slot_that_has_heard_an_event_is_enabled_and_has_heard_it_whatever_is_written() {
+        let mut table = Table::default();
+        let [in_round, alone] = [7, 8].map(|raw| table.bind(port(raw)).0);
+        let next = table.next();
+        table.by_id(in_round).unwrap().anticipate(next);
+        let slot = table.by_id(alone).unwrap();
+        slot.state = PortState::Waiting;
+        slot.hear();
+        // Every number is used, and the first of them again.
+        for _ in 0..=u16::MAX {
+            table.written();
+            for (_, slot) in table.iter() {
+                assert_eq!((slot.state, slot.has_heard()), (PortState::Waiting, true));
+            }
         }
     }
 

@@ -109,7 +109,11 @@ impl Machine {
             match before {
                 PortState::Ready(cause) => self.ready.push_back(Wake { channel: id, cause }),
                 PortState::Rearming => self.gather(id.port()),
-                PortState::Live | PortState::Waiting | PortState::Held | PortState::Latched(_) => {}
+                PortState::Live
+                | PortState::Waiting
+                | PortState::Heard
+                | PortState::Held
+                | PortState::Latched(_) => {}
             }
         }
     }

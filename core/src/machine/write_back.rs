@@ -9,11 +9,7 @@ impl Machine {
     /// Gathers a port for the write-back at the end of the round.
     #[inline]
     pub(crate) fn gather(&mut self, port: Port) {
-        let next = self.ports.next();
-        if let Some(slot) = self.ports.slot(port.as_raw())
-            && slot.state == PortState::Rearming
-        {
-            slot.anticipate(next);
+        if self.ports.await_next(port) {
             self.rearm.push(port);
         }
     }
@@ -81,11 +77,11 @@ impl Machine {
     }
 
     fn anticipate_rearms(&mut self) {
-        let next = self.ports.next();
         for port in &self.rearm {
             if let Some(slot) = self.ports.slot(port.as_raw()) {
-                slot.anticipate(next);
+                slot.state = PortState::Rearming;
             }
+            let _as_before = self.ports.await_next(*port);
         }
     }
 }

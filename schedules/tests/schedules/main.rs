@@ -22,6 +22,7 @@ mod ends;
 mod explore;
 mod link;
 mod mixed;
+mod peers;
 mod policies;
 mod rig;
 mod tasks;
@@ -39,6 +40,7 @@ fn main() {
         ends::SCENARIOS,
         link::SCENARIOS,
         mixed::SCENARIOS,
+        peers::SCENARIOS,
         tasks::SCENARIOS,
         policies::SCENARIOS,
         wakes::SCENARIOS,

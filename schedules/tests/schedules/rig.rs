@@ -11,7 +11,7 @@ use evtchn_core::{
     DispatchError, DomId, EventChannel, Open, Outcome, Port, PortBuf, Registrar, RemotePort, Sleep,
     Slept, Trigger, Virq, Wait,
 };
-use evtchn_sim::{Errno, Error, Guest, Sim, SimDevice, SimLoop, SimOpen};
+use evtchn_sim::{Errno, Error, Guest, Sim, SimDevice, SimLoop, SimOpen, SimPrivcmd};
 use evtchn_trace::{RecordedDevice, Recorder, observe};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
@@ -260,6 +260,11 @@ impl Peer {
         self.0.send(wire.theirs).unwrap();
         self.1.ring();
     }
+
+    /// Closes its end.
+    pub(crate) fn close(&self, wire: &Wire) {
+        self.0.close(wire.theirs).unwrap();
+    }
 }
 
 /// A channel and the port of the guest at its other end.
@@ -328,8 +333,17 @@ impl Rig {
         self.context.bind_unbound_port(guest).unwrap()
     }
 
+    /// What Xen says about the ports of this domain.
+    pub(crate) fn privcmd(&self) -> SimPrivcmd {
+        self.sim.privcmd(DomId::DOM0)
+    }
+
     pub(crate) fn wire(&self) -> Wire {
-        let channel = self.bind();
+        self.connect(self.bind())
+    }
+
+    /// The guest binds to a channel.
+    pub(crate) fn connect(&self, channel: Channel) -> Wire {
         let theirs = self.peer.0.bind_interdomain(DomId::DOM0, channel.port());
         Wire {
             channel: Arc::new(channel),

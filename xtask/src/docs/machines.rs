@@ -100,7 +100,7 @@ fn outcome<S: Debug + PartialEq, E: Debug>(state: &S, next: &S, effects: &[E]) -
 }
 
 /// One cell for all the values of a row, each with what it carries. Where they do alike but for that, it is called
-/// by the name of its type; where they do not, each is told.
+/// by the name of its type. Where one does otherwise, that one is told and the others together; else each is.
 fn cell(row: &Variant, outcomes: &[(String, String)]) -> String {
     let payload = words(row.payload.as_deref().unwrap_or_default());
     let alike: BTreeSet<String> = outcomes.iter().map(|(_, text)| text.clone()).collect();
@@ -112,6 +112,17 @@ fn cell(row: &Variant, outcomes: &[(String, String)]) -> String {
         (Some(text), _) if alike.len() == 1 => text.clone(),
         (_, Some(text)) if own.len() == 1 => text.clone(),
         _ => {
+            for (carried, text) in outcomes {
+                let others = outcomes.iter().filter(|(it, _)| it != carried);
+                let others: BTreeSet<String> = others
+                    .map(|(it, text)| text.replace(&in_parentheses(it), &in_parentheses(&payload)))
+                    .collect();
+                if outcomes.len() > 2
+                    && let (Some(other), 1) = (others.first(), others.len())
+                {
+                    return format!("{carried}: {text}; others: {other}");
+                }
+            }
             let each = outcomes
                 .iter()
                 .map(|(carried, text)| format!("{carried}: {text}"));
@@ -196,6 +207,13 @@ mod tests {
         assert_eq!(latched(&own), "→ Ready (cause), fire");
         let other = [("Event", "stays"), ("Gone", "→ Live")];
         assert_eq!(latched(&other), "Event: stays; Gone: → Live");
+        let but_one = [
+            ("Event", "→ Live"),
+            ("Overflow", "→ Ready (Overflow)"),
+            ("Gone", "→ Ready (Gone)"),
+        ];
+        let told = "Event: → Live; others: → Ready (cause)";
+        assert_eq!(latched(&but_one), told);
     }
 
     #[test]

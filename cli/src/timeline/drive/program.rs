@@ -142,7 +142,7 @@ impl Driver<'_> {
         };
         match answer {
             Answer::Ready { cause } => {
-                self.force(port, PortState::Held);
+                self.force(port, PortState::Latched(cause.0).step(PortInput::Wait).0);
                 self.woke(port, cause.0, how);
             }
             Answer::Pending if !self.state(port).is_some_and(PortState::is_waited) => {

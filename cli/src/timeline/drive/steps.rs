@@ -118,7 +118,7 @@ impl Driver<'_> {
             };
             match (self.state(port), input) {
                 (Some(PortState::Latched(cause)), PortInput::Wait) => {
-                    self.force(port, PortState::Held);
+                    self.step(port, PortInput::Wait);
                     self.woke(port, cause, "at once");
                 }
                 _ => {

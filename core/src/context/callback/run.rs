@@ -77,7 +77,7 @@ impl<D: EventChannel> State<D> {
         } = self;
         let wake = machine.next_wake_of_any(|id| callbacks.has(id))?;
         if again {
-            let _unless_gone = machine.wait_again(wake.channel);
+            machine.wait_after(wake.channel);
         }
         // One round at a time: what has a callback has it in its place.
         Some((callbacks.take(wake.channel)?, wake))

@@ -1,0 +1,157 @@
+//! Checks of the peers beside waits, cancels, unbinds and the peers themselves (I3, I4, I20).
+
+use evtchn_core::{Cause, DomId, Port, PortStatus, PortStatuses, Status, Wait};
+use evtchn_sim::SimPrivcmd;
+use shuttle::thread;
+
+use crate::explore::scenarios;
+use crate::rig::{Rig, Wire};
+
+scenarios! {
+    check_beside_a_wait_that_is_begun_again_tells_once,
+    check_beside_a_peer_that_connects_and_sends_loses_neither,
+    check_beside_an_unbind_tells_the_next_owner_nothing;
+    small
+    check_beside_a_cancel_tells_once,
+    check_of_a_closed_port_beside_its_drop_leaves_nobody_waiting,
+}
+
+fn check(rig: &Rig) -> usize {
+    rig.context.check_peers(&rig.privcmd()).unwrap()
+}
+
+/// The wakes of one round, each as port and cause.
+fn turn(rig: &Rig) -> Vec<(Port, Cause)> {
+    let mut round = rig.context.dispatch().unwrap();
+    let wakes = round.by_ref().map(|wake| (wake.port(), wake.cause));
+    let wakes = wakes.collect();
+    round.finish().unwrap();
+    wakes
+}
+
+/// A channel that is waited for and whose peer was told connected.
+fn known(rig: &Rig) -> Wire {
+    let wire = rig.wire();
+    wire.wait();
+    assert_eq!(check(rig), 1);
+    assert_eq!(turn(rig), [(wire.channel.port(), Cause::PeerConnected)]);
+    wire.wait();
+    wire
+}
+
+fn check_beside_a_cancel_tells_once() {
+    let rig = Rig::new();
+    let wire = known(&rig);
+    rig.peer.close(&wire);
+    thread::scope(|scope| {
+        scope.spawn(|| check(&rig));
+        wire.cancel();
+    });
+    assert_eq!(turn(&rig), []);
+    if wire.channel.wait().unwrap() == Wait::Pending {
+        assert_eq!(check(&rig), 1);
+        assert_eq!(turn(&rig), [(wire.channel.port(), Cause::PeerGone)]);
+    }
+    assert_eq!(rig.context.stats().peers_gone, 1);
+    assert!(!rig.is_registered());
+}
+
+fn check_beside_a_wait_that_is_begun_again_tells_once() {
+    let rig = Rig::new();
+    let wire = known(&rig);
+    rig.peer.close(&wire);
+    let mut gone = 0;
+    thread::scope(|scope| {
+        scope.spawn(|| check(&rig));
+        wire.cancel();
+        gone += usize::from(wire.channel.wait().unwrap() == Wait::Ready(Cause::PeerGone));
+    });
+    gone += turn(&rig).len();
+    if gone == 0 {
+        assert_eq!(check(&rig), 1);
+        gone += turn(&rig).len();
+    }
+    assert_eq!((gone, rig.context.stats().peers_gone), (1, 1));
+    assert!(!rig.is_registered());
+}
+
+fn check_beside_a_peer_that_connects_and_sends_loses_neither() {
+    let rig = Rig::new();
+    let channel = rig.bind();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let mut wire = None;
+    thread::scope(|scope| {
+        scope.spawn(|| check(&rig));
+        let connected = rig.connect(channel);
+        rig.peer.send(&connected);
+        wire = Some(connected);
+    });
+    let wire = wire.unwrap();
+    let mut causes = Vec::new();
+    for _ in 0..3 {
+        check(&rig);
+        causes.extend(turn(&rig).into_iter().map(|(_, cause)| cause));
+        match wire.channel.wait().unwrap() {
+            Wait::Ready(cause) => causes.push(cause),
+            Wait::Pending => {}
+        }
+    }
+    // An event that comes behind the wake of the check may be that same wake.
+    let connected = |cause: &&Cause| **cause == Cause::PeerConnected;
+    assert_eq!(causes.iter().filter(connected).count(), 1, "{causes:?}");
+    assert!(causes.len() <= 2, "{causes:?}");
+    assert_eq!(rig.context.stats().peers_connected, 1);
+}
+
+fn check_beside_an_unbind_tells_the_next_owner_nothing() {
+    let rig = Rig::new();
+    let wire = known(&rig);
+    rig.peer.close(&wire);
+    let port = wire.channel.port();
+    let mut next = None;
+    thread::scope(|scope| {
+        scope.spawn(|| check(&rig));
+        wire.into_channel().unbind().unwrap();
+        let wire = rig.wire();
+        assert_eq!(wire.channel.port(), port);
+        wire.wait();
+        next = Some(wire);
+    });
+    let mut wakes = turn(&rig);
+    if wakes.is_empty() {
+        assert_eq!(check(&rig), 1);
+        wakes = turn(&rig);
+    }
+    assert_eq!(wakes, [(port, Cause::PeerConnected)]);
+    drop(next);
+    assert!(!rig.is_registered());
+}
+
+/// Says that every port is closed.
+struct Closed(SimPrivcmd);
+
+impl PortStatuses for Closed {
+    type Error = <SimPrivcmd as PortStatuses>::Error;
+
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Self::Error> {
+        let state = Status::Closed;
+        let status = self.0.status(domid, port)?;
+        Ok(PortStatus { state, ..status })
+    }
+}
+
+fn check_of_a_closed_port_beside_its_drop_leaves_nobody_waiting() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    wire.wait();
+    let mut told = 0;
+    thread::scope(|scope| {
+        let checks = scope.spawn(|| rig.context.check_peers(&Closed(rig.privcmd())).unwrap());
+        drop(wire);
+        told = checks.join().unwrap();
+    });
+    let wakes = turn(&rig);
+    assert_eq!(wakes.len(), told, "{wakes:?}");
+    assert!(wakes.iter().all(|(_, cause)| *cause == Cause::Gone));
+    assert!(!rig.is_registered());
+}

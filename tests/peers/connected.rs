@@ -1,0 +1,213 @@
+//! Peers that connect to a port that was offered, that were heard before a check saw them, and that
+//! take the place of others.
+
+use evtchn::{Cause, DomId, Link, RemotePort};
+
+use crate::common::wait;
+use super::rig;
+
+#[test]
+fn a_peer_that_connects_is_told_once_by_the_next_check() {
+    let rig = rig();
+    let channel = rig.context.bind_unbound_port(rig.guest.domid()).unwrap();
+    wait(&channel);
+    assert_eq!(rig.check(), 0);
+    rig.guest
+        .bind_interdomain(DomId::DOM0, channel.port())
+        .unwrap();
+    assert_eq!(rig.turn(), [], "Xen sends no event");
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.check(), 0, "its wake is on the way");
+    assert_eq!(rig.turn(), [(channel.port(), Cause::PeerConnected)]);
+    assert_eq!(rig.context.link(), Link::Idle);
+    for _ in 0..3 {
+        wait(&channel);
+        assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+    }
+    assert_eq!(rig.context.stats().peers_connected, 1);
+}
+
+#[test]
+fn a_peer_whose_event_came_first_is_told_connected_after_it() {
+    let rig = rig();
+    let wire = rig.wire();
+    wire.wait();
+    wire.fire();
+    assert_eq!(rig.check(), 0, "its wake is its event");
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+    wire.wait();
+    rig.meet(&wire);
+    wire.wait();
+    wire.close();
+    assert_eq!((rig.check(), rig.turn()), (1, vec![wire.gone()]));
+}
+
+#[test]
+fn a_channel_that_was_bound_to_its_peer_is_not_told_that_it_connected() {
+    let rig = rig();
+    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(theirs);
+    let channel = rig.context.bind_interdomain(remote).unwrap();
+    wait(&channel);
+    assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
+    wait(&channel);
+    assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+}
+
+#[test]
+fn a_channel_that_was_bound_to_this_domain_by_the_name_of_self_knows_its_peer() {
+    let rig = rig();
+    let offered = rig.context.bind_unbound_port(DomId::SELF).unwrap();
+    let remote = |port| RemotePort {
+        domid: DomId::SELF,
+        port,
+    };
+    let near = rig.context.bind_interdomain(remote(offered.port()));
+    let near = near.unwrap();
+    wait(&near);
+    assert_eq!(rig.turn(), [(near.port(), Cause::Event)]);
+    wait(&near);
+    assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+    drop(offered);
+    assert_eq!(rig.check(), 1);
+    assert_eq!(rig.turn(), [(near.port(), Cause::PeerGone)]);
+}
+
+#[test]
+fn a_peer_that_was_heard_and_died_before_the_first_check_is_told_gone() {
+    let rig = rig();
+    let wire = rig.wire();
+    // The second peer is heard like the first, and found gone once like it.
+    for _ in 0..2 {
+        wire.wait();
+        wire.fire();
+        assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+        wire.wait();
+        wire.close();
+        assert_eq!((rig.check(), rig.turn()), (1, vec![wire.gone()]));
+        wire.wait();
+        assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+        wire.bind_again();
+        wire.channel.cancel().unwrap();
+    }
+}
+
+/// Events in each way in which a program can take them.
+#[test]
+fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
+    let rig = rig();
+    let [latched, filled, in_round, cancelled] = std::array::from_fn(|_| rig.wire());
+    filled.wait();
+    in_round.wait();
+    for wire in [&latched, &filled, &in_round] {
+        wire.fire();
+    }
+    let mut round = rig.context.dispatch().unwrap();
+    // Waited for again in the round, by the round itself and by the program.
+    let mut buf = evtchn::WakeBuf::with_capacity(1);
+    assert_eq!(round.fill_again(&mut buf)[0].port(), filled.port());
+    assert_eq!(round.next().unwrap().port(), in_round.port());
+    in_round.wait();
+    assert_eq!(round.next(), None);
+    round.finish().unwrap();
+    let event = evtchn::Wait::Ready(Cause::Event);
+    assert_eq!(latched.channel.wait().unwrap(), event);
+    latched.wait();
+    // Its wait ended before the peer went, and another began.
+    cancelled.wait();
+    cancelled.fire();
+    assert_eq!(rig.turn(), [(cancelled.port(), Cause::Event)]);
+    cancelled.wait();
+    cancelled.channel.cancel().unwrap();
+    cancelled.wait();
+    let all = [latched, filled, in_round, cancelled];
+    all.iter().for_each(crate::common::Wire::close);
+    assert_eq!(rig.check(), 4);
+    assert_eq!(rig.turn(), all.each_ref().map(|wire| wire.gone()));
+}
+
+#[test]
+fn an_overflow_is_not_heard_from_a_peer() {
+    let rig = rig();
+    let wire = rig.wire();
+    wire.close();
+    wire.wait();
+    rig.opener
+        .fail_next(evtchn::sim::Call::Pending, evtchn::sim::Errno::EFBIG);
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Overflow)]);
+    // In a round and outside of one.
+    let round = rig.context.dispatch().unwrap();
+    wire.wait();
+    round.finish().unwrap();
+    assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+    wire.channel.cancel().unwrap();
+    wire.wait();
+    assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+    // After an overflow the port is live again.
+    let again = wire.bind_again();
+    rig.guest.send(again).unwrap();
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+}
+
+#[test]
+fn a_peer_that_is_replaced_is_gone_and_the_next_check_tells_of_the_new_one() {
+    let rig = rig();
+    let wire = rig.known();
+    let next = wire.replace();
+    assert_eq!((rig.check(), rig.turn()), (1, vec![wire.gone()]));
+    wire.wait();
+    rig.meet(&wire);
+    wire.wait();
+    rig.guest.send(next).unwrap();
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+    wire.wait();
+    rig.guest.close(next).unwrap();
+    assert_eq!((rig.check(), rig.turn()), (1, vec![wire.gone()]));
+}
+
+#[test]
+fn a_peer_that_a_channel_was_bound_to_and_that_is_replaced_is_gone() {
+    let rig = rig();
+    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(theirs);
+    let channel = rig.context.bind_interdomain(remote).unwrap();
+    let wire = crate::common::Wire {
+        channel: std::sync::Arc::new(channel),
+        guest: rig.guest.clone(),
+        theirs,
+    };
+    wire.wait();
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+    wire.wait();
+    wire.replace();
+    assert_eq!((rig.check(), rig.turn()), (1, vec![wire.gone()]));
+    wire.wait();
+    rig.meet(&wire);
+}
+
+#[test]
+fn what_a_new_peer_sent_comes_before_the_news_that_the_old_one_is_gone() {
+    let rig = rig();
+    let wire = rig.known();
+    let next = wire.replace();
+    rig.guest.send(next).unwrap();
+    assert_eq!(rig.check(), 0);
+    assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
+    wire.wait();
+    assert_eq!((rig.check(), rig.turn()), (1, vec![wire.gone()]));
+    wire.wait();
+    rig.meet(&wire);
+}
+
+#[test]
+fn a_wake_of_a_new_peer_that_is_cancelled_is_kept_and_told_once() {
+    let rig = rig();
+    let wire = rig.wire();
+    wire.wait();
+    assert_eq!(rig.check(), 1);
+    wire.channel.cancel().unwrap();
+    let kept = evtchn::Wait::Ready(Cause::PeerConnected);
+    assert_eq!(wire.channel.wait().unwrap(), kept);
+    wire.wait();
+    assert_eq!((rig.check(), rig.turn()), (0, vec![]));
+}
