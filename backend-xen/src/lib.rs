@@ -11,7 +11,7 @@
 //!
 //! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The only unsafe
 //! code is the one ioctl call and the view of ports as bytes, both in `abi`, the borrow of the
-//! registered descriptor in `PollLoop`, the page in `fork` that a forked child gets empty, and the
+//! registered descriptor in `places`, the page in `fork` that a forked child gets empty, and the
 //! hypercall with its page in `privcmd`.
 //!
 //! ```no_run
@@ -37,11 +37,11 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
-mod bell;
 mod device;
 mod errno;
 mod error;
 mod fork;
+mod places;
 mod poll_loop;
 #[cfg(feature = "status")]
 mod privcmd;

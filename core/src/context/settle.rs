@@ -6,9 +6,11 @@ use std::thread::panicking;
 
 use super::error::{BindError, LinkError};
 use super::{BindResult, LoopError, Shared, State};
-use crate::hal::{EventChannel, Open, Registrar, Trigger};
+use crate::hal::{EventChannel, Open, Registrar, Trigger, Whom};
+use crate::machine::block::Roused;
 use crate::machine::cells;
 use crate::machine::link::{Link, LinkEffect, LinkInput};
+use crate::machine::Blocker;
 use crate::sync::{Arc, MutexGuard, Occupant, Ordering};
 use crate::trace::{self, Span};
 
@@ -108,9 +110,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
                 return Err(LinkError::Inherited);
             }
         }
-        if rouse {
-            self.tell_loop();
-        }
+        self.wake_in_loop(false, rouse, None);
         if is_settled && !hook_runs && !is_drive_due {
             return Ok(());
         }
@@ -133,12 +133,31 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         !state.machine.has_work() && self.is_settled(state)
     }
 
-    /// Makes the event loop come back. Safe to call while a panic unwinds.
+    /// Makes the event loop come back and dispatch. Safe to call while a panic unwinds.
     pub(super) fn tell_loop(&self) {
-        if !panicking() {
-            self.registrar.wake();
-        } else if catch_unwind(AssertUnwindSafe(|| self.registrar.wake())).is_err() {
-            self.count_unreported();
+        self.wake_in_loop(true, Roused::NOBODY, None);
+    }
+
+    /// Wakes threads that wait in the event loop: those who run it where it says so, and the ones
+    /// that block and for which there is something, but for this one. Safe to call while a panic
+    /// unwinds.
+    pub(super) fn wake_in_loop(&self, runners: bool, rouse: Roused, myself: Option<Blocker>) {
+        let (mut runners, mut rouse) = (runners, rouse);
+        while runners || !rouse.is_empty() {
+            let whom = Whom {
+                runners,
+                sleepers: rouse.as_slice(),
+            };
+            if !panicking() {
+                self.registrar.wake_only(whom);
+            } else if catch_unwind(AssertUnwindSafe(|| self.registrar.wake_only(whom))).is_err() {
+                self.count_unreported();
+            }
+            if !rouse.is_full() {
+                return;
+            }
+            runners = false;
+            rouse = self.lock().machine.take_rouse(myself);
         }
     }
 
