@@ -27,6 +27,14 @@ fn main() {
             "a_signal_does_not_end_a_block_but_asks_its_condition",
             a_signal_does_not_end_a_block_but_asks_its_condition,
         ),
+        Trial::test(
+            "a_signal_during_a_wait_beside_a_thread_that_watches_is_reported",
+            a_signal_during_a_wait_beside_a_thread_that_watches_is_reported,
+        ),
+        Trial::test(
+            "a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition",
+            a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -62,6 +70,59 @@ fn a_signal_does_not_end_a_block_but_asks_its_condition() -> Result<(), Failed> 
     assert!(handled.load(Ordering::Relaxed));
     assert_eq!(asked.get(), ASKED);
     assert_eq!(ctx.link(), Link::Idle);
+    Ok(())
+}
+
+/// Runs something on this thread while another one watches the device of the loop.
+fn beside_a_watcher<T>(poll_loop: &PollLoop, run: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| poll_loop.wait(None).unwrap());
+        while poll_loop.counters().polls == 0 {
+            thread::yield_now();
+        }
+        let result = run();
+        assert!(!watcher.is_finished(), "it went to the other thread");
+        poll_loop.wake();
+        assert!(watcher.join().unwrap().woken);
+        result
+    })
+}
+
+fn a_signal_during_a_wait_beside_a_thread_that_watches_is_reported() -> Result<(), Failed> {
+    let handled = Arc::new(AtomicBool::new(false));
+    let handler = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;
+    let poll_loop = PollLoop::new()?;
+    let readiness = beside_a_watcher(&poll_loop, || under_signals(|| poll_loop.wait(None)))?;
+    signal_hook::low_level::unregister(handler);
+    assert!(handled.load(Ordering::Relaxed));
+    assert!(readiness.interrupted);
+    assert!(!readiness.ready && !readiness.woken && !readiness.timed_out());
+    Ok(())
+}
+
+fn a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition() -> Result<(), Failed> {
+    const ASKED: usize = 20;
+    let handled = Arc::new(AtomicBool::new(false));
+    let handler = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;
+    let sim = Sim::new(1);
+    let poll_loop = PollLoop::new()?;
+    let ctx = Context::new(sim.open(DomId::DOM0), poll_loop.clone());
+    let [ours, other] = [0; 2].map(|_| ctx.bind_unbound_port(DomId::SELF).unwrap());
+    // The device is registered before, and so nothing sends the other thread back.
+    let _pending = other.wait()?;
+    let asked = Cell::new(0_usize);
+    let blocked = beside_a_watcher(&poll_loop, || {
+        under_signals(|| {
+            ours.block_while(None, || {
+                asked.set(asked.get() + 1);
+                asked.get() < ASKED
+            })
+        })
+    })?;
+    signal_hook::low_level::unregister(handler);
+    assert_eq!(blocked, Blocked::Stopped);
+    assert!(handled.load(Ordering::Relaxed));
+    assert_eq!(asked.get(), ASKED);
     Ok(())
 }
 

@@ -343,19 +343,36 @@ fn a_call_for_one_sleeper_leaves_the_others_asleep() {
 }
 
 #[test]
-fn a_call_for_those_who_run_the_loop_leaves_a_sleeper_asleep() {
+fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
     let poll_loop = PollLoop::new().unwrap();
-    let (watcher, sleeps) = (waiting_thread(&poll_loop), sleeping_thread(&poll_loop, 1));
+    // The first one polls, and need not come back for this either.
+    let sleepers = [1, 2].map(|number| sleeping_thread(&poll_loop, number));
+    let waits = waiting_thread(&poll_loop);
+    let whom = Whom {
+        runners: true,
+        sleepers: &[],
+    };
+    let before = sleeps_begun(&poll_loop);
+    Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
+    assert_eq!(finish(waits), WOKEN);
+    assert!(sleepers.iter().all(|it| !it.is_finished()));
+    assert_eq!(sleeps_begun(&poll_loop), before);
+    poll_loop.wake();
+    for thread in sleepers {
+        assert_eq!(finish(thread), Slept::Roused);
+    }
+}
+
+#[test]
+fn a_call_for_those_who_run_the_loop_ends_the_next_wait_where_none_does() {
+    let poll_loop = PollLoop::new().unwrap();
     let whom = Whom {
         runners: true,
         sleepers: &[],
     };
     Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
-    assert_eq!(finish(watcher), WOKEN);
-    // It is woken for the watch, looks, and sleeps no more here, where it does not come back.
-    assert_eq!(finish(sleeps), Slept::Roused);
-    Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
-    assert_eq!(poll_loop.wait(None).unwrap(), WOKEN, "no thread waited for it");
+    assert_eq!(poll_loop.wait(None).unwrap(), WOKEN);
+    assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 /// The system calls of a loop, as a [`Watch`](super::Watch) makes them.
 ///
-/// One thread at a time is in [`poll`](Self::poll), unless a caller gives two threads the same
-/// [`Sleeper`](crate::Sleeper) number. The others are parked, each in one of several places.
+/// One thread at a time is in [`poll`](Self::poll). The others are parked, each in one of several
+/// places; a few may share one.
 ///
 /// [`ring`](Self::ring) and [`unpark`](Self::unpark) must neither take a lock nor allocate where
 /// the loop promises that its wake may be called in the handler of a signal.
