@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
@@ -402,6 +402,30 @@ fn a_sleeper_that_leaves_hands_the_watch_to_a_thread_that_waits() {
     rouse(&poll_loop, &[1]);
     assert_eq!(finish(sleeps), Slept::Roused);
     make_readable(&device);
+    assert_eq!(finish(waits), READY);
+}
+
+#[test]
+fn a_thread_that_blocks_takes_the_watch_over_before_one_that_waits() {
+    let poll_loop = PollLoop::new().unwrap();
+    let device = device(0);
+    poll_loop.register(&device).unwrap();
+    let watcher = waiting_thread(&poll_loop);
+    let waits = waiting_thread(&poll_loop);
+    let (sleeping, (stop, stopped)) = (poll_loop.clone(), mpsc::channel());
+    let (tell, told) = mpsc::channel();
+    let sleeps = until_asleep(&poll_loop, move || {
+        while sleep_as(&sleeping, 1, ticket(&sleeping)) != Slept::Ready {}
+        tell.send(sleeping.counters().polls).unwrap();
+        stopped.recv().unwrap();
+        leave(&sleeping, 1);
+    });
+    make_readable(&device);
+    assert_eq!(finish(watcher), READY);
+    // Nobody polled between the two.
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(2));
+    stop.send(()).unwrap();
+    finish(sleeps);
     assert_eq!(finish(waits), READY);
 }
 

@@ -5,6 +5,7 @@ mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use evtchn_core::watch::Waited;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
@@ -14,6 +15,8 @@ use stage::{DEVICE, Deadline, RUNNERS, Scene};
 scenarios! {
     watch_of_three_threads_is_handed_over_until_each_has_its_event,
     watch_is_handed_over_among_three_that_wait,
+    watch_that_is_handed_to_a_thread_at_its_deadline_goes_on_to_the_next,
+    watch_that_is_handed_to_a_thread_that_is_woken_goes_on_to_the_next,
     wake_reaches_each_of_three_that_wait_once,
     calls_for_two_threads_each_reach_theirs,
     watch_beside_one_that_waits_is_handed_over_when_a_block_ends,
@@ -62,6 +65,35 @@ fn watch_is_handed_over_at_the_deadline() {
         scope.spawn(|| assert!(scene.block(2, Deadline::Never)));
         scene.stage().expire();
         scene.stage().fire(2);
+    });
+}
+
+/// The thread that is woken for the watch goes away instead.
+fn watch_that_is_handed_to_a_thread_at_its_deadline_goes_on_to_the_next() {
+    let scene = Scene::new();
+    thread::scope(|scope| {
+        scope.spawn(|| assert!(scene.block(1, Deadline::Never)));
+        scope.spawn(|| scene.watch.wait(Deadline::Some).unwrap());
+        scope.spawn(|| scene.run());
+        scene.stage().until_asleep(3);
+        scene.tell(1);
+        scene.stage().expire();
+        scene.stage().fire(RUNNERS);
+    });
+}
+
+fn watch_that_is_handed_to_a_thread_that_is_woken_goes_on_to_the_next() {
+    let scene = Scene::new();
+    thread::scope(|scope| {
+        for number in [1, 2] {
+            let scene = &scene;
+            scope.spawn(move || assert!(scene.block(number, Deadline::Never)));
+        }
+        scope.spawn(|| assert!(scene.watch.wait(Deadline::Never).unwrap() != Waited::default()));
+        scene.stage().until_asleep(3);
+        scene.tell(1);
+        scene.tell(2);
+        scene.stage().fire(RUNNERS);
     });
 }
 
