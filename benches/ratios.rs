@@ -18,10 +18,10 @@
 
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, Sender};
-use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,12 @@ const POLLS: f64 = 2.0;
 const DEARER: f64 = 2.0;
 
 fn main() -> ExitCode {
-    let holds = [flat(), threads(), beside_blocked(By::Rounds), beside_blocked(By::Blocking)];
+    let holds = [
+        flat(),
+        threads(),
+        beside_blocked(By::Rounds),
+        beside_blocked(By::Blocking),
+    ];
     ExitCode::from(u8::from(holds.contains(&false)))
 }
 
@@ -287,9 +292,7 @@ fn beside(blocked: usize, by: By) -> (f64, f64) {
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let others: Vec<_> = (0..blocked).map(bind).collect();
     let channel = bind(0);
-    let theirs = guest
-        .bind_interdomain(DomId::DOM0, channel.port())
-        .unwrap();
+    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let counters = || ctx.registrar().counters();
     let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     thread::scope(|scope| {
@@ -330,8 +333,14 @@ fn beside_blocked(by: By) -> bool {
             f64::min(least_among, among.1),
         )
     });
-    println!("{:>8.1} us per event, {by:?}: no thread is blocked", alone * 1e6);
-    println!("{:>8.1} us per event, {by:?}: {BLOCKED} threads are blocked", among * 1e6);
+    println!(
+        "{:>8.1} us per event, {by:?}: no thread is blocked",
+        alone * 1e6
+    );
+    println!(
+        "{:>8.1} us per event, {by:?}: {BLOCKED} threads are blocked",
+        among * 1e6
+    );
     let what = format!("polls per event, {BLOCKED} threads blocked, {by:?}");
     let few = verdict(&what, polls, polls <= POLLS, "at most", POLLS);
     let what = format!("processor time per event, {BLOCKED} threads blocked, {by:?}");

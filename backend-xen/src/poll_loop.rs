@@ -230,14 +230,18 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
     /// A thread that waits already polls the old set of descriptors: it is sent back.
     fn register(&self, device: &D) -> Result<(), RegistrationError> {
         let is_done = self.watch.register(number(device));
-        is_done.then_some(()).ok_or(RegistrationError::AlreadyRegistered)
+        is_done
+            .then_some(())
+            .ok_or(RegistrationError::AlreadyRegistered)
     }
 
     /// Returns when no thread polls the device any more, so that it can be closed: a `poll` that
     /// goes on would keep it open, and every port of it bound.
     fn deregister(&self, device: &D) -> Result<(), RegistrationError> {
         let is_done = self.watch.deregister(number(device));
-        is_done.then_some(()).ok_or(RegistrationError::NotRegistered)
+        is_done
+            .then_some(())
+            .ok_or(RegistrationError::NotRegistered)
     }
 
     fn wake(&self) {

@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -339,7 +339,11 @@ fn a_call_for_one_sleeper_leaves_the_others_asleep() {
     rouse(&poll_loop, &[2, 1]);
     assert_eq!(finish(two), Slept::Roused);
     assert_eq!(finish(one), Slept::Roused);
-    assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING, "it was for nobody who waits");
+    assert_eq!(
+        poll_loop.wait(NOW).unwrap(),
+        NOTHING,
+        "it was for nobody who waits"
+    );
 }
 
 #[test]

@@ -138,7 +138,10 @@ fn a_thread_that_heard_a_call_does_not_hear_it_again_while_others_are_still_to_c
     assert!(array.after_poll(&answered(one, bell, IN)));
     let (fds, timeout) = before(&array);
     assert_eq!(timeout, None, "it would not sleep");
-    assert!(fds.iter().all(|it| !is_readable(it.fd)), "it would not sleep");
+    assert!(
+        fds.iter().all(|it| !is_readable(it.fd)),
+        "it would not sleep"
+    );
     assert!(!array.after_poll(&fds));
     assert!(array.after_poll(&answered(other.clone(), bell, IN)));
     assert!(array.after_poll(&answered(other, bell, IN)));
@@ -205,7 +208,10 @@ fn a_device_that_is_registered_under_a_poll_sends_each_thread_back_once() {
     let (fds, timeout) = before(&array);
     assert_eq!(timeout, None);
     assert!(fds.iter().any(|it| it.fd == device.as_raw_fd()));
-    assert!(fds.iter().all(|it| !is_readable(it.fd)), "it would not sleep");
+    assert!(
+        fds.iter().all(|it| !is_readable(it.fd)),
+        "it would not sleep"
+    );
     assert!(!array.after_poll(&fds));
     assert!(array.after_poll(&answered(other, bell, IN)));
 }

@@ -7,10 +7,10 @@ use std::thread::panicking;
 use super::error::{BindError, LinkError};
 use super::{BindResult, LoopError, Shared, State};
 use crate::hal::{EventChannel, Open, Registrar, Trigger, Whom};
+use crate::machine::Blocker;
 use crate::machine::block::Roused;
 use crate::machine::cells;
 use crate::machine::link::{Link, LinkEffect, LinkInput};
-use crate::machine::Blocker;
 use crate::sync::{Arc, MutexGuard, Occupant, Ordering};
 use crate::trace::{self, Span};
 

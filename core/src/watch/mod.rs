@@ -169,9 +169,7 @@ impl<P: Places> Watch<P> {
         let changes = self.changes.load(SeqCst);
         let is_called = self.heard.load(SeqCst) != rings;
         let has_news = || {
-            is_called
-                || self.rings.load(SeqCst) != rings
-                || self.changes.load(SeqCst) != changes
+            is_called || self.rings.load(SeqCst) != rings || self.changes.load(SeqCst) != changes
         };
         let waited = self.attend(has_news, deadline)?;
         if waited.woken {

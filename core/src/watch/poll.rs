@@ -2,6 +2,7 @@
 
 use super::post::Who;
 use super::{NONE, Parked, Places, Polled, Unpark, Watch};
+use crate::sync::AtomicUsize;
 use crate::sync::Ordering::{Relaxed, SeqCst};
 
 /// What became of a thread that found the watch taken.
@@ -11,7 +12,9 @@ pub(super) enum Followed {
     /// It has the watch now, and was not parked.
     Took,
     /// Its place was unparked. It has the watch, if that was vacant.
-    Unparked { took: bool },
+    Unparked {
+        took: bool,
+    },
     Interrupted,
     TimedOut,
 }

@@ -295,5 +295,8 @@ impl Scene {
 /// The number under which a thread sleeps, if it is not one that runs the loop.
 pub(super) fn sleeper(whose: usize) -> Vec<Sleeper> {
     let number = u32::try_from(whose).unwrap();
-    NonZeroU32::new(number).map(Sleeper::new).into_iter().collect()
+    NonZeroU32::new(number)
+        .map(Sleeper::new)
+        .into_iter()
+        .collect()
 }
