@@ -41,6 +41,8 @@ struct State {
     /// The device is closed: whoever polls it fails the schedule.
     closed: bool,
     polling: usize,
+    /// Of these, how many poll the device.
+    polling_device: usize,
     unparks: [u32; 3],
     /// Who is parked where, in the order in which they came.
     parked: [VecDeque<usize>; 3],
@@ -92,7 +94,7 @@ impl Stage {
     pub(super) fn close(&self) {
         self.change(|state| {
             state.closed = true;
-            assert_eq!(state.polling, 0, "a device that is closed is polled");
+            assert_eq!(state.polling_device, 0, "a closed device is polled");
         });
     }
 
@@ -130,6 +132,7 @@ impl Places for Stage {
         }
         state.polling += 1;
         assert_eq!(state.polling, 1, "two threads poll");
+        state.polling_device += usize::from(device.is_some());
         self.changed.notify_all();
         let polled = loop {
             let polled = Polled {
@@ -149,6 +152,7 @@ impl Places for Stage {
         };
         state.signal = false;
         state.polling -= 1;
+        state.polling_device -= usize::from(device.is_some());
         Ok(polled)
     }
 
