@@ -1,5 +1,6 @@
 //! What must hold on the clock, as ratios of two measurements of one run, the best of five:
-//! `cargo bench -p evtchn --bench ratios` prints them and fails where a bound is missed.
+//! `cargo bench -p evtchn --bench ratios` prints them and fails where a bound is missed; with words
+//! of their names behind `--`, such as `blocked`, these alone.
 //!
 //! - An event among 65,536 waiters costs at most 3 times one among 16.
 //! - Two threads, each in a simulated machine of its own, handle at least 1.6 times the events per
@@ -7,23 +8,30 @@
 //!   of milliseconds: where one of the two processors is slower for a while, as they are on a
 //!   machine shared with others, both of its measurements are. What two threads of plain arithmetic
 //!   reach in the same run is the ceiling.
+//! - With 500 threads blocked in the loop, an event of another channel takes at most 2 polls, and at
+//!   most 2 times the processor time that it takes with none. Another thread runs rounds for that
+//!   channel, or blocks for it.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a bench prints, and may end by panicking"
 )]
 
+use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use evtchn::sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
-use evtchn::{Channel, Context, DomId, Port};
+use evtchn::xen::PollLoop;
+use evtchn::{Blocked, Channel, Context, DomId, Port};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 const REPETITIONS: usize = 5;
 /// Events of one measurement of one thread.
@@ -37,10 +45,34 @@ const MANY: usize = 65_536;
 const FLAT: f64 = 3.0;
 /// How many times more two threads must handle.
 const TWICE: f64 = 1.6;
+/// Threads that block, and events of another channel meanwhile.
+const BLOCKED: usize = 500;
+const NOTIFIES: usize = 10_000;
+/// How many polls an event may take among them, and how many times the processor time.
+const POLLS: f64 = 2.0;
+const DEARER: f64 = 2.0;
+
+/// The measurements, by the names with which one of them can be asked for alone.
+const ROWS: [(&str, fn() -> bool); 4] = [
+    ("flat", flat),
+    ("threads", threads),
+    ("rounds beside blocked threads", || {
+        beside_blocked(By::Rounds)
+    }),
+    ("block beside blocked threads", || {
+        beside_blocked(By::Blocking)
+    }),
+];
 
 fn main() -> ExitCode {
-    let holds = [flat(), threads()];
-    ExitCode::from(u8::from(holds.contains(&false)))
+    let asked: Vec<String> = env::args()
+        .skip(1)
+        .filter(|it| !it.starts_with('-'))
+        .collect();
+    let is_asked = |name: &str| asked.is_empty() || asked.iter().any(|it| name.contains(&**it));
+    let rows = ROWS.iter().filter(|(name, _)| is_asked(name));
+    let missed = rows.filter(|(_, measure)| !measure()).count();
+    ExitCode::from(u8::from(missed > 0))
 }
 
 /// Two simulated domains; every channel between them is waited for.
@@ -226,6 +258,109 @@ fn arithmetic(steps: u64) {
         word = black_box(word ^ (word << 13)).rotate_left(7);
     }
     black_box(word);
+}
+
+/// How the thread whose events they are takes them.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Rounds,
+    Blocking,
+}
+
+type Polled = Channel<SimOpen, PollLoop>;
+
+/// Handles an event as a program would, and answers each.
+fn handle(by: By, ctx: &Context<SimOpen, PollLoop>, channel: &Polled, handled: &Sender<()>) {
+    let (event_loop, mut events) = (ctx.registrar(), 0);
+    if matches!(by, By::Rounds) {
+        let _nothing_yet = channel.wait().unwrap();
+    }
+    handled.send(()).unwrap();
+    while events < NOTIFIES {
+        match by {
+            By::Rounds => {
+                event_loop.wait(ctx.next_timeout()).unwrap();
+                let mut round = ctx.dispatch().unwrap();
+                for wake in &mut round {
+                    let _nothing_yet = ctx.wait(wake.channel).unwrap();
+                    events += 1;
+                    handled.send(()).unwrap();
+                }
+                let _done = round.finish().unwrap();
+            }
+            By::Blocking => {
+                assert!(matches!(channel.block(None).unwrap(), Blocked::Woken(_)));
+                events += 1;
+                handled.send(()).unwrap();
+            }
+        }
+    }
+    channel.cancel().unwrap();
+}
+
+/// Polls and seconds of processor time for each event of one channel, while so many other threads
+/// block for others. The guest sends the next one when the last was answered.
+fn beside(blocked: usize, by: By) -> (f64, f64) {
+    let sim = Sim::new(0);
+    let guest = sim.guest(sim.create_domain().unwrap());
+    let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new().unwrap());
+    let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
+    let others: Vec<_> = (0..blocked).map(bind).collect();
+    let channel = bind(0);
+    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    let counters = || ctx.registrar().counters();
+    let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
+    thread::scope(|scope| {
+        for other in &others {
+            scope.spawn(|| assert_eq!(other.block(None).unwrap(), Blocked::Cancelled));
+        }
+        // Each sleeps, and one of them polls.
+        while counters().polls + counters().sleeps < blocked as u64 {
+            thread::yield_now();
+        }
+        let (answers, answered) = mpsc::channel();
+        let (ctx, channel) = (&ctx, &channel);
+        let handler = scope.spawn(move || handle(by, ctx, channel, &answers));
+        answered.recv().unwrap();
+        let (polls, begun) = (counters().polls, used());
+        for _ in 0..NOTIFIES {
+            guest.send(theirs).unwrap();
+            answered.recv().unwrap();
+        }
+        let (polls, used) = (counters().polls - polls, used() - begun);
+        handler.join().unwrap();
+        for other in &others {
+            other.cancel().unwrap();
+        }
+        let events = NOTIFIES as f64;
+        (polls as f64 / events, used.as_secs_f64() / events)
+    })
+}
+
+fn beside_blocked(by: By) -> bool {
+    let measured = (0..REPETITIONS).map(|_| (beside(0, by), beside(BLOCKED, by)));
+    let start = (f64::INFINITY, 0.0, f64::INFINITY);
+    let (alone, polls, among) = measured.fold(start, |so_far, (alone, among)| {
+        let (least, most_polls, least_among) = so_far;
+        (
+            f64::min(least, alone.1),
+            f64::max(most_polls, among.0),
+            f64::min(least_among, among.1),
+        )
+    });
+    println!(
+        "{:>8.1} us per event, {by:?}: no thread is blocked",
+        alone * 1e6
+    );
+    println!(
+        "{:>8.1} us per event, {by:?}: {BLOCKED} threads are blocked",
+        among * 1e6
+    );
+    let what = format!("polls per event, {BLOCKED} threads blocked, {by:?}");
+    let few = verdict(&what, polls, polls <= POLLS, "at most", POLLS);
+    let what = format!("processor time per event, {BLOCKED} threads blocked, {by:?}");
+    let ratio = among / alone;
+    few & verdict(&what, ratio, ratio <= DEARER, "at most", DEARER)
 }
 
 fn verdict(what: &str, ratio: f64, holds: bool, side: &str, bound: f64) -> bool {

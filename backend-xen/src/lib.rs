@@ -11,7 +11,7 @@
 //!
 //! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The only unsafe
 //! code is the one ioctl call and the view of ports as bytes, both in `abi`, the borrow of the
-//! registered descriptor in `PollLoop`, and the hypercall with its page in `privcmd`.
+//! registered descriptor in `places`, and the hypercall with its page in `privcmd`.
 //!
 //! ```no_run
 //! use evtchn_core::{DomId, EventChannel, Open, PortBuf, Registrar};
@@ -36,10 +36,10 @@
 #![deny(unsafe_code)]
 
 pub mod abi;
-mod bell;
 mod device;
 mod errno;
 mod error;
+mod places;
 mod poll_loop;
 #[cfg(feature = "status")]
 mod privcmd;

@@ -1,22 +1,20 @@
 //! A blocking event loop on `poll(2)` for one device.
 //!
 //! It knows the device only as a file descriptor, and the core only as a caller of its
-//! [`Registrar`]. It is level-triggered and keeps nothing in the kernel but two eventfds, so a
-//! forked child that drops it spoils nothing.
+//! [`Registrar`]. Which thread polls and which sleeps, the core's [`Watch`] decides. The loop is
+//! level-triggered and keeps nothing in the kernel but one eventfd, so a forked child that drops
+//! it spoils nothing.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evtchn_core::{Registrar, Sleep, Slept, Trigger};
+use evtchn_core::watch::{Waited, Watch};
+use evtchn_core::{Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
 use evtchn_fork::{Inherited, Process};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
 
-use crate::bell::Bell;
+use crate::places::{Deadline, Kernel};
 
 /// A blocking event loop on `poll(2)` that watches one device.
 ///
@@ -35,11 +33,31 @@ use crate::bell::Bell;
 ///
 /// In a forked child it is its parent's: waiting, sleeping and registering are errors.
 ///
-/// Several threads may wait; each of them is told of everything. Registering and deregistering
-/// send waiting threads back, so that the next `wait` polls what is then registered.
+/// # Several threads
+/// Several threads may wait in one loop. One of them watches the device, which is to say that it
+/// calls `poll(2)`; the others sleep. When it leaves the watch, because the device is ready, it was
+/// woken, a signal came or its time is over, one of the others takes the watch over. So:
+///
+/// - **The device is ready**: the thread that watches returns, with [`ready`](Readiness::ready).
+///   If it does not read the device, the thread that watches next returns too.
+/// - **[`wake`](Self::wake)**, and a device that is registered or deregistered: every thread
+///   in `wait` returns, once, with [`woken`](Readiness::woken).
+/// - **A signal** that a thread handles ends the `wait` of that thread
+///   ([`interrupted`](Readiness::interrupted)), also where another one watches.
+///
+/// So an event costs one `poll(2)`, not one for each thread. A thread that waits beside another
+/// does not learn of every event: it learns of those of its own channel, and of
+/// [`wake`](Self::wake).
 ///
 /// A thread that blocks for one channel ([`Channel::block`](evtchn_core::Channel::block)) sleeps
-/// in the same loop, beside those that wait or alone, until a deadline on the monotonic clock:
+/// in the same loop, beside those that wait or alone, until a deadline on the monotonic clock. It
+/// may be the one that watches, for all of them; then it reads the device and wakes those for whom
+/// there is something. While another thread watches, only a wake of its channel, a cancel,
+/// [`wake`](Self::wake), a signal that it handles, or the deadline makes it run.
+///
+/// Threads sleep in `futex(2)`, because a signal ends that and waking from it takes no lock. The
+/// loop has 512 places for threads that block, so a few of more than that may share one; they then
+/// wake together, look, and sleep again.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -65,41 +83,9 @@ use crate::bell::Bell;
 /// ```
 #[derive(Debug, Clone)]
 pub struct PollLoop {
-    shared: Arc<Shared>,
-}
-
-/// A wait takes no lock. Where one thread writes A and looks at B while another writes B and looks
-/// at A, all four are `SeqCst`: one of the two sees the other.
-#[derive(Debug)]
-struct Shared {
-    /// Calls those in [`PollLoop::wait`].
-    wakeup: Bell,
-    /// Calls those in [`Sleep::sleep`]; of their own, so that neither take the others' call away.
-    reveille: Bell,
-    /// How often somebody called.
-    calls: AtomicU64,
-    /// The registered device, or `NONE`. It changes under the lock.
-    device: AtomicI32,
-    /// Threads that poll the device.
-    watchers: AtomicUsize,
-    /// Threads that wait for the last of them.
-    awaited: AtomicUsize,
-    polls: AtomicU64,
-    registrations: Mutex<Registrations>,
-    /// The last thread that polls the registered device has left `poll`.
-    unwatched: Condvar,
-    /// The process that made it. A forked child shares the eventfds.
+    watch: Arc<Watch<Kernel>>,
+    /// The process that made it. A forked child shares the eventfd.
     process: Process,
-}
-
-/// No device.
-const NONE: RawFd = -1;
-
-/// How often the registration changed.
-#[derive(Debug, Default)]
-struct Registrations {
-    registers: u64,
-    deregisters: u64,
 }
 
 /// Why [`PollLoop::wait`] came back.
@@ -114,7 +100,8 @@ struct Registrations {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// The device has something to say, be it ports or an error: dispatch.
+    /// The device has something to say, be it ports or an error: dispatch. Only the thread that
+    /// watches the device learns it.
     pub ready: bool,
     /// Somebody called for this loop, or the registration changed: dispatch too.
     pub woken: bool,
@@ -149,6 +136,8 @@ pub struct Counters {
     pub deregisters: u64,
     /// Calls of `poll` begun.
     pub polls: u64,
+    /// Sleeps begun by threads that wait or block while another one polls.
+    pub sleeps: u64,
 }
 
 /// A registration that does not fit what is registered.
@@ -191,111 +180,26 @@ impl PollLoop {
     pub fn new() -> io::Result<PollLoop> {
         let process = Process::current()?;
         Ok(PollLoop {
-            shared: Arc::new(Shared {
-                wakeup: Bell::new()?,
-                reveille: Bell::new()?,
-                calls: AtomicU64::new(0),
-                device: AtomicI32::new(NONE),
-                watchers: AtomicUsize::new(0),
-                awaited: AtomicUsize::new(0),
-                polls: AtomicU64::new(0),
-                registrations: Mutex::default(),
-                unwatched: Condvar::new(),
-                process,
-            }),
+            watch: Arc::new(Watch::new(Kernel::new()?)),
+            process,
         })
     }
 
     /// Blocks until the device is ready, somebody calls [`wake`](Self::wake), a signal comes, or
-    /// `timeout` is over; without a timeout, for ever.
+    /// `timeout` is over; without a timeout, for ever. Of several threads one learns that the
+    /// device is ready ([above](Self#several-threads)).
     ///
     /// # Errors
-    /// Those of `poll(2)` other than `EINTR`; [`Inherited`](evtchn_fork::Inherited), inside of the
-    /// [`io::Error`], in a forked child.
+    /// Those of `poll(2)` and `futex(2)` other than `EINTR`; [`Inherited`](evtchn_fork::Inherited),
+    /// inside of the [`io::Error`], in a forked child.
     #[inline]
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Readiness> {
-        self.shared.process.check()?;
-        let bell = &self.shared.wakeup;
-        bell.listen();
-        self.poll(bell, timeout)
-    }
-
-    /// Makes a blocked [`wait`](Self::wait) return, or the next one if none is blocked. Waking
-    /// twice before that is waking once. Threads that block for one channel look again.
-    ///
-    /// It takes no lock, so the handler of a signal may call it. In a forked child it does nothing.
-    pub fn wake(&self) {
-        if !self.shared.process.is_current() {
-            return;
-        }
-        self.rouse();
-        self.shared.wakeup.ring();
-    }
-
-    fn rouse(&self) {
-        self.shared.calls.fetch_add(1, SeqCst);
-        // A sleeper counts itself before it looks at the calls.
-        if self.shared.reveille.has_listeners() {
-            self.shared.reveille.ring();
-        }
-    }
-
-    /// How often this loop did what, since it was made.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        let registrations = self.registrations();
-        Counters {
-            registers: registrations.registers,
-            deregisters: registrations.deregisters,
-            polls: self.shared.polls.load(Relaxed),
-        }
-    }
-
-    fn registrations(&self) -> MutexGuard<'_, Registrations> {
-        // No code that can panic runs under the lock.
-        self.shared
-            .registrations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Polls the device, if there is one, and a bell that the caller listens to, until now.
-    #[inline]
-    #[expect(unsafe_code, reason = "the registered descriptor is kept as a number")]
-    fn poll(&self, bell: &Bell, timeout: Option<Duration>) -> io::Result<Readiness> {
-        self.shared.polls.fetch_add(1, Relaxed);
-        // A timeout that the kernel cannot express is longer than any machine runs.
-        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let timeout = timeout.as_ref();
-        let rings = polled(bell.as_fd());
-        let (outcome, ready, rings) = match self.watch() {
-            Some(device) => {
-                // SAFETY: who registers a device keeps it open until `deregister` has returned,
-                // and that waits for every watcher.
-                let device = unsafe { BorrowedFd::borrow_raw(device) };
-                // The device first: once the kernel has found one ready, it queues on none of
-                // the others.
-                let mut fds = [polled(device), rings];
-                let outcome = rustix::event::poll(&mut fds, timeout);
-                self.unwatch();
-                let [device, rings] = fds;
-                // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
-                (outcome, !device.revents().is_empty(), rings)
-            }
-            None => {
-                let mut fds = [rings];
-                let outcome = rustix::event::poll(&mut fds, timeout);
-                let [rings] = fds;
-                (outcome, false, rings)
-            }
-        };
-        let woken = !rings.revents().is_empty();
-        bell.leave(woken);
-        let interrupted = match outcome {
-            Ok(_) => false,
-            Err(Errno::INTR) => true,
-            Err(errno) => return Err(errno.into()),
-        };
+        self.process.check()?;
+        let Waited {
+            ready,
+            woken,
+            interrupted,
+        } = self.watch.wait(Deadline::after(timeout))?;
         Ok(Readiness {
             ready,
             woken,
@@ -303,44 +207,33 @@ impl PollLoop {
         })
     }
 
-    /// The device to poll; whoever polls it is counted.
-    #[inline]
-    fn watch(&self) -> Option<RawFd> {
-        let shared = &*self.shared;
-        if shared.device.load(SeqCst) == NONE {
-            return None;
-        }
-        shared.watchers.fetch_add(1, SeqCst);
-        // Who deregisters it takes it away before looking at the watchers.
-        match shared.device.load(SeqCst) {
-            NONE => {
-                self.unwatch();
-                None
-            }
-            device => Some(device),
+    /// Makes every blocked [`wait`](Self::wait) return once, or the next one if none is blocked.
+    /// Waking twice before that is waking once. Threads that block for one channel look again.
+    ///
+    /// It takes no lock and allocates nothing, so the handler of a signal may call it. In a forked
+    /// child it does nothing.
+    pub fn wake(&self) {
+        if self.process.is_current() {
+            self.watch.wake();
         }
     }
 
-    #[inline]
-    fn unwatch(&self) {
-        let is_last = self.shared.watchers.fetch_sub(1, SeqCst) == 1;
-        // Who waits for it says so before looking at the watchers.
-        if is_last && self.shared.awaited.load(SeqCst) > 0 {
-            self.tell_unwatched();
+    /// How often this loop did what, since it was made.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let counts = self.watch.counts();
+        Counters {
+            registers: counts.registers,
+            deregisters: counts.deregisters,
+            polls: counts.polls,
+            sleeps: counts.parks,
         }
-    }
-
-    #[cold]
-    fn tell_unwatched(&self) {
-        // Locked, so that who waits is not about to fall asleep.
-        let _registrations = self.registrations();
-        self.shared.unwatched.notify_all();
     }
 }
 
-/// What is asked about a descriptor.
-fn polled(fd: BorrowedFd<'_>) -> PollFd<'_> {
-    PollFd::from_borrowed_fd(fd, PollFlags::IN)
+/// The number by which the watch knows a device. A descriptor is never negative.
+fn number<D: AsFd + ?Sized>(device: &D) -> usize {
+    usize::try_from(device.as_fd().as_raw_fd()).unwrap_or(usize::MAX)
 }
 
 impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
@@ -352,53 +245,41 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
 
     /// A thread that waits already polls the old set of descriptors: it is sent back.
     fn register(&self, device: &D) -> Result<(), RegistrationError> {
-        let admitted = self.shared.process.check();
+        let admitted = self.process.check();
         admitted.map_err(|Inherited| RegistrationError::Inherited)?;
-        let mut registrations = self.registrations();
-        if self.shared.device.load(SeqCst) != NONE {
-            return Err(RegistrationError::AlreadyRegistered);
-        }
-        self.shared.device.store(device.as_fd().as_raw_fd(), SeqCst);
-        registrations.registers += 1;
-        self.send_back();
-        Ok(())
+        let is_done = self.watch.register(number(device));
+        is_done
+            .then_some(())
+            .ok_or(RegistrationError::AlreadyRegistered)
     }
 
     /// Returns when no thread polls the device any more, so that it can be closed: a `poll` that
     /// goes on would keep it open, and every port of it bound.
     fn deregister(&self, device: &D) -> Result<(), RegistrationError> {
-        let shared = &*self.shared;
-        let mut registrations = self.registrations();
-        if shared.device.load(SeqCst) != device.as_fd().as_raw_fd() {
-            return Err(RegistrationError::NotRegistered);
-        }
-        shared.device.store(NONE, SeqCst);
-        registrations.deregisters += 1;
-        self.send_back();
-        shared.awaited.fetch_add(1, SeqCst);
-        while shared.watchers.load(SeqCst) > 0 {
-            registrations = shared
-                .unwatched
-                .wait(registrations)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        shared.awaited.fetch_sub(1, SeqCst);
-        Ok(())
+        let admitted = self.process.check();
+        admitted.map_err(|Inherited| RegistrationError::Inherited)?;
+        let is_done = self.watch.deregister(number(device));
+        is_done
+            .then_some(())
+            .ok_or(RegistrationError::NotRegistered)
     }
 
     fn wake(&self) {
         PollLoop::wake(self);
     }
+
+    fn wake_only(&self, whom: Whom<'_>) {
+        if self.process.is_current() {
+            self.watch.wake_only(whom);
+        }
+    }
 }
 
-impl PollLoop {
-    /// Makes the threads in `poll` come back, because what is registered changed.
-    fn send_back(&self) {
-        self.rouse();
-        // A listener counts itself before it looks at the device.
-        if self.shared.wakeup.has_listeners() {
-            self.shared.wakeup.ring();
-        }
+/// The deadline of a sleep, where that is still to come.
+fn to_come(deadline: Option<Instant>) -> Option<Deadline> {
+    match deadline {
+        None => Some(Deadline::Never),
+        Some(at) => (at > Instant::now()).then_some(Deadline::At(at)),
     }
 }
 
@@ -407,26 +288,33 @@ impl<D: AsFd + ?Sized> Sleep<D> for PollLoop {
     type SleepError = io::Error;
 
     fn ticket(&self) -> u64 {
-        self.shared.calls.load(SeqCst)
+        self.watch.ticket()
     }
 
     fn sleep(&self, ticket: u64, deadline: Option<Instant>) -> io::Result<Slept> {
-        self.shared.process.check()?;
-        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if timeout == Some(Duration::ZERO) {
-            return Ok(Slept::TimedOut);
+        self.process.check()?;
+        match to_come(deadline) {
+            Some(deadline) => self.watch.sleep(ticket, deadline),
+            None => Ok(Slept::TimedOut),
         }
-        let bell = &self.shared.reveille;
-        bell.listen();
-        if self.shared.calls.load(SeqCst) != ticket {
-            bell.leave(false);
-            return Ok(Slept::Roused);
+    }
+
+    fn sleep_as(
+        &self,
+        sleeper: Sleeper,
+        ticket: u64,
+        deadline: Option<Instant>,
+    ) -> io::Result<Slept> {
+        self.process.check()?;
+        match to_come(deadline) {
+            Some(deadline) => self.watch.sleep_as(sleeper, ticket, deadline),
+            None => Ok(Slept::TimedOut),
         }
-        let readiness = self.poll(bell, timeout)?;
-        Ok(match readiness {
-            Readiness { ready: true, .. } => Slept::Ready,
-            _ if readiness.timed_out() => Slept::TimedOut,
-            _ => Slept::Roused,
-        })
+    }
+
+    fn leave(&self, sleeper: Sleeper) {
+        if self.process.is_current() {
+            self.watch.leave(sleeper);
+        }
     }
 }

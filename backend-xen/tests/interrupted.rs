@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use evtchn_core::{Blocked, Context, DomId, Link};
 use evtchn_sim::Sim;
@@ -27,6 +28,14 @@ fn main() {
             "a_signal_does_not_end_a_block_but_asks_its_condition",
             a_signal_does_not_end_a_block_but_asks_its_condition,
         ),
+        Trial::test(
+            "a_signal_during_a_wait_beside_a_thread_that_watches_is_reported",
+            a_signal_during_a_wait_beside_a_thread_that_watches_is_reported,
+        ),
+        Trial::test(
+            "a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition",
+            a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition,
+        ),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -35,7 +44,7 @@ fn a_signal_during_a_wait_is_reported() -> Result<(), Failed> {
     let handled = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;
     let poll_loop = PollLoop::new()?;
-    let readiness = under_signals(|| poll_loop.wait(None))?;
+    let readiness = under_signals(&poll_loop, || poll_loop.wait(None))?;
     assert!(handled.load(Ordering::Relaxed));
     assert!(readiness.interrupted);
     assert!(!readiness.ready && !readiness.woken && !readiness.timed_out());
@@ -48,10 +57,11 @@ fn a_signal_does_not_end_a_block_but_asks_its_condition() -> Result<(), Failed> 
     let handled = Arc::new(AtomicBool::new(false));
     let handler = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;
     let sim = Sim::new(1);
-    let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new()?);
+    let poll_loop = PollLoop::new()?;
+    let ctx = Context::new(sim.open(DomId::DOM0), poll_loop.clone());
     let channel = ctx.bind_unbound_port(DomId::SELF)?;
     let asked = Cell::new(0_usize);
-    let blocked = under_signals(|| {
+    let blocked = under_signals(&poll_loop, || {
         channel.block_while(None, || {
             asked.set(asked.get() + 1);
             asked.get() < ASKED
@@ -65,19 +75,84 @@ fn a_signal_does_not_end_a_block_but_asks_its_condition() -> Result<(), Failed> 
     Ok(())
 }
 
+/// Runs something on this thread while another one watches the device of the loop.
+fn beside_a_watcher<T>(poll_loop: &PollLoop, run: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| poll_loop.wait(None).unwrap());
+        while poll_loop.counters().polls == 0 {
+            thread::yield_now();
+        }
+        let result = run();
+        assert!(!watcher.is_finished(), "it went to the other thread");
+        poll_loop.wake();
+        assert!(watcher.join().unwrap().woken);
+        result
+    })
+}
+
+fn a_signal_during_a_wait_beside_a_thread_that_watches_is_reported() -> Result<(), Failed> {
+    let handled = Arc::new(AtomicBool::new(false));
+    let handler = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;
+    let poll_loop = PollLoop::new()?;
+    let readiness = beside_a_watcher(&poll_loop, || {
+        under_signals(&poll_loop, || poll_loop.wait(None))
+    })?;
+    signal_hook::low_level::unregister(handler);
+    assert!(handled.load(Ordering::Relaxed));
+    assert!(readiness.interrupted);
+    assert!(!readiness.ready && !readiness.woken && !readiness.timed_out());
+    Ok(())
+}
+
+fn a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition() -> Result<(), Failed> {
+    const ASKED: usize = 20;
+    let handled = Arc::new(AtomicBool::new(false));
+    let handler = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;
+    let sim = Sim::new(1);
+    let poll_loop = PollLoop::new()?;
+    let ctx = Context::new(sim.open(DomId::DOM0), poll_loop.clone());
+    let [ours, other] = [0; 2].map(|_| ctx.bind_unbound_port(DomId::SELF).unwrap());
+    // The device is registered before, and so nothing sends the other thread back.
+    let _pending = other.wait()?;
+    let asked = Cell::new(0_usize);
+    let blocked = beside_a_watcher(&poll_loop, || {
+        under_signals(&poll_loop, || {
+            ours.block_while(None, || {
+                asked.set(asked.get() + 1);
+                asked.get() < ASKED
+            })
+        })
+    })?;
+    signal_hook::low_level::unregister(handler);
+    assert_eq!(blocked, Blocked::Stopped);
+    assert!(handled.load(Ordering::Relaxed));
+    assert_eq!(asked.get(), ASKED);
+    Ok(())
+}
+
+/// How long signals come before a test counts as hung.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Runs something on this thread while signals come, again and again, because one may come
-/// before it blocks.
-fn under_signals<T>(blocks: impl FnOnce() -> T) -> T {
+/// before it blocks. Where none ends it, the loop is woken in the end, and the test fails.
+fn under_signals<T>(poll_loop: &PollLoop, blocks: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let signals = scope.spawn(|| {
+            let begun = Instant::now();
+            let is_patient = || begun.elapsed() < PATIENCE;
             while !done.load(Ordering::Relaxed) {
                 kill_process(getpid(), Signal::USR1).unwrap();
+                if !is_patient() {
+                    poll_loop.wake();
+                }
                 thread::yield_now();
             }
+            is_patient()
         });
         let result = blocks();
         done.store(true, Ordering::Relaxed);
+        assert!(signals.join().unwrap(), "no signal ended it in 10 seconds");
         result
     })
 }

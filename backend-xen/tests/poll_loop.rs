@@ -2,12 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use evtchn_core::{Registrar, Trigger};
-use evtchn_xen::{PollLoop, Readiness, RegistrationError};
+use evtchn_core::{Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
+use evtchn_xen::{Counters, PollLoop, Readiness, RegistrationError};
 use rustix::event::{EventfdFlags, eventfd};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
@@ -31,15 +35,85 @@ fn device(count: u32) -> OwnedFd {
     eventfd(count, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
 }
 
-/// Waits in another thread, and returns when it does.
+/// How long real threads may take before a test counts as hung.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits in another thread, and returns when that polls or sleeps, or is about to.
 fn waiting_thread(poll_loop: &PollLoop) -> thread::JoinHandle<Readiness> {
-    let before = poll_loop.counters().polls;
     let waiting = poll_loop.clone();
-    let thread = thread::spawn(move || waiting.wait(None).unwrap());
-    while poll_loop.counters().polls == before {
+    until_asleep(poll_loop, move || waiting.wait(None).unwrap())
+}
+
+/// Runs something in another thread, and returns when that polls or sleeps, or is about to.
+fn until_asleep<T: Send + 'static>(
+    poll_loop: &PollLoop,
+    sleeps: impl FnOnce() -> T + Send + 'static,
+) -> thread::JoinHandle<T> {
+    let before = sleeps_begun(poll_loop);
+    let thread = thread::spawn(sleeps);
+    until("a thread sleeps", || sleeps_begun(poll_loop) > before);
+    thread
+}
+
+fn sleeps_begun(poll_loop: &PollLoop) -> u64 {
+    let counters = poll_loop.counters();
+    counters.polls + counters.sleeps
+}
+
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not within 10 seconds: {what}");
         thread::yield_now();
     }
-    thread
+}
+
+/// Comes back with what another thread does, which must not take long.
+#[track_caller]
+fn finish<T>(thread: thread::JoinHandle<T>) -> T {
+    until("a thread ends", || thread.is_finished());
+    thread.join().unwrap()
+}
+
+fn sleeper(number: u32) -> Sleeper {
+    Sleeper::new(NonZeroU32::new(number).unwrap())
+}
+
+fn ticket(poll_loop: &PollLoop) -> u64 {
+    Sleep::<OwnedFd>::ticket(poll_loop)
+}
+
+/// Sleeps as a thread that blocks does.
+fn sleep_as(poll_loop: &PollLoop, number: u32, ticket: u64) -> Slept {
+    Sleep::<OwnedFd>::sleep_as(poll_loop, sleeper(number), ticket, None).unwrap()
+}
+
+fn leave(poll_loop: &PollLoop, number: u32) {
+    Sleep::<OwnedFd>::leave(poll_loop, sleeper(number));
+}
+
+/// Sleeps in another thread until it is ready or roused, once.
+fn sleeping_thread(poll_loop: &PollLoop, number: u32) -> thread::JoinHandle<Slept> {
+    let sleeping = poll_loop.clone();
+    until_asleep(poll_loop, move || {
+        let slept = sleep_as(&sleeping, number, ticket(&sleeping));
+        leave(&sleeping, number);
+        slept
+    })
+}
+
+fn rouse(poll_loop: &PollLoop, numbers: &[u32]) {
+    let sleepers: Vec<_> = numbers.iter().map(|it| sleeper(*it)).collect();
+    let whom = Whom {
+        runners: false,
+        sleepers: &sleepers,
+    };
+    Registrar::<OwnedFd>::wake_only(poll_loop, whom);
+}
+
+fn make_readable(device: &OwnedFd) {
+    rustix::io::write(device, &1_u64.to_ne_bytes()).unwrap();
 }
 
 #[test]
@@ -134,7 +208,7 @@ fn a_wake_from_another_thread_ends_a_blocked_wait() {
     let poll_loop = PollLoop::new().unwrap();
     let thread = waiting_thread(&poll_loop);
     poll_loop.wake();
-    assert_eq!(thread.join().unwrap(), WOKEN);
+    assert_eq!(finish(thread), WOKEN);
 }
 
 #[test]
@@ -147,7 +221,7 @@ fn a_wake_reaches_every_waiting_thread() {
     ];
     poll_loop.wake();
     for thread in threads {
-        assert_eq!(thread.join().unwrap(), WOKEN);
+        assert_eq!(finish(thread), WOKEN);
     }
     assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
 }
@@ -158,7 +232,7 @@ fn registering_while_a_thread_waits_sends_it_back_to_poll_the_device() {
     let thread = waiting_thread(&poll_loop);
     let device = device(1);
     poll_loop.register(&device).unwrap();
-    assert_eq!(thread.join().unwrap(), WOKEN);
+    assert_eq!(finish(thread), WOKEN);
     assert_eq!(poll_loop.wait(None).unwrap(), READY);
 }
 
@@ -186,7 +260,7 @@ fn deregistering_returns_when_no_thread_polls_the_device() {
         Err(rustix::io::Errno::PIPE)
     );
     for thread in threads {
-        assert_eq!(thread.join().unwrap(), WOKEN);
+        assert_eq!(finish(thread), WOKEN);
     }
 }
 
@@ -203,4 +277,241 @@ fn counters_count() {
     let counters = poll_loop.counters();
     assert_eq!((counters.registers, counters.deregisters), (3, 3));
     assert_eq!(counters.polls, 6);
+}
+
+#[test]
+fn a_wake_that_threads_slept_through_is_heard_once_by_each_and_then_nothing_polls() {
+    const THREADS: usize = 3;
+    let poll_loop = PollLoop::new().unwrap();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..THREADS)
+        .map(|_| {
+            let (waiting, heard, stop) = (poll_loop.clone(), Arc::clone(&heard), Arc::clone(&stop));
+            until_asleep(&poll_loop, move || {
+                while !stop.load(SeqCst) {
+                    assert_eq!(waiting.wait(None).unwrap(), WOKEN);
+                    heard.fetch_add(1, SeqCst);
+                }
+            })
+        })
+        .collect();
+    let before = poll_loop.counters();
+    poll_loop.wake();
+    until("each has heard it", || heard.load(SeqCst) >= THREADS);
+    let asleep = || {
+        let begun = sleeps_begun(&poll_loop);
+        begun >= before.polls + before.sleeps + THREADS as u64
+    };
+    until("each sleeps again", asleep);
+    // Whoever spins would do so now.
+    (0..10_000).for_each(|_| thread::yield_now());
+    let polls = poll_loop.counters().polls - before.polls;
+    assert_eq!(heard.load(SeqCst), THREADS);
+    // Each may have had the watch in its turn.
+    assert!(polls <= 2 * THREADS as u64, "{polls} polls");
+    stop.store(true, SeqCst);
+    poll_loop.wake();
+    threads.into_iter().for_each(finish);
+}
+
+#[test]
+fn one_thread_polls_and_the_others_sleep() {
+    let poll_loop = PollLoop::new().unwrap();
+    let device = device(0);
+    poll_loop.register(&device).unwrap();
+    let threads = [1, 2, 3].map(|number| sleeping_thread(&poll_loop, number));
+    let counters = poll_loop.counters();
+    assert_eq!((counters.polls, counters.sleeps), (1, 2));
+    poll_loop.wake();
+    for thread in threads {
+        assert_eq!(finish(thread), Slept::Roused);
+    }
+}
+
+#[test]
+fn a_call_for_one_sleeper_leaves_the_others_asleep() {
+    let poll_loop = PollLoop::new().unwrap();
+    let [one, two, three] = [1, 2, 3].map(|number| sleeping_thread(&poll_loop, number));
+    rouse(&poll_loop, &[3]);
+    assert_eq!(finish(three), Slept::Roused);
+    assert!(!one.is_finished() && !two.is_finished());
+    rouse(&poll_loop, &[2, 1]);
+    assert_eq!(finish(two), Slept::Roused);
+    assert_eq!(finish(one), Slept::Roused);
+    assert_eq!(
+        poll_loop.wait(NOW).unwrap(),
+        NOTHING,
+        "it was for nobody who waits"
+    );
+}
+
+#[test]
+fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
+    let poll_loop = PollLoop::new().unwrap();
+    // The first one polls, and need not come back for this either.
+    let sleepers = [1, 2].map(|number| sleeping_thread(&poll_loop, number));
+    let waits = waiting_thread(&poll_loop);
+    let whom = Whom {
+        runners: true,
+        sleepers: &[],
+    };
+    let before = sleeps_begun(&poll_loop);
+    Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
+    assert_eq!(finish(waits), WOKEN);
+    assert!(sleepers.iter().all(|it| !it.is_finished()));
+    assert_eq!(sleeps_begun(&poll_loop), before);
+    poll_loop.wake();
+    for thread in sleepers {
+        assert_eq!(finish(thread), Slept::Roused);
+    }
+}
+
+#[test]
+fn a_call_for_those_who_run_the_loop_ends_the_next_wait_where_none_does() {
+    let poll_loop = PollLoop::new().unwrap();
+    let whom = Whom {
+        runners: true,
+        sleepers: &[],
+    };
+    Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
+    assert_eq!(poll_loop.wait(None).unwrap(), WOKEN);
+    assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
+}
+
+#[test]
+fn a_watcher_that_is_woken_leaves_the_watch_to_a_sleeper() {
+    let poll_loop = PollLoop::new().unwrap();
+    let device = device(0);
+    poll_loop.register(&device).unwrap();
+    let watcher = waiting_thread(&poll_loop);
+    let sleeping = poll_loop.clone();
+    let sleeps = until_asleep(&poll_loop, move || {
+        while sleep_as(&sleeping, 1, ticket(&sleeping)) != Slept::Ready {}
+        leave(&sleeping, 1);
+    });
+    poll_loop.wake();
+    assert_eq!(finish(watcher), WOKEN);
+    make_readable(&device);
+    finish(sleeps);
+}
+
+#[test]
+fn a_sleeper_that_leaves_hands_the_watch_to_a_thread_that_waits() {
+    let poll_loop = PollLoop::new().unwrap();
+    let device = device(0);
+    poll_loop.register(&device).unwrap();
+    let sleeps = sleeping_thread(&poll_loop, 1);
+    let waits = waiting_thread(&poll_loop);
+    rouse(&poll_loop, &[1]);
+    assert_eq!(finish(sleeps), Slept::Roused);
+    make_readable(&device);
+    assert_eq!(finish(waits), READY);
+}
+
+#[test]
+fn a_thread_that_blocks_takes_the_watch_over_before_one_that_waits() {
+    let poll_loop = PollLoop::new().unwrap();
+    let device = device(0);
+    poll_loop.register(&device).unwrap();
+    let watcher = waiting_thread(&poll_loop);
+    let waits = waiting_thread(&poll_loop);
+    let (sleeping, (stop, stopped)) = (poll_loop.clone(), mpsc::channel());
+    let (tell, told) = mpsc::channel();
+    let sleeps = until_asleep(&poll_loop, move || {
+        while sleep_as(&sleeping, 1, ticket(&sleeping)) != Slept::Ready {}
+        tell.send(sleeping.counters().polls).unwrap();
+        stopped.recv().unwrap();
+        leave(&sleeping, 1);
+    });
+    make_readable(&device);
+    assert_eq!(finish(watcher), READY);
+    // Nobody polled between the two.
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(2));
+    stop.send(()).unwrap();
+    finish(sleeps);
+    assert_eq!(finish(waits), READY);
+}
+
+#[test]
+fn a_sleep_on_a_ticket_of_before_a_call_ends_at_once() {
+    let poll_loop = PollLoop::new().unwrap();
+    let calls: [fn(&PollLoop); 2] = [PollLoop::wake, |it| rouse(it, &[1])];
+    for call in calls {
+        for kind in [0, 1] {
+            let old = ticket(&poll_loop);
+            call(&poll_loop);
+            let sleeping = poll_loop.clone();
+            let thread = thread::spawn(move || {
+                let slept = if kind == 0 {
+                    Sleep::<OwnedFd>::sleep(&sleeping, old, None).unwrap()
+                } else {
+                    sleep_as(&sleeping, 1, old)
+                };
+                leave(&sleeping, 1);
+                slept
+            });
+            assert_eq!(finish(thread), Slept::Roused);
+        }
+    }
+}
+
+#[test]
+fn a_sleeper_keeps_the_watch_from_one_sleep_to_the_next() {
+    let poll_loop = PollLoop::new().unwrap();
+    let device = device(1);
+    poll_loop.register(&device).unwrap();
+    for _ in 0..2 {
+        assert_eq!(sleep_as(&poll_loop, 1, ticket(&poll_loop)), Slept::Ready);
+    }
+    // Another thread does not poll meanwhile, whatever number it goes by.
+    for number in [1, 2] {
+        let deadline = Some(Instant::now() + Duration::from_millis(1));
+        let other = poll_loop.clone();
+        let sleep = move || {
+            let ticket = ticket(&other);
+            Sleep::<OwnedFd>::sleep_as(&other, sleeper(number), ticket, deadline).unwrap()
+        };
+        assert_eq!(finish(thread::spawn(sleep)), Slept::TimedOut);
+    }
+    leave(&poll_loop, 1);
+    assert_eq!(poll_loop.wait(None).unwrap(), READY);
+}
+
+#[test]
+fn a_sleep_whose_deadline_has_passed_takes_no_watch() {
+    let poll_loop = PollLoop::new().unwrap();
+    let passed = Some(Instant::now());
+    let ticket = ticket(&poll_loop);
+    let slept = Sleep::<OwnedFd>::sleep_as(&poll_loop, sleeper(1), ticket, passed);
+    assert_eq!(slept.unwrap(), Slept::TimedOut);
+    assert_eq!(poll_loop.counters(), Counters::default());
+    assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
+}
+
+#[test]
+fn a_wait_that_sleeps_beside_a_watcher_ends_at_its_deadline() {
+    let poll_loop = PollLoop::new().unwrap();
+    let watcher = waiting_thread(&poll_loop);
+    let before = poll_loop.counters();
+    let readiness = poll_loop.wait(Some(Duration::from_millis(1))).unwrap();
+    assert!(readiness.timed_out());
+    assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
+    let counters = poll_loop.counters();
+    assert_eq!(counters.polls, before.polls);
+    assert_eq!(counters.sleeps, before.sleeps + 2);
+    poll_loop.wake();
+    assert_eq!(finish(watcher), WOKEN);
+}
+
+#[test]
+fn a_call_that_comes_after_a_watcher_left_does_not_end_the_next_wait_twice() {
+    let poll_loop = PollLoop::new().unwrap();
+    for _ in 0..1_000 {
+        let other = poll_loop.clone();
+        let wakes = thread::spawn(move || other.wake());
+        assert_eq!(poll_loop.wait(None).unwrap(), WOKEN);
+        wakes.join().unwrap();
+        assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
+    }
 }

@@ -10,6 +10,7 @@
 //! - [`status`]: what a port is, as Xen tells it.
 //! - [`policy`]: when a port whose wake was handed out is enabled again.
 //! - [`context`]: the machine behind locks, carrying out over the seam what the tables say.
+//! - [`watch`]: for loops in which several threads wait: which of them polls, and which is woken.
 //!
 //! With the feature `mock` there are mocks of the seam, in `mock`.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -35,6 +36,8 @@ pub mod status;
 mod sync;
 #[cfg(feature = "std")]
 mod trace;
+#[cfg(feature = "std")]
+pub mod watch;
 
 #[cfg(feature = "std")]
 pub use context::{
@@ -46,7 +49,8 @@ pub use context::{
     Wakes, Woken, WokenResult,
 };
 pub use hal::{
-    Error, ErrorKind, EventChannel, Open, PortBuf, PortStatuses, Registrar, Sleep, Slept, Trigger,
+    Error, ErrorKind, EventChannel, Open, PortBuf, PortStatuses, Registrar, Sleep, Sleeper, Slept,
+    Trigger, Whom,
 };
 pub use handover::{BadHandOver, HandOver};
 pub use ids::{BadId, DomId, Port, RemotePort, Virq};

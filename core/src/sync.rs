@@ -10,7 +10,7 @@ use shuttle::sync as threads;
 use std::sync as threads;
 
 pub(crate) use locks::{Condvar, Mutex, MutexGuard};
-pub(crate) use threads::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub(crate) use threads::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use threads::{Arc, Weak};
 
 #[cfg(any(feature = "only-under-shuttle", not(feature = "parking_lot")))]

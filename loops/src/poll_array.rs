@@ -2,7 +2,6 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,52 +92,116 @@ impl PollFd {
 /// # }
 /// ```
 ///
-/// Several threads may poll, each with an array of its own. A device that is registered or
-/// deregistered meanwhile sends them back, and so does a call of the context. Until then the
-/// kernel keeps a device open that was closed under a poll(2).
+/// Several threads may poll, each with an array of its own; each then polls the device, and an
+/// event wakes them all. A device that is registered or deregistered meanwhile sends them back, and
+/// so does a call of the context: each thread that polls at that moment comes back once, and the
+/// next poll sleeps again. Until then the kernel keeps a device open that was closed under a
+/// poll(2).
+///
+/// Each call under a poll needs a pipe of its own until all the threads that it was for have come
+/// back; then the pipe is used again. So there are two or three, and never more than one for each
+/// thread and one. Where no descriptor is left for another one, threads that begin to poll before
+/// the others have come back return at once.
 #[derive(Debug)]
 pub struct PollArray {
-    device: Mutex<Option<RawFd>>,
-    /// Somebody called since the last look.
-    called: AtomicBool,
-    /// How many are between their `before_poll` and their `after_poll`.
-    pollers: AtomicUsize,
-    bell: Bell,
-    /// The process that made it. A forked child shares the pipe.
+    state: Mutex<State>,
+    /// The process that made it. A forked child shares the pipes.
     process: Process,
 }
 
-/// A pipe with at most one byte for each time that it rang.
+#[derive(Debug)]
+struct State {
+    device: Option<RawFd>,
+    /// Somebody called while no thread polled.
+    called: bool,
+    /// There is always one.
+    bells: Vec<Bell>,
+    /// The bell of those who begin to poll now. It does not ring, unless no other could be made.
+    current: usize,
+}
+
+/// A pipe that holds one byte while it rings. It rings for the threads that poll it, from one call
+/// until the last of them is back; whoever begins to poll after the call polls another bell. So no
+/// thread hears a call twice.
 #[derive(Debug)]
 struct Bell {
     reader: PipeReader,
     writer: PipeWriter,
-    rings: AtomicBool,
+    /// How many are between their `before_poll` and their `after_poll` with it.
+    pollers: usize,
+    rings: bool,
+    /// It rings because the context called.
+    called: bool,
 }
 
 impl Bell {
     fn new() -> io::Result<Bell> {
         let (reader, writer) = io::pipe()?;
-        let rings = AtomicBool::new(false);
         Ok(Bell {
             reader,
             writer,
-            rings,
+            pollers: 0,
+            rings: false,
+            called: false,
         })
     }
 
-    fn ring(&self) {
-        if !self.rings.swap(true, Ordering::SeqCst) {
+    fn fd(&self) -> RawFd {
+        self.reader.as_raw_fd()
+    }
+
+    fn ring(&mut self) {
+        if !self.rings {
+            self.rings = true;
             // The other end is ours and there is room: nothing to fail.
-            let _written = (&self.writer).write(&[0]);
+            let _written = self.writer.write(&[0]);
         }
     }
 
-    fn silence(&self) {
-        // Each change to false reads the byte of one change to true, so this never sleeps long.
-        if self.rings.swap(false, Ordering::SeqCst) {
-            let _read = (&self.reader).read(&mut [0]);
+    /// One of its threads is back. Says whether the context had called it.
+    fn leave(&mut self) -> bool {
+        let called = self.called;
+        self.pollers = self.pollers.saturating_sub(1);
+        if self.pollers == 0 && self.rings {
+            // The byte of the ring is there, so this does not sleep.
+            let _read = self.reader.read(&mut [0]);
+            self.rings = false;
+            self.called = false;
         }
+        called
+    }
+}
+
+impl State {
+    /// Sends back those who poll. Says whether there are any who were not sent back before.
+    fn send_back(&mut self, called: bool) -> bool {
+        let Some(bell) = self.bells.get_mut(self.current) else {
+            return false;
+        };
+        if bell.pollers == 0 {
+            return false;
+        }
+        bell.ring();
+        bell.called |= called;
+        let free = self.bells.iter().position(|it| it.pollers == 0);
+        if let Some(free) = free {
+            self.current = free;
+        } else if let Ok(another) = Bell::new() {
+            self.current = self.bells.len();
+            self.bells.push(another);
+        }
+        true
+    }
+
+    /// The bell that is in an array; the last one, where the program left an older one in it.
+    fn bell_in(&mut self, fds: &[PollFd]) -> Option<&mut Bell> {
+        let bells = &self.bells;
+        let mut found = fds
+            .iter()
+            .rev()
+            .filter_map(|entry| bells.iter().position(|it| it.fd() == entry.fd));
+        let found = found.next().unwrap_or(self.current);
+        self.bells.get_mut(found)
     }
 }
 
@@ -151,10 +214,12 @@ impl PollArray {
     pub fn new() -> io::Result<PollArray> {
         let process = Process::current()?;
         Ok(PollArray {
-            device: Mutex::default(),
-            called: AtomicBool::new(false),
-            pollers: AtomicUsize::new(0),
-            bell: Bell::new()?,
+            state: Mutex::new(State {
+                device: None,
+                called: false,
+                bells: vec![Bell::new()?],
+                current: 0,
+            }),
             process,
         })
     }
@@ -169,43 +234,39 @@ impl PollArray {
         if !self.process.is_current() {
             return None;
         }
-        // Counted before the look: who changes something from here on rings.
-        self.pollers.fetch_add(1, Ordering::SeqCst);
-        fds.push(PollFd::readable(self.bell.reader.as_raw_fd()));
-        fds.extend(self.device().map(PollFd::readable));
-        self.called.load(Ordering::SeqCst).then_some(Duration::ZERO)
+        let mut state = self.state();
+        let current = state.current;
+        if let Some(bell) = state.bells.get_mut(current) {
+            bell.pollers += 1;
+            fds.push(PollFd::readable(bell.fd()));
+        }
+        fds.extend(state.device.map(PollFd::readable));
+        state.called.then_some(Duration::ZERO)
     }
 
-    /// Looks at what poll(2) said, in an array that may hold other entries, and says whether to
-    /// dispatch. An entry of a device that is not registered any more says nothing.
+    /// Looks at what poll(2) said, in an array that may hold other entries beside those of
+    /// [`before_poll`](Self::before_poll), and says whether to dispatch. An entry of a device that
+    /// is not registered any more says nothing.
     #[must_use = "what is not dispatched is reported again"]
     pub fn after_poll(&self, fds: &[PollFd]) -> bool {
         // What rang in a forked child is for its parent, and so is a byte in the pipe.
         if !self.process.is_current() {
             return false;
         }
-        let device = *self.device();
         let reports = |fd| fds.iter().any(|it| it.fd == fd && it.revents != 0);
-        let rang = reports(self.bell.reader.as_raw_fd());
-        let left = self.pollers.fetch_sub(1, Ordering::SeqCst);
-        // While others poll it goes on, because it has to send them back too.
-        if rang && left == 1 {
-            self.bell.silence();
+        let mut state = self.state();
+        let mut told = std::mem::take(&mut state.called);
+        if let Some(bell) = state.bell_in(fds) {
+            told |= reports(bell.fd());
+            told |= bell.leave();
         }
-        let called = self.called.swap(false, Ordering::SeqCst);
         // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
-        device.is_some_and(reports) || called || rang
+        told || state.device.is_some_and(reports)
     }
 
-    fn device(&self) -> MutexGuard<'_, Option<RawFd>> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under the lock.
-        self.device.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn send_back(&self) {
-        if self.pollers.load(Ordering::SeqCst) > 0 {
-            self.bell.ring();
-        }
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -218,21 +279,28 @@ impl<D: AsFd + ?Sized> Registrar<D> for PollArray {
 
     fn register(&self, device: &D) -> io::Result<()> {
         self.process.check()?;
-        *self.device() = Some(device.as_fd().as_raw_fd());
-        self.send_back();
+        let mut state = self.state();
+        state.device = Some(device.as_fd().as_raw_fd());
+        state.send_back(false);
         Ok(())
     }
 
     fn deregister(&self, _device: &D) -> io::Result<()> {
-        let Some(_fd) = self.device().take() else {
+        self.process.check()?;
+        let mut state = self.state();
+        if state.device.take().is_none() {
             return Err(io::ErrorKind::NotFound.into());
-        };
-        self.send_back();
+        }
+        state.send_back(false);
         Ok(())
     }
 
     fn wake(&self) {
-        self.called.store(true, Ordering::SeqCst);
-        self.send_back();
+        if !self.process.is_current() {
+            return;
+        }
+        let mut state = self.state();
+        // Where no thread polls, the next one looks.
+        state.called |= !state.send_back(true);
     }
 }

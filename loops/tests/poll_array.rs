@@ -130,6 +130,108 @@ fn calls_under_a_poll_are_one_however_many() {
     }
 }
 
+#[test]
+fn a_thread_that_heard_a_call_does_not_hear_it_again_while_others_are_still_to_come_back() {
+    let array = PollArray::new().unwrap();
+    let ([one, other], bell) = ([before(&array).0, before(&array).0], before(&array).0[0].fd);
+    wake(&array);
+    assert!(array.after_poll(&answered(one, bell, IN)));
+    let (fds, timeout) = before(&array);
+    assert_eq!(timeout, None, "it would not sleep");
+    assert!(
+        fds.iter().all(|it| !is_readable(it.fd)),
+        "it would not sleep"
+    );
+    assert!(!array.after_poll(&fds));
+    assert!(array.after_poll(&answered(other.clone(), bell, IN)));
+    assert!(array.after_poll(&answered(other, bell, IN)));
+    assert!(!is_readable(bell));
+}
+
+#[test]
+fn a_call_reaches_those_who_began_to_poll_after_the_last_one_too() {
+    let array = PollArray::new().unwrap();
+    let first = before(&array).0;
+    wake(&array);
+    let second = before(&array).0;
+    assert!(!is_readable(second[0].fd));
+    wake(&array);
+    assert!(is_readable(second[0].fd));
+    let third = before(&array).0;
+    assert!(!is_readable(third[0].fd));
+    for (fds, rings) in [(first, true), (second, true), (third, false)] {
+        let bell = fds[0].fd;
+        let bits = if rings { IN } else { 0 };
+        assert_eq!(array.after_poll(&answered(fds, bell, bits)), rings);
+        assert!(!is_readable(bell), "its threads are back");
+    }
+}
+
+#[test]
+fn a_call_reaches_a_thread_whose_poll_ended_just_before_it() {
+    let array = PollArray::new().unwrap();
+    let fds = before(&array).0;
+    // Its poll is over, and found nothing.
+    wake(&array);
+    assert!(array.after_poll(&fds));
+    let (fds, timeout) = before(&array);
+    assert_eq!((timeout, array.after_poll(&fds)), (None, false));
+}
+
+#[test]
+fn bells_are_used_again_however_many_calls_there_are() {
+    let array = PollArray::new().unwrap();
+    let mut seen = Vec::new();
+    let slow = before(&array).0;
+    for _ in 0..1_000 {
+        let fds = before(&array).0;
+        let bell = fds[0].fd;
+        seen.push(bell);
+        wake(&array);
+        assert!(array.after_poll(&answered(fds, bell, IN)));
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    assert!(seen.len() <= 3, "{} bells", seen.len());
+    let bell = slow[0].fd;
+    assert!(array.after_poll(&answered(slow, bell, IN)));
+}
+
+#[test]
+fn a_device_that_is_registered_under_a_poll_sends_each_thread_back_once() {
+    let (array, device) = (PollArray::new().unwrap(), device());
+    let (one, other) = (before(&array).0, before(&array).0);
+    array.register(&device).unwrap();
+    let bell = one[0].fd;
+    assert!(is_readable(bell));
+    assert!(array.after_poll(&answered(one, bell, IN)));
+    let (fds, timeout) = before(&array);
+    assert_eq!(timeout, None);
+    assert!(fds.iter().any(|it| it.fd == device.as_raw_fd()));
+    assert!(
+        fds.iter().all(|it| !is_readable(it.fd)),
+        "it would not sleep"
+    );
+    assert!(!array.after_poll(&fds));
+    assert!(array.after_poll(&answered(other, bell, IN)));
+}
+
+#[test]
+fn an_array_with_an_older_entry_of_the_loop_counts_for_the_newer_one() {
+    let array = PollArray::new().unwrap();
+    let mut fds = before(&array).0;
+    let bell = fds[0].fd;
+    let other = before(&array).0;
+    wake(&array);
+    assert!(array.after_poll(&answered(fds.clone(), bell, IN)));
+    // The program polls the old entry with the new ones, and finds that it rings for the other.
+    assert_eq!(array.before_poll(&mut fds), None);
+    assert!(!array.after_poll(&answered(fds, bell, IN)));
+    assert!(is_readable(bell), "the other one is still to come back");
+    assert!(array.after_poll(&answered(other, bell, IN)));
+    assert!(!is_readable(bell));
+}
+
 /// Whether poll(2) says so.
 fn is_readable(fd: RawFd) -> bool {
     // SAFETY: the caller has the loop, which has the descriptor.

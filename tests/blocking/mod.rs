@@ -189,6 +189,26 @@ fn a_bind_that_reads_for_a_thread_that_blocks_and_for_a_round_tells_the_loop() {
     assert_eq!(rig.context.dispatch().unwrap().count(), 1);
 }
 
+/// The round would find what is ready; the thread that blocks has to be told.
+#[test]
+fn a_bind_inside_a_round_that_reads_for_a_thread_that_blocks_tells_it() {
+    let (rig, event_loop) = scripted();
+    let [own, gone] = [rig.wire(), rig.wire()];
+    let gone = Arc::into_inner(gone.channel).unwrap();
+    let (context, wire) = (Arc::clone(&rig.context), own.clone());
+    let (guest, seen) = (rig.guest.domid(), event_loop.clone());
+    event_loop.while_asleep(move || {
+        let round = context.dispatch().unwrap();
+        gone.unbind().unwrap();
+        wire.fire();
+        let before = seen.counts().wakes;
+        let _bound = context.bind_unbound_port(guest).unwrap();
+        assert_eq!(seen.counts().wakes, before + 1);
+        round.finish().unwrap();
+    });
+    own.expect_block(WOKEN);
+}
+
 #[test]
 fn blocks_beside_a_queued_wake_do_not_fill_the_queue() {
     let (rig, event_loop) = scripted();

@@ -9,8 +9,8 @@ use evtchn::{
     WaitError,
 };
 
-use crate::common::{Channel, Rig};
 use super::rig;
+use crate::common::{Channel, Rig};
 
 /// A context of which the second port is not bound: the table says it is.
 struct Adopted {

@@ -3,8 +3,8 @@
 
 use evtchn::{Cause, DomId, Link, RemotePort};
 
-use crate::common::wait;
 use super::rig;
+use crate::common::wait;
 
 #[test]
 fn a_peer_that_connects_is_told_once_by_the_next_check() {

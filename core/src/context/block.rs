@@ -5,7 +5,7 @@
 
 use super::error::{LinkError, WaitError};
 use super::{Channel, DeviceError, LoopError, Shared};
-use crate::hal::{Open, Registrar, Sleep, Slept};
+use crate::hal::{Open, Sleep, Slept};
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
 use crate::machine::{Blocker, ChannelId, NotBound, Waited};
@@ -102,7 +102,7 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
     /// # Errors
     /// [`BlockError`]; a second waiter is [`WaitError::AlreadyWaited`].
     pub fn block(&self, deadline: Option<R::Deadline>) -> BlockResult<O, R> {
-        self.block_while(deadline, || true)
+        self.block_if(deadline, None::<fn() -> bool>)
     }
 
     /// [`block`](Self::block) for as long as `goes_on` says so.
@@ -110,6 +110,7 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
     /// It is asked before each sleep, after each signal and after each
     /// [`wake`](crate::Registrar::wake) of the event loop. So another thread, or the handler of a
     /// signal where the loop's `wake` may be called in one, sets a flag and then wakes the loop.
+    /// While it is asked, this thread holds no lock and does not watch the device for others.
     ///
     /// # Errors
     /// As there.
@@ -117,6 +118,14 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
         &self,
         deadline: Option<R::Deadline>,
         goes_on: impl Fn() -> bool,
+    ) -> BlockResult<O, R> {
+        self.block_if(deadline, Some(goes_on))
+    }
+
+    fn block_if(
+        &self,
+        deadline: Option<R::Deadline>,
+        goes_on: Option<impl Fn() -> bool>,
     ) -> BlockResult<O, R> {
         let shared = &*self.shared;
         shared.admit().map_err(WaitError::from)?;
@@ -148,15 +157,20 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
 }
 
 /// While it lives, rounds leave the wake of this channel to this thread.
-struct Blocking<'a, O: Open, R: Registrar<O::Device>> {
+struct Blocking<'a, O: Open, R: Sleep<O::Device>> {
     shared: &'a Shared<O, R>,
     id: ChannelId,
     blocker: Blocker,
 }
 
 impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
-    fn run(&self, deadline: Option<R::Deadline>, goes_on: impl Fn() -> bool) -> BlockResult<O, R> {
+    fn run(
+        &self,
+        deadline: Option<R::Deadline>,
+        goes_on: Option<impl Fn() -> bool>,
+    ) -> BlockResult<O, R> {
         let registrar = &self.shared.registrar;
+        let sleeper = self.blocker.sleeper();
         let mut slept = Slept::Roused;
         loop {
             let ticket = registrar.ticket();
@@ -172,13 +186,17 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
             if slept == Slept::TimedOut {
                 return Ok(Blocked::TimedOut);
             }
-            let goes_on = goes_on();
-            self.still_ours()?;
-            if !goes_on {
-                return Ok(Blocked::Stopped);
+            if let Some(goes_on) = &goes_on {
+                // It may take its time, or wait in the loop itself.
+                registrar.leave(sleeper);
+                let goes_on = goes_on();
+                self.still_ours()?;
+                if !goes_on {
+                    return Ok(Blocked::Stopped);
+                }
             }
             slept = registrar
-                .sleep(ticket, deadline)
+                .sleep_as(sleeper, ticket, deadline)
                 .map_err(BlockError::Sleep)?;
             self.still_ours()?;
             // At the deadline once more, for what came in time.
@@ -204,11 +222,9 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
         let had_ready = state.machine.has_ready();
         let read = state.drain(shared.trigger);
         let has_news = state.machine.has_ready() && !had_ready;
-        let wakes = state.machine.take_rouse(Some(self.blocker)) || has_news;
+        let rouse = state.machine.take_rouse(Some(self.blocker));
         drop(state);
-        if wakes {
-            shared.tell_loop();
-        }
+        shared.wake_in_loop(has_news, rouse, Some(self.blocker));
         if shared.settle().is_err() {
             shared.count_unreported();
         }
@@ -216,12 +232,13 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Blocking<'_, O, R> {
+impl<O: Open, R: Sleep<O::Device>> Drop for Blocking<'_, O, R> {
     fn drop(&mut self) {
         // The caller's condition may have forked, and the lock be held for ever in the child.
         if self.shared.is_inherited() {
             return;
         }
+        self.shared.registrar.leave(self.blocker.sleeper());
         self.shared.lock().machine.end_block(self.id, self.blocker);
         if self.shared.settle().is_err() {
             self.shared.count_unreported();

@@ -377,7 +377,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         let (before, device) = shared.open(&settling)?;
         let mut state = shared.lock();
         let bound = state.bind(&device, source, shared.trigger);
-        let woke = state.machine.has_ready() | state.machine.take_rouse(None);
+        let (has_ready, rouse) = (state.machine.has_ready(), state.machine.take_rouse(None));
         drop(state);
         if bound.is_err() && !before.is_open() {
             shared.close_again(before, &settling);
@@ -385,9 +385,8 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         drop(settling);
         // Owned before a hook is called, which may panic.
         let channel = bound.map(|id| Channel::new(Arc::clone(shared), device, id));
-        if woke && !shared.in_round.is_me() {
-            shared.tell_loop();
-        }
+        // A round of this thread finds what is ready; a thread that blocks has to be told.
+        shared.wake_in_loop(has_ready && !shared.in_round.is_me(), rouse, None);
         // The bind stands or fell already; a link that does not follow is tried again.
         if shared.settle().is_err() {
             shared.count_unreported();

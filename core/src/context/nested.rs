@@ -10,7 +10,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::panicking;
 
 use super::{Outcome, Shared};
-use crate::hal::{Open, Registrar};
+use crate::hal::{Open, Registrar, Whom};
+use crate::machine::Blocker;
+use crate::machine::block::Roused;
 use crate::sync::this_thread;
 
 /// What may lead back here.
@@ -144,22 +146,46 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         }
     }
 
-    /// Makes the event loop come back. Safe to call while a panic unwinds. Called from inside
-    /// [`Registrar::wake`], it leaves that to the call on this thread that called it.
+    /// Makes the event loop come back and dispatch. Safe to call while a panic unwinds.
     pub(super) fn tell_loop(&self) {
-        if !self.lock().nested.telling.enter() {
+        self.wake_in_loop(true, Roused::NOBODY, None);
+    }
+
+    /// Wakes threads that wait in the event loop: those who run it where it says so, and the ones
+    /// that block and for which there is something, but for this one. Safe to call while a panic
+    /// unwinds. Called from inside of a wake-up, it leaves them to the call on this thread that
+    /// called the loop.
+    pub(super) fn wake_in_loop(&self, runners: bool, rouse: Roused, myself: Option<Blocker>) {
+        if !runners && rouse.is_empty() {
             return;
         }
+        let mut state = self.lock();
+        if !state.nested.telling.enter() {
+            state.machine.leave_rouse(&rouse);
+            return;
+        }
+        drop(state);
         let _inside = Leaves(self, |nested| &mut nested.telling);
+        let (mut runners, mut rouse) = (runners, rouse);
         loop {
+            let whom = Whom {
+                runners,
+                sleepers: rouse.as_slice(),
+            };
             if !panicking() {
-                self.registrar.wake();
-            } else if !calmly(|| self.registrar.wake()) {
+                self.registrar.wake_only(whom);
+            } else if !calmly(|| self.registrar.wake_only(whom)) {
                 self.count_unreported();
             }
-            if self.is_inherited() || !self.lock().nested.telling.take_again() {
+            if self.is_inherited() {
                 return;
             }
+            let mut state = self.lock();
+            runners = state.nested.telling.take_again();
+            if !runners && !rouse.is_full() {
+                return;
+            }
+            rouse = state.machine.take_rouse(myself);
         }
     }
 }

@@ -236,9 +236,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
         let news = take(&mut state.news);
         drop(state);
         news.tell();
-        if rouse {
-            self.shared.tell_loop();
-        }
+        self.shared.wake_in_loop(false, rouse, None);
         if is_task_due {
             self.shared.wake_tasks();
         }

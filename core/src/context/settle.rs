@@ -108,9 +108,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
                 return Err(LinkError::Inherited);
             }
         }
-        if rouse {
-            self.tell_loop();
-        }
+        self.wake_in_loop(false, rouse, None);
         if is_settled && !hook_runs && !is_drive_due {
             return Ok(());
         }

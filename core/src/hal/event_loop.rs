@@ -1,5 +1,7 @@
 //! What an event loop supplies: registration, and a wake-up for those that block in it.
 
+use core::num::NonZeroU32;
+
 /// How an event loop reports readiness of a registered device.
 ///
 /// ```
@@ -97,13 +99,73 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     /// The loop's; then the device is still watched.
     fn deregister(&self, device: &D) -> Result<(), Self::Error>;
 
-    /// Makes a loop that blocks in its poll come back and dispatch. Called from any thread, in the
-    /// middle of calls of the context, so a loop that dispatches in here runs callbacks there. What
-    /// asks for a wake-up on the same thread meanwhile is one more call of this once it returned.
+    /// Makes a loop that blocks in its poll come back and dispatch, and every thread that sleeps in
+    /// it look again. Called from any thread, in the middle of calls of the context, so a loop that
+    /// dispatches in here runs callbacks there. What asks for a wake-up on the same thread meanwhile
+    /// is one more call of this once it returned.
     ///
     /// A loop in which this can fail keeps the error, and its next [`register`](Self::register) or
     /// [`deregister`](Self::deregister) fails with it.
     fn wake(&self);
+
+    /// Wakes some of the threads that wait in the loop. The context calls this where it knows whom
+    /// it has something for. A loop may wake others too; unless it says otherwise it wakes all.
+    ///
+    /// A loop that supplies this supplies [`Sleep::sleep_as`] too.
+    fn wake_only(&self, whom: Whom<'_>) {
+        let _everybody = whom;
+        self.wake();
+    }
+}
+
+/// Which threads a loop has to [wake](Registrar::wake_only).
+///
+/// ```
+/// use std::num::NonZeroU32;
+///
+/// use evtchn_core::{Registrar, Sleeper, Whom};
+/// use evtchn_sim::{SimDevice, SimLoop};
+///
+/// let event_loop = SimLoop::level();
+/// let sleepers = [Sleeper::new(NonZeroU32::MIN)];
+/// let whom = Whom { runners: false, sleepers: &sleepers };
+/// Registrar::<SimDevice>::wake_only(&event_loop, whom);
+/// assert_eq!(event_loop.counts().wakes, 1); // this loop wakes everybody
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whom<'a> {
+    /// Those who run the loop and dispatch. As after [`wake`](Registrar::wake), the next poll
+    /// comes back at once where none of them is in one.
+    pub runners: bool,
+    /// Threads in [`Sleep::sleep_as`].
+    pub sleepers: &'a [Sleeper],
+}
+
+/// The number of a thread that sleeps in a loop for calls of its own.
+///
+/// ```
+/// use std::num::NonZeroU32;
+///
+/// use evtchn_core::Sleeper;
+///
+/// let first = Sleeper::new(NonZeroU32::MIN);
+/// assert_eq!(first.number().get(), 1);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sleeper(NonZeroU32);
+
+impl Sleeper {
+    /// The sleeper that goes by this number.
+    #[must_use]
+    pub const fn new(number: NonZeroU32) -> Sleeper {
+        Sleeper(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> NonZeroU32 {
+        self.0
+    }
 }
 
 /// An event loop that threads can sleep in until a wake of theirs has come, each for itself,
@@ -148,6 +210,30 @@ pub trait Sleep<D: ?Sized>: Registrar<D> {
         ticket: u64,
         deadline: Option<Self::Deadline>,
     ) -> Result<Slept, Self::SleepError>;
+
+    /// [`sleep`](Self::sleep) for a thread that need only hear the calls of
+    /// [`wake`](Registrar::wake), and those of [`wake_only`](Registrar::wake_only) for it. It may
+    /// sleep through what the device says while another thread sees to that.
+    ///
+    /// Afterwards it sleeps again or [leaves](Self::leave), before it runs code of others.
+    ///
+    /// # Errors
+    /// As [`sleep`](Self::sleep).
+    fn sleep_as(
+        &self,
+        sleeper: Sleeper,
+        ticket: u64,
+        deadline: Option<Self::Deadline>,
+    ) -> Result<Slept, Self::SleepError> {
+        let _like_any_other = sleeper;
+        self.sleep(ticket, deadline)
+    }
+
+    /// A thread that came back from [`sleep_as`](Self::sleep_as) does something else now, so
+    /// another one has to see to the device.
+    fn leave(&self, sleeper: Sleeper) {
+        let _nothing_to_leave = sleeper;
+    }
 }
 
 /// Why a [`sleep`](Sleep::sleep) is over.

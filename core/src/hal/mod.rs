@@ -16,7 +16,7 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::status::{PortStatus, Ports};
 
 pub use error::{Error, ErrorKind};
-pub use event_loop::{Registrar, Sleep, Slept, Trigger};
+pub use event_loop::{Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
 pub use port_buf::PortBuf;
 
 /// Opens the device. Called at the first bind, never before.

@@ -4,8 +4,9 @@
 
 use super::blocker::Blocker;
 use super::port::{Cause, PortInput, PortState};
-use super::step::{Rouse, advance, seize};
+use super::step::{advance, seize};
 use super::{ChannelId, Machine, NotBound, Waited};
+use crate::hal::Sleeper;
 
 /// What a thread that blocks finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,17 +69,65 @@ impl Machine {
     /// Whether a thread that blocks, or a task, is to be told something.
     #[inline]
     pub(crate) fn has_somebody_to_tell(&self) -> bool {
-        self.count.rouse != Rouse::Nobody || self.has_due()
+        !self.count.rouse.is_empty() || self.has_due()
     }
 
-    /// Whether there is something for a thread that blocks, other than this one; whoever asks
-    /// rouses it.
+    /// Threads that block and for which there is something, other than this one; whoever asks
+    /// rouses them. Where there are many, these are the first of them.
     #[inline]
-    pub(crate) fn take_rouse(&mut self, myself: Option<Blocker>) -> bool {
-        match core::mem::take(&mut self.count.rouse) {
-            Rouse::Nobody => false,
-            Rouse::One(blocker) => Some(blocker) != myself,
-            Rouse::Several => true,
+    pub(crate) fn take_rouse(&mut self, myself: Option<Blocker>) -> Roused {
+        let mut roused = Roused::NOBODY;
+        while !roused.is_full()
+            && let Some(blocker) = self.count.rouse.pop_front()
+        {
+            if Some(blocker) != myself {
+                roused.add(blocker);
+            }
         }
+        roused
+    }
+
+    /// Puts back those that were taken and could not be roused.
+    #[cold]
+    pub(crate) fn leave_rouse(&mut self, roused: &Roused) {
+        let blockers = roused.as_slice().iter().copied();
+        self.count.rouse.extend(blockers.map(Blocker::thread));
+    }
+}
+
+/// Threads that are to be roused, as many as one call tells of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Roused {
+    sleepers: [Sleeper; Roused::MOST],
+    count: usize,
+}
+
+impl Roused {
+    const MOST: usize = 8;
+    pub(crate) const NOBODY: Roused = Roused {
+        sleepers: [Blocker::FIRST.sleeper(); Roused::MOST],
+        count: 0,
+    };
+
+    fn add(&mut self, blocker: Blocker) {
+        if let Some(free) = self.sleepers.get_mut(self.count) {
+            *free = blocker.sleeper();
+            self.count += 1;
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether there may be more.
+    #[inline]
+    pub(crate) const fn is_full(&self) -> bool {
+        self.count == Roused::MOST
+    }
+
+    pub(crate) fn as_slice(&self) -> &[Sleeper] {
+        self.sleepers.get(..self.count).unwrap_or_default()
     }
 }

@@ -3,6 +3,7 @@
 use core::num::NonZeroU32;
 
 use super::task::Seat;
+use crate::hal::Sleeper;
 
 /// Who has the wakes of a channel to itself: a thread that blocks, which goes by a number, or a
 /// task, which goes by its seat.
@@ -20,6 +21,16 @@ impl Blocker {
     pub(crate) fn next(self) -> Blocker {
         let next = self.0.checked_add(1).filter(|next| next.get() < TASK);
         next.map_or(Blocker::FIRST, Blocker)
+    }
+
+    /// What the loop calls a thread that blocks.
+    pub(crate) const fn sleeper(self) -> Sleeper {
+        Sleeper::new(self.0)
+    }
+
+    /// The thread that the loop calls so.
+    pub(crate) const fn thread(sleeper: Sleeper) -> Blocker {
+        Blocker(sleeper.number())
     }
 
     /// A task.

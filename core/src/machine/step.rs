@@ -1,5 +1,7 @@
 //! Moving one slot of the table on, with the counts that hang on its state.
 
+use alloc::collections::VecDeque;
+
 use super::blocker::Blocker;
 use super::cells;
 use super::id::ChannelId;
@@ -14,26 +16,9 @@ use super::task::Tasks;
 pub(super) struct Count {
     pub(super) waited: usize,
     pub(super) queued: usize,
-    pub(super) rouse: Rouse,
+    /// Threads that block and were not told yet that there is something for them.
+    pub(super) rouse: VecDeque<Blocker>,
     pub(super) tasks: Tasks,
-}
-
-/// For which threads that block there is something that they were not told of yet.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rouse {
-    #[default]
-    Nobody,
-    One(Blocker),
-    Several,
-}
-
-impl Rouse {
-    pub(super) fn add(&mut self, blocker: Blocker) {
-        *self = match *self {
-            Rouse::Nobody => Rouse::One(blocker),
-            Rouse::One(_) | Rouse::Several => Rouse::Several,
-        };
-    }
 }
 
 impl Count {
@@ -53,7 +38,7 @@ impl Count {
     pub(super) fn tell(&mut self, id: ChannelId, blocker: Blocker) {
         match blocker.seat() {
             Some(seat) => self.tasks.fire(seat, id),
-            None => self.rouse.add(blocker),
+            None => self.rouse.push_back(blocker),
         }
     }
 }

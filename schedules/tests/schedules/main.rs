@@ -27,6 +27,7 @@ mod policies;
 mod rig;
 mod tasks;
 mod wakes;
+mod watch;
 
 use explore::{Scenario, Suite};
 use libtest_mimic::{Arguments, Trial};
@@ -44,6 +45,7 @@ fn main() {
         tasks::SCENARIOS,
         policies::SCENARIOS,
         wakes::SCENARIOS,
+        watch::SCENARIOS,
     ];
     let scenarios: Vec<Scenario> = groups.concat();
     let suite = Suite::of(scenarios.len());

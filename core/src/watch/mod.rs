@@ -1,0 +1,317 @@
+//! Threads that wait in one loop: which of them watches the device, and which of them is woken.
+//!
+//! One thread has the watch: it polls the device. The others are parked, each where only a call
+//! for it, its deadline or a signal reaches it. A thread that leaves the watch wakes one of those,
+//! and that thread takes it over. So an event costs one poll however many threads wait.
+//!
+//! Nothing here locks, but for registering, deregistering, and the thread that a deregistration
+//! waits for. Wherever one thread writes A and then reads B while another writes B and then reads
+//! A, all four accesses are `SeqCst`: at least one of the two sees what the other wrote.
+
+mod calls;
+mod places;
+mod poll;
+mod post;
+
+pub use places::{Counts, Parked, Places, Polled, Unpark, Waited};
+
+use crate::hal::{Sleeper, Slept};
+use crate::sync::{
+    AtomicU64, AtomicUsize, Condvar, Mutex,
+    Ordering::{Relaxed, SeqCst},
+};
+use poll::{Followed, Holding, Leaving};
+use post::{Post, Who};
+
+/// The threads that wait in one loop, and the device that one of them watches for all.
+///
+/// A loop that blocks supplies [`Places`] and takes from here what [`Registrar`](crate::Registrar)
+/// and [`Sleep`](crate::Sleep) ask of it, as `PollLoop` of evtchn-xen does.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+///
+/// use evtchn_core::watch::{Parked, Places, Polled, Unpark, Watch};
+///
+/// /// The places of a loop that runs on one thread and never sleeps.
+/// #[derive(Default)]
+/// struct Busy {
+///     rung: AtomicBool,
+/// }
+///
+/// impl Places for Busy {
+///     type Deadline = ();
+///     type Error = Infallible;
+///     const PASSED: () = ();
+///
+///     fn count(&self) -> usize {
+///         2
+///     }
+///     fn poll(&self, device: Option<usize>, _: ()) -> Result<Polled, Infallible> {
+///         Ok(Polled {
+///             ready: device.is_some(), // it always has something to say
+///             rung: self.rung.load(SeqCst),
+///             interrupted: false,
+///         })
+///     }
+///     fn ring(&self) {
+///         self.rung.store(true, SeqCst);
+///     }
+///     fn silence(&self) {
+///         self.rung.store(false, SeqCst);
+///     }
+///     fn unparks(&self, _place: usize) -> u32 {
+///         0
+///     }
+///     fn park(&self, _place: usize, _before: u32, _: ()) -> Result<Parked, Infallible> {
+///         Ok(Parked::TimedOut)
+///     }
+///     fn unpark(&self, _place: usize, _whom: Unpark) {}
+/// }
+///
+/// let watch = Watch::new(Busy::default());
+/// assert!(!watch.wait(())?.ready);
+/// assert!(watch.register(3));
+/// assert!(watch.wait(())?.ready);
+/// watch.wake();
+/// assert!(watch.wait(())?.woken);
+/// assert!(!watch.wait(())?.woken, "a wake is heard once");
+/// # Ok::<(), Infallible>(())
+/// ```
+#[derive(Debug)]
+pub struct Watch<P> {
+    places: P,
+    post: Post,
+    /// The number of the registered device, or `NONE`. It changes under the lock.
+    device: AtomicUsize,
+    /// Calls of any kind, which tell tickets from one another.
+    calls: AtomicU64,
+    /// Calls that everybody hears who runs the loop, and how many of them a wait has answered.
+    rings: AtomicU64,
+    heard: AtomicU64,
+    /// Changes of the registration.
+    changes: AtomicU64,
+    /// Threads that do not have the watch and are parked, or about to be; in all and by place.
+    followers: AtomicUsize,
+    parked: Box<[AtomicUsize]>,
+    /// Threads that poll the device, or are about to.
+    pollers: AtomicUsize,
+    /// Deregistrations that wait for the last of these.
+    awaited: AtomicUsize,
+    polls: AtomicU64,
+    parks: AtomicU64,
+    registrations: Mutex<Registrations>,
+    unpolled: Condvar,
+}
+
+/// How often the registration changed.
+#[derive(Debug, Default)]
+struct Registrations {
+    registers: u64,
+    deregisters: u64,
+}
+
+/// No device.
+const NONE: usize = usize::MAX;
+
+impl<P: Places> Watch<P> {
+    /// A watch over no device.
+    pub fn new(places: P) -> Watch<P> {
+        let parked = (0..places.count()).map(|_| AtomicUsize::new(0)).collect();
+        Watch {
+            places,
+            post: Post::default(),
+            device: AtomicUsize::new(NONE),
+            calls: AtomicU64::new(0),
+            rings: AtomicU64::new(0),
+            heard: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            followers: AtomicUsize::new(0),
+            parked,
+            pollers: AtomicUsize::new(0),
+            awaited: AtomicUsize::new(0),
+            polls: AtomicU64::new(0),
+            parks: AtomicU64::new(0),
+            registrations: Mutex::default(),
+            unpolled: Condvar::default(),
+        }
+    }
+
+    /// What the loop supplied.
+    pub const fn places(&self) -> &P {
+        &self.places
+    }
+
+    /// How often what was done.
+    pub fn counts(&self) -> Counts {
+        let registrations = self.registrations.lock();
+        Counts {
+            registers: registrations.registers,
+            deregisters: registrations.deregisters,
+            polls: self.polls.load(Relaxed),
+            parks: self.parks.load(Relaxed),
+        }
+    }
+
+    // ---- Threads that run the loop.
+
+    /// Sleeps until the device is ready, until somebody [wakes](Self::wake) the loop or changes
+    /// what is registered, until a signal comes, or until the deadline.
+    ///
+    /// A wake that came while no thread was in here ends the next wait, once.
+    ///
+    /// # Errors
+    /// Those of [`Places::poll`] and [`Places::park`].
+    #[inline]
+    pub fn wait(&self, deadline: P::Deadline) -> Result<Waited, P::Error> {
+        let rings = self.rings.load(SeqCst);
+        let changes = self.changes.load(SeqCst);
+        let is_called = self.heard.load(SeqCst) != rings;
+        let has_news = || {
+            is_called || self.rings.load(SeqCst) != rings || self.changes.load(SeqCst) != changes
+        };
+        let waited = self.attend(has_news, deadline)?;
+        if waited.woken {
+            // Every thread that was in here answers for itself; a later one begins with this.
+            self.heard.fetch_max(self.rings.load(SeqCst), SeqCst);
+        }
+        Ok(waited)
+    }
+
+    /// [`Sleep::sleep`](crate::Sleep::sleep): as [`wait`](Self::wait), but for calls since a ticket.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sleep(&self, ticket: u64, deadline: P::Deadline) -> Result<Slept, P::Error> {
+        let rings = self.rings.load(SeqCst);
+        // A ring counts as a call first, so it is seen by one of the two.
+        if self.calls.load(SeqCst) != ticket {
+            return Ok(Slept::Roused);
+        }
+        let waited = self.attend(|| self.rings.load(SeqCst) != rings, deadline)?;
+        Ok(match waited {
+            Waited { ready: true, .. } => Slept::Ready,
+            Waited {
+                woken: false,
+                interrupted: false,
+                ..
+            } => Slept::TimedOut,
+            _ => Slept::Roused,
+        })
+    }
+
+    /// Takes the watch, or follows the one who has it, until there is something for a thread
+    /// that hears every call.
+    #[inline]
+    fn attend(
+        &self,
+        has_news: impl Fn() -> bool,
+        deadline: P::Deadline,
+    ) -> Result<Waited, P::Error> {
+        if !self.post.take(Who::RUNNER)
+            && let Some(waited) = self.stand_by(&has_news, deadline)?
+        {
+            return Ok(waited);
+        }
+        // Leaves the watch, also where the poll panics.
+        let _leaving = Leaving(self);
+        loop {
+            let polled = self.poll(Who::RUNNER, || {
+                Some(if has_news() { P::PASSED } else { deadline })
+            })?;
+            // Looked at once the ring is silenced: it may have been for this thread.
+            let woken = has_news();
+            let Polled {
+                ready, interrupted, ..
+            } = polled;
+            let rung_for_others = polled.rung && !(ready || woken || interrupted);
+            if !rung_for_others {
+                return Ok(Waited {
+                    ready,
+                    woken,
+                    interrupted,
+                });
+            }
+        }
+    }
+
+    /// Is parked until there is something for the thread, or until it has the watch.
+    #[cold]
+    fn stand_by(
+        &self,
+        has_news: &impl Fn() -> bool,
+        deadline: P::Deadline,
+    ) -> Result<Option<Waited>, P::Error> {
+        let nothing = Waited::default();
+        loop {
+            return Ok(match self.follow(Who::RUNNER, has_news, deadline)? {
+                Followed::Took | Followed::Unparked { took: true } => None,
+                Followed::Unparked { took: false } => continue,
+                Followed::News => Some(Waited {
+                    woken: true,
+                    ..nothing
+                }),
+                Followed::Interrupted => Some(Waited {
+                    interrupted: true,
+                    ..nothing
+                }),
+                Followed::TimedOut => Some(nothing),
+            });
+        }
+    }
+
+    // ---- Threads that sleep for calls of their own.
+
+    /// [`Sleep::ticket`](crate::Sleep::ticket).
+    pub fn ticket(&self) -> u64 {
+        self.calls.load(SeqCst)
+    }
+
+    /// [`Sleep::sleep_as`](crate::Sleep::sleep_as). A thread that comes back with the watch keeps
+    /// it until it sleeps again or [leaves](Self::leave).
+    ///
+    /// # Errors
+    /// Those of [`Places::poll`] and [`Places::park`].
+    pub fn sleep_as(
+        &self,
+        sleeper: Sleeper,
+        ticket: u64,
+        deadline: P::Deadline,
+    ) -> Result<Slept, P::Error> {
+        let who = Who::sleeper(sleeper);
+        let has_news = || self.calls.load(SeqCst) != ticket;
+        if !self.post.resume(who) && !self.post.take(who) {
+            match self.follow(who, &has_news, deadline)? {
+                Followed::Took => {}
+                Followed::Unparked { took } => {
+                    if took {
+                        self.post.hold(who);
+                    }
+                    return Ok(Slept::Roused);
+                }
+                Followed::News | Followed::Interrupted => return Ok(Slept::Roused),
+                Followed::TimedOut => return Ok(Slept::TimedOut),
+            }
+        }
+        // Also where the poll panics or fails.
+        let _holding = Holding(self, who);
+        let polled = self.poll(who, || (!has_news()).then_some(deadline))?;
+        Ok(match polled {
+            Polled { ready: true, .. } => Slept::Ready,
+            Polled {
+                rung: false,
+                interrupted: false,
+                ..
+            } if !has_news() => Slept::TimedOut,
+            _ => Slept::Roused,
+        })
+    }
+
+    /// [`Sleep::leave`](crate::Sleep::leave): a thread that kept the watch hands it over.
+    pub fn leave(&self, sleeper: Sleeper) {
+        if self.post.resume(Who::sleeper(sleeper)) {
+            self.vacate();
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a loop supplies to a [`Watch`](super::Watch): a poll of its device, and places to sleep in.
+
+/// The system calls of a loop, as a [`Watch`](super::Watch) makes them.
+///
+/// One thread at a time is in [`poll`](Self::poll). The others are parked, each in one of several
+/// places; a few may share one.
+///
+/// [`ring`](Self::ring) and [`unpark`](Self::unpark) must neither take a lock nor allocate where
+/// the loop promises that its wake may be called in the handler of a signal.
+pub trait Places {
+    /// When a thread gives up.
+    type Deadline: Copy;
+    /// What a failed call reports.
+    type Error;
+
+    /// The deadline that has always passed.
+    const PASSED: Self::Deadline;
+
+    /// How many places there are: always the same, and at least 2.
+    fn count(&self) -> usize;
+
+    /// Sleeps until the device is ready, somebody [rings](Self::ring), a signal comes or the
+    /// deadline passes. A device is the number with which it was registered. It stays open until
+    /// this returns.
+    ///
+    /// # Errors
+    /// The loop's.
+    fn poll(&self, device: Option<usize>, deadline: Self::Deadline) -> Result<Polled, Self::Error>;
+
+    /// Makes the [`poll`](Self::poll) of another thread return, or the next one.
+    fn ring(&self);
+
+    /// Forgets every ring so far.
+    fn silence(&self);
+
+    /// How often [`unpark`](Self::unpark) was called for a place. It may wrap around.
+    fn unparks(&self, place: usize) -> u32;
+
+    /// Sleeps in a place until it is unparked, a signal comes or the deadline passes. It returns
+    /// at once where the place has been unparked since [`unparks`](Self::unparks) was `before`.
+    ///
+    /// # Errors
+    /// The loop's.
+    fn park(
+        &self,
+        place: usize,
+        before: u32,
+        deadline: Self::Deadline,
+    ) -> Result<Parked, Self::Error>;
+
+    /// Wakes one thread that is parked in a place, or all of them, and counts it.
+    fn unpark(&self, place: usize, whom: Unpark);
+}
+
+/// What a poll found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Polled {
+    /// The device has something to say.
+    pub ready: bool,
+    /// Somebody rang.
+    pub rung: bool,
+    /// A signal came first.
+    pub interrupted: bool,
+}
+
+/// Why a parked thread came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parked {
+    /// Its place was unparked.
+    Unparked,
+    /// A signal came.
+    Interrupted,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// How many threads of a place an unpark wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpark {
+    /// One of them.
+    One,
+    /// All of them.
+    All,
+}
+
+/// Why a [`wait`](super::Watch::wait) is over. Where all are false the deadline has passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// The device has something to say. Only the thread that watches it learns that.
+    pub ready: bool,
+    /// Somebody woke the loop, or what is registered changed.
+    pub woken: bool,
+    /// A signal came first.
+    pub interrupted: bool,
+}
+
+/// How often a [`Watch`](super::Watch) did what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Devices registered.
+    pub registers: u64,
+    /// Devices deregistered.
+    pub deregisters: u64,
+    /// Polls begun.
+    pub polls: u64,
+    /// Sleeps begun by threads that did not watch.
+    pub parks: u64,
+}
