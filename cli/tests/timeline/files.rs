@@ -292,8 +292,12 @@ fn what_is_no_regular_file_is_written_as_it_goes() {
         ];
         draw(&arguments)
     };
+    // What /dev/stdout is, where a fault replaces nothing that others use.
+    let stdout = directory.join("stdout");
+    symlink("/proc/self/fd/1", &stdout).unwrap();
+    let stdout = stdout.to_str().unwrap();
     for (format, expected) in [("json", &json), ("svg", &svg)] {
-        let ended = drawing(format, "/dev/stdout").output().unwrap();
+        let ended = drawing(format, stdout).output().unwrap();
         assert_eq!(ended.status.code(), Some(0), "{ended:?}");
         assert!(ended.stdout == expected.as_bytes(), "{format}");
     }
@@ -310,7 +314,7 @@ fn what_is_no_regular_file_is_written_as_it_goes() {
     let log = directory.join("log");
     fs::write(&log, "was here\n").unwrap();
     let append = File::options().append(true).open(&log).unwrap();
-    let ended = drawing("svg", "/dev/stdout").stdout(append).status();
+    let ended = drawing("svg", stdout).stdout(append).status();
     assert_eq!(ended.unwrap().code(), Some(0));
     assert!(fs::read_to_string(&log).unwrap() == "was here\n".to_owned() + &svg);
 
@@ -327,7 +331,7 @@ fn what_is_no_regular_file_is_written_as_it_goes() {
         .output()
         .unwrap();
     assert_eq!(ended.status.code(), Some(1));
-    assert_eq!(names(&directory), ["day.json", "log"]);
+    assert_eq!(names(&directory), ["day.json", "log", "stdout"]);
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn no_string_of_a_trace_and_no_name_of_one_reaches_the_terminal_as_it_is() {
         assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
         assert!(output.stderr.len() + output.stdout.len() > 0, "{name}");
         for format in ["svg", "html", "json"] {
-            let mut command = evtchn("timeline -o /dev/stdout --format");
+            let mut command = evtchn("timeline -o /proc/self/fd/1 --format");
             let output = command.arg(format).arg(&file).output().unwrap();
             is_harmless(&format!("{name} as {format}"), &output);
         }
@@ -235,8 +235,9 @@ fn trace_events_have_the_strings_of_the_trace_as_they_are() {
     let file = directory.join("trace");
     let (_, _, bytes) = traces().swap_remove(4);
     fs::write(&file, bytes).unwrap();
-    let mut command = evtchn("timeline -o /dev/stdout --format json");
+    let mut command = evtchn("timeline -o /proc/self/fd/1 --format json");
     let output = command.arg(&file).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     let events: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut events = events["traceEvents"].as_array().unwrap().iter();
     assert!(events.any(|event| event["args"]["what"] == HOSTILE));
