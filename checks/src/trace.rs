@@ -73,11 +73,11 @@ pub fn write(path: &Path, slots: u16, trigger: Trigger, script: &[Op]) -> io::Re
 /// The trace of a script that is not played, as where that would not end: its steps alone.
 ///
 /// # Errors
-/// Those of the file.
-pub fn write_unplayed(path: &Path, script: &Script) -> io::Result<()> {
+/// Those of `out`.
+pub fn write_unplayed(out: impl Write + Send + 'static, script: &Script) -> io::Result<()> {
     let mut header = Header::new(Source::Script, script.trigger);
     header.slots = Some(script.slots);
-    let tape = Tape::new(&header, File::create(path)?);
+    let tape = Tape::new(&header, out);
     for step in &script.steps {
         let op = step.to_string();
         tape.put(|| What::Op(evtchn_trace::Op { op }));

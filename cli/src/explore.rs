@@ -4,9 +4,9 @@ mod keep;
 mod progress;
 mod report;
 
-use std::fs;
-use std::io::{self, ErrorKind, Write};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,6 +16,9 @@ use clap::error::ErrorKind as ClapKind;
 use clap::{Args, value_parser};
 use evtchn_checks::explore::{Failure, Hang, Scenario, State, explore};
 
+use crate::file::Whole;
+use crate::output::print;
+use crate::plain::{self, say};
 use crate::stop::Stop;
 use crate::wrong;
 use keep::Keeping;
@@ -116,11 +119,11 @@ impl Explore {
             found: found.as_ref(),
         };
         let text = if self.json {
-            format!("{}\n", report.object())
+            format!("{}\n", plain::json(&report.object()))
         } else {
             report.to_string()
         };
-        print(&text)?;
+        print(text.as_bytes())?;
         Ok(found.is_none())
     }
 
@@ -130,7 +133,7 @@ impl Explore {
         let Some(file) = &self.resume else {
             return Ok(new);
         };
-        let text = match fs::read_to_string(file) {
+        let text = match keep::read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(new),
             Err(error) => {
@@ -173,20 +176,36 @@ impl Explore {
             scenario,
             script,
         } = hang;
-        let file = self.failures.join(format!("{scenario}-{number}.trace"));
-        let written = fs::create_dir_all(&self.failures)
-            .and_then(|()| evtchn_checks::write_unplayed(&file, script));
-        let file = file.display();
+        let file = self.failure(*scenario, *number);
+        let written = self.written(&file, |out| evtchn_checks::write_unplayed(out, script));
         let kept = match written {
-            Ok(()) => format!("play it again: evtchn replay {file}"),
-            Err(error) => format!("cannot write {file}: {error}"),
+            Ok(()) => format!("play it again: evtchn replay {}", file.display()),
+            Err(error) => format!("{error:#}"),
         };
-        // A reader of stderr that is gone has the exit code.
-        let _unheard = writeln!(
-            io::stderr(),
-            "evtchn: script {number} ({scenario}) does not end; {kept}"
-        );
+        say(format_args!(
+            "script {number} ({scenario}) does not end; {kept}"
+        ));
         process::exit(1);
+    }
+
+    /// The file of a script that breaks. Those of other seeds have other names.
+    fn failure(&self, scenario: Scenario, number: u64) -> PathBuf {
+        let name = format!("{scenario}-{}-{number}.trace", self.seed);
+        self.failures.join(name)
+    }
+
+    /// Writes the trace of a script, in a directory that is made where there is none, and not over
+    /// the run that is kept.
+    fn written(&self, path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<()> {
+        let begin = || {
+            fs::create_dir_all(&self.failures)?;
+            let kept = self.resume.as_ref().and_then(|kept| kept.metadata().ok());
+            let mut whole = Whole::create(path, kept.as_ref())?;
+            write(whole.out()?)?;
+            whole.sync()?;
+            anyhow::Ok(whole.put_in_place()?)
+        };
+        begin().with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Makes a script that breaks short, and writes it to a file.
@@ -197,12 +216,11 @@ impl Explore {
             Err(broken) => (short, broken.to_string()),
             Ok(_) => (failure.script.clone(), failure.broken.to_string()),
         };
-        let name = format!("{}-{}.trace", failure.scenario, failure.number);
-        let file = self.failures.join(name);
-        let (slots, trigger) = (script.slots, script.trigger);
-        fs::create_dir_all(&self.failures)
-            .and_then(|()| evtchn_checks::write(&file, slots, trigger, &script.steps))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        let file = self.failure(failure.scenario, failure.number);
+        self.written(&file, |out| {
+            let (slots, trigger) = (script.slots, script.trigger);
+            evtchn_checks::record(slots, trigger, &script.steps, out).map(drop)
+        })?;
         Ok(Found {
             scenario: failure.scenario,
             number: failure.number,
@@ -229,17 +247,7 @@ pub(crate) struct Found {
 /// Prints the names of the scenarios.
 fn list() -> Result<()> {
     let lines = Scenario::all().map(|it| format!("{:<13} {}\n", it.name(), it.about()));
-    print(&lines.collect::<String>())
-}
-
-fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write the output")
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    print(lines.collect::<String>().as_bytes())
 }
 
 /// A time: `90`, `90s`, `15m` or `8h`.
@@ -254,5 +262,49 @@ fn time(text: &str) -> Result<Duration, String> {
     match seconds {
         Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
         Some(_) | None => Err("a time is such as 90s, 15m or 8h, and a year at most".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use clap::FromArgMatches as _;
+
+    use super::*;
+
+    #[test]
+    fn a_script_is_kept_under_a_name_of_its_seed_and_not_over_the_run() {
+        let directory = std::env::temp_dir().join(format!("evtchn-kept-{}", process::id()));
+        let run = directory.join("run.json");
+        fs::create_dir(&directory).unwrap();
+        fs::write(&run, "was here").unwrap();
+        let (failures, resume) = (directory.as_os_str(), run.as_os_str());
+        let words = [
+            "explore".as_ref(),
+            "--seed".as_ref(),
+            "7".as_ref(),
+            "--failures".as_ref(),
+        ];
+        let words = words
+            .into_iter()
+            .chain([failures, "--resume".as_ref(), resume]);
+        let command = Explore::augment_args(clap::Command::new("explore"));
+        let matches = command.get_matches_from(words);
+        let explore = Explore::from_arg_matches(&matches).unwrap();
+
+        let scenario = Scenario::all().next().unwrap();
+        let script = explore.failure(scenario, 3);
+        assert_eq!(
+            script,
+            directory.join(format!("{}-7-3.trace", scenario.name()))
+        );
+        let write = |mut out: File| out.write_all(b"a script");
+        explore.written(&script, write).unwrap();
+        assert_eq!(fs::read_to_string(&script).unwrap(), "a script");
+        let refused = explore.written(&run, write).unwrap_err();
+        assert!(format!("{refused:#}").contains("it is the file that is read"));
+        assert_eq!(fs::read_to_string(&run).unwrap(), "was here");
+        fs::remove_dir_all(directory).unwrap();
     }
 }

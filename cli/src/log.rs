@@ -10,6 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::Exit;
+use crate::plain::Log;
 
 /// Begins to say it on stderr, if anybody asked.
 ///
@@ -20,7 +21,7 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
         return Ok(());
     };
     let lines = layer()
-        .with_writer(io::stderr)
+        .with_writer(|| Log(io::stderr()))
         .with_ansi(io::stderr().is_terminal())
         .with_timer(uptime());
     tracing_subscriber::registry()

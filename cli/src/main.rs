@@ -5,6 +5,7 @@ mod completions;
 mod diagnosis;
 mod exit;
 mod explore;
+mod file;
 mod listen;
 mod log;
 mod ls;
@@ -14,14 +15,17 @@ mod notify;
 mod options;
 mod output;
 mod ping;
+mod plain;
 mod progress;
 mod replay;
 mod stop;
 mod timeline;
 mod watch;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
 use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -29,10 +33,11 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use exit::{Exit, exit_codes};
 use options::{misused, wrong};
+use output::screen;
 
 /// Xen event channels at work, on a real Xen or on a simulator that needs none.
 #[derive(Debug, Parser)]
-#[command(name = "evtchn", version, after_help = EXAMPLES)]
+#[command(name = "evtchn", bin_name = "evtchn", version, after_help = EXAMPLES)]
 struct Cli {
     /// Log to stderr what the library does; twice, each wake too (or RUST_LOG=evtchn=trace)
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -81,12 +86,25 @@ fn unparsed(error: &clap::Error) -> ExitCode {
         error.exit();
     }
     let cli = Cli::command();
-    let named = env::args().find_map(|word| Some(cli.find_subcommand(word)?.get_name().to_owned()));
+    let mut words = env::args_os();
+    let named = words.find_map(|word| Some(cli.find_subcommand(word)?.get_name().to_owned()));
     let name = named.map_or("evtchn".to_owned(), |name| format!("evtchn {name}"));
     misused(error, &name).into()
 }
 
+/// Says that the command has a fault, as far as possible where what others wrote may be part of it.
+fn panicked(info: &PanicHookInfo<'_>) {
+    screen::restore();
+    plain::say(info);
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        // A reader of stderr that is gone cannot be told.
+        let _unheard = writeln!(io::stderr(), "{backtrace}");
+    }
+}
+
 fn main() -> ExitCode {
+    panic::set_hook(Box::new(panicked));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error),
@@ -114,7 +132,31 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    // A reader of stderr that is gone cannot be told.
-    let _unheard = writeln!(io::stderr(), "evtchn: {error:#}");
+    plain::say(format_args!("{error:#}"));
     Exit::of(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const CHILD: &str = "EVTCHN_TEST_PANICS";
+
+    #[test]
+    fn a_panic_is_one_line_without_what_a_terminal_acts_on() {
+        if env::var_os(CHILD).is_some() {
+            panic::set_hook(Box::new(panicked));
+            panic!("\u{1b}[31m\u{202e}\nevtchn: forged");
+        }
+        let mut child = Command::new(env::current_exe().unwrap());
+        let name = "tests::a_panic_is_one_line_without_what_a_terminal_acts_on";
+        child.args(["--exact", name, "--nocapture"]).env(CHILD, "1");
+        let output = child.env("RUST_BACKTRACE", "0").output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.starts_with("evtchn: panicked at "), "{error}");
+        let told = "\\u{1b}[31m\\u{202e}\\nevtchn: forged\n";
+        assert!(error.ends_with(told), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
 }

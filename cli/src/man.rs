@@ -1,13 +1,13 @@
 //! `evtchn man`: the manual, made of the help.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory};
 use clap_mangen::Man as Page;
 
-use crate::Cli;
 use crate::output::print;
+use crate::{Cli, file};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,11 +29,21 @@ impl Man {
     /// The output's, or the directory's.
     pub(crate) fn run(&self) -> Result<()> {
         if let Some(dir) = &self.dir {
-            let written = clap_mangen::generate_to(Cli::command(), dir);
-            return written.with_context(|| format!("cannot write to {}", dir.display()));
+            let mut cli = Cli::command().disable_help_subcommand(true);
+            cli.build();
+            return pages(cli, dir).with_context(|| format!("cannot write to {}", dir.display()));
         }
         let mut page = Vec::new();
         Page::new(Cli::command()).render(&mut page)?;
         print(&page)
     }
+}
+
+/// Writes the page of a command and those of its subcommands.
+fn pages(command: clap::Command, dir: &Path) -> Result<()> {
+    let shown = command.get_subcommands().filter(|it| !it.is_hide_set());
+    shown.cloned().try_for_each(|command| pages(command, dir))?;
+    let page = Page::new(command);
+    let path = dir.join(page.get_filename());
+    file::write(&path, None, |out| Ok(page.render(&mut *out)?))
 }

@@ -1,6 +1,5 @@
 //! What several commands are asked in the same words.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use evtchn::{BadId, DomId, RemotePort};
 
 use crate::exit::Exit;
 use crate::output::Format;
+use crate::plain;
 
 /// Where event channels are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,8 +86,7 @@ pub(crate) fn misused(error: &clap::Error, name: &str) -> Exit {
     let tip = paragraphs.find(|it| it.starts_with("tip: a similar") || it.starts_with("tip: some"));
     let words = says.split_whitespace().collect::<Vec<_>>().join(" ");
     let tip = tip.map(|tip| format!("; {tip}")).unwrap_or_default();
-    // A reader of stderr that is gone cannot be told.
-    let _unheard = writeln!(io::stderr(), "evtchn: {words}{tip}; see {name} --help");
+    plain::say(format_args!("{words}{tip}; see {name} --help"));
     Exit::Usage
 }
 

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use evtchn::{Cause, Port, Registrar, Trigger};
 use serde_json::{Value, json};
 
+use crate::plain;
 use screen::Screen;
 use table::Table;
 
@@ -120,7 +121,7 @@ impl Output {
                 live.draw(out, now)
             }
             (Format::Text | Format::Table, _) => text(out, now, line),
-            (Format::Json, _) => writeln!(out, "{}", object(now, line)),
+            (Format::Json, _) => writeln!(out, "{}", plain::json(&object(now, line))),
             (Format::Silent, _) => Ok(()),
         });
     }
@@ -135,7 +136,7 @@ impl Output {
         self.end_live(now);
         self.write(|out, _| match self.format {
             Format::Text | Format::Table => write!(out, "{summary}"),
-            Format::Json => writeln!(out, "{}", object(summary, now)),
+            Format::Json => writeln!(out, "{}", plain::json(&object(summary, now))),
             Format::Silent => Ok(()),
         });
     }

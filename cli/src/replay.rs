@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use evtchn_checks::{Input, Kept, Script};
-use evtchn_trace::{Replayed, Source, Trace};
+use evtchn_trace::{Replayed, Salvaged, Source};
+
+use crate::plain::{Plain, say};
 
 const EXIT_CODES: &str = "\
 Exit code 0: the same run; of a check: it holds. 1: it differs, and the first difference is
@@ -18,7 +20,8 @@ printed; of a check: it fails. 2: the file is refused, or wrong arguments.";
 /// Every call of the program is made on a real context, over a device and an event loop that
 /// answer as the trace says; each call that they get must be the next one of the trace, and so
 /// must be each answer to the program. The trace of a script is played on the simulator against
-/// the model of the checks.
+/// the model of the checks. One that was cut off, as by a crash, is played as far as its lines are
+/// whole, and stderr says where it ends.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Replay {
@@ -50,41 +53,50 @@ impl Replay {
         match self.play() {
             Ok(Verdict { is_same, says }) => {
                 // A reader that is gone has the exit code.
-                let _unheard = writeln!(io::stdout(), "{file}: {says}");
+                let _unheard = writeln!(io::stdout(), "{}: {says}", Plain(file));
                 ExitCode::from(u8::from(!is_same))
             }
             Err(error) => {
-                // As above.
-                let _unheard = writeln!(io::stderr(), "evtchn: {file}: {error:#}");
+                say(format_args!("{file}: {error:#}"));
                 ExitCode::from(2)
             }
         }
     }
 
     fn play(&self) -> Result<Verdict> {
-        let trace = Trace::load(&self.file)?;
-        if trace.header.source == Source::Script {
-            return Ok(match Kept::try_from(&trace)? {
+        let salvaged = Salvaged::load(&self.file)?;
+        if let Some(cut) = salvaged.cut {
+            say(format_args!("{}: {cut}", self.file.display()));
+        }
+        if salvaged.trace.header.source == Source::Script {
+            return Ok(match Kept::try_from(&salvaged.trace)? {
                 Kept::Script(kept) => script(&kept),
                 Kept::Input(kept) => input(&kept),
             });
         }
         let replayed = match self.on {
-            On::Trace => evtchn_trace::replay(&trace),
-            On::Sim => evtchn_trace::replay_on_sim(&trace),
+            On::Trace => salvaged.replay(),
+            On::Sim => salvaged.replay_on_sim(),
         };
+        let up_to = salvaged.cut.map(|cut| format!(" up to line {}", cut.after));
+        let up_to = up_to.unwrap_or_default();
         let replayed = replayed.context("it cannot be replayed")?;
         Ok(match replayed {
             Replayed::Same(tally) => Verdict {
                 is_same: true,
                 says: format!(
-                    "the same: {} calls, {} at the seam, on {} threads",
+                    "the same{up_to}: {} calls, {} at the seam, on {} threads",
                     tally.calls, tally.seam, tally.threads
                 ),
             },
             Replayed::Differs(difference) => Verdict {
                 is_same: false,
-                says: difference.to_string(),
+                says: format!(
+                    "line {}: expected {}\n  but got {}",
+                    difference.line,
+                    Plain(difference.expected),
+                    Plain(difference.got)
+                ),
             },
         })
     }
@@ -98,7 +110,7 @@ fn input(input: &Input) -> Verdict {
         },
         Err(what) => Verdict {
             is_same: false,
-            says: format!("it fails: {what}"),
+            says: format!("it fails: {}", Plain(what)),
         },
     }
 }
@@ -120,7 +132,7 @@ fn script(script: &Script) -> Verdict {
             };
             Verdict {
                 is_same: false,
-                says: format!("it fails: {line}: {broken}"),
+                says: format!("it fails: {line}: {}", Plain(broken)),
             }
         }
     }

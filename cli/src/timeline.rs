@@ -8,18 +8,20 @@ mod lanes;
 mod perfetto;
 mod summary;
 mod svg;
-mod write;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Write as _};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Args;
 use clap::error::ErrorKind;
+use clap::{Args, ValueEnum};
 use evtchn_trace::{Lines, LoadError};
+
+use crate::file;
+use crate::plain;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +29,7 @@ Examples:
   evtchn timeline run.trace -o run.svg            a picture, for a document
   evtchn timeline run.trace -o run.html           to zoom and pan in a browser; needs nothing else
   evtchn timeline run.trace -o run.json           for ui.perfetto.dev, however long the trace
+  evtchn timeline run.trace --format json -o /dev/stdout | gzip >run.json.gz
 
 Exit code 0: it is written. 1: it cannot be written. 2: the trace is refused, or wrong arguments.";
 
@@ -35,7 +38,8 @@ Exit code 0: it is written. 1: it cannot be written. 2: the trace is refused, or
 /// Each lane shows the states of its port as the tables of the library have them, its wakes,
 /// latches and notifies, what the other end sent, overflow and faults. The name of the file tells
 /// the format: .svg, .html, or .json in the trace-event format of Chrome and Perfetto. The file is
-/// written as a whole or not at all.
+/// written as a whole or not at all; a pipe or a device is written as it goes. Of a trace that was
+/// cut off, every whole line is drawn, and stderr says where it ends.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Draw {
@@ -44,57 +48,64 @@ pub(crate) struct Draw {
     /// The picture: FILE.svg, FILE.html or FILE.json
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// The format, where the name does not tell it
+    #[arg(long, value_enum)]
+    format: Option<Format>,
 }
 
-type Trace = Lines<BufReader<File>>;
-
-/// How a trace is drawn.
-type Drawing = fn(&mut Trace, &mut dyn io::Write) -> Result<()>;
-
-/// What can be drawn, by the ends of names.
-const FORMATS: [(&str, Drawing); 3] = [
-    ("svg", |trace, out| {
-        Ok(svg::draw(&build::build(trace)?, out)?)
-    }),
-    ("html", |trace, out| {
-        Ok(html::draw(&build::build(trace)?, out)?)
-    }),
-    ("json", |trace, out| perfetto::draw(trace, out)),
-];
+/// What can be drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A picture, for a document
+    Svg,
+    /// A page to zoom and pan in a browser
+    Html,
+    /// Trace events for ui.perfetto.dev or chrome://tracing
+    Json,
+}
 
 impl Draw {
     /// Draws it, and gives the exit code.
     pub(crate) fn run(&self) -> ExitCode {
-        let Some(drawing) = drawing(&self.output) else {
+        let Some(format) = self.format.or_else(|| format(&self.output)) else {
             let output = self.output.display();
             let message = format!(
                 "the name of the output tells its format, so {output} must end in .svg, .html or \
-                 .json"
+                 .json, or --format be given"
             );
             crate::wrong::<Draw>("evtchn timeline", ErrorKind::InvalidValue, message);
         };
-        let Err(error) = self.draw(drawing) else {
+        let Err(error) = self.draw(format) else {
             return ExitCode::SUCCESS;
         };
-        // A reader of stderr that is gone has the exit code.
-        let mut stderr = io::stderr();
         if let Some(refused) = error.downcast_ref::<LoadError>() {
-            let _unheard = writeln!(stderr, "evtchn: {}: {refused}", self.trace.display());
+            plain::say(format_args!("{}: {refused}", self.trace.display()));
             return ExitCode::from(2);
         }
-        let _unheard = writeln!(stderr, "evtchn: {}: {error:#}", self.output.display());
+        plain::say(format_args!("{}: {error:#}", self.output.display()));
         ExitCode::from(1)
     }
 
-    fn draw(&self, drawing: Drawing) -> Result<()> {
-        let mut trace = Lines::open(&self.trace)?;
-        write::whole(&self.output, |out| drawing(&mut trace, out))
+    fn draw(&self, format: Format) -> Result<()> {
+        let file = File::open(&self.trace).map_err(LoadError::from)?;
+        let read = file.metadata().map_err(LoadError::from)?;
+        let mut trace = Lines::new(BufReader::with_capacity(1 << 16, file))?.salvaging();
+        file::write(&self.output, Some(&read), |out| {
+            match format {
+                Format::Svg => svg::draw(&build::build(&mut trace)?, out)?,
+                Format::Html => html::draw(&build::build(&mut trace)?, out)?,
+                Format::Json => perfetto::draw(&mut trace, out)?,
+            }
+            Ok(())
+        })?;
+        if let Some(cut) = trace.cut() {
+            plain::say(format_args!("{}: {cut}", self.trace.display()));
+        }
+        Ok(())
     }
 }
 
-fn drawing(file: &Path) -> Option<Drawing> {
+fn format(file: &Path) -> Option<Format> {
     let end = file.extension().and_then(OsStr::to_str)?;
-    let mut formats = FORMATS.iter();
-    let found = formats.find(|(name, _)| end.eq_ignore_ascii_case(name));
-    found.map(|(_, drawing)| *drawing)
+    Format::from_str(end, true).ok()
 }

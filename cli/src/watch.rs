@@ -27,6 +27,7 @@ use crate::output::Format;
 use end::{End, Only};
 use exec::Exec;
 use job::Wish;
+use record::Recording;
 
 const EXAMPLES: &str = concat!(
     "\
@@ -119,7 +120,10 @@ pub(crate) struct Watch {
     /// Xen: the device [default: /dev/xen/evtchn]
     #[arg(long, value_name = "PATH")]
     device: Option<PathBuf>,
-    /// Write a trace of the run to FILE, to be replayed
+    /// Write a trace of the run to FILE, to be replayed.
+    ///
+    /// A file that is there is replaced once everything is bound, and left as it was where that
+    /// fails. FILE may be a pipe or a device too.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }
@@ -207,9 +211,10 @@ impl Watch {
                     dies_after: self.dies_after,
                 };
                 let wish = self.wish(Some(Watch::EVENTS));
-                let tape = record::sim(self.record.as_deref(), cast.seed)?;
-                let ran = sim::run(cast, wish, self.format(), &tape);
-                ran.and(record::finish(&tape))
+                let recording = Recording::sim(self.record.as_deref(), cast.seed)?;
+                let ran = sim::run(cast, wish, self.format(), &recording);
+                let ended = recording.finish();
+                ran.and(ended)
             }
             Backend::Xen => {
                 let ends = self.ends();
@@ -226,9 +231,10 @@ impl Watch {
                     ends,
                     opener: XenOpen::at(self.device.unwrap_or_else(|| DEVICE_PATH.into())),
                 };
-                let tape = record::xen(self.record.as_deref())?;
-                let ran = xen::run(&cast, wish, format, &tape);
-                ran.and(record::finish(&tape))
+                let recording = Recording::xen(self.record.as_deref())?;
+                let ran = xen::run(&cast, wish, format, &recording);
+                let ended = recording.finish();
+                ran.and(ended)
             }
         }
     }

@@ -117,14 +117,36 @@ fn a_run_that_is_killed_goes_on_from_where_it_was_kept_last() {
 #[test]
 fn a_run_that_cannot_be_kept_ends_and_says_so() {
     let folder = file("kept-nowhere");
-    fs::create_dir_all(folder.join("run.new")).unwrap();
+    fs::create_dir_all(&folder).unwrap();
     let kept = folder.join("run.json");
+    let _unless_there_is_none = fs::remove_file(&kept);
     let kept = kept.display();
-    // Beside its file is a folder of the name that it needs.
-    let output = run(&format!("--time 1h --resume {kept} --keep-every 500"));
+    // No file may have a byte, and a write is an error.
+    let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+    let mut command = Command::new("bash");
+    command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_evtchn"), "explore"]);
+    let arguments = format!("--time 1h --resume {kept} --keep-every 500");
+    let output = command.args(arguments.split_whitespace()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains(&format!("cannot write {kept}")), "{stderr}");
+}
+
+#[test]
+fn files_beside_a_run_that_is_kept_are_left_alone() {
+    let folder = file("kept-beside");
+    let _unless_there_is_none = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("run.new"), "of the user").unwrap();
+    let kept = folder.join("run.json");
+    stdout(&format!("--steps 2000 --resume {}", kept.display()), 0);
+    assert!(steps(&kept) >= 2000);
+    assert_eq!(
+        fs::read_to_string(folder.join("run.new")).unwrap(),
+        "of the user"
+    );
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_file_that_is_no_whole_trace_is_exit_code_2_with_the_line() {
     changed[digit] = b'5';
     let newer = b"{\"trace\":\"evtchn\",\"version\":9}\n".to_vec();
     for (name, bytes, part) in [
-        ("cut", whole[..whole.len() / 2].to_vec(), "truncated"),
+        ("cut", whole[..20].to_vec(), "line 1: truncated"),
         ("changed", changed, "changed or damaged"),
         ("newer", newer, "line 1: version 9 is newer"),
         ("other", b"[0.0] bound\n".to_vec(), "line 1: not the first"),
@@ -79,6 +79,77 @@ fn a_file_that_is_no_whole_trace_is_exit_code_2_with_the_line() {
     let (code, _, error) = replay(&[], Path::new("/nowhere.trace"));
     assert_eq!(code, 2);
     assert!(error.contains("No such file"), "{error}");
+}
+
+#[test]
+fn a_recording_that_was_cut_off_replays_up_to_there_and_says_where() {
+    let whole = fs::read(recorded("cut-off.trace", "10")).unwrap();
+    let ends = whole.iter().zip(1..).filter(|(byte, _)| **byte == b'\n');
+    let ends: Vec<usize> = ends.map(|(_, end)| end).collect();
+    let (last, middle) = (ends.len() - 1, ends.len() / 2);
+    // In the middle of a line, after a line, and without the last line.
+    for (bytes, after) in [
+        (ends[middle - 1] + 5, middle),
+        (ends[middle - 1], middle),
+        (ends[last - 1], last),
+        (ends[last] - 1, last),
+    ] {
+        let file = file("cut-off-part.trace");
+        fs::write(&file, &whole[..bytes]).unwrap();
+        for on in [&[][..], &["--on", "sim"]] {
+            let (code, told, error) = replay(on, &file);
+            let name = file.display();
+            assert_eq!(
+                error,
+                format!("evtchn: {name}: cut off after line {after}\n")
+            );
+            assert_eq!(code, 0, "{told}");
+            let same = format!("{name}: the same up to line {after}: ");
+            assert!(told.starts_with(&same), "{told}");
+        }
+    }
+    let damaged = [
+        &whole[..ends[middle]],
+        b"no line\n",
+        &whole[ends[middle]..ends[last - 1]],
+    ]
+    .concat();
+    let file = file("cut-off-damaged.trace");
+    fs::write(&file, damaged).unwrap();
+    let (code, told, error) = replay(&[], &file);
+    assert_eq!((code, told.as_str()), (2, ""));
+    let line = format!("{}: line {}: not a JSON object", file.display(), middle + 2);
+    assert!(error.contains(&line), "{error}");
+}
+
+#[test]
+fn a_file_without_an_end_is_refused_in_bounded_memory() {
+    // With 256 MiB of address space.
+    let limited = "ulimit -v 262144; exec \"$@\"";
+    let (trace, text) = (
+        "line 1: longer than 4194304 bytes",
+        "longer than 1048576 bytes",
+    );
+    for (arguments, code, part) in [
+        (&["replay", "/dev/zero"][..], 2, trace),
+        (&["timeline", "/dev/zero", "-o", "zero.svg"], 2, trace),
+        (
+            &["explore", "--steps", "1", "--resume", "/dev/zero"],
+            1,
+            text,
+        ),
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_evtchn")]);
+        let ended = command.args(arguments).output().unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{error}");
+        assert!(
+            error.contains("/dev/zero: ") && error.contains(part),
+            "{error}"
+        );
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
 }
 
 #[test]

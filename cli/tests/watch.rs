@@ -4,10 +4,14 @@
     reason = "a helper of a test fails as the test does"
 )]
 
+use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -189,7 +193,7 @@ fn ctrl_c_tears_down_in_order_and_prints_the_summary() {
 
 #[test]
 fn output_that_cannot_be_written_is_one_line() {
-    let full = std::fs::File::options().write(true).open("/dev/full");
+    let full = fs::File::options().write(true).open("/dev/full");
     let output = command("watch").stdout(full.unwrap()).output().unwrap();
     assert!(failure(1, output).contains("cannot write the output"));
 }
@@ -223,6 +227,156 @@ fn with_a_device_the_real_backend_does_the_same_job() {
     summary_agrees("watch --backend xen --json --loopback 16 --events 2000");
     let output = run("watch --backend xen --virq TIMER");
     assert!(failure(1, output).contains("stop the holder"));
+}
+
+/// An empty directory of this test alone.
+fn directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _unless_there_is_none = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// How many files a directory has, hidden ones too.
+fn files(directory: &Path) -> usize {
+    fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn a_run_that_cannot_begin_leaves_the_recording_of_before() {
+    let directory = directory("recorded-before");
+    let good = directory.join("good.trace");
+    let record = good.display();
+    stdout(&format!("watch --events 20 --record {record}"));
+    let whole = fs::read(&good).unwrap();
+    for (arguments, code) in [
+        ("--backend xen --device /nonexistent/evtchn", 3),
+        ("--backend xen --device /dev/null", 3),
+        ("--only 99:", 1),
+    ] {
+        failure(code, run(&format!("watch {arguments} --record {record}")));
+        assert!(fs::read(&good).unwrap() == whole, "{arguments}");
+    }
+    let none = directory.join("none.trace");
+    failure(
+        1,
+        run(&format!("watch --only 99: --record {}", none.display())),
+    );
+    assert_eq!(files(&directory), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_disk_that_is_full_from_the_beginning_leaves_the_recording_of_before() {
+    let directory = directory("recorded-full");
+    let good = directory.join("good.trace");
+    fs::write(&good, "was here").unwrap();
+    let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+    let mut command = Command::new("bash");
+    command.args([
+        "-c",
+        limited,
+        "sh",
+        env!("CARGO_BIN_EXE_evtchn"),
+        "watch",
+        "--record",
+    ]);
+    let error = failure(1, command.arg(&good).output().unwrap());
+    assert!(
+        error.contains("cannot write the trace: File too large"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&good).unwrap(), "was here");
+    assert_eq!(files(&directory), 1, "nothing is left beside it");
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_what_it_recorded_so_far() {
+    let directory = directory("recorded-killed");
+    let trace = directory.join("run.trace");
+    let record = format!("watch --events 100000000 --record {}", trace.display());
+    let mut child = command(&record).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..100 {
+        lines.read_line(&mut String::new()).unwrap();
+    }
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().code(), None);
+    assert_eq!(files(&directory), 1);
+    let replayed = run(&format!("replay {}", trace.display()));
+    assert_eq!(replayed.status.code(), Some(0), "{replayed:?}");
+    let error = String::from_utf8(replayed.stderr).unwrap();
+    assert!(error.contains("run.trace: cut off after line "), "{error}");
+    let told = String::from_utf8(replayed.stdout).unwrap();
+    let (_, told) = told.split_once("the same up to line ").unwrap();
+    let line: usize = told.split_once(':').unwrap().0.parse().unwrap();
+    // Each wake of which a line was printed has more than one.
+    assert!(line > 100, "{told}");
+}
+
+#[test]
+fn a_recording_that_a_full_disk_ends_is_told_and_can_be_replayed_up_to_there() {
+    let directory = directory("recorded-short");
+    let trace = directory.join("run.trace");
+    let limited = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+    let mut command = Command::new("bash");
+    command.args([
+        "-c",
+        limited,
+        "sh",
+        env!("CARGO_BIN_EXE_evtchn"),
+        "watch",
+        "--record",
+    ]);
+    let error = failure(1, command.arg(&trace).output().unwrap());
+    assert!(
+        error.contains("cannot write the trace: File too large"),
+        "{error}"
+    );
+    assert_eq!(fs::metadata(&trace).unwrap().len(), 8 * 1024);
+    let replayed = run(&format!("replay {}", trace.display()));
+    assert_eq!(replayed.status.code(), Some(0), "{replayed:?}");
+    let error = String::from_utf8(replayed.stderr).unwrap();
+    assert!(error.contains("run.trace: cut off after line "), "{error}");
+}
+
+#[test]
+fn a_recording_goes_where_its_name_leads() {
+    let directory = directory("recorded-where");
+    let plain = directory.join("plain.trace");
+    let watch = "watch --guests 2 --events 50 --record";
+    stdout(&format!("{watch} {}", plain.display()));
+    let whole = fs::read(&plain).unwrap();
+
+    let (link, target) = (directory.join("link"), directory.join("target"));
+    symlink("target", &link).unwrap();
+    fs::write(&target, "was here").unwrap();
+    fs::set_permissions(&target, Permissions::from_mode(0o600)).unwrap();
+    stdout(&format!("{watch} {}", link.display()));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::read(&target).unwrap() == whole);
+    let mode = fs::metadata(&target).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+
+    let fifo = directory.join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let reader = fifo.clone();
+    let reader = thread::spawn(move || fs::read(reader).unwrap());
+    stdout(&format!("{watch} {}", fifo.display()));
+    assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
+    assert!(reader.join().unwrap() == whole);
+
+    stdout(&format!("{watch} /dev/null"));
+    let full = failure(1, run(&format!("{watch} /dev/full")));
+    assert!(
+        full.contains("cannot write the trace: No space left"),
+        "{full}"
+    );
+    let nowhere = failure(1, run(&format!("{watch} /nowhere/trace")));
+    assert!(
+        nowhere.contains("/nowhere/trace: cannot be created"),
+        "{nowhere}"
+    );
+    assert_eq!(files(&directory), 4);
 }
 
 #[test]

@@ -48,14 +48,19 @@ impl evtchn_core::Error for Failed {
 }
 
 impl Failed {
-    /// A failure that says nothing but its words.
+    /// How many bytes of its words a trace keeps.
+    const MOST: usize = 1 << 16;
+
+    /// A failure that says nothing but its words, of which the first 65,536 bytes are kept.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Failed {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(Failed::MOST));
         Failed {
             kind,
             errno: None,
             call: None,
             port: None,
-            text: text.into(),
+            text,
             rest: Map::new(),
         }
     }

@@ -2,7 +2,7 @@
 //! and every answer, written down as it happens and replayed anywhere.
 //!
 //! - [`Trace`]: one that was read whole; [`Lines`] reads it one by one. [`Line`] is one of them;
-//!   docs/traces.md has an example of each kind.
+//!   docs/traces.md has an example of each kind. [`Salvaged`] is what is left of one that was cut off.
 //! - [`Tape`]: where a trace is written while it happens. [`RecordedContext`] writes the calls of the
 //!   program there, and [`Recorder`] those at the seam.
 //! - [`replay`]: plays a trace again, with the recorded answers, on a real context.
@@ -15,7 +15,9 @@ mod header;
 mod line;
 mod names;
 mod read;
+mod refused;
 mod replay;
+mod salvage;
 mod seam;
 #[cfg(feature = "sim")]
 mod sim;
@@ -31,8 +33,10 @@ pub use line::{
     Answer, AtSeam, Call, Got, Guest, Input, Line, Op, Schedule, Seam, Sim, Verdict, What,
 };
 pub use names::{Caused, Ended};
-pub use read::{BadTrace, Lines, LoadError, Trace, Why};
+pub use read::{LINE_LIMIT, Lines, Trace};
+pub use refused::{BadTrace, LoadError, Why};
 pub use replay::{Difference, Replayed, Tally, replay};
+pub use salvage::{Cut, Salvaged};
 pub use seam::{RecordedDevice, Recorder};
 #[cfg(feature = "sim")]
 pub use sim::{observe, replay_on_sim};

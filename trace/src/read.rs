@@ -1,16 +1,33 @@
 //! Reading a trace: the whole of it is checked before any of it is used.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::header::{FORMAT, Header, VERSION};
+use crate::header::{FORMAT, Header};
 use crate::line::{Answer, AtSeam, Call, Guest, Input, Line, Op, Schedule, Sim, Verdict, What};
+use crate::refused::{BadTrace, LoadError, Why};
+use crate::salvage::Cut;
 use crate::tape;
+
+/// How long a line of a trace may be, with its end, in bytes. A reader refuses a longer one.
+///
+/// The longest line that is recorded, a batch with a wake of every port that a domain can have, has
+/// less than 3.5 million bytes.
+///
+/// ```
+/// use evtchn_trace::{LINE_LIMIT, Lines, LoadError, Why};
+///
+/// let LoadError::Bad(bad) = Lines::new(std::io::BufReader::new(std::io::repeat(0))).unwrap_err() else {
+///     panic!("it can be read");
+/// };
+/// assert_eq!(bad.why, Why::TooLong { limit: LINE_LIMIT });
+/// ```
+pub const LINE_LIMIT: usize = 1 << 22;
 
 /// A trace that was read whole and is as it was written.
 ///
@@ -54,82 +71,6 @@ pub struct Trace {
     pub header: Header,
     /// All others but the last.
     pub lines: Vec<Line>,
-}
-
-/// A file that is no trace, or not a whole one.
-///
-/// ```
-/// use evtchn_trace::{BadTrace, Trace, Why};
-///
-/// let bad = Trace::read(b"{\"trace\":\"of something else\"}\n").unwrap_err();
-/// assert_eq!(bad, BadTrace { line: 1, why: Why::NotATrace });
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {why}")]
-pub struct BadTrace {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What is wrong with it.
-    pub why: Why,
-}
-
-/// What is wrong with a line.
-///
-/// ```
-/// use evtchn_trace::{Trace, Why};
-///
-/// let cut = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
-/// "#;
-/// assert_eq!(Trace::read(cut).unwrap_err().why, Why::Truncated);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Why {
-    /// The first line is not that of a trace.
-    #[error("not the first line of a trace of evtchn")]
-    NotATrace,
-    /// The trace is of a later version.
-    #[error("version {0} is newer than {VERSION}, the newest that is read here")]
-    Newer(u64),
-    /// The line is no JSON object.
-    #[error("not a JSON object: {0}")]
-    NoJson(String),
-    /// The line is of no kind that this version knows.
-    #[error("of no known kind: {0}")]
-    UnknownKind(String),
-    /// A field is missing or wrong.
-    #[error("{0}")]
-    Field(String),
-    /// The file ends before the last line of a trace.
-    #[error("truncated: the trace ends here without its last line")]
-    Truncated,
-    /// Something was changed.
-    #[error("the last line should be {expected}, so the trace was changed or damaged")]
-    Changed {
-        /// What the last line of these lines is.
-        expected: String,
-    },
-    /// Something follows the last line.
-    #[error("something follows the last line of the trace")]
-    AfterTheEnd,
-}
-
-/// A file that cannot be read as a trace.
-///
-/// ```
-/// use evtchn_trace::{LoadError, Trace};
-///
-/// let error = Trace::load("/nowhere/run.trace").unwrap_err();
-/// assert!(matches!(error, LoadError::Io(_)));
-/// ```
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The file cannot be read.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// It is no trace.
-    #[error(transparent)]
-    Bad(#[from] BadTrace),
 }
 
 impl Trace {
@@ -191,6 +132,9 @@ pub struct Lines<R> {
     check: Check,
     text: Vec<u8>,
     is_over: bool,
+    /// A trace that was cut off is no error.
+    salvages: bool,
+    cut: Option<Cut>,
 }
 
 impl Lines<BufReader<File>> {
@@ -210,7 +154,7 @@ impl<R: BufRead> Lines<R> {
     /// [`LoadError`] of that line.
     pub fn new(mut input: R) -> Result<Lines<R>, LoadError> {
         let mut text = Vec::new();
-        input.read_until(b'\n', &mut text)?;
+        read_line(&mut input, &mut text)?;
         let (header, check) = Check::begin(&text)?;
         Ok(Lines {
             input,
@@ -218,7 +162,36 @@ impl<R: BufRead> Lines<R> {
             check,
             text,
             is_over: false,
+            salvages: false,
+            cut: None,
         })
+    }
+
+    /// The same, where a trace may be cut off, as by a crash: where the file ends in the middle of a
+    /// line, or before the last line of a trace, the lines that are whole come, and
+    /// [`cut`](Self::cut) says where they end. Any other damage is an error as before.
+    ///
+    /// ```
+    /// use evtchn_trace::Lines;
+    ///
+    /// let text = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
+    /// {"call":"teardown"}
+    /// {"answ"#;
+    /// let mut lines = Lines::new(&text[..])?.salvaging();
+    /// assert_eq!(lines.by_ref().map(|line| line.unwrap()).count(), 1);
+    /// assert_eq!(lines.cut().unwrap().after, 2);
+    /// # Ok::<_, evtchn_trace::LoadError>(())
+    /// ```
+    #[must_use]
+    pub fn salvaging(mut self) -> Lines<R> {
+        self.salvages = true;
+        self
+    }
+
+    /// Where the trace was cut off, once the last line came of one that was and is
+    /// [salvaged](Self::salvaging).
+    pub const fn cut(&self) -> Option<Cut> {
+        self.cut
     }
 
     /// The first line.
@@ -228,8 +201,14 @@ impl<R: BufRead> Lines<R> {
 
     fn line(&mut self) -> Result<Option<Line>, LoadError> {
         loop {
-            self.text.clear();
-            if self.input.read_until(b'\n', &mut self.text)? == 0 {
+            read_line(&mut self.input, &mut self.text)?;
+            let is_whole_line = self.text.ends_with(b"\n") || self.text.len() > LINE_LIMIT;
+            if self.salvages && !is_whole_line && !self.check.is_whole {
+                let after = self.check.number;
+                self.cut = Some(Cut { after });
+                return Ok(None);
+            }
+            if self.text.is_empty() {
                 self.check.end()?;
                 return Ok(None);
             }
@@ -251,6 +230,13 @@ impl<R: BufRead> Iterator for Lines<R> {
         self.is_over = !matches!(line, Some(Ok(_)));
         line
     }
+}
+
+/// Reads the next line, with its end, and no more than a byte beyond the limit. Nothing at the end.
+fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<()> {
+    text.clear();
+    let most = LINE_LIMIT as u64 + 1;
+    input.take(most).read_until(b'\n', text).map(drop)
 }
 
 /// What is known of the lines so far.
@@ -312,13 +298,10 @@ impl Check {
     }
 }
 
-impl Why {
-    pub(crate) const fn at(self, line: usize) -> BadTrace {
-        BadTrace { line, why: self }
-    }
-}
-
 fn object(text: &[u8]) -> Result<Map<String, Value>, Why> {
+    if text.len() > LINE_LIMIT {
+        return Err(Why::TooLong { limit: LINE_LIMIT });
+    }
     // A line without its end is one that was being written.
     let text = text.strip_suffix(b"\n").ok_or(Why::Truncated)?;
     match serde_json::from_slice(text) {
@@ -330,8 +313,8 @@ fn object(text: &[u8]) -> Result<Map<String, Value>, Why> {
 
 fn header(text: &[u8]) -> Result<Header, Why> {
     let object = object(text).map_err(|why| {
-        let is_cut = why == Why::Truncated;
-        if is_cut { why } else { Why::NotATrace }
+        let is_told = matches!(why, Why::Truncated | Why::TooLong { .. });
+        if is_told { why } else { Why::NotATrace }
     })?;
     if object.get("trace").and_then(Value::as_str) != Some(FORMAT) {
         return Err(Why::NotATrace);

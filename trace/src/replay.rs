@@ -8,11 +8,14 @@ mod player;
 mod script;
 mod stage;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::line::{AtSeam, Call, Seam, What};
-use crate::read::{BadTrace, Trace, Why};
+use crate::line::{AtSeam, Call, Got, Seam, What};
+use crate::read::Trace;
+use crate::refused::{BadTrace, Why};
+use crate::salvage::Cut;
 use script::Script;
 #[cfg(feature = "sim")]
 pub(crate) use script::text;
@@ -128,29 +131,40 @@ pub(crate) trait Machine: Send {
 /// # Errors
 /// [`BadTrace`] where the trace cannot be replayed; then nothing was played.
 pub fn replay(trace: &Trace) -> Result<Replayed, BadTrace> {
-    replay_with(trace, None)
+    replay_with(trace, None, None)
 }
 
 pub(crate) fn replay_with(
     trace: &Trace,
+    cut: Option<Cut>,
     machine: Option<Box<dyn Machine>>,
 ) -> Result<Replayed, BadTrace> {
-    let threads = check(trace)?;
-    let script = Arc::new(Script::new(&trace.lines, machine));
-    player::play(trace.header.trigger, &script, threads);
-    Ok(script.end(threads))
+    let threads = check(trace, cut.is_some())?;
+    let script = Arc::new(Script::new(&trace.lines, cut.is_some(), machine));
+    player::play(trace.header.trigger, &script, &threads);
+    Ok(script.end(threads.len()))
 }
 
+/// As many ports as a domain can have, which no number of a port reaches.
+const PORTS: u32 = 1 << 17;
+
 /// Whether it can be replayed: no call of the program may begin before the one before it has come
-/// back, or has called the program back. Gives the number of threads.
-fn check(trace: &Trace) -> Result<usize, BadTrace> {
+/// back, or has called the program back, and no number makes the context allocate more than a domain
+/// can have. The last call of a trace that `is_cut` need not have come back. Gives the threads.
+fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
     const MOST: u32 = 1024;
     let refuse = |at: usize, why: String| Err(Why::Field(why).at(at));
     let mut under_way: Option<(usize, u32)> = None;
-    let mut threads = 0;
+    let mut threads = BTreeSet::new();
     for (line, at) in trace.lines.iter().zip(2..) {
         if line.thread >= MOST {
             return refuse(at, format!("thread {} of at most {MOST}", line.thread));
+        }
+        if let What::Seam(seam) = &line.what
+            && let Some(port) = bound(seam).filter(|port| *port >= PORTS)
+        {
+            let why = format!("port {port}, but a domain has no more than {PORTS}");
+            return refuse(at, why);
         }
         match (&line.what, under_way) {
             (What::Call(_), Some((begun, _))) => {
@@ -161,10 +175,10 @@ fn check(trace: &Trace) -> Result<usize, BadTrace> {
                 );
             }
             (What::Call(call), None) => {
-                threads = threads.max(line.thread as usize + 1);
+                threads.insert(line.thread);
                 under_way = Some((at, line.thread));
                 if let Call::Fill { room } | Call::FillAgain { room } = call
-                    && *room > 1 << 17
+                    && *room > PORTS as usize
                 {
                     return refuse(at, format!("no room for {room} wakes"));
                 }
@@ -188,7 +202,19 @@ fn check(trace: &Trace) -> Result<usize, BadTrace> {
         }
     }
     match under_way {
-        Some((begun, _)) => refuse(begun, "a call without its answer".into()),
-        None => Ok(threads),
+        Some((begun, _)) if !is_cut => refuse(begun, "a call without its answer".into()),
+        Some(_) | None => Ok(threads),
+    }
+}
+
+/// The port that a call at the seam gives the context.
+fn bound(at: &AtSeam) -> Option<u32> {
+    match (&at.call, &at.got) {
+        (Seam::BindStatic { port }, _) => Some(port.as_raw()),
+        (
+            Seam::BindUnboundPort { .. } | Seam::BindInterdomain { .. } | Seam::BindVirq { .. },
+            Some(Got::Number(port)),
+        ) => Some(*port),
+        _ => None,
     }
 }

@@ -49,6 +49,8 @@ struct Sink {
     written: Written,
     /// The first write that failed. Nothing is written after it.
     failed: Option<io::Error>,
+    /// The last line was written. Nothing is written after it.
+    is_finished: bool,
     /// Calls of the program that are under way, rounds included.
     under_way: usize,
     /// The number of the thread that asks.
@@ -127,6 +129,9 @@ const ROOM: usize = 1 << 16;
 
 impl Sink {
     fn put(&mut self, what: &What) {
+        if self.is_finished {
+            return;
+        }
         let thread = match what {
             What::Call(_) | What::Answer(_) | What::Seam(AtSeam { peer: None, .. }) => {
                 (self.thread)()
@@ -187,6 +192,7 @@ impl Tape {
             out: Box::new(out),
             written: Written::new(header),
             failed: Process::current().err().map(io::Error::from),
+            is_finished: false,
             under_way: 0,
             thread: Box::new(thread),
             channels: HashMap::new(),
@@ -213,7 +219,18 @@ impl Tape {
         }
     }
 
-    /// Writes the last line.
+    /// Whether all was written so far that had to be.
+    ///
+    /// # Errors
+    /// The first write that failed. Nothing was written after it, and nothing will be.
+    pub fn check(&self) -> io::Result<()> {
+        let sink = self.sink();
+        let failed = sink.as_ref().and_then(|sink| sink.failed.as_ref());
+        failed.map_or(Ok(()), |error| Err(again(error)))
+    }
+
+    /// Writes the last line. What happens afterwards is not recorded, and to finish again does
+    /// nothing.
     ///
     /// # Errors
     /// The first write that failed; [`Inherited`], inside of the [`io::Error`], in a forked child.
@@ -221,13 +238,15 @@ impl Tape {
         if self.0.as_ref().is_some_and(|shared| !shared.is_ours()) {
             return Err(Inherited.into());
         }
-        let Some(mut sink) = self.sink() else {
-            return Ok(());
+        let Some(mut sink) = self.sink().filter(|sink| !sink.is_finished) else {
+            return self.check();
         };
+        sink.is_finished = true;
         let end = end(sink.written.lines, sink.written.digest);
         sink.written.buf.extend_from_slice(end.as_bytes());
         sink.flush();
-        sink.failed.take().map_or(Ok(()), Err)
+        drop(sink);
+        self.check()
     }
 
     pub(crate) fn seam(&self, call: impl FnOnce() -> AtSeam) {
@@ -282,6 +301,14 @@ impl Tape {
         // In a forked child the lock may have been held by a thread of the parent.
         let shared = self.0.as_ref().filter(|shared| shared.is_ours())?;
         Some(shared.sink.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

@@ -13,10 +13,10 @@ use evtchn_core::{
     Blocked, Cause, DomId, EventChannel, HandOver, HandOverError, Open, Outcome, Parts, Port,
     Trigger, Wait,
 };
-use evtchn_sim::{Guest, Sim, SimLoop, SimOpen};
+use evtchn_sim::{Errno, Guest, Sim, SimLoop, SimOpen};
 use evtchn_trace::{
-    Answer, Call, Header, RecordedChannel, RecordedContext, RecordedDevice, Recorder, Replayed,
-    Source, Tape, Trace, What, observe, replay, replay_on_sim,
+    Answer, Call, Cut, Header, RecordedChannel, RecordedContext, RecordedDevice, Recorder,
+    Replayed, Salvaged, Source, Tape, Trace, What, observe, replay, replay_on_sim,
 };
 
 type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
@@ -74,7 +74,27 @@ impl Rig {
                 Replayed::Differs(difference) => panic!("{difference}"),
             }
         }
+        cut_anywhere(&self.memory.bytes());
         trace
+    }
+}
+
+/// A recording that is cut off after any of its lines is the same run up to there.
+fn cut_anywhere(bytes: &[u8]) {
+    let mut end = 0;
+    for (line, after) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1..) {
+        end += line.len();
+        if end == bytes.len() {
+            break;
+        }
+        let salvaged = Salvaged::read(&bytes[..end]).unwrap();
+        assert_eq!(salvaged.cut, Some(Cut { after }));
+        for replayed in [salvaged.replay(), salvaged.replay_on_sim()] {
+            match replayed.unwrap() {
+                Replayed::Same(_) => {}
+                Replayed::Differs(it) => panic!("cut off after line {after}: {it}"),
+            }
+        }
     }
 }
 
@@ -263,4 +283,53 @@ fn what_another_process_left_is_adopted_over_its_answers_alone() {
     }
     let bad = replay_on_sim(&trace).unwrap_err();
     assert!(bad.to_string().contains("another process"), "{bad}");
+}
+
+#[test]
+fn all_is_written_out_once_a_round_is_over() {
+    let rig = Rig::new(Trigger::Level);
+    let context = rig.context();
+    let (channel, theirs) = rig.wire(&context);
+    let id = channel.id();
+    assert_eq!(context.wait(id).unwrap(), Wait::Pending);
+    for rounds in 1..4 {
+        rig.guest.send(theirs).unwrap();
+        let mut round = context.dispatch_at_most(8).unwrap();
+        while round.next().is_some() {
+            assert_eq!(context.wait(id).unwrap(), Wait::Pending);
+        }
+        if rounds == 2 {
+            drop(round);
+        } else {
+            round.finish().unwrap();
+        }
+        let bytes = rig.memory.bytes();
+        let written = Salvaged::read(&bytes[..]).unwrap().trace.lines;
+        let ends = written
+            .iter()
+            .filter(|line| matches!(line.what, What::Call(Call::Finish | Call::Leave)));
+        assert_eq!(ends.count(), rounds);
+        assert!(matches!(written.last().unwrap().what, What::Answer(_)));
+    }
+}
+
+#[test]
+fn a_call_that_failed_is_on_the_trace_with_its_port_and_errno() {
+    let rig = Rig::new(Trigger::Level);
+    let context = rig.context();
+    let (channel, _) = rig.wire(&context);
+    rig.opener.fail_next(evtchn_sim::Call::Notify, Errno::EIO);
+    assert!(channel.notify().is_err());
+    let bytes = rig.memory.bytes();
+    let lines = Salvaged::read(&bytes[..]).unwrap().trace.lines;
+    let failed = lines.iter().find_map(|line| {
+        let What::Seam(at) = &line.what else {
+            return None;
+        };
+        at.failed.as_ref()
+    });
+    let failed = failed.unwrap();
+    assert_eq!(failed.call.as_deref(), Some("notify"));
+    assert_eq!(failed.port, Some(channel.port().as_raw()));
+    assert_eq!(failed.errno, Some(5));
 }

@@ -1,13 +1,23 @@
 //! What is written is read again, and what is not as it was written is refused.
-#![expect(clippy::unwrap_used, reason = "a strategy fails as its test does")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
 
-use crate::support::recorded::recorded;
-use crate::support::seal::seal;
-use evtchn_core::Trigger;
+use evtchn_core::{ErrorKind, Trigger};
 use evtchn_sim::Delivery;
-use evtchn_trace::{Header, Line, Source, Trace, VERSION, What, Why};
+use evtchn_trace::{
+    AtSeam, Call, Cut, Failed, Header, LINE_LIMIT, Line, Lines, LoadError, Salvaged, Seam, Source,
+    Tape, Trace, VERSION, What, Why,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::io::{self, BufReader, Read, Write};
+
+use crate::support::memory::Memory;
+use crate::support::recorded::recorded;
+use crate::support::seal::seal;
 
 fn sealed(lines: &str) -> Vec<u8> {
     (lines.to_owned() + &seal(lines.as_bytes())).into_bytes()
@@ -98,7 +108,12 @@ fn a_newer_version_and_another_format_are_refused() {
     assert_eq!(bad.why, Why::Newer(2));
     let told = format!("line 1: version 2 is newer than {VERSION}, the newest that is read here");
     assert_eq!(bad.to_string(), told);
-    for other in ["{}\n", "[]\n", "{\"trace\":\"other\",\"version\":1}\n"] {
+    for other in [
+        "{}\n",
+        "[]\n",
+        "{\"trace\":\"other\",\"version\":1}\n",
+        &HEADER.replace("\"version\":1", "\"version\":0"),
+    ] {
         assert_eq!(Trace::read(&sealed(other)).unwrap_err().why, Why::NotATrace);
     }
 }
@@ -197,4 +212,186 @@ fn each_example_of_the_document_is_a_line_as_it_is_written() {
     let whole = document.split("```jsonl whole\n").nth(1).unwrap();
     let whole = whole.split("```").next().unwrap();
     Trace::read(whole.as_bytes()).unwrap();
+}
+
+/// What a salvage of these bytes is refused with.
+fn refused(bytes: &[u8]) -> Why {
+    match Salvaged::read(bytes) {
+        Err(LoadError::Bad(bad)) => bad.why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_whole_line_of_a_recording_that_was_cut_off_is_read() {
+    let lines = HEADER.to_owned()
+        + "{\"call\":\"teardown\",\"note\":\"\u{2014}\"}\n{\"answer\":\"done\"}\n";
+    let whole = sealed(&lines);
+    let mut ends = Vec::new();
+    for end in 0..=whole.len() {
+        // Also in the middle of a character.
+        let after = whole[..end].iter().filter(|it| **it == b'\n').count();
+        match after {
+            0 => assert!(Salvaged::read(&whole[..end]).is_err(), "{end} bytes"),
+            4 => assert_eq!(Salvaged::read(&whole[..end]).unwrap().cut, None),
+            after => {
+                let salvaged = Salvaged::read(&whole[..end]).unwrap();
+                assert_eq!(salvaged.cut, Some(Cut { after }), "{end} bytes");
+                assert_eq!(salvaged.trace.lines.len(), after - 1);
+                assert!(Trace::read(&whole[..end]).is_err());
+            }
+        }
+        ends.push(after);
+    }
+    assert_eq!(ends.last(), Some(&4));
+}
+
+#[test]
+fn damage_in_the_middle_of_a_recording_that_was_cut_off_is_refused_with_its_line() {
+    let cut = HEADER.to_owned() + "{\"call\":\"tear";
+    for (bytes, line) in [
+        (HEADER.to_owned() + "{\"call\":\"tear\n{\"answer\":\"do", 2),
+        (HEADER.to_owned() + "{\"answer\":\"done\"}\n\0\0\0\n", 3),
+        (HEADER.to_owned() + "{\"mystery\":1}\n{", 2),
+    ] {
+        let LoadError::Bad(bad) = Salvaged::read(bytes.as_bytes()).unwrap_err() else {
+            panic!("it can be read");
+        };
+        assert_eq!(bad.line, line, "{bad}");
+    }
+    let mut after_the_end = sealed(HEADER);
+    after_the_end.extend(b"{\"call\":");
+    assert_eq!(refused(&after_the_end), Why::AfterTheEnd);
+    let damaged = sealed(HEADER);
+    let damaged = String::from_utf8(damaged).unwrap().replace("sim", "xen");
+    assert!(matches!(refused(damaged.as_bytes()), Why::Changed { .. }));
+    assert_eq!(refused(&HEADER.as_bytes()[..20]), Why::Truncated);
+    assert!(Salvaged::read(cut.as_bytes()).is_ok());
+}
+
+/// A reader without an end that counts what is taken from it.
+struct Endless<'a>(&'a mut usize, &'a [u8]);
+
+impl Read for Endless<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.1.is_empty() {
+            return self.1.read(buf);
+        }
+        if *self.0 > 1 << 26 {
+            return Err(io::Error::other("more is taken than a line may have"));
+        }
+        buf.fill(0);
+        *self.0 += buf.len();
+        Ok(buf.len())
+    }
+}
+
+#[test]
+fn a_line_without_an_end_is_refused_once_it_is_longer_than_a_line_may_be() {
+    for (before, line) in [("", 1), (HEADER, 2)] {
+        let mut taken = 0;
+        let endless = BufReader::new(Endless(&mut taken, before.as_bytes()));
+        let refused =
+            Lines::new(endless).and_then(|it| it.salvaging().collect::<Result<Vec<_>, _>>());
+        let LoadError::Bad(bad) = refused.unwrap_err() else {
+            panic!("it can be read");
+        };
+        assert_eq!(
+            (bad.line, &bad.why),
+            (line, &Why::TooLong { limit: LINE_LIMIT })
+        );
+        assert!(bad.to_string().contains("4194304 bytes"), "{bad}");
+        assert!(taken <= LINE_LIMIT + (1 << 16), "{taken} bytes");
+    }
+}
+
+#[test]
+fn the_longest_line_is_read_and_one_byte_more_is_refused() {
+    let line = |more: usize| {
+        let note = "x".repeat(LINE_LIMIT - "{\"answer\":\"done\",\"note\":\"\"}\n".len() + more);
+        sealed(&format!(
+            "{HEADER}{{\"answer\":\"done\",\"note\":\"{note}\"}}\n"
+        ))
+    };
+    assert_eq!(Trace::read(&line(0)).unwrap().lines.len(), 1);
+    let bad = Trace::read(&line(1)).unwrap_err();
+    assert_eq!((bad.line, bad.why), (2, Why::TooLong { limit: LINE_LIMIT }));
+}
+
+#[test]
+fn wakes_of_every_port_of_a_domain_are_a_line_that_is_read() {
+    let wakes: Vec<String> = (0..1 << 17)
+        .map(|channel| format!("[{channel},\"peer_gone\"]"))
+        .collect();
+    let line = format!("{{\"answer\":\"wakes\",\"wakes\":[{}]}}\n", wakes.join(","));
+    let trace = Trace::read(&sealed(&(HEADER.to_owned() + &line))).unwrap();
+    assert_eq!(trace.lines.len(), 1);
+}
+
+#[test]
+fn a_tape_that_is_finished_takes_no_more_lines() {
+    let memory = Memory::default();
+    let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), memory.clone());
+    tape.put(|| What::Call(Call::Teardown));
+    tape.finish().unwrap();
+    let whole = memory.bytes();
+    tape.put(|| What::Call(Call::DropContext));
+    tape.finish().unwrap();
+    drop(tape);
+    assert_eq!(memory.bytes(), whole);
+    assert_eq!(Trace::read(&whole).unwrap().lines.len(), 1);
+}
+
+#[test]
+fn a_failure_with_endless_words_is_a_line_that_is_read() {
+    let words = "\u{20ac}".repeat(LINE_LIMIT);
+    let failed = Failed::new(ErrorKind::Other, words);
+    assert_eq!(failed.text.len(), 65_535, "whole characters");
+    let at = AtSeam {
+        call: Seam::Register,
+        peer: None,
+        got: None,
+        failed: Some(Box::new(failed)),
+    };
+    let trace = Trace {
+        header: Header::new(Source::Sim, Trigger::Level),
+        lines: vec![Line::new(What::Seam(at))],
+    };
+    assert_eq!(Trace::read(&trace.to_bytes()).unwrap(), trace);
+}
+
+/// A disk with room for so many bytes.
+struct Full(usize);
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0 {
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            room => {
+                let taken = room.min(bytes.len());
+                self.0 -= taken;
+                Ok(taken)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_tape_tells_of_its_failed_write_whenever_it_is_asked() {
+    let header = Header::new(Source::Sim, Trigger::Level);
+    let tape = Tape::new(&header, Full(HEADER.len()));
+    tape.check().unwrap();
+    tape.put(|| What::Call(Call::Teardown));
+    for _ in 0..2 {
+        assert_eq!(tape.check().unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            tape.finish().unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+    }
+    Tape::off().check().unwrap();
 }

@@ -3,9 +3,12 @@
 
 use crate::support::changed::changed_bytes;
 use crate::support::recorded::recorded;
-use evtchn_core::Trigger;
+use evtchn_core::{DomId, Trigger};
 use evtchn_sim::Delivery;
-use evtchn_trace::{Call, Line, Replayed, Trace, What, replay, replay_on_sim};
+use evtchn_trace::{
+    Answer, AtSeam, Call, Cut, Got, Header, Line, Replayed, Salvaged, Seam, Source, Trace, What,
+    Why, replay, replay_on_sim,
+};
 use proptest::prelude::*;
 
 fn same(replayed: Replayed) -> usize {
@@ -98,4 +101,129 @@ fn one_byte_changed_under_a_digest_that_fits_never_panics() {
         assert!(outcomes.differs > 20, "{outcomes:?}");
         assert!(outcomes.same <= most, "{outcomes:?}");
     }
+}
+
+#[test]
+fn a_recording_that_is_cut_off_anywhere_replays_up_to_its_last_whole_line() {
+    let bytes = recorded(8, Trigger::Level, Delivery::Chosen);
+    let ends = bytes.iter().zip(1..).filter(|(byte, _)| **byte == b'\n');
+    let ends: Vec<usize> = ends.map(|(_, end)| end).collect();
+    let mut calls = 0;
+    // All lines but the last one are whole, and of the next one some bytes are there.
+    for (after, pair) in (1..).zip(ends.windows(2)).step_by(5) {
+        let part = after % (pair[1] - pair[0]);
+        let salvaged = Salvaged::read(&bytes[..pair[0] + part]).unwrap();
+        assert_eq!(salvaged.cut, Some(Cut { after }));
+        let replayed = same(salvaged.replay().unwrap());
+        assert!(replayed >= calls, "{replayed} calls after line {after}");
+        calls = replayed;
+        assert_eq!(same(salvaged.replay_on_sim().unwrap()), calls);
+    }
+    let whole = Salvaged::read(&bytes[..]).unwrap();
+    assert_eq!(whole.cut, None);
+    assert!(same(whole.replay().unwrap()) > 100);
+}
+
+#[test]
+fn a_difference_before_the_end_of_a_recording_that_was_cut_off_is_told() {
+    let bytes = recorded(9, Trigger::Level, Delivery::Immediate);
+    let mut salvaged = Salvaged::read(&bytes[..bytes.len() / 2]).unwrap();
+    let lines = &mut salvaged.trace.lines;
+    let answer = |line: &Line| matches!(line.what, What::Answer(_));
+    let place = lines.iter().rposition(answer).unwrap();
+    lines[place].what = What::Answer(Answer::Nothing);
+    let Replayed::Differs(difference) = salvaged.replay().unwrap() else {
+        panic!("it is not the same");
+    };
+    assert_eq!(difference.line, place + 2);
+}
+
+/// A call that gives the context a port, and its answer.
+fn bound(call: Seam, got: Option<Got>) -> Trace {
+    let at = AtSeam {
+        call,
+        got,
+        peer: None,
+        failed: None,
+    };
+    let remote = DomId::new(1);
+    let lines = [
+        What::Call(Call::BindUnboundPort { remote }),
+        What::Seam(AtSeam {
+            call: Seam::Open,
+            got: None,
+            peer: None,
+            failed: None,
+        }),
+        What::Seam(at),
+        What::Answer(Answer::Done),
+    ];
+    Trace {
+        header: Header::new(Source::Sim, Trigger::Level),
+        lines: lines.map(Line::new).into(),
+    }
+}
+
+#[test]
+fn a_port_that_no_domain_can_have_is_refused_before_anything_is_played() {
+    let remote = DomId::new(1);
+    for port in [1 << 17, i32::MAX.cast_unsigned()] {
+        let port_id = evtchn_core::Port::new(port).unwrap();
+        for trace in [
+            bound(Seam::BindUnboundPort { remote }, Some(Got::Number(port))),
+            bound(Seam::BindStatic { port: port_id }, None),
+        ] {
+            let bad = replay(&trace).unwrap_err();
+            assert_eq!(bad.line, 4);
+            assert!(matches!(&bad.why, Why::Field(why) if why.contains(&port.to_string())));
+        }
+    }
+    let most = bound(
+        Seam::BindUnboundPort { remote },
+        Some(Got::Number((1 << 17) - 1)),
+    );
+    assert!(replay(&most).is_ok());
+}
+
+#[test]
+fn a_replay_has_the_threads_that_the_trace_names_and_no_others() {
+    let mut call = Line::new(What::Call(Call::NextTimeout));
+    let mut answer = Line::new(What::Answer(Answer::Timeout { zero: false }));
+    (call.thread, answer.thread) = (1023, 1023);
+    let mut trace = Trace {
+        header: Header::new(Source::Sim, Trigger::Level),
+        lines: vec![call, answer],
+    };
+    let Replayed::Same(tally) = replay(&trace).unwrap() else {
+        panic!("it is the same");
+    };
+    assert_eq!((tally.calls, tally.threads), (1, 1));
+    for line in &mut trace.lines {
+        line.thread = 1024;
+    }
+    let bad = replay(&trace).unwrap_err();
+    assert_eq!(
+        (bad.line, bad.to_string().contains("thread 1024")),
+        (2, true)
+    );
+}
+
+#[test]
+fn a_read_of_more_ports_than_it_has_room_for_is_a_difference() {
+    let bytes = recorded(10, Trigger::Level, Delivery::Immediate);
+    let mut trace = Trace::read(&bytes).unwrap();
+    let read = trace.lines.iter_mut().find_map(|line| {
+        let What::Seam(AtSeam {
+            call: Seam::Pending { room },
+            got: Some(Got::Ports(ports)),
+            ..
+        }) = &mut line.what
+        else {
+            return None;
+        };
+        Some((*room, ports))
+    });
+    let (room, ports) = read.unwrap();
+    *ports = vec![10; room + 1];
+    assert!(matches!(replay(&trace), Ok(Replayed::Differs(_))));
 }

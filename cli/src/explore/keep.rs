@@ -1,12 +1,34 @@
 //! The file of a run that can be gone on with: written in the end, and now and then before.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Error, Result};
 use evtchn_checks::explore::State;
+
+use crate::file;
+
+/// No run that is kept takes as many bytes.
+const LIMIT: u64 = 1 << 20;
+
+/// The text of a run that was kept.
+///
+/// # Errors
+/// It cannot be read, or is longer than such a text is.
+pub(crate) fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?
+        .take(LIMIT + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LIMIT {
+        let says = format!("it is longer than {LIMIT} bytes, which no run is that was kept");
+        return Err(io::Error::other(says));
+    }
+    Ok(text)
+}
 
 /// See the [module](self).
 pub(crate) struct Keeping<'a> {
@@ -51,18 +73,17 @@ impl<'a> Keeping<'a> {
         self.failed.into_inner().map_or(written, Err)
     }
 
-    /// Writes beside the file and puts it in its place, which is never half written.
+    /// Writes the file, which is never half written.
     fn write(&self, state: &State) -> Result<()> {
         let Some(file) = self.file else {
             return Ok(());
         };
         let text = state.to_text()?;
-        let beside = file.with_extension("new");
         let parent = file.parent().filter(|parent| *parent != Path::new(""));
         parent
             .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::write(&beside, text))
-            .and_then(|()| fs::rename(&beside, file))
+            .map_err(Error::from)
+            .and_then(|()| file::write(file, None, |out| Ok(out.write_all(text.as_bytes())?)))
             .with_context(|| format!("cannot write {}", file.display()))
     }
 }

@@ -7,6 +7,7 @@ use evtchn_checks::{Failing, Faults};
 use serde_json::{Value, json};
 
 use super::Found;
+use crate::plain::Plain;
 
 /// See the [module](self).
 pub(crate) struct Report<'a> {
@@ -92,11 +93,13 @@ impl fmt::Display for Report<'_> {
         match self.found {
             None => writeln!(f, "  every script held"),
             Some(found) => {
-                let file = found.file.display();
+                let file = Plain(found.file.display());
                 writeln!(
                     f,
                     "  BROKEN by script {} ({}): {}",
-                    found.number, found.scenario, found.what
+                    found.number,
+                    found.scenario,
+                    Plain(&found.what)
                 )?;
                 let Found { steps, drawn, .. } = found;
                 writeln!(f, "  {steps} of {drawn} steps are enough: {file}")?;

@@ -8,6 +8,7 @@ use evtchn::{DomId, Port, PortStatus, RemotePort, Status};
 use serde_json::{Map, Value, json};
 
 use crate::output::Format;
+use crate::plain;
 
 /// What each port is; nothing is known of those that Xen keeps for itself.
 pub(super) type Table = BTreeMap<(DomId, Port), Option<PortStatus>>;
@@ -129,7 +130,7 @@ impl Printer {
                 let mark = row.change.map(Change::mark);
                 object.insert("change".to_owned(), json!(mark));
             }
-            writeln!(self.out, "{}", Value::from(object))?;
+            writeln!(self.out, "{}", plain::json(&Value::from(object)))?;
         }
         Ok(())
     }

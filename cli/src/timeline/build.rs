@@ -7,6 +7,7 @@ use evtchn_trace::{Lines, LoadError};
 
 use super::drive::{At, Listen, Whose, drive};
 use super::lanes::{Kind, Lane, Mark, Span, State, Texts, Timeline};
+use crate::plain::Plain;
 
 /// The timeline of a trace.
 ///
@@ -79,7 +80,8 @@ impl Listen for Builder {
 
     fn mark(&mut self, lane: Whose, at: At, kind: Kind, text: &str) {
         self.note(at);
-        let text = self.texts.keep(text);
+        // So is it measured, and so the page shows it.
+        let text = self.texts.keep(&Plain(text).to_string());
         let at = at.step;
         self.track(lane).lane.marks.push(Mark { at, kind, text });
     }

@@ -62,9 +62,9 @@ pub(crate) fn drive(
 ) -> Result<Summary, LoadError> {
     let mut driver = Driver::new(trace.header(), out);
     driver.out.about(Whose::Device, "fd, event loop");
-    for line in trace {
+    for line in trace.by_ref() {
         let line = line?;
-        driver.line += 1;
+        driver.line = driver.line.saturating_add(1);
         match &line.what {
             What::Call(call) => driver.call(line.thread, call),
             What::Answer(answer) => driver.answer(line.thread, answer),
@@ -77,7 +77,7 @@ pub(crate) fn drive(
             What::Input(_) | What::Schedule(_) => {}
         }
     }
-    Ok(driver.end())
+    Ok(driver.end(trace.cut().is_some()))
 }
 
 /// Who has the other end of a channel.
@@ -276,7 +276,7 @@ impl<'a> Driver<'a> {
     }
 
     /// Whatever has a state has it until here.
-    fn end(mut self) -> Summary {
+    fn end(mut self, is_cut: bool) -> Summary {
         let at = At {
             step: self.steps,
             line: self.told,
@@ -287,7 +287,9 @@ impl<'a> Driver<'a> {
         for port in self.bound() {
             self.out.enter(Whose::Port(port), at, None);
         }
-        self.summary.lines = self.line as usize + 1;
+        // The last line of a trace is not told of.
+        self.summary.lines = self.line as usize + usize::from(!is_cut);
+        self.summary.is_cut = is_cut;
         self.summary.ports = self.ports.len();
         self.summary
     }

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::lanes::{Kind, Lane, Timeline};
 use super::summary::thousands;
 use super::svg::{self, Escaped};
+use crate::plain;
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: [&str; 3] = [
@@ -90,9 +91,8 @@ fn table(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
 /// The lanes as JSON that is small: each number that grows is told by how much.
 fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     let kinds = Kind::ALL.map(|kind| json!([kind.class(), kind.name(), kind.row()]));
-    let texts = json!(timeline.texts.all()).to_string();
-    write!(out, "{{\"kinds\":{},\"texts\":", json!(kinds))?;
-    write!(out, "{}", texts.replace('<', "\\u003c"))?;
+    let texts = script(&json!(timeline.texts.all()));
+    write!(out, "{{\"kinds\":{},\"texts\":{texts}", json!(kinds))?;
     write!(out, ",\"lines\":[")?;
     let mut before = 0;
     for (place, line) in timeline.lines.iter().enumerate() {
@@ -109,8 +109,13 @@ fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "],\"states\":{}}}", json!(states.0))
 }
 
+/// As JSON that ends no script.
+fn script(value: &Value) -> String {
+    plain::json(value).replace('<', "\\u003c")
+}
+
 fn lane(lane: &Lane, states: &mut States, out: &mut dyn Write) -> io::Result<()> {
-    let (name, about) = (json!(lane.name), json!(lane.about));
+    let (name, about) = (script(&json!(lane.name)), script(&json!(lane.about)));
     write!(out, "\n{{\"name\":{name},\"about\":{about},\"spans\":[")?;
     let mut before = 0;
     for (place, span) in lane.spans.iter().enumerate() {

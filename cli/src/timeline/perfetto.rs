@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::drive::{At, Listen, Whose, drive};
 use super::lanes::{Kind, State};
+use crate::plain;
 
 /// The number of the context.
 const CONTEXT: u32 = 1;
@@ -115,7 +116,8 @@ impl Events<'_> {
     fn name(&mut self, what: &str, number: usize, arguments: &Value) {
         self.event(format_args!(
             "{{\"ph\":\"M\",\"name\":\"{what}\",\"pid\":{CONTEXT},\"tid\":{number},\
-             \"args\":{arguments}}}"
+             \"args\":{}}}",
+            plain::json(arguments)
         ));
     }
 
@@ -145,7 +147,7 @@ impl Listen for Events<'_> {
         let At { step, line } = at;
         let what = match text {
             "" => String::new(),
-            text => format!(",\"what\":{}", json!(text)),
+            text => format!(",\"what\":{}", plain::json(&json!(text))),
         };
         self.event(format_args!(
             "{{\"ph\":\"i\",\"name\":\"{name}\",\"cat\":\"{class}\",\"s\":\"{scope}\",\

@@ -14,6 +14,8 @@ pub(crate) struct Summary {
     seed: Option<u64>,
     /// How many lines the trace has.
     pub(crate) lines: usize,
+    /// It was cut off after them.
+    pub(crate) is_cut: bool,
     pub(crate) ports: usize,
     counts: [usize; Kind::ALL.len()],
 }
@@ -25,6 +27,7 @@ impl Summary {
             source: header.source,
             seed: header.seed,
             lines: 0,
+            is_cut: false,
             ports: 0,
             counts: [0; Kind::ALL.len()],
         }
@@ -55,6 +58,9 @@ impl Display for Summary {
         let seldom = seldom.into_iter().filter(|(count, _)| *count > 0);
         for (count, name) in always.into_iter().chain(seldom) {
             write!(f, " · {}", many(count, name))?;
+        }
+        if self.is_cut {
+            f.write_str(" · cut off")?;
         }
         Ok(())
     }

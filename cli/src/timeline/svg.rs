@@ -11,6 +11,7 @@ use std::io;
 use super::dense::Room;
 use super::lanes::{Kind, Lane, Timeline};
 use super::summary::{many, thousands};
+use crate::plain;
 use captions::Captions;
 use legend::Legend;
 
@@ -171,8 +172,8 @@ impl Display for Escaped<'_> {
                 '<' => f.write_str("&lt;")?,
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
-                // XML has no way to write most of these.
-                letter if letter.is_control() => f.write_str(" ")?,
+                // XML has no way to write some of these.
+                letter if plain::is_escaped(letter) => write!(f, "{}", letter.escape_default())?,
                 letter => write!(f, "{letter}")?,
             }
         }

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 
 use super::end::{End, Only};
 use super::exec::Exec;
+use super::record::Recording;
 use super::scene::{ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use super::summary::{Summary, Tally};
 use crate::exit::{Exit, late, unasked};
@@ -25,6 +26,8 @@ pub(crate) struct Orders<'a> {
     pub(crate) stop: &'a Stop,
     /// When it ends, which channels count, and what is run for each of their wakes.
     pub(crate) wish: Wish,
+    /// The trace of it, if one is recorded.
+    pub(crate) recording: &'a Recording,
     /// Who looks on.
     pub(crate) onlooker: Option<Onlooker<'a>>,
 }
@@ -71,6 +74,7 @@ pub(crate) fn watch<S: Scene>(
         output,
         stop,
         wish,
+        recording,
         onlooker,
     } = orders;
     let places = channels.iter().zip(0..);
@@ -103,6 +107,7 @@ pub(crate) fn watch<S: Scene>(
     if job.counted.iter().all(Option::is_none) {
         bail!("--only names none of the channels");
     }
+    recording.begin()?;
     job.run()
 }
 

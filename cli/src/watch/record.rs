@@ -1,6 +1,6 @@
 //! The trace that `--record` asks for.
 
-use std::fs::File;
+use std::cell::RefCell;
 use std::path::Path;
 use std::thread;
 
@@ -9,46 +9,91 @@ use evtchn::Trigger;
 use evtchn::sim::Choice;
 use evtchn_trace::{Header, Sim, Source, Tape, What};
 
-/// A trace of a run on the simulator, if one was asked for.
+use crate::file::Whole;
+
+/// A trace that is written while the job runs, if one was asked for.
 ///
-/// # Errors
-/// The file cannot be made.
-pub(crate) fn sim(file: Option<&Path>, seed: u64) -> Result<Tape> {
-    let mut header = Header::new(Source::Sim, Trigger::Level);
-    header.seed = Some(seed);
-    tape(file, &header)
+/// Its file takes its place when the job [begins](Self::begin), so a job that cannot begin leaves the
+/// recording of before as it was. From then on the file has what was recorded so far.
+pub(crate) struct Recording {
+    tape: Tape,
+    file: Option<RefCell<Whole>>,
 }
 
-/// The decisions of the scene, on the trace too.
-pub(crate) fn choice(seed: u64, tape: &Tape) -> Choice {
-    let tape = tape.clone();
-    let tell = move |way, of| tape.put(|| What::Sim(Sim::Choice { way, of }));
-    Choice::seeded(seed).observed(tell)
+impl Recording {
+    /// Of a run on the simulator.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn sim(file: Option<&Path>, seed: u64) -> Result<Recording> {
+        let mut header = Header::new(Source::Sim, Trigger::Level);
+        header.seed = Some(seed);
+        Recording::new(file, &header)
+    }
+
+    /// Of a run on the real device.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(crate) fn xen(file: Option<&Path>) -> Result<Recording> {
+        let mut header = Header::new(Source::Xen, Trigger::Level);
+        header.cpus = thread::available_parallelism().ok().map(usize::from);
+        Recording::new(file, &header)
+    }
+
+    fn new(path: Option<&Path>, header: &Header) -> Result<Recording> {
+        let Some(path) = path else {
+            return Ok(Recording {
+                tape: Tape::off(),
+                file: None,
+            });
+        };
+        let make = || {
+            let file = Whole::create(path, None)?;
+            let tape = Tape::new(header, file.out()?);
+            anyhow::Ok(Recording {
+                tape,
+                file: Some(RefCell::new(file)),
+            })
+        };
+        make().with_context(|| path.display().to_string())
+    }
+
+    /// Where it is recorded.
+    pub(crate) const fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
+    /// The decisions of the scene, on the trace too.
+    pub(crate) fn choice(&self, seed: u64) -> Choice {
+        let tape = self.tape.clone();
+        let tell = move |way, of| tape.put(|| What::Sim(Sim::Choice { way, of }));
+        Choice::seeded(seed).observed(tell)
+    }
+
+    /// Everything is bound and the job begins: puts the file in its place.
+    ///
+    /// # Errors
+    /// What was recorded so far could not be written. Then what was there is as it was.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let begun = self.tape.check();
+        let begun = begun.and_then(|()| file.borrow_mut().put_in_place());
+        begun.context(UNWRITTEN)
+    }
+
+    /// Ends the trace.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub(crate) fn finish(self) -> Result<()> {
+        let synced = |file: RefCell<Whole>| file.into_inner().sync();
+        let ended = self.tape.finish();
+        let ended = ended.and_then(|()| self.file.map_or(Ok(()), synced));
+        ended.context(UNWRITTEN)
+    }
 }
 
-/// A trace of a run on the real device, if one was asked for.
-///
-/// # Errors
-/// The file cannot be made.
-pub(crate) fn xen(file: Option<&Path>) -> Result<Tape> {
-    let mut header = Header::new(Source::Xen, Trigger::Level);
-    header.cpus = thread::available_parallelism().ok().map(usize::from);
-    tape(file, &header)
-}
-
-/// Ends the trace.
-///
-/// # Errors
-/// It could not be written.
-pub(crate) fn finish(tape: &Tape) -> Result<()> {
-    tape.finish().context("cannot write the trace")
-}
-
-fn tape(file: Option<&Path>, header: &Header) -> Result<Tape> {
-    let Some(path) = file else {
-        return Ok(Tape::off());
-    };
-    let file = File::create(path);
-    let file = file.with_context(|| format!("cannot create {}", path.display()))?;
-    Ok(Tape::new(header, file))
-}
+const UNWRITTEN: &str = "cannot write the trace";

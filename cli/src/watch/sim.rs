@@ -14,11 +14,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use evtchn::sim::{self, Choice, Errno, Sim, SimLoop, SimOpen, SimPrivcmd, World};
 use evtchn::{Cause, DomId, Port};
-use evtchn_trace::{RecordedContext, Recorder, Tape};
+use evtchn_trace::{RecordedContext, Recorder};
 
 use super::end::End;
 use super::job::{Onlooker, Orders, Wish, watch};
-use super::record;
+use super::record::Recording;
 use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
@@ -38,8 +38,8 @@ pub(crate) struct Cast {
 ///
 /// # Errors
 /// The first failure.
-pub(crate) fn run(cast: Cast, wish: Wish, format: Format, tape: &Tape) -> Result<()> {
-    play(&Sim::new(cast.seed), cast, wish, format, tape, None)
+pub(crate) fn run(cast: Cast, wish: Wish, format: Format, recording: &Recording) -> Result<()> {
+    play(&Sim::new(cast.seed), cast, wish, format, recording, None)
 }
 
 /// Runs it in silence, until `look` has seen enough: it looks before the first wake and after each,
@@ -55,8 +55,15 @@ pub(crate) fn look_on(
     let sim = Sim::new(cast.seed);
     let privcmd = sim.privcmd(DomId::DOM0);
     let onlooker = Box::new(move || look(&privcmd));
-    let tape = record::sim(None, cast.seed)?;
-    play(&sim, cast, wish, Format::Silent, &tape, Some(onlooker))
+    let unrecorded = Recording::sim(None, cast.seed)?;
+    play(
+        &sim,
+        cast,
+        wish,
+        Format::Silent,
+        &unrecorded,
+        Some(onlooker),
+    )
 }
 
 fn play(
@@ -64,9 +71,10 @@ fn play(
     cast: Cast,
     wish: Wish,
     format: Format,
-    tape: &Tape,
+    recording: &Recording,
     onlooker: Option<Onlooker<'_>>,
 ) -> Result<()> {
+    let tape = recording.tape();
     evtchn_trace::observe(sim, tape);
     let clock = sim.clone();
     let output = Arc::new(Output::new(format, move || clock.now()));
@@ -80,7 +88,7 @@ fn play(
     let mut scene = Toolstack {
         sim: sim.clone(),
         event_loop,
-        choice: record::choice(cast.seed, tape),
+        choice: recording.choice(cast.seed),
         guests: Vec::new(),
         dies_after: cast.dies_after,
         is_stuck: false,
@@ -94,6 +102,7 @@ fn play(
         output: &output,
         stop: &Stop::on_signal(|| ()).context("cannot watch for signals")?,
         wish,
+        recording,
         onlooker,
     };
     watch(&context, channels, scene, orders)

@@ -15,6 +15,7 @@ use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
 use super::end::End;
 use super::job::{Orders, Wish, watch};
+use super::record::Recording;
 use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
 use crate::exit::{device, no_peer, refused};
 use crate::output::{Announce, Format, Output};
@@ -35,7 +36,8 @@ pub(crate) struct Cast {
 ///
 /// # Errors
 /// The first failure, with what to do about it.
-pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, tape: &Tape) -> Result<()> {
+pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, recording: &Recording) -> Result<()> {
+    let tape = recording.tape();
     let start = Instant::now();
     let output = Arc::new(Output::new(format, move || start.elapsed()));
     let poll_loop = PollLoop::new().context("cannot make an event loop")?;
@@ -54,6 +56,7 @@ pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, tape: &Tape) -> Resul
         output: &output,
         stop: &Stop::on_signal(move || stop_loop.wake()).context("cannot watch for signals")?,
         wish,
+        recording,
         onlooker: None,
     };
     let scene = Host {

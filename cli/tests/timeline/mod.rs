@@ -197,10 +197,38 @@ fn the_page_needs_nothing_else_and_has_what_the_picture_has() {
 }
 
 #[test]
+fn the_table_of_the_page_counts_the_marks_of_the_picture() {
+    let trace = rough_day("table.trace");
+    let page = drawn(&trace, "html");
+    let kinds = [
+        "wake",
+        "latch",
+        "sent by the other end",
+        "notify",
+        "overflow",
+        "fault",
+    ];
+    for (name, _, marks) in lanes(&drawn(&trace, "svg")) {
+        let row = format!("<tr><th scope=\"row\">{name}</th>");
+        let (_, row) = page.split_once(&row).unwrap();
+        let cells = row
+            .lines()
+            .next()
+            .unwrap()
+            .split("<td class=\"number\">")
+            .skip(1);
+        let counted: Vec<&str> = cells.map(|it| it.split('<').next().unwrap()).collect();
+        let count = |kind: &str| marks.iter().filter(|it| it.starts_with(kind)).count();
+        let expected: Vec<String> = kinds.iter().map(|kind| count(kind).to_string()).collect();
+        assert_eq!(counted, expected, "{name}: {marks:?}");
+    }
+}
+
+#[test]
 fn what_a_trace_says_is_text_in_every_format() {
     let path = rough_day("hostile.trace");
     let mut trace = Trace::load(&path).unwrap();
-    let text = "</script></title><script>alert(1)</script>\u{1b}\"&";
+    let text = "</script></title><script>alert(1)</script>\u{1b}\u{9b}\u{202e}\u{fffe}\u{ffff}\"&";
     let failed = Box::new(Failed::new(ErrorKind::Other, text));
     for line in &mut trace.lines {
         if let What::Seam(at) = &mut line.what
@@ -215,10 +243,24 @@ fn what_a_trace_says_is_text_in_every_format() {
         assert!(drawn.contains("alert(1)"), "the fault is told");
         assert_eq!(drawn.matches("<script").count(), scripts, "{end}");
         assert_eq!(drawn.matches("</script").count(), scripts, "{end}");
-        assert!(!drawn.contains('\u{1b}'), "{end}");
+        let wrong = drawn.chars().find(|it| !is_shown(*it));
+        assert_eq!(wrong, None, "{end}");
+        assert!(
+            drawn.contains("\\u{1b}\\u{9b}\\u{202e}\\u{fffe}\\u{ffff}"),
+            "{end}"
+        );
     }
-    let all = events(&drawn(&path, "json"));
+    let json = drawn(&path, "json");
+    assert_eq!(json.chars().find(|it| !is_shown(*it)), None);
+    let all = events(&json);
     assert!(all.iter().any(|it| it["args"]["what"] == text));
+}
+
+/// Whether XML has the character and a terminal shows it.
+fn is_shown(letter: char) -> bool {
+    let is_in_xml = matches!(letter, '\n' | '\u{20}'..='\u{fffd}' | '\u{10000}'..);
+    let turns = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    is_in_xml && !turns && (letter == '\n' || !letter.is_control())
 }
 
 #[test]

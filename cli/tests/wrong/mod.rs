@@ -8,11 +8,12 @@
     reason = "a helper of a test fails as the test does"
 )]
 
+mod hostile;
 mod table;
 mod xen;
 
 use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -162,7 +163,7 @@ fn a_trace_that_was_damaged_is_told() {
     let whole = fs::read(&trace).unwrap();
     let middle = whole.len() / 2;
     let damages: [(&str, Vec<u8>); 4] = [
-        ("cut", whole[..middle].to_vec()),
+        ("cut in its first line", whole[..20].to_vec()),
         (
             "flipped",
             [&whole[..middle], &[whole[middle] ^ 1], &whole[middle + 1..]].concat(),
@@ -179,6 +180,75 @@ fn a_trace_that_was_damaged_is_told() {
         assert_eq!(line.lines().count(), 1, "{name}: {output:?}");
         assert_eq!(output.status.code(), Some(2), "{name}: {line}");
     }
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_file_that_may_not_be_written_is_not_replaced() {
+    let directory = directory("protected");
+    let Some(mut command) = as_nobody(&directory) else {
+        skipped("to be run as root");
+        return;
+    };
+    // The directory may be written, the file in it may not.
+    fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+    let output = directory.join("run.trace");
+    fs::write(&output, "was here").unwrap();
+    fs::set_permissions(&output, Permissions::from_mode(0o444)).unwrap();
+    let ended = command
+        .args(["watch", "--once", "--record"])
+        .arg(&output)
+        .output();
+    let wrong: Wrong = (
+        "watch --record, as nobody",
+        1,
+        &["run.trace: cannot be created", "denied"],
+    );
+    assert_eq!(complaint(&ended.unwrap(), wrong), None);
+    assert_eq!(fs::read_to_string(&output).unwrap(), "was here");
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_file_that_root_replaces_keeps_its_owner() {
+    let directory = directory("owner");
+    let output = directory.join("run.trace");
+    fs::write(&output, "was here").unwrap();
+    if chown(&output, Some(65_534), Some(65_533)).is_err() {
+        skipped("to be run as root");
+        return;
+    }
+    let mut command = evtchn("watch --once --record");
+    assert!(command.arg(&output).output().unwrap().status.success());
+    let kept = fs::metadata(&output).unwrap();
+    assert!(kept.len() > 100);
+    assert_eq!((kept.uid(), kept.gid()), (65_534, 65_533));
+    fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn pages_of_the_manual_that_cannot_be_written_leave_those_of_before() {
+    let directory = directory("manual");
+    let install = format!("man {}", directory.display());
+    assert!(evtchn(&install).output().unwrap().status.success());
+    let page = directory.join("evtchn-watch.1");
+    let before = fs::read(&page).unwrap();
+    assert!(directory.join("evtchn.1").exists());
+    let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
+    let mut command = Command::new("bash");
+    let output = command
+        .args(["-c", limited, "sh"])
+        .arg(program())
+        .arg("man")
+        .arg(&directory);
+    let output = output.output().unwrap();
+    let wrong: Wrong = (
+        "man DIR, on a full disk",
+        1,
+        &["cannot write to", "File too large"],
+    );
+    assert_eq!(complaint(&output, wrong), None);
+    assert!(fs::read(&page).unwrap() == before);
     fs::remove_dir_all(directory).unwrap();
 }
 

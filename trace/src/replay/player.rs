@@ -1,6 +1,7 @@
 //! Conducts a replay: whose turn it is, and who has the context.
 
 use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -22,7 +23,7 @@ enum Held {
 }
 
 /// Plays a trace to its end or its first difference.
-pub(super) fn play(trigger: Trigger, script: &Arc<Script>, threads: usize) {
+pub(super) fn play(trigger: Trigger, script: &Arc<Script>, threads: &BTreeSet<u32>) {
     let stage = Stage {
         script: Arc::clone(script),
         trigger,
@@ -51,17 +52,17 @@ type Way = (SyncSender<Call>, Receiver<()>);
 
 /// Hands each call to its thread and waits until it came back, or called back. Stops before one that
 /// takes the context, which it gives.
-fn on_threads(shared: &Arc<Shared>, context: &Arc<Ctx>, threads: usize) -> Option<Call> {
+fn on_threads(shared: &Arc<Shared>, context: &Arc<Ctx>, threads: &BTreeSet<u32>) -> Option<Call> {
     thread::scope(|scope| {
-        let mut ways: Vec<Way> = Vec::new();
-        for _ in 0..threads {
+        let mut ways: HashMap<u32, Way> = HashMap::new();
+        for thread in threads {
             let (calls, called) = sync_channel(0);
             let (returns, returned) = sync_channel(0);
             scope.spawn(move || {
                 TURNS.set(Some(Turns { called, returns }));
                 shared.work(context);
             });
-            ways.push((calls, returned));
+            ways.insert(*thread, (calls, returned));
         }
         while let Some((thread, call)) = shared.script.next_call() {
             if matches!(
@@ -70,7 +71,7 @@ fn on_threads(shared: &Arc<Shared>, context: &Arc<Ctx>, threads: usize) -> Optio
             ) {
                 return Some(call);
             }
-            let (calls, returned) = ways.get(thread as usize)?;
+            let (calls, returned) = ways.get(&thread)?;
             calls.send(call).ok()?;
             returned.recv().ok()?;
         }

@@ -17,6 +17,8 @@ struct State {
     tally: Tally,
     machine: Option<Box<dyn Machine>>,
     difference: Option<Difference>,
+    /// More was done after the last line, which is not on the trace.
+    is_cut: bool,
     /// Nothing is compared any more.
     over: bool,
 }
@@ -28,7 +30,7 @@ pub(super) struct Recorded {
 }
 
 impl Script {
-    pub(super) fn new(lines: &[Line], machine: Option<Box<dyn Machine>>) -> Script {
+    pub(super) fn new(lines: &[Line], is_cut: bool, machine: Option<Box<dyn Machine>>) -> Script {
         Script {
             lines: lines.to_vec(),
             state: Mutex::new(State {
@@ -36,6 +38,7 @@ impl Script {
                 tally: Tally::default(),
                 machine,
                 difference: None,
+                is_cut,
                 over: false,
             }),
         }
@@ -149,7 +152,10 @@ impl State {
     /// The next line that is of the context, once what others did before it is done.
     fn comes<'a>(&mut self, lines: &'a [Line]) -> Option<&'a Line> {
         while !self.over {
-            let line = lines.get(self.next)?;
+            let Some(line) = lines.get(self.next) else {
+                self.over = self.is_cut;
+                return None;
+            };
             match &line.what {
                 What::Guest(_) | What::Sim(_) | What::Seam(AtSeam { peer: Some(_), .. }) => {
                     let acted = self.machine.as_mut().map(|it| it.act(&line.what));

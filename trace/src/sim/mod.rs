@@ -7,8 +7,10 @@ use evtchn_sim::Happened;
 
 use crate::header::Source;
 use crate::line::{Call, Guest, Seam, Sim, What};
-use crate::read::{BadTrace, Trace, Why};
+use crate::read::Trace;
+use crate::refused::{BadTrace, Why};
 use crate::replay::{self, Replayed};
+use crate::salvage::Cut;
 use crate::tape::Tape;
 use machine::Simulated;
 
@@ -82,6 +84,11 @@ fn line(happened: Happened) -> What {
 /// # Errors
 /// As there, and where something happened that the trace does not tell enough of.
 pub fn replay_on_sim(trace: &Trace) -> Result<Replayed, BadTrace> {
+    replay_cut(trace, None)
+}
+
+/// The same of a trace that may have been cut off.
+pub(crate) fn replay_cut(trace: &Trace, cut: Option<Cut>) -> Result<Replayed, BadTrace> {
     for (line, at) in trace.lines.iter().zip(2..) {
         if let Some(why) = obstacle(trace.header.source, &line.what) {
             let why = format!("{why}, which cannot be replayed on the simulator");
@@ -95,7 +102,7 @@ pub fn replay_on_sim(trace: &Trace) -> Result<Replayed, BadTrace> {
         return Err(Why::Field(why.into()).at(1));
     }
     let machine = Simulated::new(&trace.header);
-    replay::replay_with(trace, Some(Box::new(machine)))
+    replay::replay_with(trace, cut, Some(Box::new(machine)))
 }
 
 /// What of a line the trace tells too little of.
