@@ -124,6 +124,26 @@ fn a_device_that_is_opened_anew_is_not_read_for_what_an_unbind_left_in_the_old_o
     assert_eq!(tester.log(), ["open", "bind"]);
 }
 
+/// Whoever runs the round takes what the bind read, and is awake.
+#[test]
+fn a_bind_inside_a_round_tells_no_loop_of_what_it_read() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [first, second, third] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&first, &second] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[first.port()]);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.channel), Some(first.id()));
+    third.unbind().unwrap();
+    tester.batch(&[second.port()]);
+    tester.log();
+    let _fourth = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(tester.log(), ["read", "bind"]);
+    assert_eq!(round.next().map(|wake| wake.channel), Some(second.id()));
+}
+
 #[test]
 fn one_read_has_room_for_every_port_that_is_bound() {
     let tester = Tester::new();
