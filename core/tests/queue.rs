@@ -1,6 +1,5 @@
 //! Wakes that wait in the queue, for rounds of values and of callbacks.
 
-#[expect(dead_code, reason = "what a queue does not need")]
 mod support;
 
 use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, Outcome, TeardownError, Wait};
