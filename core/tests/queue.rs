@@ -105,7 +105,8 @@ fn a_failed_device_leaves_nobody_who_waits() {
     assert!(ctx.drive().is_err());
     tester.log();
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(tester.log(), ["open", "bind"], "nothing is registered");
+    // The loop is told of the wake that says so, and nothing is registered.
+    assert_eq!(tester.log(), ["open", "bind", "wake"]);
     assert_eq!(ctx.link(), Link::Idle);
 }
 
@@ -118,6 +119,26 @@ fn a_device_that_is_opened_anew_is_not_read_for_what_an_unbind_left_in_the_old_o
     tester.log();
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
     assert_eq!(tester.log(), ["open", "bind"]);
+}
+
+/// Whoever runs the round takes what the bind read, and is awake.
+#[test]
+fn a_bind_inside_a_round_tells_no_loop_of_what_it_read() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [first, second, third] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&first, &second] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[first.port()]);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.channel), Some(first.id()));
+    third.unbind().unwrap();
+    tester.batch(&[second.port()]);
+    tester.log();
+    let _fourth = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(tester.log(), ["read", "bind"]);
+    assert_eq!(round.next().map(|wake| wake.channel), Some(second.id()));
 }
 
 #[test]

@@ -72,6 +72,35 @@ fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
 }
 
 #[test]
+fn a_binding_that_is_taken_over_while_it_waits_leaves_nobody_waiting() {
+    let (mut machine, id) = machine_with_a_channel();
+    machine.wait(id).unwrap();
+    let second = machine.bind(id.port());
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+    let wake = machine.next_wake(|_| true).unwrap();
+    assert_eq!((wake.channel, wake.cause), (id, Cause::Gone));
+    assert!(!machine.has_ready());
+    machine.wait(second).unwrap();
+    machine.cancel(second).unwrap();
+    assert_eq!(machine.wanted(), LinkInput::Unwanted);
+}
+
+#[test]
+fn a_task_that_is_told_of_two_channels_stands_in_line_once() {
+    let (mut machine, id) = machine_with_a_channel();
+    let other = machine.bind(Port::new(6).unwrap());
+    let seat = machine.sit();
+    machine.attend(id, seat).unwrap();
+    machine.attend(other, seat).unwrap();
+    machine.overflow();
+    for wakes in [true, false] {
+        let waker = core::task::Waker::noop().clone();
+        assert!(machine.set_waker(seat, waker).is_none());
+        assert_eq!(machine.next_due().is_some(), wakes);
+    }
+}
+
+#[test]
 fn the_end_of_a_wait_in_rounds_leaves_a_task_its_channel() {
     let (mut machine, id) = machine_with_a_channel();
     assert_eq!(machine.wait(id), Ok(Waited::Armed));
