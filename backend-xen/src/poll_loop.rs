@@ -45,9 +45,8 @@ use crate::places::{Deadline, Kernel};
 /// - **A signal** that a thread handles ends the `wait` of that thread
 ///   ([`interrupted`](Readiness::interrupted)), also where another one watches.
 ///
-/// So an event costs one `poll(2)`, not one for each thread. A thread that waits beside another
-/// does not learn of every event: it learns of those of its own channel, and of
-/// [`wake`](Self::wake).
+/// So an event costs one `poll(2)`, not one for each thread, and not every thread in `wait` sees
+/// every event. Have one thread wait and dispatch, and others block for channels of their own.
 ///
 /// A thread that blocks for one channel ([`Channel::block`](evtchn_core::Channel::block)) sleeps
 /// in the same loop, beside those that wait or alone, until a deadline on the monotonic clock. It
@@ -56,8 +55,8 @@ use crate::places::{Deadline, Kernel};
 /// [`wake`](Self::wake), a signal that it handles, or the deadline makes it run.
 ///
 /// Threads sleep in `futex(2)`, because a signal ends that and waking from it takes no lock. The
-/// loop has 512 places for threads that block, so a few of more than that may share one; they then
-/// wake together, look, and sleep again.
+/// loop has 512 places for threads that block. Two that share one wake together, and the one for
+/// which there is nothing sleeps again.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

@@ -305,7 +305,7 @@ fn a_wake_that_threads_slept_through_is_heard_once_by_each_and_then_nothing_poll
     };
     until("each sleeps again", asleep);
     // Whoever spins would do so now.
-    (0..10_000).for_each(|_| thread::yield_now());
+    (0..1_000).for_each(|_| thread::yield_now());
     let polls = poll_loop.counters().polls - before.polls;
     assert_eq!(heard.load(SeqCst), THREADS);
     // Each may have had the watch in its turn.

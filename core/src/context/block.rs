@@ -102,7 +102,7 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
     /// # Errors
     /// [`BlockError`]; a second waiter is [`WaitError::AlreadyWaited`].
     pub fn block(&self, deadline: Option<R::Deadline>) -> BlockResult<O, R> {
-        self.block_if(deadline, None::<fn() -> bool>)
+        self.block_if(deadline, None)
     }
 
     /// [`block`](Self::block) for as long as `goes_on` says so.
@@ -119,13 +119,13 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
         deadline: Option<R::Deadline>,
         goes_on: impl Fn() -> bool,
     ) -> BlockResult<O, R> {
-        self.block_if(deadline, Some(goes_on))
+        self.block_if(deadline, Some(&goes_on))
     }
 
     fn block_if(
         &self,
         deadline: Option<R::Deadline>,
-        goes_on: Option<impl Fn() -> bool>,
+        goes_on: Option<&dyn Fn() -> bool>,
     ) -> BlockResult<O, R> {
         let shared = &*self.shared;
         shared.admit().map_err(WaitError::from)?;
@@ -167,7 +167,7 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
     fn run(
         &self,
         deadline: Option<R::Deadline>,
-        goes_on: Option<impl Fn() -> bool>,
+        goes_on: Option<&dyn Fn() -> bool>,
     ) -> BlockResult<O, R> {
         let registrar = &self.shared.registrar;
         let sleeper = self.blocker.sleeper();
@@ -186,7 +186,7 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
             if slept == Slept::TimedOut {
                 return Ok(Blocked::TimedOut);
             }
-            if let Some(goes_on) = &goes_on {
+            if let Some(goes_on) = goes_on {
                 // It may take its time, or wait in the loop itself.
                 registrar.leave(sleeper);
                 let goes_on = goes_on();
