@@ -207,13 +207,17 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         }
         (Call::Status(_), Errno::SRCH) => "no such domain",
         (Call::Status(_), Errno::INVAL) => "the domain has no port of this number yet",
-        (Call::Status(_), Errno::PERM) => "only a control domain may ask about another domain",
+        (Call::Status(_), Errno::PERM) => {
+            "only a control domain may ask about another domain; in other domains the driver \
+             makes no hypercalls unless it is loaded with unrestricted=1"
+        }
         (Call::Status(_), Errno::ACCESS) => "Xen keeps this port for itself",
         (Call::Status(_), Errno::BADF) => "opened by the process that this one was forked from",
         (Call::Status(_), Errno::NOTTY) => "the driver makes no hypercalls for this program",
         (Call::Adopt, Errno::BADF) => "not open for reading and writing",
         (Call::BindInterdomain(_), Errno::INVAL) => {
-            "no such port there, or it is bound already, or it waits for another domain"
+            "no such port there, or it is bound already, or it waits for another domain, or the \
+             domain is dying"
         }
         (Call::BindInterdomain(_), Errno::SRCH) => "no such domain",
         (Call::BindVirq(_), Errno::INVAL) => "Xen has no virtual interrupt of this number",
@@ -229,10 +233,11 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::Pending, Errno::FBIG) => {
             "the ring overflowed and events are lost: reset it and enable every port again"
         }
-        (
-            Call::BindVirq(_) | Call::BindInterdomain(_) | Call::BindUnboundPort(_),
-            Errno::ACCESS,
-        ) => "the device is restricted to a domain",
+        (Call::BindInterdomain(_), Errno::ACCESS) => "the device is restricted to another domain",
+        (Call::BindVirq(_) | Call::BindUnboundPort(_), Errno::ACCESS) => {
+            "the device is restricted, and binds only to ports that its domain offers: bind this \
+             before the restriction"
+        }
         (Call::BindVirq(_) | Call::BindInterdomain(_) | Call::BindUnboundPort(_), Errno::PERM) => {
             "the security policy of the hypervisor forbids it"
         }
@@ -275,6 +280,26 @@ mod tests {
                 "cannot bind to port 7 of domain 5: ESRCH (3): no such domain",
             ),
             (
+                line(Call::BindInterdomain(remote), Errno::INVAL),
+                "cannot bind to port 7 of domain 5: EINVAL (22): no such port there, or it is \
+                 bound already, or it waits for another domain, or the domain is dying",
+            ),
+            (
+                line(Call::BindInterdomain(remote), Errno::ACCESS),
+                "cannot bind to port 7 of domain 5: EACCES (13): the device is restricted to \
+                 another domain",
+            ),
+            (
+                line(Call::BindUnboundPort(DomId::new(5)), Errno::ACCESS),
+                "cannot allocate a port for domain 5: EACCES (13): the device is restricted, and \
+                 binds only to ports that its domain offers: bind this before the restriction",
+            ),
+            (
+                line(Call::BindVirq(Virq::TIMER), Errno::ACCESS),
+                "cannot bind virtual interrupt TIMER: EACCES (13): the device is restricted, and \
+                 binds only to ports that its domain offers: bind this before the restriction",
+            ),
+            (
                 line(Call::BindVirq(Virq::DOM_EXC), Errno::EXIST),
                 "cannot bind virtual interrupt DOM_EXC: EEXIST (17): another program holds it, in an \
                  ordinary dom0 xenstored",
@@ -292,7 +317,8 @@ mod tests {
             (
                 line(Call::Status(remote), Errno::PERM),
                 "cannot ask what port 7 of domain 5 is: EPERM (1): only a control domain may ask \
-                 about another domain",
+                 about another domain; in other domains the driver makes no hypercalls unless it \
+                 is loaded with unrestricted=1",
             ),
             (
                 line(Call::Notify(port), Errno::NOTCONN),

@@ -245,8 +245,10 @@ fn a_delivery_that_cannot_be_done_comes_back_and_is_done_later() {
     rig.then(move |peers, wakes| {
         event_loop.fail_next(Call::Register, Errno::ENOMEM);
         let not_done = take(wakes).0.done().unwrap_err();
-        assert!(not_done.source().is_some());
-        assert!(not_done.to_string().starts_with("cannot wait for"));
+        let line = not_done.to_string();
+        assert!(line.starts_with("cannot wait for"), "{line}");
+        assert!(line.contains("the event loop refused the device: "), "{line}");
+        assert!(line.contains("ENOMEM"), "{line}");
         peers.send(0);
         not_done.delivery.done().unwrap();
     });

@@ -5,6 +5,7 @@
 mod adverse;
 mod drive;
 mod future;
+mod lost;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
