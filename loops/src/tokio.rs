@@ -192,11 +192,11 @@ fn listen(handle: &Handle, fd: RawFd, was_ready: Arc<AtomicBool>) -> io::Result<
     let listen = async move {
         while let Ok(mut guard) = watched.ready(INTEREST).await {
             was_ready.store(true, Ordering::Relaxed);
-            guard.clear_ready();
             // That is never cleared. What is read next says what became of the device.
             if guard.ready().is_read_closed() {
                 return End::Closed;
             }
+            guard.clear_ready();
         }
         // The only error there is: the runtime was shut down.
         End::Lost

@@ -7,7 +7,6 @@ mod crossbeam {
     pub(crate) mod rig;
 }
 
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 

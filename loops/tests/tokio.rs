@@ -20,7 +20,6 @@ use evtchn_core::{
 };
 use evtchn_loops::TokioLoop;
 use tasks::{Opener, Rig, Runtime as _, cases, opener, soon, start};
-use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::coop::{consume_budget, has_budget_remaining};
 
@@ -107,10 +106,10 @@ fn answer_of_tokio(runtime: Runtime) -> String {
     ours.set_nonblocking(true).unwrap();
     let watched = {
         let _inside = runtime.enter();
-        AsyncFd::new(ours).unwrap()
+        tokio::net::UnixDatagram::from_std(ours).unwrap()
     };
     drop(runtime);
-    let polled = watched.poll_read_ready(&mut Cx::from_waker(Waker::noop()));
+    let polled = watched.poll_recv_ready(&mut Cx::from_waker(Waker::noop()));
     let Poll::Ready(Err(error)) = polled else {
         panic!("tokio waits on");
     };

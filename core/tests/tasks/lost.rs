@@ -83,13 +83,9 @@ fn waits_go_on_when_the_loop_takes_the_device_again() {
 fn a_device_that_is_lost_as_it_is_registered_is_an_error_of_that_wait() {
     let (tester, ctx, [first, _]) = waited();
     let (driver, again) = (ctx.driver(), tester.clone());
-    let mut is_first = true;
-    tester.script().on_register = Some(Box::new(move || {
-        if std::mem::take(&mut is_first) {
-            driver.lost();
-        } else {
-            again.fail("register", ErrorKind::Gone);
-        }
+    tester.script().on_register = Some(Box::new(move || driver.lost()));
+    tester.script().on_deregister = Some(Box::new(move || {
+        again.fail("register", ErrorKind::Gone);
     }));
     tester.log();
     let failed = first.wait();
