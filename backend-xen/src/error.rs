@@ -344,6 +344,159 @@ mod tests {
         }
     }
 
+    /// Each errno that a call is known to give: the words after it.
+    #[test]
+    fn every_errno_that_is_known_of_a_call_says_what_it_means() {
+        let port = Port::new(7).unwrap();
+        let domid = DomId::new(5);
+        let remote = RemotePort { domid, port };
+        let open = || Call::Open(Path::new("/dev/xen/evtchn").into());
+        let container = "the device rules of this container deny it";
+        let root = "permission denied: root only by default";
+        let policy = "the security policy of the hypervisor forbids it";
+        let table = [
+            (open(), Errno::ACCESS, root),
+            (open(), Errno::PERM, container),
+            (Call::OpenPrivcmd, Errno::ACCESS, root),
+            (Call::OpenHypercall, Errno::PERM, container),
+            (
+                Call::OpenHypercall,
+                Errno::NOENT,
+                "it comes with the module xen-privcmd, from Linux 4.18 on",
+            ),
+            (Call::Status(remote), Errno::SRCH, "no such domain"),
+            (
+                Call::Status(remote),
+                Errno::INVAL,
+                "the domain has no port of this number yet",
+            ),
+            (
+                Call::Status(remote),
+                Errno::ACCESS,
+                "Xen keeps this port for itself",
+            ),
+            (
+                Call::Status(remote),
+                Errno::BADF,
+                "opened by the process that this one was forked from",
+            ),
+            (
+                Call::Status(remote),
+                Errno::NOTTY,
+                "the driver makes no hypercalls for this program",
+            ),
+            (Call::Adopt, Errno::BADF, "not open for reading and writing"),
+            (
+                Call::BindVirq(Virq::TIMER),
+                Errno::INVAL,
+                "Xen has no virtual interrupt of this number",
+            ),
+            (
+                Call::BindVirq(Virq::TIMER),
+                Errno::BUSY,
+                "another domain is its handler",
+            ),
+            (
+                Call::BindStatic(port),
+                Errno::ISCONN,
+                "this device has bound it already",
+            ),
+            (
+                Call::BindStatic(port),
+                Errno::NOSYS,
+                "static channels need Linux 6.6",
+            ),
+            (
+                Call::Restrict(domid),
+                Errno::ACCESS,
+                "the device is restricted already, and for good",
+            ),
+            (
+                Call::Restrict(domid),
+                Errno::INVAL,
+                "only domains 1 to 32751 can be restricted to",
+            ),
+            (
+                Call::Pending,
+                Errno::FBIG,
+                "the ring overflowed and events are lost: reset it and enable every port again",
+            ),
+            (Call::BindUnboundPort(domid), Errno::PERM, policy),
+            (Call::BindInterdomain(remote), Errno::PERM, policy),
+            (Call::Unbind(port), Errno::INVAL, "no such port"),
+            (
+                Call::Unbind(port),
+                Errno::NOTCONN,
+                "this device has not bound it",
+            ),
+            (
+                Call::BindUnboundPort(domid),
+                Errno::NOSPC,
+                "this domain has no free port left (see max_event_channels)",
+            ),
+            (
+                Call::Reset,
+                Errno::NOTTY,
+                "not an event-channel device, or a 32-bit program on a 64-bit kernel",
+            ),
+            (
+                Call::Reset,
+                Errno::NOSYS,
+                "the driver does not know this request",
+            ),
+        ];
+        for (call, errno, hint) in table {
+            let start = format!("cannot {call}: {}", Name(errno));
+            assert_eq!(line(call, errno), format!("{start}: {hint}"));
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_local_port_that_its_call_was_about() {
+        let port = Port::new(7).unwrap();
+        let domid = DomId::new(5);
+        let remote = RemotePort { domid, port };
+        let (first, count) = (port, 3);
+        for call in [
+            Call::BindStatic(port),
+            Call::Unbind(port),
+            Call::Notify(port),
+            Call::Unmask { first, count },
+        ] {
+            assert_eq!(Error::new(call, Errno::IO).port(), Some(port));
+        }
+        // The port of these is another domain's.
+        for call in [Call::BindInterdomain(remote), Call::Status(remote)] {
+            assert_eq!(Error::new(call, Errno::IO).port(), None);
+        }
+    }
+
+    #[test]
+    fn a_port_that_xen_keeps_to_itself_is_hidden_and_a_device_that_is_denied_is_not() {
+        let kind = |call| evtchn_core::Error::kind(&Error::new(call, Errno::ACCESS));
+        let domid = DomId::new(5);
+        let port = Port::new(7).unwrap();
+        let asked = Call::Status(RemotePort { domid, port });
+        assert_eq!(kind(asked), ErrorKind::Hidden);
+        assert_eq!(kind(Call::OpenPrivcmd), ErrorKind::NotPermitted);
+        assert_eq!(kind(Call::BindUnboundPort(domid)), ErrorKind::NotPermitted);
+    }
+
+    /// A program prints its error, with or without the chain.
+    #[test]
+    fn a_bind_without_a_device_prints_call_and_errno_once() {
+        let opener = crate::XenOpen::at("/nowhere/evtchn");
+        let ctx = evtchn_core::Context::new(opener, crate::PollLoop::new().unwrap());
+        let error = ctx.bind_virq(Virq::DOM_EXC).unwrap_err();
+        let expected = "cannot open the event-channel device: cannot open /nowhere/evtchn: ENOENT \
+                        (2): not a Xen domain, or the module xen-evtchn is not loaded (modprobe \
+                        xen-evtchn)";
+        assert_eq!(error.to_string(), expected);
+        let error = anyhow::Error::from(error);
+        assert_eq!(format!("{error:#}"), expected);
+        assert_eq!(error.chain().count(), 1);
+    }
+
     #[test]
     fn a_failed_call_keeps_call_port_and_errno() {
         let port = Port::new(9).unwrap();

@@ -4,8 +4,12 @@
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use evtchn_core::{Error as _, ErrorKind, EventChannel, Open, Port, PortBuf};
-use evtchn_xen::{Device, Errno, XenOpen};
+use evtchn_core::{
+    DomId, Error as _, ErrorKind, EventChannel, Open, Port, PortBuf, RemotePort, Virq,
+};
+use evtchn_xen::{Call, Device, Errno, XenOpen};
+use rustix::fs::OFlags;
+use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// A device and its peer. One message is what one `read` brings.
@@ -120,6 +124,8 @@ fn a_failed_write_names_port_and_errno() {
     let (device, peer) = device_and_peer();
     drop(peer);
     let error = device.unmask(&[port(9), port(4)]).unwrap_err();
+    let (first, count) = (port(9), 2);
+    assert_eq!(error.call(), &Call::Unmask { first, count });
     assert_eq!(error.port(), Some(port(9)));
     assert_eq!(error.errno(), Errno::PIPE);
     assert_eq!(error.kind(), ErrorKind::Other);
@@ -132,6 +138,80 @@ fn requests_to_another_file_are_unsupported() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(error.port(), Some(port(5)));
     assert!(device.reset().is_err());
+}
+
+#[test]
+fn a_failed_call_says_which_one_it_was() {
+    let other = Device::open_at("/dev/null").unwrap();
+    let (domid, port) = (DomId::new(7), port(5));
+    let remote = RemotePort { domid, port };
+    let answers = [
+        (
+            other.bind_unbound_port(domid).map(drop),
+            Call::BindUnboundPort(domid),
+            None,
+        ),
+        (
+            other.bind_interdomain(remote).map(drop),
+            Call::BindInterdomain(remote),
+            None,
+        ),
+        (
+            other.bind_virq(Virq::DOM_EXC).map(drop),
+            Call::BindVirq(Virq::DOM_EXC),
+            None,
+        ),
+        (other.bind_static(port), Call::BindStatic(port), Some(port)),
+        (other.unbind(port), Call::Unbind(port), Some(port)),
+        (other.notify(port), Call::Notify(port), Some(port)),
+        (other.reset(), Call::Reset, None),
+        (other.restrict(domid), Call::Restrict(domid), None),
+    ];
+    for (answer, call, port) in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.call(), &call);
+        assert_eq!((error.port(), error.errno()), (port, Errno::NOTTY));
+    }
+    // Nothing is mapped at its start.
+    let memory = Device::open_at("/proc/self/mem").unwrap();
+    let error = memory.pending(&mut PortBuf::with_capacity(4)).unwrap_err();
+    assert_eq!(error.call(), &Call::Pending);
+    assert_eq!((error.port(), error.errno()), (None, Errno::IO));
+    let error = Device::open_at("/nowhere/evtchn").unwrap_err();
+    assert_eq!(
+        error.call(),
+        &Call::Open(std::path::Path::new("/nowhere/evtchn").into())
+    );
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let error = Device::from_fd(reader.into()).unwrap_err();
+    assert_eq!(error.call(), &Call::Adopt);
+}
+
+#[test]
+fn a_descriptor_survives_an_exec_if_it_was_told_to_and_not_otherwise() {
+    let device = Device::open_at("/dev/null").unwrap();
+    let closes = || {
+        rustix::io::fcntl_getfd(&device)
+            .unwrap()
+            .contains(FdFlags::CLOEXEC)
+    };
+    for is_closed in [false, false, true, true, false] {
+        device.set_close_on_exec(is_closed).unwrap();
+        assert_eq!(closes(), is_closed);
+    }
+}
+
+#[test]
+fn an_adopted_descriptor_keeps_its_other_modes() {
+    let (ours, _peer) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let before = rustix::fs::fcntl_getfl(&ours).unwrap();
+    rustix::fs::fcntl_setfl(&ours, before | OFlags::APPEND).unwrap();
+    let device = Device::from_fd(ours.into()).unwrap();
+    let modes = rustix::fs::fcntl_getfl(&device).unwrap();
+    assert!(
+        modes.contains(OFlags::APPEND | OFlags::NONBLOCK),
+        "{modes:?}"
+    );
 }
 
 #[test]

@@ -279,7 +279,10 @@ mod tests {
             let was_ready = watch.arm(&mut Cx::from_waker(Waker::noop()));
             told.send((was_ready, watch.is_lost())).unwrap();
             // The second look finds nothing new.
-            told.send((watch.arm(&mut Cx::from_waker(Waker::noop())), watch.is_lost()))
+            told.send((
+                watch.arm(&mut Cx::from_waker(Waker::noop())),
+                watch.is_lost(),
+            ))
         });
         let soon = Duration::from_secs(10);
         assert_eq!(looked.recv_timeout(soon), Ok((true, false)));

@@ -246,7 +246,10 @@ fn a_delivery_that_cannot_be_done_comes_back_and_is_done_later() {
         let not_done = take(wakes).0.done().unwrap_err();
         let line = not_done.to_string();
         assert!(line.starts_with("cannot wait for"), "{line}");
-        assert!(line.contains("the event loop refused the device: "), "{line}");
+        assert!(
+            line.contains("the event loop refused the device: "),
+            "{line}"
+        );
         assert!(line.contains("ENOMEM"), "{line}");
         peers.send(0);
         not_done.delivery.done().unwrap();

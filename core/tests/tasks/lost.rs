@@ -55,7 +55,10 @@ fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_
     assert_eq!(ctx.link(), Link::Watching);
     tester.batch(&[second.port(), third.port()]);
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
-    assert_eq!(next(&mut wakes, &streaming), Poll::Ready(Some(Cause::Event)));
+    assert_eq!(
+        next(&mut wakes, &streaming),
+        Poll::Ready(Some(Cause::Event))
+    );
 }
 
 #[test]
@@ -89,10 +92,7 @@ fn a_device_that_is_lost_as_it_is_registered_is_an_error_of_that_wait() {
     }));
     tester.log();
     let failed = first.wait();
-    assert!(matches!(
-        failed,
-        Err(WaitError::Link(Refused::Register(_)))
-    ));
+    assert!(matches!(failed, Err(WaitError::Link(Refused::Register(_)))));
     assert_eq!(tester.log(), ["register", "deregister", "register"]);
     assert_eq!(ctx.link(), Link::Idle);
 }

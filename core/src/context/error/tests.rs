@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::*;
-use crate::context::{BlockError, CheckError, HandleError, HandOverError, PeerError, TaskError};
+use crate::context::{BlockError, CheckError, HandOverError, HandleError, PeerError, TaskError};
 use crate::ids::{DomId, Port};
 use crate::machine::{ChannelId, Machine, NotBound};
 
@@ -94,10 +94,7 @@ fn with_cause() -> Vec<(Box<dyn Error>, String)> {
             boxed(Dispatch::Link(kept())),
             "the event loop did not let go of the device: ",
         ),
-        (
-            boxed(refused()),
-            "the event loop refused the device: ",
-        ),
+        (boxed(refused()), "the event loop refused the device: "),
         (boxed(unmask()), "cannot enable port 7 again: "),
         (
             boxed(Wait::Link(refused())),
@@ -204,7 +201,10 @@ fn an_error_without_a_cause_says_what_is_wrong() {
             boxed(RestrictError::<Failed>::NoTarget(DomId::DOM0)),
             "domain 0 cannot be the target of a restriction",
         ),
-        (boxed(Dispatch::Busy), "another round of this context is under way"),
+        (
+            boxed(Dispatch::Busy),
+            "another round of this context is under way",
+        ),
         (
             boxed(Dispatch::NotWritten { ports: 2 }),
             "the device did not take 2 ports to enable them again",
@@ -221,5 +221,8 @@ fn an_error_without_a_cause_says_what_is_wrong() {
     let unbound = boxed(Wait::NotBound(NotBound(channel)));
     assert_eq!(unbound.to_string(), format!("{channel} is not bound here"));
     let waited = boxed(Wait::AlreadyWaited(channel));
-    assert_eq!(waited.to_string(), format!("{channel} is waited for already"));
+    assert_eq!(
+        waited.to_string(),
+        format!("{channel} is waited for already")
+    );
 }
