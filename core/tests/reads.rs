@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context as Cx, Waker};
 use std::time::Duration;
 
-use evtchn_core::{Cause, DomId, ErrorKind, Outcome, Trigger, Wait};
+use evtchn_core::{Cause, DomId, ErrorKind, Outcome, Trigger, Wait, WakeBuf};
 use support::Tester;
 
 const GUEST: DomId = DomId::new(7);
@@ -106,4 +106,27 @@ fn a_failed_cancel_leaves_a_queued_wake_in_the_queue() {
     let woke: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.channel).collect();
     assert_eq!(woke, [channel.id()]);
     assert_eq!(ctx.next_timeout(), None);
+}
+
+/// It is for the next round, so that the round of a storm ends.
+#[test]
+fn a_batch_that_found_the_end_of_its_round_takes_nothing_that_comes_later() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [first, second, gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&first, &second] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[first.port()]);
+    let mut room = WakeBuf::with_capacity(8);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.fill(&mut room).len(), 1);
+    gone.unbind().unwrap();
+    tester.batch(&[second.port()]);
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    assert!(round.fill(&mut room).is_empty());
+    assert_eq!(round.finish().unwrap(), Outcome::More);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.fill(&mut room)[0].channel, second.id());
+    round.finish().unwrap();
 }

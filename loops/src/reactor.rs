@@ -361,6 +361,19 @@ mod tests {
         assert_eq!(calls[1 + reads..], ["renew", "arm"]);
     }
 
+    #[test]
+    fn one_registration_at_a_time_is_taken_and_none_let_go_of_twice() {
+        let log = Log::default();
+        let (context, _) = context(0, &log);
+        let reactor = registered(process::id(), &context, &log);
+        let twice = reactor.register(|| unreachable!("there is one"));
+        assert_eq!(twice.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        reactor.deregister().unwrap();
+        let gone = reactor.deregister();
+        assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(taken(&log), ["drop"]);
+    }
+
     /// Its context is told, so that no wait hangs.
     #[test]
     fn a_registration_that_cannot_be_renewed_is_lost() {

@@ -335,3 +335,61 @@ fn a_refused_deregistration_at_the_end_is_told() {
     rig.channels[0].cancel().unwrap();
     rig.expect_ended();
 }
+
+#[test]
+fn a_channel_that_could_not_be_added_has_no_callback() {
+    let rig = Rig::new(1);
+    let channel = Arc::clone(&rig.channels[0]);
+    rig.dispatcher.remove(channel.id()).unwrap();
+    rig.event_loop.fail_next(Call::Register, Errno::ENOMEM);
+    let refused = rig.dispatcher.add(Arc::clone(&channel));
+    assert!(matches!(refused, Err(AddError::Wait(_))));
+    // A round of callbacks finds nobody for its wake, which is kept.
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    rig.peers.send(0);
+    rig.ctx.dispatch_callbacks().unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Event));
+}
+
+/// Two threads would handle its wakes at once.
+#[test]
+fn a_channel_whose_delivery_could_not_be_done_gets_no_second_one() {
+    let rig = Rig::new(1);
+    let wakes = rig.dispatcher.wakes();
+    rig.peers.send(0);
+    rig.ctx.dispatch_callbacks().unwrap();
+    let (delivery, ..) = take(&wakes);
+    rig.event_loop.fail_next(Call::Register, Errno::ENOMEM);
+    let not_done = delivery.done().unwrap_err();
+    // Somebody else waits, and the wake comes.
+    assert_eq!(rig.channels[0].wait().unwrap(), Wait::Pending);
+    rig.peers.send(0);
+    rig.ctx.dispatch_callbacks().unwrap();
+    assert!(wakes.is_empty());
+    not_done.delivery.done().unwrap();
+    let (next, _, cause) = take(&wakes);
+    assert_eq!(cause, Cause::Event);
+    next.done().unwrap();
+}
+
+/// Nothing comes from the channel any more: another worker would find nothing new.
+#[test]
+fn a_worker_that_panics_with_the_wake_of_a_device_that_failed_gives_it_to_nobody() {
+    let rig = Rig::new(1);
+    let wakes = rig.dispatcher.wakes();
+    let fault = Fault::fail(Call::Pending, Errno::EIO).nth(1);
+    rig.opener.install(fault);
+    rig.peers.send(0);
+    let _failed = rig.ctx.dispatch_callbacks();
+    while wakes.is_empty() {
+        rig.ctx.dispatch_callbacks().unwrap();
+    }
+    let (delivery, _, cause) = take(&wakes);
+    assert_eq!(cause, Cause::Gone);
+    let panicked = catch_unwind(AssertUnwindSafe(move || {
+        let _delivery = delivery;
+        resume_unwind(Box::new("a worker"));
+    }));
+    panicked.unwrap_err();
+    assert!(wakes.is_empty());
+}

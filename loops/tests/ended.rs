@@ -193,3 +193,19 @@ fn a_dispatcher_whose_workers_are_gone_keeps_their_wakes_and_ends() {
     assert_eq!(channel.wait().unwrap(), Wait::Pending);
     assert_eq!(rig.ctx.dispatch().unwrap().count(), 1);
 }
+
+#[test]
+fn a_dispatcher_whose_run_is_dropped_has_ended() {
+    let rig = Rig::new(PollLoop::new().unwrap());
+    let (channel, _) = rig.bind();
+    let dispatcher = Dispatcher::new(Arc::clone(&rig.ctx), NonZeroUsize::MIN);
+    dispatcher.add(Arc::new(channel)).unwrap();
+    let wakes = dispatcher.wakes();
+    drop(dispatcher.spawn().unwrap());
+    assert_eq!(rig.ctx.link(), Link::Idle);
+    let ended = wakes.try_recv();
+    assert!(matches!(
+        ended,
+        Err(crossbeam_channel::TryRecvError::Disconnected)
+    ));
+}

@@ -141,3 +141,15 @@ fn a_device_that_the_loop_does_not_let_go_of_stays_lost_until_it_does() {
     assert_eq!(log, ["deregister", "register"]);
     assert_eq!(ctx.link(), Link::Watching);
 }
+
+#[test]
+fn a_repeated_wait_that_fails_leaves_the_first_one() {
+    let (tester, ctx, [first, _]) = waited();
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    tester.fail("register", ErrorKind::Gone);
+    ctx.driver().lost();
+    tester.fail("register", ErrorKind::Gone);
+    first.wait().unwrap_err();
+    ctx.dispatch().unwrap().finish().unwrap();
+    assert_eq!(ctx.link(), Link::Watching, "it waits still");
+}
