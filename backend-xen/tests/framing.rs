@@ -229,13 +229,13 @@ fn a_missing_device_is_no_device_in_one_line() {
 #[test]
 fn an_adopted_descriptor_becomes_nonblocking_and_close_on_exec() {
     let (ours, _peer) = std::os::unix::net::UnixDatagram::pair().unwrap();
-    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    rustix::io::fcntl_setfd(&ours, FdFlags::empty()).unwrap();
     let device = Device::from_fd(ours.into()).unwrap();
     let fd = OwnedFd::from(device);
     let status = rustix::fs::fcntl_getfl(&fd).unwrap();
-    assert!(status.contains(rustix::fs::OFlags::NONBLOCK));
+    assert!(status.contains(OFlags::NONBLOCK));
     let flags = rustix::io::fcntl_getfd(fd.as_fd()).unwrap();
-    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    assert!(flags.contains(FdFlags::CLOEXEC));
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn a_descriptor_open_one_way_is_not_adopted() {
 fn an_opened_file_is_nonblocking_and_close_on_exec() {
     let device = Device::open_at("/dev/null").unwrap();
     let status = rustix::fs::fcntl_getfl(&device).unwrap();
-    assert!(status.contains(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK));
+    assert!(status.contains(OFlags::RDWR | OFlags::NONBLOCK));
     let flags = rustix::io::fcntl_getfd(&device).unwrap();
-    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    assert!(flags.contains(FdFlags::CLOEXEC));
 }
