@@ -187,7 +187,8 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
     Some(match (call, errno) {
         (Call::Open, Errno::ENOENT) => "this domain does not exist, so it has no device",
         (Call::BindInterdomain, Errno::EINVAL) => {
-            "no such port there, or it is bound already, or it waits for another domain"
+            "no such port there, or it is bound already, or it waits for another domain, or the \
+             domain is dying"
         }
         (Call::BindInterdomain, Errno::ESRCH) => "no such domain",
         (Call::BindVirq, Errno::EINVAL) => "Xen has no virtual interrupt of this number",
@@ -200,8 +201,10 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
         (Call::Pending, Errno::EFBIG) => {
             "the ring overflowed and events are lost: reset it and enable every port again"
         }
-        (Call::BindVirq | Call::BindInterdomain | Call::BindUnboundPort, Errno::EACCES) => {
-            "the file is restricted to a domain"
+        (Call::BindInterdomain, Errno::EACCES) => "the file is restricted to another domain",
+        (Call::BindVirq | Call::BindUnboundPort, Errno::EACCES) => {
+            "the file is restricted, and binds only to ports that its domain offers: bind this \
+             before the restriction"
         }
         (Call::Unbind, Errno::EINVAL) => "no such port",
         (Call::Status, Errno::EINVAL) => "the domain has no port of this number yet",
@@ -239,5 +242,42 @@ mod tests {
             errno: Errno::ENOMEM,
         };
         assert_eq!(error.to_string(), "reset failed: ENOMEM (12)");
+    }
+
+    #[test]
+    fn a_refused_bind_says_every_reason_there_can_be() {
+        let table = [
+            (
+                Call::BindInterdomain,
+                Errno::EINVAL,
+                "bind_interdomain failed: EINVAL (22): no such port there, or it is bound \
+                 already, or it waits for another domain, or the domain is dying",
+            ),
+            (
+                Call::BindInterdomain,
+                Errno::EACCES,
+                "bind_interdomain failed: EACCES (13): the file is restricted to another domain",
+            ),
+            (
+                Call::BindUnboundPort,
+                Errno::EACCES,
+                "bind_unbound_port failed: EACCES (13): the file is restricted, and binds only \
+                 to ports that its domain offers: bind this before the restriction",
+            ),
+            (
+                Call::BindVirq,
+                Errno::EACCES,
+                "bind_virq failed: EACCES (13): the file is restricted, and binds only to ports \
+                 that its domain offers: bind this before the restriction",
+            ),
+        ];
+        for (call, errno, line) in table {
+            let error = Error {
+                call,
+                port: None,
+                errno,
+            };
+            assert_eq!(error.to_string(), line);
+        }
     }
 }

@@ -220,13 +220,17 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::NoticeForks, Errno::INVAL) => "madvise(MADV_WIPEONFORK) needs Linux 4.14",
         (Call::Status(_), Errno::SRCH) => "no such domain",
         (Call::Status(_), Errno::INVAL) => "the domain has no port of this number yet",
-        (Call::Status(_), Errno::PERM) => "only a control domain may ask about another domain",
+        (Call::Status(_), Errno::PERM) => {
+            "only a control domain may ask about another domain; in other domains the driver \
+             makes no hypercalls unless it is loaded with unrestricted=1"
+        }
         (Call::Status(_), Errno::ACCESS) => "Xen keeps this port for itself",
         (Call::Status(_), Errno::BADF) => "opened by the process that this one was forked from",
         (Call::Status(_), Errno::NOTTY) => "the driver makes no hypercalls for this program",
         (Call::Adopt, Errno::BADF) => "not open for reading and writing",
         (Call::BindInterdomain(_), Errno::INVAL) => {
-            "no such port there, or it is bound already, or it waits for another domain"
+            "no such port there, or it is bound already, or it waits for another domain, or the \
+             domain is dying"
         }
         (Call::BindInterdomain(_), Errno::SRCH) => "no such domain",
         (Call::BindVirq(_), Errno::INVAL) => "Xen has no virtual interrupt of this number",
@@ -242,10 +246,11 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::Pending, Errno::FBIG) => {
             "the ring overflowed and events are lost: reset it and enable every port again"
         }
-        (
-            Call::BindVirq(_) | Call::BindInterdomain(_) | Call::BindUnboundPort(_),
-            Errno::ACCESS,
-        ) => "the device is restricted to a domain",
+        (Call::BindInterdomain(_), Errno::ACCESS) => "the device is restricted to another domain",
+        (Call::BindVirq(_) | Call::BindUnboundPort(_), Errno::ACCESS) => {
+            "the device is restricted, and binds only to ports that its domain offers: bind this \
+             before the restriction"
+        }
         (Call::BindVirq(_) | Call::BindInterdomain(_) | Call::BindUnboundPort(_), Errno::PERM) => {
             "the security policy of the hypervisor forbids it"
         }
@@ -293,6 +298,26 @@ mod tests {
                 "cannot bind to port 7 of domain 5: ESRCH (3): no such domain",
             ),
             (
+                line(Call::BindInterdomain(remote), Errno::INVAL),
+                "cannot bind to port 7 of domain 5: EINVAL (22): no such port there, or it is \
+                 bound already, or it waits for another domain, or the domain is dying",
+            ),
+            (
+                line(Call::BindInterdomain(remote), Errno::ACCESS),
+                "cannot bind to port 7 of domain 5: EACCES (13): the device is restricted to \
+                 another domain",
+            ),
+            (
+                line(Call::BindUnboundPort(DomId::new(5)), Errno::ACCESS),
+                "cannot allocate a port for domain 5: EACCES (13): the device is restricted, and \
+                 binds only to ports that its domain offers: bind this before the restriction",
+            ),
+            (
+                line(Call::BindVirq(Virq::TIMER), Errno::ACCESS),
+                "cannot bind virtual interrupt TIMER: EACCES (13): the device is restricted, and \
+                 binds only to ports that its domain offers: bind this before the restriction",
+            ),
+            (
                 line(Call::BindVirq(Virq::DOM_EXC), Errno::EXIST),
                 "cannot bind virtual interrupt DOM_EXC: EEXIST (17): another program holds it, in an \
                  ordinary dom0 xenstored",
@@ -310,7 +335,8 @@ mod tests {
             (
                 line(Call::Status(remote), Errno::PERM),
                 "cannot ask what port 7 of domain 5 is: EPERM (1): only a control domain may ask \
-                 about another domain",
+                 about another domain; in other domains the driver makes no hypercalls unless it \
+                 is loaded with unrestricted=1",
             ),
             (
                 line(Call::Notify(port), Errno::NOTCONN),
@@ -334,6 +360,159 @@ mod tests {
         for (line, expected) in table {
             assert_eq!(line, expected);
         }
+    }
+
+    /// Each errno that a call is known to give: the words after it.
+    #[test]
+    fn every_errno_that_is_known_of_a_call_says_what_it_means() {
+        let port = Port::new(7).unwrap();
+        let domid = DomId::new(5);
+        let remote = RemotePort { domid, port };
+        let open = || Call::Open(Path::new("/dev/xen/evtchn").into());
+        let container = "the device rules of this container deny it";
+        let root = "permission denied: root only by default";
+        let policy = "the security policy of the hypervisor forbids it";
+        let table = [
+            (open(), Errno::ACCESS, root),
+            (open(), Errno::PERM, container),
+            (Call::OpenPrivcmd, Errno::ACCESS, root),
+            (Call::OpenHypercall, Errno::PERM, container),
+            (
+                Call::OpenHypercall,
+                Errno::NOENT,
+                "it comes with the module xen-privcmd, from Linux 4.18 on",
+            ),
+            (Call::Status(remote), Errno::SRCH, "no such domain"),
+            (
+                Call::Status(remote),
+                Errno::INVAL,
+                "the domain has no port of this number yet",
+            ),
+            (
+                Call::Status(remote),
+                Errno::ACCESS,
+                "Xen keeps this port for itself",
+            ),
+            (
+                Call::Status(remote),
+                Errno::BADF,
+                "opened by the process that this one was forked from",
+            ),
+            (
+                Call::Status(remote),
+                Errno::NOTTY,
+                "the driver makes no hypercalls for this program",
+            ),
+            (Call::Adopt, Errno::BADF, "not open for reading and writing"),
+            (
+                Call::BindVirq(Virq::TIMER),
+                Errno::INVAL,
+                "Xen has no virtual interrupt of this number",
+            ),
+            (
+                Call::BindVirq(Virq::TIMER),
+                Errno::BUSY,
+                "another domain is its handler",
+            ),
+            (
+                Call::BindStatic(port),
+                Errno::ISCONN,
+                "this device has bound it already",
+            ),
+            (
+                Call::BindStatic(port),
+                Errno::NOSYS,
+                "static channels need Linux 6.6",
+            ),
+            (
+                Call::Restrict(domid),
+                Errno::ACCESS,
+                "the device is restricted already, and for good",
+            ),
+            (
+                Call::Restrict(domid),
+                Errno::INVAL,
+                "only domains 1 to 32751 can be restricted to",
+            ),
+            (
+                Call::Pending,
+                Errno::FBIG,
+                "the ring overflowed and events are lost: reset it and enable every port again",
+            ),
+            (Call::BindUnboundPort(domid), Errno::PERM, policy),
+            (Call::BindInterdomain(remote), Errno::PERM, policy),
+            (Call::Unbind(port), Errno::INVAL, "no such port"),
+            (
+                Call::Unbind(port),
+                Errno::NOTCONN,
+                "this device has not bound it",
+            ),
+            (
+                Call::BindUnboundPort(domid),
+                Errno::NOSPC,
+                "this domain has no free port left (see max_event_channels)",
+            ),
+            (
+                Call::Reset,
+                Errno::NOTTY,
+                "not an event-channel device, or a 32-bit program on a 64-bit kernel",
+            ),
+            (
+                Call::Reset,
+                Errno::NOSYS,
+                "the driver does not know this request",
+            ),
+        ];
+        for (call, errno, hint) in table {
+            let start = format!("cannot {call}: {}", Name(errno));
+            assert_eq!(line(call, errno), format!("{start}: {hint}"));
+        }
+    }
+
+    #[test]
+    fn an_error_has_the_local_port_that_its_call_was_about() {
+        let port = Port::new(7).unwrap();
+        let domid = DomId::new(5);
+        let remote = RemotePort { domid, port };
+        let (first, count) = (port, 3);
+        for call in [
+            Call::BindStatic(port),
+            Call::Unbind(port),
+            Call::Notify(port),
+            Call::Unmask { first, count },
+        ] {
+            assert_eq!(Error::new(call, Errno::IO).port(), Some(port));
+        }
+        // The port of these is another domain's.
+        for call in [Call::BindInterdomain(remote), Call::Status(remote)] {
+            assert_eq!(Error::new(call, Errno::IO).port(), None);
+        }
+    }
+
+    #[test]
+    fn a_port_that_xen_keeps_to_itself_is_hidden_and_a_device_that_is_denied_is_not() {
+        let kind = |call| evtchn_core::Error::kind(&Error::new(call, Errno::ACCESS));
+        let domid = DomId::new(5);
+        let port = Port::new(7).unwrap();
+        let asked = Call::Status(RemotePort { domid, port });
+        assert_eq!(kind(asked), ErrorKind::Hidden);
+        assert_eq!(kind(Call::OpenPrivcmd), ErrorKind::NotPermitted);
+        assert_eq!(kind(Call::BindUnboundPort(domid)), ErrorKind::NotPermitted);
+    }
+
+    /// A program prints its error, with or without the chain.
+    #[test]
+    fn a_bind_without_a_device_prints_call_and_errno_once() {
+        let opener = crate::XenOpen::at("/nowhere/evtchn");
+        let ctx = evtchn_core::Context::new(opener, crate::PollLoop::new().unwrap());
+        let error = ctx.bind_virq(Virq::DOM_EXC).unwrap_err();
+        let expected = "cannot open the event-channel device: cannot open /nowhere/evtchn: ENOENT \
+                        (2): not a Xen domain, or the module xen-evtchn is not loaded (modprobe \
+                        xen-evtchn)";
+        assert_eq!(error.to_string(), expected);
+        let error = anyhow::Error::from(error);
+        assert_eq!(format!("{error:#}"), expected);
+        assert_eq!(error.chain().count(), 1);
     }
 
     #[test]

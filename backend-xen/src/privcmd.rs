@@ -331,6 +331,51 @@ mod tests {
         assert_eq!(Argument::map(&null.into()).unwrap_err(), Errno::NODEV);
     }
 
+    /// A process that opens one again and again would run out of mappings.
+    #[test]
+    fn an_argument_that_is_dropped_leaves_no_mapping() {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let memory = rustix::fs::memfd_create("dropped-argument", flags).unwrap();
+        rustix::fs::ftruncate(&memory, 4096).unwrap();
+        let is_mapped = || {
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.contains("dropped-argument")
+        };
+        let argument = Argument::map(&memory).unwrap();
+        assert!(is_mapped());
+        drop(argument);
+        assert!(!is_mapped());
+    }
+
+    /// What Xen writes has to be seen, and a copy of our own it would not write to.
+    #[test]
+    fn an_argument_is_shared_with_the_file_it_is_mapped_from() {
+        use std::os::unix::fs::FileExt;
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let memory = rustix::fs::memfd_create("shared-argument", flags).unwrap();
+        rustix::fs::ftruncate(&memory, 4096).unwrap();
+        let argument = Argument::map(&memory).unwrap();
+        argument.put(EvtchnStatus::of(DomId::new(5), Port::MAX));
+        let file = File::from(memory);
+        let mut word = [0; 2];
+        file.read_exact_at(&mut word, 0).unwrap();
+        assert_eq!(u16::from_ne_bytes(word), 5);
+        file.write_all_at(&2_u32.to_ne_bytes(), 8).unwrap();
+        assert_eq!(argument.get().status, 2);
+    }
+
+    #[test]
+    fn a_machine_without_the_device_says_which_one_is_missing() {
+        if std::path::Path::new(PRIVCMD_PATH).exists() {
+            use std::io::Write;
+            let _unheard = writeln!(std::io::stderr(), "skipped: there is {PRIVCMD_PATH}");
+            return;
+        }
+        let error = Privcmd::open().unwrap_err();
+        assert_eq!(error.call(), &Call::OpenPrivcmd);
+        assert_eq!(error.errno(), Errno::NOENT);
+    }
+
     /// A file that answers no hypercall (`ENOTTY`), and memory for the questions.
     fn without_xen() -> Privcmd {
         let null = File::open("/dev/null").unwrap();

@@ -8,6 +8,8 @@ use evtchn_core::{
     DomId, Error as _, ErrorKind, EventChannel, Open, Port, PortBuf, RemotePort, Virq,
 };
 use evtchn_xen::{Call, Device, Errno, XenOpen};
+use rustix::fs::OFlags;
+use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// A device and its peer. One message is what one `read` brings.
@@ -122,6 +124,8 @@ fn a_failed_write_names_port_and_errno() {
     let (device, peer) = device_and_peer();
     drop(peer);
     let error = device.unmask(&[port(9), port(4)]).unwrap_err();
+    let (first, count) = (port(9), 2);
+    assert_eq!(error.call(), &Call::Unmask { first, count });
     assert_eq!(error.port(), Some(port(9)));
     assert_eq!(error.errno(), Errno::PIPE);
     assert_eq!(error.kind(), ErrorKind::Other);
@@ -134,6 +138,80 @@ fn requests_to_another_file_are_unsupported() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(error.port(), Some(port(5)));
     assert!(device.reset().is_err());
+}
+
+#[test]
+fn a_failed_call_says_which_one_it_was() {
+    let other = Device::open_at("/dev/null").unwrap();
+    let (domid, port) = (DomId::new(7), port(5));
+    let remote = RemotePort { domid, port };
+    let answers = [
+        (
+            other.bind_unbound_port(domid).map(drop),
+            Call::BindUnboundPort(domid),
+            None,
+        ),
+        (
+            other.bind_interdomain(remote).map(drop),
+            Call::BindInterdomain(remote),
+            None,
+        ),
+        (
+            other.bind_virq(Virq::DOM_EXC).map(drop),
+            Call::BindVirq(Virq::DOM_EXC),
+            None,
+        ),
+        (other.bind_static(port), Call::BindStatic(port), Some(port)),
+        (other.unbind(port), Call::Unbind(port), Some(port)),
+        (other.notify(port), Call::Notify(port), Some(port)),
+        (other.reset(), Call::Reset, None),
+        (other.restrict(domid), Call::Restrict(domid), None),
+    ];
+    for (answer, call, port) in answers {
+        let error = answer.unwrap_err();
+        assert_eq!(error.call(), &call);
+        assert_eq!((error.port(), error.errno()), (port, Errno::NOTTY));
+    }
+    // Nothing is mapped at its start.
+    let memory = Device::open_at("/proc/self/mem").unwrap();
+    let error = memory.pending(&mut PortBuf::with_capacity(4)).unwrap_err();
+    assert_eq!(error.call(), &Call::Pending);
+    assert_eq!((error.port(), error.errno()), (None, Errno::IO));
+    let error = Device::open_at("/nowhere/evtchn").unwrap_err();
+    assert_eq!(
+        error.call(),
+        &Call::Open(std::path::Path::new("/nowhere/evtchn").into())
+    );
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let error = Device::from_fd(reader.into()).unwrap_err();
+    assert_eq!(error.call(), &Call::Adopt);
+}
+
+#[test]
+fn a_descriptor_survives_an_exec_if_it_was_told_to_and_not_otherwise() {
+    let device = Device::open_at("/dev/null").unwrap();
+    let closes = || {
+        rustix::io::fcntl_getfd(&device)
+            .unwrap()
+            .contains(FdFlags::CLOEXEC)
+    };
+    for is_closed in [false, false, true, true, false] {
+        device.set_close_on_exec(is_closed).unwrap();
+        assert_eq!(closes(), is_closed);
+    }
+}
+
+#[test]
+fn an_adopted_descriptor_keeps_its_other_modes() {
+    let (ours, _peer) = std::os::unix::net::UnixDatagram::pair().unwrap();
+    let before = rustix::fs::fcntl_getfl(&ours).unwrap();
+    rustix::fs::fcntl_setfl(&ours, before | OFlags::APPEND).unwrap();
+    let device = Device::from_fd(ours.into()).unwrap();
+    let modes = rustix::fs::fcntl_getfl(&device).unwrap();
+    assert!(
+        modes.contains(OFlags::APPEND | OFlags::NONBLOCK),
+        "{modes:?}"
+    );
 }
 
 #[test]
@@ -151,13 +229,13 @@ fn a_missing_device_is_no_device_in_one_line() {
 #[test]
 fn an_adopted_descriptor_becomes_nonblocking_and_close_on_exec() {
     let (ours, _peer) = std::os::unix::net::UnixDatagram::pair().unwrap();
-    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    rustix::io::fcntl_setfd(&ours, FdFlags::empty()).unwrap();
     let device = Device::from_fd(ours.into()).unwrap();
     let fd = OwnedFd::from(device);
     let status = rustix::fs::fcntl_getfl(&fd).unwrap();
-    assert!(status.contains(rustix::fs::OFlags::NONBLOCK));
+    assert!(status.contains(OFlags::NONBLOCK));
     let flags = rustix::io::fcntl_getfd(fd.as_fd()).unwrap();
-    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    assert!(flags.contains(FdFlags::CLOEXEC));
 }
 
 #[test]
@@ -177,20 +255,11 @@ fn a_descriptor_open_for_writing_alone_is_not_adopted() {
 }
 
 #[test]
-fn an_adopted_descriptor_keeps_its_other_modes() {
-    let mut appends = std::fs::File::options();
-    let null = appends.read(true).append(true).open("/dev/null").unwrap();
-    let device = Device::from_fd(null.into()).unwrap();
-    let status = rustix::fs::fcntl_getfl(&device).unwrap();
-    assert!(status.contains(rustix::fs::OFlags::APPEND | rustix::fs::OFlags::NONBLOCK));
-}
-
-#[test]
 fn a_device_survives_an_exec_where_it_is_said_and_not_otherwise() {
     let device = Device::open_at("/dev/null").unwrap();
     let closes = || {
         let flags = rustix::io::fcntl_getfd(&device).unwrap();
-        flags.contains(rustix::io::FdFlags::CLOEXEC)
+        flags.contains(FdFlags::CLOEXEC)
     };
     device.set_close_on_exec(false).unwrap();
     assert!(!closes());
@@ -242,7 +311,7 @@ fn a_failed_read_is_an_error_and_not_an_empty_buffer() {
 fn an_opened_file_is_nonblocking_and_close_on_exec() {
     let device = Device::open_at("/dev/null").unwrap();
     let status = rustix::fs::fcntl_getfl(&device).unwrap();
-    assert!(status.contains(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK));
+    assert!(status.contains(OFlags::RDWR | OFlags::NONBLOCK));
     let flags = rustix::io::fcntl_getfd(&device).unwrap();
-    assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
+    assert!(flags.contains(FdFlags::CLOEXEC));
 }

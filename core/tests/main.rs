@@ -2,6 +2,7 @@
 //! the core's generic code again.
 
 mod batches;
+mod clean;
 mod counts;
 mod edge;
 mod expected;
@@ -10,6 +11,7 @@ mod fork;
 mod order;
 mod panics;
 mod queue;
+mod reads;
 mod refusals;
 mod support;
 mod tasks;

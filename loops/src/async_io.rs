@@ -39,7 +39,8 @@ use crate::reactor::{Reactor, Watch};
 /// ```
 ///
 /// The device is read, and tasks are woken, as the reactor turns: in `async_io::block_on`, or in
-/// the thread that `async-io` has for it. No particular task has to be polled.
+/// the thread that `async-io` has for it, which lives as long as the process. No particular task
+/// has to be polled.
 ///
 /// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
 #[derive(Debug)]
@@ -131,5 +132,10 @@ impl Watch for Registered {
     /// What is there is reported again anyway.
     fn renew(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    /// That reactor lives as long as the process.
+    fn is_lost(&self) -> bool {
+        false
     }
 }

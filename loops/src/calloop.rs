@@ -161,7 +161,9 @@ impl<D: AsFd + ?Sized> Registrar<D> for CalloopLoop {
 /// [`Channel::set_callback`]: evtchn_core::Channel::set_callback
 /// [`calling`]: CalloopSource::calling
 ///
-/// It keeps the context until it is removed from the event loop, or dropped with it. An error of
+/// It keeps the context until it is removed from the event loop, or dropped with it. From then on a
+/// wait ends only in a round that the program begins by itself, or in another source of the same
+/// [`CalloopLoop`], which takes over the waits under way; all other calls are as before. An error of
 /// a round is one of [`EventLoop::dispatch`](::calloop::EventLoop::dispatch). In a process that was
 /// forked from the one that made `registrar` it takes no call of the context for the loop and lets
 /// go of nothing in the event loop, which are still the parent's; its rounds are the error

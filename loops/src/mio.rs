@@ -52,6 +52,10 @@ use crate::failed_wake::FailedWake;
 /// The waker is the program's, because mio allows one for each `Poll`. An event of its token means
 /// that the context may have called: dispatch then too.
 ///
+/// It has the epoll instance of the `Poll` open too. Once the `Poll` is dropped nobody is told when
+/// the device is ready, so a wait ends only in a round that the program begins by itself; all other
+/// calls are as before.
+///
 /// Dropping it, also in a forked child, closes descriptors and changes no registration.
 #[derive(Debug)]
 pub struct MioLoop {

@@ -48,6 +48,10 @@ use crate::failed_wake::FailedWake;
 /// [`Poller::wait`] also returns, without an event, when the context calls for it: dispatch then
 /// too. A signal does not end it.
 ///
+/// It keeps the poller: where the program has dropped its own share, nobody is told when the device
+/// is ready, so a wait ends only in a round that the program begins by itself; all other calls are
+/// as before.
+///
 /// In a forked child the adapter keeps its share of the poller for ever: a poller that is
 /// dropped there takes its wake-up out of the epoll instance that the parent still uses.
 #[derive(Debug)]

@@ -22,6 +22,9 @@ pub(crate) trait Watch: Send + 'static {
 
     /// Registers anew, so that what is there is reported again.
     fn renew(&mut self) -> io::Result<()>;
+
+    /// Whether the reactor reports nothing any more of this registration.
+    fn is_lost(&self) -> bool;
 }
 
 /// The adapter was not given the [`Driver`] of its context.
@@ -123,9 +126,11 @@ impl<W: Watch> Reactor<W> {
         }
         let process = Process::current()?;
         let watch = watch()?;
-        let was_ready = self.arm(&mut place.insert(Registration { watch, process }).watch);
+        let watch = &mut place.insert(Registration { watch, process }).watch;
+        let was_ready = self.arm(watch);
+        let calls = was_ready || watch.is_lost();
         drop(place);
-        if was_ready {
+        if calls {
             self.called.store(true, Ordering::SeqCst);
         }
         // The context puts the drive off to the end of its hook.
@@ -163,9 +168,19 @@ impl<W: Watch> Reactor<W> {
                 return;
             }
             self.arm(watch);
+            let is_lost = watch.is_lost();
             drop(place);
             // Armed first: what comes after the last read calls again.
-            if self.drive() == Outcome::More {
+            let mut outcome = self.drive();
+            if is_lost {
+                // What had come is told first. Then the context deregisters this.
+                while outcome == Outcome::More {
+                    outcome = self.drive();
+                }
+                if let Some(driver) = self.driver.get() {
+                    driver.lost();
+                }
+            } else if outcome == Outcome::More {
                 self.renew();
             }
         }
@@ -239,6 +254,9 @@ mod tests {
     struct Fake {
         log: Log,
         waker: Option<Waker>,
+        /// It cannot be registered anew.
+        is_full: bool,
+        is_lost: bool,
     }
 
     impl Watch for Fake {
@@ -256,7 +274,15 @@ mod tests {
 
         fn renew(&mut self) -> io::Result<()> {
             self.log.lock().unwrap().push("renew");
+            self.is_lost = self.is_full;
+            if self.is_full {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
             Ok(())
+        }
+
+        fn is_lost(&self) -> bool {
+            self.is_lost
         }
     }
 
@@ -294,6 +320,8 @@ mod tests {
         let fake = Fake {
             log: Arc::clone(log),
             waker: None,
+            is_full: false,
+            is_lost: false,
         };
         reactor.register(|| Ok(fake)).unwrap();
         assert_eq!(taken(log), ["arm"]);
@@ -348,6 +376,10 @@ mod tests {
             self.0 = true;
             Ok(())
         }
+
+        fn is_lost(&self) -> bool {
+            false
+        }
     }
 
     #[test]
@@ -360,6 +392,52 @@ mod tests {
         reactor.waker.wake_by_ref();
         // Each of them, and one that finds nothing.
         assert_eq!(taken(&log).len(), 301);
+    }
+
+    #[test]
+    fn one_registration_at_a_time_is_taken_and_none_let_go_of_twice() {
+        let log = Log::default();
+        let (context, _) = context(0, &log);
+        let reactor = registered(&context, &log);
+        let twice = reactor.register(|| unreachable!("there is one"));
+        assert_eq!(twice.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        reactor.deregister().unwrap();
+        let gone = reactor.deregister();
+        assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(taken(&log), ["drop"]);
+    }
+
+    /// Its context is told, so that no wait hangs.
+    #[test]
+    fn a_registration_that_cannot_be_renewed_is_lost() {
+        let log = Log::default();
+        let (context, bound) = context(300, &log);
+        let reactor = registered(&context, &log);
+        let wait = bound[299].wait().unwrap();
+        assert_eq!(wait, evtchn_core::Wait::Pending);
+        assert_eq!(context.stats().registers, 1);
+        reactor.lock().as_mut().unwrap().watch.is_full = true;
+        reactor.waker.wake_by_ref();
+        let calls = taken(&log);
+        let reads = calls.iter().filter(|call| **call == "read").count();
+        assert_eq!(reads, 301, "what is left of the storm is read");
+        assert_eq!(context.stats().registers, 2);
+        assert_eq!(context.stats().wakes, 0);
+        assert_eq!(context.dispatch().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_context_whose_device_the_reactor_lost_registers_it_anew() {
+        let log = Log::default();
+        let (context, bound) = context(1, &log);
+        let other = context.bind_unbound_port(DomId::SELF).unwrap();
+        assert_eq!(other.wait().unwrap(), evtchn_core::Wait::Pending);
+        let reactor = registered(&context, &log);
+        reactor.lock().as_mut().unwrap().watch.is_lost = true;
+        reactor.waker.wake_by_ref();
+        assert_eq!(taken(&log), ["arm", "read", "read"]);
+        assert_eq!(context.stats().registers, 2);
+        drop(bound);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Context as Cx;
+use std::task::{Context as Cx, Poll};
 
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
@@ -45,8 +45,10 @@ use crate::reactor::{Reactor, Watch};
 /// ```
 ///
 /// The device is read, and tasks are woken, as the reactor turns; no task is spawned and no
-/// particular one has to be polled. Tasks may run on another runtime than this one; once this
-/// one was shut down, nothing wakes them.
+/// particular one has to be polled. Tasks may run on another runtime than this one. When this one
+/// is shut down, every wait ends with the error that it gives to a new registration, as tokio's own
+/// I/O does: those under way, and each that begins later. Events that had come are told first.
+/// Channels stay bound, and can be notified and unbound; what comes for them is kept.
 ///
 /// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
 #[derive(Debug)]
@@ -133,14 +135,30 @@ impl AsRawFd for Number {
     }
 }
 
-type Listen = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Listen = Pin<Box<dyn Future<Output = End> + Send>>;
 
-/// A registration, and the future that listens to it until the runtime is shut down.
+/// Whether tokio reports the device.
+enum Listening {
+    /// It does, to this future.
+    On(Listen),
+    /// No more: it reported that nothing comes to read, which stays so for ever.
+    Closed,
+    /// No more: the runtime was shut down, or did not take a new registration.
+    Lost,
+}
+
+/// Why tokio reports a device no more.
+enum End {
+    Closed,
+    Lost,
+}
+
+/// A registration, and what listens to it.
 struct Registered {
     handle: Handle,
     fd: RawFd,
     was_ready: Arc<AtomicBool>,
-    listen: Option<Listen>,
+    listening: Listening,
 }
 
 impl std::fmt::Debug for Registered {
@@ -157,7 +175,7 @@ impl Registered {
             handle: handle.clone(),
             fd,
             was_ready,
-            listen: Some(listen),
+            listening: Listening::On(listen),
         })
     }
 }
@@ -174,12 +192,14 @@ fn listen(handle: &Handle, fd: RawFd, was_ready: Arc<AtomicBool>) -> io::Result<
     let listen = async move {
         while let Ok(mut guard) = watched.ready(INTEREST).await {
             was_ready.store(true, Ordering::Relaxed);
-            guard.clear_ready();
             // That is never cleared. What is read next says what became of the device.
             if guard.ready().is_read_closed() {
-                return;
+                return End::Closed;
             }
+            guard.clear_ready();
         }
+        // The only error there is: the runtime was shut down.
+        End::Lost
     };
     // The budget of whatever task registers is not that of the reactor.
     Ok(Box::pin(unconstrained(listen)))
@@ -187,18 +207,64 @@ fn listen(handle: &Handle, fd: RawFd, was_ready: Arc<AtomicBool>) -> io::Result<
 
 impl Watch for Registered {
     fn arm(&mut self, cx: &mut Cx<'_>) -> bool {
-        if let Some(listen) = &mut self.listen
-            && listen.as_mut().poll(cx).is_ready()
+        if let Listening::On(listen) = &mut self.listening
+            && let Poll::Ready(end) = listen.as_mut().poll(cx)
         {
-            self.listen = None;
+            self.listening = match end {
+                End::Closed => Listening::Closed,
+                End::Lost => Listening::Lost,
+            };
         }
         self.was_ready.swap(false, Ordering::Relaxed)
     }
 
     fn renew(&mut self) -> io::Result<()> {
         // Two registrations of one descriptor cannot be.
-        self.listen = None;
-        self.listen = Some(listen(&self.handle, self.fd, Arc::clone(&self.was_ready))?);
+        self.listening = Listening::Lost;
+        let listen = listen(&self.handle, self.fd, Arc::clone(&self.was_ready))?;
+        self.listening = Listening::On(listen);
         Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        matches!(self.listening, Listening::Lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::task::Waker;
+    use std::thread;
+    use std::time::Duration;
+
+    use ::tokio::runtime::Builder;
+
+    use super::*;
+
+    /// tokio says for ever that such a descriptor is ready.
+    #[test]
+    fn a_device_that_will_bring_no_more_is_not_looked_at_for_ever() {
+        let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut watch = Registered::new(runtime.handle(), ours.as_raw_fd()).unwrap();
+        let cx = &mut Cx::from_waker(Waker::noop());
+        assert!(!watch.arm(cx));
+        drop(theirs);
+        let (told, looked) = mpsc::channel();
+        thread::spawn(move || {
+            runtime.block_on(::tokio::task::yield_now());
+            let was_ready = watch.arm(&mut Cx::from_waker(Waker::noop()));
+            told.send((was_ready, watch.is_lost())).unwrap();
+            // The second look finds nothing new.
+            told.send((
+                watch.arm(&mut Cx::from_waker(Waker::noop())),
+                watch.is_lost(),
+            ))
+        });
+        let soon = Duration::from_secs(10);
+        assert_eq!(looked.recv_timeout(soon), Ok((true, false)));
+        assert_eq!(looked.recv_timeout(soon), Ok((false, false)));
     }
 }

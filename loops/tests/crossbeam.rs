@@ -5,7 +5,6 @@
 
 mod rig;
 
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
@@ -243,8 +242,13 @@ fn a_delivery_that_cannot_be_done_comes_back_and_is_done_later() {
     rig.then(move |peers, wakes| {
         event_loop.fail_next(Call::Register, Errno::ENOMEM);
         let not_done = take(wakes).0.done().unwrap_err();
-        assert!(not_done.source().is_some());
-        assert!(not_done.to_string().starts_with("cannot wait for"));
+        let line = not_done.to_string();
+        assert!(line.starts_with("cannot wait for"), "{line}");
+        assert!(
+            line.contains("the event loop refused the device: "),
+            "{line}"
+        );
+        assert!(line.contains("ENOMEM"), "{line}");
         peers.send(0);
         not_done.delivery.done().unwrap();
     });
@@ -351,4 +355,62 @@ fn a_channel_that_is_being_removed_cannot_be_added() {
     rig.dispatcher.add(Arc::clone(&rig.channels[0])).unwrap();
     assert!(rig.event_loop.is_registered());
     rig.expect_clean_end();
+}
+
+#[test]
+fn a_channel_that_could_not_be_added_has_no_callback() {
+    let rig = Rig::new(1);
+    let channel = Arc::clone(&rig.channels[0]);
+    rig.dispatcher.remove(channel.id()).unwrap();
+    rig.event_loop.fail_next(Call::Register, Errno::ENOMEM);
+    let refused = rig.dispatcher.add(Arc::clone(&channel));
+    assert!(matches!(refused, Err(AddError::Wait(_))));
+    // A round of callbacks finds nobody for its wake, which is kept.
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    rig.peers.send(0);
+    rig.ctx.dispatch_callbacks().unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Event));
+}
+
+/// Two threads would handle its wakes at once.
+#[test]
+fn a_channel_whose_delivery_could_not_be_done_gets_no_second_one() {
+    let rig = Rig::new(1);
+    let wakes = rig.dispatcher.wakes();
+    rig.peers.send(0);
+    rig.ctx.dispatch_callbacks().unwrap();
+    let (delivery, ..) = take(&wakes);
+    rig.event_loop.fail_next(Call::Register, Errno::ENOMEM);
+    let not_done = delivery.done().unwrap_err();
+    // Somebody else waits, and the wake comes.
+    assert_eq!(rig.channels[0].wait().unwrap(), Wait::Pending);
+    rig.peers.send(0);
+    rig.ctx.dispatch_callbacks().unwrap();
+    assert!(wakes.is_empty());
+    not_done.delivery.done().unwrap();
+    let (next, _, cause) = take(&wakes);
+    assert_eq!(cause, Cause::Event);
+    next.done().unwrap();
+}
+
+/// Nothing comes from the channel any more: another worker would find nothing new.
+#[test]
+fn a_worker_that_panics_with_the_wake_of_a_device_that_failed_gives_it_to_nobody() {
+    let rig = Rig::new(1);
+    let wakes = rig.dispatcher.wakes();
+    let fault = Fault::fail(Call::Pending, Errno::EIO).nth(1);
+    rig.opener.install(fault);
+    rig.peers.send(0);
+    let _failed = rig.ctx.dispatch_callbacks();
+    while wakes.is_empty() {
+        rig.ctx.dispatch_callbacks().unwrap();
+    }
+    let (delivery, _, cause) = take(&wakes);
+    assert_eq!(cause, Cause::Gone);
+    let panicked = catch_unwind(AssertUnwindSafe(move || {
+        let _delivery = delivery;
+        resume_unwind(Box::new("a worker"));
+    }));
+    panicked.unwrap_err();
+    assert!(wakes.is_empty());
 }

@@ -240,3 +240,18 @@ fn a_hook_that_calls_back_into_the_context_is_refused_and_nothing_hangs() {
         "{errors:?}"
     );
 }
+
+/// The loop has nothing to modify then.
+#[test]
+fn after_a_refused_change_the_number_is_registered_and_not_changed() {
+    let (noted, registrar) = noted();
+    let device = device();
+    registrar.register(&device).unwrap();
+    noted.taken();
+    noted.set_failing(true);
+    registrar.register(&device).unwrap_err();
+    noted.set_failing(false);
+    assert!(matches!(noted.taken()[..], [Call::Modify(..)]));
+    registrar.register(&device).unwrap();
+    assert!(matches!(noted.taken()[..], [Call::Register(..)]));
+}

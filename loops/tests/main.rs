@@ -2,7 +2,9 @@
 
 mod async_io;
 mod crossbeam;
+mod ended;
 mod hooks;
+mod mio;
 mod poll_array;
 mod polling;
 mod tasks;

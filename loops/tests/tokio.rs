@@ -6,11 +6,17 @@
 )]
 
 use std::future::{Future, poll_fn};
+use std::os::unix::net::UnixDatagram;
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as Cx, Poll, Wake, Waker};
+use std::thread;
 
 use crate::tasks::{Opener, Rig, Runtime as _, cases, opener, soon, start};
-use evtchn_core::{Cause, Context, Link, Woken};
+use evtchn_core::{
+    Cause, Context, DispatchError, Link, LinkError, TaskError, Wait, WaitError, Woken,
+};
 use evtchn_loops::TokioLoop;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::coop::{consume_budget, has_budget_remaining};
@@ -89,6 +95,144 @@ fn after_its_runtime_a_wait_is_an_error() {
         drop(runtime);
         channel.wait().unwrap_err();
         assert_eq!(rig.ctx.link(), Link::Idle);
+    }
+}
+
+/// What tokio's own I/O answers in a runtime that was shut down meanwhile.
+fn answer_of_tokio(runtime: Runtime) -> String {
+    let (ours, _theirs) = UnixDatagram::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let watched = {
+        let _inside = runtime.enter();
+        tokio::net::UnixDatagram::from_std(ours).unwrap()
+    };
+    drop(runtime);
+    let polled = watched.poll_recv_ready(&mut Cx::from_waker(Waker::noop()));
+    let Poll::Ready(Err(error)) = polled else {
+        panic!("tokio waits on");
+    };
+    error.to_string()
+}
+
+/// A waker that remembers whether it was called.
+#[derive(Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Bell {
+    fn rang(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn waits_under_way_end_with_the_error_of_tokio_when_its_runtime_is_shut_down() {
+    for Tokio(runtime) in Tokio::all() {
+        let rig = runtime.block_on(async { Rig::<Tokio>::new() });
+        let bound = [rig.bind(), rig.bind(), rig.bind()];
+        let bell = Arc::<Bell>::default();
+        let waker = Waker::from(Arc::clone(&bell));
+        let cx = &mut Cx::from_waker(&waker);
+        let mut woken = pin!(bound[0].0.woken());
+        assert!(woken.as_mut().poll(cx).is_pending());
+        let mut wakes = bound[1].0.wakes().unwrap();
+        assert!(wakes.poll_wake(cx).is_pending());
+        assert_eq!(bound[2].0.wait().unwrap(), Wait::Pending);
+        let mut called = pin!(rig.ctx.registrar().called());
+        assert!(called.as_mut().poll(cx).is_pending());
+        assert!(!bell.rang());
+
+        let expected = answer_of_tokio(runtime);
+        assert!(bell.rang());
+        let Poll::Ready(Err(TaskError::Wait(WaitError::Link(LinkError::Register(error))))) =
+            woken.as_mut().poll(cx)
+        else {
+            panic!("the future waits on");
+        };
+        assert_eq!(error.to_string(), expected);
+        let Poll::Ready(Some(Err(DispatchError::Link(LinkError::Register(error))))) =
+            wakes.poll_wake(cx)
+        else {
+            panic!("the stream waits on");
+        };
+        assert_eq!(error.to_string(), expected);
+        assert!(called.as_mut().poll(cx).is_ready());
+        let Err(DispatchError::Link(LinkError::Register(error))) = rig.ctx.dispatch_callbacks()
+        else {
+            panic!("the round says nothing");
+        };
+        assert_eq!(error.to_string(), expected);
+        assert!(!rig.opener.is_watched());
+    }
+}
+
+#[test]
+fn a_thread_that_waits_elsewhere_ends_when_the_runtime_is_shut_down() {
+    for Tokio(runtime) in Tokio::all() {
+        let rig = runtime.block_on(async { Rig::<Tokio>::new() });
+        let (channel, _) = rig.bind();
+        let (told, waits) = std::sync::mpsc::channel();
+        let ended = thread::spawn(move || {
+            let mut woken = channel.woken();
+            async_io::block_on(async {
+                start(&mut woken).await;
+                told.send(()).unwrap();
+                woken.await
+            })
+        });
+        waits.recv().unwrap();
+        runtime.shutdown_background();
+        let failed = ended.join().unwrap();
+        assert!(matches!(failed, Err(TaskError::Wait(WaitError::Link(_)))));
+    }
+}
+
+#[test]
+fn what_came_before_the_shutdown_is_told_first() {
+    let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+    let rig = runtime.block_on(async { Rig::<Tokio>::new() });
+    let ((told, theirs), (untold, _)) = (rig.bind(), rig.bind());
+    let cx = &mut Cx::from_waker(Waker::noop());
+    let (mut first, mut second) = (pin!(told.woken()), pin!(untold.woken()));
+    assert!(first.as_mut().poll(cx).is_pending());
+    assert!(second.as_mut().poll(cx).is_pending());
+    // The reactor does not turn any more.
+    rig.guest.send(theirs).unwrap();
+    drop(runtime);
+    assert!(matches!(
+        first.as_mut().poll(cx),
+        Poll::Ready(Ok(Cause::Event))
+    ));
+    assert!(matches!(second.as_mut().poll(cx), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn after_its_runtime_all_but_a_wait_works_and_nothing_is_lost() {
+    for Tokio(runtime) in Tokio::all() {
+        let rig = runtime.block_on(async { Rig::<Tokio>::new() });
+        let (channel, theirs) = rig.bind();
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        drop(runtime);
+        // The wait from before is not taken back, and each round says what is wrong with it.
+        rig.ctx.dispatch().unwrap().finish().unwrap_err();
+        channel.cancel().unwrap();
+        rig.ctx.dispatch().unwrap().finish().unwrap();
+        channel.notify().unwrap();
+        let (second, _) = rig.bind();
+        second.wait().unwrap_err();
+        second.unbind().unwrap();
+        rig.guest.send(theirs).unwrap();
+        // The next bind reads, and keeps what came.
+        drop(rig.bind());
+        assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Event));
+        drop(channel);
+        rig.ctx.teardown().unwrap();
+        assert_eq!(rig.ctx.link(), Link::Closed);
     }
 }
 

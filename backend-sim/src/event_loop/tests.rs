@@ -1,6 +1,8 @@
 //! What the loop reports, counts and objects to.
 
-use evtchn_core::{DomId, Error as _, ErrorKind, EventChannel, Open, PortBuf, Virq};
+use std::time::Duration;
+
+use evtchn_core::{DomId, Error as _, ErrorKind, EventChannel, Open, PortBuf, Sleep, Slept, Virq};
 
 use super::*;
 use crate::device::SimOpen;
@@ -155,4 +157,39 @@ fn devices_of_different_machines_are_different() {
     looped.register(&other).unwrap();
     looped.deregister(&one).unwrap();
     assert!(looped.is_registered());
+}
+
+#[test]
+fn what_a_fault_of_a_loop_does_beside_its_call_happens_on_its_machine() {
+    let (sim, _, device) = device();
+    let looped = SimLoop::level().on(&sim);
+    looped.install(Fault::meanwhile(Call::Register, |world| {
+        world.raise_virq(DomId::DOM0, Virq::DOM_EXC).unwrap();
+    }));
+    looped.register(&device).unwrap();
+    assert!(looped.ready());
+}
+
+#[test]
+fn a_wake_by_a_timer_of_the_machine_ends_a_sleep() {
+    let sim = Sim::new(0);
+    let looped = SimLoop::level().on(&sim);
+    let waker = looped.clone();
+    sim.after(Duration::from_secs(1), move |_| {
+        Registrar::<SimDevice>::wake(&waker);
+    });
+    let ticket = Sleep::<SimDevice>::ticket(&looped);
+    let slept = Sleep::<SimDevice>::sleep(&looped, ticket, Some(Duration::from_secs(5)));
+    assert_eq!(slept, Ok(Slept::Roused));
+    assert_eq!(looped.now(), Duration::from_secs(1));
+}
+
+#[test]
+fn a_deadline_that_has_passed_ends_a_sleep_and_does_not_turn_time_back() {
+    let looped = SimLoop::level();
+    looped.pass(Duration::from_secs(5));
+    let ticket = Sleep::<SimDevice>::ticket(&looped);
+    let slept = Sleep::<SimDevice>::sleep(&looped, ticket, Some(Duration::from_secs(3)));
+    assert_eq!(slept, Ok(Slept::TimedOut));
+    assert_eq!(looped.now(), Duration::from_secs(5));
 }

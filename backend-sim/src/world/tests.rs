@@ -319,3 +319,34 @@ fn a_closed_file_stays_closed_however_many_are_opened_after_it() {
         world.close(file).unwrap();
     }
 }
+
+#[test]
+fn what_was_delayed_and_is_held_since_waits_for_a_step() {
+    let mut world = World::new(Config::seeded(0));
+    let file = world.open(DomId::DOM0).unwrap();
+    let (first, second) = pairs(&mut world, file, 1)[0];
+    world.set_delivery(Delivery::Delayed(Duration::from_secs(8)));
+    world.ioctl(file, abi::NOTIFY, second).unwrap();
+    world.set_delivery(Delivery::Held);
+    world.advance(Duration::from_secs(9));
+    assert_eq!(read(&mut world, file), []);
+    assert_eq!(world.held(), 1);
+    world.run();
+    assert_eq!(read(&mut world, file), [first]);
+}
+
+/// The FIFO ABI adds pages and takes none away (UNBIND: EINVAL behind the last one).
+#[test]
+fn a_low_port_that_is_bound_again_does_not_put_the_high_ones_out_of_range() {
+    let mut world = World::new(Config::seeded(0));
+    let file = world.open(DomId::DOM0).unwrap();
+    let mut port = 0;
+    while port < 1024 {
+        port = world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF).unwrap();
+    }
+    world.ioctl(file, abi::UNBIND, 500).unwrap();
+    assert_eq!(world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF), Ok(500));
+    assert_eq!(world.ioctl(file, abi::UNBIND, port), Ok(0));
+    let again = world.ioctl(file, abi::UNBIND, port);
+    assert_eq!(again, Err(Errno::ENOTCONN));
+}

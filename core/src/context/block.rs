@@ -84,11 +84,11 @@ where
     Wait(#[from] WaitError<D, R>),
     /// The device failed under this thread's read, and was closed. Every channel is dead, and
     /// every other waiter gets a wake with [`Cause::Gone`].
-    #[error("the event-channel device failed")]
-    Device(#[source] D),
+    #[error("the event-channel device failed: {0}")]
+    Device(D),
     /// The event loop could not sleep.
-    #[error("cannot sleep for the event-channel device")]
-    Sleep(#[source] S),
+    #[error("cannot sleep for the event-channel device: {0}")]
+    Sleep(S),
 }
 
 impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {

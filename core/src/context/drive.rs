@@ -1,4 +1,5 @@
-//! Reading the device where nobody runs rounds: what the reactor of an async runtime calls.
+//! Reading the device where nobody runs rounds, and what becomes of the waits when the event loop
+//! ends: what the adapter for the reactor of an async runtime calls.
 
 use std::fmt;
 
@@ -6,6 +7,7 @@ use super::error::{DispatchError, LinkError};
 use super::{Context, DispatchResult, Outcome, Shared, State};
 use crate::hal::{Open, Registrar, Trigger};
 use crate::machine::Machine;
+use crate::machine::link::Link;
 use crate::sync::{Arc, MutexGuard, Weak};
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
@@ -70,6 +72,7 @@ pub struct Driver(Weak<dyn Drive>);
 
 trait Drive: Send + Sync {
     fn drive_for_loop(&self) -> Outcome;
+    fn lost_by_loop(&self);
 }
 
 impl Driver {
@@ -79,6 +82,38 @@ impl Driver {
     pub fn drive(&self) -> Outcome {
         let shared = self.0.upgrade();
         shared.map_or(Outcome::Done, |shared| shared.drive_for_loop())
+    }
+
+    /// The event loop stopped to watch the device by itself, for example because it was shut down.
+    /// The device is deregistered, and registered anew if somebody waits.
+    ///
+    /// Where the loop refuses it, every wait under way ends with that error instead of hanging: a
+    /// task gets [`WaitError::Link`](crate::WaitError::Link), a stream and the next round get
+    /// [`DispatchError::Link`](crate::DispatchError::Link), and
+    /// [`Registrar::wake`](crate::Registrar::wake) is called for those who run rounds. It may be
+    /// called from any thread, also from inside a hook of the registrar.
+    ///
+    /// ```
+    #[doc = include_str!("mocked.txt")]
+    /// # use evtchn_core::ErrorKind;
+    /// # use evtchn_core::mock::MockError;
+    /// # let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
+    /// # event_loop.expect_deregister().return_const(Ok(()));
+    /// # event_loop.expect_wake().return_const(());
+    /// event_loop.expect_register().times(1).return_const(Ok(()));
+    /// event_loop.expect_register().return_const(Err(MockError::new(ErrorKind::Gone)));
+    /// let ctx = Context::new(opener, event_loop);
+    /// let channel = ctx.bind_unbound_port(guest)?;
+    /// let mut woken = pin!(channel.woken());
+    /// assert!(woken.as_mut().poll(&mut cx).is_pending());
+    /// ctx.driver().lost();
+    /// assert!(matches!(woken.as_mut().poll(&mut cx), Poll::Ready(Err(_))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn lost(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.lost_by_loop();
+        }
     }
 }
 
@@ -96,6 +131,24 @@ where
                 Outcome::Done
             }
         }
+    }
+
+    fn lost_by_loop(&self) {
+        if self.is_inherited() {
+            return;
+        }
+        let mut state = self.lock();
+        state.is_lost = state.machine.link() == Link::Watching || self.in_hook.is_taken();
+        state.machine.rouse_tasks();
+        drop(state);
+        // The settle that runs the hook looks again.
+        if self.is_in_hook() {
+            return;
+        }
+        // What goes wrong, those who wait find out when they look: they are all told.
+        let _told = self.settle();
+        self.wake_tasks();
+        self.tell_loop();
     }
 }
 

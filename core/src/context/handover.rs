@@ -157,6 +157,10 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// is opened later gets it too. A table that does not fit the device is noticed by the calls
     /// that name a wrong port: the driver cannot be asked which ports are bound. A port that Xen has
     /// closed is found by [`check_peers`](Self::check_peers).
+    ///
+    /// A device that the parent of a forked process opened stays the parent's: a context that the
+    /// child makes of it refuses every call (`Inherited`). The child has to adopt the descriptor
+    /// as a device of its own first.
     pub fn from_parts(
         parts: Parts<O::Device>,
         opener: O,
@@ -242,12 +246,9 @@ impl<O: Open, R: Registrar<O::Device>> fmt::Debug for IntoPartsError<O, R> {
 
 impl<O: Open, R: Registrar<O::Device>> fmt::Display for IntoPartsError<O, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot hand the context over")
+        write!(f, "cannot hand the context over: {}", self.reason)
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Error for IntoPartsError<O, R> {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.reason)
-    }
-}
+/// What its reason prints is in its own line.
+impl<O: Open, R: Registrar<O::Device>> Error for IntoPartsError<O, R> {}

@@ -173,6 +173,8 @@ struct State<D> {
     /// Somebody asked from inside a hook that the device be read.
     drive_after_hook: bool,
     nested: Nested,
+    /// The event loop stopped to watch the device by itself, and was not asked again since.
+    is_lost: bool,
     news: News,
 }
 
@@ -210,6 +212,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                     ended: false,
                     drive_after_hook: false,
                     nested: Nested::default(),
+                    is_lost: false,
                     news: News::default(),
                 }),
                 watching: AtomicBool::new(false),
@@ -222,10 +225,11 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         }
     }
 
-    /// Allocates a port that `remote` may bind to.
+    /// Allocates a port that `remote` may bind to. Xen takes the id of a domain that does not exist
+    /// too, and the port waits for one that gets this id later.
     ///
     /// # Errors
-    /// [`BindError`]; nothing changed.
+    /// [`BindError`]; nothing changed. On a [restricted](Self::restrict) device it always fails.
     pub fn bind_unbound_port(&self, remote: DomId) -> BindResult<O, Channel<O, R>> {
         self.bind(Source::Unbound(remote))
     }
@@ -238,15 +242,18 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
         self.bind(Source::Interdomain(remote))
     }
 
-    /// Binds a virtual interrupt.
+    /// Binds a virtual interrupt. One that Xen sends to another domain, as it does with the global
+    /// ones, binds before Xen 4.21 all the same and never fires.
     ///
     /// # Errors
-    /// [`BindError`]; nothing changed.
+    /// [`BindError`]; nothing changed. On a [restricted](Self::restrict) device it always fails.
     pub fn bind_virq(&self, virq: Virq) -> BindResult<O, Channel<O, R>> {
         self.bind(Source::Virq(virq))
     }
 
-    /// Takes over a port that was set up at boot.
+    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller has
+    /// to know that `port` is one: the kernel does not refuse every number that is not. An unbind
+    /// leaves it open in Xen.
     ///
     /// # Errors
     /// [`BindError`]; nothing changed.
@@ -295,8 +302,14 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
             .then_some(Duration::ZERO)
     }
 
-    /// Restricts the device to binding to `domid`, for good. A device that is opened later is
-    /// restricted before anything else.
+    /// Restricts the device to `domid`, for good: from now on it binds to ports that this domain
+    /// offers ([`bind_interdomain`](Self::bind_interdomain)) and to nothing else.
+    /// [`bind_unbound_port`](Self::bind_unbound_port) is refused too, for this domain like for
+    /// every other, and so is [`bind_virq`](Self::bind_virq) (`EACCES`; Linux
+    /// drivers/xen/evtchn.c, evtchn_ioctl). So bind those first. What is bound already stays bound
+    /// and usable, of whatever domain.
+    ///
+    /// A device that is opened later is restricted before anything else.
     ///
     /// # Errors
     /// [`RestrictError`]; nothing changed.

@@ -36,7 +36,7 @@ pub enum PeerError<S: Error + 'static> {
     #[error(transparent)]
     NotBound(#[from] NotBound),
     /// Called in a forked child: the channel belongs to the parent.
-    #[error("the channel belongs to the process that this one was forked from")]
+    #[error("the event-channel device belongs to the process that this one was forked from")]
     Inherited,
     /// Nobody said what the port is.
     #[error(transparent)]
@@ -72,13 +72,12 @@ where
     #[error("the peers of this context are being looked after")]
     Busy,
     /// Nobody said what a port is. Nothing changed.
-    #[error("cannot look after the peer of port {port}")]
+    #[error("cannot look after the peer of port {port}: {source}")]
     Status {
         /// The port.
         port: Port,
         /// Why.
-        #[source]
-        source: S,
+        r#source: S,
     },
     /// Called in a forked child or from inside a hook, and nothing changed; or the device or the
     /// event loop failed once the waits had ended.

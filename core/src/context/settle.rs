@@ -69,6 +69,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// The link is now `link`, since `effects` were carried out.
     pub(super) fn follow(&self, state: &mut State<O::Device>, link: Link, effects: &[LinkEffect]) {
         state.machine.follow(link, effects);
+        state.is_lost &= !effects.contains(&LinkEffect::Deregister);
         let is_watching = link == Link::Watching;
         self.watching.store(is_watching, Ordering::Release);
     }
@@ -133,15 +134,21 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 
     /// What the link has to be told now, if anything.
     #[inline]
-    fn unsettled(&self, state: &State<O::Device>) -> Option<LinkInput> {
-        let input = if state.ended {
+    pub(super) fn unsettled(&self, state: &State<O::Device>) -> Option<LinkInput> {
+        let link = state.machine.link();
+        let mut input = if state.ended {
             LinkInput::Close
         } else {
             state.machine.wanted()
         };
-        cells::link(state.machine.link(), input);
-        let is_settled = state.machine.link().plan(input).1.is_empty();
-        let is_urgent = matches!(input, LinkInput::Wanted | LinkInput::Close);
+        // A device that the loop lost is deregistered first, and then registered anew.
+        let is_lost = state.is_lost && link == Link::Watching && input == LinkInput::Wanted;
+        if is_lost {
+            input = LinkInput::Unwanted;
+        }
+        cells::link(link, input);
+        let is_settled = link.plan(input).1.is_empty();
+        let is_urgent = is_lost || matches!(input, LinkInput::Wanted | LinkInput::Close);
         let left_to_round = !is_urgent && self.in_round.is_taken();
         (!is_settled && !left_to_round).then_some(input)
     }

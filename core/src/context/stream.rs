@@ -165,7 +165,8 @@ impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
     /// The next wake; none at the end. Dropping the future that this is loses nothing.
     ///
     /// # Errors
-    /// [`DispatchError`] where ports could not be enabled again, which the next poll tries again.
+    /// [`DispatchError`] where ports could not be enabled again, or where the event loop lost the
+    /// device and refuses it. The next poll tries again.
     pub async fn next(&mut self) -> Option<DispatchResult<O, R, Wake>> {
         poll_fn(|cx| self.poll_wake(cx)).await
     }
@@ -210,7 +211,14 @@ impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
         let flushed = state.flush();
         drop(state);
         drop(before);
-        self.shared.settle_or_count();
+        match self.shared.settle() {
+            Ok(()) => {}
+            // Nothing would wake it.
+            Err(refused @ LinkError::Register(_)) if flushed.is_ok() => {
+                return Poll::Ready(Some(Err(refused.into())));
+            }
+            Err(_) => self.shared.count_unreported(),
+        }
         match flushed {
             Ok(()) => Poll::Pending,
             Err(unwritten) => Poll::Ready(Some(Err(DispatchError::from(unwritten)))),

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as Cx, Poll, Waker};
 
-use super::error::WaitError;
+use super::error::{LinkError, WaitError};
 use super::{Channel, Context, DeviceError, LoopError, Shared};
 use crate::hal::{Open, Registrar};
 use crate::machine::block::Look;
@@ -160,7 +160,11 @@ impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
         let mut state = self.shared.lock();
         let woken = loop {
             match state.machine.next_fired(seat) {
-                None => return Poll::Pending,
+                None if self.shared.unsettled(&state).is_none() => return Poll::Pending,
+                None => {
+                    drop(state);
+                    return self.register_again();
+                }
                 Some((_, Look::Nothing)) => {}
                 Some((_, Look::Woken(cause))) => break Ok(cause),
                 Some((_, Look::Cancelled)) => break Err(TaskError::Cancelled),
@@ -174,6 +178,23 @@ impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
         }
         self.end();
         Poll::Ready(woken)
+    }
+
+    /// The event loop does not watch the device, though this waits: it did not let go of it in
+    /// time, or lost it. Where it refuses the device, nothing would end the wait.
+    #[cold]
+    fn register_again(&mut self) -> Poll<WokenResult<O, R>> {
+        match self.shared.settle() {
+            Err(refused @ LinkError::Register(_)) => {
+                self.end();
+                Poll::Ready(Err(WaitError::from(refused).into()))
+            }
+            Err(_) => {
+                self.shared.count_unreported();
+                Poll::Pending
+            }
+            Ok(()) => Poll::Pending,
+        }
     }
 
     fn end(&mut self) {

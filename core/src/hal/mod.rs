@@ -72,7 +72,8 @@ pub trait Open {
 
 /// One open event-channel device.
 ///
-/// Dropping it closes the device, which unbinds every port that is still bound.
+/// Dropping it closes the device, which unbinds every port that is still bound, unless a duplicate
+/// of its descriptor is open elsewhere.
 ///
 /// The calls of a device, without a context:
 ///
@@ -123,11 +124,16 @@ pub trait EventChannel: Debug + Send + Sync {
 
     /// Takes over a port that was set up at boot (static event channel, Linux 6.6).
     ///
+    /// The caller has to know that `port` is one: the kernel does not refuse every number that is
+    /// not. The restriction of a device does not hold for it.
+    ///
     /// # Errors
-    /// The device's; [`ErrorKind::Unsupported`] on older kernels.
+    /// The device's; [`ErrorKind::Unsupported`] on older kernels, [`ErrorKind::InUse`] where this
+    /// device has bound it.
     fn bind_static(&self, port: Port) -> Result<(), Self::Error>;
 
-    /// Closes a port. An entry of it that was not read yet stays in the driver's ring.
+    /// Closes a port; a static one is let go of and stays open in Xen. An entry of it that was not
+    /// read yet stays in the driver's ring.
     ///
     /// # Errors
     /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
@@ -163,10 +169,12 @@ pub trait EventChannel: Debug + Send + Sync {
     /// The device's.
     fn reset(&self) -> Result<(), Self::Error>;
 
-    /// Restricts this device, for good, to binding to `domid`.
+    /// Restricts this device, for good, to binding to ports that `domid` offers. Every other bind
+    /// is [`ErrorKind::NotPermitted`] afterwards, also an allocation of a port for `domid` and a
+    /// virtual interrupt; a static port is not looked at. Ports that are bound stay usable.
     ///
     /// # Errors
-    /// The device's; a second call is [`ErrorKind::NotPermitted`], domain 0 is
+    /// The device's; a second call is [`ErrorKind::NotPermitted`], domain 0 and a reserved id are
     /// [`ErrorKind::Invalid`].
     fn restrict(&self, domid: DomId) -> Result<(), Self::Error>;
 
@@ -199,8 +207,9 @@ pub trait PortStatuses {
     /// What a failed call reports.
     type Error: Error;
 
-    /// What a port of `domid` is right now. A domain may ask about itself,
-    /// [`SELF`](DomId::SELF), and a control domain about every other.
+    /// What a port of `domid` is right now. Xen lets a domain ask about itself,
+    /// [`SELF`](DomId::SELF), and a control domain about every other. Linux lets no program of an
+    /// ordinary domain ask at all, not even root, unless its driver says otherwise.
     ///
     /// # Errors
     /// An unknown domain is [`ErrorKind::NoSuchDomain`], a port behind the end of its table

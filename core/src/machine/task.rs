@@ -211,6 +211,16 @@ impl Machine {
         !self.count.tasks.due.is_empty()
     }
 
+    /// Has every task woken, to look for itself.
+    pub(crate) fn rouse_tasks(&mut self) {
+        let Tasks { seats, due, .. } = &mut self.count.tasks;
+        for (seat, task) in (0..).zip(seats) {
+            if task.waker.is_some() && !replace(&mut task.is_due, true) {
+                due.push_back(Seat(seat));
+            }
+        }
+    }
+
     /// The next task to be woken, by the caller and under no lock.
     pub(crate) fn next_due(&mut self) -> Option<Waker> {
         let tasks = &mut self.count.tasks;

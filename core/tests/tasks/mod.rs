@@ -4,6 +4,7 @@
 mod adverse;
 mod drive;
 mod future;
+mod lost;
 mod nested;
 mod stream;
 

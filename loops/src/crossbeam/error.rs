@@ -97,28 +97,26 @@ where
     #[error("a dispatcher runs once")]
     Running,
     /// The event loop could not sleep.
-    #[error("cannot sleep for the event-channel device")]
-    Sleep(#[source] S),
+    #[error("cannot sleep for the event-channel device: {0}")]
+    Sleep(S),
     /// A round failed.
     #[error(transparent)]
     Dispatch(#[from] DispatchError<D, R>),
     /// A channel could not be waited for again when its delivery was dropped, which ended the run.
     /// [`Delivery::done`](super::Delivery::done) says so itself instead, and can be tried again.
-    #[error("cannot wait for {channel} again")]
+    #[error("cannot wait for {channel} again: {source}")]
     Wait {
         /// The channel.
         channel: ChannelId,
         /// Why.
-        #[source]
-        source: WaitError<D, R>,
+        r#source: WaitError<D, R>,
     },
     /// The event loop did not let go of the device.
-    #[error("cannot end the wait for {channel}")]
+    #[error("cannot end the wait for {channel}: {source}")]
     Cancel {
         /// The channel.
         channel: ChannelId,
         /// Why.
-        #[source]
-        source: CancelError<R>,
+        r#source: CancelError<R>,
     },
 }

@@ -236,13 +236,12 @@ pub struct Delivery<O: Open, R: Sleep<O::Device>> {
 /// # }
 /// ```
 #[derive(thiserror::Error)]
-#[error("cannot wait for {} again", .delivery.wake().channel)]
+#[error("cannot wait for {} again: {source}", .delivery.wake().channel)]
 pub struct NotDone<O: Open, R: Sleep<O::Device>> {
     /// The delivery, to be done again.
     pub delivery: Delivery<O, R>,
     /// Why.
-    #[source]
-    pub source: WaitFailed<O, R>,
+    pub r#source: WaitFailed<O, R>,
 }
 
 impl<O: Open, R: Sleep<O::Device>> Delivery<O, R> {

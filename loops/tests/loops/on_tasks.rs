@@ -33,6 +33,8 @@ pub(crate) trait Runtime<B: Backend>: 'static {
     const TURNS_ALONE: bool;
     /// There is one reactor for the whole process.
     const ONE_FOR_ALL: bool = false;
+    /// Waits end with an error once it is dropped.
+    const ENDS_WAITS: bool = false;
 
     fn start() -> Self;
     fn event_loop(&self) -> Self::Loop;
@@ -124,6 +126,7 @@ impl<B: Backend, T: Runtime<B>> Rig<B> for OnTasks<B, T> {
 
     const NAME: &'static str = T::NAME;
     const ONE_FOR_ALL: bool = T::ONE_FOR_ALL;
+    const ENDS_WAITS: bool = T::ENDS_WAITS;
 
     fn new() -> Self {
         let runtime = T::start();

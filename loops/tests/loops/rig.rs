@@ -41,6 +41,10 @@ pub(crate) trait Rig<B: Backend>: Sized + 'static {
     /// There is one such loop for the whole process.
     const ONE_FOR_ALL: bool = false;
 
+    /// Once the loop is dropped every wait is an error. In the others a wait goes on, for a round
+    /// that the program begins by itself.
+    const ENDS_WAITS: bool = false;
+
     /// The adapter for one more context of this loop.
     fn adapter(&mut self) -> Self::Adapter;
 

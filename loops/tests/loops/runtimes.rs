@@ -27,6 +27,7 @@ impl<B: Backend, const HAS_THREADS: bool> Runtime<B> for Tokio<HAS_THREADS> {
         "tokio"
     };
     const TURNS_ALONE: bool = HAS_THREADS;
+    const ENDS_WAITS: bool = true;
 
     fn start() -> Self {
         let mut builder = if HAS_THREADS {

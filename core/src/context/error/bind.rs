@@ -21,14 +21,14 @@ use crate::ids::DomId;
 #[non_exhaustive]
 pub enum BindError<D: Error + 'static> {
     /// The device could not be opened. The next bind tries again.
-    #[error("cannot open the event-channel device")]
-    Open(#[source] D),
+    #[error("cannot open the event-channel device: {0}")]
+    Open(D),
     /// The new device could not be restricted to the domain asked for, and was closed again.
-    #[error("cannot restrict the event-channel device")]
-    Restrict(#[source] D),
+    #[error("cannot restrict the event-channel device: {0}")]
+    Restrict(D),
     /// What an earlier unbind may have left in the driver could not be read away first.
-    #[error("cannot read old events away before the bind")]
-    Drain(#[source] D),
+    #[error("cannot read old events away before the bind: {0}")]
+    Drain(D),
     /// The bind itself failed. A device that was opened for it is closed again.
     #[error(transparent)]
     Bind(D),
@@ -36,7 +36,7 @@ pub enum BindError<D: Error + 'static> {
     #[error("a registrar hook must not call back into its context")]
     Reentrant,
     /// Called in a forked child.
-    #[error("the context belongs to the process that this one was forked from")]
+    #[error("the event-channel device belongs to the process that this one was forked from")]
     Inherited,
 }
 
@@ -71,7 +71,7 @@ pub enum RestrictError<D: Error + 'static> {
     #[error("domain {0} cannot be the target of a restriction")]
     NoTarget(DomId),
     /// Called in a forked child.
-    #[error("the context belongs to the process that this one was forked from")]
+    #[error("the event-channel device belongs to the process that this one was forked from")]
     Inherited,
     /// The device refused.
     #[error(transparent)]
@@ -104,13 +104,12 @@ pub enum RestrictError<D: Error + 'static> {
 #[non_exhaustive]
 pub enum UnbindError<C: fmt::Debug, D: Error + 'static, R: Error + 'static> {
     /// The device refused; the channel is as it was and comes back to its owner.
-    #[error("cannot unbind")]
+    #[error("cannot unbind: {source}")]
     Unbind {
         /// The channel.
         channel: C,
         /// Why.
-        #[source]
-        source: D,
+        r#source: D,
     },
     /// The channel is unbound, but the event loop did not let go of the device.
     #[error(transparent)]
@@ -119,6 +118,6 @@ pub enum UnbindError<C: fmt::Debug, D: Error + 'static, R: Error + 'static> {
     #[error("a registrar hook must not call back into its context")]
     Reentrant(C),
     /// Called in a forked child; the channel comes back to its owner, to be dropped.
-    #[error("the channel belongs to the process that this one was forked from")]
+    #[error("the event-channel device belongs to the process that this one was forked from")]
     Inherited(C),
 }

@@ -32,16 +32,15 @@ pub enum DispatchError<D: Error + 'static, R: Error + 'static> {
     Busy,
     /// The device failed and was closed. Every channel is dead, and every waiter gets a wake
     /// with [`Cause::Gone`](crate::Cause::Gone). The next bind opens a new device.
-    #[error("the event-channel device failed")]
-    Device(#[source] D),
+    #[error("the event-channel device failed: {0}")]
+    Device(D),
     /// Some ports could not be enabled again. The next round tries again.
-    #[error("cannot enable {ports} ports again")]
+    #[error("cannot enable {ports} ports again: {source}")]
     Unmask {
         /// How many are still to be written.
         ports: usize,
         /// Why.
-        #[source]
-        source: D,
+        r#source: D,
     },
     /// The device took no more ports to enable again. The next round tries again.
     #[error("the device did not take {ports} ports to enable them again")]

@@ -1,11 +1,17 @@
 //! One error enum per operation: each variant is a step that failed and says what state is left.
 //!
 //! `D` is the device's error, `R` the registrar's. What the event loop can do is common to most.
+//!
+//! Each error prints its cause, with call and errno, in its own line: `{error}` alone says all
+//! there is to say. What was printed so is no `source()` too, so that no chain prints it twice; it
+//! is in the variant.
 
 mod bind;
 mod dispatch;
 mod notify;
 mod teardown;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::error::Error;
@@ -40,12 +46,12 @@ pub use wait::{CancelError, TryCancelError, WaitError};
 #[non_exhaustive]
 pub enum LinkError<R: Error + 'static> {
     /// The event loop refused the device.
-    #[error("the event loop refused the device")]
-    Register(#[source] R),
+    #[error("the event loop refused the device: {0}")]
+    Register(R),
     /// The event loop did not let go of the device; it is still registered. The next call on the
     /// context tries again.
-    #[error("the event loop did not let go of the device")]
-    Deregister(#[source] R),
+    #[error("the event loop did not let go of the device: {0}")]
+    Deregister(R),
     /// A hook panicked while a panic was unwinding already. (Otherwise its panic goes on to the
     /// caller.) It counts as having done nothing.
     #[error("a hook of the event loop panicked")]
@@ -55,6 +61,6 @@ pub enum LinkError<R: Error + 'static> {
     #[error("a registrar hook must not call back into its context")]
     Reentrant,
     /// Called in a forked child: the context belongs to the parent. Nothing was done.
-    #[error("the context belongs to the process that this one was forked from")]
+    #[error("the event-channel device belongs to the process that this one was forked from")]
     Inherited,
 }

@@ -30,7 +30,7 @@ pub enum NotifyError<D: Error + 'static> {
     #[error(transparent)]
     NotBound(#[from] NotBound),
     /// Called in a forked child.
-    #[error("the channel belongs to the process that this one was forked from")]
+    #[error("the event-channel device belongs to the process that this one was forked from")]
     Inherited,
     /// The device refused.
     #[error(transparent)]

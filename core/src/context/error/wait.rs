@@ -38,13 +38,12 @@ pub enum WaitError<D: Error + 'static, R: Error + 'static> {
     #[error(transparent)]
     Link(#[from] LinkError<R>),
     /// The port could not be enabled again. A later wait tries again.
-    #[error("cannot enable port {port} again")]
+    #[error("cannot enable port {port} again: {source}")]
     Unmask {
         /// The port.
         port: Port,
         /// Why.
-        #[source]
-        source: D,
+        r#source: D,
     },
     /// The driver took no port. A later wait tries again.
     #[error("the device did not take port {port} to enable it again")]

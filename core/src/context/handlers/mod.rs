@@ -67,13 +67,12 @@ where
     #[error(transparent)]
     Dispatch(#[from] DispatchError<D, R>),
     /// A channel could not be waited for again. The next round tries again.
-    #[error("cannot wait for {channel} again")]
+    #[error("cannot wait for {channel} again: {source}")]
     Wait {
         /// The channel.
         channel: ChannelId,
         /// Why.
-        #[source]
-        source: WaitError<D, R>,
+        r#source: WaitError<D, R>,
     },
 }
 

@@ -1,0 +1,120 @@
+//! That nothing of what is over is left: of a device that closed or failed, of a registration, of
+//! a write-back that nobody waits for.
+
+use std::time::Duration;
+
+use crate::support::Tester;
+use evtchn_core::{Cause, DomId, ErrorKind, Link, Outcome, Trigger, Wait};
+
+const GUEST: DomId = DomId::new(7);
+
+/// Registered anew, an edge-triggered loop reports it again. Until then the loop would never sleep.
+#[test]
+fn what_an_edge_may_have_left_is_forgotten_with_the_registration() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    for _ in 0..300 {
+        tester.batch(&[channel.port()]);
+    }
+    assert_eq!(ctx.drive().unwrap(), Outcome::More);
+    // Its wake is queued, and more may come.
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+    channel.cancel().unwrap();
+    assert_eq!(ctx.link(), Link::Idle);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+#[test]
+fn a_new_device_is_not_read_before_its_first_bind() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    channel.unbind().unwrap();
+    ctx.teardown().unwrap();
+    tester.log();
+    let _channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(tester.log(), ["open", "bind"]);
+}
+
+#[test]
+fn what_was_read_of_a_device_is_not_taken_for_events_of_the_next_one() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    tester.script().ports = [5, 5].into();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.batch(&[channel.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    channel.unbind().unwrap();
+    ctx.teardown().unwrap();
+    // The same number.
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    assert_eq!(ctx.dispatch().unwrap().count(), 0);
+    assert_eq!(ctx.stats().foreign, 0);
+}
+
+/// The loop would never sleep again.
+#[test]
+fn a_device_that_fails_leaves_no_event_in_the_queue() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let bound = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in &bound {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[bound[0].port(), bound[1].port()]);
+    let mut round = ctx.dispatch_at_most(1).unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Event));
+    assert_eq!(round.finish().unwrap(), Outcome::More);
+    // The second is queued. A bind reads, since something was unbound.
+    let [first, ..] = &bound;
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
+    tester.fail("read", ErrorKind::Gone);
+    ctx.bind_unbound_port(GUEST).unwrap_err();
+    let mut causes: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.cause).collect();
+    causes.dedup();
+    assert_eq!(causes, [Cause::Gone]);
+    assert_eq!(ctx.next_timeout(), None);
+    assert_eq!(ctx.dispatch().unwrap().finish().unwrap(), Outcome::Done);
+}
+
+/// The loop would never sleep again.
+#[test]
+fn a_write_back_that_failed_is_forgotten_with_the_context() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.batch(&[channel.port()]);
+    let mut round = ctx.dispatch().unwrap();
+    let wake = round.next().unwrap();
+    assert_eq!(ctx.wait(wake.channel).unwrap(), Wait::Pending);
+    tester.fail("write", ErrorKind::NoMemory);
+    round.finish().unwrap_err();
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+    channel.unbind().unwrap();
+    ctx.teardown().unwrap();
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+/// Nobody but its channels holds the device then.
+#[test]
+fn a_teardown_in_the_round_of_a_fault_closes_what_failed() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.fail("read", ErrorKind::Gone);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    ctx.teardown().unwrap();
+    assert_eq!(ctx.link(), Link::Closed);
+    round.finish().unwrap_err();
+    drop(channel);
+    assert_eq!(tester.log().last().map(String::as_str), Some("close"));
+}

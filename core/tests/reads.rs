@@ -1,0 +1,130 @@
+//! What is read beside the order of a round: by a bind, by a drive, after an overflow.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context as Cx, Waker};
+use std::time::Duration;
+
+use crate::support::Tester;
+use evtchn_core::{Cause, DomId, ErrorKind, Outcome, Trigger, Wait, WakeBuf};
+
+const GUEST: DomId = DomId::new(7);
+
+/// What came between the overflow and the reset gives no edge.
+#[test]
+fn an_edge_triggered_round_reads_on_after_an_overflow() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    tester.log();
+    tester.fail("read", ErrorKind::Overflow);
+    tester.batch(&[channel.port()]);
+    let causes: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.cause).collect();
+    assert_eq!(causes, [Cause::Overflow]);
+    assert_eq!(tester.log()[..4], ["read", "reset", "read", "read"]);
+}
+
+#[test]
+fn a_bind_in_a_round_keeps_what_the_round_has_read_and_not_handed_out() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [first, second, third, gone] = [0; 4].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&first, &second, &third] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[first.port(), second.port()]);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.channel), Some(first.id()));
+    gone.unbind().unwrap();
+    tester.batch(&[third.port()]);
+    tester.log();
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    // The round goes on by itself: nobody has to call for it.
+    assert_eq!(tester.log(), ["read", "bind"]);
+    let rest: Vec<_> = round.by_ref().map(|wake| wake.channel).collect();
+    assert_eq!(rest, [second.id(), third.id()]);
+    round.finish().unwrap();
+}
+
+/// The wake is a task's, so nothing is queued that would keep the loop awake.
+#[test]
+fn a_loop_does_not_sleep_over_what_a_drive_left_of_an_edge() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let other = ctx.bind_unbound_port(GUEST).unwrap();
+    let cx = &mut Cx::from_waker(Waker::noop());
+    let mut woken = pin!(channel.woken());
+    assert!(woken.as_mut().poll(cx).is_pending());
+    let mut waits = pin!(other.woken());
+    assert!(waits.as_mut().poll(cx).is_pending());
+    for _ in 0..300 {
+        tester.batch(&[channel.port()]);
+    }
+    assert_eq!(ctx.drive().unwrap(), Outcome::More);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+    assert_eq!(ctx.drive().unwrap(), Outcome::Done);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+#[test]
+fn a_loop_is_told_once_of_what_a_drive_queued() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [first, second] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&first, &second] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.log();
+    tester.batch(&[first.port()]);
+    assert_eq!(ctx.drive().unwrap(), Outcome::Done);
+    assert_eq!(tester.log(), ["read", "wake"]);
+    tester.batch(&[second.port()]);
+    assert_eq!(ctx.drive().unwrap(), Outcome::Done);
+    // It comes for the first, and then finds both.
+    assert_eq!(tester.log(), ["read"]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 2);
+}
+
+#[test]
+fn a_failed_cancel_leaves_a_queued_wake_in_the_queue() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [channel, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    gone.unbind().unwrap();
+    tester.batch(&[channel.port()]);
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    tester.fail("deregister", ErrorKind::Other);
+    channel.cancel().unwrap_err();
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+    let woke: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.channel).collect();
+    assert_eq!(woke, [channel.id()]);
+    assert_eq!(ctx.next_timeout(), None);
+}
+
+/// It is for the next round, so that the round of a storm ends.
+#[test]
+fn a_batch_that_found_the_end_of_its_round_takes_nothing_that_comes_later() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [first, second, gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    for channel in [&first, &second] {
+        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    }
+    tester.batch(&[first.port()]);
+    let mut room = WakeBuf::with_capacity(8);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.fill(&mut room).len(), 1);
+    gone.unbind().unwrap();
+    tester.batch(&[second.port()]);
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    assert!(round.fill(&mut room).is_empty());
+    assert_eq!(round.finish().unwrap(), Outcome::More);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.fill(&mut room)[0].channel, second.id());
+    round.finish().unwrap();
+}

@@ -1,0 +1,155 @@
+//! What becomes of the waits when the event loop loses the device.
+
+use evtchn_core::{DispatchError, LinkError};
+
+use super::*;
+
+type Refused = LinkError<crate::support::Told>;
+
+/// Two channels: a task waits for one, a round for the other.
+fn waited() -> (Tester, Ctx, [Channel<FakeOpen, FakeLoop>; 2]) {
+    let (tester, ctx, first) = bound();
+    let second = ctx.bind_unbound_port(GUEST).unwrap();
+    (tester, ctx, [first, second])
+}
+
+#[test]
+fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_it() {
+    let (tester, ctx, [first, second]) = waited();
+    let third = ctx.bind_unbound_port(GUEST).unwrap();
+    let (bell, waker) = bell();
+    let (ringing, streaming) = super::bell();
+    let mut woken = first.woken();
+    assert!(poll(&mut woken, &waker).is_pending());
+    let mut wakes = second.wakes().unwrap();
+    assert!(next(&mut wakes, &streaming).is_pending());
+    assert_eq!(third.wait().unwrap(), Wait::Pending);
+    tester.log();
+
+    // Once for the driver, for each of those who look, and for the end of the first.
+    for _ in 0..5 {
+        tester.fail("register", ErrorKind::Gone);
+    }
+    ctx.driver().lost();
+    assert_eq!(tester.log(), ["deregister", "register", "wake"]);
+    assert_eq!((bell.rings(), ringing.rings()), (1, 1));
+    assert_eq!(ctx.link(), Link::Idle);
+    let polled = poll(&mut woken, &waker);
+    assert!(matches!(
+        polled,
+        Poll::Ready(Err(TaskError::Wait(WaitError::Link(Refused::Register(_)))))
+    ));
+    let polled = wakes.poll_wake(&mut Cx::from_waker(&streaming));
+    assert!(matches!(
+        polled,
+        Poll::Ready(Some(Err(DispatchError::Link(Refused::Register(_)))))
+    ));
+    let round = ctx.dispatch().unwrap().finish();
+    assert!(matches!(
+        round,
+        Err(DispatchError::Link(Refused::Register(_)))
+    ));
+
+    // Where the loop takes it again, those who still wait go on.
+    assert!(next(&mut wakes, &streaming).is_pending());
+    assert_eq!(ctx.link(), Link::Watching);
+    tester.batch(&[second.port(), third.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    assert_eq!(
+        next(&mut wakes, &streaming),
+        Poll::Ready(Some(Cause::Event))
+    );
+}
+
+#[test]
+fn waits_go_on_when_the_loop_takes_the_device_again() {
+    let (tester, ctx, [first, second]) = waited();
+    let (bell, waker) = bell();
+    let mut woken = first.woken();
+    assert!(poll(&mut woken, &waker).is_pending());
+    assert_eq!(second.wait().unwrap(), Wait::Pending);
+    tester.log();
+    ctx.driver().lost();
+    assert_eq!(tester.log(), ["deregister", "register", "wake"]);
+    assert_eq!(bell.rings(), 1);
+    assert!(poll(&mut woken, &waker).is_pending());
+    assert!(tester.log().is_empty());
+    event(&tester, &ctx, &first);
+    assert_eq!(bell.rings(), 1);
+    assert!(matches!(
+        poll(&mut woken, &waker),
+        Poll::Ready(Ok(Cause::Event))
+    ));
+}
+
+#[test]
+fn a_device_that_is_lost_as_it_is_registered_is_an_error_of_that_wait() {
+    let (tester, ctx, [first, _]) = waited();
+    let (driver, again) = (ctx.driver(), tester.clone());
+    tester.script().on_register = Some(Box::new(move || driver.lost()));
+    tester.script().on_deregister = Some(Box::new(move || {
+        again.fail("register", ErrorKind::Gone);
+    }));
+    tester.log();
+    let failed = first.wait();
+    assert!(matches!(failed, Err(WaitError::Link(Refused::Register(_)))));
+    assert_eq!(tester.log(), ["register", "deregister", "register"]);
+    assert_eq!(ctx.link(), Link::Idle);
+}
+
+#[test]
+fn a_loop_that_loses_what_nobody_waits_for_changes_nothing() {
+    let (tester, ctx, [first, _]) = waited();
+    let driver = ctx.driver();
+    tester.log();
+    driver.lost();
+    assert_eq!(tester.log(), ["wake"]);
+    // The loop has it only from now on, and lost nothing.
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    assert_eq!(tester.log(), ["register"]);
+    first.cancel().unwrap();
+    drop((first, ctx));
+    tester.log();
+    driver.lost();
+    assert!(tester.log().is_empty());
+}
+
+#[test]
+fn a_forked_child_loses_nothing() {
+    let (tester, ctx, [first, _]) = waited();
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    tester.log();
+    tester.script().process += 1;
+    ctx.driver().lost();
+    tester.script().process -= 1;
+    assert!(tester.log().is_empty());
+    assert_eq!(ctx.link(), Link::Watching);
+}
+
+/// It would be registered twice otherwise.
+#[test]
+fn a_device_that_the_loop_does_not_let_go_of_stays_lost_until_it_does() {
+    let (tester, ctx, [first, _]) = waited();
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    tester.log();
+    tester.fail("deregister", ErrorKind::Other);
+    ctx.driver().lost();
+    assert_eq!(tester.log(), ["deregister", "wake"]);
+    ctx.dispatch().unwrap().finish().unwrap();
+    let mut log = tester.log();
+    log.retain(|call| call != "read");
+    assert_eq!(log, ["deregister", "register"]);
+    assert_eq!(ctx.link(), Link::Watching);
+}
+
+#[test]
+fn a_repeated_wait_that_fails_leaves_the_first_one() {
+    let (tester, ctx, [first, _]) = waited();
+    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    tester.fail("register", ErrorKind::Gone);
+    ctx.driver().lost();
+    tester.fail("register", ErrorKind::Gone);
+    first.wait().unwrap_err();
+    ctx.dispatch().unwrap().finish().unwrap();
+    assert_eq!(ctx.link(), Link::Watching, "it waits still");
+}
