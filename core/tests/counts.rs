@@ -1,6 +1,5 @@
 //! The counters, the texts, and small things that hold for every context.
 
-use std::error::Error;
 use std::time::Duration;
 
 use crate::support::Tester;
