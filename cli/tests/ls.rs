@@ -112,7 +112,7 @@ fn a_step_is_a_wake_of_watch() {
         .unwrap();
     assert_eq!(gone(first + 1).len(), 1);
     // A port is unbound before the toolstack is told.
-    assert_eq!((first, unbound(29), unbound(30)), (31, vec![], vec![11]));
+    assert_eq!((first, unbound(32), unbound(33)), (35, vec![], vec![11]));
     assert_eq!(gone(first + 1), [11]);
     assert_eq!(unbound(wakes.len()), [10, 11]);
     for step in [0, 1, 10] {
@@ -146,7 +146,7 @@ fn named_domains_alone_are_listed() {
 }
 
 fn as_json_each_port_is_an_object() {
-    let objects = objects(&format!("ls --backend sim {DYING} --json --step 30"));
+    let objects = objects(&format!("ls --backend sim {DYING} --json --step 33"));
     let expected = [
         json!({"domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
         json!({"domid": 0, "port": 4, "state": "virq", "virq": 16, "virq_name": null, "vcpu": 0}),
