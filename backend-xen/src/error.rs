@@ -589,7 +589,7 @@ mod tests {
             (
                 Call::BindVirq(Virq::TIMER),
                 Errno::ACCESS,
-                "restricted to a domain",
+                "the device is restricted",
             ),
             (Call::OpenHypercall, Errno::NOENT, "from Linux 4.18 on"),
             (

@@ -1,7 +1,7 @@
 //! A signal that comes while the poll loop waits, or while a thread blocks in it.
 //!
-//! The kernel hands a signal for the process to its main thread first, so the wait has to run
-//! there: this file has its own `main`.
+//! A signal for the process may go to any of its threads, so these go to the main thread, where the
+//! tests run: this file has its own `main`.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::cell::Cell;
@@ -14,7 +14,6 @@ use evtchn_core::{Blocked, Context, DomId, Link};
 use evtchn_sim::Sim;
 use evtchn_xen::PollLoop;
 use libtest_mimic::{Arguments, Failed, Trial};
-use rustix::process::{Signal, getpid, kill_process};
 
 fn main() {
     let mut arguments = Arguments::from_args();
@@ -137,12 +136,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// before it blocks. Where none ends it, the loop is woken in the end, and the test fails.
 fn under_signals<T>(poll_loop: &PollLoop, blocks: impl FnOnce() -> T) -> T {
     let done = AtomicBool::new(false);
+    // SAFETY: it has no condition.
+    let here = unsafe { libc::pthread_self() };
     thread::scope(|scope| {
         let signals = scope.spawn(|| {
             let begun = Instant::now();
             let is_patient = || begun.elapsed() < PATIENCE;
             while !done.load(Ordering::Relaxed) {
-                kill_process(getpid(), Signal::USR1).unwrap();
+                // SAFETY: the thread that is signalled waits for this one, so that one lives.
+                let sent = unsafe { libc::pthread_kill(here, libc::SIGUSR1) };
+                assert_eq!(sent, 0);
                 if !is_patient() {
                     poll_loop.wake();
                 }

@@ -185,6 +185,7 @@ impl Rig {
         state.watches.woken = true;
         state.seen.wakes += 1;
         drop(state);
+        let _inside = self.enter(|inside| &mut inside.wake);
         match self.quirk(Point::Wake) {
             Quirk::Panic => self.panic(Told::ByHook),
             Quirk::Before(act) | Quirk::After(act) | Quirk::Refuse(act) => {

@@ -28,6 +28,11 @@ impl Rig {
             return Err(what);
         }
         state.watches.give_up(open);
+        let owed = state.owed_wake.take();
+        ensure(
+            owed.is_none_or(|before_it| now.wakes > before_it || now.hiding > before.hiding),
+            || "more was ready inside of a wake-up and the loop was not woken after it".into(),
+        )?;
         ensure(state.breaks || now.faults == 0, || {
             "the device failed though it was not told to".into()
         })?;

@@ -93,6 +93,8 @@ pub(super) struct State {
     pub(super) breaks: bool,
     pub(super) to_tell: Vec<Tell>,
     pub(super) seen: Seen,
+    /// So many wake-ups there were when one was left to the call that makes the one under way.
+    pub(super) owed_wake: Option<u64>,
     pub(super) callbacks: u64,
     /// How many quirks were met.
     pub(super) met: usize,
@@ -116,6 +118,8 @@ pub(super) struct Inside {
     pub(super) teardown: usize,
     /// The opening of the device.
     pub(super) open: usize,
+    /// Wake-ups of the loop.
+    pub(super) wake: usize,
 }
 
 /// What was counted so far.

@@ -97,7 +97,14 @@ impl Rig {
         match ended {
             Ok(outcome) => {
                 self.settled();
-                let told = self.state().seen.wakes > wakes_before;
+                let mut state = self.state();
+                let mut told = state.seen.wakes > wakes_before;
+                // Inside of a wake-up, the next one is left to the call that makes this one.
+                if outcome != Outcome::Done && !told && state.inside.wake > 0 {
+                    state.owed_wake = Some(state.seen.wakes);
+                    told = true;
+                }
+                drop(state);
                 ensure(outcome == Outcome::Done || told, || {
                     "more is ready and the loop was not woken".into()
                 })

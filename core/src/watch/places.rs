@@ -7,6 +7,40 @@
 ///
 /// [`ring`](Self::ring) and [`unpark`](Self::unpark) must neither take a lock nor allocate where
 /// the loop promises that its wake may be called in the handler of a signal.
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use evtchn_core::watch::{Parked, Places, Polled, Unpark};
+///
+/// /// A loop whose device is always ready. It runs on one thread, so nothing is parked in it.
+/// struct Ready;
+///
+/// impl Places for Ready {
+///     type Deadline = ();
+///     type Error = Infallible;
+///     const PASSED: () = ();
+///
+///     fn count(&self) -> usize {
+///         2
+///     }
+///     fn poll(&self, device: Option<usize>, _: ()) -> Result<Polled, Infallible> {
+///         Ok(Polled { ready: device.is_some(), ..Polled::default() })
+///     }
+///     fn ring(&self) {}
+///     fn silence(&self) {}
+///     fn unparks(&self, _place: usize) -> u32 {
+///         0
+///     }
+///     fn park(&self, _place: usize, _before: u32, _: ()) -> Result<Parked, Infallible> {
+///         Ok(Parked::TimedOut)
+///     }
+///     fn unpark(&self, _place: usize, _whom: Unpark) {}
+/// }
+///
+/// assert!(Ready.poll(Some(3), ())?.ready);
+/// # Ok::<(), Infallible>(())
+/// ```
 pub trait Places {
     /// When a thread gives up.
     type Deadline: Copy;
@@ -53,6 +87,13 @@ pub trait Places {
 }
 
 /// What a poll found.
+///
+/// ```
+/// use evtchn_core::watch::Polled;
+///
+/// let timed_out = Polled::default();
+/// assert!(!(timed_out.ready || timed_out.rung || timed_out.interrupted));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Polled {
     /// The device has something to say.
@@ -64,6 +105,16 @@ pub struct Polled {
 }
 
 /// Why a parked thread came back.
+///
+/// ```
+/// use evtchn_core::watch::Parked;
+///
+/// /// What a wait on a condition variable with a timeout found.
+/// fn parked(has_timed_out: bool) -> Parked {
+///     if has_timed_out { Parked::TimedOut } else { Parked::Unparked }
+/// }
+/// assert_eq!(parked(false), Parked::Unparked);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parked {
     /// Its place was unparked.
@@ -75,6 +126,19 @@ pub enum Parked {
 }
 
 /// How many threads of a place an unpark wakes.
+///
+/// ```
+/// use evtchn_core::watch::Unpark;
+///
+/// /// How many threads of a futex are woken.
+/// fn count(whom: Unpark) -> u32 {
+///     match whom {
+///         Unpark::One => 1,
+///         Unpark::All => u32::MAX,
+///     }
+/// }
+/// assert_eq!(count(Unpark::One), 1);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpark {
     /// One of them.
@@ -84,6 +148,16 @@ pub enum Unpark {
 }
 
 /// Why a [`wait`](super::Watch::wait) is over. Where all are false the deadline has passed.
+///
+/// ```
+/// use evtchn_core::watch::Waited;
+///
+/// /// Whether the loop has reason to dispatch.
+/// fn dispatches(waited: Waited) -> bool {
+///     waited.ready || waited.woken
+/// }
+/// assert!(!dispatches(Waited::default()));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waited {
     /// The device has something to say. Only the thread that watches it learns that.
@@ -95,6 +169,13 @@ pub struct Waited {
 }
 
 /// How often a [`Watch`](super::Watch) did what.
+///
+/// ```
+/// use evtchn_core::watch::Counts;
+///
+/// let none = Counts::default();
+/// assert_eq!((none.polls, none.parks), (0, 0));
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Devices registered.
