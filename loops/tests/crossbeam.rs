@@ -341,11 +341,12 @@ fn a_channel_that_is_being_removed_cannot_be_added() {
     let (dispatcher, channel) = (rig.dispatcher.clone(), Arc::clone(&rig.channels[0]));
     let added = Arc::new(Mutex::new(None));
     let notes = Arc::clone(&added);
-    rig.event_loop
-        .install(Fault::meanwhile(Call::Deregister, move |_| {
-            let again = dispatcher.add(Arc::clone(&channel));
-            *notes.lock().unwrap() = Some(again.unwrap_err().to_string());
-        }));
+    // What happens beside a call of the loop needs a machine to happen on.
+    let event_loop = rig.event_loop.clone().on(&rig.sim);
+    event_loop.install(Fault::meanwhile(Call::Deregister, move |_| {
+        let again = dispatcher.add(Arc::clone(&channel));
+        *notes.lock().unwrap() = Some(again.unwrap_err().to_string());
+    }));
     let id = rig.channels[0].id();
     assert!(rig.dispatcher.remove(id).unwrap().is_some());
     assert!(rig.dispatcher.remove(id).unwrap().is_none());

@@ -187,14 +187,15 @@ mod tests {
         hear(&mut machine, &ids);
         for _ in 0..TURNS {
             for id in ids {
-                assert!(machine.wait_again(id));
+                machine.wait_after(id);
             }
             assert!(machine.rearm.len() <= 3 * ids.len() + SPARE);
             for id in ids {
                 machine.cancel(id).unwrap();
             }
         }
-        assert!(machine.wait_again(second) && machine.wait_again(first));
+        machine.wait_after(second);
+        machine.wait_after(first);
         let mut ports = machine.rearms().to_vec();
         ports.sort_unstable();
         assert_eq!(ports, ids.map(ChannelId::port), "each once");
@@ -208,16 +209,16 @@ mod tests {
     fn a_port_that_is_due_stays_so_while_others_are_cancelled() {
         let (mut machine, ids @ [first, second]) = machine();
         hear(&mut machine, &ids);
-        assert!(machine.wait_again(first));
+        machine.wait_after(first);
         for _ in 0..TURNS {
-            assert!(machine.wait_again(second));
+            machine.wait_after(second);
             machine.cancel(second).unwrap();
         }
         assert_eq!(machine.state(first), Ok(PortState::Rearming));
         assert_eq!(machine.rearms(), [first.port()]);
         machine.flushed(0);
         assert_eq!(machine.state(first), Ok(PortState::Waiting));
-        assert_eq!(machine.state(second), Ok(PortState::Heard));
+        assert_eq!(machine.state(second), Ok(PortState::Held));
     }
 
     #[test]
