@@ -142,9 +142,14 @@ impl Test {
         match &self.binary {
             Some(binary) => {
                 let tests = package.join("tests");
-                // A binary for many files has each as a module, with its folder.
-                let module = self.name.split("::").next();
-                for name in module.into_iter().chain([&**binary]) {
+                // A binary for many files has each as a module, with its folder. Some take tests from another one.
+                let module = self.name.split("::").next().unwrap_or(binary);
+                let file = tests.join(module).with_extension("rs");
+                let text = fs::read_to_string(file).unwrap_or_default();
+                let others = text
+                    .lines()
+                    .filter_map(|it| it.strip_prefix("use crate::")?.split("::").next());
+                for name in others.chain([module, &**binary]) {
                     let (file, folder) = (tests.join(name).with_extension("rs"), tests.join(name));
                     sources.extend(Some(file).filter(|file| file.is_file()));
                     if folder.is_dir() {
