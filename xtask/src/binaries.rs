@@ -147,9 +147,9 @@ pub(crate) type Program = (String, PathBuf);
 pub(crate) fn tests(tests: &[&GuestTest], is_release: bool) -> Result<Vec<Program>> {
     let mut arguments = vec!["test", "--no-run", "--workspace"];
     arguments.extend(is_release.then_some("--release"));
-    for test in tests {
-        arguments.extend(["--test", test.binary]);
-        arguments.extend(test.examples.iter().flat_map(|name| ["--example", name]));
+    // An example that is asked for by name is built as a test of its own.
+    if tests.iter().all(|test| test.examples.is_empty()) {
+        arguments.extend(tests.iter().flat_map(|test| ["--test", test.binary]));
     }
     let messages = cargo(Command::new(cargo_program()).args(&arguments))?;
     let mut programs = Vec::new();
