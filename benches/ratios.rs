@@ -52,8 +52,10 @@ const NOTIFIES: usize = 10_000;
 const POLLS: f64 = 2.0;
 const DEARER: f64 = 2.0;
 
-/// The measurements, by the names with which one of them can be asked for alone.
-const ROWS: [(&str, fn() -> bool); 4] = [
+/// A measurement, by the name with which it can be asked for alone. Says whether its bound holds.
+type Row = (&'static str, fn() -> bool);
+
+const ROWS: [Row; 4] = [
     ("flat", flat),
     ("threads", threads),
     ("rounds beside blocked threads", || {

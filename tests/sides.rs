@@ -12,7 +12,11 @@ use libtest_mimic::Arguments;
 fn main() {
     // In a guest this program does what dom0 asks of it.
     if env::args().nth(1).as_deref() == Some("agent") {
-        return domains::agent::serve().unwrap();
+        if let Err(error) = domains::agent::serve() {
+            eprintln!("agent: {error}");
+            std::process::exit(1);
+        }
+        return;
     }
     let arguments = Arguments::from_args();
     let mut trials = contract::trials();

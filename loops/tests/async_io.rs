@@ -1,9 +1,4 @@
 //! Tasks on `async-io`.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "functions that only tests call"
-)]
 
 use std::future::Future;
 

@@ -55,7 +55,10 @@ fn a_wake_from_another_thread_ends_a_poll_and_is_not_the_device() {
         // Guards against a test that hangs.
         poll.poll(&mut events, Some(Duration::from_secs(10)))
             .unwrap();
-        assert_eq!(events.iter().map(|it| it.token()).next(), Some(WAKES));
+        assert_eq!(
+            events.iter().next().map(mio::event::Event::token),
+            Some(WAKES)
+        );
         assert!(!registrar.is_ready(&events));
     });
 }

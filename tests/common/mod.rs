@@ -1,4 +1,5 @@
 //! A context on the simulator, and a guest at the other end of its channels.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@
 use evtchn::{Cause, DomId, Link, RemotePort};
 
 use super::rig;
-use crate::common::wait;
+use crate::common::{Wire, wait};
 
 #[test]
 fn a_peer_that_connects_is_told_once_by_the_next_check() {
@@ -121,9 +121,9 @@ fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
     cancelled.channel.cancel().unwrap();
     cancelled.wait();
     let all = [latched, filled, in_round, cancelled];
-    all.iter().for_each(crate::common::Wire::close);
+    all.iter().for_each(Wire::close);
     assert_eq!(rig.check(), 4);
-    assert_eq!(rig.turn(), all.each_ref().map(|wire| wire.gone()));
+    assert_eq!(rig.turn(), all.each_ref().map(Wire::gone));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_peer_that_a_channel_was_bound_to_and_that_is_replaced_is_gone() {
     let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
     let remote = rig.guest.remote(theirs);
     let channel = rig.context.bind_interdomain(remote).unwrap();
-    let wire = crate::common::Wire {
+    let wire = Wire {
         channel: std::sync::Arc::new(channel),
         guest: rig.guest.clone(),
         theirs,

@@ -1,6 +1,10 @@
 //! Waits whose peer connected, closed its end, died or was replaced, on the simulator: what a check
 //! finds, which waits it ends, and that it ends no other.
-#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "functions that only tests call"
+)]
 
 mod asked;
 mod closed;

@@ -1,4 +1,5 @@
 //! The command as a child, here and in a guest that has only the binaries.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

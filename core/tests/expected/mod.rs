@@ -1,4 +1,6 @@
 //! What a test expects to be called, step by step: nothing else and in no other order.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
+
 use std::sync::mpsc::{self, Sender};
 use std::thread::panicking;
 

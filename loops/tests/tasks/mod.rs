@@ -1,5 +1,10 @@
 //! What holds for tasks on every async runtime, on the simulator. No case waits for a clock: one
 //! that is not woken gives up after many turns of its reactor.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "functions that only tests call"
+)]
 
 mod life;
 
