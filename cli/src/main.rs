@@ -139,9 +139,19 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufWriter, Read as _};
     use std::process::Command;
 
     const CHILD: &str = "EVTCHN_TEST_PANICS";
+
+    /// Runs a test again, in a process of its own where it panics.
+    fn again(test: &str) -> Command {
+        let mut child = Command::new(env::current_exe().unwrap());
+        let name = format!("tests::{test}");
+        child.args(["--exact", &name, "--nocapture"]);
+        child.env(CHILD, "1").env("RUST_BACKTRACE", "0");
+        child
+    }
 
     #[test]
     fn a_panic_is_one_line_without_what_a_terminal_acts_on() {
@@ -149,14 +159,37 @@ mod tests {
             panic::set_hook(Box::new(panicked));
             panic!("\u{1b}[31m\u{202e}\nevtchn: forged");
         }
-        let mut child = Command::new(env::current_exe().unwrap());
-        let name = "tests::a_panic_is_one_line_without_what_a_terminal_acts_on";
-        child.args(["--exact", name, "--nocapture"]).env(CHILD, "1");
-        let output = child.env("RUST_BACKTRACE", "0").output().unwrap();
+        let mut child = again("a_panic_is_one_line_without_what_a_terminal_acts_on");
+        let output = child.output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.starts_with("evtchn: panicked at "), "{error}");
         let told = "\\u{1b}[31m\\u{202e}\\nevtchn: forged\n";
         assert!(error.ends_with(told), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
+    }
+
+    #[test]
+    fn the_terminal_leaves_the_screen_of_the_table_before_a_panic_is_written() {
+        if env::var_os(CHILD).is_some() {
+            panic::set_hook(Box::new(panicked));
+            let mut screen = screen::Screen::default();
+            let mut out = BufWriter::new(io::stdout());
+            screen.draw(&mut out, &["a table".to_owned()]).unwrap();
+            panic!("a fault");
+        }
+        let mut child =
+            again("the_terminal_leaves_the_screen_of_the_table_before_a_panic_is_written");
+        // Stdout and stderr are one pipe, as they are one terminal.
+        let (mut reader, writer) = io::pipe().unwrap();
+        child.stdout(writer.try_clone().unwrap()).stderr(writer);
+        let mut running = child.spawn().unwrap();
+        drop(child);
+        let mut written = String::new();
+        reader.read_to_string(&mut written).unwrap();
+        assert!(!running.wait().unwrap().success());
+        let place = |part| written.find(part).unwrap_or_else(|| panic!("{written:?}"));
+        let (table, left) = (place("a table"), place("\u{1b}[?1049l"));
+        let told = place("evtchn: panicked at ");
+        assert!(table < left && left < told, "{written:?}");
     }
 }

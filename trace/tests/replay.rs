@@ -209,6 +209,34 @@ fn a_replay_has_the_threads_that_the_trace_names_and_no_others() {
 }
 
 #[test]
+fn a_call_that_cannot_be_made_is_a_difference_at_its_own_line() {
+    let why = "no channel of this number was bound";
+    for (call, answer, why) in [
+        (Call::Wait { channel: 7 }, Answer::Pending, why),
+        (Call::Cancel { channel: 7 }, Answer::Done, why),
+        (Call::Finish, Answer::Nothing, "no round is under way"),
+    ] {
+        let lines = [
+            What::Call(Call::NextTimeout),
+            What::Answer(Answer::Timeout { zero: false }),
+            What::Call(call),
+            What::Answer(answer),
+        ];
+        let trace = Trace {
+            header: Header::new(Source::Sim, Trigger::Level),
+            lines: lines.map(Line::new).into(),
+        };
+        let Replayed::Differs(difference) = replay(&trace).unwrap() else {
+            panic!("it cannot be the same");
+        };
+        // The header is line 1, so the call is line 4 and its answer line 5.
+        assert_eq!(difference.line, 4, "{difference}");
+        assert!(difference.expected.contains(r#""call":"#), "{difference}");
+        assert!(difference.got.contains(why), "{difference}");
+    }
+}
+
+#[test]
 fn a_read_of_more_ports_than_it_has_room_for_is_a_difference() {
     let bytes = recorded(10, Trigger::Level, Delivery::Immediate);
     let mut trace = Trace::read(&bytes).unwrap();

@@ -116,8 +116,9 @@ pub(crate) fn shell_for_the_device_is_run_in_dom0_alone() {
     let text =
         "```sh\ntrue\ncargo xtask xen -- false\n```\n\n```sh xen\nevtchn \\\n  --version\n```\n";
     assert_eq!(scripts("```sh\ntrue\n```\n", Where::Xen).len(), 0);
-    run("none.md", &scripts(text, Where::Here)).unwrap();
-    run("none.md", &scripts(text, Where::Xen)).unwrap_err();
+    // Another document than that of the case above, which runs beside this one, since each has a folder.
+    run("device.md", &scripts(text, Where::Here)).unwrap();
+    run("device.md", &scripts(text, Where::Xen)).unwrap_err();
     let last = &blocks(text)[1];
     let last = format!("{:?}", commands(last).unwrap());
     assert_eq!(last, r#"[Xen("evtchn --version")]"#);

@@ -1,5 +1,5 @@
-//! Peers that connected, closed their end or died. Xen sends no event then, so a program that would
-//! wait for ever asks from time to time.
+//! Peers that connected, closed their end or died. Xen sends no event when they do, so a program
+//! asks from time to time; otherwise it could wait for ever.
 
 use std::error::Error;
 
@@ -108,36 +108,37 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
 }
 
 impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
-    /// Asks Xen about the peer of every channel that somebody waits for, in whatever way, and ends
-    /// the waits about which there is news. Says how many these were. It is for a timer of the
-    /// program, since Xen sends no event then and the core has no clock. `statuses` is that of the
-    /// domain that bound the channels.
+    /// Asks Xen for the status of every port that has a wait, whether of a value, a callback, a task
+    /// or a blocked thread. If the peer of a port has changed, ends the wait. Returns the number of
+    /// waits that it ended. Call it from a timer: Xen sends no event when a peer changes, and the
+    /// core has no clock. `statuses` must ask as the domain that bound the channels.
     ///
-    /// A wait ends, once for each piece of news, with
-    /// - [`Cause::PeerConnected`](crate::Cause::PeerConnected) where the port is connected and the
-    ///   context did not know of a peer. It knows of one from
+    /// Each change ends a wait once, with
+    /// - [`Cause::PeerConnected`](crate::Cause::PeerConnected) if the port is connected and the
+    ///   context did not know its peer. A context knows a peer from
     ///   [`bind_interdomain`](Self::bind_interdomain), from an earlier check, or from the context
     ///   that handed the port over.
-    /// - [`Cause::PeerGone`](crate::Cause::PeerGone) where there was a peer and there is none now,
-    ///   or another one has taken its place. There was a peer where the context knew of one, and
-    ///   where an event had come. The channel then waits for the next peer, and where that has
-    ///   connected already, the next check says so.
-    /// - [`Cause::Gone`](crate::Cause::Gone) where Xen has closed the port. The channel is dead, and
-    ///   dropping it makes no call: the number may have another owner.
+    /// - [`Cause::PeerGone`](crate::Cause::PeerGone) if the port had a peer and now has none, or
+    ///   has another one. A port had a peer if the context knew one, or if an event came. The
+    ///   channel then waits for the next peer; if that one has connected already, the next check
+    ///   ends the next wait with `PeerConnected`.
+    /// - [`Cause::Gone`](crate::Cause::Gone) if Xen has closed the port. The channel can no longer be
+    ///   used. Dropping it makes no call, because the port number may have another owner by now.
     ///
-    /// Events that had come are read first: what a peer sent before it went wakes with
-    /// [`Cause::Event`](crate::Cause::Event), and the wait after that ends by the next check.
+    /// The check reads the events that have come before it ends waits. If a peer sent an event and
+    /// then left, the wait ends with [`Cause::Event`](crate::Cause::Event), and the next check ends
+    /// the wait after it.
     ///
-    /// What a check cannot see:
-    /// - A peer that comes and goes between two checks without sending anything.
-    /// - A peer that closes its port and binds again, if the new port has the number of the old one.
-    /// - A domain that crashed or was shut down and that the toolstack keeps (`preserve`): its ports
-    ///   stay connected until it is destroyed.
-    /// - Whether the domain is the same as before. Xen gives the id of a destroyed domain to a new
-    ///   one, which may bind to the port of a channel whose peer is gone. Unbind the channel to
-    ///   keep it from that.
+    /// A check cannot see
+    /// - a peer that connects and leaves between two checks without sending anything;
+    /// - a peer that closes its port and binds again, if the new port has the number of the old one;
+    /// - that a domain crashed or was shut down, if the toolstack keeps it (`preserve`): its ports
+    ///   stay connected until it is destroyed;
+    /// - whether the domain is the same as before. Xen gives the id of a destroyed domain to a new
+    ///   one, which may bind to the port of a channel whose peer has left. To prevent that, unbind
+    ///   the channel.
     ///
-    /// No lock is held while `statuses` is asked.
+    /// The context holds no lock while it asks `statuses`.
     ///
     /// # Errors
     /// [`CheckError`].
