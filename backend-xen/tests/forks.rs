@@ -10,10 +10,11 @@ mod scenes;
 mod unavailable;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
-use evtchn_core::{BindError, Context, DomId, EventChannel, Open, Registrar, Sleep, Trigger};
+use evtchn_core::{BindError, Context, DomId, EventChannel, Open, Registrar, Sleep, Trigger, Whom};
 use evtchn_fork::{Inherited, Unavailable};
 use evtchn_sim::Sim;
 use evtchn_xen::{Call, Device, Errno, PollLoop, RegistrationError, XenOpen};
@@ -117,10 +118,39 @@ fn poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on(forks: &Forks) {
     assert!(poll_loop.wait(Some(Duration::ZERO)).unwrap().timed_out());
 }
 
+/// A thread of the parent polls, and so it does in the copy that the child has.
 fn call_of_a_child_does_not_reach_the_poll_loop_of_its_parent(forks: &Forks) {
     let poll_loop = PollLoop::new().unwrap();
-    let poll_loop = forks.in_child(poll_loop, |poll_loop| poll_loop.wake());
-    assert!(poll_loop.wait(Some(Duration::ZERO)).unwrap().timed_out());
+    let polling = poll_loop.clone();
+    let thread = thread::spawn(move || polling.wait(None).unwrap());
+    while poll_loop.counters().polls == 0 {
+        thread::yield_now();
+    }
+    let poll_loop = forks.in_child(poll_loop, |poll_loop| {
+        poll_loop.wake();
+        let whom = Whom {
+            runners: true,
+            sleepers: &[],
+        };
+        Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
+    });
+    // The thread has taken nothing from the eventfd, and nothing is in it.
+    assert_eq!(counts_of_eventfds(), [0]);
+    poll_loop.wake();
+    assert!(thread.join().unwrap().woken);
+    assert_eq!(poll_loop.counters().polls, 1);
+}
+
+/// What each eventfd of this process holds (proc(5), `eventfd-count`).
+fn counts_of_eventfds() -> Vec<u64> {
+    let files = std::fs::read_dir("/proc/self/fdinfo").unwrap();
+    let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+    let count = |text: String| {
+        let mut lines = text.lines();
+        let count = lines.find_map(|line| line.strip_prefix("eventfd-count:"))?;
+        Some(u64::from_str_radix(count.trim(), 16).unwrap())
+    };
+    texts.filter_map(count).collect()
 }
 
 fn nothing_is_opened_where_a_fork_cannot_be_noticed(forks: &Forks) {
