@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// Number of virtual CPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     smp: u8,
-    /// Seconds, on the host's clock, after which the guest counts as hung; 300, and more for many calls
+    /// Seconds, on the host's clock, after which the guest counts as hung; 900, and more for many calls
     #[arg(long, value_name = "SECS")]
     timeout: Option<u64>,
     /// Run only this test binary (may be repeated)
@@ -64,7 +64,7 @@ pub(crate) struct Options {
 
 impl Options {
     fn patience(&self) -> Duration {
-        const PATIENCE: u64 = 300;
+        const PATIENCE: u64 = 900;
         let seconds = self.timeout;
         let extra = self.differential.patience()
             + self.bench.patience()
