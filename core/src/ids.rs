@@ -13,7 +13,7 @@ use core::str::FromStr;
 /// use evtchn_core::{BadId, DomId, Port, Virq};
 ///
 /// assert_eq!(Port::try_from(0), Err(BadId::PortZero));
-/// assert_eq!(DomId::try_from(0x1_0005), Err(BadId::DomIdTooLarge(0x1_0005)));
+/// assert_eq!(DomId::try_from(0x1_0005_u32), Err(BadId::DomIdTooLarge(0x1_0005)));
 /// assert_eq!("BOGUS".parse::<Virq>(), Err(BadId::Unreadable));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +84,12 @@ impl TryFrom<u32> for Port {
     }
 }
 
+impl From<Port> for u32 {
+    fn from(port: Port) -> u32 {
+        port.as_raw()
+    }
+}
+
 impl FromStr for Port {
     type Err = BadId;
 
@@ -143,6 +149,18 @@ impl DomId {
     }
 }
 
+impl From<u16> for DomId {
+    fn from(raw: u16) -> DomId {
+        DomId::new(raw)
+    }
+}
+
+impl From<DomId> for u16 {
+    fn from(domid: DomId) -> u16 {
+        domid.as_raw()
+    }
+}
+
 impl TryFrom<u32> for DomId {
     type Error = BadId;
 
@@ -192,6 +210,12 @@ pub struct RemotePort {
     pub domid: DomId,
     /// The number there.
     pub port: Port,
+}
+
+impl From<(DomId, Port)> for RemotePort {
+    fn from((domid, port): (DomId, Port)) -> RemotePort {
+        RemotePort { domid, port }
+    }
 }
 
 impl fmt::Display for RemotePort {
@@ -345,9 +369,9 @@ mod tests {
 
     #[test]
     fn domids_are_16_bits() {
-        assert_eq!(DomId::try_from(0x7ff0), Ok(DomId::SELF));
+        assert_eq!(DomId::try_from(0x7ff0_u32), Ok(DomId::SELF));
         assert_eq!(
-            DomId::try_from(0x1_0000),
+            DomId::try_from(0x1_0000_u32),
             Err(BadId::DomIdTooLarge(0x1_0000))
         );
     }

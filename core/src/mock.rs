@@ -12,7 +12,7 @@
 //!
 //! ```
 //! use evtchn_core::mock::{MockDevice, MockOpen, MockRegistrar, Sequence, brings, predicate};
-//! use evtchn_core::{Context, DomId, Port, Trigger, Wait};
+//! use evtchn_core::{Context, DomId, Port, Trigger};
 //!
 //! let mut order = Sequence::new();
 //! let mut opener = MockOpen::of_this_process();
@@ -29,9 +29,9 @@
 //! device.expect_close().times(1).in_sequence(&mut order).return_const(());
 //! opener.expect_open().return_once(|| Ok(device));
 //!
-//! let ctx = Context::new(opener, event_loop);
-//! let channel = ctx.bind_unbound_port(DomId::new(7))?;
-//! assert_eq!(channel.wait()?, Wait::Pending);
+//! let ctx = Context::with_registrar(opener, event_loop);
+//! let mut channel = ctx.bind_unbound_port(DomId::new(7))?;
+//! channel.wait()?;
 //! let wakes: Vec<_> = ctx.dispatch()?.map(|wake| wake.port()).collect();
 //! assert_eq!(wakes, [port]);
 //! channel.unbind()?;
@@ -42,39 +42,36 @@
 use std::thread::panicking;
 use std::time::Duration;
 
-use crate::hal::{Error, ErrorKind, EventChannel, Open, PortBuf, Registrar, Sleep, Slept, Trigger};
+use crate::hal::{
+    Device, DeviceCall, DeviceError, ErrorKind, EventChannel, LoopError, Open, PortBuf, Registrar,
+    Sleep, Slept, Trigger,
+};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 
 pub use mockall::{Sequence, predicate};
 
-/// A failure that a test made up. Device and event loop have it alike.
+/// A failure of the device that a test made up.
 ///
 /// ```
-/// use evtchn_core::mock::{MockError, MockOpen, MockRegistrar};
-/// use evtchn_core::{BindError, Context, DomId, ErrorKind, Trigger};
+/// use evtchn_core::mock::{MockOpen, MockRegistrar, device_error};
+/// use evtchn_core::{Context, DomId, Error, ErrorKind, Trigger};
 ///
 /// let mut opener = MockOpen::of_this_process();
-/// opener.expect_open().return_once(|| Err(MockError::new(ErrorKind::NoDevice)));
-/// let ctx = Context::new(opener, MockRegistrar::with_trigger(Trigger::Level));
+/// opener.expect_open().return_once(|| Err(device_error(ErrorKind::NoDevice)));
+/// let ctx = Context::with_registrar(opener, MockRegistrar::with_trigger(Trigger::Level));
 /// let error = ctx.bind_unbound_port(DomId::new(7)).unwrap_err();
-/// assert!(matches!(error, BindError::Open(why) if why == MockError::new(ErrorKind::NoDevice)));
+/// assert!(matches!(error, Error::Device(why) if why == device_error(ErrorKind::NoDevice)));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("failed because the test says so: {0:?}")]
-pub struct MockError(ErrorKind);
-
-impl MockError {
-    /// A failure of this kind.
-    #[must_use]
-    pub const fn new(kind: ErrorKind) -> MockError {
-        MockError(kind)
-    }
+#[must_use]
+pub fn device_error(kind: ErrorKind) -> DeviceError {
+    DeviceError::new(kind, DeviceCall::Other("do what the test refuses"))
 }
 
-impl Error for MockError {
-    fn kind(&self) -> ErrorKind {
-        self.0
-    }
+/// A failure of the event loop that a test made up. Its own error is that
+/// [of the device](device_error).
+#[must_use]
+pub fn loop_error(kind: ErrorKind) -> LoopError {
+    device_error(kind).into()
 }
 
 /// What [`EventChannel::pending`] returns where the device has these ports, each time it is
@@ -84,7 +81,7 @@ impl Error for MockError {
 /// When it is called with a buffer that has no room for them.
 pub fn brings(
     ports: impl IntoIterator<Item = Port>,
-) -> impl Fn(&mut PortBuf) -> Result<(), MockError> + Send + 'static {
+) -> impl Fn(&mut PortBuf) -> Result<(), DeviceError> + Send + 'static {
     let brought: Vec<u32> = ports.into_iter().map(Port::as_raw).collect();
     move |buf| {
         buf.fill(|room| {
@@ -96,30 +93,67 @@ pub fn brings(
     }
 }
 
-mockall::mock! {
-    /// A device, to be given to the [`MockOpen`] that opens it.
-    #[derive(Debug)]
-    pub Device {
-        /// Called when the device is dropped, unless the test is panicking.
-        pub fn close(&self);
+/// The macro makes modules of its own, which are nobody's to name.
+mod made {
+    use super::*;
+
+    mockall::mock! {
+        /// A device, to be given to the [`MockOpen`] that opens it.
+        #[derive(Debug)]
+        pub Device {
+            /// Called when the device is dropped, unless the test is panicking.
+            pub fn close(&self);
+        }
+
+        impl EventChannel for Device {
+            fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError>;
+            fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError>;
+            fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError>;
+            fn bind_static(&self, port: Port) -> Result<(), DeviceError>;
+            fn unbind(&self, port: Port) -> Result<(), DeviceError>;
+            fn notify(&self, port: Port) -> Result<(), DeviceError>;
+            fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError>;
+            fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError>;
+            fn reset(&self) -> Result<(), DeviceError>;
+            fn restrict(&self, domid: DomId) -> Result<(), DeviceError>;
+            fn is_inherited(&self) -> bool;
+        }
     }
+    mockall::mock! {
+        /// An opener; `expect_open().return_once(|| Ok(device))` has it open a [`MockDevice`].
+        #[derive(Debug)]
+        pub Open {}
 
-    impl EventChannel for Device {
-        type Error = MockError;
+        impl Open for Open {
+            type Device = MockDevice;
 
-        fn bind_unbound_port(&self, remote: DomId) -> Result<Port, MockError>;
-        fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, MockError>;
-        fn bind_virq(&self, virq: Virq) -> Result<Port, MockError>;
-        fn bind_static(&self, port: Port) -> Result<(), MockError>;
-        fn unbind(&self, port: Port) -> Result<(), MockError>;
-        fn notify(&self, port: Port) -> Result<(), MockError>;
-        fn pending(&self, buf: &mut PortBuf) -> Result<(), MockError>;
-        fn unmask(&self, ports: &[Port]) -> Result<usize, MockError>;
-        fn reset(&self) -> Result<(), MockError>;
-        fn restrict(&self, domid: DomId) -> Result<(), MockError>;
-        fn is_inherited(&self) -> bool;
+            fn open(&self) -> Result<MockDevice, DeviceError>;
+            fn process(&self) -> u64;
+        }
+    }
+    mockall::mock! {
+        /// An event loop.
+        #[derive(Debug)]
+        pub Registrar {}
+
+        impl Registrar for Registrar {
+            fn trigger(&self) -> Trigger;
+            fn register(&self, device: &Device) -> Result<(), LoopError>;
+            fn deregister(&self, device: &Device) -> Result<(), LoopError>;
+            fn wake(&self);
+        }
+
+        impl Sleep for Registrar {
+            type Deadline = Duration;
+
+            fn deadline(&self, timeout: Duration) -> Duration;
+            fn ticket(&self) -> u64;
+            fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, LoopError>;
+        }
     }
 }
+
+pub use made::{MockDevice, MockOpen, MockRegistrar};
 
 impl MockDevice {
     /// A device that the calling process opened. Once a test is panicking it was inherited, so
@@ -141,19 +175,6 @@ impl Drop for MockDevice {
     }
 }
 
-mockall::mock! {
-    /// An opener; `expect_open().return_once(|| Ok(device))` has it open a [`MockDevice`].
-    #[derive(Debug)]
-    pub Open {}
-
-    impl Open for Open {
-        type Device = MockDevice;
-
-        fn open(&self) -> Result<MockDevice, MockError>;
-        fn process(&self) -> u64;
-    }
-}
-
 impl MockOpen {
     /// An opener in a process that does not fork. Once a test is panicking it is in a child, so
     /// that dropping context and channels does nothing.
@@ -162,29 +183,6 @@ impl MockOpen {
         let mut opener = MockOpen::new();
         opener.expect_process().returning(|| u64::from(panicking()));
         opener
-    }
-}
-
-mockall::mock! {
-    /// An event loop that watches a [`MockDevice`].
-    #[derive(Debug)]
-    pub Registrar {}
-
-    impl Registrar<MockDevice> for Registrar {
-        type Error = MockError;
-
-        fn trigger(&self) -> Trigger;
-        fn register(&self, device: &MockDevice) -> Result<(), MockError>;
-        fn deregister(&self, device: &MockDevice) -> Result<(), MockError>;
-        fn wake(&self);
-    }
-
-    impl Sleep<MockDevice> for Registrar {
-        type Deadline = Duration;
-        type SleepError = MockError;
-
-        fn ticket(&self) -> u64;
-        fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, MockError>;
     }
 }
 
@@ -203,14 +201,14 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::{Context, Notifier, Wait};
+    use crate::{Context, Notifier};
 
     fn port(raw: u32) -> Port {
         Port::new(raw).unwrap()
     }
 
     /// A program's own, that tells the peer at its end.
-    struct Farewell(Notifier<MockDevice>);
+    struct Farewell(Notifier);
 
     impl Drop for Farewell {
         fn drop(&mut self) {
@@ -256,10 +254,10 @@ mod tests {
             bind.return_const(Ok(port(1)));
             event_loop.expect_register().return_const(Ok(()));
             opener.expect_open().return_once(|| Ok(device));
-            let ctx = Context::new(opener, event_loop);
+            let ctx = Context::with_registrar(opener, event_loop);
             let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
-            let _farewell = Farewell(channel.notifier().unwrap());
+            channel.wait().unwrap();
+            let _farewell = Farewell(channel.notifier());
             let _round = ctx.dispatch().unwrap();
             panic!("the first");
         }));

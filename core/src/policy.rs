@@ -82,7 +82,7 @@ impl<P: UnmaskPolicy + ?Sized> UnmaskPolicy for Box<P> {
 /// # use evtchn_core::{AtOnce, Context, DomId};
 /// # use evtchn_sim::{Sim, SimLoop};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// let mut handlers = ctx.handlers();
 /// handlers.add(channel.id(), AtOnce, |call| println!("port {}", call.wake().port()))?;
@@ -98,7 +98,7 @@ pub struct AtOnce;
 /// # use evtchn_core::{Context, DomId, WhenDone};
 /// # use evtchn_sim::{Sim, SimLoop};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// let mut handlers = ctx.handlers();
 /// handlers.add(channel.id(), WhenDone, |call| println!("port {}", call.wake().port()))?;
@@ -119,7 +119,7 @@ pub struct WhenDone;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// let (to_worker, work) = mpsc::channel();

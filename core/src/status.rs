@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::hal::{Error, ErrorKind, PortStatuses};
+use crate::hal::{DeviceError, ErrorKind, PortStatuses};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 
 /// What a port is right now, and who is told of its events.
@@ -96,9 +96,8 @@ impl fmt::Display for Status {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-pub struct Ports<'a, S: ?Sized> {
-    statuses: &'a S,
+pub struct Ports<'a> {
+    statuses: &'a dyn PortStatuses,
     domid: DomId,
     next: Option<Port>,
 }
@@ -106,8 +105,10 @@ pub struct Ports<'a, S: ?Sized> {
 /// As many ports as a domain can have (Xen, FIFO event channels); 0 is reserved.
 pub(crate) const PORTS: u32 = 1 << 17;
 
-impl<'a, S: PortStatuses + ?Sized> Ports<'a, S> {
-    pub(crate) fn new(statuses: &'a S, domid: DomId) -> Ports<'a, S> {
+impl<'a> Ports<'a> {
+    /// The ports of a domain, as `statuses` tells them.
+    #[must_use]
+    pub fn new(statuses: &'a dyn PortStatuses, domid: DomId) -> Ports<'a> {
         Ports {
             statuses,
             domid,
@@ -116,8 +117,17 @@ impl<'a, S: PortStatuses + ?Sized> Ports<'a, S> {
     }
 }
 
-impl<S: PortStatuses + ?Sized> Iterator for Ports<'_, S> {
-    type Item = (Port, Result<PortStatus, S::Error>);
+impl fmt::Debug for Ports<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports")
+            .field("domid", &self.domid)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Iterator for Ports<'_> {
+    type Item = (Port, Result<PortStatus, DeviceError>);
 
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(port) = self.next.take() {
@@ -148,6 +158,7 @@ impl<S: PortStatuses + ?Sized> Iterator for Ports<'_, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hal::DeviceCall;
 
     /// A domain with so many valid ports, of which the odd ones are in use and one fails.
     struct Table {
@@ -155,24 +166,16 @@ mod tests {
         fails: Option<(u32, ErrorKind)>,
     }
 
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-    #[error("{0:?}")]
-    struct Failed(ErrorKind);
-
-    impl Error for Failed {
-        fn kind(&self) -> ErrorKind {
-            self.0
-        }
+    fn failed(kind: ErrorKind) -> DeviceError {
+        DeviceError::new(kind, DeviceCall::Other("ask"))
     }
 
     impl PortStatuses for Table {
-        type Error = Failed;
-
-        fn status(&self, _: DomId, port: Port) -> Result<PortStatus, Failed> {
+        fn status(&self, _: DomId, port: Port) -> Result<PortStatus, DeviceError> {
             let raw = port.as_raw();
             match self.fails {
-                _ if raw >= self.valid => Err(Failed(ErrorKind::Invalid)),
-                Some((number, kind)) if number == raw => Err(Failed(kind)),
+                _ if raw >= self.valid => Err(failed(ErrorKind::Invalid)),
+                Some((number, kind)) if number == raw => Err(failed(kind)),
                 Some(_) | None => Ok(PortStatus {
                     state: if raw % 2 == 1 {
                         Status::Ipi
@@ -188,7 +191,7 @@ mod tests {
     fn told(table: &Table) -> Vec<(u32, Option<ErrorKind>)> {
         let ports = table.ports(DomId::SELF);
         ports
-            .map(|(port, status)| (port.as_raw(), status.err().map(|error| error.0)))
+            .map(|(port, status)| (port.as_raw(), status.err().map(|error| error.kind())))
             .collect()
     }
 

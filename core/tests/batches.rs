@@ -4,16 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{FakeLoop, FakeOpen, Tester};
+use crate::support::{FakeLoop, Tester};
 use evtchn_core::{
-    Cause, Channel, Context, DispatchError, DomId, ErrorKind, Link, Outcome, Port, Trigger, Wait,
-    Wake, WakeBuf,
+    Cause, Channel, Context, DomId, Error, ErrorKind, Link, Outcome, Port, Trigger, Wake, WakeBuf,
 };
 
 const GUEST: DomId = DomId::new(7);
 
-type Ctx = Context<FakeOpen, FakeLoop>;
-type Ours = Channel<FakeOpen, FakeLoop>;
+type Ctx = Context<FakeLoop>;
+type Ours = Channel<FakeLoop>;
 
 /// Channels that are all waited for.
 fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
@@ -21,10 +20,24 @@ fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let ctx = tester.context();
     let channels = [(); N].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.log();
     (tester, ctx, channels)
+}
+
+/// Channels that are all waited for, for each wake.
+fn standing<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
+    let (tester, ctx, channels) = waiting();
+    for channel in &channels {
+        channel.wait_each().unwrap();
+    }
+    (tester, ctx, channels)
+}
+
+fn wake(channel: &Ours, cause: Cause) -> Wake {
+    let channel = channel.id();
+    Wake { channel, cause }
 }
 
 fn ports(wakes: &[Wake]) -> Vec<Port> {
@@ -48,34 +61,35 @@ fn a_batch_has_as_many_wakes_as_there_is_room_and_the_round_has_the_rest() {
 
 #[test]
 fn a_batch_keeps_to_the_budget_of_its_round() {
-    let (tester, ctx, channels) = waiting::<5>();
+    let (tester, ctx, channels) = standing::<5>();
     let all = channels.each_ref().map(Channel::port);
     tester.batch(&all);
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch_at_most(3).unwrap();
-    assert_eq!(ports(round.fill_again(&mut buf)), all[..3]);
-    assert!(round.fill_again(&mut buf).is_empty());
+    assert_eq!(ports(round.fill(&mut buf)), all[..3]);
+    assert!(round.fill(&mut buf).is_empty());
     assert_eq!(round.finish().unwrap(), Outcome::More);
     assert_eq!(ports(ctx.dispatch().unwrap().fill(&mut buf)), all[3..]);
 }
 
 #[test]
 fn a_batch_that_waits_again_is_written_back_at_once_and_registers_nothing() {
-    let (tester, ctx, channels) = waiting::<3>();
+    let (tester, ctx, channels) = standing::<3>();
     let all = channels.each_ref().map(Channel::port);
     let mut buf = WakeBuf::default();
     for wakes in 1..4 {
         tester.batch(&all);
         let mut round = ctx.dispatch().unwrap();
-        assert_eq!(ports(round.fill_again(&mut buf)), all);
-        assert!(round.fill_again(&mut buf).is_empty());
+        assert_eq!(ports(round.fill(&mut buf)), all);
+        assert!(round.fill(&mut buf).is_empty());
         assert_eq!(round.finish().unwrap(), Outcome::Done);
         assert_eq!(tester.log(), ["read", "write [1, 2, 3]"]);
         assert_eq!((ctx.link(), ctx.stats().wakes), (Link::Watching, 3 * wakes));
     }
+    assert_eq!(ctx.next_timeout(), None);
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending, "it waits already");
-        channel.cancel().unwrap();
+        channel.wait().unwrap();
+        assert!(channel.cancel().unwrap(), "it waits");
     }
     assert_eq!(tester.log(), ["deregister"]);
 }
@@ -88,7 +102,7 @@ fn a_batch_of_an_edge_triggered_loop_reads_until_nothing_is_left() {
     let ctx = tester.context();
     let channels = [(); 2].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     for channel in &channels {
         tester.batch(&[channel.port()]);
@@ -106,11 +120,11 @@ fn a_batch_of_an_edge_triggered_loop_reads_until_nothing_is_left() {
 
 #[test]
 fn a_cancel_after_the_batch_keeps_its_port_masked() {
-    let (tester, ctx, channels) = waiting::<2>();
+    let (tester, ctx, channels) = standing::<2>();
     tester.batch(&channels.each_ref().map(Channel::port));
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
-    assert_eq!(round.fill_again(&mut buf).len(), 2);
+    assert_eq!(round.fill(&mut buf).len(), 2);
     channels[0].cancel().unwrap();
     round.finish().unwrap();
     assert_eq!(tester.log(), ["read", "write [2]"]);
@@ -120,11 +134,11 @@ fn a_cancel_after_the_batch_keeps_its_port_masked() {
 
 #[test]
 fn an_overflow_comes_in_batches_too_and_all_go_on_waiting() {
-    let (tester, ctx, channels) = waiting::<3>();
+    let (tester, ctx, channels) = standing::<3>();
     tester.fail("read", ErrorKind::Overflow);
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
-    let wakes = round.fill_again(&mut buf);
+    let wakes = round.fill(&mut buf);
     assert_eq!(ports(wakes), channels.each_ref().map(Channel::port));
     assert!(wakes.iter().all(|wake| wake.cause == Cause::Overflow));
     round.finish().unwrap();
@@ -134,14 +148,14 @@ fn an_overflow_comes_in_batches_too_and_all_go_on_waiting() {
 
 #[test]
 fn a_channel_that_is_gone_is_not_waited_for_again() {
-    let (tester, ctx, channels) = waiting::<3>();
+    let (tester, ctx, channels) = standing::<3>();
     tester.fail("read", ErrorKind::Other);
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
-    let wakes = round.fill_again(&mut buf);
+    let wakes = round.fill(&mut buf);
     assert_eq!(ports(wakes), channels.each_ref().map(Channel::port));
     assert!(wakes.iter().all(|wake| wake.cause == Cause::Gone));
-    assert!(matches!(round.finish(), Err(DispatchError::Device(_))));
+    assert!(matches!(round.finish(), Err(Error::Device(_))));
     assert_eq!(tester.log(), ["read", "deregister"]);
     assert_eq!(ctx.link(), Link::Faulted);
     let _bound_again = ctx.bind_unbound_port(GUEST).unwrap();
@@ -162,12 +176,15 @@ fn words_of_nobody_and_of_those_who_do_not_wait_are_left_out_of_a_batch() {
     let stats = ctx.stats();
     assert_eq!((stats.wakes, stats.foreign), (3, 1));
     assert_eq!((stats.latched, stats.spurious), (1, 1));
-    assert_eq!(channels[1].wait().unwrap(), Wait::Ready(Cause::Event));
+    // What was latched comes with the next round.
+    channels[1].wait().unwrap();
+    let kept: Vec<_> = ctx.dispatch().unwrap().collect();
+    assert_eq!(kept, [wake(&channels[1], Cause::Event)]);
 }
 
 #[test]
 fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
-    let (tester, ctx, channels) = waiting::<2>();
+    let (tester, ctx, channels) = standing::<2>();
     let ctx = Arc::new(ctx);
     let calls = Arc::new(AtomicUsize::new(0));
     for channel in &channels {
@@ -181,7 +198,7 @@ fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
     }
     for rounds in 1..4 {
         tester.batch(&channels.each_ref().map(Channel::port));
-        let outcome = ctx.dispatch_callbacks_again().unwrap();
+        let outcome = ctx.dispatch_callbacks().unwrap();
         assert_eq!(outcome, Outcome::Done);
         assert_eq!(calls.load(Ordering::Relaxed), 2 * rounds);
     }
@@ -189,20 +206,20 @@ fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
     let both = ["read", "write [1, 2]"];
     let last = ["read", "write [1]"];
     assert_eq!(tester.log(), [both, both, last].concat());
-    assert_eq!(channels[0].wait().unwrap(), Wait::Pending);
+    channels[0].wait().unwrap();
     channels[0].cancel().unwrap();
     assert_eq!(ctx.link(), Link::Idle);
 }
 
 #[test]
 fn any_room_will_do() {
-    let (tester, ctx, channels) = waiting::<2>();
+    let (tester, ctx, channels) = standing::<2>();
     for capacity in [0, 1, 2, usize::MAX] {
         tester.batch(&channels.each_ref().map(Channel::port));
         let mut buf = WakeBuf::with_capacity(capacity);
         let mut round = ctx.dispatch().unwrap();
         let mut taken = 0;
-        while let wakes @ [_, ..] = round.fill_again(&mut buf) {
+        while let wakes @ [_, ..] = round.fill(&mut buf) {
             taken += wakes.len();
         }
         round.finish().unwrap();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::support::Tester;
-use evtchn_core::{Cause, DomId, ErrorKind, Link, Outcome, Trigger, Wait};
+use evtchn_core::{Cause, DomId, ErrorKind, Link, Outcome, Trigger};
 
 const GUEST: DomId = DomId::new(7);
 
@@ -15,7 +15,7 @@ fn what_an_edge_may_have_left_is_forgotten_with_the_registration() {
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     for _ in 0..300 {
         tester.batch(&[channel.port()]);
     }
@@ -31,7 +31,7 @@ fn what_an_edge_may_have_left_is_forgotten_with_the_registration() {
 fn a_new_device_is_not_read_before_its_first_bind() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let mut channel = ctx.bind_unbound_port(GUEST).unwrap();
     channel.unbind().unwrap();
     ctx.teardown().unwrap();
     tester.log();
@@ -40,19 +40,34 @@ fn a_new_device_is_not_read_before_its_first_bind() {
 }
 
 #[test]
+fn a_device_that_is_opened_after_a_hand_over_is_not_read_before_its_first_bind() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let mut channels = [ctx.bind_unbound_port(GUEST).unwrap()];
+    channels[0].wait().unwrap();
+    let parts = ctx.hand_over(&mut channels).unwrap();
+    tester.log();
+    let _next = ctx.bind_unbound_port(GUEST).unwrap();
+    assert_eq!(tester.log(), ["open", "bind"]);
+    assert_eq!((ctx.link(), ctx.next_timeout()), (Link::Idle, None));
+    drop((parts, channels));
+    assert_eq!(tester.log(), ["close"], "the ports are its owner's");
+}
+
+#[test]
 fn what_was_read_of_a_device_is_not_taken_for_events_of_the_next_one() {
     let tester = Tester::new();
     let ctx = tester.context();
     tester.script().ports = [5, 5].into();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let mut channel = ctx.bind_unbound_port(GUEST).unwrap();
+    channel.wait().unwrap();
     tester.batch(&[channel.port()]);
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
     channel.unbind().unwrap();
     ctx.teardown().unwrap();
     // The same number.
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     assert_eq!(ctx.dispatch().unwrap().count(), 0);
     assert_eq!(ctx.stats().foreign, 0);
 }
@@ -64,7 +79,7 @@ fn a_device_that_fails_leaves_no_event_in_the_queue() {
     let ctx = tester.context();
     let bound = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in &bound {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&[bound[0].port(), bound[1].port()]);
     let mut round = ctx.dispatch_at_most(1).unwrap();
@@ -72,7 +87,7 @@ fn a_device_that_fails_leaves_no_event_in_the_queue() {
     assert_eq!(round.finish().unwrap(), Outcome::More);
     // The second is queued. A bind reads, since something was unbound.
     let [first, ..] = &bound;
-    assert_eq!(first.wait().unwrap(), Wait::Pending);
+    first.wait().unwrap();
     ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
     tester.fail("read", ErrorKind::Gone);
     ctx.bind_unbound_port(GUEST).unwrap_err();
@@ -88,12 +103,12 @@ fn a_device_that_fails_leaves_no_event_in_the_queue() {
 fn a_write_back_that_failed_is_forgotten_with_the_context() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let mut channel = ctx.bind_unbound_port(GUEST).unwrap();
+    channel.wait().unwrap();
     tester.batch(&[channel.port()]);
     let mut round = ctx.dispatch().unwrap();
     let wake = round.next().unwrap();
-    assert_eq!(ctx.wait(wake.channel).unwrap(), Wait::Pending);
+    ctx.wait(wake.channel).unwrap();
     tester.fail("write", ErrorKind::NoMemory);
     round.finish().unwrap_err();
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
@@ -108,7 +123,7 @@ fn a_teardown_in_the_round_of_a_fault_closes_what_failed() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);
     let mut round = ctx.dispatch().unwrap();
     assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use crate::support::Tester;
-use evtchn_core::{
-    Cause, Channel, DomId, ErrorKind, HandOverError, IntoPartsError, Link, Outcome, RestrictError,
-    TeardownError, Wait,
-};
+use evtchn_core::{Cause, Channel, DomId, Error, ErrorKind, Link, Outcome, Port, Wake};
 
 const GUEST: DomId = DomId::new(7);
 
@@ -16,7 +13,7 @@ fn registrations_wakes_reads_and_writes_are_counted() {
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     for _ in 0..3 {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         tester.batch(&[channel.port()]);
         assert_eq!(ctx.dispatch().unwrap().count(), 1);
     }
@@ -33,12 +30,15 @@ fn kept_events_and_those_nobody_asked_for_are_counted() {
     let ctx = tester.context();
     let [kept, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for round in 1..4 {
-        assert_eq!(other.wait().unwrap(), Wait::Pending);
+        other.wait().unwrap();
         tester.batch(&[kept.port(), kept.port(), other.port()]);
         assert_eq!(ctx.dispatch().unwrap().count(), 1);
-        assert_eq!(kept.wait().unwrap(), Wait::Ready(Cause::Event));
-        assert_eq!(kept.wait().unwrap(), Wait::Pending);
-        kept.cancel().unwrap();
+        kept.wait().unwrap();
+        let wakes: Vec<_> = ctx.dispatch().unwrap().collect();
+        let (channel, cause) = (kept.id(), Cause::Event);
+        assert_eq!(wakes, [Wake { channel, cause }]);
+        kept.wait().unwrap();
+        assert!(kept.cancel().unwrap());
         let stats = ctx.stats();
         assert_eq!((stats.latched, stats.spurious), (round, round));
         assert_eq!(stats.wakes, 2 * round);
@@ -51,7 +51,7 @@ fn overflows_and_what_they_latch_are_counted() {
     let ctx = tester.context();
     let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for round in 1..3 {
-        let _woken = channels[0].wait().unwrap();
+        channels[0].wait().unwrap();
         tester.fail("read", ErrorKind::Overflow);
         assert_eq!(ctx.dispatch().unwrap().count(), 1);
         assert_eq!(ctx.stats().overflows, round);
@@ -67,13 +67,13 @@ fn who_was_not_yet_told_of_one_failure_is_told_after_the_next() {
     let gone = |round: usize| {
         let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
         for channel in &channels {
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
         }
         tester.fail("read", ErrorKind::Gone);
-        let mut wakes = Vec::new();
-        if let Ok(mut budget) = ctx.dispatch_at_most(round) {
-            wakes.extend(budget.by_ref().map(|wake| (wake.channel, wake.cause)));
-        }
+        let mut budget = ctx.dispatch_at_most(round).unwrap();
+        let wakes = budget.by_ref().map(|wake| (wake.channel, wake.cause));
+        let wakes: Vec<_> = wakes.collect();
+        assert!(matches!(budget.finish(), Err(Error::Device(_))));
         (channels.map(|it| (it.id(), Cause::Gone)), wakes)
     };
     let ([one, other], told) = gone(1);
@@ -92,14 +92,14 @@ fn a_device_that_fails_under_a_bind_tells_each_waiter_that_and_nothing_else() {
     let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     let [fired, silent, taken] = &channels;
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&[taken.port(), fired.port()]);
     assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
     ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
     tester.fail("read", ErrorKind::Gone);
     ctx.bind_unbound_port(GUEST).unwrap_err();
-    let told = |ctx: &evtchn_core::Context<_, _>| -> Vec<_> {
+    let told = |ctx: &evtchn_core::Context<_>| -> Vec<_> {
         let round = ctx.dispatch_at_most(1).unwrap();
         round.map(|wake| (wake.channel, wake.cause)).collect()
     };
@@ -119,12 +119,12 @@ fn a_teardown_forgets_who_was_to_be_told() {
     let ctx = tester.context();
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.fail("read", ErrorKind::Gone);
     let mut round = ctx.dispatch().unwrap();
     assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
-    drop(round);
+    assert!(matches!(round.finish(), Err(Error::Device(_))));
     drop(channels);
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
     ctx.teardown().unwrap();
@@ -138,13 +138,13 @@ fn a_lone_wait_on_a_read_port_is_written_at_once_though_the_device_is_watched() 
     let ctx = tester.context();
     let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in [&one, &other] {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&[one.port()]);
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
     assert_eq!(ctx.link(), Link::Watching);
     tester.log();
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    one.wait().unwrap();
     assert_eq!(tester.log(), ["write [1]"]);
 }
 
@@ -154,7 +154,7 @@ fn a_restriction_that_no_device_takes_is_refused_before_the_open() {
     let ctx = tester.context();
     for domid in [DomId::DOM0, DomId::FIRST_RESERVED, DomId::new(u16::MAX)] {
         let refused = ctx.restrict(domid).unwrap_err();
-        assert!(matches!(refused, RestrictError::NoTarget(it) if it == domid));
+        assert!(matches!(refused, Error::NoTarget(it) if it == domid));
     }
     ctx.restrict(DomId::new(0x7fef)).unwrap();
 }
@@ -180,7 +180,7 @@ fn a_read_that_fills_the_room_is_followed_by_another() {
         .map(|_| ctx.bind_unbound_port(GUEST).unwrap())
         .collect();
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     let ports: Vec<_> = channels.iter().map(Channel::port).collect();
     tester.batch(&ports);
@@ -201,7 +201,7 @@ fn a_device_that_never_runs_dry_ends_the_round_after_a_number_of_reads() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     let room = 64;
     for _ in 0..200 {
         tester.script().batches.push_back(vec![99; room]);
@@ -218,13 +218,13 @@ fn a_port_that_was_written_back_is_not_written_again() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.batch(&[channel.port()]);
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
     tester.log();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     channel.cancel().unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     let once = ["register", "write [1]", "deregister", "register"];
     assert_eq!(tester.log(), once);
 }
@@ -235,7 +235,7 @@ fn a_cancel_of_one_queued_wake_leaves_the_others() {
     let ctx = tester.context();
     let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&channels.each_ref().map(Channel::port));
     let mut round = ctx.dispatch().unwrap();
@@ -245,7 +245,10 @@ fn a_cancel_of_one_queued_wake_leaves_the_others() {
     channels[1].cancel().unwrap();
     let fired: Vec<_> = ctx.dispatch().unwrap().map(|it| it.channel).collect();
     assert_eq!(fired, [channels[2].id()]);
-    assert_eq!(channels[1].wait().unwrap(), Wait::Ready(Cause::Event));
+    channels[1].wait().unwrap();
+    let kept: Vec<_> = ctx.dispatch().unwrap().collect();
+    let (channel, cause) = (channels[1].id(), Cause::Event);
+    assert_eq!(kept, [Wake { channel, cause }]);
 }
 
 #[test]
@@ -253,8 +256,8 @@ fn texts_say_what_they_are_of() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
-    let notifier = channel.notifier().unwrap();
+    channel.wait().unwrap();
+    let notifier = channel.notifier();
     let id = format!("{:?}", channel.id());
     assert_eq!(format!("{channel:?}"), format!("Channel({id})"));
     assert_eq!(format!("{notifier:?}"), format!("Notifier({id})"));
@@ -268,12 +271,12 @@ fn texts_say_what_they_are_of() {
         "Round { wakes_left: 4096, may_read: true, .. }"
     );
     drop(round);
-    let TeardownError::Leftover(leftover) = ctx.teardown().unwrap_err() else {
+    let Error::StillInUse(leftover) = ctx.teardown().unwrap_err() else {
         panic!("nothing is left");
     };
     assert_eq!(
         leftover.to_string(),
-        "still in use: channels on ports [1], waited for [1]; 0 unbound channels still held"
+        "still in use: channels on ports [1], of which [1] have a waiter; notifiers of 0 channels"
     );
     assert_eq!(ctx.link(), Link::Watching);
 }
@@ -283,7 +286,7 @@ fn an_interrupted_read_is_made_again() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("read", ErrorKind::Interrupted);
     tester.batch(&[channel.port()]);
     tester.log();
@@ -297,13 +300,13 @@ fn empty_reads_and_writes_of_a_round_are_counted() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     for round in 1..4 {
         assert_eq!(ctx.dispatch().unwrap().count(), 0);
         tester.batch(&[channel.port()]);
         let mut wakes = ctx.dispatch().unwrap();
         assert_eq!(wakes.next().map(|wake| wake.channel), Some(channel.id()));
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         assert_eq!(wakes.finish().unwrap(), Outcome::Done);
         let stats = ctx.stats();
         assert_eq!((stats.empty_reads, stats.writes), (round, round));
@@ -317,7 +320,7 @@ fn a_budget_is_used_up_wake_by_wake() {
     let ctx = tester.context();
     let channels = [0; 7].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&channels.each_ref().map(Channel::port));
     for expected in [3, 3, 1] {
@@ -336,50 +339,53 @@ fn a_context_that_is_not_taken_apart_says_why() {
     let ctx = tester.context();
     let [own, held] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     let foreign = tester.context().bind_unbound_port(GUEST).unwrap();
+    let mut channels = vec![own];
 
-    let refused = ctx.into_parts(vec![own]).unwrap_err();
+    let refused = ctx.hand_over(&mut channels).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "cannot hand the context over: still in use: channels on ports [2], waited for []; 0 \
-         unbound channels still held"
+        "still in use: channels on ports [2], of which [] have a waiter; notifiers of 0 channels"
     );
-    assert!(format!("{refused:?}").starts_with("IntoPartsError { reason: Leftover"));
 
-    let IntoPartsError {
-        context, channels, ..
-    } = *refused;
-    let given = channels.into_iter().chain([foreign]).collect();
-    let refused = context.into_parts(given).unwrap_err();
-    assert!(matches!(refused.reason, HandOverError::NotBound(_)));
+    channels.push(foreign);
+    let refused = ctx.hand_over(&mut channels).unwrap_err();
+    let foreign = channels.pop().unwrap();
+    assert!(matches!(refused, Error::NotBound(id) if id == foreign.id()));
 
-    let IntoPartsError {
-        context,
-        mut channels,
-        ..
-    } = *refused;
-    drop(channels.pop());
     let notifier = held.notifier();
     channels.push(held);
-    let refused = context.into_parts(channels).unwrap_err();
-    assert!(matches!(refused.reason, HandOverError::Notifier(_)));
+    let refused = ctx.hand_over(&mut channels).unwrap_err();
+    let Error::StillInUse(left) = refused else {
+        panic!("a notifier is left: {refused:?}");
+    };
+    assert_eq!((left.channels, left.held), (vec![], 1));
 
+    // The channels are as they were before.
+    for channel in &channels {
+        channel.notify().unwrap();
+    }
     drop(notifier);
-    let IntoPartsError {
-        context, channels, ..
-    } = *refused;
-    let parts = context.into_parts(channels).unwrap();
-    assert_eq!(parts.table.ports().len(), 2);
+    let parts = ctx.hand_over(&mut channels).unwrap();
+    assert_eq!(
+        parts.table.ports(),
+        [1, 2].map(|raw| Port::new(raw).unwrap())
+    );
+    for channel in channels {
+        let refused = channel.notify().unwrap_err();
+        assert!(matches!(refused, Error::NotBound(id) if id == channel.id()));
+    }
 }
 
 #[test]
 fn an_unbound_channel_that_is_still_held_keeps_the_device() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [own, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let [own, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     let notifier = gone.notifier();
     gone.unbind().unwrap();
-    let refused = ctx.into_parts(vec![own]).unwrap_err();
-    assert!(matches!(&refused.reason, HandOverError::Leftover(left) if left.held == 1));
+    let mut channels = [own];
+    let refused = ctx.hand_over(&mut channels).unwrap_err();
+    assert!(matches!(&refused, Error::StillInUse(left) if left.held == 1));
     drop(notifier);
-    refused.context.into_parts(refused.channels).unwrap();
+    ctx.hand_over(&mut channels).unwrap();
 }

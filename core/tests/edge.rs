@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::Tester;
-use evtchn_core::{DomId, Trigger, Wait};
+use evtchn_core::{DomId, Trigger};
 
 const GUEST: DomId = DomId::new(7);
 
@@ -13,9 +13,9 @@ fn a_bind_on_an_edge_triggered_loop_reads_until_nothing_is_left() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
-    let [one, other, gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
-    assert_eq!(other.wait().unwrap(), Wait::Pending);
+    let [one, other, mut gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    one.wait().unwrap();
+    other.wait().unwrap();
     gone.unbind().unwrap();
     tester.batch(&[one.port()]);
     tester.batch(&[other.port()]);
@@ -30,8 +30,8 @@ fn a_bind_on_an_edge_triggered_loop_reads_until_nothing_is_left() {
 fn a_bind_on_a_level_triggered_loop_stops_at_a_short_read() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [one, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    let [one, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    one.wait().unwrap();
     gone.unbind().unwrap();
     tester.batch(&[one.port()]);
     tester.log();

@@ -4,6 +4,7 @@
 mod batches;
 mod clean;
 mod counts;
+mod each;
 mod edge;
 mod expected;
 mod failures;
@@ -17,3 +18,4 @@ mod support;
 mod tasks;
 mod threads;
 mod tracing;
+mod watch;

@@ -3,11 +3,14 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::Tester;
-use evtchn_core::{Cause, Channel, DispatchError, DomId, ErrorKind, Link, Trigger, Wait};
+use evtchn_core::{
+    Cause, Channel, Context, Device, DomId, Error, ErrorKind, Link, LoopError, Registrar, Trigger,
+};
 
 const GUEST: DomId = DomId::new(7);
 
@@ -23,14 +26,14 @@ fn a_wait_whose_hook_panics_did_not_begin() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.batch(&[channel.port()]);
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
     tester.script().panic.push("register");
     let panic = panics(|| channel.wait());
     assert_eq!(panic.downcast_ref(), Some(&"register"));
     tester.log();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     assert_eq!(tester.log(), ["register", "write [1]"]);
 }
 
@@ -39,7 +42,7 @@ fn a_bind_whose_hook_panics_leaves_no_port() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("deregister", ErrorKind::Other);
     drop(channel);
     assert_eq!(
@@ -65,7 +68,7 @@ fn a_channel_that_is_dropped_while_a_hook_panics_takes_its_callback_along() {
     channel
         .set_callback(move |_| drop(Arc::clone(&held)))
         .unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.script().panic.push("deregister");
     drop(panics(|| drop(channel)));
     assert_eq!(Arc::strong_count(&token), 1);
@@ -79,9 +82,9 @@ fn a_round_whose_hook_panics_tells_the_loop_of_what_is_left() {
     let ctx = tester.context();
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     let [one, other] = &channels;
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    one.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);
-    assert_eq!(other.wait().unwrap(), Wait::Pending);
+    other.wait().unwrap();
     let mut round = ctx.dispatch_at_most(1).unwrap();
     assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
     tester.script().panic.push("deregister");
@@ -92,20 +95,22 @@ fn a_round_whose_hook_panics_tells_the_loop_of_what_is_left() {
 }
 
 #[test]
-fn a_hook_that_panics_while_a_callback_unwinds_is_counted() {
+fn a_hook_that_panics_while_a_callback_unwinds_is_the_error_of_the_next_round() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     let set = channel.set_callback(|_| resume_unwind(Box::new("callback")));
     set.unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.batch(&[channel.port()]);
     tester.script().panic.push("deregister");
     let panic = panics(|| ctx.dispatch_callbacks());
     assert_eq!(panic.downcast_ref(), Some(&"callback"));
-    assert_eq!(ctx.stats().unreported, 1);
     assert_eq!(ctx.link(), Link::Watching);
-    // The next call lets go.
+    let refused = ctx.dispatch_callbacks().unwrap_err();
+    assert!(matches!(refused, Error::HookPanicked), "{refused:?}");
+    assert_eq!(ctx.stats().unreported, 0);
+    // The next round lets go.
     assert_eq!(ctx.dispatch().unwrap().count(), 0);
     assert_eq!(ctx.link(), Link::Idle);
 }
@@ -121,7 +126,7 @@ fn a_context_that_is_dropped_while_a_hook_panics_closes_its_device() {
     let waited = guard.as_ref().unwrap();
     // The callback holds its own channel, so that only the context can let both go.
     waited.set_callback(move |_| drop(held.lock())).unwrap();
-    assert_eq!(waited.wait().unwrap(), Wait::Pending);
+    waited.wait().unwrap();
     drop(guard);
     tester.script().panic.push("deregister");
     drop(panics(|| drop(ctx)));
@@ -155,13 +160,13 @@ fn an_edge_that_was_not_read_is_not_lost_where_the_loop_does_not_let_go() {
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
     let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    one.wait().unwrap();
     let round = ctx.dispatch().unwrap();
     one.cancel().unwrap();
     tester.fail("deregister", ErrorKind::Other);
-    assert!(matches!(round.finish(), Err(DispatchError::Link(_))));
+    assert!(matches!(round.finish(), Err(Error::Deregister(_))));
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
-    assert_eq!(other.wait().unwrap(), Wait::Pending);
+    other.wait().unwrap();
     tester.batch(&[other.port()]);
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
 }
@@ -182,12 +187,12 @@ fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);
     tester.fail("deregister", ErrorKind::Other);
     let mut round = ctx.dispatch().unwrap();
     assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
-    assert!(matches!(round.finish(), Err(DispatchError::Device(_))));
+    assert!(matches!(round.finish(), Err(Error::Device(_))));
     let stats = ctx.stats();
     assert_eq!((stats.deregisters, stats.unreported), (0, 1));
     assert_eq!(ctx.link(), Link::Faulted);
@@ -197,8 +202,8 @@ fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
 fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [one, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
+    let [one, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    one.wait().unwrap();
     gone.unbind().unwrap();
     tester.fail("read", ErrorKind::Gone);
     tester.script().panic.push("deregister");
@@ -216,7 +221,7 @@ fn a_loop_that_panics_when_it_is_told_of_the_rest_of_a_panicking_round_is_counte
     for channel in &channels {
         let set = channel.set_callback(|_| resume_unwind(Box::new("callback")));
         set.unwrap();
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&channels.each_ref().map(Channel::port));
     tester.script().panic.push("wake");
@@ -224,4 +229,53 @@ fn a_loop_that_panics_when_it_is_told_of_the_rest_of_a_panicking_round_is_counte
     assert_eq!(panic.downcast_ref(), Some(&"callback"));
     assert_eq!(ctx.stats().unreported, 1);
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+}
+
+/// An error of a loop that counts how many there are.
+#[derive(Debug, thiserror::Error)]
+#[error("refused")]
+struct Refused(Arc<()>);
+
+/// A loop that does not let go of the device twice, and panics the third time.
+struct Stubborn {
+    errors: Arc<()>,
+    calls: AtomicU32,
+}
+
+impl Registrar for Stubborn {
+    fn trigger(&self) -> Trigger {
+        Trigger::Level
+    }
+
+    fn register(&self, _device: &Device) -> Result<(), LoopError> {
+        Ok(())
+    }
+
+    fn deregister(&self, _device: &Device) -> Result<(), LoopError> {
+        match self.calls.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => Err(LoopError::new(Refused(Arc::clone(&self.errors)))),
+            2 => resume_unwind(Box::new("deregister")),
+            _ => Ok(()),
+        }
+    }
+
+    fn wake(&self) {}
+}
+
+#[test]
+fn an_error_is_dropped_where_a_hook_panics_before_it_is_returned() {
+    let errors = Arc::new(());
+    let event_loop = Stubborn {
+        errors: Arc::clone(&errors),
+        calls: AtomicU32::new(0),
+    };
+    let ctx = Context::with_registrar(Tester::new().opener(), event_loop);
+    let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    channels[0].wait().unwrap();
+    // It is to be registered anew, and refuses for the first time.
+    ctx.driver().lost();
+    // The second refusal is the error of this wait; as that is taken back, the third call panics.
+    let panic = panics(|| channels[1].wait());
+    assert_eq!(panic.downcast_ref(), Some(&"deregister"));
+    assert_eq!(Arc::strong_count(&errors), 2, "the test and the loop");
 }

@@ -1,9 +1,22 @@
 //! Wakes that wait in the queue, for rounds of values and of callbacks.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-use crate::support::Tester;
-use evtchn_core::{Cause, Channel, DomId, ErrorKind, Link, Outcome, TeardownError, Wait};
+use std::time::Duration;
+
+use crate::support::{FakeLoop, Tester};
+use evtchn_core::{
+    Cause, Channel, ChannelId, Context, DomId, Error, ErrorKind, Link, Outcome, Wake,
+};
 
 const GUEST: DomId = DomId::new(7);
+
+/// What one round hands out.
+fn causes(ctx: &Context<FakeLoop>) -> Vec<(ChannelId, Cause)> {
+    ctx.dispatch()
+        .unwrap()
+        .map(|wake| (wake.channel, wake.cause))
+        .collect()
+}
 
 #[test]
 fn a_round_of_callbacks_keeps_and_counts_the_wakes_of_others() {
@@ -13,14 +26,64 @@ fn a_round_of_callbacks_keeps_and_counts_the_wakes_of_others() {
     called.set_callback(|_| ()).unwrap();
     for round in 1..4 {
         for channel in [&called, &other] {
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
         }
         tester.batch(&[other.port(), called.port()]);
         ctx.dispatch_callbacks().unwrap();
         let stats = ctx.stats();
         assert_eq!((stats.latched, stats.wakes), (round, 2 * round - 1));
-        assert_eq!(other.wait().unwrap(), Wait::Ready(Cause::Event));
+        other.wait().unwrap();
+        assert_eq!(causes(&ctx), [(other.id(), Cause::Event)]);
     }
+}
+
+/// A channel that has a kept event, and one that waits.
+fn kept_and_waiting(tester: &Tester, ctx: &Context<FakeLoop>) -> [Channel<FakeLoop>; 2] {
+    let [kept, waiting] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    waiting.wait().unwrap();
+    tester.batch(&[kept.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 0);
+    assert_eq!(ctx.stats().latched, 1);
+    tester.log();
+    [kept, waiting]
+}
+
+#[test]
+fn a_wait_for_what_was_kept_wakes_the_loop_once_and_the_next_round_hands_it_out() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [kept, _waiting] = kept_and_waiting(&tester, &ctx);
+    for _ in 0..2 {
+        kept.wait().unwrap();
+        assert_eq!(tester.log(), ["wake"]);
+        assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+        kept.wait().unwrap();
+        assert_eq!(tester.log(), [""; 0], "it waits already");
+        // A cancel keeps it for the next wait.
+        assert!(kept.cancel().unwrap());
+        assert!(!kept.cancel().unwrap());
+        assert_eq!(ctx.next_timeout(), None);
+    }
+    kept.wait().unwrap();
+    assert_eq!(causes(&ctx), [(kept.id(), Cause::Event)]);
+    assert_eq!(causes(&ctx), [], "it came once");
+    assert_eq!((ctx.stats().wakes, ctx.next_timeout()), (1, None));
+}
+
+#[test]
+fn a_wait_in_a_round_for_what_was_kept_is_a_wake_of_that_round_and_wakes_no_loop() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let [kept, waiting] = kept_and_waiting(&tester, &ctx);
+    tester.batch(&[waiting.port()]);
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next().map(|wake| wake.channel), Some(waiting.id()));
+    kept.wait().unwrap();
+    let (channel, cause) = (kept.id(), Cause::Event);
+    assert_eq!(round.next(), Some(Wake { channel, cause }));
+    assert_eq!(round.next(), None);
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+    assert!(!tester.log().contains(&"wake".into()));
 }
 
 #[test]
@@ -30,7 +93,7 @@ fn queued_wakes_are_counted_when_they_are_handed_out_or_kept() {
     let channels = [0; 4].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for round in 1..4 {
         for channel in &channels {
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
         }
         tester.batch(&channels.each_ref().map(Channel::port));
         drop(ctx.dispatch_at_most(0).unwrap());
@@ -42,8 +105,10 @@ fn queued_wakes_are_counted_when_they_are_handed_out_or_kept() {
         let stats = ctx.stats();
         assert_eq!((stats.wakes, stats.latched), (4 * round - 2, 2 * round));
         for channel in &channels[2..] {
-            assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Event));
+            channel.wait().unwrap();
         }
+        let kept = [&channels[2], &channels[3]].map(|it| (it.id(), Cause::Event));
+        assert_eq!(causes(&ctx), kept);
     }
 }
 
@@ -52,7 +117,7 @@ fn a_round_that_reads_nothing_leaves_a_level_triggered_loop_nothing_to_do() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.log();
     let outcome = ctx.dispatch_at_most(0).unwrap().finish().unwrap();
     assert_eq!((outcome, ctx.next_timeout()), (Outcome::Done, None));
@@ -64,7 +129,7 @@ fn wakes_that_tell_of_a_failed_device_end_with_the_teardown() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);
     assert!(ctx.drive().is_err());
     drop(channel);
@@ -85,7 +150,7 @@ fn wakes_of_one_failed_device_outlive_the_next_one() {
     let mut dead = Vec::new();
     for _ in 0..2 {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         tester.fail("read", ErrorKind::Gone);
         assert!(ctx.drive().is_err());
         dead.push(channel);
@@ -100,7 +165,7 @@ fn a_failed_device_leaves_nobody_who_waits() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);
     assert!(ctx.drive().is_err());
     tester.log();
@@ -126,9 +191,9 @@ fn a_device_that_is_opened_anew_is_not_read_for_what_an_unbind_left_in_the_old_o
 fn a_bind_inside_a_round_tells_no_loop_of_what_it_read() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [first, second, third] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let [first, second, mut third] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in [&first, &second] {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&[first.port()]);
     let mut round = ctx.dispatch().unwrap();
@@ -149,7 +214,7 @@ fn one_read_has_room_for_every_port_that_is_bound() {
     let bind = |_| ctx.bind_unbound_port(GUEST).unwrap();
     let channels: Vec<_> = (0..100).map(bind).collect();
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     let ports: Vec<_> = channels.iter().map(Channel::port).collect();
     tester.batch(&ports);
@@ -180,7 +245,7 @@ fn an_unbound_channel_that_is_held_by_a_notifier_alone_is_left_over() {
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     let notifier = channel.notifier();
     drop(channel);
-    let TeardownError::Leftover(left) = ctx.teardown().unwrap_err() else {
+    let Error::StillInUse(left) = ctx.teardown().unwrap_err() else {
         panic!("nothing is left");
     };
     assert_eq!((left.channels, left.held), (vec![], 1));

@@ -1,4 +1,4 @@
-//! What is read beside the order of a round: by a bind, by a drive, after an overflow.
+//! How far a round reads, and what is read beside it: by a bind, by a drive, after an overflow.
 
 use std::future::Future;
 use std::pin::pin;
@@ -6,9 +6,66 @@ use std::task::{Context as Cx, Waker};
 use std::time::Duration;
 
 use crate::support::Tester;
-use evtchn_core::{Cause, DomId, ErrorKind, Outcome, Trigger, Wait, WakeBuf};
+use evtchn_core::{Cause, DomId, ErrorKind, Outcome, Trigger, WakeBuf};
 
 const GUEST: DomId = DomId::new(7);
+
+#[test]
+fn an_edge_triggered_round_reads_until_nothing_is_left() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    channel.wait().unwrap();
+    tester.batch(&[channel.port()]);
+    tester.log();
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    assert_eq!(tester.log(), ["read", "read", "deregister"]);
+}
+
+#[test]
+fn a_level_triggered_round_stops_at_a_short_read() {
+    let tester = Tester::new();
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    channel.wait().unwrap();
+    tester.batch(&[channel.port()]);
+    tester.log();
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+    assert_eq!(tester.log(), ["read", "deregister"]);
+}
+
+#[test]
+fn an_edge_triggered_round_that_ends_early_says_more() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    let other = ctx.bind_unbound_port(GUEST).unwrap();
+    channel.wait().unwrap();
+    other.wait().unwrap();
+    tester.batch(&[channel.port()]);
+    let mut round = ctx.dispatch_at_most(1).unwrap();
+    assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
+    assert_eq!(round.next(), None);
+    assert_eq!(round.finish().unwrap(), Outcome::More);
+    assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
+    let mut round = ctx.dispatch().unwrap();
+    assert_eq!(round.next(), None);
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+}
+
+#[test]
+fn an_interrupted_read_is_no_end_of_an_edge() {
+    let tester = Tester::new();
+    tester.script().trigger = Trigger::Edge;
+    let ctx = tester.context();
+    let channel = ctx.bind_unbound_port(GUEST).unwrap();
+    channel.wait().unwrap();
+    tester.fail("read", ErrorKind::Interrupted);
+    tester.batch(&[channel.port()]);
+    assert_eq!(ctx.dispatch().unwrap().count(), 1);
+}
 
 /// What came between the overflow and the reset gives no edge.
 #[test]
@@ -17,7 +74,7 @@ fn an_edge_triggered_round_reads_on_after_an_overflow() {
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.log();
     tester.fail("read", ErrorKind::Overflow);
     tester.batch(&[channel.port()]);
@@ -30,9 +87,9 @@ fn an_edge_triggered_round_reads_on_after_an_overflow() {
 fn a_bind_in_a_round_keeps_what_the_round_has_read_and_not_handed_out() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [first, second, third, gone] = [0; 4].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let [first, second, third, mut gone] = [0; 4].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in [&first, &second, &third] {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&[first.port(), second.port()]);
     let mut round = ctx.dispatch().unwrap();
@@ -76,7 +133,7 @@ fn a_loop_is_told_once_of_what_a_drive_queued() {
     let ctx = tester.context();
     let [first, second] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in [&first, &second] {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.log();
     tester.batch(&[first.port()]);
@@ -93,8 +150,8 @@ fn a_loop_is_told_once_of_what_a_drive_queued() {
 fn a_failed_cancel_leaves_a_queued_wake_in_the_queue() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [channel, gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let [channel, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    channel.wait().unwrap();
     gone.unbind().unwrap();
     tester.batch(&[channel.port()]);
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
@@ -111,9 +168,9 @@ fn a_failed_cancel_leaves_a_queued_wake_in_the_queue() {
 fn a_batch_that_found_the_end_of_its_round_takes_nothing_that_comes_later() {
     let tester = Tester::new();
     let ctx = tester.context();
-    let [first, second, gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
+    let [first, second, mut gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     for channel in [&first, &second] {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     tester.batch(&[first.port()]);
     let mut room = WakeBuf::with_capacity(8);

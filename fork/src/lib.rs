@@ -132,6 +132,24 @@ pub fn is_current(number: u64) -> bool {
     seen() == number
 }
 
+/// The word that tells this process from every process that is forked from it: it reads the same
+/// for as long as the process lives, and something else in a forked child. Where a fork cannot be
+/// noticed it is 0 everywhere.
+///
+/// ```
+/// use std::sync::atomic::Ordering;
+///
+/// let here = evtchn_fork::number();
+/// assert_eq!(evtchn_fork::mark().load(Ordering::Relaxed), here);
+/// ```
+#[must_use]
+pub fn mark() -> &'static AtomicU64 {
+    match Process::current() {
+        Ok(process) => process.mark,
+        Err(_) => &UNMARKED,
+    }
+}
+
 /// The number of the calling process as far as it took one: 0 right after a fork, and before the
 /// first call of [`number`] or [`Process::current`]. It serves those who add something to the numbers; others ask
 /// [`is_current`].

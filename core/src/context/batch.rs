@@ -1,7 +1,7 @@
 //! Many wakes at once, out of one lock.
 
 use super::Round;
-use crate::hal::{Open, Registrar};
+use crate::hal::Registrar;
 use crate::machine::Wake;
 use crate::trace;
 
@@ -13,18 +13,17 @@ use crate::trace;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{Cause, Wait, WakeBuf};
+/// use evtchn_core::{Cause, WakeBuf};
 ///
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait_each()?;
 /// let mut buf = WakeBuf::with_capacity(64);
 /// for _ in 0..3 {
 ///     guest.send(theirs)?;
 ///     let mut round = ctx.dispatch()?;
-///     // Each of these channels is waited for again.
-///     let wakes = round.fill_again(&mut buf);
+///     let wakes = round.fill(&mut buf);
 ///     assert_eq!(wakes.len(), 1);
 ///     assert_eq!(wakes[0].cause, Cause::Event);
 ///     round.finish()?;
@@ -61,26 +60,13 @@ impl Default for WakeBuf {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
+impl<R: Registrar> Round<'_, R> {
     /// Takes many wakes at once, which costs less than one after the other: as many as are ready
     /// and `buf` has room for. None means that the round has no more.
     ///
     /// All of them are handed out then: a cancel that comes later takes none of them back.
-    pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
-        self.fill_with(buf, false)
-    }
-
-    /// [`fill`](Self::fill), and each of these channels is waited for again, unless it is
-    /// [gone](crate::Cause::Gone). Who wants every event of a channel waits for it once, takes
-    /// its wakes like this in every round, and cancels.
-    ///
-    /// The ports are enabled again when the round ends, as after any wait in it.
-    pub fn fill_again<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
-        self.fill_with(buf, true)
-    }
-
     #[inline]
-    fn fill_with<'b>(&mut self, buf: &'b mut WakeBuf, again: bool) -> &'b [Wake] {
+    pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
         if self.is_drained {
             return &[];
         }
@@ -91,7 +77,7 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
             if buf.wakes.len() < most {
                 buf.wakes.resize(most, Wake::BLANK);
             }
-            let count = machine.next_wakes(&mut buf.wakes[..most], again);
+            let count = machine.next_wakes(&mut buf.wakes[..most]);
             (count > 0).then_some(count)
         });
         let wakes = &buf.wakes[..count.unwrap_or_default()];

@@ -3,109 +3,81 @@
 //! It reads the device like a round and leaves in the ready queue what is not its own. Its wake,
 //! whoever reads it, is latched, and it takes it by looking.
 
-use super::error::{LinkError, WaitError};
-use super::{Channel, DeviceError, LoopError, Shared};
-use crate::hal::{Open, Sleep, Slept};
+use std::time::Duration;
+
+use super::{Channel, Shared};
+use crate::error::Error;
+use crate::hal::{Sleep, Slept};
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
-use crate::machine::{Blocker, ChannelId, NotBound, Waited};
+use crate::machine::{Blocker, ChannelId, Waited};
 use crate::trace;
 
 /// What a blocking wait came to. In each case nobody waits any more.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use std::time::Duration;
-///
-/// use evtchn_core::{Blocked, Cause};
-///
-/// assert_eq!(channel.block(Some(Duration::ZERO))?, Blocked::TimedOut);
-/// guest.send(theirs)?;
-/// assert_eq!(channel.block(None)?, Blocked::Woken(Cause::Event));
-/// assert_eq!(channel.block_while(None, || false)?, Blocked::Stopped);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "only one of these is a wake"]
-pub enum Blocked {
-    /// The wake. After [`Cause::Gone`] nothing more comes from this channel.
+enum Blocked {
+    /// The wake.
     Woken(Cause),
-    /// The deadline passed. An event that comes later is kept for the next wait.
-    TimedOut,
-    /// The caller's condition said so. An event that comes later is kept for the next wait.
-    Stopped,
+    /// The deadline passed, or the caller's condition said so. An event that comes later is kept for
+    /// the next wait.
+    Ended,
     /// Another thread cancelled the wait, or dropped the context.
     Cancelled,
 }
 
-/// The error of a sleep in the loop `R`.
-pub type SleepError<O, R> = <R as Sleep<<O as Open>::Device>>::SleepError;
-/// What a blocking wait gives.
-pub type BlockResult<O, R> = Result<Blocked, Failed<O, R>>;
-type Failed<O, R> = BlockError<DeviceError<O>, LoopError<O, R>, SleepError<O, R>>;
-
-/// A blocking wait failed. Nobody waits that did not wait before.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{BlockError, WaitError};
-///
-/// let _pending = channel.wait()?; // for a round
-/// let error = channel.block(None).unwrap_err();
-/// assert!(matches!(error, BlockError::Wait(WaitError::AlreadyWaited(_))));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BlockError<D, R, S>
-where
-    D: std::error::Error + 'static,
-    R: std::error::Error + 'static,
-    S: std::error::Error + 'static,
-{
-    /// The wait could not begin; or the process is a forked child that came out of it.
-    #[error(transparent)]
-    Wait(#[from] WaitError<D, R>),
-    /// The device failed under this thread's read, and was closed. Every channel is dead, and
-    /// every other waiter gets a wake with [`Cause::Gone`].
-    #[error("the event-channel device failed: {0}")]
-    Device(D),
-    /// The event loop could not sleep.
-    #[error("cannot sleep for the event-channel device: {0}")]
-    Sleep(S),
-}
-
-impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
-    /// Blocks this thread until the channel wakes, or until the deadline; `None` is as long as it
-    /// takes. A signal does not end it.
+impl<R: Sleep> Channel<R> {
+    /// Blocks this thread until the channel wakes. A signal does not end it.
     ///
     /// It may run beside rounds on other threads, inside a round, or where nobody dispatches:
-    /// wakes of other channels that it reads are left to the next round, which the loop is told.
-    /// A wake of this channel goes to this thread alone, also where the channel has a callback.
+    /// wakes of other channels that it reads are left to the next round, for which the loop is
+    /// woken. A wake of this channel goes to this thread alone, also where the channel has a
+    /// callback.
+    ///
+    /// ```
+    /// use evtchn_core::{Cause, Context, DomId};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// let sim = Sim::new(1);
+    /// let guest = sim.guest(sim.create_domain()?);
+    /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
+    /// let channel = ctx.bind_unbound_port(guest.domid())?;
+    /// guest.send(guest.bind_interdomain(DomId::DOM0, channel.port())?)?;
+    /// assert_eq!(channel.block()?, Cause::Event);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// [`BlockError`]; a second waiter is [`WaitError::AlreadyWaited`].
-    pub fn block(&self, deadline: Option<R::Deadline>) -> BlockResult<O, R> {
-        self.block_if(deadline, None)
+    /// Nobody waits afterwards that did not wait before. [`Error::AlreadyWaited`] where the channel
+    /// has another waiter; [`Error::Device`] where the device failed; [`Error::Cancelled`] where
+    /// another thread cancelled the wait or dropped the context; [`Error::Sleep`] where the event
+    /// loop cannot sleep; those of a [wait](Self::wait).
+    pub fn block(&self) -> Result<Cause, Error> {
+        match self.block_if(|_| None, None)? {
+            Blocked::Woken(cause) => Ok(cause),
+            Blocked::Cancelled => Err(Error::Cancelled),
+            Blocked::Ended => unreachable!("it has neither a deadline nor a condition"),
+        }
     }
 
-    /// [`block`](Self::block) for as long as `goes_on` says so.
+    /// [`block`](Self::block) for so long at most; `None` says that the time is over.
+    ///
+    /// # Errors
+    /// Those of [`block`](Self::block).
+    pub fn block_for(&self, timeout: Duration) -> Result<Option<Cause>, Error> {
+        let deadline = |registrar: &R| Some(registrar.deadline(timeout));
+        self.block_if(deadline, None)?.woken()
+    }
+
+    /// [`block`](Self::block) until this point in the time of the event loop; `None` says that it
+    /// has passed.
+    ///
+    /// # Errors
+    /// Those of [`block`](Self::block).
+    pub fn block_until(&self, deadline: R::Deadline) -> Result<Option<Cause>, Error> {
+        self.block_if(|_| Some(deadline), None)?.woken()
+    }
+
+    /// [`block`](Self::block) for as long as `goes_on` says so, and until the deadline where there
+    /// is one; `None` says that it was one of the two.
     ///
     /// It is asked before each sleep, after each signal and after each
     /// [`wake`](crate::Registrar::wake) of the event loop. So another thread, or the handler of a
@@ -113,36 +85,35 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
     /// While it is asked, this thread holds no lock and does not watch the device for others.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`block`](Self::block).
     pub fn block_while(
         &self,
         deadline: Option<R::Deadline>,
         goes_on: impl Fn() -> bool,
-    ) -> BlockResult<O, R> {
-        self.block_if(deadline, Some(&goes_on))
+    ) -> Result<Option<Cause>, Error> {
+        self.block_if(|_| deadline, Some(&goes_on))?.woken()
     }
 
     fn block_if(
         &self,
-        deadline: Option<R::Deadline>,
+        deadline: impl FnOnce(&R) -> Option<R::Deadline>,
         goes_on: Option<&dyn Fn() -> bool>,
-    ) -> BlockResult<O, R> {
+    ) -> Result<Blocked, Error> {
         let shared = &*self.shared;
-        shared.admit().map_err(WaitError::from)?;
+        shared.admit()?;
         let id = self.id();
         let mut state = shared.lock();
         if !state.takes_waits() {
-            return Err(WaitError::from(NotBound(id)).into());
+            return Err(Error::NotBound(id));
         }
-        let (waited, blocker) = state.machine.block(id).map_err(WaitError::from)?;
+        let (waited, blocker) = state.machine.block(id)?;
         drop(state);
         match waited {
             Waited::Ready(cause) => {
-                trace::wake(id, cause);
-                return Ok(Blocked::Woken(cause));
+                return shared.woken(id, cause);
             }
             Waited::Already | Waited::Blocked | Waited::Queued => {
-                return Err(WaitError::AlreadyWaited(id).into());
+                return Err(Error::AlreadyWaited(id));
             }
             Waited::Armed | Waited::Rearm => {}
         }
@@ -151,24 +122,53 @@ impl<O: Open, R: Sleep<O::Device>> Channel<O, R> {
             id,
             blocker,
         };
-        shared.arm(id, waited)?;
-        blocking.run(deadline, goes_on)
+        let blocked = match shared.arm(id, waited) {
+            // Asked for once the loop watches the device, whose time may be its own.
+            Ok(()) => blocking.run(deadline(&shared.registrar), goes_on),
+            Err(error) => Err(error),
+        };
+        // Before the result is returned, which would leak where a hook panics.
+        drop(blocking);
+        blocked
+    }
+}
+
+impl Blocked {
+    fn woken(self) -> Result<Option<Cause>, Error> {
+        match self {
+            Blocked::Woken(cause) => Ok(Some(cause)),
+            Blocked::Ended => Ok(None),
+            Blocked::Cancelled => Err(Error::Cancelled),
+        }
+    }
+}
+
+impl<R: Sleep> Shared<R> {
+    /// A thread has its wake. Where the device failed, the failure is the answer.
+    fn woken(&self, id: ChannelId, cause: Cause) -> Result<Blocked, Error> {
+        trace::wake(id, cause);
+        if cause == Cause::Gone
+            && let Some(failure) = self.lock().failure.clone()
+        {
+            return Err(failure.into());
+        }
+        Ok(Blocked::Woken(cause))
     }
 }
 
 /// While it lives, rounds leave the wake of this channel to this thread.
-struct Blocking<'a, O: Open, R: Sleep<O::Device>> {
-    shared: &'a Shared<O, R>,
+struct Blocking<'a, R: Sleep> {
+    shared: &'a Shared<R>,
     id: ChannelId,
     blocker: Blocker,
 }
 
-impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
+impl<R: Sleep> Blocking<'_, R> {
     fn run(
         &self,
         deadline: Option<R::Deadline>,
         goes_on: Option<&dyn Fn() -> bool>,
-    ) -> BlockResult<O, R> {
+    ) -> Result<Blocked, Error> {
         let registrar = &self.shared.registrar;
         let sleeper = self.blocker.sleeper();
         let mut slept = Slept::Roused;
@@ -177,14 +177,13 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
             let look = self.shared.lock().machine.look(self.id, self.blocker);
             match look {
                 Look::Woken(cause) => {
-                    trace::wake(self.id, cause);
-                    return Ok(Blocked::Woken(cause));
+                    return self.shared.woken(self.id, cause);
                 }
                 Look::Cancelled => return Ok(Blocked::Cancelled),
                 Look::Nothing => {}
             }
             if slept == Slept::TimedOut {
-                return Ok(Blocked::TimedOut);
+                return Ok(Blocked::Ended);
             }
             if let Some(goes_on) = goes_on {
                 // It may take its time, or wait in the loop itself.
@@ -192,12 +191,12 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
                 let goes_on = goes_on();
                 self.still_ours()?;
                 if !goes_on {
-                    return Ok(Blocked::Stopped);
+                    return Ok(Blocked::Ended);
                 }
             }
             slept = registrar
                 .sleep_as(sleeper, ticket, deadline)
-                .map_err(BlockError::Sleep)?;
+                .map_err(Error::Sleep)?;
             self.still_ours()?;
             // At the deadline once more, for what came in time.
             if slept != Slept::Roused {
@@ -208,15 +207,15 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
 
     /// Refuses to go on in a forked child: the caller's condition may have forked, or the handler
     /// of a signal that ended the sleep.
-    fn still_ours(&self) -> Result<(), Failed<O, R>> {
+    fn still_ours(&self) -> Result<(), Error> {
         match self.shared.is_inherited() {
-            true => Err(WaitError::from(LinkError::Inherited).into()),
+            true => Err(Error::Inherited),
             false => Ok(()),
         }
     }
 
     /// Reads what there is. Other waiters' wakes are left to them, and the loop is told.
-    fn read(&self) -> Result<(), Failed<O, R>> {
+    fn read(&self) -> Result<(), Error> {
         let shared = self.shared;
         let mut state = shared.lock();
         let had_ready = state.machine.has_ready();
@@ -228,11 +227,11 @@ impl<O: Open, R: Sleep<O::Device>> Blocking<'_, O, R> {
         if shared.settle().is_err() {
             shared.count_unreported();
         }
-        read.map_err(BlockError::Device)
+        read.map_err(Error::from)
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> Drop for Blocking<'_, O, R> {
+impl<R: Sleep> Drop for Blocking<'_, R> {
     fn drop(&mut self) {
         // The caller's condition may have forked, and the lock be held for ever in the child.
         if self.shared.is_inherited() {

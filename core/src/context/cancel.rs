@@ -1,76 +1,92 @@
 //! Cancels: the one that waits for a callback, and the one that never does.
 
-use super::error::{CancelError, TryCancelError};
-use super::{Channel, Context, LoopError, Shared};
-use crate::hal::{Open, Registrar};
-use crate::machine::ChannelId;
-use crate::machine::port::PortState;
+use super::{Channel, Context, Shared, State};
+use crate::error::Error;
+use crate::hal::Registrar;
+use crate::machine::{Before, ChannelId};
+use crate::sync::MutexGuard;
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+impl<R: Registrar> Context<R> {
     /// [`cancel`](Self::cancel) for a thread that must not wait for the channel's callback, such as
     /// one that holds a lock which the callback takes.
     ///
-    /// Where that callback runs on another thread, the answer is [`TryCancelError::Running`], and
-    /// nothing was done. It may still wait for a hook of the event loop, which calls no code of
+    /// It says whether it ended a wait. Where that callback runs on another thread, the answer is
+    /// [`Error::CallbackRuns`], and nothing was done. It may still wait for a hook of the event loop, which calls no code of
     /// the program.
     ///
     /// # Errors
-    /// [`TryCancelError`]; the wait goes on.
-    pub fn try_cancel(&self, id: ChannelId) -> Result<(), TryCancelError<LoopError<O, R>>> {
+    /// The wait goes on: [`Error::CallbackRuns`]; [`Error::NotBound`]; [`Error::Deregister`] where the
+    /// event loop does not let go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    pub fn try_cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.shared.try_cancel(id)
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
-    /// Ends a wait unless the callback runs on another thread: [`Context::try_cancel`] for this
-    /// channel.
+impl<R: Registrar> Channel<R> {
+    /// Ends a wait unless the callback runs on another thread, and says whether there was one:
+    /// [`Context::try_cancel`] for this channel.
     ///
     /// # Errors
-    /// As there.
-    pub fn try_cancel(&self) -> Result<(), TryCancelError<LoopError<O, R>>> {
+    /// The wait goes on: [`Error::CallbackRuns`]; [`Error::NotBound`]; [`Error::Deregister`] where the
+    /// event loop does not let go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    pub fn try_cancel(&self) -> Result<bool, Error> {
         self.shared.try_cancel(self.id())
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
-    pub(super) fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
+impl<R: Registrar> Shared<R> {
+    pub(super) fn cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.admit()?;
         let mut state = self.lock_returned(id);
-        let before = state.machine.cancel(id)?;
-        if self.is_settled(&state) {
-            return Ok(());
+        let plain = state.machine.cancel_plainly(id);
+        if plain.is_some() && self.is_settled(&state) {
+            return Ok(true);
+        }
+        self.cancel_any(state, id, plain)
+    }
+
+    /// A cancel that finds more than a wait for an event, or after which the link has to follow.
+    #[inline(never)]
+    fn cancel_any(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        id: ChannelId,
+        plain: Option<Before>,
+    ) -> Result<bool, Error> {
+        let before = match plain {
+            Some(before) => before,
+            None => state.machine.cancel(id)?,
+        };
+        if plain.is_none() && self.is_settled(&state) {
+            return Ok(before.is_waited());
         }
         drop(state);
         self.settle_cancel(id, before)
     }
 
     /// The link follows a cancel, or the cancel is taken back.
-    pub(super) fn settle_cancel(
-        &self,
-        id: ChannelId,
-        before: Option<PortState>,
-    ) -> Result<(), CancelError<LoopError<O, R>>> {
+    pub(super) fn settle_cancel(&self, id: ChannelId, before: Before) -> Result<bool, Error> {
         match (self.settle(), before) {
-            (Ok(()), _) => Ok(()),
-            (Err(error), Some(before)) => {
+            (Ok(()), before) => Ok(before.is_waited()),
+            (Err(error), before) if before.is_rounds() => {
                 self.lock().machine.restore(id, before);
-                Err(error.into())
+                Err(error)
             }
-            (Err(_), None) => {
+            (Err(_), _) => {
                 self.count_unreported();
-                Ok(())
+                Ok(true)
             }
         }
     }
 
-    fn try_cancel(&self, id: ChannelId) -> Result<(), TryCancelError<LoopError<O, R>>> {
+    fn try_cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.admit()?;
         let mut state = self.lock();
         if state.callbacks.is_running(id) && !self.is_inside() {
-            return Err(TryCancelError::Running(id));
+            return Err(Error::CallbackRuns(id));
         }
         let before = state.machine.cancel(id)?;
         drop(state);
-        Ok(self.settle_cancel(id, before)?)
+        self.settle_cancel(id, before)
     }
 }

@@ -2,37 +2,63 @@
 
 use std::fmt;
 
-use super::error::{CancelError, NotifyError, UnbindError, WaitError};
-use super::{DeviceError, LoopError, Shared, UnbindResult, Wait};
-use crate::hal::{EventChannel, Open, Registrar};
+use super::Shared;
+use crate::error::Error;
+use crate::hal::{DeviceError, Opened, Registrar};
 use crate::ids::Port;
 use crate::machine::{ChannelId, NotBound};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// What a channel and its notifiers share.
 #[derive(Debug)]
-pub(super) struct Bound<D> {
-    pub(super) device: Arc<D>,
+pub(super) struct Bound {
+    /// `None` in the notifier of an unbound channel.
+    device: Option<Opened>,
     /// Its id, in as little room as it takes.
     generation: u64,
     port: Port,
     alive: AtomicBool,
 }
 
-impl<D> Bound<D> {
+impl Bound {
     const fn id(&self) -> ChannelId {
         ChannelId::of(self.port, self.generation)
     }
-}
 
-impl<D: EventChannel> Bound<D> {
-    /// Of a channel that is known to be bound.
-    #[inline]
-    fn notify(&self) -> Result<(), NotifyError<D::Error>> {
-        if self.device.is_inherited() {
-            return Err(NotifyError::Inherited);
+    /// That of a channel which is not bound.
+    const fn unbound(id: ChannelId) -> Bound {
+        Bound {
+            device: None,
+            generation: id.generation(),
+            port: id.port(),
+            alive: AtomicBool::new(false),
         }
-        self.device.notify(self.port).map_err(NotifyError::Device)
+    }
+
+    fn unbind(&self) -> Result<(), DeviceError> {
+        match &self.device {
+            Some(device) => device.unbind(self.port),
+            None => Ok(()),
+        }
+    }
+
+    fn is_of(&self, device: &Opened) -> bool {
+        self.device.as_ref().is_some_and(|own| own.is(device))
+    }
+
+    /// Notifies, where the channel is bound as far as `is_bound` knows.
+    #[inline]
+    fn notify(&self, is_bound: impl FnOnce() -> bool) -> Result<(), Error> {
+        let Some(device) = &self.device else {
+            return Err(Error::NotBound(self.id()));
+        };
+        if device.is_inherited() {
+            return Err(Error::Inherited);
+        }
+        if !is_bound() || device.has_failed() {
+            return Err(Error::NotBound(self.id()));
+        }
+        device.notify(self.port).map_err(Error::Device)
     }
 }
 
@@ -45,7 +71,7 @@ impl<D: EventChannel> Bound<D> {
 /// use evtchn_sim::{Sim, SimLoop};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let first = ctx.bind_unbound_port(DomId::SELF)?;
 /// let (port, id) = (first.port(), first.id());
 /// drop(first); // unbinds
@@ -58,21 +84,17 @@ impl<D: EventChannel> Bound<D> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct Channel<O: Open, R: Registrar<O::Device>> {
-    pub(super) shared: Arc<Shared<O, R>>,
+pub struct Channel<R: Registrar> {
+    pub(super) shared: Arc<Shared<R>>,
     /// `None` once unbound.
-    bound: Option<Arc<Bound<O::Device>>>,
+    bound: Option<Arc<Bound>>,
     id: ChannelId,
 }
 
-impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
-    pub(super) fn new(
-        shared: Arc<Shared<O, R>>,
-        device: Arc<O::Device>,
-        id: ChannelId,
-    ) -> Channel<O, R> {
+impl<R: Registrar> Channel<R> {
+    pub(super) fn new(shared: Arc<Shared<R>>, device: Opened, id: ChannelId) -> Channel<R> {
         let bound = Arc::new(Bound {
-            device,
+            device: Some(device),
             generation: id.generation(),
             port: id.port(),
             alive: AtomicBool::new(true),
@@ -99,16 +121,31 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// Waits for the next wake: [`Context::wait`](super::Context::wait) for this channel.
     ///
     /// # Errors
-    /// As there.
-    pub fn wait(&self) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+    /// This wait did not begin, and another one goes on. [`Error::NotBound`];
+    /// [`Error::AlreadyWaited`] where a task or a thread that blocks waits for the channel;
+    /// [`Error::Register`] where the event loop refuses the device, [`Error::Deregister`] where it
+    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotWritten`] where the port
+    /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
+    pub fn wait(&self) -> Result<(), Error> {
         self.shared.wait(self.id)
     }
 
-    /// Ends a wait: [`Context::cancel`](super::Context::cancel) for this channel.
+    /// Waits for each wake until the wait is cancelled: [`Context::wait_each`](super::Context::wait_each)
+    /// for this channel.
     ///
     /// # Errors
-    /// As there.
-    pub fn cancel(&self) -> Result<(), CancelError<LoopError<O, R>>> {
+    /// Those of [`Context::wait`](super::Context::wait).
+    pub fn wait_each(&self) -> Result<(), Error> {
+        self.shared.wait_each(self.id)
+    }
+
+    /// Ends a wait, and says whether there was one: [`Context::cancel`](super::Context::cancel) for
+    /// this channel.
+    ///
+    /// # Errors
+    /// The wait goes on: [`Error::NotBound`]; [`Error::Deregister`] where the event loop does not let
+    /// go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    pub fn cancel(&self) -> Result<bool, Error> {
         self.shared.cancel(self.id)
     }
 
@@ -118,21 +155,22 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// Stores before it are visible to the peer after the wake that reports it.
     ///
     /// # Errors
-    /// [`NotifyError::Device`] where the device refuses, [`NotifyError::Inherited`] in a forked
-    /// child.
+    /// [`Error::NotBound`] after the channel was unbound or handed over, or its device failed;
+    /// [`Error::Device`] where the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
-    pub fn notify(&self) -> Result<(), NotifyError<DeviceError<O>>> {
+    pub fn notify(&self) -> Result<(), Error> {
         match &self.bound {
-            Some(bound) => bound.notify(),
-            None => Err(NotBound(self.id).into()),
+            Some(bound) => bound.notify(|| true),
+            None => Err(Error::NotBound(self.id)),
         }
     }
 
     /// A handle that can notify and nothing else, for other threads. After the unbind it reports
-    /// [`NotifyError::NotBound`].
+    /// [`Error::NotBound`].
     #[must_use]
-    pub fn notifier(&self) -> Option<Notifier<O::Device>> {
-        self.bound.clone().map(Notifier)
+    pub fn notifier(&self) -> Notifier {
+        let unbound = || Arc::new(Bound::unbound(self.id));
+        Notifier(self.bound.clone().unwrap_or_else(unbound))
     }
 
     /// Unbinds, and reports what goes wrong. A wait on the channel ends with it. Where a
@@ -142,50 +180,47 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// The peer gets no event from this (Xen, xen/common/event_channel.c, evtchn_close).
     ///
     /// # Errors
-    /// [`UnbindError`]; where the device refused, the channel comes back.
-    pub fn unbind(mut self) -> UnbindResult<O, R> {
-        if self.shared.is_inherited() {
-            return Err(UnbindError::Inherited(self));
-        }
-        if self.shared.is_in_hook() {
-            return Err(UnbindError::Reentrant(self));
-        }
-        if let Err(source) = self.release(false) {
-            return Err(UnbindError::Unbind {
-                channel: self,
-                source,
-            });
-        }
-        self.shared.settle()?;
-        Ok(())
+    /// [`Error::Device`] where the device refused, [`Error::Reentrant`], [`Error::Inherited`]: the
+    /// channel is bound as before. [`Error::Deregister`] where the event loop did not let go of the
+    /// device: the channel is unbound.
+    pub fn unbind(&mut self) -> Result<(), Error> {
+        self.shared.admit()?;
+        self.release(false)?;
+        // Unbound first, so that it does not run while or after it is dropped.
+        let callback = self.shared.lock().callbacks.remove(self.id);
+        let settled = self.shared.settle();
+        drop(callback);
+        settled
     }
 
-    /// What it shares with its notifiers, unless it is not bound.
-    pub(super) fn bound(&self) -> Option<&Arc<Bound<O::Device>>> {
-        self.bound.as_ref()
+    /// Whether a notifier of it is left.
+    pub(super) fn has_notifier(&self) -> bool {
+        self.bound
+            .as_ref()
+            .is_some_and(|it| Arc::strong_count(it) > 1)
     }
 
     /// Lets go of the port, which stays bound. Nobody else may hold a notifier.
-    pub(super) fn let_go(mut self) {
+    pub(super) fn let_go(&mut self) {
         self.bound = None;
     }
 
     /// Unbinds under the lock. `by_force` forgets the port even if the device refuses. One that was
     /// found closed is forgotten and nothing else.
-    fn release(&mut self, by_force: bool) -> Result<(), DeviceError<O>> {
+    fn release(&mut self, by_force: bool) -> Result<(), DeviceError> {
         let Some(bound) = self.bound.take() else {
             return Ok(());
         };
         let mut state = self.shared.lock_returned(self.id);
         let unbound = match state.machine.state(self.id) {
             _ if state.machine.take_closed(self.id) => Ok(()),
-            Ok(_) => bound.device.unbind(self.id.port()),
+            Ok(_) => bound.unbind(),
             Err(NotBound(_)) => {
                 // Taken over on the same device, the number is no longer ours to close. On one
                 // that failed it is, and whether that still works matters to nobody.
                 let works = state.device.as_ref().filter(|_| !state.machine.is_broken());
-                if !works.is_some_and(|device| Arc::ptr_eq(device, &bound.device)) {
-                    let _closed = bound.device.unbind(self.id.port());
+                if !works.is_some_and(|device| bound.is_of(device)) {
+                    let _closed = bound.unbind();
                 }
                 Ok(())
             }
@@ -202,7 +237,7 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
+impl<R: Registrar> Drop for Channel<R> {
     fn drop(&mut self) {
         // In a forked child the port is the parent's, and the lock may be held for ever.
         if self.shared.is_inherited() {
@@ -222,7 +257,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Channel<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Channel<O, R> {
+impl<R: Registrar> fmt::Debug for Channel<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Channel").field(&self.id).finish()
     }
@@ -239,34 +274,31 @@ impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Channel<O, R> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// let notifier = channel.notifier().expect("it is bound");
+/// let notifier = channel.notifier();
 /// std::thread::spawn(move || notifier.notify()).join().unwrap()?;
 /// assert_eq!(guest.events(theirs)?, 2); // the bind was the first
 /// # Ok(())
 /// # }
 /// ```
-pub struct Notifier<D>(Arc<Bound<D>>);
+#[derive(Clone)]
+pub struct Notifier(Arc<Bound>);
 
-impl<D: EventChannel> Notifier<D> {
+impl Notifier {
     /// Sets the other end pending.
     ///
     /// # Errors
-    /// [`NotifyError::NotBound`] after the channel was unbound; [`NotifyError::Device`] where the
-    /// device refuses; [`NotifyError::Inherited`] in a forked child.
+    /// [`Error::NotBound`] after the channel was unbound or its device failed; [`Error::Device`]
+    /// where the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
-    pub fn notify(&self) -> Result<(), NotifyError<D::Error>> {
-        let bound = &self.0;
-        if bound.alive.load(Ordering::Acquire) || bound.device.is_inherited() {
-            return bound.notify();
-        }
-        Err(NotBound(bound.id()).into())
+    pub fn notify(&self) -> Result<(), Error> {
+        self.0.notify(|| self.0.alive.load(Ordering::Acquire))
     }
 }
 
-impl<D> Notifier<D> {
+impl Notifier {
     /// The channel it was made of.
     #[must_use]
     pub fn id(&self) -> ChannelId {
@@ -274,13 +306,7 @@ impl<D> Notifier<D> {
     }
 }
 
-impl<D> Clone for Notifier<D> {
-    fn clone(&self) -> Notifier<D> {
-        Notifier(Arc::clone(&self.0))
-    }
-}
-
-impl<D> fmt::Debug for Notifier<D> {
+impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Notifier").field(&self.id()).finish()
     }

@@ -3,14 +3,14 @@
 
 use std::fmt;
 
-use super::error::{DispatchError, LinkError};
-use super::{Context, DispatchResult, Outcome, Shared, State};
-use crate::hal::{Open, Registrar, Trigger};
+use super::{Context, Outcome, Shared, State};
+use crate::error::Error;
+use crate::hal::{Registrar, Trigger};
 use crate::machine::Machine;
 use crate::machine::link::Link;
 use crate::sync::{Arc, MutexGuard, Weak};
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+impl<R: Registrar> Context<R> {
     /// Reads what there is: wakes the tasks that it is for, tells the loop where there is
     /// something for a round, and runs no callback. It is safe to come for nothing, from any
     /// thread, and beside a round.
@@ -23,9 +23,9 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
-    /// let ctx = Context::new(opener, event_loop);
+    /// let ctx = Context::with_registrar(opener, event_loop);
     /// let channel = ctx.bind_unbound_port(guest)?;
-    /// assert_eq!(channel.wait()?, Wait::Pending);
+    /// channel.wait()?;
     /// // What is for rounds is left to them, and `Registrar::wake` is called.
     /// assert_eq!(ctx.drive()?, Outcome::Done);
     /// let woke: Vec<_> = ctx.dispatch()?.map(|wake| wake.channel).collect();
@@ -34,20 +34,17 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// ```
     ///
     /// # Errors
-    /// [`DispatchError`], the first that came up.
-    pub fn drive(&self) -> DispatchResult<O, R, Outcome> {
+    /// [`Error::Device`] where the device failed; otherwise [`Error::Register`] where the event loop
+    /// refuses the device, or [`Error::Deregister`] where it does not let go of it;
+    /// [`Error::Inherited`].
+    pub fn drive(&self) -> Result<Outcome, Error> {
         self.shared.drive()
     }
 
     /// A handle that can [`drive`](Self::drive), for the registrar. It does not keep the context.
     #[must_use]
-    pub fn driver(&self) -> Driver
-    where
-        O: Send + Sync + 'static,
-        O::Device: 'static,
-        R: 'static,
-    {
-        let shared: Arc<dyn Drive> = Arc::<Shared<O, R>>::clone(&self.shared);
+    pub fn driver(&self) -> Driver {
+        let shared: Arc<dyn Drive> = Arc::<Shared<R>>::clone(&self.shared);
         Driver(Arc::downgrade(&shared))
     }
 }
@@ -56,7 +53,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 ///
 /// ```
 #[doc = include_str!("mocked.txt")]
-/// let ctx = Context::new(opener, event_loop);
+/// let ctx = Context::with_registrar(opener, event_loop);
 /// let channel = ctx.bind_unbound_port(guest)?;
 /// let driver = ctx.driver();
 /// let mut woken = pin!(channel.woken());
@@ -88,26 +85,26 @@ impl Driver {
     /// The device is deregistered, and registered anew if somebody waits.
     ///
     /// Where the loop refuses it, every wait under way ends with that error instead of hanging: a
-    /// task gets [`WaitError::Link`](crate::WaitError::Link), a stream and the next round get
-    /// [`DispatchError::Link`](crate::DispatchError::Link), and
-    /// [`Registrar::wake`](crate::Registrar::wake) is called for those who run rounds. It may be
+    /// task, a stream and the next round get [`Error::Register`], and
+    /// [`Registrar::wake`] is called for those who run rounds. It may be
     /// called from any thread, also from inside a hook of the registrar.
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
-    /// # use evtchn_core::ErrorKind;
-    /// # use evtchn_core::mock::MockError;
+    /// # use evtchn_core::{Error, ErrorKind};
+    /// # use evtchn_core::mock::loop_error;
     /// # let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
     /// # event_loop.expect_deregister().return_const(Ok(()));
     /// # event_loop.expect_wake().return_const(());
     /// event_loop.expect_register().times(1).return_const(Ok(()));
-    /// event_loop.expect_register().return_const(Err(MockError::new(ErrorKind::Gone)));
-    /// let ctx = Context::new(opener, event_loop);
+    /// event_loop.expect_register().return_const(Err(loop_error(ErrorKind::Gone)));
+    /// let ctx = Context::with_registrar(opener, event_loop);
     /// let channel = ctx.bind_unbound_port(guest)?;
     /// let mut woken = pin!(channel.woken());
     /// assert!(woken.as_mut().poll(&mut cx).is_pending());
     /// ctx.driver().lost();
-    /// assert!(matches!(woken.as_mut().poll(&mut cx), Poll::Ready(Err(_))));
+    /// let refused = woken.as_mut().poll(&mut cx);
+    /// assert!(matches!(refused, Poll::Ready(Err(Error::Register(_)))));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn lost(&self) {
@@ -117,15 +114,11 @@ impl Driver {
     }
 }
 
-impl<O, R> Drive for Shared<O, R>
-where
-    O: Open + Send + Sync,
-    R: Registrar<O::Device>,
-{
+impl<R: Registrar> Drive for Shared<R> {
     fn drive_for_loop(&self) -> Outcome {
         match self.drive() {
             Ok(outcome) => outcome,
-            Err(DispatchError::Link(LinkError::Inherited)) => Outcome::Done,
+            Err(Error::Inherited) => Outcome::Done,
             Err(_) => {
                 self.count_unreported();
                 Outcome::Done
@@ -152,10 +145,10 @@ where
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
-    pub(super) fn drive(&self) -> DispatchResult<O, R, Outcome> {
+impl<R: Registrar> Shared<R> {
+    pub(super) fn drive(&self) -> Result<Outcome, Error> {
         if self.is_inherited() {
-            return Err(LinkError::Inherited.into());
+            return Err(Error::Inherited);
         }
         let mut state = self.lock();
         if self.is_in_hook() {
@@ -168,9 +161,9 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Reads what there is, then acts under the same lock, and tells whoever has a wake by that.
     pub(super) fn drive_and(
         &self,
-        mut state: MutexGuard<'_, State<O::Device>>,
+        mut state: MutexGuard<'_, State>,
         act: impl FnOnce(&mut Machine),
-    ) -> DispatchResult<O, R, Outcome> {
+    ) -> Result<Outcome, Error> {
         // Whoever comes second waits for the lock and reads after it, so no edge is lost.
         let had_ready = state.machine.has_ready();
         let read = state.read_all(self.trigger);
@@ -182,7 +175,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         // Before the loop is called, which may panic. A waker may have forked.
         self.wake_tasks();
         if self.is_inherited() {
-            return Err(LinkError::Inherited.into());
+            return Err(Error::Inherited);
         }
         if has_news {
             self.tell_loop();
@@ -190,7 +183,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         let settled = self.settle();
         if let Err(error) = read {
             settled.unwrap_or_else(|_| self.count_unreported());
-            return Err(DispatchError::Device(error));
+            return Err(Error::Device(error));
         }
         settled?;
         Ok(if has_more {

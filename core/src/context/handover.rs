@@ -1,19 +1,16 @@
-//! Live update: a context is taken apart with its ports still bound, and put together again in
-//! the process that goes on with them.
+//! Live update: a context hands its device over with the ports still bound, and another context,
+//! in the process that goes on with them, is made of it.
 
 use std::collections::BTreeSet;
-use std::error::Error;
-use std::fmt;
 
-use super::error::{Leftover, LinkError};
-use super::{Channel, Context, LoopError, NOBODY, Shared, State};
-use crate::hal::{EventChannel, Open, Registrar};
-use crate::handover::{BadHandOver, HandOver};
+use super::{Channel, Context, NOBODY, Shared, State};
+use crate::error::{Error, StillInUse};
+use crate::hal::{Backend, Device, Opened, Process, Registrar};
+use crate::handover::HandOver;
 use crate::machine::link::{Link, LinkInput};
-use crate::machine::{ChannelId, NotBound};
 use crate::sync::Arc;
 
-/// A context taken apart: what its successor needs to go on without a lost event.
+/// What a context handed over: all that its successor needs to go on without a lost event.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -21,105 +18,38 @@ use crate::sync::Arc;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{Cause, Parts, Wait};
+/// use evtchn_core::{Cause, Parts};
 ///
-/// let Parts { device, table } = ctx.into_parts(vec![channel]).map_err(|error| error.reason)?;
+/// let Parts { device, table } = ctx.hand_over(&mut [channel])?;
 /// let text = table.to_string(); // in the environment of the program that goes on, say
 ///
 /// let parts = Parts { device, table: text.parse()? };
 /// let (ctx, channels) = Context::from_parts(parts, sim.open(DomId::DOM0), SimLoop::level());
-/// assert_eq!(channels[0].wait()?, Wait::Ready(Cause::Adopted));
-/// assert_eq!(channels[0].wait()?, Wait::Pending);
-/// guest.send(theirs)?;
-/// assert_eq!(ctx.dispatch()?.count(), 1);
+/// for expected in [Cause::Adopted, Cause::Event] {
+///     channels[0].wait()?;
+///     let causes: Vec<_> = ctx.dispatch()?.map(|wake| wake.cause).collect();
+///     assert_eq!(causes, [expected]);
+///     guest.send(theirs)?;
+/// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Parts<D> {
+pub struct Parts {
     /// The device, with every port still bound.
-    pub device: D,
+    pub device: Device,
     /// The ports in the order of their channels, and the restriction.
     pub table: HandOver,
 }
 
-/// Why a context was not taken apart.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::HandOverError;
-///
-/// let notifier = channel.notifier();
-/// let error = ctx.into_parts(vec![channel]).unwrap_err();
-/// assert!(matches!(error.reason, HandOverError::Notifier(_)));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandOverError<R: Error + 'static> {
-    /// No device is open: there is nothing to hand over.
-    #[error("no device is open")]
-    NotOpen,
-    /// Channels that were not given along, or unbound ones that are still held.
-    #[error("{0}")]
-    Leftover(Leftover),
-    /// A channel that was given along is not bound here.
-    #[error(transparent)]
-    NotBound(#[from] NotBound),
-    /// A notifier of this channel is left; drop it first.
-    #[error("a notifier of {0} is left")]
-    Notifier(ChannelId),
-    /// The ports do not fit into a table: the device gave out a number that Xen does not have.
-    #[error(transparent)]
-    Table(#[from] BadHandOver),
-    /// The event loop did not let go of the device, or the call came from the wrong place.
-    #[error(transparent)]
-    Link(#[from] LinkError<R>),
-}
-
-type HandOverResult<O, R, T> = Result<T, HandOverError<LoopError<O, R>>>;
-
-/// A context that was not taken apart comes back, as it was.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// let error = ctx.into_parts(Vec::new()).unwrap_err();
-/// assert!(error.reason.to_string().starts_with("still in use: channels on ports"));
-/// let ctx = error.context; // as it was
-/// let _pending = channel.wait()?;
-/// # Ok(())
-/// # }
-/// ```
-pub struct IntoPartsError<O: Open, R: Registrar<O::Device>> {
-    /// The context.
-    pub context: Context<O, R>,
-    /// The channels that were given along.
-    pub channels: Vec<Channel<O, R>>,
-    /// Why.
-    pub reason: HandOverError<LoopError<O, R>>,
-}
-
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
-    /// Takes the context apart and leaves its ports bound, to be adopted by
-    /// [`from_parts`](Self::from_parts) in another process or in this one.
+impl<R: Registrar> Context<R> {
+    /// Hands the device over with its ports still bound, to be adopted by
+    /// [`from_parts`](Self::from_parts) in another process or in this one. These channels are
+    /// [`NotBound`](Error::NotBound) afterwards, and the next bind opens a new device. A wait on
+    /// one of them ends with it, as with [`unbind`](Channel::unbind).
     ///
     /// The device is deregistered from the event loop. Wakes and write-backs that are due need not
     /// be handed over: each adopted port wakes once, and is enabled again as it is waited on. What
@@ -127,97 +57,98 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// meanwhile.
     ///
     /// # Errors
-    /// [`IntoPartsError`] gives everything back; nothing changed.
-    pub fn into_parts(
-        self,
-        channels: Vec<Channel<O, R>>,
-    ) -> Result<Parts<O::Device>, Box<IntoPartsError<O, R>>> {
-        let Parts { device, table } = match self.shared.release(&channels) {
-            Ok(released) => released,
-            Err(reason) => {
-                return Err(Box::new(IntoPartsError {
-                    context: self,
-                    channels,
-                    reason,
-                }));
-            }
+    /// Nothing changed: [`Error::StillInUse`] with other channels or with notifiers left,
+    /// [`Error::NotBound`] for a channel that is not bound here, [`Error::NotOpen`] without a
+    /// device, [`Error::HandOver`] for ports that no table can have, [`Error::Deregister`],
+    /// [`Error::Reentrant`], [`Error::Inherited`].
+    pub fn hand_over(&self, channels: &mut [Channel<R>]) -> Result<Parts, Error> {
+        let (device, table) = self.shared.release(channels)?;
+        channels.iter_mut().for_each(Channel::let_go);
+        let callbacks = {
+            let mut state = self.shared.lock();
+            let ids = channels.iter().map(Channel::id);
+            ids.map(|id| state.callbacks.remove(id)).collect::<Vec<_>>()
         };
-        channels.into_iter().for_each(Channel::let_go);
-        match Arc::try_unwrap(device) {
-            Ok(device) => Ok(Parts { device, table }),
-            Err(_) => unreachable!("nobody else holds the device"),
-        }
+        // Tasks that waited for these channels are told that they are gone.
+        self.shared.settle_or_count();
+        drop(callbacks);
+        let device = device.handle();
+        Ok(Parts { device, table })
     }
 
     /// A context that goes on with the device and the ports of another, and a channel for each
     /// port, in the order of the table.
     ///
-    /// The first wait on each channel is ready at once, with
+    /// The first wait on each channel gets a wake at once, with
     /// [`Cause::Adopted`](crate::Cause::Adopted). The restriction holds already, and a device that
     /// is opened later gets it too. A table that does not fit the device is noticed by the calls
     /// that name a wrong port: the driver cannot be asked which ports are bound. A port that Xen has
     /// closed is found by [`check_peers`](Self::check_peers).
     ///
     /// A device that the parent of a forked process opened stays the parent's: a context that the
-    /// child makes of it refuses every call (`Inherited`). The child has to adopt the descriptor
+    /// child makes of it refuses every call ([`Error::Inherited`]). The child has to adopt the descriptor
     /// as a device of its own first.
     pub fn from_parts(
-        parts: Parts<O::Device>,
-        opener: O,
+        parts: Parts,
+        backend: impl Into<Backend>,
         registrar: R,
-    ) -> (Context<O, R>, Vec<Channel<O, R>>) {
+    ) -> (Context<R>, Vec<Channel<R>>) {
         let Parts { device, table } = parts;
+        let backend = backend.into();
         let process = match device.is_inherited() {
-            true => NOBODY,
-            false => opener.process(),
+            true => Process::new(None, NOBODY),
+            false => backend.process(),
         };
-        let device = Arc::new(device);
-        let context = Context::made_by(process, opener, registrar);
+        let device = device.opened();
+        let context = Context::made_by(process, backend, registrar);
         let shared = &context.shared;
         let mut state = shared.lock();
         shared.follow(&mut state, Link::Idle, &[]);
         state.machine.adopt_device();
-        state.device = Some(Arc::clone(&device));
+        state.device = Some(device.clone());
         state.restriction = table.restriction();
         let ports = table.known();
         let ids: Vec<_> = ports
             .map(|(port, peer)| state.machine.adopt(port, peer))
             .collect();
         drop(state);
-        let channel = |id| Channel::new(Arc::clone(shared), Arc::clone(&device), id);
+        let channel = |id| Channel::new(Arc::clone(shared), device.clone(), id);
         let channels = ids.into_iter().map(channel).collect();
         (context, channels)
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     /// Lets go of the device, if only the context and these channels hold it. The machine forgets
     /// the channels.
-    fn release(&self, channels: &[Channel<O, R>]) -> HandOverResult<O, R, Parts<Arc<O::Device>>> {
+    fn release(&self, channels: &[Channel<R>]) -> Result<(Opened, HandOver), Error> {
         self.admit()?;
         let settling = self.settling.lock();
         self.close_failed(&settling);
         let mut state = self.lock();
         let table = Self::table(&mut state, channels)?;
-        let device = state.device.clone().ok_or(HandOverError::NotOpen)?;
+        let device = state.device.clone().ok_or(Error::NotOpen)?;
         self.carry_out(state, LinkInput::Close, false, &settling)?;
         let mut state = self.lock();
         for channel in channels {
             let _was_bound = state.machine.unbind(channel.id());
         }
-        Ok(Parts { device, table })
+        // What they left in the ring is no affair of the device that is opened next.
+        state.machine.set_clean();
+        Ok((device, table))
     }
 
     /// The table of these channels, if there are no others and no notifiers.
-    fn table(
-        state: &mut State<O::Device>,
-        channels: &[Channel<O, R>],
-    ) -> HandOverResult<O, R, HandOver> {
+    fn table(state: &mut State, channels: &[Channel<R>]) -> Result<HandOver, Error> {
         for channel in channels {
             let id = channel.id();
             state.machine.state(id)?;
-            if channel.bound().is_none_or(|it| Arc::strong_count(it) > 1) {
-                return Err(HandOverError::Notifier(id));
+            if channel.has_notifier() {
+                return Err(Error::StillInUse(Box::new(StillInUse {
+                    channels: Vec::new(),
+                    waiting: Vec::new(),
+                    held: 1,
+                })));
             }
         }
         let given: BTreeSet<_> = channels.iter().map(|it| it.id().port()).collect();
@@ -225,7 +156,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             leftover.channels.retain(|port| !given.contains(port));
             leftover.waiting.retain(|port| !given.contains(port));
             if !leftover.channels.is_empty() || leftover.held > 0 {
-                return Err(HandOverError::Leftover(leftover));
+                return Err(Error::StillInUse(Box::new(leftover)));
             }
         }
         let known = channels.iter().map(|it| {
@@ -235,20 +166,3 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         Ok(HandOver::of(known.collect(), state.restriction)?)
     }
 }
-
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for IntoPartsError<O, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IntoPartsError")
-            .field("reason", &self.reason)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<O: Open, R: Registrar<O::Device>> fmt::Display for IntoPartsError<O, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot hand the context over: {}", self.reason)
-    }
-}
-
-/// What its reason prints is in its own line.
-impl<O: Open, R: Registrar<O::Device>> Error for IntoPartsError<O, R> {}

@@ -1,14 +1,15 @@
 //! Reading the device and writing back to it, under the state lock.
 
 use super::State;
-use super::error::WaitError;
-use crate::hal::{Error, ErrorKind, EventChannel, Trigger};
+use crate::error::Error;
+use crate::hal::{DeviceError, ErrorKind, Trigger};
+use crate::ids::Port;
 use crate::machine::ChannelId;
 use crate::machine::port::PortState;
 
 /// What one read came to.
 #[derive(Debug)]
-pub(super) enum Read<E> {
+pub(super) enum Read {
     /// The device has nothing.
     Empty,
     /// Ports, and room for more: the device had no more.
@@ -20,10 +21,10 @@ pub(super) enum Read<E> {
     /// The ring had overflowed and is empty now. Every waiter is told.
     Overflow,
     /// The device failed. Every channel is dead and every waiter is told.
-    Failed(E),
+    Failed(DeviceError),
 }
 
-impl<E> Read<E> {
+impl Read {
     /// Whether there may be more that no readiness announces.
     pub(super) fn may_leave_more(&self, trigger: Trigger) -> bool {
         match self {
@@ -35,18 +36,10 @@ impl<E> Read<E> {
     }
 }
 
-/// A write-back that did not get all ports through. The rest is tried again.
-#[derive(Debug)]
-pub(super) struct Unwritten<E> {
-    pub(super) ports: usize,
-    /// `None` where the device just took none.
-    pub(super) source: Option<E>,
-}
-
 /// How many full reads may follow one another: more ports than exist.
 const MANY_READS: usize = 256;
 
-impl<D: EventChannel> State<D> {
+impl State {
     /// Whether something was found of which somebody is to be told, once the lock is free.
     #[inline]
     pub(super) fn has_somebody_to_tell(&self) -> bool {
@@ -55,7 +48,7 @@ impl<D: EventChannel> State<D> {
 
     /// Reads once into the inbox, which must be used up.
     #[inline]
-    pub(super) fn read(&mut self) -> Read<D::Error> {
+    pub(super) fn read(&mut self) -> Read {
         let Some(device) = self.device.as_ref().filter(|_| !self.machine.is_broken()) else {
             return Read::Empty;
         };
@@ -66,7 +59,7 @@ impl<D: EventChannel> State<D> {
     }
 
     #[cold]
-    fn failed_read(&mut self, error: D::Error) -> Read<D::Error> {
+    fn failed_read(&mut self, error: DeviceError) -> Read {
         let error = match (error.kind(), &self.device) {
             (ErrorKind::Interrupted, _) => return Read::Interrupted,
             (ErrorKind::Overflow, Some(device)) => match device.reset() {
@@ -79,13 +72,17 @@ impl<D: EventChannel> State<D> {
             },
             _ => error,
         };
+        if let Some(device) = &self.device {
+            device.fail();
+        }
         self.machine.fault();
         self.news.fault(&error);
+        self.failure = Some(error.clone());
         Read::Failed(error)
     }
 
     #[inline]
-    fn count_read(&mut self) -> Read<D::Error> {
+    fn count_read(&mut self) -> Read {
         match self.machine.received() {
             (0, _) => {
                 self.machine.stats.empty_reads += 1;
@@ -102,7 +99,7 @@ impl<D: EventChannel> State<D> {
     ///
     /// After an unbind returned, no entry of that port can be added: what it may have left in the
     /// driver's ring is gone afterwards, and not taken for an event of the number's next owner.
-    pub(super) fn drain(&mut self, trigger: Trigger) -> Result<(), D::Error> {
+    pub(super) fn drain(&mut self, trigger: Trigger) -> Result<(), DeviceError> {
         if self.read_all(trigger)? && trigger == Trigger::Edge {
             self.machine.set_may_have_more(true);
         }
@@ -112,7 +109,7 @@ impl<D: EventChannel> State<D> {
 
     /// Reads all there is, or many times, and queues it for its waiters. Says whether there may
     /// be more.
-    pub(super) fn read_all(&mut self, trigger: Trigger) -> Result<bool, D::Error> {
+    pub(super) fn read_all(&mut self, trigger: Trigger) -> Result<bool, DeviceError> {
         self.machine.absorb();
         for _ in 0..MANY_READS {
             let read = self.read();
@@ -130,38 +127,33 @@ impl<D: EventChannel> State<D> {
 
     /// Writes the gathered ports back, each once.
     #[inline]
-    pub(super) fn flush(&mut self) -> Result<(), Unwritten<D::Error>> {
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
         let Some(device) = &self.device else {
             return Ok(());
         };
         let mut left = self.machine.rearms();
         let mut writes = 0;
-        let mut source = None;
+        let mut failed = None;
         while !left.is_empty() {
             writes += 1;
             match device.unmask(left) {
                 Ok(0) => break,
                 Ok(count) => left = left.get(count..).unwrap_or_default(),
                 Err(error) => {
-                    source = Some(error);
+                    failed = Some(error);
                     break;
                 }
             }
         }
         let ports = left.len();
+        let unwritten = left.first().map(|first| not_written(*first, ports, failed));
         self.machine.stats.writes += writes;
         self.machine.flushed(ports);
-        if ports == 0 {
-            return Ok(());
-        }
-        Err(Unwritten { ports, source })
+        unwritten.map_or(Ok(()), Err)
     }
 
     /// Enables one port again, whose waiter is not in a round.
-    pub(super) fn write_back<R: std::error::Error>(
-        &mut self,
-        id: ChannelId,
-    ) -> Result<(), WaitError<D::Error, R>> {
+    pub(super) fn write_back(&mut self, id: ChannelId) -> Result<(), Error> {
         let still_due = self.machine.state(id)? == PortState::Rearming;
         let Some(device) = self.device.as_ref().filter(|_| still_due) else {
             return Ok(());
@@ -169,12 +161,24 @@ impl<D: EventChannel> State<D> {
         let port = id.port();
         self.machine.stats.writes += 1;
         match device.unmask(&[port]) {
-            Ok(0) => Err(WaitError::NotWritten { port }),
+            Ok(0) => Err(Error::NotWritten {
+                first: port,
+                ports: 1,
+            }),
             Ok(_) => {
                 self.machine.written(port);
                 Ok(())
             }
-            Err(source) => Err(WaitError::Unmask { port, source }),
+            Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// The error of a write-back that did not get all ports through. The rest is tried again.
+#[cold]
+fn not_written(first: Port, ports: usize, failed: Option<DeviceError>) -> Error {
+    match failed {
+        Some(error) => error.into(),
+        None => Error::NotWritten { first, ports },
     }
 }

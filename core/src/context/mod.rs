@@ -6,12 +6,12 @@
 //! table before its first event is looked up. `notify` takes no lock.
 
 mod batch;
+mod bind;
 mod block;
 mod callback;
 mod cancel;
 mod channel;
 mod drive;
-mod error;
 mod handlers;
 mod handover;
 mod io;
@@ -27,105 +27,59 @@ mod wait;
 use std::fmt;
 use std::time::Duration;
 
-use crate::hal::{EventChannel, Open, Registrar, Trigger};
-use crate::ids::{DomId, Port, RemotePort, Virq};
+use crate::error::Error;
+use crate::hal::{Backend, DeviceError, NewLoop, Opened, Process, Registrar, Trigger};
+use crate::ids::DomId;
 use crate::machine::link::Link;
-use crate::machine::peers::Peer;
-use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Machine, Stats};
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, MutexGuard, Occupant};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Occupant, Ordering};
 use crate::trace::News;
 use callback::Callbacks;
 use nested::Nested;
+use peers::Statuses;
 
 pub use batch::WakeBuf;
-pub use block::{BlockError, BlockResult, Blocked, SleepError};
 pub use channel::{Channel, Notifier};
 pub use drive::Driver;
-pub use error::{
-    BindError, CancelError, DispatchError, Leftover, LinkError, NotifyError, RestrictError,
-    TeardownError, TryCancelError, UnbindError, WaitError,
-};
-pub use handlers::{Call, Eoi, HandleError, HandleResult, Handlers};
-pub use handover::{HandOverError, IntoPartsError, Parts};
-pub use peers::{CheckError, CheckResult, PeerError};
+pub use handlers::{Call, Eoi, Handlers};
+pub use handover::Parts;
 pub use round::{Outcome, Round};
 pub use stream::Wakes;
-pub use task::{TaskError, Woken, WokenResult};
-
-/// The error of the device that `O` opens.
-pub type DeviceError<O> = <<O as Open>::Device as EventChannel>::Error;
-/// The error of the registrar `R` for the device that `O` opens.
-pub type LoopError<O, R> = <R as Registrar<<O as Open>::Device>>::Error;
-
-/// What a bind gives.
-pub type BindResult<O, T> = Result<T, BindError<DeviceError<O>>>;
-/// What a call that begins or ends a round gives.
-pub type DispatchResult<O, R, T> = Result<T, DispatchError<DeviceError<O>, LoopError<O, R>>>;
-/// What an unbind gives.
-pub type UnbindResult<O, R> =
-    Result<(), UnbindError<Channel<O, R>, DeviceError<O>, LoopError<O, R>>>;
-
-/// What a wait came to.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{Cause, Wait};
-///
-/// let other = ctx.bind_unbound_port(guest.domid())?;
-/// assert_eq!(other.wait()?, Wait::Pending); // so rounds read the device
-/// guest.send(theirs)?;
-/// assert_eq!(ctx.dispatch()?.count(), 0); // nobody waited for it, and it is kept
-/// assert_eq!(channel.wait()?, Wait::Ready(Cause::Event));
-/// assert_eq!(channel.wait()?, Wait::Pending);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a wait that is ready at once brings no wake later"]
-pub enum Wait {
-    /// The wake will come in a round.
-    Pending,
-    /// An event had come while nobody waited: this is the wake. Nobody waits now.
-    Ready(Cause),
-}
+pub use task::Woken;
 
 /// Event channels of one device, opened at the first bind and registered with one event loop
 /// while somebody waits.
 ///
 /// Every method may be called from any thread; one thread at a time holds a [`Round`].
 ///
-/// It belongs to the process that made it. In a forked child each call is an error that says so
-/// (`Inherited`) and touches neither device nor event loop, and dropping context and channels
-/// closes the child's descriptor and nothing else: the parent's channels go on.
+/// It belongs to the process that made it. In a forked child each call gives
+/// [`Error::Inherited`] and touches neither device nor event loop, and dropping context and
+/// channels closes the child's descriptor and nothing else: the parent's channels go on.
+///
+/// Clones are handles of the same context. When the last one is dropped it deregisters and lets go
+/// of the device, whatever is left, and delivers no wake. Channels that outlive it can still notify
+/// and unbind.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Link, Wait};
+/// use evtchn_core::{Context, DomId, Link};
 /// use evtchn_sim::{Sim, SimLoop};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(1); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(1); // on a host the backend is evtchn_xen::XenOpen::default()
 /// let guest = sim.guest(sim.create_domain()?);
 /// let event_loop = SimLoop::level();
-/// let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
 /// assert_eq!(ctx.link(), Link::Closed);
 ///
-/// let channel = ctx.bind_unbound_port(guest.domid())?;
+/// let mut channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// assert!(event_loop.ready());
 /// let mut round = ctx.dispatch()?;
 /// for wake in &mut round {
 ///     channel.notify()?; // an answer
-///     assert_eq!(ctx.wait(wake.channel)?, Wait::Pending);
+///     ctx.wait(wake.channel)?;
 /// }
 /// round.finish()?;
 ///
@@ -134,20 +88,26 @@ pub enum Wait {
 /// # Ok(())
 /// # }
 /// ```
-pub struct Context<O: Open, R: Registrar<O::Device>> {
-    shared: Arc<Shared<O, R>>,
+pub struct Context<R: Registrar> {
+    shared: Arc<Shared<R>>,
 }
 
 /// What the context and its channels share.
-struct Shared<O: Open, R: Registrar<O::Device>> {
-    opener: O,
+struct Shared<R: Registrar> {
+    /// How many [`Context`]s there are.
+    handles: AtomicUsize,
+    backend: Backend,
     registrar: R,
+    /// What the backend tells the states of ports with, once it was asked for.
+    statuses: Mutex<Option<Statuses>>,
     trigger: Trigger,
-    /// The process that made it; `NOBODY` where the device was inherited even then.
-    process: u64,
-    state: Mutex<State<O::Device>>,
+    /// The process that made it; [`NOBODY`] where the device was inherited even then.
+    process: Process,
+    state: Mutex<State>,
     /// What the link in the state says, for those who need no lock to know.
     watching: AtomicBool,
+    /// Whether the state has an error of a round that was dropped.
+    owes_error: AtomicBool,
     /// A callback returned that somebody waits for.
     returned: Condvar,
     /// Serializes the hooks of the registrar.
@@ -160,13 +120,17 @@ struct Shared<O: Open, R: Registrar<O::Device>> {
     in_check: Occupant,
 }
 
-/// The number that no process has ([`Open::process`]).
+/// The number that no process has ([`Open::process`](crate::Open::process)).
 const NOBODY: u64 = u64::MAX;
 
-struct State<D> {
+struct State {
     machine: Machine,
     callbacks: Callbacks,
-    device: Option<Arc<D>>,
+    device: Option<Opened>,
+    /// Why the device failed that was open last.
+    failure: Option<DeviceError>,
+    /// The error of a round that was dropped, which the next call that can fails with.
+    owed: Option<Error>,
     restriction: Option<DomId>,
     /// The context is gone; only channels are left.
     ended: bool,
@@ -178,36 +142,47 @@ struct State<D> {
     news: News,
 }
 
-/// The four ways to get a port.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    Unbound(DomId),
-    Interdomain(RemotePort),
-    Virq(Virq),
-    Static(Port),
-}
-
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
-    /// A context that opens nothing yet.
+impl<R: Registrar> Context<R> {
+    /// A context on an event loop that it makes itself. It opens nothing yet.
     ///
-    /// It belongs to the calling process, as [`Open::process`] numbers it. Where the backend cannot
-    /// notice a fork, the first bind fails with the error of its [`open`](Open::open).
-    pub fn new(opener: O, registrar: R) -> Context<O, R> {
-        let process = opener.process();
-        Context::made_by(process, opener, registrar)
+    /// It belongs to the calling process. Where the backend cannot notice a fork, the first bind
+    /// fails with the error of its [`open`](crate::Open::open).
+    ///
+    /// # Errors
+    /// [`Error::NewLoop`] where the loop cannot be made.
+    pub fn new(backend: impl Into<Backend>) -> Result<Context<R>, Error>
+    where
+        R: NewLoop,
+    {
+        let registrar = R::new_loop().map_err(Error::NewLoop)?;
+        Ok(Context::with_registrar(backend, registrar))
     }
 
-    fn made_by(process: u64, opener: O, registrar: R) -> Context<O, R> {
-        Context {
+    /// A context on this event loop. It opens nothing yet.
+    ///
+    /// It belongs to the calling process. Where the backend cannot notice a fork, the first bind
+    /// fails with the error of its [`open`](crate::Open::open).
+    pub fn with_registrar(backend: impl Into<Backend>, registrar: R) -> Context<R> {
+        let backend = backend.into();
+        let process = backend.process();
+        Context::made_by(process, backend, registrar)
+    }
+
+    fn made_by(process: Process, backend: Backend, registrar: R) -> Context<R> {
+        let context = Context {
             shared: Arc::new(Shared {
-                opener,
+                handles: AtomicUsize::new(1),
+                backend,
                 trigger: registrar.trigger(),
                 registrar,
+                statuses: Mutex::default(),
                 process,
                 state: Mutex::new(State {
                     machine: Machine::new(),
                     callbacks: Callbacks::default(),
                     device: None,
+                    failure: None,
+                    owed: None,
                     restriction: None,
                     ended: false,
                     drive_after_hook: false,
@@ -216,78 +191,88 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
                     news: News::default(),
                 }),
                 watching: AtomicBool::new(false),
+                owes_error: AtomicBool::new(false),
                 returned: Condvar::default(),
                 settling: Mutex::default(),
                 in_hook: Occupant::default(),
                 in_round: Occupant::default(),
                 in_check: Occupant::default(),
             }),
-        }
+        };
+        context.shared.registrar.attach(context.driver());
+        context
     }
 
-    /// Allocates a port that `remote` may bind to. Xen takes the id of a domain that does not exist
-    /// too, and the port waits for one that gets this id later.
+    /// Waits for the next wake of a channel, once: a [round](Self::dispatch) hands it out. Waiting
+    /// again changes nothing.
     ///
-    /// # Errors
-    /// [`BindError`]; nothing changed. On a [restricted](Self::restrict) device it always fails.
-    pub fn bind_unbound_port(&self, remote: DomId) -> BindResult<O, Channel<O, R>> {
-        self.bind(Source::Unbound(remote))
-    }
-
-    /// Binds to a port that its owner allocated for us. The new channel has a wake at once.
-    ///
-    /// # Errors
-    /// [`BindError`]; nothing changed.
-    pub fn bind_interdomain(&self, remote: RemotePort) -> BindResult<O, Channel<O, R>> {
-        self.bind(Source::Interdomain(remote))
-    }
-
-    /// Binds a virtual interrupt. One that Xen sends to another domain, as it does with the global
-    /// ones, binds before Xen 4.21 all the same and never fires.
-    ///
-    /// # Errors
-    /// [`BindError`]; nothing changed. On a [restricted](Self::restrict) device it always fails.
-    pub fn bind_virq(&self, virq: Virq) -> BindResult<O, Channel<O, R>> {
-        self.bind(Source::Virq(virq))
-    }
-
-    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller has
-    /// to know that `port` is one: the kernel does not refuse every number that is not. An unbind
-    /// leaves it open in Xen.
-    ///
-    /// # Errors
-    /// [`BindError`]; nothing changed.
-    pub fn bind_static(&self, port: Port) -> BindResult<O, Channel<O, R>> {
-        self.bind(Source::Static(port))
-    }
-
-    /// Waits for the next wake of a channel, once. Waiting again changes nothing.
+    /// Where an event came since the last wake, while the channel had no waiter, its wake is queued
+    /// for the next round, and the event loop is woken for it. If this thread is in a round, that
+    /// round hands it out.
     ///
     /// A port whose event was read before is enabled again: at the end of the round if this
     /// thread is in one, at once otherwise.
     ///
     /// # Errors
-    /// [`WaitError`]; who waits, what is registered and which ports are enabled is as before.
+    /// This wait did not begin, and another one goes on. [`Error::NotBound`];
+    /// [`Error::AlreadyWaited`] where a task or a thread that blocks waits for the channel;
+    /// [`Error::Register`] where the event loop refuses the device, [`Error::Deregister`] where it
+    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotWritten`] where the port
+    /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
     #[inline]
-    pub fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+    pub fn wait(&self, id: ChannelId) -> Result<(), Error> {
         self.shared.wait(id)
     }
 
-    /// Ends a wait. A channel that nobody waits for is left alone. A wake that was queued for it
-    /// is kept for the next wait. A thread that blocks for the channel is told, and comes back with
-    /// [`Blocked::Cancelled`].
+    /// Waits for each wake of a channel, until the wait is [cancelled](Self::cancel) or the channel is
+    /// gone; the way to receive a stream of events at the least cost. A wait that is under way
+    /// becomes one for each.
+    ///
+    /// After each wake the port is unmasked again at the end of the round that handed it out, all
+    /// ports of a round by one call of the device.
+    ///
+    /// ```
+    /// use evtchn_core::{Context, DomId};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// let sim = Sim::new(1);
+    /// let guest = sim.guest(sim.create_domain()?);
+    /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
+    /// let channel = ctx.bind_unbound_port(guest.domid())?;
+    /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+    ///
+    /// channel.wait_each()?;
+    /// for _ in 0..3 {
+    ///     guest.send(theirs)?;
+    ///     for wake in ctx.dispatch()? {
+    ///         assert_eq!(wake.channel, channel.id());
+    ///     }
+    /// }
+    /// assert!(channel.cancel()?);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`wait`](Self::wait).
+    pub fn wait_each(&self, id: ChannelId) -> Result<(), Error> {
+        self.shared.wait_each(id)
+    }
+
+    /// Ends a wait, and says whether there was one. A wake that was queued for it is kept for the
+    /// next wait. A task or a thread that blocks for the channel gets [`Error::Cancelled`].
     ///
     /// After it returned, the callback of the channel is not running on another thread; so it
     /// must not be called while holding a lock that the callback takes.
     ///
     /// # Errors
-    /// [`CancelError`]; the wait goes on.
-    pub fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
+    /// The wait goes on: [`Error::NotBound`]; [`Error::Deregister`] where the event loop does not let
+    /// go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    pub fn cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.shared.cancel(id)
     }
 
     /// Whether the calling process has this context only because it was forked from the one that
-    /// made it. Then every call is an error that says so (`Inherited`). It takes no lock and makes
+    /// made it. Then every call gives [`Error::Inherited`]. It takes no lock and makes
     /// no system call.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
@@ -295,11 +280,13 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     }
 
     /// How long the event loop may sleep: zero while there are wakes that no readiness of the
-    /// device announces, otherwise for ever.
+    /// device announces, or the error of a round that was dropped; otherwise for ever.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        (!self.shared.is_inherited() && self.shared.lock().machine.has_work())
-            .then_some(Duration::ZERO)
+        let shared = &*self.shared;
+        let is_due = !shared.is_inherited()
+            && (shared.owes_error.load(Ordering::Relaxed) || shared.lock().machine.has_work());
+        is_due.then_some(Duration::ZERO)
     }
 
     /// Restricts the device to `domid`, for good: from now on it binds to ports that this domain
@@ -312,20 +299,21 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// A device that is opened later is restricted before anything else.
     ///
     /// # Errors
-    /// [`RestrictError`]; nothing changed.
-    pub fn restrict(&self, domid: DomId) -> Result<(), RestrictError<DeviceError<O>>> {
+    /// Nothing changed: [`Error::Restricted`] where it is restricted already; [`Error::NoTarget`];
+    /// [`Error::Device`] where the device refuses; [`Error::Inherited`].
+    pub fn restrict(&self, domid: DomId) -> Result<(), Error> {
         if self.shared.is_inherited() {
-            return Err(RestrictError::Inherited);
+            return Err(Error::Inherited);
         }
         let mut state = self.shared.lock();
         if let Some(already) = state.restriction {
-            return Err(RestrictError::Already(already));
+            return Err(Error::Restricted(already));
         }
         match &state.device {
-            Some(device) => device.restrict(domid).map_err(RestrictError::Device)?,
+            Some(device) => device.restrict(domid)?,
             // A device opened later would refuse it, and every bind with it.
             None if domid == DomId::DOM0 || domid >= DomId::FIRST_RESERVED => {
-                return Err(RestrictError::NoTarget(domid));
+                return Err(Error::NoTarget(domid));
             }
             None => {}
         }
@@ -337,19 +325,21 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     /// [`next_timeout`](Self::next_timeout) is zero. It is safe to come for nothing.
     ///
     /// # Errors
-    /// [`DispatchError::Busy`] while another round is under way.
+    /// [`Error::Busy`] while another round is under way; [`Error::Reentrant`]; [`Error::Inherited`];
+    /// once, the error of a [round](Round) that was dropped.
     #[inline]
-    pub fn dispatch(&self) -> DispatchResult<O, R, Round<'_, O, R>> {
-        self.dispatch_at_most(Round::<O, R>::BUDGET)
+    pub fn dispatch(&self) -> Result<Round<'_, R>, Error> {
+        self.dispatch_at_most(Round::<R>::BUDGET)
     }
 
     /// [`dispatch`](Self::dispatch) with a budget: a round ends after that many wakes, with
     /// [`Outcome::More`] where more are ready.
     ///
     /// # Errors
-    /// [`DispatchError::Busy`] while another round is under way.
+    /// [`Error::Busy`] while another round is under way; [`Error::Reentrant`]; [`Error::Inherited`];
+    /// once, the error of a [round](Round) that was dropped.
     #[inline]
-    pub fn dispatch_at_most(&self, wakes: usize) -> DispatchResult<O, R, Round<'_, O, R>> {
+    pub fn dispatch_at_most(&self, wakes: usize) -> Result<Round<'_, R>, Error> {
         Round::begin(&self.shared, wakes)
     }
 
@@ -361,6 +351,34 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
             return Link::Closed;
         }
         self.shared.lock().machine.link()
+    }
+
+    /// Why the device failed, if the one that was opened last did. Its channels are
+    /// [`NotBound`](Error::NotBound).
+    ///
+    /// ```
+    /// use evtchn_core::{Cause, Context, DomId, Error};
+    /// use evtchn_sim::{Call, Errno, Sim, SimLoop};
+    ///
+    /// let opener = Sim::new(1).open(DomId::DOM0);
+    /// let ctx = Context::with_registrar(opener.clone(), SimLoop::level());
+    /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+    /// channel.wait()?;
+    /// opener.fail_next(Call::Pending, Errno::EIO);
+    /// let mut round = ctx.dispatch()?;
+    /// assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
+    /// assert!(round.finish().is_err());
+    /// assert!(matches!(channel.notify(), Err(Error::NotBound(_))));
+    /// let failure = ctx.failure().ok_or("it failed")?;
+    /// assert_eq!(failure.code(), Some(Errno::EIO.raw()));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn failure(&self) -> Option<DeviceError> {
+        if self.shared.is_inherited() {
+            return None;
+        }
+        self.shared.lock().failure.clone()
     }
 
     /// Counts of what happened so far. In a forked child they are all 0.
@@ -377,40 +395,11 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     pub fn registrar(&self) -> &R {
         &self.shared.registrar
     }
-
-    fn bind(&self, source: Source) -> BindResult<O, Channel<O, R>> {
-        let shared = &self.shared;
-        if shared.is_inherited() {
-            return Err(BindError::Inherited);
-        }
-        if shared.is_in_hook() {
-            return Err(BindError::Reentrant);
-        }
-        let settling = shared.settling.lock();
-        let (before, device) = shared.open(&settling)?;
-        let mut state = shared.lock();
-        let bound = state.bind(&device, source, shared.trigger);
-        let (has_ready, rouse) = (state.machine.has_ready(), state.machine.take_rouse(None));
-        drop(state);
-        if bound.is_err() && !before.is_open() {
-            shared.close_again(before, &settling);
-        }
-        drop(settling);
-        // Owned before a hook is called, which may panic.
-        let channel = bound.map(|id| Channel::new(Arc::clone(shared), device, id));
-        // A round of this thread finds what is ready; a thread that blocks has to be told.
-        shared.wake_in_loop(has_ready && !shared.in_round.is_me(), rouse, None);
-        // The bind stands or fell already; a link that does not follow is tried again.
-        if shared.settle().is_err() {
-            shared.count_unreported();
-        }
-        channel
-    }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, State<O::Device>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
@@ -422,31 +411,17 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 }
 
-impl<D: EventChannel> State<D> {
-    fn bind(
-        &mut self,
-        device: &D,
-        source: Source,
-        trigger: Trigger,
-    ) -> Result<ChannelId, BindError<D::Error>> {
-        if self.machine.is_dirty() {
-            self.drain(trigger).map_err(BindError::Drain)?;
+impl<R: Registrar> Clone for Context<R> {
+    /// One more handle of the same context. The last one that is dropped tears it down.
+    fn clone(&self) -> Context<R> {
+        self.shared.handles.fetch_add(1, Ordering::Relaxed);
+        Context {
+            shared: Arc::clone(&self.shared),
         }
-        let port = match source {
-            Source::Unbound(remote) => device.bind_unbound_port(remote),
-            Source::Interdomain(remote) => device.bind_interdomain(remote),
-            Source::Virq(virq) => device.bind_virq(virq),
-            Source::Static(port) => device.bind_static(port).map(|()| port),
-        };
-        let id = self.machine.bind(port.map_err(BindError::Bind)?);
-        if let Source::Interdomain(remote) = source {
-            self.machine.set_peer(id, Peer::Seen(remote));
-        }
-        Ok(id)
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Context<O, R> {
+impl<R: Registrar> fmt::Debug for Context<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.shared.is_inherited() {
             let mut context = f.debug_struct("Context");

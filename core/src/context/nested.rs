@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::panicking;
 
 use super::{Outcome, Shared};
-use crate::hal::{Open, Registrar, Whom};
+use crate::hal::{Registrar, Whom};
 use crate::machine::Blocker;
 use crate::machine::block::Roused;
 use crate::sync::this_thread;
@@ -81,12 +81,9 @@ pub(super) fn calmly(call: impl FnOnce()) -> bool {
 }
 
 /// While it lives, this thread is inside; also when that panics.
-struct Leaves<'a, O: Open, R: Registrar<O::Device>>(
-    &'a Shared<O, R>,
-    fn(&mut Nested) -> &mut Inside,
-);
+struct Leaves<'a, R: Registrar>(&'a Shared<R>, fn(&mut Nested) -> &mut Inside);
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Leaves<'_, O, R> {
+impl<R: Registrar> Drop for Leaves<'_, R> {
     fn drop(&mut self) {
         // In a forked child the lock may be held for ever.
         if !self.0.is_inherited() {
@@ -95,7 +92,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Leaves<'_, O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     /// Wakes the tasks that are due, each once. Called from inside a waker, it leaves them to the
     /// call on this thread that called the waker.
     ///

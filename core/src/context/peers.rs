@@ -1,117 +1,48 @@
 //! Peers that connected, closed their end or died. Xen sends no event when they do, so a program
 //! asks from time to time; otherwise it could wait for ever.
 
-use std::error::Error;
+use std::sync::Arc;
 
-use super::error::{DispatchError, LinkError};
-use super::{Channel, Context, DeviceError, LoopError, Shared};
-use crate::hal::{Error as _, ErrorKind, Open, PortStatuses, Registrar};
+use super::{Channel, Context, Shared};
+use crate::error::Error;
+use crate::hal::{DeviceError, ErrorKind, PortStatuses, Registrar};
 use crate::ids::{DomId, Port};
-use crate::machine::{Machine, NotBound};
+use crate::machine::Machine;
 use crate::status::{PortStatus, Status};
 use crate::sync::Occupant;
 
-/// A question about the peer of one channel failed.
-///
-/// ```
-/// use evtchn_core::{Context, DomId, PeerError};
-/// use evtchn_sim::{Sim, SimLoop};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(1);
-/// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// match channel.peer_state(&sim.privcmd(DomId::DOM0)) {
-///     Ok(status) => println!("{}", status.state),
-///     Err(PeerError::Status(error)) => println!("nobody says: {error}"),
-///     Err(error) => return Err(error.into()),
-/// }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeerError<S: Error + 'static> {
-    /// The channel was unbound, its device failed, or a check found that Xen has closed its port.
-    #[error(transparent)]
-    NotBound(#[from] NotBound),
-    /// Called in a forked child: the channel belongs to the parent.
-    #[error("the event-channel device belongs to the process that this one was forked from")]
-    Inherited,
-    /// Nobody said what the port is.
-    #[error(transparent)]
-    Status(S),
-}
+/// What tells the states of ports.
+pub(super) type Statuses = Arc<dyn PortStatuses>;
 
-/// A look after the peers failed.
-///
-/// ```
-/// use evtchn_core::{CheckError, Context, DomId};
-/// use evtchn_sim::{Sim, SimLoop};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(1);
-/// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// match ctx.check_peers(&sim.privcmd(DomId::DOM0)) {
-///     Ok(ended) => assert_eq!(ended, 0),
-///     Err(CheckError::Busy) => {} // another thread looks
-///     Err(error) => return Err(error.into()),
-/// }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckError<S, D, R>
-where
-    S: Error + 'static,
-    D: Error + 'static,
-    R: Error + 'static,
-{
-    /// Another thread does it, or this one already. Nothing changed.
-    #[error("the peers of this context are being looked after")]
-    Busy,
-    /// Nobody said what a port is. Nothing changed.
-    #[error("cannot look after the peer of port {port}: {source}")]
-    Status {
-        /// The port.
-        port: Port,
-        /// Why.
-        r#source: S,
-    },
-    /// Called in a forked child or from inside a hook, and nothing changed; or the device or the
-    /// event loop failed once the waits had ended.
-    #[error(transparent)]
-    Dispatch(#[from] DispatchError<D, R>),
-}
-
-/// What a look after the peers gives.
-pub type CheckResult<O, R, S> =
-    Result<usize, CheckError<<S as PortStatuses>::Error, DeviceError<O>, LoopError<O, R>>>;
-
-impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+impl<R: Registrar> Channel<R> {
     /// What the port of this channel is right now: connected, waiting for a peer, or something
-    /// without one.
+    /// without one. It is asked of what the backend has for it ([`Open::statuses`](crate::Open::statuses)).
     ///
     /// # Errors
-    /// [`PeerError`].
-    pub fn peer_state<S: PortStatuses>(
-        &self,
-        statuses: &S,
-    ) -> Result<PortStatus, PeerError<S::Error>> {
+    /// [`Error::NotBound`] where the channel was unbound, its device failed, or a check found that
+    /// Xen has closed its port; [`Error::Device`] where the backend cannot say; [`Error::Inherited`].
+    pub fn peer_state(&self) -> Result<PortStatus, Error> {
+        self.peer_state_with(&*self.shared.statuses()?)
+    }
+
+    /// [`peer_state`](Self::peer_state), asked of `statuses`.
+    ///
+    /// # Errors
+    /// Those of [`peer_state`](Self::peer_state).
+    pub fn peer_state_with(&self, statuses: &dyn PortStatuses) -> Result<PortStatus, Error> {
         if self.shared.is_inherited() {
-            return Err(PeerError::Inherited);
+            return Err(Error::Inherited);
         }
         self.shared.lock().machine.state(self.id())?;
-        status_of(statuses, self.port()).map_err(PeerError::Status)
+        Ok(status_of(statuses, self.port())?)
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
-    /// Asks Xen for the status of every port that has a wait, whether of a value, a callback, a task
-    /// or a blocked thread. If the peer of a port has changed, ends the wait. Returns the number of
+impl<R: Registrar> Context<R> {
+    /// Asks Xen for the status of every port that has a wait, whether of a round, a task or a blocked
+    /// thread. If the peer of a port has changed, ends the wait. Returns the number of
     /// waits that it ended. Call it from a timer: Xen sends no event when a peer changes, and the
-    /// core has no clock. `statuses` must ask as the domain that bound the channels.
+    /// core has no clock. It asks what the backend has for it ([`Open::statuses`](crate::Open::statuses)).
     ///
     /// Each change ends a wait once, with
     /// - [`Cause::PeerConnected`](crate::Cause::PeerConnected) if the port is connected and the
@@ -138,11 +69,22 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     ///   one, which may bind to the port of a channel whose peer has left. To prevent that, unbind
     ///   the channel.
     ///
-    /// The context holds no lock while it asks `statuses`.
+    /// The context holds no lock while it asks.
     ///
     /// # Errors
-    /// [`CheckError`].
-    pub fn check_peers<S: PortStatuses>(&self, statuses: &S) -> CheckResult<O, R, S> {
+    /// [`Error::Busy`] during another check and [`Error::Device`] where the backend cannot say what
+    /// a port is: nothing changed. Otherwise those of [`drive`](Self::drive), once the waits have
+    /// ended.
+    pub fn check_peers(&self) -> Result<usize, Error> {
+        self.check_peers_with(&*self.shared.statuses()?)
+    }
+
+    /// [`check_peers`](Self::check_peers), asked of `statuses`, which must ask as the domain that
+    /// bound the channels.
+    ///
+    /// # Errors
+    /// Those of [`check_peers`](Self::check_peers).
+    pub fn check_peers_with(&self, statuses: &dyn PortStatuses) -> Result<usize, Error> {
         self.shared.check_peers(statuses)
     }
 }
@@ -163,21 +105,33 @@ impl Drop for Checking<'_> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
-    fn check_peers<S: PortStatuses>(&self, statuses: &S) -> CheckResult<O, R, S> {
-        self.admit().map_err(DispatchError::from)?;
-        let _checking = Checking::begin(&self.in_check).ok_or(CheckError::Busy)?;
+impl<R: Registrar> Shared<R> {
+    /// What the backend has to ask for states of ports, opened once.
+    fn statuses(&self) -> Result<Statuses, Error> {
+        if self.is_inherited() {
+            return Err(Error::Inherited);
+        }
+        if let Some(statuses) = &*self.statuses.lock() {
+            return Ok(Arc::clone(statuses));
+        }
+        let opened: Statuses = Arc::from(self.backend.statuses()?);
+        *self.statuses.lock() = Some(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn check_peers(&self, statuses: &dyn PortStatuses) -> Result<usize, Error> {
+        self.admit()?;
+        let _checking = Checking::begin(&self.in_check).ok_or(Error::Busy)?;
         let waiting = self.lock().machine.without_wake();
         let mut news = Vec::new();
         for (id, peer) in waiting {
             let port = id.port();
-            let status = status_of(statuses, port);
-            let status = status.map_err(|source| CheckError::Status { port, source })?;
+            let status = status_of(statuses, port)?;
             news.extend(peer.news(status.state).map(|news| (id, news)));
         }
         // Who was asked is callers' code, and may have forked.
         if self.is_inherited() {
-            return Err(DispatchError::from(LinkError::Inherited).into());
+            return Err(Error::Inherited);
         }
         if news.is_empty() {
             return Ok(0);
@@ -195,7 +149,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 }
 
 /// What a port of this domain is. One behind the end of Xen's table is not in use.
-fn status_of<S: PortStatuses>(statuses: &S, port: Port) -> Result<PortStatus, S::Error> {
+fn status_of(statuses: &dyn PortStatuses, port: Port) -> Result<PortStatus, DeviceError> {
     match statuses.status(DomId::SELF, port) {
         Err(error) if error.kind() == ErrorKind::Invalid => Ok(PortStatus {
             state: Status::Closed,

@@ -5,12 +5,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::take;
 
-use super::error::{DispatchError, LinkError};
-use super::io::{Read, Unwritten};
-use super::{DeviceError, DispatchResult, Shared, State};
-use crate::hal::{Open, Registrar, Trigger};
+use super::io::Read;
+use super::{Shared, State};
+use crate::error::Error;
+use crate::hal::{DeviceError, Registrar, Trigger};
 use crate::machine::Wake;
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, Ordering};
 use crate::trace::{self, Span};
 
 /// How a round ended.
@@ -21,15 +21,15 @@ use crate::trace::{self, Span};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{Outcome, Wait};
+/// use evtchn_core::Outcome;
 ///
 /// let other = ctx.bind_unbound_port(guest.domid())?;
 /// let others = guest.bind_interdomain(DomId::DOM0, other.port())?;
 /// for (channel, theirs) in [(&channel, theirs), (&other, others)] {
-///     assert_eq!(channel.wait()?, Wait::Pending);
+///     channel.wait()?;
 ///     guest.send(theirs)?;
 /// }
 /// let mut round = ctx.dispatch_at_most(1)?;
@@ -49,16 +49,26 @@ pub enum Outcome {
     More,
 }
 
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Outcome::Done => "done",
+            Outcome::More => "more is ready",
+        })
+    }
+}
+
 /// How many reads one round may make, so that a device that never runs dry ends it.
 const READS: usize = 128;
 
 /// One round of a [`Context`](super::Context): an iterator over the wakes.
 ///
 /// No lock is held while the caller looks at a wake: it may wait, cancel, bind, unbind, notify.
-/// Waits made in the round are written back together when it ends, by
-/// [`finish`](Self::finish), which reports errors, or by dropping it, which counts them in
-/// [`Stats::unreported`](crate::Stats::unreported). Wakes that were read and not taken stay
-/// ready.
+/// The ports of waits made in the round are unmasked together when it ends: by
+/// [`finish`](Self::finish), which reports errors, or by dropping it. Then the error is kept: the
+/// event loop is woken, [`next_timeout`](super::Context::next_timeout) is zero, and the next
+/// [`dispatch`](super::Context::dispatch), `finish` or [`teardown`](super::Context::teardown)
+/// returns it, once. Wakes that were read and not taken stay ready.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -66,26 +76,26 @@ const READS: usize = 128;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{Outcome, Wait};
+/// use evtchn_core::Outcome;
 ///
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// let mut round = ctx.dispatch()?;
 /// for wake in &mut round {
 ///     assert_eq!(wake.port(), channel.port());
 ///     channel.notify()?;
-///     assert_eq!(ctx.wait(wake.channel)?, Wait::Pending); // written back when the round ends
+///     ctx.wait(wake.channel)?; // written back when the round ends
 /// }
 /// assert_eq!(round.finish()?, Outcome::Done);
 /// # Ok(())
 /// # }
 /// ```
 #[must_use = "a round that is dropped hands out nothing"]
-pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
-    pub(super) shared: &'a Shared<O, R>,
+pub struct Round<'a, R: Registrar> {
+    pub(super) shared: &'a Shared<R>,
     /// Nothing is picked once it is 0.
     pub(super) wakes_left: usize,
     reads_left: usize,
@@ -93,25 +103,29 @@ pub struct Round<'a, O: Open, R: Registrar<O::Device>> {
     pub(super) may_read: bool,
     /// Nothing was left when wakes were taken last; what was queued since is for the next round.
     pub(super) is_drained: bool,
-    failed: Option<DeviceError<O>>,
+    failed: Option<DeviceError>,
     ended: bool,
     /// The round belongs to the thread that began it.
     _not_send: PhantomData<*mut ()>,
     _span: Span,
 }
 
-impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
+impl<'a, R: Registrar> Round<'a, R> {
     /// The most wakes of a round unless the caller says otherwise.
     pub const BUDGET: usize = 4096;
 
     #[inline]
-    pub(super) fn begin(
-        shared: &'a Shared<O, R>,
-        wakes: usize,
-    ) -> DispatchResult<O, R, Round<'a, O, R>> {
+    pub(super) fn begin(shared: &'a Shared<R>, wakes: usize) -> Result<Round<'a, R>, Error> {
         shared.admit()?;
         if !shared.in_round.enter() {
-            return Err(DispatchError::Busy);
+            return Err(Error::Busy);
+        }
+        if shared.owes_error.load(Ordering::Relaxed) {
+            shared.in_round.leave();
+            shared.pay_error()?;
+            if !shared.in_round.enter() {
+                return Err(Error::Busy);
+            }
         }
         Ok(Round {
             shared,
@@ -129,16 +143,23 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
     /// Ends the round: writes back, settles, and says whether more is ready.
     ///
     /// # Errors
-    /// [`DispatchError`], the first that came up.
-    #[inline]
-    pub fn finish(mut self) -> DispatchResult<O, R, Outcome> {
-        self.end()
+    /// The first that came up; what else did is counted. [`Error::Device`] where the device failed,
+    /// or refused to unmask ports; [`Error::NotWritten`] where it took too few of them;
+    /// [`Error::Register`] and [`Error::Deregister`] of the event loop; [`Error::Inherited`] in a
+    /// child that was forked meanwhile. Where none did, once, the error of a round that was dropped.
+    #[inline(always)]
+    pub fn finish(mut self) -> Result<Outcome, Error> {
+        let outcome = self.end()?;
+        if self.shared.owes_error.load(Ordering::Relaxed) {
+            self.shared.pay_error()?;
+        }
+        Ok(outcome)
     }
 
-    fn end(&mut self) -> DispatchResult<O, R, Outcome> {
+    fn end(&mut self) -> Result<Outcome, Error> {
         self.ended = true;
         if self.shared.is_inherited() {
-            return Err(LinkError::Inherited.into());
+            return Err(Error::Inherited);
         }
         let mut state = self.shared.lock();
         state.machine.absorb();
@@ -156,18 +177,15 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
 
     /// The end of a round after which there is something to do.
     #[cold]
-    fn settle_rest(
-        &mut self,
-        flushed: Result<(), Unwritten<DeviceError<O>>>,
-    ) -> DispatchResult<O, R, Outcome> {
+    fn settle_rest(&mut self, flushed: Result<(), Error>) -> Result<Outcome, Error> {
         let rest = Rest(self.shared);
         let settled = self.shared.settle();
         let more = self.shared.lock().machine.has_work();
         drop(rest);
 
-        let failed = self.failed.take().map(DispatchError::Device);
-        let unwritten = flushed.err().map(DispatchError::from);
-        let unsettled = settled.err().map(DispatchError::Link);
+        let failed = self.failed.take().map(Error::Device);
+        let unwritten = flushed.err();
+        let unsettled = settled.err();
         let mut errors = [failed, unwritten, unsettled].into_iter().flatten();
         let Some(first) = errors.next() else {
             return Ok(if more { Outcome::More } else { Outcome::Done });
@@ -177,11 +195,8 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
     }
 
     /// One wake, as `pick` takes it: [`pick_some`](Self::pick_some).
-    #[inline]
-    pub(super) fn next_with<T>(
-        &mut self,
-        pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
-    ) -> Option<T> {
+    #[inline(always)]
+    pub(super) fn next_with<T>(&mut self, pick: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
         let picked = self.pick_some(pick);
         self.wakes_left -= usize::from(picked.is_some());
         picked
@@ -189,10 +204,10 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
 
     /// What `pick` takes of what is ready, reading where it finds nothing. The caller counts the
     /// wakes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pick_some<T>(
         &mut self,
-        mut pick: impl FnMut(&mut State<O::Device>) -> Option<T>,
+        mut pick: impl FnMut(&mut State) -> Option<T>,
     ) -> Option<T> {
         if !self.may_pick() {
             return None;
@@ -216,13 +231,13 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
 
     /// Whether nothing is ready, and nothing more is to be read.
     #[inline]
-    pub(super) fn is_dry(&self, state: &State<O::Device>) -> bool {
+    pub(super) fn is_dry(&self, state: &State) -> bool {
         !self.may_read && state.machine.most_wakes() == 0
     }
 
     /// Lets go of the lock under which wakes were picked.
     #[inline]
-    pub(super) fn unlock(&self, state: MutexGuard<'_, State<O::Device>>) {
+    pub(super) fn unlock(&self, state: MutexGuard<'_, State>) {
         if state.has_somebody_to_tell() {
             self.tell(state);
         }
@@ -230,7 +245,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
 
     /// Tells those for whom there was something.
     #[cold]
-    fn tell(&self, mut state: MutexGuard<'_, State<O::Device>>) {
+    fn tell(&self, mut state: MutexGuard<'_, State>) {
         let rouse = state.machine.take_rouse(None);
         let is_task_due = state.machine.has_due();
         let news = take(&mut state.news);
@@ -244,7 +259,7 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
 
     /// Reads once, if the round may. Says whether it did.
     #[inline]
-    pub(super) fn read(&mut self, state: &mut State<O::Device>) -> bool {
+    pub(super) fn read(&mut self, state: &mut State) -> bool {
         if !self.may_read || self.reads_left == 0 {
             return false;
         }
@@ -258,10 +273,35 @@ impl<'a, O: Open, R: Registrar<O::Device>> Round<'a, O, R> {
     }
 }
 
-/// Tells the loop of what a round left, also where a hook panics first.
-struct Rest<'a, O: Open, R: Registrar<O::Device>>(&'a Shared<O, R>);
+impl<R: Registrar> Shared<R> {
+    /// Keeps the error of a round that was dropped for the next call that can fail with it, and
+    /// wakes the loop for that.
+    #[cold]
+    fn owe_error(&self, error: Error) {
+        let mut state = self.lock();
+        if state.owed.is_some() {
+            state.machine.stats.unreported += 1;
+        } else {
+            state.owed = Some(error);
+            self.owes_error.store(true, Ordering::Relaxed);
+        }
+        drop(state);
+        self.tell_loop();
+    }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Rest<'_, O, R> {
+    /// Fails with the error of a round that was dropped, if there is one, once.
+    #[cold]
+    pub(super) fn pay_error(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        self.owes_error.store(false, Ordering::Relaxed);
+        state.owed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Tells the loop of what a round left, also where a hook panics first.
+struct Rest<'a, R: Registrar>(&'a Shared<R>);
+
+impl<R: Registrar> Drop for Rest<'_, R> {
     fn drop(&mut self) {
         if self.0.lock().machine.has_work() {
             self.0.tell_loop();
@@ -269,17 +309,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Rest<'_, O, R> {
     }
 }
 
-impl<D: std::error::Error, R: std::error::Error> From<Unwritten<D>> for DispatchError<D, R> {
-    fn from(unwritten: Unwritten<D>) -> DispatchError<D, R> {
-        let ports = unwritten.ports;
-        match unwritten.source {
-            Some(source) => DispatchError::Unmask { ports, source },
-            None => DispatchError::NotWritten { ports },
-        }
-    }
-}
-
-impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
+impl<R: Registrar> Iterator for Round<'_, R> {
     type Item = Wake;
 
     #[inline]
@@ -290,15 +320,18 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for Round<'_, O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Round<'_, O, R> {
+impl<R: Registrar> Drop for Round<'_, R> {
     fn drop(&mut self) {
-        if !self.ended && self.end().is_err() && !self.shared.is_inherited() {
-            self.shared.count_unreported();
+        if !self.ended
+            && let Err(error) = self.end()
+            && !self.shared.is_inherited()
+        {
+            self.shared.owe_error(error);
         }
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Round<'_, O, R> {
+impl<R: Registrar> fmt::Debug for Round<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Round")
             .field("wakes_left", &self.wakes_left)

@@ -4,12 +4,12 @@ use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::panicking;
 
-use super::error::{BindError, LinkError};
-use super::{BindResult, LoopError, Shared, State};
-use crate::hal::{EventChannel, Open, Registrar, Trigger};
+use super::{Shared, State};
+use crate::error::Error;
+use crate::hal::{Device, Opened, Registrar, Trigger};
 use crate::machine::cells;
 use crate::machine::link::{Link, LinkEffect, LinkInput};
-use crate::sync::{Arc, MutexGuard, Occupant, Ordering};
+use crate::sync::{MutexGuard, Occupant, Ordering};
 use crate::trace::{self, Span};
 
 /// Proof that the caller holds the lock under which hooks run.
@@ -32,17 +32,26 @@ impl Drop for Hook<'_> {
 }
 
 /// Dropped once hooks are over, does what they asked for; also where one of them panics.
-struct AfterHooks<'a, O: Open, R: Registrar<O::Device>>(&'a Shared<O, R>);
+struct AfterHooks<'a, R: Registrar>(&'a Shared<R>);
 
-impl<O: Open, R: Registrar<O::Device>> Drop for AfterHooks<'_, O, R> {
+impl<R: Registrar> Drop for AfterHooks<'_, R> {
     fn drop(&mut self) {
-        self.0.drive_after_hook();
-        // What a hook dropped may have had waiters.
-        self.0.wake_tasks();
+        let shared = self.0;
+        if shared.is_inherited() {
+            return;
+        }
+        let state = shared.lock();
+        let is_done = !state.drive_after_hook && !state.machine.has_due();
+        drop(state);
+        if !is_done {
+            shared.drive_after_hook();
+            // What a hook dropped may have had waiters.
+            shared.wake_tasks();
+        }
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     #[inline]
     pub(super) fn is_in_hook(&self) -> bool {
         self.in_hook.is_me()
@@ -53,7 +62,8 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// Takes no lock: a thread that exists only in the parent may hold it in the child for ever.
     #[inline]
     pub(super) fn is_inherited(&self) -> bool {
-        !self.opener.is_current(self.process)
+        let ask = |process| self.backend.is_current(process);
+        !self.process.is_current(ask)
     }
 
     /// Whether a round may read: the event loop watches the device.
@@ -67,7 +77,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 
     /// The link is now `link`, since `effects` were carried out.
-    pub(super) fn follow(&self, state: &mut State<O::Device>, link: Link, effects: &[LinkEffect]) {
+    pub(super) fn follow(&self, state: &mut State, link: Link, effects: &[LinkEffect]) {
         state.machine.follow(link, effects);
         state.is_lost &= !effects.contains(&LinkEffect::Deregister);
         let is_watching = link == Link::Watching;
@@ -76,12 +86,12 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 
     /// Refuses a call from inside a hook and one from a forked child.
     #[inline]
-    pub(super) fn admit(&self) -> Result<(), LinkError<LoopError<O, R>>> {
+    pub(super) fn admit(&self) -> Result<(), Error> {
         if self.is_inherited() {
-            return Err(LinkError::Inherited);
+            return Err(Error::Inherited);
         }
         if self.is_in_hook() {
-            return Err(LinkError::Reentrant);
+            return Err(Error::Reentrant);
         }
         Ok(())
     }
@@ -90,7 +100,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     ///
     /// While a round is under way, the deregistration is left to its end: only there it is known
     /// who waits again. Tasks and threads that block are told if there is something for them.
-    pub(super) fn settle(&self) -> Result<(), LinkError<LoopError<O, R>>> {
+    pub(super) fn settle(&self) -> Result<(), Error> {
         let mut state = self.lock();
         let is_settled = self.unsettled(&state).is_none();
         let rouse = state.machine.take_rouse(None);
@@ -106,20 +116,23 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             self.wake_tasks();
             // A waker is callers' code, and may have forked.
             if self.is_inherited() {
-                return Err(LinkError::Inherited);
+                return Err(Error::Inherited);
             }
         }
         self.wake_in_loop(false, rouse, None);
         if is_settled && !hook_runs && !is_drive_due {
             return Ok(());
         }
-        let _after = AfterHooks(self);
-        self.settle_under(&self.settling.lock())
+        let after = AfterHooks(self);
+        let settled = self.settle_under(&self.settling.lock());
+        // Before the result is returned, which would leak where this panics.
+        drop(after);
+        settled
     }
 
     /// Whether a settle would do nothing.
     #[inline]
-    pub(super) fn is_settled(&self, state: &State<O::Device>) -> bool {
+    pub(super) fn is_settled(&self, state: &State) -> bool {
         !state.has_somebody_to_tell()
             && !state.drive_after_hook
             && !self.in_hook.is_taken()
@@ -128,13 +141,13 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 
     /// Whether a settle would do nothing, and the loop may sleep.
     #[inline]
-    pub(super) fn is_at_rest(&self, state: &State<O::Device>) -> bool {
+    pub(super) fn is_at_rest(&self, state: &State) -> bool {
         !state.machine.has_work() && self.is_settled(state)
     }
 
     /// What the link has to be told now, if anything.
     #[inline]
-    pub(super) fn unsettled(&self, state: &State<O::Device>) -> Option<LinkInput> {
+    pub(super) fn unsettled(&self, state: &State) -> Option<LinkInput> {
         let link = state.machine.link();
         let mut input = if state.ended {
             LinkInput::Close
@@ -154,10 +167,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 
     /// Runs hooks until the link is what the waiters want, which may change meanwhile.
-    pub(super) fn settle_under(
-        &self,
-        settling: &Settling<'_>,
-    ) -> Result<(), LinkError<LoopError<O, R>>> {
+    pub(super) fn settle_under(&self, settling: &Settling<'_>) -> Result<(), Error> {
         loop {
             let state = self.lock();
             let before = state.machine.link();
@@ -179,25 +189,25 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     /// While another panic unwinds, it is an error.
     pub(super) fn carry_out(
         &self,
-        state: MutexGuard<'_, State<O::Device>>,
+        state: MutexGuard<'_, State>,
         input: LinkInput,
         by_force: bool,
         _settling: &Settling<'_>,
-    ) -> Result<(), LinkError<LoopError<O, R>>> {
+    ) -> Result<(), Error> {
         cells::link(state.machine.link(), input);
         let (next, effects) = state.machine.link().plan(input);
-        let device = state.device.clone();
+        let device = state.device.as_ref().map(Opened::handle);
         let hook = Hook::begin(&self.in_hook);
         drop(state);
         let called = catch_unwind(AssertUnwindSafe(|| {
-            device.as_deref().map_or(Ok(()), |device| {
+            device.as_ref().map_or(Ok(()), |device| {
                 let mut effects = effects.iter();
                 effects.try_for_each(|effect| self.run_hook(*effect, device))
             })
         }));
         let (done, panic) = match called {
             Ok(done) => (done, None),
-            Err(panic) => (Err(LinkError::Panicked), Some(panic)),
+            Err(panic) => (Err(Error::HookPanicked), Some(panic)),
         };
         let mut closed = None;
         let mut state = self.lock();
@@ -227,21 +237,17 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         }
     }
 
-    fn run_hook(
-        &self,
-        effect: LinkEffect,
-        device: &O::Device,
-    ) -> Result<(), LinkError<LoopError<O, R>>> {
+    fn run_hook(&self, effect: LinkEffect, device: &Device) -> Result<(), Error> {
         match effect {
             LinkEffect::Register => {
                 let _span = Span::hook(effect);
                 let registered = self.registrar.register(device);
-                registered.map_err(LinkError::Register)
+                registered.map_err(Error::Register)
             }
             LinkEffect::Deregister => {
                 let _span = Span::hook(effect);
                 let deregistered = self.registrar.deregister(device);
-                deregistered.map_err(LinkError::Deregister)
+                deregistered.map_err(Error::Deregister)
             }
             LinkEffect::Open | LinkEffect::Close => Ok(()),
         }
@@ -249,32 +255,31 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 
     /// Opens the device where a bind needs it, restricted as asked for, and returns it with the
     /// link as it was before.
-    pub(super) fn open(&self, settling: &Settling<'_>) -> BindResult<O, (Link, Arc<O::Device>)> {
+    pub(super) fn open(&self, settling: &Settling<'_>) -> Result<(Link, Opened), Error> {
         self.close_failed(settling);
         let state = self.lock();
         let before = state.machine.link();
         cells::link(before, LinkInput::Bind);
         if let Some(device) = &state.device {
-            return Ok((before, Arc::clone(device)));
+            return Ok((before, device.clone()));
         }
         let hook = Hook::begin(&self.in_hook);
         drop(state);
         let opened = {
             let _span = Span::open();
-            self.opener.open()
+            self.backend.open()
         };
-        let device = Arc::new(opened.map_err(|error| {
-            trace::failed("open", &error);
-            BindError::Open(error)
-        })?);
+        let device = opened.inspect_err(|error| trace::failed("open", error))?;
+        let device = device.opened();
         let mut state = self.lock();
         // Under the lock: whoever restricts from now on finds the device.
         if let Some(domid) = state.restriction {
-            device.restrict(domid).map_err(BindError::Restrict)?;
+            device.restrict(domid)?;
         }
         let (next, effects) = before.plan(LinkInput::Bind);
         self.follow(&mut state, next, effects);
-        state.device = Some(Arc::clone(&device));
+        state.device = Some(device.clone());
+        state.failure = None;
         drop(state);
         trace::followed(effects);
         drop(hook);

@@ -5,10 +5,10 @@ use std::fmt;
 use std::future::poll_fn;
 use std::task::{Context as Cx, Poll};
 
-use super::error::{DispatchError, LinkError, WaitError};
-use super::task::{Begun, WaitResult};
-use super::{Channel, Context, DispatchResult, Shared};
-use crate::hal::{Open, Registrar};
+use super::task::Begun;
+use super::{Channel, Context, Shared};
+use crate::error::Error;
+use crate::hal::Registrar;
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
 use crate::machine::task::Seat;
@@ -16,12 +16,12 @@ use crate::machine::{ChannelId, NotBound, Waited, Wake};
 use crate::sync::Arc;
 use crate::trace;
 
-impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+impl<R: Registrar> Channel<R> {
     /// A stream of the wakes of this channel: [`Context::wakes`] with it alone.
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
-    /// let ctx = Context::new(opener, event_loop);
+    /// let ctx = Context::with_registrar(opener, event_loop);
     /// let channel = ctx.bind_unbound_port(guest)?;
     /// let mut wakes = channel.wakes()?;
     /// ctx.drive()?;
@@ -34,17 +34,17 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// ```
     ///
     /// # Errors
-    /// As [`Wakes::add`].
-    pub fn wakes(&self) -> WaitResult<O, R, Wakes<O, R>> {
+    /// Those of [`Wakes::add`].
+    pub fn wakes(&self) -> Result<Wakes<R>, Error> {
         let mut wakes = Wakes::new(&self.shared);
         wakes.add(self.id())?;
         Ok(wakes)
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+impl<R: Registrar> Context<R> {
     /// A stream of the wakes of channels, which are added to it.
-    pub fn wakes(&self) -> Wakes<O, R> {
+    pub fn wakes(&self) -> Wakes<R> {
         Wakes::new(&self.shared)
     }
 }
@@ -64,7 +64,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 ///
 /// ```
 #[doc = include_str!("mocked.txt")]
-/// let ctx = Context::new(opener, event_loop);
+/// let ctx = Context::with_registrar(opener, event_loop);
 /// let channel = ctx.bind_unbound_port(guest)?;
 /// let task = async {
 ///     let mut wakes = ctx.wakes();
@@ -91,15 +91,15 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a stream does nothing unless it is polled"]
-pub struct Wakes<O: Open, R: Registrar<O::Device>> {
-    shared: Arc<Shared<O, R>>,
+pub struct Wakes<R: Registrar> {
+    shared: Arc<Shared<R>>,
     channels: BTreeSet<ChannelId>,
     /// From the first channel on.
     seat: Option<Seat>,
 }
 
-impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
-    fn new(shared: &Arc<Shared<O, R>>) -> Wakes<O, R> {
+impl<R: Registrar> Wakes<R> {
+    fn new(shared: &Arc<Shared<R>>) -> Wakes<R> {
         Wakes {
             shared: Arc::clone(shared),
             channels: BTreeSet::new(),
@@ -110,8 +110,9 @@ impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
     /// Waits for a channel too, from now on.
     ///
     /// # Errors
-    /// [`WaitError`]; the stream goes on without it.
-    pub fn add(&mut self, id: ChannelId) -> WaitResult<O, R, ()> {
+    /// The stream goes on without it: [`Error::AlreadyWaited`] where the channel has another waiter;
+    /// otherwise those of [`Context::wait`].
+    pub fn add(&mut self, id: ChannelId) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         shared.admit()?;
         let mut state = shared.lock();
@@ -123,19 +124,17 @@ impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
         let waited = machine.attend(id, seat)?;
         drop(state);
         if matches!(waited, Waited::Already | Waited::Blocked | Waited::Queued) {
-            return Err(WaitError::AlreadyWaited(id));
+            return Err(Error::AlreadyWaited(id));
         }
         self.channels.insert(id);
-        let mut begun = Begun {
+        let begun = Begun {
             waiter: self,
-            end: |wakes: &mut Wakes<O, R>| {
+            end: |wakes: &mut Wakes<R>| {
                 wakes.remove(id);
             },
             stands: false,
         };
-        shared.arm(id, waited)?;
-        begun.stands = true;
-        Ok(())
+        begun.end(shared.arm(id, waited))
     }
 
     /// Waits for a channel no longer, and says whether it did. A wake of it that was not taken is
@@ -165,25 +164,26 @@ impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
     /// The next wake; none at the end. Dropping the future that this is loses nothing.
     ///
     /// # Errors
-    /// [`DispatchError`] where ports could not be enabled again, or where the event loop lost the
-    /// device and refuses it. The next poll tries again.
-    pub async fn next(&mut self) -> Option<DispatchResult<O, R, Wake>> {
+    /// [`Error::Device`] or [`Error::NotWritten`] where ports could not be unmasked,
+    /// [`Error::Register`] where the event loop lost the device and refuses it: the next poll tries
+    /// again. [`Error::Reentrant`]. [`Error::Inherited`], after which the stream has ended.
+    pub async fn next(&mut self) -> Option<Result<Wake, Error>> {
         poll_fn(|cx| self.poll_wake(cx)).await
     }
 
     /// [`next`](Self::next), to be polled by hand.
     ///
     /// # Errors
-    /// As there.
-    pub fn poll_wake(&mut self, cx: &mut Cx<'_>) -> Poll<Option<DispatchResult<O, R, Wake>>> {
+    /// Those of [`next`](Self::next).
+    pub fn poll_wake(&mut self, cx: &mut Cx<'_>) -> Poll<Option<Result<Wake, Error>>> {
         let Some(seat) = self.seat.filter(|_| !self.channels.is_empty()) else {
             return Poll::Ready(None);
         };
         if let Err(error) = self.shared.admit() {
-            if matches!(error, LinkError::Inherited) {
+            if matches!(error, Error::Inherited) {
                 self.channels.clear();
             }
-            return Poll::Ready(Some(Err(error.into())));
+            return Poll::Ready(Some(Err(error)));
         }
         let waker = cx.waker().clone();
         let mut state = self.shared.lock();
@@ -214,21 +214,21 @@ impl<O: Open, R: Registrar<O::Device>> Wakes<O, R> {
         match self.shared.settle() {
             Ok(()) => {}
             // Nothing would wake it.
-            Err(refused @ LinkError::Register(_)) if flushed.is_ok() => {
-                return Poll::Ready(Some(Err(refused.into())));
+            Err(refused @ Error::Register(_)) if flushed.is_ok() => {
+                return Poll::Ready(Some(Err(refused)));
             }
             Err(_) => self.shared.count_unreported(),
         }
         match flushed {
             Ok(()) => Poll::Pending,
-            Err(unwritten) => Poll::Ready(Some(Err(DispatchError::from(unwritten)))),
+            Err(error) => Poll::Ready(Some(Err(error))),
         }
     }
 }
 
 #[cfg(feature = "futures")]
-impl<O: Open, R: Registrar<O::Device>> futures_core::Stream for Wakes<O, R> {
-    type Item = DispatchResult<O, R, Wake>;
+impl<R: Registrar> futures_core::Stream for Wakes<R> {
+    type Item = Result<Wake, Error>;
 
     fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<Self::Item>> {
         self.poll_wake(cx)
@@ -236,13 +236,13 @@ impl<O: Open, R: Registrar<O::Device>> futures_core::Stream for Wakes<O, R> {
 }
 
 #[cfg(feature = "futures")]
-impl<O: Open, R: Registrar<O::Device>> futures_core::FusedStream for Wakes<O, R> {
+impl<R: Registrar> futures_core::FusedStream for Wakes<R> {
     fn is_terminated(&self) -> bool {
         self.channels.is_empty()
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Wakes<O, R> {
+impl<R: Registrar> Drop for Wakes<R> {
     fn drop(&mut self) {
         if let Some(seat) = self.seat {
             self.shared.leave(seat, self.channels.iter().copied());
@@ -250,7 +250,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Wakes<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Wakes<O, R> {
+impl<R: Registrar> fmt::Debug for Wakes<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Wakes").field(&self.channels).finish()
     }

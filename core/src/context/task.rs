@@ -9,56 +9,22 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as Cx, Poll, Waker};
 
-use super::error::{LinkError, WaitError};
-use super::{Channel, Context, DeviceError, LoopError, Shared};
-use crate::hal::{Open, Registrar};
+use super::{Channel, Context, Shared};
+use crate::error::Error;
+use crate::hal::Registrar;
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
 use crate::machine::task::Seat;
-use crate::machine::{ChannelId, NotBound, Waited};
+use crate::machine::{ChannelId, Waited};
 use crate::sync::Arc;
 use crate::trace;
 
-/// What a wait comes to.
-pub(super) type WaitResult<O, R, T> = Result<T, WaitError<DeviceError<O>, LoopError<O, R>>>;
-
-/// What the future of a wake comes to.
-pub type WokenResult<O, R> = Result<Cause, TaskError<DeviceError<O>, LoopError<O, R>>>;
-
-/// The wait of a task failed or ended. Nobody waits that did not wait before.
-///
-/// ```
-#[doc = include_str!("mocked.txt")]
-/// let ctx = Context::new(opener, event_loop);
-/// let channel = ctx.bind_unbound_port(guest)?;
-/// let mut woken = pin!(channel.woken());
-/// assert!(woken.as_mut().poll(&mut cx).is_pending());
-/// channel.cancel()?;
-/// let polled = woken.as_mut().poll(&mut cx);
-/// assert!(matches!(polled, Poll::Ready(Err(TaskError::Cancelled))));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TaskError<D, R>
-where
-    D: std::error::Error + 'static,
-    R: std::error::Error + 'static,
-{
-    /// The wait could not begin.
-    #[error(transparent)]
-    Wait(#[from] WaitError<D, R>),
-    /// Somebody cancelled the wait, or dropped the context.
-    #[error("the wait was cancelled")]
-    Cancelled,
-}
-
-impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+impl<R: Registrar> Channel<R> {
     /// A future of the next wake: [`Context::woken`] for this channel.
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
-    /// let ctx = Context::new(opener, event_loop);
+    /// let ctx = Context::with_registrar(opener, event_loop);
     /// let channel = ctx.bind_unbound_port(guest)?;
     /// let task = async { channel.woken().await };
     ///
@@ -69,18 +35,18 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// assert!(matches!(task.as_mut().poll(&mut cx), Poll::Ready(Ok(Cause::Event))));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn woken(&self) -> Woken<O, R> {
+    pub fn woken(&self) -> Woken<R> {
         Woken::new(&self.shared, self.id())
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+impl<R: Registrar> Context<R> {
     /// A future of the next wake of a channel. It waits from its first poll on; an event that
     /// came while nobody waited makes it ready at once.
     ///
     /// The channel is not borrowed. One that is unbound meanwhile wakes with
     /// [`Cause::Gone`], and so does one whose device fails.
-    pub fn woken(&self, id: ChannelId) -> Woken<O, R> {
+    pub fn woken(&self, id: ChannelId) -> Woken<R> {
         Woken::new(&self.shared, id)
     }
 }
@@ -93,7 +59,7 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 ///
 /// ```
 #[doc = include_str!("mocked.txt")]
-/// let ctx = Context::new(opener, event_loop);
+/// let ctx = Context::with_registrar(opener, event_loop);
 /// let channel = ctx.bind_unbound_port(guest)?;
 /// let mut woken = Box::pin(channel.woken());
 /// assert_eq!(ctx.link(), Link::Idle, "it does not wait yet");
@@ -104,19 +70,20 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
 /// // Too late to take the wake: it is kept.
 /// drop(woken);
 /// assert_eq!(ctx.link(), Link::Idle);
-/// assert_eq!(channel.wait()?, Wait::Ready(Cause::Event));
+/// let mut second = Box::pin(channel.woken());
+/// assert!(matches!(second.as_mut().poll(&mut cx), Poll::Ready(Ok(Cause::Event))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a future waits from its first poll on"]
-pub struct Woken<O: Open, R: Registrar<O::Device>> {
-    shared: Arc<Shared<O, R>>,
+pub struct Woken<R: Registrar> {
+    shared: Arc<Shared<R>>,
     id: ChannelId,
     /// While it waits.
     seat: Option<Seat>,
 }
 
-impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
-    fn new(shared: &Arc<Shared<O, R>>, id: ChannelId) -> Woken<O, R> {
+impl<R: Registrar> Woken<R> {
+    fn new(shared: &Arc<Shared<R>>, id: ChannelId) -> Woken<R> {
         Woken {
             shared: Arc::clone(shared),
             id,
@@ -124,12 +91,12 @@ impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
         }
     }
 
-    fn begin(&mut self, waker: Waker) -> Poll<WokenResult<O, R>> {
+    fn begin(&mut self, waker: Waker) -> Poll<Result<Cause, Error>> {
         let shared = Arc::clone(&self.shared);
         let id = self.id;
         let mut state = shared.lock();
         if !state.takes_waits() {
-            return Poll::Ready(Err(WaitError::from(NotBound(id)).into()));
+            return Poll::Ready(Err(Error::NotBound(id)));
         }
         let seat = state.machine.sit();
         self.seat = Some(seat);
@@ -141,22 +108,21 @@ impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
             end: Woken::end,
             stands: false,
         };
-        let waited = match attended.map_err(WaitError::from)? {
+        let waited = match attended? {
             Waited::Ready(_) => {
                 begun.stands = true;
                 return begun.waiter.look(seat);
             }
             waited @ (Waited::Armed | Waited::Rearm) => waited,
             Waited::Already | Waited::Blocked | Waited::Queued => {
-                return Poll::Ready(Err(WaitError::AlreadyWaited(id).into()));
+                return Poll::Ready(Err(Error::AlreadyWaited(id)));
             }
         };
-        shared.arm(id, waited)?;
-        begun.stands = true;
+        begun.end(shared.arm(id, waited))?;
         Poll::Pending
     }
 
-    fn look(&mut self, seat: Seat) -> Poll<WokenResult<O, R>> {
+    fn look(&mut self, seat: Seat) -> Poll<Result<Cause, Error>> {
         let mut state = self.shared.lock();
         let woken = loop {
             match state.machine.next_fired(seat) {
@@ -167,7 +133,7 @@ impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
                 }
                 Some((_, Look::Nothing)) => {}
                 Some((_, Look::Woken(cause))) => break Ok(cause),
-                Some((_, Look::Cancelled)) => break Err(TaskError::Cancelled),
+                Some((_, Look::Cancelled)) => break Err(Error::Cancelled),
             }
         };
         // Under the same lock: nothing fires for it between the two.
@@ -183,11 +149,11 @@ impl<O: Open, R: Registrar<O::Device>> Woken<O, R> {
     /// The event loop does not watch the device, though this waits: it did not let go of it in
     /// time, or lost it. Where it refuses the device, nothing would end the wait.
     #[cold]
-    fn register_again(&mut self) -> Poll<WokenResult<O, R>> {
+    fn register_again(&mut self) -> Poll<Result<Cause, Error>> {
         match self.shared.settle() {
-            Err(refused @ LinkError::Register(_)) => {
+            Err(refused @ Error::Register(_)) => {
                 self.end();
-                Poll::Ready(Err(WaitError::from(refused).into()))
+                Poll::Ready(Err(refused))
             }
             Err(_) => {
                 self.shared.count_unreported();
@@ -211,6 +177,15 @@ pub(super) struct Begun<'a, T, E: Fn(&mut T)> {
     pub(super) stands: bool,
 }
 
+impl<T, E: Fn(&mut T)> Begun<'_, T, E> {
+    /// The wait stands, or is taken back. A hook that panics then leaks no error.
+    pub(super) fn end(mut self, armed: Result<(), Error>) -> Result<(), Error> {
+        self.stands = armed.is_ok();
+        drop(self);
+        armed
+    }
+}
+
 impl<T, E: Fn(&mut T)> Drop for Begun<'_, T, E> {
     fn drop(&mut self) {
         if !self.stands {
@@ -219,11 +194,11 @@ impl<T, E: Fn(&mut T)> Drop for Begun<'_, T, E> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Future for Woken<O, R> {
-    type Output = WokenResult<O, R>;
+impl<R: Registrar> Future for Woken<R> {
+    type Output = Result<Cause, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
-        self.shared.admit().map_err(WaitError::from)?;
+        self.shared.admit()?;
         // A waker is cloned and dropped under no lock, as callers' code.
         let waker = cx.waker().clone();
         let Some(seat) = self.seat else {
@@ -235,13 +210,13 @@ impl<O: Open, R: Registrar<O::Device>> Future for Woken<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Woken<O, R> {
+impl<R: Registrar> Drop for Woken<R> {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     /// A task lets go of its seat and of these channels.
     pub(super) fn leave(&self, seat: Seat, channels: impl IntoIterator<Item = ChannelId>) {
         // In a forked child the lock may be held for ever.
@@ -271,7 +246,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Woken<O, R> {
+impl<R: Registrar> fmt::Debug for Woken<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Woken")
             .field("channel", &self.id)

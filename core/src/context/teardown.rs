@@ -1,23 +1,27 @@
 //! The end of a context, asked for or by a drop.
 
-use super::error::{Leftover, TeardownError};
-use super::{Context, LoopError, State};
-use crate::hal::{EventChannel, Open, Registrar};
+use super::{Context, State};
+use crate::error::{Error, StillInUse};
+use crate::hal::{Opened, Registrar};
 use crate::machine::link::LinkInput;
-use crate::sync::Arc;
+use crate::sync::Ordering;
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+impl<R: Registrar> Context<R> {
     /// Closes the device once nobody uses it. The next bind opens a new one.
     ///
     /// # Errors
-    /// [`TeardownError::Leftover`] lists what is still in use; everything stays usable.
-    pub fn teardown(&self) -> Result<(), TeardownError<LoopError<O, R>>> {
+    /// Everything stays usable: [`Error::StillInUse`] lists what is still in use; [`Error::Deregister`]
+    /// where the event loop does not let go of the device; [`Error::Reentrant`];
+    /// [`Error::Inherited`]. The error of a [round](super::Round) that was dropped comes first, once;
+    /// then call it again.
+    pub fn teardown(&self) -> Result<(), Error> {
         self.shared.admit()?;
+        self.shared.pay_error()?;
         let settling = self.shared.settling.lock();
         self.shared.close_failed(&settling);
         let state = self.shared.lock();
         if let Some(leftover) = state.leftover() {
-            return Err(TeardownError::Leftover(leftover));
+            return Err(Error::StillInUse(Box::new(leftover)));
         }
         self.shared
             .carry_out(state, LinkInput::Close, false, &settling)?;
@@ -26,11 +30,11 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     }
 }
 
-impl<D: EventChannel> State<D> {
-    pub(super) fn leftover(&self) -> Option<Leftover> {
+impl State {
+    pub(super) fn leftover(&self) -> Option<StillInUse> {
         let bound = || self.machine.bound();
-        let holders = self.device.as_ref().map_or(0, Arc::strong_count);
-        let leftover = Leftover {
+        let holders = self.device.as_ref().map_or(0, Opened::holders);
+        let leftover = StillInUse {
             channels: bound().map(|(id, _)| id.port()).collect(),
             waiting: bound()
                 .filter(|(_, state)| state.is_waited())
@@ -42,12 +46,12 @@ impl<D: EventChannel> State<D> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Context<O, R> {
-    /// Deregisters and lets go of the device, whatever is left; no wake is delivered. Channels
-    /// that outlive their context can still notify and unbind. In a forked child the event loop
-    /// is not called.
+impl<R: Registrar> Drop for Context<R> {
+    /// The last handle deregisters and lets go of the device, whatever is left; no wake is
+    /// delivered. Channels that outlive their context can still notify and unbind. In a forked child
+    /// the event loop is not called.
     fn drop(&mut self) {
-        if self.shared.is_inherited() {
+        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.shared.is_inherited() {
             return;
         }
         let mut state = self.shared.lock();

@@ -1,19 +1,15 @@
 //! The beginning of a wait, and its end where it fails.
 
-use super::error::WaitError;
-use super::{DeviceError, LoopError, Shared, State, Wait};
-use crate::hal::{EventChannel, Open, Registrar};
+use super::{Shared, State};
+use crate::error::Error;
+use crate::hal::Registrar;
 use crate::machine::link::Link;
 use crate::machine::{ChannelId, NotBound, Waited};
 use crate::sync::MutexGuard;
-use crate::trace;
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     #[inline]
-    pub(super) fn wait(
-        &self,
-        id: ChannelId,
-    ) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+    pub(super) fn wait(&self, id: ChannelId) -> Result<(), Error> {
         self.admit()?;
         let mut state = self.lock();
         let is_watching = state.machine.link() == Link::Watching;
@@ -25,9 +21,15 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             is_watching && self.is_settled(&state) && state.machine.wait_plainly(id)
         };
         if waits {
-            return Ok(Wait::Pending);
+            return Ok(());
         }
-        self.wait_anywhere(state, id, gathers)
+        self.wait_anywhere(state, id, false)
+    }
+
+    /// A wait for each wake, until it is cancelled.
+    pub(super) fn wait_each(&self, id: ChannelId) -> Result<(), Error> {
+        self.admit()?;
+        self.wait_anywhere(self.lock(), id, true)
     }
 
     /// A wait of which there is more to do than to count it, or that is not yet known to be of
@@ -35,53 +37,39 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     #[inline(never)]
     fn wait_anywhere(
         &self,
-        mut state: MutexGuard<'_, State<O::Device>>,
+        mut state: MutexGuard<'_, State>,
         id: ChannelId,
-        gathers: bool,
-    ) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+        is_for_each: bool,
+    ) -> Result<(), Error> {
         if !state.takes_waits() {
             return Err(NotBound(id).into());
         }
-        let waited = if state.callbacks.has(id) {
-            state.machine.wait_in_rounds(id)?
-        } else {
-            state.machine.wait(id)?
-        };
-        match waited {
-            Waited::Ready(cause) => {
-                drop(state);
-                trace::wake(id, cause);
-                return Ok(Wait::Ready(cause));
-            }
-            Waited::Blocked => return Err(WaitError::AlreadyWaited(id)),
-            Waited::Queued | Waited::Already | Waited::Armed | Waited::Rearm => {}
+        let waited = state.machine.wait_in_rounds(id)?;
+        if waited == Waited::Blocked {
+            return Err(Error::AlreadyWaited(id));
         }
-        if gathers {
+        let became_each = is_for_each && state.machine.stand(id);
+        let is_watching = state.machine.link() == Link::Watching;
+        if is_watching && self.in_round.is_me() {
             if waited == Waited::Rearm {
                 state.machine.gather(id.port());
             }
-            return Ok(Wait::Pending);
+            return Ok(());
         }
         drop(state);
-        let mut begun = Begun {
-            shared: self,
-            id,
-            stands: waited == Waited::Already,
-        };
-        self.arm(id, waited)?;
-        begun.stands = true;
+        let mut begun = Begun::new(self, id, waited);
+        if waited == Waited::Already && became_each {
+            begun.undo = Undo::Each;
+        }
+        begun.end(self.arm(id, waited))?;
         if waited == Waited::Queued && !self.in_round.is_me() {
             self.tell_loop();
         }
-        Ok(Wait::Pending)
+        Ok(())
     }
 
     /// Registers the device and enables the port, where a wait asks for it.
-    pub(super) fn arm(
-        &self,
-        id: ChannelId,
-        waited: Waited,
-    ) -> Result<(), WaitError<DeviceError<O>, LoopError<O, R>>> {
+    pub(super) fn arm(&self, id: ChannelId, waited: Waited) -> Result<(), Error> {
         self.settle()?;
         if waited == Waited::Rearm {
             self.lock().write_back(id)?;
@@ -91,27 +79,60 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
 }
 
 /// A wait that has begun. Where it fails or a hook panics, it did not.
-pub(super) struct Begun<'a, O: Open, R: Registrar<O::Device>> {
-    pub(super) shared: &'a Shared<O, R>,
+pub(super) struct Begun<'a, R: Registrar> {
+    pub(super) shared: &'a Shared<R>,
     pub(super) id: ChannelId,
-    pub(super) stands: bool,
+    pub(super) undo: Undo,
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Begun<'_, O, R> {
-    fn drop(&mut self) {
-        if self.stands {
-            return;
+/// What a wait that fails takes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undo {
+    /// The wait stands.
+    Nothing,
+    /// There was a wait before, for one wake.
+    Each,
+    /// There was no wait before.
+    Wait,
+}
+
+impl<'a, R: Registrar> Begun<'a, R> {
+    pub(super) fn new(shared: &'a Shared<R>, id: ChannelId, waited: Waited) -> Begun<'a, R> {
+        let undo = match waited {
+            Waited::Already => Undo::Nothing,
+            Waited::Queued | Waited::Ready(_) | Waited::Blocked | Waited::Armed | Waited::Rearm => {
+                Undo::Wait
+            }
+        };
+        Begun { shared, id, undo }
+    }
+
+    /// The wait stands, or is taken back. A hook that panics then leaks no error.
+    pub(super) fn end(mut self, armed: Result<(), Error>) -> Result<(), Error> {
+        if armed.is_ok() {
+            self.undo = Undo::Nothing;
         }
+        drop(self);
+        armed
+    }
+}
+
+impl<R: Registrar> Drop for Begun<'_, R> {
+    fn drop(&mut self) {
         // What the first failure was is the answer, whatever became of the channel since.
         // Another thread may have ended it, and a task have the channel.
-        self.shared.lock().machine.cancel_in_rounds(self.id);
+        match self.undo {
+            Undo::Nothing => return,
+            Undo::Each => self.shared.lock().machine.wait_for_one(self.id),
+            Undo::Wait => self.shared.lock().machine.cancel_in_rounds(self.id),
+        }
         if self.shared.settle().is_err() {
             self.shared.count_unreported();
         }
     }
 }
 
-impl<D: EventChannel> State<D> {
+impl State {
     /// Whether a wait can begin. What begins once the context is gone, nobody would end.
     pub(super) fn takes_waits(&self) -> bool {
         !self.ended && self.machine.link().is_open()

@@ -1,14 +1,17 @@
 //! What an event loop supplies: registration, and a wake-up for those that block in it.
 
 use core::num::NonZeroU32;
+use core::time::Duration;
+
+use super::{Device, LoopError};
 
 /// How an event loop reports readiness of a registered device.
 ///
 /// ```
 /// use evtchn_core::{Registrar, Trigger};
-/// use evtchn_sim::{SimDevice, SimLoop};
+/// use evtchn_sim::SimLoop;
 ///
-/// fn trigger(event_loop: &impl Registrar<SimDevice>) -> Trigger {
+/// fn trigger(event_loop: &impl Registrar) -> Trigger {
 ///     event_loop.trigger()
 /// }
 /// assert_eq!(trigger(&SimLoop::level()), Trigger::Level);
@@ -34,10 +37,9 @@ pub enum Trigger {
 /// A loop of one flag, for a program that looks at it in its own time:
 ///
 /// ```
-/// use std::convert::Infallible;
 /// use std::sync::atomic::{AtomicBool, Ordering};
 ///
-/// use evtchn_core::{Context, DomId, EventChannel, Registrar, Trigger, Wait};
+/// use evtchn_core::{Context, Device, DomId, LoopError, Registrar, Trigger};
 /// use evtchn_sim::Sim;
 ///
 /// #[derive(Default)]
@@ -45,19 +47,17 @@ pub enum Trigger {
 ///     is_watched: AtomicBool,
 /// }
 ///
-/// impl<D: EventChannel> Registrar<D> for Flag {
-///     type Error = Infallible;
-///
+/// impl Registrar for Flag {
 ///     fn trigger(&self) -> Trigger {
 ///         Trigger::Level
 ///     }
 ///
-///     fn register(&self, _device: &D) -> Result<(), Infallible> {
+///     fn register(&self, _device: &Device) -> Result<(), LoopError> {
 ///         self.is_watched.store(true, Ordering::Relaxed);
 ///         Ok(())
 ///     }
 ///
-///     fn deregister(&self, _device: &D) -> Result<(), Infallible> {
+///     fn deregister(&self, _device: &Device) -> Result<(), LoopError> {
 ///         self.is_watched.store(false, Ordering::Relaxed);
 ///         Ok(())
 ///     }
@@ -66,18 +66,22 @@ pub enum Trigger {
 /// }
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), Flag::default());
+/// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), Flag::default());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// assert!(ctx.registrar().is_watched.load(Ordering::Relaxed));
 /// channel.cancel()?;
 /// assert!(!ctx.registrar().is_watched.load(Ordering::Relaxed));
 /// # Ok(())
 /// # }
 /// ```
-pub trait Registrar<D: ?Sized>: Send + Sync {
-    /// What a failed call reports.
-    type Error: core::error::Error + Send + Sync + 'static;
+pub trait Registrar: Send + Sync + 'static {
+    /// Gives the loop a way to [drive](crate::Context::drive) the context that was made with it.
+    /// Called once, when the context is made. A loop that dispatches needs none.
+    #[cfg(feature = "std")]
+    fn attach(&self, driver: crate::Driver) {
+        drop(driver);
+    }
 
     /// How this loop reports readiness. Asked once, when a context is made.
     fn trigger(&self) -> Trigger;
@@ -85,19 +89,18 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     /// Starts to watch `device` for reading. The error bit must be reported too: after an
     /// overflow the device shows it alone.
     ///
-    /// Whoever registers a device keeps it open until [`deregister`](Self::deregister) has
-    /// returned, so a loop may keep its descriptor as a number. The one exception is a loop that
-    /// does not let go: a device that failed, or whose context is dropped, is closed even then.
+    /// A loop that holds the descriptor as a number keeps a clone of `device` until it has let go
+    /// of that: so the descriptor stays open whatever its callers do.
     ///
     /// # Errors
     /// The loop's; then the device is not watched.
-    fn register(&self, device: &D) -> Result<(), Self::Error>;
+    fn register(&self, device: &Device) -> Result<(), LoopError>;
 
     /// Stops to watch `device`.
     ///
     /// # Errors
     /// The loop's; then the device is still watched.
-    fn deregister(&self, device: &D) -> Result<(), Self::Error>;
+    fn deregister(&self, device: &Device) -> Result<(), LoopError>;
 
     /// Makes a loop that blocks in its poll come back and dispatch, and every thread that sleeps in
     /// it look again. Called from any thread, in the middle of calls of the context, so a loop that
@@ -118,18 +121,38 @@ pub trait Registrar<D: ?Sized>: Send + Sync {
     }
 }
 
+/// An event loop that a context can make by itself ([`Context::new`](crate::Context::new)).
+///
+/// ```
+/// use evtchn_core::{Context, DomId, Link};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// let ctx = Context::<SimLoop>::new(Sim::new(1).open(DomId::DOM0))?;
+/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// channel.wait()?;
+/// assert_eq!(ctx.link(), Link::Watching);
+/// # Ok::<_, evtchn_core::Error>(())
+/// ```
+pub trait NewLoop: Registrar + Sized {
+    /// A loop that watches nothing yet.
+    ///
+    /// # Errors
+    /// What making it reports: no descriptor is left, or it can only be made inside its runtime.
+    fn new_loop() -> Result<Self, LoopError>;
+}
+
 /// Which threads a loop has to [wake](Registrar::wake_only).
 ///
 /// ```
 /// use std::num::NonZeroU32;
 ///
 /// use evtchn_core::{Registrar, Sleeper, Whom};
-/// use evtchn_sim::{SimDevice, SimLoop};
+/// use evtchn_sim::SimLoop;
 ///
 /// let event_loop = SimLoop::level();
 /// let sleepers = [Sleeper::new(NonZeroU32::MIN)];
 /// let whom = Whom { runners: false, sleepers: &sleepers };
-/// Registrar::<SimDevice>::wake_only(&event_loop, whom);
+/// Registrar::wake_only(&event_loop, whom);
 /// assert_eq!(event_loop.counts().wakes, 1); // this loop wakes everybody
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,22 +200,22 @@ impl Sleeper {
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Sleep, Slept};
-/// use evtchn_sim::{SimDevice, SimLoop};
+/// use evtchn_core::{LoopError, Sleep, Slept};
+/// use evtchn_sim::SimLoop;
 ///
-/// fn nap<L: Sleep<SimDevice, Deadline = Duration>>(it: &L) -> Result<Slept, L::SleepError> {
+/// fn nap<L: Sleep<Deadline = Duration>>(it: &L) -> Result<Slept, LoopError> {
 ///     let ticket = it.ticket();
 ///     // Here the thread looks whether there is something for it; then it sleeps.
 ///     it.sleep(ticket, Some(Duration::from_secs(1)))
 /// }
 /// assert_eq!(nap(&SimLoop::level())?, Slept::TimedOut);
-/// # Ok::<_, evtchn_sim::Error>(())
+/// # Ok::<_, evtchn_core::LoopError>(())
 /// ```
-pub trait Sleep<D: ?Sized>: Registrar<D> {
+pub trait Sleep: Registrar {
     /// A point in the time of this loop.
     type Deadline: Copy;
-    /// What a sleep that fails reports.
-    type SleepError: core::error::Error + Send + Sync + 'static;
+    /// The point in the time of this loop that is `timeout` from now.
+    fn deadline(&self, timeout: Duration) -> Self::Deadline;
 
     /// Tells what happens before from what happens after.
     fn ticket(&self) -> u64;
@@ -205,11 +228,7 @@ pub trait Sleep<D: ?Sized>: Registrar<D> {
     ///
     /// # Errors
     /// The loop's.
-    fn sleep(
-        &self,
-        ticket: u64,
-        deadline: Option<Self::Deadline>,
-    ) -> Result<Slept, Self::SleepError>;
+    fn sleep(&self, ticket: u64, deadline: Option<Self::Deadline>) -> Result<Slept, LoopError>;
 
     /// [`sleep`](Self::sleep) for a thread that need only hear the calls of
     /// [`wake`](Registrar::wake), and those of [`wake_only`](Registrar::wake_only) for it. It may
@@ -224,7 +243,7 @@ pub trait Sleep<D: ?Sized>: Registrar<D> {
         sleeper: Sleeper,
         ticket: u64,
         deadline: Option<Self::Deadline>,
-    ) -> Result<Slept, Self::SleepError> {
+    ) -> Result<Slept, LoopError> {
         let _like_any_other = sleeper;
         self.sleep(ticket, deadline)
     }
@@ -240,13 +259,13 @@ pub trait Sleep<D: ?Sized>: Registrar<D> {
 ///
 /// ```
 /// use evtchn_core::{Registrar, Sleep, Slept};
-/// use evtchn_sim::{SimDevice, SimLoop};
+/// use evtchn_sim::SimLoop;
 ///
 /// let event_loop = SimLoop::level();
 /// let ticket = event_loop.ticket();
-/// Registrar::<SimDevice>::wake(&event_loop); // on another thread, say
+/// Registrar::wake(&event_loop); // on another thread, say
 /// assert_eq!(event_loop.sleep(ticket, None)?, Slept::Roused);
-/// # Ok::<_, evtchn_sim::Error>(())
+/// # Ok::<_, evtchn_core::LoopError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slept {

@@ -6,32 +6,47 @@
 //!
 //! What a backend supplies stands here, what an event loop supplies in `event_loop.rs`.
 
+mod backend;
+mod device;
 mod error;
 mod event_loop;
+mod fork;
 mod port_buf;
 
+use alloc::boxed::Box;
 use core::fmt::Debug;
+use core::time::Duration;
+#[cfg(feature = "std")]
+use std::os::fd::BorrowedFd;
 
 use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::status::{PortStatus, Ports};
 
-pub use error::{Error, ErrorKind};
-pub use event_loop::{Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
+pub use backend::Backend;
+use device::AsAny;
+pub use device::Device;
+#[cfg(feature = "std")]
+pub(crate) use device::Opened;
+pub use error::{DeviceCall, DeviceError, ErrorKind, LoopError};
+pub use event_loop::{NewLoop, Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
+pub use fork::ForkMark;
+#[cfg(feature = "std")]
+pub(crate) use fork::Process;
 pub use port_buf::PortBuf;
 
 /// Opens the device. Called at the first bind, never before.
 ///
 /// ```
-/// use evtchn_core::{EventChannel, Open};
+/// use evtchn_core::{DeviceError, Open};
 /// use evtchn_sim::{SimDevice, SimOpen};
 ///
 /// /// Says when a device is opened.
-/// struct Told(SimOpen);
+/// struct Announced(SimOpen);
 ///
-/// impl Open for Told {
+/// impl Open for Announced {
 ///     type Device = SimDevice;
 ///
-///     fn open(&self) -> Result<SimDevice, <SimDevice as EventChannel>::Error> {
+///     fn open(&self) -> Result<SimDevice, DeviceError> {
 ///         println!("opening the device");
 ///         self.0.open()
 ///     }
@@ -41,7 +56,7 @@ pub use port_buf::PortBuf;
 ///     }
 /// }
 /// ```
-pub trait Open {
+pub trait Open: Send + Sync + 'static {
     /// The device that is opened.
     type Device: EventChannel;
 
@@ -50,7 +65,7 @@ pub trait Open {
     /// # Errors
     /// Whatever the backend's open reports; typically [`ErrorKind::NoDevice`] or
     /// [`ErrorKind::NotPermitted`].
-    fn open(&self) -> Result<Self::Device, <Self::Device as EventChannel>::Error>;
+    fn open(&self) -> Result<Self::Device, DeviceError>;
 
     /// A number of the calling process: it stays the same as long as the process lives, and every
     /// process that is forked from it has another one, also where both have the same process id,
@@ -67,6 +82,22 @@ pub trait Open {
     #[inline]
     fn is_current(&self, process: u64) -> bool {
         self.process() == process
+    }
+
+    /// The words that [`process`](Self::process) is the sum of, where it is: then a context reads
+    /// them in each call, instead of asking here.
+    fn mark(&self) -> Option<ForkMark> {
+        None
+    }
+
+    /// Opens what tells the states of ports, where this backend has it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], unless the backend supplies this; then whatever the open
+    /// reports.
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        const CALL: DeviceCall = DeviceCall::Other("ask what ports are");
+        Err(DeviceError::new(ErrorKind::Unsupported, CALL))
     }
 }
 
@@ -95,10 +126,7 @@ pub trait Open {
 /// # Ok(())
 /// # }
 /// ```
-pub trait EventChannel: Debug + Send + Sync {
-    /// What a failed call reports. It keeps errno, call and port.
-    type Error: Error;
-
+pub trait EventChannel: AsAny + Debug + Send + Sync {
     /// Allocates a port that `remote` may bind to.
     ///
     /// The port delivers nothing before the peer has bound and notified. The remote id is not
@@ -106,7 +134,7 @@ pub trait EventChannel: Debug + Send + Sync {
     ///
     /// # Errors
     /// The device's.
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Self::Error>;
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError>;
 
     /// Binds a new local port to a port that its owner allocated for us.
     ///
@@ -114,13 +142,13 @@ pub trait EventChannel: Debug + Send + Sync {
     ///
     /// # Errors
     /// The device's; an unknown domain is [`ErrorKind::NoSuchDomain`].
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Self::Error>;
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError>;
 
     /// Binds a virtual interrupt to a new local port.
     ///
     /// # Errors
     /// The device's; one that somebody in this domain holds is [`ErrorKind::InUse`].
-    fn bind_virq(&self, virq: Virq) -> Result<Port, Self::Error>;
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError>;
 
     /// Takes over a port that was set up at boot (static event channel, Linux 6.6).
     ///
@@ -130,20 +158,20 @@ pub trait EventChannel: Debug + Send + Sync {
     /// # Errors
     /// The device's; [`ErrorKind::Unsupported`] on older kernels, [`ErrorKind::InUse`] where this
     /// device has bound it.
-    fn bind_static(&self, port: Port) -> Result<(), Self::Error>;
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError>;
 
     /// Closes a port; a static one is let go of and stays open in Xen. An entry of it that was not
     /// read yet stays in the driver's ring.
     ///
     /// # Errors
     /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
-    fn unbind(&self, port: Port) -> Result<(), Self::Error>;
+    fn unbind(&self, port: Port) -> Result<(), DeviceError>;
 
     /// Sets the other end pending. Coalesces; succeeds also where nobody listens.
     ///
     /// # Errors
     /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
-    fn notify(&self, port: Port) -> Result<(), Self::Error>;
+    fn notify(&self, port: Port) -> Result<(), DeviceError>;
 
     /// Reads the ports that fired, up to `buf.capacity()`, and replaces the contents of `buf`.
     ///
@@ -153,7 +181,7 @@ pub trait EventChannel: Debug + Send + Sync {
     /// # Errors
     /// The device's. [`ErrorKind::Overflow`] says that the driver's ring overflowed: it reads
     /// nothing more until [`reset`](Self::reset).
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Self::Error>;
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError>;
 
     /// Enables ports again and says how many of them were written, which can be fewer.
     ///
@@ -161,13 +189,13 @@ pub trait EventChannel: Debug + Send + Sync {
     ///
     /// # Errors
     /// The device's; then none was written.
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Self::Error>;
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError>;
 
     /// Empties the driver's ring and ends an overflow. Enables nothing again.
     ///
     /// # Errors
     /// The device's.
-    fn reset(&self) -> Result<(), Self::Error>;
+    fn reset(&self) -> Result<(), DeviceError>;
 
     /// Restricts this device, for good, to binding to ports that `domid` offers. Every other bind
     /// is [`ErrorKind::NotPermitted`] afterwards, also an allocation of a port for `domid` and a
@@ -176,12 +204,86 @@ pub trait EventChannel: Debug + Send + Sync {
     /// # Errors
     /// The device's; a second call is [`ErrorKind::NotPermitted`], domain 0 and a reserved id are
     /// [`ErrorKind::Invalid`].
-    fn restrict(&self, domid: DomId) -> Result<(), Self::Error>;
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError>;
 
     /// Whether the calling process has this device only because it was forked from the process
     /// that opened or adopted it. Then every call but closing it would meddle with the parent,
     /// which shares ports and ring. Asked before each notify, so an answer costs no system call.
     fn is_inherited(&self) -> bool;
+
+    /// The device that this one wraps, as one does that records the calls of another.
+    fn inner(&self) -> Option<&dyn EventChannel> {
+        None
+    }
+
+    /// The time of a device that has one of its own, as a simulated device can. Event loops that
+    /// know of it let that time pass instead of sleeping.
+    fn own_time(&self) -> Option<&dyn OwnTime> {
+        None
+    }
+
+    /// The descriptor that event loops poll in place of the device. The core passes it on and
+    /// does nothing with it. It may be made when it is first asked for, and is then the same one
+    /// for as long as the device is open.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`], unless the backend has one; then what making it reports.
+    #[cfg(feature = "std")]
+    fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
+        let call = DeviceCall::Descriptor;
+        Err(DeviceError::new(ErrorKind::Unsupported, call))
+    }
+}
+
+/// The time of a device that does not live in real time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use evtchn_core::{Device, DomId, OwnTime, Passed};
+/// use evtchn_sim::Sim;
+///
+/// let device = Sim::new(1).backend(DomId::DOM0).open()?;
+/// let time: &dyn OwnTime = device.own_time().ok_or("it lives in real time")?;
+/// let soon = time.now() + Duration::from_secs(5);
+/// assert_eq!(time.pass(Some(soon))?, Passed::TimeOver); // at once
+/// assert_eq!(time.now(), soon);
+/// assert!(time.pass(None).is_err()); // nothing will ever happen
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub trait OwnTime {
+    /// The time now, since any start.
+    fn now(&self) -> Duration;
+
+    /// Lets the next thing happen, or time pass up to `deadline` if nothing happens before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Other`] without a deadline where nothing will ever happen: a program that
+    /// slept would sleep for ever.
+    fn pass(&self, deadline: Option<Duration>) -> Result<Passed, DeviceError>;
+}
+
+/// What [`OwnTime::pass`] came to.
+///
+/// ```
+/// use evtchn_core::{DomId, EventChannel, OwnTime, Passed, RemotePort};
+/// use evtchn_sim::Sim;
+///
+/// let device = Sim::new(1).backend(DomId::DOM0).open()?;
+/// let port = device.bind_unbound_port(DomId::SELF)?;
+/// device.bind_interdomain(RemotePort { domid: DomId::SELF, port })?; // brings an event
+/// let time = device.own_time().ok_or("it lives in real time")?;
+/// assert_eq!(time.pass(None)?, Passed::Readable);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// The device has something to read, or an error.
+    Readable,
+    /// Something happened. Ask again.
+    Happened,
+    /// The deadline has come.
+    TimeOver,
 }
 
 /// Tells what ports are, which the device of event channels cannot be asked.
@@ -203,10 +305,7 @@ pub trait EventChannel: Debug + Send + Sync {
 /// # Ok(())
 /// # }
 /// ```
-pub trait PortStatuses {
-    /// What a failed call reports.
-    type Error: Error;
-
+pub trait PortStatuses: Send + Sync {
     /// What a port of `domid` is right now. Xen lets a domain ask about itself,
     /// [`SELF`](DomId::SELF), and a control domain about every other. Linux lets no program of an
     /// ordinary domain ask at all, not even root, unless its driver says otherwise.
@@ -215,12 +314,15 @@ pub trait PortStatuses {
     /// An unknown domain is [`ErrorKind::NoSuchDomain`], a port behind the end of its table
     /// [`ErrorKind::Invalid`], a domain that may not be asked about
     /// [`ErrorKind::NotPermitted`], a port of Xen's own [`ErrorKind::Hidden`].
-    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Self::Error>;
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError>;
 
     /// Every port of a domain that is not closed, lowest first. Each is asked about as the
     /// iterator comes to it. A port that is [`Hidden`](ErrorKind::Hidden) is told of; any other
     /// failure is the last answer.
-    fn ports(&self, domid: DomId) -> Ports<'_, Self> {
+    fn ports(&self, domid: DomId) -> Ports<'_>
+    where
+        Self: Sized,
+    {
         Ports::new(self, domid)
     }
 }

@@ -5,7 +5,7 @@
 use super::blocker::Blocker;
 use super::port::{Cause, PortInput, PortState};
 use super::step::{advance, seize};
-use super::{ChannelId, Machine, NotBound, Waited};
+use super::{ChannelId, Machine, NotBound, Owner, Waited};
 use crate::hal::Sleeper;
 
 /// What a thread that blocks finds.
@@ -26,7 +26,7 @@ impl Machine {
         let waited = self.wait(id)?;
         self.blocks = self.blocks.next();
         if matches!(waited, Waited::Armed | Waited::Rearm) {
-            self.ports.by_id(id)?.blocker = Some(self.blocks);
+            self.ports.by_id(id)?.owner = Owner::of(self.blocks);
         }
         Ok((waited, self.blocks))
     }
@@ -45,7 +45,7 @@ impl Machine {
         let Ok(slot) = self.ports.by_id(id) else {
             return Look::Woken(Cause::Gone);
         };
-        if slot.blocker != Some(blocker) {
+        if slot.owner != Owner::of(blocker) {
             return Look::Cancelled;
         }
         let PortState::Latched(cause) = slot.state else {
@@ -59,9 +59,9 @@ impl Machine {
     /// The thread blocks no longer, whatever became of its wait.
     pub(crate) fn end_block(&mut self, id: ChannelId, blocker: Blocker) {
         if let Ok(slot) = self.ports.by_id(id)
-            && slot.blocker == Some(blocker)
+            && slot.owner == Owner::of(blocker)
         {
-            seize(slot, None, &mut self.count);
+            seize(slot, Owner::NEXT, &mut self.count);
             advance(id, slot, PortInput::Cancel, &mut self.count);
         }
     }

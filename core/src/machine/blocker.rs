@@ -1,5 +1,6 @@
 //! Who has the wakes of a channel to itself, in one word.
 
+use core::fmt;
 use core::num::NonZeroU32;
 
 use super::task::Seat;
@@ -46,5 +47,50 @@ impl Blocker {
             return None;
         }
         Some(Seat((word & !TASK) >> 1))
+    }
+}
+
+/// Whose the wakes of a channel are, and how many of them are waited for, in one word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner(u32);
+
+impl Owner {
+    /// Those of rounds. A wait is for one wake.
+    pub(crate) const NEXT: Owner = Owner(0);
+    /// Those of rounds. The wait is for each wake, until it is cancelled.
+    pub(crate) const EACH: Owner = Owner(u32::MAX);
+
+    /// A thread that blocks or a task has them to itself.
+    pub(crate) const fn of(blocker: Blocker) -> Owner {
+        Owner(blocker.0.get())
+    }
+
+    #[inline]
+    pub(crate) const fn is_rounds(self) -> bool {
+        // One comparison for both.
+        self.0.wrapping_add(1) < 2
+    }
+
+    #[inline]
+    pub(crate) const fn is_each(self) -> bool {
+        self.0 == Owner::EACH.0
+    }
+
+    #[inline]
+    pub(crate) const fn blocker(self) -> Option<Blocker> {
+        match NonZeroU32::new(self.0) {
+            Some(number) if self.0 != Owner::EACH.0 => Some(Blocker(number)),
+            Some(_) | None => None,
+        }
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.blocker() {
+            Some(blocker) => blocker.fmt(f),
+            None if self.is_each() => f.write_str("Each"),
+            None => f.write_str("Next"),
+        }
     }
 }

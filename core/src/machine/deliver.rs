@@ -2,13 +2,24 @@
 
 use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::step::{advance, fire, take_event, wait_again};
-use super::{ChannelId, Machine, NotBound, Waited, Wake};
+use super::{ChannelId, Machine, NotBound, Waited, Wake, cells};
 use crate::ids::Port;
 
 impl Machine {
     /// A wait whose wake is taken in a round: what is latched goes to the ready queue.
     #[inline]
     pub(crate) fn wait_in_rounds(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
+        let slot = self.ports.by_id(id)?;
+        if matches!(slot.state, PortState::Latched(_)) {
+            return self.queue_latched(id);
+        }
+        // It changes nothing.
+        cells::port(slot.state, PortInput::Queue);
+        self.wait(id)
+    }
+
+    #[cold]
+    fn queue_latched(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
         let (PortState::Latched(cause), PortEffect::Fire) = self.step(id, PortInput::Queue)? else {
             return self.wait(id);
         };
@@ -31,8 +42,16 @@ impl Machine {
         waits
     }
 
+    /// A wake of a channel was handed out. A wait for each goes on, unless the channel is gone.
+    fn go_on(&mut self, id: ChannelId) {
+        let stands = |slot: &mut super::Slot| slot.owner.is_each();
+        if self.ports.by_id(id).is_ok_and(stands) {
+            self.wait_after(id);
+        }
+    }
+
     /// A wait in a round, of a channel whose wake was handed out, unless it is gone.
-    pub(crate) fn wait_after(&mut self, id: ChannelId) {
+    pub(super) fn wait_after(&mut self, id: ChannelId) {
         if !self.wait_again(id) && self.wait(id) == Ok(Waited::Rearm) {
             self.gather(id.port());
         }
@@ -42,7 +61,7 @@ impl Machine {
     /// for is kept for the next wait on its channel.
     #[inline]
     pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
-        match self.next_event(false, |id| has_taker(id).then_some(())) {
+        match self.next_event(|id| has_taker(id).then_some(())) {
             Some(((), channel)) => {
                 let cause = Cause::Event;
                 Some(Wake { channel, cause })
@@ -57,14 +76,13 @@ impl Machine {
         self.unread() + self.ready.len()
     }
 
-    /// Hands out wakes, as many as there are and there is room for, and has each of their channels
-    /// waited for again if `again` says so, unless it is gone. Says how many.
+    /// Hands out wakes, as many as there are and there is room for. Says how many.
     #[inline]
-    pub(crate) fn next_wakes(&mut self, room: &mut [Wake], again: bool) -> usize {
+    pub(crate) fn next_wakes(&mut self, room: &mut [Wake]) -> usize {
         let mut count = 0;
         while count < room.len() && self.most_wakes() > 0 {
             if self.ready.is_empty() {
-                count += self.next_events(&mut room[count..], again);
+                count += self.next_events(&mut room[count..]);
             }
             let Some(place) = room.get_mut(count) else {
                 break;
@@ -72,9 +90,6 @@ impl Machine {
             let Some(wake) = self.next_wake_of_any(|_| true) else {
                 break;
             };
-            if again {
-                self.wait_after(wake.channel);
-            }
             *place = wake;
             count += 1;
         }
@@ -83,36 +98,32 @@ impl Machine {
 
     /// The wakes of the next words, as long as they are those of ports that wait. Says how many.
     #[inline(never)]
-    fn next_events(&mut self, room: &mut [Wake], again: bool) -> usize {
+    fn next_events(&mut self, room: &mut [Wake]) -> usize {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
         let places = words.iter().zip(room);
+        let next = self.ports.next();
         let cause = Cause::Event;
+        let gathered = self.rearm.len();
+        // Room for all of them, so that each is written without a look at the length.
+        self.rearm.resize(gathered + places.len(), Port::MAX);
+        let mut ports = self.rearm[gathered..].iter_mut();
         let mut count = 0;
-        if again {
-            let next = self.ports.next();
-            let gathered = self.rearm.len();
-            self.rearm.resize(gathered + places.len(), Port::MAX);
-            for ((word, place), port) in places.zip(&mut self.rearm[gathered..]) {
-                let Some((channel, slot)) = self.ports.plain(*word) else {
-                    break;
-                };
-                fire(slot, Some(next));
-                *place = Wake { channel, cause };
+        for (word, place) in places {
+            let Some((channel, slot)) = self.ports.plain(*word) else {
+                break;
+            };
+            *place = Wake { channel, cause };
+            if fire(slot, next)
+                && let Some(port) = ports.next()
+            {
                 *port = channel.port();
-                count += 1;
             }
-            self.rearm.truncate(gathered + count);
-        } else {
-            for (word, place) in places {
-                let Some((channel, slot)) = self.ports.plain(*word) else {
-                    break;
-                };
-                fire(slot, None);
-                *place = Wake { channel, cause };
-                count += 1;
-            }
-            self.count.waited -= count;
+            count += 1;
         }
+        let unused = ports.len();
+        let end = self.rearm.len() - unused;
+        self.rearm.truncate(end);
+        self.count.waited -= count - (end - gathered);
         self.taken += count;
         self.stats.wakes += count as u64;
         count
@@ -123,7 +134,6 @@ impl Machine {
     #[inline(always)]
     pub(crate) fn next_event<T>(
         &mut self,
-        again: bool,
         take: impl FnOnce(ChannelId) -> Option<T>,
     ) -> Option<(T, ChannelId)> {
         if !self.ready.is_empty() {
@@ -133,8 +143,7 @@ impl Machine {
         let word = *self.inbox.words().get(self.taken)?;
         let (channel, slot) = self.ports.plain(word)?;
         let taker = take(channel)?;
-        fire(slot, again.then_some(next));
-        if again {
+        if fire(slot, next) {
             self.rearm.push(channel.port());
         } else {
             self.count.waited -= 1;
@@ -153,6 +162,7 @@ impl Machine {
         while let Some(wake) = self.ready.pop_front() {
             let channel = wake.channel;
             if let Some(cause) = self.deliver(wake, has_taker(channel)) {
+                self.go_on(channel);
                 return Some(Wake { channel, cause });
             }
         }
@@ -164,6 +174,7 @@ impl Machine {
             if has_taker(channel) {
                 advance(channel, slot, PortInput::Deliver, &mut self.count);
                 self.stats.wakes += 1;
+                self.go_on(channel);
                 return Some(Wake {
                     channel,
                     cause: Cause::Event,

@@ -15,7 +15,7 @@ impl Machine {
 
     /// Enters a port that another process had bound on the device, and what that process knew of its
     /// peer. Whether it is enabled and what was read of it, only that process knew: its first wait
-    /// is ready at once.
+    /// gets a wake at once.
     pub(crate) fn adopt(&mut self, port: Port, peer: Peer) -> ChannelId {
         let id = self.bind(port);
         self.set_peer(id, peer);

@@ -14,14 +14,14 @@ use crate::ids::Port;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// use std::collections::BTreeMap;
 ///
 /// // The key for what a program knows of its channels.
 /// let mut names = BTreeMap::from([(channel.id(), "console")]);
-/// let _pending = channel.wait()?;
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// let wake = ctx.dispatch()?.next().expect("it was sent to");
 /// assert_eq!(names.remove(&wake.channel), Some("console"));
@@ -73,7 +73,8 @@ impl fmt::Display for ChannelId {
     }
 }
 
-/// The id names no binding of this context, or one that was unbound.
+/// The id names no binding of this context, or one that was unbound. Callers get it as
+/// [`Error::NotBound`](crate::Error::NotBound).
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -81,23 +82,21 @@ impl fmt::Display for ChannelId {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{NotBound, WaitError};
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
+/// # let mut channel = ctx.bind_unbound_port(guest.domid())?;
+/// use evtchn_core::Error;
 ///
-/// let id = channel.id();
 /// channel.unbind()?;
-/// let Err(WaitError::NotBound(error)) = ctx.wait(id) else {
+/// let Err(Error::NotBound(id)) = ctx.wait(channel.id()) else {
 ///     panic!("it is unbound");
 /// };
-/// assert_eq!(error, NotBound(id));
+/// assert_eq!(id, channel.id());
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not bound here")]
-pub struct NotBound(pub ChannelId);
+pub(crate) struct NotBound(pub(crate) ChannelId);
 
 /// One count for all contexts, so that the id of one is never taken for that of another.
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);

@@ -1,5 +1,7 @@
 //! The link between the context and the event loop: one pure table, no wildcard arm.
 
+use core::fmt;
+
 /// Where the device stands with the event loop.
 ///
 /// ```
@@ -8,13 +10,12 @@
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
+/// # let mut channel = ctx.bind_unbound_port(guest.domid())?;
 /// use evtchn_core::Link;
 ///
 /// assert_eq!(ctx.link(), Link::Idle);
-/// let _pending = channel.wait()?;
+/// channel.wait()?;
 /// assert_eq!(ctx.link(), Link::Watching);
 /// channel.cancel()?;
 /// assert_eq!(ctx.link(), Link::Idle);
@@ -34,6 +35,17 @@ pub enum Link {
     Watching,
     /// The device failed and was closed. The next bind opens a new one.
     Faulted,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Link::Closed => "closed",
+            Link::Idle => "idle",
+            Link::Watching => "watching",
+            Link::Faulted => "faulted",
+        })
+    }
 }
 
 /// What can happen to the link.

@@ -31,8 +31,9 @@ use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
-pub(crate) use blocker::Blocker;
-pub use id::{ChannelId, NotBound};
+pub(crate) use blocker::{Blocker, Owner};
+pub use id::ChannelId;
+pub(crate) use id::NotBound;
 use link::{Link, LinkEffect, LinkInput};
 use port::{Cause, PortEffect, PortInput, PortState};
 use slot::Slot;
@@ -40,6 +41,8 @@ pub use stats::Stats;
 use step::{Count, advance};
 use table::Table;
 use tidy::leaves_an_entry;
+#[cfg(feature = "std")]
+pub(crate) use wait::Before;
 pub(crate) use wait::Waited;
 pub use wake::Wake;
 
@@ -169,7 +172,7 @@ impl Machine {
     pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<(), NotBound> {
         let slot = self.ports.unbind(id)?;
         self.count.leave(&slot);
-        if let Some(blocker) = slot.blocker {
+        if let Some(blocker) = slot.owner.blocker() {
             self.count.tell(id, blocker);
         }
         if leaves_an_entry(&slot) {
@@ -227,7 +230,7 @@ impl Machine {
     }
 
     fn tell_gone(&mut self, id: ChannelId, slot: Slot) {
-        if let Some(blocker) = slot.blocker {
+        if let Some(blocker) = slot.owner.blocker() {
             self.count.tell(id, blocker);
         } else if slot.state.is_waited() {
             self.count.queued += 1;

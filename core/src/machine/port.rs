@@ -1,5 +1,7 @@
 //! One port, seen from user space: its states and the whole table of what happens to them.
 
+use core::fmt;
+
 /// Why a wake came. A wake always means "look", never "there is data".
 ///
 /// ```
@@ -8,26 +10,27 @@
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// use evtchn_core::Cause;
 ///
-/// let _pending = channel.wait()?;
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// for wake in &mut ctx.dispatch()? {
 ///     match wake.cause {
-///         // It means "look", whichever of these it is.
-///         Cause::Event | Cause::Overflow | Cause::Adopted => channel.notify()?,
 ///         Cause::PeerConnected => println!("a new peer"),
 ///         Cause::PeerGone => println!("wait for the next peer"),
 ///         Cause::Gone => println!("bind again"),
+///         // It means "look", whichever of the others it is.
+///         _ => channel.notify()?,
 ///     }
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Cause {
     /// The driver reported the port.
     Event,
@@ -49,6 +52,28 @@ pub enum Cause {
     Gone,
 }
 
+impl Cause {
+    /// Whether nothing more comes from the peer: it is gone, or the channel is. After
+    /// [`PeerGone`](Self::PeerGone) the channel may wait for another peer.
+    #[must_use]
+    pub const fn is_end(self) -> bool {
+        matches!(self, Cause::PeerGone | Cause::Gone)
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Cause::Event => "event",
+            Cause::Overflow => "overflow of the ring",
+            Cause::PeerGone => "the peer is gone",
+            Cause::PeerConnected => "a peer has connected",
+            Cause::Adopted => "adopted from another process",
+            Cause::Gone => "the channel is gone",
+        })
+    }
+}
+
 /// What user space knows of a bound port.
 ///
 /// The first two are *live*: as far as we know enabled in the driver. The others must be written
@@ -58,11 +83,15 @@ pub enum Cause {
 /// use evtchn_core::Cause;
 /// use evtchn_core::machine::port::{PortEffect, PortInput, PortState};
 ///
-/// // An event that comes while nobody waits is kept, and the next wait is ready at once.
+/// // An event that comes while nobody waits is kept.
 /// let (latched, effect) = PortState::Live.step(PortInput::Event);
 /// assert_eq!((latched, effect), (PortState::Latched(Cause::Event), PortEffect::Latch));
-/// let (held, effect) = latched.step(PortInput::Wait);
-/// assert_eq!((held, effect), (PortState::Heard, PortEffect::ReadyNow(Cause::Event)));
+/// // The next wait of a task or of a thread that blocks takes it at once,
+/// let (heard, effect) = latched.step(PortInput::Wait);
+/// assert_eq!((heard, effect), (PortState::Heard, PortEffect::ReadyNow(Cause::Event)));
+/// // and one whose wake comes in a round queues it for the round.
+/// let (ready, effect) = latched.step(PortInput::Queue);
+/// assert_eq!((ready, effect), (PortState::Ready(Cause::Event), PortEffect::Fire));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortState {
@@ -76,7 +105,7 @@ pub enum PortState {
     Held,
     /// Waited on again, write-back due.
     Rearming,
-    /// Read while nobody waited: the next wait is ready at once.
+    /// Read while nobody waited: the next wait gets this wake.
     Latched(Cause),
     /// Fired and queued for its waiter.
     Ready(Cause),
@@ -92,7 +121,8 @@ pub enum PortState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortInput {
-    /// Its owner waits.
+    /// Its owner waits. Where something is latched, a task or a thread that blocks takes it so; a
+    /// wait in rounds is [`Queue`](Self::Queue) first.
     Wait,
     /// The driver reported it.
     Event,
@@ -108,7 +138,8 @@ pub enum PortInput {
     Written,
     /// Its wake is handed to the waiter.
     Deliver,
-    /// Its wakes are taken in rounds: what is latched becomes the wake of a wait.
+    /// Its owner waits for a wake in a round: what is latched is queued. Where nothing is, this does
+    /// nothing, and [`Wait`](Self::Wait) follows.
     Queue,
     /// The round has nobody to hand its wake to.
     Keep,
@@ -127,7 +158,7 @@ pub enum PortInput {
 pub enum PortEffect {
     /// Nothing.
     Nothing,
-    /// The wait is over before it began.
+    /// The wait of a task or of a thread that blocks is over before it began.
     ReadyNow(Cause),
     /// Write the port back.
     Rearm,

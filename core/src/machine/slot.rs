@@ -1,6 +1,6 @@
 //! What is kept of one port.
 
-use super::blocker::Blocker;
+use super::blocker::Owner;
 use super::id::ChannelId;
 use super::port::PortState;
 use crate::ids::Port;
@@ -10,7 +10,7 @@ use crate::ids::Port;
 pub(crate) struct Slot {
     pub(super) generation: u64,
     /// Whose its wakes are, if not those of rounds.
-    pub(crate) blocker: Option<Blocker>,
+    pub(crate) owner: Owner,
     pub(crate) state: PortState,
     /// With which write-back it is enabled again, if `state` anticipates that; otherwise with which
     /// it was. [`UNHEARD`] until a wait follows its first event.
@@ -63,13 +63,13 @@ impl Slot {
     /// Whether somebody waits for it, or has a wake of it to take.
     #[inline]
     pub(crate) fn is_waited(&self) -> bool {
-        self.state.is_waited() || self.blocker.is_some_and(|it| it.seat().is_some())
+        self.state.is_waited() || self.owner.blocker().is_some_and(|it| it.seat().is_some())
     }
 }
 
 pub(super) const FREE: Slot = Slot {
     generation: 0,
-    blocker: None,
+    owner: Owner::NEXT,
     state: PortState::Live,
     due: UNHEARD,
 };

@@ -8,10 +8,10 @@
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// let _pending = channel.wait()?;
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// assert_eq!(ctx.dispatch()?.count(), 1);
 /// let stats = ctx.stats();
@@ -35,7 +35,7 @@ pub struct Stats {
     pub empty_reads: u64,
     /// Writes to the device.
     pub writes: u64,
-    /// Wakes handed to waiters, with those that a wait returned at once.
+    /// Wakes handed to waiters, with those that a task or a thread that blocks took at once.
     pub wakes: u64,
     /// Events that came while nobody waited and were kept.
     pub latched: u64,

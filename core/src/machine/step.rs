@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::blocker::Blocker;
+use super::blocker::{Blocker, Owner};
 use super::cells;
 use super::id::ChannelId;
 use super::port::{Cause, PortEffect, PortInput, PortState};
@@ -58,11 +58,15 @@ pub(super) fn advance(
     }
     let (mut next, mut effect) = slot.state.step(input);
     if effect == PortEffect::Fire
-        && let Some(blocker) = slot.blocker
+        && let Some(blocker) = slot.owner.blocker()
     {
         cells::port(next, PortInput::Keep);
         (next, effect) = next.step(PortInput::Keep);
         count.tell(id, blocker);
+    }
+    if matches!(input, PortInput::Keep) {
+        // Whoever gets the wake begins a wait of its own.
+        slot.owner = Owner::NEXT;
     }
     count.leave(slot);
     slot.state = next;
@@ -71,32 +75,34 @@ pub(super) fn advance(
 }
 
 /// Gives the wakes of a slot to somebody, or back to the rounds, and keeps the counts.
-pub(super) fn seize(slot: &mut Slot, blocker: Option<Blocker>, count: &mut Count) {
+pub(super) fn seize(slot: &mut Slot, owner: Owner, count: &mut Count) {
     count.leave(slot);
-    slot.blocker = blocker;
+    slot.owner = owner;
     count.enter(slot);
 }
 
-/// Hands out an event of a port that a round waits for, and waits again where `again` says for
-/// which write-back. It does what the steps one by one do, but for the counts.
+/// Hands out an event of a port that a round waits for. Says whether the wait goes on, which is so
+/// where it is for each wake: then the port is to be written back with the `next` ones. It does what
+/// the steps one by one do, but for the counts.
 #[inline]
-pub(super) fn fire(slot: &mut Slot, again: Option<WriteBack>) {
+pub(super) fn fire(slot: &mut Slot, next: WriteBack) -> bool {
     cells::port(PortState::Waiting, PortInput::Event);
     cells::port(PortState::Ready(Cause::Event), PortInput::Deliver);
-    match again {
-        Some(next) => {
-            cells::port(PortState::Heard, PortInput::Wait);
-            slot.go_on(next);
-        }
-        None => slot.state = PortState::Heard,
+    let goes_on = slot.owner.is_each();
+    if goes_on {
+        cells::port(PortState::Heard, PortInput::Wait);
+        slot.go_on(next);
+    } else {
+        slot.state = PortState::Heard;
     }
+    goes_on
 }
 
 /// A wait for an event of a port that is enabled. Says whether it was that; it does what a wait
 /// does.
 #[inline]
 pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
-    let is_live = slot.state == PortState::Live && slot.blocker.is_none();
+    let is_live = slot.state == PortState::Live && slot.owner.is_rounds();
     if is_live {
         cells::port(slot.state, PortInput::Wait);
         slot.state = PortState::Waiting;
@@ -108,10 +114,11 @@ pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
 /// The end of such a wait before its event. Says whether it was that; it does what a cancel does.
 #[inline]
 pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
-    let is_waiting = slot.state == PortState::Waiting && slot.blocker.is_none();
+    let is_waiting = slot.state == PortState::Waiting && slot.owner.is_rounds();
     if is_waiting {
         cells::port(slot.state, PortInput::Cancel);
         slot.state = PortState::Live;
+        slot.owner = Owner::NEXT;
         count.waited -= 1;
     }
     is_waiting
@@ -121,7 +128,7 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
 /// does, after which the port is written back with the next ones.
 #[inline]
 pub(super) fn wait_again(slot: &mut Slot, next: WriteBack, count: &mut Count) -> bool {
-    let is_heard = slot.state == PortState::Heard && slot.blocker.is_none();
+    let is_heard = slot.state == PortState::Heard && slot.owner.is_rounds();
     if is_heard {
         cells::port(slot.state, PortInput::Wait);
         slot.anticipate(next);

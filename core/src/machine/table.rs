@@ -139,7 +139,7 @@ impl Table {
     pub(crate) fn plain(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
         let slot = self.slots.get_mut(raw)?;
         let is_plain =
-            slot.state == PortState::Waiting && slot.due != self.next.0 && slot.blocker.is_none();
+            slot.state == PortState::Waiting && slot.due != self.next.0 && slot.owner.is_rounds();
         // A free slot is `Live`.
         let port = Port::new(raw).filter(|_| is_plain)?;
         Some((slot.channel(port), slot))

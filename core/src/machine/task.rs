@@ -14,7 +14,7 @@ use super::blocker::Blocker;
 use super::port::{PortEffect, PortInput, PortState};
 use super::step::{advance, seize};
 use super::tidy::SPARE;
-use super::{ChannelId, Machine, NotBound, Waited};
+use super::{ChannelId, Machine, NotBound, Owner, Waited};
 
 /// Where one task sits, for as long as it has a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,18 +147,18 @@ impl Machine {
     /// that is latched is the first that it finds.
     pub(crate) fn attend(&mut self, id: ChannelId, seat: Seat) -> Result<Waited, NotBound> {
         let slot = self.ports.by_id(id)?;
-        if slot.blocker.is_some() {
+        if !slot.owner.is_rounds() {
             return Ok(Waited::Blocked);
         }
         if let PortState::Latched(cause) = slot.state {
-            seize(slot, Some(Blocker::task(seat)), &mut self.count);
+            seize(slot, Owner::of(Blocker::task(seat)), &mut self.count);
             self.count.tasks.fire(seat, id);
             return Ok(Waited::Ready(cause));
         }
         let waited = self.wait(id)?;
         if matches!(waited, Waited::Armed | Waited::Rearm) {
             let slot = self.ports.by_id(id)?;
-            seize(slot, Some(Blocker::task(seat)), &mut self.count);
+            seize(slot, Owner::of(Blocker::task(seat)), &mut self.count);
         }
         Ok(waited)
     }

@@ -12,7 +12,7 @@ fn machine_with_a_channel() -> (Machine, ChannelId) {
 fn a_cancel_is_taken_back_where_nothing_happened_since() {
     let (mut machine, id) = machine_with_a_channel();
     assert_eq!(machine.wait(id), Ok(Waited::Armed));
-    let before = machine.cancel(id).unwrap().unwrap();
+    let before = machine.cancel(id).unwrap();
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
     machine.restore(id, before);
     assert_eq!(machine.state(id), Ok(PortState::Waiting));
@@ -25,7 +25,7 @@ fn a_cancel_is_taken_back_where_nothing_happened_since() {
 fn a_cancel_is_not_taken_back_where_somebody_waited_again() {
     let (mut machine, id) = machine_with_a_channel();
     assert_eq!(machine.wait(id), Ok(Waited::Armed));
-    let before = machine.cancel(id).unwrap().unwrap();
+    let before = machine.cancel(id).unwrap();
     assert_eq!(machine.wait(id), Ok(Waited::Armed));
     machine.restore(id, before);
     machine.cancel(id).unwrap();
@@ -35,12 +35,14 @@ fn a_cancel_is_not_taken_back_where_somebody_waited_again() {
 #[test]
 fn a_cancel_of_nobody_is_not_taken_back() {
     let (mut machine, id) = machine_with_a_channel();
-    let before = machine.cancel(id).unwrap().unwrap();
+    let before = machine.cancel(id).unwrap();
     machine.restore(id, before);
     assert_eq!(machine.state(id), Ok(PortState::Live));
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
+    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    let before = machine.cancel(id).unwrap();
     machine.unbind(id).unwrap();
-    machine.restore(id, PortState::Waiting);
+    machine.restore(id, before);
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
 }
 
@@ -64,7 +66,8 @@ fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
         block::Look::Woken(Cause::Overflow)
     );
     assert_eq!(machine.wait(other), Ok(Waited::Blocked));
-    assert_eq!(machine.cancel(other), Ok(None));
+    let before = machine.cancel(other).unwrap();
+    assert!(before.is_waited() && !before.is_rounds());
     assert!(machine.take_rouse(Some(theirs)).is_empty(), "it knows");
     assert_eq!(machine.look(other, theirs), block::Look::Cancelled);
     assert_eq!(machine.wait(other), Ok(Waited::Ready(Cause::Overflow)));
@@ -133,7 +136,7 @@ fn a_cancel_before_a_write_back_is_taken_back_with_it() {
     machine.overflow();
     assert_eq!(machine.wait(id), Ok(Waited::Ready(Cause::Overflow)));
     assert_eq!(machine.wait(id), Ok(Waited::Rearm));
-    let before = machine.cancel(id).unwrap().unwrap();
+    let before = machine.cancel(id).unwrap();
     assert_eq!(machine.rearms(), []);
     machine.restore(id, before);
     assert_eq!(machine.rearms(), [id.port()]);
@@ -147,7 +150,7 @@ fn a_cancel_is_not_taken_back_where_a_task_took_over_what_it_left() {
     let (mut machine, id) = machine_with_a_channel();
     assert_eq!(machine.wait(id), Ok(Waited::Armed));
     machine.overflow();
-    let before = machine.cancel(id).unwrap().unwrap();
+    let before = machine.cancel(id).unwrap();
     let seat = machine.sit();
     let latched = Ok(Waited::Ready(Cause::Overflow));
     assert_eq!(machine.attend(id, seat), latched);
@@ -188,13 +191,13 @@ fn a_stream_that_takes_a_channel_away_and_back_is_told_of_it_once() {
     }
 }
 
-/// Every state, with and without somebody who has the channel to itself, as one slot.
+/// Every state, with each kind of owner, as one slot.
 fn slots() -> impl Iterator<Item = Slot> {
-    let blockers = [None, Some(Blocker::FIRST)];
+    let owners = [Owner::NEXT, Owner::EACH, Owner::of(Blocker::FIRST)];
     PortState::ALL.into_iter().flat_map(move |state| {
-        blockers.map(|blocker| {
+        owners.map(|owner| {
             let mut slot = Slot::default();
-            (slot.state, slot.blocker) = (state, blocker);
+            (slot.state, slot.owner) = (state, owner);
             slot
         })
     })
@@ -203,25 +206,26 @@ fn slots() -> impl Iterator<Item = Slot> {
 #[test]
 fn an_event_that_is_handed_out_at_once_goes_where_its_steps_lead() {
     for slot in slots() {
-        for again in [false, true] {
-            let (mut machine, id) = machine_with_a_channel();
-            let port = machine.ports.by_id(id).unwrap();
-            (port.state, port.blocker) = (slot.state, slot.blocker);
-            let next = again.then_some(machine.ports.next());
-            let Some((channel, quick)) = machine.ports.plain(id.port().as_raw()) else {
-                assert!(slot.state != PortState::Waiting || slot.blocker.is_some());
-                continue;
-            };
-            step::fire(quick, next);
-            let (ready, fired) = slot.state.step(PortInput::Event);
-            let (held, delivered) = ready.step(PortInput::Deliver);
-            assert_eq!(fired, PortEffect::Fire);
-            assert_eq!(delivered, PortEffect::Deliver(Cause::Event));
-            let (rearming, effect) = held.step(PortInput::Wait);
-            assert_eq!(effect, PortEffect::Rearm);
-            assert_eq!((channel, slot.blocker), (id, None));
-            assert_eq!(machine.state(id), Ok(if again { rearming } else { held }));
-        }
+        let (mut machine, id) = machine_with_a_channel();
+        let port = machine.ports.by_id(id).unwrap();
+        (port.state, port.owner) = (slot.state, slot.owner);
+        let next = machine.ports.next();
+        let Some((channel, quick)) = machine.ports.plain(id.port().as_raw()) else {
+            assert!(slot.state != PortState::Waiting || !slot.owner.is_rounds());
+            continue;
+        };
+        let goes_on = step::fire(quick, next);
+        let (ready, fired) = slot.state.step(PortInput::Event);
+        let (held, delivered) = ready.step(PortInput::Deliver);
+        assert_eq!(fired, PortEffect::Fire);
+        assert_eq!(delivered, PortEffect::Deliver(Cause::Event));
+        assert!(slot.owner.is_rounds());
+        let (rearming, effect) = held.step(PortInput::Wait);
+        assert_eq!(effect, PortEffect::Rearm);
+        assert_eq!((channel, goes_on), (id, slot.owner == Owner::EACH));
+        let expected = if goes_on { rearming } else { held };
+        assert_eq!(machine.state(id), Ok(expected));
+        assert_eq!(machine.ports.by_id(id).unwrap().owner, slot.owner);
     }
 }
 
@@ -232,10 +236,10 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
         let next = machine.ports.next();
         let mut count = Count::default();
         let quick = machine.ports.by_id(id).unwrap();
-        (quick.state, quick.blocker) = (slot.state, slot.blocker);
+        (quick.state, quick.owner) = (slot.state, slot.owner);
         if !step::wait_again(quick, next, &mut count) {
             assert_eq!(machine.state(id), Ok(slot.state));
-            assert!(slot.state != PortState::Heard || slot.blocker.is_some());
+            assert!(slot.state != PortState::Heard || !slot.owner.is_rounds());
             continue;
         }
         let (rearming, effect) = slot.state.step(PortInput::Wait);
@@ -243,7 +247,7 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
             (machine.state(id), effect),
             (Ok(rearming), PortEffect::Rearm)
         );
-        assert_eq!((count.waited, slot.blocker), (1, None));
+        assert!(count.waited == 1 && slot.owner.is_rounds());
         let written = rearming.step(PortInput::Written);
         assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
     }
@@ -320,10 +324,13 @@ fn goes_where_its_step_leads(
         quick_count.enter(&slot);
         count.enter(&slot);
         let is_taken = take(&mut quick, &mut quick_count);
-        assert_eq!(is_taken, slot.state == from && slot.blocker.is_none());
+        assert_eq!(is_taken, slot.state == from && slot.owner.is_rounds());
         if is_taken {
             let effect = advance(id, &mut stepped, input, &mut count);
             assert_eq!(effect, PortEffect::Nothing);
+            if input == PortInput::Cancel {
+                stepped.owner = Owner::NEXT;
+            }
         }
         assert_eq!(quick, stepped);
         assert_eq!(quick_count.waited, count.waited);
@@ -339,4 +346,19 @@ fn a_wait_beside_others_goes_where_its_step_leads() {
 #[test]
 fn a_cancel_before_its_event_goes_where_its_step_leads() {
     goes_where_its_step_leads(step::cancel_plainly, PortState::Waiting, PortInput::Cancel);
+}
+
+#[test]
+fn an_owner_is_rounds_or_a_thread_or_a_task() {
+    let (thread, task) = (Blocker::FIRST, Blocker::task(task::Seat(7)));
+    for (owner, blocker) in [
+        (Owner::NEXT, None),
+        (Owner::EACH, None),
+        (Owner::of(thread), Some(thread)),
+        (Owner::of(task), Some(task)),
+    ] {
+        assert_eq!(owner.blocker(), blocker);
+        assert_eq!(owner.is_rounds(), blocker.is_none());
+        assert_eq!(owner.is_each(), owner == Owner::EACH);
+    }
 }

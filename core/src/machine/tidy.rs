@@ -102,7 +102,7 @@ mod tests {
         });
         assert_eq!(filled, Ok(()));
         for id in ids {
-            let heard = machine.next_event(false, |taker| (taker == *id).then_some(()));
+            let heard = machine.next_event(|taker| (taker == *id).then_some(()));
             assert_eq!(heard, Some(((), *id)));
         }
     }

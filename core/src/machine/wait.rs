@@ -3,14 +3,14 @@
 use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::step::{self, advance, seize};
 use super::tidy::leaves_an_entry;
-use super::{ChannelId, Machine, NotBound, Wake};
+use super::{ChannelId, Machine, NotBound, Owner, Wake};
 
 /// What became of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
-    /// An event was latched, and is queued for a round now.
+    /// An event was latched, and is queued for a round now. Of a wait in rounds alone.
     Queued,
-    /// An event was latched: nothing is waited for.
+    /// An event was latched: nothing is waited for. Of a task or a thread that blocks alone.
     Ready(Cause),
     /// Somebody waited already.
     Already,
@@ -22,11 +22,32 @@ pub(crate) enum Waited {
     Rearm,
 }
 
+/// What a cancel found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    state: PortState,
+    owner: Owner,
+}
+
+impl Before {
+    /// Whether it was a wait of rounds, which can be taken up again.
+    pub(crate) const fn is_rounds(self) -> bool {
+        self.owner.is_rounds()
+    }
+
+    /// Whether there was a wait.
+    pub(crate) const fn is_waited(self) -> bool {
+        !self.is_rounds() || self.state.is_waited()
+    }
+}
+
 impl Machine {
+    /// A wait that takes what is latched. One in rounds queues that first:
+    /// [`wait_in_rounds`](Self::wait_in_rounds).
     #[inline]
     pub(crate) fn wait(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
         let slot = self.ports.by_id(id)?;
-        if slot.blocker.is_some() {
+        if !slot.owner.is_rounds() {
             return Ok(Waited::Blocked);
         }
         let before = slot.state;
@@ -51,6 +72,27 @@ impl Machine {
         })
     }
 
+    /// A wait that has begun is for each wake, until it is cancelled. Says whether it was for one.
+    pub(crate) fn stand(&mut self, id: ChannelId) -> bool {
+        self.change_owner(id, Owner::NEXT, Owner::EACH)
+    }
+
+    /// A wait is for one wake again.
+    pub(crate) fn wait_for_one(&mut self, id: ChannelId) {
+        self.change_owner(id, Owner::EACH, Owner::NEXT);
+    }
+
+    fn change_owner(&mut self, id: ChannelId, before: Owner, after: Owner) -> bool {
+        let Ok(slot) = self.ports.by_id(id) else {
+            return false;
+        };
+        let changes = slot.owner == before && slot.state.is_waited();
+        if changes {
+            slot.owner = after;
+        }
+        changes
+    }
+
     /// A wait for an event of a port that is enabled. Says whether it was that; otherwise nothing
     /// was done.
     #[inline]
@@ -59,24 +101,30 @@ impl Machine {
         slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
     }
 
-    /// Ends a wait and returns the state that was left, for [`restore`](Self::restore). What a
-    /// thread that blocks is told cannot be taken back.
+    /// Ends a wait of rounds for an event of a port that is enabled. Where it is not that, nothing is
+    /// done.
     #[inline]
-    pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
-        let slot = self.ports.by_id(id)?;
-        if step::cancel_plainly(slot, &mut self.count) {
-            return Ok(Some(PortState::Waiting));
-        }
-        self.cancel_any(id)
+    pub(crate) fn cancel_plainly(&mut self, id: ChannelId) -> Option<Before> {
+        let slot = self.ports.by_id(id).ok()?;
+        let owner = slot.owner;
+        step::cancel_plainly(slot, &mut self.count).then_some(Before {
+            state: PortState::Waiting,
+            owner,
+        })
     }
 
-    fn cancel_any(&mut self, id: ChannelId) -> Result<Option<PortState>, NotBound> {
+    /// Ends a wait and returns the state that was left, for [`restore`](Self::restore). What a
+    /// thread that blocks is told cannot be taken back.
+    pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Before, NotBound> {
         let slot = self.ports.by_id(id)?;
-        let (blocker, before) = (slot.blocker, slot.state);
+        let before = Before {
+            state: slot.state,
+            owner: slot.owner,
+        };
         let leaves_an_entry = leaves_an_entry(slot);
-        seize(slot, None, &mut self.count);
+        seize(slot, Owner::NEXT, &mut self.count);
         advance(id, slot, PortInput::Cancel, &mut self.count);
-        if let Some(blocker) = blocker {
+        if let Some(blocker) = before.owner.blocker() {
             self.count.tell(id, blocker);
             if let Some(seat) = blocker.seat() {
                 self.tidy_task(seat);
@@ -85,28 +133,29 @@ impl Machine {
         if leaves_an_entry {
             self.tidy();
         }
-        Ok(blocker.is_none().then_some(before))
+        Ok(before)
     }
 
     /// Ends a wait whose wake is taken in rounds. One of a task or of a thread that blocks goes on.
     pub(crate) fn cancel_in_rounds(&mut self, id: ChannelId) {
         let slot = self.ports.by_id(id);
-        if slot.is_ok_and(|slot| slot.blocker.is_none()) {
+        if slot.is_ok_and(|slot| slot.owner.is_rounds()) {
             let _was_bound = self.cancel(id);
         }
     }
 
     /// Takes a cancel back, unless something else happened to the port since.
-    pub(crate) fn restore(&mut self, id: ChannelId, before: PortState) {
+    pub(crate) fn restore(&mut self, id: ChannelId, before: Before) {
         let Ok(slot) = self.ports.by_id(id) else {
             return;
         };
-        let is_as_left = slot.state == before.step(PortInput::Cancel).0;
+        let Before { state, owner } = before;
+        let is_as_left = slot.state == state.step(PortInput::Cancel).0;
         // A task may have taken over what is latched.
-        if is_as_left && before.is_waited() && slot.blocker.is_none() {
-            slot.state = before;
+        if is_as_left && state.is_waited() && slot.owner.is_rounds() {
+            (slot.state, slot.owner) = (state, owner);
             self.count.enter(slot);
-            match before {
+            match state {
                 PortState::Ready(cause) => self.ready.push_back(Wake { channel: id, cause }),
                 PortState::Rearming => self.gather(id.port()),
                 PortState::Live

@@ -12,12 +12,12 @@ use crate::ids::Port;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// use evtchn_core::Cause;
 ///
-/// let _pending = channel.wait()?;
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// let wake = ctx.dispatch()?.next().expect("it was sent to");
 /// assert_eq!((wake.channel, wake.cause), (channel.id(), Cause::Event));

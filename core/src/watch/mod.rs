@@ -182,7 +182,7 @@ impl<P: Places> Watch<P> {
     /// [`Sleep::sleep`](crate::Sleep::sleep): as [`wait`](Self::wait), but for calls since a ticket.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`wait`](Self::wait).
     pub fn sleep(&self, ticket: u64, deadline: P::Deadline) -> Result<Slept, P::Error> {
         let rings = self.rings.load(SeqCst);
         // A ring counts as a call first, so it is seen by one of the two.

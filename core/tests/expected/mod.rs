@@ -4,8 +4,10 @@
 use std::sync::mpsc::{self, Sender};
 use std::thread::panicking;
 
-use evtchn_core::mock::{MockDevice, MockError, MockOpen, MockRegistrar, Sequence, brings};
-use evtchn_core::{Context, DomId, ErrorKind, Port, Slept, Trigger};
+use evtchn_core::mock::{
+    MockDevice, MockOpen, MockRegistrar, Sequence, brings, device_error, loop_error,
+};
+use evtchn_core::{Context, DeviceError, DomId, ErrorKind, Port, Slept, Trigger};
 
 mockall::mock! {
     /// The program over the context.
@@ -27,7 +29,7 @@ impl Drop for MockProgram {
 }
 
 /// A context over mocks.
-pub(crate) type MockContext = Context<MockOpen, MockRegistrar>;
+pub(crate) type MockContext = Context<MockRegistrar>;
 
 /// The steps that are expected, of the device opened last, the event loop and the program.
 pub(crate) struct Order {
@@ -49,8 +51,8 @@ fn ports<const N: usize>(raw: [u32; N]) -> Vec<Port> {
     raw.into_iter().map(port).collect()
 }
 
-fn failed<T>(kind: ErrorKind) -> Result<T, MockError> {
-    Err(MockError::new(kind))
+fn failed<T>(kind: ErrorKind) -> Result<T, DeviceError> {
+    Err(device_error(kind))
 }
 
 /// Expects an open, which returns what is sent.
@@ -178,7 +180,7 @@ impl Order {
     }
 
     pub(crate) fn deregister_fails(mut self, kind: ErrorKind) -> Order {
-        then!(self.event_loop.expect_deregister).return_const(failed(kind));
+        then!(self.event_loop.expect_deregister).return_const(Err(loop_error(kind)));
         self
     }
 
@@ -214,6 +216,9 @@ impl Order {
     pub(crate) fn begin(mut self) -> (MockProgram, MockContext) {
         then!(self.program.expect_ends).return_const(());
         self.to_open.send(self.device).unwrap();
-        (self.program, Context::new(self.opener, self.event_loop))
+        (
+            self.program,
+            Context::with_registrar(self.opener, self.event_loop),
+        )
     }
 }

@@ -3,8 +3,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use evtchn_core::{
-    Context, DomId, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger,
-    Virq,
+    Context, Device, DeviceCall, DeviceError, DomId, ErrorKind, EventChannel, LoopError, Open,
+    Port, PortBuf, Registrar, RemotePort, Trigger, Virq,
 };
 
 /// A step that was made to fail.
@@ -12,9 +12,10 @@ use evtchn_core::{
 #[error("{0} failed as told: {1:?}")]
 pub(crate) struct Told(&'static str, ErrorKind);
 
-impl evtchn_core::Error for Told {
-    fn kind(&self) -> ErrorKind {
-        self.1
+impl Told {
+    /// What the device reports of it.
+    fn of(self, call: DeviceCall) -> DeviceError {
+        DeviceError::new(self.1, call).with_source(self)
     }
 }
 
@@ -68,8 +69,12 @@ impl Tester {
         })))
     }
 
-    pub(crate) fn context(&self) -> Context<FakeOpen, FakeLoop> {
-        Context::new(FakeOpen(self.clone()), FakeLoop(self.clone()))
+    pub(crate) fn context(&self) -> Context<FakeLoop> {
+        Context::with_registrar(self.opener(), FakeLoop(self.clone()))
+    }
+
+    pub(crate) fn opener(&self) -> FakeOpen {
+        FakeOpen(self.clone())
     }
 
     pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
@@ -138,9 +143,10 @@ impl Drop for Fake {
 impl Open for FakeOpen {
     type Device = Fake;
 
-    fn open(&self) -> Result<Fake, Told> {
+    fn open(&self) -> Result<Fake, DeviceError> {
         self.0.call(|script| &mut script.on_open);
-        self.0.step("open", "")?;
+        let opened = self.0.step("open", "");
+        opened.map_err(|told| told.of(DeviceCall::Open))?;
         Ok(Fake(self.0.clone(), self.process()))
     }
 
@@ -150,44 +156,48 @@ impl Open for FakeOpen {
 }
 
 impl Fake {
-    fn give(&self) -> Result<Port, Told> {
-        self.0.step("bind", "")?;
+    fn give(&self, call: DeviceCall) -> Result<Port, DeviceError> {
+        self.step("bind", "", call)?;
         let raw = self.0.script().ports.pop_front();
         raw.and_then(Port::new)
-            .ok_or(Told("bind without a scripted port", ErrorKind::NoSpace))
+            .ok_or_else(|| Told("bind without a scripted port", ErrorKind::NoSpace).of(call))
+    }
+
+    fn step(&self, step: &'static str, detail: &str, call: DeviceCall) -> Result<(), DeviceError> {
+        let made = self.0.step(step, detail);
+        made.map_err(|told| told.of(call))
     }
 }
 
 impl EventChannel for Fake {
-    type Error = Told;
-
-    fn bind_unbound_port(&self, _: DomId) -> Result<Port, Told> {
-        self.give()
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
+        self.give(DeviceCall::BindUnboundPort(remote))
     }
 
-    fn bind_interdomain(&self, _: RemotePort) -> Result<Port, Told> {
-        self.give()
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
+        self.give(DeviceCall::BindInterdomain(remote))
     }
 
-    fn bind_virq(&self, _: Virq) -> Result<Port, Told> {
-        self.give()
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
+        self.give(DeviceCall::BindVirq(virq))
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), Told> {
-        self.0.step("bind_static", &format!(" {port}"))
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
+        let call = DeviceCall::BindStatic(port);
+        self.step("bind_static", &format!(" {port}"), call)
     }
 
-    fn unbind(&self, port: Port) -> Result<(), Told> {
-        self.0.step("unbind", &format!(" {port}"))
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
+        self.step("unbind", &format!(" {port}"), DeviceCall::Unbind(port))
     }
 
-    fn notify(&self, port: Port) -> Result<(), Told> {
-        self.0.step("notify", &format!(" {port}"))
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
+        self.step("notify", &format!(" {port}"), DeviceCall::Notify(port))
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Told> {
-        buf.fill(|_| Ok::<_, Told>(0))?;
-        self.0.step("read", "")?;
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
+        buf.fill(|_| Ok::<_, DeviceError>(0))?;
+        self.step("read", "", DeviceCall::Pending)?;
         let batch = self.0.script().batches.pop_front().unwrap_or_default();
         buf.fill(|words| {
             words[..batch.len()].copy_from_slice(&batch);
@@ -195,19 +205,25 @@ impl EventChannel for Fake {
         })
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Told> {
-        let takes = self.0.script().write_takes.min(ports.len());
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
+        let (first, count) = (ports[0], ports.len());
+        let takes = self.0.script().write_takes.min(count);
         let taken: Vec<_> = ports[..takes].iter().map(|p| p.as_raw()).collect();
-        self.0.step("write", &format!(" {taken:?}"))?;
+        let call = DeviceCall::Unmask { first, count };
+        self.step("write", &format!(" {taken:?}"), call)?;
         Ok(takes)
     }
 
-    fn reset(&self) -> Result<(), Told> {
-        self.0.step("reset", "")
+    fn reset(&self) -> Result<(), DeviceError> {
+        self.step("reset", "", DeviceCall::Reset)
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), Told> {
-        self.0.step("restrict", &format!(" {domid}"))
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
+        self.step(
+            "restrict",
+            &format!(" {domid}"),
+            DeviceCall::Restrict(domid),
+        )
     }
 
     fn is_inherited(&self) -> bool {
@@ -217,21 +233,19 @@ impl EventChannel for Fake {
 
 pub(crate) struct FakeLoop(Tester);
 
-impl Registrar<Fake> for FakeLoop {
-    type Error = Told;
-
+impl Registrar for FakeLoop {
     fn trigger(&self) -> Trigger {
         self.0.script().trigger
     }
 
-    fn register(&self, _: &Fake) -> Result<(), Told> {
+    fn register(&self, _: &Device) -> Result<(), LoopError> {
         self.0.call(|script| &mut script.on_register);
-        self.0.step("register", "")
+        self.0.step("register", "").map_err(LoopError::new)
     }
 
-    fn deregister(&self, _: &Fake) -> Result<(), Told> {
+    fn deregister(&self, _: &Device) -> Result<(), LoopError> {
         self.0.call(|script| &mut script.on_deregister);
-        self.0.step("deregister", "")
+        self.0.step("deregister", "").map_err(LoopError::new)
     }
 
     fn wake(&self) {

@@ -2,14 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use evtchn_core::DispatchError;
-
 use super::*;
 
 #[test]
 fn what_the_reactor_reads_for_a_round_is_queued_and_the_loop_told() {
     let (tester, ctx, channel) = bound();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.log();
     event(&tester, &ctx, &channel);
     assert_eq!(tester.log(), ["read", "wake"]);
@@ -40,7 +38,7 @@ fn a_storm_on_an_edge_triggered_loop_ends_a_drive_with_more() {
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     for _ in 0..300 {
         tester.batch(&[channel.port()]);
     }
@@ -111,7 +109,7 @@ fn a_drive_that_was_put_off_reads_until_nothing_is_left() {
     for _ in 0..300 {
         tester.batch(&[channel.port()]);
     }
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     assert!(tester.script().batches.is_empty());
 }
 
@@ -133,7 +131,7 @@ fn a_drive_that_a_hook_asked_for_before_it_panicked_happens() {
 fn a_drive_that_is_asked_for_as_a_failed_device_is_let_go_of_is_not_forgotten() {
     let (tester, ctx, channel) = bound();
     let driver = ctx.driver();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);
     let mut round = ctx.dispatch().unwrap();
     assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
@@ -148,9 +146,9 @@ fn a_drive_that_is_asked_for_as_a_failed_device_is_let_go_of_is_not_forgotten() 
 #[test]
 fn a_drive_that_finds_the_device_failed_says_so_whatever_its_hook_says() {
     let (tester, ctx, channel) = bound();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);
     tester.fail("deregister", ErrorKind::Other);
-    assert!(matches!(ctx.drive(), Err(DispatchError::Device(_))));
+    assert!(matches!(ctx.drive(), Err(Error::Device(_))));
     assert_eq!((ctx.link(), ctx.stats().unreported), (Link::Faulted, 1));
 }

@@ -14,15 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as Cx, Poll, Wake as Waking, Waker};
 
-use crate::support::{FakeLoop, FakeOpen, Tester};
+use crate::support::{FakeLoop, Tester};
 use evtchn_core::{
-    Cause, Channel, Context, DomId, ErrorKind, Link, Outcome, TaskError, Trigger, Wait, WaitError,
-    Wakes, Woken,
+    Cause, Channel, Context, DomId, Error, ErrorKind, Link, Outcome, Trigger, Wakes, Woken,
 };
 
 const GUEST: DomId = DomId::new(7);
 
-type Ctx = Context<FakeOpen, FakeLoop>;
+type Ctx = Context<FakeLoop>;
 
 /// A waker that counts.
 #[derive(Default)]
@@ -49,12 +48,12 @@ fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     pin!(future).poll(&mut Cx::from_waker(waker))
 }
 
-fn next(wakes: &mut Wakes<FakeOpen, FakeLoop>, waker: &Waker) -> Poll<Option<Cause>> {
+fn next(wakes: &mut Wakes<FakeLoop>, waker: &Waker) -> Poll<Option<Cause>> {
     let polled = wakes.poll_wake(&mut Cx::from_waker(waker));
     polled.map(|wake| wake.map(|wake| wake.unwrap().cause))
 }
 
-fn bound() -> (Tester, Ctx, Channel<FakeOpen, FakeLoop>) {
+fn bound() -> (Tester, Ctx, Channel<FakeLoop>) {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -63,13 +62,11 @@ fn bound() -> (Tester, Ctx, Channel<FakeOpen, FakeLoop>) {
 }
 
 /// An event comes, and the reactor has it read.
-fn event(tester: &Tester, ctx: &Ctx, channel: &Channel<FakeOpen, FakeLoop>) {
+fn event(tester: &Tester, ctx: &Ctx, channel: &Channel<FakeLoop>) {
     tester.batch(&[channel.port()]);
     assert_eq!(ctx.drive().unwrap(), Outcome::Done);
 }
 
-fn is_cancelled(
-    polled: &Poll<Result<Cause, TaskError<impl std::error::Error, impl std::error::Error>>>,
-) -> bool {
-    matches!(polled, Poll::Ready(Err(TaskError::Cancelled)))
+fn is_cancelled(polled: &Poll<Result<Cause, Error>>) -> bool {
+    matches!(polled, Poll::Ready(Err(Error::Cancelled)))
 }

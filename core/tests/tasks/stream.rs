@@ -49,7 +49,7 @@ fn a_stream_of_many_channels_rings_once_and_writes_once() {
 
 #[test]
 fn a_stream_ends_with_its_last_channel_and_stays_ended() {
-    let (_tester, ctx, channel) = bound();
+    let (_tester, ctx, mut channel) = bound();
     let (bell, waker) = bell();
     let mut wakes = channel.wakes().unwrap();
     assert!(next(&mut wakes, &waker).is_pending());
@@ -87,7 +87,7 @@ fn a_write_back_that_fails_is_told_and_tried_again() {
     assert_eq!(next(&mut wakes, &waker), Poll::Ready(Some(Cause::Event)));
     tester.fail("write", ErrorKind::Other);
     let polled = wakes.poll_wake(&mut Cx::from_waker(&waker));
-    assert!(matches!(polled, Poll::Ready(Some(Err(_)))));
+    assert!(matches!(polled, Poll::Ready(Some(Err(Error::Device(_))))));
     tester.log();
     assert!(next(&mut wakes, &waker).is_pending());
     assert_eq!(tester.log(), ["write [1]"]);

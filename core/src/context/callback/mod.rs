@@ -8,19 +8,19 @@
 mod places;
 mod run;
 
-use super::error::LinkError;
-use super::{Channel, Context, DispatchResult, LoopError, Outcome, Round, Shared, State};
-use crate::hal::{Open, Registrar};
+use super::{Channel, Context, Outcome, Round, Shared, State};
+use crate::error::Error;
+use crate::hal::Registrar;
 use crate::machine::{ChannelId, Wake};
 use crate::sync::MutexGuard;
 
 pub(super) use places::Callbacks;
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     /// The state, once the callback of this channel is not running on another thread.
     ///
     /// A hook must not wait for it: the callback may be waiting for the end of that hook.
-    pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State<O::Device>> {
+    pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         while state.callbacks.is_running(id) && !self.is_inside() {
             state.callbacks.awaited = true;
@@ -35,13 +35,12 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
+impl<R: Registrar> Channel<R> {
     /// Sets what [`Context::dispatch_callbacks`] calls for each wake of this channel, in the
     /// place of what was set before. Waits stay as they are: each is for one wake.
     ///
-    /// With a callback a wait never returns [`Wait::Ready`](crate::Wait::Ready): an event that
-    /// was kept goes to the next round, and the event loop is told. No callback runs inside a
-    /// wait.
+    /// No callback runs inside a wait: an event that was kept is queued for the next round, and the
+    /// event loop is woken.
     ///
     /// The callback may do anything with the context but dispatch it: wait, cancel, bind, unbind,
     /// replace or remove callbacks, tear down, for its own channel or another. It is dropped
@@ -49,11 +48,8 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// running one, after it returned.
     ///
     /// # Errors
-    /// [`LinkError`] in a hook of the registrar or in a forked child; the callback is dropped.
-    pub fn set_callback(
-        &self,
-        callback: impl FnMut(Wake) + Send + 'static,
-    ) -> Result<(), LinkError<LoopError<O, R>>> {
+    /// The callback is dropped: [`Error::Reentrant`], [`Error::Inherited`].
+    pub fn set_callback(&self, callback: impl FnMut(Wake) + Send + 'static) -> Result<(), Error> {
         self.shared.admit()?;
         let id = self.id();
         let replaced = {
@@ -70,8 +66,8 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     /// so it must not be called while holding a lock that the callback takes.
     ///
     /// # Errors
-    /// [`LinkError`] in a hook of the registrar or in a forked child; the callback stays.
-    pub fn remove_callback(&self) -> Result<bool, LinkError<LoopError<O, R>>> {
+    /// The callback stays: [`Error::Reentrant`], [`Error::Inherited`].
+    pub fn remove_callback(&self) -> Result<bool, Error> {
         self.shared.admit()?;
         let id = self.id();
         let (had_one, removed) = {
@@ -83,7 +79,7 @@ impl<O: Open, R: Registrar<O::Device>> Channel<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
+impl<R: Registrar> Round<'_, R> {
     /// Runs the round: calls the callback of each channel that fired, one after the other and
     /// with no lock held, and ends it as [`finish`](Self::finish) does.
     ///
@@ -91,50 +87,26 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
     /// [`Gone`](crate::Cause::Gone) is not: that wait says so itself.)
     ///
     /// # Errors
-    /// [`DispatchError`](crate::DispatchError), the first that came up.
+    /// Those of [`finish`](Self::finish).
     ///
     /// # Panics
     /// Where a callback does, once the rest of the round is queued and its waits are written
     /// back. The callback keeps its place.
-    pub fn call(self) -> DispatchResult<O, R, Outcome> {
-        self.call_with::<false>()
-    }
-
-    /// [`call`](Self::call), and each channel whose callback is called is waited for again, unless
-    /// it is [gone](crate::Cause::Gone). A callback that wants no more cancels.
-    ///
-    /// # Errors
-    /// As there.
-    ///
-    /// # Panics
-    /// As there.
-    pub fn call_again(self) -> DispatchResult<O, R, Outcome> {
-        self.call_with::<true>()
+    pub fn call(self) -> Result<Outcome, Error> {
+        self.call_all()
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+impl<R: Registrar> Context<R> {
     /// A round of callbacks: [`dispatch`](Self::dispatch), then [`Round::call`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`dispatch`](Self::dispatch) and of [`Round::finish`].
     ///
     /// # Panics
-    /// As there.
-    pub fn dispatch_callbacks(&self) -> DispatchResult<O, R, Outcome> {
+    /// Where [`Round::call`] does.
+    pub fn dispatch_callbacks(&self) -> Result<Outcome, Error> {
         self.dispatch()?.call()
-    }
-
-    /// A round of callbacks that goes on waiting: [`dispatch`](Self::dispatch), then
-    /// [`Round::call_again`].
-    ///
-    /// # Errors
-    /// As there.
-    ///
-    /// # Panics
-    /// As there.
-    pub fn dispatch_callbacks_again(&self) -> DispatchResult<O, R, Outcome> {
-        self.dispatch()?.call_again()
     }
 }
 
@@ -145,9 +117,9 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::Trigger;
     use crate::ids::{DomId, Port};
     use crate::mock::{MockDevice, MockOpen, MockRegistrar, brings};
-    use crate::{Trigger, Wait};
 
     fn port() -> Port {
         Port::new(5).unwrap()
@@ -157,7 +129,7 @@ mod tests {
     fn a_thread_is_inside_in_a_round_and_in_a_hook() {
         let opener = MockOpen::of_this_process();
         let event_loop = MockRegistrar::with_trigger(Trigger::Level);
-        let ctx = Context::new(opener, event_loop);
+        let ctx = Context::with_registrar(opener, event_loop);
         let shared = &ctx.shared;
         assert!(!shared.is_inside());
         shared.in_round.enter();
@@ -165,7 +137,7 @@ mod tests {
         shared.in_round.leave();
         shared.in_hook.enter();
         assert!(shared.is_inside());
-        assert!(matches!(shared.admit(), Err(LinkError::Reentrant)));
+        assert!(matches!(shared.admit(), Err(Error::Reentrant)));
         shared.in_hook.leave();
         assert!(!shared.is_inside());
         shared.admit().unwrap();
@@ -182,7 +154,7 @@ mod tests {
         let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
         event_loop.expect_register().return_const(Ok(()));
         event_loop.expect_deregister().return_const(Ok(()));
-        let ctx = Context::new(opener, event_loop);
+        let ctx = Context::with_registrar(opener, event_loop);
         // Its drop would wait for a callback that never returns.
         let channel = ManuallyDrop::new(ctx.bind_unbound_port(DomId::DOM0).unwrap());
         let calls = Arc::<AtomicUsize>::default();
@@ -192,7 +164,7 @@ mod tests {
         };
         channel.set_callback(count).unwrap();
         for round in 1..4 {
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
             ctx.dispatch_callbacks().unwrap();
             assert_eq!(calls.load(Ordering::Relaxed), round);
             let state = ctx.shared.lock();

@@ -1,19 +1,20 @@
 //! A round of callbacks: taking one out, calling it with no lock held, and putting it back.
 
 use super::places::{Callback, Rest};
-use crate::context::{DispatchResult, Outcome, Round, Shared, State};
-use crate::hal::{EventChannel, Open, Registrar};
+use crate::context::{Outcome, Round, Shared, State};
+use crate::error::Error;
+use crate::hal::Registrar;
 use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Wake};
 use crate::trace;
 
 /// A callback that runs. If it panics it comes back where this is dropped.
-struct Running<'a, O: Open, R: Registrar<O::Device>> {
-    shared: &'a Shared<O, R>,
+struct Running<'a, R: Registrar> {
+    shared: &'a Shared<R>,
     callback: Option<Callback>,
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
+impl<R: Registrar> Drop for Running<'_, R> {
     #[inline]
     fn drop(&mut self) {
         if let Some(callback) = self.callback.take() {
@@ -22,7 +23,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for Running<'_, O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     /// Calls, and returns the callback, which is still out of its place.
     #[inline]
     fn run(&self, callback: Callback, channel: ChannelId, cause: Cause) -> Option<Callback> {
@@ -57,50 +58,47 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 }
 
-impl<D: EventChannel> State<D> {
+impl State {
     /// The next wake of a channel that has a callback, which is taken out, if it is an event as
     /// nearly all are.
     #[inline(always)]
-    fn next_plain_call(&mut self, again: bool) -> Option<(Callback, ChannelId)> {
+    fn next_plain_call(&mut self) -> Option<(Callback, ChannelId)> {
         let State {
             machine, callbacks, ..
         } = self;
-        machine.next_event(again, |id| callbacks.take(id))
+        machine.next_event(|id| callbacks.take(id))
     }
 
     /// [`next_plain_call`](Self::next_plain_call), whatever it is. The wakes of channels without a callback
     /// are kept.
     #[cold]
-    fn next_call_of_any(&mut self, again: bool) -> Option<(Callback, Wake)> {
+    fn next_call_of_any(&mut self) -> Option<(Callback, Wake)> {
         let State {
             machine, callbacks, ..
         } = self;
         let wake = machine.next_wake_of_any(|id| callbacks.has(id))?;
-        if again {
-            machine.wait_after(wake.channel);
-        }
         // One round at a time: what has a callback has it in its place.
         Some((callbacks.take(wake.channel)?, wake))
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
+impl<R: Registrar> Round<'_, R> {
     /// The next call where it is no plain event, or where first something has to be read.
     #[cold]
-    fn next_call(&mut self, state: &mut State<O::Device>, again: bool) -> Option<(Callback, Wake)> {
+    fn next_call(&mut self, state: &mut State) -> Option<(Callback, Wake)> {
         loop {
-            if let Some((callback, channel)) = state.next_plain_call(again) {
+            if let Some((callback, channel)) = state.next_plain_call() {
                 let cause = Cause::Event;
                 return Some((callback, Wake { channel, cause }));
             }
-            let next = state.next_call_of_any(again);
+            let next = state.next_call_of_any();
             if next.is_some() || !self.read(state) {
                 return next;
             }
         }
     }
 
-    pub(super) fn call_with<const AGAIN: bool>(mut self) -> DispatchResult<O, R, Outcome> {
+    pub(super) fn call_all(mut self) -> Result<Outcome, Error> {
         let shared = self.shared;
         // It comes back under the lock under which the next one is taken out.
         let mut ran = None;
@@ -116,10 +114,10 @@ impl<O: Open, R: Registrar<O::Device>> Round<'_, O, R> {
                 shared.settle_rest(rest);
                 continue;
             }
-            let (callback, channel, cause) = match state.next_plain_call(AGAIN) {
+            let (callback, channel, cause) = match state.next_plain_call() {
                 Some((callback, channel)) => (callback, channel, Cause::Event),
                 None if self.is_dry(&state) => break self.unlock(state),
-                None => match self.next_call(&mut state, AGAIN) {
+                None => match self.next_call(&mut state) {
                     Some((callback, wake)) => (callback, wake.channel, wake.cause),
                     None => break self.unlock(state),
                 },

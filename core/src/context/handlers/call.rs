@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::super::Shared;
-use crate::hal::{Open, Registrar};
+use crate::hal::Registrar;
 use crate::machine::{ChannelId, Wake};
 use crate::sync::{Arc, Mutex, Weak};
 
@@ -15,7 +15,7 @@ use crate::sync::{Arc, Mutex, Weak};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// use std::time::Duration;
@@ -66,7 +66,7 @@ impl Call {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// use std::sync::{Arc, Mutex};
@@ -149,7 +149,7 @@ pub(super) trait Rouse: Send + Sync {
     fn rouse(&self);
 }
 
-impl<O: Open + Send + Sync, R: Registrar<O::Device>> Rouse for Shared<O, R> {
+impl<R: Registrar> Rouse for Shared<R> {
     fn is_ours(&self) -> bool {
         !self.is_inherited()
     }

@@ -12,11 +12,10 @@ use std::fmt;
 use std::mem;
 use std::time::Duration;
 
-use super::error::{DispatchError, WaitError};
-use super::task::WaitResult;
 use super::wait::Begun;
-use super::{Context, DeviceError, LoopError, Outcome, Round, Shared};
-use crate::hal::{Open, Registrar};
+use super::{Context, Outcome, Round, Shared};
+use crate::error::Error;
+use crate::hal::Registrar;
 use crate::machine::link::Link;
 use crate::machine::port::Cause;
 use crate::machine::{ChannelId, NotBound, Waited, Wake};
@@ -26,55 +25,10 @@ pub use call::{Call, Eoi};
 use call::{Rouse, Told, Turn};
 use time::Time;
 
-/// What a round with handlers gives.
-pub type HandleResult<O, R, T> = Result<T, HandleError<DeviceError<O>, LoopError<O, R>>>;
-
 type Handler = Box<dyn FnMut(&mut Call) + Send>;
 
 /// How many deferred turns may be void beside those that count.
 const SPARE: usize = 16;
-
-/// A round with handlers failed. No wake is lost: the next round goes on with what is left.
-///
-/// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-/// # let channel = ctx.bind_unbound_port(guest.domid())?;
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use std::time::Duration;
-///
-/// use evtchn_core::{DispatchError, HandleError};
-///
-/// let mut handlers = ctx.handlers();
-/// let round = ctx.dispatch()?;
-/// let error = handlers.round(Duration::ZERO).unwrap_err();
-/// assert!(matches!(error, HandleError::Dispatch(DispatchError::Busy)));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandleError<D, R>
-where
-    D: std::error::Error + 'static,
-    R: std::error::Error + 'static,
-{
-    /// The round could not begin or end.
-    #[error(transparent)]
-    Dispatch(#[from] DispatchError<D, R>),
-    /// A channel could not be waited for again. The next round tries again.
-    #[error("cannot wait for {channel} again: {source}")]
-    Wait {
-        /// The channel.
-        channel: ChannelId,
-        /// Why.
-        r#source: WaitError<D, R>,
-    },
-}
 
 /// The handlers of channels, each under an [`UnmaskPolicy`]. Made by [`Context::handlers`].
 ///
@@ -91,7 +45,7 @@ where
 /// let sim = Sim::new(1);
 /// let guest = sim.guest(sim.create_domain()?);
 /// let event_loop = SimLoop::level().on(&sim);
-/// let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
@@ -111,8 +65,8 @@ where
 /// # Ok(())
 /// # }
 /// ```
-pub struct Handlers<O: Open, R: Registrar<O::Device>> {
-    shared: Arc<Shared<O, R>>,
+pub struct Handlers<R: Registrar> {
+    shared: Arc<Shared<R>>,
     slots: BTreeMap<ChannelId, Slot>,
     /// The number of the last turn.
     turns: u64,
@@ -133,16 +87,11 @@ struct Slot {
     handler: Handler,
 }
 
-impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
+impl<R: Registrar> Context<R> {
     /// Handlers for channels of this context, which are added to it.
     #[must_use]
-    pub fn handlers(&self) -> Handlers<O, R>
-    where
-        O: Send + Sync + 'static,
-        O::Device: 'static,
-        R: 'static,
-    {
-        let shared: Arc<dyn Rouse> = Arc::<Shared<O, R>>::clone(&self.shared);
+    pub fn handlers(&self) -> Handlers<R> {
+        let shared: Arc<dyn Rouse> = Arc::<Shared<R>>::clone(&self.shared);
         Handlers {
             shared: Arc::clone(&self.shared),
             slots: BTreeMap::new(),
@@ -159,23 +108,23 @@ impl<O: Open, R: Registrar<O::Device>> Context<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
+impl<R: Registrar> Handlers<R> {
     /// Sets the handler of a channel and its policy, and waits for the channel.
     ///
     /// The handler runs inside of a round, with no lock held, and may do all that one may do
     /// there. After [`Cause::Gone`] it is not called again.
     ///
     /// # Errors
-    /// [`WaitError`]; a channel that has a handler is [`WaitError::AlreadyWaited`]. Nothing
-    /// changed.
+    /// Nothing changed. [`Error::AlreadyWaited`] where the channel has a handler here, or a task or a
+    /// thread that blocks waits for it; otherwise those of [`Context::wait`].
     pub fn add(
         &mut self,
         id: ChannelId,
         policy: impl UnmaskPolicy + 'static,
         handler: impl FnMut(&mut Call) + Send + 'static,
-    ) -> WaitResult<O, R, ()> {
+    ) -> Result<(), Error> {
         if self.slots.contains_key(&id) {
-            return Err(WaitError::AlreadyWaited(id));
+            return Err(Error::AlreadyWaited(id));
         }
         self.shared.wait_in_rounds(id, true)?;
         self.turns += 1;
@@ -219,23 +168,25 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
     /// The wake of a channel that has no handler here is kept for the next wait on it.
     ///
     /// # Errors
-    /// [`HandleError`], the first that came up.
+    /// The first that came up; what else did is counted. [`Error::Busy`] while another round is under
+    /// way; those of [`Round::finish`]; those of [`Context::wait`] for a channel whose port is due,
+    /// which the next round tries again.
     ///
     /// # Panics
     /// Where a handler does, once the rest of the round is queued. Its port is enabled again as
     /// if it had returned.
-    pub fn round(&mut self, now: Duration) -> HandleResult<O, R, Outcome> {
-        self.round_at_most(now, Round::<O, R>::BUDGET)
+    pub fn round(&mut self, now: Duration) -> Result<Outcome, Error> {
+        self.round_at_most(now, Round::<R>::BUDGET)
     }
 
     /// [`round`](Self::round) with a budget of wakes.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`round`](Self::round).
     ///
     /// # Panics
-    /// As there.
-    pub fn round_at_most(&mut self, now: Duration, wakes: usize) -> HandleResult<O, R, Outcome> {
+    /// Where [`round`](Self::round) does.
+    pub fn round_at_most(&mut self, now: Duration, wakes: usize) -> Result<Outcome, Error> {
         let shared = Arc::clone(&self.shared);
         let mut round = Round::begin(&shared, wakes)?;
         let now = self.time.pass(now);
@@ -249,7 +200,7 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
         }
         self.hear();
         let failed_later = self.wait_for_owed();
-        let finished = round.finish().map_err(HandleError::from);
+        let finished = round.finish();
         let has_work = self.has_work();
 
         let unfinished = finished.is_err();
@@ -288,7 +239,7 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
     }
 
     /// Waits for every channel that is owed. Those that fail stay so; the first error comes back.
-    fn wait_for_owed(&mut self) -> Option<HandleError<DeviceError<O>, LoopError<O, R>>> {
+    fn wait_for_owed(&mut self) -> Option<Error> {
         let mut failed = None;
         for _ in 0..self.owed.len() {
             let turn = self.owed.pop_front()?;
@@ -298,11 +249,10 @@ impl<O: Open, R: Registrar<O::Device>> Handlers<O, R> {
             let id = turn.channel;
             match self.shared.wait_in_rounds(id, false) {
                 Ok(()) => {}
-                Err(WaitError::NotBound(_)) => drop(self.slots.remove(&id)),
-                Err(source) => {
+                Err(Error::NotBound(_)) => drop(self.slots.remove(&id)),
+                Err(error) => {
                     self.owed.push_back(turn);
-                    let channel = id;
-                    failed.get_or_insert(HandleError::Wait { channel, source });
+                    failed.get_or_insert(error);
                 }
             }
         }
@@ -368,10 +318,10 @@ impl Turn {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
+impl<R: Registrar> Shared<R> {
     /// Waits for a wake in rounds, where also goes what was latched. In a round the port is enabled
     /// with the others at its end, unless `at_once`.
-    fn wait_in_rounds(&self, id: ChannelId, at_once: bool) -> WaitResult<O, R, ()> {
+    fn wait_in_rounds(&self, id: ChannelId, at_once: bool) -> Result<(), Error> {
         self.admit()?;
         let mut state = self.lock();
         if !state.takes_waits() {
@@ -379,7 +329,7 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
         }
         let waited = state.machine.wait_in_rounds(id)?;
         if waited == Waited::Blocked {
-            return Err(WaitError::AlreadyWaited(id));
+            return Err(Error::AlreadyWaited(id));
         }
         let in_round = self.in_round.is_me();
         if in_round && !at_once && state.machine.link() == Link::Watching {
@@ -389,13 +339,8 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
             return Ok(());
         }
         drop(state);
-        let mut begun = Begun {
-            shared: self,
-            id,
-            stands: waited == Waited::Already,
-        };
-        self.arm(id, waited)?;
-        begun.stands = true;
+        let begun = Begun::new(self, id, waited);
+        begun.end(self.arm(id, waited))?;
         if waited == Waited::Queued && !in_round {
             self.tell_loop();
         }
@@ -419,13 +364,13 @@ impl<O: Open, R: Registrar<O::Device>> Shared<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for Handlers<O, R> {
+impl<R: Registrar> Drop for Handlers<R> {
     fn drop(&mut self) {
         self.shared.cancel_or_count(self.slots.keys().copied());
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for Handlers<O, R> {
+impl<R: Registrar> fmt::Debug for Handlers<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handlers")
             .field("channels", &self.slots.len())

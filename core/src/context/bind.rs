@@ -1,0 +1,115 @@
+//! Binding ports.
+
+use super::{Channel, Context, State};
+use crate::error::Error;
+use crate::hal::{Opened, Registrar, Trigger};
+use crate::ids::{DomId, Port, RemotePort, Virq};
+use crate::machine::ChannelId;
+use crate::machine::peers::Peer;
+use crate::sync::Arc;
+
+/// The four ways to get a port.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Unbound(DomId),
+    Interdomain(RemotePort),
+    Virq(Virq),
+    Static(Port),
+}
+
+impl<R: Registrar> Context<R> {
+    /// Allocates a port that `remote` may bind to. Xen takes the id of a domain that does not exist
+    /// too, and the port waits for one that gets this id later.
+    ///
+    /// # Errors
+    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// On a [restricted](Self::restrict) device it always fails.
+    pub fn bind_unbound_port(&self, remote: DomId) -> Result<Channel<R>, Error> {
+        self.bind(Source::Unbound(remote))
+    }
+
+    /// Binds to a port that its owner allocated for us. The new channel has a wake at once.
+    ///
+    /// # Errors
+    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    pub fn bind_interdomain(&self, remote: RemotePort) -> Result<Channel<R>, Error> {
+        self.bind(Source::Interdomain(remote))
+    }
+
+    /// Binds a virtual interrupt. One that Xen sends to another domain, as it does with the global
+    /// ones, binds before Xen 4.21 all the same and never fires.
+    ///
+    /// # Errors
+    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// On a [restricted](Self::restrict) device it always fails.
+    pub fn bind_virq(&self, virq: Virq) -> Result<Channel<R>, Error> {
+        self.bind(Source::Virq(virq))
+    }
+
+    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller has
+    /// to know that `port` is one: the kernel does not refuse every number that is not. An unbind
+    /// leaves it open in Xen.
+    ///
+    /// # Errors
+    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    pub fn bind_static(&self, port: Port) -> Result<Channel<R>, Error> {
+        self.bind(Source::Static(port))
+    }
+
+    fn bind(&self, source: Source) -> Result<Channel<R>, Error> {
+        let shared = &self.shared;
+        if shared.is_inherited() {
+            return Err(Error::Inherited);
+        }
+        if shared.is_in_hook() {
+            return Err(Error::Reentrant);
+        }
+        let settling = shared.settling.lock();
+        let (before, device) = shared.open(&settling)?;
+        let mut state = shared.lock();
+        let bound = state.bind(&device, source, shared.trigger);
+        let (has_ready, rouse) = (state.machine.has_ready(), state.machine.take_rouse(None));
+        drop(state);
+        if bound.is_err() && !before.is_open() {
+            shared.close_again(before, &settling);
+        }
+        drop(settling);
+        // Owned before a hook is called, which may panic.
+        let channel = bound.map(|id| Channel::new(Arc::clone(shared), device, id));
+        // A round of this thread finds what is ready; a thread that blocks has to be told.
+        shared.wake_in_loop(has_ready && !shared.in_round.is_me(), rouse, None);
+        // The bind stands or fell already; a link that does not follow is tried again.
+        if shared.settle().is_err() {
+            shared.count_unreported();
+        }
+        channel
+    }
+}
+
+impl State {
+    fn bind(
+        &mut self,
+        device: &Opened,
+        source: Source,
+        trigger: Trigger,
+    ) -> Result<ChannelId, Error> {
+        if self.machine.is_dirty() {
+            self.drain(trigger)?;
+        }
+        let port = match source {
+            Source::Unbound(remote) => device.bind_unbound_port(remote),
+            Source::Interdomain(remote) => device.bind_interdomain(remote),
+            Source::Virq(virq) => device.bind_virq(virq),
+            Source::Static(port) => device.bind_static(port).map(|()| port),
+        };
+        let id = self.machine.bind(port?);
+        if let Source::Interdomain(remote) = source {
+            self.machine.set_peer(id, Peer::Seen(remote));
+        }
+        Ok(id)
+    }
+}

@@ -1,0 +1,111 @@
+//! Any backend behind one type.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+
+use super::fork::{ForkMark, Process};
+use super::{Device, DeviceError, Open, PortStatuses};
+
+/// What a context opens its device with: the device of this domain, a simulated one, or one of a
+/// third party, decided while the program runs.
+///
+/// Made of anything that implements [`Open`]. Clones are the same backend.
+///
+/// ```
+/// use evtchn_core::{Backend, Context, DomId};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// /// The backend of this name. On a host another one is `evtchn_xen::XenOpen::default()`.
+/// fn backend(name: &str) -> Option<Backend> {
+///     match name {
+///         "sim" => Some(Sim::new(1).open(DomId::DOM0).into()),
+///         _ => None,
+///     }
+/// }
+///
+/// let backend = backend("sim").ok_or("no such backend")?;
+/// let ctx = Context::with_registrar(backend.clone(), SimLoop::level());
+/// let other = Context::with_registrar(backend, SimLoop::level()); // with a device of its own
+/// let (one, two) = (ctx.bind_unbound_port(DomId::SELF)?, other.bind_unbound_port(DomId::SELF)?);
+/// assert_ne!(one.port(), two.port()); // two ports of the same domain
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Backend {
+    opener: Arc<dyn AnyOpen>,
+    mark: Option<ForkMark>,
+}
+
+/// [`Open`], whatever device it opens.
+trait AnyOpen: Send + Sync {
+    fn open(&self, process: Option<Process>) -> Result<Device, DeviceError>;
+    fn process(&self) -> u64;
+    fn is_current(&self, process: u64) -> bool;
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError>;
+}
+
+impl<O: Open> AnyOpen for O {
+    fn open(&self, process: Option<Process>) -> Result<Device, DeviceError> {
+        Open::open(self).map(|device| Device::opened_by(device, process))
+    }
+
+    fn process(&self) -> u64 {
+        Open::process(self)
+    }
+
+    #[inline]
+    fn is_current(&self, process: u64) -> bool {
+        Open::is_current(self, process)
+    }
+
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        Open::statuses(self)
+    }
+}
+
+impl Backend {
+    /// Opens the device.
+    ///
+    /// # Errors
+    /// Whatever the backend's [`open`](Open::open) reports.
+    pub fn open(&self) -> Result<Device, DeviceError> {
+        let mark = self.mark.clone();
+        let process = mark.map(|mark| Process::new(Some(mark), self.opener.process()));
+        self.opener.open(process)
+    }
+
+    /// What the backend knows of ports beside the device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](super::ErrorKind::Unsupported) where it knows nothing, or what
+    /// opening its source of knowledge reports.
+    pub fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        self.opener.statuses()
+    }
+
+    /// The calling process.
+    pub(crate) fn process(&self) -> Process {
+        Process::new(self.mark.clone(), self.opener.process())
+    }
+
+    /// [`Open::is_current`].
+    pub(crate) fn is_current(&self, process: u64) -> bool {
+        self.opener.is_current(process)
+    }
+}
+
+impl<O: Open> From<O> for Backend {
+    fn from(opener: O) -> Backend {
+        Backend {
+            mark: opener.mark(),
+            opener: Arc::new(opener),
+        }
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,195 @@
+//! An open device, whichever backend opened it.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::EventChannel;
+use super::fork::Process;
+
+/// An open device: what a context hands to its event loop.
+///
+/// An event loop that keeps a clone for as long as it watches the device keeps it open: that is
+/// what makes its descriptor safe to hold. Dropping the last handle closes the device.
+///
+/// ```
+/// use evtchn_core::{Device, DomId, Open};
+/// use evtchn_sim::{Sim, SimDevice};
+///
+/// let device = Device::new(Sim::new(1).open(DomId::DOM0).open()?);
+/// let port = device.bind_unbound_port(DomId::SELF)?;
+/// device.unbind(port)?;
+/// assert!(device.downcast_ref::<SimDevice>().is_some());
+/// # Ok::<_, evtchn_core::DeviceError>(())
+/// ```
+pub struct Device(Opened);
+
+impl Device {
+    /// A handle of this device.
+    pub fn new(device: impl EventChannel) -> Device {
+        Device::opened_by(device, None)
+    }
+
+    /// A handle of a device that this process has opened.
+    pub(super) fn opened_by(device: impl EventChannel, process: Option<Process>) -> Device {
+        let shared = Shared {
+            process: process.unwrap_or_else(|| Process::new(None, 0)),
+            device: Box::new(device),
+            handles: AtomicUsize::new(0),
+            has_failed: AtomicBool::new(false),
+        };
+        Opened(Arc::new(shared)).handle()
+    }
+
+    pub(crate) fn opened(&self) -> Opened {
+        self.0.clone()
+    }
+
+    /// The device as its own type, for an event loop that knows it; also where another device
+    /// [wraps](EventChannel::inner) it.
+    #[must_use]
+    pub fn downcast_ref<D: EventChannel>(&self) -> Option<&D> {
+        let mut device = &**self;
+        loop {
+            match device.as_any().downcast_ref() {
+                Some(device) => return Some(device),
+                None => device = device.inner()?,
+            }
+        }
+    }
+
+    /// The device itself, where this is its only handle and the type is right.
+    ///
+    /// # Errors
+    /// The handle comes back.
+    pub fn into_inner<D: EventChannel>(self) -> Result<D, Device> {
+        if !(*self).as_any().is::<D>() {
+            return Err(self);
+        }
+        let opened = self.opened();
+        drop(self);
+        match Arc::try_unwrap(opened.0) {
+            Ok(shared) => match shared.device.into_any().downcast() {
+                Ok(device) => Ok(*device),
+                Err(_) => unreachable!("its type was looked at"),
+            },
+            Err(shared) => Err(Opened(shared).handle()),
+        }
+    }
+}
+
+impl Deref for Device {
+    type Target = dyn EventChannel;
+
+    fn deref(&self) -> &dyn EventChannel {
+        &*self.0
+    }
+}
+
+impl Clone for Device {
+    fn clone(&self) -> Device {
+        self.0.handle()
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.0.0.handles.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Device").field(&&**self).finish()
+    }
+}
+
+/// An open device as a context and its channels hold it.
+#[derive(Clone)]
+pub(crate) struct Opened(Arc<Shared>);
+
+struct Shared {
+    device: Box<dyn EventChannel>,
+    /// The process that opened it, where that is known.
+    process: Process,
+    /// How many [`Device`]s hold it, as event loops do.
+    handles: AtomicUsize,
+    /// A read of it failed, so its context lets go of it.
+    has_failed: AtomicBool,
+}
+
+impl Opened {
+    /// Notes that the device failed: nobody notifies through it any more.
+    pub(crate) fn fail(&self) {
+        self.0.has_failed.store(true, Ordering::Release);
+    }
+
+    /// [`EventChannel::is_inherited`]
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        let device = &self.0.device;
+        !self.0.process.is_current(|_| !device.is_inherited())
+    }
+
+    #[inline]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.0.has_failed.load(Ordering::Acquire)
+    }
+
+    /// A handle for others.
+    pub(crate) fn handle(&self) -> Device {
+        self.0.handles.fetch_add(1, Ordering::AcqRel);
+        Device(self.clone())
+    }
+
+    /// How many hold it, without the [`Device`]s.
+    pub(crate) fn holders(&self) -> usize {
+        let handles = self.0.handles.load(Ordering::Acquire);
+        Arc::strong_count(&self.0).saturating_sub(handles)
+    }
+
+    /// Whether both hold the same device.
+    pub(crate) fn is(&self, other: &Opened) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Deref for Opened {
+    type Target = dyn EventChannel;
+
+    #[inline]
+    fn deref(&self) -> &dyn EventChannel {
+        &*self.0.device
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// A way from the trait back to the type. Every type has it.
+#[expect(
+    unnameable_types,
+    reason = "nobody implements it or calls it but this crate"
+)]
+pub trait AsAny: 'static {
+    /// The value as any type.
+    fn as_any(&self) -> &dyn Any;
+    /// The value as any type.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<T: 'static> AsAny for T {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}

@@ -1,0 +1,81 @@
+//! Noticing a fork without a call.
+
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Words of memory that tell a process from those that are forked from it. Their sum is the number
+/// of the process ([`Open::process`](super::Open::process)), so a context reads them instead of
+/// asking the backend in each call.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use evtchn_core::ForkMark;
+///
+/// // Of a real process, the page of `evtchn_fork::mark`; a simulated fork adds to a word of its own.
+/// let forks = Arc::new(AtomicU64::new(0));
+/// let mark = ForkMark::new(evtchn_fork::mark()).with(Arc::clone(&forks));
+/// let here = mark.value();
+/// forks.fetch_add(1 << 32, Ordering::Relaxed);
+/// assert_ne!(mark.value(), here);
+/// ```
+#[derive(Debug, Clone)]
+pub struct ForkMark {
+    page: &'static AtomicU64,
+    /// 0 where there is only the page, so that reading needs no look at what there is.
+    more: Arc<AtomicU64>,
+}
+
+impl ForkMark {
+    /// This word alone, which the kernel or the library wipes in a forked child.
+    #[must_use]
+    pub fn new(page: &'static AtomicU64) -> ForkMark {
+        let more = Arc::default();
+        ForkMark { page, more }
+    }
+
+    /// This word too.
+    #[must_use]
+    pub fn with(self, more: Arc<AtomicU64>) -> ForkMark {
+        ForkMark { more, ..self }
+    }
+
+    /// What the words say now.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        let page = self.page.load(Ordering::Relaxed);
+        page.wrapping_add(self.more.load(Ordering::Relaxed))
+    }
+}
+
+/// The process that something belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    mark: ForkMark,
+    number: u64,
+}
+
+/// What the mark of a backend says that has none.
+const UNMARKED: u64 = u64::MAX - 1;
+static UNMARKED_PAGE: AtomicU64 = AtomicU64::new(UNMARKED);
+
+impl Process {
+    /// The process of this number. Without a mark, it has to be asked in each call.
+    pub(crate) fn new(mark: Option<ForkMark>, number: u64) -> Process {
+        let mark = mark.unwrap_or_else(|| ForkMark::new(&UNMARKED_PAGE));
+        Process { mark, number }
+    }
+
+    /// Whether it is the calling one; `ask` knows it where the mark does not.
+    #[inline]
+    pub(crate) fn is_current(&self, ask: impl FnOnce(u64) -> bool) -> bool {
+        self.mark.value() == self.number || self.asked(ask)
+    }
+
+    #[cold]
+    fn asked(&self, ask: impl FnOnce(u64) -> bool) -> bool {
+        self.mark.value() == UNMARKED && ask(self.number)
+    }
+}

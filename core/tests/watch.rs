@@ -1,0 +1,69 @@
+//! The watch over a device, on places that count what it asks of them.
+
+use std::convert::Infallible;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use evtchn_core::watch::{Parked, Places, Polled, Unpark, Waited, Watch};
+
+/// While one thread polls, another one waits, which a wake has reached before it sleeps.
+#[derive(Default)]
+struct Overtaken {
+    watch: OnceLock<&'static Watch<Overtaken>>,
+    other: OnceLock<Waited>,
+    unparks: AtomicUsize,
+}
+
+impl Places for Overtaken {
+    type Deadline = ();
+    type Error = Infallible;
+    const PASSED: () = ();
+
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn poll(&self, _device: Option<usize>, (): ()) -> Result<Polled, Infallible> {
+        if let Some(watch) = self.watch.get() {
+            watch.wake();
+            let other = watch.wait(())?;
+            assert_eq!(self.other.set(other), Ok(()), "one poll");
+        }
+        Ok(Polled {
+            rung: true,
+            ..Polled::default()
+        })
+    }
+
+    fn ring(&self) {}
+
+    fn silence(&self) {}
+
+    fn unparks(&self, _place: usize) -> u32 {
+        0
+    }
+
+    fn park(&self, _place: usize, _before: u32, (): ()) -> Result<Parked, Infallible> {
+        Ok(Parked::TimedOut)
+    }
+
+    fn unpark(&self, _place: usize, _whom: Unpark) {
+        self.unparks.fetch_add(1, Relaxed);
+    }
+}
+
+/// Nobody follows any more, so the watch is left to nobody.
+#[test]
+fn a_thread_that_has_news_before_it_sleeps_no_longer_follows() {
+    let watch: &'static Watch<Overtaken> = Box::leak(Box::new(Watch::new(Overtaken::default())));
+    assert!(watch.register(0));
+    assert!(watch.places().watch.set(watch).is_ok());
+    let woken = Waited {
+        woken: true,
+        ..Waited::default()
+    };
+    assert_eq!(watch.wait(()), Ok(woken));
+    assert_eq!(watch.places().other.get(), Some(&woken));
+    assert_eq!(watch.counts().parks, 0);
+    assert_eq!(watch.places().unparks.load(Relaxed), 0);
+}
