@@ -164,7 +164,7 @@ impl DomainConfig {
 /// config.dom0 = DomainConfig::dom0_two_level();
 /// let device = Sim::with_config(config).open(DomId::DOM0).open()?;
 /// let _first_free = device.bind_unbound_port(DomId::SELF)?;
-/// # Ok::<_, evtchn_sim::Error>(())
+/// # Ok::<_, evtchn_core::DeviceError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]

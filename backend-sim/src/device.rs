@@ -8,13 +8,17 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
+use evtchn_core::{
+    DeviceCall, DeviceError, DomId, ErrorKind, EventChannel, Open, OwnTime, Passed, Port, PortBuf,
+    RemotePort, Virq,
+};
 use evtchn_fork::Process;
 
 use crate::driver::abi::{self, PollBits};
 use crate::errno::Errno;
-use crate::error::{Call, Error};
+use crate::error::{Call, Error, device_error};
 use crate::sim::Sim;
 use crate::world::{FileId, World};
 
@@ -60,7 +64,7 @@ impl SimDevice {
     ///
     /// # Errors
     /// `EBADF` where the domain is gone.
-    pub fn dup(&self) -> Result<SimDevice, Error> {
+    pub fn dup(&self) -> Result<SimDevice, DeviceError> {
         let mut world = self.sim().lock();
         SimDevice::dup_of(&self.opener, &mut world, self.file).map_err(open_failed)
     }
@@ -136,35 +140,37 @@ impl SimDevice {
     fn call<T>(
         &self,
         call: Call,
-        port: Option<Port>,
+        of: impl FnOnce() -> DeviceCall,
         act: impl FnOnce(&mut World, usize) -> Result<T, Errno>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, DeviceError> {
         let mut world = self.sim().lock();
         world
             .judge(&self.opener.opener, call, Some(self.file))
             .and_then(|most| act(&mut world, most))
-            .map_err(|errno| Error { call, port, errno })
+            .map_err(|errno| device_error(of(), errno))
     }
 
     #[inline]
     fn ioctl(
         &self,
         call: Call,
-        port: Option<Port>,
+        of: impl FnOnce() -> DeviceCall,
         request: u32,
         arg: impl Into<abi::Arg>,
-    ) -> Result<u32, Error> {
-        self.call(call, port, |world, _| world.ioctl(self.file, request, arg))
+    ) -> Result<u32, DeviceError> {
+        self.call(call, of, |world, _| world.ioctl(self.file, request, arg))
     }
 
-    fn bind(&self, call: Call, request: u32, arg: impl Into<abi::Arg>) -> Result<Port, Error> {
-        let answer = self.ioctl(call, None, request, arg)?;
+    fn bind(
+        &self,
+        call: Call,
+        of: impl Fn() -> DeviceCall,
+        request: u32,
+        arg: impl Into<abi::Arg>,
+    ) -> Result<Port, DeviceError> {
+        let answer = self.ioctl(call, &of, request, arg)?;
         // Xen gives no port that a Port cannot name.
-        Port::new(answer).ok_or(Error {
-            call,
-            port: None,
-            errno: Errno::EINVAL,
-        })
+        Port::new(answer).ok_or_else(|| device_error(of(), Errno::EINVAL))
     }
 }
 
@@ -173,66 +179,95 @@ fn made_by() -> Result<Process, Errno> {
     Process::current().map_err(|error| Errno::new(error.errno.raw_os_error()))
 }
 
-const fn open_failed(errno: Errno) -> Error {
-    Error {
-        call: Call::Open,
-        port: None,
-        errno,
-    }
+fn open_failed(errno: Errno) -> DeviceError {
+    device_error(DeviceCall::Open, errno)
 }
 
 impl EventChannel for SimDevice {
-    type Error = Error;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
-        let remote = u32::from(remote.as_raw());
-        self.bind(Call::BindUnboundPort, abi::BIND_UNBOUND_PORT, remote)
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
+        let raw = u32::from(remote.as_raw());
+        self.bind(
+            Call::BindUnboundPort,
+            || DeviceCall::BindUnboundPort(remote),
+            abi::BIND_UNBOUND_PORT,
+            raw,
+        )
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         let words = [u32::from(remote.domid.as_raw()), remote.port.as_raw()];
-        self.bind(Call::BindInterdomain, abi::BIND_INTERDOMAIN, words)
-            .map_err(|error| Error {
-                port: Some(remote.port),
-                ..error
-            })
+        self.bind(
+            Call::BindInterdomain,
+            || DeviceCall::BindInterdomain(remote),
+            abi::BIND_INTERDOMAIN,
+            words,
+        )
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
-        self.bind(Call::BindVirq, abi::BIND_VIRQ, virq.as_raw())
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
+        self.bind(
+            Call::BindVirq,
+            || DeviceCall::BindVirq(virq),
+            abi::BIND_VIRQ,
+            virq.as_raw(),
+        )
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), Error> {
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         let raw = port.as_raw();
-        self.ioctl(Call::BindStatic, Some(port), abi::BIND_STATIC, raw)?;
+        self.ioctl(
+            Call::BindStatic,
+            || DeviceCall::BindStatic(port),
+            abi::BIND_STATIC,
+            raw,
+        )?;
         Ok(())
     }
 
-    fn unbind(&self, port: Port) -> Result<(), Error> {
-        self.ioctl(Call::Unbind, Some(port), abi::UNBIND, port.as_raw())?;
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
+        self.ioctl(
+            Call::Unbind,
+            || DeviceCall::Unbind(port),
+            abi::UNBIND,
+            port.as_raw(),
+        )?;
         Ok(())
     }
 
     #[inline]
-    fn notify(&self, port: Port) -> Result<(), Error> {
-        self.ioctl(Call::Notify, Some(port), abi::NOTIFY, port.as_raw())?;
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
+        self.ioctl(
+            Call::Notify,
+            || DeviceCall::Notify(port),
+            abi::NOTIFY,
+            port.as_raw(),
+        )?;
         Ok(())
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         buf.fill(|words| {
-            self.call(Call::Pending, None, |world, most| {
-                let room = words.len().min(most);
-                match world.read_words(self.file, &mut words[..room]) {
-                    Err(Errno::EAGAIN) => Ok(0),
-                    answer => answer,
-                }
-            })
+            self.call(
+                Call::Pending,
+                || DeviceCall::Pending,
+                |world, most| {
+                    let room = words.len().min(most);
+                    match world.read_words(self.file, &mut words[..room]) {
+                        Err(Errno::EAGAIN) => Ok(0),
+                        answer => answer,
+                    }
+                },
+            )
         })
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
-        self.call(Call::Unmask, ports.first().copied(), |world, most| {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
+        let Some(&first) = ports.first() else {
+            return Ok(0);
+        };
+        let count = ports.len();
+        let of = || DeviceCall::Unmask { first, count };
+        self.call(Call::Unmask, of, |world, most| {
             let ports = &ports[..ports.len().min(most)];
             let word = |index: usize| ports.get(index).map_or(0, |port| port.as_raw());
             let bytes =
@@ -241,20 +276,72 @@ impl EventChannel for SimDevice {
         })
     }
 
-    fn reset(&self) -> Result<(), Error> {
-        self.ioctl(Call::Reset, None, abi::RESET, 0)?;
+    fn reset(&self) -> Result<(), DeviceError> {
+        self.ioctl(Call::Reset, || DeviceCall::Reset, abi::RESET, 0)?;
         Ok(())
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), Error> {
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
         let raw = u32::from(domid.as_raw());
-        self.ioctl(Call::Restrict, None, abi::RESTRICT_DOMID, raw)?;
+        self.ioctl(
+            Call::Restrict,
+            || DeviceCall::Restrict(domid),
+            abi::RESTRICT_DOMID,
+            raw,
+        )?;
         Ok(())
     }
 
     #[inline]
     fn is_inherited(&self) -> bool {
         !self.opener.is_current(self.process)
+    }
+
+    fn own_time(&self) -> Option<&dyn OwnTime> {
+        self.opener.is_in_own_time().then_some(self)
+    }
+
+    /// The descriptor of [`try_fd`](SimDevice::try_fd).
+    fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
+        self.try_fd().map_err(|error| {
+            let call = DeviceCall::Descriptor;
+            DeviceError::new(ErrorKind::Other, call).with_source(error)
+        })
+    }
+}
+
+impl OwnTime for SimDevice {
+    fn now(&self) -> Duration {
+        self.sim().now()
+    }
+
+    fn pass(&self, deadline: Option<Duration>) -> Result<Passed, DeviceError> {
+        let mut world = self.sim().lock();
+        if world.poll(self.file).map_err(sleep_failed)?.wakes_reader() {
+            return Ok(Passed::Readable);
+        }
+        if deadline.is_some_and(|deadline| deadline <= world.now()) {
+            return Ok(Passed::TimeOver);
+        }
+        match world.idle(deadline).map_err(sleep_failed)? {
+            true => Ok(Passed::Happened),
+            false => Ok(Passed::TimeOver),
+        }
+    }
+}
+
+fn sleep_failed(errno: Errno) -> DeviceError {
+    let call = DeviceCall::Other("sleep until something happens");
+    let error = DeviceError::new(errno.kind(), call)
+        .with_code(errno.raw(), errno.name().unwrap_or("errno"))
+        .with_source(Error {
+            call: Call::Sleep,
+            port: None,
+            errno,
+        });
+    match errno {
+        Errno::EDEADLK => error.with_hint("nothing is left that could happen"),
+        _ => error,
     }
 }
 

@@ -1,8 +1,11 @@
 //! Errno as Linux numbers it, without a system that has one.
 
+use std::error::Error as StdError;
 use std::fmt;
 
-use evtchn_core::ErrorKind;
+use evtchn_core::{ErrorKind, LoopError};
+
+use crate::error::Error;
 
 /// An errno of Linux (asm-generic/errno-base.h, asm-generic/errno.h; the same numbers on x86 and
 /// Arm).
@@ -82,6 +85,35 @@ impl Errno {
     #[must_use]
     pub fn kind(self) -> ErrorKind {
         self.row().map_or(ErrorKind::Other, |&(_, _, kind)| kind)
+    }
+
+    /// The errno that the simulator answered, where `error` comes from a simulated device or event
+    /// loop.
+    ///
+    /// ```
+    /// use evtchn_core::{Context, DomId};
+    /// use evtchn_sim::{Call, Errno, Sim, SimLoop};
+    ///
+    /// let opener = Sim::new(1).open(DomId::DOM0);
+    /// opener.fail_next(Call::Open, Errno::EMFILE);
+    /// let ctx = Context::with_registrar(opener, SimLoop::level());
+    /// let error = ctx.bind_unbound_port(DomId::SELF).unwrap_err();
+    /// assert_eq!(Errno::of(&error), Some(Errno::EMFILE));
+    /// ```
+    #[must_use]
+    pub fn of(error: &(dyn StdError + 'static)) -> Option<Errno> {
+        use evtchn_core::Error::{Deregister, Register, Sleep};
+        let looped = match error.downcast_ref() {
+            Some(Register(error) | Deregister(error) | Sleep(error)) => Some(error),
+            _ => error.downcast_ref::<LoopError>(),
+        };
+        if let Some(error) = looped {
+            return Errno::of(error.get_ref());
+        }
+        match error.downcast_ref::<Error>() {
+            Some(own) => Some(own.errno),
+            None => Errno::of(error.source()?),
+        }
     }
 
     fn row(self) -> Option<&'static (Errno, &'static str, ErrorKind)> {

@@ -2,24 +2,27 @@
 
 use std::fmt;
 
-use evtchn_core::{ErrorKind, Port};
+use evtchn_core::{DeviceCall, DeviceError, ErrorKind, LoopError, Port};
 
 use crate::errno::Errno;
 
-/// A failed call: which call, on which port, why.
+/// A failed call of the simulator: which call, on which port, why. It is the source of a
+/// [`DeviceError`], and the own error of a [`LoopError`](evtchn_core::LoopError).
 ///
 /// ```
+/// use std::error::Error as _;
+///
 /// use evtchn_core::{DomId, EventChannel, Open, Port};
-/// use evtchn_sim::{Call, Errno, Sim};
+/// use evtchn_sim::{Call, Errno, Error, Sim};
 ///
 /// let device = Sim::new(1).open(DomId::DOM0).open()?;
 /// let error = device.notify(Port::MAX).unwrap_err();
-/// assert_eq!((error.call, error.port), (Call::Notify, Some(Port::MAX)));
-/// assert_eq!(error.errno, Errno::ENOTCONN);
-/// # Ok::<_, evtchn_sim::Error>(())
+/// let own = error.source().and_then(|own| own.downcast_ref::<Error>()).ok_or("no source")?;
+/// assert_eq!((own.call, own.port, own.errno), (Call::Notify, Some(Port::MAX), Errno::ENOTCONN));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{call}{} failed: {errno}{}", OfPort(*port), Hint(hint(*call, *errno)))]
+#[error("simulated {call}{}: {errno}", OfPort(*port))]
 pub struct Error {
     /// The call that failed.
     pub call: Call,
@@ -30,13 +33,39 @@ pub struct Error {
     pub errno: Errno,
 }
 
-impl evtchn_core::Error for Error {
-    fn kind(&self) -> ErrorKind {
-        match (self.call, self.errno) {
-            (Call::Status, Errno::EACCES) => ErrorKind::Hidden,
-            (_, errno) => errno.kind(),
-        }
+/// What a call of a simulated device fails with.
+pub(crate) fn device_error(call: DeviceCall, errno: Errno) -> DeviceError {
+    use DeviceCall::{BindInterdomain, Status};
+    let port = if let BindInterdomain(theirs) | Status(theirs) = call {
+        Some(theirs.port)
+    } else {
+        call.port()
+    };
+    let own = Error {
+        call: Call::of(call),
+        port,
+        errno,
+    };
+    let kind = match (own.call, errno) {
+        (Call::Status, Errno::EACCES) => ErrorKind::Hidden,
+        (_, errno) => errno.kind(),
+    };
+    let error = DeviceError::new(kind, call)
+        .with_code(errno.raw(), errno.name().unwrap_or("errno"))
+        .with_source(own);
+    match hint(own.call, errno) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }
+}
+
+/// What a call of a simulated event loop fails with.
+pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
+    LoopError::new(Error {
+        call,
+        port: None,
+        errno,
+    })
 }
 
 /// The calls that a simulated device or event loop answers, and that a fault can be set for.
@@ -128,6 +157,30 @@ impl<const N: usize> From<[Call; N]> for Calls {
 }
 
 impl Call {
+    /// The kind of this call.
+    ///
+    /// # Panics
+    /// For a call that no simulated device answers.
+    pub(crate) fn of(call: DeviceCall) -> Call {
+        match call {
+            DeviceCall::Open => Call::Open,
+            DeviceCall::Restrict(_) => Call::Restrict,
+            DeviceCall::BindUnboundPort(_) => Call::BindUnboundPort,
+            DeviceCall::BindInterdomain(_) => Call::BindInterdomain,
+            DeviceCall::BindVirq(_) => Call::BindVirq,
+            DeviceCall::BindStatic(_) => Call::BindStatic,
+            DeviceCall::Unbind(_) => Call::Unbind,
+            DeviceCall::Notify(_) => Call::Notify,
+            DeviceCall::Pending => Call::Pending,
+            DeviceCall::Unmask { .. } => Call::Unmask,
+            DeviceCall::Reset => Call::Reset,
+            DeviceCall::Status(_) => Call::Status,
+            DeviceCall::Descriptor | DeviceCall::Other(_) | _ => {
+                unreachable!("the simulator has no call to {call}")
+            }
+        }
+    }
+
     /// The name of the method.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -165,18 +218,6 @@ impl fmt::Display for OfPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(port) => write!(f, " of port {port}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A clause after the errno, or nothing.
-struct Hint(Option<&'static str>);
-
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(hint) => write!(f, ": {hint}"),
             None => Ok(()),
         }
     }
@@ -222,62 +263,64 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
+    use evtchn_core::{DomId, RemotePort, Virq};
+
     use super::*;
 
     #[test]
-    fn an_error_says_call_port_errno_and_hint() {
-        let error = Error {
-            call: Call::Notify,
-            port: Port::new(5),
-            errno: Errno::ENOTCONN,
-        };
+    fn an_error_says_call_port_errno_and_hint_and_its_source_what_the_simulator_did() {
+        let port = Port::new(5).unwrap();
+        let error = device_error(DeviceCall::Notify(port), Errno::ENOTCONN);
         assert_eq!(
             error.to_string(),
-            "notify of port 5 failed: ENOTCONN (107): this file has not bound it"
+            "cannot notify port 5: ENOTCONN (107): this file has not bound it"
         );
-        assert_eq!(evtchn_core::Error::kind(&error), ErrorKind::NotBound);
-        let error = Error {
-            call: Call::Reset,
-            port: None,
-            errno: Errno::ENOMEM,
-        };
-        assert_eq!(error.to_string(), "reset failed: ENOMEM (12)");
+        assert_eq!(error.kind(), ErrorKind::NotBound);
+        let own = error.source().unwrap();
+        assert_eq!(
+            own.to_string(),
+            "simulated notify of port 5: ENOTCONN (107)"
+        );
+        assert_eq!(own.downcast_ref::<Error>().unwrap().call, Call::Notify);
+        let error = device_error(DeviceCall::Reset, Errno::ENOMEM);
+        assert_eq!(error.to_string(), "cannot reset the ring: ENOMEM (12)");
     }
 
     #[test]
     fn a_refused_bind_says_every_reason_there_can_be() {
+        let port = Port::new(5).unwrap();
+        let domid = DomId::new(7);
+        let interdomain = DeviceCall::BindInterdomain(RemotePort { domid, port });
         let table = [
             (
-                Call::BindInterdomain,
+                interdomain,
                 Errno::EINVAL,
-                "bind_interdomain failed: EINVAL (22): no such port there, or it is bound \
-                 already, or it waits for another domain, or the domain is dying",
+                "cannot bind to port 5 of domain 7: EINVAL (22): no such port there, or it is \
+                 bound already, or it waits for another domain, or the domain is dying",
             ),
             (
-                Call::BindInterdomain,
+                interdomain,
                 Errno::EACCES,
-                "bind_interdomain failed: EACCES (13): the file is restricted to another domain",
+                "cannot bind to port 5 of domain 7: EACCES (13): the file is restricted to \
+                 another domain",
             ),
             (
-                Call::BindUnboundPort,
+                DeviceCall::BindUnboundPort(domid),
                 Errno::EACCES,
-                "bind_unbound_port failed: EACCES (13): the file is restricted, and binds only \
-                 to ports that its domain offers: bind this before the restriction",
+                "cannot allocate a port for domain 7: EACCES (13): the file is restricted, and \
+                 binds only to ports that its domain offers: bind this before the restriction",
             ),
             (
-                Call::BindVirq,
+                DeviceCall::BindVirq(Virq::DOM_EXC),
                 Errno::EACCES,
-                "bind_virq failed: EACCES (13): the file is restricted, and binds only to ports \
-                 that its domain offers: bind this before the restriction",
+                "cannot bind virtual interrupt DOM_EXC: EACCES (13): the file is restricted, and \
+                 binds only to ports that its domain offers: bind this before the restriction",
             ),
         ];
         for (call, errno, line) in table {
-            let error = Error {
-                call,
-                port: None,
-                errno,
-            };
-            assert_eq!(error.to_string(), line);
+            assert_eq!(device_error(call, errno).to_string(), line);
         }
     }
 }

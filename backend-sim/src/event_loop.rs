@@ -7,12 +7,12 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evtchn_core::{Registrar, Trigger};
+use evtchn_core::{Device, LoopError, NewLoop, Registrar, Trigger};
 
 use crate::choice::Choice;
 use crate::device::SimDevice;
 use crate::errno::Errno;
-use crate::error::{Call, Error};
+use crate::error::{Call, loop_error};
 use crate::fault::{Fault, Faults, Verdict};
 use crate::sim::Sim;
 use crate::world::FileId;
@@ -26,20 +26,20 @@ use sleep::Night;
 /// [`Choice`]; a loop of its own has a time of its own.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_sim::{Sim, SimLoop};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
 /// let guest = sim.guest(sim.create_domain()?);
 /// let event_loop = SimLoop::level();
-/// let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
 /// guest.send(theirs)?;
 /// assert!(!event_loop.ready()); // nobody waits, so nothing is registered
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// assert!(event_loop.ready());
 /// assert_eq!(ctx.dispatch()?.count(), 1);
 /// assert!(!event_loop.is_registered());
@@ -84,10 +84,10 @@ struct Watch {
 /// use evtchn_sim::{Sim, SimLoop};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ctx = Context::new(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// for _ in 0..3 {
-///     let _pending = channel.wait()?;
+///     channel.wait()?;
 ///     channel.cancel()?;
 /// }
 /// let counts = ctx.registrar().counts();
@@ -109,15 +109,15 @@ pub struct Counts {
 /// Something that must not be done with an event loop.
 ///
 /// ```
-/// use evtchn_core::{DomId, Open, Registrar};
+/// use evtchn_core::{Device, DomId, Open, Registrar};
 /// use evtchn_sim::{Sim, SimLoop, Violation};
 ///
 /// let event_loop = SimLoop::level();
-/// let device = Sim::new(1).open(DomId::DOM0).open()?;
+/// let device = Device::new(Sim::new(1).open(DomId::DOM0).open()?);
 /// event_loop.register(&device)?;
 /// event_loop.register(&device).unwrap_err();
 /// assert_eq!(event_loop.violations(), [Violation::RegisteredTwice]);
-/// # Ok::<_, evtchn_sim::Error>(())
+/// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
@@ -170,21 +170,21 @@ impl SimLoop {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use evtchn_core::{Blocked, Cause, Context, DomId};
+    /// use evtchn_core::{Cause, Context, DomId};
     /// use evtchn_sim::{Sim, SimLoop};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let second = Duration::from_secs(1);
     /// let sim = Sim::new(1);
     /// let guest = sim.guest(sim.create_domain()?);
-    /// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level().on(&sim));
+    /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level().on(&sim));
     /// let channel = ctx.bind_unbound_port(guest.domid())?;
     /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
     /// let domid = guest.domid();
     /// sim.after(3 * second, move |world| drop(world.kernel_send(domid, theirs.as_raw())));
     ///
-    /// assert_eq!(channel.block(Some(2 * second))?, Blocked::TimedOut);
-    /// assert_eq!(channel.block(Some(9 * second))?, Blocked::Woken(Cause::Event));
+    /// assert_eq!(channel.block_until(2 * second)?, None);
+    /// assert_eq!(channel.block_until(9 * second)?, Some(Cause::Event));
     /// assert_eq!(sim.now(), 3 * second);
     /// # Ok(())
     /// # }
@@ -280,9 +280,9 @@ impl SimLoop {
         judged.verdict
     }
 
-    fn fault(&self, call: Call) -> Result<(), Error> {
+    fn fault(&self, call: Call) -> Result<(), LoopError> {
         match self.judge(call) {
-            Some(Verdict::Fail(errno)) => Err(failed(call, errno)),
+            Some(Verdict::Fail(errno)) => Err(loop_error(call, errno)),
             Some(Verdict::Short(_) | Verdict::Spurious) | None => Ok(()),
         }
     }
@@ -361,23 +361,23 @@ impl State {
     }
 }
 
-impl Registrar<SimDevice> for SimLoop {
-    type Error = Error;
-
+impl Registrar for SimLoop {
     fn trigger(&self) -> Trigger {
         self.trigger
     }
 
-    fn register(&self, device: &SimDevice) -> Result<(), Error> {
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
         self.fault(Call::Register)?;
+        let device = simulated(Call::Register, device)?;
         let registered = self.lock().register(device);
-        registered.map_err(|errno| failed(Call::Register, errno))
+        registered.map_err(|errno| loop_error(Call::Register, errno))
     }
 
-    fn deregister(&self, device: &SimDevice) -> Result<(), Error> {
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
         self.fault(Call::Deregister)?;
+        let device = simulated(Call::Deregister, device)?;
         let deregistered = self.lock().deregister(device);
-        deregistered.map_err(|errno| failed(Call::Deregister, errno))
+        deregistered.map_err(|errno| loop_error(Call::Deregister, errno))
     }
 
     fn wake(&self) {
@@ -387,10 +387,15 @@ impl Registrar<SimDevice> for SimLoop {
     }
 }
 
-const fn failed(call: Call, errno: Errno) -> Error {
-    Error {
-        call,
-        port: None,
-        errno,
+impl NewLoop for SimLoop {
+    /// A level-triggered loop.
+    fn new_loop() -> Result<SimLoop, LoopError> {
+        Ok(SimLoop::level())
     }
+}
+
+/// The simulated device behind the handle. This loop can watch no other.
+fn simulated(call: Call, device: &Device) -> Result<&SimDevice, LoopError> {
+    let simulated = device.downcast_ref();
+    simulated.ok_or_else(|| loop_error(call, Errno::EPERM))
 }

@@ -36,7 +36,7 @@ use crate::world::World;
 /// opener.install(Fault::fail(Call::BindUnboundPort, Errno::EINTR).nth(2));
 /// opener.install(Fault::fail([Call::Notify, Call::Unbind], Errno::EIO));
 ///
-/// let ctx = Context::new(opener.clone(), SimLoop::level());
+/// let ctx = Context::with_registrar(opener.clone(), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::DOM0)?;
 /// assert!(ctx.bind_unbound_port(DomId::DOM0).is_err(), "the second bind");
 /// assert!(channel.notify().is_err() && channel.notify().is_err());
@@ -170,8 +170,8 @@ impl Fault {
     /// sim.install(Fault::meanwhile(Call::Notify, move |world| {
     ///     let _dead_already = world.destroy_domain(peer);
     /// }));
-    /// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
-    /// let channel = ctx.bind_unbound_port(peer)?;
+    /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
+    /// let mut channel = ctx.bind_unbound_port(peer)?;
     /// channel.notify()?; // Xen tells nobody that the peer died.
     /// channel.unbind()?;
     /// # Ok(())

@@ -1,9 +1,9 @@
 //! The simulated `/dev/xen/privcmd`, as far as ports are asked about.
 
-use evtchn_core::{DomId, Port, PortStatus, PortStatuses};
+use evtchn_core::{DeviceCall, DeviceError, DomId, Port, PortStatus, PortStatuses, RemotePort};
 
 use crate::device::SimOpen;
-use crate::error::{Call, Error};
+use crate::error::{Call, device_error};
 
 /// Asks Xen what ports are, as a program in one domain: [`Sim::privcmd`](crate::Sim::privcmd).
 ///
@@ -33,18 +33,13 @@ impl SimPrivcmd {
 }
 
 impl PortStatuses for SimPrivcmd {
-    type Error = Error;
-
-    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Error> {
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError> {
         let SimPrivcmd(opener) = self;
+        let call = DeviceCall::Status(RemotePort { domid, port });
         let mut world = opener.sim().lock();
         world
             .judge(opener.shared(), Call::Status, None)
             .and_then(|_| world.status(opener.domid(), domid, port.as_raw()))
-            .map_err(|errno| Error {
-                call: Call::Status,
-                port: Some(port),
-                errno,
-            })
+            .map_err(|errno| device_error(call, errno))
     }
 }

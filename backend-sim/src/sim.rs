@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evtchn_core::{DomId, Port, PortStatus, RemotePort, Virq};
+use evtchn_core::{Backend, DomId, Port, PortStatus, RemotePort, Virq};
 
 use crate::config::{Config, DomainConfig};
 use crate::device::SimOpen;
@@ -79,6 +79,32 @@ impl Sim {
     #[must_use]
     pub fn open(&self, domid: DomId) -> SimOpen {
         SimOpen::new(self, domid)
+    }
+
+    /// A backend whose devices are in a domain of this machine.
+    ///
+    /// In the event loop of `evtchn::poll` it lives in the machine's time: a sleep lets happen what
+    /// is due, a deadline passes at once, and a sleep that nothing could end is an error. Other
+    /// loops poll a descriptor, in real time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use evtchn_core::{Context, DomId, Error};
+    /// use evtchn_sim::Sim;
+    /// use evtchn_xen::PollLoop;
+    ///
+    /// let sim = Sim::new(1);
+    /// let ctx: Context<PollLoop> = Context::new(sim.backend(DomId::DOM0))?;
+    /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+    /// assert_eq!(channel.block_for(Duration::from_secs(3600))?, None); // at once
+    /// assert_eq!(sim.now(), Duration::from_secs(3600));
+    /// assert!(matches!(channel.block(), Err(Error::Sleep(_)))); // it would be for ever
+    /// # Ok::<_, Error>(())
+    /// ```
+    #[must_use]
+    pub fn backend(&self, domid: DomId) -> Backend {
+        self.open(domid).in_own_time().into()
     }
 
     /// Asks Xen what ports are, as a program in a domain.

@@ -18,9 +18,7 @@ use std::task::{Context as Cx, Waker};
 use std::thread;
 
 use evtchn_core::{
-    BindError, CancelError, Cause, Channel, Context, DispatchError, DomId, EventChannel, Link,
-    LinkError, Notifier, NotifyError, Open, PortBuf, RestrictError, Stats, TeardownError,
-    UnbindError, Virq, Wait, WaitError,
+    Cause, Channel, Context, DomId, Error, EventChannel, Link, Notifier, Open, PortBuf, Stats, Virq,
 };
 use evtchn_sim::abi::PollBits;
 use evtchn_sim::{Call, Crowd, Fault, Guest, Sim, SimDevice, SimLoop, SimOpen};
@@ -69,8 +67,8 @@ fn main() {
     ]);
 }
 
-type SimContext = Context<SimOpen, SimLoop>;
-type SimChannel = Channel<SimOpen, SimLoop>;
+type SimContext = Context<SimLoop>;
+type SimChannel = Channel<SimLoop>;
 
 const NOW: Timespec = Timespec {
     tv_sec: 0,
@@ -84,7 +82,7 @@ struct Rig {
     event_loop: SimLoop,
     ctx: SimContext,
     channel: SimChannel,
-    notifier: Notifier<SimDevice>,
+    notifier: Notifier,
     theirs: evtchn_core::Port,
 }
 
@@ -94,11 +92,11 @@ fn rig() -> Rig {
     let guest = sim.guest(sim.create_domain().unwrap());
     let opener = sim.open(DomId::DOM0);
     let event_loop = SimLoop::level();
-    let ctx = Context::new(opener.clone(), event_loop.clone());
+    let ctx = Context::with_registrar(opener.clone(), event_loop.clone());
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
     let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
-    let notifier = channel.notifier().unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    let notifier = channel.notifier();
+    channel.wait().unwrap();
     Rig {
         sim,
         guest,
@@ -118,7 +116,7 @@ impl Rig {
         let mut round = self.ctx.dispatch().unwrap();
         assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Event));
         round.finish().unwrap();
-        assert_eq!(self.channel.wait().unwrap(), Wait::Pending);
+        self.channel.wait().unwrap();
     }
 }
 
@@ -129,38 +127,29 @@ fn child_that_uses_a_context_gets_the_error_of_the_real_device(forks: &Forks) {
     let rig = forks.in_child(rig, |rig| {
         let Rig {
             ctx,
-            channel,
+            mut channel,
             notifier,
             ..
         } = rig;
         assert!(ctx.is_inherited() && device.is_inherited());
         let bound = ctx.bind_unbound_port(DomId::SELF);
-        assert!(matches!(bound, Err(BindError::Inherited)));
+        assert!(matches!(bound, Err(Error::Inherited)));
         let waited = channel.wait();
-        assert!(matches!(waited, Err(WaitError::Link(LinkError::Inherited))));
+        assert!(matches!(waited, Err(Error::Inherited)));
         let cancelled = channel.cancel();
-        assert!(matches!(
-            cancelled,
-            Err(CancelError::Link(LinkError::Inherited))
-        ));
+        assert!(matches!(cancelled, Err(Error::Inherited)));
         let notified = [channel.notify(), notifier.notify()];
         assert!(matches!(
             notified,
-            [Err(NotifyError::Inherited), Err(NotifyError::Inherited)]
+            [Err(Error::Inherited), Err(Error::Inherited)]
         ));
         let dispatched = ctx.dispatch().map(drop);
-        assert!(matches!(
-            dispatched,
-            Err(DispatchError::Link(LinkError::Inherited))
-        ));
+        assert!(matches!(dispatched, Err(Error::Inherited)));
         let restricted = ctx.restrict(DomId::new(1));
-        assert!(matches!(restricted, Err(RestrictError::Inherited)));
+        assert!(matches!(restricted, Err(Error::Inherited)));
         let torn_down = ctx.teardown();
-        assert!(matches!(
-            torn_down,
-            Err(TeardownError::Link(LinkError::Inherited))
-        ));
-        let Err(UnbindError::Inherited(_channel)) = channel.unbind() else {
+        assert!(matches!(torn_down, Err(Error::Inherited)));
+        let Err(Error::Inherited) = channel.unbind() else {
             panic!("the child unbound a port of its parent");
         };
     });
@@ -218,14 +207,20 @@ fn fired() -> (Sim, SimDevice, impl Fn()) {
 fn child_that_closes_a_ready_device_leaves_it_ready_for_its_parent(forks: &Forks) {
     let (_sim, device, fire) = fired();
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-    epoll::add(&epoll, &device, EventData::new_u64(7), EventFlags::IN).unwrap();
+    epoll::add(
+        &epoll,
+        device.fd().unwrap(),
+        EventData::new_u64(7),
+        EventFlags::IN,
+    )
+    .unwrap();
     fire();
     let second = device.dup().unwrap();
     let device = forks.in_child(device, |device| {
         drop(device);
         drop(second);
     });
-    assert_eq!(revents(&device), PollFlags::IN);
+    assert_eq!(revents(device.fd().unwrap()), PollFlags::IN);
     assert_eq!(reported(&epoll), 1);
     let mut read = PortBuf::with_capacity(4);
     device.pending(&mut read).unwrap();
@@ -249,9 +244,9 @@ fn event_on_the_machine_of_a_child_is_not_seen_by_its_parent(forks: &Forks) {
         sim.with(|world| world.overflow(device.file())).unwrap();
     });
     assert_eq!(device.poll().unwrap(), PollBits::WRITABLE);
-    assert_eq!(revents(&device), PollFlags::empty());
+    assert_eq!(revents(device.fd().unwrap()), PollFlags::empty());
     fire();
-    assert_eq!(revents(&device), PollFlags::IN);
+    assert_eq!(revents(device.fd().unwrap()), PollFlags::IN);
 }
 
 fn child_drops_a_device_of_a_machine_that_another_thread_had_locked(forks: &Forks) {
@@ -268,7 +263,7 @@ fn child_drops_a_device_of_a_machine_that_another_thread_had_locked(forks: &Fork
     });
     is_locked.recv().unwrap();
     let (rig, device) = forks.in_child((rig, device), |(rig, device)| {
-        assert!(matches!(rig.channel.notify(), Err(NotifyError::Inherited)));
+        assert!(matches!(rig.channel.notify(), Err(Error::Inherited)));
         drop((rig, device));
     });
     release.send(()).unwrap();
@@ -291,12 +286,12 @@ fn no_call_of_a_child_waits_for_a_lock_that_a_thread_of_its_parent_has(forks: &F
     let binder = Arc::clone(&ctx);
     let binder = thread::spawn(move || drop(binder.bind_virq(Virq::DOM_EXC).unwrap()));
     is_binding.recv().unwrap();
-    let (ctx, channel) = forks.in_child((ctx, rig.channel), |(ctx, channel)| {
+    let (ctx, channel) = forks.in_child((ctx, rig.channel), |(ctx, mut channel)| {
         assert!(ctx.bind_unbound_port(DomId::SELF).is_err());
         assert!(channel.wait().is_err() && channel.cancel().is_err());
         assert!(channel.try_cancel().is_err() && channel.notify().is_err());
         assert!(channel.set_callback(|_| {}).is_err() && channel.remove_callback().is_err());
-        assert!(channel.block(None).is_err());
+        assert!(channel.block().is_err());
         assert!(
             pin!(channel.woken())
                 .poll(&mut Cx::from_waker(Waker::noop()))
@@ -309,7 +304,7 @@ fn no_call_of_a_child_waits_for_a_lock_that_a_thread_of_its_parent_has(forks: &F
         assert_eq!((ctx.next_timeout(), ctx.link()), (None, Link::Closed));
         assert_eq!(ctx.stats(), Stats::default());
         assert_eq!(format!("{ctx:?}"), "Context { is_inherited: true, .. }");
-        let Err(UnbindError::Inherited(_channel)) = channel.unbind() else {
+        let Err(Error::Inherited) = channel.unbind() else {
             panic!("the child unbound a port of its parent");
         };
     });
@@ -322,7 +317,7 @@ fn no_call_of_a_child_waits_for_a_lock_that_a_thread_of_its_parent_has(forks: &F
 fn child_opens_a_device_of_its_own_and_so_does_a_child_of_the_child(forks: &Forks) {
     let rig = rig();
     let notify_itself = |opener: &SimOpen| {
-        let ctx = Context::new(opener.clone(), SimLoop::level());
+        let ctx = Context::with_registrar(opener.clone(), SimLoop::level());
         let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
         channel.notify().unwrap();
         (ctx, channel)
@@ -330,14 +325,14 @@ fn child_opens_a_device_of_its_own_and_so_does_a_child_of_the_child(forks: &Fork
     forks.in_child((), |()| {
         let (ctx, channel) = notify_itself(&rig.opener);
         forks.in_child((), |()| {
-            assert!(matches!(channel.notify(), Err(NotifyError::Inherited)));
+            assert!(matches!(channel.notify(), Err(Error::Inherited)));
             assert!(ctx.is_inherited() && rig.ctx.is_inherited());
             let _own = notify_itself(&rig.opener);
         });
         channel.notify().unwrap();
         // A fork that is played is noticed beside one that is not.
         rig.opener.fork();
-        assert!(matches!(channel.notify(), Err(NotifyError::Inherited)));
+        assert!(matches!(channel.notify(), Err(Error::Inherited)));
         let _own = notify_itself(&rig.opener);
     });
     rig.expect_a_wake();

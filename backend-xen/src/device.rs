@@ -3,7 +3,11 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, RemotePort, Virq};
+#[cfg(feature = "status")]
+use evtchn_core::PortStatuses;
+use evtchn_core::{
+    Backend, DeviceError, DomId, EventChannel, ForkMark, Open, Port, PortBuf, RemotePort, Virq,
+};
 use evtchn_fork::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
@@ -17,7 +21,7 @@ pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
 /// Opens the device, at [`DEVICE_PATH`] unless told otherwise.
 ///
 /// ```
-/// use evtchn_core::{Error, ErrorKind, Open};
+/// use evtchn_core::{ErrorKind, Open};
 /// use evtchn_xen::{DEVICE_PATH, XenOpen};
 ///
 /// assert_eq!(XenOpen::default().path().to_str(), Some(DEVICE_PATH));
@@ -42,6 +46,25 @@ impl XenOpen {
     }
 }
 
+/// The device of this domain, at [`DEVICE_PATH`]. Nothing is opened yet.
+///
+/// ```
+/// use evtchn_core::{Context, DomId, Error, ErrorKind};
+/// use evtchn_xen::PollLoop;
+///
+/// let ctx: Context<PollLoop> = Context::new(evtchn_xen::backend())?;
+/// match ctx.bind_unbound_port(DomId::SELF) {
+///     Ok(channel) => println!("{} is bound", channel.port()),
+///     Err(Error::Device(error)) if error.kind() == ErrorKind::NoDevice => println!("{error}"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok::<_, Error>(())
+/// ```
+#[must_use]
+pub fn backend() -> Backend {
+    XenOpen::default().into()
+}
+
 impl Default for XenOpen {
     fn default() -> XenOpen {
         XenOpen::at(DEVICE_PATH)
@@ -51,7 +74,7 @@ impl Default for XenOpen {
 impl Open for XenOpen {
     type Device = Device;
 
-    fn open(&self) -> Result<Device, Error> {
+    fn open(&self) -> Result<Device, DeviceError> {
         Device::open_at(&self.path)
     }
 
@@ -63,6 +86,16 @@ impl Open for XenOpen {
     #[inline]
     fn is_current(&self, process: u64) -> bool {
         evtchn_fork::is_current(process)
+    }
+
+    fn mark(&self) -> Option<ForkMark> {
+        Some(ForkMark::new(evtchn_fork::mark()))
+    }
+
+    /// Opens `/dev/xen/privcmd`.
+    #[cfg(feature = "status")]
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        Ok(Box::new(crate::Privcmd::open()?))
     }
 }
 
@@ -89,7 +122,7 @@ impl Open for XenOpen {
 /// let mut fired = PortBuf::with_capacity(PortBuf::MAX);
 /// device.pending(&mut fired)?;
 /// device.unmask(&[ours, theirs])?;
-/// # Ok::<_, evtchn_xen::Error>(())
+/// # Ok::<_, evtchn_core::DeviceError>(())
 /// ```
 #[derive(Debug)]
 pub struct Device {
@@ -102,23 +135,27 @@ impl Device {
     /// Opens the device at [`DEVICE_PATH`], non-blocking and close-on-exec.
     ///
     /// # Errors
-    /// No device there, or no permission: it belongs to root. The error says which. On a kernel
-    /// where a fork of this process cannot be noticed, [`Call::NoticeForks`].
-    pub fn open() -> Result<Device, Error> {
+    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where there is none,
+    /// [`NotPermitted`](evtchn_core::ErrorKind::NotPermitted) where the process may not open it: it
+    /// belongs to root. On a kernel where a fork of this process cannot be noticed, the call that
+    /// failed is [`Call::NoticeForks`].
+    pub fn open() -> Result<Device, DeviceError> {
         Device::open_at(DEVICE_PATH)
     }
 
     /// Opens the device at `path`, non-blocking and close-on-exec.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
-    pub fn open_at(path: impl AsRef<Path>) -> Result<Device, Error> {
+    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where there is none,
+    /// [`NotPermitted`](evtchn_core::ErrorKind::NotPermitted) where the process may not open it, and
+    /// [`Call::NoticeForks`] as with [`open`](Self::open).
+    pub fn open_at(path: impl AsRef<Path>) -> Result<Device, DeviceError> {
         let path = path.as_ref();
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let process = Process::current()?;
+        let process = Process::current().map_err(Error::from)?;
         match rustix::fs::open(path, flags, Mode::empty()) {
             Ok(fd) => Ok(Device { fd, process }),
-            Err(errno) => Err(Error::new(Call::Open(path.into()), errno)),
+            Err(errno) => Err(Error::new(Call::Open(path.into()), errno).into()),
         }
     }
 
@@ -129,10 +166,10 @@ impl Device {
     /// Nothing here proves that the descriptor is the device; another file refuses every request.
     ///
     /// # Errors
-    /// A descriptor that is not open for reading and writing (`EBADF`), or [`Call::NoticeForks`] as
-    /// in [`open`](Self::open). It is closed.
-    pub fn from_fd(fd: OwnedFd) -> Result<Device, Error> {
-        let process = Process::current()?;
+    /// `EBADF` where the descriptor is not open for reading and writing, or [`Call::NoticeForks`] as
+    /// with [`open`](Self::open). The descriptor is closed.
+    pub fn from_fd(fd: OwnedFd) -> Result<Device, DeviceError> {
+        let process = Process::current().map_err(Error::from)?;
         set_modes(&fd).map_err(|errno| Error::new(Call::Adopt, errno))?;
         Ok(Device { fd, process })
     }
@@ -142,14 +179,14 @@ impl Device {
     ///
     /// # Errors
     /// Those of `fcntl(2)`, which knows none for an open descriptor.
-    pub fn set_close_on_exec(&self, closes: bool) -> Result<(), Error> {
+    pub fn set_close_on_exec(&self, closes: bool) -> Result<(), DeviceError> {
         rustix::io::fcntl_getfd(&self.fd)
             .map(|flags| match closes {
                 true => flags | FdFlags::CLOEXEC,
                 false => flags - FdFlags::CLOEXEC,
             })
             .and_then(|flags| rustix::io::fcntl_setfd(&self.fd, flags))
-            .map_err(|errno| Error::new(Call::SetCloseOnExec, errno))
+            .map_err(|errno| Error::new(Call::SetCloseOnExec, errno).into())
     }
 }
 
@@ -184,16 +221,14 @@ impl From<Device> for OwnedFd {
 }
 
 impl EventChannel for Device {
-    type Error = Error;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
         let request = abi::BindUnboundPort {
             remote_domain: remote.as_raw().into(),
         };
         self.request(request, || Call::BindUnboundPort(remote))
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         let request = abi::BindInterdomain {
             remote_domain: remote.domid.as_raw().into(),
             remote_port: remote.port.as_raw(),
@@ -201,21 +236,21 @@ impl EventChannel for Device {
         self.request(request, || Call::BindInterdomain(remote))
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
         let request = abi::BindVirq {
             virq: virq.as_raw(),
         };
         self.request(request, || Call::BindVirq(virq))
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), Error> {
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         let request = abi::BindStatic {
             port: port.as_raw(),
         };
         self.request(request, || Call::BindStatic(port))
     }
 
-    fn unbind(&self, port: Port) -> Result<(), Error> {
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
         let request = abi::Unbind {
             port: port.as_raw(),
         };
@@ -223,7 +258,7 @@ impl EventChannel for Device {
     }
 
     #[inline]
-    fn notify(&self, port: Port) -> Result<(), Error> {
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
         let request = abi::Notify {
             port: port.as_raw(),
         };
@@ -233,20 +268,20 @@ impl EventChannel for Device {
     /// One `read` (evtchn_read): up to a page of ports, and `EFBIG` before anything else while
     /// the ring is in overflow.
     #[inline]
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         buf.fill(|words| {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
             match rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *bytes)) {
                 Ok(count) => Ok(count / size_of::<u32>()),
                 Err(Errno::AGAIN) => Ok(0),
-                Err(errno) => Err(Error::new(Call::Pending, errno)),
+                Err(errno) => Err(Error::new(Call::Pending, errno).into()),
             }
         })
     }
 
     /// One `write` (evtchn_write): up to a page of ports, so at most [`PortBuf::MAX`] of them.
     #[inline]
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
         let Some(&first) = ports.first() else {
             return Ok(0);
         };
@@ -255,16 +290,16 @@ impl EventChannel for Device {
             Ok(count) => Ok(count / size_of::<u32>()),
             Err(errno) => {
                 let count = ports.len();
-                Err(Error::new(Call::Unmask { first, count }, errno))
+                Err(Error::new(Call::Unmask { first, count }, errno).into())
             }
         }
     }
 
-    fn reset(&self) -> Result<(), Error> {
+    fn reset(&self) -> Result<(), DeviceError> {
         self.request(abi::Reset {}, || Call::Reset)
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), Error> {
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
         let request = abi::RestrictDomid {
             domid: domid.as_raw(),
         };
@@ -275,6 +310,10 @@ impl EventChannel for Device {
     fn is_inherited(&self) -> bool {
         !self.process.is_current()
     }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
+        Ok(self.fd.as_fd())
+    }
 }
 
 impl Device {
@@ -282,7 +321,8 @@ impl Device {
         &self,
         request: R,
         call: impl FnOnce() -> Call,
-    ) -> Result<R::Answer, Error> {
-        abi::request(self.fd.as_fd(), request).map_err(|errno| Error::new(call(), errno))
+    ) -> Result<R::Answer, DeviceError> {
+        let answer = abi::request(self.fd.as_fd(), request);
+        answer.map_err(|errno| Error::new(call(), errno).into())
     }
 }

@@ -3,26 +3,28 @@
 use core::fmt;
 use std::path::Path;
 
-use evtchn_core::{DomId, ErrorKind, Port, RemotePort, Virq};
+use evtchn_core::{DeviceCall, DeviceError, DomId, ErrorKind, Port, RemotePort, Virq};
 use evtchn_fork::Unavailable;
 use rustix::io::Errno;
 
 use crate::errno;
 
-/// A failed call of the device.
-///
-/// It displays as one line: what failed, with its port, the errno, and what to do about it where
-/// that is known.
+/// A failed system call: the source of each [`DeviceError`] of this backend.
 ///
 /// ```
-/// use evtchn_xen::{Device, Errno};
+/// use std::error::Error as _;
+///
+/// use evtchn_xen::{Device, Errno, Error};
 ///
 /// let error = Device::open_at("/nowhere/evtchn").unwrap_err();
-/// assert_eq!(error.errno(), Errno::NOENT);
-/// assert!(error.to_string().starts_with("cannot open /nowhere/evtchn: ENOENT"));
+/// assert!(error.to_string().starts_with("cannot open the event-channel device: ENOENT (2)"));
+/// let own = error.source().and_then(|own| own.downcast_ref::<Error>()).ok_or("no source")?;
+/// assert_eq!(own.errno(), Errno::NOENT);
+/// assert_eq!(own.to_string(), "open /nowhere/evtchn: ENOENT (2)");
+/// # Ok::<_, &str>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot {call}: {}{}", Name(*errno), Hint(hint(call, *errno)))]
+#[error("{call}: {}", Name(*errno))]
 pub struct Error {
     call: Call,
     errno: Errno,
@@ -31,11 +33,14 @@ pub struct Error {
 /// The call that failed, with what it was asked for.
 ///
 /// ```
-/// use evtchn_xen::{Call, Device};
+/// use std::error::Error as _;
+///
+/// use evtchn_xen::{Call, Device, Error};
 ///
 /// let error = Device::open_at("/nowhere/evtchn").unwrap_err();
-/// assert!(matches!(error.call(), Call::Open(path) if path.ends_with("evtchn")));
-/// assert_eq!(error.port(), None);
+/// let own = error.source().and_then(|own| own.downcast_ref::<Error>()).ok_or("no source")?;
+/// assert!(matches!(own.call(), Call::Open(path) if path.ends_with("evtchn")));
+/// # Ok::<_, &str>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -99,31 +104,6 @@ impl Error {
     pub fn errno(&self) -> Errno {
         self.errno
     }
-
-    /// The local port that the call was about; the first of several.
-    #[must_use]
-    pub fn port(&self) -> Option<Port> {
-        match self.call {
-            Call::BindStatic(port)
-            | Call::Unbind(port)
-            | Call::Notify(port)
-            | Call::Unmask { first: port, .. } => Some(port),
-            Call::Open(_)
-            | Call::NoticeForks
-            | Call::Adopt
-            | Call::SetCloseOnExec
-            | Call::BindUnboundPort(_)
-            | Call::BindInterdomain(_)
-            | Call::BindVirq(_)
-            | Call::Pending
-            | Call::Reset
-            | Call::Restrict(_)
-            | Call::OpenPrivcmd
-            | Call::OpenHypercall
-            | Call::MapArgument
-            | Call::Status(_) => None,
-        }
-    }
 }
 
 /// With the errno of the step that failed.
@@ -133,43 +113,56 @@ impl From<Unavailable> for Error {
     }
 }
 
-impl evtchn_core::Error for Error {
-    fn kind(&self) -> ErrorKind {
-        match (&self.call, self.errno) {
+impl From<Error> for DeviceError {
+    fn from(error: Error) -> DeviceError {
+        let Error { call, errno } = &error;
+        let kind = match (call, *errno) {
             (Call::Status(_), Errno::ACCESS) => ErrorKind::Hidden,
             (_, errno) => errno::kind(errno),
+        };
+        let name = errno::name(*errno).unwrap_or("errno");
+        let hint = hint(call, *errno);
+        let failed = DeviceError::new(kind, call.of_device()).with_code(errno.raw_os_error(), name);
+        let failed = match hint {
+            Some(hint) => failed.with_hint(hint),
+            None => failed,
+        };
+        failed.with_source(error)
+    }
+}
+
+impl Call {
+    /// The call of the seam that this one is part of.
+    fn of_device(&self) -> DeviceCall {
+        match *self {
+            Call::Open(_) => DeviceCall::Open,
+            Call::NoticeForks => DeviceCall::Other("notice a fork of this process"),
+            Call::Adopt => DeviceCall::Other("adopt a file descriptor as event-channel device"),
+            Call::SetCloseOnExec => DeviceCall::Other("set whether the device survives an exec"),
+            Call::BindUnboundPort(remote) => DeviceCall::BindUnboundPort(remote),
+            Call::BindInterdomain(remote) => DeviceCall::BindInterdomain(remote),
+            Call::BindVirq(virq) => DeviceCall::BindVirq(virq),
+            Call::BindStatic(port) => DeviceCall::BindStatic(port),
+            Call::Unbind(port) => DeviceCall::Unbind(port),
+            Call::Notify(port) => DeviceCall::Notify(port),
+            Call::Pending => DeviceCall::Pending,
+            Call::Unmask { first, count } => DeviceCall::Unmask { first, count },
+            Call::Reset => DeviceCall::Reset,
+            Call::Restrict(domid) => DeviceCall::Restrict(domid),
+            Call::OpenPrivcmd => DeviceCall::Other("open /dev/xen/privcmd"),
+            Call::OpenHypercall => DeviceCall::Other("open /dev/xen/hypercall"),
+            Call::MapArgument => DeviceCall::Other("map a page of /dev/xen/hypercall"),
+            Call::Status(remote) => DeviceCall::Status(remote),
         }
     }
 }
 
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Call::Open(path) => write!(f, "open {}", path.display()),
-            Call::NoticeForks => write!(f, "notice a fork of this process"),
-            Call::Adopt => write!(f, "adopt a file descriptor as event-channel device"),
-            Call::SetCloseOnExec => write!(f, "set whether the device survives an exec"),
-            Call::BindUnboundPort(remote) => write!(f, "allocate a port for domain {remote}"),
-            Call::BindInterdomain(RemotePort { domid, port }) => {
-                write!(f, "bind to port {port} of domain {domid}")
-            }
-            Call::BindVirq(virq) => write!(f, "bind virtual interrupt {virq}"),
-            Call::BindStatic(port) => write!(f, "bind static port {port}"),
-            Call::Unbind(port) => write!(f, "unbind port {port}"),
-            Call::Notify(port) => write!(f, "notify port {port}"),
-            Call::Pending => write!(f, "read the ports that fired"),
-            Call::Unmask { first, count: 1 } => write!(f, "enable port {first} again"),
-            Call::Unmask { first, count } => {
-                write!(f, "enable {count} ports from port {first} on again")
-            }
-            Call::Reset => write!(f, "reset the ring"),
-            Call::Restrict(domid) => write!(f, "restrict the device to domain {domid}"),
-            Call::OpenPrivcmd => write!(f, "open /dev/xen/privcmd"),
-            Call::OpenHypercall => write!(f, "open /dev/xen/hypercall"),
-            Call::MapArgument => write!(f, "map a page of /dev/xen/hypercall"),
-            Call::Status(RemotePort { domid, port }) => {
-                write!(f, "ask what port {port} of domain {domid} is")
-            }
+        if let Call::Open(path) = self {
+            write!(f, "open {}", path.display())
+        } else {
+            self.of_device().fmt(f)
         }
     }
 }
@@ -182,18 +175,6 @@ impl fmt::Display for Name {
         match errno::name(self.0) {
             Some(name) => write!(f, "{name} ({})", self.0.raw_os_error()),
             None => std::io::Error::from(self.0).fmt(f),
-        }
-    }
-}
-
-/// A clause after the errno, or nothing.
-struct Hint(Option<&'static str>);
-
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(hint) => write!(f, ": {hint}"),
-            None => Ok(()),
         }
     }
 }

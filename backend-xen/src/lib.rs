@@ -14,11 +14,11 @@
 //! registered descriptor in `places`, and the hypercall with its page in `privcmd`.
 //!
 //! ```no_run
-//! use evtchn_core::{DomId, EventChannel, Open, PortBuf, Registrar};
+//! use evtchn_core::{Device, DomId, Open, PortBuf, Registrar};
 //! use evtchn_xen::{PollLoop, XenOpen};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let device = XenOpen::default().open()?;
+//! let device = Device::new(XenOpen::default().open()?);
 //! let port = device.bind_unbound_port(DomId::SELF)?;
 //! println!("waiting on port {port}");
 //!
@@ -44,7 +44,7 @@ mod poll_loop;
 #[cfg(feature = "status")]
 mod privcmd;
 
-pub use device::{DEVICE_PATH, Device, XenOpen};
+pub use device::{DEVICE_PATH, Device, XenOpen, backend};
 pub use error::{Call, Error};
 pub use poll_loop::{Counters, PollLoop, Readiness, RegistrationError};
 #[cfg(feature = "status")]

@@ -6,12 +6,15 @@
 //! it spoils nothing.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use evtchn_core::watch::{Waited, Watch};
-use evtchn_core::{Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
+use evtchn_core::{
+    Device, LoopError, NewLoop, Passed, Registrar, Sleep, Sleeper, Slept, Trigger, Whom,
+};
 use evtchn_fork::{Inherited, Process};
 
 use crate::places::{Deadline, Kernel};
@@ -61,21 +64,21 @@ use crate::places::{Deadline, Kernel};
 /// ```
 /// use std::time::{Duration, Instant};
 ///
-/// use evtchn_core::{Blocked, Context, DomId};
+/// use evtchn_core::{Cause, Context, DomId};
 /// use evtchn_sim::Sim;
 /// use evtchn_xen::PollLoop;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new()?);
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), PollLoop::new()?);
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
 /// let answer = std::thread::spawn(move || guest.send(theirs));
 /// let soon = Instant::now() + Duration::from_secs(10);
-/// assert!(matches!(channel.block(Some(soon))?, Blocked::Woken(_)));
-/// assert_eq!(channel.block(Some(Instant::now()))?, Blocked::TimedOut);
+/// assert_eq!(channel.block_until(soon)?, Some(Cause::Event));
+/// assert_eq!(channel.block_until(Instant::now())?, None);
 /// # answer.join().unwrap()?;
 /// # Ok(())
 /// # }
@@ -83,6 +86,10 @@ use crate::places::{Deadline, Kernel};
 #[derive(Debug, Clone)]
 pub struct PollLoop {
     watch: Arc<Watch<Kernel>>,
+    /// The device that is registered: while a thread may poll its descriptor, it stays open.
+    held: Arc<Held>,
+    /// Where the time of a device that has its own begins.
+    start: Instant,
     /// The process that made it. A forked child shares the eventfd.
     process: Process,
 }
@@ -142,16 +149,17 @@ pub struct Counters {
 /// A registration that does not fit what is registered.
 ///
 /// ```
-/// use evtchn_core::{DomId, Open, Registrar};
+/// use evtchn_core::{Device, DomId, Open, Registrar};
 /// use evtchn_sim::Sim;
 /// use evtchn_xen::{PollLoop, RegistrationError};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let device = Sim::new(0).open(DomId::DOM0).open()?;
+/// let device = Device::new(Sim::new(0).open(DomId::DOM0).open()?);
 /// let poll_loop = PollLoop::new()?;
-/// assert_eq!(poll_loop.deregister(&device), Err(RegistrationError::NotRegistered));
 /// poll_loop.register(&device)?;
-/// assert_eq!(poll_loop.register(&device), Err(RegistrationError::AlreadyRegistered));
+/// let error = poll_loop.register(&device).unwrap_err();
+/// let own = error.get_ref().downcast_ref();
+/// assert_eq!(own, Some(&RegistrationError::AlreadyRegistered));
 /// # poll_loop.deregister(&device)?;
 /// # Ok(())
 /// # }
@@ -169,6 +177,20 @@ pub enum RegistrationError {
     Inherited,
 }
 
+/// The device that is registered, which this keeps open.
+#[derive(Debug, Default)]
+struct Held {
+    device: Mutex<Option<Device>>,
+    has_own_time: AtomicBool,
+}
+
+impl Held {
+    fn device(&self) -> MutexGuard<'_, Option<Device>> {
+        // No code that can panic runs under the lock.
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl PollLoop {
     /// A loop that watches nothing yet.
     ///
@@ -180,6 +202,8 @@ impl PollLoop {
         let process = Process::current()?;
         Ok(PollLoop {
             watch: Arc::new(Watch::new(Kernel::new()?)),
+            held: Arc::default(),
+            start: Instant::now(),
             process,
         })
     }
@@ -194,6 +218,9 @@ impl PollLoop {
     #[inline]
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<Readiness> {
         self.process.check()?;
+        if let Some(device) = self.in_own_time() {
+            return self.pass_time(&device, timeout);
+        }
         let Waited {
             ready,
             woken,
@@ -230,37 +257,94 @@ impl PollLoop {
     }
 }
 
-/// The number by which the watch knows a device. A descriptor is never negative.
-fn number<D: AsFd + ?Sized>(device: &D) -> usize {
-    usize::try_from(device.as_fd().as_raw_fd()).unwrap_or(usize::MAX)
+impl PollLoop {
+    /// The number by which the watch knows a device. A descriptor is never negative.
+    fn number(&self, device: &Device) -> Result<usize, LoopError> {
+        let admitted = self.process.check();
+        admitted.map_err(|Inherited| LoopError::new(RegistrationError::Inherited))?;
+        let fd = device.fd()?.as_raw_fd();
+        Ok(usize::try_from(fd).unwrap_or(usize::MAX))
+    }
+
+    /// The registered device, where it has a time of its own. Of others it takes no lock to know.
+    #[inline]
+    fn in_own_time(&self) -> Option<Device> {
+        let has_own_time = self.held.has_own_time.load(Ordering::Relaxed);
+        has_own_time.then(|| self.held.device().clone()).flatten()
+    }
+
+    /// [`wait`](Self::wait) in the time of the device.
+    #[cold]
+    fn pass_time(&self, device: &Device, timeout: Option<Duration>) -> io::Result<Readiness> {
+        let is_woken = self.watch.wait(Deadline::Passed)?.woken;
+        let deadline = timeout.map(|timeout| Sleep::deadline(self, timeout));
+        let slept = match is_woken {
+            true => Slept::Roused,
+            false => self
+                .sleep_in(device, self.watch.ticket(), deadline)
+                .map_err(io::Error::other)?,
+        };
+        Ok(Readiness {
+            ready: slept == Slept::Ready,
+            woken: slept == Slept::Roused,
+            interrupted: false,
+        })
+    }
+
+    /// A sleep in the time of the device.
+    #[cold]
+    fn sleep_in(
+        &self,
+        device: &Device,
+        ticket: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Slept, LoopError> {
+        let deadline = deadline.map(|at| at.saturating_duration_since(self.start));
+        while let Some(time) = device.own_time() {
+            if self.watch.ticket() != ticket {
+                return Ok(Slept::Roused);
+            }
+            match time.pass(deadline)? {
+                Passed::Readable => return Ok(Slept::Ready),
+                Passed::TimeOver => return Ok(Slept::TimedOut),
+                Passed::Happened => {}
+            }
+        }
+        Ok(Slept::Roused)
+    }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for PollLoop {
-    type Error = RegistrationError;
-
+impl Registrar for PollLoop {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
 
     /// A thread that waits already polls the old set of descriptors: it is sent back.
-    fn register(&self, device: &D) -> Result<(), RegistrationError> {
-        let admitted = self.process.check();
-        admitted.map_err(|Inherited| RegistrationError::Inherited)?;
-        let is_done = self.watch.register(number(device));
-        is_done
-            .then_some(())
-            .ok_or(RegistrationError::AlreadyRegistered)
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        let number = self.number(device)?;
+        // Held first, so that no thread polls what may be closed.
+        let mut held = self.held.device();
+        if !self.watch.register(number) {
+            return Err(LoopError::new(RegistrationError::AlreadyRegistered));
+        }
+        *held = Some(device.clone());
+        let has_own_time = device.own_time().is_some();
+        self.held
+            .has_own_time
+            .store(has_own_time, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Returns when no thread polls the device any more, so that it can be closed: a `poll` that
     /// goes on would keep it open, and every port of it bound.
-    fn deregister(&self, device: &D) -> Result<(), RegistrationError> {
-        let admitted = self.process.check();
-        admitted.map_err(|Inherited| RegistrationError::Inherited)?;
-        let is_done = self.watch.deregister(number(device));
-        is_done
-            .then_some(())
-            .ok_or(RegistrationError::NotRegistered)
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
+        if !self.watch.deregister(self.number(device)?) {
+            return Err(LoopError::new(RegistrationError::NotRegistered));
+        }
+        self.held.has_own_time.store(false, Ordering::Relaxed);
+        let held = self.held.device().take();
+        drop(held);
+        Ok(())
     }
 
     fn wake(&self) {
@@ -282,18 +366,39 @@ fn to_come(deadline: Option<Instant>) -> Option<Deadline> {
     }
 }
 
-impl<D: AsFd + ?Sized> Sleep<D> for PollLoop {
+impl NewLoop for PollLoop {
+    fn new_loop() -> Result<PollLoop, LoopError> {
+        Ok(PollLoop::new()?)
+    }
+}
+
+/// Longer than any machine runs, where a clock cannot express what was asked for.
+const AGES: Duration = Duration::from_secs(1 << 32);
+
+impl Sleep for PollLoop {
     type Deadline = Instant;
-    type SleepError = io::Error;
+
+    /// From now, in the time of the registered device if it has its own.
+    fn deadline(&self, timeout: Duration) -> Instant {
+        let device = self.in_own_time();
+        let now = match device.as_ref().and_then(|device| device.own_time()) {
+            Some(time) => self.start + time.now(),
+            None => Instant::now(),
+        };
+        now.checked_add(timeout).unwrap_or_else(|| now + AGES)
+    }
 
     fn ticket(&self) -> u64 {
         self.watch.ticket()
     }
 
-    fn sleep(&self, ticket: u64, deadline: Option<Instant>) -> io::Result<Slept> {
-        self.process.check()?;
+    fn sleep(&self, ticket: u64, deadline: Option<Instant>) -> Result<Slept, LoopError> {
+        self.process.check().map_err(io::Error::from)?;
+        if let Some(device) = self.in_own_time() {
+            return self.sleep_in(&device, ticket, deadline);
+        }
         match to_come(deadline) {
-            Some(deadline) => self.watch.sleep(ticket, deadline),
+            Some(deadline) => Ok(self.watch.sleep(ticket, deadline)?),
             None => Ok(Slept::TimedOut),
         }
     }
@@ -303,10 +408,13 @@ impl<D: AsFd + ?Sized> Sleep<D> for PollLoop {
         sleeper: Sleeper,
         ticket: u64,
         deadline: Option<Instant>,
-    ) -> io::Result<Slept> {
-        self.process.check()?;
+    ) -> Result<Slept, LoopError> {
+        self.process.check().map_err(io::Error::from)?;
+        if let Some(device) = self.in_own_time() {
+            return self.sleep_in(&device, ticket, deadline);
+        }
         match to_come(deadline) {
-            Some(deadline) => self.watch.sleep_as(sleeper, ticket, deadline),
+            Some(deadline) => Ok(self.watch.sleep_as(sleeper, ticket, deadline)?),
             None => Ok(Slept::TimedOut),
         }
     }

@@ -17,7 +17,7 @@ use core::ptr::{self, NonNull};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
 
-use evtchn_core::{DomId, Port, PortStatus, PortStatuses, RemotePort, Status, Virq};
+use evtchn_core::{DeviceError, DomId, Port, PortStatus, PortStatuses, RemotePort, Status, Virq};
 use evtchn_fork::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -61,16 +61,18 @@ impl Privcmd {
     /// Opens the devices.
     ///
     /// # Errors
-    /// No such device, or no permission. The error says which. On a kernel where a fork of this
-    /// process cannot be noticed, [`Call::NoticeForks`].
-    pub fn open() -> Result<Privcmd, Error> {
+    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where one of them is missing,
+    /// [`NotPermitted`](evtchn_core::ErrorKind::NotPermitted) where the process may not open it; the
+    /// error says which device it was. On a kernel where a fork of this process cannot be noticed,
+    /// the call that failed is [`Call::NoticeForks`].
+    pub fn open() -> Result<Privcmd, DeviceError> {
         let open = |path, call| {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::new(call, errno))
         };
         let fd = open(PRIVCMD_PATH, Call::OpenPrivcmd)?;
         let memory = open(HYPERCALL_PATH, Call::OpenHypercall)?;
-        Privcmd::with(fd, &memory)
+        Ok(Privcmd::with(fd, &memory)?)
     }
 
     /// Asks through `fd`, and puts the question into a page of `memory`.
@@ -102,12 +104,10 @@ impl Privcmd {
 }
 
 impl PortStatuses for Privcmd {
-    type Error = Error;
-
-    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Error> {
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError> {
         let asked = RemotePort { domid, port };
         self.ask(domid, port)
-            .map_err(|errno| Error::new(Call::Status(asked), errno))
+            .map_err(|errno| Error::new(Call::Status(asked), errno).into())
     }
 }
 

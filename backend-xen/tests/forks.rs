@@ -9,12 +9,16 @@ mod scenes;
 #[path = "../../fork/tests/scenes/unavailable.rs"]
 mod unavailable;
 
+use std::error::Error as _;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
-use evtchn_core::{BindError, Context, DomId, EventChannel, Open, Registrar, Sleep, Trigger, Whom};
+use evtchn_core::{
+    Context, Device as AnyDevice, DeviceError, DomId, Error, EventChannel, LoopError, Open,
+    Registrar, Sleep, Trigger, Whom,
+};
 use evtchn_fork::{Inherited, Unavailable};
 use evtchn_sim::Sim;
 use evtchn_xen::{Call, Device, Errno, PollLoop, RegistrationError, XenOpen};
@@ -69,18 +73,16 @@ fn device_of_a_parent_is_inherited_and_one_of_the_child_is_not(forks: &Forks) {
 /// An event loop that watches nothing.
 struct Idle;
 
-impl<D> Registrar<D> for Idle {
-    type Error = io::Error;
-
+impl Registrar for Idle {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
 
-    fn register(&self, _: &D) -> io::Result<()> {
+    fn register(&self, _: &AnyDevice) -> Result<(), LoopError> {
         Ok(())
     }
 
-    fn deregister(&self, _: &D) -> io::Result<()> {
+    fn deregister(&self, _: &AnyDevice) -> Result<(), LoopError> {
         Ok(())
     }
 
@@ -88,14 +90,14 @@ impl<D> Registrar<D> for Idle {
 }
 
 fn context_that_had_opened_nothing_opens_nothing_in_a_child(forks: &Forks) {
-    let ctx = Context::new(XenOpen::at("/dev/null"), Idle);
+    let ctx = Context::with_registrar(XenOpen::at("/dev/null"), Idle);
     let ctx = forks.in_child(ctx, |ctx| {
         let bound = ctx.bind_unbound_port(DomId::SELF);
-        assert!(matches!(bound, Err(BindError::Inherited)));
+        assert!(matches!(bound, Err(Error::Inherited)));
         // A context of its own gets as far as the device, which is none.
-        let own = Context::new(XenOpen::at("/dev/null"), Idle);
+        let own = Context::with_registrar(XenOpen::at("/dev/null"), Idle);
         let bound = own.bind_unbound_port(DomId::SELF);
-        assert!(matches!(bound, Err(BindError::Bind(_))), "{bound:?}");
+        assert!(matches!(bound, Err(Error::Device(_))), "{bound:?}");
     });
     assert!(!ctx.is_inherited());
 }
@@ -103,15 +105,15 @@ fn context_that_had_opened_nothing_opens_nothing_in_a_child(forks: &Forks) {
 fn poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on(forks: &Forks) {
     let poll_loop = PollLoop::new().unwrap();
     poll_loop.wake();
-    let device = Sim::new(1).open(DomId::DOM0).open().unwrap();
+    let device = AnyDevice::new(Sim::new(1).open(DomId::DOM0).open().unwrap());
     let poll_loop = forks.in_child(poll_loop, |poll_loop| {
         let waited = poll_loop.wait(Some(Duration::ZERO));
         assert!(is_inherited(&waited.unwrap_err()));
-        let ticket = Sleep::<evtchn_sim::SimDevice>::ticket(&poll_loop);
-        let slept = Sleep::<evtchn_sim::SimDevice>::sleep(&poll_loop, ticket, None);
-        assert!(is_inherited(&slept.unwrap_err()));
-        let registered = poll_loop.register(&device);
-        assert_eq!(registered, Err(RegistrationError::Inherited));
+        let slept = poll_loop.sleep(poll_loop.ticket(), None).unwrap_err();
+        assert!(is_inherited(slept.get_ref().downcast_ref().unwrap()));
+        let registered = poll_loop.register(&device).unwrap_err();
+        let why = registered.get_ref().downcast_ref();
+        assert_eq!(why, Some(&RegistrationError::Inherited));
     });
     // The child did not take the call of its parent.
     assert!(poll_loop.wait(Some(Duration::ZERO)).unwrap().woken);
@@ -132,7 +134,7 @@ fn call_of_a_child_does_not_reach_the_poll_loop_of_its_parent(forks: &Forks) {
             runners: true,
             sleepers: &[],
         };
-        Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
+        poll_loop.wake_only(whom);
     });
     // The thread has taken nothing from the eventfd, and nothing is in it.
     assert_eq!(counts_of_eventfds(), [0]);
@@ -155,13 +157,13 @@ fn counts_of_eventfds() -> Vec<u64> {
 
 fn nothing_is_opened_where_a_fork_cannot_be_noticed(forks: &Forks) {
     let unavailable = unavailable::forget_forks();
-    let ctx = Context::new(XenOpen::at("/dev/null"), Idle);
-    let expect_refused = |ctx: &Context<XenOpen, Idle>| {
-        let Err(BindError::Open(refused)) = ctx.bind_unbound_port(DomId::SELF) else {
+    let ctx = Context::with_registrar(XenOpen::at("/dev/null"), Idle);
+    let expect_refused = |ctx: &Context<Idle>| {
+        let Err(Error::Device(refused)) = ctx.bind_unbound_port(DomId::SELF) else {
             unreachable!("a device was opened");
         };
-        assert_eq!(refused.call(), &Call::NoticeForks);
-        assert_eq!(refused.errno(), Errno::NOMEM);
+        assert_eq!(own(&refused).call(), &Call::NoticeForks);
+        assert_eq!(own(&refused).errno(), Errno::NOMEM);
     };
     expect_refused(&ctx);
     let null = std::fs::File::options()
@@ -169,7 +171,7 @@ fn nothing_is_opened_where_a_fork_cannot_be_noticed(forks: &Forks) {
         .write(true)
         .open("/dev/null");
     let adopted = Device::from_fd(null.unwrap().into()).unwrap_err();
-    assert_eq!(adopted.call(), &Call::NoticeForks);
+    assert_eq!(own(&adopted).call(), &Call::NoticeForks);
     let refused = PollLoop::new().unwrap_err();
     let why = refused
         .get_ref()
@@ -177,6 +179,11 @@ fn nothing_is_opened_where_a_fork_cannot_be_noticed(forks: &Forks) {
     assert_eq!(why, Some(&unavailable));
     assert!(Sim::new(1).open(DomId::DOM0).open().is_err());
     forks.in_child(ctx, |ctx| expect_refused(&ctx));
+}
+
+/// The backend's own error.
+fn own(error: &DeviceError) -> &evtchn_xen::Error {
+    error.source().unwrap().downcast_ref().unwrap()
 }
 
 /// Whether that is why a call was refused.

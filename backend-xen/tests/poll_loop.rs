@@ -3,16 +3,17 @@
 
 use std::io::Write;
 use std::num::NonZeroU32;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use evtchn_core::{Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
+use evtchn_core::{Device, LoopError, Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
 use evtchn_xen::{Counters, PollLoop, Readiness, RegistrationError};
 use rustix::event::{EventfdFlags, eventfd};
+
+use crate::fd_device;
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
@@ -31,8 +32,14 @@ const WOKEN: Readiness = Readiness {
 };
 
 /// An eventfd: readable if and only if `count` is not 0.
-fn device(count: u32) -> OwnedFd {
-    eventfd(count, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap()
+fn device(count: u32) -> Device {
+    fd_device::device(eventfd(count, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap())
+}
+
+/// Why the loop refused a registration.
+#[track_caller]
+fn refusal(refused: Result<(), LoopError>) -> RegistrationError {
+    *refused.unwrap_err().get_ref().downcast_ref().unwrap()
 }
 
 /// How long real threads may take before a test counts as hung.
@@ -81,16 +88,16 @@ fn sleeper(number: u32) -> Sleeper {
 }
 
 fn ticket(poll_loop: &PollLoop) -> u64 {
-    Sleep::<OwnedFd>::ticket(poll_loop)
+    Sleep::ticket(poll_loop)
 }
 
 /// Sleeps as a thread that blocks does.
 fn sleep_as(poll_loop: &PollLoop, number: u32, ticket: u64) -> Slept {
-    Sleep::<OwnedFd>::sleep_as(poll_loop, sleeper(number), ticket, None).unwrap()
+    Sleep::sleep_as(poll_loop, sleeper(number), ticket, None).unwrap()
 }
 
 fn leave(poll_loop: &PollLoop, number: u32) {
-    Sleep::<OwnedFd>::leave(poll_loop, sleeper(number));
+    Sleep::leave(poll_loop, sleeper(number));
 }
 
 /// Sleeps in another thread until it is ready or roused, once.
@@ -109,11 +116,11 @@ fn rouse(poll_loop: &PollLoop, numbers: &[u32]) {
         runners: false,
         sleepers: &sleepers,
     };
-    Registrar::<OwnedFd>::wake_only(poll_loop, whom);
+    Registrar::wake_only(poll_loop, whom);
 }
 
-fn make_readable(device: &OwnedFd) {
-    rustix::io::write(device, &1_u64.to_ne_bytes()).unwrap();
+fn make_readable(device: &Device) {
+    rustix::io::write(device.fd().unwrap(), &1_u64.to_ne_bytes()).unwrap();
 }
 
 #[test]
@@ -123,7 +130,7 @@ fn a_readable_device_is_ready_again_and_again() {
     poll_loop.register(&device).unwrap();
     assert_eq!(poll_loop.wait(None).unwrap(), READY);
     assert_eq!(poll_loop.wait(None).unwrap(), READY);
-    assert_eq!(Registrar::<OwnedFd>::trigger(&poll_loop), Trigger::Level);
+    assert_eq!(Registrar::trigger(&poll_loop), Trigger::Level);
 }
 
 #[test]
@@ -142,7 +149,7 @@ fn the_error_bit_alone_is_ready() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[0]).unwrap();
     drop(reader);
-    poll_loop.register(&writer).unwrap();
+    poll_loop.register(&fd_device::device(writer)).unwrap();
     assert_eq!(poll_loop.wait(None).unwrap(), READY);
 }
 
@@ -162,19 +169,19 @@ fn a_registration_that_does_not_fit_is_refused_and_changes_nothing() {
     let poll_loop = PollLoop::new().unwrap();
     let (ready, quiet) = (device(1), device(0));
     assert_eq!(
-        poll_loop.deregister(&ready),
-        Err(RegistrationError::NotRegistered)
+        refusal(poll_loop.deregister(&ready)),
+        RegistrationError::NotRegistered
     );
     poll_loop.register(&ready).unwrap();
     for other in [&ready, &quiet] {
         assert_eq!(
-            poll_loop.register(other),
-            Err(RegistrationError::AlreadyRegistered)
+            refusal(poll_loop.register(other)),
+            RegistrationError::AlreadyRegistered
         );
     }
     assert_eq!(
-        poll_loop.deregister(&quiet),
-        Err(RegistrationError::NotRegistered)
+        refusal(poll_loop.deregister(&quiet)),
+        RegistrationError::NotRegistered
     );
     assert_eq!(poll_loop.wait(NOW).unwrap(), READY);
     let counters = poll_loop.counters();
@@ -250,6 +257,7 @@ fn registering_between_waits_wakes_nobody() {
 fn deregistering_returns_when_no_thread_polls_the_device() {
     let poll_loop = PollLoop::new().unwrap();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let reader = fd_device::device(reader);
     poll_loop.register(&reader).unwrap();
     let threads = [waiting_thread(&poll_loop), waiting_thread(&poll_loop)];
     poll_loop.deregister(&reader).unwrap();
@@ -262,6 +270,20 @@ fn deregistering_returns_when_no_thread_polls_the_device() {
     for thread in threads {
         assert_eq!(finish(thread), WOKEN);
     }
+}
+
+/// Who registers it may let go of it: the loop keeps it open for as long as it polls it.
+#[test]
+fn a_registered_device_stays_open_as_long_as_the_loop_polls_it() {
+    let poll_loop = PollLoop::new().unwrap();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    poll_loop.register(&fd_device::device(reader)).unwrap();
+    assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
+    assert_eq!(rustix::io::write(&writer, &[0]), Ok(1));
+    assert_eq!(poll_loop.wait(None).unwrap(), READY);
+    drop(poll_loop);
+    let written = rustix::io::write(&writer, &[0]);
+    assert_eq!(written, Err(rustix::io::Errno::PIPE));
 }
 
 #[test]
@@ -357,7 +379,7 @@ fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
         sleepers: &[],
     };
     let before = sleeps_begun(&poll_loop);
-    Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
+    Registrar::wake_only(&poll_loop, whom);
     assert_eq!(finish(waits), WOKEN);
     assert!(sleepers.iter().all(|it| !it.is_finished()));
     assert_eq!(sleeps_begun(&poll_loop), before);
@@ -374,7 +396,7 @@ fn a_call_for_those_who_run_the_loop_ends_the_next_wait_where_none_does() {
         runners: true,
         sleepers: &[],
     };
-    Registrar::<OwnedFd>::wake_only(&poll_loop, whom);
+    Registrar::wake_only(&poll_loop, whom);
     assert_eq!(poll_loop.wait(None).unwrap(), WOKEN);
     assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
 }
@@ -444,7 +466,7 @@ fn a_sleep_on_a_ticket_of_before_a_call_ends_at_once() {
             let sleeping = poll_loop.clone();
             let thread = thread::spawn(move || {
                 let slept = if kind == 0 {
-                    Sleep::<OwnedFd>::sleep(&sleeping, old, None).unwrap()
+                    Sleep::sleep(&sleeping, old, None).unwrap()
                 } else {
                     sleep_as(&sleeping, 1, old)
                 };
@@ -470,7 +492,7 @@ fn a_sleeper_keeps_the_watch_from_one_sleep_to_the_next() {
         let other = poll_loop.clone();
         let sleep = move || {
             let ticket = ticket(&other);
-            Sleep::<OwnedFd>::sleep_as(&other, sleeper(number), ticket, deadline).unwrap()
+            Sleep::sleep_as(&other, sleeper(number), ticket, deadline).unwrap()
         };
         assert_eq!(finish(thread::spawn(sleep)), Slept::TimedOut);
     }
@@ -483,7 +505,7 @@ fn a_sleep_whose_deadline_has_passed_takes_no_watch() {
     let poll_loop = PollLoop::new().unwrap();
     let passed = Some(Instant::now());
     let ticket = ticket(&poll_loop);
-    let slept = Sleep::<OwnedFd>::sleep_as(&poll_loop, sleeper(1), ticket, passed);
+    let slept = Sleep::sleep_as(&poll_loop, sleeper(1), ticket, passed);
     assert_eq!(slept.unwrap(), Slept::TimedOut);
     assert_eq!(poll_loop.counters(), Counters::default());
     assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);

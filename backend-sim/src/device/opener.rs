@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evtchn_core::{DomId, Open};
+use evtchn_core::{DeviceError, DomId, ForkMark, Open, PortStatuses};
 
 use super::{SimDevice, made_by, open_failed};
 use crate::errno::Errno;
-use crate::error::{Call, Error};
+use crate::error::Call;
 use crate::fault::Fault;
+use crate::privcmd::SimPrivcmd;
 use crate::sim::Sim;
 use crate::world::FileId;
 
@@ -19,7 +20,7 @@ use crate::world::FileId;
 /// use evtchn_sim::{Call, Errno, Sim, SimLoop};
 ///
 /// let opener = Sim::new(1).open(DomId::DOM0);
-/// let ctx = Context::new(opener.clone(), SimLoop::level());
+/// let ctx = Context::with_registrar(opener.clone(), SimLoop::level());
 /// opener.fail_next(Call::Open, Errno::ENOENT);
 /// assert!(ctx.bind_unbound_port(DomId::SELF).is_err());
 /// let _channel = ctx.bind_unbound_port(DomId::SELF)?;
@@ -30,6 +31,8 @@ use crate::world::FileId;
 pub struct SimOpen {
     pub(super) sim: Sim,
     domid: DomId,
+    /// Sleeps pass in the time of the machine.
+    in_own_time: bool,
     pub(super) opener: Arc<Opener>,
 }
 
@@ -39,7 +42,7 @@ pub(crate) struct Opener {
     opens: AtomicU64,
     last: Mutex<Option<FileId>>,
     /// What [`SimOpen::fork`] adds to the number of the process that runs.
-    forks: AtomicU64,
+    forks: Arc<AtomicU64>,
 }
 
 /// Above every number of a real process.
@@ -50,6 +53,7 @@ impl SimOpen {
         SimOpen {
             sim: sim.clone(),
             domid,
+            in_own_time: false,
             opener: Arc::default(),
         }
     }
@@ -63,6 +67,17 @@ impl SimOpen {
     /// nothing.
     pub fn fork(&self) {
         self.opener.forks.fetch_add(ONE_FORK, Ordering::Relaxed);
+    }
+
+    /// The same, for devices of which the loop `evtchn_xen::PollLoop` lets the machine's time pass
+    /// instead of sleeping: [`Sim::backend`].
+    pub(crate) fn in_own_time(mut self) -> SimOpen {
+        self.in_own_time = true;
+        self
+    }
+
+    pub(super) const fn is_in_own_time(&self) -> bool {
+        self.in_own_time
     }
 
     /// The domain.
@@ -142,7 +157,7 @@ impl SimOpen {
     ///
     /// # Errors
     /// `EBADF` where it is closed, or none was opened.
-    pub fn dup(&self) -> Result<SimDevice, Error> {
+    pub fn dup(&self) -> Result<SimDevice, DeviceError> {
         let mut world = self.sim.lock();
         let last = self.last().ok_or(Errno::EBADF);
         last.and_then(|file| SimDevice::dup_of(self, &mut world, file))
@@ -159,7 +174,7 @@ impl Opener {
 impl Open for SimOpen {
     type Device = SimDevice;
 
-    fn open(&self) -> Result<SimDevice, Error> {
+    fn open(&self) -> Result<SimDevice, DeviceError> {
         let process = made_by().map_err(open_failed)?;
         let mut world = self.sim.lock();
         let file = world
@@ -178,5 +193,15 @@ impl Open for SimOpen {
     #[inline]
     fn is_current(&self, process: u64) -> bool {
         self.opener.forks.load(Ordering::Relaxed) + evtchn_fork::seen() == process
+    }
+
+    fn mark(&self) -> Option<ForkMark> {
+        let forks = Arc::clone(&self.opener.forks);
+        Some(ForkMark::new(evtchn_fork::mark()).with(forks))
+    }
+
+    /// What a program in this domain learns of ports from the simulated `/dev/xen/privcmd`.
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        Ok(Box::new(SimPrivcmd::new(self.clone())))
     }
 }

@@ -1,11 +1,13 @@
 //! The device as a context uses it.
 
+use std::error::Error as _;
 use std::os::fd::AsRawFd;
 
-use evtchn_core::{Error as _, ErrorKind, Status};
+use evtchn_core::{ErrorKind, Status};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::*;
+use crate::error::Error;
 
 fn port(raw: u32) -> Port {
     Port::new(raw).unwrap()
@@ -34,7 +36,8 @@ fn revents(device: &SimDevice) -> PollFlags {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    let mut fds = [PollFd::new(device, PollFlags::IN)];
+    let fd = device.fd().unwrap();
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     rustix::event::poll(&mut fds, Some(&now)).unwrap();
     fds[0].revents()
 }
@@ -126,8 +129,12 @@ fn errors_say_call_port_and_errno() {
         ),
     ];
     for (error, (call, port, errno, kind)) in table {
-        assert_eq!(error, Error { call, port, errno });
-        assert_eq!(error.kind(), kind);
+        let own = error.source().unwrap().downcast_ref();
+        assert_eq!(own, Some(&Error { call, port, errno }));
+        let theirs = port.filter(|_| call == Call::BindInterdomain);
+        assert_eq!(error.port().or(theirs), port);
+        assert_eq!(Call::of(error.call()), call);
+        assert_eq!((error.kind(), error.code()), (kind, Some(errno.raw())));
     }
 }
 
@@ -143,11 +150,13 @@ fn faults_hit_the_calls_they_are_set_for_and_leave_no_effect() {
     assert_eq!(read(&device), [ours.as_raw()]);
     fire();
     open.fail_next(Call::Unmask, Errno::ENOMEM);
-    assert_eq!(device.unmask(&[ours]).unwrap_err().errno, Errno::ENOMEM);
+    let refused = device.unmask(&[ours]).unwrap_err();
+    assert_eq!(Errno::of(&refused), Some(Errno::ENOMEM));
     assert_eq!(read(&device), []);
     open.fail_nth(Call::Open, 2, Errno::EACCES);
     let second = open.open().unwrap();
-    assert_eq!(open.open().unwrap_err().errno, Errno::EACCES);
+    let refused = open.open().unwrap_err();
+    assert_eq!(Errno::of(&refused), Some(Errno::EACCES));
     assert_eq!((open.opens(), open.faults_left()), (2, 0));
     open.clone().fail_next(Call::BindVirq, Errno::ENOMEM);
     assert!(second.bind_virq(Virq::DOM_EXC).is_err());
@@ -191,7 +200,8 @@ fn the_last_descriptor_closes_the_ports() {
     let status = sim.status(DomId::DOM0, ours).unwrap();
     assert_eq!(status.state, Status::Closed);
     assert_eq!(sim.open_files(), 0);
-    assert_eq!(open.dup().unwrap_err().errno, Errno::EBADF);
+    let refused = open.dup().unwrap_err();
+    assert_eq!(Errno::of(&refused), Some(Errno::EBADF));
 }
 
 #[test]
@@ -227,8 +237,9 @@ fn a_descriptor_that_is_first_asked_for_late_shows_the_present_state() {
     open.overflow().unwrap();
     let late = device.dup().unwrap();
     assert_eq!(revents(&late), PollFlags::ERR);
-    assert_ne!(late.as_fd().as_raw_fd(), device.as_fd().as_raw_fd());
-    assert_eq!(device.as_fd().as_raw_fd(), device.as_fd().as_raw_fd());
+    let number = |device: &SimDevice| device.fd().unwrap().as_raw_fd();
+    assert_ne!(number(&late), number(&device));
+    assert_eq!(number(&device), number(&device));
 }
 
 #[test]
@@ -238,8 +249,9 @@ fn a_device_of_a_destroyed_domain_is_gone() {
     let device = sim.open(domu).open().unwrap();
     sim.destroy_domain(domu).unwrap();
     let error = device.reset().unwrap_err();
-    assert_eq!((error.errno, error.kind()), (Errno::EBADF, ErrorKind::Gone));
-    assert!(device.try_fd().is_err() && device.dup().is_err());
+    assert_eq!(Errno::of(&error), Some(Errno::EBADF));
+    assert_eq!(error.kind(), ErrorKind::Gone);
+    assert!(device.try_fd().is_err() && device.fd().is_err() && device.dup().is_err());
     assert_eq!(device.poll(), Err(Errno::EBADF));
 }
 

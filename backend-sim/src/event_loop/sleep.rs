@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use evtchn_core::{Sleep, Slept};
+use evtchn_core::{LoopError, Sleep, Slept};
 
-use super::{SimLoop, failed};
-use crate::device::SimDevice;
+use super::SimLoop;
 use crate::errno::Errno;
-use crate::error::{Call, Error};
+use crate::error::{Call, loop_error};
 use crate::fault::Verdict;
 
 /// What happens while a thread sleeps.
@@ -83,10 +82,13 @@ impl SimLoop {
     }
 }
 
-impl Sleep<SimDevice> for SimLoop {
+impl Sleep for SimLoop {
     /// The time by [`SimLoop::now`].
     type Deadline = Duration;
-    type SleepError = Error;
+
+    fn deadline(&self, timeout: Duration) -> Duration {
+        self.now().saturating_add(timeout)
+    }
 
     fn ticket(&self) -> u64 {
         self.lock().counts.wakes
@@ -95,7 +97,7 @@ impl Sleep<SimDevice> for SimLoop {
     /// # Errors
     /// `EDEADLK` where nothing would ever end the sleep. A fault that is set for [`Call::Sleep`]
     /// is a signal where it is `EINTR`, and otherwise an error.
-    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, Error> {
+    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, LoopError> {
         if deadline.is_some_and(|deadline| deadline <= self.now()) {
             return Ok(Slept::TimedOut);
         }
@@ -104,7 +106,7 @@ impl Sleep<SimDevice> for SimLoop {
         }
         match self.judge(Call::Sleep) {
             Some(Verdict::Fail(Errno::EINTR)) => return Ok(Slept::Roused),
-            Some(Verdict::Fail(errno)) => return Err(failed(Call::Sleep, errno)),
+            Some(Verdict::Fail(errno)) => return Err(loop_error(Call::Sleep, errno)),
             Some(Verdict::Spurious) => return Ok(Slept::Ready),
             Some(Verdict::Short(_)) | None => {}
         }
@@ -118,7 +120,7 @@ impl Sleep<SimDevice> for SimLoop {
             match self.dream(deadline) {
                 Ok(None) => {}
                 Ok(Some(slept)) => return Ok(slept),
-                Err(errno) => return Err(failed(Call::Sleep, errno)),
+                Err(errno) => return Err(loop_error(Call::Sleep, errno)),
             }
         }
     }

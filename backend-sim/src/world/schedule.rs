@@ -20,10 +20,10 @@ use crate::errno::Errno;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// let _pending = channel.wait()?;
+/// channel.wait()?;
 ///
 /// sim.set_delivery(Delivery::Held);
 /// guest.send(theirs)?;

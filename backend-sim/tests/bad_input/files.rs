@@ -66,15 +66,15 @@ pub(crate) const FILES: &[Row] = &[
         rig.world(|w| w.end_of_read(rig.told).unwrap())
     }),
     ("an unknown request", Errno::ENOSYS, |rig| {
-        rig.world(|w| w.ioctl(rig.device.file(), u32::MAX, u32::MAX))
+        rig.world(|w| w.ioctl(rig.file(), u32::MAX, u32::MAX))
     }),
     ("a bad pointer", Errno::EFAULT, |rig| {
-        rig.world(|w| w.ioctl(rig.device.file(), abi::NOTIFY, Arg::Bad))
+        rig.world(|w| w.ioctl(rig.file(), abi::NOTIFY, Arg::Bad))
     }),
     ("a huge read of nothing", Errno::EAGAIN, |rig| {
-        rig.world(|w| w.read_bad(rig.device.file(), usize::MAX))
+        rig.world(|w| w.read_bad(rig.file(), usize::MAX))
     }),
     ("a huge write of nothing", Errno::EFAULT, |rig| {
-        rig.world(|w| w.write_bad(rig.device.file(), usize::MAX))
+        rig.world(|w| w.write_bad(rig.file(), usize::MAX))
     }),
 ];

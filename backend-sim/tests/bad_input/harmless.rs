@@ -1,9 +1,8 @@
 //! Calls that have nobody to refuse them.
 
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use evtchn_core::{EventChannel, Port, PortBuf, Registrar, Virq};
+use evtchn_core::{Device, Port, PortBuf, Registrar, Virq};
 use evtchn_sim::{Call, Config, Delivery, DomainConfig, Errno, World, XenVersion};
 
 use super::rig::*;
@@ -44,7 +43,7 @@ pub(crate) const HARMLESS: &[Harmless] = &[
     }),
     ("a blocking read of everything", |rig| {
         let end = rig.sim.with(|w| {
-            let read = w.read_blocking(rig.device.file(), usize::MAX).unwrap();
+            let read = w.read_blocking(rig.file(), usize::MAX).unwrap();
             w.end_of_read(read)
         });
         end == Some(Err(Errno::EAGAIN))
@@ -71,11 +70,11 @@ pub(crate) const HARMLESS: &[Harmless] = &[
     }),
     ("a descriptor of a device in overflow", |rig| {
         rig.opener.overflow().unwrap();
-        let _ = rig.device.as_fd();
-        rig.opener.overflow().is_ok()
+        rig.device.fd().is_ok() && rig.opener.overflow().is_ok()
     }),
     ("a registered device of a dead domain", |rig| {
-        rig.event_loop.register(&orphan(rig)).unwrap();
+        let orphan = Device::new(orphan(rig));
+        rig.event_loop.register(&orphan).unwrap();
         !rig.event_loop.ready() && !rig.event_loop.is_registered()
     }),
     ("names of nobody", |rig| {

@@ -1,6 +1,8 @@
 //! A machine with something on it, and what a bad call on it answers.
 
-use evtchn_core::{DomId, Open, Port};
+use std::error::Error;
+
+use evtchn_core::{Device, DomId, Open, Port};
 use evtchn_sim::{
     DomainConfig, Errno, FileId, Guest, ReaderId, Sim, SimDevice, SimLoop, SimOpen, World,
 };
@@ -18,7 +20,7 @@ pub(crate) struct Rig {
     pub(crate) sim: Sim,
     pub(crate) guest: Guest,
     pub(crate) opener: SimOpen,
-    pub(crate) device: SimDevice,
+    pub(crate) device: Device,
     pub(crate) event_loop: SimLoop,
     /// Files that no call reaches: closed, of a dead domain, of another machine.
     pub(crate) gone: [FileId; 3],
@@ -42,7 +44,7 @@ impl Rig {
             ([closed, of_dead, other], told)
         });
         let opener = sim.open(DOM0);
-        let device = opener.open().unwrap();
+        let device = Device::new(opener.open().unwrap());
         Rig {
             guest,
             opener,
@@ -52,6 +54,11 @@ impl Rig {
             told,
             sim,
         }
+    }
+
+    /// The file of the device.
+    pub(crate) fn file(&self) -> FileId {
+        self.device.downcast_ref::<SimDevice>().unwrap().file()
     }
 
     pub(crate) fn world<T>(&self, act: impl FnOnce(&mut World) -> Result<T, Errno>) -> Answer {
@@ -78,8 +85,9 @@ pub(crate) fn say<T>(answer: Result<T, Errno>) -> Answer {
     answer.err()
 }
 
-pub(crate) fn of_device<T>(answer: Result<T, evtchn_sim::Error>) -> Answer {
-    answer.err().map(|error| error.errno)
+/// The same of a call of the device or of the event loop. Each refusal has an errno.
+pub(crate) fn of_device<T>(answer: Result<T, impl Error + 'static>) -> Answer {
+    answer.err().map(|error| Errno::of(&error).unwrap())
 }
 
 pub(crate) fn port(raw: u32) -> Port {

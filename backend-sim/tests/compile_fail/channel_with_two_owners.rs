@@ -1,8 +1,8 @@
 //! A port has one owner.
 use evtchn_core::Channel;
-use evtchn_sim::{SimLoop, SimOpen};
+use evtchn_sim::SimLoop;
 
-fn misuse(channel: &Channel<SimOpen, SimLoop>) -> Channel<SimOpen, SimLoop> {
+fn misuse(channel: &Channel<SimLoop>) -> Channel<SimLoop> {
     channel.clone()
 }
 

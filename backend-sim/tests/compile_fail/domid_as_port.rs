@@ -1,8 +1,8 @@
 //! A domain id is no port.
 use evtchn_core::{Context, DomId};
-use evtchn_sim::{SimLoop, SimOpen};
+use evtchn_sim::SimLoop;
 
-fn misuse(ctx: &Context<SimOpen, SimLoop>) {
+fn misuse(ctx: &Context<SimLoop>) {
     let _ = ctx.bind_static(DomId::DOM0);
 }
 

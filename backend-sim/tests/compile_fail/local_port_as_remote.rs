@@ -1,8 +1,8 @@
 //! A local port says nothing about a port of another domain.
 use evtchn_core::{Channel, Context};
-use evtchn_sim::{SimLoop, SimOpen};
+use evtchn_sim::SimLoop;
 
-fn misuse(ctx: &Context<SimOpen, SimLoop>, channel: &Channel<SimOpen, SimLoop>) {
+fn misuse(ctx: &Context<SimLoop>, channel: &Channel<SimLoop>) {
     let _ = ctx.bind_interdomain(channel.port());
 }
 

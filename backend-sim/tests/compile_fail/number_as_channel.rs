@@ -1,8 +1,8 @@
 //! A port number is given again, so it does not say which binding is meant; nor is a wake an id.
 use evtchn_core::{Context, Wake};
-use evtchn_sim::{SimLoop, SimOpen};
+use evtchn_sim::SimLoop;
 
-fn misuse(ctx: &Context<SimOpen, SimLoop>, wake: Wake) {
+fn misuse(ctx: &Context<SimLoop>, wake: Wake) {
     let _ = ctx.wait(wake);
     let _ = ctx.wait(wake.port());
     let _ = ctx.cancel(wake.port());

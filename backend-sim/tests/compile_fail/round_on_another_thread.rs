@@ -1,8 +1,8 @@
 //! A round belongs to the thread that began it.
 use evtchn_core::Round;
-use evtchn_sim::{SimLoop, SimOpen};
+use evtchn_sim::SimLoop;
 
-fn misuse(round: Round<'_, SimOpen, SimLoop>) {
+fn misuse(round: Round<'_, SimLoop>) {
     std::thread::scope(|scope| {
         scope.spawn(move || round.finish());
     });

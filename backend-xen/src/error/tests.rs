@@ -1,9 +1,20 @@
 //! What the errors of the device print, and what they keep.
 
+use std::error::Error as _;
+
 use super::*;
 
+fn failed(call: Call, errno: Errno) -> DeviceError {
+    Error::new(call, errno).into()
+}
+
 fn line(call: Call, errno: Errno) -> String {
-    Error::new(call, errno).to_string()
+    failed(call, errno).to_string()
+}
+
+/// The backend's own error.
+fn own(error: &DeviceError) -> &Error {
+    error.source().unwrap().downcast_ref().unwrap()
 }
 
 #[test]
@@ -19,7 +30,7 @@ fn a_failed_call_is_one_line_with_port_errno_and_hint() {
                 Call::Open(Path::new("/dev/xen/evtchn").into()),
                 Errno::NOENT,
             ),
-            "cannot open /dev/xen/evtchn: ENOENT (2): not a Xen domain, or the module \
+            "cannot open the event-channel device: ENOENT (2): not a Xen domain, or the module \
              xen-evtchn is not loaded (modprobe xen-evtchn)",
         ),
         (
@@ -84,11 +95,11 @@ fn a_failed_call_is_one_line_with_port_errno_and_hint() {
                 },
                 Errno::NOMEM,
             ),
-            "cannot enable 3 ports from port 7 on again: ENOMEM (12)",
+            "cannot unmask 3 ports from port 7 on: ENOMEM (12)",
         ),
         (
             line(Call::Reset, Errno::PROTO),
-            "cannot reset the ring: Protocol error (os error 71)",
+            "cannot reset the ring: errno (71)",
         ),
     ];
     for (line, expected) in table {
@@ -198,8 +209,34 @@ fn every_errno_that_is_known_of_a_call_says_what_it_means() {
         ),
     ];
     for (call, errno, hint) in table {
-        let start = format!("cannot {call}: {}", Name(errno));
+        let start = format!("cannot {}: {}", call.of_device(), Name(errno));
         assert_eq!(line(call, errno), format!("{start}: {hint}"));
+    }
+}
+
+/// It says the rest: the path of the device, and the system's words for an errno without a name.
+#[test]
+fn the_source_of_a_failed_call_is_one_line_with_path_and_errno() {
+    let port = Port::new(7).unwrap();
+    let table = [
+        (
+            Call::Open(Path::new("/nowhere/evtchn").into()),
+            Errno::NOENT,
+            "open /nowhere/evtchn: ENOENT (2)",
+        ),
+        (
+            Call::Notify(port),
+            Errno::NOTCONN,
+            "notify port 7: ENOTCONN (107)",
+        ),
+        (
+            Call::Reset,
+            Errno::PROTO,
+            "reset the ring: Protocol error (os error 71)",
+        ),
+    ];
+    for (call, errno, line) in table {
+        assert_eq!(failed(call, errno).source().unwrap().to_string(), line);
     }
 }
 
@@ -215,17 +252,17 @@ fn an_error_has_the_local_port_that_its_call_was_about() {
         Call::Notify(port),
         Call::Unmask { first, count },
     ] {
-        assert_eq!(Error::new(call, Errno::IO).port(), Some(port));
+        assert_eq!(failed(call, Errno::IO).port(), Some(port));
     }
     // The port of these is another domain's.
     for call in [Call::BindInterdomain(remote), Call::Status(remote)] {
-        assert_eq!(Error::new(call, Errno::IO).port(), None);
+        assert_eq!(failed(call, Errno::IO).port(), None);
     }
 }
 
 #[test]
 fn a_port_that_xen_keeps_to_itself_is_hidden_and_a_device_that_is_denied_is_not() {
-    let kind = |call| evtchn_core::Error::kind(&Error::new(call, Errno::ACCESS));
+    let kind = |call| failed(call, Errno::ACCESS).kind();
     let domid = DomId::new(5);
     let port = Port::new(7).unwrap();
     let asked = Call::Status(RemotePort { domid, port });
@@ -234,31 +271,28 @@ fn a_port_that_xen_keeps_to_itself_is_hidden_and_a_device_that_is_denied_is_not(
     assert_eq!(kind(Call::BindUnboundPort(domid)), ErrorKind::NotPermitted);
 }
 
-/// A program prints its error, with or without the chain.
+/// A program prints its error, with or without the chain, whose second part says the path.
 #[test]
 fn a_bind_without_a_device_prints_call_and_errno_once() {
     let opener = crate::XenOpen::at("/nowhere/evtchn");
-    let ctx = evtchn_core::Context::new(opener, crate::PollLoop::new().unwrap());
+    let ctx = evtchn_core::Context::with_registrar(opener, crate::PollLoop::new().unwrap());
     let error = ctx.bind_virq(Virq::DOM_EXC).unwrap_err();
-    let expected = "cannot open the event-channel device: cannot open /nowhere/evtchn: ENOENT \
-                    (2): not a Xen domain, or the module xen-evtchn is not loaded (modprobe \
-                    xen-evtchn)";
+    let expected = "cannot open the event-channel device: ENOENT (2): not a Xen domain, or the \
+                    module xen-evtchn is not loaded (modprobe xen-evtchn)";
     assert_eq!(error.to_string(), expected);
     let error = anyhow::Error::from(error);
-    assert_eq!(format!("{error:#}"), expected);
-    assert_eq!(error.chain().count(), 1);
+    let chain: Vec<_> = error.chain().map(ToString::to_string).collect();
+    assert_eq!(chain, [expected, "open /nowhere/evtchn: ENOENT (2)"]);
 }
 
 #[test]
 fn what_xen_hides_is_hidden_and_what_it_forbids_is_not_permitted() {
-    use evtchn_core::Error as _;
-
     let port = Port::MAX;
     let asked = RemotePort {
         domid: DomId::SELF,
         port,
     };
-    let kind = |call, errno| Error::new(call, errno).kind();
+    let kind = |call, errno| failed(call, errno).kind();
     assert_eq!(kind(Call::Status(asked), Errno::ACCESS), ErrorKind::Hidden);
     assert_eq!(
         kind(Call::Status(asked), Errno::PERM),
@@ -282,7 +316,7 @@ fn the_port_of_an_error_is_the_local_one() {
         domid: DomId::new(7),
         port: theirs,
     };
-    let port = |call| Error::new(call, Errno::NOTCONN).port();
+    let port = |call| failed(call, Errno::NOTCONN).port();
     let unmask = Call::Unmask {
         first: ours,
         count: 3,
@@ -342,10 +376,12 @@ fn the_hint_is_about_the_call_and_not_about_the_errno_alone() {
 #[test]
 fn a_failed_call_keeps_call_port_and_errno() {
     let port = Port::new(9).unwrap();
-    let error = Error::new(Call::Unbind(port), Errno::NOTCONN);
-    assert_eq!(error.call(), &Call::Unbind(port));
+    let error = failed(Call::Unbind(port), Errno::NOTCONN);
+    assert_eq!(error.call(), DeviceCall::Unbind(port));
     assert_eq!(error.port(), Some(port));
-    assert_eq!(error.errno(), Errno::NOTCONN);
-    assert_eq!(evtchn_core::Error::kind(&error), ErrorKind::NotBound);
-    assert_eq!(Error::new(Call::Reset, Errno::IO).port(), None);
+    assert_eq!(error.code(), Some(Errno::NOTCONN.raw_os_error()));
+    assert_eq!(error.kind(), ErrorKind::NotBound);
+    assert_eq!(own(&error).call(), &Call::Unbind(port));
+    assert_eq!(own(&error).errno(), Errno::NOTCONN);
+    assert_eq!(failed(Call::Reset, Errno::IO).port(), None);
 }

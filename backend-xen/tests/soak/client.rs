@@ -8,9 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Result, bail, ensure};
-use evtchn_core::{
-    BindError, Blocked, Cause, Context, Error as _, ErrorKind, Link as State, RemotePort,
-};
+use evtchn_core::{Cause, Context, DeviceCall, Error, ErrorKind, Link as State, RemotePort};
 use evtchn_xen::PollLoop;
 
 use crate::board::{LINKS, Link, Offer, Phase, SLICE, server_of};
@@ -20,16 +18,16 @@ use crate::place::Place;
 use crate::side::{ChannelOf, ContextOf, SharedOpen, Side};
 
 /// The context that a client's channels are bound in.
-enum Home<'h, S: Side> {
+enum Home<'h> {
     /// The server's, which others use meanwhile.
-    Hub(&'h ContextOf<S>),
+    Hub(&'h ContextOf),
     /// Nobody else's. It is away while the client forks.
-    Own(Option<ContextOf<S>>),
+    Own(Option<ContextOf>),
 }
 
 /// The client's end of a link.
-struct Wire<S: Side> {
-    channel: ChannelOf<S>,
+struct Wire {
+    channel: ChannelOf,
     talk: Talk,
 }
 
@@ -46,8 +44,8 @@ pub(crate) struct Client<'h, S: Side> {
     place: Place,
     number: usize,
     dice: Dice,
-    home: Home<'h, S>,
-    wires: [Option<Wire<S>>; LINKS],
+    home: Home<'h>,
+    wires: [Option<Wire>; LINKS],
     /// The last life of each link that it has ended.
     ended: [u32; LINKS],
 }
@@ -56,7 +54,7 @@ impl<'h, S: Side> Client<'h, S> {
     /// The first client of a process uses its server's context, the others have their own.
     pub(crate) fn new(
         side: &'h S,
-        hub: &'h ContextOf<S>,
+        hub: &'h ContextOf,
         place: Place,
         number: usize,
         dice: Dice,
@@ -64,7 +62,7 @@ impl<'h, S: Side> Client<'h, S> {
         let home = if number == 0 {
             Home::Hub(hub)
         } else {
-            let ctx = Context::new(SharedOpen::new(side), PollLoop::new()?);
+            let ctx = Context::with_registrar(SharedOpen::new(side), PollLoop::new()?);
             Home::Own(Some(ctx))
         };
         Ok(Client {
@@ -80,6 +78,7 @@ impl<'h, S: Side> Client<'h, S> {
 
     /// Talks until the lap is over, and then says goodbye on every link.
     pub(crate) fn run(mut self) -> Result<()> {
+        let mut has_forked = false;
         while self.place.phase() == Phase::Run {
             if self.place.is_over() {
                 return Ok(());
@@ -91,7 +90,12 @@ impl<'h, S: Side> Client<'h, S> {
             }
             if self.dice.one_in(100) {
                 self.fork()?;
+                has_forked = true;
             }
+        }
+        // A lap in which the dice wanted none is not one without a fork.
+        if !has_forked {
+            self.fork()?;
         }
         for index in 0..LINKS {
             self.say_goodbye(index)?;
@@ -186,10 +190,13 @@ impl<'h, S: Side> Client<'h, S> {
             Home::Own(Some(ctx)) => ctx,
             Home::Own(None) => bail!("the context is away"),
         };
-        let channel = match ctx.bind_interdomain(remote) {
+        let mut channel = match ctx.bind_interdomain(remote) {
             Ok(channel) => channel,
             // What is left of a killed process may still hold the port, or the server is killed.
-            Err(BindError::Bind(error)) if error.kind() == ErrorKind::Invalid => {
+            Err(Error::Device(error))
+                if error.kind() == ErrorKind::Invalid
+                    && error.call() == DeviceCall::BindInterdomain(remote) =>
+            {
                 self.place.tally(|it| &it.refused);
                 return Ok(false);
             }
@@ -228,13 +235,9 @@ impl<'h, S: Side> Client<'h, S> {
         let link = self.link(index);
         let waiting = self.place.board.waiting();
         while let Some(wire) = &self.wires[index] {
-            match wire.channel.block(Some(Instant::now() + SLICE))? {
-                Blocked::Woken(cause) => {
-                    self.note(index, cause)?;
-                    return Ok(true);
-                }
-                Blocked::TimedOut => {}
-                other @ (Blocked::Stopped | Blocked::Cancelled) => bail!("{other:?}"),
+            if let Some(cause) = wire.channel.block_until(Instant::now() + SLICE)? {
+                self.note(index, cause)?;
+                return Ok(true);
             }
             if self.place.is_over() {
                 break;
@@ -282,7 +285,7 @@ impl<'h, S: Side> Client<'h, S> {
 
     /// Lets go of a link without a word.
     fn abandon(&mut self, index: usize) -> Result<()> {
-        if let Some(wire) = self.wires[index].take() {
+        if let Some(mut wire) = self.wires[index].take() {
             wire.channel.unbind()?;
             self.place.tally(|it| &it.unbinds);
             self.place.tally(|it| &it.abandoned);
@@ -299,7 +302,7 @@ impl<'h, S: Side> Client<'h, S> {
         self.link(index).bye.store(life, Ordering::SeqCst);
         self.say(index)?;
         self.ended[index] = life;
-        if let Some(wire) = self.wires[index].take() {
+        if let Some(mut wire) = self.wires[index].take() {
             wire.channel.unbind()?;
             self.place.tally(|it| &it.unbinds);
             self.place.operation(1 + self.number);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use evtchn_checks::model;
-use evtchn_core::{Context, EventChannel, Link, Open, Port, PortBuf, Wait};
+use evtchn_core::{Context, EventChannel, Link, Open, Port, PortBuf};
 use evtchn_xen::PollLoop;
 
 use crate::board::{CLIENTS, Phase, SLICE};
@@ -17,8 +17,8 @@ use crate::side::{ChannelOf, ContextOf, Second, SharedOpen, Side, is_in_overflow
 const MOST: usize = 40;
 
 /// A channel, the port of the peer at its other end, and what is to be expected of it.
-struct Wire<S: Side> {
-    channel: ChannelOf<S>,
+struct Wire {
+    channel: ChannelOf,
     peer: Port,
     model: model::Channel,
 }
@@ -28,9 +28,9 @@ pub(crate) struct Player<S: Side> {
     dice: Dice,
     event_loop: PollLoop,
     second: Second<S>,
-    ctx: ContextOf<S>,
+    ctx: ContextOf,
     peer: S::Device,
-    wires: Vec<Wire<S>>,
+    wires: Vec<Wire>,
 }
 
 impl<S: Side> Player<S> {
@@ -41,7 +41,7 @@ impl<S: Side> Player<S> {
         Ok(Player {
             place,
             dice,
-            ctx: Context::new(opener, event_loop.clone()),
+            ctx: Context::with_registrar(opener, event_loop.clone()),
             event_loop,
             second,
             peer: side.opener().open()?,
@@ -125,7 +125,7 @@ impl<S: Side> Player<S> {
     }
 
     fn unbind(&mut self, index: usize) -> Result<()> {
-        let wire = self.wires.swap_remove(index);
+        let mut wire = self.wires.swap_remove(index);
         let peer_first = self.dice.one_in(2);
         if peer_first {
             self.peer.unbind(wire.peer)?;
@@ -140,26 +140,17 @@ impl<S: Side> Player<S> {
 
     fn wait(&mut self, index: usize) -> Result<()> {
         let Wire { channel, model, .. } = &mut self.wires[index];
-        let ready = match channel.wait()? {
-            Wait::Pending => None,
-            Wait::Ready(cause) => {
-                self.place.tally(|it| &it.wakes);
-                Some(cause)
-            }
-        };
-        model
-            .waited(ready)
-            .with_context(|| format!("a wait on {} gave {ready:?}", channel.id()))?;
-        // What is ready at once is over.
-        model.waiting = ready.is_none();
+        channel.wait()?;
+        model.waited();
         Ok(())
     }
 
     fn cancel(&mut self, index: usize) -> Result<()> {
         let Wire { channel, model, .. } = &mut self.wires[index];
-        channel.cancel()?;
-        model.waiting = false;
-        Ok(())
+        let ended = channel.cancel()?;
+        model
+            .cancelled(ended)
+            .with_context(|| format!("a cancel of {}", channel.id()))
     }
 
     fn notify(&mut self, index: usize) -> Result<()> {
@@ -187,8 +178,9 @@ impl<S: Side> Player<S> {
                 .woken(wake.cause)
                 .with_context(|| format!("{wake:?}"))?;
             woken.push(wake.channel);
-            if woken.len().is_multiple_of(3) && wire.channel.wait()? == Wait::Pending {
-                wire.model.waited(None)?;
+            if woken.len().is_multiple_of(3) {
+                wire.channel.wait()?;
+                wire.model.waited();
             }
         }
         round.finish()?;
@@ -218,7 +210,11 @@ impl<S: Side> Player<S> {
     fn overflow(&mut self, fuel: usize) -> Result<()> {
         const TRIES: usize = 5_000;
         self.wait(fuel)?;
-        self.wait(fuel)?;
+        // Its port is enabled once no wake of it is queued.
+        while self.ctx.next_timeout().is_some() {
+            self.round(Duration::ZERO)?;
+            self.wait(fuel)?;
+        }
         for wire in &mut self.wires {
             wire.model.overflow();
         }

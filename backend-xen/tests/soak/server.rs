@@ -5,12 +5,13 @@
 //! more events than its client has sent notifies. What a client has said is looked at for a wake
 //! and for nothing else, so a wake that is lost leaves the client without an answer.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use evtchn_core::{
-    Cause, Channel, Context, DomId, EventChannel, Link as State, Open, Outcome, Port, Wait, Wake,
+    Cause, Channel, Context, DomId, EventChannel, Link as State, Open, Outcome, Port, Wake,
 };
 use evtchn_xen::PollLoop;
 
@@ -24,7 +25,7 @@ pub(crate) struct Hub<S: Side> {
     side: S,
     event_loop: PollLoop,
     second: Second<S>,
-    pub(crate) ctx: ContextOf<S>,
+    pub(crate) ctx: ContextOf,
 }
 
 impl<S: Side> Hub<S> {
@@ -34,7 +35,7 @@ impl<S: Side> Hub<S> {
         let opener = SharedOpen::shared_with(side, &second);
         Ok(Hub {
             side: side.clone(),
-            ctx: Context::new(opener, event_loop.clone()),
+            ctx: Context::with_registrar(opener, event_loop.clone()),
             event_loop,
             second,
         })
@@ -42,11 +43,11 @@ impl<S: Side> Hub<S> {
 }
 
 /// The server's end of a link.
-struct Served<S: Side> {
+struct Served {
     link: &'static Link,
     /// The word that was offered last.
     offer: u64,
-    channel: ChannelOf<S>,
+    channel: ChannelOf,
     life: u32,
     is_waiting: bool,
     /// What the client had said when the channel was bound.
@@ -63,10 +64,12 @@ const FUEL: usize = 16;
 
 /// What fires whenever the ring is to overflow.
 struct Fuel<S: Side> {
-    channels: Vec<ChannelOf<S>>,
+    channels: Vec<ChannelOf>,
     peer: S::Device,
     /// Those of the peer.
     ports: Vec<Port>,
+    /// Before that no channel has a wake.
+    has_burned: Cell<bool>,
 }
 
 impl<S: Side> Fuel<S> {
@@ -75,11 +78,12 @@ impl<S: Side> Fuel<S> {
             channels: Vec::new(),
             peer: hub.side.opener().open()?,
             ports: Vec::new(),
+            has_burned: Cell::new(false),
         };
         for _ in 0..FUEL {
             let channel = hub.ctx.bind_unbound_port(DomId::SELF)?;
             let port = fuel.peer.bind_interdomain(local(channel.port()))?;
-            ensure!(channel.wait()? == Wait::Pending, "a new channel is ready");
+            channel.wait()?;
             fuel.channels.push(channel);
             fuel.ports.push(port);
         }
@@ -89,6 +93,7 @@ impl<S: Side> Fuel<S> {
 
     /// Puts an entry of each into the ring, however many are there already.
     fn burn(&self, device: &S::Device) -> Result<()> {
+        self.has_burned.set(true);
         for port in &self.ports {
             self.peer.notify(*port)?;
         }
@@ -102,7 +107,7 @@ pub(crate) struct Server<'h, S: Side> {
     hub: &'h Hub<S>,
     place: Place,
     dice: Dice,
-    served: Vec<Served<S>>,
+    served: Vec<Served>,
     fuel: Fuel<S>,
     /// Those that are not waited on until the next round is over.
     resting: Vec<usize>,
@@ -146,7 +151,7 @@ impl<'h, S: Side> Server<'h, S> {
         self.close()
     }
 
-    fn bind(&mut self, link: &'static Link, offer: u64) -> Result<Served<S>> {
+    fn bind(&mut self, link: &'static Link, offer: u64) -> Result<Served> {
         let ctx = &self.hub.ctx;
         // Before the bind, so that nothing said to the new port is missed.
         let said_before = link.said.load(Ordering::SeqCst);
@@ -208,7 +213,8 @@ impl<'h, S: Side> Server<'h, S> {
         let mut fuel = self.fuel.channels.iter();
         if let Some(channel) = fuel.find(|it| it.id() == wake.channel) {
             self.place.tally(|it| &it.wakes);
-            while channel.wait()? != Wait::Pending {}
+            ensure!(self.fuel.has_burned.get(), "a new channel is ready");
+            channel.wait()?;
             return Ok(());
         }
         let mut all = self.served.iter();
@@ -225,7 +231,8 @@ impl<'h, S: Side> Server<'h, S> {
             }
             2 => {
                 self.wait_on(index)?;
-                self.served[index].channel.cancel()?;
+                let ended = self.served[index].channel.cancel()?;
+                ensure!(ended, "a cancel found no wait");
                 self.served[index].is_waiting = false;
             }
             _ => {}
@@ -245,7 +252,7 @@ impl<'h, S: Side> Server<'h, S> {
         match cause {
             Cause::Event => served.events += 1,
             Cause::Overflow => served.told += 1,
-            Cause::PeerGone | Cause::PeerConnected | Cause::Adopted | Cause::Gone => {
+            Cause::PeerGone | Cause::PeerConnected | Cause::Adopted | Cause::Gone | _ => {
                 bail!("{channel} woke for {cause:?}")
             }
         }
@@ -279,7 +286,7 @@ impl<'h, S: Side> Server<'h, S> {
         if !self.dice.one_in(3) {
             let Served { link, offer, .. } = self.served[index];
             let fresh = self.bind(link, offer)?;
-            let old = std::mem::replace(&mut self.served[index], fresh);
+            let mut old = std::mem::replace(&mut self.served[index], fresh);
             old.channel.unbind()?;
             self.place.tally(|it| &it.unbinds);
         }
@@ -287,18 +294,11 @@ impl<'h, S: Side> Server<'h, S> {
         Ok(())
     }
 
-    /// Waits, and answers to what is there already.
+    /// Waits. What is there already comes in a round.
     fn wait_on(&mut self, index: usize) -> Result<()> {
-        loop {
-            self.served[index].is_waiting = true;
-            match self.served[index].channel.wait()? {
-                Wait::Pending => return Ok(()),
-                Wait::Ready(cause) => self.note(index, cause)?,
-            }
-            if self.answer(index)? {
-                self.replace(index)?;
-            }
-        }
+        self.served[index].is_waiting = true;
+        self.served[index].channel.wait()?;
+        Ok(())
     }
 
     /// Overflows the ring, and demands that everybody who waits wakes for it.
@@ -360,12 +360,12 @@ impl<'h, S: Side> Server<'h, S> {
             place,
             ..
         } = self;
-        for served in served {
+        for mut served in served {
             served.link.withdraw(served.offer);
             served.channel.unbind()?;
             place.tally(|it| &it.unbinds);
         }
-        for (channel, port) in fuel.channels.into_iter().zip(fuel.ports) {
+        for (mut channel, port) in fuel.channels.into_iter().zip(fuel.ports) {
             channel.unbind()?;
             fuel.peer.unbind(port)?;
         }
@@ -382,7 +382,7 @@ impl<'h, S: Side> Server<'h, S> {
     }
 }
 
-impl<S: Side> Served<S> {
+impl Served {
     fn wakes(&self) -> u64 {
         self.events + self.told
     }

@@ -5,20 +5,20 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, ensure};
-use evtchn_core::{Channel, Context, DomId, EventChannel, Open, Port, RemotePort};
+use evtchn_core::{Channel, Context, DeviceError, DomId, EventChannel, Open, Port, RemotePort};
 use evtchn_sim::{FileId, SimDevice, SimOpen};
 use evtchn_xen::{Device, PollLoop, XenOpen};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::fork::{self, Inherited};
 
-pub(crate) type ContextOf<S> = Context<SharedOpen<S>, PollLoop>;
-pub(crate) type ChannelOf<S> = Channel<SharedOpen<S>, PollLoop>;
+pub(crate) type ContextOf = Context<PollLoop>;
+pub(crate) type ChannelOf = Channel<PollLoop>;
 
 /// One of the two sides. Its clones are the same machine.
 pub(crate) trait Side: Clone + Send + Sync + 'static {
-    type Device: EventChannel + AsFd + Send + Sync + 'static;
-    type Open: Open<Device = Self::Device> + Send + Sync + 'static;
+    type Device: EventChannel + AsFd;
+    type Open: Open<Device = Self::Device>;
 
     fn opener(&self) -> Self::Open;
 
@@ -29,7 +29,7 @@ pub(crate) trait Side: Clone + Send + Sync + 'static {
     fn bound(&self) -> Result<usize>;
 
     /// Lets a child do with what it inherits what it may not, drop it, and open a device of its own.
-    fn fork(&self, kept: Inherited<Self>) -> Result<Inherited<Self>>;
+    fn fork(&self, kept: Inherited) -> Result<Inherited>;
 }
 
 /// The second descriptor of the device that a context has opened.
@@ -82,7 +82,7 @@ impl<S: Side> SharedOpen<S> {
 impl<S: Side> Open for SharedOpen<S> {
     type Device = S::Device;
 
-    fn open(&self) -> Result<S::Device, <S::Device as EventChannel>::Error> {
+    fn open(&self) -> Result<S::Device, DeviceError> {
         let device = self.opener.open()?;
         if let Some(second) = &self.second {
             // Without one there is no overflow, which the run notices.
@@ -156,14 +156,14 @@ impl Side for Sim {
 
     /// In this process a fork befalls all that an opener has opened, so the child gets something of
     /// its own to inherit.
-    fn fork(&self, kept: Inherited<Sim>) -> Result<Inherited<Sim>> {
+    fn fork(&self, kept: Inherited) -> Result<Inherited> {
         let shared = SharedOpen::new(self);
         let opener = shared.opener.clone();
-        let ctx = Context::new(shared, PollLoop::new()?);
+        let ctx = Context::with_registrar(shared, PollLoop::new()?);
         let channel = ctx.bind_unbound_port(DomId::SELF)?;
         let peer = self.opener().open()?;
         let port = peer.bind_interdomain(local(channel.port()))?;
-        let _pending = channel.wait()?;
+        channel.wait()?;
         opener.fork();
         let parent = opener.dup()?;
         let inherited = Inherited {
@@ -206,7 +206,7 @@ impl Side for Xen {
         Ok(lines.count())
     }
 
-    fn fork(&self, kept: Inherited<Xen>) -> Result<Inherited<Xen>> {
+    fn fork(&self, kept: Inherited) -> Result<Inherited> {
         fork::in_child(kept, |inherited| fork::child(&Xen, inherited))
     }
 }
