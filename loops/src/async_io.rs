@@ -5,26 +5,26 @@
 //! number of events.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::task::{Context as Cx, Poll};
 
 use ::async_io::Async;
-use evtchn_core::{Context, Driver, EventChannel, Open, Registrar, Trigger};
+use evtchn_core::{Device, Driver, LoopError, NewLoop, Registrar, Trigger};
 
-use crate::reactor::{Reactor, Watch};
+use crate::reactor::{Reactor, Watch, Watched};
 
 /// Registers a device with the reactor of `async-io`, while a task waits.
 ///
 /// ```
-/// use evtchn_core::{Cause, DomId, Link};
+/// use evtchn_core::{Cause, Context, DomId, Link};
 /// use evtchn_loops::AsyncIoLoop;
 /// use evtchn_sim::Sim;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(7);
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = AsyncIoLoop::context(sim.open(DomId::DOM0));
+/// let ctx = Context::<AsyncIoLoop>::new(sim.open(DomId::DOM0))?;
 ///
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
@@ -49,28 +49,13 @@ pub struct AsyncIoLoop {
 }
 
 impl AsyncIoLoop {
-    /// An adapter, to be [attached](Self::attach).
+    /// An adapter.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it is of no use as it is")]
     pub fn new() -> AsyncIoLoop {
         AsyncIoLoop {
             reactor: Reactor::new(),
         }
-    }
-
-    /// A context with an adapter.
-    pub fn context<O>(opener: O) -> Context<O, AsyncIoLoop>
-    where
-        O: Open<Device: EventChannel + AsFd + 'static> + Send + Sync + 'static,
-    {
-        let ctx = Context::new(opener, AsyncIoLoop::new());
-        ctx.registrar().attach(ctx.driver());
-        ctx
-    }
-
-    /// Gives the adapter its context, before the first wait. Only the first one counts.
-    pub fn attach(&self, driver: Driver) {
-        self.reactor.attach(driver);
     }
 
     /// Returns once there is something for a round that was not there when it returned last; one
@@ -80,23 +65,29 @@ impl AsyncIoLoop {
     }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for AsyncIoLoop {
-    type Error = io::Error;
+impl NewLoop for AsyncIoLoop {
+    fn new_loop() -> Result<AsyncIoLoop, LoopError> {
+        Ok(AsyncIoLoop::new())
+    }
+}
+
+impl Registrar for AsyncIoLoop {
+    fn attach(&self, driver: Driver) {
+        self.reactor.attach(driver);
+    }
 
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
 
-    /// # Errors
-    /// [`NotAttached`](crate::NotAttached), or what the reactor reports.
-    fn register(&self, device: &D) -> io::Result<()> {
-        let number = Number(device.as_fd().as_raw_fd());
-        let watch = || Async::new_nonblocking(number).map(Registered);
-        self.reactor.register(watch)
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        let source = Source(Watched::new(device)?);
+        let watch = || Async::new_nonblocking(source).map(Registered);
+        Ok(self.reactor.register(watch)?)
     }
 
-    fn deregister(&self, _device: &D) -> io::Result<()> {
-        self.reactor.deregister()
+    fn deregister(&self, _device: &Device) -> Result<(), LoopError> {
+        Ok(self.reactor.deregister()?)
     }
 
     fn wake(&self) {
@@ -104,20 +95,23 @@ impl<D: AsFd + ?Sized> Registrar<D> for AsyncIoLoop {
     }
 }
 
-/// The descriptor as a number, which closes nothing.
+/// What async-io polls.
 #[derive(Debug)]
-struct Number(RawFd);
+struct Source(Watched);
 
-impl AsFd for Number {
-    #[expect(unsafe_code, reason = "a number borrows nothing")]
+impl AsFd for Source {
+    #[expect(
+        unsafe_code,
+        reason = "the device may fail to give its descriptor, and this may not"
+    )]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: who registers a device deregisters it, which drops this, before closing it.
-        unsafe { BorrowedFd::borrow_raw(self.0) }
+        // SAFETY: the device that it is of is held beside it, and keeps it open.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
 }
 
 #[derive(Debug)]
-struct Registered(Async<Number>);
+struct Registered(Async<Source>);
 
 impl Watch for Registered {
     fn arm(&mut self, cx: &mut Cx<'_>) -> bool {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use ::calloop::generic::Generic;
 use ::calloop::{EventSource, Interest, Mode, Poll, PostAction, Readiness, Token, TokenFactory};
 use evtchn_core::{
-    Context, DeviceError, DispatchError, DispatchResult, LinkError, LoopError, Open, Outcome,
-    Registrar, Round, Trigger, Wake,
+    Context, Device, Error, LoopError, NewLoop, Outcome, Registrar, Round, Trigger, Wake,
 };
 use evtchn_fork::Process;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
+
+use crate::held::Held;
 
 /// Registers a device for a [`CalloopSource`].
 ///
@@ -26,15 +27,15 @@ use rustix::event::{EventfdFlags, eventfd};
 /// ```
 /// use std::os::fd::AsFd;
 ///
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_loops::CalloopLoop;
 /// use evtchn_sim::Sim;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let registrar = CalloopLoop::new()?;
-/// let ctx = Context::new(Sim::new(0).open(DomId::DOM0), registrar.clone());
+/// let ctx: Context<CalloopLoop> = Context::new(Sim::new(0).open(DomId::DOM0))?;
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
+/// let registrar = ctx.registrar();
 /// let _readable_when_there_is_something = registrar.as_fd(); // what the source watches
 /// # Ok(())
 /// # }
@@ -54,6 +55,7 @@ struct Gate {
     bell: OwnedFd,
     /// The process that made them. A forked child shares both.
     process: Process,
+    held: Held,
 }
 
 impl AsFd for Gate {
@@ -78,6 +80,7 @@ impl CalloopLoop {
                 epoll,
                 bell,
                 process,
+                held: Held::default(),
             }),
         })
     }
@@ -90,26 +93,30 @@ impl AsFd for CalloopLoop {
     }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for CalloopLoop {
-    type Error = io::Error;
+impl NewLoop for CalloopLoop {
+    fn new_loop() -> Result<CalloopLoop, LoopError> {
+        Ok(CalloopLoop::new()?)
+    }
+}
 
+impl Registrar for CalloopLoop {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
 
-    fn register(&self, device: &D) -> io::Result<()> {
-        self.gate.process.check()?;
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        let Gate { epoll, process, .. } = &*self.gate;
+        process.check().map_err(io::Error::from)?;
         let data = EventData::new_u64(1);
-        Ok(epoll::add(
-            &self.gate.epoll,
-            device.as_fd(),
-            data,
-            EventFlags::IN,
-        )?)
+        epoll::add(epoll, device.fd()?, data, EventFlags::IN).map_err(io::Error::from)?;
+        self.gate.held.keep(device);
+        Ok(())
     }
 
-    fn deregister(&self, device: &D) -> io::Result<()> {
-        Ok(epoll::delete(&self.gate.epoll, device.as_fd())?)
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
+        epoll::delete(&self.gate.epoll, device.fd()?).map_err(io::Error::from)?;
+        self.gate.held.let_go();
+        Ok(())
     }
 
     fn wake(&self) {
@@ -123,30 +130,30 @@ impl<D: AsFd + ?Sized> Registrar<D> for CalloopLoop {
 /// An event is a [`Wake`], and the callback gets the context with it, to wait again or to bind:
 ///
 /// ```
-/// use std::sync::Arc;
-///
 /// use calloop::EventLoop;
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_loops::{CalloopLoop, CalloopSource};
 /// use evtchn_sim::Sim;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let registrar = CalloopLoop::new()?;
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), registrar.clone()));
+/// let registrar = CalloopLoop::new()?;
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), registrar.clone());
 ///
 /// let mut event_loop = EventLoop::<Vec<u32>>::try_new()?;
-/// let source = CalloopSource::new(Arc::clone(&ctx), &registrar);
+/// let source = CalloopSource::new(ctx.clone(), &registrar)?;
 /// let inserted = event_loop.handle().insert_source(source, |wake, ctx, fired| {
 ///     fired.push(wake.port().as_raw());
-///     let _stays_registered = ctx.wait(wake.channel);
+///     if let Err(error) = ctx.wait(wake.channel) {
+///         eprintln!("cannot wait again: {error}");
+///     }
 /// });
 /// inserted.map_err(|error| error.error)?;
 ///
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// let mut fired = Vec::new();
 /// event_loop.dispatch(None, &mut fired)?;
@@ -163,15 +170,18 @@ impl<D: AsFd + ?Sized> Registrar<D> for CalloopLoop {
 ///
 /// It keeps the context until it is removed from the event loop, or dropped with it. From then on a
 /// wait ends only in a round that the program begins by itself, or in another source of the same
-/// [`CalloopLoop`], which takes over the waits under way; all other calls are as before. An error of
+/// context, which takes over the waits under way and may be there before the first one is removed;
+/// all other calls are as before. An error of
 /// a round is one of [`EventLoop::dispatch`](::calloop::EventLoop::dispatch). In a process that was
-/// forked from the one that made `registrar` it takes no call of the context for the loop and lets
+/// forked from the one that made the context it takes no call of the context for the loop and lets
 /// go of nothing in the event loop, which are still the parent's; its rounds are the error
-/// [`Inherited`](evtchn_core::LinkError::Inherited).
+/// [`Inherited`](evtchn_core::Error::Inherited).
 #[derive(Debug)]
-pub struct CalloopSource<O: Open, R: Registrar<O::Device>> {
-    context: Arc<Context<O, R>>,
-    gate: Generic<Arc<Gate>>,
+pub struct CalloopSource<R: Registrar = CalloopLoop> {
+    context: Context<R>,
+    owner: Arc<Gate>,
+    /// `None` once it is dropped in a forked child.
+    gate: Option<Generic<Entrance>>,
     /// For what is ready before the loop sleeps.
     queued: Option<Token>,
     /// There was a round since the loop last slept.
@@ -180,50 +190,61 @@ pub struct CalloopSource<O: Open, R: Registrar<O::Device>> {
     calls: bool,
 }
 
-impl<O: Open, R: Registrar<O::Device>> CalloopSource<O, R> {
+/// A descriptor of the gate for one source. Each source has its own, because an event loop takes
+/// no descriptor twice.
+#[derive(Debug)]
+struct Entrance(OwnedFd);
+
+impl AsFd for Entrance {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl<R: Registrar> CalloopSource<R> {
     /// A source of the wakes of `context`, which registers its device by `registrar`, or by what
     /// passes on to a clone of it.
-    #[must_use]
-    pub fn new(context: Arc<Context<O, R>>, registrar: &CalloopLoop) -> CalloopSource<O, R> {
-        CalloopSource {
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new(context: Context<R>, registrar: &CalloopLoop) -> io::Result<CalloopSource<R>> {
+        let entrance = Entrance(registrar.gate.epoll.try_clone()?);
+        Ok(CalloopSource {
             context,
-            gate: gate(&registrar.gate),
+            owner: Arc::clone(&registrar.gate),
+            gate: Some(Generic::new(entrance, Interest::READ, Mode::Level)),
             queued: None,
             has_run: false,
-            at_most: Round::<O, R>::BUDGET,
+            at_most: Round::<R>::BUDGET,
             calls: false,
-        }
+        })
+    }
+
+    fn gate(&mut self) -> ::calloop::Result<&mut Generic<Entrance>> {
+        let dropped = || io::Error::from(io::ErrorKind::NotConnected);
+        Ok(self.gate.as_mut().ok_or_else(dropped)?)
     }
 
     /// The same, but it runs the callbacks of the channels and has no events itself.
     #[must_use]
-    pub fn calling(mut self) -> CalloopSource<O, R> {
+    pub fn calling(mut self) -> CalloopSource<R> {
         self.calls = true;
         self
     }
 
     /// The same with a budget: after that many wakes, the other sources have their turn.
     #[must_use]
-    pub fn at_most(mut self, wakes: usize) -> CalloopSource<O, R> {
+    pub fn at_most(mut self, wakes: usize) -> CalloopSource<R> {
         self.at_most = wakes;
         self
     }
 }
 
-fn gate(gate: &Arc<Gate>) -> Generic<Arc<Gate>> {
-    Generic::new(Arc::clone(gate), Interest::READ, Mode::Level)
-}
-
-impl<O, R> EventSource for CalloopSource<O, R>
-where
-    O: Open,
-    O::Device: 'static,
-    R: Registrar<O::Device>,
-{
+impl<R: Registrar> EventSource for CalloopSource<R> {
     type Event = Wake;
-    type Metadata = Arc<Context<O, R>>;
+    type Metadata = Context<R>;
     type Ret = ();
-    type Error = DispatchError<DeviceError<O>, LoopError<O, R>>;
+    type Error = Error;
 
     /// Reads here and nowhere else, because what is left unread would end every sleep.
     fn process_events<F>(
@@ -231,20 +252,20 @@ where
         _readiness: Readiness,
         _token: Token,
         mut callback: F,
-    ) -> DispatchResult<O, R, PostAction>
+    ) -> Result<PostAction, Error>
     where
-        F: FnMut(Wake, &mut Arc<Context<O, R>>),
+        F: FnMut(Wake, &mut Context<R>),
     {
         // One round at a time, also where the loop has both reasons for one.
         if mem::replace(&mut self.has_run, true) {
             return Ok(PostAction::Continue);
         }
-        let Gate { bell, process, .. } = &**self.gate.get_ref();
+        let Gate { bell, process, .. } = &*self.owner;
         if !process.is_current() {
-            return Err(LinkError::Inherited.into());
+            return Err(Error::Inherited);
         }
         let _silent_before = rustix::io::read(bell, &mut [0_u8; 8]);
-        let context = Arc::clone(&self.context);
+        let context = self.context.clone();
         let mut round = context.dispatch_at_most(self.at_most)?;
         let ended = if self.calls {
             round.call()
@@ -260,17 +281,17 @@ where
 
     fn register(&mut self, poll: &mut Poll, tokens: &mut TokenFactory) -> ::calloop::Result<()> {
         self.queued = Some(tokens.token());
-        self.gate.register(poll, tokens)
+        self.gate()?.register(poll, tokens)
     }
 
     fn reregister(&mut self, poll: &mut Poll, tokens: &mut TokenFactory) -> ::calloop::Result<()> {
         self.queued = Some(tokens.token());
-        self.gate.reregister(poll, tokens)
+        self.gate()?.reregister(poll, tokens)
     }
 
     fn unregister(&mut self, poll: &mut Poll) -> ::calloop::Result<()> {
         self.queued = None;
-        self.gate.unregister(poll)
+        self.gate()?.unregister(poll)
     }
 
     const NEEDS_EXTRA_LIFECYCLE_EVENTS: bool = true;
@@ -283,13 +304,11 @@ where
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for CalloopSource<O, R> {
+impl<R: Registrar> Drop for CalloopSource<R> {
     fn drop(&mut self) {
-        if !self.gate.get_ref().process.is_current() {
+        if !self.owner.process.is_current() {
             // Dropped, it would take itself out of the epoll instance that the parent uses.
-            let fresh = gate(self.gate.get_ref());
-            let inherited = mem::replace(&mut self.gate, fresh);
-            let _kept = Box::leak(Box::new(inherited));
+            let _kept = self.gate.take().map(|gate| Box::leak(Box::new(gate)));
         }
     }
 }
@@ -299,18 +318,18 @@ mod tests {
     use std::time::Duration;
 
     use ::calloop::{Dispatcher, EventLoop};
-    use evtchn_core::{DomId, RemotePort, Wait};
-    use evtchn_sim::{Sim, SimOpen};
+    use evtchn_core::{DomId, RemotePort};
+    use evtchn_sim::Sim;
 
     use super::*;
 
-    type Source = CalloopSource<SimOpen, CalloopLoop>;
+    type Source = CalloopSource<CalloopLoop>;
 
     fn source() -> (CalloopLoop, Source) {
         let registrar = CalloopLoop::new().unwrap();
         let opener = Sim::new(0).open(DomId::DOM0);
-        let context = Arc::new(Context::new(opener, registrar.clone()));
-        let source = CalloopSource::new(context, &registrar);
+        let context = Context::with_registrar(opener, registrar.clone());
+        let source = CalloopSource::new(context, &registrar).unwrap();
         (registrar, source)
     }
 
@@ -330,9 +349,36 @@ mod tests {
     }
 
     #[test]
+    fn a_source_of_the_same_context_may_be_there_before_the_first_one_is_removed() {
+        let (registrar, source) = source();
+        let context = source.context.clone();
+        let mut event_loop = EventLoop::<usize>::try_new().unwrap();
+        let count = |_: Wake, _: &mut Context<CalloopLoop>, wakes: &mut usize| *wakes += 1;
+        let first = event_loop.handle().insert_source(source, count).unwrap();
+        let second = CalloopSource::new(context.clone(), &registrar).unwrap();
+        event_loop.handle().insert_source(second, count).unwrap();
+        let channel = context.bind_unbound_port(DomId::SELF).unwrap();
+        let domid = DomId::SELF;
+        let port = channel.port();
+        let other = context
+            .bind_interdomain(RemotePort { domid, port })
+            .unwrap();
+        for (turn, removed) in [None, Some(first)].into_iter().enumerate() {
+            if let Some(first) = removed {
+                event_loop.handle().remove(first);
+            }
+            channel.wait().unwrap();
+            other.notify().unwrap();
+            let mut wakes = 0;
+            event_loop.dispatch(Duration::ZERO, &mut wakes).unwrap();
+            assert_eq!(wakes, 1, "turn {turn}");
+        }
+    }
+
+    #[test]
     fn what_is_queued_is_announced_before_the_sleep_and_nothing_else() {
         let (_registrar, source) = source();
-        let context = Arc::clone(&source.context);
+        let context = source.context.clone();
         let channel = context.bind_unbound_port(DomId::SELF).unwrap();
         let theirs = RemotePort {
             domid: DomId::SELF,
@@ -349,11 +395,11 @@ mod tests {
             before.unwrap().is_some()
         };
 
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         event_loop.dispatch(Duration::ZERO, &mut ()).unwrap();
         assert!(!announced());
         other.set_callback(|_| ()).unwrap();
-        assert_eq!(other.wait().unwrap(), Wait::Pending);
+        other.wait().unwrap();
         assert!(announced());
         event_loop.dispatch(Duration::ZERO, &mut ()).unwrap();
         assert!(!announced());

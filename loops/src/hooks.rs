@@ -4,11 +4,13 @@
 use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evtchn_core::{Registrar, Trigger};
+use evtchn_core::{Device, LoopError, Registrar, Trigger};
+
+use crate::held::Held;
 
 /// One registration. Each has its own, so that a report of an older one is told from the
 /// present one's, also where both have the same descriptor number.
@@ -130,8 +132,8 @@ pub trait Hooks: Send + Sync {
     /// The loop's; then it watches nothing.
     fn register(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()>;
 
-    /// Watches `fd`, which the loop has not let go of, for `interest` and under this cookie from
-    /// now on. It is another file than before, so a loop on epoll has to add it anew.
+    /// Watches `fd`, which the loop watches already, for `interest` and under this cookie from now
+    /// on. A context never asks for that: it deregisters a device before it registers it again.
     ///
     /// # Errors
     /// The loop's; then it watches nothing.
@@ -154,7 +156,7 @@ pub trait Hooks: Send + Sync {
 /// use std::os::fd::RawFd;
 /// use std::sync::{Arc, Mutex};
 ///
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_loops::{Cookie, HookLoop, Hooks, Interest};
 /// use evtchn_sim::Sim;
 ///
@@ -182,11 +184,11 @@ pub trait Hooks: Send + Sync {
 /// let hooks = Arc::clone(&foreign);
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::new(sim.open(DomId::DOM0), HookLoop::new(hooks));
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), HookLoop::new(hooks));
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// let (_fd, cookie) = foreign.0.lock().unwrap().unwrap();
 /// guest.send(theirs)?;
 /// assert!(ctx.registrar().occurred(cookie)); // the loop reports the descriptor
@@ -207,6 +209,7 @@ pub struct HookLoop {
     present: AtomicU64,
     /// What the loop watches, as far as it said.
     watched: Mutex<Option<(RawFd, Cookie)>>,
+    held: Held,
 }
 
 impl HookLoop {
@@ -217,6 +220,7 @@ impl HookLoop {
             hooks,
             present: AtomicU64::new(0),
             watched: Mutex::default(),
+            held: Held::default(),
         }
     }
 
@@ -234,10 +238,15 @@ impl HookLoop {
 
     fn watch(&self, before: Option<(RawFd, Cookie)>, fd: RawFd, cookie: Cookie) -> io::Result<()> {
         match before {
-            Some((same, _)) if same == fd => self.hooks.modify(fd, Interest::Read, cookie),
-            Some((closed, old)) => {
-                // It may know by now that the descriptor is gone.
-                let _gone = self.hooks.deregister(closed, old);
+            Some((same, _)) if same == fd => {
+                // The caller has the device, and so its descriptor, too.
+                self.held.let_go();
+                self.hooks.modify(fd, Interest::Read, cookie)
+            }
+            Some((other, old)) => {
+                if self.hooks.deregister(other, old).is_ok() {
+                    self.held.let_go();
+                }
                 self.hooks.register(fd, Interest::Read, cookie)
             }
             None => self.hooks.register(fd, Interest::Read, cookie),
@@ -245,37 +254,37 @@ impl HookLoop {
     }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for HookLoop {
-    type Error = io::Error;
-
+impl Registrar for HookLoop {
     fn trigger(&self) -> Trigger {
         self.hooks.trigger()
     }
 
-    /// Where the loop did not let go of a device that was closed meanwhile, and the new one has
-    /// the number of the old, this modifies.
-    fn register(&self, device: &D) -> io::Result<()> {
-        let fd = device.as_fd().as_raw_fd();
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        let fd = device.fd()?.as_raw_fd();
         let mut watched = self.watched();
         let cookie = Cookie::fresh();
         // The report may come before the hook returns.
         self.present.store(cookie.as_raw(), Ordering::SeqCst);
         let done = self.watch(watched.take(), fd, cookie);
         match &done {
-            Ok(()) => *watched = Some((fd, cookie)),
+            Ok(()) => {
+                *watched = Some((fd, cookie));
+                self.held.keep(device);
+            }
             Err(_) => self.present.store(0, Ordering::SeqCst),
         }
-        done
+        Ok(done?)
     }
 
-    fn deregister(&self, _device: &D) -> io::Result<()> {
+    fn deregister(&self, _device: &Device) -> Result<(), LoopError> {
         let mut watched = self.watched();
         let Some((fd, cookie)) = *watched else {
-            return Err(io::ErrorKind::NotFound.into());
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
         };
         self.hooks.deregister(fd, cookie)?;
         *watched = None;
         self.present.store(0, Ordering::SeqCst);
+        self.held.let_go();
         Ok(())
     }
 

@@ -5,6 +5,10 @@
 //! rule: *any* readiness of the descriptor means "dispatch", because after an overflow the
 //! driver shows the error bit alone.
 //!
+//! While an event loop watches a device, its adapter keeps the device open, so the number of its
+//! descriptor never goes to another file under the loop. A device that the loop did not let go of
+//! stays open until the process ends.
+//!
 //! | feature | adapter | event loop |
 //! | --- | --- | --- |
 //! | `async-io` | `AsyncIoLoop` | the reactor of `async-io` and smol, for tasks |
@@ -27,6 +31,16 @@ mod calloop;
 mod crossbeam;
 #[cfg(any(feature = "mio", feature = "polling"))]
 mod failed_wake;
+#[cfg(all(test, feature = "tokio"))]
+#[path = "../tests/fd_device.rs"]
+mod fd_device;
+#[cfg(any(
+    feature = "calloop",
+    feature = "hooks",
+    feature = "mio",
+    feature = "polling"
+))]
+mod held;
 #[cfg(feature = "hooks")]
 mod hooks;
 #[cfg(feature = "mio")]
@@ -45,9 +59,7 @@ pub use crate::async_io::AsyncIoLoop;
 #[cfg(feature = "calloop")]
 pub use crate::calloop::{CalloopLoop, CalloopSource};
 #[cfg(feature = "crossbeam")]
-pub use crate::crossbeam::{
-    AddError, AddResult, Delivery, Dispatcher, NotDone, NotDoneResult, RunError, RunResult, Running,
-};
+pub use crate::crossbeam::{AddError, Delivery, Dispatcher, RunError, Running};
 #[cfg(feature = "hooks")]
 pub use crate::hooks::{Cookie, HookLoop, Hooks, Interest};
 #[cfg(feature = "mio")]
@@ -56,7 +68,5 @@ pub use crate::mio::MioLoop;
 pub use crate::poll_array::{PollArray, PollFd};
 #[cfg(feature = "polling")]
 pub use crate::polling::PollingLoop;
-#[cfg(any(feature = "async-io", feature = "tokio"))]
-pub use crate::reactor::NotAttached;
 #[cfg(feature = "tokio")]
 pub use crate::tokio::TokioLoop;

@@ -7,21 +7,22 @@
 //! registered.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use ::mio::unix::SourceFd;
 use ::mio::{Events, Interest, Registry, Token, Waker};
-use evtchn_core::{Registrar, Trigger};
+use evtchn_core::{Device, LoopError, Registrar, Trigger};
 
 use crate::failed_wake::FailedWake;
+use crate::held::Held;
 
 /// Registers a device with the [`Registry`] of a [`Poll`](::mio::Poll), under a token of its own.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_loops::MioLoop;
 /// use evtchn_sim::Sim;
 /// use mio::{Events, Poll, Token, Waker};
@@ -33,11 +34,11 @@ use crate::failed_wake::FailedWake;
 ///
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::new(sim.open(DomId::DOM0), registrar);
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), registrar);
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
-/// assert_eq!(channel.wait()?, Wait::Pending); // registers the device
+/// channel.wait()?; // registers the device
 /// guest.send(theirs)?;
 /// let mut events = Events::with_capacity(8);
 /// poll.poll(&mut events, ctx.next_timeout())?;
@@ -63,6 +64,7 @@ pub struct MioLoop {
     token: Token,
     waker: Arc<Waker>,
     failed_wake: FailedWake,
+    held: Held,
 }
 
 impl MioLoop {
@@ -77,6 +79,7 @@ impl MioLoop {
             token,
             waker,
             failed_wake: FailedWake::default(),
+            held: Held::default(),
         })
     }
 
@@ -106,25 +109,27 @@ impl MioLoop {
     }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for MioLoop {
-    type Error = io::Error;
-
+impl Registrar for MioLoop {
     fn trigger(&self) -> Trigger {
         Trigger::Edge
     }
 
-    fn register(&self, device: &D) -> io::Result<()> {
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
         self.failed_wake.report()?;
-        let fd = device.as_fd().as_raw_fd();
+        let fd = device.fd()?.as_raw_fd();
         let source = &mut SourceFd(&fd);
         self.registry
-            .register(source, self.token, Interest::READABLE)
+            .register(source, self.token, Interest::READABLE)?;
+        self.held.keep(device);
+        Ok(())
     }
 
-    fn deregister(&self, device: &D) -> io::Result<()> {
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
         self.failed_wake.report()?;
-        let fd = device.as_fd().as_raw_fd();
-        self.registry.deregister(&mut SourceFd(&fd))
+        let fd = device.fd()?.as_raw_fd();
+        self.registry.deregister(&mut SourceFd(&fd))?;
+        self.held.let_go();
+        Ok(())
     }
 
     fn wake(&self) {
@@ -139,19 +144,23 @@ mod tests {
 
     use super::*;
 
+    fn kind(error: &LoopError) -> Option<io::ErrorKind> {
+        error.get_ref().downcast_ref().map(io::Error::kind)
+    }
+
     #[test]
     fn a_wake_that_failed_fails_the_next_registration_and_the_one_after_it_succeeds() {
         let poll = ::mio::Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let registrar = MioLoop::new(poll.registry(), Token(1), waker).unwrap();
-        let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
+        let device = Device::new(Sim::new(0).open(DomId::DOM0).open().unwrap());
         registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.register(&device).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.register(&device).unwrap();
         registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.deregister(&device).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.deregister(&device).unwrap();
         assert!(registrar.take_wake_error().is_none());
     }

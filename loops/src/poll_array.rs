@@ -1,26 +1,27 @@
 //! The adapter for a program that fills an array for poll(2) itself.
 
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evtchn_core::{Registrar, Trigger};
+use evtchn_core::{Device, LoopError, NewLoop, Registrar, Trigger};
 use evtchn_fork::Process;
 
+use crate::held::Held;
 use crate::hooks::Interest;
 
 /// An entry of the array, laid out as poll(2) wants it.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_loops::{PollArray, PollFd};
 /// use evtchn_sim::Sim;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ctx = Context::new(Sim::new(0).open(DomId::DOM0), PollArray::new()?);
+/// let ctx = Context::<PollArray>::new(Sim::new(0).open(DomId::DOM0))?;
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// let mut fds: Vec<PollFd> = Vec::new();
 /// let _timeout = ctx.registrar().before_poll(&mut fds);
 /// assert!(fds.iter().all(|entry| entry.events == 0x1 && entry.revents == 0));
@@ -53,7 +54,7 @@ impl PollFd {
 /// `libxl_osevent_afterpoll` do.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_loops::PollArray;
 /// use evtchn_sim::Sim;
 ///
@@ -75,10 +76,10 @@ impl PollFd {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::new(sim.open(DomId::DOM0), PollArray::new()?);
+/// let ctx = Context::<PollArray>::new(sim.open(DomId::DOM0))?;
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// guest.send(theirs)?;
 ///
 /// let mut fds = Vec::new(); // the program's own entries
@@ -112,6 +113,7 @@ pub struct PollArray {
 #[derive(Debug)]
 struct State {
     device: Option<RawFd>,
+    held: Held,
     /// Somebody called while no thread polled.
     called: bool,
     /// There is always one.
@@ -216,6 +218,7 @@ impl PollArray {
         Ok(PollArray {
             state: Mutex::new(State {
                 device: None,
+                held: Held::default(),
                 called: false,
                 bells: vec![Bell::new()?],
                 current: 0,
@@ -270,27 +273,34 @@ impl PollArray {
     }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for PollArray {
-    type Error = io::Error;
+impl NewLoop for PollArray {
+    fn new_loop() -> Result<PollArray, LoopError> {
+        Ok(PollArray::new()?)
+    }
+}
 
+impl Registrar for PollArray {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
 
-    fn register(&self, device: &D) -> io::Result<()> {
-        self.process.check()?;
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        self.process.check().map_err(io::Error::from)?;
+        let fd = device.fd()?.as_raw_fd();
         let mut state = self.state();
-        state.device = Some(device.as_fd().as_raw_fd());
+        state.device = Some(fd);
+        state.held.keep(device);
         state.send_back(false);
         Ok(())
     }
 
-    fn deregister(&self, _device: &D) -> io::Result<()> {
-        self.process.check()?;
+    fn deregister(&self, _device: &Device) -> Result<(), LoopError> {
+        self.process.check().map_err(io::Error::from)?;
         let mut state = self.state();
         if state.device.take().is_none() {
-            return Err(io::ErrorKind::NotFound.into());
+            return Err(io::Error::from(io::ErrorKind::NotFound).into());
         }
+        state.held.let_go();
         state.send_back(false);
         Ok(())
     }

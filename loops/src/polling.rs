@@ -4,21 +4,22 @@
 //! events costs no system call of its own.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use ::polling::{Event, Events, PollMode, Poller};
-use evtchn_core::{Registrar, Trigger};
+use evtchn_core::{Device, LoopError, Registrar, Trigger};
 use evtchn_fork::Process;
 
 use crate::failed_wake::FailedWake;
+use crate::held::Held;
 
 /// Registers a device with a [`Poller`], under a key of its own.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
-/// use evtchn_core::{Context, DomId, Wait};
+/// use evtchn_core::{Context, DomId};
 /// use evtchn_loops::PollingLoop;
 /// use evtchn_sim::Sim;
 /// use polling::{Events, Poller};
@@ -29,11 +30,11 @@ use crate::failed_wake::FailedWake;
 ///
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::new(sim.open(DomId::DOM0), registrar);
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), registrar);
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
-/// assert_eq!(channel.wait()?, Wait::Pending); // registers the device
+/// channel.wait()?; // registers the device
 /// guest.send(theirs)?;
 /// let mut events = Events::new();
 /// poller.wait(&mut events, ctx.next_timeout())?;
@@ -60,6 +61,7 @@ pub struct PollingLoop {
     key: usize,
     process: Process,
     failed_wake: FailedWake,
+    held: Held,
 }
 
 impl PollingLoop {
@@ -77,6 +79,7 @@ impl PollingLoop {
             key,
             process: Process::current()?,
             failed_wake: FailedWake::default(),
+            held: Held::default(),
         })
     }
 
@@ -106,26 +109,29 @@ impl PollingLoop {
     }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for PollingLoop {
-    type Error = io::Error;
-
+impl Registrar for PollingLoop {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
 
     #[expect(unsafe_code, reason = "`Poller::add` asks for a promise of its caller")]
-    fn register(&self, device: &D) -> io::Result<()> {
-        self.process.check()?;
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        self.process.check().map_err(io::Error::from)?;
         self.failed_wake.report()?;
-        let fd = device.as_fd().as_raw_fd();
+        let fd = device.fd()?.as_raw_fd();
         let interest = Event::readable(self.key);
-        // SAFETY: who registers a device deregisters it before closing it.
-        unsafe { self.poller.add_with_mode(fd, interest, PollMode::Level) }
+        // SAFETY: the device, and so its descriptor, is held until the poller has deleted it; where
+        // that fails it is never closed.
+        unsafe { self.poller.add_with_mode(fd, interest, PollMode::Level) }?;
+        self.held.keep(device);
+        Ok(())
     }
 
-    fn deregister(&self, device: &D) -> io::Result<()> {
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
         self.failed_wake.report()?;
-        self.poller.delete(device.as_fd())
+        self.poller.delete(device.fd()?)?;
+        self.held.let_go();
+        Ok(())
     }
 
     fn wake(&self) {
@@ -148,6 +154,10 @@ mod tests {
 
     use super::*;
 
+    fn kind(error: &LoopError) -> Option<io::ErrorKind> {
+        error.get_ref().downcast_ref().map(io::Error::kind)
+    }
+
     #[test]
     fn the_process_that_made_it_lets_the_poller_go() {
         let poller = Arc::new(Poller::new().unwrap());
@@ -159,14 +169,14 @@ mod tests {
     fn a_wake_that_failed_fails_the_next_registration_and_the_one_after_it_succeeds() {
         let poller = Arc::new(Poller::new().unwrap());
         let registrar = PollingLoop::new(poller, 0).unwrap();
-        let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
+        let device = Device::new(Sim::new(0).open(DomId::DOM0).open().unwrap());
         registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.register(&device).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.register(&device).unwrap();
         registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.deregister(&device).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.deregister(&device).unwrap();
         assert!(registrar.take_wake_error().is_none());
     }

@@ -7,11 +7,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::task::{Context as Cx, Poll, Wake, Waker};
 
-use evtchn_core::{Driver, Outcome};
+use evtchn_core::{Device, DeviceError, Driver, Outcome};
 use evtchn_fork::Process;
 
 /// One registration with a reactor.
@@ -27,28 +28,27 @@ pub(crate) trait Watch: Send + 'static {
     fn is_lost(&self) -> bool;
 }
 
-/// The adapter was not given the [`Driver`] of its context.
-///
-/// ```
-/// use evtchn_core::{Context, DomId, LinkError, WaitError};
-/// use evtchn_loops::{NotAttached, TokioLoop};
-/// use evtchn_sim::Sim;
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// // Made by hand, and `attach` was forgotten; `TokioLoop::context` does both.
-/// let ctx = Context::new(Sim::new(0).open(DomId::DOM0), TokioLoop::new()?);
-/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// let Err(WaitError::Link(LinkError::Register(why))) = channel.wait() else {
-///     panic!("nobody would be woken");
-/// };
-/// assert!(why.get_ref().is_some_and(|it| it.is::<NotAttached>()));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the adapter was not attached to its context")]
-pub struct NotAttached;
+/// The descriptor of a device, with the device, which keeps it open.
+#[derive(Debug, Clone)]
+pub(crate) struct Watched {
+    _device: Device,
+    fd: RawFd,
+}
+
+impl Watched {
+    pub(crate) fn new(device: &Device) -> Result<Watched, DeviceError> {
+        Ok(Watched {
+            fd: device.fd()?.as_raw_fd(),
+            _device: device.clone(),
+        })
+    }
+}
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd
+    }
+}
 
 /// An adapter's registration, and the context that it drives.
 #[derive(Debug)]
@@ -117,9 +117,6 @@ impl<W: Watch> Reactor<W> {
     /// Enters the registration that `watch` makes, if there is none. On a kernel where a fork of
     /// this process cannot be noticed, it makes none.
     pub(crate) fn register(&self, watch: impl FnOnce() -> io::Result<W>) -> io::Result<()> {
-        if self.driver.get().is_none() {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, NotAttached));
-        }
         let mut place = self.lock();
         if place.is_some() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -243,7 +240,7 @@ impl<W> Drop for Reactor<W> {
 #[cfg(test)]
 mod tests {
     use evtchn_core::{Channel, Context, DomId};
-    use evtchn_sim::{Call, Fault, Sim, SimLoop, SimOpen};
+    use evtchn_sim::{Call, Fault, Sim, SimLoop};
 
     use super::*;
 
@@ -292,14 +289,14 @@ mod tests {
         }
     }
 
-    type Bound = Vec<Channel<SimOpen, SimLoop>>;
+    type Bound = Vec<Channel<SimLoop>>;
 
     /// A context with this many events that were not read, each of which takes a read.
-    fn context(events: u32, log: &Log) -> (Context<SimOpen, SimLoop>, Bound) {
+    fn context(events: u32, log: &Log) -> (Context<SimLoop>, Bound) {
         let sim = Sim::new(0);
         let guest = sim.guest(sim.create_domain().unwrap());
         let opener = sim.open(DomId::DOM0);
-        let context = Context::new(opener.clone(), SimLoop::edge());
+        let context = Context::with_registrar(opener.clone(), SimLoop::edge());
         let bind = |_| context.bind_unbound_port(guest.domid()).unwrap();
         let bound: Bound = (0..events).map(bind).collect();
         for channel in &bound {
@@ -314,7 +311,7 @@ mod tests {
         (context, bound)
     }
 
-    fn registered(context: &Context<SimOpen, SimLoop>, log: &Log) -> Arc<Reactor<Fake>> {
+    fn registered(context: &Context<SimLoop>, log: &Log) -> Arc<Reactor<Fake>> {
         let reactor = Reactor::new();
         reactor.attach(context.driver());
         let fake = Fake {
@@ -413,8 +410,8 @@ mod tests {
         let log = Log::default();
         let (context, bound) = context(300, &log);
         let reactor = registered(&context, &log);
-        let wait = bound[299].wait().unwrap();
-        assert_eq!(wait, evtchn_core::Wait::Pending);
+        bound[299].wait().unwrap();
+        assert!(context.next_timeout().is_none(), "nothing is ready");
         assert_eq!(context.stats().registers, 1);
         reactor.lock().as_mut().unwrap().watch.is_full = true;
         reactor.waker.wake_by_ref();
@@ -431,7 +428,8 @@ mod tests {
         let log = Log::default();
         let (context, bound) = context(1, &log);
         let other = context.bind_unbound_port(DomId::SELF).unwrap();
-        assert_eq!(other.wait().unwrap(), evtchn_core::Wait::Pending);
+        other.wait().unwrap();
+        assert!(context.next_timeout().is_none(), "nothing is ready");
         let reactor = registered(&context, &log);
         reactor.lock().as_mut().unwrap().watch.is_lost = true;
         reactor.waker.wake_by_ref();

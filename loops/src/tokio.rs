@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +14,14 @@ use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::{Handle, TryCurrentError};
 use ::tokio::task::unconstrained;
-use evtchn_core::{Context, Driver, EventChannel, Open, Registrar, Trigger};
+use evtchn_core::{Device, Driver, LoopError, NewLoop, Registrar, Trigger};
 
-use crate::reactor::{Reactor, Watch};
+use crate::reactor::{Reactor, Watch, Watched};
 
 /// Registers a device with the reactor of a tokio runtime, while a task waits.
 ///
 /// ```
-/// use evtchn_core::{Cause, DomId, Link};
+/// use evtchn_core::{Cause, Context, DomId, Link};
 /// use evtchn_loops::TokioLoop;
 /// use evtchn_sim::Sim;
 ///
@@ -30,7 +29,7 @@ use crate::reactor::{Reactor, Watch};
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(7);
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = TokioLoop::context(sim.open(DomId::DOM0))?;
+/// let ctx = Context::<TokioLoop>::new(sim.open(DomId::DOM0))?;
 ///
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
@@ -58,7 +57,7 @@ pub struct TokioLoop {
 }
 
 impl TokioLoop {
-    /// An adapter for the runtime that this is called in, to be [attached](Self::attach).
+    /// An adapter for the runtime that this is called in.
     ///
     /// # Errors
     /// Outside a runtime.
@@ -66,31 +65,13 @@ impl TokioLoop {
         Handle::try_current().map(TokioLoop::with_handle)
     }
 
-    /// An adapter for this runtime, to be [attached](Self::attach).
+    /// An adapter for this runtime.
     #[must_use]
     pub fn with_handle(handle: Handle) -> TokioLoop {
         TokioLoop {
             handle,
             reactor: Reactor::new(),
         }
-    }
-
-    /// A context with an adapter for the runtime that this is called in.
-    ///
-    /// # Errors
-    /// Outside a runtime.
-    pub fn context<O>(opener: O) -> Result<Context<O, TokioLoop>, TryCurrentError>
-    where
-        O: Open<Device: EventChannel + AsFd + 'static> + Send + Sync + 'static,
-    {
-        let ctx = Context::new(opener, TokioLoop::new()?);
-        ctx.registrar().attach(ctx.driver());
-        Ok(ctx)
-    }
-
-    /// Gives the adapter its context, before the first wait. Only the first one counts.
-    pub fn attach(&self, driver: Driver) {
-        self.reactor.attach(driver);
     }
 
     /// Returns once there is something for a round that was not there when it returned last; one
@@ -100,38 +81,33 @@ impl TokioLoop {
     }
 }
 
-impl<D: AsFd + ?Sized> Registrar<D> for TokioLoop {
-    type Error = io::Error;
+impl NewLoop for TokioLoop {
+    fn new_loop() -> Result<TokioLoop, LoopError> {
+        TokioLoop::new().map_err(LoopError::new)
+    }
+}
+
+impl Registrar for TokioLoop {
+    fn attach(&self, driver: Driver) {
+        self.reactor.attach(driver);
+    }
 
     fn trigger(&self) -> Trigger {
         Trigger::Edge
     }
 
-    /// # Errors
-    /// [`NotAttached`](crate::NotAttached), or what the reactor reports.
-    ///
-    /// # Panics
-    /// Where the runtime was built without its I/O.
-    fn register(&self, device: &D) -> io::Result<()> {
-        let fd = device.as_fd().as_raw_fd();
-        self.reactor.register(|| Registered::new(&self.handle, fd))
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        let watched = Watched::new(device)?;
+        let watch = || Registered::new(&self.handle, watched);
+        Ok(self.reactor.register(watch)?)
     }
 
-    fn deregister(&self, _device: &D) -> io::Result<()> {
-        self.reactor.deregister()
+    fn deregister(&self, _device: &Device) -> Result<(), LoopError> {
+        Ok(self.reactor.deregister()?)
     }
 
     fn wake(&self) {
         self.reactor.call();
-    }
-}
-
-/// The descriptor as a number, which closes nothing.
-struct Number(RawFd);
-
-impl AsRawFd for Number {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
     }
 }
 
@@ -156,24 +132,24 @@ enum End {
 /// A registration, and what listens to it.
 struct Registered {
     handle: Handle,
-    fd: RawFd,
+    watched: Watched,
     was_ready: Arc<AtomicBool>,
     listening: Listening,
 }
 
 impl std::fmt::Debug for Registered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Registered").field(&self.fd).finish()
+        f.debug_tuple("Registered").field(&self.watched).finish()
     }
 }
 
 impl Registered {
-    fn new(handle: &Handle, fd: RawFd) -> io::Result<Registered> {
+    fn new(handle: &Handle, watched: Watched) -> io::Result<Registered> {
         let was_ready = Arc::new(AtomicBool::new(false));
-        let listen = listen(handle, fd, Arc::clone(&was_ready))?;
+        let listen = listen(handle, watched.clone(), Arc::clone(&was_ready))?;
         Ok(Registered {
             handle: handle.clone(),
-            fd,
+            watched,
             was_ready,
             listening: Listening::On(listen),
         })
@@ -184,11 +160,11 @@ impl Registered {
     unsafe_code,
     reason = "the registration asks for a promise of its caller"
 )]
-fn listen(handle: &Handle, fd: RawFd, was_ready: Arc<AtomicBool>) -> io::Result<Listen> {
+fn listen(handle: &Handle, watched: Watched, was_ready: Arc<AtomicBool>) -> io::Result<Listen> {
     const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
     let _in_runtime = handle.enter();
-    // SAFETY: who registers a device deregisters it, which drops this, before closing it.
-    let watched = unsafe { AsyncFd::register_with_interest(Number(fd), INTEREST) }?;
+    // SAFETY: what is registered holds the device, so its descriptor stays open and the same.
+    let watched = unsafe { AsyncFd::register_with_interest(watched, INTEREST) }?;
     let listen = async move {
         while let Ok(mut guard) = watched.ready(INTEREST).await {
             was_ready.store(true, Ordering::Relaxed);
@@ -221,7 +197,11 @@ impl Watch for Registered {
     fn renew(&mut self) -> io::Result<()> {
         // Two registrations of one descriptor cannot be.
         self.listening = Listening::Lost;
-        let listen = listen(&self.handle, self.fd, Arc::clone(&self.was_ready))?;
+        let listen = listen(
+            &self.handle,
+            self.watched.clone(),
+            Arc::clone(&self.was_ready),
+        )?;
         self.listening = Listening::On(listen);
         Ok(())
     }
@@ -242,13 +222,15 @@ mod tests {
     use ::tokio::runtime::Builder;
 
     use super::*;
+    use crate::fd_device;
 
     /// tokio says for ever that such a descriptor is ready.
     #[test]
     fn a_device_that_will_bring_no_more_is_not_looked_at_for_ever() {
         let runtime = Builder::new_current_thread().enable_io().build().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut watch = Registered::new(runtime.handle(), ours.as_raw_fd()).unwrap();
+        let watched = Watched::new(&fd_device::device(ours)).unwrap();
+        let mut watch = Registered::new(runtime.handle(), watched).unwrap();
         let cx = &mut Cx::from_waker(Waker::noop());
         assert!(!watch.arm(cx));
         drop(theirs);

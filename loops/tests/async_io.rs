@@ -1,4 +1,5 @@
 //! Tasks on `async-io`.
+#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::future::Future;
 
@@ -17,8 +18,8 @@ impl AsyncIo {
 impl crate::tasks::Runtime for AsyncIo {
     type Loop = AsyncIoLoop;
 
-    fn context(opener: Opener) -> Context<Opener, AsyncIoLoop> {
-        AsyncIoLoop::context(opener)
+    fn context(opener: Opener) -> Context<AsyncIoLoop> {
+        Context::new(opener).unwrap()
     }
 
     fn block_on<F: Future>(&self, future: F) -> F::Output {
@@ -33,9 +34,9 @@ impl crate::tasks::Runtime for AsyncIo {
 cases!(AsyncIo);
 
 #[test]
-fn an_adapter_without_its_context_registers_nothing() {
+fn an_adapter_that_the_program_makes_drives_its_context() {
     let event_loop = AsyncIoLoop::new();
-    AsyncIo.block_on(crate::tasks::without_its_context_nothing_is_registered::<
-        AsyncIo,
-    >(event_loop));
+    AsyncIo.block_on(
+        crate::tasks::an_adapter_of_the_program_drives_the_context::<AsyncIo>(event_loop),
+    );
 }

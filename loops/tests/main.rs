@@ -3,6 +3,8 @@
 mod async_io;
 mod crossbeam;
 mod ended;
+mod fd_device;
+mod held;
 mod hooks;
 mod mio;
 mod poll_array;

@@ -2,7 +2,7 @@
 #![cfg(feature = "mio")]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-use std::io::{PipeReader, Write};
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
@@ -12,6 +12,8 @@ use evtchn_core::Registrar;
 use evtchn_loops::MioLoop;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::fd_device;
 
 const WAKES: Token = Token(0);
 const DEVICE: Token = Token(1);
@@ -28,6 +30,7 @@ fn poll_and_registrar() -> (Poll, MioLoop) {
 fn events_of_other_tokens_are_not_the_device() {
     let (mut poll, registrar) = poll_and_registrar();
     let [(device, mut peer), (other, mut others)] = [(); 2].map(|()| std::io::pipe().unwrap());
+    let device = fd_device::device(device);
     registrar.register(&device).unwrap();
     let fd = other.as_raw_fd();
     let source = &mut SourceFd(&fd);
@@ -50,7 +53,7 @@ fn events_of_other_tokens_are_not_the_device() {
 fn a_wake_from_another_thread_ends_a_poll_and_is_not_the_device() {
     let (mut poll, registrar) = poll_and_registrar();
     thread::scope(|scope| {
-        scope.spawn(|| Registrar::<PipeReader>::wake(&registrar));
+        scope.spawn(|| Registrar::wake(&registrar));
         let mut events = Events::with_capacity(4);
         // Guards against a test that hangs.
         poll.poll(&mut events, Some(Duration::from_secs(10)))

@@ -1,24 +1,30 @@
 //! The adapter for an array of poll(2): what is in the array, and what its answers mean.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-use std::io::{self, PipeReader};
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
-use evtchn_core::Registrar;
+use evtchn_core::{Device, Registrar};
 use evtchn_loops::{PollArray, PollFd};
+
+use crate::fd_device;
 
 const IN: i16 = 0x1;
 const ERR: i16 = 0x8;
 const NVAL: i16 = 0x20;
 const NOW: Option<Duration> = Some(Duration::ZERO);
 
-fn device() -> PipeReader {
-    io::pipe().unwrap().0
+fn device() -> Device {
+    fd_device::device(io::pipe().unwrap().0)
+}
+
+fn fd(device: &Device) -> RawFd {
+    device.fd().unwrap().as_raw_fd()
 }
 
 fn wake(array: &PollArray) {
-    Registrar::<PipeReader>::wake(array);
+    Registrar::wake(array);
 }
 
 /// The array before a poll, and how long that may sleep.
@@ -42,7 +48,7 @@ fn the_device_is_in_the_array_while_it_is_registered() {
         let (fds, timeout) = before(&array);
         assert_eq!((timeout, array.after_poll(&fds)), (None, false));
         assert!(fds.iter().all(|it| it.events == IN && it.revents == 0));
-        fds.iter().any(|it| it.fd == device.as_raw_fd())
+        fds.iter().any(|it| it.fd == fd(&device))
     };
     assert!(!has_device());
     array.register(&device).unwrap();
@@ -58,7 +64,7 @@ fn any_bit_of_the_device_is_ready() {
     array.register(&device).unwrap();
     for bits in [IN, ERR] {
         let (fds, _) = before(&array);
-        assert!(array.after_poll(&answered(fds, device.as_raw_fd(), bits)));
+        assert!(array.after_poll(&answered(fds, fd(&device), bits)));
     }
 }
 
@@ -81,7 +87,7 @@ fn an_entry_of_a_device_that_was_deregistered_under_the_poll_says_nothing_of_it(
     let (array, device) = (PollArray::new().unwrap(), device());
     array.register(&device).unwrap();
     let (fds, _) = before(&array);
-    let fds = answered(fds, device.as_raw_fd(), NVAL);
+    let fds = answered(fds, fd(&device), NVAL);
     array.deregister(&device).unwrap();
     drop(device);
     // Only that the array is an old one.
@@ -207,7 +213,7 @@ fn a_device_that_is_registered_under_a_poll_sends_each_thread_back_once() {
     assert!(array.after_poll(&answered(one, bell, IN)));
     let (fds, timeout) = before(&array);
     assert_eq!(timeout, None);
-    assert_eq!(fds[1].fd, device.as_raw_fd());
+    assert_eq!(fds[1].fd, fd(&device));
     assert!(!is_readable(fds[0].fd), "it would not sleep");
     assert!(!array.after_poll(&fds));
     assert!(array.after_poll(&answered(other, bell, IN)));

@@ -3,15 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::fs;
-use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{PipeWriter, Write};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use evtchn_core::{Registrar, Trigger};
+use evtchn_core::{Device, Registrar, Trigger};
 use evtchn_loops::PollingLoop;
 use polling::{Events, Poller};
+
+use crate::fd_device::device;
 
 const KEY: usize = 7;
 
@@ -21,11 +23,11 @@ fn poller_and_registrar() -> (Arc<Poller>, PollingLoop) {
     (poller, registrar)
 }
 
-/// A pipe with something to read.
-fn readable_pipe() -> (PipeReader, PipeWriter) {
+/// A device with something to read, and the other end of its pipe.
+fn readable() -> (Device, PipeWriter) {
     let (reader, mut writer) = std::io::pipe().unwrap();
     writer.write_all(&[0]).unwrap();
-    (reader, writer)
+    (device(reader), writer)
 }
 
 /// Whether the device is ready now.
@@ -36,9 +38,9 @@ fn is_ready(poller: &Poller, registrar: &PollingLoop) -> bool {
 }
 
 /// Whether the epoll instance of `poller` has `device`, as the kernel tells it.
-fn is_watched(poller: &Poller, device: &impl AsFd) -> bool {
+fn is_watched(poller: &Poller, device: &Device) -> bool {
     let path = format!("/proc/self/fdinfo/{}", poller.as_raw_fd());
-    let device = device.as_fd().as_raw_fd();
+    let device = device.fd().unwrap().as_raw_fd();
     fs::read_to_string(path)
         .unwrap()
         .lines()
@@ -50,12 +52,12 @@ fn is_watched(poller: &Poller, device: &impl AsFd) -> bool {
 #[test]
 fn a_readable_device_is_ready_until_it_is_read() {
     let (poller, registrar) = poller_and_registrar();
-    let (mut reader, _writer) = readable_pipe();
+    let (reader, _writer) = readable();
     registrar.register(&reader).unwrap();
     assert!(is_ready(&poller, &registrar));
     assert!(is_ready(&poller, &registrar));
 
-    reader.read_exact(&mut [0]).unwrap();
+    rustix::io::read(reader.fd().unwrap(), &mut [0]).unwrap();
     assert!(!is_ready(&poller, &registrar));
     registrar.deregister(&reader).unwrap();
 }
@@ -63,13 +65,14 @@ fn a_readable_device_is_ready_until_it_is_read() {
 #[test]
 fn the_adapter_is_level_triggered() {
     let (_, registrar) = poller_and_registrar();
-    assert_eq!(Registrar::<PipeReader>::trigger(&registrar), Trigger::Level);
+    assert_eq!(Registrar::trigger(&registrar), Trigger::Level);
 }
 
 #[test]
 fn the_error_bit_alone_is_ready() {
     let (poller, registrar) = poller_and_registrar();
     let (reader, writer) = std::io::pipe().unwrap();
+    let writer = device(writer);
     registrar.register(&writer).unwrap();
     assert!(!is_ready(&poller, &registrar));
     drop(reader);
@@ -80,7 +83,7 @@ fn the_error_bit_alone_is_ready() {
 #[test]
 fn a_deregistered_device_is_not_in_the_epoll_instance() {
     let (poller, registrar) = poller_and_registrar();
-    let (reader, _writer) = readable_pipe();
+    let (reader, _writer) = readable();
     assert!(!is_watched(&poller, &reader));
     registrar.register(&reader).unwrap();
     assert!(is_watched(&poller, &reader));
@@ -92,7 +95,8 @@ fn a_deregistered_device_is_not_in_the_epoll_instance() {
 #[test]
 fn a_registration_that_does_not_fit_is_refused_and_changes_nothing() {
     let (poller, registrar) = poller_and_registrar();
-    let (reader, writer) = readable_pipe();
+    let (reader, writer) = readable();
+    let writer = device(writer);
     registrar.register(&reader).unwrap();
     assert!(registrar.register(&reader).is_err());
     assert!(registrar.deregister(&writer).is_err());
@@ -105,7 +109,7 @@ fn a_registration_that_does_not_fit_is_refused_and_changes_nothing() {
 fn another_key_is_not_the_device() {
     let (poller, registrar) = poller_and_registrar();
     let other = PollingLoop::new(Arc::clone(&poller), KEY + 1).unwrap();
-    let (reader, _writer) = readable_pipe();
+    let (reader, _writer) = readable();
     other.register(&reader).unwrap();
     assert!(!is_ready(&poller, &registrar));
     assert!(is_ready(&poller, &other));
@@ -115,7 +119,7 @@ fn another_key_is_not_the_device() {
 #[test]
 fn a_device_registered_while_the_loop_waits_ends_the_wait() {
     let (poller, registrar) = poller_and_registrar();
-    let (reader, _writer) = readable_pipe();
+    let (reader, _writer) = readable();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| {
             let mut events = Events::new();
@@ -132,7 +136,7 @@ fn a_device_registered_while_the_loop_waits_ends_the_wait() {
 fn a_wake_from_another_thread_ends_a_wait_without_an_event() {
     let (poller, registrar) = poller_and_registrar();
     thread::scope(|scope| {
-        scope.spawn(|| Registrar::<PipeReader>::wake(&registrar));
+        scope.spawn(|| Registrar::wake(&registrar));
         let mut events = Events::new();
         assert_eq!(poller.wait(&mut events, None).unwrap(), 0);
     });

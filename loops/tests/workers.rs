@@ -14,7 +14,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, RecvError, never, select};
 use evtchn_core::{Channel, Context, DomId, Link, Port};
 use evtchn_loops::{Delivery, Dispatcher, Running};
-use evtchn_sim::{Crowd, Guest, Sim, SimOpen};
+use evtchn_sim::{Crowd, Guest, Sim};
 use evtchn_xen::PollLoop;
 
 const CONTEXTS: usize = 2;
@@ -53,13 +53,13 @@ impl Talk {
     }
 }
 
-type Wakes = Receiver<Delivery<SimOpen, PollLoop>>;
+type Wakes = Receiver<Delivery<PollLoop>>;
 
 struct Side {
     poll_loop: PollLoop,
-    ctx: Arc<Context<SimOpen, PollLoop>>,
-    channels: Vec<Arc<Channel<SimOpen, PollLoop>>>,
-    dispatcher: Dispatcher<SimOpen, PollLoop>,
+    ctx: Arc<Context<PollLoop>>,
+    channels: Vec<Arc<Channel<PollLoop>>>,
+    dispatcher: Dispatcher<PollLoop>,
     talks: Arc<Vec<Talk>>,
     guest: Guest,
     theirs: Vec<Port>,
@@ -68,11 +68,14 @@ struct Side {
 impl Side {
     fn new(sim: &Sim) -> Side {
         let poll_loop = PollLoop::new().unwrap();
-        let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), poll_loop.clone()));
+        let ctx = Arc::new(Context::with_registrar(
+            sim.open(DomId::DOM0),
+            poll_loop.clone(),
+        ));
         let guest = sim.guest(sim.create_domain().unwrap());
         let bind = |_| Arc::new(ctx.bind_unbound_port(guest.domid()).unwrap());
         let channels: Vec<_> = (0..CHANNELS).map(bind).collect();
-        let peer = |it: &Arc<Channel<_, _>>| guest.bind_interdomain(DomId::DOM0, it.port());
+        let peer = |it: &Arc<Channel<_>>| guest.bind_interdomain(DomId::DOM0, it.port());
         let capacity = NonZeroUsize::new(CHANNELS).unwrap();
         Side {
             theirs: channels.iter().map(|it| peer(it).unwrap()).collect(),
@@ -86,9 +89,9 @@ impl Side {
     }
 
     /// Half of the channels are added under the running dispatcher.
-    fn start(&self) -> Running<SimOpen, PollLoop> {
+    fn start(&self) -> Running<PollLoop> {
         let (first, second) = self.channels.split_at(CHANNELS / 2);
-        let add = |it: &Arc<Channel<_, _>>| self.dispatcher.add(Arc::clone(it)).unwrap();
+        let add = |it: &Arc<Channel<_>>| self.dispatcher.add(Arc::clone(it)).unwrap();
         first.iter().for_each(add);
         let running = self.dispatcher.spawn().unwrap();
         second.iter().for_each(add);
@@ -114,7 +117,7 @@ impl Side {
     }
 
     /// Handles one delivery; so many there were.
-    fn handle(&self, delivery: Delivery<SimOpen, PollLoop>, count: u64) {
+    fn handle(&self, mut delivery: Delivery<PollLoop>, count: u64) {
         let port = delivery.wake().port();
         let mut ports = self.channels.iter().map(|it| it.port());
         let talk = &self.talks[ports.position(|it| it == port).unwrap()];

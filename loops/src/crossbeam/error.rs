@@ -1,17 +1,6 @@
 //! What can go wrong with a dispatcher.
 
-use std::error::Error;
-
-use evtchn_core::{
-    CancelError, ChannelId, DeviceError, DispatchError, LinkError, LoopError, SleepError, WaitError,
-};
-
-/// What adding a channel gives.
-pub type AddResult<O, R, T = ()> = Result<T, AddError<DeviceError<O>, LoopError<O, R>>>;
-/// What a run, or the end of a wait, gives.
-pub type RunResult<O, R, T = ()> = Result<T, RunFailed<O, R>>;
-/// How a run of this context fails.
-pub(super) type RunFailed<O, R> = RunError<DeviceError<O>, LoopError<O, R>, SleepError<O, R>>;
+use evtchn_core::{ChannelId, Error};
 
 /// A channel could not be added. Nobody waits that did not wait before.
 ///
@@ -25,7 +14,7 @@ pub(super) type RunFailed<O, R> = RunError<DeviceError<O>, LoopError<O, R>, Slee
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let ctx = Arc::new(Context::<PollLoop>::new(sim.open(DomId::DOM0))?);
 /// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
@@ -40,7 +29,7 @@ pub(super) type RunFailed<O, R> = RunError<DeviceError<O>, LoopError<O, R>, Slee
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum AddError<D: Error + 'static, R: Error + 'static> {
+pub enum AddError {
     /// There are as many channels as there may be, those included that were removed and have a
     /// delivery left.
     #[error("the dispatcher has all of its {capacity} channels")]
@@ -54,12 +43,9 @@ pub enum AddError<D: Error + 'static, R: Error + 'static> {
     /// The run is over.
     #[error("the dispatcher has ended")]
     Ended,
-    /// The callback could not be set.
+    /// The context refused the callback or the wait.
     #[error(transparent)]
-    Link(#[from] LinkError<R>),
-    /// The wait could not begin.
-    #[error(transparent)]
-    Wait(#[from] WaitError<D, R>),
+    Context(#[from] Error),
 }
 
 /// A run ended by itself, or with something left.
@@ -74,7 +60,7 @@ pub enum AddError<D: Error + 'static, R: Error + 'static> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let ctx = Arc::new(Context::<PollLoop>::new(sim.open(DomId::DOM0))?);
 /// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
@@ -87,36 +73,28 @@ pub enum AddError<D: Error + 'static, R: Error + 'static> {
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum RunError<D, R, S>
-where
-    D: Error + 'static,
-    R: Error + 'static,
-    S: Error + 'static,
-{
+pub enum RunError {
     /// It runs, or ran, already.
     #[error("a dispatcher runs once")]
     Running,
-    /// The event loop could not sleep.
-    #[error("cannot sleep for the event-channel device: {0}")]
-    Sleep(S),
-    /// A round failed.
+    /// A round failed, or the event loop could not sleep.
     #[error(transparent)]
-    Dispatch(#[from] DispatchError<D, R>),
+    Context(#[from] Error),
     /// A channel could not be waited for again when its delivery was dropped, which ended the run.
     /// [`Delivery::done`](super::Delivery::done) says so itself instead, and can be tried again.
-    #[error("cannot wait for {channel} again: {source}")]
+    #[error("cannot wait for {channel} again: {error}")]
     Wait {
         /// The channel.
         channel: ChannelId,
         /// Why.
-        r#source: WaitError<D, R>,
+        error: Error,
     },
     /// The event loop did not let go of the device.
-    #[error("cannot end the wait for {channel}: {source}")]
+    #[error("cannot end the wait for {channel}: {error}")]
     Cancel {
         /// The channel.
         channel: ChannelId,
         /// Why.
-        r#source: CancelError<R>,
+        error: Error,
     },
 }

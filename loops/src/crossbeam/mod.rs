@@ -14,15 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use evtchn_core::{
-    Channel, ChannelId, Context, DispatchError, LinkError, LoopError, Open, Outcome, Registrar,
-    Sleep, Slept,
-};
+use evtchn_core::{Channel, ChannelId, Context, Error, Outcome, Registrar, Sleep, Slept};
 
-use error::RunFailed;
-pub use error::{AddError, AddResult, RunError, RunResult};
+pub use error::{AddError, RunError};
+pub use place::Delivery;
 use place::Place;
-pub use place::{Delivery, NotDone, NotDoneResult};
 
 /// Hands the wakes of channels to threads, through a queue of `crossbeam-channel`.
 ///
@@ -46,7 +42,7 @@ pub use place::{Delivery, NotDone, NotDoneResult};
 ///
 /// A handle: its clones are the same dispatcher.
 ///
-/// In a forked child every call is an error that says so ([`LinkError::Inherited`]), and dropping
+/// In a forked child every call is an error that says so ([`Error::Inherited`]), and dropping
 /// it neither calls for the event loop nor waits for a thread, which the child does not have.
 ///
 /// ```
@@ -62,7 +58,7 @@ pub use place::{Delivery, NotDone, NotDoneResult};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// let ctx = Arc::new(Context::<PollLoop>::new(sim.open(DomId::DOM0))?);
 /// let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
@@ -85,31 +81,31 @@ pub use place::{Delivery, NotDone, NotDoneResult};
 /// # Ok(())
 /// # }
 /// ```
-pub struct Dispatcher<O: Open, R: Sleep<O::Device>> {
-    shared: Arc<Shared<O, R>>,
+pub struct Dispatcher<R: Sleep> {
+    shared: Arc<Shared<R>>,
 }
 
-struct Shared<O: Open, R: Sleep<O::Device>> {
-    control: Arc<Control<O, R>>,
-    places: Mutex<Places<O, R>>,
-    receiver: Receiver<Delivery<O, R>>,
+struct Shared<R: Sleep> {
+    control: Arc<Control<R>>,
+    places: Mutex<Places<R>>,
+    receiver: Receiver<Delivery<R>>,
     capacity: usize,
     is_running: AtomicBool,
 }
 
-struct Places<O: Open, R: Sleep<O::Device>> {
+struct Places<R: Sleep> {
     /// None where a removal is under way: the next addition of the channel must not meet it.
-    by_id: BTreeMap<ChannelId, Option<Arc<Place<O, R>>>>,
+    by_id: BTreeMap<ChannelId, Option<Arc<Place<R>>>>,
     /// For those that are added; none after the end.
-    sender: Option<Sender<Delivery<O, R>>>,
+    sender: Option<Sender<Delivery<R>>>,
 }
 
 /// What the dispatcher and its places share.
-struct Control<O: Open, R: Sleep<O::Device>> {
-    ctx: Arc<Context<O, R>>,
+struct Control<R: Sleep> {
+    ctx: Arc<Context<R>>,
     stop: AtomicBool,
     /// The first wait that failed where nobody could be told.
-    failed: Mutex<Option<RunFailed<O, R>>>,
+    failed: Mutex<Option<RunError>>,
     /// Places that exist, also those that were removed and have a delivery left.
     seats: AtomicUsize,
 }
@@ -119,12 +115,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<O: Open, R: Sleep<O::Device>> Control<O, R> {
+impl<R: Sleep> Control<R> {
     /// Refuses a call in a forked child: context, event loop and threads are the parent's, and a
     /// lock of ours may have been held there.
-    fn admit(&self) -> Result<(), LinkError<LoopError<O, R>>> {
+    fn admit(&self) -> Result<(), Error> {
         match self.ctx.is_inherited() {
-            true => Err(LinkError::Inherited),
+            true => Err(Error::Inherited),
             false => Ok(()),
         }
     }
@@ -134,25 +130,25 @@ impl<O: Open, R: Sleep<O::Device>> Control<O, R> {
             return;
         }
         self.stop.store(true, Ordering::SeqCst);
-        Registrar::<O::Device>::wake(self.ctx.registrar());
+        Registrar::wake(self.ctx.registrar());
     }
 
-    fn fail(&self, error: RunFailed<O, R>) {
+    fn fail(&self, error: RunError) {
         lock(&self.failed).get_or_insert(error);
         self.stop();
     }
 
     /// Rounds and sleeps until it is stopped.
-    fn turn(&self) -> RunResult<O, R> {
+    fn turn(&self) -> Result<(), RunError> {
         let event_loop = self.ctx.registrar();
         loop {
-            let ticket = Sleep::<O::Device>::ticket(event_loop);
+            let ticket = event_loop.ticket();
             if self.stop.load(Ordering::SeqCst) {
                 return Ok(());
             }
             if self.ctx.next_timeout().is_none() {
-                let slept = Sleep::<O::Device>::sleep(event_loop, ticket, None);
-                if slept.map_err(RunError::Sleep)? == Slept::Roused {
+                let slept = event_loop.sleep(ticket, None);
+                if slept.map_err(Error::Sleep)? == Slept::Roused {
                     continue;
                 }
             }
@@ -161,15 +157,10 @@ impl<O: Open, R: Sleep<O::Device>> Control<O, R> {
     }
 }
 
-impl<O, R> Dispatcher<O, R>
-where
-    O: Open + Send + Sync + 'static,
-    O::Device: 'static,
-    R: Sleep<O::Device> + 'static,
-{
+impl<R: Sleep + 'static> Dispatcher<R> {
     /// A dispatcher for `capacity` channels of this context at most.
     #[must_use]
-    pub fn new(ctx: Arc<Context<O, R>>, capacity: NonZeroUsize) -> Dispatcher<O, R> {
+    pub fn new(ctx: Arc<Context<R>>, capacity: NonZeroUsize) -> Dispatcher<R> {
         let (sender, receiver) = bounded(capacity.get());
         Dispatcher {
             shared: Arc::new(Shared {
@@ -195,7 +186,7 @@ where
     ///
     /// # Errors
     /// [`AddError`]; nobody waits that did not wait before.
-    pub fn add(&self, channel: Arc<Channel<O, R>>) -> AddResult<O, R> {
+    pub fn add(&self, channel: Arc<Channel<R>>) -> Result<(), AddError> {
         self.shared.control.admit()?;
         let id = channel.id();
         let mut places = lock(&self.shared.places);
@@ -217,7 +208,7 @@ where
     /// # Errors
     /// [`RunError::Cancel`] where the event loop does not let go of the device. The channel is
     /// removed even then.
-    pub fn remove(&self, id: ChannelId) -> RunResult<O, R, Option<Arc<Channel<O, R>>>> {
+    pub fn remove(&self, id: ChannelId) -> Result<Option<Arc<Channel<R>>>, RunError> {
         self.shared.admit()?;
         let removed = lock(&self.shared.places)
             .by_id
@@ -236,7 +227,7 @@ where
 
     /// The queue of the wakes. Each is received once, by whichever clone comes first.
     #[must_use]
-    pub fn wakes(&self) -> Receiver<Delivery<O, R>> {
+    pub fn wakes(&self) -> Receiver<Delivery<R>> {
         self.shared.receiver.clone()
     }
 
@@ -249,7 +240,7 @@ where
     ///
     /// # Panics
     /// Where a callback of another channel does; the waits are ended first.
-    pub fn run(&self) -> RunResult<O, R> {
+    pub fn run(&self) -> Result<(), RunError> {
         let shared = &*self.shared;
         shared.admit()?;
         if shared.is_running.swap(true, Ordering::SeqCst) {
@@ -257,7 +248,7 @@ where
         }
         let ending = Ending(shared);
         let mut ran = shared.control.turn();
-        if let Err(RunError::Dispatch(DispatchError::Device(_))) = &ran {
+        if let Err(RunError::Context(Error::Device(_))) = &ran {
             // More channels may have to be told than the round that failed has told.
             while let Ok(Outcome::More) = shared.control.ctx.dispatch_callbacks() {}
         }
@@ -272,7 +263,7 @@ where
     ///
     /// # Errors
     /// Those of starting a thread.
-    pub fn spawn(&self) -> io::Result<Running<O, R>> {
+    pub fn spawn(&self) -> io::Result<Running<R>> {
         let dispatcher = self.clone();
         let thread = thread::Builder::new().name("evtchn".to_owned());
         Ok(Running {
@@ -288,9 +279,9 @@ where
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> Shared<O, R> {
-    fn admit(&self) -> RunResult<O, R> {
-        Ok(self.control.admit().map_err(DispatchError::from)?)
+impl<R: Sleep> Shared<R> {
+    fn admit(&self) -> Result<(), RunError> {
+        Ok(self.control.admit()?)
     }
 
     /// Ends every wait, and lets go of the queue.
@@ -308,12 +299,12 @@ impl<O: Open, R: Sleep<O::Device>> Shared<O, R> {
 }
 
 /// While it lives, a channel is being removed; it is removed even where a hook panics.
-struct Removing<'a, O: Open, R: Sleep<O::Device>> {
-    shared: &'a Shared<O, R>,
+struct Removing<'a, R: Sleep> {
+    shared: &'a Shared<R>,
     id: ChannelId,
 }
 
-impl<O: Open, R: Sleep<O::Device>> Drop for Removing<'_, O, R> {
+impl<R: Sleep> Drop for Removing<'_, R> {
     fn drop(&mut self) {
         let removed = lock(&self.shared.places).by_id.remove(&self.id);
         debug_assert!(removed.is_none_or(|place| place.is_none()), "it was added");
@@ -321,15 +312,15 @@ impl<O: Open, R: Sleep<O::Device>> Drop for Removing<'_, O, R> {
 }
 
 /// A run that is over, also by a panic, ends the waits.
-struct Ending<'a, O: Open, R: Sleep<O::Device>>(&'a Shared<O, R>);
+struct Ending<'a, R: Sleep>(&'a Shared<R>);
 
-impl<O: Open, R: Sleep<O::Device>> Drop for Ending<'_, O, R> {
+impl<R: Sleep> Drop for Ending<'_, R> {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> Drop for Shared<O, R> {
+impl<R: Sleep> Drop for Shared<R> {
     fn drop(&mut self) {
         if self.control.admit().is_ok() {
             self.end();
@@ -337,8 +328,8 @@ impl<O: Open, R: Sleep<O::Device>> Drop for Shared<O, R> {
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> Clone for Dispatcher<O, R> {
-    fn clone(&self) -> Dispatcher<O, R> {
+impl<R: Sleep> Clone for Dispatcher<R> {
+    fn clone(&self) -> Dispatcher<R> {
         Dispatcher {
             shared: Arc::clone(&self.shared),
         }
@@ -357,7 +348,7 @@ impl<O: Open, R: Sleep<O::Device>> Clone for Dispatcher<O, R> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let ctx = Arc::new(Context::<PollLoop>::new(sim.open(DomId::DOM0))?);
 /// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
@@ -369,12 +360,12 @@ impl<O: Open, R: Sleep<O::Device>> Clone for Dispatcher<O, R> {
 /// # }
 /// ```
 #[must_use = "dropped at once it stops"]
-pub struct Running<O: Open, R: Sleep<O::Device>> {
-    dispatcher: Dispatcher<O, R>,
-    thread: Option<JoinHandle<RunResult<O, R>>>,
+pub struct Running<R: Sleep> {
+    dispatcher: Dispatcher<R>,
+    thread: Option<JoinHandle<Result<(), RunError>>>,
 }
 
-impl<O: Open, R: Sleep<O::Device>> Running<O, R> {
+impl<R: Sleep> Running<R> {
     /// Stops the run and joins its thread: when it returns, nobody waits any more.
     ///
     /// # Errors
@@ -382,7 +373,7 @@ impl<O: Open, R: Sleep<O::Device>> Running<O, R> {
     ///
     /// # Panics
     /// With the panic of the run.
-    pub fn stop(mut self) -> RunResult<O, R> {
+    pub fn stop(mut self) -> Result<(), RunError> {
         self.dispatcher.shared.admit()?;
         match self.join() {
             Some(Ok(ran)) => ran,
@@ -391,7 +382,7 @@ impl<O: Open, R: Sleep<O::Device>> Running<O, R> {
         }
     }
 
-    fn join(&mut self) -> Option<thread::Result<RunResult<O, R>>> {
+    fn join(&mut self) -> Option<thread::Result<Result<(), RunError>>> {
         let thread = self.thread.take()?;
         if self.dispatcher.shared.admit().is_err() {
             // Joined, or let go of, in a process that does not have it, it does what it likes.
@@ -403,13 +394,13 @@ impl<O: Open, R: Sleep<O::Device>> Running<O, R> {
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> Drop for Running<O, R> {
+impl<R: Sleep> Drop for Running<R> {
     fn drop(&mut self) {
         drop(self.join());
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> fmt::Debug for Dispatcher<O, R> {
+impl<R: Sleep> fmt::Debug for Dispatcher<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dispatcher")
             .field("channels", &lock(&self.shared.places).by_id.len())
@@ -419,7 +410,7 @@ impl<O: Open, R: Sleep<O::Device>> fmt::Debug for Dispatcher<O, R> {
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> fmt::Debug for Running<O, R> {
+impl<R: Sleep> fmt::Debug for Running<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Running").field(&self.dispatcher).finish()
     }

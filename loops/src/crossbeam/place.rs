@@ -6,43 +6,36 @@ use std::sync::{Arc, Mutex};
 use std::thread::panicking;
 
 use crossbeam_channel::Sender;
-use evtchn_core::{
-    Cause, Channel, ChannelId, DeviceError, LoopError, Open, Sleep, Wait, WaitError, Wake,
-};
+use evtchn_core::{Cause, Channel, ChannelId, Error, Sleep, Wake};
 
-use super::error::{AddError, AddResult, RunError, RunResult};
+use super::error::{AddError, RunError};
 use super::{Control, lock};
 
-type WaitFailed<O, R> = WaitError<DeviceError<O>, LoopError<O, R>>;
-
-/// What telling the end of a delivery gives.
-pub type NotDoneResult<O, R> = Result<(), NotDone<O, R>>;
-
 /// A channel of the dispatcher. It has at most one delivery.
-pub(super) struct Place<O: Open, R: Sleep<O::Device>> {
-    channel: Arc<Channel<O, R>>,
-    control: Arc<Control<O, R>>,
+pub(super) struct Place<R: Sleep> {
+    channel: Arc<Channel<R>>,
+    control: Arc<Control<R>>,
     /// Held over a wait, so that none comes after the end. The callback takes it too, so nothing
     /// under it waits for the callback.
-    state: Mutex<State<O, R>>,
+    state: Mutex<State<R>>,
 }
 
-struct State<O: Open, R: Sleep<O::Device>> {
+struct State<R: Sleep> {
     is_out: bool,
     /// A wake that came while there was a delivery: somebody else has waited.
     next: Option<Cause>,
     /// Nothing after the end.
-    sender: Option<Sender<Delivery<O, R>>>,
+    sender: Option<Sender<Delivery<R>>>,
 }
 
-impl<O: Open, R: Sleep<O::Device>> Place<O, R> {
+impl<R: Sleep> Place<R> {
     /// A place for a channel, unless there are `capacity` places.
     pub(super) fn new(
-        control: &Arc<Control<O, R>>,
-        channel: Arc<Channel<O, R>>,
-        sender: &Sender<Delivery<O, R>>,
+        control: &Arc<Control<R>>,
+        channel: Arc<Channel<R>>,
+        sender: &Sender<Delivery<R>>,
         capacity: usize,
-    ) -> AddResult<O, R, Arc<Place<O, R>>> {
+    ) -> Result<Arc<Place<R>>, AddError> {
         let one_more = |taken| (taken < capacity).then_some(taken + 1);
         let seats = &control.seats;
         let seat = seats.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
@@ -60,15 +53,13 @@ impl<O: Open, R: Sleep<O::Device>> Place<O, R> {
         }))
     }
 
-    pub(super) fn channel(&self) -> &Arc<Channel<O, R>> {
+    pub(super) fn channel(&self) -> &Arc<Channel<R>> {
         &self.channel
     }
 
     /// Sets the callback and waits.
-    pub(super) fn begin(self: &Arc<Self>) -> AddResult<O, R>
+    pub(super) fn begin(self: &Arc<Self>) -> Result<(), AddError>
     where
-        O: Send + Sync + 'static,
-        O::Device: 'static,
         R: 'static,
     {
         let place = Arc::downgrade(self);
@@ -85,19 +76,19 @@ impl<O: Open, R: Sleep<O::Device>> Place<O, R> {
     }
 
     /// Ends the wait, for good. What comes from now on is kept for others.
-    pub(super) fn end(&self) -> RunResult<O, R> {
+    pub(super) fn end(&self) -> Result<(), RunError> {
         // First of all, so that no wake comes for which there is no queue any more.
         let removed = self.channel.remove_callback();
         lock(&self.state).sender = None;
         let cancelled = match removed {
-            Ok(_) => self.channel.cancel(),
-            Err(error) => Err(error.into()),
+            Ok(_) => self.channel.cancel().map(drop),
+            Err(error) => Err(error),
         };
         match cancelled {
-            Ok(()) | Err(evtchn_core::CancelError::NotBound(_)) => Ok(()),
-            Err(source) => Err(RunError::Cancel {
+            Ok(()) | Err(Error::NotBound(_)) => Ok(()),
+            Err(error) => Err(RunError::Cancel {
                 channel: self.channel.id(),
-                source,
+                error,
             }),
         }
     }
@@ -113,7 +104,7 @@ impl<O: Open, R: Sleep<O::Device>> Place<O, R> {
     }
 
     /// Waits again, unless it has ended. What is latched goes to the end of the queue.
-    fn wait_again(self: &Arc<Self>) -> Result<(), WaitFailed<O, R>> {
+    fn wait_again(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = lock(&self.state);
         state.is_out = false;
         if state.sender.is_none() {
@@ -123,15 +114,9 @@ impl<O: Open, R: Sleep<O::Device>> Place<O, R> {
             state.post(self, cause, false);
             return Ok(());
         }
-        match self.channel.wait() {
-            Ok(Wait::Pending) => {}
-            Ok(Wait::Ready(cause)) => state.post(self, cause, false),
-            Err(error) => {
-                state.is_out = true;
-                return Err(error);
-            }
-        }
-        Ok(())
+        let waited = self.channel.wait();
+        state.is_out = waited.is_err();
+        waited
     }
 
     /// Puts a delivery that failed into the queue once more.
@@ -140,9 +125,9 @@ impl<O: Open, R: Sleep<O::Device>> Place<O, R> {
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> State<O, R> {
+impl<R: Sleep> State<R> {
     /// Puts a delivery at the end of the queue, which has room for one of each place.
-    fn post(&mut self, place: &Arc<Place<O, R>>, cause: Cause, is_again: bool) {
+    fn post(&mut self, place: &Arc<Place<R>>, cause: Cause, is_again: bool) {
         let Some(sender) = &self.sender else {
             return;
         };
@@ -161,7 +146,7 @@ impl<O: Open, R: Sleep<O::Device>> State<O, R> {
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> Drop for Place<O, R> {
+impl<R: Sleep> Drop for Place<R> {
     fn drop(&mut self) {
         self.control.seats.fetch_sub(1, Ordering::SeqCst);
     }
@@ -183,71 +168,34 @@ impl<O: Open, R: Sleep<O::Device>> Drop for Place<O, R> {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
+/// # let ctx = Arc::new(Context::<PollLoop>::new(sim.open(DomId::DOM0))?);
 /// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
 /// dispatcher.add(Arc::clone(&channel))?;
 /// let running = dispatcher.spawn()?;
 /// guest.send(theirs)?;
-/// let delivery = dispatcher.wakes().recv()?;
+/// let mut delivery = dispatcher.wakes().recv()?;
 /// assert_eq!(delivery.channel().id(), channel.id());
 /// delivery.channel().notify()?; // what the wake was about
-/// delivery.done().map_err(|not_done| not_done.to_string())?; // it is waited for again
+/// delivery.done()?; // it is waited for again
 /// running.stop()?;
 /// # Ok(())
 /// # }
 /// ```
 #[must_use = "dropped at once it is done"]
-pub struct Delivery<O: Open, R: Sleep<O::Device>> {
-    place: Arc<Place<O, R>>,
+pub struct Delivery<R: Sleep> {
+    place: Arc<Place<R>>,
     cause: Cause,
     /// Whoever had it first has panicked.
     is_again: bool,
     is_over: bool,
 }
 
-/// The channel of a delivery could not be waited for again.
-///
-/// ```
-/// # use std::num::NonZeroUsize;
-/// # use std::sync::Arc;
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_loops::Dispatcher;
-/// # use evtchn_sim::Sim;
-/// # use evtchn_xen::PollLoop;
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let sim = Sim::new(1);
-/// # let guest = sim.guest(sim.create_domain()?);
-/// # let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), PollLoop::new()?));
-/// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
-/// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
-/// dispatcher.add(channel)?;
-/// let running = dispatcher.spawn()?;
-/// guest.send(theirs)?;
-/// let mut delivery = dispatcher.wakes().recv()?;
-/// while let Err(not_done) = delivery.done() {
-///     eprintln!("cannot wait again: {not_done}");
-///     delivery = not_done.delivery; // to be tried again
-/// }
-/// running.stop()?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(thiserror::Error)]
-#[error("cannot wait for {} again: {source}", .delivery.wake().channel)]
-pub struct NotDone<O: Open, R: Sleep<O::Device>> {
-    /// The delivery, to be done again.
-    pub delivery: Delivery<O, R>,
-    /// Why.
-    pub r#source: WaitFailed<O, R>,
-}
-
-impl<O: Open, R: Sleep<O::Device>> Delivery<O, R> {
+impl<R: Sleep> Delivery<R> {
     /// The channel, to notify for example.
     #[must_use]
-    pub fn channel(&self) -> &Channel<O, R> {
+    pub fn channel(&self) -> &Channel<R> {
         &self.place.channel
     }
 
@@ -262,33 +210,53 @@ impl<O: Open, R: Sleep<O::Device>> Delivery<O, R> {
 
     /// Waits for the channel again. A channel that is gone is done, and so is each in a forked child.
     ///
+    /// ```
+    /// # use std::num::NonZeroUsize;
+    /// # use std::sync::Arc;
+    /// # use evtchn_core::{Context, DomId};
+    /// # use evtchn_loops::Dispatcher;
+    /// # use evtchn_sim::Sim;
+    /// # use evtchn_xen::PollLoop;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let sim = Sim::new(1);
+    /// # let guest = sim.guest(sim.create_domain()?);
+    /// # let ctx = Arc::new(Context::<PollLoop>::new(sim.open(DomId::DOM0))?);
+    /// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
+    /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+    /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
+    /// dispatcher.add(channel)?;
+    /// let running = dispatcher.spawn()?;
+    /// guest.send(theirs)?;
+    /// let mut delivery = dispatcher.wakes().recv()?;
+    /// while let Err(error) = delivery.done() {
+    ///     eprintln!("cannot wait again: {error}");
+    /// }
+    /// running.stop()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`NotDone`], with the delivery.
-    pub fn done(mut self) -> NotDoneResult<O, R> {
-        if self.place.control.admit().is_err() {
+    /// Those of a [wait](Channel::wait); it can be tried again. Once it is done, a second call does
+    /// nothing.
+    pub fn done(&mut self) -> Result<(), Error> {
+        if self.is_over || self.place.control.admit().is_err() {
             return Ok(());
         }
-        match self.wait_again() {
-            Ok(()) => {
-                self.is_over = true;
-                Ok(())
-            }
-            Err(source) => Err(NotDone {
-                delivery: self,
-                source,
-            }),
-        }
+        self.wait_again()?;
+        self.is_over = true;
+        Ok(())
     }
 
-    fn wait_again(&self) -> Result<(), WaitFailed<O, R>> {
+    fn wait_again(&self) -> Result<(), Error> {
         match self.place.wait_again() {
-            Err(WaitError::NotBound(_)) => Ok(()),
+            Err(Error::NotBound(_)) => Ok(()),
             waited => waited,
         }
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> Drop for Delivery<O, R> {
+impl<R: Sleep> Drop for Delivery<R> {
     fn drop(&mut self) {
         // In a forked child nothing of it is ours, and a lock may have been held.
         if self.is_over || self.place.control.admit().is_err() {
@@ -298,24 +266,15 @@ impl<O: Open, R: Sleep<O::Device>> Drop for Delivery<O, R> {
             self.place.give_again(self.cause);
             return;
         }
-        if let Err(source) = self.wait_again() {
+        if let Err(error) = self.wait_again() {
             let channel: ChannelId = self.place.channel.id();
-            self.place.control.fail(RunError::Wait { channel, source });
+            self.place.control.fail(RunError::Wait { channel, error });
         }
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> fmt::Debug for Delivery<O, R> {
+impl<R: Sleep> fmt::Debug for Delivery<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Delivery").field(&self.wake()).finish()
-    }
-}
-
-impl<O: Open, R: Sleep<O::Device>> fmt::Debug for NotDone<O, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NotDone")
-            .field("delivery", &self.delivery)
-            .field("source", &self.source)
-            .finish()
     }
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
-use evtchn_core::{Cause, Channel, Context, DomId, Link, Port};
+use evtchn_core::{Cause, Channel, Context, DomId, Link, Port, Wake};
 use evtchn_loops::{Delivery, Dispatcher};
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
 
@@ -13,9 +13,9 @@ pub(crate) struct Rig {
     pub(crate) opener: SimOpen,
     pub(crate) event_loop: SimLoop,
     pub(crate) peers: Peers,
-    pub(crate) ctx: Arc<Context<SimOpen, SimLoop>>,
-    pub(crate) channels: Vec<Arc<Channel<SimOpen, SimLoop>>>,
-    pub(crate) dispatcher: Dispatcher<SimOpen, SimLoop>,
+    pub(crate) ctx: Arc<Context<SimLoop>>,
+    pub(crate) channels: Vec<Arc<Channel<SimLoop>>>,
+    pub(crate) dispatcher: Dispatcher<SimLoop>,
 }
 
 #[derive(Clone)]
@@ -34,10 +34,10 @@ impl Peers {
     }
 }
 
-pub(crate) type Wakes = Receiver<Delivery<SimOpen, SimLoop>>;
+pub(crate) type Wakes = Receiver<Delivery<SimLoop>>;
 
 /// What is received, and why it woke.
-pub(crate) fn take(wakes: &Wakes) -> (Delivery<SimOpen, SimLoop>, Port, Cause) {
+pub(crate) fn take(wakes: &Wakes) -> (Delivery<SimLoop>, Port, Cause) {
     let delivery = wakes.try_recv().unwrap();
     let wake = delivery.wake();
     assert_eq!(delivery.channel().id(), wake.channel);
@@ -50,13 +50,13 @@ impl Rig {
         let sim = Sim::new(1);
         let opener = sim.open(DomId::DOM0);
         let event_loop = SimLoop::level();
-        let ctx = Arc::new(Context::new(opener.clone(), event_loop.clone()));
+        let ctx = Arc::new(Context::with_registrar(opener.clone(), event_loop.clone()));
         let mut roomy = DomainConfig::guest();
         roomy.max_port = u32::MAX;
         let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
         let bind = |_| Arc::new(ctx.bind_unbound_port(guest.domid()).unwrap());
         let channels: Vec<_> = (0..channels).map(bind).collect();
-        let peer = |it: &Arc<Channel<_, _>>| guest.bind_interdomain(DomId::DOM0, it.port());
+        let peer = |it: &Arc<Channel<_>>| guest.bind_interdomain(DomId::DOM0, it.port());
         let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
         let capacity = NonZeroUsize::new(channels.len()).unwrap();
         let dispatcher = Dispatcher::new(Arc::clone(&ctx), capacity);
@@ -101,6 +101,18 @@ impl Rig {
         assert_ne!(self.ctx.link(), Link::Watching);
         assert!(!self.event_loop.is_registered());
         assert_eq!(self.event_loop.violations(), []);
+    }
+
+    /// Demands that an event of this channel was kept, which the next round hands out.
+    #[track_caller]
+    pub(crate) fn expect_kept(&self, channel: &Channel<SimLoop>) {
+        channel.wait().unwrap();
+        let wakes: Vec<_> = self.ctx.dispatch().unwrap().collect();
+        let wake = Wake {
+            channel: channel.id(),
+            cause: Cause::Event,
+        };
+        assert_eq!(wakes, [wake]);
     }
 
     #[track_caller]

@@ -4,6 +4,8 @@
     reason = "a scene ends by panicking, and its process with it"
 )]
 
+#[path = "../fd_device.rs"]
+mod fd_device;
 #[path = "../../../fork/tests/scenes/mod.rs"]
 mod scenes;
 mod tasks;
@@ -11,17 +13,16 @@ mod threads;
 #[path = "../../../fork/tests/scenes/unavailable.rs"]
 mod unavailable;
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use calloop::EventLoop;
-use evtchn_core::{
-    Cause, Channel, Context, DispatchError, DomId, LinkError, Port, Registrar, Wait, WaitError,
-};
-use evtchn_fork::{Inherited, Unavailable};
+use evtchn_core::{Cause, Channel, Context, DomId, Error, LoopError, Port, Registrar};
+use evtchn_fork::Inherited;
 use evtchn_loops::{CalloopLoop, CalloopSource, MioLoop, PollArray, PollFd, PollingLoop};
-use evtchn_sim::{Guest, Sim, SimDevice, SimOpen};
+use evtchn_sim::{Guest, Sim};
 use polling::{Events, Poller};
 use rustix::event::{PollFlags, Timespec};
 use scenes::{Forks, Scene};
@@ -94,29 +95,20 @@ fn main() {
 }
 
 /// A context whose one channel is waited for, and the way to wake it.
-struct Rig<R: Registrar<SimDevice>> {
-    ctx: Arc<Context<SimOpen, R>>,
-    channel: Channel<SimOpen, R>,
+struct Rig<R: Registrar> {
+    ctx: Arc<Context<R>>,
+    channel: Channel<R>,
     guest: Guest,
     theirs: Port,
 }
 
-fn rig<R: Registrar<SimDevice>>(event_loop: R) -> Rig<R> {
-    attached_rig(event_loop, |_| {})
-}
-
-/// The same, where the event loop has to know its context.
-fn attached_rig<R: Registrar<SimDevice>>(
-    event_loop: R,
-    attach: impl FnOnce(&Context<SimOpen, R>),
-) -> Rig<R> {
+fn rig<R: Registrar>(event_loop: R) -> Rig<R> {
     let sim = Sim::new(1);
     let guest = sim.guest(sim.create_domain().unwrap());
-    let ctx = Arc::new(Context::new(sim.open(DomId::DOM0), event_loop));
-    attach(&ctx);
+    let ctx = Arc::new(Context::with_registrar(sim.open(DomId::DOM0), event_loop));
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
     let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     Rig {
         ctx,
         channel,
@@ -125,7 +117,7 @@ fn attached_rig<R: Registrar<SimDevice>>(
     }
 }
 
-impl<R: Registrar<SimDevice>> Rig<R> {
+impl<R: Registrar> Rig<R> {
     fn fire(&self) {
         self.guest.send(self.theirs).unwrap();
     }
@@ -135,19 +127,16 @@ impl<R: Registrar<SimDevice>> Rig<R> {
         let mut round = self.ctx.dispatch().unwrap();
         assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Event));
         round.finish().unwrap();
-        assert_eq!(self.channel.wait().unwrap(), Wait::Pending);
+        self.channel.wait().unwrap();
     }
 
     /// What a child gets, and then lets go of.
     fn refuse_and_drop(self) {
         assert!(self.ctx.is_inherited());
         let waited = self.channel.wait();
-        assert!(matches!(waited, Err(WaitError::Link(LinkError::Inherited))));
+        assert!(matches!(waited, Err(Error::Inherited)));
         let dispatched = self.ctx.dispatch().map(drop);
-        assert!(matches!(
-            dispatched,
-            Err(DispatchError::Link(LinkError::Inherited))
-        ));
+        assert!(matches!(dispatched, Err(Error::Inherited)));
     }
 }
 
@@ -165,7 +154,7 @@ fn polling_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     rig.expect_a_wake();
     events.clear();
     // The wake-up of the poller itself.
-    Registrar::<SimDevice>::wake(rig.ctx.registrar());
+    Registrar::wake(rig.ctx.registrar());
     poller.wait(&mut events, None).unwrap();
     assert!(rig.ctx.registrar().take_wake_error().is_none());
 }
@@ -180,7 +169,7 @@ fn mio_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     poll.poll(&mut events, Some(PATIENCE)).unwrap();
     assert!(rig.ctx.registrar().is_ready(&events));
     rig.expect_a_wake();
-    Registrar::<SimDevice>::wake(rig.ctx.registrar());
+    Registrar::wake(rig.ctx.registrar());
     poll.poll(&mut events, Some(PATIENCE)).unwrap();
     assert_eq!(
         events.iter().next().map(mio::event::Event::token),
@@ -192,7 +181,7 @@ fn mio_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
 fn calloop(registrar: &CalloopLoop) -> (EventLoop<'static, Vec<Port>>, Rig<CalloopLoop>) {
     let rig = rig(registrar.clone());
     let event_loop = EventLoop::<Vec<Port>>::try_new().unwrap();
-    let source = CalloopSource::new(Arc::clone(&rig.ctx), registrar);
+    let source = CalloopSource::new(Context::clone(&rig.ctx), registrar).unwrap();
     let inserted = event_loop.handle().insert_source(source, |wake, _, fired| {
         fired.push(wake.port());
     });
@@ -216,7 +205,7 @@ fn calloop_goes_on_after_a_child_dropped_the_source(forks: &Forks) {
 fn calloop_hears_the_call_that_a_child_had_a_round_for(forks: &Forks) {
     let registrar = CalloopLoop::new().unwrap();
     let (event_loop, rig) = calloop(&registrar);
-    Registrar::<SimDevice>::wake(&registrar);
+    Registrar::wake(&registrar);
     let (mut event_loop, rig) = forks.in_child((event_loop, rig), |(mut event_loop, rig)| {
         let refused = event_loop.dispatch(Some(PATIENCE), &mut Vec::new());
         assert!(refused.is_err());
@@ -239,22 +228,22 @@ fn adapter_of_a_parent_registers_no_device_of_a_child(forks: &Forks) {
     let array = PollArray::new().unwrap();
     let opener = Sim::new(1).open(DomId::DOM0);
     forks.in_child((calloop, polling, array), |(calloop, polling, array)| {
-        let ctx = Context::new(opener.clone(), array);
+        let ctx = Context::with_registrar(opener.clone(), array);
         expect_refused(&ctx);
-        let ctx = Context::new(opener.clone(), calloop);
+        let ctx = Context::with_registrar(opener.clone(), calloop);
         expect_refused(&ctx);
-        let ctx = Context::new(opener, polling);
+        let ctx = Context::with_registrar(opener, polling);
         expect_refused(&ctx);
     });
 }
 
 /// A context of a child cannot use the event loop of the parent.
-fn expect_refused<R: Registrar<SimDevice, Error = std::io::Error>>(ctx: &Context<SimOpen, R>) {
+fn expect_refused<R: Registrar>(ctx: &Context<R>) {
     let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
-    let Err(WaitError::Link(LinkError::Register(refused))) = channel.wait() else {
+    let Err(Error::Register(refused)) = channel.wait() else {
         unreachable!("the parent's event loop watches a device of the child");
     };
-    assert!(is_inherited(&refused));
+    assert!(why::<Inherited>(&refused).is_some());
 }
 
 fn poll_array_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
@@ -262,7 +251,7 @@ fn poll_array_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     let mut fds = Vec::new();
     assert_eq!(rig.ctx.registrar().before_poll(&mut fds), None);
     // While this thread polls, somebody calls.
-    Registrar::<SimDevice>::wake(rig.ctx.registrar());
+    Registrar::wake(rig.ctx.registrar());
     let rig = forks.in_child(rig, |rig| {
         let mut copy = fds.clone();
         poll(&mut copy);
@@ -302,21 +291,18 @@ fn no_adapter_watches_where_a_fork_cannot_be_noticed(_: &Forks) {
     let poller = Arc::new(Poller::new().unwrap());
     let unavailable = unavailable::forget_forks();
     let refused = [
-        PollingLoop::new(poller, 7).unwrap_err(),
-        CalloopLoop::new().unwrap_err(),
-        PollArray::new().unwrap_err(),
+        PollingLoop::new(poller, 7).unwrap_err().into(),
+        CalloopLoop::new().unwrap_err().into(),
+        PollArray::new().unwrap_err().into(),
         tasks::registers_no_device(),
     ];
     for error in refused {
-        let why = error
-            .get_ref()
-            .and_then(|it| it.downcast_ref::<Unavailable>());
-        assert_eq!(why, Some(&unavailable));
+        assert_eq!(why(&error), Some(&unavailable));
     }
 }
 
-/// Whether that is why a call was refused.
-fn is_inherited(error: &std::io::Error) -> bool {
-    let why = error.get_ref();
-    why.and_then(|it| it.downcast_ref::<Inherited>()).is_some()
+/// Why a call was refused, where it was for this.
+fn why<E: std::error::Error + 'static>(error: &LoopError) -> Option<&E> {
+    let error: &io::Error = error.get_ref().downcast_ref()?;
+    error.get_ref()?.downcast_ref()
 }

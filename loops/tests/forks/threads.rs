@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use evtchn_core::{Channel, Context, DispatchError, DomId, LinkError, Port};
-use evtchn_loops::{AddError, Dispatcher, RunError, RunResult};
-use evtchn_sim::{Guest, Sim, SimOpen};
+use evtchn_core::{Channel, Context, DomId, Error, Port};
+use evtchn_loops::{AddError, Dispatcher, RunError};
+use evtchn_sim::{Guest, Sim};
 use evtchn_xen::PollLoop;
 
 use super::PATIENCE;
@@ -13,8 +13,8 @@ use super::scenes::Forks;
 
 /// A dispatcher of one channel, and the way to wake that.
 struct Rig {
-    dispatcher: Dispatcher<SimOpen, PollLoop>,
-    channel: Arc<Channel<SimOpen, PollLoop>>,
+    dispatcher: Dispatcher<PollLoop>,
+    channel: Arc<Channel<PollLoop>>,
     guest: Guest,
     theirs: Port,
 }
@@ -22,7 +22,7 @@ struct Rig {
 fn rig() -> Rig {
     let sim = Sim::new(1);
     let guest = sim.guest(sim.create_domain().unwrap());
-    let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new().unwrap());
+    let ctx = Context::with_registrar(sim.open(DomId::DOM0), PollLoop::new().unwrap());
     let channel = Arc::new(ctx.bind_unbound_port(guest.domid()).unwrap());
     let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let dispatcher = Dispatcher::new(Arc::new(ctx), NonZeroUsize::MIN);
@@ -38,19 +38,14 @@ fn rig() -> Rig {
 impl Rig {
     fn expect_a_wake(&self) {
         self.guest.send(self.theirs).unwrap();
-        let delivery = self.dispatcher.wakes().recv_timeout(PATIENCE).unwrap();
+        let mut delivery = self.dispatcher.wakes().recv_timeout(PATIENCE).unwrap();
         assert_eq!(delivery.channel().id(), self.channel.id());
         delivery.done().unwrap();
     }
 }
 
-fn is_refused<T>(result: &RunResult<SimOpen, PollLoop, T>) -> bool {
-    matches!(
-        result,
-        Err(RunError::Dispatch(DispatchError::Link(
-            LinkError::Inherited
-        )))
-    )
+fn is_refused<T>(result: &Result<T, RunError>) -> bool {
+    matches!(result, Err(RunError::Context(Error::Inherited)))
 }
 
 pub(crate) fn dispatcher_goes_on_after_a_child_dropped_it(forks: &Forks) {
@@ -78,7 +73,7 @@ pub(crate) fn child_that_uses_a_dispatcher_is_refused_and_waits_for_no_thread(fo
         assert!(is_refused(&dispatcher.run()));
         assert!(is_refused(&dispatcher.remove(channel.id())));
         let added = dispatcher.add(channel);
-        assert!(matches!(added, Err(AddError::Link(LinkError::Inherited))));
+        assert!(matches!(added, Err(AddError::Context(Error::Inherited))));
         assert!(is_refused(&running.stop()));
     });
     rig.expect_a_wake();
@@ -91,7 +86,7 @@ pub(crate) fn child_that_drops_a_delivery_leaves_it_to_its_parent(forks: &Forks)
     rig.guest.send(rig.theirs).unwrap();
     let delivery = rig.dispatcher.wakes().recv_timeout(PATIENCE).unwrap();
     rig.guest.send(rig.theirs).unwrap();
-    let delivery = forks.in_child(delivery, drop);
+    let mut delivery = forks.in_child(delivery, drop);
     // Not waited for before it is done.
     assert!(rig.dispatcher.wakes().try_recv().is_err());
     delivery.done().unwrap();
@@ -104,7 +99,7 @@ pub(crate) fn delivery_that_a_child_has_done_is_its_parents(forks: &Forks) {
     let running = rig.dispatcher.spawn().unwrap();
     rig.guest.send(rig.theirs).unwrap();
     let delivery = rig.dispatcher.wakes().recv_timeout(PATIENCE).unwrap();
-    let delivery = forks.in_child(delivery, |delivery| delivery.done().unwrap());
+    let mut delivery = forks.in_child(delivery, |mut delivery| delivery.done().unwrap());
     delivery.done().unwrap();
     rig.expect_a_wake();
     running.stop().unwrap();

@@ -14,7 +14,7 @@ pub(crate) fn a_device_opened_again_under_the_same_number_is_watched_anew<B: Bac
     let mut bench = Bench::<B, A>::new(backend);
     let mut numbers = Vec::new();
     for turn in 1..4 {
-        let wire = bench.wire();
+        let mut wire = bench.wire();
         wire.wait();
         numbers.push(bench.fd());
         bench.expect_hooks(2 * turn - 1, 2 * turn - 2);

@@ -3,17 +3,20 @@
 
 use std::error::Error;
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Trigger, Virq};
+use evtchn_core::{
+    Device, DeviceError, DomId, Driver, EventChannel, LoopError, Open, Port, PortBuf, Registrar,
+    RemotePort, Trigger, Virq,
+};
 
 /// The simulator, or the real device. Nobody else is active on it while it lives.
 pub(crate) trait Backend: Sized + 'static {
-    type Device: EventChannel + AsFd + 'static;
-    type Open: Open<Device = Self::Device> + Send + Sync + 'static;
+    type Device: EventChannel;
+    type Open: Open<Device = Self::Device>;
 
     const NAME: &'static str;
     /// How long an event that must come may take. Only a failure ever waits so long.
@@ -47,7 +50,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<O: Open> Open for HeldOpen<O> {
     type Device = Held<O::Device>;
 
-    fn open(&self) -> Result<Held<O::Device>, <O::Device as EventChannel>::Error> {
+    fn open(&self) -> Result<Held<O::Device>, DeviceError> {
         let device = Arc::new(self.opener.open()?);
         *lock(&self.last) = Arc::downgrade(&device);
         Ok(Held(device))
@@ -63,12 +66,6 @@ pub(crate) fn held<D>(last: &Mutex<Weak<D>>) -> Option<Arc<D>> {
     lock(last).upgrade()
 }
 
-impl<D: AsFd> AsFd for Held<D> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 impl<D: fmt::Debug> fmt::Debug for Held<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -76,50 +73,52 @@ impl<D: fmt::Debug> fmt::Debug for Held<D> {
 }
 
 impl<D: EventChannel> EventChannel for Held<D> {
-    type Error = D::Error;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, D::Error> {
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
         self.0.bind_unbound_port(remote)
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, D::Error> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         self.0.bind_interdomain(remote)
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, D::Error> {
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
         self.0.bind_virq(virq)
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), D::Error> {
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         self.0.bind_static(port)
     }
 
-    fn unbind(&self, port: Port) -> Result<(), D::Error> {
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
         self.0.unbind(port)
     }
 
-    fn notify(&self, port: Port) -> Result<(), D::Error> {
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
         self.0.notify(port)
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), D::Error> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         self.0.pending(buf)
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, D::Error> {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
         self.0.unmask(ports)
     }
 
-    fn reset(&self) -> Result<(), D::Error> {
+    fn reset(&self) -> Result<(), DeviceError> {
         self.0.reset()
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), D::Error> {
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
         self.0.restrict(domid)
     }
 
     fn is_inherited(&self) -> bool {
         self.0.is_inherited()
+    }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
+        self.0.fd()
     }
 }
 
@@ -140,44 +139,44 @@ pub(crate) struct Spied<R> {
     pub(crate) log: Arc<Log>,
 }
 
-/// The event loop refused, by itself or on demand.
+/// The event loop refused on demand.
 #[derive(Debug)]
-pub(crate) struct Refused(String);
+pub(crate) struct Refused;
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str("on demand")
     }
 }
 
 impl Error for Refused {}
 
-fn refuse_if(demanded: &AtomicBool) -> Result<(), Refused> {
+fn refuse_if(demanded: &AtomicBool) -> Result<(), LoopError> {
     match demanded.swap(false, Ordering::Relaxed) {
-        true => Err(Refused("on demand".to_owned())),
+        true => Err(LoopError::new(Refused)),
         false => Ok(()),
     }
 }
 
-impl<D, R: Registrar<D>> Registrar<D> for Spied<R> {
-    type Error = Refused;
+impl<R: Registrar> Registrar for Spied<R> {
+    fn attach(&self, driver: Driver) {
+        self.adapter.attach(driver);
+    }
 
     fn trigger(&self) -> Trigger {
         self.adapter.trigger()
     }
 
-    fn register(&self, device: &D) -> Result<(), Refused> {
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
         refuse_if(&self.log.refuse_register)?;
-        let registered = self.adapter.register(device);
-        registered.map_err(|error| Refused(error.to_string()))?;
+        self.adapter.register(device)?;
         self.log.registers.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
-    fn deregister(&self, device: &D) -> Result<(), Refused> {
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
         refuse_if(&self.log.refuse_deregister)?;
-        let deregistered = self.adapter.deregister(device);
-        deregistered.map_err(|error| Refused(error.to_string()))?;
+        self.adapter.deregister(device)?;
         self.log.deregisters.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -8,7 +8,7 @@ use evtchn_core::{EventChannel, PortBuf, Registrar};
 
 use super::bench::Bench;
 use super::calls::Calls;
-use super::device::{Backend, Held};
+use super::device::Backend;
 use super::rig::{Each, Rig};
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
@@ -43,7 +43,7 @@ pub(crate) fn a_readiness_for_nothing_is_harmless<B: Backend, A: Rig<B>>(backend
         let device = bench.device();
         device.pending(&mut PortBuf::with_capacity(1)).unwrap();
         drop(quiet);
-        Registrar::<Held<B::Device>>::wake(bench.context.registrar());
+        Registrar::wake(bench.context.registrar());
         bench.expect_idle();
         bench.expect_hooks(1, 0);
         device.unmask(&[wire.port()]).unwrap();

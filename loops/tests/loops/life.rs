@@ -14,7 +14,7 @@ pub(crate) fn teardown_leaves_nothing_and_the_next_bind_opens_again<B: Backend, 
 ) {
     let mut bench = Bench::<B, A>::new(backend);
     for turn in 1..4 {
-        let wire = bench.wire();
+        let mut wire = bench.wire();
         let fd = bench.fd();
         wire.wait();
         bench.context.teardown().unwrap_err();
@@ -31,7 +31,7 @@ pub(crate) fn teardown_leaves_nothing_and_the_next_bind_opens_again<B: Backend, 
 
 pub(crate) fn a_context_dropped_first_leaves_channels_and_loop<B: Backend, A: Rig<B>>(backend: B) {
     let bench = Bench::<B, A>::new(backend);
-    let wire = bench.wire();
+    let mut wire = bench.wire();
     let fd = bench.fd();
     wire.wait();
     bench.fire(&wire);
@@ -52,7 +52,7 @@ pub(crate) fn a_loop_dropped_first_leaves_a_context_that_ends_well<B: Backend, A
     backend: B,
 ) {
     let bench = Bench::<B, A>::new(backend);
-    let [wire, other] = bench.wires();
+    let [mut wire, mut other] = bench.wires();
     wire.wait();
     bench.fire(&wire);
     let (rig, context, log) = bench.into_parts();

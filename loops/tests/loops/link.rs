@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use evtchn_core::{LinkError, WaitError};
+use evtchn_core::Error;
 
 use super::bench::{Bench, hooks};
-use super::device::Backend;
+use super::device::{Backend, Refused};
 use super::rig::Rig;
 
 pub(crate) fn the_first_wait_registers_and_the_last_wake_deregisters_after_the_round<
@@ -79,7 +79,7 @@ pub(crate) fn cancel_of_the_last_waiter_deregisters<B: Backend, A: Rig<B>>(backe
 
 pub(crate) fn unbind_while_waiting_deregisters<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::new(backend);
-    let [wire, other] = bench.wires();
+    let [mut wire, other] = bench.wires();
     wire.wait();
     bench.fire(&wire);
     wire.channel.unbind().unwrap();
@@ -97,7 +97,10 @@ pub(crate) fn a_refused_registration_leaves_nothing<B: Backend, A: Rig<B>>(backe
     let wire = bench.wire();
     bench.log.refuse_register.store(true, Ordering::Relaxed);
     let refused = wire.channel.wait().unwrap_err();
-    assert!(matches!(refused, WaitError::Link(LinkError::Register(_))));
+    let Error::Register(refused) = refused else {
+        panic!("{refused}");
+    };
+    assert!(refused.get_ref().is::<Refused>());
     bench.expect_hooks(0, 0);
     bench.fire(&wire);
     bench.expect_idle();

@@ -15,7 +15,7 @@ use evtchn_core::Wake;
 use evtchn_loops::{CalloopLoop, CalloopSource};
 
 use super::device::Backend;
-use super::rig::{ContextOf, Each, LoopOf, OpenOf, Rig, Taste, epoll_has};
+use super::rig::{ContextOf, Each, LoopOf, Rig, Taste, epoll_has};
 
 pub(crate) struct OnCalloop<B: Backend> {
     event_loop: EventLoop<'static, Each<B, Self>>,
@@ -46,7 +46,8 @@ impl<B: Backend> Rig<B> for OnCalloop<B> {
 
     fn attach(&mut self, context: &Arc<ContextOf<B, Self>>, taste: Taste) {
         let adapter = &context.registrar().adapter;
-        let mut source = CalloopSource::new(Arc::clone(context), adapter).at_most(taste.at_most);
+        let mut source = CalloopSource::new(ContextOf::<B, Self>::clone(context), adapter).unwrap();
+        source = source.at_most(taste.at_most);
         if taste.calls {
             source = source.calling();
         }
@@ -83,13 +84,13 @@ impl<B: Backend> Rig<B> for OnCalloop<B> {
 
 /// A source that counts how often it had something to process.
 struct Counted<B: Backend> {
-    source: CalloopSource<OpenOf<B>, LoopOf<B, OnCalloop<B>>>,
+    source: CalloopSource<LoopOf<B, OnCalloop<B>>>,
     processed: Rc<Cell<u32>>,
 }
 
 impl<B: Backend> EventSource for Counted<B> {
     type Event = Wake;
-    type Metadata = Arc<ContextOf<B, OnCalloop<B>>>;
+    type Metadata = ContextOf<B, OnCalloop<B>>;
     type Ret = ();
     type Error = Box<dyn Error + Send + Sync>;
 

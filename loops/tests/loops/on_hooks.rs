@@ -12,7 +12,7 @@ use evtchn_core::Registrar;
 use evtchn_loops::{Cookie, HookLoop, Hooks, Interest, PollArray, PollFd};
 use rustix::event::{EventfdFlags, PollFlags, Timespec, eventfd};
 
-use super::device::{Backend, Held};
+use super::device::Backend;
 use super::rig::{Attached, AttachedOf, ContextOf, Each, Rig, Taste, dispatch, sleep_of};
 
 /// poll(2).
@@ -199,7 +199,7 @@ impl<B: Backend> Rig<B> for OnArray<B> {
             let adapter = &context.registrar().adapter;
             let _timeout = adapter.before_poll(&mut fds);
             if adapter.after_poll(&[]) {
-                Registrar::<Held<B::Device>>::wake(adapter);
+                Registrar::wake(adapter);
             }
         }
         fds.iter().any(|it| it.fd == fd)

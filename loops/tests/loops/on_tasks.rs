@@ -14,17 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Cx, Poll, Wake, Waker};
 use std::time::Duration;
 
-use evtchn_core::{Driver, Registrar};
+use evtchn_core::Registrar;
 
 use super::bench::GUARD;
-use super::device::{Backend, Held};
+use super::device::Backend;
 use super::rig::{
     Attached, AttachedOf, ContextOf, Each, Rig, Taste, dispatch, epoll_has, epoll_of, sleep_of,
 };
 
 /// An async runtime and its adapter.
 pub(crate) trait Runtime<B: Backend>: 'static {
-    type Loop: Registrar<Held<B::Device>> + 'static;
+    type Loop: Registrar;
     /// A pipe that the reactor has.
     type Bell: 'static;
 
@@ -38,7 +38,6 @@ pub(crate) trait Runtime<B: Backend>: 'static {
 
     fn start() -> Self;
     fn event_loop(&self) -> Self::Loop;
-    fn attach(event_loop: &Self::Loop, driver: Driver);
     fn called(event_loop: &Self::Loop) -> impl Future<Output = ()>;
     fn block_on<F: Future>(&self, future: F) -> F::Output;
     fn timer(duration: Duration) -> impl Future<Output = ()>;
@@ -149,7 +148,6 @@ impl<B: Backend, T: Runtime<B>> Rig<B> for OnTasks<B, T> {
     }
 
     fn attach(&mut self, context: &Arc<ContextOf<B, Self>>, taste: Taste) {
-        T::attach(&context.registrar().adapter, context.driver());
         self.attached
             .push(AttachedOf::<B, Self>::new(context, taste));
     }

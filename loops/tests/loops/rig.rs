@@ -7,14 +7,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use evtchn_core::{Context, DispatchResult, Open, Registrar, Wake};
+use evtchn_core::{Context, Registrar, Wake};
 
-use super::device::{Backend, Held, HeldOpen, Spied};
+use super::device::{Backend, Spied};
 
-pub(crate) type OpenOf<B> = HeldOpen<<B as Backend>::Open>;
 pub(crate) type LoopOf<B, A> = Spied<<A as Rig<B>>::Adapter>;
-pub(crate) type ContextOf<B, A> = Context<OpenOf<B>, LoopOf<B, A>>;
-pub(crate) type ChannelOf<B, A> = evtchn_core::Channel<OpenOf<B>, LoopOf<B, A>>;
+pub(crate) type ContextOf<B, A> = Context<LoopOf<B, A>>;
+pub(crate) type ChannelOf<B, A> = evtchn_core::Channel<LoopOf<B, A>>;
 /// What is done with each wake of a round.
 pub(crate) type Each<B, A> = Box<dyn FnMut(&ContextOf<B, A>, Wake)>;
 
@@ -29,7 +28,7 @@ pub(crate) struct Taste {
 
 /// An event loop, and what belongs to it, of the thread that runs it.
 pub(crate) trait Rig<B: Backend>: Sized + 'static {
-    type Adapter: Registrar<Held<B::Device>> + 'static;
+    type Adapter: Registrar;
 
     const NAME: &'static str;
 
@@ -73,15 +72,15 @@ pub(crate) trait Rig<B: Backend>: Sized + 'static {
 }
 
 /// A context that a loop runs.
-pub(crate) struct Attached<O: Open, R: Registrar<O::Device>> {
-    context: Weak<Context<O, R>>,
+pub(crate) struct Attached<R: Registrar> {
+    context: Weak<Context<R>>,
     taste: Taste,
 }
 
-pub(crate) type AttachedOf<B, A> = Attached<OpenOf<B>, LoopOf<B, A>>;
+pub(crate) type AttachedOf<B, A> = Attached<LoopOf<B, A>>;
 
-impl<O: Open, R: Registrar<O::Device>> Attached<O, R> {
-    pub(crate) fn new(context: &Arc<Context<O, R>>, taste: Taste) -> Attached<O, R> {
+impl<R: Registrar> Attached<R> {
+    pub(crate) fn new(context: &Arc<Context<R>>, taste: Taste) -> Attached<R> {
         Attached {
             context: Arc::downgrade(context),
             taste,
@@ -89,11 +88,11 @@ impl<O: Open, R: Registrar<O::Device>> Attached<O, R> {
     }
 
     /// The context, unless it is gone.
-    pub(crate) fn context(&self) -> Option<Arc<Context<O, R>>> {
+    pub(crate) fn context(&self) -> Option<Arc<Context<R>>> {
         self.context.upgrade()
     }
 
-    fn dispatch(&self, each: &mut dyn FnMut(&Context<O, R>, Wake)) -> DispatchResult<O, R, ()> {
+    fn dispatch(&self, each: &mut dyn FnMut(&Context<R>, Wake)) -> Result<(), evtchn_core::Error> {
         let Some(context) = self.context() else {
             return Ok(());
         };
@@ -109,10 +108,7 @@ impl<O: Open, R: Registrar<O::Device>> Attached<O, R> {
 }
 
 /// How long a loop may sleep that runs these.
-pub(crate) fn sleep_of<O: Open, R: Registrar<O::Device>>(
-    attached: &[Attached<O, R>],
-    timeout: Duration,
-) -> Duration {
+pub(crate) fn sleep_of<R: Registrar>(attached: &[Attached<R>], timeout: Duration) -> Duration {
     let contexts = attached.iter().filter_map(Attached::context);
     let due = contexts.filter_map(|context| context.next_timeout());
     due.min().map_or(timeout, |due| due.min(timeout))

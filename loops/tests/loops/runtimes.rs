@@ -6,7 +6,6 @@ use std::task::{Context as Cx, Poll};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
-use evtchn_core::Driver;
 use evtchn_loops::{AsyncIoLoop, TokioLoop};
 use tokio::net::unix::pipe::Receiver;
 use tokio::runtime::Builder;
@@ -41,10 +40,6 @@ impl<B: Backend, const HAS_THREADS: bool> Runtime<B> for Tokio<HAS_THREADS> {
 
     fn event_loop(&self) -> TokioLoop {
         TokioLoop::with_handle(self.0.handle().clone())
-    }
-
-    fn attach(event_loop: &TokioLoop, driver: Driver) {
-        event_loop.attach(driver);
     }
 
     fn called(event_loop: &TokioLoop) -> impl Future<Output = ()> {
@@ -93,10 +88,6 @@ impl<B: Backend> Runtime<B> for AsyncIo {
 
     fn event_loop(&self) -> AsyncIoLoop {
         AsyncIoLoop::new()
-    }
-
-    fn attach(event_loop: &AsyncIoLoop, driver: Driver) {
-        event_loop.attach(driver);
     }
 
     fn called(event_loop: &AsyncIoLoop) -> impl Future<Output = ()> {

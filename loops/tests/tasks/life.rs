@@ -38,7 +38,7 @@ pub(crate) async fn an_event_of_a_dropped_future_is_that_of_the_next_one<R: Runt
 
 pub(crate) async fn a_stream_is_fused_after_the_unbind<R: Runtime>() {
     let rig = Rig::<R>::new();
-    let (channel, theirs) = rig.bind();
+    let (mut channel, theirs) = rig.bind();
     let mut wakes = channel.wakes().unwrap();
     rig.guest.send(theirs).unwrap();
     let event = soon(poll_fn(|cx| Pin::new(&mut wakes).poll_next(cx))).await;

@@ -10,7 +10,7 @@ mod life;
 
 use std::fs;
 use std::future::{Future, poll_fn};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::pin;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,9 +18,10 @@ use std::task::Poll;
 use std::thread;
 
 use evtchn_core::{
-    Cause, Channel, Context, DomId, Link, Open, Port, Registrar, TaskError, Wait, WaitError, Woken,
+    Cause, Channel, Context, DeviceError, DomId, Error, EventChannel, Link, Open, Port, Registrar,
+    Wake, Woken,
 };
-use evtchn_sim::{DomainConfig, Error, Guest, Sim, SimDevice, SimOpen};
+use evtchn_sim::{DomainConfig, Guest, Sim, SimDevice, SimOpen};
 pub(crate) use life::*;
 
 /// How often a case lets the reactor turn before it gives up.
@@ -28,10 +29,10 @@ const TURNS: usize = 100_000;
 
 /// An async runtime and its adapter.
 pub(crate) trait Runtime {
-    type Loop: Registrar<SimDevice, Error = std::io::Error> + 'static;
+    type Loop: Registrar;
 
     /// A context with an adapter of this runtime, from inside of it.
-    fn context(opener: Opener) -> Context<Opener, Self::Loop>;
+    fn context(opener: Opener) -> Context<Self::Loop>;
     fn block_on<F: Future>(&self, future: F) -> F::Output;
     async fn called(event_loop: &Self::Loop);
 }
@@ -48,12 +49,12 @@ pub(crate) struct Opener {
 impl Open for Opener {
     type Device = SimDevice;
 
-    fn open(&self) -> Result<SimDevice, Error> {
+    fn open(&self) -> Result<SimDevice, DeviceError> {
         let device = self.sim.open()?;
-        let fd = device.as_fd().as_raw_fd();
-        self.fd.store(fd, Ordering::Relaxed);
+        let fd = device.fd()?;
+        self.fd.store(fd.as_raw_fd(), Ordering::Relaxed);
         if let Some(shared) = &mut *self.shared.lock().unwrap() {
-            shared.push(device.as_fd().try_clone_to_owned().unwrap());
+            shared.push(fd.try_clone_to_owned().unwrap());
         }
         Ok(device)
     }
@@ -86,10 +87,10 @@ impl Opener {
 pub(crate) struct Rig<R: Runtime> {
     pub(crate) opener: Opener,
     pub(crate) guest: Guest,
-    pub(crate) ctx: Context<Opener, R::Loop>,
+    pub(crate) ctx: Context<R::Loop>,
 }
 
-pub(crate) type Ours<R> = Channel<Opener, <R as Runtime>::Loop>;
+pub(crate) type Ours<R> = Channel<<R as Runtime>::Loop>;
 
 pub(crate) fn opener() -> (Opener, Guest) {
     let sim = Sim::new(0);
@@ -204,7 +205,9 @@ pub(crate) async fn a_dropped_future_leaves_nothing_and_loses_nothing<R: Runtime
     until(|| rig.ctx.stats().reads > 0).await;
     // Woken, and never polled again.
     drop(woken);
-    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Event));
+    channel.wait().unwrap();
+    let wakes: Vec<_> = rig.ctx.dispatch().unwrap().collect();
+    assert_eq!(wakes, [wake(&channel, Cause::Event)]);
     drop(keeps);
     assert!(!rig.opener.is_watched());
 }
@@ -281,16 +284,16 @@ pub(crate) async fn a_peer_on_another_thread_wakes_a_task<R: Runtime>() {
 pub(crate) async fn a_task_is_told_of_the_end<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, _) = rig.bind();
-    let (unbound, _) = rig.bind();
+    let (mut unbound, _) = rig.bind();
     let mut gone = unbound.woken();
     start(&mut gone).await;
     unbound.unbind().unwrap();
     assert_eq!(soon(gone).await.unwrap(), Cause::Gone);
-    let mut woken: Woken<_, _> = channel.woken();
+    let mut woken: Woken<_> = channel.woken();
     start(&mut woken).await;
     drop(rig.ctx);
     assert!(!rig.opener.is_watched());
-    assert!(matches!(soon(woken).await, Err(TaskError::Cancelled)));
+    assert!(matches!(soon(woken).await, Err(Error::Cancelled)));
 }
 
 pub(crate) async fn callbacks_run_as_the_loop_is_called<R: Runtime>() {
@@ -304,7 +307,7 @@ pub(crate) async fn callbacks_run_as_the_loop_is_called<R: Runtime>() {
         })
         .unwrap();
     for call in 1..4 {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         rig.guest.send(theirs).unwrap();
         soon(R::called(rig.ctx.registrar())).await;
         rig.ctx.dispatch_callbacks().unwrap();
@@ -313,13 +316,24 @@ pub(crate) async fn callbacks_run_as_the_loop_is_called<R: Runtime>() {
     assert_eq!(rig.ctx.link(), Link::Idle);
 }
 
-pub(crate) async fn without_its_context_nothing_is_registered<R: Runtime>(event_loop: R::Loop) {
+/// As one that the context makes by itself.
+pub(crate) async fn an_adapter_of_the_program_drives_the_context<R: Runtime>(event_loop: R::Loop) {
     let (opener, guest) = opener();
-    let ctx = Context::new(opener.clone(), event_loop);
+    let ctx = Context::with_registrar(opener.clone(), event_loop);
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let failed = channel.woken().await;
-    assert!(matches!(failed, Err(TaskError::Wait(WaitError::Link(_)))));
+    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
+    let mut woken = channel.woken();
+    start(&mut woken).await;
+    assert!(opener.is_watched());
+    guest.send(theirs.unwrap()).unwrap();
+    assert_eq!(soon(woken).await.unwrap(), Cause::Event);
     assert!(!opener.is_watched());
+}
+
+/// A wake of this channel.
+pub(crate) fn wake<R: Registrar>(channel: &Channel<R>, cause: Cause) -> Wake {
+    let channel = channel.id();
+    Wake { channel, cause }
 }
 
 /// The cases, as tests of one runtime.
