@@ -1,6 +1,9 @@
 //! A failure as a trace keeps it.
 
-use evtchn_core::{ErrorKind, Port};
+use std::error::Error as _;
+use std::io;
+
+use evtchn_core::{DeviceCall, DeviceError, ErrorKind, LoopError, Port};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,11 +15,11 @@ use crate::names::{self, Number as _};
 /// use evtchn_core::ErrorKind;
 /// use evtchn_trace::Failed;
 ///
-/// let failed = Failed::new(ErrorKind::NoMemory, "out of memory").of("unmask", None, 12);
-/// assert_eq!(
-///     serde_json::to_string(&failed)?,
-///     r#"{"kind":"no_memory","errno":12,"call":"unmask","text":"out of memory"}"#
-/// );
+/// let line = r#"{"kind":"no_memory","errno":12,"call":"unmask","text":"out of memory"}"#;
+/// let failed: Failed = serde_json::from_str(line)?;
+/// assert_eq!((failed.kind, failed.errno), (ErrorKind::NoMemory, Some(12)));
+/// assert_eq!(failed.call.as_deref(), Some("unmask"));
+/// assert_eq!(serde_json::to_string(&failed)?, line);
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -41,12 +44,6 @@ pub struct Failed {
     pub rest: Map<String, Value>,
 }
 
-impl evtchn_core::Error for Failed {
-    fn kind(&self) -> ErrorKind {
-        self.kind
-    }
-}
-
 impl Failed {
     /// How many bytes of its words a trace keeps.
     const MOST: usize = 1 << 16;
@@ -65,104 +62,71 @@ impl Failed {
         }
     }
 
-    /// The same of this call on this port, which the kernel answered with this errno.
-    #[must_use]
-    pub fn of(self, call: &str, port: Option<Port>, errno: i32) -> Failed {
+    /// A failed call of a device. One that a replay gave is as it was recorded.
+    pub(crate) fn of_device(error: &DeviceError) -> Failed {
+        let own = error.source().and_then(|own| own.downcast_ref::<Failed>());
+        if let Some(recorded) = own {
+            return recorded.clone();
+        }
+        let (name, port) = named(error.call());
         Failed {
-            errno: Some(errno),
-            call: Some(call.to_owned()),
+            errno: error.code(),
+            call: name.map(str::to_owned),
             port: port.map(Port::number),
-            ..self
+            ..Failed::new(error.kind(), error.to_string())
         }
     }
-}
 
-/// An error that can be written down.
-///
-/// ```
-/// use evtchn_core::{Error, ErrorKind};
-/// use evtchn_trace::{Failed, Failure};
-///
-/// /// What the program's own loop reports.
-/// #[derive(Debug, thiserror::Error)]
-/// #[error("the loop has ended")]
-/// struct Ended;
-///
-/// impl Failure for Ended {
-///     fn failed(&self) -> Failed {
-///         Failed::new(ErrorKind::Other, self.to_string())
-///     }
-/// }
-///
-/// assert_eq!(Ended.failed().kind(), ErrorKind::Other);
-/// ```
-pub trait Failure: std::error::Error {
-    /// What a trace keeps of it.
-    fn failed(&self) -> Failed;
-}
-
-impl Failure for Failed {
-    fn failed(&self) -> Failed {
-        self.clone()
-    }
-}
-
-#[cfg(feature = "sim")]
-impl Failure for evtchn_sim::Error {
-    fn failed(&self) -> Failed {
-        let failed = Failed::new(evtchn_core::Error::kind(self), self.to_string());
-        failed.of(self.call.name(), self.port, self.errno.raw())
-    }
-}
-
-#[cfg(feature = "xen")]
-impl Failure for evtchn_xen::Error {
-    fn failed(&self) -> Failed {
-        let failed = Failed::new(evtchn_core::Error::kind(self), self.to_string());
-        failed.of(
-            call_name(self.call()),
-            self.port(),
-            self.errno().raw_os_error(),
-        )
-    }
-}
-
-#[cfg(feature = "xen")]
-impl Failure for evtchn_xen::RegistrationError {
-    fn failed(&self) -> Failed {
-        Failed::new(ErrorKind::Other, self.to_string())
-    }
-}
-
-impl Failure for std::io::Error {
-    fn failed(&self) -> Failed {
-        Failed {
-            errno: self.raw_os_error(),
-            ..Failed::new(ErrorKind::Other, self.to_string())
+    /// A failed call of an event loop. One that a replay gave is as it was recorded.
+    pub(crate) fn of_loop(error: &LoopError) -> Failed {
+        let own = error.get_ref();
+        if let Some(recorded) = own.downcast_ref::<Failed>() {
+            return recorded.clone();
         }
+        if let Some(error) = own.downcast_ref() {
+            return Failed::of_device(error);
+        }
+        let mut failed = Failed::new(ErrorKind::Other, error.to_string());
+        failed.errno = own.downcast_ref().and_then(io::Error::raw_os_error);
+        #[cfg(feature = "sim")]
+        if let Some(error) = own.downcast_ref::<evtchn_sim::Error>() {
+            failed.kind = error.errno.kind();
+            failed.errno = Some(error.errno.raw());
+            failed.call = Some(error.call.name().to_owned());
+        }
+        failed
+    }
+
+    /// The failure of this call, for a replay.
+    pub(crate) fn of_call(self, call: DeviceCall) -> DeviceError {
+        let error = DeviceError::new(self.kind, call);
+        match self.errno {
+            Some(errno) => error.with_code(errno, "errno"),
+            None => error,
+        }
+        .with_source(self)
     }
 }
 
-/// The name of the method, as the simulator has it too.
-#[cfg(feature = "xen")]
-fn call_name(call: &evtchn_xen::Call) -> &'static str {
-    use evtchn_xen::Call;
-    match call {
-        Call::Open(_) => "open",
-        Call::NoticeForks => "notice_forks",
-        Call::Adopt => "adopt",
-        Call::SetCloseOnExec => "set_close_on_exec",
-        Call::BindUnboundPort(_) => "bind_unbound_port",
-        Call::BindInterdomain(_) => "bind_interdomain",
-        Call::BindVirq(_) => "bind_virq",
-        Call::BindStatic(_) => "bind_static",
-        Call::Unbind(_) => "unbind",
-        Call::Notify(_) => "notify",
-        Call::Pending => "pending",
-        Call::Unmask { .. } => "unmask",
-        Call::Reset => "reset",
-        Call::Restrict(_) => "restrict",
-        Call::Status(_) => "status",
-        Call::OpenPrivcmd | Call::OpenHypercall | Call::MapArgument | _ => "unknown",
-    }
+/// The name of a call in a trace, and the port that it is about.
+fn named(call: DeviceCall) -> (Option<&'static str>, Option<Port>) {
+    let name = match call {
+        DeviceCall::Open => "open",
+        DeviceCall::Restrict(_) => "restrict",
+        DeviceCall::BindUnboundPort(_) => "bind_unbound_port",
+        DeviceCall::BindInterdomain(remote) => {
+            return (Some("bind_interdomain"), Some(remote.port));
+        }
+        DeviceCall::BindVirq(_) => "bind_virq",
+        DeviceCall::BindStatic(_) => "bind_static",
+        DeviceCall::Unbind(_) => "unbind",
+        DeviceCall::Notify(_) => "notify",
+        DeviceCall::Pending => "pending",
+        DeviceCall::Unmask { .. } => "unmask",
+        DeviceCall::Reset => "reset",
+        DeviceCall::Descriptor => "descriptor",
+        DeviceCall::Status(remote) => return (Some("status"), Some(remote.port)),
+        DeviceCall::Other(_) | _ => return (None, None),
+    };
+    (Some(name), call.port())
 }

@@ -24,10 +24,8 @@ mod sim;
 mod step;
 mod tape;
 
-pub use context::{
-    RecordedChannel, RecordedContext, RecordedIntoPartsError, RecordedRound, RecordedUnbind,
-};
-pub use failed::{Failed, Failure};
+pub use context::{Kept, RecordedChannel, RecordedContext, RecordedRound};
+pub use failed::Failed;
 pub use header::{Header, Source, VERSION};
 pub use line::{
     Answer, AtSeam, Call, Got, Guest, Input, Line, Op, Schedule, Seam, Sim, Verdict, What,

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::header::{FORMAT, Header};
+use crate::header::{FORMAT, Header, VERSION};
 use crate::line::{Answer, AtSeam, Call, Guest, Input, Line, Op, Schedule, Sim, Verdict, What};
 use crate::refused::{BadTrace, LoadError, Why};
 use crate::salvage::Cut;
@@ -115,7 +115,7 @@ impl Trace {
 /// ```
 /// use evtchn_trace::{Lines, Source};
 ///
-/// let text = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
+/// let text = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
 /// {"call":"teardown"}
 /// "#;
 /// let mut lines = Lines::new(&text[..])?;
@@ -174,7 +174,7 @@ impl<R: BufRead> Lines<R> {
     /// ```
     /// use evtchn_trace::Lines;
     ///
-    /// let text = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
+    /// let text = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
     /// {"call":"teardown"}
     /// {"answ"#;
     /// let mut lines = Lines::new(&text[..])?.salvaging();
@@ -320,9 +320,10 @@ fn header(text: &[u8]) -> Result<Header, Why> {
         return Err(Why::NotATrace);
     }
     match object.get("version").and_then(Value::as_u64) {
-        Some(1) => {}
         Some(0) | None => return Err(Why::NotATrace),
-        Some(newer) => return Err(Why::Newer(newer)),
+        Some(older) if older < u64::from(VERSION) => return Err(Why::Older(older)),
+        Some(newer) if newer > u64::from(VERSION) => return Err(Why::Newer(newer)),
+        Some(_) => {}
     }
     serde_json::from_value(Value::Object(object)).map_err(|error| Why::Field(error.to_string()))
 }

@@ -24,7 +24,7 @@ pub struct BadTrace {
 /// ```
 /// use evtchn_trace::{Trace, Why};
 ///
-/// let cut = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
+/// let cut = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
 /// "#;
 /// assert_eq!(Trace::read(cut).unwrap_err().why, Why::Truncated);
 /// ```
@@ -34,6 +34,9 @@ pub enum Why {
     /// The first line is not that of a trace.
     #[error("not the first line of a trace of evtchn")]
     NotATrace,
+    /// The trace is of an earlier version, in which waits handed out wakes.
+    #[error("version {0} is older than {VERSION}, the only one that is read here")]
+    Older(u64),
     /// The trace is of a later version.
     #[error("version {0} is newer than {VERSION}, the newest that is read here")]
     Newer(u64),

@@ -177,7 +177,7 @@ fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
             (What::Call(call), None) => {
                 threads.insert(line.thread);
                 under_way = Some((at, line.thread));
-                if let Call::Fill { room } | Call::FillAgain { room } = call
+                if let Call::Fill { room } = call
                     && *room > PORTS as usize
                 {
                     return refuse(at, format!("no room for {room} wakes"));

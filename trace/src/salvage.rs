@@ -37,7 +37,7 @@ impl fmt::Display for Cut {
 /// ```
 /// use evtchn_trace::{Cut, Salvaged};
 ///
-/// let text = br#"{"trace":"evtchn","version":1,"source":"sim","trigger":"level"}
+/// let text = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
 /// {"call":"teardown"}
 /// {"answ"#;
 /// let salvaged = Salvaged::read(&text[..])?;
@@ -88,7 +88,7 @@ impl Salvaged {
     /// Plays it again as [`replay_on_sim`](crate::replay_on_sim) does, up to where it was cut off.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`replay_on_sim`](crate::replay_on_sim).
     #[cfg(feature = "sim")]
     pub fn replay_on_sim(&self) -> Result<Replayed, BadTrace> {
         crate::sim::replay_cut(&self.trace, self.cut)

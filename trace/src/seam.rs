@@ -1,11 +1,14 @@
 //! Recording at the seam: around an opener, its devices, and a registrar.
 
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
 use evtchn_core::{
-    DeviceError, DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept,
-    Trigger, Virq,
+    Device, DeviceError, DomId, Driver, EventChannel, ForkMark, LoopError, Open, OwnTime, Port,
+    PortBuf, PortStatuses, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
 
-use crate::failed::Failure;
+use crate::failed::Failed;
 use crate::line::{AtSeam, Got, Seam};
 use crate::names::Ended;
 use crate::tape::Tape;
@@ -82,14 +85,15 @@ impl<T> Recorder<T> {
         &self.of
     }
 
-    fn record<U, E: Failure>(
+    fn record<U, E>(
         &self,
         call: impl FnOnce() -> Seam,
         result: Result<U, E>,
         got: impl FnOnce(&U) -> Option<Got>,
+        failed: fn(&E) -> Failed,
     ) -> Result<U, E> {
         if self.tape.is_on() {
-            let failed = result.as_ref().err().map(Failure::failed);
+            let failed = result.as_ref().err().map(failed);
             let got = result.as_ref().ok().and_then(got);
             note(&self.tape, self.peer, call, got, failed);
         }
@@ -102,7 +106,7 @@ fn note(
     peer: Option<u32>,
     call: impl FnOnce() -> Seam,
     got: Option<Got>,
-    failed: Option<crate::Failed>,
+    failed: Option<Failed>,
 ) {
     tape.seam(|| AtSeam {
         peer,
@@ -136,24 +140,33 @@ impl<D> RecordedDevice<D> {
     }
 
     /// The device.
-    pub const fn inner(&self) -> &D {
+    pub const fn device(&self) -> &D {
         &self.of.of
     }
 }
 
-impl<O: Open> Open for Recorder<O>
-where
-    DeviceError<O>: Failure,
-{
+impl<O: Open> Open for Recorder<O> {
     type Device = RecordedDevice<O::Device>;
 
-    fn open(&self) -> Result<Self::Device, DeviceError<O>> {
-        let device = self.record(|| Seam::Open, self.of.open(), |_| None)?;
+    fn open(&self) -> Result<Self::Device, DeviceError> {
+        let device = self.record(|| Seam::Open, self.of.open(), |_| None, Failed::of_device)?;
         Ok(RecordedDevice::new(device, self.tape.clone(), None))
     }
 
     fn process(&self) -> u64 {
         self.of.process()
+    }
+
+    fn is_current(&self, process: u64) -> bool {
+        self.of.is_current(process)
+    }
+
+    fn mark(&self) -> Option<ForkMark> {
+        self.of.mark()
+    }
+
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        self.of.statuses()
     }
 }
 
@@ -165,98 +178,143 @@ fn number(port: &Port) -> Option<Got> {
     Some(Got::Number(port.as_raw()))
 }
 
-impl<D: EventChannel> EventChannel for RecordedDevice<D>
-where
-    D::Error: Failure,
-{
-    type Error = D::Error;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, D::Error> {
-        let bound = self.inner().bind_unbound_port(remote);
-        self.of
-            .record(|| Seam::BindUnboundPort { remote }, bound, number)
+impl<D: EventChannel> EventChannel for RecordedDevice<D> {
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
+        let bound = self.of.of.bind_unbound_port(remote);
+        self.of.record(
+            || Seam::BindUnboundPort { remote },
+            bound,
+            number,
+            Failed::of_device,
+        )
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, D::Error> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         let RemotePort { domid, port } = remote;
-        let bound = self.inner().bind_interdomain(remote);
+        let bound = self.of.of.bind_interdomain(remote);
+        self.of.record(
+            || Seam::BindInterdomain { domid, port },
+            bound,
+            number,
+            Failed::of_device,
+        )
+    }
+
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
+        let bound = self.of.of.bind_virq(virq);
         self.of
-            .record(|| Seam::BindInterdomain { domid, port }, bound, number)
+            .record(|| Seam::BindVirq { virq }, bound, number, Failed::of_device)
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, D::Error> {
-        let bound = self.inner().bind_virq(virq);
-        self.of.record(|| Seam::BindVirq { virq }, bound, number)
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
+        let bound = self.of.of.bind_static(port);
+        self.of.record(
+            || Seam::BindStatic { port },
+            bound,
+            |()| None,
+            Failed::of_device,
+        )
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), D::Error> {
-        let bound = self.inner().bind_static(port);
-        self.of
-            .record(|| Seam::BindStatic { port }, bound, |()| None)
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
+        let unbound = self.of.of.unbind(port);
+        self.of.record(
+            || Seam::Unbind { port },
+            unbound,
+            |()| None,
+            Failed::of_device,
+        )
     }
 
-    fn unbind(&self, port: Port) -> Result<(), D::Error> {
-        let unbound = self.inner().unbind(port);
-        self.of.record(|| Seam::Unbind { port }, unbound, |()| None)
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
+        let notified = self.of.of.notify(port);
+        self.of.record(
+            || Seam::Notify { port },
+            notified,
+            |()| None,
+            Failed::of_device,
+        )
     }
 
-    fn notify(&self, port: Port) -> Result<(), D::Error> {
-        let notified = self.inner().notify(port);
-        self.of
-            .record(|| Seam::Notify { port }, notified, |()| None)
-    }
-
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), D::Error> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         let room = buf.capacity();
-        let read = self.inner().pending(buf);
+        let read = self.of.of.pending(buf);
         let ports = |()| Some(Got::Ports(buf.words().to_vec()));
-        self.of
-            .record(|| Seam::Pending { room }, read, |&()| ports(()))
+        self.of.record(
+            || Seam::Pending { room },
+            read,
+            |&()| ports(()),
+            Failed::of_device,
+        )
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, D::Error> {
-        let written = self.inner().unmask(ports);
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
+        let written = self.of.of.unmask(ports);
         let call = || Seam::Unmask {
             ports: ports.to_vec(),
         };
         let count = |count: &usize| u32::try_from(*count).ok().map(Got::Number);
-        self.of.record(call, written, count)
+        self.of.record(call, written, count, Failed::of_device)
     }
 
-    fn reset(&self) -> Result<(), D::Error> {
-        self.of
-            .record(|| Seam::Reset, self.inner().reset(), |()| None)
+    fn reset(&self) -> Result<(), DeviceError> {
+        self.of.record(
+            || Seam::Reset,
+            self.of.of.reset(),
+            |()| None,
+            Failed::of_device,
+        )
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), D::Error> {
-        let restricted = self.inner().restrict(domid);
-        self.of
-            .record(|| Seam::Restrict { domid }, restricted, |()| None)
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
+        let restricted = self.of.of.restrict(domid);
+        self.of.record(
+            || Seam::Restrict { domid },
+            restricted,
+            |()| None,
+            Failed::of_device,
+        )
     }
 
     fn is_inherited(&self) -> bool {
-        self.inner().is_inherited()
+        self.of.of.is_inherited()
+    }
+
+    fn own_time(&self) -> Option<&dyn OwnTime> {
+        self.of.of.own_time()
+    }
+
+    fn inner(&self) -> Option<&dyn EventChannel> {
+        Some(&self.of.of)
+    }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
+        self.of.of.fd()
     }
 }
 
-impl<D, R: Registrar<D>> Registrar<RecordedDevice<D>> for Recorder<R>
-where
-    R::Error: Failure,
-{
-    type Error = R::Error;
+impl<R: Registrar> Registrar for Recorder<R> {
+    fn attach(&self, driver: Driver) {
+        self.of.attach(driver);
+    }
 
     fn trigger(&self) -> Trigger {
         self.of.trigger()
     }
 
-    fn register(&self, device: &RecordedDevice<D>) -> Result<(), R::Error> {
-        let registered = self.of.register(device.inner());
-        self.record(|| Seam::Register, registered, |()| None)
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        let registered = self.of.register(device);
+        self.record(|| Seam::Register, registered, |()| None, Failed::of_loop)
     }
 
-    fn deregister(&self, device: &RecordedDevice<D>) -> Result<(), R::Error> {
-        let deregistered = self.of.deregister(device.inner());
-        self.record(|| Seam::Deregister, deregistered, |()| None)
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
+        let deregistered = self.of.deregister(device);
+        self.record(
+            || Seam::Deregister,
+            deregistered,
+            |()| None,
+            Failed::of_loop,
+        )
     }
 
     fn wake(&self) {
@@ -265,22 +323,21 @@ where
     }
 }
 
-impl<D, R: Sleep<D>> Sleep<RecordedDevice<D>> for Recorder<R>
-where
-    R::Error: Failure,
-    R::SleepError: Failure,
-{
+impl<R: Sleep> Sleep for Recorder<R> {
     type Deadline = R::Deadline;
-    type SleepError = R::SleepError;
+
+    fn deadline(&self, timeout: Duration) -> R::Deadline {
+        self.of.deadline(timeout)
+    }
 
     fn ticket(&self) -> u64 {
         self.of.ticket()
     }
 
-    fn sleep(&self, ticket: u64, deadline: Option<R::Deadline>) -> Result<Slept, R::SleepError> {
+    fn sleep(&self, ticket: u64, deadline: Option<R::Deadline>) -> Result<Slept, LoopError> {
         let slept = self.of.sleep(ticket, deadline);
         let until = deadline.is_some();
         let ended = |slept: &Slept| Some(Got::Slept(Ended(*slept)));
-        self.record(|| Seam::Sleep { until }, slept, ended)
+        self.record(|| Seam::Sleep { until }, slept, ended, Failed::of_loop)
     }
 }

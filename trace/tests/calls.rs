@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::support::memory::Memory;
 use evtchn_core::{
-    Blocked, Cause, DomId, EventChannel, HandOver, HandOverError, Open, Outcome, Parts, Port,
-    Trigger, Wait,
+    Cause, ChannelId, Device, DomId, Error, EventChannel, HandOver, Open, Outcome, Parts, Port,
+    Trigger,
 };
 use evtchn_sim::{Errno, Guest, Sim, SimLoop, SimOpen};
 use evtchn_trace::{
@@ -19,8 +19,8 @@ use evtchn_trace::{
     Replayed, Salvaged, Source, Tape, Trace, What, observe, replay, replay_on_sim,
 };
 
-type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
-type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;
+type Context = RecordedContext<Recorder<SimLoop>>;
+type Channel = RecordedChannel<Recorder<SimLoop>>;
 
 /// A program under its recorder, with a guest.
 struct Rig {
@@ -98,6 +98,15 @@ fn cut_anywhere(bytes: &[u8]) {
     }
 }
 
+/// What a whole round hands out.
+fn wakes(context: &Context) -> Vec<(ChannelId, Cause)> {
+    let mut round = context.dispatch().unwrap();
+    let wakes = round.by_ref().map(|wake| (wake.channel, wake.cause));
+    let wakes = wakes.collect();
+    assert_eq!(round.finish().unwrap(), Outcome::Done);
+    wakes
+}
+
 /// Where something is in a trace.
 fn place(trace: &Trace, is_it: impl Fn(&What) -> bool) -> usize {
     let found = trace.lines.iter().position(|line| is_it(&line.what));
@@ -120,23 +129,26 @@ fn called_back(trigger: Trigger) -> Trace {
                 woken.push(wake.channel);
                 woken.len()
             };
-            assert_eq!(context.wait(wake.channel).unwrap(), Wait::Pending);
+            context.wait(wake.channel).unwrap();
             if times == 2 {
                 context.cancel(ids[0]).unwrap();
             }
             if times == 3 {
                 let elsewhere = std::thread::spawn(move || context.wait(ids[0]).unwrap());
-                assert_eq!(elsewhere.join().unwrap(), Wait::Pending);
+                elsewhere.join().unwrap();
             }
         };
         channel.set_callback(called).unwrap();
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
     for round in 0..5 {
         for (_, theirs) in &wires {
             rig.guest.send(*theirs).unwrap();
         }
-        let ended = context.dispatch_callbacks(round == 3).unwrap();
+        if round == 3 {
+            wires[1].0.wait_each().unwrap();
+        }
+        let ended = context.dispatch_callbacks().unwrap();
         assert_eq!(ended, Outcome::Done);
     }
     assert!(wires[0].0.remove_callback().unwrap());
@@ -173,9 +185,9 @@ fn a_callback_that_panicked_is_refused() {
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
     channel.set_callback(|_| panic!("as planned")).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     rig.guest.send(theirs).unwrap();
-    let dispatch = std::panic::AssertUnwindSafe(|| context.dispatch_callbacks(false));
+    let dispatch = std::panic::AssertUnwindSafe(|| context.dispatch_callbacks());
     assert!(std::panic::catch_unwind(dispatch).is_err());
     drop((channel, context));
     rig.tape.finish().unwrap();
@@ -191,15 +203,16 @@ fn a_thread_that_blocks_sleeps_and_wakes_again() {
         let context = rig.context();
         let (channel, theirs) = rig.wire(&context);
         let until = |rig: &Rig| Some(rig.looper.now() + Duration::from_secs(1));
-        assert_eq!(channel.block(until(&rig)).unwrap(), Blocked::TimedOut);
+        assert_eq!(channel.block(until(&rig)).unwrap(), None);
         let guest = rig.guest.clone();
         rig.looper.while_asleep(move || guest.send(theirs).unwrap());
-        let woken = Blocked::Woken(Cause::Event);
+        let woken = Some(Cause::Event);
         assert_eq!(channel.block(until(&rig)).unwrap(), woken);
         rig.guest.send(theirs).unwrap();
         assert_eq!(channel.block(None).unwrap(), woken);
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
-        assert!(channel.block(None).is_err());
+        channel.wait().unwrap();
+        let refused = channel.block(None).unwrap_err();
+        assert!(matches!(refused, Error::AlreadyWaited(_)), "{refused}");
         drop((channel, context));
         let trace = rig.replays();
         place(&trace, |what| *what == What::Answer(Answer::TimedOut));
@@ -210,25 +223,30 @@ fn a_thread_that_blocks_sleeps_and_wakes_again() {
 fn a_context_goes_on_as_another_and_its_channels_are_told_to_look() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
-    let error = context.into_parts(Vec::new()).unwrap_err();
-    assert!(matches!(error.reason, HandOverError::NotOpen));
+    let error = context.hand_over(Vec::new()).unwrap_err();
+    assert!(matches!(error.error, Error::NotOpen));
     let context = error.context;
     let (one, _) = rig.wire(&context);
     let (two, theirs) = rig.wire(&context);
-    assert_eq!(one.wait().unwrap(), Wait::Pending);
-    let error = context.into_parts(vec![one]).unwrap_err();
-    assert!(matches!(error.reason, HandOverError::Leftover(_)));
+    one.wait().unwrap();
+    let error = context.hand_over(vec![one]).unwrap_err();
+    assert!(matches!(error.error, Error::StillInUse(_)));
     let mut channels = error.channels;
     channels.push(two);
-    let parts = error.context.into_parts(channels).unwrap();
+    let parts = error.context.hand_over(channels).unwrap();
     rig.guest.send(theirs).unwrap();
     let (opener, looper) = rig.seam();
     let (context, channels) = RecordedContext::from_parts(parts, opener, looper, rig.tape.clone());
     for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
     }
-    assert_eq!(context.dispatch().unwrap().count(), 1);
+    let adopted = wakes(&context);
+    let each = channels.iter().map(|it| (it.id(), Cause::Adopted));
+    assert_eq!(adopted, each.collect::<Vec<_>>());
+    for channel in &channels {
+        channel.wait().unwrap();
+    }
+    assert_eq!(wakes(&context), [(channels[1].id(), Cause::Event)]);
     drop(channels);
     context.teardown().unwrap();
     drop(context);
@@ -240,10 +258,10 @@ fn a_device_that_nobody_goes_on_with_is_closed() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let (channel, _) = rig.wire(&context);
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     channel.cancel().unwrap();
     channel.notify().unwrap();
-    let parts = context.into_parts(vec![channel]).unwrap();
+    let parts = context.hand_over(vec![channel]).unwrap();
     drop(parts);
     let other = rig.context();
     assert_eq!(other.next_timeout(), None);
@@ -264,16 +282,17 @@ fn what_another_process_left_is_adopted_over_its_answers_alone() {
     let port = device.bind_unbound_port(rig.guest.domid()).unwrap();
     let theirs = rig.guest.bind_interdomain(DomId::DOM0, port).unwrap();
     let parts = Parts {
-        device: RecordedDevice::adopted(device, &rig.tape),
+        device: Device::new(RecordedDevice::adopted(device, &rig.tape)),
         table: HandOver::new(vec![port], None).unwrap(),
     };
     let (opener, looper) = rig.seam();
     let (context, channels) = RecordedContext::from_parts(parts, opener, looper, rig.tape.clone());
     let [channel] = <[Channel; 1]>::try_from(channels).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
+    channel.wait().unwrap();
+    assert_eq!(wakes(&context), [(channel.id(), Cause::Adopted)]);
     rig.guest.send(theirs).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
-    assert_eq!(context.dispatch().unwrap().count(), 1);
+    channel.wait().unwrap();
+    assert_eq!(wakes(&context), [(channel.id(), Cause::Event)]);
     drop((channel, context));
     rig.tape.finish().unwrap();
     let trace = Trace::read(&rig.memory.bytes()).unwrap();
@@ -291,12 +310,12 @@ fn all_is_written_out_once_a_round_is_over() {
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
     let id = channel.id();
-    assert_eq!(context.wait(id).unwrap(), Wait::Pending);
+    context.wait(id).unwrap();
     for rounds in 1..4 {
         rig.guest.send(theirs).unwrap();
         let mut round = context.dispatch_at_most(8).unwrap();
         while round.next().is_some() {
-            assert_eq!(context.wait(id).unwrap(), Wait::Pending);
+            context.wait(id).unwrap();
         }
         if rounds == 2 {
             drop(round);

@@ -24,7 +24,7 @@ fn sealed(lines: &str) -> Vec<u8> {
 }
 
 const HEADER: &str =
-    "{\"trace\":\"evtchn\",\"version\":1,\"source\":\"sim\",\"trigger\":\"level\"}\n";
+    "{\"trace\":\"evtchn\",\"version\":2,\"source\":\"sim\",\"trigger\":\"level\"}\n";
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {
     let calls = (0_u32..9, any::<u32>()).prop_map(|(kind, number)| {
@@ -103,18 +103,42 @@ fn a_trace_that_ends_too_early_is_told_as_truncated() {
 
 #[test]
 fn a_newer_version_and_another_format_are_refused() {
-    let newer = HEADER.replace("\"version\":1", "\"version\":2");
+    let newer = HEADER.replace("\"version\":2", "\"version\":3");
     let bad = Trace::read(&sealed(&newer)).unwrap_err();
-    assert_eq!(bad.why, Why::Newer(2));
-    let told = format!("line 1: version 2 is newer than {VERSION}, the newest that is read here");
+    assert_eq!(bad.why, Why::Newer(3));
+    let told = format!("line 1: version 3 is newer than {VERSION}, the newest that is read here");
     assert_eq!(bad.to_string(), told);
     for other in [
         "{}\n",
         "[]\n",
-        "{\"trace\":\"other\",\"version\":1}\n",
-        &HEADER.replace("\"version\":1", "\"version\":0"),
+        "{\"trace\":\"other\",\"version\":2}\n",
+        &HEADER.replace("\"version\":2", "\"version\":0"),
     ] {
         assert_eq!(Trace::read(&sealed(other)).unwrap_err().why, Why::NotATrace);
+    }
+}
+
+/// Recorded by programs that wrote version 1: a run, the example of the documents, a script of a check.
+const OLDER: [(&str, &[u8]); 3] = [
+    ("run", include_bytes!("version-1/run.trace")),
+    ("example", include_bytes!("version-1/example.trace")),
+    ("script", include_bytes!("version-1/script.trace")),
+];
+
+#[test]
+fn a_trace_of_version_1_is_refused_by_its_version() {
+    let told = format!("line 1: version 1 is older than {VERSION}, the only one that is read here");
+    for (name, bytes) in OLDER {
+        let bad = Trace::read(bytes).unwrap_err();
+        assert_eq!((bad.line, &bad.why), (1, &Why::Older(1)), "{name}");
+        assert_eq!(bad.to_string(), told, "{name}");
+        // Also one that was cut off, and line by line.
+        assert_eq!(refused(&bytes[..bytes.len() / 2]), Why::Older(1), "{name}");
+        let line = Lines::new(bytes).and_then(|mut lines| lines.next().transpose());
+        let Err(LoadError::Bad(bad)) = line else {
+            panic!("{name} is read");
+        };
+        assert_eq!(bad.why, Why::Older(1), "{name}");
     }
 }
 

@@ -129,7 +129,7 @@ fn a_difference_before_the_end_of_a_recording_that_was_cut_off_is_told() {
     let bytes = recorded(9, Trigger::Level, Delivery::Immediate);
     let mut salvaged = Salvaged::read(&bytes[..bytes.len() / 2]).unwrap();
     let lines = &mut salvaged.trace.lines;
-    let answer = |line: &Line| matches!(line.what, What::Answer(_));
+    let answer = |line: &Line| matches!(&line.what, What::Answer(it) if *it != Answer::Nothing);
     let place = lines.iter().rposition(answer).unwrap();
     lines[place].what = What::Answer(Answer::Nothing);
     let Replayed::Differs(difference) = salvaged.replay().unwrap() else {
@@ -212,8 +212,12 @@ fn a_replay_has_the_threads_that_the_trace_names_and_no_others() {
 fn a_call_that_cannot_be_made_is_a_difference_at_its_own_line() {
     let why = "no channel of this number was bound";
     for (call, answer, why) in [
-        (Call::Wait { channel: 7 }, Answer::Pending, why),
-        (Call::Cancel { channel: 7 }, Answer::Done, why),
+        (Call::Wait { channel: 7 }, Answer::Done, why),
+        (
+            Call::Cancel { channel: 7 },
+            Answer::Cancelled { ended: true },
+            why,
+        ),
         (Call::Finish, Answer::Nothing, "no round is under way"),
     ] {
         let lines = [

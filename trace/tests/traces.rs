@@ -23,8 +23,8 @@ use std::time::Duration;
 use evtchn_core::{DomId, EventChannel, Open, Registrar, Trigger};
 use evtchn_sim::{Sim, SimLoop};
 use evtchn_trace::{
-    Answer, Failure, Header, RecordedContext, RecordedDevice, Recorder, Replayed, Source, Tape,
-    Trace, What, replay, replay_on_sim,
+    Answer, Header, RecordedContext, RecordedDevice, Recorder, Replayed, Source, Tape, Trace, What,
+    replay, replay_on_sim,
 };
 use evtchn_xen::{DEVICE_PATH, Device, PollLoop, XenOpen};
 use libtest_mimic::{Arguments, Trial};
@@ -32,17 +32,13 @@ use support::changed::changed_bytes;
 use support::loopback::loopback;
 use support::memory::Memory;
 
-fn record<O, R>(
+fn record<R: Registrar>(
     header: &Header,
-    opener: O,
+    opener: impl Open,
     event_loop: R,
-    peer: impl EventChannel<Error: Failure>,
+    peer: impl EventChannel,
     ready: impl FnMut() -> bool,
-) -> Vec<u8>
-where
-    O: Open<Device: EventChannel<Error: Failure>>,
-    R: Registrar<O::Device, Error: Failure>,
-{
+) -> Vec<u8> {
     let memory = Memory::default();
     let tape = Tape::new(header, memory.clone());
     let ctx = RecordedContext::new(

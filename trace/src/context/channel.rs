@@ -1,16 +1,12 @@
 //! The channels of a recorded context.
 
 use std::fmt;
+use std::mem::replace;
 
-use evtchn_core::{
-    BlockResult, CancelError, Channel, ChannelId, DeviceError, LinkError, LoopError, NotifyError,
-    Open, Port, Registrar, Sleep, SleepError, UnbindError, Wait, WaitError, Wake,
-};
+use evtchn_core::{Cause, Channel, ChannelId, Error, Port, Registrar, Sleep, Wake};
 
 use super::numbered;
-use crate::failed::Failure;
 use crate::line::{Answer, Call};
-use crate::names::Caused;
 use crate::step;
 use crate::tape::{Round as InRound, Tape};
 
@@ -28,157 +24,156 @@ use crate::tape::{Round as InRound, Tape};
 /// #     Recorder::new(SimLoop::level(), tape.clone()),
 /// #     tape.clone(),
 /// # );
-/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// let _pending = channel.wait()?;
+/// let mut channel = ctx.bind_unbound_port(DomId::SELF)?;
+/// channel.wait()?;
 /// channel.cancel()?;
 /// channel.unbind()?; // each of these is in the trace, under the number of the channel
 /// # Ok(())
 /// # }
 /// ```
-pub struct RecordedChannel<O: Open, R: Registrar<O::Device>> {
-    /// `None` once it is unbound or dropped.
-    channel: Option<Channel<O, R>>,
-    id: ChannelId,
-    tape: Tape,
+pub struct RecordedChannel<R: Registrar> {
+    // In the order in which they are dropped: the line of the drop, the channel, what came of it.
+    begins: BeginsDrop,
+    channel: Channel<R>,
+    ends: EndsDrop,
 }
 
-/// What an unbind of a [`RecordedChannel`] gives.
-pub type RecordedUnbind<O, R> =
-    Result<(), UnbindError<RecordedChannel<O, R>, DeviceError<O>, LoopError<O, R>>>;
-
-pub(super) fn wait<D: Failure, R: Failure>(
-    tape: &Tape,
+/// Whether the drop unbinds, which is a call then.
+struct BeginsDrop {
+    tape: Tape,
     id: ChannelId,
-    wait: impl FnOnce() -> Result<Wait, WaitError<D, R>>,
-) -> Result<Wait, WaitError<D, R>> {
-    let channel = tape.channel(id);
-    tape.begins(|| Call::Wait { channel });
+    is_bound: bool,
+}
+
+impl Drop for BeginsDrop {
+    fn drop(&mut self) {
+        if self.is_bound {
+            let channel = self.tape.channel(self.id);
+            self.tape.begins(|| Call::DropChannel { channel });
+        }
+    }
+}
+
+struct EndsDrop {
+    tape: Tape,
+    is_bound: bool,
+}
+
+impl Drop for EndsDrop {
+    fn drop(&mut self) {
+        if self.is_bound {
+            self.tape.ends(InRound::Same, |_| Answer::Done);
+        }
+    }
+}
+
+pub(super) fn wait(
+    tape: &Tape,
+    call: Call,
+    wait: impl FnOnce() -> Result<(), Error>,
+) -> Result<(), Error> {
+    tape.begins(|| call);
     let waited = wait();
-    tape.ends(InRound::Same, |_| match &waited {
-        Ok(Wait::Pending) => Answer::Pending,
-        Ok(Wait::Ready(cause)) => Answer::Ready {
-            cause: Caused(*cause),
-        },
-        Err(error) => step::wait(error),
-    });
+    tape.ends(InRound::Same, |_| step::done(&waited));
     waited
 }
 
-pub(super) fn cancel<R: Failure>(
+pub(super) fn cancel(
     tape: &Tape,
     id: ChannelId,
-    cancel: impl FnOnce() -> Result<(), CancelError<R>>,
-) -> Result<(), CancelError<R>> {
+    cancel: impl FnOnce() -> Result<bool, Error>,
+) -> Result<bool, Error> {
     let channel = tape.channel(id);
     tape.begins(|| Call::Cancel { channel });
     let cancelled = cancel();
-    tape.ends(InRound::Same, |_| step::done(&cancelled, step::cancel));
+    tape.ends(InRound::Same, |_| step::cancelled(&cancelled));
     cancelled
 }
 
-impl<O: Open, R: Registrar<O::Device>> RecordedChannel<O, R>
-where
-    DeviceError<O>: Failure,
-    LoopError<O, R>: Failure,
-{
+impl<R: Registrar> RecordedChannel<R> {
     /// [`Channel::id`]
     #[must_use]
     pub const fn id(&self) -> ChannelId {
-        self.id
+        self.channel.id()
     }
 
     /// [`Channel::port`]
     #[must_use]
     pub const fn port(&self) -> Port {
-        self.id.port()
+        self.channel.port()
+    }
+
+    const fn tape(&self) -> &Tape {
+        &self.begins.tape
     }
 
     /// [`Channel::wait`]
     ///
     /// # Errors
-    /// As there.
-    pub fn wait(&self) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
-        let Some(channel) = &self.channel else {
-            return Err(evtchn_core::NotBound(self.id).into());
-        };
-        wait(&self.tape, self.id, || channel.wait())
+    /// Those of [`Channel::wait`].
+    pub fn wait(&self) -> Result<(), Error> {
+        let channel = self.tape().channel(self.id());
+        wait(self.tape(), Call::Wait { channel }, || self.channel.wait())
+    }
+
+    /// [`Channel::wait_each`]
+    ///
+    /// # Errors
+    /// Those of [`Channel::wait_each`].
+    pub fn wait_each(&self) -> Result<(), Error> {
+        let channel = self.tape().channel(self.id());
+        wait(self.tape(), Call::WaitEach { channel }, || {
+            self.channel.wait_each()
+        })
     }
 
     /// [`Channel::cancel`]
     ///
     /// # Errors
-    /// As there.
-    pub fn cancel(&self) -> Result<(), CancelError<LoopError<O, R>>> {
-        let Some(channel) = &self.channel else {
-            return Err(evtchn_core::NotBound(self.id).into());
-        };
-        cancel(&self.tape, self.id, || channel.cancel())
+    /// Those of [`Channel::cancel`].
+    pub fn cancel(&self) -> Result<bool, Error> {
+        cancel(self.tape(), self.id(), || self.channel.cancel())
     }
 
     /// [`Channel::notify`]
     ///
     /// # Errors
-    /// As there.
-    pub fn notify(&self) -> Result<(), NotifyError<DeviceError<O>>> {
-        let Some(channel) = &self.channel else {
-            return Err(evtchn_core::NotBound(self.id).into());
-        };
-        let number = self.tape.channel(self.id);
-        self.tape.begins(|| Call::Notify { channel: number });
-        let notified = channel.notify();
-        self.tape
-            .ends(InRound::Same, |_| step::done(&notified, step::notify));
+    /// Those of [`Channel::notify`].
+    pub fn notify(&self) -> Result<(), Error> {
+        let channel = self.tape().channel(self.id());
+        self.tape().begins(|| Call::Notify { channel });
+        let notified = self.channel.notify();
+        self.tape().ends(InRound::Same, |_| step::done(&notified));
         notified
     }
 
     /// [`Channel::unbind`]
     ///
     /// # Errors
-    /// As there.
-    pub fn unbind(mut self) -> RecordedUnbind<O, R> {
-        let Some(channel) = self.channel.take() else {
-            return Ok(());
-        };
-        let number = self.tape.channel(self.id);
-        self.tape.begins(|| Call::Unbind { channel: number });
-        let unbound = channel.unbind();
-        self.tape
-            .ends(InRound::Same, |_| step::done(&unbound, step::unbind));
-        let (channel, error) = match unbound {
-            Ok(()) => return Ok(()),
-            Err(UnbindError::Unbind { channel, source }) => (channel, Some(Ok(source))),
-            Err(UnbindError::Inherited(channel)) => (channel, None),
-            Err(UnbindError::Reentrant(channel)) => (channel, Some(Err(()))),
-            Err(UnbindError::Link(error)) => return Err(UnbindError::Link(error)),
-            // There is no other.
-            Err(_) => return Ok(()),
-        };
-        self.channel = Some(channel);
-        Err(match error {
-            Some(Ok(source)) => UnbindError::Unbind {
-                channel: self,
-                source,
-            },
-            Some(Err(())) => UnbindError::Reentrant(self),
-            None => UnbindError::Inherited(self),
-        })
+    /// Those of [`Channel::unbind`].
+    pub fn unbind(&mut self) -> Result<(), Error> {
+        let channel = self.tape().channel(self.id());
+        self.tape().begins(|| Call::Unbind { channel });
+        let unbound = self.channel.unbind();
+        self.tape().ends(InRound::Same, |_| step::done(&unbound));
+        let is_bound = !matches!(unbound, Ok(()) | Err(Error::Deregister(_)));
+        self.begins.is_bound &= is_bound;
+        self.ends.is_bound &= is_bound;
+        unbound
     }
 
-    /// [`Channel::set_callback`]. Each call of it is written down, and so is its return.
+    /// [`Channel::set_callback`]
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Channel::set_callback`].
     pub fn set_callback(
         &self,
         mut callback: impl FnMut(Wake) + Send + 'static,
-    ) -> Result<(), LinkError<LoopError<O, R>>> {
-        let Some(channel) = &self.channel else {
-            return Ok(());
-        };
-        let number = self.tape.channel(self.id);
-        self.tape.begins(|| Call::SetCallback { channel: number });
-        let tape = self.tape.clone();
-        let set = channel.set_callback(move |wake| {
+    ) -> Result<(), Error> {
+        let channel = self.tape().channel(self.id());
+        self.tape().begins(|| Call::SetCallback { channel });
+        let tape = self.tape().clone();
+        let set = self.channel.set_callback(move |wake| {
             tape.ends(InRound::Same, |channels| {
                 let (channel, cause) = numbered(channels, &wake);
                 Answer::Calls { channel, cause }
@@ -186,32 +181,27 @@ where
             let _returns = Returns(&tape);
             callback(wake);
         });
-        self.tape
-            .ends(InRound::Same, |_| step::done(&set, step::link));
+        self.tape().ends(InRound::Same, |_| step::done(&set));
         set
     }
 
     /// [`Channel::remove_callback`]
     ///
     /// # Errors
-    /// As there.
-    pub fn remove_callback(&self) -> Result<bool, LinkError<LoopError<O, R>>> {
-        let Some(channel) = &self.channel else {
-            return Ok(false);
-        };
-        let number = self.tape.channel(self.id);
-        self.tape
-            .begins(|| Call::RemoveCallback { channel: number });
-        let removed = channel.remove_callback();
-        self.tape.ends(InRound::Same, |_| match &removed {
+    /// Those of [`Channel::remove_callback`].
+    pub fn remove_callback(&self) -> Result<bool, Error> {
+        let channel = self.tape().channel(self.id());
+        self.tape().begins(|| Call::RemoveCallback { channel });
+        let removed = self.channel.remove_callback();
+        self.tape().ends(InRound::Same, |_| match &removed {
             Ok(was_set) => Answer::Removed { was_set: *was_set },
-            Err(error) => step::link(error),
+            Err(error) => step::failed(error),
         });
         removed
     }
 }
 
-/// Writes that a callback came back, also where it panicked.
+/// A callback that runs. It returns where this is dropped, or panics.
 struct Returns<'a>(&'a Tape);
 
 impl Drop for Returns<'_> {
@@ -221,58 +211,60 @@ impl Drop for Returns<'_> {
     }
 }
 
-impl<O: Open, R: Sleep<O::Device>> RecordedChannel<O, R>
-where
-    DeviceError<O>: Failure,
-    LoopError<O, R>: Failure,
-    SleepError<O, R>: Failure,
-{
-    /// [`Channel::block`]
+impl<R: Sleep> RecordedChannel<R> {
+    /// [`Channel::block_until`], or [`Channel::block`] without a deadline.
     ///
     /// # Errors
-    /// As there.
-    pub fn block(&self, deadline: Option<R::Deadline>) -> BlockResult<O, R> {
-        let Some(channel) = &self.channel else {
-            return Err(WaitError::from(evtchn_core::NotBound(self.id)).into());
-        };
-        let number = self.tape.channel(self.id);
-        self.tape.begins(|| Call::Block {
-            channel: number,
+    /// Those of [`Channel::block`].
+    pub fn block(&self, deadline: Option<R::Deadline>) -> Result<Option<Cause>, Error> {
+        let channel = self.tape().channel(self.id());
+        self.tape().begins(|| Call::Block {
+            channel,
             until: deadline.is_some(),
         });
-        let blocked = channel.block(deadline);
-        self.tape.ends(InRound::Same, |_| step::blocked(&blocked));
+        let blocked = match deadline {
+            Some(deadline) => self.channel.block_until(deadline),
+            None => self.channel.block().map(Some),
+        };
+        self.tape().ends(InRound::Same, |_| step::blocked(&blocked));
         blocked
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> RecordedChannel<O, R> {
-    pub(super) fn of(channel: Channel<O, R>, tape: &Tape) -> RecordedChannel<O, R> {
+impl<R: Registrar> RecordedChannel<R> {
+    pub(super) fn of(channel: Channel<R>, tape: &Tape) -> RecordedChannel<R> {
+        RecordedChannel::with(channel, tape, true)
+    }
+
+    pub(super) fn with(channel: Channel<R>, tape: &Tape, is_bound: bool) -> RecordedChannel<R> {
+        let id = channel.id();
         RecordedChannel {
-            id: channel.id(),
-            channel: Some(channel),
-            tape: tape.clone(),
+            begins: BeginsDrop {
+                tape: tape.clone(),
+                id,
+                is_bound,
+            },
+            channel,
+            ends: EndsDrop {
+                tape: tape.clone(),
+                is_bound,
+            },
         }
     }
 
-    /// The channel, whose drop is not written down any more.
-    pub(super) fn into_channel(mut self) -> Option<Channel<O, R>> {
-        self.channel.take()
+    /// The channel, and whether it was bound. Nothing is dropped.
+    pub(super) fn into_channel(self) -> (Channel<R>, bool) {
+        let RecordedChannel {
+            mut begins,
+            channel,
+            mut ends,
+        } = self;
+        ends.is_bound = false;
+        (channel, replace(&mut begins.is_bound, false))
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for RecordedChannel<O, R> {
-    fn drop(&mut self) {
-        if let Some(channel) = self.channel.take() {
-            let number = self.tape.channel(self.id);
-            self.tape.begins(|| Call::DropChannel { channel: number });
-            drop(channel);
-            self.tape.ends(InRound::Same, |_| Answer::Done);
-        }
-    }
-}
-
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for RecordedChannel<O, R> {
+impl<R: Registrar> fmt::Debug for RecordedChannel<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.channel.fmt(f)
     }

@@ -2,91 +2,52 @@
 
 use std::fmt;
 
-use evtchn_core::{Context, DeviceError, DomId, HandOverError, LoopError, Open, Parts, Registrar};
+use evtchn_core::{Backend, Context, DomId, Error, Parts, Registrar};
 
 use super::{RecordedChannel, RecordedContext};
-use crate::failed::Failure;
 use crate::line::{Answer, Call};
 use crate::step;
 use crate::tape::{Round as InRound, Tape};
 
-/// A [`RecordedContext`] that was not taken apart comes back, as it was.
-///
-/// ```
-/// use evtchn_core::{DomId, Trigger};
-/// use evtchn_sim::{Sim, SimLoop};
-/// use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
-/// let ctx = RecordedContext::new(
-///     Recorder::new(Sim::new(7).open(DomId::DOM0), tape.clone()),
-///     Recorder::new(SimLoop::level(), tape.clone()),
-///     tape.clone(),
-/// );
-/// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// // A channel was not given along, so all comes back.
-/// let error = ctx.into_parts(vec![]).err().unwrap();
-/// assert!(error.channels.is_empty());
-/// drop(channel);
-/// error.context.teardown()?;
-/// # Ok(())
-/// # }
-/// ```
-pub struct RecordedIntoPartsError<O: Open, R: Registrar<O::Device>> {
-    /// The context.
-    pub context: RecordedContext<O, R>,
-    /// The channels that were given along.
-    pub channels: Vec<RecordedChannel<O, R>>,
-    /// Why.
-    pub reason: HandOverError<LoopError<O, R>>,
-}
-
-impl<O: Open, R: Registrar<O::Device>> RecordedContext<O, R>
-where
-    DeviceError<O>: Failure,
-    LoopError<O, R>: Failure,
-{
-    /// [`Context::into_parts`]
+impl<R: Registrar> RecordedContext<R> {
+    /// [`Context::hand_over`], which is the end of this context.
     ///
     /// # Errors
-    /// As there.
-    pub fn into_parts(
-        self,
-        channels: Vec<RecordedChannel<O, R>>,
-    ) -> Result<Parts<O::Device>, Box<RecordedIntoPartsError<O, R>>> {
+    /// Those of [`Context::hand_over`]; nothing changed, and everything comes back.
+    pub fn hand_over(self, channels: Vec<RecordedChannel<R>>) -> Result<Parts, Box<Kept<R>>> {
         let (context, tape) = self.into_context();
         let numbers = channels.iter().map(|it| tape.channel(it.id())).collect();
-        tape.begins(|| Call::IntoParts { channels: numbers });
-        let bound = channels.into_iter();
-        let taken = context.into_parts(bound.filter_map(RecordedChannel::into_channel).collect());
-        tape.ends(InRound::Same, |_| match &taken {
-            Ok(_) => Answer::Done,
-            Err(error) => step::hand_over(&error.reason),
-        });
+        tape.begins(|| Call::HandOver { channels: numbers });
+        let (mut bound, was_bound): (Vec<_>, Vec<_>) = channels
+            .into_iter()
+            .map(RecordedChannel::into_channel)
+            .unzip();
+        let taken = context.hand_over(&mut bound);
+        tape.ends(InRound::Same, |_| step::done(&taken));
         taken.map_err(|error| {
-            let channels = error.channels.into_iter();
-            Box::new(RecordedIntoPartsError {
-                channels: channels.map(|it| RecordedChannel::of(it, &tape)).collect(),
-                context: RecordedContext::of(error.context, tape),
-                reason: error.reason,
+            let channels = bound.into_iter().zip(was_bound);
+            Box::new(Kept {
+                channels: channels
+                    .map(|(channel, is_bound)| RecordedChannel::with(channel, &tape, is_bound))
+                    .collect(),
+                context: RecordedContext::of(context, tape),
+                error,
             })
         })
     }
 
-    /// [`Context::from_parts`], of parts that a recorded context left, on the same tape or in another
-    /// process.
+    /// [`Context::from_parts`]
     pub fn from_parts(
-        parts: Parts<O::Device>,
-        opener: O,
+        parts: Parts,
+        backend: impl Into<Backend>,
         registrar: R,
         tape: Tape,
-    ) -> (RecordedContext<O, R>, Vec<RecordedChannel<O, R>>) {
+    ) -> (RecordedContext<R>, Vec<RecordedChannel<R>>) {
         tape.begins(|| Call::FromParts {
             ports: parts.table.ports().to_vec(),
             restriction: parts.table.restriction().map(DomId::as_raw),
         });
-        let (context, channels) = Context::from_parts(parts, opener, registrar);
+        let (context, channels) = Context::from_parts(parts, backend, registrar);
         let adopted: Vec<_> = channels.iter().map(|it| tape.bound(it.id())).collect();
         tape.ends(InRound::Same, |_| Answer::Adopted { channels: adopted });
         let channels = channels.into_iter();
@@ -95,10 +56,35 @@ where
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for RecordedIntoPartsError<O, R> {
+/// What was not handed over, as it was.
+///
+/// ```
+/// use evtchn_core::{DomId, Error};
+/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn_trace::{RecordedContext, Tape};
+///
+/// let opener = Sim::new(1).open(DomId::DOM0);
+/// let context = RecordedContext::new(opener, SimLoop::level(), Tape::off());
+/// let channel = context.bind_unbound_port(DomId::SELF)?;
+/// let Err(kept) = context.hand_over(Vec::new()) else {
+///     panic!("a channel was not given along");
+/// };
+/// assert!(matches!(kept.error, Error::StillInUse(_)));
+/// let parts = kept.context.hand_over(vec![channel]).map_err(|kept| kept.error)?;
+/// assert_eq!(parts.table.ports().len(), 1);
+/// # Ok::<_, Error>(())
+/// ```
+pub struct Kept<R: Registrar> {
+    /// The context.
+    pub context: RecordedContext<R>,
+    /// The channels.
+    pub channels: Vec<RecordedChannel<R>>,
+    /// Why.
+    pub error: Error,
+}
+
+impl<R: Registrar> fmt::Debug for Kept<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RecordedIntoPartsError")
-            .field(&self.reason)
-            .finish()
+        f.debug_tuple("Kept").field(&self.error).finish()
     }
 }

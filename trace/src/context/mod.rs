@@ -8,16 +8,14 @@ use std::fmt;
 use std::time::Duration;
 
 use evtchn_core::{
-    BindResult, CancelError, Channel, ChannelId, Context, DeviceError, DispatchResult, DomId, Link,
-    LoopError, Open, Outcome, Port, Registrar, RemotePort, RestrictError, Round, Stats,
-    TeardownError, Virq, Wait, WaitError, Wake,
+    Backend, Channel, ChannelId, Context, DomId, Error, Link, Outcome, Port, Registrar, RemotePort,
+    Round, Stats, Virq, Wake,
 };
 
-pub use channel::{RecordedChannel, RecordedUnbind};
-pub use handover::RecordedIntoPartsError;
+pub use channel::RecordedChannel;
+pub use handover::Kept;
 pub use round::RecordedRound;
 
-use crate::failed::Failure;
 use crate::line::{Answer, Call};
 use crate::names::Caused;
 use crate::step;
@@ -29,7 +27,7 @@ use channel::{cancel, wait};
 /// It offers what can be replayed: no tasks, and no policies with their handlers.
 ///
 /// ```
-/// use evtchn_core::{DomId, Trigger, Wait};
+/// use evtchn_core::{DomId, Trigger};
 /// use evtchn_sim::{Sim, SimLoop};
 /// use evtchn_trace::{Header, RecordedContext, Recorder, Source, Tape};
 ///
@@ -41,7 +39,7 @@ use channel::{cancel, wait};
 ///     tape.clone(),
 /// );
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-/// assert_eq!(channel.wait()?, Wait::Pending);
+/// channel.wait()?;
 /// drop(channel);
 /// ctx.teardown()?;
 /// drop(ctx);
@@ -49,10 +47,10 @@ use channel::{cancel, wait};
 /// # Ok(())
 /// # }
 /// ```
-pub struct RecordedContext<O: Open, R: Registrar<O::Device>> {
+pub struct RecordedContext<R: Registrar> {
     // In the order in which they are dropped: the line of the drop, the context, what came of it.
     begins: BeginsDrop,
-    context: Context<O, R>,
+    context: Context<R>,
     ends: EndsDrop,
 }
 
@@ -74,21 +72,17 @@ impl Drop for EndsDrop {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> RecordedContext<O, R>
-where
-    DeviceError<O>: Failure,
-    LoopError<O, R>: Failure,
-{
+impl<R: Registrar> RecordedContext<R> {
     /// A context whose calls are written to this tape; the seam under it is recorded by a
     /// [`Recorder`](crate::Recorder) with the same one.
-    pub fn new(opener: O, registrar: R, tape: Tape) -> RecordedContext<O, R> {
-        RecordedContext::of(Context::new(opener, registrar), tape)
+    pub fn new(backend: impl Into<Backend>, registrar: R, tape: Tape) -> RecordedContext<R> {
+        RecordedContext::of(Context::with_registrar(backend, registrar), tape)
     }
 
     /// The context itself. What is called on it is not written down, so a trace of a run that
     /// changes something this way is not played again as it was.
     #[must_use]
-    pub const fn unrecorded(&self) -> &Context<O, R> {
+    pub const fn unrecorded(&self) -> &Context<R> {
         &self.context
     }
 
@@ -99,8 +93,8 @@ where
     fn bind(
         &self,
         call: Call,
-        bind: impl FnOnce() -> BindResult<O, Channel<O, R>>,
-    ) -> BindResult<O, RecordedChannel<O, R>> {
+        bind: impl FnOnce() -> Result<Channel<R>, Error>,
+    ) -> Result<RecordedChannel<R>, Error> {
         let tape = self.tape();
         tape.begins(|| call);
         let bound = bind();
@@ -109,7 +103,7 @@ where
                 channel: tape.bound(channel.id()),
                 port: channel.port(),
             },
-            Err(error) => step::bind(error),
+            Err(error) => step::failed(error),
         };
         tape.ends(InRound::Same, |_| answer);
         Ok(RecordedChannel::of(bound?, tape))
@@ -118,8 +112,8 @@ where
     /// [`Context::bind_unbound_port`]
     ///
     /// # Errors
-    /// As there.
-    pub fn bind_unbound_port(&self, remote: DomId) -> BindResult<O, RecordedChannel<O, R>> {
+    /// Those of [`Context::bind_unbound_port`].
+    pub fn bind_unbound_port(&self, remote: DomId) -> Result<RecordedChannel<R>, Error> {
         let bind = || self.context.bind_unbound_port(remote);
         self.bind(Call::BindUnboundPort { remote }, bind)
     }
@@ -127,8 +121,8 @@ where
     /// [`Context::bind_interdomain`]
     ///
     /// # Errors
-    /// As there.
-    pub fn bind_interdomain(&self, remote: RemotePort) -> BindResult<O, RecordedChannel<O, R>> {
+    /// Those of [`Context::bind_interdomain`].
+    pub fn bind_interdomain(&self, remote: RemotePort) -> Result<RecordedChannel<R>, Error> {
         let RemotePort { domid, port } = remote;
         let bind = || self.context.bind_interdomain(remote);
         self.bind(Call::BindInterdomain { domid, port }, bind)
@@ -137,44 +131,57 @@ where
     /// [`Context::bind_virq`]
     ///
     /// # Errors
-    /// As there.
-    pub fn bind_virq(&self, virq: Virq) -> BindResult<O, RecordedChannel<O, R>> {
+    /// Those of [`Context::bind_virq`].
+    pub fn bind_virq(&self, virq: Virq) -> Result<RecordedChannel<R>, Error> {
         self.bind(Call::BindVirq { virq }, || self.context.bind_virq(virq))
     }
 
     /// [`Context::bind_static`]
     ///
     /// # Errors
-    /// As there.
-    pub fn bind_static(&self, port: Port) -> BindResult<O, RecordedChannel<O, R>> {
+    /// Those of [`Context::bind_static`].
+    pub fn bind_static(&self, port: Port) -> Result<RecordedChannel<R>, Error> {
         self.bind(Call::BindStatic { port }, || self.context.bind_static(port))
     }
 
     /// [`Context::wait`]
     ///
     /// # Errors
-    /// As there.
-    pub fn wait(&self, id: ChannelId) -> Result<Wait, WaitError<DeviceError<O>, LoopError<O, R>>> {
+    /// Those of [`Context::wait`].
+    pub fn wait(&self, id: ChannelId) -> Result<(), Error> {
         let tape = self.tape();
-        wait(tape, id, || self.context.wait(id))
+        let channel = tape.channel(id);
+        wait(tape, Call::Wait { channel }, || self.context.wait(id))
+    }
+
+    /// [`Context::wait_each`]
+    ///
+    /// # Errors
+    /// Those of [`Context::wait_each`].
+    pub fn wait_each(&self, id: ChannelId) -> Result<(), Error> {
+        let tape = self.tape();
+        let channel = tape.channel(id);
+        wait(tape, Call::WaitEach { channel }, || {
+            self.context.wait_each(id)
+        })
     }
 
     /// [`Context::cancel`]
     ///
     /// # Errors
-    /// As there.
-    pub fn cancel(&self, id: ChannelId) -> Result<(), CancelError<LoopError<O, R>>> {
+    /// Those of [`Context::cancel`].
+    pub fn cancel(&self, id: ChannelId) -> Result<bool, Error> {
         cancel(self.tape(), id, || self.context.cancel(id))
     }
 
     /// [`Context::restrict`]
     ///
     /// # Errors
-    /// As there.
-    pub fn restrict(&self, domid: DomId) -> Result<(), RestrictError<DeviceError<O>>> {
+    /// Those of [`Context::restrict`].
+    pub fn restrict(&self, domid: DomId) -> Result<(), Error> {
         self.tape().begins(|| Call::Restrict { domid });
         let restricted = self.context.restrict(domid);
-        let answer = |_: &Channels<'_>| step::done(&restricted, step::restrict);
+        let answer = |_: &Channels<'_>| step::done(&restricted);
         self.tape().ends(InRound::Same, answer);
         restricted
     }
@@ -193,8 +200,8 @@ where
     /// [`Context::dispatch_at_most`]
     ///
     /// # Errors
-    /// As there.
-    pub fn dispatch_at_most(&self, wakes: usize) -> DispatchResult<O, R, RecordedRound<'_, O, R>> {
+    /// Those of [`Context::dispatch_at_most`].
+    pub fn dispatch_at_most(&self, wakes: usize) -> Result<RecordedRound<'_, R>, Error> {
         let tape = self.tape();
         tape.begins(|| Call::Begin { wakes });
         let begun = self.context.dispatch_at_most(wakes);
@@ -202,32 +209,25 @@ where
             Ok(_) => InRound::Begun,
             Err(_) => InRound::Same,
         };
-        tape.ends(round, |_| step::done(&begun, step::dispatch));
+        tape.ends(round, |_| step::done(&begun));
         Ok(RecordedRound::of(begun?, tape))
     }
 
     /// [`Context::dispatch`]
     ///
     /// # Errors
-    /// As there.
-    pub fn dispatch(&self) -> DispatchResult<O, R, RecordedRound<'_, O, R>> {
-        self.dispatch_at_most(Round::<O, R>::BUDGET)
+    /// Those of [`Context::dispatch`].
+    pub fn dispatch(&self) -> Result<RecordedRound<'_, R>, Error> {
+        self.dispatch_at_most(Round::<R>::BUDGET)
     }
 
-    /// [`Context::dispatch_callbacks`], or [`Context::dispatch_callbacks_again`] where each channel
-    /// is waited for `again`.
+    /// [`Context::dispatch_callbacks`]
     ///
     /// # Errors
-    /// As there.
-    ///
-    /// # Panics
-    /// As there. The trace is then none that can be replayed.
-    pub fn dispatch_callbacks(&self, again: bool) -> DispatchResult<O, R, Outcome> {
-        self.tape().begins(|| Call::DispatchCallbacks { again });
-        let dispatched = match again {
-            true => self.context.dispatch_callbacks_again(),
-            false => self.context.dispatch_callbacks(),
-        };
+    /// Those of [`Context::dispatch_callbacks`].
+    pub fn dispatch_callbacks(&self) -> Result<Outcome, Error> {
+        self.tape().begins(|| Call::DispatchCallbacks);
+        let dispatched = self.context.dispatch_callbacks();
         self.tape()
             .ends(InRound::Same, |_| step::outcome(&dispatched));
         dispatched
@@ -236,12 +236,11 @@ where
     /// [`Context::teardown`]
     ///
     /// # Errors
-    /// As there.
-    pub fn teardown(&self) -> Result<(), TeardownError<LoopError<O, R>>> {
+    /// Those of [`Context::teardown`].
+    pub fn teardown(&self) -> Result<(), Error> {
         self.tape().begins(|| Call::Teardown);
         let torn = self.context.teardown();
-        self.tape()
-            .ends(InRound::Same, |_| step::done(&torn, step::teardown));
+        self.tape().ends(InRound::Same, |_| step::done(&torn));
         torn
     }
 
@@ -258,17 +257,19 @@ where
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> RecordedContext<O, R> {
-    fn of(context: Context<O, R>, tape: Tape) -> RecordedContext<O, R> {
+impl<R: Registrar> RecordedContext<R> {
+    fn of(context: Context<R>, tape: Tape) -> RecordedContext<R> {
         RecordedContext {
             begins: BeginsDrop(tape.clone()),
             context,
             ends: EndsDrop(tape),
         }
     }
+}
 
-    /// The context, whose drop is not written down any more.
-    fn into_context(self) -> (Context<O, R>, Tape) {
+impl<R: Registrar> RecordedContext<R> {
+    /// The context without the recording. Nothing is dropped.
+    fn into_context(self) -> (Context<R>, Tape) {
         let RecordedContext {
             mut begins,
             context,
@@ -280,7 +281,7 @@ impl<O: Open, R: Registrar<O::Device>> RecordedContext<O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for RecordedContext<O, R> {
+impl<R: Registrar> fmt::Debug for RecordedContext<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.context.fmt(f)
     }

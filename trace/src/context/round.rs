@@ -2,12 +2,9 @@
 
 use std::fmt;
 
-use evtchn_core::{
-    DeviceError, DispatchResult, LoopError, Open, Outcome, Registrar, Round, Wake, WakeBuf,
-};
+use evtchn_core::{Error, Outcome, Registrar, Round, Wake, WakeBuf};
 
 use super::numbered;
-use crate::failed::Failure;
 use crate::line::{Answer, Call};
 use crate::step;
 use crate::tape::{Round as InRound, Tape};
@@ -29,7 +26,7 @@ use crate::tape::{Round as InRound, Tape};
 /// let guest = sim.guest(sim.create_domain()?);
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// let _pending = channel.wait()?;
+/// channel.wait()?;
 /// guest.send(theirs)?;
 /// let mut round = ctx.dispatch()?;
 /// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
@@ -37,13 +34,13 @@ use crate::tape::{Round as InRound, Tape};
 /// # Ok(())
 /// # }
 /// ```
-pub struct RecordedRound<'a, O: Open, R: Registrar<O::Device>> {
-    round: Option<Round<'a, O, R>>,
+pub struct RecordedRound<'a, R: Registrar> {
+    round: Option<Round<'a, R>>,
     tape: Tape,
 }
 
-impl<'a, O: Open, R: Registrar<O::Device>> RecordedRound<'a, O, R> {
-    pub(super) fn of(round: Round<'a, O, R>, tape: &Tape) -> RecordedRound<'a, O, R> {
+impl<'a, R: Registrar> RecordedRound<'a, R> {
+    pub(super) fn of(round: Round<'a, R>, tape: &Tape) -> RecordedRound<'a, R> {
         RecordedRound {
             round: Some(round),
             tape: tape.clone(),
@@ -51,19 +48,11 @@ impl<'a, O: Open, R: Registrar<O::Device>> RecordedRound<'a, O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> RecordedRound<'_, O, R>
-where
-    DeviceError<O>: Failure,
-    LoopError<O, R>: Failure,
-{
-    /// [`Round::fill`], or [`Round::fill_again`] where each is waited for `again`.
-    pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf, room: usize, again: bool) -> &'b [Wake] {
-        self.tape.begins(|| match again {
-            true => Call::FillAgain { room },
-            false => Call::Fill { room },
-        });
+impl<R: Registrar> RecordedRound<'_, R> {
+    /// [`Round::fill`]
+    pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf, room: usize) -> &'b [Wake] {
+        self.tape.begins(|| Call::Fill { room });
         let wakes: &[Wake] = match &mut self.round {
-            Some(round) if again => round.fill_again(buf),
             Some(round) => round.fill(buf),
             None => &[],
         };
@@ -76,8 +65,8 @@ where
     /// [`Round::finish`]
     ///
     /// # Errors
-    /// As there.
-    pub fn finish(mut self) -> DispatchResult<O, R, Outcome> {
+    /// Those of [`Round::finish`].
+    pub fn finish(mut self) -> Result<Outcome, Error> {
         let Some(round) = self.round.take() else {
             return Ok(Outcome::Done);
         };
@@ -88,7 +77,7 @@ where
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Iterator for RecordedRound<'_, O, R> {
+impl<R: Registrar> Iterator for RecordedRound<'_, R> {
     type Item = Wake;
 
     fn next(&mut self) -> Option<Wake> {
@@ -105,7 +94,7 @@ impl<O: Open, R: Registrar<O::Device>> Iterator for RecordedRound<'_, O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> Drop for RecordedRound<'_, O, R> {
+impl<R: Registrar> Drop for RecordedRound<'_, R> {
     fn drop(&mut self) {
         if let Some(round) = self.round.take() {
             self.tape.begins(|| Call::Leave);
@@ -115,7 +104,7 @@ impl<O: Open, R: Registrar<O::Device>> Drop for RecordedRound<'_, O, R> {
     }
 }
 
-impl<O: Open, R: Registrar<O::Device>> fmt::Debug for RecordedRound<'_, O, R> {
+impl<R: Registrar> fmt::Debug for RecordedRound<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.round.fmt(f)
     }

@@ -45,6 +45,9 @@ pub enum Call {
     Wait {
         channel: u32,
     },
+    WaitEach {
+        channel: u32,
+    },
     Cancel {
         channel: u32,
     },
@@ -67,9 +70,6 @@ pub enum Call {
     Fill {
         room: usize,
     },
-    FillAgain {
-        room: usize,
-    },
     Finish,
     /// The round is dropped.
     Leave,
@@ -79,10 +79,7 @@ pub enum Call {
     RemoveCallback {
         channel: u32,
     },
-    DispatchCallbacks {
-        /// Each channel is waited for again.
-        again: bool,
-    },
+    DispatchCallbacks,
     /// A callback returns.
     Return {
         /// Or panics.
@@ -94,7 +91,7 @@ pub enum Call {
         /// There is a deadline.
         until: bool,
     },
-    IntoParts {
+    HandOver {
         channels: Vec<u32>,
     },
     FromParts {
@@ -151,12 +148,13 @@ pub enum Answer {
     },
     /// The deadline of a block passed.
     TimedOut,
-    /// A block was cancelled.
-    Cancelled,
-    /// The wake will come in a round.
-    Pending,
-    /// The wake was there.
-    Ready {
+    /// A cancel is done.
+    Cancelled {
+        /// There was a wait, which it ended.
+        ended: bool,
+    },
+    /// A block has its wake.
+    Woken {
         /// Why.
         cause: Caused,
     },

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evtchn_core::{
-    BindResult, Channel, ChannelId, Context, RemotePort, Round, UnbindError, Wait, Wake, WakeBuf,
-};
+use evtchn_core::{Channel, ChannelId, Context, Error, RemotePort, Round, Wake, WakeBuf};
 
 use super::script::Script;
 use super::stage::Stage;
@@ -13,9 +11,9 @@ use crate::line::{Answer, Call};
 use crate::names::Caused;
 use crate::step;
 
-pub(super) type Ctx = Context<Stage, Stage>;
-pub(super) type Played = Channel<Stage, Stage>;
-type PlayedRound<'c> = Round<'c, Stage, Stage>;
+pub(super) type Ctx = Context<Stage>;
+pub(super) type Played = Channel<Stage>;
+type PlayedRound<'c> = Round<'c, Stage>;
 
 /// What the threads share.
 pub(super) struct Shared {
@@ -67,13 +65,13 @@ impl Shared {
         }
     }
 
-    fn bound(&self, bound: BindResult<Stage, Played>) -> Answer {
+    fn bound(&self, bound: Result<Played, Error>) -> Answer {
         match bound {
             Ok(channel) => Answer::Bound {
                 port: channel.port(),
                 channel: self.adopted(channel),
             },
-            Err(error) => step::bind(&error),
+            Err(error) => step::failed(&error),
         }
     }
 
@@ -108,24 +106,12 @@ impl Shared {
             }
             Call::BindVirq { virq } => self.bound(context.bind_virq(virq)),
             Call::BindStatic { port } => self.bound(context.bind_static(port)),
-            Call::Restrict { domid } => step::done(&context.restrict(domid), step::restrict),
-            Call::Wait { channel } => match context.wait(self.id(channel)?) {
-                Ok(Wait::Pending) => Answer::Pending,
-                Ok(Wait::Ready(cause)) => Answer::Ready {
-                    cause: Caused(cause),
-                },
-                Err(error) => step::wait(&error),
-            },
-            Call::Cancel { channel } => {
-                step::done(&context.cancel(self.id(channel)?), step::cancel)
-            }
+            Call::Restrict { domid } => step::done(&context.restrict(domid)),
+            Call::WaitEach { channel } => step::done(&context.wait_each(self.id(channel)?)),
+            Call::Wait { channel } => step::done(&context.wait(self.id(channel)?)),
+            Call::Cancel { channel } => step::cancelled(&context.cancel(self.id(channel)?)),
             Call::SetCallback { channel } => self.set_callback(context, channel)?,
-            Call::DispatchCallbacks { again: false } => {
-                step::outcome(&context.dispatch_callbacks())
-            }
-            Call::DispatchCallbacks { again: true } => {
-                step::outcome(&context.dispatch_callbacks_again())
-            }
+            Call::DispatchCallbacks => step::outcome(&context.dispatch_callbacks()),
             Call::Return { .. } => return Err("no callback runs on this thread"),
             Call::Notify { .. }
             | Call::Unbind { .. }
@@ -137,16 +123,16 @@ impl Shared {
             Call::NextTimeout => Answer::Timeout {
                 zero: context.next_timeout().is_some(),
             },
-            Call::Teardown => step::done(&context.teardown(), step::teardown),
+            Call::Teardown => step::done(&context.teardown()),
             Call::Begin { wakes } => {
                 let begun = context.dispatch_at_most(wakes);
-                let answer = step::done(&begun, step::dispatch);
+                let answer = step::done(&begun);
                 if let Ok(begun) = begun {
                     *round = Some(begun);
                 }
                 answer
             }
-            Call::Next | Call::Fill { .. } | Call::FillAgain { .. } => {
+            Call::Next | Call::Fill { .. } => {
                 let round = round.as_mut().ok_or(NO_ROUND)?;
                 self.take_wakes(round, call)
             }
@@ -155,7 +141,7 @@ impl Shared {
                 drop(round.take().ok_or(NO_ROUND)?);
                 Answer::Done
             }
-            Call::DropContext | Call::IntoParts { .. } | Call::FromParts { .. } => {
+            Call::DropContext | Call::HandOver { .. } | Call::FromParts { .. } => {
                 return Err("another thread is in the context");
             }
         })
@@ -175,7 +161,7 @@ impl Shared {
             }
         });
         self.put_back(number, channel);
-        Ok(step::done(&set, step::link))
+        Ok(step::done(&set))
     }
 
     /// Makes a call that needs a channel and no context.
@@ -192,7 +178,7 @@ impl Shared {
             Call::Notify { channel } => Some(act(channel, &|shared, channel, taken| {
                 let notified = taken.notify();
                 shared.put_back(channel, taken);
-                step::done(&notified, step::notify)
+                step::done(&notified)
             })),
             Call::Unbind { channel } => Some(act(channel, &Self::unbind)),
             Call::DropChannel { channel } => Some(act(channel, &|_, _, taken| {
@@ -204,11 +190,14 @@ impl Shared {
                 shared.put_back(channel, taken);
                 match removed {
                     Ok(was_set) => Answer::Removed { was_set },
-                    Err(error) => step::link(&error),
+                    Err(error) => step::failed(&error),
                 }
             })),
             Call::Block { channel, until } => Some(act(channel, &|shared, channel, taken| {
-                let blocked = taken.block(until.then_some(()));
+                let blocked = match until {
+                    true => taken.block_until(()),
+                    false => taken.block().map(Some),
+                };
                 shared.put_back(channel, taken);
                 step::blocked(&blocked)
             })),
@@ -222,12 +211,9 @@ impl Shared {
     )]
     fn take_wakes(&self, round: &mut PlayedRound<'_>, call: &Call) -> Answer {
         match *call {
-            Call::Fill { room } | Call::FillAgain { room } => {
+            Call::Fill { room } => {
                 let mut buf = WakeBuf::with_capacity(room);
-                let wakes = match call {
-                    Call::FillAgain { .. } => round.fill_again(&mut buf),
-                    _ => round.fill(&mut buf),
-                };
+                let wakes = round.fill(&mut buf);
                 let wakes = wakes.iter().map(|wake| self.numbered(wake)).collect();
                 Answer::Wakes { wakes }
             }
@@ -241,15 +227,10 @@ impl Shared {
         }
     }
 
-    fn unbind(&self, number: u32, channel: Played) -> Answer {
+    fn unbind(&self, number: u32, mut channel: Played) -> Answer {
         let unbound = channel.unbind();
-        let answer = step::done(&unbound, step::unbind);
-        if let Err(
-            UnbindError::Unbind { channel, .. }
-            | UnbindError::Reentrant(channel)
-            | UnbindError::Inherited(channel),
-        ) = unbound
-        {
+        let answer = step::done(&unbound);
+        if !matches!(unbound, Ok(()) | Err(Error::Deregister(_))) {
             self.put_back(number, channel);
         }
         answer

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use evtchn_core::{Context, DomId, HandOver, Parts, Trigger, Wake};
+use evtchn_core::{Context, Device, DomId, HandOver, Parts, Trigger, Wake};
 
 use super::calls::{Ctx, NO_CONTEXT, Played, Shared};
 use super::script::Script;
@@ -18,7 +18,7 @@ use crate::step;
 enum Held {
     Context(Arc<Ctx>),
     /// It was taken apart.
-    Parts(Parts<Prop>),
+    Parts(Parts),
     Nothing,
 }
 
@@ -29,7 +29,10 @@ pub(super) fn play(trigger: Trigger, script: &Arc<Script>, threads: &BTreeSet<u3
         trigger,
     };
     let shared = Arc::new(Shared::new(Arc::clone(script)));
-    let mut held = Held::Context(Arc::new(Context::new(stage.clone(), stage.clone())));
+    let mut held = Held::Context(Arc::new(Context::with_registrar(
+        stage.clone(),
+        stage.clone(),
+    )));
     loop {
         let last = match &held {
             Held::Context(context) => on_threads(&shared, context, threads),
@@ -67,7 +70,7 @@ fn on_threads(shared: &Arc<Shared>, context: &Arc<Ctx>, threads: &BTreeSet<u32>)
         while let Some((thread, call)) = shared.script.next_call() {
             if matches!(
                 call,
-                Call::DropContext | Call::IntoParts { .. } | Call::FromParts { .. }
+                Call::DropContext | Call::HandOver { .. } | Call::FromParts { .. }
             ) {
                 return Some(call);
             }
@@ -144,7 +147,7 @@ impl Shared {
                 self.answer(Ok(Answer::Done));
                 Held::Nothing
             }
-            (Held::Context(context), Call::IntoParts { channels }) => {
+            (Held::Context(context), Call::HandOver { channels }) => {
                 match Arc::into_inner(context) {
                     Some(context) => self.take_apart(context, channels),
                     None => Held::Nothing,
@@ -155,7 +158,7 @@ impl Shared {
             (Held::Context(_unused), Call::FromParts { ports, restriction })
                 if self.script.is_first() =>
             {
-                let device = Prop(stage.clone());
+                let device = Device::new(Prop(stage.clone()));
                 match HandOver::new(ports.clone(), restriction.map(DomId::new)) {
                     Ok(table) => self.put_together(Parts { device, table }, stage),
                     Err(_) => {
@@ -173,30 +176,31 @@ impl Shared {
 
     fn take_apart(&self, context: Ctx, numbers: &[u32]) -> Held {
         let taken = numbers.iter().map(|number| self.take(*number));
-        let channels: Vec<Played> = match taken.collect() {
+        let mut channels: Vec<Played> = match taken.collect() {
             Ok(channels) => channels,
             Err(why) => {
                 self.answer(Err(why));
                 return Held::Context(Arc::new(context));
             }
         };
-        match context.into_parts(channels) {
+        let taken = context.hand_over(&mut channels);
+        let answer = step::done(&taken);
+        match taken {
             Ok(parts) => {
-                self.answer(Ok(Answer::Done));
+                self.answer(Ok(answer));
                 Held::Parts(parts)
             }
-            Err(error) => {
-                let numbers = numbers.iter().copied();
-                for (number, channel) in numbers.zip(error.channels) {
+            Err(_) => {
+                for (number, channel) in numbers.iter().copied().zip(channels) {
                     self.put_back(number, channel);
                 }
-                self.answer(Ok(step::hand_over(&error.reason)));
-                Held::Context(Arc::new(error.context))
+                self.answer(Ok(answer));
+                Held::Context(Arc::new(context))
             }
         }
     }
 
-    fn put_together(&self, parts: Parts<Prop>, stage: &Stage) -> Held {
+    fn put_together(&self, parts: Parts, stage: &Stage) -> Held {
         let (context, channels) = Context::from_parts(parts, stage.clone(), stage.clone());
         let adopted = channels.into_iter().map(|it| self.adopted(it)).collect();
         self.answer(Ok(Answer::Adopted { channels: adopted }));

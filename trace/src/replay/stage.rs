@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evtchn_core::{
-    DomId, ErrorKind, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept,
-    Trigger, Virq,
+    Device, DeviceCall, DeviceError, DomId, ErrorKind, EventChannel, LoopError, Open, Port,
+    PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
 
 use super::script::{Recorded, Script};
@@ -36,10 +37,14 @@ impl Stage {
         }
     }
 
-    fn bind(&self, call: &Seam) -> Result<Port, Failed> {
-        match self.call(call)? {
-            Some(Got::Number(port)) => Port::new(port).ok_or_else(nonsense),
-            _ => Err(nonsense()),
+    fn device(&self, call: &Seam, of: DeviceCall) -> Result<Option<Got>, DeviceError> {
+        self.call(call).map_err(|failed| failed.of_call(of))
+    }
+
+    fn bind(&self, call: &Seam, of: DeviceCall) -> Result<Port, DeviceError> {
+        match self.device(call, of)? {
+            Some(Got::Number(port)) => Port::new(port).ok_or_else(|| nonsense(of)),
+            _ => Err(nonsense(of)),
         }
     }
 }
@@ -48,15 +53,15 @@ fn over() -> Failed {
     Failed::new(ErrorKind::Other, "the replay is over")
 }
 
-fn nonsense() -> Failed {
-    Failed::new(ErrorKind::Other, "the trace gives what no such call gives")
+fn nonsense(call: DeviceCall) -> DeviceError {
+    Failed::new(ErrorKind::Other, "the trace gives what no such call gives").of_call(call)
 }
 
 impl Open for Stage {
     type Device = Prop;
 
-    fn open(&self) -> Result<Prop, Failed> {
-        self.call(&Seam::Open)?;
+    fn open(&self) -> Result<Prop, DeviceError> {
+        self.device(&Seam::Open, DeviceCall::Open)?;
         Ok(Prop(self.clone()))
     }
 
@@ -79,59 +84,71 @@ impl fmt::Debug for Prop {
 }
 
 impl EventChannel for Prop {
-    type Error = Failed;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Failed> {
-        self.0.bind(&Seam::BindUnboundPort { remote })
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
+        let call = Seam::BindUnboundPort { remote };
+        self.0.bind(&call, DeviceCall::BindUnboundPort(remote))
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Failed> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         let RemotePort { domid, port } = remote;
-        self.0.bind(&Seam::BindInterdomain { domid, port })
+        let call = Seam::BindInterdomain { domid, port };
+        self.0.bind(&call, DeviceCall::BindInterdomain(remote))
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, Failed> {
-        self.0.bind(&Seam::BindVirq { virq })
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
+        let call = Seam::BindVirq { virq };
+        self.0.bind(&call, DeviceCall::BindVirq(virq))
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), Failed> {
-        self.0.call(&Seam::BindStatic { port }).map(drop)
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
+        let of = DeviceCall::BindStatic(port);
+        self.0.device(&Seam::BindStatic { port }, of).map(drop)
     }
 
-    fn unbind(&self, port: Port) -> Result<(), Failed> {
-        self.0.call(&Seam::Unbind { port }).map(drop)
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
+        let of = DeviceCall::Unbind(port);
+        self.0.device(&Seam::Unbind { port }, of).map(drop)
     }
 
-    fn notify(&self, port: Port) -> Result<(), Failed> {
-        self.0.call(&Seam::Notify { port }).map(drop)
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
+        let of = DeviceCall::Notify(port);
+        self.0.device(&Seam::Notify { port }, of).map(drop)
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Failed> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         let room = buf.capacity();
-        let got = self.0.call(&Seam::Pending { room });
+        let got = self.0.device(&Seam::Pending { room }, DeviceCall::Pending);
         buf.fill(|words| match got? {
             Some(Got::Ports(ports)) if ports.len() <= words.len() => {
                 words[..ports.len()].copy_from_slice(&ports);
                 Ok(ports.len())
             }
-            _ => Err(nonsense()),
+            _ => Err(nonsense(DeviceCall::Pending)),
         })
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Failed> {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
+        let Some(&first) = ports.first() else {
+            return Ok(0);
+        };
+        let of = DeviceCall::Unmask {
+            first,
+            count: ports.len(),
+        };
         let ports = ports.to_vec();
-        match self.0.call(&Seam::Unmask { ports })? {
-            Some(Got::Number(count)) => usize::try_from(count).map_err(|_| nonsense()),
-            _ => Err(nonsense()),
+        match self.0.device(&Seam::Unmask { ports }, of)? {
+            Some(Got::Number(count)) => usize::try_from(count).map_err(|_| nonsense(of)),
+            _ => Err(nonsense(of)),
         }
     }
 
-    fn reset(&self) -> Result<(), Failed> {
-        self.0.call(&Seam::Reset).map(drop)
+    fn reset(&self) -> Result<(), DeviceError> {
+        self.0.device(&Seam::Reset, DeviceCall::Reset).map(drop)
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), Failed> {
-        self.0.call(&Seam::Restrict { domid }).map(drop)
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
+        let of = DeviceCall::Restrict(domid);
+        self.0.device(&Seam::Restrict { domid }, of).map(drop)
     }
 
     fn is_inherited(&self) -> bool {
@@ -139,22 +156,20 @@ impl EventChannel for Prop {
     }
 }
 
-impl Registrar<Prop> for Stage {
-    type Error = Failed;
-
+impl Registrar for Stage {
     fn trigger(&self) -> Trigger {
         self.trigger
     }
 
-    fn register(&self, _device: &Prop) -> Result<(), Failed> {
-        self.call(&Seam::Register).map(drop)
+    fn register(&self, _device: &Device) -> Result<(), LoopError> {
+        self.call(&Seam::Register).map(drop).map_err(LoopError::new)
     }
 
-    fn deregister(&self, _device: &Prop) -> Result<(), Failed> {
-        match self.call(&Seam::Deregister).map(drop) {
+    fn deregister(&self, _device: &Device) -> Result<(), LoopError> {
+        match self.call(&Seam::Deregister) {
             // Once it is over, whatever is torn down is let go of.
             Err(_) if self.script.is_over() => Ok(()),
-            answer => answer,
+            answer => answer.map(drop).map_err(LoopError::new),
         }
     }
 
@@ -164,20 +179,22 @@ impl Registrar<Prop> for Stage {
     }
 }
 
-impl Sleep<Prop> for Stage {
+impl Sleep for Stage {
     /// Of a deadline the trace says only that there was one.
     type Deadline = ();
-    type SleepError = Failed;
+
+    fn deadline(&self, _timeout: Duration) {}
 
     fn ticket(&self) -> u64 {
         0
     }
 
-    fn sleep(&self, _ticket: u64, deadline: Option<()>) -> Result<Slept, Failed> {
+    fn sleep(&self, _ticket: u64, deadline: Option<()>) -> Result<Slept, LoopError> {
         let until = deadline.is_some();
-        match self.call(&Seam::Sleep { until })? {
+        let nonsense = || Failed::new(ErrorKind::Other, "the trace gives what no sleep gives");
+        match self.call(&Seam::Sleep { until }).map_err(LoopError::new)? {
             Some(Got::Slept(Ended(slept))) => Ok(slept),
-            _ => Err(nonsense()),
+            _ => Err(LoopError::new(nonsense())),
         }
     }
 }

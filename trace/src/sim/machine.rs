@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use evtchn_core::{
-    DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger,
+    Device, DeviceError, DomId, Error, ErrorKind, Open, Port, PortBuf, Registrar, RemotePort,
+    Sleep, Slept, Trigger,
 };
-use evtchn_sim::{Call, Delivery, DomainConfig, Errno, Error, SimDevice, SimLoop, SimOpen};
+use evtchn_sim::{Call, Delivery, DomainConfig, Errno, SimLoop, SimOpen};
 
-use crate::failed::Failure as _;
+use crate::failed::Failed;
 use crate::header::{Header, Source};
 use crate::line::{AtSeam, Got, Guest, Seam, Sim, What};
 use crate::names::Ended;
@@ -19,8 +20,8 @@ pub(super) struct Simulated {
     sim: evtchn_sim::Sim,
     opener: SimOpen,
     looper: SimLoop,
-    device: Option<SimDevice>,
-    peers: Vec<Option<SimDevice>>,
+    device: Option<Device>,
+    peers: Vec<Option<Device>>,
     ports: Ports,
     /// Events arrive when a read reports them: of several CPUs nobody knows when they did.
     by_reads: bool,
@@ -179,14 +180,14 @@ impl Simulated {
             }
         }
         let came = match (came, &at.failed) {
-            (Err(None), _) => return Err("there is no such device".into()),
-            (Err(Some(error)), Some(failed)) => {
-                let came = error.failed();
+            (Err(Missed(None)), _) => return Err("there is no such device".into()),
+            (Err(Missed(Some(error))), Some(failed)) => {
+                let came = failure(&error);
                 let same = came.kind == failed.kind
                     && failed.errno.is_none_or(|it| Some(it) == came.errno);
                 return if same { Ok(()) } else { Err(came.text) };
             }
-            (Err(Some(error)), None) => return Err(error.to_string()),
+            (Err(Missed(Some(error))), None) => return Err(error.to_string()),
             (Ok(came), _) => came,
         };
         let binds = matches!(
@@ -215,7 +216,7 @@ impl Simulated {
         let Some(Got::Slept(Ended(slept @ (Slept::Ready | Slept::TimedOut)))) = at.got else {
             return Ok(());
         };
-        let looper: &dyn Sleep<SimDevice, Deadline = _, SleepError = _, Error = _> = &self.looper;
+        let looper = &self.looper;
         let soon = self.looper.now() + Duration::from_nanos(1);
         let came = looper.sleep(looper.ticket(), Some(soon));
         let came = came.map_err(|error| error.to_string())?;
@@ -250,7 +251,7 @@ impl Simulated {
         clippy::wildcard_enum_match_arm,
         reason = "all others are calls of the device"
     )]
-    fn make(&mut self, at: &AtSeam) -> Result<Option<Got>, Option<Error>> {
+    fn make(&mut self, at: &AtSeam) -> Result<Option<Got>, Missed> {
         let device = match at.peer {
             None => &mut self.device,
             Some(peer) => {
@@ -258,7 +259,7 @@ impl Simulated {
                 if peer == self.peers.len() {
                     self.peers.push(None);
                 }
-                self.peers.get_mut(peer).ok_or(None)?
+                self.peers.get_mut(peer).ok_or(Missed(None))?
             }
         };
         match at.call {
@@ -268,7 +269,7 @@ impl Simulated {
                     None => self.opener.open(),
                     Some(_) => self.sim.open(DomId::DOM0).open(),
                 };
-                *device = Some(opened?);
+                *device = Some(Device::new(opened?));
                 return Ok(None);
             }
             Seam::Close => {
@@ -276,12 +277,12 @@ impl Simulated {
                 return Ok(None);
             }
             Seam::Wake => {
-                <SimLoop as Registrar<SimDevice>>::wake(&self.looper);
+                self.looper.wake();
                 return Ok(None);
             }
             _ => {}
         }
-        let device = device.as_ref().ok_or(None)?;
+        let device = device.as_ref().ok_or(Missed(None))?;
         let ports = &self.ports;
         let port = |port: Port| Ok(Some(Got::Number(port.as_raw())));
         match &at.call {
@@ -301,8 +302,8 @@ impl Simulated {
             Seam::Notify { port } => done(device.notify(ports.local(*port))),
             Seam::Reset => done(device.reset()),
             Seam::Restrict { domid } => done(device.restrict(*domid)),
-            Seam::Register => done(self.looper.register(device)),
-            Seam::Deregister => done(self.looper.deregister(device)),
+            Seam::Register => done(self.looper.register(device).map_err(Error::Register)),
+            Seam::Deregister => done(self.looper.deregister(device).map_err(Error::Deregister)),
             Seam::Unmask { ports: wanted } => {
                 let local: Vec<Port> = wanted.iter().map(|port| ports.local(*port)).collect();
                 let count = device.unmask(&local)?;
@@ -338,8 +339,31 @@ impl Machine for Simulated {
     }
 }
 
-fn done(done: Result<(), Error>) -> Result<Option<Got>, Option<Error>> {
-    Ok(done.map(|()| None)?)
+/// What a call failed with, or that there was no device to make it on.
+struct Missed(Option<Error>);
+
+impl From<DeviceError> for Missed {
+    fn from(error: DeviceError) -> Missed {
+        Missed(Some(error.into()))
+    }
+}
+
+fn done<E: Into<Error>>(done: Result<(), E>) -> Result<Option<Got>, Missed> {
+    match done {
+        Ok(()) => Ok(None),
+        Err(error) => Err(Missed(Some(error.into()))),
+    }
+}
+
+/// A failed call of the device or of the loop, as it is written.
+fn failure(error: &Error) -> Failed {
+    if let Error::Device(error) = error {
+        Failed::of_device(error)
+    } else if let Error::Register(error) | Error::Deregister(error) = error {
+        Failed::of_loop(error)
+    } else {
+        Failed::new(ErrorKind::Other, error.to_string())
+    }
 }
 
 fn said(did: Result<(), Errno>) -> Did {

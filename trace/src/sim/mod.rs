@@ -82,7 +82,7 @@ fn line(happened: Happened) -> What {
 /// itself.
 ///
 /// # Errors
-/// As there, and where something happened that the trace does not tell enough of.
+/// Those of [`replay`](crate::replay), and where something happened that the trace does not tell enough of.
 pub fn replay_on_sim(trace: &Trace) -> Result<Replayed, BadTrace> {
     replay_cut(trace, None)
 }
