@@ -17,6 +17,7 @@
 
 #[cfg(feature = "explore")]
 pub mod explore;
+mod failed;
 mod handover;
 pub mod model;
 mod op;

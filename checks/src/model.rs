@@ -7,8 +7,13 @@ use evtchn_core::Cause;
 pub struct Channel {
     /// It is waited on and no wake came yet.
     pub waiting: bool,
+    /// The wait is for each wake.
+    pub stands: bool,
     /// Something happened since the last wake: a wait must fire.
     pub must: bool,
+    /// The wake was read and kept for certain: the round that follows a wait hands it out, and so
+    /// does the round in which the wait is made.
+    pub kept: bool,
     /// How many wakes can be under way, two at most and [`more`](Channel::more): one that the
     /// program can already see, and one that was held back meanwhile.
     pub may: u8,
@@ -27,9 +32,17 @@ pub enum Wrong {
     /// A wake without a reason.
     #[error("a wake came though nothing had happened")]
     Causeless,
-    /// A wait was ready at once although somebody waited already.
-    #[error("a wait was ready although somebody waited already")]
-    ReadyTwice,
+    /// A thread or a task took a wake that somebody else waited for.
+    #[error("a thread or a task took a wake although somebody waited already")]
+    TakenTwice,
+    /// A cancel did not say whether it ended a wait.
+    #[error("somebody waited: {waited}, but the cancel said: {ended}")]
+    Cancelled {
+        /// Somebody waited.
+        waited: bool,
+        /// What the cancel answered.
+        ended: bool,
+    },
 }
 
 impl Channel {
@@ -38,7 +51,9 @@ impl Channel {
     pub const fn bound(signalled: bool) -> Channel {
         Channel {
             waiting: false,
+            stands: false,
             must: signalled,
+            kept: false,
             may: signalled as u8,
             more: 0,
         }
@@ -55,7 +70,9 @@ impl Channel {
     /// Another process has it from now on: what was read of it is not known, so a wait must fire.
     pub const fn adopt(&mut self) {
         self.waiting = false;
+        self.stands = false;
         self.must = true;
+        self.kept = true;
         self.more = self.more.saturating_add(1);
     }
 
@@ -69,7 +86,9 @@ impl Channel {
             return Err(Wrong::Causeless);
         }
         self.waiting = false;
+        self.stands = false;
         self.must = true;
+        self.kept = true;
         self.told(overflowed);
         Ok(())
     }
@@ -87,17 +106,35 @@ impl Channel {
         }
     }
 
-    /// A wait was answered: ready at once for this cause, or not.
+    /// A wait began. It never gives a wake: what was kept comes in a round.
+    pub const fn waited(&mut self) {
+        self.waiting = true;
+    }
+
+    /// A thread that blocks or a task took the wake, which it may where nobody waits.
     ///
     /// # Errors
     /// [`Wrong`] where that must not be.
-    pub fn waited(&mut self, ready: Option<Cause>) -> Result<(), Wrong> {
-        let waited_before = self.waiting;
+    pub fn taken(&mut self, cause: Cause) -> Result<(), Wrong> {
+        if self.waiting {
+            return Err(Wrong::TakenTwice);
+        }
         self.waiting = true;
-        match ready {
-            None => Ok(()),
-            Some(_) if waited_before => Err(Wrong::ReadyTwice),
-            Some(cause) => self.woken(cause),
+        self.woken(cause)
+    }
+
+    /// A wait was cancelled, and the answer says whether there was one.
+    ///
+    /// # Errors
+    /// [`Wrong`] where that is not so.
+    pub const fn cancelled(&mut self, ended: bool) -> Result<(), Wrong> {
+        let waited = self.waiting;
+        self.waiting = false;
+        self.stands = false;
+        if waited == ended {
+            Ok(())
+        } else {
+            Err(Wrong::Cancelled { waited, ended })
         }
     }
 
@@ -114,8 +151,9 @@ impl Channel {
         let Some(may) = self.may.checked_sub(told_of) else {
             return Err(Wrong::Causeless);
         };
-        self.waiting = false;
+        self.waiting = self.stands;
         self.must = false;
+        self.kept = false;
         self.may = may;
         self.told(cause == Cause::Overflow);
         Ok(())

@@ -74,6 +74,8 @@ pub enum Op {
     Drop(u16),
     /// Waits, also by the id of a channel that is gone.
     Wait(u16),
+    /// Waits for each wake, also by the id of a channel that is gone.
+    WaitEach(u16),
     /// Cancels, also by the id of a channel that is gone.
     Cancel(u16),
     /// Blocks for its wake, until nothing but the deadline can end that.
@@ -221,6 +223,7 @@ impl Op {
             13 => Op::Finish,
             14 => Op::Leave,
             15 => Op::Turn,
+            16 if which >= 128 => Op::WaitEach(slot - 128),
             16 => Op::Spurious,
             17 => Op::Overflow,
             18 => Op::Fail(Failing::ALL[pick(Failing::DECODED)]),
@@ -244,6 +247,8 @@ mod tests {
             ([11, 255], Op::Begin(255)),
             ([18, 8], Op::Fail(Failing::Deregistering)),
             ([18, 9], Op::Fail(Failing::Opening)),
+            ([16, 1], Op::Spurious),
+            ([16, 129], Op::WaitEach(1)),
             ([19, 1], Op::Teardown),
             ([19, 129], Op::Block(1)),
             ([19, 65], Op::Await(1)),

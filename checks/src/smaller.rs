@@ -10,6 +10,7 @@ impl Op {
             Op::Unbind(slot) => Op::Unbind(slot % slots),
             Op::Drop(slot) => Op::Drop(slot % slots),
             Op::Wait(slot) => Op::Wait(slot % slots),
+            Op::WaitEach(slot) => Op::WaitEach(slot % slots),
             Op::Cancel(slot) => Op::Cancel(slot % slots),
             Op::Block(slot) => Op::Block(slot % slots),
             Op::Await(slot) => Op::Await(slot % slots),
@@ -62,7 +63,7 @@ impl Op {
             Op::Begin(budget) => fewer(budget, Op::Begin(1), Op::Begin),
             Op::Short(ports) => fewer(ports, Op::Short(1), Op::Short),
             Op::Serve | Op::Calls => vec![Op::Turn],
-            Op::Block(slot) | Op::Await(slot) => vec![Op::Wait(slot)],
+            Op::Block(slot) | Op::Await(slot) | Op::WaitEach(slot) => vec![Op::Wait(slot)],
             Op::Bind(..)
             | Op::Unbind(_)
             | Op::Drop(_)

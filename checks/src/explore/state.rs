@@ -6,7 +6,7 @@ use super::coverage::Coverage;
 use super::scenario::Scenario;
 
 /// Changes with what is kept, and with what the scripts of a seed are.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What was done so far, and what comes next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

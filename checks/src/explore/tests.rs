@@ -96,6 +96,6 @@ fn a_state_that_is_damaged_or_of_another_version_is_refused() {
         let error = refused(damaged);
         assert!(error.contains("damaged"), "{error}");
     }
-    let version = text.replacen("\"version\":1", "\"version\":9", 1);
+    let version = text.replacen("\"version\":2", "\"version\":9", 1);
     assert!(refused(&version).contains("version 9"));
 }

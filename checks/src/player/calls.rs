@@ -1,6 +1,6 @@
 //! Callbacks, and turns of a loop in which they are called.
 
-use evtchn_core::{Cause, TeardownError};
+use evtchn_core::Cause;
 
 use super::table::Slot;
 use super::{Player, Step, ensure, text};
@@ -27,6 +27,10 @@ impl Player<'_> {
     pub(super) fn call_back(&mut self) -> Step {
         if !self.has_reason()? {
             return Ok(());
+        }
+        if self.owed.is_some() {
+            let ended = self.ctx.dispatch_callbacks();
+            self.pay(ended.map(drop))?;
         }
         let ended = self.ctx.dispatch_callbacks();
         let called = std::mem::take(&mut *self.called.get());
@@ -61,10 +65,7 @@ impl Player<'_> {
         if self.table.counts().bound == 0 {
             return Ok(());
         }
-        let leftover = match self.ctx.teardown() {
-            Err(TeardownError::Leftover(leftover)) => leftover,
-            other => return Err(format!("teardown under bound channels: {other:?}")),
-        };
+        let leftover = self.still_in_use()?;
         for place in 0..self.table.len() {
             let slot = self.table.get(place);
             let port = slot.id.map(evtchn_core::ChannelId::port);

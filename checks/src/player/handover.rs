@@ -1,6 +1,6 @@
 //! A step in which the context is taken apart and goes on as another.
 
-use evtchn_core::{Context, HandOverError, Stats};
+use evtchn_core::{Context, Error, Link, Stats};
 
 use super::table::Slot;
 use super::{Ctx, Loop, Opener, Player, SimChannel, Step, ensure};
@@ -11,7 +11,7 @@ pub(super) type Detached = Box<dyn for<'b> FnOnce(&'b Ctx) -> Player<'b>>;
 /// What a hand-over came to, for the player to learn from.
 pub(super) struct HandedOver {
     channels: Vec<SimChannel>,
-    failed: Option<HandOverError<evtchn_sim::Error>>,
+    failed: Option<Error>,
 }
 
 impl Player<'_> {
@@ -36,6 +36,8 @@ impl Player<'_> {
             guest,
             table,
             budget,
+            unread: _,
+            owed,
             steps,
             told,
             overflowed,
@@ -57,6 +59,8 @@ impl Player<'_> {
             table,
             round: None,
             budget,
+            unread: None,
+            owed,
             steps,
             told,
             overflowed,
@@ -85,18 +89,20 @@ impl Player<'_> {
                 // The wakes of channels that were dropped went with the context.
                 self.to_tell.clear();
                 self.may_tell.clear();
+                self.owed = None;
                 self.loose = false;
                 self.stats = Stats::default();
                 Ok(())
             }
-            Some(HandOverError::NotOpen) => ensure(!self.ctx.link().is_open(), || {
+            Some(Error::NotOpen) => ensure(!self.ctx.link().is_open(), || {
                 "a device is open, and a hand-over says that none is".into()
             }),
-            Some(HandOverError::NotBound(_)) => ensure(self.table.counts().dead > 0, || {
+            Some(Error::NotBound(_)) => ensure(self.table.counts().dead > 0, || {
                 "a hand-over does not know a bound channel".into()
             }),
-            Some(HandOverError::Link(error)) => self.link_failed(error),
-            Some(error) => Err(format!("hand-over: {error:?}")),
+            Some(error) => self
+                .link_failed(&error)
+                .map_err(|what| format!("hand-over: {what}")),
         }
     }
 }
@@ -113,19 +119,32 @@ impl Slot {
     }
 }
 
-/// Takes a context apart and puts another together, on the same machine.
+/// Takes a context apart and puts another together, on the same machine. One that cannot be taken
+/// apart goes on as it was.
 pub(super) fn hand_over(
     ctx: Ctx,
-    channels: Vec<SimChannel>,
+    mut channels: Vec<SimChannel>,
     opener: Opener,
     looper: Loop,
-) -> (Ctx, HandedOver) {
-    let (ctx, channels, failed) = match ctx.into_parts(channels) {
-        Ok(parts) => {
-            let (ctx, channels) = Context::from_parts(parts, opener, looper);
-            (ctx, channels, None)
+) -> Result<(Ctx, HandedOver), String> {
+    let parts = match ctx.hand_over(&mut channels) {
+        Ok(parts) => parts,
+        Err(error) => {
+            let failed = Some(error);
+            return Ok((ctx, HandedOver { channels, failed }));
         }
-        Err(error) => (error.context, error.channels, Some(error.reason)),
     };
-    (ctx, HandedOver { channels, failed })
+    for channel in &channels {
+        let answer = channel.wait();
+        ensure(matches!(answer, Err(Error::NotBound(_))), || {
+            format!("a wait on a channel that was handed over: {answer:?}")
+        })?;
+    }
+    ensure(ctx.link() == Link::Closed, || {
+        format!("handed over, but the link is {:?}", ctx.link())
+    })?;
+    drop((channels, ctx));
+    let (ctx, channels) = Context::from_parts(parts, opener, looper);
+    let failed = None;
+    Ok((ctx, HandedOver { channels, failed }))
 }

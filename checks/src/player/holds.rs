@@ -1,6 +1,8 @@
 //! What is so after every step, and once everything is at rest.
 
-use evtchn_core::{Link, Port, TeardownError};
+use std::time::Duration;
+
+use evtchn_core::{Link, Port};
 
 use super::table::Slot;
 use super::{Player, Step, TURNS, ensure};
@@ -12,6 +14,13 @@ impl Player<'_> {
         if let Some(violation) = self.looper.violations().first() {
             return Err(violation.to_string());
         }
+        let awake = self.ctx.next_timeout() == Some(Duration::ZERO);
+        ensure(awake || self.owed.is_none(), || {
+            format!(
+                "an error of {:?} was kept, and the loop may sleep",
+                self.owed
+            )
+        })?;
         let counts = self.table.counts();
         self.played.most_bound = self.played.most_bound.max(counts.bound);
         if self.round.is_some() {
@@ -38,14 +47,11 @@ impl Player<'_> {
 
     /// A teardown under bound channels changes nothing and lists them, so it tells who is bound
     /// and who waits.
-    pub(super) fn check_leftover(&self) -> Step {
+    pub(super) fn check_leftover(&mut self) -> Step {
         if self.round.is_some() || self.table.counts().bound == 0 {
             return Ok(());
         }
-        let leftover = match self.ctx.teardown() {
-            Err(TeardownError::Leftover(leftover)) => leftover,
-            other => return Err(format!("teardown under bound channels: {other:?}")),
-        };
+        let leftover = self.still_in_use()?;
         self.are(Slot::is_bound, &leftover.channels, "bound")?;
         self.are(Slot::is_waiting, &leftover.waiting, "waiting")?;
         ensure(leftover.held == 0, || {
@@ -71,7 +77,7 @@ impl Player<'_> {
 
     /// Lets everything fall silent, then takes it down.
     pub(super) fn rest(&mut self) -> Step {
-        self.round = None;
+        self.leave();
         self.check()?;
         self.check_leftover()?;
         // What was told to fail may do so here, and cost a turn each time.

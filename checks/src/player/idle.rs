@@ -19,7 +19,9 @@ impl Player<'_> {
             Op::Unbind(place) | Op::Drop(place) | Op::Block(place) | Op::Callback(place) => {
                 slot(place).channel.is_none()
             }
-            Op::Wait(place) | Op::Cancel(place) | Op::Await(place) => slot(place).id.is_none(),
+            Op::Wait(place) | Op::WaitEach(place) | Op::Cancel(place) | Op::Await(place) => {
+                slot(place).id.is_none()
+            }
             Op::Signal(place) | Op::Storm(place, _) => slot(place).signal.is_none(),
             Op::Notify(place) => {
                 let to_peer = matches!(slot(place).signal, Some(Signal::Send(_)));

@@ -23,11 +23,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evtchn_core::{
-    Channel, ChannelId, Context, DomId, LinkError, Round, Stats, TaskError, Trigger, Virq, Wake,
+    Channel, ChannelId, Context, DeviceError, DomId, Error, LoopError, Round, Stats, Trigger, Virq,
+    Wake,
 };
-use evtchn_sim::{Call, DomainConfig, Error, Guest, Sim, SimLoop, SimOpen};
+use evtchn_sim::{Call, DomainConfig, Guest, Sim, SimLoop, SimOpen};
 use evtchn_trace::{Recorder, Tape, What};
 
+use crate::failed::{device_call, loop_call};
 use crate::op::{Each, Op};
 use handover::{Detached, hand_over};
 pub use shrink::{check, check_on, shortest};
@@ -54,9 +56,11 @@ const VIRQS: [Virq; 7] = [
 
 type Opener = Traced<Recorder<SimOpen>>;
 type Loop = Traced<Recorder<SimLoop>>;
-type Ctx = Context<Opener, Loop>;
-type SimChannel = Channel<Opener, Loop>;
-type SimTaskError = TaskError<Error, Error>;
+type Ctx = Context<Loop>;
+type SimChannel = Channel<Loop>;
+
+/// The calls that fail where the device fails as a whole.
+const READS: [Call; 2] = [Call::Pending, Call::Reset];
 
 /// Where a script broke, and how.
 #[derive(Debug, Clone)]
@@ -99,7 +103,7 @@ pub fn play(trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
 /// [`play`] with so many slots.
 ///
 /// # Errors
-/// As there.
+/// Those of [`play`].
 pub fn play_on(slots: u16, trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
     play_seen(slots, trigger, script.iter().copied(), |_, _| ())
 }
@@ -107,7 +111,7 @@ pub fn play_on(slots: u16, trigger: Trigger, script: &[Op]) -> Result<Played, Br
 /// [`play_on`], and before the first step, after each and at rest `see` looks at the player.
 ///
 /// # Errors
-/// As there.
+/// Those of [`play`].
 pub fn play_seen(
     slots: u16,
     trigger: Trigger,
@@ -138,7 +142,7 @@ pub(crate) fn play_taped(
     };
     let (opens, loops) = traced();
     // What broke is not taken down: that may break again, and a panic on the way would be the last.
-    let mut ctx = ManuallyDrop::new(Context::new(opens, loops));
+    let mut ctx = ManuallyDrop::new(Context::with_registrar(opens, loops));
     let guest = guest(&sim).map_err(|what| Broken { step: 0, what })?;
     let machine = (sim, opener.clone(), looper.clone(), calls.clone());
     let mut attach: Detached = Box::new(move |ctx| Player::new(ctx, slots, machine, guest));
@@ -185,7 +189,7 @@ pub(crate) fn play_taped(
         let (detached, channels) = ManuallyDrop::into_inner(player).detach();
         let (opens, loops) = traced();
         let before = ManuallyDrop::into_inner(ctx);
-        let handed_over = caught(|| Ok(hand_over(before, channels, opens, loops)));
+        let handed_over = caught(|| hand_over(before, channels, opens, loops));
         let (next, came) = handed_over.map_err(at)?;
         (ctx, attach, handed) = (ManuallyDrop::new(next), detached, Some(came));
     }
@@ -234,9 +238,14 @@ pub struct Player<'a> {
     handed: Vec<usize>,
     guest: Guest,
     table: Table,
-    round: Option<Round<'a, Opener, Loop>>,
+    round: Option<Round<'a, Loop>>,
     /// How many wakes the round may still hand out.
     budget: usize,
+    /// The call that failed as the round read.
+    unread: Option<Call>,
+    /// The call whose error was kept when a round was dropped. It is owed to the next call that
+    /// can fail with it.
+    owed: Option<Call>,
     steps: usize,
     /// Calls that were told to fail at some time.
     told: Vec<Call>,
@@ -281,6 +290,8 @@ impl<'a> Player<'a> {
             table: Table::new(slots),
             round: None,
             budget: 0,
+            unread: None,
+            owed: None,
             steps: 0,
             told: Vec::new(),
             overflowed: false,
@@ -304,6 +315,7 @@ impl Player<'_> {
             Op::Unbind(slot) => self.unbind(self.place(slot))?,
             Op::Drop(slot) => self.drop_channel(self.place(slot))?,
             Op::Wait(slot) => self.wait(self.place(slot))?,
+            Op::WaitEach(slot) => self.wait_each(self.place(slot))?,
             Op::Cancel(slot) => self.cancel(self.place(slot))?,
             Op::Block(slot) => self.block(self.place(slot))?,
             Op::Await(slot) => self.task(self.place(slot))?,
@@ -318,7 +330,7 @@ impl Player<'_> {
             Op::Next => self.next_many(1)?,
             Op::NextMany(wakes) => self.next_many(wakes)?,
             Op::Finish => self.finish()?,
-            Op::Leave => self.round = None,
+            Op::Leave => self.leave(),
             Op::Turn => self.turn(false).map(|_| ())?,
             Op::Serve => self.turn(true).map(|_| ())?,
             Op::Callback(slot) => self.callback(self.place(slot))?,
@@ -348,7 +360,7 @@ impl Player<'_> {
             return Ok(());
         }
         self.stats.faults = faults;
-        ensure(self.was_told([Call::Pending, Call::Reset]), || {
+        ensure(self.was_told(READS), || {
             "the device failed though it was not told to".into()
         })?;
         let to_tell = &mut self.to_tell;
@@ -365,9 +377,20 @@ impl Player<'_> {
         calls.iter().any(|call| self.told.contains(call))
     }
 
-    /// A call failed, which it may only if it was told to.
-    fn told(&mut self, error: Error) -> Step {
-        self.failed(error.call, || error.to_string())
+    /// The device refused one of these calls, which it may only if it was told to.
+    fn told<const N: usize>(&mut self, calls: [Call; N], error: &DeviceError) -> Step {
+        match device_call(error).filter(|call| calls.contains(call)) {
+            Some(call) => self.failed(call, || text(error)),
+            None => Err(format!("{error:?} is none of {calls:?}")),
+        }
+    }
+
+    /// The loop refused this call, which it may only if it was told to.
+    fn loop_told(&mut self, call: Call, error: &LoopError) -> Step {
+        match loop_call(error) {
+            Some(failed) if failed == call => self.failed(call, || text(error)),
+            _ => Err(format!("{error:?} is not of {call}")),
+        }
     }
 
     fn failed(&mut self, call: Call, what: impl FnOnce() -> String) -> Step {
@@ -377,14 +400,26 @@ impl Player<'_> {
         })
     }
 
-    fn link_failed(&mut self, error: LinkError<Error>) -> Step {
-        match error {
-            LinkError::Register(error) => self.told(error),
-            LinkError::Deregister(error) => {
-                self.loose = true;
-                self.told(error)
-            }
-            error @ (LinkError::Reentrant | _) => Err(format!("{error:?}")),
+    /// The link could not follow.
+    fn link_failed(&mut self, error: &Error) -> Step {
+        if let Error::Deregister(error) = error {
+            self.loose = true;
+            self.loop_told(Call::Deregister, error)
+        } else if let Error::Register(error) = error {
+            self.loop_told(Call::Register, error)
+        } else {
+            Err(format!("{error:?}"))
+        }
+    }
+
+    /// A port could not be enabled, or the link could not follow.
+    fn arm_failed(&mut self, error: &Error) -> Step {
+        if let Error::Device(error) = error {
+            self.told([Call::Unmask], error)
+        } else if matches!(error, Error::NotWritten { .. }) {
+            self.failed(Call::Unmask, || text(error))
+        } else {
+            self.link_failed(error)
         }
     }
 

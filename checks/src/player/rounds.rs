@@ -2,23 +2,28 @@
 
 use std::time::Duration;
 
-use evtchn_core::{Cause, DispatchError, DispatchResult, Outcome, Wake};
+use evtchn_core::{Cause, Error, Outcome, StillInUse, Wake};
 use evtchn_sim::Call;
 
 use super::table::Slot;
-use super::{Loop, Opener, Player, Step, ensure, text};
+use super::{Player, Step, ensure, text};
 
-type Ended = DispatchResult<Opener, Loop, Outcome>;
+type Ended = Result<Outcome, Error>;
 
 impl Player<'_> {
     pub(super) fn begin(&mut self, budget: usize) -> Step {
+        if self.round.is_none() && self.owed.is_some() {
+            let begun = self.ctx.dispatch_at_most(budget);
+            self.pay(begun.map(drop))?;
+        }
         match (self.ctx.dispatch_at_most(budget), &self.round) {
             (Ok(round), None) => {
                 self.round = Some(round);
                 self.budget = budget;
+                self.unread = None;
                 Ok(())
             }
-            (Err(DispatchError::Busy), Some(_)) => Ok(()),
+            (Err(Error::Busy), Some(_)) => Ok(()),
             (other, _) => Err(format!("begin: {other:?}")),
         }
     }
@@ -34,9 +39,17 @@ impl Player<'_> {
 
     /// Takes a wake of the round, if one comes: the slot that it is for, unless that is gone.
     fn next(&mut self) -> Result<Option<Option<usize>>, String> {
+        self.calls.get().failed.clear();
         let wake = self.round.as_mut().and_then(Iterator::next);
+        let failed = self.calls.get().failed.first().copied();
+        self.unread = self.unread.or(failed);
         self.note_fault()?;
         let Some(wake) = wake else {
+            let is_over = self.round.is_some() && self.budget > 0;
+            ensure(!is_over || self.table.counts().owed == 0, || {
+                let slot = self.table.iter().position(Slot::is_owed);
+                format!("a round did not hand out the wake that was kept for slot {slot:?}")
+            })?;
             return Ok(None);
         };
         ensure(self.budget > 0, || {
@@ -77,6 +90,43 @@ impl Player<'_> {
         self.ended(ended)
     }
 
+    /// Drops the round. What it fails with is kept for the next call that can fail with it.
+    pub(super) fn leave(&mut self) {
+        let Some(round) = self.round.take() else {
+            return;
+        };
+        self.calls.get().failed.clear();
+        drop(round);
+        let failed = std::mem::take(&mut self.calls.get().failed);
+        self.loose |= failed.contains(&Call::Deregister);
+        self.owed = self.unread.take().or_else(|| failed.first().copied());
+    }
+
+    /// A call failed with what is owed, and with nothing else.
+    pub(super) fn pay(&mut self, answer: Result<(), Error>) -> Step {
+        let Some(owed) = self.owed.take() else {
+            return Ok(());
+        };
+        match answer {
+            Err(Error::Device(error)) => self.told([owed], &error),
+            Err(Error::Deregister(error)) => self.loop_told(owed, &error),
+            Err(error @ Error::NotWritten { .. }) => self.failed(owed, || text(error)),
+            other => Err(format!("{owed} failed as a round was dropped: {other:?}")),
+        }
+    }
+
+    /// Who is bound and who waits, as a teardown under bound channels says, which changes nothing.
+    pub(super) fn still_in_use(&mut self) -> Result<Box<StillInUse>, String> {
+        if self.owed.is_some() {
+            let torn = self.ctx.teardown();
+            self.pay(torn)?;
+        }
+        match self.ctx.teardown() {
+            Err(Error::StillInUse(left)) => Ok(left),
+            other => Err(format!("teardown under bound channels: {other:?}")),
+        }
+    }
+
     /// How a round ended.
     pub(super) fn ended(&mut self, ended: Ended) -> Step {
         match ended {
@@ -84,13 +134,12 @@ impl Player<'_> {
                 "more is ready and the loop may sleep".into()
             }),
             Ok(Outcome::Done) => Ok(()),
-            Err(DispatchError::Device(error)) => self.told(error),
-            Err(DispatchError::Unmask { source, .. }) => self.told(source),
-            Err(error @ DispatchError::NotWritten { .. }) => {
-                self.failed(Call::Unmask, || text(error))
+            Err(Error::Device(error)) => {
+                self.told([Call::Pending, Call::Reset, Call::Unmask], &error)
             }
-            Err(DispatchError::Link(error)) => self.link_failed(error),
-            Err(error) => Err(format!("finish: {error:?}")),
+            Err(error) => self
+                .arm_failed(&error)
+                .map_err(|what| format!("finish: {what}")),
         }
     }
 

@@ -21,7 +21,7 @@ pub fn check(trigger: Trigger, script: &[Op]) {
 /// [`check`] with so many slots.
 ///
 /// # Panics
-/// As there.
+/// Where [`check`] does.
 #[expect(clippy::panic, reason = "a test ends by panicking")]
 pub fn check_on(slots: u16, trigger: Trigger, script: &[Op]) {
     if let Err(broken) = play_on(slots, trigger, script) {

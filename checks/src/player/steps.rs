@@ -1,9 +1,8 @@
 //! The steps of a script: each makes one call and asks the model about the answer.
 
-use evtchn_core::{
-    BindError, CancelError, ChannelId, DomId, NotifyError, RemotePort, TeardownError, UnbindError,
-    Wait, WaitError,
-};
+use std::time::Duration;
+
+use evtchn_core::{ChannelId, DomId, Error, RemotePort};
 use evtchn_sim::{Call, Errno};
 
 use super::table::{Signal, Slot};
@@ -30,13 +29,21 @@ impl Player<'_> {
         let channel = match bound {
             Ok(channel) => channel,
             // A drop that could not unbind leaves the port to its device.
-            Err(BindError::Bind(error))
-                if error.errno == Errno::EEXIST && self.was_told([Call::Unbind]) =>
+            Err(Error::Device(error))
+                if Errno::of(&error) == Some(Errno::EEXIST) && self.was_told([Call::Unbind]) =>
             {
                 return Ok(());
             }
-            Err(BindError::Open(error) | BindError::Drain(error) | BindError::Bind(error)) => {
-                return self.told(error);
+            Err(Error::Device(error)) => {
+                let calls = [
+                    Call::Open,
+                    Call::BindUnboundPort,
+                    Call::BindInterdomain,
+                    Call::BindVirq,
+                    Call::Pending,
+                    Call::Reset,
+                ];
+                return self.told(calls, &error);
             }
             Err(error) => return Err(format!("bind: {error:?}")),
         };
@@ -54,17 +61,24 @@ impl Player<'_> {
     }
 
     pub(super) fn unbind(&mut self, slot: usize) -> Step {
-        let Some(channel) = self.table.edit(slot, |slot| slot.channel.take()) else {
+        let Some(mut channel) = self.table.edit(slot, |slot| slot.channel.take()) else {
             return Ok(());
         };
-        match channel.unbind() {
+        let unbound = channel.unbind();
+        if let Err(Error::Device(error)) = &unbound {
+            // It is as it was: who waited waits.
+            self.table.edit(slot, |slot| slot.channel = Some(channel));
+            return self.told([Call::Unbind], error);
+        }
+        let notified = channel.notify();
+        ensure(matches!(notified, Err(Error::NotBound(_))), || {
+            format!("a notify of a channel that was unbound: {notified:?}")
+        })?;
+        match unbound {
             Ok(()) => Ok(()),
-            Err(UnbindError::Unbind { channel, source }) => {
-                self.table.edit(slot, |slot| slot.channel = Some(channel));
-                self.told(source)
-            }
-            Err(UnbindError::Link(error)) => self.link_failed(error),
-            Err(error) => Err(format!("unbind: {error:?}")),
+            Err(error) => self
+                .link_failed(&error)
+                .map_err(|what| format!("unbind: {what}")),
         }
     }
 
@@ -79,29 +93,42 @@ impl Player<'_> {
     }
 
     pub(super) fn wait(&mut self, slot: usize) -> Step {
-        let (Some(id), is_bound) = self.known(slot) else {
+        let (Some(id), _) = self.known(slot) else {
             return Ok(());
         };
-        match self.ctx.wait(id) {
-            Ok(_) if !is_bound => Err("a wait by the id of a dead channel was taken".into()),
-            Ok(wait) => {
-                let ready = match wait {
-                    Wait::Ready(cause) => Some(cause),
-                    Wait::Pending => None,
-                };
-                ensure(
-                    ready.is_none() || !self.table.get(slot).has_callback,
-                    || "a wait was ready although there is a callback".into(),
-                )?;
-                self.played.wakes += u64::from(ready.is_some());
-                let waited = |slot: &mut Slot| slot.model.waited(ready);
-                self.table.edit(slot, waited).map_err(text)
+        let waited = self.ctx.wait(id);
+        self.waited(slot, waited)
+    }
+
+    pub(super) fn wait_each(&mut self, slot: usize) -> Step {
+        let (Some(id), _) = self.known(slot) else {
+            return Ok(());
+        };
+        let waited = self.ctx.wait_each(id);
+        if waited.is_ok() {
+            self.table.edit(slot, |slot| slot.model.stands = true);
+        }
+        self.waited(slot, waited)
+    }
+
+    fn waited(&mut self, slot: usize, waited: Result<(), Error>) -> Step {
+        let (_, is_bound) = self.known(slot);
+        match waited {
+            Ok(()) if !is_bound => Err("a wait by the id of a dead channel was taken".into()),
+            Ok(()) => {
+                self.table.edit(slot, |slot| slot.model.waited());
+                // What was kept comes with the next round, for which the loop does not sleep.
+                let comes = self.round.is_some()
+                    || !self.table.get(slot).is_owed()
+                    || self.ctx.next_timeout() == Some(Duration::ZERO);
+                ensure(comes, || {
+                    "a wake was kept, and the loop may sleep though it is waited for".into()
+                })
             }
-            Err(WaitError::NotBound(_)) if !is_bound => Ok(()),
-            Err(WaitError::Link(error)) => self.link_failed(error),
-            Err(WaitError::Unmask { source, .. }) => self.told(source),
-            Err(error @ WaitError::NotWritten { .. }) => self.failed(Call::Unmask, || text(error)),
-            Err(error) => Err(format!("wait: {error:?}")),
+            Err(Error::NotBound(_)) if !is_bound => Ok(()),
+            Err(error) => self
+                .arm_failed(&error)
+                .map_err(|what| format!("wait: {what}")),
         }
     }
 
@@ -110,14 +137,15 @@ impl Player<'_> {
             return Ok(());
         };
         match self.ctx.cancel(id) {
-            Ok(()) if is_bound => {
-                self.table.edit(slot, |slot| slot.model.waiting = false);
-                Ok(())
+            Ok(ended) if is_bound => {
+                let cancelled = |slot: &mut Slot| slot.model.cancelled(ended);
+                self.table.edit(slot, cancelled).map_err(text)
             }
-            Ok(()) => Err("a cancel by the id of a dead channel was taken".into()),
-            Err(CancelError::NotBound(_)) if !is_bound => Ok(()),
-            Err(CancelError::Link(error)) => self.link_failed(error),
-            Err(error) => Err(format!("cancel: {error:?}")),
+            Ok(_) => Err("a cancel by the id of a dead channel was taken".into()),
+            Err(Error::NotBound(_)) if !is_bound => Ok(()),
+            Err(error) => self
+                .link_failed(&error)
+                .map_err(|what| format!("cancel: {what}")),
         }
     }
 
@@ -152,8 +180,10 @@ impl Player<'_> {
             format!("{notified:?} of a notify took the peer from {before} events to {after}")
         })?;
         match notified {
+            Ok(()) if slot.dead => Err("a notify of a dead channel was taken".into()),
             Ok(()) => Ok(()),
-            Err(NotifyError::Device(error)) => self.told(error),
+            Err(Error::NotBound(_)) if slot.dead => Ok(()),
+            Err(Error::Device(error)) => self.told([Call::Notify], &error),
             Err(error) => Err(format!("notify: {error:?}")),
         }
     }
@@ -200,15 +230,20 @@ impl Player<'_> {
 
     pub(super) fn teardown(&mut self) -> Step {
         let bound = self.table.counts().bound > 0;
+        if self.owed.is_some() {
+            let torn = self.ctx.teardown();
+            self.pay(torn)?;
+        }
         match self.ctx.teardown() {
             Ok(()) if bound => Err("torn down under a bound channel".into()),
             Ok(()) => {
                 self.to_tell.clear();
                 Ok(())
             }
-            Err(TeardownError::Leftover(leftover)) => ensure(bound, || leftover.to_string()),
-            Err(TeardownError::Link(error)) => self.link_failed(error),
-            Err(error) => Err(format!("teardown: {error:?}")),
+            Err(Error::StillInUse(leftover)) => ensure(bound, || leftover.to_string()),
+            Err(error) => self
+                .link_failed(&error)
+                .map_err(|what| format!("teardown: {what}")),
         }
     }
 }

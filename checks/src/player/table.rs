@@ -39,6 +39,11 @@ impl Slot {
         self.is_waiting() && self.model.must
     }
 
+    /// Somebody waits for a wake that was read and kept.
+    pub(super) const fn is_owed(&self) -> bool {
+        self.is_waiting() && self.model.kept
+    }
+
     const fn is_dead(&self) -> bool {
         self.channel.is_some() && self.dead
     }
@@ -50,6 +55,7 @@ pub(super) struct Counts {
     pub(super) bound: usize,
     pub(super) waiting: usize,
     pub(super) due: usize,
+    pub(super) owed: usize,
     pub(super) dead: usize,
 }
 
@@ -58,6 +64,7 @@ impl Counts {
         self.bound += usize::from(slot.is_bound());
         self.waiting += usize::from(slot.is_waiting());
         self.due += usize::from(slot.is_due());
+        self.owed += usize::from(slot.is_owed());
         self.dead += usize::from(slot.is_dead());
     }
 
@@ -65,6 +72,7 @@ impl Counts {
         self.bound -= usize::from(slot.is_bound());
         self.waiting -= usize::from(slot.is_waiting());
         self.due -= usize::from(slot.is_due());
+        self.owed -= usize::from(slot.is_owed());
         self.dead -= usize::from(slot.is_dead());
     }
 }

@@ -4,11 +4,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context as Cx, Poll, Waker};
 
-use evtchn_core::{Cause, DispatchError, TaskError, WaitError};
-use evtchn_sim::Call;
-
 use super::table::Slot;
-use super::{Player, SimTaskError, Step, ensure, text};
+use super::{Player, READS, Step, ensure, text};
+use evtchn_core::{Cause, Error};
 
 impl Player<'_> {
     /// Waits by the id of the last channel of a slot, which may be gone.
@@ -35,10 +33,14 @@ impl Player<'_> {
             }),
             Poll::Ready(Ok(cause)) => {
                 self.played.wakes += 1;
-                let woken = |slot: &mut Slot| slot.model.waited(Some(cause));
-                self.table.edit(slot, woken).map_err(text)
+                let taken = |slot: &mut Slot| slot.model.taken(cause);
+                self.table.edit(slot, taken).map_err(text)
             }
-            Poll::Ready(Err(error)) => self.task_failed(slot, error),
+            Poll::Ready(Err(Error::AlreadyWaited(_))) if after.model.waiting => Ok(()),
+            Poll::Ready(Err(Error::NotBound(_))) if !is_bound => Ok(()),
+            Poll::Ready(Err(error)) => self
+                .arm_failed(&error)
+                .map_err(|what| format!("task: {what}")),
         }
     }
 
@@ -48,26 +50,10 @@ impl Player<'_> {
         self.note_fault()?;
         match driven {
             Ok(_) => Ok(()),
-            Err(DispatchError::Device(error)) => self.told(error),
-            Err(DispatchError::Link(error)) => self.link_failed(error),
-            Err(error) => Err(format!("drive: {error:?}")),
-        }
-    }
-
-    fn task_failed(&mut self, slot: usize, error: SimTaskError) -> Step {
-        let slot = self.table.get(slot);
-        let (is_bound, waited) = (slot.is_bound(), slot.model.waiting);
-        match error {
-            TaskError::Wait(WaitError::AlreadyWaited(_)) if waited => Ok(()),
-            TaskError::Wait(WaitError::NotBound(_)) if !is_bound => Ok(()),
-            TaskError::Wait(WaitError::Link(error)) => self.link_failed(error),
-            TaskError::Wait(WaitError::Unmask { source, .. }) => self.told(source),
-            TaskError::Wait(error @ WaitError::NotWritten { .. }) => {
-                self.failed(Call::Unmask, || text(error))
-            }
-            error @ (TaskError::Wait(_) | TaskError::Cancelled | _) => {
-                Err(format!("task: {error:?}"))
-            }
+            Err(Error::Device(error)) => self.told(READS, &error),
+            Err(error) => self
+                .link_failed(&error)
+                .map_err(|what| format!("drive: {what}")),
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evtchn_core::{
-    DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
+    Device, DeviceError, DomId, EventChannel, LoopError, Open, Port, PortBuf, Registrar,
+    RemotePort, Sleep, Slept, Trigger, Virq,
 };
-use evtchn_sim::{Call, Errno, Error, SimDevice, SimLoop, SimOpen};
+use evtchn_sim::{Call, Errno, SimDevice, SimLoop, SimOpen};
 use evtchn_trace::{RecordedDevice, Recorder};
 
 use crate::op::Failing;
@@ -19,6 +20,8 @@ pub(super) struct Calls(Arc<Mutex<Made>>);
 pub(super) struct Made {
     pub(super) calls: Vec<Call>,
     pub(super) faults: Faults,
+    /// Those that failed for good since this was taken last.
+    pub(super) failed: Vec<Call>,
 }
 
 impl Made {
@@ -98,12 +101,19 @@ impl<T> Traced<T> {
         Traced { of, calls }
     }
 
-    fn noted<A>(&self, call: Call, make: impl FnOnce(&T) -> Result<A, Error>) -> Result<A, Error> {
+    fn noted<A, E: std::error::Error + 'static>(
+        &self,
+        call: Call,
+        make: impl FnOnce(&T) -> Result<A, E>,
+    ) -> Result<A, E> {
         self.calls.note(call);
         let made = make(&self.of);
-        if let Err(error) = &made {
+        if let Some(errno) = made.as_ref().err().and_then(|error| Errno::of(error)) {
             let mut calls = self.calls.get();
-            calls.faults = calls.faults.and(Faults::seen(call, error.errno));
+            calls.faults = calls.faults.and(Faults::seen(call, errno));
+            if errno != Errno::EFBIG && errno != Errno::EINTR {
+                calls.failed.push(call);
+            }
         }
         made
     }
@@ -112,7 +122,7 @@ impl<T> Traced<T> {
 impl Open for Traced<Recorder<SimOpen>> {
     type Device = Traced<RecordedDevice<SimDevice>>;
 
-    fn open(&self) -> Result<Traced<RecordedDevice<SimDevice>>, Error> {
+    fn open(&self) -> Result<Traced<RecordedDevice<SimDevice>>, DeviceError> {
         let device = self.noted(Call::Open, Open::open)?;
         Ok(Traced::new(device, self.calls.clone()))
     }
@@ -123,71 +133,74 @@ impl Open for Traced<Recorder<SimOpen>> {
 }
 
 impl EventChannel for Traced<RecordedDevice<SimDevice>> {
-    type Error = Error;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
         self.noted(Call::BindUnboundPort, |of| of.bind_unbound_port(remote))
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         self.noted(Call::BindInterdomain, |of| of.bind_interdomain(remote))
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
         self.noted(Call::BindVirq, |of| of.bind_virq(virq))
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), Error> {
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         self.noted(Call::BindStatic, |of| of.bind_static(port))
     }
 
-    fn unbind(&self, port: Port) -> Result<(), Error> {
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
         self.noted(Call::Unbind, |of| of.unbind(port))
     }
 
-    fn notify(&self, port: Port) -> Result<(), Error> {
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
         self.noted(Call::Notify, |of| of.notify(port))
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         self.noted(Call::Pending, |of| of.pending(buf))
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
         let written = self.noted(Call::Unmask, |of| of.unmask(ports))?;
         if written < ports.len() {
             let mut calls = self.calls.get();
             calls.faults = calls.faults.and(Faults::of(Failing::ShortUnmask));
+            if written == 0 {
+                calls.failed.push(Call::Unmask);
+            }
         }
         Ok(written)
     }
 
-    fn reset(&self) -> Result<(), Error> {
+    fn reset(&self) -> Result<(), DeviceError> {
         self.noted(Call::Reset, EventChannel::reset)
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), Error> {
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
         self.noted(Call::Restrict, |of| of.restrict(domid))
     }
 
     fn is_inherited(&self) -> bool {
         self.of.is_inherited()
     }
+
+    fn inner(&self) -> Option<&dyn EventChannel> {
+        Some(&self.of)
+    }
 }
 
-impl Registrar<Traced<RecordedDevice<SimDevice>>> for Traced<Recorder<SimLoop>> {
-    type Error = Error;
-
+impl Registrar for Traced<Recorder<SimLoop>> {
     fn trigger(&self) -> Trigger {
         self.of.trigger()
     }
 
-    fn register(&self, device: &Traced<RecordedDevice<SimDevice>>) -> Result<(), Error> {
-        self.noted(Call::Register, |of| of.register(&device.of))
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        self.noted(Call::Register, |of| of.register(device))
     }
 
-    fn deregister(&self, device: &Traced<RecordedDevice<SimDevice>>) -> Result<(), Error> {
-        self.noted(Call::Deregister, |of| of.deregister(&device.of))
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
+        self.noted(Call::Deregister, |of| of.deregister(device))
     }
 
     fn wake(&self) {
@@ -195,15 +208,18 @@ impl Registrar<Traced<RecordedDevice<SimDevice>>> for Traced<Recorder<SimLoop>> 
     }
 }
 
-impl Sleep<Traced<RecordedDevice<SimDevice>>> for Traced<Recorder<SimLoop>> {
+impl Sleep for Traced<Recorder<SimLoop>> {
     type Deadline = Duration;
-    type SleepError = Error;
+
+    fn deadline(&self, timeout: Duration) -> Duration {
+        self.of.deadline(timeout)
+    }
 
     fn ticket(&self) -> u64 {
         self.of.ticket()
     }
 
-    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, Error> {
+    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, LoopError> {
         self.noted(Call::Sleep, |of| of.sleep(ticket, deadline))
     }
 }

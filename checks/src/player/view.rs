@@ -65,6 +65,7 @@ impl Player<'_> {
             shown.map(PollBits::raw),
             self.round.as_ref().map(|_| self.budget),
             self.to_tell.len(),
+            self.owed,
         );
         machine.hash(&mut hasher);
         hasher.finish()

@@ -4,13 +4,10 @@
 
 use std::mem::replace;
 
-use evtchn_core::{
-    CancelError, ChannelId, DomId, LinkError, NotBound, RestrictError, TeardownError, Wait,
-    WaitError,
-};
+use evtchn_core::{ChannelId, DomId, Error};
 use evtchn_sim::Errno;
 
-use super::rig::{Rig, Signal, Slot, State, Step, TestContext, ensure, text};
+use super::rig::{Owed, Rig, Signal, Slot, State, Step, TestContext, ensure, text};
 use super::script::{Act, Callback, SLOTS, Target};
 
 /// The model's view of the channel with this id, while it is bound and its device works.
@@ -71,8 +68,11 @@ impl Rig {
 
     /// Waits, also by the id of a channel that is gone.
     pub(super) fn wait(&self, ctx: &TestContext, id: ChannelId) -> Step {
-        let asked = bound(&mut self.state(), id).map(|slot| replace(&mut slot.asking, true));
-        let (was_bound, asked) = (asked.is_some(), asked.unwrap_or(false));
+        let before = bound(&mut self.state(), id).map(|slot| {
+            let kept = replace(&mut slot.kept, false);
+            (replace(&mut slot.asking, true), kept)
+        });
+        let (was_bound, (asked, kept)) = (before.is_some(), before.unwrap_or_default());
         let call = || ctx.wait(id);
         let answer = self.guarded(call, |state, _| {
             if let Some(slot) = bound(state, id) {
@@ -88,32 +88,28 @@ impl Rig {
             .as_mut()
             .is_some_and(|slot| replace(&mut slot.asking, asked));
         match answer {
-            Err(WaitError::Link(LinkError::Reentrant)) if in_hook => Ok(()),
+            Err(Error::Reentrant) if in_hook => Ok(()),
             _ if in_hook => taken_in_a_hook("a wait"),
-            Ok(_) if !was_bound => Err("a wait by the id of a dead channel was taken".into()),
-            Ok(Wait::Pending) => {
+            Ok(()) if !was_bound => Err("a wait by the id of a dead channel was taken".into()),
+            Ok(()) => {
                 if let Some(slot) = slot.filter(|_| still) {
-                    slot.model.waited(None).map_err(text)?;
-                    (slot.unsure, slot.asking) = (false, false);
+                    slot.model.waited();
+                    (slot.unsure, slot.asking) = (slot.kept, false);
                 }
                 drop(state);
                 self.settled();
                 Ok(())
             }
-            Ok(Wait::Ready(cause)) => {
-                let slot = slot.ok_or("a wait on a channel that is gone was ready")?;
-                ensure(slot.callback.is_none(), || {
-                    "a wait was ready though there is a callback".into()
-                })?;
-                slot.model.waiting &= !std::mem::take(&mut slot.unsure);
-                slot.model.waited(Some(cause)).map_err(text)
-            }
-            Err(WaitError::NotBound(NotBound(_))) if slot.is_none() => Ok(()),
-            Err(WaitError::Link(error)) => {
+            Err(Error::NotBound(_)) if slot.is_none() => Ok(()),
+            Err(error) => {
+                // It did not begin, and one that is being made further out goes on as it was.
+                if let Some(slot) = slot {
+                    slot.kept |= kept;
+                }
                 drop(state);
                 self.link_failed(&error)
+                    .map_err(|what| format!("wait: {what}"))
             }
-            Err(error) => Err(format!("wait: {error:?}")),
         }
     }
 
@@ -124,7 +120,10 @@ impl Rig {
     }
 
     fn cancel(&self, ctx: &TestContext, id: ChannelId) -> Step {
-        let was_bound = bound(&mut self.state(), id).is_some();
+        let before = bound(&mut self.state(), id).map(|slot| {
+            let is_sure = !slot.unsure && !slot.asking;
+            is_sure.then_some(slot.model.waiting)
+        });
         let call = || ctx.cancel(id);
         let answer = self.guarded(call, |state, _| {
             if let Some(slot) = bound(state, id) {
@@ -134,12 +133,13 @@ impl Rig {
         let mut state = self.state();
         let in_hook = state.inside.hook > 0;
         match (answer, bound(&mut state, id)) {
-            (Err(CancelError::Link(LinkError::Reentrant)), _) if in_hook => Ok(()),
+            (Err(Error::Reentrant), _) if in_hook => Ok(()),
             _ if in_hook => taken_in_a_hook("a cancel"),
-            (Ok(()), _) if !was_bound => {
-                Err("a cancel by the id of a dead channel was taken".into())
-            }
-            (Ok(()), slot) => {
+            (Ok(ended), slot) => {
+                let before = before.ok_or("a cancel by the id of a dead channel was taken")?;
+                ensure(before.is_none_or(|waited| waited == ended), || {
+                    format!("somebody waited: {before:?}, but the cancel said: {ended}")
+                })?;
                 if let Some(slot) = slot {
                     slot.no_longer_waits();
                 }
@@ -147,12 +147,12 @@ impl Rig {
                 self.settled();
                 Ok(())
             }
-            (Err(CancelError::NotBound(_)), None) => Ok(()),
-            (Err(CancelError::Link(error)), _) => {
+            (Err(Error::NotBound(_)), None) => Ok(()),
+            (Err(error), _) => {
                 drop(state);
                 self.link_failed(&error)
+                    .map_err(|what| format!("cancel: {what}"))
             }
-            (Err(error), _) => Err(format!("cancel: {error:?}")),
         }
     }
 
@@ -177,10 +177,15 @@ impl Rig {
             return Ok(());
         };
         let before = self.guest.events(theirs).map_err(text)?;
-        channel.notify().map_err(text)?;
+        let notified = channel.notify();
         let after = self.guest.events(theirs).map_err(text)?;
-        ensure(after == before + 1, || {
-            format!("a notify took the peer from {before} events to {after}")
+        let as_it_should = match &notified {
+            Ok(()) => !slot.dead,
+            Err(error) => slot.dead && matches!(error, Error::NotBound(_)),
+        };
+        let expected = before + u32::from(notified.is_ok());
+        ensure(as_it_should && after == expected, || {
+            format!("{notified:?} of a notify took the peer from {before} events to {after}")
         })
     }
 
@@ -202,7 +207,7 @@ impl Rig {
             }
         });
         match set {
-            Err(LinkError::Reentrant) if in_hook => Ok(()),
+            Err(Error::Reentrant) if in_hook => Ok(()),
             _ if in_hook => taken_in_a_hook("a callback"),
             Ok(()) => {
                 slot.callback = Some(number);
@@ -220,7 +225,7 @@ impl Rig {
             return Ok(());
         };
         match channel.remove_callback() {
-            Err(LinkError::Reentrant) if in_hook => Ok(()),
+            Err(Error::Reentrant) if in_hook => Ok(()),
             _ if in_hook => taken_in_a_hook("a removal"),
             Ok(had_one) => ensure(had_one == slot.callback.take().is_some(), || {
                 format!("there was a callback: {had_one}")
@@ -229,16 +234,27 @@ impl Rig {
         }
     }
 
+    /// Tears down, or fails with what is owed.
     fn teardown(&self, ctx: &TestContext) -> Step {
         let in_hook = self.inside().hook > 0;
+        let refused = self.state().seen.refused;
         let inside = self.enter(|inside| &mut inside.teardown);
         let answer = self.guarded(|| ctx.teardown(), |_, _| ());
         drop(inside);
+        if let Err(error) = &answer
+            && self.state().seen.refused == refused
+            && self.is_paid(error)
+        {
+            return Ok(());
+        }
+        ensure(in_hook || self.state().owed != Owed::Hook, || {
+            format!("an error was kept, and a teardown gives {answer:?}")
+        })?;
         let mut state = self.state();
         let bound = state.slots.iter().any(Slot::is_bound);
         let binds = state.inside.bind > 0;
         match answer {
-            Err(TeardownError::Link(LinkError::Reentrant)) if in_hook => Ok(()),
+            Err(Error::Reentrant) if in_hook => Ok(()),
             _ if in_hook => taken_in_a_hook("a teardown"),
             Ok(()) if bound => Err("torn down under a bound channel".into()),
             Ok(()) => {
@@ -247,12 +263,12 @@ impl Rig {
                 self.settled();
                 Ok(())
             }
-            Err(TeardownError::Leftover(left)) => ensure(bound || binds, || left.to_string()),
-            Err(TeardownError::Link(error)) => {
+            Err(Error::StillInUse(left)) => ensure(bound || binds, || left.to_string()),
+            Err(error) => {
                 drop(state);
                 self.link_failed(&error)
+                    .map_err(|what| format!("teardown: {what}"))
             }
-            Err(error) => Err(format!("teardown: {error:?}")),
         }
     }
 
@@ -260,10 +276,10 @@ impl Rig {
         let domid = target.domid(self.guest.domid());
         let before = self.state().restricted;
         match (ctx.restrict(domid), before) {
-            (Err(RestrictError::Already(domid)), Some(before)) if domid == before => Ok(()),
-            (Err(RestrictError::NoTarget(_)), None) if target == Target::Nobody => Ok(()),
-            (Err(RestrictError::Device(error)), None)
-                if target == Target::Nobody && error.errno == Errno::EINVAL =>
+            (Err(Error::Restricted(domid)), Some(before)) if domid == before => Ok(()),
+            (Err(Error::NoTarget(_)), None) if target == Target::Nobody => Ok(()),
+            (Err(Error::Device(error)), None)
+                if target == Target::Nobody && Errno::of(&error) == Some(Errno::EINVAL) =>
             {
                 Ok(())
             }

@@ -1,10 +1,11 @@
 //! How the program gets its channels and lets go of them.
 
-use evtchn_core::{BindError, DomId, RemotePort, UnbindError};
-use evtchn_sim::{Errno, Error};
+use evtchn_core::{DomId, Error, RemotePort};
+use evtchn_sim::{Call, Errno};
 
 use super::acts::taken_in_a_hook;
 use super::rig::{Rig, Signal, Slot, Step, TestChannel, TestContext, VIRQS, ensure, text};
+use crate::failed::device_call;
 use crate::model;
 use crate::op::Source;
 
@@ -81,36 +82,44 @@ impl Rig {
         Ok(())
     }
 
-    fn bind_failed(&self, error: BindError<Error>, source: Source) -> Step {
+    fn bind_failed(&self, error: Error, source: Source) -> Step {
         let mut state = self.state();
         let permitted = match state.restricted {
             None => true,
             Some(domid) => source == Source::Interdomain && domid == self.guest.domid(),
         };
-        match error {
-            BindError::Reentrant if state.inside.hook > 0 => Ok(()),
-            BindError::Open(_) => {
+        if matches!(error, Error::Reentrant) && state.inside.hook > 0 {
+            return Ok(());
+        }
+        let Error::Device(error) = error else {
+            return Err(format!("bind: {error:?}"));
+        };
+        let (call, errno) = (device_call(&error), Errno::of(&error));
+        match call {
+            Some(Call::Open) => {
                 state.seen.answered += 1;
                 Ok(())
             }
-            BindError::Drain(_) if state.breaks => Ok(()),
-            // Another bind has it, in whose wake this one is made.
-            BindError::Bind(error) if error.errno == Errno::EEXIST && state.inside.bind > 0 => {
+            Some(Call::Pending) if state.breaks => Ok(()),
+            Some(Call::BindUnboundPort | Call::BindInterdomain | Call::BindVirq)
+                // Another bind has it, in whose wake this one is made.
+                if (errno == Some(Errno::EEXIST) && state.inside.bind > 0)
+                    || (errno == Some(Errno::EACCES) && !permitted) =>
+            {
                 Ok(())
             }
-            BindError::Bind(error) if error.errno == Errno::EACCES && !permitted => Ok(()),
-            error @ (BindError::Inherited | _) => Err(format!("bind: {error:?}")),
+            _ => Err(format!("bind: {error:?}")),
         }
     }
 
     pub(super) fn unbind(&self, place: usize) -> Step {
-        let Some(channel) = self.state().slots[place].channel.take() else {
+        let Some(mut channel) = self.state().slots[place].channel.take() else {
             return Ok(());
         };
         let in_hook = self.inside().hook > 0;
         let answer = self.guarded(|| channel.unbind(), |_, _| ());
         match answer {
-            Err(UnbindError::Reentrant(channel)) if in_hook => {
+            Err(Error::Reentrant) if in_hook => {
                 self.state().slots[place].channel = Some(channel);
                 Ok(())
             }
@@ -119,8 +128,9 @@ impl Rig {
                 self.settled();
                 Ok(())
             }
-            Err(UnbindError::Link(error)) => self.link_failed(&error),
-            Err(error) => Err(format!("unbind: {error:?}")),
+            Err(error) => self
+                .link_failed(&error)
+                .map_err(|what| format!("unbind: {what}")),
         }
     }
 

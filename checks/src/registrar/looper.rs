@@ -3,7 +3,9 @@
 
 use std::sync::Weak;
 
-use evtchn_core::{Open, Registrar, Trigger};
+use evtchn_core::{
+    Device, DeviceCall, DeviceError, ErrorKind, LoopError, Open, Registrar, Trigger,
+};
 use evtchn_sim::abi::PollBits;
 use evtchn_sim::{Call, Errno, Error, FileId, Sim, SimDevice};
 
@@ -144,12 +146,12 @@ impl Rig {
     }
 
     /// Goes through a hook as its next quirk has it. One that is to fail does nothing.
-    fn hook<T>(
+    fn hook<T, E>(
         &self,
         point: Point,
-        work: impl FnOnce() -> Result<T, Error>,
-        fail: impl FnOnce(&mut State) -> Error,
-    ) -> Result<T, Error> {
+        work: impl FnOnce() -> Result<T, E>,
+        fail: impl FnOnce(&mut State) -> E,
+    ) -> Result<T, E> {
         let nested = self.inside().hook > 0;
         self.note(ensure(!nested, || format!("{point:?} inside of a hook")));
         let _inside = self.enter(|inside| &mut inside.hook);
@@ -198,23 +200,23 @@ impl Rig {
     }
 }
 
-impl Registrar<SimDevice> for Looper {
-    type Error = Error;
-
+impl Registrar for Looper {
     fn trigger(&self) -> Trigger {
         self.1
     }
 
-    fn register(&self, device: &SimDevice) -> Result<(), Error> {
-        let rig = self.0.upgrade().ok_or(failed(Call::Register))?;
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        let rig = self.0.upgrade().ok_or_else(|| failed(Call::Register))?;
+        let device = simulated(Call::Register, device)?;
         let work = || Ok(rig.state().watches.add(device));
         let done = rig.hook(Point::Register, work, |_| failed(Call::Register))?;
         rig.note(done);
         Ok(())
     }
 
-    fn deregister(&self, device: &SimDevice) -> Result<(), Error> {
-        let rig = self.0.upgrade().ok_or(failed(Call::Deregister))?;
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
+        let rig = self.0.upgrade().ok_or_else(|| failed(Call::Deregister))?;
+        let device = simulated(Call::Deregister, device)?;
         rig.note(rig.may_deregister());
         let work = || Ok(rig.state().watches.remove(device, rig.setup.forgets));
         let done = rig.hook(Point::Deregister, work, |state| {
@@ -235,13 +237,13 @@ impl Registrar<SimDevice> for Looper {
 impl Open for Opener {
     type Device = SimDevice;
 
-    fn open(&self) -> Result<SimDevice, Error> {
-        let rig = self.0.upgrade().ok_or(failed(Call::Open))?;
+    fn open(&self) -> Result<SimDevice, DeviceError> {
+        let rig = self.0.upgrade().ok_or_else(open_failed)?;
         rig.note(ensure(rig.inside().bind > 0, || {
             "the device was opened without a bind".into()
         }));
         let _inside = rig.enter(|inside| &mut inside.open);
-        rig.hook(Point::Open, || rig.opener.open(), |_| failed(Call::Open))
+        rig.hook(Point::Open, || rig.opener.open(), |_| open_failed())
     }
 
     fn process(&self) -> u64 {
@@ -249,7 +251,20 @@ impl Open for Opener {
     }
 }
 
-const fn failed(call: Call) -> Error {
+fn simulated(call: Call, device: &Device) -> Result<&SimDevice, LoopError> {
+    device.downcast_ref().ok_or_else(|| failed(call))
+}
+
+fn failed(call: Call) -> LoopError {
+    LoopError::new(own(call))
+}
+
+fn open_failed() -> DeviceError {
+    DeviceError::new(ErrorKind::NoMemory, DeviceCall::Open).with_source(own(Call::Open))
+}
+
+/// What the simulator itself would say.
+const fn own(call: Call) -> Error {
     Error {
         call,
         port: None,

@@ -11,7 +11,7 @@ use evtchn_sim::{Call, Errno};
 
 use super::acts::place;
 use super::looper::{Looper, Opener};
-use super::rig::{Rig, Seen, Slot, Step, TestContext, Told};
+use super::rig::{Owed, Rig, Seen, Slot, Step, TestContext, Told};
 use super::rounds::TestRound;
 use super::script::{Act, Budget, EVERY_SLOT, Op, Setup, Way};
 use crate::player::Broken;
@@ -27,7 +27,10 @@ pub(super) fn play(setup: Setup, script: &[Op]) -> Result<usize, Broken> {
     let at = |step| move |what| Broken { step, what };
     let rig = Rig::new(setup).map_err(at(0))?;
     let looper = Looper(Arc::downgrade(&rig), setup.trigger);
-    let ctx = Arc::new(Context::new(Opener(Arc::downgrade(&rig)), looper));
+    let ctx = Arc::new(Context::with_registrar(
+        Opener(Arc::downgrade(&rig)),
+        looper,
+    ));
     // Nobody else sets it.
     drop(rig.context.set(Arc::downgrade(&ctx)));
     let mut player = Player {
@@ -146,12 +149,15 @@ impl<'a> Player<'a> {
 
     fn leave(&mut self) -> Step {
         if let Some(round) = self.leave_round() {
-            let counted = self.ctx.stats().unreported;
+            let before = self.rig.seen(self.ctx);
+            let inside = self.rig.enter(|inside| &mut inside.leaving);
+            self.rig.state().owed = Owed::Unsure;
             self.rig.guarded(|| drop(round), |_, _| ());
-            // A round that is dropped counts that the device failed, and nothing else then.
+            drop(inside);
+            // A round that is dropped keeps that the device failed, and counts what else did.
             let hides = self.ctx.stats().faults > self.faults;
             self.rig.state().seen.hiding += u64::from(hides);
-            self.rig.settled_unless_counted(self.ctx, counted);
+            self.rig.dropped(self.ctx, before);
         }
         Ok(())
     }

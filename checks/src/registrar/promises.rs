@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evtchn_core::{Link, NotBound, Trigger, WaitError};
+use evtchn_core::{Error, Link, Trigger};
 use evtchn_sim::abi::{Arg, RESTRICT_DOMID};
 use evtchn_sim::{Errno, FileId};
 
-use super::rig::{Rig, Seen, Slot, State, Step, TestContext, ensure};
+use super::rig::{Owed, Rig, Seen, Slot, State, Step, TestContext, ensure};
 use super::script::{Act, EVERY_SLOT, End, Point, Quirk};
 
 impl Rig {
@@ -141,10 +141,9 @@ impl Rig {
         let channels = state.slots.iter().filter_map(|slot| slot.channel.as_ref());
         for channel in channels {
             let answer = channel.wait();
-            ensure(
-                matches!(answer, Err(WaitError::NotBound(NotBound(_)))),
-                || format!("a wait without a context: {answer:?}"),
-            )?;
+            ensure(matches!(answer, Err(Error::NotBound(_))), || {
+                format!("a wait without a context: {answer:?}")
+            })?;
         }
         drop(state);
         for slot in EVERY_SLOT {
@@ -161,7 +160,8 @@ fn check_failures(before: Seen, now: Seen) -> Step {
         return Ok(());
     }
     let refused = now.refused - before.refused;
-    let told = now.answered - before.answered + now.unreported - before.unreported;
+    let told = now.answered - before.answered + now.unreported - before.unreported + now.kept
+        - before.kept;
     ensure(refused == told, || {
         format!("{refused} hooks failed, {told} failures were told of")
     })
@@ -194,6 +194,9 @@ fn check_link(ctx: &TestContext, state: &State) -> Step {
         "registered, and nobody waits".into()
     })?;
     let awake = ctx.next_timeout() == Some(Duration::ZERO);
+    ensure(awake || state.owed != Owed::Hook, || {
+        "an error was kept, and the loop may sleep".into()
+    })?;
     ensure(!awake || state.watches.woken, || {
         "there is work, and the loop was not woken".into()
     })

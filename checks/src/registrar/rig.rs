@@ -6,15 +6,26 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use evtchn_core::{Cause, Channel, ChannelId, Context, DomId, LinkError, Port, Virq, Wake};
-use evtchn_sim::{Error, Guest, Sim, SimOpen};
+use evtchn_core::{Cause, Channel, ChannelId, Context, DomId, Error, Port, Virq, Wake};
+use evtchn_sim::{Guest, Sim, SimOpen};
 
-use super::looper::{Looper, Opener, Watches};
+use super::looper::{Looper, Watches};
 use super::script::{Act, Point, Quirk, SLOTS, Setup};
 use crate::model;
 
-pub(super) type TestContext = Context<Opener, Looper>;
-pub(super) type TestChannel = Channel<Opener, Looper>;
+pub(super) type TestContext = Context<Looper>;
+pub(super) type TestChannel = Channel<Looper>;
+
+/// Whether the error of a round that was dropped is kept for the next call that can fail with it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owed {
+    #[default]
+    Nothing,
+    /// That is not known: something panicked meanwhile, or the device failed.
+    Unsure,
+    /// The error of a hook.
+    Hook,
+}
 
 /// A step that went as the model allows, or what was wrong.
 pub(super) type Step = Result<(), String>;
@@ -53,6 +64,8 @@ pub(super) struct Slot {
     pub(super) unsure: bool,
     /// A wait on it has not returned yet.
     pub(super) asking: bool,
+    /// Meanwhile a round may have had nobody to hand its wake to, so it may not wait any more.
+    pub(super) kept: bool,
     /// The number of its callback.
     pub(super) callback: Option<u64>,
     /// The id of the last channel here.
@@ -87,6 +100,7 @@ pub(super) struct State {
     pub(super) unsettled: bool,
     /// It is so by what the loop did in a wake, which comes after the settling of a call.
     pub(super) unsettled_late: bool,
+    pub(super) owed: Owed,
     pub(super) restricted: Option<DomId>,
     pub(super) overflowed: bool,
     /// The device was told to fail at some time.
@@ -116,6 +130,8 @@ pub(super) struct Inside {
     pub(super) bind: usize,
     pub(super) dropping: usize,
     pub(super) teardown: usize,
+    /// The drop of a round, and a round of callbacks, which is dropped where one of them panics.
+    pub(super) leaving: usize,
     /// The opening of the device.
     pub(super) open: usize,
     /// Wake-ups of the loop.
@@ -131,6 +147,8 @@ pub(super) struct Seen {
     pub(super) refused: u64,
     /// Errors of hooks that came out of a call.
     pub(super) answered: u64,
+    /// Errors of hooks that were kept as a round was dropped.
+    pub(super) kept: u64,
     /// Panics, and failures of the device, which hide other failures.
     pub(super) hiding: u64,
     pub(super) wakes: u64,
@@ -187,6 +205,7 @@ impl State {
         for slot in self.slots.iter_mut().filter(|slot| slot.callback.is_none()) {
             let has_wake = slot.model.must || slot.model.may > 0 || self.overflowed;
             slot.unsure |= slot.may_wait() && has_wake;
+            slot.kept |= slot.asking && has_wake;
         }
         for tell in &mut self.to_tell {
             let called = |slot: &Slot| slot.id == Some(tell.id) && slot.is_called();
@@ -288,6 +307,8 @@ impl Rig {
             Err(payload) => {
                 let mut state = self.state();
                 state.unsettled = true;
+                // A round that the panic goes through is dropped.
+                state.owed = Owed::Unsure;
                 lost(&mut state, payload.downcast_ref());
                 drop(state);
                 resume_unwind(payload)
@@ -316,17 +337,58 @@ impl Rig {
     }
 
     /// A hook failed, and its caller was told.
-    pub(super) fn link_failed(&self, error: &LinkError<Error>) -> Step {
+    pub(super) fn link_failed(&self, error: &Error) -> Step {
         let mut state = self.state();
-        state.seen.answered += 1;
-        match error {
-            LinkError::Register(_) => Ok(()),
-            LinkError::Deregister(_) => {
-                state.unsettled = true;
-                Ok(())
-            }
-            LinkError::Reentrant | _ => Err(format!("{error:?}")),
+        if matches!(error, Error::Deregister(_)) {
+            state.unsettled = true;
+        } else if !matches!(error, Error::Register(_)) {
+            return Err(format!("{error:?}"));
         }
+        state.seen.answered += 1;
+        Ok(())
+    }
+
+    /// A round was dropped, before which all this was seen: what its end failed with is kept, and
+    /// nothing else is.
+    pub(super) fn dropped(&self, ctx: &TestContext, before: Seen) {
+        let now = self.seen(ctx);
+        let refused = now.refused - before.refused;
+        let told = now.answered - before.answered + now.unreported - before.unreported;
+        let mut state = self.state();
+        if now.hiding > before.hiding {
+            state.owed = Owed::Unsure;
+            state.unsettled = true;
+            return;
+        }
+        let kept = refused > told;
+        state.owed = if kept { Owed::Hook } else { Owed::Nothing };
+        state.seen.kept += u64::from(kept);
+        if kept || now.unreported > before.unreported {
+            state.unsettled = true;
+        } else {
+            drop(state);
+            self.settled();
+        }
+    }
+
+    /// A call failed with what was kept as a round was dropped. Says whether that may be so.
+    pub(super) fn is_paid(&self, error: &Error) -> bool {
+        let mut state = self.state();
+        let owed = state.owed;
+        let of_hook = matches!(error, Error::Register(_) | Error::Deregister(_));
+        let fits = match owed {
+            Owed::Nothing => false,
+            Owed::Hook => of_hook,
+            Owed::Unsure => of_hook || error.device().is_some(),
+        };
+        if fits {
+            state.owed = Owed::Nothing;
+            // Where the round is still being dropped, it is not counted as kept.
+            let is_new = of_hook && state.inside.leaving > 0;
+            state.seen.answered += u64::from(is_new);
+            state.unsettled = true;
+        }
+        fits
     }
 
     /// Looks whether the device failed.

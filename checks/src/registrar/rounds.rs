@@ -1,13 +1,16 @@
 //! Rounds, of values and of callbacks, and what a callback does.
 
-use evtchn_core::{ChannelId, DispatchError, DispatchResult, LinkError, Outcome, Round, Wake};
+use evtchn_core::{ChannelId, Error, Outcome, Round, Wake};
 
-use super::looper::{Looper, Opener};
-use super::rig::{Rig, Step, TestContext, Told, ensure};
+use evtchn_sim::Call;
+
+use super::looper::Looper;
+use super::rig::{Owed, Rig, Step, TestContext, Told, ensure};
 use super::script::{Budget, Callback, Way};
+use crate::failed::device_call;
 
-pub(super) type TestRound<'a> = Round<'a, Opener, Looper>;
-type Ended = DispatchResult<Opener, Looper, Outcome>;
+pub(super) type TestRound<'a> = Round<'a, Looper>;
+type Ended = Result<Outcome, Error>;
 
 impl Rig {
     /// A whole round.
@@ -31,12 +34,34 @@ impl Rig {
     ) -> Result<Option<TestRound<'a>>, String> {
         let inside = self.inside();
         let (in_hook, in_round) = (inside.hook > 0, inside.is_round());
-        match ctx.dispatch_at_most(budget.0) {
-            Err(DispatchError::Link(LinkError::Reentrant)) if in_hook => Ok(None),
-            Err(DispatchError::Busy) if in_round && !in_hook => Ok(None),
+        let mut begun = ctx.dispatch_at_most(budget.0);
+        if !in_hook && !in_round {
+            if let Err(error) = &begun
+                && self.is_paid(error)
+            {
+                begun = ctx.dispatch_at_most(budget.0);
+            }
+            self.nothing_owed(&begun)?;
+        }
+        match begun {
+            Err(Error::Reentrant) if in_hook => Ok(None),
+            Err(Error::Busy) if in_round && !in_hook => Ok(None),
             Ok(round) if !in_round && !in_hook => Ok(Some(round)),
             other => Err(format!("begin: {other:?}")),
         }
+    }
+
+    /// What is owed was paid, where a round was begun.
+    fn nothing_owed(&self, begun: &Result<TestRound<'_>, Error>) -> Step {
+        let mut state = self.state();
+        ensure(begun.is_err() || state.owed != Owed::Hook, || {
+            "a round began, and the error of the one before was lost".into()
+        })?;
+        let inside = state.inside;
+        if inside.leaving == 0 && inside.wake == 0 && !std::thread::panicking() {
+            state.owed = Owed::Nothing;
+        }
+        Ok(())
     }
 
     fn go_through(&self, ctx: &TestContext, mut round: TestRound<'_>, again: bool) -> Step {
@@ -73,20 +98,38 @@ impl Rig {
     }
 
     fn go_through_calls(&self, ctx: &TestContext, round: TestRound<'_>) -> Step {
-        let (wakes, counted) = (self.state().seen.wakes, ctx.stats().unreported);
+        let before = self.seen(ctx);
+        let wakes = before.wakes;
         let inside = self.enter(|inside| &mut inside.calls);
+        // A callback that panics drops the round.
+        let leaving = self.enter(|inside| &mut inside.leaving);
+        self.state().owed = Owed::Unsure;
         let ended = self.guarded(
             || round.call(),
             |state, told| {
                 let stats = ctx.stats();
+                let device_failed = stats.faults > before.faults;
                 state.note_faults(stats.faults);
                 state.note_kept();
-                // A callback that panics leaves the link as a round that ends well.
+                let now = state.seen;
+                let counted = stats.unreported - before.unreported;
+                let refused = now.refused - before.refused;
+                let kept = refused > now.answered - before.answered + counted;
+                // A callback that panics leaves the link as a round that ends well. What its end
+                // fails with is kept.
                 let by_callback = told == Some(&Told::ByCallback);
-                let settled = by_callback && stats.unreported == counted;
+                let settled = by_callback && counted == 0 && !kept;
                 state.unsettled = !settled || state.unsettled_late;
+                let is_sure = by_callback && !device_failed;
+                state.owed = match (is_sure, kept) {
+                    (true, true) => Owed::Hook,
+                    (true, false) => Owed::Nothing,
+                    (false, _) => Owed::Unsure,
+                };
             },
         );
+        drop(leaving);
+        self.state().owed = Owed::Nothing;
         self.note_fault(ctx);
         self.state().note_kept();
         drop(inside);
@@ -109,15 +152,19 @@ impl Rig {
                     "more is ready and the loop was not woken".into()
                 })
             }
-            Err(DispatchError::Device(_)) => {
+            Err(Error::Device(error)) => {
+                ensure(device_call(&error) == Some(Call::Pending), || {
+                    format!("finish: {error:?}")
+                })?;
                 let mut state = self.state();
                 // This hides whether the loop let go.
                 state.unsettled = true;
                 state.seen.hiding += 1;
                 Ok(())
             }
-            Err(DispatchError::Link(error)) => self.link_failed(&error),
-            Err(error) => Err(format!("finish: {error:?}")),
+            Err(error) => self
+                .link_failed(&error)
+                .map_err(|what| format!("finish: {what}")),
         }
     }
 

@@ -164,3 +164,21 @@ fn a_callback_that_panics_while_the_loop_does_not_let_go_loses_no_wake() {
     ];
     holds(1, &script.concat());
 }
+
+#[test]
+fn a_round_of_callbacks_in_the_wake_of_a_wait_keeps_what_was_latched() {
+    let script = [
+        Do(Bind(0, Interdomain)),
+        Do(Bind(1, Virq)),
+        Do(Wait(1)),
+        Turn(Values(Budget::ALL)),
+        Do(Cancel(1)),
+        // The event of the first was read, and nobody waited for it.
+        Hook(Wake, After(Dispatch(Calls(Budget(1))))),
+        Do(Wait(0)),
+        Turn(Values(Budget::ALL)),
+        Do(Wait(0)),
+        Turn(Values(Budget::ALL)),
+    ];
+    holds(1, &script);
+}

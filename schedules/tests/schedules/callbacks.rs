@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use evtchn_core::TryCancelError;
+use evtchn_core::Error;
 use shuttle::sync::Mutex;
 use shuttle::sync::atomic::AtomicUsize;
 use shuttle::thread;
@@ -96,7 +96,11 @@ fn removal_returns_when_the_callback_does_not_run() {
 }
 
 fn unbind_returns_when_the_callback_does_not_run() {
-    end_beside_a_round(|wire| wire.into_channel().unbind().unwrap());
+    end_beside_a_round(|wire| {
+        let mut channel = wire.into_channel();
+        channel.unbind().unwrap();
+        assert!(matches!(channel.wait(), Err(Error::NotBound(_))));
+    });
 }
 
 /// The canceller holds the lock that the callback takes.
@@ -116,8 +120,11 @@ fn cancel_that_does_not_wait_never_does() {
         scope.spawn(|| {
             let _held = lock.lock().unwrap();
             match wire.channel.try_cancel() {
-                Ok(()) => calls.end(),
-                Err(TryCancelError::Running(id)) => assert_eq!(id, wire.channel.id()),
+                Ok(ended) => {
+                    calls.end();
+                    assert_eq!(usize::from(ended) + calls.count(), 1);
+                }
+                Err(Error::CallbackRuns(id)) => assert_eq!(id, wire.channel.id()),
                 Err(error) => panic!("{error}"),
             }
         });
@@ -154,15 +161,20 @@ fn callback_that_panics_releases_a_waiting_cancel() {
 fn cancels_of_several_threads_all_return() {
     let rig = Rig::new();
     let (wire, calls) = fired(&rig);
-    thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         scope.spawn(|| rig.turn());
-        for _ in 0..2 {
+        let cancels = [0; 2].map(|_| {
             scope.spawn(|| {
-                wire.cancel();
+                let ended = wire.cancel();
                 calls.end();
-            });
-        }
+                ended
+            })
+        });
+        cancels.map(|cancel| cancel.join().unwrap())
     });
+    // One wait: the callback was called, or one of the cancels ended it.
+    let ended = ended.into_iter().filter(|ended| *ended).count();
+    assert_eq!(ended + calls.count(), 1);
     assert!(!rig.is_registered());
 }
 

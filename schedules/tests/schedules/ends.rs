@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use evtchn_core::{
-    DispatchError, Error as _, ErrorKind, Leftover, NotifyError, TeardownError, WaitError,
-};
+use evtchn_core::{Error, ErrorKind};
 use evtchn_sim::{Call, Errno};
 use shuttle::thread;
 
@@ -24,7 +22,7 @@ scenarios! {
 fn notifier_beside_an_unbind_gets_through_or_says_not_bound() {
     let rig = Rig::new();
     let wire = rig.wire();
-    let notifier = wire.channel.notifier().unwrap();
+    let notifier = wire.channel.notifier();
     let is_unbound = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -35,9 +33,9 @@ fn notifier_beside_an_unbind_gets_through_or_says_not_bound() {
             for _ in 0..2 {
                 let was_unbound = is_unbound.load(Ordering::SeqCst);
                 match notifier.notify() {
-                    Err(NotifyError::NotBound(_)) => {}
+                    Err(Error::NotBound(_)) => {}
                     _ if was_unbound => panic!("it notified afterwards"),
-                    Err(NotifyError::Device(error)) => {
+                    Err(Error::Device(error)) => {
                         assert_eq!(error.kind(), ErrorKind::NotBound);
                     }
                     notified => notified.unwrap(),
@@ -46,10 +44,10 @@ fn notifier_beside_an_unbind_gets_through_or_says_not_bound() {
         });
     });
     let torn = rig.context.teardown();
-    assert!(matches!(
-        torn,
-        Err(TeardownError::Leftover(Leftover { held: 1, .. }))
-    ));
+    assert!(
+        matches!(&torn, Err(Error::StillInUse(left)) if left.held == 1),
+        "{torn:?}"
+    );
     drop(notifier);
     rig.context.teardown().unwrap();
     assert_eq!(rig.open_files(), 0);
@@ -69,12 +67,12 @@ fn device_that_fails_beside_a_wait_tells_each_waiter_once() {
     rig.opener.fail_next(Call::Pending, Errno::EIO);
     let waits = thread::scope(|scope| {
         scope.spawn(|| match rig.context.dispatch_callbacks() {
-            Err(DispatchError::Device(_)) => {}
+            Err(Error::Device(_)) => {}
             other => panic!("{other:?}"),
         });
         let waiting = scope.spawn(|| match wires[1].channel.wait() {
             Ok(_) => 1,
-            Err(WaitError::NotBound(_)) => 0,
+            Err(Error::NotBound(_)) => 0,
             Err(error) => panic!("{error}"),
         });
         waiting.join().unwrap()
@@ -98,7 +96,7 @@ fn teardown_beside_an_unbind_closes_or_names_the_channel() {
         scope.spawn(|| wire.into_channel().unbind().unwrap());
         scope.spawn(|| match rig.context.teardown() {
             Ok(()) => {}
-            Err(TeardownError::Leftover(left)) => {
+            Err(Error::StillInUse(left)) => {
                 assert_eq!((left.channels, left.held), (vec![port], 0));
             }
             Err(error) => panic!("{error}"),
@@ -116,7 +114,7 @@ fn wait_beside_the_end_of_the_context_leaves_nothing_registered() {
     thread::scope(|scope| {
         scope.spawn(|| drop(context));
         scope.spawn(|| match wire.channel.wait() {
-            Ok(_) | Err(WaitError::NotBound(_)) => {}
+            Ok(_) | Err(Error::NotBound(_)) => {}
             Err(error) => panic!("{error}"),
         });
     });

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use evtchn_core::{Leftover, Link, TeardownError};
+use evtchn_core::{Error, Link};
 use evtchn_sim::{Call, Errno};
 use shuttle::thread;
 
@@ -42,7 +42,7 @@ fn wait_beside_a_cancel_is_registered_from_its_return_on() {
         });
     });
     assert!(rig.is_registered());
-    two.cancel();
+    assert!(two.cancel());
     assert!(!rig.is_registered());
 }
 
@@ -66,7 +66,7 @@ fn cancels_of_two_threads_deregister() {
     wires.iter().for_each(|wire| wire.wait());
     thread::scope(|scope| {
         for wire in &wires {
-            scope.spawn(|| wire.cancel());
+            scope.spawn(|| assert!(wire.cancel()));
         }
     });
     assert!(!rig.is_registered());
@@ -91,7 +91,7 @@ fn waits_and_cancels_of_three_threads_leave_it_registered_for_who_waits() {
         });
     });
     assert!(rig.is_registered());
-    wires[2].cancel();
+    assert!(wires[2].cancel());
     assert!(!rig.is_registered());
 }
 
@@ -108,7 +108,8 @@ fn hook_that_panics_beside_a_wait_leaves_who_waits_registered() {
     });
     assert!(waits[0] != waits[1], "one of them was the first: {waits:?}");
     assert!(rig.is_registered());
-    wires.iter().for_each(|wire| wire.cancel());
+    let ended = wires.each_ref().map(|wire| wire.cancel());
+    assert_eq!(ended, waits, "who waited is cancelled, and nobody else");
     assert!(!rig.is_registered());
 }
 
@@ -136,7 +137,7 @@ fn cancel_beside_a_round_leaves_nothing_registered() {
     rig.peer.send(&one);
     thread::scope(|scope| {
         scope.spawn(|| assert_eq!(rig.context.dispatch().unwrap().count(), 1));
-        scope.spawn(|| two.cancel());
+        scope.spawn(|| assert!(two.cancel()));
     });
     assert!(!rig.is_registered());
 }
@@ -175,8 +176,8 @@ fn teardown_beside_a_bind_leaves_a_whole_context() {
         assert_eq!(rig.context.dispatch().unwrap().count(), 1);
         tearing.join().unwrap()
     });
-    if let Err(TeardownError::Leftover(Leftover { channels, held, .. })) = &torn {
-        assert_eq!((channels.len(), held), (1, &0));
+    if let Err(Error::StillInUse(left)) = &torn {
+        assert_eq!((left.channels.len(), left.held), (1, 0));
     }
     let reopened = u64::from(torn.is_ok() && rig.opener.opens() == 2);
     assert_eq!(rig.opener.opens(), 1 + reopened);

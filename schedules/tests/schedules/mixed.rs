@@ -5,8 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context as Cx, Poll, Waker};
 
-use evtchn_core::{BlockError, Outcome, TaskError};
-use evtchn_core::{Blocked, DispatchError, TeardownError, TryCancelError, Wait, WaitError};
+use evtchn_core::{Error, Outcome};
 use evtchn_sim::SimLoop;
 use shuttle::rand::{Rng as _, thread_rng};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
@@ -61,9 +60,11 @@ fn call(rig: &Rig, wire: &Wire) {
     let channel = &wire.channel;
     match thread_rng().gen_range(0..14) {
         0..3 => wait(channel),
-        3 => channel.cancel().unwrap(),
+        3 => {
+            let _ended = channel.cancel().unwrap();
+        }
         4 => match channel.try_cancel() {
-            Ok(()) | Err(TryCancelError::Running(_)) => {}
+            Ok(_) | Err(Error::CallbackRuns(_)) => {}
             Err(error) => panic!("{error}"),
         },
         5 => rig.peer.send(wire),
@@ -73,12 +74,11 @@ fn call(rig: &Rig, wire: &Wire) {
                 let _woken = round.next();
                 assert!(matches!(round.finish(), Ok(Outcome::Done | Outcome::More)));
             }
-            Err(DispatchError::Busy) => {}
+            Err(Error::Busy) => {}
             Err(error) => panic!("{error}"),
         },
         8 => match channel.block_while(None, || false) {
-            Ok(Blocked::Woken(_) | Blocked::Stopped | Blocked::Cancelled)
-            | Err(BlockError::Wait(WaitError::AlreadyWaited(_))) => {}
+            Ok(_) | Err(Error::Cancelled | Error::AlreadyWaited(_)) => {}
             other => panic!("{other:?}"),
         },
         9 => {
@@ -99,7 +99,7 @@ fn call(rig: &Rig, wire: &Wire) {
         _ => {
             rig.wire().wait();
             let torn = rig.context.teardown();
-            assert!(matches!(torn, Err(TeardownError::Leftover(_))));
+            assert!(matches!(torn, Err(Error::StillInUse(_))));
         }
     }
 }
@@ -108,10 +108,7 @@ fn call(rig: &Rig, wire: &Wire) {
 fn task(channel: &Channel) {
     let mut woken = pin!(channel.woken());
     match woken.as_mut().poll(&mut Cx::from_waker(Waker::noop())) {
-        Poll::Pending
-        | Poll::Ready(
-            Ok(_) | Err(TaskError::Cancelled | TaskError::Wait(WaitError::AlreadyWaited(_))),
-        ) => {}
+        Poll::Pending | Poll::Ready(Ok(_) | Err(Error::Cancelled | Error::AlreadyWaited(_))) => {}
         Poll::Ready(Err(error)) => panic!("{error}"),
     }
 }
@@ -120,7 +117,7 @@ fn task(channel: &Channel) {
 fn stream(channel: &Channel) {
     let mut wakes = match channel.wakes() {
         Ok(wakes) => wakes,
-        Err(WaitError::AlreadyWaited(_)) => return,
+        Err(Error::AlreadyWaited(_)) => return,
         Err(error) => panic!("{error}"),
     };
     for _ in 0..2 {
@@ -133,7 +130,7 @@ fn stream(channel: &Channel) {
 
 fn wait(channel: &Channel) {
     match channel.wait() {
-        Ok(Wait::Pending | Wait::Ready(_)) | Err(WaitError::AlreadyWaited(_)) => {}
+        Ok(()) | Err(Error::AlreadyWaited(_)) => {}
         Err(error) => panic!("{error}"),
     }
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evtchn_core::{
-    DispatchError, DomId, EventChannel, Open, Outcome, Port, PortBuf, Registrar, RemotePort, Sleep,
-    Slept, Trigger, Virq, Wait,
+    Device, DeviceError, DomId, Error, EventChannel, LoopError, Open, Outcome, Port, PortBuf,
+    Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
-use evtchn_sim::{Errno, Error, Guest, Sim, SimDevice, SimLoop, SimOpen, SimPrivcmd};
+use evtchn_sim::{Errno, Guest, Sim, SimDevice, SimLoop, SimOpen, SimPrivcmd};
 use evtchn_trace::{RecordedDevice, Recorder, observe};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
@@ -19,8 +19,8 @@ use shuttle::thread;
 
 use crate::explore;
 
-pub(crate) type Context = evtchn_core::Context<Opener, Loop>;
-pub(crate) type Channel = evtchn_core::Channel<Opener, Loop>;
+pub(crate) type Context = evtchn_core::Context<Loop>;
+pub(crate) type Channel = evtchn_core::Channel<Loop>;
 
 /// Something that threads wait for a change of, which anybody may announce.
 #[derive(Debug, Default)]
@@ -66,15 +66,15 @@ impl Place {
     }
 }
 
-/// Opens [`Device`]s.
+/// Opens [`Guarded`] devices.
 #[derive(Debug)]
 pub(crate) struct Opener(Recorder<SimOpen>, Arc<Bell>);
 
 impl Open for Opener {
-    type Device = Device;
+    type Device = Guarded;
 
-    fn open(&self) -> Result<Device, Error> {
-        Ok(Device {
+    fn open(&self) -> Result<Guarded, DeviceError> {
+        Ok(Guarded {
             file: self.0.open()?,
             bell: Arc::clone(&self.1),
             call: Place::default(),
@@ -88,13 +88,13 @@ impl Open for Opener {
 
 /// A simulated device that sees to it that calls come one at a time, as the seam promises.
 #[derive(Debug)]
-pub(crate) struct Device {
+pub(crate) struct Guarded {
     file: RecordedDevice<SimDevice>,
     bell: Arc<Bell>,
     call: Place,
 }
 
-impl Device {
+impl Guarded {
     fn call<T>(&self, call: impl FnOnce(&RecordedDevice<SimDevice>) -> T) -> T {
         self.call.visit("calls of the device", || call(&self.file))
     }
@@ -107,52 +107,54 @@ impl Device {
     }
 }
 
-impl EventChannel for Device {
-    type Error = Error;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, Error> {
+impl EventChannel for Guarded {
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
         self.call(|file| file.bind_unbound_port(remote))
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, Error> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         self.ringing(|file| file.bind_interdomain(remote))
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, Error> {
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
         self.ringing(|file| file.bind_virq(virq))
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), Error> {
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         self.ringing(|file| file.bind_static(port))
     }
 
-    fn unbind(&self, port: Port) -> Result<(), Error> {
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
         self.call(|file| file.unbind(port))
     }
 
-    fn notify(&self, port: Port) -> Result<(), Error> {
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
         thread::yield_now();
         self.file.notify(port)
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Error> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         self.call(|file| file.pending(buf))
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Error> {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
         self.ringing(|file| file.unmask(ports))
     }
 
-    fn reset(&self) -> Result<(), Error> {
+    fn reset(&self) -> Result<(), DeviceError> {
         self.ringing(EventChannel::reset)
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), Error> {
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
         self.file.restrict(domid)
     }
 
     fn is_inherited(&self) -> bool {
         self.file.is_inherited()
+    }
+
+    fn inner(&self) -> Option<&dyn EventChannel> {
+        Some(&self.file)
     }
 }
 
@@ -200,19 +202,17 @@ impl Loop {
     }
 }
 
-impl Registrar<Device> for Loop {
-    type Error = Error;
-
+impl Registrar for Loop {
     fn trigger(&self) -> Trigger {
         self.sim.trigger()
     }
 
-    fn register(&self, device: &Device) -> Result<(), Error> {
-        self.hook(|of| of.register(&device.file))
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
+        self.hook(|of| of.register(device))
     }
 
-    fn deregister(&self, device: &Device) -> Result<(), Error> {
-        self.hook(|of| of.deregister(&device.file))
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
+        self.hook(|of| of.deregister(device))
     }
 
     fn wake(&self) {
@@ -221,20 +221,25 @@ impl Registrar<Device> for Loop {
     }
 }
 
-impl Sleep<Device> for Loop {
+impl Sleep for Loop {
     type Deadline = Duration;
-    type SleepError = Error;
+
+    fn deadline(&self, timeout: Duration) -> Duration {
+        self.sim.deadline(timeout)
+    }
 
     fn ticket(&self) -> u64 {
         self.sim.ticket()
     }
 
-    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, Error> {
+    fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, LoopError> {
         let mut guard = self.bell.lock();
         loop {
             match self.sim.sleep(ticket, deadline) {
                 // Nothing in the simulator ends this sleep, but a thread may.
-                Err(error) if error.errno == Errno::EDEADLK => guard = self.bell.wait(guard),
+                Err(error) if Errno::of(&error) == Some(Errno::EDEADLK) => {
+                    guard = self.bell.wait(guard);
+                }
                 slept => return slept,
             }
         }
@@ -275,11 +280,12 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn wait(&self) {
-        assert_eq!(self.channel.wait().unwrap(), Wait::Pending);
+        self.channel.wait().unwrap();
     }
 
-    pub(crate) fn cancel(&self) {
-        self.channel.cancel().unwrap();
+    /// Says whether it ended a wait.
+    pub(crate) fn cancel(&self) -> bool {
+        self.channel.cancel().unwrap()
     }
 
     /// Its owner's only handle.
@@ -291,7 +297,7 @@ impl Wire {
 fn context(opener: &SimOpen, event_loop: &Loop) -> Arc<Context> {
     let recorder = Recorder::new(opener.clone(), explore::tape());
     let opener = Opener(recorder, Arc::clone(&event_loop.bell));
-    Arc::new(Context::new(opener, event_loop.clone()))
+    Arc::new(Context::with_registrar(opener, event_loop.clone()))
 }
 
 impl Rig {
@@ -384,7 +390,7 @@ impl Rig {
     pub(crate) fn turn(&self) -> bool {
         match self.context.dispatch_callbacks() {
             Ok(Outcome::Done | Outcome::More) => true,
-            Err(DispatchError::Busy) => {
+            Err(Error::Busy) => {
                 thread::yield_now();
                 false
             }

@@ -5,13 +5,13 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Cx, Poll, Wake, Waker};
 
-use evtchn_core::{BlockError, Blocked, CancelError, Cause, Outcome, TaskError, WaitError};
+use evtchn_core::{Cause, Error, Outcome};
 use evtchn_sim::{Call, Errno, SimLoop};
 use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::thread;
 
 use crate::explore::scenarios;
-use crate::rig::{Bell, Channel, Loop, Opener, Rig, Wire};
+use crate::rig::{Bell, Channel, Loop, Rig, Wire};
 
 scenarios! {
     edges_that_come_beside_polls_wake_each_task,
@@ -34,8 +34,7 @@ scenarios! {
     waker_that_is_replaced_beside_a_wake_is_woken,
 }
 
-type Error = TaskError<evtchn_sim::Error, evtchn_sim::Error>;
-type Wakes = evtchn_core::Wakes<Opener, Loop>;
+type Wakes = evtchn_core::Wakes<Loop>;
 
 /// A waker that a thread sleeps by.
 #[derive(Default)]
@@ -257,7 +256,7 @@ fn cancel_beside_a_poll_is_told_or_came_too_early() {
                 loop {
                     match finish(&mut woken) {
                         Ok(cause) => break assert_eq!(cause, Cause::Event),
-                        Err(TaskError::Cancelled) => cancels += 1,
+                        Err(Error::Cancelled) => cancels += 1,
                         Err(error) => panic!("{error}"),
                     }
                 }
@@ -285,12 +284,12 @@ fn cancel_that_fails_beside_a_stream_counts_nobody_twice() {
     thread::scope(|scope| {
         scope.spawn(|| match wire.channel.wakes() {
             Ok(mut wakes) => assert_eq!(next(&mut wakes), Some(Cause::Event)),
-            Err(WaitError::AlreadyWaited(_)) => {}
+            Err(Error::AlreadyWaited(_)) => {}
             Err(error) => panic!("{error}"),
         });
         assert!(matches!(
             wire.channel.cancel(),
-            Ok(()) | Err(CancelError::Link(_))
+            Ok(_) | Err(Error::Deregister(_))
         ));
     });
     let _failed_once = wire.channel.cancel();
@@ -304,7 +303,7 @@ fn end_of_the_context_beside_a_poll_leaves_no_task_asleep() {
     let context = rig.take_context();
     thread::scope(|scope| {
         scope.spawn(|| match finish(wire.channel.woken()) {
-            Err(TaskError::Cancelled | TaskError::Wait(WaitError::NotBound(_))) => {}
+            Err(Error::Cancelled | Error::NotBound(_)) => {}
             other => panic!("{other:?}"),
         });
         drop(context);
@@ -319,8 +318,8 @@ fn block_beside_the_end_of_the_context_ends() {
     let wire = rig.wire();
     let context = rig.take_context();
     thread::scope(|scope| {
-        scope.spawn(|| match wire.channel.block(None) {
-            Ok(Blocked::Cancelled) | Err(BlockError::Wait(WaitError::NotBound(_))) => {}
+        scope.spawn(|| match wire.channel.block() {
+            Err(Error::Cancelled | Error::NotBound(_)) => {}
             other => panic!("{other:?}"),
         });
         drop(context);
@@ -359,7 +358,7 @@ fn fault_beside_polls_leaves_no_task_asleep() {
         thread::scope(|scope| {
             for wire in &wires {
                 scope.spawn(|| match finish(wire.channel.woken()) {
-                    Ok(Cause::Gone) | Err(TaskError::Wait(WaitError::NotBound(_))) => {}
+                    Ok(Cause::Gone) | Err(Error::NotBound(_)) => {}
                     other => panic!("{other:?}"),
                 });
             }
