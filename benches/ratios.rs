@@ -27,9 +27,9 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use evtchn::sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
-use evtchn::xen::PollLoop;
-use evtchn::{Blocked, Channel, Context, DomId, Port};
+use evtchn::poll::PollLoop;
+use evtchn::sim::{DomainConfig, Guest, Sim, SimLoop};
+use evtchn::{Cause, Channel, Context, DomId, Error, Port};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -81,8 +81,8 @@ fn main() -> ExitCode {
 struct Scene {
     guest: Guest,
     theirs: Vec<Port>,
-    ctx: Context<SimOpen, SimLoop>,
-    _channels: Vec<Channel<SimOpen, SimLoop>>,
+    ctx: Context<SimLoop>,
+    _channels: Vec<Channel<SimLoop>>,
 }
 
 impl Scene {
@@ -91,13 +91,13 @@ impl Scene {
         let mut roomy = DomainConfig::guest();
         roomy.max_port = u32::MAX;
         let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
-        let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<_> = (0..waiters).map(bind).collect();
-        let peer = |channel: &Channel<_, _>| guest.bind_interdomain(DomId::DOM0, channel.port());
+        let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
         let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
         for channel in &channels {
-            let _nothing_yet = channel.wait().unwrap();
+            channel.wait().unwrap();
         }
         Scene {
             guest,
@@ -119,7 +119,7 @@ impl Scene {
             while handled < firing {
                 let mut wakes = self.ctx.dispatch().unwrap();
                 for wake in &mut wakes {
-                    let _nothing_yet = self.ctx.wait(wake.channel).unwrap();
+                    self.ctx.wait(wake.channel).unwrap();
                     handled += 1;
                 }
                 let _done = wakes.finish().unwrap();
@@ -269,13 +269,13 @@ enum By {
     Blocking,
 }
 
-type Polled = Channel<SimOpen, PollLoop>;
+type Polled = Channel<PollLoop>;
 
 /// Handles an event as a program would, and answers each.
-fn handle(by: By, ctx: &Context<SimOpen, PollLoop>, channel: &Polled, handled: &Sender<()>) {
+fn handle(by: By, ctx: &Context<PollLoop>, channel: &Polled, handled: &Sender<()>) {
     let (event_loop, mut events) = (ctx.registrar(), 0);
     if matches!(by, By::Rounds) {
-        let _nothing_yet = channel.wait().unwrap();
+        channel.wait().unwrap();
     }
     handled.send(()).unwrap();
     while events < NOTIFIES {
@@ -284,20 +284,22 @@ fn handle(by: By, ctx: &Context<SimOpen, PollLoop>, channel: &Polled, handled: &
                 event_loop.wait(ctx.next_timeout()).unwrap();
                 let mut round = ctx.dispatch().unwrap();
                 for wake in &mut round {
-                    let _nothing_yet = ctx.wait(wake.channel).unwrap();
+                    ctx.wait(wake.channel).unwrap();
                     events += 1;
                     handled.send(()).unwrap();
                 }
                 let _done = round.finish().unwrap();
             }
             By::Blocking => {
-                assert!(matches!(channel.block(None).unwrap(), Blocked::Woken(_)));
+                assert_eq!(channel.block().unwrap(), Cause::Event);
                 events += 1;
                 handled.send(()).unwrap();
             }
         }
     }
-    channel.cancel().unwrap();
+    // Only a round leaves a wait behind.
+    let ended = channel.cancel().unwrap();
+    assert_eq!(ended, matches!(by, By::Rounds));
 }
 
 /// Polls and seconds of processor time for each event of one channel, while so many other threads
@@ -305,7 +307,7 @@ fn handle(by: By, ctx: &Context<SimOpen, PollLoop>, channel: &Polled, handled: &
 fn beside(blocked: usize, by: By) -> (f64, f64) {
     let sim = Sim::new(0);
     let guest = sim.guest(sim.create_domain().unwrap());
-    let ctx = Context::new(sim.open(DomId::DOM0), PollLoop::new().unwrap());
+    let ctx = Context::with_registrar(sim.open(DomId::DOM0), PollLoop::new().unwrap());
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let others: Vec<_> = (0..blocked).map(bind).collect();
     let channel = bind(0);
@@ -314,7 +316,10 @@ fn beside(blocked: usize, by: By) -> (f64, f64) {
     let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     thread::scope(|scope| {
         for other in &others {
-            scope.spawn(|| assert_eq!(other.block(None).unwrap(), Blocked::Cancelled));
+            scope.spawn(|| {
+                let cancelled = other.block().unwrap_err();
+                assert!(matches!(cancelled, Error::Cancelled), "{cancelled:?}");
+            });
         }
         // Each sleeps, and one of them polls.
         while counters().polls + counters().sleeps < blocked as u64 {
@@ -332,7 +337,7 @@ fn beside(blocked: usize, by: By) -> (f64, f64) {
         let (polls, used) = (counters().polls - polls, used() - begun);
         handler.join().unwrap();
         for other in &others {
-            other.cancel().unwrap();
+            assert!(other.cancel().unwrap());
         }
         let events = NOTIFIES as f64;
         (polls as f64 / events, used.as_secs_f64() / events)

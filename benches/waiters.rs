@@ -12,7 +12,7 @@ fn burst(criterion: &mut Criterion) {
         let sim = Sim::new(0);
         let domid = sim.create_domain_with(None, &roomy()).unwrap();
         let guest = sim.guest(domid);
-        let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
         let channels: Vec<_> = (0..waiters)
             .map(|_| ctx.bind_unbound_port(domid).unwrap())
             .collect();
@@ -21,7 +21,7 @@ fn burst(criterion: &mut Criterion) {
             .map(|channel| guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap())
             .collect();
         for channel in &channels {
-            let _nothing_yet = channel.wait().unwrap();
+            channel.wait().unwrap();
         }
         group.throughput(Throughput::Elements(waiters));
         group.bench_function(BenchmarkId::from_parameter(waiters), |bencher| {
@@ -31,7 +31,7 @@ fn burst(criterion: &mut Criterion) {
                 }
                 let mut round = ctx.dispatch().unwrap();
                 for wake in &mut round {
-                    let _nothing_yet = ctx.wait(wake.channel).unwrap();
+                    ctx.wait(wake.channel).unwrap();
                 }
                 round.finish().unwrap()
             });
@@ -49,11 +49,11 @@ fn roomy() -> evtchn::sim::DomainConfig {
 /// The first wait registers, the cancel deregisters.
 fn wait_and_cancel(criterion: &mut Criterion) {
     let sim = Sim::new(0);
-    let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+    let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
     let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
     criterion.bench_function("wait and cancel", |bencher| {
         bencher.iter(|| {
-            let _nothing_yet = channel.wait().unwrap();
+            channel.wait().unwrap();
             channel.cancel().unwrap();
         });
     });

@@ -9,18 +9,16 @@
 //! there the front ends are threads of this domain.
 #![expect(clippy::print_stdout, reason = "it is what an example is for")]
 
-use std::error::Error;
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use evtchn::loops::MioLoop;
+use evtchn::mio::{Channel, Context, MioLoop};
 use evtchn::sim::Sim;
-use evtchn::xen::{PollLoop, XenOpen};
-use evtchn::{Channel, Context, DomId, Open, RemotePort, Wait};
+use evtchn::{Backend, ChannelId, DomId, Port, RemotePort, poll, xen};
 use mio::{Events, Interest, Poll, Token, Waker};
 
 const FRONTS: usize = 4;
@@ -30,7 +28,7 @@ const CALLED: Token = Token(0);
 const CHANNELS: Token = Token(1);
 const DISK: Token = Token(2);
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Requests and answers in the same slots. Both counts only go up.
 #[derive(Default)]
@@ -46,79 +44,145 @@ fn sector(number: u64) -> u64 {
 }
 
 fn main() -> Result<()> {
-    let backend = std::env::args().skip_while(|arg| arg != "--backend").nth(1);
-    match backend.as_deref() {
-        Some("xen") => run(XenOpen::default),
-        None | Some("sim") => {
-            let sim = Sim::new(0);
-            run(|| sim.open(DomId::DOM0))
-        }
-        Some(other) => Err(format!("no backend {other}: sim or xen").into()),
+    let is_xen = std::env::args().any(|arg| arg == "xen");
+    // `open`, not `backend`: the front ends are threads, so the simulator has to live in real time.
+    let backend = if is_xen {
+        xen::backend()
+    } else {
+        Sim::new(0).open(DomId::DOM0).into()
+    };
+
+    let (to_disk, disk_end) = UnixStream::pair()?;
+    let disk = thread::spawn(|| disk(disk_end));
+    let mut back_end = BackEnd::new(backend.clone(), to_disk)?;
+    let mut front_ends = Vec::new();
+    for _ in 0..FRONTS {
+        let ring = Arc::new(Ring::default());
+        let port = back_end.offer(DomId::SELF, Arc::clone(&ring))?;
+        let (backend, remote) = (backend.clone(), (DomId::SELF, port).into());
+        front_ends.push(thread::spawn(move || front_end(backend, remote, &ring)));
     }
+    let mut rounds = 0;
+    while back_end.has_work() {
+        back_end.turn()?;
+        rounds += 1;
+    }
+    let mut right = 0;
+    for front_end in front_ends {
+        right += front_end.join().map_err(|_| "a front end panicked")??;
+    }
+    let served: usize = back_end.fronts.values().map(|front| front.answered).sum();
+    println!("{FRONTS} front ends got {served} sectors, {right} as they should be");
+    let stats = back_end.ctx.stats();
+    let is_one_each = stats.writes <= rounds && stats.registers == 1;
+    println!("at most one write a round, one registration: {is_one_each}");
+    drop(back_end);
+    disk.join().map_err(|_| "the disk panicked")?
 }
 
-fn run<O: Open<Device: AsFd> + Send + Sync + 'static>(open: impl Fn() -> O + Sync) -> Result<()> {
-    let poll = Poll::new()?;
-    let waker = Arc::new(Waker::new(poll.registry(), CALLED)?);
-    let ctx = Context::new(open(), MioLoop::new(poll.registry(), CHANNELS, waker)?);
-    let (to_disk, disk_end) = UnixStream::pair()?;
-    thread::scope(|scope| {
-        let disk = scope.spawn(|| disk(disk_end));
-        let mut fronts = Vec::new();
-        let mut threads = Vec::new();
-        for _ in 0..FRONTS {
-            let ring = Arc::new(Ring::default());
-            let channel = ctx.bind_unbound_port(DomId::SELF)?;
-            let remote = RemotePort {
-                domid: DomId::SELF,
-                port: channel.port(),
-            };
-            let (theirs, open) = (Arc::clone(&ring), &open);
-            threads.push(scope.spawn(move || front_end(open(), remote, &theirs)));
-            fronts.push(Front {
-                ring,
-                channel,
-                taken: 0,
-                answered: 0,
-            });
-        }
-        let rounds = back_end(poll, &ctx, to_disk, &mut fronts)?;
-        let mut right = 0;
-        for thread in threads {
-            right += thread.join().map_err(|_| "a front end panicked")??;
-        }
-        disk.join().map_err(|_| "the disk panicked")??;
-        let served: usize = fronts.iter().map(|front| front.answered).sum();
-        println!("{FRONTS} front ends got {served} sectors, {right} as they should be");
-        drop(fronts);
-        ctx.teardown()?;
-        let stats = ctx.stats();
-        let is_one_each = stats.writes <= rounds && stats.registers == 1;
-        println!("at most one write a round, one registration: {is_one_each}");
-        Ok(())
-    })
+/// The back end, and all that its loop watches.
+struct BackEnd {
+    ctx: Context,
+    poll: Poll,
+    events: Events,
+    disk: mio::net::UnixStream,
+    /// What has come from the disk.
+    answers: Vec<u8>,
+    fronts: HashMap<ChannelId, Front>,
+    /// The channels in the order of their numbers, by which the disk knows them.
+    numbers: Vec<ChannelId>,
 }
 
 /// A front end, as the back end sees it.
-struct Front<O: Open<Device: AsFd>> {
+struct Front {
     ring: Arc<Ring>,
-    channel: Channel<O, MioLoop>,
+    channel: Channel,
+    number: u64,
     taken: usize,
     answered: usize,
 }
 
-impl<O: Open<Device: AsFd>> Front<O> {
+impl BackEnd {
+    fn new(backend: Backend, disk: UnixStream) -> Result<BackEnd> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), CALLED)?);
+        let event_loop = MioLoop::new(poll.registry(), CHANNELS, waker)?;
+        disk.set_nonblocking(true)?;
+        let mut disk = mio::net::UnixStream::from_std(disk);
+        poll.registry()
+            .register(&mut disk, DISK, Interest::READABLE)?;
+        Ok(BackEnd {
+            ctx: Context::with_registrar(backend, event_loop),
+            poll,
+            events: Events::with_capacity(16),
+            disk,
+            answers: Vec::new(),
+            fronts: HashMap::new(),
+            numbers: Vec::new(),
+        })
+    }
+
+    /// A port for a front end in this domain, which shares `ring` with us.
+    fn offer(&mut self, domid: DomId, ring: Arc<Ring>) -> Result<Port> {
+        let channel = self.ctx.bind_unbound_port(domid)?;
+        channel.wait()?;
+        let (id, port) = (channel.id(), channel.port());
+        let front = Front {
+            ring,
+            channel,
+            number: self.numbers.len() as u64,
+            taken: 0,
+            answered: 0,
+        };
+        self.numbers.push(id);
+        self.fronts.insert(id, front);
+        Ok(port)
+    }
+
+    /// Whether a front end was not served to its end.
+    fn has_work(&self) -> bool {
+        self.fronts.values().any(|front| front.answered < REQUESTS)
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self) -> Result<()> {
+        match self.poll.poll(&mut self.events, self.ctx.next_timeout()) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            polled => polled?,
+        }
+        if self.events.iter().any(|event| event.token() == DISK) {
+            read_all(&mut self.disk, &mut self.answers)?;
+            for (number, data) in whole_messages(&mut self.answers) {
+                let id = self.numbers[usize::try_from(number)?];
+                if let Some(front) = self.fronts.get_mut(&id) {
+                    front.answer(data)?;
+                }
+            }
+        }
+        // A dispatch for nothing does no harm, so what woke the loop need not be looked at.
+        for wake in self.ctx.dispatch()? {
+            if wake.cause.is_end() {
+                return Err(format!("{} is lost: {}", wake.channel, wake.cause).into());
+            }
+            if let Some(front) = self.fronts.get_mut(&wake.channel) {
+                front.look(&mut self.disk)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Front {
     /// Waits for the next wake and hands every request that is there to the disk. A front end that
     /// claims more than a ring holds is not believed.
-    fn look(&mut self, number: usize, disk: &mut impl Write) -> Result<()> {
-        // Before the look: a request that comes after it brings a wake, and one that had come
-        // already is looked at here.
-        while let Wait::Ready(_) = self.channel.wait()? {}
+    fn look(&mut self, disk: &mut impl Write) -> Result<()> {
+        // Waited for before the look: a request that comes after the look brings a wake.
+        self.channel.wait()?;
         let there = self.ring.requests.load(Ordering::Acquire);
         let fresh = there.wrapping_sub(self.taken);
         for _ in 0..fresh.min(SLOTS) {
             let wanted = self.ring.slots[self.taken % SLOTS].load(Ordering::Relaxed);
-            disk.write_all(&message(number as u64, wanted))?;
+            disk.write_all(&message(self.number, wanted))?;
             self.taken += 1;
         }
         Ok(())
@@ -133,54 +197,9 @@ impl<O: Open<Device: AsFd>> Front<O> {
     }
 }
 
-/// The loop, until every front end was served. Says how many rounds there were.
-fn back_end<O: Open<Device: AsFd> + 'static>(
-    mut poll: Poll,
-    ctx: &Context<O, MioLoop>,
-    disk: UnixStream,
-    fronts: &mut [Front<O>],
-) -> Result<u64> {
-    disk.set_nonblocking(true)?;
-    let mut disk = mio::net::UnixStream::from_std(disk);
-    poll.registry()
-        .register(&mut disk, DISK, Interest::READABLE)?;
-    for (number, front) in fronts.iter_mut().enumerate() {
-        front.look(number, &mut disk)?;
-    }
-    let mut events = Events::with_capacity(16);
-    let mut answers = Vec::new();
-    let mut rounds = 0;
-    while fronts.iter().any(|front| front.answered < REQUESTS) {
-        match poll.poll(&mut events, ctx.next_timeout()) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
-        if events.iter().any(|event| event.token() == DISK) {
-            read_all(&mut disk, &mut answers)?;
-            for (front, data) in whole_messages(&mut answers) {
-                fronts[usize::try_from(front)?].answer(data)?;
-            }
-        }
-        // Safe to do for nothing, so it need not be known what the loop was woken for.
-        let mut round = ctx.dispatch()?;
-        for wake in round.by_ref() {
-            let of = |front: &Front<O>| front.channel.id() == wake.channel;
-            if let Some(number) = fronts.iter().position(of) {
-                fronts[number].look(number, &mut disk)?;
-            }
-        }
-        round.finish()?;
-        rounds += 1;
-    }
-    Ok(rounds)
-}
-
 /// A front end: keeps the ring full, and says how many answers were right.
-fn front_end<O: Open<Device: AsFd>>(open: O, remote: RemotePort, ring: &Ring) -> Result<usize>
-where
-    Context<O, PollLoop>: 'static,
-{
-    let ctx = Context::new(open, PollLoop::new()?);
+fn front_end(backend: Backend, remote: RemotePort, ring: &Ring) -> Result<usize> {
+    let ctx = poll::Context::new(backend)?;
     let channel = ctx.bind_interdomain(remote)?;
     let first = u64::from(remote.port.as_raw());
     let (mut asked, mut checked, mut right) = (0, 0, 0);
@@ -192,7 +211,7 @@ where
         ring.requests.store(asked, Ordering::Release);
         channel.notify()?;
         while ring.answers.load(Ordering::Acquire) == checked {
-            let _look_again = channel.block(None)?;
+            channel.block()?;
         }
         let answered = ring.answers.load(Ordering::Acquire);
         for at in checked..answered {

@@ -8,22 +8,20 @@
 //! there the guests are other users of this domain.
 #![expect(clippy::print_stdout, reason = "it is what an example is for")]
 
-use std::error::Error;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use evtchn::loops::TokioLoop;
 use evtchn::sim::Sim;
-use evtchn::xen::XenOpen;
-use evtchn::{Cause, Channel, DomId, Open, RemotePort};
+use evtchn::tokio::{Channel, Context};
+use evtchn::{Backend, DomId, RemotePort, xen};
+use tokio::task::JoinSet;
 
 const GUESTS: u64 = 100;
 const QUESTIONS: u64 = 10;
 /// No question and no answer has this number.
 const NOTHING: u64 = 0;
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The memory that a guest shares with the server.
 #[derive(Default)]
@@ -34,44 +32,29 @@ struct Shared {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let backend = std::env::args().skip_while(|arg| arg != "--backend").nth(1);
-    match backend.as_deref() {
-        Some("xen") => {
-            serve(XenOpen::default(), |_| {
-                Ok((XenOpen::default(), DomId::DOM0))
-            })
-            .await
-        }
-        None | Some("sim") => {
-            let sim = Sim::new(0);
-            serve(sim.open(DomId::DOM0), |_| {
-                let domid = sim.create_domain()?;
-                Ok((sim.open(domid), domid))
-            })
-            .await
-        }
-        Some(other) => Err(format!("no backend {other}: sim or xen").into()),
-    }
-}
+    let sim = Sim::new(0);
+    let is_xen = std::env::args().any(|arg| arg == "xen");
+    let backend = if is_xen {
+        xen::backend()
+    } else {
+        sim.backend(DomId::DOM0)
+    };
 
-/// `guest` says with what a guest opens its device, and in which domain it is.
-async fn serve<O>(open: O, guest: impl Fn(u64) -> Result<(O, DomId)>) -> Result<()>
-where
-    O: Open<Device: AsFd> + Send + Sync + 'static,
-{
-    let ctx = TokioLoop::context(open)?;
-    let mut tasks = tokio::task::JoinSet::new();
+    let ctx = Context::new(backend)?;
+    let mut tasks = JoinSet::new();
     for number in 0..GUESTS {
-        let (open, domid) = guest(number)?;
-        let channel = ctx.bind_unbound_port(domid)?;
-        let remote = RemotePort {
-            domid: DomId::DOM0,
-            port: channel.port(),
+        let (domid, guest) = if is_xen {
+            (DomId::SELF, xen::backend())
+        } else {
+            let domid = sim.create_domain()?;
+            (domid, sim.backend(domid))
         };
+        let channel = ctx.bind_unbound_port(domid)?;
+        let server = (DomId::DOM0, channel.port()).into();
         let ours = Arc::new(Shared::default());
         let theirs = Arc::clone(&ours);
         tasks.spawn(async move { answer(&channel, &ours).await });
-        tasks.spawn(async move { ask(open, remote, number, &theirs).await });
+        tasks.spawn(async move { ask(guest, server, number, &theirs).await });
     }
     let mut answers = 0;
     while let Some(ended) = tasks.join_next().await {
@@ -88,13 +71,10 @@ where
 
 /// The server's task for one guest. It ends after the last question; what the guest may do is
 /// limited to asking nonsense.
-async fn answer<O>(channel: &Channel<O, TokioLoop>, shared: &Shared) -> Result<u64>
-where
-    O: Open<Device: AsFd> + Send + Sync + 'static,
-{
+async fn answer(channel: &Channel, shared: &Shared) -> Result<u64> {
     let mut answered = 0;
     while answered < QUESTIONS {
-        if channel.woken().await? == Cause::Gone {
+        if channel.woken().await?.is_end() {
             break;
         }
         let question = shared.question.swap(NOTHING, Ordering::Acquire);
@@ -108,18 +88,17 @@ where
     Ok(0)
 }
 
-/// A guest: asks, and checks each answer.
-async fn ask<O>(open: O, remote: RemotePort, number: u64, shared: &Shared) -> Result<u64>
-where
-    O: Open<Device: AsFd> + Send + Sync + 'static,
-{
-    let ctx = TokioLoop::context(open)?;
-    let channel = ctx.bind_interdomain(remote)?;
+/// A guest: asks, and checks each answer. It has a device of its own.
+async fn ask(backend: Backend, server: RemotePort, number: u64, shared: &Shared) -> Result<u64> {
+    let ctx = Context::new(backend)?;
+    let channel = ctx.bind_interdomain(server)?;
     for question in number + 1..=number + QUESTIONS {
         shared.question.store(question, Ordering::Release);
         channel.notify()?;
         let answer = loop {
-            channel.woken().await?;
+            if channel.woken().await?.is_end() {
+                return Err(format!("guest {number} has lost its channel").into());
+            }
             let answer = shared.answer.swap(NOTHING, Ordering::Acquire);
             if answer != NOTHING {
                 break answer;

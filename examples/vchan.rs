@@ -9,21 +9,19 @@
 //! memory is that of the process here; between domains it would be granted pages.
 #![expect(clippy::print_stdout, reason = "it is what an example is for")]
 
-use std::error::Error;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 
+use evtchn::poll::{Channel, Context};
 use evtchn::sim::Sim;
-use evtchn::xen::{PollLoop, XenOpen};
-use evtchn::{Channel, Context, DomId, Open, RemotePort};
+use evtchn::{DomId, xen};
 
 const RING: usize = 1024;
 const MESSAGE: usize = 100_000;
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// One direction. The producer moves `written`, the consumer `read`; both only count up.
 struct Ring {
@@ -75,13 +73,13 @@ impl Ring {
 }
 
 /// One end of the stream.
-struct Vchan<O: Open<Device: AsFd>> {
-    channel: Channel<O, PollLoop>,
+struct Vchan {
+    channel: Channel,
     inward: Arc<Ring>,
     outward: Arc<Ring>,
 }
 
-impl<O: Open<Device: AsFd>> Vchan<O> {
+impl Vchan {
     /// Tries until something moved. What changed before the wait began is seen by the look after
     /// the next wake, because the peer notifies after each change and no notify is lost.
     fn until_moved(&self, mut try_it: impl FnMut() -> usize) -> io::Result<usize> {
@@ -91,15 +89,12 @@ impl<O: Open<Device: AsFd>> Vchan<O> {
                 self.channel.notify().map_err(io::Error::other)?;
                 return Ok(moved);
             }
-            let _look = self
-                .channel
-                .block(None)
-                .map_err(|error| io::Error::other(error.to_string()))?;
+            self.channel.block().map_err(io::Error::other)?;
         }
     }
 }
 
-impl<O: Open<Device: AsFd>> Read for Vchan<O> {
+impl Read for Vchan {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -108,7 +103,7 @@ impl<O: Open<Device: AsFd>> Read for Vchan<O> {
     }
 }
 
-impl<O: Open<Device: AsFd>> Write for Vchan<O> {
+impl Write for Vchan {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -121,41 +116,30 @@ impl<O: Open<Device: AsFd>> Write for Vchan<O> {
     }
 }
 
-fn main() -> Result<()> {
-    let backend = std::env::args().skip_while(|arg| arg != "--backend").nth(1);
-    match backend.as_deref() {
-        Some("xen") => talk(XenOpen::default(), XenOpen::default()),
-        None | Some("sim") => {
-            let sim = Sim::new(0);
-            talk(sim.open(DomId::DOM0), sim.open(DomId::DOM0))
-        }
-        Some(other) => Err(format!("no backend {other}: sim or xen").into()),
-    }
-}
-
 /// The server sends each byte back, changed; the client checks.
-fn talk<O: Open<Device: AsFd> + Send + Sync + 'static>(server: O, client: O) -> Result<()> {
-    let rings = [Ring::new(), Ring::new()];
-    let (here, there) = (
-        Context::new(server, PollLoop::new()?),
-        Context::new(client, PollLoop::new()?),
-    );
-    let offered = here.bind_unbound_port(DomId::SELF)?;
-    let remote = RemotePort {
-        domid: DomId::SELF,
-        port: offered.port(),
+fn main() -> Result<()> {
+    let is_xen = std::env::args().any(|arg| arg == "xen");
+    // `open`, not `backend`: both ends are threads, so the simulator has to live in real time.
+    let backend = if is_xen {
+        xen::backend()
+    } else {
+        Sim::new(0).open(DomId::DOM0).into()
     };
-    let bound = there.bind_interdomain(remote)?;
-    let [to_server, to_client] = &rings;
+
+    // Each end has a context, and so a device, of its own.
+    let (here, there) = (Context::new(backend.clone())?, Context::new(backend)?);
+    let offered = here.bind_unbound_port(DomId::SELF)?;
+    let bound = there.bind_interdomain((DomId::SELF, offered.port()).into())?;
+    let (to_server, to_client) = (Ring::new(), Ring::new());
     let mut server = Vchan {
         channel: offered,
-        inward: Arc::clone(to_server),
-        outward: Arc::clone(to_client),
+        inward: Arc::clone(&to_server),
+        outward: Arc::clone(&to_client),
     };
     let mut client = Vchan {
         channel: bound,
-        inward: Arc::clone(to_client),
-        outward: Arc::clone(to_server),
+        inward: to_client,
+        outward: to_server,
     };
 
     let serving = thread::spawn(move || -> io::Result<()> {

@@ -1,40 +1,152 @@
 //! Xen event channels for Rust.
 //!
 //! An event channel is Xen's interrupt: a port in one domain, bound to a port in another domain,
-//! to a virtual interrupt, or still unbound and waiting for its peer. This crate is the face of
-//! the workspace; everything of the core stands at its root.
+//! to a virtual interrupt, or still unbound and waiting for its peer.
 //!
-//! - `xen` (feature `xen`, on by default): the real device, `/dev/xen/evtchn`.
-//!   With the feature `status` it tells what ports are, too: `/dev/xen/privcmd`.
-//! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
-//! - `loops` (features `async-io`, `calloop`, `crossbeam`, `hooks`, `mio`, `polling`, `tokio`):
-//!   adapters for event loops, and delivery to threads.
-//! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
-//!   `Stream` (feature `futures`).
-//! - `mock` (feature `mock`): mocks of the seam, for the tests of programs.
+//! ```no_run
+//! use evtchn::poll::Context;
+//! use evtchn::{Virq, xen};
+//!
+//! fn main() -> Result<(), evtchn::Error> {
+//!     let ctx = Context::new(xen::backend())?; // opens nothing yet
+//!     let console = ctx.bind_virq(Virq::CON_RING)?; // the first bind opens the device
+//!     loop {
+//!         let cause = console.block()?;
+//!         println!("Xen has printed something ({cause})");
+//!     }
+//! }
+//! ```
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
-//! somebody waits, and leaves nothing at teardown.
+//! somebody waits, and leaves nothing at teardown. Which device that is, the one of this domain or
+//! a simulated one, a program decides while it runs, by the [`Backend`] that it gives to the
+//! context; all other types stay the same.
+//!
+//! Each event loop has a module with a `Context` and a `Channel` of its own, so that no program has
+//! to write a type parameter:
+//!
+//! | module | feature | event loop |
+//! | --- | --- | --- |
+//! | `poll` | `xen`, on by default | a blocking loop on `poll(2)` |
+//! | `tokio` | `tokio` | the reactor of tokio, for tasks |
+//! | `async_io` | `async-io` | the reactor of async-io and smol, for tasks |
+//! | `mio` | `mio` | mio |
+//! | `polling` | `polling` | polling |
+//! | `calloop` | `calloop` | calloop |
+//! | `hooks` | `hooks` | any loop that can be told of a descriptor, and an array of `poll(2)` |
+//! | `crossbeam` | `crossbeam` | no loop: a dispatcher that hands wakes to threads |
+//!
+//! Beside these:
+//!
+//! - `xen` (feature `xen`, on by default): the device, `/dev/xen/evtchn`. With the feature `status`
+//!   it tells what ports are, too: `/dev/xen/privcmd`.
+//! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
+//! - `mock` (feature `mock`): mocks of what a backend and a loop supply, for the tests of programs.
+//! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
+//!   `Stream` (feature `futures`).
 #![forbid(unsafe_code)]
-
-pub use evtchn_core::*;
 
 #[cfg(feature = "mock")]
 pub use evtchn_core::mock;
+pub use evtchn_core::{
+    AtOnce, Backend, BadHandOver, BadId, BadLimit, Call, Cause, Channel, ChannelId, Context,
+    Device, DeviceCall, DeviceError, DomId, Driver, Eoi, Error, ErrorKind, EventChannel, ForkMark,
+    HandOver, Handlers, Link, LoopError, NewLoop, Notifier, Open, Outcome, OwnTime, Parts, Passed,
+    Port, PortBuf, PortStatus, PortStatuses, RateLimit, Registrar, RemotePort, Round, Sleep,
+    Sleeper, Slept, Stats, Status, StillInUse, Trigger, Unmask, UnmaskPolicy, Virq, Wake, WakeBuf,
+    Wakes, WhenDone, WhenTold, Whom, Woken,
+};
+#[cfg(feature = "sim")]
+pub use evtchn_sim as sim;
+
+/// The device, `/dev/xen/evtchn`.
+#[cfg(feature = "xen")]
+pub mod xen {
+    pub use evtchn_xen::{Call, DEVICE_PATH, Device, Errno, Error, XenOpen, backend};
+    #[cfg(feature = "status")]
+    pub use evtchn_xen::{PRIVCMD_PATH, Privcmd};
+}
+
+/// The types of one event loop, without a type parameter.
 #[cfg(any(
     feature = "async-io",
     feature = "calloop",
-    feature = "crossbeam",
     feature = "hooks",
     feature = "mio",
     feature = "polling",
-    feature = "tokio"
+    feature = "tokio",
+    feature = "xen"
 ))]
-pub use evtchn_loops as loops;
-#[cfg(feature = "sim")]
-pub use evtchn_sim as sim;
+macro_rules! types_of {
+    ($registrar:ty) => {
+        /// [`Context`](evtchn_core::Context) on this event loop.
+        pub type Context = evtchn_core::Context<$registrar>;
+        /// [`Channel`](evtchn_core::Channel) on this event loop.
+        pub type Channel = evtchn_core::Channel<$registrar>;
+    };
+}
+
+/// A blocking event loop on `poll(2)`.
 #[cfg(feature = "xen")]
-pub use evtchn_xen as xen;
+pub mod poll {
+    pub use evtchn_xen::{PollLoop, Readiness};
+
+    types_of!(PollLoop);
+}
+
+/// The reactor of tokio, for tasks.
+#[cfg(feature = "tokio")]
+pub mod tokio {
+    pub use evtchn_loops::TokioLoop;
+
+    types_of!(TokioLoop);
+}
+
+/// The reactor of async-io and smol, for tasks.
+#[cfg(feature = "async-io")]
+pub mod async_io {
+    pub use evtchn_loops::AsyncIoLoop;
+
+    types_of!(AsyncIoLoop);
+}
+
+/// An adapter for mio.
+#[cfg(feature = "mio")]
+pub mod mio {
+    pub use evtchn_loops::MioLoop;
+
+    types_of!(MioLoop);
+}
+
+/// An adapter for polling.
+#[cfg(feature = "polling")]
+pub mod polling {
+    pub use evtchn_loops::PollingLoop;
+
+    types_of!(PollingLoop);
+}
+
+/// An adapter for calloop.
+#[cfg(feature = "calloop")]
+pub mod calloop {
+    pub use evtchn_loops::{CalloopLoop, CalloopSource};
+
+    types_of!(CalloopLoop);
+}
+
+/// Adapters for any loop that can be told of a descriptor, and for an array of `poll(2)`.
+#[cfg(feature = "hooks")]
+pub mod hooks {
+    pub use evtchn_loops::{Cookie, HookLoop, Hooks, Interest, PollArray, PollFd};
+
+    types_of!(HookLoop);
+}
+
+/// Delivery to threads through `crossbeam-channel`.
+#[cfg(feature = "crossbeam")]
+pub mod crossbeam {
+    pub use evtchn_loops::{AddError, Delivery, Dispatcher, RunError, Running};
+}
 
 /// The blocks of Rust in the documents, compiled and run.
 #[cfg(doctest)]

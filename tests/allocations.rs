@@ -14,10 +14,10 @@ use std::task::{Context as Cx, Poll, Wake, Waker};
 use std::time::Duration;
 
 use evtchn_core::{
-    AtOnce, Blocked, Cause, Channel, Context, DomId, Outcome, Port, RateLimit, Trigger,
-    UnmaskPolicy, Wait, WhenDone, WhenTold,
+    AtOnce, Cause, Channel, Context, DomId, Outcome, Port, RateLimit, Trigger, UnmaskPolicy,
+    WhenDone, WhenTold,
 };
-use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
+use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop};
 use libtest_mimic::{Failed, Trial};
 use stats_alloc::Region;
 
@@ -77,18 +77,18 @@ fn ping_pong(trigger: Trigger) -> Result<(), Failed> {
 fn block(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 2);
     // The wake of the other stays queued all the time.
-    assert_eq!(rig.channels[1].wait().unwrap(), Wait::Pending);
+    rig.channels[1].wait().unwrap();
     rig.guest.send(rig.theirs[1]).unwrap();
     steady(|| {
         rig.guest.send(rig.theirs[0]).unwrap();
-        let blocked = rig.channels[0].block(None).unwrap();
-        assert_eq!(blocked, Blocked::Woken(Cause::Event));
+        let blocked = rig.channels[0].block().unwrap();
+        assert_eq!(blocked, Cause::Event);
     })
 }
 
 fn notify(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1);
-    let notifier = rig.channels[0].notifier().unwrap();
+    let notifier = rig.channels[0].notifier();
     steady(|| {
         rig.channels[0].notify().unwrap();
         notifier.notify().unwrap();
@@ -100,7 +100,7 @@ fn wait_and_cancel(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 2);
     steady(|| {
         for channel in &rig.channels {
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
         }
         for channel in &rig.channels {
             channel.cancel().unwrap();
@@ -244,10 +244,10 @@ fn steady(turn: impl Fn()) -> Result<(), Failed> {
 }
 
 struct Rig {
-    ctx: Context<SimOpen, SimLoop>,
+    ctx: Context<SimLoop>,
     looper: SimLoop,
     guest: Guest,
-    channels: Vec<Channel<SimOpen, SimLoop>>,
+    channels: Vec<Channel<SimLoop>>,
     theirs: Vec<Port>,
 }
 
@@ -258,10 +258,10 @@ impl Rig {
         roomy.max_port = u32::MAX;
         let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
         let looper = SimLoop::new(trigger);
-        let ctx = Context::new(sim.open(DomId::DOM0), looper.clone());
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<_> = (0..channels).map(bind).collect();
-        let peer = |channel: &Channel<_, _>| guest.bind_interdomain(DomId::DOM0, channel.port());
+        let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
         let theirs = channels.iter().map(|channel| peer(channel).unwrap());
         Rig {
             theirs: theirs.collect(),
@@ -274,7 +274,7 @@ impl Rig {
 
     fn wait_on_all(&self) {
         for channel in &self.channels {
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
         }
     }
 
@@ -290,7 +290,7 @@ impl Rig {
         let mut wakes = 0;
         let mut round = self.ctx.dispatch().unwrap();
         for wake in &mut round {
-            assert_eq!(self.ctx.wait(wake.channel).unwrap(), Wait::Pending);
+            self.ctx.wait(wake.channel).unwrap();
             wakes += 1;
         }
         assert_eq!(round.finish().unwrap(), Outcome::Done);

@@ -2,17 +2,18 @@
 //! nothing changed. One table lists them all.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
+use std::error::Error as _;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use evtchn_core::{
-    BindError, BlockError, Channel, ChannelId, Context, DispatchError, DomId, Error as _, HandOver,
-    Link, Notifier, NotifyError, Port, RemotePort, RestrictError, Stats, Virq, WaitError,
+    Channel, ChannelId, Context, DeviceError, DomId, Error, HandOver, Link, Notifier, Port,
+    RemotePort, Stats, Virq,
 };
-use evtchn_sim::{DomainConfig, Error, Guest, Sim, SimDevice, SimLoop, SimOpen};
+use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop};
 
-type SimContext = Context<SimOpen, SimLoop>;
-type SimChannel = Channel<SimOpen, SimLoop>;
+type SimContext = Context<SimLoop>;
+type SimChannel = Channel<SimLoop>;
 
 /// A domain that does not exist.
 const NOBODY: DomId = DomId::new(1234);
@@ -34,7 +35,7 @@ const IDS: &[Row] = &[
         bad("4294967296".parse::<Port>())
     }),
     ("DomId 2^16", "DomIdTooLarge(65536)", |_| {
-        bad(DomId::try_from(1 << 16))
+        bad(DomId::try_from(1_u32 << 16))
     }),
     ("DomId \"65536\"", "DomIdTooLarge(65536)", |_| {
         bad("65536".parse::<DomId>())
@@ -189,16 +190,13 @@ const CALLS: &[Row] = &[
         not_bound(rig.fresh.cancel(rig.stale), rig.stale)
     }),
     ("notify an unbound port", "NotBound", |rig| {
-        match rig.stale_notifier.notify() {
-            Err(NotifyError::NotBound(error)) => not_bound(Err::<(), _>(error), rig.stale),
-            other => format!("{other:?}"),
-        }
+        not_bound(rig.stale_notifier.notify(), rig.stale)
     }),
     (
         "block where somebody waits",
         "AlreadyWaited",
-        |rig| match rig.channel.block(Some(Duration::ZERO)) {
-            Err(BlockError::Wait(WaitError::AlreadyWaited(_))) => "AlreadyWaited".into(),
+        |rig| match rig.channel.block_until(Duration::ZERO) {
+            Err(Error::AlreadyWaited(id)) if id == rig.channel.id() => "AlreadyWaited".into(),
             other => format!("{other:?}"),
         },
     ),
@@ -226,7 +224,7 @@ const CALLS: &[Row] = &[
     }),
     ("dispatch while a round is under way", "Busy", |rig| {
         let round = rig.ctx.dispatch().unwrap();
-        let busy = matches!(rig.ctx.dispatch(), Err(DispatchError::Busy));
+        let busy = matches!(rig.ctx.dispatch(), Err(Error::Busy));
         round.finish().unwrap();
         (if busy { "Busy" } else { "no error" }).into()
     }),
@@ -237,7 +235,7 @@ const CALLS: &[Row] = &[
     }),
     (
         "teardown with channels bound",
-        "still in use: channels on ports [10, 11], waited for [10]; 1 unbound channels still held",
+        "still in use: channels on ports [10, 11], of which [10] have a waiter; notifiers of 1 channels",
         |rig| rig.ctx.teardown().unwrap_err().to_string(),
     ),
 ];
@@ -272,7 +270,7 @@ struct Rig {
     channel: SimChannel,
     _virq: SimChannel,
     stale: ChannelId,
-    stale_notifier: Notifier<SimDevice>,
+    stale_notifier: Notifier,
     guest: Guest,
     theirs: Port,
     for_nobody: Port,
@@ -294,15 +292,15 @@ impl Rig {
         let sim = Sim::new(0);
         let guest = sim.guest(sim.create_domain().unwrap());
         let looper = SimLoop::level();
-        let ctx = Context::new(sim.open(DomId::DOM0), looper.clone());
-        let gone = ctx.bind_unbound_port(NOBODY).unwrap();
-        let (stale, stale_notifier) = (gone.id(), gone.notifier().unwrap());
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
+        let mut gone = ctx.bind_unbound_port(NOBODY).unwrap();
+        let (stale, stale_notifier) = (gone.id(), gone.notifier());
         gone.unbind().unwrap();
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
         assert_eq!(channel.port(), stale.port(), "the number was given again");
         let virq = ctx.bind_virq(Virq::TBUF).unwrap();
         let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
-        let _pending = channel.wait().unwrap();
+        channel.wait().unwrap();
         guest.send(theirs).unwrap();
 
         let restricted = context(&sim, DomId::DOM0);
@@ -363,7 +361,7 @@ impl Rig {
 }
 
 fn context(sim: &Sim, domid: DomId) -> SimContext {
-    Context::new(sim.open(domid), SimLoop::level())
+    Context::with_registrar(sim.open(domid), SimLoop::level())
 }
 
 fn port(raw: u32) -> Port {
@@ -374,14 +372,17 @@ fn bad<T: Debug, E: Debug>(made: Result<T, E>) -> String {
     format!("{:?}", made.unwrap_err())
 }
 
-fn refused(error: Error) -> String {
-    let errno = error.errno.name().unwrap();
-    format!("{} {errno} {:?}", error.call, error.kind())
+fn refused(error: &DeviceError) -> String {
+    let own = error.source().and_then(|own| own.downcast_ref());
+    let own: &evtchn_sim::Error = own.unwrap();
+    let errno = own.errno.name().unwrap();
+    assert_eq!(error.code(), Some(own.errno.raw()), "{error}");
+    format!("{} {errno} {:?}", own.call, error.kind())
 }
 
-fn bind(bound: Result<SimChannel, BindError<Error>>) -> String {
+fn bind(bound: Result<SimChannel, Error>) -> String {
     match bound {
-        Err(BindError::Open(error) | BindError::Bind(error)) => refused(error),
+        Err(Error::Device(error)) => refused(&error),
         other => format!("{other:?}"),
     }
 }
@@ -392,16 +393,19 @@ fn remote(ctx: &SimContext, domid: DomId, port: Port) -> String {
 
 fn restrict(ctx: &SimContext, domid: DomId) -> String {
     match ctx.restrict(domid) {
-        Err(RestrictError::Device(error)) => refused(error),
-        Err(RestrictError::Already(_)) => "already restricted".into(),
+        Err(Error::Device(error)) => refused(&error),
+        Err(Error::Restricted(_)) => "already restricted".into(),
         other => format!("{other:?}"),
     }
 }
 
 /// `NotBound` where the error says that of `id`.
-fn not_bound<T: Debug, E: std::error::Error>(answer: Result<T, E>, id: ChannelId) -> String {
+fn not_bound<T: Debug>(answer: Result<T, Error>, id: ChannelId) -> String {
     match answer {
-        Err(error) if error.to_string() == format!("{id} is not bound here") => "NotBound".into(),
+        Err(error @ Error::NotBound(stale)) if stale == id => {
+            assert_eq!(error.to_string(), format!("{id} is not bound here"));
+            "NotBound".into()
+        }
         other => format!("{other:?}"),
     }
 }

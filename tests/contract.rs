@@ -12,6 +12,7 @@
     reason = "cases fail by panicking, and so do their helpers"
 )]
 
+use evtchn_core::Sleep;
 use libtest_mimic::{Completion, Trial};
 
 mod bind;
@@ -38,7 +39,7 @@ mod waiting;
 mod xen;
 
 use platform::Platform;
-use sim::{Sim, Timed};
+use sim::Sim;
 use xen::Xen;
 
 macro_rules! cases {
@@ -324,7 +325,7 @@ impl<P: Platform + 'static> Side<P> {
     }
 }
 
-fn on_sim<L: Timed + 'static>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Trial> {
+fn on_sim<L: Sleep>(name: &'static str, start: fn() -> Sim<L>) -> Vec<Trial> {
     cases(&Side {
         name,
         start,

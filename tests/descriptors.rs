@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use evtchn::poll::PollLoop;
 use evtchn::sim::Sim;
-use evtchn::xen::PollLoop;
 use evtchn::{Context, DomId};
 use libtest_mimic::{Failed, Trial};
 
@@ -26,9 +26,9 @@ fn loops_and_contexts_that_come_and_go_leave_no_descriptor() -> Result<(), Faile
     let before = open_descriptors();
     for _ in 0..10 {
         let poll_loop = PollLoop::new().unwrap();
-        let context = Context::new(sim.open(DomId::DOM0), poll_loop.clone());
+        let context = Context::with_registrar(sim.open(DomId::DOM0), poll_loop.clone());
         let channel = context.bind_unbound_port(DomId::SELF).unwrap();
-        let _pending = channel.wait().unwrap();
+        channel.wait().unwrap();
         poll_loop.wake();
         poll_loop.wait(Some(Duration::ZERO)).unwrap();
         assert!(open_descriptors() > before);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use evtchn::sim::{Call, Delivery, Errno, Fault, Guest, Sim, SimLoop, SimOpen};
 use evtchn::{Context, DomId, Port, RemotePort, Virq};
 
-type Channel = evtchn::Channel<SimOpen, SimLoop>;
+type Channel = evtchn::Channel<SimLoop>;
 
 const SEEDS: u64 = 1_000;
 const STEPS: usize = 100;
@@ -24,7 +24,7 @@ struct Run {
     sim: Sim,
     opener: SimOpen,
     event_loop: SimLoop,
-    ctx: Context<SimOpen, SimLoop>,
+    ctx: Context<SimLoop>,
     guests: Vec<Guest>,
     channels: Vec<(Channel, Guest, Port)>,
     /// What the program saw.
@@ -38,7 +38,7 @@ impl Run {
         let event_loop = SimLoop::level().on(&sim);
         let guest = || sim.guest(sim.create_domain().unwrap());
         Run {
-            ctx: Context::new(opener.clone(), event_loop.clone()),
+            ctx: Context::with_registrar(opener.clone(), event_loop.clone()),
             guests: vec![guest(), guest()],
             channels: Vec::new(),
             seen: String::new(),
@@ -139,7 +139,7 @@ impl Run {
     fn unbind(&mut self) {
         let count = self.channels.len();
         if count > 0 {
-            let (channel, ..) = self.channels.swap_remove(self.of(count));
+            let (mut channel, ..) = self.channels.swap_remove(self.of(count));
             self.see("notify", channel.notify());
             self.see("unbind", channel.unbind());
         }
@@ -150,8 +150,10 @@ impl Run {
         if count > 0 {
             let channel = &self.channels[self.of(count)].0;
             if self.of(3) > 0 {
+                let was_due = self.ctx.next_timeout().is_some();
                 let waited = channel.wait();
-                self.see("wait", waited);
+                let is_queued = !was_due && self.ctx.next_timeout().is_some();
+                self.see(if is_queued { "wait, queued" } else { "wait" }, waited);
             } else {
                 let cancelled = channel.cancel();
                 self.see("cancel", cancelled);
@@ -209,7 +211,10 @@ impl Run {
             let channel = &self.channels[self.of(count)].0;
             let _nobody_waits_now = channel.cancel();
             let deadline = (self.of(6) > 0).then(|| self.sim.now() + 2 * MS);
-            let blocked = channel.block(deadline);
+            let blocked = match deadline {
+                Some(deadline) => channel.block_until(deadline),
+                None => channel.block().map(Some),
+            };
             self.see("block", blocked);
         }
     }
@@ -277,15 +282,15 @@ fn same_seed_same_run() {
 fn the_runs_reach_what_they_are_to_repeat() {
     let seen: String = (0..50).map(|seed| Run::new(seed).play().1).collect();
     for what in [
-        "Woken(Event)",
-        "TimedOut",
+        "block Ok(Some(Event))",
+        "block Ok(None)",
         "Overflow",
         "ENOMEM",
         "EINTR",
         "NotWritten",
         "EDEADLK",
         "More",
-        "Ready(",
+        "wait, queued",
         " held",
         "unbound for",
     ] {

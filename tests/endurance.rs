@@ -52,7 +52,7 @@ fn note(figures: String) {
     NOTES.lock().unwrap().push(figures);
 }
 
-fn on<S: Side + 'static>(
+fn on<S: Side>(
     name: &'static str,
     start: fn() -> S,
     excuse: fn() -> Result<Option<String>, String>,

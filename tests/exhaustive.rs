@@ -31,7 +31,7 @@ use evtchn_core::Trigger;
 use evtchn_sim::Call;
 
 /// Two channels, every call: the first ones are those of the deep search.
-const CALLS: [Op; 28] = [
+const CALLS: [Op; 29] = [
     Op::Bind(0, Source::Interdomain),
     Op::Bind(1, Source::Unbound),
     Op::Unbind(0),
@@ -61,12 +61,13 @@ const CALLS: [Op; 28] = [
     Op::Notify(0),
     Op::Begin(2),
     Op::Await(0),
+    Op::WaitEach(0),
 ];
 
 /// From nothing on.
 const WIDE: Plan = Plan {
     begin: &[],
-    calls: 28,
+    calls: 29,
     steps: 4,
     fewer_with_failure: 0,
 };
@@ -77,6 +78,14 @@ const DEEP: Plan = Plan {
     calls: 20,
     steps: 4,
     fewer_with_failure: 1,
+};
+
+/// From where one is waited for, for each wake.
+const STANDING: Plan = Plan {
+    begin: &[CALLS[0], CALLS[1], Op::WaitEach(0)],
+    calls: 20,
+    steps: 3,
+    fewer_with_failure: 0,
 };
 
 /// From where both are waited for and fired.
@@ -215,7 +224,7 @@ fn search(trigger: Trigger, least: &Reached) {
         wakes: 0,
         failed: HashSet::new(),
     };
-    for plan in [WIDE, DEEP, FIRED] {
+    for plan in [WIDE, DEEP, FIRED, STANDING] {
         search.script = plan.begin.to_vec();
         search.plan = plan;
         let steps = search.plan.steps;

@@ -7,12 +7,9 @@ use std::time::Duration;
 use evtchn::sim::{
     Call, Choice, Config, Delivery, DomainConfig, Errno, Fault, Guest, Sim, SimLoop, SimOpen, World,
 };
-use evtchn::{
-    BindError, Blocked, Cause, Context, DispatchError, DomId, Error as _, ErrorKind, Outcome, Port,
-    Virq, Wait,
-};
+use evtchn::{Cause, Context, DeviceCall, DomId, Error, ErrorKind, Outcome, Port, Virq};
 
-type Channel = evtchn::Channel<SimOpen, SimLoop>;
+type Channel = evtchn::Channel<SimLoop>;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -20,7 +17,7 @@ struct Rig {
     sim: Sim,
     opener: SimOpen,
     event_loop: SimLoop,
-    ctx: Context<SimOpen, SimLoop>,
+    ctx: Context<SimLoop>,
     guest: Guest,
 }
 
@@ -37,7 +34,7 @@ impl Rig {
         let opener = sim.open(DomId::DOM0);
         let event_loop = SimLoop::level().on(&sim);
         Rig {
-            ctx: Context::new(opener.clone(), event_loop.clone()),
+            ctx: Context::with_registrar(opener.clone(), event_loop.clone()),
             guest: sim.guest(sim.create_domain().unwrap()),
             opener,
             event_loop,
@@ -48,7 +45,7 @@ impl Rig {
     /// A channel that is waited on, and the port of the guest at its other end.
     fn waiting(&self) -> (Channel, Port) {
         let channel = self.ctx.bind_unbound_port(self.guest.domid()).unwrap();
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
         (channel, theirs.unwrap())
     }
@@ -63,7 +60,7 @@ impl Rig {
 
     #[track_caller]
     fn expect_clean_end(self, channels: impl IntoIterator<Item = Channel>) {
-        channels.into_iter().for_each(|it| it.unbind().unwrap());
+        channels.into_iter().for_each(|mut it| it.unbind().unwrap());
         self.ctx.teardown().unwrap();
         assert_eq!(self.event_loop.violations(), []);
         assert_eq!(self.sim.open_files(), 0);
@@ -86,8 +83,8 @@ fn calls_fail_where_the_choice_says_so_and_can_be_made_again() {
 #[test]
 fn a_fault_of_the_machine_hits_whoever_opens_and_one_of_an_opener_only_his_devices() {
     let rig = Rig::new();
-    let other = Context::new(rig.sim.open(DomId::DOM0), SimLoop::level());
-    let bind = |ctx: &Context<_, _>| ctx.bind_unbound_port(DomId::SELF).is_ok();
+    let other = Context::with_registrar(rig.sim.open(DomId::DOM0), SimLoop::level());
+    let bind = |ctx: &Context<_>| ctx.bind_unbound_port(DomId::SELF).is_ok();
     rig.opener.install(Fault::fail(Call::Open, Errno::EMFILE));
     assert!(!bind(&rig.ctx) && bind(&other));
     rig.sim
@@ -111,7 +108,7 @@ fn a_delayed_event_arrives_in_its_time_and_coalesces_until_then() {
     rig.sim.advance(MS);
     assert!(rig.event_loop.ready());
     assert_eq!(rig.wakes(), [(channel.port(), Cause::Event)]);
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
     rig.sim.advance(8 * MS);
     assert!(!rig.event_loop.ready(), "three events were one");
     rig.expect_clean_end([channel]);
@@ -142,13 +139,13 @@ fn a_spurious_readiness_is_a_round_without_wakes_and_a_sleep_that_goes_on() {
     rig.event_loop.install(Fault::spurious().nth(1));
     rig.event_loop.install(Fault::spurious().nth(2));
     let reads = rig.ctx.stats().empty_reads;
-    let blocked = channel.block(Some(3 * MS)).unwrap();
+    let blocked = channel.block_until(3 * MS).unwrap();
     assert_eq!(
         rig.ctx.stats().empty_reads,
         reads + 3,
         "and at the deadline"
     );
-    assert_eq!((blocked, rig.sim.now()), (Blocked::TimedOut, 3 * MS));
+    assert_eq!((blocked, rig.sim.now()), (None, 3 * MS));
     rig.expect_clean_end([channel]);
 }
 
@@ -186,8 +183,8 @@ fn a_guest_that_storms_gets_one_wake_per_wait_and_keeps_no_round_from_its_end() 
             _ => vec![loud.port()],
         };
         assert_eq!(ports, expected, "turn {turn}");
-        // What came meanwhile is there: this wait may be over before it begins.
-        while let Wait::Ready(_) = loud.wait().unwrap() {}
+        // What came meanwhile is there: this wait may queue its wake at once.
+        loud.wait().unwrap();
     }
     let stats = rig.ctx.stats();
     assert_eq!((stats.overflows, stats.foreign), (0, 0));
@@ -205,13 +202,13 @@ fn a_peer_that_dies_between_the_wake_and_the_write_back_leaves_a_channel_that_is
         .install(Fault::meanwhile(Call::Unmask, death).nth(1));
     let mut round = rig.ctx.dispatch().unwrap();
     let wake = round.next().unwrap();
-    assert_eq!(rig.ctx.wait(wake.channel).unwrap(), Wait::Pending);
+    rig.ctx.wait(wake.channel).unwrap();
     assert_eq!(round.finish().unwrap(), Outcome::Done);
     assert!(rig.guest.send(theirs).is_err(), "it is dead");
     channel.notify().unwrap();
     assert!(!rig.event_loop.ready());
     channel.cancel().unwrap();
-    assert_eq!(channel.block(Some(MS)).unwrap(), Blocked::TimedOut);
+    assert_eq!(channel.block_until(MS).unwrap(), None);
     rig.expect_clean_end([channel]);
 }
 
@@ -221,17 +218,20 @@ fn out_of_memory_fails_binds_and_write_backs_until_there_is_some_again() {
     let (channel, theirs) = rig.waiting();
     rig.guest.send(theirs).unwrap();
     rig.sim.install(Fault::out_of_memory());
-    let BindError::Bind(error) = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err() else {
-        panic!("it was open")
-    };
+    let error = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err();
+    let error = error.device().unwrap();
+    // The device was open.
+    assert_eq!(error.call(), DeviceCall::BindUnboundPort(DomId::SELF));
     assert_eq!(error.kind(), ErrorKind::NoMemory);
     let mut round = rig.ctx.dispatch().unwrap();
     let wake = round.next().unwrap();
-    assert_eq!(rig.ctx.wait(wake.channel).unwrap(), Wait::Pending);
+    rig.ctx.wait(wake.channel).unwrap();
     let error = round.finish().unwrap_err();
-    let DispatchError::Unmask { source, .. } = error else {
+    let Error::Device(source) = error else {
         panic!("{error}")
     };
+    let (first, count) = (channel.port(), 1);
+    assert_eq!(source.call(), DeviceCall::Unmask { first, count });
     assert_eq!(source.kind(), ErrorKind::NoMemory);
     rig.guest.send(theirs).unwrap();
     assert_eq!(rig.ctx.next_timeout(), Some(Duration::ZERO));
@@ -248,14 +248,11 @@ fn out_of_memory_at_the_first_bind_leaves_nothing_open() {
     let rig = Rig::deciding([1, 0, 1]);
     rig.sim.install(Fault::out_of_memory().once_in(2));
     let bind = || rig.ctx.bind_virq(Virq::DOM_EXC);
-    let BindError::Open(error) = bind().unwrap_err() else {
-        panic!("it was opened")
-    };
-    assert_eq!(error.kind(), ErrorKind::NoMemory);
-    let BindError::Bind(error) = bind().unwrap_err() else {
-        panic!("it was not opened")
-    };
-    assert_eq!(error.kind(), ErrorKind::NoMemory);
+    for call in [DeviceCall::Open, DeviceCall::BindVirq(Virq::DOM_EXC)] {
+        let error = bind().unwrap_err();
+        let error = error.device().unwrap();
+        assert_eq!((error.call(), error.kind()), (call, ErrorKind::NoMemory));
+    }
     assert_eq!((rig.sim.open_files(), rig.opener.opens()), (0, 1));
     let channel = bind().unwrap();
     rig.expect_clean_end([channel]);
@@ -272,13 +269,13 @@ fn out_of_ports_refuses_a_bind_and_leaves_the_others_alone() {
     let by_count = Rig {
         // Not the opener of the context, which the rule does not hit then.
         opener: sim.open(DomId::DOM0),
-        ctx: Context::new(sim.open(DomId::DOM0), SimLoop::level().on(&sim)),
+        ctx: Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level().on(&sim)),
         event_loop: SimLoop::level(),
         guest: sim.guest(sim.create_domain().unwrap()),
         sim,
     };
     for rig in [by_rule, by_count] {
-        let ((one, theirs), (other, _)) = (rig.waiting(), rig.waiting());
+        let ((one, theirs), (mut other, _)) = (rig.waiting(), rig.waiting());
         rig.opener.install(Fault::out_of_ports());
         let error = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err();
         assert!(error.to_string().contains("ENOSPC"), "{error}");

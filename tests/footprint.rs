@@ -13,12 +13,11 @@
 )]
 
 use std::cell::Cell;
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use evtchn::{
-    BadHandOver, Channel, Context, DomId, ErrorKind, EventChannel, HandOver, Open, Parts, Port,
-    PortBuf, Registrar, RemotePort, Trigger, Virq, Wait,
+    BadHandOver, Channel, Context, DeviceCall, DeviceError, DomId, ErrorKind, EventChannel,
+    HandOver, LoopError, Open, Parts, Port, PortBuf, Registrar, RemotePort, Trigger, Virq,
 };
 use libtest_mimic::{Failed, Trial};
 use stats_alloc::Region;
@@ -37,7 +36,7 @@ const PER_CALLBACK: usize = 24;
 const PAGE: usize = 128 * PER_CALLBACK;
 
 type Case = fn() -> Result<(), Failed>;
-type Ctx = Context<Opener, Loop>;
+type Ctx = Context<Loop>;
 
 /// The cases of this file.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -73,7 +72,7 @@ fn idle() -> Result<(), Failed> {
     let bytes = growth(|| {
         let ctx = context();
         let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         assert_eq!(fire_all(&ctx), 1);
         made = Some((ctx, channel));
     });
@@ -86,7 +85,7 @@ fn waiting() -> Result<(), Failed> {
     let count = MANY as usize;
     println!(
         "{:>12} bytes: the channel itself, where its owner keeps it",
-        size_of::<Channel<Opener, Loop>>()
+        size_of::<Channel<Loop>>()
     );
     // What is there once is that of an idle context and the room for one full read.
     let once = IDLE + PortBuf::MAX * size_of::<u32>() + spine(MANY);
@@ -129,7 +128,7 @@ fn a_hand_over_takes_no_more_than_its_ports_do() -> Result<(), Failed> {
     )?;
     let region = Region::new(ALLOCATOR);
     let table = "v2:-:131071;peers=7:2147483647.".parse().unwrap();
-    let device = Device::default();
+    let device = evtchn::Device::new(Device::default());
     let (ctx, channels) = Context::from_parts(Parts { device, table }, Opener, Loop);
     let bytes = region.change().bytes_allocated;
     drop(channels);
@@ -164,7 +163,7 @@ fn all() -> Result<(), Failed> {
     let fired = growth(|| {
         assert_eq!(fire_all(&ctx), channels.len());
         for channel in &channels {
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
         }
     });
     at_most("the same after all fired", bytes + fired, IN_ALL)
@@ -181,21 +180,18 @@ fn given_back() -> Result<(), Failed> {
 }
 
 /// A context that waits for so many ports, and what it takes for that.
-fn bound(ports: u32) -> (Ctx, Vec<Channel<Opener, Loop>>, usize) {
+fn bound(ports: u32) -> (Ctx, Vec<Channel<Loop>>, usize) {
     bound_by(ports, |ctx| ctx.bind_unbound_port(DomId::SELF).unwrap())
 }
 
-fn bound_by(
-    ports: u32,
-    bind: impl Fn(&Ctx) -> Channel<Opener, Loop>,
-) -> (Ctx, Vec<Channel<Opener, Loop>>, usize) {
+fn bound_by(ports: u32, bind: impl Fn(&Ctx) -> Channel<Loop>) -> (Ctx, Vec<Channel<Loop>>, usize) {
     let mut channels = Vec::with_capacity(ports as usize);
     let mut made = None;
     let bytes = growth(|| {
         let ctx = context();
         for _ in 0..ports {
             let channel = bind(&ctx);
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
             channels.push(channel);
         }
         made = Some(ctx);
@@ -204,7 +200,7 @@ fn bound_by(
 }
 
 fn context() -> Ctx {
-    Context::new(Opener, Loop)
+    Context::with_registrar(Opener, Loop)
 }
 
 /// Lets every waiting port fire and takes the wakes; returns how many there were.
@@ -260,20 +256,14 @@ struct Device {
     next: AtomicU32,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("this device knows no such call")]
-struct Unknown;
-
-impl evtchn::Error for Unknown {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Unsupported
-    }
+fn unknown(call: DeviceCall) -> DeviceError {
+    DeviceError::new(ErrorKind::Unsupported, call)
 }
 
 impl Open for Opener {
     type Device = Device;
 
-    fn open(&self) -> Result<Device, Unknown> {
+    fn open(&self) -> Result<Device, DeviceError> {
         Ok(Device::default())
     }
 
@@ -283,34 +273,32 @@ impl Open for Opener {
 }
 
 impl EventChannel for Device {
-    type Error = Unknown;
-
-    fn bind_unbound_port(&self, _: DomId) -> Result<Port, Unknown> {
+    fn bind_unbound_port(&self, _: DomId) -> Result<Port, DeviceError> {
         let port = self.bound.fetch_add(1, Ordering::Relaxed) + 1;
         Ok(Port::new(port).unwrap())
     }
 
-    fn bind_interdomain(&self, _: RemotePort) -> Result<Port, Unknown> {
+    fn bind_interdomain(&self, _: RemotePort) -> Result<Port, DeviceError> {
         self.bind_unbound_port(DomId::SELF)
     }
 
-    fn bind_virq(&self, _: Virq) -> Result<Port, Unknown> {
-        Err(Unknown)
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
+        Err(unknown(DeviceCall::BindVirq(virq)))
     }
 
-    fn bind_static(&self, _: Port) -> Result<(), Unknown> {
-        Err(Unknown)
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
+        Err(unknown(DeviceCall::BindStatic(port)))
     }
 
-    fn unbind(&self, _: Port) -> Result<(), Unknown> {
+    fn unbind(&self, _: Port) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    fn notify(&self, _: Port) -> Result<(), Unknown> {
+    fn notify(&self, _: Port) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), Unknown> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         if FIRING.with(Cell::take) {
             self.next.store(1, Ordering::Relaxed);
         }
@@ -329,15 +317,15 @@ impl EventChannel for Device {
         })
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, Unknown> {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
         Ok(ports.len())
     }
 
-    fn reset(&self) -> Result<(), Unknown> {
+    fn reset(&self) -> Result<(), DeviceError> {
         Ok(())
     }
 
-    fn restrict(&self, _: DomId) -> Result<(), Unknown> {
+    fn restrict(&self, _: DomId) -> Result<(), DeviceError> {
         Ok(())
     }
 
@@ -349,18 +337,16 @@ impl EventChannel for Device {
 #[derive(Debug)]
 struct Loop;
 
-impl Registrar<Device> for Loop {
-    type Error = Infallible;
-
+impl Registrar for Loop {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
 
-    fn register(&self, _: &Device) -> Result<(), Infallible> {
+    fn register(&self, _: &evtchn::Device) -> Result<(), LoopError> {
         Ok(())
     }
 
-    fn deregister(&self, _: &Device) -> Result<(), Infallible> {
+    fn deregister(&self, _: &evtchn::Device) -> Result<(), LoopError> {
         Ok(())
     }
 

@@ -10,10 +10,10 @@ fn parent_goes_on_after_the_child_dropped_everything() {
     let guest = sim.guest(domid);
     let opener = sim.open(DomId::DOM0);
     let event_loop = SimLoop::level();
-    let ctx = Context::new(opener.clone(), event_loop.clone());
+    let ctx = Context::with_registrar(opener.clone(), event_loop.clone());
     let channel = ctx.bind_unbound_port(domid).unwrap();
     let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
-    let _pending = channel.wait().unwrap();
+    channel.wait().unwrap();
     let (port, file) = (channel.port(), opener.last().unwrap());
 
     opener.fork();
@@ -39,10 +39,10 @@ fn parent_goes_on_after_the_child_dropped_everything() {
 fn child_opens_a_device_of_its_own() {
     let sim = Sim::new(1);
     let opener = sim.open(DomId::DOM0);
-    let inherited = Context::new(opener.clone(), SimLoop::level());
+    let inherited = Context::with_registrar(opener.clone(), SimLoop::level());
     let _channel = inherited.bind_unbound_port(DomId::DOM0).unwrap();
     opener.fork();
-    let own = Context::new(opener.clone(), SimLoop::level());
+    let own = Context::with_registrar(opener.clone(), SimLoop::level());
     let channel = own.bind_unbound_port(DomId::DOM0).unwrap();
     channel.notify().unwrap();
     assert_eq!(opener.opens(), 2);

@@ -1,13 +1,11 @@
 //! A context is taken apart, and another goes on with its ports.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-use evtchn::sim::{Guest, Sim, SimLoop, SimOpen};
-use evtchn::{
-    BadHandOver, Cause, Channel, Context, DomId, HandOver, HandOverError, Link, Parts, Port, Wait,
-};
+use evtchn::sim::{Call, Errno, Guest, Sim, SimLoop, SimOpen};
+use evtchn::{BadHandOver, Cause, Channel, Context, DomId, Error, HandOver, Link, Parts, Port};
 
-type SimContext = Context<SimOpen, SimLoop>;
-type SimChannel = Channel<SimOpen, SimLoop>;
+type SimContext = Context<SimLoop>;
+type SimChannel = Channel<SimLoop>;
 
 /// The old process with some connected channels.
 struct Old {
@@ -27,7 +25,7 @@ impl Old {
         let guest = sim.guest(domid);
         let opener = sim.open(DomId::DOM0);
         let event_loop = SimLoop::level();
-        let ctx = Context::new(opener.clone(), event_loop.clone());
+        let ctx = Context::with_registrar(opener.clone(), event_loop.clone());
         let bind = |_| ctx.bind_unbound_port(domid).unwrap();
         let channels: Vec<_> = (0..count).map(bind).collect();
         let theirs = channels
@@ -47,7 +45,7 @@ impl Old {
 }
 
 /// What the new process makes of the parts, whose table went through its text.
-fn adopt<D>(parts: Parts<D>) -> Parts<D> {
+fn adopt(parts: Parts) -> Parts {
     let text = parts.table.to_string();
     Parts {
         device: parts.device,
@@ -63,20 +61,20 @@ fn turn(ctx: &SimContext) -> Vec<(Port, Cause)> {
 
 #[test]
 fn no_event_is_lost_wherever_it_was() {
-    let old = Old::with_channels(4);
+    let mut old = Old::with_channels(4);
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
     // Latched, in the ready queue, unread in the ring, and one that comes after the hand-over.
-    let _pending = old.channels[1].wait().unwrap();
+    old.channels[1].wait().unwrap();
     old.guest.send(old.theirs[0]).unwrap();
     old.guest.send(old.theirs[1]).unwrap();
     assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
-    let _pending = old.channels[1].wait().unwrap();
+    old.channels[1].wait().unwrap();
     old.guest.send(old.theirs[1]).unwrap();
     drop(old.ctx.dispatch_at_most(0).unwrap());
     old.guest.send(old.theirs[2]).unwrap();
     let before = old.event_loop.counts();
 
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert!(!old.event_loop.is_registered());
     assert_eq!(old.event_loop.counts().registers, before.registers);
     old.guest.send(old.theirs[3]).unwrap();
@@ -86,16 +84,13 @@ fn no_event_is_lost_wherever_it_was() {
     assert_eq!(ctx.link(), Link::Idle);
     for (channel, port) in channels.iter().zip(&ports) {
         assert_eq!(channel.port(), *port);
-        assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
     }
     // Each port is live from now on: one more event each, and one wake each.
-    for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
-    }
+    wait_on(&ctx, &channels);
     drop(ctx.dispatch().unwrap());
     let _wakes = turn(&ctx);
     for (channel, theirs) in channels.iter().zip(&old.theirs) {
-        let _whatever = channel.wait().unwrap();
+        channel.wait().unwrap();
         old.guest.send(*theirs).unwrap();
         assert!(event_loop.ready() || ctx.next_timeout().is_some());
         assert!(
@@ -108,13 +103,14 @@ fn no_event_is_lost_wherever_it_was() {
 
 #[test]
 fn adopted_port_wakes_once_and_then_only_for_events() {
-    let old = Old::with_channels(1);
+    let mut old = Old::with_channels(1);
     let _turned = turn(&old.ctx);
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     let event_loop = SimLoop::level();
     let (ctx, channels) = Context::from_parts(parts, old.opener, event_loop.clone());
-    assert_eq!(channels[0].wait().unwrap(), Wait::Ready(Cause::Adopted));
-    assert_eq!(channels[0].wait().unwrap(), Wait::Pending);
+    wait_on(&ctx, &channels);
+    // The first wait woke the loop, for the wake that it queued.
+    assert!(event_loop.ready());
     assert!(!event_loop.ready());
     assert_eq!(turn(&ctx), []);
     old.guest.send(old.theirs[0]).unwrap();
@@ -123,15 +119,15 @@ fn adopted_port_wakes_once_and_then_only_for_events() {
 
 #[test]
 fn restriction_goes_along_and_is_not_set_again() {
-    let old = Old::with_channels(1);
+    let mut old = Old::with_channels(1);
     let domid = old.guest.domid();
     old.ctx.restrict(domid).unwrap();
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table.restriction(), Some(domid));
     let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
     ctx.restrict(domid).unwrap_err();
     // A device that is opened later gets it too.
-    for channel in channels {
+    for mut channel in channels {
         channel.unbind().unwrap();
     }
     ctx.teardown().unwrap();
@@ -141,24 +137,24 @@ fn restriction_goes_along_and_is_not_set_again() {
 #[test]
 fn stale_entry_of_the_old_process_wakes_nobody_in_the_new_one() {
     let mut old = Old::with_channels(2);
-    let stale = old.channels.pop().unwrap();
+    let mut stale = old.channels.pop().unwrap();
     old.guest.send(old.theirs[1]).unwrap();
     stale.unbind().unwrap();
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     let event_loop = SimLoop::level();
     let (ctx, _channels) = Context::from_parts(parts, old.opener, event_loop.clone());
     let again = ctx.bind_unbound_port(DomId::DOM0).unwrap();
-    assert_eq!(again.wait().unwrap(), Wait::Pending);
+    again.wait().unwrap();
     assert!(!event_loop.ready());
 }
 
 #[test]
-fn context_that_is_still_used_comes_back_as_it_was() {
+fn context_that_is_still_used_stays_as_it_was() {
     let mut old = Old::with_channels(2);
-    let _pending = old.channels[0].wait().unwrap();
+    old.channels[0].wait().unwrap();
     let kept = old.channels.pop().unwrap();
-    let error = old.ctx.into_parts(old.channels).unwrap_err();
-    let HandOverError::Leftover(leftover) = &error.reason else {
+    let error = old.ctx.hand_over(&mut old.channels).unwrap_err();
+    let Error::StillInUse(leftover) = error else {
         panic!("{error:?}");
     };
     assert_eq!(leftover.channels, [kept.port()]);
@@ -166,41 +162,87 @@ fn context_that_is_still_used_comes_back_as_it_was() {
     assert!(old.event_loop.is_registered());
 
     let notifier = kept.notifier();
-    let mut channels = error.channels;
-    channels.push(kept);
-    let error = error.context.into_parts(channels).unwrap_err();
-    assert!(matches!(error.reason, HandOverError::Notifier(_)));
+    old.channels.push(kept);
+    let error = old.ctx.hand_over(&mut old.channels).unwrap_err();
+    let Error::StillInUse(leftover) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((leftover.channels, leftover.held), (vec![], 1));
     drop(notifier);
 
-    old.event_loop
-        .fail_next(evtchn::sim::Call::Deregister, evtchn::sim::Errno::ENOMEM);
-    let error = error.context.into_parts(error.channels).unwrap_err();
-    assert!(matches!(error.reason, HandOverError::Link(_)));
+    old.event_loop.fail_next(Call::Deregister, Errno::ENOMEM);
+    let error = old.ctx.hand_over(&mut old.channels).unwrap_err();
+    assert!(matches!(error, Error::Deregister(_)), "{error:?}");
+    assert_eq!(Errno::of(&error), Some(Errno::ENOMEM));
     old.guest.send(old.theirs[0]).unwrap();
-    assert_eq!(
-        turn(&error.context),
-        [(error.channels[0].port(), Cause::Event)]
-    );
-    let parts = error.context.into_parts(error.channels).unwrap();
+    assert_eq!(turn(&old.ctx), [(old.channels[0].port(), Cause::Event)]);
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table.ports().len(), 2);
     assert_eq!(old.sim.open_files(), 1);
 }
 
+/// One channel waits, one has an event latched, and one a wake queued.
+#[test]
+fn a_hand_over_that_fails_leaves_channels_waits_and_wakes() {
+    let mut old = Old::with_channels(3);
+    let [waiting, latched, queued] = [0, 1, 2].map(|place: usize| old.channels[place].port());
+    old.channels[0].wait().unwrap();
+    old.channels[2].wait().unwrap();
+    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.theirs[2]).unwrap();
+    let mut round = old.ctx.dispatch_at_most(1).unwrap();
+    assert_eq!(round.next().map(|wake| wake.port()), Some(queued));
+    round.finish().unwrap();
+    old.channels[2].wait().unwrap();
+    old.guest.send(old.theirs[2]).unwrap();
+    drop(old.ctx.dispatch_at_most(0).unwrap());
+
+    let ids: Vec<_> = old.channels.iter().map(Channel::id).collect();
+    let (counts, link) = (old.event_loop.counts(), old.ctx.link());
+    old.event_loop.fail_next(Call::Deregister, Errno::EIO);
+    let error = old.ctx.hand_over(&mut old.channels).unwrap_err();
+    assert!(matches!(error, Error::Deregister(_)), "{error:?}");
+    assert_eq!((old.event_loop.counts(), old.ctx.link()), (counts, link));
+    assert_eq!(
+        old.channels.iter().map(Channel::id).collect::<Vec<_>>(),
+        ids
+    );
+    for (channel, theirs) in old.channels.iter().zip(&old.theirs) {
+        let before = old.guest.events(*theirs).unwrap();
+        channel.notify().unwrap();
+        assert_eq!(old.guest.events(*theirs).unwrap(), before + 1);
+    }
+    assert_eq!(turn(&old.ctx), [(queued, Cause::Event)]);
+    old.channels[1].wait().unwrap();
+    assert_eq!(turn(&old.ctx), [(latched, Cause::Event)]);
+    old.guest.send(old.theirs[0]).unwrap();
+    assert_eq!(turn(&old.ctx), [(waiting, Cause::Event)]);
+
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
+    assert_eq!(parts.table.ports(), [waiting, latched, queued]);
+    for channel in &old.channels {
+        let refused = channel.notify().unwrap_err();
+        assert!(matches!(refused, Error::NotBound(id) if id == channel.id()));
+    }
+    assert_eq!(old.event_loop.violations(), []);
+}
+
 #[test]
 fn what_cannot_be_handed_over_is_refused() {
-    let (one, other) = (Old::with_channels(1), Old::with_channels(1));
-    let error = one.ctx.into_parts(other.channels).unwrap_err();
-    assert!(matches!(error.reason, HandOverError::NotBound(_)));
+    let (one, mut other) = (Old::with_channels(1), Old::with_channels(1));
+    let error = one.ctx.hand_over(&mut other.channels).unwrap_err();
+    assert!(matches!(error, Error::NotBound(id) if id == other.channels[0].id()));
+    other.channels[0].notify().unwrap();
     drop(one.channels);
-    error.context.teardown().unwrap();
-    let error = error.context.into_parts(Vec::new()).unwrap_err();
-    assert!(matches!(error.reason, HandOverError::NotOpen));
+    one.ctx.teardown().unwrap();
+    let error = one.ctx.hand_over(&mut []).unwrap_err();
+    assert!(matches!(error, Error::NotOpen));
 }
 
 #[test]
 fn context_put_together_in_a_child_is_inherited() {
-    let old = Old::with_channels(1);
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let mut old = Old::with_channels(1);
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     old.opener.fork();
     let (ctx, channels) = Context::from_parts(parts, old.opener, SimLoop::level());
     channels[0].notify().unwrap_err();
@@ -210,21 +252,25 @@ fn context_put_together_in_a_child_is_inherited() {
 
 #[test]
 fn table_of_no_ports_is_a_table() {
-    let old = Old::with_channels(1);
-    let mut channels = old.channels;
-    channels.pop().unwrap().unbind().unwrap();
-    let parts = old.ctx.into_parts(channels).unwrap();
+    let mut old = Old::with_channels(1);
+    old.channels.pop().unwrap().unbind().unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table, "v1:-:.".parse::<HandOver>().unwrap());
 }
 
-/// The first two waits of an adopted channel: one that is ready at once, and one that is not.
-fn wait_on(channel: &SimChannel) {
-    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+/// The first two waits of each of these channels, which are adopted: the next round hands out the
+/// wake of the first, and nothing else.
+#[track_caller]
+fn wait_on(ctx: &SimContext, channels: &[SimChannel]) {
+    let wait_on_all = || channels.iter().try_for_each(Channel::wait).unwrap();
+    wait_on_all();
+    let adopted = |channel: &SimChannel| (channel.port(), Cause::Adopted);
+    assert_eq!(turn(ctx), channels.iter().map(adopted).collect::<Vec<_>>());
+    wait_on_all();
 }
 
 fn check(sim: &Sim, ctx: &SimContext) -> usize {
-    ctx.check_peers(&sim.privcmd(DomId::DOM0)).unwrap()
+    ctx.check_peers_with(&sim.privcmd(DomId::DOM0)).unwrap()
 }
 
 #[test]
@@ -232,10 +278,10 @@ fn a_peer_that_dies_during_the_hand_over_is_told_gone_by_the_successor() {
     let mut old = Old::with_channels(3);
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
     // One was seen by a check, one was heard, and of one nothing is known.
-    let _pending = old.channels[0].wait().unwrap();
+    old.channels[0].wait().unwrap();
     assert_eq!(check(&old.sim, &old.ctx), 1);
     assert_eq!(turn(&old.ctx), [(ports[0], Cause::PeerConnected)]);
-    let _pending = old.channels[1].wait().unwrap();
+    old.channels[1].wait().unwrap();
     old.guest.send(old.theirs[1]).unwrap();
     assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
     // And one was bound to its peer.
@@ -244,34 +290,34 @@ fn a_peer_that_dies_during_the_hand_over_is_told_gone_by_the_successor() {
     let bound_port = bound.port();
     old.channels.push(bound);
 
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     old.sim.destroy_domain(old.guest.domid()).unwrap();
     let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
-    channels.iter().for_each(wait_on);
+    wait_on(&ctx, &channels);
     // The event of the bind.
     assert_eq!(turn(&ctx), [(bound_port, Cause::Event)]);
-    let _pending = channels[3].wait().unwrap();
+    channels[3].wait().unwrap();
     assert_eq!(check(&old.sim, &ctx), 3);
     let gone = [ports[0], ports[1], bound_port].map(|port| (port, Cause::PeerGone));
     assert_eq!(turn(&ctx), gone);
     for place in [0, 1, 3] {
-        assert_eq!(channels[place].wait().unwrap(), Wait::Pending);
+        channels[place].wait().unwrap();
     }
     assert_eq!(check(&old.sim, &ctx), 0);
 }
 
 #[test]
 fn a_peer_that_lives_through_the_hand_over_is_told_of_by_no_check() {
-    let old = Old::with_channels(1);
-    let _pending = old.channels[0].wait().unwrap();
+    let mut old = Old::with_channels(1);
+    old.channels[0].wait().unwrap();
     assert_eq!(check(&old.sim, &old.ctx), 1);
     let _connected = turn(&old.ctx);
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     let remote = old.guest.domid();
     let known = format!("v2:-:10;peers={remote}:{}.", old.theirs[0]);
     assert_eq!(parts.table.to_string(), known);
     let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
-    wait_on(&channels[0]);
+    wait_on(&ctx, &channels);
     assert_eq!((check(&old.sim, &ctx), turn(&ctx)), (0, vec![]));
     // Another port of the same domain takes its place.
     old.guest.close(old.theirs[0]).unwrap();
@@ -281,25 +327,25 @@ fn a_peer_that_lives_through_the_hand_over_is_told_of_by_no_check() {
     for cause in [Cause::PeerGone, Cause::PeerConnected] {
         assert_eq!(check(&old.sim, &ctx), 1);
         assert_eq!(turn(&ctx), [(port, cause)]);
-        assert_eq!(channels[0].wait().unwrap(), Wait::Pending);
+        channels[0].wait().unwrap();
     }
 }
 
 #[test]
 fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor() {
     for is_gone in [false, true] {
-        let old = Old::with_channels(1);
-        let _pending = old.channels[0].wait().unwrap();
+        let mut old = Old::with_channels(1);
+        old.channels[0].wait().unwrap();
         assert_eq!(check(&old.sim, &old.ctx), 1);
         if is_gone {
             let _connected = turn(&old.ctx);
-            let _pending = old.channels[0].wait().unwrap();
+            old.channels[0].wait().unwrap();
             old.guest.close(old.theirs[0]).unwrap();
             assert_eq!(check(&old.sim, &old.ctx), 1);
         }
-        let parts = old.ctx.into_parts(old.channels).unwrap();
+        let parts = old.ctx.hand_over(&mut old.channels).unwrap();
         let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
-        wait_on(&channels[0]);
+        wait_on(&ctx, &channels);
         assert_eq!(check(&old.sim, &ctx), 1);
         let cause = [Cause::PeerConnected, Cause::PeerGone][usize::from(is_gone)];
         assert_eq!(turn(&ctx), [(channels[0].port(), cause)]);
@@ -309,14 +355,14 @@ fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor(
 /// The text is as a program wrote it that knew version 1 alone.
 #[test]
 fn a_table_of_the_first_format_is_taken_over() {
-    let old = Old::with_channels(2);
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let mut old = Old::with_channels(2);
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table.to_v1(), "v1:-:10,11.");
     let table: HandOver = "v1:-:10,11.".parse().unwrap();
     let device = parts.device;
     let parts = Parts { device, table };
     let (ctx, channels) = Context::from_parts(parts, old.opener, SimLoop::level());
-    channels.iter().for_each(wait_on);
+    wait_on(&ctx, &channels);
     old.guest.send(old.theirs[1]).unwrap();
     assert_eq!(turn(&ctx), [(channels[1].port(), Cause::Event)]);
     // What a check has not seen in this process, it tells.
@@ -327,12 +373,12 @@ fn a_table_of_the_first_format_is_taken_over() {
 /// A program that reads version 1 alone goes on with what this one hands over.
 #[test]
 fn a_table_with_known_peers_can_be_written_in_the_first_format() {
-    let old = Old::with_channels(2);
-    let _pending = old.channels[0].wait().unwrap();
+    let mut old = Old::with_channels(2);
+    old.channels[0].wait().unwrap();
     assert_eq!(check(&old.sim, &old.ctx), 1);
     let _connected = turn(&old.ctx);
     old.ctx.restrict(old.guest.domid()).unwrap();
-    let parts = old.ctx.into_parts(old.channels).unwrap();
+    let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert!(parts.table.to_string().starts_with("v2:"));
     let domid = old.guest.domid();
     assert_eq!(parts.table.to_v1(), format!("v1:{domid}:10,11."));

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use evtchn::poll::PollLoop;
 use evtchn::sim::{Crowd, Guest, Sim, SimOpen};
-use evtchn::xen::PollLoop;
-use evtchn::{Context, DomId, Port, RemotePort, Wait};
+use evtchn::{Context, DomId, Port, RemotePort};
 
 const CONTEXTS: usize = 3;
 const CHANNELS: usize = 12;
@@ -19,13 +19,13 @@ const CHANNELS: usize = 12;
 const SENDS: u64 = 4_000;
 const TROUBLES: u64 = 400;
 
-type Channel = evtchn::Channel<SimOpen, PollLoop>;
+type Channel = evtchn::Channel<PollLoop>;
 
 /// A context with its loop; what its peers have said, and what it has seen of that.
 struct Side {
     opener: SimOpen,
     poll_loop: PollLoop,
-    ctx: Context<SimOpen, PollLoop>,
+    ctx: Context<PollLoop>,
     channels: Vec<Channel>,
     said: Arc<Vec<AtomicU64>>,
     seen: Arc<Vec<AtomicU64>>,
@@ -43,7 +43,7 @@ impl Side {
     fn new(sim: &Sim) -> (Side, Vec<Peer>) {
         let opener = sim.open(DomId::DOM0);
         let poll_loop = PollLoop::new().unwrap();
-        let ctx = Context::new(opener.clone(), poll_loop.clone());
+        let ctx = Context::with_registrar(opener.clone(), poll_loop.clone());
         let guest = sim.guest(sim.create_domain().unwrap());
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<Channel> = (0..CHANNELS).map(bind).collect();
@@ -103,18 +103,13 @@ impl Side {
         }
         round.finish().unwrap();
         for &index in &*resting {
-            // Waits and thinks better of it: its port can fire, and nobody is told.
-            match self.channels[index].wait().unwrap() {
-                Wait::Pending => self.channels[index].cancel().unwrap(),
-                Wait::Ready(_) => {
-                    self.look(index);
-                }
-            }
+            // Waits and thinks better of it: its port can fire, and nobody is told. What it was
+            // told before is kept.
+            self.channels[index].wait().unwrap();
+            assert!(self.channels[index].cancel().unwrap());
         }
         for index in rested {
-            if self.channels[index].wait().unwrap() != Wait::Pending {
-                self.look_and_wait(index);
-            }
+            self.channels[index].wait().unwrap();
         }
     }
 
@@ -128,9 +123,7 @@ impl Side {
 
     fn look_and_wait(&self, index: usize) {
         self.look(index);
-        while self.channels[index].wait().unwrap() != Wait::Pending {
-            self.look(index);
-        }
+        self.channels[index].wait().unwrap();
     }
 
     /// Two threads that go over the channels in turn. On every other one they talk on and on; on
@@ -161,7 +154,7 @@ impl Side {
         assert!(stats.wakes > 0, "{stats:?}");
         self.channels
             .into_iter()
-            .for_each(|it| it.unbind().unwrap());
+            .for_each(|mut it| it.unbind().unwrap());
         self.ctx.teardown().unwrap();
     }
 }
@@ -172,11 +165,11 @@ fn trouble(sim: &Sim, openers: &[SimOpen], turn: u64) {
         openers.iter().for_each(|it| it.overflow().unwrap());
     }
     let domid = sim.create_domain().unwrap();
-    let other = Context::new(sim.open(DomId::DOM0), PollLoop::new().unwrap());
+    let other = Context::with_registrar(sim.open(DomId::DOM0), PollLoop::new().unwrap());
     let theirs = sim.guest(domid).alloc_unbound(DomId::DOM0).unwrap();
     let port = theirs;
     let channel = other.bind_interdomain(RemotePort { domid, port }).unwrap();
-    let _bound_is_pending = channel.wait().unwrap();
+    channel.wait().unwrap();
     sim.guest(domid).send(theirs).unwrap();
     sim.destroy_domain(domid).unwrap();
     channel.notify().unwrap();

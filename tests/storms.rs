@@ -49,14 +49,14 @@ fn run(
     roomy.max_port = 4_096;
     let guest = sim.guest(sim.create_domain_with(Some(GUEST), &roomy).unwrap());
     let event_loop = SimLoop::level().on(&sim);
-    let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+    let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
     let figures = Arc::new(Mutex::new(Figures {
         others: vec![0; OTHERS],
         ..Figures::default()
     }));
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let channels: Vec<_> = (0..=OTHERS).map(bind).collect();
-    let bind_theirs = |it: &evtchn::Channel<_, _>| guest.bind_interdomain(DomId::DOM0, it.port());
+    let bind_theirs = |it: &evtchn::Channel<_>| guest.bind_interdomain(DomId::DOM0, it.port());
     let theirs: Vec<u32> = channels
         .iter()
         .map(|channel| bind_theirs(channel).unwrap().as_raw())

@@ -70,10 +70,21 @@ impl Expected {
                 // What happened before may be the answer already.
                 channel.must = false;
             }
-            (Each::Cancels, Some(channel)) => channel.waiting = false,
+            (Each::Cancels, Some(channel)) => {
+                (channel.waiting, channel.stands) = (false, false);
+            }
             (Each::Signals, Some(channel)) => channel.signal(),
             (Each::Binds(_) | Each::Notifies, _)
             | (Each::Waits | Each::Cancels | Each::Signals, None) => {}
+        });
+    }
+
+    /// Its wait is for each wake.
+    fn stands(&mut self, slot: u16) {
+        self.edit(slot, |slot| {
+            if let Some(channel) = slot {
+                channel.stands = true;
+            }
         });
     }
 
@@ -98,7 +109,8 @@ impl Expected {
             self.edit(slot, |slot| {
                 let due = |channel: &&mut Channel| channel.must && channel.waiting;
                 if let Some(channel) = slot.as_mut().filter(due) {
-                    channel.waiting = channel.woken(Cause::Event).is_err() || again;
+                    let wrong = channel.woken(Cause::Event).is_err();
+                    channel.waiting = wrong || again || channel.stands;
                 }
             });
         }
@@ -153,7 +165,7 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
             Op::Next | Op::NextMany(_) | Op::Finish | Op::Leave => expected.in_round,
             Op::Begin(_) | Op::Turn | Op::Serve => !expected.in_round,
             Op::Many(..) | Op::Bind(..) | Op::Unbind(_) | Op::Drop(_) | Op::Wait(_) => true,
-            Op::Cancel(_) | Op::Block(_) | Op::Await(_) => true,
+            Op::WaitEach(_) | Op::Cancel(_) | Op::Block(_) | Op::Await(_) => true,
             Op::Signal(_) | Op::Notify(_) | Op::Storm(..) => true,
             Op::Spurious | Op::Overflow | Op::Teardown => true,
             Op::Fail(_) | Op::FailNth(..) | Op::Short(_) => true,
@@ -169,6 +181,10 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
             Op::Unbind(slot) => expected.each(Each::Unbinds, slot),
             Op::Drop(slot) => expected.each(Each::Drops, slot),
             Op::Wait(slot) => expected.each(Each::Waits, slot),
+            Op::WaitEach(slot) => {
+                expected.each(Each::Waits, slot);
+                expected.stands(slot);
+            }
             Op::Cancel(slot) => expected.each(Each::Cancels, slot),
             Op::Block(slot) | Op::Await(slot) => expected.blocks(slot),
             Op::Signal(slot) | Op::Storm(slot, _) => expected.each(Each::Signals, slot),
@@ -222,6 +238,7 @@ fn for_one() -> impl Strategy<Value = Op> {
         1 => slot().prop_map(Op::Unbind),
         1 => slot().prop_map(Op::Drop),
         3 => slot().prop_map(Op::Wait),
+        1 => slot().prop_map(Op::WaitEach),
         1 => slot().prop_map(Op::Cancel),
         2 => slot().prop_map(Op::Block),
         2 => slot().prop_map(Op::Await),

@@ -5,12 +5,15 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 macro_rules! any_thread_may_call {
     ($opener:ty, $event_loop:ty) => {
-        type Device = <$opener as evtchn::Open>::Device;
-        assert_impl_all!(evtchn::Context<$opener, $event_loop>: Send, Sync);
-        assert_impl_all!(evtchn::Channel<$opener, $event_loop>: Send, Sync);
-        assert_impl_all!(evtchn::Notifier<Device>: Send, Sync, Clone);
-        assert_impl_all!(evtchn::Parts<Device>: Send, Sync);
-        assert_not_impl_any!(evtchn::Round<'static, $opener, $event_loop>: Send, Sync);
+        assert_impl_all!($opener: Into<evtchn::Backend>);
+        assert_impl_all!(evtchn::Context<$event_loop>: Send, Sync, Clone);
+        assert_impl_all!(evtchn::Channel<$event_loop>: Send, Sync);
+        assert_impl_all!(evtchn::Notifier: Send, Sync, Clone);
+        assert_impl_all!(evtchn::Backend: Send, Sync, Clone);
+        assert_impl_all!(evtchn::Device: Send, Sync, Clone);
+        assert_impl_all!(evtchn::Parts: Send, Sync);
+        assert_impl_all!(evtchn::Error: Send, Sync, Clone);
+        assert_not_impl_any!(evtchn::Round<'static, $event_loop>: Send, Sync);
     };
 }
 
@@ -21,5 +24,5 @@ fn any_thread_may_call_on_the_simulator() {
 
 #[test]
 fn any_thread_may_call_on_the_real_device() {
-    any_thread_may_call!(evtchn::xen::XenOpen, evtchn::xen::PollLoop);
+    any_thread_may_call!(evtchn::xen::XenOpen, evtchn::poll::PollLoop);
 }

@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use evtchn::sim::{Delivery, Sim, SimLoop, SimOpen, World};
-use evtchn::{Blocked, Cause, Context, DomId};
+use evtchn::sim::{Delivery, Errno, Sim, SimLoop, World};
+use evtchn::{Cause, Context, DomId, Error};
 
 const SECOND: Duration = Duration::from_secs(1);
-const WOKEN: Blocked = Blocked::Woken(Cause::Event);
+const WOKEN: Option<Cause> = Some(Cause::Event);
 
 struct Rig {
     sim: Sim,
     event_loop: SimLoop,
-    channel: Arc<evtchn::Channel<SimOpen, SimLoop>>,
+    channel: Arc<evtchn::Channel<SimLoop>>,
     /// The guest fires.
     fire: fn(&mut World, u32),
     theirs: u32,
-    _ctx: Context<SimOpen, SimLoop>,
+    _ctx: Context<SimLoop>,
 }
 
 impl Rig {
     fn new() -> Rig {
         let sim = Sim::new(1);
         let event_loop = SimLoop::level().on(&sim);
-        let ctx = Context::new(sim.open(DomId::DOM0), event_loop.clone());
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
         let guest = sim.guest(sim.create_domain_with_id(DomId::new(1)).unwrap());
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
         let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
@@ -46,8 +46,12 @@ impl Rig {
     }
 
     #[track_caller]
-    fn expect_block(&self, deadline: Option<Duration>, blocked: Blocked, now: Duration) {
-        assert_eq!(self.channel.block(deadline).unwrap(), blocked);
+    fn expect_block(&self, deadline: Option<Duration>, cause: Option<Cause>, now: Duration) {
+        let blocked = match deadline {
+            Some(deadline) => self.channel.block_until(deadline).unwrap(),
+            None => Some(self.channel.block().unwrap()),
+        };
+        assert_eq!(blocked, cause);
         assert_eq!((self.sim.now(), self.event_loop.now()), (now, now));
     }
 }
@@ -70,7 +74,7 @@ fn a_timer_that_is_due_at_the_deadline_comes_in_time() {
 fn a_timer_that_is_due_after_the_deadline_has_not_happened() {
     let rig = Rig::new();
     rig.fires_after(3 * SECOND);
-    rig.expect_block(Some(2 * SECOND), Blocked::TimedOut, 2 * SECOND);
+    rig.expect_block(Some(2 * SECOND), None, 2 * SECOND);
     assert_eq!(rig.sim.next_deadline(), Some(3 * SECOND));
     rig.expect_block(None, WOKEN, 3 * SECOND);
 }
@@ -87,7 +91,7 @@ fn timers_that_are_nobodys_business_happen_in_order_and_the_sleep_goes_on() {
     let sleeps = AtomicU32::new(0);
     let goes_on = || sleeps.fetch_add(1, Ordering::Relaxed) < 100;
     let blocked = rig.channel.block_while(Some(5 * SECOND), goes_on).unwrap();
-    assert_eq!((blocked, rig.sim.now()), (Blocked::TimedOut, 5 * SECOND));
+    assert_eq!((blocked, rig.sim.now()), (None, 5 * SECOND));
     assert_eq!(seen.try_iter().collect::<Vec<_>>(), [1, 3, 4]);
     assert_eq!(sleeps.into_inner(), 1, "one sleep");
 }
@@ -95,7 +99,9 @@ fn timers_that_are_nobodys_business_happen_in_order_and_the_sleep_goes_on() {
 #[test]
 fn a_sleep_that_nothing_would_end_is_an_error_and_no_time_passes() {
     let rig = Rig::new();
-    let error = rig.channel.block(None).unwrap_err();
+    let error = rig.channel.block().unwrap_err();
+    assert!(matches!(error, Error::Sleep(_)), "{error:?}");
+    assert_eq!(Errno::of(&error), Some(Errno::EDEADLK));
     assert!(error.to_string().contains("EDEADLK"), "{error}");
     assert_eq!(rig.sim.now(), Duration::ZERO);
 }
@@ -109,7 +115,7 @@ fn what_is_due_may_call_the_loop_and_the_condition_is_asked_then() {
     let asked = AtomicU32::new(0);
     let goes_on = || asked.fetch_add(1, Ordering::Relaxed) == 0;
     let blocked = rig.channel.block_while(None, goes_on).unwrap();
-    assert_eq!((blocked, rig.sim.now()), (Blocked::Stopped, 2 * SECOND));
+    assert_eq!((blocked, rig.sim.now()), (None, 2 * SECOND));
 }
 
 #[test]
@@ -137,7 +143,7 @@ fn events_that_are_under_way_arrive_while_the_only_thread_sleeps() {
         for _ in 0..20 {
             rig.sim.with(|world| (rig.fire)(world, rig.theirs));
             let before = rig.sim.now();
-            assert_eq!(rig.channel.block(None).unwrap(), WOKEN);
+            assert_eq!(rig.channel.block().unwrap(), Cause::Event);
             let took = rig.sim.now() - before;
             assert!(took <= most, "{took:?}");
         }

@@ -53,9 +53,10 @@ const MANY: &[usize] = &[1, 16, 256, 4_096, 65_536];
 
 pub(crate) const CASES: &[Case] = &[
     Case::repeated("values", MANY, values),
+    Case::repeated("each", MANY, each),
     Case::repeated("batches", MANY, batches),
     Case::repeated("callbacks", MANY, callbacks),
-    Case::repeated("callbacks again", MANY, callbacks_again),
+    Case::repeated("callbacks, each", MANY, callbacks_each),
     Case::repeated("by hand", MANY, by_hand),
     Case::repeated("linear list", MANY, linear_list),
     Case::repeated("hash map", MANY, hash_map),
@@ -110,13 +111,13 @@ impl Rig {
 }
 
 type Device = <SimOpen as Open>::Device;
-type Ctx = Context<SimOpen, SimLoop>;
+type Ctx = Context<SimLoop>;
 
 /// A context whose every channel is waited for.
-fn context(waiters: usize) -> (Rig, Ctx, Vec<Channel<SimOpen, SimLoop>>) {
+fn context(waiters: usize) -> (Rig, Ctx, Vec<Channel<SimLoop>>) {
     let mut made = None;
     let rig = Rig::new(waiters, |sim, domid| {
-        let ctx = Context::new(sim.open(DomId::DOM0), SimLoop::level());
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
         let bind = |_| ctx.bind_unbound_port(domid).unwrap();
         let channels: Vec<_> = (0..waiters).map(bind).collect();
         let ports = channels.iter().map(Channel::port).collect();
@@ -125,7 +126,7 @@ fn context(waiters: usize) -> (Rig, Ctx, Vec<Channel<SimOpen, SimLoop>>) {
     });
     let (ctx, channels) = made.unwrap();
     for channel in &channels {
-        let _nothing_yet = channel.wait().unwrap();
+        channel.wait().unwrap();
     }
     (rig, ctx, channels)
 }
@@ -137,7 +138,7 @@ fn values(waiters: usize, rounds: usize) {
         let mut handled = 0;
         let mut wakes = ctx.dispatch().unwrap();
         for wake in &mut wakes {
-            let _nothing_yet = ctx.wait(wake.channel).unwrap();
+            ctx.wait(wake.channel).unwrap();
             handled += 1;
         }
         let _done = wakes.finish().unwrap();
@@ -145,15 +146,38 @@ fn values(waiters: usize, rounds: usize) {
     }
 }
 
-/// Many at once, each waited for again.
+/// One after the other; each channel waits for each wake.
+fn each(waiters: usize, rounds: usize) {
+    let (rig, ctx, channels) = context(waiters);
+    wait_each(&channels);
+    for round in 0..rounds {
+        rig.fire(round);
+        let mut handled = 0;
+        let mut wakes = ctx.dispatch().unwrap();
+        for _wake in &mut wakes {
+            handled += 1;
+        }
+        let _done = wakes.finish().unwrap();
+        assert_eq!(handled, rig.firing);
+    }
+}
+
+fn wait_each(channels: &[Channel<SimLoop>]) {
+    for channel in channels {
+        channel.wait_each().unwrap();
+    }
+}
+
+/// Many at once; each channel waits for each wake.
 fn batches(waiters: usize, rounds: usize) {
-    let (rig, ctx, _channels) = context(waiters);
+    let (rig, ctx, channels) = context(waiters);
+    wait_each(&channels);
     let mut buf = WakeBuf::default();
     for round in 0..rounds {
         rig.fire(round);
         let mut handled = 0;
         let mut wakes = ctx.dispatch().unwrap();
-        while let many @ [_, ..] = wakes.fill_again(&mut buf) {
+        while let many @ [_, ..] = wakes.fill(&mut buf) {
             handled += many.len();
         }
         let _done = wakes.finish().unwrap();
@@ -168,7 +192,7 @@ fn callbacks(waiters: usize, rounds: usize) {
         let inner = std::sync::Arc::downgrade(&ctx);
         channel
             .set_callback(move |wake| {
-                let _nothing_yet = inner.upgrade().unwrap().wait(wake.channel).unwrap();
+                inner.upgrade().unwrap().wait(wake.channel).unwrap();
             })
             .unwrap();
     }
@@ -179,8 +203,9 @@ fn callbacks(waiters: usize, rounds: usize) {
     assert_eq!(ctx.stats().wakes, (rig.firing * rounds) as u64);
 }
 
-fn callbacks_again(waiters: usize, rounds: usize) {
+fn callbacks_each(waiters: usize, rounds: usize) {
     let (rig, ctx, channels) = context(waiters);
+    wait_each(&channels);
     let called = std::sync::Arc::new(AtomicUsize::new(0));
     for channel in &channels {
         let called = std::sync::Arc::clone(&called);
@@ -191,7 +216,7 @@ fn callbacks_again(waiters: usize, rounds: usize) {
     }
     for round in 0..rounds {
         rig.fire(round);
-        let _done = ctx.dispatch_callbacks_again().unwrap();
+        let _done = ctx.dispatch_callbacks().unwrap();
     }
     assert_eq!(called.load(Ordering::Relaxed), rig.firing * rounds);
 }
@@ -251,7 +276,7 @@ fn register(waiters: usize, rounds: usize) {
     let (_rig, _ctx, channels) = context(waiters);
     channels[0].cancel().unwrap();
     for _ in 0..rounds {
-        let _nothing_yet = channels[0].wait().unwrap();
+        channels[0].wait().unwrap();
         channels[0].cancel().unwrap();
     }
 }
@@ -261,7 +286,7 @@ fn wait_and_cancel(waiters: usize, rounds: usize) {
     let (_rig, _ctx, channels) = context(waiters);
     channels[0].cancel().unwrap();
     for _ in 0..rounds * firing(waiters) {
-        let _nothing_yet = channels[0].wait().unwrap();
+        channels[0].wait().unwrap();
         channels[0].cancel().unwrap();
     }
 }
@@ -279,12 +304,12 @@ fn leave<T>(what: T) {
 }
 
 /// Many ports in one context, all waited for where `waits`.
-fn bound(ports: usize, waits: bool) -> (Ctx, Vec<Channel<SimOpen, SimLoop>>) {
-    let ctx = Context::new(Sim::new(0).open(DomId::DOM0), SimLoop::level());
+fn bound(ports: usize, waits: bool) -> (Ctx, Vec<Channel<SimLoop>>) {
+    let ctx = Context::with_registrar(Sim::new(0).open(DomId::DOM0), SimLoop::level());
     let bind = |_| ctx.bind_unbound_port(DomId::SELF).unwrap();
     let channels: Vec<_> = (0..ports).map(bind).collect();
     for channel in channels.iter().filter(|_| waits) {
-        let _nothing_yet = channel.wait().unwrap();
+        channel.wait().unwrap();
     }
     (ctx, channels)
 }

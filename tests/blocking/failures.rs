@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evtchn::sim::{Call, Errno};
-use evtchn::{BlockError, Blocked, Cause, Link};
+use evtchn::{Cause, DeviceCall, DeviceError, Error, Link};
 
 use super::{SECOND, WOKEN, expect_nobody_waits, scripted};
 
 #[test]
-fn a_device_that_fails_under_a_round_of_others_is_a_last_wake() {
+fn a_device_that_fails_under_a_round_of_others_is_an_error_of_the_block() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     let (opener, context) = (rig.opener.clone(), Arc::clone(&rig.context));
@@ -20,7 +20,9 @@ fn a_device_that_fails_under_a_round_of_others_is_a_last_wake() {
         assert_eq!(round.next(), None, "the wake is the other thread's");
         round.finish().unwrap_err();
     });
-    wire.expect_block(Blocked::Woken(Cause::Gone));
+    let error = wire.channel.block().unwrap_err();
+    assert!(matches!(error, Error::Device(_)), "{error:?}");
+    assert_eq!(Errno::of(&error), Some(Errno::EIO));
     assert_eq!(rig.context.link(), Link::Faulted);
     assert_eq!(rig.context.next_timeout(), None);
 }
@@ -32,8 +34,9 @@ fn a_device_that_fails_under_the_read_of_a_block_is_an_error_there() {
     other.wait();
     own.fire();
     rig.opener.fail_next(Call::Pending, Errno::EIO);
-    let error = own.channel.block(None).unwrap_err();
-    assert!(matches!(error, BlockError::Device(it) if it.errno == Errno::EIO));
+    let error = own.channel.block().unwrap_err();
+    assert!(matches!(error, Error::Device(_)), "{error:?}");
+    assert_eq!(Errno::of(&error), Some(Errno::EIO));
     assert_eq!(rig.context.link(), Link::Faulted);
     assert_eq!(event_loop.violations(), []);
     // The other waiter is told, in a round.
@@ -50,12 +53,14 @@ fn a_device_that_fails_under_the_read_of_a_block_is_an_error_there() {
 fn a_sleep_that_fails_leaves_nobody_waiting() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
-    let error = wire.channel.block(None).unwrap_err();
-    assert!(matches!(error, BlockError::Sleep(it) if it.errno == Errno::EDEADLK));
+    let error = wire.channel.block().unwrap_err();
+    assert!(matches!(error, Error::Sleep(_)), "{error:?}");
+    assert_eq!(Errno::of(&error), Some(Errno::EDEADLK));
     expect_nobody_waits(&rig);
     event_loop.fail_next(Call::Sleep, Errno::ENOMEM);
-    let error = wire.channel.block(Some(SECOND)).unwrap_err();
-    assert!(matches!(error, BlockError::Sleep(it) if it.errno == Errno::ENOMEM));
+    let error = wire.channel.block_until(SECOND).unwrap_err();
+    assert!(matches!(error, Error::Sleep(_)), "{error:?}");
+    assert_eq!(Errno::of(&error), Some(Errno::ENOMEM));
     expect_nobody_waits(&rig);
     wire.fire();
     wire.expect_block(WOKEN);
@@ -68,10 +73,11 @@ fn a_write_back_that_fails_leaves_nobody_waiting() {
     wire.fire();
     wire.expect_block(WOKEN);
     rig.opener.fail_next(Call::Unmask, Errno::ENOMEM);
-    assert!(matches!(
-        wire.channel.block(None).unwrap_err(),
-        BlockError::Wait(_)
-    ));
+    let error = wire.channel.block().unwrap_err();
+    let (first, count) = (wire.port(), 1);
+    let call = DeviceCall::Unmask { first, count };
+    assert_eq!(error.device().map(DeviceError::call), Some(call));
+    assert_eq!(Errno::of(&error), Some(Errno::ENOMEM));
     expect_nobody_waits(&rig);
     wire.fire();
     wire.expect_block(WOKEN);
@@ -94,8 +100,8 @@ fn a_loop_that_does_not_let_go_at_the_deadline_is_counted() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     event_loop.fail_next(Call::Deregister, Errno::EIO);
-    let blocked = wire.channel.block(Some(SECOND)).unwrap();
-    assert_eq!(blocked, Blocked::TimedOut);
+    let blocked = wire.channel.block_until(SECOND).unwrap();
+    assert_eq!(blocked, None);
     assert_eq!(rig.unreported(), 1);
     assert!(event_loop.is_registered(), "for nobody");
     // The next call tries again.
@@ -112,7 +118,7 @@ fn a_cancel_that_cannot_deregister_ends_the_block_all_the_same() {
         hooks.fail_next(Call::Deregister, Errno::EIO);
         other.channel.cancel().unwrap();
     });
-    wire.expect_block(Blocked::Cancelled);
+    wire.expect_cancelled();
     assert_eq!(rig.unreported(), 1);
     expect_nobody_waits(&rig);
 }

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use evtchn::sim::{Guest, Sim, SimDevice, SimLoop, SimOpen};
-use evtchn::{Cause, DomId, Port, Sleep, Wait};
+use evtchn::sim::{Guest, Sim, SimLoop, SimOpen};
+use evtchn::{Cause, DomId, Port, Sleep};
 
-pub(crate) type Context<R = SimLoop> = evtchn::Context<SimOpen, R>;
-pub(crate) type Channel<R = SimLoop> = evtchn::Channel<SimOpen, R>;
+pub(crate) type Context<R = SimLoop> = evtchn::Context<R>;
+pub(crate) type Channel<R = SimLoop> = evtchn::Channel<R>;
 
-pub(crate) struct Rig<R: Sleep<SimDevice> = SimLoop> {
+pub(crate) struct Rig<R: Sleep = SimLoop> {
     pub(crate) sim: Sim,
     pub(crate) opener: SimOpen,
     pub(crate) context: Arc<Context<R>>,
@@ -17,18 +17,18 @@ pub(crate) struct Rig<R: Sleep<SimDevice> = SimLoop> {
 }
 
 /// A channel, and the port of the guest at its other end.
-pub(crate) struct Wire<R: Sleep<SimDevice> = SimLoop> {
+pub(crate) struct Wire<R: Sleep = SimLoop> {
     pub(crate) channel: Arc<Channel<R>>,
     pub(crate) guest: Guest,
     pub(crate) theirs: Port,
 }
 
-impl<R: Sleep<SimDevice>> Rig<R> {
+impl<R: Sleep> Rig<R> {
     pub(crate) fn on(event_loop: R) -> Rig<R> {
         let sim = Sim::new(1);
         let opener = sim.open(DomId::DOM0);
         Rig {
-            context: Arc::new(Context::new(opener.clone(), event_loop)),
+            context: Arc::new(Context::with_registrar(opener.clone(), event_loop)),
             guest: sim.guest(sim.create_domain().unwrap()),
             opener,
             sim,
@@ -54,9 +54,16 @@ impl<R: Sleep<SimDevice>> Rig<R> {
         round.finish().unwrap();
         wakes
     }
+
+    /// Waits where a wake was kept: the next round hands it out, and no other.
+    #[track_caller]
+    pub(crate) fn expect_kept(&self, channel: &Channel<R>, cause: Cause) {
+        channel.wait().unwrap();
+        assert_eq!(self.turn(), [(channel.port(), cause)]);
+    }
 }
 
-impl<R: Sleep<SimDevice>> Clone for Wire<R> {
+impl<R: Sleep> Clone for Wire<R> {
     fn clone(&self) -> Wire<R> {
         Wire {
             channel: Arc::clone(&self.channel),
@@ -66,7 +73,7 @@ impl<R: Sleep<SimDevice>> Clone for Wire<R> {
     }
 }
 
-impl<R: Sleep<SimDevice>> Wire<R> {
+impl<R: Sleep> Wire<R> {
     pub(crate) fn port(&self) -> Port {
         self.channel.port()
     }
@@ -83,6 +90,6 @@ impl<R: Sleep<SimDevice>> Wire<R> {
 
 /// Waits where no event was latched before.
 #[track_caller]
-pub(crate) fn wait<R: Sleep<SimDevice>>(channel: &Channel<R>) {
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+pub(crate) fn wait<R: Sleep>(channel: &Channel<R>) {
+    channel.wait().unwrap();
 }

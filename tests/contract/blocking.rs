@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use evtchn_core::{BlockError, Blocked, Cause, LinkError, Outcome, WaitError};
+use evtchn_core::{Cause, Error, Outcome, Sleep};
 
 use super::platform::*;
 use super::rig::{Rig, Wire};
+use super::spy::Refused;
 
 /// Only a failure ever waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn in_time<P: Platform>(rig: &Rig<'_, P>) -> Option<DeadlineOf<P>> {
-    Some(P::deadline(&rig.context.registrar().event_loop, PATIENCE))
+fn in_time<P: Platform>(rig: &Rig<'_, P>) -> DeadlineOf<P> {
+    rig.context.registrar().deadline(PATIENCE)
 }
 
-fn now<P: Platform>(rig: &Rig<'_, P>) -> Option<DeadlineOf<P>> {
-    let event_loop = &rig.context.registrar().event_loop;
-    Some(P::deadline(event_loop, Duration::ZERO))
+fn now<P: Platform>(rig: &Rig<'_, P>) -> DeadlineOf<P> {
+    rig.context.registrar().deadline(Duration::ZERO)
 }
 
 #[track_caller]
 fn expect_block<P: Platform>(rig: &Rig<'_, P>, wire: &Wire<P>, cause: Cause) {
-    let blocked = wire.channel.block(in_time(rig)).unwrap();
-    assert_eq!(blocked, Blocked::Woken(cause));
+    let blocked = wire.channel.block_until(in_time(rig)).unwrap();
+    assert_eq!(blocked, Some(cause));
 }
 
 pub(crate) fn a_latched_event_ends_a_block_before_it_sleeps<P: Platform>(p: &P) {
@@ -69,8 +69,8 @@ pub(crate) fn a_block_writes_back_what_was_read<P: Platform>(p: &P) {
 pub(crate) fn a_block_past_its_deadline_leaves_nobody_waiting<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
-    let blocked = wire.channel.block(now(&rig)).unwrap();
-    assert_eq!(blocked, Blocked::TimedOut);
+    let blocked = wire.channel.block_until(now(&rig)).unwrap();
+    assert_eq!(blocked, None);
     rig.expect_hooks(1, 1);
     rig.expect_idle();
     // What comes now is for the next wait.
@@ -82,8 +82,8 @@ pub(crate) fn an_event_that_came_before_the_deadline_is_taken_at_it<P: Platform>
     let rig = Rig::new(p);
     let wire = rig.wire();
     rig.fire(&wire);
-    let blocked = wire.channel.block(now(&rig)).unwrap();
-    assert_eq!(blocked, Blocked::Woken(Cause::Event));
+    let blocked = wire.channel.block_until(now(&rig)).unwrap();
+    assert_eq!(blocked, Some(Cause::Event));
     rig.expect_hooks(1, 1);
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn a_block_leaves_the_wakes_of_others_to_the_next_round<P: Platform>(
     assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
     rig.expect_wakes(&[&one, &other]);
     rig.expect_hooks(1, 1);
-    latched.wait_ready(Cause::Event);
+    rig.expect_latched(&latched, Cause::Event);
 }
 
 pub(crate) fn a_block_inside_a_round_takes_its_own_wake_alone<P: Platform>(p: &P) {
@@ -131,8 +131,11 @@ pub(crate) fn a_block_inside_a_round_takes_its_own_wake_alone<P: Platform>(p: &P
 pub(crate) fn a_block_ends_when_its_condition_does<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
-    let blocked = wire.channel.block_while(in_time(&rig), || false).unwrap();
-    assert_eq!(blocked, Blocked::Stopped);
+    let blocked = wire
+        .channel
+        .block_while(Some(in_time(&rig)), || false)
+        .unwrap();
+    assert_eq!(blocked, None);
     rig.expect_hooks(1, 1);
     rig.expect_idle();
 }
@@ -153,33 +156,27 @@ pub(crate) fn a_second_waiter_is_refused_and_the_first_one_wakes<P: Platform>(p:
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
-    let refused = wire.channel.block(now(&rig)).unwrap_err();
-    assert!(matches!(
-        refused,
-        BlockError::Wait(WaitError::AlreadyWaited(id)) if id == wire.channel.id()
-    ));
+    let refused = wire.channel.block_until(now(&rig)).unwrap_err();
+    assert!(matches!(refused, Error::AlreadyWaited(id) if id == wire.channel.id()));
     rig.fire(&wire);
     rig.expect_wakes(&[&wire]);
 
     let asked = std::cell::Cell::new(0);
     rig.fire_held(&wire);
-    let blocked = wire.channel.block_while(in_time(&rig), || {
+    let blocked = wire.channel.block_while(Some(in_time(&rig)), || {
         // Asked while this thread blocks.
         asked.set(asked.get() + 1);
         let refused = wire.channel.wait().unwrap_err();
-        assert!(matches!(refused, WaitError::AlreadyWaited(_)));
-        let refused = wire.channel.block(None).unwrap_err();
-        assert!(matches!(
-            refused,
-            BlockError::Wait(WaitError::AlreadyWaited(_))
-        ));
+        assert!(matches!(refused, Error::AlreadyWaited(_)));
+        let refused = wire.channel.block().unwrap_err();
+        assert!(matches!(refused, Error::AlreadyWaited(_)));
         // A round leaves the wake to this thread.
         let mut round = rig.context.dispatch().unwrap();
         assert_eq!(round.next(), None);
         assert_eq!(round.finish().unwrap(), Outcome::Done);
         true
     });
-    assert_eq!(blocked.unwrap(), Blocked::Woken(Cause::Event));
+    assert_eq!(blocked.unwrap(), Some(Cause::Event));
     assert_ne!(asked.get(), 0);
     rig.expect_settled();
 }
@@ -188,11 +185,8 @@ pub(crate) fn a_refused_registration_ends_a_block<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     rig.spy.log().refuse_register = true;
-    let refused = wire.channel.block(in_time(&rig)).unwrap_err();
-    assert!(matches!(
-        refused,
-        BlockError::Wait(WaitError::Link(LinkError::Register(_)))
-    ));
+    let refused = wire.channel.block_until(in_time(&rig)).unwrap_err();
+    assert!(matches!(refused, Error::Register(error) if error.get_ref().is::<Refused>()));
     rig.expect_settled();
     rig.expect_hooks(0, 0);
     rig.fire(&wire);

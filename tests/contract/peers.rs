@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use evtchn_core::{Blocked, Cause, DomId, EventChannel, Link, Port, RemotePort, Status};
+use evtchn_core::{Cause, DomId, EventChannel, Link, Port, RemotePort, Sleep, Status};
 
 use super::platform::*;
 use super::rig::{Rig, Wire};
 
 #[track_caller]
 fn check<P: Platform>(rig: &Rig<'_, P>) -> usize {
-    rig.context.check_peers(&rig.p.privcmd()).unwrap()
+    rig.context.check_peers_with(&rig.p.privcmd()).unwrap()
 }
 
 fn gone<P: Platform>(wire: &Wire<P>) -> (Port, Cause) {
@@ -28,7 +28,7 @@ fn meet<P: Platform>(rig: &Rig<'_, P>, wires: &[&Wire<P>]) {
 pub(crate) fn a_wait_ends_once_at_the_check_after_a_peer_connected<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
-    let _pending = channel.wait().unwrap();
+    channel.wait().unwrap();
     assert_eq!(check(&rig), 0);
     let peer = rig.peer.bind_interdomain(local(channel.port())).unwrap();
     let wire = Wire::<P> { channel, peer };
@@ -104,7 +104,7 @@ pub(crate) fn a_channel_that_no_peer_has_bound_to_waits_on<P: Platform>(p: &P) {
     let Wire { peer, .. } = &wire;
     rig.peer.unbind(*peer).unwrap();
     wire.wait();
-    let _pending = channel.wait().unwrap();
+    channel.wait().unwrap();
     assert_eq!((check(&rig), check(&rig)), (0, 0));
     assert_eq!(rig.context.dispatch().unwrap().next(), None);
 }
@@ -159,7 +159,7 @@ pub(crate) fn an_interdomain_channel_is_known_connected_from_its_bind<P: Platfor
 pub(crate) fn the_state_of_a_peer_can_be_asked_at_any_time<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
-    let state = || wire.channel.peer_state(&p.privcmd()).unwrap().state;
+    let state = || wire.channel.peer_state_with(&p.privcmd()).unwrap().state;
     let remote = RemotePort {
         domid: p.domid(),
         port: wire.peer,
@@ -178,11 +178,11 @@ pub(crate) fn a_peer_that_went_before_a_block_is_found_beside_it<P: Platform>(p:
     rig.peer.unbind(wire.peer).unwrap();
     wire.channel.cancel().unwrap();
     // The condition is asked while the thread waits, before it sleeps.
-    let now = P::deadline(&rig.context.registrar().event_loop, Duration::ZERO);
+    let now = rig.context.registrar().deadline(Duration::ZERO);
     let ended = wire.channel.block_while(Some(now), || {
         assert_eq!(check(&rig), 1);
         true
     });
-    assert_eq!(ended.unwrap(), Blocked::Woken(Cause::PeerGone));
+    assert_eq!(ended.unwrap(), Some(Cause::PeerGone));
     rig.expect_idle();
 }

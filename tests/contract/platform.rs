@@ -1,9 +1,8 @@
 //! What a case needs from the side that it runs on, and the few moves that all cases share.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
 
-use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Open, Port, PortBuf, PortStatuses};
+use evtchn_core::{DeviceError, DomId, ErrorKind, EventChannel, Open, Port, PortBuf, PortStatuses};
 use evtchn_core::{RemotePort, Sleep, Virq};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -12,10 +11,10 @@ use rustix::io::Errno;
 ///
 /// Nobody else is active on it while it lives.
 pub(crate) trait Platform {
-    type Device: EventChannel + AsFd + 'static;
+    type Device: EventChannel + AsFd;
     type Open: Open<Device = Self::Device>;
-    type Loop: Sleep<Self::Device>;
-    type Privcmd: PortStatuses<Error = DeviceError<Self>>;
+    type Loop: Sleep;
+    type Privcmd: PortStatuses;
 
     fn opener(&self) -> Self::Open;
 
@@ -38,13 +37,11 @@ pub(crate) trait Platform {
     /// Whether the event loop reports the device right now.
     fn is_loop_ready(&self, event_loop: &Self::Loop) -> bool;
 
-    /// A point in the time of the event loop, this far from now.
-    fn deadline(event_loop: &Self::Loop, from_now: Duration) -> DeadlineOf<Self>;
-
     /// All that `poll` says of the device right now.
     fn poll(&self, device: &Self::Device) -> PollFlags;
 
-    fn errno(error: &DeviceError<Self>) -> Errno;
+    /// The errno that the backend's own error has, which is the source of this one.
+    fn errno(error: &DeviceError) -> Errno;
 
     /// `read` of any number of bytes.
     fn raw_read(&self, device: &Self::Device, bytes: &mut [u8]) -> Result<usize, Errno>;
@@ -78,9 +75,7 @@ pub(crate) trait Platform {
     }
 }
 
-pub(crate) type DeadlineOf<P> = <<P as Platform>::Loop as Sleep<<P as Platform>::Device>>::Deadline;
-
-pub(crate) type DeviceError<P> = <<P as Platform>::Device as EventChannel>::Error;
+pub(crate) type DeadlineOf<P> = <<P as Platform>::Loop as Sleep>::Deadline;
 
 /// What `poll` says where there is nothing to read.
 pub(crate) const OUT: PollFlags = PollFlags::OUT.union(PollFlags::WRNORM);
@@ -162,12 +157,13 @@ pub(crate) fn bytes(words: &[u32]) -> Vec<u8> {
 /// Demands that a call was refused with this errno, and that generic code sees this kind.
 #[track_caller]
 pub(crate) fn expect_refused<P: Platform, T: std::fmt::Debug>(
-    answer: Result<T, DeviceError<P>>,
+    answer: Result<T, DeviceError>,
     errno: Errno,
     kind: ErrorKind,
 ) {
     let error = answer.unwrap_err();
     assert_eq!((P::errno(&error), error.kind()), (errno, kind), "{error}");
+    assert_eq!(error.code(), Some(errno.raw_os_error()), "{error}");
 }
 
 /// Fills a ring of 64 with entries of one port, by enabling it without a read.

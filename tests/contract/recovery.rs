@@ -52,7 +52,7 @@ pub(crate) fn a_port_nobody_waits_on_keeps_the_overflow_for_its_next_wait<P: Pla
     // The event that does not fit is one of a port that nobody waits on.
     rig.overflow(&lost);
     assert_eq!(rig.turn(), [(waiting.port(), Cause::Overflow)]);
-    lost.wait_ready(Cause::Overflow);
+    rig.expect_latched(&lost, Cause::Overflow);
     lost.wait();
     rig.fire(&lost);
     rig.expect_wakes(&[&lost]);
@@ -69,7 +69,7 @@ pub(crate) fn a_latched_event_stays_one_at_an_overflow<P: Platform>(p: &P) {
     other.wait();
     rig.overflow(&other);
     assert_eq!(rig.turn(), [(other.port(), Cause::Overflow)]);
-    latched.wait_ready(Cause::Event);
+    rig.expect_latched(&latched, Cause::Event);
     latched.wait();
     rig.expect_idle();
     rig.fire(&latched);
@@ -92,7 +92,7 @@ pub(crate) fn a_port_held_since_one_overflow_loses_nothing_in_the_next<P: Platfo
     rig.fire_held(&held);
     assert_eq!(p.poll(&device), ERR);
     assert_eq!(rig.turn(), [(other.port(), Cause::Overflow)]);
-    held.wait_ready(Cause::Overflow);
+    rig.expect_latched(&held, Cause::Overflow);
     held.wait();
     rig.fire(&held);
     rig.expect_wakes(&[&held]);
@@ -130,7 +130,7 @@ pub(crate) fn a_second_entry_of_one_port_wakes_once_and_is_kept<P: Platform>(p: 
     rig.spy.device().unmask(&[wire.port()]).unwrap();
     rig.fire(&wire);
     rig.expect_wakes(&[&wire]);
-    wire.wait_ready(Cause::Event);
+    rig.expect_latched(&wire, Cause::Event);
     assert_eq!(rig.context.stats().spurious, 1);
 }
 

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use evtchn_core::{Cause, Channel, Context, DomId, EventChannel, Link, Outcome, Port, Wait, Wake};
+use evtchn_core::{Cause, Channel, Context, DomId, EventChannel, Link, Outcome, Port, Wake};
 
 use super::platform::*;
 use super::spy::{Spy, SpyLoop, SpyOpen};
 
-pub(crate) type OpenOf<P> = SpyOpen<<P as Platform>::Open>;
 pub(crate) type LoopOf<P> = SpyLoop<<P as Platform>::Device, <P as Platform>::Loop>;
-pub(crate) type ChannelOf<P> = Channel<OpenOf<P>, LoopOf<P>>;
-pub(crate) type ContextOf<P> = Context<OpenOf<P>, LoopOf<P>>;
+pub(crate) type ChannelOf<P> = Channel<LoopOf<P>>;
+pub(crate) type ContextOf<P> = Context<LoopOf<P>>;
 
 pub(crate) struct Rig<'p, P: Platform> {
     pub(crate) p: &'p P,
@@ -34,12 +33,7 @@ impl<P: Platform> Wire<P> {
     /// Waits where no event was latched before.
     #[track_caller]
     pub(crate) fn wait(&self) {
-        assert_eq!(self.channel.wait().unwrap(), Wait::Pending);
-    }
-
-    #[track_caller]
-    pub(crate) fn wait_ready(&self, cause: Cause) {
-        assert_eq!(self.channel.wait().unwrap(), Wait::Ready(cause));
+        self.channel.wait().unwrap();
     }
 }
 
@@ -57,7 +51,7 @@ impl<'p, P: Platform> Rig<'p, P> {
         Rig {
             p,
             spy,
-            context: Context::new(opener, event_loop),
+            context: Context::with_registrar(opener, event_loop),
             peer: p.open(),
         }
     }
@@ -116,7 +110,7 @@ impl<'p, P: Platform> Rig<'p, P> {
     #[track_caller]
     pub(crate) fn turn_and_rewait(&self) -> Vec<(Port, Cause)> {
         self.turn_with(|wake| {
-            assert_eq!(self.context.wait(wake.channel).unwrap(), Wait::Pending);
+            self.context.wait(wake.channel).unwrap();
         })
     }
 
@@ -131,6 +125,14 @@ impl<'p, P: Platform> Rig<'p, P> {
     pub(crate) fn expect_wakes(&self, wires: &[&Wire<P>]) {
         let events: Vec<_> = wires.iter().map(|w| (w.port(), Cause::Event)).collect();
         assert_eq!(self.turn(), events);
+    }
+
+    /// Waits where an event was latched, and demands its wake of the next round, and no other.
+    #[track_caller]
+    pub(crate) fn expect_latched(&self, wire: &Wire<P>, cause: Cause) {
+        wire.wait();
+        assert_eq!(self.context.next_timeout(), Some(Duration::ZERO));
+        assert_eq!(self.turn(), [(wire.port(), cause)]);
     }
 
     /// Demands that there is nothing to dispatch, and that a dispatch finds nothing.

@@ -1,10 +1,10 @@
 //! The simulated machine: an ordinary dom0 with one vCPU, where events arrive at once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use evtchn_core::{DomId, Registrar, Sleep};
+use evtchn_core::{Device, DeviceError, DomId, Registrar, Sleep};
 use evtchn_sim::abi::FIONBIO;
-use evtchn_sim::{Error, SimDevice, SimLoop, SimOpen, SimPrivcmd, World};
+use evtchn_sim::{SimDevice, SimLoop, SimOpen, SimPrivcmd, World};
 use evtchn_xen::PollLoop;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -19,23 +19,6 @@ pub(crate) struct Sim<L> {
     sim: evtchn_sim::Sim,
     event_loop: fn() -> L,
     is_ready: fn(&L) -> bool,
-}
-
-/// An event loop whose time is known.
-pub(crate) trait Timed: Sleep<SimDevice> {
-    fn time_in(&self, time: Duration) -> Self::Deadline;
-}
-
-impl Timed for SimLoop {
-    fn time_in(&self, time: Duration) -> Duration {
-        self.now() + time
-    }
-}
-
-impl Timed for PollLoop {
-    fn time_in(&self, time: Duration) -> Instant {
-        Instant::now() + time
-    }
 }
 
 impl<L> Sim<L> {
@@ -72,7 +55,7 @@ fn errno(errno: evtchn_sim::Errno) -> Errno {
     Errno::from_raw_os_error(errno.raw())
 }
 
-impl<L: Timed> Platform for Sim<L> {
+impl<L: Sleep> Platform for Sim<L> {
     type Device = SimDevice;
     type Open = SimOpen;
     type Loop = L;
@@ -109,16 +92,12 @@ impl<L: Timed> Platform for Sim<L> {
         (self.is_ready)(event_loop)
     }
 
-    fn deadline(event_loop: &L, from_now: Duration) -> L::Deadline {
-        event_loop.time_in(from_now)
-    }
-
     fn poll(&self, device: &SimDevice) -> PollFlags {
         PollFlags::from_bits_retain(device.poll().unwrap().raw())
     }
 
-    fn errno(error: &Error) -> Errno {
-        errno(error.errno)
+    fn errno(error: &DeviceError) -> Errno {
+        errno(evtchn_sim::Errno::of(error).unwrap())
     }
 
     fn raw_read(&self, device: &SimDevice, bytes: &mut [u8]) -> Result<usize, Errno> {
@@ -162,7 +141,11 @@ impl<L: Timed> Platform for Sim<L> {
 
     fn edge_watch(&self, device: &SimDevice) -> Box<dyn Fn() -> bool> {
         let watch = SimLoop::edge();
-        watch.register(device).unwrap();
-        Box::new(move || watch.ready())
+        let device = Device::new(device.dup().unwrap());
+        watch.register(&device).unwrap();
+        Box::new(move || {
+            let _still_open = &device;
+            watch.ready()
+        })
     }
 }

@@ -3,10 +3,13 @@
 
 use std::error::Error;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use evtchn_core::{
-    DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
+    Device, DeviceError, DomId, EventChannel, LoopError, Open, OwnTime, Port, PortBuf, Registrar,
+    RemotePort, Sleep, Slept, Trigger, Virq,
 };
 
 /// What the context did so far.
@@ -86,7 +89,7 @@ pub(crate) struct SpyOpen<O: Open> {
 impl<O: Open> Open for SpyOpen<O> {
     type Device = Watched<O::Device>;
 
-    fn open(&self) -> Result<Watched<O::Device>, <O::Device as EventChannel>::Error> {
+    fn open(&self) -> Result<Watched<O::Device>, DeviceError> {
         let device = Arc::new(self.opener.open()?);
         let mut log = self.spy.log();
         log.opens += 1;
@@ -121,51 +124,61 @@ impl<D: fmt::Debug> fmt::Debug for Watched<D> {
 }
 
 impl<D: EventChannel> EventChannel for Watched<D> {
-    type Error = D::Error;
-
-    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, D::Error> {
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
         self.device.bind_unbound_port(remote)
     }
 
-    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, D::Error> {
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         self.device.bind_interdomain(remote)
     }
 
-    fn bind_virq(&self, virq: Virq) -> Result<Port, D::Error> {
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
         self.device.bind_virq(virq)
     }
 
-    fn bind_static(&self, port: Port) -> Result<(), D::Error> {
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         self.device.bind_static(port)
     }
 
-    fn unbind(&self, port: Port) -> Result<(), D::Error> {
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
         self.device.unbind(port)
     }
 
-    fn notify(&self, port: Port) -> Result<(), D::Error> {
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
         self.device.notify(port)
     }
 
-    fn pending(&self, buf: &mut PortBuf) -> Result<(), D::Error> {
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         self.device.pending(buf)
     }
 
-    fn unmask(&self, ports: &[Port]) -> Result<usize, D::Error> {
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
         self.spy.log().writes.push(ports.to_vec());
         self.device.unmask(ports)
     }
 
-    fn reset(&self) -> Result<(), D::Error> {
+    fn reset(&self) -> Result<(), DeviceError> {
         self.device.reset()
     }
 
-    fn restrict(&self, domid: DomId) -> Result<(), D::Error> {
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
         self.device.restrict(domid)
     }
 
     fn is_inherited(&self) -> bool {
         self.device.is_inherited()
+    }
+
+    fn inner(&self) -> Option<&dyn EventChannel> {
+        Some(&*self.device)
+    }
+
+    fn own_time(&self) -> Option<&dyn OwnTime> {
+        self.device.own_time()
+    }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
+        self.device.fd()
     }
 }
 
@@ -175,44 +188,40 @@ pub(crate) struct SpyLoop<D, R> {
     pub(crate) spy: Spy<D>,
 }
 
-/// The event loop refused, by itself or on demand.
+/// The event loop refused on demand.
 #[derive(Debug)]
-pub(crate) struct Refused(String);
+pub(crate) struct Refused;
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str("on demand")
     }
 }
 
 impl Error for Refused {}
 
-fn refuse_if(demanded: &mut bool) -> Result<(), Refused> {
+fn refuse_if(demanded: &mut bool) -> Result<(), LoopError> {
     match std::mem::take(demanded) {
-        true => Err(Refused("on demand".to_owned())),
+        true => Err(LoopError::new(Refused)),
         false => Ok(()),
     }
 }
 
-impl<D: EventChannel, R: Registrar<D>> Registrar<Watched<D>> for SpyLoop<D, R> {
-    type Error = Refused;
-
+impl<D: EventChannel, R: Registrar> Registrar for SpyLoop<D, R> {
     fn trigger(&self) -> Trigger {
         self.event_loop.trigger()
     }
 
-    fn register(&self, device: &Watched<D>) -> Result<(), Refused> {
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
         refuse_if(&mut self.spy.log().refuse_register)?;
-        let registered = self.event_loop.register(&device.device);
-        registered.map_err(|error| Refused(error.to_string()))?;
+        self.event_loop.register(device)?;
         self.spy.log().registers += 1;
         Ok(())
     }
 
-    fn deregister(&self, device: &Watched<D>) -> Result<(), Refused> {
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
         refuse_if(&mut self.spy.log().refuse_deregister)?;
-        let deregistered = self.event_loop.deregister(&device.device);
-        deregistered.map_err(|error| Refused(error.to_string()))?;
+        self.event_loop.deregister(device)?;
         self.spy.log().deregisters += 1;
         Ok(())
     }
@@ -223,15 +232,18 @@ impl<D: EventChannel, R: Registrar<D>> Registrar<Watched<D>> for SpyLoop<D, R> {
     }
 }
 
-impl<D: EventChannel, R: Sleep<D>> Sleep<Watched<D>> for SpyLoop<D, R> {
+impl<D: EventChannel, R: Sleep> Sleep for SpyLoop<D, R> {
     type Deadline = R::Deadline;
-    type SleepError = R::SleepError;
+
+    fn deadline(&self, timeout: Duration) -> R::Deadline {
+        self.event_loop.deadline(timeout)
+    }
 
     fn ticket(&self) -> u64 {
         self.event_loop.ticket()
     }
 
-    fn sleep(&self, ticket: u64, deadline: Option<R::Deadline>) -> Result<Slept, R::SleepError> {
+    fn sleep(&self, ticket: u64, deadline: Option<R::Deadline>) -> Result<Slept, LoopError> {
         self.event_loop.sleep(ticket, deadline)
     }
 }

@@ -1,12 +1,13 @@
 //! The real device, in a domain with one vCPU.
 
 use std::env;
+use std::error::Error as _;
 use std::fs;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use evtchn_core::DomId;
+use evtchn_core::{DeviceError, DomId};
 use evtchn_xen::{DEVICE_PATH, Device, Error, PollLoop, Privcmd, XenOpen};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -103,16 +104,13 @@ impl Platform for Xen {
         event_loop.wait(Some(Duration::ZERO)).unwrap().ready
     }
 
-    fn deadline(_: &PollLoop, from_now: Duration) -> Instant {
-        Instant::now() + from_now
-    }
-
     fn poll(&self, device: &Device) -> PollFlags {
         poll(device, PollFlags::all(), Duration::ZERO)
     }
 
-    fn errno(error: &Error) -> Errno {
-        error.errno()
+    fn errno(error: &DeviceError) -> Errno {
+        let own = error.source().and_then(|own| own.downcast_ref::<Error>());
+        own.unwrap().errno()
     }
 
     fn raw_read(&self, device: &Device, bytes: &mut [u8]) -> Result<usize, Errno> {

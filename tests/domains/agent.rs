@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use evtchn_core::{Cause, Context, DomId, EventChannel, Port, PortBuf, RemotePort, Virq, Wait};
+use evtchn_core::{
+    Cause, Context, DeviceError, DomId, EventChannel, Port, PortBuf, RemotePort, Virq,
+};
 use evtchn_xen::{Errno, PollLoop, XenOpen};
 
 use super::backend::{Backend, PATIENCE};
@@ -97,7 +99,7 @@ impl<B: Backend> Agent<B> {
             ("stop", [id]) => {
                 let service = self.services.remove(id).unwrap();
                 service.over.store(true, Ordering::Release);
-                evtchn_core::Registrar::<B::Device>::wake(&service.poll_loop);
+                service.poll_loop.wake();
                 Ok(vec![service.thread.join().unwrap()])
             }
             (call, [id, words @ ..]) => {
@@ -147,14 +149,14 @@ impl<B: Backend> Agent<B> {
     /// wake with one notify.
     fn echo(&mut self, domid: DomId, ports: &[u32]) -> u32 {
         let poll_loop = PollLoop::new().unwrap();
-        let context = Context::new(self.opener.clone(), poll_loop.clone());
+        let context = Context::with_registrar(self.opener.clone(), poll_loop.clone());
         let mut channels = BTreeMap::new();
         for &port in ports {
             let port = checked(port);
             let channel = context
                 .bind_interdomain(RemotePort { domid, port })
                 .unwrap();
-            let _now_or_soon: Wait = channel.wait().unwrap();
+            channel.wait().unwrap();
             channels.insert(channel.id(), channel);
         }
         let turn = {
@@ -172,7 +174,7 @@ impl<B: Backend> Agent<B> {
                     if answers {
                         channels[&wake.channel].notify().unwrap();
                     }
-                    assert_eq!(context.wait(wake.channel).unwrap(), Wait::Pending);
+                    context.wait(wake.channel).unwrap();
                 }
                 round.finish().unwrap();
                 wakes
@@ -192,7 +194,11 @@ impl<B: Backend> Agent<B> {
     }
 }
 
-fn on_device<D: EventChannel>(device: &D, call: &str, words: &[u32]) -> Result<Vec<u32>, D::Error> {
+fn on_device(
+    device: &dyn EventChannel,
+    call: &str,
+    words: &[u32],
+) -> Result<Vec<u32>, DeviceError> {
     let done = |()| vec![];
     let bound = |port: Port| vec![port.as_raw()];
     match (call, words) {

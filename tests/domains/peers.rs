@@ -1,9 +1,7 @@
 //! A check finds the peer that connected, closed its end, died or was replaced, which no event tells,
 //! and no peer that lives.
 
-use evtchn_core::{
-    Cause, ChannelId, Context, DomId, EventChannel, HandOver, Link, Parts, Port, Status, Wait,
-};
+use evtchn_core::{Cause, ChannelId, Device, DomId, HandOver, Link, Parts, Port, Status};
 use evtchn_xen::PollLoop;
 
 use super::rig::*;
@@ -11,27 +9,27 @@ use super::side::{Guest, Side, There};
 
 /// Dom0 waits for these: the channel of a port that the guest bound to, that of a port that dom0 bound to, and that
 /// of a port that nobody has bound to.
-struct Channels<S: Side> {
-    offered: ChannelOf<S>,
-    bound: ChannelOf<S>,
-    alone: ChannelOf<S>,
+struct Channels {
+    offered: Channel,
+    bound: Channel,
+    alone: Channel,
     /// The guest's ends of the first two.
     far: [Port; 2],
 }
 
-impl<S: Side> Channels<S> {
+impl Channels {
     #[track_caller]
-    fn new(rig: &Rig<S>, guest: &S::Guest, there: &There<'_, S::Guest>) -> Channels<S> {
+    fn new<G: Guest>(rig: &Rig, guest: &G, there: &There<'_, G>) -> Channels {
         let alone = rig.offer(guest);
         let offered = rig.offer(guest);
         let first = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
         let second = there.bind_unbound_port(DomId::DOM0).unwrap();
         let remote = of(guest.domid(), second);
         let bound = rig.context.bind_interdomain(remote).unwrap();
-        assert_eq!(bound.wait().unwrap(), Wait::Pending);
+        bound.wait().unwrap();
         // The event of the bind.
         rig.turn(|wake| assert_eq!((wake.port(), wake.cause), (bound.port(), Cause::Event)));
-        assert_eq!(bound.wait().unwrap(), Wait::Pending);
+        bound.wait().unwrap();
         let far = [first, second];
         Channels {
             offered,
@@ -43,21 +41,21 @@ impl<S: Side> Channels<S> {
 
     /// The check tells of the peer that bound to the port that was offered, and of it alone.
     #[track_caller]
-    fn expect_connected(&self, side: &S, rig: &Rig<S>) {
+    fn expect_connected<S: Side>(&self, side: &S, rig: &Rig) {
         meet(side, rig, &self.offered);
         assert_eq!(check(side, rig), 0);
     }
 
     /// Both peers are gone: no event says so, the check does, and it does once.
     #[track_caller]
-    fn expect_gone(&self, side: &S, rig: &Rig<S>, domid: DomId) {
+    fn expect_gone<S: Side>(&self, side: &S, rig: &Rig, domid: DomId) {
         rig.expect_quiet();
         assert_eq!(check(side, rig), 2);
         let both = [self.offered.id(), self.bound.id()];
         assert_eq!(woken(rig, Cause::PeerGone), both);
         for channel in [&self.offered, &self.bound] {
             assert_eq!(state(side, channel), Status::Unbound { remote: domid });
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
+            channel.wait().unwrap();
         }
         assert_eq!(check(side, rig), 0);
         rig.expect_quiet();
@@ -66,26 +64,26 @@ impl<S: Side> Channels<S> {
 }
 
 #[track_caller]
-fn check<S: Side>(side: &S, rig: &Rig<S>) -> usize {
-    rig.context.check_peers(&side.statuses()).unwrap()
+fn check<S: Side>(side: &S, rig: &Rig) -> usize {
+    rig.context.check_peers_with(&side.statuses()).unwrap()
 }
 
 #[track_caller]
-fn state<S: Side>(side: &S, channel: &ChannelOf<S>) -> Status {
-    channel.peer_state(&side.statuses()).unwrap().state
+fn state<S: Side>(side: &S, channel: &Channel) -> Status {
+    channel.peer_state_with(&side.statuses()).unwrap().state
 }
 
 /// The check tells that a peer connected to this channel, which is waited for again.
 #[track_caller]
-fn meet<S: Side>(side: &S, rig: &Rig<S>, channel: &ChannelOf<S>) {
+fn meet<S: Side>(side: &S, rig: &Rig, channel: &Channel) {
     assert_eq!(check(side, rig), 1);
     assert_eq!(woken(rig, Cause::PeerConnected), [channel.id()]);
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
 }
 
 /// The channels that a round wakes, each with this cause, in the order of their ports.
 #[track_caller]
-fn woken<S: Side>(rig: &Rig<S>, cause: Cause) -> Vec<ChannelId> {
+fn woken(rig: &Rig, cause: Cause) -> Vec<ChannelId> {
     let mut woken = Vec::new();
     rig.turn(|wake| {
         assert_eq!(wake.cause, cause);
@@ -129,7 +127,7 @@ pub(crate) fn a_guest_that_binds_with_another_port_is_found_gone_and_then_connec
     }
     assert_eq!(check(side, &rig), 1);
     assert_eq!(woken(&rig, Cause::PeerGone), [offered.id()]);
-    assert_eq!(offered.wait().unwrap(), Wait::Pending);
+    offered.wait().unwrap();
     meet(side, &rig, &offered);
     there.notify(next, 1);
     assert_eq!(woken(&rig, Cause::Event), [offered.id()]);
@@ -145,33 +143,38 @@ pub(crate) fn a_guest_that_was_heard_and_unbinds_before_the_first_check_is_found
     let far = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
     there.notify(far, 1);
     assert_eq!(woken(&rig, Cause::Event), [offered.id()]);
-    assert_eq!(offered.wait().unwrap(), Wait::Pending);
+    offered.wait().unwrap();
     there.close();
     assert_eq!(check(side, &rig), 1);
     assert_eq!(woken(&rig, Cause::PeerGone), [offered.id()]);
-    assert_eq!(offered.wait().unwrap(), Wait::Pending);
+    offered.wait().unwrap();
     assert_eq!(check(side, &rig), 0);
 }
 
 /// Takes the context apart and goes on as another, with the table as text.
+#[track_caller]
 fn hand_over<S: Side>(
     side: &S,
-    rig: Rig<S>,
-    channels: Vec<ChannelOf<S>>,
-    meanwhile: impl FnOnce(&DeviceOf<S>),
-) -> (Rig<S>, Vec<ChannelOf<S>>) {
-    let parts = rig.context.into_parts(channels);
-    let Parts { device, table } = parts.map_err(|error| error.reason).unwrap();
+    rig: Rig,
+    mut channels: Vec<Channel>,
+    meanwhile: impl FnOnce(&Device),
+) -> (Rig, Vec<Channel>) {
+    let parts = rig.context.hand_over(&mut channels);
+    let Parts { device, table } = parts.unwrap();
+    drop((rig, channels));
     meanwhile(&device);
     let table: HandOver = table.to_string().parse().unwrap();
     let poll_loop = PollLoop::new().unwrap();
     let parts = Parts { device, table };
     let (context, channels) = Context::from_parts(parts, side.opener(), poll_loop.clone());
-    for channel in &channels {
-        assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
-    }
-    (Rig { poll_loop, context }, channels)
+    let rig = Rig { poll_loop, context };
+    let wait_on_all = || channels.iter().try_for_each(Channel::wait).unwrap();
+    wait_on_all();
+    let mut adopted: Vec<_> = channels.iter().map(Channel::id).collect();
+    adopted.sort();
+    assert_eq!(woken(&rig, Cause::Adopted), adopted);
+    wait_on_all();
+    (rig, channels)
 }
 
 pub(crate) fn a_guest_that_is_destroyed_during_a_hand_over_is_found_gone_by_the_successor<
@@ -190,7 +193,7 @@ pub(crate) fn a_guest_that_is_destroyed_during_a_hand_over_is_found_gone_by_the_
         ..
     } = channels;
     let channels = vec![offered, bound, alone];
-    let destroy = |_: &DeviceOf<S>| side.destroy(guest.domid());
+    let destroy = |_: &Device| side.destroy(guest.domid());
     let (rig, channels) = hand_over(side, rig, channels, destroy);
     rig.expect_quiet();
     assert_eq!(check(side, &rig), 2);
@@ -204,7 +207,7 @@ pub(crate) fn a_port_that_xen_has_closed_ends_its_wait_and_is_not_unbound<S: Sid
     let (kept, closed) = (rig.offer(&guest), rig.offer(&guest));
     let number = closed.port();
     // The device lets go of the port, and the table still has it.
-    let unbind = |device: &DeviceOf<S>| device.unbind(number).unwrap();
+    let unbind = |device: &Device| device.unbind(number).unwrap();
     let channels = vec![kept, closed];
     let (rig, mut channels) = hand_over(side, rig, channels, unbind);
     assert_eq!(state(side, &channels[1]), Status::Closed);
@@ -233,7 +236,7 @@ pub(crate) fn a_guest_that_unbinds_ends_the_wait_at_the_next_check<S: Side>(side
     meet(side, &rig, &channels.offered);
     there.notify(far, 1);
     assert_eq!(woken(&rig, Cause::Event), [channels.offered.id()]);
-    assert_eq!(channels.offered.wait().unwrap(), Wait::Pending);
+    channels.offered.wait().unwrap();
     there.close();
     rig.expect_quiet();
     assert_eq!(check(side, &rig), 1);
@@ -254,8 +257,8 @@ pub(crate) fn a_guest_that_is_destroyed_ends_the_wait_at_the_next_check<S: Side>
         alone,
         ..
     } = channels;
-    for channel in [offered, bound, alone] {
-        channel.cancel().unwrap();
+    for mut channel in [offered, bound, alone] {
+        assert!(channel.cancel().unwrap());
         channel.unbind().unwrap();
     }
     assert_eq!(rig.context.link(), Link::Idle);
@@ -276,8 +279,8 @@ pub(crate) fn what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_d
     side.destroy(guest.domid());
     let both = [channels.offered.id(), channels.bound.id()];
     assert_eq!(woken(&rig, Cause::Event), both);
-    assert_eq!(channels.offered.wait().unwrap(), Wait::Pending);
-    assert_eq!(channels.bound.wait().unwrap(), Wait::Pending);
+    channels.offered.wait().unwrap();
+    channels.bound.wait().unwrap();
     channels.expect_gone(side, &rig, guest.domid());
 }
 
@@ -308,7 +311,7 @@ pub(crate) fn a_peer_that_lives_is_not_found_gone<S: Side>(side: &S) {
         while woken < 2 {
             rig.turn(|wake| {
                 assert_eq!(wake.cause, Cause::Event);
-                assert_eq!(rig.context.wait(wake.channel).unwrap(), Wait::Pending);
+                rig.context.wait(wake.channel).unwrap();
                 woken += 1;
             });
         }

@@ -4,10 +4,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use evtchn_core::{
-    Channel, Context, DomId, ErrorKind, EventChannel, Outcome, Port, PortBuf, RemotePort, Wait,
-    Wake,
+    DeviceError, DomId, ErrorKind, EventChannel, Open, Outcome, Port, PortBuf, RemotePort, Wake,
 };
-use evtchn_core::{DeviceError, Error, Open};
 use evtchn_xen::{Errno, PollLoop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -15,8 +13,8 @@ use super::backend::{Backend, PATIENCE};
 use super::side::{Guest, Side, There};
 
 pub(crate) type DeviceOf<S> = <<S as Side>::Open as Open>::Device;
-pub(crate) type ContextOf<S> = Context<<S as Side>::Open, PollLoop>;
-pub(crate) type ChannelOf<S> = Channel<<S as Side>::Open, PollLoop>;
+pub(crate) type Context = evtchn_core::Context<PollLoop>;
+pub(crate) type Channel = evtchn_core::Channel<PollLoop>;
 
 pub(crate) fn open<S: Side>(side: &S) -> DeviceOf<S> {
     side.opener().open().unwrap()
@@ -61,7 +59,7 @@ pub(crate) fn expect_quiet<D: EventChannel + AsFd>(device: &D) {
 /// Demands that a call was refused with this errno, and that generic code sees this kind.
 #[track_caller]
 pub(crate) fn expect_refused<S: Side, T: std::fmt::Debug>(
-    answer: Result<T, DeviceError<S::Open>>,
+    answer: Result<T, DeviceError>,
     errno: Errno,
     kind: ErrorKind,
 ) {
@@ -71,6 +69,7 @@ pub(crate) fn expect_refused<S: Side, T: std::fmt::Debug>(
         (errno, kind),
         "{error}"
     );
+    assert_eq!(error.code(), Some(errno.raw_os_error()), "{error}");
 }
 
 /// Connects a port of dom0 to one of the guest, which binds. Both are enabled and have no event.
@@ -88,25 +87,25 @@ pub(crate) fn connect<D: EventChannel, G: Guest>(
 }
 
 /// A context in dom0, on a loop.
-pub(crate) struct Rig<S: Side> {
+pub(crate) struct Rig {
     pub(crate) poll_loop: PollLoop,
-    pub(crate) context: ContextOf<S>,
+    pub(crate) context: Context,
 }
 
-impl<S: Side> Rig<S> {
-    pub(crate) fn new(side: &S) -> Rig<S> {
+impl Rig {
+    pub(crate) fn new<S: Side>(side: &S) -> Rig {
         let poll_loop = PollLoop::new().unwrap();
         Rig {
-            context: Context::new(side.opener(), poll_loop.clone()),
+            context: Context::with_registrar(side.opener(), poll_loop.clone()),
             poll_loop,
         }
     }
 
     /// A channel that a guest may bind to, waited for.
     #[track_caller]
-    pub(crate) fn offer(&self, guest: &S::Guest) -> ChannelOf<S> {
+    pub(crate) fn offer<G: Guest>(&self, guest: &G) -> Channel {
         let channel = self.context.bind_unbound_port(guest.domid()).unwrap();
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+        channel.wait().unwrap();
         channel
     }
 

@@ -1,10 +1,10 @@
 //! Binds and unbinds without end, on a ring that is as full as it can be.
 
-use evtchn_core::{Cause, DomId, EventChannel, Port, PortBuf, Wait, Wake};
+use evtchn_core::{Cause, DomId, EventChannel, Port, PortBuf, Wake};
 
 use super::due::Due;
 use super::note;
-use super::rig::{ChannelOf, Rig, local};
+use super::rig::{Channel, Rig, local};
 use super::side::Side;
 
 /// As many channels as the smallest ring has room for entries.
@@ -32,15 +32,15 @@ pub(crate) fn churn_with_unread_entries_never_overflows_and_wakes_no_wrong_owner
 }
 
 /// A channel, and the port of the peer at its other end, if any.
-struct Slot<S: Side> {
-    channel: ChannelOf<S>,
+struct Slot {
+    channel: Channel,
     peer: Option<Port>,
 }
 
 /// Channels that come and go, all of them waited on between the steps.
 pub(crate) struct Churn<'r, S: Side> {
     rig: &'r Rig<'r, S>,
-    slots: Vec<Slot<S>>,
+    slots: Vec<Slot>,
     due: Due,
     /// Where the next choice comes from.
     dice: u64,
@@ -89,7 +89,7 @@ impl<'r, S: Side> Churn<'r, S> {
     }
 
     pub(crate) fn end(self) {
-        for slot in self.slots {
+        for mut slot in self.slots {
             slot.channel.unbind().unwrap();
         }
     }
@@ -128,15 +128,11 @@ impl<'r, S: Side> Churn<'r, S> {
         }
     }
 
-    /// Those that still wait do so, and of the others some had their event read meanwhile.
-    fn wait_on_all(&mut self) {
+    /// Those that still wait do so, and of the others some had their event read meanwhile: the next
+    /// round has it.
+    fn wait_on_all(&self) {
         for slot in &self.slots {
-            if let Wait::Ready(cause) = slot.channel.wait().unwrap() {
-                assert_eq!(cause, Cause::Event);
-                let port = slot.channel.port();
-                assert!(self.due.take(port), "nobody notified {port}");
-                self.rig.rewait(&slot.channel);
-            }
+            slot.channel.wait().unwrap();
         }
     }
 
@@ -144,9 +140,9 @@ impl<'r, S: Side> Churn<'r, S> {
     fn replace(&mut self, most: usize) {
         let first = self.throw(CHANNELS);
         let end = CHANNELS.min(first + most);
-        let old: Vec<Slot<S>> = self.slots.drain(first..end).collect();
+        let old: Vec<Slot> = self.slots.drain(first..end).collect();
         let mut unread = Vec::new();
-        for Slot { channel, peer } in old {
+        for Slot { mut channel, peer } in old {
             let port = channel.port();
             if self.due.on(port) > 0 {
                 unread.push(port);
@@ -204,7 +200,7 @@ impl<'r, S: Side> Churn<'r, S> {
         let mut slots = self.slots.iter();
         assert!(slots.any(|slot| slot.channel.id() == wake.channel));
         assert!(self.due.take(port), "nobody notified {port}");
-        assert_eq!(self.rig.context.wait(wake.channel).unwrap(), Wait::Pending);
+        self.rig.context.wait(wake.channel).unwrap();
         if self.throw(16) == 0 {
             self.replace(1);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use evtchn_core::{Cause, EventChannel, Port, Wait};
+use evtchn_core::{Cause, EventChannel, Port, Wake};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::due::Due;
@@ -58,7 +58,7 @@ pub(crate) fn overflows_under_load_wake_every_waiter_once_and_lose_nothing<S: Si
 
 /// Overflows the ring this often, with waiters, idle channels and traffic. All channels are waited
 /// on before and afterwards.
-pub(crate) fn overflows<S: Side>(rig: &Rig<'_, S>, wires: &[Wire<S>], count: usize) {
+pub(crate) fn overflows<S: Side>(rig: &Rig<'_, S>, wires: &[Wire], count: usize) {
     let before = rig.context.stats();
     let mut load = Load {
         rig,
@@ -84,7 +84,7 @@ pub(crate) fn overflows<S: Side>(rig: &Rig<'_, S>, wires: &[Wire<S>], count: usi
 
 struct Load<'a, S: Side> {
     rig: &'a Rig<'a, S>,
-    wires: &'a [Wire<S>],
+    wires: &'a [Wire],
     /// The wakes for events that are due. That of an overflow is owed to every channel.
     due: Due,
     /// All that were due so far.
@@ -94,7 +94,7 @@ struct Load<'a, S: Side> {
 
 impl<'a, S: Side> Load<'a, S> {
     /// The wires of some roles, with their numbers.
-    fn of(&self, is_wanted: impl Fn(Role) -> bool) -> Vec<(usize, &'a Wire<S>)> {
+    fn of(&self, is_wanted: impl Fn(Role) -> bool) -> Vec<(usize, &'a Wire)> {
         let wires = self.wires.iter().enumerate();
         wires
             .filter(|(number, _)| is_wanted(Role::of(*number, self.cycle)))
@@ -168,21 +168,33 @@ impl<'a, S: Side> Load<'a, S> {
         assert!(asleep.is_empty(), "nobody woke {asleep:?}");
     }
 
-    /// Whom nobody waited for at the overflow, it tells at the next wait.
+    /// Whom nobody waited for at the overflow, it tells in the round after the next wait.
     fn wait_on_the_idle(&mut self) {
-        for (_, wire) in self.of(|role| !role.is_waited_on()) {
-            let Wait::Ready(cause) = wire.channel.wait().unwrap() else {
-                panic!("{} has forgotten the overflow", wire.port());
-            };
-            assert!(cause == Cause::Overflow || !self.rig.side.is_prompt());
-            self.told(wire);
-            self.rig.rewait(&wire.channel);
-        }
+        let idle = self.of(|role| !role.is_waited_on());
+        idle.iter()
+            .for_each(|(_, wire)| self.rig.rewait(&wire.channel));
+        let mut untold: HashMap<_, _> = idle
+            .into_iter()
+            .map(|(number, wire)| (wire.channel.id(), number))
+            .collect();
+        let is_prompt = self.rig.side.is_prompt();
+        self.rig.turn(|wake| {
+            if let Some(number) = untold.remove(&wake.channel) {
+                assert!(wake.cause == Cause::Overflow || !is_prompt);
+                self.told(&self.wires[number]);
+                self.rig.context.wait(wake.channel).unwrap();
+            } else {
+                // What came for others meanwhile.
+                self.wakes += 1;
+                self.take(wake);
+            }
+        });
+        assert!(untold.is_empty(), "{untold:?} have forgotten the overflow");
     }
 
     /// A channel was told of the overflow. That stands for every event before it, where it is not
     /// known which of them had arrived.
-    fn told(&mut self, wire: &Wire<S>) {
+    fn told(&mut self, wire: &Wire) {
         self.wakes += 1;
         if !self.rig.side.is_prompt() {
             self.due.forget(wire.port());
@@ -193,26 +205,29 @@ impl<'a, S: Side> Load<'a, S> {
     /// unless events dawdle: then one from before an overflow can come after it.
     fn collect(&mut self) {
         self.wakes += self.due.total() as u64;
-        let is_prompt = self.rig.side.is_prompt();
         while self.due.total() > 0 {
-            self.rig.turn(|wake| {
-                assert_eq!(wake.cause, Cause::Event);
-                let was_due = self.due.take(wake.port());
-                assert!(was_due || !is_prompt, "nobody notified {}", wake.port());
-                assert_eq!(self.rig.context.wait(wake.channel).unwrap(), Wait::Pending);
-            });
+            self.rig.turn(|wake| self.take(wake));
         }
-        if is_prompt {
+        if self.rig.side.is_prompt() {
             self.rig.expect_quiet();
         }
     }
 
+    /// Takes the wake of an event and waits again.
+    fn take(&mut self, wake: Wake) {
+        assert_eq!(wake.cause, Cause::Event);
+        let was_due = self.due.take(wake.port());
+        let is_prompt = self.rig.side.is_prompt();
+        assert!(was_due || !is_prompt, "nobody notified {}", wake.port());
+        self.rig.context.wait(wake.channel).unwrap();
+    }
+
     fn wait_on_the_rest(&self) {
         for (_, wire) in self.of(|role| role == Role::Rests) {
-            if let Wait::Ready(cause) = wire.channel.wait().unwrap() {
-                assert!(!self.rig.side.is_prompt(), "{cause:?} of {}", wire.port());
-                self.rig.rewait(&wire.channel);
-            }
+            self.rig.rewait(&wire.channel);
+        }
+        if self.rig.side.is_prompt() {
+            self.rig.expect_quiet();
         }
     }
 }

@@ -5,16 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evtchn_core::{
-    Cause, Channel, Context, DeviceError, DomId, EventChannel, Link, Open, Outcome, Port,
-    RemotePort, Stats, Wait, Wake,
+    Cause, DeviceError, DomId, EventChannel, Link, Open, Outcome, Port, RemotePort, Stats, Wake,
 };
 use evtchn_xen::PollLoop;
 
 use super::due::Due;
 use super::side::Side;
 
-pub(crate) type ContextOf<S> = Context<SharedOpen<S>, PollLoop>;
-pub(crate) type ChannelOf<S> = Channel<SharedOpen<S>, PollLoop>;
+pub(crate) type Context = evtchn_core::Context<PollLoop>;
+pub(crate) type Channel = evtchn_core::Channel<PollLoop>;
 
 /// A descriptor that others hold.
 type Second<S> = Arc<Mutex<Option<<S as Side>::Device>>>;
@@ -28,7 +27,7 @@ pub(crate) struct SharedOpen<S: Side> {
 impl<S: Side> Open for SharedOpen<S> {
     type Device = S::Device;
 
-    fn open(&self) -> Result<S::Device, DeviceError<S::Open>> {
+    fn open(&self) -> Result<S::Device, DeviceError> {
         let device = self.opener.open()?;
         let second = S::second(&device);
         let old = self.second.lock().unwrap().replace(second);
@@ -44,19 +43,19 @@ impl<S: Side> Open for SharedOpen<S> {
 pub(crate) struct Rig<'s, S: Side> {
     pub(crate) side: &'s S,
     pub(crate) event_loop: PollLoop,
-    pub(crate) context: ContextOf<S>,
+    pub(crate) context: Context,
     second: Second<S>,
     /// The device of the peer, outside the context.
     pub(crate) peer: S::Device,
 }
 
 /// A channel of the context that a port of the peer is connected to.
-pub(crate) struct Wire<S: Side> {
-    pub(crate) channel: ChannelOf<S>,
+pub(crate) struct Wire {
+    pub(crate) channel: Channel,
     pub(crate) peer: Port,
 }
 
-impl<S: Side> Wire<S> {
+impl Wire {
     pub(crate) fn port(&self) -> Port {
         self.channel.port()
     }
@@ -74,13 +73,13 @@ impl<'s, S: Side> Rig<'s, S> {
     pub(crate) fn new(side: &'s S) -> Self {
         let event_loop = PollLoop::new().unwrap();
         let second = Second::<S>::default();
-        let opener = SharedOpen {
+        let opener = SharedOpen::<S> {
             opener: side.opener(),
             second: Arc::clone(&second),
         };
         Rig {
             side,
-            context: Context::new(opener, event_loop.clone()),
+            context: Context::with_registrar(opener, event_loop.clone()),
             event_loop,
             second,
             peer: side.opener().open().unwrap(),
@@ -88,14 +87,14 @@ impl<'s, S: Side> Rig<'s, S> {
     }
 
     /// A new wire, which nobody waits on and which has no event.
-    pub(crate) fn wire(&self) -> Wire<S> {
+    pub(crate) fn wire(&self) -> Wire {
         let channel = self.context.bind_unbound_port(DomId::SELF).unwrap();
         let peer = self.peer.bind_interdomain(local(channel.port())).unwrap();
         Wire { channel, peer }
     }
 
     /// New wires that are waited on.
-    pub(crate) fn wires(&self, count: usize) -> Vec<Wire<S>> {
+    pub(crate) fn wires(&self, count: usize) -> Vec<Wire> {
         let wires: Vec<_> = (0..count).map(|_| self.wire()).collect();
         for wire in &wires {
             self.rewait(&wire.channel);
@@ -105,11 +104,11 @@ impl<'s, S: Side> Rig<'s, S> {
 
     /// Waits where no event was latched before.
     #[track_caller]
-    pub(crate) fn rewait(&self, channel: &ChannelOf<S>) {
-        assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    pub(crate) fn rewait(&self, channel: &Channel) {
+        channel.wait().unwrap();
     }
 
-    pub(crate) fn notify(&self, wire: &Wire<S>) {
+    pub(crate) fn notify(&self, wire: &Wire) {
         self.peer.notify(wire.peer).unwrap();
     }
 
@@ -142,7 +141,7 @@ impl<'s, S: Side> Rig<'s, S> {
             self.turn(|wake| {
                 assert_eq!(wake.cause, Cause::Event);
                 assert!(due.take(wake.port()), "nobody notified {}", wake.port());
-                assert_eq!(self.context.wait(wake.channel).unwrap(), Wait::Pending);
+                self.context.wait(wake.channel).unwrap();
             });
             turns += 1;
         }
@@ -189,8 +188,8 @@ impl<'s, S: Side> Rig<'s, S> {
 
     /// Lets go of the channels and of the device, and demands that nothing is left.
     #[track_caller]
-    pub(crate) fn close(&self, wires: Vec<Wire<S>>) {
-        for wire in wires {
+    pub(crate) fn close(&self, wires: Vec<Wire>) {
+        for mut wire in wires {
             wire.channel.unbind().unwrap();
         }
         assert_eq!(self.context.link(), Link::Idle);

@@ -36,8 +36,8 @@ impl Dose {
 }
 
 /// One of the two sides: the simulator, or the real device.
-pub(crate) trait Side {
-    type Device: EventChannel + AsFd + 'static;
+pub(crate) trait Side: 'static {
+    type Device: EventChannel + AsFd;
     type Open: Open<Device = Self::Device>;
 
     /// The usual dose.

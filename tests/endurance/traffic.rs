@@ -78,7 +78,7 @@ pub(crate) fn bursts_over_512_channels_lose_no_wake_and_grow_nothing<S: Side>(si
 /// Notifies all of them, or every second, third or fourth, and collects the wakes.
 pub(crate) fn burst<S: Side>(
     rig: &Rig<'_, S>,
-    wires: &[Wire<S>],
+    wires: &[Wire],
     turn: usize,
     due: &mut Due,
 ) -> usize {

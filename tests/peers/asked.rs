@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use evtchn::sim::{Call, Errno, Fault};
 use evtchn::{
-    Cause, CheckError, DispatchError, DomId, LinkError, PeerError, Port, PortStatus, PortStatuses,
-    Wait,
+    Cause, DeviceCall, DeviceError, DomId, Error, Port, PortStatus, PortStatuses, RemotePort,
 };
 
 use super::rig;
@@ -19,17 +18,24 @@ fn a_status_that_fails_changes_nothing_and_names_the_port() {
     let second = Fault::fail(Call::Status, Errno::EPERM).nth(2);
     rig.sim.install(second);
     let privcmd = rig.sim.privcmd(DomId::DOM0);
-    let error = rig.context.check_peers(&privcmd).unwrap_err();
+    let error = rig.context.check_peers_with(&privcmd).unwrap_err();
     let port = other.port();
-    assert!(matches!(error, CheckError::Status { port: it, .. } if it == port));
+    let asked = RemotePort {
+        domid: DomId::SELF,
+        port,
+    };
+    let call = DeviceCall::Status(asked);
+    assert_eq!(error.device().map(DeviceError::call), Some(call));
+    assert_eq!(Errno::of(&error), Some(Errno::EPERM));
     assert_eq!(rig.turn(), []);
     assert_eq!(rig.check(), 1);
     assert_eq!(rig.turn(), [one.gone()]);
 
     rig.sim
         .install(Fault::fail(Call::Status, Errno::EPERM).nth(1));
-    let error = one.channel.peer_state(&privcmd).unwrap_err();
-    assert!(matches!(error, PeerError::Status(it) if it.errno == Errno::EPERM));
+    let error = one.channel.peer_state_with(&privcmd).unwrap_err();
+    assert!(matches!(error, Error::Device(_)), "{error:?}");
+    assert_eq!(Errno::of(&error), Some(Errno::EPERM));
 }
 
 #[test]
@@ -39,23 +45,21 @@ fn a_device_that_fails_in_the_check_is_told_as_ever() {
     wire.close();
     rig.opener.fail_next(Call::Pending, Errno::EIO);
     let privcmd = rig.sim.privcmd(DomId::DOM0);
-    let error = rig.context.check_peers(&privcmd).unwrap_err();
-    assert!(matches!(
-        error,
-        CheckError::Dispatch(DispatchError::Device(_))
-    ));
+    let error = rig.context.check_peers_with(&privcmd).unwrap_err();
+    assert_eq!(
+        error.device().map(DeviceError::call),
+        Some(DeviceCall::Pending)
+    );
     assert_eq!(rig.turn(), [(wire.port(), Cause::Gone)]);
-    let error = wire.channel.peer_state(&privcmd).unwrap_err();
-    assert!(matches!(error, PeerError::NotBound(_)));
+    let error = wire.channel.peer_state_with(&privcmd).unwrap_err();
+    assert!(matches!(error, Error::NotBound(_)));
 }
 
 /// Asks, and does something else each time.
 struct Meanwhile<'a, F>(evtchn::sim::SimPrivcmd, &'a F);
 
-impl<F: Fn()> PortStatuses for Meanwhile<'_, F> {
-    type Error = evtchn::sim::Error;
-
-    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, Self::Error> {
+impl<F: Fn() + Send + Sync> PortStatuses for Meanwhile<'_, F> {
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError> {
         let status = self.0.status(domid, port);
         (self.1)();
         status
@@ -70,16 +74,15 @@ fn whoever_is_asked_may_use_the_context_but_for_another_check() {
     other.close();
     let privcmd = rig.sim.privcmd(DomId::DOM0);
     let acts = || {
-        let busy = rig.context.check_peers(&privcmd);
-        assert!(matches!(busy, Err(CheckError::Busy)));
+        let busy = rig.context.check_peers_with(&privcmd);
+        assert!(matches!(busy, Err(Error::Busy)));
         one.channel.cancel().unwrap();
         drop(rig.wire());
     };
     let statuses = Meanwhile(privcmd.clone(), &acts);
-    assert_eq!(rig.context.check_peers(&statuses).unwrap(), 2);
+    assert_eq!(rig.context.check_peers_with(&statuses).unwrap(), 2);
     assert_eq!(rig.turn(), [other.gone()]);
-    let kept = Wait::Ready(Cause::PeerGone);
-    assert_eq!(one.channel.wait().unwrap(), kept);
+    rig.expect_kept(&one.channel, Cause::PeerGone);
     assert_eq!(rig.check(), 0, "the check before is over");
 }
 
@@ -91,7 +94,7 @@ fn a_channel_that_is_unbound_while_it_is_asked_about_is_left_out() {
     let channel = Mutex::new(Arc::into_inner(wire.channel));
     let next = Mutex::new(None);
     let acts = || {
-        let Some(channel) = channel.lock().unwrap().take() else {
+        let Some(mut channel) = channel.lock().unwrap().take() else {
             return;
         };
         let port = channel.port();
@@ -102,7 +105,7 @@ fn a_channel_that_is_unbound_while_it_is_asked_about_is_left_out() {
         *next.lock().unwrap() = Some(again);
     };
     let statuses = Meanwhile(rig.sim.privcmd(DomId::DOM0), &acts);
-    assert_eq!(rig.context.check_peers(&statuses).unwrap(), 0);
+    assert_eq!(rig.context.check_peers_with(&statuses).unwrap(), 0);
     assert_eq!(rig.turn(), []);
 }
 
@@ -120,13 +123,8 @@ fn a_child_that_was_forked_while_it_was_asked_reads_nothing_and_tells_nobody() {
     let parent = rig.opener.dup().unwrap();
     let fork = || rig.opener.fork();
     let statuses = Meanwhile(rig.sim.privcmd(DomId::DOM0), &fork);
-    let refused = rig.context.check_peers(&statuses);
-    assert!(matches!(
-        refused,
-        Err(CheckError::Dispatch(DispatchError::Link(
-            LinkError::Inherited
-        )))
-    ));
+    let refused = rig.context.check_peers_with(&statuses);
+    assert!(matches!(refused, Err(Error::Inherited)));
     assert_eq!(reads.load(Ordering::Relaxed), 0);
     assert_eq!(rig.context.stats().peers_gone, 0);
     drop(parent);
@@ -140,14 +138,9 @@ fn an_inherited_context_asks_nobody() {
     let privcmd = rig.sim.privcmd(DomId::DOM0);
     let parent = rig.opener.dup().unwrap();
     rig.opener.fork();
-    let refused = rig.context.check_peers(&privcmd);
-    assert!(matches!(
-        refused,
-        Err(CheckError::Dispatch(DispatchError::Link(
-            LinkError::Inherited
-        )))
-    ));
-    let refused = wire.channel.peer_state(&privcmd);
-    assert!(matches!(refused, Err(PeerError::Inherited)));
+    let refused = rig.context.check_peers_with(&privcmd);
+    assert!(matches!(refused, Err(Error::Inherited)));
+    let refused = wire.channel.peer_state_with(&privcmd);
+    assert!(matches!(refused, Err(Error::Inherited)));
     drop(parent);
 }

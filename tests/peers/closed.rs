@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use evtchn::sim::{Call, Errno, Fault, SimLoop, SimOpen};
-use evtchn::{
-    Cause, Context, DomId, HandOver, HandOverError, Link, Open, Parts, Port, Status, Virq, Wait,
-    WaitError,
-};
+use evtchn::sim::{Call, Errno, Fault, SimLoop};
+use evtchn::{Cause, Context, DomId, Error, HandOver, Link, Open, Parts, Port, Status, Virq};
 
 use super::rig;
 use crate::common::{Channel, Rig};
@@ -15,7 +12,7 @@ use crate::common::{Channel, Rig};
 /// A context of which the second port is not bound: the table says it is.
 struct Adopted {
     rig: Rig,
-    context: Context<SimOpen, SimLoop>,
+    context: Context<SimLoop>,
     /// Both are waited for.
     channels: Vec<Channel>,
     unbinds: Arc<AtomicUsize>,
@@ -30,28 +27,32 @@ impl Adopted {
         opener.install(Fault::meanwhile(Call::Unbind, move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
         }));
-        let old = Context::new(opener.clone(), SimLoop::level());
+        let old = Context::with_registrar(opener.clone(), SimLoop::level());
         let channel = old.bind_unbound_port(rig.guest.domid()).unwrap();
-        let Parts { device, table } = old.into_parts(vec![channel]).unwrap();
+        let Parts { device, table } = old.hand_over(&mut [channel]).unwrap();
         let text = format!("v1:-:{},{second}.", table.ports()[0]);
         let table = text.parse().unwrap();
         let parts = Parts { device, table };
         let (context, channels) = Context::from_parts(parts, opener, SimLoop::level());
-        for channel in &channels {
-            assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
-            assert_eq!(channel.wait().unwrap(), Wait::Pending);
-        }
-        Adopted {
+        let adopted = Adopted {
             rig,
             context,
             channels,
             unbinds,
+        };
+        for channel in &adopted.channels {
+            channel.wait().unwrap();
+            assert_eq!(adopted.turn(), [(channel.port(), Cause::Adopted)]);
         }
+        for channel in &adopted.channels {
+            channel.wait().unwrap();
+        }
+        adopted
     }
 
     fn check(&self) -> usize {
         let privcmd = self.rig.sim.privcmd(DomId::DOM0);
-        self.context.check_peers(&privcmd).unwrap()
+        self.context.check_peers_with(&privcmd).unwrap()
     }
 
     fn turn(&self) -> Vec<(Port, Cause)> {
@@ -69,7 +70,7 @@ impl Adopted {
 fn a_wait_on_a_port_that_xen_has_closed_ends_and_its_drop_unbinds_nothing() {
     for number in [40, 100_000] {
         let mut it = Adopted::of(number);
-        let state = it.channels[1].peer_state(&it.rig.sim.privcmd(DomId::DOM0));
+        let state = it.channels[1].peer_state_with(&it.rig.sim.privcmd(DomId::DOM0));
         assert_eq!(state.unwrap().state, Status::Closed);
         assert_eq!(it.check(), 1);
         let closed = it.channels.pop().unwrap();
@@ -77,7 +78,7 @@ fn a_wait_on_a_port_that_xen_has_closed_ends_and_its_drop_unbinds_nothing() {
         assert_eq!((it.check(), it.turn()), (0, vec![]));
         assert_eq!(it.context.stats().closed, 1);
         let again = closed.wait();
-        assert!(matches!(again, Err(WaitError::NotBound(_))), "{again:?}");
+        assert!(matches!(again, Err(Error::NotBound(_))), "{again:?}");
         drop(closed);
         assert_eq!((it.unbinds(), it.context.stats().unreported), (0, 0));
         drop(it.channels.pop());
@@ -123,7 +124,7 @@ fn a_number_that_xen_gave_to_another_owner_is_not_ours_any_more() {
     let statuses = Says(Status::Virq {
         virq: Virq::CONSOLE,
     });
-    assert_eq!(rig.context.check_peers(&statuses).unwrap(), 1);
+    assert_eq!(rig.context.check_peers_with(&statuses).unwrap(), 1);
     assert_eq!(rig.turn(), [(port, Cause::Gone)]);
 }
 
@@ -131,9 +132,7 @@ fn a_number_that_xen_gave_to_another_owner_is_not_ours_any_more() {
 struct Says(Status);
 
 impl evtchn::PortStatuses for Says {
-    type Error = evtchn::sim::Error;
-
-    fn status(&self, _: DomId, _: Port) -> Result<evtchn::PortStatus, Self::Error> {
+    fn status(&self, _: DomId, _: Port) -> Result<evtchn::PortStatus, evtchn::DeviceError> {
         Ok(evtchn::PortStatus {
             state: self.0,
             vcpu: 0,
@@ -146,7 +145,10 @@ fn a_closed_port_is_gone_also_where_its_peer_was_never_seen() {
     let rig = rig();
     let wire = rig.wire();
     wire.wait();
-    assert_eq!(rig.context.check_peers(&Says(Status::Closed)).unwrap(), 1);
+    assert_eq!(
+        rig.context.check_peers_with(&Says(Status::Closed)).unwrap(),
+        1
+    );
     assert_eq!(rig.turn(), [(wire.port(), Cause::Gone)]);
     assert_eq!(rig.context.link(), Link::Idle);
 }
@@ -169,7 +171,7 @@ fn the_next_owner_of_a_number_that_was_found_closed_is_a_channel_like_any_other(
     }
     let next = bound.pop().unwrap();
     assert_eq!(next.port(), it.channels[1].port());
-    assert_eq!(next.wait().unwrap(), Wait::Pending);
+    next.wait().unwrap();
     drop(it.channels);
     let theirs = it.rig.guest.bind_interdomain(DomId::DOM0, next.port());
     it.rig.guest.send(theirs.unwrap()).unwrap();
@@ -180,13 +182,13 @@ fn the_next_owner_of_a_number_that_was_found_closed_is_a_channel_like_any_other(
 
 #[test]
 fn a_context_with_a_port_that_was_found_closed_is_not_handed_over_with_it() {
-    let it = Adopted::of(40);
+    let mut it = Adopted::of(40);
     assert_eq!(it.check(), 1);
-    let error = it.context.into_parts(it.channels).unwrap_err();
-    assert!(matches!(error.reason, HandOverError::NotBound(_)));
-    let mut channels = error.channels;
-    drop(channels.pop());
-    let parts = error.context.into_parts(channels).unwrap();
+    let error = it.context.hand_over(&mut it.channels).unwrap_err();
+    let closed = it.channels.pop().unwrap();
+    assert!(matches!(error, Error::NotBound(id) if id == closed.id()));
+    drop(closed);
+    let parts = it.context.hand_over(&mut it.channels).unwrap();
     assert_eq!(
         parts.table,
         HandOver::new(parts.table.ports().to_vec(), None).unwrap()

@@ -97,7 +97,7 @@ fn a_peer_that_was_heard_and_died_before_the_first_check_is_told_gone() {
 fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
     let rig = rig();
     let [latched, filled, in_round, cancelled] = std::array::from_fn(|_| rig.wire());
-    filled.wait();
+    filled.channel.wait_each().unwrap();
     in_round.wait();
     for wire in [&latched, &filled, &in_round] {
         wire.fire();
@@ -105,13 +105,12 @@ fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
     let mut round = rig.context.dispatch().unwrap();
     // Waited for again in the round, by the round itself and by the program.
     let mut buf = evtchn::WakeBuf::with_capacity(1);
-    assert_eq!(round.fill_again(&mut buf)[0].port(), filled.port());
+    assert_eq!(round.fill(&mut buf)[0].port(), filled.port());
     assert_eq!(round.next().unwrap().port(), in_round.port());
     in_round.wait();
     assert_eq!(round.next(), None);
     round.finish().unwrap();
-    let event = evtchn::Wait::Ready(Cause::Event);
-    assert_eq!(latched.channel.wait().unwrap(), event);
+    rig.expect_kept(&latched.channel, Cause::Event);
     latched.wait();
     // Its wait ended before the peer went, and another began.
     cancelled.wait();
@@ -205,9 +204,8 @@ fn a_wake_of_a_new_peer_that_is_cancelled_is_kept_and_told_once() {
     let wire = rig.wire();
     wire.wait();
     assert_eq!(rig.check(), 1);
-    wire.channel.cancel().unwrap();
-    let kept = evtchn::Wait::Ready(Cause::PeerConnected);
-    assert_eq!(wire.channel.wait().unwrap(), kept);
+    assert!(wire.channel.cancel().unwrap());
+    rig.expect_kept(&wire.channel, Cause::PeerConnected);
     wire.wait();
     assert_eq!((rig.check(), rig.turn()), (0, vec![]));
 }

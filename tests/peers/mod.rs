@@ -12,13 +12,13 @@ mod connected;
 mod model;
 mod told;
 
-use evtchn::sim::{SimDevice, SimLoop};
-use evtchn::{Cause, DomId, Link, Port, PortStatus, Sleep, Status, Virq, Wait};
+use evtchn::sim::SimLoop;
+use evtchn::{Cause, DomId, Link, Port, PortStatus, Sleep, Status, Virq};
 
 use crate::common::{Rig, Wire, wait};
 
 /// What only the tests of peers ask of a rig.
-impl<R: Sleep<SimDevice>> Rig<R> {
+impl<R: Sleep> Rig<R> {
     /// [`wire`](Self::wire) that a check saw connected, waited for.
     fn known(&self) -> Wire<R> {
         let wire = self.wire();
@@ -38,11 +38,11 @@ impl<R: Sleep<SimDevice>> Rig<R> {
     #[track_caller]
     fn check(&self) -> usize {
         let privcmd = self.sim.privcmd(DomId::DOM0);
-        self.context.check_peers(&privcmd).unwrap()
+        self.context.check_peers_with(&privcmd).unwrap()
     }
 }
 
-impl<R: Sleep<SimDevice>> Wire<R> {
+impl<R: Sleep> Wire<R> {
     fn close(&self) {
         self.guest.close(self.theirs).unwrap();
     }
@@ -119,7 +119,7 @@ fn a_peer_domain_that_dies_ends_every_wait_on_it_and_no_other() {
     assert_eq!(rig.turn(), [one.gone(), other.gone()]);
     assert_eq!(rig.context.link(), Link::Watching, "one still waits");
     let remote = rig.guest.domid();
-    let state = one.channel.peer_state(&rig.sim.privcmd(DomId::DOM0));
+    let state = one.channel.peer_state_with(&rig.sim.privcmd(DomId::DOM0));
     assert_eq!(state.unwrap().state, Status::Unbound { remote });
 }
 
@@ -166,7 +166,9 @@ fn a_virtual_interrupt_has_no_peer_to_lose() {
     let channel = rig.context.bind_virq(Virq::DOM_EXC).unwrap();
     wait(&channel);
     assert_eq!((rig.check(), rig.check()), (0, 0));
-    let status = channel.peer_state(&rig.sim.privcmd(DomId::DOM0)).unwrap();
+    let status = channel
+        .peer_state_with(&rig.sim.privcmd(DomId::DOM0))
+        .unwrap();
     let state = Status::Virq {
         virq: Virq::DOM_EXC,
     };
@@ -232,9 +234,8 @@ fn a_wake_that_is_cancelled_is_kept_for_the_next_wait() {
     let wire = rig.known();
     wire.close();
     assert_eq!(rig.check(), 1);
-    wire.channel.cancel().unwrap();
+    assert!(wire.channel.cancel().unwrap());
     assert_eq!(rig.context.link(), Link::Idle);
-    let ready = Wait::Ready(Cause::PeerGone);
-    assert_eq!(wire.channel.wait().unwrap(), ready);
+    rig.expect_kept(&wire.channel, Cause::PeerGone);
     wire.wait();
 }

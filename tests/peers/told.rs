@@ -8,9 +8,9 @@ use std::task::{Context as Cx, Poll, Wake as Waken, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use evtchn::sim::{SimLoop, SimOpen};
-use evtchn::xen::PollLoop;
-use evtchn::{Blocked, Cause, Link, Outcome};
+use evtchn::poll::PollLoop;
+use evtchn::sim::SimLoop;
+use evtchn::{Cause, Link, Outcome};
 
 use super::rig;
 use crate::common::Rig;
@@ -47,9 +47,9 @@ fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_bac
     let noted = Arc::clone(&calls);
     let note = move |wake: evtchn::Wake| noted.lock().unwrap().push(wake.cause);
     wire.channel.set_callback(note).unwrap();
-    wire.wait();
+    wire.channel.wait_each().unwrap();
     let turn = || {
-        let done = rig.context.dispatch_callbacks_again().unwrap();
+        let done = rig.context.dispatch_callbacks().unwrap();
         assert_eq!(done, Outcome::Done);
         std::mem::take(&mut *calls.lock().unwrap())
     };
@@ -68,12 +68,12 @@ fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_bac
 fn a_round_that_fills_and_goes_on_waits_again_after_each_cause() {
     let rig = rig();
     let (wire, other) = (rig.wire(), rig.wire());
-    wire.wait();
-    other.wait();
+    wire.channel.wait_each().unwrap();
+    other.channel.wait_each().unwrap();
     let mut buf = evtchn::WakeBuf::with_capacity(4);
     let mut turn = || {
         let mut round = rig.context.dispatch().unwrap();
-        let wakes = round.fill_again(&mut buf);
+        let wakes = round.fill(&mut buf);
         let wakes: Vec<_> = wakes.iter().map(|wake| (wake.port(), wake.cause)).collect();
         round.finish().unwrap();
         wakes
@@ -147,7 +147,7 @@ fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
     let wire = rig.wire();
     let mut cx = Cx::from_waker(Waker::noop());
     let mut wakes = wire.channel.wakes().unwrap();
-    let mut next = |wakes: &mut evtchn::Wakes<SimOpen, SimLoop>| match wakes.poll_wake(&mut cx) {
+    let mut next = |wakes: &mut evtchn::Wakes<SimLoop>| match wakes.poll_wake(&mut cx) {
         Poll::Ready(wake) => wake.map(|it| it.unwrap().cause),
         Poll::Pending => None,
     };
@@ -173,12 +173,12 @@ fn a_thread_that_blocks_comes_back_with_the_cause() {
         thread::scope(|scope| {
             // Only where it is not told, which fails.
             let hang = Instant::now() + Duration::from_secs(10);
-            let blocks = scope.spawn(move || wire.channel.block(Some(hang)).unwrap());
+            let blocks = scope.spawn(move || wire.channel.block_until(hang).unwrap());
             while rig.context.link() != Link::Watching {
                 thread::yield_now();
             }
             assert_eq!(rig.check(), 1);
-            assert_eq!(blocks.join().unwrap(), Blocked::Woken(cause));
+            assert_eq!(blocks.join().unwrap(), Some(cause));
         });
         let _gone_already = rig.guest.close(wire.theirs);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evtchn::sim::{Guest, Sim, SimLoop, SimOpen};
 use evtchn::{Call, Cause, ChannelId, Context, DomId, Handlers, Link, Port, UnmaskPolicy};
 
-pub(crate) type Channel = evtchn::Channel<SimOpen, SimLoop>;
+pub(crate) type Channel = evtchn::Channel<SimLoop>;
 
 pub(crate) const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -17,8 +17,8 @@ pub(crate) struct Rig {
     pub(crate) opener: SimOpen,
     pub(crate) event_loop: SimLoop,
     pub(crate) guest: Guest,
-    pub(crate) ctx: Context<SimOpen, SimLoop>,
-    pub(crate) handlers: Handlers<SimOpen, SimLoop>,
+    pub(crate) ctx: Context<SimLoop>,
+    pub(crate) handlers: Handlers<SimLoop>,
     pub(crate) channels: Vec<Channel>,
     pub(crate) theirs: Vec<Port>,
     /// The ports whose handlers were called, and why.
@@ -30,7 +30,7 @@ impl Rig {
         let sim = Sim::new(1);
         let opener = sim.open(DomId::DOM0);
         let event_loop = SimLoop::level();
-        let ctx = Context::new(opener.clone(), event_loop.clone());
+        let ctx = Context::with_registrar(opener.clone(), event_loop.clone());
         let guest = sim.guest(sim.create_domain().unwrap());
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<Channel> = (0..channels).map(bind).collect();
@@ -93,7 +93,7 @@ impl Rig {
         assert_eq!(self.ctx.link(), Link::Idle);
         self.channels
             .into_iter()
-            .for_each(|it| it.unbind().unwrap());
+            .for_each(|mut it| it.unbind().unwrap());
         self.ctx.teardown().unwrap();
         assert_eq!(self.event_loop.violations(), []);
         assert_eq!(self.sim.open_files(), 0);
