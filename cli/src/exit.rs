@@ -1,12 +1,13 @@
 //! How the command ends: one line that says why, and a code that says it to programs.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use evtchn::xen::Call;
-use evtchn::{BindError, ErrorKind};
+use evtchn::xen::{self, Call};
+use evtchn::{DeviceCall, DeviceError, Error, ErrorKind};
 
 use crate::diagnosis;
 
@@ -80,7 +81,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl StdError for Failure {}
 
 /// What is said where the time was up before the wakes.
 pub(crate) fn late(left: u64) -> String {
@@ -89,8 +90,10 @@ pub(crate) fn late(left: u64) -> String {
 }
 
 /// The failure of a bind to a port of another domain, with what to do about it.
-pub(crate) fn no_peer<E: evtchn::Error>(error: BindError<E>) -> anyhow::Error {
-    if let BindError::Bind(source) = &error {
+pub(crate) fn no_peer(error: Error) -> anyhow::Error {
+    if let Error::Device(source) = &error
+        && let DeviceCall::BindInterdomain(_) = source.call()
+    {
         if source.kind() == ErrorKind::NoSuchDomain {
             return Exit::NoPeer.because(format!("{source}; `xl list` has the ids"));
         }
@@ -102,23 +105,20 @@ pub(crate) fn no_peer<E: evtchn::Error>(error: BindError<E>) -> anyhow::Error {
     refused(error)
 }
 
-/// The failure of a bind, with what to do about it.
-pub(crate) fn refused<E: evtchn::Error>(error: BindError<E>) -> anyhow::Error {
-    match error {
-        BindError::Open(source)
-        | BindError::Restrict(source)
-        | BindError::Drain(source)
-        | BindError::Bind(source) => device(source),
-        other @ (BindError::Reentrant | _) => other.into(),
+/// The failure of a call of a context or a channel, with what to do about it.
+pub(crate) fn refused(error: Error) -> anyhow::Error {
+    if let Error::Device(source) = error {
+        return device(source);
     }
+    error.into()
 }
 
 /// The failure of a device, with what to do about it.
-pub(crate) fn device<E: evtchn::Error>(source: E) -> anyhow::Error {
-    let kind = source.kind();
+pub(crate) fn device(source: DeviceError) -> anyhow::Error {
     if let Some(says) = unopened(&source) {
         return says;
     }
+    let kind = source.kind();
     if kind == ErrorKind::Unsupported {
         Exit::NoDevice.because(source.to_string())
     } else if kind == ErrorKind::NotPermitted {
@@ -131,7 +131,7 @@ pub(crate) fn device<E: evtchn::Error>(source: E) -> anyhow::Error {
 }
 
 /// The failure to ask Xen what ports are, with what to do about it.
-pub(crate) fn unasked<E: evtchn::Error>(error: E) -> anyhow::Error {
+pub(crate) fn unasked(error: DeviceError) -> anyhow::Error {
     let kind = error.kind();
     if kind == ErrorKind::NoDevice {
         Exit::NoDevice.because(format!("{error}; --backend sim shows a simulated machine"))
@@ -145,25 +145,69 @@ pub(crate) fn unasked<E: evtchn::Error>(error: E) -> anyhow::Error {
 }
 
 /// Why the device of this machine could not be opened, if that is what failed.
-fn unopened<E: evtchn::Error>(source: &E) -> Option<anyhow::Error> {
-    let any: &(dyn std::error::Error + 'static) = source;
-    let error = any.downcast_ref::<evtchn::xen::Error>()?;
+fn unopened(failed: &DeviceError) -> Option<anyhow::Error> {
+    let error: &xen::Error = failed.source()?.downcast_ref()?;
     let Call::Open(path) = error.call() else {
         return None;
     };
-    let (exit, why) = if source.kind() == ErrorKind::NoDevice {
-        (Exit::NoDevice, diagnosis::absent(Path::new("/"), path))
-    } else if source.kind() == ErrorKind::NotPermitted {
-        (Exit::NotPermitted, diagnosis::denied(error.errno()))
+    let (exit, why) = if failed.kind() == ErrorKind::NoDevice {
+        let why = diagnosis::absent(Path::new("/"), path);
+        (Exit::NoDevice, Some(why))
+    } else if failed.kind() == ErrorKind::NotPermitted {
+        let why = diagnosis::denied(error.errno());
+        (Exit::NotPermitted, Some(why))
     } else {
-        return None;
+        (Exit::Failed, None)
     };
     let errno = io::Error::from(error.errno());
-    Some(exit.because(format!("cannot open {}: {errno}: {why}", path.display())))
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    Some(exit.because(format!("cannot open {}: {errno}{why}", path.display())))
+}
+
+/// What an error says, with its causes, in one line.
+pub(crate) fn line(error: &anyhow::Error) -> String {
+    // The failure of a device says all that the backend's own error under it says.
+    let is_said = |cause: &&(dyn StdError + 'static)| {
+        cause.is::<xen::Error>() || cause.is::<evtchn::sim::Error>()
+    };
+    let unsaid = error.chain().filter(|cause| !is_said(cause));
+    let says: Vec<_> = unsaid.map(ToString::to_string).collect();
+    says.join(": ")
 }
 
 #[cfg(test)]
 mod tests {
+    use evtchn::sim::Sim;
+    use evtchn::{DomId, EventChannel as _, Open as _, Port};
+
+    use super::*;
+
+    #[test]
+    fn a_failure_of_a_device_is_told_once_with_what_led_to_it() {
+        let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
+        let failed = device.notify(Port::MAX).unwrap_err();
+        assert!(failed.source().is_some(), "the simulator's own error");
+        let says = failed.to_string();
+        assert_eq!(line(&failed.clone().into()), says);
+        let of_context = anyhow::Error::new(Error::from(failed)).context("cannot go on");
+        assert_eq!(line(&of_context), format!("cannot go on: {says}"));
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_opened_is_told_with_its_path() {
+        for (path, exit, part) in [
+            ("/nowhere/evtchn", Exit::NoDevice, "the usual one is"),
+            ("/", Exit::Failed, "Is a directory"),
+        ] {
+            let failed = xen::Device::open_at(path).unwrap_err();
+            let says = refused(failed.into());
+            assert_eq!(Exit::of(&says), exit, "{says}");
+            let says = line(&says);
+            assert!(says.starts_with(&format!("cannot open {path}: ")), "{says}");
+            assert!(says.contains(part), "{says}");
+        }
+    }
+
     #[test]
     fn the_page_of_the_command_has_the_codes_of_the_help() {
         let page = include_str!("../../docs/command.md");

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, value_parser};
-use evtchn::{Blocked, Cause, DomId};
+use evtchn::{Cause, DomId};
 
 use crate::exit::{Exit, exit_codes, late, refused};
-use crate::machine::{Checks, Machine, Real, Role, Simulated, awaited, finish, notify};
+use crate::machine::{Blocked, Checks, Machine, Real, Role, Simulated, awaited, finish, notify};
 use crate::options::{Backend, Place, domid, interval, time};
 use crate::output::Line;
 
@@ -92,11 +92,7 @@ impl Listen {
         while left > 0 && !machine.output().is_over() {
             machine.output().flush();
             match checks.block(&machine, &channel, deadline)? {
-                Blocked::Woken(Cause::Gone) => {
-                    bail!(
-                        "port {port} is no longer bound: the device failed, or Xen closed the port"
-                    )
-                }
+                Blocked::Woken(Cause::Gone) => bail!("port {port} is no longer bound"),
                 Blocked::Woken(cause) => {
                     let wake = Line::Wake {
                         port,
@@ -110,14 +106,14 @@ impl Listen {
                     }
                     left -= 1;
                     if self.echo {
-                        notify::<M>(&channel)?;
+                        notify(&channel)?;
                     }
                 }
                 Blocked::TimedOut => {
                     is_late = count.is_some();
                     break;
                 }
-                Blocked::Stopped | Blocked::Cancelled => break,
+                Blocked::Stopped => break,
             }
         }
         finish(machine, channel)?;

@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result, bail};
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind as Wrong;
 use clap::{Args, value_parser};
-use evtchn::xen::{PollLoop, Privcmd};
-use evtchn::{DomId, Error as _, ErrorKind, PortStatuses};
+use evtchn::poll::PollLoop;
+use evtchn::xen::Privcmd;
+use evtchn::{DomId, ErrorKind, PortStatuses};
 
 use crate::exit::{exit_codes, unasked};
 use crate::options::{Backend, time};

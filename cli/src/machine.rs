@@ -9,11 +9,9 @@ mod simulated;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use evtchn::{
-    Blocked, Channel, Context, DomId, EventChannel, Link, Open, PortStatuses, RemotePort, Sleep,
-};
+use evtchn::{Backend, Cause, Channel, Context, DomId, Link, RemotePort, Sleep};
 
-use crate::exit::device;
+use crate::exit::refused;
 use crate::output::Output;
 use crate::stop::Stop;
 
@@ -22,26 +20,16 @@ pub(crate) use peer::Role;
 pub(crate) use real::Real;
 pub(crate) use simulated::Simulated;
 
-/// A channel of a machine.
-pub(crate) type ChannelOf<M> = Channel<<M as Machine>::Open, <M as Machine>::Loop>;
-
 /// See the [module](self).
 pub(crate) trait Machine {
-    /// Opens the device.
-    type Open: Open<Device: EventChannel> + Send + Sync + 'static;
     /// The event loop that the command sleeps in.
-    type Loop: Sleep<<Self::Open as Open>::Device> + 'static;
-    /// Says what ports are.
-    type Statuses: PortStatuses;
+    type Loop: Sleep;
 
     /// The context of the command.
-    fn context(&self) -> &Context<Self::Open, Self::Loop>;
+    fn context(&self) -> &Context<Self::Loop>;
 
-    /// Who says what the ports of this domain are.
-    ///
-    /// # Errors
-    /// Nobody does here, or not to this user.
-    fn statuses(&self) -> Result<Self::Statuses, ErrorOf<Self>>;
+    /// Opens the device, and says what the ports of this domain are.
+    fn backend(&self) -> &Backend;
 
     /// Where it reports.
     fn output(&self) -> &Output;
@@ -49,22 +37,16 @@ pub(crate) trait Machine {
     /// Whether it is to end early.
     fn stop(&self) -> &Stop;
 
-    /// The moment that is so far ahead.
-    fn ahead(&self, time: Duration) -> DeadlineOf<Self>;
-
     /// The time since the command began.
     fn now(&self) -> Duration;
 
-    /// Blocks for the next wake of a channel. The wish that the command ends also ends it, and so
-    /// does the end of all that could happen on a simulated machine.
+    /// Blocks for the next wake of a channel, until this time since the command began. The wish that
+    /// the command ends also ends it, and so does the end of all that could happen on a simulated
+    /// machine.
     ///
     /// # Errors
     /// Those of the device and the event loop.
-    fn block(
-        &self,
-        channel: &ChannelOf<Self>,
-        deadline: Option<DeadlineOf<Self>>,
-    ) -> Result<Blocked>;
+    fn block(&self, channel: &Channel<Self::Loop>, until: Option<Duration>) -> Result<Blocked>;
 
     /// Somebody in this domain who offers a port and answers every notify of it with another.
     ///
@@ -91,18 +73,22 @@ pub(crate) trait Machine {
     fn end(&mut self) -> Result<Vec<String>>;
 }
 
-/// Why nobody says what ports are.
-pub(crate) type ErrorOf<M> = <<M as Machine>::Statuses as PortStatuses>::Error;
-
-/// A moment in the time of a machine.
-pub(crate) type DeadlineOf<M> =
-    <<M as Machine>::Loop as Sleep<<<M as Machine>::Open as Open>::Device>>::Deadline;
+/// What a block came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// The wake.
+    Woken(Cause),
+    /// The time was up.
+    TimedOut,
+    /// The command is to end, or nothing more can happen.
+    Stopped,
+}
 
 /// Unbinds the channel of a command, takes its machine down, and ends its output.
 ///
 /// # Errors
 /// The first failure; what is still bound is one.
-pub(crate) fn finish<M: Machine>(mut machine: M, channel: ChannelOf<M>) -> Result<()> {
+pub(crate) fn finish<M: Machine>(mut machine: M, mut channel: Channel<M::Loop>) -> Result<()> {
     channel.unbind()?;
     machine.context().teardown()?;
     let left = machine.end()?;
@@ -119,15 +105,15 @@ pub(crate) fn finish<M: Machine>(mut machine: M, channel: ChannelOf<M>) -> Resul
 /// Those of the device and the event loop.
 pub(crate) fn rest<M: Machine>(
     machine: &M,
-    channel: &ChannelOf<M>,
+    channel: &Channel<M::Loop>,
     time: Duration,
 ) -> Result<bool> {
-    let deadline = machine.ahead(time);
+    let until = machine.now() + time;
     loop {
-        match machine.block(channel, Some(deadline))? {
+        match machine.block(channel, Some(until))? {
             Blocked::Woken(_) => {}
             Blocked::TimedOut => return Ok(!machine.stop().is_requested()),
-            Blocked::Stopped | Blocked::Cancelled => return Ok(false),
+            Blocked::Stopped => return Ok(false),
         }
     }
 }
@@ -141,9 +127,6 @@ pub(crate) fn awaited(remote: DomId) -> String {
 ///
 /// # Errors
 /// The device's.
-pub(crate) fn notify<M: Machine>(channel: &ChannelOf<M>) -> Result<()> {
-    channel.notify().map_err(|error| match error {
-        evtchn::NotifyError::Device(source) => device(source),
-        other @ (evtchn::NotifyError::NotBound(_) | _) => other.into(),
-    })
+pub(crate) fn notify(channel: &Channel<impl Sleep>) -> Result<()> {
+    channel.notify().map_err(refused)
 }

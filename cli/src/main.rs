@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
-use exit::{Exit, exit_codes};
+use exit::{Exit, exit_codes, line};
 use options::{misused, wrong};
 use output::screen;
 
@@ -132,7 +132,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    plain::say(format_args!("{error:#}"));
+    plain::say(line(error));
     Exit::of(error).into()
 }
 

@@ -64,7 +64,7 @@ impl Notify {
         let remote = &self.remote.to_string();
         machine.output().line(Line::Bound { port, remote });
         for left in (0..self.count).rev() {
-            notify::<M>(&channel)?;
+            notify(&channel)?;
             machine.output().line(Line::Notified { port, remote });
             if left == 0 || machine.stop().is_requested() || machine.output().is_over() {
                 break;

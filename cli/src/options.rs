@@ -47,9 +47,10 @@ impl Place {
         }
     }
 
-    /// What opens the device.
-    pub(crate) fn opener(&self) -> XenOpen {
-        XenOpen::at(self.device.clone().unwrap_or_else(|| DEVICE_PATH.into()))
+    /// Opens the device of this machine.
+    pub(crate) fn device(&self) -> evtchn::Backend {
+        let path = self.device.clone();
+        XenOpen::at(path.unwrap_or_else(|| DEVICE_PATH.into())).into()
     }
 
     pub(crate) fn seed(&self) -> u64 {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use evtchn::{Cause, Port, Registrar, Trigger};
+use evtchn::{Cause, Device, Driver, LoopError, Port, Registrar, Trigger, Whom};
 use serde_json::{Value, json};
 
 use crate::plain;
@@ -292,36 +292,40 @@ pub(crate) const fn cause_name(cause: Cause) -> &'static str {
         Cause::PeerConnected => "peer_connected",
         Cause::Adopted => "adopted",
         Cause::Gone => "gone",
+        _ => "other",
     }
 }
 
-/// A registrar that reports what it registers.
-pub(crate) struct Announce<R> {
-    registrar: R,
+/// An event loop that reports what it registers.
+pub(crate) struct Announce {
+    registrar: Box<dyn Registrar>,
     output: Arc<Output>,
 }
 
-impl<R> Announce<R> {
+impl Announce {
     /// Reports to `output` what `registrar` does.
-    pub(crate) fn new(registrar: R, output: Arc<Output>) -> Announce<R> {
+    pub(crate) fn new(registrar: impl Registrar, output: Arc<Output>) -> Announce {
+        let registrar = Box::new(registrar);
         Announce { registrar, output }
     }
 }
 
-impl<D: ?Sized, R: Registrar<D>> Registrar<D> for Announce<R> {
-    type Error = R::Error;
+impl Registrar for Announce {
+    fn attach(&self, driver: Driver) {
+        self.registrar.attach(driver);
+    }
 
     fn trigger(&self) -> Trigger {
         self.registrar.trigger()
     }
 
-    fn register(&self, device: &D) -> Result<(), R::Error> {
+    fn register(&self, device: &Device) -> Result<(), LoopError> {
         self.registrar.register(device)?;
         self.output.line(Line::Registered);
         Ok(())
     }
 
-    fn deregister(&self, device: &D) -> Result<(), R::Error> {
+    fn deregister(&self, device: &Device) -> Result<(), LoopError> {
         self.registrar.deregister(device)?;
         self.output.line(Line::Deregistered);
         Ok(())
@@ -329,5 +333,9 @@ impl<D: ?Sized, R: Registrar<D>> Registrar<D> for Announce<R> {
 
     fn wake(&self) {
         self.registrar.wake();
+    }
+
+    fn wake_only(&self, whom: Whom<'_>) {
+        self.registrar.wake_only(whom);
     }
 }

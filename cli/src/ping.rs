@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, value_parser};
-use evtchn::{Blocked, Cause, RemotePort};
+use evtchn::{Cause, Channel, RemotePort};
 use hdrhistogram::Histogram;
 
 use crate::exit::{exit_codes, no_peer};
-use crate::machine::{ChannelOf, Machine, Real, Role, Simulated, finish, notify, rest};
+use crate::machine::{Blocked, Machine, Real, Role, Simulated, finish, notify, rest};
 use crate::options::{self, Backend, Place, time};
 use crate::progress;
 use report::Report;
@@ -86,7 +86,7 @@ impl Ping {
         let mut times = Histogram::new(3).context("cannot make a histogram")?;
         let is_answered = self.measure(&machine, &channel, &mut times);
         // As long as the channel is bound it can be asked about.
-        let silence = matches!(is_answered, Ok(false)).then(|| Silence::of(&machine, &channel));
+        let silence = matches!(is_answered, Ok(false)).then(|| Silence::of(&channel));
         let report = Report { remote, times };
         machine.output().summary(&report, Report::object);
         finish(machine, channel)?;
@@ -104,7 +104,7 @@ impl Ping {
     fn measure<M: Machine>(
         &self,
         machine: &M,
-        channel: &ChannelOf<M>,
+        channel: &Channel<M::Loop>,
         times: &mut Histogram<u64>,
     ) -> Result<bool> {
         // Xen sets a port pending that is bound to another domain's: that is no answer.
@@ -117,7 +117,7 @@ impl Ping {
                 break;
             }
             let start = machine.now();
-            notify::<M>(channel)?;
+            notify(channel)?;
             match self.answer(machine, channel)? {
                 Answer::Came => {}
                 Answer::Late => return Ok(false),
@@ -130,15 +130,13 @@ impl Ping {
         Ok(true)
     }
 
-    fn answer<M: Machine>(&self, machine: &M, channel: &ChannelOf<M>) -> Result<Answer> {
-        let deadline = machine.ahead(self.timeout);
-        match machine.block(channel, Some(deadline))? {
-            Blocked::Woken(Cause::Gone) => {
-                bail!("the port is no longer bound: the device failed, or Xen closed the port")
-            }
+    fn answer<M: Machine>(&self, machine: &M, channel: &Channel<M::Loop>) -> Result<Answer> {
+        let until = machine.now() + self.timeout;
+        match machine.block(channel, Some(until))? {
+            Blocked::Woken(Cause::Gone) => bail!("the port is no longer bound"),
             Blocked::Woken(_) => Ok(Answer::Came),
             Blocked::TimedOut => Ok(Answer::Late),
-            Blocked::Stopped | Blocked::Cancelled => Ok(Answer::Stopped),
+            Blocked::Stopped => Ok(Answer::Stopped),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use evtchn::sim::{Call, Choice, Errno, Guest, Sim, SimLoop, SimOpen};
-use evtchn::{DomId, Port, Stats, Trigger, Virq, Wait};
+use evtchn::{DomId, Port, Stats, Trigger, Virq};
 use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
 
 /// Decides how often whom sends.
@@ -14,8 +14,8 @@ pub(crate) const SEED: u64 = 4;
 
 const GUESTS: usize = 3;
 
-type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
-type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;
+type Context = RecordedContext<Recorder<SimLoop>>;
+type Channel = RecordedChannel<Recorder<SimLoop>>;
 
 /// Records the day, and says what the context counted.
 ///
@@ -107,8 +107,9 @@ impl Day<'_> {
         self.round(true)?;
         self.send(2)?;
         self.round(true)?;
-        // It is ready at once, then waited for again.
-        self.wait(1)
+        // Its wake was kept, and the next round hands it out.
+        self.wait(1)?;
+        self.round(true)
     }
 
     /// The ring overflows: everybody looks.
@@ -132,7 +133,7 @@ impl Day<'_> {
         let (dead, _) = &self.others[2];
         self.sim.destroy_domain(dead.domid())?;
         self.round(true)?;
-        if let Some(channel) = self.guests[2].take() {
+        if let Some(mut channel) = self.guests[2].take() {
             channel.unbind()?;
         }
         self.send(1)?;
@@ -145,7 +146,7 @@ impl Day<'_> {
         self.round(false)?;
         self.cancel_all()?;
         self.send(1)?;
-        for channel in self.guests.drain(..).chain([self.died.take()]).flatten() {
+        for mut channel in self.guests.drain(..).chain([self.died.take()]).flatten() {
             channel.unbind()?;
         }
         self.context.teardown()?;
@@ -171,7 +172,7 @@ impl Day<'_> {
 
     fn wait_for_all(&self) -> Result<()> {
         if let Some(died) = &self.died {
-            let _nobody_died = died.wait()?;
+            died.wait()?;
         }
         (0..GUESTS).try_for_each(|guest| self.wait(guest))
     }
@@ -183,12 +184,10 @@ impl Day<'_> {
         Ok(())
     }
 
-    /// Waits for a guest. If it sent already, it is answered.
+    /// Waits for a guest. If it sent already, the next round answers it.
     fn wait(&self, guest: usize) -> Result<()> {
         if let Some(channel) = &self.guests[guest] {
-            while let Wait::Ready(_) = channel.wait()? {
-                channel.notify()?;
-            }
+            channel.wait()?;
         }
         Ok(())
     }
@@ -199,12 +198,12 @@ impl Day<'_> {
         for wake in round.by_ref() {
             let is_woken = |it: &&Channel| it.id() == wake.channel;
             let Some(channel) = self.guests.iter().flatten().find(is_woken) else {
-                let _nothing_latched = self.context.wait(wake.channel)?;
+                self.context.wait(wake.channel)?;
                 continue;
             };
             channel.notify()?;
             if again {
-                let _nothing_latched = channel.wait()?;
+                channel.wait()?;
             }
         }
         round.finish()?;

@@ -4,31 +4,31 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use evtchn::{Blocked, Wait};
+use evtchn::{Channel, PortStatuses};
 
-use super::{ChannelOf, Machine};
+use super::{Blocked, Machine};
 use crate::exit::unasked;
 
 /// See the [module](self).
-pub(crate) struct Checks<M: Machine> {
-    rounds: Option<Rounds<M>>,
+pub(crate) struct Checks {
+    rounds: Option<Rounds>,
 }
 
-struct Rounds<M: Machine> {
-    statuses: M::Statuses,
+struct Rounds {
+    statuses: Box<dyn PortStatuses>,
     every: Duration,
     next: Duration,
 }
 
-impl<M: Machine> Checks<M> {
+impl Checks {
     /// So often from now on; never without a time.
     ///
     /// # Errors
     /// Nobody says what ports are.
-    pub(crate) fn new(machine: &M, every: Option<Duration>) -> Result<Checks<M>> {
+    pub(crate) fn new(machine: &impl Machine, every: Option<Duration>) -> Result<Checks> {
         let rounds = every.map(|every| {
             Ok::<_, anyhow::Error>(Rounds {
-                statuses: machine.statuses().map_err(unasked)?,
+                statuses: machine.backend().statuses().map_err(unasked)?,
                 every,
                 next: machine.now() + every,
             })
@@ -42,41 +42,36 @@ impl<M: Machine> Checks<M> {
     ///
     /// # Errors
     /// Those of the device and the event loop, and nobody says what the port is.
-    pub(crate) fn block(
+    pub(crate) fn block<M: Machine>(
         &mut self,
         machine: &M,
-        channel: &ChannelOf<M>,
+        channel: &Channel<M::Loop>,
         until: Option<Duration>,
     ) -> Result<Blocked> {
         loop {
             let check = self.rounds.as_ref().map(|rounds| rounds.next);
             let next = check.into_iter().chain(until).min();
-            let deadline = next.map(|next| machine.ahead(next.saturating_sub(machine.now())));
-            let blocked = machine.block(channel, deadline)?;
+            let blocked = machine.block(channel, next)?;
             if !matches!(blocked, Blocked::TimedOut) || next == until {
                 return Ok(blocked);
             }
-            if let Wait::Ready(cause) = self.check(machine, channel)? {
-                return Ok(Blocked::Woken(cause));
-            }
+            self.check(machine, channel)?;
         }
     }
 
     /// Checks once. Where there is news of the peer, the next block ends at once.
-    fn check(&mut self, machine: &M, channel: &ChannelOf<M>) -> Result<Wait> {
+    fn check<M: Machine>(&mut self, machine: &M, channel: &Channel<M::Loop>) -> Result<()> {
         let Some(rounds) = &mut self.rounds else {
-            return Ok(Wait::Pending);
+            return Ok(());
         };
         // Only the peer of a channel that is waited for is asked about.
-        if let Wait::Ready(cause) = channel.wait()? {
-            return Ok(Wait::Ready(cause));
-        }
-        let told = machine.context().check_peers(&rounds.statuses)?;
+        channel.wait()?;
+        let told = machine.context().check_peers_with(&*rounds.statuses)?;
         channel.cancel()?;
         rounds.next = machine.now() + rounds.every;
         if told == 0 && machine.is_still() {
             self.rounds = None;
         }
-        Ok(Wait::Pending)
+        Ok(())
     }
 }

@@ -6,10 +6,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::xen::{self, PollLoop, Privcmd, XenOpen};
-use evtchn::{Blocked, Context, DomId, RemotePort};
+use evtchn::poll::{Channel, Context, PollLoop};
+use evtchn::{Backend, DomId, RemotePort};
 
-use super::{ChannelOf, Machine, Role};
+use super::{Blocked, Machine, Role};
 use crate::exit::refused;
 use crate::options::Place;
 use crate::output::Output;
@@ -17,8 +17,8 @@ use crate::stop::Stop;
 
 /// See the [module](self).
 pub(crate) struct Real {
-    context: Context<XenOpen, PollLoop>,
-    opener: XenOpen,
+    context: Context,
+    backend: Backend,
     output: Output,
     stop: Stop,
     start: Instant,
@@ -36,8 +36,8 @@ impl Real {
         let stop_loop = poll_loop.clone();
         let stop = Stop::on_signal(move || stop_loop.wake());
         Ok(Real {
-            context: Context::new(place.opener(), poll_loop),
-            opener: place.opener(),
+            context: Context::with_registrar(place.device(), poll_loop),
+            backend: place.device(),
             output: Output::new(place.format(), move || start.elapsed()),
             stop: stop.context("cannot watch for signals")?,
             start,
@@ -47,16 +47,14 @@ impl Real {
 }
 
 impl Machine for Real {
-    type Open = XenOpen;
     type Loop = PollLoop;
-    type Statuses = Privcmd;
 
-    fn context(&self) -> &Context<XenOpen, PollLoop> {
+    fn context(&self) -> &Context {
         &self.context
     }
 
-    fn statuses(&self) -> Result<Privcmd, xen::Error> {
-        Privcmd::open()
+    fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     fn output(&self) -> &Output {
@@ -67,21 +65,22 @@ impl Machine for Real {
         &self.stop
     }
 
-    fn ahead(&self, time: Duration) -> Instant {
-        Instant::now() + time
-    }
-
     fn now(&self) -> Duration {
         self.start.elapsed()
     }
 
-    fn block(&self, channel: &ChannelOf<Real>, deadline: Option<Instant>) -> Result<Blocked> {
+    fn block(&self, channel: &Channel, until: Option<Duration>) -> Result<Blocked> {
+        let deadline = until.map(|until| self.start + until);
         let goes_on = || !self.stop.is_requested();
-        Ok(channel.block_while(deadline, goes_on)?)
+        Ok(match channel.block_while(deadline, goes_on)? {
+            Some(cause) => Blocked::Woken(cause),
+            None if self.stop.is_requested() => Blocked::Stopped,
+            None => Blocked::TimedOut,
+        })
     }
 
     fn echo(&mut self) -> Result<RemotePort> {
-        let (echo, remote) = Echo::new(self.opener.clone())?;
+        let (echo, remote) = Echo::new(self.backend.clone())?;
         self.echo = Some(echo);
         Ok(remote)
     }
@@ -115,10 +114,10 @@ struct Echo {
 }
 
 impl Echo {
-    fn new(opener: XenOpen) -> Result<(Echo, RemotePort)> {
+    fn new(backend: Backend) -> Result<(Echo, RemotePort)> {
         let poll_loop = PollLoop::new().context("cannot make an event loop")?;
-        let context = Context::new(opener, poll_loop.clone());
-        let channel = context.bind_unbound_port(DomId::SELF).map_err(refused)?;
+        let context = Context::with_registrar(backend, poll_loop.clone());
+        let mut channel = context.bind_unbound_port(DomId::SELF).map_err(refused)?;
         let remote = RemotePort {
             domid: DomId::SELF,
             port: channel.port(),
@@ -127,7 +126,7 @@ impl Echo {
         let seen = Arc::clone(&is_over);
         let answer = move || {
             let goes_on = || !seen.load(Ordering::Relaxed);
-            while let Blocked::Woken(_) = channel.block_while(None, goes_on)? {
+            while channel.block_while(None, goes_on)?.is_some() {
                 channel.notify()?;
             }
             channel.unbind()?;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use evtchn::sim::{self, Errno, Sim, SimLoop, SimOpen, SimPrivcmd};
-use evtchn::{BlockError, Blocked, Context, DomId, RemotePort};
+use evtchn::sim::{Errno, Sim, SimLoop};
+use evtchn::{Backend, Channel, Context, DomId, RemotePort};
 
 use super::peer::Peer;
-use super::{ChannelOf, Machine, Role};
+use super::{Blocked, Machine, Role};
 use crate::options::Place;
 use crate::output::Output;
 use crate::stop::Stop;
@@ -15,7 +15,8 @@ use crate::stop::Stop;
 /// See the [module](self).
 pub(crate) struct Simulated {
     sim: Sim,
-    context: Context<SimOpen, SimLoop>,
+    context: Context<SimLoop>,
+    backend: Backend,
     output: Output,
     stop: Stop,
     /// What domain 0 has bound before the command does anything.
@@ -31,9 +32,11 @@ impl Simulated {
     pub(crate) fn new(place: &Place) -> Result<Simulated> {
         let sim = Sim::new(place.seed());
         let sim_loop = SimLoop::level().on(&sim);
+        let backend = Backend::from(sim.open(DomId::DOM0));
         let clock = sim.clone();
         Ok(Simulated {
-            context: Context::new(sim.open(DomId::DOM0), sim_loop),
+            context: Context::with_registrar(backend.clone(), sim_loop),
+            backend,
             output: Output::new(place.format(), move || clock.now()),
             stop: Stop::on_signal(|| ()).context("cannot watch for signals")?,
             before: bound(&sim),
@@ -53,16 +56,14 @@ fn bound(sim: &Sim) -> Vec<String> {
 }
 
 impl Machine for Simulated {
-    type Open = SimOpen;
     type Loop = SimLoop;
-    type Statuses = SimPrivcmd;
 
-    fn context(&self) -> &Context<SimOpen, SimLoop> {
+    fn context(&self) -> &Context<SimLoop> {
         &self.context
     }
 
-    fn statuses(&self) -> Result<SimPrivcmd, sim::Error> {
-        Ok(self.sim.privcmd(DomId::DOM0))
+    fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     fn output(&self) -> &Output {
@@ -73,19 +74,19 @@ impl Machine for Simulated {
         &self.stop
     }
 
-    fn ahead(&self, time: Duration) -> Duration {
-        self.sim.now() + time
-    }
-
     fn now(&self) -> Duration {
         self.sim.now()
     }
 
-    fn block(&self, channel: &ChannelOf<Simulated>, deadline: Option<Duration>) -> Result<Blocked> {
-        match channel.block_while(deadline, || !self.stop.is_requested()) {
-            Err(BlockError::Sleep(error)) if error.errno == Errno::EDEADLK => Ok(Blocked::Stopped),
-            blocked => Ok(blocked?),
-        }
+    fn block(&self, channel: &Channel<SimLoop>, until: Option<Duration>) -> Result<Blocked> {
+        let goes_on = || !self.stop.is_requested();
+        Ok(match channel.block_while(until, goes_on) {
+            Ok(Some(cause)) => Blocked::Woken(cause),
+            Ok(None) if self.stop.is_requested() => Blocked::Stopped,
+            Ok(None) => Blocked::TimedOut,
+            Err(error) if Errno::of(&error) == Some(Errno::EDEADLK) => Blocked::Stopped,
+            Err(error) => return Err(error.into()),
+        })
     }
 
     fn echo(&mut self) -> Result<RemotePort> {

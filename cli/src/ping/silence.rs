@@ -3,10 +3,9 @@
 use std::fmt;
 
 use anyhow::Result;
-use evtchn::Status;
+use evtchn::{Channel, Sleep, Status};
 
-use crate::exit::Exit;
-use crate::machine::{ChannelOf, Machine};
+use crate::exit::{Exit, line};
 
 /// See the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,9 +19,9 @@ pub(super) enum Silence {
 }
 
 impl Silence {
-    /// Asks, on the machine of a channel that was connected.
-    pub(super) fn of<M: Machine>(machine: &M, channel: &ChannelOf<M>) -> Silence {
-        let ask = || Ok(channel.peer_state(&machine.statuses()?)?.state);
+    /// Asks about a channel that was connected.
+    pub(super) fn of(channel: &Channel<impl Sleep>) -> Silence {
+        let ask = || Ok(channel.peer_state()?.state);
         Silence::known(ask())
     }
 
@@ -32,7 +31,7 @@ impl Silence {
             Ok(Status::Interdomain { .. }) => Silence::Alive,
             // The port waits for a peer again.
             Ok(_) => Silence::Gone,
-            Err(error) => Silence::Unknown(format!("{error:#}")),
+            Err(error) => Silence::Unknown(line(&error)),
         }
     }
 

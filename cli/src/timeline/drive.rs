@@ -6,12 +6,12 @@ mod program;
 mod seam;
 mod steps;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::BufRead;
 
-use evtchn::machine::link::LinkInput;
-use evtchn::machine::port::{Cause, PortEffect, PortInput, PortState};
 use evtchn::{DomId, Link};
+use evtchn_core::machine::link::LinkInput;
+use evtchn_core::machine::port::{Cause, PortEffect, PortInput, PortState};
 use evtchn_trace::{Call, Header, Lines, LoadError, What};
 
 use super::lanes::{Kind, State};
@@ -117,8 +117,8 @@ struct Driver<'a> {
     ours: BTreeMap<Other, u32>,
     /// The calls that are under way, by thread.
     calls: HashMap<u32, Call>,
-    /// The round of callbacks waits again for each channel.
-    waits_again: bool,
+    /// Ports whose wait is for each wake.
+    standing: BTreeSet<u32>,
     /// Words of the last read that no wake was made of yet.
     unread: VecDeque<u32>,
     /// The device failed and is still to be closed.
@@ -139,7 +139,7 @@ impl<'a> Driver<'a> {
             channels: Vec::new(),
             ours: BTreeMap::new(),
             calls: HashMap::new(),
-            waits_again: false,
+            standing: BTreeSet::new(),
             unread: VecDeque::new(),
             broken: false,
             slots: Slots::new(header.slots),
@@ -261,17 +261,21 @@ impl<'a> Driver<'a> {
             self.force(port, PortState::Ready(cause));
         }
         self.step(port, PortInput::Deliver);
-        self.woke(port, cause, "");
+        self.woke(port, cause);
+        if self.standing.contains(&port) {
+            self.step(port, PortInput::Wait);
+        }
     }
 
-    fn woke(&mut self, port: u32, cause: Cause, how: &str) {
+    fn woke(&mut self, port: u32, cause: Cause) {
         match cause {
-            Cause::Event => self.mark(port, Kind::Wake, how),
+            Cause::Event => self.mark(port, Kind::Wake, ""),
             Cause::Overflow => self.mark(port, Kind::Alarm, "overflow"),
             Cause::PeerGone => self.mark(port, Kind::Alarm, "peer gone"),
             Cause::PeerConnected => self.mark(port, Kind::Alarm, "peer connected"),
             Cause::Adopted => self.mark(port, Kind::Alarm, "adopted"),
             Cause::Gone => self.mark(port, Kind::Alarm, "gone"),
+            _ => self.mark(port, Kind::Alarm, "other"),
         }
     }
 
@@ -309,7 +313,7 @@ fn cause_of(state: PortState) -> &'static str {
         PortState::Latched(Cause::PeerGone) => "peer gone",
         PortState::Latched(Cause::PeerConnected) => "peer connected",
         PortState::Latched(Cause::Adopted) => "adopted",
-        PortState::Latched(Cause::Event | Cause::Gone)
+        PortState::Latched(_)
         | PortState::Live
         | PortState::Waiting
         | PortState::Heard

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use evtchn::Link;
-use evtchn::machine::port::PortState;
+use evtchn_core::machine::port::PortState;
 
 use super::summary::Summary;
 

@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::{Cause, ChannelId, Link, Port, Round, Wait};
+use evtchn::{Cause, ChannelId, Link, Port, PortStatuses, Round};
 use indicatif::ProgressBar;
 
 use super::end::{End, Only};
 use super::exec::Exec;
 use super::record::Recording;
-use super::scene::{ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
+use super::scene::{Context, Loop, Notifier, Scene, Then, Watched};
 use super::summary::{Summary, Tally};
 use crate::exit::{Exit, late, unasked};
 use crate::output::{Line, Output, cause_name};
@@ -64,10 +64,10 @@ impl Wish {
 /// # Errors
 /// The first failure of the context, the scene or the onlooker; and where the time was up before
 /// the wakes or, unless somebody looks on, every peer gone.
-pub(crate) fn watch<S: Scene>(
-    context: &ContextOf<S>,
-    channels: Vec<WatchedOf<S>>,
-    scene: S,
+pub(crate) fn watch(
+    context: &Context,
+    channels: Vec<Watched>,
+    scene: &mut dyn Scene,
     orders: Orders<'_>,
 ) -> Result<()> {
     let Orders {
@@ -120,20 +120,20 @@ fn progress(wish: &Wish, has_onlooker: bool) -> ProgressBar {
 }
 
 /// When the peers are looked after, and who says what became of them.
-struct Checks<S> {
-    statuses: S,
+struct Checks {
+    statuses: Box<dyn PortStatuses>,
     every: Duration,
     next: Duration,
 }
 
-struct Job<'a, S: Scene> {
-    context: &'a ContextOf<S>,
-    checks: Option<Checks<S::Statuses>>,
+struct Job<'a> {
+    context: &'a Context,
+    checks: Option<Checks>,
     /// Channels to a port of another domain that was found gone: nothing comes there any more.
     gone: BTreeSet<usize>,
-    channels: Vec<WatchedOf<S>>,
+    channels: Vec<Watched>,
     places: BTreeMap<ChannelId, usize>,
-    scene: S,
+    scene: &'a mut dyn Scene,
     output: &'a Output,
     stop: &'a Stop,
     onlooker: Option<Onlooker<'a>>,
@@ -147,7 +147,7 @@ struct Job<'a, S: Scene> {
     progress: ProgressBar,
 }
 
-impl<S: Scene> Job<'_, S> {
+impl Job<'_> {
     fn run(mut self) -> Result<()> {
         for (watched, counted) in self.channels.iter().zip(&self.counted) {
             if counted.is_some() {
@@ -209,7 +209,9 @@ impl<S: Scene> Job<'_, S> {
             && checks.next <= now
         {
             checks.next = now + checks.every;
-            self.context.unrecorded().check_peers(&checks.statuses)?;
+            self.context
+                .unrecorded()
+                .check_peers_with(&*checks.statuses)?;
         }
         Ok(())
     }
@@ -217,7 +219,7 @@ impl<S: Scene> Job<'_, S> {
     /// One round of dispatch. Waits are begun inside it, so that they are written back together.
     fn round(&mut self, begin: &[usize]) -> Result<()> {
         let budget = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let budget = budget.min(Round::<S::Open, S::Registrar>::BUDGET);
+        let budget = budget.min(Round::<Loop>::BUDGET);
         let mut round = self.context.dispatch_at_most(budget)?;
         for &which in begin {
             self.wait(which)?;
@@ -235,12 +237,11 @@ impl<S: Scene> Job<'_, S> {
         Ok(())
     }
 
-    /// Waits for a channel. One that is ready at once has woken without a round.
-    fn wait(&mut self, which: usize) -> Result<()> {
-        while self.left > 0
-            && let Wait::Ready(cause) = self.channels[which].channel.wait()?
-            && self.woke(which, cause)? == Then::WaitAgain
-        {}
+    /// Waits for a channel, unless that was the last wake.
+    fn wait(&self, which: usize) -> Result<()> {
+        if self.left > 0 {
+            self.channels[which].channel.wait()?;
+        }
         Ok(())
     }
 
@@ -277,28 +278,28 @@ impl<S: Scene> Job<'_, S> {
         self.look_on()?;
         let channel = &self.channels[which].channel;
         match cause {
+            // The end of the round says what became of the device.
+            Cause::Gone => Ok(Then::Rest),
             Cause::PeerGone => {
                 if matches!(self.channels[which].end, End::Remote(_)) {
                     self.gone.insert(which);
                 }
                 self.scene.look(which, channel, cause)
             }
-            Cause::Event | Cause::Overflow | Cause::PeerConnected | Cause::Adopted => {
+            Cause::Event | Cause::Overflow | Cause::PeerConnected | Cause::Adopted | _ => {
                 self.gone.remove(&which);
                 self.scene.look(which, channel, cause)
             }
-            // The end of the round says what became of the device.
-            Cause::Gone => Ok(Then::Rest),
         }
     }
 
     /// Takes everything down in order: waits, channels, their other ends, the device.
-    fn conclude(mut self) -> Result<()> {
+    fn conclude(self) -> Result<()> {
         self.progress.finish_and_clear();
         for Watched { channel, .. } in &self.channels {
             channel.cancel().context("cannot end a wait")?;
         }
-        for Watched { channel, .. } in self.channels {
+        for Watched { mut channel, .. } in self.channels {
             channel.unbind()?;
         }
         self.scene.end()?;

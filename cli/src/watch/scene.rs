@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use evtchn::{Cause, EventChannel, Open, PortStatuses, Registrar};
-use evtchn_trace::{Failure, RecordedChannel, RecordedContext};
+use evtchn::{Cause, DeviceError, PortStatuses};
+use evtchn_trace::{RecordedChannel, RecordedContext, Recorder};
 
 use super::end::End;
+use crate::output::Announce;
 
+/// The event loop, which reports and is recorded.
+pub(crate) type Loop = Recorder<Announce>;
 /// A channel of a scene.
-pub(crate) type ChannelOf<S> = RecordedChannel<<S as Scene>::Open, <S as Scene>::Registrar>;
+pub(crate) type Channel = RecordedChannel<Loop>;
 /// The context that a scene plays in.
-pub(crate) type ContextOf<S> = RecordedContext<<S as Scene>::Open, <S as Scene>::Registrar>;
-/// A channel of a scene, with what the job knows of it.
-pub(crate) type WatchedOf<S> = Watched<<S as Scene>::Open, <S as Scene>::Registrar>;
+pub(crate) type Context = RecordedContext<Loop>;
 
 /// A channel that is watched.
-pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
+pub(crate) struct Watched {
     /// The channel.
-    pub(crate) channel: RecordedChannel<O, R>,
+    pub(crate) channel: Channel,
     /// The other end.
     pub(crate) end: End,
     /// The other end, to print.
@@ -27,9 +28,9 @@ pub(crate) struct Watched<O: Open, R: Registrar<O::Device>> {
     pub(crate) notifier: usize,
 }
 
-impl<O: Open, R: Registrar<O::Device>> Watched<O, R> {
+impl Watched {
     /// A channel with its other end, and the place of the notifier there.
-    pub(crate) fn new(channel: RecordedChannel<O, R>, end: End, notifier: usize) -> Watched<O, R> {
+    pub(crate) fn new(channel: Channel, end: End, notifier: usize) -> Watched {
         Watched {
             channel,
             end,
@@ -60,19 +61,11 @@ pub(crate) enum Then {
 ///
 /// Channels are named by their place in the list that the job was begun with.
 pub(crate) trait Scene {
-    /// Opens the device.
-    type Open: Open<Device: EventChannel<Error: Failure>> + Send + Sync + 'static;
-    /// The event loop.
-    type Registrar: Registrar<<Self::Open as Open>::Device, Error: Failure> + 'static;
-
-    /// Says what ports are.
-    type Statuses: PortStatuses;
-
     /// Who says what the ports of this domain are.
     ///
     /// # Errors
     /// Nobody does here, or not to this user.
-    fn statuses(&self) -> Result<Self::Statuses, <Self::Statuses as PortStatuses>::Error>;
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError>;
 
     /// Lets time pass until a round of dispatch is due, but not longer than `timeout` and not
     /// beyond `until` on the clock of the output, and says which channels are to be waited for from
@@ -82,7 +75,7 @@ pub(crate) trait Scene {
     /// What went wrong around the channels.
     fn next(
         &mut self,
-        channels: &[WatchedOf<Self>],
+        channels: &[Watched],
         timeout: Option<Duration>,
         until: Option<Duration>,
     ) -> Result<Vec<usize>>;
@@ -91,7 +84,7 @@ pub(crate) trait Scene {
     ///
     /// # Errors
     /// What went wrong around the channels.
-    fn look(&mut self, which: usize, channel: &ChannelOf<Self>, cause: Cause) -> Result<Then>;
+    fn look(&mut self, which: usize, channel: &Channel, cause: Cause) -> Result<Then>;
 
     /// Who notified how often.
     fn notifiers(&self) -> Vec<Notifier>;

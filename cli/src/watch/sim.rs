@@ -12,14 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use evtchn::sim::{self, Choice, Errno, Sim, SimLoop, SimOpen, SimPrivcmd, World};
-use evtchn::{Cause, DomId, Port};
+use evtchn::sim::{Choice, Errno, Sim, SimLoop, SimPrivcmd, World};
+use evtchn::{Cause, DeviceError, DomId, Port, PortStatuses};
 use evtchn_trace::{RecordedContext, Recorder};
 
 use super::end::End;
 use super::job::{Onlooker, Orders, Wish, watch};
 use super::record::Recording;
-use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
+use super::scene::{Channel, Context, Notifier, Scene, Then, Watched};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
 
@@ -105,7 +105,7 @@ fn play(
         recording,
         onlooker,
     };
-    watch(&context, channels, scene, orders)
+    watch(&context, channels, &mut scene, orders)
 }
 
 /// A guest, with the page that it shares with the toolstack.
@@ -177,7 +177,7 @@ struct Toolstack {
 
 impl Toolstack {
     /// Creates a guest that binds to a new port of ours.
-    fn boot(&mut self, context: &ContextOf<Toolstack>) -> Result<WatchedOf<Toolstack>> {
+    fn boot(&mut self, context: &Context) -> Result<Watched> {
         let domid = self.sim.create_domain()?;
         let channel = context.bind_unbound_port(domid)?;
         let kernel = self.sim.guest(domid);
@@ -226,11 +226,7 @@ impl Toolstack {
     }
 
     /// Pauses, then asks some guests for the first of their checkpoints. Returns which.
-    fn migrate(
-        &mut self,
-        channels: &[WatchedOf<Toolstack>],
-        until: Option<Duration>,
-    ) -> Result<Vec<usize>> {
+    fn migrate(&mut self, channels: &[Watched], until: Option<Duration>) -> Result<Vec<usize>> {
         let pause = self.between(1_000, 60_000);
         self.pass(pause, until);
         // One guest is always among them, so a migration is never empty.
@@ -248,7 +244,7 @@ impl Toolstack {
 
     /// Asks a guest to suspend. It takes its time, and an impatient one then acknowledges up to
     /// three times more.
-    fn ask(&mut self, which: usize, channel: &ChannelOf<Toolstack>) -> Result<()> {
+    fn ask(&mut self, which: usize, channel: &Channel) -> Result<()> {
         channel.notify()?;
         let takes = self.between(100, 5_000);
         let every = self.between(20, 200);
@@ -261,17 +257,13 @@ impl Toolstack {
 }
 
 impl Scene for Toolstack {
-    type Open = Recorder<SimOpen>;
-    type Registrar = Recorder<Announce<SimLoop>>;
-    type Statuses = SimPrivcmd;
-
-    fn statuses(&self) -> Result<SimPrivcmd, sim::Error> {
-        Ok(self.sim.privcmd(DomId::DOM0))
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        Ok(Box::new(self.sim.privcmd(DomId::DOM0)))
     }
 
     fn next(
         &mut self,
-        channels: &[WatchedOf<Toolstack>],
+        channels: &[Watched],
         timeout: Option<Duration>,
         until: Option<Duration>,
     ) -> Result<Vec<usize>> {
@@ -288,7 +280,7 @@ impl Scene for Toolstack {
         Ok(Vec::new())
     }
 
-    fn look(&mut self, which: usize, channel: &ChannelOf<Toolstack>, cause: Cause) -> Result<Then> {
+    fn look(&mut self, which: usize, channel: &Channel, cause: Cause) -> Result<Then> {
         self.is_stuck = false;
         let Migrating {
             guest,

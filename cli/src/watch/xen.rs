@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use evtchn::xen::{self, Device, PollLoop, Privcmd, XenOpen};
-use evtchn::{Cause, DomId, EventChannel, Open, Port, RemotePort};
+use evtchn::poll::PollLoop;
+use evtchn::xen::{Device, Privcmd, XenOpen};
+use evtchn::{Cause, DeviceError, DomId, EventChannel, Open, Port, PortStatuses, RemotePort};
 use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
 
 use super::end::End;
 use super::job::{Orders, Wish, watch};
 use super::record::Recording;
-use super::scene::{ChannelOf, ContextOf, Notifier, Scene, Then, Watched, WatchedOf};
+use super::scene::{Channel, Context, Notifier, Scene, Then, Watched};
 use crate::exit::{device, no_peer, refused};
 use crate::output::{Announce, Format, Output};
 use crate::stop::Stop;
@@ -59,19 +60,19 @@ pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, recording: &Recording
         recording,
         onlooker: None,
     };
-    let scene = Host {
+    let mut scene = Host {
         poll_loop,
         output: Arc::clone(&output),
         ends: cast.ends.clone(),
         driver,
         has_begun: false,
     };
-    watch(&context, channels, scene, orders)
+    watch(&context, channels, &mut scene, orders)
 }
 
-type Channels = Vec<WatchedOf<Host>>;
+type Channels = Vec<Watched>;
 
-fn bind(context: &ContextOf<Host>, ends: &[End]) -> Result<Channels> {
+fn bind(context: &Context, ends: &[End]) -> Result<Channels> {
     let numbered = ends.iter().enumerate();
     let bound = numbered.map(|(notifier, &end)| {
         let channel = match end {
@@ -85,7 +86,7 @@ fn bind(context: &ContextOf<Host>, ends: &[End]) -> Result<Channels> {
 }
 
 fn bind_loopback(
-    context: &ContextOf<Host>,
+    context: &Context,
     cast: &Cast,
     tape: &Tape,
 ) -> Result<(Channels, Option<Driver>)> {
@@ -221,17 +222,13 @@ impl Host {
 }
 
 impl Scene for Host {
-    type Open = Recorder<XenOpen>;
-    type Registrar = Recorder<Announce<PollLoop>>;
-    type Statuses = Privcmd;
-
-    fn statuses(&self) -> Result<Privcmd, xen::Error> {
-        Privcmd::open()
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        Ok(Box::new(Privcmd::open()?))
     }
 
     fn next(
         &mut self,
-        channels: &[WatchedOf<Host>],
+        channels: &[Watched],
         timeout: Option<Duration>,
         until: Option<Duration>,
     ) -> Result<Vec<usize>> {
@@ -260,7 +257,7 @@ impl Scene for Host {
         Ok(Vec::new())
     }
 
-    fn look(&mut self, which: usize, _channel: &ChannelOf<Host>, cause: Cause) -> Result<Then> {
+    fn look(&mut self, which: usize, _channel: &Channel, cause: Cause) -> Result<Then> {
         Ok(match &mut self.driver {
             // The event of the burst is still to come.
             Some(_) if cause == Cause::PeerConnected => Then::WaitAgain,

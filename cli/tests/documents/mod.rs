@@ -38,6 +38,8 @@ const DOCUMENTS: &[Document] = documents![
     "README.md",
     "docs/coming-from.md",
     "docs/command.md",
+    "docs/comparison.md",
+    "docs/figures.md",
     "docs/overflow.md",
     "docs/record-and-replay.md",
     "docs/test-without-xen.md",

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use evtchn::sim::{Guest, Sim, SimLoop, SimOpen};
-use evtchn::{Blocked, Cause, DomId, Port, Trigger, Wait};
+use evtchn::{Cause, DomId, Port, Trigger};
 use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
 use serde_json::Value;
 
 use super::drawn::{drawn, events, file, lanes};
 
-type Context = RecordedContext<Recorder<SimOpen>, Recorder<SimLoop>>;
-type Channel = RecordedChannel<Recorder<SimOpen>, Recorder<SimLoop>>;
+type Context = RecordedContext<Recorder<SimLoop>>;
+type Channel = RecordedChannel<Recorder<SimLoop>>;
 
 /// A program that is recorded to a file, and a guest.
 struct Rig {
@@ -137,17 +137,19 @@ fn in_page(trace: &Path) -> Vec<Seen> {
 }
 
 #[test]
-fn a_callback_is_a_wake_and_its_port_waits_again_where_the_round_says_so() {
+fn a_callback_is_a_wake_and_its_port_waits_again_where_the_wait_is_for_each() {
     let rig = Rig::new("callbacks.trace");
     let context = rig.context();
-    let (channel, theirs) = rig.wire(&context);
+    let (mut channel, theirs) = rig.wire(&context);
     let called = |wake: evtchn::Wake| assert_eq!(wake.cause, Cause::Event);
     channel.set_callback(called).unwrap();
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
-    for again in [true, false] {
-        rig.guest.send(theirs).unwrap();
-        let _outcome = context.dispatch_callbacks(again).unwrap();
-    }
+    channel.wait_each().unwrap();
+    rig.guest.send(theirs).unwrap();
+    context.dispatch_callbacks().unwrap();
+    assert!(channel.cancel().unwrap());
+    channel.wait().unwrap();
+    rig.guest.send(theirs).unwrap();
+    context.dispatch_callbacks().unwrap();
     channel.unbind().unwrap();
     context.teardown().unwrap();
     drop(context);
@@ -155,7 +157,9 @@ fn a_callback_is_a_wake_and_its_port_waits_again_where_the_round_says_so() {
     assert_eq!(
         lanes[1],
         seen(
-            &["live", "waiting", "rearming", "waiting", "held"],
+            &[
+                "live", "waiting", "rearming", "waiting", "live", "waiting", "held"
+            ],
             &[
                 "bind",
                 "sent by the other end",
@@ -166,7 +170,8 @@ fn a_callback_is_a_wake_and_its_port_waits_again_where_the_round_says_so() {
             ]
         )
     );
-    assert_eq!(lanes[0].states, ["idle", "watching", "idle"]);
+    let twice = ["idle", "watching", "idle", "watching", "idle"];
+    assert_eq!(lanes[0].states, twice);
     assert_eq!(lanes.len(), 2);
 }
 
@@ -176,10 +181,10 @@ fn a_port_is_waited_for_while_its_thread_blocks() {
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
     let until = Some(rig.looper.now() + Duration::from_secs(1));
-    assert_eq!(channel.block(until).unwrap(), Blocked::TimedOut);
+    assert_eq!(channel.block(until).unwrap(), None);
     let guest = rig.guest.clone();
     rig.looper.while_asleep(move || guest.send(theirs).unwrap());
-    let woken = Blocked::Woken(Cause::Event);
+    let woken = Some(Cause::Event);
     assert_eq!(channel.block(None).unwrap(), woken);
     rig.guest.send(theirs).unwrap();
     assert_eq!(channel.block(None).unwrap(), woken);
@@ -209,16 +214,20 @@ fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() 
     let rig = Rig::new("handed-over.trace");
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
-    let parts = context.into_parts(vec![channel]).unwrap();
+    channel.wait().unwrap();
+    let parts = context.hand_over(vec![channel]).unwrap();
     rig.guest.send(theirs).unwrap();
     let (opener, looper) = rig.seam();
     let (context, channels) = RecordedContext::from_parts(parts, opener, looper, rig.tape.clone());
     let [channel] = &channels[..] else {
         unreachable!()
     };
-    assert_eq!(channel.wait().unwrap(), Wait::Ready(Cause::Adopted));
-    assert_eq!(channel.wait().unwrap(), Wait::Pending);
+    channel.wait().unwrap();
+    let mut round = context.dispatch_at_most(1).unwrap();
+    let wake = round.next().unwrap();
+    assert_eq!((wake.channel, wake.cause), (channel.id(), Cause::Adopted));
+    channel.wait().unwrap();
+    round.finish().unwrap();
     assert_eq!(context.dispatch().unwrap().count(), 1);
     drop(channels);
     context.teardown().unwrap();
@@ -228,7 +237,7 @@ fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() 
         lanes[1],
         seen(
             &[
-                "live", "waiting", "latched", "held", "rearming", "waiting", "held"
+                "live", "waiting", "latched", "ready", "held", "rearming", "waiting", "held"
             ],
             &[
                 "bind",

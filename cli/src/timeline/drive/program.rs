@@ -1,21 +1,29 @@
 //! What the program asked of its context, and what it was answered.
 
-use evtchn::machine::link::LinkInput;
-use evtchn::machine::port::{Cause, PortInput, PortState};
+use evtchn_core::machine::link::LinkInput;
+use evtchn_core::machine::port::{Cause, PortEffect, PortInput, PortState};
 use evtchn_trace::{Answer, Call};
 
 use super::super::lanes::Kind;
 use super::Driver;
 
+/// The answer to a block that another thread has ended, which is no fault.
+const CANCELLED: &str = "cancelled";
+
 impl Driver<'_> {
     pub(super) fn call(&mut self, thread: u32, call: &Call) {
-        if let Call::Wait { channel } | Call::Block { channel, .. } = call
+        if let Call::Wait { channel } | Call::WaitEach { channel } = call
+            && let Some(port) = self.port(*channel)
+        {
+            self.wait(port);
+            if matches!(call, Call::WaitEach { .. }) {
+                self.standing.insert(port);
+            }
+        }
+        if let Call::Block { channel, .. } = call
             && let Some(port) = self.port(*channel)
         {
             self.step(port, PortInput::Wait);
-        }
-        if let Call::DispatchCallbacks { again } = call {
-            self.waits_again = *again;
         }
         self.calls.insert(thread, call.clone());
     }
@@ -25,11 +33,16 @@ impl Driver<'_> {
             return;
         };
         match (&call, answer) {
-            (Call::Wait { channel }, answer) => self.waited(*channel, answer, "at once"),
-            (Call::Block { channel, .. }, answer) => self.waited(*channel, answer, ""),
-            (Call::Cancel { channel }, Answer::Done) => {
+            (
+                Call::Wait { channel } | Call::WaitEach { channel } | Call::Block { channel, .. },
+                answer,
+            ) => {
+                self.waited(*channel, answer);
+            }
+            (Call::Cancel { channel }, Answer::Cancelled { .. }) => {
                 if let Some(port) = self.port(*channel) {
                     self.step(port, PortInput::Cancel);
+                    self.standing.remove(&port);
                 }
             }
             (_, Answer::Bound { channel, port }) => {
@@ -43,12 +56,9 @@ impl Driver<'_> {
             (_, Answer::Calls { channel, cause }) => {
                 if let Some(port) = self.port(*channel) {
                     self.wake(port, cause.0);
-                    if self.waits_again {
-                        self.step(port, PortInput::Wait);
-                    }
                 }
             }
-            (Call::IntoParts { .. }, Answer::Done) => {
+            (Call::HandOver { .. }, Answer::Done) => {
                 // Events of their other ends come to whoever goes on with them.
                 for port in self.bound() {
                     self.leave(port, Kind::Unbind, "handed over");
@@ -65,27 +75,24 @@ impl Driver<'_> {
                     self.force(port, PortState::Latched(Cause::Adopted));
                 }
             }
-            (call, Answer::Wakes { wakes }) => {
+            (_, Answer::Wakes { wakes }) => {
                 for (channel, cause) in wakes {
                     let Some(port) = self.port(*channel) else {
                         continue;
                     };
                     self.wake(port, cause.0);
-                    if matches!(call, Call::FillAgain { .. }) {
-                        self.step(port, PortInput::Wait);
-                    }
                 }
             }
             (Call::Next, Answer::Nothing)
-            | (
-                Call::Finish | Call::Leave | Call::DispatchCallbacks { .. } | Call::Return { .. },
-                _,
-            ) => self.absorb(),
+            | (Call::Finish | Call::Leave | Call::DispatchCallbacks | Call::Return { .. }, _) => {
+                self.absorb();
+            }
             _ => {}
         }
         if let Answer::Failed {
             step, failed: None, ..
         } = answer
+            && step != CANCELLED
         {
             self.call_failed(&call, &step.to_string());
         }
@@ -102,6 +109,7 @@ impl Driver<'_> {
     fn call_failed(&mut self, call: &Call, step: &str) {
         let port = match call {
             Call::Wait { channel }
+            | Call::WaitEach { channel }
             | Call::Block { channel, .. }
             | Call::Cancel { channel }
             | Call::Notify { channel }
@@ -118,12 +126,11 @@ impl Driver<'_> {
             | Call::Begin { .. }
             | Call::Next
             | Call::Fill { .. }
-            | Call::FillAgain { .. }
             | Call::Finish
             | Call::Leave
-            | Call::DispatchCallbacks { .. }
+            | Call::DispatchCallbacks
             | Call::Return { .. }
-            | Call::IntoParts { .. }
+            | Call::HandOver { .. }
             | Call::FromParts { .. }
             | Call::Teardown
             | Call::DropContext => None,
@@ -136,25 +143,32 @@ impl Driver<'_> {
         clippy::wildcard_enum_match_arm,
         reason = "no other answer says more than the table"
     )]
-    fn waited(&mut self, channel: u32, answer: &Answer, how: &str) {
+    fn waited(&mut self, channel: u32, answer: &Answer) {
         let Some(port) = self.port(channel) else {
             return;
         };
         match answer {
-            Answer::Ready { cause } => {
+            Answer::Woken { cause } => {
                 self.force(port, PortState::Latched(cause.0).step(PortInput::Wait).0);
-                self.woke(port, cause.0, how);
+                self.woke(port, cause.0);
             }
-            Answer::Pending if !self.state(port).is_some_and(PortState::is_waited) => {
+            Answer::Done if !self.state(port).is_some_and(PortState::is_waited) => {
                 self.force(port, PortState::Waiting);
             }
-            Answer::TimedOut | Answer::Cancelled => {
+            Answer::TimedOut => {
                 self.step(port, PortInput::Cancel);
             }
             Answer::Failed { step, .. } if step != "already_waited" => {
                 self.step(port, PortInput::Cancel);
             }
             _ => {}
+        }
+    }
+
+    /// A wait for a wake in a round: what is latched is queued for it.
+    pub(super) fn wait(&mut self, port: u32) {
+        if self.step(port, PortInput::Queue) == PortEffect::Nothing {
+            self.step(port, PortInput::Wait);
         }
     }
 
@@ -171,6 +185,7 @@ const fn name(call: &Call) -> &'static str {
         | Call::BindStatic { .. } => "bind",
         Call::Restrict { .. } => "restrict",
         Call::Wait { .. } => "wait",
+        Call::WaitEach { .. } => "wait_each",
         Call::Cancel { .. } => "cancel",
         Call::Notify { .. } => "notify",
         Call::Unbind { .. } => "unbind",
@@ -179,13 +194,12 @@ const fn name(call: &Call) -> &'static str {
         Call::Begin { .. } => "dispatch",
         Call::Next => "next",
         Call::Fill { .. } => "fill",
-        Call::FillAgain { .. } => "fill_again",
         Call::Finish | Call::Leave => "end of the round",
         Call::SetCallback { .. } => "set_callback",
         Call::RemoveCallback { .. } => "remove_callback",
-        Call::DispatchCallbacks { .. } | Call::Return { .. } => "dispatch_callbacks",
+        Call::DispatchCallbacks | Call::Return { .. } => "dispatch_callbacks",
         Call::Block { .. } => "block",
-        Call::IntoParts { .. } => "into_parts",
+        Call::HandOver { .. } => "hand_over",
         Call::FromParts { .. } => "from_parts",
         Call::Teardown => "teardown",
         Call::DropContext => "drop",

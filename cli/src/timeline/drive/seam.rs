@@ -1,8 +1,8 @@
 //! What the context asked of the device and the event loop.
 
-use evtchn::machine::link::LinkInput;
-use evtchn::machine::port::PortInput;
 use evtchn::{DomId, ErrorKind};
+use evtchn_core::machine::link::LinkInput;
+use evtchn_core::machine::port::PortInput;
 use evtchn_trace::{AtSeam, Call, Failed, Got, Seam};
 
 use super::super::lanes::Kind;
@@ -97,13 +97,7 @@ impl Driver<'_> {
         self.unread.extend(words);
         let is_in_round = matches!(
             self.calls.get(&thread),
-            Some(
-                Call::Next
-                    | Call::Fill { .. }
-                    | Call::FillAgain { .. }
-                    | Call::DispatchCallbacks { .. }
-                    | Call::Return { .. }
-            )
+            Some(Call::Next | Call::Fill { .. } | Call::DispatchCallbacks | Call::Return { .. })
         );
         if !is_in_round {
             self.absorb();

@@ -3,8 +3,8 @@
 
 use std::collections::VecDeque;
 
-use evtchn::machine::port::{PortInput, PortState};
 use evtchn_checks::{Each, Op};
+use evtchn_core::machine::port::{PortInput, PortState};
 use evtchn_trace::Verdict;
 
 use super::super::lanes::Kind;
@@ -68,12 +68,12 @@ impl Driver<'_> {
         match op.op.parse::<Op>() {
             Ok(Op::Bind(slot, _)) => self.binds(slot, 1),
             Ok(Op::Many(Each::Binds(_), first, count)) => self.binds(first, count),
-            Ok(Op::Wait(slot)) => self.each(slot, 1, PortInput::Wait),
+            Ok(Op::Wait(slot)) => self.each(slot, 1, PortInput::Queue),
             Ok(Op::Block(slot) | Op::Await(slot)) => {
                 self.each(slot, 1, PortInput::Wait);
                 self.slots.passing = Some(slot);
             }
-            Ok(Op::Many(Each::Waits, first, count)) => self.each(first, count, PortInput::Wait),
+            Ok(Op::Many(Each::Waits, first, count)) => self.each(first, count, PortInput::Queue),
             Ok(Op::Cancel(slot)) => self.each(slot, 1, PortInput::Cancel),
             Ok(Op::Many(Each::Cancels, first, count)) => {
                 self.each(first, count, PortInput::Cancel);
@@ -119,8 +119,9 @@ impl Driver<'_> {
             match (self.state(port), input) {
                 (Some(PortState::Latched(cause)), PortInput::Wait) => {
                     self.step(port, PortInput::Wait);
-                    self.woke(port, cause, "at once");
+                    self.woke(port, cause);
                 }
+                (_, PortInput::Queue) => self.wait(port),
                 _ => {
                     self.step(port, input);
                 }

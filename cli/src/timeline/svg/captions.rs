@@ -118,13 +118,37 @@ fn words(timeline: &Timeline, mark: Mark) -> String {
         return "ring overflow: every waiter wakes".to_owned();
     }
     let text = timeline.texts.of(mark.text);
-    // Whose port it is the lane says.
-    let parts = text.split_once(" of port ");
-    let parts = parts.and_then(|(call, rest)| Some((call, rest.split_once(": ")?.1)));
-    let text = parts.map_or(text.to_owned(), |(call, why)| format!("{call}: {why}"));
+    let text = without_port(text).unwrap_or_else(|| text.to_owned());
     if (1..=LETTERS).contains(&text.chars().count()) {
         text
     } else {
         mark.kind.name().to_owned()
+    }
+}
+
+/// `cannot unmask port 10: ENOMEM (12)` without what the lane and the cross on it say.
+fn without_port(text: &str) -> Option<String> {
+    let (call, rest) = text.strip_prefix("cannot ")?.split_once(" port ")?;
+    let (port, why) = rest.split_once(": ")?;
+    let is_its_own = port.parse::<u32>().is_ok();
+    is_its_own.then(|| format!("{call}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caption_leaves_out_the_port_that_its_lane_names_and_no_other() {
+        let short = without_port("cannot unmask port 10: ENOMEM (12)");
+        assert_eq!(short.as_deref(), Some("unmask: ENOMEM (12)"));
+        for whole in [
+            "cannot bind to port 7 of domain 3: ESRCH (3): no such domain",
+            "cannot unmask 3 ports from port 7 on: EIO (5)",
+            "cannot read the ports that fired: EIO (5)",
+            "slot 0 sleeps through its event",
+        ] {
+            assert_eq!(without_port(whole), None, "{whole}");
+        }
     }
 }
