@@ -4,10 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use evtchn::{
-    Context, DomId, EventChannel, Wait, xen,
-    xen::{PollLoop, XenOpen},
-};
+use evtchn::{Context, DomId, EventChannel, poll::PollLoop, xen, xen::XenOpen};
 
 /// Who binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,7 +62,7 @@ impl Bind {
 
     /// From the opening of the device to its closing.
     fn by_context(&self) -> Result<Times> {
-        let ctx = Context::new(XenOpen::default(), PollLoop::new()?);
+        let ctx = Context::with_registrar(XenOpen::default(), PollLoop::new()?);
         let mut channels = Vec::with_capacity(self.ports as usize);
         let begun = Instant::now();
         for _ in 0..self.ports {
@@ -73,8 +70,9 @@ impl Bind {
         }
         let bound = Instant::now();
         for channel in &channels {
-            anyhow::ensure!(channel.wait()? == Wait::Pending, "an unbound port fired");
+            channel.wait()?;
         }
+        anyhow::ensure!(ctx.next_timeout().is_none(), "an unbound port fired");
         let ending = Instant::now();
         channels.clear();
         ctx.teardown()?;

@@ -4,22 +4,22 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use evtchn::{
-    Channel, Context, DomId, Notifier, Outcome, Registrar, RemotePort, Wait, WakeBuf, xen,
-    xen::{PollLoop, XenOpen},
+    Channel, Context, DomId, Notifier, Outcome, Registrar, RemotePort, WakeBuf, poll::PollLoop,
+    xen::XenOpen,
 };
 
 use crate::{play::Scene, tally::Tally};
 
 /// Both ends of every channel, in one context.
 #[derive(Debug)]
-pub(crate) struct Channels<R: Registrar<xen::Device>> {
-    pub(crate) ours: Vec<Channel<XenOpen, R>>,
-    theirs: Vec<Channel<XenOpen, R>>,
+pub(crate) struct Channels<R: Registrar> {
+    pub(crate) ours: Vec<Channel<R>>,
+    theirs: Vec<Channel<R>>,
 }
 
-impl<R: Registrar<xen::Device, Error: Send + Sync>> Channels<R> {
+impl<R: Registrar> Channels<R> {
     /// Binds them. Nobody waits for the B ends, so what is read of them stays latched.
-    pub(crate) fn new(ctx: &Context<XenOpen, R>, channels: usize) -> Result<Channels<R>> {
+    pub(crate) fn new(ctx: &Context<R>, channels: usize) -> Result<Channels<R>> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..channels {
             let our = ctx.bind_unbound_port(DomId::DOM0)?;
@@ -38,22 +38,20 @@ impl<R: Registrar<xen::Device, Error: Send + Sync>> Channels<R> {
     }
 
     /// A handle on each B, for other threads.
-    pub(crate) fn notifiers(&self) -> impl Iterator<Item = Notifier<xen::Device>> {
-        self.theirs.iter().filter_map(Channel::notifier)
+    pub(crate) fn notifiers(&self) -> impl Iterator<Item = Notifier> {
+        self.theirs.iter().map(Channel::notifier)
     }
 
     pub(crate) fn tally(&self) -> Arc<Tally> {
         Arc::new(Tally::new(self.ours.iter().map(Channel::port).collect()))
     }
 
-    /// Waits for every A.
-    pub(crate) fn wait(&self) -> Result<()> {
+    /// Waits for every A of this context.
+    pub(crate) fn wait(&self, ctx: &Context<R>) -> Result<()> {
         for our in &self.ours {
-            anyhow::ensure!(
-                our.wait()? == Wait::Pending,
-                "{} fired by itself",
-                our.port()
-            );
+            our.wait_each()?;
+            let has_wake = ctx.next_timeout().is_some();
+            anyhow::ensure!(!has_wake, "{} fired by itself", our.port());
         }
         Ok(())
     }
@@ -63,7 +61,7 @@ impl<R: Registrar<xen::Device, Error: Send + Sync>> Channels<R> {
 #[derive(Debug)]
 pub(crate) struct Looped {
     pub(crate) event_loop: PollLoop,
-    ctx: Context<XenOpen, PollLoop>,
+    ctx: Context<PollLoop>,
     pub(crate) channels: Channels<PollLoop>,
     tally: Arc<Tally>,
     taking: Taking,
@@ -96,9 +94,9 @@ impl Looped {
 
     fn new(channels: usize, taking: Taking) -> Result<(Looped, Arc<Tally>)> {
         let event_loop = PollLoop::new()?;
-        let ctx = Context::new(XenOpen::default(), event_loop.clone());
+        let ctx = Context::with_registrar(XenOpen::default(), event_loop.clone());
         let channels = Channels::new(&ctx, channels)?;
-        channels.wait()?;
+        channels.wait(&ctx)?;
         let tally = channels.tally();
         let scene = Looped {
             event_loop,
@@ -121,14 +119,14 @@ impl Looped {
         Ok(match &mut self.taking {
             Taking::Values(buf) => {
                 let mut round = self.ctx.dispatch()?;
-                while let wakes @ [_, ..] = round.fill_again(buf) {
+                while let wakes @ [_, ..] = round.fill(buf) {
                     for wake in wakes {
                         self.tally.count(wake.port().as_raw());
                     }
                 }
                 round.finish()?
             }
-            Taking::Callbacks => self.ctx.dispatch_callbacks_again()?,
+            Taking::Callbacks => self.ctx.dispatch_callbacks()?,
         })
     }
 }

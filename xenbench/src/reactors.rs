@@ -3,11 +3,7 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use anyhow::{Context as _, Result};
-use evtchn::{
-    Context, Wakes,
-    loops::{PollingLoop, TokioLoop},
-    xen::XenOpen,
-};
+use evtchn::{Context, Wakes, polling::PollingLoop, tokio::TokioLoop, xen::XenOpen};
 use polling::{Events, Poller};
 
 use crate::{
@@ -21,7 +17,7 @@ use crate::{
 pub(crate) struct Polling {
     poller: Arc<Poller>,
     events: Events,
-    ctx: Context<XenOpen, PollingLoop>,
+    ctx: Context<PollingLoop>,
     channels: Channels<PollingLoop>,
     tally: Arc<Tally>,
 }
@@ -30,9 +26,9 @@ impl Polling {
     pub(crate) fn new(channels: usize) -> Result<(Polling, Arc<Tally>)> {
         let poller = Arc::new(Poller::new()?);
         let event_loop = PollingLoop::new(Arc::clone(&poller), 0)?;
-        let ctx = Context::new(XenOpen::default(), event_loop);
+        let ctx = Context::with_registrar(XenOpen::default(), event_loop);
         let channels = Channels::new(&ctx, channels)?;
-        channels.wait()?;
+        channels.wait(&ctx)?;
         let tally = channels.tally();
         let scene = Polling {
             poller,
@@ -58,7 +54,7 @@ impl Scene for Polling {
             let mut round = self.ctx.dispatch()?;
             for wake in &mut round {
                 self.tally.count(wake.port().as_raw());
-                let _pending = self.ctx.wait(wake.channel)?;
+                self.ctx.wait(wake.channel)?;
             }
             round.finish()?;
         }
@@ -76,15 +72,15 @@ pub(crate) fn on_tokio(plan: &Plan) -> Result<Cost> {
 /// One task with a stream of the wakes of every channel.
 #[derive(Debug)]
 struct Tokio {
-    _ctx: Context<XenOpen, TokioLoop>,
-    wakes: Wakes<XenOpen, TokioLoop>,
+    _ctx: Context<TokioLoop>,
+    wakes: Wakes<TokioLoop>,
     channels: Channels<TokioLoop>,
     tally: Arc<Tally>,
 }
 
 impl Tokio {
     fn new(channels: usize) -> Result<(Tokio, Arc<Tally>)> {
-        let ctx = TokioLoop::context(XenOpen::default())?;
+        let ctx = Context::<TokioLoop>::new(XenOpen::default())?;
         let channels = Channels::new(&ctx, channels)?;
         let mut wakes = ctx.wakes();
         for our in &channels.ours {

@@ -1,4 +1,4 @@
-//! The figures of the benchmark: the tables of the README, and what the chart draws.
+//! The figures of the benchmark: the tables of docs/figures.md, and what the chart draws.
 
 use std::{env, fmt::Write as _, fs, path::Path};
 

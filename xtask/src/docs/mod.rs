@@ -19,7 +19,7 @@ use figures::Figures;
 /// Rewrite the tables in the documents that the code generates.
 ///
 /// These are the tables of the state machines in ARCHITECTURE.md, that of invariants, tests and patches in
-/// mutations/README.md, and those of the benchmark in README.md with their chart. Fails where a patch names a test
+/// mutations/docs/figures.md, and those of the benchmark in README.md with their chart. Fails where a patch names a test
 /// that does not exist, where an invariant has no patch, and where a public type has no example.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -106,7 +106,7 @@ impl Document {
 fn documents() -> Result<[Document; 4]> {
     let figures = Figures::read()?;
     Ok([
-        Document::new("README.md", &[("figures", figures.tables()?)])?,
+        Document::new("docs/figures.md", &[("figures", figures.tables()?)])?,
         Document::whole(chart::FILE, chart::draw(&figures.bars()?)?),
         Document::new(
             "ARCHITECTURE.md",
