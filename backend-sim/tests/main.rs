@@ -1,5 +1,4 @@
-//! The simulator from outside: what it refuses, what a toolstack does to it, and what its types rule out.
+//! The simulator from outside: what it refuses, and what a toolstack does to it.
 
 mod bad_input;
-mod compile_fail;
 mod toolstack;
