@@ -155,6 +155,7 @@ fn a_channel_that_was_bound_to_a_peer_needs_no_check_to_be_known_connected() {
     wait(&channel);
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
     wait(&channel);
+    assert_eq!(rig.check(), 0, "that it is connected is no news");
     rig.guest.close(theirs).unwrap();
     assert_eq!(rig.check(), 1);
     assert_eq!(rig.turn(), [(channel.port(), Cause::PeerGone)]);
