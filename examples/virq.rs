@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
 
     // What the simulator has in store: a domain that dies after half a second. The simulator lives
-    // in a time of its own, so nobody has to wait for that.
+    // in a time of its own, so this takes no time.
     let dies = sim.create_domain()?;
     sim.after(Duration::from_millis(500), move |world| {
         if let Err(error) = world.destroy_domain(dies) {

@@ -103,8 +103,8 @@ impl Side {
         }
         round.finish().unwrap();
         for &index in &*resting {
-            // Waits and thinks better of it: its port can fire, and nobody is told. What it was
-            // told before is kept.
+            // Waits and cancels: its port is enabled, and its wakes are kept. So are those that it
+            // had before.
             self.channels[index].wait().unwrap();
             assert!(self.channels[index].cancel().unwrap());
         }

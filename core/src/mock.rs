@@ -93,7 +93,7 @@ pub fn brings(
     }
 }
 
-/// The macro makes modules of its own, which are nobody's to name.
+/// The macro makes public modules, which no program needs to name.
 mod made {
     use super::*;
 

@@ -9,7 +9,7 @@
         unused_variables,
         clippy::unused_self,
         clippy::missing_const_for_fn,
-        reason = "nobody is told"
+        reason = "without the feature nothing is logged"
     )
 )]
 

@@ -52,7 +52,7 @@ impl Places for Overtaken {
     }
 }
 
-/// Nobody follows any more, so the watch is left to nobody.
+/// No thread follows any more, so none is woken to take the watch.
 #[test]
 fn a_thread_that_has_news_before_it_sleeps_no_longer_follows() {
     let watch: &'static Watch<Overtaken> = Box::leak(Box::new(Watch::new(Overtaken::default())));

@@ -168,7 +168,7 @@ impl<'a, S: Side> Load<'a, S> {
         assert!(asleep.is_empty(), "nobody woke {asleep:?}");
     }
 
-    /// Whom nobody waited for at the overflow, it tells in the round after the next wait.
+    /// Waits for the channels without a wait at the overflow: the round after this tells them of it.
     fn wait_on_the_idle(&mut self) {
         let idle = self.of(|role| !role.is_waited_on());
         idle.iter()

@@ -46,7 +46,7 @@ impl<R: Sleep> Channel<R> {
     /// ```
     ///
     /// # Errors
-    /// Nobody waits afterwards that did not wait before. [`Error::AlreadyWaited`] where the channel
+    /// The wait has ended, and an earlier one goes on. [`Error::AlreadyWaited`] where the channel
     /// has another waiter; [`Error::Device`] where the device failed; [`Error::Cancelled`] where
     /// another thread cancelled the wait or dropped the context; [`Error::Sleep`] where the event
     /// loop cannot sleep; those of a [wait](Self::wait).

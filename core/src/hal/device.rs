@@ -122,7 +122,7 @@ struct Shared {
 }
 
 impl Opened {
-    /// Notes that the device failed: nobody notifies through it any more.
+    /// Notes that the device failed: from now on each notify is refused.
     pub(crate) fn fail(&self) {
         self.0.has_failed.store(true, Ordering::Release);
     }
@@ -175,7 +175,7 @@ impl fmt::Debug for Opened {
 /// A way from the trait back to the type. Every type has it.
 #[expect(
     unnameable_types,
-    reason = "nobody implements it or calls it but this crate"
+    reason = "only this crate implements it and calls it"
 )]
 pub trait AsAny: 'static {
     /// The value as any type.
