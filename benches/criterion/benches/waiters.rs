@@ -1,4 +1,5 @@
-//! A wait, a signal and a round, with this many waiters: `cargo bench --bench waiters`.
+//! A wait, a signal and a round, with this many waiters: run it in `benches/criterion` with
+//! `cargo bench --bench waiters`.
 #![expect(clippy::unwrap_used, reason = "a bench may end by panicking")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};

@@ -1,6 +1,6 @@
-//! Simple operations of the simulator, one thread: `cargo bench --bench simulator`. The
-//! throughput that is printed is in operations: a bind and an unbind are two, a round trip is the
-//! notify, the read and the write of one event.
+//! Simple operations of the simulator, one thread; run it in `benches/criterion` with
+//! `cargo bench --bench simulator`. The throughput that is printed is in operations: a bind and an
+//! unbind are two, a round trip is the notify, the read and the write of one event.
 #![expect(clippy::unwrap_used, reason = "a bench may end by panicking")]
 
 use std::hint::black_box;
