@@ -36,6 +36,9 @@
 //! | `hooks` | `hooks` | any loop that can be told of a descriptor, and an array of `poll(2)` |
 //! | `crossbeam` | `crossbeam` | no loop: a dispatcher that hands wakes to threads |
 //!
+//! Name the types in full, as in `evtchn::tokio::Context`: a `use evtchn::tokio` hides the crate of
+//! that name, which its macros look for.
+//!
 //! Beside these:
 //!
 //! - `xen` (feature `xen`, on by default): the device, `/dev/xen/evtchn`. With the feature `status`
@@ -49,12 +52,12 @@
 #[cfg(feature = "mock")]
 pub use evtchn_core::mock;
 pub use evtchn_core::{
-    AtOnce, Backend, BadHandOver, BadId, BadLimit, Call, Cause, Channel, ChannelId, Context,
-    Device, DeviceCall, DeviceError, DomId, Driver, Eoi, Error, ErrorKind, EventChannel, ForkMark,
-    HandOver, Handlers, Link, LoopError, NewLoop, Notifier, Open, Outcome, OwnTime, Parts, Passed,
-    Port, PortBuf, PortStatus, PortStatuses, RateLimit, Registrar, RemotePort, Round, Sleep,
-    Sleeper, Slept, Stats, Status, StillInUse, Trigger, Unmask, UnmaskPolicy, Virq, Wake, WakeBuf,
-    Wakes, WhenDone, WhenTold, Whom, Woken,
+    AfterHandler, Backend, BadHandOver, BadId, BadLimit, BeforeHandler, Call, Cause, Channel,
+    ChannelId, Context, Device, DeviceCall, DeviceError, DomId, Driver, Eoi, Error, ErrorKind,
+    EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, Notifier, OnEoi, Open,
+    Outcome, OwnTime, Parts, Passed, Port, PortBuf, PortStatus, PortStatuses, RateLimit, Registrar,
+    RemotePort, Round, Sleep, Sleeper, Slept, Stats, Status, StillInUse, Trigger, Unmask,
+    UnmaskPolicy, Virq, Wake, WakeBuf, Wakes, WeakContext, Whom, Woken,
 };
 #[cfg(feature = "sim")]
 pub use evtchn_sim as sim;

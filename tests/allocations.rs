@@ -14,8 +14,8 @@ use std::task::{Context as Cx, Poll, Wake, Waker};
 use std::time::Duration;
 
 use evtchn_core::{
-    AtOnce, Cause, Channel, Context, DomId, Outcome, Port, RateLimit, Trigger, UnmaskPolicy,
-    WhenDone, WhenTold,
+    AfterHandler, BeforeHandler, Cause, Channel, Context, DomId, OnEoi, Outcome, Port, RateLimit,
+    Trigger, UnmaskPolicy,
 };
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop};
 use libtest_mimic::{Failed, Trial};
@@ -206,9 +206,9 @@ fn handlers(trigger: Trigger) -> Result<(), Failed> {
     let (handlers, now) = (RefCell::new(rig.ctx.handlers()), Cell::new(Duration::ZERO));
     for (index, channel) in rig.channels.iter().enumerate() {
         let policy: Box<dyn UnmaskPolicy> = match index % 4 {
-            0 => Box::new(AtOnce),
-            1 => Box::new(WhenDone),
-            2 => Box::new(WhenTold),
+            0 => Box::new(BeforeHandler),
+            1 => Box::new(AfterHandler),
+            2 => Box::new(OnEoi),
             _ => Box::new(RateLimit::new(1, Duration::from_secs(1)).unwrap()),
         };
         let added = handlers.borrow_mut().add(channel.id(), policy, |_| {});

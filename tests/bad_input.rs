@@ -4,6 +4,7 @@
 
 use std::error::Error as _;
 use std::fmt::Debug;
+use std::thread;
 use std::time::Duration;
 
 use evtchn_core::{
@@ -222,10 +223,14 @@ const CALLS: &[Row] = &[
     ("restrict twice to the same", "already restricted", |rig| {
         restrict(&rig.restricted, rig.guest.domid())
     }),
-    ("dispatch while a round is under way", "Busy", |rig| {
+    ("dispatch while another thread has a round", "Busy", |rig| {
         let round = rig.ctx.dispatch().unwrap();
-        let busy = matches!(rig.ctx.dispatch(), Err(Error::Busy));
+        let elsewhere = thread::scope(|scope| {
+            let begins = scope.spawn(|| rig.ctx.dispatch().map(drop));
+            begins.join().unwrap()
+        });
         round.finish().unwrap();
+        let busy = matches!(elsewhere, Err(Error::Busy));
         (if busy { "Busy" } else { "no error" }).into()
     }),
     ("a round with a budget of 0", "0 wakes, Done", |rig| {

@@ -254,7 +254,7 @@ cases! {
         a_panic_inside_the_round_loses_nothing
         an_event_inside_the_round_comes_in_it_or_in_the_next
         a_dispatch_for_nothing_is_harmless
-        a_second_dispatch_is_busy
+        a_second_dispatch_is_busy_on_another_thread
         binds_and_notifies_work_inside_the_round
         more_ports_than_one_read_brings_come_in_one_round
     }

@@ -1,6 +1,7 @@
 //! Handlers under unmask policies: when a port is enabled again, and that no wake is lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
+mod eois;
 mod rig;
 
 use std::future::Future;
@@ -8,14 +9,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
-use std::thread;
 use std::time::Duration;
 
 use evtchn::sim::{Call as SimCall, Errno, Fault};
 use evtchn::{
-    AtOnce, Cause, Eoi, Error, Link, Outcome, RateLimit, Unmask, UnmaskPolicy, WhenDone, WhenTold,
+    AfterHandler, BeforeHandler, Cause, Error, Link, OnEoi, Outcome, RateLimit, Unmask,
+    UnmaskPolicy,
 };
 
+use eois::{keep_eois, take_eoi};
 use rig::{Rig, s};
 
 /// The first call of the handler sends again; whether that was in the ring when it returned.
@@ -42,19 +44,20 @@ fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) 
 }
 
 #[test]
-fn at_once_the_port_is_enabled_before_its_handler_runs_and_under_the_others_after_it() {
-    assert!(is_in_the_ring_when_the_handler_returns(AtOnce));
-    assert!(!is_in_the_ring_when_the_handler_returns(WhenDone));
-    assert!(!is_in_the_ring_when_the_handler_returns(WhenTold));
+fn the_port_is_unmasked_before_its_handler_runs_under_before_handler_and_after_it_under_the_others()
+{
+    assert!(is_in_the_ring_when_the_handler_returns(BeforeHandler));
+    assert!(!is_in_the_ring_when_the_handler_returns(AfterHandler));
+    assert!(!is_in_the_ring_when_the_handler_returns(OnEoi));
     let limit = RateLimit::new(1, s(1)).unwrap();
     assert!(!is_in_the_ring_when_the_handler_returns(limit));
 }
 
 #[test]
-fn ports_that_are_done_are_enabled_by_one_write() {
+fn ports_whose_handlers_have_returned_are_unmasked_by_one_write() {
     let mut rig = Rig::new(40);
     for index in 0..40 {
-        rig.add(index, WhenDone, |_| {});
+        rig.add(index, AfterHandler, |_| {});
         rig.send(index);
     }
     let before = rig.ctx.stats().writes;
@@ -64,47 +67,10 @@ fn ports_that_are_done_are_enabled_by_one_write() {
 }
 
 #[test]
-fn a_port_whose_end_is_not_told_stays_masked_until_another_thread_tells_it() {
-    let mut rig = Rig::new(1);
-    let (send, eois) = std::sync::mpsc::channel::<Eoi>();
-    rig.add(0, WhenTold, move |call| {
-        send.send(call.take_eoi().unwrap()).unwrap();
-        assert!(call.take_eoi().is_none());
-    });
-    rig.send(0);
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    let eoi = eois.recv().unwrap();
-    rig.send(0);
-    assert_eq!(rig.round(s(1)), []);
-    // Nobody waits meanwhile.
-    assert!(!rig.event_loop.is_registered());
-    assert_eq!(rig.handlers.next_timeout(s(1)), None);
-
-    let id = rig.id(0);
-    assert!(!rig.event_loop.ready());
-    thread::spawn(move || {
-        assert_eq!(eoi.channel(), id);
-        eoi.tell();
-    })
-    .join()
-    .unwrap();
-    assert_eq!(rig.handlers.next_timeout(s(1)), Some(s(0)));
-    assert!(rig.event_loop.ready(), "the loop was woken");
-    assert_eq!(
-        rig.round(s(2)),
-        [],
-        "enabled by this round, read by the next"
-    );
-    assert_eq!(rig.round(s(2)), [rig.event(0)]);
-    drop(eois.recv().unwrap());
-    rig.expect_clean_end();
-}
-
-#[test]
 fn over_the_limit_a_port_costs_nothing_until_its_next_token() {
     let mut rig = Rig::new(2);
     rig.add(0, RateLimit::new(2, s(10)).unwrap(), |_| {});
-    rig.add(1, WhenDone, |_| {});
+    rig.add(1, AfterHandler, |_| {});
     for _ in 0..2 {
         rig.send(0);
         assert_eq!(rig.round(s(100)), [rig.event(0)]);
@@ -139,7 +105,7 @@ fn time_that_goes_back_loses_no_wake_and_holds_a_port_no_longer() {
 fn what_a_wait_finds_latched_goes_to_the_end_of_the_queue() {
     let mut rig = Rig::new(4);
     rig.add(0, RateLimit::new(1, s(1)).unwrap(), |_| {});
-    (1..4).for_each(|index| rig.add(index, WhenDone, |_| {}));
+    (1..4).for_each(|index| rig.add(index, AfterHandler, |_| {}));
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
     rig.opener.overflow().unwrap();
@@ -154,12 +120,12 @@ fn what_a_wait_finds_latched_goes_to_the_end_of_the_queue() {
 #[test]
 fn a_handler_that_panics_has_its_port_enabled_again_and_the_others_their_wakes() {
     let mut rig = Rig::new(3);
-    rig.add(0, WhenDone, |_| {});
+    rig.add(0, AfterHandler, |_| {});
     let mut panics = [true, false].into_iter();
-    rig.add(1, WhenTold, move |_| {
+    rig.add(1, OnEoi, move |_| {
         assert!(!panics.next().unwrap(), "in a handler");
     });
-    rig.add(2, WhenDone, |_| {});
+    rig.add(2, AfterHandler, |_| {});
     (0..3).for_each(|index| rig.send(index));
     let caught = catch_unwind(AssertUnwindSafe(|| rig.handlers.round(s(0)).is_ok()));
     caught.unwrap_err();
@@ -172,9 +138,9 @@ fn a_handler_that_panics_has_its_port_enabled_again_and_the_others_their_wakes()
 }
 
 #[test]
-fn a_wake_that_nobody_has_a_handler_for_is_kept() {
+fn a_wake_of_a_channel_without_a_handler_is_kept() {
     let mut rig = Rig::new(2);
-    rig.add(0, WhenDone, |_| {});
+    rig.add(0, AfterHandler, |_| {});
     rig.channels[1].wait().unwrap();
     (0..2).for_each(|index| rig.send(index));
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
@@ -189,11 +155,11 @@ fn a_wake_that_nobody_has_a_handler_for_is_kept() {
 fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
     let mut rig = Rig::new(2);
     rig.add(0, RateLimit::new(1, s(5)).unwrap(), |_| {});
-    rig.add(1, WhenDone, |_| {});
+    rig.add(1, AfterHandler, |_| {});
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
     let (held, waiting) = (rig.id(0), rig.id(1));
-    let again = rig.handlers.add(waiting, WhenDone, |_| {});
+    let again = rig.handlers.add(waiting, AfterHandler, |_| {});
     assert!(matches!(again, Err(Error::AlreadyWaited(id)) if id == waiting));
     rig.send(1);
     assert!(rig.handlers.remove(held) && rig.handlers.remove(waiting));
@@ -201,96 +167,8 @@ fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
     assert_eq!(rig.handlers.next_timeout(s(0)), None);
     assert_eq!(rig.ctx.link(), Link::Idle);
     assert_eq!(rig.round(s(9)), []);
-    rig.add(1, WhenDone, |_| {});
+    rig.add(1, AfterHandler, |_| {});
     assert_eq!(rig.round(s(9)), [rig.event(1)]);
-    rig.expect_clean_end();
-}
-
-#[test]
-fn an_end_that_is_told_in_its_own_call_enables_the_port_in_the_same_round() {
-    let mut rig = Rig::new(1);
-    rig.add(0, WhenTold, |call| call.take_eoi().unwrap().tell());
-    rig.send(0);
-    let before = rig.ctx.stats().writes;
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    assert_eq!(rig.ctx.stats().writes, before + 1);
-    assert_eq!(rig.handlers.next_timeout(s(0)), None);
-    rig.expect_clean_end();
-}
-
-/// Keeps the ends of a handler's calls, the last one at the end.
-fn keep_eois(rig: &mut Rig) -> Arc<Mutex<Vec<Eoi>>> {
-    let kept = Arc::<Mutex<Vec<Eoi>>>::default();
-    let keeps = Arc::clone(&kept);
-    rig.add(0, WhenTold, move |call| {
-        keeps.lock().unwrap().push(call.take_eoi().unwrap());
-    });
-    kept
-}
-
-fn take_eoi(kept: &Mutex<Vec<Eoi>>) -> Eoi {
-    kept.lock().unwrap().remove(0)
-}
-
-#[test]
-fn the_end_of_a_removed_handler_enables_no_port_under_the_next_one() {
-    let mut rig = Rig::new(1);
-    let first = keep_eois(&mut rig);
-    rig.send(0);
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    assert!(rig.handlers.remove(rig.id(0)));
-    // Its wait enables the port, and its first wake puts the next wait off.
-    rig.add(0, RateLimit::new(1, s(100)).unwrap(), |_| {});
-    rig.send(0);
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    take_eoi(&first).tell();
-    rig.send(0);
-    let rounds = [rig.round(s(1)), rig.round(s(1)), rig.round(s(99))];
-    assert_eq!(rounds.concat(), [], "its limit does not count");
-    assert!(!rig.event_loop.is_registered());
-    let due = [rig.round(s(100)), rig.round(s(100))].concat();
-    assert_eq!(due, [rig.event(0)]);
-    rig.expect_clean_end();
-}
-
-#[test]
-fn the_end_of_a_removed_handler_is_not_that_of_the_next_one() {
-    let mut rig = Rig::new(1);
-    let first = keep_eois(&mut rig);
-    rig.send(0);
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    assert!(rig.handlers.remove(rig.id(0)));
-    let second = keep_eois(&mut rig);
-    rig.send(0);
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    take_eoi(&first).tell();
-    rig.send(0);
-    assert_eq!([rig.round(s(1)), rig.round(s(1))].concat(), []);
-    take_eoi(&second).tell();
-    let later = [rig.round(s(2)), rig.round(s(2))].concat();
-    assert_eq!(later, [rig.event(0)]);
-    drop(take_eoi(&second));
-    rig.expect_clean_end();
-}
-
-/// Somebody else waited, so that there was a second wake before the end of the first was told.
-#[test]
-fn the_end_of_an_earlier_wake_leaves_the_port_to_the_later_one() {
-    let mut rig = Rig::new(1);
-    let kept = keep_eois(&mut rig);
-    rig.send(0);
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    rig.channels[0].wait().unwrap();
-    rig.send(0);
-    assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    let (first, second) = (take_eoi(&kept), take_eoi(&kept));
-    first.tell();
-    rig.send(0);
-    assert_eq!([rig.round(s(1)), rig.round(s(1))].concat(), []);
-    second.tell();
-    let later = [rig.round(s(2)), rig.round(s(2))].concat();
-    assert_eq!(later, [rig.event(0)]);
-    drop(take_eoi(&kept));
     rig.expect_clean_end();
 }
 
@@ -366,7 +244,7 @@ fn a_removal_leaves_the_others_as_they_are() {
 fn all_errors_of_a_round_but_the_first_are_counted() {
     let mut rig = Rig::new(2);
     rig.add(0, RateLimit::new(1, s(5)).unwrap(), |_| {});
-    rig.add(1, WhenDone, |_| {});
+    rig.add(1, AfterHandler, |_| {});
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
     // A task has the channel when it is due, and another port is not enabled again.
@@ -393,7 +271,7 @@ fn all_errors_of_a_round_but_the_first_are_counted() {
 #[test]
 fn a_port_that_is_not_enabled_again_is_an_error_and_tried_again() {
     let mut rig = Rig::new(1);
-    rig.add(0, WhenTold, |_| {});
+    rig.add(0, OnEoi, |_| {});
     rig.send(0);
     rig.opener
         .install(Fault::fail(SimCall::Unmask, Errno::EIO).nth(1));
@@ -453,6 +331,25 @@ fn the_end_of_the_device_is_told_once_and_that_of_a_channel_drops_its_handler() 
     assert_eq!(rig.handlers.next_timeout(s(2)), None);
 }
 
+#[test]
+fn handlers_do_not_keep_their_context() {
+    let mut rig = Rig::new(1);
+    rig.add(0, AfterHandler, |_| {});
+    let weak = rig.ctx.downgrade();
+    assert_eq!(weak.upgrade().map(|ctx| ctx.link()), Some(Link::Watching));
+    drop(rig.ctx);
+    assert!(weak.upgrade().is_none());
+    assert!(!rig.event_loop.is_registered());
+    rig.guest.send(rig.theirs[0]).unwrap();
+    assert_eq!(rig.handlers.next_timeout(s(0)), None);
+    assert_eq!(rig.handlers.round(s(0)).unwrap(), Outcome::Done);
+    assert_eq!(*rig.calls.lock().unwrap(), []);
+    let id = rig.channels[0].id();
+    assert!(rig.handlers.remove(id));
+    let refused = rig.handlers.add(id, AfterHandler, |_| {});
+    assert!(matches!(refused, Err(Error::NotBound(channel)) if channel == id));
+}
+
 /// Every other wake at once, the rest as if time stood in its way.
 struct Alternating(bool);
 
@@ -460,7 +357,7 @@ impl UnmaskPolicy for Alternating {
     fn woke(&mut self, now: Duration) -> Unmask {
         self.0 = !self.0;
         if self.0 {
-            Unmask::AtOnce
+            Unmask::BeforeHandler
         } else {
             Unmask::NotBefore(now + s(3))
         }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evtchn::sim::{DomainConfig, Sim, SimLoop, World};
-use evtchn::{AtOnce, Call, Context, DomId, RateLimit, Sleep, UnmaskPolicy, WhenDone, WhenTold};
+use evtchn::{
+    AfterHandler, BeforeHandler, Call, Context, DomId, OnEoi, RateLimit, Sleep, UnmaskPolicy,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -90,7 +92,7 @@ fn run(
             machine.advance(WORK);
         };
         handlers
-            .add(channels[index + 1].id(), WhenDone, handler)
+            .add(channels[index + 1].id(), AfterHandler, handler)
             .unwrap();
     }
     while sim.now() < SECOND {
@@ -130,23 +132,23 @@ fn limit() -> RateLimit {
 
 #[test]
 fn a_storm_that_is_enabled_at_once_has_the_time_that_the_others_leave_and_no_more() {
-    let figures = run(AtOnce, nothing_more);
+    let figures = run(BeforeHandler, nothing_more);
     expect_calm(&figures);
     assert_eq!(figures.storm, all_that_is_left());
 }
 
 #[test]
 fn a_storm_that_is_enabled_when_done_has_the_time_that_the_others_leave_and_no_more() {
-    let figures = run(WhenDone, nothing_more);
+    let figures = run(AfterHandler, nothing_more);
     expect_calm(&figures);
     assert_eq!(figures.storm, all_that_is_left());
 }
 
 #[test]
 fn a_storm_whose_handler_tells_later_wakes_no_oftener_than_it_is_told() {
-    let figures = run(WhenTold, |sim, call| {
+    let figures = run(OnEoi, |sim, call| {
         let eoi = call.take_eoi().unwrap();
-        sim.after(5 * MS, move |_| eoi.tell());
+        sim.after(5 * MS, move |_| eoi.complete());
     });
     expect_calm(&figures);
     assert!((170..=200).contains(&figures.storm), "{figures:?}");

@@ -74,9 +74,8 @@ pub(crate) struct Watch {
     ///
     /// One that connected is a wake with cause peer_connected, one that closed its end or died a
     /// wake with cause peer_gone. Neither counts. When nobody else is left it ends, with exit
-    /// code 5. A domain that crashed and is kept (preserve) is there until it is destroyed. Traces
-    /// have no checks.
-    #[arg(long, value_name = "TIME", value_parser = interval, conflicts_with = "record")]
+    /// code 5. A domain that crashed and is kept (preserve) is there until it is destroyed.
+    #[arg(long, value_name = "TIME", value_parser = interval)]
     check_peers: Option<Duration>,
     /// Report, count and run commands for these channels only (may be repeated): a port here (14),
     /// a domain (3:), a port there (3:7), or a virtual interrupt (DOM_EXC)

@@ -56,6 +56,25 @@ fn a_recorded_run_replays_the_same_over_its_answers_and_on_the_simulator() {
 }
 
 #[test]
+fn a_run_whose_peers_are_checked_replays_and_is_drawn() {
+    let file = file("checked.trace");
+    let run = "watch --guests 2 --dies-after 20 --check-peers 10ms --record";
+    let mut run: Vec<&str> = run.split(' ').collect();
+    run.push(file.to_str().unwrap());
+    let watched = evtchn(&run);
+    assert_eq!(watched.status.code(), Some(5), "{watched:?}");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("\"cause\":\"peer_gone\""), "{text}");
+    let (code, told, error) = replay(&[], &file);
+    assert_eq!((code, error.as_str()), (0, ""), "{told}");
+    assert_eq!(replay(&["--on", "sim"], &file), (0, told, error));
+    let picture = file.with_extension("svg");
+    let drawn = [&file, &picture].map(|it| it.to_str().unwrap());
+    let drawn = evtchn(&["timeline", drawn[0], "-o", drawn[1]]);
+    assert_eq!(drawn.status.code(), Some(0), "{drawn:?}");
+}
+
+#[test]
 fn a_file_that_is_no_whole_trace_is_exit_code_2_with_the_line() {
     let whole = fs::read(recorded("whole.trace", "8")).unwrap();
     let mut changed = whole.clone();

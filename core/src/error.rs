@@ -84,7 +84,8 @@ pub enum Error {
     /// Another waiter has the channel.
     #[error("{0} already has a waiter")]
     AlreadyWaited(ChannelId),
-    /// Another round, or another check of the peers, of this context is under way.
+    /// Another thread has a round of this context, this thread is in a callback, or another check of
+    /// the peers is under way.
     #[error("another round or check of this context is under way")]
     Busy,
     /// Another thread cancelled the wait of a task, or dropped the context.

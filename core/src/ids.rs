@@ -3,6 +3,7 @@
 //! A local port cannot be passed where a remote one belongs, because a remote port only travels
 //! together with its domain; a domain id cannot be passed where a port belongs.
 
+use alloc::format;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::str::FromStr;
@@ -13,7 +14,7 @@ use core::str::FromStr;
 /// use evtchn_core::{BadId, DomId, Port, Virq};
 ///
 /// assert_eq!(Port::try_from(0), Err(BadId::PortZero));
-/// assert_eq!(DomId::try_from(0x1_0005_u32), Err(BadId::DomIdTooLarge(0x1_0005)));
+/// assert_eq!(DomId::try_from(0x1_0005), Err(BadId::DomIdTooLarge(0x1_0005)));
 /// assert_eq!("BOGUS".parse::<Virq>(), Err(BadId::Unreadable));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -149,12 +150,6 @@ impl DomId {
     }
 }
 
-impl From<u16> for DomId {
-    fn from(raw: u16) -> DomId {
-        DomId::new(raw)
-    }
-}
-
 impl From<DomId> for u16 {
     fn from(domid: DomId) -> u16 {
         domid.as_raw()
@@ -220,7 +215,7 @@ impl From<(DomId, Port)> for RemotePort {
 
 impl fmt::Display for RemotePort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.domid, self.port)
+        f.pad(&format!("{}:{}", self.domid, self.port))
     }
 }
 
@@ -320,6 +315,18 @@ impl Virq {
     }
 }
 
+impl From<u32> for Virq {
+    fn from(raw: u32) -> Virq {
+        Virq::new(raw)
+    }
+}
+
+impl From<Virq> for u32 {
+    fn from(virq: Virq) -> u32 {
+        virq.as_raw()
+    }
+}
+
 impl FromStr for Virq {
     type Err = BadId;
 
@@ -369,9 +376,9 @@ mod tests {
 
     #[test]
     fn domids_are_16_bits() {
-        assert_eq!(DomId::try_from(0x7ff0_u32), Ok(DomId::SELF));
+        assert_eq!(DomId::try_from(0x7ff0), Ok(DomId::SELF));
         assert_eq!(
-            DomId::try_from(0x1_0000_u32),
+            DomId::try_from(0x1_0000),
             Err(BadId::DomIdTooLarge(0x1_0000))
         );
     }

@@ -12,6 +12,7 @@
 //! - `status`: what a port is, as Xen tells it.
 //! - `policy`: when a port whose wake was handed out is unmasked.
 //! - `context`: the machine behind locks, carrying out what the tables say.
+//! - `handlers`: rounds with handlers under such policies, over the public calls of a context.
 //! - [`watch`]: for loops in which several threads wait: which of them polls, and which is woken.
 //!
 //! With the feature `mock` there are mocks of what a backend and a loop supply, in `mock`.
@@ -28,6 +29,8 @@ mod error;
     expect(dead_code, reason = "the context, which opens devices, needs std")
 )]
 mod hal;
+#[cfg(feature = "std")]
+mod handlers;
 mod handover;
 mod ids;
 #[cfg(feature = "tables")]
@@ -46,6 +49,9 @@ pub mod machine;
 mod machine;
 #[cfg(feature = "mock")]
 pub mod mock;
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub mod observe;
 mod policy;
 mod status;
 #[cfg(feature = "std")]
@@ -57,8 +63,7 @@ pub mod watch;
 
 #[cfg(feature = "std")]
 pub use context::{
-    Call, Channel, Context, Driver, Eoi, Handlers, Notifier, Outcome, Parts, Round, WakeBuf, Wakes,
-    Woken,
+    Channel, Context, Driver, Notifier, Outcome, Parts, Round, WakeBuf, Wakes, WeakContext, Woken,
 };
 pub use error::{Error, StillInUse};
 pub use hal::{
@@ -66,10 +71,12 @@ pub use hal::{
     NewLoop, Open, OwnTime, Passed, PortBuf, PortStatuses, Registrar, Sleep, Sleeper, Slept,
     Trigger, Whom,
 };
+#[cfg(feature = "std")]
+pub use handlers::{Call, Eoi, Handlers};
 pub use handover::{BadHandOver, HandOver};
 pub use ids::{BadId, DomId, Port, RemotePort, Virq};
 pub use machine::link::Link;
 pub use machine::port::Cause;
 pub use machine::{ChannelId, Stats, Wake};
-pub use policy::{AtOnce, BadLimit, RateLimit, Unmask, UnmaskPolicy, WhenDone, WhenTold};
+pub use policy::{AfterHandler, BadLimit, BeforeHandler, OnEoi, RateLimit, Unmask, UnmaskPolicy};
 pub use status::{PortStatus, Ports, Status};

@@ -1,14 +1,14 @@
-//! Unmask policies: when a port whose wake was handed out is waited on again, and so enabled.
+//! Unmask policies: when a port whose wake was handed out is waited on again, and so unmasked.
 //!
 //! Until then it is masked: whatever its peer sends sets one bit in Xen and costs this domain
 //! nothing. So the policy of a port is the brake on its peer.
 //!
-//! | policy | enabled again |
+//! | policy | unmasked |
 //! | --- | --- |
-//! | [`AtOnce`] | before the handler runs |
-//! | [`WhenDone`] | when the handler has returned, with all ports of the round |
-//! | [`WhenTold`] | when the handler's [`Eoi`](crate::Eoi) is told or dropped, on any thread |
-//! | [`RateLimit`] | as `WhenDone`, so many times in a row; then when the next token is due |
+//! | [`BeforeHandler`] | before the handler runs |
+//! | [`AfterHandler`] | when the handler has returned, with all ports of the round |
+//! | [`OnEoi`] | when the handler's [`Eoi`](crate::Eoi) is completed or dropped, on any thread |
+//! | [`RateLimit`] | as `AfterHandler`, so many times in a row; then when the next token is due |
 //!
 //! A policy is pure: it has no clock, the time is what its caller says. A program brings its own by
 //! implementing [`UnmaskPolicy`]. [`Handlers`](crate::Handlers) runs rounds under them.
@@ -21,26 +21,26 @@ use core::time::Duration;
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{AtOnce, RateLimit, Unmask, UnmaskPolicy};
+/// use evtchn_core::{BeforeHandler, RateLimit, Unmask, UnmaskPolicy};
 ///
 /// let (now, second) = (Duration::ZERO, Duration::from_secs(1));
-/// assert_eq!(AtOnce.woke(now), Unmask::AtOnce);
+/// assert_eq!(BeforeHandler.woke(now), Unmask::BeforeHandler);
 /// assert_eq!(RateLimit::new(1, second)?.woke(now), Unmask::NotBefore(second));
 /// # Ok::<_, evtchn_core::BadLimit>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmask {
-    /// Enable the port before the handler runs.
-    AtOnce,
-    /// Enable the port when the handler has returned.
-    WhenDone,
-    /// Enable the port when the handler says so.
-    WhenTold,
-    /// Enable the port at this time, but not before the handler has returned.
+    /// Unmask the port before the handler runs.
+    BeforeHandler,
+    /// Unmask the port when the handler has returned.
+    AfterHandler,
+    /// Unmask the port when the handler's [`Eoi`](crate::Eoi) is completed.
+    OnEoi,
+    /// Unmask the port at this time, but not before the handler has returned.
     NotBefore(Duration),
 }
 
-/// Decides for one port, wake by wake, when it is enabled again.
+/// Decides for one port, wake by wake, when it is unmasked again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,46 +75,47 @@ impl<P: UnmaskPolicy + ?Sized> UnmaskPolicy for Box<P> {
     }
 }
 
-/// Enables the port before its handler runs: what comes meanwhile is in the driver's ring when
+/// Unmasks the port before its handler runs: what comes meanwhile is in the driver's ring when
 /// the handler returns. It costs one write for each wake.
 ///
 /// ```
-/// # use evtchn_core::{AtOnce, Context, DomId};
+/// # use evtchn_core::{BeforeHandler, Context, DomId};
 /// # use evtchn_sim::{Sim, SimLoop};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// let mut handlers = ctx.handlers();
-/// handlers.add(channel.id(), AtOnce, |call| println!("port {}", call.wake().port()))?;
+/// handlers.add(channel.id(), BeforeHandler, |call| println!("port {}", call.wake().port()))?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AtOnce;
+pub struct BeforeHandler;
 
-/// Enables the port when its handler has returned, in one write with the others of the round.
+/// Unmasks the port when its handler has returned, in one write with the others of the round.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId, WhenDone};
+/// # use evtchn_core::{Context, DomId, AfterHandler};
 /// # use evtchn_sim::{Sim, SimLoop};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// let mut handlers = ctx.handlers();
-/// handlers.add(channel.id(), WhenDone, |call| println!("port {}", call.wake().port()))?;
+/// handlers.add(channel.id(), AfterHandler, |call| println!("port {}", call.wake().port()))?;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WhenDone;
+pub struct AfterHandler;
 
-/// Enables the port when its handler says so, which may be much later and on another thread.
+/// Unmasks the port when the handler's [`Eoi`](crate::Eoi) is completed, which may be much later and
+/// on another thread.
 ///
 /// ```
 /// use std::sync::mpsc;
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Context, DomId, WhenTold};
+/// use evtchn_core::{Context, DomId, OnEoi};
 /// # use evtchn_sim::{Sim, SimLoop};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
@@ -124,7 +125,7 @@ pub struct WhenDone;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// let (to_worker, work) = mpsc::channel();
 /// let mut handlers = ctx.handlers();
-/// handlers.add(channel.id(), WhenTold, move |call| {
+/// handlers.add(channel.id(), OnEoi, move |call| {
 ///     let _gone = to_worker.send(call.take_eoi());
 /// })?;
 /// guest.send(theirs)?;
@@ -132,34 +133,34 @@ pub struct WhenDone;
 ///
 /// // A worker, when it has done what the wake was about. Until then the port is masked.
 /// for eoi in work.try_iter().flatten() {
-///     eoi.tell();
+///     eoi.complete();
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct WhenTold;
+pub struct OnEoi;
 
-impl UnmaskPolicy for AtOnce {
+impl UnmaskPolicy for BeforeHandler {
     fn woke(&mut self, _now: Duration) -> Unmask {
-        Unmask::AtOnce
+        Unmask::BeforeHandler
     }
 }
 
-impl UnmaskPolicy for WhenDone {
+impl UnmaskPolicy for AfterHandler {
     fn woke(&mut self, _now: Duration) -> Unmask {
-        Unmask::WhenDone
+        Unmask::AfterHandler
     }
 }
 
-impl UnmaskPolicy for WhenTold {
+impl UnmaskPolicy for OnEoi {
     fn woke(&mut self, _now: Duration) -> Unmask {
-        Unmask::WhenTold
+        Unmask::OnEoi
     }
 }
 
 /// A token bucket. It holds `burst` tokens and gets one each `period`; each wake takes one. While
-/// there is one for the next wake the port is enabled when its handler is done; without one it
+/// there is one for the next wake the port is unmasked when its handler is done; without one it
 /// stays masked until the next token is due.
 ///
 /// So over any time `t` a port wakes at most `burst + t / period` times, and one that keeps below
@@ -172,7 +173,7 @@ impl UnmaskPolicy for WhenTold {
 ///
 /// let second = Duration::from_secs(1);
 /// let mut limit = RateLimit::new(2, second)?;
-/// assert_eq!(limit.woke(Duration::ZERO), Unmask::WhenDone);
+/// assert_eq!(limit.woke(Duration::ZERO), Unmask::AfterHandler);
 /// assert_eq!(limit.woke(Duration::ZERO), Unmask::NotBefore(second));
 /// # Ok::<_, evtchn_core::BadLimit>(())
 /// ```
@@ -245,7 +246,7 @@ impl UnmaskPolicy for RateLimit {
         self.full = full.saturating_add(self.period);
         let next_token = self.full.saturating_sub(self.span);
         if next_token <= now {
-            Unmask::WhenDone
+            Unmask::AfterHandler
         } else {
             Unmask::NotBefore(next_token)
         }
@@ -267,17 +268,17 @@ mod tests {
     #[test]
     fn a_full_bucket_lets_its_burst_through_and_then_one_wake_each_period() {
         let mut limit = limit(3, s(10));
-        assert_eq!(limit.woke(s(100)), Unmask::WhenDone);
-        assert_eq!(limit.woke(s(100)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(100)), Unmask::AfterHandler);
+        assert_eq!(limit.woke(s(100)), Unmask::AfterHandler);
         assert_eq!(limit.woke(s(100)), Unmask::NotBefore(s(110)));
         assert_eq!(limit.woke(s(110)), Unmask::NotBefore(s(120)));
         assert_eq!(limit.woke(s(125)), Unmask::NotBefore(s(130)));
         // Two tokens since.
-        assert_eq!(limit.woke(s(145)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(145)), Unmask::AfterHandler);
         assert_eq!(limit.woke(s(145)), Unmask::NotBefore(s(150)));
         // However long it rests, it holds no more than its burst.
-        assert_eq!(limit.woke(s(9_000)), Unmask::WhenDone);
-        assert_eq!(limit.woke(s(9_000)), Unmask::WhenDone);
+        assert_eq!(limit.woke(s(9_000)), Unmask::AfterHandler);
+        assert_eq!(limit.woke(s(9_000)), Unmask::AfterHandler);
         assert_eq!(limit.woke(s(9_000)), Unmask::NotBefore(s(9_010)));
     }
 
@@ -292,7 +293,7 @@ mod tests {
     fn a_rate_that_keeps_below_the_limit_is_never_held_back() {
         let mut limit = limit(2, s(5));
         for wake in 0..1_000 {
-            assert_eq!(limit.woke(s(5 * wake)), Unmask::WhenDone);
+            assert_eq!(limit.woke(s(5 * wake)), Unmask::AfterHandler);
         }
     }
 
@@ -307,11 +308,11 @@ mod tests {
     #[test]
     fn the_ends_of_time_do_not_overflow() {
         let mut long = limit(2, Duration::MAX);
-        assert_eq!(long.woke(s(1)), Unmask::WhenDone);
-        assert_eq!(long.woke(Duration::MAX), Unmask::WhenDone);
-        assert_eq!(long.woke(s(1)), Unmask::WhenDone);
+        assert_eq!(long.woke(s(1)), Unmask::AfterHandler);
+        assert_eq!(long.woke(Duration::MAX), Unmask::AfterHandler);
+        assert_eq!(long.woke(s(1)), Unmask::AfterHandler);
         let mut short = limit(u32::MAX, Duration::from_nanos(1));
-        assert_eq!(short.woke(Duration::MAX), Unmask::WhenDone);
+        assert_eq!(short.woke(Duration::MAX), Unmask::AfterHandler);
         assert_eq!(short.woke(s(0)), Unmask::NotBefore(Duration::from_nanos(1)));
     }
 
@@ -327,9 +328,9 @@ mod tests {
     #[test]
     fn policies_are_objects() {
         let policies: [(Box<dyn UnmaskPolicy>, Unmask); 4] = [
-            (Box::new(AtOnce), Unmask::AtOnce),
-            (Box::new(WhenDone), Unmask::WhenDone),
-            (Box::new(WhenTold), Unmask::WhenTold),
+            (Box::new(BeforeHandler), Unmask::BeforeHandler),
+            (Box::new(AfterHandler), Unmask::AfterHandler),
+            (Box::new(OnEoi), Unmask::OnEoi),
             (Box::new(limit(1, s(1))), Unmask::NotBefore(s(1))),
         ];
         for (mut policy, unmask) in policies {

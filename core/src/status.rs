@@ -1,5 +1,6 @@
 //! What a port is, as Xen tells it (xen/include/public/event_channel.h, `EVTCHNOP_status`).
 
+use alloc::format;
 use core::fmt;
 
 use crate::hal::{DeviceError, ErrorKind, PortStatuses};
@@ -70,12 +71,12 @@ pub enum Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Status::Closed => f.write_str("closed"),
-            Status::Unbound { remote } => write!(f, "unbound for d{remote}"),
-            Status::Interdomain { remote } => write!(f, "interdomain d{remote}"),
-            Status::Pirq { pirq } => write!(f, "pirq {pirq}"),
-            Status::Virq { virq } => write!(f, "virq {virq}"),
-            Status::Ipi => f.write_str("ipi"),
+            Status::Closed => f.pad("closed"),
+            Status::Unbound { remote } => f.pad(&format!("unbound for d{remote}")),
+            Status::Interdomain { remote } => f.pad(&format!("interdomain d{remote}")),
+            Status::Pirq { pirq } => f.pad(&format!("pirq {pirq}")),
+            Status::Virq { virq } => f.pad(&format!("virq {virq}")),
+            Status::Ipi => f.pad("ipi"),
         }
     }
 }

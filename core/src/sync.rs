@@ -95,7 +95,8 @@ impl Occupant {
     /// Whether the calling thread is there.
     #[inline]
     pub(crate) fn is_me(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == this_thread()
+        let thread = self.0.load(Ordering::Relaxed);
+        thread != 0 && thread == this_thread()
     }
 
     /// Whether anybody is there.
@@ -119,6 +120,97 @@ pub(crate) fn this_thread() -> usize {
 #[inline]
 pub(crate) fn this_thread() -> usize {
     usize::from(shuttle::thread::current().id()) + 1
+}
+
+/// Tells whether a thread has ended.
+#[cfg(not(feature = "only-under-shuttle"))]
+#[derive(Debug)]
+pub(crate) struct ThreadLife(Weak<()>);
+
+/// The threads of an execution are not noticed to end.
+#[cfg(feature = "only-under-shuttle")]
+#[derive(Debug)]
+pub(crate) struct ThreadLife;
+
+#[cfg(not(feature = "only-under-shuttle"))]
+mod life {
+    use std::cell::Cell;
+    use std::sync::Weak;
+
+    use super::{Arc, ThreadLife};
+
+    /// What lives as long as the thread. Its address is the id of the thread.
+    struct Life(Arc<()>);
+
+    thread_local! {
+        static ID: Cell<usize> = const { Cell::new(0) };
+        static LIFE: Life = Life(Arc::new(()));
+    }
+
+    impl Drop for Life {
+        fn drop(&mut self) {
+            ID.set(0);
+        }
+    }
+
+    impl ThreadLife {
+        /// A number that no other living thread has, nor one whose life is kept; never 0.
+        #[inline]
+        pub(crate) fn id() -> usize {
+            match ID.get() {
+                0 => first_id(),
+                id => id,
+            }
+        }
+
+        /// The [`id`](Self::id) of a thread that has asked for it, otherwise 0.
+        #[inline]
+        pub(crate) fn known_id() -> usize {
+            ID.get()
+        }
+
+        /// That of the calling thread, unless it is about to end.
+        pub(crate) fn of_this_thread() -> Option<ThreadLife> {
+            let life = LIFE.try_with(|life| Arc::downgrade(&life.0));
+            life.ok().map(ThreadLife)
+        }
+
+        /// The id of the thread, if that has ended.
+        pub(crate) fn ended(&self) -> Option<usize> {
+            let has_ended = self.0.strong_count() == 0;
+            has_ended.then_some(Weak::as_ptr(&self.0) as usize)
+        }
+    }
+
+    #[cold]
+    fn first_id() -> usize {
+        let id = LIFE.try_with(|life| Arc::as_ptr(&life.0) as usize);
+        // While a thread ends, its place in memory is its own. No life has an odd address.
+        let id = id.unwrap_or_else(|_| super::this_thread() | 1);
+        ID.set(id);
+        id
+    }
+}
+
+#[cfg(feature = "only-under-shuttle")]
+impl ThreadLife {
+    #[inline]
+    pub(crate) fn id() -> usize {
+        this_thread()
+    }
+
+    #[inline]
+    pub(crate) fn known_id() -> usize {
+        this_thread()
+    }
+
+    pub(crate) const fn of_this_thread() -> Option<ThreadLife> {
+        None
+    }
+
+    pub(crate) fn ended(&self) -> Option<usize> {
+        None
+    }
 }
 
 // Outside of an execution nothing of shuttle works.

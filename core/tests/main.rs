@@ -8,6 +8,7 @@ mod each;
 mod edge;
 mod expected;
 mod failures;
+mod forgotten;
 mod fork;
 mod order;
 mod panics;

@@ -132,11 +132,15 @@ impl<B: Backend> Agent<B> {
         id
     }
 
-    /// Notifies without end.
+    /// Notifies many times, and then without end on a thread of its own, which may be late to begin.
     fn storm(&mut self, id: u32, port: Port) -> u32 {
+        const AT_ONCE: u32 = 1_000;
         let device = Arc::clone(&self.devices[&id]);
+        for _ in 0..AT_ONCE {
+            device.notify(port).unwrap();
+        }
         self.start(PollLoop::new().unwrap(), move |over| {
-            let mut sent = 0;
+            let mut sent = AT_ONCE;
             while !over.load(Ordering::Acquire) {
                 device.notify(port).unwrap();
                 sent += 1;

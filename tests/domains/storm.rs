@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use evtchn_core::{Call, Cause, DomId, EventChannel, RateLimit, Wake, WhenDone};
+use evtchn_core::{AfterHandler, Call, Cause, DomId, EventChannel, RateLimit, Wake};
 
 use super::backend::PATIENCE;
 use super::rig::*;
@@ -79,6 +79,12 @@ pub(crate) fn others_are_served_in_every_round_beside_a_storm<S: Side>(side: &S)
 
     let storm = there.storm(far);
     let (storms, loops) = (AtomicU32::new(0), AtomicU32::new(0));
+    // The storm has begun.
+    rig.turn(|wake| {
+        assert_eq!(wake.channel, storming.id());
+        storms.fetch_add(1, Ordering::Relaxed);
+        storming.wait().unwrap();
+    });
     for sent in 1..=PINGS {
         peer.notify(peers).unwrap();
         ping(&rig, &calm, |wake| {
@@ -93,7 +99,6 @@ pub(crate) fn others_are_served_in_every_round_beside_a_storm<S: Side>(side: &S)
         // It came before the guest had even run.
         assert_eq!(loops.load(Ordering::Relaxed), sent);
     }
-    assert!(storms.load(Ordering::Relaxed) > 0);
     assert!(guest.stop(storm) >= storms.load(Ordering::Relaxed));
     assert_eq!(guest.stop(echo), PINGS);
     assert_eq!(rig.context.stats().overflows, 0);
@@ -123,7 +128,7 @@ pub(crate) fn a_rate_limit_holds_a_storm_to_its_rate<S: Side>(side: &S) {
     let count = move |_: &mut Call| {
         counter.fetch_add(1, Ordering::Relaxed);
     };
-    handlers.add(calm.id(), WhenDone, count).unwrap();
+    handlers.add(calm.id(), AfterHandler, count).unwrap();
 
     let storm = there.storm(far);
     let mut turn = |now: Duration, enough: &dyn Fn() -> bool| {

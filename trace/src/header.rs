@@ -9,7 +9,7 @@ use crate::names;
 /// What the first field of a trace says.
 pub(crate) const FORMAT: &str = "evtchn";
 /// The version that is written, and the newest that is read.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Where a trace comes from.
 ///
@@ -40,7 +40,7 @@ pub enum Source {
 /// header.seed = Some(7);
 /// assert_eq!(
 ///     serde_json::to_string(&header)?,
-///     r#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level","seed":7}"#
+///     r#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level","seed":7}"#
 /// );
 /// # Ok::<_, serde_json::Error>(())
 /// ```

@@ -3,39 +3,37 @@
 //!
 //! - [`Trace`]: one that was read whole; [`Lines`] reads it one by one. [`Line`] is one of them;
 //!   docs/traces.md has an example of each kind. [`Salvaged`] is what is left of one that was cut off.
-//! - [`Tape`]: where a trace is written while it happens. [`RecordedContext`] writes the calls of the
-//!   program there, and [`Recorder`] those at the seam.
+//! - [`Tape`]: where a trace is written while it happens. [`Tape::record`] records the program that
+//!   uses a backend.
 //! - [`replay`]: plays a trace again, with the recorded answers, on a real context.
 #![forbid(unsafe_code)]
 
-mod context;
+mod device;
 mod digest;
 mod failed;
 mod header;
 mod line;
 mod names;
 mod read;
+mod record;
 mod refused;
 mod replay;
 mod salvage;
-mod seam;
 #[cfg(feature = "sim")]
 mod sim;
 mod step;
 mod tape;
 
-pub use context::{Kept, RecordedChannel, RecordedContext, RecordedRound};
 pub use failed::Failed;
 pub use header::{Header, Source, VERSION};
 pub use line::{
     Answer, AtSeam, Call, Got, Guest, Input, Line, Op, Schedule, Seam, Sim, Verdict, What,
 };
-pub use names::{Caused, Ended};
+pub use names::{Caused, Ended, State};
 pub use read::{LINE_LIMIT, Lines, Trace};
 pub use refused::{BadTrace, LoadError, Why};
 pub use replay::{Difference, Replayed, Tally, replay};
 pub use salvage::{Cut, Salvaged};
-pub use seam::{RecordedDevice, Recorder};
 #[cfg(feature = "sim")]
 pub use sim::{observe, replay_on_sim};
 pub use tape::Tape;

@@ -1,6 +1,6 @@
 //! How the types of the core are written in a trace.
 
-use evtchn_core::{Cause, DomId, ErrorKind, Port, Slept, Trigger, Virq};
+use evtchn_core::{Cause, DomId, ErrorKind, Port, RemotePort, Slept, Status, Trigger, Virq};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -203,5 +203,70 @@ fn by_name<'de, T: Copy, D: Deserializer<'de>>(
     match found {
         Some((it, _)) => Ok(*it),
         None => Err(D::Error::custom(format!("unknown name {name:?}"))),
+    }
+}
+
+/// What a port is, as Xen says.
+///
+/// ```
+/// use evtchn_core::DomId;
+/// use evtchn_trace::State;
+///
+/// let state = State::Unbound { domid: DomId::new(1) };
+/// assert_eq!(serde_json::to_string(&state)?, r#"{"state":"unbound","domid":1}"#);
+/// # Ok::<_, serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "named after the variants of `Status`")]
+pub enum State {
+    Closed,
+    Unbound {
+        #[serde(with = "number")]
+        domid: DomId,
+    },
+    Interdomain {
+        #[serde(with = "number")]
+        domid: DomId,
+        #[serde(with = "number")]
+        port: Port,
+    },
+    Pirq {
+        pirq: u32,
+    },
+    Virq {
+        #[serde(with = "number")]
+        virq: Virq,
+    },
+    Ipi,
+}
+
+impl State {
+    /// None for a kind of port that this version does not know.
+    pub(crate) const fn of(status: Status) -> Option<State> {
+        Some(match status {
+            Status::Closed => State::Closed,
+            Status::Unbound { remote: domid } => State::Unbound { domid },
+            Status::Interdomain {
+                remote: RemotePort { domid, port },
+            } => State::Interdomain { domid, port },
+            Status::Pirq { pirq } => State::Pirq { pirq },
+            Status::Virq { virq } => State::Virq { virq },
+            Status::Ipi => State::Ipi,
+            _ => return None,
+        })
+    }
+
+    pub(crate) const fn status(self) -> Status {
+        match self {
+            State::Closed => Status::Closed,
+            State::Unbound { domid: remote } => Status::Unbound { remote },
+            State::Interdomain { domid, port } => Status::Interdomain {
+                remote: RemotePort { domid, port },
+            },
+            State::Pirq { pirq } => Status::Pirq { pirq },
+            State::Virq { virq } => Status::Virq { virq },
+            State::Ipi => Status::Ipi,
+        }
     }
 }

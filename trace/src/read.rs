@@ -115,7 +115,7 @@ impl Trace {
 /// ```
 /// use evtchn_trace::{Lines, Source};
 ///
-/// let text = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
+/// let text = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
 /// {"call":"teardown"}
 /// "#;
 /// let mut lines = Lines::new(&text[..])?;
@@ -174,7 +174,7 @@ impl<R: BufRead> Lines<R> {
     /// ```
     /// use evtchn_trace::Lines;
     ///
-    /// let text = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
+    /// let text = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
     /// {"call":"teardown"}
     /// {"answ"#;
     /// let mut lines = Lines::new(&text[..])?.salvaging();

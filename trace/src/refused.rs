@@ -24,7 +24,7 @@ pub struct BadTrace {
 /// ```
 /// use evtchn_trace::{Trace, Why};
 ///
-/// let cut = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
+/// let cut = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
 /// "#;
 /// assert_eq!(Trace::read(cut).unwrap_err().why, Why::Truncated);
 /// ```

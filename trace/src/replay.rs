@@ -167,6 +167,12 @@ fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
             return refuse(at, why);
         }
         match (&line.what, under_way) {
+            (What::Call(Call::Other { what }), _) => {
+                return refuse(at, format!("{what}, which is not replayed"));
+            }
+            (What::Call(Call::Woken { .. } | Call::DropWoken { .. }), _) => {
+                return refuse(at, "a task waits, which is not replayed".into());
+            }
             (What::Call(_), Some((begun, _))) => {
                 let why = "a call begins while that of line";
                 return refuse(

@@ -37,7 +37,7 @@ impl fmt::Display for Cut {
 /// ```
 /// use evtchn_trace::{Cut, Salvaged};
 ///
-/// let text = br#"{"trace":"evtchn","version":2,"source":"sim","trigger":"level"}
+/// let text = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
 /// {"call":"teardown"}
 /// {"answ"#;
 /// let salvaged = Salvaged::read(&text[..])?;

@@ -64,6 +64,14 @@ pub(crate) fn blocked(blocked: &Result<Option<Cause>, Error>) -> Answer {
     }
 }
 
+/// What a check of the peers came to.
+pub(crate) fn checked(checked: &Result<usize, Error>) -> Answer {
+    match checked {
+        Ok(ended) => Answer::Checked { ended: *ended },
+        Err(error) => failed(error),
+    }
+}
+
 /// How a round ended.
 pub(crate) fn outcome(ended: &Result<Outcome, Error>) -> Answer {
     match ended {

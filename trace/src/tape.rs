@@ -158,11 +158,6 @@ impl Sink {
         }
         self.written.buf.clear();
     }
-
-    /// The number of a channel that was bound with this tape.
-    fn channel(&self, id: ChannelId) -> u32 {
-        self.channels.get(&id).copied().unwrap_or(u32::MAX)
-    }
 }
 
 impl Tape {
@@ -212,6 +207,15 @@ impl Tape {
         self.0.is_some()
     }
 
+    /// Whether both are handles on the same trace.
+    pub(crate) fn is(&self, other: &Tape) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+
     /// Writes a line of this thread.
     pub fn put(&self, what: impl FnOnce() -> What) {
         if let Some(mut sink) = self.sink() {
@@ -254,17 +258,18 @@ impl Tape {
     }
 
     /// A call of the program begins.
-    pub(crate) fn begins(&self, call: impl FnOnce() -> Call) {
+    pub(crate) fn begins(&self, call: impl FnOnce(&Channels<'_>) -> Call) {
         if let Some(mut sink) = self.sink() {
             sink.under_way += 1;
-            sink.put(&What::Call(call()));
+            let call = call(&Channels(&mut sink));
+            sink.put(&What::Call(call));
         }
     }
 
     /// One is over. A round goes on to be under way when it has begun.
-    pub(crate) fn ends(&self, round: Round, answer: impl FnOnce(&Channels<'_>) -> Answer) {
+    pub(crate) fn ends(&self, round: Round, answer: impl FnOnce(&mut Channels<'_>) -> Answer) {
         if let Some(mut sink) = self.sink() {
-            let answer = answer(&Channels(&sink));
+            let answer = answer(&mut Channels(&mut sink));
             sink.under_way = match round {
                 Round::Begun => sink.under_way,
                 Round::Same => sink.under_way.saturating_sub(1),
@@ -272,21 +277,6 @@ impl Tape {
             };
             sink.put(&What::Answer(answer));
         }
-    }
-
-    /// A channel was bound: its number.
-    pub(crate) fn bound(&self, id: ChannelId) -> u32 {
-        self.sink().map_or(0, |mut sink| {
-            let channel = sink.bound;
-            sink.bound = channel.saturating_add(1);
-            sink.channels.insert(id, channel);
-            channel
-        })
-    }
-
-    /// The number of a channel.
-    pub(crate) fn channel(&self, id: ChannelId) -> u32 {
-        self.sink().map_or(0, |sink| sink.channel(id))
     }
 
     /// The number of the next peer.
@@ -321,11 +311,20 @@ pub(crate) enum Round {
 }
 
 /// The numbers of the channels.
-pub(crate) struct Channels<'a>(&'a Sink);
+pub(crate) struct Channels<'a>(&'a mut Sink);
 
 impl Channels<'_> {
+    /// The number of a channel that was bound with this tape.
     pub(crate) fn of(&self, id: ChannelId) -> u32 {
-        self.0.channel(id)
+        self.0.channels.get(&id).copied().unwrap_or(u32::MAX)
+    }
+
+    /// A channel was bound: its number.
+    pub(crate) fn bound(&mut self, id: ChannelId) -> u32 {
+        let channel = self.0.bound;
+        self.0.bound = channel.saturating_add(1);
+        self.0.channels.insert(id, channel);
+        channel
     }
 }
 

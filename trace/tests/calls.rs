@@ -1,6 +1,5 @@
 //! Callbacks, threads that block and hand-overs, recorded on the simulator and replayed.
 #![expect(
-    clippy::panic,
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
 )]
@@ -8,104 +7,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::support::memory::Memory;
+use crate::support::rig::{Channel, Context, Rig, wakes};
 use evtchn_core::{
-    Cause, ChannelId, Device, DomId, Error, EventChannel, HandOver, Open, Outcome, Parts, Port,
-    Trigger,
+    Cause, Device, DomId, Error, EventChannel, HandOver, Open, Outcome, Parts, Trigger,
 };
-use evtchn_sim::{Errno, Guest, Sim, SimLoop, SimOpen};
+use evtchn_sim::Errno;
 use evtchn_trace::{
-    Answer, Call, Cut, Header, RecordedChannel, RecordedContext, RecordedDevice, Recorder,
-    Replayed, Salvaged, Source, Tape, Trace, What, observe, replay, replay_on_sim,
+    Answer, AtSeam, Call, Replayed, Salvaged, Seam, Trace, What, replay, replay_on_sim,
 };
-
-type Context = RecordedContext<Recorder<SimLoop>>;
-type Channel = RecordedChannel<Recorder<SimLoop>>;
-
-/// A program under its recorder, with a guest.
-struct Rig {
-    memory: Memory,
-    tape: Tape,
-    opener: SimOpen,
-    looper: SimLoop,
-    guest: Guest,
-}
-
-impl Rig {
-    fn new(trigger: Trigger) -> Rig {
-        let memory = Memory::default();
-        let tape = Tape::new(&Header::new(Source::Sim, trigger), memory.clone());
-        let sim = Sim::new(0);
-        observe(&sim, &tape);
-        Rig {
-            memory,
-            tape,
-            opener: sim.open(DomId::DOM0),
-            looper: SimLoop::new(trigger),
-            guest: sim.guest(sim.create_domain().unwrap()),
-        }
-    }
-
-    fn seam(&self) -> (Recorder<SimOpen>, Recorder<SimLoop>) {
-        (
-            Recorder::new(self.opener.clone(), self.tape.clone()),
-            Recorder::new(self.looper.clone(), self.tape.clone()),
-        )
-    }
-
-    fn context(&self) -> Context {
-        let (opener, looper) = self.seam();
-        RecordedContext::new(opener, looper, self.tape.clone())
-    }
-
-    fn wire(&self, context: &Context) -> (Channel, Port) {
-        let channel = context.bind_unbound_port(self.guest.domid()).unwrap();
-        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
-        (channel, theirs.unwrap())
-    }
-
-    /// Reads what was recorded, and replays it in both ways.
-    fn replays(self) -> Trace {
-        self.tape.finish().unwrap();
-        let trace = Trace::read(&self.memory.bytes()).unwrap();
-        for on in [replay, replay_on_sim] {
-            match on(&trace).unwrap() {
-                Replayed::Same(tally) => assert!(tally.calls > 5, "{tally:?}"),
-                Replayed::Differs(difference) => panic!("{difference}"),
-            }
-        }
-        cut_anywhere(&self.memory.bytes());
-        trace
-    }
-}
-
-/// A recording that is cut off after any of its lines is the same run up to there.
-fn cut_anywhere(bytes: &[u8]) {
-    let mut end = 0;
-    for (line, after) in bytes.split_inclusive(|byte| *byte == b'\n').zip(1..) {
-        end += line.len();
-        if end == bytes.len() {
-            break;
-        }
-        let salvaged = Salvaged::read(&bytes[..end]).unwrap();
-        assert_eq!(salvaged.cut, Some(Cut { after }));
-        for replayed in [salvaged.replay(), salvaged.replay_on_sim()] {
-            match replayed.unwrap() {
-                Replayed::Same(_) => {}
-                Replayed::Differs(it) => panic!("cut off after line {after}: {it}"),
-            }
-        }
-    }
-}
-
-/// What a whole round hands out.
-fn wakes(context: &Context) -> Vec<(ChannelId, Cause)> {
-    let mut round = context.dispatch().unwrap();
-    let wakes = round.by_ref().map(|wake| (wake.channel, wake.cause));
-    let wakes = wakes.collect();
-    assert_eq!(round.finish().unwrap(), Outcome::Done);
-    wakes
-}
 
 /// Where something is in a trace.
 fn place(trace: &Trace, is_it: impl Fn(&What) -> bool) -> usize {
@@ -190,8 +99,7 @@ fn a_callback_that_panicked_is_refused() {
     let dispatch = std::panic::AssertUnwindSafe(|| context.dispatch_callbacks());
     assert!(std::panic::catch_unwind(dispatch).is_err());
     drop((channel, context));
-    rig.tape.finish().unwrap();
-    let trace = Trace::read(&rig.memory.bytes()).unwrap();
+    let trace = rig.trace();
     let bad = replay(&trace).unwrap_err();
     assert!(bad.to_string().contains("panics"), "{bad}");
 }
@@ -202,16 +110,16 @@ fn a_thread_that_blocks_sleeps_and_wakes_again() {
         let rig = Rig::new(trigger);
         let context = rig.context();
         let (channel, theirs) = rig.wire(&context);
-        let until = |rig: &Rig| Some(rig.looper.now() + Duration::from_secs(1));
-        assert_eq!(channel.block(until(&rig)).unwrap(), None);
+        let until = |rig: &Rig| rig.looper.now() + Duration::from_secs(1);
+        assert_eq!(channel.block_until(until(&rig)).unwrap(), None);
         let guest = rig.guest.clone();
         rig.looper.while_asleep(move || guest.send(theirs).unwrap());
         let woken = Some(Cause::Event);
-        assert_eq!(channel.block(until(&rig)).unwrap(), woken);
+        assert_eq!(channel.block_until(until(&rig)).unwrap(), woken);
         rig.guest.send(theirs).unwrap();
-        assert_eq!(channel.block(None).unwrap(), woken);
+        assert_eq!(channel.block().unwrap(), Cause::Event);
         channel.wait().unwrap();
-        let refused = channel.block(None).unwrap_err();
+        let refused = channel.block().unwrap_err();
         assert!(matches!(refused, Error::AlreadyWaited(_)), "{refused}");
         drop((channel, context));
         let trace = rig.replays();
@@ -223,20 +131,19 @@ fn a_thread_that_blocks_sleeps_and_wakes_again() {
 fn a_context_goes_on_as_another_and_its_channels_are_told_to_look() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
-    let error = context.hand_over(Vec::new()).unwrap_err();
-    assert!(matches!(error.error, Error::NotOpen));
-    let context = error.context;
+    let error = context.hand_over(&mut []).unwrap_err();
+    assert!(matches!(error, Error::NotOpen));
     let (one, _) = rig.wire(&context);
     let (two, theirs) = rig.wire(&context);
     one.wait().unwrap();
-    let error = context.hand_over(vec![one]).unwrap_err();
-    assert!(matches!(error.error, Error::StillInUse(_)));
-    let mut channels = error.channels;
+    let mut channels = vec![one];
+    let error = context.hand_over(&mut channels).unwrap_err();
+    assert!(matches!(error, Error::StillInUse(_)));
     channels.push(two);
-    let parts = error.context.hand_over(channels).unwrap();
+    let parts = context.hand_over(&mut channels).unwrap();
+    let before = (context, channels);
     rig.guest.send(theirs).unwrap();
-    let (opener, looper) = rig.seam();
-    let (context, channels) = RecordedContext::from_parts(parts, opener, looper, rig.tape.clone());
+    let (context, channels) = Context::from_parts(parts, rig.backend(), rig.looper.clone());
     for channel in &channels {
         channel.wait().unwrap();
     }
@@ -247,7 +154,7 @@ fn a_context_goes_on_as_another_and_its_channels_are_told_to_look() {
         channel.wait().unwrap();
     }
     assert_eq!(wakes(&context), [(channels[1].id(), Cause::Event)]);
-    drop(channels);
+    drop((channels, before));
     context.teardown().unwrap();
     drop(context);
     rig.replays();
@@ -261,18 +168,24 @@ fn a_device_that_nobody_goes_on_with_is_closed() {
     channel.wait().unwrap();
     channel.cancel().unwrap();
     channel.notify().unwrap();
-    let parts = context.hand_over(vec![channel]).unwrap();
+    let parts = context.hand_over(&mut [channel]).unwrap();
+    assert_eq!(context.next_timeout(), None);
     drop(parts);
-    let other = rig.context();
-    assert_eq!(other.next_timeout(), None);
-    rig.tape.finish().unwrap();
-    let trace = Trace::read(&rig.memory.bytes()).unwrap();
-    let last = &trace.lines[place(&trace, |what| *what == What::Call(Call::NextTimeout))..];
-    // A second context of its own is not replayed.
-    let Replayed::Differs(difference) = replay(&trace).unwrap() else {
-        panic!("there is no such context");
-    };
-    assert_eq!(difference.line - 2, trace.lines.len() - last.len());
+    // The context opens another one.
+    let (channel, theirs) = rig.wire(&context);
+    channel.wait().unwrap();
+    rig.guest.send(theirs).unwrap();
+    assert_eq!(wakes(&context), [(channel.id(), Cause::Event)]);
+    drop((channel, context));
+    let trace = rig.replays();
+    let close = What::Seam(AtSeam {
+        call: Seam::Close,
+        peer: None,
+        got: None,
+        failed: None,
+    });
+    let closes = trace.lines.iter().filter(|line| line.what == close);
+    assert_eq!(closes.count(), 2);
 }
 
 #[test]
@@ -282,11 +195,10 @@ fn what_another_process_left_is_adopted_over_its_answers_alone() {
     let port = device.bind_unbound_port(rig.guest.domid()).unwrap();
     let theirs = rig.guest.bind_interdomain(DomId::DOM0, port).unwrap();
     let parts = Parts {
-        device: Device::new(RecordedDevice::adopted(device, &rig.tape)),
+        device: Device::new(device),
         table: HandOver::new(vec![port], None).unwrap(),
     };
-    let (opener, looper) = rig.seam();
-    let (context, channels) = RecordedContext::from_parts(parts, opener, looper, rig.tape.clone());
+    let (context, channels) = Context::from_parts(parts, rig.backend(), rig.looper.clone());
     let [channel] = <[Channel; 1]>::try_from(channels).unwrap();
     channel.wait().unwrap();
     assert_eq!(wakes(&context), [(channel.id(), Cause::Adopted)]);
@@ -294,8 +206,7 @@ fn what_another_process_left_is_adopted_over_its_answers_alone() {
     channel.wait().unwrap();
     assert_eq!(wakes(&context), [(channel.id(), Cause::Event)]);
     drop((channel, context));
-    rig.tape.finish().unwrap();
-    let trace = Trace::read(&rig.memory.bytes()).unwrap();
+    let trace = rig.trace();
     match replay(&trace).unwrap() {
         Replayed::Same(tally) => assert!(tally.seam > 5, "{tally:?}"),
         Replayed::Differs(difference) => panic!("{difference}"),

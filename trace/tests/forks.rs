@@ -12,10 +12,10 @@ use std::io::{self, BufWriter};
 use std::path::PathBuf;
 use std::process;
 
-use evtchn_core::{DomId, EventChannel, Open, Trigger};
+use evtchn_core::{DomId, Trigger};
 use evtchn_fork::Inherited;
 use evtchn_sim::Sim;
-use evtchn_trace::{Header, Recorder, Source, Tape, Trace};
+use evtchn_trace::{Header, Source, Tape, Trace};
 use scenes::Forks;
 
 fn main() {
@@ -53,9 +53,8 @@ fn trace_of_a_parent_has_nothing_of_its_child(forks: &Forks) {
     let scratch = Scratch::new("trace-of-a-parent", forks);
     let file = File::create(&scratch.0).unwrap();
     let tape = Tape::new(&header(), BufWriter::new(file));
-    let device = Recorder::new(Sim::new(7).open(DomId::DOM0), tape.clone())
-        .open()
-        .unwrap();
+    let backend = tape.record(Sim::new(7).open(DomId::DOM0));
+    let device = backend.open().unwrap();
     device.bind_unbound_port(DomId::SELF).unwrap();
     let before = scratch.text();
     let (device, tape) = forks.in_child((device, tape), |(device, tape)| {

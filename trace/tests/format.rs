@@ -24,7 +24,7 @@ fn sealed(lines: &str) -> Vec<u8> {
 }
 
 const HEADER: &str =
-    "{\"trace\":\"evtchn\",\"version\":2,\"source\":\"sim\",\"trigger\":\"level\"}\n";
+    "{\"trace\":\"evtchn\",\"version\":3,\"source\":\"sim\",\"trigger\":\"level\"}\n";
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {
     let calls = (0_u32..9, any::<u32>()).prop_map(|(kind, number)| {
@@ -103,16 +103,16 @@ fn a_trace_that_ends_too_early_is_told_as_truncated() {
 
 #[test]
 fn a_newer_version_and_another_format_are_refused() {
-    let newer = HEADER.replace("\"version\":2", "\"version\":3");
+    let newer = HEADER.replace("\"version\":3", "\"version\":4");
     let bad = Trace::read(&sealed(&newer)).unwrap_err();
-    assert_eq!(bad.why, Why::Newer(3));
-    let told = format!("line 1: version 3 is newer than {VERSION}, the newest that is read here");
+    assert_eq!(bad.why, Why::Newer(4));
+    let told = format!("line 1: version 4 is newer than {VERSION}, the newest that is read here");
     assert_eq!(bad.to_string(), told);
     for other in [
         "{}\n",
         "[]\n",
-        "{\"trace\":\"other\",\"version\":2}\n",
-        &HEADER.replace("\"version\":2", "\"version\":0"),
+        "{\"trace\":\"other\",\"version\":3}\n",
+        &HEADER.replace("\"version\":3", "\"version\":0"),
     ] {
         assert_eq!(Trace::read(&sealed(other)).unwrap_err().why, Why::NotATrace);
     }

@@ -2,10 +2,12 @@
 
 mod calls;
 mod format;
+mod programs;
 mod replay;
 mod support {
     pub(crate) mod changed;
     pub(crate) mod memory;
     pub(crate) mod recorded;
+    pub(crate) mod rig;
     pub(crate) mod seal;
 }

@@ -20,13 +20,10 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use evtchn_core::{DomId, EventChannel, Open, Registrar, Trigger};
+use evtchn_core::{Backend, Context, DomId, Registrar, Trigger};
 use evtchn_sim::{Sim, SimLoop};
-use evtchn_trace::{
-    Answer, Header, RecordedContext, RecordedDevice, Recorder, Replayed, Source, Tape, Trace, What,
-    replay, replay_on_sim,
-};
-use evtchn_xen::{DEVICE_PATH, Device, PollLoop, XenOpen};
+use evtchn_trace::{Answer, Header, Replayed, Source, Tape, Trace, What, replay, replay_on_sim};
+use evtchn_xen::{DEVICE_PATH, PollLoop, XenOpen};
 use libtest_mimic::{Arguments, Trial};
 use support::changed::changed_bytes;
 use support::loopback::loopback;
@@ -34,19 +31,15 @@ use support::memory::Memory;
 
 fn record<R: Registrar>(
     header: &Header,
-    opener: impl Open,
+    backend: impl Into<Backend>,
     event_loop: R,
-    peer: impl EventChannel,
     ready: impl FnMut() -> bool,
 ) -> Vec<u8> {
     let memory = Memory::default();
     let tape = Tape::new(header, memory.clone());
-    let ctx = RecordedContext::new(
-        Recorder::new(opener, tape.clone()),
-        Recorder::new(event_loop, tape.clone()),
-        tape.clone(),
-    );
-    let peer = RecordedDevice::peer(peer, &tape);
+    let backend = backend.into();
+    let ctx = Context::with_registrar(tape.record(backend.clone()), event_loop);
+    let peer = tape.open_peer(backend).unwrap();
     let wakes = loopback(&ctx, &peer, ready);
     assert!(wakes > 15, "{wakes} wakes");
     drop((peer, ctx));
@@ -61,8 +54,7 @@ fn on_sim() -> Vec<u8> {
     let mut header = Header::new(Source::Xen, Trigger::Level);
     header.cpus = Some(1);
     let opener = sim.open(DomId::DOM0);
-    let peer = sim.open(DomId::DOM0).open().unwrap();
-    record(&header, opener, event_loop, peer, move || ready.ready())
+    record(&header, opener, event_loop, move || ready.ready())
 }
 
 fn on_xen() -> Vec<u8> {
@@ -71,11 +63,10 @@ fn on_xen() -> Vec<u8> {
     let cpus = std::thread::available_parallelism().unwrap().get();
     let mut header = Header::new(Source::Xen, Trigger::Level);
     header.cpus = Some(cpus);
-    let peer = Device::open().unwrap();
     // On one CPU an event is in the ring when the call that sends it returns.
     let timeout = Duration::from_millis(if cpus == 1 { 0 } else { 100 });
     let ready = move || ready.wait(Some(timeout)).unwrap().ready;
-    record(&header, XenOpen::default(), event_loop, peer, ready)
+    record(&header, XenOpen::default(), event_loop, ready)
 }
 
 fn same(replayed: Replayed) -> usize {

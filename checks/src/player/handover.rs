@@ -1,9 +1,9 @@
 //! A step in which the context is taken apart and goes on as another.
 
-use evtchn_core::{Context, Error, Link, Stats};
+use evtchn_core::{Backend, Context, Error, Link, Stats};
 
 use super::table::Slot;
-use super::{Ctx, Loop, Opener, Player, SimChannel, Step, ensure};
+use super::{Ctx, Loop, Player, SimChannel, Step, ensure};
 
 /// A player without a context.
 pub(super) type Detached = Box<dyn for<'b> FnOnce(&'b Ctx) -> Player<'b>>;
@@ -124,7 +124,7 @@ impl Slot {
 pub(super) fn hand_over(
     ctx: Ctx,
     mut channels: Vec<SimChannel>,
-    opener: Opener,
+    backend: Backend,
     looper: Loop,
 ) -> Result<(Ctx, HandedOver), String> {
     let parts = match ctx.hand_over(&mut channels) {
@@ -144,7 +144,7 @@ pub(super) fn hand_over(
         format!("handed over, but the link is {:?}", ctx.link())
     })?;
     drop((channels, ctx));
-    let (ctx, channels) = Context::from_parts(parts, opener, looper);
+    let (ctx, channels) = Context::from_parts(parts, backend, looper);
     let failed = None;
     Ok((ctx, HandedOver { channels, failed }))
 }

@@ -27,7 +27,7 @@ use evtchn_core::{
     Wake,
 };
 use evtchn_sim::{Call, DomainConfig, Guest, Sim, SimLoop, SimOpen};
-use evtchn_trace::{Recorder, Tape, What};
+use evtchn_trace::{Tape, What};
 
 use crate::failed::{device_call, loop_call};
 use crate::op::{Each, Op};
@@ -54,8 +54,7 @@ const VIRQS: [Virq; 7] = [
     Virq::new(23),
 ];
 
-type Opener = Traced<Recorder<SimOpen>>;
-type Loop = Traced<Recorder<SimLoop>>;
+type Loop = Traced<SimLoop>;
 type Ctx = Context<Loop>;
 type SimChannel = Channel<Loop>;
 
@@ -134,11 +133,9 @@ pub(crate) fn play_taped(
     let looper = SimLoop::new(trigger);
     let calls = Calls::default();
     let traced = || {
-        let (opener, looper) = (opener.clone(), looper.clone());
-        (
-            Traced::new(Recorder::new(opener, tape.clone()), calls.clone()),
-            Traced::new(Recorder::new(looper, tape.clone()), calls.clone()),
-        )
+        let opener = Traced::new(opener.clone(), calls.clone());
+        let looper = Traced::new(looper.clone(), calls.clone());
+        (tape.record_seam(opener), looper)
     };
     let (opens, loops) = traced();
     // What broke is not taken down: that may break again, and a panic on the way would be the last.

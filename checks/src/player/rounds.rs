@@ -1,5 +1,6 @@
 //! Rounds, and turns of a loop, which are whole rounds.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use evtchn_core::{Cause, Error, Outcome, StillInUse, Wake};
@@ -11,21 +12,22 @@ use super::{Player, Step, ensure, text};
 type Ended = Result<Outcome, Error>;
 
 impl Player<'_> {
+    /// Begins a round. One that is under way is forgotten, and ended by this one.
     pub(super) fn begin(&mut self, budget: usize) -> Step {
-        if self.round.is_none() && self.owed.is_some() {
-            let begun = self.ctx.dispatch_at_most(budget);
+        let forgotten = self.round.take().map(ManuallyDrop::new);
+        self.calls.get().failed.clear();
+        let mut begun = self.ctx.dispatch_at_most(budget);
+        if forgotten.is_some() {
+            self.note_end_of_round();
+        }
+        if self.owed.is_some() {
             self.pay(begun.map(drop))?;
+            begun = self.ctx.dispatch_at_most(budget);
         }
-        match (self.ctx.dispatch_at_most(budget), &self.round) {
-            (Ok(round), None) => {
-                self.round = Some(round);
-                self.budget = budget;
-                self.unread = None;
-                Ok(())
-            }
-            (Err(Error::Busy), Some(_)) => Ok(()),
-            (other, _) => Err(format!("begin: {other:?}")),
-        }
+        self.round = Some(begun.map_err(|error| format!("begin: {error}"))?);
+        self.budget = budget;
+        self.unread = None;
+        Ok(())
     }
 
     pub(super) fn next_many(&mut self, wakes: u16) -> Step {
@@ -97,6 +99,11 @@ impl Player<'_> {
         };
         self.calls.get().failed.clear();
         drop(round);
+        self.note_end_of_round();
+    }
+
+    /// A round was ended by something that cannot fail with what that came to.
+    fn note_end_of_round(&mut self) {
         let failed = std::mem::take(&mut self.calls.get().failed);
         self.loose |= failed.contains(&Call::Deregister);
         self.owed = self.unread.take().or_else(|| failed.first().copied());

@@ -8,7 +8,6 @@ use evtchn_core::{
     RemotePort, Sleep, Slept, Trigger, Virq,
 };
 use evtchn_sim::{Call, Errno, SimDevice, SimLoop, SimOpen};
-use evtchn_trace::{RecordedDevice, Recorder};
 
 use crate::op::Failing;
 
@@ -119,10 +118,10 @@ impl<T> Traced<T> {
     }
 }
 
-impl Open for Traced<Recorder<SimOpen>> {
-    type Device = Traced<RecordedDevice<SimDevice>>;
+impl Open for Traced<SimOpen> {
+    type Device = Traced<SimDevice>;
 
-    fn open(&self) -> Result<Traced<RecordedDevice<SimDevice>>, DeviceError> {
+    fn open(&self) -> Result<Traced<SimDevice>, DeviceError> {
         let device = self.noted(Call::Open, Open::open)?;
         Ok(Traced::new(device, self.calls.clone()))
     }
@@ -132,7 +131,7 @@ impl Open for Traced<Recorder<SimOpen>> {
     }
 }
 
-impl EventChannel for Traced<RecordedDevice<SimDevice>> {
+impl EventChannel for Traced<SimDevice> {
     fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
         self.noted(Call::BindUnboundPort, |of| of.bind_unbound_port(remote))
     }
@@ -190,7 +189,7 @@ impl EventChannel for Traced<RecordedDevice<SimDevice>> {
     }
 }
 
-impl Registrar for Traced<Recorder<SimLoop>> {
+impl Registrar for Traced<SimLoop> {
     fn trigger(&self) -> Trigger {
         self.of.trigger()
     }
@@ -208,7 +207,7 @@ impl Registrar for Traced<Recorder<SimLoop>> {
     }
 }
 
-impl Sleep for Traced<Recorder<SimLoop>> {
+impl Sleep for Traced<SimLoop> {
     type Deadline = Duration;
 
     fn deadline(&self, timeout: Duration) -> Duration {

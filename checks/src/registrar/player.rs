@@ -2,6 +2,7 @@
 //! end.
 
 use std::any::Any;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use evtchn_sim::{Call, Errno};
 
 use super::acts::place;
 use super::looper::{Looper, Opener};
-use super::rig::{Owed, Rig, Seen, Slot, Step, TestContext, Told};
+use super::rig::{Rig, Seen, Slot, Step, TestContext, Told};
 use super::rounds::TestRound;
 use super::script::{Act, Budget, EVERY_SLOT, Op, Setup, Way};
 use crate::player::Broken;
@@ -129,7 +130,9 @@ impl<'a> Player<'a> {
     }
 
     fn begin(&mut self, budget: Budget) -> Step {
-        if self.round.is_none() {
+        if let Some(round) = self.leave_round() {
+            self.end_forgotten(round, budget)?;
+        } else {
             self.rig.is_reported(self.is_awake())?;
         }
         if let Some(round) = self.rig.begin(self.ctx, budget)? {
@@ -140,6 +143,16 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
+    /// Forgets the round, and ends it by beginning another.
+    fn end_forgotten(&mut self, round: TestRound<'a>, budget: Budget) -> Step {
+        let _forgotten = ManuallyDrop::new(round);
+        if self.rig.inside().paused {
+            // Another one has ended it.
+            return Ok(());
+        }
+        self.rig.end_by_another(self.ctx, budget, self.faults)
+    }
+
     /// The round that is held, if any. The program is no longer in it.
     fn leave_round(&mut self) -> Option<TestRound<'a>> {
         let round = self.round.take()?;
@@ -148,18 +161,18 @@ impl<'a> Player<'a> {
     }
 
     fn leave(&mut self) -> Step {
-        if let Some(round) = self.leave_round() {
-            let before = self.rig.seen(self.ctx);
-            let inside = self.rig.enter(|inside| &mut inside.leaving);
-            self.rig.state().owed = Owed::Unsure;
-            self.rig.guarded(|| drop(round), |_, _| ());
-            drop(inside);
-            // A round that is dropped keeps that the device failed, and counts what else did.
-            let hides = self.ctx.stats().faults > self.faults;
-            self.rig.state().seen.hiding += u64::from(hides);
-            self.rig.dropped(self.ctx, before);
+        let Some(round) = self.leave_round() else {
+            return Ok(());
+        };
+        if self.rig.inside().paused {
+            // Another one has ended it.
+            drop(round);
+            return Ok(());
         }
-        Ok(())
+        self.rig.end_round(self.ctx, self.faults, |rig, _| {
+            rig.guarded(|| drop(round), |_, _| ());
+            Ok(())
+        })
     }
 
     /// One turn of the loop. False where there is no reason for a round; then nobody may be

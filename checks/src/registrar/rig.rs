@@ -123,6 +123,8 @@ pub(super) struct Inside {
     pub(super) hook: usize,
     /// Rounds of values, held or gone through.
     pub(super) values: usize,
+    /// Another round has ended the one of values that is held, which did not go on since.
+    pub(super) paused: bool,
     /// Rounds of callbacks.
     pub(super) calls: usize,
     /// Callbacks.
@@ -217,7 +219,7 @@ impl State {
 impl Inside {
     /// Whether the context is in a round. A round of callbacks calls nobody else meanwhile.
     pub(super) const fn is_round(self) -> bool {
-        self.values > 0 || self.callback > 0
+        (self.values > 0 && !self.paused) || self.callback > 0
     }
 }
 

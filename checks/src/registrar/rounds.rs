@@ -26,6 +26,37 @@ impl Rig {
         }
     }
 
+    /// Ends the round that is held or was forgotten by a round that ends at once. When it began there
+    /// had been so many `faults`.
+    pub(super) fn end_by_another(&self, ctx: &TestContext, budget: Budget, faults: u64) -> Step {
+        self.end_round(ctx, faults, |rig, ctx| {
+            match rig.guarded(|| ctx.dispatch_at_most(budget.0).map(drop), |_, _| ()) {
+                Err(error) if rig.is_paid(&error) => Ok(()),
+                Err(error) => Err(format!("begin beside another round: {error:?}")),
+                Ok(()) => Ok(()),
+            }
+        })
+    }
+
+    /// Ends a round in another way than by its `finish`. It keeps that the device failed, and counts
+    /// what else did.
+    pub(super) fn end_round(
+        &self,
+        ctx: &TestContext,
+        faults: u64,
+        end: impl FnOnce(&Rig, &TestContext) -> Step,
+    ) -> Step {
+        let before = self.seen(ctx);
+        let inside = self.enter(|inside| &mut inside.leaving);
+        self.state().owed = Owed::Unsure;
+        let ended = end(self, ctx);
+        drop(inside);
+        let hides = ctx.stats().faults > faults;
+        self.state().seen.hiding += u64::from(hides);
+        self.dropped(ctx, before);
+        ended
+    }
+
     /// Begins a round, if there may be one.
     pub(super) fn begin<'a>(
         &self,
@@ -33,9 +64,14 @@ impl Rig {
         budget: Budget,
     ) -> Result<Option<TestRound<'a>>, String> {
         let inside = self.inside();
-        let (in_hook, in_round) = (inside.hook > 0, inside.is_round());
+        let (in_hook, in_callback) = (inside.hook > 0, inside.callback > 0);
+        if inside.values > 0 && !inside.paused && !in_hook && !in_callback {
+            self.state().inside.paused = true;
+            // Any fault so far may be one of the round that is held.
+            self.end_by_another(ctx, budget, 0)?;
+        }
         let mut begun = ctx.dispatch_at_most(budget.0);
-        if !in_hook && !in_round {
+        if !in_hook && !in_callback {
             if let Err(error) = &begun
                 && self.is_paid(error)
             {
@@ -43,10 +79,11 @@ impl Rig {
             }
             self.nothing_owed(&begun)?;
         }
+        self.state().inside.paused &= begun.is_err();
         match begun {
             Err(Error::Reentrant) if in_hook => Ok(None),
-            Err(Error::Busy) if in_round && !in_hook => Ok(None),
-            Ok(round) if !in_round && !in_hook => Ok(Some(round)),
+            Err(Error::Busy) if in_callback && !in_hook => Ok(None),
+            Ok(round) if !in_callback && !in_hook => Ok(Some(round)),
             other => Err(format!("begin: {other:?}")),
         }
     }
@@ -82,6 +119,7 @@ impl Rig {
         ctx: &TestContext,
         round: &mut TestRound<'_>,
     ) -> Result<Option<Wake>, String> {
+        self.state().inside.paused = false;
         let wake = round.next();
         self.note_fault(ctx);
         if let Some(wake) = wake {
@@ -93,8 +131,15 @@ impl Rig {
     /// Ends a round of values, in which the program no longer is.
     pub(super) fn finish(&self, round: TestRound<'_>) -> Step {
         let wakes = self.state().seen.wakes;
+        let was_ended = self.inside().paused;
+        self.state().inside.paused = true;
         let ended = self.guarded(|| round.finish(), |_, _| ());
-        self.ended(ended, wakes)
+        match ended {
+            // By another one. There is at most an error left that was kept.
+            Err(error) if was_ended && !self.is_paid(&error) => Err(format!("finish: {error:?}")),
+            _ if was_ended => Ok(()),
+            ended => self.ended(ended, wakes),
+        }
     }
 
     fn go_through_calls(&self, ctx: &TestContext, round: TestRound<'_>) -> Step {
@@ -103,7 +148,10 @@ impl Rig {
         let inside = self.enter(|inside| &mut inside.calls);
         // A callback that panics drops the round.
         let leaving = self.enter(|inside| &mut inside.leaving);
-        self.state().owed = Owed::Unsure;
+        let mut state = self.state();
+        state.owed = Owed::Unsure;
+        state.inside.paused = true;
+        drop(state);
         let ended = self.guarded(
             || round.call(),
             |state, told| {

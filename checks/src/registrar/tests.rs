@@ -182,3 +182,18 @@ fn a_round_of_callbacks_in_the_wake_of_a_wait_keeps_what_was_latched() {
     ];
     holds(1, &script);
 }
+
+#[test]
+fn a_round_beside_a_held_one_fails_with_the_error_of_the_device_that_the_held_one_read() {
+    let script = [
+        Do(Bind(0, Unbound)),
+        Do(Wait(0)),
+        Break,
+        Begin(Budget::ALL),
+        Next,
+        Do(Dispatch(Values(Budget::ALL))),
+        Next,
+        Finish,
+    ];
+    holds(0, &script);
+}

@@ -7,15 +7,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use evtchn::sim::{Call, Choice, Errno, Guest, Sim, SimLoop, SimOpen};
 use evtchn::{DomId, Port, Stats, Trigger, Virq};
-use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
+use evtchn_trace::{Header, Source, Tape, observe};
 
 /// Decides how often whom sends.
 pub(crate) const SEED: u64 = 4;
 
 const GUESTS: usize = 3;
 
-type Context = RecordedContext<Recorder<SimLoop>>;
-type Channel = RecordedChannel<Recorder<SimLoop>>;
+type Context = evtchn::Context<SimLoop>;
+type Channel = evtchn::Channel<SimLoop>;
 
 /// Records the day, and says what the context counted.
 ///
@@ -28,11 +28,7 @@ pub(crate) fn record(seed: u64, out: impl Write + Send + 'static) -> Result<Stat
     let sim = Sim::new(seed);
     observe(&sim, &tape);
     let opener = sim.open(DomId::DOM0);
-    let context = RecordedContext::new(
-        Recorder::new(opener.clone(), tape.clone()),
-        Recorder::new(SimLoop::level(), tape.clone()),
-        tape.clone(),
-    );
+    let context = Context::with_registrar(tape.record(opener.clone()), SimLoop::level());
     let mut day = Day::begin(&sim, &context, Choice::seeded(seed))?;
     day.quiet_morning()?;
     day.noon()?;

@@ -209,9 +209,7 @@ impl Job<'_> {
             && checks.next <= now
         {
             checks.next = now + checks.every;
-            self.context
-                .unrecorded()
-                .check_peers_with(&*checks.statuses)?;
+            self.context.check_peers_with(&*checks.statuses)?;
         }
         Ok(())
     }

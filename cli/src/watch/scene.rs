@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use evtchn::{Cause, DeviceError, PortStatuses};
-use evtchn_trace::{RecordedChannel, RecordedContext, Recorder};
 
 use super::end::End;
 use crate::output::Announce;
 
-/// The event loop, which reports and is recorded.
-pub(crate) type Loop = Recorder<Announce>;
+/// The event loop, which reports.
+pub(crate) type Loop = Announce;
 /// A channel of a scene.
-pub(crate) type Channel = RecordedChannel<Loop>;
+pub(crate) type Channel = evtchn::Channel<Loop>;
 /// The context that a scene plays in.
-pub(crate) type Context = RecordedContext<Loop>;
+pub(crate) type Context = evtchn::Context<Loop>;
 
 /// A channel that is watched.
 pub(crate) struct Watched {

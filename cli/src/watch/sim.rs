@@ -14,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use evtchn::sim::{Choice, Errno, Sim, SimLoop, SimPrivcmd, World};
 use evtchn::{Cause, DeviceError, DomId, Port, PortStatuses};
-use evtchn_trace::{RecordedContext, Recorder};
 
 use super::end::End;
 use super::job::{Onlooker, Orders, Wish, watch};
@@ -80,11 +79,7 @@ fn play(
     let output = Arc::new(Output::new(format, move || clock.now()));
     let event_loop = SimLoop::level();
     let announce = Announce::new(event_loop.clone(), Arc::clone(&output));
-    let context = RecordedContext::new(
-        Recorder::new(sim.open(DomId::DOM0), tape.clone()),
-        Recorder::new(announce, tape.clone()),
-        tape.clone(),
-    );
+    let context = Context::with_registrar(tape.record(sim.open(DomId::DOM0)), announce);
     let mut scene = Toolstack {
         sim: sim.clone(),
         event_loop,

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use evtchn::poll::PollLoop;
-use evtchn::xen::{Device, Privcmd, XenOpen};
-use evtchn::{Cause, DeviceError, DomId, EventChannel, Open, Port, PortStatuses, RemotePort};
-use evtchn_trace::{RecordedContext, RecordedDevice, Recorder, Tape};
+use evtchn::xen::{Privcmd, XenOpen};
+use evtchn::{Cause, Device, DeviceError, DomId, Port, PortStatuses, RemotePort};
+use evtchn_trace::Tape;
 
 use super::end::End;
 use super::job::{Orders, Wish, watch};
@@ -43,11 +43,7 @@ pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, recording: &Recording
     let output = Arc::new(Output::new(format, move || start.elapsed()));
     let poll_loop = PollLoop::new().context("cannot make an event loop")?;
     let announce = Announce::new(poll_loop.clone(), Arc::clone(&output));
-    let context = RecordedContext::new(
-        Recorder::new(cast.opener.clone(), tape.clone()),
-        Recorder::new(announce, tape.clone()),
-        tape.clone(),
-    );
+    let context = Context::with_registrar(tape.record(cast.opener.clone()), announce);
 
     let bound = bind(&context, &cast.ends)?;
     let (mut channels, driver) = bind_loopback(&context, cast, tape)?;
@@ -97,8 +93,7 @@ fn bind_loopback(
     for _ in 0..cast.loopback {
         channels.push(context.bind_unbound_port(DomId::SELF).map_err(refused)?);
     }
-    let device = cast.opener.open().map_err(device)?;
-    let device = RecordedDevice::peer(device, tape);
+    let device = tape.open_peer(cast.opener.clone()).map_err(device)?;
     let peers = channels.iter().map(|channel| {
         device.bind_interdomain(RemotePort {
             domid: DomId::SELF,
@@ -126,7 +121,7 @@ fn bind_loopback(
 /// channels of the job.
 #[derive(Debug)]
 struct Driver {
-    device: RecordedDevice<Device>,
+    device: Device,
     /// Its ends, in the order of the channels.
     ports: Vec<Port>,
     /// Which of them were notified since their channel woke.

@@ -2,18 +2,20 @@
 //! format tells the same.
 
 use std::fs::File;
+use std::future::Future as _;
 use std::path::{Path, PathBuf};
+use std::task::{Context as Cx, Waker};
 use std::time::Duration;
 
 use evtchn::sim::{Guest, Sim, SimLoop, SimOpen};
-use evtchn::{Cause, DomId, Port, Trigger};
-use evtchn_trace::{Header, RecordedChannel, RecordedContext, Recorder, Source, Tape, observe};
+use evtchn::{Backend, Cause, DomId, Port, Trigger};
+use evtchn_trace::{Header, Source, Tape, observe};
 use serde_json::Value;
 
 use super::drawn::{drawn, events, file, lanes};
 
-type Context = RecordedContext<Recorder<SimLoop>>;
-type Channel = RecordedChannel<Recorder<SimLoop>>;
+type Context = evtchn::Context<SimLoop>;
+type Channel = evtchn::Channel<SimLoop>;
 
 /// A program that is recorded to a file, and a guest.
 struct Rig {
@@ -40,16 +42,12 @@ impl Rig {
         }
     }
 
-    fn seam(&self) -> (Recorder<SimOpen>, Recorder<SimLoop>) {
-        (
-            Recorder::new(self.opener.clone(), self.tape.clone()),
-            Recorder::new(self.looper.clone(), self.tape.clone()),
-        )
+    fn backend(&self) -> Backend {
+        self.tape.record(self.opener.clone())
     }
 
     fn context(&self) -> Context {
-        let (opener, looper) = self.seam();
-        RecordedContext::new(opener, looper, self.tape.clone())
+        Context::with_registrar(self.backend(), self.looper.clone())
     }
 
     fn wire(&self, context: &Context) -> (Channel, Port) {
@@ -180,14 +178,13 @@ fn a_port_is_waited_for_while_its_thread_blocks() {
     let rig = Rig::new("blocks.trace");
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
-    let until = Some(rig.looper.now() + Duration::from_secs(1));
-    assert_eq!(channel.block(until).unwrap(), None);
+    let until = rig.looper.now() + Duration::from_secs(1);
+    assert_eq!(channel.block_until(until).unwrap(), None);
     let guest = rig.guest.clone();
     rig.looper.while_asleep(move || guest.send(theirs).unwrap());
-    let woken = Some(Cause::Event);
-    assert_eq!(channel.block(None).unwrap(), woken);
+    assert_eq!(channel.block().unwrap(), Cause::Event);
     rig.guest.send(theirs).unwrap();
-    assert_eq!(channel.block(None).unwrap(), woken);
+    assert_eq!(channel.block().unwrap(), Cause::Event);
     drop((channel, context));
     let lanes = rig.seen();
     assert_eq!(
@@ -210,15 +207,40 @@ fn a_port_is_waited_for_while_its_thread_blocks() {
 }
 
 #[test]
+fn a_port_is_waited_for_while_its_task_does_not_go_on() {
+    let rig = Rig::new("tasks.trace");
+    let context = rig.context();
+    let (channel, theirs) = rig.wire(&context);
+    let mut cx = Cx::from_waker(Waker::noop());
+    let mut woken = Box::pin(channel.woken());
+    assert!(woken.as_mut().poll(&mut cx).is_pending());
+    rig.guest.send(theirs).unwrap();
+    context.drive().unwrap();
+    assert!(woken.as_mut().poll(&mut cx).is_ready());
+    assert!(woken.as_mut().poll(&mut cx).is_pending());
+    drop(woken);
+    drop((channel, context));
+    let lanes = rig.seen();
+    assert_eq!(
+        lanes[1],
+        seen(
+            &[
+                "live", "waiting", "ready", "held", "rearming", "waiting", "live"
+            ],
+            &["bind", "sent by the other end", "wake", "unbind"]
+        )
+    );
+}
+
+#[test]
 fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() {
     let rig = Rig::new("handed-over.trace");
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
     channel.wait().unwrap();
-    let parts = context.hand_over(vec![channel]).unwrap();
+    let parts = context.hand_over(&mut [channel]).unwrap();
     rig.guest.send(theirs).unwrap();
-    let (opener, looper) = rig.seam();
-    let (context, channels) = RecordedContext::from_parts(parts, opener, looper, rig.tape.clone());
+    let (context, channels) = Context::from_parts(parts, rig.backend(), rig.looper.clone());
     let [channel] = &channels[..] else {
         unreachable!()
     };

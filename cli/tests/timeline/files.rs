@@ -261,7 +261,7 @@ fn a_run_that_is_killed_leaves_the_old_file_and_nothing_beside_it() {
     let mut input = File::options().write(true).open(&trace).unwrap();
     input
         .write_all(
-            b"{\"trace\":\"evtchn\",\"version\":2,\"source\":\"sim\",\"trigger\":\"level\"}\n",
+            b"{\"trace\":\"evtchn\",\"version\":3,\"source\":\"sim\",\"trigger\":\"level\"}\n",
         )
         .unwrap();
     // More than the pipe has room for: when all is written, the command is drawing.

@@ -54,11 +54,6 @@ pub(crate) const USAGE: &[Wrong] = &[
     ("listen 3 --check-peers 0", 2, &["--check-peers"]),
     ("watch --dies-after 3", 2, &["--check-peers"]),
     (
-        "watch --check-peers 1s --record trace",
-        2,
-        &["--check-peers", "--record"],
-    ),
-    (
         "watch --backend xen --check-peers 1s --dies-after 3",
         2,
         &["--dies-after needs --backend sim"],

@@ -3,6 +3,7 @@
 use super::Round;
 use crate::hal::Registrar;
 use crate::machine::Wake;
+use crate::observe::{Called, Came};
 use crate::trace;
 
 /// Room for the wakes of one [`Round::fill`].
@@ -67,7 +68,16 @@ impl<R: Registrar> Round<'_, R> {
     /// All of them are handed out then: a cancel that comes later takes none of them back.
     #[inline]
     pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
-        if self.is_drained {
+        let room = buf.room;
+        self.shared.begins(|| Called::Fill(room));
+        let wakes = self.fill_now(buf);
+        self.shared.ends(move || Came::Wakes(wakes));
+        wakes
+    }
+
+    #[inline(always)]
+    fn fill_now<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
+        if !self.is_current() || self.is_drained {
             return &[];
         }
         let room = buf.room.min(self.wakes_left);

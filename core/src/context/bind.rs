@@ -1,21 +1,14 @@
 //! Binding ports.
 
+use super::observed::ok;
 use super::{Channel, Context, State};
 use crate::error::Error;
 use crate::hal::{Opened, Registrar, Trigger};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::machine::ChannelId;
 use crate::machine::peers::Peer;
+use crate::observe::{Called, Came, Source};
 use crate::sync::Arc;
-
-/// The four ways to get a port.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    Unbound(DomId),
-    Interdomain(RemotePort),
-    Virq(Virq),
-    Static(Port),
-}
 
 impl<R: Registrar> Context<R> {
     /// Allocates a port that `remote` may bind to. Xen takes the id of a domain that does not exist
@@ -61,6 +54,23 @@ impl<R: Registrar> Context<R> {
     }
 
     fn bind(&self, source: Source) -> Result<Channel<R>, Error> {
+        if self.shared.observer.is_some() {
+            return self.bind_observed(source);
+        }
+        self.bind_now(source)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bind_observed(&self, source: Source) -> Result<Channel<R>, Error> {
+        self.shared.observed(
+            || Called::Bind(source),
+            || self.bind_now(source),
+            |bound| ok(bound, |channel| Came::Bound(channel.id())),
+        )
+    }
+
+    fn bind_now(&self, source: Source) -> Result<Channel<R>, Error> {
         let shared = &self.shared;
         if shared.is_inherited() {
             return Err(Error::Inherited);
@@ -72,7 +82,9 @@ impl<R: Registrar> Context<R> {
         let (before, device) = shared.open(&settling)?;
         let mut state = shared.lock();
         let bound = state.bind(&device, source, shared.trigger);
-        let (has_ready, rouse) = (state.machine.has_ready(), state.machine.take_rouse(None));
+        // A round of this thread finds what is ready; others have to be told.
+        let is_for_loop = state.machine.has_ready() && !shared.in_round.is_me();
+        let after = state.after_lock(is_for_loop, None);
         drop(state);
         if bound.is_err() && !before.is_open() {
             shared.close_again(before, &settling);
@@ -80,12 +92,9 @@ impl<R: Registrar> Context<R> {
         drop(settling);
         // Owned before a hook is called, which may panic.
         let channel = bound.map(|id| Channel::new(Arc::clone(shared), device, id));
-        // A round of this thread finds what is ready; a thread that blocks has to be told.
-        shared.wake_in_loop(has_ready && !shared.in_round.is_me(), rouse, None);
+        after.carry_out(shared)?;
         // The bind stands or fell already; a link that does not follow is tried again.
-        if shared.settle().is_err() {
-            shared.count_unreported();
-        }
+        shared.settle_or_count();
         channel
     }
 }

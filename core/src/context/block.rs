@@ -5,12 +5,14 @@
 
 use std::time::Duration;
 
+use super::observed::ok;
 use super::{Channel, Shared};
 use crate::error::Error;
 use crate::hal::{Sleep, Slept};
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
-use crate::machine::{Blocker, ChannelId, Waited};
+use crate::machine::{Blocker, ChannelId, Owner, Waited};
+use crate::observe::{Called, Came, Hook};
 use crate::trace;
 
 /// What a blocking wait came to. In each case nobody waits any more.
@@ -51,7 +53,12 @@ impl<R: Sleep> Channel<R> {
     /// another thread cancelled the wait or dropped the context; [`Error::Sleep`] where the event
     /// loop cannot sleep; those of a [wait](Self::wait).
     pub fn block(&self) -> Result<Cause, Error> {
-        match self.block_if(|_| None, None)? {
+        let channel = self.id();
+        let call = || {
+            let until = false;
+            Called::Block { channel, until }
+        };
+        match self.block_if(call, |_| None, None)? {
             Blocked::Woken(cause) => Ok(cause),
             Blocked::Cancelled => Err(Error::Cancelled),
             Blocked::Ended => unreachable!("it has neither a deadline nor a condition"),
@@ -64,7 +71,7 @@ impl<R: Sleep> Channel<R> {
     /// Those of [`block`](Self::block).
     pub fn block_for(&self, timeout: Duration) -> Result<Option<Cause>, Error> {
         let deadline = |registrar: &R| Some(registrar.deadline(timeout));
-        self.block_if(deadline, None)?.woken()
+        self.block_if(|| self.blocks(), deadline, None)?.woken()
     }
 
     /// [`block`](Self::block) until this point in the time of the event loop; `None` says that it
@@ -73,7 +80,8 @@ impl<R: Sleep> Channel<R> {
     /// # Errors
     /// Those of [`block`](Self::block).
     pub fn block_until(&self, deadline: R::Deadline) -> Result<Option<Cause>, Error> {
-        self.block_if(|_| Some(deadline), None)?.woken()
+        self.block_if(|| self.blocks(), |_| Some(deadline), None)?
+            .woken()
     }
 
     /// [`block`](Self::block) for as long as `goes_on` says so, and until the deadline where there
@@ -91,10 +99,34 @@ impl<R: Sleep> Channel<R> {
         deadline: Option<R::Deadline>,
         goes_on: impl Fn() -> bool,
     ) -> Result<Option<Cause>, Error> {
-        self.block_if(|_| deadline, Some(&goes_on))?.woken()
+        let call = || Called::Other("block_while");
+        self.block_if(call, |_| deadline, Some(&goes_on))?.woken()
+    }
+
+    const fn blocks(&self) -> Called<'static> {
+        Called::Block {
+            channel: self.id(),
+            until: true,
+        }
     }
 
     fn block_if(
+        &self,
+        call: impl FnOnce() -> Called<'static>,
+        deadline: impl FnOnce(&R) -> Option<R::Deadline>,
+        goes_on: Option<&dyn Fn() -> bool>,
+    ) -> Result<Blocked, Error> {
+        let block = || self.block_now(deadline, goes_on);
+        self.shared.observed(call, block, |blocked| {
+            ok(blocked, |blocked| match blocked {
+                Blocked::Woken(cause) => Came::Woken(Some(*cause)),
+                Blocked::Ended => Came::Woken(None),
+                Blocked::Cancelled => Came::Failed(&Error::Cancelled),
+            })
+        })
+    }
+
+    fn block_now(
         &self,
         deadline: impl FnOnce(&R) -> Option<R::Deadline>,
         goes_on: Option<&dyn Fn() -> bool>,
@@ -103,26 +135,18 @@ impl<R: Sleep> Channel<R> {
         shared.admit()?;
         let id = self.id();
         let mut state = shared.lock();
-        if !state.takes_waits() {
-            return Err(Error::NotBound(id));
-        }
-        let (waited, blocker) = state.machine.block(id)?;
+        let blocker = state.machine.blocker();
+        let waited = state.wait(id, Owner::of(blocker))?;
         drop(state);
-        match waited {
-            Waited::Ready(cause) => {
-                return shared.woken(id, cause);
-            }
-            Waited::Already | Waited::Blocked | Waited::Queued => {
-                return Err(Error::AlreadyWaited(id));
-            }
-            Waited::Armed | Waited::Rearm => {}
+        if let Waited::Ready(cause) = waited {
+            return shared.woken(id, cause);
         }
         let blocking = Blocking {
             shared,
             id,
             blocker,
         };
-        let blocked = match shared.arm(id, waited) {
+        let blocked = match shared.arm(id, waited, || ()) {
             // Asked for once the loop watches the device, whose time may be its own.
             Ok(()) => blocking.run(deadline(&shared.registrar), goes_on),
             Err(error) => Err(error),
@@ -194,9 +218,13 @@ impl<R: Sleep> Blocking<'_, R> {
                     return Ok(Blocked::Ended);
                 }
             }
-            slept = registrar
-                .sleep_as(sleeper, ticket, deadline)
-                .map_err(Error::Sleep)?;
+            let until = deadline.is_some();
+            let ended = registrar.sleep_as(sleeper, ticket, deadline);
+            self.shared.observe_hook(|| Hook::Sleep {
+                until,
+                slept: &ended,
+            });
+            slept = ended.map_err(Error::Sleep)?;
             self.still_ours()?;
             // At the deadline once more, for what came in time.
             if slept != Slept::Roused {
@@ -221,12 +249,8 @@ impl<R: Sleep> Blocking<'_, R> {
         let had_ready = state.machine.has_ready();
         let read = state.drain(shared.trigger);
         let has_news = state.machine.has_ready() && !had_ready;
-        let rouse = state.machine.take_rouse(Some(self.blocker));
-        drop(state);
-        shared.wake_in_loop(has_news, rouse, Some(self.blocker));
-        if shared.settle().is_err() {
-            shared.count_unreported();
-        }
+        shared.unlock(state, has_news, Some(self.blocker))?;
+        shared.settle_or_count();
         read.map_err(Error::from)
     }
 }
@@ -239,8 +263,6 @@ impl<R: Sleep> Drop for Blocking<'_, R> {
         }
         self.shared.registrar.leave(self.blocker.sleeper());
         self.shared.lock().machine.end_block(self.id, self.blocker);
-        if self.shared.settle().is_err() {
-            self.shared.count_unreported();
-        }
+        self.shared.settle_or_count();
     }
 }

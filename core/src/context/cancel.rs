@@ -1,9 +1,11 @@
 //! Cancels: the one that waits for a callback, and the one that never does.
 
+use super::observed::ok;
 use super::{Channel, Context, Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::{Before, ChannelId};
+use crate::observe::{Called, Came};
 use crate::sync::MutexGuard;
 
 impl<R: Registrar> Context<R> {
@@ -36,6 +38,20 @@ impl<R: Registrar> Channel<R> {
 
 impl<R: Registrar> Shared<R> {
     pub(super) fn cancel(&self, id: ChannelId) -> Result<bool, Error> {
+        if self.observer.is_some() {
+            return self.cancel_observed(id);
+        }
+        self.cancel_now(id)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn cancel_observed(&self, id: ChannelId) -> Result<bool, Error> {
+        self.observed(|| Called::Cancel(id), || self.cancel_now(id), cancelled)
+    }
+
+    #[inline(always)]
+    fn cancel_now(&self, id: ChannelId) -> Result<bool, Error> {
         self.admit()?;
         let mut state = self.lock_returned(id);
         let plain = state.machine.cancel_plainly(id);
@@ -80,6 +96,11 @@ impl<R: Registrar> Shared<R> {
     }
 
     fn try_cancel(&self, id: ChannelId) -> Result<bool, Error> {
+        let call = || Called::Other("try_cancel");
+        self.observed(call, || self.try_cancel_now(id), cancelled)
+    }
+
+    fn try_cancel_now(&self, id: ChannelId) -> Result<bool, Error> {
         self.admit()?;
         let mut state = self.lock();
         if state.callbacks.is_running(id) && !self.is_inside() {
@@ -89,4 +110,8 @@ impl<R: Registrar> Shared<R> {
         drop(state);
         self.settle_cancel(id, before)
     }
+}
+
+fn cancelled(cancelled: &Result<bool, Error>) -> Came<'_> {
+    ok(cancelled, |ended| Came::Cancelled(*ended))
 }

@@ -3,10 +3,12 @@
 use std::fmt;
 
 use super::Shared;
+use super::observed::{done, observed};
 use crate::error::Error;
 use crate::hal::{DeviceError, Opened, Registrar};
 use crate::ids::Port;
-use crate::machine::{ChannelId, NotBound};
+use crate::machine::{ChannelId, NotBound, Owner};
+use crate::observe::{Called, Came};
 use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// What a channel and its notifiers share.
@@ -127,7 +129,7 @@ impl<R: Registrar> Channel<R> {
     /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotWritten`] where the port
     /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
     pub fn wait(&self) -> Result<(), Error> {
-        self.shared.wait(self.id)
+        self.shared.wait(self.id, Owner::NEXT)
     }
 
     /// Waits for each wake until the wait is cancelled: [`Context::wait_each`](super::Context::wait_each)
@@ -136,7 +138,7 @@ impl<R: Registrar> Channel<R> {
     /// # Errors
     /// Those of [`Context::wait`](super::Context::wait).
     pub fn wait_each(&self) -> Result<(), Error> {
-        self.shared.wait_each(self.id)
+        self.shared.wait(self.id, Owner::EACH)
     }
 
     /// Ends a wait, and says whether there was one: [`Context::cancel`](super::Context::cancel) for
@@ -159,10 +161,25 @@ impl<R: Registrar> Channel<R> {
     /// [`Error::Device`] where the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
+        if self.shared.observer.is_some() {
+            return self.notify_observed();
+        }
+        self.notify_now()
+    }
+
+    #[inline]
+    fn notify_now(&self) -> Result<(), Error> {
         match &self.bound {
             Some(bound) => bound.notify(|| true),
             None => Err(Error::NotBound(self.id)),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn notify_observed(&self) -> Result<(), Error> {
+        let call = || Called::Notify(self.id);
+        self.shared.observed(call, || self.notify_now(), done)
     }
 
     /// A handle that can notify and nothing else, for other threads. After the unbind it reports
@@ -184,6 +201,14 @@ impl<R: Registrar> Channel<R> {
     /// channel is bound as before. [`Error::Deregister`] where the event loop did not let go of the
     /// device: the channel is unbound.
     pub fn unbind(&mut self) -> Result<(), Error> {
+        let id = self.id;
+        self.shared.begins(|| Called::Unbind(id));
+        let unbound = self.unbind_now();
+        self.shared.ends(|| done(&unbound));
+        unbound
+    }
+
+    fn unbind_now(&mut self) -> Result<(), Error> {
         self.shared.admit()?;
         self.release(false)?;
         // Unbound first, so that it does not run while or after it is dropped.
@@ -239,6 +264,20 @@ impl<R: Registrar> Channel<R> {
 
 impl<R: Registrar> Drop for Channel<R> {
     fn drop(&mut self) {
+        let (is_bound, id) = (self.bound.is_some(), self.id);
+        if is_bound {
+            self.shared.begins(|| Called::DropChannel(id));
+        }
+        self.end();
+        if is_bound {
+            self.shared.ends(|| Came::Done);
+        }
+    }
+}
+
+impl<R: Registrar> Channel<R> {
+    /// Ends a channel that is dropped, which cannot report an error.
+    fn end(&mut self) {
         // In a forked child the port is the parent's, and the lock may be held for ever.
         if self.shared.is_inherited() {
             return;
@@ -249,9 +288,8 @@ impl<R: Registrar> Drop for Channel<R> {
         }
         // Unbound first, so that it does not run while or after it is dropped.
         let callback = self.shared.lock().callbacks.remove(self.id);
-        // Inside a hook the settle that called it looks again.
-        if was_bound && !self.shared.is_in_hook() && self.shared.settle().is_err() {
-            self.shared.count_unreported();
+        if was_bound {
+            self.shared.settle_or_count();
         }
         drop(callback);
     }
@@ -294,7 +332,9 @@ impl Notifier {
     /// where the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
-        self.0.notify(|| self.0.alive.load(Ordering::Acquire))
+        let notify = || self.0.notify(|| self.0.alive.load(Ordering::Acquire));
+        let observer = self.0.device.as_ref().and_then(Opened::observer);
+        observed(observer, || Called::Notify(self.0.id()), notify, done)
     }
 }
 

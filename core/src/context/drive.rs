@@ -3,11 +3,13 @@
 
 use std::fmt;
 
+use super::observed::ok;
 use super::{Context, Outcome, Shared, State};
 use crate::error::Error;
 use crate::hal::{Registrar, Trigger};
 use crate::machine::Machine;
 use crate::machine::link::Link;
+use crate::observe::{Called, Came};
 use crate::sync::{Arc, MutexGuard, Weak};
 
 impl<R: Registrar> Context<R> {
@@ -38,7 +40,7 @@ impl<R: Registrar> Context<R> {
     /// refuses the device, or [`Error::Deregister`] where it does not let go of it;
     /// [`Error::Inherited`].
     pub fn drive(&self) -> Result<Outcome, Error> {
-        self.shared.drive()
+        self.shared.observed_drive()
     }
 
     /// A handle that can [`drive`](Self::drive), for the registrar. It does not keep the context.
@@ -116,7 +118,7 @@ impl Driver {
 
 impl<R: Registrar> Drive for Shared<R> {
     fn drive_for_loop(&self) -> Outcome {
-        match self.drive() {
+        match self.observed_drive() {
             Ok(outcome) => outcome,
             Err(Error::Inherited) => Outcome::Done,
             Err(_) => {
@@ -127,6 +129,14 @@ impl<R: Registrar> Drive for Shared<R> {
     }
 
     fn lost_by_loop(&self) {
+        let call = || Called::Other("lost");
+        self.observed(call, || self.lost(), |()| Came::Done);
+    }
+}
+
+impl<R: Registrar> Shared<R> {
+    /// The event loop stopped to watch the device by itself.
+    fn lost(&self) {
         if self.is_inherited() {
             return;
         }
@@ -138,14 +148,24 @@ impl<R: Registrar> Drive for Shared<R> {
         if self.is_in_hook() {
             return;
         }
-        // What goes wrong, those who wait find out when they look: they are all told.
-        let _told = self.settle();
-        self.wake_tasks();
-        self.tell_loop();
+        // What goes wrong, those who wait find out when they look: they are all woken.
+        if matches!(self.settle(), Err(Error::Inherited)) {
+            return;
+        }
+        let _forked = self.unlock(self.lock(), true, None);
     }
 }
 
 impl<R: Registrar> Shared<R> {
+    fn observed_drive(&self) -> Result<Outcome, Error> {
+        let drive = || self.drive();
+        self.observed(
+            || Called::Other("drive"),
+            drive,
+            |driven| ok(driven, |outcome| Came::Dispatched(*outcome)),
+        )
+    }
+
     pub(super) fn drive(&self) -> Result<Outcome, Error> {
         if self.is_inherited() {
             return Err(Error::Inherited);
@@ -171,15 +191,7 @@ impl<R: Registrar> Shared<R> {
         let has_more = matches!(read, Ok(true)) && self.trigger == Trigger::Edge;
         state.machine.set_may_have_more(has_more);
         let has_news = state.machine.has_ready() && !had_ready;
-        drop(state);
-        // Before the loop is called, which may panic. A waker may have forked.
-        self.wake_tasks();
-        if self.is_inherited() {
-            return Err(Error::Inherited);
-        }
-        if has_news {
-            self.tell_loop();
-        }
+        self.unlock(state, has_news, None)?;
         let settled = self.settle();
         if let Err(error) = read {
             settled.unwrap_or_else(|_| self.count_unreported());

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use super::observed::ok;
 use super::{Channel, Context, NOBODY, Shared, State};
 use crate::error::{Error, StillInUse};
 use crate::hal::{Backend, Device, Opened, Process, Registrar};
 use crate::handover::HandOver;
+use crate::machine::ChannelId;
 use crate::machine::link::{Link, LinkInput};
+use crate::observe::{Called, Came};
 use crate::sync::Arc;
 
 /// What a context handed over: all that its successor needs to go on without a lost event.
@@ -62,6 +65,19 @@ impl<R: Registrar> Context<R> {
     /// device, [`Error::HandOver`] for ports that no table can have, [`Error::Deregister`],
     /// [`Error::Reentrant`], [`Error::Inherited`].
     pub fn hand_over(&self, channels: &mut [Channel<R>]) -> Result<Parts, Error> {
+        // Only for who writes them down.
+        let mut ids = Vec::new();
+        if self.shared.observer.is_some() {
+            ids.extend(channels.iter().map(Channel::id));
+        }
+        let hand_over = || self.hand_over_now(channels);
+        let call = || Called::HandOver(&ids);
+        self.shared.observed(call, hand_over, |handed_over| {
+            ok(handed_over, |_| Came::HandedOver)
+        })
+    }
+
+    fn hand_over_now(&self, channels: &mut [Channel<R>]) -> Result<Parts, Error> {
         let (device, table) = self.shared.release(channels)?;
         channels.iter_mut().for_each(Channel::let_go);
         let callbacks = {
@@ -93,32 +109,42 @@ impl<R: Registrar> Context<R> {
         backend: impl Into<Backend>,
         registrar: R,
     ) -> (Context<R>, Vec<Channel<R>>) {
-        let Parts { device, table } = parts;
         let backend = backend.into();
-        let process = match device.is_inherited() {
+        let process = match parts.device.is_inherited() {
             true => Process::new(None, NOBODY),
             false => backend.process(),
         };
-        let device = device.opened();
         let context = Context::made_by(process, backend, registrar);
-        let shared = &context.shared;
-        let mut state = shared.lock();
-        shared.follow(&mut state, Link::Idle, &[]);
-        state.machine.adopt_device();
-        state.device = Some(device.clone());
-        state.restriction = table.restriction();
-        let ports = table.known();
-        let ids: Vec<_> = ports
-            .map(|(port, peer)| state.machine.adopt(port, peer))
-            .collect();
-        drop(state);
-        let channel = |id| Channel::new(Arc::clone(shared), device.clone(), id);
+        let Parts { mut device, table } = parts;
+        if let Some(observer) = context.shared.backend.observer() {
+            device = observer.adopt(device);
+            device.opened().observe(|| observer.context());
+        }
+        let device = device.opened();
+        let ids = context.shared.observed(
+            || Called::FromParts(&table),
+            || context.shared.adopt(&device, &table),
+            |adopted| Came::Adopted(adopted),
+        );
+        let channel = |id| Channel::new(Arc::clone(&context.shared), device.clone(), id);
         let channels = ids.into_iter().map(channel).collect();
         (context, channels)
     }
 }
 
 impl<R: Registrar> Shared<R> {
+    /// Goes on with the device of another context.
+    fn adopt(&self, device: &Opened, table: &HandOver) -> Vec<ChannelId> {
+        let mut state = self.lock();
+        self.follow(&mut state, Link::Idle, &[]);
+        state.machine.adopt_device();
+        state.device = Some(device.clone());
+        state.restriction = table.restriction();
+        let ports = table.known();
+        let adopted = ports.map(|(port, peer)| state.machine.adopt(port, peer));
+        adopted.collect()
+    }
+
     /// Lets go of the device, if only the context and these channels hold it. The machine forgets
     /// the channels.
     fn release(&self, channels: &[Channel<R>]) -> Result<(Opened, HandOver), Error> {

@@ -40,12 +40,6 @@ impl Read {
 const MANY_READS: usize = 256;
 
 impl State {
-    /// Whether something was found of which somebody is to be told, once the lock is free.
-    #[inline]
-    pub(super) fn has_somebody_to_tell(&self) -> bool {
-        self.machine.has_somebody_to_tell() || self.news.is_some()
-    }
-
     /// Reads once into the inbox, which must be used up.
     #[inline]
     pub(super) fn read(&mut self) -> Read {

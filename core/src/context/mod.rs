@@ -5,6 +5,7 @@
 //! over the calls of the device that bind, unbind, read and write back, so that a port is in the
 //! table before its first event is looked up. `notify` takes no lock.
 
+mod after;
 mod batch;
 mod bind;
 mod block;
@@ -12,17 +13,22 @@ mod callback;
 mod cancel;
 mod channel;
 mod drive;
-mod handlers;
+mod end;
 mod handover;
 mod io;
+mod layer;
 mod nested;
+mod observed;
+mod owner;
 mod peers;
+mod restrict;
 mod round;
 mod settle;
 mod stream;
 mod task;
 mod teardown;
 mod wait;
+mod weak;
 
 use std::fmt;
 use std::time::Duration;
@@ -31,26 +37,29 @@ use crate::error::Error;
 use crate::hal::{Backend, DeviceError, NewLoop, Opened, Process, Registrar, Trigger};
 use crate::ids::DomId;
 use crate::machine::link::Link;
-use crate::machine::{ChannelId, Machine, Stats};
+use crate::machine::{ChannelId, Machine, Owner, Stats};
+use crate::observe::{Called, Came, Observe};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Occupant, Ordering};
 use crate::trace::News;
 use callback::Callbacks;
 use nested::Nested;
+use observed::{OneObserver, ok};
+use owner::RoundOwner;
 use peers::Statuses;
 
 pub use batch::WakeBuf;
 pub use channel::{Channel, Notifier};
 pub use drive::Driver;
-pub use handlers::{Call, Eoi, Handlers};
 pub use handover::Parts;
 pub use round::{Outcome, Round};
 pub use stream::Wakes;
 pub use task::Woken;
+pub use weak::WeakContext;
 
 /// Event channels of one device, opened at the first bind and registered with one event loop
 /// while somebody waits.
 ///
-/// Every method may be called from any thread; one thread at a time holds a [`Round`].
+/// Every method may be called from any thread; one thread at a time has a [`Round`].
 ///
 /// It belongs to the process that made it. In a forked child each call gives
 /// [`Error::Inherited`] and touches neither device nor event loop, and dropping context and
@@ -97,6 +106,8 @@ struct Shared<R: Registrar> {
     /// How many [`Context`]s there are.
     handles: AtomicUsize,
     backend: Backend,
+    /// Who records the calls, where the backend brings one.
+    observer: OneObserver,
     registrar: R,
     /// What the backend tells the states of ports with, once it was asked for.
     statuses: Mutex<Option<Statuses>>,
@@ -114,8 +125,7 @@ struct Shared<R: Registrar> {
     settling: Mutex<()>,
     /// The thread that is inside a hook.
     in_hook: Occupant,
-    /// The thread that holds the round.
-    in_round: Occupant,
+    in_round: RoundOwner,
     /// The thread that looks after the peers.
     in_check: Occupant,
 }
@@ -129,6 +139,8 @@ struct State {
     device: Option<Opened>,
     /// Why the device failed that was open last.
     failure: Option<DeviceError>,
+    /// How the device failed when the round that is under way read it.
+    failed_in_round: Option<DeviceError>,
     /// The error of a round that was dropped, which the next call that can fails with.
     owed: Option<Error>,
     restriction: Option<DomId>,
@@ -172,6 +184,7 @@ impl<R: Registrar> Context<R> {
         let context = Context {
             shared: Arc::new(Shared {
                 handles: AtomicUsize::new(1),
+                observer: backend.observer().map(Observe::context),
                 backend,
                 trigger: registrar.trigger(),
                 registrar,
@@ -182,6 +195,7 @@ impl<R: Registrar> Context<R> {
                     callbacks: Callbacks::default(),
                     device: None,
                     failure: None,
+                    failed_in_round: None,
                     owed: None,
                     restriction: None,
                     ended: false,
@@ -195,7 +209,7 @@ impl<R: Registrar> Context<R> {
                 returned: Condvar::default(),
                 settling: Mutex::default(),
                 in_hook: Occupant::default(),
-                in_round: Occupant::default(),
+                in_round: RoundOwner::default(),
                 in_check: Occupant::default(),
             }),
         };
@@ -221,7 +235,7 @@ impl<R: Registrar> Context<R> {
     /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
     #[inline]
     pub fn wait(&self, id: ChannelId) -> Result<(), Error> {
-        self.shared.wait(id)
+        self.shared.wait(id, Owner::NEXT)
     }
 
     /// Waits for each wake of a channel, until the wait is [cancelled](Self::cancel) or the channel is
@@ -255,7 +269,7 @@ impl<R: Registrar> Context<R> {
     /// # Errors
     /// Those of [`wait`](Self::wait).
     pub fn wait_each(&self, id: ChannelId) -> Result<(), Error> {
-        self.shared.wait_each(id)
+        self.shared.wait(id, Owner::EACH)
     }
 
     /// Ends a wait, and says whether there was one. A wake that was queued for it is kept for the
@@ -284,49 +298,20 @@ impl<R: Registrar> Context<R> {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         let shared = &*self.shared;
-        let is_due = !shared.is_inherited()
-            && (shared.owes_error.load(Ordering::Relaxed) || shared.lock().machine.has_work());
+        let is_due = shared.observed(
+            || Called::NextTimeout,
+            || shared.is_due(),
+            |zero| Came::Timeout { zero: *zero },
+        );
         is_due.then_some(Duration::ZERO)
-    }
-
-    /// Restricts the device to `domid`, for good: from now on it binds to ports that this domain
-    /// offers ([`bind_interdomain`](Self::bind_interdomain)) and to nothing else.
-    /// [`bind_unbound_port`](Self::bind_unbound_port) is refused too, for this domain like for
-    /// every other, and so is [`bind_virq`](Self::bind_virq) (`EACCES`; Linux
-    /// drivers/xen/evtchn.c, evtchn_ioctl). So bind those first. What is bound already stays bound
-    /// and usable, of whatever domain.
-    ///
-    /// A device that is opened later is restricted before anything else.
-    ///
-    /// # Errors
-    /// Nothing changed: [`Error::Restricted`] where it is restricted already; [`Error::NoTarget`];
-    /// [`Error::Device`] where the device refuses; [`Error::Inherited`].
-    pub fn restrict(&self, domid: DomId) -> Result<(), Error> {
-        if self.shared.is_inherited() {
-            return Err(Error::Inherited);
-        }
-        let mut state = self.shared.lock();
-        if let Some(already) = state.restriction {
-            return Err(Error::Restricted(already));
-        }
-        match &state.device {
-            Some(device) => device.restrict(domid)?,
-            // A device opened later would refuse it, and every bind with it.
-            None if domid == DomId::DOM0 || domid >= DomId::FIRST_RESERVED => {
-                return Err(Error::NoTarget(domid));
-            }
-            None => {}
-        }
-        state.restriction = Some(domid);
-        Ok(())
     }
 
     /// Begins a round, when the event loop says that the device is ready or when
     /// [`next_timeout`](Self::next_timeout) is zero. It is safe to come for nothing.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another round is under way; [`Error::Reentrant`]; [`Error::Inherited`];
-    /// once, the error of a [round](Round) that was dropped.
+    /// [`Error::Busy`] while another thread has a round, and inside a callback; [`Error::Reentrant`];
+    /// [`Error::Inherited`]; once, the error of a [round](Round) that was dropped.
     #[inline]
     pub fn dispatch(&self) -> Result<Round<'_, R>, Error> {
         self.dispatch_at_most(Round::<R>::BUDGET)
@@ -336,11 +321,25 @@ impl<R: Registrar> Context<R> {
     /// [`Outcome::More`] where more are ready.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another round is under way; [`Error::Reentrant`]; [`Error::Inherited`];
-    /// once, the error of a [round](Round) that was dropped.
+    /// [`Error::Busy`] while another thread has a round, and inside a callback; [`Error::Reentrant`];
+    /// [`Error::Inherited`]; once, the error of a [round](Round) that was dropped.
     #[inline]
     pub fn dispatch_at_most(&self, wakes: usize) -> Result<Round<'_, R>, Error> {
-        Round::begin(&self.shared, wakes)
+        if self.shared.observer.is_some() {
+            return self.dispatch_observed(wakes);
+        }
+        Round::begin(&self.shared, wakes, true)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn dispatch_observed(&self, wakes: usize) -> Result<Round<'_, R>, Error> {
+        let begin = || Round::begin(&self.shared, wakes, true);
+        self.shared.observed(
+            || Called::Begin(wakes),
+            begin,
+            |begun| ok(begun, |_| Came::Begun),
+        )
     }
 
     /// Where the device stands with the event loop. In a forked child it is
@@ -401,6 +400,11 @@ impl<R: Registrar> Shared<R> {
     #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    fn is_due(&self) -> bool {
+        !self.is_inherited()
+            && (self.owes_error.load(Ordering::Relaxed) || self.lock().machine.has_work())
     }
 
     fn count_unreported(&self) {

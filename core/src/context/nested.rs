@@ -13,6 +13,7 @@ use super::{Outcome, Shared};
 use crate::hal::{Registrar, Whom};
 use crate::machine::Blocker;
 use crate::machine::block::Roused;
+use crate::observe::Hook;
 use crate::sync::this_thread;
 
 /// What may lead back here.
@@ -171,8 +172,11 @@ impl<R: Registrar> Shared<R> {
             };
             if !panicking() {
                 self.registrar.wake_only(whom);
+                self.observe_hook(|| Hook::Wake);
             } else if !calmly(|| self.registrar.wake_only(whom)) {
                 self.count_unreported();
+            } else {
+                self.observe_hook(|| Hook::Wake);
             }
             if self.is_inherited() {
                 return;

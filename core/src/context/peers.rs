@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use super::observed::ok;
 use super::{Channel, Context, Shared};
 use crate::error::Error;
 use crate::hal::{DeviceError, ErrorKind, PortStatuses, Registrar};
-use crate::ids::{DomId, Port};
+use crate::ids::DomId;
 use crate::machine::Machine;
+use crate::observe::{Called, Came, Hook};
 use crate::status::{PortStatus, Status};
 use crate::sync::Occupant;
 
@@ -34,7 +36,7 @@ impl<R: Registrar> Channel<R> {
             return Err(Error::Inherited);
         }
         self.shared.lock().machine.state(self.id())?;
-        Ok(status_of(statuses, self.port())?)
+        Ok(known(statuses.status(DomId::SELF, self.port()))?)
     }
 }
 
@@ -85,7 +87,12 @@ impl<R: Registrar> Context<R> {
     /// # Errors
     /// Those of [`check_peers`](Self::check_peers).
     pub fn check_peers_with(&self, statuses: &dyn PortStatuses) -> Result<usize, Error> {
-        self.shared.check_peers(statuses)
+        let check = || self.shared.check_peers(statuses);
+        self.shared.observed(
+            || Called::CheckPeers,
+            check,
+            |checked| ok(checked, |ended| Came::Checked(*ended)),
+        )
     }
 }
 
@@ -126,7 +133,12 @@ impl<R: Registrar> Shared<R> {
         let mut news = Vec::new();
         for (id, peer) in waiting {
             let port = id.port();
-            let status = status_of(statuses, port)?;
+            let status = statuses.status(DomId::SELF, port);
+            self.observe_hook(|| Hook::Status {
+                port,
+                status: &status,
+            });
+            let status = known(status)?;
             news.extend(peer.news(status.state).map(|news| (id, news)));
         }
         // Who was asked is callers' code, and may have forked.
@@ -149,8 +161,8 @@ impl<R: Registrar> Shared<R> {
 }
 
 /// What a port of this domain is. One behind the end of Xen's table is not in use.
-fn status_of(statuses: &dyn PortStatuses, port: Port) -> Result<PortStatus, DeviceError> {
-    match statuses.status(DomId::SELF, port) {
+fn known(status: Result<PortStatus, DeviceError>) -> Result<PortStatus, DeviceError> {
+    match status {
         Err(error) if error.kind() == ErrorKind::Invalid => Ok(PortStatus {
             state: Status::Closed,
             vcpu: 0,

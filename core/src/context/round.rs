@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::take;
 
 use super::io::Read;
+use super::owner::RoundNumber;
 use super::{Shared, State};
 use crate::error::Error;
-use crate::hal::{DeviceError, Registrar, Trigger};
+use crate::hal::Registrar;
 use crate::machine::Wake;
+use crate::observe::{Called, Came};
 use crate::sync::{MutexGuard, Ordering};
 use crate::trace::{self, Span};
 
@@ -70,6 +71,10 @@ const READS: usize = 128;
 /// [`dispatch`](super::Context::dispatch), `finish` or [`teardown`](super::Context::teardown)
 /// returns it, once. Wakes that were read and not taken stay ready.
 ///
+/// The next dispatch of the same thread ends a round that is still under way, as dropping it would:
+/// also one that was forgotten (`std::mem::forget`). One that is still used goes on then, as a new
+/// round. Other threads get [`Error::Busy`] until the round or its thread has ended.
+///
 /// ```
 /// # use evtchn_core::{Context, DomId};
 /// # use evtchn_sim::{Sim, SimLoop};
@@ -103,8 +108,12 @@ pub struct Round<'a, R: Registrar> {
     pub(super) may_read: bool,
     /// Nothing was left when wakes were taken last; what was queued since is for the next round.
     pub(super) is_drained: bool,
-    failed: Option<DeviceError>,
+    number: RoundNumber,
+    /// `number`, or none where the context is observed: so `next` compares once for both.
+    plain: RoundNumber,
     ended: bool,
+    /// The program has it, so that its drop is a call of the program.
+    pub(super) is_handed_out: bool,
     /// The round belongs to the thread that began it.
     _not_send: PhantomData<*mut ()>,
     _span: Span,
@@ -114,18 +123,19 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// The most wakes of a round unless the caller says otherwise.
     pub const BUDGET: usize = 4096;
 
+    /// Begins a round. One that is handed out is dropped by a call of the program.
     #[inline]
-    pub(super) fn begin(shared: &'a Shared<R>, wakes: usize) -> Result<Round<'a, R>, Error> {
+    pub(super) fn begin(
+        shared: &'a Shared<R>,
+        wakes: usize,
+        is_handed_out: bool,
+    ) -> Result<Round<'a, R>, Error> {
         shared.admit()?;
-        if !shared.in_round.enter() {
-            return Err(Error::Busy);
-        }
+        let mut number = shared.begin_round()?;
         if shared.owes_error.load(Ordering::Relaxed) {
             shared.in_round.leave();
             shared.pay_error()?;
-            if !shared.in_round.enter() {
-                return Err(Error::Busy);
-            }
+            number = shared.begin_round()?;
         }
         Ok(Round {
             shared,
@@ -133,8 +143,10 @@ impl<'a, R: Registrar> Round<'a, R> {
             reads_left: READS,
             may_read: shared.is_watching(),
             is_drained: false,
-            failed: None,
+            number,
+            plain: shared.plain(number),
             ended: false,
+            is_handed_out,
             _span: Span::round(),
             _not_send: PhantomData,
         })
@@ -148,7 +160,22 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// [`Error::Register`] and [`Error::Deregister`] of the event loop; [`Error::Inherited`] in a
     /// child that was forked meanwhile. Where none did, once, the error of a round that was dropped.
     #[inline(always)]
-    pub fn finish(mut self) -> Result<Outcome, Error> {
+    pub fn finish(self) -> Result<Outcome, Error> {
+        if self.shared.observer.is_some() {
+            return self.finish_observed();
+        }
+        self.finish_now()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn finish_observed(self) -> Result<Outcome, Error> {
+        let shared = self.shared;
+        shared.observed(|| Called::Finish, || self.finish_now(), over)
+    }
+
+    #[inline(always)]
+    pub(super) fn finish_now(mut self) -> Result<Outcome, Error> {
         let outcome = self.end()?;
         if self.shared.owes_error.load(Ordering::Relaxed) {
             self.shared.pay_error()?;
@@ -156,42 +183,44 @@ impl<'a, R: Registrar> Round<'a, R> {
         Ok(outcome)
     }
 
+    /// Ends a round that is dropped.
+    #[cold]
+    #[inline(never)]
+    fn leave(&mut self) {
+        if let Err(error) = self.end()
+            && !self.shared.is_inherited()
+        {
+            self.shared.owe_error(error);
+        }
+    }
+
+    #[inline(always)]
     fn end(&mut self) -> Result<Outcome, Error> {
         self.ended = true;
         if self.shared.is_inherited() {
             return Err(Error::Inherited);
         }
-        let mut state = self.shared.lock();
-        state.machine.absorb();
-        let is_edge = self.shared.trigger == Trigger::Edge;
-        state.machine.set_may_have_more(is_edge && self.may_read);
-        let flushed = state.flush();
-        // Left before settling: who cancels from now on sees to the link itself.
-        self.shared.in_round.leave();
-        if flushed.is_ok() && self.failed.is_none() && self.shared.is_at_rest(&state) {
-            return Ok(Outcome::Done);
+        if !self.shared.in_round.is_last(self.number) {
+            // Another round of this thread ended it.
+            return Ok(self.shared.outcome());
         }
-        drop(state);
-        self.settle_rest(flushed)
+        self.shared.end_round(self.may_read)
     }
 
-    /// The end of a round after which there is something to do.
+    /// `next` of a round that is observed, or that another one has ended.
     #[cold]
-    fn settle_rest(&mut self, flushed: Result<(), Error>) -> Result<Outcome, Error> {
-        let rest = Rest(self.shared);
-        let settled = self.shared.settle();
-        let more = self.shared.lock().machine.has_work();
-        drop(rest);
+    #[inline(never)]
+    fn next_after_a_look(&mut self) -> Option<Wake> {
+        let shared = self.shared;
+        let next = || self.is_current().then(|| self.next_now()).flatten();
+        shared.observed(|| Called::Next, next, |wake| Came::Wake(*wake))
+    }
 
-        let failed = self.failed.take().map(Error::Device);
-        let unwritten = flushed.err();
-        let unsettled = settled.err();
-        let mut errors = [failed, unwritten, unsettled].into_iter().flatten();
-        let Some(first) = errors.next() else {
-            return Ok(if more { Outcome::More } else { Outcome::Done });
-        };
-        errors.for_each(|_| self.shared.count_unreported());
-        Err(first)
+    #[inline(always)]
+    fn next_now(&mut self) -> Option<Wake> {
+        let wake = self.next_with(|state| state.machine.next_wake(|_| true))?;
+        trace::wake(wake.channel, wake.cause);
+        Some(wake)
     }
 
     /// One wake, as `pick` takes it: [`pick_some`](Self::pick_some).
@@ -202,14 +231,14 @@ impl<'a, R: Registrar> Round<'a, R> {
         picked
     }
 
-    /// What `pick` takes of what is ready, reading where it finds nothing. The caller counts the
-    /// wakes.
+    /// What `pick` takes of what is ready, reading where it finds nothing, in a round that
+    /// [is current](Self::is_current). The caller counts the wakes.
     #[inline(always)]
     pub(super) fn pick_some<T>(
         &mut self,
         mut pick: impl FnMut(&mut State) -> Option<T>,
     ) -> Option<T> {
-        if !self.may_pick() {
+        if !self.may_go_on() {
             return None;
         }
         let mut state = self.shared.lock();
@@ -223,10 +252,32 @@ impl<'a, R: Registrar> Round<'a, R> {
         picked
     }
 
-    /// Whether the round may go on.
+    /// Whether a round that is the one of its thread may hand out more.
     #[inline]
-    pub(super) fn may_pick(&self) -> bool {
+    pub(super) fn may_go_on(&self) -> bool {
         self.wakes_left > 0 && !self.shared.is_inherited()
+    }
+
+    /// Whether this is the round of its thread, or is again because no other one is under way.
+    #[inline]
+    pub(super) fn is_current(&mut self) -> bool {
+        self.shared.in_round.is_last(self.number) || self.begin_anew()
+    }
+
+    /// Begins again after the thread has begun another round, which ended this one.
+    #[cold]
+    fn begin_anew(&mut self) -> bool {
+        if self.shared.is_inherited() {
+            return false;
+        }
+        let Ok(number) = self.shared.begin_round() else {
+            return false;
+        };
+        self.number = number;
+        self.plain = self.shared.plain(number);
+        self.may_read = self.shared.is_watching();
+        self.is_drained = false;
+        true
     }
 
     /// Whether nothing is ready, and nothing more is to be read.
@@ -238,23 +289,8 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// Lets go of the lock under which wakes were picked.
     #[inline]
     pub(super) fn unlock(&self, state: MutexGuard<'_, State>) {
-        if state.has_somebody_to_tell() {
-            self.tell(state);
-        }
-    }
-
-    /// Tells those for whom there was something.
-    #[cold]
-    fn tell(&self, mut state: MutexGuard<'_, State>) {
-        let rouse = state.machine.take_rouse(None);
-        let is_task_due = state.machine.has_due();
-        let news = take(&mut state.news);
-        drop(state);
-        news.tell();
-        self.shared.wake_in_loop(false, rouse, None);
-        if is_task_due {
-            self.shared.wake_tasks();
-        }
+        // A round in a forked child ends by itself.
+        let _forked = self.shared.unlock(state, false, None);
     }
 
     /// Reads once, if the round may. Says whether it did.
@@ -267,68 +303,42 @@ impl<'a, R: Registrar> Round<'a, R> {
         let read = state.read();
         self.may_read = read.may_leave_more(self.shared.trigger);
         if let Read::Failed(error) = read {
-            self.failed = Some(error);
+            state.failed_in_round = Some(error);
         }
         true
-    }
-}
-
-impl<R: Registrar> Shared<R> {
-    /// Keeps the error of a round that was dropped for the next call that can fail with it, and
-    /// wakes the loop for that.
-    #[cold]
-    fn owe_error(&self, error: Error) {
-        let mut state = self.lock();
-        if state.owed.is_some() {
-            state.machine.stats.unreported += 1;
-        } else {
-            state.owed = Some(error);
-            self.owes_error.store(true, Ordering::Relaxed);
-        }
-        drop(state);
-        self.tell_loop();
-    }
-
-    /// Fails with the error of a round that was dropped, if there is one, once.
-    #[cold]
-    pub(super) fn pay_error(&self) -> Result<(), Error> {
-        let mut state = self.lock();
-        self.owes_error.store(false, Ordering::Relaxed);
-        state.owed.take().map_or(Ok(()), Err)
-    }
-}
-
-/// Tells the loop of what a round left, also where a hook panics first.
-struct Rest<'a, R: Registrar>(&'a Shared<R>);
-
-impl<R: Registrar> Drop for Rest<'_, R> {
-    fn drop(&mut self) {
-        if self.0.lock().machine.has_work() {
-            self.0.tell_loop();
-        }
     }
 }
 
 impl<R: Registrar> Iterator for Round<'_, R> {
     type Item = Wake;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Wake> {
-        let wake = self.next_with(|state| state.machine.next_wake(|_| true))?;
-        trace::wake(wake.channel, wake.cause);
-        Some(wake)
+        if self.shared.in_round.is_last(self.plain) {
+            self.next_now()
+        } else {
+            self.next_after_a_look()
+        }
     }
 }
 
 impl<R: Registrar> Drop for Round<'_, R> {
     fn drop(&mut self) {
-        if !self.ended
-            && let Err(error) = self.end()
-            && !self.shared.is_inherited()
-        {
-            self.shared.owe_error(error);
+        if self.ended {
+            return;
+        }
+        if self.is_handed_out {
+            self.shared.begins(|| Called::Leave);
+        }
+        self.leave();
+        if self.is_handed_out {
+            self.shared.ends(|| Came::Over(Ok(Outcome::Done)));
         }
     }
+}
+
+pub(super) fn over(ended: &Result<Outcome, Error>) -> Came<'_> {
+    Came::Over(ended.as_ref().copied())
 }
 
 impl<R: Registrar> fmt::Debug for Round<'_, R> {

@@ -1,6 +1,5 @@
 //! The one place where the link follows the waiters, and where the device is opened and closed.
 
-use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::panicking;
 
@@ -9,6 +8,7 @@ use crate::error::Error;
 use crate::hal::{Device, Opened, Registrar, Trigger};
 use crate::machine::cells;
 use crate::machine::link::{Link, LinkEffect, LinkInput};
+use crate::observe::Hook as Hooked;
 use crate::sync::{MutexGuard, Occupant, Ordering};
 use crate::trace::{self, Span};
 
@@ -41,12 +41,10 @@ impl<R: Registrar> Drop for AfterHooks<'_, R> {
             return;
         }
         let state = shared.lock();
-        let is_done = !state.drive_after_hook && !state.machine.has_due();
-        drop(state);
-        if !is_done {
+        let is_drive_due = state.drive_after_hook;
+        // What a hook dropped may have had waiters.
+        if shared.unlock(state, false, None).is_ok() && is_drive_due {
             shared.drive_after_hook();
-            // What a hook dropped may have had waiters.
-            shared.wake_tasks();
         }
     }
 }
@@ -101,25 +99,13 @@ impl<R: Registrar> Shared<R> {
     /// While a round is under way, the deregistration is left to its end: only there it is known
     /// who waits again. Tasks and threads that block are told if there is something for them.
     pub(super) fn settle(&self) -> Result<(), Error> {
-        let mut state = self.lock();
+        let state = self.lock();
         let is_settled = self.unsettled(&state).is_none();
-        let rouse = state.machine.take_rouse(None);
-        let is_task_due = state.machine.has_due();
         // A hook that runs is about to change the link, so its end is waited for.
         let hook_runs = self.in_hook.is_taken();
         // One that was asked for in a hook which no settle ran.
         let is_drive_due = state.drive_after_hook;
-        let news = take(&mut state.news);
-        drop(state);
-        news.tell();
-        if is_task_due {
-            self.wake_tasks();
-            // A waker is callers' code, and may have forked.
-            if self.is_inherited() {
-                return Err(Error::Inherited);
-            }
-        }
-        self.wake_in_loop(false, rouse, None);
+        self.unlock(state, false, None)?;
         if is_settled && !hook_runs && !is_drive_due {
             return Ok(());
         }
@@ -130,10 +116,18 @@ impl<R: Registrar> Shared<R> {
         settled
     }
 
+    /// [Settles](Self::settle) where the caller cannot report an error, which is counted.
+    pub(super) fn settle_or_count(&self) {
+        // Inside a hook the settle that called it looks again.
+        if !self.is_in_hook() && self.settle().is_err() {
+            self.count_unreported();
+        }
+    }
+
     /// Whether a settle would do nothing.
     #[inline]
     pub(super) fn is_settled(&self, state: &State) -> bool {
-        !state.has_somebody_to_tell()
+        !state.has_due()
             && !state.drive_after_hook
             && !self.in_hook.is_taken()
             && self.unsettled(state).is_none()
@@ -242,11 +236,13 @@ impl<R: Registrar> Shared<R> {
             LinkEffect::Register => {
                 let _span = Span::hook(effect);
                 let registered = self.registrar.register(device);
+                self.observe_hook(|| Hooked::Register(&registered));
                 registered.map_err(Error::Register)
             }
             LinkEffect::Deregister => {
                 let _span = Span::hook(effect);
                 let deregistered = self.registrar.deregister(device);
+                self.observe_hook(|| Hooked::Deregister(&deregistered));
                 deregistered.map_err(Error::Deregister)
             }
             LinkEffect::Open | LinkEffect::Close => Ok(()),
@@ -271,6 +267,9 @@ impl<R: Registrar> Shared<R> {
         };
         let device = opened.inspect_err(|error| trace::failed("open", error))?;
         let device = device.opened();
+        if let Some(observer) = self.backend.observer() {
+            device.observe(|| observer.context());
+        }
         let mut state = self.lock();
         // Under the lock: whoever restricts from now on finds the device.
         if let Some(domid) = state.restriction {

@@ -5,14 +5,15 @@ use std::fmt;
 use std::future::poll_fn;
 use std::task::{Context as Cx, Poll};
 
-use super::task::Begun;
+use super::observed::{done, observed};
 use super::{Channel, Context, Shared};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
 use crate::machine::task::Seat;
-use crate::machine::{ChannelId, NotBound, Waited, Wake};
+use crate::machine::{ChannelId, Owner, Wake};
+use crate::observe::{Called, Came};
 use crate::sync::Arc;
 use crate::trace;
 
@@ -113,33 +114,39 @@ impl<R: Registrar> Wakes<R> {
     /// The stream goes on without it: [`Error::AlreadyWaited`] where the channel has another waiter;
     /// otherwise those of [`Context::wait`].
     pub fn add(&mut self, id: ChannelId) -> Result<(), Error> {
+        let observer = self.shared.observer.clone();
+        let call = || Called::Other("add to wakes");
+        observed(observer.as_deref(), call, || self.add_now(id), done)
+    }
+
+    fn add_now(&mut self, id: ChannelId) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         shared.admit()?;
         let mut state = shared.lock();
-        if !state.takes_waits() {
-            return Err(NotBound(id).into());
-        }
-        let machine = &mut state.machine;
-        let seat = *self.seat.get_or_insert_with(|| machine.sit());
-        let waited = machine.attend(id, seat)?;
+        let seat = *self.seat.get_or_insert_with(|| state.machine.sit());
+        let waited = state.wait(id, Owner::task(seat))?;
         drop(state);
-        if matches!(waited, Waited::Already | Waited::Blocked | Waited::Queued) {
-            return Err(Error::AlreadyWaited(id));
-        }
         self.channels.insert(id);
-        let begun = Begun {
-            waiter: self,
-            end: |wakes: &mut Wakes<R>| {
-                wakes.remove(id);
-            },
-            stands: false,
+        let take_back = || {
+            self.remove_now(id);
         };
-        begun.end(shared.arm(id, waited))
+        shared.arm(id, waited, take_back)
     }
 
     /// Waits for a channel no longer, and says whether it did. A wake of it that was not taken is
     /// kept for the next wait.
     pub fn remove(&mut self, id: ChannelId) -> bool {
+        let observer = self.shared.observer.clone();
+        let call = || Called::Other("remove from wakes");
+        observed(
+            observer.as_deref(),
+            call,
+            || self.remove_now(id),
+            |removed| Came::Cancelled(*removed),
+        )
+    }
+
+    fn remove_now(&mut self, id: ChannelId) -> bool {
         let removed = self.channels.remove(&id);
         if removed
             && let Some(seat) = self.seat
@@ -176,6 +183,12 @@ impl<R: Registrar> Wakes<R> {
     /// # Errors
     /// Those of [`next`](Self::next).
     pub fn poll_wake(&mut self, cx: &mut Cx<'_>) -> Poll<Option<Result<Wake, Error>>> {
+        let observer = self.shared.observer.clone();
+        let call = || Called::Other("wakes");
+        observed(observer.as_deref(), call, || self.poll_now(cx), polled)
+    }
+
+    fn poll_now(&mut self, cx: &mut Cx<'_>) -> Poll<Option<Result<Wake, Error>>> {
         let Some(seat) = self.seat.filter(|_| !self.channels.is_empty()) else {
             return Poll::Ready(None);
         };
@@ -196,7 +209,7 @@ impl<R: Registrar> Wakes<R> {
                 Look::Woken(Cause::Gone) | Look::Cancelled => {
                     self.channels.remove(&channel);
                 }
-                Look::Woken(_) => state.machine.attend_again(channel),
+                Look::Woken(_) => state.machine.go_on(channel),
             }
             if let Look::Woken(cause) = look {
                 drop(state);
@@ -245,8 +258,20 @@ impl<R: Registrar> futures_core::FusedStream for Wakes<R> {
 impl<R: Registrar> Drop for Wakes<R> {
     fn drop(&mut self) {
         if let Some(seat) = self.seat {
-            self.shared.leave(seat, self.channels.iter().copied());
+            let call = || Called::Other("drop of wakes");
+            let leave = || self.shared.leave(seat, self.channels.iter().copied());
+            self.shared.observed(call, leave, |()| Came::Done);
         }
+    }
+}
+
+/// What a poll came to.
+fn polled(poll: &Poll<Option<Result<Wake, Error>>>) -> Came<'_> {
+    match poll {
+        Poll::Pending => Came::Pending,
+        Poll::Ready(None) => Came::Wake(None),
+        Poll::Ready(Some(Ok(wake))) => Came::Wake(Some(*wake)),
+        Poll::Ready(Some(Err(error))) => Came::Failed(error),
     }
 }
 

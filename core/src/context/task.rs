@@ -9,13 +9,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as Cx, Poll, Waker};
 
+use super::observed::observed;
 use super::{Channel, Context, Shared};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
 use crate::machine::task::Seat;
-use crate::machine::{ChannelId, Waited};
+use crate::machine::{ChannelId, Owner, Waited};
+use crate::observe::{Called, Came};
 use crate::sync::Arc;
 use crate::trace;
 
@@ -95,30 +97,19 @@ impl<R: Registrar> Woken<R> {
         let shared = Arc::clone(&self.shared);
         let id = self.id;
         let mut state = shared.lock();
-        if !state.takes_waits() {
-            return Poll::Ready(Err(Error::NotBound(id)));
-        }
         let seat = state.machine.sit();
         self.seat = Some(seat);
-        let attended = state.machine.attend(id, seat);
+        let waited = state.wait(id, Owner::task(seat));
         let _nobody = state.machine.set_waker(seat, waker);
         drop(state);
-        let mut begun = Begun {
-            waiter: self,
-            end: Woken::end,
-            stands: false,
-        };
-        let waited = match attended? {
-            Waited::Ready(_) => {
-                begun.stands = true;
-                return begun.waiter.look(seat);
+        match waited {
+            Ok(Waited::Ready(_)) => return self.look(seat),
+            Ok(waited) => shared.arm(id, waited, || self.end())?,
+            Err(error) => {
+                self.end();
+                return Poll::Ready(Err(error));
             }
-            waited @ (Waited::Armed | Waited::Rearm) => waited,
-            Waited::Already | Waited::Blocked | Waited::Queued => {
-                return Poll::Ready(Err(Error::AlreadyWaited(id)));
-            }
-        };
-        begun.end(shared.arm(id, waited))?;
+        }
         Poll::Pending
     }
 
@@ -170,34 +161,27 @@ impl<R: Registrar> Woken<R> {
     }
 }
 
-/// A wait that has begun. Where it fails or a hook panics, it did not.
-pub(super) struct Begun<'a, T, E: Fn(&mut T)> {
-    pub(super) waiter: &'a mut T,
-    pub(super) end: E,
-    pub(super) stands: bool,
-}
-
-impl<T, E: Fn(&mut T)> Begun<'_, T, E> {
-    /// The wait stands, or is taken back. A hook that panics then leaks no error.
-    pub(super) fn end(mut self, armed: Result<(), Error>) -> Result<(), Error> {
-        self.stands = armed.is_ok();
-        drop(self);
-        armed
-    }
-}
-
-impl<T, E: Fn(&mut T)> Drop for Begun<'_, T, E> {
-    fn drop(&mut self) {
-        if !self.stands {
-            (self.end)(self.waiter);
-        }
-    }
-}
-
 impl<R: Registrar> Future for Woken<R> {
     type Output = Result<Cause, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
+        let observer = self.shared.observer.clone();
+        let call = Called::Woken(self.id);
+        observed(observer.as_deref(), || call, || self.poll_now(cx), polled)
+    }
+}
+
+/// What a poll came to.
+fn polled(poll: &Poll<Result<Cause, Error>>) -> Came<'_> {
+    match poll {
+        Poll::Pending => Came::Pending,
+        Poll::Ready(Ok(cause)) => Came::Woken(Some(*cause)),
+        Poll::Ready(Err(error)) => Came::Failed(error),
+    }
+}
+
+impl<R: Registrar> Woken<R> {
+    fn poll_now(&mut self, cx: &mut Cx<'_>) -> Poll<Result<Cause, Error>> {
         self.shared.admit()?;
         // A waker is cloned and dropped under no lock, as callers' code.
         let waker = cx.waker().clone();
@@ -212,7 +196,12 @@ impl<R: Registrar> Future for Woken<R> {
 
 impl<R: Registrar> Drop for Woken<R> {
     fn drop(&mut self) {
-        self.end();
+        if self.seat.is_none() {
+            return;
+        }
+        let observer = self.shared.observer.clone();
+        let call = Called::DropWoken(self.id);
+        observed(observer.as_deref(), || call, || self.end(), |()| Came::Done);
     }
 }
 
@@ -236,13 +225,6 @@ impl<R: Registrar> Shared<R> {
         self.settle_or_count();
         // Last, as callers' code.
         drop(waker);
-    }
-
-    pub(super) fn settle_or_count(&self) {
-        // Inside a hook the settle that called it looks again.
-        if !self.is_in_hook() && self.settle().is_err() {
-            self.count_unreported();
-        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! The end of a context, asked for or by a drop.
 
-use super::{Context, State};
+use super::observed::done;
+use super::{Context, Shared, State};
 use crate::error::{Error, StillInUse};
 use crate::hal::{Opened, Registrar};
 use crate::machine::link::LinkInput;
+use crate::observe::{Called, Came};
 use crate::sync::Ordering;
 
 impl<R: Registrar> Context<R> {
@@ -15,18 +17,38 @@ impl<R: Registrar> Context<R> {
     /// [`Error::Inherited`]. The error of a [round](super::Round) that was dropped comes first, once;
     /// then call it again.
     pub fn teardown(&self) -> Result<(), Error> {
-        self.shared.admit()?;
-        self.shared.pay_error()?;
-        let settling = self.shared.settling.lock();
-        self.shared.close_failed(&settling);
-        let state = self.shared.lock();
+        let teardown = || self.shared.teardown();
+        self.shared.observed(|| Called::Teardown, teardown, done)
+    }
+}
+
+impl<R: Registrar> Shared<R> {
+    fn teardown(&self) -> Result<(), Error> {
+        self.admit()?;
+        self.pay_error()?;
+        let settling = self.settling.lock();
+        self.close_failed(&settling);
+        let state = self.lock();
         if let Some(leftover) = state.leftover() {
             return Err(Error::StillInUse(Box::new(leftover)));
         }
-        self.shared
-            .carry_out(state, LinkInput::Close, false, &settling)?;
-        self.shared.lock().machine.silence();
+        self.carry_out(state, LinkInput::Close, false, &settling)?;
+        self.lock().machine.silence();
         Ok(())
+    }
+
+    /// The last handle of the context is gone.
+    fn end(&self) {
+        let mut state = self.lock();
+        state.machine.silence();
+        state.ended = true;
+        // They may hold what holds the context's channels.
+        let callbacks = std::mem::take(&mut state.callbacks);
+        drop(state);
+        // It wakes threads that block first: they must not sleep in the loop while that lets go of
+        // the device.
+        self.settle_or_count();
+        drop(callbacks);
     }
 }
 
@@ -54,17 +76,8 @@ impl<R: Registrar> Drop for Context<R> {
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.shared.is_inherited() {
             return;
         }
-        let mut state = self.shared.lock();
-        state.machine.silence();
-        state.ended = true;
-        // They may hold what holds the context's channels.
-        let callbacks = std::mem::take(&mut state.callbacks);
-        drop(state);
-        // Inside a hook the settle that called it looks again. What blocks is roused first: it
-        // must not sleep in the loop while that lets go of the device.
-        if !self.shared.is_in_hook() && self.shared.settle().is_err() {
-            self.shared.count_unreported();
-        }
-        drop(callbacks);
+        let end = || self.shared.end();
+        self.shared
+            .observed(|| Called::DropContext, end, |()| Came::Done);
     }
 }

@@ -1,140 +1,146 @@
-//! The beginning of a wait, and its end where it fails.
+//! The beginning of a wait, whoever waits, and its end where it fails.
 
+use super::observed::done;
 use super::{Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::link::Link;
-use crate::machine::{ChannelId, NotBound, Waited};
+use crate::machine::{ChannelId, Owner, Waited};
+use crate::observe::Called;
 use crate::sync::MutexGuard;
 
+impl State {
+    /// A wait begins, and is to be [armed](Shared::arm). None begins once the context is gone: nothing
+    /// would end it.
+    pub(super) fn wait(&mut self, id: ChannelId, owner: Owner) -> Result<Waited, Error> {
+        if self.ended || !self.machine.link().is_open() {
+            return Err(Error::NotBound(id));
+        }
+        let waited = self.machine.wait(id, owner)?;
+        if waited == Waited::Taken {
+            return Err(Error::AlreadyWaited(id));
+        }
+        Ok(waited)
+    }
+}
+
 impl<R: Registrar> Shared<R> {
+    /// A wait of rounds, for one wake or for each.
     #[inline]
-    pub(super) fn wait(&self, id: ChannelId) -> Result<(), Error> {
+    pub(super) fn wait(&self, id: ChannelId, owner: Owner) -> Result<(), Error> {
+        if self.observer.is_some() {
+            return self.wait_observed(id, owner);
+        }
+        self.wait_now(id, owner)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_observed(&self, id: ChannelId, owner: Owner) -> Result<(), Error> {
+        let call = || {
+            if owner == Owner::EACH {
+                Called::WaitEach(id)
+            } else {
+                Called::Wait(id)
+            }
+        };
+        self.observed(call, || self.wait_now(id, owner), done)
+    }
+
+    #[inline(always)]
+    fn wait_now(&self, id: ChannelId, owner: Owner) -> Result<(), Error> {
         self.admit()?;
         let mut state = self.lock();
         let is_watching = state.machine.link() == Link::Watching;
-        let gathers = is_watching && self.in_round.is_me();
-        let waits = if gathers {
+        let waits = if owner.is_each() || !is_watching {
+            false
+        } else if self.in_round.is_me() {
             state.machine.wait_again(id)
         } else {
             // One more waiter changes nothing for the loop.
-            is_watching && self.is_settled(&state) && state.machine.wait_plainly(id)
+            self.is_settled(&state) && state.machine.wait_plainly(id)
         };
         if waits {
             return Ok(());
         }
-        self.wait_anywhere(state, id, false)
+        self.wait_for_any(state, id, owner)
     }
 
-    /// A wait for each wake, until it is cancelled.
-    pub(super) fn wait_each(&self, id: ChannelId) -> Result<(), Error> {
-        self.admit()?;
-        self.wait_anywhere(self.lock(), id, true)
-    }
-
-    /// A wait of which there is more to do than to count it, or that is not yet known to be of
-    /// another kind.
+    /// A wait of a port in any state, after which the link may have to follow.
     #[inline(never)]
-    fn wait_anywhere(
+    fn wait_for_any(
         &self,
         mut state: MutexGuard<'_, State>,
         id: ChannelId,
-        is_for_each: bool,
+        owner: Owner,
     ) -> Result<(), Error> {
-        if !state.takes_waits() {
-            return Err(NotBound(id).into());
-        }
-        let waited = state.machine.wait_in_rounds(id)?;
-        if waited == Waited::Blocked {
-            return Err(Error::AlreadyWaited(id));
-        }
-        let became_each = is_for_each && state.machine.stand(id);
-        let is_watching = state.machine.link() == Link::Watching;
-        if is_watching && self.in_round.is_me() {
+        let waited = state.wait(id, owner)?;
+        let in_round = self.in_round.is_me();
+        if in_round && state.machine.link() == Link::Watching {
             if waited == Waited::Rearm {
                 state.machine.gather(id.port());
             }
             return Ok(());
         }
         drop(state);
-        let mut begun = Begun::new(self, id, waited);
-        if waited == Waited::Already && became_each {
-            begun.undo = Undo::Each;
-        }
-        begun.end(self.arm(id, waited))?;
-        if waited == Waited::Queued && !self.in_round.is_me() {
+        self.arm(id, waited, || self.take_back(id, waited))?;
+        if waited == Waited::Queued && !in_round {
             self.tell_loop();
         }
         Ok(())
     }
 
-    /// Registers the device and enables the port, where a wait asks for it.
-    pub(super) fn arm(&self, id: ChannelId, waited: Waited) -> Result<(), Error> {
-        self.settle()?;
-        if waited == Waited::Rearm {
-            self.lock().write_back(id)?;
+    /// Registers the device and enables the port, where a wait asks for it. Where this fails or a
+    /// hook panics, `take_back` ends the wait.
+    pub(super) fn arm(
+        &self,
+        id: ChannelId,
+        waited: Waited,
+        take_back: impl FnMut(),
+    ) -> Result<(), Error> {
+        let mut begun = Begun {
+            take_back,
+            stands: false,
+        };
+        let armed = self.settle().and_then(|()| {
+            if waited == Waited::Rearm {
+                self.lock().write_back(id)?;
+            }
+            Ok(())
+        });
+        begun.stands = armed.is_ok();
+        // Before the error is returned, which would leak where a hook panics.
+        drop(begun);
+        armed
+    }
+
+    /// A wait of rounds that failed is taken back. What the failure was is the answer, whatever
+    /// became of the channel since: another thread may have ended the wait, and a task have the channel.
+    fn take_back(&self, id: ChannelId, waited: Waited) {
+        if waited == Waited::Already {
+            return;
         }
-        Ok(())
+        let mut state = self.lock();
+        if waited == Waited::BecameEach {
+            state.machine.wait_for_one(id);
+        } else {
+            state.machine.cancel_in_rounds(id);
+        }
+        drop(state);
+        self.settle_or_count();
     }
 }
 
 /// A wait that has begun. Where it fails or a hook panics, it did not.
-pub(super) struct Begun<'a, R: Registrar> {
-    pub(super) shared: &'a Shared<R>,
-    pub(super) id: ChannelId,
-    pub(super) undo: Undo,
+struct Begun<F: FnMut()> {
+    take_back: F,
+    stands: bool,
 }
 
-/// What a wait that fails takes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Undo {
-    /// The wait stands.
-    Nothing,
-    /// There was a wait before, for one wake.
-    Each,
-    /// There was no wait before.
-    Wait,
-}
-
-impl<'a, R: Registrar> Begun<'a, R> {
-    pub(super) fn new(shared: &'a Shared<R>, id: ChannelId, waited: Waited) -> Begun<'a, R> {
-        let undo = match waited {
-            Waited::Already => Undo::Nothing,
-            Waited::Queued | Waited::Ready(_) | Waited::Blocked | Waited::Armed | Waited::Rearm => {
-                Undo::Wait
-            }
-        };
-        Begun { shared, id, undo }
-    }
-
-    /// The wait stands, or is taken back. A hook that panics then leaks no error.
-    pub(super) fn end(mut self, armed: Result<(), Error>) -> Result<(), Error> {
-        if armed.is_ok() {
-            self.undo = Undo::Nothing;
-        }
-        drop(self);
-        armed
-    }
-}
-
-impl<R: Registrar> Drop for Begun<'_, R> {
+impl<F: FnMut()> Drop for Begun<F> {
     fn drop(&mut self) {
-        // What the first failure was is the answer, whatever became of the channel since.
-        // Another thread may have ended it, and a task have the channel.
-        match self.undo {
-            Undo::Nothing => return,
-            Undo::Each => self.shared.lock().machine.wait_for_one(self.id),
-            Undo::Wait => self.shared.lock().machine.cancel_in_rounds(self.id),
+        if !self.stands {
+            (self.take_back)();
         }
-        if self.shared.settle().is_err() {
-            self.shared.count_unreported();
-        }
-    }
-}
-
-impl State {
-    /// Whether a wait can begin. What begins once the context is gone, nobody would end.
-    pub(super) fn takes_waits(&self) -> bool {
-        !self.ended && self.machine.link().is_open()
     }
 }

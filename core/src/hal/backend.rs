@@ -6,6 +6,8 @@ use core::fmt;
 
 use super::fork::{ForkMark, Process};
 use super::{Device, DeviceError, Open, PortStatuses};
+#[cfg(feature = "std")]
+use crate::observe::Observe;
 
 /// What a context opens its device with: the device of this domain, a simulated one, or one of a
 /// third party, decided while the program runs.
@@ -35,6 +37,9 @@ use super::{Device, DeviceError, Open, PortStatuses};
 pub struct Backend {
     opener: Arc<dyn AnyOpen>,
     mark: Option<ForkMark>,
+    /// What records its devices and contexts.
+    #[cfg(feature = "std")]
+    observer: Option<Arc<dyn Observe>>,
 }
 
 /// [`Open`], whatever device it opens.
@@ -72,7 +77,12 @@ impl Backend {
     pub fn open(&self) -> Result<Device, DeviceError> {
         let mark = self.mark.clone();
         let process = mark.map(|mark| Process::new(Some(mark), self.opener.process()));
-        self.opener.open(process)
+        let opened = self.opener.open(process);
+        #[cfg(feature = "std")]
+        if let Some(observer) = &self.observer {
+            return observer.open(opened);
+        }
+        opened
     }
 
     /// What the backend knows of ports beside the device.
@@ -82,6 +92,23 @@ impl Backend {
     /// opening its source of knowledge reports.
     pub fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
         self.opener.statuses()
+    }
+
+    /// The same backend, whose devices and contexts are observed. evtchn-trace calls this; a program
+    /// calls `Tape::record` there.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn Observe>) -> Backend {
+        Backend {
+            observer: Some(observer),
+            ..self
+        }
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn observer(&self) -> Option<&dyn Observe> {
+        self.observer.as_deref()
     }
 
     /// The calling process.
@@ -100,6 +127,8 @@ impl<O: Open> From<O> for Backend {
         Backend {
             mark: opener.mark(),
             opener: Arc::new(opener),
+            #[cfg(feature = "std")]
+            observer: None,
         }
     }
 }

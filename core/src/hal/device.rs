@@ -9,6 +9,8 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::EventChannel;
 use super::fork::Process;
+#[cfg(feature = "std")]
+use crate::observe::Observer;
 
 /// An open device: what a context hands to its event loop.
 ///
@@ -40,6 +42,8 @@ impl Device {
             device: Box::new(device),
             handles: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
+            #[cfg(feature = "std")]
+            observer: std::sync::OnceLock::new(),
         };
         Opened(Arc::new(shared)).handle()
     }
@@ -119,12 +123,27 @@ struct Shared {
     handles: AtomicUsize,
     /// A read of it failed, so its context lets go of it.
     has_failed: AtomicBool,
+    /// Who records the notifiers, which have no context.
+    #[cfg(feature = "std")]
+    observer: std::sync::OnceLock<Arc<dyn Observer>>,
 }
 
 impl Opened {
     /// Notes that the device failed: from now on each notify is refused.
     pub(crate) fn fail(&self) {
         self.0.has_failed.store(true, Ordering::Release);
+    }
+
+    #[cfg(feature = "std")]
+    #[inline]
+    pub(crate) fn observer(&self) -> Option<&dyn Observer> {
+        self.0.observer.get().map(|observer| &**observer)
+    }
+
+    /// From now on its notifiers are recorded there, unless they are already.
+    #[cfg(feature = "std")]
+    pub(crate) fn observe(&self, observer: impl FnOnce() -> Arc<dyn Observer>) {
+        let _first = self.0.observer.get_or_init(observer);
     }
 
     /// [`EventChannel::is_inherited`]

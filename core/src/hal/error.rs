@@ -296,7 +296,7 @@ pub enum ErrorKind {
 
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             ErrorKind::NoDevice => "there is no device",
             ErrorKind::NotPermitted => "not permitted",
             ErrorKind::NoSuchDomain => "no such domain",

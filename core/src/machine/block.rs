@@ -5,7 +5,7 @@
 use super::blocker::Blocker;
 use super::port::{Cause, PortInput, PortState};
 use super::step::{advance, seize};
-use super::{ChannelId, Machine, NotBound, Owner, Waited};
+use super::{ChannelId, Machine, Owner};
 use crate::hal::Sleeper;
 
 /// What a thread that blocks finds.
@@ -20,15 +20,10 @@ pub(crate) enum Look {
 }
 
 impl Machine {
-    /// A wait of a thread that will block for the wake, and the number that it goes by from now
-    /// on. It begins only where the answer is that the port is, or must be, enabled.
-    pub(crate) fn block(&mut self, id: ChannelId) -> Result<(Waited, Blocker), NotBound> {
-        let waited = self.wait(id)?;
+    /// A number for another thread that blocks.
+    pub(crate) fn blocker(&mut self) -> Blocker {
         self.blocks = self.blocks.next();
-        if matches!(waited, Waited::Armed | Waited::Rearm) {
-            self.ports.by_id(id)?.owner = Owner::of(self.blocks);
-        }
-        Ok((waited, self.blocks))
+        self.blocks
     }
 
     /// What there is for a thread that blocks. It ends with anything but nothing.

@@ -65,6 +65,11 @@ impl Owner {
         Owner(blocker.0.get())
     }
 
+    /// A task has them to itself.
+    pub(crate) fn task(seat: Seat) -> Owner {
+        Owner::of(Blocker::task(seat))
+    }
+
     #[inline]
     pub(crate) const fn is_rounds(self) -> bool {
         // One comparison for both.

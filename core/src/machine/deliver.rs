@@ -1,59 +1,15 @@
 //! Handing out wakes, to whoever takes them in a round.
 
-use super::port::{Cause, PortEffect, PortInput, PortState};
-use super::step::{advance, fire, take_event, wait_again};
-use super::{ChannelId, Machine, NotBound, Waited, Wake, cells};
+use super::port::{Cause, PortEffect, PortInput};
+use super::step::{advance, fire, take_event};
+use super::{ChannelId, Machine, Wake};
 use crate::ids::Port;
 
 impl Machine {
-    /// A wait whose wake is taken in a round: what is latched goes to the ready queue.
-    #[inline]
-    pub(crate) fn wait_in_rounds(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
-        let slot = self.ports.by_id(id)?;
-        if matches!(slot.state, PortState::Latched(_)) {
-            return self.queue_latched(id);
-        }
-        // It changes nothing.
-        cells::port(slot.state, PortInput::Queue);
-        self.wait(id)
-    }
-
-    #[cold]
-    fn queue_latched(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
-        let (PortState::Latched(cause), PortEffect::Fire) = self.step(id, PortInput::Queue)? else {
-            return self.wait(id);
-        };
-        self.ready.push_back(Wake { channel: id, cause });
-        Ok(Waited::Queued)
-    }
-
-    /// A wait in a round, of a channel whose event was handed out: it is written back at the end of
-    /// the round. Says whether it was that; otherwise nothing was done.
-    #[inline]
-    pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
-        let next = self.ports.next();
-        let Ok(slot) = self.ports.by_id(id) else {
-            return false;
-        };
-        let waits = wait_again(slot, next, &mut self.count);
-        if waits {
-            self.rearm.push(id.port());
-        }
-        waits
-    }
-
     /// A wake of a channel was handed out. A wait for each goes on, unless the channel is gone.
-    fn go_on(&mut self, id: ChannelId) {
-        let stands = |slot: &mut super::Slot| slot.owner.is_each();
-        if self.ports.by_id(id).is_ok_and(stands) {
-            self.wait_after(id);
-        }
-    }
-
-    /// A wait in a round, of a channel whose wake was handed out, unless it is gone.
-    pub(super) fn wait_after(&mut self, id: ChannelId) {
-        if !self.wait_again(id) && self.wait(id) == Ok(Waited::Rearm) {
-            self.gather(id.port());
+    fn go_on_if_each(&mut self, id: ChannelId) {
+        if self.ports.by_id(id).is_ok_and(|slot| slot.owner.is_each()) {
+            self.go_on(id);
         }
     }
 
@@ -162,7 +118,7 @@ impl Machine {
         while let Some(wake) = self.ready.pop_front() {
             let channel = wake.channel;
             if let Some(cause) = self.deliver(wake, has_taker(channel)) {
-                self.go_on(channel);
+                self.go_on_if_each(channel);
                 return Some(Wake { channel, cause });
             }
         }
@@ -174,7 +130,7 @@ impl Machine {
             if has_taker(channel) {
                 advance(channel, slot, PortInput::Deliver, &mut self.count);
                 self.stats.wakes += 1;
-                self.go_on(channel);
+                self.go_on_if_each(channel);
                 return Some(Wake {
                     channel,
                     cause: Cause::Event,

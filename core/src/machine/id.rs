@@ -1,5 +1,6 @@
 //! By what a binding is told from every other.
 
+use alloc::format;
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,7 +70,8 @@ impl ChannelId {
 
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "port {} (binding {})", self.port, self.generation)
+        let (port, generation) = (self.port, self.generation);
+        f.pad(&format!("port {port} (binding {generation})"))
     }
 }
 

@@ -43,6 +43,7 @@ use table::Table;
 use tidy::leaves_an_entry;
 #[cfg(feature = "std")]
 pub(crate) use wait::Before;
+#[cfg(any(feature = "std", test))]
 pub(crate) use wait::Waited;
 pub use wake::Wake;
 

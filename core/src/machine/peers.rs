@@ -184,6 +184,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Owner;
     use super::*;
     use crate::ids::{Port, Virq};
 
@@ -208,7 +209,7 @@ mod tests {
 
     /// The wait after a wake, outside of a round.
     fn wait(machine: &mut Machine, id: ChannelId) {
-        machine.wait(id).unwrap();
+        machine.wait(id, Owner::NEXT).unwrap();
         machine.written(id.port());
     }
 
@@ -258,7 +259,7 @@ mod tests {
     fn a_peer_is_told_connected_and_gone_once_and_so_is_the_next() {
         let (mut machine, id) = machine();
         for told in 1..3 {
-            machine.wait(id).unwrap();
+            machine.wait(id, Owner::NEXT).unwrap();
             machine.written(id.port());
             assert_eq!(machine.without_wake(), [(id, Peer::Unknown)]);
             assert!(machine.tell(id, News::Connected(theirs())));
@@ -280,11 +281,11 @@ mod tests {
         for news in [News::Gone, News::Connected(remote(DomId::new(7), 4))] {
             let (mut machine, id) = machine();
             machine.set_peer(id, Peer::Seen(theirs()));
-            machine.wait(id).unwrap();
+            machine.wait(id, Owner::NEXT).unwrap();
             machine.overflow();
             assert!(!machine.tell(id, news));
             assert_eq!(taken(&mut machine), Some(Cause::Overflow));
-            machine.wait(id).unwrap();
+            machine.wait(id, Owner::NEXT).unwrap();
             assert_eq!(machine.without_wake(), [(id, Peer::Seen(theirs()))]);
         }
     }
@@ -310,7 +311,7 @@ mod tests {
         machine.set_peer(id, Peer::Heard);
         machine.unbind(id).unwrap();
         let next = machine.bind(id.port());
-        machine.wait(next).unwrap();
+        machine.wait(next, Owner::NEXT).unwrap();
         assert_eq!(machine.without_wake(), [(next, Peer::Unknown)]);
         machine.set_peer(id, Peer::Seen(theirs()));
         assert_eq!(machine.without_wake(), [(next, Peer::Unknown)]);
@@ -326,7 +327,10 @@ mod tests {
         machine.overflow();
         assert_eq!(taken(&mut machine), Some(Cause::Overflow));
         assert!(!machine.wait_again(id), "that is for events");
-        assert_eq!(machine.wait(id), Ok(super::super::Waited::Rearm));
+        assert_eq!(
+            machine.wait(id, Owner::NEXT),
+            Ok(super::super::Waited::Rearm)
+        );
         machine.gather(id.port());
         assert_eq!(machine.rearms(), [id.port()]);
         machine.flushed(1);
@@ -338,7 +342,7 @@ mod tests {
         // Cancelled before its write-back, and waited for again.
         machine.overflow();
         assert_eq!(taken(&mut machine), Some(Cause::Overflow));
-        machine.wait(id).unwrap();
+        machine.wait(id, Owner::NEXT).unwrap();
         machine.cancel(id).unwrap();
         wait(&mut machine, id);
         assert_eq!(known(&machine), Peer::Unknown);
@@ -358,7 +362,7 @@ mod tests {
         machine.flushed(0);
         assert_eq!(known(&machine), Peer::Heard);
         machine.cancel(id).unwrap();
-        machine.wait(id).unwrap();
+        machine.wait(id, Owner::NEXT).unwrap();
         assert_eq!(known(&machine), Peer::Heard);
     }
 
@@ -385,7 +389,7 @@ mod tests {
         assert_eq!(filled, Ok(()));
         machine.absorb();
         assert_eq!(
-            machine.wait(id),
+            machine.wait(id, Owner::of(super::super::Blocker::FIRST)),
             Ok(super::super::Waited::Ready(Cause::Overflow))
         );
         wait(&mut machine, id);
@@ -396,7 +400,7 @@ mod tests {
     fn a_successor_is_told_what_nobody_was_told_yet() {
         let (mut machine, id) = machine();
         assert_eq!(machine.bequest(id), Peer::Unknown);
-        machine.wait(id).unwrap();
+        machine.wait(id, Owner::NEXT).unwrap();
         assert!(machine.tell(id, News::Connected(theirs())));
         assert_eq!(machine.bequest(id), Peer::Heard);
         assert_eq!(taken(&mut machine), Some(Cause::PeerConnected));
@@ -416,7 +420,7 @@ mod tests {
     #[test]
     fn a_port_that_was_found_closed_is_remembered_until_its_channel_is_dropped() {
         let (mut machine, id) = machine();
-        machine.wait(id).unwrap();
+        machine.wait(id, Owner::NEXT).unwrap();
         assert!(machine.tell(id, News::Closed));
         assert_eq!(taken(&mut machine), Some(Cause::Gone));
         assert!(machine.state(id).is_err() && machine.is_dirty());

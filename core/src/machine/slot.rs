@@ -2,7 +2,7 @@
 
 use super::blocker::Owner;
 use super::id::ChannelId;
-use super::port::PortState;
+use super::port::{PortInput, PortState};
 use crate::ids::Port;
 
 /// Generation 0 marks a free slot.
@@ -16,6 +16,9 @@ pub(crate) struct Slot {
     /// it was. [`UNHEARD`] until a wait follows its first event.
     pub(super) due: u16,
 }
+
+/// Where a slot is that anticipates its write-back, once that is done.
+const WRITTEN: PortState = PortState::Rearming.step(PortInput::Written).0;
 
 /// No event of the port was heard, or none since its peer was found gone.
 pub(super) const UNHEARD: u16 = 0;
@@ -44,7 +47,7 @@ impl Slot {
     /// without being touched again.
     #[inline]
     pub(crate) const fn anticipate(&mut self, next: WriteBack) {
-        self.state = PortState::Waiting;
+        self.state = WRITTEN;
         self.due = next.0;
     }
 

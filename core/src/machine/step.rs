@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use super::blocker::{Blocker, Owner};
 use super::cells;
 use super::id::ChannelId;
-use super::port::{Cause, PortEffect, PortInput, PortState};
+use super::port::{PortEffect, PortInput, PortState};
 use super::slot::{Slot, WriteBack};
 use super::stats::Stats;
 use super::table::Table;
@@ -81,19 +81,25 @@ pub(super) fn seize(slot: &mut Slot, owner: Owner, count: &mut Count) {
     count.enter(slot);
 }
 
+/// Where the steps lead that the shortcuts below take at once.
+const WAITED_FOR: PortState = PortState::Live.step(PortInput::Wait).0;
+const CANCELLED: PortState = PortState::Waiting.step(PortInput::Cancel).0;
+const FIRED: PortState = PortState::Waiting.step(PortInput::Event).0;
+const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
+
 /// Hands out an event of a port that a round waits for. Says whether the wait goes on, which is so
 /// where it is for each wake: then the port is to be written back with the `next` ones. It does what
 /// the steps one by one do, but for the counts.
 #[inline]
 pub(super) fn fire(slot: &mut Slot, next: WriteBack) -> bool {
     cells::port(PortState::Waiting, PortInput::Event);
-    cells::port(PortState::Ready(Cause::Event), PortInput::Deliver);
+    cells::port(FIRED, PortInput::Deliver);
     let goes_on = slot.owner.is_each();
     if goes_on {
-        cells::port(PortState::Heard, PortInput::Wait);
+        cells::port(HANDED_OUT, PortInput::Wait);
         slot.go_on(next);
     } else {
-        slot.state = PortState::Heard;
+        slot.state = HANDED_OUT;
     }
     goes_on
 }
@@ -105,7 +111,7 @@ pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_live = slot.state == PortState::Live && slot.owner.is_rounds();
     if is_live {
         cells::port(slot.state, PortInput::Wait);
-        slot.state = PortState::Waiting;
+        slot.state = WAITED_FOR;
         count.waited += 1;
     }
     is_live
@@ -117,8 +123,7 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_waiting = slot.state == PortState::Waiting && slot.owner.is_rounds();
     if is_waiting {
         cells::port(slot.state, PortInput::Cancel);
-        slot.state = PortState::Live;
-        slot.owner = Owner::NEXT;
+        (slot.state, slot.owner) = (CANCELLED, Owner::NEXT);
         count.waited -= 1;
     }
     is_waiting
@@ -128,7 +133,7 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
 /// does, after which the port is written back with the next ones.
 #[inline]
 pub(super) fn wait_again(slot: &mut Slot, next: WriteBack, count: &mut Count) -> bool {
-    let is_heard = slot.state == PortState::Heard && slot.owner.is_rounds();
+    let is_heard = slot.state == HANDED_OUT && slot.owner.is_rounds();
     if is_heard {
         cells::port(slot.state, PortInput::Wait);
         slot.anticipate(next);

@@ -11,10 +11,9 @@ use core::task::Waker;
 
 use super::block::Look;
 use super::blocker::Blocker;
-use super::port::{PortEffect, PortInput, PortState};
-use super::step::{advance, seize};
+use super::port::PortState;
 use super::tidy::SPARE;
-use super::{ChannelId, Machine, NotBound, Owner, Waited};
+use super::{ChannelId, Machine};
 
 /// Where one task sits, for as long as it has a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,26 +142,6 @@ impl Machine {
         self.count.tasks.at(seat)?.waker.replace(waker)
     }
 
-    /// A wait of a task, which has the channel from now on, unless somebody else waits. A wake
-    /// that is latched is the first that it finds.
-    pub(crate) fn attend(&mut self, id: ChannelId, seat: Seat) -> Result<Waited, NotBound> {
-        let slot = self.ports.by_id(id)?;
-        if !slot.owner.is_rounds() {
-            return Ok(Waited::Blocked);
-        }
-        if let PortState::Latched(cause) = slot.state {
-            seize(slot, Owner::of(Blocker::task(seat)), &mut self.count);
-            self.count.tasks.fire(seat, id);
-            return Ok(Waited::Ready(cause));
-        }
-        let waited = self.wait(id)?;
-        if matches!(waited, Waited::Armed | Waited::Rearm) {
-            let slot = self.ports.by_id(id)?;
-            seize(slot, Owner::of(Blocker::task(seat)), &mut self.count);
-        }
-        Ok(waited)
-    }
-
     /// The next channel about which there is something for the task. One that woke is still its
     /// own, and not waited for.
     pub(crate) fn next_fired(&mut self, seat: Seat) -> Option<(ChannelId, Look)> {
@@ -170,16 +149,6 @@ impl Machine {
         let blocker = Blocker::task(seat);
         let look = self.look_at(id, blocker);
         Some((id, look))
-    }
-
-    /// The task waits again for a channel that is its own.
-    pub(crate) fn attend_again(&mut self, id: ChannelId) {
-        let Ok(slot) = self.ports.by_id(id) else {
-            return;
-        };
-        if advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Rearm {
-            self.gather(id.port());
-        }
     }
 
     /// The task lets go of a channel. A wake that it did not take is kept for the next wait.

@@ -8,10 +8,16 @@ fn machine_with_a_channel() -> (Machine, ChannelId) {
     (machine, id)
 }
 
+/// A thread blocks for a channel.
+fn block(machine: &mut Machine, id: ChannelId) -> (Waited, Blocker) {
+    let blocker = machine.blocker();
+    (machine.wait(id, Owner::of(blocker)).unwrap(), blocker)
+}
+
 #[test]
 fn a_cancel_is_taken_back_where_nothing_happened_since() {
     let (mut machine, id) = machine_with_a_channel();
-    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     let before = machine.cancel(id).unwrap();
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
     machine.restore(id, before);
@@ -24,9 +30,9 @@ fn a_cancel_is_taken_back_where_nothing_happened_since() {
 #[test]
 fn a_cancel_is_not_taken_back_where_somebody_waited_again() {
     let (mut machine, id) = machine_with_a_channel();
-    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     let before = machine.cancel(id).unwrap();
-    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     machine.restore(id, before);
     machine.cancel(id).unwrap();
     assert_eq!(machine.wanted(), LinkInput::Unwanted, "counted twice");
@@ -39,7 +45,7 @@ fn a_cancel_of_nobody_is_not_taken_back() {
     machine.restore(id, before);
     assert_eq!(machine.state(id), Ok(PortState::Live));
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
-    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     let before = machine.cancel(id).unwrap();
     machine.unbind(id).unwrap();
     machine.restore(id, before);
@@ -49,11 +55,11 @@ fn a_cancel_of_nobody_is_not_taken_back() {
 #[test]
 fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
     let (mut machine, id) = machine_with_a_channel();
-    let (waited, blocker) = machine.block(id).unwrap();
+    let (waited, blocker) = block(&mut machine, id);
     assert_eq!(waited, Waited::Armed);
     assert!(machine.take_rouse(None).is_empty());
     let other = machine.bind(Port::new(6).unwrap());
-    let (_, theirs) = machine.block(other).unwrap();
+    let (_, theirs) = block(&mut machine, other);
     assert_ne!(blocker, theirs);
     machine.overflow();
     assert!(
@@ -65,25 +71,25 @@ fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
         machine.look(id, blocker),
         block::Look::Woken(Cause::Overflow)
     );
-    assert_eq!(machine.wait(other), Ok(Waited::Blocked));
+    assert_eq!(machine.wait(other, Owner::NEXT), Ok(Waited::Taken));
     let before = machine.cancel(other).unwrap();
     assert!(before.is_waited() && !before.is_rounds());
     assert!(machine.take_rouse(Some(theirs)).is_empty(), "it knows");
     assert_eq!(machine.look(other, theirs), block::Look::Cancelled);
-    assert_eq!(machine.wait(other), Ok(Waited::Ready(Cause::Overflow)));
+    assert_eq!(block(&mut machine, other).0, Waited::Ready(Cause::Overflow));
     assert_eq!(machine.stats.wakes, 2);
 }
 
 #[test]
 fn a_binding_that_is_taken_over_while_it_waits_leaves_nobody_waiting() {
     let (mut machine, id) = machine_with_a_channel();
-    machine.wait(id).unwrap();
+    machine.wait(id, Owner::NEXT).unwrap();
     let second = machine.bind(id.port());
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
     let wake = machine.next_wake(|_| true).unwrap();
     assert_eq!((wake.channel, wake.cause), (id, Cause::Gone));
     assert!(!machine.has_ready());
-    machine.wait(second).unwrap();
+    machine.wait(second, Owner::NEXT).unwrap();
     machine.cancel(second).unwrap();
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
 }
@@ -93,8 +99,8 @@ fn a_task_that_is_told_of_two_channels_stands_in_line_once() {
     let (mut machine, id) = machine_with_a_channel();
     let other = machine.bind(Port::new(6).unwrap());
     let seat = machine.sit();
-    machine.attend(id, seat).unwrap();
-    machine.attend(other, seat).unwrap();
+    machine.wait(id, Owner::task(seat)).unwrap();
+    machine.wait(other, Owner::task(seat)).unwrap();
     machine.overflow();
     for wakes in [true, false] {
         let waker = core::task::Waker::noop().clone();
@@ -106,11 +112,11 @@ fn a_task_that_is_told_of_two_channels_stands_in_line_once() {
 #[test]
 fn the_end_of_a_wait_in_rounds_leaves_a_task_its_channel() {
     let (mut machine, id) = machine_with_a_channel();
-    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     machine.cancel_in_rounds(id);
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
     let seat = machine.sit();
-    assert_eq!(machine.attend(id, seat), Ok(Waited::Armed));
+    assert_eq!(machine.wait(id, Owner::task(seat)), Ok(Waited::Armed));
     machine.cancel_in_rounds(id);
     assert!(!machine.has_due() && machine.wanted() == LinkInput::Wanted);
     machine.unbind(id).unwrap();
@@ -120,9 +126,9 @@ fn the_end_of_a_wait_in_rounds_leaves_a_task_its_channel() {
 #[test]
 fn a_thread_that_blocks_ends_only_its_own_wait() {
     let (mut machine, id) = machine_with_a_channel();
-    let (_, first) = machine.block(id).unwrap();
+    let (_, first) = block(&mut machine, id);
     machine.cancel(id).unwrap();
-    let (_, second) = machine.block(id).unwrap();
+    let (_, second) = block(&mut machine, id);
     machine.end_block(id, first);
     assert_eq!(machine.look(id, second), block::Look::Nothing);
     assert_eq!(machine.wanted(), LinkInput::Wanted);
@@ -134,8 +140,8 @@ fn a_thread_that_blocks_ends_only_its_own_wait() {
 fn a_cancel_before_a_write_back_is_taken_back_with_it() {
     let (mut machine, id) = machine_with_a_channel();
     machine.overflow();
-    assert_eq!(machine.wait(id), Ok(Waited::Ready(Cause::Overflow)));
-    assert_eq!(machine.wait(id), Ok(Waited::Rearm));
+    assert_eq!(block(&mut machine, id).0, Waited::Ready(Cause::Overflow));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Rearm));
     let before = machine.cancel(id).unwrap();
     assert_eq!(machine.rearms(), []);
     machine.restore(id, before);
@@ -148,12 +154,12 @@ fn a_cancel_before_a_write_back_is_taken_back_with_it() {
 #[test]
 fn a_cancel_is_not_taken_back_where_a_task_took_over_what_it_left() {
     let (mut machine, id) = machine_with_a_channel();
-    assert_eq!(machine.wait(id), Ok(Waited::Armed));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     machine.overflow();
     let before = machine.cancel(id).unwrap();
     let seat = machine.sit();
     let latched = Ok(Waited::Ready(Cause::Overflow));
-    assert_eq!(machine.attend(id, seat), latched);
+    assert_eq!(machine.wait(id, Owner::task(seat)), latched);
     machine.restore(id, before);
     let woken = block::Look::Woken(Cause::Overflow);
     assert_eq!(machine.next_fired(seat), Some((id, woken)));
@@ -167,7 +173,7 @@ fn a_seat_in_line_is_taken_again_once_the_line_came_to_it() {
     machine.overflow();
     let left = machine.sit();
     let latched = Ok(Waited::Ready(Cause::Overflow));
-    assert_eq!(machine.attend(id, left), latched);
+    assert_eq!(machine.wait(id, Owner::task(left)), latched);
     machine.leave(id, left);
     assert!(machine.rise(left).is_none());
     let other = machine.sit();
@@ -184,7 +190,7 @@ fn a_stream_that_takes_a_channel_away_and_back_is_told_of_it_once() {
     let seat = machine.sit();
     for _ in 0..2 {
         let latched = Ok(Waited::Ready(Cause::Overflow));
-        assert_eq!(machine.attend(id, seat), latched);
+        assert_eq!(machine.wait(id, Owner::task(seat)), latched);
         machine.leave(id, seat);
         machine.forget(id, seat);
         assert_eq!(machine.next_fired(seat), None);
@@ -267,7 +273,7 @@ fn machine_with_gathered(ports: u32) -> (Machine, Vec<ChannelId>) {
     assert_eq!(filled, Ok(()));
     machine.absorb();
     for id in &ids {
-        assert_eq!(machine.wait(*id), Ok(Waited::Ready(Cause::Event)));
+        assert_eq!(block(&mut machine, *id).0, Waited::Ready(Cause::Event));
         assert!(machine.wait_again(*id));
     }
     (machine, ids)
@@ -283,7 +289,7 @@ fn what_is_gathered_is_written_once_whatever_comes_in_between() {
     machine.unbind(second).unwrap();
     let reused = machine.bind(second.port());
     machine.cancel(third).unwrap();
-    machine.wait_after(third);
+    machine.go_on(third);
     assert_eq!(machine.rearms(), [third.port(), fourth.port()]);
     machine.flushed(0);
     assert_eq!(machine.rearms(), []);

@@ -68,7 +68,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ChannelId, Waited};
+    use super::super::{Blocker, ChannelId, Owner, Waited};
     use super::*;
     use crate::ids::Port;
 
@@ -84,7 +84,7 @@ mod tests {
     /// A wake of each channel is queued, in this order.
     fn queue(machine: &mut Machine, ids: &[ChannelId]) {
         for id in ids {
-            machine.wait(*id).unwrap();
+            machine.wait(*id, Owner::NEXT).unwrap();
         }
         machine.overflow();
     }
@@ -92,7 +92,7 @@ mod tests {
     /// An event of each channel is handed out, so that a wait in the round is a wait again.
     fn hear(machine: &mut Machine, ids: &[ChannelId]) {
         for id in ids {
-            machine.wait(*id).unwrap();
+            machine.wait(*id, Owner::NEXT).unwrap();
         }
         let filled = machine.inbox().fill(|room| {
             for (word, id) in room.iter_mut().zip(ids) {
@@ -120,7 +120,7 @@ mod tests {
             // Each stands in the queue again and again when the other one is cancelled.
             for id in [second, third] {
                 machine.cancel(id).unwrap();
-                assert_eq!(machine.wait_in_rounds(id), Ok(Waited::Queued));
+                assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Queued));
             }
             assert!(machine.ready.len() <= 2 * ids.len() + SPARE + 1);
         }
@@ -137,14 +137,17 @@ mod tests {
         let (mut machine, ids @ [first, second, third]) = machine();
         queue(&mut machine, &ids);
         machine.cancel(second).unwrap();
-        assert!(matches!(machine.wait(second), Ok(Waited::Ready(_))));
+        assert!(matches!(
+            machine.wait(second, Owner::of(Blocker::FIRST)),
+            Ok(Waited::Ready(_))
+        ));
         // It waits for its next event, and the wake that it took at once is in the queue.
-        assert_eq!(machine.wait(second), Ok(Waited::Rearm));
+        assert_eq!(machine.wait(second, Owner::NEXT), Ok(Waited::Rearm));
         let mut least = usize::MAX;
         for _ in 0..TURNS {
             machine.cancel(third).unwrap();
             least = least.min(machine.ready.len());
-            assert_eq!(machine.wait_in_rounds(third), Ok(Waited::Queued));
+            assert_eq!(machine.wait(third, Owner::NEXT), Ok(Waited::Queued));
         }
         assert_eq!(least, 1, "only the first one counted");
         machine.cancel(third).unwrap();
@@ -162,7 +165,7 @@ mod tests {
         queue(&mut machine, &[third]);
         for _ in 0..TURNS {
             machine.cancel(third).unwrap();
-            assert_eq!(machine.wait_in_rounds(third), Ok(Waited::Queued));
+            assert_eq!(machine.wait(third, Owner::NEXT), Ok(Waited::Queued));
         }
         assert_eq!(wakes(&mut machine), [first, second, third]);
     }
@@ -187,15 +190,15 @@ mod tests {
         hear(&mut machine, &ids);
         for _ in 0..TURNS {
             for id in ids {
-                machine.wait_after(id);
+                machine.go_on(id);
             }
             assert!(machine.rearm.len() <= 3 * ids.len() + SPARE);
             for id in ids {
                 machine.cancel(id).unwrap();
             }
         }
-        machine.wait_after(second);
-        machine.wait_after(first);
+        machine.go_on(second);
+        machine.go_on(first);
         let mut ports = machine.rearms().to_vec();
         ports.sort_unstable();
         assert_eq!(ports, ids.map(ChannelId::port), "each once");
@@ -209,9 +212,9 @@ mod tests {
     fn a_port_that_is_due_stays_so_while_others_are_cancelled() {
         let (mut machine, ids @ [first, second]) = machine();
         hear(&mut machine, &ids);
-        machine.wait_after(first);
+        machine.go_on(first);
         for _ in 0..TURNS {
-            machine.wait_after(second);
+            machine.go_on(second);
             machine.cancel(second).unwrap();
         }
         assert_eq!(machine.state(first), Ok(PortState::Rearming));
@@ -225,11 +228,11 @@ mod tests {
     fn a_task_that_is_told_of_cancels_again_and_again_keeps_each_channel_once() {
         let (mut machine, ids @ [first, second, third]) = machine();
         let seat = machine.sit();
-        machine.attend(first, seat).unwrap();
+        machine.wait(first, Owner::task(seat)).unwrap();
         machine.overflow();
         for _ in 0..TURNS {
             for id in [third, second] {
-                machine.attend(id, seat).unwrap();
+                machine.wait(id, Owner::task(seat)).unwrap();
                 machine.cancel(id).unwrap();
             }
         }
@@ -243,12 +246,12 @@ mod tests {
     fn seats_that_are_left_in_the_line_are_taken_again() {
         let (mut machine, ids @ [first, _]) = machine();
         let seats = ids.map(|_| machine.sit());
-        machine.attend(first, seats[0]).unwrap();
+        machine.wait(first, Owner::task(seats[0])).unwrap();
         machine.cancel(first).unwrap();
         for _ in 0..TURNS {
             let [one, other] = ids.map(|id| {
                 let seat = machine.sit();
-                machine.attend(id, seat).unwrap();
+                machine.wait(id, Owner::task(seat)).unwrap();
                 machine.cancel(id).unwrap();
                 seat
             });

@@ -3,19 +3,22 @@
 use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::step::{self, advance, seize};
 use super::tidy::leaves_an_entry;
-use super::{ChannelId, Machine, NotBound, Owner, Wake};
+use super::{ChannelId, Machine, NotBound, Owner, Wake, cells};
 
 /// What became of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
     /// An event was latched, and is queued for a round now. Of a wait in rounds alone.
     Queued,
-    /// An event was latched: nothing is waited for. Of a task or a thread that blocks alone.
+    /// An event was latched. A thread that blocks has it by this, and waits for nothing; a task
+    /// finds it when it looks. Of these alone.
     Ready(Cause),
-    /// Somebody waited already.
+    /// Rounds waited already. Of a wait in rounds alone.
     Already,
-    /// A thread blocks for the wake.
-    Blocked,
+    /// Rounds waited for one wake, and wait for each now. Of such a wait alone.
+    BecameEach,
+    /// Somebody else has the channel, or waits for it.
+    Taken,
     /// The port is enabled.
     Armed,
     /// The port must be written back.
@@ -42,63 +45,98 @@ impl Before {
 }
 
 impl Machine {
-    /// A wait that takes what is latched. One in rounds queues that first:
-    /// [`wait_in_rounds`](Self::wait_in_rounds).
+    /// Begins a wait of rounds, or one of a task or a thread, which then owns the channel.
     #[inline]
-    pub(crate) fn wait(&mut self, id: ChannelId) -> Result<Waited, NotBound> {
+    pub(crate) fn wait(&mut self, id: ChannelId, owner: Owner) -> Result<Waited, NotBound> {
         let slot = self.ports.by_id(id)?;
-        if !slot.owner.is_rounds() {
-            return Ok(Waited::Blocked);
+        let was_waited = slot.state.is_waited();
+        if !slot.owner.is_rounds() || was_waited && !owner.is_rounds() {
+            return Ok(Waited::Taken);
         }
-        let before = slot.state;
+        if let PortState::Latched(cause) = slot.state {
+            return self.wait_for_latched(id, cause, owner);
+        }
+        if owner.is_rounds() {
+            // It changes nothing.
+            cells::port(slot.state, PortInput::Queue);
+        }
         let effect = advance(id, slot, PortInput::Wait, &mut self.count);
-        Ok(match effect {
-            PortEffect::ReadyNow(cause) => {
-                self.stats.wakes += 1;
-                Waited::Ready(cause)
-            }
-            PortEffect::Rearm => Waited::Rearm,
-            PortEffect::Nothing
-            | PortEffect::Latch
-            | PortEffect::Fire
-            | PortEffect::Deliver(_)
-            | PortEffect::Spurious => {
-                if before.is_waited() {
-                    Waited::Already
-                } else {
-                    Waited::Armed
-                }
-            }
+        let becomes_each = owner.is_each() && !slot.owner.is_each();
+        if was_waited && !becomes_each {
+            return Ok(Waited::Already);
+        }
+        seize(slot, owner, &mut self.count);
+        Ok(if was_waited {
+            Waited::BecameEach
+        } else if effect == PortEffect::Rearm {
+            Waited::Rearm
+        } else {
+            Waited::Armed
         })
     }
 
-    /// A wait that has begun is for each wake, until it is cancelled. Says whether it was for one.
-    pub(crate) fn stand(&mut self, id: ChannelId) -> bool {
-        self.change_owner(id, Owner::NEXT, Owner::EACH)
-    }
-
-    /// A wait is for one wake again.
-    pub(crate) fn wait_for_one(&mut self, id: ChannelId) {
-        self.change_owner(id, Owner::EACH, Owner::NEXT);
-    }
-
-    fn change_owner(&mut self, id: ChannelId, before: Owner, after: Owner) -> bool {
-        let Ok(slot) = self.ports.by_id(id) else {
-            return false;
+    #[cold]
+    fn wait_for_latched(
+        &mut self,
+        id: ChannelId,
+        cause: Cause,
+        owner: Owner,
+    ) -> Result<Waited, NotBound> {
+        let slot = self.ports.by_id(id)?;
+        let Some(blocker) = owner.blocker() else {
+            slot.owner = owner;
+            advance(id, slot, PortInput::Queue, &mut self.count);
+            self.ready.push_back(Wake { channel: id, cause });
+            return Ok(Waited::Queued);
         };
-        let changes = slot.owner == before && slot.state.is_waited();
-        if changes {
-            slot.owner = after;
+        if blocker.seat().is_some() {
+            seize(slot, owner, &mut self.count);
+            self.count.tell(id, blocker);
+        } else {
+            advance(id, slot, PortInput::Wait, &mut self.count);
+            self.stats.wakes += 1;
         }
-        changes
+        Ok(Waited::Ready(cause))
     }
 
-    /// A wait for an event of a port that is enabled. Says whether it was that; otherwise nothing
-    /// was done.
+    /// A wait of rounds that is for each wake is for one again.
+    pub(crate) fn wait_for_one(&mut self, id: ChannelId) {
+        if let Ok(slot) = self.ports.by_id(id)
+            && slot.owner.is_each()
+            && slot.state.is_waited()
+        {
+            slot.owner = Owner::NEXT;
+        }
+    }
+
+    /// A wait of rounds for the next event of a port that is enabled. Says whether it was that;
+    /// otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_plainly(&mut self, id: ChannelId) -> bool {
         let slot = self.ports.by_id(id);
         slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
+    }
+
+    /// A wait in a round, of a channel whose event was handed out: it is written back at the end of
+    /// the round. Says whether it was that; otherwise nothing was done.
+    #[inline]
+    pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
+        let next = self.ports.next();
+        let slot = self.ports.by_id(id);
+        let waits = slot.is_ok_and(|slot| step::wait_again(slot, next, &mut self.count));
+        if waits {
+            self.rearm.push(id.port());
+        }
+        waits
+    }
+
+    /// After a wake, whoever has the channel waits for the next one. Its port is gathered.
+    pub(crate) fn go_on(&mut self, id: ChannelId) {
+        if let Ok(slot) = self.ports.by_id(id)
+            && advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Rearm
+        {
+            self.gather(id.port());
+        }
     }
 
     /// Ends a wait of rounds for an event of a port that is enabled. Where it is not that, nothing is

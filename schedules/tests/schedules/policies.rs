@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evtchn_core::{Eoi, WhenTold};
+use evtchn_core::{Eoi, OnEoi};
 use shuttle::sync::Mutex;
 use shuttle::thread;
 
@@ -46,7 +46,7 @@ fn beside_handlers<const N: usize>(rig: &Rig, act: impl FnOnce([(&Wire, &Table);
     for (wire, table) in &wires {
         let table = Arc::clone(table);
         let handler = move |call: &mut evtchn_core::Call| table.put(call.take_eoi());
-        let added = handlers.add(wire.channel.id(), WhenTold, handler);
+        let added = handlers.add(wire.channel.id(), OnEoi, handler);
         added.unwrap();
     }
     thread::scope(|scope| {
@@ -72,7 +72,7 @@ fn end_told_on_another_thread_reaches_a_loop_that_blocks() {
         for _ in 0..2 {
             let eoi = table.take();
             rig.peer.send(wire);
-            eoi.tell();
+            eoi.complete();
         }
         drop(table.take());
     });

@@ -12,7 +12,7 @@ use evtchn_core::{
     Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
 use evtchn_sim::{Errno, Guest, Sim, SimDevice, SimLoop, SimOpen, SimPrivcmd};
-use evtchn_trace::{RecordedDevice, Recorder, observe};
+use evtchn_trace::observe;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 use shuttle::thread;
@@ -68,7 +68,7 @@ impl Place {
 
 /// Opens [`Guarded`] devices.
 #[derive(Debug)]
-pub(crate) struct Opener(Recorder<SimOpen>, Arc<Bell>);
+pub(crate) struct Opener(SimOpen, Arc<Bell>);
 
 impl Open for Opener {
     type Device = Guarded;
@@ -89,18 +89,18 @@ impl Open for Opener {
 /// A simulated device that sees to it that calls come one at a time, as the seam promises.
 #[derive(Debug)]
 pub(crate) struct Guarded {
-    file: RecordedDevice<SimDevice>,
+    file: SimDevice,
     bell: Arc<Bell>,
     call: Place,
 }
 
 impl Guarded {
-    fn call<T>(&self, call: impl FnOnce(&RecordedDevice<SimDevice>) -> T) -> T {
+    fn call<T>(&self, call: impl FnOnce(&SimDevice) -> T) -> T {
         self.call.visit("calls of the device", || call(&self.file))
     }
 
     /// A call that can make the device ready.
-    fn ringing<T>(&self, call: impl FnOnce(&RecordedDevice<SimDevice>) -> T) -> T {
+    fn ringing<T>(&self, call: impl FnOnce(&SimDevice) -> T) -> T {
         let called = self.call(call);
         self.bell.ring();
         called
@@ -162,7 +162,6 @@ impl EventChannel for Guarded {
 #[derive(Debug, Clone)]
 pub(crate) struct Loop {
     pub(crate) sim: SimLoop,
-    recorder: Arc<Recorder<SimLoop>>,
     bell: Arc<Bell>,
     hook: Arc<Place>,
     stopped: Arc<AtomicBool>,
@@ -191,10 +190,10 @@ impl Loop {
         self.panics.store(true, Ordering::SeqCst);
     }
 
-    fn hook<T>(&self, hook: impl FnOnce(&Recorder<SimLoop>) -> T) -> T {
+    fn hook<T>(&self, hook: impl FnOnce(&SimLoop) -> T) -> T {
         let done = self.hook.visit("hooks", || {
             let panics = self.panics.swap(false, Ordering::SeqCst);
-            (!panics).then(|| hook(&self.recorder))
+            (!panics).then(|| hook(&self.sim))
         });
         self.bell.ring();
         // A panic of its own is no failure of the schedule, so shuttle need not print it.
@@ -216,7 +215,7 @@ impl Registrar for Loop {
     }
 
     fn wake(&self) {
-        self.recorder.wake();
+        Registrar::wake(&self.sim);
         self.bell.ring();
     }
 }
@@ -295,9 +294,9 @@ impl Wire {
 }
 
 fn context(opener: &SimOpen, event_loop: &Loop) -> Arc<Context> {
-    let recorder = Recorder::new(opener.clone(), explore::tape());
-    let opener = Opener(recorder, Arc::clone(&event_loop.bell));
-    Arc::new(Context::with_registrar(opener, event_loop.clone()))
+    let opener = Opener(opener.clone(), Arc::clone(&event_loop.bell));
+    let backend = explore::tape().record_seam(opener);
+    Arc::new(Context::with_registrar(backend, event_loop.clone()))
 }
 
 impl Rig {
@@ -310,7 +309,6 @@ impl Rig {
         observe(&sim, &explore::tape());
         let bell = Arc::new(Bell::default());
         let event_loop = Loop {
-            recorder: Arc::new(Recorder::new(event_loop.clone(), explore::tape())),
             sim: event_loop,
             bell: Arc::clone(&bell),
             hook: Arc::default(),

@@ -73,6 +73,8 @@ pub enum Call {
     Finish,
     /// The round is dropped.
     Leave,
+    /// The round runs the callbacks.
+    Call,
     SetCallback {
         channel: u32,
     },
@@ -91,6 +93,14 @@ pub enum Call {
         /// There is a deadline.
         until: bool,
     },
+    /// A future of the next wake is polled, which is not replayed.
+    Woken {
+        channel: u32,
+    },
+    /// A future that waits is dropped.
+    DropWoken {
+        channel: u32,
+    },
     HandOver {
         channels: Vec<u32>,
     },
@@ -101,9 +111,15 @@ pub enum Call {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         restriction: Option<u16>,
     },
+    CheckPeers,
     Teardown,
     /// The context is dropped.
     DropContext,
+    /// Something that is not replayed.
+    Other {
+        /// What.
+        what: String,
+    },
 }
 
 /// What a call came to.
@@ -146,6 +162,8 @@ pub enum Answer {
         /// There was one.
         was_set: bool,
     },
+    /// A task has no wake yet.
+    Pending,
     /// The deadline of a block passed.
     TimedOut,
     /// A cancel is done.
@@ -157,6 +175,11 @@ pub enum Answer {
     Woken {
         /// Why.
         cause: Caused,
+    },
+    /// A check of the peers is over.
+    Checked {
+        /// How many waits it ended.
+        ended: usize,
     },
     /// How long the loop may sleep.
     Timeout {

@@ -39,7 +39,7 @@ pub struct AtSeam {
     pub failed: Option<Box<Failed>>,
 }
 
-/// A call of `Open`, `EventChannel` or `Registrar`.
+/// A call of `Open`, `EventChannel`, `Registrar` or `PortStatuses`.
 ///
 /// ```
 /// use evtchn_core::DomId;
@@ -100,6 +100,11 @@ pub enum Seam {
         /// There is a deadline.
         until: bool,
     },
+    /// What a port of this domain is, as Xen says.
+    Status {
+        #[serde(with = "names::number")]
+        port: Port,
+    },
     /// The device is dropped.
     Close,
 }
@@ -122,4 +127,6 @@ pub enum Got {
     Ports(Vec<u32>),
     /// What ended a sleep.
     Slept(names::Ended),
+    /// What a port is.
+    Is(names::State),
 }

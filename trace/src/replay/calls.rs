@@ -23,7 +23,7 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct Channels {
-    /// By number; `None` once unbound.
+    /// By number; `None` once dropped.
     bound: Vec<Option<Played>>,
     ids: Vec<ChannelId>,
     numbers: HashMap<ChannelId, u32>,
@@ -51,6 +51,10 @@ impl Shared {
         let channels = self.channels();
         let id = channels.ids.get(channel as usize).copied();
         id.ok_or("no channel of this number was bound")
+    }
+
+    fn is_dropped(&self, channel: u32) -> bool {
+        matches!(self.channels().bound.get(channel as usize), Some(None))
     }
 
     pub(super) fn take(&self, channel: u32) -> Result<Played, &'static str> {
@@ -123,6 +127,10 @@ impl Shared {
             Call::NextTimeout => Answer::Timeout {
                 zero: context.next_timeout().is_some(),
             },
+            Call::CheckPeers => {
+                let stage = context.registrar();
+                step::checked(&context.check_peers_with(stage))
+            }
             Call::Teardown => step::done(&context.teardown()),
             Call::Begin { wakes } => {
                 let begun = context.dispatch_at_most(wakes);
@@ -141,8 +149,12 @@ impl Shared {
                 drop(round.take().ok_or(NO_ROUND)?);
                 Answer::Done
             }
+            Call::Call => step::outcome(&round.take().ok_or(NO_ROUND)?.call()),
             Call::DropContext | Call::HandOver { .. } | Call::FromParts { .. } => {
                 return Err("another thread is in the context");
+            }
+            Call::Woken { .. } | Call::DropWoken { .. } | Call::Other { .. } => {
+                return Err("a call that is not replayed");
             }
         })
     }
@@ -175,6 +187,11 @@ impl Shared {
             Ok(act(self, channel, taken))
         };
         match *call {
+            // A notifier may outlive its channel.
+            Call::Notify { channel } if self.is_dropped(channel) => {
+                let gone = self.id(channel).map(Error::NotBound);
+                Some(gone.map(|error| step::failed(&error)))
+            }
             Call::Notify { channel } => Some(act(channel, &|shared, channel, taken| {
                 let notified = taken.notify();
                 shared.put_back(channel, taken);
@@ -229,14 +246,12 @@ impl Shared {
 
     fn unbind(&self, number: u32, mut channel: Played) -> Answer {
         let unbound = channel.unbind();
-        let answer = step::done(&unbound);
-        if !matches!(unbound, Ok(()) | Err(Error::Deregister(_))) {
-            self.put_back(number, channel);
-        }
-        answer
+        // The program may go on with it, and be refused.
+        self.put_back(number, channel);
+        step::done(&unbound)
     }
 }
 
-const NOT_BOUND: &str = "the channel is not bound";
+const NOT_BOUND: &str = "no such channel is there";
 const NO_ROUND: &str = "no round is under way on this thread";
 pub(super) const NO_CONTEXT: &str = "a call on a context that is not there";

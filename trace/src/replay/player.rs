@@ -15,11 +15,10 @@ use crate::line::{Answer, Call};
 use crate::step;
 
 /// What there is between two calls that take the context.
-enum Held {
-    Context(Arc<Ctx>),
-    /// It was taken apart.
-    Parts(Parts),
-    Nothing,
+struct Held {
+    context: Option<Arc<Ctx>>,
+    /// What it handed over.
+    parts: Option<Parts>,
 }
 
 /// Plays a trace to its end or its first difference.
@@ -29,22 +28,25 @@ pub(super) fn play(trigger: Trigger, script: &Arc<Script>, threads: &BTreeSet<u3
         trigger,
     };
     let shared = Arc::new(Shared::new(Arc::clone(script)));
-    let mut held = Held::Context(Arc::new(Context::with_registrar(
-        stage.clone(),
-        stage.clone(),
-    )));
+    let mut held = Held {
+        context: Some(Arc::new(Context::with_registrar(
+            stage.clone(),
+            stage.clone(),
+        ))),
+        parts: None,
+    };
     loop {
-        let last = match &held {
-            Held::Context(context) => on_threads(&shared, context, threads),
-            Held::Parts(_) | Held::Nothing => None,
-        };
-        if let (Held::Parts(_), true) = (&held, script.closes()) {
-            held = Held::Nothing;
+        let context = held.context.as_ref();
+        let has_parts = held.parts.is_some();
+        let last = context.and_then(|it| on_threads(&shared, it, has_parts, threads));
+        if has_parts && script.closes() {
+            held.parts = None;
+            continue;
         }
         let Some(call) = last.or_else(|| Some(script.next_call()?.1)) else {
             break;
         };
-        held = shared.between(held, &call, &stage);
+        shared.between(&mut held, &call, &stage);
     }
     script.close();
     drop(held);
@@ -54,8 +56,13 @@ pub(super) fn play(trigger: Trigger, script: &Arc<Script>, threads: &BTreeSet<u3
 type Way = (SyncSender<Call>, Receiver<()>);
 
 /// Hands each call to its thread and waits until it came back, or called back. Stops before one that
-/// takes the context, which it gives.
-fn on_threads(shared: &Arc<Shared>, context: &Arc<Ctx>, threads: &BTreeSet<u32>) -> Option<Call> {
+/// takes the context, which it gives, and before a device that was handed over is closed.
+fn on_threads(
+    shared: &Arc<Shared>,
+    context: &Arc<Ctx>,
+    has_parts: bool,
+    threads: &BTreeSet<u32>,
+) -> Option<Call> {
     thread::scope(|scope| {
         let mut ways: HashMap<u32, Way> = HashMap::new();
         for thread in threads {
@@ -67,7 +74,9 @@ fn on_threads(shared: &Arc<Shared>, context: &Arc<Ctx>, threads: &BTreeSet<u32>)
             });
             ways.insert(*thread, (calls, returned));
         }
-        while let Some((thread, call)) = shared.script.next_call() {
+        while !(has_parts && shared.script.closes())
+            && let Some((thread, call)) = shared.script.next_call()
+        {
             if matches!(
                 call,
                 Call::DropContext | Call::HandOver { .. } | Call::FromParts { .. }
@@ -140,70 +149,58 @@ impl Shared {
     }
 
     /// Makes a call that takes the context, or for which there need be none.
-    fn between(&self, held: Held, call: &Call, stage: &Stage) -> Held {
-        match (held, call) {
-            (Held::Context(context), Call::DropContext) => {
+    fn between(&self, held: &mut Held, call: &Call, stage: &Stage) {
+        match (call, held.context.take()) {
+            (Call::DropContext, Some(context)) => {
                 drop(context);
                 self.answer(Ok(Answer::Done));
-                Held::Nothing
             }
-            (Held::Context(context), Call::HandOver { channels }) => {
-                match Arc::into_inner(context) {
-                    Some(context) => self.take_apart(context, channels),
-                    None => Held::Nothing,
+            (Call::HandOver { channels }, Some(context)) => {
+                held.parts = self.take_apart(&context, channels);
+                held.context = Some(context);
+            }
+            (Call::FromParts { ports, restriction }, _before) => {
+                let left = held.parts.take();
+                // What another process left.
+                let left = left.or_else(|| {
+                    let table = HandOver::new(ports.clone(), restriction.map(DomId::new));
+                    let table = table.ok().filter(|_| self.script.is_first())?;
+                    let device = Device::new(Prop(stage.clone()));
+                    Some(Parts { device, table })
+                });
+                match left {
+                    Some(parts) => held.context = Some(self.put_together(parts, stage)),
+                    None => self.answer(Err("there is nothing to go on with")),
                 }
             }
-            (Held::Parts(parts), Call::FromParts { .. }) => self.put_together(parts, stage),
-            // What another process left.
-            (Held::Context(_unused), Call::FromParts { ports, restriction })
-                if self.script.is_first() =>
-            {
-                let device = Device::new(Prop(stage.clone()));
-                match HandOver::new(ports.clone(), restriction.map(DomId::new)) {
-                    Ok(table) => self.put_together(Parts { device, table }, stage),
-                    Err(_) => {
-                        self.answer(Err("a port is adopted twice"));
-                        Held::Nothing
-                    }
-                }
-            }
-            (held, call) => {
+            (call, context) => {
                 self.answer(self.on_channel(call).unwrap_or(Err(NO_CONTEXT)));
-                held
+                held.context = context;
             }
         }
     }
 
-    fn take_apart(&self, context: Ctx, numbers: &[u32]) -> Held {
+    fn take_apart(&self, context: &Ctx, numbers: &[u32]) -> Option<Parts> {
         let taken = numbers.iter().map(|number| self.take(*number));
         let mut channels: Vec<Played> = match taken.collect() {
             Ok(channels) => channels,
             Err(why) => {
                 self.answer(Err(why));
-                return Held::Context(Arc::new(context));
+                return None;
             }
         };
         let taken = context.hand_over(&mut channels);
-        let answer = step::done(&taken);
-        match taken {
-            Ok(parts) => {
-                self.answer(Ok(answer));
-                Held::Parts(parts)
-            }
-            Err(_) => {
-                for (number, channel) in numbers.iter().copied().zip(channels) {
-                    self.put_back(number, channel);
-                }
-                self.answer(Ok(answer));
-                Held::Context(Arc::new(context))
-            }
+        for (number, channel) in numbers.iter().copied().zip(channels) {
+            self.put_back(number, channel);
         }
+        self.answer(Ok(step::done(&taken)));
+        taken.ok()
     }
 
-    fn put_together(&self, parts: Parts, stage: &Stage) -> Held {
+    fn put_together(&self, parts: Parts, stage: &Stage) -> Arc<Ctx> {
         let (context, channels) = Context::from_parts(parts, stage.clone(), stage.clone());
         let adopted = channels.into_iter().map(|it| self.adopted(it)).collect();
         self.answer(Ok(Answer::Adopted { channels: adopted }));
-        Held::Context(Arc::new(context))
+        Arc::new(context)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evtchn_core::{
     Device, DeviceCall, DeviceError, DomId, ErrorKind, EventChannel, LoopError, Open, Port,
-    PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
+    PortBuf, PortStatus, PortStatuses, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
 
 use super::script::{Recorded, Script};
@@ -176,6 +176,20 @@ impl Registrar for Stage {
     fn wake(&self) {
         // As in a drop.
         let _woken = self.call(&Seam::Wake);
+    }
+}
+
+impl PortStatuses for Stage {
+    fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError> {
+        let of = DeviceCall::Status(RemotePort { domid, port });
+        match self.device(&Seam::Status { port }, of)? {
+            // No check looks at the vCPU.
+            Some(Got::Is(state)) => Ok(PortStatus {
+                state: state.status(),
+                vcpu: 0,
+            }),
+            _ => Err(nonsense(of)),
+        }
     }
 }
 

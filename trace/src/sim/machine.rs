@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use evtchn_core::{
-    Device, DeviceError, DomId, Error, ErrorKind, Open, Port, PortBuf, Registrar, RemotePort,
-    Sleep, Slept, Trigger,
+    Device, DeviceError, DomId, Error, ErrorKind, Open, Port, PortBuf, PortStatuses, Registrar,
+    RemotePort, Sleep, Slept, Status, Trigger,
 };
 use evtchn_sim::{Call, Delivery, DomainConfig, Errno, SimLoop, SimOpen};
 
 use crate::failed::Failed;
 use crate::header::{Header, Source};
 use crate::line::{AtSeam, Got, Guest, Seam, Sim, What};
-use crate::names::Ended;
+use crate::names::{Ended, State};
 use crate::replay::{Machine, text};
 
 /// The machine, and what it needs to know of the trace.
@@ -46,6 +46,18 @@ impl Ports {
     fn here(&self, domid: DomId, recorded: u32) -> u32 {
         let port = self.here.get(&(domid, recorded));
         port.copied().unwrap_or(recorded)
+    }
+
+    /// A status, with the number that the trace has for the other end.
+    fn recorded(&self, status: Status) -> Status {
+        let Status::Interdomain { mut remote } = status else {
+            return status;
+        };
+        let recorded = self.there.get(&(remote.domid, remote.port.as_raw()));
+        remote.port = recorded
+            .and_then(|it| Port::new(*it))
+            .unwrap_or(remote.port);
+        Status::Interdomain { remote }
     }
 
     fn local(&self, recorded: Port) -> Port {
@@ -317,6 +329,12 @@ impl Simulated {
                     recorded.copied().unwrap_or(*port)
                 };
                 Ok(Some(Got::Ports(buf.words().iter().map(recorded).collect())))
+            }
+            Seam::Status { port } => {
+                let privcmd = self.sim.privcmd(DomId::DOM0);
+                let status = privcmd.status(DomId::SELF, ports.local(*port))?;
+                let state = State::of(ports.recorded(status.state));
+                Ok(state.map(Got::Is))
             }
             Seam::Open | Seam::Close | Seam::Wake | Seam::Sleep { .. } => Ok(None),
         }

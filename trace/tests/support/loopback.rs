@@ -4,15 +4,10 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-use evtchn_core::{DomId, EventChannel, Registrar, RemotePort};
-use evtchn_trace::{RecordedContext, RecordedDevice};
+use evtchn_core::{Context, Device, DomId, Registrar, RemotePort};
 
 /// Sends through channels of a domain to itself, takes what comes, and leaves nothing.
-pub(crate) fn loopback<R>(
-    ctx: &RecordedContext<R>,
-    peer: &RecordedDevice<impl EventChannel>,
-    mut ready: impl FnMut() -> bool,
-) -> usize
+pub(crate) fn loopback<R>(ctx: &Context<R>, peer: &Device, mut ready: impl FnMut() -> bool) -> usize
 where
     R: Registrar,
 {

@@ -5,9 +5,9 @@
     reason = "a helper of a test fails as the test does"
 )]
 
-use evtchn_core::{DomId, Error, RemotePort, Trigger, WakeBuf};
+use evtchn_core::{Context, DomId, Error, RemotePort, Trigger, WakeBuf};
 use evtchn_sim::{Call, Choice, Config, Delivery, Errno, Fault, Sim, SimLoop};
-use evtchn_trace::{Header, RecordedContext, RecordedDevice, Recorder, Source, Tape, observe};
+use evtchn_trace::{Header, Source, Tape, observe};
 
 use super::memory::Memory;
 
@@ -23,11 +23,7 @@ pub(crate) fn recorded(seed: u64, trigger: Trigger, delivery: Delivery) -> Vec<u
     sim.set_delivery(delivery);
     let opener = sim.open(DomId::DOM0);
     let looper = SimLoop::new(trigger);
-    let ctx = RecordedContext::new(
-        Recorder::new(opener.clone(), tape.clone()),
-        Recorder::new(looper.clone(), tape.clone()),
-        tape.clone(),
-    );
+    let ctx = Context::with_registrar(tape.record(opener.clone()), looper.clone());
     let mut choice = Choice::seeded(seed ^ 0xabcd);
     let guest = sim.guest(sim.create_domain().unwrap());
     let mut channels = Vec::new();
@@ -36,7 +32,7 @@ pub(crate) fn recorded(seed: u64, trigger: Trigger, delivery: Delivery) -> Vec<u
         let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
         channels.push((channel, theirs));
     }
-    let peer = RecordedDevice::peer(sim.open(DomId::DOM0), &tape);
+    let peer = tape.open_peer(sim.open(DomId::DOM0)).unwrap();
     drop(peer);
     for round in 0..20 {
         for (channel, theirs) in &channels {
@@ -69,7 +65,7 @@ pub(crate) fn recorded(seed: u64, trigger: Trigger, delivery: Delivery) -> Vec<u
         };
         if choice.flip() {
             let mut buf = WakeBuf::with_capacity(3);
-            let _wakes = taken.fill(&mut buf, 3);
+            let _wakes = taken.fill(&mut buf);
         }
         for wake in taken.by_ref() {
             if choice.flip() {

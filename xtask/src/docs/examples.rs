@@ -106,6 +106,7 @@ impl Module {
         let mut types = Vec::new();
         for item in self.items.iter().filter(|item| is_public(item)) {
             match item {
+                Item::Mod(module) if module.attrs.iter().any(is_hidden) => {}
                 Item::Mod(module) => types.extend(self.child(module)?.public(root)?),
                 Item::Use(uses) => {
                     for path in paths(uses) {
@@ -184,6 +185,14 @@ fn is_for_checks_alone(attribute: &Attribute) -> bool {
         Meta::List(list) if list.path.is_ident("cfg") => {
             list.tokens.to_string().contains("only-under-")
         }
+        _ => false,
+    }
+}
+
+/// Whether it is `#[doc(hidden)]`.
+fn is_hidden(attribute: &Attribute) -> bool {
+    match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("doc") => list.tokens.to_string() == "hidden",
         _ => false,
     }
 }

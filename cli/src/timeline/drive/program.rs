@@ -20,7 +20,7 @@ impl Driver<'_> {
                 self.standing.insert(port);
             }
         }
-        if let Call::Block { channel, .. } = call
+        if let Call::Block { channel, .. } | Call::Woken { channel } = call
             && let Some(port) = self.port(*channel)
         {
             self.step(port, PortInput::Wait);
@@ -34,7 +34,10 @@ impl Driver<'_> {
         };
         match (&call, answer) {
             (
-                Call::Wait { channel } | Call::WaitEach { channel } | Call::Block { channel, .. },
+                Call::Wait { channel }
+                | Call::WaitEach { channel }
+                | Call::Woken { channel }
+                | Call::Block { channel, .. },
                 answer,
             ) => {
                 self.waited(*channel, answer);
@@ -43,6 +46,11 @@ impl Driver<'_> {
                 if let Some(port) = self.port(*channel) {
                     self.step(port, PortInput::Cancel);
                     self.standing.remove(&port);
+                }
+            }
+            (Call::DropWoken { channel }, _) => {
+                if let Some(port) = self.port(*channel) {
+                    self.step(port, PortInput::Cancel);
                 }
             }
             (_, Answer::Bound { channel, port }) => {
@@ -84,7 +92,14 @@ impl Driver<'_> {
                 }
             }
             (Call::Next, Answer::Nothing)
-            | (Call::Finish | Call::Leave | Call::DispatchCallbacks | Call::Return { .. }, _) => {
+            | (
+                Call::Finish
+                | Call::Leave
+                | Call::Call
+                | Call::DispatchCallbacks
+                | Call::Return { .. },
+                _,
+            ) => {
                 self.absorb();
             }
             _ => {}
@@ -111,6 +126,8 @@ impl Driver<'_> {
             Call::Wait { channel }
             | Call::WaitEach { channel }
             | Call::Block { channel, .. }
+            | Call::Woken { channel }
+            | Call::DropWoken { channel }
             | Call::Cancel { channel }
             | Call::Notify { channel }
             | Call::SetCallback { channel }
@@ -133,7 +150,10 @@ impl Driver<'_> {
             | Call::HandOver { .. }
             | Call::FromParts { .. }
             | Call::Teardown
-            | Call::DropContext => None,
+            | Call::Call
+            | Call::CheckPeers
+            | Call::DropContext
+            | Call::Other { .. } => None,
         };
         let what = format!("{} failed: {step}", name(call));
         self.mark(port, Kind::Fault, &what);
@@ -152,7 +172,9 @@ impl Driver<'_> {
                 self.force(port, PortState::Latched(cause.0).step(PortInput::Wait).0);
                 self.woke(port, cause.0);
             }
-            Answer::Done if !self.state(port).is_some_and(PortState::is_waited) => {
+            Answer::Done | Answer::Pending
+                if !self.state(port).is_some_and(PortState::is_waited) =>
+            {
                 self.force(port, PortState::Waiting);
             }
             Answer::TimedOut => {
@@ -177,7 +199,7 @@ impl Driver<'_> {
     }
 }
 
-const fn name(call: &Call) -> &'static str {
+fn name(call: &Call) -> &str {
     match call {
         Call::BindUnboundPort { .. }
         | Call::BindInterdomain { .. }
@@ -197,11 +219,15 @@ const fn name(call: &Call) -> &'static str {
         Call::Finish | Call::Leave => "end of the round",
         Call::SetCallback { .. } => "set_callback",
         Call::RemoveCallback { .. } => "remove_callback",
+        Call::Call => "call",
         Call::DispatchCallbacks | Call::Return { .. } => "dispatch_callbacks",
         Call::Block { .. } => "block",
+        Call::Woken { .. } | Call::DropWoken { .. } => "woken",
         Call::HandOver { .. } => "hand_over",
         Call::FromParts { .. } => "from_parts",
+        Call::CheckPeers => "check_peers",
         Call::Teardown => "teardown",
         Call::DropContext => "drop",
+        Call::Other { what } => what,
     }
 }

@@ -50,7 +50,7 @@ impl Driver<'_> {
     fn bound_at_seam(&mut self, call: &Seam, got: Option<&Got>) {
         let number = match got {
             Some(Got::Number(port)) => Some(*port),
-            Some(Got::Ports(_) | Got::Slept(_)) | None => None,
+            Some(Got::Ports(_) | Got::Slept(_) | Got::Is(_)) | None => None,
         };
         let (port, about, how, other) = match (call, number) {
             (Seam::BindUnboundPort { remote }, Some(port)) => {
@@ -97,7 +97,13 @@ impl Driver<'_> {
         self.unread.extend(words);
         let is_in_round = matches!(
             self.calls.get(&thread),
-            Some(Call::Next | Call::Fill { .. } | Call::DispatchCallbacks | Call::Return { .. })
+            Some(
+                Call::Next
+                    | Call::Fill { .. }
+                    | Call::Call
+                    | Call::DispatchCallbacks
+                    | Call::Return { .. }
+            )
         );
         if !is_in_round {
             self.absorb();

@@ -8,10 +8,13 @@
 mod places;
 mod run;
 
+use super::observed::{done, ok};
+use super::round::over;
 use super::{Channel, Context, Outcome, Round, Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::{ChannelId, Wake};
+use crate::observe::{Called, Came};
 use crate::sync::MutexGuard;
 
 pub(super) use places::Callbacks;
@@ -20,8 +23,22 @@ impl<R: Registrar> Shared<R> {
     /// The state, once the callback of this channel is not running on another thread.
     ///
     /// A hook must not wait for it: the callback may be waiting for the end of that hook.
+    #[inline]
     pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State> {
-        let mut state = self.lock();
+        let state = self.lock();
+        if state.callbacks.is_running(id) {
+            return self.wait_until_returned(state, id);
+        }
+        state
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait_until_returned<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        id: ChannelId,
+    ) -> MutexGuard<'a, State> {
         while state.callbacks.is_running(id) && !self.is_inside() {
             state.callbacks.awaited = true;
             state = self.returned.wait(state);
@@ -50,14 +67,17 @@ impl<R: Registrar> Channel<R> {
     /// # Errors
     /// The callback is dropped: [`Error::Reentrant`], [`Error::Inherited`].
     pub fn set_callback(&self, callback: impl FnMut(Wake) + Send + 'static) -> Result<(), Error> {
-        self.shared.admit()?;
         let id = self.id();
-        let replaced = {
-            let mut state = self.shared.lock();
-            state.callbacks.set(id, Box::new(callback))
+        let set = || {
+            self.shared.admit()?;
+            let replaced = {
+                let mut state = self.shared.lock();
+                state.callbacks.set(id, Box::new(callback))
+            };
+            drop(replaced);
+            Ok(())
         };
-        drop(replaced);
-        Ok(())
+        self.shared.observed(|| Called::SetCallback(id), set, done)
     }
 
     /// Takes the callback away. A wait stays, for a round of values. Says whether there was one.
@@ -68,14 +88,20 @@ impl<R: Registrar> Channel<R> {
     /// # Errors
     /// The callback stays: [`Error::Reentrant`], [`Error::Inherited`].
     pub fn remove_callback(&self) -> Result<bool, Error> {
-        self.shared.admit()?;
         let id = self.id();
-        let (had_one, removed) = {
-            let mut state = self.shared.lock_returned(id);
-            (state.callbacks.has(id), state.callbacks.remove(id))
+        let remove = || {
+            self.shared.admit()?;
+            let (had_one, removed) = {
+                let mut state = self.shared.lock_returned(id);
+                (state.callbacks.has(id), state.callbacks.remove(id))
+            };
+            drop(removed);
+            Ok(had_one)
         };
-        drop(removed);
-        Ok(had_one)
+        let call = || Called::RemoveCallback(id);
+        self.shared.observed(call, remove, |removed| {
+            ok(removed, |had_one| Came::Removed(*had_one))
+        })
     }
 }
 
@@ -93,7 +119,8 @@ impl<R: Registrar> Round<'_, R> {
     /// Where a callback does, once the rest of the round is queued and its waits are written
     /// back. The callback keeps its place.
     pub fn call(self) -> Result<Outcome, Error> {
-        self.call_all()
+        let shared = self.shared;
+        shared.observed(|| Called::Call, || self.call_all(), over)
     }
 }
 
@@ -106,7 +133,22 @@ impl<R: Registrar> Context<R> {
     /// # Panics
     /// Where [`Round::call`] does.
     pub fn dispatch_callbacks(&self) -> Result<Outcome, Error> {
-        self.dispatch()?.call()
+        if self.shared.observer.is_some() {
+            return self.dispatch_callbacks_observed();
+        }
+        Round::begin(&self.shared, Round::<R>::BUDGET, false)?.call_all()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn dispatch_callbacks_observed(&self) -> Result<Outcome, Error> {
+        let shared = &*self.shared;
+        let dispatch = || Round::begin(shared, Round::<R>::BUDGET, false)?.call_all();
+        shared.observed(
+            || Called::DispatchCallbacks,
+            dispatch,
+            |done| ok(done, |outcome| Came::Dispatched(*outcome)),
+        )
     }
 }
 

@@ -1,7 +1,7 @@
-//! Rounds with handlers, each channel under a policy that says when its port is enabled again.
+//! Rounds with handlers, each channel under a policy that says when its port is unmasked.
 //!
-//! It keeps no wake of its own: what a wait finds latched goes to the end of the ready queue, and
-//! all else that is due is a wait that is still to be made.
+//! A layer over the public calls of a context. It keeps no wake of its own: what a wait finds latched
+//! goes to the end of the ready queue, and all else that is due is a wait that is still to be made.
 
 mod call;
 mod time;
@@ -9,20 +9,17 @@ mod time;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
-use std::mem;
 use std::time::Duration;
 
-use super::wait::Begun;
-use super::{Context, Outcome, Round, Shared};
+use crate::context::{Context, Outcome, Round, WeakContext};
 use crate::error::Error;
 use crate::hal::Registrar;
-use crate::machine::link::Link;
 use crate::machine::port::Cause;
-use crate::machine::{ChannelId, NotBound, Waited, Wake};
+use crate::machine::{ChannelId, Wake};
 use crate::policy::{Unmask, UnmaskPolicy};
 use crate::sync::{Arc, Mutex};
 pub use call::{Call, Eoi};
-use call::{Rouse, Told, Turn};
+use call::{Complete, PendingEois, Turn};
 use time::Time;
 
 type Handler = Box<dyn FnMut(&mut Call) + Send>;
@@ -66,17 +63,15 @@ const SPARE: usize = 16;
 /// # }
 /// ```
 pub struct Handlers<R: Registrar> {
-    shared: Arc<Shared<R>>,
+    context: WeakContext<R>,
     slots: BTreeMap<ChannelId, Slot>,
     /// The number of the last turn.
     turns: u64,
     /// Turns whose channels are to be waited for now, or as soon as it works.
-    owed: VecDeque<Turn>,
+    due: VecDeque<Turn>,
     /// Turns whose channels are to be waited for later, the first on top.
     deferred: BinaryHeap<Reverse<(Duration, Turn)>>,
-    told: Arc<Told>,
-    /// Taken from `told`; empty between rounds.
-    heard: Vec<Turn>,
+    eois: Arc<PendingEois<R>>,
     time: Time,
 }
 
@@ -88,21 +83,20 @@ struct Slot {
 }
 
 impl<R: Registrar> Context<R> {
-    /// Handlers for channels of this context, which are added to it.
+    /// Handlers for channels of this context, which are added to it. They do not keep the context:
+    /// once it is gone, their rounds do nothing.
     #[must_use]
     pub fn handlers(&self) -> Handlers<R> {
-        let shared: Arc<dyn Rouse> = Arc::<Shared<R>>::clone(&self.shared);
         Handlers {
-            shared: Arc::clone(&self.shared),
+            context: self.downgrade(),
             slots: BTreeMap::new(),
             turns: 0,
-            owed: VecDeque::new(),
+            due: VecDeque::new(),
             deferred: BinaryHeap::new(),
-            told: Arc::new(Told {
+            eois: Arc::new(PendingEois {
                 turns: Mutex::default(),
-                shared: Arc::downgrade(&shared),
+                context: self.downgrade(),
             }),
-            heard: Vec::new(),
             time: Time::default(),
         }
     }
@@ -126,7 +120,8 @@ impl<R: Registrar> Handlers<R> {
         if self.slots.contains_key(&id) {
             return Err(Error::AlreadyWaited(id));
         }
-        self.shared.wait_in_rounds(id, true)?;
+        let context = self.context.upgrade().ok_or(Error::NotBound(id))?;
+        context.wait(id)?;
         self.turns += 1;
         let slot = Slot {
             turn: self.turns,
@@ -145,8 +140,10 @@ impl<R: Registrar> Handlers<R> {
         };
         self.deferred
             .retain(|Reverse((_, turn))| turn.channel != id);
-        self.owed.retain(|turn| turn.channel != id);
-        self.shared.cancel_or_count([id]);
+        self.due.retain(|turn| turn.channel != id);
+        if let Some(context) = self.context.upgrade() {
+            context.end_waits(&[id]);
+        }
         drop(slot);
         true
     }
@@ -155,11 +152,14 @@ impl<R: Registrar> Handlers<R> {
     /// port that is held back is due, or for ever.
     #[must_use]
     pub fn next_timeout(&self, now: Duration) -> Option<Duration> {
-        if self.has_work() {
+        let context = self.context.upgrade()?;
+        if self.has_due(&context) {
             return Some(Duration::ZERO);
         }
-        let Reverse((due, _)) = self.deferred.peek()?;
-        Some(due.saturating_sub(self.time.at(now)))
+        context.next_timeout().or_else(|| {
+            let Reverse((due, _)) = self.deferred.peek()?;
+            Some(due.saturating_sub(self.time.at(now)))
+        })
     }
 
     /// A round: waits for the channels that are due, and calls the handler of each that fired.
@@ -168,13 +168,13 @@ impl<R: Registrar> Handlers<R> {
     /// The wake of a channel that has no handler here is kept for the next wait on it.
     ///
     /// # Errors
-    /// The first that came up; what else did is counted. [`Error::Busy`] while another round is under
-    /// way; those of [`Round::finish`]; those of [`Context::wait`] for a channel whose port is due,
+    /// The first that came up; what else did is counted. [`Error::Busy`] while another thread has a
+    /// round, and inside a callback; those of [`Round::finish`]; those of [`Context::wait`] for a channel whose port is due,
     /// which the next round tries again.
     ///
     /// # Panics
-    /// Where a handler does, once the rest of the round is queued. Its port is enabled again as
-    /// if it had returned.
+    /// Where a handler does, once the rest of the round is queued. Its port is unmasked as if it
+    /// had returned.
     pub fn round(&mut self, now: Duration) -> Result<Outcome, Error> {
         self.round_at_most(now, Round::<R>::BUDGET)
     }
@@ -187,79 +187,79 @@ impl<R: Registrar> Handlers<R> {
     /// # Panics
     /// Where [`round`](Self::round) does.
     pub fn round_at_most(&mut self, now: Duration, wakes: usize) -> Result<Outcome, Error> {
-        let shared = Arc::clone(&self.shared);
-        let mut round = Round::begin(&shared, wakes)?;
-        let now = self.time.pass(now);
-        self.recall(now);
-        let failed = self.wait_for_owed();
-        while let Some(wake) = {
-            let slots = &self.slots;
-            round.next_with(|state| state.machine.next_wake(|id| slots.contains_key(&id)))
-        } {
-            self.handle(wake, now);
-        }
-        self.hear();
-        let failed_later = self.wait_for_owed();
-        let finished = round.finish();
-        let has_work = self.has_work();
-
-        let unfinished = finished.is_err();
-        let mut errors = [failed, failed_later].into_iter().flatten();
-        let Some(first) = errors.next() else {
-            return finished.map(|outcome| if has_work { Outcome::More } else { outcome });
+        let Some(context) = self.context.upgrade() else {
+            return Ok(Outcome::Done);
         };
-        let others = errors.count() + usize::from(unfinished);
-        (0..others).for_each(|_| shared.count_unreported());
-        Err(first)
+        let mut round = context.dispatch_at_most(wakes)?;
+        let mut failed = None;
+        let mut fail = |error| match failed {
+            None => failed = Some(error),
+            Some(_) => context.count_unreported(),
+        };
+        let now = self.time.pass(now);
+        self.take_deferred(now);
+        self.wait_for_due(&context, &mut fail);
+        while let Some(wake) = round.next_of(&self.slots) {
+            self.handle(wake, now, &context, &mut round);
+        }
+        self.wait_for_due(&context, &mut fail);
+        let outcome = round.finish().unwrap_or_else(|error| {
+            fail(error);
+            Outcome::Done
+        });
+        match failed {
+            Some(error) => Err(error),
+            None if self.has_due(&context) => Ok(Outcome::More),
+            None => Ok(outcome),
+        }
     }
 
-    fn has_work(&self) -> bool {
-        let shared = &self.shared;
-        !shared.is_inherited()
-            && (!self.owed.is_empty()
-                || !self.told.turns.lock().is_empty()
-                || shared.lock().machine.has_work())
+    /// Whether a round has waits to make.
+    fn has_due(&self, context: &Context<R>) -> bool {
+        // In a forked child the lock may be held for ever.
+        !context.is_inherited() && (!self.due.is_empty() || !self.eois.turns.lock().is_empty())
     }
 
-    /// What is due by now, and what was told, is owed.
-    fn recall(&mut self, now: Duration) {
+    /// What was deferred until now is due.
+    fn take_deferred(&mut self, now: Duration) {
         while let Some(Reverse((due, turn))) = self.deferred.peek() {
             if *due > now {
                 break;
             }
-            self.owed.push_back(*turn);
+            self.due.push_back(*turn);
             self.deferred.pop();
         }
-        self.hear();
     }
 
-    fn hear(&mut self) {
-        mem::swap(&mut *self.told.turns.lock(), &mut self.heard);
-        self.owed.extend(self.heard.drain(..));
-    }
-
-    /// Waits for every channel that is owed. Those that fail stay so; the first error comes back.
-    fn wait_for_owed(&mut self) -> Option<Error> {
-        let mut failed = None;
-        for _ in 0..self.owed.len() {
-            let turn = self.owed.pop_front()?;
+    /// Waits for every channel that is due, also by an [`Eoi`]. Those that fail stay so.
+    fn wait_for_due(&mut self, context: &Context<R>, fail: &mut impl FnMut(Error)) {
+        self.due.extend(self.eois.turns.lock().drain(..));
+        for _ in 0..self.due.len() {
+            let Some(turn) = self.due.pop_front() else {
+                return;
+            };
             if !turn.counts(&self.slots) {
                 continue;
             }
             let id = turn.channel;
-            match self.shared.wait_in_rounds(id, false) {
+            match context.wait(id) {
                 Ok(()) => {}
                 Err(Error::NotBound(_)) => drop(self.slots.remove(&id)),
                 Err(error) => {
-                    self.owed.push_back(turn);
-                    failed.get_or_insert(error);
+                    self.due.push_back(turn);
+                    fail(error);
                 }
             }
         }
-        failed
     }
 
-    fn handle(&mut self, wake: Wake, now: Duration) {
+    fn handle(
+        &mut self,
+        wake: Wake,
+        now: Duration,
+        context: &Context<R>,
+        round: &mut Round<'_, R>,
+    ) {
         let id = wake.channel;
         let mut call = Call { wake, eoi: None };
         if wake.cause == Cause::Gone {
@@ -277,25 +277,25 @@ impl<R: Registrar> Handlers<R> {
             channel: id,
             number: slot.turn,
         };
-        // Owed before code of the program runs, which may panic.
-        self.owed.push_back(turn);
+        // Due before code of the program runs, which may panic.
+        self.due.push_back(turn);
         match slot.policy.woke(now) {
-            Unmask::AtOnce => {
-                if self.shared.wait_in_rounds(id, true).is_ok() {
-                    self.owed.pop_back();
+            Unmask::BeforeHandler => {
+                if context.wait(id).is_ok() {
+                    self.due.pop_back();
+                    // A port that cannot be unmasked now, the end of the round tries again.
+                    let _unmasked = round.unmask();
                 }
             }
-            Unmask::WhenDone => {}
-            Unmask::WhenTold => {
-                self.owed.pop_back();
-                call.eoi = Some(Eoi {
-                    told: Arc::clone(&self.told),
-                    turn,
-                });
+            Unmask::AfterHandler => {}
+            Unmask::OnEoi => {
+                self.due.pop_back();
+                let pending: Arc<dyn Complete> = Arc::<PendingEois<R>>::clone(&self.eois);
+                call.eoi = Some(Eoi { pending, turn });
             }
             Unmask::NotBefore(due) => {
                 if due > now {
-                    self.owed.pop_back();
+                    self.due.pop_back();
                     self.deferred.push(Reverse((due, turn)));
                 }
             }
@@ -318,55 +318,12 @@ impl Turn {
     }
 }
 
-impl<R: Registrar> Shared<R> {
-    /// Waits for a wake in rounds, where also goes what was latched. In a round the port is enabled
-    /// with the others at its end, unless `at_once`.
-    fn wait_in_rounds(&self, id: ChannelId, at_once: bool) -> Result<(), Error> {
-        self.admit()?;
-        let mut state = self.lock();
-        if !state.takes_waits() {
-            return Err(NotBound(id).into());
-        }
-        let waited = state.machine.wait_in_rounds(id)?;
-        if waited == Waited::Blocked {
-            return Err(Error::AlreadyWaited(id));
-        }
-        let in_round = self.in_round.is_me();
-        if in_round && !at_once && state.machine.link() == Link::Watching {
-            if waited == Waited::Rearm {
-                state.machine.gather(id.port());
-            }
-            return Ok(());
-        }
-        drop(state);
-        let begun = Begun::new(self, id, waited);
-        begun.end(self.arm(id, waited))?;
-        if waited == Waited::Queued && !in_round {
-            self.tell_loop();
-        }
-        Ok(())
-    }
-
-    /// Ends waits; also in a forked child, where there are none, and inside a hook, after which
-    /// the settle that called it looks again.
-    fn cancel_or_count(&self, ids: impl IntoIterator<Item = ChannelId>) {
-        if self.is_inherited() {
-            return;
-        }
-        let mut state = self.lock();
-        for id in ids {
-            state.machine.cancel_in_rounds(id);
-        }
-        drop(state);
-        if !self.is_in_hook() && self.settle().is_err() {
-            self.count_unreported();
-        }
-    }
-}
-
 impl<R: Registrar> Drop for Handlers<R> {
     fn drop(&mut self) {
-        self.shared.cancel_or_count(self.slots.keys().copied());
+        if let Some(context) = self.context.upgrade() {
+            let ids: Vec<_> = self.slots.keys().copied().collect();
+            context.end_waits(&ids);
+        }
     }
 }
 
@@ -374,7 +331,7 @@ impl<R: Registrar> fmt::Debug for Handlers<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handlers")
             .field("channels", &self.slots.len())
-            .field("owed", &self.owed)
+            .field("due", &self.due)
             .field("deferred", &self.deferred.len())
             .finish_non_exhaustive()
     }

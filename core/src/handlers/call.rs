@@ -1,11 +1,11 @@
-//! What a handler is given, and how it says that it has done.
+//! What a handler is given, and how it says that it is done with a wake.
 
 use std::fmt;
 
-use super::super::Shared;
+use crate::context::WeakContext;
 use crate::hal::Registrar;
 use crate::machine::{ChannelId, Wake};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Mutex};
 
 /// One call of a handler.
 ///
@@ -20,11 +20,11 @@ use crate::sync::{Arc, Mutex, Weak};
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Call, Cause, WhenDone};
+/// use evtchn_core::{AfterHandler, Call, Cause};
 ///
 /// let mut handlers = ctx.handlers();
 /// let port = channel.port();
-/// handlers.add(channel.id(), WhenDone, move |call: &mut Call| {
+/// handlers.add(channel.id(), AfterHandler, move |call: &mut Call| {
 ///     assert_eq!((call.wake().port(), call.wake().cause), (port, Cause::Event));
 /// })?;
 /// guest.send(theirs)?;
@@ -46,19 +46,19 @@ impl Call {
         self.wake
     }
 
-    /// Under [`WhenTold`](crate::WhenTold) what enables the port again, to be kept for as long as
-    /// it is to stay masked. One that is left here is dropped when the handler returns.
-    #[must_use = "dropped at once it enables the port"]
+    /// Under [`OnEoi`](crate::OnEoi) what unmasks the port, to be kept for as long as the port is to
+    /// stay masked. An `Eoi` that is left here is dropped when the handler returns.
+    #[must_use = "dropped at once it unmasks the port"]
     pub fn take_eoi(&mut self) -> Option<Eoi> {
         self.eoi.take()
     }
 }
 
-/// The end of an interrupt, to be told: the port is enabled again by the next round, for which
-/// the event loop is woken. Any thread may do it.
+/// The end of an interrupt: completed, it has the next round unmask the port, and wakes the event
+/// loop for that. Any thread may complete it. (Linux calls this *lateeoi*; drivers/xen/events.)
 ///
-/// It is for one wake of one handler. Told after the handler was removed, also where the channel
-/// has another one by then, or after a later wake of the channel, it changes nothing.
+/// It is for one wake of one handler. Completed after the handler was removed, also where the
+/// channel has another handler by then, or after a later wake of the channel, it changes nothing.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -72,12 +72,12 @@ impl Call {
 /// use std::sync::{Arc, Mutex};
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Eoi, WhenTold};
+/// use evtchn_core::{Eoi, OnEoi};
 ///
 /// let kept: Arc<Mutex<Option<Eoi>>> = Arc::default();
 /// let keep = Arc::clone(&kept);
 /// let mut handlers = ctx.handlers();
-/// handlers.add(channel.id(), WhenTold, move |call| *keep.lock().unwrap() = call.take_eoi())?;
+/// handlers.add(channel.id(), OnEoi, move |call| *keep.lock().unwrap() = call.take_eoi())?;
 /// guest.send(theirs)?;
 /// handlers.round(Duration::ZERO)?;
 /// guest.send(theirs)?; // it is masked: nothing comes
@@ -86,47 +86,43 @@ impl Call {
 ///
 /// let eoi = kept.lock().unwrap().take().expect("the handler kept it");
 /// assert_eq!(eoi.channel(), channel.id());
-/// eoi.tell(); // the next round enables the port, the one after it reads
+/// eoi.complete(); // the next round unmasks the port, the one after it reads
 /// handlers.round(Duration::ZERO)?;
 /// handlers.round(Duration::ZERO)?;
 /// assert_eq!(ctx.stats().wakes, 2);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
-#[must_use = "dropped at once it enables the port"]
+#[must_use = "dropped at once it unmasks the port"]
 pub struct Eoi {
-    pub(super) told: Arc<Told>,
+    pub(super) pending: Arc<dyn Complete>,
     pub(super) turn: Turn,
 }
 
 impl Eoi {
-    /// The channel whose port it enables.
+    /// The channel whose port it unmasks.
     #[must_use]
     pub const fn channel(&self) -> ChannelId {
         self.turn.channel
     }
 
-    /// Tells it, as dropping does.
-    pub fn tell(self) {}
+    /// Completes it, as dropping does.
+    pub fn complete(self) {}
 }
 
 impl Drop for Eoi {
     fn drop(&mut self) {
-        let Some(shared) = self.told.shared.upgrade().filter(|it| it.is_ours()) else {
-            return;
-        };
-        let mut turns = self.told.turns.lock();
-        turns.push(self.turn);
-        let is_first = turns.len() == 1;
-        drop(turns);
-        if is_first {
-            shared.rouse();
-        }
+        self.pending.complete(self.turn);
     }
 }
 
-/// One call of a handler. What it left to be done is void once the channel has a later one or
+impl fmt::Debug for Eoi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Eoi").field(&self.turn).finish()
+    }
+}
+
+/// One call of a handler. What it left to be done is void once the channel has a later call or
 /// another handler, whose policy decides then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
@@ -135,34 +131,29 @@ pub(super) struct Turn {
     pub(super) number: u64,
 }
 
-/// The turns whose [`Eoi`] was told since the last round.
-pub(super) struct Told {
+/// The turns whose [`Eoi`] was completed since the last round.
+pub(super) struct PendingEois<R: Registrar> {
     pub(super) turns: Mutex<Vec<Turn>>,
-    pub(super) shared: Weak<dyn Rouse>,
+    pub(super) context: WeakContext<R>,
 }
 
-pub(super) trait Rouse: Send + Sync {
-    /// Whether this is the process of the context. In another one a lock may be held for ever.
-    fn is_ours(&self) -> bool;
-
-    /// Makes the loop come back, unless this thread is in the round.
-    fn rouse(&self);
+pub(super) trait Complete: Send + Sync {
+    fn complete(&self, turn: Turn);
 }
 
-impl<R: Registrar> Rouse for Shared<R> {
-    fn is_ours(&self) -> bool {
-        !self.is_inherited()
-    }
-
-    fn rouse(&self) {
-        if !self.in_round.is_me() {
-            self.tell_loop();
+impl<R: Registrar> Complete for PendingEois<R> {
+    fn complete(&self, turn: Turn) {
+        // In a forked child a lock may be held for ever.
+        let context = self.context.upgrade().filter(|it| !it.is_inherited());
+        let Some(context) = context else {
+            return;
+        };
+        let mut turns = self.turns.lock();
+        turns.push(turn);
+        let is_first = turns.len() == 1;
+        drop(turns);
+        if is_first {
+            context.wake();
         }
-    }
-}
-
-impl fmt::Debug for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Told").field(&*self.turns.lock()).finish()
     }
 }

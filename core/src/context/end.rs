@@ -1,0 +1,122 @@
+//! How a round begins and ends: write-backs are written, the link follows, and an error that no call
+//! can return is kept for the next one.
+
+use super::owner::RoundNumber;
+use super::{Outcome, Shared};
+use crate::error::Error;
+use crate::hal::{DeviceError, Registrar, Trigger};
+use crate::sync::Ordering;
+
+impl<R: Registrar> Shared<R> {
+    /// `Round::plain` of a round with this number.
+    #[inline]
+    pub(super) fn plain(&self, number: RoundNumber) -> RoundNumber {
+        if self.observer.is_some() {
+            RoundNumber::NONE
+        } else {
+            number
+        }
+    }
+
+    /// Begins a round on this thread. It ends one that was forgotten first.
+    #[inline(always)]
+    pub(super) fn begin_round(&self) -> Result<RoundNumber, Error> {
+        match self.in_round.enter() {
+            Some(number) => Ok(number),
+            None => self.begin_after_forgotten(),
+        }
+    }
+
+    #[cold]
+    fn begin_after_forgotten(&self) -> Result<RoundNumber, Error> {
+        if !self.in_round.claim() {
+            return Err(Error::Busy);
+        }
+        if let Err(error) = self.end_round(true) {
+            self.owe_error(error);
+        }
+        self.in_round.enter().ok_or(Error::Busy)
+    }
+
+    /// Ends the round of this thread. `may_read` says that the device may have more.
+    #[inline(always)]
+    pub(super) fn end_round(&self, may_read: bool) -> Result<Outcome, Error> {
+        let mut state = self.lock();
+        state.machine.absorb();
+        let is_edge = self.trigger == Trigger::Edge;
+        state.machine.set_may_have_more(is_edge && may_read);
+        let flushed = state.flush();
+        // Left before settling: a thread that cancels from now on settles the link itself.
+        self.in_round.leave();
+        let has_failed = state.failed_in_round.is_some();
+        if flushed.is_ok() && !has_failed && self.is_at_rest(&state) {
+            return Ok(Outcome::Done);
+        }
+        let failed = state.failed_in_round.take();
+        drop(state);
+        self.settle_round(failed, flushed)
+    }
+
+    /// The end of a round after which there is something to do.
+    #[cold]
+    fn settle_round(
+        &self,
+        failed: Option<DeviceError>,
+        flushed: Result<(), Error>,
+    ) -> Result<Outcome, Error> {
+        let rest = Rest(self);
+        let settled = self.settle();
+        let outcome = self.outcome();
+        drop(rest);
+
+        let failed = failed.map(Error::Device);
+        let mut errors = [failed, flushed.err(), settled.err()].into_iter().flatten();
+        let Some(first) = errors.next() else {
+            return Ok(outcome);
+        };
+        errors.for_each(|_| self.count_unreported());
+        Err(first)
+    }
+
+    pub(super) fn outcome(&self) -> Outcome {
+        if self.lock().machine.has_work() {
+            Outcome::More
+        } else {
+            Outcome::Done
+        }
+    }
+
+    /// Keeps the error of a round that was dropped for the next call that can fail with it, and
+    /// wakes the loop for that.
+    #[cold]
+    pub(super) fn owe_error(&self, error: Error) {
+        let mut state = self.lock();
+        if state.owed.is_some() {
+            state.machine.stats.unreported += 1;
+        } else {
+            state.owed = Some(error);
+            self.owes_error.store(true, Ordering::Relaxed);
+        }
+        drop(state);
+        self.tell_loop();
+    }
+
+    /// Fails with the error of a round that was dropped, if there is one, once.
+    #[cold]
+    pub(super) fn pay_error(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        self.owes_error.store(false, Ordering::Relaxed);
+        state.owed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Tells the loop of what a round left, also where a hook panics first.
+struct Rest<'a, R: Registrar>(&'a Shared<R>);
+
+impl<R: Registrar> Drop for Rest<'_, R> {
+    fn drop(&mut self) {
+        if self.0.lock().machine.has_work() {
+            self.0.tell_loop();
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What a layer on a context needs beside what its programs call: [`Handlers`](crate::Handlers) is one.
+
+use std::collections::BTreeMap;
+
+use super::observed::done;
+use super::{Context, Round};
+use crate::error::Error;
+use crate::hal::Registrar;
+use crate::machine::{ChannelId, Wake};
+use crate::observe::{Called, Came};
+use crate::trace;
+
+impl<R: Registrar> Context<R> {
+    /// Makes the event loop come back and dispatch, for a layer that has something to do in the next
+    /// round. Inside a round of this thread it does nothing. It may be called from any thread, from
+    /// inside [`Registrar::wake`], and while a panic unwinds.
+    ///
+    /// ```
+    /// use evtchn_core::{Context, DomId};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// let event_loop = SimLoop::level();
+    /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), event_loop.clone());
+    /// ctx.wake();
+    /// assert!(event_loop.ready());
+    /// ```
+    pub fn wake(&self) {
+        let wake = || {
+            if !self.shared.is_inherited() && !self.shared.in_round.is_me() {
+                self.shared.tell_loop();
+            }
+        };
+        self.shared
+            .observed(|| Called::Other("wake the loop"), wake, |()| Came::Done);
+    }
+
+    /// Ends the waits for these channels whose wakes rounds hand out, for a drop, which can report no
+    /// error: one of the event loop is counted in [`Stats::unreported`](crate::Stats::unreported). A
+    /// wait of a task or of a thread that blocks goes on, and so does a callback that is running. It
+    /// may be called from inside a hook of the event loop, and does nothing in a forked child.
+    ///
+    /// ```
+    /// use evtchn_core::{Context, DomId, Link};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+    /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+    /// channel.wait_each()?;
+    /// ctx.end_waits(&[channel.id()]);
+    /// assert_eq!(ctx.link(), Link::Idle);
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn end_waits(&self, channels: &[ChannelId]) {
+        let end = || self.end_waits_now(channels);
+        self.shared
+            .observed(|| Called::Other("end_waits"), end, |()| Came::Done);
+    }
+
+    fn end_waits_now(&self, channels: &[ChannelId]) {
+        let shared = &self.shared;
+        if shared.is_inherited() {
+            return;
+        }
+        let mut state = shared.lock();
+        for id in channels {
+            state.machine.cancel_in_rounds(*id);
+        }
+        drop(state);
+        shared.settle_or_count();
+    }
+
+    /// Counts an error that no call returns, in [`Stats::unreported`](crate::Stats::unreported): of
+    /// several errors of one call, all but the first.
+    ///
+    /// ```
+    /// use evtchn_core::{Context, DomId};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+    /// ctx.count_unreported();
+    /// assert_eq!(ctx.stats().unreported, 1);
+    /// ```
+    pub fn count_unreported(&self) {
+        self.shared.count_unreported();
+    }
+}
+
+impl<R: Registrar> Round<'_, R> {
+    /// The next wake of a channel that is a key of `channels`. A wake of any other is kept for the
+    /// next wait on its channel. (One that says [`Gone`](crate::Cause::Gone) is not: that wait says so
+    /// itself.)
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    ///
+    /// use evtchn_core::{Context, DomId};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// let sim = Sim::new(1);
+    /// let guest = sim.guest(sim.create_domain()?);
+    /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
+    /// let [disk, network] = [(); 2].map(|()| ctx.bind_unbound_port(guest.domid()));
+    /// let (disk, network) = (disk?, network?);
+    /// for channel in [&disk, &network] {
+    ///     channel.wait()?;
+    ///     guest.send(guest.bind_interdomain(DomId::DOM0, channel.port())?)?;
+    /// }
+    /// let mine = BTreeMap::from([(network.id(), "network")]);
+    /// let mut round = ctx.dispatch()?;
+    /// assert_eq!(round.next_of(&mine).map(|wake| wake.channel), Some(network.id()));
+    /// assert_eq!(round.next_of(&mine), None);
+    /// round.finish()?;
+    ///
+    /// disk.wait()?; // its wake was kept
+    /// assert_eq!(ctx.dispatch()?.next().map(|wake| wake.channel), Some(disk.id()));
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_of<T>(&mut self, channels: &BTreeMap<ChannelId, T>) -> Option<Wake> {
+        let shared = self.shared;
+        let next = || {
+            let is_one = |id| channels.contains_key(&id);
+            if !self.is_current() {
+                return None;
+            }
+            let wake = self.next_with(|state| state.machine.next_wake(is_one))?;
+            trace::wake(wake.channel, wake.cause);
+            Some(wake)
+        };
+        shared.observed(|| Called::Other("next_of"), next, |wake| Came::Wake(*wake))
+    }
+
+    /// Unmasks the ports of the waits made in this round so far, before its end: what comes of them
+    /// from now on, this round may hand out.
+    ///
+    /// ```
+    /// # use evtchn_core::{Context, DomId};
+    /// # use evtchn_sim::{Sim, SimLoop};
+    /// # let sim = Sim::new(1);
+    /// # let guest = sim.guest(sim.create_domain()?);
+    /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
+    /// # let channel = ctx.bind_unbound_port(guest.domid())?;
+    /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
+    /// channel.wait()?;
+    /// guest.send(theirs)?;
+    /// let mut round = ctx.dispatch()?;
+    /// let wake = round.next().expect("it was sent to");
+    /// ctx.wait(wake.channel)?;
+    /// round.unmask()?; // without this the event would come with the next round
+    /// guest.send(theirs)?;
+    /// round.finish()?;
+    /// assert!(ctx.registrar().ready());
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device refuses, [`Error::NotWritten`] where it took too few ports:
+    /// the end of the round tries the rest again. [`Error::Inherited`].
+    pub fn unmask(&mut self) -> Result<(), Error> {
+        let unmask = || {
+            if self.shared.is_inherited() {
+                return Err(Error::Inherited);
+            }
+            self.shared.lock().flush()
+        };
+        self.shared
+            .observed(|| Called::Other("unmask in a round"), unmask, done)
+    }
+}
