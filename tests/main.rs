@@ -25,4 +25,5 @@ mod storms;
 mod third_party;
 mod thousands;
 mod threads;
+mod uses;
 mod virtual_time;

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use evtchn_core::{Context, DomId, Error};
-use evtchn_sim::{Sim, SimLoop};
+use evtchn::sim::{Sim, SimLoop};
+use evtchn::{Context, DomId, Error};
 
 /// The words of a compiler differ from version to version, so only one is compared.
 const PINNED: &str = env!("CARGO_PKG_RUST_VERSION");
@@ -18,6 +18,26 @@ fn misuse_of_channels_ports_and_rounds_does_not_compile() {
         return;
     }
     trybuild::TestCases::new().compile_fail("tests/compile_fail/*.rs");
+}
+
+/// The table in `src/lib.rs` has a line for each program.
+#[test]
+fn the_table_names_each_program() {
+    let table = include_str!("../src/lib.rs");
+    let listed = table.lines().filter_map(|line| {
+        let cells = line.strip_prefix("//! | ")?.strip_suffix("` |")?;
+        cells.rsplit_once('`').map(|(_, name)| name.to_owned())
+    });
+    let listed: Vec<_> = listed.collect();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compile_fail");
+    let files = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap());
+    let names = files.filter_map(|it| {
+        let name = it.file_name().into_string().unwrap();
+        name.strip_suffix(".rs").map(str::to_owned)
+    });
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(listed, names);
 }
 
 /// That compiles: an unbind that fails leaves the channel to its owner.

@@ -1,6 +1,6 @@
 //! A port has one owner.
-use evtchn_core::Channel;
-use evtchn_sim::SimLoop;
+use evtchn::Channel;
+use evtchn::sim::SimLoop;
 
 fn misuse(channel: &Channel<SimLoop>) -> Channel<SimLoop> {
     channel.clone()

@@ -1,6 +1,6 @@
 //! A local port says nothing about a port of another domain.
-use evtchn_core::{Channel, Context};
-use evtchn_sim::SimLoop;
+use evtchn::{Channel, Context};
+use evtchn::sim::SimLoop;
 
 fn misuse(ctx: &Context<SimLoop>, channel: &Channel<SimLoop>) {
     let _ = ctx.bind_interdomain(channel.port());

@@ -1,6 +1,6 @@
 //! A port number is given again, so it does not say which binding is meant; nor is a wake an id.
-use evtchn_core::{Context, Wake};
-use evtchn_sim::SimLoop;
+use evtchn::{Context, Wake};
+use evtchn::sim::SimLoop;
 
 fn misuse(ctx: &Context<SimLoop>, wake: Wake) {
     let _ = ctx.wait(wake);

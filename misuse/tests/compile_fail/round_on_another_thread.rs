@@ -1,6 +1,6 @@
 //! A round belongs to the thread that began it.
-use evtchn_core::Round;
-use evtchn_sim::SimLoop;
+use evtchn::Round;
+use evtchn::sim::SimLoop;
 
 fn misuse(round: Round<'_, SimLoop>) {
     std::thread::scope(|scope| {

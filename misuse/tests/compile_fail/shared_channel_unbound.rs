@@ -1,6 +1,6 @@
 //! An unbind takes a channel that nothing else has at that moment.
-use evtchn_core::Channel;
-use evtchn_sim::SimLoop;
+use evtchn::Channel;
+use evtchn::sim::SimLoop;
 
 fn misuse(channel: &Channel<SimLoop>) {
     channel.unbind().unwrap();
