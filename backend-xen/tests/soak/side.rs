@@ -142,9 +142,11 @@ impl Side for Sim {
     }
 
     fn second(&self, device: &SimDevice) -> Result<SimDevice> {
+        let second = device.dup()?;
+        // After the call: a fault locks these while the machine is locked.
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.push(device.file());
-        Ok(device.dup()?)
+        Ok(second)
     }
 
     /// And how many files are open.

@@ -38,7 +38,11 @@ pub(crate) fn run() -> Result<()> {
         }),
         Trial::test("an_event_that_nobody_sent_is_noticed", || {
             // By whoever meets it first.
-            let words = ["events for", "nothing had happened"];
+            let words = [
+                "events for",
+                "nothing had happened",
+                "a new channel is ready",
+            ];
             expect_complaint(&words, PATIENCE, |_| {
                 late(|world| {
                     for port in 1..200 {
