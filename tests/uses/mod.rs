@@ -35,7 +35,7 @@
 //! | wraps a device, and a loop, to look at the calls | `parts::a_device_and_a_loop_are_wrapped` |
 //! | goes on with a channel array after a hand-over | `parts::channels_that_were_handed_over_are_not_bound_here` |
 //!
-//! What must not compile is in `misuse/`.
+//! What must not compile is in `testing/misuse/`.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 

@@ -206,11 +206,11 @@ impl Builder {
         self.build(&arguments, "xenbench")
     }
 
-    /// Builds a program of `peers`, which is no package of the workspace.
+    /// Builds a program of `testing/bench-others`, which is no package of the workspace.
     pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../peers/Cargo.toml");
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/bench-others/Cargo.toml");
         let arguments = ["build", "--manifest-path", manifest, "--bin", name];
-        self.build(&arguments, "peers")
+        self.build(&arguments, "bench-others")
     }
 
     /// Compiles a C program against libraries of Debian that are unpacked under `root`.

@@ -30,7 +30,7 @@ pub(crate) struct Differential {
     /// Where the calls are drawn from
     #[arg(long, value_name = "S", default_value_t = 1, requires = "differential")]
     seed: u64,
-    /// Run these programs instead, each until it finds a difference; for mutations/differential
+    /// Run these programs instead, each until it finds a difference; for testing/mutations/differential
     #[arg(long, value_name = "PATH", requires = "differential", hide = true)]
     built: Vec<PathBuf>,
 }

@@ -46,8 +46,8 @@ const DOCUMENTS: &[Document] = documents![
     "docs/timeline.md",
     "docs/tokio.md",
     "docs/traces.md",
-    "mutations/README.md",
-    "peers/README.md",
+    "testing/mutations/README.md",
+    "testing/bench-others/README.md",
 ];
 
 fn root() -> &'static Path {

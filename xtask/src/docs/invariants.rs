@@ -126,7 +126,7 @@ mod tests {
         );
         let error = rows(&invariants[1..], &patches).unwrap_err().to_string();
         assert!(
-            error.starts_with("mutations/bad.patch breaks I1,"),
+            error.starts_with("testing/mutations/bad.patch breaks I1,"),
             "{error}"
         );
     }

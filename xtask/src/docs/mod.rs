@@ -19,7 +19,7 @@ use figures::Figures;
 /// Rewrite the tables in the documents that the code generates.
 ///
 /// These are the tables of the state machines in ARCHITECTURE.md, that of invariants, tests and patches in
-/// mutations/docs/figures.md, and those of the benchmark in README.md with their chart. Fails where a patch names a test
+/// testing/mutations/README.md, and those of the benchmark in docs/figures.md with their chart. Fails where a patch names a test
 /// that does not exist, where an invariant has no patch, and where a public type has no example.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -116,7 +116,7 @@ fn documents() -> Result<[Document; 4]> {
             ],
         )?,
         Document::new(
-            "mutations/README.md",
+            "testing/mutations/README.md",
             &[("invariants", invariants::table()?)],
         )?,
     ])

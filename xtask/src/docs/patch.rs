@@ -1,4 +1,4 @@
-//! The patches of `mutations/`: what each breaks, and the tests that must fail with it.
+//! The patches of `testing/mutations/`: what each breaks, and the tests that must fail with it.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{read, root};
 
-const FOLDER: &str = "mutations";
+const FOLDER: &str = "testing/mutations";
 
 /// A patch, by the header above its first file.
 #[derive(Debug)]
@@ -228,7 +228,7 @@ mod tests {
         ] {
             let error = Patch::parse("bad", header).unwrap_err().to_string();
             assert!(
-                error.starts_with("mutations/bad.patch has no line `"),
+                error.starts_with("testing/mutations/bad.patch has no line `"),
                 "{error}"
             );
         }
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(
             error.unwrap_err().to_string(),
             format!(
-                "mutations/bad.patch names `{here}`, but there is no \
+                "testing/mutations/bad.patch names `{here}`, but there is no \
                  `fn a_test_is_looked_for_in_its_own_binary` in src of evtchn-core"
             )
         );
