@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use evtchn::mio::{Channel, Context, MioLoop};
+use evtchn::mio::{Channel, Context, MioRegistrar};
 use evtchn::sim::Sim;
 use evtchn::{Backend, ChannelId, DomId, Port, RemotePort, poll, xen};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -106,7 +106,7 @@ impl BackEnd {
     fn new(backend: Backend, disk: UnixStream) -> Result<BackEnd> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), CALLED)?);
-        let event_loop = MioLoop::new(poll.registry(), CHANNELS, waker)?;
+        let event_loop = MioRegistrar::new(poll.registry(), CHANNELS, waker)?;
         disk.set_nonblocking(true)?;
         let mut disk = mio::net::UnixStream::from_std(disk);
         poll.registry()

@@ -100,49 +100,49 @@ pub mod poll {
 /// The reactor of tokio, for tasks.
 #[cfg(feature = "tokio")]
 pub mod tokio {
-    pub use evtchn_loops::TokioLoop;
+    pub use evtchn_loops::TokioRegistrar;
 
-    types_of!(TokioLoop);
+    types_of!(TokioRegistrar);
 }
 
 /// The reactor of async-io and smol, for tasks.
 #[cfg(feature = "async-io")]
 pub mod async_io {
-    pub use evtchn_loops::AsyncIoLoop;
+    pub use evtchn_loops::AsyncIoRegistrar;
 
-    types_of!(AsyncIoLoop);
+    types_of!(AsyncIoRegistrar);
 }
 
 /// An adapter for mio.
 #[cfg(feature = "mio")]
 pub mod mio {
-    pub use evtchn_loops::MioLoop;
+    pub use evtchn_loops::MioRegistrar;
 
-    types_of!(MioLoop);
+    types_of!(MioRegistrar);
 }
 
 /// An adapter for polling.
 #[cfg(feature = "polling")]
 pub mod polling {
-    pub use evtchn_loops::PollingLoop;
+    pub use evtchn_loops::PollingRegistrar;
 
-    types_of!(PollingLoop);
+    types_of!(PollingRegistrar);
 }
 
 /// An adapter for calloop.
 #[cfg(feature = "calloop")]
 pub mod calloop {
-    pub use evtchn_loops::{CalloopLoop, CalloopSource};
+    pub use evtchn_loops::{CalloopRegistrar, CalloopSource};
 
-    types_of!(CalloopLoop);
+    types_of!(CalloopRegistrar);
 }
 
 /// Adapters for any loop that can be told of a descriptor, and for an array of `poll(2)`.
 #[cfg(feature = "hooks")]
 pub mod hooks {
-    pub use evtchn_loops::{Cookie, HookLoop, Hooks, Interest, PollArray, PollFd};
+    pub use evtchn_loops::{Cookie, HookRegistrar, Hooks, Interest, PollArray, PollFd};
 
-    types_of!(HookLoop);
+    types_of!(HookRegistrar);
 }
 
 /// Delivery to threads through `crossbeam-channel`.

@@ -9,7 +9,7 @@ use evtchn::{Channel, Context, DomId};
 
 type Channels = [Channel<SimLoop>; 2];
 
-/// A guest fires while the program looks now and then; a write-back may fail, and the loop may say
+/// A guest fires while the program looks now and then; an unmask may fail, and the loop may say
 /// ready for nothing. Whatever is decided, each waiter sees the last event of its channel. The
 /// digest tells runs apart.
 fn scenario(choice: Choice) -> u64 {
@@ -56,7 +56,7 @@ fn look(ctx: &Context<SimLoop>, channels: &Channels, unseen: &mut [bool; 2]) {
         unseen[woken.unwrap()] = false;
         ctx.wait(wake.channel).unwrap();
     }
-    // A write-back that failed is done by the next round.
+    // An unmask that failed is done by the next round.
     let _failed_or_not = round.finish();
 }
 

@@ -216,7 +216,7 @@ fn bind_and_unbind_ready(rig: &Rig) {
     });
 }
 
-/// Each waits to be enabled again when it is unbound.
+/// Each waits to be unmasked when it is unbound.
 fn bind_and_unbind_inside_a_round(rig: &Rig) {
     // Room for the wake of each turn.
     let mut round = rig.ctx.dispatch_at_most(4 * turns()).unwrap();

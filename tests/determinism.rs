@@ -287,7 +287,7 @@ fn the_runs_reach_what_they_are_to_repeat() {
         "Overflow",
         "ENOMEM",
         "EINTR",
-        "NotWritten",
+        "NotUnmasked",
         "EDEADLK",
         "More",
         "wait, queued",

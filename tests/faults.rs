@@ -236,7 +236,7 @@ fn out_of_memory_fails_binds_and_write_backs_until_there_is_some_again() {
     rig.guest.send(theirs).unwrap();
     assert_eq!(rig.ctx.next_timeout(), Some(Duration::ZERO));
     rig.sim.clear_faults();
-    // The write-back comes first, and brings the event that came meanwhile.
+    // The unmask comes first, and brings the event that came meanwhile.
     let woken: Vec<_> = (0..2).flat_map(|_| rig.wakes()).collect();
     assert_eq!(woken, [(channel.port(), Cause::Event)]);
     rig.expect_clean_end([channel]);

@@ -152,7 +152,7 @@ fn tasks_that_come_and_go_leave_nothing() -> Result<(), Failed> {
 
 fn a_storm_on_a_stream_leaves_nothing_in_its_seat() -> Result<(), Failed> {
     let (ctx, channels, send) = wired(1_000);
-    // What reads and write-backs need does grow.
+    // What reads and unmasks need does grow.
     let wait = |channel: &SimChannel| channel.wait().unwrap();
     channels.iter().for_each(wait);
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Handlers under unmask policies: when a port is enabled again, and that no wake is lost.
+//! Handlers under unmask policies: when a port is unmasked, and that no wake is lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod eois;
@@ -247,7 +247,7 @@ fn all_errors_of_a_round_but_the_first_are_counted() {
     rig.add(1, AfterHandler, |_| {});
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    // A task has the channel when it is due, and another port is not enabled again.
+    // A task has the channel when it is due, and another port is not unmasked.
     let mut task = rig.channels[0].woken();
     let mut cx = std::task::Context::from_waker(Waker::noop());
     assert!(Pin::new(&mut task).poll(&mut cx).is_pending());

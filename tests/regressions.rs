@@ -91,7 +91,7 @@ fn telling_waiters_of_a_failed_device_registers_nothing() {
     );
 }
 
-/// After an overflow a port can be written back with an event unread, so three are under way.
+/// After an overflow a port can be unmasked with an event unread, so three are under way.
 /// The model knew of two.
 #[test]
 fn third_event_under_way_after_an_overflow_is_no_surprise() {
@@ -168,7 +168,7 @@ fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {
     );
 }
 
-/// Each failed write-back costs a turn: the player's patience was for fewer of them.
+/// Each failed unmask costs a turn: the player's patience was for fewer of them.
 #[test]
 fn a_loop_comes_to_rest_after_the_last_of_many_failed_write_backs() {
     let mut script = vec![Bind(23, Interdomain), Wait(44), Begin(1), Next];

@@ -279,14 +279,14 @@ impl PollLoop {
         let is_woken = self.watch.wait(Deadline::Passed)?.woken;
         let deadline = timeout.map(|timeout| Sleep::deadline(self, timeout));
         let slept = match is_woken {
-            true => Slept::Roused,
+            true => Slept::Notified,
             false => self
                 .sleep_in(device, self.watch.ticket(), deadline)
                 .map_err(io::Error::other)?,
         };
         Ok(Readiness {
             ready: slept == Slept::Ready,
-            woken: slept == Slept::Roused,
+            woken: slept == Slept::Notified,
             interrupted: false,
         })
     }
@@ -302,7 +302,7 @@ impl PollLoop {
         let deadline = deadline.map(|at| at.saturating_duration_since(self.start));
         while let Some(time) = device.own_time() {
             if self.watch.ticket() != ticket {
-                return Ok(Slept::Roused);
+                return Ok(Slept::Notified);
             }
             match time.pass(deadline)? {
                 Passed::Readable => return Ok(Slept::Ready),
@@ -310,7 +310,7 @@ impl PollLoop {
                 Passed::Happened => {}
             }
         }
-        Ok(Slept::Roused)
+        Ok(Slept::Notified)
     }
 }
 

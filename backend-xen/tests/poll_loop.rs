@@ -102,7 +102,7 @@ fn leave(poll_loop: &PollLoop, number: u32) {
     Sleep::leave(poll_loop, sleeper(number));
 }
 
-/// Sleeps in another thread until it is ready or roused, once.
+/// Sleeps in another thread until it is ready or notified, once.
 fn sleeping_thread(poll_loop: &PollLoop, number: u32) -> thread::JoinHandle<Slept> {
     let sleeping = poll_loop.clone();
     until_asleep(poll_loop, move || {
@@ -112,7 +112,7 @@ fn sleeping_thread(poll_loop: &PollLoop, number: u32) -> thread::JoinHandle<Slep
     })
 }
 
-fn rouse(poll_loop: &PollLoop, numbers: &[u32]) {
+fn notify(poll_loop: &PollLoop, numbers: &[u32]) {
     let sleepers: Vec<_> = numbers.iter().map(|it| sleeper(*it)).collect();
     let whom = Whom {
         runners: false,

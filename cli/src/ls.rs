@@ -141,8 +141,8 @@ impl Ls {
             return lists.next(&privcmd).map(drop);
         }
         let pause = PollLoop::new().context("cannot make an event loop")?;
-        let roused = pause.clone();
-        let stop = Stop::on_signal(move || roused.wake()).context("cannot watch for signals")?;
+        let paused = pause.clone();
+        let stop = Stop::on_signal(move || paused.wake()).context("cannot watch for signals")?;
         let interval = self.interval.unwrap_or(Duration::from_secs(1));
         while lists.next(&privcmd)? {
             if !stop.is_requested() {

@@ -50,7 +50,7 @@ pub enum Error {
     /// The device took no more ports to unmask. After a round the next one tries again; a wait that
     /// fails so did not begin.
     #[error("the device did not take {ports} ports from port {first} on to unmask them")]
-    NotWritten {
+    NotUnmasked {
         /// The first of them.
         first: Port,
         /// How many are still masked.
@@ -321,7 +321,7 @@ mod tests {
                 "another round or check of this context is under way",
             ),
             (
-                Error::NotWritten {
+                Error::NotUnmasked {
                     first: port(),
                     ports: 2,
                 },

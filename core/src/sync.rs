@@ -75,12 +75,12 @@ mod locks {
 
 /// Which thread is at some place, if any.
 #[derive(Debug, Default)]
-pub(crate) struct Occupant(AtomicUsize);
+pub(crate) struct OwnerThread(AtomicUsize);
 
-impl Occupant {
+impl OwnerThread {
     /// Enters the place if nobody is there.
     #[inline]
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn acquire(&self) -> bool {
         self.0
             .compare_exchange(0, this_thread(), Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
@@ -88,13 +88,13 @@ impl Occupant {
 
     /// Leaves the place.
     #[inline]
-    pub(crate) fn leave(&self) {
+    pub(crate) fn release(&self) {
         self.0.store(0, Ordering::Release);
     }
 
     /// Whether the calling thread is there.
     #[inline]
-    pub(crate) fn is_me(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         let thread = self.0.load(Ordering::Relaxed);
         thread != 0 && thread == this_thread()
     }
@@ -222,22 +222,22 @@ mod tests {
 
     #[test]
     fn a_place_has_one_occupant_at_a_time() {
-        let place = Occupant::default();
-        assert!(!place.is_taken() && !place.is_me());
-        assert!(place.enter());
-        assert!(place.is_taken() && place.is_me());
-        assert!(!place.enter(), "taken, if only by this thread");
+        let place = OwnerThread::default();
+        assert!(!place.is_taken() && !place.is_current());
+        assert!(place.acquire());
+        assert!(place.is_taken() && place.is_current());
+        assert!(!place.acquire(), "taken, if only by this thread");
         thread::scope(|scope| {
-            let elsewhere = scope.spawn(|| (place.is_taken(), place.is_me(), place.enter()));
+            let elsewhere = scope.spawn(|| (place.is_taken(), place.is_current(), place.acquire()));
             assert_eq!(elsewhere.join().unwrap(), (true, false, false));
         });
-        place.leave();
-        assert!(!place.is_taken() && !place.is_me());
+        place.release();
+        assert!(!place.is_taken() && !place.is_current());
         thread::scope(|scope| {
-            let elsewhere = scope.spawn(|| (place.enter(), place.is_me()));
+            let elsewhere = scope.spawn(|| (place.acquire(), place.is_current()));
             assert_eq!(elsewhere.join().unwrap(), (true, true));
         });
-        assert!(place.is_taken() && !place.is_me());
+        assert!(place.is_taken() && !place.is_current());
     }
 
     #[test]

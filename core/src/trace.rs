@@ -88,7 +88,7 @@ impl News {
     }
 
     /// To be called under no lock.
-    pub(crate) fn tell(self) {
+    pub(crate) fn log(self) {
         #[cfg(feature = "tracing")]
         {
             if self.overflowed {

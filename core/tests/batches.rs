@@ -202,7 +202,7 @@ fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
         assert_eq!(outcome, Outcome::Done);
         assert_eq!(calls.load(Ordering::Relaxed), 2 * rounds);
     }
-    // The last call of all cancelled the second channel, which is not written back.
+    // The last call of all cancelled the second channel, which is not unmasked.
     let both = ["read", "write [1, 2]"];
     let last = ["read", "write [1]"];
     assert_eq!(tester.log(), [both, both, last].concat());

@@ -1,5 +1,5 @@
 //! That nothing of what is over is left: of a device that closed or failed, of a registration, of
-//! a write-back that nobody waits for.
+//! an unmask that nobody waits for.
 
 use std::time::Duration;
 

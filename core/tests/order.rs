@@ -341,7 +341,7 @@ fn a_block_writes_before_it_sleeps_and_reads_only_what_is_ready() {
     let order = order
         .register()
         .write([1])
-        .sleep(Slept::Roused)
+        .sleep(Slept::Notified)
         .sleep(Slept::Ready);
     let order = order.read([1]).deregister().look();
     let (_program, ctx) = order.unbind(1).close().begin();

@@ -15,7 +15,7 @@ fn a_lone_wait_whose_port_is_not_taken_did_not_begin_and_can_be_made_again() {
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
     tester.script().write_takes = 0;
     let refused = channel.wait().unwrap_err();
-    let Error::NotWritten { first, ports } = refused else {
+    let Error::NotUnmasked { first, ports } = refused else {
         panic!("the port was taken: {refused:?}");
     };
     assert_eq!((first, ports), (channel.port(), 1));

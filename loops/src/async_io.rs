@@ -18,13 +18,13 @@ use crate::reactor::{Reactor, Watch, Watched};
 ///
 /// ```
 /// use evtchn_core::{Cause, Context, DomId, Link};
-/// use evtchn_loops::AsyncIoLoop;
+/// use evtchn_loops::AsyncIoRegistrar;
 /// use evtchn_sim::Sim;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(7);
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::<AsyncIoLoop>::new(sim.open(DomId::DOM0))?;
+/// let ctx = Context::<AsyncIoRegistrar>::new(sim.open(DomId::DOM0))?;
 ///
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
@@ -44,16 +44,16 @@ use crate::reactor::{Reactor, Watch, Watched};
 ///
 /// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
 #[derive(Debug)]
-pub struct AsyncIoLoop {
+pub struct AsyncIoRegistrar {
     reactor: Arc<Reactor<Registered>>,
 }
 
-impl AsyncIoLoop {
+impl AsyncIoRegistrar {
     /// An adapter.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it is of no use as it is")]
-    pub fn new() -> AsyncIoLoop {
-        AsyncIoLoop {
+    pub fn new() -> AsyncIoRegistrar {
+        AsyncIoRegistrar {
             reactor: Reactor::new(),
         }
     }
@@ -65,13 +65,13 @@ impl AsyncIoLoop {
     }
 }
 
-impl NewLoop for AsyncIoLoop {
-    fn new_loop() -> Result<AsyncIoLoop, LoopError> {
-        Ok(AsyncIoLoop::new())
+impl NewLoop for AsyncIoRegistrar {
+    fn new_loop() -> Result<AsyncIoRegistrar, LoopError> {
+        Ok(AsyncIoRegistrar::new())
     }
 }
 
-impl Registrar for AsyncIoLoop {
+impl Registrar for AsyncIoRegistrar {
     fn attach(&self, driver: Driver) {
         self.reactor.attach(driver);
     }

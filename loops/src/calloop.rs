@@ -28,11 +28,11 @@ use crate::held::Held;
 /// use std::os::fd::AsFd;
 ///
 /// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::CalloopLoop;
+/// use evtchn_loops::CalloopRegistrar;
 /// use evtchn_sim::Sim;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let ctx: Context<CalloopLoop> = Context::new(Sim::new(0).open(DomId::DOM0))?;
+/// let ctx: Context<CalloopRegistrar> = Context::new(Sim::new(0).open(DomId::DOM0))?;
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// channel.wait()?;
 /// let registrar = ctx.registrar();
@@ -41,7 +41,7 @@ use crate::held::Held;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct CalloopLoop {
+pub struct CalloopRegistrar {
     gate: Arc<Gate>,
 }
 
@@ -64,18 +64,18 @@ impl AsFd for Gate {
     }
 }
 
-impl CalloopLoop {
+impl CalloopRegistrar {
     /// An adapter that watches nothing yet.
     ///
     /// # Errors
     /// No descriptor or no memory is left; or [`Unavailable`](evtchn_fork::Unavailable), inside of
     /// the [`io::Error`], on a kernel where a fork of this process cannot be noticed.
-    pub fn new() -> io::Result<CalloopLoop> {
+    pub fn new() -> io::Result<CalloopRegistrar> {
         let process = Process::current()?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &bell, EventData::new_u64(0), EventFlags::IN)?;
-        Ok(CalloopLoop {
+        Ok(CalloopRegistrar {
             gate: Arc::new(Gate {
                 epoll,
                 bell,
@@ -86,20 +86,20 @@ impl CalloopLoop {
     }
 }
 
-impl AsFd for CalloopLoop {
+impl AsFd for CalloopRegistrar {
     /// The epoll instance that has the device while somebody waits.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.gate.as_fd()
     }
 }
 
-impl NewLoop for CalloopLoop {
-    fn new_loop() -> Result<CalloopLoop, LoopError> {
-        Ok(CalloopLoop::new()?)
+impl NewLoop for CalloopRegistrar {
+    fn new_loop() -> Result<CalloopRegistrar, LoopError> {
+        Ok(CalloopRegistrar::new()?)
     }
 }
 
-impl Registrar for CalloopLoop {
+impl Registrar for CalloopRegistrar {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
@@ -132,13 +132,13 @@ impl Registrar for CalloopLoop {
 /// ```
 /// use calloop::EventLoop;
 /// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::{CalloopLoop, CalloopSource};
+/// use evtchn_loops::{CalloopRegistrar, CalloopSource};
 /// use evtchn_sim::Sim;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let registrar = CalloopLoop::new()?;
+/// let registrar = CalloopRegistrar::new()?;
 /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), registrar.clone());
 ///
 /// let mut event_loop = EventLoop::<Vec<u32>>::try_new()?;
@@ -177,7 +177,7 @@ impl Registrar for CalloopLoop {
 /// go of nothing in the event loop, which are still the parent's; its rounds are the error
 /// [`Inherited`](evtchn_core::Error::Inherited).
 #[derive(Debug)]
-pub struct CalloopSource<R: Registrar = CalloopLoop> {
+pub struct CalloopSource<R: Registrar = CalloopRegistrar> {
     context: Context<R>,
     owner: Arc<Gate>,
     /// `None` once it is dropped in a forked child.
@@ -207,7 +207,7 @@ impl<R: Registrar> CalloopSource<R> {
     ///
     /// # Errors
     /// No descriptor is left.
-    pub fn new(context: Context<R>, registrar: &CalloopLoop) -> io::Result<CalloopSource<R>> {
+    pub fn new(context: Context<R>, registrar: &CalloopRegistrar) -> io::Result<CalloopSource<R>> {
         let entrance = Entrance(registrar.gate.epoll.try_clone()?);
         Ok(CalloopSource {
             context,
@@ -323,10 +323,10 @@ mod tests {
 
     use super::*;
 
-    type Source = CalloopSource<CalloopLoop>;
+    type Source = CalloopSource<CalloopRegistrar>;
 
-    fn source() -> (CalloopLoop, Source) {
-        let registrar = CalloopLoop::new().unwrap();
+    fn source() -> (CalloopRegistrar, Source) {
+        let registrar = CalloopRegistrar::new().unwrap();
         let opener = Sim::new(0).open(DomId::DOM0);
         let context = Context::with_registrar(opener, registrar.clone());
         let source = CalloopSource::new(context, &registrar).unwrap();
@@ -334,7 +334,7 @@ mod tests {
     }
 
     /// How many hold the epoll instance once an event loop was dropped that had the source.
-    fn holders_after_the_loop(registrar: &CalloopLoop, source: Source) -> usize {
+    fn holders_after_the_loop(registrar: &CalloopRegistrar, source: Source) -> usize {
         let event_loop = EventLoop::<()>::try_new().unwrap();
         let inserted = event_loop.handle().insert_source(source, |_, _, ()| ());
         inserted.map_err(|it| it.error).unwrap();
@@ -353,7 +353,7 @@ mod tests {
         let (registrar, source) = source();
         let context = source.context.clone();
         let mut event_loop = EventLoop::<usize>::try_new().unwrap();
-        let count = |_: Wake, _: &mut Context<CalloopLoop>, wakes: &mut usize| *wakes += 1;
+        let count = |_: Wake, _: &mut Context<CalloopRegistrar>, wakes: &mut usize| *wakes += 1;
         let first = event_loop.handle().insert_source(source, count).unwrap();
         let second = CalloopSource::new(context.clone(), &registrar).unwrap();
         event_loop.handle().insert_source(second, count).unwrap();

@@ -157,7 +157,7 @@ pub trait Hooks: Send + Sync {
 /// use std::sync::{Arc, Mutex};
 ///
 /// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::{Cookie, HookLoop, Hooks, Interest};
+/// use evtchn_loops::{Cookie, HookRegistrar, Hooks, Interest};
 /// use evtchn_sim::Sim;
 ///
 /// /// A loop that watches one descriptor.
@@ -184,7 +184,7 @@ pub trait Hooks: Send + Sync {
 /// let hooks = Arc::clone(&foreign);
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), HookLoop::new(hooks));
+/// let ctx = Context::with_registrar(sim.open(DomId::DOM0), HookRegistrar::new(hooks));
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
@@ -203,7 +203,7 @@ pub trait Hooks: Send + Sync {
 ///
 /// No method of it but the three that the context calls takes a lock, so a loop may ask
 /// [`occurred`](Self::occurred) whatever it holds.
-pub struct HookLoop {
+pub struct HookRegistrar {
     hooks: Arc<dyn Hooks>,
     /// The cookie that counts; zero is none.
     present: AtomicU64,
@@ -212,11 +212,11 @@ pub struct HookLoop {
     held: Held,
 }
 
-impl HookLoop {
+impl HookRegistrar {
     /// An adapter on these hooks.
     #[must_use]
-    pub fn new(hooks: Arc<dyn Hooks>) -> HookLoop {
-        HookLoop {
+    pub fn new(hooks: Arc<dyn Hooks>) -> HookRegistrar {
+        HookRegistrar {
             hooks,
             present: AtomicU64::new(0),
             watched: Mutex::default(),
@@ -254,7 +254,7 @@ impl HookLoop {
     }
 }
 
-impl Registrar for HookLoop {
+impl Registrar for HookRegistrar {
     fn trigger(&self) -> Trigger {
         self.hooks.trigger()
     }
@@ -293,10 +293,10 @@ impl Registrar for HookLoop {
     }
 }
 
-impl fmt::Debug for HookLoop {
+impl fmt::Debug for HookRegistrar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let present = Cookie::from_raw(self.present.load(Ordering::SeqCst));
-        f.debug_struct("HookLoop")
+        f.debug_struct("HookRegistrar")
             .field("present", &present)
             .finish_non_exhaustive()
     }

@@ -11,13 +11,13 @@
 //!
 //! | feature | adapter | event loop |
 //! | --- | --- | --- |
-//! | `async-io` | `AsyncIoLoop` | the reactor of `async-io` and smol, for tasks |
-//! | `calloop` | `CalloopLoop`, `CalloopSource` | `calloop` |
-//! | `hooks` | `HookLoop` | any loop that can be told of a descriptor, as libxl's callers are |
+//! | `async-io` | `AsyncIoRegistrar` | the reactor of `async-io` and smol, for tasks |
+//! | `calloop` | `CalloopRegistrar`, `CalloopSource` | `calloop` |
+//! | `hooks` | `HookRegistrar` | any loop that can be told of a descriptor, as libxl's callers are |
 //! | `hooks` | `PollArray` | a program that fills an array for poll(2) itself |
-//! | `mio` | `MioLoop` | `mio` |
-//! | `polling` | `PollingLoop` | `polling` |
-//! | `tokio` | `TokioLoop` | the reactor of `tokio`, for tasks |
+//! | `mio` | `MioRegistrar` | `mio` |
+//! | `polling` | `PollingRegistrar` | `polling` |
+//! | `tokio` | `TokioRegistrar` | the reactor of `tokio`, for tasks |
 //!
 //! The feature `crossbeam` is no adapter: its `Dispatcher` hands wakes to threads, on every loop that
 //! threads can sleep in ([`Sleep`](evtchn_core::Sleep)).
@@ -55,18 +55,18 @@ mod reactor;
 mod tokio;
 
 #[cfg(feature = "async-io")]
-pub use crate::async_io::AsyncIoLoop;
+pub use crate::async_io::AsyncIoRegistrar;
 #[cfg(feature = "calloop")]
-pub use crate::calloop::{CalloopLoop, CalloopSource};
+pub use crate::calloop::{CalloopRegistrar, CalloopSource};
 #[cfg(feature = "crossbeam")]
 pub use crate::crossbeam::{AddError, Delivery, Dispatcher, RunError, Running};
 #[cfg(feature = "hooks")]
-pub use crate::hooks::{Cookie, HookLoop, Hooks, Interest};
+pub use crate::hooks::{Cookie, HookRegistrar, Hooks, Interest};
 #[cfg(feature = "mio")]
-pub use crate::mio::MioLoop;
+pub use crate::mio::MioRegistrar;
 #[cfg(feature = "hooks")]
 pub use crate::poll_array::{PollArray, PollFd};
 #[cfg(feature = "polling")]
-pub use crate::polling::PollingLoop;
+pub use crate::polling::PollingRegistrar;
 #[cfg(feature = "tokio")]
-pub use crate::tokio::TokioLoop;
+pub use crate::tokio::TokioRegistrar;

@@ -23,14 +23,14 @@ use crate::held::Held;
 /// use std::sync::Arc;
 ///
 /// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::MioLoop;
+/// use evtchn_loops::MioRegistrar;
 /// use evtchn_sim::Sim;
 /// use mio::{Events, Poll, Token, Waker};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut poll = Poll::new()?;
 /// let waker = Arc::new(Waker::new(poll.registry(), Token(0))?);
-/// let registrar = MioLoop::new(poll.registry(), Token(1), waker)?;
+/// let registrar = MioRegistrar::new(poll.registry(), Token(1), waker)?;
 ///
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
@@ -59,7 +59,7 @@ use crate::held::Held;
 ///
 /// Dropping it, also in a forked child, closes descriptors and changes no registration.
 #[derive(Debug)]
-pub struct MioLoop {
+pub struct MioRegistrar {
     registry: Registry,
     token: Token,
     waker: Arc<Waker>,
@@ -67,14 +67,14 @@ pub struct MioLoop {
     held: Held,
 }
 
-impl MioLoop {
+impl MioRegistrar {
     /// An adapter that registers its device with `registry` under `token`, and calls for the loop
     /// by `waker`, which must be of the same `Poll`.
     ///
     /// # Errors
     /// No descriptor is left for a copy of the registry.
-    pub fn new(registry: &Registry, token: Token, waker: Arc<Waker>) -> io::Result<MioLoop> {
-        Ok(MioLoop {
+    pub fn new(registry: &Registry, token: Token, waker: Arc<Waker>) -> io::Result<MioRegistrar> {
+        Ok(MioRegistrar {
             registry: registry.try_clone()?,
             token,
             waker,
@@ -109,7 +109,7 @@ impl MioLoop {
     }
 }
 
-impl Registrar for MioLoop {
+impl Registrar for MioRegistrar {
     fn trigger(&self) -> Trigger {
         Trigger::Edge
     }
@@ -152,7 +152,7 @@ mod tests {
     fn a_wake_that_failed_fails_the_next_registration_and_the_one_after_it_succeeds() {
         let poll = ::mio::Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-        let registrar = MioLoop::new(poll.registry(), Token(1), waker).unwrap();
+        let registrar = MioRegistrar::new(poll.registry(), Token(1), waker).unwrap();
         let device = Device::new(Sim::new(0).open(DomId::DOM0).open().unwrap());
         registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.register(&device).unwrap_err();

@@ -20,13 +20,13 @@ use crate::held::Held;
 /// use std::sync::Arc;
 ///
 /// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::PollingLoop;
+/// use evtchn_loops::PollingRegistrar;
 /// use evtchn_sim::Sim;
 /// use polling::{Events, Poller};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let poller = Arc::new(Poller::new()?);
-/// let registrar = PollingLoop::new(Arc::clone(&poller), 7)?;
+/// let registrar = PollingRegistrar::new(Arc::clone(&poller), 7)?;
 ///
 /// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
@@ -56,7 +56,7 @@ use crate::held::Held;
 /// In a forked child the adapter keeps its share of the poller for ever: a poller that is
 /// dropped there takes its wake-up out of the epoll instance that the parent still uses.
 #[derive(Debug)]
-pub struct PollingLoop {
+pub struct PollingRegistrar {
     poller: Arc<Poller>,
     key: usize,
     process: Process,
@@ -64,7 +64,7 @@ pub struct PollingLoop {
     held: Held,
 }
 
-impl PollingLoop {
+impl PollingRegistrar {
     /// An adapter that registers its device with `poller` under `key`.
     ///
     /// Every key but `usize::MAX` will do; `polling` refuses that one when the device is
@@ -73,8 +73,8 @@ impl PollingLoop {
     /// # Errors
     /// [`Unavailable`](evtchn_fork::Unavailable), inside of the [`io::Error`], on a kernel where a
     /// fork of this process cannot be noticed.
-    pub fn new(poller: Arc<Poller>, key: usize) -> io::Result<PollingLoop> {
-        Ok(PollingLoop {
+    pub fn new(poller: Arc<Poller>, key: usize) -> io::Result<PollingRegistrar> {
+        Ok(PollingRegistrar {
             poller,
             key,
             process: Process::current()?,
@@ -109,7 +109,7 @@ impl PollingLoop {
     }
 }
 
-impl Registrar for PollingLoop {
+impl Registrar for PollingRegistrar {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
@@ -139,7 +139,7 @@ impl Registrar for PollingLoop {
     }
 }
 
-impl Drop for PollingLoop {
+impl Drop for PollingRegistrar {
     fn drop(&mut self) {
         if !self.process.is_current() {
             let _kept = Arc::into_raw(Arc::clone(&self.poller));
@@ -161,14 +161,14 @@ mod tests {
     #[test]
     fn the_process_that_made_it_lets_the_poller_go() {
         let poller = Arc::new(Poller::new().unwrap());
-        drop(PollingLoop::new(Arc::clone(&poller), 0).unwrap());
+        drop(PollingRegistrar::new(Arc::clone(&poller), 0).unwrap());
         assert_eq!(Arc::strong_count(&poller), 1);
     }
 
     #[test]
     fn a_wake_that_failed_fails_the_next_registration_and_the_one_after_it_succeeds() {
         let poller = Arc::new(Poller::new().unwrap());
-        let registrar = PollingLoop::new(poller, 0).unwrap();
+        let registrar = PollingRegistrar::new(poller, 0).unwrap();
         let device = Device::new(Sim::new(0).open(DomId::DOM0).open().unwrap());
         registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.register(&device).unwrap_err();

@@ -22,14 +22,14 @@ use crate::reactor::{Reactor, Watch, Watched};
 ///
 /// ```
 /// use evtchn_core::{Cause, Context, DomId, Link};
-/// use evtchn_loops::TokioLoop;
+/// use evtchn_loops::TokioRegistrar;
 /// use evtchn_sim::Sim;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(7);
 /// let guest = sim.guest(sim.create_domain()?);
-/// let ctx = Context::<TokioLoop>::new(sim.open(DomId::DOM0))?;
+/// let ctx = Context::<TokioRegistrar>::new(sim.open(DomId::DOM0))?;
 ///
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
@@ -51,24 +51,24 @@ use crate::reactor::{Reactor, Watch, Watched};
 ///
 /// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
 #[derive(Debug)]
-pub struct TokioLoop {
+pub struct TokioRegistrar {
     handle: Handle,
     reactor: Arc<Reactor<Registered>>,
 }
 
-impl TokioLoop {
+impl TokioRegistrar {
     /// An adapter for the runtime that this is called in.
     ///
     /// # Errors
     /// Outside a runtime.
-    pub fn new() -> Result<TokioLoop, TryCurrentError> {
-        Handle::try_current().map(TokioLoop::with_handle)
+    pub fn new() -> Result<TokioRegistrar, TryCurrentError> {
+        Handle::try_current().map(TokioRegistrar::with_handle)
     }
 
     /// An adapter for this runtime.
     #[must_use]
-    pub fn with_handle(handle: Handle) -> TokioLoop {
-        TokioLoop {
+    pub fn with_handle(handle: Handle) -> TokioRegistrar {
+        TokioRegistrar {
             handle,
             reactor: Reactor::new(),
         }
@@ -81,13 +81,13 @@ impl TokioLoop {
     }
 }
 
-impl NewLoop for TokioLoop {
-    fn new_loop() -> Result<TokioLoop, LoopError> {
-        TokioLoop::new().map_err(LoopError::new)
+impl NewLoop for TokioRegistrar {
+    fn new_loop() -> Result<TokioRegistrar, LoopError> {
+        TokioRegistrar::new().map_err(LoopError::new)
     }
 }
 
-impl Registrar for TokioLoop {
+impl Registrar for TokioRegistrar {
     fn attach(&self, driver: Driver) {
         self.reactor.attach(driver);
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use crate::tasks::{Opener, Runtime as _, cases};
 use evtchn_core::Context;
-use evtchn_loops::AsyncIoLoop;
+use evtchn_loops::AsyncIoRegistrar;
 
 struct AsyncIo;
 
@@ -16,9 +16,9 @@ impl AsyncIo {
 }
 
 impl crate::tasks::Runtime for AsyncIo {
-    type Loop = AsyncIoLoop;
+    type Loop = AsyncIoRegistrar;
 
-    fn context(opener: Opener) -> Context<AsyncIoLoop> {
+    fn context(opener: Opener) -> Context<AsyncIoRegistrar> {
         Context::new(opener).unwrap()
     }
 
@@ -26,7 +26,7 @@ impl crate::tasks::Runtime for AsyncIo {
         async_io::block_on(future)
     }
 
-    async fn called(event_loop: &AsyncIoLoop) {
+    async fn called(event_loop: &AsyncIoRegistrar) {
         event_loop.called().await;
     }
 }
@@ -35,7 +35,7 @@ cases!(AsyncIo);
 
 #[test]
 fn an_adapter_that_the_program_makes_drives_its_context() {
-    let event_loop = AsyncIoLoop::new();
+    let event_loop = AsyncIoRegistrar::new();
     AsyncIo.block_on(
         crate::tasks::an_adapter_of_the_program_drives_the_context::<AsyncIo>(event_loop),
     );

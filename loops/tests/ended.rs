@@ -12,7 +12,8 @@ use std::time::Duration;
 use calloop::EventLoop;
 use evtchn_core::{Cause, Channel, Context, DomId, Link, Port, Registrar};
 use evtchn_loops::{
-    AddError, AsyncIoLoop, CalloopLoop, CalloopSource, Dispatcher, MioLoop, PollingLoop,
+    AddError, AsyncIoRegistrar, CalloopRegistrar, CalloopSource, Dispatcher, MioRegistrar,
+    PollingRegistrar,
 };
 use evtchn_sim::{Guest, Sim};
 use evtchn_xen::PollLoop;
@@ -66,7 +67,7 @@ impl<R: Registrar> Rig<R> {
 fn a_context_whose_mio_poll_is_gone_works_by_hand() {
     let poll = mio::Poll::new().unwrap();
     let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
-    let rig = Rig::new(MioLoop::new(poll.registry(), mio::Token(1), waker).unwrap());
+    let rig = Rig::new(MioRegistrar::new(poll.registry(), mio::Token(1), waker).unwrap());
     let (channel, theirs) = rig.bind();
     channel.wait().unwrap();
     drop(poll);
@@ -77,7 +78,7 @@ fn a_context_whose_mio_poll_is_gone_works_by_hand() {
 #[test]
 fn a_context_whose_poller_the_program_dropped_works_by_hand() {
     let poller = Arc::new(polling::Poller::new().unwrap());
-    let rig = Rig::new(PollingLoop::new(Arc::clone(&poller), 1).unwrap());
+    let rig = Rig::new(PollingRegistrar::new(Arc::clone(&poller), 1).unwrap());
     let (channel, theirs) = rig.bind();
     channel.wait().unwrap();
     drop(poller);
@@ -87,7 +88,7 @@ fn a_context_whose_poller_the_program_dropped_works_by_hand() {
 
 #[test]
 fn a_context_whose_calloop_loop_is_gone_works_by_hand() {
-    let registrar = CalloopLoop::new().unwrap();
+    let registrar = CalloopRegistrar::new().unwrap();
     let rig = Rig::new(registrar.clone());
     let (channel, theirs) = rig.bind();
     let event_loop = EventLoop::<()>::try_new().unwrap();
@@ -103,7 +104,7 @@ fn a_context_whose_calloop_loop_is_gone_works_by_hand() {
 
 #[test]
 fn another_calloop_loop_takes_over_the_waits_of_one_that_is_gone() {
-    let registrar = CalloopLoop::new().unwrap();
+    let registrar = CalloopRegistrar::new().unwrap();
     let rig = Rig::new(registrar.clone());
     let (channel, theirs) = rig.bind();
     let mut fired = Vec::new();
@@ -140,7 +141,7 @@ impl Waking for Tells {
 fn a_future_of_async_io_is_woken_when_nobody_blocks_in_its_reactor_any_more() {
     let sim = Sim::new(0);
     let guest = sim.guest(sim.create_domain().unwrap());
-    let ctx = Context::<AsyncIoLoop>::new(sim.open(DomId::DOM0)).unwrap();
+    let ctx = Context::<AsyncIoRegistrar>::new(sim.open(DomId::DOM0)).unwrap();
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
     let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
     let theirs = theirs.unwrap();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use evtchn_core::{Device, Registrar};
 use evtchn_loops::{
-    AsyncIoLoop, CalloopLoop, Cookie, HookLoop, Hooks, Interest, MioLoop, PollArray, PollingLoop,
-    TokioLoop,
+    AsyncIoRegistrar, CalloopRegistrar, Cookie, HookRegistrar, Hooks, Interest, MioRegistrar,
+    PollArray, PollingRegistrar, TokioRegistrar,
 };
 use mio::unix::SourceFd;
 use polling::Poller;
@@ -75,22 +75,22 @@ fn is_leaked<R: Registrar>(registrar: R, hinder: impl FnOnce(&R, &Device)) {
     assert!(trace.is_open(), "its number goes to another file");
 }
 
-fn polling() -> (Arc<Poller>, PollingLoop) {
+fn polling() -> (Arc<Poller>, PollingRegistrar) {
     let poller = Arc::new(Poller::new().unwrap());
-    let registrar = PollingLoop::new(Arc::clone(&poller), 7).unwrap();
+    let registrar = PollingRegistrar::new(Arc::clone(&poller), 7).unwrap();
     (poller, registrar)
 }
 
-fn mio() -> (mio::Poll, MioLoop) {
+fn mio() -> (mio::Poll, MioRegistrar) {
     let poll = mio::Poll::new().unwrap();
     let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
-    let registrar = MioLoop::new(poll.registry(), mio::Token(1), waker).unwrap();
+    let registrar = MioRegistrar::new(poll.registry(), mio::Token(1), waker).unwrap();
     (poll, registrar)
 }
 
-fn tokio() -> (Runtime, TokioLoop) {
+fn tokio() -> (Runtime, TokioRegistrar) {
     let runtime = Builder::new_current_thread().enable_io().build().unwrap();
-    let registrar = TokioLoop::with_handle(runtime.handle().clone());
+    let registrar = TokioRegistrar::with_handle(runtime.handle().clone());
     (runtime, registrar)
 }
 
@@ -118,8 +118,8 @@ impl Hooks for Foreign {
     fn wake(&self) {}
 }
 
-fn hooks(is_stubborn: bool) -> HookLoop {
-    HookLoop::new(Arc::new(Foreign { is_stubborn }))
+fn hooks(is_stubborn: bool) -> HookRegistrar {
+    HookRegistrar::new(Arc::new(Foreign { is_stubborn }))
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn mio_keeps_a_device_open_until_it_is_deregistered() {
 
 #[test]
 fn calloop_keeps_a_device_open_until_it_is_deregistered() {
-    stays_open_until_it_is_deregistered(&CalloopLoop::new().unwrap());
+    stays_open_until_it_is_deregistered(&CalloopRegistrar::new().unwrap());
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn tokio_keeps_a_device_open_until_it_is_deregistered() {
 
 #[test]
 fn async_io_keeps_a_device_open_until_it_is_deregistered() {
-    stays_open_until_it_is_deregistered(&AsyncIoLoop::new());
+    stays_open_until_it_is_deregistered(&AsyncIoRegistrar::new());
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_device_that_mio_did_not_let_go_of_is_leaked() {
 
 #[test]
 fn a_device_that_calloop_did_not_let_go_of_is_leaked() {
-    is_leaked(CalloopLoop::new().unwrap(), |registrar, device| {
+    is_leaked(CalloopRegistrar::new().unwrap(), |registrar, device| {
         rustix::event::epoll::delete(registrar.as_fd(), device.fd().unwrap()).unwrap();
     });
 }
@@ -204,7 +204,7 @@ fn a_device_that_a_runtime_has_as_its_adapter_is_dropped_is_closed() {
     let trace = registered(&registrar);
     drop(registrar);
     assert!(!trace.is_open());
-    let registrar = AsyncIoLoop::new();
+    let registrar = AsyncIoRegistrar::new();
     let trace = registered(&registrar);
     drop(registrar);
     assert!(!trace.is_open());

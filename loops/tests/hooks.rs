@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use evtchn_core::{Context, Device, DomId, Error, Registrar, Trigger};
-use evtchn_loops::{Cookie, HookLoop, Hooks, Interest};
+use evtchn_loops::{Cookie, HookRegistrar, Hooks, Interest};
 use evtchn_sim::Sim;
 
 use crate::fd_device;
@@ -67,10 +67,10 @@ impl Hooks for Noted {
     }
 }
 
-fn noted() -> (Arc<Noted>, HookLoop) {
+fn noted() -> (Arc<Noted>, HookRegistrar) {
     let noted = Arc::new(Noted::default());
     let hooks = Arc::clone(&noted);
-    (noted, HookLoop::new(hooks))
+    (noted, HookRegistrar::new(hooks))
 }
 
 fn device() -> Device {
@@ -120,7 +120,7 @@ fn a_late_report_is_not_taken_for_one_of_the_next_registration() {
 
 #[test]
 fn a_report_for_another_context_of_the_loop_is_not_taken() {
-    let ((noted, registrar), other) = (noted(), HookLoop::new(Arc::<Noted>::default()));
+    let ((noted, registrar), other) = (noted(), HookRegistrar::new(Arc::<Noted>::default()));
     let device = device();
     registrar.register(&device).unwrap();
     other.register(&device).unwrap();
@@ -229,7 +229,7 @@ fn a_hook_that_calls_back_into_the_context_is_refused_and_nothing_hangs() {
     let sim = Sim::new(0);
     let ctx = Arc::new(Context::with_registrar(sim.open(DomId::DOM0), registrar));
     let channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
-    let (weak, id): (Weak<Context<HookLoop>>, _) = (Arc::downgrade(&ctx), channel.id());
+    let (weak, id): (Weak<Context<HookRegistrar>>, _) = (Arc::downgrade(&ctx), channel.id());
     let errors = Arc::<Mutex<Vec<_>>>::default();
     let met = Arc::clone(&errors);
     let set = noted.inside.set(Box::new(move |_| {

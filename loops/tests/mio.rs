@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use evtchn_core::Registrar;
-use evtchn_loops::MioLoop;
+use evtchn_loops::MioRegistrar;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
@@ -19,10 +19,10 @@ const WAKES: Token = Token(0);
 const DEVICE: Token = Token(1);
 const OTHER: Token = Token(2);
 
-fn poll_and_registrar() -> (Poll, MioLoop) {
+fn poll_and_registrar() -> (Poll, MioRegistrar) {
     let poll = Poll::new().unwrap();
     let waker = Arc::new(Waker::new(poll.registry(), WAKES).unwrap());
-    let registrar = MioLoop::new(poll.registry(), DEVICE, waker).unwrap();
+    let registrar = MioRegistrar::new(poll.registry(), DEVICE, waker).unwrap();
     (poll, registrar)
 }
 

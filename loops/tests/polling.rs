@@ -10,16 +10,16 @@ use std::thread;
 use std::time::Duration;
 
 use evtchn_core::{Device, Registrar, Trigger};
-use evtchn_loops::PollingLoop;
+use evtchn_loops::PollingRegistrar;
 use polling::{Events, Poller};
 
 use crate::fd_device::device;
 
 const KEY: usize = 7;
 
-fn poller_and_registrar() -> (Arc<Poller>, PollingLoop) {
+fn poller_and_registrar() -> (Arc<Poller>, PollingRegistrar) {
     let poller = Arc::new(Poller::new().unwrap());
-    let registrar = PollingLoop::new(Arc::clone(&poller), KEY).unwrap();
+    let registrar = PollingRegistrar::new(Arc::clone(&poller), KEY).unwrap();
     (poller, registrar)
 }
 
@@ -31,7 +31,7 @@ fn readable() -> (Device, PipeWriter) {
 }
 
 /// Whether the device is ready now.
-fn is_ready(poller: &Poller, registrar: &PollingLoop) -> bool {
+fn is_ready(poller: &Poller, registrar: &PollingRegistrar) -> bool {
     let mut events = Events::new();
     poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
     registrar.is_ready(&events)
@@ -108,7 +108,7 @@ fn a_registration_that_does_not_fit_is_refused_and_changes_nothing() {
 #[test]
 fn another_key_is_not_the_device() {
     let (poller, registrar) = poller_and_registrar();
-    let other = PollingLoop::new(Arc::clone(&poller), KEY + 1).unwrap();
+    let other = PollingRegistrar::new(Arc::clone(&poller), KEY + 1).unwrap();
     let (reader, _writer) = readable();
     other.register(&reader).unwrap();
     assert!(!is_ready(&poller, &registrar));

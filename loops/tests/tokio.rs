@@ -15,7 +15,7 @@ use std::thread;
 
 use crate::tasks::{Opener, Rig, Runtime as _, cases, opener, soon, start};
 use evtchn_core::{Cause, Context, Error, Link, Woken};
-use evtchn_loops::TokioLoop;
+use evtchn_loops::TokioRegistrar;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::coop::{consume_budget, has_budget_remaining};
 
@@ -33,9 +33,9 @@ impl Tokio {
 }
 
 impl crate::tasks::Runtime for Tokio {
-    type Loop = TokioLoop;
+    type Loop = TokioRegistrar;
 
-    fn context(opener: Opener) -> Context<TokioLoop> {
+    fn context(opener: Opener) -> Context<TokioRegistrar> {
         Context::new(opener).unwrap()
     }
 
@@ -43,7 +43,7 @@ impl crate::tasks::Runtime for Tokio {
         self.0.block_on(future)
     }
 
-    async fn called(event_loop: &TokioLoop) {
+    async fn called(event_loop: &TokioRegistrar) {
         event_loop.called().await;
     }
 }
@@ -54,7 +54,7 @@ cases!(Tokio);
 fn an_adapter_that_the_program_makes_drives_its_context() {
     for runtime in Tokio::all() {
         runtime.block_on(async {
-            let event_loop = TokioLoop::new().unwrap();
+            let event_loop = TokioRegistrar::new().unwrap();
             crate::tasks::an_adapter_of_the_program_drives_the_context::<Tokio>(event_loop).await;
         });
     }
@@ -62,8 +62,8 @@ fn an_adapter_that_the_program_makes_drives_its_context() {
 
 #[test]
 fn outside_a_runtime_there_is_no_adapter() {
-    assert!(TokioLoop::new().is_err());
-    assert!(Context::<TokioLoop>::new(opener().0).is_err());
+    assert!(TokioRegistrar::new().is_err());
+    assert!(Context::<TokioRegistrar>::new(opener().0).is_err());
 }
 
 #[test]

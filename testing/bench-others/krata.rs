@@ -49,7 +49,7 @@ impl Scene {
         Ok(())
     }
 
-    /// One delivery of each port, which is enabled again.
+    /// One delivery of each port, which is unmasked.
     async fn handle(&self) -> Result<()> {
         for (port, receiver) in &self.ours {
             receiver.notified().await;

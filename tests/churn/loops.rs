@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context as Cx, Waker};
 use std::time::Duration;
 
-use evtchn::async_io::AsyncIoLoop;
-use evtchn::calloop::{CalloopLoop, CalloopSource};
+use evtchn::async_io::AsyncIoRegistrar;
+use evtchn::calloop::{CalloopRegistrar, CalloopSource};
 use evtchn::crossbeam::Dispatcher;
-use evtchn::hooks::{Cookie, HookLoop, Hooks, Interest, PollArray};
-use evtchn::mio::MioLoop;
+use evtchn::hooks::{Cookie, HookRegistrar, Hooks, Interest, PollArray};
+use evtchn::mio::MioRegistrar;
 use evtchn::poll::PollLoop;
-use evtchn::polling::PollingLoop;
+use evtchn::polling::PollingRegistrar;
 use evtchn::sim::{Sim, SimLoop};
-use evtchn::tokio::TokioLoop;
+use evtchn::tokio::TokioRegistrar;
 use evtchn::{Context, DomId, Registrar};
 
 use super::rig::{Pair, Rig, flat, flat_with_threads, nearly_flat};
@@ -38,15 +38,19 @@ pub(super) const PAIRS: &[Pair] = &[
         &["poll::PollLoop::wake", "poll::PollLoop::wait"],
         calls,
     ),
-    ("wait_and_cancel_on_mio", &["mio::MioLoop::new"], on_mio),
+    (
+        "wait_and_cancel_on_mio",
+        &["mio::MioRegistrar::new"],
+        on_mio,
+    ),
     (
         "wait_and_cancel_on_polling",
-        &["polling::PollingLoop::new"],
+        &["polling::PollingRegistrar::new"],
         on_polling,
     ),
     (
         "wait_and_cancel_on_calloop",
-        &["calloop::CalloopLoop::new"],
+        &["calloop::CalloopRegistrar::new"],
         on_calloop,
     ),
     (
@@ -57,10 +61,10 @@ pub(super) const PAIRS: &[Pair] = &[
     (
         "wait_and_cancel_on_hooks",
         &[
-            "hooks::HookLoop::new",
+            "hooks::HookRegistrar::new",
             "hooks::Hooks::register",
             "hooks::Hooks::deregister",
-            "hooks::HookLoop::occurred",
+            "hooks::HookRegistrar::occurred",
         ],
         on_hooks,
     ),
@@ -76,17 +80,17 @@ pub(super) const PAIRS: &[Pair] = &[
     (
         "wait_and_cancel_on_tokio",
         &[
-            "tokio::TokioLoop::new",
-            "tokio::TokioLoop::with_handle",
-            "tokio::TokioLoop::called",
+            "tokio::TokioRegistrar::new",
+            "tokio::TokioRegistrar::with_handle",
+            "tokio::TokioRegistrar::called",
         ],
         on_tokio,
     ),
     (
         "wait_and_cancel_on_async_io",
         &[
-            "async_io::AsyncIoLoop::new",
-            "async_io::AsyncIoLoop::called",
+            "async_io::AsyncIoRegistrar::new",
+            "async_io::AsyncIoRegistrar::called",
         ],
         on_async_io,
     ),
@@ -159,26 +163,26 @@ fn calls(_: &Rig) {
 fn on_mio(rig: &Rig) {
     let poll = mio::Poll::new().unwrap();
     let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
-    let new = || MioLoop::new(poll.registry(), mio::Token(1), Arc::clone(&waker)).unwrap();
+    let new = || MioRegistrar::new(poll.registry(), mio::Token(1), Arc::clone(&waker)).unwrap();
     on(rig, new());
     nearly_flat(|| drop(new()));
 }
 
 fn on_polling(rig: &Rig) {
     let poller = Arc::new(polling::Poller::new().unwrap());
-    let new = || PollingLoop::new(Arc::clone(&poller), 1).unwrap();
+    let new = || PollingRegistrar::new(Arc::clone(&poller), 1).unwrap();
     on(rig, new());
     nearly_flat(|| drop(new()));
 }
 
 fn on_calloop(rig: &Rig) {
-    on(rig, CalloopLoop::new().unwrap());
-    nearly_flat(|| drop(CalloopLoop::new().unwrap()));
+    on(rig, CalloopRegistrar::new().unwrap());
+    nearly_flat(|| drop(CalloopRegistrar::new().unwrap()));
 }
 
 fn sources(rig: &Rig) {
     let event_loop: calloop::EventLoop<'_, ()> = calloop::EventLoop::try_new().unwrap();
-    let registrar = CalloopLoop::new().unwrap();
+    let registrar = CalloopRegistrar::new().unwrap();
     let ctx = Context::with_registrar(rig.sim.open(DomId::DOM0), registrar.clone());
     let handle = event_loop.handle();
     nearly_flat(|| {
@@ -213,14 +217,14 @@ impl Hooks for Foreign {
 fn on_hooks(rig: &Rig) {
     let foreign = Arc::new(Foreign::default());
     let hooks: Arc<dyn Hooks> = foreign.clone();
-    let event_loop = HookLoop::new(Arc::clone(&hooks));
+    let event_loop = HookRegistrar::new(Arc::clone(&hooks));
     let ctx = Context::with_registrar(rig.sim.open(DomId::DOM0), event_loop);
     wait_and_cancel(&ctx);
     let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
     channel.wait().unwrap();
     let cookie = foreign.0.lock().unwrap().unwrap();
     flat(|| assert!(ctx.registrar().occurred(cookie)));
-    flat(|| drop(HookLoop::new(Arc::clone(&hooks))));
+    flat(|| drop(HookRegistrar::new(Arc::clone(&hooks))));
 }
 
 fn on_an_array(rig: &Rig) {
@@ -239,7 +243,7 @@ fn on_tokio(rig: &Rig) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().unwrap();
     let _inside = runtime.enter();
-    let event_loop = TokioLoop::with_handle(runtime.handle().clone());
+    let event_loop = TokioRegistrar::with_handle(runtime.handle().clone());
     let ctx = Context::with_registrar(rig.sim.open(DomId::DOM0), event_loop);
     let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
     nearly_flat(|| {
@@ -250,13 +254,13 @@ fn on_tokio(rig: &Rig) {
     });
     nearly_flat(|| {
         poll_once(ctx.registrar().called());
-        drop(TokioLoop::new().unwrap());
+        drop(TokioRegistrar::new().unwrap());
     });
 }
 
 fn on_async_io(rig: &Rig) {
-    on(rig, AsyncIoLoop::new());
-    nearly_flat(|| poll_once(AsyncIoLoop::new().called()));
+    on(rig, AsyncIoRegistrar::new());
+    nearly_flat(|| poll_once(AsyncIoRegistrar::new().called()));
 }
 
 /// A dispatcher of the context, with room for two.

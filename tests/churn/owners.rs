@@ -258,9 +258,9 @@ fn sleeps(_: &Rig) {
     nearly_flat(|| {
         let ticket = event_loop.ticket();
         evtchn::Registrar::wake(event_loop);
-        assert_eq!(event_loop.sleep(ticket, None).unwrap(), Slept::Roused);
+        assert_eq!(event_loop.sleep(ticket, None).unwrap(), Slept::Notified);
         let slept = event_loop.sleep_as(sleeper, ticket, None).unwrap();
-        assert_eq!(slept, Slept::Roused);
+        assert_eq!(slept, Slept::Notified);
         event_loop.leave(sleeper);
     });
 }

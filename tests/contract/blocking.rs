@@ -113,7 +113,7 @@ pub(crate) fn a_block_inside_a_round_takes_its_own_wake_alone<P: Platform>(p: &P
     other.wait();
     rig.fire(&own);
     expect_block(&rig, &own, Cause::Event);
-    // The event of a port that has to be written back, asked for inside a round.
+    // The event of a port that has to be unmasked, asked for inside a round.
     rig.fire_held(&own);
     rig.fire(&one);
     rig.fire(&other);

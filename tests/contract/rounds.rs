@@ -47,7 +47,7 @@ pub(crate) fn waits_inside_the_round_go_back_in_one_write<P: Platform>(p: &P) {
         (1, 100)
     );
     rig.expect_hooks(1, 0);
-    // All of them are enabled again.
+    // All of them are unmasked.
     wires.iter().for_each(|wire| rig.fire(wire));
     assert_eq!(rig.turn(), events(&wires));
 }

@@ -160,7 +160,7 @@ pub(crate) fn a_rate_limit_holds_a_storm_to_its_rate<S: Side>(side: &S) {
     there.close();
 }
 
-/// The guest can make its port pending, and never more than that: who writes back only what it has read has room
+/// The guest can make its port pending, and never more than that: who unmasks only what it has read has room
 /// for all.
 pub(crate) fn a_storm_overflows_no_ring<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));

@@ -105,7 +105,7 @@ impl<'r, S: Side> Churn<'r, S> {
 
     /// Half of the peers notify.
     fn notify_some(&mut self) {
-        // A second event waits in Xen for the write-back of the first. Where events dawdle, the
+        // A second event waits in Xen for the unmask of the first. Where events dawdle, the
         // two may become one.
         let most = if self.rig.side.is_prompt() { 2 } else { 1 };
         for number in 0..self.slots.len() {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use evtchn::mio::{Channel, Context, MioLoop};
+use evtchn::mio::{Channel, Context, MioRegistrar};
 use evtchn::sim::{Call, Errno, Fault, Sim};
 use evtchn::xen::XenOpen;
 use evtchn::{Backend, ChannelId, DomId, Link, Port};
@@ -38,7 +38,7 @@ impl BackEnd {
     fn new(backend: impl Into<Backend>) -> Result<BackEnd> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), Token(0))?);
-        let event_loop = MioLoop::new(poll.registry(), Token(1), waker)?;
+        let event_loop = MioRegistrar::new(poll.registry(), Token(1), waker)?;
         Ok(BackEnd {
             ctx: Context::with_registrar(backend, event_loop),
             poll,

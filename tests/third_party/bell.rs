@@ -110,7 +110,7 @@ impl Sleep for BellLoop {
                 return Ok(Slept::Ready);
             }
             if self.ticket() != ticket {
-                return Ok(Slept::Roused);
+                return Ok(Slept::Notified);
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(Slept::TimedOut);

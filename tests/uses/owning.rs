@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use evtchn::mio::MioLoop;
+use evtchn::mio::MioRegistrar;
 use evtchn::sim::Sim;
 use evtchn::{
     AfterHandler, Call, Cause, ChannelId, DomId, Error, Link, Notifier, RemotePort, UnmaskPolicy,
@@ -247,7 +247,7 @@ fn a_static_holds_the_context_of_a_process() {
 fn a_context_gets_a_loop_of_the_program() {
     let poll = Poll::new().unwrap();
     let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-    let event_loop = MioLoop::new(poll.registry(), Token(1), waker).unwrap();
+    let event_loop = MioRegistrar::new(poll.registry(), Token(1), waker).unwrap();
     let backend = Sim::new(1).backend(DomId::DOM0);
     let ctx = evtchn::mio::Context::with_registrar(backend, event_loop);
     let channel: evtchn::mio::Channel = ctx.bind_unbound_port(DomId::SELF).unwrap();

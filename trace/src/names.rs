@@ -123,7 +123,7 @@ pub struct Ended(pub Slept);
 
 const ENDS: [(Slept, &str); 3] = [
     (Slept::Ready, "ready"),
-    (Slept::Roused, "roused"),
+    (Slept::Notified, "notified"),
     (Slept::TimedOut, "timed_out"),
 ];
 

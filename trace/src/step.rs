@@ -18,7 +18,7 @@ pub(crate) fn done<T>(result: &Result<T, Error>) -> Answer {
 pub(crate) fn failed(error: &Error) -> Answer {
     let (step, count, failed) = match error {
         Error::Device(error) => ("device", None, Some(Failed::of_device(error))),
-        Error::NotWritten { ports, .. } => ("not_written", Some(*ports), None),
+        Error::NotUnmasked { ports, .. } => ("not_written", Some(*ports), None),
         Error::NewLoop(error) => ("new_loop", None, Some(Failed::of_loop(error))),
         Error::Register(error) => ("register", None, Some(Failed::of_loop(error))),
         Error::Deregister(error) => ("deregister", None, Some(Failed::of_loop(error))),

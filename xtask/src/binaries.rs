@@ -208,7 +208,10 @@ impl Builder {
 
     /// Builds a program of `testing/bench-others`, which is no package of the workspace.
     pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
-        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/bench-others/Cargo.toml");
+        let manifest = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../testing/bench-others/Cargo.toml"
+        );
         let arguments = ["build", "--manifest-path", manifest, "--bin", name];
         self.build(&arguments, "bench-others")
     }

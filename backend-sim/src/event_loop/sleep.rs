@@ -75,7 +75,7 @@ impl SimLoop {
         drop(state);
         if let Some(event) = event {
             event();
-            return Ok(Some(Slept::Roused));
+            return Ok(Some(Slept::Notified));
         }
         let happened = machine.map(|sim| sim.lock().idle(deadline)).transpose()?;
         Ok((happened == Some(false)).then_some(Slept::TimedOut))
@@ -102,10 +102,10 @@ impl Sleep for SimLoop {
             return Ok(Slept::TimedOut);
         }
         if self.ticket() != ticket {
-            return Ok(Slept::Roused);
+            return Ok(Slept::Notified);
         }
         match self.judge(Call::Sleep) {
-            Some(Verdict::Fail(Errno::EINTR)) => return Ok(Slept::Roused),
+            Some(Verdict::Fail(Errno::EINTR)) => return Ok(Slept::Notified),
             Some(Verdict::Fail(errno)) => return Err(loop_error(Call::Sleep, errno)),
             Some(Verdict::Spurious) => return Ok(Slept::Ready),
             Some(Verdict::Short(_)) | None => {}
@@ -115,7 +115,7 @@ impl Sleep for SimLoop {
                 return Ok(Slept::Ready);
             }
             if self.ticket() != ticket {
-                return Ok(Slept::Roused);
+                return Ok(Slept::Notified);
             }
             match self.dream(deadline) {
                 Ok(None) => {}

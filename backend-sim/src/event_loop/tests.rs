@@ -188,7 +188,7 @@ fn a_wake_by_a_timer_of_the_machine_ends_a_sleep() {
     });
     let ticket = Sleep::ticket(&looped);
     let slept = Sleep::sleep(&looped, ticket, Some(Duration::from_secs(5)));
-    assert_eq!(slept.unwrap(), Slept::Roused);
+    assert_eq!(slept.unwrap(), Slept::Notified);
     assert_eq!(looped.now(), Duration::from_secs(1));
 }
 

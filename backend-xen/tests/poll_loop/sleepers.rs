@@ -48,7 +48,7 @@ fn one_thread_polls_and_the_others_sleep() {
     assert_eq!((counters.polls, counters.sleeps), (1, 2));
     poll_loop.wake();
     for thread in threads {
-        assert_eq!(finish(thread), Slept::Roused);
+        assert_eq!(finish(thread), Slept::Notified);
     }
 }
 
@@ -56,12 +56,12 @@ fn one_thread_polls_and_the_others_sleep() {
 fn a_call_for_one_sleeper_leaves_the_others_asleep() {
     let poll_loop = PollLoop::new().unwrap();
     let [one, two, three] = [1, 2, 3].map(|number| sleeping_thread(&poll_loop, number));
-    rouse(&poll_loop, &[3]);
-    assert_eq!(finish(three), Slept::Roused);
+    notify(&poll_loop, &[3]);
+    assert_eq!(finish(three), Slept::Notified);
     assert!(!one.is_finished() && !two.is_finished());
-    rouse(&poll_loop, &[2, 1]);
-    assert_eq!(finish(two), Slept::Roused);
-    assert_eq!(finish(one), Slept::Roused);
+    notify(&poll_loop, &[2, 1]);
+    assert_eq!(finish(two), Slept::Notified);
+    assert_eq!(finish(one), Slept::Notified);
     assert_eq!(
         poll_loop.wait(NOW).unwrap(),
         NOTHING,
@@ -86,7 +86,7 @@ fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
     assert_eq!(sleeps_begun(&poll_loop), before);
     poll_loop.wake();
     for thread in sleepers {
-        assert_eq!(finish(thread), Slept::Roused);
+        assert_eq!(finish(thread), Slept::Notified);
     }
 }
 
@@ -126,8 +126,8 @@ fn a_sleeper_that_leaves_hands_the_watch_to_a_thread_that_waits() {
     poll_loop.register(&device).unwrap();
     let sleeps = sleeping_thread(&poll_loop, 1);
     let waits = waiting_thread(&poll_loop);
-    rouse(&poll_loop, &[1]);
-    assert_eq!(finish(sleeps), Slept::Roused);
+    notify(&poll_loop, &[1]);
+    assert_eq!(finish(sleeps), Slept::Notified);
     make_readable(&device);
     assert_eq!(finish(waits), READY);
 }
@@ -159,7 +159,7 @@ fn a_thread_that_blocks_takes_the_watch_over_before_one_that_waits() {
 #[test]
 fn a_sleep_on_a_ticket_of_before_a_call_ends_at_once() {
     let poll_loop = PollLoop::new().unwrap();
-    let calls: [fn(&PollLoop); 2] = [PollLoop::wake, |it| rouse(it, &[1])];
+    let calls: [fn(&PollLoop); 2] = [PollLoop::wake, |it| notify(it, &[1])];
     for call in calls {
         for kind in [0, 1] {
             let old = ticket(&poll_loop);
@@ -174,7 +174,7 @@ fn a_sleep_on_a_ticket_of_before_a_call_ends_at_once() {
                 leave(&sleeping, 1);
                 slept
             });
-            assert_eq!(finish(thread), Slept::Roused);
+            assert_eq!(finish(thread), Slept::Notified);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The daemon serves three guests and hears of guests that die. Meanwhile one guest does not wait
-//! to be asked, the driver's ring overflows, a write-back fails, and one guest dies.
+//! to be asked, the driver's ring overflows, an unmask fails, and one guest dies.
 
 use std::io::Write;
 use std::time::Duration;
@@ -115,12 +115,12 @@ impl Day<'_> {
         self.round(true)
     }
 
-    /// What is not written back is written back by the next round.
+    /// What is not unmasked is unmasked by the next round.
     fn failed_write_back(&mut self, opener: &SimOpen) -> Result<()> {
         self.send(0)?;
         opener.fail_next(Call::Unmask, Errno::ENOMEM);
         let round = self.round(true);
-        anyhow::ensure!(round.is_err(), "the write-back was to fail");
+        anyhow::ensure!(round.is_err(), "the unmask was to fail");
         self.round(true)
     }
 

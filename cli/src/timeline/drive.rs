@@ -316,9 +316,9 @@ fn cause_of(state: PortState) -> &'static str {
         PortState::Latched(_)
         | PortState::Live
         | PortState::Waiting
-        | PortState::Heard
-        | PortState::Held
-        | PortState::Rearming
+        | PortState::Delivered
+        | PortState::Masked
+        | PortState::Unmasking
         | PortState::Ready(_) => "",
     }
 }

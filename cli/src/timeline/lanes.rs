@@ -93,8 +93,8 @@ impl State {
             State::Link(Link::Faulted) => "faulted",
             State::Port(PortState::Live) => "live",
             State::Port(PortState::Waiting) => "waiting",
-            State::Port(PortState::Heard | PortState::Held) => "held",
-            State::Port(PortState::Rearming) => "rearming",
+            State::Port(PortState::Delivered | PortState::Masked) => "masked",
+            State::Port(PortState::Unmasking) => "unmasking",
             State::Port(PortState::Latched(_)) => "latched",
             State::Port(PortState::Ready(_)) => "ready",
         }
@@ -103,10 +103,9 @@ impl State {
     pub(crate) const fn look(self) -> Look {
         match self {
             State::Link(Link::Closed | Link::Idle)
-            | State::Port(PortState::Live | PortState::Heard | PortState::Held) => Look::Rest,
-            State::Link(Link::Watching) | State::Port(PortState::Waiting | PortState::Rearming) => {
-                Look::Waits
-            }
+            | State::Port(PortState::Live | PortState::Delivered | PortState::Masked) => Look::Rest,
+            State::Link(Link::Watching)
+            | State::Port(PortState::Waiting | PortState::Unmasking) => Look::Waits,
             State::Port(PortState::Ready(_)) => Look::Ready,
             State::Port(PortState::Latched(_)) => Look::Latched,
             State::Link(Link::Faulted) => Look::Faulted,

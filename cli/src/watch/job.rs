@@ -214,7 +214,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// One round of dispatch. Waits are begun inside it, so that they are written back together.
+    /// One round of dispatch. Waits are begun inside it, so that they are unmasked together.
     fn round(&mut self, begin: &[usize]) -> Result<()> {
         let budget = usize::try_from(self.left).unwrap_or(usize::MAX);
         let budget = budget.min(Round::<Loop>::BUDGET);

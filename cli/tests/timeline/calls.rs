@@ -156,7 +156,13 @@ fn a_callback_is_a_wake_and_its_port_waits_again_where_the_wait_is_for_each() {
         lanes[1],
         seen(
             &[
-                "live", "waiting", "rearming", "waiting", "live", "waiting", "held"
+                "live",
+                "waiting",
+                "unmasking",
+                "waiting",
+                "live",
+                "waiting",
+                "masked"
             ],
             &[
                 "bind",
@@ -191,8 +197,16 @@ fn a_port_is_waited_for_while_its_thread_blocks() {
         lanes[1],
         seen(
             &[
-                "live", "waiting", "live", "waiting", "ready", "held", "rearming", "waiting",
-                "ready", "held"
+                "live",
+                "waiting",
+                "live",
+                "waiting",
+                "ready",
+                "masked",
+                "unmasking",
+                "waiting",
+                "ready",
+                "masked"
             ],
             &[
                 "bind",
@@ -225,7 +239,13 @@ fn a_port_is_waited_for_while_its_task_does_not_go_on() {
         lanes[1],
         seen(
             &[
-                "live", "waiting", "ready", "held", "rearming", "waiting", "live"
+                "live",
+                "waiting",
+                "ready",
+                "masked",
+                "unmasking",
+                "waiting",
+                "live"
             ],
             &["bind", "sent by the other end", "wake", "unbind"]
         )
@@ -259,7 +279,14 @@ fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() 
         lanes[1],
         seen(
             &[
-                "live", "waiting", "latched", "ready", "held", "rearming", "waiting", "held"
+                "live",
+                "waiting",
+                "latched",
+                "ready",
+                "masked",
+                "unmasking",
+                "waiting",
+                "masked"
             ],
             &[
                 "bind",

@@ -37,7 +37,7 @@ fn each_lane_shows_the_states_and_marks_of_its_port_with_their_lines() {
             text(&[
                 "live, lines 5 to 21",
                 "waiting, lines 21 to 38",
-                "held, lines 38 to 52",
+                "masked, lines 38 to 52",
             ]),
             text(&[
                 "bind: new, for domain 1, line 5",

@@ -5,8 +5,8 @@ use std::mem::take;
 use super::{Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
-use crate::machine::Blocker;
-use crate::machine::block::Roused;
+use crate::machine::Waiter;
+use crate::machine::block::ThreadsToWake;
 use crate::sync::MutexGuard;
 use crate::trace::News;
 
@@ -19,11 +19,11 @@ pub(super) struct AfterLock {
     /// Whether there are tasks to wake.
     has_tasks: bool,
     /// Threads that block to wake.
-    threads: Roused,
+    threads: ThreadsToWake,
     /// Whether the event loop is to come back and dispatch.
     is_for_loop: bool,
     /// The thread that blocks and does this.
-    myself: Option<Blocker>,
+    myself: Option<Waiter>,
 }
 
 impl State {
@@ -35,11 +35,11 @@ impl State {
 
     /// Takes what was done for others, but for the thread that is `myself`. `is_for_loop` says whether
     /// there is something for a round, too.
-    pub(super) fn after_lock(&mut self, is_for_loop: bool, myself: Option<Blocker>) -> AfterLock {
+    pub(super) fn after_lock(&mut self, is_for_loop: bool, myself: Option<Waiter>) -> AfterLock {
         AfterLock {
             news: take(&mut self.news),
             has_tasks: self.machine.has_due(),
-            threads: self.machine.take_rouse(myself),
+            threads: self.machine.take_threads_to_wake(myself),
             is_for_loop,
             myself,
         }
@@ -53,7 +53,7 @@ impl AfterLock {
     /// [`Error::Inherited`] where a waker forked, which is code of the program: in the child the lock
     /// may be held for ever.
     pub(super) fn carry_out<R: Registrar>(self, shared: &Shared<R>) -> Result<(), Error> {
-        self.news.tell();
+        self.news.log();
         if self.has_tasks {
             shared.wake_tasks();
             if shared.is_inherited() {
@@ -75,7 +75,7 @@ impl<R: Registrar> Shared<R> {
         &self,
         state: MutexGuard<'_, State>,
         is_for_loop: bool,
-        myself: Option<Blocker>,
+        myself: Option<Waiter>,
     ) -> Result<(), Error> {
         if is_for_loop || state.has_due() {
             return self.unlock_for_others(state, is_for_loop, myself);
@@ -88,7 +88,7 @@ impl<R: Registrar> Shared<R> {
         &self,
         mut state: MutexGuard<'_, State>,
         is_for_loop: bool,
-        myself: Option<Blocker>,
+        myself: Option<Waiter>,
     ) -> Result<(), Error> {
         let after = state.after_lock(is_for_loop, myself);
         drop(state);

@@ -83,7 +83,7 @@ impl<R: Registrar> Context<R> {
         let mut state = shared.lock();
         let bound = state.bind(&device, source, shared.trigger);
         // A round of this thread finds what is ready; others have to be told.
-        let is_for_loop = state.machine.has_ready() && !shared.in_round.is_me();
+        let is_for_loop = state.machine.has_ready() && !shared.in_round.is_current();
         let after = state.after_lock(is_for_loop, None);
         drop(state);
         if bound.is_err() && !before.is_open() {

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::hal::{Sleep, Slept};
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
-use crate::machine::{Blocker, ChannelId, Owner, Waited};
+use crate::machine::{ChannelId, Owner, Waited, Waiter};
 use crate::observe::{Called, Came, Hook};
 use crate::trace;
 
@@ -132,20 +132,16 @@ impl<R: Sleep> Channel<R> {
         goes_on: Option<&dyn Fn() -> bool>,
     ) -> Result<Blocked, Error> {
         let shared = &*self.shared;
-        shared.admit()?;
+        shared.check_caller()?;
         let id = self.id();
         let mut state = shared.lock();
-        let blocker = state.machine.blocker();
-        let waited = state.wait(id, Owner::of(blocker))?;
+        let waiter = state.machine.waiter();
+        let waited = state.wait(id, Owner::of(waiter))?;
         drop(state);
         if let Waited::Ready(cause) = waited {
             return shared.woken(id, cause);
         }
-        let blocking = Blocking {
-            shared,
-            id,
-            blocker,
-        };
+        let blocking = Blocking { shared, id, waiter };
         let blocked = match shared.arm(id, waited, || ()) {
             // Asked for once the loop watches the device, whose time may be its own.
             Ok(()) => blocking.run(deadline(&shared.registrar), goes_on),
@@ -184,7 +180,7 @@ impl<R: Sleep> Shared<R> {
 struct Blocking<'a, R: Sleep> {
     shared: &'a Shared<R>,
     id: ChannelId,
-    blocker: Blocker,
+    waiter: Waiter,
 }
 
 impl<R: Sleep> Blocking<'_, R> {
@@ -194,11 +190,11 @@ impl<R: Sleep> Blocking<'_, R> {
         goes_on: Option<&dyn Fn() -> bool>,
     ) -> Result<Blocked, Error> {
         let registrar = &self.shared.registrar;
-        let sleeper = self.blocker.sleeper();
-        let mut slept = Slept::Roused;
+        let sleeper = self.waiter.sleeper();
+        let mut slept = Slept::Notified;
         loop {
             let ticket = registrar.ticket();
-            let look = self.shared.lock().machine.look(self.id, self.blocker);
+            let look = self.shared.lock().machine.look(self.id, self.waiter);
             match look {
                 Look::Woken(cause) => {
                     return self.shared.woken(self.id, cause);
@@ -227,7 +223,7 @@ impl<R: Sleep> Blocking<'_, R> {
             slept = ended.map_err(Error::Sleep)?;
             self.still_ours()?;
             // At the deadline once more, for what came in time.
-            if slept != Slept::Roused {
+            if slept != Slept::Notified {
                 self.read()?;
             }
         }
@@ -249,7 +245,7 @@ impl<R: Sleep> Blocking<'_, R> {
         let had_ready = state.machine.has_ready();
         let read = state.drain(shared.trigger);
         let has_news = state.machine.has_ready() && !had_ready;
-        shared.unlock(state, has_news, Some(self.blocker))?;
+        shared.unlock(state, has_news, Some(self.waiter))?;
         shared.settle_or_count();
         read.map_err(Error::from)
     }
@@ -261,8 +257,8 @@ impl<R: Sleep> Drop for Blocking<'_, R> {
         if self.shared.is_inherited() {
             return;
         }
-        self.shared.registrar.leave(self.blocker.sleeper());
-        self.shared.lock().machine.end_block(self.id, self.blocker);
+        self.shared.registrar.leave(self.waiter.sleeper());
+        self.shared.lock().machine.end_block(self.id, self.waiter);
         self.shared.settle_or_count();
     }
 }

@@ -52,7 +52,7 @@ impl<R: Registrar> Shared<R> {
 
     #[inline(always)]
     fn cancel_now(&self, id: ChannelId) -> Result<bool, Error> {
-        self.admit()?;
+        self.check_caller()?;
         let mut state = self.lock_returned(id);
         let plain = state.machine.cancel_plainly(id);
         if plain.is_some() && self.is_settled(&state) {
@@ -101,7 +101,7 @@ impl<R: Registrar> Shared<R> {
     }
 
     fn try_cancel_now(&self, id: ChannelId) -> Result<bool, Error> {
-        self.admit()?;
+        self.check_caller()?;
         let mut state = self.lock();
         if state.callbacks.is_running(id) && !self.is_inside() {
             return Err(Error::CallbackRuns(id));

@@ -126,7 +126,7 @@ impl<R: Registrar> Channel<R> {
     /// This wait did not begin, and another one goes on. [`Error::NotBound`];
     /// [`Error::AlreadyWaited`] where a task or a thread that blocks waits for the channel;
     /// [`Error::Register`] where the event loop refuses the device, [`Error::Deregister`] where it
-    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotWritten`] where the port
+    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotUnmasked`] where the port
     /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
     pub fn wait(&self) -> Result<(), Error> {
         self.shared.wait(self.id, Owner::NEXT)
@@ -209,7 +209,7 @@ impl<R: Registrar> Channel<R> {
     }
 
     fn unbind_now(&mut self) -> Result<(), Error> {
-        self.shared.admit()?;
+        self.shared.check_caller()?;
         self.release(false)?;
         // Unbound first, so that it does not run while or after it is dropped.
         let callback = self.shared.lock().callbacks.remove(self.id);

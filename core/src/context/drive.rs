@@ -142,7 +142,7 @@ impl<R: Registrar> Shared<R> {
         }
         let mut state = self.lock();
         state.is_lost = state.machine.link() == Link::Watching || self.in_hook.is_taken();
-        state.machine.rouse_tasks();
+        state.machine.queue_all_tasks();
         drop(state);
         // The settle that runs the hook looks again.
         if self.is_in_hook() {

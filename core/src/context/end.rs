@@ -1,4 +1,4 @@
-//! How a round begins and ends: write-backs are written, the link follows, and an error that no call
+//! How a round begins and ends: unmasks are written, the link follows, and an error that no call
 //! can return is kept for the next one.
 
 use super::owner::RoundNumber;
@@ -21,7 +21,7 @@ impl<R: Registrar> Shared<R> {
     /// Begins a round on this thread. It ends one that was forgotten first.
     #[inline(always)]
     pub(super) fn begin_round(&self) -> Result<RoundNumber, Error> {
-        match self.in_round.enter() {
+        match self.in_round.acquire() {
             Some(number) => Ok(number),
             None => self.begin_after_forgotten(),
         }
@@ -35,26 +35,26 @@ impl<R: Registrar> Shared<R> {
         if let Err(error) = self.end_round(true) {
             self.owe_error(error);
         }
-        self.in_round.enter().ok_or(Error::Busy)
+        self.in_round.acquire().ok_or(Error::Busy)
     }
 
     /// Ends the round of this thread. `may_read` says that the device may have more.
     #[inline(always)]
     pub(super) fn end_round(&self, may_read: bool) -> Result<Outcome, Error> {
         let mut state = self.lock();
-        state.machine.absorb();
+        state.machine.queue_unread();
         let is_edge = self.trigger == Trigger::Edge;
         state.machine.set_may_have_more(is_edge && may_read);
-        let flushed = state.flush();
+        let unmasked = state.unmask_queued();
         // Left before settling: a thread that cancels from now on settles the link itself.
-        self.in_round.leave();
+        self.in_round.release();
         let has_failed = state.failed_in_round.is_some();
-        if flushed.is_ok() && !has_failed && self.is_at_rest(&state) {
+        if unmasked.is_ok() && !has_failed && self.is_at_rest(&state) {
             return Ok(Outcome::Done);
         }
         let failed = state.failed_in_round.take();
         drop(state);
-        self.settle_round(failed, flushed)
+        self.settle_round(failed, unmasked)
     }
 
     /// The end of a round after which there is something to do.
@@ -62,7 +62,7 @@ impl<R: Registrar> Shared<R> {
     fn settle_round(
         &self,
         failed: Option<DeviceError>,
-        flushed: Result<(), Error>,
+        unmasked: Result<(), Error>,
     ) -> Result<Outcome, Error> {
         let rest = Rest(self);
         let settled = self.settle();
@@ -70,7 +70,9 @@ impl<R: Registrar> Shared<R> {
         drop(rest);
 
         let failed = failed.map(Error::Device);
-        let mut errors = [failed, flushed.err(), settled.err()].into_iter().flatten();
+        let mut errors = [failed, unmasked.err(), settled.err()]
+            .into_iter()
+            .flatten();
         let Some(first) = errors.next() else {
             return Ok(outcome);
         };
@@ -98,7 +100,7 @@ impl<R: Registrar> Shared<R> {
             self.owes_error.store(true, Ordering::Relaxed);
         }
         drop(state);
-        self.tell_loop();
+        self.wake_loop();
     }
 
     /// Fails with the error of a round that was dropped, if there is one, once.
@@ -116,7 +118,7 @@ struct Rest<'a, R: Registrar>(&'a Shared<R>);
 impl<R: Registrar> Drop for Rest<'_, R> {
     fn drop(&mut self) {
         if self.0.lock().machine.has_work() {
-            self.0.tell_loop();
+            self.0.wake_loop();
         }
     }
 }

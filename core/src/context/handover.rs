@@ -54,8 +54,8 @@ impl<R: Registrar> Context<R> {
     /// [`NotBound`](Error::NotBound) afterwards, and the next bind opens a new device. A wait on
     /// one of them ends with it, as with [`unbind`](Channel::unbind).
     ///
-    /// The device is deregistered from the event loop. Wakes and write-backs that are due need not
-    /// be handed over: each adopted port wakes once, and is enabled again as it is waited on. What
+    /// The device is deregistered from the event loop. Wakes and unmasks that are due need not
+    /// be handed over: each adopted port wakes once, and is unmasked as it is waited on. What
     /// is known of the peers is handed over, so a check of the successor finds those that went
     /// meanwhile.
     ///
@@ -136,7 +136,7 @@ impl<R: Registrar> Shared<R> {
     /// Goes on with the device of another context.
     fn adopt(&self, device: &Opened, table: &HandOver) -> Vec<ChannelId> {
         let mut state = self.lock();
-        self.follow(&mut state, Link::Idle, &[]);
+        self.set_link(&mut state, Link::Idle, &[]);
         state.machine.adopt_device();
         state.device = Some(device.clone());
         state.restriction = table.restriction();
@@ -148,7 +148,7 @@ impl<R: Registrar> Shared<R> {
     /// Lets go of the device, if only the context and these channels hold it. The machine forgets
     /// the channels.
     fn release(&self, channels: &[Channel<R>]) -> Result<(Opened, HandOver), Error> {
-        self.admit()?;
+        self.check_caller()?;
         let settling = self.settling.lock();
         self.close_failed(&settling);
         let mut state = self.lock();

@@ -104,10 +104,10 @@ impl State {
     /// Reads all there is, or many times, and queues it for its waiters. Says whether there may
     /// be more.
     pub(super) fn read_all(&mut self, trigger: Trigger) -> Result<bool, DeviceError> {
-        self.machine.absorb();
+        self.machine.queue_unread();
         for _ in 0..MANY_READS {
             let read = self.read();
-            self.machine.absorb();
+            self.machine.queue_unread();
             let goes_on = read.may_leave_more(trigger);
             if let Read::Failed(error) = read {
                 return Err(error);
@@ -119,13 +119,13 @@ impl State {
         Ok(true)
     }
 
-    /// Writes the gathered ports back, each once.
+    /// Writes the queued ports back, each once.
     #[inline]
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    pub(super) fn unmask_queued(&mut self) -> Result<(), Error> {
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let mut left = self.machine.rearms();
+        let mut left = self.machine.ports_to_unmask();
         let mut writes = 0;
         let mut failed = None;
         while !left.is_empty() {
@@ -142,25 +142,25 @@ impl State {
         let ports = left.len();
         let unwritten = left.first().map(|first| not_written(*first, ports, failed));
         self.machine.stats.writes += writes;
-        self.machine.flushed(ports);
+        self.machine.unmasked(ports);
         unwritten.map_or(Ok(()), Err)
     }
 
     /// Enables one port again, whose waiter is not in a round.
-    pub(super) fn write_back(&mut self, id: ChannelId) -> Result<(), Error> {
-        let still_due = self.machine.state(id)? == PortState::Rearming;
+    pub(super) fn unmask(&mut self, id: ChannelId) -> Result<(), Error> {
+        let still_due = self.machine.state(id)? == PortState::Unmasking;
         let Some(device) = self.device.as_ref().filter(|_| still_due) else {
             return Ok(());
         };
         let port = id.port();
         self.machine.stats.writes += 1;
         match device.unmask(&[port]) {
-            Ok(0) => Err(Error::NotWritten {
+            Ok(0) => Err(Error::NotUnmasked {
                 first: port,
                 ports: 1,
             }),
             Ok(_) => {
-                self.machine.written(port);
+                self.machine.unmasked_one(port);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -168,11 +168,11 @@ impl State {
     }
 }
 
-/// The error of a write-back that did not get all ports through. The rest is tried again.
+/// The error of an unmask that did not get all ports through. The rest is tried again.
 #[cold]
 fn not_written(first: Port, ports: usize, failed: Option<DeviceError>) -> Error {
     match failed {
         Some(error) => error.into(),
-        None => Error::NotWritten { first, ports },
+        None => Error::NotUnmasked { first, ports },
     }
 }

@@ -26,8 +26,8 @@ impl<R: Registrar> Context<R> {
     /// ```
     pub fn wake(&self) {
         let wake = || {
-            if !self.shared.is_inherited() && !self.shared.in_round.is_me() {
-                self.shared.tell_loop();
+            if !self.shared.is_inherited() && !self.shared.in_round.is_current() {
+                self.shared.wake_loop();
             }
         };
         self.shared
@@ -153,14 +153,14 @@ impl<R: Registrar> Round<'_, R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] where the device refuses, [`Error::NotWritten`] where it took too few ports:
+    /// [`Error::Device`] where the device refuses, [`Error::NotUnmasked`] where it took too few ports:
     /// the end of the round tries the rest again. [`Error::Inherited`].
     pub fn unmask(&mut self) -> Result<(), Error> {
         let unmask = || {
             if self.shared.is_inherited() {
                 return Err(Error::Inherited);
             }
-            self.shared.lock().flush()
+            self.shared.lock().unmask_queued()
         };
         self.shared
             .observed(|| Called::Other("unmask in a round"), unmask, done)

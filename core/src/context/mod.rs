@@ -39,7 +39,9 @@ use crate::ids::DomId;
 use crate::machine::link::Link;
 use crate::machine::{ChannelId, Machine, Owner, Stats};
 use crate::observe::{Called, Came, Observe};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Occupant, Ordering};
+use crate::sync::{
+    Arc, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, OwnerThread,
+};
 use crate::trace::News;
 use callback::Callbacks;
 use nested::Nested;
@@ -124,10 +126,10 @@ struct Shared<R: Registrar> {
     /// Serializes the hooks of the registrar.
     settling: Mutex<()>,
     /// The thread that is inside a hook.
-    in_hook: Occupant,
+    in_hook: OwnerThread,
     in_round: RoundOwner,
     /// The thread that looks after the peers.
-    in_check: Occupant,
+    in_check: OwnerThread,
 }
 
 /// The number that no process has ([`Open::process`](crate::Open::process)).
@@ -208,9 +210,9 @@ impl<R: Registrar> Context<R> {
                 owes_error: AtomicBool::new(false),
                 returned: Condvar::default(),
                 settling: Mutex::default(),
-                in_hook: Occupant::default(),
+                in_hook: OwnerThread::default(),
                 in_round: RoundOwner::default(),
-                in_check: Occupant::default(),
+                in_check: OwnerThread::default(),
             }),
         };
         context.shared.registrar.attach(context.driver());
@@ -224,14 +226,14 @@ impl<R: Registrar> Context<R> {
     /// for the next round, and the event loop is woken for it. If this thread is in a round, that
     /// round hands it out.
     ///
-    /// A port whose event was read before is enabled again: at the end of the round if this
+    /// A port whose event was read before is unmasked: at the end of the round if this
     /// thread is in one, at once otherwise.
     ///
     /// # Errors
     /// This wait did not begin, and another one goes on. [`Error::NotBound`];
     /// [`Error::AlreadyWaited`] where a task or a thread that blocks waits for the channel;
     /// [`Error::Register`] where the event loop refuses the device, [`Error::Deregister`] where it
-    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotWritten`] where the port
+    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotUnmasked`] where the port
     /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
     #[inline]
     pub fn wait(&self, id: ChannelId) -> Result<(), Error> {

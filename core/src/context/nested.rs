@@ -11,8 +11,8 @@ use std::thread::panicking;
 
 use super::{Outcome, Shared};
 use crate::hal::{Registrar, Whom};
-use crate::machine::Blocker;
-use crate::machine::block::Roused;
+use crate::machine::Waiter;
+use crate::machine::block::ThreadsToWake;
 use crate::observe::Hook;
 use crate::sync::this_thread;
 
@@ -24,7 +24,7 @@ pub(super) struct Nested {
     /// Reading because a hook asked for it.
     pub(super) driving: Inside,
     /// Telling the loop.
-    pub(super) telling: Inside,
+    pub(super) waking_loop: Inside,
 }
 
 /// The threads that are inside a call of one kind.
@@ -145,30 +145,35 @@ impl<R: Registrar> Shared<R> {
     }
 
     /// Makes the event loop come back and dispatch. Safe to call while a panic unwinds.
-    pub(super) fn tell_loop(&self) {
-        self.wake_in_loop(true, Roused::NOBODY, None);
+    pub(super) fn wake_loop(&self) {
+        self.wake_in_loop(true, ThreadsToWake::NONE, None);
     }
 
     /// Wakes threads that wait in the event loop: those who run it where it says so, and the ones
     /// that block and for which there is something, but for this one. Safe to call while a panic
     /// unwinds. Called from inside of a wake-up, it leaves them to the call on this thread that
     /// called the loop.
-    pub(super) fn wake_in_loop(&self, runners: bool, rouse: Roused, myself: Option<Blocker>) {
-        if !runners && rouse.is_empty() {
+    pub(super) fn wake_in_loop(
+        &self,
+        runners: bool,
+        threads: ThreadsToWake,
+        myself: Option<Waiter>,
+    ) {
+        if !runners && threads.is_empty() {
             return;
         }
         let mut state = self.lock();
-        if !state.nested.telling.enter() {
-            state.machine.leave_rouse(&rouse);
+        if !state.nested.waking_loop.enter() {
+            state.machine.keep_threads_to_wake(&threads);
             return;
         }
         drop(state);
-        let _inside = Leaves(self, |nested| &mut nested.telling);
-        let (mut runners, mut rouse) = (runners, rouse);
+        let _inside = Leaves(self, |nested| &mut nested.waking_loop);
+        let (mut runners, mut threads) = (runners, threads);
         loop {
             let whom = Whom {
                 runners,
-                sleepers: rouse.as_slice(),
+                sleepers: threads.as_slice(),
             };
             if !panicking() {
                 self.registrar.wake_only(whom);
@@ -182,11 +187,11 @@ impl<R: Registrar> Shared<R> {
                 return;
             }
             let mut state = self.lock();
-            runners = state.nested.telling.take_again();
-            if !runners && !rouse.is_full() {
+            runners = state.nested.waking_loop.take_again();
+            if !runners && !threads.is_full() {
                 return;
             }
-            rouse = state.machine.take_rouse(myself);
+            threads = state.machine.take_threads_to_wake(myself);
         }
     }
 }

@@ -41,7 +41,7 @@ impl Drop for Held<'_> {
 impl RoundOwner {
     /// Begins a round on this thread if none is under way.
     #[inline]
-    pub(super) fn enter(&self) -> Option<RoundNumber> {
+    pub(super) fn acquire(&self) -> Option<RoundNumber> {
         let me = ThreadLife::id();
         self.thread
             .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
@@ -74,13 +74,13 @@ impl RoundOwner {
 
     /// Ends the round.
     #[inline]
-    pub(super) fn leave(&self) {
+    pub(super) fn release(&self) {
         self.thread.store(0, Ordering::Release);
     }
 
     /// Whether this thread is in the round.
     #[inline]
-    pub(super) fn is_me(&self) -> bool {
+    pub(super) fn is_current(&self) -> bool {
         let thread = self.thread.load(Ordering::Relaxed);
         thread != 0 && thread == ThreadLife::known_id()
     }
@@ -93,7 +93,7 @@ impl RoundOwner {
 
     /// Makes a round that may have been forgotten the caller's, to end it.
     pub(super) fn claim(&self) -> bool {
-        if self.is_me() {
+        if self.is_current() {
             return !self.is_held.load(Ordering::Relaxed);
         }
         let ended = self.life.lock().as_ref().and_then(ThreadLife::ended);

@@ -11,7 +11,7 @@ use crate::ids::DomId;
 use crate::machine::Machine;
 use crate::observe::{Called, Came, Hook};
 use crate::status::{PortStatus, Status};
-use crate::sync::Occupant;
+use crate::sync::OwnerThread;
 
 /// What tells the states of ports.
 pub(super) type Statuses = Arc<dyn PortStatuses>;
@@ -98,17 +98,17 @@ impl<R: Registrar> Context<R> {
 
 /// While it lives, no other check begins: an answer that is older than what another check saw
 /// would be taken for news.
-struct Checking<'a>(&'a Occupant);
+struct Checking<'a>(&'a OwnerThread);
 
 impl<'a> Checking<'a> {
-    fn begin(place: &'a Occupant) -> Option<Checking<'a>> {
-        place.enter().then(|| Checking(place))
+    fn begin(place: &'a OwnerThread) -> Option<Checking<'a>> {
+        place.acquire().then(|| Checking(place))
     }
 }
 
 impl Drop for Checking<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.release();
     }
 }
 
@@ -127,7 +127,7 @@ impl<R: Registrar> Shared<R> {
     }
 
     fn check_peers(&self, statuses: &dyn PortStatuses) -> Result<usize, Error> {
-        self.admit()?;
+        self.check_caller()?;
         let _checking = Checking::begin(&self.in_check).ok_or(Error::Busy)?;
         let waiting = self.lock().machine.without_wake();
         let mut news = Vec::new();
@@ -148,15 +148,15 @@ impl<R: Registrar> Shared<R> {
         if news.is_empty() {
             return Ok(0);
         }
-        let mut told = 0;
-        let tell = |machine: &mut Machine| {
-            told = news
+        let mut woken = 0;
+        let wake = |machine: &mut Machine| {
+            woken = news
                 .iter()
-                .filter(|(id, it)| machine.tell(*id, *it))
+                .filter(|(id, it)| machine.apply_news(*id, *it))
                 .count();
         };
-        self.drive_and(self.lock(), tell)?;
-        Ok(told)
+        self.drive_and(self.lock(), wake)?;
+        Ok(woken)
     }
 }
 

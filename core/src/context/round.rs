@@ -92,7 +92,7 @@ const READS: usize = 128;
 /// for wake in &mut round {
 ///     assert_eq!(wake.port(), channel.port());
 ///     channel.notify()?;
-///     ctx.wait(wake.channel)?; // written back when the round ends
+///     ctx.wait(wake.channel)?; // unmasked when the round ends
 /// }
 /// assert_eq!(round.finish()?, Outcome::Done);
 /// # Ok(())
@@ -130,10 +130,10 @@ impl<'a, R: Registrar> Round<'a, R> {
         wakes: usize,
         is_handed_out: bool,
     ) -> Result<Round<'a, R>, Error> {
-        shared.admit()?;
+        shared.check_caller()?;
         let mut number = shared.begin_round()?;
         if shared.owes_error.load(Ordering::Relaxed) {
-            shared.in_round.leave();
+            shared.in_round.release();
             shared.pay_error()?;
             number = shared.begin_round()?;
         }
@@ -152,11 +152,11 @@ impl<'a, R: Registrar> Round<'a, R> {
         })
     }
 
-    /// Ends the round: writes back, settles, and says whether more is ready.
+    /// Ends the round: unmasks, settles, and says whether more is ready.
     ///
     /// # Errors
     /// The first that came up; what else did is counted. [`Error::Device`] where the device failed,
-    /// or refused to unmask ports; [`Error::NotWritten`] where it took too few of them;
+    /// or refused to unmask ports; [`Error::NotUnmasked`] where it took too few of them;
     /// [`Error::Register`] and [`Error::Deregister`] of the event loop; [`Error::Inherited`] in a
     /// child that was forked meanwhile. Where none did, once, the error of a round that was dropped.
     #[inline(always)]

@@ -9,25 +9,25 @@ use crate::hal::{Device, Opened, Registrar, Trigger};
 use crate::machine::cells;
 use crate::machine::link::{Link, LinkEffect, LinkInput};
 use crate::observe::Hook as Hooked;
-use crate::sync::{MutexGuard, Occupant, Ordering};
+use crate::sync::{MutexGuard, Ordering, OwnerThread};
 use crate::trace::{self, Span};
 
 /// Proof that the caller holds the lock under which hooks run.
 pub(super) type Settling<'a> = MutexGuard<'a, ()>;
 
 /// While it lives, the calling thread is inside a hook; also when that panics.
-struct Hook<'a>(&'a Occupant);
+struct Hook<'a>(&'a OwnerThread);
 
 impl<'a> Hook<'a> {
-    fn begin(place: &'a Occupant) -> Hook<'a> {
-        place.enter();
+    fn begin(place: &'a OwnerThread) -> Hook<'a> {
+        place.acquire();
         Hook(place)
     }
 }
 
 impl Drop for Hook<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.release();
     }
 }
 
@@ -52,7 +52,7 @@ impl<R: Registrar> Drop for AfterHooks<'_, R> {
 impl<R: Registrar> Shared<R> {
     #[inline]
     pub(super) fn is_in_hook(&self) -> bool {
-        self.in_hook.is_me()
+        self.in_hook.is_current()
     }
 
     /// Whether the calling process is not the one that made the context, but forked from it.
@@ -75,8 +75,8 @@ impl<R: Registrar> Shared<R> {
     }
 
     /// The link is now `link`, since `effects` were carried out.
-    pub(super) fn follow(&self, state: &mut State, link: Link, effects: &[LinkEffect]) {
-        state.machine.follow(link, effects);
+    pub(super) fn set_link(&self, state: &mut State, link: Link, effects: &[LinkEffect]) {
+        state.machine.set_link(link, effects);
         state.is_lost &= !effects.contains(&LinkEffect::Deregister);
         let is_watching = link == Link::Watching;
         self.watching.store(is_watching, Ordering::Release);
@@ -84,7 +84,7 @@ impl<R: Registrar> Shared<R> {
 
     /// Refuses a call from inside a hook and one from a forked child.
     #[inline]
-    pub(super) fn admit(&self) -> Result<(), Error> {
+    pub(super) fn check_caller(&self) -> Result<(), Error> {
         if self.is_inherited() {
             return Err(Error::Inherited);
         }
@@ -97,7 +97,7 @@ impl<R: Registrar> Shared<R> {
     /// Makes "registered" follow "somebody waits or is ready". Every public call ends here.
     ///
     /// While a round is under way, the deregistration is left to its end: only there it is known
-    /// who waits again. Tasks and threads that block are told if there is something for them.
+    /// who waits again. Tasks and threads that block are woken if there is something for them.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let state = self.lock();
         let is_settled = self.unsettled(&state).is_none();
@@ -139,7 +139,7 @@ impl<R: Registrar> Shared<R> {
         !state.machine.has_work() && self.is_settled(state)
     }
 
-    /// What the link has to be told now, if anything.
+    /// What the link has to be woken now, if anything.
     #[inline]
     pub(super) fn unsettled(&self, state: &State) -> Option<LinkInput> {
         let link = state.machine.link();
@@ -206,9 +206,9 @@ impl<R: Registrar> Shared<R> {
         let mut closed = None;
         let mut state = self.lock();
         if done.is_ok() {
-            self.follow(&mut state, next, effects);
+            self.set_link(&mut state, next, effects);
         } else if by_force {
-            self.follow(&mut state, next, &[LinkEffect::Close]);
+            self.set_link(&mut state, next, &[LinkEffect::Close]);
         }
         if !state.machine.link().is_open() {
             closed = state.device.take();
@@ -276,7 +276,7 @@ impl<R: Registrar> Shared<R> {
             device.restrict(domid)?;
         }
         let (next, effects) = before.plan(LinkInput::Bind);
-        self.follow(&mut state, next, effects);
+        self.set_link(&mut state, next, effects);
         state.device = Some(device.clone());
         state.failure = None;
         drop(state);
@@ -300,7 +300,7 @@ impl<R: Registrar> Shared<R> {
     /// Lets go of a device that was opened for a bind that failed.
     pub(super) fn close_again(&self, before: Link, _settling: &Settling<'_>) {
         let mut state = self.lock();
-        self.follow(&mut state, before, &[LinkEffect::Close]);
+        self.set_link(&mut state, before, &[LinkEffect::Close]);
         let closed = state.device.take();
         drop(state);
         drop(closed);

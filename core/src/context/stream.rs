@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
-use crate::machine::task::Seat;
+use crate::machine::task::TaskId;
 use crate::machine::{ChannelId, Owner, Wake};
 use crate::observe::{Called, Came};
 use crate::sync::Arc;
@@ -54,7 +54,7 @@ impl<R: Registrar> Context<R> {
 /// [`Context::wakes`].
 ///
 /// Each wake is waited for again as it is taken, so in steady state nothing is registered anew.
-/// The ports are enabled again together, when the stream is polled and has nothing left: who does
+/// The ports are unmasked together, when the stream is polled and has nothing left: who does
 /// not come back to it brakes the peers.
 ///
 /// It ends when it has no channel: with the last one that is unbound or failed, of which it says
@@ -96,7 +96,7 @@ pub struct Wakes<R: Registrar> {
     shared: Arc<Shared<R>>,
     channels: BTreeSet<ChannelId>,
     /// From the first channel on.
-    seat: Option<Seat>,
+    task_id: Option<TaskId>,
 }
 
 impl<R: Registrar> Wakes<R> {
@@ -104,7 +104,7 @@ impl<R: Registrar> Wakes<R> {
         Wakes {
             shared: Arc::clone(shared),
             channels: BTreeSet::new(),
-            seat: None,
+            task_id: None,
         }
     }
 
@@ -121,10 +121,10 @@ impl<R: Registrar> Wakes<R> {
 
     fn add_now(&mut self, id: ChannelId) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
-        shared.admit()?;
+        shared.check_caller()?;
         let mut state = shared.lock();
-        let seat = *self.seat.get_or_insert_with(|| state.machine.sit());
-        let waited = state.wait(id, Owner::task(seat))?;
+        let task_id = *self.task_id.get_or_insert_with(|| state.machine.add_task());
+        let waited = state.wait(id, Owner::task(task_id))?;
         drop(state);
         self.channels.insert(id);
         let take_back = || {
@@ -149,14 +149,14 @@ impl<R: Registrar> Wakes<R> {
     fn remove_now(&mut self, id: ChannelId) -> bool {
         let removed = self.channels.remove(&id);
         if removed
-            && let Some(seat) = self.seat
+            && let Some(task_id) = self.task_id
             && !self.shared.is_inherited()
         {
             let mut state = self.shared.lock();
-            if state.machine.leave(id, seat) {
+            if state.machine.leave(id, task_id) {
                 state.machine.sweep();
             }
-            state.machine.forget(id, seat);
+            state.machine.forget(id, task_id);
             drop(state);
             self.shared.settle_or_count();
         }
@@ -171,7 +171,7 @@ impl<R: Registrar> Wakes<R> {
     /// The next wake; none at the end. Dropping the future that this is loses nothing.
     ///
     /// # Errors
-    /// [`Error::Device`] or [`Error::NotWritten`] where ports could not be unmasked,
+    /// [`Error::Device`] or [`Error::NotUnmasked`] where ports could not be unmasked,
     /// [`Error::Register`] where the event loop lost the device and refuses it: the next poll tries
     /// again. [`Error::Reentrant`]. [`Error::Inherited`], after which the stream has ended.
     pub async fn next(&mut self) -> Option<Result<Wake, Error>> {
@@ -189,10 +189,10 @@ impl<R: Registrar> Wakes<R> {
     }
 
     fn poll_now(&mut self, cx: &mut Cx<'_>) -> Poll<Option<Result<Wake, Error>>> {
-        let Some(seat) = self.seat.filter(|_| !self.channels.is_empty()) else {
+        let Some(task_id) = self.task_id.filter(|_| !self.channels.is_empty()) else {
             return Poll::Ready(None);
         };
-        if let Err(error) = self.shared.admit() {
+        if let Err(error) = self.shared.check_caller() {
             if matches!(error, Error::Inherited) {
                 self.channels.clear();
             }
@@ -200,7 +200,7 @@ impl<R: Registrar> Wakes<R> {
         }
         let waker = cx.waker().clone();
         let mut state = self.shared.lock();
-        while let Some((channel, look)) = state.machine.next_fired(seat) {
+        while let Some((channel, look)) = state.machine.next_fired(task_id) {
             if !self.channels.contains(&channel) {
                 continue;
             }
@@ -220,19 +220,19 @@ impl<R: Registrar> Wakes<R> {
         if self.channels.is_empty() {
             return Poll::Ready(None);
         }
-        let before = state.machine.set_waker(seat, waker);
-        let flushed = state.flush();
+        let before = state.machine.set_waker(task_id, waker);
+        let unmasked = state.unmask_queued();
         drop(state);
         drop(before);
         match self.shared.settle() {
             Ok(()) => {}
             // Nothing would wake it.
-            Err(refused @ Error::Register(_)) if flushed.is_ok() => {
+            Err(refused @ Error::Register(_)) if unmasked.is_ok() => {
                 return Poll::Ready(Some(Err(refused)));
             }
             Err(_) => self.shared.count_unreported(),
         }
-        match flushed {
+        match unmasked {
             Ok(()) => Poll::Pending,
             Err(error) => Poll::Ready(Some(Err(error))),
         }
@@ -257,9 +257,9 @@ impl<R: Registrar> futures_core::FusedStream for Wakes<R> {
 
 impl<R: Registrar> Drop for Wakes<R> {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat {
+        if let Some(task_id) = self.task_id {
             let call = || Called::Other("drop of wakes");
-            let leave = || self.shared.leave(seat, self.channels.iter().copied());
+            let leave = || self.shared.leave(task_id, self.channels.iter().copied());
             self.shared.observed(call, leave, |()| Came::Done);
         }
     }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::block::Look;
 use crate::machine::port::Cause;
-use crate::machine::task::Seat;
+use crate::machine::task::TaskId;
 use crate::machine::{ChannelId, Owner, Waited};
 use crate::observe::{Called, Came};
 use crate::sync::Arc;
@@ -81,7 +81,7 @@ pub struct Woken<R: Registrar> {
     shared: Arc<Shared<R>>,
     id: ChannelId,
     /// While it waits.
-    seat: Option<Seat>,
+    task_id: Option<TaskId>,
 }
 
 impl<R: Registrar> Woken<R> {
@@ -89,7 +89,7 @@ impl<R: Registrar> Woken<R> {
         Woken {
             shared: Arc::clone(shared),
             id,
-            seat: None,
+            task_id: None,
         }
     }
 
@@ -97,13 +97,13 @@ impl<R: Registrar> Woken<R> {
         let shared = Arc::clone(&self.shared);
         let id = self.id;
         let mut state = shared.lock();
-        let seat = state.machine.sit();
-        self.seat = Some(seat);
-        let waited = state.wait(id, Owner::task(seat));
-        let _nobody = state.machine.set_waker(seat, waker);
+        let task_id = state.machine.add_task();
+        self.task_id = Some(task_id);
+        let waited = state.wait(id, Owner::task(task_id));
+        let _nobody = state.machine.set_waker(task_id, waker);
         drop(state);
         match waited {
-            Ok(Waited::Ready(_)) => return self.look(seat),
+            Ok(Waited::Ready(_)) => return self.look(task_id),
             Ok(waited) => shared.arm(id, waited, || self.end())?,
             Err(error) => {
                 self.end();
@@ -113,10 +113,10 @@ impl<R: Registrar> Woken<R> {
         Poll::Pending
     }
 
-    fn look(&mut self, seat: Seat) -> Poll<Result<Cause, Error>> {
+    fn look(&mut self, task_id: TaskId) -> Poll<Result<Cause, Error>> {
         let mut state = self.shared.lock();
         let woken = loop {
-            match state.machine.next_fired(seat) {
+            match state.machine.next_fired(task_id) {
                 None if self.shared.unsettled(&state).is_none() => return Poll::Pending,
                 None => {
                     drop(state);
@@ -128,7 +128,7 @@ impl<R: Registrar> Woken<R> {
             }
         };
         // Under the same lock: nothing fires for it between the two.
-        state.machine.leave(self.id, seat);
+        state.machine.leave(self.id, task_id);
         drop(state);
         if let Ok(cause) = woken {
             trace::wake(self.id, cause);
@@ -155,8 +155,8 @@ impl<R: Registrar> Woken<R> {
     }
 
     fn end(&mut self) {
-        if let Some(seat) = self.seat.take() {
-            self.shared.leave(seat, [self.id]);
+        if let Some(task_id) = self.task_id.take() {
+            self.shared.leave(task_id, [self.id]);
         }
     }
 }
@@ -182,21 +182,21 @@ fn polled(poll: &Poll<Result<Cause, Error>>) -> Came<'_> {
 
 impl<R: Registrar> Woken<R> {
     fn poll_now(&mut self, cx: &mut Cx<'_>) -> Poll<Result<Cause, Error>> {
-        self.shared.admit()?;
+        self.shared.check_caller()?;
         // A waker is cloned and dropped under no lock, as callers' code.
         let waker = cx.waker().clone();
-        let Some(seat) = self.seat else {
+        let Some(task_id) = self.task_id else {
             return self.begin(waker);
         };
-        let before = self.shared.lock().machine.set_waker(seat, waker);
+        let before = self.shared.lock().machine.set_waker(task_id, waker);
         drop(before);
-        self.look(seat)
+        self.look(task_id)
     }
 }
 
 impl<R: Registrar> Drop for Woken<R> {
     fn drop(&mut self) {
-        if self.seat.is_none() {
+        if self.task_id.is_none() {
             return;
         }
         let observer = self.shared.observer.clone();
@@ -206,8 +206,8 @@ impl<R: Registrar> Drop for Woken<R> {
 }
 
 impl<R: Registrar> Shared<R> {
-    /// A task lets go of its seat and of these channels.
-    pub(super) fn leave(&self, seat: Seat, channels: impl IntoIterator<Item = ChannelId>) {
+    /// A task lets go of its task_id and of these channels.
+    pub(super) fn leave(&self, task_id: TaskId, channels: impl IntoIterator<Item = ChannelId>) {
         // In a forked child the lock may be held for ever.
         if self.is_inherited() {
             return;
@@ -215,12 +215,12 @@ impl<R: Registrar> Shared<R> {
         let mut state = self.lock();
         let mut is_swept = true;
         for id in channels {
-            is_swept &= !state.machine.leave(id, seat);
+            is_swept &= !state.machine.leave(id, task_id);
         }
         if !is_swept {
             state.machine.sweep();
         }
-        let waker = state.machine.rise(seat);
+        let waker = state.machine.remove_task(task_id);
         drop(state);
         self.settle_or_count();
         // Last, as callers' code.
@@ -232,7 +232,7 @@ impl<R: Registrar> fmt::Debug for Woken<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Woken")
             .field("channel", &self.id)
-            .field("waits", &self.seat.is_some())
+            .field("waits", &self.task_id.is_some())
             .finish()
     }
 }

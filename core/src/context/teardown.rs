@@ -24,7 +24,7 @@ impl<R: Registrar> Context<R> {
 
 impl<R: Registrar> Shared<R> {
     fn teardown(&self) -> Result<(), Error> {
-        self.admit()?;
+        self.check_caller()?;
         self.pay_error()?;
         let settling = self.settling.lock();
         self.close_failed(&settling);
@@ -33,14 +33,14 @@ impl<R: Registrar> Shared<R> {
             return Err(Error::StillInUse(Box::new(leftover)));
         }
         self.carry_out(state, LinkInput::Close, false, &settling)?;
-        self.lock().machine.silence();
+        self.lock().machine.cancel_all();
         Ok(())
     }
 
     /// The last handle of the context is gone.
     fn end(&self) {
         let mut state = self.lock();
-        state.machine.silence();
+        state.machine.cancel_all();
         state.ended = true;
         // They may hold what holds the context's channels.
         let callbacks = std::mem::take(&mut state.callbacks);

@@ -49,12 +49,12 @@ impl<R: Registrar> Shared<R> {
 
     #[inline(always)]
     fn wait_now(&self, id: ChannelId, owner: Owner) -> Result<(), Error> {
-        self.admit()?;
+        self.check_caller()?;
         let mut state = self.lock();
         let is_watching = state.machine.link() == Link::Watching;
         let waits = if owner.is_each() || !is_watching {
             false
-        } else if self.in_round.is_me() {
+        } else if self.in_round.is_current() {
             state.machine.wait_again(id)
         } else {
             // One more waiter changes nothing for the loop.
@@ -75,17 +75,17 @@ impl<R: Registrar> Shared<R> {
         owner: Owner,
     ) -> Result<(), Error> {
         let waited = state.wait(id, owner)?;
-        let in_round = self.in_round.is_me();
+        let in_round = self.in_round.is_current();
         if in_round && state.machine.link() == Link::Watching {
-            if waited == Waited::Rearm {
-                state.machine.gather(id.port());
+            if waited == Waited::Unmask {
+                state.machine.queue_unmask(id.port());
             }
             return Ok(());
         }
         drop(state);
         self.arm(id, waited, || self.take_back(id, waited))?;
         if waited == Waited::Queued && !in_round {
-            self.tell_loop();
+            self.wake_loop();
         }
         Ok(())
     }
@@ -103,8 +103,8 @@ impl<R: Registrar> Shared<R> {
             stands: false,
         };
         let armed = self.settle().and_then(|()| {
-            if waited == Waited::Rearm {
-                self.lock().write_back(id)?;
+            if waited == Waited::Unmask {
+                self.lock().unmask(id)?;
             }
             Ok(())
         });

@@ -230,7 +230,7 @@ pub trait Sleep: Registrar {
     /// The loop's.
     fn sleep(&self, ticket: u64, deadline: Option<Self::Deadline>) -> Result<Slept, LoopError>;
 
-    /// [`sleep`](Self::sleep) for a thread that need only hear the calls of
+    /// [`sleep`](Self::sleep) for a thread that need only note_event the calls of
     /// [`wake`](Registrar::wake), and those of [`wake_only`](Registrar::wake_only) for it. It may
     /// sleep through what the device says while another thread sees to that.
     ///
@@ -264,7 +264,7 @@ pub trait Sleep: Registrar {
 /// let event_loop = SimLoop::level();
 /// let ticket = event_loop.ticket();
 /// Registrar::wake(&event_loop); // on another thread, say
-/// assert_eq!(event_loop.sleep(ticket, None)?, Slept::Roused);
+/// assert_eq!(event_loop.sleep(ticket, None)?, Slept::Notified);
 /// # Ok::<_, evtchn_core::LoopError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,7 +272,7 @@ pub enum Slept {
     /// The device has something to say.
     Ready,
     /// Somebody called, or a signal came: look again.
-    Roused,
+    Notified,
     /// The deadline has passed.
     TimedOut,
 }

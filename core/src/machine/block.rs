@@ -1,10 +1,10 @@
 //! Threads that block for the wake of one channel; tasks look in the same way.
 //!
-//! A round does not hand such a wake out: it is latched, and the thread is roused to take it.
+//! A round does not hand such a wake out: it is latched, and the thread is threads to take it.
 
-use super::blocker::Blocker;
+use super::owner::Waiter;
 use super::port::{Cause, PortInput, PortState};
-use super::step::{advance, seize};
+use super::step::{advance, set_owner};
 use super::{ChannelId, Machine, Owner};
 use crate::hal::Sleeper;
 
@@ -21,26 +21,26 @@ pub(crate) enum Look {
 
 impl Machine {
     /// A number for another thread that blocks.
-    pub(crate) fn blocker(&mut self) -> Blocker {
+    pub(crate) fn waiter(&mut self) -> Waiter {
         self.blocks = self.blocks.next();
         self.blocks
     }
 
     /// What there is for a thread that blocks. It ends with anything but nothing.
-    pub(crate) fn look(&mut self, id: ChannelId, blocker: Blocker) -> Look {
-        let look = self.look_at(id, blocker);
+    pub(crate) fn look(&mut self, id: ChannelId, waiter: Waiter) -> Look {
+        let look = self.look_at(id, waiter);
         if look != Look::Nothing {
-            self.end_block(id, blocker);
+            self.end_block(id, waiter);
         }
         look
     }
 
     /// What there is for whoever has the channel. A wake is taken; the channel stays its own.
-    pub(super) fn look_at(&mut self, id: ChannelId, blocker: Blocker) -> Look {
+    pub(super) fn look_at(&mut self, id: ChannelId, waiter: Waiter) -> Look {
         let Ok(slot) = self.ports.by_id(id) else {
             return Look::Woken(Cause::Gone);
         };
-        if slot.owner != Owner::of(blocker) {
+        if slot.owner != Owner::of(waiter) {
             return Look::Cancelled;
         }
         let PortState::Latched(cause) = slot.state else {
@@ -52,11 +52,11 @@ impl Machine {
     }
 
     /// The thread blocks no longer, whatever became of its wait.
-    pub(crate) fn end_block(&mut self, id: ChannelId, blocker: Blocker) {
+    pub(crate) fn end_block(&mut self, id: ChannelId, waiter: Waiter) {
         if let Ok(slot) = self.ports.by_id(id)
-            && slot.owner == Owner::of(blocker)
+            && slot.owner == Owner::of(waiter)
         {
-            seize(slot, Owner::NEXT, &mut self.count);
+            set_owner(slot, Owner::NEXT, &mut self.count);
             advance(id, slot, PortInput::Cancel, &mut self.count);
         }
     }
@@ -64,49 +64,51 @@ impl Machine {
     /// Whether a thread that blocks, or a task, is to be told something.
     #[inline]
     pub(crate) fn has_somebody_to_tell(&self) -> bool {
-        !self.count.rouse.is_empty() || self.has_due()
+        !self.count.threads_to_wake.is_empty() || self.has_due()
     }
 
     /// Threads that block and for which there is something, other than this one; whoever asks
     /// rouses them. Where there are many, these are the first of them.
     #[inline]
-    pub(crate) fn take_rouse(&mut self, myself: Option<Blocker>) -> Roused {
-        let mut roused = Roused::NOBODY;
-        while !roused.is_full()
-            && let Some(blocker) = self.count.rouse.pop_front()
+    pub(crate) fn take_threads_to_wake(&mut self, myself: Option<Waiter>) -> ThreadsToWake {
+        let mut threads = ThreadsToWake::NONE;
+        while !threads.is_full()
+            && let Some(waiter) = self.count.threads_to_wake.pop_front()
         {
-            if Some(blocker) != myself {
-                roused.add(blocker);
+            if Some(waiter) != myself {
+                threads.add(waiter);
             }
         }
-        roused
+        threads
     }
 
-    /// Puts back those that were taken and could not be roused.
+    /// Puts back those that were taken and could not be threads.
     #[cold]
-    pub(crate) fn leave_rouse(&mut self, roused: &Roused) {
-        let blockers = roused.as_slice().iter().copied();
-        self.count.rouse.extend(blockers.map(Blocker::thread));
+    pub(crate) fn keep_threads_to_wake(&mut self, threads: &ThreadsToWake) {
+        let waiters = threads.as_slice().iter().copied();
+        self.count
+            .threads_to_wake
+            .extend(waiters.map(Waiter::thread));
     }
 }
 
-/// Threads that are to be roused, as many as one call tells of.
+/// Threads that are to be threads, as many as one call tells of.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Roused {
-    sleepers: [Sleeper; Roused::MOST],
+pub(crate) struct ThreadsToWake {
+    sleepers: [Sleeper; ThreadsToWake::MOST],
     count: usize,
 }
 
-impl Roused {
+impl ThreadsToWake {
     const MOST: usize = 8;
-    pub(crate) const NOBODY: Roused = Roused {
-        sleepers: [Blocker::FIRST.sleeper(); Roused::MOST],
+    pub(crate) const NONE: ThreadsToWake = ThreadsToWake {
+        sleepers: [Waiter::FIRST.sleeper(); ThreadsToWake::MOST],
         count: 0,
     };
 
-    fn add(&mut self, blocker: Blocker) {
+    fn add(&mut self, waiter: Waiter) {
         if let Some(free) = self.sleepers.get_mut(self.count) {
-            *free = blocker.sleeper();
+            *free = waiter.sleeper();
             self.count += 1;
         }
     }
@@ -119,7 +121,7 @@ impl Roused {
     /// Whether there may be more.
     #[inline]
     pub(crate) const fn is_full(&self) -> bool {
-        self.count == Roused::MOST
+        self.count == ThreadsToWake::MOST
     }
 
     pub(crate) fn as_slice(&self) -> &[Sleeper] {

@@ -59,10 +59,10 @@ impl Machine {
         let places = words.iter().zip(room);
         let next = self.ports.next();
         let cause = Cause::Event;
-        let gathered = self.rearm.len();
+        let before = self.to_unmask.len();
         // Room for all of them, so that each is written without a look at the length.
-        self.rearm.resize(gathered + places.len(), Port::MAX);
-        let mut ports = self.rearm[gathered..].iter_mut();
+        self.to_unmask.resize(before + places.len(), Port::MAX);
+        let mut ports = self.to_unmask[before..].iter_mut();
         let mut count = 0;
         for (word, place) in places {
             let Some((channel, slot)) = self.ports.plain(*word) else {
@@ -77,9 +77,9 @@ impl Machine {
             count += 1;
         }
         let unused = ports.len();
-        let end = self.rearm.len() - unused;
-        self.rearm.truncate(end);
-        self.count.waited -= count - (end - gathered);
+        let end = self.to_unmask.len() - unused;
+        self.to_unmask.truncate(end);
+        self.count.waited -= count - (end - before);
         self.taken += count;
         self.stats.wakes += count as u64;
         count
@@ -100,7 +100,7 @@ impl Machine {
         let (channel, slot) = self.ports.plain(word)?;
         let taker = take(channel)?;
         if fire(slot, next) {
-            self.rearm.push(channel.port());
+            self.to_unmask.push(channel.port());
         } else {
             self.count.waited -= 1;
         }

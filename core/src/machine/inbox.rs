@@ -38,14 +38,14 @@ impl Machine {
 
     /// Puts what was read and not yet taken through the table and into the ready queue.
     #[inline]
-    pub(crate) fn absorb(&mut self) {
+    pub(crate) fn queue_unread(&mut self) {
         if self.unread() > 0 {
-            self.queue_unread();
+            self.queue_words();
         }
     }
 
     #[cold]
-    fn queue_unread(&mut self) {
+    fn queue_words(&mut self) {
         while let Some(word) = self.take_word() {
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             if let Some((id, _)) = taken {

@@ -4,13 +4,13 @@
 //! tells the machine what came of it.
 
 pub(crate) mod block;
-mod blocker;
 pub mod cells;
 mod deliver;
 mod handover;
 mod id;
 mod inbox;
 pub mod link;
+mod owner;
 pub(crate) mod pages;
 pub(crate) mod peers;
 pub mod port;
@@ -22,19 +22,19 @@ pub(crate) mod task;
 #[cfg(test)]
 mod tests;
 mod tidy;
+mod unmask;
 mod wait;
 mod wake;
-mod write_back;
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
-pub(crate) use blocker::{Blocker, Owner};
 pub use id::ChannelId;
 pub(crate) use id::NotBound;
 use link::{Link, LinkEffect, LinkInput};
+pub(crate) use owner::{Owner, Waiter};
 use port::{Cause, PortEffect, PortInput, PortState};
 use slot::Slot;
 pub use stats::Stats;
@@ -62,12 +62,12 @@ pub(crate) struct Machine {
     /// Wakes in the order they are delivered; one whose port is no longer `Ready` is skipped, and
     /// there are few of these: see `tidy.rs`.
     ready: VecDeque<Wake>,
-    rearm: Vec<Port>,
+    to_unmask: Vec<Port>,
     inbox: PortBuf,
     /// How many words of the inbox were taken; the rest is unread.
     taken: usize,
     /// Tells the threads that block from one another.
-    blocks: Blocker,
+    blocks: Waiter,
     /// Whose port was found closed, until the channel is dropped.
     closed: BTreeSet<ChannelId>,
     pub(crate) stats: Stats,
@@ -83,10 +83,10 @@ impl Machine {
             may_have_more: false,
             count: Count::default(),
             ready: VecDeque::new(),
-            rearm: Vec::new(),
+            to_unmask: Vec::new(),
             inbox: PortBuf::default(),
             taken: 0,
-            blocks: Blocker::FIRST,
+            blocks: Waiter::FIRST,
             closed: BTreeSet::new(),
             stats: Stats::default(),
         }
@@ -100,7 +100,7 @@ impl Machine {
     }
 
     /// The link is now `link`, since `effects` were carried out.
-    pub(crate) fn follow(&mut self, link: Link, effects: &[LinkEffect]) {
+    pub(crate) fn set_link(&mut self, link: Link, effects: &[LinkEffect]) {
         self.link = link;
         for effect in effects {
             match effect {
@@ -144,7 +144,7 @@ impl Machine {
     /// Whether there is something to do that no readiness of the device will announce.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
-        self.has_ready() || !self.rearm.is_empty() || self.may_have_more
+        self.has_ready() || !self.to_unmask.is_empty() || self.may_have_more
     }
 
     /// Whether a wake is queued.
@@ -163,7 +163,7 @@ impl Machine {
         let (id, replaced) = self.ports.bind(port);
         if let Some((old, slot)) = replaced {
             self.count.leave(&slot);
-            self.tell_gone(old, slot);
+            self.wake_gone(old, slot);
         }
         let room = self.ports.bound().next_power_of_two().max(64);
         self.inbox.grow(room.min(PortBuf::MAX));
@@ -173,8 +173,8 @@ impl Machine {
     pub(crate) fn unbind(&mut self, id: ChannelId) -> Result<(), NotBound> {
         let slot = self.ports.unbind(id)?;
         self.count.leave(&slot);
-        if let Some(blocker) = slot.owner.blocker() {
-            self.count.tell(id, blocker);
+        if let Some(waiter) = slot.owner.waiter() {
+            self.count.wake_owner(id, waiter);
         }
         if leaves_an_entry(&slot) {
             self.tidy();
@@ -204,19 +204,19 @@ impl Machine {
         self.stats.faults += 1;
         let dead: Vec<_> = self.ports.iter().collect();
         self.ports.clear();
-        self.rearm.clear();
+        self.to_unmask.clear();
         self.ready.retain(|wake| wake.cause == Cause::Gone);
         self.count.waited = 0;
         self.count.queued = self.ready.len();
         for (id, slot) in dead {
-            self.tell_gone(id, slot);
+            self.wake_gone(id, slot);
         }
         self.broken = true;
     }
 
     /// Ends every wait without telling anybody but tasks and the threads that block, and frees what is only
     /// needed for waiting.
-    pub(crate) fn silence(&mut self) {
+    pub(crate) fn cancel_all(&mut self) {
         let bound: Vec<_> = self.ports.iter().collect();
         for (id, _) in &bound {
             let _was_bound = self.cancel(*id);
@@ -224,15 +224,15 @@ impl Machine {
         if bound.is_empty() {
             self.ports.clear();
         }
-        self.rearm = Vec::new();
+        self.to_unmask = Vec::new();
         self.ready = VecDeque::new();
         self.count.queued = 0;
         self.count.tasks.free();
     }
 
-    fn tell_gone(&mut self, id: ChannelId, slot: Slot) {
-        if let Some(blocker) = slot.owner.blocker() {
-            self.count.tell(id, blocker);
+    fn wake_gone(&mut self, id: ChannelId, slot: Slot) {
+        if let Some(waiter) = slot.owner.waiter() {
+            self.count.wake_owner(id, waiter);
         } else if slot.state.is_waited() {
             self.count.queued += 1;
             self.ready.push_back(Wake {

@@ -66,18 +66,18 @@ impl Machine {
     /// The channels that somebody waits for and that have no wake yet, each with what is known of
     /// its peer.
     pub(crate) fn without_wake(&self) -> Vec<(ChannelId, Peer)> {
-        let waiting = |state| matches!(state, PortState::Waiting | PortState::Rearming);
+        let waiting = |state| matches!(state, PortState::Waiting | PortState::Unmasking);
         let slots = self.ports.iter();
         let waiting = slots.filter(|(_, slot)| waiting(slot.state));
         waiting
-            .map(|(id, slot)| (id, self.known(id, slot.has_heard())))
+            .map(|(id, slot)| (id, self.known(id, slot.had_event())))
             .collect()
     }
 
-    fn known(&self, id: ChannelId, has_heard: bool) -> Peer {
+    fn known(&self, id: ChannelId, had_event: bool) -> Peer {
         match self.ports.peer(id.port()) {
             Some(peer) => Peer::Seen(peer),
-            None if has_heard => Peer::Heard,
+            None if had_event => Peer::Heard,
             None => Peer::Unknown,
         }
     }
@@ -88,7 +88,7 @@ impl Machine {
         let Ok(slot) = self.ports.by_id(id) else {
             return Peer::Unknown;
         };
-        let (state, has_heard) = (slot.state, slot.has_heard());
+        let (state, had_event) = (slot.state, slot.had_event());
         match state {
             PortState::Latched(Cause::PeerGone) | PortState::Ready(Cause::PeerGone) => Peer::Heard,
             PortState::Latched(Cause::PeerConnected) | PortState::Ready(Cause::PeerConnected) => {
@@ -96,11 +96,11 @@ impl Machine {
             }
             PortState::Live
             | PortState::Waiting
-            | PortState::Heard
-            | PortState::Held
-            | PortState::Rearming
+            | PortState::Delivered
+            | PortState::Masked
+            | PortState::Unmasking
             | PortState::Latched(_)
-            | PortState::Ready(_) => self.known(id, has_heard),
+            | PortState::Ready(_) => self.known(id, had_event),
         }
     }
 
@@ -111,7 +111,7 @@ impl Machine {
         };
         match peer {
             Peer::Unknown => {}
-            Peer::Heard => slot.hear(),
+            Peer::Heard => slot.note_event(),
             Peer::Seen(remote) => self.ports.connect(id.port(), remote),
         }
     }
@@ -119,7 +119,7 @@ impl Machine {
     /// A check found this out about a channel. Says whether somebody is told, now or by the next
     /// wait. Where there is a wake that was not handed over, nothing changes, so the next check
     /// finds it again.
-    pub(crate) fn tell(&mut self, id: ChannelId, news: News) -> bool {
+    pub(crate) fn apply_news(&mut self, id: ChannelId, news: News) -> bool {
         match news {
             News::Connected(remote) => {
                 let is_told = self.tell_by(id, PortInput::PeerConnected, Cause::PeerConnected);
@@ -168,7 +168,7 @@ impl Machine {
         };
         self.count.leave(&slot);
         let is_told = slot.is_waited();
-        self.tell_gone(id, slot);
+        self.wake_gone(id, slot);
         self.closed.insert(id);
         self.dirty = true;
         self.stats.closed += 1;
@@ -210,7 +210,7 @@ mod tests {
     /// The wait after a wake, outside of a round.
     fn wait(machine: &mut Machine, id: ChannelId) {
         machine.wait(id, Owner::NEXT).unwrap();
-        machine.written(id.port());
+        machine.unmasked_one(id.port());
     }
 
     #[test]
@@ -260,14 +260,14 @@ mod tests {
         let (mut machine, id) = machine();
         for told in 1..3 {
             machine.wait(id, Owner::NEXT).unwrap();
-            machine.written(id.port());
+            machine.unmasked_one(id.port());
             assert_eq!(machine.without_wake(), [(id, Peer::Unknown)]);
-            assert!(machine.tell(id, News::Connected(theirs())));
+            assert!(machine.apply_news(id, News::Connected(theirs())));
             assert_eq!(machine.without_wake(), []);
             assert_eq!(taken(&mut machine), Some(Cause::PeerConnected));
             wait(&mut machine, id);
             assert_eq!(machine.without_wake(), [(id, Peer::Seen(theirs()))]);
-            assert!(machine.tell(id, News::Gone));
+            assert!(machine.apply_news(id, News::Gone));
             assert_eq!(machine.without_wake(), []);
             assert_eq!(taken(&mut machine), Some(Cause::PeerGone));
             let stats = machine.stats;
@@ -283,7 +283,7 @@ mod tests {
             machine.set_peer(id, Peer::Seen(theirs()));
             machine.wait(id, Owner::NEXT).unwrap();
             machine.overflow();
-            assert!(!machine.tell(id, news));
+            assert!(!machine.apply_news(id, news));
             assert_eq!(taken(&mut machine), Some(Cause::Overflow));
             machine.wait(id, Owner::NEXT).unwrap();
             assert_eq!(machine.without_wake(), [(id, Peer::Seen(theirs()))]);
@@ -294,12 +294,12 @@ mod tests {
     fn a_wait_that_ended_meanwhile_leaves_it_to_the_next() {
         let (mut machine, id) = machine();
         machine.set_peer(id, Peer::Seen(theirs()));
-        assert!(machine.tell(id, News::Gone));
+        assert!(machine.apply_news(id, News::Gone));
         assert_eq!(machine.state(id), Ok(PortState::Latched(Cause::PeerGone)));
         assert_eq!(machine.stats.latched, 1);
         machine.unbind(id).unwrap();
         for news in [News::Gone, News::Connected(theirs()), News::Closed] {
-            assert!(!machine.tell(id, news));
+            assert!(!machine.apply_news(id, news));
         }
         assert!(!machine.take_closed(id));
     }
@@ -329,17 +329,17 @@ mod tests {
         assert!(!machine.wait_again(id), "that is for events");
         assert_eq!(
             machine.wait(id, Owner::NEXT),
-            Ok(super::super::Waited::Rearm)
+            Ok(super::super::Waited::Unmask)
         );
-        machine.gather(id.port());
-        assert_eq!(machine.rearms(), [id.port()]);
-        machine.flushed(1);
+        machine.queue_unmask(id.port());
+        assert_eq!(machine.ports_to_unmask(), [id.port()]);
+        machine.unmasked(1);
         assert_eq!(known(&machine), Peer::Unknown, "not written");
-        assert_eq!(machine.rearms(), [id.port()]);
-        machine.flushed(0);
+        assert_eq!(machine.ports_to_unmask(), [id.port()]);
+        machine.unmasked(0);
         assert_eq!(machine.state(id), Ok(PortState::Waiting));
         assert_eq!(known(&machine), Peer::Unknown);
-        // Cancelled before its write-back, and waited for again.
+        // Cancelled before its unmask, and waited for again.
         machine.overflow();
         assert_eq!(taken(&mut machine), Some(Cause::Overflow));
         machine.wait(id, Owner::NEXT).unwrap();
@@ -350,7 +350,7 @@ mod tests {
         heard(&mut machine, id);
         wait(&mut machine, id);
         assert_eq!(known(&machine), Peer::Heard);
-        assert!(machine.tell(id, News::Gone));
+        assert!(machine.apply_news(id, News::Gone));
         assert_eq!(taken(&mut machine), Some(Cause::PeerGone));
         wait(&mut machine, id);
         assert_eq!(known(&machine), Peer::Unknown);
@@ -358,8 +358,8 @@ mod tests {
         heard(&mut machine, id);
         assert!(machine.wait_again(id));
         assert_eq!(known(&machine), Peer::Heard);
-        assert_eq!(machine.rearms(), [id.port()]);
-        machine.flushed(0);
+        assert_eq!(machine.ports_to_unmask(), [id.port()]);
+        machine.unmasked(0);
         assert_eq!(known(&machine), Peer::Heard);
         machine.cancel(id).unwrap();
         machine.wait(id, Owner::NEXT).unwrap();
@@ -387,9 +387,9 @@ mod tests {
             Ok::<_, core::convert::Infallible>(1)
         });
         assert_eq!(filled, Ok(()));
-        machine.absorb();
+        machine.queue_unread();
         assert_eq!(
-            machine.wait(id, Owner::of(super::super::Blocker::FIRST)),
+            machine.wait(id, Owner::of(super::super::Waiter::FIRST)),
             Ok(super::super::Waited::Ready(Cause::Overflow))
         );
         wait(&mut machine, id);
@@ -401,12 +401,12 @@ mod tests {
         let (mut machine, id) = machine();
         assert_eq!(machine.bequest(id), Peer::Unknown);
         machine.wait(id, Owner::NEXT).unwrap();
-        assert!(machine.tell(id, News::Connected(theirs())));
+        assert!(machine.apply_news(id, News::Connected(theirs())));
         assert_eq!(machine.bequest(id), Peer::Heard);
         assert_eq!(taken(&mut machine), Some(Cause::PeerConnected));
         assert_eq!(machine.bequest(id), Peer::Seen(theirs()));
         wait(&mut machine, id);
-        assert!(machine.tell(id, News::Gone));
+        assert!(machine.apply_news(id, News::Gone));
         assert_eq!(machine.bequest(id), Peer::Heard);
         assert_eq!(taken(&mut machine), Some(Cause::PeerGone));
         assert_eq!(machine.bequest(id), Peer::Unknown);
@@ -421,7 +421,7 @@ mod tests {
     fn a_port_that_was_found_closed_is_remembered_until_its_channel_is_dropped() {
         let (mut machine, id) = machine();
         machine.wait(id, Owner::NEXT).unwrap();
-        assert!(machine.tell(id, News::Closed));
+        assert!(machine.apply_news(id, News::Closed));
         assert_eq!(taken(&mut machine), Some(Cause::Gone));
         assert!(machine.state(id).is_err() && machine.is_dirty());
         // The device fails, and the next one hands out the same number.
@@ -430,7 +430,7 @@ mod tests {
         assert!(machine.take_closed(id) && !machine.take_closed(id));
         assert!(!machine.take_closed(next));
         // Where nobody waits any more, nobody is told.
-        assert!(!machine.tell(next, News::Closed));
+        assert!(!machine.apply_news(next, News::Closed));
         assert_eq!((taken(&mut machine), machine.stats.closed), (None, 2));
     }
 }

@@ -88,26 +88,26 @@ impl fmt::Display for Cause {
 /// assert_eq!((latched, effect), (PortState::Latched(Cause::Event), PortEffect::Latch));
 /// // The next wait of a task or of a thread that blocks takes it at once,
 /// let (heard, effect) = latched.step(PortInput::Wait);
-/// assert_eq!((heard, effect), (PortState::Heard, PortEffect::ReadyNow(Cause::Event)));
+/// assert_eq!((heard, effect), (PortState::Delivered, PortEffect::ReadyNow(Cause::Event)));
 /// // and one whose wake comes in a round queues it for the round.
 /// let (ready, effect) = latched.step(PortInput::Queue);
 /// assert_eq!((ready, effect), (PortState::Ready(Cause::Event), PortEffect::Fire));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortState {
-    /// Enabled, nobody waits.
+    /// Enabled, without a wait.
     Live,
     /// Enabled, waited on.
     Waiting,
-    /// Its event was handed over, nobody waits.
-    Heard,
-    /// To be written back though no event was handed over, nobody waits.
-    Held,
-    /// Waited on again, write-back due.
-    Rearming,
-    /// Read while nobody waited: the next wait gets this wake.
+    /// Masked, its event was handed out. Without a wait.
+    Delivered,
+    /// Masked, though no event of it was handed out. Without a wait.
+    Masked,
+    /// Masked, waited on: it is to be unmasked.
+    Unmasking,
+    /// Masked, its event was read while there was no wait: the next wait gets this wake.
     Latched(Cause),
-    /// Fired and queued for its waiter.
+    /// Masked, its wake is queued.
     Ready(Cause),
 }
 
@@ -134,8 +134,8 @@ pub enum PortInput {
     PeerConnected,
     /// Its owner no longer waits.
     Cancel,
-    /// Its write-back was done.
-    Written,
+    /// It was unmasked.
+    Unmasked,
     /// Its wake is handed to the waiter.
     Deliver,
     /// Its owner waits for a wake in a round: what is latched is queued. Where nothing is, this does
@@ -150,8 +150,8 @@ pub enum PortInput {
 /// ```
 /// use evtchn_core::machine::port::{PortEffect, PortInput, PortState};
 ///
-/// // Only a port whose event was read is written back.
-/// assert_eq!(PortState::Held.step(PortInput::Wait).1, PortEffect::Rearm);
+/// // Only a port that is masked is unmasked.
+/// assert_eq!(PortState::Masked.step(PortInput::Wait).1, PortEffect::Unmask);
 /// assert_eq!(PortState::Live.step(PortInput::Wait).1, PortEffect::Nothing);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,15 +160,15 @@ pub enum PortEffect {
     Nothing,
     /// The wait of a task or of a thread that blocks is over before it began.
     ReadyNow(Cause),
-    /// Write the port back.
-    Rearm,
+    /// Unmask the port.
+    Unmask,
     /// Remember the event for a later wait.
     Latch,
     /// Queue the wake for the waiter.
     Fire,
     /// Hand the wake over.
     Deliver(Cause),
-    /// Nobody asked for this event; count it.
+    /// No wait and no unmask led to this event; count it.
     Spurious,
 }
 
@@ -181,7 +181,7 @@ impl PortInput {
         PortInput::PeerGone,
         PortInput::PeerConnected,
         PortInput::Cancel,
-        PortInput::Written,
+        PortInput::Unmasked,
         PortInput::Deliver,
         PortInput::Queue,
         PortInput::Keep,
@@ -193,9 +193,9 @@ impl PortState {
     pub const ALL: [PortState; 17] = [
         PortState::Live,
         PortState::Waiting,
-        PortState::Heard,
-        PortState::Held,
-        PortState::Rearming,
+        PortState::Delivered,
+        PortState::Masked,
+        PortState::Unmasking,
         PortState::Latched(Cause::Event),
         PortState::Latched(Cause::Overflow),
         PortState::Latched(Cause::PeerGone),
@@ -215,8 +215,10 @@ impl PortState {
     #[inline]
     pub const fn is_waited(self) -> bool {
         match self {
-            PortState::Waiting | PortState::Rearming | PortState::Ready(_) => true,
-            PortState::Live | PortState::Heard | PortState::Held | PortState::Latched(_) => false,
+            PortState::Waiting | PortState::Unmasking | PortState::Ready(_) => true,
+            PortState::Live | PortState::Delivered | PortState::Masked | PortState::Latched(_) => {
+                false
+            }
         }
     }
 
@@ -224,13 +226,13 @@ impl PortState {
     #[must_use]
     pub const fn is_heard(self) -> bool {
         match self {
-            PortState::Heard
+            PortState::Delivered
             | PortState::Latched(Cause::Event)
             | PortState::Ready(Cause::Event) => true,
             PortState::Live
             | PortState::Waiting
-            | PortState::Held
-            | PortState::Rearming
+            | PortState::Masked
+            | PortState::Unmasking
             | PortState::Latched(_)
             | PortState::Ready(_) => false,
         }
@@ -249,7 +251,7 @@ impl PortState {
             (S::Live, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
             (S::Live, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
             (S::Live, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
-            (S::Live, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
+            (S::Live, I::Cancel | I::Unmasked | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
 
@@ -258,36 +260,36 @@ impl PortState {
             (S::Waiting, I::PeerGone) => (S::Ready(Cause::PeerGone), E::Fire),
             (S::Waiting, I::PeerConnected) => (S::Ready(Cause::PeerConnected), E::Fire),
             (S::Waiting, I::Cancel) => (S::Live, E::Nothing),
-            (S::Waiting, I::Wait | I::Written | I::Deliver | I::Queue | I::Keep) => {
+            (S::Waiting, I::Wait | I::Unmasked | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
 
-            (S::Heard, I::Wait) => (S::Rearming, E::Rearm),
-            (S::Heard, I::Event) => (S::Latched(Cause::Event), E::Spurious),
-            (S::Heard, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
-            (S::Heard, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
-            (S::Heard, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
-            (S::Heard, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
+            (S::Delivered, I::Wait) => (S::Unmasking, E::Unmask),
+            (S::Delivered, I::Event) => (S::Latched(Cause::Event), E::Spurious),
+            (S::Delivered, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
+            (S::Delivered, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
+            (S::Delivered, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
+            (S::Delivered, I::Cancel | I::Unmasked | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
 
-            (S::Held, I::Wait) => (S::Rearming, E::Rearm),
-            (S::Held, I::Event) => (S::Latched(Cause::Event), E::Spurious),
-            // Held since an earlier overflow, it may be enabled after all and have lost another.
-            (S::Held, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
-            (S::Held, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
-            (S::Held, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
-            (S::Held, I::Cancel | I::Written | I::Deliver | I::Queue | I::Keep) => {
+            (S::Masked, I::Wait) => (S::Unmasking, E::Unmask),
+            (S::Masked, I::Event) => (S::Latched(Cause::Event), E::Spurious),
+            // Masked since an earlier overflow, it may be enabled after all and have lost another.
+            (S::Masked, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
+            (S::Masked, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
+            (S::Masked, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
+            (S::Masked, I::Cancel | I::Unmasked | I::Deliver | I::Queue | I::Keep) => {
                 (self, E::Nothing)
             }
 
-            (S::Rearming, I::Event) => (S::Ready(Cause::Event), E::Fire),
-            (S::Rearming, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
-            (S::Rearming, I::PeerGone) => (S::Ready(Cause::PeerGone), E::Fire),
-            (S::Rearming, I::PeerConnected) => (S::Ready(Cause::PeerConnected), E::Fire),
-            (S::Rearming, I::Cancel) => (S::Held, E::Nothing),
-            (S::Rearming, I::Written) => (S::Waiting, E::Nothing),
-            (S::Rearming, I::Wait | I::Deliver | I::Queue | I::Keep) => (self, E::Nothing),
+            (S::Unmasking, I::Event) => (S::Ready(Cause::Event), E::Fire),
+            (S::Unmasking, I::Overflow) => (S::Ready(Cause::Overflow), E::Fire),
+            (S::Unmasking, I::PeerGone) => (S::Ready(Cause::PeerGone), E::Fire),
+            (S::Unmasking, I::PeerConnected) => (S::Ready(Cause::PeerConnected), E::Fire),
+            (S::Unmasking, I::Cancel) => (S::Masked, E::Nothing),
+            (S::Unmasking, I::Unmasked) => (S::Waiting, E::Nothing),
+            (S::Unmasking, I::Wait | I::Deliver | I::Queue | I::Keep) => (self, E::Nothing),
 
             (S::Latched(cause), I::Wait) => (S::after(cause), E::ReadyNow(cause)),
             (S::Latched(cause), I::Queue) => (S::Ready(cause), E::Fire),
@@ -298,7 +300,7 @@ impl PortState {
                 | I::PeerGone
                 | I::PeerConnected
                 | I::Cancel
-                | I::Written
+                | I::Unmasked
                 | I::Deliver
                 | I::Keep,
             ) => (self, E::Nothing),
@@ -309,7 +311,7 @@ impl PortState {
             (S::Ready(_), I::Event) => (self, E::Spurious),
             (
                 S::Ready(_),
-                I::Wait | I::Overflow | I::PeerGone | I::PeerConnected | I::Written | I::Queue,
+                I::Wait | I::Overflow | I::PeerGone | I::PeerConnected | I::Unmasked | I::Queue,
             ) => (self, E::Nothing),
         }
     }
@@ -317,12 +319,12 @@ impl PortState {
     /// What follows a wake that was handed over.
     const fn after(cause: Cause) -> PortState {
         match cause {
-            Cause::Event => PortState::Heard,
+            Cause::Event => PortState::Delivered,
             Cause::Overflow
             | Cause::PeerGone
             | Cause::PeerConnected
             | Cause::Adopted
-            | Cause::Gone => PortState::Held,
+            | Cause::Gone => PortState::Masked,
         }
     }
 }
@@ -343,8 +345,8 @@ mod tests {
     #[test]
     fn only_a_read_port_is_written_back() {
         for (state, input, _, effect) in cells() {
-            if effect == PortEffect::Rearm {
-                assert!(matches!(state, PortState::Heard | PortState::Held));
+            if effect == PortEffect::Unmask {
+                assert!(matches!(state, PortState::Delivered | PortState::Masked));
                 assert_eq!(input, PortInput::Wait);
             }
         }
@@ -385,14 +387,14 @@ mod tests {
                 PortInput::Cancel => assert!(!next.is_waited()),
                 PortInput::Deliver if matches!(state, PortState::Ready(_)) => {
                     assert_eq!(next.is_heard(), state.is_heard());
-                    assert!(matches!(next, PortState::Heard | PortState::Held));
+                    assert!(matches!(next, PortState::Delivered | PortState::Masked));
                 }
                 PortInput::Wait
                 | PortInput::Event
                 | PortInput::Overflow
                 | PortInput::PeerGone
                 | PortInput::PeerConnected
-                | PortInput::Written
+                | PortInput::Unmasked
                 | PortInput::Deliver
                 | PortInput::Queue
                 | PortInput::Keep => {}

@@ -2,11 +2,11 @@
 
 use alloc::collections::VecDeque;
 
-use super::blocker::{Blocker, Owner};
 use super::cells;
 use super::id::ChannelId;
+use super::owner::{Owner, Waiter};
 use super::port::{PortEffect, PortInput, PortState};
-use super::slot::{Slot, WriteBack};
+use super::slot::{Slot, UnmaskNumber};
 use super::stats::Stats;
 use super::table::Table;
 use super::task::Tasks;
@@ -17,7 +17,7 @@ pub(super) struct Count {
     pub(super) waited: usize,
     pub(super) queued: usize,
     /// Threads that block and were not told yet that there is something for them.
-    pub(super) rouse: VecDeque<Blocker>,
+    pub(super) threads_to_wake: VecDeque<Waiter>,
     pub(super) tasks: Tasks,
 }
 
@@ -35,10 +35,10 @@ impl Count {
     }
 
     /// There is something about a channel for the one who has it.
-    pub(super) fn tell(&mut self, id: ChannelId, blocker: Blocker) {
-        match blocker.seat() {
-            Some(seat) => self.tasks.fire(seat, id),
-            None => self.rouse.push_back(blocker),
+    pub(super) fn wake_owner(&mut self, id: ChannelId, waiter: Waiter) {
+        match waiter.task_id() {
+            Some(task_id) => self.tasks.fire(task_id, id),
+            None => self.threads_to_wake.push_back(waiter),
         }
     }
 }
@@ -53,16 +53,16 @@ pub(super) fn advance(
     count: &mut Count,
 ) -> PortEffect {
     cells::port(slot.state, input);
-    if slot.state == PortState::Heard && matches!(input, PortInput::Wait) {
-        slot.hear();
+    if slot.state == PortState::Delivered && matches!(input, PortInput::Wait) {
+        slot.note_event();
     }
     let (mut next, mut effect) = slot.state.step(input);
     if effect == PortEffect::Fire
-        && let Some(blocker) = slot.owner.blocker()
+        && let Some(waiter) = slot.owner.waiter()
     {
         cells::port(next, PortInput::Keep);
         (next, effect) = next.step(PortInput::Keep);
-        count.tell(id, blocker);
+        count.wake_owner(id, waiter);
     }
     if matches!(input, PortInput::Keep) {
         // Whoever gets the wake begins a wait of its own.
@@ -75,7 +75,7 @@ pub(super) fn advance(
 }
 
 /// Gives the wakes of a slot to somebody, or back to the rounds, and keeps the counts.
-pub(super) fn seize(slot: &mut Slot, owner: Owner, count: &mut Count) {
+pub(super) fn set_owner(slot: &mut Slot, owner: Owner, count: &mut Count) {
     count.leave(slot);
     slot.owner = owner;
     count.enter(slot);
@@ -88,10 +88,10 @@ const FIRED: PortState = PortState::Waiting.step(PortInput::Event).0;
 const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
 
 /// Hands out an event of a port that a round waits for. Says whether the wait goes on, which is so
-/// where it is for each wake: then the port is to be written back with the `next` ones. It does what
+/// where it is for each wake: then the port is to be unmasked with the `next` ones. It does what
 /// the steps one by one do, but for the counts.
 #[inline]
-pub(super) fn fire(slot: &mut Slot, next: WriteBack) -> bool {
+pub(super) fn fire(slot: &mut Slot, next: UnmaskNumber) -> bool {
     cells::port(PortState::Waiting, PortInput::Event);
     cells::port(FIRED, PortInput::Deliver);
     let goes_on = slot.owner.is_each();
@@ -130,9 +130,9 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
 }
 
 /// A wait in the round that handed the event out. Says whether it was that; it does what a wait
-/// does, after which the port is written back with the next ones.
+/// does, after which the port is unmasked with the next ones.
 #[inline]
-pub(super) fn wait_again(slot: &mut Slot, next: WriteBack, count: &mut Count) -> bool {
+pub(super) fn wait_again(slot: &mut Slot, next: UnmaskNumber, count: &mut Count) -> bool {
     let is_heard = slot.state == HANDED_OUT && slot.owner.is_rounds();
     if is_heard {
         cells::port(slot.state, PortInput::Wait);
@@ -158,7 +158,7 @@ pub(super) fn take_event<'a>(
     stats.latched += u64::from(effect == PortEffect::Latch);
     if effect == PortEffect::Spurious {
         stats.spurious += 1;
-        slot.hear();
+        slot.note_event();
     }
     (effect == PortEffect::Fire).then_some((id, slot))
 }

@@ -6,7 +6,7 @@
 use super::id::{ChannelId, NotBound};
 use super::pages::Pages;
 use super::port::PortState;
-use super::slot::{FREE, HEARD, Slot, UNHEARD, WriteBack};
+use super::slot::{FREE, HAD_EVENT, NO_EVENT, Slot, UnmaskNumber};
 use crate::ids::{Port, RemotePort};
 
 #[derive(Debug)]
@@ -15,8 +15,8 @@ pub(crate) struct Table {
     bound: usize,
     /// The peer that each was seen connected to, and that was not found gone since.
     peers: Pages<Option<RemotePort>>,
-    next: WriteBack,
-    /// A slot that anticipated the next write-back was looked at since the last one.
+    next: UnmaskNumber,
+    /// A slot that anticipated the next unmask was looked at since the last one.
     was_early: bool,
 }
 
@@ -26,7 +26,7 @@ impl Default for Table {
             slots: Pages::default(),
             bound: 0,
             peers: Pages::default(),
-            next: WriteBack(1),
+            next: UnmaskNumber(1),
             was_early: false,
         }
     }
@@ -37,26 +37,26 @@ impl Table {
         self.bound
     }
 
-    // ---- Write-backs.
+    // ---- Unmasks.
 
-    /// The next write-back, for [`Slot::anticipate`].
+    /// The next unmask, for [`Slot::anticipate`].
     #[inline]
-    pub(crate) const fn next(&self) -> WriteBack {
+    pub(crate) const fn next(&self) -> UnmaskNumber {
         self.next
     }
 
-    /// Whether a slot that anticipated the next write-back may have moved on since.
+    /// Whether a slot that anticipated the next unmask may have moved on since.
     #[inline]
     pub(crate) const fn was_early(&self) -> bool {
         self.was_early
     }
 
-    /// The next write-back was done, so what anticipated it is as it says.
+    /// The next unmask was done, so what anticipated it is as it says.
     #[inline]
-    pub(crate) fn written(&mut self) {
+    pub(crate) fn unmasked(&mut self) {
         self.was_early = false;
         self.next.0 += 1;
-        if self.next.0 == HEARD {
+        if self.next.0 == HAD_EVENT {
             self.begin_again();
         }
     }
@@ -64,13 +64,13 @@ impl Table {
     /// Forgets the numbers that were used.
     #[cold]
     fn begin_again(&mut self) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.due != UNHEARD) {
-            slot.hear();
+        for slot in self.slots.iter_mut().filter(|slot| slot.due != NO_EVENT) {
+            slot.note_event();
         }
         self.next.0 = 1;
     }
 
-    /// The slot of a gathered port, if it is `Rearming`, waits for the next write-back. Says whether
+    /// The slot of a gathered port, if it is `Unmasking`, waits for the next unmask. Says whether
     /// it does. One that has heard no event does not anticipate it, so that `due` does not say it had.
     #[inline]
     pub(crate) fn await_next(&mut self, port: Port) -> bool {
@@ -78,10 +78,10 @@ impl Table {
         let Some(slot) = self.slot(port.as_raw()) else {
             return false;
         };
-        if slot.state != PortState::Rearming {
+        if slot.state != PortState::Unmasking {
             return false;
         }
-        if slot.due == UNHEARD {
+        if slot.due == NO_EVENT {
             self.was_early = true;
         } else {
             slot.anticipate(next);
@@ -120,14 +120,14 @@ impl Table {
         }
     }
 
-    /// The slot of a number, which may be free. Where it anticipated its write-back, it is again
+    /// The slot of a number, which may be free. Where it anticipated its unmask, it is again
     /// what it was before.
     #[inline]
     pub(crate) fn slot(&mut self, raw: u32) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(raw)?;
         if slot.due == self.next.0 {
-            slot.hear();
-            slot.state = PortState::Rearming;
+            slot.note_event();
+            slot.state = PortState::Unmasking;
             self.was_early = true;
         }
         Some(slot)
@@ -176,7 +176,7 @@ impl Table {
             let port = Port::new(raw).filter(|_| slot.generation != 0)?;
             let mut slot = *slot;
             if slot.due == self.next.0 {
-                slot.state = PortState::Rearming;
+                slot.state = PortState::Unmasking;
             }
             Some((slot.channel(port), slot))
         })
@@ -238,11 +238,11 @@ mod tests {
         let next = table.next();
         table.by_id(id).unwrap().anticipate(next);
         let state = |table: &Table| table.iter().map(|(_, slot)| slot.state).next();
-        assert_eq!(state(&table), Some(PortState::Rearming));
+        assert_eq!(state(&table), Some(PortState::Unmasking));
         assert!(table.plain(7).is_none() && !table.was_early());
         // Every number is used, and the first of them again.
         for _ in 0..=u16::MAX {
-            table.written();
+            table.unmasked();
             assert_eq!(state(&table), Some(PortState::Waiting));
             assert!(table.plain(7).is_some());
         }
@@ -256,12 +256,12 @@ mod tests {
         table.by_id(in_round).unwrap().anticipate(next);
         let slot = table.by_id(alone).unwrap();
         slot.state = PortState::Waiting;
-        slot.hear();
+        slot.note_event();
         // Every number is used, and the first of them again.
         for _ in 0..=u16::MAX {
-            table.written();
+            table.unmasked();
             for (_, slot) in table.iter() {
-                assert_eq!((slot.state, slot.has_heard()), (PortState::Waiting, true));
+                assert_eq!((slot.state, slot.had_event()), (PortState::Waiting, true));
             }
         }
     }
@@ -272,11 +272,11 @@ mod tests {
         let (id, _) = table.bind(port(7));
         let next = table.next();
         table.by_id(id).unwrap().anticipate(next);
-        assert_eq!(table.by_id(id).unwrap().state, PortState::Rearming);
+        assert_eq!(table.by_id(id).unwrap().state, PortState::Unmasking);
         assert!(table.was_early());
-        table.written();
+        table.unmasked();
         assert!(!table.was_early());
-        assert_eq!(table.by_id(id).unwrap().state, PortState::Rearming);
+        assert_eq!(table.by_id(id).unwrap().state, PortState::Unmasking);
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         table.by_id(id).unwrap().anticipate(next);
         let (_, replaced) = table.bind(port(7));
         let replaced = replaced.map(|(id, slot)| (id, slot.state));
-        assert_eq!(replaced, Some((id, PortState::Rearming)));
+        assert_eq!(replaced, Some((id, PortState::Unmasking)));
         assert!(table.was_early());
     }
 

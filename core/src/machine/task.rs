@@ -1,4 +1,4 @@
-//! Tasks that wait for channels, each in a seat of its own.
+//! Tasks that wait for channels, each in a task_id of its own.
 //!
 //! Like a thread that blocks, a task has the wakes of its channels to itself: they are latched,
 //! and it takes them by looking. A channel that a task has counts as waited for until the task
@@ -10,14 +10,14 @@ use core::mem::{replace, take};
 use core::task::Waker;
 
 use super::block::Look;
-use super::blocker::Blocker;
+use super::owner::Waiter;
 use super::port::PortState;
 use super::tidy::SPARE;
 use super::{ChannelId, Machine};
 
 /// Where one task sits, for as long as it has a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Seat(pub(super) u32);
+pub(crate) struct TaskId(pub(super) u32);
 
 /// What is kept of one task.
 #[derive(Debug, Default)]
@@ -30,43 +30,43 @@ struct Task {
     tidied: usize,
     /// It stands in the line of those to be woken.
     is_due: bool,
-    /// It left while it stood there: the seat is free once the line comes to it.
+    /// It left while it stood there: the task_id is free once the line comes to it.
     is_left: bool,
 }
 
-/// How many channels a free seat keeps room for.
+/// How many channels a free task_id keeps room for.
 const ROOM: usize = 16;
 
-/// The seats, and the line of those to be woken.
+/// The entries, and the line of those to be woken.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
-    seats: Vec<Task>,
-    free: Vec<Seat>,
-    due: VecDeque<Seat>,
-    /// How many seats in the line are left.
+    entries: Vec<Task>,
+    free: Vec<TaskId>,
+    due: VecDeque<TaskId>,
+    /// How many entries in the line are left.
     left: usize,
 }
 
 impl Tasks {
-    fn at(&mut self, seat: Seat) -> Option<&mut Task> {
-        self.seats.get_mut(seat.0 as usize)
+    fn at(&mut self, task_id: TaskId) -> Option<&mut Task> {
+        self.entries.get_mut(task_id.0 as usize)
     }
 
     /// There is something about a channel for the task.
-    pub(super) fn fire(&mut self, seat: Seat, id: ChannelId) {
-        let Some(task) = self.at(seat) else {
+    pub(super) fn fire(&mut self, task_id: TaskId, id: ChannelId) {
+        let Some(task) = self.at(task_id) else {
             return;
         };
         task.fired.push_back(id);
         if !replace(&mut task.is_due, true) {
-            self.due.push_back(seat);
+            self.due.push_back(task_id);
         }
     }
 
     /// After a cancel of a channel of the task: takes out what stands there twice, once that may
     /// be half of all.
-    pub(super) fn tidy_fired(&mut self, seat: Seat) {
-        let Some(task) = self.at(seat) else {
+    pub(super) fn tidy_fired(&mut self, task_id: TaskId) {
+        let Some(task) = self.at(task_id) else {
             return;
         };
         if task.fired.len() > 2 * task.tidied + SPARE {
@@ -77,7 +77,7 @@ impl Tasks {
         }
     }
 
-    /// A seat is left that stands in the line. Takes the seats that are left out of the line and
+    /// A task_id is left that stands in the line. Takes the entries that are left out of the line and
     /// frees them, once they are half of all.
     fn tidy_line(&mut self) {
         self.left += 1;
@@ -85,43 +85,46 @@ impl Tasks {
             return;
         }
         let Tasks {
-            seats, free, due, ..
+            entries, free, due, ..
         } = self;
-        due.retain(|seat| {
-            let Some(task) = seats.get_mut(seat.0 as usize).filter(|task| task.is_left) else {
+        due.retain(|task_id| {
+            let Some(task) = entries
+                .get_mut(task_id.0 as usize)
+                .filter(|task| task.is_left)
+            else {
                 return true;
             };
             (task.is_due, task.is_left) = (false, false);
-            free.push(*seat);
+            free.push(*task_id);
             false
         });
         self.left = 0;
     }
 
-    /// Frees the seats where nobody sits.
+    /// Frees the entries where nobody sits.
     pub(super) fn free(&mut self) {
-        if self.free.len() == self.seats.len() {
+        if self.free.len() == self.entries.len() {
             *self = Tasks::default();
         }
     }
 }
 
 impl Machine {
-    /// A seat for another task.
-    pub(crate) fn sit(&mut self) -> Seat {
+    /// A task_id for another task.
+    pub(crate) fn add_task(&mut self) -> TaskId {
         let tasks = &mut self.count.tasks;
         tasks.free.pop().unwrap_or_else(|| {
-            let seat = u32::try_from(tasks.seats.len()).unwrap_or(u32::MAX);
-            tasks.seats.push(Task::default());
-            Seat(seat)
+            let task_id = u32::try_from(tasks.entries.len()).unwrap_or(u32::MAX);
+            tasks.entries.push(Task::default());
+            TaskId(task_id)
         })
     }
 
-    /// The task needs its seat no more. Its waker is dropped by the caller, under no lock.
+    /// The task needs its task_id no more. Its waker is dropped by the caller, under no lock.
     #[must_use = "a waker is dropped under no lock"]
-    pub(crate) fn rise(&mut self, seat: Seat) -> Option<Waker> {
+    pub(crate) fn remove_task(&mut self, task_id: TaskId) -> Option<Waker> {
         let tasks = &mut self.count.tasks;
-        let task = tasks.at(seat)?;
+        let task = tasks.at(task_id)?;
         task.fired.clear();
         task.fired.shrink_to(ROOM);
         task.tidied = 0;
@@ -131,47 +134,47 @@ impl Machine {
             task.is_left = true;
             tasks.tidy_line();
         } else {
-            tasks.free.push(seat);
+            tasks.free.push(task_id);
         }
         waker
     }
 
     /// Sets whom to wake, and returns who was set before.
     #[must_use = "a waker is dropped under no lock"]
-    pub(crate) fn set_waker(&mut self, seat: Seat, waker: Waker) -> Option<Waker> {
-        self.count.tasks.at(seat)?.waker.replace(waker)
+    pub(crate) fn set_waker(&mut self, task_id: TaskId, waker: Waker) -> Option<Waker> {
+        self.count.tasks.at(task_id)?.waker.replace(waker)
     }
 
     /// The next channel about which there is something for the task. One that woke is still its
     /// own, and not waited for.
-    pub(crate) fn next_fired(&mut self, seat: Seat) -> Option<(ChannelId, Look)> {
-        let id = self.count.tasks.at(seat)?.fired.pop_front()?;
-        let blocker = Blocker::task(seat);
-        let look = self.look_at(id, blocker);
+    pub(crate) fn next_fired(&mut self, task_id: TaskId) -> Option<(ChannelId, Look)> {
+        let id = self.count.tasks.at(task_id)?.fired.pop_front()?;
+        let waiter = Waiter::task(task_id);
+        let look = self.look_at(id, waiter);
         Some((id, look))
     }
 
     /// The task lets go of a channel. A wake that it did not take is kept for the next wait.
-    /// Says whether the channel was to be written back.
-    pub(crate) fn leave(&mut self, id: ChannelId, seat: Seat) -> bool {
-        let was_due = self.state(id) == Ok(PortState::Rearming);
-        self.end_block(id, Blocker::task(seat));
+    /// Says whether the channel was to be unmasked.
+    pub(crate) fn leave(&mut self, id: ChannelId, task_id: TaskId) -> bool {
+        let was_due = self.state(id) == Ok(PortState::Unmasking);
+        self.end_block(id, Waiter::task(task_id));
         was_due
     }
 
     /// What the task was not told of this channel yet, it need not know.
-    pub(crate) fn forget(&mut self, id: ChannelId, seat: Seat) {
-        if let Some(task) = self.count.tasks.at(seat) {
+    pub(crate) fn forget(&mut self, id: ChannelId, task_id: TaskId) {
+        if let Some(task) = self.count.tasks.at(task_id) {
             task.fired.retain(|fired| *fired != id);
         }
     }
 
-    /// Forgets the gathered ports that are not to be written any more.
+    /// Forgets the queued ports that are not to be written any more.
     pub(crate) fn sweep(&mut self) {
         let ports = &mut self.ports;
-        self.rearm.retain(|port| {
+        self.to_unmask.retain(|port| {
             let slot = ports.slot(port.as_raw());
-            slot.is_some_and(|slot| slot.state == PortState::Rearming)
+            slot.is_some_and(|slot| slot.state == PortState::Unmasking)
         });
     }
 
@@ -181,11 +184,11 @@ impl Machine {
     }
 
     /// Has every task woken, to look for itself.
-    pub(crate) fn rouse_tasks(&mut self) {
-        let Tasks { seats, due, .. } = &mut self.count.tasks;
-        for (seat, task) in (0..).zip(seats) {
+    pub(crate) fn queue_all_tasks(&mut self) {
+        let Tasks { entries, due, .. } = &mut self.count.tasks;
+        for (task_id, task) in (0..).zip(entries) {
             if task.waker.is_some() && !replace(&mut task.is_due, true) {
-                due.push_back(Seat(seat));
+                due.push_back(TaskId(task_id));
             }
         }
     }
@@ -193,12 +196,12 @@ impl Machine {
     /// The next task to be woken, by the caller and under no lock.
     pub(crate) fn next_due(&mut self) -> Option<Waker> {
         let tasks = &mut self.count.tasks;
-        while let Some(seat) = tasks.due.pop_front() {
-            let task = tasks.at(seat)?;
+        while let Some(task_id) = tasks.due.pop_front() {
+            let task = tasks.at(task_id)?;
             task.is_due = false;
             if take(&mut task.is_left) {
                 tasks.left -= 1;
-                tasks.free.push(seat);
+                tasks.free.push(task_id);
             } else if let Some(waker) = take(&mut task.waker) {
                 return Some(waker);
             }

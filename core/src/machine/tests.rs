@@ -9,9 +9,9 @@ fn machine_with_a_channel() -> (Machine, ChannelId) {
 }
 
 /// A thread blocks for a channel.
-fn block(machine: &mut Machine, id: ChannelId) -> (Waited, Blocker) {
-    let blocker = machine.blocker();
-    (machine.wait(id, Owner::of(blocker)).unwrap(), blocker)
+fn block(machine: &mut Machine, id: ChannelId) -> (Waited, Waiter) {
+    let waiter = machine.waiter();
+    (machine.wait(id, Owner::of(waiter)).unwrap(), waiter)
 }
 
 #[test]
@@ -55,26 +55,29 @@ fn a_cancel_of_nobody_is_not_taken_back() {
 #[test]
 fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
     let (mut machine, id) = machine_with_a_channel();
-    let (waited, blocker) = block(&mut machine, id);
+    let (waited, waiter) = block(&mut machine, id);
     assert_eq!(waited, Waited::Armed);
-    assert!(machine.take_rouse(None).is_empty());
+    assert!(machine.take_threads_to_wake(None).is_empty());
     let other = machine.bind(Port::new(6).unwrap());
     let (_, theirs) = block(&mut machine, other);
-    assert_ne!(blocker, theirs);
+    assert_ne!(waiter, theirs);
     machine.overflow();
     assert!(
-        !machine.take_rouse(Some(blocker)).is_empty(),
+        !machine.take_threads_to_wake(Some(waiter)).is_empty(),
         "there is another"
     );
-    assert!(machine.take_rouse(None).is_empty(), "told twice");
+    assert!(machine.take_threads_to_wake(None).is_empty(), "told twice");
     assert_eq!(
-        machine.look(id, blocker),
+        machine.look(id, waiter),
         block::Look::Woken(Cause::Overflow)
     );
     assert_eq!(machine.wait(other, Owner::NEXT), Ok(Waited::Taken));
     let before = machine.cancel(other).unwrap();
     assert!(before.is_waited() && !before.is_rounds());
-    assert!(machine.take_rouse(Some(theirs)).is_empty(), "it knows");
+    assert!(
+        machine.take_threads_to_wake(Some(theirs)).is_empty(),
+        "it knows"
+    );
     assert_eq!(machine.look(other, theirs), block::Look::Cancelled);
     assert_eq!(block(&mut machine, other).0, Waited::Ready(Cause::Overflow));
     assert_eq!(machine.stats.wakes, 2);
@@ -98,13 +101,13 @@ fn a_binding_that_is_taken_over_while_it_waits_leaves_nobody_waiting() {
 fn a_task_that_is_told_of_two_channels_stands_in_line_once() {
     let (mut machine, id) = machine_with_a_channel();
     let other = machine.bind(Port::new(6).unwrap());
-    let seat = machine.sit();
-    machine.wait(id, Owner::task(seat)).unwrap();
-    machine.wait(other, Owner::task(seat)).unwrap();
+    let task_id = machine.add_task();
+    machine.wait(id, Owner::task(task_id)).unwrap();
+    machine.wait(other, Owner::task(task_id)).unwrap();
     machine.overflow();
     for wakes in [true, false] {
         let waker = core::task::Waker::noop().clone();
-        assert!(machine.set_waker(seat, waker).is_none());
+        assert!(machine.set_waker(task_id, waker).is_none());
         assert_eq!(machine.next_due().is_some(), wakes);
     }
 }
@@ -115,8 +118,8 @@ fn the_end_of_a_wait_in_rounds_leaves_a_task_its_channel() {
     assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     machine.cancel_in_rounds(id);
     assert_eq!(machine.wanted(), LinkInput::Unwanted);
-    let seat = machine.sit();
-    assert_eq!(machine.wait(id, Owner::task(seat)), Ok(Waited::Armed));
+    let task_id = machine.add_task();
+    assert_eq!(machine.wait(id, Owner::task(task_id)), Ok(Waited::Armed));
     machine.cancel_in_rounds(id);
     assert!(!machine.has_due() && machine.wanted() == LinkInput::Wanted);
     machine.unbind(id).unwrap();
@@ -141,13 +144,13 @@ fn a_cancel_before_a_write_back_is_taken_back_with_it() {
     let (mut machine, id) = machine_with_a_channel();
     machine.overflow();
     assert_eq!(block(&mut machine, id).0, Waited::Ready(Cause::Overflow));
-    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Rearm));
+    assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Unmask));
     let before = machine.cancel(id).unwrap();
-    assert_eq!(machine.rearms(), []);
+    assert_eq!(machine.ports_to_unmask(), []);
     machine.restore(id, before);
-    assert_eq!(machine.rearms(), [id.port()]);
-    machine.flushed(0);
-    assert_eq!(machine.rearms(), []);
+    assert_eq!(machine.ports_to_unmask(), [id.port()]);
+    machine.unmasked(0);
+    assert_eq!(machine.ports_to_unmask(), []);
     assert_eq!(machine.state(id), Ok(PortState::Waiting));
 }
 
@@ -157,13 +160,13 @@ fn a_cancel_is_not_taken_back_where_a_task_took_over_what_it_left() {
     assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     machine.overflow();
     let before = machine.cancel(id).unwrap();
-    let seat = machine.sit();
+    let task_id = machine.add_task();
     let latched = Ok(Waited::Ready(Cause::Overflow));
-    assert_eq!(machine.wait(id, Owner::task(seat)), latched);
+    assert_eq!(machine.wait(id, Owner::task(task_id)), latched);
     machine.restore(id, before);
     let woken = block::Look::Woken(Cause::Overflow);
-    assert_eq!(machine.next_fired(seat), Some((id, woken)));
-    machine.leave(id, seat);
+    assert_eq!(machine.next_fired(task_id), Some((id, woken)));
+    machine.leave(id, task_id);
     assert_eq!(machine.wanted(), LinkInput::Unwanted, "counted twice");
 }
 
@@ -171,15 +174,15 @@ fn a_cancel_is_not_taken_back_where_a_task_took_over_what_it_left() {
 fn a_seat_in_line_is_taken_again_once_the_line_came_to_it() {
     let (mut machine, id) = machine_with_a_channel();
     machine.overflow();
-    let left = machine.sit();
+    let left = machine.add_task();
     let latched = Ok(Waited::Ready(Cause::Overflow));
     assert_eq!(machine.wait(id, Owner::task(left)), latched);
     machine.leave(id, left);
-    assert!(machine.rise(left).is_none());
-    let other = machine.sit();
+    assert!(machine.remove_task(left).is_none());
+    let other = machine.add_task();
     assert_ne!(left, other);
     assert!(machine.next_due().is_none());
-    assert_eq!(machine.sit(), left);
+    assert_eq!(machine.add_task(), left);
     assert_eq!(machine.next_fired(left), None, "it was told to another");
 }
 
@@ -187,19 +190,19 @@ fn a_seat_in_line_is_taken_again_once_the_line_came_to_it() {
 fn a_stream_that_takes_a_channel_away_and_back_is_told_of_it_once() {
     let (mut machine, id) = machine_with_a_channel();
     machine.overflow();
-    let seat = machine.sit();
+    let task_id = machine.add_task();
     for _ in 0..2 {
         let latched = Ok(Waited::Ready(Cause::Overflow));
-        assert_eq!(machine.wait(id, Owner::task(seat)), latched);
-        machine.leave(id, seat);
-        machine.forget(id, seat);
-        assert_eq!(machine.next_fired(seat), None);
+        assert_eq!(machine.wait(id, Owner::task(task_id)), latched);
+        machine.leave(id, task_id);
+        machine.forget(id, task_id);
+        assert_eq!(machine.next_fired(task_id), None);
     }
 }
 
 /// Every state, with each kind of owner, as one slot.
 fn slots() -> impl Iterator<Item = Slot> {
-    let owners = [Owner::NEXT, Owner::EACH, Owner::of(Blocker::FIRST)];
+    let owners = [Owner::NEXT, Owner::EACH, Owner::of(Waiter::FIRST)];
     PortState::ALL.into_iter().flat_map(move |state| {
         owners.map(|owner| {
             let mut slot = Slot::default();
@@ -227,7 +230,7 @@ fn an_event_that_is_handed_out_at_once_goes_where_its_steps_lead() {
         assert_eq!(delivered, PortEffect::Deliver(Cause::Event));
         assert!(slot.owner.is_rounds());
         let (rearming, effect) = held.step(PortInput::Wait);
-        assert_eq!(effect, PortEffect::Rearm);
+        assert_eq!(effect, PortEffect::Unmask);
         assert_eq!((channel, goes_on), (id, slot.owner == Owner::EACH));
         let expected = if goes_on { rearming } else { held };
         assert_eq!(machine.state(id), Ok(expected));
@@ -245,21 +248,21 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
         (quick.state, quick.owner) = (slot.state, slot.owner);
         if !step::wait_again(quick, next, &mut count) {
             assert_eq!(machine.state(id), Ok(slot.state));
-            assert!(slot.state != PortState::Heard || !slot.owner.is_rounds());
+            assert!(slot.state != PortState::Delivered || !slot.owner.is_rounds());
             continue;
         }
         let (rearming, effect) = slot.state.step(PortInput::Wait);
         assert_eq!(
             (machine.state(id), effect),
-            (Ok(rearming), PortEffect::Rearm)
+            (Ok(rearming), PortEffect::Unmask)
         );
         assert!(count.waited == 1 && slot.owner.is_rounds());
-        let written = rearming.step(PortInput::Written);
+        let written = rearming.step(PortInput::Unmasked);
         assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
     }
 }
 
-/// A machine of which so many ports are gathered for the next write-back.
+/// A machine of which so many ports are gathered for the next unmask.
 fn machine_with_gathered(ports: u32) -> (Machine, Vec<ChannelId>) {
     let mut machine = Machine::new();
     let bind = |raw| machine.bind(Port::new(raw).unwrap());
@@ -271,7 +274,7 @@ fn machine_with_gathered(ports: u32) -> (Machine, Vec<ChannelId>) {
         Ok::<_, core::convert::Infallible>(ids.len())
     });
     assert_eq!(filled, Ok(()));
-    machine.absorb();
+    machine.queue_unread();
     for id in &ids {
         assert_eq!(block(&mut machine, *id).0, Waited::Ready(Cause::Event));
         assert!(machine.wait_again(*id));
@@ -290,10 +293,10 @@ fn what_is_gathered_is_written_once_whatever_comes_in_between() {
     let reused = machine.bind(second.port());
     machine.cancel(third).unwrap();
     machine.go_on(third);
-    assert_eq!(machine.rearms(), [third.port(), fourth.port()]);
-    machine.flushed(0);
-    assert_eq!(machine.rearms(), []);
-    assert_eq!(machine.state(first), Ok(PortState::Held));
+    assert_eq!(machine.ports_to_unmask(), [third.port(), fourth.port()]);
+    machine.unmasked(0);
+    assert_eq!(machine.ports_to_unmask(), []);
+    assert_eq!(machine.state(first), Ok(PortState::Masked));
     assert_eq!(machine.state(reused), Ok(PortState::Live));
     assert_eq!(machine.state(third), Ok(PortState::Waiting));
     assert_eq!(machine.state(fourth), Ok(PortState::Waiting));
@@ -304,14 +307,14 @@ fn what_was_not_written_is_due_with_the_next_write_back() {
     for is_looked_at in [false, true] {
         let (mut machine, ids) = machine_with_gathered(3);
         if is_looked_at {
-            assert_eq!(machine.state(ids[2]), Ok(PortState::Rearming));
+            assert_eq!(machine.state(ids[2]), Ok(PortState::Unmasking));
         }
-        assert_eq!(machine.rearms().len(), 3);
-        machine.flushed(2);
+        assert_eq!(machine.ports_to_unmask().len(), 3);
+        machine.unmasked(2);
         assert_eq!(machine.state(ids[0]), Ok(PortState::Waiting));
-        assert_eq!(machine.state(ids[1]), Ok(PortState::Rearming));
-        assert_eq!(machine.rearms(), [ids[1].port(), ids[2].port()]);
-        machine.flushed(0);
+        assert_eq!(machine.state(ids[1]), Ok(PortState::Unmasking));
+        assert_eq!(machine.ports_to_unmask(), [ids[1].port(), ids[2].port()]);
+        machine.unmasked(0);
         assert_eq!(machine.state(ids[2]), Ok(PortState::Waiting));
     }
 }
@@ -356,15 +359,15 @@ fn a_cancel_before_its_event_goes_where_its_step_leads() {
 
 #[test]
 fn an_owner_is_rounds_or_a_thread_or_a_task() {
-    let (thread, task) = (Blocker::FIRST, Blocker::task(task::Seat(7)));
-    for (owner, blocker) in [
+    let (thread, task) = (Waiter::FIRST, Waiter::task(task::TaskId(7)));
+    for (owner, waiter) in [
         (Owner::NEXT, None),
         (Owner::EACH, None),
         (Owner::of(thread), Some(thread)),
         (Owner::of(task), Some(task)),
     ] {
-        assert_eq!(owner.blocker(), blocker);
-        assert_eq!(owner.is_rounds(), blocker.is_none());
+        assert_eq!(owner.waiter(), waiter);
+        assert_eq!(owner.is_rounds(), waiter.is_none());
         assert_eq!(owner.is_each(), owner == Owner::EACH);
     }
 }

@@ -1,12 +1,12 @@
 //! Keeping what calls can grow within what is bound.
 //!
-//! A cancel leaves its wake in the ready queue and its port among the write-backs, because looking
+//! A cancel leaves its wake in the ready queue and its port among the unmasks, because looking
 //! for them would cost time in every call. What is left over is skipped where it is met. Here it is
 //! taken out once it is more than what counts, so a call is still O(1) on average.
 
 use super::port::{Cause, PortInput, PortState};
 use super::step::advance;
-use super::task::Seat;
+use super::task::TaskId;
 use super::{Machine, Slot, Wake};
 
 /// How many entries may be left over beside those that count.
@@ -15,7 +15,7 @@ pub(super) const SPARE: usize = 16;
 /// Whether a cancel or an unbind in this state leaves an entry over.
 #[inline]
 pub(super) const fn leaves_an_entry(slot: &Slot) -> bool {
-    matches!(slot.state, PortState::Ready(_) | PortState::Rearming)
+    matches!(slot.state, PortState::Ready(_) | PortState::Unmasking)
 }
 
 impl Machine {
@@ -26,14 +26,14 @@ impl Machine {
         } else if self.ready.len() > 2 * self.count.queued + SPARE {
             self.tidy_ready();
         }
-        if self.rearm.len() > 2 * self.ports.bound() + SPARE {
-            self.tidy_rearm();
+        if self.to_unmask.len() > 2 * self.ports.bound() + SPARE {
+            self.tidy_unmasks();
         }
     }
 
     /// After a cancel of a channel that the task has.
-    pub(super) fn tidy_task(&mut self, seat: Seat) {
-        self.count.tasks.tidy_fired(seat);
+    pub(super) fn tidy_task(&mut self, task_id: TaskId) {
+        self.count.tasks.tidy_fired(task_id);
     }
 
     /// Leaves one wake of each port that is `Ready`, in the place of its first one.
@@ -68,7 +68,7 @@ impl Machine {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Blocker, ChannelId, Owner, Waited};
+    use super::super::{ChannelId, Owner, Waited, Waiter};
     use super::*;
     use crate::ids::Port;
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     /// An event of each channel is handed out, so that a wait in the round is a wait again.
-    fn hear(machine: &mut Machine, ids: &[ChannelId]) {
+    fn note_event(machine: &mut Machine, ids: &[ChannelId]) {
         for id in ids {
             machine.wait(*id, Owner::NEXT).unwrap();
         }
@@ -138,11 +138,11 @@ mod tests {
         queue(&mut machine, &ids);
         machine.cancel(second).unwrap();
         assert!(matches!(
-            machine.wait(second, Owner::of(Blocker::FIRST)),
+            machine.wait(second, Owner::of(Waiter::FIRST)),
             Ok(Waited::Ready(_))
         ));
         // It waits for its next event, and the wake that it took at once is in the queue.
-        assert_eq!(machine.wait(second, Owner::NEXT), Ok(Waited::Rearm));
+        assert_eq!(machine.wait(second, Owner::NEXT), Ok(Waited::Unmask));
         let mut least = usize::MAX;
         for _ in 0..TURNS {
             machine.cancel(third).unwrap();
@@ -151,7 +151,7 @@ mod tests {
         }
         assert_eq!(least, 1, "only the first one counted");
         machine.cancel(third).unwrap();
-        assert_eq!(machine.state(second), Ok(PortState::Rearming));
+        assert_eq!(machine.state(second), Ok(PortState::Unmasking));
         assert_eq!((machine.count.queued, machine.count.waited), (1, 2));
         assert_eq!(wakes(&mut machine), [first]);
     }
@@ -187,22 +187,22 @@ mod tests {
     #[test]
     fn write_backs_of_waits_that_were_cancelled_do_not_pile_up() {
         let (mut machine, ids @ [first, second]) = machine();
-        hear(&mut machine, &ids);
+        note_event(&mut machine, &ids);
         for _ in 0..TURNS {
             for id in ids {
                 machine.go_on(id);
             }
-            assert!(machine.rearm.len() <= 3 * ids.len() + SPARE);
+            assert!(machine.to_unmask.len() <= 3 * ids.len() + SPARE);
             for id in ids {
                 machine.cancel(id).unwrap();
             }
         }
         machine.go_on(second);
         machine.go_on(first);
-        let mut ports = machine.rearms().to_vec();
+        let mut ports = machine.ports_to_unmask().to_vec();
         ports.sort_unstable();
         assert_eq!(ports, ids.map(ChannelId::port), "each once");
-        machine.flushed(0);
+        machine.unmasked(0);
         for id in ids {
             assert_eq!(machine.state(id), Ok(PortState::Waiting));
         }
@@ -211,32 +211,32 @@ mod tests {
     #[test]
     fn a_port_that_is_due_stays_so_while_others_are_cancelled() {
         let (mut machine, ids @ [first, second]) = machine();
-        hear(&mut machine, &ids);
+        note_event(&mut machine, &ids);
         machine.go_on(first);
         for _ in 0..TURNS {
             machine.go_on(second);
             machine.cancel(second).unwrap();
         }
-        assert_eq!(machine.state(first), Ok(PortState::Rearming));
-        assert_eq!(machine.rearms(), [first.port()]);
-        machine.flushed(0);
+        assert_eq!(machine.state(first), Ok(PortState::Unmasking));
+        assert_eq!(machine.ports_to_unmask(), [first.port()]);
+        machine.unmasked(0);
         assert_eq!(machine.state(first), Ok(PortState::Waiting));
-        assert_eq!(machine.state(second), Ok(PortState::Held));
+        assert_eq!(machine.state(second), Ok(PortState::Masked));
     }
 
     #[test]
     fn a_task_that_is_told_of_cancels_again_and_again_keeps_each_channel_once() {
         let (mut machine, ids @ [first, second, third]) = machine();
-        let seat = machine.sit();
-        machine.wait(first, Owner::task(seat)).unwrap();
+        let task_id = machine.add_task();
+        machine.wait(first, Owner::task(task_id)).unwrap();
         machine.overflow();
         for _ in 0..TURNS {
             for id in [third, second] {
-                machine.wait(id, Owner::task(seat)).unwrap();
+                machine.wait(id, Owner::task(task_id)).unwrap();
                 machine.cancel(id).unwrap();
             }
         }
-        let fired = std::iter::from_fn(|| machine.next_fired(seat)).map(|(id, _)| id);
+        let fired = std::iter::from_fn(|| machine.next_fired(task_id)).map(|(id, _)| id);
         let fired: Vec<_> = fired.collect();
         assert!(fired.len() <= 2 * ids.len() + SPARE + 1);
         assert!(ids.iter().all(|id| fired.contains(id)));
@@ -245,32 +245,32 @@ mod tests {
     #[test]
     fn seats_that_are_left_in_the_line_are_taken_again() {
         let (mut machine, ids @ [first, _]) = machine();
-        let seats = ids.map(|_| machine.sit());
-        machine.wait(first, Owner::task(seats[0])).unwrap();
+        let task_ids = ids.map(|_| machine.add_task());
+        machine.wait(first, Owner::task(task_ids[0])).unwrap();
         machine.cancel(first).unwrap();
         for _ in 0..TURNS {
             let [one, other] = ids.map(|id| {
-                let seat = machine.sit();
-                machine.wait(id, Owner::task(seat)).unwrap();
+                let task_id = machine.add_task();
+                machine.wait(id, Owner::task(task_id)).unwrap();
                 machine.cancel(id).unwrap();
-                seat
+                task_id
             });
             assert!(one.0.max(other.0) as usize <= 2 * SPARE);
-            for seat in [one, other] {
-                assert!(machine.rise(seat).is_none());
+            for task_id in [one, other] {
+                assert!(machine.remove_task(task_id).is_none());
             }
         }
         // It stands in the line still, and is woken once.
         assert!(
             machine
-                .set_waker(seats[0], core::task::Waker::noop().clone())
+                .set_waker(task_ids[0], core::task::Waker::noop().clone())
                 .is_none()
         );
         assert!(machine.next_due().is_some() && machine.next_due().is_none());
-        for seat in seats {
-            let _waker = machine.rise(seat);
+        for task_id in task_ids {
+            let _waker = machine.remove_task(task_id);
         }
-        let taken = machine.sit();
+        let taken = machine.add_task();
         assert!((taken.0 as usize) <= 2 * SPARE);
     }
 }

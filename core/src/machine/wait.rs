@@ -1,7 +1,7 @@
 //! How a wait begins and how it is cancelled, and taking the cancel back.
 
 use super::port::{Cause, PortEffect, PortInput, PortState};
-use super::step::{self, advance, seize};
+use super::step::{self, advance, set_owner};
 use super::tidy::leaves_an_entry;
 use super::{ChannelId, Machine, NotBound, Owner, Wake, cells};
 
@@ -21,8 +21,8 @@ pub(crate) enum Waited {
     Taken,
     /// The port is enabled.
     Armed,
-    /// The port must be written back.
-    Rearm,
+    /// The port must be unmasked.
+    Unmask,
 }
 
 /// What a cancel found.
@@ -65,11 +65,11 @@ impl Machine {
         if was_waited && !becomes_each {
             return Ok(Waited::Already);
         }
-        seize(slot, owner, &mut self.count);
+        set_owner(slot, owner, &mut self.count);
         Ok(if was_waited {
             Waited::BecameEach
-        } else if effect == PortEffect::Rearm {
-            Waited::Rearm
+        } else if effect == PortEffect::Unmask {
+            Waited::Unmask
         } else {
             Waited::Armed
         })
@@ -83,15 +83,15 @@ impl Machine {
         owner: Owner,
     ) -> Result<Waited, NotBound> {
         let slot = self.ports.by_id(id)?;
-        let Some(blocker) = owner.blocker() else {
+        let Some(waiter) = owner.waiter() else {
             slot.owner = owner;
             advance(id, slot, PortInput::Queue, &mut self.count);
             self.ready.push_back(Wake { channel: id, cause });
             return Ok(Waited::Queued);
         };
-        if blocker.seat().is_some() {
-            seize(slot, owner, &mut self.count);
-            self.count.tell(id, blocker);
+        if waiter.task_id().is_some() {
+            set_owner(slot, owner, &mut self.count);
+            self.count.wake_owner(id, waiter);
         } else {
             advance(id, slot, PortInput::Wait, &mut self.count);
             self.stats.wakes += 1;
@@ -117,7 +117,7 @@ impl Machine {
         slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
     }
 
-    /// A wait in a round, of a channel whose event was handed out: it is written back at the end of
+    /// A wait in a round, of a channel whose event was handed out: it is unmasked at the end of
     /// the round. Says whether it was that; otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
@@ -125,7 +125,7 @@ impl Machine {
         let slot = self.ports.by_id(id);
         let waits = slot.is_ok_and(|slot| step::wait_again(slot, next, &mut self.count));
         if waits {
-            self.rearm.push(id.port());
+            self.to_unmask.push(id.port());
         }
         waits
     }
@@ -133,9 +133,9 @@ impl Machine {
     /// After a wake, whoever has the channel waits for the next one. Its port is gathered.
     pub(crate) fn go_on(&mut self, id: ChannelId) {
         if let Ok(slot) = self.ports.by_id(id)
-            && advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Rearm
+            && advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Unmask
         {
-            self.gather(id.port());
+            self.queue_unmask(id.port());
         }
     }
 
@@ -160,12 +160,12 @@ impl Machine {
             owner: slot.owner,
         };
         let leaves_an_entry = leaves_an_entry(slot);
-        seize(slot, Owner::NEXT, &mut self.count);
+        set_owner(slot, Owner::NEXT, &mut self.count);
         advance(id, slot, PortInput::Cancel, &mut self.count);
-        if let Some(blocker) = before.owner.blocker() {
-            self.count.tell(id, blocker);
-            if let Some(seat) = blocker.seat() {
-                self.tidy_task(seat);
+        if let Some(waiter) = before.owner.waiter() {
+            self.count.wake_owner(id, waiter);
+            if let Some(task_id) = waiter.task_id() {
+                self.tidy_task(task_id);
             }
         }
         if leaves_an_entry {
@@ -195,11 +195,11 @@ impl Machine {
             self.count.enter(slot);
             match state {
                 PortState::Ready(cause) => self.ready.push_back(Wake { channel: id, cause }),
-                PortState::Rearming => self.gather(id.port()),
+                PortState::Unmasking => self.queue_unmask(id.port()),
                 PortState::Live
                 | PortState::Waiting
-                | PortState::Heard
-                | PortState::Held
+                | PortState::Delivered
+                | PortState::Masked
                 | PortState::Latched(_) => {}
             }
         }

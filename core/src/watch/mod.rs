@@ -171,7 +171,7 @@ impl<P: Places> Watch<P> {
         let has_news = || {
             is_called || self.rings.load(SeqCst) != rings || self.changes.load(SeqCst) != changes
         };
-        let waited = self.attend(has_news, deadline)?;
+        let waited = self.sleep_until(has_news, deadline)?;
         if waited.woken {
             // Every thread that was in here answers for itself; a later one begins with this.
             self.heard.fetch_max(self.rings.load(SeqCst), SeqCst);
@@ -187,9 +187,9 @@ impl<P: Places> Watch<P> {
         let rings = self.rings.load(SeqCst);
         // A ring counts as a call first, so it is seen by one of the two.
         if self.calls.load(SeqCst) != ticket {
-            return Ok(Slept::Roused);
+            return Ok(Slept::Notified);
         }
-        let waited = self.attend(|| self.rings.load(SeqCst) != rings, deadline)?;
+        let waited = self.sleep_until(|| self.rings.load(SeqCst) != rings, deadline)?;
         Ok(match waited {
             Waited { ready: true, .. } => Slept::Ready,
             Waited {
@@ -197,14 +197,14 @@ impl<P: Places> Watch<P> {
                 interrupted: false,
                 ..
             } => Slept::TimedOut,
-            _ => Slept::Roused,
+            _ => Slept::Notified,
         })
     }
 
     /// Takes the watch, or follows the one who has it, until there is something for a thread
     /// that hears every call.
     #[inline]
-    fn attend(
+    fn sleep_until(
         &self,
         has_news: impl Fn() -> bool,
         deadline: P::Deadline,
@@ -288,9 +288,9 @@ impl<P: Places> Watch<P> {
                     if took {
                         self.post.hold(who);
                     }
-                    return Ok(Slept::Roused);
+                    return Ok(Slept::Notified);
                 }
-                Followed::News | Followed::Interrupted => return Ok(Slept::Roused),
+                Followed::News | Followed::Interrupted => return Ok(Slept::Notified),
                 Followed::TimedOut => return Ok(Slept::TimedOut),
             }
         }
@@ -304,7 +304,7 @@ impl<P: Places> Watch<P> {
                 interrupted: false,
                 ..
             } if !has_news() => Slept::TimedOut,
-            _ => Slept::Roused,
+            _ => Slept::Notified,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Who has the watch, in one word.
 
 use crate::hal::Sleeper;
-use crate::sync::{AtomicU64, Occupant, Ordering::SeqCst};
+use crate::sync::{AtomicU64, Ordering::SeqCst, OwnerThread};
 
 /// A thread that wants the watch: one that hears every call of the loop, or a [`Sleeper`], which
 /// hears only those for it.
@@ -16,7 +16,7 @@ impl Who {
         Who(sleeper.number().get().into())
     }
 
-    /// The place in which it sleeps while another thread watches. Place 0 is that of all who hear
+    /// The place in which it sleeps while another thread watches. Place 0 is that of all who note_event
     /// every call; two sleepers may share one of the others, and then wake together.
     pub(super) fn place(self, places: usize) -> usize {
         let shared = places.saturating_sub(1).max(1) as u64;
@@ -39,7 +39,7 @@ pub(super) struct Post {
     word: AtomicU64,
     /// The thread for which a sleeper's number stands while it is `HELD`. A number alone would
     /// not do: nothing keeps a caller from using it twice.
-    holder: Occupant,
+    holder: OwnerThread,
 }
 
 const VACANT: u64 = 0;
@@ -70,15 +70,15 @@ impl Post {
 
     /// A sleeper that took the watch goes away for a moment and keeps it.
     pub(super) fn hold(&self, who: Who) {
-        self.holder.enter();
+        self.holder.acquire();
         self.word.store(word(who, HELD), SeqCst);
     }
 
     /// A sleeper comes back to the watch that it kept. Says whether it did keep it.
     pub(super) fn resume(&self, who: Who) -> bool {
-        let is_mine = self.word.load(SeqCst) == word(who, HELD) && self.holder.is_me();
+        let is_mine = self.word.load(SeqCst) == word(who, HELD) && self.holder.is_current();
         if is_mine {
-            self.holder.leave();
+            self.holder.release();
         }
         is_mine
     }

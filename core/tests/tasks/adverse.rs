@@ -84,7 +84,7 @@ fn a_waker_may_poll_its_future_and_drop_it_inside_the_wake() {
     assert_eq!((ctx.link(), ctx.stats().unreported), (Link::Idle, 0));
 }
 
-/// The first task of the line drops the second, and a third one takes that seat.
+/// The first task of the line drops the second, and a third one takes that task_id.
 #[test]
 fn a_task_that_left_the_line_is_not_woken_and_neither_is_the_next_in_its_seat() {
     let (tester, ctx, one) = bound();
@@ -206,7 +206,7 @@ fn a_stream_that_is_dropped_before_it_rests_leaves_no_write_back() {
         next(&mut wakes, Waker::noop()),
         Poll::Ready(Some(Cause::Event))
     );
-    assert!(ctx.next_timeout().is_some(), "a round would write it back");
+    assert!(ctx.next_timeout().is_some(), "a round would unmask it");
     drop(wakes);
     assert_eq!(ctx.next_timeout(), None);
     let mut wakes = channel.wakes().unwrap();

@@ -148,7 +148,7 @@ impl<R: Sleep> Control<R> {
             }
             if self.ctx.next_timeout().is_none() {
                 let slept = event_loop.sleep(ticket, None);
-                if slept.map_err(Error::Sleep)? == Slept::Roused {
+                if slept.map_err(Error::Sleep)? == Slept::Notified {
                     continue;
                 }
             }

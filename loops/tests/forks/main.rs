@@ -21,7 +21,9 @@ use std::time::Duration;
 use calloop::EventLoop;
 use evtchn_core::{Cause, Channel, Context, DomId, Error, LoopError, Port, Registrar};
 use evtchn_fork::Inherited;
-use evtchn_loops::{CalloopLoop, CalloopSource, MioLoop, PollArray, PollFd, PollingLoop};
+use evtchn_loops::{
+    CalloopRegistrar, CalloopSource, MioRegistrar, PollArray, PollFd, PollingRegistrar,
+};
 use evtchn_sim::{Guest, Sim};
 use polling::{Events, Poller};
 use rustix::event::{PollFlags, Timespec};
@@ -142,7 +144,7 @@ impl<R: Registrar> Rig<R> {
 
 fn polling_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     let poller = Arc::new(Poller::new().unwrap());
-    let rig = rig(PollingLoop::new(Arc::clone(&poller), 7).unwrap());
+    let rig = rig(PollingRegistrar::new(Arc::clone(&poller), 7).unwrap());
     let (rig, poller) = forks.in_child((rig, poller), |(rig, poller)| {
         rig.refuse_and_drop();
         drop(poller);
@@ -162,7 +164,7 @@ fn polling_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
 fn mio_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     let mut poll = mio::Poll::new().unwrap();
     let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
-    let event_loop = MioLoop::new(poll.registry(), mio::Token(1), waker).unwrap();
+    let event_loop = MioRegistrar::new(poll.registry(), mio::Token(1), waker).unwrap();
     let rig = forks.in_child(rig(event_loop), Rig::refuse_and_drop);
     let mut events = mio::Events::with_capacity(4);
     rig.fire();
@@ -178,7 +180,7 @@ fn mio_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
 }
 
 /// A calloop event loop that notes which ports woke.
-fn calloop(registrar: &CalloopLoop) -> (EventLoop<'static, Vec<Port>>, Rig<CalloopLoop>) {
+fn calloop(registrar: &CalloopRegistrar) -> (EventLoop<'static, Vec<Port>>, Rig<CalloopRegistrar>) {
     let rig = rig(registrar.clone());
     let event_loop = EventLoop::<Vec<Port>>::try_new().unwrap();
     let source = CalloopSource::new(Context::clone(&rig.ctx), registrar).unwrap();
@@ -190,7 +192,7 @@ fn calloop(registrar: &CalloopLoop) -> (EventLoop<'static, Vec<Port>>, Rig<Callo
 }
 
 fn calloop_goes_on_after_a_child_dropped_the_source(forks: &Forks) {
-    let registrar = CalloopLoop::new().unwrap();
+    let registrar = CalloopRegistrar::new().unwrap();
     let (event_loop, rig) = calloop(&registrar);
     let (mut event_loop, rig) = forks.in_child((event_loop, rig), |(event_loop, rig)| {
         rig.refuse_and_drop();
@@ -203,7 +205,7 @@ fn calloop_goes_on_after_a_child_dropped_the_source(forks: &Forks) {
 }
 
 fn calloop_hears_the_call_that_a_child_had_a_round_for(forks: &Forks) {
-    let registrar = CalloopLoop::new().unwrap();
+    let registrar = CalloopRegistrar::new().unwrap();
     let (event_loop, rig) = calloop(&registrar);
     Registrar::wake(&registrar);
     let (mut event_loop, rig) = forks.in_child((event_loop, rig), |(mut event_loop, rig)| {
@@ -222,9 +224,9 @@ fn calloop_hears_the_call_that_a_child_had_a_round_for(forks: &Forks) {
 }
 
 fn adapter_of_a_parent_registers_no_device_of_a_child(forks: &Forks) {
-    let calloop = CalloopLoop::new().unwrap();
+    let calloop = CalloopRegistrar::new().unwrap();
     let poller = Arc::new(Poller::new().unwrap());
-    let polling = PollingLoop::new(poller, 7).unwrap();
+    let polling = PollingRegistrar::new(poller, 7).unwrap();
     let array = PollArray::new().unwrap();
     let opener = Sim::new(1).open(DomId::DOM0);
     forks.in_child((calloop, polling, array), |(calloop, polling, array)| {
@@ -291,8 +293,8 @@ fn no_adapter_watches_where_a_fork_cannot_be_noticed(_: &Forks) {
     let poller = Arc::new(Poller::new().unwrap());
     let unavailable = unavailable::forget_forks();
     let refused = [
-        PollingLoop::new(poller, 7).unwrap_err().into(),
-        CalloopLoop::new().unwrap_err().into(),
+        PollingRegistrar::new(poller, 7).unwrap_err().into(),
+        CalloopRegistrar::new().unwrap_err().into(),
         PollArray::new().unwrap_err().into(),
         tasks::registers_no_device(),
     ];

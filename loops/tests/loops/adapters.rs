@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evtchn_loops::{MioLoop, PollingLoop};
+use evtchn_loops::{MioRegistrar, PollingRegistrar};
 use evtchn_xen::PollLoop;
 use mio::{Token, Waker};
 use polling::Poller;
@@ -71,7 +71,7 @@ pub(crate) struct OnPolling<B: Backend> {
 }
 
 impl<B: Backend> Rig<B> for OnPolling<B> {
-    type Adapter = PollingLoop;
+    type Adapter = PollingRegistrar;
 
     const NAME: &'static str = "polling";
 
@@ -84,9 +84,9 @@ impl<B: Backend> Rig<B> for OnPolling<B> {
         }
     }
 
-    fn adapter(&mut self) -> PollingLoop {
+    fn adapter(&mut self) -> PollingRegistrar {
         self.adapters += 1;
-        PollingLoop::new(Arc::clone(&self.poller), self.adapters).unwrap()
+        PollingRegistrar::new(Arc::clone(&self.poller), self.adapters).unwrap()
     }
 
     fn attach(&mut self, context: &Arc<ContextOf<B, Self>>, taste: Taste) {
@@ -126,7 +126,7 @@ pub(crate) struct OnMio<B: Backend> {
 const WAKER: Token = Token(0);
 
 impl<B: Backend> Rig<B> for OnMio<B> {
-    type Adapter = MioLoop;
+    type Adapter = MioRegistrar;
 
     const NAME: &'static str = "mio";
 
@@ -141,10 +141,10 @@ impl<B: Backend> Rig<B> for OnMio<B> {
         }
     }
 
-    fn adapter(&mut self) -> MioLoop {
+    fn adapter(&mut self) -> MioRegistrar {
         self.adapters += 1;
         let token = Token(self.adapters);
-        MioLoop::new(self.poll.registry(), token, Arc::clone(&self.waker)).unwrap()
+        MioRegistrar::new(self.poll.registry(), token, Arc::clone(&self.waker)).unwrap()
     }
 
     fn attach(&mut self, context: &Arc<ContextOf<B, Self>>, taste: Taste) {

@@ -12,20 +12,20 @@ use calloop::{
     EventLoop, EventSource, Poll, PostAction, Readiness, RegistrationToken, Token, TokenFactory,
 };
 use evtchn_core::Wake;
-use evtchn_loops::{CalloopLoop, CalloopSource};
+use evtchn_loops::{CalloopRegistrar, CalloopSource};
 
 use super::device::Backend;
 use super::rig::{ContextOf, Each, LoopOf, Rig, Taste, epoll_has};
 
 pub(crate) struct OnCalloop<B: Backend> {
     event_loop: EventLoop<'static, Each<B, Self>>,
-    adapters: Vec<CalloopLoop>,
+    adapters: Vec<CalloopRegistrar>,
     sources: Vec<RegistrationToken>,
     processed: Rc<Cell<u32>>,
 }
 
 impl<B: Backend> Rig<B> for OnCalloop<B> {
-    type Adapter = CalloopLoop;
+    type Adapter = CalloopRegistrar;
 
     const NAME: &'static str = "calloop";
 
@@ -38,8 +38,8 @@ impl<B: Backend> Rig<B> for OnCalloop<B> {
         }
     }
 
-    fn adapter(&mut self) -> CalloopLoop {
-        let adapter = CalloopLoop::new().unwrap();
+    fn adapter(&mut self) -> CalloopRegistrar {
+        let adapter = CalloopRegistrar::new().unwrap();
         self.adapters.push(adapter.clone());
         adapter
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evtchn_core::Registrar;
-use evtchn_loops::{Cookie, HookLoop, Hooks, Interest, PollArray, PollFd};
+use evtchn_loops::{Cookie, HookRegistrar, Hooks, Interest, PollArray, PollFd};
 use rustix::event::{EventfdFlags, PollFlags, Timespec, eventfd};
 
 use super::device::Backend;
@@ -106,7 +106,7 @@ pub(crate) struct OnHooks<B: Backend> {
 }
 
 impl<B: Backend> Rig<B> for OnHooks<B> {
-    type Adapter = HookLoop;
+    type Adapter = HookRegistrar;
 
     const NAME: &'static str = "hooks";
 
@@ -117,9 +117,9 @@ impl<B: Backend> Rig<B> for OnHooks<B> {
         }
     }
 
-    fn adapter(&mut self) -> HookLoop {
+    fn adapter(&mut self) -> HookRegistrar {
         let foreign = Arc::clone(&self.foreign);
-        HookLoop::new(foreign)
+        HookRegistrar::new(foreign)
     }
 
     fn attach(&mut self, context: &Arc<ContextOf<B, Self>>, taste: Taste) {
@@ -137,7 +137,7 @@ impl<B: Backend> Rig<B> for OnHooks<B> {
         each: &mut Each<B, Self>,
     ) -> Result<bool, Box<dyn Error>> {
         let cookies = self.foreign.sleep(sleep_of(&self.attached, timeout))?;
-        let is_ready = |it: &HookLoop| cookies.iter().any(|cookie| it.occurred(*cookie));
+        let is_ready = |it: &HookRegistrar| cookies.iter().any(|cookie| it.occurred(*cookie));
         dispatch::<B, Self>(&self.attached, is_ready, each)
     }
 

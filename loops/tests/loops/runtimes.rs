@@ -6,7 +6,7 @@ use std::task::{Context as Cx, Poll};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
-use evtchn_loops::{AsyncIoLoop, TokioLoop};
+use evtchn_loops::{AsyncIoRegistrar, TokioRegistrar};
 use tokio::net::unix::pipe::Receiver;
 use tokio::runtime::Builder;
 
@@ -17,7 +17,7 @@ use super::on_tasks::Runtime;
 pub(crate) struct Tokio<const HAS_THREADS: bool>(tokio::runtime::Runtime);
 
 impl<B: Backend, const HAS_THREADS: bool> Runtime<B> for Tokio<HAS_THREADS> {
-    type Loop = TokioLoop;
+    type Loop = TokioRegistrar;
     type Bell = Receiver;
 
     const NAME: &'static str = if HAS_THREADS {
@@ -38,11 +38,11 @@ impl<B: Backend, const HAS_THREADS: bool> Runtime<B> for Tokio<HAS_THREADS> {
         Tokio(runtime.unwrap())
     }
 
-    fn event_loop(&self) -> TokioLoop {
-        TokioLoop::with_handle(self.0.handle().clone())
+    fn event_loop(&self) -> TokioRegistrar {
+        TokioRegistrar::with_handle(self.0.handle().clone())
     }
 
-    fn called(event_loop: &TokioLoop) -> impl Future<Output = ()> {
+    fn called(event_loop: &TokioRegistrar) -> impl Future<Output = ()> {
         event_loop.called()
     }
 
@@ -75,7 +75,7 @@ impl<B: Backend, const HAS_THREADS: bool> Runtime<B> for Tokio<HAS_THREADS> {
 pub(crate) struct AsyncIo;
 
 impl<B: Backend> Runtime<B> for AsyncIo {
-    type Loop = AsyncIoLoop;
+    type Loop = AsyncIoRegistrar;
     type Bell = Async<OwnedFd>;
 
     const NAME: &'static str = "async_io";
@@ -86,11 +86,11 @@ impl<B: Backend> Runtime<B> for AsyncIo {
         AsyncIo
     }
 
-    fn event_loop(&self) -> AsyncIoLoop {
-        AsyncIoLoop::new()
+    fn event_loop(&self) -> AsyncIoRegistrar {
+        AsyncIoRegistrar::new()
     }
 
-    fn called(event_loop: &AsyncIoLoop) -> impl Future<Output = ()> {
+    fn called(event_loop: &AsyncIoRegistrar) -> impl Future<Output = ()> {
         event_loop.called()
     }
 

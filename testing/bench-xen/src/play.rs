@@ -65,7 +65,7 @@ pub(crate) trait Scene {
     /// Sets `A[index]` pending.
     fn notify(&self, index: usize) -> Result<()>;
 
-    /// Waits until so many deliveries were counted in all, and each port is enabled again.
+    /// Waits until so many deliveries were counted in all, and each port is unmasked.
     async fn handle(&mut self, total: usize) -> Result<()>;
 }
 

@@ -3,7 +3,7 @@
 use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use anyhow::{Context as _, Result};
-use evtchn::{Context, Wakes, polling::PollingLoop, tokio::TokioLoop, xen::XenOpen};
+use evtchn::{Context, Wakes, polling::PollingRegistrar, tokio::TokioRegistrar, xen::XenOpen};
 use polling::{Events, Poller};
 
 use crate::{
@@ -17,15 +17,15 @@ use crate::{
 pub(crate) struct Polling {
     poller: Arc<Poller>,
     events: Events,
-    ctx: Context<PollingLoop>,
-    channels: Channels<PollingLoop>,
+    ctx: Context<PollingRegistrar>,
+    channels: Channels<PollingRegistrar>,
     tally: Arc<Tally>,
 }
 
 impl Polling {
     pub(crate) fn new(channels: usize) -> Result<(Polling, Arc<Tally>)> {
         let poller = Arc::new(Poller::new()?);
-        let event_loop = PollingLoop::new(Arc::clone(&poller), 0)?;
+        let event_loop = PollingRegistrar::new(Arc::clone(&poller), 0)?;
         let ctx = Context::with_registrar(XenOpen::default(), event_loop);
         let channels = Channels::new(&ctx, channels)?;
         channels.wait(&ctx)?;
@@ -72,15 +72,15 @@ pub(crate) fn on_tokio(plan: &Plan) -> Result<Cost> {
 /// One task with a stream of the wakes of every channel.
 #[derive(Debug)]
 struct Tokio {
-    _ctx: Context<TokioLoop>,
-    wakes: Wakes<TokioLoop>,
-    channels: Channels<TokioLoop>,
+    _ctx: Context<TokioRegistrar>,
+    wakes: Wakes<TokioRegistrar>,
+    channels: Channels<TokioRegistrar>,
     tally: Arc<Tally>,
 }
 
 impl Tokio {
     fn new(channels: usize) -> Result<(Tokio, Arc<Tally>)> {
-        let ctx = Context::<TokioLoop>::new(XenOpen::default())?;
+        let ctx = Context::<TokioRegistrar>::new(XenOpen::default())?;
         let channels = Channels::new(&ctx, channels)?;
         let mut wakes = ctx.wakes();
         for our in &channels.ours {
@@ -107,7 +107,7 @@ impl Scene for Tokio {
             let wake = self.wakes.next().await.context("the stream ended")??;
             self.tally.count(wake.port().as_raw());
         }
-        // The ports are enabled again when the stream has nothing left.
+        // The ports are unmasked when the stream has nothing left.
         let next = poll_fn(|cx| Poll::Ready(self.wakes.poll_wake(cx))).await;
         anyhow::ensure!(next.is_pending(), "a wake too many");
         Ok(())

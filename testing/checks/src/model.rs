@@ -17,7 +17,7 @@ pub struct Channel {
     /// How many wakes can be under way, two at most and [`more`](Channel::more): one that the
     /// program can already see, and one that was held back meanwhile.
     pub may: u8,
-    /// How many more can be under way. Told of an overflow, or adopted, the port is written back
+    /// How many more can be under way. Told of an overflow, or adopted, the port is unmasked
     /// unseen: it can be enabled with an event unread, and then brings another. An overflow takes
     /// what is unread; each process that adopts finds what the one before left.
     pub more: u8,

@@ -58,7 +58,7 @@ pub(crate) fn recorded(seed: u64, trigger: Trigger, delivery: Delivery) -> Vec<u
         let mut taken = match ctx.dispatch_at_most(budget) {
             Ok(round) => round,
             // Of a round that was dropped, once.
-            Err(Error::Device(_) | Error::NotWritten { .. }) => {
+            Err(Error::Device(_) | Error::NotUnmasked { .. }) => {
                 ctx.dispatch_at_most(budget).unwrap()
             }
             Err(error) => panic!("{error}"),

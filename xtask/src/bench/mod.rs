@@ -98,7 +98,10 @@ fn measure(
 
 /// Builds every program of the plan.
 fn programs(dir: &Path, plan: &Plan) -> Result<Vec<binaries::Program>> {
-    const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../testing/bench-others/libxl.c");
+    const SOURCE: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../testing/bench-others/libxl.c"
+    );
     const LIBRARIES: [&str; 3] = ["xenevtchn", "xentoolcore", "xentoollog"];
     // As users build: in the plain release profile.
     let builder = Builder::new(dir);

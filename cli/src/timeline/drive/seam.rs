@@ -34,7 +34,7 @@ impl Driver<'_> {
             (Seam::Unmask { ports }, Some(Got::Number(written))) => {
                 self.mark(None, Kind::WriteBack, &many(*written as usize, "port"));
                 for port in ports.iter().take(*written as usize) {
-                    self.step(port.as_raw(), PortInput::Written);
+                    self.step(port.as_raw(), PortInput::Unmasked);
                 }
             }
             (Seam::Reset, _) => {

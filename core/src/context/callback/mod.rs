@@ -48,7 +48,7 @@ impl<R: Registrar> Shared<R> {
 
     /// Whether this thread runs the callback, or a hook.
     pub(super) fn is_inside(&self) -> bool {
-        self.in_round.is_me() || self.is_in_hook()
+        self.in_round.is_current() || self.is_in_hook()
     }
 }
 
@@ -69,7 +69,7 @@ impl<R: Registrar> Channel<R> {
     pub fn set_callback(&self, callback: impl FnMut(Wake) + Send + 'static) -> Result<(), Error> {
         let id = self.id();
         let set = || {
-            self.shared.admit()?;
+            self.shared.check_caller()?;
             let replaced = {
                 let mut state = self.shared.lock();
                 state.callbacks.set(id, Box::new(callback))
@@ -90,7 +90,7 @@ impl<R: Registrar> Channel<R> {
     pub fn remove_callback(&self) -> Result<bool, Error> {
         let id = self.id();
         let remove = || {
-            self.shared.admit()?;
+            self.shared.check_caller()?;
             let (had_one, removed) = {
                 let mut state = self.shared.lock_returned(id);
                 (state.callbacks.has(id), state.callbacks.remove(id))
@@ -174,15 +174,15 @@ mod tests {
         let ctx = Context::with_registrar(opener, event_loop);
         let shared = &ctx.shared;
         assert!(!shared.is_inside());
-        shared.in_round.enter();
+        shared.in_round.acquire();
         assert!(shared.is_inside());
-        shared.in_round.leave();
-        shared.in_hook.enter();
+        shared.in_round.release();
+        shared.in_hook.acquire();
         assert!(shared.is_inside());
-        assert!(matches!(shared.admit(), Err(Error::Reentrant)));
-        shared.in_hook.leave();
+        assert!(matches!(shared.check_caller(), Err(Error::Reentrant)));
+        shared.in_hook.release();
         assert!(!shared.is_inside());
-        shared.admit().unwrap();
+        shared.check_caller().unwrap();
     }
 
     #[test]

@@ -46,9 +46,9 @@ impl Cell {
             | Cell::Port(_, PortInput::PeerGone | PortInput::PeerConnected) => {
                 Some("no script asks what became of a peer: tests/peers does")
             }
-            Cell::Port(S::Rearming, PortInput::Written) => None,
-            Cell::Port(_, PortInput::Written) => {
-                Some("what is written back is due, and stays so under the lock of the write")
+            Cell::Port(S::Unmasking, PortInput::Unmasked) => None,
+            Cell::Port(_, PortInput::Unmasked) => {
+                Some("what is unmasked is due, and stays so under the lock of the write")
             }
             Cell::Link(Link::Closed | Link::Faulted, LinkInput::Wanted) => Some(
                 "a wait needs a device that is open, and a device that fails takes its waits along",

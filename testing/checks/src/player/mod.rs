@@ -413,7 +413,7 @@ impl Player<'_> {
     fn arm_failed(&mut self, error: &Error) -> Step {
         if let Error::Device(error) = error {
             self.told([Call::Unmask], error)
-        } else if matches!(error, Error::NotWritten { .. }) {
+        } else if matches!(error, Error::NotUnmasked { .. }) {
             self.failed(Call::Unmask, || text(error))
         } else {
             self.link_failed(error)

@@ -117,7 +117,7 @@ impl Player<'_> {
         match answer {
             Err(Error::Device(error)) => self.told([owed], &error),
             Err(Error::Deregister(error)) => self.loop_told(owed, &error),
-            Err(error @ Error::NotWritten { .. }) => self.failed(owed, || text(error)),
+            Err(error @ Error::NotUnmasked { .. }) => self.failed(owed, || text(error)),
             other => Err(format!("{owed} failed as a round was dropped: {other:?}")),
         }
     }

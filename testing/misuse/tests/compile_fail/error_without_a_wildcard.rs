@@ -3,7 +3,7 @@ use evtchn::{Cause, Error};
 
 fn of_error(error: Error) -> bool {
     match error {
-        Error::Device(_) | Error::NotWritten { .. } => true,
+        Error::Device(_) | Error::NotUnmasked { .. } => true,
         Error::NewLoop(_) | Error::Register(_) | Error::Deregister(_) | Error::Sleep(_) => true,
         Error::HookPanicked | Error::Reentrant | Error::Inherited | Error::Busy => true,
         Error::NotBound(_) | Error::AlreadyWaited(_) | Error::CallbackRuns(_) => true,

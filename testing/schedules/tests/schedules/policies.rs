@@ -1,4 +1,4 @@
-//! Ports whose handlers say on other threads when they are enabled again (I15, I19).
+//! Ports whose handlers say on other threads when they are unmasked (I15, I19).
 
 use std::sync::Arc;
 use std::time::Duration;

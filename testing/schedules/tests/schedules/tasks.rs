@@ -378,7 +378,7 @@ fn stream_on_an_edge_triggered_loop_hears_every_turn() {
     hear_every_turn(&Rig::with(SimLoop::edge()));
 }
 
-/// It is enabled again while its peer fires.
+/// It is unmasked while its peer fires.
 fn hear_every_turn(rig: &Rig) {
     const TURNS: usize = 3;
     let wire = rig.wire();

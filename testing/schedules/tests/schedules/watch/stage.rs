@@ -264,7 +264,7 @@ impl Scene {
     /// was, before the deadline.
     pub(super) fn block(&self, myself: usize, deadline: Deadline) -> bool {
         let [sleeper] = sleeper(myself).try_into().unwrap();
-        let mut slept = Slept::Roused;
+        let mut slept = Slept::Notified;
         let woke = loop {
             let ticket = self.watch.ticket();
             if self.has_news(myself) {
@@ -274,7 +274,7 @@ impl Scene {
                 break false;
             }
             slept = self.watch.sleep_as(sleeper, ticket, deadline).unwrap();
-            if slept != Slept::Roused {
+            if slept != Slept::Notified {
                 self.read(myself);
             }
         };

@@ -3,25 +3,25 @@
 use core::fmt;
 use core::num::NonZeroU32;
 
-use super::task::Seat;
+use super::task::TaskId;
 use crate::hal::Sleeper;
 
 /// Who has the wakes of a channel to itself: a thread that blocks, which goes by a number, or a
-/// task, which goes by its seat.
+/// task, which goes by its task_id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Blocker(NonZeroU32);
+pub(crate) struct Waiter(NonZeroU32);
 
-/// The bit that tells a seat from the number of a thread.
+/// The bit that tells a task_id from the number of a thread.
 const TASK: u32 = 1 << 31;
 
-impl Blocker {
+impl Waiter {
     /// The first thread.
-    pub(crate) const FIRST: Blocker = Blocker(NonZeroU32::MIN);
+    pub(crate) const FIRST: Waiter = Waiter(NonZeroU32::MIN);
 
     /// The thread after this one.
-    pub(crate) fn next(self) -> Blocker {
+    pub(crate) fn next(self) -> Waiter {
         let next = self.0.checked_add(1).filter(|next| next.get() < TASK);
-        next.map_or(Blocker::FIRST, Blocker)
+        next.map_or(Waiter::FIRST, Waiter)
     }
 
     /// What the loop calls a thread that blocks.
@@ -30,23 +30,23 @@ impl Blocker {
     }
 
     /// The thread that the loop calls so.
-    pub(crate) const fn thread(sleeper: Sleeper) -> Blocker {
-        Blocker(sleeper.number())
+    pub(crate) const fn thread(sleeper: Sleeper) -> Waiter {
+        Waiter(sleeper.number())
     }
 
     /// A task.
-    pub(crate) fn task(seat: Seat) -> Blocker {
-        Blocker(NonZeroU32::MIN | TASK | (seat.0 << 1))
+    pub(crate) fn task(task_id: TaskId) -> Waiter {
+        Waiter(NonZeroU32::MIN | TASK | (task_id.0 << 1))
     }
 
-    /// The seat, where it is a task.
+    /// The task_id, where it is a task.
     #[inline]
-    pub(crate) const fn seat(self) -> Option<Seat> {
+    pub(crate) const fn task_id(self) -> Option<TaskId> {
         let word = self.0.get();
         if word & TASK == 0 {
             return None;
         }
-        Some(Seat((word & !TASK) >> 1))
+        Some(TaskId((word & !TASK) >> 1))
     }
 }
 
@@ -61,13 +61,13 @@ impl Owner {
     pub(crate) const EACH: Owner = Owner(u32::MAX);
 
     /// A thread that blocks or a task has them to itself.
-    pub(crate) const fn of(blocker: Blocker) -> Owner {
-        Owner(blocker.0.get())
+    pub(crate) const fn of(waiter: Waiter) -> Owner {
+        Owner(waiter.0.get())
     }
 
     /// A task has them to itself.
-    pub(crate) fn task(seat: Seat) -> Owner {
-        Owner::of(Blocker::task(seat))
+    pub(crate) fn task(task_id: TaskId) -> Owner {
+        Owner::of(Waiter::task(task_id))
     }
 
     #[inline]
@@ -82,9 +82,9 @@ impl Owner {
     }
 
     #[inline]
-    pub(crate) const fn blocker(self) -> Option<Blocker> {
+    pub(crate) const fn waiter(self) -> Option<Waiter> {
         match NonZeroU32::new(self.0) {
-            Some(number) if self.0 != Owner::EACH.0 => Some(Blocker(number)),
+            Some(number) if self.0 != Owner::EACH.0 => Some(Waiter(number)),
             Some(_) | None => None,
         }
     }
@@ -92,8 +92,8 @@ impl Owner {
 
 impl fmt::Debug for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.blocker() {
-            Some(blocker) => blocker.fmt(f),
+        match self.waiter() {
+            Some(waiter) => waiter.fmt(f),
             None if self.is_each() => f.write_str("Each"),
             None => f.write_str("Next"),
         }
