@@ -99,11 +99,11 @@ pub enum PortState {
     Live,
     /// Enabled, waited on.
     Waiting,
-    /// Masked, its event was handed out. Without a wait.
+    /// Masked since its event was handed out, without a wait.
     Delivered,
-    /// Masked, though no event of it was handed out. Without a wait.
+    /// Masked though no event of it was handed out, without a wait.
     Masked,
-    /// Masked, waited on: it is to be unmasked.
+    /// Waited on, to be unmasked.
     Unmasking,
     /// Masked, its event was read while there was no wait: the next wait gets this wake.
     Latched(Cause),

@@ -173,17 +173,18 @@ impl Test {
     }
 }
 
-/// The folder of a package of the workspace.
+/// The folder of a package, of the workspace or of `testing`.
 fn package(name: &str) -> Result<PathBuf> {
     let head = format!("[package]\nname = \"{name}\"\n");
-    let folders = fs::read_dir(root())?.map(|entry| Ok(entry?.path()));
-    let folders = folders.collect::<Result<Vec<_>>>()?;
-    let found = folders
-        .into_iter()
-        .chain([root().to_owned()])
-        .find(|folder| {
-            fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains(&head))
-        });
+    let mut folders = vec![root().to_owned()];
+    for parent in [root(), &root().join("testing")] {
+        for entry in fs::read_dir(parent)? {
+            folders.push(entry?.path());
+        }
+    }
+    let found = folders.into_iter().find(|folder| {
+        fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|text| text.contains(&head))
+    });
     found.with_context(|| format!("there is no package {name}"))
 }
 
