@@ -1,0 +1,127 @@
+//! Wakes that a round takes ahead under one lock, and yields without it.
+//!
+//! Whoever takes the lock meanwhile takes back what is not yet yielded. So nothing under the lock
+//! ever sees a wake that is handed out and not yielded, and a round never yields one that is not
+//! handed out.
+
+use super::{Round, Shared, State};
+use crate::hal::Registrar;
+use crate::machine::{self, ChannelId, Wake};
+use crate::sync::{AtomicUsize, MutexGuard, Ordering::SeqCst};
+
+/// How far the round is with what it took ahead, and how often that was taken back.
+///
+/// The round writes `yielded` before it reads `stops`, and the other threads write `stops` before
+/// they read `yielded`: so at least one of two that meet sees the other.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// With the one that the round is about to yield.
+    yielded: AtomicUsize,
+    stops: AtomicUsize,
+}
+
+/// The channels that a round took ahead.
+#[derive(Debug, Default)]
+pub(super) struct Channels {
+    channels: Vec<ChannelId>,
+    yielded: usize,
+    /// [`Ahead::stops`] when they were taken.
+    stops: usize,
+    /// Taking ahead gained nothing in this round: there was no wait for each, or it was taken back.
+    is_off: bool,
+}
+
+impl<R: Registrar> Shared<R> {
+    /// The state, with nothing taken ahead.
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        self.stop_if_ahead(&mut state);
+        state
+    }
+
+    /// What follows each time that the lock is taken.
+    #[inline]
+    pub(super) fn stop_if_ahead(&self, state: &mut State) {
+        if !state.machine.ahead.is_empty() {
+            self.stop_ahead(state);
+        }
+    }
+
+    #[cold]
+    fn stop_ahead(&self, state: &mut State) {
+        self.ahead.stops.fetch_add(1, SeqCst);
+        state.yielded = self.ahead.yielded.load(SeqCst);
+        state.machine.take_back(state.yielded);
+    }
+}
+
+impl<R: Registrar> Round<'_, R> {
+    /// Takes ahead what follows a wake that was picked under this lock.
+    #[inline]
+    pub(super) fn take_ahead(&mut self, state: &mut State) {
+        if !self.ahead.is_off && state.machine.has_next_word() {
+            self.take_words_ahead(state);
+        }
+    }
+
+    #[inline(never)]
+    fn take_words_ahead(&mut self, state: &mut State) {
+        let shared = &self.shared.ahead;
+        let Channels {
+            channels,
+            yielded,
+            stops,
+            is_off,
+        } = &mut self.ahead;
+        if channels.capacity() == 0 {
+            *channels = std::mem::take(&mut state.machine.ahead.room);
+        }
+        // One is about to be yielded.
+        let most = machine::Ahead::MOST.min(self.wakes_left - 1);
+        state.machine.take_ahead(channels, most);
+        *is_off = channels.is_empty();
+        (*yielded, *stops) = (0, shared.stops.load(SeqCst));
+        shared.yielded.store(0, SeqCst);
+    }
+
+    /// The next wake of those that were taken ahead.
+    #[inline(always)]
+    pub(super) fn next_ahead(&mut self) -> Option<Wake> {
+        let channel = *self.ahead.channels.get(self.ahead.yielded)?;
+        if self.shared.is_inherited() {
+            return None;
+        }
+        self.ahead.yielded += 1;
+        let shared = &self.shared.ahead;
+        shared.yielded.store(self.ahead.yielded, SeqCst);
+        if shared.stops.load(SeqCst) != self.ahead.stops && !self.was_yielded() {
+            return None;
+        }
+        self.wakes_left -= 1;
+        let cause = crate::Cause::Event;
+        Some(Wake { channel, cause })
+    }
+
+    /// What was taken ahead was taken back. Says whether the wake that is about to be yielded counted
+    /// as yielded then.
+    #[cold]
+    fn was_yielded(&mut self) -> bool {
+        let was_yielded = self.ahead.yielded <= self.shared.lock().yielded;
+        self.forget_ahead();
+        was_yielded
+    }
+
+    /// Goes on without what was taken ahead, which was taken back.
+    #[cold]
+    pub(super) fn forget_ahead(&mut self) {
+        self.ahead.channels.clear();
+        self.ahead.is_off = true;
+    }
+
+    /// The room for what is taken ahead, to be used by the next round.
+    #[inline]
+    pub(super) fn room(&mut self) -> Vec<ChannelId> {
+        std::mem::take(&mut self.ahead.channels)
+    }
+}
