@@ -6,7 +6,7 @@
 
 use super::{Round, Shared, State};
 use crate::hal::Registrar;
-use crate::machine::{self, ChannelId, Wake};
+use crate::machine::{self, Room, Wake};
 use crate::sync::{AtomicUsize, MutexGuard, Ordering::SeqCst};
 
 /// How far the round is with what it took ahead, and how often that was taken back.
@@ -23,7 +23,9 @@ pub(super) struct Ahead {
 /// The channels that a round took ahead.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
-    channels: Vec<ChannelId>,
+    pub(super) room: Option<Box<Room>>,
+    /// How many there are, and how many of them were yielded.
+    count: usize,
     yielded: usize,
     /// [`Ahead::stops`] when they were taken.
     stops: usize,
@@ -67,31 +69,26 @@ impl<R: Registrar> Round<'_, R> {
 
     #[inline(never)]
     fn take_words_ahead(&mut self, state: &mut State) {
-        let shared = &self.shared.ahead;
-        let Channels {
-            channels,
-            yielded,
-            stops,
-            is_off,
-        } = &mut self.ahead;
-        if channels.capacity() == 0 {
-            *channels = std::mem::take(&mut state.machine.ahead.room);
-        }
+        let ahead = &mut self.ahead;
+        let room = ahead.room.take();
+        let mut room = room.unwrap_or_else(|| state.machine.ahead.take_room());
         // One is about to be yielded.
         let most = machine::Ahead::MOST.min(self.wakes_left - 1);
-        state.machine.take_ahead(channels, most);
-        *is_off = channels.is_empty();
-        (*yielded, *stops) = (0, shared.stops.load(SeqCst));
-        shared.yielded.store(0, SeqCst);
+        ahead.count = state.machine.take_ahead(&mut room, most);
+        ahead.room = Some(room);
+        ahead.is_off = ahead.count == 0;
+        ahead.yielded = 0;
+        self.shared.ahead.yielded.store(0, SeqCst);
+        ahead.stops = self.shared.ahead.stops.load(SeqCst);
     }
 
     /// The next wake of those that were taken ahead.
     #[inline(always)]
     pub(super) fn next_ahead(&mut self) -> Option<Wake> {
-        let channel = *self.ahead.channels.get(self.ahead.yielded)?;
-        if self.shared.is_inherited() {
+        if self.ahead.yielded == self.ahead.count || self.shared.is_inherited() {
             return None;
         }
+        let channel = *self.ahead.room.as_deref()?.get(self.ahead.yielded)?;
         self.ahead.yielded += 1;
         let shared = &self.shared.ahead;
         shared.yielded.store(self.ahead.yielded, SeqCst);
@@ -115,13 +112,7 @@ impl<R: Registrar> Round<'_, R> {
     /// Goes on without what was taken ahead, which was taken back.
     #[cold]
     pub(super) fn forget_ahead(&mut self) {
-        self.ahead.channels.clear();
+        (self.ahead.count, self.ahead.yielded) = (0, 0);
         self.ahead.is_off = true;
-    }
-
-    /// The room for what is taken ahead, to be used by the next round.
-    #[inline]
-    pub(super) fn room(&mut self) -> Vec<ChannelId> {
-        std::mem::take(&mut self.ahead.channels)
     }
 }

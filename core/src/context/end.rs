@@ -5,7 +5,7 @@ use super::owner::RoundNumber;
 use super::{Outcome, Shared};
 use crate::error::Error;
 use crate::hal::{DeviceError, Registrar, Trigger};
-use crate::machine::ChannelId;
+use crate::machine::Room;
 use crate::sync::Ordering;
 
 impl<R: Registrar> Shared<R> {
@@ -33,7 +33,7 @@ impl<R: Registrar> Shared<R> {
         if !self.in_round.claim() {
             return Err(Error::Busy);
         }
-        if let Err(error) = self.end_round(true, Vec::new()) {
+        if let Err(error) = self.end_round(true, None) {
             self.owe_error(error);
         }
         self.in_round.acquire().ok_or(Error::Busy)
@@ -42,9 +42,13 @@ impl<R: Registrar> Shared<R> {
     /// Ends the round of this thread. `may_read` says that the device may have more; `room` is kept
     /// for what the next round takes ahead.
     #[inline(always)]
-    pub(super) fn end_round(&self, may_read: bool, room: Vec<ChannelId>) -> Result<Outcome, Error> {
+    pub(super) fn end_round(
+        &self,
+        may_read: bool,
+        room: Option<Box<Room>>,
+    ) -> Result<Outcome, Error> {
         let mut state = self.lock();
-        if room.capacity() > 0 {
+        if room.is_some() {
             state.machine.ahead.room = room;
         }
         state.machine.queue_unread();

@@ -207,7 +207,7 @@ impl<'a, R: Registrar> Round<'a, R> {
             // Another round of this thread ended it.
             return Ok(self.shared.outcome());
         }
-        let room = self.room();
+        let room = self.ahead.room.take();
         self.shared.end_round(self.may_read, room)
     }
 

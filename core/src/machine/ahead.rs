@@ -1,17 +1,23 @@
 //! Events handed out ahead of the round that yields them, and taken back where it does not.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 
 use super::step::fire;
 use super::{ChannelId, Machine};
+use crate::ids::Port;
 
-/// What a round took ahead. At most [`MOST`](Self::MOST) channels, all with a wait for each wake.
-#[derive(Debug, Default)]
+/// The channels that a round took ahead, all with a wait for each wake.
+pub(crate) type Room = [ChannelId; Ahead::MOST];
+
+/// What a round took ahead.
+#[derive(Debug)]
 pub(crate) struct Ahead {
-    /// What `due` of each slot was before.
-    dues: Vec<u16>,
-    /// Room for the channels, while no round has it.
-    pub(crate) room: Vec<ChannelId>,
+    /// How many channels.
+    count: usize,
+    /// What `due` of the slot of each was before.
+    dues: [u16; Ahead::MOST],
+    /// For the channels, while no round has it.
+    pub(crate) room: Option<Box<Room>>,
 }
 
 impl Ahead {
@@ -19,7 +25,23 @@ impl Ahead {
 
     #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
-        self.dues.is_empty()
+        self.count == 0
+    }
+
+    /// The room for the channels of a round.
+    pub(crate) fn take_room(&mut self) -> Box<Room> {
+        let room = self.room.take();
+        room.unwrap_or_else(|| Box::new([ChannelId::NEVER; Ahead::MOST]))
+    }
+}
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead {
+            count: 0,
+            dues: [0; Ahead::MOST],
+            room: None,
+        }
     }
 }
 
@@ -30,40 +52,49 @@ impl Machine {
         self.ready.is_empty() && self.unread() > 0
     }
 
-    /// Hands out the events of the next words, as long as they are of ports with a wait for each: at
-    /// most `most`, into `room`. [`take_back`](Self::take_back) follows before anything else.
+    /// Hands out the events of the next words into `room`, at most `most`, as long as they are of
+    /// ports with a wait for each. Says how many. [`take_back`](Self::take_back) follows before
+    /// anything else.
     #[inline(never)]
-    pub(crate) fn take_ahead(&mut self, room: &mut Vec<ChannelId>, most: usize) {
-        room.clear();
-        let next = self.ports.next();
+    pub(crate) fn take_ahead(&mut self, room: &mut Room, most: usize) -> usize {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
-        for word in words.iter().take(most) {
+        let places = room.iter_mut().zip(&mut self.ahead.dues).take(most);
+        let next = self.ports.next();
+        let before = self.to_unmask.len();
+        // Room for all of them, so that each is written without a look at the length.
+        self.to_unmask.resize(before + Ahead::MOST, Port::MAX);
+        let ports = &mut self.to_unmask[before..];
+        let mut count = 0;
+        for ((word, (place, due)), port) in words.iter().zip(places).zip(ports) {
             let Some((channel, slot)) = self.ports.plain(*word) else {
                 break;
             };
             if !slot.owner.is_each() {
                 break;
             }
-            self.ahead.dues.push(slot.due);
+            (*place, *due, *port) = (channel, slot.due, channel.port());
             let _goes_on = fire(slot, next);
-            self.to_unmask.push(channel.port());
-            room.push(channel);
+            count += 1;
         }
-        self.taken += room.len();
-        self.stats.wakes += room.len() as u64;
+        self.to_unmask.truncate(before + count);
+        self.ahead.count = count;
+        self.taken += count;
+        self.stats.wakes += count as u64;
+        count
     }
 
     /// Of what was taken ahead, the first `yielded` were yielded. The rest is unread again, and each
     /// of its ports is as it was.
     pub(crate) fn take_back(&mut self, yielded: usize) {
-        let left = self.ahead.dues.len().saturating_sub(yielded);
+        let count = core::mem::take(&mut self.ahead.count);
+        let left = count.saturating_sub(yielded);
         self.taken -= left;
         self.stats.wakes -= left as u64;
         self.to_unmask.truncate(self.to_unmask.len() - left);
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
-        let dues = self.ahead.dues.drain(..).skip(yielded);
+        let dues = &self.ahead.dues[count - left..count];
         for (word, due) in words.iter().zip(dues) {
-            self.ports.take_back(*word, due);
+            self.ports.take_back(*word, *due);
         }
     }
 }

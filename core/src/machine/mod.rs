@@ -32,7 +32,7 @@ use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
-pub(crate) use ahead::Ahead;
+pub(crate) use ahead::{Ahead, Room};
 pub use id::ChannelId;
 pub(crate) use id::NotBound;
 use link::{Link, LinkEffect, LinkInput};
