@@ -7,17 +7,17 @@
 use super::{Round, Shared, State};
 use crate::hal::Registrar;
 use crate::machine::{self, Room, Wake};
-use crate::sync::{AtomicUsize, MutexGuard, Ordering::SeqCst};
+use crate::sync::{AtomicBool, AtomicUsize, MutexGuard, Ordering::SeqCst};
 
-/// How far the round is with what it took ahead, and how often that was taken back.
+/// How far the round is with what it took ahead, and whether that was taken back.
 ///
-/// The round writes `yielded` before it reads `stops`, and the other threads write `stops` before
-/// they read `yielded`: so at least one of two that meet sees the other.
+/// The round writes `yielded` before it reads `is_taken_back`, and whoever takes it back writes
+/// `is_taken_back` before it reads `yielded`: so at least one of two that meet sees the other.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     /// With the one that the round is about to yield.
     yielded: AtomicUsize,
-    stops: AtomicUsize,
+    is_taken_back: AtomicBool,
 }
 
 /// The channels that a round took ahead.
@@ -25,10 +25,8 @@ pub(super) struct Ahead {
 pub(super) struct Channels {
     pub(super) room: Option<Box<Room>>,
     /// How many there are, and how many of them were yielded.
-    count: usize,
-    yielded: usize,
-    /// [`Ahead::stops`] when they were taken.
-    stops: usize,
+    count: u8,
+    yielded: u8,
     /// Taking ahead gained nothing in this round: there was no wait for each, or it was taken back.
     is_off: bool,
 }
@@ -52,7 +50,7 @@ impl<R: Registrar> Shared<R> {
 
     #[cold]
     fn stop_ahead(&self, state: &mut State) {
-        self.ahead.stops.fetch_add(1, SeqCst);
+        self.ahead.is_taken_back.store(true, SeqCst);
         state.yielded = self.ahead.yielded.load(SeqCst);
         state.machine.take_back(state.yielded);
     }
@@ -79,7 +77,7 @@ impl<R: Registrar> Round<'_, R> {
         ahead.is_off = ahead.count == 0;
         ahead.yielded = 0;
         self.shared.ahead.yielded.store(0, SeqCst);
-        ahead.stops = self.shared.ahead.stops.load(SeqCst);
+        self.shared.ahead.is_taken_back.store(false, SeqCst);
     }
 
     /// The next wake of those that were taken ahead.
@@ -88,11 +86,12 @@ impl<R: Registrar> Round<'_, R> {
         if self.ahead.yielded == self.ahead.count || self.shared.is_inherited() {
             return None;
         }
-        let channel = *self.ahead.room.as_deref()?.get(self.ahead.yielded)?;
+        let yielded = usize::from(self.ahead.yielded);
+        let channel = *self.ahead.room.as_deref()?.get(yielded)?;
         self.ahead.yielded += 1;
         let shared = &self.shared.ahead;
-        shared.yielded.store(self.ahead.yielded, SeqCst);
-        if shared.stops.load(SeqCst) != self.ahead.stops && !self.was_yielded() {
+        shared.yielded.store(yielded + 1, SeqCst);
+        if shared.is_taken_back.load(SeqCst) && !self.was_yielded() {
             return None;
         }
         self.wakes_left -= 1;
@@ -104,7 +103,7 @@ impl<R: Registrar> Round<'_, R> {
     /// as yielded then.
     #[cold]
     fn was_yielded(&mut self) -> bool {
-        let was_yielded = self.ahead.yielded <= self.shared.lock().yielded;
+        let was_yielded = usize::from(self.ahead.yielded) <= self.shared.lock().yielded;
         self.forget_ahead();
         was_yielded
     }

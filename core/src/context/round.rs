@@ -61,7 +61,7 @@ impl fmt::Display for Outcome {
 }
 
 /// How many reads one round may make, so that a device that never runs dry ends it.
-const READS: usize = 128;
+const READS: u8 = 128;
 
 /// One round of a [`Context`](super::Context): an iterator over the wakes.
 ///
@@ -104,7 +104,7 @@ pub struct Round<'a, R: Registrar> {
     pub(super) shared: &'a Shared<R>,
     /// Nothing is picked once it is 0.
     pub(super) wakes_left: usize,
-    reads_left: usize,
+    reads_left: u8,
     /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
     pub(super) may_read: bool,
     /// Nothing was left when wakes were taken last; what was queued since is for the next round.

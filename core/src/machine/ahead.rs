@@ -13,7 +13,7 @@ pub(crate) type Room = [ChannelId; Ahead::MOST];
 #[derive(Debug)]
 pub(crate) struct Ahead {
     /// How many channels.
-    count: usize,
+    count: u8,
     /// What `due` of the slot of each was before.
     dues: [u16; Ahead::MOST],
     /// For the channels, while no round has it.
@@ -56,7 +56,7 @@ impl Machine {
     /// ports with a wait for each. Says how many. [`take_back`](Self::take_back) follows before
     /// anything else.
     #[inline(never)]
-    pub(crate) fn take_ahead(&mut self, room: &mut Room, most: usize) -> usize {
+    pub(crate) fn take_ahead(&mut self, room: &mut Room, most: usize) -> u8 {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
         let places = room.iter_mut().zip(&mut self.ahead.dues).take(most);
         let next = self.ports.next();
@@ -64,7 +64,7 @@ impl Machine {
         // Room for all of them, so that each is written without a look at the length.
         self.to_unmask.resize(before + Ahead::MOST, Port::MAX);
         let ports = &mut self.to_unmask[before..];
-        let mut count = 0;
+        let mut count = 0_u8;
         for ((word, (place, due)), port) in words.iter().zip(places).zip(ports) {
             let Some((channel, slot)) = self.ports.plain(*word) else {
                 break;
@@ -76,17 +76,17 @@ impl Machine {
             let _goes_on = fire(slot, next);
             count += 1;
         }
-        self.to_unmask.truncate(before + count);
+        self.to_unmask.truncate(before + usize::from(count));
         self.ahead.count = count;
-        self.taken += count;
-        self.stats.wakes += count as u64;
+        self.taken += usize::from(count);
+        self.stats.wakes += u64::from(count);
         count
     }
 
     /// Of what was taken ahead, the first `yielded` were yielded. The rest is unread again, and each
     /// of its ports is as it was.
     pub(crate) fn take_back(&mut self, yielded: usize) {
-        let count = core::mem::take(&mut self.ahead.count);
+        let count = usize::from(core::mem::take(&mut self.ahead.count));
         let left = count.saturating_sub(yielded);
         self.taken -= left;
         self.stats.wakes -= left as u64;
