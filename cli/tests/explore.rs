@@ -24,7 +24,7 @@ fn run(arguments: &str) -> Output {
 
 /// Starts a run of an hour, and returns once it is saved for the first time.
 fn started(arguments: &str, kept: &Path) -> Child {
-    let _unless_there_is_none = fs::remove_file(kept);
+    let _may_be_missing = fs::remove_file(kept);
     let mut command = command(&format!("--time 1h --keep-every 500 {arguments}"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     while !kept.exists() {
@@ -72,7 +72,7 @@ fn a_short_run_counts_its_steps_and_its_cells() {
 #[test]
 fn a_resumed_run_prints_what_an_uninterrupted_run_prints() {
     let kept = file("goes-on.json");
-    let _unless_there_is_none = fs::remove_file(&kept);
+    let _may_be_missing = fs::remove_file(&kept);
     let resume = format!("--seed 3 --resume {}", kept.display());
     stdout(&format!("--steps 5000 {resume}"), 0);
     let left = 20_000 - steps(&kept);
@@ -119,7 +119,7 @@ fn a_run_that_cannot_be_saved_ends_with_an_error() {
     let folder = file("kept-nowhere");
     fs::create_dir_all(&folder).unwrap();
     let kept = folder.join("run.json");
-    let _unless_there_is_none = fs::remove_file(&kept);
+    let _may_be_missing = fs::remove_file(&kept);
     let kept = kept.display();
     // With a limit of zero bytes each write is an error.
     let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
@@ -136,7 +136,7 @@ fn a_run_that_cannot_be_saved_ends_with_an_error() {
 #[test]
 fn saving_a_run_does_not_touch_other_files() {
     let folder = file("kept-beside");
-    let _unless_there_is_none = fs::remove_dir_all(&folder);
+    let _may_be_missing = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("run.new"), "of the user").unwrap();
     let kept = folder.join("run.json");

@@ -232,7 +232,7 @@ fn with_a_device_the_real_backend_does_the_same_job() {
 /// An empty directory for one test only.
 fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _unless_there_is_none = fs::remove_dir_all(&directory);
+    let _may_be_missing = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
     directory
 }

@@ -15,7 +15,7 @@ use super::drawn::{drawn, evtchn, file, rough_day, timeline};
 /// An empty directory for one test only.
 fn directory(name: &str) -> PathBuf {
     let directory = file(name);
-    let _unless_there_is_none = fs::remove_dir_all(&directory);
+    let _may_be_missing = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
     directory
 }
@@ -244,7 +244,7 @@ fn files_that_a_killed_run_left_do_not_block_later_runs() {
 fn a_killed_run_leaves_only_the_old_file() {
     let directory = directory("killed");
     let (output, trace) = (directory.join("day.json"), file("killed.trace"));
-    let _unless_there_is_none = fs::remove_file(&trace);
+    let _may_be_missing = fs::remove_file(&trace);
     pipe(&trace);
     fs::write(&output, "was here").unwrap();
     let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::WRONLY;
