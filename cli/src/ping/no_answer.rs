@@ -54,7 +54,7 @@ impl fmt::Display for NoAnswer {
                 "it is there and silent; does `evtchn listen --echo` run there? --timeout waits longer",
             ),
             NoAnswer::Unknown(why) => {
-                write!(f, "and the state of the peer is unknown: {why}")
+                write!(f, "Xen cannot be asked: {why}")
             }
         }
     }
@@ -74,7 +74,7 @@ mod tests {
             (Ok(Status::Interdomain { remote: connected }), 6, "silent"),
             (Ok(Status::Unbound { remote }), 5, "died"),
             (Ok(Status::Closed), 5, "died"),
-            (Err(anyhow!("EACCES (13)")), 6, "unknown: EACCES (13)"),
+            (Err(anyhow!("EACCES (13)")), 6, "asked: EACCES (13)"),
         ] {
             let no_answer = NoAnswer::from_status(state);
             let line = no_answer.to_string();
