@@ -28,12 +28,21 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
+    /// Fails with the error of a round that was dropped, in the place of the round that has begun
+    /// here. Without one, because another thread got it, the round begins again.
+    #[cold]
+    pub(super) fn begin_paid_round(&self) -> Result<RoundNumber, Error> {
+        self.in_round.release();
+        self.pay_error()?;
+        self.begin_round()
+    }
+
     #[cold]
     fn begin_after_forgotten(&self) -> Result<RoundNumber, Error> {
         if !self.in_round.claim() {
             return Err(Error::Busy);
         }
-        if let Err(error) = self.end_round(true, None) {
+        if let Err(error) = self.end_round(true, &mut None) {
             self.owe_error(error);
         }
         self.in_round.acquire().ok_or(Error::Busy)
@@ -45,11 +54,11 @@ impl<R: Registrar> Shared<R> {
     pub(super) fn end_round(
         &self,
         may_read: bool,
-        room: Option<Box<Room>>,
+        room: &mut Option<Box<Room>>,
     ) -> Result<Outcome, Error> {
         let mut state = self.lock();
         if room.is_some() {
-            state.machine.ahead.room = room;
+            state.machine.ahead.room = room.take();
         }
         state.machine.queue_unread();
         let is_edge = self.trigger == Trigger::Edge;

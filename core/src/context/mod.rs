@@ -46,7 +46,7 @@ use ahead::Ahead;
 use callback::Callbacks;
 use nested::Nested;
 use observed::{OneObserver, ok};
-use owner::RoundOwner;
+use owner::{RoundNumber, RoundOwner};
 use peers::Statuses;
 
 pub use batch::WakeBuf;
@@ -336,13 +336,17 @@ impl<R: Registrar> Context<R> {
         if self.shared.observer.is_some() {
             return self.dispatch_observed(wakes);
         }
-        Round::begin(&self.shared, wakes, true)
+        Round::begin(&self.shared, wakes)
     }
 
     #[cold]
     #[inline(never)]
     fn dispatch_observed(&self, wakes: usize) -> Result<Round<'_, R>, Error> {
-        let begin = || Round::begin(&self.shared, wakes, true);
+        let begin = || {
+            let mut round = Round::begin(&self.shared, wakes)?;
+            round.plain = RoundNumber::NONE;
+            Ok(round)
+        };
         self.shared.observed(
             || Called::Begin(wakes),
             begin,

@@ -112,7 +112,7 @@ pub struct Round<'a, R: Registrar> {
     pub(super) ahead: Channels,
     number: RoundNumber,
     /// `number`, or none where the context is observed: so `next` compares once for both.
-    plain: RoundNumber,
+    pub(super) plain: RoundNumber,
     ended: bool,
     /// The program has it, so that its drop is a call of the program.
     pub(super) is_handed_out: bool,
@@ -125,19 +125,13 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// The most wakes of a round unless the caller says otherwise.
     pub const BUDGET: usize = 4096;
 
-    /// Begins a round. One that is handed out is dropped by a call of the program.
-    #[inline]
-    pub(super) fn begin(
-        shared: &'a Shared<R>,
-        wakes: usize,
-        is_handed_out: bool,
-    ) -> Result<Round<'a, R>, Error> {
+    /// Begins a round, which is not observed.
+    #[inline(always)]
+    pub(super) fn begin(shared: &'a Shared<R>, wakes: usize) -> Result<Round<'a, R>, Error> {
         shared.check_caller()?;
         let mut number = shared.begin_round()?;
         if shared.owes_error.load(Ordering::Relaxed) {
-            shared.in_round.release();
-            shared.pay_error()?;
-            number = shared.begin_round()?;
+            number = shared.begin_paid_round()?;
         }
         Ok(Round {
             shared,
@@ -147,9 +141,9 @@ impl<'a, R: Registrar> Round<'a, R> {
             is_drained: false,
             ahead: Channels::default(),
             number,
-            plain: shared.plain(number),
+            plain: number,
             ended: false,
-            is_handed_out,
+            is_handed_out: true,
             _span: Span::round(),
             _not_send: PhantomData,
         })
@@ -163,23 +157,26 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// [`Error::Register`] and [`Error::Deregister`] of the event loop; [`Error::Inherited`] in a
     /// child that was forked meanwhile. Where none did, once, the error of a round that was dropped.
     #[inline(always)]
-    pub fn finish(self) -> Result<Outcome, Error> {
-        if self.shared.observer.is_some() {
-            return self.finish_observed();
+    pub fn finish(mut self) -> Result<Outcome, Error> {
+        if !self.is_plain() {
+            return self.finish_after_a_look();
         }
-        self.finish_now()
+        self.finish_now(true)
     }
 
     #[cold]
     #[inline(never)]
-    fn finish_observed(self) -> Result<Outcome, Error> {
+    fn finish_after_a_look(&mut self) -> Result<Outcome, Error> {
         let shared = self.shared;
-        shared.observed(|| Called::Finish, || self.finish_now(), over)
+        let is_last = shared.in_round.is_last(self.number);
+        shared.observed(|| Called::Finish, || self.finish_now(is_last), over)
     }
 
+    /// [`finish`](Self::finish): only the drop may follow. `is_last` says that no other round of this
+    /// thread ended this one.
     #[inline(always)]
-    pub(super) fn finish_now(mut self) -> Result<Outcome, Error> {
-        let outcome = self.end()?;
+    pub(super) fn finish_now(&mut self, is_last: bool) -> Result<Outcome, Error> {
+        let outcome = self.end(is_last)?;
         if self.shared.owes_error.load(Ordering::Relaxed) {
             self.shared.pay_error()?;
         }
@@ -190,7 +187,8 @@ impl<'a, R: Registrar> Round<'a, R> {
     #[cold]
     #[inline(never)]
     fn leave(&mut self) {
-        if let Err(error) = self.end()
+        let is_last = self.shared.in_round.is_last(self.number);
+        if let Err(error) = self.end(is_last)
             && !self.shared.is_inherited()
         {
             self.shared.owe_error(error);
@@ -198,17 +196,15 @@ impl<'a, R: Registrar> Round<'a, R> {
     }
 
     #[inline(always)]
-    fn end(&mut self) -> Result<Outcome, Error> {
+    fn end(&mut self, is_last: bool) -> Result<Outcome, Error> {
         self.ended = true;
         if self.shared.is_inherited() {
             return Err(Error::Inherited);
         }
-        if !self.shared.in_round.is_last(self.number) {
-            // Another round of this thread ended it.
+        if !is_last {
             return Ok(self.shared.outcome());
         }
-        let room = self.ahead.room.take();
-        self.shared.end_round(self.may_read, room)
+        self.shared.end_round(self.may_read, &mut self.ahead.room)
     }
 
     /// `next` of a round that is observed, or that another one has ended.
@@ -281,6 +277,12 @@ impl<'a, R: Registrar> Round<'a, R> {
         self.wakes_left > 0 && !self.shared.is_inherited()
     }
 
+    /// Whether this is the round of its thread, and is not observed.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.shared.in_round.is_last(self.plain)
+    }
+
     /// Whether this is the round of its thread, or is again because no other one is under way.
     #[inline]
     pub(super) fn is_current(&mut self) -> bool {
@@ -338,7 +340,7 @@ impl<R: Registrar> Iterator for Round<'_, R> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Wake> {
-        if !self.shared.in_round.is_last(self.plain) {
+        if !self.is_plain() {
             return self.next_after_a_look();
         }
         let wake = match self.next_ahead() {

@@ -32,7 +32,9 @@ use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
-pub(crate) use ahead::{Ahead, Room};
+pub(crate) use ahead::Ahead;
+#[cfg(feature = "std")]
+pub(crate) use ahead::Room;
 pub use id::ChannelId;
 pub(crate) use id::NotBound;
 use link::{Link, LinkEffect, LinkInput};

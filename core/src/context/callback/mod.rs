@@ -137,14 +137,14 @@ impl<R: Registrar> Context<R> {
         if self.shared.observer.is_some() {
             return self.dispatch_callbacks_observed();
         }
-        Round::begin(&self.shared, Round::<R>::BUDGET, false)?.call_all()
+        Round::begin(&self.shared, Round::<R>::BUDGET)?.call_all()
     }
 
     #[cold]
     #[inline(never)]
     fn dispatch_callbacks_observed(&self) -> Result<Outcome, Error> {
         let shared = &*self.shared;
-        let dispatch = || Round::begin(shared, Round::<R>::BUDGET, false)?.call_all();
+        let dispatch = || Round::begin(shared, Round::<R>::BUDGET)?.call_all();
         shared.observed(
             || Called::DispatchCallbacks,
             dispatch,

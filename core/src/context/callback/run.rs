@@ -120,7 +120,7 @@ impl<R: Registrar> Round<'_, R> {
         let shared = self.shared;
         self.is_handed_out = false;
         if !self.is_current() {
-            return self.finish_now();
+            return self.finish_now(false);
         }
         let held = shared.in_round.hold();
         // It comes back under the lock under which the next one is taken out.
@@ -158,6 +158,6 @@ impl<R: Registrar> Round<'_, R> {
             shared.put_back(ran);
         }
         drop(held);
-        self.finish_now()
+        self.finish_now(true)
     }
 }
