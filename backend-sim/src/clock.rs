@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn timers_come_by_deadline_then_in_the_order_they_were_set() {
+    fn timers_are_due_by_deadline_then_in_the_order_they_were_set() {
         let mut clock = Clock::new();
         for (delay, name) in [(3, "c"), (1, "a"), (3, "d"), (2, "b"), (9, "z")] {
             clock.after(s(delay), name);

@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_end_at_their_bound_and_where_one_breaks_off() {
+    fn a_member_stops_at_its_bound_and_where_a_turn_breaks_off() {
         let mut crowd = Crowd::new();
         crowd.join_in("bounded", 5, |_| ControlFlow::Continue(()));
         crowd.join_in("breaks", 5, |turn| match turn {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_a_member_is_the_panic_of_who_waits() {
+    fn a_panic_of_a_member_is_passed_on_by_wait() {
         let mut crowd = Crowd::new();
         crowd.join_in("bad", 1, |_| panic!("in a member"));
         crowd.join_in("good", 1, |_| ControlFlow::Continue(()));

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_follow_the_number_and_the_rest_is_other() {
+    fn each_known_errno_has_its_kind_and_any_other_is_other() {
         for (errno, kind) in [
             (Errno::ENXIO, ErrorKind::NoDevice),
             (Errno::EACCES, ErrorKind::NotPermitted),

@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_call_port_errno_and_hint_and_its_source_what_the_simulator_did() {
+    fn an_error_prints_call_port_errno_and_hint_and_its_source_the_simulated_call() {
         let port = Port::new(5).unwrap();
         let error = device_error(DeviceCall::Notify(port), Errno::ENOTCONN);
         assert_eq!(
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_bind_says_every_reason_there_can_be() {
+    fn a_refused_bind_lists_every_possible_reason() {
         let port = Port::new(5).unwrap();
         let domid = DomId::new(7);
         let interdomain = DeviceCall::BindInterdomain(RemotePort { domid, port });

@@ -88,7 +88,7 @@ fn the_file_of_a_paused_domain_becomes_readable_when_it_runs_again() {
 }
 
 #[test]
-fn a_shutdown_is_told_by_dom_exc_alone() {
+fn a_shutdown_raises_dom_exc_and_nothing_else() {
     let mut bench = Bench::new();
     let exc = bench
         .world
@@ -105,7 +105,7 @@ fn a_shutdown_is_told_by_dom_exc_alone() {
 }
 
 #[test]
-fn a_reset_of_a_paused_guest_half_closes_our_port_and_tells_nobody() {
+fn a_reset_of_a_paused_guest_half_closes_our_port_and_sends_no_event() {
     let mut bench = Bench::new();
     let running = bench.world.reset_ports(DOM0, bench.guest);
     assert_eq!(running, Err(Errno::EINVAL));
@@ -166,7 +166,7 @@ fn a_physical_interrupt_is_an_event_of_the_kernel_that_bound_it() {
 }
 
 #[test]
-fn a_port_is_told_to_the_vcpu_that_its_kernel_chose() {
+fn events_of_a_port_go_to_the_vcpu_that_its_kernel_chose() {
     let mut config = Config::seeded(1);
     config.dom0.vcpus = 2;
     let mut world = World::new(config);
@@ -181,7 +181,7 @@ fn a_port_is_told_to_the_vcpu_that_its_kernel_chose() {
 }
 
 #[test]
-fn all_that_is_done_to_a_domain_is_in_the_digest() {
+fn every_act_on_a_domain_is_in_the_digest() {
     let run = |act: fn(&mut Bench) -> bool| {
         let mut bench = Bench::new();
         assert!(act(&mut bench));

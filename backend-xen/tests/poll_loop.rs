@@ -246,7 +246,7 @@ fn registering_while_a_thread_waits_sends_it_back_to_poll_the_device() {
 }
 
 #[test]
-fn registering_between_waits_wakes_nobody() {
+fn registering_between_waits_does_not_end_the_next_wait() {
     let poll_loop = PollLoop::new().unwrap();
     let device = device(0);
     poll_loop.register(&device).unwrap();

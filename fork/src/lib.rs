@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wiped_page_gets_a_number_that_was_never_given() {
+    fn a_wiped_page_gets_a_number_that_was_never_used() {
         let (mark, last) = (AtomicU64::new(0), AtomicU64::new(7));
         assert_eq!(numbered(&mark, &last), 8);
         assert_eq!(numbered(&mark, &last), 8);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wiped_page_is_not_that_of_the_process_before() {
+    fn a_process_is_not_current_once_its_page_was_wiped() {
         let mark = Box::leak(Box::new(AtomicU64::new(3)));
         let before = Process { mark, number: 3 };
         assert_eq!(before.check(), Ok(()));

@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_that_made_it_lets_the_event_loop_go() {
+    fn in_the_process_that_made_it_a_dropped_source_closes_its_descriptors() {
         let (registrar, source) = source();
         assert_eq!(holders_after_the_loop(&registrar, source), 1);
     }
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_is_announced_before_the_sleep_and_nothing_else() {
+    fn a_sleep_is_announced_only_where_a_wake_is_queued() {
         let (_registrar, source) = source();
         let context = source.context.clone();
         let channel = context.bind_unbound_port(DomId::SELF).unwrap();

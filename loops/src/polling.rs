@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_that_made_it_lets_the_poller_go() {
+    fn in_the_process_that_made_it_a_dropped_adapter_drops_the_poller() {
         let poller = Arc::new(Poller::new().unwrap());
         drop(PollingRegistrar::new(Arc::clone(&poller), 0).unwrap());
         assert_eq!(Arc::strong_count(&poller), 1);

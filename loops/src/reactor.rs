@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_for_nothing_is_looked_at_once() {
+    fn a_call_of_the_reactor_without_an_event_is_one_look() {
         let log = Log::default();
         let (context, _) = context(0, &log);
         let reactor = registered(&context, &log);
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn one_registration_at_a_time_is_taken_and_none_let_go_of_twice() {
+    fn a_second_registration_and_a_second_deregistration_are_refused() {
         let log = Log::default();
         let (context, _) = context(0, &log);
         let reactor = registered(&context, &log);

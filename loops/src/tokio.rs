@@ -226,7 +226,7 @@ mod tests {
 
     /// tokio says for ever that such a descriptor is ready.
     #[test]
-    fn a_device_that_will_bring_no_more_is_not_looked_at_for_ever() {
+    fn a_device_that_was_closed_at_the_other_end_is_not_polled_for_ever() {
         let runtime = Builder::new_current_thread().enable_io().build().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let watched = Watched::new(&fd_device::device(ours)).unwrap();

@@ -87,7 +87,7 @@ fn a_wake_beside_a_delivery_is_the_next_delivery_and_not_a_second_one() {
 }
 
 #[test]
-fn a_storm_that_nobody_takes_is_one_wake_for_each_channel() {
+fn a_storm_without_workers_is_one_wake_for_each_channel() {
     let rig = Rig::new(3);
     let allocated = Some(3);
     for _ in 0..50 {
@@ -111,7 +111,7 @@ fn a_storm_that_nobody_takes_is_one_wake_for_each_channel() {
 }
 
 #[test]
-fn a_channel_that_is_removed_keeps_its_seat_until_its_delivery_is_over() {
+fn a_removed_channel_counts_until_its_delivery_is_over() {
     let rig = Rig::new(2);
     let more = Arc::new(rig.ctx.bind_unbound_port(rig.peers.guest.domid()).unwrap());
     let full = |added| matches!(added, Err(AddError::Full { capacity: 2 }));
@@ -196,7 +196,7 @@ fn after_the_end_the_queue_is_drained_and_nothing_is_waited_for() {
 }
 
 #[test]
-fn an_event_that_the_end_overtakes_is_kept() {
+fn an_event_that_comes_just_before_the_end_is_kept() {
     let rig = Rig::new(2);
     let (peers, dispatcher) = (rig.peers.clone(), rig.dispatcher.clone());
     rig.event_loop.while_asleep(move || {
@@ -278,7 +278,7 @@ fn a_dropped_delivery_that_cannot_be_waited_for_again_ends_the_run() {
 }
 
 #[test]
-fn a_device_that_fails_ends_the_run_and_every_channel_is_told() {
+fn a_device_failure_ends_the_run_and_wakes_every_channel() {
     let rig = Rig::new(2);
     let opener = rig.opener.clone();
     rig.then(move |peers, _| {
@@ -298,7 +298,7 @@ fn a_device_that_fails_ends_the_run_and_every_channel_is_told() {
 }
 
 #[test]
-fn a_device_that_fails_tells_more_channels_than_a_round_has_wakes() {
+fn a_device_failure_wakes_more_channels_than_a_round_has_wakes() {
     let channels = Round::<SimLoop>::BUDGET + 9;
     let rig = Rig::new(channels);
     let opener = rig.opener.clone();
@@ -325,7 +325,7 @@ fn a_sleep_that_fails_ends_the_run() {
 }
 
 #[test]
-fn a_refused_deregistration_at_the_end_is_told() {
+fn a_refused_deregistration_at_the_end_is_reported() {
     let rig = Rig::new(1);
     rig.event_loop.fail_next(Call::Deregister, Errno::EIO);
     rig.then_stop();
@@ -379,7 +379,7 @@ fn a_channel_that_could_not_be_added_has_no_callback() {
 
 /// Two threads would handle its wakes at once.
 #[test]
-fn a_channel_whose_delivery_could_not_be_done_gets_no_second_one() {
+fn a_channel_with_a_delivery_that_could_not_be_done_gets_no_second_one() {
     let rig = Rig::new(1);
     let wakes = rig.dispatcher.wakes();
     rig.peers.send(0);
@@ -400,7 +400,7 @@ fn a_channel_whose_delivery_could_not_be_done_gets_no_second_one() {
 
 /// Nothing comes from the channel any more: another worker would find nothing new.
 #[test]
-fn a_worker_that_panics_with_the_wake_of_a_device_that_failed_gives_it_to_nobody() {
+fn a_panic_with_the_wake_of_a_failed_device_does_not_queue_it_again() {
     let rig = Rig::new(1);
     let wakes = rig.dispatcher.wakes();
     let fault = Fault::fail(Call::Pending, Errno::EIO).nth(1);

@@ -64,7 +64,7 @@ impl<R: Registrar> Rig<R> {
 }
 
 #[test]
-fn a_context_whose_mio_poll_is_gone_works_by_hand() {
+fn a_context_works_by_explicit_rounds_after_its_mio_poll_is_gone() {
     let poll = mio::Poll::new().unwrap();
     let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
     let rig = Rig::new(MioRegistrar::new(poll.registry(), mio::Token(1), waker).unwrap());
@@ -76,7 +76,7 @@ fn a_context_whose_mio_poll_is_gone_works_by_hand() {
 }
 
 #[test]
-fn a_context_whose_poller_the_program_dropped_works_by_hand() {
+fn a_context_works_by_explicit_rounds_after_the_program_dropped_its_poller() {
     let poller = Arc::new(polling::Poller::new().unwrap());
     let rig = Rig::new(PollingRegistrar::new(Arc::clone(&poller), 1).unwrap());
     let (channel, theirs) = rig.bind();
@@ -87,7 +87,7 @@ fn a_context_whose_poller_the_program_dropped_works_by_hand() {
 }
 
 #[test]
-fn a_context_whose_calloop_loop_is_gone_works_by_hand() {
+fn a_context_works_by_explicit_rounds_after_its_calloop_loop_is_gone() {
     let registrar = CalloopRegistrar::new().unwrap();
     let rig = Rig::new(registrar.clone());
     let (channel, theirs) = rig.bind();
@@ -138,7 +138,7 @@ impl Waking for Tells {
 
 /// That reactor has a thread, which lives as long as the process.
 #[test]
-fn a_future_of_async_io_is_woken_when_nobody_blocks_in_its_reactor_any_more() {
+fn a_future_of_async_io_is_woken_when_no_thread_blocks_in_its_reactor_any_more() {
     let sim = Sim::new(0);
     let guest = sim.guest(sim.create_domain().unwrap());
     let ctx = Context::<AsyncIoRegistrar>::new(sim.open(DomId::DOM0)).unwrap();

@@ -186,7 +186,7 @@ fn a_thread_that_waits_elsewhere_ends_when_the_runtime_is_shut_down() {
 }
 
 #[test]
-fn what_came_before_the_shutdown_is_told_first() {
+fn events_from_before_the_shutdown_are_delivered_first() {
     let runtime = Builder::new_current_thread().enable_io().build().unwrap();
     let rig = runtime.block_on(async { Rig::<Tokio>::new() });
     let ((told, theirs), (untold, _)) = (rig.bind(), rig.bind());

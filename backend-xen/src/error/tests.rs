@@ -109,7 +109,7 @@ fn a_failed_call_is_one_line_with_port_errno_and_hint() {
 
 /// Each errno that a call is known to give: the words after it.
 #[test]
-fn every_errno_that_is_known_of_a_call_says_what_it_means() {
+fn every_known_errno_of_a_call_has_a_hint() {
     let port = Port::new(7).unwrap();
     let domid = DomId::new(5);
     let remote = RemotePort { domid, port };
@@ -286,7 +286,7 @@ fn a_bind_without_a_device_prints_call_and_errno_once() {
 }
 
 #[test]
-fn what_xen_hides_is_hidden_and_what_it_forbids_is_not_permitted() {
+fn a_status_that_xen_hides_is_hidden_and_one_that_it_forbids_is_not_permitted() {
     let port = Port::MAX;
     let asked = RemotePort {
         domid: DomId::SELF,

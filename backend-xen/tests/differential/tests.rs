@@ -26,7 +26,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let trials: Vec<Trial> = vec![
         Trial::test(
-            "a_simulator_agrees_with_itself_and_everything_is_met",
+            "a_simulator_agrees_with_itself_and_every_case_occurs",
             || agrees_with_itself(Order::Exact),
         ),
         Trial::test("events_that_arrive_late_are_the_same_events", || {
@@ -41,7 +41,7 @@ pub(crate) fn main() -> ExitCode {
             wrong_side_is_noticed,
         ),
         Trial::test(
-            "a_furnished_kernel_leaves_the_same_numbers",
+            "a_kernel_with_ports_of_its_own_leaves_the_same_numbers",
             furnished_leaves_the_same,
         ),
         Trial::test("a_difference_is_made_small", difference_is_made_small),

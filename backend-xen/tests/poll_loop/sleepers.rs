@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_wake_that_threads_slept_through_is_heard_once_by_each_and_then_nothing_polls() {
+fn a_wake_reaches_each_sleeping_thread_once_and_then_nothing_polls() {
     const THREADS: usize = 3;
     let poll_loop = PollLoop::new().unwrap();
     let heard = Arc::new(AtomicUsize::new(0));
@@ -53,7 +53,7 @@ fn one_thread_polls_and_the_others_sleep() {
 }
 
 #[test]
-fn a_call_for_one_sleeper_leaves_the_others_asleep() {
+fn a_wake_for_one_sleeper_leaves_the_others_asleep() {
     let poll_loop = PollLoop::new().unwrap();
     let [one, two, three] = [1, 2, 3].map(|number| sleeping_thread(&poll_loop, number));
     notify(&poll_loop, &[3]);
@@ -70,7 +70,7 @@ fn a_call_for_one_sleeper_leaves_the_others_asleep() {
 }
 
 #[test]
-fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
+fn a_wake_for_runners_leaves_sleepers_asleep() {
     let poll_loop = PollLoop::new().unwrap();
     // The first one polls, and need not come back for this either.
     let sleepers = [1, 2].map(|number| sleeping_thread(&poll_loop, number));
@@ -91,7 +91,7 @@ fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
 }
 
 #[test]
-fn a_call_for_those_who_run_the_loop_ends_the_next_wait_where_none_does() {
+fn a_wake_for_runners_ends_the_next_wait_where_no_thread_waits() {
     let poll_loop = PollLoop::new().unwrap();
     let whom = Whom {
         runners: true,
@@ -157,7 +157,7 @@ fn a_thread_that_blocks_takes_the_watch_over_before_one_that_waits() {
 }
 
 #[test]
-fn a_sleep_on_a_ticket_of_before_a_call_ends_at_once() {
+fn a_sleep_on_a_ticket_from_before_a_wake_ends_at_once() {
     let poll_loop = PollLoop::new().unwrap();
     let calls: [fn(&PollLoop); 2] = [PollLoop::wake, |it| notify(it, &[1])];
     for call in calls {
@@ -202,7 +202,7 @@ fn a_sleeper_keeps_the_watch_from_one_sleep_to_the_next() {
 }
 
 #[test]
-fn a_sleep_whose_deadline_has_passed_takes_no_watch() {
+fn a_sleep_past_its_deadline_does_not_take_the_watch() {
     let poll_loop = PollLoop::new().unwrap();
     let passed = Some(Instant::now());
     let ticket = ticket(&poll_loop);
@@ -228,7 +228,7 @@ fn a_wait_that_sleeps_beside_a_watcher_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_call_that_comes_after_a_watcher_left_does_not_end_the_next_wait_twice() {
+fn a_wake_after_a_watcher_left_does_not_end_the_next_wait_twice() {
     let poll_loop = PollLoop::new().unwrap();
     for _ in 0..200 {
         let other = poll_loop.clone();

@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
     arguments.test_threads = Some(1);
     let trials = vec![
         Trial::test("laps_lose_nothing_and_leave_nothing", laps),
-        Trial::test("an_event_that_somebody_else_read_is_missed", || {
+        Trial::test("a_wake_that_is_lost_to_another_reader_is_noticed", || {
             expect_complaint(&["no wake"], SHORT, |sim| {
                 let shared = Arc::clone(&sim.shared);
                 late(move |world| {
@@ -36,7 +36,7 @@ pub(crate) fn run() -> Result<()> {
                 })
             })
         }),
-        Trial::test("an_event_that_nobody_sent_is_noticed", || {
+        Trial::test("an_event_without_a_notify_is_noticed", || {
             // By whoever meets it first.
             let words = [
                 "events for",

@@ -51,8 +51,8 @@ const SCENES: &[Scene] = &[
         calloop_goes_on_after_a_child_dropped_the_source,
     ),
     (
-        "calloop_hears_the_call_that_a_child_had_a_round_for",
-        calloop_hears_the_call_that_a_child_had_a_round_for,
+        "calloop_gets_a_wake_although_a_child_had_a_round_for_it",
+        calloop_gets_a_wake_although_a_child_had_a_round_for_it,
     ),
     (
         "adapter_of_a_parent_registers_no_device_of_a_child",
@@ -87,8 +87,8 @@ const SCENES: &[Scene] = &[
         threads::child_that_drops_a_delivery_leaves_it_to_its_parent,
     ),
     (
-        "delivery_that_a_child_has_done_is_its_parents",
-        threads::delivery_that_a_child_has_done_is_its_parents,
+        "delivery_that_a_child_has_done_stays_with_its_parent",
+        threads::delivery_that_a_child_has_done_stays_with_its_parent,
     ),
 ];
 
@@ -204,7 +204,7 @@ fn calloop_goes_on_after_a_child_dropped_the_source(forks: &Forks) {
     assert_eq!(fired, [rig.channel.port()]);
 }
 
-fn calloop_hears_the_call_that_a_child_had_a_round_for(forks: &Forks) {
+fn calloop_gets_a_wake_although_a_child_had_a_round_for_it(forks: &Forks) {
     let registrar = CalloopRegistrar::new().unwrap();
     let (event_loop, rig) = calloop(&registrar);
     Registrar::wake(&registrar);

@@ -12,7 +12,7 @@ use super::device::Backend;
 use super::rig::{Each, Rig};
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
-pub(crate) fn a_readiness_that_comes_after_the_cancel_calls_nobody<B: Backend, A: Rig<B>>(
+pub(crate) fn a_readiness_after_the_cancel_delivers_no_wake<B: Backend, A: Rig<B>>(
     backend: B,
 ) {
     let mut bench = Bench::<B, A>::calling(backend);
@@ -32,7 +32,7 @@ pub(crate) fn a_readiness_that_comes_after_the_cancel_calls_nobody<B: Backend, A
 }
 
 /// libxl 56d2350bf5: an event of the descriptor that nobody asked for was taken for an error.
-pub(crate) fn a_readiness_for_nothing_is_harmless<B: Backend, A: Rig<B>>(backend: B) {
+pub(crate) fn a_readiness_without_an_event_is_harmless<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::new(backend);
     let wire = bench.wire();
     wire.wait();

@@ -212,7 +212,7 @@ pub(crate) async fn a_dropped_future_leaves_nothing_and_loses_nothing<R: Runtime
     assert!(!rig.opener.is_watched());
 }
 
-pub(crate) async fn a_future_that_nobody_polls_starves_no_other<R: Runtime>() {
+pub(crate) async fn a_future_that_is_not_polled_again_starves_no_other<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (stored, theirs) = rig.bind();
     let (channel, second) = rig.bind();
@@ -281,7 +281,7 @@ pub(crate) async fn a_peer_on_another_thread_wakes_a_task<R: Runtime>() {
     }
 }
 
-pub(crate) async fn a_task_is_told_of_the_end<R: Runtime>() {
+pub(crate) async fn a_task_is_woken_by_the_end_of_its_channel_or_context<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, _) = rig.bind();
     let (mut unbound, _) = rig.bind();
@@ -296,7 +296,7 @@ pub(crate) async fn a_task_is_told_of_the_end<R: Runtime>() {
     assert!(matches!(soon(woken).await, Err(Error::Cancelled)));
 }
 
-pub(crate) async fn callbacks_run_as_the_loop_is_called<R: Runtime>() {
+pub(crate) async fn callbacks_run_in_a_round_that_called_announces<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, theirs) = rig.bind();
     let calls = Arc::new(AtomicUsize::new(0));
@@ -351,16 +351,16 @@ macro_rules! cases {
             a_lone_future_is_registered_while_it_waits
             the_error_bit_alone_wakes_each_time
             a_dropped_future_leaves_nothing_and_loses_nothing
-            a_future_that_nobody_polls_starves_no_other
+            a_future_that_is_not_polled_again_starves_no_other
             a_stream_of_a_thousand_channels_registers_once
             a_storm_of_one_channel_hides_no_other
             a_peer_on_another_thread_wakes_a_task
-            a_task_is_told_of_the_end
-            callbacks_run_as_the_loop_is_called
+            a_task_is_woken_by_the_end_of_its_channel_or_context
+            callbacks_run_in_a_round_that_called_announces
             a_future_that_is_never_polled_registers_nothing
-            an_event_of_a_dropped_future_is_that_of_the_next_one
+            an_event_of_a_dropped_future_goes_to_the_next_one
             a_stream_is_fused_after_the_unbind
-            what_waits_may_be_dropped_in_a_thread_without_a_runtime
+            futures_may_be_dropped_in_a_thread_without_a_runtime
             the_reactor_lets_go_of_a_device_before_it_closes
             a_storm_longer_than_a_drive_is_read_to_its_end
         }

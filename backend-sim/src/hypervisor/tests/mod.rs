@@ -235,7 +235,7 @@ fn sends_coalesce_until_the_guest_handles_and_again_until_it_unmasks() {
 }
 
 #[test]
-fn close_puts_the_peer_back_to_unbound_and_tells_it_nothing() {
+fn close_puts_the_peer_back_to_unbound_and_sends_it_no_event() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
     xen.unmask(DOM1, theirs);

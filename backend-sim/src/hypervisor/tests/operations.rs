@@ -75,7 +75,7 @@ fn bind_vcpu_answers_by_state() {
 }
 
 #[test]
-fn a_closed_port_is_told_to_vcpu_0_again() {
+fn a_closed_port_goes_back_to_vcpu_0() {
     let mut it = every();
     it.xen.bind_vcpu(it.domid, it.unbound, 1).unwrap();
     it.xen.close(it.domid, it.unbound).unwrap();
@@ -86,7 +86,7 @@ fn a_closed_port_is_told_to_vcpu_0_again() {
 }
 
 #[test]
-fn unmask_is_nothing_for_a_free_port_and_einval_beyond_the_valid_ones() {
+fn unmask_does_nothing_for_a_free_port_and_is_einval_for_an_invalid_one() {
     let mut it = every();
     it.xen.send(it.domid, it.ipi).unwrap();
     for port in [
@@ -210,7 +210,7 @@ fn reset_goes_back_to_the_two_level_abi_until_the_guest_sets_up_another() {
 }
 
 #[test]
-fn reset_forgets_what_the_guest_had_yet_to_notice_and_frees_its_numbers() {
+fn reset_drops_undelivered_events_and_frees_their_ports() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
     xen.unmask(DOM1, theirs);
@@ -232,7 +232,7 @@ fn death_closes_xens_own_ports_too() {
 }
 
 #[test]
-fn a_paused_domain_notices_events_once_it_runs_again() {
+fn a_paused_domain_gets_its_events_once_it_runs_again() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
     xen.unmask(DOM1, theirs);
