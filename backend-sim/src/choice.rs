@@ -141,9 +141,9 @@ impl Choice {
     /// The same decisions, and of each, in clones too, `tell` is told which way was taken and of
     /// how many.
     #[must_use]
-    pub fn observed(self, tell: impl Fn(usize, usize) + Send + Sync + 'static) -> Choice {
+    pub fn observed(self, report: impl Fn(usize, usize) + Send + Sync + 'static) -> Choice {
         Choice {
-            observer: Some(Observer(Arc::new(tell))),
+            observer: Some(Observer(Arc::new(report))),
             ..self
         }
     }
@@ -173,8 +173,8 @@ impl Choice {
         if let Some(taken) = &self.taken {
             taken.push(way);
         }
-        if let Some(Observer(tell)) = &self.observer {
-            tell(way, ways);
+        if let Some(Observer(report)) = &self.observer {
+            report(way, ways);
         }
         way
     }

@@ -96,7 +96,7 @@ pub enum Call {
     Notify,
     /// Reading the ports that fired.
     Pending,
-    /// Enabling ports again.
+    /// Unmasking ports.
     Unmask,
     /// Emptying the ring.
     Reset,
@@ -240,7 +240,7 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
         (Call::Restrict, Errno::EACCES) => "the file is restricted already, and for good",
         (Call::Restrict, Errno::EINVAL) => "only domains 1 to 32751 can be restricted to",
         (Call::Pending, Errno::EFBIG) => {
-            "the ring overflowed and events are lost: reset it and enable every port again"
+            "the ring overflowed and events are lost: reset it and unmask every port"
         }
         (Call::BindInterdomain, Errno::EACCES) => "the file is restricted to another domain",
         (Call::BindVirq | Call::BindUnboundPort, Errno::EACCES) => {

@@ -97,7 +97,7 @@ fn a_shutdown_raises_dom_exc_and_nothing_else() {
     assert_eq!(bench.read(), exc);
     assert_eq!(bench.read(), Err(Errno::EAGAIN));
     bench.notify();
-    assert_eq!(bench.handled(), 1, "nobody runs there");
+    assert_eq!(bench.handled(), 1, "none of its vCPUs runs");
     assert!(matches!(bench.status(), Status::Interdomain { .. }));
     bench.world.destroy_domain(bench.guest).unwrap();
     let remote = bench.guest;
@@ -172,10 +172,10 @@ fn events_of_a_port_go_to_the_vcpu_that_its_kernel_chose() {
     let mut world = World::new(config);
     let file = world.open(DOM0).unwrap();
     let port = world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF).unwrap();
-    let told = |world: &World| world.status(DOM0, DomId::SELF, port).unwrap().vcpu;
-    assert_eq!(told(&world), 0);
+    let vcpu_of = |world: &World| world.status(DOM0, DomId::SELF, port).unwrap().vcpu;
+    assert_eq!(vcpu_of(&world), 0);
     world.kernel_bind_vcpu(DOM0, port, 1).unwrap();
-    assert_eq!(told(&world), 1);
+    assert_eq!(vcpu_of(&world), 1);
     let moved = world.kernel_bind_vcpu(DOM0, port, 2);
     assert_eq!(moved, Err(Errno::ENOENT));
 }

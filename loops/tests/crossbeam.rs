@@ -132,7 +132,7 @@ fn a_removed_channel_counts_until_its_delivery_is_over() {
         let twice = dispatcher.add(Arc::clone(&more));
         assert!(matches!(twice, Err(AddError::Twice(it)) if it == more.id()));
     });
-    rig.then(|_, wakes| assert!(wakes.is_empty(), "nobody waits for it any more"));
+    rig.then(|_, wakes| assert!(wakes.is_empty(), "nothing waits for it any more"));
     rig.run_script();
     // What came after its end is kept.
     rig.channels[0].wait().unwrap();
@@ -289,9 +289,9 @@ fn a_device_failure_ends_the_run_and_wakes_every_channel() {
     assert!(matches!(ran, RunError::Context(Error::Device(_))), "{ran}");
     rig.expect_ended();
     let wakes = rig.dispatcher.wakes();
-    let told = [take(&wakes), take(&wakes)];
+    let received = [take(&wakes), take(&wakes)];
     assert_eq!(
-        told.map(|(_, port, cause)| (port, cause)),
+        received.map(|(_, port, cause)| (port, cause)),
         [(rig.port(0), Cause::Gone), (rig.port(1), Cause::Gone),]
     );
     assert!(matches!(wakes.try_recv(), Err(TryRecvError::Disconnected)));

@@ -127,10 +127,10 @@ fn another_calloop_loop_takes_over_the_waits_of_one_that_is_gone() {
     assert_eq!(fired, [Cause::Event, Cause::Event]);
 }
 
-/// A waker that tells a thread.
-struct Tells(Sender<()>);
+/// A waker that sends a message.
+struct SendOnWake(Sender<()>);
 
-impl Waking for Tells {
+impl Waking for SendOnWake {
     fn wake(self: Arc<Self>) {
         let _gone = self.0.send(());
     }
@@ -145,15 +145,15 @@ fn a_future_of_async_io_is_woken_when_no_thread_blocks_in_its_reactor_any_more()
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
     let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
     let theirs = theirs.unwrap();
-    let (tells, told): (_, Receiver<()>) = self::channel();
-    let waker = Waker::from(Arc::new(Tells(tells)));
+    let (sender, receiver): (_, Receiver<()>) = self::channel();
+    let waker = Waker::from(Arc::new(SendOnWake(sender)));
     let mut woken = pin!(channel.woken());
     async_io::block_on(async {
         let cx = &mut Cx::from_waker(&waker);
         assert!(woken.as_mut().poll(cx).is_pending());
     });
     guest.send(theirs).unwrap();
-    told.recv_timeout(SOON).unwrap();
+    receiver.recv_timeout(SOON).unwrap();
     let polled = woken.as_mut().poll(&mut Cx::from_waker(&waker));
     assert!(matches!(polled, Poll::Ready(Ok(Cause::Event))));
 }

@@ -31,12 +31,12 @@ impl World {
         match judged.verdict {
             None | Some(Verdict::Spurious) => Ok(usize::MAX),
             Some(Verdict::Short(ports)) => {
-                self.tell(Happened::Shorten(call, ports));
+                self.report(Happened::Shorten(call, ports));
                 Ok(ports)
             }
             Some(Verdict::Fail(errno)) => {
                 self.happened(Happening::Fault, errno.raw().cast_unsigned());
-                self.tell(Happened::Fail(call, errno));
+                self.report(Happened::Fail(call, errno));
                 Err(errno)
             }
         }

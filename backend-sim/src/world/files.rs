@@ -223,7 +223,7 @@ impl World {
     pub fn overflow(&mut self, file: FileId) -> Result<(), Errno> {
         driver(&mut self.kernels, file)?.overflow(file.index)?;
         self.happened(Happening::Overflow, file.domid.as_raw().into());
-        self.tell(Happened::Overflow);
+        self.report(Happened::Overflow);
         Ok(())
     }
 

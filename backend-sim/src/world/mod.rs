@@ -175,7 +175,7 @@ impl World {
         };
         self.xen.create(domid, config)?;
         self.happened(Happening::Create, domid.as_raw().into());
-        self.tell(Happened::Create(domid, config.max_port));
+        self.report(Happened::Create(domid, config.max_port));
         self.boot(domid, config.clone());
         Ok(domid)
     }
@@ -189,7 +189,7 @@ impl World {
         let place = self.kernels.get_mut(usize::from(domid.as_raw()));
         let kernel = place.and_then(Option::take).ok_or(Errno::ESRCH)?;
         self.happened(Happening::Kexec, domid.as_raw().into());
-        self.tell(Happened::Other("kexec"));
+        self.report(Happened::Other("kexec"));
         self.xen.reset(domid, DomId::SELF)?;
         self.boot(domid, kernel.config);
         Ok(())
@@ -216,7 +216,7 @@ impl World {
             *kernel = None;
         }
         self.happened(Happening::Kill, domid.as_raw().into());
-        self.tell(Happened::Kill(domid));
+        self.report(Happened::Kill(domid));
         self.upcalls();
         Ok(())
     }
@@ -228,7 +228,7 @@ impl World {
     pub fn remove_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.remove(domid)?;
         self.happened(Happening::Remove, domid.as_raw().into());
-        self.tell(Happened::Remove(domid));
+        self.report(Happened::Remove(domid));
         self.upcalls();
         Ok(())
     }
@@ -241,7 +241,7 @@ impl World {
     pub fn raise_virq(&mut self, domid: DomId, virq: Virq) -> Result<(), Errno> {
         self.xen.raise_virq(domid, virq.as_raw(), 0)?;
         self.happened(Happening::Raise, virq.as_raw());
-        self.tell(Happened::Raise(domid, virq));
+        self.report(Happened::Raise(domid, virq));
         self.upcalls();
         Ok(())
     }
@@ -297,7 +297,7 @@ impl World {
     fn deliver(&mut self, upcall: Upcall) {
         let Upcall { domid, port } = upcall;
         let within = self.within;
-        self.tell(Happened::Deliver {
+        self.report(Happened::Deliver {
             domid,
             port,
             within,

@@ -62,7 +62,7 @@ impl World {
     pub fn set_delivery(&mut self, delivery: Delivery) {
         self.delivery = delivery;
         if delivery != Delivery::Immediate {
-            self.tell(Happened::Held);
+            self.report(Happened::Held);
         }
         for kernel in self.kernels.iter_mut().flatten() {
             kernel.driver.one_vcpu = delivery == Delivery::Immediate;

@@ -242,11 +242,11 @@ fn a_kernel_cannot_close_the_port_of_a_file() {
     let port = world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF).unwrap();
     let refused = world.kernel_close(DomId::DOM0, port);
     assert_eq!(refused, Err(Errno::ENOTCONN));
-    let nobody = DomId::new(77);
-    assert_eq!(world.kernel_close(nobody, 1), Err(Errno::ESRCH));
-    assert_eq!(world.kernel_send(nobody, 1), Err(Errno::ESRCH));
+    let unknown = DomId::new(77);
+    assert_eq!(world.kernel_close(unknown, 1), Err(Errno::ESRCH));
+    assert_eq!(world.kernel_send(unknown, 1), Err(Errno::ESRCH));
     assert_eq!(
-        world.kernel_bind_virq(nobody, Virq::DEBUG),
+        world.kernel_bind_virq(unknown, Virq::DEBUG),
         Err(Errno::ESRCH)
     );
 }
@@ -298,11 +298,11 @@ fn domain_calls_refuse_bad_numbers() {
         let refused = world.create_domain(None, &config);
         assert_eq!(refused, Err(Errno::EINVAL));
     }
-    let nobody = DomId::new(77);
-    assert_eq!(world.destroy_domain(nobody), Err(Errno::ESRCH));
-    assert_eq!(world.kexec_domain(nobody), Err(Errno::ESRCH));
+    let unknown = DomId::new(77);
+    assert_eq!(world.destroy_domain(unknown), Err(Errno::ESRCH));
+    assert_eq!(world.kexec_domain(unknown), Err(Errno::ESRCH));
     assert_eq!(world.destroy_domain(DomId::DOM0), Err(Errno::EINVAL));
-    assert_eq!(world.open(nobody), Err(Errno::ENOENT));
+    assert_eq!(world.open(unknown), Err(Errno::ENOENT));
     let virq = world.raise_virq(DomId::DOM0, Virq::new(24));
     assert_eq!(virq, Err(Errno::EINVAL));
 }

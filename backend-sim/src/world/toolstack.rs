@@ -14,7 +14,7 @@ impl World {
     pub fn pause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.pause(domid)?;
         self.happened(Happening::Pause, domid.as_raw().into());
-        self.tell(Happened::Other("pause"));
+        self.report(Happened::Other("pause"));
         Ok(())
     }
 
@@ -25,7 +25,7 @@ impl World {
     pub fn unpause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.unpause(domid)?;
         self.happened(Happening::Unpause, domid.as_raw().into());
-        self.tell(Happened::Other("unpause"));
+        self.report(Happened::Other("unpause"));
         self.upcalls();
         Ok(())
     }
@@ -39,7 +39,7 @@ impl World {
     pub fn shut_down_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.shut_down(domid)?;
         self.happened(Happening::ShutDown, domid.as_raw().into());
-        self.tell(Happened::Other("shut_down"));
+        self.report(Happened::Other("shut_down"));
         self.upcalls();
         Ok(())
     }
@@ -53,7 +53,7 @@ impl World {
     pub fn reset_ports(&mut self, caller: DomId, dom: DomId) -> Result<(), Errno> {
         self.xen.reset(caller, dom)?;
         self.happened(Happening::Reset, dom.as_raw().into());
-        self.tell(Happened::Other("reset"));
+        self.report(Happened::Other("reset"));
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl World {
     ) -> Result<u32, Errno> {
         let port = self.xen.alloc_unbound(caller, dom, remote)?;
         self.happened(Happening::Alloc, port);
-        self.tell(Happened::Other("alloc"));
+        self.report(Happened::Other("alloc"));
         Ok(port)
     }
 
@@ -83,7 +83,7 @@ impl World {
     pub fn alloc_for_xen(&mut self, domid: DomId, remote: DomId) -> Result<u32, Errno> {
         let port = self.xen.alloc_for_xen(domid, remote)?;
         self.happened(Happening::Alloc, port);
-        self.tell(Happened::Other("alloc"));
+        self.report(Happened::Other("alloc"));
         Ok(port)
     }
 
@@ -102,7 +102,7 @@ impl World {
     pub fn raise_pirq(&mut self, domid: DomId, pirq: u32) -> Result<(), Errno> {
         self.xen.raise_pirq(domid, pirq)?;
         self.happened(Happening::RaisePirq, pirq);
-        self.tell(Happened::Other("raise_pirq"));
+        self.report(Happened::Other("raise_pirq"));
         self.upcalls();
         Ok(())
     }

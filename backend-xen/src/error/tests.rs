@@ -182,7 +182,7 @@ fn every_known_errno_of_a_call_has_a_hint() {
         (
             Call::Pending,
             Errno::FBIG,
-            "the ring overflowed and events are lost: reset it and enable every port again",
+            "the ring overflowed and events are lost: reset it and unmask every port",
         ),
         (Call::BindUnboundPort(domid), Errno::PERM, policy),
         (Call::BindInterdomain(remote), Errno::PERM, policy),
@@ -363,7 +363,7 @@ fn the_hint_is_about_the_call_and_not_about_the_errno_alone() {
         (
             Call::Pending,
             Errno::FBIG,
-            "reset it and enable every port again",
+            "reset it and unmask every port",
         ),
         (Call::Unbind(Port::MAX), Errno::INVAL, "no such port"),
     ];

@@ -90,7 +90,7 @@ fn an_argument_is_shared_with_the_file_it_is_mapped_from() {
 fn a_missing_device_is_named_in_the_error() {
     if std::path::Path::new(PRIVCMD_PATH).exists() {
         use std::io::Write;
-        let _unheard = writeln!(std::io::stderr(), "skipped: there is {PRIVCMD_PATH}");
+        let _unwritten = writeln!(std::io::stderr(), "skipped: there is {PRIVCMD_PATH}");
         return;
     }
     let error = Privcmd::open().unwrap_err();

@@ -24,7 +24,7 @@ use crate::scene::Scene;
 /// Own domain, under its number, `DOMID_SELF`, and both with bits that are cut off.
 const OWN: [u32; 4] = [0, 0x7ff0, 0x1_0000, 0x1_7ff0];
 /// Domains that do not exist, reserved ids, and one with bits that are cut off.
-const NOBODY: [u32; 9] = [1, 5, 7, 0x7ff1, 0x7ff2, 0x7ff4, 0x7fff, 0xffff, 0x1_0005];
+const NO_DOMAINS: [u32; 9] = [1, 5, 7, 0x7ff1, 0x7ff2, 0x7ff4, 0x7fff, 0xffff, 0x1_0005];
 /// What restrictions are asked for: domains, and what is none.
 const RESTRICTIONS: [u32; 8] = [5, 1, 7, 0x7fef, 0x1_0005, 0, 0x7ff0, 0xffff];
 /// Virtual interrupts: nobody's, the kernel's, and no such ones.
@@ -286,7 +286,7 @@ impl Generator {
 
     fn remote(&mut self) -> u32 {
         match self.choice.of(10) {
-            0 => self.pick(&NOBODY),
+            0 => self.pick(&NO_DOMAINS),
             1 => self.pick(&OWN),
             _ => self.pick(&OWN[..2]),
         }

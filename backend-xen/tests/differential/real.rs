@@ -213,10 +213,10 @@ impl Raw for Device {
 
     fn edges(&mut self) -> [bool; FILES] {
         let mut events = Vec::with_capacity(FILES);
-        let told = rustix::buffer::spare_capacity(&mut events);
-        let told = epoll::wait(&self.epoll, told, Some(&NOW));
+        let spare = rustix::buffer::spare_capacity(&mut events);
+        let reported = epoll::wait(&self.epoll, spare, Some(&NOW));
         let mut edges = [false; FILES];
-        for event in events.iter().take(told.unwrap_or(0)) {
+        for event in events.iter().take(reported.unwrap_or(0)) {
             let event: &epoll::Event = event;
             if let Some(edge) = usize::try_from(event.data.u64())
                 .ok()

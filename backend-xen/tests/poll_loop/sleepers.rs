@@ -6,31 +6,31 @@ use super::*;
 fn a_wake_reaches_each_sleeping_thread_once_and_then_nothing_polls() {
     const THREADS: usize = 3;
     let poll_loop = PollLoop::new().unwrap();
-    let heard = Arc::new(AtomicUsize::new(0));
+    let wakes = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
-            let (waiting, heard, stop) = (poll_loop.clone(), Arc::clone(&heard), Arc::clone(&stop));
+            let (waiting, wakes, stop) = (poll_loop.clone(), Arc::clone(&wakes), Arc::clone(&stop));
             until_asleep(&poll_loop, move || {
                 while !stop.load(SeqCst) {
                     assert_eq!(waiting.wait(None).unwrap(), WOKEN);
-                    heard.fetch_add(1, SeqCst);
+                    wakes.fetch_add(1, SeqCst);
                 }
             })
         })
         .collect();
     let before = poll_loop.counters();
     poll_loop.wake();
-    until("each has heard it", || heard.load(SeqCst) >= THREADS);
+    until("each was woken", || wakes.load(SeqCst) >= THREADS);
     let asleep = || {
         let begun = sleeps_begun(&poll_loop);
         begun >= before.polls + before.sleeps + THREADS as u64
     };
     until("each sleeps again", asleep);
-    // Whoever spins would do so now.
+    // A thread that spins would do so now.
     (0..1_000).for_each(|_| thread::yield_now());
     let polls = poll_loop.counters().polls - before.polls;
-    assert_eq!(heard.load(SeqCst), THREADS);
+    assert_eq!(wakes.load(SeqCst), THREADS);
     // Each may have had the watch in its turn.
     assert!(polls <= 2 * THREADS as u64, "{polls} polls");
     stop.store(true, SeqCst);
@@ -65,7 +65,7 @@ fn a_wake_for_one_sleeper_leaves_the_others_asleep() {
     assert_eq!(
         poll_loop.wait(NOW).unwrap(),
         NOTHING,
-        "it was for nobody who waits"
+        "it was for no thread that waits"
     );
 }
 
@@ -140,17 +140,17 @@ fn a_thread_that_blocks_takes_the_watch_over_before_one_that_waits() {
     let watcher = waiting_thread(&poll_loop);
     let waits = waiting_thread(&poll_loop);
     let (sleeping, (stop, stopped)) = (poll_loop.clone(), mpsc::channel());
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let sleeps = until_asleep(&poll_loop, move || {
         while sleep_as(&sleeping, 1, ticket(&sleeping)) != Slept::Ready {}
-        tell.send(sleeping.counters().polls).unwrap();
+        sender.send(sleeping.counters().polls).unwrap();
         stopped.recv().unwrap();
         leave(&sleeping, 1);
     });
     make_readable(&device);
     assert_eq!(finish(watcher), READY);
-    // Nobody polled between the two.
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(2));
+    // No other thread polled between the two.
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(2));
     stop.send(()).unwrap();
     finish(sleeps);
     assert_eq!(finish(waits), READY);

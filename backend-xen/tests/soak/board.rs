@@ -158,8 +158,8 @@ impl Link {
 
     /// What is offered now, and a number to wait for another offer with.
     pub(crate) fn offer(&self) -> (Option<Offer>, u32) {
-        let heard = self.bell.load(Ordering::SeqCst);
-        (Link::decode(self.offer.load(Ordering::SeqCst)), heard)
+        let bell = self.bell.load(Ordering::SeqCst);
+        (Link::decode(self.offer.load(Ordering::SeqCst)), bell)
     }
 
     fn decode(word: u64) -> Option<Offer> {
@@ -201,8 +201,8 @@ impl Link {
     }
 
     /// Sleeps until there is another offer.
-    pub(crate) fn await_offer(&self, heard: u32) {
-        sleep_while(&self.bell, heard, SLICE);
+    pub(crate) fn await_offer(&self, bell: u32) {
+        sleep_while(&self.bell, bell, SLICE);
     }
 }
 

@@ -76,7 +76,7 @@ impl<'h, S: Side> Client<'h, S> {
         })
     }
 
-    /// Talks until the lap is over, and then says goodbye on every link.
+    /// Talks until the lap is over, and then ends every link on every link.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut has_forked = false;
         while self.place.phase() == Phase::Run {
@@ -86,7 +86,7 @@ impl<'h, S: Side> Client<'h, S> {
             self.talk()?;
             if self.dice.one_in(8) {
                 let index = self.dice.throw(LINKS);
-                self.say_goodbye(index)?;
+                self.end_link(index)?;
             }
             if self.dice.one_in(100) {
                 self.fork()?;
@@ -98,7 +98,7 @@ impl<'h, S: Side> Client<'h, S> {
             self.fork()?;
         }
         for index in 0..LINKS {
-            self.say_goodbye(index)?;
+            self.end_link(index)?;
         }
         if let Home::Own(Some(ctx)) = &self.home {
             ctx.teardown()?;
@@ -137,7 +137,7 @@ impl<'h, S: Side> Client<'h, S> {
             said.push(index);
         }
         for index in said {
-            if self.hear(index)? {
+            if self.await_answer(index)? {
                 self.place.operation(1 + self.number);
             }
         }
@@ -163,17 +163,18 @@ impl<'h, S: Side> Client<'h, S> {
                 "nothing to bind to for {}",
                 self.name(index)
             );
-            let (offer, heard) = link.offer();
+            let (offer, bell) = link.offer();
             let usable = offer.filter(|offer| offer.life != self.ended[index]);
             let Some(offer) = usable else {
-                link.await_offer(heard);
+                link.await_offer(bell);
                 continue;
             };
             if self.bind(index, offer)? {
-                // The wake that a bind brings. What the last client said nobody may have heard.
+                // The wake that a bind brings. The server may not have seen what the last client
+                // said.
                 return self.wake(index);
             }
-            link.await_offer(heard);
+            link.await_offer(bell);
         }
         Ok(false)
     }
@@ -220,7 +221,7 @@ impl<'h, S: Side> Client<'h, S> {
     }
 
     /// Blocks until the server has seen all that was said on a link. Not where it was killed.
-    fn hear(&mut self, index: usize) -> Result<bool> {
+    fn await_answer(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
         while self.wake(index)? {
             if link.seen.load(Ordering::SeqCst) >= link.said.load(Ordering::SeqCst) {
@@ -278,7 +279,7 @@ impl<'h, S: Side> Client<'h, S> {
         );
         if let Home::Own(Some(ctx)) = &self.home {
             let state = ctx.link();
-            ensure!(state == State::Idle, "{state:?} though nobody waits");
+            ensure!(state == State::Idle, "{state:?} though nothing waits");
         }
         Ok(())
     }
@@ -294,7 +295,7 @@ impl<'h, S: Side> Client<'h, S> {
     }
 
     /// Lets go of a link, as its server will see.
-    fn say_goodbye(&mut self, index: usize) -> Result<()> {
+    fn end_link(&mut self, index: usize) -> Result<()> {
         let Some(wire) = &self.wires[index] else {
             return Ok(());
         };

@@ -59,7 +59,7 @@ impl<S: Side> Drop for Threads<S> {
     fn drop(&mut self) {
         // After a failure they all stop.
         for running in self.running.iter_mut().filter_map(Option::take) {
-            let _told = running.join();
+            let _ended = running.join();
         }
     }
 }

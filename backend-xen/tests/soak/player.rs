@@ -96,7 +96,7 @@ impl<S: Side> Player<S> {
         let link = self.ctx.link();
         ensure!(
             (link == Link::Watching) == is_awaited,
-            "{link:?} where it is {is_awaited} that somebody waits"
+            "{link:?} where something waits: {is_awaited}"
         );
         Ok(())
     }

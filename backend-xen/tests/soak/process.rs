@@ -56,13 +56,13 @@ fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()
             .collect();
         others.push(scope.spawn(move || guarded(place, "player", || player.run())));
         for thread in others {
-            // What went wrong was told already.
-            let _told = thread.join();
+            // The thread has reported its error already.
+            let _ended = thread.join();
         }
         if !place.is_over() {
             place.mine().done(place.board.moment());
         }
-        let _told = serving.join();
+        let _ended = serving.join();
     });
     let closing = place.board.moment();
     if place.is_over() {
@@ -81,7 +81,7 @@ fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()
     Ok(())
 }
 
-/// Tells what this process takes.
+/// Stores what memory and descriptors this process takes.
 fn measure(place: Place) -> Result<()> {
     // Where processes are threads, one would count the descriptor that another counts with.
     static COUNTING: Mutex<()> = Mutex::new(());
@@ -102,11 +102,11 @@ fn measure(place: Place) -> Result<()> {
 }
 
 /// Does something; where that fails, says so, and stops the run.
-fn guarded<T>(place: Place, who: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+fn guarded<T>(place: Place, thread: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let ended = panic::catch_unwind(AssertUnwindSafe(act));
     let ended = ended.unwrap_or_else(|_| Err(anyhow!("panicked")));
     if let Err(error) = &ended {
-        (place.complain)(&format!("{who} of process {}: {error:#}", place.process));
+        (place.complain)(&format!("{thread} of process {}: {error:#}", place.process));
         place.board.fail();
     }
     ended

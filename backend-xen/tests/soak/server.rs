@@ -55,7 +55,7 @@ struct Served {
     events: u64,
     /// How many overflows there had been when it was bound, and of how many it was told.
     overflows_before: u64,
-    told: u64,
+    overflows: u64,
 }
 
 /// Channels that fire where the ring is to overflow. They are so many because another thread may
@@ -167,7 +167,7 @@ impl<'h, S: Side> Server<'h, S> {
             said_before,
             events: 0,
             overflows_before,
-            told: 0,
+            overflows: 0,
         })
     }
 
@@ -188,7 +188,7 @@ impl<'h, S: Side> Server<'h, S> {
         // The fuel is waited on all the time.
         ensure!(
             self.hub.ctx.link() == State::Watching,
-            "the device is not registered though somebody waits"
+            "the device is not registered though a channel waits"
         );
         Ok(())
     }
@@ -246,12 +246,12 @@ impl<'h, S: Side> Server<'h, S> {
         let overflows = self.hub.ctx.stats().overflows;
         let served = &mut self.served[index];
         let channel = served.channel.id();
-        ensure!(served.is_waiting, "{channel} woke and nobody waited");
+        ensure!(served.is_waiting, "{channel} woke without a wait");
         served.is_waiting = false;
         let said = served.link.said.load(Ordering::SeqCst) - served.said_before;
         match cause {
             Cause::Event => served.events += 1,
-            Cause::Overflow => served.told += 1,
+            Cause::Overflow => served.overflows += 1,
             Cause::PeerGone | Cause::PeerConnected | Cause::Adopted | Cause::Gone | _ => {
                 bail!("{channel} woke for {cause:?}")
             }
@@ -263,9 +263,9 @@ impl<'h, S: Side> Server<'h, S> {
         );
         let overflows = overflows - served.overflows_before;
         ensure!(
-            served.told <= overflows,
-            "{channel} was told {} times of {overflows} overflows",
-            served.told
+            served.overflows <= overflows,
+            "{channel} woke {} times for {overflows} overflows",
+            served.overflows
         );
         Ok(())
     }
@@ -371,7 +371,7 @@ impl<'h, S: Side> Server<'h, S> {
         }
         place.tally_many(|it| &it.unbinds, 2 * FUEL as u64);
         let link = hub.ctx.link();
-        ensure!(link == State::Idle, "{link:?} though nobody waits");
+        ensure!(link == State::Idle, "{link:?} though nothing waits");
         hub.second.close();
         hub.ctx.teardown()?;
         let counters = hub.event_loop.counters();
@@ -384,6 +384,6 @@ impl<'h, S: Side> Server<'h, S> {
 
 impl Served {
     fn wakes(&self) -> u64 {
-        self.events + self.told
+        self.events + self.overflows
     }
 }

@@ -193,7 +193,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
     /// Somebody has failed or ended.
     fn look(&mut self) -> Result<()> {
         self.crew.check()?;
-        ensure!(!self.board.has_failed(), "somebody found a fault");
+        ensure!(!self.board.has_failed(), "a process found a fault");
         Ok(())
     }
 
@@ -291,7 +291,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         let strange = sums(|it| &it.abandoned) + sums(|it| &it.refused);
         ensure!(
             self.killed > 0 || strange == 0,
-            "links failed and nobody was killed: {}",
+            "links failed and no process was killed: {}",
             self.so_far()
         );
         for (what, many) in [

@@ -119,5 +119,5 @@ fn expect_complaint(
     if said.iter().any(is_wanted) {
         return Ok(());
     }
-    Err(format!("nobody said {words:?}, but {said:?}").into())
+    Err(format!("no complaint has {words:?}, but {said:?}").into())
 }

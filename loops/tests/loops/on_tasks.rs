@@ -78,7 +78,7 @@ impl<B: Backend, T: Runtime<B>> OnTasks<B, T> {
             }
             guard.as_mut().poll(cx).map(|()| None)
         }));
-        output.unwrap_or_else(|| panic!("nobody woke it"))
+        output.unwrap_or_else(|| panic!("it is not woken"))
     }
 
     /// Lets the reactor tell of all that is there.

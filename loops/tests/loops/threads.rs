@@ -94,7 +94,7 @@ pub(crate) fn threads_that_wait_and_cancel_while_the_loop_runs_leave_nothing<
     });
     // What the last of them left, if anything.
     let mut each = Bench::<B, A>::no_wakes();
-    let _told = bench.rig.turn(Duration::ZERO, &mut each).unwrap();
+    let _was_ready = bench.rig.turn(Duration::ZERO, &mut each).unwrap();
     bench.expect_idle();
     let (registers, deregisters) = hooks(&bench.log);
     assert_eq!(registers, deregisters);

@@ -142,7 +142,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
         }
         turn().await;
     }
-    panic!("nobody woke it");
+    panic!("it is not woken");
 }
 
 /// Lets the reactor turn until something is so, which must be soon.

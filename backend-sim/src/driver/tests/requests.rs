@@ -224,7 +224,7 @@ fn unbind_and_close_leave_a_static_port_open_in_xen_and_what_is_pending_there() 
     assert_eq!(bench.ioctl(abi::UNBIND, 500), Ok(0));
     assert_eq!(bench.status(500), connected);
     bench.world.kernel_send(bench.domu, 70).unwrap();
-    assert_eq!(bench.read(), Err(Errno::EAGAIN), "nobody has bound it");
+    assert_eq!(bench.read(), Err(Errno::EAGAIN), "no file has bound it");
     bench.ioctl(abi::BIND_STATIC, 500).unwrap();
     assert_eq!(bench.read(), Ok(vec![500]), "it was latched");
     bench.world.close(bench.file).unwrap();

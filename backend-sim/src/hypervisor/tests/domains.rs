@@ -69,9 +69,9 @@ fn a_dying_domain_can_bind_nothing() {
     assert_eq!(
         xen.kill(DOM0),
         Err(Errno::EINVAL),
-        "nobody can destroy domain 0"
+        "no caller can destroy domain 0"
     );
-    assert_eq!(xen.kill(NOBODY), Err(Errno::ESRCH));
+    assert_eq!(xen.kill(UNKNOWN), Err(Errno::ESRCH));
 }
 
 #[test]
