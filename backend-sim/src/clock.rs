@@ -1,10 +1,10 @@
-//! Virtual time: it moves when told to, and what is due then happens in order.
+//! Virtual time: it moves only on demand, and timers run in the order in which they are due.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The time since the start of the world, and what is to happen later.
+/// The time since the start of the world, and the timers.
 pub(crate) struct Clock<A> {
     now: Duration,
     /// By deadline; the second number keeps the order in which they were set.

@@ -6,8 +6,8 @@ use evtchn_core::{DeviceCall, DeviceError, ErrorKind, LoopError, Port};
 
 use crate::errno::Errno;
 
-/// A failed call of the simulator: which call, on which port, why. It is the source of a
-/// [`DeviceError`], and the own error of a [`LoopError`](evtchn_core::LoopError).
+/// A failed call of the simulator: the call, the port and the errno. It is the source of a
+/// [`DeviceError`], and of a [`LoopError`](evtchn_core::LoopError).
 ///
 /// ```
 /// use std::error::Error as _;
@@ -26,14 +26,14 @@ use crate::errno::Errno;
 pub struct Error {
     /// The call that failed.
     pub call: Call,
-    /// The port it was about: the remote one for `bind_interdomain`, the first of several for
+    /// The port of the call: the remote one for `bind_interdomain`, the first of several for
     /// `unmask`.
     pub port: Option<Port>,
     /// What the kernel answered.
     pub errno: Errno,
 }
 
-/// What a call of a simulated device fails with.
+/// The error of a call of a simulated device.
 pub(crate) fn device_error(call: DeviceCall, errno: Errno) -> DeviceError {
     use DeviceCall::{BindInterdomain, Status};
     let port = if let BindInterdomain(theirs) | Status(theirs) = call {
@@ -59,7 +59,7 @@ pub(crate) fn device_error(call: DeviceCall, errno: Errno) -> DeviceError {
     }
 }
 
-/// What a call of a simulated event loop fails with.
+/// The error of a call of a simulated event loop.
 pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
     LoopError::new(Error {
         call,
@@ -68,7 +68,7 @@ pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
     })
 }
 
-/// The calls that a simulated device or event loop answers, and that a fault can be set for.
+/// The calls of a simulated device or event loop, for which faults can be set.
 ///
 /// ```
 /// use evtchn_sim::{Call, Errno, Fault};
@@ -106,7 +106,7 @@ pub enum Call {
     Register,
     /// Removing the device from an event loop.
     Deregister,
-    /// Looking whether an event loop has something to report.
+    /// Asking whether an event loop has something to report.
     Ready,
     /// Blocking in an event loop.
     Sleep,
@@ -114,7 +114,7 @@ pub enum Call {
     Status,
 }
 
-/// Kinds of calls, for a fault to look at: one, several, or all.
+/// One kind of calls, several, or all, for a fault to hit.
 ///
 /// ```
 /// use evtchn_sim::{Call, Calls, Errno, Fault};

@@ -1,5 +1,5 @@
-//! What a domain's own kernel does with event channels, as its drivers would: the ports are not
-//! those of any file, and an event is handled and its port enabled again at once.
+//! What a domain's own kernel does with event channels, as its drivers would: the ports belong to
+//! no file, and an event is handled, and its port unmasked, at once.
 
 use evtchn_core::{DomId, Virq};
 
@@ -51,7 +51,7 @@ impl World {
         self.kernel_bind(domid, |xen| xen.bind_pirq(domid, pirq), event)
     }
 
-    /// Moves a port of `domid`, whoever has bound it, to another vCPU.
+    /// Moves a port of `domid`, whether a file or the kernel has bound it, to another vCPU.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_vcpu`.
@@ -62,7 +62,7 @@ impl World {
         Ok(())
     }
 
-    /// Unmasks a port of `domid` in Xen, behind the back of whoever has bound it.
+    /// Unmasks a port of `domid` in Xen, without the knowledge of what has bound it.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid.

@@ -1,4 +1,4 @@
-//! Who watches the machine is told what happens on it.
+//! Reports what happens on the machine to an observer.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::World;
 use crate::errno::Errno;
 use crate::error::Call;
 
-/// Something that happened on the machine besides the calls on files. Failed calls did nothing.
+/// Something that happened on the machine besides the calls on files. Failed calls do not count.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -33,7 +33,7 @@ pub enum Happened {
     Create(DomId, u32),
     /// A domain was killed.
     Kill(DomId),
-    /// What was left of it was removed.
+    /// The rest of a killed domain was removed.
     Remove(DomId),
     /// A kernel allocated a port that the second domain may bind to.
     Alloc(DomId, DomId, u32),
@@ -53,16 +53,16 @@ pub enum Happened {
         domid: DomId,
         /// The port there.
         port: u32,
-        /// It came before a call on a file returned.
+        /// The event came before a call on a file returned.
         within: bool,
     },
-    /// A fault failed a call.
+    /// A fault made a call fail.
     Fail(Call, Errno),
-    /// A fault lets a call move only so many ports.
+    /// A fault lets a call move at most this many ports.
     Shorten(Call, usize),
     /// From now on events do not arrive at once.
     Held,
-    /// Something else.
+    /// Something else, named after the call.
     Other(&'static str),
 }
 

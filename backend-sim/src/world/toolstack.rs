@@ -7,7 +7,7 @@ use crate::errno::Errno;
 
 impl World {
     /// Pauses a domain: its vCPUs stop, and events on its ports wait until it runs again. Pauses
-    /// count. What a test lets its programs do meanwhile is done all the same.
+    /// count. What a test makes its programs do meanwhile is done all the same.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain.
@@ -45,7 +45,7 @@ impl World {
     }
 
     /// Closes every port of `dom` but those that Xen keeps for itself (`EVTCHNOP_reset`), on behalf
-    /// of `caller`. The kernel of `dom` is not told and believes that it has them.
+    /// of `caller`. The kernel of `dom` does not learn of it and believes that it still has them.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EPERM` where `caller` may not, `EINVAL` where `dom` is
@@ -87,7 +87,7 @@ impl World {
         Ok(port)
     }
 
-    /// How often Xen was told of an event on a port that it keeps for itself.
+    /// How many events Xen got on a port that it keeps for itself.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a port that is not Xen's.
@@ -95,7 +95,7 @@ impl World {
         self.xen.xen_events(domid, port)
     }
 
-    /// A physical interrupt comes. Where the domain has not bound it, it goes nowhere.
+    /// Raises a physical interrupt. Where the domain has not bound it, nothing happens.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a number that this machine does not have.
