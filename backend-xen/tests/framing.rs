@@ -256,7 +256,7 @@ fn a_descriptor_open_for_reading_alone_is_not_adopted() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let error = Device::from_fd(reader.into()).unwrap_err();
     assert_eq!(own(&error).errno(), Errno::BADF);
-    // It was closed, so nobody reads the pipe any more.
+    // It was closed, so nothing reads the pipe any more.
     assert!(writer.write(&[0]).is_err());
 }
 

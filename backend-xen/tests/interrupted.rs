@@ -103,7 +103,8 @@ fn a_signal_during_a_wait_beside_a_thread_that_watches_is_reported() -> Result<(
     Ok(())
 }
 
-fn a_signal_during_a_block_beside_a_thread_that_watches_rechecks_its_condition() -> Result<(), Failed> {
+fn a_signal_during_a_block_beside_a_thread_that_watches_rechecks_its_condition()
+-> Result<(), Failed> {
     const ASKED: usize = 20;
     let handled = Arc::new(AtomicBool::new(false));
     let handler = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;

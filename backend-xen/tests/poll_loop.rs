@@ -274,7 +274,7 @@ fn deregistering_returns_when_no_thread_polls_the_device() {
     }
 }
 
-/// Who registers it may let go of it: the loop keeps it open for as long as it polls it.
+/// The code that registers a device may drop it: the loop keeps it open as long as it polls it.
 #[test]
 fn a_registered_device_stays_open_as_long_as_the_loop_polls_it() {
     let poll_loop = PollLoop::new().unwrap();

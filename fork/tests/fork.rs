@@ -1,4 +1,4 @@
-//! A process knows itself from those that it was forked from, also where they have one process id.
+//! A process is distinguished from those that it was forked from, even with the same process id.
 #![expect(
     clippy::unwrap_used,
     reason = "a scene ends by panicking, and its process with it"

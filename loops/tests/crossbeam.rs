@@ -1,5 +1,5 @@
-//! Delivery to threads on the simulator's own loop: nothing here runs beside anything else. What
-//! workers do is a script, one step for each time that the dispatcher would sleep.
+//! Delivery to threads on the simulator's own loop: nothing here runs in parallel. The workers are
+//! a script, with one step for each time that the dispatcher would sleep.
 #![cfg(feature = "crossbeam")]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
@@ -370,7 +370,7 @@ fn a_channel_that_could_not_be_added_has_no_callback() {
         refused,
         Err(AddError::Context(Error::Register(_)))
     ));
-    // A round of callbacks finds nobody for its wake, which is kept.
+    // A round of callbacks has no callback for this wake, which is kept.
     channel.wait().unwrap();
     rig.peers.send(0);
     rig.ctx.dispatch_callbacks().unwrap();
@@ -387,7 +387,7 @@ fn a_channel_with_a_delivery_that_could_not_be_done_gets_no_second_one() {
     let (mut delivery, ..) = take(&wakes);
     rig.event_loop.fail_next(Call::Register, Errno::ENOMEM);
     delivery.done().unwrap_err();
-    // Somebody else waits, and the wake comes.
+    // Other code waits, and the wake comes.
     rig.channels[0].wait().unwrap();
     rig.peers.send(0);
     rig.ctx.dispatch_callbacks().unwrap();
@@ -398,7 +398,7 @@ fn a_channel_with_a_delivery_that_could_not_be_done_gets_no_second_one() {
     next.done().unwrap();
 }
 
-/// Nothing comes from the channel any more: another worker would find nothing new.
+/// The channel will bring no more events: another worker would find nothing new.
 #[test]
 fn a_panic_with_the_wake_of_a_failed_device_does_not_queue_it_again() {
     let rig = Rig::new(1);

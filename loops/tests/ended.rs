@@ -1,4 +1,4 @@
-//! What is left of a context when that which drove it is gone: the loop, or those who took the
+//! What works in a context after its driver is gone: the event loop, or the workers that took the
 //! wakes. (What tokio does when its runtime is shut down is in `tokio.rs`.)
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
@@ -177,7 +177,7 @@ fn a_dispatcher_whose_workers_are_gone_keeps_their_wakes_and_ends() {
     rig.guest.send(theirs).unwrap();
     rig.guest.send(others).unwrap();
     let late = dispatcher.wakes();
-    // The run ends with both in somebody's hands.
+    // The run ends while a worker has both.
     let held = [(); 2].map(|()| late.recv_timeout(SOON).unwrap());
     let mut ports = held.each_ref().map(|delivery| delivery.wake().port());
     ports.sort_unstable();

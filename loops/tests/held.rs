@@ -1,5 +1,5 @@
-//! While an event loop has the descriptor of a device, the device stays open, whatever those do who
-//! registered it: its number does not go to another file.
+//! While an event loop has the descriptor of a device, the device stays open, whatever the code
+//! does that registered it: its number does not go to another file.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! The adapter for foreign loops: which report counts, and what the hooks are told.
+//! The adapter for foreign loops: which report counts, and with what the hooks are called.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::io;
@@ -19,7 +19,7 @@ enum Call {
     Wake,
 }
 
-/// A loop that notes what it is told, and fails when it should.
+/// A loop that records the calls of its hooks, and fails on demand.
 #[derive(Default)]
 struct Noted {
     calls: Mutex<Vec<Call>>,

@@ -1,4 +1,4 @@
-//! Each source of decisions, and the tour through all of them.
+//! Each source of decisions, and the runs through all of them.
 
 use super::*;
 

@@ -220,7 +220,7 @@ impl Driver {
         if port >= self.abi.ports() {
             return Err(Errno::ENOMEM);
         }
-        if self.owner(port) != Owner::Nobody {
+        if self.owner(port) != Owner::Free {
             return Err(Errno::EBUSY);
         }
         self.file(file)?.bound_one();

@@ -38,7 +38,7 @@ struct Binding {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    Nobody,
+    Free,
     /// The kernel itself, which has handled this many events.
     Kernel {
         events: u32,
@@ -49,7 +49,7 @@ enum Owner {
 
 impl Binding {
     const NONE: Binding = Binding {
-        owner: Owner::Nobody,
+        owner: Owner::Free,
         enabled: false,
         is_static: false,
     };
@@ -120,7 +120,7 @@ impl Driver {
         };
         binding.enabled = false;
         match &mut binding.owner {
-            Owner::Nobody => {}
+            Owner::Free => {}
             Owner::Kernel { events } => {
                 *events = events.saturating_add(1);
                 self.unmask(xen, upcall.port);
@@ -156,7 +156,7 @@ impl Driver {
     pub(crate) fn kernel_events(&self, port: u32) -> Result<u32, Errno> {
         match self.bindings.get(port as usize).map(|b| b.owner) {
             Some(Owner::Kernel { events }) => Ok(events),
-            Some(Owner::Nobody | Owner::File(_)) | None => Err(Errno::ENOTCONN),
+            Some(Owner::Free | Owner::File(_)) | None => Err(Errno::ENOTCONN),
         }
     }
 
@@ -174,7 +174,7 @@ impl Driver {
     /// Checks a port that Xen just allocated. Where the kernel has a binding for it already (as a
     /// static port that Xen does not know), the port is closed again.
     fn check_new(&self, xen: &mut Hypervisor, port: u32) -> Result<(), Errno> {
-        if self.owner(port) == Owner::Nobody {
+        if self.owner(port) == Owner::Free {
             return Ok(());
         }
         let _ = xen.close(self.domid, port);
@@ -224,7 +224,7 @@ impl Driver {
     fn owner(&self, port: u32) -> Owner {
         self.bindings
             .get(port as usize)
-            .map_or(Owner::Nobody, |binding| binding.owner)
+            .map_or(Owner::Free, |binding| binding.owner)
     }
 
     #[inline]
@@ -243,7 +243,7 @@ impl Driver {
         fmt::from_fn(move |f| match binding {
             None => Ok(()),
             Some(binding) => match binding.owner {
-                Owner::Nobody => Ok(()),
+                Owner::Free => Ok(()),
                 Owner::Kernel { events } => write!(f, " kernel events={events}"),
                 Owner::File(file) => {
                     let enabled = if binding.enabled {

@@ -1,4 +1,4 @@
-//! What the loop reports, counts and objects to.
+//! What the loop reports, what it counts, and which wrong calls it refuses.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Calls on the device of the seam and on its event loop.
+//! Calls on the simulated device and on its event loop.
 
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Virq};
 use evtchn_sim::Errno;

@@ -1,4 +1,4 @@
-//! Calls that have nobody to refuse them.
+//! Extreme arguments that are no errors.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use evtchn_sim::{Call, Config, Delivery, DomainConfig, Errno, World, XenVersion}
 
 use super::rig::*;
 
-/// The call, and what has to hold of it.
+/// A name, and the call, which returns whether what must hold does hold.
 pub(crate) type Harmless = (&'static str, fn(&Rig) -> bool);
 
 pub(crate) const HARMLESS: &[Harmless] = &[

@@ -1,4 +1,4 @@
-//! Every wrong value in every call of the simulator: a typed error, and nothing changed. Tables
+//! Every wrong value in every call of the simulator: a typed error, and nothing is changed. Tables
 //! list them all.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 

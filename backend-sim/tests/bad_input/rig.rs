@@ -1,4 +1,4 @@
-//! A machine with something on it, and what a bad call on it answers.
+//! A machine with domains, files and ports, and what a bad call on it returns.
 
 use std::error::Error;
 
@@ -24,7 +24,7 @@ pub(crate) struct Rig {
     pub(crate) event_loop: SimLoop,
     /// Files that no call reaches: closed, of a dead domain, of another machine.
     pub(crate) gone: [FileId; 3],
-    /// A read that was over and finished.
+    /// A read that is over and whose result was returned.
     pub(crate) finished: ReaderId,
 }
 
@@ -65,7 +65,7 @@ impl Rig {
         say(self.sim.with(act))
     }
 
-    /// The answer of a call on each of the files that are gone, which is the same.
+    /// The answer of a call on each of the files that are gone, which must be the same.
     pub(crate) fn gone<T>(
         &self,
         mut act: impl FnMut(&mut World, FileId) -> Result<T, Errno>,
@@ -78,14 +78,14 @@ impl Rig {
     }
 }
 
-/// The errno of a refusal, or nothing.
+/// The errno of a refusal, or `None`.
 pub(crate) type Answer = Option<Errno>;
 
 pub(crate) fn say<T>(answer: Result<T, Errno>) -> Answer {
     answer.err()
 }
 
-/// The same of a call of the device or of the event loop. Each refusal has an errno.
+/// The same for a call of the device or of the event loop. Each refusal has an errno.
 pub(crate) fn of_device<T>(answer: Result<T, impl Error + 'static>) -> Answer {
     answer.err().map(|error| Errno::of(&error).unwrap())
 }

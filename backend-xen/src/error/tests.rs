@@ -360,11 +360,7 @@ fn the_hint_is_about_the_call_and_not_about_the_errno_alone() {
             "the device is restricted",
         ),
         (Call::OpenHypercall, Errno::NOENT, "from Linux 4.18 on"),
-        (
-            Call::Pending,
-            Errno::FBIG,
-            "reset it and unmask every port",
-        ),
+        (Call::Pending, Errno::FBIG, "reset it and unmask every port"),
         (Call::Unbind(Port::MAX), Errno::INVAL, "no such port"),
     ];
     for (call, errno, hint) in hints {

@@ -53,7 +53,7 @@ fn memory_that_cannot_be_mapped_is_an_error() {
     assert_eq!(Argument::map(&null.into()).unwrap_err(), Errno::NODEV);
 }
 
-/// A process that opens one again and again would run out of mappings.
+/// A process that opens it again and again would otherwise run out of mappings.
 #[test]
 fn an_argument_that_is_dropped_leaves_no_mapping() {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -69,7 +69,7 @@ fn an_argument_that_is_dropped_leaves_no_mapping() {
     assert!(!is_mapped());
 }
 
-/// What Xen writes has to be seen, and a copy of our own it would not write to.
+/// A private mapping would be a copy, which Xen does not write to.
 #[test]
 fn an_argument_is_shared_with_the_file_it_is_mapped_from() {
     use std::os::unix::fs::FileExt;
@@ -106,7 +106,7 @@ fn own(error: &DeviceError) -> &Error {
         .unwrap()
 }
 
-/// A file that answers no hypercall (`ENOTTY`), and memory for the questions.
+/// A file that answers no hypercall (`ENOTTY`), and memory for the argument.
 fn without_xen() -> Privcmd {
     let null = File::open("/dev/null").unwrap();
     Privcmd::with(null.into(), &page()).unwrap()
@@ -129,7 +129,7 @@ fn a_status_call_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
     if child == 0 {
         let asked = privcmd.ask(DomId::new(9), Port::MAX);
         let is_refused = asked == Err(Errno::BADF);
-        // SAFETY: it returns to nobody, and leaves alone what would run at an exit.
+        // SAFETY: it does not return, and runs nothing that an exit would run.
         unsafe { libc::_exit(i32::from(!is_refused)) }
     }
     let child = rustix::process::Pid::from_raw(child);

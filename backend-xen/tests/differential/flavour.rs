@@ -20,7 +20,7 @@ pub(crate) struct Flavour {
     pub(crate) focus: usize,
     /// Whether reads are mostly small.
     pub(crate) small_reads: bool,
-    /// Whether there are bursts of events that nobody reads.
+    /// Whether there are bursts of events that are not read.
     pub(crate) bursts: bool,
 }
 

@@ -27,7 +27,7 @@ const OWN: [u32; 4] = [0, 0x7ff0, 0x1_0000, 0x1_7ff0];
 const NO_DOMAINS: [u32; 9] = [1, 5, 7, 0x7ff1, 0x7ff2, 0x7ff4, 0x7fff, 0xffff, 0x1_0005];
 /// What restrictions are asked for: domains, and what is none.
 const RESTRICTIONS: [u32; 8] = [5, 1, 7, 0x7fef, 0x1_0005, 0, 0x7ff0, 0xffff];
-/// Virtual interrupts: nobody's, the kernel's, and no such ones.
+/// Virtual interrupts: free ones, the kernel's, and numbers that do not exist.
 const FREE_VIRQS: [u32; 10] = [1, 3, 4, 5, 10, 11, 13, 14, 17, 23];
 const KERNEL_VIRQS: [u32; 4] = [0, 2, 9, 16];
 const NO_VIRQS: [u32; 4] = [24, 31, 0x100, u32::MAX];
@@ -269,7 +269,7 @@ impl Generator {
         Some(Op::Ioctl(fd, request, [word, Word::Raw(0)], memory))
     }
 
-    /// At times a port whose other end was read and not written back.
+    /// At times a port whose other end was read and not written since.
     fn latching(&mut self, scene: &Scene) -> Option<Slot> {
         let open = scene.files[self.choice.of(FILES)].as_ref()?;
         let held = open.held.get(self.choice.of(open.held.len()))?;

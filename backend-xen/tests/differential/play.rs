@@ -171,7 +171,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Compares the answers to a call and enters what they tell.
+    /// Compares the answers to a call and stores what they show.
     fn agree(&mut self, op: &Op, answers: [Answer; 2]) -> Result<Answer, Difference> {
         let is_bind = matches!(op, Op::Bind(..));
         match answers {
@@ -198,7 +198,7 @@ impl<'a> Player<'a> {
         }
         let polled = self.device.poll();
         same("poll", &polled, &self.simulator.poll())?;
-        // Of a wake that came with any other step, the next look tells.
+        // The next look shows a wake that came with any other step.
         let may_wake = matches!(
             op.kind(),
             Kind::Notify | Kind::Write | Kind::BindInterdomain
@@ -223,7 +223,7 @@ impl<'a> Player<'a> {
         real.clear();
         simulated.clear();
         let fd = Fd(file, 0);
-        // Until EAGAIN, which the next poll would tell apart from any other errno.
+        // Until EAGAIN; the next poll would distinguish that from any other errno.
         while self
             .simulator
             .read(fd, 4096, Memory::There, simulated)

@@ -89,7 +89,7 @@ impl Arena {
         let start = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), pages, prot, flags) }?;
         let arena = Arena(start.cast());
         let guard = arena.end().cast();
-        // SAFETY: the last page of the mapping, which nobody else knows.
+        // SAFETY: the last page of the mapping, which nothing else uses.
         unsafe { rustix::mm::mprotect(guard, Self::GUARD, MprotectFlags::empty()) }?;
         Ok(arena)
     }

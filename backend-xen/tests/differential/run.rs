@@ -44,7 +44,7 @@ pub(crate) struct First {
 }
 
 impl Run {
-    /// Plays until there were enough operations, and tells `news` of the progress.
+    /// Plays until there were enough operations, and writes the progress to `news`.
     pub(crate) fn play(
         &self,
         device: &mut dyn Raw,

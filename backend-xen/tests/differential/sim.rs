@@ -20,7 +20,7 @@ pub(crate) struct Simulated {
 struct Open {
     file: FileId,
     descriptors: usize,
-    /// The wakes that were told of.
+    /// The wakes that were reported.
     wakes: u64,
 }
 
@@ -62,7 +62,7 @@ impl Simulated {
         })
     }
 
-    /// Events arrive only when somebody waits for them, in any order.
+    /// Events arrive only when a caller waits for them, in any order.
     pub(crate) fn held(mut self) -> Simulated {
         self.world.set_delivery(Delivery::Held);
         self

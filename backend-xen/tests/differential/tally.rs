@@ -14,7 +14,7 @@ const ENOUGH: u64 = 50_000;
 
 macro_rules! rows {
     ($($row:ident $least:literal $what:literal;)*) => {
-        /// What the device may do, told finer than by errno.
+        /// What the device may do, in more detail than by errno.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         enum Row { $($row),* }
 

@@ -9,7 +9,7 @@ use crate::sim::Simulated;
 pub(crate) enum Twist {
     /// An overflow is writable.
     Poll,
-    /// Wakes are told of no edge-triggered loop.
+    /// No edge-triggered loop gets wakes.
     Edges,
     /// Of several ports the first is read last.
     Reads,

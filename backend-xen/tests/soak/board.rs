@@ -1,6 +1,6 @@
-//! What all processes of a soak see: what was said on each link and what was seen of it, in which
-//! phase the run is and who has come to it, and what was counted. It is memory that they share, so
-//! what a killed process had counted is still there.
+//! The memory that all processes of a soak share: what was sent on each link and what was seen of
+//! it, the phase of the run and which processes have finished it, and the counters. What a killed
+//! process had counted is still there.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,10 +13,10 @@ pub(crate) const PROCESSES: usize = 3;
 pub(crate) const CLIENTS: usize = 3;
 /// Links of a client.
 pub(crate) const LINKS: usize = 8;
-/// Threads of a process that have to get on: its server, its clients, its player.
+/// Threads of a process that have to make progress: its server, its clients, its player.
 pub(crate) const THREADS: usize = CLIENTS + 2;
 
-/// How long anybody may get nowhere while others get on. Only a failure ever waits so long.
+/// How long a thread may make no progress while others do. Only a failure ever waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many steps the others make in that time at least. Where they make fewer, the machine is slow
 /// and not one of its threads.
@@ -35,7 +35,7 @@ pub(crate) enum Phase {
     Drain,
     /// Servers too, and contexts are torn down.
     Close,
-    /// Nothing is bound: everybody tells what it takes.
+    /// Nothing is bound: every process stores what it takes.
     Measure,
     /// The run is over.
     End,
@@ -64,9 +64,9 @@ impl Moment {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     moment: AtomicU32,
-    /// Somebody found what must not be.
+    /// A process found an error.
     failed: AtomicU32,
-    /// Rung now and then, for whoever watches.
+    /// Rung now and then, for the supervisor.
     beat: AtomicU32,
     /// Of all threads.
     pub(crate) steps: AtomicU64,
@@ -75,7 +75,7 @@ pub(crate) struct Board {
     links: [[[Link; LINKS]; CLIENTS]; PROCESSES],
 }
 
-/// What a process tells the others.
+/// What a process reports to the others.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Process {
@@ -206,7 +206,7 @@ impl Link {
     }
 }
 
-/// Somebody who waits for something, and what all had done by then.
+/// A thread that waits for something, and what all had done by then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     since: Instant,

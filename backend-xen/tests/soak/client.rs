@@ -1,8 +1,7 @@
-//! A client: one thread that says things on its links, blocks until each is answered, lets go of
-//! links and takes others, and forks.
+//! A client: one thread that sends on its links, blocks until each message is answered, ends links
+//! and takes others, and forks.
 //!
-//! It goes on for a wake and for nothing else, so a wake that is lost keeps it where it is, and it
-//! complains.
+//! It goes on only after a wake, so where a wake is lost it stops and reports the failure.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -19,9 +18,9 @@ use crate::side::{ChannelOf, ContextOf, SharedOpen, Side};
 
 /// The context that a client's channels are bound in.
 enum Home<'h> {
-    /// The server's, which others use meanwhile.
+    /// The server's, which others use at the same time.
     Hub(&'h ContextOf),
-    /// Nobody else's. It is away while the client forks.
+    /// The client's own. `None` while the client forks.
     Own(Option<ContextOf>),
 }
 
@@ -76,7 +75,7 @@ impl<'h, S: Side> Client<'h, S> {
         })
     }
 
-    /// Talks until the lap is over, and then ends every link on every link.
+    /// Sends and gets answers until the lap is over, and then ends every link.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut has_forked = false;
         while self.place.phase() == Phase::Run {
@@ -93,7 +92,7 @@ impl<'h, S: Side> Client<'h, S> {
                 has_forked = true;
             }
         }
-        // A lap in which the dice wanted none is not one without a fork.
+        // Every lap has a fork, even one in which the dice chose none.
         if !has_forked {
             self.fork()?;
         }
@@ -120,7 +119,7 @@ impl<'h, S: Side> Client<'h, S> {
         format!("link {index} of client {number} of process {process} to process {server}")
     }
 
-    /// Says something on some links and hears the answers.
+    /// Sends on some links and waits for the answers.
     fn talk(&mut self) -> Result<()> {
         let first = self.dice.throw(LINKS);
         let many = 1 + self.dice.throw(3);
@@ -153,7 +152,7 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(())
     }
 
-    /// Takes what is offered on a link. Not where the lap is over before that.
+    /// Binds to what is offered on a link. Returns false where the lap is over before that.
     fn connect(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
         let waiting = self.place.board.waiting();
@@ -204,8 +203,8 @@ impl<'h, S: Side> Client<'h, S> {
             Err(error) => bail!("{}: {error}", self.name(index)),
         };
         self.place.tally(|it| &it.binds);
-        // Else the port may be somebody else's by now: what is offered is void before its process
-        // dies.
+        // Otherwise another process may have the port by now: an offer is withdrawn before its
+        // process dies.
         if link.offer().0 != Some(offer) {
             channel.unbind()?;
             self.place.tally(|it| &it.unbinds);

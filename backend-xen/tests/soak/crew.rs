@@ -21,7 +21,7 @@ use crate::process as one;
 use crate::side::{Side, Xen};
 use crate::supervisor::{Crew, Plan};
 
-/// The variables that tell a process what it is.
+/// The variables through which a process gets its board, its number and its seed.
 const BOARD: &str = "EVTCHN_SOAK_BOARD";
 const PROCESS: &str = "EVTCHN_SOAK_PROCESS";
 const SEED: &str = "EVTCHN_SOAK_SEED";
@@ -57,7 +57,7 @@ impl<S: Side> Threads<S> {
 
 impl<S: Side> Drop for Threads<S> {
     fn drop(&mut self) {
-        // After a failure they all stop.
+        // After a failure they all stop by themselves.
         for running in self.running.iter_mut().filter_map(Option::take) {
             let _ended = running.join();
         }

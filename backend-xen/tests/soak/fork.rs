@@ -76,7 +76,7 @@ pub(crate) fn in_child<T>(kept: T, act: impl FnOnce(T) -> Result<(), &'static st
         if let Some(complaint) = complaint {
             let _nobody_hears = rustix::io::write(std::io::stderr(), complaint.as_bytes());
         }
-        // SAFETY: it returns to nobody, and leaves alone what would run at an exit of the parent.
+        // SAFETY: it does not return, and runs nothing that an exit would run of the parent.
         unsafe { libc::_exit(i32::from(complaint.is_some())) }
     }
     let Some(child) = Pid::from_raw(child) else {

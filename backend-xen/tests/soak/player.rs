@@ -1,5 +1,6 @@
 //! A player: one thread with a context and a peer device of its own, which does anything in any
-//! order. It alone acts on them, so every answer is held against the model of `evtchn-checks`.
+//! order. No other thread acts on them, so every answer is compared with the model of
+//! `evtchn-checks`.
 
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ impl<S: Side> Player<S> {
         }
     }
 
-    /// Registered if and only if somebody waits or is ready.
+    /// Registered if and only if something waits or is ready.
     fn expect_registration(&self) -> Result<()> {
         let is_awaited = self.wires.iter().any(|wire| wire.model.waiting);
         let link = self.ctx.link();
@@ -113,7 +114,7 @@ impl<S: Side> Player<S> {
             (channel, peer)
         };
         self.place.tally_many(|it| &it.binds, 2);
-        // Else its ring would overflow, and nobody would care.
+        // Otherwise its ring would overflow, and nothing would read it.
         self.peer.pending(&mut PortBuf::with_capacity(MOST))?;
         let model = model::Channel::bound(is_signalled);
         self.wires.push(Wire {

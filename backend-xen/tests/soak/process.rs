@@ -16,7 +16,7 @@ use crate::player::Player;
 use crate::server::{Hub, Server};
 use crate::side::Side;
 
-/// Runs it to the end of the run. Whatever fails, all are told.
+/// Runs the process to the end of the run. A failure stops all processes.
 pub(crate) fn run<S: Side>(side: &S, place: Place, seed: u64) -> Result<()> {
     guarded(place, "process", || live(side, place, seed))
 }
@@ -83,7 +83,7 @@ fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()
 
 /// Stores what memory and descriptors this process takes.
 fn measure(place: Place) -> Result<()> {
-    // Where processes are threads, one would count the descriptor that another counts with.
+    // Where processes are threads, one would count a descriptor that another has open to count.
     static COUNTING: Mutex<()> = Mutex::new(());
     let _counting = COUNTING.lock();
     let vitals = &place.mine().vitals;
@@ -93,7 +93,7 @@ fn measure(place: Place) -> Result<()> {
     let kibibytes = line.and_then(|line| line.split_whitespace().next());
     let resident: u64 = kibibytes.context("no VmRSS")?.parse()?;
     vitals.resident.store(resident * 1024, Ordering::SeqCst);
-    // That of the directory is closed again.
+    // The descriptor of the directory itself is closed again.
     let descriptors = fs::read_dir("/proc/self/fd")?.count().saturating_sub(1);
     vitals
         .descriptors
@@ -101,7 +101,7 @@ fn measure(place: Place) -> Result<()> {
     Ok(())
 }
 
-/// Does something; where that fails, says so, and stops the run.
+/// Does something. Where that fails, reports it and stops the run.
 fn guarded<T>(place: Place, thread: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let ended = panic::catch_unwind(AssertUnwindSafe(act));
     let ended = ended.unwrap_or_else(|_| Err(anyhow!("panicked")));

@@ -1,9 +1,9 @@
-//! The server of a process: one thread that holds the rounds of a context, with a channel for every
+//! The server of a process: one thread that runs the rounds of a context, with a channel for every
 //! client of this process, whichever process that is in.
 //!
-//! Every wake is held against the board: nobody wakes who does not wait, and no channel has had
-//! more events than its client has sent notifies. What a client has said is looked at for a wake
-//! and for nothing else, so a wake that is lost leaves the client without an answer.
+//! Every wake is compared with the board: no channel wakes that does not wait, and none has more
+//! events than its client has sent notifies. The server looks at the message of a client only after
+//! a wake, so where a wake is lost the client gets no answer.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use crate::dice::Dice;
 use crate::place::{Doing, Place};
 use crate::side::{ChannelOf, ContextOf, Second, SharedOpen, Side, is_in_overflow, local};
 
-/// A context that lives as long as its process, and whoever else holds its device.
+/// A context that lives as long as its process, and a second holder of its device.
 pub(crate) struct Hub<S: Side> {
     side: S,
     event_loop: PollLoop,
@@ -53,13 +53,13 @@ struct Served {
     /// What the client had said when the channel was bound.
     said_before: u64,
     events: u64,
-    /// How many overflows there had been when it was bound, and of how many it was told.
+    /// How many overflows the context had had when it was bound, and for how many it woke since.
     overflows_before: u64,
     overflows: u64,
 }
 
-/// Channels that fire where the ring is to overflow. They are so many because another thread may
-/// read meanwhile, so it has to be quick.
+/// How many channels fire to overflow the ring. There are many because another thread may read
+/// meanwhile, so the ring has to fill quickly.
 const FUEL: usize = 16;
 
 /// What fires whenever the ring is to overflow.
@@ -301,7 +301,7 @@ impl<'h, S: Side> Server<'h, S> {
         Ok(())
     }
 
-    /// Overflows the ring, and demands that everybody who waits wakes for it.
+    /// Overflows the ring, and fails unless every channel that waits wakes for it.
     fn overflow(&mut self) -> Result<()> {
         let before = self.hub.ctx.stats().overflows;
         let asleep = self.served.iter().filter(|it| it.is_waiting);
@@ -336,7 +336,7 @@ impl<'h, S: Side> Server<'h, S> {
     }
 
     /// Another holder of the device writes before it reads, until the ring has no room. False where
-    /// somebody read it all the time.
+    /// another thread kept reading it.
     fn provoke(&self, before: u64) -> Result<bool> {
         const TRIES: usize = 20;
         let provoked = self.hub.second.act(|device| {
@@ -351,7 +351,7 @@ impl<'h, S: Side> Server<'h, S> {
         provoked.context("there is no second descriptor")
     }
 
-    /// Lets go of everything, and demands that nothing is left of it.
+    /// Unbinds everything, and fails unless nothing of it is left.
     fn close(self) -> Result<()> {
         let Server {
             hub,

@@ -1,5 +1,5 @@
-//! Whoever starts the processes, leads them through the laps, kills some, and holds what is left
-//! after each lap against what there was before.
+//! Starts the processes, leads them through the laps, kills some, and compares what is left after
+//! each lap with what there was before.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -104,7 +104,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         }
     }
 
-    /// Runs it to the end. `say` is told how it goes, each minute and after a failure.
+    /// Runs it to the end. Calls `say` with the progress, each minute and after a failure.
     ///
     /// # Errors
     /// Something that must not be.
@@ -190,7 +190,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
     }
 
     /// # Errors
-    /// Somebody has failed or ended.
+    /// A process has failed or ended.
     fn look(&mut self) -> Result<()> {
         self.crew.check()?;
         ensure!(!self.board.has_failed(), "a process found a fault");
@@ -207,19 +207,19 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         Ok(())
     }
 
-    /// Nobody is asked for progress since before now.
+    /// Restarts the clocks by which progress is judged.
     fn rest(&mut self) {
         for pulse in &mut self.pulses {
             pulse.waiting = [self.board.waiting(); THREADS];
         }
     }
 
-    /// The threads notice first that they do not get on, and know more.
+    /// The threads notice first that they make no progress, and know more.
     fn patience(&self) -> Duration {
         self.plan.patience + self.plan.patience / 5
     }
 
-    /// Demands that every thread gets on.
+    /// Fails unless every thread makes progress.
     fn expect_pulse(&mut self) -> Result<()> {
         let patience = self.patience();
         for (process, pulse) in self.pulses.iter_mut().enumerate() {
@@ -254,7 +254,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         Ok(())
     }
 
-    /// Holds what a process takes now against what it took after its second lap.
+    /// Compares what a process takes now with what it took after its second lap.
     fn weigh(&mut self, process: usize) -> Result<()> {
         const HEAP: u64 = 16 << 10;
         const RESIDENT: u64 = 4 << 20;
@@ -280,7 +280,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         Ok(())
     }
 
-    /// Demands that all happened that a soak is for, and nothing out of place.
+    /// Fails unless all happened that a soak is for, and nothing else did.
     fn expect_all_was_done(&self) -> Result<()> {
         ensure!(
             self.bound_at_end == 0,

@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<()> {
             })
         }),
         Trial::test("an_event_without_a_notify_is_noticed", || {
-            // By whoever meets it first.
+            // Whichever thread finds it first reports it.
             let words = [
                 "events for",
                 "nothing had happened",
@@ -104,7 +104,7 @@ fn laps() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs with a fault, and demands that it is found and said in one of these words.
+/// Runs with a fault, and fails unless it is found and reported with one of these words.
 fn expect_complaint(
     words: &[&str],
     patience: Duration,

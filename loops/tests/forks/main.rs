@@ -252,7 +252,7 @@ fn poll_array_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     let rig = rig(PollArray::new().unwrap());
     let mut fds = Vec::new();
     assert_eq!(rig.ctx.registrar().before_poll(&mut fds), None);
-    // While this thread polls, somebody calls.
+    // While this thread polls, another one wakes the loop.
     Registrar::wake(rig.ctx.registrar());
     let rig = forks.in_child(rig, |rig| {
         let mut copy = fds.clone();

@@ -13,7 +13,7 @@ use evtchn_core::{
     RemotePort, Trigger, Virq,
 };
 
-/// The simulator, or the real device. Nobody else is active on it while it lives.
+/// The simulator, or the real device. Nothing else uses it while it lives.
 pub(crate) trait Backend: Sized + 'static {
     type Device: EventChannel;
     type Open: Open<Device = Self::Device>;

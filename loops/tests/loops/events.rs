@@ -83,7 +83,7 @@ pub(crate) fn a_budget_leaves_the_rest_to_the_next_turns<B: Backend, A: Rig<B>>(
     for _ in 0..2 {
         wires.iter().for_each(Wire::wait);
         wires.iter().for_each(|wire| bench.fire(wire));
-        // The ring is read at once: no readiness tells of the others.
+        // The ring is read at once: no readiness reports the other events.
         let turns = [0; 4].map(|_| bench.turn().len());
         assert_eq!(turns, [3, 3, 3, 1]);
         bench.expect_idle();
@@ -101,7 +101,7 @@ pub(crate) fn a_budget_that_ends_at_a_full_read_leaves_the_rest_to_the_next_turn
     let wires: Vec<_> = (0..PortBuf::MAX + 50).map(|_| bench.wire()).collect();
     wires.iter().for_each(Wire::wait);
     wires.iter().for_each(|wire| bench.fire(wire));
-    // The rest is in the ring still, and an edge-triggered loop has told of it already.
+    // The rest is in the ring still, and an edge-triggered loop has reported it already.
     assert_eq!(bench.turn().len(), PortBuf::MAX);
     assert_eq!(bench.turn().len(), 50);
     bench.expect_hooks(1, 1);

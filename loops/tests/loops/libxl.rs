@@ -12,9 +12,7 @@ use super::device::Backend;
 use super::rig::{Each, Rig};
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
-pub(crate) fn a_readiness_after_the_cancel_delivers_no_wake<B: Backend, A: Rig<B>>(
-    backend: B,
-) {
+pub(crate) fn a_readiness_after_the_cancel_delivers_no_wake<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::calling(backend);
     let ([wire, other], calls) = (bench.wires(), Calls::default());
     calls.note(&wire);
@@ -31,13 +29,13 @@ pub(crate) fn a_readiness_after_the_cancel_delivers_no_wake<B: Backend, A: Rig<B
     assert_eq!(calls.list(), [other.port()]);
 }
 
-/// libxl 56d2350bf5: an event of the descriptor that nobody asked for was taken for an error.
+/// libxl 56d2350bf5: an unexpected event of the descriptor was taken for an error.
 pub(crate) fn a_readiness_without_an_event_is_harmless<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::new(backend);
     let wire = bench.wire();
     wire.wait();
     for _ in 0..3 {
-        // Somebody else was faster.
+        // Another reader was faster.
         let quiet = bench.rig.quiet();
         bench.fire(&wire);
         let device = bench.device();

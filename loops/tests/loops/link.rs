@@ -55,7 +55,7 @@ pub(crate) fn an_idle_context_has_no_entry_in_the_loop<B: Backend, A: Rig<B>>(ba
         bench.expect_wakes(&[&wire]);
         bench.expect_hooks(turn, turn);
     }
-    // Nobody waits: not even an event is looked at.
+    // Nothing waits, so even an event is not looked at.
     wire.wait();
     wire.channel.cancel().unwrap();
     bench.fire(&wire);

@@ -125,7 +125,7 @@ pub(crate) fn dispatch<B: Backend, A: Rig<B>>(
         let Some(context) = attached.context() else {
             continue;
         };
-        // Asked in any case: an adapter may count who came back.
+        // Called in any case: an adapter may count the threads that return.
         let is_ready = is_ready(&context.registrar().adapter);
         if is_ready || context.next_timeout().is_some() {
             any = true;
@@ -135,7 +135,7 @@ pub(crate) fn dispatch<B: Backend, A: Rig<B>>(
     Ok(any)
 }
 
-/// Whether the epoll instance has this descriptor, as the kernel tells it.
+/// Whether the epoll instance has this descriptor, as the kernel reports it.
 pub(crate) fn epoll_has(epoll: &impl AsRawFd, fd: RawFd) -> bool {
     let path = format!("/proc/self/fdinfo/{}", epoll.as_raw_fd());
     has_entry(&fs::read_to_string(path).unwrap(), fd)

@@ -20,7 +20,7 @@ pub(crate) fn a_call_before_the_sleep_ends_it<B: Backend, A: Rig<B>>(backend: B)
     // Read for the one that waits, and latched.
     bench.run_until(|| true);
     calls.note(&wire);
-    // Now it is queued, and no readiness tells of it.
+    // Now it is queued, and no readiness reports it.
     wire.wait();
     bench.run_until(|| calls.list() == [wire.port()]);
     bench.expect_hooks(1, 0);

@@ -69,8 +69,8 @@ pub(crate) async fn futures_may_be_dropped_in_a_thread_without_a_runtime<R: Runt
     assert_eq!(rig.ctx.stats().unreported, 0);
 }
 
-/// One that is closed only afterwards is taken out of an epoll instance by nobody, where the child
-/// of a fork still has it.
+/// A device that is closed before it is deregistered would stay in an epoll instance, where the
+/// child of a fork still has it.
 pub(crate) async fn the_reactor_lets_go_of_a_device_before_it_closes<R: Runtime>() {
     let rig = Rig::<R>::new();
     rig.opener.share();

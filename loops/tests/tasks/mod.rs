@@ -42,7 +42,7 @@ pub(crate) trait Runtime {
 pub(crate) struct Opener {
     sim: SimOpen,
     fd: Arc<AtomicI32>,
-    /// Of devices that somebody else has too.
+    /// A device that others have open too.
     shared: Arc<Mutex<Option<Vec<OwnedFd>>>>,
 }
 
@@ -70,7 +70,7 @@ impl Opener {
         *self.shared.lock().unwrap() = Some(Vec::new());
     }
 
-    /// Whether some epoll instance of this process has the device, as the kernel tells it.
+    /// Whether some epoll instance of this process has the device, as the kernel reports it.
     pub(crate) fn is_watched(&self) -> bool {
         let fd = self.fd.load(Ordering::Relaxed).to_string();
         let infos = fs::read_dir("/proc/self/fdinfo").unwrap();

@@ -1,4 +1,4 @@
-//! Virtual interrupts: who may bind them, who gets them.
+//! Virtual interrupts: which domains may bind them, and which get them.
 
 use super::*;
 
