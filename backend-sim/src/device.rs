@@ -340,7 +340,7 @@ fn sleep_failed(errno: Errno) -> DeviceError {
             errno,
         });
     match errno {
-        Errno::EDEADLK => error.with_hint("nothing is left that could happen"),
+        Errno::EDEADLK => error.with_hint("nothing that could still happen would end it"),
         _ => error,
     }
 }

@@ -16,7 +16,7 @@ use crate::error::{Call, loop_error};
 use crate::fault::{Fault, Faults, Verdict};
 use crate::sim::Sim;
 use crate::world::FileId;
-use sleep::Night;
+use sleep::Asleep;
 
 /// An event loop that never blocks in a poll: [`ready`](Self::ready) is one poll of it.
 ///
@@ -63,7 +63,7 @@ struct State {
     counts: Counts,
     violations: Vec<Violation>,
     faults: Faults,
-    night: Night,
+    asleep: Asleep,
 }
 
 /// A registered device. As in epoll, a registration keeps nothing open.
@@ -147,7 +147,7 @@ impl SimLoop {
                 counts: Counts::default(),
                 violations: Vec::new(),
                 faults: Faults::default(),
-                night: Night::default(),
+                asleep: Asleep::default(),
             })),
         }
     }

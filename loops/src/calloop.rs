@@ -182,7 +182,7 @@ pub struct CalloopSource<R: Registrar = CalloopRegistrar> {
     context: Context<R>,
     owner: Arc<Gate>,
     /// `None` after it was dropped in a forked child.
-    gate: Option<Generic<Entrance>>,
+    gate: Option<Generic<GateFd>>,
     /// For wakes that are ready before the loop sleeps.
     queued: Option<Token>,
     /// There was a round since the loop last slept.
@@ -194,9 +194,9 @@ pub struct CalloopSource<R: Registrar = CalloopRegistrar> {
 /// A descriptor of the gate for one source. Each source has its own, because an event loop accepts
 /// no descriptor twice.
 #[derive(Debug)]
-struct Entrance(OwnedFd);
+struct GateFd(OwnedFd);
 
-impl AsFd for Entrance {
+impl AsFd for GateFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -209,11 +209,11 @@ impl<R: Registrar> CalloopSource<R> {
     /// # Errors
     /// No descriptor is left.
     pub fn new(context: Context<R>, registrar: &CalloopRegistrar) -> io::Result<CalloopSource<R>> {
-        let entrance = Entrance(registrar.gate.epoll.try_clone()?);
+        let fd = GateFd(registrar.gate.epoll.try_clone()?);
         Ok(CalloopSource {
             context,
             owner: Arc::clone(&registrar.gate),
-            gate: Some(Generic::new(entrance, Interest::READ, Mode::Level)),
+            gate: Some(Generic::new(fd, Interest::READ, Mode::Level)),
             queued: None,
             has_run: false,
             at_most: Round::<R>::BUDGET,
@@ -221,7 +221,7 @@ impl<R: Registrar> CalloopSource<R> {
         })
     }
 
-    fn gate(&mut self) -> ::calloop::Result<&mut Generic<Entrance>> {
+    fn gate(&mut self) -> ::calloop::Result<&mut Generic<GateFd>> {
         let dropped = || io::Error::from(io::ErrorKind::NotConnected);
         Ok(self.gate.as_mut().ok_or_else(dropped)?)
     }

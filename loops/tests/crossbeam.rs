@@ -353,7 +353,7 @@ fn a_channel_that_is_being_removed_cannot_be_added() {
     assert!(rig.dispatcher.remove(id).unwrap().is_none());
     rig.event_loop.clear_faults();
     let refused = added.lock().unwrap().take();
-    assert_eq!(refused, Some(format!("the dispatcher has {id} already")));
+    assert_eq!(refused, Some(format!("{id} is in the dispatcher already")));
     rig.dispatcher.add(Arc::clone(&rig.channels[0])).unwrap();
     assert!(rig.event_loop.is_registered());
     rig.expect_clean_end();

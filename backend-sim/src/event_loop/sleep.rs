@@ -14,16 +14,16 @@ use crate::fault::Verdict;
 
 /// What happens while a thread sleeps.
 #[derive(Default)]
-pub(super) struct Night {
+pub(super) struct Asleep {
     /// The time of a loop that is on no machine.
     now: Duration,
     /// What happens in sleeps that nothing else ends, one for each sleep.
     events: VecDeque<Box<dyn FnOnce() + Send>>,
 }
 
-impl fmt::Debug for Night {
+impl fmt::Debug for Asleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Night")
+        f.debug_struct("Asleep")
             .field("now", &self.now)
             .field("events", &self.events.len())
             .finish()
@@ -37,7 +37,7 @@ impl SimLoop {
     pub fn now(&self) -> Duration {
         let state = self.lock();
         let Some(sim) = state.machine.clone() else {
-            return state.night.now;
+            return state.asleep.now;
         };
         drop(state);
         sim.now()
@@ -51,7 +51,7 @@ impl SimLoop {
                 drop(state);
                 sim.advance(time);
             }
-            None => state.night.now = state.night.now.saturating_add(time),
+            None => state.asleep.now = state.asleep.now.saturating_add(time),
         }
     }
 
@@ -59,16 +59,16 @@ impl SimLoop {
     /// go on, one of these happens, in the order in which they were added, before any time passes.
     /// It may use the loop, the simulator and the context.
     pub fn while_asleep(&self, event: impl FnOnce() + Send + 'static) {
-        self.lock().night.events.push_back(Box::new(event));
+        self.lock().asleep.events.push_back(Box::new(event));
     }
 
     /// Lets the next thing happen. Returns why the sleep is over, if it is.
-    fn dream(&self, deadline: Option<Duration>) -> Result<Option<Slept>, Errno> {
+    fn next_event(&self, deadline: Option<Duration>) -> Result<Option<Slept>, Errno> {
         let mut state = self.lock();
-        let event = state.night.events.pop_front();
+        let event = state.asleep.events.pop_front();
         let machine = state.machine.clone();
         if event.is_none() && machine.is_none() {
-            state.night.now = deadline.ok_or(Errno::EDEADLK)?;
+            state.asleep.now = deadline.ok_or(Errno::EDEADLK)?;
             return Ok(Some(Slept::TimedOut));
         }
         // Neither of the two runs under the lock, because they may use the loop.
@@ -117,7 +117,7 @@ impl Sleep for SimLoop {
             if self.ticket() != ticket {
                 return Ok(Slept::Notified);
             }
-            match self.dream(deadline) {
+            match self.next_event(deadline) {
                 Ok(None) => {}
                 Ok(Some(slept)) => return Ok(slept),
                 Err(errno) => return Err(loop_error(Call::Sleep, errno)),

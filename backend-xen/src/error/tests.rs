@@ -172,12 +172,12 @@ fn every_known_errno_of_a_call_has_a_hint() {
         (
             Call::Restrict(domid),
             Errno::ACCESS,
-            "the device is restricted already, and for good",
+            "the device is restricted already, which cannot be changed",
         ),
         (
             Call::Restrict(domid),
             Errno::INVAL,
-            "only domains 1 to 32751 can be restricted to",
+            "a device can be restricted only to domains 1 to 32751",
         ),
         (
             Call::Pending,

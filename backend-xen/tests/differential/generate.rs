@@ -16,9 +16,9 @@ use evtchn_sim::Choice;
 use evtchn_sim::abi::PollBits;
 
 use crate::burst::Burst;
-use crate::flavour::Flavour;
 use crate::op::{Bind, FILES, Fd, Kind, Memory, Op, Request, Slot, Word};
 use crate::play::Order;
+use crate::profile::Profile;
 use crate::scene::Scene;
 
 /// Own domain, under its number, `DOMID_SELF`, and both with bits that are cut off.
@@ -50,7 +50,7 @@ const ODD_NUMBERS: [u32; 12] = [
 #[derive(Debug)]
 pub(crate) struct Generator {
     choice: Choice,
-    flavour: Flavour,
+    profile: Profile,
     order: Order,
     pub(crate) steps: usize,
     drawn: usize,
@@ -60,12 +60,12 @@ pub(crate) struct Generator {
 impl Generator {
     pub(crate) fn new(seed: u64, episode: u64, order: Order) -> Generator {
         let mut choice = Choice::seeded(seed ^ episode.wrapping_mul(0xd134_2543_de82_ef95));
-        let flavour = Flavour::of(episode, &mut choice);
-        let [fewest, most] = flavour.steps;
+        let profile = Profile::of(episode, &mut choice);
+        let [fewest, most] = profile.steps;
         let steps = fewest + choice.of(most - fewest);
         Generator {
             choice,
-            flavour,
+            profile,
             order,
             steps,
             drawn: 0,
@@ -79,16 +79,16 @@ impl Generator {
         if self.drawn <= 2 {
             return Op::Open(self.drawn - 1);
         }
-        if self.drawn <= self.flavour.first_binds {
+        if self.drawn <= self.profile.first_binds {
             return self.first_bind(scene);
         }
-        if self.drawn == self.flavour.first_binds + 1 {
+        if self.drawn == self.profile.first_binds + 1 {
             return Op::Read(Fd(0, 0), 9001, Memory::There);
         }
         if let Some(op) = self.burst.as_mut().and_then(|burst| burst.draw(scene)) {
             return op;
         }
-        self.burst = match self.flavour.bursts && self.choice.of(50) == 0 {
+        self.burst = match self.profile.bursts && self.choice.of(50) == 0 {
             true => Burst::new(&mut self.choice, scene),
             false => None,
         };
@@ -103,12 +103,12 @@ impl Generator {
 
     /// A kind, where there are ports enough none that binds one.
     fn kind(&mut self, scene: &Scene) -> Kind {
-        let kind = self.flavour.kind(&mut self.choice);
+        let kind = self.profile.kind(&mut self.choice);
         let is_bind = matches!(
             kind,
             Kind::BindVirq | Kind::BindInterdomain | Kind::BindUnbound
         );
-        if is_bind && scene.bound.len() >= self.flavour.most_ports && self.choice.of(3) > 0 {
+        if is_bind && scene.bound.len() >= self.profile.most_ports && self.choice.of(3) > 0 {
             return Kind::Unbind;
         }
         kind
@@ -159,7 +159,7 @@ impl Generator {
 
     /// A descriptor of any open file, mostly of the one that the episode is about.
     fn fd(&mut self, scene: &Scene) -> Option<Fd> {
-        let file = match self.choice.of(8) < self.flavour.focus {
+        let file = match self.choice.of(8) < self.profile.focus {
             true => 0,
             false => self.choice.of(FILES),
         };

@@ -11,9 +11,9 @@ use evtchn_core::{Cause, Context, DeviceCall, Error, ErrorKind, Link as State, R
 use evtchn_xen::PollLoop;
 
 use crate::board::{LINKS, Link, Offer, Phase, SLICE, server_of};
-use crate::dice::Dice;
 use crate::fork::Inherited;
 use crate::place::Place;
+use crate::random::Random;
 use crate::side::{ChannelOf, ContextOf, SharedOpen, Side};
 
 /// The context that a client's channels are bound in.
@@ -42,7 +42,7 @@ pub(crate) struct Client<'h, S: Side> {
     side: &'h S,
     place: Place,
     number: usize,
-    dice: Dice,
+    random: Random,
     home: Home<'h>,
     wires: [Option<Wire>; LINKS],
     /// The last life of each link that it has ended.
@@ -56,7 +56,7 @@ impl<'h, S: Side> Client<'h, S> {
         hub: &'h ContextOf,
         place: Place,
         number: usize,
-        dice: Dice,
+        random: Random,
     ) -> Result<Client<'h, S>> {
         let home = if number == 0 {
             Home::Hub(hub)
@@ -68,7 +68,7 @@ impl<'h, S: Side> Client<'h, S> {
             side,
             place,
             number,
-            dice,
+            random,
             home,
             wires: Default::default(),
             ended: [0; LINKS],
@@ -83,16 +83,16 @@ impl<'h, S: Side> Client<'h, S> {
                 return Ok(());
             }
             self.talk()?;
-            if self.dice.one_in(8) {
-                let index = self.dice.throw(LINKS);
+            if self.random.one_in(8) {
+                let index = self.random.below(LINKS);
                 self.end_link(index)?;
             }
-            if self.dice.one_in(100) {
+            if self.random.one_in(100) {
                 self.fork()?;
                 has_forked = true;
             }
         }
-        // Every lap has a fork, even one in which the dice chose none.
+        // Every lap has a fork, even one in which no number led to one.
         if !has_forked {
             self.fork()?;
         }
@@ -121,15 +121,15 @@ impl<'h, S: Side> Client<'h, S> {
 
     /// Sends on some links and waits for the answers.
     fn talk(&mut self) -> Result<()> {
-        let first = self.dice.throw(LINKS);
-        let many = 1 + self.dice.throw(3);
+        let first = self.random.below(LINKS);
+        let many = 1 + self.random.below(3);
         let chosen = (0..many).map(|it| (first + it) % LINKS);
         let mut said = Vec::with_capacity(many);
         for index in chosen {
             if self.wires[index].is_none() && !self.connect(index)? {
                 continue;
             }
-            let times = 1 + self.dice.throw(3);
+            let times = 1 + self.random.below(3);
             for _ in 0..times {
                 self.say(index)?;
             }
@@ -182,7 +182,7 @@ impl<'h, S: Side> Client<'h, S> {
         let link = self.link(index);
         let answers_before = link.answers.load(Ordering::SeqCst);
         let remote = RemotePort {
-            domid: self.dice.domid(),
+            domid: self.random.domid(),
             port: offer.port,
         };
         let ctx = match &self.home {

@@ -10,8 +10,8 @@ use evtchn_core::{Context, EventChannel, Link, Open, Port, PortBuf};
 use evtchn_xen::PollLoop;
 
 use crate::board::{CLIENTS, Phase, SLICE};
-use crate::dice::Dice;
 use crate::place::Place;
+use crate::random::Random;
 use crate::side::{ChannelOf, ContextOf, Second, SharedOpen, Side, is_in_overflow, local};
 
 /// The most channels at a time.
@@ -26,7 +26,7 @@ struct Wire {
 
 pub(crate) struct Player<S: Side> {
     place: Place,
-    dice: Dice,
+    random: Random,
     event_loop: PollLoop,
     second: Second<S>,
     ctx: ContextOf,
@@ -35,13 +35,13 @@ pub(crate) struct Player<S: Side> {
 }
 
 impl<S: Side> Player<S> {
-    pub(crate) fn new(side: &S, place: Place, dice: Dice) -> Result<Player<S>> {
+    pub(crate) fn new(side: &S, place: Place, random: Random) -> Result<Player<S>> {
         let event_loop = PollLoop::new()?;
         let second = Second::new();
         let opener = SharedOpen::shared_with(side, &second);
         Ok(Player {
             place,
-            dice,
+            random,
             ctx: Context::with_registrar(opener, event_loop.clone()),
             event_loop,
             second,
@@ -77,16 +77,16 @@ impl<S: Side> Player<S> {
         if self.wires.is_empty() {
             return self.bind();
         }
-        let index = self.dice.throw(self.wires.len());
-        match self.dice.throw(32) {
+        let index = self.random.below(self.wires.len());
+        match self.random.below(32) {
             0..3 if self.wires.len() < MOST => self.bind(),
             3 | 4 => self.unbind(index),
             5..11 => self.wait(index),
             11 => self.cancel(index),
             12..20 => self.notify(index),
             20..30 => self.round(Duration::ZERO),
-            30 if self.dice.one_in(16) => self.overflow(index),
-            _ if self.dice.one_in(4) => self.settle(),
+            30 if self.random.one_in(16) => self.overflow(index),
+            _ if self.random.one_in(4) => self.settle(),
             _ => Ok(()),
         }
     }
@@ -103,8 +103,8 @@ impl<S: Side> Player<S> {
     }
 
     fn bind(&mut self) -> Result<()> {
-        let remote = self.dice.domid();
-        let is_signalled = self.dice.one_in(2);
+        let remote = self.random.domid();
+        let is_signalled = self.random.one_in(2);
         let (channel, peer) = if is_signalled {
             let peer = self.peer.bind_unbound_port(remote)?;
             (self.ctx.bind_interdomain(local(peer))?, peer)
@@ -127,7 +127,7 @@ impl<S: Side> Player<S> {
 
     fn unbind(&mut self, index: usize) -> Result<()> {
         let mut wire = self.wires.swap_remove(index);
-        let peer_first = self.dice.one_in(2);
+        let peer_first = self.random.one_in(2);
         if peer_first {
             self.peer.unbind(wire.peer)?;
         }
@@ -155,7 +155,7 @@ impl<S: Side> Player<S> {
     }
 
     fn notify(&mut self, index: usize) -> Result<()> {
-        let times = 1 + self.dice.throw(3);
+        let times = 1 + self.random.below(3);
         let Wire { peer, model, .. } = &mut self.wires[index];
         for _ in 0..times {
             self.peer.notify(*peer)?;

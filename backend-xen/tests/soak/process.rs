@@ -10,9 +10,9 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::board::{CLIENTS, Phase, THREADS};
 use crate::client::Client;
-use crate::dice::Dice;
 use crate::place::Place;
 use crate::player::Player;
+use crate::random::Random;
 use crate::server::{Hub, Server};
 use crate::side::Side;
 
@@ -40,14 +40,14 @@ fn live<S: Side>(side: &S, place: Place, seed: u64) -> Result<()> {
 /// One lap. After it nothing is bound.
 fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()> {
     let epoch = place.mine().epoch.load(Ordering::SeqCst);
-    let dice = |thread: usize| {
+    let random = |thread: usize| {
         let thread = place.process * THREADS + thread;
-        Dice::new(seed.wrapping_add(u64::from(epoch) << 32), thread)
+        Random::new(seed.wrapping_add(u64::from(epoch) << 32), thread)
     };
-    let server = Server::open(hub, place, dice(0))?;
-    let clients = (0..CLIENTS).map(|it| Client::new(side, &hub.ctx, place, it, dice(1 + it)));
+    let server = Server::open(hub, place, random(0))?;
+    let clients = (0..CLIENTS).map(|it| Client::new(side, &hub.ctx, place, it, random(1 + it)));
     let clients = clients.collect::<Result<Vec<_>>>()?;
-    let player = Player::new(side, place, dice(1 + CLIENTS))?;
+    let player = Player::new(side, place, random(1 + CLIENTS))?;
     thread::scope(|scope| {
         let serving = scope.spawn(move || guarded(place, "server", || server.run()));
         let talking = clients.into_iter();

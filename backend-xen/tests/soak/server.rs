@@ -16,8 +16,8 @@ use evtchn_core::{
 use evtchn_xen::PollLoop;
 
 use crate::board::{Link, Phase, SLICE, count};
-use crate::dice::Dice;
 use crate::place::{Doing, Place};
+use crate::random::Random;
 use crate::side::{ChannelOf, ContextOf, Second, SharedOpen, Side, is_in_overflow, local};
 
 /// A context that lives as long as its process, and a second holder of its device.
@@ -106,7 +106,7 @@ impl<S: Side> Fuel<S> {
 pub(crate) struct Server<'h, S: Side> {
     hub: &'h Hub<S>,
     place: Place,
-    dice: Dice,
+    random: Random,
     served: Vec<Served>,
     fuel: Fuel<S>,
     /// Those that are not waited on until the next round is over.
@@ -115,12 +115,12 @@ pub(crate) struct Server<'h, S: Side> {
 
 impl<'h, S: Side> Server<'h, S> {
     /// Binds a channel for every client and offers it.
-    pub(crate) fn open(hub: &'h Hub<S>, place: Place, dice: Dice) -> Result<Server<'h, S>> {
+    pub(crate) fn open(hub: &'h Hub<S>, place: Place, random: Random) -> Result<Server<'h, S>> {
         place.doing(Doing::Opening);
         let mut server = Server {
             hub,
             place,
-            dice,
+            random,
             served: Vec::new(),
             fuel: Fuel::new(hub, place)?,
             resting: Vec::new(),
@@ -143,7 +143,7 @@ impl<'h, S: Side> Server<'h, S> {
                 return Ok(());
             }
             self.turn()?;
-            if self.dice.one_in(100) {
+            if self.random.one_in(100) {
                 self.overflow()?;
             }
         }
@@ -156,7 +156,7 @@ impl<'h, S: Side> Server<'h, S> {
         // Before the bind, so that nothing said to the new port is missed.
         let said_before = link.said.load(Ordering::SeqCst);
         let overflows_before = ctx.stats().overflows;
-        let channel = ctx.bind_unbound_port(self.dice.domid())?;
+        let channel = ctx.bind_unbound_port(self.random.domid())?;
         self.place.tally(|it| &it.binds);
         Ok(Served {
             link,
@@ -224,7 +224,7 @@ impl<'h, S: Side> Server<'h, S> {
         if self.answer(index)? {
             self.replace(index)?;
         }
-        match self.dice.throw(8) {
+        match self.random.below(8) {
             0 | 1 => {
                 self.resting.push(index);
                 return Ok(());
@@ -283,7 +283,7 @@ impl<'h, S: Side> Server<'h, S> {
 
     /// The next life of a link, on the same port or on another one.
     fn replace(&mut self, index: usize) -> Result<()> {
-        if !self.dice.one_in(3) {
+        if !self.random.one_in(3) {
             let Served { link, offer, .. } = self.served[index];
             let fresh = self.bind(link, offer)?;
             let mut old = std::mem::replace(&mut self.served[index], fresh);

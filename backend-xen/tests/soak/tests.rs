@@ -9,7 +9,7 @@ use evtchn_sim::{Call, Fault, World};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::board::{Board, PATIENCE};
-use crate::crew::Threads;
+use crate::processes::Threads;
 use crate::side::Sim;
 use crate::supervisor::{Length, Plan, Supervisor};
 

@@ -31,13 +31,13 @@ use evtchn_core::{ChannelId, Error};
 #[non_exhaustive]
 pub enum AddError {
     /// The dispatcher has `capacity` channels, counting removed ones that still have a delivery.
-    #[error("the dispatcher has all of its {capacity} channels")]
+    #[error("the dispatcher is full: it has {capacity} channels")]
     Full {
         /// How many channels it can have.
         capacity: usize,
     },
     /// The channel was added before.
-    #[error("the dispatcher has {0} already")]
+    #[error("{0} is in the dispatcher already")]
     Twice(ChannelId),
     /// The run is over.
     #[error("the dispatcher has ended")]
@@ -74,7 +74,7 @@ pub enum AddError {
 #[non_exhaustive]
 pub enum RunError {
     /// The dispatcher runs, or has run, already.
-    #[error("a dispatcher runs once")]
+    #[error("the dispatcher runs already, or has run before")]
     Running,
     /// A round failed, or the event loop could not sleep.
     #[error(transparent)]

@@ -19,7 +19,7 @@ use crate::board::{Board, PATIENCE, PROCESSES};
 use crate::place::Place;
 use crate::process as one;
 use crate::side::{Side, Xen};
-use crate::supervisor::{Crew, Plan};
+use crate::supervisor::{Group, Plan};
 
 /// The variables through which a process gets its board, its number and its seed.
 const BOARD: &str = "EVTCHN_SOAK_BOARD";
@@ -64,7 +64,7 @@ impl<S: Side> Drop for Threads<S> {
     }
 }
 
-impl<S: Side> Crew for Threads<S> {
+impl<S: Side> Group for Threads<S> {
     fn start(&mut self, process: usize) -> Result<()> {
         let place = Place {
             board: self.board,
@@ -120,7 +120,7 @@ impl Processes {
     }
 }
 
-impl Crew for Processes {
+impl Group for Processes {
     fn start(&mut self, process: usize) -> Result<()> {
         let board = format!("/proc/{}/fd/{}", process::id(), self.memory.as_raw_fd());
         let child = Command::new(env::current_exe()?)
