@@ -237,7 +237,9 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
         (Call::BindVirq, Errno::EBUSY) => "another domain is its handler",
         (Call::BindStatic, Errno::EISCONN) => "this file has bound it already",
         (Call::BindStatic, Errno::ENOSYS) => "the simulated kernel is older than Linux 6.6",
-        (Call::Restrict, Errno::EACCES) => "the file is restricted already, which cannot be changed",
+        (Call::Restrict, Errno::EACCES) => {
+            "the file is restricted already, which cannot be changed"
+        }
         (Call::Restrict, Errno::EINVAL) => "a device can be restricted only to domains 1 to 32751",
         (Call::Pending, Errno::EFBIG) => {
             "the ring overflowed and events are lost: reset it and unmask every port"

@@ -222,8 +222,12 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::BindVirq(_), Errno::BUSY) => "another domain is its handler",
         (Call::BindStatic(_), Errno::ISCONN) => "this device has bound it already",
         (Call::BindStatic(_), Errno::NOSYS) => "static channels need Linux 6.6",
-        (Call::Restrict(_), Errno::ACCESS) => "the device is restricted already, which cannot be changed",
-        (Call::Restrict(_), Errno::INVAL) => "a device can be restricted only to domains 1 to 32751",
+        (Call::Restrict(_), Errno::ACCESS) => {
+            "the device is restricted already, which cannot be changed"
+        }
+        (Call::Restrict(_), Errno::INVAL) => {
+            "a device can be restricted only to domains 1 to 32751"
+        }
         (Call::Pending, Errno::FBIG) => {
             "the ring overflowed and events are lost: reset it and unmask every port"
         }

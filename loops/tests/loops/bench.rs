@@ -279,7 +279,11 @@ impl<B: Backend, A: Rig<B>> Bench<B, A> {
         assert_eq!(hooks(&self.log), (registers, deregisters));
         if self.is_open() {
             let is_watched = self.rig.watches(self.fd());
-            assert_eq!(is_watched, registers > deregisters, "the loop and the counters disagree");
+            assert_eq!(
+                is_watched,
+                registers > deregisters,
+                "the loop and the counters disagree"
+            );
         }
     }
 
