@@ -82,7 +82,10 @@ fn beside_a_watcher<T>(poll_loop: &PollLoop, run: impl FnOnce() -> T) -> T {
             thread::yield_now();
         }
         let result = run();
-        assert!(!watcher.is_finished(), "it went to the other thread");
+        assert!(
+            !watcher.is_finished(),
+            "the signal went to the other thread"
+        );
         poll_loop.wake();
         assert!(watcher.join().unwrap().woken);
         result

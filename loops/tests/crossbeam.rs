@@ -24,7 +24,7 @@ fn a_wake_is_received_once_and_the_channel_waited_for_when_it_is_done() {
         let (mut first, one, cause) = take(wakes);
         let (second, other, _) = take(&wakes.clone());
         assert_eq!(([one, other], cause), (ports, Cause::Event));
-        // Masked until it is done; the event is Xen's to keep.
+        // Masked until it is done; Xen keeps the event.
         peers.send_all();
         first.done().unwrap();
         assert!(wakes.is_empty());
@@ -45,7 +45,7 @@ fn an_event_that_is_latched_goes_to_the_end_of_the_queue() {
     let ports = [1, 2, 3, 0].map(|index| rig.port(index));
     let opener = rig.opener.clone();
     rig.then(|peers, _| (0..3).for_each(|index| peers.send(index)));
-    // Port 3 is still waited for, and has it read. The others have a delivery already.
+    // Port 3 still waits, and its wake reads the device. The others have a delivery already.
     rig.then(move |_, _| opener.overflow().unwrap());
     rig.then(move |_, wakes| {
         let (delivery, port, cause) = take(wakes);
@@ -71,7 +71,7 @@ fn a_wake_beside_a_delivery_is_the_next_delivery_and_not_a_second_one() {
     rig.then(|peers, _| peers.send(0));
     rig.then(move |peers, wakes| {
         *keep.lock().unwrap() = Some(take(wakes).0);
-        // Not the way to do it, and harmless.
+        // Wrong use of the dispatcher, but harmless.
         intruder.wait().unwrap();
         peers.send(0);
     });
@@ -97,7 +97,7 @@ fn a_storm_without_workers_is_one_wake_for_each_channel() {
         });
     }
     rig.then(|_, wakes| assert_eq!(wakes.len(), 3));
-    // One that is taken is one less, and one again when it is done.
+    // A delivery that is taken frees its place in the queue until it is done.
     for _ in 0..50 {
         rig.then(|peers, wakes| {
             drop(take(wakes));
@@ -160,7 +160,7 @@ fn a_worker_that_panics_gives_its_wake_to_another_one_and_a_second_panic_loses_n
         panic_with_the_next(wakes, ports[0]);
     });
     rig.then(|peers, wakes| {
-        assert!(wakes.is_empty(), "it is not given out for ever");
+        assert!(wakes.is_empty(), "it is not queued for ever");
         peers.send(0);
     });
     rig.then(move |_, wakes| assert_eq!(take(wakes).1, ports[0]));
@@ -335,7 +335,7 @@ fn a_refused_deregistration_at_the_end_is_reported() {
     rig.expect_ended();
 }
 
-/// What its removal lets go of is not what it got meanwhile.
+/// The removal ends the old place of the channel and not one that was added meanwhile.
 #[test]
 fn a_channel_that_is_being_removed_cannot_be_added() {
     let rig = Rig::new(1);
@@ -377,7 +377,7 @@ fn a_channel_that_could_not_be_added_has_no_callback() {
     rig.expect_kept(&channel);
 }
 
-/// Two threads would handle its wakes at once.
+/// Otherwise two threads would handle its wakes at once.
 #[test]
 fn a_channel_with_a_delivery_that_could_not_be_done_gets_no_second_one() {
     let rig = Rig::new(1);

@@ -58,12 +58,12 @@ fn stays_open_until_it_is_deregistered(registrar: &impl Registrar) {
         assert!(!trace.is_open(), "the adapter still has it");
     }
     let trace = registered(registrar);
-    // Nor does a number that is free now make a difference.
+    // That its number is free now makes no difference.
     let _others = [(); 4].map(|()| io::pipe().unwrap());
     assert!(trace.is_open());
 }
 
-/// The loop does not let go of it: `deregister` fails, and then the adapter is dropped.
+/// The loop keeps it: `deregister` fails, and then the adapter is dropped.
 fn is_leaked<R: Registrar>(registrar: R, hinder: impl FnOnce(&R, &Device)) {
     let (device, trace) = device();
     registrar.register(&device).unwrap();
@@ -72,7 +72,7 @@ fn is_leaked<R: Registrar>(registrar: R, hinder: impl FnOnce(&R, &Device)) {
     drop(device);
     assert!(trace.is_open());
     drop(registrar);
-    assert!(trace.is_open(), "its number goes to another file");
+    assert!(trace.is_open(), "its number could go to another file");
 }
 
 fn polling() -> (Arc<Poller>, PollingRegistrar) {
@@ -94,7 +94,7 @@ fn tokio() -> (Runtime, TokioRegistrar) {
     (runtime, registrar)
 }
 
-/// A loop that takes everything, and lets go of nothing where it is stubborn.
+/// A loop that accepts everything, and refuses to deregister where it is stubborn.
 struct Foreign {
     is_stubborn: bool,
 }
@@ -197,7 +197,7 @@ fn a_device_that_is_in_a_poll_array_as_that_is_dropped_is_leaked() {
     assert!(trace.is_open());
 }
 
-/// Their reactors let go of what is dropped.
+/// Their reactors deregister what is dropped.
 #[test]
 fn a_device_that_a_runtime_has_as_its_adapter_is_dropped_is_closed() {
     let (_runtime, registrar) = tokio();

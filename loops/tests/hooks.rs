@@ -191,7 +191,7 @@ fn a_descriptor_that_the_loop_still_has_is_modified() {
 #[test]
 fn another_descriptor_is_registered_after_the_old_one_is_deregistered() {
     let (noted, registrar) = noted();
-    // As after a device that failed, which the loop did not let go of at first.
+    // As after a device that failed, which the loop refused to deregister at first.
     let (failed, opened) = (device(), device());
     registrar.register(&failed).unwrap();
     let old = registered(&noted, &failed);

@@ -23,7 +23,7 @@ const WORKERS: usize = 4;
 const CHANNELS: usize = 8;
 /// On each channel of the first half, and on each of the others.
 const NOTIFIES: u64 = 500;
-/// Every so many deliveries a worker panics before it looked.
+/// After this many deliveries a worker panics before it looked.
 const PANICS: u64 = 97;
 /// How often a thread lets others run before it gives up.
 const TURNS: u32 = 20_000_000;
@@ -116,7 +116,7 @@ impl Side {
         }
     }
 
-    /// Handles one delivery; so many there were.
+    /// Handles one delivery, the one with number `count`.
     fn handle(&self, mut delivery: Delivery<PollLoop>, count: u64) {
         let port = delivery.wake().port();
         let mut ports = self.channels.iter().map(|it| it.port());

@@ -1,4 +1,4 @@
-//! Draws steps from a seed, with an eye on what is bound, so that most of them do something.
+//! Draws steps from a seed, and prefers ports that are bound, so that most steps do something.
 //!
 //! Never drawn, since one side could not answer it or would not stay what it is:
 //!
@@ -8,7 +8,7 @@
 //!   makes Linux look for one;
 //! - `CON_RING`, which Xen raises whenever it prints;
 //! - blocking files and other access modes than read and write;
-//! - what needs more memory, ports or domains than there are.
+//! - anything that needs more memory, ports or domains than there are.
 
 mod transfers;
 
@@ -181,7 +181,7 @@ impl Generator {
         }
     }
 
-    /// What is reset or read: in so many of eight steps what overflowed, where something did.
+    /// What is reset or read: in `eighths` of eight steps a file that overflowed, if there is one.
     fn overflowed(&mut self, eighths: usize, scene: &Scene) -> Option<Fd> {
         let overflowed = |file: &usize| {
             let open = scene.files[*file].as_ref();

@@ -6,7 +6,7 @@
 //! kernel of the simulated side holds exactly the numbers that the real one holds.
 //!
 //! With several ([`Order::Drained`]) an event arrives some time later and in any order. After each
-//! step the simulated side is read empty, then so many events are awaited on the real one, and the
+//! step the simulated side is read empty, then as many events are awaited on the real one, and the
 //! two must be the same up to their order and to the names of ports. Then poll must say the same
 //! of every file. Overflow, stale entries and the wakes of edges are not seen so: rings are never
 //! left filled.

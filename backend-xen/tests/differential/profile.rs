@@ -9,14 +9,14 @@ type Weights = [usize; Kind::ALL.len()];
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Profile {
-    /// Fewest and most steps.
+    /// The fewest and the most steps.
     pub(crate) steps: [usize; 2],
     weights: Weights,
-    /// As many ports are bound at once.
+    /// How many ports are bound at once.
     pub(crate) most_ports: usize,
-    /// So many binds come first, all of the ports of one file.
+    /// How many binds come first, all of the ports of one file.
     pub(crate) first_binds: usize,
-    /// In how many of eight steps the first file is meant.
+    /// In how many of eight steps the first file is used.
     pub(crate) focus: usize,
     /// Whether reads are mostly small.
     pub(crate) small_reads: bool,
@@ -35,7 +35,7 @@ const MIXED: Profile = Profile {
     bursts: false,
 };
 
-/// Numbers change their owners all the time.
+/// Port numbers change their owners all the time.
 const CHURN: Profile = Profile {
     weights: [4, 3, 3, 6, 22, 16, 3, 24, 8, 3, 1, 3, 9, 8],
     ..MIXED
@@ -77,7 +77,7 @@ const HUGE: Profile = Profile {
     ..MIXED
 };
 
-/// Every so many episodes a huge one comes.
+/// How many episodes it takes until a huge one comes.
 const HUGE_EVERY: u64 = 60;
 
 impl Profile {

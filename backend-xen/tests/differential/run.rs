@@ -10,10 +10,10 @@ use crate::raw::Raw;
 use crate::shrink::shrink;
 use crate::tally::Tally;
 
-/// How often it is said how far a run is.
+/// After how many operations the progress is reported.
 const NEWS: u64 = 100_000;
 
-/// So many steps are played at most to make a script smaller.
+/// How many steps are played at most to make a script smaller.
 const PATIENCE: usize = 300_000;
 
 #[derive(Debug, Clone, Copy)]

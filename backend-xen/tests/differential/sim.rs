@@ -29,7 +29,7 @@ struct Open {
 pub(crate) struct Numbers {
     /// The lowest that are left to programs. Above the last of them all are.
     pub(crate) free: Vec<u32>,
-    /// It has room for so many; 1024 at boot, and more once there were more ports.
+    /// How many it has room for; 1024 at boot, and more once there were more ports.
     pub(crate) room: u32,
 }
 

@@ -9,7 +9,7 @@ use evtchn_sim::abi::{PAGE, PollBits};
 use crate::op::{Bind, Kind, Memory, Op, Request, Word};
 use crate::play::{Order, Seen};
 
-/// From so many operations on, everything must have been met.
+/// From this many operations on, every case must have occurred.
 const ENOUGH: u64 = 50_000;
 
 macro_rules! rows {

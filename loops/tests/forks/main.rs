@@ -132,7 +132,7 @@ impl<R: Registrar> Rig<R> {
         self.channel.wait().unwrap();
     }
 
-    /// What a child gets, and then lets go of.
+    /// What a child inherits, and then drops.
     fn refuse_and_drop(self) {
         assert!(self.ctx.is_inherited());
         let waited = self.channel.wait();
@@ -213,7 +213,7 @@ fn calloop_gets_a_wake_although_a_child_had_a_round_for_it(forks: &Forks) {
         assert!(refused.is_err());
         drop((event_loop, rig));
     });
-    // What says so is still readable.
+    // The descriptor that announces it is still readable.
     let epoll = registrar.as_fd();
     let mut fds = [rustix::event::PollFd::new(&epoll, PollFlags::IN)];
     assert_eq!(rustix::event::poll(&mut fds, Some(&NOW)).unwrap(), 1);

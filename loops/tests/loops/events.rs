@@ -166,7 +166,7 @@ pub(crate) fn a_round_that_is_dropped_leaves_its_wakes_to_the_next_turn<B: Backe
     let wires: [_; 3] = bench.wires();
     wires.iter().for_each(Wire::wait);
     wires.iter().for_each(|wire| bench.fire(wire));
-    // By hand, beside the loop, and not to its end.
+    // A round beside the loop, and not to its end.
     let first = bench.context.dispatch().unwrap().next();
     assert_eq!(first.map(|wake| wake.port()), Some(wires[0].port()));
     bench.expect_wakes(&[&wires[1], &wires[2]]);

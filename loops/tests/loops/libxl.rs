@@ -1,5 +1,5 @@
-//! What libxl had to mend in its event loop after release, named after what happens here instead.
-//! Two more of them are in `alone`.
+//! What libxl had to fix in its event loop after release; each case is named after what happens
+//! here. Two more of them are in `alone`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ pub(crate) fn a_readiness_after_the_cancel_delivers_no_wake<B: Backend, A: Rig<B
     bench.fire(&wire);
     wire.channel.cancel().unwrap();
     bench.expect_idle();
-    // Nor does a round that another waiter gives the reason for.
+    // Nor does a round that another waiter causes.
     other.wait();
     bench.fire(&other);
     bench.run_until(|| !calls.list().is_empty());
@@ -69,7 +69,7 @@ pub(crate) fn a_wait_in_another_thread_reaches_a_loop_that_sleeps<B: Backend, A:
     bench.expect_hooks(1, 1);
 }
 
-/// libxl ba7a0dbb37: nor of work that is no descriptor's.
+/// libxl ba7a0dbb37: nor of work without a descriptor.
 pub(crate) fn a_callback_queued_in_another_thread_reaches_a_loop_that_sleeps<
     B: Backend,
     A: Rig<B>,

@@ -14,7 +14,7 @@ use super::device::{Backend, Spied};
 pub(crate) type LoopOf<B, A> = Spied<<A as Rig<B>>::Adapter>;
 pub(crate) type ContextOf<B, A> = Context<LoopOf<B, A>>;
 pub(crate) type ChannelOf<B, A> = evtchn_core::Channel<LoopOf<B, A>>;
-/// What is done with each wake of a round.
+/// Called with each wake of a round.
 pub(crate) type Each<B, A> = Box<dyn FnMut(&ContextOf<B, A>, Wake)>;
 
 /// How a context is run.
@@ -61,7 +61,7 @@ pub(crate) trait Rig<B: Backend>: Sized + 'static {
     fn turn(&mut self, timeout: Duration, each: &mut Each<B, Self>)
     -> Result<bool, Box<dyn Error>>;
 
-    /// Whether the loop has this descriptor, asked of the loop itself.
+    /// Whether the loop watches this descriptor, as the loop itself reports it.
     fn watches(&self, fd: RawFd) -> bool;
 
     /// Keeps a loop that looks by itself, on a thread of its own, from the device until this is

@@ -54,7 +54,7 @@ pub(crate) fn a_cancel_from_another_thread_deregisters_under_the_sleep<B: Backen
     let act = |peer: &B::Device| {
         wire.channel.cancel().unwrap();
         assert_eq!(hooks(&log), (1, 1));
-        // The other one is what ends the sleep.
+        // The other thread ends the sleep.
         other.wait();
         peer.notify(wire.peer).unwrap();
         peer.notify(other.peer).unwrap();
@@ -92,7 +92,7 @@ pub(crate) fn threads_that_wait_and_cancel_while_the_loop_runs_leave_nothing<
             rig.turn(Duration::ZERO, &mut each).unwrap();
         }
     });
-    // What the last of them left, if anything.
+    // Whatever the last of them left.
     let mut each = Bench::<B, A>::no_wakes();
     let _was_ready = bench.rig.turn(Duration::ZERO, &mut each).unwrap();
     bench.expect_idle();

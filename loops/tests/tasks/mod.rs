@@ -65,7 +65,7 @@ impl Open for Opener {
 }
 
 impl Opener {
-    /// Has what is opened from now on open elsewhere too, as in the child of a fork.
+    /// Keeps what is opened from now on open elsewhere too, as in the child of a fork.
     pub(crate) fn share(&self) {
         *self.shared.lock().unwrap() = Some(Vec::new());
     }
@@ -179,7 +179,7 @@ pub(crate) async fn a_lone_future_is_registered_while_it_waits<R: Runtime>() {
     rig.ctx.teardown().unwrap();
 }
 
-/// Beside the driver, the simulator shows it alone too: no readiness for reading comes.
+/// Like the driver, the simulator shows it alone: no readiness for reading comes.
 pub(crate) async fn the_error_bit_alone_wakes_each_time<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, _theirs) = rig.bind();
@@ -275,7 +275,7 @@ pub(crate) async fn a_peer_on_another_thread_wakes_a_task<R: Runtime>() {
     for _ in 0..100 {
         let guest = rig.guest.clone();
         let peer = thread::spawn(move || guest.send(theirs).unwrap());
-        // Without turns of its own: it sleeps in the reactor.
+        // It sleeps in the reactor, and takes no turns of its own.
         assert_eq!(wakes.next().await.unwrap().unwrap().cause, Cause::Event);
         peer.join().unwrap();
     }
@@ -316,7 +316,7 @@ pub(crate) async fn callbacks_run_in_a_round_that_called_announces<R: Runtime>()
     assert_eq!(rig.ctx.link(), Link::Idle);
 }
 
-/// As one that the context makes by itself.
+/// It works as one that the context makes by itself.
 pub(crate) async fn an_adapter_of_the_program_drives_the_context<R: Runtime>(event_loop: R::Loop) {
     let (opener, guest) = opener();
     let ctx = Context::with_registrar(opener.clone(), event_loop);
