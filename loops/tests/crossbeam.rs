@@ -45,7 +45,7 @@ fn an_event_that_is_latched_goes_to_the_end_of_the_queue() {
     let ports = [1, 2, 3, 0].map(|index| rig.port(index));
     let opener = rig.opener.clone();
     rig.then(|peers, _| (0..3).for_each(|index| peers.send(index)));
-    // Port 3 still waits, and its wake reads the device. The others have a delivery already.
+    // Port 3 is still waited for, so the device is read. The others have a delivery already.
     rig.then(move |_, _| opener.overflow().unwrap());
     rig.then(move |_, wakes| {
         let (delivery, port, cause) = take(wakes);
@@ -97,7 +97,7 @@ fn a_storm_without_workers_is_one_wake_for_each_channel() {
         });
     }
     rig.then(|_, wakes| assert_eq!(wakes.len(), 3));
-    // A delivery that is taken frees its place in the queue until it is done.
+    // A delivery that is taken leaves the queue, and its channel can be queued again when it is done.
     for _ in 0..50 {
         rig.then(|peers, wakes| {
             drop(take(wakes));
