@@ -114,7 +114,7 @@ fn unmasking_no_ports_makes_no_write() {
 }
 
 #[test]
-fn a_write_that_takes_less_says_how_many_ports_it_took() {
+fn a_short_write_returns_how_many_ports_it_took() {
     // A stream takes what fits into its buffers, as the driver takes one page.
     let (device, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
     let device = Device::from_fd(device.into()).unwrap();

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_the_loop_let_go_of_is_closed_and_any_other_is_leaked() {
+    fn a_deregistered_device_is_closed_and_any_other_is_leaked() {
         assert!(!is_open(|held| held.let_go()));
         assert!(is_open(drop));
         assert!(is_open(|held| {

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_the_reactor_without_an_event_is_one_look() {
+    fn a_wake_of_the_reactor_without_an_event_is_one_look() {
         let log = Log::default();
         let (context, _) = context(0, &log);
         let reactor = registered(&context, &log);
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_renewal_finds_at_once_is_read_without_another_call() {
+    fn events_that_a_renewal_finds_are_read_without_another_wake() {
         let log = Log::default();
         let (context, _bound) = context(300, &log);
         let reactor = Reactor::new();
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_the_reactor_changes_nothing_in_a_forked_child() {
+    fn a_wake_of_the_reactor_changes_nothing_in_a_forked_child() {
         let log = Log::default();
         let (context, _) = context(0, &log);
         let reactor = registered(&context, &log);

@@ -159,7 +159,7 @@ fn async_io_keeps_a_device_open_until_it_is_deregistered() {
 }
 
 #[test]
-fn a_device_that_polling_did_not_let_go_of_is_leaked() {
+fn a_device_that_polling_could_not_deregister_is_leaked() {
     let (poller, registrar) = polling();
     // The second time the poller does not know it.
     is_leaked(registrar, |_, device| {
@@ -168,7 +168,7 @@ fn a_device_that_polling_did_not_let_go_of_is_leaked() {
 }
 
 #[test]
-fn a_device_that_mio_did_not_let_go_of_is_leaked() {
+fn a_device_that_mio_could_not_deregister_is_leaked() {
     let (poll, registrar) = mio();
     is_leaked(registrar, |_, device| {
         let fd = device.fd().unwrap().as_raw_fd();
@@ -177,14 +177,14 @@ fn a_device_that_mio_did_not_let_go_of_is_leaked() {
 }
 
 #[test]
-fn a_device_that_calloop_did_not_let_go_of_is_leaked() {
+fn a_device_that_calloop_could_not_deregister_is_leaked() {
     is_leaked(CalloopRegistrar::new().unwrap(), |registrar, device| {
         rustix::event::epoll::delete(registrar.as_fd(), device.fd().unwrap()).unwrap();
     });
 }
 
 #[test]
-fn a_device_that_hooks_did_not_let_go_of_is_leaked() {
+fn a_device_that_hooks_could_not_deregister_is_leaked() {
     is_leaked(hooks(true), |_, _| ());
 }
 
@@ -222,7 +222,7 @@ fn a_device_that_is_registered_twice_with_hooks_is_closed_after_one_deregistrati
 }
 
 #[test]
-fn hooks_that_get_another_device_close_the_one_before_where_they_let_go_of_it() {
+fn hooks_that_get_another_device_close_the_old_one_once_it_is_deregistered() {
     for is_stubborn in [false, true] {
         let registrar = hooks(is_stubborn);
         let before = registered(&registrar);

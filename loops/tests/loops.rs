@@ -86,7 +86,7 @@ cases! {
         a_panic_in_a_callback_leaves_the_rest_to_the_next_turn
     }
     threads {
-        a_call_before_the_sleep_ends_it
+        a_wake_before_the_sleep_ends_it
         an_event_reaches_a_loop_that_sleeps
         a_cancel_from_another_thread_deregisters_under_the_sleep
         threads_that_wait_and_cancel_while_the_loop_runs_leave_nothing

@@ -58,7 +58,7 @@ fn reading_an_empty_ring_empties_the_buffer() {
 }
 
 #[test]
-fn unmask_says_how_many_ports_were_written_at_most_1024() {
+fn unmask_returns_how_many_ports_were_written_at_most_1024() {
     let sim = Sim::new(0);
     let device = sim.open(DomId::DOM0).open().unwrap();
     assert_eq!(device.unmask(&[]), Ok(0));

@@ -60,7 +60,7 @@ fn the_rule_that_was_installed_first_decides() {
 }
 
 #[test]
-fn a_chosen_fault_happens_where_the_choice_says_so() {
+fn a_chosen_fault_happens_where_the_choice_decides_so() {
     let mut faults = Faults::default();
     faults.install(None, Fault::fail(Call::Notify, Errno::EIO).once_in(3));
     let mut choice = Choice::scripted([2, 0, 1, 2]);

@@ -74,7 +74,7 @@ pub(crate) fn in_child<T>(kept: T, act: impl FnOnce(T) -> Result<(), &'static st
         let ended = panic::catch_unwind(AssertUnwindSafe(|| act(kept)));
         let complaint = ended.unwrap_or(Err("a child panicked")).err();
         if let Some(complaint) = complaint {
-            let _nobody_hears = rustix::io::write(std::io::stderr(), complaint.as_bytes());
+            let _unwritten = rustix::io::write(std::io::stderr(), complaint.as_bytes());
         }
         // SAFETY: it does not return, and runs nothing that an exit would run of the parent.
         unsafe { libc::_exit(i32::from(complaint.is_some())) }

@@ -146,7 +146,7 @@ impl<B: Backend, A: Rig<B>> Bench<B, A> {
     /// Overflows the ring of the context's device, which shows the error bit alone then.
     #[track_caller]
     pub(crate) fn overflow(&self, wire: &Wire<B, A>) {
-        let _nobody_reads = self.rig.quiet();
+        let _no_reader = self.rig.quiet();
         let device = self.device();
         // The ring has 64 entries, and each write lets one more in.
         for _ in 0..64 {

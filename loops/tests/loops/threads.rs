@@ -12,7 +12,7 @@ use super::calls::Calls;
 use super::device::Backend;
 use super::rig::{Each, Rig};
 
-pub(crate) fn a_call_before_the_sleep_ends_it<B: Backend, A: Rig<B>>(backend: B) {
+pub(crate) fn a_wake_before_the_sleep_ends_it<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::calling(backend);
     let ([wire, other], calls) = (bench.wires(), Calls::default());
     other.wait();

@@ -35,7 +35,7 @@ fn a_bad_pointer_is_efault_except_where_an_earlier_check_fails() {
 }
 
 #[test]
-fn bind_unbound_never_says_esrch() {
+fn bind_unbound_is_never_esrch() {
     let mut bench = Bench::new();
     for remote in [1234, 0x7ff1, 0xffff, 0x1_0000] {
         let port = bench.ioctl(abi::BIND_UNBOUND_PORT, remote).unwrap();
