@@ -69,7 +69,7 @@ fn play(scene: &str) -> Result<(), Failed> {
     }
 }
 
-/// Runs `act` in a forked child, which ends with it. What it takes the parent keeps, as `kept`.
+/// Runs `act` in a forked child, which ends with it. The parent keeps its own copy of `kept`.
 fn in_child<T>(kept: T, act: impl FnOnce(T)) -> T {
     // SAFETY: the process has one thread, so nothing that the child uses is locked by another.
     let child = unsafe { libc::fork() };
@@ -78,7 +78,7 @@ fn in_child<T>(kept: T, act: impl FnOnce(T)) -> T {
         return kept;
     }
     let ended = panic::catch_unwind(AssertUnwindSafe(|| act(kept)));
-    // SAFETY: it does not return, and runs nothing that an exit would run of the parent.
+    // SAFETY: it does not return, and runs none of the exit handlers of the parent.
     unsafe { libc::_exit(i32::from(ended.is_err())) }
 }
 

@@ -129,7 +129,7 @@ fn a_status_call_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
     if child == 0 {
         let asked = privcmd.ask(DomId::new(9), Port::MAX);
         let is_refused = asked == Err(Errno::BADF);
-        // SAFETY: it does not return, and runs nothing that an exit would run.
+        // SAFETY: it does not return, and runs no exit handlers.
         unsafe { libc::_exit(i32::from(!is_refused)) }
     }
     let child = rustix::process::Pid::from_raw(child);

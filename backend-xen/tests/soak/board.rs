@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 const STEPS: u64 = 10_000;
 /// How many times as long may pass without that.
 const SLOWNESS: u32 = 12;
-/// How long one sleeps before looking whether the run goes on.
+/// How long a thread sleeps before it checks whether the run goes on.
 pub(crate) const SLICE: Duration = Duration::from_millis(200);
 
 /// What the processes do; each lap goes through all but the last.
@@ -31,7 +31,7 @@ pub(crate) const SLICE: Duration = Duration::from_millis(200);
 pub(crate) enum Phase {
     /// Clients talk, servers answer, players play.
     Run,
-    /// Clients and players let go of all they have.
+    /// Clients and players unbind all they have.
     Drain,
     /// Servers too, and contexts are torn down.
     Close,
@@ -83,12 +83,12 @@ pub(crate) struct Process {
     pub(crate) epoch: AtomicU32,
     /// The epoch in which it has offered all its links.
     pub(crate) up: AtomicU32,
-    /// It has to stop as if it was killed. For processes that are threads.
+    /// It has to stop as if it was killed. Only for processes that are threads.
     pub(crate) crashes: AtomicU32,
     /// One more than the last moment that it has come to the end of.
     done: AtomicU32,
     pub(crate) progress: [AtomicU64; THREADS],
-    /// What its server is about.
+    /// What its server is doing.
     pub(crate) doing: AtomicU32,
     pub(crate) tally: Tally,
     pub(crate) vitals: Vitals,
@@ -139,7 +139,7 @@ pub(crate) struct Link {
     pub(crate) answers: AtomicU64,
 }
 
-/// A port that a client may bind to, and the life that this begins.
+/// A port that a client may bind to, and the life that the bind begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) life: u32,
@@ -153,10 +153,10 @@ impl Offer {
 }
 
 impl Link {
-    /// What is in the place of an offer while its process is killed. Nothing can be offered then.
+    /// Stands in place of an offer while its process is killed. Nothing can be offered then.
     const SHUT: u64 = u64::MAX;
 
-    /// What is offered now, and a number to wait for another offer with.
+    /// What is offered now, and a number for [`await_offer`](Self::await_offer).
     pub(crate) fn offer(&self) -> (Option<Offer>, u32) {
         let bell = self.bell.load(Ordering::SeqCst);
         (Link::decode(self.offer.load(Ordering::SeqCst)), bell)

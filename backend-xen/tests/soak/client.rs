@@ -219,7 +219,7 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(true)
     }
 
-    /// Blocks until the server has seen all that was said on a link. Not where it was killed.
+    /// Blocks until the server has seen all that was said on a link. False where it was killed.
     fn await_answer(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
         while self.wake(index)? {
@@ -230,7 +230,7 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(false)
     }
 
-    /// Blocks until a link wakes. Not where its server was killed.
+    /// Blocks until a link wakes. False where its server was killed.
     fn wake(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
         let waiting = self.place.board.waiting();
@@ -283,7 +283,7 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(())
     }
 
-    /// Lets go of a link without a word.
+    /// Drops a link without a message to its server.
     fn abandon(&mut self, index: usize) -> Result<()> {
         if let Some(mut wire) = self.wires[index].take() {
             wire.channel.unbind()?;
@@ -293,7 +293,7 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(())
     }
 
-    /// Lets go of a link, as its server will see.
+    /// Ends a link, and notifies its server.
     fn end_link(&mut self, index: usize) -> Result<()> {
         let Some(wire) = &self.wires[index] else {
             return Ok(());

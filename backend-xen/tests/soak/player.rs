@@ -50,7 +50,7 @@ impl<S: Side> Player<S> {
         })
     }
 
-    /// Plays until the lap is over, and lets go of everything.
+    /// Plays until the lap is over, and unbinds everything.
     pub(crate) fn run(mut self) -> Result<()> {
         while self.place.phase() == Phase::Run {
             if self.place.is_over() {
@@ -211,7 +211,7 @@ impl<S: Side> Player<S> {
     fn overflow(&mut self, fuel: usize) -> Result<()> {
         const TRIES: usize = 5_000;
         self.wait(fuel)?;
-        // Its port is enabled once no wake of it is queued.
+        // Its port is unmasked once no wake of it is queued.
         while self.ctx.next_timeout().is_some() {
             self.round(Duration::ZERO)?;
             self.wait(fuel)?;

@@ -109,7 +109,7 @@ pub(crate) struct Server<'h, S: Side> {
     random: Random,
     served: Vec<Served>,
     fuel: Fuel<S>,
-    /// Those that are not waited on until the next round is over.
+    /// Channels that do not wait until the next round is over.
     resting: Vec<usize>,
 }
 
@@ -240,7 +240,7 @@ impl<'h, S: Side> Server<'h, S> {
         self.wait_on(index)
     }
 
-    /// A wake came for a link. Holds it against what was said there.
+    /// Compares a wake of a link with what was said there.
     fn note(&mut self, index: usize, cause: Cause) -> Result<()> {
         self.place.tally(|it| &it.wakes);
         let overflows = self.hub.ctx.stats().overflows;
@@ -270,7 +270,7 @@ impl<'h, S: Side> Server<'h, S> {
         Ok(())
     }
 
-    /// Sees all that was said so far, and answers. Says whether the client has gone.
+    /// Sees all that was said so far, and answers. Returns whether the client has gone.
     fn answer(&self, index: usize) -> Result<bool> {
         let served = &self.served[index];
         let said = served.link.said.load(Ordering::SeqCst);
@@ -294,7 +294,7 @@ impl<'h, S: Side> Server<'h, S> {
         Ok(())
     }
 
-    /// Waits. What is there already comes in a round.
+    /// Waits. An event that has come already is delivered in a round.
     fn wait_on(&mut self, index: usize) -> Result<()> {
         self.served[index].is_waiting = true;
         self.served[index].channel.wait()?;

@@ -118,7 +118,7 @@ impl Forks {
             assert_eq!(process::id() == 1, self.namespaces);
             act(kept);
         }));
-        // SAFETY: it does not return, and runs nothing that an exit would run of the parent.
+        // SAFETY: it does not return, and runs none of the exit handlers of the parent.
         unsafe { libc::_exit(i32::from(ended.is_err())) }
     }
 }
