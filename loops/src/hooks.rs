@@ -137,7 +137,6 @@ pub trait Hooks: Send + Sync {
     ///
     /// # Errors
     /// The loop's; then `fd` is not watched.
-    /// The loop's; then it watches nothing.
     fn modify(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()>;
 
     /// Stops watching `fd`. Reports that are under way may still come.
