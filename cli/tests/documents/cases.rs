@@ -81,7 +81,7 @@ pub(crate) fn a_broken_link_is_a_complaint() {
         broken(heading),
         ["docs/none.md:1: ../README.md has no heading #nothing-of-it"]
     );
-    let test = "[`a_readiness_for_nothing_is_harmless`](../tests/libxl_defects.rs)";
+    let test = "[`a_readiness_without_an_event_is_harmless`](../tests/libxl_defects.rs)";
     assert_eq!(broken(test), [""; 0]);
     let none = "[`a_readiness_for_nothing`](../tests/libxl_defects.rs)";
     assert_eq!(broken(none).len(), 1);
