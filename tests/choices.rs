@@ -83,7 +83,7 @@ fn bytes_of_a_fuzzer_decide_like_the_script_of_the_same_numbers() {
 }
 
 #[test]
-fn a_tour_takes_every_run_once_and_finds_those_of_the_seeds() {
+fn a_tour_takes_every_run_once_including_those_of_the_seeds() {
     let mut digests = BTreeSet::new();
     let mut scripts = BTreeSet::new();
     let tour = Choice::exhaustive(100_000, |choice| {

@@ -79,7 +79,7 @@ const PAIRS: &[Pair] = &[
     (
         "add_and_remove_of_a_handler_whose_end_is_told",
         &["Handlers::round", "Call::take_eoi", "Eoi::complete"],
-        told_handler,
+        on_eoi_handler,
     ),
     (
         "waits_by_hand_beside_a_limited_handler",
@@ -255,7 +255,7 @@ fn add_and_remove_handler(rig: &Rig) {
 }
 
 /// The end is told after its handler was removed.
-fn told_handler(rig: &Rig) {
+fn on_eoi_handler(rig: &Rig) {
     let (id, mut handlers) = (rig.channels[1].id(), rig.ctx.handlers());
     let kept: Arc<Mutex<Option<Eoi>>> = Arc::default();
     flat(|| {

@@ -279,7 +279,7 @@ fn same_seed_same_run() {
 }
 
 #[test]
-fn the_runs_reach_what_they_are_to_repeat() {
+fn the_compared_runs_meet_every_kind_of_event() {
     let seen: String = (0..50).map(|seed| Run::new(seed).play().1).collect();
     for what in [
         "block Ok(Some(Event))",

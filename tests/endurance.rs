@@ -41,7 +41,7 @@ loads! {
     traffic::thousands_of_ports_come_with_few_reads_and_go_back_with_few_writes
     overflow::overflows_under_load_wake_every_waiter_once_and_lose_nothing
     churn::churn_with_unread_entries_never_overflows_and_wakes_no_wrong_owner
-    teardown::teardown_after_all_of_it_leaves_nothing_and_the_next_life_works
+    teardown::teardown_after_load_leaves_nothing_and_the_next_life_works
 }
 
 /// What the loads came to, printed after them.

@@ -68,7 +68,7 @@ impl Rig {
 }
 
 #[test]
-fn calls_fail_where_the_choice_says_so_and_can_be_made_again() {
+fn calls_fail_when_the_choice_says_so_and_can_be_repeated() {
     let rig = Rig::deciding([1, 0, 1, 1, 0]);
     let (channel, theirs) = rig.waiting();
     rig.opener
@@ -81,7 +81,7 @@ fn calls_fail_where_the_choice_says_so_and_can_be_made_again() {
 }
 
 #[test]
-fn a_fault_of_the_machine_hits_whoever_opens_and_one_of_an_opener_only_his_devices() {
+fn a_fault_of_the_machine_hits_all_openers_and_one_of_an_opener_only_its_devices() {
     let rig = Rig::new();
     let other = Context::with_registrar(rig.sim.open(DomId::DOM0), SimLoop::level());
     let bind = |ctx: &Context<_>| ctx.bind_unbound_port(DomId::SELF).is_ok();
@@ -96,7 +96,7 @@ fn a_fault_of_the_machine_hits_whoever_opens_and_one_of_an_opener_only_his_devic
 }
 
 #[test]
-fn a_delayed_event_arrives_in_its_time_and_coalesces_until_then() {
+fn a_delayed_event_arrives_when_due_and_coalesces_until_then() {
     // The notify at the bind, then the events of the guest.
     let rig = Rig::deciding([0, 5]);
     rig.sim.set_delivery(Delivery::Delayed(8 * MS));
@@ -115,7 +115,7 @@ fn a_delayed_event_arrives_in_its_time_and_coalesces_until_then() {
 }
 
 #[test]
-fn delayed_events_of_several_ports_change_their_order_and_none_is_later_than_the_most() {
+fn delayed_events_of_several_ports_are_reordered_within_the_greatest_delay() {
     // When each arrives, then which of those that are left.
     let rig = Rig::deciding([8, 2, 3, 2, 1]);
     let (channels, theirs): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
@@ -128,7 +128,7 @@ fn delayed_events_of_several_ports_change_their_order_and_none_is_later_than_the
 }
 
 #[test]
-fn a_spurious_readiness_is_a_round_without_wakes_and_a_sleep_that_goes_on() {
+fn a_spurious_readiness_brings_no_wake_and_ends_no_block() {
     let rig = Rig::new();
     let (channel, theirs) = rig.waiting();
     rig.event_loop.install(Fault::spurious().nth(1));
@@ -167,7 +167,7 @@ fn a_ring_that_overflows_just_before_the_read_wakes_every_waiter() {
 }
 
 #[test]
-fn a_guest_that_storms_gets_one_wake_per_wait_and_keeps_no_round_from_its_end() {
+fn a_storming_guest_causes_one_wake_per_wait_and_prolongs_no_round() {
     let rig = Rig::new();
     let (loud, storming) = rig.waiting();
     let (calm, quiet) = rig.waiting();
@@ -192,7 +192,7 @@ fn a_guest_that_storms_gets_one_wake_per_wait_and_keeps_no_round_from_its_end() 
 }
 
 #[test]
-fn a_peer_that_dies_between_the_wake_and_the_write_back_leaves_a_channel_that_is_silent() {
+fn a_peer_that_dies_between_wake_and_unmask_leaves_a_silent_channel() {
     let rig = Rig::new();
     let (channel, theirs) = rig.waiting();
     rig.guest.send(theirs).unwrap();
@@ -213,7 +213,7 @@ fn a_peer_that_dies_between_the_wake_and_the_write_back_leaves_a_channel_that_is
 }
 
 #[test]
-fn out_of_memory_fails_binds_and_write_backs_until_there_is_some_again() {
+fn out_of_memory_fails_binds_and_unmasks_until_memory_is_free() {
     let rig = Rig::new();
     let (channel, theirs) = rig.waiting();
     rig.guest.send(theirs).unwrap();
@@ -259,7 +259,7 @@ fn out_of_memory_at_the_first_bind_leaves_nothing_open() {
 }
 
 #[test]
-fn out_of_ports_refuses_a_bind_and_leaves_the_others_alone() {
+fn out_of_ports_refuses_a_bind_and_changes_no_other_channel() {
     // Once by a rule, once by counting: the reserved port, and two.
     let by_rule = Rig::new();
     let mut config = Config::seeded(0);

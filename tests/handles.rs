@@ -53,7 +53,7 @@ fn a_clone_is_the_same_context_and_the_last_one_tears_it_down() {
 }
 
 #[test]
-fn a_teardown_that_one_clone_asks_for_is_one_of_all() {
+fn a_teardown_through_one_clone_closes_the_device_of_all() {
     let rig = rig();
     let clone = Context::clone(&rig.context);
     drop(rig.context.bind_unbound_port(DomId::SELF).unwrap());
@@ -100,7 +100,7 @@ fn a_cancel_says_whether_it_ended_a_wait() {
 }
 
 #[test]
-fn a_notify_after_the_device_failed_is_not_bound_and_the_context_says_why() {
+fn a_notify_after_the_device_failed_is_not_bound_and_the_context_has_the_failure() {
     let rig = rig();
     let wire = rig.wire();
     let notifier = wire.channel.notifier();
@@ -135,7 +135,7 @@ fn a_notify_after_the_device_failed_is_not_bound_and_the_context_says_why() {
 }
 
 #[test]
-fn a_failed_unbind_leaves_the_channel_bound_and_works_when_it_is_tried_again() {
+fn a_failed_unbind_leaves_the_channel_bound_and_can_be_repeated() {
     let rig = rig();
     let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
     let remote = rig.guest.remote(theirs);
@@ -175,7 +175,7 @@ fn a_failed_unbind_leaves_the_channel_bound_and_works_when_it_is_tried_again() {
 }
 
 #[test]
-fn an_unbind_that_cannot_deregister_has_unbound_the_channel() {
+fn an_unbind_that_cannot_deregister_still_unbinds() {
     let rig = rig();
     let wire = rig.wire();
     let mut channel = std::sync::Arc::into_inner(wire.channel).unwrap();

@@ -60,7 +60,7 @@ fn turn(ctx: &SimContext) -> Vec<(Port, Cause)> {
 }
 
 #[test]
-fn no_event_is_lost_wherever_it_was() {
+fn a_hand_over_loses_no_event() {
     let mut old = Old::with_channels(4);
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
     // Latched, in the ready queue, unread in the ring, and one that comes after the hand-over.
@@ -118,7 +118,7 @@ fn adopted_port_wakes_once_and_then_only_for_events() {
 }
 
 #[test]
-fn restriction_goes_along_and_is_not_set_again() {
+fn restriction_is_handed_over_and_not_set_again() {
     let mut old = Old::with_channels(1);
     let domid = old.guest.domid();
     old.ctx.restrict(domid).unwrap();
@@ -135,7 +135,7 @@ fn restriction_goes_along_and_is_not_set_again() {
 }
 
 #[test]
-fn stale_entry_of_the_old_process_wakes_nobody_in_the_new_one() {
+fn stale_entry_of_the_old_process_wakes_no_channel_of_the_new_one() {
     let mut old = Old::with_channels(2);
     let mut stale = old.channels.pop().unwrap();
     old.guest.send(old.theirs[1]).unwrap();
@@ -149,7 +149,7 @@ fn stale_entry_of_the_old_process_wakes_nobody_in_the_new_one() {
 }
 
 #[test]
-fn context_that_is_still_used_stays_as_it_was() {
+fn refused_hand_over_of_a_context_in_use_changes_nothing() {
     let mut old = Old::with_channels(2);
     old.channels[0].wait().unwrap();
     let kept = old.channels.pop().unwrap();
@@ -183,7 +183,7 @@ fn context_that_is_still_used_stays_as_it_was() {
 
 /// One channel waits, one has an event latched, and one a wake queued.
 #[test]
-fn a_hand_over_that_fails_leaves_channels_waits_and_wakes() {
+fn a_failed_hand_over_leaves_channels_waits_and_wakes() {
     let mut old = Old::with_channels(3);
     let [waiting, latched, queued] = [0, 1, 2].map(|place: usize| old.channels[place].port());
     old.channels[0].wait().unwrap();
@@ -228,7 +228,7 @@ fn a_hand_over_that_fails_leaves_channels_waits_and_wakes() {
 }
 
 #[test]
-fn what_cannot_be_handed_over_is_refused() {
+fn foreign_channels_and_a_context_without_a_device_are_not_handed_over() {
     let (one, mut other) = (Old::with_channels(1), Old::with_channels(1));
     let error = one.ctx.hand_over(&mut other.channels).unwrap_err();
     assert!(matches!(error, Error::NotBound(id) if id == other.channels[0].id()));
@@ -240,7 +240,7 @@ fn what_cannot_be_handed_over_is_refused() {
 }
 
 #[test]
-fn context_put_together_in_a_child_is_inherited() {
+fn context_adopted_in_a_forked_child_is_refused_every_call() {
     let mut old = Old::with_channels(1);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     old.opener.fork();
@@ -274,7 +274,7 @@ fn check(sim: &Sim, ctx: &SimContext) -> usize {
 }
 
 #[test]
-fn a_peer_that_dies_during_the_hand_over_is_told_gone_by_the_successor() {
+fn a_peer_that_dies_during_the_hand_over_is_reported_gone_by_the_successor() {
     let mut old = Old::with_channels(3);
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
     // One was seen by a check, one was heard, and of one nothing is known.
@@ -307,7 +307,7 @@ fn a_peer_that_dies_during_the_hand_over_is_told_gone_by_the_successor() {
 }
 
 #[test]
-fn a_peer_that_lives_through_the_hand_over_is_told_of_by_no_check() {
+fn a_peer_known_before_the_hand_over_is_not_reported_again() {
     let mut old = Old::with_channels(1);
     old.channels[0].wait().unwrap();
     assert_eq!(check(&old.sim, &old.ctx), 1);
@@ -332,7 +332,7 @@ fn a_peer_that_lives_through_the_hand_over_is_told_of_by_no_check() {
 }
 
 #[test]
-fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor() {
+fn peer_news_that_the_old_process_did_not_take_is_reported_by_the_successor() {
     for is_gone in [false, true] {
         let mut old = Old::with_channels(1);
         old.channels[0].wait().unwrap();
@@ -354,7 +354,7 @@ fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor(
 
 /// The text is as a program wrote it that knew version 1 alone.
 #[test]
-fn a_table_of_the_first_format_is_taken_over() {
+fn a_table_in_the_first_format_is_adopted() {
     let mut old = Old::with_channels(2);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table.to_v1(), "v1:-:10,11.");
@@ -385,7 +385,7 @@ fn a_table_with_known_peers_can_be_written_in_the_first_format() {
 }
 
 #[test]
-fn a_table_has_no_port_that_xen_does_not_have() {
+fn a_table_with_a_port_beyond_those_of_xen_is_refused() {
     let ports = |raw| vec![Port::new(raw).unwrap()];
     HandOver::new(ports(131_071), None).unwrap();
     for raw in [131_072, 0x7fff_ffff] {

@@ -79,7 +79,7 @@ fn the_last_wake_leaves_nothing_registered_and_teardown_succeeds() {
 /// Defect 2: of two waiters on one port, one hangs. Here one channel is one owner, and its two
 /// waits are one.
 #[test]
-fn a_port_has_one_waiter_who_waits_once() {
+fn two_waits_on_one_channel_are_one_wait() {
     let rig = Rig::new();
     let (channel, theirs) = rig.wire();
     wait(&channel);
@@ -108,7 +108,7 @@ fn a_burst_on_many_ports_is_one_read_and_one_write() {
 
 /// Defect 4: an overflow leaves the waiters on the list, never called, and the context is dead.
 #[test]
-fn an_overflow_calls_every_waiter_and_all_goes_on() {
+fn an_overflow_wakes_every_waiter_and_the_context_goes_on() {
     let rig = Rig::new();
     let wires = [0; 3].map(|_| rig.wire());
     wires.iter().for_each(|(channel, _)| wait(channel));
@@ -159,7 +159,7 @@ fn threads_that_bind_wait_and_cancel_at_once_share_one_device() {
 
 /// Defect 7: an event that is read while nobody waits is dropped, and its port stays disabled.
 #[test]
-fn an_event_that_nobody_waited_for_is_there_for_the_next_wait() {
+fn an_event_without_a_wait_is_kept_for_the_next_wait() {
     let rig = Rig::new();
     let (channel, theirs) = rig.wire();
     let (other, _) = rig.wire();
@@ -187,7 +187,7 @@ fn a_wait_on_a_port_that_is_not_bound_is_an_error() {
 /// Defect 9: who loops over the shared handle until its own port appears throws away the events
 /// of all others.
 #[test]
-fn who_looks_for_one_port_alone_leaves_the_others_theirs() {
+fn a_program_that_takes_one_wake_leaves_the_others_queued() {
     let rig = Rig::new();
     let [(mine, mine_there), (other, other_there)] = [0; 2].map(|_| rig.wire());
     wait(&mine);
@@ -202,7 +202,7 @@ fn who_looks_for_one_port_alone_leaves_the_others_theirs() {
 /// Defect 10: the waiter of an unbound port fires for the next owner of its number, and the next
 /// owner for an event of the old.
 #[test]
-fn a_number_that_is_bound_again_mixes_up_nobody() {
+fn a_number_that_is_bound_again_mixes_up_no_wakes() {
     let rig = Rig::new();
     let (other, _) = rig.wire();
     wait(&other);
@@ -221,7 +221,7 @@ fn a_number_that_is_bound_again_mixes_up_nobody() {
 
 /// Defect 11: a guest that notifies all the time keeps the program in one round of callbacks.
 #[test]
-fn a_guest_that_never_stops_notifying_does_not_keep_a_round_going() {
+fn a_guest_that_never_stops_notifying_does_not_prolong_a_round() {
     let rig = Rig::new();
     let (channel, theirs) = rig.wire();
     wait(&channel);
@@ -258,7 +258,7 @@ fn a_wait_whose_peer_died_can_be_ended() {
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
 #[test]
-fn a_readiness_that_comes_after_the_cancel_calls_nobody() {
+fn a_readiness_after_the_cancel_calls_no_callback() {
     let rig = Rig::new();
     let (channel, theirs) = rig.wire();
     let called = Arc::new(Mutex::new(0));

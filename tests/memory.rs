@@ -37,8 +37,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             tasks_that_come_and_go_leave_nothing,
         ),
         (
-            "a_storm_on_a_stream_leaves_nothing_in_its_seat",
-            a_storm_on_a_stream_leaves_nothing_in_its_seat,
+            "a_storm_on_a_stream_leaves_nothing_queued",
+            a_storm_on_a_stream_leaves_nothing_queued,
         ),
         ("a_bound_port_is_what_costs_memory", bound),
     ];
@@ -150,7 +150,7 @@ fn tasks_that_come_and_go_leave_nothing() -> Result<(), Failed> {
     })
 }
 
-fn a_storm_on_a_stream_leaves_nothing_in_its_seat() -> Result<(), Failed> {
+fn a_storm_on_a_stream_leaves_nothing_queued() -> Result<(), Failed> {
     let (ctx, channels, send) = wired(1_000);
     // What reads and unmasks need does grow.
     let wait = |channel: &SimChannel| channel.wait().unwrap();

@@ -34,7 +34,7 @@ fn expect_no_sleep(ctx: &Context) {
 }
 
 #[test]
-fn a_block_for_five_seconds_lets_five_seconds_of_the_machine_pass_at_once() {
+fn a_block_for_five_seconds_advances_the_machine_by_five_seconds_at_once() {
     let (sim, ctx, channel, _) = wired();
     assert_eq!(channel.block_for(5 * SECOND).unwrap(), None);
     assert_eq!(sim.now(), 5 * SECOND);
@@ -45,7 +45,7 @@ fn a_block_for_five_seconds_lets_five_seconds_of_the_machine_pass_at_once() {
 }
 
 #[test]
-fn an_event_that_is_due_before_the_deadline_ends_the_block_in_its_time() {
+fn an_event_due_before_the_deadline_ends_the_block_when_it_is_due() {
     let (sim, ctx, channel, fires_after) = wired();
     fires_after(3 * SECOND);
     let blocked = channel.block_for(10 * SECOND).unwrap();
@@ -57,7 +57,7 @@ fn an_event_that_is_due_before_the_deadline_ends_the_block_in_its_time() {
 }
 
 #[test]
-fn a_block_with_nothing_left_to_happen_is_an_error_of_the_sleep() {
+fn a_block_with_no_event_scheduled_fails() {
     let (sim, ctx, channel, fires_after) = wired();
     let expect_deadlock = || {
         let Err(Error::Sleep(error)) = channel.block() else {
@@ -77,7 +77,7 @@ fn a_block_with_nothing_left_to_happen_is_an_error_of_the_sleep() {
 }
 
 #[test]
-fn a_program_that_dispatches_sleeps_in_the_time_of_the_machine_too() {
+fn a_dispatching_program_sleeps_in_the_time_of_the_machine_too() {
     let (sim, ctx, channel, fires_after) = wired();
     fires_after(2 * SECOND);
     channel.wait().unwrap();
@@ -93,7 +93,7 @@ fn a_program_that_dispatches_sleeps_in_the_time_of_the_machine_too() {
 }
 
 #[test]
-fn a_simulated_device_in_real_time_leaves_the_time_of_the_machine_alone() {
+fn a_simulated_device_in_real_time_does_not_advance_the_machine() {
     let sim = Sim::new(1);
     let ctx = Context::new(sim.open(DomId::DOM0)).unwrap();
     let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();

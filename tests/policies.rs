@@ -44,8 +44,7 @@ fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) 
 }
 
 #[test]
-fn the_port_is_unmasked_before_its_handler_runs_under_before_handler_and_after_it_under_the_others()
-{
+fn only_before_handler_unmasks_before_the_handler_runs() {
     assert!(is_in_the_ring_when_the_handler_returns(BeforeHandler));
     assert!(!is_in_the_ring_when_the_handler_returns(AfterHandler));
     assert!(!is_in_the_ring_when_the_handler_returns(OnEoi));
@@ -54,7 +53,7 @@ fn the_port_is_unmasked_before_its_handler_runs_under_before_handler_and_after_i
 }
 
 #[test]
-fn ports_whose_handlers_have_returned_are_unmasked_by_one_write() {
+fn ports_are_unmasked_by_one_write_after_their_handlers() {
     let mut rig = Rig::new(40);
     for index in 0..40 {
         rig.add(index, AfterHandler, |_| {});
@@ -87,7 +86,7 @@ fn over_the_limit_a_port_costs_nothing_until_its_next_token() {
 }
 
 #[test]
-fn time_that_goes_back_loses_no_wake_and_holds_a_port_no_longer() {
+fn time_that_goes_back_loses_no_wake_and_masks_a_port_for_one_period_at_most() {
     let mut rig = Rig::new(1);
     rig.add(0, RateLimit::new(1, s(10)).unwrap(), |_| {});
     rig.send(0);
@@ -102,7 +101,7 @@ fn time_that_goes_back_loses_no_wake_and_holds_a_port_no_longer() {
 }
 
 #[test]
-fn what_a_wait_finds_latched_goes_to_the_end_of_the_queue() {
+fn a_latched_event_goes_to_the_end_of_the_queue() {
     let mut rig = Rig::new(4);
     rig.add(0, RateLimit::new(1, s(1)).unwrap(), |_| {});
     (1..4).for_each(|index| rig.add(index, AfterHandler, |_| {}));
@@ -118,7 +117,7 @@ fn what_a_wait_finds_latched_goes_to_the_end_of_the_queue() {
 }
 
 #[test]
-fn a_handler_that_panics_has_its_port_enabled_again_and_the_others_their_wakes() {
+fn after_a_handler_panics_its_port_is_unmasked_and_others_get_their_wakes() {
     let mut rig = Rig::new(3);
     rig.add(0, AfterHandler, |_| {});
     let mut panics = [true, false].into_iter();
@@ -152,7 +151,7 @@ fn a_wake_of_a_channel_without_a_handler_is_kept() {
 }
 
 #[test]
-fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
+fn removing_a_handler_ends_its_wait_and_keeps_its_event() {
     let mut rig = Rig::new(2);
     rig.add(0, RateLimit::new(1, s(5)).unwrap(), |_| {});
     rig.add(1, AfterHandler, |_| {});
@@ -174,7 +173,7 @@ fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
 
 /// Its first wake was to be waited for again at 5 s, its second one at 9 s.
 #[test]
-fn what_an_earlier_wake_put_off_is_void_once_there_is_a_later_one() {
+fn a_later_wake_replaces_the_postponed_unmask_of_an_earlier_one() {
     struct Later(Vec<Duration>);
     impl UnmaskPolicy for Later {
         fn woke(&mut self, _: Duration) -> Unmask {
@@ -197,7 +196,7 @@ fn what_an_earlier_wake_put_off_is_void_once_there_is_a_later_one() {
 
 /// While its port is masked a task waits for the channel.
 #[test]
-fn a_handler_that_is_removed_or_dropped_ends_no_wait_of_a_task() {
+fn removing_or_dropping_a_handler_ends_no_wait_of_a_task() {
     for is_removed in [true, false] {
         let mut rig = Rig::new(1);
         let kept = keep_eois(&mut rig);
@@ -221,7 +220,7 @@ fn a_handler_that_is_removed_or_dropped_ends_no_wait_of_a_task() {
 }
 
 #[test]
-fn a_removal_leaves_the_others_as_they_are() {
+fn a_removal_leaves_other_handlers_unchanged() {
     let mut rig = Rig::new(3);
     (0..3).for_each(|index| rig.add(index, RateLimit::new(1, s(5)).unwrap(), |_| {}));
     (0..3).for_each(|index| rig.send(index));
@@ -269,7 +268,7 @@ fn all_errors_of_a_round_but_the_first_are_counted() {
 }
 
 #[test]
-fn a_port_that_is_not_enabled_again_is_an_error_and_tried_again() {
+fn a_failed_unmask_is_returned_and_tried_again() {
     let mut rig = Rig::new(1);
     rig.add(0, OnEoi, |_| {});
     rig.send(0);
@@ -285,7 +284,7 @@ fn a_port_that_is_not_enabled_again_is_an_error_and_tried_again() {
 }
 
 #[test]
-fn a_wait_that_the_loop_refuses_is_an_error_and_tried_again() {
+fn a_failed_registration_is_returned_and_tried_again() {
     let mut rig = Rig::new(1);
     rig.add(0, RateLimit::new(1, s(1)).unwrap(), |_| {});
     rig.send(0);
@@ -308,7 +307,7 @@ fn a_wait_that_the_loop_refuses_is_an_error_and_tried_again() {
 }
 
 #[test]
-fn the_end_of_the_device_is_told_once_and_that_of_a_channel_drops_its_handler() {
+fn a_failed_device_calls_each_handler_once_and_the_end_of_a_channel_drops_it() {
     let mut rig = Rig::new(2);
     let alive = Arc::new(());
     for index in 0..2 {
@@ -332,7 +331,7 @@ fn the_end_of_the_device_is_told_once_and_that_of_a_channel_drops_its_handler() 
 }
 
 #[test]
-fn handlers_do_not_keep_their_context() {
+fn handlers_do_not_keep_their_context_alive() {
     let mut rig = Rig::new(1);
     rig.add(0, AfterHandler, |_| {});
     let weak = rig.ctx.downgrade();

@@ -5,7 +5,7 @@ use evtchn_core::Trigger;
 
 /// Held since one overflow, a port can be enabled and lose its event to the next.
 #[test]
-fn second_overflow_of_a_port_that_nobody_waited_for_again_is_latched() {
+fn second_overflow_of_a_port_without_a_wait_is_latched() {
     check(
         Trigger::Level,
         &[
@@ -76,7 +76,7 @@ fn round_that_ends_after_its_device_failed_has_no_more() {
 
 /// Wakes that only tell of the end of a device registered the next device for nobody.
 #[test]
-fn telling_waiters_of_a_failed_device_registers_nothing() {
+fn waking_waiters_of_a_failed_device_registers_nothing() {
     check(
         Trigger::Edge,
         &[
@@ -94,7 +94,7 @@ fn telling_waiters_of_a_failed_device_registers_nothing() {
 /// After an overflow a port can be unmasked with an event unread, so three are under way.
 /// The model knew of two.
 #[test]
-fn third_event_under_way_after_an_overflow_is_no_surprise() {
+fn third_event_in_flight_after_an_overflow_is_expected() {
     check(
         Trigger::Edge,
         &[
@@ -123,7 +123,7 @@ fn third_event_under_way_after_an_overflow_is_no_surprise() {
 /// The model knew of three: after the overflow and again after the hand-over the port was enabled
 /// with its event unread. Found by exploration, seed 0, script 338,410.
 #[test]
-fn fourth_event_under_way_after_an_overflow_and_a_hand_over_is_no_surprise() {
+fn fourth_event_in_flight_after_an_overflow_and_a_hand_over_is_expected() {
     check(
         Trigger::Level,
         &[
@@ -146,7 +146,7 @@ fn fourth_event_under_way_after_an_overflow_and_a_hand_over_is_no_surprise() {
 
 /// The queue still held a cancelled wake of the port, and its cause was told for the next one.
 #[test]
-fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {
+fn wake_queued_after_a_cancelled_one_has_its_own_cause() {
     check(
         Trigger::Level,
         &[
@@ -170,7 +170,7 @@ fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {
 
 /// Each failed unmask costs a turn: the player's patience was for fewer of them.
 #[test]
-fn a_loop_comes_to_rest_after_the_last_of_many_failed_write_backs() {
+fn a_loop_comes_to_rest_after_many_failed_unmasks() {
     let mut script = vec![Bind(23, Interdomain), Wait(44), Begin(1), Next];
     script.extend([Fail(Unmasking); 100]);
     script.push(Wait(17));

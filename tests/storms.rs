@@ -131,21 +131,21 @@ fn limit() -> RateLimit {
 }
 
 #[test]
-fn a_storm_that_is_enabled_at_once_has_the_time_that_the_others_leave_and_no_more() {
+fn a_storm_unmasked_before_its_handler_gets_only_the_time_left_by_the_others() {
     let figures = run(BeforeHandler, nothing_more);
     expect_calm(&figures);
     assert_eq!(figures.storm, all_that_is_left());
 }
 
 #[test]
-fn a_storm_that_is_enabled_when_done_has_the_time_that_the_others_leave_and_no_more() {
+fn a_storm_unmasked_after_its_handler_gets_only_the_time_left_by_the_others() {
     let figures = run(AfterHandler, nothing_more);
     expect_calm(&figures);
     assert_eq!(figures.storm, all_that_is_left());
 }
 
 #[test]
-fn a_storm_whose_handler_tells_later_wakes_no_oftener_than_it_is_told() {
+fn a_storm_under_on_eoi_wakes_once_for_each_completed_eoi() {
     let figures = run(OnEoi, |sim, call| {
         let eoi = call.take_eoi().unwrap();
         sim.after(5 * MS, move |_| eoi.complete());
@@ -155,7 +155,7 @@ fn a_storm_whose_handler_tells_later_wakes_no_oftener_than_it_is_told() {
 }
 
 #[test]
-fn a_storm_under_a_rate_limit_has_its_burst_and_a_wake_each_period() {
+fn a_storm_under_a_rate_limit_gets_its_burst_and_a_wake_each_period() {
     let figures = run(limit(), nothing_more);
     expect_calm(&figures);
     let periods = SECOND.as_micros() / PERIOD.as_micros();

@@ -57,21 +57,21 @@ impl Rig {
 }
 
 #[test]
-fn a_timer_that_is_due_before_the_deadline_ends_the_sleep_in_its_time() {
+fn a_timer_due_before_the_deadline_ends_the_sleep_when_it_is_due() {
     let rig = Rig::new();
     rig.fires_after(3 * SECOND);
     rig.expect_block(Some(10 * SECOND), WOKEN, 3 * SECOND);
 }
 
 #[test]
-fn a_timer_that_is_due_at_the_deadline_comes_in_time() {
+fn a_timer_due_at_the_deadline_comes_in_time() {
     let rig = Rig::new();
     rig.fires_after(3 * SECOND);
     rig.expect_block(Some(3 * SECOND), WOKEN, 3 * SECOND);
 }
 
 #[test]
-fn a_timer_that_is_due_after_the_deadline_has_not_happened() {
+fn a_timer_due_after_the_deadline_does_not_run() {
     let rig = Rig::new();
     rig.fires_after(3 * SECOND);
     rig.expect_block(Some(2 * SECOND), None, 2 * SECOND);
@@ -80,7 +80,7 @@ fn a_timer_that_is_due_after_the_deadline_has_not_happened() {
 }
 
 #[test]
-fn timers_that_are_nobodys_business_happen_in_order_and_the_sleep_goes_on() {
+fn timers_that_wake_no_sleeper_run_in_order_and_the_sleep_goes_on() {
     let rig = Rig::new();
     let (send, seen) = mpsc::channel();
     for seconds in [4, 1, 3, 9] {
@@ -97,7 +97,7 @@ fn timers_that_are_nobodys_business_happen_in_order_and_the_sleep_goes_on() {
 }
 
 #[test]
-fn a_sleep_that_nothing_would_end_is_an_error_and_no_time_passes() {
+fn a_sleep_that_nothing_can_end_fails_at_once() {
     let rig = Rig::new();
     let error = rig.channel.block().unwrap_err();
     assert!(matches!(error, Error::Sleep(_)), "{error:?}");
@@ -107,7 +107,7 @@ fn a_sleep_that_nothing_would_end_is_an_error_and_no_time_passes() {
 }
 
 #[test]
-fn what_is_due_may_call_the_loop_and_the_condition_is_asked_then() {
+fn a_timer_may_call_the_loop_and_then_the_condition_is_checked() {
     let rig = Rig::new();
     let caller = rig.event_loop.clone();
     let wake = move |_: &mut World| evtchn::Registrar::wake(&caller);
@@ -119,7 +119,7 @@ fn what_is_due_may_call_the_loop_and_the_condition_is_asked_then() {
 }
 
 #[test]
-fn what_is_scripted_happens_before_time_passes() {
+fn scripted_actions_run_before_time_passes() {
     let rig = Rig::new();
     rig.fires_after(SECOND);
     let (sim, clock) = (rig.sim.clone(), rig.event_loop.clone());
@@ -132,7 +132,7 @@ fn what_is_scripted_happens_before_time_passes() {
 }
 
 #[test]
-fn events_that_are_under_way_arrive_while_the_only_thread_sleeps() {
+fn delayed_events_arrive_while_the_only_thread_sleeps() {
     for delivery in [Delivery::Chosen, Delivery::Delayed(8 * SECOND)] {
         let rig = Rig::new();
         rig.sim.set_delivery(delivery);
@@ -152,7 +152,7 @@ fn events_that_are_under_way_arrive_while_the_only_thread_sleeps() {
 }
 
 #[test]
-fn a_loop_on_no_machine_has_a_time_of_its_own() {
+fn a_loop_without_a_machine_has_its_own_time() {
     let rig = Rig::new();
     let alone = SimLoop::edge();
     alone.pass(SECOND);

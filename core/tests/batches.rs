@@ -45,7 +45,7 @@ fn ports(wakes: &[Wake]) -> Vec<Port> {
 }
 
 #[test]
-fn a_batch_has_as_many_wakes_as_there_is_room_and_the_round_has_the_rest() {
+fn a_batch_fills_its_buffer_and_the_round_keeps_the_rest() {
     let (tester, ctx, channels) = waiting::<5>();
     let all = channels.each_ref().map(Channel::port);
     tester.batch(&all);
@@ -73,7 +73,7 @@ fn a_batch_keeps_to_the_budget_of_its_round() {
 }
 
 #[test]
-fn a_batch_that_waits_again_is_written_back_at_once_and_registers_nothing() {
+fn waits_for_each_of_a_batch_are_unmasked_in_one_write_without_a_registration() {
     let (tester, ctx, channels) = standing::<3>();
     let all = channels.each_ref().map(Channel::port);
     let mut buf = WakeBuf::default();
@@ -133,7 +133,7 @@ fn a_cancel_after_the_batch_keeps_its_port_masked() {
 }
 
 #[test]
-fn an_overflow_comes_in_batches_too_and_all_go_on_waiting() {
+fn an_overflow_comes_in_a_batch_and_ends_no_wait_for_each() {
     let (tester, ctx, channels) = standing::<3>();
     tester.fail("read", ErrorKind::Overflow);
     let mut buf = WakeBuf::default();
@@ -147,7 +147,7 @@ fn an_overflow_comes_in_batches_too_and_all_go_on_waiting() {
 }
 
 #[test]
-fn a_channel_that_is_gone_is_not_waited_for_again() {
+fn a_failed_device_ends_every_wait_for_each_in_a_batch() {
     let (tester, ctx, channels) = standing::<3>();
     tester.fail("read", ErrorKind::Other);
     let mut buf = WakeBuf::default();
@@ -163,7 +163,7 @@ fn a_channel_that_is_gone_is_not_waited_for_again() {
 }
 
 #[test]
-fn words_of_nobody_and_of_those_who_do_not_wait_are_left_out_of_a_batch() {
+fn a_batch_leaves_out_foreign_ports_and_ports_without_a_wait() {
     let (tester, ctx, channels) = waiting::<4>();
     channels[1].cancel().unwrap();
     let stranger = Port::new(999).unwrap();
@@ -183,7 +183,7 @@ fn words_of_nobody_and_of_those_who_do_not_wait_are_left_out_of_a_batch() {
 }
 
 #[test]
-fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
+fn callbacks_with_a_wait_for_each_are_called_for_every_event_until_a_cancel() {
     let (tester, ctx, channels) = standing::<2>();
     let ctx = Arc::new(ctx);
     let calls = Arc::new(AtomicUsize::new(0));
@@ -212,7 +212,7 @@ fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
 }
 
 #[test]
-fn any_room_will_do() {
+fn a_batch_buffer_may_have_any_capacity() {
     let (tester, ctx, channels) = standing::<2>();
     for capacity in [0, 1, 2, usize::MAX] {
         tester.batch(&channels.each_ref().map(Channel::port));
@@ -228,7 +228,7 @@ fn any_room_will_do() {
 }
 
 #[test]
-fn a_callback_that_binds_the_numbers_of_the_dead_anew_lets_each_of_them_be_told() {
+fn each_channel_of_a_failed_device_is_woken_though_a_callback_binds_their_numbers_again() {
     let (tester, ctx, channels) = waiting::<3>();
     let told = Arc::new(AtomicUsize::new(0));
     let anew = Arc::new(std::sync::Mutex::new(Vec::new()));

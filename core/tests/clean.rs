@@ -10,7 +10,7 @@ const GUEST: DomId = DomId::new(7);
 
 /// Registered anew, an edge-triggered loop reports it again. Until then the loop would never sleep.
 #[test]
-fn what_an_edge_may_have_left_is_forgotten_with_the_registration() {
+fn an_unread_edge_is_forgotten_when_the_device_is_deregistered() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -40,7 +40,7 @@ fn a_new_device_is_not_read_before_its_first_bind() {
 }
 
 #[test]
-fn a_device_that_is_opened_after_a_hand_over_is_not_read_before_its_first_bind() {
+fn a_device_opened_after_a_hand_over_is_not_read_before_its_first_bind() {
     let tester = Tester::new();
     let ctx = tester.context();
     let mut channels = [ctx.bind_unbound_port(GUEST).unwrap()];
@@ -55,7 +55,7 @@ fn a_device_that_is_opened_after_a_hand_over_is_not_read_before_its_first_bind()
 }
 
 #[test]
-fn what_was_read_of_a_device_is_not_taken_for_events_of_the_next_one() {
+fn events_read_from_one_device_do_not_wake_channels_of_the_next() {
     let tester = Tester::new();
     let ctx = tester.context();
     tester.script().ports = [5, 5].into();
@@ -74,7 +74,7 @@ fn what_was_read_of_a_device_is_not_taken_for_events_of_the_next_one() {
 
 /// The loop would never sleep again.
 #[test]
-fn a_device_that_fails_leaves_no_event_in_the_queue() {
+fn a_failed_device_leaves_no_event_in_the_queue() {
     let tester = Tester::new();
     let ctx = tester.context();
     let bound = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -100,7 +100,7 @@ fn a_device_that_fails_leaves_no_event_in_the_queue() {
 
 /// The loop would never sleep again.
 #[test]
-fn a_write_back_that_failed_is_forgotten_with_the_context() {
+fn a_failed_unmask_is_forgotten_with_the_context() {
     let tester = Tester::new();
     let ctx = tester.context();
     let mut channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -119,7 +119,7 @@ fn a_write_back_that_failed_is_forgotten_with_the_context() {
 
 /// Nobody but its channels holds the device then.
 #[test]
-fn a_teardown_in_the_round_of_a_fault_closes_what_failed() {
+fn a_teardown_in_the_round_of_a_fault_closes_the_failed_device() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();

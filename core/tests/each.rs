@@ -56,7 +56,7 @@ fn a_wait_for_each_fires_at_every_event_and_is_registered_once() {
 }
 
 #[test]
-fn a_wait_for_one_beside_it_is_for_one() {
+fn a_wait_for_one_beside_a_wait_for_each_ends_after_one_wake() {
     let (tester, ctx, [each, once]) = standing();
     once.wait().unwrap();
     assert!(once.cancel().unwrap());
@@ -70,7 +70,7 @@ fn a_wait_for_one_beside_it_is_for_one() {
 }
 
 #[test]
-fn a_wait_becomes_one_for_each_and_stays_so() {
+fn a_wait_becomes_one_for_each_until_it_is_cancelled() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -92,7 +92,7 @@ fn a_wait_becomes_one_for_each_and_stays_so() {
 }
 
 #[test]
-fn what_was_kept_is_the_first_wake_of_a_wait_for_each() {
+fn a_latched_event_is_the_first_wake_of_a_wait_for_each() {
     let (tester, ctx, [other]) = standing();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     tester.batch(&[channel.port()]);
@@ -104,7 +104,7 @@ fn what_was_kept_is_the_first_wake_of_a_wait_for_each() {
 }
 
 #[test]
-fn a_channel_that_is_cancelled_in_the_round_is_not_handed_out_any_more() {
+fn a_cancel_in_the_round_drops_the_wake_of_a_wait_for_each() {
     let (tester, ctx, [first, second]) = standing();
     tester.batch(&[first.port(), second.port()]);
     let mut wakes = ctx.dispatch().unwrap();
@@ -123,7 +123,7 @@ fn a_channel_that_is_cancelled_in_the_round_is_not_handed_out_any_more() {
 }
 
 #[test]
-fn after_an_overflow_each_goes_on() {
+fn an_overflow_ends_no_wait_for_each() {
     let (tester, ctx, channels) = standing::<2>();
     tester.fail("read", ErrorKind::Overflow);
     let woke = round(&ctx);
@@ -168,7 +168,7 @@ fn callbacks_are_called_for_each() {
 }
 
 #[test]
-fn a_round_of_callbacks_ends_the_wait_of_a_channel_that_has_none() {
+fn a_round_of_callbacks_ends_the_wait_of_a_channel_without_a_callback() {
     let (tester, ctx, [channel]) = standing();
     tester.batch(&[channel.port()]);
     ctx.dispatch_callbacks().unwrap();
@@ -202,7 +202,7 @@ fn a_task_and_a_wait_for_each_exclude_one_another() {
 }
 
 #[test]
-fn a_wait_for_each_that_fails_leaves_the_wait_for_one_that_there_was() {
+fn a_failed_wait_for_each_leaves_the_earlier_wait_for_one() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();

@@ -54,7 +54,7 @@ fn failed_second_bind_leaves_the_device_open() {
 }
 
 #[test]
-fn a_port_that_was_to_be_enabled_again_when_its_device_failed_is_written_to_none() {
+fn a_port_of_a_failed_device_is_unmasked_on_no_device() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     tester.script().ports = [5, 6].into();
@@ -81,7 +81,7 @@ fn a_port_that_was_to_be_enabled_again_when_its_device_failed_is_written_to_none
 }
 
 #[test]
-fn failed_register_leaves_nobody_waiting() {
+fn failed_register_leaves_no_wait() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -95,7 +95,7 @@ fn failed_register_leaves_nobody_waiting() {
 }
 
 #[test]
-fn failed_deregister_leaves_the_cancelled_waiter_waiting() {
+fn failed_deregister_leaves_the_wait() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -112,7 +112,7 @@ fn failed_deregister_leaves_the_cancelled_waiter_waiting() {
 }
 
 #[test]
-fn failed_write_back_of_a_lone_wait_is_taken_back() {
+fn failed_unmask_takes_back_a_wait_outside_a_round() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -131,7 +131,7 @@ fn failed_write_back_of_a_lone_wait_is_taken_back() {
 }
 
 #[test]
-fn partial_write_back_is_finished_by_the_next_round() {
+fn partial_unmask_is_finished_by_the_next_round() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels: Vec<_> = (0..3)
@@ -161,7 +161,7 @@ fn partial_write_back_is_finished_by_the_next_round() {
 }
 
 #[test]
-fn a_port_cancelled_before_its_write_back_is_not_written() {
+fn a_port_cancelled_before_its_unmask_is_not_written() {
     let tester = Tester::new();
     let ctx = tester.context();
     let one = ctx.bind_unbound_port(GUEST).unwrap();
@@ -183,7 +183,7 @@ fn a_port_cancelled_before_its_write_back_is_not_written() {
 }
 
 #[test]
-fn device_failure_tells_each_waiter_once_and_the_next_bind_reopens() {
+fn device_failure_wakes_each_waiter_once_and_the_next_bind_reopens() {
     let tester = Tester::new();
     let ctx = tester.context();
     ctx.restrict(GUEST).unwrap();
@@ -257,7 +257,7 @@ fn after_a_dropped_round(tester: &Tester) -> (Context<FakeLoop>, Channel<FakeLoo
 }
 
 #[test]
-fn the_error_of_a_round_that_was_dropped_is_that_of_the_next_round_once() {
+fn the_error_of_a_dropped_round_is_returned_once_by_the_next_round() {
     let tester = Tester::new();
     let (ctx, channel) = after_a_dropped_round(&tester);
     assert_eq!(tester.log().last().map(String::as_str), Some("wake"));
@@ -273,7 +273,7 @@ fn the_error_of_a_round_that_was_dropped_is_that_of_the_next_round_once() {
 }
 
 #[test]
-fn the_error_of_a_round_that_was_dropped_is_that_of_a_teardown_once() {
+fn the_error_of_a_dropped_round_is_returned_once_by_a_teardown() {
     let tester = Tester::new();
     let (ctx, channel) = after_a_dropped_round(&tester);
     drop(channel);
@@ -362,7 +362,7 @@ fn a_dropped_context_deregisters_before_it_closes() {
 }
 
 #[test]
-fn a_failed_deregister_takes_a_cancel_back_that_does_not_wait() {
+fn a_failed_deregister_takes_back_a_try_cancel() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -414,7 +414,7 @@ fn a_hook_that_panics_leaves_the_context_usable() {
 }
 
 #[test]
-fn a_port_taken_over_behind_our_back_ends_the_old_channel() {
+fn a_number_that_the_device_gives_out_twice_ends_the_older_channel() {
     let tester = Tester::new();
     tester.script().ports = [5, 5].into();
     let ctx = tester.context();
@@ -432,7 +432,7 @@ fn a_port_taken_over_behind_our_back_ends_the_old_channel() {
 }
 
 #[test]
-fn events_of_ports_that_are_not_ours_are_counted() {
+fn foreign_events_are_counted() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();

@@ -59,7 +59,7 @@ fn a_bind_whose_hook_panics_leaves_no_port() {
 }
 
 #[test]
-fn a_channel_that_is_dropped_while_a_hook_panics_takes_its_callback_along() {
+fn a_channel_dropped_while_a_hook_panics_drops_its_callback() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -77,7 +77,7 @@ fn a_channel_that_is_dropped_while_a_hook_panics_takes_its_callback_along() {
 }
 
 #[test]
-fn a_round_whose_hook_panics_tells_the_loop_of_what_is_left() {
+fn a_round_whose_hook_panics_wakes_the_loop_for_the_rest() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -136,7 +136,7 @@ fn a_context_that_is_dropped_while_a_hook_panics_closes_its_device() {
 }
 
 #[test]
-fn a_context_whose_last_handle_goes_inside_a_hook_is_closed_by_whom_called_it() {
+fn a_context_whose_last_handle_is_dropped_in_a_hook_closes_after_the_hook() {
     let tester = Tester::new();
     let ctx = Arc::new(Mutex::new(None));
     let context = tester.context();
@@ -155,7 +155,7 @@ fn a_context_whose_last_handle_goes_inside_a_hook_is_closed_by_whom_called_it() 
 
 /// What an edge announced is not announced again by a registration that stayed.
 #[test]
-fn an_edge_that_was_not_read_is_not_lost_where_the_loop_does_not_let_go() {
+fn an_unread_edge_is_kept_when_the_deregister_fails() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -172,7 +172,7 @@ fn an_edge_that_was_not_read_is_not_lost_where_the_loop_does_not_let_go() {
 }
 
 #[test]
-fn a_restriction_that_is_set_during_the_open_is_set_on_the_device() {
+fn a_restriction_set_during_the_open_is_set_on_the_device() {
     let tester = Tester::new();
     let ctx = Arc::new(tester.context());
     let inside = Arc::clone(&ctx);
@@ -183,7 +183,7 @@ fn a_restriction_that_is_set_during_the_open_is_set_on_the_device() {
 }
 
 #[test]
-fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
+fn a_device_closed_after_a_failed_deregister_is_not_counted_as_deregistered() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -199,7 +199,7 @@ fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
 }
 
 #[test]
-fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
+fn a_bind_that_finds_a_failed_device_wakes_the_loop_though_its_hook_panics() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [one, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -214,7 +214,7 @@ fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
 }
 
 #[test]
-fn a_loop_that_panics_when_it_is_told_of_the_rest_of_a_panicking_round_is_counted() {
+fn a_wake_hook_that_panics_after_a_panicking_round_is_counted() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -263,7 +263,7 @@ impl Registrar for Stubborn {
 }
 
 #[test]
-fn an_error_is_dropped_where_a_hook_panics_before_it_is_returned() {
+fn an_error_is_dropped_when_a_hook_panics_before_its_return() {
     let errors = Arc::new(());
     let event_loop = Stubborn {
         errors: Arc::clone(&errors),

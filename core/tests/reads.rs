@@ -36,7 +36,7 @@ fn a_level_triggered_round_stops_at_a_short_read() {
 }
 
 #[test]
-fn an_edge_triggered_round_that_ends_early_says_more() {
+fn an_edge_triggered_round_that_ends_early_returns_more() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -84,7 +84,7 @@ fn an_edge_triggered_round_reads_on_after_an_overflow() {
 }
 
 #[test]
-fn a_bind_in_a_round_keeps_what_the_round_has_read_and_not_handed_out() {
+fn a_bind_in_a_round_keeps_the_wakes_that_the_round_has_read() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [first, second, third, mut gone] = [0; 4].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -107,7 +107,7 @@ fn a_bind_in_a_round_keeps_what_the_round_has_read_and_not_handed_out() {
 
 /// The wake is a task's, so nothing is queued that would keep the loop awake.
 #[test]
-fn a_loop_does_not_sleep_over_what_a_drive_left_of_an_edge() {
+fn a_loop_does_not_sleep_while_a_drive_has_left_an_edge_unread() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -128,7 +128,7 @@ fn a_loop_does_not_sleep_over_what_a_drive_left_of_an_edge() {
 }
 
 #[test]
-fn a_loop_is_told_once_of_what_a_drive_queued() {
+fn a_loop_is_woken_once_for_the_wakes_that_drives_queue() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [first, second] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -165,7 +165,7 @@ fn a_failed_cancel_leaves_a_queued_wake_in_the_queue() {
 
 /// It is for the next round, so that the round of a storm ends.
 #[test]
-fn a_batch_that_found_the_end_of_its_round_takes_nothing_that_comes_later() {
+fn a_round_whose_batch_came_to_its_end_takes_no_later_wake() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [first, second, mut gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());

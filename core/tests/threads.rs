@@ -49,7 +49,7 @@ fn wait_during_a_deregistration(
 }
 
 #[test]
-fn a_wait_that_comes_during_a_deregistration_returns_after_it() {
+fn a_wait_during_a_deregistration_returns_after_it() {
     let tester = Tester::new();
     let ctx = tester.context();
     let (_channels, cancelled) = wait_during_a_deregistration(&tester, &ctx);
@@ -59,7 +59,7 @@ fn a_wait_that_comes_during_a_deregistration_returns_after_it() {
 }
 
 #[test]
-fn a_wait_that_comes_during_a_deregistration_that_fails_needs_no_other() {
+fn a_wait_during_a_failed_deregistration_needs_no_new_registration() {
     let tester = Tester::new();
     tester.fail("deregister", ErrorKind::Other);
     let ctx = tester.context();

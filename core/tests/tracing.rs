@@ -56,7 +56,7 @@ fn event(tester: &Tester, channel: &Channel<FakeLoop>) {
 }
 
 #[test]
-fn a_life_is_told_step_by_step() {
+fn each_step_of_a_context_is_logged() {
     listen(Level::TRACE, |paper, tester, ctx| {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         assert_eq!(paper.take(), ["DEBUG evtchn: opened the device"]);
@@ -83,7 +83,7 @@ fn a_life_is_told_step_by_step() {
 }
 
 #[test]
-fn what_the_loop_says_stands_in_the_span_of_its_hook() {
+fn messages_of_the_loop_are_in_the_span_of_its_hook() {
     listen(Level::DEBUG, |paper, tester, ctx| {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         let hook = || Box::new(|| tracing::info!(target: "loop", "here"));
@@ -105,7 +105,7 @@ fn what_the_loop_says_stands_in_the_span_of_its_hook() {
 }
 
 #[test]
-fn an_overflow_and_a_fault_are_told_once_and_before_their_wakes() {
+fn an_overflow_and_a_fault_are_logged_once_before_their_wakes() {
     listen(Level::TRACE, |paper, tester, ctx| {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         channel.wait().unwrap();
@@ -144,7 +144,7 @@ fn an_overflow_and_a_fault_are_told_once_and_before_their_wakes() {
 
 /// No round is there to tell it.
 #[test]
-fn an_overflow_that_a_bind_finds_is_told() {
+fn an_overflow_that_a_bind_finds_is_logged() {
     listen(Level::WARN, |paper, tester, ctx| {
         let [channel, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
         channel.wait().unwrap();
@@ -160,7 +160,7 @@ fn an_overflow_that_a_bind_finds_is_told() {
 }
 
 #[test]
-fn a_call_that_fails_is_told_with_its_cause() {
+fn a_failed_call_is_logged_with_its_cause() {
     listen(Level::WARN, |paper, tester, ctx| {
         tester.fail("open", ErrorKind::NoDevice);
         ctx.bind_unbound_port(GUEST).unwrap_err();

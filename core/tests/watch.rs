@@ -54,7 +54,7 @@ impl Places for Overtaken {
 
 /// No thread follows any more, so none is woken to take the watch.
 #[test]
-fn a_thread_that_has_news_before_it_sleeps_no_longer_follows() {
+fn a_thread_woken_before_it_sleeps_is_not_woken_to_poll() {
     let watch: &'static Watch<Overtaken> = Box::leak(Box::new(Watch::new(Overtaken::default())));
     assert!(watch.register(0));
     assert!(watch.places().watch.set(watch).is_ok());

@@ -45,7 +45,7 @@ fn scripted() -> (Rig<SimLoop>, SimLoop) {
 }
 
 #[track_caller]
-fn expect_nobody_waits(rig: &Rig<SimLoop>) {
+fn expect_no_wait(rig: &Rig<SimLoop>) {
     let event_loop = rig.context.registrar();
     assert!(!event_loop.is_registered());
     assert_eq!(rig.context.link(), Link::Idle);
@@ -59,12 +59,12 @@ fn an_event_that_comes_during_the_sleep_ends_it() {
     let peer = wire.clone();
     event_loop.while_asleep(move || peer.fire());
     wire.expect_block(WOKEN);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
     assert_eq!(event_loop.now(), Duration::ZERO);
 }
 
 #[test]
-fn a_signal_leaves_what_is_left_of_the_time() {
+fn a_signal_does_not_move_the_deadline() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     let clock = event_loop.clone();
@@ -74,7 +74,7 @@ fn a_signal_leaves_what_is_left_of_the_time() {
     let blocked = wire.channel.block_until(10 * SECOND).unwrap();
     assert_eq!(blocked, None);
     assert_eq!(event_loop.now(), 10 * SECOND);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn the_condition_is_asked_after_a_signal() {
     let goes_on = || !stop.load(Ordering::Relaxed);
     let blocked = wire.channel.block_while(None, goes_on).unwrap();
     assert_eq!(blocked, None);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_cancel_ends_a_block_and_the_channel_is_free_for_the_next_wait() {
     assert_eq!(rig.context.link(), Link::Watching);
     wire.fire();
     assert_eq!(rig.context.dispatch().unwrap().count(), 1);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
@@ -119,11 +119,11 @@ fn a_cancel_after_the_event_keeps_it_for_the_next_wait() {
     });
     wire.expect_cancelled();
     rig.expect_kept(&wire.channel, Cause::Event);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
-fn a_round_of_others_leaves_the_wake_to_the_thread_that_blocks() {
+fn a_round_leaves_the_wake_of_a_block_to_the_blocked_thread() {
     let (rig, event_loop) = scripted();
     let [own, other] = [rig.wire(), rig.wire()];
     other.wait();
@@ -134,11 +134,11 @@ fn a_round_of_others_leaves_the_wake_to_the_thread_that_blocks() {
         assert_eq!(fired, [wires[1].port()]);
     });
     own.expect_block(WOKEN);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
-fn a_callback_is_not_called_for_the_wake_of_a_thread_that_blocks() {
+fn a_callback_is_not_called_for_the_wake_of_a_block() {
     let (rig, event_loop) = scripted();
     let [own, other] = [rig.wire(), rig.wire()];
     let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -173,7 +173,7 @@ fn a_dropped_context_ends_a_block() {
 
 /// A bind reads old events away, for whomever they are.
 #[test]
-fn a_bind_that_reads_for_a_thread_that_blocks_and_for_a_round_tells_the_loop() {
+fn a_bind_that_reads_wakes_of_a_block_and_of_a_round_wakes_the_loop() {
     let (rig, event_loop) = scripted();
     let [own, other, gone] = [rig.wire(), rig.wire(), rig.wire()];
     other.wait();
@@ -193,7 +193,7 @@ fn a_bind_that_reads_for_a_thread_that_blocks_and_for_a_round_tells_the_loop() {
 
 /// The round would find what is ready; the thread that blocks has to be told.
 #[test]
-fn a_bind_inside_a_round_that_reads_for_a_thread_that_blocks_tells_it() {
+fn a_bind_inside_a_round_that_reads_the_wake_of_a_block_wakes_the_blocked_thread() {
     let (rig, event_loop) = scripted();
     let [own, gone] = [rig.wire(), rig.wire()];
     let mut gone = Arc::into_inner(gone.channel).unwrap();
@@ -233,7 +233,7 @@ fn blocks_beside_a_queued_wake_do_not_fill_the_queue() {
 }
 
 #[test]
-fn a_block_on_an_edge_triggered_loop_takes_no_edge_from_others() {
+fn a_block_on_an_edge_triggered_loop_takes_no_edge_from_rounds() {
     let event_loop = SimLoop::edge();
     let rig = Rig::on(event_loop.clone());
     let [own, other] = [rig.wire(), rig.wire()];

@@ -129,7 +129,7 @@ fn a_callback_that_waits_again_costs_no_registration() {
 }
 
 #[test]
-fn a_wait_on_a_latched_port_calls_in_the_next_round_and_wakes_the_loop() {
+fn a_wait_on_a_latched_port_wakes_the_loop_and_calls_in_the_next_round() {
     let rig = Rig::new();
     let other = rig.waited(|_, channel| wait(channel));
     let wire = rig.waited(|_, _| ());
@@ -185,7 +185,7 @@ fn an_overflow_calls_with_its_cause() {
 }
 
 #[test]
-fn a_callback_of_a_device_that_fails_is_told_once() {
+fn a_callback_is_called_once_when_its_device_fails() {
     let rig = Rig::new();
     let wire = rig.waited(|_, _| ());
     rig.opener.fail_next(Call::Pending, Errno::ENODEV);
@@ -300,7 +300,7 @@ fn a_budget_leaves_the_rest_to_the_next_round() {
 }
 
 #[test]
-fn a_callback_that_panics_keeps_its_place_and_loses_no_wake() {
+fn a_callback_that_panics_stays_set_and_loses_no_wake() {
     let rig = Rig::new();
     let bad = rig.waited(|_, channel| {
         wait(channel);
@@ -322,7 +322,7 @@ fn a_callback_that_panics_keeps_its_place_and_loses_no_wake() {
 }
 
 #[test]
-fn a_callback_goes_with_its_channel_and_is_dropped_under_no_lock() {
+fn a_callback_is_dropped_with_its_channel_under_no_lock() {
     struct Looks(Weak<Context>, mpsc::Sender<u64>);
     impl Drop for Looks {
         fn drop(&mut self) {

@@ -49,7 +49,7 @@ fn a_removal_from_another_thread_waits_for_the_callback() {
 }
 
 #[test]
-fn a_cancel_that_does_not_wait_says_so_while_the_callback_runs_and_changes_nothing() {
+fn try_cancel_returns_busy_while_the_callback_runs_and_changes_nothing() {
     let rig = Rig::new();
     let (entered, inside) = mpsc::channel();
     let (go_on, leave) = mpsc::channel::<()>();
@@ -74,7 +74,7 @@ fn a_cancel_that_does_not_wait_says_so_while_the_callback_runs_and_changes_nothi
 }
 
 #[test]
-fn a_cancel_that_does_not_wait_ends_a_wait_inside_the_callback_and_beside_another_one() {
+fn try_cancel_ends_a_wait_inside_the_callback_and_beside_another_callback() {
     let rig = Rig::new();
     let (entered, inside) = mpsc::channel();
     let (go_on, leave) = mpsc::channel::<()>();

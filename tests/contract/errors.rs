@@ -20,7 +20,7 @@ pub(crate) fn a_bind_to_an_unknown_domain_is_esrch<P: Platform>(p: &P) {
     }
 }
 
-pub(crate) fn a_bind_to_a_port_that_nobody_allocated_is_einval<P: Platform>(p: &P) {
+pub(crate) fn a_bind_to_an_unallocated_port_is_einval<P: Platform>(p: &P) {
     let device = p.open();
     let freed = device.bind_unbound_port(DomId::SELF).unwrap();
     device.unbind(freed).unwrap();

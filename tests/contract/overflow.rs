@@ -74,7 +74,7 @@ pub(crate) fn only_reset_ends_an_overflow<P: Platform>(p: &P) {
     expect_quiet(p, near);
 }
 
-pub(crate) fn reset_enables_nothing<P: Platform>(p: &P) {
+pub(crate) fn reset_unmasks_nothing<P: Platform>(p: &P) {
     let Overflowed {
         near,
         port,
@@ -176,7 +176,7 @@ pub(crate) fn a_stale_entry_comes_before_the_event_of_the_new_bind<P: Platform>(
     expect_events(p, &near, &[port, port]);
 }
 
-pub(crate) fn what_was_latched_goes_with_the_unbind<P: Platform>(p: &P) {
+pub(crate) fn an_unbind_drops_the_latched_event<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     far.notify(peer).unwrap();

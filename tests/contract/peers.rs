@@ -57,7 +57,7 @@ pub(crate) fn a_peer_that_is_replaced_is_gone_and_the_new_one_connected<P: Platf
     assert_eq!(check(&rig), 0);
 }
 
-pub(crate) fn a_peer_that_was_heard_is_found_gone_by_the_first_check<P: Platform>(p: &P) {
+pub(crate) fn a_peer_that_sent_is_found_gone_by_the_first_check<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
@@ -97,7 +97,7 @@ pub(crate) fn every_wait_ends_at_the_check_after_the_peers_device_closed<P: Plat
     rig.expect_idle();
 }
 
-pub(crate) fn a_channel_that_no_peer_has_bound_to_waits_on<P: Platform>(p: &P) {
+pub(crate) fn a_channel_without_a_peer_keeps_its_wait<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
     let wire: Wire<P> = rig.wire();
@@ -126,7 +126,7 @@ pub(crate) fn a_peer_that_comes_back_can_be_lost_again<P: Platform>(p: &P) {
     }
 }
 
-pub(crate) fn what_a_peer_sent_before_it_went_wakes_first<P: Platform>(p: &P) {
+pub(crate) fn an_event_sent_before_the_peer_closed_wakes_first<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
@@ -156,7 +156,7 @@ pub(crate) fn an_interdomain_channel_is_known_connected_from_its_bind<P: Platfor
     assert_eq!(rig.turn(), [gone(&wire)]);
 }
 
-pub(crate) fn the_state_of_a_peer_can_be_asked_at_any_time<P: Platform>(p: &P) {
+pub(crate) fn the_state_of_a_peer_can_be_queried_at_any_time<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     let state = || wire.channel.peer_state_with(&p.privcmd()).unwrap().state;
@@ -170,7 +170,7 @@ pub(crate) fn the_state_of_a_peer_can_be_asked_at_any_time<P: Platform>(p: &P) {
     assert_eq!(state(), Status::Unbound { remote });
 }
 
-pub(crate) fn a_peer_that_went_before_a_block_is_found_beside_it<P: Platform>(p: &P) {
+pub(crate) fn a_check_during_a_block_finds_a_peer_that_closed_before<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();

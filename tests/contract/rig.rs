@@ -75,7 +75,7 @@ impl<'p, P: Platform> Rig<'p, P> {
     }
 
     /// The peer notifies a port that is disabled: its event stays in Xen.
-    pub(crate) fn fire_held(&self, wire: &Wire<P>) {
+    pub(crate) fn fire_masked(&self, wire: &Wire<P>) {
         self.peer.notify(wire.peer).unwrap();
     }
 

@@ -26,7 +26,7 @@ fn expect_dead<S: Side>(here: &DeviceOf<S>, ports: &[Port], domid: DomId) {
     }
 }
 
-pub(crate) fn a_destroyed_guest_tells_its_channels_nothing<S: Side>(side: &S) {
+pub(crate) fn a_destroyed_guest_sends_its_channels_no_event<S: Side>(side: &S) {
     let (guest, here, rig) = (side.own_guest(), open(side), Rig::new(side));
     let (there, domid) = (guest.open(), guest.domid());
     // One that dom0 bound, one that the guest bound, one that nobody bound yet, and a context that waits.
@@ -52,7 +52,7 @@ pub(crate) fn a_destroyed_guest_tells_its_channels_nothing<S: Side>(side: &S) {
     rig.context.teardown().unwrap();
 }
 
-pub(crate) fn what_a_guest_sent_before_it_was_destroyed_still_comes<S: Side>(side: &S) {
+pub(crate) fn events_sent_before_a_guest_was_destroyed_still_come<S: Side>(side: &S) {
     let (guest, here, rig) = (side.own_guest(), open(side), Rig::new(side));
     let there = guest.open();
     let (near, far) = connect(&here, &guest, &there);
@@ -101,7 +101,7 @@ pub(crate) fn a_new_guest_has_nothing_of_the_old_one<S: Side>(side: &S) {
     here.unbind(unbound).unwrap();
 }
 
-pub(crate) fn a_guest_that_powers_off_leaves_what_a_destroyed_one_does<S: Side>(side: &S) {
+pub(crate) fn a_guest_that_powers_off_leaves_the_same_as_a_destroyed_one<S: Side>(side: &S) {
     let (guest, here) = (side.own_guest(), open(side));
     let (there, domid) = (guest.open(), guest.domid());
     let (near, _) = connect(&here, &guest, &there);

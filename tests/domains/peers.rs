@@ -93,7 +93,7 @@ fn woken(rig: &Rig, cause: Cause) -> Vec<ChannelId> {
     woken
 }
 
-pub(crate) fn a_guest_that_binds_to_an_offered_port_is_told_of_once_by_the_next_check<S: Side>(
+pub(crate) fn a_guest_that_binds_to_an_offered_port_is_reported_once_by_the_next_check<S: Side>(
     side: &S,
 ) {
     let (guest, rig) = (side.guest(), Rig::new(side));
@@ -134,7 +134,7 @@ pub(crate) fn a_guest_that_binds_with_another_port_is_found_gone_and_then_connec
     there.close();
 }
 
-pub(crate) fn a_guest_that_was_heard_and_unbinds_before_the_first_check_is_found_gone<S: Side>(
+pub(crate) fn a_guest_that_sent_and_unbinds_before_the_first_check_is_found_gone<S: Side>(
     side: &S,
 ) {
     let (guest, rig) = (side.guest(), Rig::new(side));
@@ -265,9 +265,7 @@ pub(crate) fn a_guest_that_is_destroyed_ends_the_wait_at_the_next_check<S: Side>
     rig.context.teardown().unwrap();
 }
 
-pub(crate) fn what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_does<S: Side>(
-    side: &S,
-) {
+pub(crate) fn events_sent_before_a_guest_was_destroyed_wake_before_the_check<S: Side>(side: &S) {
     let (guest, rig) = (side.own_guest(), Rig::new(side));
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);

@@ -54,7 +54,9 @@ pub(crate) fn a_bind_to_a_bound_port_is_einval_from_either_side<S: Side>(side: &
     there.close();
 }
 
-pub(crate) fn a_bind_to_an_unknown_domain_is_esrch_and_a_port_for_it_is_given<S: Side>(side: &S) {
+pub(crate) fn a_bind_to_an_unknown_domain_is_esrch_and_a_port_for_it_can_be_allocated<S: Side>(
+    side: &S,
+) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let answer = here.bind_interdomain(of(NOBODY, port(1)));
@@ -129,9 +131,7 @@ pub(crate) fn a_device_restricted_to_the_guest_binds_to_it_alone<S: Side>(side: 
     there.close();
 }
 
-pub(crate) fn a_context_restricted_before_all_else_has_channels_of_the_guest_alone<S: Side>(
-    side: &S,
-) {
+pub(crate) fn a_context_restricted_first_binds_to_the_guest_alone<S: Side>(side: &S) {
     let (guest, rig) = (side.guest(), Rig::new(side));
     let there = guest.open();
     let far = there.bind_unbound_port(DomId::DOM0).unwrap();

@@ -33,7 +33,7 @@ fn ping(rig: &Rig, channel: &Channel, other: impl Fn(Wake)) -> u32 {
     others
 }
 
-pub(crate) fn a_storm_costs_one_wake_while_nobody_waits<S: Side>(side: &S) {
+pub(crate) fn a_storm_costs_one_wake_without_a_wait<S: Side>(side: &S) {
     let (guest, rig) = (side.guest(), Rig::new(side));
     let there = guest.open();
     let storming = rig.context.bind_unbound_port(guest.domid()).unwrap();

@@ -13,7 +13,7 @@ use super::traffic::burst;
 const LIVES: u64 = 3;
 const CHANNELS: usize = 100;
 
-pub(crate) fn teardown_after_all_of_it_leaves_nothing_and_the_next_life_works<S: Side>(side: &S) {
+pub(crate) fn teardown_after_load_leaves_nothing_and_the_next_life_works<S: Side>(side: &S) {
     let before = descriptors();
     let rig = Rig::new(side);
     let at_rest = descriptors();

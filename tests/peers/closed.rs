@@ -116,7 +116,7 @@ fn a_port_that_was_found_closed_is_not_unbound_on_a_device_that_failed_since() {
 }
 
 #[test]
-fn a_number_that_xen_gave_to_another_owner_is_not_ours_any_more() {
+fn a_channel_ends_when_its_number_has_another_owner() {
     let rig = rig();
     let wire = rig.known();
     // Somebody else closed the port behind our back and bound the number.
@@ -141,7 +141,7 @@ impl evtchn::PortStatuses for Says {
 }
 
 #[test]
-fn a_closed_port_is_gone_also_where_its_peer_was_never_seen() {
+fn a_closed_port_is_gone_even_if_its_peer_was_never_seen() {
     let rig = rig();
     let wire = rig.wire();
     wire.wait();
@@ -154,7 +154,7 @@ fn a_closed_port_is_gone_also_where_its_peer_was_never_seen() {
 }
 
 #[test]
-fn the_next_owner_of_a_number_that_was_found_closed_is_a_channel_like_any_other() {
+fn a_number_that_was_found_closed_can_be_bound_again() {
     let it = Adopted::of(40);
     let opener = it.rig.sim.open(DomId::DOM0);
     let _other = opener.open().unwrap();
@@ -181,7 +181,7 @@ fn the_next_owner_of_a_number_that_was_found_closed_is_a_channel_like_any_other(
 }
 
 #[test]
-fn a_context_with_a_port_that_was_found_closed_is_not_handed_over_with_it() {
+fn a_channel_whose_port_was_found_closed_is_not_handed_over() {
     let mut it = Adopted::of(40);
     assert_eq!(it.check(), 1);
     let error = it.context.hand_over(&mut it.channels).unwrap_err();

@@ -6,11 +6,11 @@
     reason = "functions that only tests call"
 )]
 
-mod asked;
 mod closed;
 mod connected;
 mod model;
-mod told;
+mod receivers;
+mod statuses;
 
 use evtchn::sim::SimLoop;
 use evtchn::{Cause, DomId, Link, Port, PortStatus, Sleep, Status, Virq};
@@ -134,7 +134,7 @@ fn a_kexec_of_the_peer_ends_the_wait() {
 }
 
 #[test]
-fn a_channel_that_nobody_bound_to_yet_waits_on() {
+fn a_channel_without_a_peer_waits_on() {
     let rig = rig();
     let channel = rig.context.bind_unbound_port(rig.guest.domid()).unwrap();
     wait(&channel);
@@ -147,7 +147,7 @@ fn a_channel_that_nobody_bound_to_yet_waits_on() {
 }
 
 #[test]
-fn a_channel_that_was_bound_to_a_peer_needs_no_check_to_be_known_connected() {
+fn a_channel_bound_to_a_peer_is_known_connected_without_a_check() {
     let rig = rig();
     let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
     let remote = rig.guest.remote(theirs);
@@ -177,7 +177,7 @@ fn a_virtual_interrupt_has_no_peer_to_lose() {
 }
 
 #[test]
-fn a_peer_is_told_gone_once_and_the_next_wait_is_for_the_next_peer() {
+fn a_peer_is_reported_gone_once_and_the_next_wait_is_for_the_next_peer() {
     let rig = rig();
     let wire = rig.known();
     for _ in 0..3 {
@@ -205,7 +205,7 @@ fn a_peer_that_closed_and_came_back_with_the_same_port_between_two_checks_is_not
 }
 
 #[test]
-fn where_nobody_waits_the_next_wait_is_told_by_the_check_after_it() {
+fn a_peer_that_closed_while_nothing_waited_is_reported_to_the_next_wait() {
     let rig = rig();
     let wire = rig.known();
     wire.channel.cancel().unwrap();
@@ -217,7 +217,7 @@ fn where_nobody_waits_the_next_wait_is_told_by_the_check_after_it() {
 }
 
 #[test]
-fn what_the_peer_sent_before_it_went_comes_first() {
+fn an_event_sent_before_the_peer_closed_comes_first() {
     let rig = rig();
     let wire = rig.known();
     wire.fire();

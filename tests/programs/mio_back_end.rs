@@ -80,7 +80,7 @@ impl BackEnd {
 }
 
 #[test]
-fn a_failed_unmask_is_reported_and_a_guest_that_dies_loses_its_ring() -> Result<()> {
+fn a_failed_unmask_is_returned_and_a_dead_guest_loses_its_ring() -> Result<()> {
     let sim = Sim::new(7);
     let mut back_end = BackEnd::new(sim.backend(DomId::DOM0))?;
     let guest = sim.guest(sim.create_domain()?);
@@ -110,7 +110,7 @@ fn a_failed_unmask_is_reported_and_a_guest_that_dies_loses_its_ring() -> Result<
 }
 
 #[test]
-fn guests_that_ask_at_once_are_served_with_one_read_and_one_write() -> Result<()> {
+fn guests_that_send_together_are_served_with_one_read_and_one_write() -> Result<()> {
     let sim = Sim::new(7);
     let mut back_end = BackEnd::new(sim.backend(DomId::DOM0))?;
     for _ in 0..10 {

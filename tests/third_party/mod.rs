@@ -143,7 +143,7 @@ fn a_thread_blocks_on_a_third_partys_loop_over_either_backend() {
 }
 
 #[test]
-fn a_third_partys_error_is_the_source_and_its_device_can_be_had_back() {
+fn a_third_partys_error_is_the_source_and_its_device_can_be_taken_out() {
     let ctx: Context<BellLoop> = Context::new(Memory).unwrap();
     let error = ctx.bind_virq(evtchn::Virq::DOM_EXC).unwrap_err();
     assert_eq!(

@@ -64,7 +64,7 @@ fn one_generic_function_reads_each_kind_of_id() {
 }
 
 #[test]
-fn what_a_program_prints_has_a_display_that_pads() {
+fn display_of_every_printed_type_pads() {
     let columns = [
         format!("{:>8}|", Cause::Event),
         format!("{:>8}|", Link::Idle),

@@ -50,7 +50,7 @@ fn a_waker_that_panics_is_counted_and_the_others_are_woken() {
 }
 
 #[test]
-fn a_waker_that_panics_in_a_round_takes_no_wake_with_it() {
+fn a_waker_that_panics_in_a_round_loses_no_wake() {
     let (tester, ctx, channel) = bound();
     let other = ctx.bind_unbound_port(GUEST).unwrap();
     other.wait().unwrap();
@@ -86,7 +86,7 @@ fn a_waker_may_poll_its_future_and_drop_it_inside_the_wake() {
 
 /// The first task of the line drops the second, and a third one takes that task_id.
 #[test]
-fn a_task_that_left_the_line_is_not_woken_and_neither_is_the_next_in_its_seat() {
+fn a_dropped_task_is_not_woken_and_neither_is_the_next_with_its_id() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
     let (bell, waker) = bell();
@@ -110,7 +110,7 @@ fn a_task_that_left_the_line_is_not_woken_and_neither_is_the_next_in_its_seat() 
 }
 
 #[test]
-fn a_future_that_is_polled_first_where_a_hook_panics_does_not_wait() {
+fn a_future_whose_first_poll_panics_in_a_hook_does_not_wait() {
     let (tester, ctx, channel) = bound();
     let mut woken = channel.woken();
     tester.script().panic.push("register");
@@ -122,7 +122,7 @@ fn a_future_that_is_polled_first_where_a_hook_panics_does_not_wait() {
 }
 
 #[test]
-fn a_channel_that_is_added_where_a_hook_panics_is_not_in_the_stream() {
+fn a_channel_whose_add_panics_in_a_hook_is_not_in_the_stream() {
     let (tester, ctx, channel) = bound();
     let mut wakes = ctx.wakes();
     tester.script().panic.push("register");
@@ -135,7 +135,7 @@ fn a_channel_that_is_added_where_a_hook_panics_is_not_in_the_stream() {
 
 /// The device is let go of, and the hook of that drops futures and takes channels away.
 #[test]
-fn a_hook_may_drop_a_future_and_take_a_channel_from_a_stream() {
+fn a_hook_may_drop_a_future_and_remove_a_channel_from_a_stream() {
     let (tester, ctx, channel) = bound();
     let second = ctx.bind_unbound_port(GUEST).unwrap();
     let (mut woken, mut wakes) = (channel.woken(), second.wakes().unwrap());
@@ -155,7 +155,7 @@ fn a_hook_may_drop_a_future_and_take_a_channel_from_a_stream() {
 }
 
 #[test]
-fn a_task_whose_channel_is_handed_over_is_told_that_it_is_gone() {
+fn a_task_whose_channel_is_handed_over_is_woken_with_gone() {
     let (_tester, ctx, channel) = bound();
     let (bell, waker) = bell();
     let mut woken = channel.woken();
@@ -169,7 +169,7 @@ fn a_task_whose_channel_is_handed_over_is_told_that_it_is_gone() {
 }
 
 #[test]
-fn a_waker_that_forks_wakes_nobody_else_in_the_child() {
+fn a_waker_that_forks_wakes_no_other_task_in_the_child() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
     let in_rounds = ctx.bind_unbound_port(GUEST).unwrap();
@@ -187,7 +187,7 @@ fn a_waker_that_forks_wakes_nobody_else_in_the_child() {
 }
 
 #[test]
-fn a_waker_that_forks_lets_the_child_deregister_nothing() {
+fn a_child_forked_in_a_waker_deregisters_nothing() {
     let (tester, _ctx, channel) = bound();
     let mut woken = channel.woken();
     let child = tester.clone();
@@ -198,7 +198,7 @@ fn a_waker_that_forks_lets_the_child_deregister_nothing() {
 }
 
 #[test]
-fn a_stream_that_is_dropped_before_it_rests_leaves_no_write_back() {
+fn a_stream_dropped_before_it_is_pending_leaves_no_unmask() {
     let (tester, ctx, channel) = bound();
     let mut wakes = channel.wakes().unwrap();
     event(&tester, &ctx, &channel);

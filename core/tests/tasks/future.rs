@@ -43,7 +43,7 @@ fn a_future_that_is_dropped_while_it_waits_leaves_nothing() {
 }
 
 #[test]
-fn a_wake_outlives_the_future_that_did_not_take_it() {
+fn a_wake_that_a_future_did_not_take_is_kept() {
     let (tester, ctx, channel) = bound();
     let (bell, waker) = bell();
     let mut first = channel.woken();
@@ -82,7 +82,7 @@ fn only_the_last_waker_is_woken() {
 }
 
 #[test]
-fn a_channel_has_one_waiter_of_whatever_kind() {
+fn a_channel_has_one_waiter_of_any_kind() {
     let (_tester, ctx, channel) = bound();
     let (_bell, waker) = bell();
     let refused = |woken: &mut Woken<_>| {
@@ -105,7 +105,7 @@ fn a_channel_has_one_waiter_of_whatever_kind() {
 }
 
 #[test]
-fn a_round_leaves_the_wake_of_a_task_to_it() {
+fn a_round_leaves_the_wake_of_a_task_to_the_task() {
     let (tester, ctx, channel) = bound();
     let (bell, waker) = bell();
     let other = ctx.bind_unbound_port(GUEST).unwrap();
@@ -196,7 +196,7 @@ fn a_channel_that_is_unbound_while_a_task_waits_is_gone() {
 }
 
 #[test]
-fn a_task_is_told_of_a_cancel_and_of_the_end_of_the_context() {
+fn a_cancel_and_the_end_of_the_context_wake_a_task() {
     let (_tester, ctx, channel) = bound();
     let (bell, waker) = bell();
     let mut woken = channel.woken();
@@ -211,7 +211,7 @@ fn a_task_is_told_of_a_cancel_and_of_the_end_of_the_context() {
 }
 
 #[test]
-fn a_wait_that_fails_leaves_nobody_waiting() {
+fn a_future_whose_registration_fails_leaves_no_wait() {
     let (tester, ctx, channel) = bound();
     let (_bell, waker) = bell();
     tester.fail("register", ErrorKind::Other);

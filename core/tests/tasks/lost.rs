@@ -12,7 +12,7 @@ fn waited() -> (Tester, Ctx, [Channel<FakeLoop>; 2]) {
 }
 
 #[test]
-fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_it() {
+fn waits_end_with_an_error_when_the_loop_loses_the_device_and_refuses_it() {
     let (tester, ctx, [first, second]) = waited();
     let third = ctx.bind_unbound_port(GUEST).unwrap();
     let (bell, waker) = bell();
@@ -51,7 +51,7 @@ fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_
 }
 
 #[test]
-fn waits_go_on_when_the_loop_takes_the_device_again() {
+fn waits_go_on_when_the_loop_loses_the_device_and_takes_it_again() {
     let (tester, ctx, [first, second]) = waited();
     let (bell, waker) = bell();
     let mut woken = first.woken();
@@ -72,7 +72,7 @@ fn waits_go_on_when_the_loop_takes_the_device_again() {
 }
 
 #[test]
-fn a_device_that_is_lost_as_it_is_registered_is_an_error_of_that_wait() {
+fn a_wait_fails_when_the_loop_loses_the_device_while_registering_it() {
     let (tester, ctx, [first, _]) = waited();
     let (driver, again) = (ctx.driver(), tester.clone());
     tester.script().on_register = Some(Box::new(move || driver.lost()));
@@ -87,7 +87,7 @@ fn a_device_that_is_lost_as_it_is_registered_is_an_error_of_that_wait() {
 }
 
 #[test]
-fn a_loop_that_loses_what_nobody_waits_for_changes_nothing() {
+fn losing_an_unregistered_device_changes_nothing() {
     let (tester, ctx, [first, _]) = waited();
     let driver = ctx.driver();
     tester.log();
@@ -104,7 +104,7 @@ fn a_loop_that_loses_what_nobody_waits_for_changes_nothing() {
 }
 
 #[test]
-fn a_forked_child_loses_nothing() {
+fn a_forked_child_ignores_a_lost_device() {
     let (tester, ctx, [first, _]) = waited();
     first.wait().unwrap();
     tester.log();
@@ -117,7 +117,7 @@ fn a_forked_child_loses_nothing() {
 
 /// It would be registered twice otherwise.
 #[test]
-fn a_device_that_the_loop_does_not_let_go_of_stays_lost_until_it_does() {
+fn a_lost_device_that_cannot_be_deregistered_is_tried_again() {
     let (tester, ctx, [first, _]) = waited();
     first.wait().unwrap();
     tester.log();

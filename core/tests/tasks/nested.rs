@@ -96,7 +96,7 @@ impl Crowd {
 const PORTS_OF_A_READ: usize = evtchn_core::PortBuf::MAX;
 
 #[test]
-fn very_many_wakers_that_poll_at_once_need_no_stack() {
+fn many_wakers_that_poll_at_once_need_no_stack() {
     on_a_small_stack(|| {
         let crowd = Crowd::new();
         crowd.start();
@@ -119,7 +119,7 @@ fn very_many_wakers_that_poll_at_once_need_no_stack() {
 }
 
 #[test]
-fn very_many_wakers_that_poll_beside_drives_from_inside_hooks_need_no_stack() {
+fn many_wakers_that_poll_and_hooks_that_drive_need_no_stack() {
     on_a_small_stack(|| {
         let crowd = Crowd::new();
         drive_in_every_hook(&crowd.tester, &crowd.ctx.driver());
@@ -184,7 +184,7 @@ fn dispatch_in_every_wake_up(tester: &Tester, ctx: &Arc<Ctx>, wakes: &Arc<Atomic
 
 /// The hook asks for a drive each time, and fails each time.
 #[test]
-fn a_hook_that_always_asks_for_a_drive_and_fails_is_not_called_for_ever() {
+fn a_hook_that_requests_a_drive_and_fails_each_time_is_not_called_for_ever() {
     let (tester, ctx, channel) = bound();
     drive_in_every_hook(&tester, &ctx.driver());
     (0..1_000).for_each(|_| tester.fail("register", ErrorKind::Other));
@@ -198,7 +198,7 @@ fn a_hook_that_always_asks_for_a_drive_and_fails_is_not_called_for_ever() {
 }
 
 #[test]
-fn what_becomes_due_inside_a_waker_is_woken_when_it_returns() {
+fn a_task_that_is_ready_inside_a_waker_is_woken_when_the_waker_returns() {
     let (tester, ctx, one) = bound();
     let ctx = Arc::new(ctx);
     let two = ctx.bind_unbound_port(GUEST).unwrap();
@@ -257,7 +257,7 @@ impl Drop for PanicsAgain {
 }
 
 #[test]
-fn a_waker_whose_panic_panics_as_it_is_dropped_takes_nobody_along() {
+fn a_waker_whose_panic_panics_on_drop_affects_no_other_task() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
     let (bell, waker) = bell();

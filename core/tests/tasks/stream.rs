@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_stream_registers_once_and_writes_back_as_it_comes_to_rest() {
+fn a_stream_registers_once_and_unmasks_when_it_is_pending() {
     let (tester, ctx, channel) = bound();
     let (bell, waker) = bell();
     let mut wakes = channel.wakes().unwrap();
@@ -22,7 +22,7 @@ fn a_stream_registers_once_and_writes_back_as_it_comes_to_rest() {
 }
 
 #[test]
-fn a_stream_of_many_channels_rings_once_and_writes_once() {
+fn a_stream_of_many_channels_is_woken_once_and_unmasks_once() {
     let (tester, ctx, one) = bound();
     let (bell, waker) = bell();
     let other = ctx.bind_unbound_port(GUEST).unwrap();
@@ -79,7 +79,7 @@ fn a_wake_that_a_stream_did_not_take_is_kept() {
 }
 
 #[test]
-fn a_write_back_that_fails_is_told_and_tried_again() {
+fn a_failed_unmask_of_a_stream_is_returned_and_tried_again() {
     let (tester, ctx, channel) = bound();
     let (_bell, waker) = bell();
     let mut wakes = channel.wakes().unwrap();

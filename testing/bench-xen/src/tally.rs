@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_came_twice_for_another_fails() {
+    fn a_port_that_came_twice_in_place_of_another_fails() {
         let tally = tally();
         tally.count(3);
         tally.count(3);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_nobody_fails() {
+    fn an_unknown_port_fails() {
         let tally = tally();
         for port in [3, 4, 5] {
             tally.count(port);

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn without_the_device_it_fails_and_names_it() {
+fn without_the_device_it_fails_and_names_the_device() {
     if Path::new("/dev/xen/evtchn").exists() {
         eprintln!("skipped: this machine has the device");
         return;

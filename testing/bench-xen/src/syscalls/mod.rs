@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_passes_with_and_without_what_is_allowed() {
+    fn expected_calls_pass_with_and_without_allowed_ones() {
         let poll = "1 poll([{fd=3}], 1, -1) = 1";
         let empty = "1 read(3, 0x7ff, 64) = -1 EAGAIN (Resource temporarily unavailable)";
         assert!(complaints(&[poll]).is_empty());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_too_few_too_many_or_unknown_fails() {
+    fn a_missing_extra_or_unknown_call_fails() {
         let poll = "1 poll([{fd=3}], 1, -1) = 1";
         let futex = "1 futex(0x7ff, FUTEX_WAIT, 2, NULL) = 0";
         let empty = "1 read(3, 0x7ff, 64) = -1 EAGAIN (Resource temporarily unavailable)";

@@ -40,7 +40,7 @@ fn a_callback_is_called_with_the_cause() {
 
 /// The round waits for the channel again, whatever woke it.
 #[test]
-fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_back_once() {
+fn a_callback_with_a_wait_for_each_gets_each_cause_and_the_port_is_unmasked_once() {
     let rig = rig();
     let wire = rig.wire();
     let calls: Arc<Mutex<Vec<_>>> = Arc::default();
@@ -65,7 +65,7 @@ fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_bac
 
 /// As many at once as there are, whatever woke them.
 #[test]
-fn a_round_that_fills_and_goes_on_waits_again_after_each_cause() {
+fn a_batch_with_a_wait_for_each_gets_each_cause() {
     let rig = rig();
     let (wire, other) = (rig.wire(), rig.wire());
     wire.channel.wait_each().unwrap();
@@ -95,7 +95,7 @@ fn a_round_that_fills_and_goes_on_waits_again_after_each_cause() {
 }
 
 #[test]
-fn a_check_inside_a_round_brings_its_wakes_in_that_round() {
+fn a_check_inside_a_round_adds_its_wakes_to_that_round() {
     let rig = rig();
     let (first, second) = (rig.known(), rig.known());
     first.fire();
@@ -142,7 +142,7 @@ fn a_task_is_woken_once_with_the_cause_and_leaves_nothing_registered() {
 }
 
 #[test]
-fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
+fn a_stream_yields_the_cause_once_and_goes_on_with_the_next_peer() {
     let rig = rig();
     let wire = rig.wire();
     let mut cx = Cx::from_waker(Waker::noop());
@@ -165,7 +165,7 @@ fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
 }
 
 #[test]
-fn a_thread_that_blocks_comes_back_with_the_cause() {
+fn a_block_returns_the_cause() {
     let rig = Rig::on(PollLoop::new().unwrap());
     let wire = rig.wire();
     let wire = &wire;
