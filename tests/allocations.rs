@@ -1,4 +1,4 @@
-//! What happens per event allocates nothing, neither in the core nor in the simulator.
+//! The work per event allocates nothing, in the core and in the simulator.
 //!
 //! One allocator counts for the whole process, so the cases run one after the other, on the
 //! thread that counts.
@@ -110,15 +110,15 @@ fn wait_and_cancel(trigger: Trigger) -> Result<(), Failed> {
 
 fn future(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::new(WakeCounter::default());
+    let waker = Waker::from(Arc::clone(&counter));
     steady(|| {
         let mut woken = rig.channels[0].woken();
         assert!(poll(&mut woken, &waker).is_pending());
         rig.channels[0].notify().unwrap();
         rig.guest.send(rig.theirs[0]).unwrap();
         rig.drive();
-        assert_eq!(bell.rings(), 1);
+        assert_eq!(counter.count(), 1);
         assert!(matches!(
             poll(&mut woken, &waker),
             Poll::Ready(Ok(Cause::Event))
@@ -126,11 +126,11 @@ fn future(trigger: Trigger) -> Result<(), Failed> {
     })
 }
 
-/// Dropped before they are ready, too.
+/// Futures that are dropped before they are ready allocate nothing either.
 fn tasks(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1_000);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::new(WakeCounter::default());
+    let waker = Waker::from(Arc::clone(&counter));
     let tasks: Vec<_> = rig.channels.iter().map(Channel::woken).collect();
     let tasks = RefCell::new(tasks);
     steady(|| {
@@ -144,7 +144,7 @@ fn tasks(trigger: Trigger) -> Result<(), Failed> {
             rig.guest.send(*port).unwrap();
         }
         rig.drive();
-        assert_eq!(bell.rings(), 1_000);
+        assert_eq!(counter.count(), 1_000);
         for task in tasks.iter_mut() {
             assert!(matches!(poll(task, &waker), Poll::Ready(Ok(Cause::Event))));
         }
@@ -153,8 +153,8 @@ fn tasks(trigger: Trigger) -> Result<(), Failed> {
 
 fn stream(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1_000);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::new(WakeCounter::default());
+    let waker = Waker::from(Arc::clone(&counter));
     let mut wakes = rig.ctx.wakes();
     for channel in &rig.channels {
         wakes.add(channel.id()).unwrap();
@@ -173,7 +173,7 @@ fn stream(trigger: Trigger) -> Result<(), Failed> {
             rig.guest.send(*port).unwrap();
         }
         rig.drive();
-        assert_eq!(bell.rings(), 1);
+        assert_eq!(counter.count(), 1);
         assert_eq!(
             iter::repeat_with(take).take_while(|took| *took).count(),
             1_000
@@ -185,18 +185,18 @@ fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Cx::from_waker(waker))
 }
 
-/// A waker that counts.
+/// Counts the wakes of its waker.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Bell {
-    fn rings(&self) -> usize {
+impl WakeCounter {
+    fn count(&self) -> usize {
         self.0.swap(0, Ordering::Relaxed)
     }
 }
@@ -278,7 +278,7 @@ impl Rig {
         }
     }
 
-    /// What a reactor does that is told.
+    /// Reads as a reactor does after a wake-up.
     fn drive(&self) {
         assert!(self.looper.ready());
         assert_eq!(self.ctx.drive().unwrap(), Outcome::Done);

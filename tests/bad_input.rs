@@ -1,5 +1,5 @@
-//! Every wrong value in every call of the core: a typed error that keeps errno and kind, and
-//! nothing changed. One table lists them all.
+//! Every wrong value in every call of the core gives a typed error that keeps errno and kind, and
+//! changes nothing. One table lists them all.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::error::Error as _;
@@ -17,11 +17,11 @@ type SimContext = Context<SimLoop>;
 type SimChannel = Channel<SimLoop>;
 
 /// A domain that does not exist.
-const NOBODY: DomId = DomId::new(1234);
+const UNKNOWN_DOMAIN: DomId = DomId::new(1234);
 /// An id that no domain can have.
 const RESERVED: DomId = DomId::new(0x7ff1);
 
-/// The call with its bad value, the error it must give, and the call itself.
+/// The name of the call and of its bad value, the expected error, and the call.
 type Row = (&'static str, &'static str, fn(&Rig) -> String);
 
 const IDS: &[Row] = &[
@@ -87,9 +87,9 @@ const BINDS: &[Row] = &[
         bind(rig.fresh.bind_virq(Virq::TBUF))
     }),
     (
-        "a port of nobody",
+        "a port of an unknown domain",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.ctx, NOBODY, rig.theirs),
+        |rig| remote(&rig.ctx, UNKNOWN_DOMAIN, rig.theirs),
     ),
     (
         "a port of a reserved id",
@@ -114,12 +114,12 @@ const BINDS: &[Row] = &[
     (
         "a port meant for another",
         "bind_interdomain EINVAL Invalid",
-        |rig| remote(&rig.ctx, rig.guest.domid(), rig.for_nobody),
+        |rig| remote(&rig.ctx, rig.guest.domid(), rig.for_unknown_domain),
     ),
     (
         "a first bind that fails",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.fresh, NOBODY, rig.theirs),
+        |rig| remote(&rig.fresh, UNKNOWN_DOMAIN, rig.theirs),
     ),
     (
         "a static port on an old kernel",
@@ -159,7 +159,7 @@ const BINDS: &[Row] = &[
     (
         "another domain when restricted",
         "bind_interdomain EACCES NotPermitted",
-        |rig| remote(&rig.restricted, NOBODY, rig.theirs),
+        |rig| remote(&rig.restricted, UNKNOWN_DOMAIN, rig.theirs),
     ),
 ];
 
@@ -194,7 +194,7 @@ const CALLS: &[Row] = &[
         not_bound(rig.stale_notifier.notify(), rig.stale)
     }),
     (
-        "block where somebody waits",
+        "block on a channel that has a waiter",
         "AlreadyWaited",
         |rig| match rig.channel.block_until(Duration::ZERO) {
             Err(Error::AlreadyWaited(id)) if id == rig.channel.id() => "AlreadyWaited".into(),
@@ -218,7 +218,7 @@ const CALLS: &[Row] = &[
         |rig| restrict(&rig.ctx, DomId::new(u16::MAX)),
     ),
     ("restrict twice", "already restricted", |rig| {
-        restrict(&rig.restricted, NOBODY)
+        restrict(&rig.restricted, UNKNOWN_DOMAIN)
     }),
     ("restrict twice to the same", "already restricted", |rig| {
         restrict(&rig.restricted, rig.guest.domid())
@@ -270,7 +270,7 @@ fn each_bad_value_gives_its_error_and_changes_nothing() {
 struct Rig {
     sim: Sim,
     looper: SimLoop,
-    /// Two channels, of which one is waited for and has an event that was not read.
+    /// Two channels; one has a wait and an unread event.
     ctx: SimContext,
     channel: SimChannel,
     _virq: SimChannel,
@@ -278,7 +278,7 @@ struct Rig {
     stale_notifier: Notifier,
     guest: Guest,
     theirs: Port,
-    for_nobody: Port,
+    for_unknown_domain: Port,
     /// Has opened nothing.
     fresh: SimContext,
     /// Restricted to the guest.
@@ -298,7 +298,7 @@ impl Rig {
         let guest = sim.guest(sim.create_domain().unwrap());
         let looper = SimLoop::level();
         let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
-        let mut gone = ctx.bind_unbound_port(NOBODY).unwrap();
+        let mut gone = ctx.bind_unbound_port(UNKNOWN_DOMAIN).unwrap();
         let (stale, stale_notifier) = (gone.id(), gone.notifier());
         gone.unbind().unwrap();
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
@@ -320,14 +320,14 @@ impl Rig {
         Rig {
             _virq: virq,
             theirs,
-            for_nobody: guest.alloc_unbound(NOBODY).unwrap(),
+            for_unknown_domain: guest.alloc_unbound(UNKNOWN_DOMAIN).unwrap(),
             fresh: context(&sim, DomId::DOM0),
             _restricted_channel: restricted_channel,
             restricted,
-            modern_channel: modern.bind_unbound_port(NOBODY).unwrap(),
+            modern_channel: modern.bind_unbound_port(UNKNOWN_DOMAIN).unwrap(),
             modern,
             modern_other: context(&sim, domid),
-            nowhere: context(&sim, NOBODY),
+            nowhere: context(&sim, UNKNOWN_DOMAIN),
             sim,
             looper,
             ctx,
@@ -343,7 +343,7 @@ impl Rig {
         self.modern_channel.id()
     }
 
-    /// All that a failed call must leave as it was.
+    /// The state that a failed call must not change.
     fn look(&self) -> (String, bool, Vec<(Link, Stats)>) {
         let contexts = [
             &self.ctx,
@@ -404,7 +404,7 @@ fn restrict(ctx: &SimContext, domid: DomId) -> String {
     }
 }
 
-/// `NotBound` where the error says that of `id`.
+/// `NotBound` if the error is that of `id`.
 fn not_bound<T: Debug>(answer: Result<T, Error>, id: ChannelId) -> String {
     match answer {
         Err(error @ Error::NotBound(stale)) if stale == id => {

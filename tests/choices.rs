@@ -1,5 +1,5 @@
-//! One scenario, and every way to take its decisions: drawn, read from a script or from bytes, or
-//! all of them.
+//! One scenario under every kind of `Choice`: seeded, read from a script or from bytes, or a tour
+//! through all decisions.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::collections::BTreeSet;
@@ -9,9 +9,9 @@ use evtchn::{Channel, Context, DomId};
 
 type Channels = [Channel<SimLoop>; 2];
 
-/// A guest fires while the program looks now and then; an unmask may fail, and the loop may say
-/// ready for nothing. Whatever is decided, each waiter sees the last event of its channel. The
-/// digest tells runs apart.
+/// A guest fires while the program dispatches from time to time; an unmask may fail, and the loop
+/// may report a spurious readiness. Under every decision, each waiter gets the last event of its
+/// channel. Runs that differ have different digests.
 fn scenario(choice: Choice) -> u64 {
     let mut config = Config::seeded(0);
     config.choice = choice;
@@ -48,7 +48,7 @@ fn scenario(choice: Choice) -> u64 {
     sim.digest()
 }
 
-/// One round, in which everybody looks who is woken, and waits again.
+/// One round, in which each woken channel is noted and waits again.
 fn look(ctx: &Context<SimLoop>, channels: &Channels, unseen: &mut [bool; 2]) {
     let mut round = ctx.dispatch().unwrap();
     for wake in &mut round {

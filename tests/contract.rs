@@ -1,11 +1,11 @@
 //! The contract between the core, its backends and the real thing: one list of cases, run on the
 //! simulator (`sim::`) and, the same code, on `/dev/xen/evtchn` (`xen::`).
 //!
-//! A case is a fact. Where the two sides differ, the device is right.
+//! A case is a fact. If the two sides differ, the device is right.
 //!
-//! Without the device, or with more than one vCPU, the second half is ignored, and said to be;
-//! with `EVTCHN_REQUIRE_XEN=1` it fails without the device. `cargo xtask xen` boots a machine
-//! that has it.
+//! Without the device, or with more than one vCPU, the second half is ignored, and reported as
+//! ignored; with `EVTCHN_REQUIRE_XEN=1` it fails without the device. `cargo xtask xen` boots a
+//! machine that has it.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -44,8 +44,8 @@ use xen::Xen;
 
 macro_rules! cases {
     ($($topic:ident { $($case:ident)* })*) => {
-        /// Every case on one side. A case that is not in the list is dead code, and the compiler
-        /// says so.
+        /// Every case on one side. A case that is not in the list is dead code, which the compiler
+        /// reports.
         fn cases<P: Platform + 'static>(side: &Side<P>) -> Vec<Trial> {
             vec![$($(side.trial(stringify!($case), $topic::$case::<P>),)*)*]
         }
@@ -307,7 +307,7 @@ cases! {
 struct Side<P> {
     name: &'static str,
     start: fn() -> P,
-    /// Why it is left out here, if so. The error says that it must not be.
+    /// Why this side is left out, if it is; an error if it must not be.
     excuse: fn() -> Result<Option<String>, String>,
 }
 
@@ -346,7 +346,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Why the cases are not run on the device, where they are not.
+/// Why the cases are not run on the device, if they are not.
 pub(crate) fn excuse() -> Option<String> {
     Xen::excuse().unwrap_or_default()
 }

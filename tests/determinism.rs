@@ -1,4 +1,5 @@
-//! Same seed, same run, to the last answer: again, on other threads, and in another process.
+//! The same seed gives the same run, to the last answer: repeated, on other threads, and in another
+//! process.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::collections::BTreeSet;
@@ -16,10 +17,10 @@ type Channel = evtchn::Channel<SimLoop>;
 const SEEDS: u64 = 1_000;
 const STEPS: usize = 100;
 const MS: Duration = Duration::from_millis(1);
-/// Set for a process that only prints what its runs came to.
+/// Set for a process that only prints the digests of its runs.
 const CHILD: &str = "EVTCHN_DETERMINISM_CHILD";
 
-/// A run of a program and all around it, in which whatever can be decided is decided by the seed.
+/// A run of a program and its machine, in which the seed takes every decision.
 struct Run {
     sim: Sim,
     opener: SimOpen,
@@ -48,7 +49,7 @@ impl Run {
         }
     }
 
-    /// Runs to the end, and gives back the digest of the machine and what was seen.
+    /// Runs to the end, and returns the digest of the machine and what the program saw.
     fn play(mut self) -> (u64, String) {
         self.set_rules();
         for step in 0..STEPS {
@@ -180,7 +181,7 @@ impl Run {
         for (_, guest, theirs) in &self.channels {
             let (domid, port) = (guest.domid(), theirs.as_raw());
             match self.of(3) {
-                // A guest that is gone fires no more.
+                // A guest that was removed fires no more.
                 0 => guest.send(*theirs).unwrap_or_default(),
                 1 => self.sim.after(MS, move |world| {
                     let _gone = world.kernel_send(domid, port);
@@ -209,7 +210,7 @@ impl Run {
         let count = self.channels.len();
         if count > 0 {
             let channel = &self.channels[self.of(count)].0;
-            let _nobody_waits_now = channel.cancel();
+            let _was_waiting = channel.cancel();
             let deadline = (self.of(6) > 0).then(|| self.sim.now() + 2 * MS);
             let blocked = match deadline {
                 Some(deadline) => channel.block_until(deadline),

@@ -1,5 +1,5 @@
-//! What takes a second domain: one list of cases, run on the simulator (`sim::`) and, the same code, in dom0 on a
-//! real Xen with guests that its toolstack makes (`xen::`). In the guest the same binary does what dom0 tells it.
+//! What takes a second domain: one list of cases, run on the simulator (`sim::`) and, the same code, in dom0 on a real
+//! Xen with guests that its toolstack makes (`xen::`). In the guest the same binary serves requests of dom0.
 //!
 //! `cargo xtask xen --guest` boots a machine that has it. Elsewhere the second half is ignored, and said to be.
 #![expect(

@@ -73,7 +73,7 @@ fn a_cancel_says_whether_it_ended_a_wait() {
     let channel = &wire.channel;
     let cancels: [Cancel; 2] = [Channel::cancel, Channel::try_cancel];
     for cancel in cancels {
-        assert!(!cancel(channel).unwrap(), "nobody waits");
+        assert!(!cancel(channel).unwrap(), "there is no wait");
         wire.wait();
         assert!(cancel(channel).unwrap());
         assert!(!cancel(channel).unwrap(), "it has ended");
@@ -82,7 +82,10 @@ fn a_cancel_says_whether_it_ended_a_wait() {
         wire.fire();
         rig.context.drive().unwrap();
         assert!(cancel(channel).unwrap());
-        assert!(!cancel(channel).unwrap(), "an event is kept, for nobody");
+        assert!(
+            !cancel(channel).unwrap(),
+            "there is no wait, though an event is kept"
+        );
         rig.expect_kept(channel, Cause::Event);
         assert!(!cancel(channel).unwrap(), "it was handed out");
 

@@ -66,7 +66,7 @@ fn a_block_with_no_event_scheduled_fails() {
         let own: &DeviceError = error.get_ref().downcast_ref().unwrap();
         assert_eq!(own.code(), Some(Errno::EDEADLK.raw()));
         assert!(error.to_string().contains("EDEADLK"), "{error}");
-        assert_eq!(ctx.link(), Link::Idle, "nobody waits any more");
+        assert_eq!(ctx.link(), Link::Idle, "the wait has ended");
     };
     expect_deadlock();
     assert_eq!(sim.now(), Duration::ZERO, "no time passed");

@@ -94,8 +94,8 @@ impl Side {
         for wake in &mut round {
             let mut ports = self.channels.iter().map(Channel::port);
             let index = ports.position(|port| port == wake.port()).unwrap();
-            let heard = self.look(index);
-            if heard.is_multiple_of(2) {
+            let taken = self.look(index);
+            if taken.is_multiple_of(2) {
                 resting.push(index);
             } else {
                 self.look_and_wait(index);

@@ -38,8 +38,8 @@ struct Expected {
     bound: usize,
     waiting: usize,
     in_round: bool,
-    /// Something was told to fail, so that nothing is certain.
-    told: bool,
+    /// A failure was scripted, so nothing is certain.
+    may_fail: bool,
 }
 
 impl std::fmt::Debug for Expected {
@@ -143,7 +143,7 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
             bound: 0,
             waiting: 0,
             in_round: false,
-            told: false,
+            may_fail: false,
         })
         .boxed()
     }
@@ -193,7 +193,7 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
             Op::Finish | Op::Leave => expected.in_round = false,
             Op::Turn => expected.turn(false),
             Op::Serve => expected.turn(true),
-            Op::Fail(_) | Op::FailNth(..) | Op::Short(_) => expected.told = true,
+            Op::Fail(_) | Op::FailNth(..) | Op::Short(_) => expected.may_fail = true,
             Op::Notify(_) | Op::Spurious | Op::Overflow | Op::Teardown => {}
             Op::Callback(_) | Op::Calls | Op::HandOver => {}
         }
@@ -304,7 +304,7 @@ impl<const EDGE: bool> StateMachineTest for Script<EDGE> {
     }
 
     fn check_invariants(tested: &Tested, expected: &Expected) {
-        let Some(seen) = tested.seen.filter(|_| !expected.told) else {
+        let Some(seen) = tested.seen.filter(|_| !expected.may_fail) else {
             return;
         };
         COVERED.with_borrow_mut(|covered| covered.compared += 1);

@@ -1,4 +1,4 @@
-//! Wakes that are taken many at a time, and waits that go on.
+//! Wakes taken in batches, and waits for each wake.
 #![expect(clippy::unwrap_used, reason = "helpers that only tests call")]
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const GUEST: DomId = DomId::new(7);
 type Ctx = Context<FakeLoop>;
 type Ours = Channel<FakeLoop>;
 
-/// Channels that are all waited for.
+/// Channels with a wait on each.
 fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let tester = Tester::new();
     let ctx = tester.context();
@@ -26,7 +26,7 @@ fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     (tester, ctx, channels)
 }
 
-/// Channels that are all waited for, for each wake.
+/// Channels with a wait for each wake.
 fn standing<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let (tester, ctx, channels) = waiting();
     for channel in &channels {
@@ -159,7 +159,7 @@ fn a_failed_device_ends_every_wait_for_each_in_a_batch() {
     assert_eq!(tester.log(), ["read", "deregister"]);
     assert_eq!(ctx.link(), Link::Faulted);
     let _bound_again = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(ctx.link(), Link::Idle, "nobody waits");
+    assert_eq!(ctx.link(), Link::Idle, "no channel waits");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn callbacks_with_a_wait_for_each_are_called_for_every_event_until_a_cancel() {
         assert_eq!(outcome, Outcome::Done);
         assert_eq!(calls.load(Ordering::Relaxed), 2 * rounds);
     }
-    // The last call of all cancelled the second channel, which is not unmasked.
+    // The last callback cancelled the second channel, so its port is not unmasked.
     let both = ["read", "write [1, 2]"];
     let last = ["read", "write [1]"];
     assert_eq!(tester.log(), [both, both, last].concat());
@@ -230,15 +230,15 @@ fn a_batch_buffer_may_have_any_capacity() {
 #[test]
 fn each_channel_of_a_failed_device_is_woken_though_a_callback_binds_their_numbers_again() {
     let (tester, ctx, channels) = waiting::<3>();
-    let told = Arc::new(AtomicUsize::new(0));
+    let woken = Arc::new(AtomicUsize::new(0));
     let anew = Arc::new(std::sync::Mutex::new(Vec::new()));
     let ctx = Arc::new(ctx);
     for channel in &channels {
         let (ctx, anew) = (Arc::downgrade(&ctx), Arc::clone(&anew));
-        let told = Arc::clone(&told);
+        let woken = Arc::clone(&woken);
         let reconnect = move |wake: Wake| {
             assert_eq!(wake.cause, Cause::Gone);
-            told.fetch_add(1, Ordering::Relaxed);
+            woken.fetch_add(1, Ordering::Relaxed);
             let ctx = ctx.upgrade().unwrap();
             let mut anew = anew.lock().unwrap();
             while anew.len() < 3 {
@@ -252,7 +252,7 @@ fn each_channel_of_a_failed_device_is_woken_though_a_callback_binds_their_number
     tester.script().ports = (1..=3).collect();
     tester.fail("read", ErrorKind::Other);
     ctx.dispatch_callbacks().unwrap_err();
-    assert_eq!(told.load(Ordering::Relaxed), 3);
+    assert_eq!(woken.load(Ordering::Relaxed), 3);
     for channel in channels {
         assert!(channel.remove_callback().unwrap(), "it stays until then");
         assert!(!channel.remove_callback().unwrap());

@@ -1,5 +1,5 @@
-//! That nothing of what is over is left: of a device that closed or failed, of a registration, of
-//! an unmask that nobody waits for.
+//! Nothing is left of a device that closed or failed, of a registration that ended, or of an unmask
+//! without a wait.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use evtchn_core::{Cause, DomId, ErrorKind, Link, Outcome, Trigger};
 
 const GUEST: DomId = DomId::new(7);
 
-/// Registered anew, an edge-triggered loop reports it again. Until then the loop would never sleep.
+/// The next registration reports the edge again. If the edge were kept, the loop would never sleep.
 #[test]
 fn an_unread_edge_is_forgotten_when_the_device_is_deregistered() {
     let tester = Tester::new();
@@ -20,7 +20,7 @@ fn an_unread_edge_is_forgotten_when_the_device_is_deregistered() {
         tester.batch(&[channel.port()]);
     }
     assert_eq!(ctx.drive().unwrap(), Outcome::More);
-    // Its wake is queued, and more may come.
+    // Its wake is queued, and the device may have more.
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
     channel.cancel().unwrap();
     assert_eq!(ctx.link(), Link::Idle);
@@ -117,7 +117,7 @@ fn a_failed_unmask_is_forgotten_with_the_context() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// Nobody but its channels holds the device then.
+/// Then only the channels hold the device.
 #[test]
 fn a_teardown_in_the_round_of_a_fault_closes_the_failed_device() {
     let tester = Tester::new();

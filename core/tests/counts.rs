@@ -55,7 +55,7 @@ fn overflows_and_what_they_latch_are_counted() {
         tester.fail("read", ErrorKind::Overflow);
         assert_eq!(ctx.dispatch().unwrap().count(), 1);
         assert_eq!(ctx.stats().overflows, round);
-        // Of the other two; what is latched once stays so.
+        // Both from the other two: a latched event stays latched.
         assert_eq!(ctx.stats().latched, 2);
     }
 }
@@ -76,15 +76,15 @@ fn wakes_of_one_failed_device_come_before_those_of_the_next() {
         assert!(matches!(budget.finish(), Err(Error::Device(_))));
         (channels.map(|it| (it.id(), Cause::Gone)), wakes)
     };
-    let ([one, other], told) = gone(1);
-    assert_eq!(told, [one]);
-    let ([third, fourth], told) = gone(usize::MAX);
-    assert_eq!(told, [other, third, fourth]);
+    let ([one, other], woken) = gone(1);
+    assert_eq!(woken, [one]);
+    let ([third, fourth], woken) = gone(usize::MAX);
+    assert_eq!(woken, [other, third, fourth]);
     assert_eq!(ctx.stats().faults, 2);
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// What is queued when the device fails under a bind, which reads first.
+/// Wakes are queued when the device fails in the read that a bind begins with.
 #[test]
 fn a_device_that_fails_during_a_bind_wakes_each_waiter_once_with_gone() {
     let tester = Tester::new();
@@ -99,17 +99,17 @@ fn a_device_that_fails_during_a_bind_wakes_each_waiter_once_with_gone() {
     ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
     tester.fail("read", ErrorKind::Gone);
     ctx.bind_unbound_port(GUEST).unwrap_err();
-    let told = |ctx: &evtchn_core::Context<_>| -> Vec<_> {
+    let woken = |ctx: &evtchn_core::Context<_>| -> Vec<_> {
         let round = ctx.dispatch_at_most(1).unwrap();
         round.map(|wake| (wake.channel, wake.cause)).collect()
     };
-    assert_eq!(told(&ctx), [(fired.id(), Cause::Gone)]);
-    // The next device fails in the same way before the other one is told.
+    assert_eq!(woken(&ctx), [(fired.id(), Cause::Gone)]);
+    // The next device fails in the same way before the other one is woken.
     ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
     tester.fail("read", ErrorKind::Gone);
     ctx.bind_unbound_port(GUEST).unwrap_err();
-    assert_eq!(told(&ctx), [(silent.id(), Cause::Gone)]);
-    assert_eq!(told(&ctx), []);
+    assert_eq!(woken(&ctx), [(silent.id(), Cause::Gone)]);
+    assert_eq!(woken(&ctx), []);
     assert_eq!(ctx.next_timeout(), None);
 }
 
@@ -159,7 +159,7 @@ fn a_restriction_that_no_device_takes_is_refused_before_the_open() {
     ctx.restrict(DomId::new(0x7fef)).unwrap();
 }
 
-/// A mark of an unbind is read away once, by the next bind.
+/// An unbind marks the device as dirty; the next bind reads once and clears the mark.
 #[test]
 fn only_the_first_bind_after_an_unbind_reads() {
     let tester = Tester::new();
@@ -187,7 +187,7 @@ fn a_full_read_is_followed_by_another() {
     tester.log();
     assert_eq!(ctx.dispatch().unwrap().count(), 64);
     assert_eq!(tester.log(), ["read", "read", "deregister"]);
-    // With room left, one is enough.
+    // A read that is not full is the last one.
     tester.batch(&ports[1..]);
     let _waits: Vec<_> = channels.iter().map(|it| it.wait().unwrap()).collect();
     tester.log();
@@ -195,7 +195,7 @@ fn a_full_read_is_followed_by_another() {
     assert_eq!(tester.log(), ["read"]);
 }
 
-/// Ports that are not ours fill each read, so no wake uses up the budget.
+/// Foreign ports fill each read, so no wake uses up the budget.
 #[test]
 fn a_round_stops_reading_a_device_that_always_has_more() {
     let tester = Tester::new();
@@ -212,7 +212,7 @@ fn a_round_stops_reading_a_device_that_always_has_more() {
     assert_eq!((ctx.stats().reads, ctx.stats().empty_reads), (200, 1));
 }
 
-/// Written back once, a port that nobody waits on any more is enabled still.
+/// A cancelled port that was unmasked once is still unmasked.
 #[test]
 fn an_unmasked_port_is_not_unmasked_twice() {
     let tester = Tester::new();

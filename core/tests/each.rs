@@ -1,4 +1,4 @@
-//! Waits that go on: for each wake, until they are cancelled.
+//! Waits for each wake, which go on until they are cancelled.
 #![expect(clippy::unwrap_used, reason = "helpers that only tests call")]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ const GUEST: DomId = DomId::new(7);
 type Ctx = Context<FakeLoop>;
 type Ours = Channel<FakeLoop>;
 
-/// Channels that are all waited for, for each wake.
+/// Channels with a wait for each wake.
 fn standing<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let tester = Tester::new();
     let ctx = tester.context();
@@ -112,7 +112,7 @@ fn a_cancel_in_the_round_drops_the_wake_of_a_wait_for_each() {
     assert!(first.cancel().unwrap() && second.cancel().unwrap());
     assert_eq!(wakes.next(), None);
     wakes.finish().unwrap();
-    // Neither is unmasked, and nobody waits.
+    // Neither is unmasked, and neither has a wait.
     assert_eq!(tester.log(), ["read", "deregister"]);
     second.wait().unwrap();
     assert_eq!(
@@ -172,7 +172,7 @@ fn a_round_of_callbacks_ends_the_wait_of_a_channel_without_a_callback() {
     let (tester, ctx, [channel]) = standing();
     tester.batch(&[channel.port()]);
     ctx.dispatch_callbacks().unwrap();
-    // As a wait for one, it gives its wake back to the latch.
+    // As with a wait for one, the wake is latched again.
     assert_eq!((ctx.link(), ctx.stats().latched), (Link::Idle, 1));
     channel.wait().unwrap();
     assert_eq!(round(&ctx), [wake(&channel, Cause::Event)]);
@@ -207,7 +207,7 @@ fn a_failed_wait_for_each_leaves_the_earlier_wait_for_one() {
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     channel.wait().unwrap();
-    // It lost the device, and does not let go of it when it is to be registered anew.
+    // The loop lost the device, and the deregister before the next register fails.
     tester.fail("deregister", ErrorKind::Other);
     ctx.driver().lost();
     tester.fail("deregister", ErrorKind::Other);

@@ -71,7 +71,7 @@ fn a_port_of_a_failed_device_is_unmasked_on_no_device() {
     assert!(matches!(round.finish(), Err(Error::Device(_))));
     assert_eq!(tester.log(), ["read", "deregister"]);
     assert_eq!(ctx.next_timeout(), None);
-    // Neither to the one that is opened next, where the number is somebody else's.
+    // Nor on the next device, where another channel has the number.
     let second = ctx.bind_unbound_port(GUEST).unwrap();
     second.wait().unwrap();
     tester.batch(&[second.port()]);
@@ -204,7 +204,7 @@ fn device_failure_wakes_each_waiter_once_and_the_next_bind_reopens() {
     assert_eq!(ctx.link(), Link::Faulted);
     assert!(matches!(silent.wait(), Err(Error::NotBound(_))));
     drop((waiting, silent));
-    // What still works of a failed device gives its ports back.
+    // A failed device still takes unbinds.
     let log = ["read", "deregister", "unbind 1", "unbind 2", "close"];
     assert_eq!(tester.log(), log);
 
@@ -241,7 +241,7 @@ fn restricting_twice_is_refused() {
     assert!(matches!(error, Error::Restricted(GUEST)), "{error:?}");
 }
 
-/// A context whose last round was dropped, and the device could not be written then.
+/// A context whose last round was dropped and failed to unmask.
 fn after_a_dropped_round(tester: &Tester) -> (Context<FakeLoop>, Channel<FakeLoop>) {
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -406,7 +406,7 @@ fn a_hook_that_panics_leaves_the_context_usable() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    tester.script().on_register = Some(Box::new(|| panic!("as told")));
+    tester.script().on_register = Some(Box::new(|| panic!("as scripted")));
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| channel.wait()));
     assert!(panicked.is_err());
     channel.wait().unwrap();

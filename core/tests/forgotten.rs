@@ -120,8 +120,8 @@ fn other_threads_are_busy_until_the_thread_of_a_forgotten_round_has_ended() {
     assert_eq!(tester.log(), ["write [1]"]);
 }
 
-/// The thread that ended and this one are two, even where the second is given the place in memory
-/// of the first.
+/// A new thread is another owner, even if its thread-local storage has the address of the ended
+/// one.
 #[test]
 fn a_new_thread_does_not_own_the_round_of_an_ended_one() {
     let (_tester, ctx, _channels) = two_waiting(Trigger::Level);
@@ -176,7 +176,7 @@ fn a_replaced_round_hands_out_nothing_while_another_thread_has_a_round() {
         });
         turns.wait();
         let meanwhile = (round.next(), ended.finish(), ctx.dispatch().map(drop));
-        // Before anything is asserted, or the other thread would wait for ever.
+        // Before the asserts: if one failed first, the other thread would wait for ever.
         turns.wait();
         assert!(matches!(
             meanwhile,
@@ -196,7 +196,7 @@ fn a_round_of_callbacks_inside_a_round_of_values_leaves_its_wakes() {
     let inner = ctx.clone();
     channel
         .set_callback(move |_| {
-            // It cannot be forgotten, so it is not ended either.
+            // A round of callbacks cannot be forgotten, so a dispatch does not end it.
             assert!(matches!(inner.dispatch(), Err(Error::Busy)));
         })
         .unwrap();

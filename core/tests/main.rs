@@ -1,5 +1,5 @@
-//! The core from outside, on devices and loops that tests script call by call. One binary, because each would compile
-//! the core's generic code again.
+//! Tests of the public core, on devices and loops that follow a script. One binary, because each would compile the
+//! core's generic code again.
 
 mod batches;
 mod clean;

@@ -1,6 +1,5 @@
-//! The order of the calls, where it is the point: what the device, the event loop and the program
-//! see one after the other. Each test states the whole sequence first; every other call, and
-//! every other order, fails it.
+//! The order of calls: what the device, the event loop and the program see one after the other.
+//! Each test first states the whole sequence; any other call and any other order fails it.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use evtchn_core::{Cause, Context, DomId, Error, ErrorKind, Outcome, Slept, Trigg
 
 const GUEST: DomId = DomId::new(7);
 
-/// A round in which the program waits again for all that it takes.
+/// A round in which the program waits again on every channel it takes a wake of.
 fn take_and_wait_again(ctx: &MockContext, program: &MockProgram) {
     let mut round = ctx.dispatch().unwrap();
     for wake in &mut round {
@@ -22,7 +21,7 @@ fn take_and_wait_again(ctx: &MockContext, program: &MockProgram) {
     assert_eq!(round.finish().unwrap(), Outcome::Done);
 }
 
-/// A round in which the program waits for nothing again.
+/// A round in which the program does not wait again.
 fn take(ctx: &MockContext, program: &MockProgram) {
     let mut round = ctx.dispatch().unwrap();
     for wake in &mut round {
@@ -305,7 +304,7 @@ fn a_device_is_deregistered_before_it_is_handed_over_and_closed_by_its_new_owner
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     channel.wait().unwrap();
     let parts = ctx.hand_over(&mut [channel]).unwrap();
-    // What was adopted is queued by the wait, and the loop of the successor told of it.
+    // The wait queues the adopted wake and wakes the loop of the successor.
     let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
     let mut of_loop = Sequence::new();
     let register = event_loop.expect_register().times(1);
@@ -372,7 +371,7 @@ fn a_block_that_reads_a_wake_of_a_round_wakes_the_loop_once() {
     let two = ctx.bind_unbound_port(GUEST).unwrap();
     two.wait().unwrap();
     assert_eq!(one.block().unwrap(), Cause::Event);
-    // The rest of the device waits for the round of whom the loop told.
+    // The rest of the device is left to the round of the woken loop.
     let mut round = ctx.dispatch_at_most(1).unwrap();
     program.takes(round.next().unwrap().port());
     drop(round);

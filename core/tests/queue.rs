@@ -1,4 +1,4 @@
-//! Wakes that wait in the queue, for rounds of values and of callbacks.
+//! Queued wakes, in rounds of values and of callbacks.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;
@@ -100,7 +100,7 @@ fn queued_wakes_are_counted_when_they_are_handed_out_or_kept() {
         // The first one is read and handed out, the others are queued behind it.
         assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
         assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
-        // Nobody has a callback: what is left is kept.
+        // No channel has a callback: the rest is latched.
         ctx.dispatch_callbacks().unwrap();
         let stats = ctx.stats();
         assert_eq!((stats.wakes, stats.latched), (4 * round - 2, 2 * round));
@@ -133,7 +133,7 @@ fn a_teardown_ends_the_wakes_of_a_failed_device() {
     tester.fail("read", ErrorKind::Gone);
     assert!(ctx.drive().is_err());
     drop(channel);
-    assert!(ctx.next_timeout().is_some(), "nobody took it");
+    assert!(ctx.next_timeout().is_some(), "it is still queued");
     ctx.teardown().unwrap();
     assert_eq!(ctx.next_timeout(), None);
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
@@ -155,8 +155,8 @@ fn wakes_of_one_failed_device_outlive_the_failure_of_the_next() {
         assert!(ctx.drive().is_err());
         dead.push(channel);
     }
-    let told: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.channel).collect();
-    assert_eq!(told, [dead[0].id(), dead[1].id()]);
+    let woken: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.channel).collect();
+    assert_eq!(woken, [dead[0].id(), dead[1].id()]);
     assert_eq!(ctx.next_timeout(), None);
 }
 
@@ -170,7 +170,7 @@ fn a_failed_device_leaves_no_wait() {
     assert!(ctx.drive().is_err());
     tester.log();
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
-    // The loop is told of the wake that says so, and nothing is registered.
+    // The loop is woken for the wake with `Gone`, and nothing is registered.
     assert_eq!(tester.log(), ["open", "bind", "wake"]);
     assert_eq!(ctx.link(), Link::Idle);
 }
@@ -186,7 +186,7 @@ fn a_reopened_device_is_not_read_for_stale_entries_of_the_old_one() {
     assert_eq!(tester.log(), ["open", "bind"]);
 }
 
-/// Whoever runs the round takes what the bind read, and is awake.
+/// The thread that runs the round is awake and takes what the bind read.
 #[test]
 fn a_bind_inside_a_round_does_not_wake_the_loop() {
     let tester = Tester::new();

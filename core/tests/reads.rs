@@ -1,4 +1,4 @@
-//! How far a round reads, and what is read beside it: by a bind, by a drive, after an overflow.
+//! How far a round reads, and what a bind, a drive and an overflow read beside it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -98,14 +98,14 @@ fn a_bind_in_a_round_keeps_the_wakes_that_the_round_has_read() {
     tester.batch(&[third.port()]);
     tester.log();
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
-    // The round goes on by itself: nobody has to call for it.
+    // The round goes on by itself, so the loop is not woken.
     assert_eq!(tester.log(), ["read", "bind"]);
     let rest: Vec<_> = round.by_ref().map(|wake| wake.channel).collect();
     assert_eq!(rest, [second.id(), third.id()]);
     round.finish().unwrap();
 }
 
-/// The wake is a task's, so nothing is queued that would keep the loop awake.
+/// The wake is for a task, so no queued wake keeps the loop awake.
 #[test]
 fn a_loop_does_not_sleep_while_a_drive_has_left_an_edge_unread() {
     let tester = Tester::new();
@@ -141,7 +141,7 @@ fn a_loop_is_woken_once_for_the_wakes_that_drives_queue() {
     assert_eq!(tester.log(), ["read", "wake"]);
     tester.batch(&[second.port()]);
     assert_eq!(ctx.drive().unwrap(), Outcome::Done);
-    // It comes for the first, and then finds both.
+    // The loop was woken for the first wake and finds both.
     assert_eq!(tester.log(), ["read"]);
     assert_eq!(ctx.dispatch().unwrap().count(), 2);
 }
@@ -163,7 +163,7 @@ fn a_failed_cancel_leaves_a_queued_wake_in_the_queue() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// It is for the next round, so that the round of a storm ends.
+/// Later wakes are left to the next round, so that a round in a storm ends.
 #[test]
 fn a_round_whose_batch_came_to_its_end_takes_no_later_wake() {
     let tester = Tester::new();

@@ -1,4 +1,4 @@
-//! A device that does less than it was asked, and what is left then.
+//! A device that does less than the call asked for, and what is left then.
 
 use crate::support::Tester;
 use evtchn_core::{Cause, DomId, Error, ErrorKind, Link};

@@ -1,4 +1,4 @@
-//! What a block leaves where the device, the loop or the caller's own condition fails.
+//! What a block leaves when the device, the loop or the caller's condition fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -39,7 +39,7 @@ fn a_block_fails_when_its_read_finds_the_device_failed() {
     assert_eq!(Errno::of(&error), Some(Errno::EIO));
     assert_eq!(rig.context.link(), Link::Faulted);
     assert_eq!(event_loop.violations(), []);
-    // The other waiter is told, in a round.
+    // The other waiter is woken by a round.
     assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
     let wakes: Vec<_> = rig.context.dispatch().unwrap().collect();
     assert_eq!(wakes.len(), 1);
@@ -91,7 +91,7 @@ fn a_failed_deregister_at_the_end_of_a_block_loses_no_wake() {
     event_loop.fail_next(Call::Deregister, Errno::EIO);
     wire.expect_block(WOKEN);
     assert_eq!(rig.unreported(), 1);
-    // The end of the block has tried again.
+    // The end of the block has tried the deregister again.
     expect_no_wait(&rig);
 }
 
@@ -103,7 +103,7 @@ fn a_failed_deregister_at_the_deadline_is_counted() {
     let blocked = wire.channel.block_until(SECOND).unwrap();
     assert_eq!(blocked, None);
     assert_eq!(rig.unreported(), 1);
-    assert!(event_loop.is_registered(), "for nobody");
+    assert!(event_loop.is_registered(), "though no channel waits");
     // The next call tries again.
     wire.channel.cancel().unwrap();
     expect_no_wait(&rig);

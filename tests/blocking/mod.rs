@@ -1,6 +1,7 @@
-//! A thread that blocks for one channel: what ends it, who gets what, and what it leaves.
+//! A thread that blocks for one channel: what ends the block, which wakes it takes, and what it
+//! leaves.
 //!
-//! On the simulator's loop what others do meanwhile is scripted.
+//! The simulator's loop scripts what happens during the sleep.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod failures;
@@ -17,7 +18,7 @@ use crate::common::{Rig, Wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What only the tests of blocking ask of a rig.
+/// Methods of the rig for tests of blocking.
 impl<R: Sleep> Rig<R> {
     fn unreported(&self) -> u64 {
         self.context.stats().unreported
@@ -100,7 +101,7 @@ fn a_cancel_ends_a_block_and_the_channel_is_free_for_the_next_wait() {
         other.wait();
     });
     wire.expect_cancelled();
-    // The wait of the one who cancelled is not touched.
+    // The wait of the channel whose thread cancelled goes on.
     assert_eq!(rig.context.link(), Link::Watching);
     wire.fire();
     assert_eq!(rig.context.dispatch().unwrap().count(), 1);
@@ -171,7 +172,7 @@ fn a_dropped_context_ends_a_block() {
     assert_eq!(event_loop.violations(), []);
 }
 
-/// A bind reads old events away, for whomever they are.
+/// A bind reads old events first, and their wakes may be for a block or for a round.
 #[test]
 fn a_bind_that_reads_wakes_of_a_block_and_of_a_round_wakes_the_loop() {
     let (rig, event_loop) = scripted();
@@ -191,7 +192,7 @@ fn a_bind_that_reads_wakes_of_a_block_and_of_a_round_wakes_the_loop() {
     assert_eq!(rig.context.dispatch().unwrap().count(), 1);
 }
 
-/// The round would find what is ready; the thread that blocks has to be told.
+/// The round finds its own wakes, but the blocked thread has to be woken.
 #[test]
 fn a_bind_inside_a_round_that_reads_the_wake_of_a_block_wakes_the_blocked_thread() {
     let (rig, event_loop) = scripted();
@@ -221,7 +222,7 @@ fn blocks_beside_a_queued_wake_do_not_fill_the_queue() {
         own.fire();
         own.expect_block(WOKEN);
     }
-    // Told once, when the wake was queued.
+    // The loop was woken once, when the wake was queued.
     assert_eq!(event_loop.counts().wakes, 1);
     let fired: Vec<Port> = rig
         .context

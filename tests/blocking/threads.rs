@@ -73,7 +73,7 @@ fn two_blocked_threads_and_a_dispatching_one_get_their_own_wakes() {
     let (rig, event_loop) = polled();
     let wires = [rig.wire(), rig.wire(), rig.wire()];
     let [one, two, third] = &wires;
-    // Everybody waits for everybody before the next round begins.
+    // All threads meet before the next round begins.
     let meet = Barrier::new(4);
     thread::scope(|scope| {
         for wire in [one, two] {
@@ -87,7 +87,7 @@ fn two_blocked_threads_and_a_dispatching_one_get_their_own_wakes() {
         }
         scope.spawn(|| {
             for _ in 0..ROUNDS {
-                // Queued at once where a thread that blocks has read its event already.
+                // The wait queues its wake at once if a blocked thread has already read the event.
                 third.wait();
                 let mut wakes = 0;
                 while wakes == 0 {

@@ -19,7 +19,7 @@ struct Rig {
     event_loop: SimLoop,
     context: Arc<Context>,
     guest: Guest,
-    /// What was called, in this order.
+    /// The calls, in order.
     calls: Arc<Mutex<Vec<(Port, Cause)>>>,
 }
 
@@ -51,7 +51,7 @@ impl Rig {
         }
     }
 
-    /// A channel that somebody waits on, whose callback notes its call and does `then`.
+    /// A channel with a wait and a callback that records its call and then does `then`.
     fn waited(&self, mut then: impl FnMut(&Context, &Channel) + Send + 'static) -> Wire {
         let wire = self.wire();
         let channel = Arc::downgrade(&wire.channel);
@@ -70,14 +70,14 @@ impl Rig {
         self.guest.send(wire.theirs).unwrap();
     }
 
-    /// Runs a round of callbacks that ends well, and says whom it called.
+    /// Runs a round of callbacks, which must succeed, and returns the calls.
     #[track_caller]
     fn turn(&self) -> Vec<(Port, Cause)> {
         assert_eq!(self.context.dispatch_callbacks().unwrap(), Outcome::Done);
         self.calls()
     }
 
-    /// Waits where a wake was kept: the next round of values hands it out, and no other.
+    /// Waits on a channel with a kept wake: the next round of values hands out that wake alone.
     #[track_caller]
     fn expect_kept(&self, wire: &Wire, cause: Cause) {
         wait(&wire.channel);

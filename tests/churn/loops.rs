@@ -1,5 +1,4 @@
-//! Pairs on the event loops: what registers a device and what deregisters it, what is made and
-//! dropped, what is added and removed.
+//! Pairs on the event loops: register and deregister, make and drop, add and remove.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -192,7 +191,7 @@ fn sources(rig: &Rig) {
     });
 }
 
-/// A loop that keeps what it was asked for last.
+/// A loop that keeps the last request.
 #[derive(Default)]
 struct Foreign(Mutex<Option<Cookie>>);
 

@@ -137,13 +137,14 @@ fn machines(_: &Rig) {
     });
 }
 
-/// There is a place for each id that a domain ever had, so the largest one comes first.
+/// The simulator keeps a place for each domain id that was ever used, so the largest id is used
+/// first.
 fn domains(rig: &Rig) {
     let last = DomId::new(DomId::FIRST_RESERVED.as_raw() - 1);
     let largest = rig.sim.create_domain_with_id(last).unwrap();
     rig.sim.destroy_domain(largest).unwrap();
     flat(|| {
-        // Its id may be any, in the end also one of those below.
+        // A new domain may have any id, in the end also one of those below.
         let any = rig.sim.create_domain().unwrap();
         rig.sim.destroy_domain(any).unwrap();
         let fixed = rig.sim.create_domain_with_id(last).unwrap();

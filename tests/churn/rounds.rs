@@ -151,7 +151,7 @@ fn finished(rig: &Rig) {
     });
 }
 
-/// What it has read stays ready, and the next round hands it out.
+/// The wakes it has read stay ready, and the next round hands them out.
 fn dropped(rig: &Rig) {
     flat(|| {
         ready(rig, 0);

@@ -55,7 +55,7 @@ impl<R: Sleep> Rig<R> {
         wakes
     }
 
-    /// Waits where a wake was kept: the next round hands it out, and no other.
+    /// Waits on a channel with a kept wake: the next round hands out that wake alone.
     #[track_caller]
     pub(crate) fn expect_kept(&self, channel: &Channel<R>, cause: Cause) {
         channel.wait().unwrap();
@@ -88,7 +88,7 @@ impl<R: Sleep> Wire<R> {
     }
 }
 
-/// Waits where no event was latched before.
+/// Waits on a channel without a latched event.
 #[track_caller]
 pub(crate) fn wait<R: Sleep>(channel: &Channel<R>) {
     channel.wait().unwrap();

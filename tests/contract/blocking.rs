@@ -8,7 +8,7 @@ use super::platform::*;
 use super::rig::{Rig, Wire};
 use super::spy::Refused;
 
-/// Only a failure ever waits so long.
+/// Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn in_time<P: Platform>(rig: &Rig<'_, P>) -> DeadlineOf<P> {
@@ -42,7 +42,7 @@ pub(crate) fn an_event_ends_a_block_and_nothing_stays_registered<P: Platform>(p:
     let wire = rig.wire();
     for turn in 1..4 {
         if turn > 1 {
-            // Its event stays in Xen until the block enables the port.
+            // Its event stays in Xen until the block unmasks the port.
             rig.fire_masked(&wire);
         } else {
             rig.fire(&wire);
@@ -73,7 +73,7 @@ pub(crate) fn a_block_past_its_deadline_leaves_no_wait<P: Platform>(p: &P) {
     assert_eq!(blocked, None);
     rig.expect_hooks(1, 1);
     rig.expect_idle();
-    // What comes now is for the next wait.
+    // An event that comes now is for the next wait.
     rig.fire(&wire);
     expect_block(&rig, &wire, Cause::Event);
 }
@@ -97,7 +97,7 @@ pub(crate) fn a_block_leaves_other_wakes_to_the_next_round<P: Platform>(p: &P) {
     }
     expect_block(&rig, &own, Cause::Event);
     rig.expect_settled();
-    // Nothing is left on the device: the loop was told, and must not sleep.
+    // Nothing is left on the device: the loop was woken, and must not sleep.
     assert_eq!(p.poll(&rig.spy.device()), OUT);
     assert_eq!(rig.spy.log().wakes, 1);
     assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
@@ -113,7 +113,7 @@ pub(crate) fn a_block_inside_a_round_takes_only_its_own_wake<P: Platform>(p: &P)
     other.wait();
     rig.fire(&own);
     expect_block(&rig, &own, Cause::Event);
-    // The event of a port that has to be unmasked, asked for inside a round.
+    // A block inside a round, for a port that has to be unmasked.
     rig.fire_masked(&own);
     rig.fire(&one);
     rig.fire(&other);
@@ -147,7 +147,7 @@ pub(crate) fn an_overflow_ends_a_block_with_the_cause<P: Platform>(p: &P) {
     overflow(&*rig.spy.device(), own.port(), || rig.fire_masked(&own));
     expect_block(&rig, &own, Cause::Overflow);
     assert_eq!(rig.turn(), [(other.port(), Cause::Overflow)]);
-    // All goes on.
+    // Everything works again.
     rig.fire_masked(&own);
     expect_block(&rig, &own, Cause::Event);
 }
@@ -164,7 +164,7 @@ pub(crate) fn a_second_waiter_is_refused_and_the_first_one_wakes<P: Platform>(p:
     let asked = std::cell::Cell::new(0);
     rig.fire_masked(&wire);
     let blocked = wire.channel.block_while(Some(in_time(&rig)), || {
-        // Asked while this thread blocks.
+        // Checked while this thread blocks.
         asked.set(asked.get() + 1);
         let refused = wire.channel.wait().unwrap_err();
         assert!(matches!(refused, Error::AlreadyWaited(_)));

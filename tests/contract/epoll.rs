@@ -1,7 +1,7 @@
-//! What epoll(7) makes of the device.
+//! The device under epoll(7).
 //!
-//! The simulator has a descriptor to poll that differs in one thing: an overflow is an edge there.
-//! So that fact is asked of its own edge-triggered loop.
+//! The descriptor of a simulated device differs in one thing: an overflow is an edge there. So this
+//! case uses the edge-triggered loop of the simulator.
 
 use std::os::fd::{AsFd, OwnedFd};
 

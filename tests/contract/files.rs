@@ -1,4 +1,4 @@
-//! What an open file is: what its duplicates share, and the calls that it does not take.
+//! An open file: what its duplicates share, and the calls that it refuses.
 
 use evtchn_core::{DomId, ErrorKind, EventChannel, Virq};
 use rustix::io::Errno;
@@ -83,7 +83,7 @@ pub(crate) fn a_blocking_read_takes_what_is_there<P: Platform>(p: &P) {
     }
     p.expect_ready(&near);
     p.set_nonblocking(&near, false).unwrap();
-    // Two ports are no reason to wait for a third.
+    // With two ports there, a read does not wait for a third.
     let mut buf = [0; 12];
     assert_eq!(p.raw_read(&near, &mut buf), Ok(8));
     assert_eq!(buf[..8], bytes(&words(&[wires[0].0, wires[1].0])));

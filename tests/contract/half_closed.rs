@@ -1,4 +1,4 @@
-//! A peer that goes away tells nobody, and leaves a port that can be bound to again.
+//! A peer that closes sends no event, and leaves a port that can be bound to again.
 
 use evtchn_core::EventChannel;
 

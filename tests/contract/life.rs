@@ -103,7 +103,7 @@ pub(crate) fn events_of_other_ports_survive_a_rebind<P: Platform>(p: &P) {
     drop(old);
     let new = rig.wire();
     new.wait();
-    // Read away for the bind: the device has nothing more, so the loop must not sleep.
+    // The bind read the event, so the device has nothing more and the loop must not sleep.
     assert_eq!(p.poll(&rig.spy.device()), OUT);
     assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
     assert!(rig.spy.log().wakes > 0);
@@ -144,7 +144,7 @@ pub(crate) fn a_notifier_of_an_unbound_channel_is_not_bound<P: Platform>(p: &P) 
     let notifier = wire.channel.notifier();
     notifier.notify().unwrap();
     drop(wire);
-    // The next owner of the number hears nothing from it.
+    // It does not notify the next owner of the number.
     let next = rig.wire();
     assert_eq!(next.port(), notifier.id().port());
     assert!(matches!(notifier.notify(), Err(Error::NotBound(_))));

@@ -118,7 +118,7 @@ pub(crate) fn the_ring_grows_with_the_ports<P: Platform>(p: &P) {
         far.notify(*peer).unwrap();
     }
     p.expect_ready(&near);
-    // What is read moves the front, so that the ring wraps before it grows.
+    // Each read moves the front, so the ring wraps before it grows.
     assert_eq!(read_at_most(&near, 50).len(), 50);
     let then = connect_many(&near, &far, 140);
     for (_, peer) in &then {
@@ -160,7 +160,7 @@ pub(crate) fn a_stale_entry_reads_as_the_next_owner_of_the_number<P: Platform>(p
     near.unbind(port).unwrap();
     assert_eq!(near.bind_unbound_port(DomId::SELF).unwrap(), port);
     expect_events(p, &near, &[port]);
-    // The new port is enabled, so writing it does nothing.
+    // The new port is not masked, so writing it does nothing.
     near.unmask(&[port]).unwrap();
     expect_quiet(p, &near);
 }

@@ -1,4 +1,4 @@
-//! Waits whose peer connected, is gone or was replaced, found by asking.
+//! Waits whose peer connected, is gone or was replaced, as a check finds out.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn gone<P: Platform>(wire: &Wire<P>) -> (Port, Cause) {
     (wire.port(), Cause::PeerGone)
 }
 
-/// A check tells these that their peer connected, and they wait again.
+/// A check reports to these channels that their peer connected, and they wait again.
 #[track_caller]
 fn meet<P: Platform>(rig: &Rig<'_, P>, wires: &[&Wire<P>]) {
     assert_eq!(check(rig), wires.len());
@@ -46,7 +46,7 @@ pub(crate) fn a_peer_that_is_replaced_is_gone_and_the_new_one_connected<P: Platf
     let replaced = wire.peer;
     while wire.peer == replaced {
         rig.peer.unbind(wire.peer).unwrap();
-        // Takes the number that is free.
+        // Takes the free number.
         rig.peer.bind_unbound_port(DomId::SELF).unwrap();
         wire.peer = rig.peer.bind_interdomain(local(wire.port())).unwrap();
     }
@@ -177,7 +177,7 @@ pub(crate) fn a_check_during_a_block_finds_a_peer_that_closed_before<P: Platform
     meet(&rig, &[&wire]);
     rig.peer.unbind(wire.peer).unwrap();
     wire.channel.cancel().unwrap();
-    // The condition is asked while the thread waits, before it sleeps.
+    // The condition is evaluated after the wait began, before the thread sleeps.
     let now = rig.context.registrar().deadline(Duration::ZERO);
     let ended = wire.channel.block_while(Some(now), || {
         assert_eq!(check(&rig), 1);

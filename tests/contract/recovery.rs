@@ -34,7 +34,7 @@ pub(crate) fn events_arrive_again_after_an_overflow<P: Platform>(p: &P) {
     wires.iter().for_each(Wire::wait);
     rig.overflow(&wires[0]);
     for _ in 0..3 {
-        // An overflow first, then an event of each.
+        // First an overflow, then an event of each.
         let wakes = rig.turn_and_rewait();
         assert_eq!(wakes.len(), wires.len());
         let ports = wires.each_ref().map(Wire::port);
@@ -49,7 +49,7 @@ pub(crate) fn a_port_without_a_wait_keeps_the_overflow_for_its_next_wait<P: Plat
     let rig = Rig::new(p);
     let [waiting, lost] = rig.wires();
     waiting.wait();
-    // The event that does not fit is one of a port that nobody waits on.
+    // The event that does not fit is that of a port without a wait.
     rig.overflow(&lost);
     assert_eq!(rig.turn(), [(waiting.port(), Cause::Overflow)]);
     rig.expect_latched(&lost, Cause::Overflow);
@@ -84,8 +84,8 @@ pub(crate) fn a_port_masked_since_one_overflow_loses_nothing_in_the_next<P: Plat
     rig.overflow(&other);
     assert_eq!(rig.turn().len(), 2);
 
-    // Its wake was the overflow, so the driver never disabled it: it can be the one that does
-    // not fit.
+    // Its wake was the overflow, so the driver never masked its port: its event can be the one that
+    // does not fit.
     other.wait();
     let device = rig.spy.device();
     fill(&*device, other.port(), || rig.fire_masked(&other));

@@ -122,7 +122,7 @@ pub(crate) fn a_stale_entry_stays_with_the_device_that_had_the_number<P: Platfor
     assert_eq!(other.bind_unbound_port(DomId::SELF).unwrap(), port);
     expect_quiet(p, &other);
     expect_events(p, &near, &[port]);
-    // It is none of its ports any more.
+    // It is no longer one of its ports.
     assert_eq!(near.unmask(&[port]).unwrap(), 1);
     expect_quiet(p, &other);
 }

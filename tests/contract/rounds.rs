@@ -1,4 +1,4 @@
-//! Rounds: what they hand out, write back and leave for the next one.
+//! Rounds: what they hand out, unmask and leave for the next one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
@@ -131,7 +131,7 @@ pub(crate) fn a_budget_leaves_the_rest_ready<P: Platform>(p: &P) {
         assert_eq!(rig.context.next_timeout(), timeout);
         rig.expect_settled();
     }
-    // Registered for those that are ready, and told that they are.
+    // Registered for the ready channels, and the loop is woken for them.
     rig.expect_hooks(1, 1);
     assert_eq!(rig.spy.log().wakes, 2);
 }
@@ -213,7 +213,7 @@ pub(crate) fn a_second_dispatch_is_busy_on_another_thread<P: Platform>(p: &P) {
         begins.join().unwrap()
     });
     assert!(matches!(elsewhere, Err(Error::Busy)));
-    // On this thread it ends the first one, which then goes on as if nothing had been.
+    // On this thread it ends the first round, which then goes on unchanged.
     drop(rig.context.dispatch().unwrap());
     assert_eq!(round.next().unwrap().port(), wire.port());
     assert_eq!(round.next(), None);

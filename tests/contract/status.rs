@@ -1,4 +1,4 @@
-//! What Xen says of ports: `EVTCHNOP_status`, for every kind of bind and what ends it.
+//! `EVTCHNOP_status` for every kind of bind, and after each way to end it.
 
 use evtchn_core::{
     DomId, ErrorKind, EventChannel, Port, PortStatus, PortStatuses, RemotePort, Status, Virq,

@@ -1,10 +1,10 @@
-//! What a write enables, counts and ignores.
+//! What a write unmasks, counts and ignores.
 
 use evtchn_core::{EventChannel, Port, PortBuf};
 
 use super::platform::*;
 
-/// Three wires whose near ends were read and have another event behind it.
+/// Three wires whose near ends were read and have another event pending.
 fn three_latched<P: Platform>(p: &P, near: &P::Device, far: &P::Device) -> [Port; 3] {
     let wires = connect_many(near, far, 3);
     let ports = [0, 1, 2].map(|wire: usize| wires[wire].0);
@@ -43,7 +43,7 @@ pub(crate) fn a_repeated_word_counts_and_brings_no_second_event<P: Platform>(p: 
     expect_quiet(p, &near);
 }
 
-/// The first word lets the event in, which disables the port; the second enables it again.
+/// The first word delivers the event, which masks the port; the second unmasks it again.
 pub(crate) fn a_pending_port_written_twice_in_one_write_is_left_unmasked<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);

@@ -122,7 +122,7 @@ pub(crate) fn an_event_read_without_a_wait_makes_the_next_wait_ready<P: Platform
     rig.expect_idle();
     // The loop watches the device for as long as the wake is queued.
     rig.expect_hooks(2, 2);
-    // The latch holds one event, and the next wait enables the port again.
+    // The latch holds one event, and the next wait unmasks the port.
     ignored.wait();
     rig.expect_writes(&[&[ignored.port()]]);
     rig.fire(&ignored);
@@ -184,7 +184,7 @@ pub(crate) fn a_wait_outside_a_round_unmasks_a_port_that_was_read<P: Platform>(p
     rig.fire(&wire);
     rig.expect_wakes(&[&wire]);
     rig.expect_writes(&[]);
-    // Latched in Xen until the port is written.
+    // Pending in Xen until the port is written.
     rig.fire_masked(&wire);
     wire.wait();
     rig.expect_writes(&[&[wire.port()]]);

@@ -1,4 +1,4 @@
-//! Who has an event of a bind between two domains, and what it stands for.
+//! Which end of a bind between two domains has an event, and which notifies it stands for.
 
 use evtchn_core::{DomId, EventChannel};
 
@@ -51,7 +51,8 @@ pub(crate) fn notifies_before_the_bind_are_the_one_event_of_the_bind<S: Side>(si
     there.close();
 }
 
-/// The first is handled and the others are one more, unless all come before the first is handled.
+/// The first notify is one event and the others are one more, unless all come before the first is
+/// handled.
 pub(crate) fn unread_notifies_are_one_event_or_two<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();

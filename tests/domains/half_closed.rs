@@ -1,4 +1,4 @@
-//! One of two domains that lets go of a channel tells the other nothing.
+//! If one of two domains unbinds, the other gets no event.
 
 use evtchn_core::{DomId, EventChannel};
 
@@ -50,7 +50,7 @@ pub(crate) fn a_program_in_the_guest_that_ends_closes_its_ports<S: Side>(side: &
     let (near, far) = connect(&here, &guest, &there);
     there.notify(far, 1);
     there.close();
-    // What was sent before it is not lost, and there is no more.
+    // An event sent before is not lost, and there is no other.
     expect_event(&here, near);
     here.unmask(&[near]).unwrap();
     expect_quiet(&here);

@@ -199,7 +199,7 @@ impl<'r, S: Side> Churn<'r, S> {
         assert_eq!(wake.cause, Cause::Event);
         let mut slots = self.slots.iter();
         assert!(slots.any(|slot| slot.channel.id() == wake.channel));
-        assert!(self.due.take(port), "nobody notified {port}");
+        assert!(self.due.take(port), "no notify for {port}");
         self.rig.context.wait(wake.channel).unwrap();
         if self.throw(16) == 0 {
             self.replace(1);

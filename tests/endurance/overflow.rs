@@ -155,7 +155,7 @@ impl<'a, S: Side> Load<'a, S> {
             let woken = asleep.remove(&wake.channel);
             let number = woken.unwrap_or_else(|| panic!("{} woke twice", wake.port()));
             let wire = &self.wires[number];
-            self.told(wire);
+            self.woken_by_overflow(wire);
             if Role::of(number, self.cycle) == Role::Rests {
                 return;
             }
@@ -165,7 +165,7 @@ impl<'a, S: Side> Load<'a, S> {
             }
             self.rig.rewait(&wire.channel);
         });
-        assert!(asleep.is_empty(), "nobody woke {asleep:?}");
+        assert!(asleep.is_empty(), "not woken: {asleep:?}");
     }
 
     /// Waits for the channels without a wait at the overflow: the round after this tells them of it.
@@ -181,7 +181,7 @@ impl<'a, S: Side> Load<'a, S> {
         self.rig.turn(|wake| {
             if let Some(number) = untold.remove(&wake.channel) {
                 assert!(wake.cause == Cause::Overflow || !is_prompt);
-                self.told(&self.wires[number]);
+                self.woken_by_overflow(&self.wires[number]);
                 self.rig.context.wait(wake.channel).unwrap();
             } else {
                 // What came for others meanwhile.
@@ -194,7 +194,7 @@ impl<'a, S: Side> Load<'a, S> {
 
     /// A channel was told of the overflow. That stands for every event before it, where it is not
     /// known which of them had arrived.
-    fn told(&mut self, wire: &Wire) {
+    fn woken_by_overflow(&mut self, wire: &Wire) {
         self.wakes += 1;
         if !self.rig.side.is_prompt() {
             self.due.forget(wire.port());
@@ -218,7 +218,7 @@ impl<'a, S: Side> Load<'a, S> {
         assert_eq!(wake.cause, Cause::Event);
         let was_due = self.due.take(wake.port());
         let is_prompt = self.rig.side.is_prompt();
-        assert!(was_due || !is_prompt, "nobody notified {}", wake.port());
+        assert!(was_due || !is_prompt, "no notify for {}", wake.port());
         self.rig.context.wait(wake.channel).unwrap();
     }
 

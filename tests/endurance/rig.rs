@@ -140,7 +140,7 @@ impl<'s, S: Side> Rig<'s, S> {
         while due.total() > 0 {
             self.turn(|wake| {
                 assert_eq!(wake.cause, Cause::Event);
-                assert!(due.take(wake.port()), "nobody notified {}", wake.port());
+                assert!(due.take(wake.port()), "no notify for {}", wake.port());
                 self.context.wait(wake.channel).unwrap();
             });
             turns += 1;

@@ -10,16 +10,16 @@ use crate::common::{Channel, Rig};
 #[derive(Default)]
 struct Model {
     theirs: Option<Port>,
-    /// The peer that the last wake told of, and that no wake said since is gone.
+    /// The peer that the last wake reported of, and that no wake said since is gone.
     known: Option<Port>,
     /// A wake was an event, and no wake said since that its sender is gone.
-    heard: bool,
+    has_sent: bool,
     waits: bool,
 }
 
-/// How many wakes told of a peer.
+/// How many wakes reported of a peer.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct Reported {
     connected: u64,
     gone: u64,
 }
@@ -30,24 +30,24 @@ impl Model {
         match (self.known, self.theirs) {
             (Some(known), Some(theirs)) => (known != theirs).then_some(Cause::PeerGone),
             (Some(_), None) => Some(Cause::PeerGone),
-            (None, None) => self.heard.then_some(Cause::PeerGone),
+            (None, None) => self.has_sent.then_some(Cause::PeerGone),
             (None, Some(_)) => Some(Cause::PeerConnected),
         }
     }
 
     /// A wake, which must be neither false nor late.
-    fn woken(&mut self, cause: Cause, told: &mut Told) {
+    fn woken(&mut self, cause: Cause, reported: &mut Reported) {
         match cause {
-            Cause::Event => self.heard = true,
+            Cause::Event => self.has_sent = true,
             Cause::PeerGone => {
                 assert_eq!(self.news(), Some(cause), "a false alarm");
-                (self.known, self.heard) = (None, false);
-                told.gone += 1;
+                (self.known, self.has_sent) = (None, false);
+                reported.gone += 1;
             }
             Cause::PeerConnected => {
                 assert_eq!(self.news(), Some(cause), "a false alarm");
                 self.known = self.theirs;
-                told.connected += 1;
+                reported.connected += 1;
             }
             Cause::Overflow | Cause::Adopted | Cause::Gone | _ => panic!("{cause:?}"),
         }
@@ -56,14 +56,14 @@ impl Model {
 
 #[test]
 fn every_check_agrees_with_the_model() {
-    let mut kinds = Told::default();
+    let mut kinds = Reported::default();
     for seed in 0..200 {
         let rig = rig();
         let mut choice = Choice::seeded(seed);
         let channels: [Channel; 4] =
             std::array::from_fn(|_| rig.context.bind_unbound_port(rig.guest.domid()).unwrap());
         let mut models: [Model; 4] = std::array::from_fn(|_| Model::default());
-        let mut told = Told::default();
+        let mut reported = Reported::default();
         for _ in 0..200 {
             let which = choice.of(4);
             let (channel, model) = (&channels[which], &mut models[which]);
@@ -94,12 +94,12 @@ fn every_check_agrees_with_the_model() {
                 }
                 (4, _) => {
                     rig.check();
-                    round(&rig, &channels, &mut models, &mut told);
+                    round(&rig, &channels, &mut models, &mut reported);
                     let is_missing = |model: &&Model| model.waits && model.news().is_some();
                     let missing = models.iter().find(is_missing);
                     assert!(missing.is_none(), "seed {seed}: missing");
                 }
-                _ => round(&rig, &channels, &mut models, &mut told),
+                _ => round(&rig, &channels, &mut models, &mut reported),
             }
             let waits = models.iter().any(|model| model.waits);
             assert_eq!(rig.context.link() == Link::Watching, waits, "seed {seed}");
@@ -107,20 +107,20 @@ fn every_check_agrees_with_the_model() {
         let stats = rig.context.stats();
         assert_eq!(
             (stats.peers_connected, stats.peers_gone),
-            (told.connected, told.gone),
+            (reported.connected, reported.gone),
             "seed {seed}"
         );
-        kinds.connected += told.connected;
-        kinds.gone += told.gone;
+        kinds.connected += reported.connected;
+        kinds.gone += reported.gone;
     }
     assert!(kinds.connected > 500 && kinds.gone > 500, "{kinds:?}");
 }
 
-fn round(rig: &Rig, channels: &[Channel], models: &mut [Model], told: &mut Told) {
+fn round(rig: &Rig, channels: &[Channel], models: &mut [Model], reported: &mut Reported) {
     for (port, cause) in rig.turn() {
         let place = channels.iter().position(|it| it.port() == port);
         let model = &mut models[place.unwrap()];
-        assert!(std::mem::take(&mut model.waits), "nobody waits there");
-        model.woken(cause, told);
+        assert!(std::mem::take(&mut model.waits), "a wake without a wait");
+        model.woken(cause, reported);
     }
 }

@@ -23,7 +23,7 @@ fn a_callback_is_called_with_the_cause() {
     let noted = Arc::clone(&calls);
     let note = move |wake: evtchn::Wake| noted.lock().unwrap().push((wake.port(), wake.cause));
     wire.channel.set_callback(note).unwrap();
-    for told in [wire.connected(), wire.gone()] {
+    for cause in [wire.connected(), wire.gone()] {
         wire.wait();
         assert_eq!(rig.check(), 1);
         assert_eq!(
@@ -32,7 +32,7 @@ fn a_callback_is_called_with_the_cause() {
             "no callback runs in a check"
         );
         assert_eq!(rig.context.dispatch_callbacks().unwrap(), Outcome::Done);
-        assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [told]);
+        assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [cause]);
         assert_eq!(rig.context.link(), Link::Idle);
         let _gone_already = rig.guest.close(wire.theirs);
     }
@@ -112,9 +112,9 @@ fn a_check_inside_a_round_adds_its_wakes_to_that_round() {
 
 /// A waker that counts.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Waken for Bell {
+impl Waken for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -124,19 +124,19 @@ impl Waken for Bell {
 fn a_task_is_woken_once_with_the_cause_and_leaves_nothing_registered() {
     let rig = rig();
     let wire = rig.wire();
-    for (told, expected) in [(1, Cause::PeerConnected), (2, Cause::PeerGone)] {
-        let bell = Arc::new(Bell::default());
-        let waker = Waker::from(Arc::clone(&bell));
+    for (wakes, expected) in [(1, Cause::PeerConnected), (2, Cause::PeerGone)] {
+        let counter = Arc::new(WakeCounter::default());
+        let waker = Waker::from(Arc::clone(&counter));
         let mut cx = Cx::from_waker(&waker);
         let mut woken = pin!(wire.channel.woken());
         assert!(woken.as_mut().poll(&mut cx).is_pending());
         assert_eq!(rig.check(), 1);
-        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
         let Poll::Ready(Ok(cause)) = woken.as_mut().poll(&mut cx) else {
             unreachable!("the task was woken for nothing");
         };
         assert_eq!((cause, rig.context.link()), (expected, Link::Idle));
-        assert_eq!(rig.context.stats().wakes, told);
+        assert_eq!(rig.context.stats().wakes, wakes);
         let _gone_already = rig.guest.close(wire.theirs);
     }
 }

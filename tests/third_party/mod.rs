@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-mod bell;
+mod eventfd_loop;
 mod memory;
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use evtchn::{
     Backend, Cause, Channel, Context, DeviceCall, DomId, Error, ErrorKind, Link, Port, Registrar,
 };
 
-use bell::BellLoop;
+use eventfd_loop::EventfdLoop;
 use memory::{Memory, MemoryDevice, Refused};
 
 /// Only a failure ever waits so long.
@@ -98,14 +98,14 @@ fn one_program_runs_on_a_third_partys_backend_and_on_the_simulator() {
 #[test]
 fn one_program_runs_on_a_third_partys_loop_over_either_backend() {
     for backend in backends() {
-        let ctx: Context<BellLoop> = Context::new(backend).unwrap();
+        let ctx: Context<EventfdLoop> = Context::new(backend).unwrap();
         Program::on(ctx).run(|it| it.wait(Some(Duration::ZERO)));
     }
 }
 
 #[test]
 fn contexts_on_either_backend_are_of_one_type() {
-    let contexts = backends().map(|backend| Context::<BellLoop>::new(backend).unwrap());
+    let contexts = backends().map(|backend| Context::<EventfdLoop>::new(backend).unwrap());
     let programs = contexts.map(Program::on);
     for program in &programs {
         program.near.wait().unwrap();
@@ -120,7 +120,7 @@ fn contexts_on_either_backend_are_of_one_type() {
 #[test]
 fn a_thread_blocks_on_a_third_partys_loop_over_either_backend() {
     for backend in backends() {
-        let ctx: Context<BellLoop> = Context::new(backend).unwrap();
+        let ctx: Context<EventfdLoop> = Context::new(backend).unwrap();
         let Program { ctx, near, far } = Program::on(ctx);
         let notifier = far.notifier();
         std::thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn a_thread_blocks_on_a_third_partys_loop_over_either_backend() {
 
 #[test]
 fn a_third_partys_error_is_the_source_and_its_device_can_be_taken_out() {
-    let ctx: Context<BellLoop> = Context::new(Memory).unwrap();
+    let ctx: Context<EventfdLoop> = Context::new(Memory).unwrap();
     let error = ctx.bind_virq(evtchn::Virq::DOM_EXC).unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -210,9 +210,9 @@ fn callbacks_and_policies_come_in_boxes() {
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
     let theirs = bind_peer(&guest, &channel);
     let (send, receive) = queue();
-    let tell = send.clone();
+    let sender = send.clone();
     let callback: Box<dyn FnMut(Wake) + Send> =
-        Box::new(move |wake| tell.send(wake.cause).unwrap());
+        Box::new(move |wake| sender.send(wake.cause).unwrap());
     channel.set_callback(callback).unwrap();
     channel.wait().unwrap();
     guest.send(theirs).unwrap();

@@ -57,7 +57,7 @@ fn world(criterion: &mut Criterion) {
     });
 }
 
-/// The same through a device: a lock, the faults, and the seam.
+/// The same through a device: a lock, the faults, and the calls of the backend.
 fn device(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("device");
     let sim = Sim::new(0);

@@ -1,4 +1,4 @@
-//! Reading where nobody runs rounds.
+//! Reading without rounds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,18 +14,18 @@ fn a_drive_queues_wakes_of_rounds_and_wakes_the_loop() {
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
 }
 
-/// What a reactor may do: it sees the device ready while it is registered.
+/// A reactor may do this: it sees the device ready while registering it.
 #[test]
 fn a_drive_from_inside_a_hook_happens_after_it() {
     let (tester, ctx, channel) = bound();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let driver = ctx.driver();
     tester.script().on_register = Some(Box::new(move || assert_eq!(driver.drive(), Outcome::Done)));
     tester.batch(&[channel.port()]);
     let mut woken = channel.woken();
     assert!(poll(&mut woken, &waker).is_pending());
     assert_eq!(tester.log(), ["register", "read"]);
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
     assert!(matches!(
         poll(&mut woken, &waker),
         Poll::Ready(Ok(Cause::Event))
@@ -52,7 +52,7 @@ fn a_drive_in_a_storm_on_an_edge_triggered_loop_returns_more() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// Nobody waits in a round, so that what a drive left to be read is all that there is to do.
+/// No wait is for a round, so the unread rest of the drive is all that is left to do.
 #[test]
 fn an_unread_rest_keeps_the_loop_awake() {
     let tester = Tester::new();
@@ -70,7 +70,7 @@ fn an_unread_rest_keeps_the_loop_awake() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// What is registered anew is reported anew.
+/// The next registration reports the rest again.
 #[test]
 fn an_unread_rest_of_a_deregistered_device_keeps_no_loop_awake() {
     let tester = Tester::new();
@@ -97,7 +97,7 @@ fn a_driver_does_not_keep_its_context_alive() {
     assert!(tester.log().is_empty());
 }
 
-/// Who asked was told that all is done, so nobody comes again for the rest.
+/// The hook got `Done`, so it does not drive again for the rest.
 #[test]
 fn a_postponed_drive_reads_until_nothing_is_left() {
     let tester = Tester::new();
@@ -121,12 +121,12 @@ fn a_drive_requested_by_a_hook_that_panics_happens() {
     tester.script().panic.push("register");
     let waited = catch_unwind(AssertUnwindSafe(|| channel.wait()));
     assert!(waited.is_err());
-    // The drive settles too, while that wait is still there.
+    // The drive registers too, because that wait is still there.
     let log = ["register", "read", "register", "deregister"];
     assert_eq!(tester.log(), log);
 }
 
-/// No settle runs that hook: a bind that finds a device that failed does.
+/// This hook is not called after a wait, but by a bind that finds the device failed.
 #[test]
 fn a_drive_requested_while_a_failed_device_is_deregistered_happens() {
     let (tester, ctx, channel) = bound();

@@ -1,4 +1,4 @@
-//! The benchmark on a machine without Xen: it says why it measures nothing.
+//! The benchmark on a machine without Xen: it fails and says why.
 
 use std::path::Path;
 use std::process::Command;
