@@ -2,16 +2,19 @@
 //! changes nothing. One table lists them all.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
+mod rig;
+
 use std::error::Error as _;
 use std::fmt::Debug;
 use std::thread;
 use std::time::Duration;
 
 use evtchn_core::{
-    Channel, ChannelId, Context, DeviceError, DomId, Error, HandOver, Link, Notifier, Port,
-    RemotePort, Stats, Virq,
+    Channel, ChannelId, Context, DeviceError, DomId, Error, HandOver, Port, RemotePort, Virq,
 };
-use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop};
+use evtchn_sim::SimLoop;
+
+use rig::Rig;
 
 type SimContext = Context<SimLoop>;
 type SimChannel = Channel<SimLoop>;
@@ -264,109 +267,6 @@ fn each_bad_value_gives_its_error_and_changes_nothing() {
         [rig.channel.id()],
         "the event that came before is there"
     );
-}
-
-/// Contexts in every situation a row needs.
-struct Rig {
-    sim: Sim,
-    looper: SimLoop,
-    /// Two channels; one has a wait and an unread event.
-    ctx: SimContext,
-    channel: SimChannel,
-    _virq: SimChannel,
-    stale: ChannelId,
-    stale_notifier: Notifier,
-    guest: Guest,
-    theirs: Port,
-    for_unknown_domain: Port,
-    /// Has opened nothing.
-    fresh: SimContext,
-    /// Restricted to the guest.
-    restricted: SimContext,
-    _restricted_channel: SimChannel,
-    /// On a kernel that knows static ports.
-    modern: SimContext,
-    modern_channel: SimChannel,
-    modern_other: SimContext,
-    /// In a domain that does not exist.
-    nowhere: SimContext,
-}
-
-impl Rig {
-    fn new() -> Rig {
-        let sim = Sim::new(0);
-        let guest = sim.guest(sim.create_domain().unwrap());
-        let looper = SimLoop::level();
-        let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
-        let mut gone = ctx.bind_unbound_port(UNKNOWN_DOMAIN).unwrap();
-        let (stale, stale_notifier) = (gone.id(), gone.notifier());
-        gone.unbind().unwrap();
-        let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-        assert_eq!(channel.port(), stale.port(), "the number was given again");
-        let virq = ctx.bind_virq(Virq::TBUF).unwrap();
-        let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
-        channel.wait().unwrap();
-        guest.send(theirs).unwrap();
-
-        let restricted = context(&sim, DomId::DOM0);
-        let remote = guest.remote(guest.alloc_unbound(DomId::DOM0).unwrap());
-        let restricted_channel = restricted.bind_interdomain(remote).unwrap();
-        restricted.restrict(guest.domid()).unwrap();
-
-        let mut knows_static = DomainConfig::guest();
-        knows_static.bind_static = true;
-        let domid = sim.create_domain_with(None, &knows_static).unwrap();
-        let modern = context(&sim, domid);
-        Rig {
-            _virq: virq,
-            theirs,
-            for_unknown_domain: guest.alloc_unbound(UNKNOWN_DOMAIN).unwrap(),
-            fresh: context(&sim, DomId::DOM0),
-            _restricted_channel: restricted_channel,
-            restricted,
-            modern_channel: modern.bind_unbound_port(UNKNOWN_DOMAIN).unwrap(),
-            modern,
-            modern_other: context(&sim, domid),
-            nowhere: context(&sim, UNKNOWN_DOMAIN),
-            sim,
-            looper,
-            ctx,
-            channel,
-            stale,
-            stale_notifier,
-            guest,
-        }
-    }
-
-    /// The id of a channel of another context.
-    fn foreign(&self) -> ChannelId {
-        self.modern_channel.id()
-    }
-
-    /// The state that a failed call must not change.
-    fn look(&self) -> (String, bool, Vec<(Link, Stats)>) {
-        let contexts = [
-            &self.ctx,
-            &self.fresh,
-            &self.restricted,
-            &self.modern,
-            &self.modern_other,
-            &self.nowhere,
-        ];
-        let look = |ctx: &SimContext| {
-            let mut stats = ctx.stats();
-            // A device may be opened for a bind that fails; it is closed again.
-            stats.opens = 0;
-            assert_eq!(ctx.next_timeout(), None);
-            (ctx.link(), stats)
-        };
-        let looks = contexts.map(look).to_vec();
-        (self.sim.dump(), self.looper.is_registered(), looks)
-    }
-}
-
-fn context(sim: &Sim, domid: DomId) -> SimContext {
-    Context::with_registrar(sim.open(domid), SimLoop::level())
 }
 
 fn port(raw: u32) -> Port {

@@ -39,7 +39,11 @@ const PAIRS: &[Pair] = &[
         &[],
         latched,
     ),
-    ("the_same_for_two_channels_in_turns", &[], latched_in_turns),
+    (
+        "wait_and_cancel_of_two_latched_channels_in_turns",
+        &[],
+        latched_in_turns,
+    ),
     (
         "wait_and_a_cancel_that_fails",
         &["sim::SimLoop::fail_next"],
@@ -77,7 +81,7 @@ const PAIRS: &[Pair] = &[
         add_and_remove_handler,
     ),
     (
-        "add_and_remove_of_a_handler_whose_end_is_told",
+        "add_and_remove_of_a_handler_with_a_late_eoi",
         &["Handlers::round", "Call::take_eoi", "Eoi::complete"],
         on_eoi_handler,
     ),
@@ -116,7 +120,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         })
     });
     let mut trials: Vec<_> = trials.collect();
-    trials.push(Trial::test("churn::what_does_grow_is_counted", control));
+    trials.push(Trial::test("churn::memory_that_grows_is_counted", control));
     trials.push(Trial::test(
         "churn::each_public_call_is_in_a_pair_or_has_a_reason",
         calls::each_public_call_is_in_a_pair_or_has_a_reason,

@@ -1,5 +1,5 @@
-//! What can go wrong goes wrong, and a context lives on: no wake is lost, what failed can be tried
-//! again, and nothing is left behind.
+//! Faults of every kind, which a context survives: no wake is lost, a failed call can be repeated,
+//! and nothing is left behind.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Rig {
         Rig::deciding([])
     }
 
-    /// On a machine that takes its decisions from a script.
+    /// With a machine that takes its decisions from a script.
     fn deciding<const N: usize>(script: [u32; N]) -> Rig {
         let mut config = Config::seeded(0);
         config.choice = Choice::scripted(script);
@@ -42,7 +42,7 @@ impl Rig {
         }
     }
 
-    /// A channel that is waited on, and the port of the guest at its other end.
+    /// A channel with a wait, and the port of the guest at its other end.
     fn waiting(&self) -> (Channel, Port) {
         let channel = self.ctx.bind_unbound_port(self.guest.domid()).unwrap();
         channel.wait().unwrap();
@@ -50,7 +50,7 @@ impl Rig {
         (channel, theirs.unwrap())
     }
 
-    /// One round; who is woken does not wait again.
+    /// One round; a woken channel does not wait again.
     fn wakes(&self) -> Vec<(Port, Cause)> {
         let mut round = self.ctx.dispatch().unwrap();
         let wakes = (&mut round).map(|wake| (wake.port(), wake.cause)).collect();
@@ -75,7 +75,7 @@ fn calls_fail_when_the_choice_says_so_and_can_be_repeated() {
         .install(Fault::fail(Call::Notify, Errno::EINTR).once_in(2));
     let went = [(); 5].map(|()| channel.notify().is_ok());
     assert_eq!(went, [false, true, false, false, true]);
-    // Two, after the one that came with the bind.
+    // Two events, after the one of the bind.
     assert_eq!(rig.guest.events(theirs), Ok(3));
     rig.expect_clean_end([channel]);
 }
@@ -116,7 +116,7 @@ fn a_delayed_event_arrives_when_due_and_coalesces_until_then() {
 
 #[test]
 fn delayed_events_of_several_ports_are_reordered_within_the_greatest_delay() {
-    // When each arrives, then which of those that are left.
+    // First the delay of each event, then which of the remaining ones arrives.
     let rig = Rig::deciding([8, 2, 3, 2, 1]);
     let (channels, theirs): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
     rig.sim.set_delivery(Delivery::Delayed(8 * MS));
@@ -183,7 +183,7 @@ fn a_storming_guest_causes_one_wake_per_wait_and_prolongs_no_round() {
             _ => vec![loud.port()],
         };
         assert_eq!(ports, expected, "turn {turn}");
-        // What came meanwhile is there: this wait may queue its wake at once.
+        // An event may have come meanwhile: then this wait queues its wake at once.
         loud.wait().unwrap();
     }
     let stats = rig.ctx.stats();
@@ -220,7 +220,7 @@ fn out_of_memory_fails_binds_and_unmasks_until_memory_is_free() {
     rig.sim.install(Fault::out_of_memory());
     let error = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err();
     let error = error.device().unwrap();
-    // The device was open.
+    // The device had been opened.
     assert_eq!(error.call(), DeviceCall::BindUnboundPort(DomId::SELF));
     assert_eq!(error.kind(), ErrorKind::NoMemory);
     let mut round = rig.ctx.dispatch().unwrap();
@@ -236,7 +236,7 @@ fn out_of_memory_fails_binds_and_unmasks_until_memory_is_free() {
     rig.guest.send(theirs).unwrap();
     assert_eq!(rig.ctx.next_timeout(), Some(Duration::ZERO));
     rig.sim.clear_faults();
-    // The unmask comes first, and brings the event that came meanwhile.
+    // The unmask comes first, and delivers the event that came meanwhile.
     let woken: Vec<_> = (0..2).flat_map(|_| rig.wakes()).collect();
     assert_eq!(woken, [(channel.port(), Cause::Event)]);
     rig.expect_clean_end([channel]);
@@ -244,7 +244,7 @@ fn out_of_memory_fails_binds_and_unmasks_until_memory_is_free() {
 
 #[test]
 fn out_of_memory_at_the_first_bind_leaves_nothing_open() {
-    // Of the two calls of a first bind each fails once.
+    // Each of the two calls of a first bind fails once.
     let rig = Rig::deciding([1, 0, 1]);
     rig.sim.install(Fault::out_of_memory().once_in(2));
     let bind = || rig.ctx.bind_virq(Virq::DOM_EXC);
@@ -260,7 +260,7 @@ fn out_of_memory_at_the_first_bind_leaves_nothing_open() {
 
 #[test]
 fn out_of_ports_refuses_a_bind_and_changes_no_other_channel() {
-    // Once by a rule, once by counting: the reserved port, and two.
+    // Once by a fault, once by the limit of ports: the reserved port, and two.
     let by_rule = Rig::new();
     let mut config = Config::seeded(0);
     config.dom0 = DomainConfig::guest();

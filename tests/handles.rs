@@ -1,5 +1,5 @@
-//! What a program holds: contexts that are cloned, waits that are cancelled, channels whose unbind
-//! fails, and what is left of all that where the device failed.
+//! Clones of a context, cancelled waits, channels whose unbind fails, and what is left of them
+//! after the device failed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,7 +35,7 @@ fn a_clone_is_the_same_context_and_the_last_one_tears_it_down() {
     let wakes: Vec<_> = clone.dispatch().unwrap().map(|it| it.channel).collect();
     assert_eq!(wakes, [channel.id()]);
 
-    // One that goes while another is there ends nothing.
+    // Dropping one clone while another exists ends nothing.
     wait(&channel);
     let last = clone.clone();
     drop(clone);
@@ -44,7 +44,7 @@ fn a_clone_is_the_same_context_and_the_last_one_tears_it_down() {
     assert!(!event_loop.is_registered());
     let refused = channel.wait().unwrap_err();
     assert!(matches!(refused, Error::NotBound(id) if id == channel.id()));
-    // The channels are their owner's.
+    // The channels stay with their owner.
     channel.notify().unwrap();
     assert_eq!(sim.open_files(), 1);
     drop((channel, peer));
@@ -60,7 +60,7 @@ fn a_teardown_through_one_clone_closes_the_device_of_all() {
     clone.teardown().unwrap();
     assert_eq!(rig.context.link(), Link::Closed);
     assert_eq!(rig.sim.open_files(), 0);
-    // It is not the end of either.
+    // Neither clone has ended.
     let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
     clone.wait(channel.id()).unwrap();
     assert_eq!(rig.context.link(), Link::Watching);

@@ -1,4 +1,4 @@
-//! A context is taken apart, and another goes on with its ports.
+//! A context is handed over, and another one goes on with its ports.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use evtchn::sim::{Call, Errno, Guest, Sim, SimLoop, SimOpen};
@@ -44,7 +44,7 @@ impl Old {
     }
 }
 
-/// What the new process makes of the parts, whose table went through its text.
+/// The parts as the new process gets them: the table was written as text and read again.
 fn adopt(parts: Parts) -> Parts {
     let text = parts.table.to_string();
     Parts {
@@ -258,8 +258,7 @@ fn table_of_no_ports_is_a_table() {
     assert_eq!(parts.table, "v1:-:.".parse::<HandOver>().unwrap());
 }
 
-/// The first two waits of each of these channels, which are adopted: the next round hands out the
-/// wake of the first, and nothing else.
+/// Waits twice on each of these adopted channels: the next round hands out one wake of each.
 #[track_caller]
 fn wait_on(ctx: &SimContext, channels: &[SimChannel]) {
     let wait_on_all = || channels.iter().try_for_each(Channel::wait).unwrap();
@@ -277,14 +276,14 @@ fn check(sim: &Sim, ctx: &SimContext) -> usize {
 fn a_peer_that_dies_during_the_hand_over_is_reported_gone_by_the_successor() {
     let mut old = Old::with_channels(3);
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
-    // One was seen by a check, one was heard, and of one nothing is known.
+    // One peer was seen by a check, one has sent an event, and one is unknown.
     old.channels[0].wait().unwrap();
     assert_eq!(check(&old.sim, &old.ctx), 1);
     assert_eq!(turn(&old.ctx), [(ports[0], Cause::PeerConnected)]);
     old.channels[1].wait().unwrap();
     old.guest.send(old.theirs[1]).unwrap();
     assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
-    // And one was bound to its peer.
+    // And one channel was bound to its peer.
     let theirs = old.guest.alloc_unbound(DomId::DOM0).unwrap();
     let bound = old.ctx.bind_interdomain(old.guest.remote(theirs)).unwrap();
     let bound_port = bound.port();
@@ -352,7 +351,7 @@ fn peer_news_that_the_old_process_did_not_take_is_reported_by_the_successor() {
     }
 }
 
-/// The text is as a program wrote it that knew version 1 alone.
+/// The text is as a program that knows only version 1 wrote it.
 #[test]
 fn a_table_in_the_first_format_is_adopted() {
     let mut old = Old::with_channels(2);
@@ -365,12 +364,12 @@ fn a_table_in_the_first_format_is_adopted() {
     wait_on(&ctx, &channels);
     old.guest.send(old.theirs[1]).unwrap();
     assert_eq!(turn(&ctx), [(channels[1].port(), Cause::Event)]);
-    // What a check has not seen in this process, it tells.
+    // A check reports a peer that no check of this process has seen.
     assert_eq!(check(&old.sim, &ctx), 1);
     assert_eq!(turn(&ctx), [(channels[0].port(), Cause::PeerConnected)]);
 }
 
-/// A program that reads version 1 alone goes on with what this one hands over.
+/// A program that reads only version 1 adopts the table that this one hands over.
 #[test]
 fn a_table_with_known_peers_can_be_written_in_the_first_format() {
     let mut old = Old::with_channels(2);

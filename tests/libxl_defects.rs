@@ -1,5 +1,5 @@
-//! What goes wrong with the event channels of libxl, and what it had to mend in its event loop
-//! after release: a test for each, named after what happens here instead.
+//! Defects of the event channels of libxl, and defects of its event loop that were fixed after
+//! release. Each has a test, named after what happens here instead.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::{Arc, Mutex, mpsc};
@@ -46,7 +46,7 @@ impl<R: Registrar> Rig<R> {
         (channel, theirs.unwrap())
     }
 
-    /// Runs a round that ends well and says which ports fired.
+    /// Runs a round, which must succeed, and returns which ports fired.
     #[track_caller]
     fn turn(&self) -> Vec<(Port, Cause)> {
         let mut round = self.context.dispatch().unwrap();
@@ -76,7 +76,7 @@ fn the_last_wake_leaves_nothing_registered_and_teardown_succeeds() {
     rig.context.teardown().unwrap();
 }
 
-/// Defect 2: of two waiters on one port, one hangs. Here one channel is one owner, and its two
+/// Defect 2: of two waiters on one port, one hangs. Here a channel has one waiter, and its two
 /// waits are one.
 #[test]
 fn two_waits_on_one_channel_are_one_wait() {
@@ -157,7 +157,7 @@ fn threads_that_bind_wait_and_cancel_at_once_share_one_device() {
     rig.context.teardown().unwrap();
 }
 
-/// Defect 7: an event that is read while nobody waits is dropped, and its port stays disabled.
+/// Defect 7: an event that is read without a waiter is dropped, and its port stays masked.
 #[test]
 fn an_event_without_a_wait_is_kept_for_the_next_wait() {
     let rig = Rig::new();
@@ -184,8 +184,8 @@ fn a_wait_on_a_port_that_is_not_bound_is_an_error() {
     assert!(matches!(error, Error::NotBound(_)), "{error:?}");
 }
 
-/// Defect 9: who loops over the shared handle until its own port appears throws away the events
-/// of all others.
+/// Defect 9: a program that reads the shared handle until its own port appears throws away the
+/// events of all other ports.
 #[test]
 fn a_program_that_takes_one_wake_leaves_the_others_queued() {
     let rig = Rig::new();
@@ -239,7 +239,7 @@ fn a_guest_that_never_stops_notifying_does_not_prolong_a_round() {
 }
 
 /// Defect 13: Xen does not report that a peer closed or died. The program can still end the wait,
-/// and what tells it of deaths, `VIRQ_DOM_EXC`, wakes like any channel.
+/// and `VIRQ_DOM_EXC`, which reports deaths, wakes like any channel.
 #[test]
 fn a_wait_whose_peer_died_can_be_ended() {
     let rig = Rig::new();
@@ -291,7 +291,7 @@ fn a_device_that_was_closed_and_opened_again_is_polled_anew() {
     }
 }
 
-/// libxl 56d2350bf5: an event of the descriptor that nobody asked for was taken for an error.
+/// libxl 56d2350bf5: an unrequested event of the descriptor was taken for an error.
 #[test]
 fn a_readiness_for_nothing_is_harmless() {
     let rig = Rig::new();
@@ -330,7 +330,7 @@ fn a_wait_in_another_thread_reaches_a_loop_that_blocks() {
     assert!(poll_loop.wait(None).unwrap().ready);
 }
 
-/// libxl ba7a0dbb37: nor of work that is no descriptor's.
+/// libxl ba7a0dbb37: nor of work without a descriptor.
 #[test]
 fn a_callback_queued_in_another_thread_reaches_a_loop_that_blocks() {
     let poll_loop = PollLoop::new().unwrap();

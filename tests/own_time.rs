@@ -1,5 +1,5 @@
-//! A program on the loop of real programs, over a simulated backend: its sleeps are those of the
-//! machine, and take no time here.
+//! A program on the loop of real programs, over a simulated backend: it sleeps in the time of the
+//! machine, which takes no real time.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn wired() -> (Sim, Context, Channel, impl Fn(Duration)) {
     (sim, ctx, channel, fires_after)
 }
 
-/// What the machine did took no sleep of this process.
+/// This process did not sleep.
 #[track_caller]
 fn expect_no_sleep(ctx: &Context) {
     let evtchn_xen::Counters { polls, sleeps, .. } = ctx.registrar().counters();
@@ -82,7 +82,7 @@ fn a_dispatching_program_sleeps_in_the_time_of_the_machine_too() {
     fires_after(2 * SECOND);
     channel.wait().unwrap();
     let event_loop = ctx.registrar();
-    // What the wait left it: the device is registered.
+    // As the wait left it: the device is registered.
     event_loop.wait(Some(Duration::ZERO)).unwrap();
     assert!(event_loop.wait(Some(SECOND)).unwrap().timed_out());
     assert_eq!(sim.now(), SECOND);

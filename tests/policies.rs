@@ -1,4 +1,4 @@
-//! Handlers under unmask policies: when a port is unmasked, and that no wake is lost.
+//! Handlers under unmask policies: when a port is unmasked. No wake is lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod eois;
@@ -20,7 +20,8 @@ use evtchn::{
 use eois::{keep_eois, take_eoi};
 use rig::{Rig, s};
 
-/// The first call of the handler sends again; whether that was in the ring when it returned.
+/// The first call of the handler sends again. Returns whether that event was in the ring when the
+/// handler returned.
 fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) -> bool {
     let mut rig = Rig::new(1);
     let seen = Arc::new(Mutex::new(None));
@@ -34,7 +35,7 @@ fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) 
     });
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    // The first enables a port that was held back, the second reads it.
+    // The first round unmasks the postponed port, the second reads it.
     let later = [rig.round(s(1_000)), rig.round(s(1_000))].concat();
     assert_eq!(later, [rig.event(0)], "it is not lost");
     assert_eq!(rig.round(s(2_000)), []);
@@ -171,7 +172,7 @@ fn removing_a_handler_ends_its_wait_and_keeps_its_event() {
     rig.expect_clean_end();
 }
 
-/// Its first wake was to be waited for again at 5 s, its second one at 9 s.
+/// The wait after the first wake is postponed to 5 s, the wait after the second one to 9 s.
 #[test]
 fn a_later_wake_replaces_the_postponed_unmask_of_an_earlier_one() {
     struct Later(Vec<Duration>);
@@ -225,7 +226,7 @@ fn a_removal_leaves_other_handlers_unchanged() {
     (0..3).for_each(|index| rig.add(index, RateLimit::new(1, s(5)).unwrap(), |_| {}));
     (0..3).for_each(|index| rig.send(index));
     assert_eq!(rig.round(s(0)).len(), 3);
-    // While they are held back, and while their waits fail.
+    // While their unmasks are postponed, and while their waits fail.
     assert!(rig.handlers.remove(rig.channels[0].id()));
     assert_eq!(rig.handlers.next_timeout(s(0)), Some(s(5)));
     let refused = Fault::fail(SimCall::Register, Errno::ENOMEM);
@@ -259,7 +260,7 @@ fn all_errors_of_a_round_but_the_first_are_counted() {
         matches!(first, Error::AlreadyWaited(channel) if channel == id),
         "{first}"
     );
-    // Its second try, and the write.
+    // The second try of the wait, and the write.
     assert_eq!(rig.ctx.stats().unreported, 2);
     drop(task);
     assert_eq!(rig.handlers.next_timeout(s(5)), Some(s(0)));
@@ -349,7 +350,7 @@ fn handlers_do_not_keep_their_context_alive() {
     assert!(matches!(refused, Err(Error::NotBound(channel)) if channel == id));
 }
 
-/// Every other wake at once, the rest as if time stood in its way.
+/// Unmasks at once after every other wake, and later after the rest.
 struct Alternating(bool);
 
 impl UnmaskPolicy for Alternating {

@@ -1,5 +1,5 @@
-//! Running free: contexts, guests and a troublemaker on threads of their own, until each has done
-//! its share. What comes when is up to the scheduler; that nothing is lost must hold in every run.
+//! Contexts, guests and a source of faults on threads of their own, until each has done its share.
+//! The scheduler decides the order; in every run no event may be lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ const TROUBLES: u64 = 400;
 
 type Channel = evtchn::Channel<PollLoop>;
 
-/// A context with its loop; what its peers have said, and what it has seen of that.
+/// A context with its loop, how much its peers have sent, and how much of that it has seen.
 struct Side {
     opener: SimOpen,
     poll_loop: PollLoop,
@@ -64,8 +64,8 @@ impl Side {
         (side, peers)
     }
 
-    /// Serves all channels until it is told that nobody says anything any more, and then as long
-    /// as there is something to see.
+    /// Serves all channels until the peers have ended, and then as long as there is something to
+    /// see.
     fn serve(&self, is_over: &AtomicBool) {
         let mut resting = Vec::new();
         for index in 0..CHANNELS {
@@ -86,8 +86,8 @@ impl Side {
         }
     }
 
-    /// A round, in which every other channel waits again at once; the others rest until the next
-    /// round is over. What they are told meanwhile is kept for them.
+    /// A round, in which every other channel waits again at once; the rest wait again after the
+    /// next round. Their events meanwhile are kept.
     fn round(&self, resting: &mut Vec<usize>) {
         let rested = std::mem::take(resting);
         let mut round = self.ctx.dispatch().unwrap();
@@ -103,8 +103,7 @@ impl Side {
         }
         round.finish().unwrap();
         for &index in &*resting {
-            // Waits and cancels: its port is enabled, and its wakes are kept. So are those that it
-            // had before.
+            // Waits and cancels, which unmasks its port and keeps its wakes, also the earlier ones.
             self.channels[index].wait().unwrap();
             assert!(self.channels[index].cancel().unwrap());
         }
@@ -113,7 +112,7 @@ impl Side {
         }
     }
 
-    /// Sees all that was said so far, and answers.
+    /// Sees all that was sent so far, and answers.
     fn look(&self, index: usize) -> u64 {
         let said = self.said[index].load(Ordering::SeqCst);
         self.seen[index].store(said, Ordering::SeqCst);
@@ -126,9 +125,9 @@ impl Side {
         self.channels[index].wait().unwrap();
     }
 
-    /// Two threads that go over the channels in turn. On every other one they talk on and on; on
-    /// the others they say something only where all was seen, so that nothing that is lost is made
-    /// good by what comes after it.
+    /// Two threads that go over the channels in turn. On every other channel they send all the
+    /// time; on the rest they send only after everything was seen, so that a later event cannot
+    /// make up for a lost one.
     fn talk(&self, crowd: &mut Crowd, peers: &[Peer]) {
         for name in ["one", "other"] {
             let (said, seen) = (Arc::clone(&self.said), Arc::clone(&self.seen));
@@ -188,7 +187,7 @@ fn contexts_and_guests_on_many_threads_lose_nothing_and_leave_nothing() {
             scope.spawn(|| side.serve(is_over));
             side.talk(&mut crowd, peers);
         }
-        // One has no overflows, which would make good what was lost before.
+        // One context has no overflows, which would make up for a lost event.
         let openers = sides.iter().skip(1).map(|side| side.opener.clone());
         let openers: Vec<_> = openers.collect();
         let troubled = sim.clone();
@@ -196,7 +195,7 @@ fn contexts_and_guests_on_many_threads_lose_nothing_and_leave_nothing() {
             trouble(&troubled, &openers, turn);
             ControlFlow::Continue(())
         });
-        // Whoever serves has to end, also where a member of the crowd has failed.
+        // The serving threads have to end even if a thread of the crowd has failed.
         let tallies = catch_unwind(AssertUnwindSafe(|| crowd.wait()));
         is_over.store(true, Ordering::SeqCst);
         sides.iter().for_each(|side| side.poll_loop.wake());

@@ -1,5 +1,5 @@
-//! One guest storms, 99 behave, and each policy is asked what that costs: a second of virtual time
-//! in which every call of a handler takes some. Each run is the same, to the last figure.
+//! One guest storms and 99 behave: what that costs under each policy, in a second of virtual time
+//! in which every call of a handler takes some time. Each run gives the same figures.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_millis(10);
 
 const GUEST: DomId = DomId::new(1);
 
-/// What came of a second.
+/// The figures of a second.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Figures {
     storm: u64,
@@ -41,7 +41,8 @@ fn send_each(world: &mut World, port: u32, period: Duration) {
     world.after(period, move |world| send_each(world, port, period));
 }
 
-/// A second under this policy of the storming port. The others are enabled when they are done.
+/// A second under this policy for the storming port. The other ports are unmasked after their
+/// handlers.
 fn run(
     policy: impl UnmaskPolicy + 'static,
     mut storm: impl FnMut(&Sim, &mut Call) + Send + 'static,
@@ -118,7 +119,7 @@ fn expect_calm(figures: &Figures) {
     assert_eq!(figures.busy, WORK * u32::try_from(calls).unwrap());
 }
 
-/// What is left of the second when the others had theirs.
+/// The time of the second that the handlers of the others leave.
 fn all_that_is_left() -> u64 {
     let calls = SECOND.as_micros() / WORK.as_micros();
     u64::try_from(calls).unwrap() - CALM_WAKES * OTHERS as u64

@@ -1,5 +1,5 @@
-//! A thread that sleeps in the loop of a machine: what is due there happens, in order, and no
-//! clock but the machine's moves.
+//! A thread that sleeps in the loop of a machine: due timers run in order, and only the clock of
+//! the machine moves.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -127,7 +127,7 @@ fn scripted_actions_run_before_time_passes() {
         assert_eq!(sim.now(), Duration::ZERO);
         clock.pass(3 * SECOND);
     });
-    // Time that the loop lets pass is that of the machine: the timer was due meanwhile.
+    // The loop advances the time of the machine, so the timer became due meanwhile.
     rig.expect_block(None, WOKEN, 3 * SECOND);
 }
 

@@ -7,6 +7,7 @@ mod counts;
 mod each;
 mod edge;
 mod expected;
+mod failed_ends;
 mod failures;
 mod forgotten;
 mod fork;

@@ -97,7 +97,7 @@ pub(super) const PAIRS: &[Pair] = &[
         timers,
     ),
     (
-        "what_tells_of_ports_and_its_end",
+        "statuses_that_are_made_and_dropped",
         &[
             "sim::Sim::privcmd",
             "PortStatuses::status",
@@ -118,7 +118,7 @@ pub(super) const PAIRS: &[Pair] = &[
         handles,
     ),
     (
-        "crowds_that_join_in_and_are_waited_for",
+        "crowds_that_join_and_are_waited_for",
         &[
             "sim::Crowd::new",
             "sim::Crowd::join_in",

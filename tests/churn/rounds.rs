@@ -25,7 +25,7 @@ pub(super) const PAIRS: &[Pair] = &[
         each,
     ),
     (
-        "wait_and_a_cancel_that_does_not_wait",
+        "wait_and_try_cancel",
         &["Channel::try_cancel", "Context::try_cancel"],
         try_cancel,
     ),
@@ -55,7 +55,7 @@ pub(super) const PAIRS: &[Pair] = &[
         callback,
     ),
     (
-        "a_wait_and_what_is_read_for_it",
+        "a_wait_and_the_drive_that_reads_for_it",
         &["Context::drive", "Context::driver", "Driver::drive"],
         driven,
     ),

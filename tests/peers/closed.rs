@@ -1,4 +1,5 @@
-//! Ports that Xen has closed, or that never were ours: their waits end, and nothing is unbound.
+//! Ports that Xen has closed, or that were never bound here: their waits end, and nothing is
+//! unbound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +10,11 @@ use evtchn::{Cause, Context, DomId, Error, HandOver, Link, Open, Parts, Port, St
 use super::rig;
 use crate::common::{Channel, Rig};
 
-/// A context of which the second port is not bound: the table says it is.
+/// A context whose second port is not bound, although its table lists it.
 struct Adopted {
     rig: Rig,
     context: Context<SimLoop>,
-    /// Both are waited for.
+    /// Both have a wait.
     channels: Vec<Channel>,
     unbinds: Arc<AtomicUsize>,
 }
@@ -65,7 +66,7 @@ impl Adopted {
     }
 }
 
-/// 40 is free, and 100,000 is behind the end of Xen's table.
+/// 40 is free, and 100,000 is beyond the end of Xen's table.
 #[test]
 fn a_wait_on_a_port_that_xen_has_closed_ends_and_its_drop_unbinds_nothing() {
     for number in [40, 100_000] {
@@ -119,7 +120,7 @@ fn a_port_that_was_found_closed_is_not_unbound_on_a_device_that_failed_since() {
 fn a_channel_ends_when_its_number_has_another_owner() {
     let rig = rig();
     let wire = rig.known();
-    // Somebody else closed the port behind our back and bound the number.
+    // Another process closed the port and bound the number.
     let port = wire.port();
     let statuses = Says(Status::Virq {
         virq: Virq::CONSOLE,
@@ -128,7 +129,7 @@ fn a_channel_ends_when_its_number_has_another_owner() {
     assert_eq!(rig.turn(), [(port, Cause::Gone)]);
 }
 
-/// Says the same of every port.
+/// Returns the same status for every port.
 struct Says(Status);
 
 impl evtchn::PortStatuses for Says {

@@ -1,5 +1,5 @@
-//! Peers that connect to a port that was offered, that were heard before a check saw them, and that
-//! take the place of others.
+//! Peers that connect to an offered port, that send before a check sees them, and that replace
+//! others.
 
 use evtchn::{Cause, DomId, Link, RemotePort};
 
@@ -77,7 +77,7 @@ fn a_channel_bound_to_self_knows_its_peer() {
 fn a_peer_that_sent_and_died_before_the_first_check_is_reported_gone() {
     let rig = rig();
     let wire = rig.wire();
-    // The second peer is heard like the first, and found gone once like it.
+    // The second peer sends like the first, and is reported gone once like it.
     for _ in 0..2 {
         wire.wait();
         wire.fire();
@@ -92,7 +92,7 @@ fn a_peer_that_sent_and_died_before_the_first_check_is_reported_gone() {
     }
 }
 
-/// Events in each way in which a program can take them.
+/// Events taken in each way that a program has.
 #[test]
 fn a_peer_counts_as_seen_however_its_event_is_taken() {
     let rig = rig();
@@ -103,7 +103,7 @@ fn a_peer_counts_as_seen_however_its_event_is_taken() {
         wire.fire();
     }
     let mut round = rig.context.dispatch().unwrap();
-    // Waited for again in the round, by the round itself and by the program.
+    // The wait goes on in the round, by a wait for each and by the program.
     let mut buf = evtchn::WakeBuf::with_capacity(1);
     assert_eq!(round.fill(&mut buf)[0].port(), filled.port());
     assert_eq!(round.next().unwrap().port(), in_round.port());
@@ -112,7 +112,7 @@ fn a_peer_counts_as_seen_however_its_event_is_taken() {
     round.finish().unwrap();
     rig.expect_kept(&latched.channel, Cause::Event);
     latched.wait();
-    // Its wait ended before the peer went, and another began.
+    // Its wait ended before the peer closed, and another began.
     cancelled.wait();
     cancelled.fire();
     assert_eq!(rig.turn(), [(cancelled.port(), Cause::Event)]);

@@ -1,5 +1,5 @@
 //! Waits whose peer connected, closed its end, died or was replaced, on the simulator: what a check
-//! finds, which waits it ends, and that it ends no other.
+//! finds, and which waits it ends.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -17,9 +17,9 @@ use evtchn::{Cause, DomId, Link, Port, PortStatus, Sleep, Status, Virq};
 
 use crate::common::{Rig, Wire, wait};
 
-/// What only the tests of peers ask of a rig.
+/// Methods of the rig for tests of peers.
 impl<R: Sleep> Rig<R> {
-    /// [`wire`](Self::wire) that a check saw connected, waited for.
+    /// A [`wire`](Self::wire) with a wait, whose peer a check has reported.
     fn known(&self) -> Wire<R> {
         let wire = self.wire();
         wire.wait();
@@ -28,7 +28,7 @@ impl<R: Sleep> Rig<R> {
         wire
     }
 
-    /// A check tells the wait that its peer connected, and that wait alone.
+    /// A check wakes this channel with `PeerConnected`, and no other.
     #[track_caller]
     fn meet(&self, wire: &Wire<R>) {
         assert_eq!(self.check(), 1);
@@ -95,7 +95,7 @@ fn a_loop_that_sleeps_is_woken_by_the_check() {
     let rig = rig();
     let wire = rig.known();
     wire.close();
-    // What the check before left it.
+    // As the check before left it.
     let _woken = rig.context.registrar().ready();
     assert!(!rig.context.registrar().ready());
     rig.check();

@@ -1,4 +1,4 @@
-//! Calls at random, against a model of what a wait can count on.
+//! Random calls, against a model of the wakes that a wait can rely on.
 
 use evtchn::sim::Choice;
 use evtchn::{Cause, DomId, Link, Port};
@@ -6,18 +6,18 @@ use evtchn::{Cause, DomId, Link, Port};
 use super::rig;
 use crate::common::{Channel, Rig};
 
-/// What a wait on one channel can count on.
+/// What is known of the peer of one channel.
 #[derive(Default)]
 struct Model {
     theirs: Option<Port>,
-    /// The peer that the last wake reported of, and that no wake said since is gone.
+    /// The peer that the last `PeerConnected` reported, unless it was reported gone since.
     known: Option<Port>,
-    /// A wake was an event, and no wake said since that its sender is gone.
+    /// A peer has sent an event, and was not reported gone since.
     has_sent: bool,
     waits: bool,
 }
 
-/// How many wakes reported of a peer.
+/// How many wakes reported a peer.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Reported {
     connected: u64,
@@ -25,7 +25,7 @@ struct Reported {
 }
 
 impl Model {
-    /// What the next check has to say.
+    /// What the next check must report.
     fn news(&self) -> Option<Cause> {
         match (self.known, self.theirs) {
             (Some(known), Some(theirs)) => (known != theirs).then_some(Cause::PeerGone),
@@ -35,7 +35,7 @@ impl Model {
         }
     }
 
-    /// A wake, which must be neither false nor late.
+    /// A wake, which must agree with the model.
     fn woken(&mut self, cause: Cause, reported: &mut Reported) {
         match cause {
             Cause::Event => self.has_sent = true,

@@ -1,4 +1,4 @@
-//! Whom a check tells, in each way to take a wake.
+//! The wakes of a check, in each way that a program can take them.
 
 use std::future::Future;
 use std::pin::pin;
@@ -38,7 +38,7 @@ fn a_callback_is_called_with_the_cause() {
     }
 }
 
-/// The round waits for the channel again, whatever woke it.
+/// The wait for each goes on, whatever woke the channel.
 #[test]
 fn a_callback_with_a_wait_for_each_gets_each_cause_and_the_port_is_unmasked_once() {
     let rig = rig();
@@ -63,7 +63,7 @@ fn a_callback_with_a_wait_for_each_gets_each_cause_and_the_port_is_unmasked_once
     assert_eq!(rig.context.stats().writes, 3);
 }
 
-/// As many at once as there are, whatever woke them.
+/// Wakes of every cause come in one batch.
 #[test]
 fn a_batch_with_a_wait_for_each_gets_each_cause() {
     let rig = rig();
@@ -110,7 +110,7 @@ fn a_check_inside_a_round_adds_its_wakes_to_that_round() {
     assert_eq!(rig.context.link(), Link::Idle);
 }
 
-/// A waker that counts.
+/// Counts the wakes of its waker.
 #[derive(Default)]
 struct WakeCounter(AtomicUsize);
 
@@ -171,7 +171,7 @@ fn a_block_returns_the_cause() {
     let wire = &wire;
     for cause in [Cause::PeerConnected, Cause::PeerGone] {
         thread::scope(|scope| {
-            // Only where it is not told, which fails.
+            // Only if the thread is not woken, which fails the test.
             let hang = Instant::now() + Duration::from_secs(10);
             let blocks = scope.spawn(move || wire.channel.block_until(hang).unwrap());
             while rig.context.link() != Link::Watching {

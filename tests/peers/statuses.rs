@@ -1,4 +1,4 @@
-//! What fails, and what others do, while a check asks.
+//! Failures and other calls while a check asks for statuses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -55,7 +55,7 @@ fn a_device_that_fails_in_the_check_wakes_its_waiters() {
     assert!(matches!(error, Error::NotBound(_)));
 }
 
-/// Asks, and does something else each time.
+/// Returns the status, and does something else each time.
 struct Meanwhile<'a, F>(evtchn::sim::SimPrivcmd, &'a F);
 
 impl<F: Fn() + Send + Sync> PortStatuses for Meanwhile<'_, F> {
@@ -109,7 +109,7 @@ fn a_channel_unbound_during_the_check_is_left_out() {
     assert_eq!(rig.turn(), []);
 }
 
-/// Whoever is asked may fork, and the child comes back from the call as well.
+/// The status call may fork, and then it returns in the child as well.
 #[test]
 fn a_child_forked_during_a_check_reads_nothing_and_wakes_nothing() {
     let rig = rig();

@@ -1,4 +1,4 @@
-//! Handlers on the simulator, which write their calls down.
+//! Handlers on the simulator, which record their calls.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) struct Rig {
     pub(crate) handlers: Handlers<SimLoop>,
     pub(crate) channels: Vec<Channel>,
     pub(crate) theirs: Vec<Port>,
-    /// The ports whose handlers were called, and why.
+    /// The ports whose handlers were called, and the causes.
     pub(crate) calls: Arc<Mutex<Vec<(Port, Cause)>>>,
 }
 
@@ -56,7 +56,7 @@ impl Rig {
         self.channels[index].port()
     }
 
-    /// Adds a handler that writes its calls down and then does `more`.
+    /// Adds a handler that records its calls and then does `more`.
     pub(crate) fn add(
         &mut self,
         index: usize,

@@ -12,7 +12,7 @@ use mio::{Events, Poll, Token, Waker};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// What it shares with one guest: here a count of the looks at it.
+/// The memory shared with one guest: here only a count of the looks at it.
 struct Ring {
     channel: Channel,
     served: u32,

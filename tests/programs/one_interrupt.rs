@@ -8,7 +8,7 @@ use evtchn::sim::{Call, Errno, Fault, Sim};
 use evtchn::xen::XenOpen;
 use evtchn::{Backend, Cause, DeviceCall, DeviceError, DomId, Error, ErrorKind, Virq};
 
-/// The program. It ends with an error alone.
+/// The program. It ends only with an error.
 fn watch(backend: impl Into<Backend>, mut printed: impl FnMut(Cause)) -> Result<(), Error> {
     let ctx = Context::new(backend)?;
     let console = ctx.bind_virq(Virq::CON_RING)?;

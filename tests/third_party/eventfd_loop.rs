@@ -92,7 +92,7 @@ impl Registrar for EventfdLoop {
     }
 }
 
-/// A sleeper looks again and again: this loop is for tests.
+/// A sleeping thread polls in a busy loop: this loop is for tests.
 impl Sleep for EventfdLoop {
     type Deadline = Instant;
 

@@ -1,5 +1,5 @@
-//! A backend and an event loop of others, in safe code: they take the place of the simulator and of
-//! the loops here without another type.
+//! A backend and an event loop of third parties, in safe code: they replace the simulator and our
+//! loops without another context type.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
@@ -16,10 +16,10 @@ use evtchn::{
 use eventfd_loop::EventfdLoop;
 use memory::{Memory, MemoryDevice, Refused};
 
-/// Only a failure ever waits so long.
+/// Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A program that knows no backend: two channels of one domain to one another.
+/// A program that knows no backend: two channels of one domain, connected to each other.
 struct Program<R: Registrar> {
     ctx: Context<R>,
     near: Channel<R>,
@@ -57,7 +57,7 @@ impl<R: Registrar> Program<R> {
             assert_eq!(self.turn(), [near]);
             assert_eq!(self.ctx.link(), Link::Idle);
         }
-        // Read while nobody waits, and kept.
+        // Read without a wait, and kept.
         self.far.wait().unwrap();
         self.near.wait().unwrap();
         assert!(self.near.cancel().unwrap());
@@ -157,7 +157,7 @@ fn a_third_partys_error_is_the_source_and_its_device_can_be_taken_out() {
     let own = std::error::Error::source(device).and_then(|own| own.downcast_ref());
     assert_eq!(own, Some(&Refused));
     assert_eq!(ctx.link(), Link::Closed);
-    // It does not know what ports are.
+    // The backend has no statuses of ports.
     let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
     let unknown = ctx.check_peers().unwrap_err();
     let kind = unknown.device().map(evtchn::DeviceError::kind);
@@ -171,7 +171,7 @@ fn a_third_partys_error_is_the_source_and_its_device_can_be_taken_out() {
     assert_eq!(device.bound(), parts.table.ports());
 }
 
-/// It could never hear of it.
+/// The loop could never see the device ready.
 #[test]
 fn the_loop_of_the_simulator_refuses_a_third_partys_device() {
     let ctx = Context::with_registrar(Memory, SimLoop::level());

@@ -1,4 +1,4 @@
-//! Contexts and channels in what a program is made of.
+//! Contexts and channels inside the types of a program.
 
 use std::collections::HashMap;
 use std::sync::mpsc::channel as queue;
@@ -17,7 +17,7 @@ use mio::{Poll, Token, Waker};
 
 use super::{bind_peer, machine};
 
-/// No type parameter, whichever backend it has.
+/// No type parameter, for any backend.
 struct Console {
     ctx: poll::Context,
     line: poll::Channel,

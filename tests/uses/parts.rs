@@ -1,4 +1,4 @@
-//! Devices, loops and tables that a program puts its own hands on.
+//! Devices, loops and tables that a program wraps or takes apart.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;

@@ -39,7 +39,7 @@ async fn tasks_of_several_threads_each_own_a_channel() {
     ctx.teardown().unwrap();
 }
 
-/// The wake, or nothing after a while.
+/// The wake, or nothing after a timeout.
 async fn wake_within(channel: &Channel, time: Duration) -> Result<Option<Cause>, Error> {
     tokio::select! {
         woken = channel.woken() => woken.map(Some),
@@ -61,7 +61,7 @@ async fn a_wait_that_lost_to_a_timer_loses_no_wake() {
         let woken = wake_within(&channel, second).await.unwrap();
         assert_eq!(woken, Some(Cause::Event));
     }
-    // The event comes while the future is there and is not polled again before it is dropped.
+    // The event comes while the future exists, and the future is dropped without another poll.
     let mut woken = Box::pin(channel.woken());
     assert!(future::poll_once(&mut woken).await.is_none());
     guest.send(theirs).unwrap();

@@ -141,5 +141,5 @@ fn a_repeated_wait_that_fails_leaves_the_first_one() {
     tester.fail("register", ErrorKind::Gone);
     first.wait().unwrap_err();
     ctx.dispatch().unwrap().finish().unwrap();
-    assert_eq!(ctx.link(), Link::Watching, "it waits still");
+    assert_eq!(ctx.link(), Link::Watching, "it still waits");
 }
