@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 /// Two simulated domains; every channel between them has a wait.
 struct Scene {
     guest: Guest,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
     ctx: Context<SimLoop>,
     _channels: Vec<Channel<SimLoop>>,
 }
@@ -94,13 +94,13 @@ impl Scene {
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<_> = (0..waiters).map(bind).collect();
         let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
-        let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
+        let peer_ports = channels.iter().map(|it| peer(it).unwrap()).collect();
         for channel in &channels {
             channel.wait().unwrap();
         }
         Scene {
             guest,
-            theirs,
+            peer_ports,
             ctx,
             _channels: channels,
         }
@@ -108,9 +108,9 @@ impl Scene {
 
     /// So many rounds in which `firing` channels fire, far apart, and are waited for again.
     fn play(&self, rounds: usize, firing: usize) {
-        let apart = self.theirs.len() / firing;
+        let apart = self.peer_ports.len() / firing;
         for round in 0..rounds {
-            let fire = self.theirs.iter().skip(round % apart).step_by(apart);
+            let fire = self.peer_ports.iter().skip(round % apart).step_by(apart);
             for port in fire.take(firing) {
                 self.guest.send(*port).unwrap();
             }
@@ -310,7 +310,7 @@ fn beside(blocked: usize, by: By) -> (f64, f64) {
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let others: Vec<_> = (0..blocked).map(bind).collect();
     let channel = bind(0);
-    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let counters = || ctx.registrar().counters();
     let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     thread::scope(|scope| {
@@ -330,7 +330,7 @@ fn beside(blocked: usize, by: By) -> (f64, f64) {
         answered.recv().unwrap();
         let (polls, begun) = (counters().polls, used());
         for _ in 0..NOTIFIES {
-            guest.send(theirs).unwrap();
+            guest.send(peer_port).unwrap();
             answered.recv().unwrap();
         }
         let (polls, used) = (counters().polls - polls, used() - begun);

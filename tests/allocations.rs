@@ -57,7 +57,7 @@ fn burst(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1_000);
     rig.wait_on_all();
     steady(|| {
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         assert_eq!(rig.round(), 1_000);
@@ -69,7 +69,7 @@ fn ping_pong(trigger: Trigger) -> Result<(), Failed> {
     rig.wait_on_all();
     steady(|| {
         rig.channels[0].notify().unwrap();
-        rig.guest.send(rig.theirs[0]).unwrap();
+        rig.guest.send(rig.peer_ports[0]).unwrap();
         assert_eq!(rig.round(), 1);
     })
 }
@@ -78,9 +78,9 @@ fn block(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 2);
     // The wake of the other stays queued all the time.
     rig.channels[1].wait().unwrap();
-    rig.guest.send(rig.theirs[1]).unwrap();
+    rig.guest.send(rig.peer_ports[1]).unwrap();
     steady(|| {
-        rig.guest.send(rig.theirs[0]).unwrap();
+        rig.guest.send(rig.peer_ports[0]).unwrap();
         let blocked = rig.channels[0].block().unwrap();
         assert_eq!(blocked, Cause::Event);
     })
@@ -116,7 +116,7 @@ fn future(trigger: Trigger) -> Result<(), Failed> {
         let mut woken = rig.channels[0].woken();
         assert!(poll(&mut woken, &waker).is_pending());
         rig.channels[0].notify().unwrap();
-        rig.guest.send(rig.theirs[0]).unwrap();
+        rig.guest.send(rig.peer_ports[0]).unwrap();
         rig.drive();
         assert_eq!(counter.count(), 1);
         assert!(matches!(
@@ -140,7 +140,7 @@ fn tasks(trigger: Trigger) -> Result<(), Failed> {
             *task = channel.woken();
             assert!(poll(task, &waker).is_pending());
         }
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         rig.drive();
@@ -169,7 +169,7 @@ fn stream(trigger: Trigger) -> Result<(), Failed> {
     };
     steady(|| {
         assert!(!take());
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         rig.drive();
@@ -215,7 +215,7 @@ fn handlers(trigger: Trigger) -> Result<(), Failed> {
         added.unwrap();
     }
     steady(|| {
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         let mut handlers = handlers.borrow_mut();
@@ -245,10 +245,10 @@ fn steady(turn: impl Fn()) -> Result<(), Failed> {
 
 struct Rig {
     ctx: Context<SimLoop>,
-    looper: SimLoop,
+    event_loop: SimLoop,
     guest: Guest,
     channels: Vec<Channel<SimLoop>>,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
 }
 
 impl Rig {
@@ -257,16 +257,16 @@ impl Rig {
         let mut roomy = DomainConfig::guest();
         roomy.max_port = u32::MAX;
         let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
-        let looper = SimLoop::new(trigger);
-        let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
+        let event_loop = SimLoop::new(trigger);
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<_> = (0..channels).map(bind).collect();
         let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
-        let theirs = channels.iter().map(|channel| peer(channel).unwrap());
+        let peer_ports = channels.iter().map(|channel| peer(channel).unwrap());
         Rig {
-            theirs: theirs.collect(),
+            peer_ports: peer_ports.collect(),
             ctx,
-            looper,
+            event_loop,
             guest,
             channels,
         }
@@ -280,13 +280,13 @@ impl Rig {
 
     /// Reads as a reactor does after a wake-up.
     fn drive(&self) {
-        assert!(self.looper.ready());
+        assert!(self.event_loop.ready());
         assert_eq!(self.ctx.drive().unwrap(), Outcome::Done);
     }
 
     /// One turn of the loop, in which every wake is waited for again.
     fn round(&self) -> usize {
-        assert!(self.looper.ready());
+        assert!(self.event_loop.ready());
         let mut wakes = 0;
         let mut round = self.ctx.dispatch().unwrap();
         for wake in &mut round {

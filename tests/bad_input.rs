@@ -92,12 +92,12 @@ const BINDS: &[Row] = &[
     (
         "a port of an unknown domain",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.ctx, UNKNOWN_DOMAIN, rig.theirs),
+        |rig| remote(&rig.ctx, UNKNOWN_DOMAIN, rig.peer_port),
     ),
     (
         "a port of a reserved id",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.ctx, RESERVED, rig.theirs),
+        |rig| remote(&rig.ctx, RESERVED, rig.peer_port),
     ),
     (
         "a port never allocated",
@@ -112,7 +112,7 @@ const BINDS: &[Row] = &[
     (
         "a port connected already",
         "bind_interdomain EINVAL Invalid",
-        |rig| remote(&rig.ctx, rig.guest.domid(), rig.theirs),
+        |rig| remote(&rig.ctx, rig.guest.domid(), rig.peer_port),
     ),
     (
         "a port meant for another",
@@ -122,7 +122,7 @@ const BINDS: &[Row] = &[
     (
         "a first bind that fails",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.fresh, UNKNOWN_DOMAIN, rig.theirs),
+        |rig| remote(&rig.fresh, UNKNOWN_DOMAIN, rig.peer_port),
     ),
     (
         "a static port on an old kernel",
@@ -162,7 +162,7 @@ const BINDS: &[Row] = &[
     (
         "another domain when restricted",
         "bind_interdomain EACCES NotPermitted",
-        |rig| remote(&rig.restricted, UNKNOWN_DOMAIN, rig.theirs),
+        |rig| remote(&rig.restricted, UNKNOWN_DOMAIN, rig.peer_port),
     ),
 ];
 

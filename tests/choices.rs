@@ -22,7 +22,7 @@ fn scenario(choice: Choice) -> u64 {
     let guest = sim.guest(sim.create_domain().unwrap());
     let channels = [(); 2].map(|()| ctx.bind_unbound_port(guest.domid()).unwrap());
     let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
-    let theirs = channels.each_ref().map(|channel| peer(channel).unwrap());
+    let peer_ports = channels.each_ref().map(|channel| peer(channel).unwrap());
     for channel in &channels {
         channel.wait().unwrap();
     }
@@ -33,7 +33,7 @@ fn scenario(choice: Choice) -> u64 {
     let mut unseen = [false; 2];
     for index in [0, 1, 0] {
         unseen[index] = true;
-        guest.send(theirs[index]).unwrap();
+        guest.send(peer_ports[index]).unwrap();
         if event_loop.ready() {
             look(&ctx, &channels, &mut unseen);
         }

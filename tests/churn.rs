@@ -266,7 +266,7 @@ fn on_eoi_handler(rig: &Rig) {
         let keeps = Arc::clone(&kept);
         let keep = move |call: &mut evtchn::Call| *keeps.lock().unwrap() = call.take_eoi();
         handlers.add(id, OnEoi, keep).unwrap();
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         handlers.round(Duration::ZERO).unwrap();
         assert!(handlers.remove(id));
         kept.lock().unwrap().take().unwrap().complete();
@@ -280,7 +280,7 @@ fn limited_handler(rig: &Rig) {
     let id = rig.channels[1].id();
     handlers.borrow_mut().add(id, limit, |_| ()).unwrap();
     flat(|| {
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         handlers.borrow_mut().round(Duration::ZERO).unwrap();
         rig.ctx.wait(id).unwrap();
     });

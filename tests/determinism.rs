@@ -118,20 +118,20 @@ impl Run {
         let guest = self.guests[self.of(self.guests.len())].clone();
         let bound = if self.of(2) == 0 {
             self.ctx.bind_unbound_port(guest.domid()).map(|channel| {
-                let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
-                (channel, theirs)
+                let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port());
+                (channel, peer_port)
             })
         } else {
-            let theirs = guest.alloc_unbound(DomId::DOM0);
-            let port = theirs.unwrap();
+            let peer_port = guest.alloc_unbound(DomId::DOM0);
+            let port = peer_port.unwrap();
             let domid = guest.domid();
             let channel = self.ctx.bind_interdomain(RemotePort { domid, port });
-            channel.map(|channel| (channel, theirs))
+            channel.map(|channel| (channel, peer_port))
         };
         match bound {
-            Ok((channel, theirs)) => {
+            Ok((channel, peer_port)) => {
                 self.see("wait", (channel.port(), channel.wait()));
-                self.channels.push((channel, guest, theirs.unwrap()));
+                self.channels.push((channel, guest, peer_port.unwrap()));
             }
             Err(error) => self.see("bind", error),
         }
@@ -178,11 +178,11 @@ impl Run {
 
     /// Events of several peers at once, some of them later.
     fn fire(&self) {
-        for (_, guest, theirs) in &self.channels {
-            let (domid, port) = (guest.domid(), theirs.as_raw());
+        for (_, guest, peer_port) in &self.channels {
+            let (domid, port) = (guest.domid(), peer_port.as_raw());
             match self.of(3) {
                 // A guest that was removed fires no more.
-                0 => guest.send(*theirs).unwrap_or_default(),
+                0 => guest.send(*peer_port).unwrap_or_default(),
                 1 => self.sim.after(MS, move |world| {
                     let _gone = world.kernel_send(domid, port);
                 }),

@@ -81,7 +81,7 @@ const DEEP: Plan = Plan {
 };
 
 /// Starts with a channel that has a wait for each wake.
-const STANDING: Plan = Plan {
+const WAITING_FOR_EACH: Plan = Plan {
     begin: &[CALLS[0], CALLS[1], Op::WaitEach(0)],
     calls: 20,
     steps: 3,
@@ -224,7 +224,7 @@ fn search(trigger: Trigger, least: &Reached) {
         wakes: 0,
         failed: HashSet::new(),
     };
-    for plan in [WIDE, DEEP, FIRED, STANDING] {
+    for plan in [WIDE, DEEP, FIRED, WAITING_FOR_EACH] {
         search.script = plan.begin.to_vec();
         search.plan = plan;
         let steps = search.plan.steps;

@@ -46,8 +46,8 @@ impl Rig {
     fn waiting(&self) -> (Channel, Port) {
         let channel = self.ctx.bind_unbound_port(self.guest.domid()).unwrap();
         channel.wait().unwrap();
-        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
-        (channel, theirs.unwrap())
+        let peer_port = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        (channel, peer_port.unwrap())
     }
 
     /// One round; a woken channel does not wait again.
@@ -70,13 +70,13 @@ impl Rig {
 #[test]
 fn calls_fail_when_the_choice_says_so_and_can_be_repeated() {
     let rig = Rig::deciding([1, 0, 1, 1, 0]);
-    let (channel, theirs) = rig.waiting();
+    let (channel, peer_port) = rig.waiting();
     rig.opener
         .install(Fault::fail(Call::Notify, Errno::EINTR).once_in(2));
     let went = [(); 5].map(|()| channel.notify().is_ok());
     assert_eq!(went, [false, true, false, false, true]);
     // Two events, after the one of the bind.
-    assert_eq!(rig.guest.events(theirs), Ok(3));
+    assert_eq!(rig.guest.events(peer_port), Ok(3));
     rig.expect_clean_end([channel]);
 }
 
@@ -100,9 +100,9 @@ fn a_delayed_event_arrives_when_due_and_coalesces_until_then() {
     // The notify at the bind, then the events of the guest.
     let rig = Rig::deciding([0, 5]);
     rig.sim.set_delivery(Delivery::Delayed(8 * MS));
-    let (channel, theirs) = rig.waiting();
+    let (channel, peer_port) = rig.waiting();
     rig.sim.advance(Duration::ZERO);
-    (0..3).for_each(|_| rig.guest.send(theirs).unwrap());
+    (0..3).for_each(|_| rig.guest.send(peer_port).unwrap());
     rig.sim.advance(4 * MS);
     assert!(!rig.event_loop.ready());
     rig.sim.advance(MS);
@@ -118,9 +118,11 @@ fn a_delayed_event_arrives_when_due_and_coalesces_until_then() {
 fn delayed_events_of_several_ports_are_reordered_within_the_greatest_delay() {
     // First the delay of each event, then which of the remaining ones arrives.
     let rig = Rig::deciding([8, 2, 3, 2, 1]);
-    let (channels, theirs): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
+    let (channels, peer_ports): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
     rig.sim.set_delivery(Delivery::Delayed(8 * MS));
-    theirs.iter().for_each(|&it| rig.guest.send(it).unwrap());
+    peer_ports
+        .iter()
+        .for_each(|&it| rig.guest.send(it).unwrap());
     rig.sim.advance(8 * MS);
     let ports: Vec<_> = rig.wakes().into_iter().map(|(port, _)| port).collect();
     assert_eq!(ports, [2, 1, 0].map(|index: usize| channels[index].port()));
@@ -130,11 +132,11 @@ fn delayed_events_of_several_ports_are_reordered_within_the_greatest_delay() {
 #[test]
 fn a_spurious_readiness_brings_no_wake_and_ends_no_block() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.waiting();
+    let (channel, peer_port) = rig.waiting();
     rig.event_loop.install(Fault::spurious().nth(1));
     assert!(rig.event_loop.ready());
     assert_eq!(rig.wakes(), []);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.wakes(), [(channel.port(), Cause::Event)]);
     rig.event_loop.install(Fault::spurious().nth(1));
     rig.event_loop.install(Fault::spurious().nth(2));
@@ -152,8 +154,8 @@ fn a_spurious_readiness_brings_no_wake_and_ends_no_block() {
 #[test]
 fn a_ring_that_overflows_just_before_the_read_wakes_every_waiter() {
     let rig = Rig::new();
-    let (channels, theirs): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
-    rig.guest.send(theirs[1]).unwrap();
+    let (channels, peer_ports): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
+    rig.guest.send(peer_ports[1]).unwrap();
     rig.opener.install(Fault::overflow(Call::Pending).nth(1));
     let mut wakes = rig.wakes();
     wakes.sort_by_key(|&(port, _)| port);
@@ -194,8 +196,8 @@ fn a_storming_guest_causes_one_wake_per_wait_and_prolongs_no_round() {
 #[test]
 fn a_peer_that_dies_between_wake_and_unmask_leaves_a_silent_channel() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.waiting();
-    rig.guest.send(theirs).unwrap();
+    let (channel, peer_port) = rig.waiting();
+    rig.guest.send(peer_port).unwrap();
     let domid = rig.guest.domid();
     let death = move |world: &mut World| world.destroy_domain(domid).unwrap();
     rig.opener
@@ -204,7 +206,7 @@ fn a_peer_that_dies_between_wake_and_unmask_leaves_a_silent_channel() {
     let wake = round.next().unwrap();
     rig.ctx.wait(wake.channel).unwrap();
     assert_eq!(round.finish().unwrap(), Outcome::Done);
-    assert!(rig.guest.send(theirs).is_err(), "it is dead");
+    assert!(rig.guest.send(peer_port).is_err(), "it is dead");
     channel.notify().unwrap();
     assert!(!rig.event_loop.ready());
     channel.cancel().unwrap();
@@ -215,8 +217,8 @@ fn a_peer_that_dies_between_wake_and_unmask_leaves_a_silent_channel() {
 #[test]
 fn out_of_memory_fails_binds_and_unmasks_until_memory_is_free() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.waiting();
-    rig.guest.send(theirs).unwrap();
+    let (channel, peer_port) = rig.waiting();
+    rig.guest.send(peer_port).unwrap();
     rig.sim.install(Fault::out_of_memory());
     let error = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err();
     let error = error.device().unwrap();
@@ -233,7 +235,7 @@ fn out_of_memory_fails_binds_and_unmasks_until_memory_is_free() {
     let (first, count) = (channel.port(), 1);
     assert_eq!(source.call(), DeviceCall::Unmask { first, count });
     assert_eq!(source.kind(), ErrorKind::NoMemory);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.ctx.next_timeout(), Some(Duration::ZERO));
     rig.sim.clear_faults();
     // The unmask comes first, and delivers the event that came meanwhile.
@@ -275,11 +277,11 @@ fn out_of_ports_refuses_a_bind_and_changes_no_other_channel() {
         sim,
     };
     for rig in [by_rule, by_count] {
-        let ((one, theirs), (mut other, _)) = (rig.waiting(), rig.waiting());
+        let ((one, peer_port), (mut other, _)) = (rig.waiting(), rig.waiting());
         rig.opener.install(Fault::out_of_ports());
         let error = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err();
         assert!(error.to_string().contains("ENOSPC"), "{error}");
-        rig.guest.send(theirs).unwrap();
+        rig.guest.send(peer_port).unwrap();
         assert_eq!(rig.wakes(), [(one.port(), Cause::Event)]);
         rig.opener.clear_faults();
         other.unbind().unwrap();

@@ -115,7 +115,7 @@ fn a_notify_after_the_device_failed_is_not_bound_and_the_context_has_the_failure
     assert_eq!(wakes, [(wire.channel.id(), Cause::Gone)]);
     let failed = round.finish().unwrap_err();
 
-    let before = rig.guest.events(wire.theirs).unwrap();
+    let before = rig.guest.events(wire.peer_port).unwrap();
     for refused in [wire.channel.notify(), notifier.notify()] {
         let refused = refused.unwrap_err();
         assert!(
@@ -123,7 +123,7 @@ fn a_notify_after_the_device_failed_is_not_bound_and_the_context_has_the_failure
             "{refused:?}"
         );
     }
-    assert_eq!(rig.guest.events(wire.theirs).unwrap(), before);
+    assert_eq!(rig.guest.events(wire.peer_port).unwrap(), before);
     let failure = rig.context.failure().unwrap();
     assert_eq!(failure.call(), DeviceCall::Pending);
     assert_eq!(failure.code(), Some(Errno::EIO.raw()));
@@ -140,8 +140,8 @@ fn a_notify_after_the_device_failed_is_not_bound_and_the_context_has_the_failure
 #[test]
 fn a_failed_unbind_leaves_the_channel_bound_and_can_be_repeated() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let mut channel = rig.context.bind_interdomain(remote).unwrap();
     let (id, notifier) = (channel.id(), channel.notifier());
     wait(&channel);
@@ -155,11 +155,11 @@ fn a_failed_unbind_leaves_the_channel_bound_and_can_be_repeated() {
     assert_eq!(Errno::of(&error), Some(Errno::EINTR));
     assert_eq!(channel.id(), id);
     assert_eq!(rig.context.link(), Link::Watching, "its wait goes on");
-    let before = rig.guest.events(theirs).unwrap();
+    let before = rig.guest.events(peer_port).unwrap();
     channel.notify().unwrap();
     notifier.notify().unwrap();
-    assert_eq!(rig.guest.events(theirs).unwrap(), before + 2);
-    rig.guest.send(theirs).unwrap();
+    assert_eq!(rig.guest.events(peer_port).unwrap(), before + 2);
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 
     wait(&channel);

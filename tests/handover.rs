@@ -15,7 +15,7 @@ struct Old {
     guest: Guest,
     ctx: SimContext,
     channels: Vec<SimChannel>,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
 }
 
 impl Old {
@@ -28,7 +28,7 @@ impl Old {
         let ctx = Context::with_registrar(opener.clone(), event_loop.clone());
         let bind = |_| ctx.bind_unbound_port(domid).unwrap();
         let channels: Vec<_> = (0..count).map(bind).collect();
-        let theirs = channels
+        let peer_ports = channels
             .iter()
             .map(|it| guest.bind_interdomain(DomId::DOM0, it.port()).unwrap())
             .collect();
@@ -39,7 +39,7 @@ impl Old {
             guest,
             ctx,
             channels,
-            theirs,
+            peer_ports,
         }
     }
 }
@@ -65,19 +65,19 @@ fn a_hand_over_loses_no_event() {
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
     // Latched, in the ready queue, unread in the ring, and one that comes after the hand-over.
     old.channels[1].wait().unwrap();
-    old.guest.send(old.theirs[0]).unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
     old.channels[1].wait().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     drop(old.ctx.dispatch_at_most(0).unwrap());
-    old.guest.send(old.theirs[2]).unwrap();
+    old.guest.send(old.peer_ports[2]).unwrap();
     let before = old.event_loop.counts();
 
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert!(!old.event_loop.is_registered());
     assert_eq!(old.event_loop.counts().registers, before.registers);
-    old.guest.send(old.theirs[3]).unwrap();
+    old.guest.send(old.peer_ports[3]).unwrap();
 
     let event_loop = SimLoop::level();
     let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, event_loop.clone());
@@ -89,9 +89,9 @@ fn a_hand_over_loses_no_event() {
     wait_on(&ctx, &channels);
     drop(ctx.dispatch().unwrap());
     let _wakes = turn(&ctx);
-    for (channel, theirs) in channels.iter().zip(&old.theirs) {
+    for (channel, peer_port) in channels.iter().zip(&old.peer_ports) {
         channel.wait().unwrap();
-        old.guest.send(*theirs).unwrap();
+        old.guest.send(*peer_port).unwrap();
         assert!(event_loop.ready() || ctx.next_timeout().is_some());
         assert!(
             turn(&ctx).contains(&(channel.port(), Cause::Event)),
@@ -113,7 +113,7 @@ fn adopted_port_wakes_once_and_then_only_for_events() {
     assert!(event_loop.ready());
     assert!(!event_loop.ready());
     assert_eq!(turn(&ctx), []);
-    old.guest.send(old.theirs[0]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
     assert_eq!(turn(&ctx), [(channels[0].port(), Cause::Event)]);
 }
 
@@ -138,7 +138,7 @@ fn restriction_is_handed_over_and_not_set_again() {
 fn stale_entry_of_the_old_process_wakes_no_channel_of_the_new_one() {
     let mut old = Old::with_channels(2);
     let mut stale = old.channels.pop().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     stale.unbind().unwrap();
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     let event_loop = SimLoop::level();
@@ -174,7 +174,7 @@ fn refused_hand_over_of_a_context_in_use_changes_nothing() {
     let error = old.ctx.hand_over(&mut old.channels).unwrap_err();
     assert!(matches!(error, Error::Deregister(_)), "{error:?}");
     assert_eq!(Errno::of(&error), Some(Errno::ENOMEM));
-    old.guest.send(old.theirs[0]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
     assert_eq!(turn(&old.ctx), [(old.channels[0].port(), Cause::Event)]);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table.ports().len(), 2);
@@ -188,13 +188,13 @@ fn a_failed_hand_over_leaves_channels_waits_and_wakes() {
     let [waiting, latched, queued] = [0, 1, 2].map(|place: usize| old.channels[place].port());
     old.channels[0].wait().unwrap();
     old.channels[2].wait().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
-    old.guest.send(old.theirs[2]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
+    old.guest.send(old.peer_ports[2]).unwrap();
     let mut round = old.ctx.dispatch_at_most(1).unwrap();
     assert_eq!(round.next().map(|wake| wake.port()), Some(queued));
     round.finish().unwrap();
     old.channels[2].wait().unwrap();
-    old.guest.send(old.theirs[2]).unwrap();
+    old.guest.send(old.peer_ports[2]).unwrap();
     drop(old.ctx.dispatch_at_most(0).unwrap());
 
     let ids: Vec<_> = old.channels.iter().map(Channel::id).collect();
@@ -207,15 +207,15 @@ fn a_failed_hand_over_leaves_channels_waits_and_wakes() {
         old.channels.iter().map(Channel::id).collect::<Vec<_>>(),
         ids
     );
-    for (channel, theirs) in old.channels.iter().zip(&old.theirs) {
-        let before = old.guest.events(*theirs).unwrap();
+    for (channel, peer_port) in old.channels.iter().zip(&old.peer_ports) {
+        let before = old.guest.events(*peer_port).unwrap();
         channel.notify().unwrap();
-        assert_eq!(old.guest.events(*theirs).unwrap(), before + 1);
+        assert_eq!(old.guest.events(*peer_port).unwrap(), before + 1);
     }
     assert_eq!(turn(&old.ctx), [(queued, Cause::Event)]);
     old.channels[1].wait().unwrap();
     assert_eq!(turn(&old.ctx), [(latched, Cause::Event)]);
-    old.guest.send(old.theirs[0]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
     assert_eq!(turn(&old.ctx), [(waiting, Cause::Event)]);
 
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
@@ -281,11 +281,14 @@ fn a_peer_that_dies_during_the_hand_over_is_reported_gone_by_the_successor() {
     assert_eq!(check(&old.sim, &old.ctx), 1);
     assert_eq!(turn(&old.ctx), [(ports[0], Cause::PeerConnected)]);
     old.channels[1].wait().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
     // And one channel was bound to its peer.
-    let theirs = old.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let bound = old.ctx.bind_interdomain(old.guest.remote(theirs)).unwrap();
+    let peer_port = old.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let bound = old
+        .ctx
+        .bind_interdomain(old.guest.remote(peer_port))
+        .unwrap();
     let bound_port = bound.port();
     old.channels.push(bound);
 
@@ -313,13 +316,13 @@ fn a_peer_known_before_the_hand_over_is_not_reported_again() {
     let _connected = turn(&old.ctx);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     let remote = old.guest.domid();
-    let known = format!("v2:-:10;peers={remote}:{}.", old.theirs[0]);
+    let known = format!("v2:-:10;peers={remote}:{}.", old.peer_ports[0]);
     assert_eq!(parts.table.to_string(), known);
     let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
     wait_on(&ctx, &channels);
     assert_eq!((check(&old.sim, &ctx), turn(&ctx)), (0, vec![]));
     // Another port of the same domain takes its place.
-    old.guest.close(old.theirs[0]).unwrap();
+    old.guest.close(old.peer_ports[0]).unwrap();
     old.guest.alloc_unbound(DomId::DOM0).unwrap();
     let port = channels[0].port();
     old.guest.bind_interdomain(DomId::DOM0, port).unwrap();
@@ -339,7 +342,7 @@ fn peer_news_that_the_old_process_did_not_take_is_reported_by_the_successor() {
         if is_gone {
             let _connected = turn(&old.ctx);
             old.channels[0].wait().unwrap();
-            old.guest.close(old.theirs[0]).unwrap();
+            old.guest.close(old.peer_ports[0]).unwrap();
             assert_eq!(check(&old.sim, &old.ctx), 1);
         }
         let parts = old.ctx.hand_over(&mut old.channels).unwrap();
@@ -362,7 +365,7 @@ fn a_table_in_the_first_format_is_adopted() {
     let parts = Parts { device, table };
     let (ctx, channels) = Context::from_parts(parts, old.opener, SimLoop::level());
     wait_on(&ctx, &channels);
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     assert_eq!(turn(&ctx), [(channels[1].port(), Cause::Event)]);
     // A check reports a peer that no check of this process has seen.
     assert_eq!(check(&old.sim, &ctx), 1);

@@ -126,8 +126,12 @@ fn wired(channels: usize) -> (Context<SimLoop>, Vec<SimChannel>, impl Fn()) {
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let bound: Vec<_> = (0..channels).map(bind).collect();
     let peer = |channel: &SimChannel| guest.bind_interdomain(DomId::DOM0, channel.port());
-    let theirs: Vec<_> = bound.iter().map(|channel| peer(channel).unwrap()).collect();
-    let send = move || theirs.iter().for_each(|port| guest.send(*port).unwrap());
+    let peer_ports: Vec<_> = bound.iter().map(|channel| peer(channel).unwrap()).collect();
+    let send = move || {
+        peer_ports
+            .iter()
+            .for_each(|port| guest.send(*port).unwrap());
+    };
     (ctx, bound, send)
 }
 

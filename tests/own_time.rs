@@ -16,11 +16,11 @@ fn wired() -> (Sim, Context, Channel, impl Fn(Duration)) {
     let ctx = Context::new(sim.backend(DomId::DOM0)).unwrap();
     let guest = sim.guest(sim.create_domain().unwrap());
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let (machine, domid) = (sim.clone(), guest.domid());
     let fires_after = move |delay| {
         machine.after(delay, move |world| {
-            world.kernel_send(domid, theirs.as_raw()).unwrap();
+            world.kernel_send(domid, peer_port.as_raw()).unwrap();
         });
     };
     (sim, ctx, channel, fires_after)

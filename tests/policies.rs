@@ -25,11 +25,11 @@ use rig::{Rig, s};
 fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) -> bool {
     let mut rig = Rig::new(1);
     let seen = Arc::new(Mutex::new(None));
-    let (guest, theirs) = (rig.guest.clone(), rig.theirs[0]);
+    let (guest, peer_port) = (rig.guest.clone(), rig.peer_ports[0]);
     let (event_loop, first) = (rig.event_loop.clone(), Arc::clone(&seen));
     rig.add(0, policy, move |_| {
         if first.lock().unwrap().is_none() {
-            guest.send(theirs).unwrap();
+            guest.send(peer_port).unwrap();
             *first.lock().unwrap() = Some(event_loop.ready());
         }
     });
@@ -340,7 +340,7 @@ fn handlers_do_not_keep_their_context_alive() {
     drop(rig.ctx);
     assert!(weak.upgrade().is_none());
     assert!(!rig.event_loop.is_registered());
-    rig.guest.send(rig.theirs[0]).unwrap();
+    rig.guest.send(rig.peer_ports[0]).unwrap();
     assert_eq!(rig.handlers.next_timeout(s(0)), None);
     assert_eq!(rig.handlers.round(s(0)).unwrap(), Outcome::Done);
     assert_eq!(*rig.calls.lock().unwrap(), []);

@@ -59,14 +59,14 @@ fn run(
     }));
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let channels: Vec<_> = (0..=OTHERS).map(bind).collect();
-    let bind_theirs = |it: &evtchn::Channel<_>| guest.bind_interdomain(DomId::DOM0, it.port());
-    let theirs: Vec<u32> = channels
+    let bind_peer = |it: &evtchn::Channel<_>| guest.bind_interdomain(DomId::DOM0, it.port());
+    let peer_ports: Vec<u32> = channels
         .iter()
-        .map(|channel| bind_theirs(channel).unwrap().as_raw())
+        .map(|channel| bind_peer(channel).unwrap().as_raw())
         .collect();
 
     let mut handlers = ctx.handlers();
-    let (theirs_of_storm, others) = theirs.split_first().unwrap();
+    let (peer_port_of_storm, others) = peer_ports.split_first().unwrap();
     let (seen, machine) = (Arc::clone(&figures), sim.clone());
     let storm = move |call: &mut Call| {
         seen.lock().unwrap().storm += 1;
@@ -75,7 +75,7 @@ fn run(
         storm(&machine, call);
     };
     handlers.add(channels[0].id(), policy, storm).unwrap();
-    let port = *theirs_of_storm;
+    let port = *peer_port_of_storm;
     sim.after(STORM, move |world| send_each(world, port, STORM));
     for (index, &port) in others.iter().enumerate() {
         // All of them in half the time that their handlers take.

@@ -18,7 +18,7 @@ struct Rig {
     channel: Arc<evtchn::Channel<SimLoop>>,
     /// The guest fires.
     fire: fn(&mut World, u32),
-    theirs: u32,
+    peer_port: u32,
     _ctx: Context<SimLoop>,
 }
 
@@ -29,20 +29,20 @@ impl Rig {
         let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
         let guest = sim.guest(sim.create_domain_with_id(DomId::new(1)).unwrap());
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-        let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
+        let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port());
         Rig {
             sim,
             event_loop,
             channel: Arc::new(channel),
             fire: |world, port| world.kernel_send(DomId::new(1), port).unwrap(),
-            theirs: theirs.unwrap().as_raw(),
+            peer_port: peer_port.unwrap().as_raw(),
             _ctx: ctx,
         }
     }
 
     fn fires_after(&self, delay: Duration) {
-        let (fire, theirs) = (self.fire, self.theirs);
-        self.sim.after(delay, move |world| fire(world, theirs));
+        let (fire, peer_port) = (self.fire, self.peer_port);
+        self.sim.after(delay, move |world| fire(world, peer_port));
     }
 
     #[track_caller]
@@ -141,7 +141,7 @@ fn delayed_events_arrive_while_the_only_thread_sleeps() {
             Delivery::Immediate | Delivery::Held | Delivery::Chosen => Duration::ZERO,
         };
         for _ in 0..20 {
-            rig.sim.with(|world| (rig.fire)(world, rig.theirs));
+            rig.sim.with(|world| (rig.fire)(world, rig.peer_port));
             let before = rig.sim.now();
             assert_eq!(rig.channel.block().unwrap(), Cause::Event);
             let took = rig.sim.now() - before;

@@ -77,7 +77,7 @@ fn firing(waiters: usize) -> usize {
 /// Two simulated domains, and the guest's ends of the channels.
 struct Rig {
     guest: Guest,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
     /// How many of them fire in a round.
     firing: usize,
 }
@@ -90,11 +90,11 @@ impl Rig {
         roomy.max_port = u32::MAX;
         let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
         let ports = bind(&sim, guest.domid());
-        let theirs = ports
+        let peer_ports = ports
             .iter()
             .map(|port| guest.bind_interdomain(DomId::DOM0, *port).unwrap());
         Rig {
-            theirs: theirs.collect(),
+            peer_ports: peer_ports.collect(),
             firing: firing(waiters),
             guest,
         }
@@ -102,9 +102,9 @@ impl Rig {
 
     /// Fires channels that are far apart, different ones in each round while there are any left.
     fn fire(&self, round: usize) {
-        let apart = self.theirs.len() / self.firing;
+        let apart = self.peer_ports.len() / self.firing;
         for index in 0..self.firing {
-            let port = self.theirs[index * apart + round % apart];
+            let port = self.peer_ports[index * apart + round % apart];
             self.guest.send(port).unwrap();
         }
     }

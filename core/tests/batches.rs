@@ -27,7 +27,7 @@ fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
 }
 
 /// Channels with a wait for each wake.
-fn standing<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
+fn waiting_for_each<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let (tester, ctx, channels) = waiting();
     for channel in &channels {
         channel.wait_each().unwrap();
@@ -61,7 +61,7 @@ fn a_batch_fills_its_buffer_and_the_round_keeps_the_rest() {
 
 #[test]
 fn a_batch_keeps_to_the_budget_of_its_round() {
-    let (tester, ctx, channels) = standing::<5>();
+    let (tester, ctx, channels) = waiting_for_each::<5>();
     let all = channels.each_ref().map(Channel::port);
     tester.batch(&all);
     let mut buf = WakeBuf::default();
@@ -74,7 +74,7 @@ fn a_batch_keeps_to_the_budget_of_its_round() {
 
 #[test]
 fn waits_for_each_of_a_batch_are_unmasked_in_one_write_without_a_registration() {
-    let (tester, ctx, channels) = standing::<3>();
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     let all = channels.each_ref().map(Channel::port);
     let mut buf = WakeBuf::default();
     for wakes in 1..4 {
@@ -120,7 +120,7 @@ fn a_batch_of_an_edge_triggered_loop_reads_until_nothing_is_left() {
 
 #[test]
 fn a_cancel_after_the_batch_keeps_its_port_masked() {
-    let (tester, ctx, channels) = standing::<2>();
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     tester.batch(&channels.each_ref().map(Channel::port));
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
@@ -134,7 +134,7 @@ fn a_cancel_after_the_batch_keeps_its_port_masked() {
 
 #[test]
 fn an_overflow_comes_in_a_batch_and_ends_no_wait_for_each() {
-    let (tester, ctx, channels) = standing::<3>();
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     tester.fail("read", ErrorKind::Overflow);
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
@@ -148,7 +148,7 @@ fn an_overflow_comes_in_a_batch_and_ends_no_wait_for_each() {
 
 #[test]
 fn a_failed_device_ends_every_wait_for_each_in_a_batch() {
-    let (tester, ctx, channels) = standing::<3>();
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     tester.fail("read", ErrorKind::Other);
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
@@ -184,7 +184,7 @@ fn a_batch_leaves_out_foreign_ports_and_ports_without_a_wait() {
 
 #[test]
 fn callbacks_with_a_wait_for_each_are_called_for_every_event_until_a_cancel() {
-    let (tester, ctx, channels) = standing::<2>();
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     let ctx = Arc::new(ctx);
     let calls = Arc::new(AtomicUsize::new(0));
     for channel in &channels {
@@ -213,7 +213,7 @@ fn callbacks_with_a_wait_for_each_are_called_for_every_event_until_a_cancel() {
 
 #[test]
 fn a_batch_buffer_may_have_any_capacity() {
-    let (tester, ctx, channels) = standing::<2>();
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     for capacity in [0, 1, 2, usize::MAX] {
         tester.batch(&channels.each_ref().map(Channel::port));
         let mut buf = WakeBuf::with_capacity(capacity);

@@ -13,7 +13,7 @@ type Ctx = Context<FakeLoop>;
 type Ours = Channel<FakeLoop>;
 
 /// Channels with a wait for each wake.
-fn standing<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
+fn waiting_for_each<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [(); N].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
@@ -40,7 +40,7 @@ fn wake(channel: &Ours, cause: Cause) -> Wake {
 
 #[test]
 fn a_wait_for_each_fires_at_every_event_and_is_registered_once() {
-    let (tester, ctx, channels) = standing::<3>();
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     for _ in 0..3 {
         tester.batch(&ports(&channels));
         let woke: Vec<Port> = round(&ctx).iter().map(Wake::port).collect();
@@ -57,7 +57,7 @@ fn a_wait_for_each_fires_at_every_event_and_is_registered_once() {
 
 #[test]
 fn a_wait_for_one_beside_a_wait_for_each_ends_after_one_wake() {
-    let (tester, ctx, [each, once]) = standing();
+    let (tester, ctx, [each, once]) = waiting_for_each();
     once.wait().unwrap();
     assert!(once.cancel().unwrap());
     once.wait().unwrap();
@@ -93,7 +93,7 @@ fn a_wait_becomes_one_for_each_until_it_is_cancelled() {
 
 #[test]
 fn a_latched_event_is_the_first_wake_of_a_wait_for_each() {
-    let (tester, ctx, [other]) = standing();
+    let (tester, ctx, [other]) = waiting_for_each();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     tester.batch(&[channel.port()]);
     assert_eq!(round(&ctx), []);
@@ -105,7 +105,7 @@ fn a_latched_event_is_the_first_wake_of_a_wait_for_each() {
 
 #[test]
 fn a_cancel_in_the_round_drops_the_wake_of_a_wait_for_each() {
-    let (tester, ctx, [first, second]) = standing();
+    let (tester, ctx, [first, second]) = waiting_for_each();
     tester.batch(&[first.port(), second.port()]);
     let mut wakes = ctx.dispatch().unwrap();
     assert_eq!(wakes.next(), Some(wake(&first, Cause::Event)));
@@ -124,7 +124,7 @@ fn a_cancel_in_the_round_drops_the_wake_of_a_wait_for_each() {
 
 #[test]
 fn an_overflow_ends_no_wait_for_each() {
-    let (tester, ctx, channels) = standing::<2>();
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     tester.fail("read", ErrorKind::Overflow);
     let woke = round(&ctx);
     assert_eq!(
@@ -139,7 +139,7 @@ fn an_overflow_ends_no_wait_for_each() {
 
 #[test]
 fn a_device_that_failed_ends_a_wait_for_each() {
-    let (tester, ctx, [channel]) = standing();
+    let (tester, ctx, [channel]) = waiting_for_each();
     tester.fail("read", ErrorKind::Gone);
     let mut wakes = ctx.dispatch().unwrap();
     assert_eq!(wakes.next(), Some(wake(&channel, Cause::Gone)));
@@ -150,7 +150,7 @@ fn a_device_that_failed_ends_a_wait_for_each() {
 
 #[test]
 fn callbacks_are_called_for_each() {
-    let (tester, ctx, channels) = standing::<2>();
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     let calls = Arc::<AtomicUsize>::default();
     for channel in &channels {
         let counted = Arc::clone(&calls);
@@ -169,7 +169,7 @@ fn callbacks_are_called_for_each() {
 
 #[test]
 fn a_round_of_callbacks_ends_the_wait_of_a_channel_without_a_callback() {
-    let (tester, ctx, [channel]) = standing();
+    let (tester, ctx, [channel]) = waiting_for_each();
     tester.batch(&[channel.port()]);
     ctx.dispatch_callbacks().unwrap();
     // As with a wait for one, the wake is latched again.
@@ -181,7 +181,7 @@ fn a_round_of_callbacks_ends_the_wait_of_a_channel_without_a_callback() {
 
 #[test]
 fn a_cancel_that_the_loop_refuses_leaves_a_wait_for_each() {
-    let (tester, ctx, [channel]) = standing();
+    let (tester, ctx, [channel]) = waiting_for_each();
     tester.fail("deregister", ErrorKind::Other);
     assert!(matches!(channel.cancel(), Err(Error::Deregister(_))));
     for _ in 0..2 {
@@ -192,7 +192,7 @@ fn a_cancel_that_the_loop_refuses_leaves_a_wait_for_each() {
 
 #[test]
 fn a_task_and_a_wait_for_each_exclude_one_another() {
-    let (_tester, ctx, [channel]) = standing();
+    let (_tester, ctx, [channel]) = waiting_for_each();
     assert!(matches!(channel.wakes(), Err(Error::AlreadyWaited(_))));
     let other = ctx.bind_unbound_port(GUEST).unwrap();
     let wakes = other.wakes().unwrap();

@@ -1,5 +1,4 @@
 //! Unbinds, drops and teardowns, with calls that fail.
-#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use crate::support::Tester;
 use evtchn_core::{DeviceCall, DeviceError, DomId, Error, ErrorKind, Link};

@@ -169,10 +169,10 @@ fn a_replaced_round_hands_out_nothing_while_another_thread_has_a_round() {
     let turns = Barrier::new(2);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let theirs = ctx.dispatch().unwrap();
+            let other_round = ctx.dispatch().unwrap();
             turns.wait();
             turns.wait();
-            assert_eq!(theirs.finish().unwrap(), Outcome::Done);
+            assert_eq!(other_round.finish().unwrap(), Outcome::Done);
         });
         turns.wait();
         let meanwhile = (round.next(), ended.finish(), ctx.dispatch().map(drop));

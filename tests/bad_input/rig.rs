@@ -8,7 +8,7 @@ use super::{SimChannel, SimContext, UNKNOWN_DOMAIN};
 /// Contexts in every situation a row needs.
 pub(super) struct Rig {
     sim: Sim,
-    looper: SimLoop,
+    event_loop: SimLoop,
     /// Two channels; one has a wait and an unread event.
     pub(super) ctx: SimContext,
     pub(super) channel: SimChannel,
@@ -16,7 +16,7 @@ pub(super) struct Rig {
     pub(super) stale: ChannelId,
     pub(super) stale_notifier: Notifier,
     pub(super) guest: Guest,
-    pub(super) theirs: Port,
+    pub(super) peer_port: Port,
     pub(super) for_unknown_domain: Port,
     /// Has opened nothing.
     pub(super) fresh: SimContext,
@@ -35,17 +35,17 @@ impl Rig {
     pub(super) fn new() -> Rig {
         let sim = Sim::new(0);
         let guest = sim.guest(sim.create_domain().unwrap());
-        let looper = SimLoop::level();
-        let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
+        let event_loop = SimLoop::level();
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
         let mut gone = ctx.bind_unbound_port(UNKNOWN_DOMAIN).unwrap();
         let (stale, stale_notifier) = (gone.id(), gone.notifier());
         gone.unbind().unwrap();
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
         assert_eq!(channel.port(), stale.port(), "the number was given again");
         let virq = ctx.bind_virq(Virq::TBUF).unwrap();
-        let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+        let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
         channel.wait().unwrap();
-        guest.send(theirs).unwrap();
+        guest.send(peer_port).unwrap();
 
         let restricted = context(&sim, DomId::DOM0);
         let remote = guest.remote(guest.alloc_unbound(DomId::DOM0).unwrap());
@@ -58,7 +58,7 @@ impl Rig {
         let modern = context(&sim, domid);
         Rig {
             _virq: virq,
-            theirs,
+            peer_port,
             for_unknown_domain: guest.alloc_unbound(UNKNOWN_DOMAIN).unwrap(),
             fresh: context(&sim, DomId::DOM0),
             _restricted_channel: restricted_channel,
@@ -68,7 +68,7 @@ impl Rig {
             modern_other: context(&sim, domid),
             nowhere: context(&sim, UNKNOWN_DOMAIN),
             sim,
-            looper,
+            event_loop,
             ctx,
             channel,
             stale,
@@ -100,7 +100,7 @@ impl Rig {
             (ctx.link(), stats)
         };
         let looks = contexts.map(look).to_vec();
-        (self.sim.dump(), self.looper.is_registered(), looks)
+        (self.sim.dump(), self.event_loop.is_registered(), looks)
     }
 }
 

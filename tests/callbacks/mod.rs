@@ -26,7 +26,7 @@ struct Rig {
 /// A channel, and the port of the guest at its other end.
 struct Wire {
     channel: Arc<Channel>,
-    theirs: Port,
+    peer_port: Port,
 }
 
 impl Rig {
@@ -44,10 +44,10 @@ impl Rig {
 
     fn wire(&self) -> Wire {
         let channel = self.context.bind_unbound_port(self.guest.domid()).unwrap();
-        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        let peer_port = self.guest.bind_interdomain(DomId::DOM0, channel.port());
         Wire {
             channel: Arc::new(channel),
-            theirs: theirs.unwrap(),
+            peer_port: peer_port.unwrap(),
         }
     }
 
@@ -67,7 +67,7 @@ impl Rig {
     }
 
     fn fire(&self, wire: &Wire) {
-        self.guest.send(wire.theirs).unwrap();
+        self.guest.send(wire.peer_port).unwrap();
     }
 
     /// Runs a round of callbacks, which must succeed, and returns the calls.
@@ -210,11 +210,11 @@ fn a_callback_may_cancel_bind_notify_and_wait_for_others() {
     });
     let second = rig.waited(|_, _| ());
     *cancelled.lock().unwrap() = Arc::downgrade(&second.channel);
-    let before = rig.guest.events(first.theirs).unwrap();
+    let before = rig.guest.events(first.peer_port).unwrap();
     rig.fire(&first);
     rig.fire(&second);
     assert_eq!(rig.turn(), [event(&first)]);
-    assert_eq!(rig.guest.events(first.theirs).unwrap(), before + 1);
+    assert_eq!(rig.guest.events(first.peer_port).unwrap(), before + 1);
     wait(&second.channel);
     assert_eq!(rig.turn(), [event(&second)]);
     assert!(bound.lock().unwrap().is_some());
@@ -243,7 +243,7 @@ fn a_callback_may_unbind_its_own_channel_and_tear_down() {
         });
     set.unwrap();
     wait(own.lock().unwrap().as_ref().unwrap());
-    rig.guest.send(wire.theirs).unwrap();
+    rig.guest.send(wire.peer_port).unwrap();
     assert_eq!(rig.turn(), []);
     assert_eq!(rig.context.link(), Link::Closed);
     assert_eq!(Arc::strong_count(&token), 1);

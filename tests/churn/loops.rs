@@ -281,11 +281,11 @@ fn added(rig: &Rig) {
 fn delivered(rig: &Rig) {
     let dispatcher = dispatcher(rig);
     let channel = Arc::new(rig.ctx.bind_unbound_port(rig.guest.domid()).unwrap());
-    let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
-    let theirs = theirs.unwrap();
+    let peer_port = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
+    let peer_port = peer_port.unwrap();
     dispatcher.add(Arc::clone(&channel)).unwrap();
     flat(|| {
-        rig.guest.send(theirs).unwrap();
+        rig.guest.send(peer_port).unwrap();
         rig.ctx.dispatch_callbacks().unwrap();
         let mut delivery = dispatcher.wakes().try_recv().unwrap();
         assert_eq!(delivery.wake().channel, channel.id());

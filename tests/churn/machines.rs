@@ -238,8 +238,8 @@ fn deliveries(rig: &Rig) {
             rig.channels[index].wait().unwrap();
         }
         rig.sim.set_delivery(Delivery::Held);
-        rig.guest.send(rig.theirs[1]).unwrap();
-        rig.guest.send(rig.theirs[2]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
+        rig.guest.send(rig.peer_ports[2]).unwrap();
         assert!(rig.sim.step());
         rig.sim.run();
         rig.sim.set_delivery(Delivery::Immediate);
@@ -270,7 +270,7 @@ fn timers(_: &Rig) {
 fn statuses(rig: &Rig) {
     flat(|| {
         let privcmd = rig.sim.privcmd(DomId::DOM0);
-        let (domid, port) = (rig.guest.domid(), rig.theirs[0]);
+        let (domid, port) = (rig.guest.domid(), rig.peer_ports[0]);
         privcmd.status(domid, port).unwrap();
         assert!(privcmd.ports(domid).next().is_some());
     });

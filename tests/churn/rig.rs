@@ -25,7 +25,7 @@ pub(super) struct Rig {
     pub(super) ctx: Arc<Context<SimLoop>>,
     pub(super) guest: Guest,
     pub(super) channels: Vec<Channel>,
-    pub(super) theirs: Vec<Port>,
+    pub(super) peer_ports: Vec<Port>,
 }
 
 impl Rig {
@@ -39,13 +39,13 @@ impl Rig {
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<Channel> = (0..4).map(bind).collect();
         let peer = |channel: &Channel| guest.bind_interdomain(DomId::DOM0, channel.port());
-        let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
+        let peer_ports = channels.iter().map(|it| peer(it).unwrap()).collect();
         let rig = Rig {
             sim,
             ctx,
             guest,
             channels,
-            theirs,
+            peer_ports,
         };
         rig.channels[0].wait().unwrap();
         rig.event(0);
@@ -55,7 +55,7 @@ impl Rig {
 
     /// An event comes and is read.
     pub(super) fn event(&self, index: usize) {
-        self.guest.send(self.theirs[index]).unwrap();
+        self.guest.send(self.peer_ports[index]).unwrap();
         assert_eq!(self.ctx.drive().unwrap(), Outcome::Done);
     }
 

@@ -142,16 +142,16 @@ pub(crate) fn an_event_sent_before_the_peer_closed_wakes_first<P: Platform>(p: &
 
 pub(crate) fn an_interdomain_channel_is_known_connected_from_its_bind<P: Platform>(p: &P) {
     let rig = Rig::new(p);
-    let theirs = rig.peer.bind_unbound_port(DomId::SELF).unwrap();
-    let channel = rig.context.bind_interdomain(local(theirs)).unwrap();
+    let peer_port = rig.peer.bind_unbound_port(DomId::SELF).unwrap();
+    let channel = rig.context.bind_interdomain(local(peer_port)).unwrap();
     let wire = Wire::<P> {
         channel,
-        peer: theirs,
+        peer: peer_port,
     };
     wire.wait();
     rig.expect_wakes(&[&wire]);
     wire.wait();
-    rig.peer.unbind(theirs).unwrap();
+    rig.peer.unbind(peer_port).unwrap();
     assert_eq!(check(&rig), 1);
     assert_eq!(rig.turn(), [gone(&wire)]);
 }

@@ -90,13 +90,13 @@ pub(crate) fn a_bind_during_an_overflow_works_and_its_event_is_lost<P: Platform>
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     overflow(&near, port, || far.notify(peer).unwrap());
-    let (theirs, ours) = connect(&far, &near);
+    let (peer_port, ours) = connect(&far, &near);
     assert_eq!(p.poll(&near), ERR);
     near.reset().unwrap();
     expect_quiet(p, &near);
     near.unmask(&[ours]).unwrap();
     expect_quiet(p, &near);
-    far.notify(theirs).unwrap();
+    far.notify(peer_port).unwrap();
     expect_events(p, &near, &[ours]);
 }
 

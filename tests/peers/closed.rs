@@ -174,8 +174,8 @@ fn a_number_that_was_found_closed_can_be_bound_again() {
     assert_eq!(next.port(), it.channels[1].port());
     next.wait().unwrap();
     drop(it.channels);
-    let theirs = it.rig.guest.bind_interdomain(DomId::DOM0, next.port());
-    it.rig.guest.send(theirs.unwrap()).unwrap();
+    let peer_port = it.rig.guest.bind_interdomain(DomId::DOM0, next.port());
+    it.rig.guest.send(peer_port.unwrap()).unwrap();
     let round = it.context.dispatch().unwrap();
     let wakes: Vec<_> = round.map(|wake| (wake.channel, wake.cause)).collect();
     assert_eq!(wakes, [(next.id(), Cause::Event)]);

@@ -45,8 +45,8 @@ fn a_peer_that_connects_and_sends_is_reported_after_its_event() {
 #[test]
 fn a_channel_bound_to_its_peer_is_not_woken_with_connected() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let channel = rig.context.bind_interdomain(remote).unwrap();
     wait(&channel);
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
@@ -167,13 +167,13 @@ fn a_replaced_peer_is_gone_and_the_next_check_reports_the_new_one() {
 #[test]
 fn a_replaced_peer_of_a_bind_is_gone() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let channel = rig.context.bind_interdomain(remote).unwrap();
     let wire = Wire {
         channel: std::sync::Arc::new(channel),
         guest: rig.guest.clone(),
-        theirs,
+        peer_port,
     };
     wire.wait();
     assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);

@@ -44,7 +44,7 @@ impl<R: Sleep> Rig<R> {
 
 impl<R: Sleep> Wire<R> {
     fn close(&self) {
-        self.guest.close(self.theirs).unwrap();
+        self.guest.close(self.peer_port).unwrap();
     }
 
     /// The guest binds to the channel again.
@@ -59,7 +59,7 @@ impl<R: Sleep> Wire<R> {
         // The lowest free number is handed out first.
         self.guest.alloc_unbound(DomId::DOM0).unwrap();
         let next = self.bind_again();
-        assert_ne!(next, self.theirs);
+        assert_ne!(next, self.peer_port);
         next
     }
 
@@ -141,22 +141,22 @@ fn a_channel_without_a_peer_waits_on() {
     for _ in 0..3 {
         assert_eq!(rig.check(), 0);
     }
-    let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
-    rig.guest.send(theirs.unwrap()).unwrap();
+    let peer_port = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
+    rig.guest.send(peer_port.unwrap()).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 }
 
 #[test]
 fn a_channel_bound_to_a_peer_is_known_connected_without_a_check() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let channel = rig.context.bind_interdomain(remote).unwrap();
     wait(&channel);
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
     wait(&channel);
     assert_eq!(rig.check(), 0, "that it is connected is no news");
-    rig.guest.close(theirs).unwrap();
+    rig.guest.close(peer_port).unwrap();
     assert_eq!(rig.check(), 1);
     assert_eq!(rig.turn(), [(channel.port(), Cause::PeerGone)]);
 }
@@ -186,7 +186,7 @@ fn a_peer_is_reported_gone_once_and_the_next_wait_is_for_the_next_peer() {
         assert_eq!((rig.check(), rig.turn()), (0, vec![wire.gone()]));
         wire.wait();
         assert_eq!((rig.check(), rig.turn()), (0, vec![]));
-        assert_eq!(wire.bind_again(), wire.theirs);
+        assert_eq!(wire.bind_again(), wire.peer_port);
         rig.meet(&wire);
         wire.wait();
         wire.fire();

@@ -9,7 +9,7 @@ use crate::common::{Channel, Rig};
 /// What is known of the peer of one channel.
 #[derive(Default)]
 struct Model {
-    theirs: Option<Port>,
+    peer_port: Option<Port>,
     /// The peer that the last `PeerConnected` reported, unless it was reported gone since.
     known: Option<Port>,
     /// A peer has sent an event, and was not reported gone since.
@@ -27,8 +27,8 @@ struct Reported {
 impl Model {
     /// What the next check must report.
     fn news(&self) -> Option<Cause> {
-        match (self.known, self.theirs) {
-            (Some(known), Some(theirs)) => (known != theirs).then_some(Cause::PeerGone),
+        match (self.known, self.peer_port) {
+            (Some(known), Some(peer_port)) => (known != peer_port).then_some(Cause::PeerGone),
             (Some(_), None) => Some(Cause::PeerGone),
             (None, None) => self.has_sent.then_some(Cause::PeerGone),
             (None, Some(_)) => Some(Cause::PeerConnected),
@@ -46,7 +46,7 @@ impl Model {
             }
             Cause::PeerConnected => {
                 assert_eq!(self.news(), Some(cause), "a false alarm");
-                self.known = self.theirs;
+                self.known = self.peer_port;
                 reported.connected += 1;
             }
             Cause::Overflow | Cause::Adopted | Cause::Gone | _ => panic!("{cause:?}"),
@@ -68,22 +68,22 @@ fn every_check_agrees_with_the_model() {
             let which = choice.of(4);
             let (channel, model) = (&channels[which], &mut models[which]);
             let bind = || {
-                let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
-                theirs.unwrap()
+                let peer_port = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
+                peer_port.unwrap()
             };
-            match (choice.of(7), model.theirs) {
-                (0 | 6, None) => model.theirs = Some(bind()),
-                (0, Some(theirs)) => {
-                    rig.guest.close(theirs).unwrap();
-                    model.theirs = None;
+            match (choice.of(7), model.peer_port) {
+                (0 | 6, None) => model.peer_port = Some(bind()),
+                (0, Some(peer_port)) => {
+                    rig.guest.close(peer_port).unwrap();
+                    model.peer_port = None;
                 }
-                (6, Some(theirs)) => {
-                    rig.guest.close(theirs).unwrap();
+                (6, Some(peer_port)) => {
+                    rig.guest.close(peer_port).unwrap();
                     let between = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-                    model.theirs = Some(bind());
+                    model.peer_port = Some(bind());
                     rig.guest.close(between).unwrap();
                 }
-                (1, Some(theirs)) => rig.guest.send(theirs).unwrap(),
+                (1, Some(peer_port)) => rig.guest.send(peer_port).unwrap(),
                 (2, _) => {
                     channel.wait().unwrap();
                     model.waits = true;

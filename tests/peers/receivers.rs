@@ -34,7 +34,7 @@ fn a_callback_is_called_with_the_cause() {
         assert_eq!(rig.context.dispatch_callbacks().unwrap(), Outcome::Done);
         assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [cause]);
         assert_eq!(rig.context.link(), Link::Idle);
-        let _gone_already = rig.guest.close(wire.theirs);
+        let _gone_already = rig.guest.close(wire.peer_port);
     }
 }
 
@@ -137,7 +137,7 @@ fn a_task_is_woken_once_with_the_cause_and_leaves_nothing_registered() {
         };
         assert_eq!((cause, rig.context.link()), (expected, Link::Idle));
         assert_eq!(rig.context.stats().wakes, wakes);
-        let _gone_already = rig.guest.close(wire.theirs);
+        let _gone_already = rig.guest.close(wire.peer_port);
     }
 }
 
@@ -180,7 +180,7 @@ fn a_block_returns_the_cause() {
             assert_eq!(rig.check(), 1);
             assert_eq!(blocks.join().unwrap(), Some(cause));
         });
-        let _gone_already = rig.guest.close(wire.theirs);
+        let _gone_already = rig.guest.close(wire.peer_port);
     }
     assert_eq!(rig.context.link(), Link::Idle);
 }

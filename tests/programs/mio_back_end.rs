@@ -85,10 +85,10 @@ fn a_failed_unmask_is_returned_and_a_dead_guest_loses_its_ring() -> Result<()> {
     let mut back_end = BackEnd::new(sim.backend(DomId::DOM0))?;
     let guest = sim.guest(sim.create_domain()?);
     let port = back_end.offer(guest.domid())?;
-    let theirs = guest.bind_interdomain(DomId::DOM0, port)?;
+    let peer_port = guest.bind_interdomain(DomId::DOM0, port)?;
 
     sim.install(Fault::fail(Call::Unmask, Errno::EIO).nth(1));
-    guest.send(theirs)?;
+    guest.send(peer_port)?;
     back_end.turn()?;
     let error = back_end.turn().unwrap_err();
     assert_eq!(Errno::of(&*error), Some(Errno::EIO), "{error}");
@@ -97,7 +97,7 @@ fn a_failed_unmask_is_returned_and_a_dead_guest_loses_its_ring() -> Result<()> {
     // The next round unmasks it.
     back_end.turn()?;
     assert_eq!(back_end.ctx.next_timeout(), None);
-    guest.send(theirs)?;
+    guest.send(peer_port)?;
     back_end.turn()?;
     assert_eq!(back_end.served(), 2);
 

@@ -36,11 +36,11 @@ async fn check_peers<T: Future<Output = ()>>(
 
 /// A guest asks, waits for the answer, asks again, and is destroyed at the end.
 async fn ask(sim: Sim, guest: Guest, port: Port, questions: u32) {
-    let theirs = guest.bind_interdomain(DomId::DOM0, port).unwrap();
+    let peer_port = guest.bind_interdomain(DomId::DOM0, port).unwrap();
     for _ in 0..questions {
-        let before = guest.events(theirs).unwrap();
-        guest.send(theirs).unwrap();
-        while guest.events(theirs).unwrap() == before {
+        let before = guest.events(peer_port).unwrap();
+        guest.send(peer_port).unwrap();
+        while guest.events(peer_port).unwrap() == before {
             yield_now().await;
         }
     }

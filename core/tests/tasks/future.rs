@@ -72,7 +72,7 @@ fn a_future_that_is_never_polled_changes_nothing() {
 #[test]
 fn only_the_last_waker_is_woken() {
     let (tester, ctx, channel) = bound();
-    let ((old_counter, old), (new_counter, new)) = (counter(), counter());
+    let ((old_counter, old), (new_counter, new)) = (counting_waker(), counting_waker());
     let mut woken = channel.woken();
     assert!(poll(&mut woken, &old).is_pending());
     assert!(poll(&mut woken, &new).is_pending());

@@ -16,7 +16,7 @@ fn waits_end_with_an_error_when_the_loop_loses_the_device_and_refuses_it() {
     let (tester, ctx, [first, second]) = waited();
     let third = ctx.bind_unbound_port(GUEST).unwrap();
     let (counter, waker) = counting_waker();
-    let (stream_counter, streaming) = super::counting_waker();
+    let (stream_counter, streaming) = counting_waker();
     let mut woken = first.woken();
     assert!(poll(&mut woken, &waker).is_pending());
     let mut wakes = second.wakes().unwrap();
