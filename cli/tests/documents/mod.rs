@@ -46,8 +46,8 @@ const DOCUMENTS: &[Document] = documents![
     "docs/timeline.md",
     "docs/tokio.md",
     "docs/traces.md",
-    "testing/mutations/README.md",
     "testing/bench-others/README.md",
+    "testing/mutations/README.md",
 ];
 
 fn root() -> &'static Path {
