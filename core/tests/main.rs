@@ -1,6 +1,7 @@
 //! Tests of the public core, on devices and loops that follow a script. One binary, because each would compile the
 //! core's generic code again.
 
+mod ahead;
 mod batches;
 mod clean;
 mod counts;

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::ahead::Channels;
 use super::io::Read;
 use super::owner::RoundNumber;
 use super::{Shared, State};
@@ -60,7 +61,7 @@ impl fmt::Display for Outcome {
 }
 
 /// How many reads one round may make, so that a device that never runs dry ends it.
-const READS: usize = 128;
+const READS: u8 = 128;
 
 /// One round of a [`Context`](super::Context): an iterator over the wakes.
 ///
@@ -103,11 +104,12 @@ pub struct Round<'a, R: Registrar> {
     pub(super) shared: &'a Shared<R>,
     /// Nothing is picked once it is 0.
     pub(super) wakes_left: usize,
-    reads_left: usize,
+    reads_left: u8,
     /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
     pub(super) may_read: bool,
     /// Nothing was left when wakes were taken last; what was queued since is for the next round.
     pub(super) is_drained: bool,
+    pub(super) ahead: Channels,
     number: RoundNumber,
     /// `number`, or none where the context is observed: so `next` compares once for both.
     plain: RoundNumber,
@@ -143,6 +145,7 @@ impl<'a, R: Registrar> Round<'a, R> {
             reads_left: READS,
             may_read: shared.is_watching(),
             is_drained: false,
+            ahead: Channels::default(),
             number,
             plain: shared.plain(number),
             ended: false,
@@ -204,7 +207,8 @@ impl<'a, R: Registrar> Round<'a, R> {
             // Another round of this thread ended it.
             return Ok(self.shared.outcome());
         }
-        self.shared.end_round(self.may_read)
+        let room = self.ahead.room.take();
+        self.shared.end_round(self.may_read, room)
     }
 
     /// `next` of a round that is observed, or that another one has ended.
@@ -212,15 +216,34 @@ impl<'a, R: Registrar> Round<'a, R> {
     #[inline(never)]
     fn next_after_a_look(&mut self) -> Option<Wake> {
         let shared = self.shared;
-        let next = || self.is_current().then(|| self.next_now()).flatten();
+        // Each call is observed, so each takes its wake itself.
+        self.forget_ahead();
+        let next = || {
+            let wake = self.is_current().then(|| self.next_now()).flatten()?;
+            trace::wake(wake.channel, wake.cause);
+            Some(wake)
+        };
         shared.observed(|| Called::Next, next, |wake| Came::Wake(*wake))
     }
 
     #[inline(always)]
     fn next_now(&mut self) -> Option<Wake> {
-        let wake = self.next_with(|state| state.machine.next_wake(|_| true))?;
-        trace::wake(wake.channel, wake.cause);
-        Some(wake)
+        if !self.may_go_on() {
+            return None;
+        }
+        let mut state = self.shared.lock();
+        let wake = loop {
+            let wake = state.machine.next_wake(|_| true);
+            if wake.is_some() || !self.read(&mut state) {
+                break wake;
+            }
+        };
+        if wake.is_some() {
+            self.take_ahead(&mut state);
+            self.wakes_left -= 1;
+        }
+        self.unlock(state);
+        wake
     }
 
     /// One wake, as `pick` takes it: [`pick_some`](Self::pick_some).
@@ -277,6 +300,7 @@ impl<'a, R: Registrar> Round<'a, R> {
         self.plain = self.shared.plain(number);
         self.may_read = self.shared.is_watching();
         self.is_drained = false;
+        self.forget_ahead();
         true
     }
 
@@ -314,11 +338,15 @@ impl<R: Registrar> Iterator for Round<'_, R> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Wake> {
-        if self.shared.in_round.is_last(self.plain) {
-            self.next_now()
-        } else {
-            self.next_after_a_look()
+        if !self.shared.in_round.is_last(self.plain) {
+            return self.next_after_a_look();
         }
+        let wake = match self.next_ahead() {
+            Some(wake) => wake,
+            None => self.next_now()?,
+        };
+        trace::wake(wake.channel, wake.cause);
+        Some(wake)
     }
 }
 

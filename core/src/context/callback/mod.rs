@@ -42,6 +42,7 @@ impl<R: Registrar> Shared<R> {
         while state.callbacks.is_running(id) && !self.is_inside() {
             state.callbacks.awaited = true;
             state = self.returned.wait(state);
+            self.stop_if_ahead(&mut state);
         }
         state
     }

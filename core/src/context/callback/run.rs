@@ -102,12 +102,15 @@ impl<R: Registrar> Round<'_, R> {
     #[cold]
     fn next_call(&mut self, state: &mut State) -> Option<(Callback, Wake)> {
         loop {
+            if state.machine.most_wakes() == 0 && !self.read(state) {
+                return None;
+            }
             if let Some((callback, channel)) = state.next_plain_call() {
                 let cause = Cause::Event;
                 return Some((callback, Wake { channel, cause }));
             }
             let next = state.next_call_of_any();
-            if next.is_some() || !self.read(state) {
+            if next.is_some() {
                 return next;
             }
         }

@@ -1,4 +1,4 @@
-//! What the context asked of the device and the event loop.
+//! The calls that the context made of the device and the event loop.
 
 use evtchn::{DomId, ErrorKind};
 use evtchn_core::machine::link::LinkInput;
@@ -7,23 +7,23 @@ use evtchn_trace::{AtSeam, Call, Failed, Got, Seam};
 
 use super::super::lanes::Kind;
 use super::super::summary::many;
-use super::{Driver, Other};
+use super::{Driver, RemoteEnd};
 
 impl Driver<'_> {
-    pub(super) fn seam(&mut self, thread: u32, at: &AtSeam) {
+    pub(super) fn backend_call(&mut self, thread: u32, at: &AtSeam) {
         match (at.peer, &at.failed) {
-            (Some(_), None) => self.peer(at),
+            (Some(_), None) => self.peer_call(at),
             (Some(_), Some(_)) => {}
-            (None, Some(failed)) => self.failed(&at.call, failed),
-            (None, None) => self.done(thread, &at.call, at.got.as_ref()),
+            (None, Some(failed)) => self.backend_call_failed(&at.call, failed),
+            (None, None) => self.backend_call_done(thread, &at.call, at.got.as_ref()),
         }
     }
 
-    fn done(&mut self, thread: u32, call: &Seam, got: Option<&Got>) {
+    fn backend_call_done(&mut self, thread: u32, call: &Seam, got: Option<&Got>) {
         match (call, got) {
-            (Seam::Open, _) => self.follow(LinkInput::Bind),
-            (Seam::Register, _) => self.follow(LinkInput::Wanted),
-            (Seam::Deregister, _) => self.follow(LinkInput::Unwanted),
+            (Seam::Open, _) => self.apply_link_input(LinkInput::Bind),
+            (Seam::Register, _) => self.apply_link_input(LinkInput::Wanted),
+            (Seam::Deregister, _) => self.apply_link_input(LinkInput::Unwanted),
             (Seam::Close, _) => self.closed(),
             (Seam::Unbind { port }, _) => {
                 self.slots.unbound(port.as_raw());
@@ -31,9 +31,9 @@ impl Driver<'_> {
             }
             (Seam::Notify { port }, _) => self.mark(port.as_raw(), Kind::Notify, ""),
             (Seam::Pending { .. }, Some(Got::Ports(words))) => self.read(thread, words),
-            (Seam::Unmask { ports }, Some(Got::Number(written))) => {
-                self.mark(None, Kind::WriteBack, &many(*written as usize, "port"));
-                for port in ports.iter().take(*written as usize) {
+            (Seam::Unmask { ports }, Some(Got::Number(unmasked))) => {
+                self.mark(None, Kind::Unmask, &many(*unmasked as usize, "port"));
+                for port in ports.iter().take(*unmasked as usize) {
                     self.step(port.as_raw(), PortInput::Unmasked);
                 }
             }
@@ -41,13 +41,13 @@ impl Driver<'_> {
                 for port in self.bound() {
                     self.step(port, PortInput::Overflow);
                 }
-                self.take_for_script();
+                self.deliver_for_script();
             }
-            (call, got) => self.bound_at_seam(call, got),
+            (call, got) => self.bound_by_call(call, got),
         }
     }
 
-    fn bound_at_seam(&mut self, call: &Seam, got: Option<&Got>) {
+    fn bound_by_call(&mut self, call: &Seam, got: Option<&Got>) {
         let number = match got {
             Some(Got::Number(port)) => Some(*port),
             Some(Got::Ports(_) | Got::Slept(_) | Got::Is(_)) | None => None,
@@ -65,11 +65,11 @@ impl Driver<'_> {
                 Some(port),
             ) => {
                 let about = domain(*domid, Some(remote.as_raw()));
-                let other = Other::of(*domid, remote.as_raw());
+                let other = RemoteEnd::of(*domid, remote.as_raw());
                 (port, about.clone(), format!("to {about}"), Some(other))
             }
             (Seam::BindVirq { virq }, Some(port)) => {
-                let other = Other::Virq(virq.as_raw());
+                let other = RemoteEnd::Virq(virq.as_raw());
                 (
                     port,
                     format!("VIRQ {virq}"),
@@ -86,7 +86,7 @@ impl Driver<'_> {
             _ => return,
         };
         if let Some(other) = other {
-            self.ours.insert(other, port);
+            self.local_ports.insert(other, port);
         }
         self.slots.bound(port);
         self.bind(port, &about, &how);
@@ -106,9 +106,9 @@ impl Driver<'_> {
             )
         );
         if !is_in_round {
-            self.absorb();
+            self.handle_unread();
         }
-        self.take_for_script();
+        self.deliver_for_script();
     }
 
     fn closed(&mut self) {
@@ -121,10 +121,10 @@ impl Driver<'_> {
         for port in self.bound() {
             self.unbind(port, Kind::Unbind, why);
         }
-        self.follow(input);
+        self.apply_link_input(input);
     }
 
-    fn failed(&mut self, call: &Seam, failed: &Failed) {
+    fn backend_call_failed(&mut self, call: &Seam, failed: &Failed) {
         let is_read = matches!(call, Seam::Pending { .. });
         if is_read && failed.kind == ErrorKind::Overflow {
             return self.mark(
@@ -167,15 +167,15 @@ const fn bind_failed(call: &Seam) -> bool {
     )
 }
 
-/// The other end, as a lane names it.
+/// The other end, as text for a lane.
 pub(super) fn domain(domid: DomId, port: Option<u32>) -> String {
-    let whose = if domid == DomId::SELF {
+    let name = if domid == DomId::SELF {
         "this domain".to_owned()
     } else {
         format!("domain {}", domid.as_raw())
     };
     match port {
-        Some(port) => format!("{whose}, port {port}"),
-        None => whose,
+        Some(port) => format!("{name}, port {port}"),
+        None => name,
     }
 }
