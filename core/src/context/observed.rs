@@ -92,13 +92,19 @@ fn ends<'c>(observer: &dyn Observer, came: impl FnOnce() -> Came<'c>) {
     observer.ends(came());
 }
 
-/// Calls a callback of the program.
-#[cold]
-#[inline(never)]
-pub(super) fn call_back(observer: &dyn Observer, callback: &mut dyn FnMut(Wake), wake: Wake) {
-    observer.ends(Came::Calls(wake));
-    let _returns = Returns(observer);
-    callback(wake);
+/// A callback of the program whose calls the observer learns of, where there is one.
+pub(super) fn observe_callback(
+    observer: OneObserver,
+    mut callback: impl FnMut(Wake) + Send + 'static,
+) -> Box<dyn FnMut(Wake) + Send> {
+    let Some(observer) = observer else {
+        return Box::new(callback);
+    };
+    Box::new(move |wake| {
+        observer.ends(Came::Calls(wake));
+        let _returns = Returns(&*observer);
+        callback(wake);
+    })
 }
 
 /// A callback that runs. It returns where this is dropped, or panics.

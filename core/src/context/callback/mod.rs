@@ -8,7 +8,7 @@
 mod places;
 mod run;
 
-use super::observed::{done, ok};
+use super::observed::{done, observe_callback, ok};
 use super::round::over;
 use super::{Channel, Context, Outcome, Round, Shared, State};
 use crate::error::Error;
@@ -71,9 +71,10 @@ impl<R: Registrar> Channel<R> {
         let id = self.id();
         let set = || {
             self.shared.check_caller()?;
+            let callback = observe_callback(self.shared.observer.clone(), callback);
             let replaced = {
                 let mut state = self.shared.lock();
-                state.callbacks.set(id, Box::new(callback))
+                state.callbacks.set(id, callback)
             };
             drop(replaced);
             Ok(())

@@ -1,7 +1,6 @@
 //! A round of callbacks: taking one out, calling it with no lock held, and putting it back.
 
 use super::places::{Callback, Rest};
-use crate::context::observed::call_back;
 use crate::context::{Outcome, Round, Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
@@ -34,20 +33,6 @@ impl<R: Registrar> Shared<R> {
         };
         if let Some(callback) = &mut running.callback {
             callback(Wake { channel, cause });
-        }
-        running.callback.take()
-    }
-
-    /// [`run`](Self::run), which an observer learns of.
-    #[cold]
-    #[inline(never)]
-    fn run_observed(&self, callback: Callback, wake: Wake) -> Option<Callback> {
-        let mut running = Running {
-            shared: self,
-            callback: Some(callback),
-        };
-        if let (Some(callback), Some(observer)) = (&mut running.callback, &self.observer) {
-            call_back(&**observer, callback, wake);
         }
         running.callback.take()
     }
@@ -148,11 +133,7 @@ impl<R: Registrar> Round<'_, R> {
             self.unlock(state);
             self.wakes_left -= 1;
             trace::wake(channel, cause);
-            ran = if shared.observer.is_some() {
-                shared.run_observed(callback, Wake { channel, cause })
-            } else {
-                shared.run(callback, channel, cause)
-            };
+            ran = shared.run(callback, channel, cause);
         }
         if let Some(ran) = ran {
             shared.put_back(ran);
