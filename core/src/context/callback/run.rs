@@ -110,10 +110,8 @@ impl<R: Registrar> Round<'_, R> {
         let held = shared.in_round.hold();
         // It comes back under the lock under which the next one is taken out.
         let mut ran = None;
-        loop {
-            if !self.may_go_on() {
-                break;
-            }
+        let mut left = self.wakes_left;
+        while left > 0 && !shared.is_inherited() {
             let mut state = shared.lock();
             if let Some(ran) = ran.take()
                 && let Some(rest) = state.callbacks.put_back(ran)
@@ -124,14 +122,20 @@ impl<R: Registrar> Round<'_, R> {
             }
             let (callback, channel, cause) = match state.next_plain_call() {
                 Some((callback, channel)) => (callback, channel, Cause::Event),
-                None if self.is_dry(&state) => break self.unlock(state),
+                None if self.is_dry(&state) => {
+                    self.unlock(state);
+                    break;
+                }
                 None => match self.next_call(&mut state) {
                     Some((callback, wake)) => (callback, wake.channel, wake.cause),
-                    None => break self.unlock(state),
+                    None => {
+                        self.unlock(state);
+                        break;
+                    }
                 },
             };
             self.unlock(state);
-            self.wakes_left -= 1;
+            left -= 1;
             trace::wake(channel, cause);
             ran = shared.run(callback, channel, cause);
         }
