@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use evtchn_checks::{Input, Kept, Script};
+use evtchn_checks::{CheckTrace, Input, Script};
 use evtchn_trace::{Replayed, Salvaged, Source};
 
 use crate::plain::{Plain, say};
@@ -27,7 +27,7 @@ printed; of a check: it fails. 2: the file is refused, or wrong arguments.";
 pub(crate) struct Replay {
     /// The trace
     file: PathBuf,
-    /// What the calls at the seam are made on, beside the trace
+    /// Where the backend calls are made, beside the trace
     #[arg(long, value_enum, default_value_t = On::Trace)]
     on: On,
 }
@@ -69,9 +69,9 @@ impl Replay {
             say(format_args!("{}: {cut}", self.file.display()));
         }
         if salvaged.trace.header.source == Source::Script {
-            return Ok(match Kept::try_from(&salvaged.trace)? {
-                Kept::Script(kept) => script(&kept),
-                Kept::Input(kept) => input(&kept),
+            return Ok(match CheckTrace::try_from(&salvaged.trace)? {
+                CheckTrace::Script(kept) => script(&kept),
+                CheckTrace::Input(kept) => input(&kept),
             });
         }
         let replayed = match self.on {
@@ -85,8 +85,8 @@ impl Replay {
             Replayed::Same(tally) => Verdict {
                 is_same: true,
                 says: format!(
-                    "the same{up_to}: {} calls, {} at the seam, on {} threads",
-                    tally.calls, tally.seam, tally.threads
+                    "the same{up_to}: {} calls, {} backend calls, on {} threads",
+                    tally.calls, tally.backend_calls, tally.threads
                 ),
             },
             Replayed::Differs(difference) => Verdict {

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use evtchn::Trigger;
 use evtchn::sim::Choice;
-use evtchn_trace::{Header, Sim, Source, Tape, What};
+use evtchn_trace::{Header, Record, Sim, Source, Tape};
 
 use crate::file::Whole;
 
@@ -67,8 +67,8 @@ impl Recording {
     /// The decisions of the scene, on the trace too.
     pub(crate) fn choice(&self, seed: u64) -> Choice {
         let tape = self.tape.clone();
-        let tell = move |way, of| tape.put(|| What::Sim(Sim::Choice { way, of }));
-        Choice::seeded(seed).observed(tell)
+        let observer = move |way, of| tape.put(|| Record::Sim(Sim::Choice { way, of }));
+        Choice::seeded(seed).observed(observer)
     }
 
     /// Everything is bound and the job begins: puts the file in its place.

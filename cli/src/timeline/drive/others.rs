@@ -1,11 +1,11 @@
 //! What others did: guests, other holders of the device, and the simulator.
 
 use evtchn::DomId;
-use evtchn_trace::{AtSeam, Got, Guest, Seam, Sim};
+use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Guest, Sim};
 
 use super::super::lanes::Kind;
 use super::super::summary::many;
-use super::seam::domain;
+use super::backend::domain;
 use super::{Driver, Other, Whose};
 
 impl Driver<'_> {
@@ -43,16 +43,16 @@ impl Driver<'_> {
     }
 
     /// What another holder of the device did.
-    pub(super) fn peer(&mut self, at: &AtSeam) {
-        match (&at.call, &at.got) {
-            (Seam::BindInterdomain { port, .. }, Some(Got::Number(got))) => {
+    pub(super) fn peer(&mut self, record: &BackendRecord) {
+        match (&record.call, &record.answer) {
+            (BackendCall::BindInterdomain { port, .. }, Some(BackendAnswer::Number(got))) => {
                 let about = format!("this domain, port {got}");
                 self.joins(Other::Peer(*got), port.as_raw(), &about);
             }
-            (Seam::Notify { port }, _) => {
+            (BackendCall::Notify { port }, _) => {
                 self.by(Other::Peer(port.as_raw()), Kind::Sent, "");
             }
-            (Seam::Unbind { port }, _) => {
+            (BackendCall::Unbind { port }, _) => {
                 let other = Other::Peer(port.as_raw());
                 self.by(other, Kind::Gone, "it closed its port");
                 self.ours.remove(&other);

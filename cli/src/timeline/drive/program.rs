@@ -120,7 +120,7 @@ impl Driver<'_> {
         }
     }
 
-    /// A call failed, in this step of it, without one at the seam that tells why.
+    /// A call failed in this step, without a backend call that failed.
     fn call_failed(&mut self, call: &Call, step: &str) {
         let port = match call {
             Call::Wait { channel }

@@ -79,7 +79,7 @@ impl Driver<'_> {
                 self.each(first, count, PortInput::Cancel);
             }
             Ok(Op::Serve) => self.slots.serves = true,
-            // The seam tells of the others, and the reader of scripts of what is no step.
+            // The others show in backend calls, and the reader of scripts refuses what is no step.
             _ => {}
         }
     }
