@@ -1,4 +1,4 @@
-//! What has to be looked at, or polled, or kept, is not left lying.
+//! A result must be looked at, a future polled, and a guard kept.
 #![deny(unused_must_use)]
 use evtchn::poll::{Channel, Context};
 
