@@ -127,35 +127,35 @@ fn a_newer_version_and_another_format_are_refused() {
     }
 }
 
-/// Recorded by programs that wrote version 1: a run, the example of the documents, a script of a check.
-const OLDER: [(&str, &[u8]); 3] = [
-    ("run", include_bytes!("version-1/run.trace")),
-    ("example", include_bytes!("version-1/example.trace")),
-    ("script", include_bytes!("version-1/script.trace")),
+/// Traces that earlier versions wrote: a run, the example of the documents, and a script of a check.
+const OLDER: [(u64, &str, &[u8]); 6] = [
+    (1, "run", include_bytes!("version-1/run.trace")),
+    (1, "example", include_bytes!("version-1/example.trace")),
+    (1, "script", include_bytes!("version-1/script.trace")),
+    (2, "run", include_bytes!("version-2/run.trace")),
+    (2, "example", include_bytes!("version-2/example.trace")),
+    (2, "script", include_bytes!("version-2/script.trace")),
 ];
 
 #[test]
-fn a_trace_of_version_1_is_refused_by_its_version() {
-    let told = format!("line 1: version 1 is older than {VERSION}, the only one that is read here");
-    for (name, bytes) in OLDER {
+fn traces_of_earlier_versions_are_refused_with_their_version_and_what_to_do() {
+    for (version, name, bytes) in OLDER {
+        let expected = BadTraceKind::Older(version);
         let bad = Trace::read(bytes).unwrap_err();
-        assert_eq!(
-            (bad.line, &bad.kind),
-            (1, &BadTraceKind::Older(1)),
-            "{name}"
+        assert_eq!((bad.line, &bad.kind), (1, &expected), "{version} {name}");
+        let message = format!(
+            "line 1: version {version} is older than {VERSION}, the only one that is read here: record \
+             the run again"
         );
-        assert_eq!(bad.to_string(), told, "{name}");
+        assert_eq!(bad.to_string(), message, "{version} {name}");
         // Also one that was cut off, and line by line.
-        assert_eq!(
-            refused(&bytes[..bytes.len() / 2]),
-            BadTraceKind::Older(1),
-            "{name}"
-        );
+        let cut = refused(&bytes[..bytes.len() / 2]);
+        assert_eq!(cut, expected, "{version} {name}");
         let line = Lines::new(bytes).and_then(|mut lines| lines.next().transpose());
         let Err(LoadError::Bad(bad)) = line else {
-            panic!("{name} is read");
+            panic!("{version} {name} is read");
         };
-        assert_eq!(bad.kind, BadTraceKind::Older(1), "{name}");
+        assert_eq!(bad.kind, expected, "{version} {name}");
     }
 }
 
@@ -410,7 +410,7 @@ fn a_failure_with_a_very_long_message_is_shortened_and_can_be_read() {
     assert_eq!(Trace::read(&trace.to_bytes()).unwrap(), trace);
 }
 
-/// A disk with room for so many bytes.
+/// A disk with room for this many bytes.
 struct Full(usize);
 
 impl Write for Full {

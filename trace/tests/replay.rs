@@ -7,7 +7,7 @@ use evtchn_core::{DomId, Trigger};
 use evtchn_sim::Delivery;
 use evtchn_trace::{
     Answer, BackendAnswer, BackendCall, BackendRecord, BadTraceKind, Call, Cut, Header, Line,
-    Record, Replayed, Salvaged, Source, Trace, replay, replay_on_sim,
+    Record, Replayed, Salvaged, Source, Trace, VERSION, replay, replay_on_sim,
 };
 use proptest::prelude::*;
 
@@ -35,6 +35,24 @@ proptest! {
         let calls = same(replay(&trace).unwrap());
         prop_assert!(calls > 100);
         prop_assert_eq!(same(replay_on_sim(&trace).unwrap()), calls);
+    }
+}
+
+/// Traces that were recorded when this version of the format was new: a run, and the example of the
+/// documents. They must replay for as long as this version is read.
+const OF_THIS_VERSION: [(&str, &[u8]); 2] = [
+    ("run", include_bytes!("version-3/run.trace")),
+    ("example", include_bytes!("version-3/example.trace")),
+];
+
+#[test]
+fn kept_traces_of_this_version_replay() {
+    for (name, bytes) in OF_THIS_VERSION {
+        let trace = Trace::read(bytes).unwrap();
+        assert_eq!(trace.header.version(), VERSION, "{name}");
+        let calls = same(replay(&trace).unwrap());
+        assert!(calls > 10, "{name}: {calls} calls");
+        assert_eq!(same(replay_on_sim(&trace).unwrap()), calls, "{name}");
     }
 }
 
@@ -109,7 +127,7 @@ fn a_recording_that_is_cut_off_anywhere_replays_up_to_its_last_whole_line() {
     let ends = bytes.iter().zip(1..).filter(|(byte, _)| **byte == b'\n');
     let ends: Vec<usize> = ends.map(|(_, end)| end).collect();
     let mut calls = 0;
-    // So many whole lines, and some bytes of the next one.
+    // `after` whole lines, and some bytes of the next one.
     for (after, pair) in (1..).zip(ends.windows(2)).step_by(5) {
         let part = after % (pair[1] - pair[0]);
         let salvaged = Salvaged::read(&bytes[..pair[0] + part]).unwrap();
@@ -138,7 +156,7 @@ fn a_difference_in_a_recording_that_was_cut_off_is_reported() {
     assert_eq!(difference.line, place + 2);
 }
 
-/// A call that gives the context a port, and its answer.
+/// A trace with one backend call that returns a port, and its answer.
 fn bound(call: BackendCall, answer: Option<BackendAnswer>) -> Trace {
     let bind = BackendRecord {
         call,

@@ -18,7 +18,7 @@ impl Rig {
         state.seen
     }
 
-    /// What is so after every step, of which `before` was counted before it.
+    /// Checks what must hold after every step; `before` was counted before the step.
     pub(super) fn check(&self, ctx: &TestContext, before: Seen) -> Step {
         self.note_fault(ctx);
         let now = self.seen(ctx);

@@ -1,4 +1,4 @@
-//! A result must be looked at, a future polled, and a guard kept.
+//! Results must be looked at, and futures polled.
 #![deny(unused_must_use)]
 use evtchn::poll::{Channel, Context};
 
