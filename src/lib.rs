@@ -18,9 +18,9 @@
 //! ```
 //!
 //! A [`Context`] opens the device at the first bind, registers it with the event loop only while
-//! somebody waits, and leaves nothing at teardown. Which device that is, the one of this domain or
-//! a simulated one, a program decides while it runs, by the [`Backend`] that it gives to the
-//! context; all other types stay the same.
+//! something waits, and leaves nothing behind at teardown. The program chooses at run time which
+//! device that is, the one of this domain or a simulated one, by the [`Backend`] that it gives to
+//! the context; all other types stay the same.
 //!
 //! Each event loop has a module with a `Context` and a `Channel` of its own, so that no program has
 //! to write a type parameter:
@@ -33,7 +33,7 @@
 //! | `mio` | `mio` | mio |
 //! | `polling` | `polling` | polling |
 //! | `calloop` | `calloop` | calloop |
-//! | `hooks` | `hooks` | any loop that can be told of a descriptor, and an array of `poll(2)` |
+//! | `hooks` | `hooks` | any loop that can watch a file descriptor, and an array for `poll(2)` |
 //! | `crossbeam` | `crossbeam` | no loop: a dispatcher that hands wakes to threads |
 //!
 //! Name the types in full, as in `evtchn::tokio::Context`: a `use evtchn::tokio` hides the crate of
@@ -42,7 +42,7 @@
 //! Beside these:
 //!
 //! - `xen` (feature `xen`, on by default): the device, `/dev/xen/evtchn`. With the feature `status`
-//!   it tells what ports are, too: `/dev/xen/privcmd`.
+//!   it also reports what the ports of a domain are, through `/dev/xen/privcmd`.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
 //! - `mock` (feature `mock`): mocks of what a backend and a loop supply, for the tests of programs.
 //! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
@@ -137,7 +137,7 @@ pub mod calloop {
     types_of!(CalloopRegistrar);
 }
 
-/// Adapters for any loop that can be told of a descriptor, and for an array of `poll(2)`.
+/// Adapters for any loop that can watch a file descriptor, and for an array for `poll(2)`.
 #[cfg(feature = "hooks")]
 pub mod hooks {
     pub use evtchn_loops::{Cookie, HookRegistrar, Hooks, Interest, PollArray, PollFd};

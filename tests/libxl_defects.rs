@@ -258,7 +258,7 @@ fn a_wait_whose_peer_died_can_be_ended() {
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
 #[test]
-fn a_readiness_that_comes_after_the_cancel_calls_nobody() {
+fn a_readiness_after_the_cancel_delivers_no_wake() {
     let rig = Rig::new();
     let (channel, theirs) = rig.wire();
     let called = Arc::new(Mutex::new(0));
@@ -293,7 +293,7 @@ fn a_device_that_was_closed_and_opened_again_is_polled_anew() {
 
 /// libxl 56d2350bf5: an event of the descriptor that nobody asked for was taken for an error.
 #[test]
-fn a_readiness_for_nothing_is_harmless() {
+fn a_readiness_without_an_event_is_harmless() {
     let rig = Rig::new();
     let (channel, theirs) = rig.wire();
     wait(&channel);

@@ -1,4 +1,4 @@
-//! Every free decision of a run is asked of one [`Choice`]: same choice, same run.
+//! Every free decision of a run comes from one [`Choice`]: same choice, same run.
 
 mod explore;
 #[cfg(test)]
@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use explore::Explored;
 use explore::Path;
 
-/// Where the decisions come from: a seed, a script, bytes of a fuzzer, or the tour through all of
-/// them ([`exhaustive`](Self::exhaustive)). One scenario runs on each:
+/// Where decisions come from: a seed, a script, the bytes of a fuzzer, or one run after the other
+/// with all of them ([`exhaustive`](Self::exhaustive)). One scenario runs on each:
 ///
 /// ```
 /// use evtchn_sim::Choice;
@@ -36,7 +36,7 @@ pub struct Choice {
     observer: Option<Observer>,
 }
 
-/// Who is told of each decision.
+/// Called with each decision.
 #[derive(Clone)]
 struct Observer(Arc<dyn Fn(usize, usize) + Send + Sync>);
 
@@ -57,11 +57,11 @@ enum Source {
         bytes: Vec<u8>,
         next: usize,
     },
-    /// The run that a tour is at. Clones go on in the same run.
+    /// One run of [`exhaustive`](Choice::exhaustive). Clones belong to the same run.
     Exhaustive(Arc<Mutex<Path>>),
 }
 
-/// The decisions that a [`recorded`](Choice::recorded) choice has taken, in its clones too.
+/// The decisions that a [`recorded`](Choice::recorded) choice has made, in its clones too.
 ///
 /// ```
 /// use evtchn_sim::{Choice, Sim};
@@ -77,7 +77,7 @@ enum Source {
 pub struct Taken(Arc<Mutex<Vec<u32>>>);
 
 impl Taken {
-    /// The decisions so far, as a script that takes them again.
+    /// The decisions so far, as a script that makes them again.
     #[must_use]
     pub fn script(&self) -> Vec<u32> {
         self.0
@@ -110,24 +110,24 @@ impl Choice {
         Choice::from(Source::Scripted { script, next: 0 })
     }
 
-    /// Decisions read from bytes, as a fuzzer gives them: one byte for each up to 256 ways, two
-    /// or more beyond, the low one first. After the end the first way is taken every time.
+    /// Decisions read from the bytes of a fuzzer: one byte each for up to 256 ways, two or more
+    /// beyond, the low one first. After the end the first way is taken.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Choice {
         let bytes = bytes.into();
         Choice::from(Source::Bytes { bytes, next: 0 })
     }
 
-    /// Runs `scenario` on every sequence of decisions there is, depth first and the first ways
-    /// first, or on the first `bound` of them.
+    /// Runs `scenario` with every possible sequence of decisions, depth first and the first ways
+    /// first, or with the first `bound` of them.
     ///
     /// # Panics
-    /// Where the scenario panics, with the script of that run. Where it is not the same each time:
-    /// the same decisions led to a question with another number of ways.
+    /// Where the scenario panics, with the script of that run; and where it is not the same each
+    /// time, that is, the same decisions led to a decision with another number of ways.
     pub fn exhaustive(bound: u64, scenario: impl FnMut(Choice)) -> Explored {
         explore::explore(bound, scenario)
     }
 
-    /// The same decisions, written down from now on.
+    /// The same decisions, recorded from now on.
     #[must_use]
     pub fn recorded(self) -> (Choice, Taken) {
         let taken = Taken::default();
@@ -138,18 +138,18 @@ impl Choice {
         (choice, taken)
     }
 
-    /// The same decisions, and of each, in clones too, `tell` is told which way was taken and of
-    /// how many.
+    /// The same decisions, and `report` is called for each one, in clones too, with the way that
+    /// was taken and the number of ways.
     #[must_use]
-    pub fn observed(self, tell: impl Fn(usize, usize) + Send + Sync + 'static) -> Choice {
+    pub fn observed(self, report: impl Fn(usize, usize) + Send + Sync + 'static) -> Choice {
         Choice {
-            observer: Some(Observer(Arc::new(tell))),
+            observer: Some(Observer(Arc::new(report))),
             ..self
         }
     }
 
-    /// Which of `ways` ways to take: a number below it. Nothing is asked where there are fewer
-    /// than two.
+    /// Decides which of `ways` ways to take: a number below it. With fewer than two ways there is
+    /// nothing to decide.
     pub fn of(&mut self, ways: usize) -> usize {
         if ways < 2 {
             return 0;
@@ -173,8 +173,8 @@ impl Choice {
         if let Some(taken) = &self.taken {
             taken.push(way);
         }
-        if let Some(Observer(tell)) = &self.observer {
-            tell(way, ways);
+        if let Some(Observer(report)) = &self.observer {
+            report(way, ways);
         }
         way
     }
@@ -189,7 +189,7 @@ impl Choice {
         times < 2 || self.of(times) == times - 1
     }
 
-    /// How many decisions were asked for, those with one way not counted.
+    /// How many decisions were made. One with a single way does not count.
     #[must_use]
     pub const fn asked(&self) -> u64 {
         self.asked
@@ -205,7 +205,7 @@ impl Choice {
     }
 }
 
-/// The next number, of as many bytes as so many ways need.
+/// The next number, made of as many bytes as `ways` needs.
 fn number(bytes: &[u8], next: &mut usize, ways: usize) -> u64 {
     let mut number = 0;
     let bits = usize::BITS - (ways - 1).leading_zeros();

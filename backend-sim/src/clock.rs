@@ -1,10 +1,10 @@
-//! Virtual time: it moves when told to, and what is due then happens in order.
+//! Virtual time: it moves only on demand, and timers run in the order in which they are due.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The time since the start of the world, and what is to happen later.
+/// The time since the start of the world, and the timers.
 pub(crate) struct Clock<A> {
     now: Duration,
     /// By deadline; the second number keeps the order in which they were set.
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn timers_come_by_deadline_then_in_the_order_they_were_set() {
+    fn timers_are_due_by_deadline_then_in_the_order_they_were_set() {
         let mut clock = Clock::new();
         for (delay, name) in [(3, "c"), (1, "a"), (3, "d"), (2, "b"), (9, "z")] {
             clock.after(s(delay), name);

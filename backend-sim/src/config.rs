@@ -1,4 +1,4 @@
-//! What a simulated machine and its domains are made of.
+//! The configuration of a simulated machine and its domains.
 
 use std::ops::RangeInclusive;
 
@@ -50,7 +50,7 @@ pub struct XenVersion(pub u16, pub u16);
 impl XenVersion {
     /// Global VIRQs are refused to all but their handler, and `ARGO` is per domain.
     pub(crate) const STRICT_VIRQS: XenVersion = XenVersion(4, 21);
-    /// A guest cannot ask what a port of Xen's own is.
+    /// A guest cannot ask for the status of a port that Xen keeps for itself.
     pub(crate) const HIDES_ITS_PORTS: RangeInclusive<XenVersion> =
         XenVersion(4, 15)..=XenVersion(4, 18);
 }
@@ -154,7 +154,7 @@ impl DomainConfig {
     }
 }
 
-/// A machine: Xen, domain 0, and where its free decisions come from.
+/// A machine: Xen, domain 0, and where its decisions come from.
 ///
 /// ```
 /// use evtchn_core::{DomId, EventChannel, Open};
@@ -173,7 +173,7 @@ pub struct Config {
     pub xen: XenVersion,
     /// Domain 0.
     pub dom0: DomainConfig,
-    /// Where free decisions come from.
+    /// Where decisions come from.
     pub choice: Choice,
 }
 

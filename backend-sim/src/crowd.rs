@@ -1,4 +1,4 @@
-//! Running free: guests and peers on threads of their own, at the mercy of the real scheduler.
+//! Guests and peers on threads of their own, in the order that the real scheduler gives them.
 
 use std::mem::{self, ManuallyDrop};
 use std::ops::ControlFlow;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// Others that do something again and again, each on a real thread, to the machines that their
-/// code has handles on.
+/// Members that act again and again, each on a real thread, on the machines that their code has
+/// handles for.
 ///
-/// Nothing of this is deterministic: no two runs are the same, and no digest compares them. What
-/// must hold in each of them can be checked.
+/// Nothing of this is deterministic: no two runs are the same, and no digest compares them. A test
+/// can check what must hold in every run.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -43,13 +43,13 @@ pub struct Crowd {
 #[derive(Debug)]
 struct Member {
     name: String,
-    /// Never joined in a forked child, which does not have the thread: it would wait for ever.
+    /// Never joined in a forked child: it does not have the thread, so the join would not return.
     thread: ManuallyDrop<JoinHandle<u64>>,
     process: u64,
 }
 
 impl Member {
-    /// Its thread, unless it is one of the process that this one was forked from.
+    /// Its thread, unless the thread belongs to the process that this one was forked from.
     fn into_thread(self) -> Option<JoinHandle<u64>> {
         let thread = ManuallyDrop::into_inner(self.thread);
         if evtchn_fork::is_current(self.process) {
@@ -81,15 +81,15 @@ pub struct Tally {
 }
 
 impl Crowd {
-    /// Nobody yet.
+    /// A crowd without members.
     #[must_use]
     pub fn new() -> Crowd {
         Crowd::default()
     }
 
-    /// Starts a thread that takes turns: so many at most, fewer where a turn breaks off, and none
-    /// after the crowd was stopped. A turn is told how many came before it. One that blocks has to
-    /// come back by itself: nothing here ends it.
+    /// Starts a thread that takes turns: at most `turns` of them, fewer where a turn breaks off,
+    /// and none after the crowd was stopped. Each turn gets the number of turns before it. A turn
+    /// that blocks has to return by itself: nothing here ends it.
     pub fn join_in(
         &mut self,
         name: impl Into<String>,
@@ -106,7 +106,8 @@ impl Crowd {
                 if turn(taken).is_break() {
                     return taken + 1;
                 }
-                // The lock of the machine is not fair; without this one thread may have it long.
+                // The lock of the machine is not fair; without this one thread may keep it for
+                // long.
                 thread::yield_now();
             }
             turns
@@ -119,8 +120,8 @@ impl Crowd {
         });
     }
 
-    /// Waits until everybody has taken the last turn. The tallies are in the order of joining. In a
-    /// forked child there are none, because the threads are the parent's.
+    /// Waits until every member has taken its last turn. The tallies are in the order of joining.
+    /// Returns none in a forked child, because the threads belong to the parent.
     ///
     /// # Panics
     /// With the panic of the first member that panicked, after all threads have ended.
@@ -141,7 +142,7 @@ impl Crowd {
         joined.into_iter().map(tally).collect()
     }
 
-    /// Lets everybody end the turn that is under way, and waits for that.
+    /// Lets every member finish its turn under way, and waits for that.
     ///
     /// # Panics
     /// As [`wait`](Self::wait).
@@ -153,7 +154,7 @@ impl Crowd {
 }
 
 impl Drop for Crowd {
-    /// As [`stop`](Self::stop), without counts and without panics.
+    /// As [`stop`](Self::stop), but drops tallies and panics.
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for member in self.members.drain(..) {
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turns_end_at_their_bound_and_where_one_breaks_off() {
+    fn a_member_stops_at_its_bound_and_where_a_turn_breaks_off() {
         let mut crowd = Crowd::new();
         crowd.join_in("bounded", 5, |_| ControlFlow::Continue(()));
         crowd.join_in("breaks", 5, |turn| match turn {
@@ -193,13 +194,13 @@ mod tests {
         });
         assert_eq!(turns.recv(), Ok(0));
         let tally = crowd.stop().pop().unwrap();
-        // The sender went with the thread, so this ends.
+        // The sender was dropped with the thread, so this ends.
         let last = turns.iter().last().unwrap_or(0);
         assert_eq!(tally.turns, last + 1);
     }
 
     #[test]
-    fn a_panic_of_a_member_is_the_panic_of_who_waits() {
+    fn a_panic_of_a_member_is_passed_on_by_wait() {
         let mut crowd = Crowd::new();
         crowd.join_in("bad", 1, |_| panic!("in a member"));
         crowd.join_in("good", 1, |_| ControlFlow::Continue(()));

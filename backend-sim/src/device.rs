@@ -1,4 +1,4 @@
-//! The device of the seam, on a simulated machine.
+//! The simulated device, as a context calls it.
 
 mod opener;
 #[cfg(test)]
@@ -27,9 +27,9 @@ pub use opener::SimOpen;
 
 /// One descriptor of an open device. Dropping the last one of a file closes its ports.
 ///
-/// In a forked child it is an inherited one ([`EventChannel::is_inherited`]). After a real fork(2)
-/// its calls reach the child's copy of the machine and nothing of the parent's, and dropping it
-/// closes the child's descriptor alone.
+/// In a forked child it is inherited ([`EventChannel::is_inherited`]). After a real fork(2) its
+/// calls reach the child's copy of the machine and nothing of the parent's, and dropping it closes
+/// only the child's descriptor.
 ///
 /// ```
 /// use evtchn_core::{DomId, EventChannel, Open, RemotePort};
@@ -50,11 +50,11 @@ pub struct SimDevice {
     opener: SimOpen,
     file: FileId,
     descriptor: u64,
-    /// The process that has it by its own doing, as the opener numbers it.
+    /// The process that opened it, as the opener numbers it.
     process: u64,
     /// The process whose memory the machine is in.
     made_by: Process,
-    /// What a real event loop polls; made when it is first asked for.
+    /// What a real event loop polls; made at the first call that needs it.
     fd: OnceLock<OwnedFd>,
 }
 
@@ -87,7 +87,7 @@ impl SimDevice {
         }
     }
 
-    /// What tells this descriptor from every other of the machine.
+    /// Identifies this descriptor among all descriptors of the machine.
     pub(crate) const fn descriptor(&self) -> u64 {
         self.descriptor
     }
@@ -104,7 +104,7 @@ impl SimDevice {
         &self.opener.sim
     }
 
-    /// What poll(2) would say of the device.
+    /// What poll(2) would report for the device.
     ///
     /// # Errors
     /// `EBADF` where the domain is gone.
@@ -114,7 +114,7 @@ impl SimDevice {
 
     /// A descriptor that real event loops can poll in place of the device: `IN` while there is
     /// something to read, `ERR` without `IN` after an overflow, else only `OUT`. An edge-triggered
-    /// loop is told once per change from empty to not empty.
+    /// loop reports it once per change from empty to not empty.
     ///
     /// It is a socket, so some things differ from the device: `OUT` stays set together with
     /// `ERR`, an overflow is an edge too, and an edge-triggered `OUT` comes more often. Use it for
@@ -126,7 +126,7 @@ impl SimDevice {
     pub fn try_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if self.fd.get().is_none() {
             let fd = self.sim().lock().pollable(self.file)?;
-            // Where another thread was faster, its descriptor stays and ours is closed.
+            // Where another thread was faster, its descriptor is used and ours is closed.
             drop(self.fd.set(fd));
         }
         match self.fd.get() {
@@ -169,12 +169,12 @@ impl SimDevice {
         arg: impl Into<abi::Arg>,
     ) -> Result<Port, DeviceError> {
         let answer = self.ioctl(call, &of, request, arg)?;
-        // Xen gives no port that a Port cannot name.
+        // Xen never gives a port number that a Port cannot hold.
         Port::new(answer).ok_or_else(|| device_error(of(), Errno::EINVAL))
     }
 }
 
-/// The calling process, as the real device knows it too.
+/// The calling process, as the real device determines it too.
 fn made_by() -> Result<Process, Errno> {
     Process::current().map_err(|error| Errno::new(error.errno.raw_os_error()))
 }
@@ -340,7 +340,7 @@ fn sleep_failed(errno: Errno) -> DeviceError {
             errno,
         });
     match errno {
-        Errno::EDEADLK => error.with_hint("nothing is left that could happen"),
+        Errno::EDEADLK => error.with_hint("nothing that could still happen would end it"),
         _ => error,
     }
 }
@@ -349,7 +349,7 @@ impl AsFd for SimDevice {
     /// The descriptor of [`try_fd`](SimDevice::try_fd).
     ///
     /// # Panics
-    /// Where [`try_fd`](Self::try_fd) fails, which says why.
+    /// Where [`try_fd`](Self::try_fd) fails, with its error.
     fn as_fd(&self) -> BorrowedFd<'_> {
         #[expect(clippy::panic, reason = "the trait has no room for an error")]
         match self.try_fd() {
@@ -361,12 +361,12 @@ impl AsFd for SimDevice {
 
 impl Drop for SimDevice {
     fn drop(&mut self) {
-        // After a fork(2) the file is the parent's too. Nothing is told to the child's copy of the
-        // machine, whose lock another thread may have held.
+        // After a fork(2) the file is the parent's too. The child's copy of the machine is left as
+        // it is, because another thread may have held its lock.
         if !self.made_by.is_current() {
             return;
         }
-        // A domain that is gone has closed its files.
+        // This fails only where the domain is gone, which has closed its files.
         let _ = self.sim().lock().close(self.file);
     }
 }

@@ -10,7 +10,7 @@ impl Digest {
     }
 
     pub(crate) const fn word(&mut self, word: u64) {
-        // The rotation brings high bits down, where multiplication alone would never move them.
+        // The rotation brings high bits down; multiplication alone would never move them.
         self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x0100_0000_01b3);
     }
 

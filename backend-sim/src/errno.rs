@@ -1,4 +1,4 @@
-//! Errno as Linux numbers it, without a system that has one.
+//! Errno as Linux numbers it, independent of the system that this runs on.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -75,13 +75,13 @@ impl Errno {
         self.0
     }
 
-    /// The name in the C headers, where this crate uses it.
+    /// The name in the C headers, if this crate uses the errno.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         self.row().map(|&(_, name, _)| name)
     }
 
-    /// What generic code can branch on.
+    /// The kind that generic code can branch on.
     #[must_use]
     pub fn kind(self) -> ErrorKind {
         self.row().map_or(ErrorKind::Other, |&(_, _, kind)| kind)
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_follow_the_number_and_the_rest_is_other() {
+    fn each_known_errno_has_its_kind_and_any_other_is_other() {
         for (errno, kind) in [
             (Errno::ENXIO, ErrorKind::NoDevice),
             (Errno::EACCES, ErrorKind::NotPermitted),

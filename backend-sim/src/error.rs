@@ -6,8 +6,8 @@ use evtchn_core::{DeviceCall, DeviceError, ErrorKind, LoopError, Port};
 
 use crate::errno::Errno;
 
-/// A failed call of the simulator: which call, on which port, why. It is the source of a
-/// [`DeviceError`], and the own error of a [`LoopError`](evtchn_core::LoopError).
+/// A failed call of the simulator: the call, the port and the errno. It is the source of a
+/// [`DeviceError`], and of a [`LoopError`](evtchn_core::LoopError).
 ///
 /// ```
 /// use std::error::Error as _;
@@ -26,14 +26,14 @@ use crate::errno::Errno;
 pub struct Error {
     /// The call that failed.
     pub call: Call,
-    /// The port it was about: the remote one for `bind_interdomain`, the first of several for
+    /// The port of the call: the remote one for `bind_interdomain`, the first of several for
     /// `unmask`.
     pub port: Option<Port>,
     /// What the kernel answered.
     pub errno: Errno,
 }
 
-/// What a call of a simulated device fails with.
+/// The error of a call of a simulated device.
 pub(crate) fn device_error(call: DeviceCall, errno: Errno) -> DeviceError {
     use DeviceCall::{BindInterdomain, Status};
     let port = if let BindInterdomain(theirs) | Status(theirs) = call {
@@ -59,7 +59,7 @@ pub(crate) fn device_error(call: DeviceCall, errno: Errno) -> DeviceError {
     }
 }
 
-/// What a call of a simulated event loop fails with.
+/// The error of a call of a simulated event loop.
 pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
     LoopError::new(Error {
         call,
@@ -68,7 +68,7 @@ pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
     })
 }
 
-/// The calls that a simulated device or event loop answers, and that a fault can be set for.
+/// The calls of a simulated device or event loop, for which faults can be set.
 ///
 /// ```
 /// use evtchn_sim::{Call, Errno, Fault};
@@ -96,7 +96,7 @@ pub enum Call {
     Notify,
     /// Reading the ports that fired.
     Pending,
-    /// Enabling ports again.
+    /// Unmasking ports.
     Unmask,
     /// Emptying the ring.
     Reset,
@@ -106,7 +106,7 @@ pub enum Call {
     Register,
     /// Removing the device from an event loop.
     Deregister,
-    /// Looking whether an event loop has something to report.
+    /// Asking whether an event loop has something to report.
     Ready,
     /// Blocking in an event loop.
     Sleep,
@@ -114,7 +114,7 @@ pub enum Call {
     Status,
 }
 
-/// Kinds of calls, for a fault to look at: one, several, or all.
+/// One kind of calls, several, or all, for a fault to hit.
 ///
 /// ```
 /// use evtchn_sim::{Call, Calls, Errno, Fault};
@@ -237,10 +237,12 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
         (Call::BindVirq, Errno::EBUSY) => "another domain is its handler",
         (Call::BindStatic, Errno::EISCONN) => "this file has bound it already",
         (Call::BindStatic, Errno::ENOSYS) => "the simulated kernel is older than Linux 6.6",
-        (Call::Restrict, Errno::EACCES) => "the file is restricted already, and for good",
-        (Call::Restrict, Errno::EINVAL) => "only domains 1 to 32751 can be restricted to",
+        (Call::Restrict, Errno::EACCES) => {
+            "the file is restricted already, which cannot be changed"
+        }
+        (Call::Restrict, Errno::EINVAL) => "a device can be restricted only to domains 1 to 32751",
         (Call::Pending, Errno::EFBIG) => {
-            "the ring overflowed and events are lost: reset it and enable every port again"
+            "the ring overflowed and events are lost: reset it and unmask every port"
         }
         (Call::BindInterdomain, Errno::EACCES) => "the file is restricted to another domain",
         (Call::BindVirq | Call::BindUnboundPort, Errno::EACCES) => {
@@ -270,7 +272,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_call_port_errno_and_hint_and_its_source_what_the_simulator_did() {
+    fn an_error_prints_call_port_errno_and_hint_and_its_source_the_simulated_call() {
         let port = Port::new(5).unwrap();
         let error = device_error(DeviceCall::Notify(port), Errno::ENOTCONN);
         assert_eq!(
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_bind_says_every_reason_there_can_be() {
+    fn a_refused_bind_lists_every_possible_reason() {
         let port = Port::new(5).unwrap();
         let domid = DomId::new(7);
         let interdomain = DeviceCall::BindInterdomain(RemotePort { domid, port });

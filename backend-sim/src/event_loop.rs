@@ -1,5 +1,5 @@
-//! An event loop without a descriptor, for tests: it counts, it fails on demand, and it keeps
-//! a list of what was done wrong with it.
+//! An event loop without a descriptor, for tests: it counts its calls, fails on demand, and records
+//! wrong calls.
 
 mod sleep;
 #[cfg(test)]
@@ -16,14 +16,14 @@ use crate::error::{Call, loop_error};
 use crate::fault::{Fault, Faults, Verdict};
 use crate::sim::Sim;
 use crate::world::FileId;
-use sleep::Night;
+use sleep::Asleep;
 
-/// An event loop that blocks nowhere: [`ready`](Self::ready) is one look at it.
+/// An event loop that never blocks in a poll: [`ready`](Self::ready) is one poll of it.
 ///
 /// Clones are handles on the same loop, so a test can keep one and give one away.
 ///
-/// A loop that is [`on`](Self::on) a machine has the time of that machine, and asks its
-/// [`Choice`]; a loop of its own has a time of its own.
+/// A loop that is [`on`](Self::on) a machine uses the time and the [`Choice`] of that machine; any
+/// other has a time of its own.
 ///
 /// ```
 /// use evtchn_core::{Context, DomId};
@@ -38,7 +38,7 @@ use sleep::Night;
 /// let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 ///
 /// guest.send(theirs)?;
-/// assert!(!event_loop.ready()); // nobody waits, so nothing is registered
+/// assert!(!event_loop.ready()); // nothing waits, so nothing is registered
 /// channel.wait()?;
 /// assert!(event_loop.ready());
 /// assert_eq!(ctx.dispatch()?.count(), 1);
@@ -63,21 +63,21 @@ struct State {
     counts: Counts,
     violations: Vec<Violation>,
     faults: Faults,
-    night: Night,
+    asleep: Asleep,
 }
 
-/// A registered device. As in epoll, being watched keeps nothing open.
+/// A registered device. As in epoll, a registration keeps nothing open.
 #[derive(Debug)]
 struct Watch {
     sim: Sim,
     file: FileId,
     descriptor: u64,
-    /// How often the ring had become not empty when this was last reported; nothing was
-    /// reported yet where there is none.
+    /// How often the ring had become not empty when this was last reported; `None` where nothing
+    /// was reported yet.
     reported: Option<u64>,
 }
 
-/// How often a loop was called.
+/// How often the hooks of a loop were called.
 ///
 /// ```
 /// use evtchn_core::{Context, DomId};
@@ -106,7 +106,7 @@ pub struct Counts {
     pub wakes: u64,
 }
 
-/// Something that must not be done with an event loop.
+/// A wrong call of an event loop.
 ///
 /// ```
 /// use evtchn_core::{Device, DomId, Open, Registrar};
@@ -147,7 +147,7 @@ impl SimLoop {
                 counts: Counts::default(),
                 violations: Vec::new(),
                 faults: Faults::default(),
-                night: Night::default(),
+                asleep: Asleep::default(),
             })),
         }
     }
@@ -201,20 +201,19 @@ impl SimLoop {
         !self.lock().watched.is_empty()
     }
 
-    /// How often it was called.
+    /// How often its hooks were called.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.lock().counts
     }
 
-    /// Looks once, as a poll with no timeout: true where the loop would come back and dispatch.
+    /// Polls once without a timeout. Returns true where the loop would return and dispatch.
     ///
-    /// That is after a [`wake`](Registrar::wake), which this takes away; or while a registered
-    /// device shows `IN` or `ERR`, edge-triggered only once per change of its ring from empty to
-    /// not empty and once after registering.
+    /// That is after a [`wake`](Registrar::wake), which this clears; or while a registered device
+    /// shows `IN` or `ERR`. An edge-triggered loop reports that only once per change of the ring
+    /// from empty to not empty, and once after registering.
     ///
-    /// A fault that fails [`Call::Ready`] is a look that finds nothing: poll(2) was
-    /// interrupted, say.
+    /// A fault for [`Call::Ready`] makes this find nothing, as an interrupted poll(2) does.
     #[must_use]
     pub fn ready(&self) -> bool {
         let verdict = self.judge(Call::Ready);
@@ -228,7 +227,7 @@ impl SimLoop {
         ready || woken || spurious || verdict == Some(Verdict::Spurious)
     }
 
-    /// Makes the next look say ready, whatever the devices show.
+    /// Makes the next poll report ready, whatever the devices show.
     pub fn spurious(&self) {
         self.lock().spurious = true;
     }
@@ -253,13 +252,14 @@ impl SimLoop {
         self.lock().faults.clear(None);
     }
 
-    /// What was done wrong so far.
+    /// The wrong calls so far.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {
         self.lock().violations.clone()
     }
 
-    /// What becomes of a call. What happens beside it has happened then, under no lock of ours.
+    /// The effect of faults on a call. What they do beside it is done by then, under no lock of
+    /// ours.
     fn judge(&self, call: Call) -> Option<Verdict> {
         let mut state = self.lock();
         if state.faults.is_empty() {
@@ -299,7 +299,7 @@ impl Default for SimLoop {
 }
 
 impl Watch {
-    /// Whether there is something to report, which counts as reported then.
+    /// Whether there is something to report, which then counts as reported.
     fn look(&mut self, trigger: Trigger) -> Result<bool, Errno> {
         let world = self.sim.lock();
         let bits = world.poll(self.file)?;
@@ -313,7 +313,7 @@ impl Watch {
 }
 
 impl State {
-    /// Whether a registered device has something to report, which counts as reported then.
+    /// Whether a registered device has something to report, which then counts as reported.
     fn look(&mut self, trigger: Trigger) -> bool {
         let mut ready = false;
         self.watched.retain_mut(|watch| match watch.look(trigger) {

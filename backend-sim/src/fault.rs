@@ -1,4 +1,4 @@
-//! Faults are rules: which calls they look at, which of those they hit, and what becomes of one.
+//! Faults are rules: which calls a rule looks at, which of those it hits, and what it does.
 
 #[cfg(test)]
 mod tests;
@@ -14,16 +14,16 @@ use crate::errno::Errno;
 use crate::error::{Call, Calls};
 use crate::world::World;
 
-/// A rule that makes calls go wrong.
+/// A rule that makes calls fail or do less.
 ///
-/// It hits every call of its kind, unless it is told to hit one ([`nth`](Self::nth)) or some
+/// It hits every call of its kind, unless it is limited to one call ([`nth`](Self::nth)) or to some
 /// ([`once_in`](Self::once_in)). It is installed for the devices of one opener
 /// ([`SimOpen::install`](crate::SimOpen::install)), for those of a machine
 /// ([`Sim::install`](crate::Sim::install)) or for an event loop
 /// ([`SimLoop::install`](crate::SimLoop::install)).
 ///
-/// Rules are asked in the order in which they were installed. The first that decides a call is
-/// the last that is asked to; what happens beside calls ([`overflow`](Self::overflow),
+/// Rules are tried in the order in which they were installed, and the first one that hits a call
+/// wins. What a rule does beside calls ([`overflow`](Self::overflow),
 /// [`meanwhile`](Self::meanwhile), [`storm`](Self::storm)) happens anyway, before the call.
 ///
 /// ```
@@ -56,7 +56,7 @@ pub struct Fault {
 #[derive(Debug, Clone, Copy)]
 enum When {
     Every,
-    /// One, after so many others; then the rule is gone.
+    /// One call, after this many others; then the rule is used up.
     Once {
         skip: u64,
     },
@@ -72,18 +72,18 @@ enum Effect {
     Beside(Beside),
 }
 
-/// What becomes of a call.
+/// The effect on a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It fails with this errno and does nothing.
     Fail(Errno),
     /// It moves at most this many ports.
     Short(usize),
-    /// It says ready, whatever there is.
+    /// It reports ready, whatever the devices show.
     Spurious,
 }
 
-/// What happens just before a call.
+/// What a rule does just before a call.
 #[derive(Debug, Clone)]
 pub(crate) enum Beside {
     /// The ring of the file overflows.
@@ -91,7 +91,7 @@ pub(crate) enum Beside {
     Meanwhile(Meanwhile),
 }
 
-/// Something that others do to the machine.
+/// An act of others on the machine.
 #[derive(Clone)]
 pub(crate) struct Meanwhile(Arc<Mutex<Act>>);
 
@@ -116,20 +116,20 @@ impl Fault {
     }
 
     /// The call moves at most this many ports: for [`Call::Pending`] and [`Call::Unmask`],
-    /// without meaning for others.
+    /// without effect on others.
     pub fn short(calls: impl Into<Calls>, ports: usize) -> Fault {
         Fault::new(calls, Effect::Decide(Verdict::Short(ports)))
     }
 
-    /// An event loop says that its devices are ready, whether they are or not.
+    /// An event loop reports that its devices are ready, whether they are or not.
     #[must_use]
     pub fn spurious() -> Fault {
         let effect = Effect::Decide(Verdict::Spurious);
         Fault::new([Call::Ready, Call::Sleep], effect)
     }
 
-    /// The kernel has no memory left: opening, binding and enabling ports again fail with
-    /// `ENOMEM`. Those are the calls for which Linux's driver allocates.
+    /// The kernel has no memory left: opening, binding and unmasking fail with `ENOMEM`. Those are
+    /// the calls for which Linux's driver allocates.
     #[must_use]
     pub fn out_of_memory() -> Fault {
         let calls = [
@@ -144,7 +144,7 @@ impl Fault {
     }
 
     /// The domain has no port left: every bind that needs a new one fails with `ENOSPC`.
-    /// [`DomainConfig::max_port`](crate::DomainConfig::max_port) does it by counting.
+    /// [`DomainConfig::max_port`](crate::DomainConfig::max_port) has the same effect by counting.
     #[must_use]
     pub fn out_of_ports() -> Fault {
         let calls = [Call::BindUnboundPort, Call::BindInterdomain, Call::BindVirq];
@@ -156,9 +156,9 @@ impl Fault {
         Fault::new(calls, Effect::Beside(Beside::Overflow))
     }
 
-    /// Others do something to the machine just before the call: between two steps of the program,
-    /// wherever those are. `act` must not use a handle or a device of the machine, which is
-    /// locked. On an event loop it happens where that is [`on`](crate::SimLoop::on) a machine.
+    /// Others act on the machine just before the call: between two steps of the program, wherever
+    /// those are. `act` must not use a handle or a device of the machine, which is locked. For an
+    /// event loop it acts on the machine that the loop is [`on`](crate::SimLoop::on), if any.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId};
@@ -172,7 +172,7 @@ impl Fault {
     /// }));
     /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
     /// let mut channel = ctx.bind_unbound_port(peer)?;
-    /// channel.notify()?; // Xen tells nobody that the peer died.
+    /// channel.notify()?; // Xen sends no event when a peer dies.
     /// channel.unbind()?;
     /// # Ok(())
     /// # }
@@ -191,14 +191,14 @@ impl Fault {
     pub fn storm(domid: DomId, port: Port, times: u32) -> Fault {
         Fault::meanwhile(Calls::ALL, move |world| {
             for _ in 0..times {
-                // One that is gone is calm.
+                // This can fail only where the guest is gone, which then sends no more.
                 let _ = world.kernel_send(domid, port.as_raw());
             }
         })
     }
 
-    /// Hits only the `nth` such call from now on; 1 is the next one. Where another rule has
-    /// decided that one, the call after it.
+    /// Hits only the `nth` such call from now on; 1 is the next one. Where another rule has hit
+    /// that one, it hits the call after it.
     #[must_use]
     pub fn nth(self, nth: u64) -> Fault {
         let skip = nth.saturating_sub(1);
@@ -208,7 +208,7 @@ impl Fault {
         }
     }
 
-    /// Hits a call where the [`Choice`] says so: once in so many times.
+    /// Hits one call in so many, as the [`Choice`] decides.
     #[must_use]
     pub fn once_in(self, times: usize) -> Fault {
         Fault {
@@ -234,12 +234,12 @@ pub(crate) struct Faults {
 
 #[derive(Debug)]
 struct Rule {
-    /// For whose devices; for all where there is none.
+    /// The opener whose devices it is for; `None` for all devices.
     opener: Option<Weak<Opener>>,
     fault: Fault,
 }
 
-/// What the rules made of a call.
+/// The combined effect of the rules on a call.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
     pub(crate) verdict: Option<Verdict>,
@@ -249,7 +249,7 @@ pub(crate) struct Judged {
 impl Faults {
     /// Adds a rule, for the devices of one opener or for all.
     pub(crate) fn install(&mut self, opener: Option<&Arc<Opener>>, fault: Fault) {
-        // Whose opener is gone can never hit anything again.
+        // A rule whose opener is gone can never hit anything again.
         self.rules.retain(|rule| {
             let opener = rule.opener.as_ref();
             opener.is_none_or(|opener| opener.strong_count() > 0)
@@ -268,7 +268,7 @@ impl Faults {
         self.rules.is_empty()
     }
 
-    /// Asks the rules about a call that is made now.
+    /// Applies the rules to a call.
     pub(crate) fn judge(
         &mut self,
         opener: Option<&Arc<Opener>>,
@@ -303,7 +303,7 @@ impl Faults {
         judged
     }
 
-    /// How many rules that hit one call have not hit it yet.
+    /// How many rules for one call have not hit it yet.
     pub(crate) fn left(&self, opener: Option<&Arc<Opener>>) -> usize {
         let rules = self.rules.iter().filter(|rule| rule.is_of(opener));
         rules

@@ -2,16 +2,16 @@
 //!
 //! - [`Sim`]: a handle on one simulated machine. A test drives domains, VIRQs and time with it.
 //! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test.
-//! - [`SimPrivcmd`]: what ports are, as Xen tells it.
-//! - [`SimLoop`]: an event loop without a descriptor, in the virtual time of a machine. A real one
+//! - [`SimPrivcmd`]: what ports are, asked of Xen.
+//! - [`SimLoop`]: an event loop without a descriptor, in the virtual time of a machine. A real loop
 //!   works too: [`SimDevice`] has a descriptor that shows what the device would.
-//! - [`Fault`]: a rule by which calls go wrong. [`Delivery`]: when events arrive.
-//! - [`Choice`]: who decides. [`Choice::exhaustive`] takes every decision both ways.
-//! - [`Crowd`]: guests and peers on threads of their own, for runs that nobody steps.
+//! - [`Fault`]: a rule by which calls fail or do less. [`Delivery`]: when events arrive.
+//! - [`Choice`]: where decisions come from. [`Choice::exhaustive`] takes every way of each.
+//! - [`Crowd`]: guests and peers on threads of their own, for runs that are not stepped.
 //! - [`World`]: the machine itself, with the device as a C program calls it: ioctl by number,
 //!   read, write, poll, threads that sleep in a read.
 //!
-//! Two models stand in it, as in reality. The *hypervisor* has domains, port states, pending and
+//! It consists of two models, as in reality. The *hypervisor* has domains, port states, pending and
 //! mask bits, VIRQs, limits and permissions (xen/common/event_channel.c). The *driver* has the
 //! ring of each open file with its growth, the enabled flag of each port, overflow, poll bits and
 //! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
@@ -19,8 +19,8 @@
 //! Not modelled: allocation (a fault fails it), event priorities, which vCPU an event wakes, calls of
 //! Xen that are preempted, suspend and resume. ARCHITECTURE.md says why.
 //!
-//! Same configuration, same calls, same [`Choice`]: same run, to the last answer; see
-//! [`World::digest`].
+//! The same configuration, the same calls and the same [`Choice`] give the same run, to the last
+//! answer; see [`World::digest`].
 #![forbid(unsafe_code)]
 
 mod choice;

@@ -1,8 +1,8 @@
 //! A descriptor that real event loops can poll in place of the device.
 //!
 //! An eventfd or a pipe cannot show `ERR` without `IN`, which is what the device shows after an
-//! overflow. A bound pair of datagram sockets can: the loop polls one of them, and the other, the
-//! *peer*, is driven from here.
+//! overflow. A connected pair of datagram sockets can: the event loop polls one of them, and this
+//! module drives the other, the *peer*.
 //!
 //! | the ring | the sockets | poll(2) |
 //! | --- | --- | --- |
@@ -10,11 +10,11 @@
 //! | not empty | one datagram from the peer is unread | `IN OUT` |
 //! | overflow | the peer left with a datagram of ours unread (net/unix/af_unix.c, `unix_dgram_disconnected`) | `ERR OUT` |
 //!
-//! Touched on changes of that state only. What differs from the device and stays so:
+//! The sockets are used only when that state changes. These differences from the device remain:
 //!
 //! - `OUT` remains set with `ERR`; the device shows `ERR` alone.
-//! - An overflow is an edge: an edge-triggered loop is told of it. On the device it is not.
-//! - A loop that asks an edge-triggered `OUT` sees more edges than the device gives.
+//! - An overflow is an edge: an edge-triggered loop reports it. On the device it is none.
+//! - A loop that asks for an edge-triggered `OUT` sees more edges than the device gives.
 //! - Reading the socket's error (`SO_ERROR`), reading or writing it takes the state away, and
 //!   ioctls on it are a socket's: use the simulated device for everything but polling.
 
@@ -26,13 +26,13 @@ use evtchn_fork::Process;
 
 use crate::driver::abi::PollBits;
 
-/// The pair, and what it shows.
+/// The pair, and the state that it shows.
 #[derive(Debug)]
 pub(crate) struct Pollable {
     polled: UnixDatagram,
     peer: UnixDatagram,
-    /// Where the peer finds the polled socket. The kernel chose it (unix(7), autobind), so no
-    /// two of this machine are the same.
+    /// The address of the polled socket. The kernel chose it (unix(7), autobind), so no two of this
+    /// machine are the same.
     address: SocketAddr,
     shown: PollBits,
     /// The process that made it. A forked child shares the sockets.
@@ -65,8 +65,8 @@ impl Pollable {
         Ok(self.polled.try_clone()?.into())
     }
 
-    /// Shows what poll(2) would say of the device. In a forked child it changes nothing, because
-    /// the parent shows the state of its own machine by the same sockets.
+    /// Shows what poll(2) would report for the device. Does nothing in a forked child, because the
+    /// parent shows the state of its own machine through the same sockets.
     #[inline]
     pub(crate) fn show(&mut self, bits: PollBits) {
         if bits != self.shown && self.made_by.is_current() {
@@ -76,7 +76,7 @@ impl Pollable {
 
     fn change(&mut self, bits: PollBits) {
         // None of these calls can fail while both sockets are open and at most one datagram is
-        // on its way, unless a user of the descriptor interferes; then his view is off, not ours.
+        // under way, unless a user of the descriptor interferes; then only that user is misled.
         drop(self.leave());
         drop(self.enter(bits));
         self.shown = bits;

@@ -1,4 +1,4 @@
-//! The simulated `/dev/xen/privcmd`, as far as ports are asked about.
+//! The simulated `/dev/xen/privcmd`, as far as the status of ports goes.
 
 use evtchn_core::{DeviceCall, DeviceError, DomId, Port, PortStatus, PortStatuses, RemotePort};
 
@@ -7,8 +7,8 @@ use crate::error::{Call, device_error};
 
 /// Asks Xen what ports are, as a program in one domain: [`Sim::privcmd`](crate::Sim::privcmd).
 ///
-/// Its answers are those of [`World::status`](crate::World::status). A fault for
-/// [`Call::Status`] that is installed for the whole machine is one for this too.
+/// Its answers are those of [`World::status`](crate::World::status). A fault for [`Call::Status`]
+/// that is installed for the whole machine applies here too.
 ///
 /// ```
 /// use evtchn_core::{DomId, EventChannel, Open, PortStatuses, Status, Virq};

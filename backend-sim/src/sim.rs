@@ -14,8 +14,8 @@ use crate::world::{Delivery, World};
 
 /// A handle on one simulated machine; clones are handles on the same one.
 ///
-/// Devices opened through [`open`](Self::open) run on it from any thread. What a test does here
-/// is what the world outside the program under test does: other domains, Xen, time.
+/// Devices opened through [`open`](Self::open) run on it from any thread. The calls of this handle
+/// are those of the world outside of the program under test: other domains, Xen, time.
 ///
 /// ```
 /// use evtchn_core::{DomId, EventChannel, Open, PortBuf};
@@ -63,15 +63,15 @@ impl Sim {
         Sim(Arc::new(Mutex::new(World::new(config))))
     }
 
-    /// Acts on the machine itself. `act` must not use a handle or a device of this machine: it
-    /// is locked meanwhile.
+    /// Calls `act` with the machine itself. `act` must not use a handle or a device of this
+    /// machine, which is locked meanwhile.
     pub fn with<T>(&self, act: impl FnOnce(&mut World) -> T) -> T {
         act(&mut self.lock())
     }
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
-        // A panic of a test leaves the machine as it is; there is nothing half done that matters.
+        // A test that panics leaves the machine as it is, with nothing half done that matters.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -83,9 +83,9 @@ impl Sim {
 
     /// A backend whose devices are in a domain of this machine.
     ///
-    /// In the event loop of `evtchn::poll` it lives in the machine's time: a sleep lets happen what
-    /// is due, a deadline passes at once, and a sleep that nothing could end is an error. Other
-    /// loops poll a descriptor, in real time.
+    /// In the event loop of `evtchn::poll` it runs in the machine's time: in a sleep, events that
+    /// are due arrive, a deadline passes at once, and a sleep that nothing could end returns an
+    /// error. Other loops poll a descriptor, in real time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -166,7 +166,7 @@ impl Sim {
         self.lock().raise_virq(domid, virq)
     }
 
-    /// What a port of a domain is, asked by itself.
+    /// The state of a port of a domain, asked by that domain.
     ///
     /// # Errors
     /// As [`World::status`].
@@ -174,12 +174,12 @@ impl Sim {
         self.lock().status(domid, DomId::SELF, port.as_raw())
     }
 
-    /// Decides when events reach their domains from now on.
+    /// Sets when events reach their domains from now on.
     pub fn set_delivery(&self, delivery: Delivery) {
         self.lock().set_delivery(delivery);
     }
 
-    /// Installs a fault for every device of the machine, whoever opens it.
+    /// Installs a fault for every device of the machine, through whichever opener it was opened.
     pub fn install(&self, fault: Fault) {
         self.lock().install(None, fault);
     }
@@ -223,7 +223,7 @@ impl Sim {
         self.lock().next_deadline()
     }
 
-    /// Acts once `delay` has passed. `action` gets the machine itself, which is locked then.
+    /// Calls `action` with the machine itself, which is locked then, once `delay` has passed.
     pub fn after(&self, delay: Duration, action: impl FnOnce(&mut World) + Send + 'static) {
         self.lock().after(delay, action);
     }
@@ -247,8 +247,7 @@ impl Sim {
     }
 }
 
-/// The kernel of one domain: its ports are not those of any file, and it handles an event at
-/// once.
+/// The kernel of one domain: its ports belong to no file, and it handles an event at once.
 ///
 /// ```
 /// use evtchn_core::{DomId, EventChannel, Open};
@@ -265,7 +264,7 @@ impl Sim {
 /// device.notify(ours)?;
 /// assert_eq!(guest.events(theirs)?, 2);
 /// guest.send(theirs)?;
-/// guest.close(theirs)?; // of which the other end hears nothing
+/// guest.close(theirs)?; // which sends no event to the other end
 /// # Ok(())
 /// # }
 /// ```
@@ -331,7 +330,7 @@ impl Guest {
         self.sim.lock().kernel_events(self.domid, port.as_raw())
     }
 
-    /// A port of this domain as others name it.
+    /// A port of this domain, as other domains name it.
     #[must_use]
     pub const fn remote(&self, port: Port) -> RemotePort {
         RemotePort {
@@ -342,6 +341,6 @@ impl Guest {
 }
 
 fn port(answer: Result<u32, Errno>) -> Result<Port, Errno> {
-    // Xen gives no port that a Port cannot name.
+    // Xen never gives a port number that a Port cannot hold.
     Port::new(answer?).ok_or(Errno::EINVAL)
 }

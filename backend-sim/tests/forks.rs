@@ -1,5 +1,5 @@
-//! A real fork of a program that runs on the simulator fails as it would on the real device: what
-//! the child uses is an error, and what it drops changes nothing of its parent's.
+//! A real fork of a program that runs on the simulator fails as it would on the real device: using
+//! what the child inherited is an error, and dropping it changes nothing for the parent.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -170,7 +170,8 @@ fn child_that_drops_everything_leaves_its_parent_alone(forks: &Forks) {
         } = rig;
         let (digest, counts) = (sim.with(|world| world.digest()), event_loop.counts());
         drop((channel, notifier, ctx));
-        // Nor was its own copy of the machine told, in which the file is the parent's too.
+        // Nor did the drop close the file in the child's copy of the machine: it is the parent's
+        // too.
         assert_eq!(sim.with(|world| world.digest()), digest);
         assert_eq!(event_loop.counts(), counts);
         assert_eq!(event_loop.violations(), []);
@@ -330,7 +331,7 @@ fn child_opens_a_device_of_its_own_and_so_does_a_child_of_the_child(forks: &Fork
             let _own = notify_itself(&rig.opener);
         });
         channel.notify().unwrap();
-        // A fork that is played is noticed beside one that is not.
+        // A simulated fork is noticed beside a real one.
         rig.opener.fork();
         assert!(matches!(channel.notify(), Err(Error::Inherited)));
         let _own = notify_itself(&rig.opener);

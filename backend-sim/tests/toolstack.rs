@@ -88,7 +88,7 @@ fn the_file_of_a_paused_domain_becomes_readable_when_it_runs_again() {
 }
 
 #[test]
-fn a_shutdown_is_told_by_dom_exc_alone() {
+fn a_shutdown_raises_dom_exc_and_nothing_else() {
     let mut bench = Bench::new();
     let exc = bench
         .world
@@ -97,7 +97,7 @@ fn a_shutdown_is_told_by_dom_exc_alone() {
     assert_eq!(bench.read(), exc);
     assert_eq!(bench.read(), Err(Errno::EAGAIN));
     bench.notify();
-    assert_eq!(bench.handled(), 1, "nobody runs there");
+    assert_eq!(bench.handled(), 1, "none of its vCPUs runs");
     assert!(matches!(bench.status(), Status::Interdomain { .. }));
     bench.world.destroy_domain(bench.guest).unwrap();
     let remote = bench.guest;
@@ -105,7 +105,7 @@ fn a_shutdown_is_told_by_dom_exc_alone() {
 }
 
 #[test]
-fn a_reset_of_a_paused_guest_half_closes_our_port_and_tells_nobody() {
+fn a_reset_of_a_paused_guest_half_closes_our_port_and_sends_no_event() {
     let mut bench = Bench::new();
     let running = bench.world.reset_ports(DOM0, bench.guest);
     assert_eq!(running, Err(Errno::EINVAL));
@@ -166,22 +166,22 @@ fn a_physical_interrupt_is_an_event_of_the_kernel_that_bound_it() {
 }
 
 #[test]
-fn a_port_is_told_to_the_vcpu_that_its_kernel_chose() {
+fn events_of_a_port_go_to_the_vcpu_that_its_kernel_chose() {
     let mut config = Config::seeded(1);
     config.dom0.vcpus = 2;
     let mut world = World::new(config);
     let file = world.open(DOM0).unwrap();
     let port = world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF).unwrap();
-    let told = |world: &World| world.status(DOM0, DomId::SELF, port).unwrap().vcpu;
-    assert_eq!(told(&world), 0);
+    let vcpu_of = |world: &World| world.status(DOM0, DomId::SELF, port).unwrap().vcpu;
+    assert_eq!(vcpu_of(&world), 0);
     world.kernel_bind_vcpu(DOM0, port, 1).unwrap();
-    assert_eq!(told(&world), 1);
+    assert_eq!(vcpu_of(&world), 1);
     let moved = world.kernel_bind_vcpu(DOM0, port, 2);
     assert_eq!(moved, Err(Errno::ENOENT));
 }
 
 #[test]
-fn all_that_is_done_to_a_domain_is_in_the_digest() {
+fn every_act_on_a_domain_is_in_the_digest() {
     let run = |act: fn(&mut Bench) -> bool| {
         let mut bench = Bench::new();
         assert!(act(&mut bench));

@@ -1,11 +1,11 @@
-//! The driver's binary interface: requests, their codes, and the only ioctl call.
+//! The driver's binary interface: the requests, their codes, and the only ioctl call.
 //!
-//! One table gives each request its number, its argument, what a success returns and its code
-//! (Linux include/uapi/xen/evtchn.h). The codes are computed from numbers and sizes, as the
-//! header does it, and compared with the values in the table when this file is compiled.
+//! One table gives each request its number, its argument, the meaning of its result, and its code
+//! (Linux include/uapi/xen/evtchn.h). The codes are computed from numbers and sizes, as the header
+//! does it, and compared with the values in the table when this file is compiled.
 #![expect(
     unsafe_code,
-    reason = "ioctl is a protocol that only this module knows, and ports go to the driver as bytes"
+    reason = "only this module makes ioctls, and ports go to the driver as bytes"
 )]
 
 use core::ffi::{c_int, c_void};
@@ -16,7 +16,7 @@ use evtchn_core::Port;
 use rustix::io::Errno;
 use rustix::ioctl::{Direction, Ioctl, IoctlOutput, Opcode, opcode};
 
-/// A request of the driver: a C struct that the driver reads, and nothing that it writes.
+/// A request of the driver: a C struct that the driver reads and does not write.
 ///
 /// # Safety
 /// The driver reads exactly one `Self` under [`CODE`](Self::CODE), and writes nothing to the
@@ -90,8 +90,8 @@ requests! {
     /// Binds a virtual interrupt and returns the new port.
     0 BIND_VIRQ = 0x0004_4500: BindVirq { virq: u32 } -> Port;
 
-    /// Binds to a port of another domain and returns the new local port. The driver cuts
-    /// `remote_domain` to 16 bits without a word.
+    /// Binds to a port of another domain and returns the new local port. The driver silently
+    /// truncates `remote_domain` to 16 bits.
     1 BIND_INTERDOMAIN = 0x0008_4501: BindInterdomain { remote_domain: u32, remote_port: u32 } -> Port;
 
     /// Allocates a port that `remote_domain` may bind to, and returns it.
@@ -113,7 +113,7 @@ requests! {
     7 BIND_STATIC = 0x0004_4507: BindStatic { port: u32 } -> ();
 }
 
-/// A request in the shape that `rustix` wants.
+/// A request in the form that `rustix` takes.
 struct Argument<R>(R);
 
 // SAFETY: by the contract of `Request` the driver reads one `R` from the pointer under this

@@ -18,7 +18,7 @@ use crate::error::{Call, Error};
 /// Where Linux puts the device.
 pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
 
-/// Opens the device, at [`DEVICE_PATH`] unless told otherwise.
+/// Opens the device, by default at [`DEVICE_PATH`].
 ///
 /// ```
 /// use evtchn_core::{ErrorKind, Open};
@@ -39,7 +39,7 @@ impl XenOpen {
         XenOpen { path: path.into() }
     }
 
-    /// Where the device is looked for.
+    /// The path at which the device is opened.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -103,13 +103,13 @@ impl Open for XenOpen {
 ///
 /// Ports, ring, non-blocking mode and restriction belong to the open file: a duplicate or
 /// inherited descriptor shares them, and each event goes to one of the readers. Dropping the
-/// device closes our descriptor and does nothing else; the kernel unbinds the ports when the
-/// last one is closed (evtchn_release).
+/// device only closes its descriptor; the kernel unbinds the ports when the last descriptor is
+/// closed (evtchn_release).
 ///
-/// In a forked child it is an inherited one ([`EventChannel::is_inherited`]): its calls work, and
-/// work on what belongs to the parent. A child that wants events opens a device of its own.
+/// In a forked child it is inherited ([`EventChannel::is_inherited`]): its calls work, and act on
+/// the ports of the parent. A child that wants events of its own opens a device of its own.
 ///
-/// No call takes a lock of ours or allocates unless it fails.
+/// No call takes a lock in user space, or allocates unless it fails.
 ///
 /// ```no_run
 /// use evtchn_core::{DomId, EventChannel, PortBuf, RemotePort};
@@ -135,10 +135,10 @@ impl Device {
     /// Opens the device at [`DEVICE_PATH`], non-blocking and close-on-exec.
     ///
     /// # Errors
-    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where there is none,
+    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where there is no device,
     /// [`NotPermitted`](evtchn_core::ErrorKind::NotPermitted) where the process may not open it: it
-    /// belongs to root. On a kernel where a fork of this process cannot be noticed, the call that
-    /// failed is [`Call::NoticeForks`].
+    /// belongs to root. [`Call::NoticeForks`] failed on a kernel where a fork of this process
+    /// cannot be noticed.
     pub fn open() -> Result<Device, DeviceError> {
         Device::open_at(DEVICE_PATH)
     }
@@ -146,7 +146,7 @@ impl Device {
     /// Opens the device at `path`, non-blocking and close-on-exec.
     ///
     /// # Errors
-    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where there is none,
+    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where there is no device,
     /// [`NotPermitted`](evtchn_core::ErrorKind::NotPermitted) where the process may not open it, and
     /// [`Call::NoticeForks`] as with [`open`](Self::open).
     pub fn open_at(path: impl AsRef<Path>) -> Result<Device, DeviceError> {
@@ -160,10 +160,11 @@ impl Device {
     }
 
     /// Makes a device of a descriptor that was inherited or received, and sets non-blocking and
-    /// close-on-exec. Non-blocking mode is shared with every duplicate of the descriptor.
+    /// close-on-exec. Every duplicate of the descriptor shares the non-blocking mode.
     ///
-    /// Which ports are bound on it cannot be asked of the driver: hand the numbers over too.
-    /// Nothing here proves that the descriptor is the device; another file refuses every request.
+    /// The driver cannot report which ports are bound on it, so their numbers have to be handed
+    /// over too. Nothing here checks that the descriptor is the device; another file refuses every
+    /// request.
     ///
     /// # Errors
     /// `EBADF` where the descriptor is not open for reading and writing, or [`Call::NoticeForks`] as
@@ -174,11 +175,11 @@ impl Device {
         Ok(Device { fd, process })
     }
 
-    /// Says whether the descriptor is closed when the process executes another program. It is,
-    /// unless this says otherwise; for a hand-over it has to stay open.
+    /// Sets whether the descriptor is closed when the process executes another program. By default
+    /// it is; for a hand-over it has to stay open.
     ///
     /// # Errors
-    /// Those of `fcntl(2)`, which knows none for an open descriptor.
+    /// Those of `fcntl(2)`, which has none for an open descriptor.
     pub fn set_close_on_exec(&self, closes: bool) -> Result<(), DeviceError> {
         rustix::io::fcntl_getfd(&self.fd)
             .map(|flags| match closes {
@@ -192,7 +193,7 @@ impl Device {
 
 fn set_modes(fd: &OwnedFd) -> Result<(), Errno> {
     let flags = rustix::fs::fcntl_getfl(fd)?;
-    // The driver checks the access mode nowhere but in read and write, which would fail late.
+    // The driver checks the access mode only in read and write, which would fail late.
     if flags & OFlags::RWMODE != OFlags::RDWR {
         return Err(Errno::BADF);
     }
@@ -212,8 +213,8 @@ impl AsRawFd for Device {
     }
 }
 
-/// Hands the descriptor out with all its bindings, for example to the next version of the
-/// program; it is close-on-exec unless [`Device::set_close_on_exec`] said otherwise.
+/// Hands the descriptor out with all its bindings, for example to the next version of the program.
+/// It is close-on-exec unless [`Device::set_close_on_exec`] has changed that.
 impl From<Device> for OwnedFd {
     fn from(device: Device) -> OwnedFd {
         device.fd

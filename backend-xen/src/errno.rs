@@ -1,4 +1,4 @@
-//! The one table from errno to what generic code can branch on.
+//! One table from errno to the kinds of errors that generic code can branch on.
 
 use evtchn_core::ErrorKind;
 use rustix::io::Errno;

@@ -30,7 +30,7 @@ pub struct Error {
     errno: Errno,
 }
 
-/// The call that failed, with what it was asked for.
+/// The call that failed, with its arguments.
 ///
 /// ```
 /// use std::error::Error as _;
@@ -49,9 +49,9 @@ pub enum Call {
     Open(Box<Path>),
     /// Making sure that a fork of this process will be noticed.
     NoticeForks,
-    /// Making a device of a file descriptor that somebody else opened.
+    /// Making a device of a file descriptor that other code opened.
     Adopt,
-    /// Saying whether the descriptor survives an exec.
+    /// Setting whether the descriptor survives an exec.
     SetCloseOnExec,
     /// Allocating a port for this domain.
     BindUnboundPort(DomId),
@@ -67,7 +67,7 @@ pub enum Call {
     Notify(Port),
     /// Reading the ports that fired.
     Pending,
-    /// Enabling ports again.
+    /// Unmasking ports.
     Unmask {
         /// The first of them.
         first: Port,
@@ -80,7 +80,7 @@ pub enum Call {
     Restrict(DomId),
     /// Opening the device for hypercalls.
     OpenPrivcmd,
-    /// Opening the device whose memory hypercalls can name.
+    /// Opening the device whose memory hypercalls can use.
     OpenHypercall,
     /// Mapping a page of that device.
     MapArgument,
@@ -106,7 +106,7 @@ impl Error {
     }
 }
 
-/// With the errno of the step that failed.
+/// Has the errno of the step that failed.
 impl From<Unavailable> for Error {
     fn from(error: Unavailable) -> Error {
         Error::new(Call::NoticeForks, error.errno)
@@ -132,7 +132,7 @@ impl From<Error> for DeviceError {
 }
 
 impl Call {
-    /// The call of the seam that this one is part of.
+    /// The call of the backend that this system call is part of.
     fn of_device(&self) -> DeviceCall {
         match *self {
             Call::Open(_) => DeviceCall::Open,
@@ -167,7 +167,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// `ENOENT (2)`, or the system's own words for an errno that the table does not have.
+/// `ENOENT (2)`, or the system's message for an errno that the table does not have.
 struct Name(Errno);
 
 impl fmt::Display for Name {
@@ -222,10 +222,14 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::BindVirq(_), Errno::BUSY) => "another domain is its handler",
         (Call::BindStatic(_), Errno::ISCONN) => "this device has bound it already",
         (Call::BindStatic(_), Errno::NOSYS) => "static channels need Linux 6.6",
-        (Call::Restrict(_), Errno::ACCESS) => "the device is restricted already, and for good",
-        (Call::Restrict(_), Errno::INVAL) => "only domains 1 to 32751 can be restricted to",
+        (Call::Restrict(_), Errno::ACCESS) => {
+            "the device is restricted already, which cannot be changed"
+        }
+        (Call::Restrict(_), Errno::INVAL) => {
+            "a device can be restricted only to domains 1 to 32751"
+        }
         (Call::Pending, Errno::FBIG) => {
-            "the ring overflowed and events are lost: reset it and enable every port again"
+            "the ring overflowed and events are lost: reset it and unmask every port"
         }
         (Call::BindInterdomain(_), Errno::ACCESS) => "the device is restricted to another domain",
         (Call::BindVirq(_) | Call::BindUnboundPort(_), Errno::ACCESS) => {

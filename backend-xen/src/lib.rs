@@ -2,16 +2,16 @@
 //!
 //! - [`Device`]: one open device, an [`EventChannel`](evtchn_core::EventChannel); [`XenOpen`]
 //!   opens it.
-//! - [`Error`]: a failed [`Call`] with its errno, and what to do about it.
+//! - [`Error`]: a failed [`Call`] with its errno, and a hint at what to do about it.
 //! - `Privcmd` (feature `status`): what the ports of a domain are, a
 //!   [`PortStatuses`](evtchn_core::PortStatuses).
 //! - [`PollLoop`]: an event loop on `poll(2)` for programs that have none. It watches any
 //!   device with a file descriptor, so it runs on the simulator too.
 //! - [`abi`]: the request codes, checked at compile time.
 //!
-//! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The only unsafe
-//! code is the one ioctl call and the view of ports as bytes, both in `abi`, the borrow of the
-//! registered descriptor in `places`, and the hypercall with its page in `privcmd`.
+//! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The unsafe code is the
+//! ioctl call and the view of ports as bytes in `abi`, the borrow of the registered descriptor in
+//! `places`, and the hypercall with its page in `privcmd`.
 //!
 //! ```no_run
 //! use evtchn_core::{Device, DomId, Open, PortBuf, Registrar};

@@ -1,9 +1,9 @@
-//! What threads wait in: poll(2) for the one that watches the device, futex(2) for the others.
+//! Where threads wait: the one that watches the device in poll(2), the others in futex(2).
 //!
-//! A futex and not a `Condvar`, for two reasons. A signal ends it: with a deadline, `FUTEX_WAIT`
-//! fails with `EINTR` once the handler has run, whatever `SA_RESTART` says (Linux
-//! kernel/futex/waitwake.c, `futex_wait`), as poll(2) does. And waking takes no lock, so the
-//! handler of a signal may do it. It needs no descriptor, so many threads cost none.
+//! A futex rather than a `Condvar`, for two reasons. A signal ends it: with a deadline,
+//! `FUTEX_WAIT` fails with `EINTR` once the handler has run, whatever `SA_RESTART` says (Linux
+//! kernel/futex/waitwake.c, `futex_wait`), as poll(2) does. And waking takes no lock, so a signal
+//! handler may do it. It needs no descriptor, however many threads sleep.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use rustix::io::Errno;
 use rustix::thread::futex;
 
-/// Place 0, and one for each of as many sleepers with successive numbers.
+/// Place 0, and one for each of 512 successive numbers of sleepers.
 const PLACES: usize = 513;
 
 /// Longer than any machine runs. A futex without a deadline would sleep on after a signal whose
@@ -34,7 +34,7 @@ pub(crate) struct Kernel {
     unparks: Box<[AtomicU32]>,
 }
 
-/// Until when a thread waits.
+/// How long a thread waits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Deadline {
     Passed,
@@ -43,7 +43,7 @@ pub(crate) enum Deadline {
 }
 
 impl Deadline {
-    /// So long from now. It asks the clock only where it has to.
+    /// The point in time that is `timeout` from now. Reads the clock only where it has to.
     #[inline]
     pub(crate) fn after(timeout: Option<Duration>) -> Deadline {
         match timeout {
@@ -57,7 +57,7 @@ impl Deadline {
         }
     }
 
-    /// What is left, where it ends.
+    /// The time that is left, if this ends.
     #[inline]
     fn timeout(self) -> Option<Timespec> {
         match self {
@@ -81,7 +81,7 @@ impl Kernel {
     }
 }
 
-/// What is asked about a descriptor.
+/// An entry for poll(2): readable, or an error.
 fn polled(fd: BorrowedFd<'_>) -> PollFd<'_> {
     PollFd::from_borrowed_fd(fd, PollFlags::IN)
 }
@@ -104,8 +104,8 @@ impl Places for Kernel {
         let bell = polled(self.bell.as_fd());
         let device = device.and_then(|number| RawFd::try_from(number).ok());
         let (outcome, ready, rung) = if let Some(device) = device {
-            // SAFETY: who registers a device keeps it open until `deregister` has returned, and
-            // that waits until every poll of it has (`Watch::deregister`, `Watch::begin_to_poll`).
+            // SAFETY: the loop holds a registered device until `deregister` has returned, and that
+            // waits until every poll of it has ended (`Watch::deregister`, `Watch::begin_to_poll`).
             let device = unsafe { BorrowedFd::borrow_raw(device) };
             // The device first: once the kernel has found one ready, it queues on none of the
             // others.
@@ -133,7 +133,7 @@ impl Places for Kernel {
     }
 
     fn ring(&self) {
-        // It fails only where the counter is full, and then the eventfd is readable anyway.
+        // This fails only where the counter is full, and then the eventfd is readable anyway.
         let _full = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
     }
 
@@ -169,7 +169,7 @@ impl Places for Kernel {
             Unpark::One => 1,
             Unpark::All => i32::MAX.cast_unsigned(),
         };
-        // It fails only for an address that is none.
+        // This fails only for an invalid address.
         let _woken = futex::wake(word, futex::Flags::PRIVATE, count);
     }
 }

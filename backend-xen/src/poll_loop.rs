@@ -1,9 +1,9 @@
 //! A blocking event loop on `poll(2)` for one device.
 //!
-//! It knows the device only as a file descriptor, and the core only as a caller of its
-//! [`Registrar`]. Which thread polls and which sleeps, the core's [`Watch`] decides. The loop is
+//! It knows the device only as a file descriptor, and the core only as the caller of its
+//! [`Registrar`]. The core's [`Watch`] decides which thread polls and which ones sleep. The loop is
 //! level-triggered and keeps nothing in the kernel but one eventfd, so a forked child that drops
-//! it spoils nothing.
+//! it disturbs nothing.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -21,8 +21,8 @@ use crate::places::{Deadline, Kernel};
 
 /// A blocking event loop on `poll(2)` that watches one device.
 ///
-/// A handle: its clones are the same loop. One goes to the context, another stays with the
-/// thread that waits:
+/// It is a handle: clones are the same loop. One goes to the context, another stays with the thread
+/// that waits:
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
@@ -34,32 +34,32 @@ use crate::places::{Deadline, Kernel};
 /// # }
 /// ```
 ///
-/// In a forked child it is its parent's: waiting, sleeping and registering are errors.
+/// In a forked child it belongs to the parent: waiting, sleeping and registering return errors.
 ///
 /// # Several threads
-/// Several threads may wait in one loop. One of them watches the device, which is to say that it
-/// calls `poll(2)`; the others sleep. When it leaves the watch, because the device is ready, it was
-/// woken, a signal came or its time is over, one of the others takes the watch over. So:
+/// Several threads may wait in one loop. One of them watches the device, that is, it calls
+/// `poll(2)`; the others sleep. That thread leaves the watch when the device is ready, when it is
+/// woken, at a signal, or at its deadline. Then one of the others takes the watch over. So:
 ///
 /// - **The device is ready**: the thread that watches returns, with [`ready`](Readiness::ready).
 ///   If it does not read the device, the thread that watches next returns too.
 /// - **[`wake`](Self::wake)**, and a device that is registered or deregistered: every thread
 ///   in `wait` returns, once, with [`woken`](Readiness::woken).
 /// - **A signal** that a thread handles ends the `wait` of that thread
-///   ([`interrupted`](Readiness::interrupted)), also where another one watches.
+///   ([`interrupted`](Readiness::interrupted)), even while another thread watches.
 ///
 /// So an event costs one `poll(2)`, not one for each thread, and not every thread in `wait` sees
 /// every event. Have one thread wait and dispatch, and others block for channels of their own.
 ///
-/// A thread that blocks for one channel ([`Channel::block`](evtchn_core::Channel::block)) sleeps
-/// in the same loop, beside those that wait or alone, until a deadline on the monotonic clock. It
-/// may be the one that watches, for all of them; then it reads the device and wakes those for whom
-/// there is something. While another thread watches, only a wake of its channel, a cancel,
-/// [`wake`](Self::wake), a signal that it handles, or the deadline makes it run.
+/// A thread that blocks for one channel ([`Channel::block`](evtchn_core::Channel::block)) sleeps in
+/// the same loop, alone or beside threads that wait, until a deadline on the monotonic clock. It
+/// may be the one that watches; then it reads the device and wakes the threads whose channels have
+/// an event. While another thread watches, only a wake of its channel, a cancel,
+/// [`wake`](Self::wake), a signal that it handles, or its deadline makes it run.
 ///
-/// Threads sleep in `futex(2)`, because a signal ends that and waking from it takes no lock. The
-/// loop has 512 places for threads that block. Two that share one wake together, and the one for
-/// which there is nothing sleeps again.
+/// Threads sleep in `futex(2)`, because a signal ends it and waking takes no lock. The loop has 512
+/// places for threads that block. Two threads that share a place wake together, and the one that
+/// has no wake sleeps again.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -86,15 +86,15 @@ use crate::places::{Deadline, Kernel};
 #[derive(Debug, Clone)]
 pub struct PollLoop {
     watch: Arc<Watch<Kernel>>,
-    /// The device that is registered: while a thread may poll its descriptor, it stays open.
+    /// The device that is registered. It stays open while a thread may poll its descriptor.
     held: Arc<Held>,
-    /// Where the time of a device that has its own begins.
+    /// When the time of a device that has its own time begins.
     start: Instant,
     /// The process that made it. A forked child shares the eventfd.
     process: Process,
 }
 
-/// Why [`PollLoop::wait`] came back.
+/// Why [`PollLoop::wait`] returned.
 ///
 /// ```
 /// use std::time::Duration;
@@ -106,24 +106,24 @@ pub struct PollLoop {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// The device has something to say, be it ports or an error: dispatch. Only the thread that
-    /// watches the device learns it.
+    /// The device is ready, with events or an error: dispatch. Only the thread that watches the
+    /// device gets this.
     pub ready: bool,
-    /// Somebody called for this loop, or the registration changed: dispatch too.
+    /// [`wake`](PollLoop::wake) was called, or the registration changed: dispatch too.
     pub woken: bool,
-    /// A signal came first.
+    /// A signal came before anything else.
     pub interrupted: bool,
 }
 
 impl Readiness {
-    /// Nothing happened before the timeout.
+    /// Whether nothing happened before the timeout.
     #[must_use]
     pub fn timed_out(self) -> bool {
         !(self.ready || self.woken || self.interrupted)
     }
 }
 
-/// How often a [`PollLoop`] did what.
+/// How often a [`PollLoop`] has polled, slept, registered and deregistered.
 ///
 /// ```
 /// use std::time::Duration;
@@ -142,11 +142,11 @@ pub struct Counters {
     pub deregisters: u64,
     /// Calls of `poll` begun.
     pub polls: u64,
-    /// Sleeps begun by threads that wait or block while another one polls.
+    /// Sleeps begun by threads that wait or block while another thread polls.
     pub sleeps: u64,
 }
 
-/// A registration that does not fit what is registered.
+/// A registration or deregistration that the loop refuses.
 ///
 /// ```
 /// use evtchn_core::{Device, DomId, Open, Registrar};
@@ -172,12 +172,12 @@ pub enum RegistrationError {
     /// The loop does not watch this device.
     #[error("the poll loop does not watch this device")]
     NotRegistered,
-    /// Called in a forked child: the loop is the parent's.
+    /// Called in a forked child: the loop belongs to the parent.
     #[error("the poll loop belongs to the process that this one was forked from")]
     Inherited,
 }
 
-/// The device that is registered, which this keeps open.
+/// The registered device, kept open.
 #[derive(Debug, Default)]
 struct Held {
     device: Mutex<Option<Device>>,
@@ -195,7 +195,7 @@ impl PollLoop {
     /// A loop that watches nothing yet.
     ///
     /// # Errors
-    /// Those of `eventfd(2)`: no descriptor or no memory left; or
+    /// Those of `eventfd(2)`: no descriptor or no memory is left; or
     /// [`Unavailable`](evtchn_fork::Unavailable), inside of the [`io::Error`], on a kernel where a
     /// fork of this process cannot be noticed.
     pub fn new() -> io::Result<PollLoop> {
@@ -208,9 +208,9 @@ impl PollLoop {
         })
     }
 
-    /// Blocks until the device is ready, somebody calls [`wake`](Self::wake), a signal comes, or
-    /// `timeout` is over; without a timeout, for ever. Of several threads one learns that the
-    /// device is ready ([above](Self#several-threads)).
+    /// Blocks until the device is ready, [`wake`](Self::wake) is called, a signal comes, or
+    /// `timeout` has passed; without a timeout, as long as that takes. Only one of several threads
+    /// returns when the device is ready ([above](Self#several-threads)).
     ///
     /// # Errors
     /// Those of `poll(2)` and `futex(2)` other than `EINTR`; [`Inherited`](evtchn_fork::Inherited),
@@ -234,17 +234,17 @@ impl PollLoop {
     }
 
     /// Makes every blocked [`wait`](Self::wait) return once, or the next one if none is blocked.
-    /// Waking twice before that is waking once. Threads that block for one channel look again.
+    /// Several wakes before that count as one. Threads that block for one channel check it again.
     ///
-    /// It takes no lock and allocates nothing, so the handler of a signal may call it. In a forked
-    /// child it does nothing.
+    /// It takes no lock and allocates nothing, so a signal handler may call it. In a forked child
+    /// it does nothing.
     pub fn wake(&self) {
         if self.process.is_current() {
             self.watch.wake();
         }
     }
 
-    /// How often this loop did what, since it was made.
+    /// What this loop has done since it was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let counts = self.watch.counts();
@@ -260,13 +260,13 @@ impl PollLoop {
 impl PollLoop {
     /// The number by which the watch knows a device. A descriptor is never negative.
     fn number(&self, device: &Device) -> Result<usize, LoopError> {
-        let admitted = self.process.check();
-        admitted.map_err(|Inherited| LoopError::new(RegistrationError::Inherited))?;
+        let checked = self.process.check();
+        checked.map_err(|Inherited| LoopError::new(RegistrationError::Inherited))?;
         let fd = device.fd()?.as_raw_fd();
         Ok(usize::try_from(fd).unwrap_or(usize::MAX))
     }
 
-    /// The registered device, where it has a time of its own. Of others it takes no lock to know.
+    /// The registered device, if it has a time of its own. Takes no lock where there is none.
     #[inline]
     fn in_own_time(&self) -> Option<Device> {
         let has_own_time = self.held.has_own_time.load(Ordering::Relaxed);
@@ -319,10 +319,10 @@ impl Registrar for PollLoop {
         Trigger::Level
     }
 
-    /// A thread that waits already polls the old set of descriptors: it is sent back.
+    /// A thread that already waits polls the old set of descriptors, so it is sent back.
     fn register(&self, device: &Device) -> Result<(), LoopError> {
         let number = self.number(device)?;
-        // Held first, so that no thread polls what may be closed.
+        // Held first, so that no thread polls a descriptor that may be closed.
         let mut held = self.held.device();
         if !self.watch.register(number) {
             return Err(LoopError::new(RegistrationError::AlreadyRegistered));
@@ -335,8 +335,8 @@ impl Registrar for PollLoop {
         Ok(())
     }
 
-    /// Returns when no thread polls the device any more, so that it can be closed: a `poll` that
-    /// goes on would keep it open, and every port of it bound.
+    /// Returns when no thread polls the device any more, so that it can be closed: a `poll` under
+    /// way would keep it open, and every port of it bound.
     fn deregister(&self, device: &Device) -> Result<(), LoopError> {
         if !self.watch.deregister(self.number(device)?) {
             return Err(LoopError::new(RegistrationError::NotRegistered));
@@ -358,7 +358,7 @@ impl Registrar for PollLoop {
     }
 }
 
-/// The deadline of a sleep, where that is still to come.
+/// The deadline of a sleep, if it is still to come.
 fn to_come(deadline: Option<Instant>) -> Option<Deadline> {
     match deadline {
         None => Some(Deadline::Never),
@@ -372,13 +372,13 @@ impl NewLoop for PollLoop {
     }
 }
 
-/// Longer than any machine runs, where a clock cannot express what was asked for.
+/// Stands for a time that a clock cannot express; longer than any machine runs.
 const AGES: Duration = Duration::from_secs(1 << 32);
 
 impl Sleep for PollLoop {
     type Deadline = Instant;
 
-    /// From now, in the time of the registered device if it has its own.
+    /// From now, in the time of the registered device if it has a time of its own.
     fn deadline(&self, timeout: Duration) -> Instant {
         let device = self.in_own_time();
         let now = match device.as_ref().and_then(|device| device.own_time()) {

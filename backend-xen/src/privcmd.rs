@@ -1,14 +1,14 @@
-//! What ports are, as Xen tells it: the hypercall `EVTCHNOP_status` by way of `/dev/xen/privcmd`.
+//! What ports are, asked of Xen: the hypercall `EVTCHNOP_status` through `/dev/xen/privcmd`.
 //!
-//! Xen itself reads and writes the argument, at its address in the calling program. Nobody brings
-//! in a page for it, so the page has to be there, writable, for as long as the call takes. A page
-//! that is locked (mlock(2)) is not enough: the kernel may still move it, and for that moment
-//! nothing is mapped, and the call fails with `EFAULT`. So the argument lies in a page of the
-//! kernel's own that `/dev/xen/hypercall` maps, which is neither moved nor paged out (Linux 4.18,
-//! drivers/xen/privcmd-buf.c), as Xen's libxencall has it.
+//! Xen itself reads and writes the argument, at its address in the calling program. Neither Xen nor
+//! Linux pages it in, so the page has to be mapped, writable, for as long as the call takes.
+//! Locking it (mlock(2)) is not enough: the kernel may still move a locked page, and while it does,
+//! nothing is mapped there and the call fails with `EFAULT`. So the argument is in a page of kernel
+//! memory that `/dev/xen/hypercall` maps, and that is neither moved nor paged out (Linux 4.18,
+//! drivers/xen/privcmd-buf.c). Xen's libxencall does the same.
 #![expect(
     unsafe_code,
-    reason = "a hypercall names memory by its address, and the page for it has to be mapped"
+    reason = "a hypercall takes an address, and the page there has to be mapped"
 )]
 
 use core::ffi::c_void;
@@ -28,14 +28,15 @@ use crate::error::{Call, Error};
 
 /// Where Linux puts the device for hypercalls.
 pub const PRIVCMD_PATH: &str = "/dev/xen/privcmd";
-/// Where Linux puts the device whose memory hypercalls can name.
+/// Where Linux puts the device whose memory hypercalls can use.
 pub(crate) const HYPERCALL_PATH: &str = "/dev/xen/hypercall";
 
 /// Asks Xen what ports are.
 ///
 /// It needs `/dev/xen/privcmd` and `/dev/xen/hypercall` of the module xen-privcmd, which belong to
-/// root. Asking takes a lock of ours and one system call. It is of the process that opened it: in
-/// a forked child every question is `EBADF`, for parent and child share the memory for it.
+/// root. Each question takes a lock and makes one system call. It belongs to the process that
+/// opened it: in a forked child every question fails with `EBADF`, because parent and child share
+/// the memory of the argument.
 ///
 /// ```no_run
 /// use evtchn_core::{DomId, PortStatuses};
@@ -61,10 +62,10 @@ impl Privcmd {
     /// Opens the devices.
     ///
     /// # Errors
-    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where one of them is missing,
-    /// [`NotPermitted`](evtchn_core::ErrorKind::NotPermitted) where the process may not open it; the
-    /// error says which device it was. On a kernel where a fork of this process cannot be noticed,
-    /// the call that failed is [`Call::NoticeForks`].
+    /// [`NoDevice`](evtchn_core::ErrorKind::NoDevice) where one of the devices is missing,
+    /// [`NotPermitted`](evtchn_core::ErrorKind::NotPermitted) where the process may not open it;
+    /// the error says which device it was. [`Call::NoticeForks`] failed on a kernel where a fork of
+    /// this process cannot be noticed.
     pub fn open() -> Result<Privcmd, DeviceError> {
         let open = |path, call| {
             let flags = OFlags::RDWR | OFlags::CLOEXEC;
@@ -75,7 +76,7 @@ impl Privcmd {
         Ok(Privcmd::with(fd, &memory)?)
     }
 
-    /// Asks through `fd`, and puts the question into a page of `memory`.
+    /// Asks through `fd`, with the argument in a page of `memory`.
     fn with(fd: OwnedFd, memory: &OwnedFd) -> Result<Privcmd, Error> {
         let process = Process::current()?;
         let argument = Argument::map(memory);
@@ -91,13 +92,13 @@ impl Privcmd {
         if !self.process.is_current() {
             return Err(Errno::BADF);
         }
-        // A panic leaves the argument as it is, and the next question writes it anew.
+        // A panic leaves an old argument there, and the next question overwrites it.
         let argument = self.argument.lock().unwrap_or_else(PoisonError::into_inner);
         argument.put(EvtchnStatus::of(domid, port));
         let hypercall = Hypercall::status(&argument);
         // SAFETY: the code belongs to a `Hypercall`, of which the driver reads one and writes
-        // nothing; Xen reads and writes one `EvtchnStatus`, for which the argument has room, and
-        // which nobody else uses while it is locked.
+        // nothing; Xen reads and writes one `EvtchnStatus`. The argument has room for that, and
+        // nothing else uses it while it is locked.
         unsafe { rustix::ioctl::ioctl(&self.fd, hypercall) }?;
         argument.get().answer()
     }
@@ -139,7 +140,7 @@ const HYPERCALL: Opcode = opcode::from_components(Direction::None, b'P', 0, size
 const _: () = assert!(HYPERCALL == 0x0030_5000);
 
 // SAFETY: drivers/xen/privcmd.c reads one `privcmd_hypercall` from the pointer under this code and
-// writes nothing there. What the call itself does is the caller's to answer for.
+// writes nothing there. The caller answers for what the hypercall itself does.
 unsafe impl Ioctl for Hypercall {
     type Output = ();
 
@@ -163,14 +164,14 @@ unsafe impl Ioctl for Hypercall {
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 struct EvtchnStatus {
-    // Asked:
+    // The question:
     dom: u16,
     unused: u16,
     port: u32,
-    // Answered:
+    // The answer:
     status: u32,
     vcpu: u32,
-    /// The union: a domain id, a domain id and a port, or one number.
+    /// A union: a domain id, a domain id and a port, or one number.
     bound_to: [u32; 2],
 }
 
@@ -196,7 +197,7 @@ impl EvtchnStatus {
         }
     }
 
-    /// What Xen answered. An answer that no version gives is `EPROTO`.
+    /// Xen's answer. One that no version of Xen gives is `EPROTO`.
     fn answer(&self) -> Result<PortStatus, Errno> {
         let [first, second] = self.bound_to;
         let [low, high, ..] = first.to_ne_bytes();
@@ -222,7 +223,7 @@ impl EvtchnStatus {
     }
 }
 
-/// The memory that a hypercall names: a page of the kernel's own.
+/// The memory of a hypercall's argument: a page of kernel memory.
 #[derive(Debug)]
 struct Argument(NonNull<EvtchnStatus>);
 
@@ -254,7 +255,7 @@ impl Argument {
         self.0.as_ptr().expose_provenance() as u64
     }
 
-    // Volatile, for Xen reads and writes it too.
+    // Volatile, because Xen reads and writes it too.
 
     fn put(&self, asked: EvtchnStatus) {
         // SAFETY: the page is mapped, writable, large enough and aligned as long as this lives.
@@ -269,8 +270,8 @@ impl Argument {
 
 impl Drop for Argument {
     fn drop(&mut self) {
-        // SAFETY: it is the mapping of `map`, which nothing else points to; a forked child has
-        // one of its own at the same address.
+        // SAFETY: it is the mapping of `map`, which nothing else points to; a forked child has its
+        // own mapping at the same address.
         let unmapped = unsafe { munmap(self.0.as_ptr().cast(), Argument::SIZE) };
         debug_assert_eq!(unmapped, Ok(()));
     }

@@ -35,12 +35,12 @@ fn main() {
             context_that_had_opened_nothing_opens_nothing_in_a_child,
         ),
         (
-            "poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on",
-            poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on,
+            "poll_loop_of_a_parent_refuses_a_child_and_keeps_working",
+            poll_loop_of_a_parent_refuses_a_child_and_keeps_working,
         ),
         (
-            "call_of_a_child_does_not_reach_the_poll_loop_of_its_parent",
-            call_of_a_child_does_not_reach_the_poll_loop_of_its_parent,
+            "wake_in_a_child_does_not_reach_the_poll_loop_of_its_parent",
+            wake_in_a_child_does_not_reach_the_poll_loop_of_its_parent,
         ),
         (
             "nothing_is_opened_where_a_fork_cannot_be_noticed",
@@ -102,7 +102,7 @@ fn context_that_had_opened_nothing_opens_nothing_in_a_child(forks: &Forks) {
     assert!(!ctx.is_inherited());
 }
 
-fn poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on(forks: &Forks) {
+fn poll_loop_of_a_parent_refuses_a_child_and_keeps_working(forks: &Forks) {
     let poll_loop = PollLoop::new().unwrap();
     poll_loop.wake();
     let device = AnyDevice::new(Sim::new(1).open(DomId::DOM0).open().unwrap());
@@ -121,7 +121,7 @@ fn poll_loop_of_a_parent_is_refused_to_a_child_and_goes_on(forks: &Forks) {
 }
 
 /// A thread of the parent polls, and so it does in the copy that the child has.
-fn call_of_a_child_does_not_reach_the_poll_loop_of_its_parent(forks: &Forks) {
+fn wake_in_a_child_does_not_reach_the_poll_loop_of_its_parent(forks: &Forks) {
     let poll_loop = PollLoop::new().unwrap();
     let polling = poll_loop.clone();
     let thread = thread::spawn(move || polling.wait(None).unwrap());

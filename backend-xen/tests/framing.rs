@@ -94,7 +94,7 @@ fn a_read_fills_the_buffer_and_no_more() {
 }
 
 #[test]
-fn ports_are_enabled_by_one_write_of_native_words() {
+fn ports_are_unmasked_by_one_write_of_native_words() {
     let (device, peer) = device_and_peer();
     assert_eq!(device.unmask(&[port(9), port(0x0a0b_0c0d)]), Ok(2));
     let mut bytes = [0; 64];
@@ -106,7 +106,7 @@ fn ports_are_enabled_by_one_write_of_native_words() {
 }
 
 #[test]
-fn no_ports_are_no_write() {
+fn unmasking_no_ports_makes_no_write() {
     let (device, peer) = device_and_peer();
     assert_eq!(device.unmask(&[]), Ok(0));
     let received = rustix::net::recv(&peer, &mut [0; 4][..], RecvFlags::DONTWAIT);
@@ -114,7 +114,7 @@ fn no_ports_are_no_write() {
 }
 
 #[test]
-fn a_write_that_takes_less_says_how_many_ports_it_took() {
+fn a_short_write_returns_how_many_ports_it_took() {
     // A stream takes what fits into its buffers, as the driver takes one page.
     let (device, mut peer) = std::os::unix::net::UnixStream::pair().unwrap();
     let device = Device::from_fd(device.into()).unwrap();
@@ -150,7 +150,7 @@ fn requests_to_another_file_are_unsupported() {
 }
 
 #[test]
-fn a_failed_call_says_which_one_it_was() {
+fn a_failed_call_is_named_in_its_error() {
     let other = Device::open_at("/dev/null").unwrap();
     let (domid, port) = (DomId::new(7), port(5));
     let remote = RemotePort { domid, port };
@@ -197,7 +197,7 @@ fn a_failed_call_says_which_one_it_was() {
 }
 
 #[test]
-fn a_descriptor_survives_an_exec_if_it_was_told_to_and_not_otherwise() {
+fn a_descriptor_survives_an_exec_only_where_close_on_exec_was_cleared() {
     let device = Device::open_at("/dev/null").unwrap();
     let closes = || {
         rustix::io::fcntl_getfd(&device)
@@ -252,11 +252,11 @@ fn an_adopted_descriptor_becomes_nonblocking_and_close_on_exec() {
 }
 
 #[test]
-fn a_descriptor_open_one_way_is_not_adopted() {
+fn a_descriptor_open_for_reading_alone_is_not_adopted() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let error = Device::from_fd(reader.into()).unwrap_err();
     assert_eq!(own(&error).errno(), Errno::BADF);
-    // It was closed, so nobody reads the pipe any more.
+    // It was closed, so nothing reads the pipe any more.
     assert!(writer.write(&[0]).is_err());
 }
 
@@ -271,7 +271,7 @@ fn a_descriptor_open_for_writing_alone_is_not_adopted() {
 }
 
 #[test]
-fn a_device_survives_an_exec_where_it_is_said_and_not_otherwise() {
+fn set_close_on_exec_decides_whether_a_device_survives_an_exec() {
     let device = Device::open_at("/dev/null").unwrap();
     let closes = || {
         let flags = rustix::io::fcntl_getfd(&device).unwrap();
@@ -284,7 +284,7 @@ fn a_device_survives_an_exec_where_it_is_said_and_not_otherwise() {
 }
 
 #[test]
-fn each_call_that_fails_is_named_with_what_it_was_asked_for() {
+fn each_failed_call_is_named_with_its_arguments() {
     let device = Device::open_at("/dev/null").unwrap();
     let (domid, port, virq) = (DomId::new(7), port(9), Virq::DOM_EXC);
     let remote = RemotePort { domid, port };

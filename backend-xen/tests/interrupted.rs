@@ -24,16 +24,16 @@ fn main() {
             a_signal_during_a_wait_is_reported,
         ),
         Trial::test(
-            "a_signal_does_not_end_a_block_but_asks_its_condition",
-            a_signal_does_not_end_a_block_but_asks_its_condition,
+            "a_signal_does_not_end_a_block_but_rechecks_its_condition",
+            a_signal_does_not_end_a_block_but_rechecks_its_condition,
         ),
         Trial::test(
             "a_signal_during_a_wait_beside_a_thread_that_watches_is_reported",
             a_signal_during_a_wait_beside_a_thread_that_watches_is_reported,
         ),
         Trial::test(
-            "a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition",
-            a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition,
+            "a_signal_during_a_block_beside_a_thread_that_watches_rechecks_its_condition",
+            a_signal_during_a_block_beside_a_thread_that_watches_rechecks_its_condition,
         ),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -50,7 +50,7 @@ fn a_signal_during_a_wait_is_reported() -> Result<(), Failed> {
     Ok(())
 }
 
-fn a_signal_does_not_end_a_block_but_asks_its_condition() -> Result<(), Failed> {
+fn a_signal_does_not_end_a_block_but_rechecks_its_condition() -> Result<(), Failed> {
     // Asked once before it sleeps; from then on nothing but a signal makes it look.
     const ASKED: usize = 20;
     let handled = Arc::new(AtomicBool::new(false));
@@ -82,7 +82,10 @@ fn beside_a_watcher<T>(poll_loop: &PollLoop, run: impl FnOnce() -> T) -> T {
             thread::yield_now();
         }
         let result = run();
-        assert!(!watcher.is_finished(), "it went to the other thread");
+        assert!(
+            !watcher.is_finished(),
+            "the signal went to the other thread"
+        );
         poll_loop.wake();
         assert!(watcher.join().unwrap().woken);
         result
@@ -103,7 +106,8 @@ fn a_signal_during_a_wait_beside_a_thread_that_watches_is_reported() -> Result<(
     Ok(())
 }
 
-fn a_signal_during_a_block_beside_a_thread_that_watches_asks_its_condition() -> Result<(), Failed> {
+fn a_signal_during_a_block_beside_a_thread_that_watches_rechecks_its_condition()
+-> Result<(), Failed> {
     const ASKED: usize = 20;
     let handled = Arc::new(AtomicBool::new(false));
     let handler = signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&handled))?;

@@ -47,13 +47,13 @@ fn refusal(refused: Result<(), LoopError>) -> RegistrationError {
 /// How long real threads may take before a test counts as hung.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits in another thread, and returns when that polls or sleeps, or is about to.
+/// Waits in another thread, and returns when that thread polls or sleeps, or is about to.
 fn waiting_thread(poll_loop: &PollLoop) -> thread::JoinHandle<Readiness> {
     let waiting = poll_loop.clone();
     until_asleep(poll_loop, move || waiting.wait(None).unwrap())
 }
 
-/// Runs something in another thread, and returns when that polls or sleeps, or is about to.
+/// Runs something in another thread, and returns when that thread polls or sleeps, or is about to.
 fn until_asleep<T: Send + 'static>(
     poll_loop: &PollLoop,
     sleeps: impl FnOnce() -> T + Send + 'static,
@@ -78,7 +78,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Comes back with what another thread does, which must not take long.
+/// Returns the result of another thread, which must not take long.
 #[track_caller]
 fn finish<T>(thread: thread::JoinHandle<T>) -> T {
     until("a thread ends", || thread.is_finished());
@@ -246,7 +246,7 @@ fn registering_while_a_thread_waits_sends_it_back_to_poll_the_device() {
 }
 
 #[test]
-fn registering_between_waits_wakes_nobody() {
+fn registering_between_waits_does_not_end_the_next_wait() {
     let poll_loop = PollLoop::new().unwrap();
     let device = device(0);
     poll_loop.register(&device).unwrap();
@@ -274,7 +274,7 @@ fn deregistering_returns_when_no_thread_polls_the_device() {
     }
 }
 
-/// Who registers it may let go of it: the loop keeps it open for as long as it polls it.
+/// The code that registers a device may drop it: the loop keeps it open as long as it polls it.
 #[test]
 fn a_registered_device_stays_open_as_long_as_the_loop_polls_it() {
     let poll_loop = PollLoop::new().unwrap();

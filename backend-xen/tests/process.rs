@@ -1,5 +1,5 @@
 //! Fork and exec, for real. A process that forks must have one thread, and exec replaces the
-//! process, so each scene is this program once more, told by the environment what to play.
+//! process, so each scene is this program once more. An environment variable says what to play.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -69,7 +69,7 @@ fn play(scene: &str) -> Result<(), Failed> {
     }
 }
 
-/// Runs `act` in a forked child, which ends with it. What it takes the parent keeps, as `kept`.
+/// Runs `act` in a forked child, which ends with it. The parent keeps its own copy of `kept`.
 fn in_child<T>(kept: T, act: impl FnOnce(T)) -> T {
     // SAFETY: the process has one thread, so nothing that the child uses is locked by another.
     let child = unsafe { libc::fork() };
@@ -78,7 +78,7 @@ fn in_child<T>(kept: T, act: impl FnOnce(T)) -> T {
         return kept;
     }
     let ended = panic::catch_unwind(AssertUnwindSafe(|| act(kept)));
-    // SAFETY: it returns to nobody, and leaves alone what would run at an exit of the parent.
+    // SAFETY: it does not return, and runs none of the exit handlers of the parent.
     unsafe { libc::_exit(i32::from(ended.is_err())) }
 }
 
@@ -184,7 +184,7 @@ fn hand_over() {
     let ports: Vec<_> = seconds.iter().map(|channel| channel.port()).collect();
     expect_events(&ctx, &event_loop, &ports);
 
-    // Latched: read together with an event that somebody waits for.
+    // Latched: read together with an event of a channel that waits.
     channels[1].wait().unwrap();
     seconds[0].notify().unwrap();
     channels[0].notify().unwrap();
@@ -218,7 +218,7 @@ fn go_on() {
     expect_child();
     let table = env::var(TABLE).unwrap().parse().unwrap();
     let descriptor: RawFd = env::var(DESCRIPTOR).unwrap().parse().unwrap();
-    // SAFETY: the old program left it open for this one, and nobody else here knows of it.
+    // SAFETY: the old program left it open for this one, and nothing else here uses it.
     let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
     let device = evtchn_core::Device::new(Device::from_fd(descriptor).unwrap());
     let event_loop = PollLoop::new().unwrap();

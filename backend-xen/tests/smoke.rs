@@ -150,7 +150,7 @@ fn a_loopback_channel_carries_notifications_both_ways() {
 }
 
 #[test]
-fn a_port_stays_silent_until_it_is_written_back() {
+fn a_port_does_not_fire_again_until_it_is_unmasked() {
     let Some(mut device) = Device::open() else {
         return;
     };

@@ -1,4 +1,4 @@
-//! `evtchn completions`: what a shell needs to complete the command.
+//! `evtchn completions`: scripts with which shells complete the command.
 
 use anyhow::Result;
 use clap::{Args, CommandFactory};
@@ -25,7 +25,7 @@ impl Completions {
     /// Prints it.
     ///
     /// # Errors
-    /// The output's.
+    /// If it cannot be written.
     pub(crate) fn run(&self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "evtchn", &mut script);

@@ -1,4 +1,4 @@
-//! How the command ends: one line that says why, and a code that says it to programs.
+//! How the command ends: an error in one line, and an exit code.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,21 +16,21 @@ macro_rules! exit_codes {
     () => {
         "\
 Exit codes:
-  0  it ended as it should
-  1  it failed
+  0  success
+  1  failure
   2  wrong usage
   3  no event-channel device: not a Xen domain, or its driver is not loaded
   4  no permission
   5  no peer: no such domain, it offers no such port, or it closed its end or died
-  6  the time was up before what was waited for"
+  6  timed out"
     };
 }
 pub(crate) use exit_codes;
 
-/// Why a command did not end as it should.
+/// Why a command failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// Anything without a code of its own.
+    /// A failure without a code of its own.
     Failed = 1,
     /// The arguments are wrong.
     Usage = 2,
@@ -38,9 +38,9 @@ pub(crate) enum Exit {
     NoDevice = 3,
     /// The device, or Xen, refuses this user or this domain.
     NotPermitted = 4,
-    /// There is nobody to bind to.
+    /// There is no peer to bind to.
     NoPeer = 5,
-    /// What was waited for did not come in time.
+    /// The time was over before the wakes had come.
     TimedOut = 6,
 }
 
@@ -57,9 +57,13 @@ impl Exit {
     }
 
     /// A failure with this code.
-    pub(crate) fn because(self, says: impl Into<String>) -> anyhow::Error {
-        let says = says.into();
-        Failure { exit: self, says }.into()
+    pub(crate) fn because(self, message: impl Into<String>) -> anyhow::Error {
+        let message = message.into();
+        Failure {
+            exit: self,
+            message,
+        }
+        .into()
     }
 }
 
@@ -72,25 +76,25 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 struct Failure {
     exit: Exit,
-    says: String,
+    message: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.says)
+        f.write_str(&self.message)
     }
 }
 
 impl StdError for Failure {}
 
-/// What is said where the time was up before the wakes.
-pub(crate) fn late(left: u64) -> String {
+/// The message if the time was over before the wakes had come.
+pub(crate) fn timed_out(left: u64) -> String {
     let wakes = if left == 1 { "wake" } else { "wakes" };
-    format!("the time was up with {left} {wakes} still to come")
+    format!("timed out with {left} {wakes} still to come")
 }
 
-/// The failure of a bind to a port of another domain, with what to do about it.
-pub(crate) fn no_peer(error: Error) -> anyhow::Error {
+/// The error of a bind to a port of another domain, with advice.
+pub(crate) fn bind_failed(error: Error) -> anyhow::Error {
     if let Error::Device(source) = &error
         && let DeviceCall::BindInterdomain(_) = source.call()
     {
@@ -98,25 +102,25 @@ pub(crate) fn no_peer(error: Error) -> anyhow::Error {
             return Exit::NoPeer.because(format!("{source}; `xl list` has the ids"));
         }
         if source.kind() == ErrorKind::Invalid {
-            let says = format!("{source}; let `evtchn listen` there offer one");
-            return Exit::NoPeer.because(says);
+            let message = format!("{source}; run `evtchn listen` there to offer one");
+            return Exit::NoPeer.because(message);
         }
     }
-    refused(error)
+    call_failed(error)
 }
 
-/// The failure of a call of a context or a channel, with what to do about it.
-pub(crate) fn refused(error: Error) -> anyhow::Error {
+/// The error of a call of a context or a channel, with advice.
+pub(crate) fn call_failed(error: Error) -> anyhow::Error {
     if let Error::Device(source) = error {
-        return device(source);
+        return device_failed(source);
     }
     error.into()
 }
 
-/// The failure of a device, with what to do about it.
-pub(crate) fn device(source: DeviceError) -> anyhow::Error {
-    if let Some(says) = unopened(&source) {
-        return says;
+/// The error of a device, with advice.
+pub(crate) fn device_failed(source: DeviceError) -> anyhow::Error {
+    if let Some(error) = open_failed(&source) {
+        return error;
     }
     let kind = source.kind();
     if kind == ErrorKind::Unsupported {
@@ -124,17 +128,19 @@ pub(crate) fn device(source: DeviceError) -> anyhow::Error {
     } else if kind == ErrorKind::NotPermitted {
         Exit::NotPermitted.because(source.to_string())
     } else if kind == ErrorKind::InUse {
-        Exit::Failed.because(format!("{source}; stop the holder or take another one"))
+        Exit::Failed.because(format!(
+            "{source}; stop the process that has it, or use another one"
+        ))
     } else {
         source.into()
     }
 }
 
-/// The failure to ask Xen what ports are, with what to do about it.
-pub(crate) fn unasked(error: DeviceError) -> anyhow::Error {
+/// The error of a query about ports, with advice.
+pub(crate) fn query_failed(error: DeviceError) -> anyhow::Error {
     let kind = error.kind();
     if kind == ErrorKind::NoDevice {
-        Exit::NoDevice.because(format!("{error}; --backend sim shows a simulated machine"))
+        Exit::NoDevice.because(format!("{error}; --backend sim needs no Xen"))
     } else if kind == ErrorKind::NotPermitted {
         Exit::NotPermitted.because(format!("{error}; run it as root"))
     } else if kind == ErrorKind::NoSuchDomain {
@@ -144,8 +150,8 @@ pub(crate) fn unasked(error: DeviceError) -> anyhow::Error {
     }
 }
 
-/// Why the device of this machine could not be opened, if that is what failed.
-fn unopened(failed: &DeviceError) -> Option<anyhow::Error> {
+/// The error if opening the device of this machine failed, with its cause.
+fn open_failed(failed: &DeviceError) -> Option<anyhow::Error> {
     let error: &xen::Error = failed.source()?.downcast_ref()?;
     let Call::Open(path) = error.call() else {
         return None;
@@ -164,15 +170,15 @@ fn unopened(failed: &DeviceError) -> Option<anyhow::Error> {
     Some(exit.because(format!("cannot open {}: {errno}{why}", path.display())))
 }
 
-/// What an error says, with its causes, in one line.
+/// An error and its causes in one line.
 pub(crate) fn line(error: &anyhow::Error) -> String {
-    // The failure of a device says all that the backend's own error under it says.
-    let is_said = |cause: &&(dyn StdError + 'static)| {
+    // The error of a device repeats the text of the backend's error below it.
+    let is_repeated = |cause: &&(dyn StdError + 'static)| {
         cause.is::<xen::Error>() || cause.is::<evtchn::sim::Error>()
     };
-    let unsaid = error.chain().filter(|cause| !is_said(cause));
-    let says: Vec<_> = unsaid.map(ToString::to_string).collect();
-    says.join(": ")
+    let causes = error.chain().filter(|cause| !is_repeated(cause));
+    let messages: Vec<_> = causes.map(ToString::to_string).collect();
+    messages.join(": ")
 }
 
 #[cfg(test)]
@@ -183,33 +189,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_of_a_device_is_told_once_with_what_led_to_it() {
+    fn a_line_has_the_error_of_a_device_once_and_its_context() {
         let device = Sim::new(0).open(DomId::DOM0).open().unwrap();
         let failed = device.notify(Port::MAX).unwrap_err();
         assert!(failed.source().is_some(), "the simulator's own error");
-        let says = failed.to_string();
-        assert_eq!(line(&failed.clone().into()), says);
+        let message = failed.to_string();
+        assert_eq!(line(&failed.clone().into()), message);
         let of_context = anyhow::Error::new(Error::from(failed)).context("cannot go on");
-        assert_eq!(line(&of_context), format!("cannot go on: {says}"));
+        assert_eq!(line(&of_context), format!("cannot go on: {message}"));
     }
 
     #[test]
-    fn a_device_that_cannot_be_opened_is_told_with_its_path() {
+    fn the_error_of_a_device_that_cannot_be_opened_has_its_path() {
         for (path, exit, part) in [
             ("/nowhere/evtchn", Exit::NoDevice, "the usual one is"),
             ("/", Exit::Failed, "Is a directory"),
         ] {
             let failed = xen::Device::open_at(path).unwrap_err();
-            let says = refused(failed.into());
-            assert_eq!(Exit::of(&says), exit, "{says}");
-            let says = line(&says);
-            assert!(says.starts_with(&format!("cannot open {path}: ")), "{says}");
-            assert!(says.contains(part), "{says}");
+            let error = call_failed(failed.into());
+            assert_eq!(Exit::of(&error), exit, "{error}");
+            let line = line(&error);
+            assert!(line.starts_with(&format!("cannot open {path}: ")), "{line}");
+            assert!(line.contains(part), "{line}");
         }
     }
 
     #[test]
-    fn the_page_of_the_command_has_the_codes_of_the_help() {
+    fn the_document_of_the_command_has_the_exit_codes_of_the_help() {
         let page = include_str!("../../docs/command.md");
         let lines = exit_codes!().lines().skip(1);
         let rows = lines.map(|line| line.trim().split_once("  ").unwrap());

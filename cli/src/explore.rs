@@ -1,6 +1,6 @@
-//! `evtchn explore`: scripts of calls against a model, on all cores, until something breaks.
+//! `evtchn explore`: plays scripts of calls against a model, on all cores, until one fails.
 
-mod keep;
+mod checkpoint;
 mod progress;
 mod report;
 
@@ -16,64 +16,64 @@ use clap::error::ErrorKind as ClapKind;
 use clap::{Args, value_parser};
 use evtchn_checks::explore::{Failure, Hang, Scenario, State, explore};
 
-use crate::file::Whole;
+use crate::file::AtomicFile;
 use crate::output::print;
-use crate::plain::{self, say};
+use crate::plain::{self, eprintln};
 use crate::stop::Stop;
-use crate::wrong;
-use keep::Keeping;
+use crate::usage_error;
+use checkpoint::Checkpoint;
 use progress::Progress;
 
 const EXAMPLES: &str = "\
 Examples:
-  evtchn explore                                      a minute, all kinds of scripts
-  evtchn explore --scenario list                      which kinds there are
-  evtchn explore --time 8h --resume explored.json     a night; again, and it goes on
+  evtchn explore                                      one minute, all kinds of scripts
+  evtchn explore --scenario list                      list the kinds of scripts
+  evtchn explore --time 8h --resume explored.json     eight hours; run it again to continue
   evtchn explore --steps 100000 --json                the same run on any machine, for programs
 
-Exit code 0: everything held. 1: a script broke, or it failed. 2: wrong arguments.";
+Exit code 0: every script passed. 1: a script failed, or another error. 2: wrong arguments.";
 
-/// Play random scripts of calls on the simulator against a model, on all cores, until something
-/// breaks or the time is up.
+/// Play random scripts of calls on the simulator against a model, on all cores, until one fails or
+/// the time is over.
 ///
-/// In the end it says which cells of the tables of states were met. A script that breaks is made
-/// short and written to a file; one that does not end within ten seconds is written as it is.
-/// Ctrl-C ends it in order.
+/// In the end it prints which cells of the state tables the scripts reached. A failing script is
+/// minimized and saved as a trace. A script that hangs for ten seconds is saved as it is. Ctrl-C
+/// ends the run and prints its summary.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Explore {
     /// End after this time [default: 60s, unless --steps is given]
     #[arg(long, value_name = "TIME", value_parser = time)]
     time: Option<Duration>,
-    /// End after N more steps: same seed and same N, same output
+    /// End after N more steps; the same seed and the same N give the same output
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     steps: Option<u64>,
-    /// Other scripts
+    /// Seed of the scripts
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Which kind of scripts (may be repeated), or `list` [default: all]
+    /// Kind of scripts (may be repeated), or `list` [default: all]
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// Go on where the run that FILE keeps stopped, and keep this one there
+    /// Continue the run saved in FILE, and save this one there
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
-    /// Keep the run each N steps, so that one that is killed loses no more
+    /// Save the run every N steps, so that a killed run loses no more than that
     #[arg(long, value_name = "N", default_value_t = 1_000_000, requires = "resume",
         value_parser = value_parser!(u64).range(1..))]
     keep_every: u64,
-    /// Where scripts that break are written
+    /// Directory for failing scripts
     #[arg(long, value_name = "DIR", default_value = "target/explore")]
     failures: PathBuf,
-    /// The summary as one line of JSON
+    /// Print the summary as one line of JSON
     #[arg(long)]
     json: bool,
 }
 
 impl Explore {
-    /// Says whether everything held.
+    /// Runs it. Returns whether every script passed.
     ///
     /// # Errors
-    /// Where a file cannot be read or written, or is damaged.
+    /// If a file cannot be read or written, or is damaged.
     pub(crate) fn run(&self) -> Result<bool> {
         if self.scenario.iter().any(|name| name == "list") {
             return list().map(|()| true);
@@ -81,36 +81,43 @@ impl Explore {
         let minute = Duration::from_secs(60);
         let time = self.time.or((self.steps.is_none()).then_some(minute));
         let mut state = self.begin()?;
-        let begun = state.steps;
-        let stop = Stop::on_signal(|| ()).context("cannot listen for signals")?;
-        let progress = Progress::new(time, self.steps, begun);
+        let first_step = state.steps;
+        let stop = Stop::on_signal(|| ()).context("cannot watch for signals")?;
+        let progress = Progress::new(time, self.steps, first_step);
         let since = Instant::now();
-        let keeping = Keeping::new(self.resume.as_deref(), self.keep_every, begun);
+        let checkpoint = Checkpoint::new(self.resume.as_deref(), self.keep_every, first_step);
         let is_over = || {
             let is_late = time.is_some_and(|time| since.elapsed() >= time);
-            is_late || stop.is_requested() || keeping.failed.get().is_some()
+            is_late || stop.is_requested() || checkpoint.failed.get().is_some()
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hook = std::panic::take_hook();
-        // A panic is a finding, told of in the report.
+        // A panic is a failure of a script, which the report shows.
         std::panic::set_hook(Box::new(|_| ()));
         let watch = |state: &State| {
-            keeping.go_on(state);
+            checkpoint.write_if_due(state);
             progress.show(state);
         };
-        let hangs = |hang: &Hang| {
+        let report_hang = |hang: &Hang| {
             progress.end();
-            self.hangs(hang);
+            self.report_hang(hang);
         };
-        let explored = explore(&mut state, threads, self.steps, &is_over, &watch, &hangs);
+        let explored = explore(
+            &mut state,
+            threads,
+            self.steps,
+            &is_over,
+            &watch,
+            &report_hang,
+        );
         progress.end();
-        let found = explored?.map(|failure| self.found(&failure));
+        let found = explored?.map(|failure| self.save(&failure));
         std::panic::set_hook(hook);
         let found = found.transpose()?;
-        keeping.end(&state)?;
+        checkpoint.finish(&state)?;
         let rate = time.is_some().then(|| {
             #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
-            let steps = (state.steps - begun) as f64;
+            let steps = (state.steps - first_step) as f64;
             steps / since.elapsed().as_secs_f64()
         });
         let report = report::Report {
@@ -133,7 +140,7 @@ impl Explore {
         let Some(file) = &self.resume else {
             return Ok(new);
         };
-        let text = match keep::read(file) {
+        let text = match checkpoint::read(file) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(new),
             Err(error) => {
@@ -141,11 +148,11 @@ impl Explore {
             }
         };
         let state = State::from_text(&text)
-            .map_err(|error| anyhow!("cannot go on with {}: {error}", file.display()))?;
+            .map_err(|error| anyhow!("cannot resume {}: {error}", file.display()))?;
         let is_same = state.seed == new.seed && state.scenarios == new.scenarios;
         if !is_same {
             bail!(
-                "cannot go on with {}: it is of seed {} and of {}",
+                "cannot resume {}: it has seed {} and scenarios {}",
                 file.display(),
                 state.seed,
                 state.scenarios.join(", ")
@@ -154,53 +161,52 @@ impl Explore {
         Ok(state)
     }
 
-    /// All where none are named.
+    /// The scenarios of the options; all if none is named.
     fn scenarios(&self) -> Vec<Scenario> {
         if self.scenario.is_empty() {
             return Scenario::all().collect();
         }
         let named = self.scenario.iter().map(|name| {
             name.parse().unwrap_or_else(|error| {
-                let message = format!("{error}; --scenario list names them");
-                wrong::<Explore>("evtchn explore", ClapKind::InvalidValue, message)
+                let message = format!("{error}; see --scenario list");
+                usage_error::<Explore>("evtchn explore", ClapKind::InvalidValue, message)
             })
         });
         named.collect()
     }
 
-    /// Writes a script that does not end to a file, and ends the run, of which one thread never
-    /// comes back.
-    fn hangs(&self, hang: &Hang) -> ! {
+    /// Saves a script that hangs, and ends the program, because one of its threads never returns.
+    fn report_hang(&self, hang: &Hang) -> ! {
         let Hang {
             number,
             scenario,
             script,
         } = hang;
-        let file = self.failure(*scenario, *number);
-        let written = self.written(&file, |out| evtchn_checks::write_unplayed(out, script));
-        let kept = match written {
+        let file = self.trace_path(*scenario, *number);
+        let written = self.write_trace(&file, |out| evtchn_checks::write_unplayed(out, script));
+        let outcome = match written {
             Ok(()) => format!("play it again: evtchn replay {}", file.display()),
             Err(error) => format!("{error:#}"),
         };
-        say(format_args!(
-            "script {number} ({scenario}) does not end; {kept}"
+        eprintln(format_args!(
+            "script {number} ({scenario}) does not end; {outcome}"
         ));
         process::exit(1);
     }
 
-    /// The file of a script that breaks. Those of other seeds have other names.
-    fn failure(&self, scenario: Scenario, number: u64) -> PathBuf {
+    /// The file of a failing script. Its name has the seed.
+    fn trace_path(&self, scenario: Scenario, number: u64) -> PathBuf {
         let name = format!("{scenario}-{}-{number}.trace", self.seed);
         self.failures.join(name)
     }
 
-    /// Writes the trace of a script, in a directory that is made where there is none, and not over
-    /// the run that is kept.
-    fn written(&self, path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<()> {
+    /// Writes the trace of a script. Creates its directory if needed, and does not overwrite the saved
+    /// run.
+    fn write_trace(&self, path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<()> {
         let begin = || {
             fs::create_dir_all(&self.failures)?;
             let kept = self.resume.as_ref().and_then(|kept| kept.metadata().ok());
-            let mut whole = Whole::create(path, kept.as_ref())?;
+            let mut whole = AtomicFile::create(path, kept.as_ref())?;
             write(whole.out()?)?;
             whole.sync()?;
             anyhow::Ok(whole.put_in_place()?)
@@ -208,16 +214,16 @@ impl Explore {
         begin().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Makes a script that breaks short, and writes it to a file.
-    fn found(&self, failure: &Failure) -> Result<Found> {
+    /// Minimizes a failing script and saves it.
+    fn save(&self, failure: &Failure) -> Result<Found> {
         let short = failure.script.shortest();
-        // One that breaks by chance alone stays as it was.
+        // The short script may pass if the failure depends on timing; then the long one is saved.
         let (script, what) = match short.play() {
             Err(broken) => (short, broken.to_string()),
             Ok(_) => (failure.script.clone(), failure.broken.to_string()),
         };
-        let file = self.failure(failure.scenario, failure.number);
-        self.written(&file, |out| {
+        let file = self.trace_path(failure.scenario, failure.number);
+        self.write_trace(&file, |out| {
             let (slots, trigger) = (script.slots, script.trigger);
             evtchn_checks::record(slots, trigger, &script.steps, out).map(drop)
         })?;
@@ -232,13 +238,13 @@ impl Explore {
     }
 }
 
-/// A script that broke, and where it is.
+/// A failing script, and its file.
 #[derive(Debug)]
 pub(crate) struct Found {
     scenario: Scenario,
     number: u64,
     steps: usize,
-    /// As it was drawn.
+    /// Its number of steps before it was minimized.
     drawn: usize,
     what: String,
     file: PathBuf,
@@ -261,7 +267,7 @@ fn time(text: &str) -> Result<Duration, String> {
     let seconds = number.parse().ok().and_then(|it: u64| it.checked_mul(unit));
     match seconds {
         Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
-        Some(_) | None => Err("a time is such as 90s, 15m or 8h, and a year at most".into()),
+        Some(_) | None => Err("expected a time such as 90s, 15m or 8h, a year at most".into()),
     }
 }
 
@@ -274,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_is_kept_under_a_name_of_its_seed_and_not_over_the_run() {
+    fn the_name_of_a_saved_script_has_its_seed_and_the_saved_run_is_not_overwritten() {
         let directory = std::env::temp_dir().join(format!("evtchn-kept-{}", process::id()));
         let run = directory.join("run.json");
         fs::create_dir(&directory).unwrap();
@@ -294,15 +300,15 @@ mod tests {
         let explore = Explore::from_arg_matches(&matches).unwrap();
 
         let scenario = Scenario::all().next().unwrap();
-        let script = explore.failure(scenario, 3);
+        let script = explore.trace_path(scenario, 3);
         assert_eq!(
             script,
             directory.join(format!("{}-7-3.trace", scenario.name()))
         );
         let write = |mut out: File| out.write_all(b"a script");
-        explore.written(&script, write).unwrap();
+        explore.write_trace(&script, write).unwrap();
         assert_eq!(fs::read_to_string(&script).unwrap(), "a script");
-        let refused = explore.written(&run, write).unwrap_err();
+        let refused = explore.write_trace(&run, write).unwrap_err();
         assert!(format!("{refused:#}").contains("it is the file that is read"));
         assert_eq!(fs::read_to_string(&run).unwrap(), "was here");
         fs::remove_dir_all(directory).unwrap();

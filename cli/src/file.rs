@@ -1,8 +1,8 @@
-//! The files that the command writes: whole or not at all, and never over the file that it reads.
+//! The files that the command writes: complete or not at all, and never over the file that it reads.
 //!
-//! A regular file is written beside the one of before, as a file without a name where the file
-//! system has such, and takes its place once it is whole. Whatever ends the command before leaves
-//! the old file as it was. What is no regular file, as a pipe or a device, is written as it goes.
+//! A new regular file is written beside the old one, without a name if the file system supports that,
+//! and replaces it once it is complete. If the command ends before, the old file is kept. A pipe, a
+//! device or any other file is written directly.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -17,140 +17,140 @@ use rustix::io::Errno;
 
 /// A file that is being written.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct AtomicFile {
     out: File,
-    place: Place,
+    location: Location,
 }
 
-/// Where what is written is.
+/// The place of the new content.
 #[derive(Debug)]
-enum Place {
-    /// In a file without a name, in the directory of the one that it becomes.
+enum Location {
+    /// In a file without a name, in the directory of this path.
     Unnamed(PathBuf),
-    /// In the first file, which becomes the second one.
-    Beside(PathBuf, PathBuf),
-    /// Where it belongs.
-    Here,
+    /// In the first path, which will be renamed to the second.
+    Temporary(PathBuf, PathBuf),
+    /// In the file itself.
+    Final,
 }
 
-impl Whole {
-    /// Begins to write `path`, from what was `read`. A link is followed and stays; the mode of a
-    /// file that is there stays, and its owner where this user may set it.
+impl AtomicFile {
+    /// Begins to write `path`, with content made from the file `read`. Follows and keeps links. Keeps
+    /// the mode of an existing file, and its owner if this user may set that.
     ///
     /// # Errors
-    /// It is the file that is read, may not be written, or no file can be created beside it.
-    pub(crate) fn create(path: &Path, read: Option<&Metadata>) -> Result<Whole> {
-        Whole::begin(path, read).context("cannot be created")
+    /// If it is the file that is read, may not be written, or no file can be created beside it.
+    pub(crate) fn create(path: &Path, read: Option<&Metadata>) -> Result<AtomicFile> {
+        AtomicFile::begin(path, read).context("cannot be created")
     }
 
-    fn begin(path: &Path, read: Option<&Metadata>) -> Result<Whole> {
-        let Some(path) = followed(path)? else {
-            return Whole::stream(path, read);
+    fn begin(path: &Path, read: Option<&Metadata>) -> Result<AtomicFile> {
+        let Some(path) = resolve_links(path)? else {
+            return AtomicFile::stream(path, read);
         };
         let old = match fs::symlink_metadata(&path) {
             Ok(old) if old.is_file() => Some(old),
-            Ok(_) => return Whole::stream(&path, read),
+            Ok(_) => return AtomicFile::stream(&path, read),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
         if let Some(old) = &old {
             check(old, read)?;
-            // A file that may not be written is not replaced either.
+            // Replacing needs no right to write the file, so that is checked here.
             File::options().write(true).open(&path)?;
         }
-        let (out, place) = match unnamed(&path)? {
-            Some(out) => (out, Place::Unnamed(path)),
-            None => named(path)?,
+        let (out, location) = match unnamed(&path)? {
+            Some(out) => (out, Location::Unnamed(path)),
+            None => temporary(path)?,
         };
         if let Some(old) = old {
             let (owner, group) = (Uid::from_raw(old.uid()), Gid::from_raw(old.gid()));
-            // Only root may give a file away. Its mode comes after, which this can change.
+            // Only root may change the owner. This can change the mode, which is set after it.
             let _kept = rustix::fs::fchown(&out, Some(owner), Some(group));
             let mode = fs::Permissions::from_mode(old.permissions().mode() & 0o777);
             out.set_permissions(mode)?;
         }
-        Ok(Whole { out, place })
+        Ok(AtomicFile { out, location })
     }
 
-    /// What is no regular file, or was opened by somebody before. What is there stays.
-    fn stream(path: &Path, read: Option<&Metadata>) -> Result<Whole> {
+    /// Appends to a file that is not regular, or that another process opened.
+    fn stream(path: &Path, read: Option<&Metadata>) -> Result<AtomicFile> {
         check(&fs::metadata(path)?, read)?;
         let out = File::options().append(true).open(path)?;
-        Ok(Whole {
+        Ok(AtomicFile {
             out,
-            place: Place::Here,
+            location: Location::Final,
         })
     }
 
-    /// What is written to.
+    /// The file to write to.
     ///
     /// # Errors
-    /// The process has too many files open.
+    /// If the process has too many open files.
     pub(crate) fn out(&self) -> io::Result<File> {
         self.out.try_clone()
     }
 
-    /// Puts it in its place, where it may go on to be written.
+    /// Replaces the old file. It may be written further.
     ///
     /// # Errors
-    /// Those of the file system; then it is not in its place.
+    /// Those of the file system; then the old file is kept.
     pub(crate) fn put_in_place(&mut self) -> io::Result<()> {
-        if let Place::Unnamed(path) = &self.place {
+        if let Location::Unnamed(path) = &self.location {
             let path = path.clone();
-            let name = name(&self.out, directory(&path))?;
-            self.place = Place::Beside(name, path);
+            let name = link_to_unused_name(&self.out, directory(&path))?;
+            self.location = Location::Temporary(name, path);
         }
-        if let Place::Beside(from, to) = &self.place {
+        if let Location::Temporary(from, to) = &self.location {
             fs::rename(from, to)?;
-            self.place = Place::Here;
+            self.location = Location::Final;
         }
         Ok(())
     }
 
-    /// Brings all that was written out to the disk, where it is on one.
+    /// Writes all content to the disk, if the file is on one.
     ///
     /// # Errors
-    /// Those of the disk, which may come as late as this.
+    /// Those of the disk, some of which are reported only here.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match self.out.sync_all() {
-            // Pipes and devices have nothing to bring out.
+            // Pipes and devices cannot be synced.
             Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
             synced => synced,
         }
     }
 }
 
-impl Drop for Whole {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if let Place::Beside(from, _) = &self.place {
-            // The failure before is what is told.
-            let _left = fs::remove_file(from);
+        if let Location::Temporary(from, _) = &self.location {
+            // An earlier error is reported already.
+            let _ignored = fs::remove_file(from);
         }
     }
 }
 
-/// Writes a file as a whole.
+/// Writes a complete file.
 ///
 /// # Errors
-/// Those of `write`, and where it cannot be written; then what was there is as it was.
+/// Those of `write`, and if the file cannot be written; then the old file is kept.
 pub(crate) fn write(
     path: &Path,
     read: Option<&Metadata>,
     write: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    let mut whole = Whole::create(path, read)?;
-    fill(&mut whole, write).context("cannot be written")
+    let mut file = AtomicFile::create(path, read)?;
+    fill(&mut file, write).context("cannot be written")
 }
 
-fn fill(whole: &mut Whole, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 16, &whole.out);
+fn fill(file: &mut AtomicFile, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, &file.out);
     write(&mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    whole.sync()?;
-    Ok(whole.put_in_place()?)
+    file.sync()?;
+    Ok(file.put_in_place()?)
 }
 
-/// Refuses the file that is read.
+/// Fails if `old` is the file that is read.
 fn check(old: &Metadata, read: Option<&Metadata>) -> Result<()> {
     let is_same = |read: &Metadata| (read.dev(), read.ino()) == (old.dev(), old.ino());
     if old.is_file() && read.is_some_and(is_same) {
@@ -159,13 +159,13 @@ fn check(old: &Metadata, read: Option<&Metadata>) -> Result<()> {
     Ok(())
 }
 
-/// Where links lead. None where one is of an open file, as `/dev/stdout` is: that has a name by
-/// accident, and who opened it writes there too.
-fn followed(path: &Path) -> io::Result<Option<PathBuf>> {
+/// The path behind symbolic links. None if a link is to an open file, as `/dev/stdout` is: another
+/// process opened that file and may write to it too.
+fn resolve_links(path: &Path) -> io::Result<Option<PathBuf>> {
     const MOST: usize = 40;
     let mut path = path.to_owned();
     for _ in 0..MOST {
-        // What is no link is looked at by who asks.
+        // The caller reports an error of a path that is not a link.
         let Ok(link) = fs::read_link(&path) else {
             return Ok(Some(path));
         };
@@ -183,39 +183,39 @@ fn directory(path: &Path) -> &Path {
     parent.unwrap_or(Path::new("."))
 }
 
-/// A file without a name in the directory of the one that it is to become, where there can be one.
+/// A file without a name in the directory of `path`, if the file system supports that.
 fn unnamed(path: &Path) -> io::Result<Option<File>> {
-    // It gets its name through there.
+    // `link_to_unused_name` needs it.
     if !Path::new("/proc/self/fd").exists() {
         return Ok(None);
     }
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(0o666)) {
         Ok(out) => Ok(Some(out.into())),
-        // What a file system answers that has none.
+        // The errors of file systems without such files.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// A file beside the one that it is to become.
-fn named(path: PathBuf) -> io::Result<(File, Place)> {
-    let (out, name) = free(directory(&path), |name| File::create_new(name))?;
-    Ok((out, Place::Beside(name, path)))
+/// A file with a temporary name beside `path`.
+fn temporary(path: PathBuf) -> io::Result<(File, Location)> {
+    let (out, name) = with_unused_name(directory(&path), |name| File::create_new(name))?;
+    Ok((out, Location::Temporary(name, path)))
 }
 
-/// Gives a file without a name one that no other has.
-fn name(out: &File, directory: &Path) -> io::Result<PathBuf> {
+/// Links a file without a name to an unused name.
+fn link_to_unused_name(out: &File, directory: &Path) -> io::Result<PathBuf> {
     let open = format!("/proc/self/fd/{}", out.as_raw_fd());
     let link = |name: &Path| {
         let linked = rustix::fs::linkat(CWD, &open, CWD, name, AtFlags::SYMLINK_FOLLOW);
         linked.map_err(io::Error::from)
     };
-    free(directory, link).map(|((), name)| name)
+    with_unused_name(directory, link).map(|((), name)| name)
 }
 
-/// Tries names until one is free: who was killed may have left some.
-fn free<T>(
+/// Tries names until one is unused: a run that was killed may have left some.
+fn with_unused_name<T>(
     directory: &Path,
     mut take: impl FnMut(&Path) -> io::Result<T>,
 ) -> io::Result<(T, PathBuf)> {
@@ -233,18 +233,18 @@ fn free<T>(
 mod tests {
     use super::*;
 
-    /// What a directory of this test alone has once `write` was done with a file beside `day.svg`,
-    /// and what is in that.
-    fn beside(name: &str, write: impl FnOnce(&mut Whole)) -> (usize, String) {
+    /// Begins to replace `day.svg` in a new directory and calls `write`. Returns the number of files
+    /// there and the content of `day.svg`.
+    fn replaced(name: &str, write: impl FnOnce(&mut AtomicFile)) -> (usize, String) {
         let directory = std::env::temp_dir().join(format!("evtchn-{name}-{}", process::id()));
         fs::create_dir(&directory).unwrap();
         let path = directory.join("day.svg");
         fs::write(&path, "was here").unwrap();
-        let (out, place) = named(path.clone()).unwrap();
-        let mut whole = Whole { out, place };
-        (&whole.out).write_all(b"is here").unwrap();
-        write(&mut whole);
-        drop(whole);
+        let (out, location) = temporary(path.clone()).unwrap();
+        let mut file = AtomicFile { out, location };
+        (&file.out).write_all(b"is here").unwrap();
+        write(&mut file);
+        drop(file);
         let files = fs::read_dir(&directory).unwrap().count();
         let text = fs::read_to_string(path).unwrap();
         fs::remove_dir_all(directory).unwrap();
@@ -252,12 +252,12 @@ mod tests {
     }
 
     #[test]
-    fn where_every_file_has_a_name_it_takes_its_place_and_leaves_nothing() {
-        let put = |whole: &mut Whole| {
-            whole.put_in_place().unwrap();
-            whole.put_in_place().unwrap();
+    fn a_temporary_file_replaces_the_old_one_or_is_removed() {
+        let put_in_place = |file: &mut AtomicFile| {
+            file.put_in_place().unwrap();
+            file.put_in_place().unwrap();
         };
-        assert_eq!(beside("placed", put), (1, "is here".to_owned()));
-        assert_eq!(beside("dropped", |_| ()), (1, "was here".to_owned()));
+        assert_eq!(replaced("placed", put_in_place), (1, "is here".to_owned()));
+        assert_eq!(replaced("dropped", |_| ()), (1, "was here".to_owned()));
     }
 }

@@ -6,29 +6,32 @@ use anyhow::{Result, bail};
 use clap::{Args, value_parser};
 use evtchn::{Cause, DomId};
 
-use crate::exit::{Exit, exit_codes, late, refused};
-use crate::machine::{Blocked, Checks, Machine, Real, Role, Simulated, awaited, finish, notify};
-use crate::options::{Backend, Place, domid, interval, time};
+use crate::exit::{Exit, call_failed, exit_codes, timed_out};
+use crate::machine::{
+    Blocked, Machine, PeerChecks, Real, Role, Simulated, finish, notify, unknown_port,
+};
+use crate::options::{Backend, CommonOptions, domid, interval, time};
 use crate::output::Line;
 
 const EXAMPLES: &str = concat!(
     "\
 Examples:
-  evtchn listen 3                      a port for domain 3: its number is in the first line
+  evtchn listen 3                      a port for domain 3; the first line has its number
   evtchn listen 0 --echo               in a guest, for `evtchn ping` in domain 0
   evtchn listen 3 --once --timeout 5s  one wake within five seconds, or exit code 6
-  evtchn listen 3 --check-peers 10s    and say within ten seconds that a peer connected or went
+  evtchn listen 3 --check-peers 10s    check every ten seconds whether a peer connected or left
   evtchn listen --backend sim 3        a simulated guest, no Xen needed
 
 ",
     exit_codes!()
 );
 
-/// Offer a port to another domain and print each wake of it.
+/// Offer a port to another domain and print each wake.
 ///
-/// The first line has the number of the port. The other domain binds to the port, with `evtchn notify` or `evtchn ping` for example. When it
-/// unbinds or dies, the port waits for the next one of that domain; Xen tells nobody, but with
-/// --check-peers it is asked. A new domain may have the id of one that died. Ctrl-C ends it in order.
+/// The first line has the number of the port. The other domain binds to the port, for example with
+/// `evtchn notify` or `evtchn ping`. When that peer unbinds or dies, the port waits for the next peer
+/// of the domain. Xen sends no event then; --check-peers asks Xen. A new domain may get the id of one
+/// that died. Ctrl-C ends it.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Listen {
@@ -44,47 +47,48 @@ pub(crate) struct Listen {
     /// End after N wakes
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End after this time; with --once or --count that is exit code 6
+    /// End after this time; with --once or --count the exit code is then 6
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
-    /// Ask Xen this often about the peer, through /dev/xen/privcmd.
+    /// Ask Xen about the peer once every TIME, through /dev/xen/privcmd.
     ///
-    /// One that connected is a wake with cause peer_connected, and one that closed its end or died a
-    /// wake with cause peer_gone. Neither counts, and after both the port waits for the next event
-    /// or peer. One that comes and goes between two looks is not seen, and a domain that crashed
-    /// and is kept (preserve) is there until it is destroyed.
+    /// If a peer has connected, it prints a wake with cause peer_connected; if the peer closed its end
+    /// or died, a wake with cause peer_gone. --once and --count do not count these, and the port waits
+    /// for the next event or peer. A check does not see a peer that connects and leaves between two
+    /// checks. A domain that crashed and is kept (on_crash = "preserve") counts as present until it is
+    /// destroyed.
     #[arg(long, value_name = "TIME", value_parser = interval)]
     check_peers: Option<Duration>,
-    /// Simulator: how often the guest notifies before it dies [default: 5]
+    /// Simulator: the guest dies after N notifies [default: 5]
     #[arg(long, value_name = "N")]
     dies_after: Option<u32>,
     #[command(flatten)]
-    place: Place,
+    common: CommonOptions,
 }
 
 impl Listen {
     /// Runs it.
     ///
     /// # Errors
-    /// The first failure.
+    /// The first error.
     pub(crate) fn run(&self) -> Result<()> {
         let simulated = self.dies_after.map(|_| "--dies-after");
-        self.place.check::<Listen>("evtchn listen", simulated);
-        match self.place.backend {
-            Backend::Xen => self.on(Real::new(&self.place)?),
-            Backend::Sim => self.on(Simulated::new(&self.place)?),
+        self.common.check::<Listen>("evtchn listen", simulated);
+        match self.common.backend {
+            Backend::Xen => self.on(Real::new(&self.common)?),
+            Backend::Sim => self.on(Simulated::new(&self.common)?),
         }
     }
 
     fn on<M: Machine>(&self, mut machine: M) -> Result<()> {
         let bound = machine.context().bind_unbound_port(self.domid);
-        let channel = bound.map_err(refused)?;
+        let channel = bound.map_err(call_failed)?;
         let port = channel.port();
-        let remote = &awaited(self.domid);
+        let remote = &unknown_port(self.domid);
         machine.output().line(Line::Bound { port, remote });
-        machine.play(Role::Notify(self.domid, port, self.dies_after.unwrap_or(5)))?;
+        machine.start_peer(Role::Notify(self.domid, port, self.dies_after.unwrap_or(5)))?;
 
-        let mut checks = Checks::new(&machine, self.check_peers)?;
+        let mut checks = PeerChecks::new(&machine, self.check_peers)?;
         let deadline = self.timeout.map(|time| machine.now() + time);
         let count = if self.once { Some(1) } else { self.count };
         let mut left = count.unwrap_or(u64::MAX);
@@ -100,7 +104,7 @@ impl Listen {
                         cause,
                     };
                     machine.output().line(wake);
-                    // Nobody has sent these.
+                    // No notify caused these.
                     if matches!(cause, Cause::PeerGone | Cause::PeerConnected) {
                         continue;
                     }
@@ -118,7 +122,7 @@ impl Listen {
         }
         finish(machine, channel)?;
         if is_late {
-            return Err(Exit::TimedOut.because(late(left)));
+            return Err(Exit::TimedOut.because(timed_out(left)));
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the library says of itself, for whoever asks with `--verbose` or `RUST_LOG`.
+//! The log of the library, with `--verbose` or `RUST_LOG`.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -12,12 +12,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::exit::Exit;
 use crate::plain::Log;
 
-/// Begins to say it on stderr, if anybody asked.
+/// Starts the log on stderr, if it is wanted.
 ///
 /// # Errors
-/// `RUST_LOG` is not a list of targets and levels.
+/// If `RUST_LOG` is not a list of targets and levels.
 pub(crate) fn start(verbose: u8) -> Result<()> {
-    let Some(targets) = asked(env::var("RUST_LOG").ok().as_deref(), verbose)? else {
+    let Some(targets) = targets(env::var("RUST_LOG").ok().as_deref(), verbose)? else {
         return Ok(());
     };
     let lines = layer()
@@ -31,19 +31,19 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
     Ok(())
 }
 
-/// Whether anything is said.
+/// Whether anything is logged.
 pub(crate) fn is_on() -> bool {
     LevelFilter::current() != LevelFilter::OFF
 }
 
-/// What was asked for. The flag is stronger.
-fn asked(variable: Option<&str>, verbose: u8) -> Result<Option<Targets>> {
+/// The targets to log. The flag overrides the variable.
+fn targets(variable: Option<&str>, verbose: u8) -> Result<Option<Targets>> {
     let level = match (verbose, variable) {
         (0, None | Some("")) => return Ok(None),
         (0, Some(text)) => {
             let targets = text.parse::<Targets>();
-            let says = |error| Exit::Usage.because(format!("RUST_LOG is not understood: {error}"));
-            return targets.map(Some).map_err(says);
+            let invalid = |error| Exit::Usage.because(format!("RUST_LOG is invalid: {error}"));
+            return targets.map(Some).map_err(invalid);
         }
         (1, _) => LevelFilter::DEBUG,
         (_, _) => LevelFilter::TRACE,
@@ -56,9 +56,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_is_stronger_than_the_variable_and_without_both_nothing_is_said() {
+    fn the_flag_overrides_the_variable_and_without_both_nothing_is_logged() {
         let level = |variable, verbose| {
-            let targets = asked(variable, verbose).unwrap()?;
+            let targets = targets(variable, verbose).unwrap()?;
             targets
                 .iter()
                 .find(|(target, _)| *target == "evtchn")
@@ -69,6 +69,6 @@ mod tests {
         assert_eq!(level(Some("evtchn=info"), 0), Some(LevelFilter::INFO));
         assert_eq!(level(Some("evtchn=info"), 1), Some(LevelFilter::DEBUG));
         assert_eq!(level(None, 3), Some(LevelFilter::TRACE));
-        assert!(asked(Some("evtchn=loud"), 0).is_err());
+        assert!(targets(Some("evtchn=loud"), 0).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `evtchn ls`: what the ports of domains are, as Xen tells it.
+//! `evtchn ls`: lists the ports of domains with what Xen reports about them.
 
 mod table;
 
@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::builder::RangedU64ValueParser;
-use clap::error::ErrorKind as Wrong;
+use clap::error::ErrorKind as ClapKind;
 use clap::{Args, value_parser};
 use evtchn::poll::PollLoop;
 use evtchn::xen::Privcmd;
 use evtchn::{DomId, ErrorKind, PortStatuses};
 
-use crate::exit::{exit_codes, unasked};
+use crate::exit::{exit_codes, query_failed};
 use crate::options::{Backend, time};
 use crate::output::Format;
 use crate::stop::Stop;
-use crate::watch::job::Wish;
-use crate::watch::sim::{self, Cast};
+use crate::watch::job::Options;
+use crate::watch::sim::{self, Setup};
 use table::{Printer, Table};
 
-/// List the ports of domains: what each of them is bound to, and which vCPU is told of its events.
+/// List the ports of domains: what each is bound to, and which vCPU gets its events.
 ///
 /// It asks Xen through /dev/xen/privcmd, so it sees the ports of every program and of the kernel.
-/// A control domain may ask about every domain, any other about itself. The simulated machine is
-/// that of `evtchn watch`, and --watch has a list for each of its wakes.
+/// A control domain may ask about every domain, any other domain about itself. The simulated machine
+/// is that of `evtchn watch`; there --watch prints a list for each wake.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ls {
-    /// The domains [default: all that this one may ask about]
+    /// The domains [default: all that this domain may ask about]
     #[arg(value_name = "DOMID")]
     domains: Vec<DomId>,
     /// Where the domains are
@@ -37,7 +37,8 @@ pub(crate) struct Ls {
     /// One JSON object per line
     #[arg(long)]
     json: bool,
-    /// List again and again, and mark what came (+), went (-) and changed (~); as JSON, only that
+    /// List repeatedly, and mark ports that appeared (+), disappeared (-) or changed (~); with --json,
+    /// print only these after the first list
     #[arg(long)]
     watch: bool,
     /// With --watch: the time between two lists [default: 1s]
@@ -50,14 +51,14 @@ pub(crate) struct Ls {
     /// Simulator: same seed, same output [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Simulator: how many guests [default: 8]
+    /// Simulator: number of guests [default: 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
     guests: Option<u16>,
-    /// Simulator: after how many notifies each guest dies, which the toolstack looks for every 10ms
-    /// [default: never]
+    /// Simulator: each guest dies after N notifies; the toolstack checks for that every 10ms [default:
+    /// never]
     #[arg(long, value_name = "N")]
     dies_after: Option<u64>,
-    /// Simulator: after how many wakes of `evtchn watch` with these options [default: 0]
+    /// Simulator: list after N wakes of `evtchn watch` with these options [default: 0]
     #[arg(long, value_name = "N")]
     step: Option<u64>,
 }
@@ -75,17 +76,17 @@ Examples:
 );
 
 impl Ls {
-    /// How often the simulated toolstack looks after its guests.
+    /// How often the simulated toolstack checks its guests.
     const CHECK_PEERS: Duration = Duration::from_millis(10);
 
-    /// Lists.
+    /// Runs it.
     ///
     /// # Errors
-    /// The first failure, with what to do about it.
+    /// The first failure, with advice.
     pub(crate) fn run(self) -> Result<()> {
-        if let Some((option, backend)) = self.stray() {
+        if let Some((option, backend)) = self.misplaced_option() {
             let message = format!("{option} needs --backend {backend}");
-            crate::wrong::<Ls>("evtchn ls", Wrong::ArgumentConflict, message);
+            crate::usage_error::<Ls>("evtchn ls", ClapKind::ArgumentConflict, message);
         }
         match self.backend {
             Backend::Sim => self.simulated(),
@@ -93,8 +94,8 @@ impl Ls {
         }
     }
 
-    /// The first option that was given for the other backend, and that backend.
-    fn stray(&self) -> Option<(&'static str, &'static str)> {
+    /// The first option that needs the other backend, and that backend.
+    fn misplaced_option(&self) -> Option<(&'static str, &'static str)> {
         match self.backend {
             Backend::Sim if self.interval.is_some() => Some(("--interval", "xen")),
             Backend::Xen if self.seed.is_some() => Some(("--seed", "sim")),
@@ -105,48 +106,48 @@ impl Ls {
         }
     }
 
-    /// Runs the job of `evtchn watch`, and lists when so many of its wakes have come.
+    /// Runs the job of `evtchn watch`, and lists after the given number of wakes.
     fn simulated(&self) -> Result<()> {
-        let cast = Cast {
+        let setup = Setup {
             seed: self.seed.unwrap_or(0),
             guests: self.guests.unwrap_or(8),
             dies_after: self.dies_after,
         };
-        let wish = Wish {
+        let options = Options {
             check_peers: self.dies_after.map(|_| Ls::CHECK_PEERS),
-            ..Wish::default()
+            ..Options::default()
         };
         let mut lists = Lists::new(self);
-        let mut to_come = self.step.unwrap_or(0);
-        sim::look_on(cast, wish, |privcmd| {
-            if to_come == 0 {
+        let mut wakes_left = self.step.unwrap_or(0);
+        sim::observe(setup, options, |privcmd| {
+            if wakes_left == 0 {
                 return lists.next(privcmd);
             }
-            to_come -= 1;
+            wakes_left -= 1;
             Ok(true)
         })?;
-        if lists.before.is_none() {
+        if lists.previous.is_none() {
             bail!(
-                "no guest lives to that step: --step is {} too many",
-                to_come + 1
+                "no guest lives until that step: --step is {} too many",
+                wakes_left + 1
             );
         }
         Ok(())
     }
 
     fn real(&self) -> Result<()> {
-        let privcmd = Privcmd::open().map_err(unasked)?;
+        let privcmd = Privcmd::open().map_err(query_failed)?;
         let mut lists = Lists::new(self);
         if !self.watch {
             return lists.next(&privcmd).map(drop);
         }
-        let pause = PollLoop::new().context("cannot make an event loop")?;
-        let paused = pause.clone();
-        let stop = Stop::on_signal(move || paused.wake()).context("cannot watch for signals")?;
+        let poll_loop = PollLoop::new().context("cannot make an event loop")?;
+        let stop_loop = poll_loop.clone();
+        let stop = Stop::on_signal(move || stop_loop.wake()).context("cannot watch for signals")?;
         let interval = self.interval.unwrap_or(Duration::from_secs(1));
         while lists.next(&privcmd)? {
             if !stop.is_requested() {
-                pause.wait(Some(interval)).context("cannot pause")?;
+                poll_loop.wait(Some(interval)).context("cannot pause")?;
             }
             if stop.is_requested() {
                 break;
@@ -155,15 +156,15 @@ impl Ls {
         Ok(())
     }
 
-    /// What the ports are. A domain that was named exists, unless it `may_be_gone`.
-    fn look<S: PortStatuses>(&self, statuses: &S, may_be_gone: bool) -> Result<Table> {
+    /// The status of all ports. It is an error if a named domain does not exist, unless it `may_be_gone`.
+    fn query<S: PortStatuses>(&self, statuses: &S, may_be_gone: bool) -> Result<Table> {
         let mut table = Table::new();
         let all = (0..DomId::FIRST_RESERVED.as_raw()).map(DomId::new);
-        let asked: Vec<DomId> = match self.domains.is_empty() {
+        let domids: Vec<DomId> = match self.domains.is_empty() {
             true => all.collect(),
             false => self.domains.clone(),
         };
-        for domid in asked {
+        for domid in domids {
             for (port, answer) in statuses.ports(domid) {
                 let status = match answer {
                     Ok(status) => Some(status),
@@ -175,7 +176,7 @@ impl Ls {
                         {
                             break;
                         }
-                        ErrorKind::NoDevice | _ => return Err(unasked(error)),
+                        ErrorKind::NoDevice | _ => return Err(query_failed(error)),
                     },
                 };
                 table.insert((domid, port), status);
@@ -185,12 +186,12 @@ impl Ls {
     }
 }
 
-/// Lists, one after the other.
+/// Prints lists, one after the other.
 struct Lists<'a> {
     ls: &'a Ls,
     printer: Printer,
-    /// The one before.
-    before: Option<Table>,
+    /// The previous list.
+    previous: Option<Table>,
     left: u64,
 }
 
@@ -203,16 +204,16 @@ impl<'a> Lists<'a> {
         Lists {
             ls,
             printer: Printer::new(format, ls.watch),
-            before: None,
+            previous: None,
             left: ls.count.unwrap_or(u64::MAX),
         }
     }
 
-    /// Lists. Says whether there is to be another list.
+    /// Prints a list. Returns whether another one follows.
     fn next<S: PortStatuses>(&mut self, statuses: &S) -> Result<bool> {
-        let table = self.ls.look(statuses, self.before.is_some())?;
-        let is_read = self.printer.print(&table, self.before.as_ref())?;
-        self.before = Some(table);
+        let table = self.ls.query(statuses, self.previous.is_some())?;
+        let is_read = self.printer.print(&table, self.previous.as_ref())?;
+        self.previous = Some(table);
         self.left -= 1;
         Ok(is_read && self.ls.watch && self.left > 0)
     }

@@ -1,8 +1,7 @@
-//! Where the channels of a command are: this machine, or a simulated one. Each command blocks for
-//! one channel.
+//! The machine of a command that blocks for one channel: this machine, or a simulated one.
 
-mod checks;
 mod peer;
+mod peer_checks;
 mod real;
 mod simulated;
 
@@ -11,12 +10,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use evtchn::{Backend, Cause, Channel, Context, DomId, Link, RemotePort, Sleep};
 
-use crate::exit::refused;
+use crate::exit::call_failed;
 use crate::output::Output;
 use crate::stop::Stop;
 
-pub(crate) use checks::Checks;
 pub(crate) use peer::Role;
+pub(crate) use peer_checks::PeerChecks;
 pub(crate) use real::Real;
 pub(crate) use simulated::Simulated;
 
@@ -28,66 +27,65 @@ pub(crate) trait Machine {
     /// The context of the command.
     fn context(&self) -> &Context<Self::Loop>;
 
-    /// Opens the device, and says what the ports of this domain are.
+    /// The backend, which opens the device and reports the status of ports.
     fn backend(&self) -> &Backend;
 
-    /// Where it reports.
+    /// The output.
     fn output(&self) -> &Output;
 
-    /// Whether it is to end early.
+    /// Whether the user requested the end.
     fn stop(&self) -> &Stop;
 
     /// The time since the command began.
     fn now(&self) -> Duration;
 
-    /// Blocks for the next wake of a channel, until this time since the command began. The wish that
-    /// the command ends also ends it, and so does the end of all that could happen on a simulated
-    /// machine.
+    /// Blocks for the next wake of a channel, at most until this time since the command began. It ends
+    /// early if the user requests the end, or if nothing more can happen on a simulated machine.
     ///
     /// # Errors
     /// Those of the device and the event loop.
     fn block(&self, channel: &Channel<Self::Loop>, until: Option<Duration>) -> Result<Blocked>;
 
-    /// Somebody in this domain who offers a port and answers every notify of it with another.
+    /// Starts a peer in this domain, which offers a port and answers every notify with another.
     ///
     /// # Errors
     /// Those of the device and the event loop.
-    fn echo(&mut self) -> Result<RemotePort>;
+    fn start_echo(&mut self) -> Result<RemotePort>;
 
-    /// Somebody on the other side who does this, where the other side is simulated too.
+    /// Starts a peer with this role, on a simulated machine only.
     ///
     /// # Errors
     /// Those of the simulator.
-    fn play(&mut self, role: Role) -> Result<()>;
+    fn start_peer(&mut self, role: Role) -> Result<()>;
 
-    /// What the other side has heard, where it is simulated.
-    fn heard(&self) -> Option<u32>;
+    /// The number of events that the peer has handled, on a simulated machine only.
+    fn handled_events(&self) -> Option<u32>;
 
-    /// Whether all is done that could happen around the command: so only on a simulated machine.
-    fn is_still(&self) -> bool;
+    /// Whether nothing more will happen by itself; never on a real machine.
+    fn is_idle(&self) -> bool;
 
-    /// Takes the other side down, and says what of this domain is still bound.
+    /// Ends the peer, and returns what is still bound in this domain.
     ///
     /// # Errors
     /// Those of the device and the event loop.
     fn end(&mut self) -> Result<Vec<String>>;
 }
 
-/// What a block came to.
+/// The outcome of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blocked {
-    /// The wake.
+    /// A wake came.
     Woken(Cause),
-    /// The time was up.
+    /// The time was over.
     TimedOut,
-    /// The command is to end, or nothing more can happen.
+    /// The user requested the end, or nothing more can happen.
     Stopped,
 }
 
-/// Unbinds the channel of a command, takes its machine down, and ends its output.
+/// Unbinds the channel, tears down the context, and ends the peer and the output.
 ///
 /// # Errors
-/// The first failure; what is still bound is one.
+/// The first error; it is one if anything is still bound.
 pub(crate) fn finish<M: Machine>(mut machine: M, mut channel: Channel<M::Loop>) -> Result<()> {
     channel.unbind()?;
     machine.context().teardown()?;
@@ -99,11 +97,11 @@ pub(crate) fn finish<M: Machine>(mut machine: M, mut channel: Channel<M::Loop>) 
     finished.context("cannot write the output")
 }
 
-/// Waits for so long, whatever the channel says meanwhile. Says whether the command goes on.
+/// Pauses for this time and ignores wakes. Returns whether the command goes on.
 ///
 /// # Errors
 /// Those of the device and the event loop.
-pub(crate) fn rest<M: Machine>(
+pub(crate) fn pause<M: Machine>(
     machine: &M,
     channel: &Channel<M::Loop>,
     time: Duration,
@@ -118,15 +116,15 @@ pub(crate) fn rest<M: Machine>(
     }
 }
 
-/// The other end of a port that no domain has bound yet.
-pub(crate) fn awaited(remote: DomId) -> String {
+/// The other end of a port that the domain has not bound to yet.
+pub(crate) fn unknown_port(remote: DomId) -> String {
     format!("{remote}:?")
 }
 
 /// Notifies the other end.
 ///
 /// # Errors
-/// The device's.
+/// Those of the device.
 pub(crate) fn notify(channel: &Channel<impl Sleep>) -> Result<()> {
-    channel.notify().map_err(refused)
+    channel.notify().map_err(call_failed)
 }

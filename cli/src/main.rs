@@ -32,14 +32,14 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use exit::{Exit, exit_codes, line};
-use options::{misused, wrong};
+use options::{report_usage_error, usage_error};
 use output::screen;
 
-/// Xen event channels at work, on a real Xen or on a simulator that needs none.
+/// Xen event channels, on a real Xen or on a simulator that needs no Xen.
 #[derive(Debug, Parser)]
 #[command(name = "evtchn", bin_name = "evtchn", version, after_help = EXAMPLES)]
 struct Cli {
-    /// Log to stderr what the library does; twice, each wake too (or RUST_LOG=evtchn=trace)
+    /// Log to stderr what the library does; given twice, also each wake (or RUST_LOG=evtchn=trace)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
@@ -49,11 +49,11 @@ struct Cli {
 const EXAMPLES: &str = concat!(
     "\
 Examples:
-  evtchn watch                  what events look like, on a simulator
-  evtchn listen 3               a port for domain 3, and its wakes
-  evtchn notify 3:17            wake who waits at port 17 of domain 3
-  evtchn ping                   how long a notify and its answer take
-  evtchn watch --help           more of the same for each command
+  evtchn watch                  show events on a simulator
+  evtchn listen 3               offer a port to domain 3, print its wakes
+  evtchn notify 3:17            notify port 17 of domain 3
+  evtchn ping                   measure how long a notify and its answer take
+  evtchn watch --help           more examples, for each command
 
 ",
     exit_codes!()
@@ -73,9 +73,9 @@ enum Command {
     Man(man::Man),
 }
 
-/// What is said where clap has no command to run: help and version as it says them, and errors in
-/// one line.
-fn unparsed(error: &clap::Error) -> ExitCode {
+/// Handles arguments that name no command to run: prints help and version as clap does, and errors
+/// in one line.
+fn report_parse_error(error: &clap::Error) -> ExitCode {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     let help = [
         DisplayHelp,
@@ -87,27 +87,27 @@ fn unparsed(error: &clap::Error) -> ExitCode {
     }
     let cli = Cli::command();
     let mut words = env::args_os();
-    let named = words.find_map(|word| Some(cli.find_subcommand(word)?.get_name().to_owned()));
-    let name = named.map_or("evtchn".to_owned(), |name| format!("evtchn {name}"));
-    misused(error, &name).into()
+    let command = words.find_map(|word| Some(cli.find_subcommand(word)?.get_name().to_owned()));
+    let name = command.map_or("evtchn".to_owned(), |name| format!("evtchn {name}"));
+    report_usage_error(error, &name).into()
 }
 
-/// Says that the command has a fault, as far as possible where what others wrote may be part of it.
-fn panicked(info: &PanicHookInfo<'_>) {
+/// Reports a panic, with escapes for text of others in its message.
+fn report_panic(info: &PanicHookInfo<'_>) {
     screen::restore();
-    plain::say(info);
+    plain::eprintln(info);
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        // A reader of stderr that is gone cannot be told.
-        let _unheard = writeln!(io::stderr(), "{backtrace}");
+        // Nothing can report that stderr is closed.
+        let _ignored = writeln!(io::stderr(), "{backtrace}");
     }
 }
 
 fn main() -> ExitCode {
-    panic::set_hook(Box::new(panicked));
+    panic::set_hook(Box::new(report_panic));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return unparsed(&error),
+        Err(error) => return report_parse_error(&error),
     };
     if let Err(error) = log::start(cli.verbose) {
         return failed(&error);
@@ -132,7 +132,7 @@ fn main() -> ExitCode {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    plain::say(line(error));
+    plain::eprintln(line(error));
     Exit::of(error).into()
 }
 
@@ -144,8 +144,8 @@ mod tests {
 
     const CHILD: &str = "EVTCHN_TEST_PANICS";
 
-    /// Runs a test again, in a process of its own where it panics.
-    fn again(test: &str) -> Command {
+    /// The command that runs a test in a process of its own, in which it panics.
+    fn run_alone(test: &str) -> Command {
         let mut child = Command::new(env::current_exe().unwrap());
         let name = format!("tests::{test}");
         child.args(["--exact", &name, "--nocapture"]);
@@ -154,31 +154,30 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_one_line_without_what_a_terminal_acts_on() {
+    fn a_panic_is_one_line_without_characters_that_control_a_terminal() {
         if env::var_os(CHILD).is_some() {
-            panic::set_hook(Box::new(panicked));
+            panic::set_hook(Box::new(report_panic));
             panic!("\u{1b}[31m\u{202e}\nevtchn: forged");
         }
-        let mut child = again("a_panic_is_one_line_without_what_a_terminal_acts_on");
+        let mut child = run_alone("a_panic_is_one_line_without_characters_that_control_a_terminal");
         let output = child.output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.starts_with("evtchn: panicked at "), "{error}");
-        let told = "\\u{1b}[31m\\u{202e}\\nevtchn: forged\n";
-        assert!(error.ends_with(told), "{error}");
+        let message = "\\u{1b}[31m\\u{202e}\\nevtchn: forged\n";
+        assert!(error.ends_with(message), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     }
 
     #[test]
-    fn the_terminal_leaves_the_screen_of_the_table_before_a_panic_is_written() {
+    fn the_screen_of_the_table_is_left_before_a_panic_is_written() {
         if env::var_os(CHILD).is_some() {
-            panic::set_hook(Box::new(panicked));
+            panic::set_hook(Box::new(report_panic));
             let mut screen = screen::Screen::default();
             let mut out = BufWriter::new(io::stdout());
             screen.draw(&mut out, &["a table".to_owned()]).unwrap();
             panic!("a fault");
         }
-        let mut child =
-            again("the_terminal_leaves_the_screen_of_the_table_before_a_panic_is_written");
+        let mut child = run_alone("the_screen_of_the_table_is_left_before_a_panic_is_written");
         // Stdout and stderr are one pipe, as they are one terminal.
         let (mut reader, writer) = io::pipe().unwrap();
         child.stdout(writer.try_clone().unwrap()).stderr(writer);
@@ -189,7 +188,7 @@ mod tests {
         assert!(!running.wait().unwrap().success());
         let place = |part| written.find(part).unwrap_or_else(|| panic!("{written:?}"));
         let (table, left) = (place("a table"), place("\u{1b}[?1049l"));
-        let told = place("evtchn: panicked at ");
-        assert!(table < left && left < told, "{written:?}");
+        let message = place("evtchn: panicked at ");
+        assert!(table < left && left < message, "{written:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `evtchn man`: the manual, made of the help.
+//! `evtchn man`: the manual, generated from the help.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Man {
-    /// Where evtchn.1, evtchn-watch.1 and the others are written; it must be there
+    /// An existing directory for evtchn.1, evtchn-watch.1 and so on
     dir: Option<PathBuf>,
 }
 
@@ -26,7 +26,7 @@ impl Man {
     /// Prints or writes it.
     ///
     /// # Errors
-    /// The output's, or the directory's.
+    /// If it cannot be written.
     pub(crate) fn run(&self) -> Result<()> {
         if let Some(dir) = &self.dir {
             let mut cli = Cli::command().disable_help_subcommand(true);

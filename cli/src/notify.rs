@@ -1,4 +1,4 @@
-//! `evtchn notify`: wakes whoever waits at a port of another domain.
+//! `evtchn notify`: notifies a port of another domain.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use evtchn::RemotePort;
 
-use crate::exit::{exit_codes, no_peer};
-use crate::machine::{Machine, Real, Role, Simulated, finish, notify, rest};
-use crate::options::{self, Backend, Place, time};
+use crate::exit::{bind_failed, exit_codes};
+use crate::machine::{Machine, Real, Role, Simulated, finish, notify, pause};
+use crate::options::{self, Backend, CommonOptions, time};
 use crate::output::Line;
 
 const EXAMPLES: &str = concat!(
@@ -23,43 +23,44 @@ Examples:
     exit_codes!()
 );
 
-/// Wake whoever waits at a port that another domain offers.
+/// Notify a port that another domain offers.
 ///
-/// It binds to the port, notifies, and unbinds. The bind takes the port: nobody else can bind to it meanwhile. After the unbind it waits for
-/// this domain again. Notifies that come faster than the other side looks are one wake.
+/// It binds to the port, notifies, and unbinds. Meanwhile no other process can bind to the port;
+/// afterwards the port waits for this domain again. Notifies that come faster than the other side
+/// handles them coalesce into one wake.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Notify {
     /// The port, such as 3:17 or self:17
     #[arg(value_name = "DOM:PORT", value_parser = options::remote)]
     remote: RemotePort,
-    /// How often
+    /// Number of notifies
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..))]
     count: u64,
-    /// How long to wait between two
+    /// Time between two notifies
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = time)]
     interval: Duration,
     #[command(flatten)]
-    place: Place,
+    common: CommonOptions,
 }
 
 impl Notify {
     /// Runs it.
     ///
     /// # Errors
-    /// The first failure.
+    /// The first error.
     pub(crate) fn run(&self) -> Result<()> {
-        self.place.check::<Notify>("evtchn notify", None);
-        match self.place.backend {
-            Backend::Xen => self.on(Real::new(&self.place)?),
-            Backend::Sim => self.on(Simulated::new(&self.place)?),
+        self.common.check::<Notify>("evtchn notify", None);
+        match self.common.backend {
+            Backend::Xen => self.on(Real::new(&self.common)?),
+            Backend::Sim => self.on(Simulated::new(&self.common)?),
         }
     }
 
     fn on<M: Machine>(&self, mut machine: M) -> Result<()> {
-        machine.play(Role::Listen(self.remote))?;
+        machine.start_peer(Role::Listen(self.remote))?;
         let bound = machine.context().bind_interdomain(self.remote);
-        let channel = bound.map_err(no_peer)?;
+        let channel = bound.map_err(bind_failed)?;
         let port = channel.port();
         let remote = &self.remote.to_string();
         machine.output().line(Line::Bound { port, remote });
@@ -71,13 +72,13 @@ impl Notify {
             }
             if !self.interval.is_zero() {
                 machine.output().flush();
-                if !rest(&machine, &channel, self.interval)? {
+                if !pause(&machine, &channel, self.interval)? {
                     break;
                 }
             }
         }
-        if let Some(events) = machine.heard() {
-            machine.output().line(Line::Heard { remote, events });
+        if let Some(events) = machine.handled_events() {
+            machine.output().line(Line::Handled { remote, events });
         }
         finish(machine, channel)
     }

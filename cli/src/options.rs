@@ -1,4 +1,4 @@
-//! What several commands are asked in the same words.
+//! Options that several commands have.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::output::Format;
 use crate::plain;
 
-/// Where event channels are.
+/// Where the event channels are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Backend {
     /// The simulator
@@ -21,9 +21,9 @@ pub(crate) enum Backend {
     Xen,
 }
 
-/// Where the channels of a command are, and how it prints.
+/// The options that `listen`, `notify` and `ping` share: the backend and the format.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct CommonOptions {
     /// Where the channels are
     #[arg(long, value_enum, default_value_t = Backend::Xen)]
     pub(crate) backend: Backend,
@@ -38,7 +38,7 @@ pub(crate) struct Place {
     json: bool,
 }
 
-impl Place {
+impl CommonOptions {
     pub(crate) const fn format(&self) -> Format {
         if self.json {
             Format::Json
@@ -47,7 +47,7 @@ impl Place {
         }
     }
 
-    /// Opens the device of this machine.
+    /// The backend that opens the device of this machine.
     pub(crate) fn device(&self) -> evtchn::Backend {
         let path = self.device.clone();
         XenOpen::at(path.unwrap_or_else(|| DEVICE_PATH.into())).into()
@@ -57,44 +57,44 @@ impl Place {
         self.seed.unwrap_or(0)
     }
 
-    /// Ends the program where an option was given for the other backend; `simulated` names one of
-    /// the command's own that was.
+    /// Ends the program if an option needs the other backend. `simulated` is an option of the command
+    /// itself that was given and needs the simulator.
     pub(crate) fn check<A: Args>(&self, name: &'static str, simulated: Option<&str>) {
-        let stray = match self.backend {
+        let misplaced = match self.backend {
             Backend::Sim => self.device.as_ref().map(|_| ("--device", "xen")),
             Backend::Xen if self.seed.is_some() => Some(("--seed", "sim")),
             Backend::Xen => simulated.map(|option| (option, "sim")),
         };
-        if let Some((option, backend)) = stray {
+        if let Some((option, backend)) = misplaced {
             let message = format!("{option} needs --backend {backend}");
-            wrong::<A>(name, ErrorKind::ArgumentConflict, message);
+            usage_error::<A>(name, ErrorKind::ArgumentConflict, message);
         }
     }
 }
 
-/// Ends the program as it does where clap refuses the arguments of `name`.
-pub(crate) fn wrong<A: Args>(name: &'static str, kind: ErrorKind, message: String) -> ! {
+/// Ends the program with a usage error of the command `name`.
+pub(crate) fn usage_error<A: Args>(name: &'static str, kind: ErrorKind, message: String) -> ! {
     let command = A::augment_args(clap::Command::new(name));
-    misused(&command.clone().error(kind, message), name).exit()
+    report_usage_error(&command.clone().error(kind, message), name).exit()
 }
 
-/// Ends the program where clap refuses its arguments: in one line, with where to read more.
-pub(crate) fn misused(error: &clap::Error, name: &str) -> Exit {
+/// Prints a usage error in one line that names the help.
+pub(crate) fn report_usage_error(error: &clap::Error, name: &str) -> Exit {
     let text = error.to_string();
     let mut paragraphs = text.split("\n\n").map(str::trim);
     let first = paragraphs.next().unwrap_or_default();
-    let says = first.strip_prefix("error: ").unwrap_or(first);
+    let message = first.strip_prefix("error: ").unwrap_or(first);
     let tip = paragraphs.find(|it| it.starts_with("tip: a similar") || it.starts_with("tip: some"));
-    let words = says.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let tip = tip.map(|tip| format!("; {tip}")).unwrap_or_default();
-    plain::say(format_args!("{words}{tip}; see {name} --help"));
+    plain::eprintln(format_args!("{words}{tip}; see {name} --help"));
     Exit::Usage
 }
 
 /// A domain: its id, or `self`.
 ///
 /// # Errors
-/// Other texts.
+/// If the text is neither.
 pub(crate) fn domid(text: &str) -> Result<DomId, BadId> {
     match text {
         "self" => Ok(DomId::SELF),
@@ -105,7 +105,7 @@ pub(crate) fn domid(text: &str) -> Result<DomId, BadId> {
 /// A port of a domain, such as `3:17` or `self:17`.
 ///
 /// # Errors
-/// Other texts.
+/// If the text has another form.
 pub(crate) fn remote(text: &str) -> Result<RemotePort, BadId> {
     let (of, port) = text.split_once(':').ok_or(BadId::Unreadable)?;
     Ok(RemotePort {
@@ -117,7 +117,7 @@ pub(crate) fn remote(text: &str) -> Result<RemotePort, BadId> {
 /// A time: `500us`, `20ms`, `90s`, `15m` or `8h`; a plain number is seconds.
 ///
 /// # Errors
-/// Other texts, and more than a year.
+/// If the text has another form, or the time is longer than a year.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 5] = [
         ("us", 1),
@@ -135,18 +135,18 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     match units.or_else(plain) {
         Some(us @ 0..=YEAR) => Ok(Duration::from_micros(us)),
         Some(_) | None => {
-            Err("a time is such as 500us, 20ms, 90s, 15m or 8h, a year at most".into())
+            Err("expected a time such as 500us, 20ms, 90s, 15m or 8h, a year at most".into())
         }
     }
 }
 
-/// A time between two: a [`time`] that is not zero.
+/// An interval: a [`time`] that is not zero.
 ///
 /// # Errors
-/// Other texts, more than a year, and zero.
+/// As for [`time`], and if it is zero.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     match time(text)? {
-        Duration::ZERO => Err("it has to be longer than that".into()),
+        Duration::ZERO => Err("expected a time longer than zero".into()),
         time => Ok(time),
     }
 }

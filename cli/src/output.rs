@@ -1,7 +1,7 @@
-//! What is printed: one line per happening, as text or as JSON, or a table of the channels; and
-//! the summary.
+//! The output: a line for each event, as text or as JSON, or a table of the channels; and the
+//! summary.
 //!
-//! A reader that goes away ends the output, not the program: what is left to do is done unheard.
+//! If the reader goes away, the output ends and the program finishes its work without it.
 
 pub(crate) mod screen;
 mod table;
@@ -19,20 +19,20 @@ use crate::plain;
 use screen::Screen;
 use table::Table;
 
-/// How lines look.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     /// Aligned columns, for people.
     Text,
     /// One JSON object per line.
     Json,
-    /// A table on the terminal that is drawn over and over.
+    /// A table on the terminal that is redrawn.
     Table,
-    /// Nothing: somebody else reports.
+    /// Nothing: an observer prints.
     Silent,
 }
 
-/// Something to report.
+/// A line of the output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Line<'a> {
     /// A channel was bound.
@@ -49,11 +49,11 @@ pub(crate) enum Line<'a> {
     },
     /// The other end was notified.
     Notified { port: Port, remote: &'a str },
-    /// So many events the simulated other end has handled.
-    Heard { remote: &'a str, events: u32 },
+    /// The simulated other end has handled this number of events.
+    Handled { remote: &'a str, events: u32 },
 }
 
-/// Where lines go, and the clock that stamps them.
+/// Prints lines with the time of a clock.
 pub(crate) struct Output {
     format: Format,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
@@ -63,25 +63,25 @@ pub(crate) struct Output {
 #[derive(Debug)]
 struct Sink {
     out: BufWriter<Stdout>,
-    live: Option<Live>,
+    live: Option<LiveTable>,
     /// The first write that failed. Nothing is written after it.
     failed: Option<io::Error>,
 }
 
 #[derive(Debug, Default)]
-struct Live {
+struct LiveTable {
     table: Table,
     screen: Screen,
 }
 
-impl Live {
+impl LiveTable {
     fn note(&mut self, now: Duration, line: Line<'_>) {
         match line {
             Line::Bound { port, remote } => self.table.bound(port, remote),
             Line::Registered => self.table.registered(true),
             Line::Deregistered => self.table.registered(false),
             Line::Wake { port, .. } => self.table.woke(port, now),
-            Line::Notified { .. } | Line::Heard { .. } => {}
+            Line::Notified { .. } | Line::Handled { .. } => {}
         }
     }
 
@@ -96,7 +96,7 @@ impl Live {
 }
 
 impl Output {
-    /// Output to stdout; `clock` tells the time since the start of the job.
+    /// Output to stdout; `clock` returns the time since the start of the job.
     pub(crate) fn new(
         format: Format,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
@@ -106,13 +106,13 @@ impl Output {
             clock: Box::new(clock),
             sink: Mutex::new(Sink {
                 out: BufWriter::new(io::stdout()),
-                live: (format == Format::Table).then(Live::default),
+                live: (format == Format::Table).then(LiveTable::default),
                 failed: None,
             }),
         }
     }
 
-    /// Reports one happening.
+    /// Prints a line.
     pub(crate) fn line(&self, line: Line<'_>) {
         let now = (self.clock)();
         self.write(|out, live| match (self.format, live) {
@@ -126,7 +126,7 @@ impl Output {
         });
     }
 
-    /// Reports how it all came out: in text as it displays, in JSON as this object.
+    /// Prints the summary: in text as it displays, in JSON as this object.
     pub(crate) fn summary<S: fmt::Display>(
         &self,
         summary: &S,
@@ -141,19 +141,19 @@ impl Output {
         });
     }
 
-    /// Gives the terminal back, and leaves the table on it.
+    /// Restores the terminal, and prints the table on it once more.
     fn end_live(&self, now: Duration) {
-        let Some(Live { mut table, screen }) = self.sink().live.take() else {
+        let Some(LiveTable { mut table, screen }) = self.sink().live.take() else {
             return;
         };
         drop(screen);
         let (columns, rows) = Screen::size();
-        // The summary is to be seen with it.
+        // The summary needs the other rows.
         let lines = table.lines(now, columns, rows.saturating_sub(10));
         self.write(|out, _| lines.iter().try_for_each(|line| writeln!(out, "{line}")));
     }
 
-    /// Brings out what was held back, before the program sleeps or ends.
+    /// Writes buffered lines, before the program sleeps or ends.
     pub(crate) fn flush(&self) {
         let now = (self.clock)();
         self.write(|out, live| match live {
@@ -162,9 +162,9 @@ impl Output {
         });
     }
 
-    /// Brings out what a table has to say, and holds lines back.
+    /// Draws the table, if there is one. Lines stay buffered.
     pub(crate) fn flush_live(&self) {
-        if self.nap().is_some() {
+        if self.max_sleep().is_some() {
             self.flush();
         }
     }
@@ -174,17 +174,17 @@ impl Output {
         (self.clock)()
     }
 
-    /// How long the program may sleep before it flushes again; as long as it likes without.
-    pub(crate) fn nap(&self) -> Option<Duration> {
+    /// How long the program may sleep before it flushes again, if there is a limit.
+    pub(crate) fn max_sleep(&self) -> Option<Duration> {
         self.sink().live.as_ref().map(|_| Screen::EVERY)
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the reader is gone.
     pub(crate) fn is_over(&self) -> bool {
         self.sink().failed.is_some()
     }
 
-    /// Ends the output. A reader that had enough is no error.
+    /// Ends the output. A reader that has gone away is not an error.
     ///
     /// # Errors
     /// The first write that failed for another reason.
@@ -198,7 +198,7 @@ impl Output {
 
     fn write(
         &self,
-        write: impl FnOnce(&mut BufWriter<Stdout>, Option<&mut Live>) -> io::Result<()>,
+        write: impl FnOnce(&mut BufWriter<Stdout>, Option<&mut LiveTable>) -> io::Result<()>,
     ) {
         let Sink { out, live, failed } = &mut *self.sink();
         if failed.is_none() {
@@ -211,10 +211,10 @@ impl Output {
     }
 }
 
-/// Prints something that is whole. A reader that had enough is no error.
+/// Prints bytes. A reader that has gone away is not an error.
 ///
 /// # Errors
-/// It cannot be written for another reason.
+/// If they cannot be written for another reason.
 pub(crate) fn print(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -247,7 +247,7 @@ fn text(out: &mut impl Write, now: Duration, line: Line<'_>) -> io::Result<()> {
         Line::Notified { port, remote } => {
             writeln!(out, "notified      port {port:<6} remote {remote}")
         }
-        Line::Heard { remote, events } => {
+        Line::Handled { remote, events } => {
             writeln!(out, "heard         events {events:<4} remote {remote}")
         }
     }
@@ -272,18 +272,18 @@ fn object(now: Duration, line: Line<'_>) -> Value {
         Line::Notified { port, remote } => json!({
             "event": "notified", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
         }),
-        Line::Heard { remote, events } => json!({
+        Line::Handled { remote, events } => json!({
             "event": "heard", "time_ns": time_ns, "remote": remote, "events": events,
         }),
     }
 }
 
-/// A time as JSON carries it; 584 years fit.
+/// A time as JSON has it; 584 years fit.
 pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A cause, as lines and commands have it.
+/// The name of a cause in the output and for commands.
 pub(crate) const fn cause_name(cause: Cause) -> &'static str {
     match cause {
         Cause::Event => "event",
@@ -296,21 +296,21 @@ pub(crate) const fn cause_name(cause: Cause) -> &'static str {
     }
 }
 
-/// An event loop that reports what it registers.
-pub(crate) struct Announce {
+/// An event loop that prints when it registers or deregisters the device.
+pub(crate) struct ReportingRegistrar {
     registrar: Box<dyn Registrar>,
     output: Arc<Output>,
 }
 
-impl Announce {
-    /// Reports to `output` what `registrar` does.
-    pub(crate) fn new(registrar: impl Registrar, output: Arc<Output>) -> Announce {
+impl ReportingRegistrar {
+    /// Prints to `output` when `registrar` registers or deregisters.
+    pub(crate) fn new(registrar: impl Registrar, output: Arc<Output>) -> ReportingRegistrar {
         let registrar = Box::new(registrar);
-        Announce { registrar, output }
+        ReportingRegistrar { registrar, output }
     }
 }
 
-impl Registrar for Announce {
+impl Registrar for ReportingRegistrar {
     fn attach(&self, driver: Driver) {
         self.registrar.attach(driver);
     }

@@ -1,17 +1,17 @@
-//! Text that others wrote, made safe for a terminal: file names, arguments, variables, and what
-//! stands in a trace. All that the command prints of these goes through here.
+//! Makes text of others safe for a terminal: file names, arguments, variables, and strings of a
+//! trace. The command prints these only through this module.
 //!
-//! A character that a terminal acts on, instead of showing it, is written as an escape: the
-//! beginning of a control sequence becomes `\u{1b}`, the end of a line `\n`.
+//! A character that controls a terminal is written as an escape: the beginning of a control sequence
+//! becomes `\u{1b}`, the end of a line `\n`.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::io::{self, Write};
 
 use serde_json::Value;
 
-/// Whether a terminal, or a picture, would do something else with it than show it: controls,
-/// separators of lines, what turns the direction of text around or cannot be seen, and the code
-/// points that are no characters, which XML forbids.
+/// Whether a terminal or a picture would not just show the character: control characters, line
+/// separators, characters that reverse the direction of text, invisible characters, and
+/// noncharacters, which XML forbids.
 pub(crate) fn is_escaped(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -21,7 +21,7 @@ pub(crate) fn is_escaped(letter: char) -> bool {
         || letter as u32 & 0xfffe == 0xfffe
 }
 
-/// Something as it displays, in one line, with escapes for all that [`is_escaped`].
+/// Displays a value in one line, with escapes for each character that [`is_escaped`].
 pub(crate) struct Plain<T>(pub(crate) T);
 
 impl<T: Display> Display for Plain<T> {
@@ -46,14 +46,14 @@ impl fmt::Write for Escaping<'_, '_> {
     }
 }
 
-/// A value as JSON in one line. Its strings are the same for a program that reads it.
+/// A value as JSON in one line. A program that parses it gets the same strings.
 pub(crate) fn json(value: &Value) -> String {
     let mut safe = String::new();
     for letter in value.to_string().chars() {
         if is_escaped(letter) {
-            // Only a string has such a letter, and there each half of it can be written so.
+            // Such a letter is always in a string, where JSON writes each UTF-16 half as an escape.
             for half in letter.encode_utf16(&mut [0; 2]) {
-                // A String takes all that is written.
+                // Writing to a String does not fail.
                 let _written = write!(safe, "\\u{half:04x}");
             }
         } else {
@@ -63,22 +63,22 @@ pub(crate) fn json(value: &Value) -> String {
     safe
 }
 
-/// Says a line on stderr, as the command begins them. One that quotes a line of megabytes is cut.
-pub(crate) fn say(line: impl Display) {
+/// Prints a line on stderr, after the name of the command. A very long line is cut.
+pub(crate) fn eprintln(line: impl Display) {
     let mut line = Plain(line).to_string();
     if let Some((end, _)) = line.char_indices().nth(LONGEST) {
         line.truncate(end);
         line.push_str("...");
     }
-    // A reader of stderr that is gone cannot be told.
-    let _unheard = writeln!(io::stderr(), "evtchn: {line}");
+    // Nothing can report that stderr is closed.
+    let _ignored = writeln!(io::stderr(), "evtchn: {line}");
 }
 
-/// The most letters that are said in a line. Two names of files fit.
+/// The most characters of a line: two long file names fit.
 const LONGEST: usize = 10_000;
 
-/// Where the log goes, which has a line for each event. Its colors are its own: it escapes control
-/// sequences of others itself.
+/// Writes the log, a line for each event. The color sequences in it are those of tracing, which
+/// escapes control sequences of others.
 pub(crate) struct Log<W>(pub(crate) W);
 
 impl<W: Write> Write for Log<W> {
@@ -94,7 +94,7 @@ impl<W: Write> Write for Log<W> {
                 Some(part) => (part, "\u{1b}"),
                 None => (part, ""),
             };
-            // As above.
+            // Writing to a String does not fail.
             let _written = write!(safe, "{}{color}", Plain(part));
         }
         self.0.write_all((safe + end).as_bytes())?;
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_acts_on_is_an_escape_and_all_else_stays() {
+    fn characters_that_control_a_terminal_are_escaped_and_others_are_kept() {
         let hostile = "a\u{1b}[31m\r\n\t\u{7f}\u{9b}\u{202e}\u{2066}\u{fffe}\u{1ffff}";
         let safe = "a\\u{1b}[31m\\r\\n\\t\\u{7f}\\u{9b}\\u{202e}\\u{2066}\\u{fffe}\\u{1ffff}";
         assert_eq!(Plain(hostile).to_string(), safe);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_the_same_value_without_what_a_terminal_acts_on() {
+    fn json_is_the_same_value_without_characters_that_control_a_terminal() {
         let value = serde_json::json!({"a\u{9b}": "\u{1b}\n\u{202e}\u{e0001}\u{ffff}é\"\\"});
         let text = json(&value);
         assert!(!text.chars().any(is_escaped), "{text}");

@@ -1,8 +1,8 @@
-//! How far a command is: a line on a terminal that is written over, and nothing elsewhere.
+//! Shows progress: a line on a terminal that is overwritten, and nothing elsewhere.
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-/// A line on stderr, where stderr is a terminal, for so many steps, or for as many as it takes.
+/// A line on stderr if that is a terminal, for a known or an unknown number of steps.
 pub(crate) fn line(steps: Option<u64>, unit: &str) -> ProgressBar {
     let (bar, template) = match steps {
         Some(steps) => (
@@ -14,7 +14,7 @@ pub(crate) fn line(steps: Option<u64>, unit: &str) -> ProgressBar {
             format!("{{spinner}} {{pos}} {unit} {{elapsed}}"),
         ),
     };
-    // However the command ends, the line goes.
+    // The line is removed however the command ends.
     let bar = bar.with_finish(ProgressFinish::AndClear);
     match ProgressStyle::with_template(&template) {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),

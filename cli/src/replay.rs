@@ -1,4 +1,4 @@
-//! `evtchn replay`: plays a trace again and says whether it is the same run.
+//! `evtchn replay`: replays a trace and compares it with the recorded run.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,64 +9,63 @@ use clap::{Args, ValueEnum};
 use evtchn_checks::{CheckTrace, Input, Script};
 use evtchn_trace::{Replayed, Salvaged, Source};
 
-use crate::plain::{Plain, say};
+use crate::plain::{Plain, eprintln};
 
 const EXIT_CODES: &str = "\
-Exit code 0: the same run; of a check: it holds. 1: it differs, and the first difference is
-printed; of a check: it fails. 2: the file is refused, or wrong arguments.";
+Exit code 0: the same run; for a script of a check: it passes. 1: the run differs, and the first
+difference is printed; for a script: it fails. 2: the file is refused, or wrong arguments.";
 
-/// Play a trace again that `evtchn watch --record`, or a check that failed, has written.
+/// Replay a trace of `evtchn watch --record` or of a failed check.
 ///
-/// Every call of the program is made on a real context, over a device and an event loop that
-/// answer as the trace says; each call that they get must be the next one of the trace, and so
-/// must be each answer to the program. The trace of a script is played on the simulator against
-/// the model of the checks. One that was cut off, as by a crash, is played as far as its lines are
-/// whole, and stderr says where it ends.
+/// It makes every call of the program on a real context, whose device and event loop answer as the
+/// trace says. Each call that these get, and each answer to the program, must be the next one of the
+/// trace. The trace of a script is played on the simulator against the model of the checks. If a trace
+/// was cut off, for example by a crash, its complete lines are replayed, and stderr says where it ends.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Replay {
     /// The trace
     file: PathBuf,
-    /// Where the backend calls are made, beside the trace
+    /// What answers the calls of the backend
     #[arg(long, value_enum, default_value_t = On::Trace)]
     on: On,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum On {
-    /// Nothing: the trace answers
+    /// The trace
     Trace,
-    /// The simulator, whose answers must be those of the trace
+    /// The simulator; its answers must be those of the trace
     Sim,
 }
 
-/// A run that is over.
-struct Verdict {
+/// The result of a replay.
+struct Outcome {
     is_same: bool,
-    says: String,
+    message: String,
 }
 
 impl Replay {
-    /// Plays it, prints what came of it, and gives the exit code.
+    /// Replays it, prints the result, and returns the exit code.
     pub(crate) fn run(&self) -> ExitCode {
         let file = self.file.display();
         match self.play() {
-            Ok(Verdict { is_same, says }) => {
-                // A reader that is gone has the exit code.
-                let _unheard = writeln!(io::stdout(), "{}: {says}", Plain(file));
+            Ok(Outcome { is_same, message }) => {
+                // If the output cannot be written, the exit code still has the result.
+                let _ignored = writeln!(io::stdout(), "{}: {message}", Plain(file));
                 ExitCode::from(u8::from(!is_same))
             }
             Err(error) => {
-                say(format_args!("{file}: {error:#}"));
+                eprintln(format_args!("{file}: {error:#}"));
                 ExitCode::from(2)
             }
         }
     }
 
-    fn play(&self) -> Result<Verdict> {
+    fn play(&self) -> Result<Outcome> {
         let salvaged = Salvaged::load(&self.file)?;
         if let Some(cut) = salvaged.cut {
-            say(format_args!("{}: {cut}", self.file.display()));
+            eprintln(format_args!("{}: {cut}", self.file.display()));
         }
         if salvaged.trace.header.source == Source::Script {
             return Ok(match CheckTrace::try_from(&salvaged.trace)? {
@@ -82,16 +81,16 @@ impl Replay {
         let up_to = up_to.unwrap_or_default();
         let replayed = replayed.context("it cannot be replayed")?;
         Ok(match replayed {
-            Replayed::Same(tally) => Verdict {
+            Replayed::Same(tally) => Outcome {
                 is_same: true,
-                says: format!(
+                message: format!(
                     "the same{up_to}: {} calls, {} backend calls, on {} threads",
                     tally.calls, tally.backend_calls, tally.threads
                 ),
             },
-            Replayed::Differs(difference) => Verdict {
+            Replayed::Differs(difference) => Outcome {
                 is_same: false,
-                says: format!(
+                message: format!(
                     "line {}: expected {}\n  but got {}",
                     difference.line,
                     Plain(difference.expected),
@@ -102,25 +101,25 @@ impl Replay {
     }
 }
 
-fn input(input: &Input) -> Verdict {
+fn input(input: &Input) -> Outcome {
     match input.play() {
-        Ok(()) => Verdict {
+        Ok(()) => Outcome {
             is_same: true,
-            says: format!("it holds: {} steps", input.steps()),
+            message: format!("it passes: {} steps", input.steps()),
         },
-        Err(what) => Verdict {
+        Err(what) => Outcome {
             is_same: false,
-            says: format!("it fails: {}", Plain(what)),
+            message: format!("it fails: {}", Plain(what)),
         },
     }
 }
 
-fn script(script: &Script) -> Verdict {
+fn script(script: &Script) -> Outcome {
     match script.play() {
-        Ok(played) => Verdict {
+        Ok(played) => Outcome {
             is_same: true,
-            says: format!(
-                "it holds: {} steps, {} wakes",
+            message: format!(
+                "it passes: {} steps, {} wakes",
                 script.steps.len(),
                 played.wakes
             ),
@@ -130,9 +129,9 @@ fn script(script: &Script) -> Verdict {
                 Some(line) => format!("line {line}"),
                 None => "at the end".to_owned(),
             };
-            Verdict {
+            Outcome {
                 is_same: false,
-                says: format!("it fails: {line}: {}", Plain(broken)),
+                message: format!("it fails: {line}: {}", Plain(broken)),
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The wish of the user that the job ends: Ctrl-C, or a polite kill.
+//! Requests of the user to end: Ctrl-C, or SIGTERM.
 
 use std::io;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-/// Whether the job is to end.
+/// Whether the user requested the end.
 #[derive(Debug)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Watches for signals from now on. The first one asks for an end and calls `wake`, which is
-    /// to bring back a job that sleeps; the second one kills as it would have without this.
+    /// Handles signals from now on. The first one requests the end and calls `wake`, which wakes a
+    /// command that sleeps. The second one kills the process, as without this handler.
     ///
     /// # Errors
-    /// Where the kernel has no room for a handler, a descriptor or a thread.
+    /// If the kernel cannot create a handler, a descriptor or a thread.
     pub(crate) fn on_signal(wake: impl Fn() + Send + 'static) -> io::Result<Stop> {
         let requested = Arc::new(AtomicBool::new(false));
         let stop = Stop(Arc::clone(&requested));
@@ -30,8 +30,8 @@ impl Stop {
                 for signal in signals.forever() {
                     if requested.swap(true, Ordering::Relaxed) {
                         screen::restore();
-                        // Where even this fails, the job still ends in order.
-                        let _unkilled = emulate_default_handler(signal);
+                        // If this fails, the command still ends after its current step.
+                        let _ignored = emulate_default_handler(signal);
                     }
                     wake();
                 }
@@ -39,7 +39,7 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Whether the end was asked for.
+    /// Whether the end was requested.
     pub(crate) fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! `evtchn timeline`: a trace as a picture.
+//! `evtchn timeline`: draws a trace.
 
 mod build;
 mod dense;
@@ -25,21 +25,21 @@ use crate::plain;
 
 const EXAMPLES: &str = "\
 Examples:
-  evtchn watch --record run.trace --events 100    a trace
-  evtchn timeline run.trace -o run.svg            a picture, for a document
-  evtchn timeline run.trace -o run.html           to zoom and pan in a browser; needs nothing else
-  evtchn timeline run.trace -o run.json           for ui.perfetto.dev, however long the trace
+  evtchn watch --record run.trace --events 100    record a trace
+  evtchn timeline run.trace -o run.svg            a picture for a document
+  evtchn timeline run.trace -o run.html           a page to zoom and pan in a browser, offline
+  evtchn timeline run.trace -o run.json           for ui.perfetto.dev, for traces of any length
   evtchn timeline run.trace --format json -o /dev/stdout | gzip >run.json.gz
 
-Exit code 0: it is written. 1: it cannot be written. 2: the trace is refused, or wrong arguments.";
+Exit code 0: success. 1: the output cannot be written. 2: the trace is refused, or wrong arguments.";
 
-/// Draw what happened in a trace: the descriptor and each port, step by step.
+/// Draw a trace: the descriptor and each port, step by step.
 ///
-/// Each lane shows the states of its port as the tables of the library have them, its wakes,
-/// latches and notifies, what the other end sent, overflow and faults. The name of the file tells
-/// the format: .svg, .html, or .json in the trace-event format of Chrome and Perfetto. The file is
-/// written as a whole or not at all; a pipe or a device is written as it goes. Of a trace that was
-/// cut off, every whole line is drawn, and stderr says where it ends.
+/// Each lane shows the states of its port in the tables of the library, its wakes, latches and
+/// notifies, what the other end sent, overflow and faults. The file name determines the format: .svg,
+/// .html, or .json in the trace-event format of Chrome and Perfetto. The file is written completely or
+/// not at all; a pipe or a device is written directly. If a trace was cut off, its complete lines are
+/// drawn, and stderr says where it ends.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Draw {
@@ -48,15 +48,15 @@ pub(crate) struct Draw {
     /// The picture: FILE.svg, FILE.html or FILE.json
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// The format, where the name does not tell it
+    /// The format, if the file name does not determine it
     #[arg(long, value_enum)]
     format: Option<Format>,
 }
 
-/// What can be drawn.
+/// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A picture, for a document
+    /// A picture for a document
     Svg,
     /// A page to zoom and pan in a browser
     Html,
@@ -65,24 +65,23 @@ enum Format {
 }
 
 impl Draw {
-    /// Draws it, and gives the exit code.
+    /// Draws it, and returns the exit code.
     pub(crate) fn run(&self) -> ExitCode {
         let Some(format) = self.format.or_else(|| format(&self.output)) else {
             let output = self.output.display();
             let message = format!(
-                "the name of the output tells its format, so {output} must end in .svg, .html or \
-                 .json, or --format be given"
+                "cannot tell the format: {output} must end in .svg, .html or .json, or use --format"
             );
-            crate::wrong::<Draw>("evtchn timeline", ErrorKind::InvalidValue, message);
+            crate::usage_error::<Draw>("evtchn timeline", ErrorKind::InvalidValue, message);
         };
         let Err(error) = self.draw(format) else {
             return ExitCode::SUCCESS;
         };
         if let Some(refused) = error.downcast_ref::<LoadError>() {
-            plain::say(format_args!("{}: {refused}", self.trace.display()));
+            plain::eprintln(format_args!("{}: {refused}", self.trace.display()));
             return ExitCode::from(2);
         }
-        plain::say(format_args!("{}: {error:#}", self.output.display()));
+        plain::eprintln(format_args!("{}: {error:#}", self.output.display()));
         ExitCode::from(1)
     }
 
@@ -99,7 +98,7 @@ impl Draw {
             Ok(())
         })?;
         if let Some(cut) = trace.cut() {
-            plain::say(format_args!("{}: {cut}", self.trace.display()));
+            plain::eprintln(format_args!("{}: {cut}", self.trace.display()));
         }
         Ok(())
     }

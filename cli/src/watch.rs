@@ -1,11 +1,11 @@
 //! `evtchn watch`: binds event channels, waits on them and prints each event.
 
-mod end;
+mod environment;
 mod exec;
 pub(crate) mod job;
 mod record;
-mod scene;
 pub(crate) mod sim;
+mod source;
 mod summary;
 mod xen;
 
@@ -22,12 +22,12 @@ use evtchn::{DomId, RemotePort, Virq};
 
 use crate::exit::exit_codes;
 use crate::log;
-use crate::options::{self, Backend, interval, time, wrong};
+use crate::options::{self, Backend, interval, time, usage_error};
 use crate::output::Format;
-use end::{End, Only};
 use exec::Exec;
-use job::Wish;
+use job::Options;
 use record::Recording;
+use source::{Filter, Source};
 
 const EXAMPLES: &str = concat!(
     "\
@@ -45,50 +45,51 @@ Examples:
     exit_codes!()
 );
 
-/// Bind event channels, wait on them, print each event as it fires, and sum up.
+/// Bind event channels, wait on them, print each event, and sum up.
 ///
 /// Without options it runs on the simulator: a toolstack in domain 0 waits for the suspend
-/// acknowledgements of some guests, in virtual time. With `--backend xen` it does the same job on
-/// /dev/xen/evtchn of this machine, or watches what --virq, --interdomain and --unbound name, all
-/// of them at once. Ctrl-C ends it in order.
+/// acknowledgements of some guests, in virtual time. With `--backend xen` it uses /dev/xen/evtchn of
+/// this machine: it binds channels of this domain to itself, or watches all sources that --virq,
+/// --interdomain and --unbound name. Ctrl-C tears everything down and prints the summary.
 ///
-/// On a terminal it shows a table of the channels; in a pipe, with --no-table, --json or --exec a
-/// line for each event.
+/// On a terminal it shows a table of the channels. In a pipe, and with --no-table, --json or --exec,
+/// it prints a line for each event.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
     /// Where the channels are
     #[arg(long, value_enum, default_value_t = Backend::Sim)]
     backend: Backend,
-    /// End after N events [default: 3000; never where others than --loopback are watched, or
-    /// --timeout is given]
+    /// End after N events [default: 3000; none with --timeout, or if only --virq, --interdomain or
+    /// --unbound are watched]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     events: Option<u64>,
     /// End after the first event
     #[arg(long, conflicts_with = "events")]
     once: bool,
-    /// End after this time; with --events or --once that is exit code 6
+    /// End after this time; with --events or --once the exit code is then 6
     #[arg(long, value_name = "TIME", value_parser = time)]
     timeout: Option<Duration>,
-    /// Ask this often about the peers, of Xen through /dev/xen/privcmd.
+    /// Ask Xen about the peers once every TIME, through /dev/xen/privcmd.
     ///
-    /// One that connected is a wake with cause peer_connected, one that closed its end or died a
-    /// wake with cause peer_gone. Neither counts. When nobody else is left it ends, with exit
-    /// code 5. A domain that crashed and is kept (preserve) is there until it is destroyed.
+    /// If a peer has connected, it prints a wake with cause peer_connected; if one has closed its end
+    /// or died, a wake with cause peer_gone. --events does not count these. When all peers are gone,
+    /// it ends with exit code 5. A domain that crashed and is kept (on_crash = "preserve") counts as
+    /// present until it is destroyed.
     #[arg(long, value_name = "TIME", value_parser = interval)]
     check_peers: Option<Duration>,
-    /// Report, count and run commands for these channels only (may be repeated): a port here (14),
-    /// a domain (3:), a port there (3:7), or a virtual interrupt (DOM_EXC)
+    /// Report, count and run commands for these channels only (may be repeated): a local port (14), a
+    /// domain (3:), a remote port (3:7), or a virtual interrupt (DOM_EXC)
     #[arg(long, value_name = "WHICH")]
-    only: Vec<Only>,
+    only: Vec<Filter>,
     /// Run a command for each event, one at a time, with EVTCHN_PORT, EVTCHN_REMOTE, EVTCHN_CAUSE
     /// and EVTCHN_WAKES in its environment.
     ///
-    /// CMD is split into words as a shell does, and no shell runs it. Its output goes to stderr.
-    /// While it runs nothing is read, so events that come meanwhile are one for each channel.
+    /// CMD is split into words as by a shell, but no shell runs it. Its output goes to stderr. While
+    /// it runs, nothing is read, so events that arrive meanwhile coalesce into one for each channel.
     #[arg(long, value_name = "CMD", value_parser = Exec::parse)]
     exec: Option<Exec>,
-    /// Lines on a terminal too
+    /// Print lines on a terminal too
     #[arg(long)]
     no_table: bool,
     /// One JSON object per line
@@ -97,14 +98,14 @@ pub(crate) struct Watch {
     /// Simulator: same seed, same output [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Simulator: how many guests [default: 8]
+    /// Simulator: number of guests [default: 8]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
     guests: Option<u16>,
-    /// Simulator: after how many notifies each guest dies [default: never]
+    /// Simulator: each guest dies after N notifies [default: never]
     #[arg(long, value_name = "N", requires = "check_peers")]
     dies_after: Option<u64>,
-    /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; where
-    /// others are watched, none]
+    /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; none if
+    /// other sources are watched]
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
     loopback: Option<u16>,
     /// Xen: a virtual interrupt (may be repeated)
@@ -113,16 +114,16 @@ pub(crate) struct Watch {
     /// Xen: bind to a port that another domain offers (may be repeated)
     #[arg(long, value_name = "DOM:PORT", value_parser = options::remote)]
     interdomain: Vec<RemotePort>,
-    /// Xen: offer a port to another domain, whose number is printed (may be repeated)
+    /// Xen: offer a port to another domain and print its number (may be repeated)
     #[arg(long, value_name = "DOM", value_parser = options::domid)]
     unbound: Vec<DomId>,
     /// Xen: the device [default: /dev/xen/evtchn]
     #[arg(long, value_name = "PATH")]
     device: Option<PathBuf>,
-    /// Write a trace of the run to FILE, to be replayed.
+    /// Write a trace of the run to FILE, for evtchn replay.
     ///
-    /// A file that is there is replaced once everything is bound, and left as it was where that
-    /// fails. FILE may be a pipe or a device too.
+    /// An existing file is replaced once everything is bound, and kept if that fails. FILE may be a
+    /// pipe or a device too.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
 }
@@ -130,8 +131,8 @@ pub(crate) struct Watch {
 impl Watch {
     const EVENTS: u64 = 3000;
 
-    /// The first option that was given for the other backend, and that backend.
-    fn stray(&self) -> Option<(&'static str, &'static str)> {
+    /// The first option that needs the other backend, and that backend.
+    fn misplaced_option(&self) -> Option<(&'static str, &'static str)> {
         let given = match self.backend {
             Backend::Sim => [
                 ("--loopback", self.loopback.is_some()),
@@ -152,20 +153,20 @@ impl Watch {
             Backend::Sim => "xen",
             Backend::Xen => "sim",
         };
-        let stray = given.into_iter().find(|(_, is_given)| *is_given);
-        stray.map(|(option, _)| (option, needed))
+        let misplaced = given.into_iter().find(|(_, is_given)| *is_given);
+        misplaced.map(|(option, _)| (option, needed))
     }
 
-    /// What is bound to beside loopback.
-    fn ends(&self) -> Vec<End> {
-        let virqs = self.virq.iter().copied().map(End::Virq);
-        let remotes = self.interdomain.iter().copied().map(End::Remote);
-        let awaited = self.unbound.iter().copied().map(End::Awaited);
-        virqs.chain(remotes).chain(awaited).collect()
+    /// The sources apart from loopback.
+    fn sources(&self) -> Vec<Source> {
+        let virqs = self.virq.iter().copied().map(Source::Virq);
+        let remotes = self.interdomain.iter().copied().map(Source::Remote);
+        let unbound = self.unbound.iter().copied().map(Source::Unbound);
+        virqs.chain(remotes).chain(unbound).collect()
     }
 
     fn format(&self) -> Format {
-        // A dumb terminal cannot be drawn on, and what is logged would be drawn over.
+        // A dumb terminal has no cursor to move, and the table would overwrite the log.
         let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb") || log::is_on();
         if self.json {
             Format::Json
@@ -176,15 +177,15 @@ impl Watch {
         }
     }
 
-    /// When it ends, unless told otherwise after so many events.
-    fn wish(&self, events: Option<u64>) -> Wish {
+    /// The options of the job. Without others it ends after `events`.
+    fn options(&self, events: Option<u64>) -> Options {
         let events = events.filter(|_| self.timeout.is_none());
         let events = if self.once {
             Some(1)
         } else {
             self.events.or(events)
         };
-        Wish {
+        Options {
             events,
             timeout: self.timeout,
             check_peers: self.check_peers,
@@ -193,45 +194,45 @@ impl Watch {
         }
     }
 
-    /// Runs it. Ends the program where an option was given for the other backend.
+    /// Runs it. Ends the program if an option needs the other backend.
     ///
     /// # Errors
     /// The first failure.
     pub(crate) fn run(self) -> Result<()> {
-        if let Some((option, backend)) = self.stray() {
+        if let Some((option, backend)) = self.misplaced_option() {
             let message = format!("{option} needs --backend {backend}");
-            wrong::<Watch>("evtchn watch", ErrorKind::ArgumentConflict, message);
+            usage_error::<Watch>("evtchn watch", ErrorKind::ArgumentConflict, message);
         }
         match self.backend {
             Backend::Sim => {
-                let cast = sim::Cast {
+                let setup = sim::Setup {
                     seed: self.seed.unwrap_or(0),
                     guests: self.guests.unwrap_or(8),
                     dies_after: self.dies_after,
                 };
-                let wish = self.wish(Some(Watch::EVENTS));
-                let recording = Recording::sim(self.record.as_deref(), cast.seed)?;
-                let ran = sim::run(cast, wish, self.format(), &recording);
+                let options = self.options(Some(Watch::EVENTS));
+                let recording = Recording::sim(self.record.as_deref(), setup.seed)?;
+                let ran = sim::run(setup, options, self.format(), &recording);
                 let ended = recording.finish();
                 ran.and(ended)
             }
             Backend::Xen => {
-                let ends = self.ends();
-                let is_only_others = self.loopback.is_none() && !ends.is_empty();
-                let (loopback, events) = if is_only_others {
+                let sources = self.sources();
+                let is_without_loopback = self.loopback.is_none() && !sources.is_empty();
+                let (loopback, events) = if is_without_loopback {
                     (0, None)
                 } else {
                     (8, Some(Watch::EVENTS))
                 };
-                let wish = self.wish(events);
+                let options = self.options(events);
                 let format = self.format();
-                let cast = xen::Cast {
+                let setup = xen::Setup {
                     loopback: self.loopback.unwrap_or(loopback),
-                    ends,
+                    sources,
                     opener: XenOpen::at(self.device.unwrap_or_else(|| DEVICE_PATH.into())),
                 };
                 let recording = Recording::xen(self.record.as_deref())?;
-                let ran = xen::run(&cast, wish, format, &recording);
+                let ran = xen::run(&setup, options, format, &recording);
                 let ended = recording.finish();
                 ran.and(ended)
             }

@@ -1,5 +1,4 @@
-//! What each command prints on the simulator, byte for byte, and on the device from process to
-//! process.
+//! The output of each command on the simulator, byte for byte, and on the device between processes.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -35,7 +34,7 @@ fn listen_prints_the_port_and_each_wake() {
 }
 
 #[test]
-fn listen_is_told_of_a_peer_that_died_where_it_asks() {
+fn listen_with_check_peers_reports_that_a_peer_connected_and_died() {
     let expected = "\
 [    0.000000] bound         port 10     remote 3:?
 [    0.010000] wake          port 10     remote 3:?          cause peer_connected
@@ -54,7 +53,7 @@ fn listen_is_told_of_a_peer_that_died_where_it_asks() {
 }
 
 #[test]
-fn watch_is_told_of_each_guest_that_dies_and_ends_with_the_last() {
+fn watch_with_check_peers_reports_each_dead_guest_and_ends_after_the_last() {
     let watch = "watch --guests 2 --seed 1 --dies-after 20 --check-peers 10ms --json";
     let output = evtchn(watch).output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{output:?}");
@@ -72,7 +71,7 @@ fn watch_is_told_of_each_guest_that_dies_and_ends_with_the_last() {
 }
 
 #[test]
-fn listen_says_it_to_programs() {
+fn listen_prints_json() {
     let expected = "\
 {\"event\":\"bound\",\"port\":10,\"remote\":\"3:?\",\"time_ns\":0}
 {\"cause\":\"event\",\"event\":\"wake\",\"port\":10,\"remote\":\"3:?\",\"time_ns\":12313000}
@@ -81,7 +80,7 @@ fn listen_says_it_to_programs() {
 }
 
 #[test]
-fn notify_wakes_the_guest_as_often_as_it_says() {
+fn notify_sends_the_number_of_notifies_that_it_prints() {
     let expected = "\
 [    0.000000] bound         port 10     remote 3:17
 [    0.000000] notified      port 10     remote 3:17
@@ -95,7 +94,7 @@ fn notify_wakes_the_guest_as_often_as_it_says() {
 }
 
 #[test]
-fn ping_sums_up_its_round_trips() {
+fn ping_prints_statistics_and_a_histogram() {
     let expected = "\
 4 round trips to 3:7
   minimum            5.0 us
@@ -117,16 +116,16 @@ fn ping_sums_up_its_round_trips() {
 }
 
 #[test]
-fn ping_is_the_same_each_time_and_each_round_trip_is_in_its_histogram() {
+fn ping_is_reproducible_and_counts_each_round_trip_in_its_histogram() {
     let first = stdout("ping --backend sim --seed 7 --json");
     assert_eq!(stdout("ping --backend sim --seed 7 --json"), first);
     assert_ne!(stdout("ping --backend sim --seed 8 --json"), first);
     let report: Value = serde_json::from_str(&first).unwrap();
-    counted(&report, 1000);
+    assert_round_trips(&report, 1000);
 }
 
-/// Compares a report of `ping --json` with how many round trips it is about.
-fn counted(report: &Value, round_trips: u64) {
+/// Checks that a report of `ping --json` has this number of round trips.
+fn assert_round_trips(report: &Value, round_trips: u64) {
     let number = |value: &Value| value.as_u64().unwrap();
     let bars = report["histogram"].as_array().unwrap();
     let counted: u64 = bars.iter().map(|bar| number(&bar["count"])).sum();
@@ -140,7 +139,7 @@ fn counted(report: &Value, round_trips: u64) {
 }
 
 #[test]
-fn watch_reports_and_counts_only_what_was_asked_for() {
+fn watch_reports_and_counts_only_selected_channels() {
     let expected = "\
 [    0.000000] bound         port 11     remote 2:1
 [    0.005508] registered
@@ -160,7 +159,7 @@ summary               notifies sent   coalesced   wakes delivered
 }
 
 #[test]
-fn watch_runs_a_command_for_each_event_and_no_shell() {
+fn watch_runs_a_command_for_each_event_without_a_shell() {
     let mut command = evtchn("watch --guests 2 --seed 1 --events 3 --exec");
     command.arg("sh -c 'echo \"$EVTCHN_PORT $EVTCHN_REMOTE $EVTCHN_CAUSE $EVTCHN_WAKES $1;\"' 0 $HOME;false");
     let output = command.output().unwrap();
@@ -183,7 +182,7 @@ fn a_command_that_fails_is_counted() {
 }
 
 #[test]
-fn a_time_that_is_up_is_the_end_where_no_number_was_asked_for() {
+fn a_timeout_without_a_number_of_events_is_a_success() {
     let lines = stdout("watch --timeout 100ms --guests 1 --json");
     let summary: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
     assert_eq!(summary["time_ns"], 100_000_000);

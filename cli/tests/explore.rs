@@ -1,4 +1,4 @@
-//! `evtchn explore` as its users meet it. By steps, not by time: the same run everywhere.
+//! Tests of `evtchn explore`. They limit steps, not time, so each run is the same everywhere.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -22,9 +22,9 @@ fn run(arguments: &str) -> Output {
     command(arguments).output().unwrap()
 }
 
-/// A run of an hour, once it was kept there for the first time.
-fn under_way(arguments: &str, kept: &Path) -> Child {
-    let _unless_there_is_none = fs::remove_file(kept);
+/// Starts a run of an hour, and returns once it is saved for the first time.
+fn started(arguments: &str, kept: &Path) -> Child {
+    let _may_be_missing = fs::remove_file(kept);
     let mut command = command(&format!("--time 1h --keep-every 500 {arguments}"));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     while !kept.exists() {
@@ -41,7 +41,7 @@ fn stdout(arguments: &str, code: i32) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// How many steps the run did that is kept there.
+/// The number of steps of a saved run.
 fn steps(kept: &Path) -> u64 {
     let kept = fs::read_to_string(kept).unwrap();
     let kept: Value = serde_json::from_str(&kept).unwrap();
@@ -70,21 +70,21 @@ fn a_short_run_counts_its_steps_and_its_cells() {
 }
 
 #[test]
-fn a_run_that_goes_on_prints_what_one_that_did_not_stop_does() {
+fn a_resumed_run_prints_what_an_uninterrupted_run_prints() {
     let kept = file("goes-on.json");
-    let _unless_there_is_none = fs::remove_file(&kept);
+    let _may_be_missing = fs::remove_file(&kept);
     let resume = format!("--seed 3 --resume {}", kept.display());
     stdout(&format!("--steps 5000 {resume}"), 0);
     let left = 20_000 - steps(&kept);
-    let gone_on = stdout(&format!("--steps {left} {resume}"), 0);
-    assert_eq!(gone_on, stdout("--seed 3 --steps 20000", 0));
+    let resumed = stdout(&format!("--steps {left} {resume}"), 0);
+    assert_eq!(resumed, stdout("--seed 3 --steps 20000", 0));
 }
 
 #[test]
-fn a_run_that_ctrl_c_ended_goes_on_as_if_nothing_had_been() {
+fn a_run_ended_by_ctrl_c_resumes_as_if_uninterrupted() {
     let kept = file("ctrl-c.json");
     let resume = format!("--seed 4 --resume {}", kept.display());
-    let child = under_way(&resume, &kept);
+    let child = started(&resume, &kept);
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -94,34 +94,34 @@ fn a_run_that_ctrl_c_ended_goes_on_as_if_nothing_had_been() {
         summary.contains(&format!("\n  {done} steps, ")),
         "{summary}"
     );
-    let gone_on = stdout(&format!("--steps 5000 {resume}"), 0);
+    let resumed = stdout(&format!("--steps 5000 {resume}"), 0);
     assert!(steps(&kept) >= done + 5000);
     let whole = stdout(&format!("--seed 4 --steps {}", done + 5000), 0);
-    assert_eq!(gone_on, whole);
+    assert_eq!(resumed, whole);
 }
 
 #[test]
-fn a_run_that_is_killed_goes_on_from_where_it_was_kept_last() {
+fn a_killed_run_resumes_from_its_last_saved_state() {
     let kept = file("killed.json");
     let resume = format!("--seed 5 --resume {}", kept.display());
-    let mut child = under_way(&resume, &kept);
+    let mut child = started(&resume, &kept);
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     assert_eq!(child.wait().unwrap().code(), None);
     let done = steps(&kept);
     assert!(done >= 500, "{done}");
-    let gone_on = stdout(&format!("--steps 5000 {resume}"), 0);
+    let resumed = stdout(&format!("--steps 5000 {resume}"), 0);
     let whole = stdout(&format!("--seed 5 --steps {}", done + 5000), 0);
-    assert_eq!(gone_on, whole);
+    assert_eq!(resumed, whole);
 }
 
 #[test]
-fn a_run_that_cannot_be_kept_ends_and_says_so() {
+fn a_run_that_cannot_be_saved_ends_with_an_error() {
     let folder = file("kept-nowhere");
     fs::create_dir_all(&folder).unwrap();
     let kept = folder.join("run.json");
-    let _unless_there_is_none = fs::remove_file(&kept);
+    let _may_be_missing = fs::remove_file(&kept);
     let kept = kept.display();
-    // No file may have a byte, and a write is an error.
+    // With a limit of zero bytes each write is an error.
     let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
     let mut command = Command::new("bash");
     command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_evtchn"), "explore"]);
@@ -134,9 +134,9 @@ fn a_run_that_cannot_be_kept_ends_and_says_so() {
 }
 
 #[test]
-fn files_beside_a_run_that_is_kept_are_left_alone() {
+fn saving_a_run_does_not_touch_other_files() {
     let folder = file("kept-beside");
-    let _unless_there_is_none = fs::remove_dir_all(&folder);
+    let _may_be_missing = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("run.new"), "of the user").unwrap();
     let kept = folder.join("run.json");

@@ -1,5 +1,5 @@
-//! `evtchn ls` as its users meet it: on the simulator line by line, and on a real Xen against what
-//! this program has bound.
+//! Tests of `evtchn ls`: on the simulator line by line, and on a real Xen with ports that this program
+//! binds.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -17,7 +17,7 @@ use libtest_mimic::Trial;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-/// The command that cargo built; beside a test binary that was copied elsewhere, the one there.
+/// The command that cargo built, or the one beside a copied test binary.
 fn command(arguments: &str) -> Command {
     let built = Path::new(env!("CARGO_BIN_EXE_evtchn"));
     let beside = env::current_exe().unwrap().with_file_name("evtchn");
@@ -73,14 +73,14 @@ DOMID    PORT  STATE        BOUND TO    VCPU
     2       1  interdomain  0:11           0
 ";
 
-fn a_list_on_the_simulator_looks_like_this() {
+fn a_list_on_the_simulator_is_as_expected() {
     assert_eq!(stdout("ls --backend sim --guests 2"), CONNECTED);
 }
 
-/// Guests that die, one after the other.
+/// Options for guests that die one after the other.
 const DYING: &str = "--guests 2 --seed 1 --dies-after 20";
 
-/// The wakes of that machine, as `evtchn watch` has them.
+/// The wakes of that machine in `evtchn watch`.
 fn wakes() -> Vec<Value> {
     let watch = format!("watch {DYING} --check-peers 10ms --json");
     let output = String::from_utf8(run(&watch).stdout).unwrap();
@@ -95,8 +95,9 @@ fn wakes() -> Vec<Value> {
 fn a_step_is_a_wake_of_watch() {
     let wakes = wakes();
     let gone = |step: usize| {
-        let told = wakes[..step].iter().filter(|it| it["cause"] == "peer_gone");
-        told.map(|it| it["port"].as_u64().unwrap())
+        let peers_gone = wakes[..step].iter().filter(|it| it["cause"] == "peer_gone");
+        peers_gone
+            .map(|it| it["port"].as_u64().unwrap())
             .collect::<Vec<_>>()
     };
     let unbound = |step: usize| {
@@ -111,7 +112,7 @@ fn a_step_is_a_wake_of_watch() {
         .position(|it| it["cause"] == "peer_gone")
         .unwrap();
     assert_eq!(gone(first + 1).len(), 1);
-    // A port is unbound before the toolstack is told.
+    // The port is unbound before a check reports that.
     assert_eq!((first, unbound(32), unbound(33)), (35, vec![], vec![11]));
     assert_eq!(gone(first + 1), [11]);
     assert_eq!(unbound(wakes.len()), [10, 11]);
@@ -135,7 +136,7 @@ fn the_seed_decides_every_byte() {
     assert_ne!(watched(7), watched(8));
 }
 
-fn named_domains_alone_are_listed() {
+fn only_named_domains_are_listed() {
     let all = stdout("ls --backend sim --guests 2");
     let header = all.lines().next().unwrap();
     let expected = format!("{header}\n    1       1  interdomain  0:10           0\n");
@@ -145,7 +146,7 @@ fn named_domains_alone_are_listed() {
     assert!(gone.contains("ESRCH (3): no such domain"), "{gone}");
 }
 
-fn as_json_each_port_is_an_object() {
+fn each_port_is_a_json_object() {
     let objects = objects(&format!("ls --backend sim {DYING} --json --step 33"));
     let expected = [
         json!({"domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
@@ -160,7 +161,7 @@ fn as_json_each_port_is_an_object() {
     assert_eq!(objects.len(), 12);
 }
 
-/// The lines of a watch that carry a mark, of each list.
+/// The marked lines of each list of a watch.
 fn marked(arguments: &str) -> Vec<Vec<String>> {
     let text = stdout(arguments);
     let lists = text.split("\n\n").map(|list| {
@@ -170,7 +171,7 @@ fn marked(arguments: &str) -> Vec<Vec<String>> {
     lists.collect()
 }
 
-fn a_watch_marks_what_went_and_changed() {
+fn a_watch_marks_removed_and_changed_ports() {
     let lists = marked(&format!("ls --backend sim {DYING} --watch"));
     assert_eq!(lists.len(), wakes().len() + 1);
     let marked: Vec<_> = lists.concat();
@@ -189,7 +190,7 @@ fn a_watch_goes_on_when_a_named_domain_dies() {
     assert_eq!(went.count(), 2);
 }
 
-fn a_watch_as_json_tells_the_first_list_and_then_what_changed() {
+fn a_watch_as_json_prints_the_first_list_and_then_changes() {
     let objects = objects(&format!("ls --backend sim {DYING} --watch --json"));
     let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(|it| it["list"] == 0);
     assert_eq!(first.len(), 13);
@@ -200,12 +201,12 @@ fn a_watch_as_json_tells_the_first_list_and_then_what_changed() {
     assert_eq!(changes.collect::<Vec<_>>(), marks.collect::<Vec<_>>());
 }
 
-fn a_watch_ends_after_so_many_lists() {
+fn a_watch_ends_after_the_given_number_of_lists() {
     let lists = |count| marked(&format!("ls --backend sim --watch --count {count}")).len();
     assert_eq!((lists(1), lists(3)), (1, 3));
 }
 
-fn an_output_that_nobody_reads_or_that_is_full_ends_it() {
+fn a_closed_pipe_and_a_full_disk_end_it() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let output = command("ls --backend sim").stdout(full).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -242,7 +243,7 @@ fn wrong_arguments_are_exit_code_2() {
     }
 }
 
-fn without_a_device_it_says_what_is_missing_in_one_line() {
+fn without_a_device_ls_names_what_is_missing_in_one_line() {
     for arguments in ["ls", "ls 0 --json", "ls --watch"] {
         let line = failure(arguments, 3);
         for part in [PRIVCMD_PATH, "modprobe xen-privcmd", "--backend sim"] {
@@ -251,7 +252,8 @@ fn without_a_device_it_says_what_is_missing_in_one_line() {
     }
 }
 
-/// Every kind of port that a program can have, in an ordinary dom0: what the command must say.
+/// Binds every kind of port that a program can have in an ordinary dom0. Returns the ports and what the
+/// command must print.
 fn bind_every_kind(device: &Device) -> (Vec<Port>, Vec<Value>) {
     let own = |port| {
         let domid = DomId::SELF;
@@ -281,7 +283,7 @@ fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
     objects
 }
 
-fn it_agrees_with_what_the_kernel_and_this_program_bound() {
+fn ls_lists_the_ports_of_the_kernel_and_of_this_program() {
     let before = objects("ls 0 --json");
     for virq in ["TIMER", "CONSOLE", "PCPU_STATE"] {
         let held = before.iter().filter(|it| it["virq_name"] == virq);
@@ -291,7 +293,7 @@ fn it_agrees_with_what_the_kernel_and_this_program_bound() {
     let (_, mine) = bind_every_kind(&device);
     let expected = sorted([before.clone(), mine].concat());
     assert_eq!(objects("ls 0 --json"), expected);
-    assert_eq!(objects("ls --json"), expected, "nobody else is there");
+    assert_eq!(objects("ls --json"), expected, "there is no other domain");
     let text = stdout("ls 0");
     assert_eq!(text.lines().count(), expected.len() + 1);
     drop(device);
@@ -300,7 +302,7 @@ fn it_agrees_with_what_the_kernel_and_this_program_bound() {
     assert!(gone.contains("ESRCH (3): no such domain"), "{gone}");
 }
 
-/// A watch that goes on, with its lines.
+/// A running watch, with its lines.
 fn watch() -> (Child, impl Iterator<Item = Value>) {
     let arguments = "ls 0 --watch --json --interval 1s";
     let mut child = command(arguments).stdout(Stdio::piped()).spawn().unwrap();
@@ -309,7 +311,7 @@ fn watch() -> (Child, impl Iterator<Item = Value>) {
     (child, objects)
 }
 
-fn a_watch_sees_what_this_program_binds_and_ends_by_a_signal() {
+fn a_watch_lists_new_and_removed_ports_and_ends_on_a_signal() {
     let device = Device::open().unwrap();
     let listed = objects("ls 0 --json").len();
     let (mut child, mut lines) = watch();
@@ -340,26 +342,26 @@ macro_rules! cases {
 }
 
 const SIM: &[Case] = cases! {
-    a_list_on_the_simulator_looks_like_this
+    a_list_on_the_simulator_is_as_expected
     a_step_is_a_wake_of_watch
     the_seed_decides_every_byte
-    named_domains_alone_are_listed
-    as_json_each_port_is_an_object
-    a_watch_marks_what_went_and_changed
+    only_named_domains_are_listed
+    each_port_is_a_json_object
+    a_watch_marks_removed_and_changed_ports
     a_watch_goes_on_when_a_named_domain_dies
-    a_watch_as_json_tells_the_first_list_and_then_what_changed
-    a_watch_ends_after_so_many_lists
-    an_output_that_nobody_reads_or_that_is_full_ends_it
+    a_watch_as_json_prints_the_first_list_and_then_changes
+    a_watch_ends_after_the_given_number_of_lists
+    a_closed_pipe_and_a_full_disk_end_it
     wrong_arguments_are_exit_code_2
 };
 
 const WITHOUT_XEN: &[Case] = cases! {
-    without_a_device_it_says_what_is_missing_in_one_line
+    without_a_device_ls_names_what_is_missing_in_one_line
 };
 
 const XEN: &[Case] = cases! {
-    it_agrees_with_what_the_kernel_and_this_program_bound
-    a_watch_sees_what_this_program_binds_and_ends_by_a_signal
+    ls_lists_the_ports_of_the_kernel_and_of_this_program
+    a_watch_lists_new_and_removed_ports_and_ends_on_a_signal
 };
 
 /// The cases, on the simulator, on a machine without Xen, and on a real Xen.

@@ -1,4 +1,4 @@
-//! The command as its users meet it: arguments in, lines, files and an exit code out.
+//! Tests of the command: arguments in, lines, files and an exit code out.
 
 mod commands;
 mod explore;

@@ -1,4 +1,4 @@
-//! `evtchn watch --record` and `evtchn replay` as their users meet them.
+//! Tests of `evtchn watch --record` and `evtchn replay`.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -16,7 +16,7 @@ fn evtchn(arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
-/// A file of this test alone.
+/// A file for one test only.
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
@@ -44,13 +44,13 @@ fn recorded(name: &str, seed: &str) -> PathBuf {
 }
 
 #[test]
-fn a_recorded_run_replays_the_same_over_its_answers_and_on_the_simulator() {
+fn a_recorded_run_replays_the_same_from_its_answers_and_on_the_simulator() {
     let file = recorded("same.trace", "7");
-    let (code, told, error) = replay(&[], &file);
+    let (code, output, error) = replay(&[], &file);
     assert_eq!((code, error.as_str()), (0, ""));
-    assert!(told.contains("same.trace: the same: "), "{told}");
-    assert!(told.ends_with("on 1 threads\n"), "{told}");
-    assert_eq!(replay(&["--on", "sim"], &file), (0, told, error));
+    assert!(output.contains("same.trace: the same: "), "{output}");
+    assert!(output.ends_with("on 1 threads\n"), "{output}");
+    assert_eq!(replay(&["--on", "sim"], &file), (0, output, error));
     let again = recorded("again.trace", "7");
     assert_eq!(fs::read(&again).unwrap(), fs::read(&file).unwrap());
 }
@@ -65,9 +65,9 @@ fn a_run_whose_peers_are_checked_replays_and_is_drawn() {
     assert_eq!(watched.status.code(), Some(5), "{watched:?}");
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains("\"cause\":\"peer_gone\""), "{text}");
-    let (code, told, error) = replay(&[], &file);
-    assert_eq!((code, error.as_str()), (0, ""), "{told}");
-    assert_eq!(replay(&["--on", "sim"], &file), (0, told, error));
+    let (code, output, error) = replay(&[], &file);
+    assert_eq!((code, error.as_str()), (0, ""), "{output}");
+    assert_eq!(replay(&["--on", "sim"], &file), (0, output, error));
     let picture = file.with_extension("svg");
     let drawn = [&file, &picture].map(|it| it.to_str().unwrap());
     let drawn = evtchn(&["timeline", drawn[0], "-o", drawn[1]]);
@@ -75,7 +75,7 @@ fn a_run_whose_peers_are_checked_replays_and_is_drawn() {
 }
 
 #[test]
-fn a_file_that_is_no_whole_trace_is_exit_code_2_with_the_line() {
+fn a_damaged_trace_is_exit_code_2_with_the_line() {
     let whole = fs::read(recorded("whole.trace", "8")).unwrap();
     let mut changed = whole.clone();
     let digit = changed.iter().rposition(|it| *it == b'4').unwrap();
@@ -89,8 +89,8 @@ fn a_file_that_is_no_whole_trace_is_exit_code_2_with_the_line() {
     ] {
         let file = file(name);
         fs::write(&file, bytes).unwrap();
-        let (code, told, error) = replay(&[], &file);
-        assert_eq!((code, told.as_str()), (2, ""), "{error}");
+        let (code, output, error) = replay(&[], &file);
+        assert_eq!((code, output.as_str()), (2, ""), "{error}");
         assert!(error.contains("line "), "{error}");
         assert!(error.contains(part), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
@@ -101,7 +101,7 @@ fn a_file_that_is_no_whole_trace_is_exit_code_2_with_the_line() {
 }
 
 #[test]
-fn a_recording_that_was_cut_off_replays_up_to_there_and_says_where() {
+fn a_truncated_recording_replays_up_to_the_cut_with_a_message() {
     let whole = fs::read(recorded("cut-off.trace", "10")).unwrap();
     let ends = whole.iter().zip(1..).filter(|(byte, _)| **byte == b'\n');
     let ends: Vec<usize> = ends.map(|(_, end)| end).collect();
@@ -116,15 +116,15 @@ fn a_recording_that_was_cut_off_replays_up_to_there_and_says_where() {
         let file = file("cut-off-part.trace");
         fs::write(&file, &whole[..bytes]).unwrap();
         for on in [&[][..], &["--on", "sim"]] {
-            let (code, told, error) = replay(on, &file);
+            let (code, output, error) = replay(on, &file);
             let name = file.display();
             assert_eq!(
                 error,
                 format!("evtchn: {name}: cut off after line {after}\n")
             );
-            assert_eq!(code, 0, "{told}");
+            assert_eq!(code, 0, "{output}");
             let same = format!("{name}: the same up to line {after}: ");
-            assert!(told.starts_with(&same), "{told}");
+            assert!(output.starts_with(&same), "{output}");
         }
     }
     let damaged = [
@@ -135,14 +135,14 @@ fn a_recording_that_was_cut_off_replays_up_to_there_and_says_where() {
     .concat();
     let file = file("cut-off-damaged.trace");
     fs::write(&file, damaged).unwrap();
-    let (code, told, error) = replay(&[], &file);
-    assert_eq!((code, told.as_str()), (2, ""));
+    let (code, output, error) = replay(&[], &file);
+    assert_eq!((code, output.as_str()), (2, ""));
     let line = format!("{}: line {}: not a JSON object", file.display(), middle + 2);
     assert!(error.contains(&line), "{error}");
 }
 
 #[test]
-fn a_file_without_an_end_is_refused_in_bounded_memory() {
+fn an_endless_file_is_refused_in_bounded_memory() {
     // With 256 MiB of address space.
     let limited = "ulimit -v 262144; exec \"$@\"";
     let (trace, text) = (
@@ -172,7 +172,7 @@ fn a_file_without_an_end_is_refused_in_bounded_memory() {
 }
 
 #[test]
-fn a_run_that_goes_another_way_is_exit_code_1_with_the_line() {
+fn a_run_that_differs_is_exit_code_1_with_the_line() {
     use evtchn_trace::{Answer, Record, Replayed, Trace};
     let file = recorded("differs.trace", "9");
     let mut trace = Trace::load(&file).unwrap();
@@ -185,11 +185,11 @@ fn a_run_that_goes_another_way_is_exit_code_1_with_the_line() {
         Ok(Replayed::Differs(_))
     ));
     fs::write(&file, trace.to_bytes()).unwrap();
-    let (code, told, error) = replay(&[], &file);
+    let (code, output, error) = replay(&[], &file);
     assert_eq!((code, error.as_str()), (1, ""));
     let expected = format!("line {}: expected {{\"answer\":\"nothing\"}}", place + 2);
-    assert!(told.contains(&expected), "{told}");
-    assert!(told.contains("but got {\"answer\":\"wake\""), "{told}");
+    assert!(output.contains(&expected), "{output}");
+    assert!(output.contains("but got {\"answer\":\"wake\""), "{output}");
 }
 
 #[test]
@@ -203,13 +203,13 @@ fn a_script_is_played_against_the_model() {
     let path = file("script.trace");
     let out = fs::File::create(&path).unwrap();
     record(3, Trigger::Level, &script, out).unwrap().unwrap();
-    let (code, told, error) = replay(&[], &path);
+    let (code, output, error) = replay(&[], &path);
     assert_eq!((code, error.as_str()), (0, ""));
-    assert!(told.contains("it holds: 4 steps, 1 wakes"), "{told}");
+    assert!(output.contains("it passes: 4 steps, 1 wakes"), "{output}");
 }
 
 #[test]
-fn help_tells_the_exit_codes() {
+fn help_lists_exit_codes() {
     let help = evtchn(&["replay", "--help"]);
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("Exit code 0: the same run"), "{help}");

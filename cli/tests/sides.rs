@@ -1,5 +1,5 @@
-//! The list of ports, and what the documents say to run: on the simulator (`sim::`) and on `/dev/xen/evtchn` (`xen::`).
-//! Without the device the second half is ignored, and said to be; with `EVTCHN_REQUIRE_XEN=1` it fails.
+//! The list of ports, and the commands in the documents: on the simulator (`sim::`) and on `/dev/xen/evtchn` (`xen::`).
+//! Without the device the second half is ignored, and a message says so; with `EVTCHN_REQUIRE_XEN=1` it fails.
 
 mod documents;
 mod ls;
@@ -9,7 +9,7 @@ use std::{env, fs};
 use evtchn::xen::DEVICE_PATH;
 use libtest_mimic::Arguments;
 
-/// Whether the device is missing, and may be.
+/// Whether the device is missing and not required.
 fn is_left_out() -> bool {
     let is_missing = !fs::exists(DEVICE_PATH).unwrap_or(true);
     let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");

@@ -1,4 +1,4 @@
-//! The command as its users meet it: arguments in, lines and an exit code out.
+//! Tests of `evtchn watch`: arguments in, lines and an exit code out.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -43,7 +43,7 @@ fn failure(code: i32, output: Output) -> String {
     stderr
 }
 
-/// Says what was not tested.
+/// Reports a skipped test.
 #[expect(
     clippy::explicit_write,
     reason = "the test harness keeps what a passing test prints to itself"
@@ -63,8 +63,8 @@ fn count(objects: &[Value], event: &str) -> u64 {
     found.count().try_into().unwrap()
 }
 
-/// Compares the summary of a run with notifiers of one kind with its lines.
-fn summary_agrees(arguments: &str) {
+/// Checks the summary of a run with one kind of notifier against its lines.
+fn assert_summary_agrees(arguments: &str) {
     let objects = objects(arguments);
     let summary = objects.last().unwrap();
     let number = |key: &str| summary[key].as_u64().unwrap();
@@ -84,7 +84,7 @@ fn summary_agrees(arguments: &str) {
 }
 
 #[test]
-fn a_tiny_run_prints_this() {
+fn a_small_run_prints_the_expected_lines() {
     let expected = "\
 [    0.000000] bound         port 10     remote 1:1
 [    0.000000] bound         port 11     remote 2:1
@@ -115,10 +115,10 @@ fn the_seed_decides_every_byte() {
 
 #[test]
 fn the_summary_agrees_with_the_lines() {
-    summary_agrees("watch --json");
-    summary_agrees("watch --json --seed 3 --guests 1 --events 1");
-    summary_agrees("watch --json --seed 5 --guests 1 --events 500");
-    summary_agrees("watch --json --guests 300 --events 20000");
+    assert_summary_agrees("watch --json");
+    assert_summary_agrees("watch --json --seed 3 --guests 1 --events 1");
+    assert_summary_agrees("watch --json --seed 5 --guests 1 --events 500");
+    assert_summary_agrees("watch --json --guests 300 --events 20000");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn registrations_alternate_and_every_wake_comes_while_registered() {
 }
 
 #[test]
-fn without_options_notifies_coalesce_calls_are_shared_and_the_fd_rests_at_times() {
+fn without_options_notifies_coalesce_and_the_device_is_deregistered_at_times() {
     let objects = objects("watch --json");
     let summary = objects.last().unwrap();
     let number = |value: &Value| value.as_u64().unwrap();
@@ -167,7 +167,7 @@ fn endless() -> (Child, BufReader<impl Read>) {
 }
 
 #[test]
-fn a_closed_pipe_ends_it_quietly() {
+fn a_closed_pipe_ends_it_without_an_error() {
     let (child, lines) = endless();
     drop(lines);
     let output = child.wait_with_output().unwrap();
@@ -176,7 +176,7 @@ fn a_closed_pipe_ends_it_quietly() {
 }
 
 #[test]
-fn ctrl_c_tears_down_in_order_and_prints_the_summary() {
+fn ctrl_c_tears_down_and_prints_the_summary() {
     let (child, mut lines) = endless();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let mut rest = String::new();
@@ -199,7 +199,7 @@ fn output_that_cannot_be_written_is_one_line() {
 }
 
 #[test]
-fn without_a_device_the_real_backend_says_so_in_one_line() {
+fn without_a_device_the_real_backend_fails_with_one_line() {
     if Path::new(DEVICE).exists() {
         skipped("a machine without");
         return;
@@ -224,26 +224,26 @@ fn with_a_device_the_real_backend_does_the_same_job() {
         skipped("a machine with");
         return;
     }
-    summary_agrees("watch --backend xen --json --loopback 16 --events 2000");
+    assert_summary_agrees("watch --backend xen --json --loopback 16 --events 2000");
     let output = run("watch --backend xen --virq TIMER");
-    assert!(failure(1, output).contains("stop the holder"));
+    assert!(failure(1, output).contains("stop the process that has it"));
 }
 
-/// An empty directory of this test alone.
+/// An empty directory for one test only.
 fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _unless_there_is_none = fs::remove_dir_all(&directory);
+    let _may_be_missing = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
     directory
 }
 
-/// How many files a directory has, hidden ones too.
+/// The number of files in a directory, hidden ones too.
 fn files(directory: &Path) -> usize {
     fs::read_dir(directory).unwrap().count()
 }
 
 #[test]
-fn a_run_that_cannot_begin_leaves_the_recording_of_before() {
+fn a_run_that_cannot_begin_keeps_the_old_recording() {
     let directory = directory("recorded-before");
     let good = directory.join("good.trace");
     let record = good.display();
@@ -266,7 +266,7 @@ fn a_run_that_cannot_begin_leaves_the_recording_of_before() {
 }
 
 #[test]
-fn a_disk_that_is_full_from_the_beginning_leaves_the_recording_of_before() {
+fn a_full_disk_at_the_start_keeps_the_old_recording() {
     let directory = directory("recorded-full");
     let good = directory.join("good.trace");
     fs::write(&good, "was here").unwrap();
@@ -290,7 +290,7 @@ fn a_disk_that_is_full_from_the_beginning_leaves_the_recording_of_before() {
 }
 
 #[test]
-fn a_run_that_is_killed_leaves_what_it_recorded_so_far() {
+fn a_killed_run_keeps_what_it_has_recorded() {
     let directory = directory("recorded-killed");
     let trace = directory.join("run.trace");
     let record = format!("watch --events 100000000 --record {}", trace.display());
@@ -306,15 +306,15 @@ fn a_run_that_is_killed_leaves_what_it_recorded_so_far() {
     assert_eq!(replayed.status.code(), Some(0), "{replayed:?}");
     let error = String::from_utf8(replayed.stderr).unwrap();
     assert!(error.contains("run.trace: cut off after line "), "{error}");
-    let told = String::from_utf8(replayed.stdout).unwrap();
-    let (_, told) = told.split_once("the same up to line ").unwrap();
-    let line: usize = told.split_once(':').unwrap().0.parse().unwrap();
-    // Each wake of which a line was printed has more than one.
-    assert!(line > 100, "{told}");
+    let output = String::from_utf8(replayed.stdout).unwrap();
+    let (_, output) = output.split_once("the same up to line ").unwrap();
+    let line: usize = output.split_once(':').unwrap().0.parse().unwrap();
+    // Each printed wake has more than one line in the trace.
+    assert!(line > 100, "{output}");
 }
 
 #[test]
-fn a_recording_that_a_full_disk_ends_is_told_and_can_be_replayed_up_to_there() {
+fn a_recording_ended_by_a_full_disk_is_an_error_and_replays_up_to_the_cut() {
     let directory = directory("recorded-short");
     let trace = directory.join("run.trace");
     let limited = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
@@ -340,7 +340,7 @@ fn a_recording_that_a_full_disk_ends_is_told_and_can_be_replayed_up_to_there() {
 }
 
 #[test]
-fn a_recording_goes_where_its_name_leads() {
+fn a_recording_follows_links_and_writes_to_pipes_and_devices() {
     let directory = directory("recorded-where");
     let plain = directory.join("plain.trace");
     let watch = "watch --guests 2 --events 50 --record";

@@ -96,7 +96,7 @@ impl OwnerThread {
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         let thread = self.0.load(Ordering::Relaxed);
-        thread != 0 && thread == this_thread()
+        thread != 0 && is_this_thread(thread)
     }
 
     /// Whether anybody is there.
@@ -104,6 +104,13 @@ impl OwnerThread {
     pub(crate) fn is_taken(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
+}
+
+/// Out of line: there is seldom a thread to compare with.
+#[cold]
+#[inline(never)]
+fn is_this_thread(thread: usize) -> bool {
+    thread == this_thread()
 }
 
 /// A number that no other living thread has; never 0.

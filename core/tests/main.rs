@@ -1,6 +1,7 @@
 //! The core from outside, on devices and loops that tests script call by call. One binary, because each would compile
 //! the core's generic code again.
 
+mod ahead;
 mod batches;
 mod clean;
 mod counts;

@@ -1,16 +1,16 @@
-//! Notices that a process was forked, without a system call and without a lock per question.
+//! Notices that a process was forked, without a system call and without a lock.
 //!
-//! A process id does not tell a child from its parent: each PID namespace has a process 1, and
-//! process 1 of one namespace can be the parent of process 1 of another. So this keeps a number
-//! in a page of memory that the kernel hands to a forked child filled with zeros (madvise(2),
-//! `MADV_WIPEONFORK`, Linux 4.14). A process takes a number where it finds a zero.
+//! A process id does not distinguish a child from its parent: each PID namespace has a process 1,
+//! and process 1 of one namespace can be the parent of process 1 of another. So this crate keeps a
+//! number in a page of memory that the kernel fills with zeros in a forked child (madvise(2),
+//! `MADV_WIPEONFORK`, Linux 4.14). A process that finds a zero there takes a new number.
 //!
-//! [`Process::current`] makes the page and fails where that is impossible, so whoever has a
-//! [`Process`] can rely on it. The first answer stays: a page that could not be made is not tried
-//! again, also not in a child.
+//! [`Process::current`] makes the page and returns an error where that is impossible, so every
+//! [`Process`] notices forks. The first answer is final: a page that could not be made is not tried
+//! again, not even in a child.
 //!
-//! `vfork` and `clone` with `CLONE_VM` share the memory of the parent, so they are no fork here.
-//! Their child may only exec or exit, or is a thread.
+//! `vfork` and `clone` with `CLONE_VM` share the memory of the parent, so they do not count as
+//! forks here. Their child may only exec or exit, or is a thread.
 //!
 //! ```
 //! use evtchn_fork::Process;
@@ -23,7 +23,7 @@
 //! impl Drop for Wakeup {
 //!     fn drop(&mut self) {
 //!         if self.made_by.is_current() {
-//!             // Only the process that made it takes it out of its epoll instance.
+//!             // Only the process that made it removes it from its epoll instance.
 //!         }
 //!     }
 //! }
@@ -43,7 +43,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 pub use rustix::io::Errno;
 
-/// One process, told from every process that is forked from it.
+/// Identifies one process, as opposed to every process that is forked from it.
 ///
 /// ```
 /// use evtchn_fork::Process;
@@ -55,7 +55,7 @@ pub use rustix::io::Errno;
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Process {
-    /// Where the number of the calling process is, which is 0 right after a fork.
+    /// Where the calling process keeps its number, which is 0 right after a fork.
     mark: &'static AtomicU64,
     number: u64,
 }
@@ -64,14 +64,14 @@ impl Process {
     /// The calling process.
     ///
     /// # Errors
-    /// [`Unavailable`] where a fork cannot be noticed. It is the same answer each time.
+    /// [`Unavailable`] where a fork cannot be noticed. Every later call returns the same error.
     pub fn current() -> Result<Process, Unavailable> {
         let mark = (*PAGE.get_or_init(first_page))?;
         let number = numbered(mark, &LAST);
         Ok(Process { mark, number })
     }
 
-    /// Whether it is the calling process: false in every process that was forked from it.
+    /// Whether this is the calling process: false in every process that was forked from it.
     ///
     /// It makes no system call and takes no lock.
     #[inline]
@@ -80,7 +80,7 @@ impl Process {
         self.mark.load(Ordering::Relaxed) == self.number
     }
 
-    /// Refuses a call in a process that was forked from it.
+    /// Returns an error in a process that was forked from this one.
     ///
     /// ```
     /// let here = evtchn_fork::Process::current()?;
@@ -98,7 +98,7 @@ impl Process {
         }
     }
 
-    /// Its number, which is not 0 and which no process has that it was forked from.
+    /// The number of the process. It is not 0, and no process that this one was forked from has it.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.number
@@ -117,8 +117,8 @@ pub fn number() -> u64 {
     Process::current().map_or(0, Process::number)
 }
 
-/// Whether `number` is that of the calling process, as [`number`] gave it here or in a process
-/// that this one was forked from.
+/// Whether `number` is the number of the calling process. `number` is an answer of [`number`],
+/// here or in a process that this one was forked from.
 ///
 /// It makes no system call and takes no lock. Where a fork cannot be noticed, every process has
 /// the number 0.
@@ -132,9 +132,9 @@ pub fn is_current(number: u64) -> bool {
     seen() == number
 }
 
-/// The word that tells this process from every process that is forked from it: it reads the same
-/// for as long as the process lives, and something else in a forked child. Where a fork cannot be
-/// noticed it is 0 everywhere.
+/// The word that distinguishes this process from every process that is forked from it: it keeps its
+/// value for as long as the process lives, and has another value in a forked child. Where a fork
+/// cannot be noticed, it is 0 in every process.
 ///
 /// ```
 /// use std::sync::atomic::Ordering;
@@ -150,9 +150,9 @@ pub fn mark() -> &'static AtomicU64 {
     }
 }
 
-/// The number of the calling process as far as it took one: 0 right after a fork, and before the
-/// first call of [`number`] or [`Process::current`]. It serves those who add something to the numbers; others ask
-/// [`is_current`].
+/// The number of the calling process, if it has taken one: 0 right after a fork, and before the
+/// first call of [`number`] or [`Process::current`]. It is for callers that add something to the
+/// numbers; all others call [`is_current`].
 ///
 /// ```
 /// let here = evtchn_fork::number();
@@ -167,7 +167,7 @@ pub fn seen() -> u64 {
     mark.load(Ordering::Relaxed)
 }
 
-/// A fork cannot be noticed here, so nothing that a forked child would share is made.
+/// A fork cannot be noticed here, so nothing is made that a forked child would share.
 ///
 /// ```
 /// use evtchn_fork::{Errno, Step, Unavailable};
@@ -195,23 +195,22 @@ pub struct Unavailable {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Step {
-    /// Mapping it.
+    /// Mapping the page.
     #[error("no page could be mapped")]
     Map,
-    /// Having it emptied at each fork.
+    /// Asking the kernel to empty the page at each fork.
     #[error("madvise(MADV_WIPEONFORK) failed, which needs Linux 4.14")]
     Wipe,
 }
 
-/// With the kind of its errno, and itself inside.
+/// Has the kind of the errno, and the error itself inside.
 impl From<Unavailable> for io::Error {
     fn from(error: Unavailable) -> io::Error {
         io::Error::new(io::Error::from(error.errno).kind(), error)
     }
 }
 
-/// The call was made in a process that was forked from the one that made what it is about. Nothing
-/// was done.
+/// The call was made in a forked child, on something that its parent made. Nothing was done.
 ///
 /// ```
 /// let refused = std::io::Error::from(evtchn_fork::Inherited);
@@ -227,7 +226,7 @@ impl From<Inherited> for io::Error {
     }
 }
 
-/// Makes the page once.
+/// The page, made once.
 static PAGE: OnceLock<Result<&'static AtomicU64, Unavailable>> = OnceLock::new();
 
 fn first_page() -> Result<&'static AtomicU64, Unavailable> {
@@ -236,17 +235,17 @@ fn first_page() -> Result<&'static AtomicU64, Unavailable> {
     Ok(page)
 }
 
-/// Where the number of this process is, for those who ask without a [`Process`].
+/// Where the number of this process is, for calls without a [`Process`].
 static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::from_ref(&UNMARKED).cast_mut());
 
-/// Stands for the page until there is one, and always where the kernel cannot make it.
+/// Stands in for the page until there is one, and for good where the kernel cannot make it.
 static UNMARKED: AtomicU64 = AtomicU64::new(0);
 
-/// The last number that was given out. A child goes on counting where its parent was, so its
-/// number is none of those that it can have copied.
+/// The last number that was given out. A child goes on counting from the number of its parent, so
+/// no number that it may have copied is given out again.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// The number in `mark`, which gets the next one where it has none.
+/// The number in `mark`. Where that is 0, the process takes the next number and stores it there.
 fn numbered(mark: &AtomicU64, last: &AtomicU64) -> u64 {
     match mark.load(Ordering::Relaxed) {
         0 => {
@@ -265,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wiped_page_gets_a_number_that_was_never_given() {
+    fn a_wiped_page_gets_a_number_that_was_never_used() {
         let (mark, last) = (AtomicU64::new(0), AtomicU64::new(7));
         assert_eq!(numbered(&mark, &last), 8);
         assert_eq!(numbered(&mark, &last), 8);
@@ -274,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wiped_page_is_not_that_of_the_process_before() {
+    fn a_process_is_not_current_once_its_page_was_wiped() {
         let mark = Box::leak(Box::new(AtomicU64::new(3)));
         let before = Process { mark, number: 3 };
         assert_eq!(before.check(), Ok(()));

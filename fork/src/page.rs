@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_makes_such_a_page() {
+    fn the_kernel_maps_a_page_that_a_fork_wipes() {
         assert_eq!(map().unwrap().load(Ordering::Relaxed), 0);
     }
 

@@ -1,4 +1,4 @@
-//! A process knows itself from those that it was forked from, also where they have one process id.
+//! A process is distinguished from those that it was forked from, even with the same process id.
 #![expect(
     clippy::unwrap_used,
     reason = "a scene ends by panicking, and its process with it"
@@ -18,8 +18,8 @@ fn main() {
             a_child_has_a_number_of_its_own,
         ),
         (
-            "a_child_that_asks_for_no_number_is_told_from_its_parent",
-            a_child_that_asks_for_no_number_is_told_from_its_parent,
+            "a_child_that_asks_for_no_number_is_distinguished_from_its_parent",
+            a_child_that_asks_for_no_number_is_distinguished_from_its_parent,
         ),
         (
             "a_page_made_in_a_child_is_noticed_by_its_child",
@@ -48,7 +48,7 @@ fn a_child_has_a_number_of_its_own(forks: &Forks) {
     assert!(parent.is_current());
 }
 
-fn a_child_that_asks_for_no_number_is_told_from_its_parent(forks: &Forks) {
+fn a_child_that_asks_for_no_number_is_distinguished_from_its_parent(forks: &Forks) {
     let parent = Process::current().unwrap();
     forks.in_child((), |()| {
         assert_eq!(seen(), 0);

@@ -1,8 +1,7 @@
 //! The adapter for `async-io`, the reactor of smol: tasks wait for channels, on any executor.
 //!
-//! That reactor reports a device once for each time it is asked, and asks for the error bit
-//! always. So it costs an `epoll_ctl` for each time the device becomes ready, whatever the
-//! number of events.
+//! That reactor reports a device once for each request, and always asks for the error bit. So each
+//! time the device becomes ready costs an `epoll_ctl`, whatever the number of events.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
@@ -32,24 +31,24 @@ use crate::reactor::{Reactor, Watch, Watched};
 /// assert_eq!(async_io::block_on(channel.woken())?, Cause::Event);
 /// # peer.join().map_err(|_| "the peer panicked")??;
 ///
-/// // Nobody waits any more, so nothing is registered.
+/// // Nothing waits any more, so nothing is registered.
 /// assert_eq!(ctx.link(), Link::Idle);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// The device is read, and tasks are woken, as the reactor turns: in `async_io::block_on`, or in
-/// the thread that `async-io` has for it, which lives as long as the process. No particular task
-/// has to be polled.
+/// The reactor drives the context: it reads the device and wakes tasks. The reactor runs in
+/// `async_io::block_on`, or in the thread that `async-io` has for it, which lives as long as the
+/// process. No particular task has to be polled.
 ///
-/// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
+/// A program that uses rounds or callbacks awaits [`called`](Self::called) and then dispatches.
 #[derive(Debug)]
 pub struct AsyncIoRegistrar {
     reactor: Arc<Reactor<Registered>>,
 }
 
 impl AsyncIoRegistrar {
-    /// An adapter.
+    /// An adapter for the reactor of this process.
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it is of no use as it is")]
     pub fn new() -> AsyncIoRegistrar {
@@ -58,8 +57,8 @@ impl AsyncIoRegistrar {
         }
     }
 
-    /// Returns once there is something for a round that was not there when it returned last; one
-    /// task at a time.
+    /// Returns once there is something to dispatch that was not there when it last returned. Only
+    /// one task at a time may await it.
     pub async fn called(&self) {
         self.reactor.called().await;
     }
@@ -102,10 +101,10 @@ struct Source(Watched);
 impl AsFd for Source {
     #[expect(
         unsafe_code,
-        reason = "the device may fail to give its descriptor, and this may not"
+        reason = "the device may fail to return its descriptor, and this trait cannot"
     )]
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the device that it is of is held beside it, and keeps it open.
+        // SAFETY: `Watched` holds the device of this descriptor and keeps it open.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
 }
@@ -116,19 +115,19 @@ struct Registered(Async<Source>);
 impl Watch for Registered {
     fn arm(&mut self, cx: &mut Cx<'_>) -> bool {
         let mut was_ready = false;
-        // An error is one of setting the waker: whoever drives reads what the device has to say.
+        // This can fail only to set the waker; the read that follows shows the state of the device.
         while let Poll::Ready(Ok(())) = self.0.poll_readable(cx) {
             was_ready = true;
         }
         was_ready
     }
 
-    /// What is there is reported again anyway.
+    /// This reactor reports again what is still there.
     fn renew(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// That reactor lives as long as the process.
+    /// This reactor lives as long as the process.
     fn is_lost(&self) -> bool {
         false
     }

@@ -1,8 +1,9 @@
 //! The adapter for the `calloop` crate.
 //!
-//! What calloop registers and deregisters, it does on the thread that runs it; waiters come and go
-//! on any. So calloop watches one epoll instance of ours, for as long as the source is inserted,
-//! and the device enters and leaves that one. It is level-triggered all the way.
+//! calloop registers and deregisters on the thread that runs it, but waits begin and end on any
+//! thread. So calloop watches one epoll instance of the adapter for as long as the source is
+//! inserted, and the device is added to that epoll instance and removed from it. Everything is
+//! level-triggered.
 
 use std::io;
 use std::mem;
@@ -22,7 +23,7 @@ use crate::held::Held;
 
 /// Registers a device for a [`CalloopSource`].
 ///
-/// A handle: its clones are the same. One goes to the context, another makes the source.
+/// It is a handle: clones are the same. One goes to the context, another makes the source.
 ///
 /// ```
 /// use std::os::fd::AsFd;
@@ -36,7 +37,7 @@ use crate::held::Held;
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// channel.wait()?;
 /// let registrar = ctx.registrar();
-/// let _readable_when_there_is_something = registrar.as_fd(); // what the source watches
+/// let _readable_while_there_is_something_to_dispatch = registrar.as_fd();
 /// # Ok(())
 /// # }
 /// ```
@@ -51,7 +52,7 @@ pub struct CalloopRegistrar {
 #[derive(Debug)]
 struct Gate {
     epoll: OwnedFd,
-    /// In the epoll instance beside the device.
+    /// An eventfd that `wake` makes readable, in the epoll instance beside the device.
     bell: OwnedFd,
     /// The process that made them. A forked child shares both.
     process: Process,
@@ -87,7 +88,7 @@ impl CalloopRegistrar {
 }
 
 impl AsFd for CalloopRegistrar {
-    /// The epoll instance that has the device while somebody waits.
+    /// The epoll instance that contains the device while something waits.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.gate.as_fd()
     }
@@ -120,7 +121,7 @@ impl Registrar for CalloopRegistrar {
     }
 
     fn wake(&self) {
-        // It fails only where the counter is full, and then the eventfd is readable anyway.
+        // This fails only where the counter is full, and then the eventfd is readable anyway.
         let _full = rustix::io::write(&self.gate.bell, &1_u64.to_ne_bytes());
     }
 }
@@ -168,21 +169,21 @@ impl Registrar for CalloopRegistrar {
 /// [`Channel::set_callback`]: evtchn_core::Channel::set_callback
 /// [`calling`]: CalloopSource::calling
 ///
-/// It keeps the context until it is removed from the event loop, or dropped with it. From then on a
-/// wait ends only in a round that the program begins by itself, or in another source of the same
-/// context, which takes over the waits under way and may be there before the first one is removed;
-/// all other calls are as before. An error of
-/// a round is one of [`EventLoop::dispatch`](::calloop::EventLoop::dispatch). In a process that was
-/// forked from the one that made the context it takes no call of the context for the loop and lets
-/// go of nothing in the event loop, which are still the parent's; its rounds are the error
-/// [`Inherited`](evtchn_core::Error::Inherited).
+/// The source keeps the context until it is removed from the event loop, or dropped with it. From
+/// then on a wait ends only in a round that the program begins by itself, or in another source of
+/// the same context. That source takes over the waits under way, and may be inserted before the
+/// first one is removed. All other calls work as before.
+///
+/// [`EventLoop::dispatch`](::calloop::EventLoop::dispatch) returns the error of a round. In a
+/// forked child the source leaves the wakes of its parent alone and removes nothing from the
+/// parent's event loop; its rounds fail with [`Inherited`](evtchn_core::Error::Inherited).
 #[derive(Debug)]
 pub struct CalloopSource<R: Registrar = CalloopRegistrar> {
     context: Context<R>,
     owner: Arc<Gate>,
-    /// `None` once it is dropped in a forked child.
-    gate: Option<Generic<Entrance>>,
-    /// For what is ready before the loop sleeps.
+    /// `None` after it was dropped in a forked child.
+    gate: Option<Generic<GateFd>>,
+    /// For wakes that are ready before the loop sleeps.
     queued: Option<Token>,
     /// There was a round since the loop last slept.
     has_run: bool,
@@ -190,29 +191,29 @@ pub struct CalloopSource<R: Registrar = CalloopRegistrar> {
     calls: bool,
 }
 
-/// A descriptor of the gate for one source. Each source has its own, because an event loop takes
+/// A descriptor of the gate for one source. Each source has its own, because an event loop accepts
 /// no descriptor twice.
 #[derive(Debug)]
-struct Entrance(OwnedFd);
+struct GateFd(OwnedFd);
 
-impl AsFd for Entrance {
+impl AsFd for GateFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
 impl<R: Registrar> CalloopSource<R> {
-    /// A source of the wakes of `context`, which registers its device by `registrar`, or by what
-    /// passes on to a clone of it.
+    /// A source of the wakes of `context`, whose device is registered by `registrar`, or by a
+    /// registrar that passes its calls on to a clone of it.
     ///
     /// # Errors
     /// No descriptor is left.
     pub fn new(context: Context<R>, registrar: &CalloopRegistrar) -> io::Result<CalloopSource<R>> {
-        let entrance = Entrance(registrar.gate.epoll.try_clone()?);
+        let fd = GateFd(registrar.gate.epoll.try_clone()?);
         Ok(CalloopSource {
             context,
             owner: Arc::clone(&registrar.gate),
-            gate: Some(Generic::new(entrance, Interest::READ, Mode::Level)),
+            gate: Some(Generic::new(fd, Interest::READ, Mode::Level)),
             queued: None,
             has_run: false,
             at_most: Round::<R>::BUDGET,
@@ -220,19 +221,19 @@ impl<R: Registrar> CalloopSource<R> {
         })
     }
 
-    fn gate(&mut self) -> ::calloop::Result<&mut Generic<Entrance>> {
+    fn gate(&mut self) -> ::calloop::Result<&mut Generic<GateFd>> {
         let dropped = || io::Error::from(io::ErrorKind::NotConnected);
         Ok(self.gate.as_mut().ok_or_else(dropped)?)
     }
 
-    /// The same, but it runs the callbacks of the channels and has no events itself.
+    /// The same source, but it runs the callbacks of the channels and produces no events itself.
     #[must_use]
     pub fn calling(mut self) -> CalloopSource<R> {
         self.calls = true;
         self
     }
 
-    /// The same with a budget: after that many wakes, the other sources have their turn.
+    /// The same source with a budget: after that many wakes, other sources have their turn.
     #[must_use]
     pub fn at_most(mut self, wakes: usize) -> CalloopSource<R> {
         self.at_most = wakes;
@@ -246,7 +247,7 @@ impl<R: Registrar> EventSource for CalloopSource<R> {
     type Ret = ();
     type Error = Error;
 
-    /// Reads here and nowhere else, because what is left unread would end every sleep.
+    /// Reads the eventfd here and nowhere else, because an unread one would end every sleep.
     fn process_events<F>(
         &mut self,
         _readiness: Readiness,
@@ -256,7 +257,7 @@ impl<R: Registrar> EventSource for CalloopSource<R> {
     where
         F: FnMut(Wake, &mut Context<R>),
     {
-        // One round at a time, also where the loop has both reasons for one.
+        // One round for each turn of the loop, even where there are two reasons for one.
         if mem::replace(&mut self.has_run, true) {
             return Ok(PostAction::Continue);
         }
@@ -307,7 +308,7 @@ impl<R: Registrar> EventSource for CalloopSource<R> {
 impl<R: Registrar> Drop for CalloopSource<R> {
     fn drop(&mut self) {
         if !self.owner.process.is_current() {
-            // Dropped, it would take itself out of the epoll instance that the parent uses.
+            // Dropped, it would remove itself from the epoll instance that the parent uses.
             let _kept = self.gate.take().map(|gate| Box::leak(Box::new(gate)));
         }
     }
@@ -333,7 +334,7 @@ mod tests {
         (registrar, source)
     }
 
-    /// How many hold the epoll instance once an event loop was dropped that had the source.
+    /// How many hold the epoll instance after an event loop with the source was dropped.
     fn holders_after_the_loop(registrar: &CalloopRegistrar, source: Source) -> usize {
         let event_loop = EventLoop::<()>::try_new().unwrap();
         let inserted = event_loop.handle().insert_source(source, |_, _, ()| ());
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_that_made_it_lets_the_event_loop_go() {
+    fn in_the_process_that_made_it_a_dropped_source_closes_its_descriptors() {
         let (registrar, source) = source();
         assert_eq!(holders_after_the_loop(&registrar, source), 1);
     }
@@ -376,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_queued_is_announced_before_the_sleep_and_nothing_else() {
+    fn a_sleep_is_announced_only_where_a_wake_is_queued() {
         let (_registrar, source) = source();
         let context = source.context.clone();
         let channel = context.bind_unbound_port(DomId::SELF).unwrap();
@@ -384,7 +385,7 @@ mod tests {
             domid: DomId::SELF,
             port: channel.port(),
         };
-        // A bind brings an event at once.
+        // A bind causes an event at once.
         let other = context.bind_interdomain(theirs).unwrap();
         let mut event_loop = EventLoop::<()>::try_new().unwrap();
         let dispatcher = Dispatcher::new(source.calling(), |_, _, (): &mut ()| ());

@@ -1,21 +1,21 @@
-//! What becomes of a wake-up that failed: a context that wakes its loop takes no answer.
+//! Keeps the error of a wake-up that failed, because `Registrar::wake` cannot return it.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The first wake-up that failed since somebody was told of one.
+/// The error of the first wake-up that failed since the last one was returned.
 #[derive(Debug, Default)]
 pub(crate) struct FailedWake(Mutex<Option<io::Error>>);
 
 impl FailedWake {
-    /// Keeps the error of a wake-up, if it failed.
+    /// Stores the error of a wake-up that failed.
     pub(crate) fn keep(&self, woke: io::Result<()>) {
         if let Err(error) = woke {
             self.lock().get_or_insert(error);
         }
     }
 
-    /// Gives the error out, once.
+    /// Returns the error, once.
     pub(crate) fn take(&self) -> Option<io::Error> {
         self.lock().take()
     }

@@ -8,8 +8,8 @@ use evtchn_fork::Process;
 
 /// Keeps a device open for as long as an event loop has its descriptor.
 ///
-/// One that the loop did not let go of is leaked and never closed: its number would go to another
-/// file, which the loop would report as this one.
+/// A device that the loop could not deregister is leaked and never closed: otherwise its number
+/// could go to another file, and the loop would report that file in its place.
 #[derive(Debug, Default)]
 pub(crate) struct Held(Mutex<Option<(Device, Option<Process>)>>);
 
@@ -21,7 +21,7 @@ impl Held {
         leak(before);
     }
 
-    /// The loop has let go of the device.
+    /// The loop no longer watches the device.
     pub(crate) fn let_go(&self) {
         let held = self.lock().take();
         drop(held);
@@ -33,7 +33,7 @@ impl Held {
     }
 }
 
-/// Leaks the device, but for a forked child, where closing it takes nothing from the loop.
+/// Leaks the device, except in a forked child, where closing it takes nothing from the loop.
 fn leak(held: Option<(Device, Option<Process>)>) {
     let Some((device, process)) = held else {
         return;
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_the_loop_let_go_of_is_closed_and_any_other_is_leaked() {
+    fn a_deregistered_device_is_closed_and_any_other_is_leaked() {
         assert!(!is_open(|held| held.let_go()));
         assert!(is_open(drop));
         assert!(is_open(|held| {

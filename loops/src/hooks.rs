@@ -1,5 +1,5 @@
-//! The adapter for a loop that belongs to somebody else and can only be told of a descriptor, as
-//! the callers of libxl supply one (`libxl_osevent_hooks`).
+//! The adapter for a foreign loop that can only watch a file descriptor through hooks, as the
+//! callers of libxl supply one (`libxl_osevent_hooks`).
 
 use std::fmt;
 use std::io;
@@ -12,13 +12,13 @@ use evtchn_core::{Device, LoopError, Registrar, Trigger};
 
 use crate::held::Held;
 
-/// One registration. Each has its own, so that a report of an older one is told from the
-/// present one's, also where both have the same descriptor number.
+/// Identifies one registration. Each registration has a new one, so a report of an older one can be
+/// recognized even where both have the same descriptor number.
 ///
 /// ```
 /// use evtchn_loops::Cookie;
 ///
-/// let carried = 7; // what a loop was given with a descriptor, and reports with it
+/// let carried = 7; // the loop got this with a descriptor, and reports it with that
 /// assert_eq!(Cookie::from_raw(carried).map(Cookie::as_raw), Some(7));
 /// assert_eq!(Cookie::from_raw(0), None);
 /// ```
@@ -32,13 +32,13 @@ impl Cookie {
         Cookie(NonZeroU64::MIN.saturating_add(last))
     }
 
-    /// The cookie as a number, for loops that carry no more than that.
+    /// The cookie as a number, for loops that carry only a number.
     #[must_use]
     pub const fn as_raw(self) -> u64 {
         self.0.get()
     }
 
-    /// A cookie from the number that a loop carried. Zero is none.
+    /// The cookie with this number, as a loop has carried it. `None` for zero.
     #[must_use]
     pub const fn from_raw(raw: u64) -> Option<Cookie> {
         match NonZeroU64::new(raw) {
@@ -58,12 +58,12 @@ impl Cookie {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interest {
-    /// Something to read. The error bit has to be reported as well, with or without it.
+    /// Something to read. The loop must report the error bit as well, also where it is alone.
     Read,
 }
 
 impl Interest {
-    /// As the `events` of poll(2), which are those of epoll(7).
+    /// As the `events` of poll(2), which are the same in epoll(7).
     #[must_use]
     pub const fn events(self) -> i16 {
         match self {
@@ -75,11 +75,11 @@ impl Interest {
 
 /// What a foreign event loop supplies.
 ///
-/// `register`, `modify` and `deregister` are called one at a time for one context. No hook may
-/// call back into the context, which refuses it, nor run its rounds; reports may come from any
-/// thread as soon as `register` or `modify` is entered.
+/// `register`, `modify` and `deregister` are called one at a time for one context. No hook may run
+/// rounds of the context or make a call of it, which the context refuses. Reports may come from any
+/// thread as soon as `register` or `modify` has begun.
 ///
-/// A loop that is told of one descriptor through a queue:
+/// A loop that gets its requests through a queue:
 ///
 /// ```
 /// use std::io;
@@ -88,23 +88,23 @@ impl Interest {
 ///
 /// use evtchn_loops::{Cookie, Hooks, Interest};
 ///
-/// enum Tell {
+/// enum Request {
 ///     Watch(RawFd, i16, Cookie),
 ///     Forget(RawFd),
 ///     ComeBack,
 /// }
 ///
-/// struct Queue(Sender<Tell>);
+/// struct Queue(Sender<Request>);
 ///
 /// impl Queue {
-///     fn tell(&self, what: Tell) -> io::Result<()> {
-///         self.0.send(what).map_err(|_| io::ErrorKind::BrokenPipe.into())
+///     fn send(&self, request: Request) -> io::Result<()> {
+///         self.0.send(request).map_err(|_| io::ErrorKind::BrokenPipe.into())
 ///     }
 /// }
 ///
 /// impl Hooks for Queue {
 ///     fn register(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()> {
-///         self.tell(Tell::Watch(fd, interest.events(), cookie))
+///         self.send(Request::Watch(fd, interest.events(), cookie))
 ///     }
 ///
 ///     fn modify(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()> {
@@ -112,11 +112,11 @@ impl Interest {
 ///     }
 ///
 ///     fn deregister(&self, fd: RawFd, _: Cookie) -> io::Result<()> {
-///         self.tell(Tell::Forget(fd))
+///         self.send(Request::Forget(fd))
 ///     }
 ///
 ///     fn wake(&self) {
-///         let _gone = self.tell(Tell::ComeBack);
+///         let _gone = self.send(Request::ComeBack);
 ///     }
 /// }
 /// ```
@@ -129,23 +129,23 @@ pub trait Hooks: Send + Sync {
     /// Starts to watch `fd`, and to report it with `cookie`.
     ///
     /// # Errors
-    /// The loop's; then it watches nothing.
+    /// The loop's; then `fd` is not watched.
     fn register(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()>;
 
-    /// Watches `fd`, which the loop watches already, for `interest` and under this cookie from now
-    /// on. A context never asks for that: it deregisters a device before it registers it again.
+    /// Watches `fd`, which the loop watches already, for `interest` and with this cookie from now
+    /// on. A context never calls this: it deregisters a device before it registers it again.
     ///
     /// # Errors
-    /// The loop's; then it watches nothing.
+    /// The loop's; then `fd` is not watched.
     fn modify(&self, fd: RawFd, interest: Interest, cookie: Cookie) -> io::Result<()>;
 
-    /// Stops to watch `fd`. Reports that are on their way may still come.
+    /// Stops watching `fd`. Reports that are under way may still come.
     ///
     /// # Errors
-    /// The loop's; then it still watches.
+    /// The loop's; then `fd` is still watched.
     fn deregister(&self, fd: RawFd, cookie: Cookie) -> io::Result<()>;
 
-    /// Makes the loop come back and have the context dispatched, called from any thread.
+    /// Makes the loop return from its poll and dispatch the context. Called from any thread.
     fn wake(&self);
 }
 
@@ -196,24 +196,24 @@ pub trait Hooks: Send + Sync {
 /// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
 /// round.finish()?;
 ///
-/// assert!(!ctx.registrar().occurred(cookie)); // too late: nobody waits any more
+/// assert!(!ctx.registrar().occurred(cookie)); // too late: nothing waits any more
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// No method of it but the three that the context calls takes a lock, so a loop may ask
-/// [`occurred`](Self::occurred) whatever it holds.
+/// [`occurred`](Self::occurred) takes no lock, so a loop may call it while it holds locks of its
+/// own.
 pub struct HookRegistrar {
     hooks: Arc<dyn Hooks>,
-    /// The cookie that counts; zero is none.
+    /// The cookie of the present registration; zero where there is none.
     present: AtomicU64,
-    /// What the loop watches, as far as it said.
+    /// What the loop watches, as far as its hooks have reported.
     watched: Mutex<Option<(RawFd, Cookie)>>,
     held: Held,
 }
 
 impl HookRegistrar {
-    /// An adapter on these hooks.
+    /// An adapter that calls these hooks.
     #[must_use]
     pub fn new(hooks: Arc<dyn Hooks>) -> HookRegistrar {
         HookRegistrar {
@@ -224,22 +224,23 @@ impl HookRegistrar {
         }
     }
 
-    /// The loop reports a descriptor: whether it is the device, so that there is something to
-    /// dispatch. A report of a registration that is over is none, whoever has its number now.
+    /// Called by the loop when it reports a descriptor. Returns whether that is the device, and so
+    /// whether to dispatch. A report of an earlier registration returns false, even where another
+    /// file has its number now.
     #[must_use]
     pub fn occurred(&self, cookie: Cookie) -> bool {
         self.present.load(Ordering::SeqCst) == cookie.as_raw()
     }
 
     fn watched(&self) -> MutexGuard<'_, Option<(RawFd, Cookie)>> {
-        // A hook that panicked has done nothing.
+        // A hook that panicked counts as having done nothing.
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn watch(&self, before: Option<(RawFd, Cookie)>, fd: RawFd, cookie: Cookie) -> io::Result<()> {
         match before {
             Some((same, _)) if same == fd => {
-                // The caller has the device, and so its descriptor, too.
+                // The caller holds the device too, and so its descriptor stays open.
                 self.held.let_go();
                 self.hooks.modify(fd, Interest::Read, cookie)
             }

@@ -6,21 +6,21 @@
 //! driver shows the error bit alone.
 //!
 //! While an event loop watches a device, its adapter keeps the device open, so the number of its
-//! descriptor never goes to another file under the loop. A device that the loop did not let go of
-//! stays open until the process ends.
+//! descriptor never goes to another file under the loop. A device that the loop could not
+//! deregister stays open until the process ends.
 //!
 //! | feature | adapter | event loop |
 //! | --- | --- | --- |
 //! | `async-io` | `AsyncIoRegistrar` | the reactor of `async-io` and smol, for tasks |
 //! | `calloop` | `CalloopRegistrar`, `CalloopSource` | `calloop` |
-//! | `hooks` | `HookRegistrar` | any loop that can be told of a descriptor, as libxl's callers are |
+//! | `hooks` | `HookRegistrar` | any loop that can watch a descriptor, as libxl's callers supply one |
 //! | `hooks` | `PollArray` | a program that fills an array for poll(2) itself |
 //! | `mio` | `MioRegistrar` | `mio` |
 //! | `polling` | `PollingRegistrar` | `polling` |
 //! | `tokio` | `TokioRegistrar` | the reactor of `tokio`, for tasks |
 //!
-//! The feature `crossbeam` is no adapter: its `Dispatcher` hands wakes to threads, on every loop that
-//! threads can sleep in ([`Sleep`](evtchn_core::Sleep)).
+//! The feature `crossbeam` is no adapter: its `Dispatcher` hands wakes to threads, on every loop
+//! that threads can sleep in ([`Sleep`](evtchn_core::Sleep)).
 #![deny(unsafe_code)]
 
 #[cfg(feature = "async-io")]

@@ -3,8 +3,8 @@
 //! mio is edge-triggered, so the context reads until nothing is left. The device is registered
 //! once per registration and never modified: a round of events costs no system call of its own.
 //!
-//! There is no `event::Source` to register by hand, because who waits decides when the device is
-//! registered.
+//! There is no `event::Source` for the program to register: the context registers the device while
+//! something waits.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -45,17 +45,17 @@ use crate::held::Held;
 /// assert!(ctx.registrar().is_ready(&events));
 /// let mut round = ctx.dispatch()?;
 /// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
-/// round.finish()?; // nobody waits any more: deregisters it
+/// round.finish()?; // nothing waits any more: deregisters it
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// The waker is the program's, because mio allows one for each `Poll`. An event of its token means
-/// that the context may have called: dispatch then too.
+/// The program supplies the waker, because mio allows only one for each `Poll`. An event of its
+/// token means that the context may have woken the loop: dispatch then too.
 ///
-/// It has the epoll instance of the `Poll` open too. Once the `Poll` is dropped nobody is told when
-/// the device is ready, so a wait ends only in a round that the program begins by itself; all other
-/// calls are as before.
+/// The adapter keeps the epoll instance of the `Poll` open. Once the `Poll` is dropped, nothing
+/// reports that the device is ready, so a wait ends only in a round that the program begins by
+/// itself; all other calls work as before.
 ///
 /// Dropping it, also in a forked child, closes descriptors and changes no registration.
 #[derive(Debug)]
@@ -68,11 +68,11 @@ pub struct MioRegistrar {
 }
 
 impl MioRegistrar {
-    /// An adapter that registers its device with `registry` under `token`, and calls for the loop
-    /// by `waker`, which must be of the same `Poll`.
+    /// An adapter that registers its device with `registry` under `token`, and wakes the loop with
+    /// `waker`, which must be of the same `Poll`.
     ///
     /// # Errors
-    /// No descriptor is left for a copy of the registry.
+    /// Those of duplicating the registry: no descriptor is left.
     pub fn new(registry: &Registry, token: Token, waker: Arc<Waker>) -> io::Result<MioRegistrar> {
         Ok(MioRegistrar {
             registry: registry.try_clone()?,
@@ -89,22 +89,22 @@ impl MioRegistrar {
         self.token
     }
 
-    /// Whether `events` has anything of the device, be it an error alone: then dispatch.
+    /// Whether `events` has an event of the device, even if only an error: then dispatch.
     #[must_use]
     pub fn is_ready(&self, events: &Events) -> bool {
         events.iter().any(|event| event.token() == self.token)
     }
 
-    /// The error of the first [`Waker::wake`] that failed since the last answer, where the context
-    /// called for the loop and could not tell anybody. A program that polls with a timeout may ask
-    /// after each poll. What is left unasked is the error of the next registration or
-    /// deregistration, and so of a call of the context.
+    /// The error of the first [`Waker::wake`] that failed since the last call of this. The context
+    /// wakes the loop in places where it can return no error, so a program that polls with a
+    /// timeout may call this after each poll. An error that is not taken here is returned by the
+    /// next registration or deregistration, and so by a call of the context.
     #[must_use]
     pub fn take_wake_error(&self) -> Option<io::Error> {
         self.failed_wake.take()
     }
 
-    fn heard(&self, woke: io::Result<()>) {
+    fn keep_wake_error(&self, woke: io::Result<()>) {
         self.failed_wake.keep(woke);
     }
 }
@@ -133,7 +133,7 @@ impl Registrar for MioRegistrar {
     }
 
     fn wake(&self) {
-        self.heard(self.waker.wake());
+        self.keep_wake_error(self.waker.wake());
     }
 }
 
@@ -154,11 +154,11 @@ mod tests {
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let registrar = MioRegistrar::new(poll.registry(), Token(1), waker).unwrap();
         let device = Device::new(Sim::new(0).open(DomId::DOM0).open().unwrap());
-        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        registrar.keep_wake_error(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.register(&device).unwrap_err();
         assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.register(&device).unwrap();
-        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        registrar.keep_wake_error(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.deregister(&device).unwrap_err();
         assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.deregister(&device).unwrap();

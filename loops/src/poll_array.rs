@@ -11,7 +11,7 @@ use evtchn_fork::Process;
 use crate::held::Held;
 use crate::hooks::Interest;
 
-/// An entry of the array, laid out as poll(2) wants it.
+/// An entry of the array, with the layout that poll(2) expects.
 ///
 /// ```
 /// use evtchn_core::{Context, DomId};
@@ -34,9 +34,9 @@ use crate::hooks::Interest;
 pub struct PollFd {
     /// The descriptor.
     pub fd: RawFd,
-    /// What to watch it for.
+    /// The bits to watch it for.
     pub events: i16,
-    /// What poll(2) says of it.
+    /// The bits that poll(2) reports.
     pub revents: i16,
 }
 
@@ -93,16 +93,16 @@ impl PollFd {
 /// # }
 /// ```
 ///
-/// Several threads may poll, each with an array of its own; each then polls the device, and an
-/// event wakes them all. A device that is registered or deregistered meanwhile sends them back, and
-/// so does a call of the context: each thread that polls at that moment comes back once, and the
-/// next poll sleeps again. Until then the kernel keeps a device open that was closed under a
-/// poll(2).
+/// Several threads may poll, each with an array of its own. Each of them then polls the device, and
+/// an event wakes them all. A device that is registered or deregistered during a poll ends the poll
+/// of each thread, and so does a wake by the context: each thread that polls at that moment returns
+/// once, and its next poll sleeps again. Until then the kernel keeps a device open that was closed
+/// during a poll(2).
 ///
-/// Each call under a poll needs a pipe of its own until all the threads that it was for have come
-/// back; then the pipe is used again. So there are two or three, and never more than one for each
-/// thread and one. Where no descriptor is left for another one, threads that begin to poll before
-/// the others have come back return at once.
+/// Each wake during a poll needs a pipe of its own until all the threads that it woke have
+/// returned; then the pipe is used again. So there are two or three pipes, and never more than one
+/// for each thread and one more. Where no descriptor is left for another pipe, threads that begin
+/// to poll meanwhile return at once.
 #[derive(Debug)]
 pub struct PollArray {
     state: Mutex<State>,
@@ -114,25 +114,26 @@ pub struct PollArray {
 struct State {
     device: Option<RawFd>,
     held: Held,
-    /// Somebody called while no thread polled.
+    /// The context woke the loop while no thread polled.
     called: bool,
-    /// There is always one.
+    /// Never empty.
     bells: Vec<Bell>,
-    /// The bell of those who begin to poll now. It does not ring, unless no other could be made.
+    /// The bell for threads that begin to poll now. It does not ring, unless no other could be
+    /// made.
     current: usize,
 }
 
-/// A pipe that holds one byte while it rings. It rings for the threads that poll it, from one call
-/// until the last of them is back; whoever begins to poll after the call polls another bell. So no
-/// thread hears a call twice.
+/// A pipe that holds one byte while it rings. It rings for the threads that poll it, from a wake
+/// until the last of them has returned. A thread that begins to poll after the wake polls another
+/// bell, so no thread is woken twice by one wake.
 #[derive(Debug)]
 struct Bell {
     reader: PipeReader,
     writer: PipeWriter,
-    /// How many are between their `before_poll` and their `after_poll` with it.
+    /// How many threads are between their `before_poll` and their `after_poll` with it.
     pollers: usize,
     rings: bool,
-    /// It rings because the context called.
+    /// It rings because of a wake by the context.
     called: bool,
 }
 
@@ -155,17 +156,17 @@ impl Bell {
     fn ring(&mut self) {
         if !self.rings {
             self.rings = true;
-            // The other end is ours and there is room: nothing to fail.
+            // The other end is open and there is room, so this cannot fail.
             let _written = self.writer.write(&[0]);
         }
     }
 
-    /// One of its threads is back. Says whether the context had called it.
+    /// One of its threads has returned. Returns whether the context had woken it.
     fn leave(&mut self) -> bool {
         let called = self.called;
         self.pollers = self.pollers.saturating_sub(1);
         if self.pollers == 0 && self.rings {
-            // The byte of the ring is there, so this does not sleep.
+            // The byte is in the pipe, so this does not sleep.
             let _read = self.reader.read(&mut [0]);
             self.rings = false;
             self.called = false;
@@ -175,7 +176,8 @@ impl Bell {
 }
 
 impl State {
-    /// Sends back those who poll. Says whether there are any who were not sent back before.
+    /// Ends the poll of the threads that poll. Returns whether there are any that were not woken
+    /// before.
     fn send_back(&mut self, called: bool) -> bool {
         let Some(bell) = self.bells.get_mut(self.current) else {
             return false;
@@ -195,7 +197,7 @@ impl State {
         true
     }
 
-    /// The bell that is in an array; the last one, where the program left an older one in it.
+    /// The bell that is in an array; the newest, where the program left an older one in the array.
     fn bell_in(&mut self, fds: &[PollFd]) -> Option<&mut Bell> {
         let bells = &self.bells;
         let mut found = fds
@@ -227,11 +229,11 @@ impl PollArray {
         })
     }
 
-    /// Adds what has to be polled, and says how long poll(2) may sleep: not at all where the
-    /// context has called, else as long as the program likes.
+    /// Adds the entries to poll, and returns how long poll(2) may sleep: not at all where the
+    /// context has woken the loop, else as long as the program likes.
     ///
-    /// After it comes an [`after_poll`](Self::after_poll), whatever becomes of the poll. In a forked
-    /// child there is nothing to poll, and nothing to dispatch.
+    /// [`after_poll`](Self::after_poll) has to follow, even where poll(2) failed. In a forked child
+    /// there is nothing to poll, and nothing to dispatch.
     #[must_use = "poll(2) must not sleep longer"]
     pub fn before_poll(&self, fds: &mut Vec<PollFd>) -> Option<Duration> {
         if !self.process.is_current() {
@@ -247,24 +249,24 @@ impl PollArray {
         state.called.then_some(Duration::ZERO)
     }
 
-    /// Looks at what poll(2) said, in an array that may hold other entries beside those of
-    /// [`before_poll`](Self::before_poll), and says whether to dispatch. An entry of a device that
-    /// is not registered any more says nothing.
+    /// Looks at what poll(2) reported, in an array that may hold other entries beside those of
+    /// [`before_poll`](Self::before_poll), and returns whether to dispatch. An entry of a device
+    /// that is no longer registered is ignored.
     #[must_use = "what is not dispatched is reported again"]
     pub fn after_poll(&self, fds: &[PollFd]) -> bool {
-        // What rang in a forked child is for its parent, and so is a byte in the pipe.
+        // A wake is for the process that made the adapter, and so is the byte in its pipe.
         if !self.process.is_current() {
             return false;
         }
         let reports = |fd| fds.iter().any(|it| it.fd == fd && it.revents != 0);
         let mut state = self.state();
-        let mut told = std::mem::take(&mut state.called);
+        let mut woken = std::mem::take(&mut state.called);
         if let Some(bell) = state.bell_in(fds) {
-            told |= reports(bell.fd());
-            told |= bell.leave();
+            woken |= reports(bell.fd());
+            woken |= bell.leave();
         }
         // Any bit: after an overflow the driver shows the error bit alone (evtchn_poll).
-        told || state.device.is_some_and(reports)
+        woken || state.device.is_some_and(reports)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -310,7 +312,7 @@ impl Registrar for PollArray {
             return;
         }
         let mut state = self.state();
-        // Where no thread polls, the next one looks.
+        // Where no thread polls, the next poll returns at once.
         state.called |= !state.send_back(true);
     }
 }

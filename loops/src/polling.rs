@@ -41,20 +41,20 @@ use crate::held::Held;
 /// assert!(ctx.registrar().is_ready(&events));
 /// let mut round = ctx.dispatch()?;
 /// assert_eq!(round.next().map(|wake| wake.port()), Some(channel.port()));
-/// round.finish()?; // nobody waits any more: deregisters it
+/// round.finish()?; // nothing waits any more: deregisters it
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// [`Poller::wait`] also returns, without an event, when the context calls for it: dispatch then
+/// [`Poller::wait`] also returns, without an event, when the context wakes the loop: dispatch then
 /// too. A signal does not end it.
 ///
-/// It keeps the poller: where the program has dropped its own share, nobody is told when the device
-/// is ready, so a wait ends only in a round that the program begins by itself; all other calls are
-/// as before.
+/// The adapter keeps the poller alive. Where the program has dropped its own handle, nothing
+/// reports that the device is ready, so a wait ends only in a round that the program begins by
+/// itself; all other calls work as before.
 ///
-/// In a forked child the adapter keeps its share of the poller for ever: a poller that is
-/// dropped there takes its wake-up out of the epoll instance that the parent still uses.
+/// In a forked child the adapter never drops its handle of the poller: a poller that is dropped
+/// there would remove its wake-up from the epoll instance that the parent still uses.
 #[derive(Debug)]
 pub struct PollingRegistrar {
     poller: Arc<Poller>,
@@ -67,8 +67,7 @@ pub struct PollingRegistrar {
 impl PollingRegistrar {
     /// An adapter that registers its device with `poller` under `key`.
     ///
-    /// Every key but `usize::MAX` will do; `polling` refuses that one when the device is
-    /// registered.
+    /// Any key will do but `usize::MAX`, which `polling` refuses when the device is registered.
     ///
     /// # Errors
     /// [`Unavailable`](evtchn_fork::Unavailable), inside of the [`io::Error`], on a kernel where a
@@ -89,22 +88,22 @@ impl PollingRegistrar {
         self.key
     }
 
-    /// Whether `events` has anything of the device: then dispatch.
+    /// Whether `events` has an event of the device: then dispatch.
     #[must_use]
     pub fn is_ready(&self, events: &Events) -> bool {
         events.iter().any(|event| event.key == self.key)
     }
 
-    /// The error of the first [`Poller::notify`] that failed since the last answer, where the
-    /// context called for the poller and could not tell anybody. A program that polls with a
-    /// timeout may ask after each poll. What is left unasked is the error of the next registration
-    /// or deregistration, and so of a call of the context.
+    /// The error of the first [`Poller::notify`] that failed since the last call of this. The
+    /// context wakes the loop in places where it can return no error, so a program that polls with
+    /// a timeout may call this after each poll. An error that is not taken here is returned by the
+    /// next registration or deregistration, and so by a call of the context.
     #[must_use]
     pub fn take_wake_error(&self) -> Option<io::Error> {
         self.failed_wake.take()
     }
 
-    fn heard(&self, woke: io::Result<()>) {
+    fn keep_wake_error(&self, woke: io::Result<()>) {
         self.failed_wake.keep(woke);
     }
 }
@@ -120,8 +119,8 @@ impl Registrar for PollingRegistrar {
         self.failed_wake.report()?;
         let fd = device.fd()?.as_raw_fd();
         let interest = Event::readable(self.key);
-        // SAFETY: the device, and so its descriptor, is held until the poller has deleted it; where
-        // that fails it is never closed.
+        // SAFETY: the adapter holds the device, and so its descriptor, until the poller has deleted
+        // it; where deleting fails, the device is never closed.
         unsafe { self.poller.add_with_mode(fd, interest, PollMode::Level) }?;
         self.held.keep(device);
         Ok(())
@@ -135,7 +134,7 @@ impl Registrar for PollingRegistrar {
     }
 
     fn wake(&self) {
-        self.heard(self.poller.notify());
+        self.keep_wake_error(self.poller.notify());
     }
 }
 
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_that_made_it_lets_the_poller_go() {
+    fn in_the_process_that_made_it_a_dropped_adapter_drops_the_poller() {
         let poller = Arc::new(Poller::new().unwrap());
         drop(PollingRegistrar::new(Arc::clone(&poller), 0).unwrap());
         assert_eq!(Arc::strong_count(&poller), 1);
@@ -170,11 +169,11 @@ mod tests {
         let poller = Arc::new(Poller::new().unwrap());
         let registrar = PollingRegistrar::new(poller, 0).unwrap();
         let device = Device::new(Sim::new(0).open(DomId::DOM0).open().unwrap());
-        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        registrar.keep_wake_error(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.register(&device).unwrap_err();
         assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.register(&device).unwrap();
-        registrar.heard(Err(io::ErrorKind::BrokenPipe.into()));
+        registrar.keep_wake_error(Err(io::ErrorKind::BrokenPipe.into()));
         let refused = registrar.deregister(&device).unwrap_err();
         assert_eq!(kind(&refused), Some(io::ErrorKind::BrokenPipe));
         registrar.deregister(&device).unwrap();

@@ -1,8 +1,9 @@
 //! What the adapters for the reactors of async runtimes share.
 //!
-//! The registration is polled with a waker of its own, which the reactor wakes and which then
-//! drives the context: nobody's task has to be polled for it, and none is spawned. Both reactors
-//! wake after they let go of their tables, so the device may be read there, and even deregistered.
+//! The registration is polled with a waker of its own. The reactor wakes that waker, which then
+//! drives the context: no task has to be polled for it, and none is spawned. Both reactors release
+//! the locks of their tables before they wake, so the device may be read there, and even
+//! deregistered.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,18 +18,18 @@ use evtchn_fork::Process;
 
 /// One registration with a reactor.
 pub(crate) trait Watch: Send + 'static {
-    /// Takes the readiness that there is and sets the waker for what comes. Says whether there
-    /// was any.
+    /// Clears the readiness that there is and sets the waker for the next one. Returns whether the
+    /// device was ready.
     fn arm(&mut self, cx: &mut Cx<'_>) -> bool;
 
-    /// Registers anew, so that what is there is reported again.
+    /// Registers anew, so that what is still there is reported again.
     fn renew(&mut self) -> io::Result<()>;
 
-    /// Whether the reactor reports nothing any more of this registration.
+    /// Whether the reactor will never report this registration again.
     fn is_lost(&self) -> bool;
 }
 
-/// The descriptor of a device, with the device, which keeps it open.
+/// The descriptor of a device, and the device, which keeps it open.
 #[derive(Debug, Clone)]
 pub(crate) struct Watched {
     _device: Device,
@@ -54,31 +55,31 @@ impl AsRawFd for Watched {
 #[derive(Debug)]
 pub(crate) struct Reactor<W> {
     watch: Mutex<Option<Registration<W>>>,
-    /// One for all time. `async-io` wakes a waker that another one replaces, so with a new one each
-    /// time every look would call for the next, for ever.
+    /// Always the same one. `async-io` wakes a waker that another one replaces, so with a new one
+    /// each time every poll would cause the next, for ever.
     waker: Waker,
-    /// The reactor called, and nobody looked since.
+    /// The reactor has woken this, and the device was not looked at since.
     called: AtomicBool,
     driver: OnceLock<Driver>,
     rounds: Mutex<Rounds>,
 }
 
-/// What is registered, and the process that registered it. A forked child shares the epoll
-/// instance of the reactor.
+/// A registration, and the process that made it. A forked child shares the epoll instance of the
+/// reactor.
 #[derive(Debug)]
 struct Registration<W> {
     watch: W,
     process: Process,
 }
 
-/// What those who run rounds are told.
+/// Wakes the task that runs rounds.
 #[derive(Debug, Default)]
 struct Rounds {
     called: bool,
     waker: Option<Waker>,
 }
 
-/// What the reactor wakes. It does not keep the registration that keeps it.
+/// What the reactor wakes. It holds the registration weakly, because the registration holds it.
 struct Alarm<W>(Weak<Reactor<W>>);
 
 impl<W: Watch> Wake for Alarm<W> {
@@ -105,7 +106,7 @@ impl<W: Watch> Reactor<W> {
         })
     }
 
-    /// Says whom to drive, once.
+    /// Sets the context to drive, once.
     pub(crate) fn attach(&self, driver: Driver) {
         let _the_first_counts = self.driver.set(driver);
     }
@@ -114,8 +115,8 @@ impl<W: Watch> Reactor<W> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters the registration that `watch` makes, if there is none. On a kernel where a fork of
-    /// this process cannot be noticed, it makes none.
+    /// Stores the registration that `watch` makes, if there is none. Makes none on a kernel where a
+    /// fork of this process cannot be noticed.
     pub(crate) fn register(&self, watch: impl FnOnce() -> io::Result<W>) -> io::Result<()> {
         let mut place = self.lock();
         if place.is_some() {
@@ -130,7 +131,7 @@ impl<W: Watch> Reactor<W> {
         if calls {
             self.called.store(true, Ordering::SeqCst);
         }
-        // The context puts the drive off to the end of its hook.
+        // The context does the drive at the end of its hook.
         self.look();
         Ok(())
     }
@@ -145,10 +146,11 @@ impl<W: Watch> Reactor<W> {
         watch.arm(&mut Cx::from_waker(&self.waker))
     }
 
-    /// Sets the waker and then drives, for as long as the reactor calls.
+    /// Sets the waker and then drives the context, again for as long as the reactor wakes this.
     fn look(&self) {
         loop {
-            // A reactor may call from inside its poll. Whoever has the lock looks after it.
+            // A reactor may call from inside its poll. The thread that holds the lock looks after
+            // this.
             fence(Ordering::SeqCst);
             let mut place = match self.watch.try_lock() {
                 Ok(place) => place,
@@ -167,10 +169,10 @@ impl<W: Watch> Reactor<W> {
             self.arm(watch);
             let is_lost = watch.is_lost();
             drop(place);
-            // Armed first: what comes after the last read calls again.
+            // The waker is set first, so an event after the last read wakes this again.
             let mut outcome = self.drive();
             if is_lost {
-                // What had come is told first. Then the context deregisters this.
+                // Events that had arrived are delivered first. Then the context deregisters this.
                 while outcome == Outcome::More {
                     outcome = self.drive();
                 }
@@ -187,7 +189,7 @@ impl<W: Watch> Reactor<W> {
         self.driver.get().map_or(Outcome::Done, Driver::drive)
     }
 
-    /// Has the rest of a storm reported again, after what else the reactor has to do.
+    /// Makes the reactor report the rest of a storm again, after its other work.
     fn renew(&self) {
         let mut place = self.lock();
         let Some(Registration { watch, .. }) = place.as_mut() else {
@@ -198,7 +200,7 @@ impl<W: Watch> Reactor<W> {
         }
     }
 
-    /// Tells whoever runs rounds.
+    /// Wakes the task that runs rounds.
     pub(crate) fn call(&self) {
         let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
         rounds.called = true;
@@ -209,7 +211,7 @@ impl<W: Watch> Reactor<W> {
         }
     }
 
-    /// Returns once somebody called since the last return.
+    /// Returns once [`call`](Self::call) was called since the last return.
     pub(crate) async fn called(&self) {
         poll_fn(|cx| self.poll_called(cx)).await;
     }
@@ -231,7 +233,7 @@ impl<W> Drop for Reactor<W> {
     fn drop(&mut self) {
         let place = self.watch.get_mut().unwrap_or_else(PoisonError::into_inner);
         if place.as_ref().is_some_and(|it| !it.process.is_current()) {
-            // Dropped in a child, it would take the device out of the parent's epoll instance.
+            // Dropped in a child, it would remove the device from the parent's epoll instance.
             let _kept = ManuallyDrop::new(place.take());
         }
     }
@@ -251,7 +253,7 @@ mod tests {
     struct Fake {
         log: Log,
         waker: Option<Waker>,
-        /// It cannot be registered anew.
+        /// Registering it anew fails.
         is_full: bool,
         is_lost: bool,
     }
@@ -291,7 +293,7 @@ mod tests {
 
     type Bound = Vec<Channel<SimLoop>>;
 
-    /// A context with this many events that were not read, each of which takes a read.
+    /// A context with this many unread events, each of which takes a read.
     fn context(events: u32, log: &Log) -> (Context<SimLoop>, Bound) {
         let sim = Sim::new(0);
         let guest = sim.guest(sim.create_domain().unwrap());
@@ -330,11 +332,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_for_nothing_is_looked_at_once() {
+    fn a_wake_of_the_reactor_without_an_event_is_one_look() {
         let log = Log::default();
         let (context, _) = context(0, &log);
         let reactor = registered(&context, &log);
-        // Its waker is in its place still.
+        // Its waker is still set.
         reactor.waker.wake_by_ref();
         assert_eq!(taken(&log), ["arm"]);
     }
@@ -380,19 +382,19 @@ mod tests {
     }
 
     #[test]
-    fn what_a_renewal_finds_at_once_is_read_without_another_call() {
+    fn events_that_a_renewal_finds_are_read_without_another_wake() {
         let log = Log::default();
         let (context, _bound) = context(300, &log);
         let reactor = Reactor::new();
         reactor.attach(context.driver());
         reactor.register(|| Ok(Renewed(false))).unwrap();
         reactor.waker.wake_by_ref();
-        // Each of them, and one that finds nothing.
+        // One look for each of them, and one that finds nothing.
         assert_eq!(taken(&log).len(), 301);
     }
 
     #[test]
-    fn one_registration_at_a_time_is_taken_and_none_let_go_of_twice() {
+    fn a_second_registration_and_a_second_deregistration_are_refused() {
         let log = Log::default();
         let (context, _) = context(0, &log);
         let reactor = registered(&context, &log);
@@ -404,7 +406,7 @@ mod tests {
         assert_eq!(taken(&log), ["drop"]);
     }
 
-    /// Its context is told, so that no wait hangs.
+    /// The context is notified, so that no wait hangs.
     #[test]
     fn a_registration_that_cannot_be_renewed_is_lost() {
         let log = Log::default();
@@ -439,19 +441,19 @@ mod tests {
     }
 
     #[test]
-    fn a_call_of_the_reactor_changes_nothing_in_a_forked_child() {
+    fn a_wake_of_the_reactor_changes_nothing_in_a_forked_child() {
         let log = Log::default();
         let (context, _) = context(0, &log);
         let reactor = registered(&context, &log);
-        #[expect(unsafe_code, reason = "a fork can do that")]
-        // SAFETY: the child locks what no other thread has, and ends.
+        #[expect(unsafe_code, reason = "a test of a real fork")]
+        // SAFETY: the child takes no lock that another thread holds, and ends.
         let child = unsafe { libc::fork() };
         assert!(child >= 0);
         if child == 0 {
             reactor.waker.wake_by_ref();
             let calls = taken(&log).len();
-            #[expect(unsafe_code, reason = "nothing of the parent is to be dropped")]
-            // SAFETY: it returns to nobody.
+            #[expect(unsafe_code, reason = "the child must drop nothing of its parent")]
+            // SAFETY: it does not return.
             unsafe {
                 libc::_exit(i32::from(calls != 0))
             }

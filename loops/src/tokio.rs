@@ -1,7 +1,7 @@
 //! The adapter for `tokio`: tasks wait for channels, on any runtime that has its I/O enabled.
 //!
-//! It asks for `READABLE | ERROR`: after an overflow the driver shows the error bit alone, which
-//! no readiness for reading reports.
+//! It asks for `READABLE | ERROR`: after an overflow the driver shows the error bit alone, and then
+//! tokio does not report the device as readable.
 
 use std::future::Future;
 use std::io;
@@ -37,19 +37,21 @@ use crate::reactor::{Reactor, Watch, Watched};
 /// assert_eq!(channel.woken().await?, Cause::Event);
 /// # peer.await??;
 ///
-/// // Nobody waits any more, so nothing is registered.
+/// // Nothing waits any more, so nothing is registered.
 /// assert_eq!(ctx.link(), Link::Idle);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// The device is read, and tasks are woken, as the reactor turns; no task is spawned and no
-/// particular one has to be polled. Tasks may run on another runtime than this one. When this one
-/// is shut down, every wait ends with the error that it gives to a new registration, as tokio's own
-/// I/O does: those under way, and each that begins later. Events that had come are told first.
-/// Channels stay bound, and can be notified and unbound; what comes for them is kept.
+/// The reactor drives the context: it reads the device and wakes tasks. No task is spawned, and no
+/// particular task has to be polled. Tasks may run on another runtime than this one.
 ///
-/// Who wants rounds or callbacks awaits [`called`](Self::called) and then dispatches.
+/// When this runtime is shut down, every wait ends with the error that tokio returns for a new
+/// registration, as tokio's own I/O does: the waits under way, and each later one. Events that had
+/// arrived are delivered first. Channels stay bound and can be notified and unbound; events that
+/// arrive for them are kept.
+///
+/// A program that uses rounds or callbacks awaits [`called`](Self::called) and then dispatches.
 #[derive(Debug)]
 pub struct TokioRegistrar {
     handle: Handle,
@@ -57,10 +59,10 @@ pub struct TokioRegistrar {
 }
 
 impl TokioRegistrar {
-    /// An adapter for the runtime that this is called in.
+    /// An adapter for the runtime in which this is called.
     ///
     /// # Errors
-    /// Outside a runtime.
+    /// [`TryCurrentError`] outside of a runtime.
     pub fn new() -> Result<TokioRegistrar, TryCurrentError> {
         Handle::try_current().map(TokioRegistrar::with_handle)
     }
@@ -74,8 +76,8 @@ impl TokioRegistrar {
         }
     }
 
-    /// Returns once there is something for a round that was not there when it returned last; one
-    /// task at a time.
+    /// Returns once there is something to dispatch that was not there when it last returned. Only
+    /// one task at a time may await it.
     pub async fn called(&self) {
         self.reactor.called().await;
     }
@@ -115,21 +117,21 @@ type Listen = Pin<Box<dyn Future<Output = End> + Send>>;
 
 /// Whether tokio reports the device.
 enum Listening {
-    /// It does, to this future.
+    /// tokio reports to this future.
     On(Listen),
-    /// No more: it reported that nothing comes to read, which stays so for ever.
+    /// tokio reported that nothing comes to read any more, which stays so for ever.
     Closed,
-    /// No more: the runtime was shut down, or did not take a new registration.
+    /// The runtime was shut down, or refused a new registration.
     Lost,
 }
 
-/// Why tokio reports a device no more.
+/// Why tokio no longer reports a device.
 enum End {
     Closed,
     Lost,
 }
 
-/// A registration, and what listens to it.
+/// A registration, and the future that listens to it.
 struct Registered {
     handle: Handle,
     watched: Watched,
@@ -163,21 +165,21 @@ impl Registered {
 fn listen(handle: &Handle, watched: Watched, was_ready: Arc<AtomicBool>) -> io::Result<Listen> {
     const INTEREST: Interest = Interest::READABLE.add(Interest::ERROR);
     let _in_runtime = handle.enter();
-    // SAFETY: what is registered holds the device, so its descriptor stays open and the same.
+    // SAFETY: the registration holds the device, so its descriptor stays open and the same.
     let watched = unsafe { AsyncFd::register_with_interest(watched, INTEREST) }?;
     let listen = async move {
         while let Ok(mut guard) = watched.ready(INTEREST).await {
             was_ready.store(true, Ordering::Relaxed);
-            // That is never cleared. What is read next says what became of the device.
+            // tokio never clears this. The next read shows what became of the device.
             if guard.ready().is_read_closed() {
                 return End::Closed;
             }
             guard.clear_ready();
         }
-        // The only error there is: the runtime was shut down.
+        // tokio returns an error here only when the runtime was shut down.
         End::Lost
     };
-    // The budget of whatever task registers is not that of the reactor.
+    // The reactor must not use up the budget of the task that happens to register.
     Ok(Box::pin(unconstrained(listen)))
 }
 
@@ -195,7 +197,7 @@ impl Watch for Registered {
     }
 
     fn renew(&mut self) -> io::Result<()> {
-        // Two registrations of one descriptor cannot be.
+        // tokio accepts no second registration of one descriptor.
         self.listening = Listening::Lost;
         let listen = listen(
             &self.handle,
@@ -224,9 +226,9 @@ mod tests {
     use super::*;
     use crate::fd_device;
 
-    /// tokio says for ever that such a descriptor is ready.
+    /// tokio reports such a descriptor as ready for ever.
     #[test]
-    fn a_device_that_will_bring_no_more_is_not_looked_at_for_ever() {
+    fn a_device_that_was_closed_at_the_other_end_is_not_polled_for_ever() {
         let runtime = Builder::new_current_thread().enable_io().build().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let watched = Watched::new(&fd_device::device(ours)).unwrap();
@@ -234,13 +236,13 @@ mod tests {
         let cx = &mut Cx::from_waker(Waker::noop());
         assert!(!watch.arm(cx));
         drop(theirs);
-        let (told, looked) = mpsc::channel();
+        let (sender, looked) = mpsc::channel();
         thread::spawn(move || {
             runtime.block_on(::tokio::task::yield_now());
             let was_ready = watch.arm(&mut Cx::from_waker(Waker::noop()));
-            told.send((was_ready, watch.is_lost())).unwrap();
-            // The second look finds nothing new.
-            told.send((
+            sender.send((was_ready, watch.is_lost())).unwrap();
+            // The second poll finds nothing new.
+            sender.send((
                 watch.arm(&mut Cx::from_waker(Waker::noop())),
                 watch.is_lost(),
             ))

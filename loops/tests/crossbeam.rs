@@ -1,5 +1,5 @@
-//! Delivery to threads on the simulator's own loop: nothing here runs beside anything else. What
-//! workers do is a script, one step for each time that the dispatcher would sleep.
+//! Delivery to threads on the simulator's own loop: nothing here runs in parallel. The workers are
+//! a script, with one step for each time that the dispatcher would sleep.
 #![cfg(feature = "crossbeam")]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
@@ -24,7 +24,7 @@ fn a_wake_is_received_once_and_the_channel_waited_for_when_it_is_done() {
         let (mut first, one, cause) = take(wakes);
         let (second, other, _) = take(&wakes.clone());
         assert_eq!(([one, other], cause), (ports, Cause::Event));
-        // Masked until it is done; the event is Xen's to keep.
+        // Masked until it is done; Xen keeps the event.
         peers.send_all();
         first.done().unwrap();
         assert!(wakes.is_empty());
@@ -45,7 +45,7 @@ fn an_event_that_is_latched_goes_to_the_end_of_the_queue() {
     let ports = [1, 2, 3, 0].map(|index| rig.port(index));
     let opener = rig.opener.clone();
     rig.then(|peers, _| (0..3).for_each(|index| peers.send(index)));
-    // Port 3 is still waited for, and has it read. The others have a delivery already.
+    // Port 3 is still waited for, so the device is read. The others have a delivery already.
     rig.then(move |_, _| opener.overflow().unwrap());
     rig.then(move |_, wakes| {
         let (delivery, port, cause) = take(wakes);
@@ -71,7 +71,7 @@ fn a_wake_beside_a_delivery_is_the_next_delivery_and_not_a_second_one() {
     rig.then(|peers, _| peers.send(0));
     rig.then(move |peers, wakes| {
         *keep.lock().unwrap() = Some(take(wakes).0);
-        // Not the way to do it, and harmless.
+        // Wrong use of the dispatcher, but harmless.
         intruder.wait().unwrap();
         peers.send(0);
     });
@@ -87,7 +87,7 @@ fn a_wake_beside_a_delivery_is_the_next_delivery_and_not_a_second_one() {
 }
 
 #[test]
-fn a_storm_that_nobody_takes_is_one_wake_for_each_channel() {
+fn a_storm_without_workers_is_one_wake_for_each_channel() {
     let rig = Rig::new(3);
     let allocated = Some(3);
     for _ in 0..50 {
@@ -97,7 +97,7 @@ fn a_storm_that_nobody_takes_is_one_wake_for_each_channel() {
         });
     }
     rig.then(|_, wakes| assert_eq!(wakes.len(), 3));
-    // One that is taken is one less, and one again when it is done.
+    // A delivery that is taken leaves the queue, and its channel can be queued again when it is done.
     for _ in 0..50 {
         rig.then(|peers, wakes| {
             drop(take(wakes));
@@ -111,7 +111,7 @@ fn a_storm_that_nobody_takes_is_one_wake_for_each_channel() {
 }
 
 #[test]
-fn a_channel_that_is_removed_keeps_its_seat_until_its_delivery_is_over() {
+fn a_removed_channel_counts_until_its_delivery_is_over() {
     let rig = Rig::new(2);
     let more = Arc::new(rig.ctx.bind_unbound_port(rig.peers.guest.domid()).unwrap());
     let full = |added| matches!(added, Err(AddError::Full { capacity: 2 }));
@@ -132,7 +132,7 @@ fn a_channel_that_is_removed_keeps_its_seat_until_its_delivery_is_over() {
         let twice = dispatcher.add(Arc::clone(&more));
         assert!(matches!(twice, Err(AddError::Twice(it)) if it == more.id()));
     });
-    rig.then(|_, wakes| assert!(wakes.is_empty(), "nobody waits for it any more"));
+    rig.then(|_, wakes| assert!(wakes.is_empty(), "nothing waits for it any more"));
     rig.run_script();
     // What came after its end is kept.
     rig.channels[0].wait().unwrap();
@@ -160,7 +160,7 @@ fn a_worker_that_panics_gives_its_wake_to_another_one_and_a_second_panic_loses_n
         panic_with_the_next(wakes, ports[0]);
     });
     rig.then(|peers, wakes| {
-        assert!(wakes.is_empty(), "it is not given out for ever");
+        assert!(wakes.is_empty(), "it is not queued for ever");
         peers.send(0);
     });
     rig.then(move |_, wakes| assert_eq!(take(wakes).1, ports[0]));
@@ -196,7 +196,7 @@ fn after_the_end_the_queue_is_drained_and_nothing_is_waited_for() {
 }
 
 #[test]
-fn an_event_that_the_end_overtakes_is_kept() {
+fn an_event_that_comes_just_before_the_end_is_kept() {
     let rig = Rig::new(2);
     let (peers, dispatcher) = (rig.peers.clone(), rig.dispatcher.clone());
     rig.event_loop.while_asleep(move || {
@@ -278,7 +278,7 @@ fn a_dropped_delivery_that_cannot_be_waited_for_again_ends_the_run() {
 }
 
 #[test]
-fn a_device_that_fails_ends_the_run_and_every_channel_is_told() {
+fn a_device_failure_ends_the_run_and_wakes_every_channel() {
     let rig = Rig::new(2);
     let opener = rig.opener.clone();
     rig.then(move |peers, _| {
@@ -289,16 +289,16 @@ fn a_device_that_fails_ends_the_run_and_every_channel_is_told() {
     assert!(matches!(ran, RunError::Context(Error::Device(_))), "{ran}");
     rig.expect_ended();
     let wakes = rig.dispatcher.wakes();
-    let told = [take(&wakes), take(&wakes)];
+    let received = [take(&wakes), take(&wakes)];
     assert_eq!(
-        told.map(|(_, port, cause)| (port, cause)),
+        received.map(|(_, port, cause)| (port, cause)),
         [(rig.port(0), Cause::Gone), (rig.port(1), Cause::Gone),]
     );
     assert!(matches!(wakes.try_recv(), Err(TryRecvError::Disconnected)));
 }
 
 #[test]
-fn a_device_that_fails_tells_more_channels_than_a_round_has_wakes() {
+fn a_device_failure_wakes_more_channels_than_a_round_has_wakes() {
     let channels = Round::<SimLoop>::BUDGET + 9;
     let rig = Rig::new(channels);
     let opener = rig.opener.clone();
@@ -325,7 +325,7 @@ fn a_sleep_that_fails_ends_the_run() {
 }
 
 #[test]
-fn a_refused_deregistration_at_the_end_is_told() {
+fn a_refused_deregistration_at_the_end_is_reported() {
     let rig = Rig::new(1);
     rig.event_loop.fail_next(Call::Deregister, Errno::EIO);
     rig.then_stop();
@@ -335,7 +335,7 @@ fn a_refused_deregistration_at_the_end_is_told() {
     rig.expect_ended();
 }
 
-/// What its removal lets go of is not what it got meanwhile.
+/// The removal ends the old place of the channel and not one that was added meanwhile.
 #[test]
 fn a_channel_that_is_being_removed_cannot_be_added() {
     let rig = Rig::new(1);
@@ -353,7 +353,7 @@ fn a_channel_that_is_being_removed_cannot_be_added() {
     assert!(rig.dispatcher.remove(id).unwrap().is_none());
     rig.event_loop.clear_faults();
     let refused = added.lock().unwrap().take();
-    assert_eq!(refused, Some(format!("the dispatcher has {id} already")));
+    assert_eq!(refused, Some(format!("{id} is in the dispatcher already")));
     rig.dispatcher.add(Arc::clone(&rig.channels[0])).unwrap();
     assert!(rig.event_loop.is_registered());
     rig.expect_clean_end();
@@ -370,16 +370,16 @@ fn a_channel_that_could_not_be_added_has_no_callback() {
         refused,
         Err(AddError::Context(Error::Register(_)))
     ));
-    // A round of callbacks finds nobody for its wake, which is kept.
+    // A round of callbacks has no callback for this wake, which is kept.
     channel.wait().unwrap();
     rig.peers.send(0);
     rig.ctx.dispatch_callbacks().unwrap();
     rig.expect_kept(&channel);
 }
 
-/// Two threads would handle its wakes at once.
+/// Otherwise two threads would handle its wakes at once.
 #[test]
-fn a_channel_whose_delivery_could_not_be_done_gets_no_second_one() {
+fn a_channel_with_a_delivery_that_could_not_be_done_gets_no_second_one() {
     let rig = Rig::new(1);
     let wakes = rig.dispatcher.wakes();
     rig.peers.send(0);
@@ -387,7 +387,7 @@ fn a_channel_whose_delivery_could_not_be_done_gets_no_second_one() {
     let (mut delivery, ..) = take(&wakes);
     rig.event_loop.fail_next(Call::Register, Errno::ENOMEM);
     delivery.done().unwrap_err();
-    // Somebody else waits, and the wake comes.
+    // Other code waits, and the wake comes.
     rig.channels[0].wait().unwrap();
     rig.peers.send(0);
     rig.ctx.dispatch_callbacks().unwrap();
@@ -398,9 +398,9 @@ fn a_channel_whose_delivery_could_not_be_done_gets_no_second_one() {
     next.done().unwrap();
 }
 
-/// Nothing comes from the channel any more: another worker would find nothing new.
+/// The channel will bring no more events: another worker would find nothing new.
 #[test]
-fn a_worker_that_panics_with_the_wake_of_a_device_that_failed_gives_it_to_nobody() {
+fn a_panic_with_the_wake_of_a_failed_device_does_not_queue_it_again() {
     let rig = Rig::new(1);
     let wakes = rig.dispatcher.wakes();
     let fault = Fault::fail(Call::Pending, Errno::EIO).nth(1);

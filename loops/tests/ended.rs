@@ -1,4 +1,4 @@
-//! What is left of a context when that which drove it is gone: the loop, or those who took the
+//! What works in a context after its driver is gone: the event loop, or the workers that took the
 //! wakes. (What tokio does when its runtime is shut down is in `tokio.rs`.)
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
@@ -64,7 +64,7 @@ impl<R: Registrar> Rig<R> {
 }
 
 #[test]
-fn a_context_whose_mio_poll_is_gone_works_by_hand() {
+fn a_context_works_by_explicit_rounds_after_its_mio_poll_is_gone() {
     let poll = mio::Poll::new().unwrap();
     let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).unwrap());
     let rig = Rig::new(MioRegistrar::new(poll.registry(), mio::Token(1), waker).unwrap());
@@ -76,7 +76,7 @@ fn a_context_whose_mio_poll_is_gone_works_by_hand() {
 }
 
 #[test]
-fn a_context_whose_poller_the_program_dropped_works_by_hand() {
+fn a_context_works_by_explicit_rounds_after_the_program_dropped_its_poller() {
     let poller = Arc::new(polling::Poller::new().unwrap());
     let rig = Rig::new(PollingRegistrar::new(Arc::clone(&poller), 1).unwrap());
     let (channel, theirs) = rig.bind();
@@ -87,7 +87,7 @@ fn a_context_whose_poller_the_program_dropped_works_by_hand() {
 }
 
 #[test]
-fn a_context_whose_calloop_loop_is_gone_works_by_hand() {
+fn a_context_works_by_explicit_rounds_after_its_calloop_loop_is_gone() {
     let registrar = CalloopRegistrar::new().unwrap();
     let rig = Rig::new(registrar.clone());
     let (channel, theirs) = rig.bind();
@@ -127,10 +127,10 @@ fn another_calloop_loop_takes_over_the_waits_of_one_that_is_gone() {
     assert_eq!(fired, [Cause::Event, Cause::Event]);
 }
 
-/// A waker that tells a thread.
-struct Tells(Sender<()>);
+/// A waker that sends a message.
+struct SendOnWake(Sender<()>);
 
-impl Waking for Tells {
+impl Waking for SendOnWake {
     fn wake(self: Arc<Self>) {
         let _gone = self.0.send(());
     }
@@ -138,22 +138,22 @@ impl Waking for Tells {
 
 /// That reactor has a thread, which lives as long as the process.
 #[test]
-fn a_future_of_async_io_is_woken_when_nobody_blocks_in_its_reactor_any_more() {
+fn a_future_of_async_io_is_woken_when_no_thread_blocks_in_its_reactor_any_more() {
     let sim = Sim::new(0);
     let guest = sim.guest(sim.create_domain().unwrap());
     let ctx = Context::<AsyncIoRegistrar>::new(sim.open(DomId::DOM0)).unwrap();
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
     let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
     let theirs = theirs.unwrap();
-    let (tells, told): (_, Receiver<()>) = self::channel();
-    let waker = Waker::from(Arc::new(Tells(tells)));
+    let (sender, receiver): (_, Receiver<()>) = self::channel();
+    let waker = Waker::from(Arc::new(SendOnWake(sender)));
     let mut woken = pin!(channel.woken());
     async_io::block_on(async {
         let cx = &mut Cx::from_waker(&waker);
         assert!(woken.as_mut().poll(cx).is_pending());
     });
     guest.send(theirs).unwrap();
-    told.recv_timeout(SOON).unwrap();
+    receiver.recv_timeout(SOON).unwrap();
     let polled = woken.as_mut().poll(&mut Cx::from_waker(&waker));
     assert!(matches!(polled, Poll::Ready(Ok(Cause::Event))));
 }
@@ -177,7 +177,7 @@ fn a_dispatcher_whose_workers_are_gone_keeps_their_wakes_and_ends() {
     rig.guest.send(theirs).unwrap();
     rig.guest.send(others).unwrap();
     let late = dispatcher.wakes();
-    // The run ends with both in somebody's hands.
+    // The run ends while a worker has both.
     let held = [(); 2].map(|()| late.recv_timeout(SOON).unwrap());
     let mut ports = held.each_ref().map(|delivery| delivery.wake().port());
     ports.sort_unstable();

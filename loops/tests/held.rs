@@ -1,5 +1,5 @@
-//! While an event loop has the descriptor of a device, the device stays open, whatever those do who
-//! registered it: its number does not go to another file.
+//! While an event loop has the descriptor of a device, the device stays open, whatever the code
+//! does that registered it: its number does not go to another file.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::fs;
@@ -58,12 +58,12 @@ fn stays_open_until_it_is_deregistered(registrar: &impl Registrar) {
         assert!(!trace.is_open(), "the adapter still has it");
     }
     let trace = registered(registrar);
-    // Nor does a number that is free now make a difference.
+    // That its number is free now makes no difference.
     let _others = [(); 4].map(|()| io::pipe().unwrap());
     assert!(trace.is_open());
 }
 
-/// The loop does not let go of it: `deregister` fails, and then the adapter is dropped.
+/// The loop keeps it: `deregister` fails, and then the adapter is dropped.
 fn is_leaked<R: Registrar>(registrar: R, hinder: impl FnOnce(&R, &Device)) {
     let (device, trace) = device();
     registrar.register(&device).unwrap();
@@ -72,7 +72,7 @@ fn is_leaked<R: Registrar>(registrar: R, hinder: impl FnOnce(&R, &Device)) {
     drop(device);
     assert!(trace.is_open());
     drop(registrar);
-    assert!(trace.is_open(), "its number goes to another file");
+    assert!(trace.is_open(), "its number could go to another file");
 }
 
 fn polling() -> (Arc<Poller>, PollingRegistrar) {
@@ -94,7 +94,7 @@ fn tokio() -> (Runtime, TokioRegistrar) {
     (runtime, registrar)
 }
 
-/// A loop that takes everything, and lets go of nothing where it is stubborn.
+/// A loop that accepts everything, and refuses to deregister where it is stubborn.
 struct Foreign {
     is_stubborn: bool,
 }
@@ -159,7 +159,7 @@ fn async_io_keeps_a_device_open_until_it_is_deregistered() {
 }
 
 #[test]
-fn a_device_that_polling_did_not_let_go_of_is_leaked() {
+fn a_device_that_polling_could_not_deregister_is_leaked() {
     let (poller, registrar) = polling();
     // The second time the poller does not know it.
     is_leaked(registrar, |_, device| {
@@ -168,7 +168,7 @@ fn a_device_that_polling_did_not_let_go_of_is_leaked() {
 }
 
 #[test]
-fn a_device_that_mio_did_not_let_go_of_is_leaked() {
+fn a_device_that_mio_could_not_deregister_is_leaked() {
     let (poll, registrar) = mio();
     is_leaked(registrar, |_, device| {
         let fd = device.fd().unwrap().as_raw_fd();
@@ -177,14 +177,14 @@ fn a_device_that_mio_did_not_let_go_of_is_leaked() {
 }
 
 #[test]
-fn a_device_that_calloop_did_not_let_go_of_is_leaked() {
+fn a_device_that_calloop_could_not_deregister_is_leaked() {
     is_leaked(CalloopRegistrar::new().unwrap(), |registrar, device| {
         rustix::event::epoll::delete(registrar.as_fd(), device.fd().unwrap()).unwrap();
     });
 }
 
 #[test]
-fn a_device_that_hooks_did_not_let_go_of_is_leaked() {
+fn a_device_that_hooks_could_not_deregister_is_leaked() {
     is_leaked(hooks(true), |_, _| ());
 }
 
@@ -197,7 +197,7 @@ fn a_device_that_is_in_a_poll_array_as_that_is_dropped_is_leaked() {
     assert!(trace.is_open());
 }
 
-/// Their reactors let go of what is dropped.
+/// Their reactors deregister what is dropped.
 #[test]
 fn a_device_that_a_runtime_has_as_its_adapter_is_dropped_is_closed() {
     let (_runtime, registrar) = tokio();
@@ -222,7 +222,7 @@ fn a_device_that_is_registered_twice_with_hooks_is_closed_after_one_deregistrati
 }
 
 #[test]
-fn hooks_that_get_another_device_close_the_one_before_where_they_let_go_of_it() {
+fn hooks_that_get_another_device_close_the_old_one_once_it_is_deregistered() {
     for is_stubborn in [false, true] {
         let registrar = hooks(is_stubborn);
         let before = registered(&registrar);

@@ -1,4 +1,4 @@
-//! The adapter for foreign loops: which report counts, and what the hooks are told.
+//! The adapter for foreign loops: which report counts, and with what the hooks are called.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::io;
@@ -19,7 +19,7 @@ enum Call {
     Wake,
 }
 
-/// A loop that notes what it is told, and fails when it should.
+/// A loop that records the calls of its hooks, and fails on demand.
 #[derive(Default)]
 struct Noted {
     calls: Mutex<Vec<Call>>,
@@ -171,7 +171,7 @@ fn a_refused_deregistration_still_counts_reports() {
 }
 
 #[test]
-fn a_number_that_the_loop_did_not_let_go_of_is_modified() {
+fn a_descriptor_that_the_loop_still_has_is_modified() {
     let (noted, registrar) = noted();
     let device = device();
     registrar.register(&device).unwrap();
@@ -189,9 +189,9 @@ fn a_number_that_the_loop_did_not_let_go_of_is_modified() {
 }
 
 #[test]
-fn another_number_than_the_loop_holds_is_registered_after_the_old_one_is_let_go() {
+fn another_descriptor_is_registered_after_the_old_one_is_deregistered() {
     let (noted, registrar) = noted();
-    // As after a device that failed, which the loop did not let go of at first.
+    // As after a device that failed, which the loop refused to deregister at first.
     let (failed, opened) = (device(), device());
     registrar.register(&failed).unwrap();
     let old = registered(&noted, &failed);
@@ -250,7 +250,7 @@ fn a_hook_that_calls_back_into_the_context_is_refused_and_nothing_hangs() {
 
 /// The loop has nothing to modify then.
 #[test]
-fn after_a_refused_change_the_number_is_registered_and_not_changed() {
+fn after_a_refused_modify_the_descriptor_is_registered_and_not_modified() {
     let (noted, registrar) = noted();
     let device = device();
     registrar.register(&device).unwrap();

@@ -86,7 +86,7 @@ cases! {
         a_panic_in_a_callback_leaves_the_rest_to_the_next_turn
     }
     threads {
-        a_call_before_the_sleep_ends_it
+        a_wake_before_the_sleep_ends_it
         an_event_reaches_a_loop_that_sleeps
         a_cancel_from_another_thread_deregisters_under_the_sleep
         threads_that_wait_and_cancel_while_the_loop_runs_leave_nothing
@@ -98,8 +98,8 @@ cases! {
         a_channel_dropped_first_ends_its_wait
     }
     libxl {
-        a_readiness_that_comes_after_the_cancel_calls_nobody
-        a_readiness_for_nothing_is_harmless
+        a_readiness_after_the_cancel_delivers_no_wake
+        a_readiness_without_an_event_is_harmless
         a_wait_in_another_thread_reaches_a_loop_that_sleeps
         a_callback_queued_in_another_thread_reaches_a_loop_that_sleeps
     }

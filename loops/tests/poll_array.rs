@@ -69,7 +69,7 @@ fn any_bit_of_the_device_is_ready() {
 }
 
 #[test]
-fn the_programs_own_entries_stay_and_say_nothing() {
+fn the_programs_own_entries_stay_and_are_ignored() {
     let array = PollArray::new().unwrap();
     let own = PollFd {
         fd: 0,
@@ -83,7 +83,7 @@ fn the_programs_own_entries_stay_and_say_nothing() {
 }
 
 #[test]
-fn an_entry_of_a_device_that_was_deregistered_under_the_poll_says_nothing_of_it() {
+fn an_entry_of_a_device_that_was_deregistered_during_the_poll_is_ignored() {
     let (array, device) = (PollArray::new().unwrap(), device());
     array.register(&device).unwrap();
     let (fds, _) = before(&array);
@@ -99,7 +99,7 @@ fn an_entry_of_a_device_that_was_deregistered_under_the_poll_says_nothing_of_it(
 }
 
 #[test]
-fn a_call_outside_a_poll_makes_the_next_one_return_at_once_and_only_that() {
+fn a_wake_between_polls_makes_only_the_next_poll_return_at_once() {
     let array = PollArray::new().unwrap();
     wake(&array);
     wake(&array);
@@ -111,7 +111,7 @@ fn a_call_outside_a_poll_makes_the_next_one_return_at_once_and_only_that() {
 }
 
 #[test]
-fn a_call_under_a_poll_rings_for_each_that_polls() {
+fn a_wake_during_a_poll_reaches_each_thread_that_polls() {
     let array = PollArray::new().unwrap();
     let ([one, other], bell) = ([before(&array).0, before(&array).0], before(&array).0[0].fd);
     assert!(!array.after_poll(&[]));
@@ -124,7 +124,7 @@ fn a_call_under_a_poll_rings_for_each_that_polls() {
 }
 
 #[test]
-fn calls_under_a_poll_are_one_however_many() {
+fn several_wakes_during_a_poll_are_one() {
     let array = PollArray::new().unwrap();
     for _ in 0..2 {
         let (fds, timeout) = before(&array);
@@ -137,7 +137,7 @@ fn calls_under_a_poll_are_one_however_many() {
 }
 
 #[test]
-fn a_thread_that_heard_a_call_does_not_hear_it_again_while_others_are_still_to_come_back() {
+fn a_thread_gets_a_wake_once_although_others_have_not_come_back() {
     let array = PollArray::new().unwrap();
     let ([one, other], bell) = ([before(&array).0, before(&array).0], before(&array).0[0].fd);
     wake(&array);
@@ -155,7 +155,7 @@ fn a_thread_that_heard_a_call_does_not_hear_it_again_while_others_are_still_to_c
 }
 
 #[test]
-fn a_call_reaches_those_who_began_to_poll_after_the_last_one_too() {
+fn a_wake_also_reaches_threads_that_began_to_poll_after_the_last_wake() {
     let array = PollArray::new().unwrap();
     let first = before(&array).0;
     wake(&array);
@@ -174,7 +174,7 @@ fn a_call_reaches_those_who_began_to_poll_after_the_last_one_too() {
 }
 
 #[test]
-fn a_call_reaches_a_thread_whose_poll_ended_just_before_it() {
+fn a_wake_reaches_a_thread_whose_poll_ended_just_before() {
     let array = PollArray::new().unwrap();
     let fds = before(&array).0;
     // Its poll is over, and found nothing.
@@ -185,7 +185,7 @@ fn a_call_reaches_a_thread_whose_poll_ended_just_before_it() {
 }
 
 #[test]
-fn bells_are_used_again_however_many_calls_there_are() {
+fn pipes_are_used_again_however_many_wakes_there_are() {
     let array = PollArray::new().unwrap();
     let mut seen = Vec::new();
     let slow = before(&array).0;
@@ -204,7 +204,7 @@ fn bells_are_used_again_however_many_calls_there_are() {
 }
 
 #[test]
-fn a_device_that_is_registered_under_a_poll_sends_each_thread_back_once() {
+fn a_device_that_is_registered_during_a_poll_sends_each_thread_back_once() {
     let (array, device) = (PollArray::new().unwrap(), device());
     let (one, other) = (before(&array).0, before(&array).0);
     array.register(&device).unwrap();

@@ -37,7 +37,7 @@ fn is_ready(poller: &Poller, registrar: &PollingRegistrar) -> bool {
     registrar.is_ready(&events)
 }
 
-/// Whether the epoll instance of `poller` has `device`, as the kernel tells it.
+/// Whether the epoll instance of `poller` has `device`, as the kernel reports it.
 fn is_watched(poller: &Poller, device: &Device) -> bool {
     let path = format!("/proc/self/fdinfo/{}", poller.as_raw_fd());
     let device = device.fd().unwrap().as_raw_fd();

@@ -169,12 +169,12 @@ fn a_thread_that_waits_elsewhere_ends_when_the_runtime_is_shut_down() {
     for Tokio(runtime) in Tokio::all() {
         let rig = runtime.block_on(async { Rig::<Tokio>::new() });
         let (channel, _) = rig.bind();
-        let (told, waits) = std::sync::mpsc::channel();
+        let (started, waits) = std::sync::mpsc::channel();
         let ended = thread::spawn(move || {
             let mut woken = channel.woken();
             async_io::block_on(async {
                 start(&mut woken).await;
-                told.send(()).unwrap();
+                started.send(()).unwrap();
                 woken.await
             })
         });
@@ -186,12 +186,12 @@ fn a_thread_that_waits_elsewhere_ends_when_the_runtime_is_shut_down() {
 }
 
 #[test]
-fn what_came_before_the_shutdown_is_told_first() {
+fn events_from_before_the_shutdown_are_delivered_first() {
     let runtime = Builder::new_current_thread().enable_io().build().unwrap();
     let rig = runtime.block_on(async { Rig::<Tokio>::new() });
-    let ((told, theirs), (untold, _)) = (rig.bind(), rig.bind());
+    let ((fired, theirs), (quiet, _)) = (rig.bind(), rig.bind());
     let cx = &mut Cx::from_waker(Waker::noop());
-    let (mut first, mut second) = (pin!(told.woken()), pin!(untold.woken()));
+    let (mut first, mut second) = (pin!(fired.woken()), pin!(quiet.woken()));
     assert!(first.as_mut().poll(cx).is_pending());
     assert!(second.as_mut().poll(cx).is_pending());
     // The reactor does not turn any more.

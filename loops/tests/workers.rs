@@ -1,6 +1,6 @@
-//! Running free: two contexts with a dispatcher each, four workers that take from both, and guests,
-//! all on threads of their own. What comes when is up to the scheduler; that every notify is seen
-//! must hold in every run.
+//! Two contexts with a dispatcher each, four workers that take from both, and guests, all on
+//! threads of their own. The scheduler decides what comes when; in every run every notify must be
+//! seen.
 #![cfg(feature = "crossbeam")]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
@@ -19,11 +19,11 @@ use evtchn_xen::PollLoop;
 
 const CONTEXTS: usize = 2;
 const WORKERS: usize = 4;
-/// Of each context. The first half is told something only when all before it was seen.
+/// Of each context. A guest notifies the first half only when all before was seen.
 const CHANNELS: usize = 8;
 /// On each channel of the first half, and on each of the others.
 const NOTIFIES: u64 = 500;
-/// Every so many deliveries a worker panics before it looked.
+/// After this many deliveries a worker panics before it looked.
 const PANICS: u64 = 97;
 /// How often a thread lets others run before it gives up.
 const TURNS: u32 = 20_000_000;
@@ -33,9 +33,9 @@ const TURNS: u32 = 20_000_000;
 struct Talk {
     said: AtomicU64,
     seen: AtomicU64,
-    /// Somebody handles it.
+    /// A worker handles it.
     busy: AtomicBool,
-    /// Who had it last has panicked.
+    /// The last worker that had it has panicked.
     panicked: AtomicBool,
 }
 
@@ -116,7 +116,7 @@ impl Side {
         }
     }
 
-    /// Handles one delivery; so many there were.
+    /// Handles one delivery, the one with number `count`.
     fn handle(&self, mut delivery: Delivery<PollLoop>, count: u64) {
         let port = delivery.wake().port();
         let mut ports = self.channels.iter().map(|it| it.port());

@@ -1,4 +1,4 @@
-//! The guest's programs: test binaries and the command as `cargo test` builds them, and what is measured.
+//! The guest's programs: test binaries and the command, as `cargo test` builds them, and the programs that are measured.
 
 use std::{
     env,
@@ -11,34 +11,34 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{initramfs, packages};
+use crate::{packages, shell, workspace};
 
-/// Tests that run in the guest: all of a test binary, or part of it.
+/// Tests that run in the guest: a test binary or part of one.
 #[derive(Debug)]
 pub(crate) struct GuestTest {
-    /// What `--test` and the report call them.
+    /// Their name for `--test` and in the report.
     pub(crate) name: &'static str,
-    /// The package that has them.
+    /// Their package.
     pub(crate) package: &'static str,
-    /// The test binary of that package, as cargo calls it.
+    /// The test binary of that package, by its name for cargo.
     pub(crate) binary: &'static str,
-    /// The arguments that choose them.
+    /// The arguments that select them.
     pub(crate) args: &'static [&'static str],
-    /// The examples of that package that they run.
+    /// The examples of that package which they run.
     pub(crate) examples: &'static [&'static str],
 }
 
 impl GuestTest {
-    /// What the binary is called in the guest, where every program is in one folder.
+    /// The name of the binary in the guest, which keeps all programs in one folder.
     pub(crate) fn program(&self) -> String {
         format!("{}-{}", self.package, self.binary)
     }
 
-    /// The line of the guest's job that runs them.
+    /// The line of the guest's job which runs them.
     pub(crate) fn call(&self) -> String {
         let program = self.program();
         let words = [self.name, &program].into_iter();
-        initramfs::call("run_test", words.chain(self.args.iter().copied()))
+        shell::call("run_test", words.chain(self.args.iter().copied()))
     }
 }
 
@@ -130,7 +130,7 @@ pub(crate) const TESTS: &[GuestTest] = &[
     },
 ];
 
-/// The cases between two domains. They need the toolstack of dom0, and the same binary answers in the guest.
+/// The cases between two domains. They need the toolstack in dom0. The same binary runs in the other domain as peer.
 pub(crate) const DOMAINS: GuestTest = GuestTest {
     name: "domains",
     package: "evtchn",
@@ -142,12 +142,12 @@ pub(crate) const DOMAINS: GuestTest = GuestTest {
 /// A program for the guest, by its name there.
 pub(crate) type Program = (String, PathBuf);
 
-/// Builds test binaries, with the command and the benchmark, as `cargo test --workspace` does: where that ran before,
-/// nothing is left to build.
+/// Builds test binaries, the command and the benchmark as `cargo test --workspace` does, so that nothing is built
+/// again after that.
 pub(crate) fn tests(tests: &[&GuestTest], is_release: bool) -> Result<Vec<Program>> {
     let mut arguments = vec!["test", "--no-run", "--workspace"];
     arguments.extend(is_release.then_some("--release"));
-    // An example that is asked for by name is built as a test of its own.
+    // Cargo builds an example that is named on its command line as a test.
     if tests.iter().all(|test| test.examples.is_empty()) {
         arguments.extend(tests.iter().flat_map(|test| ["--test", test.binary]));
     }
@@ -166,18 +166,18 @@ pub(crate) fn tests(tests: &[&GuestTest], is_release: bool) -> Result<Vec<Progra
     Ok(programs)
 }
 
-/// Builds a program of a package in the same way: cargo builds it for the package's tests.
+/// Builds a program of a package in the same way: cargo builds it with the package's tests.
 pub(crate) fn program(package: &str, name: &str, is_release: bool) -> Result<Program> {
-    found(package, "tests", name, is_release)
+    build(package, "tests", name, is_release)
 }
 
-/// Builds a test binary that is a program of its own.
+/// Builds a test binary that runs as a program.
 pub(crate) fn test(package: &str, name: &str, is_release: bool) -> Result<Program> {
-    found(package, name, name, is_release)
+    build(package, name, name, is_release)
 }
 
-/// Builds a test binary, and finds an executable of its package.
-fn found(package: &str, binary: &str, name: &str, is_release: bool) -> Result<Program> {
+/// Builds a test binary, and returns an executable of its package.
+fn build(package: &str, binary: &str, name: &str, is_release: bool) -> Result<Program> {
     let mut arguments = vec!["test", "--no-run", "--workspace", "--test", binary];
     arguments.extend(is_release.then_some("--release"));
     let messages = cargo(Command::new(cargo_program()).args(&arguments))?;
@@ -186,8 +186,8 @@ fn found(package: &str, binary: &str, name: &str, is_release: bool) -> Result<Pr
 
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-/// Builds what is measured, static and optimized, in a target directory of its own: other flags in the main one would
-/// rebuild everything.
+/// Builds the programs that are measured, static and optimized, in a target directory of their own: with these flags in
+/// the main one, cargo would rebuild everything.
 #[derive(Debug)]
 pub(crate) struct Builder {
     target_dir: PathBuf,
@@ -206,17 +206,14 @@ impl Builder {
         self.build(&arguments, "xenbench")
     }
 
-    /// Builds a program of `testing/bench-others`, which is no package of the workspace.
-    pub(crate) fn peer(&self, name: &str) -> Result<PathBuf> {
-        let manifest = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../testing/bench-others/Cargo.toml"
-        );
-        let arguments = ["build", "--manifest-path", manifest, "--bin", name];
+    /// Builds a program of `testing/bench-others`, which is not in the workspace.
+    pub(crate) fn other(&self, name: &str) -> Result<PathBuf> {
+        const MANIFEST: &str = "testing/bench-others/Cargo.toml";
+        let arguments = ["build", "--manifest-path", MANIFEST, "--bin", name];
         self.build(&arguments, "bench-others")
     }
 
-    /// Compiles a C program against libraries of Debian that are unpacked under `root`.
+    /// Compiles a C program against Debian's libraries, which are unpacked under `root`.
     pub(crate) fn c_program(
         &self,
         source: &Path,
@@ -262,8 +259,8 @@ impl Builder {
     }
 }
 
-/// What a program is linked against, the loader included; nothing where it is static. The kernel's own library is no
-/// file.
+/// The files that a program is linked against, with the loader; none for a static program. The kernel's own library
+/// (the vDSO) is not a file.
 pub(crate) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd").arg(program).output();
     let output = output.context("cannot run ldd")?;
@@ -297,7 +294,7 @@ fn cargo_program() -> OsString {
 fn cargo(command: &mut Command) -> Result<String> {
     let output = command
         .args(["--quiet", "--message-format", "json-render-diagnostics"])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .current_dir(workspace::root())
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo")?;
@@ -308,7 +305,7 @@ fn cargo(command: &mut Command) -> Result<String> {
 /// Finds the executable of a package's target in cargo's JSON messages.
 fn executable(messages: &str, package: &str, name: &str) -> Result<PathBuf> {
     let is_of = |id: &str| {
-        // `path+file:///folder#package@version`, or without the package where the folder is called so.
+        // `path+file:///folder#package@version`; without the package if the folder has the same name.
         let named = format!("#{package}@");
         id.contains(&named)
             || id
@@ -320,7 +317,7 @@ fn executable(messages: &str, package: &str, name: &str) -> Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter(|message| message["package_id"].as_str().is_some_and(is_of))
         .filter(|message| message["target"]["name"] == name)
-        // A program that is built as its own test has the same name.
+        // The unit tests of a program have the same name as the program.
         .filter(|message| {
             message["profile"]["test"] != true || message["target"]["kind"][0] == "test"
         })
@@ -335,7 +332,7 @@ mod tests {
     use super::{executable, files};
 
     #[test]
-    fn the_executable_is_that_of_the_named_package_and_target() {
+    fn executable_returns_that_of_the_named_package_and_target() {
         let messages = concat!(
             r#"{"package_id":"path+file:///w/cli#evtchn-cli@0.1.0","target":{"kind":["bin"],"name":"evtchn"},"profile":{"test":true},"executable":"/t/unit"}"#,
             "\n",
@@ -359,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn the_libraries_are_the_files_that_ldd_names() {
+    fn libraries_are_the_files_that_ldd_names() {
         let text = "\tlinux-vdso.so.1 (0x7f44)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x7f61)\n\
                     \t/lib64/ld-linux-x86-64.so.2 (0x7f4d)\n";
         let named = ["/lib/x/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];

@@ -1,22 +1,22 @@
 //! `cargo xtask xen --differential`: the simulator against the device, in one process in dom0.
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{ffi::OsStr, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 
-use crate::{binaries, initramfs, xen};
+use crate::{
+    binaries,
+    boot::{Config, OUTPUT},
+    shell,
+};
 
 /// The test binary that compares the two, in the package of the real backend.
 const PROGRAM: &str = "differential";
 
-/// What the run is to do.
+/// The options of this run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Differential {
-    /// Hold the simulator against the device: random calls on both, every answer compared
+    /// Make random calls on the simulator and on the device, and compare every result
     #[arg(long, conflicts_with_all = ["tests", "command"])]
     pub(crate) differential: bool,
     /// Number of calls
@@ -27,33 +27,33 @@ pub(crate) struct Differential {
         requires = "differential"
     )]
     ops: u64,
-    /// Where the calls are drawn from
+    /// Seed of the random calls
     #[arg(long, value_name = "S", default_value_t = 1, requires = "differential")]
     seed: u64,
-    /// Run these programs instead, each until it finds a difference; for testing/mutations/differential
+    /// Run these programs instead, each until it finds a difference (for testing/mutations/differential)
     #[arg(long, value_name = "PATH", requires = "differential", hide = true)]
     built: Vec<PathBuf>,
 }
 
 impl Differential {
-    /// Seconds that suffice on a slow host.
-    pub(crate) fn patience(&self) -> u64 {
+    /// Seconds that it may take beyond the usual on a slow host.
+    pub(crate) fn extra_seconds(&self) -> u64 {
         const PER_SECOND: u64 = 1000;
         self.ops / PER_SECOND * self.built.len().max(1) as u64
     }
 }
 
-/// Runs it. The last line that it prints and its exit code are those of the program in the guest.
-pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
+/// Runs it. Its last line and its exit code are those of the program in the guest.
+pub(crate) fn run(options: &Differential, config: &Config) -> Result<ExitCode> {
     let Differential {
         ops, seed, built, ..
-    } = &options.differential;
+    } = options;
     let [ops, seed] = [ops, seed].map(u64::to_string);
     let arguments = ["--ops", &ops, "--seed", &seed];
     if built.is_empty() {
-        let program = binaries::test("evtchn-xen", PROGRAM, options.release)?;
-        let job = initramfs::call("run_command", [PROGRAM].iter().chain(&arguments));
-        return xen::run_programs(options.setup(), dir, &[program], &job, &xen::OUTPUT);
+        let program = binaries::test("evtchn-xen", PROGRAM, config.is_release)?;
+        let job = shell::call("run_command", [PROGRAM].iter().chain(&arguments));
+        return config.run_programs(&[program], &job, &OUTPUT);
     }
     let mut programs = Vec::new();
     let mut job = String::new();
@@ -61,11 +61,11 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
         let name = path.file_name().and_then(OsStr::to_str);
         let name = name.with_context(|| format!("{} has no name", path.display()))?;
         programs.push((name.to_owned(), path.clone()));
-        job += &initramfs::call("run_command", ["echo", "==", name]);
-        job += &initramfs::call(
+        job += &shell::call("run_command", ["echo", "==", name]);
+        job += &shell::call(
             "run_command",
             [name].iter().chain(&arguments).chain(&["--first"]),
         );
     }
-    xen::run_programs(options.setup(), dir, &programs, &job, &xen::OUTPUT)
+    config.run_programs(&programs, &job, &OUTPUT)
 }

@@ -11,38 +11,38 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     binaries::{self, DOMAINS, Program},
-    initramfs::Archive,
+    boot::Config,
+    initramfs::{Archive, file_name},
     packages,
     report::Verdict,
-    syscalls,
-    vm::{self, Line},
-    xen,
+    vm::{End, Line},
+    workspace,
 };
 
 /// Whether there are other domains.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Guest {
-    /// Give dom0 the toolstack and a guest to start; run the cases between two domains, or the command, in it.
-    /// The command `domain` starts guests and runs programs in them
+    /// Boot a dom0 with the toolstack and a guest image, and run the cases between two domains, or the command, there.
+    /// In dom0 the command `domain` starts guests and runs programs in them
     #[arg(long, conflicts_with_all = ["bench", "differential", "tests", "syscalls"])]
     pub(crate) guest: bool,
 }
 
 impl Guest {
     /// Seconds that it may take beyond the usual.
-    pub(crate) fn patience(&self) -> u64 {
+    pub(crate) fn extra_seconds(&self) -> u64 {
         if self.guest { 480 } else { 0 }
     }
 }
 
-/// What is taken of the toolstack, under `target/xen`.
+/// The directory of the toolstack, under `target/xen`.
 const TOOLSTACK: &str = "toolstack";
 /// The guest's archive, under `target/xen`.
 const DOMU: &str = "domu.cpio";
 const DIRECTORIES: [&str; 2] = ["domu", "etc"];
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
-/// The packages with the programs and all their libraries but those of Xen's version.
+/// The packages of the programs and of their libraries, without those whose names have Xen's version.
 const PACKAGES: [&str; 17] = [
     "xenstore-utils",
     "libc6",
@@ -63,7 +63,7 @@ const PACKAGES: [&str; 17] = [
     "zlib1g",
 ];
 
-/// Where each program lies in the unpacked packages; `*` is Xen's version.
+/// The path of each program in the unpacked packages; `*` is Xen's version.
 const PROGRAMS: [&str; 6] = [
     "usr/lib/xen-*/bin/xl",
     "usr/lib/xen-*/bin/xenstored",
@@ -73,21 +73,21 @@ const PROGRAMS: [&str; 6] = [
     "usr/bin/xenstore-ls",
 ];
 
-/// Runs the cases between two domains on real Xen, and the same on the simulator.
-pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
-    let mut programs = binaries::tests(&[&DOMAINS], options.release)?;
+/// Runs the cases between two domains on real Xen, and then on the simulator.
+pub(crate) fn run(config: &Config) -> Result<ExitCode> {
+    let mut programs = binaries::tests(&[&DOMAINS], config.is_release)?;
     let (_, cases) = programs.first().context("no cases were built")?;
     let cases = cases.clone();
-    programs.push(xen::command(options)?);
-    let job = xen::environment(options) + &DOMAINS.call();
-    let archive = packed(dir, &programs, &job)?;
+    programs.push(config.command()?);
+    let job = config.environment.clone() + &DOMAINS.call();
+    let archive = archive(config, &programs, &job)?;
 
-    let end = xen::boot(options.setup(), dir, archive, &[Line::Report])?;
-    let report = vm::recorded(dir, Line::Report)?;
-    let console = vm::recorded(dir, Line::Console)?;
+    let end = config.boot(archive, &[Line::Report])?;
+    let report = config.recorded(Line::Report)?;
+    let console = config.recorded(Line::Console)?;
     let real = Verdict::new(&[DOMAINS.name], &report, &console, end);
     if !real.is_success() {
-        xen::show_console(dir)?;
+        config.show_console()?;
     }
     let simulated = on_the_simulator(&cases)?;
     println(&format!(
@@ -97,7 +97,7 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!is_success)))
 }
 
-/// Runs the cases of the simulator here.
+/// Runs the cases on the simulator, on this machine.
 fn on_the_simulator(cases: &Path) -> Result<Verdict> {
     let output = Command::new(cases).arg("domains::sim::").output();
     let output = output.with_context(|| format!("cannot run {}", cases.display()))?;
@@ -106,20 +106,17 @@ fn on_the_simulator(cases: &Path) -> Result<Verdict> {
     println(&text)?;
     let code = output.status.code().unwrap_or(1);
     let report = format!("=== run {}\n{text}\n=== exit {code}\n", DOMAINS.name);
-    Ok(Verdict::new(
-        &[DOMAINS.name],
-        &report,
-        "",
-        vm::End::PoweredOff,
-    ))
+    Ok(Verdict::new(&[DOMAINS.name], &report, "", End::PoweredOff))
 }
 
 fn println(text: &str) -> Result<()> {
     Ok(writeln!(io::stdout().lock(), "\n{text}")?)
 }
 
-/// What a dom0 with the toolstack boots from, and in it what a guest boots from; both have the programs.
-pub(crate) fn packed(dir: &Path, programs: &[Program], job: &str) -> Result<Archive> {
+/// The archive that a dom0 with the toolstack boots from. It contains the archive that a guest boots from; both have
+/// the programs.
+pub(crate) fn archive(config: &Config, programs: &[Program], job: &str) -> Result<Archive> {
+    let dir = &config.dir;
     let toolstack = prepare(dir)?;
     let mut guest = Archive::bootable(dir, DOMU, include_bytes!("../guest/domu-init"))?;
     for (name, path) in programs {
@@ -127,11 +124,8 @@ pub(crate) fn packed(dir: &Path, programs: &[Program], job: &str) -> Result<Arch
     }
     guest.write()?;
 
-    let mut archive = xen::packed(
-        dir,
-        programs,
-        &format!(". /toolstack\n{job}\nshow_guests\n"),
-    )?;
+    let job = format!(". /toolstack\n{job}\nshow_guests\n");
+    let mut archive = config.archive(programs, &job)?;
     for directory in DIRECTORIES {
         archive.directory(directory)?;
     }
@@ -141,7 +135,7 @@ pub(crate) fn packed(dir: &Path, programs: &[Program], job: &str) -> Result<Arch
         "domu/vmlinuz",
         &dir.join(packages::IMAGE).join(packages::KERNEL),
     )?;
-    let helper = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/domain");
+    let helper = workspace::root().join("xtask/guest/domain");
     archive.script("domain", &helper)?;
     for place in ["guest", "lib", "lib64"] {
         let mut files: Vec<PathBuf> = fs::read_dir(toolstack.join(place))?
@@ -150,8 +144,8 @@ pub(crate) fn packed(dir: &Path, programs: &[Program], job: &str) -> Result<Arch
         files.sort();
         for file in files {
             match place {
-                "guest" => archive.file(&format!("guest/{}", syscalls::name(&file)?), &file)?,
-                // Of a library that the programs of this machine brought, that one stays.
+                "guest" => archive.file(&format!("guest/{}", file_name(&file)?), &file)?,
+                // If the programs brought a library of this machine, the archive keeps that one.
                 _ => archive.library(&file)?,
             }
         }
@@ -159,7 +153,7 @@ pub(crate) fn packed(dir: &Path, programs: &[Program], job: &str) -> Result<Arch
     Ok(archive)
 }
 
-/// Sees to it that the toolstack is there, and says where: its programs, their libraries, their loader.
+/// Downloads the toolstack if needed, and returns its directory: its programs, their libraries, their loader.
 fn prepare(dir: &Path) -> Result<PathBuf> {
     let toolstack = dir.join(TOOLSTACK);
     if toolstack.is_dir() {
@@ -180,17 +174,14 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
     }
     for program in PROGRAMS {
         let program = root.join(program.replace('*', &version));
-        fs::copy(
-            &program,
-            finished.join("guest").join(syscalls::name(&program)?),
-        )?;
+        fs::copy(&program, finished.join("guest").join(file_name(&program)?))?;
         for library in libraries(&root, &program)? {
-            let name = syscalls::name(&library)?;
+            let name = file_name(&library)?;
             let place = if name == LOADER { "lib64" } else { "lib" };
             fs::copy(&library, finished.join(place).join(name))?;
         }
     }
-    // Loaded by the C library when a thread ends.
+    // The C library loads it when a thread ends.
     let unwinder = root.join("lib/x86_64-linux-gnu/libgcc_s.so.1");
     fs::copy(&unwinder, finished.join("lib/libgcc_s.so.1"))?;
     fs::rename(&finished, &toolstack)?;
@@ -198,7 +189,7 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
     Ok(toolstack)
 }
 
-/// The version of Xen, as the folder of its programs names it.
+/// The version of Xen, from the name of the folder of its programs.
 fn version(root: &Path) -> Result<String> {
     for entry in fs::read_dir(root.join("usr/lib"))? {
         let name = entry?.file_name();
@@ -227,7 +218,7 @@ fn download(dir: &Path) -> Result<()> {
     packages::apt_get(dir, &arguments)
 }
 
-/// The libraries of a program, out of the unpacked packages.
+/// The libraries of a program, from the unpacked packages.
 fn libraries(root: &Path, program: &Path) -> Result<Vec<PathBuf>> {
     let places = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
     let path: Vec<String> = places

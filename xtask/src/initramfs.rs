@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{binaries, packages, syscalls};
+use crate::{binaries, packages};
 
 /// The archive's name under `target/xen`.
 pub(crate) const FILE: &str = "initramfs.cpio";
@@ -24,15 +24,16 @@ const DATA: u32 = 0o100_644;
 pub(crate) struct Archive {
     path: PathBuf,
     bytes: Vec<u8>,
-    /// The libraries that it has, by name.
+    /// The names of its libraries.
     libraries: BTreeSet<String>,
 }
 
-/// The loader of dynamic programs: where they ask the kernel for it.
+/// The loader of dynamic programs, which the kernel looks for in `lib64`.
 const LOADER: &str = "ld-linux-x86-64.so.2";
 
 impl Archive {
-    /// Starts with everything that dom0 needs to boot and then run `job`, a shell script made of [`call`]s.
+    /// Starts with everything that dom0 needs to boot and then run `job`, a shell script made of
+    /// [`call`](crate::shell::call)s.
     pub(crate) fn new(dir: &Path, job: &str) -> Result<Self> {
         let mut archive = Self::bootable(dir, FILE, include_bytes!("../guest/init"))?;
         archive.data("job", job.as_bytes())?;
@@ -76,7 +77,7 @@ impl Archive {
         self.entry(&format!("guest/{name}"), PROGRAM, &read(path)?)
     }
 
-    /// Adds a program to the guest's search path, with the libraries of this machine that it is linked against.
+    /// Adds a program to the guest's search path, with the libraries of this machine that it needs.
     pub(crate) fn program(&mut self, name: &str, path: &Path) -> Result<()> {
         for library in binaries::libraries(path)? {
             self.library(&library)?;
@@ -87,7 +88,7 @@ impl Archive {
 
     /// Adds a library, or the loader, once.
     pub(crate) fn library(&mut self, path: &Path) -> Result<()> {
-        let name = syscalls::name(path)?;
+        let name = file_name(path)?;
         if !self.libraries.insert(name.clone()) {
             return Ok(());
         }
@@ -100,12 +101,12 @@ impl Archive {
         self.entry(name, PROGRAM, &read(path)?)
     }
 
-    /// Adds a file that is no program.
+    /// Adds a file that is not a program.
     pub(crate) fn data(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         self.entry(name, DATA, bytes)
     }
 
-    /// Adds a directory; its parent has to be there.
+    /// Adds a directory, whose parent has been added.
     pub(crate) fn directory(&mut self, name: &str) -> Result<()> {
         self.entry(name, DIRECTORY, &[])
     }
@@ -154,18 +155,14 @@ impl Archive {
     }
 }
 
-/// A line of shell that calls `function` with these words, none of which the shell interprets.
-pub(crate) fn call<W: AsRef<str>>(function: &str, words: impl IntoIterator<Item = W>) -> String {
-    let mut line = function.to_owned();
-    for word in words {
-        line += " '";
-        line += &word.as_ref().replace('\'', r"'\''");
-        line += "'";
-    }
-    line + "\n"
+/// The last part of a path.
+pub(crate) fn file_name(path: &Path) -> Result<String> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} has no name", path.display()))?;
+    Ok(name.to_owned())
 }
 
-/// A program without what only debuggers use, which would take the guest's memory. The scratch file is overwritten.
+/// A program without its debug sections, which would only take the guest's memory. The scratch file is overwritten.
 fn stripped(path: &Path, scratch: &Path) -> Result<Vec<u8>> {
     let mut strip = Command::new("strip");
     strip.args(["--strip-debug", "-o"]).arg(scratch).arg(path);
@@ -196,11 +193,5 @@ mod tests {
         );
         let expected = format!("{header}ab\0\0\0\0hello\0\0\0");
         assert_eq!(String::from_utf8(archive.bytes).unwrap(), expected);
-    }
-
-    #[test]
-    fn a_call_keeps_every_word_as_it_is() {
-        let line = call("run_command", ["sh", "-c", "echo '$HOME' \"*\""]);
-        assert_eq!(line, "run_command 'sh' '-c' 'echo '\\''$HOME'\\'' \"*\"'\n");
     }
 }

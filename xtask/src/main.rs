@@ -1,31 +1,42 @@
-//! Chores of the workspace: `cargo xtask xen` boots a real Xen under qemu and runs tests, or one command, in its dom0;
-//! `cargo xtask docs` rewrites what the documents take from the code.
+//! Tasks of the workspace: `cargo xtask xen` boots a real Xen under qemu and runs tests, or one command, in its dom0;
+//! `cargo xtask docs` rewrites the generated parts of the documents.
 //!
-//! Standard output carries only what the guest prints (and the closing tally of a test run); everything
-//! xtask has to say about itself goes to standard error.
+//! Standard output carries only what the guest prints, and the last line of a test run. Messages of xtask itself go to
+//! standard error.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-mod bench;
-mod binaries;
-mod differential;
+// A module imports only modules of the groups below its own, which a test checks.
 mod docs;
-mod guest;
-mod initramfs;
-mod packages;
-mod report;
-mod soak;
-mod syscalls;
-mod vm;
 mod xen;
 
-/// The exit code of xtask's own trouble, kept apart from codes that a command in the guest is likely to return.
-const TROUBLE: u8 = 125;
+mod bench;
+mod differential;
+mod guest;
+mod soak;
+mod syscalls;
 
-/// Chores of the evtchn workspace.
+mod boot;
+
+mod report;
+
+mod vm;
+
+mod initramfs;
+
+mod binaries;
+
+mod packages;
+mod shell;
+mod workspace;
+
+/// The exit code if xtask itself fails. A command in the guest is unlikely to return it.
+const FAILED: u8 = 125;
+
+/// Tasks of the evtchn workspace.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -46,6 +57,59 @@ fn main() -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
-        ExitCode::from(TROUBLE)
+        ExitCode::from(FAILED)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use crate::workspace;
+
+    /// The Rust files of a module.
+    fn files(path: &Path) -> Vec<String> {
+        if path.is_dir() {
+            let entries = fs::read_dir(path).unwrap();
+            return entries
+                .flat_map(|entry| files(&entry.unwrap().path()))
+                .collect();
+        }
+        vec![fs::read_to_string(path).unwrap()]
+    }
+
+    #[test]
+    fn modules_import_only_modules_of_the_groups_below_their_own() {
+        let main = include_str!("main.rs")
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap();
+        let groups: Vec<Vec<&str>> = main
+            .split("\n\n")
+            .map(|group| {
+                let lines = group.lines();
+                let names = lines.filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+                names.collect()
+            })
+            .collect();
+        let source = workspace::root().join("xtask/src");
+        let mut checked = 0;
+        for (place, group) in groups.iter().enumerate() {
+            let not_below = groups[..=place].concat();
+            for module in group {
+                let folder = source.join(module);
+                let file = folder.with_extension("rs");
+                for text in files(if file.exists() { &file } else { &folder }) {
+                    for import in text.split("use crate::").skip(1) {
+                        let import = import.split(';').next().unwrap();
+                        let mut words = import.split(|c: char| !c.is_alphanumeric() && c != '_');
+                        let wrong = words.find(|word| not_below.contains(word));
+                        assert_eq!(wrong, None, "{module} imports {import}");
+                        checked += 1;
+                    }
+                }
+            }
+        }
+        assert!(checked > 20, "{checked} imports");
+    }
 }

@@ -1,4 +1,4 @@
-//! Debian packages: qemu is installed, of the others only a few files are taken.
+//! Debian packages: installs qemu, and takes a few files of others without installing them.
 
 use std::{
     fs::{self, File},
@@ -29,16 +29,16 @@ pub(crate) const MODULES: [&str; 5] = [
 const QEMU: &str = "qemu-system-x86_64";
 const QEMU_PACKAGE: &str = "qemu-system-x86";
 const BUSYBOX_PACKAGE: &str = "busybox-static";
-/// Metapackages, and the start of the name of the versioned package each of them stands for.
+/// Metapackages, each with the prefix of the versioned package that it depends on.
 pub(crate) const XEN: (&str, &str) = ("xen-system-amd64", "xen-hypervisor-");
 const METAPACKAGES: [(&str, &str); 2] = [XEN, ("linux-image-amd64", "linux-image-")];
 
-/// Installs qemu if it is missing, which takes root.
+/// Installs qemu if it is missing; only root can.
 pub(crate) fn require_qemu() -> Result<()> {
     require(QEMU, QEMU_PACKAGE)
 }
 
-/// Installs a program if it is missing, which takes root.
+/// Installs a program if it is missing; only root can.
 pub(crate) fn require(program: &str, package: &str) -> Result<()> {
     let is_installed = || {
         Command::new(program)
@@ -69,7 +69,7 @@ pub(crate) fn require(program: &str, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// The root of a package that is unpacked under `dir` and not installed; it is downloaded only once.
+/// Downloads a package once and unpacks it under `dir` without installing it. Returns its root.
 pub(crate) fn unpacked(dir: &Path, package: &str) -> Result<PathBuf> {
     let root = dir.join(package);
     if root.is_dir() {
@@ -97,7 +97,7 @@ pub(crate) fn unpack(packages: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Sees to it that `dir` holds a complete image, downloading packages only if it does not.
+/// Makes the image in `dir` complete, and downloads packages only if it is not.
 pub(crate) fn prepare(dir: &Path) -> Result<()> {
     let image = dir.join(IMAGE);
     let mut files = [HYPERVISOR, KERNEL, BUSYBOX].iter().chain(&MODULES);
@@ -120,7 +120,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<()> {
     remove(&scratch)
 }
 
-/// Takes the files of the image out of the unpacked packages.
+/// Copies the files of the image from the unpacked packages.
 fn collect(root: &Path, image: &Path) -> Result<()> {
     let is_hypervisor = |name: &str| name.starts_with("xen-") && name.ends_with(".gz");
     place(
@@ -155,7 +155,7 @@ fn place(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Finds a file by its name, because releases of Debian differ in where they put it.
+/// Finds a file by its name, because its path differs between releases of Debian.
 fn find(dir: &Path, wanted: &dyn Fn(&str) -> bool, what: &str) -> Result<PathBuf> {
     let mut open = vec![dir.to_path_buf()];
     while let Some(dir) = open.pop() {
@@ -172,7 +172,7 @@ fn find(dir: &Path, wanted: &dyn Fn(&str) -> bool, what: &str) -> Result<PathBuf
     bail!("the packages hold no file that could be {what}")
 }
 
-/// Downloads, without installing them, the packages whose files make up the image.
+/// Downloads the packages whose files make up the image, without installing them.
 fn download(dir: &Path) -> Result<()> {
     let mut packages = vec![BUSYBOX_PACKAGE.to_owned()];
     for (metapackage, prefix) in METAPACKAGES {
@@ -199,7 +199,7 @@ pub(crate) fn dependency(metapackage: &str, prefix: &str) -> Result<String> {
         .with_context(|| format!("{metapackage} names no {prefix}*-amd64"))
 }
 
-/// Tries again with fresh package lists if the ones at hand are missing or too old to serve.
+/// Updates the package lists and tries again if the attempt fails: they may be missing or too old.
 pub(crate) fn with_package_lists(attempt: impl Fn() -> Result<()>) -> Result<()> {
     let Err(error) = attempt() else { return Ok(()) };
     if !is_root() {

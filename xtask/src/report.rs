@@ -1,10 +1,10 @@
-//! The verdict on a run, from what the guest wrote.
+//! The result of a test run, from what the guest wrote.
 
 use std::fmt;
 
 use crate::vm::End;
 
-/// Words with which Linux and Xen announce that something is wrong with themselves.
+/// Words with which Linux and Xen report faults of their own.
 const COMPLAINTS: [&str; 14] = [
     "WARNING:",
     "BUG:",
@@ -22,43 +22,43 @@ const COMPLAINTS: [&str; 14] = [
     "Dom0 crashed",
 ];
 
-/// What a test run amounts to.
+/// The result of a test run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     passed: u32,
     failed: u32,
     ignored: u32,
-    /// What went wrong apart from single tests; each counts as one failure.
-    troubles: Vec<String>,
+    /// What went wrong apart from failed tests; each counts as one failure.
+    problems: Vec<String>,
 }
 
 impl Verdict {
-    /// Judges a run that had to run all the `expected` test binaries.
+    /// The result of a run of all `expected` test binaries.
     pub(crate) fn new(expected: &[&str], report: &str, console: &str, end: End) -> Self {
         let mut verdict = Self::default();
         match end {
             End::PoweredOff => {}
-            End::TimedOut => verdict.troubles.push("the guest hung".to_owned()),
+            End::TimedOut => verdict.problems.push("the guest hung".to_owned()),
         }
         if let Some(complaint) = complaint(console) {
             verdict
-                .troubles
+                .problems
                 .push(format!("the console says: {complaint}"));
         }
         if expected.is_empty() {
-            verdict.troubles.push("no tests to run".to_owned());
+            verdict.problems.push("no tests to run".to_owned());
         }
         for name in expected {
-            if let Err(trouble) = verdict.add(section(report, name)) {
-                verdict.troubles.push(format!("{name} {trouble}"));
+            if let Err(problem) = verdict.add(section(report, name)) {
+                verdict.problems.push(format!("{name} {problem}"));
             }
         }
         verdict
     }
 
-    /// Whether everything that had to run did run and passed.
+    /// Whether every expected test ran and passed.
     pub(crate) fn is_success(&self) -> bool {
-        self.failed == 0 && self.troubles.is_empty()
+        self.failed == 0 && self.problems.is_empty()
     }
 
     /// Counts the tests of one binary.
@@ -85,18 +85,18 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for trouble in &self.troubles {
-            writeln!(f, "FAILED: {trouble}")?;
+        for problem in &self.problems {
+            writeln!(f, "FAILED: {problem}")?;
         }
         if self.ignored > 0 {
             writeln!(f, "NOT RUN: {} ignored", self.ignored)?;
         }
-        let failed = self.troubles.len() + self.failed as usize;
+        let failed = self.problems.len() + self.failed as usize;
         write!(f, "{} passed, {failed} failed", self.passed)
     }
 }
 
-/// The closing line of a test binary.
+/// The last line of a test binary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
     passed: u32,
@@ -127,7 +127,7 @@ pub(crate) fn complaint(console: &str) -> Option<&str> {
         .map(str::trim)
 }
 
-/// The exit code that a program ended with, if it ended.
+/// The exit code of a program, if it ended.
 pub(crate) fn exit_code(report: &str) -> Option<u8> {
     let code = report
         .lines()
@@ -156,7 +156,7 @@ mod tests {
         )
     }
 
-    fn closing(expected: &[&str], report: &str, console: &str, end: End) -> String {
+    fn text(expected: &[&str], report: &str, console: &str, end: End) -> String {
         let verdict = Verdict::new(expected, report, console, end);
         assert!(!verdict.is_success());
         verdict.to_string()
@@ -174,15 +174,15 @@ mod tests {
     #[test]
     fn a_failed_test_fails_the_run() {
         let report = run("smoke", "FAILED. 3 passed; 2 failed; 0 ignored", 101);
-        let closing = closing(&["smoke"], &report, QUIET, End::PoweredOff);
-        assert_eq!(closing, "3 passed, 2 failed");
+        let text = text(&["smoke"], &report, QUIET, End::PoweredOff);
+        assert_eq!(text, "3 passed, 2 failed");
     }
 
     #[test]
     fn an_exit_code_without_a_failed_test_fails_the_run() {
         let report = run("smoke", "ok. 3 passed; 0 failed; 0 ignored", 1);
-        let closing = closing(&["smoke"], &report, QUIET, End::PoweredOff);
-        assert_eq!(closing, "FAILED: smoke exited with 1\n3 passed, 1 failed");
+        let text = text(&["smoke"], &report, QUIET, End::PoweredOff);
+        assert_eq!(text, "FAILED: smoke exited with 1\n3 passed, 1 failed");
     }
 
     #[test]
@@ -199,9 +199,9 @@ mod tests {
     #[test]
     fn a_run_without_tests_fails() {
         let report = run("smoke", "ok. 0 passed; 0 failed; 0 ignored", 0);
-        let nothing = closing(&["smoke"], &report, QUIET, End::PoweredOff);
+        let nothing = text(&["smoke"], &report, QUIET, End::PoweredOff);
         assert_eq!(nothing, "FAILED: smoke ran no test\n0 passed, 1 failed");
-        let silent = closing(
+        let silent = text(
             &["smoke"],
             "=== run smoke\n\n=== exit 0\n",
             QUIET,
@@ -211,9 +211,9 @@ mod tests {
             silent,
             "FAILED: smoke ended without a test result\n0 passed, 1 failed"
         );
-        let empty = closing(&["smoke"], "", QUIET, End::PoweredOff);
+        let empty = text(&["smoke"], "", QUIET, End::PoweredOff);
         assert_eq!(empty, "FAILED: smoke did not start\n0 passed, 1 failed");
-        let none = closing(&[], "", QUIET, End::PoweredOff);
+        let none = text(&[], "", QUIET, End::PoweredOff);
         assert_eq!(none, "FAILED: no tests to run\n0 passed, 1 failed");
     }
 
@@ -221,9 +221,9 @@ mod tests {
     fn a_binary_that_did_not_end_keeps_the_others_counts() {
         let report =
             run("smoke", "ok. 2 passed; 0 failed; 0 ignored", 0) + "=== run contract\nrunning";
-        let closing = closing(&["smoke", "contract"], &report, QUIET, End::TimedOut);
+        let text = text(&["smoke", "contract"], &report, QUIET, End::TimedOut);
         assert_eq!(
-            closing,
+            text,
             "FAILED: the guest hung\nFAILED: contract did not end\n2 passed, 2 failed"
         );
     }
@@ -243,9 +243,9 @@ mod tests {
             "(XEN) Hardware Dom0 crashed: rebooting machine in 5 seconds.",
         ] {
             let console = format!("{QUIET}{line}\r\n{QUIET}");
-            let closing = closing(&["smoke"], &report, &console, End::PoweredOff);
+            let text = text(&["smoke"], &report, &console, End::PoweredOff);
             assert_eq!(
-                closing,
+                text,
                 format!("FAILED: the console says: {line}\n2 passed, 1 failed")
             );
         }

@@ -1,4 +1,4 @@
-//! The virtual machine: qemu without KVM, four serial lines recorded in files, a clock.
+//! The virtual machine: qemu without KVM, with four serial lines that are recorded in files.
 
 use std::{
     fs::{self, File},
@@ -55,9 +55,9 @@ impl Line {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The guest switched itself off, or crashed and tried to reboot.
+    /// The guest powered off, or crashed and tried to reboot.
     PoweredOff,
-    /// It was still running when its time was up.
+    /// It still ran at the timeout.
     TimedOut,
 }
 
@@ -66,8 +66,8 @@ pub(crate) enum End {
 pub(crate) enum Clock {
     /// The time of the host.
     Wall,
-    /// A nanosecond per instruction that a virtual CPU executed, of the program, the kernel and Xen alike; none while
-    /// all are idle.
+    /// A nanosecond for each instruction that a virtual CPU executes in the program, the kernel or Xen. It stands still
+    /// while all are idle.
     Instructions,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Setup {
     pub(crate) cpus: u8,
     /// What its clock shows.
     pub(crate) clock: Clock,
-    /// Whether there has to be room for other domains beside dom0.
+    /// Whether it has memory for other domains beside dom0.
     pub(crate) has_guests: bool,
     /// How long it may run.
     pub(crate) timeout: Duration,
@@ -93,7 +93,7 @@ pub(crate) struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Boots and runs until the guest ends or its time is up. `observe` gets what the lines carry as it comes.
+    /// Boots and runs until the guest ends or times out. `observe` gets what the lines carry as it comes.
     pub(crate) fn run(
         &self,
         mut observe: impl FnMut(Line, &[u8]) -> io::Result<()>,
@@ -127,7 +127,7 @@ impl Machine<'_> {
         }
     }
 
-    /// The command line. File names are relative, since qemu gives commas and spaces in them a meaning.
+    /// The command line. File names are relative, because qemu interprets commas and spaces in them.
     fn command(&self) -> Command {
         let image = packages::IMAGE;
         let (memory, dom0) = match self.setup.has_guests {
@@ -182,8 +182,8 @@ pub(crate) fn recorded(dir: &Path, line: Line) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The running qemu, which does not outlive this value; should xtask itself be killed, `setpriv` has told the
-/// kernel to kill qemu too.
+/// The running qemu, which is killed when this value is dropped. If xtask itself is killed, the kernel kills qemu,
+/// because `setpriv` has asked for that.
 struct Qemu(Child);
 
 impl Qemu {

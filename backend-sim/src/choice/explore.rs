@@ -1,11 +1,11 @@
-//! The tour through every sequence of decisions of one scenario.
+//! Runs a scenario with every sequence of decisions.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Choice, Source};
 
-/// What a tour through all decisions came to.
+/// The result of [`Choice::exhaustive`].
 ///
 /// ```
 /// use evtchn_sim::Choice;
@@ -21,17 +21,17 @@ use super::{Choice, Source};
 pub struct Explored {
     /// How often the scenario ran.
     pub runs: u64,
-    /// Whether those were all runs there are; otherwise the bound ended it.
+    /// Whether those were all the runs there are; otherwise the bound ended it.
     pub complete: bool,
 }
 
-/// The decisions of one run: those up to the turn are given, the first way is taken after them.
+/// The decisions of one run: those up to the turn are given, and after them the first way is taken.
 #[derive(Debug, Default)]
 pub(super) struct Path {
     steps: Vec<Step>,
-    /// How many of them this run has come to.
+    /// How many of them this run has reached.
     come: usize,
-    /// A step had other ways than in the run before.
+    /// A step had another number of ways than in the run before.
     strayed: bool,
 }
 
@@ -53,8 +53,8 @@ impl Path {
         step.way
     }
 
-    /// Goes on to the next run: the last step that has a way left takes it, what came after it is
-    /// open again. False where no step has one.
+    /// Goes on to the next run: the last step that has a way left takes it, and the steps after it
+    /// are open again. Returns false where no step has one.
     fn turn(&mut self) -> bool {
         self.come = 0;
         while let Some(mut step) = self.steps.pop() {
@@ -75,13 +75,13 @@ impl Path {
 
 #[expect(
     clippy::panic,
-    reason = "the scenario is a test, and this is how one fails"
+    reason = "the scenario is a test, which fails by panicking"
 )]
 pub(super) fn explore(bound: u64, mut scenario: impl FnMut(Choice)) -> Explored {
     let path = Arc::<Mutex<Path>>::default();
     for run in 0..bound {
         let choice = Choice::from(Source::Exhaustive(Arc::clone(&path)));
-        // Nothing of what the scenario has half done is looked at afterwards.
+        // What the scenario leaves half done is not used afterwards.
         let ended = catch_unwind(AssertUnwindSafe(|| scenario(choice)));
         let mut path = path.lock().unwrap_or_else(PoisonError::into_inner);
         if path.strayed || path.come < path.steps.len() {

@@ -1,4 +1,4 @@
-//! Each source of decisions, and the tour through all of them.
+//! Each source of decisions, and the runs through all of them.
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn a_script_is_taken_modulo_the_ways_and_ends_in_first_ways() {
 }
 
 #[test]
-fn one_way_is_not_asked() {
+fn a_decision_with_one_way_is_not_counted() {
     let mut choice = Choice::scripted([1]);
     assert_eq!([choice.of(0), choice.of(1)], [0, 0]);
     assert!(choice.flip());
@@ -42,7 +42,7 @@ fn one_way_is_not_asked() {
 }
 
 #[test]
-fn bytes_give_one_number_each_and_more_where_there_are_more_ways() {
+fn a_decision_takes_one_byte_or_more_where_it_has_more_ways() {
     let mut choice = Choice::bytes([5, 1, 0x34, 0x12, 7]);
     assert_eq!([choice.of(4), choice.of(256)], [1, 1]);
     assert_eq!(choice.of(0x2000), 0x1234);
@@ -50,7 +50,7 @@ fn bytes_give_one_number_each_and_more_where_there_are_more_ways() {
 }
 
 #[test]
-fn what_was_taken_is_a_script_of_the_same_run() {
+fn recorded_decisions_replay_as_a_script() {
     let (mut choice, taken) = Choice::seeded(5).recorded();
     let mut clone = choice.clone();
     let ways = [2, 9, 1, 300, 4];
@@ -63,7 +63,7 @@ fn what_was_taken_is_a_script_of_the_same_run() {
 }
 
 #[test]
-fn once_in_so_many_is_no_on_the_first_way() {
+fn once_in_answers_no_on_the_first_way() {
     let mut choice = Choice::scripted([0, 1, 2, 3]);
     assert_eq!(
         [(); 4].map(|()| choice.once_in(3)),
@@ -75,7 +75,7 @@ fn once_in_so_many_is_no_on_the_first_way() {
 
 /// Questions that depend on the answers: every leaf of the tree, in its order.
 #[test]
-fn a_tour_takes_every_path_once_in_order() {
+fn exhaustive_takes_every_path_once_in_order() {
     let mut seen = Vec::new();
     let explored = Choice::exhaustive(100, |mut choice| {
         let first = choice.of(3);
@@ -102,7 +102,7 @@ fn a_tour_takes_every_path_once_in_order() {
 }
 
 #[test]
-fn a_tour_ends_at_its_bound_and_says_whether_it_is_complete() {
+fn exhaustive_stops_at_its_bound_and_reports_whether_it_was_complete() {
     let tour = |bound| {
         let explored = Choice::exhaustive(bound, |mut choice| {
             let _ = (choice.flip(), choice.flip());
@@ -117,7 +117,7 @@ fn a_tour_ends_at_its_bound_and_says_whether_it_is_complete() {
 
 #[test]
 #[should_panic(expected = "with the decisions [1, 0, 1]")]
-fn a_scenario_that_panics_is_named_by_its_script() {
+fn a_panic_of_a_scenario_names_the_script_of_its_run() {
     let _ = Choice::exhaustive(100, |mut choice| {
         let taken = [choice.flip(), choice.flip(), choice.flip()];
         assert!(taken != [true, false, true], "the one bad run");
@@ -126,7 +126,7 @@ fn a_scenario_that_panics_is_named_by_its_script() {
 
 #[test]
 #[should_panic(expected = "not the same each time")]
-fn a_scenario_that_asks_something_else_the_second_time_is_refused() {
+fn a_scenario_that_asks_something_else_when_repeated_panics() {
     let mut run = 0;
     let _ = Choice::exhaustive(100, |mut choice| {
         run += 1;

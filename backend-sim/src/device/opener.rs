@@ -1,4 +1,4 @@
-//! Opening the device, and what goes wrong with the devices that were opened.
+//! Opens simulated devices, and holds the faults for them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,16 +36,16 @@ pub struct SimOpen {
     pub(super) opener: Arc<Opener>,
 }
 
-/// What the clones of a [`SimOpen`] share. The faults of one are those of the machine that name it.
+/// What the clones of a [`SimOpen`] share. The faults of one are the machine's faults that name it.
 #[derive(Debug, Default)]
 pub(crate) struct Opener {
     opens: AtomicU64,
     last: Mutex<Option<FileId>>,
-    /// What [`SimOpen::fork`] adds to the number of the process that runs.
+    /// What [`SimOpen::fork`] adds to the number of the real process.
     forks: Arc<AtomicU64>,
 }
 
-/// Above every number of a real process.
+/// Greater than every number of a real process.
 const ONE_FORK: u64 = 1 << 32;
 
 impl SimOpen {
@@ -58,19 +58,20 @@ impl SimOpen {
         }
     }
 
-    /// Plays a fork in one process: from now on the calls are those of a forked child: contexts made and devices opened
-    /// through this so far are inherited ones, which belong to the parent. The parent is whoever
-    /// holds a second descriptor of the file, from [`dup`](Self::dup) after this.
+    /// Simulates a fork within one process. From now on the calls are those of a forked child:
+    /// contexts made and devices opened through this so far are inherited, and belong to the
+    /// parent. What holds a second descriptor of the file, from [`dup`](Self::dup) after this,
+    /// plays the parent.
     ///
-    /// A real fork(2) of the program is noticed as well. There the child has a copy of the machine,
-    /// and of what parent and child share, such as the descriptor that event loops poll, it changes
-    /// nothing.
+    /// A real fork(2) of the program is noticed as well. There the child has a copy of the machine;
+    /// it changes nothing of what parent and child share, such as the descriptor that event loops
+    /// poll.
     pub fn fork(&self) {
         self.opener.forks.fetch_add(ONE_FORK, Ordering::Relaxed);
     }
 
-    /// The same, for devices of which the loop `evtchn_xen::PollLoop` lets the machine's time pass
-    /// instead of sleeping: [`Sim::backend`].
+    /// The same opener, but for its devices the loop `evtchn_xen::PollLoop` lets the machine's time
+    /// pass instead of sleeping: [`Sim::backend`].
     pub(crate) fn in_own_time(mut self) -> SimOpen {
         self.in_own_time = true;
         self
@@ -103,35 +104,35 @@ impl SimOpen {
         self.opener.opens.load(Ordering::Relaxed)
     }
 
-    /// Makes the next `call` fail, on this or on any device opened through this. It then does
+    /// Makes the next `call` fail, on this opener or on any device opened through it. The call does
     /// nothing else.
     pub fn fail_next(&self, call: Call, errno: Errno) {
         self.fail_nth(call, 1, errno);
     }
 
-    /// Makes the `nth` such call from now on fail; 1 is the next one. Of two faults that are due
-    /// at the same call, the one set later happens at the call after.
+    /// Makes the `nth` such call from now on fail; 1 is the next one. Where two faults are due at
+    /// the same call, the one that was set later hits the call after it.
     pub fn fail_nth(&self, call: Call, nth: u64, errno: Errno) {
         self.install(Fault::fail(call, errno).nth(nth));
     }
 
     /// Makes the next `call` move at most this many ports: for [`Call::Pending`] and
-    /// [`Call::Unmask`], without meaning for others.
+    /// [`Call::Unmask`], without effect on others.
     pub fn shorten_next(&self, call: Call, ports: usize) {
         self.install(Fault::short(call, ports).nth(1));
     }
 
-    /// Installs a fault for the devices opened through this, and for opening them.
+    /// Installs a fault for opening devices through this, and for those devices.
     pub fn install(&self, fault: Fault) {
         self.sim.lock().install(Some(&self.opener), fault);
     }
 
-    /// Removes every fault that was installed here, be it spent or not.
+    /// Removes every fault that was installed here, even one that was used up.
     pub fn clear_faults(&self) {
         self.sim.lock().faults.clear(Some(&self.opener));
     }
 
-    /// How many faults were set for one call, here, and have not happened.
+    /// How many faults that were set here for one call have not hit one yet.
     #[must_use]
     pub fn faults_left(&self) -> usize {
         self.sim.lock().faults.left(Some(&self.opener))
@@ -152,8 +153,8 @@ impl SimOpen {
         self.sim.lock().overflow(last)
     }
 
-    /// A second descriptor of the file that was opened last, as [`SimDevice::dup`] makes it:
-    /// a way to what a context has opened.
+    /// A second descriptor of the file that was opened last, as [`SimDevice::dup`] makes it. It
+    /// gives a test access to the device that a context has opened.
     ///
     /// # Errors
     /// `EBADF` where it is closed, or none was opened.
@@ -200,7 +201,7 @@ impl Open for SimOpen {
         Some(ForkMark::new(evtchn_fork::mark()).with(forks))
     }
 
-    /// What a program in this domain learns of ports from the simulated `/dev/xen/privcmd`.
+    /// The simulated `/dev/xen/privcmd` of this domain.
     fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
         Ok(Box::new(SimPrivcmd::new(self.clone())))
     }

@@ -43,7 +43,7 @@ fn revents(device: &SimDevice) -> PollFlags {
 }
 
 #[test]
-fn nothing_to_read_is_an_empty_buffer() {
+fn reading_an_empty_ring_empties_the_buffer() {
     let sim = Sim::new(0);
     let (_, device, ours, fire) = connected(&sim);
     assert_eq!(read(&device), []);
@@ -58,7 +58,7 @@ fn nothing_to_read_is_an_empty_buffer() {
 }
 
 #[test]
-fn unmask_says_how_many_ports_were_written_at_most_1024() {
+fn unmask_returns_how_many_ports_were_written_at_most_1024() {
     let sim = Sim::new(0);
     let device = sim.open(DomId::DOM0).open().unwrap();
     assert_eq!(device.unmask(&[]), Ok(0));
@@ -67,7 +67,7 @@ fn unmask_says_how_many_ports_were_written_at_most_1024() {
 }
 
 #[test]
-fn errors_say_call_port_and_errno() {
+fn errors_name_call_port_and_errno() {
     let sim = Sim::new(0);
     let device = sim.open(DomId::DOM0).open().unwrap();
     let remote = |domid, raw| RemotePort {
@@ -229,7 +229,7 @@ fn the_descriptor_shows_empty_readable_overflow_and_reset() {
 }
 
 #[test]
-fn a_descriptor_that_is_first_asked_for_late_shows_the_present_state() {
+fn a_descriptor_that_is_made_late_shows_the_present_state() {
     let sim = Sim::new(0);
     let (open, device, _, fire) = connected(&sim);
     fire();

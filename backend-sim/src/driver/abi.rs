@@ -4,11 +4,11 @@ const fn request(number: u32, size: u32) -> u32 {
     size << 16 | (b'E' as u32) << 8 | number
 }
 
-/// Bind a virtual interrupt: `virq`. Answers the port.
+/// Bind a virtual interrupt: `virq`. Returns the port.
 pub const BIND_VIRQ: u32 = request(0, 4);
-/// Bind to a port of another domain: `remote_domain`, `remote_port`. Answers the local port.
+/// Bind to a port of another domain: `remote_domain`, `remote_port`. Returns the local port.
 pub const BIND_INTERDOMAIN: u32 = request(1, 8);
-/// Allocate a port for another domain: `remote_domain`. Answers the port.
+/// Allocate a port for another domain: `remote_domain`. Returns the port.
 pub const BIND_UNBOUND_PORT: u32 = request(2, 4);
 /// Close a port: `port`.
 pub const UNBIND: u32 = request(3, 4);
@@ -18,14 +18,14 @@ pub const NOTIFY: u32 = request(4, 4);
 pub const RESET: u32 = request(5, 0);
 /// Restrict the file to one domain: `domid`, 16 bits.
 pub const RESTRICT_DOMID: u32 = request(6, 2);
-/// Take over a static port: `port`. Answers 0. Since Linux 6.6.
+/// Take over a static port: `port`. Returns 0. Since Linux 6.6.
 pub const BIND_STATIC: u32 = request(7, 4);
 
 /// `O_NONBLOCK` on or off: an `int`. The kernel answers it for every device.
 pub const FIONBIO: u32 = 0x5421;
 /// `O_ASYNC` on or off: an `int`. The kernel answers it for every device that can send `SIGIO`.
 pub const FIOASYNC: u32 = 0x5452;
-/// Not close-on-exec, which no call of one process shows.
+/// Not close-on-exec, which no call within one process shows.
 pub(crate) const FIONCLEX: u32 = 0x5450;
 /// Close-on-exec.
 pub(crate) const FIOCLEX: u32 = 0x5451;
@@ -35,7 +35,7 @@ pub(crate) const FIOQSIZE: u32 = 0x5460;
 /// The most bytes that one read or write moves: a page.
 pub const PAGE: usize = 4096;
 
-/// What a file was opened for. Only read and write ask; an ioctl works in every mode.
+/// What a file was opened for. Only read and write check it; an ioctl works in every mode.
 ///
 /// ```
 /// use evtchn_core::DomId;
@@ -57,7 +57,7 @@ pub enum Access {
     ReadWrite,
 }
 
-/// What an ioctl's pointer points to.
+/// The argument of an ioctl: what its pointer points to.
 ///
 /// ```
 /// use evtchn_core::DomId;
@@ -99,7 +99,7 @@ impl From<[u32; 2]> for Arg {
     }
 }
 
-/// What poll(2) says of the device.
+/// What poll(2) reports for the device.
 ///
 /// ```
 /// use evtchn_sim::abi::PollBits;

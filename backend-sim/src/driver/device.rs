@@ -13,7 +13,7 @@ use crate::hypervisor::Hypervisor;
 use crate::pollable::Pollable;
 
 impl Driver {
-    /// Opens the device. The answer names the file.
+    /// Opens the device. Returns the index of the file.
     pub(crate) fn open(&mut self) -> usize {
         let index = self.opened;
         self.opened += 1;
@@ -27,7 +27,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Closes a descriptor; the last one lets go of the file, unless somebody sleeps in a read.
+    /// Closes a descriptor. The last one releases the file, unless a thread sleeps in a read of it.
     pub(crate) fn close(&mut self, xen: &mut Hypervisor, file: usize) -> Result<(), Errno> {
         let open = self.file(file)?;
         open.descriptors -= 1;
@@ -42,7 +42,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Lets go of a file that nobody refers to: every port is unbound (`evtchn_release`).
+    /// Releases a file that nothing refers to: every port is unbound (`evtchn_release`).
     pub(super) fn release(&mut self, xen: &mut Hypervisor, file: usize) {
         let owner = Owner::File(file);
         for port in 0..self.bindings.len() {
@@ -118,7 +118,7 @@ impl Driver {
         }
     }
 
-    /// Sets the other end pending. What Xen answers is dropped.
+    /// Sets the other end pending. Xen's answer is dropped.
     #[inline]
     pub(crate) fn notify(
         &mut self,
@@ -131,7 +131,7 @@ impl Driver {
         Ok(0)
     }
 
-    /// Reads `count` bytes into memory of which the first `there` bytes exist.
+    /// Reads `count` bytes into memory of which the first `there` bytes are mapped.
     #[inline]
     pub(crate) fn read(
         &mut self,
@@ -143,8 +143,8 @@ impl Driver {
         self.file(file)?.read(count, there, put)
     }
 
-    /// Writes `count` bytes from memory of which the first `there` bytes exist, `word` giving
-    /// each port. The driver copies them whole before it looks at any (`evtchn_write`).
+    /// Writes `count` bytes from memory of which the first `there` bytes are mapped; `word` returns
+    /// each port. The driver copies them all before it looks at any (`evtchn_write`).
     #[inline]
     pub(crate) fn write(
         &mut self,
@@ -174,7 +174,7 @@ impl Driver {
         Ok(words * size_of::<u32>())
     }
 
-    /// What poll(2) says of a file.
+    /// What poll(2) reports for a file.
     pub(crate) fn poll(&self, file: usize) -> Result<PollBits, Errno> {
         Ok(self.peek(file)?.poll())
     }
@@ -214,12 +214,13 @@ impl Driver {
         Ok(port)
     }
 
-    /// Gives a static port to a file. No hypercall is made: whether the port exists is not asked.
+    /// Gives a static port to a file without a hypercall, so whether the port exists is not
+    /// checked.
     fn take_static(&mut self, xen: &mut Hypervisor, file: usize, port: u32) -> Result<u32, Errno> {
         if port >= self.abi.ports() {
             return Err(Errno::ENOMEM);
         }
-        if self.owner(port) != Owner::Nobody {
+        if self.owner(port) != Owner::Free {
             return Err(Errno::EBUSY);
         }
         self.file(file)?.bound_one();
@@ -227,7 +228,7 @@ impl Driver {
         Ok(0)
     }
 
-    /// The place of a port in the table, where this file has bound it (`find_evtchn`).
+    /// The index of a port in the table, if this file has bound it (`find_evtchn`).
     #[inline]
     fn bound_by(&self, file: usize, port: u32) -> Option<usize> {
         (self.owner(port) == Owner::File(file)).then_some(port as usize)
@@ -246,7 +247,7 @@ fn unrestricted(restricted_to: Option<u16>) -> Result<(), Errno> {
     }
 }
 
-/// The low 16 bits, which are all that a hypercall has room for.
+/// The low 16 bits, because a hypercall has room for no more.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the driver stores a u32 into a domid_t, and so do we"

@@ -1,6 +1,6 @@
 //! One open file of the driver (`struct per_user_data`): its ring and its restriction.
 //!
-//! Which ports it has bound stands in the kernel's port table.
+//! The kernel's port table says which ports it has bound.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::pollable::Pollable;
 
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Ports that fired and were not read yet. Survives their unbind.
+    /// Ports that fired and were not read yet. An entry survives the unbind of its port.
     ring: VecDeque<u32>,
     ring_size: usize,
     /// Set when an event found the ring full; only a reset clears it.
@@ -83,15 +83,15 @@ impl File {
         }
     }
 
-    /// An event was dropped.
+    /// An event found the ring full and was dropped.
     pub(super) fn overflow(&mut self) {
         self.overflowed = true;
         self.show();
     }
 
-    /// Reads into room for `count` bytes, `put` storing each port; answers bytes
-    /// (`evtchn_read`). Only the first `there` bytes of the room are memory; what does not fit
-    /// into them is not consumed.
+    /// Reads into room for `count` bytes; `put` stores each port. Returns bytes (`evtchn_read`).
+    /// Only the first `there` bytes of the room are mapped; what does not fit into them is not
+    /// consumed.
     #[inline]
     pub(super) fn read(
         &mut self,
@@ -122,7 +122,7 @@ impl File {
         Ok(ports * size_of::<u32>())
     }
 
-    /// Empties the ring and ends an overflow. Enables nothing.
+    /// Empties the ring and ends an overflow. Sets no port's enabled flag.
     pub(super) fn reset(&mut self) {
         self.ring.clear();
         self.overflowed = false;
@@ -154,7 +154,7 @@ impl File {
         self.ring_size
     }
 
-    /// Shows the state to a real event loop, where one polls.
+    /// Shows the state to a real event loop, if one polls.
     #[inline]
     fn show(&mut self) {
         let bits = self.poll();

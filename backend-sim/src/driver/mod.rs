@@ -2,8 +2,8 @@
 //! (drivers/xen/evtchn.c) and the port table beneath it (drivers/xen/events/).
 //!
 //! Everything comes in as a C program would pass it: request numbers, words, byte counts.
-//! Checks are made in the driver's order. Threads that sleep are not seen here, only how often
-//! sleepers were woken. Not modelled: memory exhaustion, suspend and resume, and the back-off of
+//! Checks are made in the driver's order. Threads that sleep are not modelled here, only how often
+//! they were woken. Also not modelled: memory exhaustion, suspend and resume, and the back-off of
 //! spurious interrupts, which the driver never reports.
 
 pub(crate) mod abi;
@@ -32,13 +32,13 @@ struct Binding {
     owner: Owner,
     /// The driver's own flag: cleared by an event, set by a write (`struct user_evtchn`).
     enabled: bool,
-    /// Never closed towards Xen.
+    /// A static port: never closed in Xen.
     is_static: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    Nobody,
+    Free,
     /// The kernel itself, which has handled this many events.
     Kernel {
         events: u32,
@@ -49,7 +49,7 @@ enum Owner {
 
 impl Binding {
     const NONE: Binding = Binding {
-        owner: Owner::Nobody,
+        owner: Owner::Free,
         enabled: false,
         is_static: false,
     };
@@ -60,17 +60,17 @@ pub(crate) struct Driver {
     domid: DomId,
     abi: Abi,
     knows_static: bool,
-    /// With one vCPU an upcall runs on the spot, even in the middle of a write.
+    /// With one vCPU an upcall runs at once, even in the middle of a write.
     pub(crate) one_vcpu: bool,
     /// By port.
     bindings: Vec<Binding>,
     /// Pages of the FIFO event array; never shrinks.
     pages: u32,
-    /// The open ones by their index, which is never given again.
+    /// The open files by index; no index is used twice.
     files: BTreeMap<usize, Box<File>>,
     /// How many files were ever opened.
     opened: usize,
-    /// How many files are closed but for somebody who sleeps in a read.
+    /// How many files have no descriptor left but a thread that sleeps in a read.
     closing: usize,
 }
 
@@ -88,9 +88,9 @@ impl Driver {
             opened: 0,
             closing: 0,
         };
-        // The domain exists: this is its kernel.
+        // This cannot fail: the domain exists, because this is its kernel.
         let _ = xen.switch(domid, config.abi);
-        // A kernel that cannot have one of them boots without it.
+        // A kernel that cannot bind one of them boots without it.
         for virq in config.kernel_virqs.iter().copied().map(Virq::as_raw) {
             let _ = driver.kernel_bind(xen, |xen| xen.bind_virq(domid, virq, 0));
         }
@@ -105,10 +105,11 @@ impl Driver {
         driver
     }
 
-    // The kernel itself.
+    // Events and bindings of the kernel itself.
 
-    /// Handles an event: into the ring of the file that bound the port (`evtchn_interrupt`), or
-    /// by the kernel, which enables its port again at once. A port of nobody stays masked.
+    /// Handles an event: puts it into the ring of the file that bound the port
+    /// (`evtchn_interrupt`); a port of the kernel itself is unmasked again at once. A port that is
+    /// not bound stays masked.
     #[inline]
     pub(crate) fn upcall(&mut self, xen: &mut Hypervisor, upcall: Upcall) {
         if !xen.handle(upcall) {
@@ -119,7 +120,7 @@ impl Driver {
         };
         binding.enabled = false;
         match &mut binding.owner {
-            Owner::Nobody => {}
+            Owner::Free => {}
             Owner::Kernel { events } => {
                 *events = events.saturating_add(1);
                 self.unmask(xen, upcall.port);
@@ -155,7 +156,7 @@ impl Driver {
     pub(crate) fn kernel_events(&self, port: u32) -> Result<u32, Errno> {
         match self.bindings.get(port as usize).map(|b| b.owner) {
             Some(Owner::Kernel { events }) => Ok(events),
-            Some(Owner::Nobody | Owner::File(_)) | None => Err(Errno::ENOTCONN),
+            Some(Owner::Free | Owner::File(_)) | None => Err(Errno::ENOTCONN),
         }
     }
 
@@ -170,17 +171,17 @@ impl Driver {
 
     // Inside.
 
-    /// Checks a port that Xen just allocated. Where somebody has it already (as a static port
-    /// that Xen does not know), it is closed again.
+    /// Checks a port that Xen just allocated. Where the kernel has a binding for it already (as a
+    /// static port that Xen does not know), the port is closed again.
     fn check_new(&self, xen: &mut Hypervisor, port: u32) -> Result<(), Errno> {
-        if self.owner(port) == Owner::Nobody {
+        if self.owner(port) == Owner::Free {
             return Ok(());
         }
         let _ = xen.close(self.domid, port);
         Err(Errno::EBUSY)
     }
 
-    /// Enters a binding, enabled, and unmasks the port: what is pending is delivered.
+    /// Enters a binding, enabled, and unmasks the port: a pending event is delivered.
     fn bind(&mut self, xen: &mut Hypervisor, port: u32, owner: Owner, is_static: bool) {
         let index = port as usize;
         if index >= self.bindings.len() {
@@ -195,7 +196,7 @@ impl Driver {
         self.unmask(xen, port);
     }
 
-    /// Forgets a binding. Its entries stay in the ring. Xen closes the port, unless it is static.
+    /// Removes a binding. Its entries stay in the ring. Xen closes the port, unless it is static.
     fn unbind(&mut self, xen: &mut Hypervisor, index: usize) {
         let binding = std::mem::replace(&mut self.bindings[index], Binding::NONE);
         // The table has no more than 2^17 entries.
@@ -208,7 +209,7 @@ impl Driver {
         }
     }
 
-    /// Clears the mask of a port; with one vCPU what is pending is handled before this returns.
+    /// Clears the mask of a port; with one vCPU a pending event is handled before this returns.
     #[inline]
     fn unmask(&mut self, xen: &mut Hypervisor, port: u32) {
         let before = xen.upcalls();
@@ -223,7 +224,7 @@ impl Driver {
     fn owner(&self, port: u32) -> Owner {
         self.bindings
             .get(port as usize)
-            .map_or(Owner::Nobody, |binding| binding.owner)
+            .map_or(Owner::Free, |binding| binding.owner)
     }
 
     #[inline]
@@ -236,13 +237,13 @@ impl Driver {
         self.files.len()
     }
 
-    /// Who has bound a port, for a dump.
+    /// What has bound a port, for a dump.
     pub(crate) fn describe(&self, port: u32) -> impl fmt::Display + use<> {
         let binding = self.bindings.get(port as usize).copied();
         fmt::from_fn(move |f| match binding {
             None => Ok(()),
             Some(binding) => match binding.owner {
-                Owner::Nobody => Ok(()),
+                Owner::Free => Ok(()),
                 Owner::Kernel { events } => write!(f, " kernel events={events}"),
                 Owner::File(file) => {
                     let enabled = if binding.enabled {

@@ -1,5 +1,5 @@
 //! What Linux itself does with an open file, before or instead of its driver: access modes,
-//! `O_NONBLOCK`, `O_ASYNC`, and who still refers to it.
+//! `O_NONBLOCK`, `O_ASYNC`, and the count of references to it.
 
 use super::Driver;
 use super::abi::{self, Access, Arg};
@@ -8,7 +8,7 @@ use crate::errno::Errno;
 use crate::hypervisor::Hypervisor;
 
 impl Driver {
-    /// Sets what open(2) was told.
+    /// Sets the modes that were given to open(2).
     pub(crate) fn set_modes(
         &mut self,
         file: usize,
@@ -21,8 +21,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Whether a descriptor refers to a file. One that nobody has open and somebody reads is there,
-    /// but no call reaches it.
+    /// Whether a descriptor refers to a file. Without one, a file in which a thread still reads
+    /// exists, but no call reaches it.
     #[inline]
     pub(crate) fn is_open(&self, file: usize) -> bool {
         self.closing == 0 || self.peek(file).is_ok_and(|file| file.descriptors > 0)
@@ -51,7 +51,7 @@ impl Driver {
         Ok(!self.peek(file)?.is_nonblocking)
     }
 
-    /// `O_NONBLOCK` on or off, which every duplicate shares. Wakes nobody.
+    /// `O_NONBLOCK` on or off, which every duplicate shares. Wakes no sleeper.
     pub(crate) fn set_nonblocking(&mut self, file: usize, is_on: bool) -> Result<(), Errno> {
         self.file(file)?.is_nonblocking = is_on;
         Ok(())
@@ -73,7 +73,7 @@ impl Driver {
         Ok(())
     }
 
-    /// A thread leaves a read in which it slept. The last one lets go of a file that was closed
+    /// A thread leaves a read in which it slept. The last one releases a file that was closed
     /// meanwhile.
     pub(crate) fn let_go(&mut self, xen: &mut Hypervisor, file: usize) -> Result<(), Errno> {
         let open = self.file(file)?;

@@ -1,5 +1,5 @@
-//! Blocking in a loop of one thread: what the rest of the world does meanwhile is a script, and
-//! what is due on the machine. Nothing here waits for a real clock.
+//! Blocking in a loop that one thread runs. What others do meanwhile is a script, or what is due on
+//! the machine. Nothing here waits for a real clock.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,16 +14,16 @@ use crate::fault::Verdict;
 
 /// What happens while a thread sleeps.
 #[derive(Default)]
-pub(super) struct Night {
+pub(super) struct Asleep {
     /// The time of a loop that is on no machine.
     now: Duration,
-    /// One for each sleep that nothing else ends.
+    /// What happens in sleeps that nothing else ends, one for each sleep.
     events: VecDeque<Box<dyn FnOnce() + Send>>,
 }
 
-impl fmt::Debug for Night {
+impl fmt::Debug for Asleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Night")
+        f.debug_struct("Asleep")
             .field("now", &self.now)
             .field("events", &self.events.len())
             .finish()
@@ -32,18 +32,18 @@ impl fmt::Debug for Night {
 
 impl SimLoop {
     /// The virtual time: that of the machine it is [`on`](Self::on), or else the time since the
-    /// loop was made, which passes in sleeps that end at a deadline, and by [`pass`](Self::pass).
+    /// loop was made. That passes in sleeps that end at a deadline, and by [`pass`](Self::pass).
     #[must_use]
     pub fn now(&self) -> Duration {
         let state = self.lock();
         let Some(sim) = state.machine.clone() else {
-            return state.night.now;
+            return state.asleep.now;
         };
         drop(state);
         sim.now()
     }
 
-    /// Lets time pass. On a machine what is due meanwhile happens.
+    /// Lets time pass. What is due on the machine in that time happens.
     pub fn pass(&self, time: Duration) {
         let mut state = self.lock();
         match state.machine.clone() {
@@ -51,27 +51,27 @@ impl SimLoop {
                 drop(state);
                 sim.advance(time);
             }
-            None => state.night.now = state.night.now.saturating_add(time),
+            None => state.asleep.now = state.asleep.now.saturating_add(time),
         }
     }
 
-    /// Says what others do while a thread sleeps in this loop: one of these happens for each
-    /// sleep that would go on, in the order in which they were given, before any time passes. It
-    /// may use the loop, the simulator and the context.
+    /// Adds something that others do while a thread sleeps in this loop. In each sleep that would
+    /// go on, one of these happens, in the order in which they were added, before any time passes.
+    /// It may use the loop, the simulator and the context.
     pub fn while_asleep(&self, event: impl FnOnce() + Send + 'static) {
-        self.lock().night.events.push_back(Box::new(event));
+        self.lock().asleep.events.push_back(Box::new(event));
     }
 
-    /// Lets the next thing happen. Says why the sleep is over, where it is.
-    fn dream(&self, deadline: Option<Duration>) -> Result<Option<Slept>, Errno> {
+    /// Lets the next thing happen. Returns why the sleep is over, if it is.
+    fn next_event(&self, deadline: Option<Duration>) -> Result<Option<Slept>, Errno> {
         let mut state = self.lock();
-        let event = state.night.events.pop_front();
+        let event = state.asleep.events.pop_front();
         let machine = state.machine.clone();
         if event.is_none() && machine.is_none() {
-            state.night.now = deadline.ok_or(Errno::EDEADLK)?;
+            state.asleep.now = deadline.ok_or(Errno::EDEADLK)?;
             return Ok(Some(Slept::TimedOut));
         }
-        // Neither of the two runs under the lock: they may use the loop.
+        // Neither of the two runs under the lock, because they may use the loop.
         drop(state);
         if let Some(event) = event {
             event();
@@ -95,8 +95,8 @@ impl Sleep for SimLoop {
     }
 
     /// # Errors
-    /// `EDEADLK` where nothing would ever end the sleep. A fault that is set for [`Call::Sleep`]
-    /// is a signal where it is `EINTR`, and otherwise an error.
+    /// `EDEADLK` where nothing would ever end the sleep. A fault for [`Call::Sleep`] with `EINTR`
+    /// is a signal and ends the sleep; one with another errno is returned.
     fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, LoopError> {
         if deadline.is_some_and(|deadline| deadline <= self.now()) {
             return Ok(Slept::TimedOut);
@@ -117,7 +117,7 @@ impl Sleep for SimLoop {
             if self.ticket() != ticket {
                 return Ok(Slept::Notified);
             }
-            match self.dream(deadline) {
+            match self.next_event(deadline) {
                 Ok(None) => {}
                 Ok(Some(slept)) => return Ok(slept),
                 Err(errno) => return Err(loop_error(Call::Sleep, errno)),

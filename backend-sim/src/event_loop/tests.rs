@@ -1,4 +1,4 @@
-//! What the loop reports, counts and objects to.
+//! What the loop reports, what it counts, and which wrong calls it refuses.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ fn a_change_that_is_read_before_the_loop_looks_is_not_reported() {
 }
 
 #[test]
-fn a_wake_and_a_spurious_readiness_are_one_look_each() {
+fn a_wake_and_a_spurious_readiness_are_reported_once_each() {
     let looped = SimLoop::default();
     looped.wake();
     looped.wake();
@@ -115,7 +115,7 @@ fn a_wake_and_a_spurious_readiness_are_one_look_each() {
 }
 
 #[test]
-fn misuse_fails_as_in_epoll_and_is_remembered() {
+fn misuse_fails_as_in_epoll_and_is_recorded() {
     let (_, open, device) = device();
     let looped = SimLoop::level();
     let error = looped.deregister(&device).unwrap_err();
@@ -141,7 +141,7 @@ fn misuse_fails_as_in_epoll_and_is_remembered() {
 }
 
 #[test]
-fn a_failed_register_watches_nothing_and_a_failed_deregister_goes_on() {
+fn a_failed_register_watches_nothing_and_a_failed_deregister_keeps_watching() {
     let (sim, _, device) = device();
     let looped = SimLoop::level();
     raise(&sim);
@@ -168,7 +168,7 @@ fn devices_of_different_machines_are_different() {
 }
 
 #[test]
-fn what_a_fault_of_a_loop_does_beside_its_call_happens_on_its_machine() {
+fn a_fault_of_a_loop_acts_on_the_machine_of_the_loop() {
     let (sim, _, device) = device();
     let looped = SimLoop::level().on(&sim);
     looped.install(Fault::meanwhile(Call::Register, |world| {

@@ -60,7 +60,7 @@ fn the_rule_that_was_installed_first_decides() {
 }
 
 #[test]
-fn a_chosen_fault_happens_where_the_choice_says_so() {
+fn a_chosen_fault_happens_where_the_choice_decides_so() {
     let mut faults = Faults::default();
     faults.install(None, Fault::fail(Call::Notify, Errno::EIO).once_in(3));
     let mut choice = Choice::scripted([2, 0, 1, 2]);
@@ -77,7 +77,7 @@ fn a_chosen_fault_happens_where_the_choice_says_so() {
 }
 
 #[test]
-fn what_happens_beside_a_call_hides_no_rule() {
+fn a_rule_that_acts_beside_a_call_hides_no_later_rule() {
     let mut faults = Faults::default();
     faults.install(None, Fault::overflow(Call::Pending).nth(1));
     faults.install(None, Fault::fail(Call::Pending, Errno::EINTR).nth(1));
@@ -93,7 +93,7 @@ fn what_happens_beside_a_call_hides_no_rule() {
 }
 
 #[test]
-fn rules_of_an_opener_are_for_its_devices_and_gone_with_it() {
+fn rules_of_an_opener_hit_only_its_devices_and_end_with_it() {
     let (one, other) = (Arc::<Opener>::default(), Arc::<Opener>::default());
     let mut faults = Faults::default();
     faults.install(Some(&one), Fault::fail(Call::Open, Errno::EIO));

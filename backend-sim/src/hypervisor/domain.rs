@@ -19,7 +19,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// The vCPU that is told at first.
+    /// The vCPU that gets the events at first.
     const fn first_vcpu(self) -> u32 {
         match self {
             State::Virq { vcpu, .. } | State::Ipi { vcpu } => vcpu,
@@ -32,11 +32,11 @@ impl State {
     }
 }
 
-/// Who is told of events on a port.
+/// What gets the events of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consumer {
     Guest,
-    /// Xen itself, which was told so often.
+    /// Xen itself, which got this many events.
     Xen {
         events: u32,
     },
@@ -50,7 +50,7 @@ pub(crate) struct Channel {
     pub(crate) masked: bool,
     /// In the guest's event queue, waiting for its upcall. Outlives a close.
     pub(crate) linked: bool,
-    /// The vCPU that is told.
+    /// The vCPU that gets the events.
     pub(crate) vcpu: u32,
     pub(crate) consumer: Consumer,
 }
@@ -94,7 +94,7 @@ pub(crate) struct Domain {
     pub(crate) pauses: u32,
     /// It shut itself down: its vCPUs never run again.
     pub(crate) shut_down: bool,
-    /// Linked ports that none of its vCPUs can notice, because none of them runs.
+    /// Linked ports that no vCPU of the domain can notice, because none of them runs.
     pub(crate) parked: Vec<u32>,
 }
 
@@ -136,7 +136,7 @@ impl Domain {
         1..u32::try_from(self.channels.len()).unwrap_or(u32::MAX)
     }
 
-    /// The lowest free port. Not taken yet, but made valid (`get_free_port`).
+    /// The lowest free port. It becomes valid here, and is not taken yet (`get_free_port`).
     pub(crate) fn free_port(&mut self) -> Result<u32, Errno> {
         if self.dying {
             return Err(Errno::EINVAL);
@@ -200,7 +200,7 @@ impl Domain {
         }
     }
 
-    /// Removes a port from the guest's event queue; says whether it is to be handled.
+    /// Removes a port from the guest's event queue; returns whether it is to be handled.
     pub(crate) fn unlink(&mut self, port: u32) -> bool {
         let Some(channel) = self.channels.get_mut(port as usize) else {
             return false;
@@ -227,8 +227,8 @@ impl Domain {
         self.pauses == 0 && !self.shut_down
     }
 
-    /// Changes the way in which event bits are shared. What stood in the queue of the old one is
-    /// gone, and no port is busy for standing in it.
+    /// Changes the way in which event bits are shared. The queue of the old way is emptied, and no
+    /// port stays busy because it was in that queue.
     pub(crate) fn switch(&mut self, abi: Abi) {
         self.abi = abi;
         self.parked.clear();

@@ -97,8 +97,8 @@ impl Hypervisor {
         Ok(port)
     }
 
-    /// `EVTCHNOP_close`: the port is free and no longer pending; its peer waits for the closer
-    /// again, keeps what was pending, and is told nothing.
+    /// `EVTCHNOP_close`: the port is free and no longer pending. Its peer is unbound and reserved
+    /// for the closer again, keeps what was pending, and gets no event.
     pub(crate) fn close(&mut self, caller: DomId, port: u32) -> Result<(), Errno> {
         let channel = self.known(caller)?.channel(port);
         if channel.ok_or(Errno::EINVAL)?.is_xens() {
@@ -208,7 +208,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// Raises a VIRQ for a domain. A global one goes nowhere unless the domain handles it.
+    /// Raises a VIRQ for a domain. A global one is dropped unless the domain handles it.
     pub(crate) fn raise_virq(&mut self, domid: DomId, virq: u32, vcpu: u32) -> Result<(), Errno> {
         self.known(domid)?;
         let index = virq as usize;
@@ -239,7 +239,7 @@ impl Hypervisor {
     }
 }
 
-/// `DOMID_SELF` as the caller's own id (`rcu_lock_domain_by_any_id`).
+/// Resolves `DOMID_SELF` to the caller's own id (`rcu_lock_domain_by_any_id`).
 pub(super) fn own(caller: DomId, domid: DomId) -> DomId {
     if domid == DomId::SELF { caller } else { domid }
 }

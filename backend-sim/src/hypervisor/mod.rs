@@ -1,12 +1,12 @@
 //! Xen's half of an event channel: domains, port tables, pending and mask bits, VIRQs.
 //!
-//! Knows no file, no ring and nothing of a driver. Ports and virtual interrupts come in as the
-//! plain numbers of a hypercall, so bad ones are refused here as Xen refuses them, in the order
-//! of its checks (xen/common/event_channel.c).
+//! It knows no file, no ring and no driver. Ports and virtual interrupts come in as the plain
+//! numbers of a hypercall, so bad ones are refused here as Xen refuses them, in the order of its
+//! checks (xen/common/event_channel.c).
 //!
 //! A port that becomes deliverable (pending set while the mask is clear) is *linked*: put into
-//! the queue that [`Hypervisor::take_upcall`] empties. That queue is what the guests' vCPUs have
-//! yet to notice.
+//! the queue that [`Hypervisor::take_upcall`] empties. That queue is what the vCPUs of the guests
+//! have not noticed yet.
 
 mod domain;
 mod hypercall;
@@ -42,7 +42,7 @@ pub(crate) struct Hypervisor {
     domains: Vec<Option<Box<Domain>>>,
     /// The id that was given last to a domain that did not ask for one.
     rover: u16,
-    /// Which domain handles each global VIRQ, where not the hardware domain.
+    /// The domain that handles each global VIRQ, where that is not the hardware domain.
     handlers: [DomId; NR_VIRQS],
     /// Linked ports, in the order they were linked.
     upcalls: VecDeque<Upcall>,
@@ -100,7 +100,7 @@ impl Hypervisor {
         }
         domain.dying = true;
         for port in domain.ports().rev() {
-            // Free ports refuse; there is nothing to close.
+            // Closing a free port is refused, which is fine here.
             let _ = self.close_any(domid, port);
         }
         for handler in &mut self.handlers {
@@ -112,7 +112,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// Ends the death of a domain: its id names nobody from now on. Ports that wait for it stay.
+    /// Ends the death of a domain: its id is free from now on. Ports reserved for it stay so.
     pub(crate) fn remove(&mut self, domid: DomId) -> Result<(), Errno> {
         match self.domain(domid) {
             None => return Err(Errno::ESRCH),
@@ -204,7 +204,7 @@ impl Hypervisor {
     }
 
     /// The guest begins to handle a port that it unlinked: masks it and clears its pending bit.
-    /// False where there is nothing to handle any more.
+    /// Returns false where there is nothing left to handle.
     #[inline]
     pub(crate) fn handle(&mut self, Upcall { domid, port }: Upcall) -> bool {
         let Some(domain) = self.domain_mut(domid) else {

@@ -15,7 +15,7 @@ use crate::errno::Errno;
 const NR_PIRQS: u32 = 256;
 
 impl Hypervisor {
-    /// `EVTCHNOP_bind_vcpu`: which vCPU is told of events on a port.
+    /// `EVTCHNOP_bind_vcpu`: sets the vCPU that gets the events of a port.
     pub(crate) fn bind_vcpu(&mut self, caller: DomId, port: u32, vcpu: u32) -> Result<(), Errno> {
         let version = self.version;
         let domain = self.known(caller)?;
@@ -35,7 +35,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// `EVTCHNOP_unmask`: nothing where nothing is bound, or by Xen itself.
+    /// `EVTCHNOP_unmask`: does nothing for a port that is free or Xen's own.
     pub(crate) fn unmask_port(&mut self, caller: DomId, port: u32) -> Result<(), Errno> {
         let channel = self.known(caller)?.channel(port).ok_or(Errno::EINVAL)?;
         let is_bound = !matches!(channel.state, State::Free | State::Reserved);
@@ -62,7 +62,7 @@ impl Hypervisor {
         Ok(port)
     }
 
-    /// A physical interrupt comes, for the domain that has it.
+    /// A physical interrupt is raised, for the domain that has bound it.
     pub(crate) fn raise_pirq(&mut self, domid: DomId, pirq: u32) -> Result<(), Errno> {
         self.known(domid)?;
         if pirq >= NR_PIRQS {
@@ -95,7 +95,7 @@ impl Hypervisor {
         Ok(port)
     }
 
-    /// How often Xen was told of an event on a port of its own.
+    /// How many events Xen got on a port of its own.
     pub(crate) fn xen_events(&self, domid: DomId, port: u32) -> Result<u32, Errno> {
         let domain = self.domain(domid).ok_or(Errno::ESRCH)?;
         match domain.channel(port) {
@@ -119,20 +119,20 @@ impl Hypervisor {
             return Err(Errno::EINVAL);
         }
         for port in domain.ports() {
-            // Free ports and Xen's own refuse.
+            // Free ports and Xen's own are refused, and stay.
             let _ = self.close(dom, port);
         }
         self.switch(dom, Abi::TwoLevel)
     }
 
-    /// A guest sets up the way in which it shares event bits (`EVTCHNOP_init_control`, or none).
+    /// A guest sets how it shares event bits (`EVTCHNOP_init_control`, or no call for two levels).
     pub(crate) fn switch(&mut self, domid: DomId, abi: Abi) -> Result<(), Errno> {
         self.known(domid)?.switch(abi);
         self.upcalls.retain(|upcall| upcall.domid != domid);
         Ok(())
     }
 
-    /// `XEN_DOMCTL_pausedomain`: what comes for the domain waits until it runs again.
+    /// `XEN_DOMCTL_pausedomain`: events of the domain wait until it runs again.
     pub(crate) fn pause(&mut self, domid: DomId) -> Result<(), Errno> {
         let domain = self.known(domid)?;
         domain.pauses = domain.pauses.checked_add(1).ok_or(Errno::EINVAL)?;
@@ -140,7 +140,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// `XEN_DOMCTL_unpausedomain`. `EINVAL` where nobody paused it.
+    /// `XEN_DOMCTL_unpausedomain`. `EINVAL` where the domain is not paused.
     pub(crate) fn unpause(&mut self, domid: DomId) -> Result<(), Errno> {
         let domain = self.known(domid)?;
         domain.pauses = domain.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
@@ -153,7 +153,7 @@ impl Hypervisor {
     }
 
     /// A domain other than 0 shuts itself down: its vCPUs stop, its ports stay as they are, and
-    /// `DOM_EXC` is raised. Doing so again is nothing (`domain_shutdown`).
+    /// `DOM_EXC` is raised. A second shutdown does nothing (`domain_shutdown`).
     pub(crate) fn shut_down(&mut self, domid: DomId) -> Result<(), Errno> {
         let domain = self.known(domid)?;
         if domain.dying || domid == DomId::DOM0 {
@@ -166,7 +166,7 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// Takes what a domain that stopped has yet to notice out of the queue of those that run.
+    /// Moves the linked ports of a domain that stopped out of the queue of those that run.
     fn park(&mut self, domid: DomId) {
         let (parked, running): (VecDeque<_>, _) = std::mem::take(&mut self.upcalls)
             .into_iter()

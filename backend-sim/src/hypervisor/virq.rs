@@ -1,4 +1,4 @@
-//! Virtual interrupts: how many there are and who may have which.
+//! Virtual interrupts: how many there are and which domains may bind which.
 
 use crate::config::XenVersion;
 
@@ -10,7 +10,7 @@ pub(crate) const DOM_EXC: usize = 3;
 
 const ARGO: usize = 11;
 
-/// To whom a virtual interrupt goes (xen/common/event_channel.c, `get_virq_type`).
+/// What gets a virtual interrupt (xen/common/event_channel.c, `get_virq_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// To one vCPU; each vCPU may have a port of its own.

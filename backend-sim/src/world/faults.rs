@@ -1,4 +1,4 @@
-//! What the faults make of a call of a device.
+//! How faults change the calls of a device.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ impl World {
         self.faults.install(opener, fault);
     }
 
-    /// What becomes of a call on a device: the most ports that it may move, or its failure. What
-    /// happens beside it has happened then.
+    /// The effect of the faults on a call of a device: the most ports that it may move, or its
+    /// failure. What they do beside the call is done by then.
     #[inline]
     pub(crate) fn judge(
         &mut self,
@@ -31,22 +31,22 @@ impl World {
         match judged.verdict {
             None | Some(Verdict::Spurious) => Ok(usize::MAX),
             Some(Verdict::Short(ports)) => {
-                self.tell(Happened::Shorten(call, ports));
+                self.report(Happened::Shorten(call, ports));
                 Ok(ports)
             }
             Some(Verdict::Fail(errno)) => {
                 self.happened(Happening::Fault, errno.raw().cast_unsigned());
-                self.tell(Happened::Fail(call, errno));
+                self.report(Happened::Fail(call, errno));
                 Err(errno)
             }
         }
     }
 
-    /// Lets happen what comes before a call.
+    /// Does what the faults do before a call.
     pub(crate) fn happen(&mut self, beside: &[Beside], file: Option<FileId>) {
         for beside in beside {
             match (beside, file) {
-                // One that is closed has no ring.
+                // This can fail only for a closed file, which has no ring.
                 (Beside::Overflow, Some(file)) => drop(self.overflow(file)),
                 (Beside::Overflow, None) => {}
                 (Beside::Meanwhile(act), _) => act.happen(self),

@@ -30,7 +30,7 @@ use crate::errno::Errno;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileId {
     pub(super) domid: DomId,
-    /// Which boot of this domain id; ids are recycled.
+    /// The boot of this domain id; ids are recycled.
     pub(super) boot: u64,
     pub(super) index: usize,
 }
@@ -66,7 +66,7 @@ impl World {
         })
     }
 
-    /// Opens `/dev/xen/evtchn` in a domain as open(2) is told to.
+    /// Opens `/dev/xen/evtchn` in a domain with these modes of open(2).
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -102,7 +102,7 @@ impl World {
         Ok(())
     }
 
-    /// ioctl(2). The requests stand in [`abi`](crate::abi).
+    /// ioctl(2). The request numbers are in [`abi`](crate::abi).
     ///
     /// # Errors
     /// Those of Linux drivers/xen/evtchn.c, `evtchn_ioctl`, and of the hypercalls it makes.
@@ -132,7 +132,7 @@ impl World {
         self.read_cut(file, buf.len(), buf)
     }
 
-    /// read(2) of `count` bytes into memory that is not there.
+    /// read(2) of `count` bytes into memory that is not mapped.
     ///
     /// # Errors
     /// `EFAULT` where there is something to be read; else as [`read`](Self::read).
@@ -155,7 +155,7 @@ impl World {
         self.read_with(file, count, there, put)
     }
 
-    /// [`read`](Self::read) into words; answers words.
+    /// [`read`](Self::read) into words; returns how many.
     #[inline]
     pub(crate) fn read_words(&mut self, file: FileId, words: &mut [u32]) -> Result<usize, Errno> {
         let count = size_of_val(words);
@@ -175,7 +175,7 @@ impl World {
         self.write_cut(file, buf.len(), buf)
     }
 
-    /// write(2) of `count` bytes from memory that is not there.
+    /// write(2) of `count` bytes from memory that is not mapped.
     ///
     /// # Errors
     /// `EFAULT` where at least one port would be written; `EBADF` for a closed file.
@@ -198,7 +198,7 @@ impl World {
         self.write_with(file, count, buf.len(), port)
     }
 
-    /// What poll(2) says of an open file.
+    /// What poll(2) reports for an open file.
     ///
     /// # Errors
     /// `EBADF` for a closed file.
@@ -223,7 +223,7 @@ impl World {
     pub fn overflow(&mut self, file: FileId) -> Result<(), Errno> {
         driver(&mut self.kernels, file)?.overflow(file.index)?;
         self.happened(Happening::Overflow, file.domid.as_raw().into());
-        self.tell(Happened::Overflow);
+        self.report(Happened::Overflow);
         Ok(())
     }
 
@@ -285,7 +285,7 @@ impl Kernel {
     }
 }
 
-/// How the digest tells a read and a write from the requests of ioctl.
+/// Distinguishes a read and a write from the requests of ioctl in the digest.
 pub(super) const READ: u32 = 1;
 const WRITE: u32 = 2;
 

@@ -1,5 +1,5 @@
-//! What a domain's own kernel does with event channels, as its drivers would: the ports are not
-//! those of any file, and an event is handled and its port enabled again at once.
+//! What a domain's own kernel does with event channels, as its drivers would: the ports belong to
+//! no file, and an event is handled, and its port unmasked, at once.
 
 use evtchn_core::{DomId, Virq};
 
@@ -13,9 +13,9 @@ impl World {
     /// # Errors
     /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_alloc_unbound`.
     pub fn kernel_alloc_unbound(&mut self, domid: DomId, remote: DomId) -> Result<u32, Errno> {
-        let told = |port| Happened::Alloc(domid, remote, port);
+        let event = |port| Happened::Alloc(domid, remote, port);
         let alloc = |xen: &mut Hypervisor| xen.alloc_unbound(domid, DomId::SELF, remote);
-        self.kernel_bind(domid, alloc, told)
+        self.kernel_bind(domid, alloc, event)
     }
 
     /// Binds a new port of `domid`'s kernel to a port of `remote`.
@@ -28,9 +28,9 @@ impl World {
         remote: DomId,
         remote_port: u32,
     ) -> Result<u32, Errno> {
-        let told = |port| Happened::Bind(domid, remote, remote_port, port);
+        let event = |port| Happened::Bind(domid, remote, remote_port, port);
         let bind = |xen: &mut Hypervisor| xen.bind_interdomain(domid, remote, remote_port);
-        self.kernel_bind(domid, bind, told)
+        self.kernel_bind(domid, bind, event)
     }
 
     /// Binds a virtual interrupt to a new port of `domid`'s kernel, on its first vCPU.
@@ -38,8 +38,8 @@ impl World {
     /// # Errors
     /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_virq`.
     pub fn kernel_bind_virq(&mut self, domid: DomId, virq: Virq) -> Result<u32, Errno> {
-        let told = |_| Happened::Other("bind_virq");
-        self.kernel_bind(domid, |xen| xen.bind_virq(domid, virq.as_raw(), 0), told)
+        let event = |_| Happened::Other("bind_virq");
+        self.kernel_bind(domid, |xen| xen.bind_virq(domid, virq.as_raw(), 0), event)
     }
 
     /// Binds a physical interrupt to a new port of `domid`'s kernel.
@@ -47,29 +47,29 @@ impl World {
     /// # Errors
     /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_pirq`.
     pub fn kernel_bind_pirq(&mut self, domid: DomId, pirq: u32) -> Result<u32, Errno> {
-        let told = |_| Happened::Other("bind_pirq");
-        self.kernel_bind(domid, |xen| xen.bind_pirq(domid, pirq), told)
+        let event = |_| Happened::Other("bind_pirq");
+        self.kernel_bind(domid, |xen| xen.bind_pirq(domid, pirq), event)
     }
 
-    /// Moves a port of `domid`, whoever has bound it, to another vCPU.
+    /// Moves a port of `domid`, whether a file or the kernel has bound it, to another vCPU.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_vcpu`.
     pub fn kernel_bind_vcpu(&mut self, domid: DomId, port: u32, vcpu: u32) -> Result<(), Errno> {
         self.xen.bind_vcpu(domid, port, vcpu)?;
         self.happened(Happening::KernelMove, port);
-        self.tell(Happened::Other("bind_vcpu"));
+        self.report(Happened::Other("bind_vcpu"));
         Ok(())
     }
 
-    /// Unmasks a port of `domid` in Xen, behind the back of whoever has bound it.
+    /// Unmasks a port of `domid` in Xen, without the knowledge of what has bound it.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid.
     pub fn kernel_unmask(&mut self, domid: DomId, port: u32) -> Result<(), Errno> {
         self.xen.unmask_port(domid, port)?;
         self.happened(Happening::KernelUnmask, port);
-        self.tell(Happened::Other("unmask"));
+        self.report(Happened::Other("unmask"));
         self.upcalls();
         Ok(())
     }
@@ -82,7 +82,7 @@ impl World {
         let (driver, xen) = self.booted(domid)?;
         driver.kernel_unbind(xen, port)?;
         self.happened(Happening::KernelClose, port);
-        self.tell(Happened::Close(domid, port));
+        self.report(Happened::Close(domid, port));
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl World {
     pub fn kernel_send(&mut self, domid: DomId, port: u32) -> Result<(), Errno> {
         self.xen.send(domid, port)?;
         self.happened(Happening::KernelSend, port);
-        self.tell(Happened::Send(domid, port));
+        self.report(Happened::Send(domid, port));
         self.upcalls();
         Ok(())
     }
@@ -111,12 +111,12 @@ impl World {
         &mut self,
         domid: DomId,
         bind: impl FnOnce(&mut Hypervisor) -> Result<u32, Errno>,
-        told: impl FnOnce(u32) -> Happened,
+        event: impl FnOnce(u32) -> Happened,
     ) -> Result<u32, Errno> {
         let (driver, xen) = self.booted(domid)?;
         let port = driver.kernel_bind(xen, bind)?;
         self.happened(Happening::KernelBind, port);
-        self.tell(told(port));
+        self.report(event(port));
         self.upcalls();
         Ok(port)
     }

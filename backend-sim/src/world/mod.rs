@@ -32,16 +32,16 @@ use readers::Readers;
 use schedule::Action;
 pub use schedule::Delivery;
 
-/// A Linux kernel and the boot that it is.
+/// A Linux kernel, and which boot it is.
 #[derive(Debug)]
 struct Kernel {
-    /// Which boot it is, of all boots of all machines.
+    /// The number of this boot, among all boots of all machines.
     boot: u64,
     config: DomainConfig,
     driver: Driver,
 }
 
-/// What happened besides calls on files, as the digest tells it apart.
+/// What happened besides calls on files, as the digest distinguishes it.
 #[derive(Debug, Clone, Copy)]
 enum Happening {
     Create,
@@ -71,20 +71,20 @@ enum Happening {
     RaisePirq,
 }
 
-/// How many machines were made: what tells the boots of one from those of another, so that a file
-/// of another machine is none of this one.
+/// How many machines were made. It makes the boots of one machine differ from those of another, so
+/// that a file of another machine is refused.
 static MACHINES: AtomicU64 = AtomicU64::new(0);
 
 /// The simulated machine.
 ///
-/// On files it takes the calls of a C program, with any number and any pointer:
+/// Its calls on files are those of a C program, with any number and any pointer:
 ///
 /// | the C program | here |
 /// | --- | --- |
 /// | `open`, `dup` and `fork`, `close` | [`open`](World::open), [`open_with`](World::open_with), [`dup`](World::dup), [`close`](World::close) |
 /// | `ioctl` with any number and pointer | [`ioctl`](World::ioctl), an [`Arg`](crate::abi::Arg) |
 /// | `read`, `write` | [`read`](World::read), [`write`](World::write) |
-/// | the same of memory that is not there, or ends early | [`read_bad`](World::read_bad), [`read_cut`](World::read_cut), [`write_bad`](World::write_bad), [`write_cut`](World::write_cut) |
+/// | the same with memory that is not mapped, or ends early | [`read_bad`](World::read_bad), [`read_cut`](World::read_cut), [`write_bad`](World::write_bad), [`write_cut`](World::write_cut) |
 /// | `read` that may sleep, in a thread | [`read_blocking`](World::read_blocking), [`end_of_read`](World::end_of_read) |
 /// | a signal for that thread | [`signal`](World::signal), [`signal_restarting`](World::signal_restarting) |
 /// | `O_NONBLOCK` and `O_ASYNC` later | [`set_nonblocking`](World::set_nonblocking), the requests `FIONBIO`, `FIOASYNC` |
@@ -151,14 +151,14 @@ impl World {
             faults: Faults::default(),
             descriptors: 0,
         };
-        // Id 0 is free on a new machine.
+        // This cannot fail: id 0 is free on a new machine.
         let _ = world.create_domain(Some(DomId::DOM0), &config.dom0);
         world
     }
 
     // Domains.
 
-    /// Creates a domain and boots its kernel. Without an id it gets one that was not used for
+    /// Creates a domain and boots its kernel. Without an id it gets the one that was unused for
     /// the longest time.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ impl World {
         };
         self.xen.create(domid, config)?;
         self.happened(Happening::Create, domid.as_raw().into());
-        self.tell(Happened::Create(domid, config.max_port));
+        self.report(Happened::Create(domid, config.max_port));
         self.boot(domid, config.clone());
         Ok(domid)
     }
@@ -189,14 +189,14 @@ impl World {
         let place = self.kernels.get_mut(usize::from(domid.as_raw()));
         let kernel = place.and_then(Option::take).ok_or(Errno::ESRCH)?;
         self.happened(Happening::Kexec, domid.as_raw().into());
-        self.tell(Happened::Other("kexec"));
+        self.report(Happened::Other("kexec"));
         self.xen.reset(domid, DomId::SELF)?;
         self.boot(domid, kernel.config);
         Ok(())
     }
 
-    /// Destroys a domain: its programs and its kernel are gone, its ports are closed from the
-    /// highest down, peers are told nothing. `DOM_EXC` is raised twice, as Xen does.
+    /// Destroys a domain: its programs and its kernel are gone, and its ports are closed from the
+    /// highest down, which sends no event to their peers. `DOM_EXC` is raised twice, as Xen does.
     ///
     /// # Errors
     /// As [`kill_domain`](Self::kill_domain).
@@ -216,7 +216,7 @@ impl World {
             *kernel = None;
         }
         self.happened(Happening::Kill, domid.as_raw().into());
-        self.tell(Happened::Kill(domid));
+        self.report(Happened::Kill(domid));
         self.upcalls();
         Ok(())
     }
@@ -228,20 +228,20 @@ impl World {
     pub fn remove_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.remove(domid)?;
         self.happened(Happening::Remove, domid.as_raw().into());
-        self.tell(Happened::Remove(domid));
+        self.report(Happened::Remove(domid));
         self.upcalls();
         Ok(())
     }
 
-    /// Raises a virtual interrupt for a domain, on its first vCPU. A global one goes nowhere
-    /// unless this domain handles it.
+    /// Raises a virtual interrupt for a domain, on its first vCPU. A global one is dropped unless
+    /// this domain handles it.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a number that Xen does not have.
     pub fn raise_virq(&mut self, domid: DomId, virq: Virq) -> Result<(), Errno> {
         self.xen.raise_virq(domid, virq.as_raw(), 0)?;
         self.happened(Happening::Raise, virq.as_raw());
-        self.tell(Happened::Raise(domid, virq));
+        self.report(Happened::Raise(domid, virq));
         self.upcalls();
         Ok(())
     }
@@ -297,7 +297,7 @@ impl World {
     fn deliver(&mut self, upcall: Upcall) {
         let Upcall { domid, port } = upcall;
         let within = self.within;
-        self.tell(Happened::Deliver {
+        self.report(Happened::Deliver {
             domid,
             port,
             within,

@@ -1,4 +1,4 @@
-//! Who watches the machine is told what happens on it.
+//! Reports what happens on the machine to an observer.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::World;
 use crate::errno::Errno;
 use crate::error::Call;
 
-/// Something that happened on the machine besides the calls on files. Failed calls did nothing.
+/// Something that happened on the machine besides the calls on files. Failed calls do not count.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -17,13 +17,13 @@ use crate::error::Call;
 /// use evtchn_sim::{Happened, Sim};
 ///
 /// let sim = Sim::new(1);
-/// let (tell, told) = mpsc::channel();
-/// sim.with(|world| world.observe(move |happened| drop(tell.send(happened))));
+/// let (sender, receiver) = mpsc::channel();
+/// sim.with(|world| world.observe(move |happened| drop(sender.send(happened))));
 /// let domid = sim.create_domain()?;
 /// let port = sim.guest(domid).alloc_unbound(DomId::DOM0)?;
-/// let told: Vec<_> = told.try_iter().collect();
-/// assert!(matches!(told[0], Happened::Create(created, _) if created == domid));
-/// assert_eq!(told[1], Happened::Alloc(domid, DomId::DOM0, port.as_raw()));
+/// let seen: Vec<_> = receiver.try_iter().collect();
+/// assert!(matches!(seen[0], Happened::Create(created, _) if created == domid));
+/// assert_eq!(seen[1], Happened::Alloc(domid, DomId::DOM0, port.as_raw()));
 /// # Ok::<_, evtchn_sim::Errno>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Happened {
     Create(DomId, u32),
     /// A domain was killed.
     Kill(DomId),
-    /// What was left of it was removed.
+    /// The rest of a killed domain was removed.
     Remove(DomId),
     /// A kernel allocated a port that the second domain may bind to.
     Alloc(DomId, DomId, u32),
@@ -53,16 +53,16 @@ pub enum Happened {
         domid: DomId,
         /// The port there.
         port: u32,
-        /// It came before a call on a file returned.
+        /// The event came before a call on a file returned.
         within: bool,
     },
-    /// A fault failed a call.
+    /// A fault made a call fail.
     Fail(Call, Errno),
-    /// A fault lets a call move only so many ports.
+    /// A fault lets a call move at most this many ports.
     Shorten(Call, usize),
     /// From now on events do not arrive at once.
     Held,
-    /// Something else.
+    /// Something else, named after the call.
     Other(&'static str),
 }
 
@@ -75,19 +75,19 @@ impl fmt::Debug for Observer {
 }
 
 impl World {
-    /// From now on `tell` is told what happens, in order. It must not use the machine, which is
-    /// locked meanwhile.
-    pub fn observe(&mut self, tell: impl FnMut(Happened) + Send + 'static) {
-        self.observer = Some(Observer(Box::new(tell)));
+    /// From now on `report` is called with everything that happens, in order. It must not use the
+    /// machine, which is locked meanwhile.
+    pub fn observe(&mut self, report: impl FnMut(Happened) + Send + 'static) {
+        self.observer = Some(Observer(Box::new(report)));
         if self.delivery != super::Delivery::Immediate {
-            self.tell(Happened::Held);
+            self.report(Happened::Held);
         }
     }
 
     #[inline]
-    pub(super) fn tell(&mut self, happened: Happened) {
-        if let Some(Observer(tell)) = &mut self.observer {
-            tell(happened);
+    pub(super) fn report(&mut self, happened: Happened) {
+        if let Some(Observer(report)) = &mut self.observer {
+            report(happened);
         }
     }
 }

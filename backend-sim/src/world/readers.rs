@@ -1,8 +1,8 @@
-//! Threads in a read(2) that may sleep, and the calls that the device refuses to carry out.
+//! Threads in a read(2) that may sleep, and the calls that the device always refuses.
 //!
 //! A thread of a simulated program is no thread of the test: it begins a read, and the test asks
 //! later whether the read is over. A sleeper runs again when Linux would wake it, at the end of the
-//! call that woke it; of several the [`Choice`](crate::Choice) decides who comes first.
+//! call that woke it; of several sleepers the [`Choice`](crate::Choice) decides which is first.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -54,15 +54,15 @@ struct Sleeper {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wake {
     Event,
-    /// A signal; the read is begun anew if the handler says so (`SA_RESTART`).
+    /// A signal; the read begins anew if the handler says so (`SA_RESTART`).
     Signal {
         restarts: bool,
     },
 }
 
 impl World {
-    /// A thread calls read(2) for `count` bytes and sleeps where there is nothing to read and the
-    /// file is not non-blocking. [`end_of_read`](Self::end_of_read) tells what became of it.
+    /// A thread calls read(2) for `count` bytes. It sleeps where there is nothing to read and the
+    /// file is blocking. [`end_of_read`](Self::end_of_read) returns the result.
     ///
     /// # Errors
     /// `EBADF` for a closed file and for one that is not open for reading.
@@ -75,8 +75,8 @@ impl World {
         Ok(reader)
     }
 
-    /// What a read has answered, once, when it is over; nothing while it sleeps. `EBADF` where it
-    /// was told already, and where the domain is gone with its threads.
+    /// The result of a read that is over, returned once; `None` while it sleeps. `EBADF` where the
+    /// result was returned before, and where the domain is gone with its threads.
     pub fn end_of_read(&mut self, reader: ReaderId) -> Option<Result<Vec<u8>, Errno>> {
         match self.readers.asleep.get(&reader) {
             Some(sleeper) if kernel_of(self, sleeper.file).is_some() => return None,
@@ -93,8 +93,8 @@ impl World {
         self.readers.asleep.len()
     }
 
-    /// A signal whose handler restarts nothing interrupts the thread in a read: `EINTR`, unless there
-    /// is something to read meanwhile.
+    /// A signal whose handler restarts nothing interrupts the thread in a read: the read ends with
+    /// `EINTR`, unless there is something to read by then.
     ///
     /// # Errors
     /// `ESRCH` where this thread does not sleep.
@@ -102,8 +102,8 @@ impl World {
         self.interrupt(reader, false)
     }
 
-    /// A signal whose handler restarts calls (`SA_RESTART`) interrupts the thread in a read, which
-    /// then is made anew: it sees what changed since.
+    /// A signal whose handler restarts calls (`SA_RESTART`) interrupts the thread in a read. The
+    /// read is then made anew, with what has changed since.
     ///
     /// # Errors
     /// `ESRCH` where this thread does not sleep.
@@ -122,7 +122,7 @@ impl World {
         Ok(())
     }
 
-    /// How often the owner of the file would have got `SIGIO`: as sleepers are woken, while
+    /// How often the owner of the file would have got `SIGIO`: whenever sleepers are woken while
     /// `O_ASYNC` is on.
     ///
     /// # Errors
@@ -131,7 +131,7 @@ impl World {
         kernel(&self.kernels, file)?.driver.signals(file.index)
     }
 
-    /// lseek(2): there is no position.
+    /// lseek(2): an event channel has no position.
     ///
     /// # Errors
     /// `ESPIPE` always; `EBADF` for a closed file.
@@ -140,7 +140,7 @@ impl World {
         Err(Errno::ESPIPE)
     }
 
-    /// pread(2), pwrite(2) at this offset, whatever the file was opened for.
+    /// pread(2) or pwrite(2) at this offset, in whatever mode the file was opened.
     ///
     /// # Errors
     /// `EINVAL` for a negative offset, else `ESPIPE`; `EBADF` for a closed file.
@@ -151,7 +151,7 @@ impl World {
         self.seek(file)
     }
 
-    /// mmap(2), for what the file was opened for.
+    /// mmap(2), in the mode in which the file was opened.
     ///
     /// # Errors
     /// `ENODEV` always, `EACCES` before it for a file that is not open for reading; `EBADF` for a
@@ -165,7 +165,7 @@ impl World {
         })
     }
 
-    /// Lets every sleeper run that was woken, in a chosen order.
+    /// Runs every sleeper that was woken, in a chosen order.
     #[inline]
     pub(super) fn run_readers(&mut self) {
         if !self.readers.asleep.is_empty() {
@@ -194,7 +194,7 @@ impl World {
         })
     }
 
-    /// Begins a read, or does again what a read begins with.
+    /// Begins a read, or begins it anew.
     fn begin(&mut self, reader: ReaderId, file: FileId, count: usize) {
         let answer = self.attempt(file, count);
         let sleeps = answer == Err(Errno::EAGAIN)
@@ -230,7 +230,7 @@ impl World {
         Ok(())
     }
 
-    /// Runs a sleeper: what there is to read comes before a signal, and without both it sleeps on
+    /// Runs a sleeper: something to read comes before a signal, and without both it sleeps on
     /// (`wait_event_interruptible`).
     fn run_reader(&mut self, reader: ReaderId, wake: Wake) {
         let Some(Sleeper { file, count, .. }) = self.readers.asleep.remove(&reader) else {
@@ -257,7 +257,7 @@ impl World {
         self.attempt_held(file, count)
     }
 
-    /// [`attempt`](Self::attempt) on a file that need not be open any more.
+    /// [`attempt`](Self::attempt) on a file that may have been closed.
     fn attempt_held(&mut self, file: FileId, count: usize) -> Result<Vec<u8>, Errno> {
         let (driver, _) = self.kernel_below(file).ok_or(Errno::EBADF)?;
         let mut bytes = Vec::with_capacity(count.min(PAGE));
@@ -272,12 +272,12 @@ impl World {
 
     fn let_go(&mut self, file: FileId) {
         if let Some((driver, xen)) = self.kernel_below(file) {
-            // It was held until now.
+            // This cannot fail: the sleeper has held the file until now.
             let _ = driver.let_go(xen, file.index);
         }
     }
 
-    /// The kernel of a file that need not be open any more.
+    /// The kernel of a file that may have been closed.
     fn kernel_below(&mut self, file: FileId) -> Option<(&mut Driver, &mut Hypervisor)> {
         let kernel = self.kernels.get_mut(usize::from(file.domid.as_raw()))?;
         let kernel = kernel.as_mut().filter(|kernel| kernel.boot == file.boot)?;
@@ -285,7 +285,7 @@ impl World {
     }
 }
 
-/// The kernel of a file that need not be open any more.
+/// The kernel of a file that may have been closed.
 fn kernel_of(world: &World, file: FileId) -> Option<&Driver> {
     let kernel = world.kernels.get(usize::from(file.domid.as_raw()))?;
     let kernel = kernel.as_ref().filter(|kernel| kernel.boot == file.boot)?;

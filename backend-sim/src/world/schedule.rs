@@ -10,8 +10,8 @@ use crate::errno::Errno;
 
 /// When an event reaches the Linux kernel of its domain.
 ///
-/// One that did not arrive yet coalesces with those that come for its port meanwhile, in each
-/// kind of delivery.
+/// An event that has not arrived yet coalesces with later ones for its port, in each kind of
+/// delivery.
 ///
 /// ```
 /// use evtchn_core::{Context, DomId};
@@ -38,15 +38,15 @@ pub enum Delivery {
     /// Before the call that caused it returns, as with one vCPU.
     #[default]
     Immediate,
-    /// When [`World::step`] says so, in an order that the [`Choice`] decides, as with several
+    /// When [`World::step`] is called, in an order that the [`Choice`] decides, as with several
     /// vCPUs: a notify returns before the other side is readable.
     Held,
-    /// After each call the [`Choice`] decides how many of the held ones arrive, and which. While
-    /// every thread sleeps, all of them do.
+    /// After each call the [`Choice`] decides how many of the held events arrive, and which. While
+    /// every thread sleeps, all of them arrive.
     Chosen,
-    /// Up to so much later, in virtual time: for each the [`Choice`] decides when, in eighths, and
-    /// which of those that are under way it is. At the end of the delay time has to pass, be it
-    /// by none: [`World::advance`], or a sleep in a loop that is
+    /// Within this much virtual time. For each event the [`Choice`] decides when, in eighths of the
+    /// delay, and which of the events under way it is. Even where the choice is no delay, the event
+    /// arrives only when time passes: by [`World::advance`], or in a sleep in a loop that is
     /// [`on`](crate::SimLoop::on) the machine.
     Delayed(Duration),
 }
@@ -57,12 +57,12 @@ pub(super) type Action = Box<dyn FnOnce(&mut World) + Send>;
 impl World {
     // When events arrive.
 
-    /// Decides when events reach their domains from now on. What is held arrives now, if it is
-    /// to be immediate.
+    /// Sets when events reach their domains from now on. Held events arrive now if the new delivery
+    /// is immediate.
     pub fn set_delivery(&mut self, delivery: Delivery) {
         self.delivery = delivery;
         if delivery != Delivery::Immediate {
-            self.tell(Happened::Held);
+            self.report(Happened::Held);
         }
         for kernel in self.kernels.iter_mut().flatten() {
             kernel.driver.one_vcpu = delivery == Delivery::Immediate;
@@ -102,12 +102,12 @@ impl World {
         while self.step() {}
     }
 
-    /// The source of the free decisions, for those of the caller.
+    /// The machine's source of decisions, for decisions of the caller.
     pub const fn choice(&mut self) -> &mut Choice {
         &mut self.choice
     }
 
-    /// Ends a call: lets arrive what the kind of delivery says.
+    /// Ends a call: events arrive as the kind of delivery says.
     #[inline]
     pub(super) fn upcalls(&mut self) {
         if self.xen.upcalls() == 0 {
@@ -125,8 +125,8 @@ impl World {
         }
     }
 
-    /// Sets a timer for every held port that has none yet. Which of them arrives then is chosen
-    /// only then, so a timer belongs to no port.
+    /// Sets a timer for every held port that has none yet. Which port arrives is chosen only when
+    /// the timer is due, so a timer belongs to no port.
     fn delay(&mut self, most: Duration) {
         while self.late < self.held() {
             self.late += 1;
@@ -149,13 +149,13 @@ impl World {
         self.clock.now()
     }
 
-    /// Lets time pass. Every timer that is due meanwhile acts at its own time.
+    /// Lets time pass. Every timer that is due in it acts at its own time.
     pub fn advance(&mut self, by: Duration) {
         let until = self.now().saturating_add(by);
         while self.tick(until) {}
     }
 
-    /// Acts once `delay` has passed.
+    /// Calls `action` once `delay` has passed.
     pub fn after(&mut self, delay: Duration, action: impl FnOnce(&mut World) + Send + 'static) {
         self.clock.after(delay, Box::new(action));
     }
@@ -166,8 +166,8 @@ impl World {
         self.clock.next_deadline()
     }
 
-    /// Moves on to the next timer that is due by `until`, which acts; false where there is none,
-    /// and it is `until` then.
+    /// Moves on to the next timer that is due by `until`, and runs it; returns false where there is
+    /// none, and then it is `until`.
     fn tick(&mut self, until: Duration) -> bool {
         match self.clock.next(until) {
             Some(action) => {
@@ -179,7 +179,7 @@ impl World {
     }
 
     /// Does the next thing that happens while every thread sleeps: an event arrives, or a timer is
-    /// due. False where the deadline comes first, and it is the deadline then.
+    /// due. Returns false where the deadline comes first, and then it is the deadline.
     ///
     /// # Errors
     /// `EDEADLK` where nothing would ever happen.

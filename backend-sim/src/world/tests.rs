@@ -89,7 +89,7 @@ fn held_ports_arrive_in_the_order_that_the_choice_decides() {
 }
 
 #[test]
-fn a_held_event_of_an_unbound_port_reaches_nobody() {
+fn a_held_event_of_an_unbound_port_is_dropped() {
     for dom0 in [DomainConfig::dom0(), DomainConfig::dom0_two_level()] {
         let mut config = Config::seeded(0);
         config.dom0 = dom0;
@@ -190,7 +190,7 @@ fn every_call_and_every_answer_is_in_the_digest() {
 }
 
 #[test]
-fn what_is_due_acts_at_its_own_time_and_may_set_more() {
+fn a_timer_acts_at_its_own_time_and_may_set_more() {
     let mut world = World::new(Config::seeded(0));
     let (send, seen) = mpsc::channel();
     let at = |name: &'static str, send: &mpsc::Sender<(Duration, &'static str)>| {
@@ -242,11 +242,11 @@ fn a_kernel_cannot_close_the_port_of_a_file() {
     let port = world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF).unwrap();
     let refused = world.kernel_close(DomId::DOM0, port);
     assert_eq!(refused, Err(Errno::ENOTCONN));
-    let nobody = DomId::new(77);
-    assert_eq!(world.kernel_close(nobody, 1), Err(Errno::ESRCH));
-    assert_eq!(world.kernel_send(nobody, 1), Err(Errno::ESRCH));
+    let unknown = DomId::new(77);
+    assert_eq!(world.kernel_close(unknown, 1), Err(Errno::ESRCH));
+    assert_eq!(world.kernel_send(unknown, 1), Err(Errno::ESRCH));
     assert_eq!(
-        world.kernel_bind_virq(nobody, Virq::DEBUG),
+        world.kernel_bind_virq(unknown, Virq::DEBUG),
         Err(Errno::ESRCH)
     );
 }
@@ -298,11 +298,11 @@ fn domain_calls_refuse_bad_numbers() {
         let refused = world.create_domain(None, &config);
         assert_eq!(refused, Err(Errno::EINVAL));
     }
-    let nobody = DomId::new(77);
-    assert_eq!(world.destroy_domain(nobody), Err(Errno::ESRCH));
-    assert_eq!(world.kexec_domain(nobody), Err(Errno::ESRCH));
+    let unknown = DomId::new(77);
+    assert_eq!(world.destroy_domain(unknown), Err(Errno::ESRCH));
+    assert_eq!(world.kexec_domain(unknown), Err(Errno::ESRCH));
     assert_eq!(world.destroy_domain(DomId::DOM0), Err(Errno::EINVAL));
-    assert_eq!(world.open(nobody), Err(Errno::ENOENT));
+    assert_eq!(world.open(unknown), Err(Errno::ENOENT));
     let virq = world.raise_virq(DomId::DOM0, Virq::new(24));
     assert_eq!(virq, Err(Errno::EINVAL));
 }
@@ -321,7 +321,7 @@ fn a_closed_file_stays_closed_however_many_are_opened_after_it() {
 }
 
 #[test]
-fn what_was_delayed_and_is_held_since_waits_for_a_step() {
+fn a_delayed_event_that_is_held_afterwards_waits_for_a_step() {
     let mut world = World::new(Config::seeded(0));
     let file = world.open(DomId::DOM0).unwrap();
     let (first, second) = pairs(&mut world, file, 1)[0];

@@ -7,14 +7,14 @@ use crate::errno::Errno;
 
 impl World {
     /// Pauses a domain: its vCPUs stop, and events on its ports wait until it runs again. Pauses
-    /// count. What a test lets its programs do meanwhile is done all the same.
+    /// count. What a test makes its programs do meanwhile is done all the same.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain.
     pub fn pause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.pause(domid)?;
         self.happened(Happening::Pause, domid.as_raw().into());
-        self.tell(Happened::Other("pause"));
+        self.report(Happened::Other("pause"));
         Ok(())
     }
 
@@ -25,7 +25,7 @@ impl World {
     pub fn unpause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.unpause(domid)?;
         self.happened(Happening::Unpause, domid.as_raw().into());
-        self.tell(Happened::Other("unpause"));
+        self.report(Happened::Other("unpause"));
         self.upcalls();
         Ok(())
     }
@@ -39,13 +39,13 @@ impl World {
     pub fn shut_down_domain(&mut self, domid: DomId) -> Result<(), Errno> {
         self.xen.shut_down(domid)?;
         self.happened(Happening::ShutDown, domid.as_raw().into());
-        self.tell(Happened::Other("shut_down"));
+        self.report(Happened::Other("shut_down"));
         self.upcalls();
         Ok(())
     }
 
     /// Closes every port of `dom` but those that Xen keeps for itself (`EVTCHNOP_reset`), on behalf
-    /// of `caller`. The kernel of `dom` is not told and believes that it has them.
+    /// of `caller`. The kernel of `dom` does not learn of it and believes that it still has them.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EPERM` where `caller` may not, `EINVAL` where `dom` is
@@ -53,7 +53,7 @@ impl World {
     pub fn reset_ports(&mut self, caller: DomId, dom: DomId) -> Result<(), Errno> {
         self.xen.reset(caller, dom)?;
         self.happened(Happening::Reset, dom.as_raw().into());
-        self.tell(Happened::Other("reset"));
+        self.report(Happened::Other("reset"));
         Ok(())
     }
 
@@ -71,7 +71,7 @@ impl World {
     ) -> Result<u32, Errno> {
         let port = self.xen.alloc_unbound(caller, dom, remote)?;
         self.happened(Happening::Alloc, port);
-        self.tell(Happened::Other("alloc"));
+        self.report(Happened::Other("alloc"));
         Ok(port)
     }
 
@@ -83,11 +83,11 @@ impl World {
     pub fn alloc_for_xen(&mut self, domid: DomId, remote: DomId) -> Result<u32, Errno> {
         let port = self.xen.alloc_for_xen(domid, remote)?;
         self.happened(Happening::Alloc, port);
-        self.tell(Happened::Other("alloc"));
+        self.report(Happened::Other("alloc"));
         Ok(port)
     }
 
-    /// How often Xen was told of an event on a port that it keeps for itself.
+    /// How many events Xen got on a port that it keeps for itself.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a port that is not Xen's.
@@ -95,14 +95,14 @@ impl World {
         self.xen.xen_events(domid, port)
     }
 
-    /// A physical interrupt comes. Where the domain has not bound it, it goes nowhere.
+    /// Raises a physical interrupt. Where the domain has not bound it, nothing happens.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a number that this machine does not have.
     pub fn raise_pirq(&mut self, domid: DomId, pirq: u32) -> Result<(), Errno> {
         self.xen.raise_pirq(domid, pirq)?;
         self.happened(Happening::RaisePirq, pirq);
-        self.tell(Happened::Other("raise_pirq"));
+        self.report(Happened::Other("raise_pirq"));
         self.upcalls();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What can be seen of the machine from outside.
+//! The state of the machine, as seen from outside.
 
 use std::fmt::{self, Write};
 
@@ -32,7 +32,7 @@ impl From<State> for Status {
 }
 
 impl World {
-    /// What a port of `dom` is, asked by `caller`.
+    /// The state of a port of `dom`, asked by `caller`.
     ///
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a port that was never valid there, `EPERM`
@@ -46,8 +46,8 @@ impl World {
         })
     }
 
-    /// A hash over every call, its answer, and the order of all that happened: two runs with
-    /// the same one were the same.
+    /// A hash over every call, its answer, and the order of all events: two runs with the same
+    /// digest were the same.
     #[must_use]
     pub const fn digest(&self) -> u64 {
         self.digest.value()
@@ -65,7 +65,7 @@ impl World {
     pub fn dump(&self) -> String {
         let mut out = String::new();
         for domid in self.xen.domids() {
-            // A String takes whatever is written to it.
+            // Writing to a String cannot fail.
             let _ = self.dump_domain(domid, &mut out);
         }
         out

@@ -1,4 +1,4 @@
-//! Calls on the device of the seam and on its event loop.
+//! Calls on the simulated device and on its event loop.
 
 use evtchn_core::{DomId, EventChannel, Open, Port, PortBuf, Registrar, RemotePort, Virq};
 use evtchn_sim::Errno;
@@ -6,8 +6,8 @@ use evtchn_sim::Errno;
 use super::rig::*;
 
 pub(crate) const DEVICES: &[Row] = &[
-    ("open in nobody", Errno::ENOENT, |rig| {
-        of_device(rig.sim.open(NOBODY).open())
+    ("open in an unknown domain", Errno::ENOENT, |rig| {
+        of_device(rig.sim.open(UNKNOWN).open())
     }),
     ("dup of what was not opened", Errno::EBADF, |rig| {
         of_device(rig.sim.open(DOM0).dup())
@@ -20,8 +20,8 @@ pub(crate) const DEVICES: &[Row] = &[
         drop(opener.open().unwrap());
         of_device(opener.dup())
     }),
-    ("bind to nobody", Errno::ESRCH, |rig| {
-        let domid = NOBODY;
+    ("bind to an unknown domain", Errno::ESRCH, |rig| {
+        let domid = UNKNOWN;
         let remote = RemotePort {
             domid,
             port: Port::MAX,

@@ -18,14 +18,14 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("create with all vCPUs", Errno::EINVAL, |rig| {
         create(rig, |c| c.vcpus = u32::MAX)
     }),
-    ("destroy nobody", Errno::ESRCH, |rig| {
-        say(rig.sim.destroy_domain(NOBODY))
+    ("destroy an unknown domain", Errno::ESRCH, |rig| {
+        say(rig.sim.destroy_domain(UNKNOWN))
     }),
     ("destroy domain 0", Errno::EINVAL, |rig| {
         say(rig.sim.destroy_domain(DOM0))
     }),
-    ("kill nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.kill_domain(NOBODY))
+    ("kill an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.kill_domain(UNKNOWN))
     }),
     ("kill a reserved id", Errno::ESRCH, |rig| {
         rig.world(|w| w.kill_domain(RESERVED))
@@ -33,35 +33,35 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("kill SELF", Errno::ESRCH, |rig| {
         rig.world(|w| w.kill_domain(SELF))
     }),
-    ("remove nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.remove_domain(NOBODY))
+    ("remove an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.remove_domain(UNKNOWN))
     }),
     ("remove a live one", Errno::EBUSY, |rig| {
         rig.world(|w| w.remove_domain(DOM0))
     }),
-    ("kexec of nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.kexec_domain(NOBODY))
+    ("kexec of an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.kexec_domain(UNKNOWN))
     }),
-    ("pause nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.pause_domain(NOBODY))
+    ("pause an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.pause_domain(UNKNOWN))
     }),
-    ("unpause nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.unpause_domain(NOBODY))
+    ("unpause an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.unpause_domain(UNKNOWN))
     }),
     ("unpause one that runs", Errno::EINVAL, |rig| {
         rig.world(|w| w.unpause_domain(DOM0))
     }),
-    ("shut down nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.shut_down_domain(NOBODY))
+    ("shut down an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.shut_down_domain(UNKNOWN))
     }),
     ("shut down domain 0", Errno::EINVAL, |rig| {
         rig.world(|w| w.shut_down_domain(DOM0))
     }),
-    ("reset nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.reset_ports(DOM0, NOBODY))
+    ("reset an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.reset_ports(DOM0, UNKNOWN))
     }),
-    ("reset by nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.reset_ports(NOBODY, SELF))
+    ("reset by an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.reset_ports(UNKNOWN, SELF))
     }),
     ("reset by a guest", Errno::EPERM, |rig| {
         rig.world(|w| w.reset_ports(rig.guest.domid(), DOM0))
@@ -69,20 +69,20 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("reset one that runs", Errno::EINVAL, |rig| {
         rig.world(|w| w.reset_ports(DOM0, rig.guest.domid()))
     }),
-    ("alloc in nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.alloc_unbound(DOM0, NOBODY, DOM0))
+    ("alloc in an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.alloc_unbound(DOM0, UNKNOWN, DOM0))
     }),
     ("alloc by a guest", Errno::EPERM, |rig| {
         rig.world(|w| w.alloc_unbound(rig.guest.domid(), DOM0, DOM0))
     }),
-    ("alloc by nobody", Errno::EPERM, |rig| {
-        rig.world(|w| w.alloc_unbound(NOBODY, DOM0, DOM0))
+    ("alloc by an unknown domain", Errno::EPERM, |rig| {
+        rig.world(|w| w.alloc_unbound(UNKNOWN, DOM0, DOM0))
     }),
-    ("alloc for Xen in nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.alloc_for_xen(NOBODY, DOM0))
+    ("alloc for Xen in an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.alloc_for_xen(UNKNOWN, DOM0))
     }),
-    ("Xen's events in nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.xen_events(NOBODY, 1))
+    ("Xen's events in an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.xen_events(UNKNOWN, 1))
     }),
     ("Xen's events of a kernel's port", Errno::EINVAL, |rig| {
         rig.world(|w| w.xen_events(DOM0, 1))
@@ -90,8 +90,8 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("Xen's events beyond", Errno::EINVAL, |rig| {
         rig.world(|w| w.xen_events(DOM0, u32::MAX))
     }),
-    ("virq for nobody", Errno::ESRCH, |rig| {
-        say(rig.sim.raise_virq(NOBODY, Virq::DOM_EXC))
+    ("virq for an unknown domain", Errno::ESRCH, |rig| {
+        say(rig.sim.raise_virq(UNKNOWN, Virq::DOM_EXC))
     }),
     ("virq 24", Errno::EINVAL, |rig| {
         say(rig.sim.raise_virq(DOM0, Virq::new(24)))
@@ -99,14 +99,14 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("the largest virq", Errno::EINVAL, |rig| {
         say(rig.sim.raise_virq(DOM0, Virq::new(u32::MAX)))
     }),
-    ("pirq for nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.raise_pirq(NOBODY, 1))
+    ("pirq for an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.raise_pirq(UNKNOWN, 1))
     }),
     ("the largest pirq", Errno::EINVAL, |rig| {
         rig.world(|w| w.raise_pirq(DOM0, u32::MAX))
     }),
-    ("handler nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.set_virq_handler(NOBODY, Virq::DOM_EXC))
+    ("handler an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.set_virq_handler(UNKNOWN, Virq::DOM_EXC))
     }),
     ("handler of a vCPU's virq", Errno::EINVAL, |rig| {
         rig.world(|w| w.set_virq_handler(DOM0, Virq::DEBUG))
@@ -114,8 +114,8 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("handler of virq 2^32", Errno::EINVAL, |rig| {
         rig.world(|w| w.set_virq_handler(DOM0, Virq::new(u32::MAX)))
     }),
-    ("connect nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.connect_static((DOM0, 500), (NOBODY, 500)))
+    ("connect an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.connect_static((DOM0, 500), (UNKNOWN, 500)))
     }),
     ("connect port 0", Errno::EBUSY, |rig| {
         rig.world(|w| w.connect_static((DOM0, 0), (DOM0, 500)))
@@ -126,11 +126,11 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("connect a port with itself", Errno::EBUSY, |rig| {
         rig.world(|w| w.connect_static((DOM0, 500), (DOM0, 500)))
     }),
-    ("status in nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.status(DOM0, NOBODY, 1))
+    ("status in an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.status(DOM0, UNKNOWN, 1))
     }),
-    ("status by nobody", Errno::EPERM, |rig| {
-        rig.world(|w| w.status(NOBODY, DOM0, 1))
+    ("status by an unknown domain", Errno::EPERM, |rig| {
+        rig.world(|w| w.status(UNKNOWN, DOM0, 1))
     }),
     ("status by a guest", Errno::EPERM, |rig| {
         rig.world(|w| w.status(rig.guest.domid(), DOM0, 1))
@@ -141,32 +141,32 @@ pub(crate) const DOMAINS: &[Row] = &[
     ("status just beyond", Errno::EINVAL, |rig| {
         rig.world(|w| w.status(DOM0, SELF, BEYOND))
     }),
-    ("status of SELF in nobody", Errno::ESRCH, |rig| {
-        say(rig.sim.status(NOBODY, port(1)))
+    ("status of SELF in an unknown domain", Errno::ESRCH, |rig| {
+        say(rig.sim.status(UNKNOWN, port(1)))
     }),
 ];
 
 pub(crate) const KERNELS: &[Row] = &[
-    ("alloc of nobody", Errno::ESRCH, |rig| {
-        say(nobody(rig).alloc_unbound(DOM0))
+    ("alloc of an unknown domain", Errno::ESRCH, |rig| {
+        say(unknown_guest(rig).alloc_unbound(DOM0))
     }),
-    ("bind of nobody", Errno::ESRCH, |rig| {
-        say(nobody(rig).bind_interdomain(DOM0, port(1)))
+    ("bind of an unknown domain", Errno::ESRCH, |rig| {
+        say(unknown_guest(rig).bind_interdomain(DOM0, port(1)))
     }),
-    ("virq of nobody", Errno::ESRCH, |rig| {
-        say(nobody(rig).bind_virq(Virq::DEBUG))
+    ("virq of an unknown domain", Errno::ESRCH, |rig| {
+        say(unknown_guest(rig).bind_virq(Virq::DEBUG))
     }),
-    ("send of nobody", Errno::ESRCH, |rig| {
-        say(nobody(rig).send(port(1)))
+    ("send of an unknown domain", Errno::ESRCH, |rig| {
+        say(unknown_guest(rig).send(port(1)))
     }),
-    ("close of nobody", Errno::ESRCH, |rig| {
-        say(nobody(rig).close(port(1)))
+    ("close of an unknown domain", Errno::ESRCH, |rig| {
+        say(unknown_guest(rig).close(port(1)))
     }),
-    ("events of nobody", Errno::ESRCH, |rig| {
-        say(nobody(rig).events(port(1)))
+    ("events of an unknown domain", Errno::ESRCH, |rig| {
+        say(unknown_guest(rig).events(port(1)))
     }),
-    ("bind to nobody", Errno::ESRCH, |rig| {
-        say(rig.guest.bind_interdomain(NOBODY, port(1)))
+    ("bind to an unknown domain", Errno::ESRCH, |rig| {
+        say(rig.guest.bind_interdomain(UNKNOWN, port(1)))
     }),
     ("bind to a kernel's port", Errno::EINVAL, |rig| {
         say(rig.guest.bind_interdomain(DOM0, port(1)))
@@ -213,13 +213,13 @@ pub(crate) const KERNELS: &[Row] = &[
     ("move a port beyond", Errno::EINVAL, |rig| {
         rig.world(|w| w.kernel_bind_vcpu(DOM0, u32::MAX, 0))
     }),
-    ("move in nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.kernel_bind_vcpu(NOBODY, 1, 0))
+    ("move in an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.kernel_bind_vcpu(UNKNOWN, 1, 0))
     }),
     ("unmask beyond", Errno::EINVAL, |rig| {
         rig.world(|w| w.kernel_unmask(DOM0, u32::MAX))
     }),
-    ("unmask in nobody", Errno::ESRCH, |rig| {
-        rig.world(|w| w.kernel_unmask(NOBODY, 1))
+    ("unmask in an unknown domain", Errno::ESRCH, |rig| {
+        rig.world(|w| w.kernel_unmask(UNKNOWN, 1))
     }),
 ];

@@ -6,8 +6,8 @@ use evtchn_sim::{Errno, World};
 use super::rig::*;
 
 pub(crate) const FILES: &[Row] = &[
-    ("open for nobody", Errno::ENOENT, |rig| {
-        rig.world(|w| w.open(NOBODY))
+    ("open for an unknown domain", Errno::ENOENT, |rig| {
+        rig.world(|w| w.open(UNKNOWN))
     }),
     ("open for a reserved id", Errno::ENOENT, |rig| {
         rig.world(|w| w.open(RESERVED))
@@ -15,8 +15,8 @@ pub(crate) const FILES: &[Row] = &[
     ("open for SELF", Errno::ENOENT, |rig| {
         rig.world(|w| w.open(SELF))
     }),
-    ("open_with for nobody", Errno::ENOENT, |rig| {
-        rig.world(|w| w.open_with(NOBODY, Access::ReadOnly, false))
+    ("open_with for an unknown domain", Errno::ENOENT, |rig| {
+        rig.world(|w| w.open_with(UNKNOWN, Access::ReadOnly, false))
     }),
     ("dup", Errno::EBADF, |rig| rig.gone(World::dup)),
     ("close", Errno::EBADF, |rig| rig.gone(World::close)),
@@ -57,13 +57,13 @@ pub(crate) const FILES: &[Row] = &[
     }),
     ("map", Errno::EBADF, |rig| rig.gone(|w, f| w.map(f))),
     ("signal", Errno::ESRCH, |rig| {
-        rig.world(|w| w.signal(rig.told))
+        rig.world(|w| w.signal(rig.finished))
     }),
     ("signal_restarting", Errno::ESRCH, |rig| {
-        rig.world(|w| w.signal_restarting(rig.told))
+        rig.world(|w| w.signal_restarting(rig.finished))
     }),
     ("end_of_read", Errno::EBADF, |rig| {
-        rig.world(|w| w.end_of_read(rig.told).unwrap())
+        rig.world(|w| w.end_of_read(rig.finished).unwrap())
     }),
     ("an unknown request", Errno::ENOSYS, |rig| {
         rig.world(|w| w.ioctl(rig.file(), u32::MAX, u32::MAX))

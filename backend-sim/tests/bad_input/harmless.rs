@@ -1,4 +1,4 @@
-//! Calls that have nobody to refuse them.
+//! Extreme arguments that are no errors.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use evtchn_sim::{Call, Config, Delivery, DomainConfig, Errno, World, XenVersion}
 
 use super::rig::*;
 
-/// The call, and what has to hold of it.
+/// A name, and the call, which returns whether what must hold does hold.
 pub(crate) type Harmless = (&'static str, fn(&Rig) -> bool);
 
 pub(crate) const HARMLESS: &[Harmless] = &[
@@ -59,7 +59,7 @@ pub(crate) const HARMLESS: &[Harmless] = &[
     ("a domain with every port", |rig| {
         let mut config = DomainConfig::guest();
         config.max_port = u32::MAX;
-        config.device_model_of = Some(NOBODY);
+        config.device_model_of = Some(UNKNOWN);
         config.pirqs = vec![u32::MAX];
         rig.sim.create_domain_with(None, &config).is_ok()
     }),
@@ -77,9 +77,9 @@ pub(crate) const HARMLESS: &[Harmless] = &[
         rig.event_loop.register(&orphan).unwrap();
         !rig.event_loop.ready() && !rig.event_loop.is_registered()
     }),
-    ("names of nobody", |rig| {
-        let remote = nobody(rig).remote(Port::MAX);
-        remote.domid == NOBODY && rig.sim.open(NOBODY).domid() == NOBODY
+    ("names of an unknown domain", |rig| {
+        let remote = unknown_guest(rig).remote(Port::MAX);
+        remote.domid == UNKNOWN && rig.sim.open(UNKNOWN).domid() == UNKNOWN
     }),
     ("a machine of the oldest Xen", |_| {
         let mut config = Config::seeded(u64::MAX);

@@ -1,4 +1,4 @@
-//! Every wrong value in every call of the simulator: a typed error, and nothing changed. Tables
+//! Every wrong value in every call of the simulator: a typed error, and nothing is changed. Tables
 //! list them all.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
@@ -31,7 +31,7 @@ fn every_bad_value_is_refused_with_its_errno_and_changes_no_port_or_file() {
 }
 
 #[test]
-fn what_nobody_refuses_is_harmless() {
+fn extreme_values_that_are_no_errors_do_no_harm() {
     for &(what, call) in HARMLESS {
         let rig = Rig::new();
         let answer = catch_unwind(AssertUnwindSafe(|| call(&rig)));

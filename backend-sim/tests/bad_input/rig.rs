@@ -1,4 +1,4 @@
-//! A machine with something on it, and what a bad call on it answers.
+//! A machine with domains, files and ports, and what a bad call on it returns.
 
 use std::error::Error;
 
@@ -8,7 +8,7 @@ use evtchn_sim::{
 };
 
 /// A domain that does not exist.
-pub(crate) const NOBODY: DomId = DomId::new(1234);
+pub(crate) const UNKNOWN: DomId = DomId::new(1234);
 /// An id that no domain can have.
 pub(crate) const RESERVED: DomId = DomId::new(0x7ff1);
 pub(crate) const DOM0: DomId = DomId::DOM0;
@@ -24,8 +24,8 @@ pub(crate) struct Rig {
     pub(crate) event_loop: SimLoop,
     /// Files that no call reaches: closed, of a dead domain, of another machine.
     pub(crate) gone: [FileId; 3],
-    /// A read that was over and told.
-    pub(crate) told: ReaderId,
+    /// A read that is over and whose result was returned.
+    pub(crate) finished: ReaderId,
 }
 
 impl Rig {
@@ -34,14 +34,14 @@ impl Rig {
         let dead = sim.create_domain().unwrap();
         let guest = sim.guest(sim.create_domain().unwrap());
         let other = Sim::new(1).with(|world| world.open(DOM0).unwrap());
-        let (gone, told) = sim.with(|world| {
+        let (gone, finished) = sim.with(|world| {
             let closed = world.open(DOM0).unwrap();
-            let told = world.read_blocking(closed, 0).unwrap();
-            assert_eq!(world.end_of_read(told), Some(Ok(vec![])));
+            let finished = world.read_blocking(closed, 0).unwrap();
+            assert_eq!(world.end_of_read(finished), Some(Ok(vec![])));
             world.close(closed).unwrap();
             let of_dead = world.open(dead).unwrap();
             world.destroy_domain(dead).unwrap();
-            ([closed, of_dead, other], told)
+            ([closed, of_dead, other], finished)
         });
         let opener = sim.open(DOM0);
         let device = Device::new(opener.open().unwrap());
@@ -51,7 +51,7 @@ impl Rig {
             device,
             event_loop: SimLoop::level(),
             gone,
-            told,
+            finished,
             sim,
         }
     }
@@ -65,7 +65,7 @@ impl Rig {
         say(self.sim.with(act))
     }
 
-    /// The answer of a call on each of the files that are gone, which is the same.
+    /// The answer of a call on each of the files that are gone, which must be the same.
     pub(crate) fn gone<T>(
         &self,
         mut act: impl FnMut(&mut World, FileId) -> Result<T, Errno>,
@@ -78,14 +78,14 @@ impl Rig {
     }
 }
 
-/// The errno of a refusal, or nothing.
+/// The errno of a refusal, or `None`.
 pub(crate) type Answer = Option<Errno>;
 
 pub(crate) fn say<T>(answer: Result<T, Errno>) -> Answer {
     answer.err()
 }
 
-/// The same of a call of the device or of the event loop. Each refusal has an errno.
+/// The same for a call of the device or of the event loop. Each refusal has an errno.
 pub(crate) fn of_device<T>(answer: Result<T, impl Error + 'static>) -> Answer {
     answer.err().map(|error| Errno::of(&error).unwrap())
 }
@@ -103,8 +103,8 @@ pub(crate) fn create(rig: &Rig, change: impl FnOnce(&mut DomainConfig)) -> Answe
     say(rig.sim.create_domain_with(None, &config))
 }
 
-pub(crate) fn nobody(rig: &Rig) -> Guest {
-    rig.sim.guest(NOBODY)
+pub(crate) fn unknown_guest(rig: &Rig) -> Guest {
+    rig.sim.guest(UNKNOWN)
 }
 
 /// A device whose domain is gone.

@@ -109,7 +109,7 @@ fn a_failed_call_is_one_line_with_port_errno_and_hint() {
 
 /// Each errno that a call is known to give: the words after it.
 #[test]
-fn every_errno_that_is_known_of_a_call_says_what_it_means() {
+fn every_known_errno_of_a_call_has_a_hint() {
     let port = Port::new(7).unwrap();
     let domid = DomId::new(5);
     let remote = RemotePort { domid, port };
@@ -172,17 +172,17 @@ fn every_errno_that_is_known_of_a_call_says_what_it_means() {
         (
             Call::Restrict(domid),
             Errno::ACCESS,
-            "the device is restricted already, and for good",
+            "the device is restricted already, which cannot be changed",
         ),
         (
             Call::Restrict(domid),
             Errno::INVAL,
-            "only domains 1 to 32751 can be restricted to",
+            "a device can be restricted only to domains 1 to 32751",
         ),
         (
             Call::Pending,
             Errno::FBIG,
-            "the ring overflowed and events are lost: reset it and enable every port again",
+            "the ring overflowed and events are lost: reset it and unmask every port",
         ),
         (Call::BindUnboundPort(domid), Errno::PERM, policy),
         (Call::BindInterdomain(remote), Errno::PERM, policy),
@@ -286,7 +286,7 @@ fn a_bind_without_a_device_prints_call_and_errno_once() {
 }
 
 #[test]
-fn what_xen_hides_is_hidden_and_what_it_forbids_is_not_permitted() {
+fn a_status_that_xen_hides_is_hidden_and_one_that_it_forbids_is_not_permitted() {
     let port = Port::MAX;
     let asked = RemotePort {
         domid: DomId::SELF,
@@ -360,11 +360,7 @@ fn the_hint_is_about_the_call_and_not_about_the_errno_alone() {
             "the device is restricted",
         ),
         (Call::OpenHypercall, Errno::NOENT, "from Linux 4.18 on"),
-        (
-            Call::Pending,
-            Errno::FBIG,
-            "reset it and enable every port again",
-        ),
+        (Call::Pending, Errno::FBIG, "reset it and unmask every port"),
         (Call::Unbind(Port::MAX), Errno::INVAL, "no such port"),
     ];
     for (call, errno, hint) in hints {

@@ -33,7 +33,7 @@ fn every_answer_of_xen_has_its_state() {
 }
 
 #[test]
-fn an_answer_that_xen_does_not_give_is_eproto() {
+fn an_answer_that_no_xen_gives_is_eproto() {
     assert_eq!(answered(6, 0, 0), Err(Errno::PROTO));
     assert_eq!(answered(u32::MAX, 0, 0), Err(Errno::PROTO));
     assert_eq!(answered(2, 7, 0), Err(Errno::PROTO));
@@ -41,7 +41,7 @@ fn an_answer_that_xen_does_not_give_is_eproto() {
 }
 
 #[test]
-fn the_questions_are_those_of_a_c_program() {
+fn the_arguments_are_those_of_a_c_program() {
     let asked = EvtchnStatus::of(DomId::new(0x0102), Port::new(0x0304).unwrap());
     assert_eq!((asked.dom, asked.port), (0x0102, 0x0304));
 }
@@ -53,7 +53,7 @@ fn memory_that_cannot_be_mapped_is_an_error() {
     assert_eq!(Argument::map(&null.into()).unwrap_err(), Errno::NODEV);
 }
 
-/// A process that opens one again and again would run out of mappings.
+/// A process that opens it again and again would otherwise run out of mappings.
 #[test]
 fn an_argument_that_is_dropped_leaves_no_mapping() {
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -69,7 +69,7 @@ fn an_argument_that_is_dropped_leaves_no_mapping() {
     assert!(!is_mapped());
 }
 
-/// What Xen writes has to be seen, and a copy of our own it would not write to.
+/// A private mapping would be a copy, which Xen does not write to.
 #[test]
 fn an_argument_is_shared_with_the_file_it_is_mapped_from() {
     use std::os::unix::fs::FileExt;
@@ -87,10 +87,10 @@ fn an_argument_is_shared_with_the_file_it_is_mapped_from() {
 }
 
 #[test]
-fn a_machine_without_the_device_says_which_one_is_missing() {
+fn a_missing_device_is_named_in_the_error() {
     if std::path::Path::new(PRIVCMD_PATH).exists() {
         use std::io::Write;
-        let _unheard = writeln!(std::io::stderr(), "skipped: there is {PRIVCMD_PATH}");
+        let _unwritten = writeln!(std::io::stderr(), "skipped: there is {PRIVCMD_PATH}");
         return;
     }
     let error = Privcmd::open().unwrap_err();
@@ -106,7 +106,7 @@ fn own(error: &DeviceError) -> &Error {
         .unwrap()
 }
 
-/// A file that answers no hypercall (`ENOTTY`), and memory for the questions.
+/// A file that answers no hypercall (`ENOTTY`), and memory for the argument.
 fn without_xen() -> Privcmd {
     let null = File::open("/dev/null").unwrap();
     Privcmd::with(null.into(), &page()).unwrap()
@@ -119,7 +119,7 @@ fn page() -> OwnedFd {
 }
 
 #[test]
-fn a_question_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
+fn a_status_call_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
     let privcmd = without_xen();
     let port = Port::new(3).unwrap();
     assert_eq!(privcmd.ask(DomId::SELF, port), Err(Errno::NOTTY));
@@ -129,7 +129,7 @@ fn a_question_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
     if child == 0 {
         let asked = privcmd.ask(DomId::new(9), Port::MAX);
         let is_refused = asked == Err(Errno::BADF);
-        // SAFETY: it returns to nobody, and leaves alone what would run at an exit.
+        // SAFETY: it does not return, and runs no exit handlers.
         unsafe { libc::_exit(i32::from(!is_refused)) }
     }
     let child = rustix::process::Pid::from_raw(child);
@@ -152,7 +152,7 @@ fn the_hypercall_is_that_of_a_c_program() {
 }
 
 #[test]
-fn a_question_is_written_into_the_memory_that_xen_reads() {
+fn the_argument_is_written_into_the_memory_that_xen_reads() {
     let memory = page();
     let privcmd = Privcmd::with(File::open("/dev/null").unwrap().into(), &memory).unwrap();
     let (domid, port) = (DomId::new(0x0102), Port::new(0x0304).unwrap());
@@ -164,7 +164,7 @@ fn a_question_is_written_into_the_memory_that_xen_reads() {
 }
 
 #[test]
-fn the_page_goes_with_the_one_who_asks() {
+fn a_dropped_privcmd_unmaps_its_page() {
     let name = "evtchn-page-of-a-test";
     let memory = rustix::fs::memfd_create(name, rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&memory, 4096).unwrap();
@@ -179,14 +179,14 @@ fn the_page_goes_with_the_one_who_asks() {
 }
 
 #[test]
-fn memory_for_questions_that_cannot_be_mapped_is_named() {
+fn an_argument_page_that_cannot_be_mapped_is_named_in_the_error() {
     let null = || OwnedFd::from(File::open("/dev/null").unwrap());
     let error = Privcmd::with(null(), &null()).unwrap_err();
     assert_eq!(error.call(), &Call::MapArgument);
 }
 
 #[test]
-fn a_failed_question_says_which_port_it_was_about() {
+fn a_failed_status_call_names_its_port() {
     let port = Port::new(3).unwrap();
     let error = without_xen().status(DomId::new(9), port).unwrap_err();
     let asked = RemotePort {
@@ -199,7 +199,7 @@ fn a_failed_question_says_which_port_it_was_about() {
 }
 
 #[test]
-fn what_is_put_into_the_argument_is_got_out_of_it() {
+fn the_argument_reads_back_what_was_written_to_it() {
     let argument = Argument::map(&page()).unwrap();
     argument.put(EvtchnStatus::of(DomId::new(5), Port::MAX));
     let got = argument.get();

@@ -1,4 +1,4 @@
-//! A channel that fires over and over while nobody reads, so that the ring of its file overflows.
+//! A channel that fires over and over unread, so that the ring of its file overflows.
 
 use evtchn_sim::Choice;
 use evtchn_sim::abi::PollBits;

@@ -1,4 +1,4 @@
-//! Draws steps from a seed, with an eye on what is bound, so that most of them do something.
+//! Draws steps from a seed, and prefers ports that are bound, so that most steps do something.
 //!
 //! Never drawn, since one side could not answer it or would not stay what it is:
 //!
@@ -8,7 +8,7 @@
 //!   makes Linux look for one;
 //! - `CON_RING`, which Xen raises whenever it prints;
 //! - blocking files and other access modes than read and write;
-//! - what needs more memory, ports or domains than there are.
+//! - anything that needs more memory, ports or domains than there are.
 
 mod transfers;
 
@@ -16,18 +16,18 @@ use evtchn_sim::Choice;
 use evtchn_sim::abi::PollBits;
 
 use crate::burst::Burst;
-use crate::flavour::Flavour;
 use crate::op::{Bind, FILES, Fd, Kind, Memory, Op, Request, Slot, Word};
 use crate::play::Order;
+use crate::profile::Profile;
 use crate::scene::Scene;
 
 /// Own domain, under its number, `DOMID_SELF`, and both with bits that are cut off.
 const OWN: [u32; 4] = [0, 0x7ff0, 0x1_0000, 0x1_7ff0];
 /// Domains that do not exist, reserved ids, and one with bits that are cut off.
-const NOBODY: [u32; 9] = [1, 5, 7, 0x7ff1, 0x7ff2, 0x7ff4, 0x7fff, 0xffff, 0x1_0005];
+const NO_DOMAINS: [u32; 9] = [1, 5, 7, 0x7ff1, 0x7ff2, 0x7ff4, 0x7fff, 0xffff, 0x1_0005];
 /// What restrictions are asked for: domains, and what is none.
 const RESTRICTIONS: [u32; 8] = [5, 1, 7, 0x7fef, 0x1_0005, 0, 0x7ff0, 0xffff];
-/// Virtual interrupts: nobody's, the kernel's, and no such ones.
+/// Virtual interrupts: free ones, the kernel's, and numbers that do not exist.
 const FREE_VIRQS: [u32; 10] = [1, 3, 4, 5, 10, 11, 13, 14, 17, 23];
 const KERNEL_VIRQS: [u32; 4] = [0, 2, 9, 16];
 const NO_VIRQS: [u32; 4] = [24, 31, 0x100, u32::MAX];
@@ -50,7 +50,7 @@ const ODD_NUMBERS: [u32; 12] = [
 #[derive(Debug)]
 pub(crate) struct Generator {
     choice: Choice,
-    flavour: Flavour,
+    profile: Profile,
     order: Order,
     pub(crate) steps: usize,
     drawn: usize,
@@ -60,12 +60,12 @@ pub(crate) struct Generator {
 impl Generator {
     pub(crate) fn new(seed: u64, episode: u64, order: Order) -> Generator {
         let mut choice = Choice::seeded(seed ^ episode.wrapping_mul(0xd134_2543_de82_ef95));
-        let flavour = Flavour::of(episode, &mut choice);
-        let [fewest, most] = flavour.steps;
+        let profile = Profile::of(episode, &mut choice);
+        let [fewest, most] = profile.steps;
         let steps = fewest + choice.of(most - fewest);
         Generator {
             choice,
-            flavour,
+            profile,
             order,
             steps,
             drawn: 0,
@@ -79,16 +79,16 @@ impl Generator {
         if self.drawn <= 2 {
             return Op::Open(self.drawn - 1);
         }
-        if self.drawn <= self.flavour.first_binds {
+        if self.drawn <= self.profile.first_binds {
             return self.first_bind(scene);
         }
-        if self.drawn == self.flavour.first_binds + 1 {
+        if self.drawn == self.profile.first_binds + 1 {
             return Op::Read(Fd(0, 0), 9001, Memory::There);
         }
         if let Some(op) = self.burst.as_mut().and_then(|burst| burst.draw(scene)) {
             return op;
         }
-        self.burst = match self.flavour.bursts && self.choice.of(50) == 0 {
+        self.burst = match self.profile.bursts && self.choice.of(50) == 0 {
             true => Burst::new(&mut self.choice, scene),
             false => None,
         };
@@ -103,12 +103,12 @@ impl Generator {
 
     /// A kind, where there are ports enough none that binds one.
     fn kind(&mut self, scene: &Scene) -> Kind {
-        let kind = self.flavour.kind(&mut self.choice);
+        let kind = self.profile.kind(&mut self.choice);
         let is_bind = matches!(
             kind,
             Kind::BindVirq | Kind::BindInterdomain | Kind::BindUnbound
         );
-        if is_bind && scene.bound.len() >= self.flavour.most_ports && self.choice.of(3) > 0 {
+        if is_bind && scene.bound.len() >= self.profile.most_ports && self.choice.of(3) > 0 {
             return Kind::Unbind;
         }
         kind
@@ -159,7 +159,7 @@ impl Generator {
 
     /// A descriptor of any open file, mostly of the one that the episode is about.
     fn fd(&mut self, scene: &Scene) -> Option<Fd> {
-        let file = match self.choice.of(8) < self.flavour.focus {
+        let file = match self.choice.of(8) < self.profile.focus {
             true => 0,
             false => self.choice.of(FILES),
         };
@@ -181,7 +181,7 @@ impl Generator {
         }
     }
 
-    /// What is reset or read: in so many of eight steps what overflowed, where something did.
+    /// What is reset or read: in `eighths` of eight steps a file that overflowed, if there is one.
     fn overflowed(&mut self, eighths: usize, scene: &Scene) -> Option<Fd> {
         let overflowed = |file: &usize| {
             let open = scene.files[*file].as_ref();
@@ -269,7 +269,7 @@ impl Generator {
         Some(Op::Ioctl(fd, request, [word, Word::Raw(0)], memory))
     }
 
-    /// At times a port whose other end was read and not written back.
+    /// At times a port whose other end was read and not written since.
     fn latching(&mut self, scene: &Scene) -> Option<Slot> {
         let open = scene.files[self.choice.of(FILES)].as_ref()?;
         let held = open.held.get(self.choice.of(open.held.len()))?;
@@ -286,7 +286,7 @@ impl Generator {
 
     fn remote(&mut self) -> u32 {
         match self.choice.of(10) {
-            0 => self.pick(&NOBODY),
+            0 => self.pick(&NO_DOMAINS),
             1 => self.pick(&OWN),
             _ => self.pick(&OWN[..2]),
         }

@@ -17,10 +17,11 @@
 
 mod burst;
 mod cases;
-mod flavour;
+mod defective;
 mod generate;
 mod op;
 mod play;
+mod profile;
 mod raw;
 mod real;
 mod run;
@@ -29,7 +30,6 @@ mod shrink;
 mod sim;
 mod tally;
 mod tests;
-mod twisted;
 
 use std::env;
 use std::error::Error;

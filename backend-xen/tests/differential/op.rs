@@ -27,7 +27,7 @@ pub(crate) enum Memory {
     There,
     /// The null pointer.
     Null,
-    /// The first so many bytes, right before a page that is not there.
+    /// This many bytes, right before a page that is not mapped.
     Cut(usize),
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum Op {
     Bind(Slot, Fd, Bind, [Word; 2], Memory),
     Ioctl(Fd, Request, [Word; 2], Memory),
     Read(Fd, usize, Memory),
-    /// The words and so many odd bytes.
+    /// The words and this many odd bytes.
     Write(Fd, Words, usize, Memory),
 }
 

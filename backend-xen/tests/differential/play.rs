@@ -6,7 +6,7 @@
 //! kernel of the simulated side holds exactly the numbers that the real one holds.
 //!
 //! With several ([`Order::Drained`]) an event arrives some time later and in any order. After each
-//! step the simulated side is read empty, then so many events are awaited on the real one, and the
+//! step the simulated side is read empty, then as many events are awaited on the real one, and the
 //! two must be the same up to their order and to the names of ports. Then poll must say the same
 //! of every file. Overflow, stale entries and the wakes of edges are not seen so: rings are never
 //! left filled.
@@ -171,7 +171,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Compares the answers to a call and enters what they tell.
+    /// Compares the answers to a call and stores what they show.
     fn agree(&mut self, op: &Op, answers: [Answer; 2]) -> Result<Answer, Difference> {
         let is_bind = matches!(op, Op::Bind(..));
         match answers {
@@ -198,7 +198,7 @@ impl<'a> Player<'a> {
         }
         let polled = self.device.poll();
         same("poll", &polled, &self.simulator.poll())?;
-        // Of a wake that came with any other step, the next look tells.
+        // The next look shows a wake that came with any other step.
         let may_wake = matches!(
             op.kind(),
             Kind::Notify | Kind::Write | Kind::BindInterdomain
@@ -223,7 +223,7 @@ impl<'a> Player<'a> {
         real.clear();
         simulated.clear();
         let fd = Fd(file, 0);
-        // Until EAGAIN, which the next poll would tell apart from any other errno.
+        // Until EAGAIN; the next poll would distinguish that from any other errno.
         while self
             .simulator
             .read(fd, 4096, Memory::There, simulated)

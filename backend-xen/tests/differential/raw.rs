@@ -23,7 +23,7 @@ pub(crate) trait Raw {
     /// What poll says of each file where all bits are asked for; 0 for one that is not open.
     fn poll(&mut self) -> [u16; FILES];
 
-    /// Which files an edge-triggered loop that asks for `IN` is told of since the last time.
+    /// Which files an edge-triggered loop that asks for `IN` has reported since the last call.
     fn edges(&mut self) -> [bool; FILES];
 
     /// Waits until a file has something to report. False where that does not come.

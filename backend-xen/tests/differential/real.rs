@@ -89,7 +89,7 @@ impl Arena {
         let start = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), pages, prot, flags) }?;
         let arena = Arena(start.cast());
         let guard = arena.end().cast();
-        // SAFETY: the last page of the mapping, which nobody else knows.
+        // SAFETY: the last page of the mapping, which nothing else uses.
         unsafe { rustix::mm::mprotect(guard, Self::GUARD, MprotectFlags::empty()) }?;
         Ok(arena)
     }
@@ -213,10 +213,10 @@ impl Raw for Device {
 
     fn edges(&mut self) -> [bool; FILES] {
         let mut events = Vec::with_capacity(FILES);
-        let told = rustix::buffer::spare_capacity(&mut events);
-        let told = epoll::wait(&self.epoll, told, Some(&NOW));
+        let spare = rustix::buffer::spare_capacity(&mut events);
+        let reported = epoll::wait(&self.epoll, spare, Some(&NOW));
         let mut edges = [false; FILES];
-        for event in events.iter().take(told.unwrap_or(0)) {
+        for event in events.iter().take(reported.unwrap_or(0)) {
             let event: &epoll::Event = event;
             if let Some(edge) = usize::try_from(event.data.u64())
                 .ok()

@@ -10,10 +10,10 @@ use crate::raw::Raw;
 use crate::shrink::shrink;
 use crate::tally::Tally;
 
-/// How often it is said how far a run is.
+/// After how many operations the progress is reported.
 const NEWS: u64 = 100_000;
 
-/// So many steps are played at most to make a script smaller.
+/// How many steps are played at most to make a script smaller.
 const PATIENCE: usize = 300_000;
 
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +44,7 @@ pub(crate) struct First {
 }
 
 impl Run {
-    /// Plays until there were enough operations, and tells `news` of the progress.
+    /// Plays until there were enough operations, and writes the progress to `news`.
     pub(crate) fn play(
         &self,
         device: &mut dyn Raw,
@@ -52,7 +52,7 @@ impl Run {
         news: &mut dyn Write,
     ) -> Found {
         let mut found = Found::default();
-        let mut told = 0;
+        let mut reported = 0;
         for episode in 0.. {
             let is_over = self.ends_at_once && found.differences > 0;
             if is_over || found.tally.operations >= self.operations {
@@ -65,11 +65,11 @@ impl Run {
                     found.first = Some(self.smallest(after, script, device, simulator));
                 }
             }
-            if found.tally.operations / NEWS > told {
-                told = found.tally.operations / NEWS;
+            if found.tally.operations / NEWS > reported {
+                reported = found.tally.operations / NEWS;
                 let (operations, differences) = (found.tally.operations, found.differences);
-                // News that nobody can hear is no reason to stop.
-                let _unheard = writeln!(
+                // A progress report that cannot be written is no reason to stop.
+                let _unwritten = writeln!(
                     news,
                     "{operations} operations, {differences} differences so far"
                 );

@@ -1,5 +1,6 @@
 //! What is known of both sides from the answers so far: which files are open, which ports a script
-//! has names for, what was read and not written back. No expectations: those are the sides' own.
+//! has names for, what was read and not written again. It has no expectations: those are the sides'
+//! own.
 
 use crate::op::{Bind, FILES, Op, Request, Slot, Word};
 
@@ -11,7 +12,7 @@ const LOW: u32 = 0xffff;
 pub(crate) struct Open {
     pub(crate) descriptors: usize,
     pub(crate) restricted_to: Option<u32>,
-    /// Read and not written back since.
+    /// Read and not written since.
     pub(crate) held: Vec<Slot>,
     /// What poll said last.
     pub(crate) polled: u16,

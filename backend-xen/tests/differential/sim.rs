@@ -20,7 +20,7 @@ pub(crate) struct Simulated {
 struct Open {
     file: FileId,
     descriptors: usize,
-    /// The wakes that were told of.
+    /// The wakes that were reported.
     wakes: u64,
 }
 
@@ -29,7 +29,7 @@ struct Open {
 pub(crate) struct Numbers {
     /// The lowest that are left to programs. Above the last of them all are.
     pub(crate) free: Vec<u32>,
-    /// It has room for so many; 1024 at boot, and more once there were more ports.
+    /// How many it has room for; 1024 at boot, and more once there were more ports.
     pub(crate) room: u32,
 }
 
@@ -62,7 +62,7 @@ impl Simulated {
         })
     }
 
-    /// Events arrive only when somebody waits for them, in any order.
+    /// Events arrive only when a caller waits for them, in any order.
     pub(crate) fn held(mut self) -> Simulated {
         self.world.set_delivery(Delivery::Held);
         self

@@ -9,12 +9,12 @@ use evtchn_sim::abi::{PAGE, PollBits};
 use crate::op::{Bind, Kind, Memory, Op, Request, Word};
 use crate::play::{Order, Seen};
 
-/// From so many operations on, everything must have been met.
+/// From this many operations on, every case must have occurred.
 const ENOUGH: u64 = 50_000;
 
 macro_rules! rows {
     ($($row:ident $least:literal $what:literal;)*) => {
-        /// What the device may do, told finer than by errno.
+        /// What the device may do, in more detail than by errno.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         enum Row { $($row),* }
 
@@ -35,10 +35,10 @@ rows! {
     InterdomainFaultFirst 100 "BIND_INTERDOMAIN: EFAULT, though restricted";
     InterdomainRestricted 100 "BIND_INTERDOMAIN: EACCES, restricted";
     InterdomainWide 100 "BIND_INTERDOMAIN: EACCES, restricted to the same 16 bits";
-    InterdomainNobody 100 "BIND_INTERDOMAIN: ESRCH";
+    InterdomainNoDomain 100 "BIND_INTERDOMAIN: ESRCH";
     InterdomainInvalid 100 "BIND_INTERDOMAIN: EINVAL";
     UnboundBound 100 "BIND_UNBOUND_PORT: a port";
-    UnboundNobody 100 "BIND_UNBOUND_PORT: a port, for nobody";
+    UnboundNoDomain 100 "BIND_UNBOUND_PORT: a port, for no domain";
     UnboundRestricted 100 "BIND_UNBOUND_PORT: EACCES, restricted";
     UnboundFault 100 "BIND_UNBOUND_PORT: EFAULT";
     UnbindDone 100 "UNBIND: 0";
@@ -178,9 +178,9 @@ fn bind(how: Bind, first: Word, seen: &Seen) -> Option<Row> {
             Row::InterdomainWide
         }
         (Bind::Interdomain, Err(Errno::EACCES)) => Row::InterdomainRestricted,
-        (Bind::Interdomain, Err(Errno::ESRCH)) => Row::InterdomainNobody,
+        (Bind::Interdomain, Err(Errno::ESRCH)) => Row::InterdomainNoDomain,
         (Bind::Interdomain, Err(Errno::EINVAL)) => Row::InterdomainInvalid,
-        (Bind::Unbound, Ok(_)) if !matches!(first & 0xffff, 0 | 0x7ff0) => Row::UnboundNobody,
+        (Bind::Unbound, Ok(_)) if !matches!(first & 0xffff, 0 | 0x7ff0) => Row::UnboundNoDomain,
         (Bind::Unbound, Ok(_)) => Row::UnboundBound,
         (Bind::Unbound, Err(Errno::EACCES)) => Row::UnboundRestricted,
         (Bind::Unbound, Err(Errno::EFAULT)) => Row::UnboundFault,

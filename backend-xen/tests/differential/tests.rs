@@ -9,13 +9,13 @@ use evtchn_xen::DEVICE_PATH;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::cases::cases;
+use crate::defective::{Defect, Defective};
 use crate::op::{Fd, Kind, Memory, Op, Word, Words};
 use crate::play::{Order, Player};
 use crate::raw::Raw;
 use crate::run::{Found, Run};
 use crate::shrink::shrink;
 use crate::sim::{Numbers, Simulated};
-use crate::twisted::{Twist, Twisted};
 
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -26,7 +26,7 @@ pub(crate) fn main() -> ExitCode {
     }
     let trials: Vec<Trial> = vec![
         Trial::test(
-            "a_simulator_agrees_with_itself_and_everything_is_met",
+            "a_simulator_agrees_with_itself_and_every_case_occurs",
             || agrees_with_itself(Order::Exact),
         ),
         Trial::test("events_that_arrive_late_are_the_same_events", || {
@@ -41,7 +41,7 @@ pub(crate) fn main() -> ExitCode {
             wrong_side_is_noticed,
         ),
         Trial::test(
-            "a_furnished_kernel_leaves_the_same_numbers",
+            "a_kernel_with_ports_of_its_own_leaves_the_same_numbers",
             furnished_leaves_the_same,
         ),
         Trial::test("a_difference_is_made_small", difference_is_made_small),
@@ -153,26 +153,32 @@ fn furnished_leaves_the_same() -> Result<(), Failed> {
 
 fn wrong_side_is_noticed() -> Result<(), Failed> {
     use Order::{Drained, Exact};
-    for (order, twist, kinds) in [
-        (Exact, Twist::Poll, [Kind::Notify, Kind::BindInterdomain]),
-        (Exact, Twist::Edges, [Kind::Notify, Kind::BindInterdomain]),
-        (Exact, Twist::Reads, [Kind::Read; 2]),
-        (Exact, Twist::Loses, [Kind::Read; 2]),
-        (Exact, Twist::Errno, [Kind::Unbind; 2]),
-        (Drained, Twist::Loses, [Kind::Notify, Kind::BindInterdomain]),
-        (Drained, Twist::Errno, [Kind::Unbind; 2]),
+    for (order, defect, kinds) in [
+        (Exact, Defect::Poll, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Defect::Edges, [Kind::Notify, Kind::BindInterdomain]),
+        (Exact, Defect::Reads, [Kind::Read; 2]),
+        (Exact, Defect::Loses, [Kind::Read; 2]),
+        (Exact, Defect::Errno, [Kind::Unbind; 2]),
+        (
+            Drained,
+            Defect::Loses,
+            [Kind::Notify, Kind::BindInterdomain],
+        ),
+        (Drained, Defect::Errno, [Kind::Unbind; 2]),
     ] {
         let side = simulated();
-        let found = play(&mut Twisted { side, twist }, order, 20_000);
-        let first = found.first.ok_or(format!("{twist:?} in {order:?} order"))?;
+        let found = play(&mut Defective { side, defect }, order, 20_000);
+        let first = found
+            .first
+            .ok_or(format!("{defect:?} in {order:?} order"))?;
         let last = first.script.last().map(Op::kind);
         if !last.is_some_and(|last| kinds.contains(&last)) {
-            return Err(format!("{twist:?}: {} in {:?}", first.difference, first.script).into());
+            return Err(format!("{defect:?}: {} in {:?}", first.difference, first.script).into());
         }
     }
     // What is read counts in any order where it arrives in any.
-    let (side, twist) = (simulated(), Twist::Reads);
-    let found = play(&mut Twisted { side, twist }, Drained, 20_000);
+    let (side, defect) = (simulated(), Defect::Reads);
+    let found = play(&mut Defective { side, defect }, Drained, 20_000);
     match found.differences {
         0 => Ok(()),
         _ => Err("the order of events was compared".into()),

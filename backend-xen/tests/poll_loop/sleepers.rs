@@ -3,34 +3,34 @@
 use super::*;
 
 #[test]
-fn a_wake_that_threads_slept_through_is_heard_once_by_each_and_then_nothing_polls() {
+fn a_wake_reaches_each_sleeping_thread_once_and_then_nothing_polls() {
     const THREADS: usize = 3;
     let poll_loop = PollLoop::new().unwrap();
-    let heard = Arc::new(AtomicUsize::new(0));
+    let wakes = Arc::new(AtomicUsize::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
-            let (waiting, heard, stop) = (poll_loop.clone(), Arc::clone(&heard), Arc::clone(&stop));
+            let (waiting, wakes, stop) = (poll_loop.clone(), Arc::clone(&wakes), Arc::clone(&stop));
             until_asleep(&poll_loop, move || {
                 while !stop.load(SeqCst) {
                     assert_eq!(waiting.wait(None).unwrap(), WOKEN);
-                    heard.fetch_add(1, SeqCst);
+                    wakes.fetch_add(1, SeqCst);
                 }
             })
         })
         .collect();
     let before = poll_loop.counters();
     poll_loop.wake();
-    until("each has heard it", || heard.load(SeqCst) >= THREADS);
+    until("each was woken", || wakes.load(SeqCst) >= THREADS);
     let asleep = || {
         let begun = sleeps_begun(&poll_loop);
         begun >= before.polls + before.sleeps + THREADS as u64
     };
     until("each sleeps again", asleep);
-    // Whoever spins would do so now.
+    // A thread that spins would do so now.
     (0..1_000).for_each(|_| thread::yield_now());
     let polls = poll_loop.counters().polls - before.polls;
-    assert_eq!(heard.load(SeqCst), THREADS);
+    assert_eq!(wakes.load(SeqCst), THREADS);
     // Each may have had the watch in its turn.
     assert!(polls <= 2 * THREADS as u64, "{polls} polls");
     stop.store(true, SeqCst);
@@ -53,7 +53,7 @@ fn one_thread_polls_and_the_others_sleep() {
 }
 
 #[test]
-fn a_call_for_one_sleeper_leaves_the_others_asleep() {
+fn a_wake_for_one_sleeper_leaves_the_others_asleep() {
     let poll_loop = PollLoop::new().unwrap();
     let [one, two, three] = [1, 2, 3].map(|number| sleeping_thread(&poll_loop, number));
     notify(&poll_loop, &[3]);
@@ -65,12 +65,12 @@ fn a_call_for_one_sleeper_leaves_the_others_asleep() {
     assert_eq!(
         poll_loop.wait(NOW).unwrap(),
         NOTHING,
-        "it was for nobody who waits"
+        "it was for no thread that waits"
     );
 }
 
 #[test]
-fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
+fn a_wake_for_runners_leaves_sleepers_asleep() {
     let poll_loop = PollLoop::new().unwrap();
     // The first one polls, and need not come back for this either.
     let sleepers = [1, 2].map(|number| sleeping_thread(&poll_loop, number));
@@ -91,7 +91,7 @@ fn a_call_for_those_who_run_the_loop_leaves_sleepers_asleep() {
 }
 
 #[test]
-fn a_call_for_those_who_run_the_loop_ends_the_next_wait_where_none_does() {
+fn a_wake_for_runners_ends_the_next_wait_where_no_thread_waits() {
     let poll_loop = PollLoop::new().unwrap();
     let whom = Whom {
         runners: true,
@@ -140,24 +140,24 @@ fn a_thread_that_blocks_takes_the_watch_over_before_one_that_waits() {
     let watcher = waiting_thread(&poll_loop);
     let waits = waiting_thread(&poll_loop);
     let (sleeping, (stop, stopped)) = (poll_loop.clone(), mpsc::channel());
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let sleeps = until_asleep(&poll_loop, move || {
         while sleep_as(&sleeping, 1, ticket(&sleeping)) != Slept::Ready {}
-        tell.send(sleeping.counters().polls).unwrap();
+        sender.send(sleeping.counters().polls).unwrap();
         stopped.recv().unwrap();
         leave(&sleeping, 1);
     });
     make_readable(&device);
     assert_eq!(finish(watcher), READY);
-    // Nobody polled between the two.
-    assert_eq!(told.recv_timeout(PATIENCE), Ok(2));
+    // No other thread polled between the two.
+    assert_eq!(receiver.recv_timeout(PATIENCE), Ok(2));
     stop.send(()).unwrap();
     finish(sleeps);
     assert_eq!(finish(waits), READY);
 }
 
 #[test]
-fn a_sleep_on_a_ticket_of_before_a_call_ends_at_once() {
+fn a_sleep_on_a_ticket_from_before_a_wake_ends_at_once() {
     let poll_loop = PollLoop::new().unwrap();
     let calls: [fn(&PollLoop); 2] = [PollLoop::wake, |it| notify(it, &[1])];
     for call in calls {
@@ -202,7 +202,7 @@ fn a_sleeper_keeps_the_watch_from_one_sleep_to_the_next() {
 }
 
 #[test]
-fn a_sleep_whose_deadline_has_passed_takes_no_watch() {
+fn a_sleep_past_its_deadline_does_not_take_the_watch() {
     let poll_loop = PollLoop::new().unwrap();
     let passed = Some(Instant::now());
     let ticket = ticket(&poll_loop);
@@ -228,7 +228,7 @@ fn a_wait_that_sleeps_beside_a_watcher_ends_at_its_deadline() {
 }
 
 #[test]
-fn a_call_that_comes_after_a_watcher_left_does_not_end_the_next_wait_twice() {
+fn a_wake_after_a_watcher_left_does_not_end_the_next_wait_twice() {
     let poll_loop = PollLoop::new().unwrap();
     for _ in 0..200 {
         let other = poll_loop.clone();

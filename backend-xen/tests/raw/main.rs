@@ -52,17 +52,17 @@ cases! {
         a_bad_pointer_is_efault_to_every_request
         a_restriction_comes_before_the_pointer_except_for_an_interdomain_bind
         reset_ignores_its_argument
-        what_the_kernel_answers_for_every_file_comes_before_the_driver
+        requests_for_every_file_are_answered_before_the_driver_is_asked
         the_hypercall_sees_16_bits_of_the_domain
         the_restriction_compares_all_32_bits
         restrict_reads_16_bits
-        port_0_is_nobodys
+        port_0_is_never_bound
         numbers_of_32_bits_are_einval_to_unbind_and_enotconn_to_notify
         every_request_and_poll_work_in_every_access_mode
     }
     memory {
         a_read_into_bad_memory_is_efault_and_consumes_nothing
-        a_read_that_has_nothing_to_store_asks_for_no_memory
+        a_read_that_returns_nothing_needs_no_memory
         a_write_from_bad_memory_is_efault_and_enables_nothing
         a_read_of_a_file_for_writing_is_ebadf_before_everything
         a_write_of_a_file_for_reading_is_ebadf_before_everything

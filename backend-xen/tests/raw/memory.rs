@@ -24,7 +24,7 @@ pub(crate) fn a_read_into_bad_memory_is_efault_and_consumes_nothing<S: Side>(s: 
     assert_eq!(read_one(s, pair.near), Ok(pair.port));
 }
 
-pub(crate) fn a_read_that_has_nothing_to_store_asks_for_no_memory<S: Side>(s: &S) {
+pub(crate) fn a_read_that_returns_nothing_needs_no_memory<S: Side>(s: &S) {
     let pair = Pair::new(s, s.open_nonblocking());
     assert_eq!(s.read_bad(pair.near, 4), Err(Errno::AGAIN));
     assert_eq!(s.read_bad(pair.near, 3), Ok(0));

@@ -66,7 +66,7 @@ pub(crate) fn reset_ignores_its_argument<S: Side>(s: &S) {
     }
 }
 
-pub(crate) fn what_the_kernel_answers_for_every_file_comes_before_the_driver<S: Side>(s: &S) {
+pub(crate) fn requests_for_every_file_are_answered_before_the_driver_is_asked<S: Side>(s: &S) {
     let file = s.open_nonblocking();
     for request in [abi::FIONBIO, abi::FIOASYNC] {
         assert_eq!(s.ioctl(file, request, Arg::Bad), Err(Errno::FAULT));
@@ -103,7 +103,7 @@ pub(crate) fn restrict_reads_16_bits<S: Side>(s: &S) {
     assert_eq!(bound, Err(Errno::SRCH));
 }
 
-pub(crate) fn port_0_is_nobodys<S: Side>(s: &S) {
+pub(crate) fn port_0_is_never_bound<S: Side>(s: &S) {
     let file = s.open_nonblocking();
     assert_eq!(s.ioctl(file, abi::NOTIFY, 0.into()), Err(Errno::NOTCONN));
     assert_eq!(s.ioctl(file, abi::UNBIND, 0.into()), Err(Errno::NOTCONN));

@@ -76,7 +76,7 @@ pub(crate) fn of_two_sleepers_one_gets_the_event_and_the_other_sleeps_on<S: Side
     let pair = pair(s);
     let mut readers = [s.begin_read(pair.near), s.begin_read(pair.near)];
     pair.fire(s);
-    // Which one is nobody's promise.
+    // Nothing says which of them.
     let first = loop {
         match readers.iter_mut().position(|reader| s.is_over(reader)) {
             Some(first) => break first,

@@ -186,17 +186,17 @@ impl Side for Xen {
     }
 
     fn begin_read(&self, file: RawFd) -> Reader {
-        let (tell, told) = mpsc::channel();
+        let (started, thread_id) = mpsc::channel();
         let (send, end) = mpsc::channel();
         let thread = thread::spawn(move || {
             // SAFETY: it takes nothing and changes nothing.
             let tid = unsafe { libc::syscall(libc::SYS_gettid) };
-            tell.send(tid).unwrap();
-            // Nobody listens any more where the case has failed.
+            started.send(tid).unwrap();
+            // The receiver is gone where the case has failed.
             let _ = send.send(read_port(file));
         });
         let mut reader = Reader {
-            tid: told.recv_timeout(PATIENCE).unwrap(),
+            tid: thread_id.recv_timeout(PATIENCE).unwrap(),
             thread,
             end,
             seen: None,

@@ -1,6 +1,6 @@
-//! What all processes of a soak see: what was said on each link and what was seen of it, in which
-//! phase the run is and who has come to it, and what was counted. It is memory that they share, so
-//! what a killed process had counted is still there.
+//! The memory that all processes of a soak share: what was sent on each link and what was seen of
+//! it, the phase of the run and which processes have finished it, and the counters. What a killed
+//! process had counted is still there.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ pub(crate) const PROCESSES: usize = 3;
 pub(crate) const CLIENTS: usize = 3;
 /// Links of a client.
 pub(crate) const LINKS: usize = 8;
-/// Threads of a process that have to get on: its server, its clients, its player.
+/// Threads of a process that have to make progress: its server, its clients, its player.
 pub(crate) const THREADS: usize = CLIENTS + 2;
 
-/// How long anybody may get nowhere while others get on. Only a failure ever waits so long.
+/// How long a thread may make no progress while others do. Only a failure ever waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How many steps the others make in that time at least. Where they make fewer, the machine is slow
 /// and not one of its threads.
 const STEPS: u64 = 10_000;
 /// How many times as long may pass without that.
 const SLOWNESS: u32 = 12;
-/// How long one sleeps before looking whether the run goes on.
+/// How long a thread sleeps before it checks whether the run goes on.
 pub(crate) const SLICE: Duration = Duration::from_millis(200);
 
 /// What the processes do; each lap goes through all but the last.
@@ -31,11 +31,11 @@ pub(crate) const SLICE: Duration = Duration::from_millis(200);
 pub(crate) enum Phase {
     /// Clients talk, servers answer, players play.
     Run,
-    /// Clients and players let go of all they have.
+    /// Clients and players unbind all they have.
     Drain,
     /// Servers too, and contexts are torn down.
     Close,
-    /// Nothing is bound: everybody tells what it takes.
+    /// Nothing is bound: every process stores what it takes.
     Measure,
     /// The run is over.
     End,
@@ -64,9 +64,9 @@ impl Moment {
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     moment: AtomicU32,
-    /// Somebody found what must not be.
+    /// A process found an error.
     failed: AtomicU32,
-    /// Rung now and then, for whoever watches.
+    /// Rung now and then, for the supervisor.
     beat: AtomicU32,
     /// Of all threads.
     pub(crate) steps: AtomicU64,
@@ -75,7 +75,7 @@ pub(crate) struct Board {
     links: [[[Link; LINKS]; CLIENTS]; PROCESSES],
 }
 
-/// What a process tells the others.
+/// What a process reports to the others.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub(crate) struct Process {
@@ -83,12 +83,12 @@ pub(crate) struct Process {
     pub(crate) epoch: AtomicU32,
     /// The epoch in which it has offered all its links.
     pub(crate) up: AtomicU32,
-    /// It has to stop as if it was killed. For processes that are threads.
+    /// It has to stop as if it was killed. Only for processes that are threads.
     pub(crate) crashes: AtomicU32,
     /// One more than the last moment that it has come to the end of.
     done: AtomicU32,
     pub(crate) progress: [AtomicU64; THREADS],
-    /// What its server is about.
+    /// What its server is doing.
     pub(crate) doing: AtomicU32,
     pub(crate) tally: Tally,
     pub(crate) vitals: Vitals,
@@ -139,7 +139,7 @@ pub(crate) struct Link {
     pub(crate) answers: AtomicU64,
 }
 
-/// A port that a client may bind to, and the life that this begins.
+/// A port that a client may bind to, and the life that the bind begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) life: u32,
@@ -153,13 +153,13 @@ impl Offer {
 }
 
 impl Link {
-    /// What is in the place of an offer while its process is killed. Nothing can be offered then.
+    /// Stands in place of an offer while its process is killed. Nothing can be offered then.
     const SHUT: u64 = u64::MAX;
 
-    /// What is offered now, and a number to wait for another offer with.
+    /// What is offered now, and a number for [`await_offer`](Self::await_offer).
     pub(crate) fn offer(&self) -> (Option<Offer>, u32) {
-        let heard = self.bell.load(Ordering::SeqCst);
-        (Link::decode(self.offer.load(Ordering::SeqCst)), heard)
+        let bell = self.bell.load(Ordering::SeqCst);
+        (Link::decode(self.offer.load(Ordering::SeqCst)), bell)
     }
 
     fn decode(word: u64) -> Option<Offer> {
@@ -201,12 +201,12 @@ impl Link {
     }
 
     /// Sleeps until there is another offer.
-    pub(crate) fn await_offer(&self, heard: u32) {
-        sleep_while(&self.bell, heard, SLICE);
+    pub(crate) fn await_offer(&self, bell: u32) {
+        sleep_while(&self.bell, bell, SLICE);
     }
 }
 
-/// Somebody who waits for something, and what all had done by then.
+/// A thread that waits for something, and what all had done by then.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     since: Instant,

@@ -1,8 +1,7 @@
-//! A client: one thread that says things on its links, blocks until each is answered, lets go of
-//! links and takes others, and forks.
+//! A client: one thread that sends on its links, blocks until each message is answered, ends links
+//! and takes others, and forks.
 //!
-//! It goes on for a wake and for nothing else, so a wake that is lost keeps it where it is, and it
-//! complains.
+//! It goes on only after a wake, so where a wake is lost it stops and reports the failure.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,16 +11,16 @@ use evtchn_core::{Cause, Context, DeviceCall, Error, ErrorKind, Link as State, R
 use evtchn_xen::PollLoop;
 
 use crate::board::{LINKS, Link, Offer, Phase, SLICE, server_of};
-use crate::dice::Dice;
 use crate::fork::Inherited;
 use crate::place::Place;
+use crate::random::Random;
 use crate::side::{ChannelOf, ContextOf, SharedOpen, Side};
 
 /// The context that a client's channels are bound in.
 enum Home<'h> {
-    /// The server's, which others use meanwhile.
+    /// The server's, which others use at the same time.
     Hub(&'h ContextOf),
-    /// Nobody else's. It is away while the client forks.
+    /// The client's own. `None` while the client forks.
     Own(Option<ContextOf>),
 }
 
@@ -43,7 +42,7 @@ pub(crate) struct Client<'h, S: Side> {
     side: &'h S,
     place: Place,
     number: usize,
-    dice: Dice,
+    random: Random,
     home: Home<'h>,
     wires: [Option<Wire>; LINKS],
     /// The last life of each link that it has ended.
@@ -57,7 +56,7 @@ impl<'h, S: Side> Client<'h, S> {
         hub: &'h ContextOf,
         place: Place,
         number: usize,
-        dice: Dice,
+        random: Random,
     ) -> Result<Client<'h, S>> {
         let home = if number == 0 {
             Home::Hub(hub)
@@ -69,14 +68,14 @@ impl<'h, S: Side> Client<'h, S> {
             side,
             place,
             number,
-            dice,
+            random,
             home,
             wires: Default::default(),
             ended: [0; LINKS],
         })
     }
 
-    /// Talks until the lap is over, and then says goodbye on every link.
+    /// Sends and gets answers until the lap is over, and then ends every link.
     pub(crate) fn run(mut self) -> Result<()> {
         let mut has_forked = false;
         while self.place.phase() == Phase::Run {
@@ -84,21 +83,21 @@ impl<'h, S: Side> Client<'h, S> {
                 return Ok(());
             }
             self.talk()?;
-            if self.dice.one_in(8) {
-                let index = self.dice.throw(LINKS);
-                self.say_goodbye(index)?;
+            if self.random.one_in(8) {
+                let index = self.random.below(LINKS);
+                self.end_link(index)?;
             }
-            if self.dice.one_in(100) {
+            if self.random.one_in(100) {
                 self.fork()?;
                 has_forked = true;
             }
         }
-        // A lap in which the dice wanted none is not one without a fork.
+        // Every lap has a fork, even one in which no number led to one.
         if !has_forked {
             self.fork()?;
         }
         for index in 0..LINKS {
-            self.say_goodbye(index)?;
+            self.end_link(index)?;
         }
         if let Home::Own(Some(ctx)) = &self.home {
             ctx.teardown()?;
@@ -120,24 +119,24 @@ impl<'h, S: Side> Client<'h, S> {
         format!("link {index} of client {number} of process {process} to process {server}")
     }
 
-    /// Says something on some links and hears the answers.
+    /// Sends on some links and waits for the answers.
     fn talk(&mut self) -> Result<()> {
-        let first = self.dice.throw(LINKS);
-        let many = 1 + self.dice.throw(3);
+        let first = self.random.below(LINKS);
+        let many = 1 + self.random.below(3);
         let chosen = (0..many).map(|it| (first + it) % LINKS);
         let mut said = Vec::with_capacity(many);
         for index in chosen {
             if self.wires[index].is_none() && !self.connect(index)? {
                 continue;
             }
-            let times = 1 + self.dice.throw(3);
+            let times = 1 + self.random.below(3);
             for _ in 0..times {
                 self.say(index)?;
             }
             said.push(index);
         }
         for index in said {
-            if self.hear(index)? {
+            if self.await_answer(index)? {
                 self.place.operation(1 + self.number);
             }
         }
@@ -153,7 +152,7 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(())
     }
 
-    /// Takes what is offered on a link. Not where the lap is over before that.
+    /// Binds to what is offered on a link. Returns false where the lap is over before that.
     fn connect(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
         let waiting = self.place.board.waiting();
@@ -163,17 +162,18 @@ impl<'h, S: Side> Client<'h, S> {
                 "nothing to bind to for {}",
                 self.name(index)
             );
-            let (offer, heard) = link.offer();
+            let (offer, bell) = link.offer();
             let usable = offer.filter(|offer| offer.life != self.ended[index]);
             let Some(offer) = usable else {
-                link.await_offer(heard);
+                link.await_offer(bell);
                 continue;
             };
             if self.bind(index, offer)? {
-                // The wake that a bind brings. What the last client said nobody may have heard.
+                // The wake that a bind brings. The server may not have seen what the last client
+                // said.
                 return self.wake(index);
             }
-            link.await_offer(heard);
+            link.await_offer(bell);
         }
         Ok(false)
     }
@@ -182,7 +182,7 @@ impl<'h, S: Side> Client<'h, S> {
         let link = self.link(index);
         let answers_before = link.answers.load(Ordering::SeqCst);
         let remote = RemotePort {
-            domid: self.dice.domid(),
+            domid: self.random.domid(),
             port: offer.port,
         };
         let ctx = match &self.home {
@@ -203,8 +203,8 @@ impl<'h, S: Side> Client<'h, S> {
             Err(error) => bail!("{}: {error}", self.name(index)),
         };
         self.place.tally(|it| &it.binds);
-        // Else the port may be somebody else's by now: what is offered is void before its process
-        // dies.
+        // Otherwise another process may have the port by now: an offer is withdrawn before its
+        // process dies.
         if link.offer().0 != Some(offer) {
             channel.unbind()?;
             self.place.tally(|it| &it.unbinds);
@@ -219,8 +219,8 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(true)
     }
 
-    /// Blocks until the server has seen all that was said on a link. Not where it was killed.
-    fn hear(&mut self, index: usize) -> Result<bool> {
+    /// Blocks until the server has seen all that was said on a link. False where it was killed.
+    fn await_answer(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
         while self.wake(index)? {
             if link.seen.load(Ordering::SeqCst) >= link.said.load(Ordering::SeqCst) {
@@ -230,7 +230,7 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(false)
     }
 
-    /// Blocks until a link wakes. Not where its server was killed.
+    /// Blocks until a link wakes. False where its server was killed.
     fn wake(&mut self, index: usize) -> Result<bool> {
         let link = self.link(index);
         let waiting = self.place.board.waiting();
@@ -278,12 +278,12 @@ impl<'h, S: Side> Client<'h, S> {
         );
         if let Home::Own(Some(ctx)) = &self.home {
             let state = ctx.link();
-            ensure!(state == State::Idle, "{state:?} though nobody waits");
+            ensure!(state == State::Idle, "{state:?} though nothing waits");
         }
         Ok(())
     }
 
-    /// Lets go of a link without a word.
+    /// Drops a link without a message to its server.
     fn abandon(&mut self, index: usize) -> Result<()> {
         if let Some(mut wire) = self.wires[index].take() {
             wire.channel.unbind()?;
@@ -293,8 +293,8 @@ impl<'h, S: Side> Client<'h, S> {
         Ok(())
     }
 
-    /// Lets go of a link, as its server will see.
-    fn say_goodbye(&mut self, index: usize) -> Result<()> {
+    /// Ends a link, and notifies its server.
+    fn end_link(&mut self, index: usize) -> Result<()> {
         let Some(wire) = &self.wires[index] else {
             return Ok(());
         };

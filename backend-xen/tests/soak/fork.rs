@@ -65,7 +65,7 @@ fn expect(holds: bool, complaint: &'static str) -> Result<(), &'static str> {
     holds.then_some(()).ok_or(complaint)
 }
 
-/// Runs `act` in a forked child, which ends with it. What it takes the parent keeps, as `kept`.
+/// Runs `act` in a forked child, which ends with it. The parent keeps its own copy of `kept`.
 pub(crate) fn in_child<T>(kept: T, act: impl FnOnce(T) -> Result<(), &'static str>) -> Result<T> {
     // SAFETY: the child has one thread. It allocates, which glibc allows for after a fork, and it
     // takes no other lock that one of its parent's threads may hold; it leaves by `_exit` alone.
@@ -74,9 +74,9 @@ pub(crate) fn in_child<T>(kept: T, act: impl FnOnce(T) -> Result<(), &'static st
         let ended = panic::catch_unwind(AssertUnwindSafe(|| act(kept)));
         let complaint = ended.unwrap_or(Err("a child panicked")).err();
         if let Some(complaint) = complaint {
-            let _nobody_hears = rustix::io::write(std::io::stderr(), complaint.as_bytes());
+            let _unwritten = rustix::io::write(std::io::stderr(), complaint.as_bytes());
         }
-        // SAFETY: it returns to nobody, and leaves alone what would run at an exit of the parent.
+        // SAFETY: it does not return, and runs none of the exit handlers of the parent.
         unsafe { libc::_exit(i32::from(complaint.is_some())) }
     }
     let Some(child) = Pid::from_raw(child) else {

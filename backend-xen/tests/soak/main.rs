@@ -7,12 +7,12 @@
 
 mod board;
 mod client;
-mod crew;
-mod dice;
 mod fork;
 mod place;
 mod player;
 mod process;
+mod processes;
+mod random;
 mod server;
 mod side;
 mod supervisor;
@@ -27,7 +27,7 @@ use anyhow::Result;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 use board::PATIENCE;
-use crew::Processes;
+use processes::Processes;
 use supervisor::{Length, Plan, Supervisor};
 
 #[global_allocator]
@@ -44,7 +44,7 @@ fn heap() -> u64 {
 }
 
 fn main() -> ExitCode {
-    let ended = match (crew::process(), minutes()) {
+    let ended = match (processes::process(), minutes()) {
         (Some(ended), _) => ended,
         (None, Ok(Some((minutes, seed)))) => soak(minutes, seed),
         (None, Ok(None)) => tests::run(),

@@ -1,11 +1,11 @@
-//! Where a thread of a soak is: its process, and what everybody sees.
+//! Where a thread of a soak runs: its process, and the shared board.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::board::{Board, Phase, Process, Tally, Waiting, count};
 
-/// What a server is about.
+/// What a server is doing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Doing {
     Opening,
@@ -28,7 +28,7 @@ impl Doing {
         Doing::Closing,
     ];
 
-    /// What the server of a process is about.
+    /// What the server of a process is doing.
     pub(crate) fn of(process: &Process) -> Option<Doing> {
         let number = process.doing.load(Ordering::SeqCst);
         let mut all = Doing::ALL.into_iter();
@@ -40,9 +40,9 @@ impl Doing {
 pub(crate) struct Place {
     pub(crate) board: &'static Board,
     pub(crate) process: usize,
-    /// How long anybody may get nowhere. Only a failure ever waits so long.
+    /// How long a thread may make no progress. Only a failure ever waits so long.
     pub(crate) patience: Duration,
-    /// Where to say what must not be.
+    /// Where to report an error.
     pub(crate) complain: fn(&str),
 }
 
@@ -61,7 +61,7 @@ impl Place {
         self.board.has_failed() || is_dying
     }
 
-    /// Whether that is longer than anything may take.
+    /// Whether this wait takes longer than anything may.
     pub(crate) fn is_too_long(self, waiting: Waiting) -> bool {
         waiting.is_over(self.board, self.patience)
     }
@@ -72,7 +72,7 @@ impl Place {
         self.mine().up.store(epoch, Ordering::SeqCst);
     }
 
-    /// A thread got on.
+    /// A thread has made progress.
     pub(crate) fn progress(self, thread: usize) {
         count(&self.mine().progress[thread]);
         count(&self.board.steps);
@@ -87,7 +87,7 @@ impl Place {
         }
     }
 
-    /// What the server is about, for whoever looks into a failure.
+    /// Stores what the server is doing, for the report of a failure.
     pub(crate) fn doing(self, what: Doing) {
         self.mine().doing.store(what as u32, Ordering::SeqCst);
     }

@@ -1,5 +1,6 @@
 //! A player: one thread with a context and a peer device of its own, which does anything in any
-//! order. It alone acts on them, so every answer is held against the model of `evtchn-checks`.
+//! order. No other thread acts on them, so every answer is compared with the model of
+//! `evtchn-checks`.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use evtchn_core::{Context, EventChannel, Link, Open, Port, PortBuf};
 use evtchn_xen::PollLoop;
 
 use crate::board::{CLIENTS, Phase, SLICE};
-use crate::dice::Dice;
 use crate::place::Place;
+use crate::random::Random;
 use crate::side::{ChannelOf, ContextOf, Second, SharedOpen, Side, is_in_overflow, local};
 
 /// The most channels at a time.
@@ -25,7 +26,7 @@ struct Wire {
 
 pub(crate) struct Player<S: Side> {
     place: Place,
-    dice: Dice,
+    random: Random,
     event_loop: PollLoop,
     second: Second<S>,
     ctx: ContextOf,
@@ -34,13 +35,13 @@ pub(crate) struct Player<S: Side> {
 }
 
 impl<S: Side> Player<S> {
-    pub(crate) fn new(side: &S, place: Place, dice: Dice) -> Result<Player<S>> {
+    pub(crate) fn new(side: &S, place: Place, random: Random) -> Result<Player<S>> {
         let event_loop = PollLoop::new()?;
         let second = Second::new();
         let opener = SharedOpen::shared_with(side, &second);
         Ok(Player {
             place,
-            dice,
+            random,
             ctx: Context::with_registrar(opener, event_loop.clone()),
             event_loop,
             second,
@@ -49,7 +50,7 @@ impl<S: Side> Player<S> {
         })
     }
 
-    /// Plays until the lap is over, and lets go of everything.
+    /// Plays until the lap is over, and unbinds everything.
     pub(crate) fn run(mut self) -> Result<()> {
         while self.place.phase() == Phase::Run {
             if self.place.is_over() {
@@ -76,34 +77,34 @@ impl<S: Side> Player<S> {
         if self.wires.is_empty() {
             return self.bind();
         }
-        let index = self.dice.throw(self.wires.len());
-        match self.dice.throw(32) {
+        let index = self.random.below(self.wires.len());
+        match self.random.below(32) {
             0..3 if self.wires.len() < MOST => self.bind(),
             3 | 4 => self.unbind(index),
             5..11 => self.wait(index),
             11 => self.cancel(index),
             12..20 => self.notify(index),
             20..30 => self.round(Duration::ZERO),
-            30 if self.dice.one_in(16) => self.overflow(index),
-            _ if self.dice.one_in(4) => self.settle(),
+            30 if self.random.one_in(16) => self.overflow(index),
+            _ if self.random.one_in(4) => self.settle(),
             _ => Ok(()),
         }
     }
 
-    /// Registered if and only if somebody waits or is ready.
+    /// Registered if and only if something waits or is ready.
     fn expect_registration(&self) -> Result<()> {
         let is_awaited = self.wires.iter().any(|wire| wire.model.waiting);
         let link = self.ctx.link();
         ensure!(
             (link == Link::Watching) == is_awaited,
-            "{link:?} where it is {is_awaited} that somebody waits"
+            "{link:?} where something waits: {is_awaited}"
         );
         Ok(())
     }
 
     fn bind(&mut self) -> Result<()> {
-        let remote = self.dice.domid();
-        let is_signalled = self.dice.one_in(2);
+        let remote = self.random.domid();
+        let is_signalled = self.random.one_in(2);
         let (channel, peer) = if is_signalled {
             let peer = self.peer.bind_unbound_port(remote)?;
             (self.ctx.bind_interdomain(local(peer))?, peer)
@@ -113,7 +114,7 @@ impl<S: Side> Player<S> {
             (channel, peer)
         };
         self.place.tally_many(|it| &it.binds, 2);
-        // Else its ring would overflow, and nobody would care.
+        // Otherwise its ring would overflow, and nothing would read it.
         self.peer.pending(&mut PortBuf::with_capacity(MOST))?;
         let model = model::Channel::bound(is_signalled);
         self.wires.push(Wire {
@@ -126,7 +127,7 @@ impl<S: Side> Player<S> {
 
     fn unbind(&mut self, index: usize) -> Result<()> {
         let mut wire = self.wires.swap_remove(index);
-        let peer_first = self.dice.one_in(2);
+        let peer_first = self.random.one_in(2);
         if peer_first {
             self.peer.unbind(wire.peer)?;
         }
@@ -154,7 +155,7 @@ impl<S: Side> Player<S> {
     }
 
     fn notify(&mut self, index: usize) -> Result<()> {
-        let times = 1 + self.dice.throw(3);
+        let times = 1 + self.random.below(3);
         let Wire { peer, model, .. } = &mut self.wires[index];
         for _ in 0..times {
             self.peer.notify(*peer)?;
@@ -210,7 +211,7 @@ impl<S: Side> Player<S> {
     fn overflow(&mut self, fuel: usize) -> Result<()> {
         const TRIES: usize = 5_000;
         self.wait(fuel)?;
-        // Its port is enabled once no wake of it is queued.
+        // Its port is unmasked once no wake of it is queued.
         while self.ctx.next_timeout().is_some() {
             self.round(Duration::ZERO)?;
             self.wait(fuel)?;

@@ -10,13 +10,13 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::board::{CLIENTS, Phase, THREADS};
 use crate::client::Client;
-use crate::dice::Dice;
 use crate::place::Place;
 use crate::player::Player;
+use crate::random::Random;
 use crate::server::{Hub, Server};
 use crate::side::Side;
 
-/// Runs it to the end of the run. Whatever fails, all are told.
+/// Runs the process to the end of the run. A failure stops all processes.
 pub(crate) fn run<S: Side>(side: &S, place: Place, seed: u64) -> Result<()> {
     guarded(place, "process", || live(side, place, seed))
 }
@@ -40,14 +40,14 @@ fn live<S: Side>(side: &S, place: Place, seed: u64) -> Result<()> {
 /// One lap. After it nothing is bound.
 fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()> {
     let epoch = place.mine().epoch.load(Ordering::SeqCst);
-    let dice = |thread: usize| {
+    let random = |thread: usize| {
         let thread = place.process * THREADS + thread;
-        Dice::new(seed.wrapping_add(u64::from(epoch) << 32), thread)
+        Random::new(seed.wrapping_add(u64::from(epoch) << 32), thread)
     };
-    let server = Server::open(hub, place, dice(0))?;
-    let clients = (0..CLIENTS).map(|it| Client::new(side, &hub.ctx, place, it, dice(1 + it)));
+    let server = Server::open(hub, place, random(0))?;
+    let clients = (0..CLIENTS).map(|it| Client::new(side, &hub.ctx, place, it, random(1 + it)));
     let clients = clients.collect::<Result<Vec<_>>>()?;
-    let player = Player::new(side, place, dice(1 + CLIENTS))?;
+    let player = Player::new(side, place, random(1 + CLIENTS))?;
     thread::scope(|scope| {
         let serving = scope.spawn(move || guarded(place, "server", || server.run()));
         let talking = clients.into_iter();
@@ -56,13 +56,13 @@ fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()
             .collect();
         others.push(scope.spawn(move || guarded(place, "player", || player.run())));
         for thread in others {
-            // What went wrong was told already.
-            let _told = thread.join();
+            // The thread has reported its error already.
+            let _ended = thread.join();
         }
         if !place.is_over() {
             place.mine().done(place.board.moment());
         }
-        let _told = serving.join();
+        let _ended = serving.join();
     });
     let closing = place.board.moment();
     if place.is_over() {
@@ -81,9 +81,9 @@ fn lap_of<S: Side>(side: &S, hub: &Hub<S>, place: Place, seed: u64) -> Result<()
     Ok(())
 }
 
-/// Tells what this process takes.
+/// Stores what memory and descriptors this process takes.
 fn measure(place: Place) -> Result<()> {
-    // Where processes are threads, one would count the descriptor that another counts with.
+    // Where processes are threads, one would count a descriptor that another has open to count.
     static COUNTING: Mutex<()> = Mutex::new(());
     let _counting = COUNTING.lock();
     let vitals = &place.mine().vitals;
@@ -93,7 +93,7 @@ fn measure(place: Place) -> Result<()> {
     let kibibytes = line.and_then(|line| line.split_whitespace().next());
     let resident: u64 = kibibytes.context("no VmRSS")?.parse()?;
     vitals.resident.store(resident * 1024, Ordering::SeqCst);
-    // That of the directory is closed again.
+    // The descriptor of the directory itself is closed again.
     let descriptors = fs::read_dir("/proc/self/fd")?.count().saturating_sub(1);
     vitals
         .descriptors
@@ -101,12 +101,12 @@ fn measure(place: Place) -> Result<()> {
     Ok(())
 }
 
-/// Does something; where that fails, says so, and stops the run.
-fn guarded<T>(place: Place, who: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Does something. Where that fails, reports it and stops the run.
+fn guarded<T>(place: Place, thread: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
     let ended = panic::catch_unwind(AssertUnwindSafe(act));
     let ended = ended.unwrap_or_else(|_| Err(anyhow!("panicked")));
     if let Err(error) = &ended {
-        (place.complain)(&format!("{who} of process {}: {error:#}", place.process));
+        (place.complain)(&format!("{thread} of process {}: {error:#}", place.process));
         place.board.fail();
     }
     ended

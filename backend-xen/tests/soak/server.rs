@@ -1,9 +1,9 @@
-//! The server of a process: one thread that holds the rounds of a context, with a channel for every
+//! The server of a process: one thread that runs the rounds of a context, with a channel for every
 //! client of this process, whichever process that is in.
 //!
-//! Every wake is held against the board: nobody wakes who does not wait, and no channel has had
-//! more events than its client has sent notifies. What a client has said is looked at for a wake
-//! and for nothing else, so a wake that is lost leaves the client without an answer.
+//! Every wake is compared with the board: no channel wakes that does not wait, and none has more
+//! events than its client has sent notifies. The server looks at the message of a client only after
+//! a wake, so where a wake is lost the client gets no answer.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -16,11 +16,11 @@ use evtchn_core::{
 use evtchn_xen::PollLoop;
 
 use crate::board::{Link, Phase, SLICE, count};
-use crate::dice::Dice;
 use crate::place::{Doing, Place};
+use crate::random::Random;
 use crate::side::{ChannelOf, ContextOf, Second, SharedOpen, Side, is_in_overflow, local};
 
-/// A context that lives as long as its process, and whoever else holds its device.
+/// A context that lives as long as its process, and a second holder of its device.
 pub(crate) struct Hub<S: Side> {
     side: S,
     event_loop: PollLoop,
@@ -53,13 +53,13 @@ struct Served {
     /// What the client had said when the channel was bound.
     said_before: u64,
     events: u64,
-    /// How many overflows there had been when it was bound, and of how many it was told.
+    /// How many overflows the context had had when it was bound, and for how many it woke since.
     overflows_before: u64,
-    told: u64,
+    overflows: u64,
 }
 
-/// Channels that fire where the ring is to overflow. They are so many because another thread may
-/// read meanwhile, so it has to be quick.
+/// How many channels fire to overflow the ring. There are many because another thread may read
+/// meanwhile, so the ring has to fill quickly.
 const FUEL: usize = 16;
 
 /// What fires whenever the ring is to overflow.
@@ -106,21 +106,21 @@ impl<S: Side> Fuel<S> {
 pub(crate) struct Server<'h, S: Side> {
     hub: &'h Hub<S>,
     place: Place,
-    dice: Dice,
+    random: Random,
     served: Vec<Served>,
     fuel: Fuel<S>,
-    /// Those that are not waited on until the next round is over.
+    /// Channels that do not wait until the next round is over.
     resting: Vec<usize>,
 }
 
 impl<'h, S: Side> Server<'h, S> {
     /// Binds a channel for every client and offers it.
-    pub(crate) fn open(hub: &'h Hub<S>, place: Place, dice: Dice) -> Result<Server<'h, S>> {
+    pub(crate) fn open(hub: &'h Hub<S>, place: Place, random: Random) -> Result<Server<'h, S>> {
         place.doing(Doing::Opening);
         let mut server = Server {
             hub,
             place,
-            dice,
+            random,
             served: Vec::new(),
             fuel: Fuel::new(hub, place)?,
             resting: Vec::new(),
@@ -143,7 +143,7 @@ impl<'h, S: Side> Server<'h, S> {
                 return Ok(());
             }
             self.turn()?;
-            if self.dice.one_in(100) {
+            if self.random.one_in(100) {
                 self.overflow()?;
             }
         }
@@ -156,7 +156,7 @@ impl<'h, S: Side> Server<'h, S> {
         // Before the bind, so that nothing said to the new port is missed.
         let said_before = link.said.load(Ordering::SeqCst);
         let overflows_before = ctx.stats().overflows;
-        let channel = ctx.bind_unbound_port(self.dice.domid())?;
+        let channel = ctx.bind_unbound_port(self.random.domid())?;
         self.place.tally(|it| &it.binds);
         Ok(Served {
             link,
@@ -167,7 +167,7 @@ impl<'h, S: Side> Server<'h, S> {
             said_before,
             events: 0,
             overflows_before,
-            told: 0,
+            overflows: 0,
         })
     }
 
@@ -188,7 +188,7 @@ impl<'h, S: Side> Server<'h, S> {
         // The fuel is waited on all the time.
         ensure!(
             self.hub.ctx.link() == State::Watching,
-            "the device is not registered though somebody waits"
+            "the device is not registered though a channel waits"
         );
         Ok(())
     }
@@ -224,7 +224,7 @@ impl<'h, S: Side> Server<'h, S> {
         if self.answer(index)? {
             self.replace(index)?;
         }
-        match self.dice.throw(8) {
+        match self.random.below(8) {
             0 | 1 => {
                 self.resting.push(index);
                 return Ok(());
@@ -240,18 +240,18 @@ impl<'h, S: Side> Server<'h, S> {
         self.wait_on(index)
     }
 
-    /// A wake came for a link. Holds it against what was said there.
+    /// Compares a wake of a link with what was said there.
     fn note(&mut self, index: usize, cause: Cause) -> Result<()> {
         self.place.tally(|it| &it.wakes);
         let overflows = self.hub.ctx.stats().overflows;
         let served = &mut self.served[index];
         let channel = served.channel.id();
-        ensure!(served.is_waiting, "{channel} woke and nobody waited");
+        ensure!(served.is_waiting, "{channel} woke without a wait");
         served.is_waiting = false;
         let said = served.link.said.load(Ordering::SeqCst) - served.said_before;
         match cause {
             Cause::Event => served.events += 1,
-            Cause::Overflow => served.told += 1,
+            Cause::Overflow => served.overflows += 1,
             Cause::PeerGone | Cause::PeerConnected | Cause::Adopted | Cause::Gone | _ => {
                 bail!("{channel} woke for {cause:?}")
             }
@@ -263,14 +263,14 @@ impl<'h, S: Side> Server<'h, S> {
         );
         let overflows = overflows - served.overflows_before;
         ensure!(
-            served.told <= overflows,
-            "{channel} was told {} times of {overflows} overflows",
-            served.told
+            served.overflows <= overflows,
+            "{channel} woke {} times for {overflows} overflows",
+            served.overflows
         );
         Ok(())
     }
 
-    /// Sees all that was said so far, and answers. Says whether the client has gone.
+    /// Sees all that was said so far, and answers. Returns whether the client has gone.
     fn answer(&self, index: usize) -> Result<bool> {
         let served = &self.served[index];
         let said = served.link.said.load(Ordering::SeqCst);
@@ -283,7 +283,7 @@ impl<'h, S: Side> Server<'h, S> {
 
     /// The next life of a link, on the same port or on another one.
     fn replace(&mut self, index: usize) -> Result<()> {
-        if !self.dice.one_in(3) {
+        if !self.random.one_in(3) {
             let Served { link, offer, .. } = self.served[index];
             let fresh = self.bind(link, offer)?;
             let mut old = std::mem::replace(&mut self.served[index], fresh);
@@ -294,14 +294,14 @@ impl<'h, S: Side> Server<'h, S> {
         Ok(())
     }
 
-    /// Waits. What is there already comes in a round.
+    /// Waits. An event that has come already is delivered in a round.
     fn wait_on(&mut self, index: usize) -> Result<()> {
         self.served[index].is_waiting = true;
         self.served[index].channel.wait()?;
         Ok(())
     }
 
-    /// Overflows the ring, and demands that everybody who waits wakes for it.
+    /// Overflows the ring, and fails unless every channel that waits wakes for it.
     fn overflow(&mut self) -> Result<()> {
         let before = self.hub.ctx.stats().overflows;
         let asleep = self.served.iter().filter(|it| it.is_waiting);
@@ -336,7 +336,7 @@ impl<'h, S: Side> Server<'h, S> {
     }
 
     /// Another holder of the device writes before it reads, until the ring has no room. False where
-    /// somebody read it all the time.
+    /// another thread kept reading it.
     fn provoke(&self, before: u64) -> Result<bool> {
         const TRIES: usize = 20;
         let provoked = self.hub.second.act(|device| {
@@ -351,7 +351,7 @@ impl<'h, S: Side> Server<'h, S> {
         provoked.context("there is no second descriptor")
     }
 
-    /// Lets go of everything, and demands that nothing is left of it.
+    /// Unbinds everything, and fails unless nothing of it is left.
     fn close(self) -> Result<()> {
         let Server {
             hub,
@@ -371,7 +371,7 @@ impl<'h, S: Side> Server<'h, S> {
         }
         place.tally_many(|it| &it.unbinds, 2 * FUEL as u64);
         let link = hub.ctx.link();
-        ensure!(link == State::Idle, "{link:?} though nobody waits");
+        ensure!(link == State::Idle, "{link:?} though nothing waits");
         hub.second.close();
         hub.ctx.teardown()?;
         let counters = hub.event_loop.counters();
@@ -384,6 +384,6 @@ impl<'h, S: Side> Server<'h, S> {
 
 impl Served {
     fn wakes(&self) -> u64 {
-        self.events + self.told
+        self.events + self.overflows
     }
 }

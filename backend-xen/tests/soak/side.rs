@@ -28,7 +28,7 @@ pub(crate) trait Side: Clone + Send + Sync + 'static {
     /// How many ports all processes have bound.
     fn bound(&self) -> Result<usize>;
 
-    /// Lets a child do with what it inherits what it may not, drop it, and open a device of its own.
+    /// Makes a child try forbidden calls on what it inherits, drop it, and open a device of its own.
     fn fork(&self, kept: Inherited) -> Result<Inherited>;
 }
 
@@ -156,8 +156,8 @@ impl Side for Sim {
         Ok(lines - self.kernel)
     }
 
-    /// In this process a fork befalls all that an opener has opened, so the child gets something of
-    /// its own to inherit.
+    /// A simulated fork affects all that an opener has opened, so what the child inherits comes from
+    /// an opener of its own.
     fn fork(&self, kept: Inherited) -> Result<Inherited> {
         let shared = SharedOpen::new(self);
         let opener = shared.opener.clone();

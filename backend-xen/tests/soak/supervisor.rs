@@ -1,5 +1,5 @@
-//! Whoever starts the processes, leads them through the laps, kills some, and holds what is left
-//! after each lap against what there was before.
+//! Starts the processes, leads them through the laps, kills some, and compares what is left after
+//! each lap with what there was before.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::board::{Board, Moment, PROCESSES, Phase, THREADS, Tally, Waiting};
-use crate::dice::Dice;
 use crate::place::Doing;
+use crate::random::Random;
 
 /// The processes, whatever they are.
-pub(crate) trait Crew {
+pub(crate) trait Group {
     fn start(&mut self, process: usize) -> Result<()>;
 
     /// Ends a process at once, whatever it is doing, and returns when it is gone.
@@ -68,11 +68,11 @@ struct Pulse {
     waiting: [Waiting; THREADS],
 }
 
-pub(crate) struct Supervisor<'c, C: Crew> {
+pub(crate) struct Supervisor<'c, C: Group> {
     board: &'static Board,
-    crew: &'c mut C,
+    group: &'c mut C,
     plan: Plan,
-    dice: Dice,
+    random: Random,
     began: Instant,
     minutes: u64,
     laps: u64,
@@ -82,8 +82,8 @@ pub(crate) struct Supervisor<'c, C: Crew> {
     bound_at_end: usize,
 }
 
-impl<'c, C: Crew> Supervisor<'c, C> {
-    pub(crate) fn new(board: &'static Board, crew: &'c mut C, plan: Plan) -> Self {
+impl<'c, C: Group> Supervisor<'c, C> {
+    pub(crate) fn new(board: &'static Board, group: &'c mut C, plan: Plan) -> Self {
         let now = Instant::now();
         let pulse = Pulse {
             beats: [0; THREADS],
@@ -91,9 +91,9 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         };
         Supervisor {
             board,
-            crew,
+            group,
             plan,
-            dice: Dice::new(plan.seed, usize::MAX >> 1),
+            random: Random::new(plan.seed, usize::MAX >> 1),
             began: now,
             minutes: 0,
             laps: 0,
@@ -104,7 +104,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         }
     }
 
-    /// Runs it to the end. `say` is told how it goes, each minute and after a failure.
+    /// Runs it to the end. Calls `say` with the progress, each minute and after a failure.
     ///
     /// # Errors
     /// Something that must not be.
@@ -123,17 +123,17 @@ impl<'c, C: Crew> Supervisor<'c, C> {
     }
 
     fn lead(&mut self, say: &impl Fn(&str)) -> Result<()> {
-        let before = self.crew.bound()?;
+        let before = self.group.bound()?;
         ensure!(before == 0, "{before} ports are bound before the start");
         for process in 0..PROCESSES {
-            self.crew.start(process)?;
+            self.group.start(process)?;
         }
         while !self.is_over() {
             self.lap(say)?;
         }
         self.board.go_on(Phase::End);
-        self.crew.join()?;
-        self.bound_at_end = self.crew.bound()?;
+        self.group.join()?;
+        self.bound_at_end = self.group.bound()?;
         self.expect_all_was_done()
     }
 
@@ -152,9 +152,9 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         let start = self.operations();
         let end = start + self.plan.lap;
         // Process 0 lives through all laps.
-        let victim = 1 + self.dice.throw(PROCESSES - 1);
+        let victim = 1 + self.random.below(PROCESSES - 1);
         let is_deadly = self.laps % 3 == 1;
-        let moment = self.dice.throw(usize::try_from(self.plan.lap)?);
+        let moment = self.random.below(usize::try_from(self.plan.lap)?);
         let mut doom = is_deadly.then_some(start + moment as u64 / 2);
         self.rest();
         while self.operations() < end {
@@ -175,7 +175,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
             let moment = self.board.go_on(phase);
             self.await_all(moment)?;
             if phase == Phase::Close {
-                let bound = self.crew.bound()?;
+                let bound = self.group.bound()?;
                 ensure!(bound == 0, "{bound} ports are still bound after a lap");
             }
         }
@@ -190,36 +190,36 @@ impl<'c, C: Crew> Supervisor<'c, C> {
     }
 
     /// # Errors
-    /// Somebody has failed or ended.
+    /// A process has failed or ended.
     fn look(&mut self) -> Result<()> {
-        self.crew.check()?;
-        ensure!(!self.board.has_failed(), "somebody found a fault");
+        self.group.check()?;
+        ensure!(!self.board.has_failed(), "a process found a fault");
         Ok(())
     }
 
     fn kill(&mut self, process: usize) -> Result<()> {
         self.board.shut(process);
-        self.crew.kill(process)?;
+        self.group.kill(process)?;
         self.killed += 1;
         self.lives[process] = Life::default();
-        self.crew.start(process)?;
+        self.group.start(process)?;
         self.rest();
         Ok(())
     }
 
-    /// Nobody is asked for progress since before now.
+    /// Restarts the clocks by which progress is judged.
     fn rest(&mut self) {
         for pulse in &mut self.pulses {
             pulse.waiting = [self.board.waiting(); THREADS];
         }
     }
 
-    /// The threads notice first that they do not get on, and know more.
+    /// The threads notice first that they make no progress, and know more.
     fn patience(&self) -> Duration {
         self.plan.patience + self.plan.patience / 5
     }
 
-    /// Demands that every thread gets on.
+    /// Fails unless every thread makes progress.
     fn expect_pulse(&mut self) -> Result<()> {
         let patience = self.patience();
         for (process, pulse) in self.pulses.iter_mut().enumerate() {
@@ -254,7 +254,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         Ok(())
     }
 
-    /// Holds what a process takes now against what it took after its second lap.
+    /// Compares what a process takes now with what it took after its second lap.
     fn weigh(&mut self, process: usize) -> Result<()> {
         const HEAP: u64 = 16 << 10;
         const RESIDENT: u64 = 4 << 20;
@@ -280,7 +280,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         Ok(())
     }
 
-    /// Demands that all happened that a soak is for, and nothing out of place.
+    /// Fails unless all happened that a soak is for, and nothing else did.
     fn expect_all_was_done(&self) -> Result<()> {
         ensure!(
             self.bound_at_end == 0,
@@ -291,7 +291,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
         let strange = sums(|it| &it.abandoned) + sums(|it| &it.refused);
         ensure!(
             self.killed > 0 || strange == 0,
-            "links failed and nobody was killed: {}",
+            "links failed and no process was killed: {}",
             self.so_far()
         );
         for (what, many) in [
@@ -327,7 +327,7 @@ impl<'c, C: Crew> Supervisor<'c, C> {
     }
 }
 
-impl<C: Crew> fmt::Display for Supervisor<'_, C> {
+impl<C: Group> fmt::Display for Supervisor<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.so_far())?;
         for (process, life) in self.lives.iter().enumerate() {

@@ -9,7 +9,7 @@ use evtchn_sim::{Call, Fault, World};
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::board::{Board, PATIENCE};
-use crate::crew::Threads;
+use crate::processes::Threads;
 use crate::side::Sim;
 use crate::supervisor::{Length, Plan, Supervisor};
 
@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<()> {
     arguments.test_threads = Some(1);
     let trials = vec![
         Trial::test("laps_lose_nothing_and_leave_nothing", laps),
-        Trial::test("an_event_that_somebody_else_read_is_missed", || {
+        Trial::test("a_wake_that_is_lost_to_another_reader_is_noticed", || {
             expect_complaint(&["no wake"], SHORT, |sim| {
                 let shared = Arc::clone(&sim.shared);
                 late(move |world| {
@@ -36,8 +36,8 @@ pub(crate) fn run() -> Result<()> {
                 })
             })
         }),
-        Trial::test("an_event_that_nobody_sent_is_noticed", || {
-            // By whoever meets it first.
+        Trial::test("an_event_without_a_notify_is_noticed", || {
+            // Whichever thread finds it first reports it.
             let words = [
                 "events for",
                 "nothing had happened",
@@ -104,7 +104,7 @@ fn laps() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Runs with a fault, and demands that it is found and said in one of these words.
+/// Runs with a fault, and fails unless it is found and reported with one of these words.
 fn expect_complaint(
     words: &[&str],
     patience: Duration,
@@ -119,5 +119,5 @@ fn expect_complaint(
     if said.iter().any(is_wanted) {
         return Ok(());
     }
-    Err(format!("nobody said {words:?}, but {said:?}").into())
+    Err(format!("no complaint has {words:?}, but {said:?}").into())
 }

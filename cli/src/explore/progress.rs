@@ -1,4 +1,4 @@
-//! How far it is: a line on a terminal that is written over, and nothing elsewhere.
+//! Shows progress: a line on a terminal that is overwritten, and nothing elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
@@ -14,26 +14,26 @@ const WIDTH: usize = 24;
 pub(crate) struct Progress {
     time: Option<Duration>,
     steps: Option<u64>,
-    begun: u64,
+    first_step: u64,
     since: Instant,
-    /// When it was shown last; none where nobody looks.
+    /// The time of the last line; none if stderr is not a terminal.
     shown: Option<Mutex<Instant>>,
 }
 
 impl Progress {
-    /// From `begun` steps on, for so long or so many.
-    pub(crate) fn new(time: Option<Duration>, steps: Option<u64>, begun: u64) -> Progress {
+    /// Progress from `first_step` on, towards a time or a number of steps.
+    pub(crate) fn new(time: Option<Duration>, steps: Option<u64>, first_step: u64) -> Progress {
         let since = Instant::now();
         Progress {
             time,
             steps,
-            begun,
+            first_step,
             since,
             shown: io::stderr().is_terminal().then(|| Mutex::new(since)),
         }
     }
 
-    /// Shows it, now and then.
+    /// Shows the line, if it is due.
     pub(crate) fn show(&self, state: &State) {
         let Some(Ok(mut shown)) = self.shown.as_ref().map(Mutex::try_lock) else {
             return;
@@ -43,14 +43,14 @@ impl Progress {
         }
         *shown = Instant::now();
         let line = self.line(self.since.elapsed(), state);
-        // Who does not see it misses nothing.
-        let _unseen = write!(io::stderr(), "\r{line}\x1b[K");
+        // Progress is not worth an error.
+        let _ignored = write!(io::stderr(), "\r{line}\x1b[K");
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub(crate) fn end(&self) {
         if self.shown.is_some() {
-            let _unseen = write!(io::stderr(), "\r\x1b[K");
+            let _ignored = write!(io::stderr(), "\r\x1b[K");
         }
     }
 
@@ -61,7 +61,7 @@ impl Progress {
         reason = "a part of a bar, between 0 and its width"
     )]
     fn line(&self, elapsed: Duration, state: &State) -> String {
-        let steps = state.steps - self.begun;
+        let steps = state.steps - self.first_step;
         let of_time = self
             .time
             .map(|time| elapsed.as_secs_f64() / time.as_secs_f64());

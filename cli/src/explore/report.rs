@@ -1,4 +1,4 @@
-//! What came of an exploration.
+//! The result of an exploration.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::plain::Plain;
 /// See the [module](self).
 pub(crate) struct Report<'a> {
     pub(crate) state: &'a State,
-    /// Steps in a second, where the time is what counts.
+    /// Steps per second, if the run has a time limit.
     pub(crate) rate: Option<f64>,
     pub(crate) found: Option<&'a Found>,
 }
@@ -91,18 +91,18 @@ impl fmt::Display for Report<'_> {
             port.0, port.1, link.0, link.1
         )?;
         match self.found {
-            None => writeln!(f, "  every script held"),
+            None => writeln!(f, "  every script passed"),
             Some(found) => {
                 let file = Plain(found.file.display());
                 writeln!(
                     f,
-                    "  BROKEN by script {} ({}): {}",
+                    "  FAILED in script {} ({}): {}",
                     found.number,
                     found.scenario,
                     Plain(&found.what)
                 )?;
                 let Found { steps, drawn, .. } = found;
-                writeln!(f, "  {steps} of {drawn} steps are enough: {file}")?;
+                writeln!(f, "  minimized from {drawn} to {steps} steps: {file}")?;
                 writeln!(f, "  play it again: evtchn replay {file}")
             }
         }
@@ -130,7 +130,7 @@ const fn table(cell: Cell) -> &'static str {
     }
 }
 
-/// What went wrong, as scripts call it.
+/// The names of faults, as scripts have them.
 fn names(faults: Faults) -> impl Iterator<Item = &'static str> {
     let failing = Failing::ALL.into_iter();
     let failing = failing.filter(move |it| faults.bits() & Faults::of(*it).bits() != 0);

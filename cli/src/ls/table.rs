@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::output::Format;
 use crate::plain;
 
-/// What each port is; nothing is known of those that Xen keeps for itself.
+/// The status of each port; none for those that Xen keeps for itself.
 pub(super) type Table = BTreeMap<(DomId, Port), Option<PortStatus>>;
 
 /// A port in a list.
@@ -19,29 +19,29 @@ struct Row {
     domid: DomId,
     port: Port,
     status: Option<PortStatus>,
-    /// Against the list before.
+    /// The change since the previous list.
     change: Option<Change>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    Came,
-    Went,
+    Added,
+    Removed,
     Changed,
 }
 
 impl Change {
     const fn mark(self) -> &'static str {
         match self {
-            Change::Came => "+",
-            Change::Went => "-",
+            Change::Added => "+",
+            Change::Removed => "-",
             Change::Changed => "~",
         }
     }
 }
 
-/// Every port of a list, and those that went since the one before.
-fn rows<'a>(table: &'a Table, before: Option<&'a Table>) -> Vec<Row> {
+/// Every port of a list, and those that were removed since the previous one.
+fn rows<'a>(table: &'a Table, previous: Option<&'a Table>) -> Vec<Row> {
     let row = |(&(domid, port), &status): (&(DomId, Port), &Option<PortStatus>), change| Row {
         domid,
         port,
@@ -51,45 +51,45 @@ fn rows<'a>(table: &'a Table, before: Option<&'a Table>) -> Vec<Row> {
     let mut rows: Vec<Row> = table
         .iter()
         .map(|entry| {
-            let change = before.and_then(|before| match before.get(entry.0) {
-                None => Some(Change::Came),
+            let change = previous.and_then(|previous| match previous.get(entry.0) {
+                None => Some(Change::Added),
                 Some(status) => (status != entry.1).then_some(Change::Changed),
             });
             row(entry, change)
         })
         .collect();
-    let gone = before.into_iter().flatten();
+    let gone = previous.into_iter().flatten();
     let gone = gone.filter(|(place, _)| !table.contains_key(place));
-    rows.extend(gone.map(|entry| row(entry, Some(Change::Went))));
+    rows.extend(gone.map(|entry| row(entry, Some(Change::Removed))));
     rows.sort_by_key(|row| (row.domid, row.port));
     rows
 }
 
-/// Where lists go.
+/// Prints lists.
 pub(super) struct Printer {
     out: BufWriter<Stdout>,
     format: Format,
-    /// Whether there is more than one.
-    watches: bool,
+    /// Whether there may be more than one list.
+    is_watch: bool,
     printed: u64,
 }
 
 impl Printer {
-    pub(super) fn new(format: Format, watches: bool) -> Printer {
+    pub(super) fn new(format: Format, is_watch: bool) -> Printer {
         Printer {
             out: BufWriter::new(io::stdout()),
             format,
-            watches,
+            is_watch,
             printed: 0,
         }
     }
 
-    /// Prints a list, against the one before. Says whether somebody still reads.
+    /// Prints a list, with the changes since the previous one. Returns false if the reader is gone.
     ///
     /// # Errors
-    /// The output cannot be written.
-    pub(super) fn print(&mut self, table: &Table, before: Option<&Table>) -> Result<bool> {
-        let rows = rows(table, before);
+    /// If the output cannot be written.
+    pub(super) fn print(&mut self, table: &Table, previous: Option<&Table>) -> Result<bool> {
+        let rows = rows(table, previous);
         let written = match self.format {
             Format::Text | Format::Table | Format::Silent => self.text(&rows),
             Format::Json => self.json(&rows),
@@ -103,17 +103,17 @@ impl Printer {
     }
 
     fn text(&mut self, rows: &[Row]) -> io::Result<()> {
-        let Printer { out, watches, .. } = self;
-        if *watches && io::stdout().is_terminal() {
-            // To the upper left corner of an empty screen.
+        let Printer { out, is_watch, .. } = self;
+        if *is_watch && io::stdout().is_terminal() {
+            // Clears the screen, and moves the cursor to its upper left corner.
             out.write_all(b"\x1b[H\x1b[2J")?;
         } else if self.printed > 0 {
             writeln!(out)?;
         }
-        let margin = if *watches { "  " } else { "" };
+        let margin = if *is_watch { "  " } else { "" };
         writeln!(out, "{margin}DOMID    PORT  STATE        BOUND TO    VCPU")?;
         for row in rows {
-            if *watches {
+            if *is_watch {
                 write!(out, "{} ", row.change.map_or(" ", Change::mark))?;
             }
             line(out, row)?;
@@ -125,7 +125,7 @@ impl Printer {
         let is_first = self.printed == 0;
         for row in rows.iter().filter(|row| is_first || row.change.is_some()) {
             let mut object = object(row);
-            if self.watches {
+            if self.is_watch {
                 object.insert("list".to_owned(), json!(self.printed));
                 let mark = row.change.map(Change::mark);
                 object.insert("change".to_owned(), json!(mark));
@@ -155,7 +155,7 @@ fn line(out: &mut impl Write, row: &Row) -> io::Result<()> {
     )
 }
 
-/// The state of a port of which Xen says nothing more.
+/// The state of a port that Xen keeps for itself.
 const HIDDEN: &str = "xen";
 
 const fn name(state: Status) -> &'static str {
@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_went_and_changed_is_marked_and_nothing_else() {
+    fn only_ports_that_were_added_removed_or_changed_are_marked() {
         let table = |ports: &[(u32, u32)]| -> Table {
             let entry = |&(port, vcpu): &(u32, u32)| {
                 let state = Status::Ipi;
@@ -216,17 +216,17 @@ mod tests {
             };
             ports.iter().map(entry).collect()
         };
-        let (before, after) = (
+        let (previous, current) = (
             table(&[(1, 0), (2, 0), (3, 0)]),
             table(&[(1, 0), (3, 1), (4, 0)]),
         );
-        let marks = |before: Option<&Table>| -> Vec<(u32, Option<&str>)> {
-            let rows = rows(&after, before);
+        let marks = |previous: Option<&Table>| -> Vec<(u32, Option<&str>)> {
+            let rows = rows(&current, previous);
             let mark = |row: &Row| (row.port.as_raw(), row.change.map(Change::mark));
             rows.iter().map(mark).collect()
         };
         assert_eq!(marks(None), [(1, None), (3, None), (4, None)]);
         let all = [(1, None), (2, Some("-")), (3, Some("~")), (4, Some("+"))];
-        assert_eq!(marks(Some(&before)), all);
+        assert_eq!(marks(Some(&previous)), all);
     }
 }

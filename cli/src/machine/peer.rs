@@ -1,4 +1,4 @@
-//! The other side of a simulated channel: the kernel of another domain, or of domain 0 itself.
+//! The peer of a simulated channel: the kernel of another domain, or of domain 0 itself.
 
 use std::time::Duration;
 
@@ -6,42 +6,42 @@ use anyhow::Result;
 use evtchn::sim::{Errno, Guest, Sim, World};
 use evtchn::{DomId, Port, RemotePort};
 
-/// What the other side does.
+/// What the peer does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Role {
-    /// Offers a port to domain 0 and answers each notify with another; after so many it dies.
+    /// Offers a port to domain 0, answers each notify with another, and dies after this many.
     Echo(RemotePort, Option<u32>),
-    /// Offers a port to domain 0 and only counts.
+    /// Offers a port to domain 0 and counts notifies.
     Listen(RemotePort),
-    /// Binds to this port of domain 0 and notifies so often, then dies.
+    /// Binds to this port of domain 0, notifies it this many times, then dies.
     Notify(DomId, Port, u32),
 }
 
 /// See the [module](self).
 pub(crate) struct Peer {
     guest: Guest,
-    /// Its end; none where the domain could not have the one asked for.
+    /// Its port; none if the domain could not get the requested one.
     port: Option<Port>,
 }
 
 impl Peer {
-    /// Another domain. Where it cannot exist, or cannot offer the port, nobody is there, and the
-    /// bind of the command says so as it would on a real machine.
+    /// A peer in another domain. If the domain cannot exist or cannot offer the port, there is no peer,
+    /// and the bind of the command fails as on a real machine.
     ///
     /// # Errors
-    /// It cannot bind to the command's port.
+    /// If it cannot bind to the port of the command.
     pub(crate) fn new(sim: &Sim, role: Role) -> Result<Peer> {
         let (Role::Echo(RemotePort { domid, .. }, _)
         | Role::Listen(RemotePort { domid, .. })
         | Role::Notify(domid, ..)) = role;
-        // Domain 0 is there already; ids that no domain can have stay without one.
+        // Domain 0 exists already, and for an invalid id no domain is created.
         let _exists = sim.create_domain_with_id(domid);
         let guest = sim.guest(domid);
         let port = match role {
-            Role::Echo(RemotePort { port, .. }, lives) => {
+            Role::Echo(RemotePort { port, .. }, dies_after) => {
                 let offered = offer(&guest, port);
                 if let Some(port) = offered {
-                    sim.with(|world| echo(world, domid, port, 0, lives));
+                    sim.with(|world| echo(world, domid, port, 0, dies_after));
                 }
                 offered
             }
@@ -55,11 +55,11 @@ impl Peer {
         Ok(Peer { guest, port })
     }
 
-    /// The kernel of domain 0 itself, which answers.
+    /// A peer in domain 0 itself, which answers.
     ///
     /// # Errors
     /// Those of the simulator.
-    pub(crate) fn at_home(sim: &Sim) -> Result<(Peer, RemotePort)> {
+    pub(crate) fn in_dom0(sim: &Sim) -> Result<(Peer, RemotePort)> {
         let guest = sim.guest(DomId::DOM0);
         let port = guest.alloc_unbound(DomId::SELF)?;
         sim.with(|world| echo(world, DomId::DOM0, port, 0, None));
@@ -71,12 +71,12 @@ impl Peer {
         Ok((Peer { guest, port }, remote))
     }
 
-    /// How many events it has handled, while it lives.
-    pub(crate) fn heard(&self) -> Option<u32> {
+    /// The number of events that it has handled, while it lives.
+    pub(crate) fn handled_events(&self) -> Option<u32> {
         self.guest.events(self.port?).ok()
     }
 
-    /// Closes its end, where it has not died.
+    /// Closes its port, if it lives.
     ///
     /// # Errors
     /// Those of the simulator.
@@ -88,7 +88,7 @@ impl Peer {
     }
 }
 
-/// Allocates ports until it has this one, which the lowest free numbers may lead to or not.
+/// Allocates ports, which get the lowest free numbers, until this one is allocated or passed.
 fn offer(guest: &Guest, port: Port) -> Option<Port> {
     loop {
         let got = guest.alloc_unbound(DomId::DOM0).ok()?;
@@ -98,35 +98,35 @@ fn offer(guest: &Guest, port: Port) -> Option<Port> {
     }
 }
 
-/// A time between two, in microseconds.
+/// A random time between two bounds in microseconds.
 fn between(world: &mut World, least: usize, most: usize) -> Duration {
     let more = world.choice().of(most - least + 1);
     Duration::from_micros(u64::try_from(least + more).unwrap_or(u64::MAX))
 }
 
-/// Looks now and then, and answers what came since, until it dies.
-fn echo(world: &mut World, domid: DomId, port: Port, seen: u32, lives: Option<u32>) {
-    let pause = between(world, 5, 40);
-    world.after(pause, move |world| {
+/// Answers new events from time to time, until it dies.
+fn echo(world: &mut World, domid: DomId, port: Port, seen: u32, dies_after: Option<u32>) {
+    let delay = between(world, 5, 40);
+    world.after(delay, move |world| {
         let Ok(events) = world.kernel_events(domid, port.as_raw()) else {
             return;
         };
-        if lives.is_some_and(|lives| events > lives) {
+        if dies_after.is_some_and(|most| events > most) {
             die(world, domid, port);
             return;
         }
         if events > seen {
-            // Where nobody is bound to it any more, nobody hears it.
-            let _unheard = world.kernel_send(domid, port.as_raw());
+            // It fails if no peer is bound any more.
+            let _ignored = world.kernel_send(domid, port.as_raw());
         }
-        echo(world, domid, port, events, lives);
+        echo(world, domid, port, events, dies_after);
     });
 }
 
-/// Notifies so often, and dies.
+/// Notifies this many times, then dies.
 fn send(world: &mut World, domid: DomId, port: Port, times: u32) {
-    let pause = between(world, 500, 20_000);
-    world.after(pause, move |world| {
+    let delay = between(world, 500, 20_000);
+    world.after(delay, move |world| {
         if times == 0 {
             die(world, domid, port);
         } else if world.kernel_send(domid, port.as_raw()).is_ok() {
@@ -135,9 +135,9 @@ fn send(world: &mut World, domid: DomId, port: Port, times: u32) {
     });
 }
 
-/// The end of a domain; of domain 0, only of its port.
+/// Destroys a domain; for domain 0, closes only its port.
 fn die(world: &mut World, domid: DomId, port: Port) {
-    // It may have died before.
+    // An error says that it is dead already.
     let _dead = if domid == DomId::DOM0 {
         world.kernel_close(domid, port.as_raw())
     } else {

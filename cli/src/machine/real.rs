@@ -10,8 +10,8 @@ use evtchn::poll::{Channel, Context, PollLoop};
 use evtchn::{Backend, DomId, RemotePort};
 
 use super::{Blocked, Machine, Role};
-use crate::exit::refused;
-use crate::options::Place;
+use crate::exit::call_failed;
+use crate::options::CommonOptions;
 use crate::output::Output;
 use crate::stop::Stop;
 
@@ -26,19 +26,19 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// Opens nothing yet.
+    /// Does not open the device yet.
     ///
     /// # Errors
-    /// The kernel has no room for an event loop or the handler of a signal.
-    pub(crate) fn new(place: &Place) -> Result<Real> {
+    /// If the kernel cannot create an event loop or the handler of a signal.
+    pub(crate) fn new(options: &CommonOptions) -> Result<Real> {
         let start = Instant::now();
         let poll_loop = PollLoop::new().context("cannot make an event loop")?;
         let stop_loop = poll_loop.clone();
         let stop = Stop::on_signal(move || stop_loop.wake());
         Ok(Real {
-            context: Context::with_registrar(place.device(), poll_loop),
-            backend: place.device(),
-            output: Output::new(place.format(), move || start.elapsed()),
+            context: Context::with_registrar(options.device(), poll_loop),
+            backend: options.device(),
+            output: Output::new(options.format(), move || start.elapsed()),
             stop: stop.context("cannot watch for signals")?,
             start,
             echo: None,
@@ -79,21 +79,21 @@ impl Machine for Real {
         })
     }
 
-    fn echo(&mut self) -> Result<RemotePort> {
+    fn start_echo(&mut self) -> Result<RemotePort> {
         let (echo, remote) = Echo::new(self.backend.clone())?;
         self.echo = Some(echo);
         Ok(remote)
     }
 
-    fn play(&mut self, _role: Role) -> Result<()> {
+    fn start_peer(&mut self, _role: Role) -> Result<()> {
         Ok(())
     }
 
-    fn heard(&self) -> Option<u32> {
+    fn handled_events(&self) -> Option<u32> {
         None
     }
 
-    fn is_still(&self) -> bool {
+    fn is_idle(&self) -> bool {
         false
     }
 
@@ -101,12 +101,12 @@ impl Machine for Real {
         if let Some(echo) = self.echo.take() {
             echo.end()?;
         }
-        // What a device has bound goes when it is closed, and the context has closed it.
+        // The context has closed the device, which unbinds all its ports.
         Ok(Vec::new())
     }
 }
 
-/// A thread with a device of its own that answers every notify of its port.
+/// A thread with its own device, which answers every notify.
 struct Echo {
     thread: JoinHandle<Result<()>>,
     is_over: Arc<AtomicBool>,
@@ -117,7 +117,9 @@ impl Echo {
     fn new(backend: Backend) -> Result<(Echo, RemotePort)> {
         let poll_loop = PollLoop::new().context("cannot make an event loop")?;
         let context = Context::with_registrar(backend, poll_loop.clone());
-        let mut channel = context.bind_unbound_port(DomId::SELF).map_err(refused)?;
+        let mut channel = context
+            .bind_unbound_port(DomId::SELF)
+            .map_err(call_failed)?;
         let remote = RemotePort {
             domid: DomId::SELF,
             port: channel.port(),
@@ -147,7 +149,7 @@ impl Echo {
         self.poll_loop.wake();
         match self.thread.join() {
             Ok(ended) => ended,
-            Err(_) => bail!("the thread that answers has panicked"),
+            Err(_) => bail!("the thread that answers panicked"),
         }
     }
 }

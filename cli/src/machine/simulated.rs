@@ -1,4 +1,4 @@
-//! A simulated machine. Its time is virtual, and its seed decides all that is left open.
+//! A simulated machine. Its time is virtual, and its seed makes all random decisions.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use evtchn::{Backend, Channel, Context, DomId, RemotePort};
 
 use super::peer::Peer;
 use super::{Blocked, Machine, Role};
-use crate::options::Place;
+use crate::options::CommonOptions;
 use crate::output::Output;
 use crate::stop::Stop;
 
@@ -19,38 +19,38 @@ pub(crate) struct Simulated {
     backend: Backend,
     output: Output,
     stop: Stop,
-    /// What domain 0 has bound before the command does anything.
-    before: Vec<String>,
+    /// The ports of domain 0 that were bound at the start.
+    bound_at_start: Vec<String>,
     peer: Option<Peer>,
 }
 
 impl Simulated {
-    /// A machine with nothing but domain 0.
+    /// A machine with only domain 0.
     ///
     /// # Errors
-    /// The kernel has no room for the handler of a signal.
-    pub(crate) fn new(place: &Place) -> Result<Simulated> {
-        let sim = Sim::new(place.seed());
+    /// If the kernel cannot create the handler of a signal.
+    pub(crate) fn new(options: &CommonOptions) -> Result<Simulated> {
+        let sim = Sim::new(options.seed());
         let sim_loop = SimLoop::level().on(&sim);
         let backend = Backend::from(sim.open(DomId::DOM0));
         let clock = sim.clone();
         Ok(Simulated {
             context: Context::with_registrar(backend.clone(), sim_loop),
             backend,
-            output: Output::new(place.format(), move || clock.now()),
+            output: Output::new(options.format(), move || clock.now()),
             stop: Stop::on_signal(|| ()).context("cannot watch for signals")?,
-            before: bound(&sim),
+            bound_at_start: bound(&sim),
             sim,
             peer: None,
         })
     }
 }
 
-/// The ports of domain 0 that are not free, and the open files, as the machine has them.
+/// The ports of domain 0 that are not free, and its open files, as the simulator dumps them.
 fn bound(sim: &Sim) -> Vec<String> {
     let dump = sim.dump();
     let of_dom0 = dump.lines().filter(|line| line.starts_with("d0"));
-    // Whether something is pending there is no matter of who has bound it.
+    // Whether a port is pending does not matter here.
     let ports = of_dom0.map(|line| line.split(" pending").next().unwrap_or(line));
     ports.map(str::to_owned).collect()
 }
@@ -89,22 +89,22 @@ impl Machine for Simulated {
         })
     }
 
-    fn echo(&mut self) -> Result<RemotePort> {
-        let (peer, remote) = Peer::at_home(&self.sim)?;
+    fn start_echo(&mut self) -> Result<RemotePort> {
+        let (peer, remote) = Peer::in_dom0(&self.sim)?;
         self.peer = Some(peer);
         Ok(remote)
     }
 
-    fn play(&mut self, role: Role) -> Result<()> {
+    fn start_peer(&mut self, role: Role) -> Result<()> {
         self.peer = Some(Peer::new(&self.sim, role)?);
         Ok(())
     }
 
-    fn heard(&self) -> Option<u32> {
-        self.peer.as_ref().and_then(Peer::heard)
+    fn handled_events(&self) -> Option<u32> {
+        self.peer.as_ref().and_then(Peer::handled_events)
     }
 
-    fn is_still(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.sim.with(|world| world.next_deadline()).is_none()
     }
 
@@ -113,7 +113,7 @@ impl Machine for Simulated {
             peer.end()?;
         }
         let mut left = bound(&self.sim);
-        left.retain(|line| !self.before.contains(line));
+        left.retain(|line| !self.bound_at_start.contains(line));
         Ok(left)
     }
 }

@@ -1,4 +1,4 @@
-//! The terminal while the table is on it: a screen of its own, which is taken away in the end.
+//! The terminal while it shows the table: the alternate screen, which is left in the end.
 
 use std::io::{self, BufWriter, Stdout, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,15 +12,14 @@ use crossterm::terminal::{
 };
 use crossterm::{execute, queue};
 
-/// Whether the terminal is not as it was found.
+/// Whether the alternate screen is shown.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Gives the terminal back as it was, if it was taken. The end of the program calls it, however it
-/// comes about.
+/// Leaves the alternate screen, if it is shown. Every end of the program calls this.
 pub(crate) fn restore() {
     if IS_TAKEN.swap(false, Ordering::Relaxed) {
-        // A terminal that is gone needs nothing.
-        let _gone = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        // A terminal that is gone needs no restoring.
+        let _ignored = execute!(io::stdout(), LeaveAlternateScreen, Show);
     }
 }
 
@@ -31,7 +30,7 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// How often it is drawn.
+    /// The time between two drawings.
     pub(crate) const EVERY: Duration = Duration::from_millis(200);
 
     /// Whether it is to be drawn again.
@@ -40,7 +39,7 @@ impl Screen {
             .is_none_or(|drawn| drawn.elapsed() >= Screen::EVERY)
     }
 
-    /// Columns and rows. A serial console may know of none.
+    /// Columns and rows. A serial console may report none.
     pub(crate) fn size() -> (usize, usize) {
         match size() {
             Ok((columns @ 1.., rows @ 1..)) => (columns.into(), rows.into()),
@@ -48,7 +47,7 @@ impl Screen {
         }
     }
 
-    /// Draws over what is there.
+    /// Draws over the old lines.
     ///
     /// # Errors
     /// The terminal's.

@@ -1,4 +1,4 @@
-//! The table of channels: what it knows, and the lines that it makes of it.
+//! The table of channels: its counts, and its lines.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,14 @@ struct Row {
     remote: String,
     wakes: u64,
     last: Option<Duration>,
-    /// Wakes of the last second, by tenths; the place of a tenth is its number modulo ten.
+    /// Wakes of the last second, in tenths; the index of a tenth is its number modulo ten.
     tenths: [u32; 10],
     /// The tenth that was counted last.
     tenth: u64,
 }
 
 impl Row {
-    /// The number of the tenth of a second.
+    /// The number of the tenth of a second at this time.
     fn tenth(now: Duration) -> u64 {
         now.as_secs() * 10 + u64::from(now.subsec_millis() / 100)
     }
@@ -34,18 +34,18 @@ impl Row {
     fn forget(&mut self, now: Duration) {
         let tenth = Row::tenth(now);
         for old in (self.tenth + 1..=tenth).rev().take(10) {
-            self.tenths[Row::place(old)] = 0;
+            self.tenths[Row::index(old)] = 0;
         }
         self.tenth = self.tenth.max(tenth);
     }
 
-    fn place(tenth: u64) -> usize {
+    fn index(tenth: u64) -> usize {
         usize::try_from(tenth % 10).unwrap_or_default()
     }
 
     fn woke(&mut self, now: Duration) {
         self.forget(now);
-        self.tenths[Row::place(self.tenth)] += 1;
+        self.tenths[Row::index(self.tenth)] += 1;
         self.wakes += 1;
         self.last = Some(now);
     }
@@ -92,7 +92,7 @@ impl Table {
         self.is_registered = is_registered;
     }
 
-    /// Lines for a terminal of this size, each as wide at most, and as many at most.
+    /// At most `height` lines, each at most `width` wide.
     pub(crate) fn lines(&mut self, now: Duration, width: usize, height: usize) -> Vec<String> {
         let registered = if self.is_registered {
             "registered"
@@ -116,7 +116,7 @@ impl Table {
         let room = height.saturating_sub(lines.len());
         let hidden = match ports.len() {
             fit if fit <= room => 0,
-            // The last line says how many are not there.
+            // The last line counts the hidden ones.
             _ => ports.len() + 1 - room.max(1),
         };
         if hidden > 0 {
@@ -127,7 +127,7 @@ impl Table {
             lines.extend(self.rows.get_mut(&port).map(|row| row.line(port, now)));
         }
         if hidden > 0 {
-            lines.push(format!("{:>10}  and {hidden} that woke less", "..."));
+            lines.push(format!("{:>10}  and {hidden} with fewer wakes", "..."));
         }
         lines.truncate(height);
         for line in &mut lines {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_like_this() {
+    fn lines_are_as_expected() {
         let mut table = table(2);
         table.registered(true);
         for ms in [500, 1900, 2000, 2100] {
@@ -214,14 +214,18 @@ mod tests {
     }
 
     #[test]
-    fn where_not_all_fit_the_busiest_are_shown_and_the_others_counted() {
+    fn if_not_all_fit_the_busiest_are_shown_and_the_others_counted() {
         let mut table = table(22);
         table.woke(port(22), at(0));
         let lines = table.lines(at(0), 80, 24);
         assert_eq!(lines.len(), 24);
         assert!(lines[3].trim_start().starts_with("22 "), "{}", lines[3]);
-        assert!(lines[23].ends_with("and 2 that woke less"), "{}", lines[23]);
-        // All but two are there, beside three lines of head and one of foot.
+        assert!(
+            lines[23].ends_with("and 2 with fewer wakes"),
+            "{}",
+            lines[23]
+        );
+        // Three lines of header, 20 of 22 channels, and the last line.
         assert_eq!(lines[3..23].len(), 20);
     }
 }

@@ -1,4 +1,4 @@
-//! What the round trips took.
+//! The times of the round trips.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::output::nanoseconds;
 
 /// See the [module](self).
 pub(crate) struct Report {
-    /// Who answered.
+    /// The port that answered.
     pub(crate) remote: RemotePort,
     /// The times, in nanoseconds.
     pub(crate) times: Histogram<u64>,
 }
 
-/// How many round trips took from so long to so long.
+/// The number of round trips that took from `from` to below `to`.
 #[derive(Debug, PartialEq, Eq)]
 struct Bar {
     from: u64,
@@ -26,12 +26,12 @@ struct Bar {
 }
 
 impl Report {
-    /// Bars of the histogram.
+    /// The number of bars up to the 99th percentile.
     const BARS: u64 = 10;
-    /// The longest bar, in letters.
+    /// The length of the longest bar, in characters.
     const WIDTH: u64 = 40;
 
-    /// Bars of the same width up to the 99th percentile, and one for what took longer.
+    /// Bars of the same width up to the 99th percentile, and one for longer round trips.
     fn bars(&self) -> Vec<Bar> {
         if self.times.is_empty() {
             return Vec::new();
@@ -59,7 +59,7 @@ impl Report {
         bars
     }
 
-    /// What is said of all the times, in nanoseconds.
+    /// The statistics, in nanoseconds.
     fn figures(&self) -> [(&'static str, u64); 4] {
         [
             ("minimum", self.times.min()),
@@ -117,7 +117,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Nanoseconds, in microseconds.
+/// Nanoseconds, displayed in microseconds.
 struct Us(u64);
 
 impl fmt::Display for Us {
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn each_round_trip_is_in_one_bar_and_all_fit_a_terminal() {
+    fn each_round_trip_is_in_one_bar_and_the_report_fits_a_terminal() {
         let mut times = vec![1_000; 500];
         times.extend((0..499).map(|it| 2_000 + 13 * it));
         assert_eq!(counted(&times), 999);
         times.push(987_654_321_000);
         assert_eq!(counted(&times), 1000);
         let report = report(&times);
-        // The slowest hundredth.
+        // The slowest one percent.
         assert_eq!(report.bars().last().unwrap().count, 10);
         let text = report.to_string();
         assert!(text.lines().all(|line| line.len() < 80), "{text}");
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn one_round_trip_is_one_bar_and_none_is_none() {
+    fn one_round_trip_is_one_bar_and_without_any_there_is_no_bar() {
         assert_eq!(
             report(&[0]).bars(),
             [Bar {

@@ -1,18 +1,18 @@
-//! The lanes of a picture, which is of them all: some bytes for each state and each mark.
+//! Builds the lanes of a picture in memory: a few bytes for each state and each mark.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
 use evtchn_trace::{Lines, LoadError};
 
-use super::drive::{At, Listen, Whose, drive};
+use super::drive::{LaneId, Position, Visitor, drive};
 use super::lanes::{Kind, Lane, Mark, Span, State, Texts, Timeline};
 use crate::plain::Plain;
 
 /// The timeline of a trace.
 ///
 /// # Errors
-/// [`LoadError`] where a line is refused.
+/// [`LoadError`] if a line is refused.
 pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline, LoadError> {
     let mut builder = Builder {
         lines: Vec::new(),
@@ -31,11 +31,11 @@ pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline, LoadErr
 
 struct Builder {
     lines: Vec<u32>,
-    tracks: BTreeMap<Whose, Track>,
+    tracks: BTreeMap<LaneId, Track>,
     texts: Texts,
 }
 
-/// A lane, and the state that it is in.
+/// A lane, and its current state.
 #[derive(Default)]
 struct Track {
     lane: Lane,
@@ -43,7 +43,7 @@ struct Track {
 }
 
 impl Builder {
-    fn track(&mut self, lane: Whose) -> &mut Track {
+    fn track(&mut self, lane: LaneId) -> &mut Track {
         self.tracks.entry(lane).or_insert_with(|| {
             let mut track = Track::default();
             track.lane.name = lane.name();
@@ -51,19 +51,19 @@ impl Builder {
         })
     }
 
-    fn note(&mut self, at: At) {
+    fn note(&mut self, at: Position) {
         if self.lines.last() < Some(&at.line) {
             self.lines.push(at.line);
         }
     }
 }
 
-impl Listen for Builder {
-    fn about(&mut self, lane: Whose, about: &str) {
+impl Visitor for Builder {
+    fn about(&mut self, lane: LaneId, about: &str) {
         about.clone_into(&mut self.track(lane).lane.about);
     }
 
-    fn enter(&mut self, lane: Whose, at: At, state: Option<State>) {
+    fn enter(&mut self, lane: LaneId, at: Position, state: Option<State>) {
         self.note(at);
         let track = self.track(lane);
         if let Some((before, from)) = track.now.take()
@@ -78,9 +78,9 @@ impl Listen for Builder {
         track.now = state.map(|state| (state, at.step));
     }
 
-    fn mark(&mut self, lane: Whose, at: At, kind: Kind, text: &str) {
+    fn mark(&mut self, lane: LaneId, at: Position, kind: Kind, text: &str) {
         self.note(at);
-        // So is it measured, and so the page shows it.
+        // The escaped text is measured and shown.
         let text = self.texts.keep(&Plain(text).to_string());
         let at = at.step;
         self.track(lane).lane.marks.push(Mark { at, kind, text });

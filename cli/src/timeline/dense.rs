@@ -1,20 +1,20 @@
-//! Where there is more than a picture has room for: columns in the place of marks and states.
+//! Columns in place of marks and states, if there are more of these than a picture has room for.
 
 use super::lanes::{Kind, Lane, Look, Mark, Timeline};
 
-/// How many elements a picture of marks, and one of states, may have at most, about.
+/// About the most elements for marks, and for states, that a picture may have.
 const ELEMENTS: usize = 6000;
 
-/// What a lane can show one by one.
+/// How many elements a lane can show one by one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
-    /// Marks of a kind.
+    /// Marks of one kind.
     pub(super) marks: usize,
     pub(super) spans: usize,
 }
 
 impl Room {
-    /// What each of so many lanes has.
+    /// The room of each lane, for this number of lanes.
     pub(super) fn of(lanes: usize) -> Room {
         let each = ELEMENTS / lanes.max(1);
         Room {
@@ -24,13 +24,13 @@ impl Room {
     }
 }
 
-/// The marks of a lane by kind, those that come in crowds aside.
+/// The marks of a lane: those that are drawn one by one, and the counts of the other kinds.
 pub(super) struct Sorted<'a> {
     pub(super) single: Vec<&'a Mark>,
     pub(super) crowds: Vec<(Kind, Vec<u32>)>,
 }
 
-/// Counts a kind in columns where it has more marks than there is room for.
+/// Counts a kind in columns if there is no room for all its marks.
 pub(super) fn sort<'a>(
     timeline: &Timeline,
     lane: &'a Lane,
@@ -56,7 +56,7 @@ pub(super) fn sort<'a>(
     sorted
 }
 
-/// The states of a lane in columns: in each, the look that it had for the longest.
+/// The states of a lane in columns: in each, the look of the longest time.
 pub(super) fn looks(timeline: &Timeline, lane: &Lane, columns: usize) -> Vec<(usize, usize, Look)> {
     let mut times = vec![[0_u64; Look::ALL.len()]; columns];
     for span in &lane.spans {

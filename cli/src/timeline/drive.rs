@@ -1,5 +1,5 @@
-//! The lines of a trace through the tables of the core: what a trace does not say of states, they
-//! do. Where an answer says otherwise, the answer is right.
+//! Drives the tables of the core with the lines of a trace, to find the states that the trace does not
+//! contain. If an answer in the trace differs from the tables, the answer is right.
 
 mod backend;
 mod others;
@@ -18,164 +18,166 @@ use super::lanes::{Kind, State};
 use super::summary::Summary;
 use steps::Slots;
 
-/// What is told of each change, in the order of the lines.
-pub(crate) trait Listen {
-    /// What is at the other end of a lane.
-    fn about(&mut self, lane: Whose, about: &str);
-    /// From here on it is in this state, or in none.
-    fn enter(&mut self, lane: Whose, at: At, state: Option<State>);
-    fn mark(&mut self, lane: Whose, at: At, kind: Kind, text: &str);
+/// Receives each change, in the order of the lines.
+pub(crate) trait Visitor {
+    /// Describes the other end of a lane.
+    fn about(&mut self, lane: LaneId, about: &str);
+    /// The lane has this state from here on, or none.
+    fn enter(&mut self, lane: LaneId, at: Position, state: Option<State>);
+    /// A mark on a lane.
+    fn mark(&mut self, lane: LaneId, at: Position, kind: Kind, text: &str);
 }
 
-/// Whose lane it is. The lanes stand in this order.
+/// Identifies a lane. Lanes are drawn in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Whose {
+pub(crate) enum LaneId {
     Device,
     Port(u32),
 }
 
-/// When it was: the line, counted from 1, and its step, which counts the lines that something is
-/// told of.
+/// A position: the line, counted from 1, and its step, counted from 0. A step is a line with at least
+/// one change.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct At {
+pub(crate) struct Position {
     pub(crate) step: u32,
     pub(crate) line: u32,
 }
 
-impl Whose {
-    /// How its lane is called.
+impl LaneId {
+    /// The name of the lane.
     pub(crate) fn name(self) -> String {
         match self {
-            Whose::Device => "device".to_owned(),
-            Whose::Port(port) => format!("port {port}"),
+            LaneId::Device => "device".to_owned(),
+            LaneId::Port(port) => format!("port {port}"),
         }
     }
 }
 
-/// Tells of the lines of a trace, one by one.
+/// Reports the changes in a trace to a visitor, line by line.
 ///
 /// # Errors
-/// [`LoadError`] where a line is refused.
+/// [`LoadError`] if a line is refused.
 pub(crate) fn drive(
     trace: &mut Lines<impl BufRead>,
-    out: &mut dyn Listen,
+    out: &mut dyn Visitor,
 ) -> Result<Summary, LoadError> {
     let mut driver = Driver::new(trace.header(), out);
-    driver.out.about(Whose::Device, "fd, event loop");
+    driver.out.about(LaneId::Device, "fd, event loop");
     for line in trace.by_ref() {
         let line = line?;
         driver.line = driver.line.saturating_add(1);
         match &line.record {
             Record::Call(call) => driver.call(line.thread, call),
             Record::Answer(answer) => driver.answer(line.thread, answer),
-            Record::Backend(call) => driver.backend_call(line.thread, call),
+            Record::Backend(at) => driver.backend_call(line.thread, at),
             Record::Guest(guest) => driver.guest(guest),
             Record::Sim(sim) => driver.sim(sim),
             Record::Op(op) => driver.op(op),
             Record::Verdict(verdict) => driver.verdict(verdict),
-            // Neither says of any port what becomes of it.
+            // These change no port.
             Record::Input(_) | Record::Schedule(_) => {}
         }
     }
     Ok(driver.end(trace.cut().is_some()))
 }
 
-/// Who has the other end of a channel.
+/// The other end of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Other {
+enum RemoteEnd {
     Guest(u32, u32),
-    /// Another holder of the device, in the domain of the program.
+    /// Another handle of the device, in the domain of the program.
     Peer(u32),
     Virq(u32),
 }
 
-impl Other {
-    /// The program runs in domain 0, as all that record do.
-    fn of(domid: DomId, port: u32) -> Other {
+impl RemoteEnd {
+    /// The program runs in domain 0, as all recorded programs do.
+    fn of(domid: DomId, port: u32) -> RemoteEnd {
         if domid == DomId::SELF || domid == DomId::DOM0 {
-            Other::Peer(port)
+            RemoteEnd::Peer(port)
         } else {
-            Other::Guest(domid.as_raw().into(), port)
+            RemoteEnd::Guest(domid.as_raw().into(), port)
         }
     }
 }
 
 struct Driver<'a> {
-    out: &'a mut dyn Listen,
+    out: &'a mut dyn Visitor,
     summary: Summary,
-    /// The line that is read, and the last one that was told of.
+    /// The current line.
     line: u32,
-    told: u32,
-    /// How many lines were told of.
+    /// The line of the last step.
+    last_step: u32,
+    /// The number of steps.
     steps: u32,
     link: Link,
-    /// All that were ever bound; those that are not have no state.
+    /// All ports that were ever bound. One that is not bound now has no state.
     ports: BTreeMap<u32, Option<PortState>>,
     /// The port of each channel.
     channels: Vec<u32>,
-    /// Our port at the end of others.
-    ours: BTreeMap<Other, u32>,
-    /// The calls that are under way, by thread.
+    /// The local port for each remote end.
+    local_ports: BTreeMap<RemoteEnd, u32>,
+    /// The current call of each thread.
     calls: HashMap<u32, Call>,
-    /// Ports whose wait is for each wake.
-    standing: BTreeSet<u32>,
-    /// Words of the last read that no wake was made of yet.
+    /// Ports that wait again after each wake (`wait_each`).
+    waits_each: BTreeSet<u32>,
+    /// Ports of the last read whose events are not handled yet.
     unread: VecDeque<u32>,
-    /// The device failed and is still to be closed.
+    /// Whether the device failed and is not closed yet.
     broken: bool,
     slots: Slots,
 }
 
 impl<'a> Driver<'a> {
-    fn new(header: &Header, out: &'a mut dyn Listen) -> Driver<'a> {
+    fn new(header: &Header, out: &'a mut dyn Visitor) -> Driver<'a> {
         Driver {
             out,
             summary: Summary::new(header),
             line: 1,
-            told: 0,
+            last_step: 0,
             steps: 0,
             link: Link::Closed,
             ports: BTreeMap::new(),
             channels: Vec::new(),
-            ours: BTreeMap::new(),
+            local_ports: BTreeMap::new(),
             calls: HashMap::new(),
-            standing: BTreeSet::new(),
+            waits_each: BTreeSet::new(),
             unread: VecDeque::new(),
             broken: false,
             slots: Slots::new(header.slots),
         }
     }
 
-    /// Something is told of this line.
-    const fn now(&mut self) -> At {
-        if self.told != self.line {
-            self.told = self.line;
+    /// The position of a change in the current line.
+    const fn position(&mut self) -> Position {
+        if self.last_step != self.line {
+            self.last_step = self.line;
             self.steps += 1;
         }
-        At {
+        Position {
             step: self.steps - 1,
             line: self.line,
         }
     }
 
-    /// A mark on the lane of a port, if there is such a lane, else on that of the device.
+    /// A mark on the lane of the port, or on that of the device if the port has no lane.
     fn mark(&mut self, port: impl Into<Option<u32>>, kind: Kind, text: &str) {
         let port = port.into().filter(|port| self.ports.contains_key(port));
-        let at = self.now();
+        let at = self.position();
         self.summary.add(kind);
         self.out
-            .mark(port.map_or(Whose::Device, Whose::Port), at, kind, text);
+            .mark(port.map_or(LaneId::Device, LaneId::Port), at, kind, text);
     }
 
     // ---- The device.
 
-    fn follow(&mut self, input: LinkInput) {
+    fn apply_link_input(&mut self, input: LinkInput) {
         let (next, _effects) = self.link.plan(input);
         if next != self.link {
             self.link = next;
-            let at = self.now();
+            let at = self.position();
             let state = (next != Link::Closed).then_some(State::Link(next));
-            self.out.enter(Whose::Device, at, state);
+            self.out.enter(LaneId::Device, at, state);
         }
     }
 
@@ -185,14 +187,14 @@ impl<'a> Driver<'a> {
         self.ports.get(&port).copied().flatten()
     }
 
-    fn force(&mut self, port: u32, state: impl Into<Option<PortState>>) {
+    fn set_state(&mut self, port: u32, state: impl Into<Option<PortState>>) {
         let state = state.into();
         let before = self.ports.get_mut(&port);
         if let Some(before) = before.filter(|before| **before != state) {
             *before = state;
-            let at = self.now();
+            let at = self.position();
             self.out
-                .enter(Whose::Port(port), at, state.map(State::Port));
+                .enter(LaneId::Port(port), at, state.map(State::Port));
         }
     }
 
@@ -202,7 +204,7 @@ impl<'a> Driver<'a> {
         };
         let (next, effect) = before.step(input);
         if next != before {
-            self.force(port, next);
+            self.set_state(port, next);
             if is_latched(next) && !is_latched(before) {
                 self.mark(port, Kind::Latch, cause_of(next));
             }
@@ -213,24 +215,24 @@ impl<'a> Driver<'a> {
     fn bind(&mut self, port: u32, about: &str, how: &str) {
         self.ports.entry(port).or_default();
         if !about.is_empty() {
-            self.out.about(Whose::Port(port), about);
+            self.out.about(LaneId::Port(port), about);
         }
-        self.force(port, PortState::Live);
+        self.set_state(port, PortState::Live);
         self.mark(port, Kind::Bind, how);
     }
 
-    /// Its channel is gone, and so is what its other end was connected with.
+    /// Ends the channel of a port, and its connection.
     fn unbind(&mut self, port: u32, kind: Kind, why: &str) {
         if self.state(port).is_some() {
-            self.leave(port, kind, why);
-            self.ours.retain(|_, ours| *ours != port);
+            self.end_channel(port, kind, why);
+            self.local_ports.retain(|_, local| *local != port);
         }
     }
 
-    /// Its channel is gone.
-    fn leave(&mut self, port: u32, kind: Kind, why: &str) {
+    /// Ends the channel of a port. Its remote end stays known.
+    fn end_channel(&mut self, port: u32, kind: Kind, why: &str) {
         self.mark(port, kind, why);
-        self.force(port, None);
+        self.set_state(port, None);
     }
 
     fn bound(&self) -> Vec<u32> {
@@ -240,29 +242,29 @@ impl<'a> Driver<'a> {
 
     // ---- Events.
 
-    /// Takes all that was read through the table.
-    fn absorb(&mut self) {
-        while let Some(word) = self.unread.pop_front() {
-            self.step(word, PortInput::Event);
+    /// Handles all events that were read.
+    fn handle_unread(&mut self) {
+        while let Some(unread) = self.unread.pop_front() {
+            self.step(unread, PortInput::Event);
         }
     }
 
-    /// A wake was handed out. Words are taken in the order in which they were read.
+    /// A wake was handed out. Events are handled in the order in which they were read.
     fn wake(&mut self, port: u32, cause: Cause) {
         if cause == Cause::Gone {
             return self.mark(port, Kind::Alarm, "gone");
         }
         while !self.state(port).is_some_and(is_ready)
-            && let Some(word) = self.unread.pop_front()
+            && let Some(unread) = self.unread.pop_front()
         {
-            self.step(word, PortInput::Event);
+            self.step(unread, PortInput::Event);
         }
         if !self.state(port).is_some_and(is_ready) {
-            self.force(port, PortState::Ready(cause));
+            self.set_state(port, PortState::Ready(cause));
         }
         self.step(port, PortInput::Deliver);
         self.woke(port, cause);
-        if self.standing.contains(&port) {
+        if self.waits_each.contains(&port) {
             self.step(port, PortInput::Wait);
         }
     }
@@ -279,19 +281,19 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Whatever has a state has it until here.
+    /// Ends the state of every lane.
     fn end(mut self, is_cut: bool) -> Summary {
-        let at = At {
+        let at = Position {
             step: self.steps,
-            line: self.told,
+            line: self.last_step,
         };
         if self.link != Link::Closed {
-            self.out.enter(Whose::Device, at, None);
+            self.out.enter(LaneId::Device, at, None);
         }
         for port in self.bound() {
-            self.out.enter(Whose::Port(port), at, None);
+            self.out.enter(LaneId::Port(port), at, None);
         }
-        // The last line of a trace is not told of.
+        // The last line of a complete trace is not among those that were read.
         self.summary.lines = self.line as usize + usize::from(!is_cut);
         self.summary.is_cut = is_cut;
         self.summary.ports = self.ports.len();

@@ -1,4 +1,4 @@
-//! The page: the same picture to zoom and to pan, in one file that opens without a network.
+//! The page: the same picture to zoom and pan, in one file that needs no network.
 
 use std::io::{self, Write};
 
@@ -15,7 +15,7 @@ const SCRIPT: [&str; 3] = [
     include_str!("html/draw.js"),
     include_str!("html/page.js"),
 ];
-/// What stands around the picture, which the script draws.
+/// The controls around the picture. The script draws the picture.
 const CONTROLS: &str = include_str!("html/controls.html");
 
 /// Writes the page.
@@ -54,7 +54,7 @@ pub(super) fn draw(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "</script>\n</body>\n</html>")
 }
 
-/// What the table has of a lane.
+/// The columns of the table.
 const COLUMNS: [(&str, &[Kind]); 6] = [
     ("wakes", &[Kind::Wake, Kind::Alarm]),
     ("latches", &[Kind::Latch]),
@@ -64,7 +64,7 @@ const COLUMNS: [(&str, &[Kind]); 6] = [
     ("faults", &[Kind::Fault]),
 ];
 
-/// The picture as numbers, for those who read it.
+/// The picture in numbers, for screen readers too.
 fn table(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
@@ -88,7 +88,7 @@ fn table(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "</tbody>\n</table>\n</div>")
 }
 
-/// The lanes as JSON that is small: each number that grows is told by how much.
+/// The lanes as compact JSON: increasing numbers are written as differences.
 fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     let kinds = Kind::ALL.map(|kind| json!([kind.class(), kind.name(), kind.row()]));
     let texts = script(&json!(timeline.texts.all()));
@@ -109,7 +109,7 @@ fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     write!(out, "],\"states\":{}}}", json!(states.0))
 }
 
-/// As JSON that ends no script.
+/// JSON in which no text can end the script element.
 fn script(value: &Value) -> String {
     plain::json(value).replace('<', "\\u003c")
 }
@@ -140,7 +140,7 @@ fn lane(lane: &Lane, states: &mut States, out: &mut dyn Write) -> io::Result<()>
     write!(out, "]}}")
 }
 
-/// The states that there are, by name and look.
+/// The distinct states, by name and look.
 struct States(Vec<[&'static str; 2]>);
 
 impl States {

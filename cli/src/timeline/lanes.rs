@@ -1,4 +1,4 @@
-//! What a picture shows: lanes with the states that they went through and what befell them.
+//! What a picture shows: lanes with their states and marks.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use super::summary::Summary;
 
 /// A trace, lane by lane.
 ///
-/// It is laid out by steps, which are the lines of the trace that a picture shows something of.
+/// The horizontal axis is in steps: the lines of the trace that a picture shows.
 #[derive(Debug)]
 pub(crate) struct Timeline {
     pub(crate) summary: Summary,
@@ -24,7 +24,7 @@ pub(crate) struct Timeline {
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     pub(crate) name: String,
-    /// What is at its other end.
+    /// The other end.
     pub(crate) about: String,
     pub(crate) spans: Vec<Span>,
     pub(crate) marks: Vec<Mark>,
@@ -43,7 +43,7 @@ pub(crate) struct Span {
 pub(crate) struct Mark {
     pub(crate) at: u32,
     pub(crate) kind: Kind,
-    /// More of it.
+    /// Details.
     pub(crate) text: Text,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum State {
     Port(PortState),
 }
 
-/// What states look like.
+/// How a state is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Look {
     Rest,
@@ -64,23 +64,23 @@ pub(crate) enum Look {
     Faulted,
 }
 
-/// What can happen.
+/// The kind of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Bind,
     Unbind,
     Wake,
-    /// A wake that is not of an event.
+    /// A wake with another cause than an event.
     Alarm,
     Latch,
     /// The other end notified.
     Sent,
     Notify,
     Read,
-    WriteBack,
+    Unmask,
     Overflow,
     Fault,
-    /// The other end is gone, or the device is.
+    /// The other end or the device is gone.
     Gone,
 }
 
@@ -135,8 +135,8 @@ impl Look {
 
     pub(crate) const fn legend(self) -> &'static str {
         match self {
-            Look::Rest => "nobody waits",
-            Look::Waits => "waited for, registered",
+            Look::Rest => "no wait",
+            Look::Waits => "waiting, registered",
             Look::Ready => "wake queued",
             Look::Latched => "event latched",
             Look::Faulted => "device failed",
@@ -154,7 +154,7 @@ impl Kind {
         Kind::Sent,
         Kind::Notify,
         Kind::Read,
-        Kind::WriteBack,
+        Kind::Unmask,
         Kind::Overflow,
         Kind::Fault,
         Kind::Gone,
@@ -171,7 +171,7 @@ impl Kind {
             Kind::Sent => "sent",
             Kind::Notify => "notify",
             Kind::Read => "read",
-            Kind::WriteBack => "write",
+            Kind::Unmask => "unmask",
             Kind::Overflow => "overflow",
             Kind::Fault => "fault",
             Kind::Gone => "gone",
@@ -188,18 +188,18 @@ impl Kind {
             Kind::Sent => "sent by the other end",
             Kind::Notify => "notify",
             Kind::Read => "read",
-            Kind::WriteBack => "write-back",
+            Kind::Unmask => "unmask",
             Kind::Overflow => "overflow",
             Kind::Fault => "fault",
             Kind::Gone => "other end gone",
         }
     }
 
-    /// Where it stands: -1 above the band, 1 below, 0 on it.
+    /// Its row: -1 above the band, 0 on it, 1 below.
     pub(crate) const fn row(self) -> i8 {
         match self {
             Kind::Sent | Kind::Read => -1,
-            Kind::Notify | Kind::WriteBack => 1,
+            Kind::Notify | Kind::Unmask => 1,
             Kind::Bind
             | Kind::Unbind
             | Kind::Wake
@@ -230,8 +230,8 @@ impl Timeline {
         line.copied().unwrap_or(1)
     }
 
-    /// A mark in words.
-    pub(crate) fn tell(&self, mark: Mark) -> String {
+    /// The title of a mark.
+    pub(crate) fn title(&self, mark: Mark) -> String {
         let (name, line) = (mark.kind.name(), self.line(mark.at));
         match self.texts.of(mark.text) {
             "" => format!("{name}, line {line}"),
@@ -244,7 +244,7 @@ impl Timeline {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Text(u32);
 
-/// Texts, each kept once.
+/// Texts without duplicates.
 #[derive(Debug)]
 pub(crate) struct Texts {
     all: Vec<String>,

@@ -1,5 +1,5 @@
-//! The trace-event format of Chrome, which Perfetto reads too: for traces of any length, since it
-//! is written while the trace is read.
+//! The trace-event format of Chrome, which Perfetto reads too. It is written while the trace is read,
+//! so a trace can have any length.
 //!
 //! The context is the process and a lane is a thread. A step takes a microsecond; the line of the
 //! trace stands in the arguments.
@@ -11,36 +11,36 @@ use anyhow::Result;
 use evtchn_trace::Lines;
 use serde_json::{Value, json};
 
-use super::drive::{At, Listen, Whose, drive};
+use super::drive::{LaneId, Position, Visitor, drive};
 use super::lanes::{Kind, State};
 use crate::plain;
 
-/// The number of the context.
+/// The process id of the context.
 const CONTEXT: u32 = 1;
 
 /// Writes it.
 ///
 /// # Errors
-/// Those of `out`, and [`LoadError`](evtchn_trace::LoadError) where a line is refused.
+/// Those of `out`, and [`LoadError`](evtchn_trace::LoadError) if a line is refused.
 pub(super) fn draw(trace: &mut Lines<impl BufRead>, out: &mut dyn Write) -> Result<()> {
     write!(out, "{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
     let mut events = Events {
         out,
         error: None,
         is_first: true,
-        at: At { step: 0, line: 0 },
+        at: Position { step: 0, line: 0 },
         lanes: BTreeMap::new(),
         changed: BTreeMap::new(),
     };
     let summary = drive(trace, &mut events)?;
-    events.change();
+    events.write_changes();
     let name = format!("evtchn: {summary}");
     events.name("process_name", 0, &json!({"name": name}));
     for (lane, sort) in std::mem::take(&mut events.lanes).into_iter().zip(1..) {
-        let (whose, lane) = lane;
+        let (id, lane) = lane;
         let name = match lane.about.as_str() {
-            "" => whose.name(),
-            about => format!("{} ({about})", whose.name()),
+            "" => id.name(),
+            about => format!("{} ({about})", id.name()),
         };
         events.name("thread_name", lane.number, &json!({"name": name}));
         let sort = json!({"sort_index": sort});
@@ -54,26 +54,26 @@ pub(super) fn draw(trace: &mut Lines<impl BufRead>, out: &mut dyn Write) -> Resu
 
 struct Events<'a> {
     out: &'a mut dyn Write,
-    /// The first that there was; nothing is written after it.
+    /// The first error; nothing is written after it.
     error: Option<io::Error>,
     is_first: bool,
-    /// The last that was told.
-    at: At,
-    lanes: BTreeMap<Whose, Track>,
-    /// The state that a lane has at the end of this step, where it is another.
-    changed: BTreeMap<Whose, Option<State>>,
+    /// The last position.
+    at: Position,
+    lanes: BTreeMap<LaneId, Track>,
+    /// The lanes whose state changed in this step, with the new state.
+    changed: BTreeMap<LaneId, Option<State>>,
 }
 
 /// A lane as a thread.
 struct Track {
     number: usize,
     about: String,
-    /// A state began and did not end.
+    /// Whether a state has begun and not ended.
     is_open: bool,
 }
 
 impl Events<'_> {
-    fn track(&mut self, lane: Whose) -> &mut Track {
+    fn track(&mut self, lane: LaneId) -> &mut Track {
         let number = self.lanes.len() + 1;
         self.lanes.entry(lane).or_insert_with(|| Track {
             number,
@@ -82,17 +82,17 @@ impl Events<'_> {
         })
     }
 
-    /// Another step begins.
-    fn go_on(&mut self, at: At) {
+    /// Moves to a position, which may begin a new step.
+    fn move_to(&mut self, at: Position) {
         if at.step != self.at.step {
-            self.change();
+            self.write_changes();
         }
         self.at = at;
     }
 
-    /// Writes what became of the lanes in a step. Of several states of one step the last one counts.
-    fn change(&mut self) {
-        let At { step, line } = self.at;
+    /// Writes the states that lanes have at the end of a step.
+    fn write_changes(&mut self) {
+        let Position { step, line } = self.at;
         for (lane, state) in std::mem::take(&mut self.changed) {
             let track = self.track(lane);
             let number = track.number;
@@ -102,7 +102,7 @@ impl Events<'_> {
                     "{{\"ph\":\"E\",\"pid\":{CONTEXT},\"tid\":{number},\"ts\":{step}}}"
                 ));
             }
-            // Names of states and kinds need no escape.
+            // Names of states and kinds need no escapes.
             if let Some(state) = state {
                 self.event(format_args!(
                     "{{\"ph\":\"B\",\"name\":\"{}\",\"cat\":\"state\",\"pid\":{CONTEXT},\
@@ -130,21 +130,21 @@ impl Events<'_> {
     }
 }
 
-impl Listen for Events<'_> {
-    fn about(&mut self, lane: Whose, about: &str) {
+impl Visitor for Events<'_> {
+    fn about(&mut self, lane: LaneId, about: &str) {
         about.clone_into(&mut self.track(lane).about);
     }
 
-    fn enter(&mut self, lane: Whose, at: At, state: Option<State>) {
-        self.go_on(at);
+    fn enter(&mut self, lane: LaneId, at: Position, state: Option<State>) {
+        self.move_to(at);
         self.changed.insert(lane, state);
     }
 
-    fn mark(&mut self, lane: Whose, at: At, kind: Kind, text: &str) {
-        self.go_on(at);
+    fn mark(&mut self, lane: LaneId, at: Position, kind: Kind, text: &str) {
+        self.move_to(at);
         let (name, class, number) = (kind.name(), kind.class(), self.track(lane).number);
         let scope = if kind == Kind::Overflow { 'p' } else { 't' };
-        let At { step, line } = at;
+        let Position { step, line } = at;
         let what = match text {
             "" => String::new(),
             text => format!(",\"what\":{}", plain::json(&json!(text))),

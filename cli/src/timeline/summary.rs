@@ -1,4 +1,4 @@
-//! What a trace comes to, in numbers and in a line of words.
+//! The summary of a trace: counts, and a line of text.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,21 +7,21 @@ use indicatif::HumanCount;
 
 use super::lanes::Kind;
 
-/// Where a trace comes from, and what happened how often.
+/// The source of a trace, and the count of each kind of mark.
 #[derive(Debug)]
 pub(crate) struct Summary {
     source: Source,
     seed: Option<u64>,
     /// How many lines the trace has.
     pub(crate) lines: usize,
-    /// It was cut off after them.
+    /// Whether it was cut off after these.
     pub(crate) is_cut: bool,
     pub(crate) ports: usize,
     counts: [usize; Kind::ALL.len()],
 }
 
 impl Summary {
-    /// Of a trace with this first line.
+    /// An empty summary of a trace with this first line.
     pub(crate) const fn new(header: &Header) -> Summary {
         Summary {
             source: header.source,
@@ -54,9 +54,9 @@ impl Display for Summary {
             (Kind::Overflow, "overflow"),
             (Kind::Fault, "fault"),
         ];
-        let seldom = kinds.map(|(kind, name)| (count(kind), name));
-        let seldom = seldom.into_iter().filter(|(count, _)| *count > 0);
-        for (count, name) in always.into_iter().chain(seldom) {
+        let optional = kinds.map(|(kind, name)| (count(kind), name));
+        let optional = optional.into_iter().filter(|(count, _)| *count > 0);
+        for (count, name) in always.into_iter().chain(optional) {
             write!(f, " · {}", many(count, name))?;
         }
         if self.is_cut {
@@ -75,7 +75,7 @@ pub(crate) fn many(count: usize, name: &str) -> String {
     }
 }
 
-/// A number that can be read: 1,234,567.
+/// A number with commas: 1,234,567.
 pub(crate) fn thousands(number: usize) -> HumanCount {
     HumanCount(number as u64)
 }

@@ -1,4 +1,4 @@
-//! The picture: one SVG that needs nothing else, for light and dark surroundings.
+//! The picture: one self-contained SVG, for light and dark pages.
 
 mod axis;
 mod captions;
@@ -15,23 +15,23 @@ use crate::plain;
 use captions::Captions;
 use legend::Legend;
 
-/// The shapes of the marks, which the page has too.
+/// The shapes of the marks, which the page uses too.
 pub(super) const SHAPES: &str = include_str!("shapes.xml");
-/// What classes look like, in light and in dark.
+/// The style of the classes, on a light and on a dark page.
 pub(super) const STYLE: &str = include_str!("picture.css");
 
-/// Measures, in the picture's own units.
+/// Sizes, in the units of the picture.
 const WIDTH: f64 = 900.0;
 const LEFT: f64 = 138.0;
 const PLOT: f64 = 740.0;
 const TOP: f64 = 88.0;
 const LANE: f64 = 44.0;
 const BOTTOM: f64 = 26.0;
-/// More lanes than these are left out, those with the fewest marks first.
+/// The most lanes. If there are more, those with the fewest marks are left out.
 const LANES: usize = 32;
-/// Columns are as wide as this where marks are counted.
+/// The width of a column that counts marks.
 const COLUMN: f64 = 4.0;
-/// More overflows than these get no line through all lanes.
+/// The most overflows that get a line through all lanes.
 const RULES: usize = 24;
 
 /// Writes the picture.
@@ -86,11 +86,11 @@ pub(super) fn draw(timeline: &Timeline, out: &mut dyn io::Write) -> io::Result<(
     writeln!(out, "</svg>")
 }
 
-/// Where steps are on the picture.
+/// The positions of steps in the picture.
 #[derive(Debug, Clone, Copy)]
 struct Plot<'a> {
     timeline: &'a Timeline,
-    /// Where the lanes begin.
+    /// The top of the first lane.
     top: f64,
 }
 
@@ -107,18 +107,18 @@ impl Plot<'_> {
 
 const _: () = assert!(PLOT == 185.0 * COLUMN, "the columns fill the picture");
 
-/// The lanes that there is room for, in their order.
+/// The lanes that the picture shows, in order.
 fn shown(timeline: &Timeline) -> Vec<&Lane> {
     let mut places: Vec<usize> = (0..timeline.lanes.len()).collect();
     let marks = |place: &usize| timeline.lanes[*place].marks.len();
-    // The device comes first whatever became of it.
+    // The device is always shown.
     places.sort_by_key(|place| (*place > 0, usize::MAX - marks(place)));
     places.truncate(LANES);
     places.sort_unstable();
     places.iter().map(|place| &timeline.lanes[*place]).collect()
 }
 
-/// What the picture leaves out.
+/// A note on what the picture leaves out.
 fn note(timeline: &Timeline, lanes: &[&Lane], room: Room) -> Option<String> {
     let mut parts = Vec::new();
     let left = timeline.lanes.len() - lanes.len();
@@ -146,8 +146,8 @@ fn description(lanes: &[&Lane]) -> String {
     lanes.collect::<Vec<_>>().join(" ")
 }
 
-/// About how wide a text is, in any font.
-fn letters(text: &str) -> f64 {
+/// The approximate width of a text, in any font.
+fn text_width(text: &str) -> f64 {
     let widths = text.chars().map(|letter| match letter {
         'f' | 'i' | 'j' | 'l' | 'r' | 't' | ' ' | ',' | '-' | ':' => 4.4,
         'm' | 'w' => 10.0,
@@ -156,7 +156,7 @@ fn letters(text: &str) -> f64 {
     widths.sum()
 }
 
-/// A small number as a measure.
+/// A small number as a size.
 fn count(number: usize) -> f64 {
     u32::try_from(number).map_or(f64::MAX, f64::from)
 }
@@ -172,7 +172,7 @@ impl Display for Escaped<'_> {
                 '<' => f.write_str("&lt;")?,
                 '>' => f.write_str("&gt;")?,
                 '"' => f.write_str("&quot;")?,
-                // XML has no way to write some of these.
+                // XML cannot contain some of these.
                 letter if plain::is_escaped(letter) => write!(f, "{}", letter.escape_default())?,
                 letter => write!(f, "{letter}")?,
             }

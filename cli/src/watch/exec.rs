@@ -6,43 +6,43 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use evtchn::Port;
 
-/// See the [module](self). It knows no shell: its words are fixed when it is made, and what a
-/// wake is about stands in the environment.
+/// See the [module](self). No shell runs it: its words are fixed when it is made, and the variables
+/// of its environment describe the wake.
 #[derive(Debug, Clone)]
 pub(crate) struct Exec {
     program: String,
     arguments: Vec<String>,
-    tally: Ran,
+    runs: Runs,
 }
 
 /// How often it ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Ran {
-    /// How often.
-    pub(crate) times: u64,
+pub(crate) struct Runs {
+    /// How often it ran.
+    pub(crate) total: u64,
     /// How often it failed.
     pub(crate) failed: u64,
 }
 
 impl Exec {
-    /// Splits the words as a shell does.
+    /// Splits the text into words as a shell does.
     ///
     /// # Errors
-    /// No word, or a quote that does not end.
+    /// If there is no word, or a quote does not end.
     pub(crate) fn parse(text: &str) -> Result<Exec, String> {
         let words = shlex::split(text).ok_or("a quote in it does not end")?;
         let mut words = words.into_iter();
         Ok(Exec {
             program: words.next().ok_or("it names no program")?,
             arguments: words.collect(),
-            tally: Ran::default(),
+            runs: Runs::default(),
         })
     }
 
     /// Runs it for one wake, and waits until it ends.
     ///
     /// # Errors
-    /// It cannot be started. One that fails is counted.
+    /// If it cannot be started. A command that fails is only counted.
     pub(crate) fn run(&mut self, port: Port, remote: &str, cause: &str, wakes: u64) -> Result<()> {
         let ended = Command::new(&self.program)
             .args(&self.arguments)
@@ -51,18 +51,18 @@ impl Exec {
             .env("EVTCHN_CAUSE", cause)
             .env("EVTCHN_WAKES", wakes.to_string())
             .stdin(Stdio::null())
-            // Stdout is for the lines of the watch.
+            // Stdout has only the lines of `evtchn watch`.
             .stdout(io::stderr())
             .status();
         let status = ended.with_context(|| format!("cannot run {}", self.program))?;
-        self.tally.times += 1;
-        self.tally.failed += u64::from(!status.success());
+        self.runs.total += 1;
+        self.runs.failed += u64::from(!status.success());
         Ok(())
     }
 
     /// How often it ran.
-    pub(crate) const fn ran(&self) -> Ran {
-        self.tally
+    pub(crate) const fn runs(&self) -> Runs {
+        self.runs
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_split_as_a_shell_does_and_nothing_else_is_done_to_them() {
+    fn a_command_is_split_into_words_and_not_expanded() {
         let exec = Exec::parse("logger -t 'two words' $EVTCHN_PORT;reboot").unwrap();
         assert_eq!(exec.program, "logger");
         assert_eq!(exec.arguments, ["-t", "two words", "$EVTCHN_PORT;reboot"]);

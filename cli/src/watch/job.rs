@@ -1,4 +1,4 @@
-//! The job itself, on any backend: wait, take wakes round by round, tear down, sum up.
+//! The job of `evtchn watch`, on any backend: wait, take wakes round by round, tear down, sum up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal};
@@ -8,146 +8,150 @@ use anyhow::{Context as _, Result, bail};
 use evtchn::{Cause, ChannelId, Link, Port, PortStatuses, Round};
 use indicatif::ProgressBar;
 
-use super::end::{End, Only};
+use super::environment::{AfterWake, Context, Environment, Loop, Notifier, Watched};
 use super::exec::Exec;
 use super::record::Recording;
-use super::scene::{Context, Loop, Notifier, Scene, Then, Watched};
+use super::source::{Filter, Source};
 use super::summary::{Summary, Tally};
-use crate::exit::{Exit, late, unasked};
+use crate::exit::{Exit, query_failed, timed_out};
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
 use crate::stop::Stop;
 
-/// What a job is begun with, apart from its scene.
-pub(crate) struct Orders<'a> {
-    /// Where it reports.
+/// What a job needs, apart from its channels and its environment.
+pub(crate) struct Job<'a> {
+    /// Its output.
     pub(crate) output: &'a Output,
     /// Whether it is to end early.
     pub(crate) stop: &'a Stop,
-    /// When it ends, which channels count, and what is run for each of their wakes.
-    pub(crate) wish: Wish,
-    /// The trace of it, if one is recorded.
+    /// The options of the user.
+    pub(crate) options: Options,
+    /// Its trace, if one is recorded.
     pub(crate) recording: &'a Recording,
-    /// Who looks on.
-    pub(crate) onlooker: Option<Onlooker<'a>>,
+    /// Called before the first wake and after each.
+    pub(crate) observer: Option<Observer<'a>>,
 }
 
-/// Looks before the first wake and after each, and says whether it goes on.
-pub(crate) type Onlooker<'a> = Box<dyn FnMut() -> Result<bool> + 'a>;
+/// A function that is called before the first wake and after each; false ends the job.
+pub(crate) type Observer<'a> = Box<dyn FnMut() -> Result<bool> + 'a>;
 
-/// What the user asked for, wherever the channels are.
+/// The options that do not depend on the backend.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wish {
-    /// After how many wakes it ends.
+pub(crate) struct Options {
+    /// The number of wakes after which it ends.
     pub(crate) events: Option<u64>,
-    /// After how much time it ends.
+    /// The time after which it ends.
     pub(crate) timeout: Option<Duration>,
-    /// How often it looks after the peers.
+    /// The time between two checks of the peers.
     pub(crate) check_peers: Option<Duration>,
-    /// Channels whose wakes are reported and counted; all without.
-    pub(crate) only: Vec<Only>,
-    /// What is run for each of these wakes.
+    /// The channels whose wakes are reported and counted; all if it is empty.
+    pub(crate) only: Vec<Filter>,
+    /// The command that runs for each of these wakes.
     pub(crate) exec: Option<Exec>,
 }
 
-impl Wish {
-    fn names(&self, here: Port, end: End) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only.names(here, end))
+impl Options {
+    fn selects(&self, port: Port, source: Source) -> bool {
+        self.only.is_empty() || self.only.iter().any(|filter| filter.matches(port, source))
     }
 }
 
 /// Waits on the channels, reports the wakes, and leaves nothing behind.
 ///
-/// It ends after the wakes or the time that were ordered, when it is told to stop, when nobody
-/// reads its output any more, and when every peer was found gone.
+/// It ends after the wakes or the time of the options, on a signal, when the reader of its output is
+/// gone, and when every peer is gone.
 ///
 /// # Errors
-/// The first failure of the context, the scene or the onlooker; and where the time was up before
-/// the wakes or, unless somebody looks on, every peer gone.
+/// The first failure of the context, the environment or the observer. [`Exit::TimedOut`] if the time
+/// is over before the wakes have come, and [`Exit::NoPeer`] if all peers are gone and there is no
+/// observer.
 pub(crate) fn watch(
     context: &Context,
     channels: Vec<Watched>,
-    scene: &mut dyn Scene,
-    orders: Orders<'_>,
+    environment: &mut dyn Environment,
+    job: Job<'_>,
 ) -> Result<()> {
-    let Orders {
+    let Job {
         output,
         stop,
-        wish,
+        options,
         recording,
-        onlooker,
-    } = orders;
-    let places = channels.iter().zip(0..);
-    let checks = wish.check_peers.map(|every| {
-        Ok::<_, anyhow::Error>(Checks {
-            statuses: scene.statuses().map_err(unasked)?,
+        observer,
+    } = job;
+    let indexes = channels.iter().zip(0..);
+    let checks = options.check_peers.map(|every| {
+        Ok::<_, anyhow::Error>(PeerChecks {
+            statuses: environment.statuses().map_err(query_failed)?,
             every,
             next: output.now() + every,
         })
     });
-    let job = Job {
+    let job = RunningJob {
         context,
         checks: checks.transpose()?,
         gone: BTreeSet::new(),
-        places: places.map(|(it, place)| (it.channel.id(), place)).collect(),
-        wakes: vec![0; scene.notifiers().len()],
+        indexes: indexes
+            .map(|(it, index)| (it.channel.id(), index))
+            .collect(),
+        wakes: vec![0; environment.notifiers().len()],
         counted: channels
             .iter()
-            .map(|it| wish.names(it.channel.port(), it.end).then_some(0))
+            .map(|it| options.selects(it.channel.port(), it.source).then_some(0))
             .collect(),
-        left: wish.events.unwrap_or(u64::MAX),
-        progress: progress(&wish, onlooker.is_some()),
-        onlooker,
-        wish,
+        left: options.events.unwrap_or(u64::MAX),
+        progress: progress(&options, observer.is_some()),
+        observer,
+        options,
         channels,
-        scene,
+        environment,
         output,
         stop,
     };
     if job.counted.iter().all(Option::is_none) {
-        bail!("--only names none of the channels");
+        bail!("--only selects none of the channels");
     }
     recording.begin()?;
     job.run()
 }
 
-/// A line on a terminal whose stdout goes elsewhere, unless somebody else reports.
-fn progress(wish: &Wish, has_onlooker: bool) -> ProgressBar {
-    if has_onlooker || io::stdout().is_terminal() {
+/// A counter on the terminal if stdout goes elsewhere and there is no observer.
+fn progress(options: &Options, has_observer: bool) -> ProgressBar {
+    if has_observer || io::stdout().is_terminal() {
         return ProgressBar::hidden();
     }
-    progress::line(wish.events, "wakes")
+    progress::line(options.events, "wakes")
 }
 
-/// When the peers are looked after, and who says what became of them.
-struct Checks {
+/// When the peers are checked, and what reports their status.
+struct PeerChecks {
     statuses: Box<dyn PortStatuses>,
     every: Duration,
     next: Duration,
 }
 
-struct Job<'a> {
+/// A job under way.
+struct RunningJob<'a> {
     context: &'a Context,
-    checks: Option<Checks>,
-    /// Channels to a port of another domain that was found gone: nothing comes there any more.
+    checks: Option<PeerChecks>,
+    /// Channels to a remote port that a check found gone, so that no event can come.
     gone: BTreeSet<usize>,
     channels: Vec<Watched>,
-    places: BTreeMap<ChannelId, usize>,
-    scene: &'a mut dyn Scene,
+    indexes: BTreeMap<ChannelId, usize>,
+    environment: &'a mut dyn Environment,
     output: &'a Output,
     stop: &'a Stop,
-    onlooker: Option<Onlooker<'a>>,
-    wish: Wish,
-    /// Wakes so far, for each of the scene's notifiers.
+    observer: Option<Observer<'a>>,
+    options: Options,
+    /// Wakes so far, for each notifier of the environment.
     wakes: Vec<u64>,
-    /// Wakes so far, for each channel that counts.
+    /// Wakes so far, for each channel that the options select.
     counted: Vec<Option<u64>>,
-    /// Wakes still to come.
+    /// Wakes that are still to come.
     left: u64,
     progress: ProgressBar,
 }
 
-impl Job<'_> {
+impl RunningJob<'_> {
     fn run(mut self) -> Result<()> {
         for (watched, counted) in self.channels.iter().zip(&self.counted) {
             if counted.is_some() {
@@ -155,54 +159,54 @@ impl Job<'_> {
                 self.output.line(Line::Bound { port, remote });
             }
         }
-        self.look_on()?;
+        self.call_observer()?;
         let mut is_late = false;
         while self.left > 0
             && !is_late
-            && !self.is_deserted()
+            && !self.has_no_peer()
             && !self.stop.is_requested()
             && !self.output.is_over()
         {
             let timeout = self.context.next_timeout();
             let check = self.checks.as_ref().map(|checks| checks.next);
-            let until = check.into_iter().chain(self.wish.timeout).min();
-            let begin = self.scene.next(&self.channels, timeout, until)?;
+            let until = check.into_iter().chain(self.options.timeout).min();
+            let begin = self.environment.advance(&self.channels, timeout, until)?;
             self.round(&begin)?;
             self.check()?;
-            let deadline = self.wish.timeout;
+            let deadline = self.options.timeout;
             is_late = deadline.is_some_and(|deadline| self.output.now() >= deadline);
         }
-        let (left, is_deserted) = (self.left, self.is_deserted());
-        let is_short = self.wish.events.is_some() && is_late;
-        let has_onlooker = self.onlooker.is_some();
-        self.conclude()?;
-        if left > 0 && is_deserted && !has_onlooker {
-            let says = "every peer closed its end or died; `evtchn listen` there offers a new port";
-            return Err(Exit::NoPeer.because(says));
+        let (left, has_no_peer) = (self.left, self.has_no_peer());
+        let is_short = self.options.events.is_some() && is_late;
+        let has_observer = self.observer.is_some();
+        self.tear_down()?;
+        if left > 0 && has_no_peer && !has_observer {
+            return Err(Exit::NoPeer.because(
+                "every peer closed its end or died; run `evtchn listen` there for a new port",
+            ));
         }
         if left > 0 && is_short {
-            return Err(Exit::TimedOut.because(late(left)));
+            return Err(Exit::TimedOut.because(timed_out(left)));
         }
         Ok(())
     }
 
-    /// Lets the onlooker look. Where it has seen enough, no wake is to come any more.
-    fn look_on(&mut self) -> Result<()> {
-        if let Some(look) = &mut self.onlooker
-            && !look()?
+    /// Calls the observer, which may end the job.
+    fn call_observer(&mut self) -> Result<()> {
+        if let Some(observer) = &mut self.observer
+            && !observer()?
         {
             self.left = 0;
         }
         Ok(())
     }
 
-    /// Whether there is no peer any more.
-    fn is_deserted(&self) -> bool {
+    /// Whether the peer of every channel is gone.
+    fn has_no_peer(&self) -> bool {
         self.gone.len() == self.channels.len()
     }
 
-    /// Asks about the peers, if it is time. What there is to tell of them wakes their channels in
-    /// the next round.
+    /// Checks the peers if that is due. Channels whose peer changed wake in the next round.
     fn check(&mut self) -> Result<()> {
         let now = self.output.now();
         if let Some(checks) = &mut self.checks
@@ -214,7 +218,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// One round of dispatch. Waits are begun inside it, so that they are unmasked together.
+    /// One round of dispatch. Waits begin inside it, so that their ports are unmasked together.
     fn round(&mut self, begin: &[usize]) -> Result<()> {
         let budget = usize::try_from(self.left).unwrap_or(usize::MAX);
         let budget = budget.min(Round::<Loop>::BUDGET);
@@ -225,8 +229,8 @@ impl Job<'_> {
         while self.left > 0
             && let Some(wake) = round.next()
         {
-            if let Some(&which) = self.places.get(&wake.channel)
-                && self.woke(which, wake.cause)? == Then::WaitAgain
+            if let Some(&which) = self.indexes.get(&wake.channel)
+                && self.woke(which, wake.cause)? == AfterWake::WaitAgain
             {
                 self.wait(which)?;
             }
@@ -235,7 +239,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Waits for a channel, unless that was the last wake.
+    /// Waits for a channel, unless the last wake has come.
     fn wait(&self, which: usize) -> Result<()> {
         if self.left > 0 {
             self.channels[which].channel.wait()?;
@@ -243,8 +247,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Reports a wake and looks at what it was about.
-    fn woke(&mut self, which: usize, cause: Cause) -> Result<Then> {
+    /// Reports a wake and handles it.
+    fn woke(&mut self, which: usize, cause: Cause) -> Result<AfterWake> {
         let Watched {
             channel,
             remote,
@@ -260,39 +264,39 @@ impl Job<'_> {
                 cause,
             });
             *wakes += 1;
-            // Nobody has sent these.
+            // No notify caused these.
             if !matches!(cause, Cause::PeerGone | Cause::PeerConnected) {
                 self.left -= 1;
                 self.progress.inc(1);
             }
-            // A round may have many more wakes than the user has patience.
-            if let Some(exec) = &mut self.wish.exec
+            // After Ctrl-C the rest of a long round runs no more commands.
+            if let Some(exec) = &mut self.options.exec
                 && !self.stop.is_requested()
             {
                 self.output.flush();
                 exec.run(port, remote, cause_name(cause), *wakes)?;
             }
         }
-        self.look_on()?;
+        self.call_observer()?;
         let channel = &self.channels[which].channel;
         match cause {
-            // The end of the round says what became of the device.
-            Cause::Gone => Ok(Then::Rest),
+            // `finish` of the round returns the error of the device.
+            Cause::Gone => Ok(AfterWake::Stop),
             Cause::PeerGone => {
-                if matches!(self.channels[which].end, End::Remote(_)) {
+                if matches!(self.channels[which].source, Source::Remote(_)) {
                     self.gone.insert(which);
                 }
-                self.scene.look(which, channel, cause)
+                self.environment.handle_wake(which, channel, cause)
             }
             Cause::Event | Cause::Overflow | Cause::PeerConnected | Cause::Adopted | _ => {
                 self.gone.remove(&which);
-                self.scene.look(which, channel, cause)
+                self.environment.handle_wake(which, channel, cause)
             }
         }
     }
 
-    /// Takes everything down in order: waits, channels, their other ends, the device.
-    fn conclude(self) -> Result<()> {
+    /// Ends everything in order: waits, channels, their other ends, the device.
+    fn tear_down(self) -> Result<()> {
         self.progress.finish_and_clear();
         for Watched { channel, .. } in &self.channels {
             channel.cancel().context("cannot end a wait")?;
@@ -300,9 +304,9 @@ impl Job<'_> {
         for Watched { mut channel, .. } in self.channels {
             channel.unbind()?;
         }
-        self.scene.end()?;
+        self.environment.close()?;
         self.context.teardown()?;
-        let notifiers = self.scene.notifiers().into_iter().zip(self.wakes);
+        let notifiers = self.environment.notifiers().into_iter().zip(self.wakes);
         let summary = Summary {
             tallies: notifiers
                 .map(|(Notifier { name, sent }, wakes)| Tally {
@@ -311,7 +315,7 @@ impl Job<'_> {
                     wakes,
                 })
                 .collect(),
-            ran: self.wish.exec.as_ref().map(Exec::ran),
+            runs: self.options.exec.as_ref().map(Exec::runs),
             stats: self.context.stats(),
             is_closed: self.context.link() == Link::Closed,
         };

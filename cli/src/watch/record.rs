@@ -9,22 +9,22 @@ use evtchn::Trigger;
 use evtchn::sim::Choice;
 use evtchn_trace::{Header, Record, Sim, Source, Tape};
 
-use crate::file::Whole;
+use crate::file::AtomicFile;
 
-/// A trace that is written while the job runs, if one was asked for.
+/// A trace that is written while the job runs, or none.
 ///
-/// Its file takes its place when the job [begins](Self::begin), so a job that cannot begin leaves the
-/// recording of before as it was. From then on the file has what was recorded so far.
+/// Its file replaces an old one when the job [begins](Self::begin), so a job that cannot begin keeps the
+/// old recording. From then on the file has what was recorded so far.
 pub(crate) struct Recording {
     tape: Tape,
-    file: Option<RefCell<Whole>>,
+    file: Option<RefCell<AtomicFile>>,
 }
 
 impl Recording {
     /// Of a run on the simulator.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// If the file cannot be created.
     pub(crate) fn sim(file: Option<&Path>, seed: u64) -> Result<Recording> {
         let mut header = Header::new(Source::Sim, Trigger::Level);
         header.seed = Some(seed);
@@ -34,7 +34,7 @@ impl Recording {
     /// Of a run on the real device.
     ///
     /// # Errors
-    /// The file cannot be made.
+    /// If the file cannot be created.
     pub(crate) fn xen(file: Option<&Path>) -> Result<Recording> {
         let mut header = Header::new(Source::Xen, Trigger::Level);
         header.cpus = thread::available_parallelism().ok().map(usize::from);
@@ -49,7 +49,7 @@ impl Recording {
             });
         };
         let make = || {
-            let file = Whole::create(path, None)?;
+            let file = AtomicFile::create(path, None)?;
             let tape = Tape::new(header, file.out()?);
             anyhow::Ok(Recording {
                 tape,
@@ -59,41 +59,41 @@ impl Recording {
         make().with_context(|| path.display().to_string())
     }
 
-    /// Where it is recorded.
+    /// The tape, which records nothing if there is no file.
     pub(crate) const fn tape(&self) -> &Tape {
         &self.tape
     }
 
-    /// The decisions of the scene, on the trace too.
+    /// The random decisions of the environment, which are recorded too.
     pub(crate) fn choice(&self, seed: u64) -> Choice {
         let tape = self.tape.clone();
-        let observer = move |way, of| tape.put(|| Record::Sim(Sim::Choice { way, of }));
-        Choice::seeded(seed).observed(observer)
+        let record = move |way, of| tape.put(|| Record::Sim(Sim::Choice { way, of }));
+        Choice::seeded(seed).observed(record)
     }
 
-    /// Everything is bound and the job begins: puts the file in its place.
+    /// Puts the file in its place, once everything is bound.
     ///
     /// # Errors
-    /// What was recorded so far could not be written. Then what was there is as it was.
+    /// If what was recorded so far could not be written. The old file is then kept.
     pub(crate) fn begin(&self) -> Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
         };
         let begun = self.tape.check();
         let begun = begun.and_then(|()| file.borrow_mut().put_in_place());
-        begun.context(UNWRITTEN)
+        begun.context(CANNOT_WRITE)
     }
 
     /// Ends the trace.
     ///
     /// # Errors
-    /// It could not be written.
+    /// If it could not be written.
     pub(crate) fn finish(self) -> Result<()> {
-        let synced = |file: RefCell<Whole>| file.into_inner().sync();
+        let synced = |file: RefCell<AtomicFile>| file.into_inner().sync();
         let ended = self.tape.finish();
         let ended = ended.and_then(|()| self.file.map_or(Ok(()), synced));
-        ended.context(UNWRITTEN)
+        ended.context(CANNOT_WRITE)
     }
 }
 
-const UNWRITTEN: &str = "cannot write the trace";
+const CANNOT_WRITE: &str = "cannot write the trace";

@@ -1,10 +1,10 @@
 //! The job on the simulator: a toolstack in domain 0 suspends guests, checkpoint by checkpoint,
 //! and waits for their acknowledgements. Time is virtual, so the seed decides everything.
 //!
-//! Every guest shares a channel with the toolstack. The toolstack asks for a suspend through it;
-//! the guest takes its time, acknowledges, and acknowledges again until the toolstack has looked,
-//! so notifies come faster than wakes and coalesce. A migration asks its guests for many
-//! checkpoints in a row, waiting again in the same round; between migrations nobody waits.
+//! Every guest shares a channel with the toolstack. The toolstack requests a suspend through it.
+//! After a while the guest acknowledges, and may acknowledge again until the toolstack has handled
+//! that, so notifies come faster than wakes and coalesce. A migration requests many checkpoints in a
+//! row, and waits again in the same round. Between migrations no channel has a wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,21 +15,21 @@ use anyhow::{Context as _, Result, bail};
 use evtchn::sim::{Choice, Errno, Sim, SimLoop, SimPrivcmd, World};
 use evtchn::{Cause, DeviceError, DomId, Port, PortStatuses};
 
-use super::end::End;
-use super::job::{Onlooker, Orders, Wish, watch};
+use super::environment::{AfterWake, Channel, Context, Environment, Notifier, Watched};
+use super::job::{Job, Observer, Options, watch};
 use super::record::Recording;
-use super::scene::{Channel, Context, Notifier, Scene, Then, Watched};
-use crate::output::{Announce, Format, Output};
+use super::source::Source;
+use crate::output::{Format, Output, ReportingRegistrar};
 use crate::stop::Stop;
 
-/// The size and the seed of a run.
+/// The simulated machine.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Cast {
-    /// Decides everything that is left open.
+pub(crate) struct Setup {
+    /// The seed of all random decisions.
     pub(crate) seed: u64,
-    /// How many guests there are.
+    /// The number of guests.
     pub(crate) guests: u16,
-    /// After how many notifies each of them dies.
+    /// The number of notifies after which each guest dies.
     pub(crate) dies_after: Option<u64>,
 }
 
@@ -37,70 +37,82 @@ pub(crate) struct Cast {
 ///
 /// # Errors
 /// The first failure.
-pub(crate) fn run(cast: Cast, wish: Wish, format: Format, recording: &Recording) -> Result<()> {
-    play(&Sim::new(cast.seed), cast, wish, format, recording, None)
-}
-
-/// Runs it in silence, until `look` has seen enough: it looks before the first wake and after each,
-/// and says whether it goes on.
-///
-/// # Errors
-/// The first failure.
-pub(crate) fn look_on(
-    cast: Cast,
-    wish: Wish,
-    mut look: impl FnMut(&SimPrivcmd) -> Result<bool>,
+pub(crate) fn run(
+    setup: Setup,
+    options: Options,
+    format: Format,
+    recording: &Recording,
 ) -> Result<()> {
-    let sim = Sim::new(cast.seed);
-    let privcmd = sim.privcmd(DomId::DOM0);
-    let onlooker = Box::new(move || look(&privcmd));
-    let unrecorded = Recording::sim(None, cast.seed)?;
-    play(
-        &sim,
-        cast,
-        wish,
-        Format::Silent,
-        &unrecorded,
-        Some(onlooker),
+    run_on(
+        &Sim::new(setup.seed),
+        setup,
+        options,
+        format,
+        recording,
+        None,
     )
 }
 
-fn play(
+/// Runs the job without output. `observer` is called before the first wake and after each; if it
+/// returns false, the job ends.
+///
+/// # Errors
+/// The first failure.
+pub(crate) fn observe(
+    setup: Setup,
+    options: Options,
+    mut observer: impl FnMut(&SimPrivcmd) -> Result<bool>,
+) -> Result<()> {
+    let sim = Sim::new(setup.seed);
+    let privcmd = sim.privcmd(DomId::DOM0);
+    let observer = Box::new(move || observer(&privcmd));
+    let unrecorded = Recording::sim(None, setup.seed)?;
+    run_on(
+        &sim,
+        setup,
+        options,
+        Format::Silent,
+        &unrecorded,
+        Some(observer),
+    )
+}
+
+fn run_on(
     sim: &Sim,
-    cast: Cast,
-    wish: Wish,
+    setup: Setup,
+    options: Options,
     format: Format,
     recording: &Recording,
-    onlooker: Option<Onlooker<'_>>,
+    observer: Option<Observer<'_>>,
 ) -> Result<()> {
     let tape = recording.tape();
     evtchn_trace::observe(sim, tape);
     let clock = sim.clone();
     let output = Arc::new(Output::new(format, move || clock.now()));
     let event_loop = SimLoop::level();
-    let announce = Announce::new(event_loop.clone(), Arc::clone(&output));
-    let context = Context::with_registrar(tape.record(sim.open(DomId::DOM0)), announce);
-    let mut scene = Toolstack {
+    let registrar = ReportingRegistrar::new(event_loop.clone(), Arc::clone(&output));
+    let context = Context::with_registrar(tape.record(sim.open(DomId::DOM0)), registrar);
+    let mut environment = Toolstack {
         sim: sim.clone(),
         event_loop,
-        choice: recording.choice(cast.seed),
+        choice: recording.choice(setup.seed),
         guests: Vec::new(),
-        dies_after: cast.dies_after,
+        dies_after: setup.dies_after,
         is_stuck: false,
         output: Arc::clone(&output),
     };
     let mut channels = Vec::new();
-    for _ in 0..cast.guests {
-        channels.push(scene.boot(&context)?);
+    for _ in 0..setup.guests {
+        channels.push(environment.boot(&context)?);
     }
-    let orders = Orders {
+    let job = Job {
         output: &output,
         stop: &Stop::on_signal(|| ()).context("cannot watch for signals")?,
-        wish,
+        options,
         recording,
-        onlooker,
+        observer,
     };
-    watch(&context, channels, &mut scene, orders)
+    watch(&context, channels, &mut environment, job)
 }
 
 /// A guest, with the page that it shares with the toolstack.
@@ -108,11 +120,11 @@ fn play(
 struct Guest {
     domid: DomId,
     port: Port,
-    /// The guest has acknowledged, and the toolstack has not looked yet.
+    /// The guest has acknowledged, and the toolstack has not handled that yet.
     acknowledged: AtomicBool,
-    /// How many notifies it sent.
+    /// The number of notifies that it sent.
     sent: AtomicU64,
-    /// After how many it dies.
+    /// The number of notifies after which it dies.
     dies_after: u64,
 }
 
@@ -127,11 +139,11 @@ impl Guest {
         }
     }
 
-    /// Acknowledges, as long as it lives; and again `every` so often, up to `again` times, until
-    /// somebody looks.
+    /// Acknowledges if it lives; then again every `every`, up to `again` times, until the toolstack
+    /// has handled it.
     fn acknowledge(self: Arc<Guest>, world: &mut World, every: Duration, again: usize) {
         if self.sent.load(Ordering::Relaxed) >= self.dies_after {
-            // It may have died before.
+            // An error says that it has died already.
             let _dead = world.destroy_domain(self.domid);
             return;
         }
@@ -149,12 +161,12 @@ impl Guest {
     }
 }
 
-/// A guest, with how many checkpoints the toolstack still wants of it.
+/// A guest, with the number of checkpoints that the toolstack still needs.
 #[derive(Debug)]
 struct Migrating {
     guest: Arc<Guest>,
     checkpoints: usize,
-    /// The toolstack knows that it died.
+    /// Whether a check found that it died.
     is_gone: bool,
 }
 
@@ -165,13 +177,13 @@ struct Toolstack {
     choice: Choice,
     guests: Vec<Migrating>,
     dies_after: Option<u64>,
-    /// Nothing more happens, unless a check finds out why.
+    /// Whether nothing is scheduled, so that only a check of the peers can wake the toolstack.
     is_stuck: bool,
     output: Arc<Output>,
 }
 
 impl Toolstack {
-    /// Creates a guest that binds to a new port of ours.
+    /// Creates a guest, which binds to a new port of domain 0.
     fn boot(&mut self, context: &Context) -> Result<Watched> {
         let domid = self.sim.create_domain()?;
         let channel = context.bind_unbound_port(domid)?;
@@ -182,23 +194,27 @@ impl Toolstack {
             checkpoints: 0,
             is_gone: false,
         });
-        Ok(Watched::new(channel, End::Remote(kernel.remote(port)), 0))
+        Ok(Watched::new(
+            channel,
+            Source::Remote(kernel.remote(port)),
+            0,
+        ))
     }
 
-    /// Lets time pass, but not beyond `until`. Where somebody looks at a table, it takes as long
-    /// for them.
+    /// Lets virtual time pass, until `until` at most. If the output is a table on a terminal, it sleeps
+    /// for as long.
     fn pass(&self, by: Duration, until: Option<Duration>) {
         let most = until.map(|until| until.saturating_sub(self.sim.now()));
         let by = most.map_or(by, |most| by.min(most));
         self.sim.advance(by);
         self.output.flush_live();
-        if self.output.nap().is_some() {
+        if self.output.max_sleep().is_some() {
             thread::sleep(by);
         }
     }
 
-    /// Lets time pass until the next thing happens. Where the guest that is waited for has died,
-    /// nothing does, and only a check can say it.
+    /// Lets time pass until something happens. If the guest that is waited for has died, nothing
+    /// happens before the next check of the peers.
     fn await_next(&mut self, until: Option<Duration>) -> Result<()> {
         let next = self.sim.with(|world| world.next_deadline());
         let may_be_dead = self.dies_after.is_some() && !self.is_stuck;
@@ -207,39 +223,39 @@ impl Toolstack {
             None if self.is_stuck => {
                 bail!("a guest died before a check saw it alive: check more often")
             }
-            None => bail!("a guest was waited for and nothing more happens: a wake was lost"),
+            None => bail!("a guest is waited for and nothing more happens: a wake was lost"),
         }
         self.is_stuck = next.is_none();
         Ok(())
     }
 
-    /// A time between two, in microseconds.
+    /// A random time between two bounds in microseconds.
     fn between(&mut self, least: u16, most: u16) -> Duration {
         let ways = usize::from(most - least) + 1;
         let more = u64::try_from(self.choice.of(ways)).unwrap_or(0);
         Duration::from_micros(u64::from(least) + more)
     }
 
-    /// Pauses, then asks some guests for the first of their checkpoints. Returns which.
+    /// Pauses, then requests the first checkpoint of some guests. Returns their channels.
     fn migrate(&mut self, channels: &[Watched], until: Option<Duration>) -> Result<Vec<usize>> {
         let pause = self.between(1_000, 60_000);
         self.pass(pause, until);
-        // One guest is always among them, so a migration is never empty.
+        // A migration has at least one guest.
         let chosen = self.choice.of(self.guests.len());
-        let mut asked = Vec::new();
+        let mut migrating = Vec::new();
         for (which, Watched { channel, .. }) in channels.iter().enumerate() {
             if (which == chosen || self.choice.of(4) > 0) && !self.guests[which].is_gone {
                 self.guests[which].checkpoints = 10 + self.choice.of(50);
-                self.ask(which, channel)?;
-                asked.push(which);
+                self.request_suspend(which, channel)?;
+                migrating.push(which);
             }
         }
-        Ok(asked)
+        Ok(migrating)
     }
 
-    /// Asks a guest to suspend. It takes its time, and an impatient one then acknowledges up to
-    /// three times more.
-    fn ask(&mut self, which: usize, channel: &Channel) -> Result<()> {
+    /// Requests a suspend of a guest. It acknowledges after a while, and some guests do so up to three
+    /// more times.
+    fn request_suspend(&mut self, which: usize, channel: &Channel) -> Result<()> {
         channel.notify()?;
         let takes = self.between(100, 5_000);
         let every = self.between(20, 200);
@@ -251,12 +267,12 @@ impl Toolstack {
     }
 }
 
-impl Scene for Toolstack {
+impl Environment for Toolstack {
     fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
         Ok(Box::new(self.sim.privcmd(DomId::DOM0)))
     }
 
-    fn next(
+    fn advance(
         &mut self,
         channels: &[Watched],
         timeout: Option<Duration>,
@@ -269,13 +285,13 @@ impl Scene for Toolstack {
         while timeout.is_none() && !is_late(self.sim.now()) && !self.event_loop.ready() {
             self.await_next(until)?;
         }
-        // The toolstack is scheduled some time after it is ready, and more comes in meanwhile.
+        // The toolstack is scheduled some time after it is ready, and more events arrive meanwhile.
         let latency = self.between(50, 1_000);
         self.pass(latency, until);
         Ok(Vec::new())
     }
 
-    fn look(&mut self, which: usize, channel: &Channel, cause: Cause) -> Result<Then> {
+    fn handle_wake(&mut self, which: usize, channel: &Channel, cause: Cause) -> Result<AfterWake> {
         self.is_stuck = false;
         let Migrating {
             guest,
@@ -284,16 +300,16 @@ impl Scene for Toolstack {
         } = &mut self.guests[which];
         if cause == Cause::PeerGone {
             (*checkpoints, *is_gone) = (0, true);
-            return Ok(Then::Rest);
+            return Ok(AfterWake::Stop);
         }
         if guest.acknowledged.swap(false, Ordering::Relaxed) {
             *checkpoints -= 1;
             if *checkpoints == 0 {
-                return Ok(Then::Rest);
+                return Ok(AfterWake::Stop);
             }
-            self.ask(which, channel)?;
+            self.request_suspend(which, channel)?;
         }
-        Ok(Then::WaitAgain)
+        Ok(AfterWake::WaitAgain)
     }
 
     fn notifiers(&self) -> Vec<Notifier> {
@@ -307,7 +323,7 @@ impl Scene for Toolstack {
         }]
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn close(&mut self) -> Result<()> {
         for Migrating { guest, .. } in &self.guests {
             match self.sim.guest(guest.domid).close(guest.port) {
                 Err(Errno::ESRCH) | Ok(()) => {}

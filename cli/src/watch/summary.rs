@@ -1,4 +1,4 @@
-//! How a job came out.
+//! The summary of a job.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,35 +6,35 @@ use std::time::Duration;
 use evtchn::Stats;
 use serde_json::{Value, json};
 
-use super::exec::Ran;
+use super::exec::Runs;
 use crate::output::nanoseconds;
 
-/// Who notified, and what came of it.
+/// The counts of one group of notifiers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// Who, as the summary calls them.
+    /// The name of the group.
     pub(crate) name: String,
-    /// How many notifies they sent; `None` where the notifier is not ours.
+    /// How many notifies they sent; `None` if the notifier is not ours.
     pub(crate) notifies: Option<u64>,
     /// How many wakes were delivered.
     pub(crate) wakes: u64,
 }
 
 impl Tally {
-    /// How many notifies brought no wake of their own.
+    /// How many notifies caused no wake of their own.
     fn coalesced(&self) -> Option<u64> {
         self.notifies.map(|sent| sent.saturating_sub(self.wakes))
     }
 }
 
-/// How a job came out.
+/// The summary of a job.
 #[derive(Debug, Clone)]
 pub(crate) struct Summary {
-    /// One for each kind of notifier.
+    /// One for each group of notifiers.
     pub(crate) tallies: Vec<Tally>,
-    /// How often a command was run, where there is one.
-    pub(crate) ran: Option<Ran>,
-    /// What the context counted.
+    /// How often the command of `--exec` ran, if there is one.
+    pub(crate) runs: Option<Runs>,
+    /// The counts of the context.
     pub(crate) stats: Stats,
     /// Whether the context closed its device.
     pub(crate) is_closed: bool,
@@ -45,7 +45,7 @@ impl Summary {
         self.tallies.iter().map(|tally| tally.wakes).sum()
     }
 
-    /// Reads that found nothing count: they cost a system call too.
+    /// All reads. Those that found nothing cost a system call too.
     const fn reads(&self) -> u64 {
         self.stats.reads + self.stats.empty_reads
     }
@@ -82,8 +82,8 @@ impl Summary {
             "deregistered": self.stats.deregisters,
             "idle": self.is_idle(),
         });
-        if let Some(Ran { times, failed }) = self.ran {
-            object["commands"] = json!({"run": times, "failed": failed});
+        if let Some(Runs { total, failed }) = self.runs {
+            object["commands"] = json!({"run": total, "failed": failed});
         }
         object
     }
@@ -108,10 +108,10 @@ impl fmt::Display for Summary {
             };
             writeln!(f, "  {name:<19} {calls:>13} {per_wake:>11} per wake")?;
         }
-        if let Some(Ran { times, failed }) = self.ran {
+        if let Some(Runs { total, failed }) = self.runs {
             writeln!(
                 f,
-                "  {:<19} {times:>13} {failed:>11} failed",
+                "  {:<19} {total:>13} {failed:>11} failed",
                 "commands run"
             )?;
         }

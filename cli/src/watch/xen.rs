@@ -1,8 +1,8 @@
 //! The job on the real device: virtual interrupts, channels to other domains, and channels of the
 //! domain to itself that a second handle drives. Time is real.
 //!
-//! The second handle notifies in bursts, some ports several times, so notifies coalesce as Xen
-//! decides. After some bursts nobody waits for a moment, and the device is left alone.
+//! The second handle notifies in bursts, some ports several times, so that notifies coalesce. After
+//! some bursts no channel has a wait for a moment, and the device is deregistered.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,142 +14,153 @@ use evtchn::xen::{Privcmd, XenOpen};
 use evtchn::{Cause, Device, DeviceError, DomId, Port, PortStatuses, RemotePort};
 use evtchn_trace::Tape;
 
-use super::end::End;
-use super::job::{Orders, Wish, watch};
+use super::environment::{AfterWake, Channel, Context, Environment, Notifier, Watched};
+use super::job::{Job, Options, watch};
 use super::record::Recording;
-use super::scene::{Channel, Context, Notifier, Scene, Then, Watched};
-use crate::exit::{device, no_peer, refused};
-use crate::output::{Announce, Format, Output};
+use super::source::Source;
+use crate::exit::{bind_failed, call_failed, device_failed};
+use crate::output::{Format, Output, ReportingRegistrar};
 use crate::stop::Stop;
 
-/// What is watched.
+/// The sources, and the device.
 #[derive(Debug)]
-pub(crate) struct Cast {
-    /// How many channels of the domain to itself.
+pub(crate) struct Setup {
+    /// The number of channels of the domain to itself.
     pub(crate) loopback: u16,
-    /// The other ends that are bound to.
-    pub(crate) ends: Vec<End>,
-    /// What opens the device.
+    /// The other sources.
+    pub(crate) sources: Vec<Source>,
+    /// Opens the device.
     pub(crate) opener: XenOpen,
 }
 
 /// Runs the job on the device of this machine.
 ///
 /// # Errors
-/// The first failure, with what to do about it.
-pub(crate) fn run(cast: &Cast, wish: Wish, format: Format, recording: &Recording) -> Result<()> {
+/// The first failure, with advice.
+pub(crate) fn run(
+    setup: &Setup,
+    options: Options,
+    format: Format,
+    recording: &Recording,
+) -> Result<()> {
     let tape = recording.tape();
     let start = Instant::now();
     let output = Arc::new(Output::new(format, move || start.elapsed()));
     let poll_loop = PollLoop::new().context("cannot make an event loop")?;
-    let announce = Announce::new(poll_loop.clone(), Arc::clone(&output));
-    let context = Context::with_registrar(tape.record(cast.opener.clone()), announce);
+    let registrar = ReportingRegistrar::new(poll_loop.clone(), Arc::clone(&output));
+    let context = Context::with_registrar(tape.record(setup.opener.clone()), registrar);
 
-    let bound = bind(&context, &cast.ends)?;
-    let (mut channels, driver) = bind_loopback(&context, cast, tape)?;
+    let bound = bind(&context, &setup.sources)?;
+    let (mut channels, peer) = bind_loopback(&context, setup, tape)?;
     channels.extend(bound);
     let stop_loop = poll_loop.clone();
-    let orders = Orders {
+    let job = Job {
         output: &output,
         stop: &Stop::on_signal(move || stop_loop.wake()).context("cannot watch for signals")?,
-        wish,
+        options,
         recording,
-        onlooker: None,
+        observer: None,
     };
-    let mut scene = Host {
+    let mut environment = Host {
         poll_loop,
         output: Arc::clone(&output),
-        ends: cast.ends.clone(),
-        driver,
+        sources: setup.sources.clone(),
+        peer,
         has_begun: false,
     };
-    watch(&context, channels, &mut scene, orders)
+    watch(&context, channels, &mut environment, job)
 }
 
 type Channels = Vec<Watched>;
 
-fn bind(context: &Context, ends: &[End]) -> Result<Channels> {
-    let numbered = ends.iter().enumerate();
-    let bound = numbered.map(|(notifier, &end)| {
-        let channel = match end {
-            End::Remote(remote) => context.bind_interdomain(remote).map_err(no_peer),
-            End::Awaited(domid) => context.bind_unbound_port(domid).map_err(refused),
-            End::Virq(virq) => context.bind_virq(virq).map_err(refused),
+fn bind(context: &Context, sources: &[Source]) -> Result<Channels> {
+    let numbered = sources.iter().enumerate();
+    let bound = numbered.map(|(notifier, &source)| {
+        let channel = match source {
+            Source::Remote(remote) => context.bind_interdomain(remote).map_err(bind_failed),
+            Source::Unbound(domid) => context.bind_unbound_port(domid).map_err(call_failed),
+            Source::Virq(virq) => context.bind_virq(virq).map_err(call_failed),
         };
-        Ok(Watched::new(channel?, end, notifier))
+        Ok(Watched::new(channel?, source, notifier))
     });
     bound.collect()
 }
 
 fn bind_loopback(
     context: &Context,
-    cast: &Cast,
+    setup: &Setup,
     tape: &Tape,
-) -> Result<(Channels, Option<Driver>)> {
-    if cast.loopback == 0 {
+) -> Result<(Channels, Option<LoopbackPeer>)> {
+    if setup.loopback == 0 {
         return Ok((Vec::new(), None));
     }
     let mut channels = Vec::new();
-    for _ in 0..cast.loopback {
-        channels.push(context.bind_unbound_port(DomId::SELF).map_err(refused)?);
+    for _ in 0..setup.loopback {
+        channels.push(
+            context
+                .bind_unbound_port(DomId::SELF)
+                .map_err(call_failed)?,
+        );
     }
-    let device = tape.open_peer(cast.opener.clone()).map_err(device)?;
+    let device = tape
+        .open_peer(setup.opener.clone())
+        .map_err(device_failed)?;
     let peers = channels.iter().map(|channel| {
         device.bind_interdomain(RemotePort {
             domid: DomId::SELF,
             port: channel.port(),
         })
     });
-    let driver = Driver {
+    let peer = LoopbackPeer {
         ports: peers.collect::<Result<_, _>>()?,
         unanswered: vec![false; channels.len()],
-        resting: channels.len(),
+        idle: channels.len(),
         bursts: 0,
         sent: 0,
         device,
     };
-    let watched = channels.into_iter().zip(&driver.ports);
+    let watched = channels.into_iter().zip(&peer.ports);
     let watched = watched.map(|(channel, &port)| {
         let domid = DomId::SELF;
-        let end = End::Remote(RemotePort { domid, port });
-        Watched::new(channel, end, cast.ends.len())
+        let source = Source::Remote(RemotePort { domid, port });
+        Watched::new(channel, source, setup.sources.len())
     });
-    Ok((watched.collect(), Some(driver)))
+    Ok((watched.collect(), Some(peer)))
 }
 
-/// The second handle: the other ends of the domain's channels to itself, which are the first
+/// The second handle, with the other ends of the domain's channels to itself. These are the first
 /// channels of the job.
 #[derive(Debug)]
-struct Driver {
+struct LoopbackPeer {
     device: Device,
-    /// Its ends, in the order of the channels.
+    /// Its ports, in the order of the channels.
     ports: Vec<Port>,
-    /// Which of them were notified since their channel woke.
+    /// Which of them it notified since their channel woke.
     unanswered: Vec<bool>,
-    /// How many channels nobody waits for.
-    resting: usize,
-    /// Bursts since the last rest.
+    /// The number of channels without a wait.
+    idle: usize,
+    /// Bursts since the last pause.
     bursts: usize,
     sent: u64,
 }
 
-impl Driver {
-    /// Bursts between two rests.
+impl LoopbackPeer {
+    /// Bursts between two pauses.
     const BURSTS: usize = 16;
 
-    /// Ends the rest. Returns which channels are waited for from now on.
+    /// Ends the pause. Returns the channels whose wait begins now.
     fn begin(&mut self) -> Range<usize> {
         self.bursts = 0;
-        self.resting = 0;
+        self.idle = 0;
         0..self.ports.len()
     }
 
-    /// Notifies none to three times through each end, at least once in the last burst.
+    /// Notifies zero to three times through each port, and at least once in the last burst.
     fn burst(&mut self) -> Result<()> {
         self.bursts += 1;
         for (index, &port) in self.ports.iter().enumerate() {
             let times = match self.bursts {
-                Driver::BURSTS => 1 + index % 3,
+                LoopbackPeer::BURSTS => 1 + index % 3,
                 burst => (5 * index + 3 * burst) % 4,
             };
             for _ in 0..times {
@@ -161,18 +172,18 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes note of a wake: after the last burst its channel rests.
-    fn woke(&mut self, which: usize) -> Then {
+    /// Notes a wake. After the last burst its channel gets no new wait.
+    fn woke(&mut self, which: usize) -> AfterWake {
         self.unanswered[which] = false;
-        if self.bursts < Driver::BURSTS {
-            return Then::WaitAgain;
+        if self.bursts < LoopbackPeer::BURSTS {
+            return AfterWake::WaitAgain;
         }
-        self.resting += 1;
-        Then::Rest
+        self.idle += 1;
+        AfterWake::Stop
     }
 
-    fn is_resting(&self) -> bool {
-        self.resting == self.ports.len()
+    fn is_pausing(&self) -> bool {
+        self.idle == self.ports.len()
     }
 
     fn is_answered(&self) -> bool {
@@ -184,15 +195,15 @@ impl Driver {
 struct Host {
     poll_loop: PollLoop,
     output: Arc<Output>,
-    /// The other ends that are not our own, of the last channels of the job.
-    ends: Vec<End>,
-    driver: Option<Driver>,
+    /// The sources of the other channels, which follow those of `loopback`.
+    sources: Vec<Source>,
+    peer: Option<LoopbackPeer>,
     has_begun: bool,
 }
 
 impl Host {
-    /// How long a rest takes.
-    const REST: Duration = Duration::from_millis(10);
+    /// The length of a pause.
+    const PAUSE: Duration = Duration::from_millis(10);
 
     /// Whether there is something to dispatch, now or within `timeout`.
     fn poll(&self, timeout: Option<Duration>) -> Result<bool> {
@@ -200,15 +211,15 @@ impl Host {
         Ok(!readiness.timed_out())
     }
 
-    /// Sleeps, with everything said before, until there is something to dispatch, or one of the
-    /// times. Where somebody looks at a table, it is drawn meanwhile.
+    /// Writes the output, then sleeps until there is something to dispatch, or until one of the times.
+    /// A table on a terminal is drawn meanwhile.
     fn sleep(&self, timeout: Option<Duration>, until: Option<Duration>) -> Result<()> {
         let ends = timeout.map(|timeout| self.output.now() + timeout);
         let ends = ends.into_iter().chain(until).min();
         loop {
             self.output.flush();
             let rest = ends.map(|ends| ends.saturating_sub(self.output.now()));
-            let nap = rest.into_iter().chain(self.output.nap()).min();
+            let nap = rest.into_iter().chain(self.output.max_sleep()).min();
             if self.poll(nap)? || nap == rest {
                 return Ok(());
             }
@@ -216,33 +227,33 @@ impl Host {
     }
 }
 
-impl Scene for Host {
+impl Environment for Host {
     fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
         Ok(Box::new(Privcmd::open()?))
     }
 
-    fn next(
+    fn advance(
         &mut self,
         channels: &[Watched],
         timeout: Option<Duration>,
         until: Option<Duration>,
     ) -> Result<Vec<usize>> {
-        let is_resting = self.driver.as_ref().is_some_and(Driver::is_resting);
-        let driven = match &mut self.driver {
-            Some(driver) if is_resting => driver.begin(),
+        let is_pausing = self.peer.as_ref().is_some_and(LoopbackPeer::is_pausing);
+        let driven = match &mut self.peer {
+            Some(peer) if is_pausing => peer.begin(),
             Some(_) | None => 0..0,
         };
         if !self.has_begun {
             self.has_begun = true;
             return Ok((0..channels.len()).collect());
         }
-        if is_resting {
-            self.sleep(Some(Host::REST), until)?;
+        if is_pausing {
+            self.sleep(Some(Host::PAUSE), until)?;
             return Ok(driven.collect());
         }
         while timeout.is_none() && !self.poll(Some(Duration::ZERO))? {
-            match &mut self.driver {
-                Some(driver) if driver.is_answered() => driver.burst()?,
+            match &mut self.peer {
+                Some(peer) if peer.is_answered() => peer.burst()?,
                 Some(_) | None => {
                     self.sleep(None, until)?;
                     break;
@@ -252,31 +263,31 @@ impl Scene for Host {
         Ok(Vec::new())
     }
 
-    fn look(&mut self, which: usize, _channel: &Channel, cause: Cause) -> Result<Then> {
-        Ok(match &mut self.driver {
-            // The event of the burst is still to come.
-            Some(_) if cause == Cause::PeerConnected => Then::WaitAgain,
-            Some(driver) if which < driver.ports.len() => driver.woke(which),
-            Some(_) | None => Then::WaitAgain,
+    fn handle_wake(&mut self, which: usize, _channel: &Channel, cause: Cause) -> Result<AfterWake> {
+        Ok(match &mut self.peer {
+            // The event of the burst has not come yet.
+            Some(_) if cause == Cause::PeerConnected => AfterWake::WaitAgain,
+            Some(peer) if which < peer.ports.len() => peer.woke(which),
+            Some(_) | None => AfterWake::WaitAgain,
         })
     }
 
     fn notifiers(&self) -> Vec<Notifier> {
-        let others = self.ends.iter().map(|end| Notifier {
-            name: end.to_string(),
+        let others = self.sources.iter().map(|source| Notifier {
+            name: source.to_string(),
             sent: None,
         });
-        let loopback = self.driver.iter().map(|driver| Notifier {
-            name: format!("loopback {}", driver.ports.len()),
-            sent: Some(driver.sent),
+        let loopback = self.peer.iter().map(|peer| Notifier {
+            name: format!("loopback {}", peer.ports.len()),
+            sent: Some(peer.sent),
         });
         others.chain(loopback).collect()
     }
 
-    fn end(&mut self) -> Result<()> {
-        if let Some(driver) = &self.driver {
-            for &port in &driver.ports {
-                driver.device.unbind(port)?;
+    fn close(&mut self) -> Result<()> {
+        if let Some(peer) = &self.peer {
+            for &port in &peer.ports {
+                peer.device.unbind(port)?;
             }
         }
         Ok(())

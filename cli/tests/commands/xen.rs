@@ -1,14 +1,14 @@
-//! The same commands on the device, from process to process.
+//! The commands on the device, between processes.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Stdio};
 
 use serde_json::Value;
 
-use super::{counted, stdout};
+use super::{assert_round_trips, stdout};
 use crate::support::{evtchn, has_device, stderr};
 
-/// A child that said which port it bound.
+/// A child that printed the port that it bound.
 struct Listener {
     child: Child,
     lines: BufReader<ChildStdout>,
@@ -27,14 +27,14 @@ impl Listener {
         Listener { child, lines, port }
     }
 
-    /// The lines that followed, once it has ended in order.
+    /// The lines that followed, after it ended with success.
     fn rest(self) -> Vec<Value> {
         let (lines, code) = self.ended();
         assert_eq!(code, Some(0), "{lines:?}");
         lines
     }
 
-    /// The lines that followed, once it has ended, and its exit code.
+    /// The lines that followed, and its exit code, after it ended.
     fn ended(mut self) -> (Vec<Value>, Option<i32>) {
         let mut rest = String::new();
         self.lines.read_to_string(&mut rest).unwrap();
@@ -71,7 +71,7 @@ fn a_ping_is_answered_by_a_listener_in_another_process() {
     }
     let listener = Listener::new("listen self --echo --count 200 --timeout 10s --json");
     let report = stdout(&format!("ping self:{} --count 200 --json", listener.port));
-    counted(&serde_json::from_str(&report).unwrap(), 200);
+    assert_round_trips(&serde_json::from_str(&report).unwrap(), 200);
     assert_eq!(listener.rest().len(), 200);
 }
 
@@ -81,11 +81,11 @@ fn a_ping_without_a_peer_goes_through_this_domain_and_back() {
         return;
     }
     let report = stdout("ping --count 200 --json");
-    counted(&serde_json::from_str(&report).unwrap(), 200);
+    assert_round_trips(&serde_json::from_str(&report).unwrap(), 200);
 }
 
 #[test]
-fn a_listener_that_is_killed_leaves_a_ping_without_an_answer() {
+fn a_ping_reports_that_its_listener_was_killed() {
     if !has_device() {
         return;
     }
@@ -95,7 +95,7 @@ fn a_listener_that_is_killed_leaves_a_ping_without_an_answer() {
     let mut ping = evtchn(&ping);
     let ping = ping.stdout(Stdio::piped()).stderr(Stdio::piped());
     let ping = ping.spawn().unwrap();
-    // It has answered once, so the ping is under way.
+    // It has answered once, so the ping is running.
     let mut wake = String::new();
     listener.lines.read_line(&mut wake).unwrap();
     listener.child.kill().unwrap();
@@ -104,17 +104,17 @@ fn a_listener_that_is_killed_leaves_a_ping_without_an_answer() {
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     let line = stderr(&output);
     assert!(line.contains("closed its end or died"), "{output:?}");
-    // Nothing of either is bound: the number is the lowest free one again.
+    // Nothing is left bound, so the lowest free port is the same again.
     let again = Listener::new("listen self --timeout 0 --json");
     assert_eq!(again.port, port);
 }
 
 #[test]
-fn a_listener_that_does_not_answer_is_silent_to_a_ping() {
+fn a_ping_reports_that_its_listener_is_silent() {
     if !has_device() {
         return;
     }
-    // Until another wake it is there.
+    // It stays until a second wake.
     let listener = Listener::new("listen self --count 2 --json");
     let ping = format!("ping self:{} --count 1 --timeout 300ms", listener.port);
     let output = evtchn(&ping).output().unwrap();
@@ -144,7 +144,7 @@ fn watch_ends_when_its_only_peer_is_found_gone() {
 }
 
 #[test]
-fn listen_is_told_that_its_peer_was_killed_and_waits_for_the_next() {
+fn listen_reports_that_its_peer_was_killed_and_waits_for_the_next() {
     if !has_device() {
         return;
     }
@@ -160,7 +160,7 @@ fn listen_is_told_that_its_peer_was_killed_and_waits_for_the_next() {
         listener.lines.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap()
     };
-    // So long that a check has seen it, which is told once.
+    // A check runs meanwhile, which reports the peer once.
     let causes: Vec<Value> = (0..101)
         .map(|_| next(&mut listener)["cause"].take())
         .collect();
@@ -188,7 +188,7 @@ fn watch_takes_sources_of_every_kind_at_once() {
     let lines = stdout(&format!("{sources} --events 200 --json"));
     let bound = lines.lines().filter(|line| line.contains("\"bound\""));
     assert_eq!(bound.count(), 5, "{lines}");
-    // The bind itself has set the interdomain channel pending.
+    // The bind itself set the interdomain channel pending.
     let remote = format!("\"remote\":\"self:{}\"", other.port);
     let mut woke = lines.lines().filter(|line| line.contains("\"wake\""));
     assert!(woke.any(|line| line.contains(&remote)), "{lines}");

@@ -1,11 +1,11 @@
 //! The blocks of code in a document.
 
-/// What stands between two fences.
+/// The text between two fences.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
     /// The line of the first fence, counted from 1.
     pub(crate) line: usize,
-    /// What follows that fence: the language, and more words.
+    /// The text after that fence: the language and further words.
     pub(crate) info: String,
     pub(crate) text: String,
 }
@@ -19,7 +19,7 @@ impl Block {
 
 const FENCE: &str = "```";
 
-/// The blocks of a document. One that does not end, ends with it.
+/// The blocks of a document. An open block ends with the document.
 pub(crate) fn blocks(text: &str) -> Vec<Block> {
     let lines = text.lines().zip(1..).map(|(line, number)| (number, line));
     collect(lines)

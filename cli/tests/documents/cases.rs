@@ -1,10 +1,10 @@
-//! What the checks of documents must notice, on documents of their own.
+//! Tests of the checks of documents, with small documents.
 
 use super::blocks::{Block, blocks, of_comments};
 use super::shell::{Where, commands, run, scripts};
 use super::{links, places, root};
 
-/// The complaints about the blocks of a text that is taken for a document.
+/// The complaints about the blocks of a document with this text.
 fn complaints(text: &str) -> Vec<String> {
     let found = blocks(text);
     assert!(!found.is_empty(), "{text}");
@@ -12,7 +12,7 @@ fn complaints(text: &str) -> Vec<String> {
     found.iter().filter_map(|it| tested(it).err()).collect()
 }
 
-pub(crate) fn a_block_that_nothing_tests_is_told() {
+pub(crate) fn an_untested_block_is_a_complaint() {
     let cases = [
         ("```\nx\n```\n", "nothing tests a block of ``"),
         ("```python\nx\n```\n", "nothing tests a block of `python`"),
@@ -42,10 +42,10 @@ pub(crate) fn a_block_that_nothing_tests_is_told() {
         ("```text drawing\nx\n```\n", "a drawing without a folder"),
     ];
     for (text, complaint) in cases {
-        let told = complaints(text);
+        let found = complaints(text);
         assert!(
-            told.len() == 1 && told[0].starts_with(complaint),
-            "{text}{told:?}"
+            found.len() == 1 && found[0].starts_with(complaint),
+            "{text}{found:?}"
         );
     }
     assert_eq!(
@@ -54,7 +54,7 @@ pub(crate) fn a_block_that_nothing_tests_is_told() {
     );
 }
 
-pub(crate) fn a_comment_that_rustdoc_does_not_compile_is_told() {
+pub(crate) fn a_comment_that_rustdoc_does_not_compile_is_a_complaint() {
     let of = |path: &str, text| {
         let found = of_comments(text);
         assert_eq!(found.len(), 1);
@@ -65,7 +65,7 @@ pub(crate) fn a_comment_that_rustdoc_does_not_compile_is_told() {
     of("cli/src/watch.rs", "//! ```\n//! x\n//! ```\n").unwrap_err();
 }
 
-pub(crate) fn a_link_to_nothing_is_told() {
+pub(crate) fn a_broken_link_is_a_complaint() {
     let broken = |text| links::broken(root(), "docs/none.md", text);
     let sound = "[a](../README.md), [b](https://example.org/), [`run_b`](../tests/none.rs)";
     assert_eq!(
@@ -81,13 +81,13 @@ pub(crate) fn a_link_to_nothing_is_told() {
         broken(heading),
         ["docs/none.md:1: ../README.md has no heading #nothing-of-it"]
     );
-    let test = "[`a_readiness_for_nothing_is_harmless`](../tests/libxl_defects.rs)";
+    let test = "[`a_readiness_without_an_event_is_harmless`](../tests/libxl_defects.rs)";
     assert_eq!(broken(test), [""; 0]);
     let none = "[`a_readiness_for_nothing`](../tests/libxl_defects.rs)";
     assert_eq!(broken(none).len(), 1);
 }
 
-pub(crate) fn a_cell_without_its_source_is_told() {
+pub(crate) fn a_cell_without_its_source_is_a_complaint() {
     let table = "| a | b |\n| --- | --- |\n| x | [y](z) |\n| x | y |\n\n";
     let promised = format!("<!-- every cell has a source -->\n{table}{table}");
     assert_eq!(
@@ -97,7 +97,7 @@ pub(crate) fn a_cell_without_its_source_is_told() {
     assert_eq!(links::unsourced("none.md", table), [""; 0]);
 }
 
-pub(crate) fn shell_that_does_not_do_what_it_says_is_told() {
+pub(crate) fn shell_that_fails_or_prints_something_else_is_a_complaint() {
     let ran = |text| run("none.md", &scripts(text, Where::Here));
     ran("```console\n$ printf 'a\\nb\\nc\\n'\na\n...\nc\n$ true\n```\n").unwrap();
     ran("```sh\necho 1 >kept\n```\n\n```console\n$ cat kept\n1\n```\n").unwrap();
@@ -112,11 +112,11 @@ pub(crate) fn shell_that_does_not_do_what_it_says_is_told() {
     ran("```sh\nfalse | true\necho ${UNSET_IN_A_DOCUMENT}\n```\n").unwrap_err();
 }
 
-pub(crate) fn shell_for_the_device_is_run_in_dom0_alone() {
+pub(crate) fn shell_for_the_device_runs_only_in_dom0() {
     let text =
         "```sh\ntrue\ncargo xtask xen -- false\n```\n\n```sh xen\nevtchn \\\n  --version\n```\n";
     assert_eq!(scripts("```sh\ntrue\n```\n", Where::Xen).len(), 0);
-    // Another document than that of the case above, which runs beside this one, since each has a folder.
+    // Each document has a folder, and the case above runs at the same time, so this one has another name.
     run("device.md", &scripts(text, Where::Here)).unwrap();
     run("device.md", &scripts(text, Where::Xen)).unwrap_err();
     let last = &blocks(text)[1];

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// What is wrong with the links of a document. Those to other hosts are not followed.
+/// The complaints about the links of a document. Links to other hosts are not checked.
 pub(crate) fn broken(root: &Path, document: &str, text: &str) -> Vec<String> {
     let folder = Path::new(document).parent().unwrap_or(Path::new(""));
     let mut complaints = Vec::new();
@@ -33,7 +33,7 @@ pub(crate) fn broken(root: &Path, document: &str, text: &str) -> Vec<String> {
     complaints
 }
 
-/// Where a table that promises a source for each cell has one without. The first column and the row above
+/// The cells without a source in tables that promise one for each cell. The first column and the row above
 /// the rule are titles.
 pub(crate) fn unsourced(document: &str, text: &str) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) fn unsourced(document: &str, text: &str) -> Vec<String> {
     complaints
 }
 
-/// Each link of a text: its line, its words, and where it leads.
+/// Each link of a text: its line, its words, and its target.
 fn links(text: &str) -> Vec<(usize, &str, &str)> {
     let mut links = Vec::new();
     for (line, number) in text.lines().zip(1..) {
@@ -75,13 +75,13 @@ fn links(text: &str) -> Vec<(usize, &str, &str)> {
     links
 }
 
-/// Whether that is the name of a function or a type, rather than a path or a sentence.
+/// Whether the words are the name of a function or a type, not a path or a sentence.
 fn is_name(words: &str) -> bool {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     words.contains('_') && words.chars().all(is_part)
 }
 
-/// Whether a source file has the name as a whole word that begins an item or a trial.
+/// Whether a source file has a function or a trial with this name.
 fn has(file: &Path, name: &str) -> bool {
     let text = fs::read_to_string(file).unwrap_or_default();
     [

@@ -1,10 +1,10 @@
-//! The documents do what they say: every block of code is compiled, run or compared by a test,
-//! every link leads somewhere, and every test that is named exists.
+//! Checks the documents: a test compiles, runs or compares every block of code, every link has a
+//! target, and every named test exists.
 //!
-//! Shell is run here, on the simulator (`sim::`) and, with what needs the device, on
-//! `/dev/xen/evtchn` (`xen::`). Without the device the second half is ignored, and said to be;
-//! with `EVTCHN_REQUIRE_XEN=1` it fails. `cargo xtask xen` boots a machine that has it. Rust is
-//! compiled and run by rustdoc; here stands that rustdoc is given it.
+//! Shell runs here: on the simulator (`sim::`), and commands that need the device on `/dev/xen/evtchn`
+//! (`xen::`). Without the device the second half is ignored, and a message says so; with
+//! `EVTCHN_REQUIRE_XEN=1` it fails. `cargo xtask xen` boots a machine that has the device. rustdoc
+//! compiles and runs Rust; these tests check that it gets each document.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod blocks;
@@ -46,15 +46,15 @@ const DOCUMENTS: &[Document] = documents![
     "docs/timeline.md",
     "docs/tokio.md",
     "docs/traces.md",
-    "testing/mutations/README.md",
     "testing/bench-others/README.md",
+    "testing/mutations/README.md",
 ];
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// Every file with this ending below a folder, as paths from the root, but what builds leave.
+/// Finds every file with this extension below a folder, as paths from the root, without build output.
 fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -68,12 +68,12 @@ fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) -> io::Result<()
     Ok(())
 }
 
-fn every_document_is_looked_at() {
+fn every_document_is_checked() {
     let mut found = Vec::new();
     files(root(), "md", &mut found).unwrap();
     found.sort();
     let listed: Vec<PathBuf> = DOCUMENTS.iter().map(|(path, _)| path.into()).collect();
-    assert_eq!(found, listed, "DOCUMENTS of this test lacks some");
+    assert_eq!(found, listed, "DOCUMENTS of this test is incomplete");
 }
 
 fn every_block_is_compiled_run_or_compared() {
@@ -88,7 +88,7 @@ fn every_block_is_compiled_run_or_compared() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-/// rustdoc runs every block of a comment that has no other language, in libraries.
+/// rustdoc compiles the blocks of comments in libraries, unless they have another language.
 fn every_block_of_a_comment_is_compiled() {
     let mut found = Vec::new();
     files(root(), "rs", &mut found).unwrap();
@@ -104,7 +104,7 @@ fn every_block_of_a_comment_is_compiled() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut complaints = Vec::new();
     for (path, text) in DOCUMENTS {
         complaints.extend(links::broken(root(), path, text));
@@ -113,7 +113,7 @@ fn every_link_leads_somewhere() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-/// Names of functions of these modules, with the functions.
+/// Functions with their names.
 macro_rules! named {
     ($($($part:ident)::+),* $(,)?) => {
         &[$((stringify!($($part)::+), $($part)::+)),*]
@@ -121,16 +121,16 @@ macro_rules! named {
 }
 
 const CHECKS: &[(&str, fn())] = named![
-    every_document_is_looked_at,
+    every_document_is_checked,
     every_block_is_compiled_run_or_compared,
     every_block_of_a_comment_is_compiled,
-    every_link_leads_somewhere,
-    cases::a_block_that_nothing_tests_is_told,
-    cases::a_comment_that_rustdoc_does_not_compile_is_told,
-    cases::a_link_to_nothing_is_told,
-    cases::a_cell_without_its_source_is_told,
-    cases::shell_that_does_not_do_what_it_says_is_told,
-    cases::shell_for_the_device_is_run_in_dom0_alone,
+    every_link_has_a_target,
+    cases::an_untested_block_is_a_complaint,
+    cases::a_comment_that_rustdoc_does_not_compile_is_a_complaint,
+    cases::a_broken_link_is_a_complaint,
+    cases::a_cell_without_its_source_is_a_complaint,
+    cases::shell_that_fails_or_prints_something_else_is_a_complaint,
+    cases::shell_for_the_device_runs_only_in_dom0,
 ];
 
 fn trial(name: &str, check: fn()) -> Trial {
@@ -141,7 +141,7 @@ fn trial(name: &str, check: fn()) -> Trial {
     })
 }
 
-/// The checks, and the shell of each document on both sides.
+/// The checks, and the shell of each document with and without the device.
 pub(crate) fn trials() -> Vec<Trial> {
     let is_left_out = crate::is_left_out();
     let mut trials: Vec<Trial> = CHECKS

@@ -1,4 +1,4 @@
-//! Who tests which block.
+//! Which test runs which block.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use super::shell::{self, Command};
 
 type Checked = Result<(), String>;
 
-/// A command that a test cannot run inside itself, and the file that shows where it is run: a line
-/// of that file has the text.
+/// A command that this test cannot run, and the file of the test that runs it: a line of that file has
+/// the text `has`.
 struct Elsewhere {
     command: &'static str,
     file: &'static str,
@@ -43,18 +43,18 @@ const fn drawn(command: &'static str, has: &'static str) -> Elsewhere {
 
 /// Every such command.
 const ELSEWHERE: &[Elsewhere] = &[
-    // This test is part of it.
+    // This test is a part of it.
     Elsewhere {
         command: "cargo test --workspace",
         file: ".ci/run",
         has: "cargo test --workspace",
     },
-    // These need the registry; `.ci/newcomer` runs all of that document, as it stands.
+    // These need the registry; `.ci/newcomer` runs the whole document.
     newcomer("cargo new joined && cd joined"),
     newcomer("cargo add --path ../evtchn evtchn --features sim,tokio"),
     newcomer("cargo add tokio --features macros,rt"),
     newcomer("cargo run"),
-    // Each of these waits for another, in another shell or domain.
+    // Each of these waits for a command in another shell or domain.
     in_dom0("evtchn listen self --echo", "listen self --echo"),
     in_dom0("evtchn ping self:17", "ping self:{}"),
     in_dom0("evtchn notify self:17", "notify self:{port}"),
@@ -67,7 +67,7 @@ const ELSEWHERE: &[Elsewhere] = &[
         file: "cli/tests/commands.rs",
         has: "--exec",
     },
-    // What they make is compared with what stands there.
+    // Their output is compared with the files in the repository.
     drawn(
         "cargo run -p evtchn-cli --example rough_day -- docs/timeline.trace",
         "include_str!(\"../../../docs/timeline.trace\")",
@@ -84,7 +84,7 @@ const ELSEWHERE: &[Elsewhere] = &[
     },
 ];
 
-/// Whether a command is run, and its result looked at, by something else than this test.
+/// Whether another test runs a command and checks its result.
 pub(crate) fn is_run_elsewhere(command: &str) -> bool {
     ELSEWHERE.iter().any(|it| it.command == command)
 }
@@ -93,7 +93,7 @@ fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"))
 }
 
-/// Fails where nothing tests the block.
+/// Fails if nothing tests the block.
 pub(crate) fn ensure_tested(path: &str, block: &Block) -> Checked {
     match block.words()[..] {
         ["rust" | "rust,no_run"] => ensure_given_to_rustdoc(path),
@@ -114,7 +114,7 @@ pub(crate) fn ensure_tested(path: &str, block: &Block) -> Checked {
     }
 }
 
-/// A document is given to rustdoc as a comment of the facade.
+/// Fails unless the facade includes the document as a comment.
 fn ensure_given_to_rustdoc(path: &str) -> Checked {
     let facade = "src/lib.rs";
     if read(facade)?.contains(&format!("include_str!(\"../{path}\")")) {
@@ -123,7 +123,7 @@ fn ensure_given_to_rustdoc(path: &str) -> Checked {
     Err(format!("{facade} does not give {path} to rustdoc"))
 }
 
-/// rustdoc runs the blocks of libraries, and of these no block that is `ignore`d.
+/// Fails unless rustdoc compiles the block: it must be in a library and not be ignored.
 pub(crate) fn ensure_doctest(path: &Path, info: &str) -> Checked {
     if !["", "no_run", "should_panic", "compile_fail"].contains(&info) {
         return Err(format!("rustdoc does not compile a block of `{info}`"));
@@ -135,10 +135,10 @@ pub(crate) fn ensure_doctest(path: &Path, info: &str) -> Checked {
     if is_of_a_library {
         return Ok(());
     }
-    Err("rustdoc runs the blocks of libraries alone".to_owned())
+    Err("rustdoc runs only the blocks of libraries".to_owned())
 }
 
-/// A command is run in the guest, or here, or elsewhere.
+/// Fails unless the command runs here, in the guest, or elsewhere.
 fn ensure_run(command: &Command) -> Checked {
     match command {
         Command::Here(_) | Command::Xen(_) => Ok(()),
@@ -154,7 +154,7 @@ fn ensure_run(command: &Command) -> Checked {
     }
 }
 
-/// The names in a drawing that end in a slash are folders.
+/// Fails unless each name in a drawing that ends in a slash is a folder.
 fn ensure_folders_exist(drawing: &str) -> Checked {
     let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_/".contains(letter);
     let words = drawing.split(|letter| !is_part(letter));
@@ -162,7 +162,7 @@ fn ensure_folders_exist(drawing: &str) -> Checked {
         .filter(|it| it.ends_with('/') && !it.starts_with('/') && it.len() > 1)
         .collect();
     if folders.is_empty() {
-        return Err("a drawing without a folder, of which nothing is checked".to_owned());
+        return Err("a drawing without a folder, so nothing in it is checked".to_owned());
     }
     match folders.iter().find(|it| !root().join(it).is_dir()) {
         None => Ok(()),

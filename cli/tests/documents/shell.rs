@@ -1,8 +1,9 @@
-//! The shell of a document, run as it stands.
+//! Runs the shell commands of a document.
 //!
-//! `sh` is commands that succeed. `console` is commands behind `$ `, each with what it prints, where
-//! a line `...` stands for any lines. With `xen` behind it a block needs the device. The blocks of a
-//! document run in their order, in one empty folder, so one may use what another has written.
+//! A block `sh` has commands that must succeed. A block `console` has commands after `$ `, each with its
+//! output, in which a line `...` stands for any lines. A block with the word `xen` needs the device. The
+//! blocks of a document run in order in one folder, empty at first, so a block may use files of earlier
+//! ones.
 
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
@@ -11,12 +12,12 @@ use std::{env, fs};
 use super::blocks::{Block, blocks};
 use super::places;
 
-/// Where a document is run.
+/// Where a document runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Where {
     /// On any machine.
     Here,
-    /// In dom0 of a real Xen, where all runs that runs anywhere.
+    /// In dom0 of a real Xen, where also the commands for any machine run.
     Xen,
 }
 
@@ -29,25 +30,25 @@ impl Where {
     }
 }
 
-/// A command as a document has it, and who runs it.
+/// A command of a document, and where it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// This test, anywhere.
+    /// In this test, on any machine.
     Here(String),
-    /// This test, in dom0.
+    /// In this test, in dom0.
     Xen(String),
-    /// Another test.
+    /// In another test.
     Elsewhere(String),
 }
 
-/// One command of a script, and what it prints, if the document says that.
+/// One command of a script, and its output, if the document has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Step {
     command: Command,
     prints: Option<String>,
 }
 
-/// What is run of one block.
+/// The commands of one block.
 #[derive(Debug)]
 pub(crate) struct Script {
     line: usize,
@@ -101,7 +102,7 @@ fn steps(block: &Block) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-/// Who runs a command, and as what: the built command in the place of what cargo builds and runs.
+/// Where a command runs. `cargo run` is replaced by the command that was built.
 fn translate(command: &str, needs_xen: bool) -> Command {
     let command = command.split(" #").next().unwrap_or(command).trim_end();
     if let Some(arguments) = command.strip_prefix("cargo run --release -- ") {
@@ -119,7 +120,7 @@ fn translate(command: &str, needs_xen: bool) -> Command {
     }
 }
 
-/// What is to be run of a document in a place. Nothing, where that needs no such place.
+/// The scripts of a document for a place; none if no command needs that place.
 pub(crate) fn scripts(text: &str, place: Where) -> Vec<Script> {
     let mut scripts = Vec::new();
     for block in blocks(text) {
@@ -187,7 +188,7 @@ impl Step {
     }
 }
 
-/// Finds the built command first. Elsewhere than where it was built, it is looked for as usual.
+/// The search path, which begins with the folder of the built command.
 fn search_path() -> String {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_evtchn"));
     let folder = built.parent().unwrap_or(Path::new("/")).display();
@@ -199,7 +200,7 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().collect()
 }
 
-/// Whether lines are as a document has them, where `...` stands for any number of them.
+/// Whether lines match those of a document, in which `...` stands for any number of lines.
 fn is_like(pattern: &[&str], printed: &[&str]) -> bool {
     match pattern.split_first() {
         None => printed.is_empty(),

@@ -1,4 +1,4 @@
-//! The command as a child, here and in a guest that has only the binaries.
+//! Runs the command as a child, on this machine or in a guest that has only the binaries.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 /// The device of this machine.
 pub(crate) const DEVICE: &str = "/dev/xen/evtchn";
 
-/// The command: as cargo built it, or in a guest the one of the search path.
+/// The command that cargo built, or in a guest the one in the search path.
 pub(crate) fn program() -> PathBuf {
     let built = Path::new(env!("CARGO_BIN_EXE_evtchn"));
     let found = if built.exists() {
@@ -32,7 +32,7 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Whether the device is here; says so where it is not.
+/// Whether the device exists. Reports a skipped test if not.
 pub(crate) fn has_device() -> bool {
     let is_here = Path::new(DEVICE).exists();
     if !is_here {
@@ -41,7 +41,7 @@ pub(crate) fn has_device() -> bool {
     is_here
 }
 
-/// Says what was not tested.
+/// Reports a skipped test.
 #[expect(
     clippy::explicit_write,
     reason = "the test harness keeps what a passing test prints to itself"

@@ -1,5 +1,4 @@
-//! Callbacks, a thread that blocks, and a hand-over: what becomes of their ports is seen, and each
-//! format tells the same.
+//! The lanes of ports with callbacks, blocking threads, tasks and a hand-over, the same in each format.
 
 use std::fs::File;
 use std::future::Future as _;
@@ -18,26 +17,26 @@ type Context = evtchn::Context<SimLoop>;
 type Channel = evtchn::Channel<SimLoop>;
 
 /// A program that is recorded to a file, and a guest.
-struct Rig {
+struct Recorded {
     path: PathBuf,
     tape: Tape,
     opener: SimOpen,
-    looper: SimLoop,
+    sim_loop: SimLoop,
     guest: Guest,
 }
 
-impl Rig {
-    fn new(name: &str) -> Rig {
+impl Recorded {
+    fn new(name: &str) -> Recorded {
         let path = file(name);
         let header = Header::new(Source::Sim, Trigger::Level);
         let tape = Tape::new(&header, File::create(&path).unwrap());
         let sim = Sim::new(0);
         observe(&sim, &tape);
-        Rig {
+        Recorded {
             path,
             tape,
             opener: sim.open(DomId::DOM0),
-            looper: SimLoop::level(),
+            sim_loop: SimLoop::level(),
             guest: sim.guest(sim.create_domain().unwrap()),
         }
     }
@@ -47,17 +46,17 @@ impl Rig {
     }
 
     fn context(&self) -> Context {
-        Context::with_registrar(self.backend(), self.looper.clone())
+        Context::with_registrar(self.backend(), self.sim_loop.clone())
     }
 
-    fn wire(&self, context: &Context) -> (Channel, Port) {
+    fn connect(&self, context: &Context) -> (Channel, Port) {
         let channel = context.bind_unbound_port(self.guest.domid()).unwrap();
         let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
         (channel, theirs.unwrap())
     }
 
-    /// What all formats show of it: of each lane its states and its marks, without their lines.
-    fn seen(self) -> Vec<Seen> {
+    /// The lanes, which must be the same in all formats.
+    fn lanes(self) -> Vec<Lane> {
         self.tape.finish().unwrap();
         let in_picture = in_picture(&drawn(&self.path, "svg"));
         assert_eq!(in_events(&drawn(&self.path, "json")), in_picture, "json");
@@ -66,35 +65,35 @@ impl Rig {
     }
 }
 
-/// A lane: its states in their order, and its marks in that of their names.
+/// A lane: its states in order, and its marks sorted by name.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+struct Lane {
     states: Vec<String>,
     marks: Vec<String>,
 }
 
-fn seen(states: &[&str], marks: &[&str]) -> Seen {
+fn sorted_lane(states: &[&str], marks: &[&str]) -> Lane {
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
     let (states, mut marks): (_, Vec<String>) = (words(states), words(marks));
     marks.sort();
-    Seen { states, marks }
+    Lane { states, marks }
 }
 
-/// A title without what follows its first word: `wake: at once, line 7`.
+/// The name in a title such as `wake: at once, line 7`.
 fn title(title: &str) -> &str {
     title.split([',', ':']).next().unwrap()
 }
 
-fn in_picture(svg: &str) -> Vec<Seen> {
+fn in_picture(svg: &str) -> Vec<Lane> {
     fn words(titles: &[String]) -> Vec<&str> {
         titles.iter().map(|it| title(it)).collect()
     }
     let lanes = lanes(svg).into_iter();
-    let lanes = lanes.map(|(_, states, marks)| seen(&words(&states), &words(&marks)));
+    let lanes = lanes.map(|(_, states, marks)| sorted_lane(&words(&states), &words(&marks)));
     lanes.collect()
 }
 
-fn in_events(json: &str) -> Vec<Seen> {
+fn in_events(json: &str) -> Vec<Lane> {
     let all = events(json);
     let numbers = all.iter().filter_map(|it| it["tid"].as_u64());
     let count = numbers.max().unwrap();
@@ -105,17 +104,17 @@ fn in_events(json: &str) -> Vec<Seen> {
                 .filter(|it| it["tid"] == lane && it["ph"] == phase);
             of_lane.map(|it| it["name"].as_str().unwrap()).collect()
         };
-        seen(&names("B"), &names("i"))
+        sorted_lane(&names("B"), &names("i"))
     });
     lanes.collect()
 }
 
-fn in_page(trace: &Path) -> Vec<Seen> {
+fn in_page(trace: &Path) -> Vec<Lane> {
     let page = drawn(trace, "html");
     let (_, data) = page.split_once("id=\"data\">").unwrap();
     let data: Value = serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap();
     let lanes = data["lanes"].as_array().unwrap().iter().map(|lane| {
-        // Three numbers each: the last one of a state, and the middle one of a mark, is its name.
+        // Three numbers each: the third of a state and the second of a mark is the index of its name.
         let names = |what: &str, names: &str, place: usize, name: usize| -> Vec<String> {
             let numbers = lane[what].as_array().unwrap().iter();
             let numbers = numbers.skip(place).step_by(3);
@@ -129,32 +128,32 @@ fn in_page(trace: &Path) -> Vec<Seen> {
             names("marks", "kinds", 1, 1),
         );
         marks.sort();
-        Seen { states, marks }
+        Lane { states, marks }
     });
     lanes.collect()
 }
 
 #[test]
-fn a_callback_is_a_wake_and_its_port_waits_again_where_the_wait_is_for_each() {
-    let rig = Rig::new("callbacks.trace");
-    let context = rig.context();
-    let (mut channel, theirs) = rig.wire(&context);
+fn a_callback_is_a_wake_and_its_port_waits_again_after_wait_each() {
+    let recorded = Recorded::new("callbacks.trace");
+    let context = recorded.context();
+    let (mut channel, theirs) = recorded.connect(&context);
     let called = |wake: evtchn::Wake| assert_eq!(wake.cause, Cause::Event);
     channel.set_callback(called).unwrap();
     channel.wait_each().unwrap();
-    rig.guest.send(theirs).unwrap();
+    recorded.guest.send(theirs).unwrap();
     context.dispatch_callbacks().unwrap();
     assert!(channel.cancel().unwrap());
     channel.wait().unwrap();
-    rig.guest.send(theirs).unwrap();
+    recorded.guest.send(theirs).unwrap();
     context.dispatch_callbacks().unwrap();
     channel.unbind().unwrap();
     context.teardown().unwrap();
     drop(context);
-    let lanes = rig.seen();
+    let lanes = recorded.lanes();
     assert_eq!(
         lanes[1],
-        seen(
+        sorted_lane(
             &[
                 "live",
                 "waiting",
@@ -180,22 +179,24 @@ fn a_callback_is_a_wake_and_its_port_waits_again_where_the_wait_is_for_each() {
 }
 
 #[test]
-fn a_port_is_waited_for_while_its_thread_blocks() {
-    let rig = Rig::new("blocks.trace");
-    let context = rig.context();
-    let (channel, theirs) = rig.wire(&context);
-    let until = rig.looper.now() + Duration::from_secs(1);
+fn a_port_is_waiting_while_its_thread_blocks() {
+    let recorded = Recorded::new("blocks.trace");
+    let context = recorded.context();
+    let (channel, theirs) = recorded.connect(&context);
+    let until = recorded.sim_loop.now() + Duration::from_secs(1);
     assert_eq!(channel.block_until(until).unwrap(), None);
-    let guest = rig.guest.clone();
-    rig.looper.while_asleep(move || guest.send(theirs).unwrap());
+    let guest = recorded.guest.clone();
+    recorded
+        .sim_loop
+        .while_asleep(move || guest.send(theirs).unwrap());
     assert_eq!(channel.block().unwrap(), Cause::Event);
-    rig.guest.send(theirs).unwrap();
+    recorded.guest.send(theirs).unwrap();
     assert_eq!(channel.block().unwrap(), Cause::Event);
     drop((channel, context));
-    let lanes = rig.seen();
+    let lanes = recorded.lanes();
     assert_eq!(
         lanes[1],
-        seen(
+        sorted_lane(
             &[
                 "live",
                 "waiting",
@@ -221,23 +222,23 @@ fn a_port_is_waited_for_while_its_thread_blocks() {
 }
 
 #[test]
-fn a_port_is_waited_for_while_its_task_does_not_go_on() {
-    let rig = Rig::new("tasks.trace");
-    let context = rig.context();
-    let (channel, theirs) = rig.wire(&context);
+fn a_port_is_waiting_while_its_task_is_pending() {
+    let recorded = Recorded::new("tasks.trace");
+    let context = recorded.context();
+    let (channel, theirs) = recorded.connect(&context);
     let mut cx = Cx::from_waker(Waker::noop());
     let mut woken = Box::pin(channel.woken());
     assert!(woken.as_mut().poll(&mut cx).is_pending());
-    rig.guest.send(theirs).unwrap();
+    recorded.guest.send(theirs).unwrap();
     context.drive().unwrap();
     assert!(woken.as_mut().poll(&mut cx).is_ready());
     assert!(woken.as_mut().poll(&mut cx).is_pending());
     drop(woken);
     drop((channel, context));
-    let lanes = rig.seen();
+    let lanes = recorded.lanes();
     assert_eq!(
         lanes[1],
-        seen(
+        sorted_lane(
             &[
                 "live",
                 "waiting",
@@ -253,14 +254,15 @@ fn a_port_is_waited_for_while_its_task_does_not_go_on() {
 }
 
 #[test]
-fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() {
-    let rig = Rig::new("handed-over.trace");
-    let context = rig.context();
-    let (channel, theirs) = rig.wire(&context);
+fn a_handed_over_port_ends_and_begins_again_with_an_adopted_wake() {
+    let recorded = Recorded::new("handed-over.trace");
+    let context = recorded.context();
+    let (channel, theirs) = recorded.connect(&context);
     channel.wait().unwrap();
     let parts = context.hand_over(&mut [channel]).unwrap();
-    rig.guest.send(theirs).unwrap();
-    let (context, channels) = Context::from_parts(parts, rig.backend(), rig.looper.clone());
+    recorded.guest.send(theirs).unwrap();
+    let (context, channels) =
+        Context::from_parts(parts, recorded.backend(), recorded.sim_loop.clone());
     let [channel] = &channels[..] else {
         unreachable!()
     };
@@ -274,10 +276,10 @@ fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() 
     drop(channels);
     context.teardown().unwrap();
     drop(context);
-    let lanes = rig.seen();
+    let lanes = recorded.lanes();
     assert_eq!(
         lanes[1],
-        seen(
+        sorted_lane(
             &[
                 "live",
                 "waiting",
@@ -299,7 +301,7 @@ fn a_port_that_is_handed_over_ends_and_goes_on_with_a_wake_that_tells_to_look() 
             ]
         )
     );
-    // It is closed between two that are idle.
+    // The device is closed between the two idle states.
     let of_device = ["idle", "watching", "idle", "idle", "watching", "idle"];
     assert_eq!(lanes[0].states, of_device);
 }

@@ -1,4 +1,4 @@
-//! What the command draws, and what can be seen there.
+//! Runs `evtchn timeline`, and reads its output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,19 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use super::scene;
+use super::day;
 
 pub(crate) fn evtchn(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
     command.args(arguments).output().unwrap()
 }
 
-/// A file of this test alone.
+/// A file for one test only.
 pub(crate) fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
-/// Exit code and standard error of a drawing.
+/// Exit code and standard error of `evtchn timeline`.
 pub(crate) fn timeline(trace: &Path, output: &Path) -> (i32, String) {
     let (trace, output) = (trace.to_str().unwrap(), output.to_str().unwrap());
     let ended = evtchn(&["timeline", trace, "-o", output]);
@@ -27,7 +27,7 @@ pub(crate) fn timeline(trace: &Path, output: &Path) -> (i32, String) {
     (ended.status.code().unwrap(), error)
 }
 
-/// What is drawn of a trace, in the format that `end` names.
+/// The picture of a trace, in the format of the extension `end`.
 pub(crate) fn drawn(trace: &Path, end: &str) -> String {
     let output = trace.with_extension(end);
     assert_eq!(timeline(trace, &output), (0, String::new()));
@@ -36,11 +36,11 @@ pub(crate) fn drawn(trace: &Path, end: &str) -> String {
 
 pub(crate) fn rough_day(name: &str) -> PathBuf {
     let path = file(name);
-    let _stats = scene::record(scene::SEED, fs::File::create(&path).unwrap()).unwrap();
+    let _stats = day::record(day::SEED, fs::File::create(&path).unwrap()).unwrap();
     path
 }
 
-/// The whole trace that docs/traces.md shows.
+/// The complete trace in docs/traces.md.
 pub(crate) fn documented(name: &str) -> PathBuf {
     let document = include_str!("../../../docs/traces.md");
     let (_, rest) = document.split_once("```jsonl whole\n").unwrap();
@@ -50,7 +50,7 @@ pub(crate) fn documented(name: &str) -> PathBuf {
     path
 }
 
-/// What stands on the lanes of a picture: of each its name, its bands and its marks.
+/// The lanes of a picture: the name, the bands and the marks of each.
 pub(crate) fn lanes(svg: &str) -> Vec<(String, Vec<String>, Vec<String>)> {
     let parts = svg.split("<g class=\"lane\" aria-label=\"").skip(1);
     let lanes = parts.map(|part| {
@@ -69,7 +69,7 @@ pub(crate) fn lanes(svg: &str) -> Vec<(String, Vec<String>, Vec<String>)> {
     lanes.collect()
 }
 
-/// The events of a trace for Perfetto, those that name lanes aside.
+/// The events of a trace for Perfetto, without those that name lanes.
 pub(crate) fn events(json: &str) -> Vec<Value> {
     let all: Value = serde_json::from_str(json).unwrap();
     let all = all["traceEvents"].as_array().unwrap();

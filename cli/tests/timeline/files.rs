@@ -1,4 +1,4 @@
-//! Which files are read and written, and what is said where they are not.
+//! The files that `evtchn timeline` reads and writes, and the errors.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -12,10 +12,10 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::drawn::{drawn, evtchn, file, rough_day, timeline};
 
-/// An empty directory of this test alone.
+/// An empty directory for one test only.
 fn directory(name: &str) -> PathBuf {
     let directory = file(name);
-    let _unless_there_is_none = fs::remove_dir_all(&directory);
+    let _may_be_missing = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
     directory
 }
@@ -29,7 +29,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// A drawing with these arguments.
+/// `evtchn timeline` with these arguments.
 fn draw(arguments: &[&OsStr]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
     command.arg("timeline").args(arguments);
@@ -41,7 +41,7 @@ fn pipe(path: &Path) {
 }
 
 #[test]
-fn a_trace_that_is_refused_is_exit_code_2_with_its_line_and_draws_nothing() {
+fn a_refused_trace_is_exit_code_2_with_its_line_and_draws_nothing() {
     let whole = fs::read(rough_day("refused.trace")).unwrap();
     let mut changed = whole.clone();
     let digit = changed.iter().rposition(|it| *it == b'0').unwrap();
@@ -72,7 +72,7 @@ fn a_trace_that_is_refused_is_exit_code_2_with_its_line_and_draws_nothing() {
 }
 
 #[test]
-fn the_name_of_the_output_tells_its_format_or_it_is_a_wrong_argument() {
+fn an_output_name_without_a_known_format_is_a_usage_error() {
     let trace = rough_day("formats.trace");
     for wrong in ["-", "picture", "picture.png", ".svg", "picture.svg.gz"] {
         let (code, error) = timeline(&trace, Path::new(wrong));
@@ -88,13 +88,13 @@ fn the_name_of_the_output_tells_its_format_or_it_is_a_wrong_argument() {
 }
 
 #[test]
-fn what_cannot_be_written_whole_is_not_written() {
+fn an_output_that_cannot_be_completed_leaves_the_old_file() {
     let trace = rough_day("unwritten.trace");
     let folder = file("unwritten");
     fs::create_dir_all(&folder).unwrap();
     let output = folder.join("day.html");
     fs::write(&output, "was here").unwrap();
-    // No file may be longer than four kilobytes, and a write beyond that is an error.
+    // A write beyond four kilobytes is an error.
     let limited = "trap '' XFSZ; ulimit -f 4; exec \"$@\"";
     let mut command = Command::new("bash");
     command.args([
@@ -127,7 +127,7 @@ fn what_cannot_be_written_whole_is_not_written() {
 }
 
 #[test]
-fn the_trace_is_not_overwritten_whatever_name_the_output_has() {
+fn the_trace_is_not_overwritten_under_any_name() {
     let directory = directory("same-file");
     let trace = directory.join("run.json");
     fs::copy(rough_day("same-file.trace"), &trace).unwrap();
@@ -154,8 +154,9 @@ fn the_trace_is_not_overwritten_whatever_name_the_output_has() {
         let ended = command.output().unwrap();
         let error = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(1), "{output}: {error}");
-        let told = format!("evtchn: {output}: cannot be created: it is the file that is read\n");
-        assert_eq!(error, told);
+        let expected =
+            format!("evtchn: {output}: cannot be created: it is the file that is read\n");
+        assert_eq!(error, expected);
         assert!(
             fs::read(&trace).unwrap() == whole,
             "{output} is overwritten"
@@ -206,7 +207,7 @@ fn a_file_that_is_replaced_keeps_its_mode() {
         assert_eq!(kept & 0o7777, mode, "{kept:o}");
         assert!(fs::read_to_string(&output).unwrap().starts_with("<svg"));
     }
-    // A new one has the mode that this process gives its own files.
+    // A new file has the mode of other new files of this process.
     let (own, new) = (directory.join("own"), directory.join("new.svg"));
     fs::write(&own, "").unwrap();
     assert_eq!(timeline(&trace, &new), (0, String::new()));
@@ -215,7 +216,7 @@ fn a_file_that_is_replaced_keeps_its_mode() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_in_the_way_of_none() {
+fn files_that_a_killed_run_left_do_not_block_later_runs() {
     let directory = directory("left");
     let trace = rough_day("left.trace");
     let output = directory.join("day.svg");
@@ -240,16 +241,16 @@ fn what_a_killed_run_left_is_in_the_way_of_none() {
 }
 
 #[test]
-fn a_run_that_is_killed_leaves_the_old_file_and_nothing_beside_it() {
+fn a_killed_run_leaves_only_the_old_file() {
     let directory = directory("killed");
     let (output, trace) = (directory.join("day.json"), file("killed.trace"));
-    let _unless_there_is_none = fs::remove_file(&trace);
+    let _may_be_missing = fs::remove_file(&trace);
     pipe(&trace);
     fs::write(&output, "was here").unwrap();
     let flags = rustix::fs::OFlags::TMPFILE | rustix::fs::OFlags::WRONLY;
     if rustix::fs::open(&directory, flags, Mode::RWXU).is_err() {
-        // The file system of this machine, not a choice of the command.
-        let _told = writeln!(
+        // This depends on the file system of the machine.
+        let _ignored = writeln!(
             std::io::stderr(),
             "SKIPPED: this case needs a file system with files that have no name"
         );
@@ -264,7 +265,7 @@ fn a_run_that_is_killed_leaves_the_old_file_and_nothing_beside_it() {
             b"{\"trace\":\"evtchn\",\"version\":3,\"source\":\"sim\",\"trigger\":\"level\"}\n",
         )
         .unwrap();
-    // More than the pipe has room for: when all is written, the command is drawing.
+    // This is more than the pipe can hold, so the command is drawing once all is written.
     for _ in 0..20_000 {
         input
             .write_all(b"{\"call\":\"teardown\"}\n{\"answer\":\"done\"}\n")
@@ -277,7 +278,7 @@ fn a_run_that_is_killed_leaves_the_old_file_and_nothing_beside_it() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_written_as_it_goes() {
+fn pipes_and_devices_are_written_directly() {
     let directory = directory("streams");
     let trace = rough_day("streams.trace");
     let (json, svg) = (drawn(&trace, "json"), drawn(&trace, "svg"));
@@ -292,7 +293,7 @@ fn what_is_no_regular_file_is_written_as_it_goes() {
         ];
         draw(&arguments)
     };
-    // What /dev/stdout is, where a fault replaces nothing that others use.
+    // A link like /dev/stdout: a fault would replace this one, not that of the machine.
     let stdout = directory.join("stdout");
     symlink("/proc/self/fd/1", &stdout).unwrap();
     let stdout = stdout.to_str().unwrap();
@@ -310,7 +311,7 @@ fn what_is_no_regular_file_is_written_as_it_goes() {
     assert!(fs::metadata(&fifo).unwrap().file_type().is_fifo());
     assert!(reader.join().unwrap() == json);
 
-    // What the shell appends to is not written over.
+    // A file to which the shell appends is not overwritten.
     let log = directory.join("log");
     fs::write(&log, "was here\n").unwrap();
     let append = File::options().append(true).open(&log).unwrap();
@@ -352,7 +353,7 @@ fn a_trace_from_a_pipe_is_drawn() {
 }
 
 #[test]
-fn a_recording_that_was_cut_off_is_drawn_up_to_there_and_told() {
+fn a_truncated_recording_is_drawn_up_to_the_cut_with_a_message() {
     let whole = fs::read(rough_day("cut-off-whole.trace")).unwrap();
     let lines: Vec<&[u8]> = whole.split_inclusive(|it| *it == b'\n').collect();
     let after = lines.len() / 2;
@@ -367,8 +368,8 @@ fn a_recording_that_was_cut_off_is_drawn_up_to_there_and_told() {
         for end in ["svg", "html", "json"] {
             let output = trace.with_extension(end);
             let (code, error) = timeline(&trace, &output);
-            let told = format!("evtchn: {}: cut off after line {after}\n", trace.display());
-            assert_eq!((code, error), (0, told));
+            let expected = format!("evtchn: {}: cut off after line {after}\n", trace.display());
+            assert_eq!((code, error), (0, expected));
             let drawn = fs::read_to_string(output).unwrap();
             assert!(drawn.contains(&format!("{after} lines")), "{end}");
             assert!(drawn.contains(" \u{b7} cut off"), "{end}");
@@ -384,12 +385,12 @@ fn a_recording_that_was_cut_off_is_drawn_up_to_there_and_told() {
 }
 
 #[test]
-fn help_tells_the_formats_and_exit_codes() {
+fn help_lists_formats_and_exit_codes() {
     let help = evtchn(&["timeline", "--help"]);
     let help = String::from_utf8(help.stdout).unwrap();
     for part in [
         ".svg, .html, or .json",
-        "Exit code 0: it is written",
+        "Exit code 0: success",
         "ui.perfetto.dev",
     ] {
         assert!(help.contains(part), "{help}");

@@ -1,14 +1,14 @@
-//! `evtchn timeline` as its users meet it: what a picture shows is what the trace says.
+//! Tests of `evtchn timeline`: a picture shows what is in the trace.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
 )]
 
 mod calls;
+#[path = "../../examples/rough_day/day.rs"]
+mod day;
 mod drawn;
 mod files;
-#[path = "../../examples/rough_day/scene.rs"]
-mod scene;
 
 use std::fs;
 
@@ -55,34 +55,34 @@ fn each_lane_shows_the_states_and_marks_of_its_port_with_their_lines() {
 }
 
 #[test]
-fn the_picture_in_the_documents_is_what_the_command_draws_of_the_trace_beside_it() {
+fn the_picture_in_the_documents_is_drawn_from_the_trace_beside_it() {
     let trace = file("beside.trace");
     fs::write(&trace, include_str!("../../../docs/timeline.trace")).unwrap();
-    let stands = include_str!("../../../docs/timeline.svg");
-    same("docs/timeline.svg", &drawn(&trace, "svg"), stands);
+    let committed = include_str!("../../../docs/timeline.svg");
+    same("docs/timeline.svg", &drawn(&trace, "svg"), committed);
 }
 
 #[test]
-fn the_trace_of_the_documents_is_what_its_program_records() {
+fn the_trace_in_the_documents_is_recorded_by_its_example() {
     let recorded = fs::read_to_string(rough_day("documented.trace")).unwrap();
-    let stands = include_str!("../../../docs/timeline.trace");
-    same("docs/timeline.trace", &recorded, stands);
+    let committed = include_str!("../../../docs/timeline.trace");
+    same("docs/timeline.trace", &recorded, committed);
 }
 
-fn same(name: &str, made: &str, stands: &str) {
-    let lines = made.lines().zip(stands.lines());
+fn same(name: &str, made: &str, committed: &str) {
+    let lines = made.lines().zip(committed.lines());
     let line = lines.take_while(|(a, b)| a == b).count() + 1;
     assert!(
-        made == stands,
-        "{name} differs in line {line}. If that is right, make it again as docs/timeline.md says."
+        made == committed,
+        "{name} differs in line {line}. If that is intended, make it again as docs/timeline.md says."
     );
 }
 
 #[test]
-fn the_picture_counts_what_the_context_counted() {
+fn the_counts_of_the_picture_are_those_of_the_context() {
     for seed in 0..16 {
         let path = file(&format!("day-{seed}.trace"));
-        let stats = scene::record(seed, fs::File::create(&path).unwrap()).unwrap();
+        let stats = day::record(seed, fs::File::create(&path).unwrap()).unwrap();
         let all = events(&drawn(&path, "json"));
         let wakes = count(&all, "wake") + count(&all, "wake without an event");
         assert_eq!(wakes, stats.wakes, "wakes of seed {seed}");
@@ -172,7 +172,7 @@ fn a_script_shows_the_wakes_that_it_had() {
 }
 
 #[test]
-fn the_page_needs_nothing_else_and_has_what_the_picture_has() {
+fn the_page_is_self_contained_and_shows_the_same_as_the_picture() {
     let trace = rough_day("page.trace");
     let page = drawn(&trace, "html");
     let outside = page.replace("http://www.w3.org/2000/svg", "");
@@ -225,7 +225,7 @@ fn the_table_of_the_page_counts_the_marks_of_the_picture() {
 }
 
 #[test]
-fn what_a_trace_says_is_text_in_every_format() {
+fn strings_of_a_trace_are_escaped_in_every_format() {
     let path = rough_day("hostile.trace");
     let mut trace = Trace::load(&path).unwrap();
     let text = "</script></title><script>alert(1)</script>\u{1b}\u{9b}\u{202e}\u{fffe}\u{ffff}\"&";
@@ -240,7 +240,7 @@ fn what_a_trace_says_is_text_in_every_format() {
     fs::write(&path, trace.to_bytes()).unwrap();
     for (end, scripts) in [("svg", 0), ("html", 2)] {
         let drawn = drawn(&path, end);
-        assert!(drawn.contains("alert(1)"), "the fault is told");
+        assert!(drawn.contains("alert(1)"), "the fault is shown");
         assert_eq!(drawn.matches("<script").count(), scripts, "{end}");
         assert_eq!(drawn.matches("</script").count(), scripts, "{end}");
         let wrong = drawn.chars().find(|it| !is_shown(*it));
@@ -264,7 +264,7 @@ fn is_shown(letter: char) -> bool {
 }
 
 #[test]
-fn a_long_trace_of_many_ports_is_a_bounded_picture_that_says_so() {
+fn a_long_trace_of_many_ports_is_drawn_in_bounded_size_with_a_note() {
     let trace = file("long.trace");
     let path = trace.to_str().unwrap();
     let ran = evtchn(&[

@@ -1,4 +1,4 @@
-//! Names, arguments, variables and traces with what a terminal would act on: none of it reaches one.
+//! Names, arguments, variables and traces with characters that control a terminal: none of these reach it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -17,13 +17,13 @@ use serde_json::Value;
 use super::directory;
 use crate::support::evtchn;
 
-/// The title of a window, a color by another introducer, a line of its own, directions that turn
-/// around, and no character.
+/// A window title, a color with the 8-bit introducer, a forged line, reversed directions of text, and a
+/// noncharacter.
 const HOSTILE: &str =
     "x\u{1b}]0;owned\u{7}\u{9b}31m\r\nevtchn: forged\u{202e}\u{2066}\u{200f}\u{fffe}";
 
-/// Fails where an output of the command has something that a terminal does not just show.
-fn is_harmless(what: &str, output: &Output) {
+/// Fails if an output of the command has a character that controls a terminal.
+fn assert_harmless(what: &str, output: &Output) {
     for bytes in [&output.stdout, &output.stderr] {
         let text = str::from_utf8(bytes).unwrap();
         let acts = text.chars().find(|&letter| {
@@ -36,15 +36,15 @@ fn is_harmless(what: &str, output: &Output) {
     }
 }
 
-/// Runs the command, which fails in one line.
-fn fails(arguments: &[&OsStr]) {
+/// Runs the command, which must fail with one line.
+fn assert_fails(arguments: &[&OsStr]) {
     let output = evtchn("")
         .args(arguments)
         .stdin(Stdio::null())
         .output()
         .unwrap();
     let what = format!("{arguments:?}");
-    is_harmless(&what, &output);
+    assert_harmless(&what, &output);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
         matches!(output.status.code(), Some(1..=6)),
@@ -55,12 +55,12 @@ fn fails(arguments: &[&OsStr]) {
 }
 
 #[test]
-fn no_argument_reaches_the_terminal_as_it_is() {
+fn arguments_are_escaped_before_they_reach_the_terminal() {
     let not_unicode = OsStr::from_bytes(b"\xff\x1b[31m");
     let option = format!("--{HOSTILE}");
     let picture = format!("{HOSTILE}.svg");
     for word in [OsStr::new(HOSTILE), not_unicode, OsStr::new(&option)] {
-        fails(&[word]);
+        assert_fails(&[word]);
         for command in [
             &["watch"][..],
             &["watch", "--only"],
@@ -82,19 +82,19 @@ fn no_argument_reaches_the_terminal_as_it_is() {
             &["man"],
         ] {
             let words = command.iter().map(OsStr::new).chain([word]);
-            fails(&words.collect::<Vec<_>>());
+            assert_fails(&words.collect::<Vec<_>>());
         }
     }
     let trace = Path::new("/nowhere").join(HOSTILE);
-    fails(&["watch".as_ref(), "--record".as_ref(), trace.as_os_str()]);
-    fails(&[
+    assert_fails(&["watch".as_ref(), "--record".as_ref(), trace.as_os_str()]);
+    assert_fails(&[
         "explore".as_ref(),
         "--resume".as_ref(),
         OsStr::new("/dev/null"),
         "--seed".as_ref(),
         HOSTILE.as_ref(),
     ]);
-    fails(&[
+    assert_fails(&[
         "timeline".as_ref(),
         trace.as_os_str(),
         "-o".as_ref(),
@@ -103,16 +103,16 @@ fn no_argument_reaches_the_terminal_as_it_is() {
 }
 
 #[test]
-fn no_variable_and_no_name_of_the_program_reaches_the_terminal_as_it_is() {
+fn variables_and_the_program_name_are_escaped_before_they_reach_the_terminal() {
     let output = evtchn("watch --once")
         .env("RUST_LOG", format!("evtchn={HOSTILE}"))
         .output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    is_harmless("RUST_LOG", &output);
+    assert_harmless("RUST_LOG", &output);
     for arguments in ["--help", "watch --help", "--bogus", "watch --bogus", ""] {
         let output = evtchn(arguments).arg0(HOSTILE).output().unwrap();
-        is_harmless(arguments, &output);
+        assert_harmless(arguments, &output);
     }
     let device = Path::new("/nowhere").join(HOSTILE);
     let mut command = evtchn("watch --backend xen --device");
@@ -121,10 +121,10 @@ fn no_variable_and_no_name_of_the_program_reaches_the_terminal_as_it_is() {
         .env("RUST_LOG", "evtchn=trace")
         .output()
         .unwrap();
-    is_harmless("the log", &output);
+    assert_harmless("the log", &output);
 }
 
-/// A trace of a program with these lines.
+/// A trace with these lines.
 fn trace(source: Source, lines: Vec<Record>) -> Vec<u8> {
     let mut header = Header::new(source, Trigger::Level);
     header.slots = Some(3);
@@ -151,7 +151,7 @@ fn traces() -> Vec<(&'static str, i32, Vec<u8>)> {
         count: None,
         failed: None,
     };
-    let told = vec![
+    let difference = vec![
         Record::Call(Call::BindStatic {
             port: evtchn_core::Port::new(7).unwrap(),
         }),
@@ -175,7 +175,7 @@ fn traces() -> Vec<(&'static str, i32, Vec<u8>)> {
             )),
         ),
         ("no JSON", 2, line(hostile())),
-        ("a difference", 1, trace(Source::Sim, told)),
+        ("a difference", 1, trace(Source::Sim, difference)),
         ("a guest", 2, trace(Source::Sim, vec![Record::Guest(other)])),
         ("a step", 2, trace(Source::Script, vec![op(HOSTILE)])),
         (
@@ -190,7 +190,7 @@ fn traces() -> Vec<(&'static str, i32, Vec<u8>)> {
 }
 
 #[test]
-fn no_string_of_a_trace_and_no_name_of_one_reaches_the_terminal_as_it_is() {
+fn strings_and_file_names_of_traces_are_escaped_before_they_reach_the_terminal() {
     let directory = directory("hostile");
     for (name, code, bytes) in traces() {
         let mut file = OsString::from(format!("{name} "));
@@ -198,20 +198,20 @@ fn no_string_of_a_trace_and_no_name_of_one_reaches_the_terminal_as_it_is() {
         let file = directory.join(file);
         fs::write(&file, bytes).unwrap();
         let output = evtchn("replay --on sim").arg(&file).output().unwrap();
-        is_harmless(name, &output);
+        assert_harmless(name, &output);
         assert_eq!(output.status.code(), Some(code), "{name}: {output:?}");
         assert!(output.stderr.len() + output.stdout.len() > 0, "{name}");
         for format in ["svg", "html", "json"] {
             let mut command = evtchn("timeline -o /proc/self/fd/1 --format");
             let output = command.arg(format).arg(&file).output().unwrap();
-            is_harmless(&format!("{name} as {format}"), &output);
+            assert_harmless(&format!("{name} as {format}"), &output);
         }
     }
     fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
-fn a_line_of_megabytes_is_not_quoted_as_a_whole() {
+fn a_line_of_megabytes_is_cut_in_the_error() {
     let directory = directory("hostile-long");
     let file = directory.join("trace");
     let header = trace(Source::Sim, Vec::new());
@@ -231,7 +231,7 @@ fn a_line_of_megabytes_is_not_quoted_as_a_whole() {
 }
 
 #[test]
-fn trace_events_have_the_strings_of_the_trace_as_they_are() {
+fn trace_events_keep_the_strings_of_the_trace() {
     let directory = directory("hostile-json");
     let file = directory.join("trace");
     let (_, _, bytes) = traces().swap_remove(4);
@@ -246,13 +246,13 @@ fn trace_events_have_the_strings_of_the_trace_as_they_are() {
 }
 
 #[test]
-fn a_script_that_is_kept_where_a_hostile_name_leads_is_told_harmlessly() {
+fn the_error_of_a_saved_run_with_a_hostile_name_is_escaped() {
     let directory = directory("hostile-kept");
     let kept = directory.join(HOSTILE);
     File::create(&kept).unwrap();
     let mut command = evtchn("explore --steps 1 --resume");
     let output = command.arg(&kept).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    is_harmless("a damaged run", &output);
+    assert_harmless("a damaged run", &output);
     fs::remove_dir_all(directory).unwrap();
 }

@@ -1,8 +1,8 @@
-//! Wrong uses: each ends with one line on stderr that says what was wrong, and with its exit code.
+//! Wrong uses: each ends with one line on stderr that names the error, and with its exit code.
 //!
-//! Nothing stays bound. On the simulator the command itself compares the hypervisor's table of
-//! domain 0 with the one that it found, and fails with `still bound` where they differ. On the
-//! device, what can be bound once only is bound again.
+//! Nothing stays bound. On the simulator the command itself compares the bound ports of domain 0 with
+//! those at its start, and fails with `still bound` if they differ. On the device a test binds again what
+//! can be bound only once.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -21,12 +21,12 @@ use std::process::{Command, Output, Stdio};
 use crate::support::{DEVICE, evtchn, program, skipped, stderr};
 use table::{NO_DEVICE, RUNS, USAGE, Wrong};
 
-/// Why an output is not that of a wrong use, if it is not.
-fn complaint(output: &Output, (arguments, code, says): Wrong) -> Option<String> {
+/// The complaint if an output is not as expected.
+fn complaint(output: &Output, (arguments, code, parts): Wrong) -> Option<String> {
     let line = stderr(output);
     let is_line = line.starts_with("evtchn: ") && line.ends_with('\n') && line.lines().count() == 1;
-    let says_all = says.iter().all(|part| line.contains(part));
-    let is_right = output.status.code() == Some(code) && is_line && says_all;
+    let has_all = parts.iter().all(|part| line.contains(part));
+    let is_right = output.status.code() == Some(code) && is_line && has_all;
     (!is_right).then(|| {
         format!(
             "evtchn {arguments}: {code} expected, {}: {line}",
@@ -35,7 +35,7 @@ fn complaint(output: &Output, (arguments, code, says): Wrong) -> Option<String> 
     })
 }
 
-fn all_are_told(table: &[Wrong]) {
+fn assert_one_line_and_exit_code(table: &[Wrong]) {
     let complaints = table.iter().filter_map(|&wrong| {
         let output = evtchn(wrong.0).stdin(Stdio::null()).output().unwrap();
         complaint(&output, wrong)
@@ -45,25 +45,25 @@ fn all_are_told(table: &[Wrong]) {
 }
 
 #[test]
-fn wrong_arguments_are_told() {
-    all_are_told(USAGE);
+fn each_wrong_argument_is_one_line_and_its_exit_code() {
+    assert_one_line_and_exit_code(USAGE);
 }
 
 #[test]
-fn what_goes_wrong_on_the_simulator_and_with_other_files_is_told() {
-    all_are_told(RUNS);
+fn each_failure_on_the_simulator_and_with_files_is_one_line_and_its_exit_code() {
+    assert_one_line_and_exit_code(RUNS);
 }
 
 #[test]
-fn a_machine_without_the_device_is_told() {
+fn a_missing_device_is_one_line_and_its_exit_code() {
     if Path::new(DEVICE).exists() {
         skipped("a machine without /dev/xen/evtchn");
         return;
     }
-    all_are_told(NO_DEVICE);
+    assert_one_line_and_exit_code(NO_DEVICE);
 }
 
-/// A directory of one test alone, open to everybody.
+/// A directory for one test only, which every user may enter.
 fn directory(name: &str) -> PathBuf {
     let directory = std::env::temp_dir().join(format!("evtchn-{name}-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
@@ -72,12 +72,12 @@ fn directory(name: &str) -> PathBuf {
 }
 
 #[test]
-fn nobody_is_told_that_the_device_is_roots() {
+fn an_unprivileged_user_may_not_open_a_device_of_root() {
     let directory = directory("nobody");
     let device = directory.join("evtchn");
     File::create(&device).unwrap();
     fs::set_permissions(&device, Permissions::from_mode(0o600)).unwrap();
-    let Some(mut command) = as_nobody(&directory) else {
+    let Some(mut command) = as_unprivileged_user(&directory) else {
         skipped("to be run as root");
         return;
     };
@@ -90,8 +90,8 @@ fn nobody_is_told_that_the_device_is_roots() {
     assert_eq!(complaint(&output.unwrap(), wrong), None);
 }
 
-/// The command run by a user without rights, who can reach a copy of it.
-fn as_nobody(directory: &Path) -> Option<Command> {
+/// A copy of the command, run as the user `nobody`; none if this user is not root.
+fn as_unprivileged_user(directory: &Path) -> Option<Command> {
     const NOBODY: u32 = 65_534;
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -103,8 +103,8 @@ fn as_nobody(directory: &Path) -> Option<Command> {
         Path::new("/guest").join(found)
     };
     let copy = directory.join("evtchn-copy");
-    // Another process writes it: a child that another test forks meanwhile would keep it open for
-    // writing, and what is open for writing cannot be run.
+    // Another process writes the copy: a child that another test forks meanwhile would keep it open
+    // for writing, and a program that is open for writing cannot be run.
     let copied = Command::new("cp").arg(found).arg(&copy).status();
     assert!(copied.unwrap().success());
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
@@ -113,8 +113,8 @@ fn as_nobody(directory: &Path) -> Option<Command> {
     Some(command)
 }
 
-/// Commands that write to stdout, whoever reads it.
-const SPEAKERS: &[&str] = &[
+/// Commands that write to stdout.
+const PRINTING: &[&str] = &[
     "--help",
     "--version",
     "watch --help",
@@ -131,8 +131,8 @@ const SPEAKERS: &[&str] = &[
 ];
 
 #[test]
-fn a_reader_that_is_gone_ends_each_quietly() {
-    for arguments in SPEAKERS {
+fn a_closed_pipe_ends_each_command_without_an_error() {
+    for arguments in PRINTING {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = evtchn(arguments).stdout(writer).output().unwrap();
@@ -142,8 +142,8 @@ fn a_reader_that_is_gone_ends_each_quietly() {
 }
 
 #[test]
-fn output_that_cannot_be_written_is_told() {
-    for arguments in SPEAKERS
+fn output_that_cannot_be_written_is_one_line_in_each_command() {
+    for arguments in PRINTING
         .iter()
         .filter(|it| !it.contains("--help") && !it.contains("list") && !it.contains("--version"))
     {
@@ -155,7 +155,7 @@ fn output_that_cannot_be_written_is_told() {
 }
 
 #[test]
-fn a_trace_that_was_damaged_is_told() {
+fn a_damaged_trace_is_refused_in_one_line() {
     let directory = directory("damaged");
     let trace = directory.join("trace");
     let record = format!("watch --guests 2 --events 20 --record {}", trace.display());
@@ -186,7 +186,7 @@ fn a_trace_that_was_damaged_is_told() {
 #[test]
 fn a_file_that_may_not_be_written_is_not_replaced() {
     let directory = directory("protected");
-    let Some(mut command) = as_nobody(&directory) else {
+    let Some(mut command) = as_unprivileged_user(&directory) else {
         skipped("to be run as root");
         return;
     };
@@ -227,7 +227,7 @@ fn a_file_that_root_replaces_keeps_its_owner() {
 }
 
 #[test]
-fn pages_of_the_manual_that_cannot_be_written_leave_those_of_before() {
+fn pages_of_the_manual_that_cannot_be_written_leave_the_old_pages() {
     let directory = directory("manual");
     let install = format!("man {}", directory.display());
     assert!(evtchn(&install).output().unwrap().status.success());
@@ -253,7 +253,7 @@ fn pages_of_the_manual_that_cannot_be_written_leave_those_of_before() {
 }
 
 #[test]
-fn without_a_terminal_lines_come_and_no_table() {
+fn without_a_terminal_watch_prints_lines_instead_of_a_table() {
     for term in ["xterm", "dumb", ""] {
         let mut command = evtchn("watch --events 3");
         let output = command
@@ -268,7 +268,7 @@ fn without_a_terminal_lines_come_and_no_table() {
 }
 
 #[test]
-fn a_log_that_is_not_understood_is_told() {
+fn an_invalid_log_filter_is_a_usage_error() {
     let mut command = evtchn("watch --once");
     let output = command.env("RUST_LOG", "evtchn=loud").output().unwrap();
     let wrong: Wrong = ("watch, with RUST_LOG", 2, &["RUST_LOG", "level"]);

@@ -1,11 +1,11 @@
-//! The wrong uses that are arguments alone.
+//! The wrong uses that need only arguments.
 
 use crate::support::DEVICE;
 
-/// Arguments, exit code, and what the line says.
+/// Arguments, exit code, and parts of the line.
 pub(crate) type Wrong = (&'static str, i32, &'static [&'static str]);
 
-/// Arguments that are refused before anything is done.
+/// Usage errors.
 pub(crate) const USAGE: &[Wrong] = &[
     ("bogus", 2, &["bogus", "evtchn --help"]),
     ("--bogus", 2, &["--bogus", "evtchn --help"]),
@@ -71,7 +71,7 @@ pub(crate) const USAGE: &[Wrong] = &[
     ("completions csh", 2, &["csh", "bash"]),
 ];
 
-/// What goes wrong on the simulator, and with files that are no device.
+/// Failures on the simulator, and with files that are not a device.
 pub(crate) const RUNS: &[Wrong] = &[
     (
         "notify --backend sim 3:2000",
@@ -83,7 +83,7 @@ pub(crate) const RUNS: &[Wrong] = &[
         5,
         &["ESRCH", "no such domain"],
     ),
-    // Domain 0 itself holds port 3.
+    // Port 3 is bound in domain 0.
     ("notify --backend sim 0:3", 5, &["EINVAL"]),
     ("ping --backend sim 3:2000", 5, &["EINVAL"]),
     (
@@ -110,7 +110,7 @@ pub(crate) const RUNS: &[Wrong] = &[
         6,
         &["1 wake still"],
     ),
-    // That its guest died is a wake that does not count.
+    // The wake with cause peer_gone does not count.
     (
         "listen --backend sim 3 --count 6 --check-peers 10ms --timeout 1h",
         6,
@@ -169,7 +169,7 @@ pub(crate) const RUNS: &[Wrong] = &[
     ("replay /dev/null", 2, &["/dev/null"]),
 ];
 
-/// What this machine lacks.
+/// Failures on a machine without the device.
 pub(crate) const NO_DEVICE: &[Wrong] = &[
     (
         "watch --backend xen",
@@ -192,11 +192,11 @@ pub(crate) const NO_DEVICE: &[Wrong] = &[
     ("ping 3:7", 3, &[DEVICE, "not a Xen domain"]),
 ];
 
-/// What the device refuses in domain 0 of a machine without other domains.
+/// Refusals of the device in domain 0 of a machine without other domains.
 pub(crate) const DEVICE_REFUSES: &[Wrong] = &[
     ("notify 0:60000", 5, &["EINVAL", "evtchn listen"]),
     ("notify self:60000", 5, &["EINVAL"]),
-    // The kernel's own: bound already.
+    // A port of the kernel, which is bound.
     ("notify 0:1", 5, &["EINVAL"]),
     ("notify 7:1", 5, &["ESRCH", "no such domain"]),
     ("ping 7:1", 5, &["ESRCH"]),
@@ -204,7 +204,7 @@ pub(crate) const DEVICE_REFUSES: &[Wrong] = &[
     (
         "watch --backend xen --virq TIMER",
         1,
-        &["EEXIST", "stop the holder"],
+        &["EEXIST", "stop the process"],
     ),
     ("watch --backend xen --virq 24", 1, &["EINVAL"]),
     (

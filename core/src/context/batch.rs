@@ -68,16 +68,29 @@ impl<R: Registrar> Round<'_, R> {
     /// All of them are handed out then: a cancel that comes later takes none of them back.
     #[inline]
     pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
+        if !self.is_plain() {
+            return self.fill_after_a_look(buf);
+        }
+        self.fill_now(buf)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fill_after_a_look<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
         let room = buf.room;
         self.shared.begins(|| Called::Fill(room));
-        let wakes = self.fill_now(buf);
+        let wakes = if self.is_current() {
+            self.fill_now(buf)
+        } else {
+            &[]
+        };
         self.shared.ends(move || Came::Wakes(wakes));
         wakes
     }
 
     #[inline(always)]
     fn fill_now<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
-        if !self.is_current() || self.is_drained {
+        if self.is_drained {
             return &[];
         }
         let room = buf.room.min(self.wakes_left);

@@ -54,13 +54,34 @@ impl Bound {
         let Some(device) = &self.device else {
             return Err(Error::NotBound(self.id()));
         };
+        if !device.is_plain() {
+            return self.notify_with_news(device, is_bound());
+        }
+        self.notify_now(device, is_bound)
+    }
+
+    #[inline]
+    fn notify_now(&self, device: &Opened, is_bound: impl FnOnce() -> bool) -> Result<(), Error> {
         if device.is_inherited() {
             return Err(Error::Inherited);
         }
-        if !is_bound() || device.has_failed() {
+        if !is_bound() {
             return Err(Error::NotBound(self.id()));
         }
         device.notify(self.port).map_err(Error::Device)
+    }
+
+    /// [`notify`](Self::notify) through a device that failed, or that is recorded.
+    #[cold]
+    #[inline(never)]
+    fn notify_with_news(&self, device: &Opened, is_bound: bool) -> Result<(), Error> {
+        let notify = || self.notify_now(device, || is_bound && !device.has_failed());
+        observed(
+            device.observer(),
+            || Called::Notify(self.id()),
+            notify,
+            done,
+        )
     }
 }
 
@@ -161,25 +182,18 @@ impl<R: Registrar> Channel<R> {
     /// [`Error::Device`] where the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
-        if self.shared.observer.is_some() {
-            return self.notify_observed();
-        }
-        self.notify_now()
-    }
-
-    #[inline]
-    fn notify_now(&self) -> Result<(), Error> {
         match &self.bound {
             Some(bound) => bound.notify(|| true),
-            None => Err(Error::NotBound(self.id)),
+            None => self.notify_unbound(),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn notify_observed(&self) -> Result<(), Error> {
+    fn notify_unbound(&self) -> Result<(), Error> {
         let call = || Called::Notify(self.id);
-        self.shared.observed(call, || self.notify_now(), done)
+        self.shared
+            .observed(call, || Err(Error::NotBound(self.id)), done)
     }
 
     /// A handle that can notify and nothing else, for other threads. After the unbind it reports
@@ -332,9 +346,7 @@ impl Notifier {
     /// where the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
-        let notify = || self.0.notify(|| self.0.alive.load(Ordering::Acquire));
-        let observer = self.0.device.as_ref().and_then(Opened::observer);
-        observed(observer, || Called::Notify(self.0.id()), notify, done)
+        self.0.notify(|| self.0.alive.load(Ordering::Acquire))
     }
 }
 

@@ -5,6 +5,7 @@ use super::owner::RoundNumber;
 use super::{Outcome, Shared};
 use crate::error::Error;
 use crate::hal::{DeviceError, Registrar, Trigger};
+use crate::machine::Room;
 use crate::sync::Ordering;
 
 impl<R: Registrar> Shared<R> {
@@ -27,21 +28,38 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
+    /// Fails with the error of a round that was dropped, in the place of the round that has begun
+    /// here. Without one, because another thread got it, the round begins again.
+    #[cold]
+    pub(super) fn begin_paid_round(&self) -> Result<RoundNumber, Error> {
+        self.in_round.release();
+        self.pay_error()?;
+        self.begin_round()
+    }
+
     #[cold]
     fn begin_after_forgotten(&self) -> Result<RoundNumber, Error> {
         if !self.in_round.claim() {
             return Err(Error::Busy);
         }
-        if let Err(error) = self.end_round(true) {
+        if let Err(error) = self.end_round(true, &mut None) {
             self.owe_error(error);
         }
         self.in_round.acquire().ok_or(Error::Busy)
     }
 
-    /// Ends the round of this thread. `may_read` says that the device may have more.
+    /// Ends the round of this thread. `may_read` says that the device may have more; `room` is kept
+    /// for what the next round takes ahead.
     #[inline(always)]
-    pub(super) fn end_round(&self, may_read: bool) -> Result<Outcome, Error> {
+    pub(super) fn end_round(
+        &self,
+        may_read: bool,
+        room: &mut Option<Box<Room>>,
+    ) -> Result<Outcome, Error> {
         let mut state = self.lock();
+        if room.is_some() {
+            state.machine.ahead.room = room.take();
+        }
         state.machine.queue_unread();
         let is_edge = self.trigger == Trigger::Edge;
         state.machine.set_may_have_more(is_edge && may_read);

@@ -119,8 +119,8 @@ impl State {
         Ok(true)
     }
 
-    /// Writes the queued ports back, each once.
-    #[inline]
+    /// Unmasks the queued ports, each once.
+    #[inline(always)]
     pub(super) fn unmask_queued(&mut self) -> Result<(), Error> {
         let Some(device) = &self.device else {
             return Ok(());

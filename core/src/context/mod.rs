@@ -6,6 +6,7 @@
 //! table before its first event is looked up. `notify` takes no lock.
 
 mod after;
+mod ahead;
 mod batch;
 mod bind;
 mod block;
@@ -39,14 +40,13 @@ use crate::ids::DomId;
 use crate::machine::link::Link;
 use crate::machine::{ChannelId, Machine, Owner, Stats};
 use crate::observe::{Called, Came, Observe};
-use crate::sync::{
-    Arc, AtomicBool, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, OwnerThread,
-};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, OwnerThread};
 use crate::trace::News;
+use ahead::Ahead;
 use callback::Callbacks;
 use nested::Nested;
 use observed::{OneObserver, ok};
-use owner::RoundOwner;
+use owner::{RoundNumber, RoundOwner};
 use peers::Statuses;
 
 pub use batch::WakeBuf;
@@ -117,6 +117,8 @@ struct Shared<R: Registrar> {
     /// The process that made it; [`NOBODY`] where the device was inherited even then.
     process: Process,
     state: Mutex<State>,
+    /// What the round that is under way took ahead.
+    ahead: Ahead,
     /// What the link in the state says, for those who need no lock to know.
     watching: AtomicBool,
     /// Whether the state has an error of a round that was dropped.
@@ -141,6 +143,8 @@ struct State {
     device: Option<Opened>,
     /// Why the device failed that was open last.
     failure: Option<DeviceError>,
+    /// How many wakes of those taken ahead were yielded when the rest was taken back last.
+    yielded: usize,
     /// How the device failed when the round that is under way read it.
     failed_in_round: Option<DeviceError>,
     /// The error of a round that was dropped, which the next call that can fails with.
@@ -197,6 +201,7 @@ impl<R: Registrar> Context<R> {
                     callbacks: Callbacks::default(),
                     device: None,
                     failure: None,
+                    yielded: 0,
                     failed_in_round: None,
                     owed: None,
                     restriction: None,
@@ -206,6 +211,7 @@ impl<R: Registrar> Context<R> {
                     is_lost: false,
                     news: News::default(),
                 }),
+                ahead: Ahead::default(),
                 watching: AtomicBool::new(false),
                 owes_error: AtomicBool::new(false),
                 returned: Condvar::default(),
@@ -330,13 +336,17 @@ impl<R: Registrar> Context<R> {
         if self.shared.observer.is_some() {
             return self.dispatch_observed(wakes);
         }
-        Round::begin(&self.shared, wakes, true)
+        Round::begin(&self.shared, wakes)
     }
 
     #[cold]
     #[inline(never)]
     fn dispatch_observed(&self, wakes: usize) -> Result<Round<'_, R>, Error> {
-        let begin = || Round::begin(&self.shared, wakes, true);
+        let begin = || {
+            let mut round = Round::begin(&self.shared, wakes)?;
+            round.plain = RoundNumber::NONE;
+            Ok(round)
+        };
         self.shared.observed(
             || Called::Begin(wakes),
             begin,
@@ -399,11 +409,6 @@ impl<R: Registrar> Context<R> {
 }
 
 impl<R: Registrar> Shared<R> {
-    #[inline]
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     fn is_due(&self) -> bool {
         !self.is_inherited()
             && (self.owes_error.load(Ordering::Relaxed) || self.lock().machine.has_work())

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use super::ahead::Channels;
 use super::io::Read;
 use super::owner::RoundNumber;
 use super::{Shared, State};
@@ -60,7 +61,7 @@ impl fmt::Display for Outcome {
 }
 
 /// How many reads one round may make, so that a device that never runs dry ends it.
-const READS: usize = 128;
+const READS: u8 = 128;
 
 /// One round of a [`Context`](super::Context): an iterator over the wakes.
 ///
@@ -103,14 +104,15 @@ pub struct Round<'a, R: Registrar> {
     pub(super) shared: &'a Shared<R>,
     /// Nothing is picked once it is 0.
     pub(super) wakes_left: usize,
-    reads_left: usize,
+    reads_left: u8,
     /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
     pub(super) may_read: bool,
     /// Nothing was left when wakes were taken last; what was queued since is for the next round.
     pub(super) is_drained: bool,
+    pub(super) ahead: Channels,
     number: RoundNumber,
     /// `number`, or none where the context is observed: so `next` compares once for both.
-    plain: RoundNumber,
+    pub(super) plain: RoundNumber,
     ended: bool,
     /// The program has it, so that its drop is a call of the program.
     pub(super) is_handed_out: bool,
@@ -123,19 +125,13 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// The most wakes of a round unless the caller says otherwise.
     pub const BUDGET: usize = 4096;
 
-    /// Begins a round. One that is handed out is dropped by a call of the program.
-    #[inline]
-    pub(super) fn begin(
-        shared: &'a Shared<R>,
-        wakes: usize,
-        is_handed_out: bool,
-    ) -> Result<Round<'a, R>, Error> {
+    /// Begins a round, which is not observed.
+    #[inline(always)]
+    pub(super) fn begin(shared: &'a Shared<R>, wakes: usize) -> Result<Round<'a, R>, Error> {
         shared.check_caller()?;
         let mut number = shared.begin_round()?;
         if shared.owes_error.load(Ordering::Relaxed) {
-            shared.in_round.release();
-            shared.pay_error()?;
-            number = shared.begin_round()?;
+            number = shared.begin_paid_round()?;
         }
         Ok(Round {
             shared,
@@ -143,10 +139,11 @@ impl<'a, R: Registrar> Round<'a, R> {
             reads_left: READS,
             may_read: shared.is_watching(),
             is_drained: false,
+            ahead: Channels::default(),
             number,
-            plain: shared.plain(number),
+            plain: number,
             ended: false,
-            is_handed_out,
+            is_handed_out: true,
             _span: Span::round(),
             _not_send: PhantomData,
         })
@@ -160,23 +157,26 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// [`Error::Register`] and [`Error::Deregister`] of the event loop; [`Error::Inherited`] in a
     /// child that was forked meanwhile. Where none did, once, the error of a round that was dropped.
     #[inline(always)]
-    pub fn finish(self) -> Result<Outcome, Error> {
-        if self.shared.observer.is_some() {
-            return self.finish_observed();
+    pub fn finish(mut self) -> Result<Outcome, Error> {
+        if !self.is_plain() {
+            return self.finish_after_a_look();
         }
-        self.finish_now()
+        self.finish_now(true)
     }
 
     #[cold]
     #[inline(never)]
-    fn finish_observed(self) -> Result<Outcome, Error> {
+    fn finish_after_a_look(&mut self) -> Result<Outcome, Error> {
         let shared = self.shared;
-        shared.observed(|| Called::Finish, || self.finish_now(), over)
+        let is_last = shared.in_round.is_last(self.number);
+        shared.observed(|| Called::Finish, || self.finish_now(is_last), over)
     }
 
+    /// [`finish`](Self::finish): only the drop may follow. `is_last` says that no other round of this
+    /// thread ended this one.
     #[inline(always)]
-    pub(super) fn finish_now(mut self) -> Result<Outcome, Error> {
-        let outcome = self.end()?;
+    pub(super) fn finish_now(&mut self, is_last: bool) -> Result<Outcome, Error> {
+        let outcome = self.end(is_last)?;
         if self.shared.owes_error.load(Ordering::Relaxed) {
             self.shared.pay_error()?;
         }
@@ -187,7 +187,8 @@ impl<'a, R: Registrar> Round<'a, R> {
     #[cold]
     #[inline(never)]
     fn leave(&mut self) {
-        if let Err(error) = self.end()
+        let is_last = self.shared.in_round.is_last(self.number);
+        if let Err(error) = self.end(is_last)
             && !self.shared.is_inherited()
         {
             self.shared.owe_error(error);
@@ -195,16 +196,15 @@ impl<'a, R: Registrar> Round<'a, R> {
     }
 
     #[inline(always)]
-    fn end(&mut self) -> Result<Outcome, Error> {
+    fn end(&mut self, is_last: bool) -> Result<Outcome, Error> {
         self.ended = true;
         if self.shared.is_inherited() {
             return Err(Error::Inherited);
         }
-        if !self.shared.in_round.is_last(self.number) {
-            // Another round of this thread ended it.
+        if !is_last {
             return Ok(self.shared.outcome());
         }
-        self.shared.end_round(self.may_read)
+        self.shared.end_round(self.may_read, &mut self.ahead.room)
     }
 
     /// `next` of a round that is observed, or that another one has ended.
@@ -212,15 +212,34 @@ impl<'a, R: Registrar> Round<'a, R> {
     #[inline(never)]
     fn next_after_a_look(&mut self) -> Option<Wake> {
         let shared = self.shared;
-        let next = || self.is_current().then(|| self.next_now()).flatten();
+        // Each call is observed, so each takes its wake itself.
+        self.forget_ahead();
+        let next = || {
+            let wake = self.is_current().then(|| self.next_now()).flatten()?;
+            trace::wake(wake.channel, wake.cause);
+            Some(wake)
+        };
         shared.observed(|| Called::Next, next, |wake| Came::Wake(*wake))
     }
 
     #[inline(always)]
     fn next_now(&mut self) -> Option<Wake> {
-        let wake = self.next_with(|state| state.machine.next_wake(|_| true))?;
-        trace::wake(wake.channel, wake.cause);
-        Some(wake)
+        if !self.may_go_on() {
+            return None;
+        }
+        let mut state = self.shared.lock();
+        let wake = loop {
+            let wake = state.machine.next_wake(|_| true);
+            if wake.is_some() || !self.read(&mut state) {
+                break wake;
+            }
+        };
+        if wake.is_some() {
+            self.take_ahead(&mut state);
+            self.wakes_left -= 1;
+        }
+        self.unlock(state);
+        wake
     }
 
     /// One wake, as `pick` takes it: [`pick_some`](Self::pick_some).
@@ -258,6 +277,12 @@ impl<'a, R: Registrar> Round<'a, R> {
         self.wakes_left > 0 && !self.shared.is_inherited()
     }
 
+    /// Whether this is the round of its thread, and is not observed.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.shared.in_round.is_last(self.plain)
+    }
+
     /// Whether this is the round of its thread, or is again because no other one is under way.
     #[inline]
     pub(super) fn is_current(&mut self) -> bool {
@@ -277,6 +302,7 @@ impl<'a, R: Registrar> Round<'a, R> {
         self.plain = self.shared.plain(number);
         self.may_read = self.shared.is_watching();
         self.is_drained = false;
+        self.forget_ahead();
         true
     }
 
@@ -314,11 +340,15 @@ impl<R: Registrar> Iterator for Round<'_, R> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Wake> {
-        if self.shared.in_round.is_last(self.plain) {
-            self.next_now()
-        } else {
-            self.next_after_a_look()
+        if !self.is_plain() {
+            return self.next_after_a_look();
         }
+        let wake = match self.next_ahead() {
+            Some(wake) => wake,
+            None => self.next_now()?,
+        };
+        trace::wake(wake.channel, wake.cause);
+        Some(wake)
     }
 }
 

@@ -42,6 +42,7 @@ impl Device {
             device: Box::new(device),
             handles: AtomicUsize::new(0),
             has_failed: AtomicBool::new(false),
+            has_news: AtomicBool::new(false),
             #[cfg(feature = "std")]
             observer: std::sync::OnceLock::new(),
         };
@@ -123,6 +124,8 @@ struct Shared {
     handles: AtomicUsize,
     /// A read of it failed, so its context lets go of it.
     has_failed: AtomicBool,
+    /// A notify looks at `has_failed` and at `observer`; otherwise there is nothing to see.
+    has_news: AtomicBool,
     /// Who records the notifiers, which have no context.
     #[cfg(feature = "std")]
     observer: std::sync::OnceLock<Arc<dyn Observer>>,
@@ -132,6 +135,7 @@ impl Opened {
     /// Notes that the device failed: from now on each notify is refused.
     pub(crate) fn fail(&self) {
         self.0.has_failed.store(true, Ordering::Release);
+        self.0.has_news.store(true, Ordering::Release);
     }
 
     #[cfg(feature = "std")]
@@ -144,6 +148,7 @@ impl Opened {
     #[cfg(feature = "std")]
     pub(crate) fn observe(&self, observer: impl FnOnce() -> Arc<dyn Observer>) {
         let _first = self.0.observer.get_or_init(observer);
+        self.0.has_news.store(true, Ordering::Release);
     }
 
     /// [`EventChannel::is_inherited`]
@@ -153,9 +158,14 @@ impl Opened {
         !self.0.process.is_current(|_| !device.is_inherited())
     }
 
-    #[inline]
     pub(crate) fn has_failed(&self) -> bool {
         self.0.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Whether it did not fail and is not recorded, as nearly always.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.0.has_news.load(Ordering::Acquire)
     }
 
     /// A handle for others.

@@ -22,6 +22,7 @@ impl Machine {
                 let cause = Cause::Event;
                 Some(Wake { channel, cause })
             }
+            None if self.most_wakes() == 0 => None,
             None => self.next_wake_of_any(has_taker),
         }
     }

@@ -3,6 +3,7 @@
 //! Plain data behind `&mut self`. It calls no device and no event loop; the context does, and
 //! tells the machine what came of it.
 
+mod ahead;
 pub(crate) mod block;
 pub mod cells;
 mod deliver;
@@ -31,6 +32,9 @@ use alloc::vec::Vec;
 
 use crate::hal::PortBuf;
 use crate::ids::Port;
+pub(crate) use ahead::Ahead;
+#[cfg(feature = "std")]
+pub(crate) use ahead::Room;
 pub use id::ChannelId;
 pub(crate) use id::NotBound;
 use link::{Link, LinkEffect, LinkInput};
@@ -66,6 +70,7 @@ pub(crate) struct Machine {
     inbox: PortBuf,
     /// How many words of the inbox were taken; the rest is unread.
     taken: usize,
+    pub(crate) ahead: Ahead,
     /// Tells the threads that block from one another.
     blocks: Waiter,
     /// Whose port was found closed, until the channel is dropped.
@@ -86,6 +91,7 @@ impl Machine {
             to_unmask: Vec::new(),
             inbox: PortBuf::default(),
             taken: 0,
+            ahead: Ahead::default(),
             blocks: Waiter::FIRST,
             closed: BTreeSet::new(),
             stats: Stats::default(),
@@ -227,6 +233,7 @@ impl Machine {
         self.to_unmask = Vec::new();
         self.ready = VecDeque::new();
         self.count.queued = 0;
+        self.ahead = Ahead::default();
         self.count.tasks.free();
     }
 

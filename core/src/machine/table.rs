@@ -145,6 +145,13 @@ impl Table {
         Some((slot.channel(port), slot))
     }
 
+    /// The event of a [plain](Self::plain) word, whose wait goes on, was not handed out after all.
+    pub(crate) fn take_back(&mut self, raw: u32, due: u16) {
+        if let Some(slot) = self.slots.get_mut(raw) {
+            slot.due = due;
+        }
+    }
+
     /// Looks up a word as the driver gave it, which may be any number.
     #[inline]
     pub(crate) fn by_word(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {

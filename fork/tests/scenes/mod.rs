@@ -1,6 +1,6 @@
 //! Scenes with a real fork. A process that forks must have one thread that matters, and one that
-//! enters a PID namespace cannot leave it, so each scene is the test program once more, told by
-//! the environment what to play.
+//! enters a PID namespace cannot leave it, so each scene is the test program once more. An
+//! environment variable says what to play.
 
 use std::env;
 use std::panic::{self, AssertUnwindSafe};
@@ -90,7 +90,7 @@ fn end_in_time() {
 }
 
 extern "C" fn too_late(_: libc::c_int) {
-    // SAFETY: it may be called in a handler, and returns to nobody.
+    // SAFETY: it may be called in a handler, and does not return.
     unsafe { libc::_exit(124) }
 }
 
@@ -118,7 +118,7 @@ impl Forks {
             assert_eq!(process::id() == 1, self.namespaces);
             act(kept);
         }));
-        // SAFETY: it returns to nobody, and leaves alone what would run at an exit of the parent.
+        // SAFETY: it does not return, and runs none of the exit handlers of the parent.
         unsafe { libc::_exit(i32::from(ended.is_err())) }
     }
 }

@@ -1,8 +1,8 @@
-//! What can go wrong with a dispatcher.
+//! The errors of a dispatcher.
 
 use evtchn_core::{ChannelId, Error};
 
-/// A channel could not be added. Nobody waits that did not wait before.
+/// A channel could not be added. No new wait was started.
 ///
 /// ```
 /// # use std::num::NonZeroUsize;
@@ -30,15 +30,14 @@ use evtchn_core::{ChannelId, Error};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddError {
-    /// There are as many channels as there may be, those included that were removed and have a
-    /// delivery left.
-    #[error("the dispatcher has all of its {capacity} channels")]
+    /// The dispatcher has `capacity` channels, counting removed ones that still have a delivery.
+    #[error("the dispatcher is full: it has {capacity} channels")]
     Full {
-        /// How many there may be.
+        /// How many channels it can have.
         capacity: usize,
     },
-    /// The channel was added already.
-    #[error("the dispatcher has {0} already")]
+    /// The channel was added before.
+    #[error("{0} is in the dispatcher already")]
     Twice(ChannelId),
     /// The run is over.
     #[error("the dispatcher has ended")]
@@ -48,7 +47,7 @@ pub enum AddError {
     Context(#[from] Error),
 }
 
-/// A run ended by itself, or with something left.
+/// A run could not begin, ended by itself, or could not end every wait.
 ///
 /// ```
 /// # use std::num::NonZeroUsize;
@@ -67,34 +66,35 @@ pub enum AddError {
 /// use evtchn_loops::RunError;
 ///
 /// dispatcher.spawn()?.stop()?;
-/// assert!(matches!(dispatcher.run(), Err(RunError::Running))); // it runs once
+/// assert!(matches!(dispatcher.run(), Err(RunError::Running))); // a dispatcher runs once
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// It runs, or ran, already.
-    #[error("a dispatcher runs once")]
+    /// The dispatcher runs, or has run, already.
+    #[error("the dispatcher runs already, or has run before")]
     Running,
     /// A round failed, or the event loop could not sleep.
     #[error(transparent)]
     Context(#[from] Error),
-    /// A channel could not be waited for again when its delivery was dropped, which ended the run.
-    /// [`Delivery::done`](super::Delivery::done) says so itself instead, and can be tried again.
+    /// When a delivery was dropped, the dispatcher could not wait for its channel again. This ended
+    /// the run. [`Delivery::done`](super::Delivery::done) returns this error itself instead, and
+    /// can be called again.
     #[error("cannot wait for {channel} again: {error}")]
     Wait {
         /// The channel.
         channel: ChannelId,
-        /// Why.
+        /// The error of the wait.
         error: Error,
     },
-    /// The event loop did not let go of the device.
+    /// The event loop could not deregister the device.
     #[error("cannot end the wait for {channel}: {error}")]
     Cancel {
         /// The channel.
         channel: ChannelId,
-        /// Why.
+        /// The error of the cancel.
         error: Error,
     },
 }

@@ -1,4 +1,4 @@
-//! Delivery to threads: a dispatcher runs the rounds, workers take the wakes from a queue.
+//! Delivery to threads: a dispatcher runs the rounds, and workers take the wakes from a queue.
 
 mod error;
 mod place;
@@ -22,28 +22,29 @@ use place::Place;
 
 /// Hands the wakes of channels to threads, through a queue of `crossbeam-channel`.
 ///
-/// One thread [runs](Self::run) the rounds of the context; or [`spawn`](Self::spawn) starts one. Each
-/// wake of a channel that was [added](Self::add) goes to one of those who receive from
-/// [`wakes`](Self::wakes), as a [`Delivery`], at whose end the channel is waited for again.
+/// One thread [runs](Self::run) the rounds of the context, or [`spawn`](Self::spawn) starts one for
+/// it. Each wake of a channel that was [added](Self::add) becomes a [`Delivery`] in the queue
+/// [`wakes`](Self::wakes), where one worker receives it. When that delivery is over, the dispatcher
+/// waits for the channel again.
 ///
-/// - *Order.* The queue is fair: a wake goes to its end, also one that was latched meanwhile.
-/// - *One at a time.* A channel has at most one delivery, in the queue or in somebody's hands, so
-///   its wakes are never handled by two threads at once.
-/// - *Bound.* So the queue never holds more wakes than there are channels, however hard the peers
-///   fire. Its memory is allocated once, for `capacity` wakes, which is the most channels there
-///   can be.
-/// - *End.* When the run is over nobody waits and nothing is registered. What is in the queue can
-///   still be received, and then the queue is disconnected, which ends the loops of the workers.
-///   All other events are kept for the next wait.
+/// - *Order.* The queue is fair: every wake goes to its end, even one that was latched in between.
+/// - *One at a time.* A channel has at most one delivery, in the queue or with a worker, so two
+///   threads never handle its wakes at once.
+/// - *Bound.* So the queue never holds more wakes than there are channels, however fast the peers
+///   notify. Its memory is allocated once, for `capacity` wakes. There can be at most `capacity`
+///   channels.
+/// - *End.* When the run is over, nothing waits and nothing is registered. What is in the queue can
+///   still be received; then the queue is disconnected, which ends the loops of the workers. All
+///   other events are kept for the next wait.
 ///
-/// It sets a callback on each channel, so wakes of other channels of the context are left to the
-/// next wait on them. One context has one dispatcher; several contexts with one each run on several
-/// cores, and a worker may select between their queues.
+/// It sets a callback on each channel, so wakes of the other channels of the context are kept for
+/// the next wait on them. A context can have one dispatcher. Several contexts with a dispatcher
+/// each run on several cores, and a worker may select between their queues.
 ///
-/// A handle: its clones are the same dispatcher.
+/// It is a handle: clones are the same dispatcher.
 ///
-/// In a forked child every call is an error that says so ([`Error::Inherited`]), and dropping
-/// it neither calls for the event loop nor waits for a thread, which the child does not have.
+/// In a forked child every call returns [`Error::Inherited`]. Dropping the dispatcher there neither
+/// wakes the event loop nor waits for the thread, which the child does not have.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -94,9 +95,9 @@ struct Shared<R: Sleep> {
 }
 
 struct Places<R: Sleep> {
-    /// None where a removal is under way: the next addition of the channel must not meet it.
+    /// `None` while a removal is under way, so that the channel cannot be added meanwhile.
     by_id: BTreeMap<ChannelId, Option<Arc<Place<R>>>>,
-    /// For those that are added; none after the end.
+    /// For channels that are added; `None` after the end.
     sender: Option<Sender<Delivery<R>>>,
 }
 
@@ -104,21 +105,21 @@ struct Places<R: Sleep> {
 struct Control<R: Sleep> {
     ctx: Arc<Context<R>>,
     stop: AtomicBool,
-    /// The first wait that failed where nobody could be told.
+    /// The first wait that failed where no call could return the error.
     failed: Mutex<Option<RunError>>,
-    /// Places that exist, also those that were removed and have a delivery left.
-    seats: AtomicUsize,
+    /// How many places exist, including removed ones that still have a delivery.
+    place_count: AtomicUsize,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind these locks is whole whenever code of others runs.
+    // No state behind these locks is half changed whenever foreign code can run.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<R: Sleep> Control<R> {
-    /// Refuses a call in a forked child: context, event loop and threads are the parent's, and a
-    /// lock of ours may have been held there.
-    fn admit(&self) -> Result<(), Error> {
+    /// Returns an error in a forked child: context, event loop and threads belong to the parent,
+    /// and a thread of the parent may have held one of these locks.
+    fn check_caller(&self) -> Result<(), Error> {
         match self.ctx.is_inherited() {
             true => Err(Error::Inherited),
             false => Ok(()),
@@ -126,7 +127,7 @@ impl<R: Sleep> Control<R> {
     }
 
     fn stop(&self) {
-        if self.admit().is_err() {
+        if self.check_caller().is_err() {
             return;
         }
         self.stop.store(true, Ordering::SeqCst);
@@ -138,7 +139,7 @@ impl<R: Sleep> Control<R> {
         self.stop();
     }
 
-    /// Rounds and sleeps until it is stopped.
+    /// Runs rounds, and sleeps between them, until it is stopped.
     fn turn(&self) -> Result<(), RunError> {
         let event_loop = self.ctx.registrar();
         loop {
@@ -158,7 +159,7 @@ impl<R: Sleep> Control<R> {
 }
 
 impl<R: Sleep + 'static> Dispatcher<R> {
-    /// A dispatcher for `capacity` channels of this context at most.
+    /// A dispatcher for at most `capacity` channels of this context.
     #[must_use]
     pub fn new(ctx: Arc<Context<R>>, capacity: NonZeroUsize) -> Dispatcher<R> {
         let (sender, receiver) = bounded(capacity.get());
@@ -168,7 +169,7 @@ impl<R: Sleep + 'static> Dispatcher<R> {
                     ctx,
                     stop: AtomicBool::new(false),
                     failed: Mutex::new(None),
-                    seats: AtomicUsize::new(0),
+                    place_count: AtomicUsize::new(0),
                 }),
                 places: Mutex::new(Places {
                     by_id: BTreeMap::new(),
@@ -181,13 +182,13 @@ impl<R: Sleep + 'static> Dispatcher<R> {
         }
     }
 
-    /// Waits for a channel from now on. Until it is removed or the run is over its callback is the
-    /// dispatcher's, and so are its waits: nobody else should wait for it.
+    /// Waits for a channel from now on. Until it is removed or the run is over, the dispatcher owns
+    /// its callback and its waits: no other code should wait for it.
     ///
     /// # Errors
-    /// [`AddError`]; nobody waits that did not wait before.
+    /// [`AddError`]; then no new wait was started.
     pub fn add(&self, channel: Arc<Channel<R>>) -> Result<(), AddError> {
-        self.shared.control.admit()?;
+        self.shared.control.check_caller()?;
         let id = channel.id();
         let mut places = lock(&self.shared.places);
         let Places { by_id, sender } = &mut *places;
@@ -202,14 +203,14 @@ impl<R: Sleep + 'static> Dispatcher<R> {
         Ok(())
     }
 
-    /// Waits for a channel no longer, and gives it back. A delivery of it stays one. Until this
-    /// returns, adding the channel again is [`AddError::Twice`].
+    /// Stops waiting for a channel and returns it. A delivery that it has stays valid. Until this
+    /// returns, adding the channel again fails with [`AddError::Twice`].
     ///
     /// # Errors
-    /// [`RunError::Cancel`] where the event loop does not let go of the device. The channel is
-    /// removed even then.
+    /// [`RunError::Cancel`] where the event loop could not deregister the device. The channel is
+    /// removed all the same.
     pub fn remove(&self, id: ChannelId) -> Result<Option<Arc<Channel<R>>>, RunError> {
-        self.shared.admit()?;
+        self.shared.check_caller()?;
         let removed = lock(&self.shared.places)
             .by_id
             .get_mut(&id)
@@ -225,31 +226,31 @@ impl<R: Sleep + 'static> Dispatcher<R> {
         Ok(Some(Arc::clone(place.channel())))
     }
 
-    /// The queue of the wakes. Each is received once, by whichever clone comes first.
+    /// The queue of the wakes. Each wake is received once, by whichever clone is first.
     #[must_use]
     pub fn wakes(&self) -> Receiver<Delivery<R>> {
         self.shared.receiver.clone()
     }
 
-    /// Runs the rounds of the context on this thread until it is [stopped](Self::stop), and ends
-    /// the waits then. A dispatcher runs once.
+    /// Runs the rounds of the context on this thread until it is [stopped](Self::stop), and then
+    /// ends the waits. A dispatcher runs once.
     ///
     /// # Errors
-    /// [`RunError`], the first that came up. Nobody waits then either; where the device failed,
-    /// each channel has got a wake that says [`Gone`](evtchn_core::Cause::Gone).
+    /// The first [`RunError`]. The waits are ended then too; where the device failed, each channel
+    /// gets a wake with the cause [`Gone`](evtchn_core::Cause::Gone).
     ///
     /// # Panics
-    /// Where a callback of another channel does; the waits are ended first.
+    /// Where a callback of another channel panics; the waits are ended first.
     pub fn run(&self) -> Result<(), RunError> {
         let shared = &*self.shared;
-        shared.admit()?;
+        shared.check_caller()?;
         if shared.is_running.swap(true, Ordering::SeqCst) {
             return Err(RunError::Running);
         }
         let ending = Ending(shared);
         let mut ran = shared.control.turn();
         if let Err(RunError::Context(Error::Device(_))) = &ran {
-            // More channels may have to be told than the round that failed has told.
+            // More channels may have to be woken than the round that failed has woken.
             while let Ok(Outcome::More) = shared.control.ctx.dispatch_callbacks() {}
         }
         drop(ending);
@@ -272,7 +273,7 @@ impl<R: Sleep + 'static> Dispatcher<R> {
         })
     }
 
-    /// Lets the run end, from any thread. It does not wait for that. In a forked child it does
+    /// Ends the run, from any thread, without waiting for its end. In a forked child it does
     /// nothing.
     pub fn stop(&self) {
         self.shared.control.stop();
@@ -280,11 +281,11 @@ impl<R: Sleep + 'static> Dispatcher<R> {
 }
 
 impl<R: Sleep> Shared<R> {
-    fn admit(&self) -> Result<(), RunError> {
-        Ok(self.control.admit()?)
+    fn check_caller(&self) -> Result<(), RunError> {
+        Ok(self.control.check_caller()?)
     }
 
-    /// Ends every wait, and lets go of the queue.
+    /// Ends every wait and drops the queue.
     fn end(&self) {
         let mut places = lock(&self.places);
         places.sender = None;
@@ -298,7 +299,7 @@ impl<R: Sleep> Shared<R> {
     }
 }
 
-/// While it lives, a channel is being removed; it is removed even where a hook panics.
+/// Removes a channel when it is dropped, so also where a hook of the event loop panics.
 struct Removing<'a, R: Sleep> {
     shared: &'a Shared<R>,
     id: ChannelId,
@@ -311,7 +312,7 @@ impl<R: Sleep> Drop for Removing<'_, R> {
     }
 }
 
-/// A run that is over, also by a panic, ends the waits.
+/// Ends the waits when it is dropped, so also where the run ends by a panic.
 struct Ending<'a, R: Sleep>(&'a Shared<R>);
 
 impl<R: Sleep> Drop for Ending<'_, R> {
@@ -322,7 +323,7 @@ impl<R: Sleep> Drop for Ending<'_, R> {
 
 impl<R: Sleep> Drop for Shared<R> {
     fn drop(&mut self) {
-        if self.control.admit().is_ok() {
+        if self.control.check_caller().is_ok() {
             self.end();
         }
     }
@@ -336,7 +337,7 @@ impl<R: Sleep> Clone for Dispatcher<R> {
     }
 }
 
-/// A dispatcher on a thread of its own. Dropping it stops and joins that too.
+/// A dispatcher on a thread of its own. Dropping it stops the run and joins the thread.
 ///
 /// ```
 /// # use std::num::NonZeroUsize;
@@ -354,7 +355,7 @@ impl<R: Sleep> Clone for Dispatcher<R> {
 /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
 /// dispatcher.add(channel)?;
 /// let running = dispatcher.spawn()?;
-/// running.stop()?; // when it returns, nobody waits any more
+/// running.stop()?; // when it returns, nothing waits any more
 /// assert!(dispatcher.wakes().recv().is_err());
 /// # Ok(())
 /// # }
@@ -366,15 +367,15 @@ pub struct Running<R: Sleep> {
 }
 
 impl<R: Sleep> Running<R> {
-    /// Stops the run and joins its thread: when it returns, nobody waits any more.
+    /// Stops the run and joins its thread. When it returns, nothing waits any more.
     ///
     /// # Errors
-    /// What the [run](Dispatcher::run) came to; in a forked child that the context is the parent's.
+    /// The error of the [run](Dispatcher::run); [`Error::Inherited`] in a forked child.
     ///
     /// # Panics
-    /// With the panic of the run.
+    /// Where the run panicked, with the same panic.
     pub fn stop(mut self) -> Result<(), RunError> {
-        self.dispatcher.shared.admit()?;
+        self.dispatcher.shared.check_caller()?;
         match self.join() {
             Some(Ok(ran)) => ran,
             Some(Err(panic)) => resume_unwind(panic),
@@ -384,8 +385,8 @@ impl<R: Sleep> Running<R> {
 
     fn join(&mut self) -> Option<thread::Result<Result<(), RunError>>> {
         let thread = self.thread.take()?;
-        if self.dispatcher.shared.admit().is_err() {
-            // Joined, or let go of, in a process that does not have it, it does what it likes.
+        if self.dispatcher.shared.check_caller().is_err() {
+            // Neither joined nor detached: in a process without that thread both are undefined.
             let _kept = ManuallyDrop::new(thread);
             return None;
         }

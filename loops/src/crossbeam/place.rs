@@ -1,4 +1,4 @@
-//! One channel of a dispatcher, and what a worker holds of it.
+//! One channel of a dispatcher, and the delivery that a worker receives for it.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -11,25 +11,25 @@ use evtchn_core::{Cause, Channel, ChannelId, Error, Sleep, Wake};
 use super::error::{AddError, RunError};
 use super::{Control, lock};
 
-/// A channel of the dispatcher. It has at most one delivery.
+/// A channel of the dispatcher. It has at most one delivery at a time.
 pub(super) struct Place<R: Sleep> {
     channel: Arc<Channel<R>>,
     control: Arc<Control<R>>,
-    /// Held over a wait, so that none comes after the end. The callback takes it too, so nothing
-    /// under it waits for the callback.
+    /// Locked during a wait, so that no wait begins after the end. The callback locks it too, so
+    /// nothing that holds it may wait for the callback.
     state: Mutex<State<R>>,
 }
 
 struct State<R: Sleep> {
     is_out: bool,
-    /// A wake that came while there was a delivery: somebody else has waited.
+    /// A wake that came while there was a delivery, because other code waited for the channel.
     next: Option<Cause>,
-    /// Nothing after the end.
+    /// `None` after the end.
     sender: Option<Sender<Delivery<R>>>,
 }
 
 impl<R: Sleep> Place<R> {
-    /// A place for a channel, unless there are `capacity` places.
+    /// A place for a channel, or [`AddError::Full`] where there are `capacity` places.
     pub(super) fn new(
         control: &Arc<Control<R>>,
         channel: Arc<Channel<R>>,
@@ -37,9 +37,9 @@ impl<R: Sleep> Place<R> {
         capacity: usize,
     ) -> Result<Arc<Place<R>>, AddError> {
         let one_more = |taken| (taken < capacity).then_some(taken + 1);
-        let seats = &control.seats;
-        let seat = seats.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
-        if seat.is_err() {
+        let place_count = &control.place_count;
+        let added = place_count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more);
+        if added.is_err() {
             return Err(AddError::Full { capacity });
         }
         Ok(Arc::new(Place {
@@ -57,7 +57,7 @@ impl<R: Sleep> Place<R> {
         &self.channel
     }
 
-    /// Sets the callback and waits.
+    /// Sets the callback and begins to wait.
     pub(super) fn begin(self: &Arc<Self>) -> Result<(), AddError>
     where
         R: 'static,
@@ -75,9 +75,9 @@ impl<R: Sleep> Place<R> {
         Ok(())
     }
 
-    /// Ends the wait, for good. What comes from now on is kept for others.
+    /// Ends the wait for good. Later events are kept for the next wait outside of the dispatcher.
     pub(super) fn end(&self) -> Result<(), RunError> {
-        // First of all, so that no wake comes for which there is no queue any more.
+        // First of all, so that no wake comes after its queue is gone.
         let removed = self.channel.remove_callback();
         lock(&self.state).sender = None;
         let cancelled = match removed {
@@ -93,7 +93,7 @@ impl<R: Sleep> Place<R> {
         }
     }
 
-    /// The channel woke.
+    /// Called with each wake of the channel.
     fn fire(self: &Arc<Self>, cause: Cause) {
         let mut state = lock(&self.state);
         if state.is_out {
@@ -103,7 +103,7 @@ impl<R: Sleep> Place<R> {
         }
     }
 
-    /// Waits again, unless it has ended. What is latched goes to the end of the queue.
+    /// Waits again, unless the place has ended. A latched event goes to the end of the queue.
     fn wait_again(self: &Arc<Self>) -> Result<(), Error> {
         let mut state = lock(&self.state);
         state.is_out = false;
@@ -119,7 +119,7 @@ impl<R: Sleep> Place<R> {
         waited
     }
 
-    /// Puts a delivery that failed into the queue once more.
+    /// Puts a delivery into the queue a second time, after the worker that had it panicked.
     fn give_again(self: &Arc<Self>, cause: Cause) {
         lock(&self.state).post(self, cause, true);
     }
@@ -139,7 +139,7 @@ impl<R: Sleep> State<R> {
             is_over: false,
         };
         if let Err(refused) = sender.try_send(delivery) {
-            // Not dropped as one that a worker had: this thread holds the lock.
+            // Marked as over, because dropping a live delivery would lock what this thread holds.
             refused.into_inner().is_over = true;
             self.is_out = false;
         }
@@ -148,15 +148,15 @@ impl<R: Sleep> State<R> {
 
 impl<R: Sleep> Drop for Place<R> {
     fn drop(&mut self) {
-        self.control.seats.fetch_sub(1, Ordering::SeqCst);
+        self.control.place_count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// One wake of one channel, for whoever received it.
+/// One wake of one channel, for the worker that received it.
 ///
-/// When it is [done](Self::done) or dropped, the channel is waited for again, unless the run is
-/// over. Dropped by a panic it goes back to the end of the queue, so that another worker looks;
-/// when that panics too, the channel is waited for again instead.
+/// When it is [done](Self::done) or dropped, the dispatcher waits for the channel again, unless the
+/// run is over. Where a panic drops it, it goes back to the end of the queue for another worker;
+/// where that worker panics too, the dispatcher waits for the channel again instead.
 ///
 /// ```
 /// # use std::num::NonZeroUsize;
@@ -177,8 +177,8 @@ impl<R: Sleep> Drop for Place<R> {
 /// guest.send(theirs)?;
 /// let mut delivery = dispatcher.wakes().recv()?;
 /// assert_eq!(delivery.channel().id(), channel.id());
-/// delivery.channel().notify()?; // what the wake was about
-/// delivery.done()?; // it is waited for again
+/// delivery.channel().notify()?; // answers the peer
+/// delivery.done()?; // the dispatcher waits for the channel again
 /// running.stop()?;
 /// # Ok(())
 /// # }
@@ -187,19 +187,19 @@ impl<R: Sleep> Drop for Place<R> {
 pub struct Delivery<R: Sleep> {
     place: Arc<Place<R>>,
     cause: Cause,
-    /// Whoever had it first has panicked.
+    /// The worker that had it first panicked.
     is_again: bool,
     is_over: bool,
 }
 
 impl<R: Sleep> Delivery<R> {
-    /// The channel, to notify for example.
+    /// The channel, for example to notify the peer.
     #[must_use]
     pub fn channel(&self) -> &Channel<R> {
         &self.place.channel
     }
 
-    /// The wake.
+    /// Why the channel woke.
     #[must_use]
     pub fn wake(&self) -> Wake {
         Wake {
@@ -208,7 +208,7 @@ impl<R: Sleep> Delivery<R> {
         }
     }
 
-    /// Waits for the channel again. A channel that is gone is done, and so is each in a forked child.
+    /// Waits for the channel again. Does nothing for a channel that is gone, and in a forked child.
     ///
     /// ```
     /// # use std::num::NonZeroUsize;
@@ -237,10 +237,10 @@ impl<R: Sleep> Delivery<R> {
     /// ```
     ///
     /// # Errors
-    /// Those of a [wait](Channel::wait); it can be tried again. Once it is done, a second call does
-    /// nothing.
+    /// Those of [`Channel::wait`]; then this can be called again. After it has succeeded, another
+    /// call does nothing.
     pub fn done(&mut self) -> Result<(), Error> {
-        if self.is_over || self.place.control.admit().is_err() {
+        if self.is_over || self.place.control.check_caller().is_err() {
             return Ok(());
         }
         self.wait_again()?;
@@ -258,8 +258,8 @@ impl<R: Sleep> Delivery<R> {
 
 impl<R: Sleep> Drop for Delivery<R> {
     fn drop(&mut self) {
-        // In a forked child nothing of it is ours, and a lock may have been held.
-        if self.is_over || self.place.control.admit().is_err() {
+        // A forked child shares nothing of this, and a thread of the parent may have held a lock.
+        if self.is_over || self.place.control.check_caller().is_err() {
             return;
         }
         if panicking() && !self.is_again && self.cause != Cause::Gone {

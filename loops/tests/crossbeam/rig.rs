@@ -1,4 +1,4 @@
-//! A dispatcher on the simulator, and the script of those who take from it.
+//! A dispatcher on the simulator, and a script that takes the place of its workers.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

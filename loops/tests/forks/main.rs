@@ -51,8 +51,8 @@ const SCENES: &[Scene] = &[
         calloop_goes_on_after_a_child_dropped_the_source,
     ),
     (
-        "calloop_hears_the_call_that_a_child_had_a_round_for",
-        calloop_hears_the_call_that_a_child_had_a_round_for,
+        "calloop_gets_a_wake_although_a_child_had_a_round_for_it",
+        calloop_gets_a_wake_although_a_child_had_a_round_for_it,
     ),
     (
         "adapter_of_a_parent_registers_no_device_of_a_child",
@@ -87,8 +87,8 @@ const SCENES: &[Scene] = &[
         threads::child_that_drops_a_delivery_leaves_it_to_its_parent,
     ),
     (
-        "delivery_that_a_child_has_done_is_its_parents",
-        threads::delivery_that_a_child_has_done_is_its_parents,
+        "delivery_that_a_child_has_done_stays_with_its_parent",
+        threads::delivery_that_a_child_has_done_stays_with_its_parent,
     ),
 ];
 
@@ -132,7 +132,7 @@ impl<R: Registrar> Rig<R> {
         self.channel.wait().unwrap();
     }
 
-    /// What a child gets, and then lets go of.
+    /// What a child inherits, and then drops.
     fn refuse_and_drop(self) {
         assert!(self.ctx.is_inherited());
         let waited = self.channel.wait();
@@ -204,7 +204,7 @@ fn calloop_goes_on_after_a_child_dropped_the_source(forks: &Forks) {
     assert_eq!(fired, [rig.channel.port()]);
 }
 
-fn calloop_hears_the_call_that_a_child_had_a_round_for(forks: &Forks) {
+fn calloop_gets_a_wake_although_a_child_had_a_round_for_it(forks: &Forks) {
     let registrar = CalloopRegistrar::new().unwrap();
     let (event_loop, rig) = calloop(&registrar);
     Registrar::wake(&registrar);
@@ -213,7 +213,7 @@ fn calloop_hears_the_call_that_a_child_had_a_round_for(forks: &Forks) {
         assert!(refused.is_err());
         drop((event_loop, rig));
     });
-    // What says so is still readable.
+    // The descriptor that announces it is still readable.
     let epoll = registrar.as_fd();
     let mut fds = [rustix::event::PollFd::new(&epoll, PollFlags::IN)];
     assert_eq!(rustix::event::poll(&mut fds, Some(&NOW)).unwrap(), 1);
@@ -252,7 +252,7 @@ fn poll_array_goes_on_after_a_child_dropped_the_adapter(forks: &Forks) {
     let rig = rig(PollArray::new().unwrap());
     let mut fds = Vec::new();
     assert_eq!(rig.ctx.registrar().before_poll(&mut fds), None);
-    // While this thread polls, somebody calls.
+    // While this thread polls, another one wakes the loop.
     Registrar::wake(rig.ctx.registrar());
     let rig = forks.in_child(rig, |rig| {
         let mut copy = fds.clone();

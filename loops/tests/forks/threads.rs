@@ -94,7 +94,7 @@ pub(crate) fn child_that_drops_a_delivery_leaves_it_to_its_parent(forks: &Forks)
     running.stop().unwrap();
 }
 
-pub(crate) fn delivery_that_a_child_has_done_is_its_parents(forks: &Forks) {
+pub(crate) fn delivery_that_a_child_has_done_stays_with_its_parent(forks: &Forks) {
     let rig = rig();
     let running = rig.dispatcher.spawn().unwrap();
     rig.guest.send(rig.theirs).unwrap();

@@ -21,7 +21,7 @@ pub(crate) fn a_device_opened_again_under_the_same_number_is_watched_anew<B: Bac
         bench.expect_idle();
         bench.fire(&wire);
         bench.expect_wakes(&[&wire]);
-        // Waited for until the end: the loop is told before the device closes.
+        // Waited for until the end: the device is deregistered before it closes.
         wire.wait();
         wire.channel.unbind().unwrap();
         bench.context.teardown().unwrap();

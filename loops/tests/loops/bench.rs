@@ -16,7 +16,7 @@ use evtchn_core::{Cause, Context, DomId, EventChannel, Open, Port, RemotePort, W
 use super::device::{Backend, HeldOpen, Log, Spied, held};
 use super::rig::{ChannelOf, ContextOf, Each, Rig, Taste};
 
-/// How long a thread sleeps that nothing reaches. Only a failure ever waits so long.
+/// How long a thread sleeps that nothing wakes. Only a failure ever waits so long.
 pub(crate) const GUARD: Duration = Duration::from_secs(10);
 
 /// More turns than any case needs.
@@ -67,7 +67,7 @@ impl<B: Backend, A: Rig<B>> Bench<B, A> {
         Bench::at_most(backend, 4096)
     }
 
-    /// Hands out at most so many wakes in a round.
+    /// Hands out at most this many wakes in a round.
     pub(crate) fn at_most(backend: B, at_most: usize) -> Self {
         let calls = false;
         Bench::with(backend, Taste { at_most, calls })
@@ -146,7 +146,7 @@ impl<B: Backend, A: Rig<B>> Bench<B, A> {
     /// Overflows the ring of the context's device, which shows the error bit alone then.
     #[track_caller]
     pub(crate) fn overflow(&self, wire: &Wire<B, A>) {
-        let _nobody_reads = self.rig.quiet();
+        let _no_reader = self.rig.quiet();
         let device = self.device();
         // The ring has 64 entries, and each write lets one more in.
         for _ in 0..64 {
@@ -270,7 +270,7 @@ impl<B: Backend, A: Rig<B>> Bench<B, A> {
             came
         });
         assert!(came, "the loop spins");
-        assert!(is_done(), "nothing reached the loop");
+        assert!(is_done(), "nothing woke the loop");
     }
 
     /// Demands this many registrations and deregistrations since the context was made.
@@ -279,7 +279,11 @@ impl<B: Backend, A: Rig<B>> Bench<B, A> {
         assert_eq!(hooks(&self.log), (registers, deregisters));
         if self.is_open() {
             let is_watched = self.rig.watches(self.fd());
-            assert_eq!(is_watched, registers > deregisters, "the loop knows better");
+            assert_eq!(
+                is_watched,
+                registers > deregisters,
+                "the loop and the counters disagree"
+            );
         }
     }
 

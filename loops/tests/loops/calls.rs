@@ -10,7 +10,7 @@ use super::bench::{Bench, Wire, local};
 use super::device::Backend;
 use super::rig::{ChannelOf, Rig};
 
-/// Whose callbacks ran.
+/// The channels whose callbacks ran.
 #[derive(Clone, Default)]
 pub(crate) struct Calls(Arc<Mutex<Vec<Port>>>);
 
@@ -126,7 +126,7 @@ pub(crate) fn a_panic_in_a_callback_leaves_the_rest_to_the_next_turn<B: Backend,
     bench.fire(&second);
     let each = &mut Bench::<B, A>::no_wakes();
     let rig = &mut bench.rig;
-    // The loop may first be told of the registration.
+    // The loop may first report the registration.
     let turns = AssertUnwindSafe(|| {
         for _ in 0..3 {
             rig.turn(B::PATIENCE, each).unwrap();

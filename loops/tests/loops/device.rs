@@ -13,7 +13,7 @@ use evtchn_core::{
     RemotePort, Trigger, Virq,
 };
 
-/// The simulator, or the real device. Nobody else is active on it while it lives.
+/// The simulator, or the real device. Nothing else uses it while it lives.
 pub(crate) trait Backend: Sized + 'static {
     type Device: EventChannel;
     type Open: Open<Device = Self::Device>;
@@ -22,7 +22,7 @@ pub(crate) trait Backend: Sized + 'static {
     /// How long an event that must come may take. Only a failure ever waits so long.
     const PATIENCE: Duration;
 
-    /// Why it is left out here, if so.
+    /// Why the case is left out here, if it is.
     ///
     /// # Errors
     /// It must not be left out.
@@ -33,7 +33,7 @@ pub(crate) trait Backend: Sized + 'static {
     fn opener(&self) -> Self::Open;
 }
 
-/// A device that a case can reach as well. It closes when the context lets go, unless the case
+/// A device that a case can use as well. It closes when the context closes it, unless the case
 /// holds it at that moment.
 pub(crate) struct Held<D>(Arc<D>);
 
@@ -128,12 +128,12 @@ pub(crate) struct Log {
     pub(crate) registers: AtomicU32,
     pub(crate) deregisters: AtomicU32,
     pub(crate) wakes: AtomicU32,
-    /// Whether the event loop refuses the next of these.
+    /// Whether the event loop refuses the next of these calls.
     pub(crate) refuse_register: AtomicBool,
     pub(crate) refuse_deregister: AtomicBool,
 }
 
-/// An adapter that notes its hooks.
+/// An adapter that records its hooks.
 pub(crate) struct Spied<R> {
     pub(crate) adapter: R,
     pub(crate) log: Arc<Log>,

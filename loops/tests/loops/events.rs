@@ -83,7 +83,7 @@ pub(crate) fn a_budget_leaves_the_rest_to_the_next_turns<B: Backend, A: Rig<B>>(
     for _ in 0..2 {
         wires.iter().for_each(Wire::wait);
         wires.iter().for_each(|wire| bench.fire(wire));
-        // The ring is read at once: no readiness tells of the others.
+        // The ring is read at once: no readiness reports the other events.
         let turns = [0; 4].map(|_| bench.turn().len());
         assert_eq!(turns, [3, 3, 3, 1]);
         bench.expect_idle();
@@ -101,7 +101,7 @@ pub(crate) fn a_budget_that_ends_at_a_full_read_leaves_the_rest_to_the_next_turn
     let wires: Vec<_> = (0..PortBuf::MAX + 50).map(|_| bench.wire()).collect();
     wires.iter().for_each(Wire::wait);
     wires.iter().for_each(|wire| bench.fire(wire));
-    // The rest is in the ring still, and an edge-triggered loop has told of it already.
+    // The rest is in the ring still, and an edge-triggered loop has reported it already.
     assert_eq!(bench.turn().len(), PortBuf::MAX);
     assert_eq!(bench.turn().len(), 50);
     bench.expect_hooks(1, 1);
@@ -166,7 +166,7 @@ pub(crate) fn a_round_that_is_dropped_leaves_its_wakes_to_the_next_turn<B: Backe
     let wires: [_; 3] = bench.wires();
     wires.iter().for_each(Wire::wait);
     wires.iter().for_each(|wire| bench.fire(wire));
-    // By hand, beside the loop, and not to its end.
+    // A round beside the loop, and not to its end.
     let first = bench.context.dispatch().unwrap().next();
     assert_eq!(first.map(|wake| wake.port()), Some(wires[0].port()));
     bench.expect_wakes(&[&wires[1], &wires[2]]);

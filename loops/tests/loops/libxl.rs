@@ -1,5 +1,5 @@
-//! What libxl had to mend in its event loop after release, named after what happens here instead.
-//! Two more of them are in `alone`.
+//! What libxl had to fix in its event loop after release; each case is named after what happens
+//! here. Two more of them are in `alone`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,7 @@ use super::device::Backend;
 use super::rig::{Each, Rig};
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
-pub(crate) fn a_readiness_that_comes_after_the_cancel_calls_nobody<B: Backend, A: Rig<B>>(
-    backend: B,
-) {
+pub(crate) fn a_readiness_after_the_cancel_delivers_no_wake<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::calling(backend);
     let ([wire, other], calls) = (bench.wires(), Calls::default());
     calls.note(&wire);
@@ -23,7 +21,7 @@ pub(crate) fn a_readiness_that_comes_after_the_cancel_calls_nobody<B: Backend, A
     bench.fire(&wire);
     wire.channel.cancel().unwrap();
     bench.expect_idle();
-    // Nor does a round that another waiter gives the reason for.
+    // Nor does a round that another waiter causes.
     other.wait();
     bench.fire(&other);
     bench.run_until(|| !calls.list().is_empty());
@@ -31,13 +29,13 @@ pub(crate) fn a_readiness_that_comes_after_the_cancel_calls_nobody<B: Backend, A
     assert_eq!(calls.list(), [other.port()]);
 }
 
-/// libxl 56d2350bf5: an event of the descriptor that nobody asked for was taken for an error.
-pub(crate) fn a_readiness_for_nothing_is_harmless<B: Backend, A: Rig<B>>(backend: B) {
+/// libxl 56d2350bf5: an unexpected event of the descriptor was taken for an error.
+pub(crate) fn a_readiness_without_an_event_is_harmless<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::new(backend);
     let wire = bench.wire();
     wire.wait();
     for _ in 0..3 {
-        // Somebody else was faster.
+        // Another reader was faster.
         let quiet = bench.rig.quiet();
         bench.fire(&wire);
         let device = bench.device();
@@ -71,7 +69,7 @@ pub(crate) fn a_wait_in_another_thread_reaches_a_loop_that_sleeps<B: Backend, A:
     bench.expect_hooks(1, 1);
 }
 
-/// libxl ba7a0dbb37: nor of work that is no descriptor's.
+/// libxl ba7a0dbb37: nor of work without a descriptor.
 pub(crate) fn a_callback_queued_in_another_thread_reaches_a_loop_that_sleeps<
     B: Backend,
     A: Rig<B>,

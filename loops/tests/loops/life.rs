@@ -42,7 +42,7 @@ pub(crate) fn a_context_dropped_first_leaves_channels_and_loop<B: Backend, A: Ri
     assert_eq!(hooks(&log), (1, 1));
     assert!(!rig.watches(fd));
     let mut each = Bench::<B, A>::no_wakes();
-    let _told = rig.turn(Duration::ZERO, &mut each).unwrap();
+    let _was_ready = rig.turn(Duration::ZERO, &mut each).unwrap();
     assert!(!rig.turn(Duration::ZERO, &mut each).unwrap());
     wire.channel.notify().unwrap();
     wire.channel.unbind().unwrap();

@@ -1,4 +1,4 @@
-//! When the loop has the device, and when not.
+//! When the loop watches the device, and when it does not.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,7 +55,7 @@ pub(crate) fn an_idle_context_has_no_entry_in_the_loop<B: Backend, A: Rig<B>>(ba
         bench.expect_wakes(&[&wire]);
         bench.expect_hooks(turn, turn);
     }
-    // Nobody waits: not even an event is looked at.
+    // Nothing waits, so even an event is not looked at.
     wire.wait();
     wire.channel.cancel().unwrap();
     bench.fire(&wire);
@@ -85,7 +85,7 @@ pub(crate) fn unbind_while_waiting_deregisters<B: Backend, A: Rig<B>>(backend: B
     wire.channel.unbind().unwrap();
     bench.expect_hooks(1, 1);
     bench.expect_idle();
-    // What is left in the ring is not the next waiter's.
+    // An entry that is left in the ring does not go to the next waiter.
     other.wait();
     bench.expect_idle();
     bench.fire(&other);

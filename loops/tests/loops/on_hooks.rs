@@ -1,4 +1,4 @@
-//! Loops that this project does not have: one that is told of descriptors by hooks, and a
+//! Loops that this project does not have: one that watches descriptors through hooks, and a
 //! program's own array for poll(2).
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! The reactors of async runtimes. There the device is read as the reactor turns, and who runs
-//! rounds awaits `called` and then dispatches.
+//! The reactors of async runtimes. The reactor drives the context there, and a program with rounds
+//! awaits `called` and then dispatches.
 
 use std::any::Any;
 use std::error::Error;
@@ -42,14 +42,14 @@ pub(crate) trait Runtime<B: Backend>: 'static {
     fn block_on<F: Future>(&self, future: F) -> F::Output;
     fn timer(duration: Duration) -> impl Future<Output = ()>;
     fn bell(&self, pipe: OwnedFd) -> Self::Bell;
-    /// Ready once the reactor told of bytes, all of which it takes.
+    /// Ready once the reactor reported bytes, all of which it takes.
     fn poll_rung(bell: &mut Self::Bell, cx: &mut Cx<'_>) -> Poll<()>;
 }
 
 pub(crate) struct OnTasks<B: Backend, T: Runtime<B>> {
     runtime: T,
     attached: Vec<AttachedOf<B, Self>>,
-    /// The reactor tells of it after all that was there before it rang.
+    /// The reactor reports this after all that was there before it rang.
     bell: T::Bell,
     rope: PipeWriter,
     epoll: RawFd,
@@ -78,16 +78,16 @@ impl<B: Backend, T: Runtime<B>> OnTasks<B, T> {
             }
             guard.as_mut().poll(cx).map(|()| None)
         }));
-        output.unwrap_or_else(|| panic!("nobody woke it"))
+        output.unwrap_or_else(|| panic!("it is not woken"))
     }
 
-    /// Lets the reactor tell of all that is there.
+    /// Lets the reactor report all that is there.
     fn catch_up(&mut self) {
         let (bell, rope) = (&mut self.bell, &mut self.rope);
         let mut has_rung = false;
         self.runtime.block_on(poll_fn(|cx| {
             let rung = T::poll_rung(bell, cx);
-            // It listens first: what it tells of then is this ring.
+            // It listens first, so what it reports then is this ring.
             if !has_rung {
                 assert!(rung.is_pending());
                 rope.write_all(&[0]).unwrap();
@@ -98,7 +98,7 @@ impl<B: Backend, T: Runtime<B>> OnTasks<B, T> {
     }
 }
 
-/// How often the device was read or told that it had overflowed.
+/// How often the device was read or returned an overflow.
 fn reads<B: Backend, A: Rig<B>>(contexts: &[Arc<ContextOf<B, A>>]) -> u64 {
     let stats = contexts.iter().map(|context| context.stats());
     stats
@@ -106,7 +106,7 @@ fn reads<B: Backend, A: Rig<B>>(contexts: &[Arc<ContextOf<B, A>>]) -> u64 {
         .sum()
 }
 
-/// Those whose adapters were called; nothing is ready where none was.
+/// The contexts whose adapters were called; nothing is ready where none was.
 fn poll_called<'a, B: Backend, T: Runtime<B>>(
     contexts: &'a [Arc<ContextOf<B, OnTasks<B, T>>>],
     cx: &mut Cx<'_>,
@@ -164,7 +164,7 @@ impl<B: Backend, T: Runtime<B>> Rig<B> for OnTasks<B, T> {
         let sleep = sleep_of(&self.attached, timeout);
         self.catch_up();
         let contexts = self.contexts();
-        // Where it was for nobody who takes rounds, none is called.
+        // An event that is not for a round calls no adapter.
         let was_read = reads::<B, Self>(&contexts) != self.reads;
         let mut timer = pin!(async {
             if !sleep.is_zero() && !was_read {
@@ -206,7 +206,7 @@ impl<B: Backend, T: Runtime<B>> Rig<B> for OnTasks<B, T> {
     }
 }
 
-/// Stops the reactor that wakes it, until somebody drops the other end.
+/// Stops the reactor that wakes it, until the other end is dropped.
 struct Gate {
     enter: Sender<()>,
     gone_on: Mutex<Receiver<()>>,

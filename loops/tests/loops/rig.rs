@@ -14,7 +14,7 @@ use super::device::{Backend, Spied};
 pub(crate) type LoopOf<B, A> = Spied<<A as Rig<B>>::Adapter>;
 pub(crate) type ContextOf<B, A> = Context<LoopOf<B, A>>;
 pub(crate) type ChannelOf<B, A> = evtchn_core::Channel<LoopOf<B, A>>;
-/// What is done with each wake of a round.
+/// Called with each wake of a round.
 pub(crate) type Each<B, A> = Box<dyn FnMut(&ContextOf<B, A>, Wake)>;
 
 /// How a context is run.
@@ -61,7 +61,7 @@ pub(crate) trait Rig<B: Backend>: Sized + 'static {
     fn turn(&mut self, timeout: Duration, each: &mut Each<B, Self>)
     -> Result<bool, Box<dyn Error>>;
 
-    /// Whether the loop has this descriptor, asked of the loop itself.
+    /// Whether the loop watches this descriptor, as the loop itself reports it.
     fn watches(&self, fd: RawFd) -> bool;
 
     /// Keeps a loop that looks by itself, on a thread of its own, from the device until this is
@@ -125,7 +125,7 @@ pub(crate) fn dispatch<B: Backend, A: Rig<B>>(
         let Some(context) = attached.context() else {
             continue;
         };
-        // Asked in any case: an adapter may count who came back.
+        // Called in any case: an adapter may count the threads that return.
         let is_ready = is_ready(&context.registrar().adapter);
         if is_ready || context.next_timeout().is_some() {
             any = true;
@@ -135,7 +135,7 @@ pub(crate) fn dispatch<B: Backend, A: Rig<B>>(
     Ok(any)
 }
 
-/// Whether the epoll instance has this descriptor, as the kernel tells it.
+/// Whether the epoll instance has this descriptor, as the kernel reports it.
 pub(crate) fn epoll_has(epoll: &impl AsRawFd, fd: RawFd) -> bool {
     let path = format!("/proc/self/fdinfo/{}", epoll.as_raw_fd());
     has_entry(&fs::read_to_string(path).unwrap(), fd)

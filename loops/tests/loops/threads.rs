@@ -12,7 +12,7 @@ use super::calls::Calls;
 use super::device::Backend;
 use super::rig::{Each, Rig};
 
-pub(crate) fn a_call_before_the_sleep_ends_it<B: Backend, A: Rig<B>>(backend: B) {
+pub(crate) fn a_wake_before_the_sleep_ends_it<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::calling(backend);
     let ([wire, other], calls) = (bench.wires(), Calls::default());
     other.wait();
@@ -20,7 +20,7 @@ pub(crate) fn a_call_before_the_sleep_ends_it<B: Backend, A: Rig<B>>(backend: B)
     // Read for the one that waits, and latched.
     bench.run_until(|| true);
     calls.note(&wire);
-    // Now it is queued, and no readiness tells of it.
+    // Now it is queued, and no readiness reports it.
     wire.wait();
     bench.run_until(|| calls.list() == [wire.port()]);
     bench.expect_hooks(1, 0);
@@ -54,7 +54,7 @@ pub(crate) fn a_cancel_from_another_thread_deregisters_under_the_sleep<B: Backen
     let act = |peer: &B::Device| {
         wire.channel.cancel().unwrap();
         assert_eq!(hooks(&log), (1, 1));
-        // The other one is what ends the sleep.
+        // The other thread ends the sleep.
         other.wait();
         peer.notify(wire.peer).unwrap();
         peer.notify(other.peer).unwrap();
@@ -92,9 +92,9 @@ pub(crate) fn threads_that_wait_and_cancel_while_the_loop_runs_leave_nothing<
             rig.turn(Duration::ZERO, &mut each).unwrap();
         }
     });
-    // What the last of them left, if anything.
+    // Whatever the last of them left.
     let mut each = Bench::<B, A>::no_wakes();
-    let _told = bench.rig.turn(Duration::ZERO, &mut each).unwrap();
+    let _was_ready = bench.rig.turn(Duration::ZERO, &mut each).unwrap();
     bench.expect_idle();
     let (registers, deregisters) = hooks(&bench.log);
     assert_eq!(registers, deregisters);

@@ -20,7 +20,7 @@ pub(crate) async fn a_future_that_is_never_polled_registers_nothing<R: Runtime>(
     assert_eq!(soon(channel.woken()).await.unwrap(), Cause::Event);
 }
 
-pub(crate) async fn an_event_of_a_dropped_future_is_that_of_the_next_one<R: Runtime>() {
+pub(crate) async fn an_event_of_a_dropped_future_goes_to_the_next_one<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, theirs) = rig.bind();
     for registrations in 1..20 {
@@ -55,7 +55,7 @@ pub(crate) async fn a_stream_is_fused_after_the_unbind<R: Runtime>() {
     assert!(!rig.opener.is_watched());
 }
 
-pub(crate) async fn what_waits_may_be_dropped_in_a_thread_without_a_runtime<R: Runtime>() {
+pub(crate) async fn futures_may_be_dropped_in_a_thread_without_a_runtime<R: Runtime>() {
     let rig = Rig::<R>::new();
     let ((first, theirs), (second, _)) = (rig.bind(), rig.bind());
     let (mut woken, mut wakes) = (first.woken(), second.wakes().unwrap());
@@ -69,8 +69,8 @@ pub(crate) async fn what_waits_may_be_dropped_in_a_thread_without_a_runtime<R: R
     assert_eq!(rig.ctx.stats().unreported, 0);
 }
 
-/// One that is closed only afterwards is taken out of an epoll instance by nobody, where the child
-/// of a fork still has it.
+/// A device that is closed before it is deregistered would stay in an epoll instance, where the
+/// child of a fork still has it.
 pub(crate) async fn the_reactor_lets_go_of_a_device_before_it_closes<R: Runtime>() {
     let rig = Rig::<R>::new();
     rig.opener.share();

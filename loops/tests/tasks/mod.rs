@@ -42,7 +42,7 @@ pub(crate) trait Runtime {
 pub(crate) struct Opener {
     sim: SimOpen,
     fd: Arc<AtomicI32>,
-    /// Of devices that somebody else has too.
+    /// A device that others have open too.
     shared: Arc<Mutex<Option<Vec<OwnedFd>>>>,
 }
 
@@ -65,12 +65,12 @@ impl Open for Opener {
 }
 
 impl Opener {
-    /// Has what is opened from now on open elsewhere too, as in the child of a fork.
+    /// Keeps what is opened from now on open elsewhere too, as in the child of a fork.
     pub(crate) fn share(&self) {
         *self.shared.lock().unwrap() = Some(Vec::new());
     }
 
-    /// Whether some epoll instance of this process has the device, as the kernel tells it.
+    /// Whether some epoll instance of this process has the device, as the kernel reports it.
     pub(crate) fn is_watched(&self) -> bool {
         let fd = self.fd.load(Ordering::Relaxed).to_string();
         let infos = fs::read_dir("/proc/self/fdinfo").unwrap();
@@ -142,7 +142,7 @@ pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
         }
         turn().await;
     }
-    panic!("nobody woke it");
+    panic!("it is not woken");
 }
 
 /// Lets the reactor turn until something is so, which must be soon.
@@ -179,7 +179,7 @@ pub(crate) async fn a_lone_future_is_registered_while_it_waits<R: Runtime>() {
     rig.ctx.teardown().unwrap();
 }
 
-/// Beside the driver, the simulator shows it alone too: no readiness for reading comes.
+/// Like the driver, the simulator shows it alone: no readiness for reading comes.
 pub(crate) async fn the_error_bit_alone_wakes_each_time<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, _theirs) = rig.bind();
@@ -212,7 +212,7 @@ pub(crate) async fn a_dropped_future_leaves_nothing_and_loses_nothing<R: Runtime
     assert!(!rig.opener.is_watched());
 }
 
-pub(crate) async fn a_future_that_nobody_polls_starves_no_other<R: Runtime>() {
+pub(crate) async fn a_future_that_is_not_polled_again_starves_no_other<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (stored, theirs) = rig.bind();
     let (channel, second) = rig.bind();
@@ -275,13 +275,13 @@ pub(crate) async fn a_peer_on_another_thread_wakes_a_task<R: Runtime>() {
     for _ in 0..100 {
         let guest = rig.guest.clone();
         let peer = thread::spawn(move || guest.send(theirs).unwrap());
-        // Without turns of its own: it sleeps in the reactor.
+        // It sleeps in the reactor, and takes no turns of its own.
         assert_eq!(wakes.next().await.unwrap().unwrap().cause, Cause::Event);
         peer.join().unwrap();
     }
 }
 
-pub(crate) async fn a_task_is_told_of_the_end<R: Runtime>() {
+pub(crate) async fn a_task_is_woken_by_the_end_of_its_channel_or_context<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, _) = rig.bind();
     let (mut unbound, _) = rig.bind();
@@ -296,7 +296,7 @@ pub(crate) async fn a_task_is_told_of_the_end<R: Runtime>() {
     assert!(matches!(soon(woken).await, Err(Error::Cancelled)));
 }
 
-pub(crate) async fn callbacks_run_as_the_loop_is_called<R: Runtime>() {
+pub(crate) async fn callbacks_run_in_a_round_that_called_announces<R: Runtime>() {
     let rig = Rig::<R>::new();
     let (channel, theirs) = rig.bind();
     let calls = Arc::new(AtomicUsize::new(0));
@@ -316,7 +316,7 @@ pub(crate) async fn callbacks_run_as_the_loop_is_called<R: Runtime>() {
     assert_eq!(rig.ctx.link(), Link::Idle);
 }
 
-/// As one that the context makes by itself.
+/// It works as one that the context makes by itself.
 pub(crate) async fn an_adapter_of_the_program_drives_the_context<R: Runtime>(event_loop: R::Loop) {
     let (opener, guest) = opener();
     let ctx = Context::with_registrar(opener.clone(), event_loop);
@@ -351,16 +351,16 @@ macro_rules! cases {
             a_lone_future_is_registered_while_it_waits
             the_error_bit_alone_wakes_each_time
             a_dropped_future_leaves_nothing_and_loses_nothing
-            a_future_that_nobody_polls_starves_no_other
+            a_future_that_is_not_polled_again_starves_no_other
             a_stream_of_a_thousand_channels_registers_once
             a_storm_of_one_channel_hides_no_other
             a_peer_on_another_thread_wakes_a_task
-            a_task_is_told_of_the_end
-            callbacks_run_as_the_loop_is_called
+            a_task_is_woken_by_the_end_of_its_channel_or_context
+            callbacks_run_in_a_round_that_called_announces
             a_future_that_is_never_polled_registers_nothing
-            an_event_of_a_dropped_future_is_that_of_the_next_one
+            an_event_of_a_dropped_future_goes_to_the_next_one
             a_stream_is_fused_after_the_unbind
-            what_waits_may_be_dropped_in_a_thread_without_a_runtime
+            futures_may_be_dropped_in_a_thread_without_a_runtime
             the_reactor_lets_go_of_a_device_before_it_closes
             a_storm_longer_than_a_drive_is_read_to_its_end
         }

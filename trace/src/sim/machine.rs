@@ -257,7 +257,7 @@ impl Simulated {
             }
             (BackendCall::Register, Some(failed), _) => self.refuse(Call::Register, failed.errno),
             (BackendCall::Deregister, Some(failed), _) => {
-                self.refuse(Call::Deregister, failed.errno)
+                self.refuse(Call::Deregister, failed.errno);
             }
             _ => {}
         }

@@ -1,10 +1,10 @@
-//! What must hold of the figures, in instructions on one virtual CPU.
+//! The bounds on the figures, in instructions on one virtual CPU.
 
 use std::fmt;
 
 use super::row::{Row, Unit};
 
-/// One bound: the cost of a part for one implementation is at most so many times that for another.
+/// One bound: a part costs the implementation `of` at most `at_most` times what it costs the implementation `to`.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     case: &'static str,
@@ -31,7 +31,7 @@ const fn bound(
     }
 }
 
-/// What a drain of 1.4 times the other's leaves of the total, of which it is a tenth.
+/// The bound on the total where the drain, a tenth of it, may cost 1.4 times the other's.
 const TOTAL_OF_CALLBACKS: f64 = 1.045;
 
 const BOUNDS: [Bound; 17] = [
@@ -64,11 +64,11 @@ const BOUNDS: [Bound; 17] = [
     bound(("bind", 10_000, "teardown"), "evtchn", 1.15, "raw"),
 ];
 
-/// How every bound fared.
+/// The measured ratio for each bound.
 #[derive(Debug)]
 pub(super) struct Report(Vec<(Bound, Option<f64>)>);
 
-/// Holds the rows against the bounds. One about which nothing was measured is left open.
+/// Checks the rows against the bounds. A bound without measured rows is left open.
 pub(super) fn report(rows: &[Row]) -> Report {
     let cost = |bound: &Bound, implementation: &str| {
         let row = rows.iter().find(|row| {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_no_success() {
+    fn a_report_without_measured_instructions_is_no_success() {
         let wall = Row {
             unit: Unit::Nanoseconds,
             ..row("raw", 1.0)

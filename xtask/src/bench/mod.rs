@@ -1,9 +1,8 @@
-//! `cargo xtask xen --bench`: this library and others on the real device, in the same boots, one after the other in turn.
+//! `cargo xtask xen --bench`: measures this library and others on the real device, in the same boots, in turn.
 
 use std::{
-    env, fs,
+    fs,
     io::{self, Write},
-    path::Path,
     process::ExitCode,
 };
 
@@ -11,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     binaries::{self, Builder},
-    initramfs, packages, vm,
+    boot::Config,
+    packages, shell,
     vm::{Line, Setup},
-    xen,
+    workspace,
 };
 
 mod bounds;
@@ -25,20 +25,20 @@ use plan::{Plan, Program};
 pub(crate) use row::{Row, Unit, from_json};
 use sample::Sample;
 
-/// What the run is to do.
+/// The options of this run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// Measure this library beside others, write target/xen-bench.json, and hold it against its bounds
+    /// Measure this library beside others, write target/xen-bench.json, and check the bounds
     #[arg(long, conflicts_with_all = ["differential", "tests", "command", "smp", "release"])]
     pub(crate) bench: bool,
-    /// Measure less: instructions alone, and not the slowest; all bounds on the rest are checked
+    /// Measure less: only instructions, and without the slowest implementations; check the bounds on these
     #[arg(long, requires = "bench")]
     quick: bool,
 }
 
 impl Bench {
-    /// Seconds that one boot may take on a slow host.
-    pub(crate) fn patience(&self) -> u64 {
+    /// Seconds that one boot may take beyond the usual on a slow host.
+    pub(crate) fn extra_seconds(&self) -> u64 {
         const WHOLE: u64 = 3000;
         const QUICK: u64 = 300;
         match (self.bench, self.quick) {
@@ -49,25 +49,26 @@ impl Bench {
     }
 }
 
-/// Measures, writes down what was measured, and fails where a bound does not hold.
-pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
-    let plan = if options.bench.quick {
+/// Measures, writes the figures to a file, and fails if a bound does not hold.
+pub(crate) fn run(options: &Bench, config: &Config) -> Result<ExitCode> {
+    let plan = if options.quick {
         Plan::QUICK
     } else {
         Plan::WHOLE
     };
-    let programs = programs(dir, &plan)?;
-    let path = dir.with_file_name(plan.result);
+    let programs = programs(config, &plan)?;
+    let path = config.dir.with_file_name(plan.result);
     let mut rows = Vec::new();
     for (clock, cpus) in plan.machines {
         let unit = Unit::of(*clock);
         eprintln!("xtask: measuring {} on {cpus} vCPU", unit.name());
-        let setup = Setup {
+        let mut config = config.clone();
+        config.setup = Setup {
             clock: *clock,
             cpus: *cpus,
-            ..options.setup()
+            ..config.setup
         };
-        rows.extend(measure(setup, dir, &plan, &programs)?);
+        rows.extend(measure(&config, &plan, &programs)?);
         // After each boot, since the next one may take long or fail.
         fs::write(&path, row::to_json(&rows)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -78,42 +79,34 @@ pub(crate) fn run(options: &xen::Options, dir: &Path) -> Result<ExitCode> {
 }
 
 /// Runs the plan in one boot.
-fn measure(
-    setup: Setup,
-    dir: &Path,
-    plan: &Plan,
-    programs: &[binaries::Program],
-) -> Result<Vec<Row>> {
-    let job = initramfs::call("run_command", ["sh", "-c", &plan.script()]);
-    let code = xen::run_programs(setup, dir, programs, &job, &[Line::Stderr])?;
+fn measure(config: &Config, plan: &Plan, programs: &[binaries::Program]) -> Result<Vec<Row>> {
+    let job = shell::call("run_command", ["sh", "-c", &plan.script()]);
+    let code = config.run_programs(programs, &job, &[Line::Stderr])?;
     ensure!(code == ExitCode::SUCCESS, "a program failed in the guest");
-    let samples = Sample::all(&vm::recorded(dir, Line::Stdout)?)?;
+    let samples = Sample::all(&config.recorded(Line::Stdout)?)?;
     row::all(
         &samples,
         plan.repetitions,
-        Unit::of(setup.clock),
-        setup.cpus,
+        Unit::of(config.setup.clock),
+        config.setup.cpus,
     )
 }
 
 /// Builds every program of the plan.
-fn programs(dir: &Path, plan: &Plan) -> Result<Vec<binaries::Program>> {
-    const SOURCE: &str = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../testing/bench-others/libxl.c"
-    );
+fn programs(config: &Config, plan: &Plan) -> Result<Vec<binaries::Program>> {
+    const SOURCE: &str = "testing/bench-others/libxl.c";
     const LIBRARIES: [&str; 3] = ["xenevtchn", "xentoolcore", "xentoollog"];
-    // As users build: in the plain release profile.
-    let builder = Builder::new(dir);
+    // In the release profile without changes, as users build.
+    let builder = Builder::new(&config.dir);
     plan.programs()
         .into_iter()
         .map(|program| {
             let path = match program {
                 Program::Own => builder.benchmark()?,
-                Program::Krata => builder.peer(program.name())?,
+                Program::Krata => builder.other(program.name())?,
                 Program::Libxl => {
-                    let root = packages::unpacked(dir, "libxen-dev")?;
-                    builder.c_program(Path::new(SOURCE), &root, &LIBRARIES)?
+                    let root = packages::unpacked(&config.dir, "libxen-dev")?;
+                    builder.c_program(&workspace::root().join(SOURCE), &root, &LIBRARIES)?
                 }
             };
             Ok((program.name().to_owned(), path))

@@ -1,4 +1,4 @@
-//! What is run in the guest, and in which order.
+//! The programs that run in the guest, and their order.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::vm::Clock;
 /// A program in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
-    /// This library, and the loops by hand.
+    /// This library, and the hand-written loops.
     Own,
     /// The loop of libxl.
     Libxl,
@@ -39,7 +39,7 @@ const fn own(name: &'static str) -> Implementation {
     }
 }
 
-const fn peer(program: Program) -> Implementation {
+const fn other(program: Program) -> Implementation {
     Implementation {
         name: program.name(),
         program,
@@ -54,7 +54,7 @@ impl Implementation {
         }
     }
 
-    /// How many rounds it gets; a burst of many takes some of them long.
+    /// The number of its rounds, fewer for an implementation that is slow in a large burst.
     const fn rounds(self, case: Case) -> u32 {
         match self.program {
             Program::Own => case.rounds,
@@ -65,7 +65,7 @@ impl Implementation {
     }
 }
 
-/// A case of so many channels, and its rounds.
+/// A case with its number of channels and of rounds.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     name: &'static str,
@@ -88,27 +88,27 @@ const CASES: [Case; 4] = [
     case("burst", 1000, 8),
 ];
 
-/// Who binds ports and lets go of them: only the loop by hand and the library can.
+/// The implementations that bind and unbind ports in the case `bind`.
 const BINDERS: [&str; 2] = ["raw", "evtchn"];
 
 /// What is measured, and how often.
 #[derive(Debug)]
 pub(super) struct Plan {
     implementations: &'static [Implementation],
-    /// How many ports are bound and let go of, and in how many rounds. Of 10,000, Xen looks for each free number so long
-    /// that a round takes a minute.
+    /// How many ports are bound and unbound, and in how many rounds. With 10,000 ports a round takes a minute, because
+    /// Xen searches for each free port number.
     binds: &'static [(u32, u32)],
-    /// How often each case is played by each.
+    /// How often each implementation runs each case.
     pub(super) repetitions: usize,
-    /// A boot each.
+    /// The machines; each is booted once.
     pub(super) machines: &'static [(Clock, u8)],
-    /// The file of the result, in cargo's target directory.
+    /// The name of the result file in cargo's target directory.
     pub(super) result: &'static str,
 }
 
 impl Plan {
-    /// Everything. Instructions are counted on one virtual CPU alone: with more of them qemu has one count for all,
-    /// in which an idle one that spins is indistinguishable from work.
+    /// Everything. Instructions are counted on one virtual CPU only: with more, qemu has one count for all, which includes
+    /// the spinning of an idle one.
     pub(super) const WHOLE: Plan = Plan {
         implementations: &[
             own("raw"),
@@ -117,8 +117,8 @@ impl Plan {
             own("evtchn-callback"),
             own("evtchn-polling"),
             own("evtchn-tokio"),
-            peer(Program::Libxl),
-            peer(Program::Krata),
+            other(Program::Libxl),
+            other(Program::Krata),
         ],
         binds: &[(1000, 2), (10_000, 1)],
         repetitions: 5,
@@ -126,7 +126,7 @@ impl Plan {
         result: "xen-bench.json",
     };
 
-    /// What every change can afford.
+    /// A short plan that can run for every change.
     pub(super) const QUICK: Plan = Plan {
         implementations: &[
             own("raw"),
@@ -134,7 +134,7 @@ impl Plan {
             own("evtchn"),
             own("evtchn-callback"),
             own("evtchn-tokio"),
-            peer(Program::Libxl),
+            other(Program::Libxl),
         ],
         binds: &[(1000, 2)],
         repetitions: 3,
@@ -151,7 +151,7 @@ impl Plan {
 
     /// A shell script for the guest: in each repetition, for each case, every implementation in turn.
     pub(super) fn script(&self) -> String {
-        // The ports of a program that ended are closed behind it, which the next one is not to pay for.
+        // The kernel closes the ports of a program after its end; the pause keeps that out of the next measurement.
         const PAUSE: &str = "sleep 0.2";
         let mut script = "set -e\n".to_owned();
         for _ in 0..self.repetitions {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn implementations_take_turns() {
         const PLAN: Plan = Plan {
-            implementations: &[own("raw"), peer(Program::Krata)],
+            implementations: &[own("raw"), other(Program::Krata)],
             binds: &[(1000, 2)],
             repetitions: 2,
             machines: &[],

@@ -1,4 +1,4 @@
-//! What was measured, a row per case, implementation and part.
+//! The results: a row for each case, implementation and part.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::sample::Sample;
 use crate::vm::Clock;
 
-/// What a cost is counted in.
+/// The unit of a cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Instructions of program, kernel and hypervisor.
@@ -45,7 +45,7 @@ pub(crate) struct Row {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
-    /// To `raw`, in the middle of the repetitions.
+    /// The ratio to the cost of `raw`: the median over the repetitions.
     pub(crate) ratio: f64,
 }
 
@@ -56,7 +56,7 @@ fn key(it: &Sample) -> Key<'_> {
     (&it.case, it.channels, &it.implementation, &it.part)
 }
 
-/// Every row of a boot, in the order of the first repetition.
+/// All rows of a boot, in the order of the first repetition.
 pub(super) fn all(
     samples: &[Sample],
     repetitions: usize,
@@ -81,7 +81,7 @@ pub(super) fn all(
             mine.len()
         );
         let raw = costs.get(&(case, channels, "raw", part));
-        let raw = raw.with_context(|| format!("{case} was not measured by hand"))?;
+        let raw = raw.with_context(|| format!("{case} was not measured for raw"))?;
         let ratios = mine.iter().zip(raw).map(|(mine, raw)| mine / raw).collect();
         let sorted = sorted(mine.clone());
         Ok(Row {
@@ -91,10 +91,10 @@ pub(super) fn all(
             part: part.to_owned(),
             unit,
             cpus,
-            median: middle(&sorted),
+            median: median(&sorted),
             min: sorted[0],
             max: sorted[sorted.len() - 1],
-            ratio: middle(&self::sorted(ratios)),
+            ratio: median(&self::sorted(ratios)),
         })
     };
     order.into_iter().map(row).collect()
@@ -105,8 +105,8 @@ fn sorted(mut costs: Vec<f64>) -> Vec<f64> {
     costs
 }
 
-/// Of an odd number of costs.
-fn middle(sorted: &[f64]) -> f64 {
+/// The median of an odd number of costs.
+fn median(sorted: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
@@ -126,7 +126,7 @@ pub(super) fn to_json(rows: &[Row]) -> Result<String> {
     Ok(format!("[\n{}\n]\n", lines?.join(",\n")))
 }
 
-/// To a thousandth: there is no more to it.
+/// Rounded to a thousandth, which is as exact as the measurement.
 fn rounded(ratio: f64) -> f64 {
     (ratio * 1000.0).round() / 1000.0
 }
@@ -159,7 +159,7 @@ pub(crate) fn from_json(text: &str) -> Result<Vec<Row>> {
         .collect()
 }
 
-/// The rows to be read by people.
+/// The rows as a table for people.
 pub(super) fn listing(rows: &[Row]) -> String {
     let mut text = format!(
         "{:<9} {:>5} {:<16} {:<7} {:>5} {:>10} {:>10} {:>10} {:>8}\n",
@@ -197,7 +197,7 @@ mod tests {
                         raw burst 2 total 30\nus burst 2 total 60\n";
 
     #[test]
-    fn a_row_is_the_middle_of_its_repetitions_and_of_their_ratios() {
+    fn a_row_has_the_median_of_its_repetitions_and_of_their_ratios() {
         let rows = rows(TEXT, 3).unwrap();
         let [raw, us] = &rows[..] else {
             panic!("{rows:?}");
@@ -218,11 +218,11 @@ mod tests {
         let error = rows(TEXT, 4).unwrap_err().to_string();
         assert_eq!(error, "raw burst 2 total came 3 times");
         let error = rows("us burst 2 total 30\n", 1).unwrap_err().to_string();
-        assert_eq!(error, "burst was not measured by hand");
+        assert_eq!(error, "burst was not measured for raw");
     }
 
     #[test]
-    fn a_file_gives_back_the_rows_that_it_was_made_of() {
+    fn from_json_returns_the_rows_that_to_json_wrote() {
         let rows = rows(TEXT, 3).unwrap();
         assert_eq!(from_json(&to_json(&rows).unwrap()).unwrap(), rows);
         from_json("[{\"case\": \"burst\"}]").unwrap_err();

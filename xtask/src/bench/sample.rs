@@ -1,8 +1,8 @@
-//! What the guest's programs print.
+//! The output of the guest's programs.
 
 use anyhow::{Context, Result};
 
-/// One run's cost of one part.
+/// The cost of one part in one run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Sample {
     pub(super) implementation: String,
@@ -14,7 +14,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// Every line of a boot.
+    /// The samples of all lines of a boot.
     pub(super) fn all(text: &str) -> Result<Vec<Sample>> {
         text.lines().map(Sample::parse).collect()
     }

@@ -1,4 +1,4 @@
-//! The figures as a picture: bars of instructions per event, drawn by hand so that a difference can be read.
+//! The figures as a picture: bars of instructions per event. It is written as text, so that a diff can be read.
 
 use std::fmt::Write as _;
 
@@ -6,10 +6,10 @@ use anyhow::Result;
 
 use super::figures::{Bar, thousands};
 
-/// The file that shows it.
+/// The file of the picture.
 pub(super) const FILE: &str = "docs/xen-bench.svg";
 
-/// Measures, in the picture's own units.
+/// Sizes, in the units of the picture.
 const WIDTH: u32 = 760;
 const NAMES: f64 = 190.0;
 /// The longest bar.
@@ -18,17 +18,17 @@ const LINE: u32 = 22;
 const THICKNESS: u32 = 14;
 const PANEL: u32 = 46;
 
-/// In light and in dark surroundings.
+/// The colors on a light and on a dark page.
 const STYLE: &str = "
     text { font: 13px sans-serif; fill: #24292f; }
     .title { font-weight: bold; }
     .notify { fill: #c5ccd3; }
-    .peer { fill: #6e7781; }
+    .other { fill: #6e7781; }
     .ours { fill: #0969da; }
     @media (prefers-color-scheme: dark) {
       text { fill: #e6edf3; }
       .notify { fill: #484f58; }
-      .peer { fill: #8b949e; }
+      .other { fill: #8b949e; }
       .ours { fill: #58a6ff; }
     }
 ";
@@ -38,7 +38,7 @@ type Piece = (&'static str, f64);
 
 /// The picture.
 pub(super) fn draw(bars: &[Bar]) -> Result<String> {
-    let own = |bar: &Bar| if bar.is_ours { "ours" } else { "peer" };
+    let own = |bar: &Bar| if bar.is_ours { "ours" } else { "other" };
     let panels: [(&str, Vec<Vec<Piece>>); 2] = [
         (
             "Ping-pong: instructions per round trip",
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_bar_is_as_long_as_may_be_and_the_others_in_proportion() {
+    fn the_longest_bar_has_the_full_length_and_the_others_are_in_proportion() {
         let bar = |name: &str, round_trip| Bar {
             name: name.to_owned(),
             is_ours: name == "we",
@@ -119,9 +119,9 @@ mod tests {
                 .unwrap()
                 .to_owned()
         };
-        assert_eq!(length("peer", "190.0"), "480.0");
+        assert_eq!(length("other", "190.0"), "480.0");
         assert_eq!(length("ours", "190.0"), "120.0");
-        // A bar of two pieces: the second begins where the first ends.
+        // The second piece of a bar begins where the first ends.
         assert_eq!(length("notify", "190.0"), "360.0");
         assert_eq!(length("ours", "550.0"), "120.0");
     }

@@ -1,4 +1,4 @@
-//! Which public types have no example in their documentation. rustdoc compiles and runs those that are there.
+//! Finds public types without an example in their documentation. rustdoc compiles and runs the examples.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "the enums of syn are not closed"
@@ -12,9 +12,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use syn::{Attribute, Item, ItemUse, Meta, UseTree, Visibility};
 
-use super::{root, source};
+use super::source;
+use crate::workspace::root;
 
-/// The libraries that programs meet.
+/// The libraries that programs use.
 const LIBRARIES: [&str; 6] = [
     "core",
     "backend-sim",
@@ -52,14 +53,14 @@ struct Type {
     has_example: bool,
 }
 
-/// A module: its items, the file that they stand in, and the folder of its own modules.
+/// A module: its items, their file, and the folder of its own modules.
 struct Module {
     items: Vec<Item>,
     file: PathBuf,
     folder: PathBuf,
 }
 
-/// The item that a name stands for.
+/// The item of a name.
 enum Found {
     Type(Type),
     Module(Module),
@@ -74,7 +75,7 @@ impl Module {
         let text =
             fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
         let parsed =
-            syn::parse_file(&text).with_context(|| format!("{} is no Rust", file.display()))?;
+            syn::parse_file(&text).with_context(|| format!("{} is not Rust", file.display()))?;
         Ok(Self {
             items: parsed.items,
             file,
@@ -121,7 +122,7 @@ impl Module {
         Ok(types)
     }
 
-    /// What a path stands for, as seen from here. Nothing, where it leads to another crate, or to what is no type.
+    /// The item that a path names in this module; none if it is in another crate or is not a type.
     fn find(&self, path: &[String], root: &Self) -> Result<Option<Found>> {
         let [first, rest @ ..] = path else {
             return Ok(None);
@@ -168,7 +169,7 @@ impl Module {
             Item::Trait(it) => (&it.ident, &it.attrs),
             _ => return None,
         };
-        if attributes.iter().any(is_for_checks_alone) {
+        if attributes.iter().any(is_only_for_checks) {
             return None;
         }
         Some(Type {
@@ -179,8 +180,8 @@ impl Module {
     }
 }
 
-/// Whether it is there under a feature that no program may turn on.
-fn is_for_checks_alone(attribute: &Attribute) -> bool {
+/// Whether it needs a feature that no program may turn on.
+fn is_only_for_checks(attribute: &Attribute) -> bool {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
             list.tokens.to_string().contains("only-under-")
@@ -214,7 +215,7 @@ fn has_example(attributes: &[Attribute]) -> bool {
     lines.any(|line| line.starts_with("```"))
 }
 
-/// Every path that is used.
+/// Every path of a `use`.
 fn paths(uses: &ItemUse) -> Vec<Vec<String>> {
     fn collect(tree: &UseTree, before: &[String], paths: &mut Vec<Vec<String>>) {
         match tree {
@@ -252,7 +253,7 @@ mod tests {
         }
     }
 
-    /// A library of these files, as `(name, has an example)` of what is public there.
+    /// `(name, has an example)` of each public type of a library with this text.
     fn public(text: &str) -> Vec<(String, bool)> {
         let module = Module {
             items: syn::parse_file(text).unwrap().items,
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_found_where_they_are_public_and_nowhere_else() {
+    fn only_public_types_are_found() {
         let text = "
             pub struct Here;
             #[cfg(feature = \"only-under-checks\")]

@@ -1,16 +1,18 @@
 //! The figures of the benchmark: the tables of docs/figures.md, and what the chart draws.
 
-use std::{env, fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{read, root};
-use crate::bench::{Row, Unit, from_json};
+use crate::{
+    bench::{Row, Unit, from_json},
+    workspace::{read, root, target_dir},
+};
 
 /// The figures that the documents show.
 pub(super) const FILE: &str = "docs/xen-bench.json";
 
-/// Who was measured, as documents name them, in their order.
+/// The implementations, and their names in the documents, in order.
 const NAMES: [(&str, &str); 8] = [
     ("raw", "by hand: read, write"),
     ("rawpoll", "by hand: poll, read, write"),
@@ -22,7 +24,7 @@ const NAMES: [(&str, &str); 8] = [
     ("krata", "krata-xenevtchn 0.0.25"),
 ];
 
-/// What a column shows.
+/// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     title: &'static str,
@@ -56,14 +58,13 @@ const COLUMNS: [Column; 5] = [
     DRAIN,
 ];
 
-/// All figures of one machine.
+/// All figures.
 #[derive(Debug)]
 pub(super) struct Figures(Vec<Row>);
 
-/// Takes over the figures of the last run.
-pub(super) fn adopt() -> Result<()> {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), Into::into);
-    let last = target.join("xen-bench.json");
+/// Copies the figures of the last run into the documents.
+pub(super) fn copy() -> Result<()> {
+    let last = target_dir().join("xen-bench.json");
     let text = fs::read_to_string(&last);
     let text = text.with_context(|| {
         let last = last.display();
@@ -76,7 +77,7 @@ pub(super) fn adopt() -> Result<()> {
 
 impl Figures {
     pub(super) fn read() -> Result<Figures> {
-        let rows = from_json(&read(Path::new(FILE))?);
+        let rows = from_json(&read(FILE)?);
         Ok(Figures(
             rows.with_context(|| format!("cannot read {FILE}"))?,
         ))
@@ -105,7 +106,7 @@ impl Figures {
         })
     }
 
-    /// Instructions per event, and below them the same on the clock.
+    /// A table of instructions per event, and one of times.
     pub(super) fn tables(&self) -> Result<String> {
         ensure!(!self.0.is_empty(), "no figures");
         let mut text = heading(
@@ -137,7 +138,8 @@ impl Figures {
         Ok(text)
     }
 
-    /// For a chart: each name with its instructions of a round trip, of a notify in a burst, and of the rest there.
+    /// The bars of the chart: for each implementation the instructions of a round trip, and in a burst those of a notify
+    /// and of the rest.
     pub(super) fn bars(&self) -> Result<Vec<Bar>> {
         let notify = Column {
             part: "notify",
@@ -160,7 +162,7 @@ impl Figures {
     }
 }
 
-/// What the chart shows of one implementation, in instructions per event.
+/// One implementation in the chart, in instructions per event.
 #[derive(Debug)]
 pub(super) struct Bar {
     pub(super) name: String,
@@ -186,7 +188,7 @@ fn line(
     Ok(())
 }
 
-/// A whole number with commas.
+/// A rounded number with commas.
 pub(super) fn thousands(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
@@ -204,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_parted_in_threes() {
+    fn thousands_are_separated_by_commas() {
         let numbers = [0.4, 999.0, 1000.4, 46_012.0, 1_234_567.0].map(thousands);
         assert_eq!(numbers, ["0", "999", "1,000", "46,012", "1,234,567"]);
     }

@@ -1,13 +1,11 @@
-//! The table of the invariants, the tests that protect each, and the patches that break it.
+//! The table of the invariants, with the tests that protect each and the patches that break it.
 
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
-    patch::{self, Patch, Test},
-    read,
-};
+use super::patch::{self, Patch, Test};
+use crate::workspace::read;
 
 const LIST: &str = "ARCHITECTURE.md";
 
@@ -18,7 +16,7 @@ struct Invariant {
     title: String,
 }
 
-/// Invariant, tests, patches; fails where one of them is missing.
+/// The table of invariants, tests and patches. Fails if an invariant has no patch or a test does not exist.
 pub(super) fn table() -> Result<String> {
     let patches = patch::all()?;
     for patch in &patches {
@@ -100,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn each_test_of_an_invariant_is_a_row_with_all_that_it_catches() {
+    fn each_test_of_an_invariant_is_a_row_with_all_patches_that_it_catches() {
         let invariants = [invariant("I1", "Order"), invariant("I9", "Peace")];
         let patches = [
             broken("bad", "I1", &["sorted"]),

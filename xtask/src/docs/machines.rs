@@ -1,4 +1,4 @@
-//! The tables of the state machines: the functions themselves, asked for every state and input.
+//! The tables of the state machines, made by calling their functions for every state and input.
 
 use std::{
     collections::BTreeSet,
@@ -35,7 +35,7 @@ pub(super) fn link() -> Result<String> {
     })
 }
 
-/// A row for each state and a column for each input; below, what the inputs and the effects are.
+/// A row for each state and a column for each input; below, the meaning of inputs and effects.
 fn table<S, I, E>(
     source: &Source,
     states: &[S],
@@ -75,7 +75,7 @@ where
     Ok(text)
 }
 
-/// The first cell of a row: the state, what it carries, and what it means.
+/// The first cell of a row: the state, what it carries, and its meaning.
 fn title(row: &Variant) -> String {
     let Variant { name, meaning, .. } = row;
     match &row.payload {
@@ -84,7 +84,7 @@ fn title(row: &Variant) -> String {
     }
 }
 
-/// What becomes of a state.
+/// The next state and the effects, as a cell shows them.
 fn outcome<S: Debug + PartialEq, E: Debug>(state: &S, next: &S, effects: &[E]) -> String {
     let mut text = if state == next {
         String::from("stays")
@@ -99,8 +99,9 @@ fn outcome<S: Debug + PartialEq, E: Debug>(state: &S, next: &S, effects: &[E]) -
     text
 }
 
-/// One cell for all the values of a row, each with what it carries. Where they do alike but for that, it is called
-/// by the name of its type. Where one does otherwise, that one is told and the others together; else each is.
+/// One cell for all values of a state that carries something. If they differ only in what they carry, the cell has the
+/// type's name for it. If one value differs from the others, the cell shows that one and the others together.
+/// Otherwise it shows each value.
 fn cell(row: &Variant, outcomes: &[(String, String)]) -> String {
     let payload = words(row.payload.as_deref().unwrap_or_default());
     let alike: BTreeSet<String> = outcomes.iter().map(|(_, text)| text.clone()).collect();
@@ -131,7 +132,7 @@ fn cell(row: &Variant, outcomes: &[(String, String)]) -> String {
     }
 }
 
-/// A paragraph that says what names mean.
+/// A paragraph with the meaning of each name.
 fn legend(what: &str, variants: &[Variant], called: impl Fn(&str) -> String) -> String {
     const WIDTH: usize = 132;
     let entries = variants
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_carries_something_is_one_row_whose_cells_name_it() {
+    fn the_values_of_a_state_that_carries_something_share_a_row() {
         let same = [("Event", "→ Held (Event)"), ("Gone", "→ Held (Event)")];
         assert_eq!(latched(&same), "→ Held (Event)");
         let own = [
@@ -212,8 +213,8 @@ mod tests {
             ("Overflow", "→ Ready (Overflow)"),
             ("Gone", "→ Ready (Gone)"),
         ];
-        let told = "Event: → Live; others: → Ready (cause)";
-        assert_eq!(latched(&but_one), told);
+        let expected = "Event: → Live; others: → Ready (cause)";
+        assert_eq!(latched(&but_one), expected);
     }
 
     #[test]
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legend_is_a_paragraph_of_short_lines() {
+    fn a_legend_is_wrapped_into_short_lines() {
         let variant = |name: &str, meaning: &str| Variant {
             name: name.to_owned(),
             payload: None,

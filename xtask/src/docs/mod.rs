@@ -1,8 +1,8 @@
-//! `cargo xtask docs`: what the documents take from the code.
+//! `cargo xtask docs`: generates parts of the documents from the code.
 //!
-//! It stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`, and a test of this package compares it.
+//! A generated part is between `<!-- begin: NAME -->` and `<!-- end: NAME -->`. A test of this package compares it.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{fs, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,19 +14,20 @@ mod machines;
 mod patch;
 mod source;
 
+use crate::workspace::{read, root};
 use figures::Figures;
 
-/// Rewrite the tables in the documents that the code generates.
+/// Rewrite the generated tables in the documents.
 ///
 /// These are the tables of the state machines in ARCHITECTURE.md, that of invariants, tests and patches in
-/// testing/mutations/README.md, and those of the benchmark in docs/figures.md with their chart. Fails where a patch names a test
-/// that does not exist, where an invariant has no patch, and where a public type has no example.
+/// testing/mutations/README.md, and those of the benchmark in docs/figures.md with their chart. Fails if a patch names a
+/// test that does not exist, if an invariant has no patch, or if a public type has no example.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Rewrite nothing, and fail where the documents say something else
+    /// Rewrite nothing, and fail if a document differs
     #[arg(long)]
     check: bool,
-    /// First take over the figures of the last `cargo xtask xen --bench`
+    /// First copy the figures of the last `cargo xtask xen --bench`
     #[arg(long, conflicts_with = "check")]
     figures: bool,
 }
@@ -34,7 +35,7 @@ pub(crate) struct Options {
 /// Runs `cargo xtask docs`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.figures {
-        figures::adopt()?;
+        figures::copy()?;
     }
     let documents = documents()?;
     examples::ensure_everywhere()?;
@@ -49,54 +50,54 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A document as it stands, and as the code has it.
+/// A document as it is, and as the code generates it.
 #[derive(Debug)]
 struct Document {
     path: &'static str,
-    stands: String,
+    current: String,
     generated: String,
 }
 
-/// What is generated for one place in a document: the name of the place, and the text.
+/// A generated part of a document: its name and its text.
 type Section = (&'static str, String);
 
 impl Document {
     fn new(path: &'static str, sections: &[Section]) -> Result<Self> {
-        let stands = read(path)?;
+        let current = read(path)?;
         let generated = sections
             .iter()
-            .try_fold(stands.clone(), |text, section| fit(&text, section))
+            .try_fold(current.clone(), |text, section| fit(&text, section))
             .with_context(|| format!("cannot write the generated parts of {path}"))?;
         Ok(Self {
             path,
-            stands,
+            current,
             generated,
         })
     }
 
-    /// A file that is generated as a whole, and may not be there yet.
+    /// A file that is generated as a whole and may not exist yet.
     fn whole(path: &'static str, generated: String) -> Self {
         Self {
             path,
-            stands: read(path).unwrap_or_default(),
+            current: read(path).unwrap_or_default(),
             generated,
         }
     }
 
     fn is_current(&self) -> bool {
-        self.stands == self.generated
+        self.current == self.generated
     }
 
-    /// The first line that the code has otherwise.
+    /// The first line that differs.
     fn difference(&self) -> String {
-        let (stands, generated) = (self.stands.lines(), self.generated.lines());
-        let same = stands.zip(generated).take_while(|(a, b)| a == b).count();
+        let (current, generated) = (self.current.lines(), self.generated.lines());
+        let same = current.zip(generated).take_while(|(a, b)| a == b).count();
         let line = |text: &str| text.lines().nth(same).unwrap_or_default().to_owned();
         format!(
-            "{}, line {}, has\n    {}\nbut generated is\n    {}",
+            "{}, line {}, has\n    {}\nbut the code generates\n    {}",
             self.path,
             same + 1,
-            line(&self.stands),
+            line(&self.current),
             line(&self.generated)
         )
     }
@@ -122,7 +123,7 @@ fn documents() -> Result<[Document; 4]> {
     ])
 }
 
-/// Fails with what is not as the code has it.
+/// Fails with the first difference of each document.
 fn check(documents: &[Document]) -> Result<()> {
     let differences: Vec<String> = documents
         .iter()
@@ -133,12 +134,12 @@ fn check(documents: &[Document]) -> Result<()> {
         return Ok(());
     }
     bail!(
-        "{}\nIf that is right, `cargo xtask docs` rewrites the document.",
+        "{}\nTo rewrite the documents, run `cargo xtask docs`.",
         differences.join("\n")
     );
 }
 
-/// The text with the section between its markers.
+/// Replaces what is between the markers of the section.
 fn fit(text: &str, (name, section): &Section) -> Result<String> {
     let (begin, end) = (
         format!("<!-- begin: {name} -->\n"),
@@ -151,31 +152,19 @@ fn fit(text: &str, (name, section): &Section) -> Result<String> {
     parts.with_context(|| format!("there are no lines `{}` and `{}`", begin.trim(), end.trim()))
 }
 
-/// The folder of the workspace.
-fn root() -> &'static Path {
-    const OWN: &str = env!("CARGO_MANIFEST_DIR");
-    Path::new(OWN).parent().unwrap_or(Path::new(OWN))
-}
-
-/// A file of the workspace.
-fn read(path: impl AsRef<Path>) -> Result<String> {
-    let path = path.as_ref();
-    fs::read_to_string(root().join(path)).with_context(|| format!("cannot read {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_documents_say_what_the_code_says() {
+    fn the_documents_are_as_the_code_generates_them() {
         if let Err(error) = documents().and_then(|documents| check(&documents)) {
             panic!("{error:#}");
         }
     }
 
     #[test]
-    fn a_section_replaces_what_is_between_its_markers_alone() {
+    fn a_section_replaces_only_what_is_between_its_markers() {
         let text = "a\n<!-- begin: t -->\nold\n<!-- end: t -->\nb\n";
         let section = ("t", "new\n".to_owned());
         assert_eq!(fit(text, &section).unwrap(), text.replace("old", "new"));
@@ -190,12 +179,12 @@ mod tests {
     fn the_first_line_that_differs_is_shown_with_its_number() {
         let document = Document {
             path: "D.md",
-            stands: "a\nb\nc\n".to_owned(),
+            current: "a\nb\nc\n".to_owned(),
             generated: "a\nB\nC\n".to_owned(),
         };
         let error = check(&[document]).unwrap_err().to_string();
         assert!(
-            error.starts_with("D.md, line 2, has\n    b\nbut generated is\n    B\n"),
+            error.starts_with("D.md, line 2, has\n    b\nbut the code generates\n    B\n"),
             "{error}"
         );
         assert!(error.contains("`cargo xtask docs`"), "{error}");

@@ -1,4 +1,4 @@
-//! The patches of `testing/mutations/`: what each breaks, and the tests that must fail with it.
+//! The patches of `testing/mutations/`: the invariant that each breaks, and the tests that must fail with it.
 
 use std::{
     fs,
@@ -7,31 +7,31 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{read, root};
+use crate::workspace::{read, root};
 
 const FOLDER: &str = "testing/mutations";
 
-/// A patch, by the header above its first file.
+/// A patch, described by the header above its first file.
 #[derive(Debug)]
 pub(super) struct Patch {
     name: String,
-    /// What is wrong with it.
+    /// The fault that it adds.
     what: String,
     /// The number of the invariant that it breaks.
     pub(super) breaks: String,
-    /// Those that must fail with it.
+    /// The tests that must fail with it.
     pub(super) tests: Vec<Test>,
-    /// The compiler refuses it, before a test can fail.
+    /// Whether the compiler refuses it, so that no test runs.
     is_refused: bool,
 }
 
-/// One test, as a command line of cargo names it.
+/// One test, from a command line of cargo.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Test {
     package: String,
-    /// The test binary, if it is not the library.
+    /// The test binary; none for a unit test.
     binary: Option<String>,
-    /// Its name, with the modules that it is in.
+    /// Its name, with its modules.
     pub(super) name: String,
 }
 
@@ -79,7 +79,7 @@ impl Patch {
         format!("{FOLDER}/{}.patch", self.name)
     }
 
-    /// The patch as a document of the same folder shows it.
+    /// The patch as a link in a document of the same folder.
     pub(super) fn link(&self) -> String {
         let refused = if self.is_refused {
             " The compiler refuses it."
@@ -119,7 +119,7 @@ impl Test {
 
     fn function(&self) -> &str {
         let function = self.name.rsplit("::").next().unwrap_or(&self.name);
-        // Each scene with a fork is played in PID namespaces too.
+        // Each test with a fork also runs in PID namespaces, under a second name.
         function
             .strip_suffix("_in_pid_namespaces")
             .unwrap_or(function)
@@ -142,7 +142,7 @@ impl Test {
         match &self.binary {
             Some(binary) => {
                 let tests = package.join("tests");
-                // A binary for many files has each as a module, with its folder. Some take tests from another one.
+                // The modules of a binary are files or folders beside it. Some use tests of another module.
                 let module = self.name.split("::").next().unwrap_or(binary);
                 let file = tests.join(module).with_extension("rs");
                 let text = fs::read_to_string(file).unwrap_or_default();
@@ -160,7 +160,7 @@ impl Test {
             None => sources.extend(files(&package.join("src"))?),
         }
         let function = format!("fn {}", self.function());
-        // A test that its binary lists itself may have another name than its function.
+        // A binary that lists its tests itself may name a test differently from its function.
         let listed = format!("\"{}\"", self.function());
         for source in sources {
             let text = read(source)?;

@@ -1,9 +1,11 @@
-//! The enums of a source file: their variants in order, and what the comments above them say.
+//! The enums of a source file: their variants in order, and the comments of these.
 
 use std::{any, collections::BTreeSet, fmt::Debug};
 
 use anyhow::{Context, Result, bail, ensure};
 use syn::{Expr, Fields, Item, ItemEnum, Lit, Meta, Type};
+
+use crate::workspace;
 
 /// A source file of the workspace.
 pub(super) struct Source {
@@ -17,14 +19,14 @@ pub(super) struct Variant {
     pub(super) name: String,
     /// The enum that it carries, if any.
     pub(super) payload: Option<String>,
-    /// The first sentence of its comment, as it goes on after a colon.
+    /// The first sentence of its comment, with a small first letter.
     pub(super) meaning: String,
 }
 
 impl Source {
     pub(super) fn read(path: &'static str) -> Result<Self> {
-        let text = super::read(path)?;
-        let file = syn::parse_file(&text).with_context(|| format!("{path} is no Rust"))?;
+        let text = workspace::read(path)?;
+        let file = syn::parse_file(&text).with_context(|| format!("{path} is not Rust"))?;
         Ok(Self { path, file })
     }
 
@@ -47,7 +49,7 @@ impl Source {
             .collect()
     }
 
-    /// Fails unless `all` has every value of `T` once. The compiler does not know that an array is complete.
+    /// Fails unless `all` has every value of `T` once, which the compiler cannot check.
     pub(super) fn ensure_complete<T: Debug>(&self, all: &[T]) -> Result<()> {
         let name = name_of::<T>();
         let listed: Vec<String> = all.iter().map(|value| format!("{value:?}")).collect();
@@ -118,7 +120,7 @@ fn meaning(attributes: &[syn::Attribute]) -> Option<String> {
     Some(first.to_lowercase().to_string() + &sentence[first.len_utf8()..])
 }
 
-/// One line of a comment, which is an attribute to the compiler.
+/// One line of a comment, which syn parses as an attribute.
 pub(super) fn doc(attribute: &syn::Attribute) -> Option<String> {
     let Meta::NameValue(pair) = &attribute.meta else {
         return None;

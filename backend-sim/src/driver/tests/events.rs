@@ -183,7 +183,7 @@ fn a_stale_entry_and_an_initial_event_are_the_same_number_twice() {
 }
 
 #[test]
-fn the_peers_unbind_keeps_the_survivors_entry_and_what_is_latched() {
+fn an_unbind_keeps_the_entry_and_the_latched_event_of_the_peer() {
     let mut bench = Bench::new();
     let (ours, theirs) = bench.pair();
     bench.fire(theirs);
@@ -228,7 +228,7 @@ fn a_duplicate_shares_ports_ring_and_restriction() {
 }
 
 #[test]
-fn a_guests_end_is_told_nothing_when_its_domain_dies() {
+fn the_death_of_a_guest_sends_no_event_to_its_peer() {
     let mut bench = Bench::new();
     let domu = bench.domu;
     let ours = bench.ioctl(abi::BIND_UNBOUND_PORT, u32::from(domu.as_raw()));

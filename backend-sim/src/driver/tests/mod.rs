@@ -53,7 +53,8 @@ impl Bench {
         self.ioctl(abi::BIND_UNBOUND_PORT, SELF).unwrap()
     }
 
-    /// A connected pair: our port, and the peer's, whose first event is read and enabled again.
+    /// A connected pair: our port, and the peer's. The first event of ours is read and its port
+    /// unmasked.
     fn pair(&mut self) -> (u32, u32) {
         let ours = self.unbound();
         let args = [SELF, ours];

@@ -45,7 +45,7 @@ fn a_read_of_an_empty_ring_sleeps_until_an_event_arrives() {
     bench.fire(theirs);
     assert_eq!(bench.end(reader), Ok(vec![ours]));
     assert_eq!(bench.world.sleepers(), 0);
-    assert_eq!(bench.end(reader), Err(Errno::EBADF), "told once");
+    assert_eq!(bench.end(reader), Err(Errno::EBADF), "returned once");
 }
 
 #[test]

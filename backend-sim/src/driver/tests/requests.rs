@@ -35,7 +35,7 @@ fn a_bad_pointer_is_efault_except_where_an_earlier_check_fails() {
 }
 
 #[test]
-fn bind_unbound_never_says_esrch() {
+fn bind_unbound_is_never_esrch() {
     let mut bench = Bench::new();
     for remote in [1234, 0x7ff1, 0xffff, 0x1_0000] {
         let port = bench.ioctl(abi::BIND_UNBOUND_PORT, remote).unwrap();
@@ -224,7 +224,7 @@ fn unbind_and_close_leave_a_static_port_open_in_xen_and_what_is_pending_there() 
     assert_eq!(bench.ioctl(abi::UNBIND, 500), Ok(0));
     assert_eq!(bench.status(500), connected);
     bench.world.kernel_send(bench.domu, 70).unwrap();
-    assert_eq!(bench.read(), Err(Errno::EAGAIN), "nobody has bound it");
+    assert_eq!(bench.read(), Err(Errno::EAGAIN), "no file has bound it");
     bench.ioctl(abi::BIND_STATIC, 500).unwrap();
     assert_eq!(bench.read(), Ok(vec![500]), "it was latched");
     bench.world.close(bench.file).unwrap();

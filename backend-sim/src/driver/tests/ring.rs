@@ -46,7 +46,7 @@ fn a_read_into_bad_memory_consumes_nothing_and_eagain_comes_first() {
 }
 
 #[test]
-fn a_read_needs_memory_for_what_there_is_alone() {
+fn a_read_needs_memory_only_for_the_ports_it_returns() {
     let mut bench = Bench::new();
     let ours: Vec<u32> = bench.fired_pairs(3).iter().map(|pair| pair.0).collect();
     let (world, file) = (&mut bench.world, bench.file);
@@ -228,7 +228,7 @@ fn a_reader_that_writes_only_what_it_read_does_not_overflow() {
 }
 
 #[test]
-fn an_overflow_sticks_until_a_reset() {
+fn an_overflow_lasts_until_a_reset() {
     let mut bench = Bench::new();
     let (ours, _) = overflow(&mut bench);
     let other = bench.unbound();
@@ -255,7 +255,7 @@ fn an_overflow_is_efbig_even_with_an_empty_ring() {
 }
 
 #[test]
-fn after_an_overflow_every_port_is_written_to_be_heard_again() {
+fn after_an_overflow_every_port_has_to_be_written_to_fire_again() {
     let mut bench = Bench::new();
     let (ours, theirs) = bench.pair();
     for _ in 0..65 {

@@ -32,7 +32,7 @@ fn a_new_domain_with_a_recycled_id_may_bind_to_a_port_left_for_the_dead_one() {
 }
 
 #[test]
-fn what_a_dead_domain_had_yet_to_handle_is_forgotten() {
+fn unhandled_events_of_a_dead_domain_are_dropped() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
     xen.unmask(DOM1, theirs);
@@ -56,7 +56,7 @@ fn destroying_a_domain_raises_dom_exc_twice() {
 }
 
 #[test]
-fn in_a_dying_domain_nothing_is_bound_any_more() {
+fn a_dying_domain_can_bind_nothing() {
     let mut xen = xen();
     let theirs = xen.alloc_unbound(DOM1, DomId::SELF, DOM0).unwrap();
     xen.kill(DOM1).unwrap();
@@ -69,9 +69,9 @@ fn in_a_dying_domain_nothing_is_bound_any_more() {
     assert_eq!(
         xen.kill(DOM0),
         Err(Errno::EINVAL),
-        "nobody can destroy domain 0"
+        "no caller can destroy domain 0"
     );
-    assert_eq!(xen.kill(NOBODY), Err(Errno::ESRCH));
+    assert_eq!(xen.kill(UNKNOWN), Err(Errno::ESRCH));
 }
 
 #[test]

@@ -12,7 +12,7 @@ const DOM0: DomId = DomId::DOM0;
 const DOM1: DomId = DomId::new(1);
 const DOM2: DomId = DomId::new(2);
 /// Names no domain in any test.
-const NOBODY: DomId = DomId::new(1234);
+const UNKNOWN: DomId = DomId::new(1234);
 
 fn machine(version: XenVersion) -> Hypervisor {
     let mut xen = Hypervisor::new(version);
@@ -127,8 +127,8 @@ fn only_a_control_domain_or_the_device_model_acts_on_another_domain() {
     assert!(xen.status(DOM0, DOM1, 1).is_ok());
     assert_eq!(xen.status(DOM2, DOM1, 1).unwrap_err(), Errno::EPERM);
     assert_eq!(xen.status(DOM2, DOM1, 64).unwrap_err(), Errno::EINVAL);
-    assert_eq!(xen.status(DOM2, NOBODY, 1).unwrap_err(), Errno::ESRCH);
-    let alloc = xen.alloc_unbound(DOM2, NOBODY, DOM2);
+    assert_eq!(xen.status(DOM2, UNKNOWN, 1).unwrap_err(), Errno::ESRCH);
+    let alloc = xen.alloc_unbound(DOM2, UNKNOWN, DOM2);
     assert_eq!(alloc, Err(Errno::ESRCH));
 }
 
@@ -156,7 +156,7 @@ fn bind_interdomain_checks_the_domain_then_the_local_space_then_the_remote_port(
     let full = DomId::new(9);
     xen.create(full, &config).unwrap();
     let mut bind = |remote, port| xen.bind_interdomain(full, remote, port);
-    assert_eq!(bind(NOBODY, 0), Err(Errno::ESRCH));
+    assert_eq!(bind(UNKNOWN, 0), Err(Errno::ESRCH));
     assert_eq!(bind(DOM1, u32::MAX), Err(Errno::ENOSPC));
     for reserved in [0x7ff1, 0x7ff2, 0x7ff4, 0x7fff] {
         let answer = xen.bind_interdomain(DOM1, DomId::new(reserved), 1);
@@ -235,7 +235,7 @@ fn sends_coalesce_until_the_guest_handles_and_again_until_it_unmasks() {
 }
 
 #[test]
-fn close_puts_the_peer_back_to_unbound_and_tells_it_nothing() {
+fn close_puts_the_peer_back_to_unbound_and_sends_it_no_event() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
     xen.unmask(DOM1, theirs);

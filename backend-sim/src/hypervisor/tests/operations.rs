@@ -75,7 +75,7 @@ fn bind_vcpu_answers_by_state() {
 }
 
 #[test]
-fn a_closed_port_is_told_to_vcpu_0_again() {
+fn a_closed_port_goes_back_to_vcpu_0() {
     let mut it = every();
     it.xen.bind_vcpu(it.domid, it.unbound, 1).unwrap();
     it.xen.close(it.domid, it.unbound).unwrap();
@@ -86,7 +86,7 @@ fn a_closed_port_is_told_to_vcpu_0_again() {
 }
 
 #[test]
-fn unmask_is_nothing_for_a_free_port_and_einval_beyond_the_valid_ones() {
+fn unmask_does_nothing_for_a_free_port_and_is_einval_for_an_invalid_one() {
     let mut it = every();
     it.xen.send(it.domid, it.ipi).unwrap();
     for port in [
@@ -105,7 +105,7 @@ fn unmask_is_nothing_for_a_free_port_and_einval_beyond_the_valid_ones() {
     assert_eq!(it.xen.unmask_port(it.domid, it.ipi), Ok(()));
     assert_eq!(handled(&mut it.xen), [(7, it.ipi)]);
     assert_eq!(it.xen.unmask_port(it.domid, 64), Err(Errno::EINVAL));
-    assert_eq!(it.xen.unmask_port(NOBODY, 1), Err(Errno::ESRCH));
+    assert_eq!(it.xen.unmask_port(UNKNOWN, 1), Err(Errno::ESRCH));
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn bind_pirq_checks_the_number_then_the_permission_then_the_owner() {
 fn reset_of_another_domain_checks_that_it_exists_then_the_right_then_the_pause() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
-    assert_eq!(xen.reset(DOM2, NOBODY), Err(Errno::ESRCH));
+    assert_eq!(xen.reset(DOM2, UNKNOWN), Err(Errno::ESRCH));
     assert_eq!(xen.reset(DOM2, DOM1), Err(Errno::EPERM));
     assert_eq!(xen.reset(DOM0, DOM1), Err(Errno::EINVAL), "it runs");
     xen.pause(DOM1).unwrap();
@@ -210,7 +210,7 @@ fn reset_goes_back_to_the_two_level_abi_until_the_guest_sets_up_another() {
 }
 
 #[test]
-fn reset_forgets_what_the_guest_had_yet_to_notice_and_frees_its_numbers() {
+fn reset_drops_undelivered_events_and_frees_their_ports() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
     xen.unmask(DOM1, theirs);
@@ -232,7 +232,7 @@ fn death_closes_xens_own_ports_too() {
 }
 
 #[test]
-fn a_paused_domain_notices_events_once_it_runs_again() {
+fn a_paused_domain_gets_its_events_once_it_runs_again() {
     let mut xen = xen();
     let (ours, theirs) = connected(&mut xen);
     xen.unmask(DOM1, theirs);
@@ -248,7 +248,7 @@ fn a_paused_domain_notices_events_once_it_runs_again() {
     xen.unpause(DOM1).unwrap();
     assert_eq!(handled(&mut xen), [(1, theirs)]);
     assert_eq!(xen.unpause(DOM1), Err(Errno::EINVAL));
-    assert_eq!(xen.pause(NOBODY), Err(Errno::ESRCH));
+    assert_eq!(xen.pause(UNKNOWN), Err(Errno::ESRCH));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_shutdown_raises_dom_exc_once_and_leaves_every_port_as_it_is() {
     xen.unmask(DOM0, exc);
     assert_eq!(xen.shut_down(DOM1), Ok(()));
     xen.send(DOM0, ours).unwrap();
-    assert_eq!(handled(&mut xen), [], "raised once, and nobody runs there");
+    assert_eq!(handled(&mut xen), [], "raised once, and no vCPU runs there");
     assert!(pending(&xen, DOM1, theirs));
     let connected = State::Interdomain {
         remote: DOM1,
@@ -271,7 +271,7 @@ fn a_shutdown_raises_dom_exc_once_and_leaves_every_port_as_it_is() {
     };
     assert_eq!(state(&xen, DOM0, ours), connected);
     assert_eq!(xen.shut_down(DOM0), Err(Errno::EINVAL));
-    assert_eq!(xen.shut_down(NOBODY), Err(Errno::ESRCH));
+    assert_eq!(xen.shut_down(UNKNOWN), Err(Errno::ESRCH));
     xen.kill(DOM1).unwrap();
     assert_eq!(xen.shut_down(DOM1), Err(Errno::EINVAL));
     assert_eq!(state(&xen, DOM0, ours), State::Unbound { remote: DOM1 });
@@ -285,7 +285,7 @@ fn alloc_unbound_checks_the_domain_then_the_space_then_the_right() {
     let full = DomId::new(9);
     xen.create(full, &config).unwrap();
     let mut alloc = |dom| xen.alloc_unbound(DOM2, dom, DOM2);
-    assert_eq!(alloc(NOBODY), Err(Errno::ESRCH));
+    assert_eq!(alloc(UNKNOWN), Err(Errno::ESRCH));
     assert_eq!(alloc(full), Err(Errno::ENOSPC));
     assert_eq!(alloc(DOM1), Err(Errno::EPERM));
 }

@@ -1,4 +1,4 @@
-//! Virtual interrupts: who may bind them, who gets them.
+//! Virtual interrupts: which domains may bind them, and which get them.
 
 use super::*;
 
@@ -58,7 +58,7 @@ fn closing_frees_the_virq_at_once_and_a_raise_before_the_bind_is_lost() {
     xen.raise_virq(DOM0, 3, 0).unwrap();
     assert!(pending(&xen, DOM0, port));
     assert_eq!(xen.raise_virq(DOM0, 24, 0), Err(Errno::EINVAL));
-    assert_eq!(xen.raise_virq(NOBODY, 3, 0), Err(Errno::ESRCH));
+    assert_eq!(xen.raise_virq(UNKNOWN, 3, 0), Err(Errno::ESRCH));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_global_virq_reaches_only_its_handler() {
     xen.raise_virq(DOM1, 8, 0).unwrap();
     assert!(pending(&xen, DOM1, port));
     assert_eq!(xen.set_virq_handler(DOM1, 1), Err(Errno::EINVAL));
-    assert_eq!(xen.set_virq_handler(NOBODY, 8), Err(Errno::ESRCH));
+    assert_eq!(xen.set_virq_handler(UNKNOWN, 8), Err(Errno::ESRCH));
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Generator {
     pub(super) fn read(&mut self, scene: &Scene) -> Option<Op> {
         let fd = self.overflowed(6, scene)?;
         let overflowed = scene.files[fd.0].as_ref()?.polled == PollBits::ERROR.raw();
-        let small = self.flavour.small_reads && self.choice.of(4) > 0;
+        let small = self.profile.small_reads && self.choice.of(4) > 0;
         let counts = match (overflowed, small) {
             (true, _) if self.choice.of(3) == 0 => &COUNTS[..3],
             (_, true) => &COUNTS[..7],

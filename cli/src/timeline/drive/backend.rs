@@ -1,4 +1,4 @@
-//! Backend calls: those that the context made of the device and the event loop.
+//! The calls that the context made of the device and the event loop.
 
 use evtchn::{DomId, ErrorKind};
 use evtchn_core::machine::link::LinkInput;
@@ -7,23 +7,28 @@ use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Call, Failed};
 
 use super::super::lanes::Kind;
 use super::super::summary::many;
-use super::{Driver, Other};
+use super::{Driver, RemoteEnd};
 
 impl Driver<'_> {
-    pub(super) fn backend_call(&mut self, thread: u32, record: &BackendRecord) {
-        match (record.peer, &record.failed) {
-            (Some(_), None) => self.peer(record),
+    pub(super) fn backend_call(&mut self, thread: u32, at: &BackendRecord) {
+        match (at.peer, &at.failed) {
+            (Some(_), None) => self.peer_call(at),
             (Some(_), Some(_)) => {}
-            (None, Some(failed)) => self.failed(&record.call, failed),
-            (None, None) => self.done(thread, &record.call, record.answer.as_ref()),
+            (None, Some(failed)) => self.backend_call_failed(&at.call, failed),
+            (None, None) => self.backend_call_done(thread, &at.call, at.answer.as_ref()),
         }
     }
 
-    fn done(&mut self, thread: u32, call: &BackendCall, answer: Option<&BackendAnswer>) {
+    fn backend_call_done(
+        &mut self,
+        thread: u32,
+        call: &BackendCall,
+        answer: Option<&BackendAnswer>,
+    ) {
         match (call, answer) {
-            (BackendCall::Open, _) => self.follow(LinkInput::Bind),
-            (BackendCall::Register, _) => self.follow(LinkInput::Wanted),
-            (BackendCall::Deregister, _) => self.follow(LinkInput::Unwanted),
+            (BackendCall::Open, _) => self.apply_link_input(LinkInput::Bind),
+            (BackendCall::Register, _) => self.apply_link_input(LinkInput::Wanted),
+            (BackendCall::Deregister, _) => self.apply_link_input(LinkInput::Unwanted),
             (BackendCall::Close, _) => self.closed(),
             (BackendCall::Unbind { port }, _) => {
                 self.slots.unbound(port.as_raw());
@@ -33,9 +38,9 @@ impl Driver<'_> {
             (BackendCall::Pending { .. }, Some(BackendAnswer::Ports(words))) => {
                 self.read(thread, words)
             }
-            (BackendCall::Unmask { ports }, Some(BackendAnswer::Number(written))) => {
-                self.mark(None, Kind::WriteBack, &many(*written as usize, "port"));
-                for port in ports.iter().take(*written as usize) {
+            (BackendCall::Unmask { ports }, Some(BackendAnswer::Number(unmasked))) => {
+                self.mark(None, Kind::Unmask, &many(*unmasked as usize, "port"));
+                for port in ports.iter().take(*unmasked as usize) {
                     self.step(port.as_raw(), PortInput::Unmasked);
                 }
             }
@@ -43,7 +48,7 @@ impl Driver<'_> {
                 for port in self.bound() {
                     self.step(port, PortInput::Overflow);
                 }
-                self.take_for_script();
+                self.deliver_for_script();
             }
             (call, answer) => self.bound_by_call(call, answer),
         }
@@ -68,11 +73,11 @@ impl Driver<'_> {
                 Some(port),
             ) => {
                 let about = domain(*domid, Some(remote.as_raw()));
-                let other = Other::of(*domid, remote.as_raw());
+                let other = RemoteEnd::of(*domid, remote.as_raw());
                 (port, about.clone(), format!("to {about}"), Some(other))
             }
             (BackendCall::BindVirq { virq }, Some(port)) => {
-                let other = Other::Virq(virq.as_raw());
+                let other = RemoteEnd::Virq(virq.as_raw());
                 (
                     port,
                     format!("VIRQ {virq}"),
@@ -89,7 +94,7 @@ impl Driver<'_> {
             _ => return,
         };
         if let Some(other) = other {
-            self.ours.insert(other, port);
+            self.local_ports.insert(other, port);
         }
         self.slots.bound(port);
         self.bind(port, &about, &how);
@@ -109,9 +114,9 @@ impl Driver<'_> {
             )
         );
         if !is_in_round {
-            self.absorb();
+            self.handle_unread();
         }
-        self.take_for_script();
+        self.deliver_for_script();
     }
 
     fn closed(&mut self) {
@@ -124,10 +129,10 @@ impl Driver<'_> {
         for port in self.bound() {
             self.unbind(port, Kind::Unbind, why);
         }
-        self.follow(input);
+        self.apply_link_input(input);
     }
 
-    fn failed(&mut self, call: &BackendCall, failed: &Failed) {
+    fn backend_call_failed(&mut self, call: &BackendCall, failed: &Failed) {
         let is_read = matches!(call, BackendCall::Pending { .. });
         if is_read && failed.kind == ErrorKind::Overflow {
             return self.mark(
@@ -170,15 +175,15 @@ const fn bind_failed(call: &BackendCall) -> bool {
     )
 }
 
-/// The other end, as a lane names it.
+/// The other end, as text for a lane.
 pub(super) fn domain(domid: DomId, port: Option<u32>) -> String {
-    let whose = if domid == DomId::SELF {
+    let name = if domid == DomId::SELF {
         "this domain".to_owned()
     } else {
         format!("domain {}", domid.as_raw())
     };
     match port {
-        Some(port) => format!("{whose}, port {port}"),
-        None => whose,
+        Some(port) => format!("{name}, port {port}"),
+        None => name,
     }
 }

@@ -1,4 +1,4 @@
-//! What others did: guests, other holders of the device, and the simulator.
+//! What others did: guests, other handles of the device, and the simulator.
 
 use evtchn::DomId;
 use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Guest, Sim};
@@ -6,7 +6,7 @@ use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Guest, Sim};
 use super::super::lanes::Kind;
 use super::super::summary::many;
 use super::backend::domain;
-use super::{Driver, Other, Whose};
+use super::{Driver, LaneId, RemoteEnd};
 
 impl Driver<'_> {
     pub(super) fn guest(&mut self, guest: &Guest) {
@@ -18,21 +18,21 @@ impl Driver<'_> {
                 port,
             } => {
                 let about = domain(*domid, Some(*port));
-                self.joins(Other::of(*domid, *port), *remote_port, &about);
+                self.connect(RemoteEnd::of(*domid, *port), *remote_port, &about);
             }
             Guest::Send { domid, port } => {
-                self.by(Other::of(*domid, *port), Kind::Sent, "");
+                self.mark_for(RemoteEnd::of(*domid, *port), Kind::Sent, "");
             }
             Guest::Close { domid, port } => {
-                let other = Other::of(*domid, *port);
-                self.by(other, Kind::Gone, "it closed its port");
-                self.ours.remove(&other);
+                let other = RemoteEnd::of(*domid, *port);
+                self.mark_for(other, Kind::Gone, "it closed its port");
+                self.local_ports.remove(&other);
             }
             Guest::Raise {
                 domid: DomId::DOM0,
                 virq,
-            } => self.by(Other::Virq(virq.as_raw()), Kind::Sent, ""),
-            Guest::Kill { domid } => self.died(domid.as_raw().into()),
+            } => self.mark_for(RemoteEnd::Virq(virq.as_raw()), Kind::Sent, ""),
+            Guest::Kill { domid } => self.domain_died(domid.as_raw().into()),
             Guest::Create { .. }
             | Guest::Remove { .. }
             | Guest::AllocUnbound { .. }
@@ -42,27 +42,27 @@ impl Driver<'_> {
         }
     }
 
-    /// What another holder of the device did.
-    pub(super) fn peer(&mut self, record: &BackendRecord) {
-        match (&record.call, &record.answer) {
+    /// A call of another handle of the device.
+    pub(super) fn peer_call(&mut self, at: &BackendRecord) {
+        match (&at.call, &at.answer) {
             (BackendCall::BindInterdomain { port, .. }, Some(BackendAnswer::Number(got))) => {
                 let about = format!("this domain, port {got}");
-                self.joins(Other::Peer(*got), port.as_raw(), &about);
+                self.connect(RemoteEnd::Peer(*got), port.as_raw(), &about);
             }
             (BackendCall::Notify { port }, _) => {
-                self.by(Other::Peer(port.as_raw()), Kind::Sent, "");
+                self.mark_for(RemoteEnd::Peer(port.as_raw()), Kind::Sent, "");
             }
             (BackendCall::Unbind { port }, _) => {
-                let other = Other::Peer(port.as_raw());
-                self.by(other, Kind::Gone, "it closed its port");
-                self.ours.remove(&other);
+                let other = RemoteEnd::Peer(port.as_raw());
+                self.mark_for(other, Kind::Gone, "it closed its port");
+                self.local_ports.remove(&other);
             }
             _ => {}
         }
     }
 
     pub(super) fn sim(&mut self, sim: &Sim) {
-        // That a call fails, its own line says.
+        // A call that fails has a line of its own.
         if let Sim::Fault {
             call,
             ports: Some(ports),
@@ -74,29 +74,30 @@ impl Driver<'_> {
         }
     }
 
-    /// The other end of one of our ports is theirs.
-    fn joins(&mut self, other: Other, port: u32, about: &str) {
+    /// Connects a remote end with a local port.
+    fn connect(&mut self, other: RemoteEnd, port: u32, about: &str) {
         if self.ports.contains_key(&port) {
-            self.out.about(Whose::Port(port), about);
-            self.ours.insert(other, port);
+            self.out.about(LaneId::Port(port), about);
+            self.local_ports.insert(other, port);
         }
     }
 
-    fn by(&mut self, other: Other, kind: Kind, text: &str) {
-        let port = self.ours.get(&other).copied();
+    /// A mark on the lane of the local port of a remote end.
+    fn mark_for(&mut self, other: RemoteEnd, kind: Kind, text: &str) {
+        let port = self.local_ports.get(&other).copied();
         if let Some(port) = port {
             self.mark(port, kind, text);
         }
     }
 
-    fn died(&mut self, dead: u32) {
-        let theirs = |(other, _): (&Other, &u32)| match other {
-            Other::Guest(domid, _) if *domid == dead => Some(*other),
-            Other::Guest(..) | Other::Peer(_) | Other::Virq(_) => None,
+    fn domain_died(&mut self, dead: u32) {
+        let theirs = |(other, _): (&RemoteEnd, &u32)| match other {
+            RemoteEnd::Guest(domid, _) if *domid == dead => Some(*other),
+            RemoteEnd::Guest(..) | RemoteEnd::Peer(_) | RemoteEnd::Virq(_) => None,
         };
-        let theirs: Vec<_> = self.ours.iter().filter_map(theirs).collect();
+        let theirs: Vec<_> = self.local_ports.iter().filter_map(theirs).collect();
         for other in theirs {
-            self.by(other, Kind::Gone, "its domain died");
+            self.mark_for(other, Kind::Gone, "its domain died");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the program asked of its context, and what it was answered.
+//! The calls that the program made on its context, and their answers.
 
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::{Cause, PortEffect, PortInput, PortState};
@@ -7,7 +7,7 @@ use evtchn_trace::{Answer, Call};
 use super::super::lanes::Kind;
 use super::Driver;
 
-/// The answer to a block that another thread has ended, which is no fault.
+/// The answer to a block that another thread cancelled, which is not a fault.
 const CANCELLED: &str = "cancelled";
 
 impl Driver<'_> {
@@ -17,7 +17,7 @@ impl Driver<'_> {
         {
             self.wait(port);
             if matches!(call, Call::WaitEach { .. }) {
-                self.standing.insert(port);
+                self.waits_each.insert(port);
             }
         }
         if let Call::Block { channel, .. } | Call::Woken { channel } = call
@@ -45,7 +45,7 @@ impl Driver<'_> {
             (Call::Cancel { channel }, Answer::Cancelled { .. }) => {
                 if let Some(port) = self.port(*channel) {
                     self.step(port, PortInput::Cancel);
-                    self.standing.remove(&port);
+                    self.waits_each.remove(&port);
                 }
             }
             (Call::DropWoken { channel }, _) => {
@@ -54,7 +54,7 @@ impl Driver<'_> {
                 }
             }
             (_, Answer::Bound { channel, port }) => {
-                self.number(*channel, port.as_raw());
+                self.add_channel(*channel, port.as_raw());
             }
             (_, Answer::Wake { channel, cause }) => {
                 if let Some(port) = self.port(*channel) {
@@ -67,20 +67,20 @@ impl Driver<'_> {
                 }
             }
             (Call::HandOver { .. }, Answer::Done) => {
-                // Events of their other ends come to whoever goes on with them.
+                // The remote ends stay known: their later events go to the process that takes over.
                 for port in self.bound() {
-                    self.leave(port, Kind::Unbind, "handed over");
+                    self.end_channel(port, Kind::Unbind, "handed over");
                 }
-                self.follow(LinkInput::Unwanted);
-                self.follow(LinkInput::Close);
+                self.apply_link_input(LinkInput::Unwanted);
+                self.apply_link_input(LinkInput::Close);
             }
             (Call::FromParts { ports, .. }, Answer::Adopted { channels }) => {
-                self.follow(LinkInput::Bind);
+                self.apply_link_input(LinkInput::Bind);
                 for (port, channel) in ports.iter().zip(channels) {
                     let port = port.as_raw();
-                    self.number(*channel, port);
+                    self.add_channel(*channel, port);
                     self.bind(port, "", "adopted");
-                    self.force(port, PortState::Latched(Cause::Adopted));
+                    self.set_state(port, PortState::Latched(Cause::Adopted));
                 }
             }
             (_, Answer::Wakes { wakes }) => {
@@ -100,7 +100,7 @@ impl Driver<'_> {
                 | Call::Return { .. },
                 _,
             ) => {
-                self.absorb();
+                self.handle_unread();
             }
             _ => {}
         }
@@ -109,19 +109,19 @@ impl Driver<'_> {
         } = answer
             && step != CANCELLED
         {
-            self.call_failed(&call, &step.to_string());
+            self.program_call_failed(&call, &step.to_string());
         }
     }
 
-    /// A channel that was not there before has this port.
-    fn number(&mut self, channel: u32, port: u32) {
+    /// Stores the port of a channel, if the channel is new.
+    fn add_channel(&mut self, channel: u32, port: u32) {
         if channel as usize == self.channels.len() {
             self.channels.push(port);
         }
     }
 
-    /// A call failed in this step, without a backend call that failed.
-    fn call_failed(&mut self, call: &Call, step: &str) {
+    /// A call failed in this step, without a failed backend call that shows the cause.
+    fn program_call_failed(&mut self, call: &Call, step: &str) {
         let port = match call {
             Call::Wait { channel }
             | Call::WaitEach { channel }
@@ -161,7 +161,7 @@ impl Driver<'_> {
 
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "no other answer says more than the table"
+        reason = "other answers add nothing to the table"
     )]
     fn waited(&mut self, channel: u32, answer: &Answer) {
         let Some(port) = self.port(channel) else {
@@ -169,13 +169,13 @@ impl Driver<'_> {
         };
         match answer {
             Answer::Woken { cause } => {
-                self.force(port, PortState::Latched(cause.0).step(PortInput::Wait).0);
+                self.set_state(port, PortState::Latched(cause.0).step(PortInput::Wait).0);
                 self.woke(port, cause.0);
             }
             Answer::Done | Answer::Pending
                 if !self.state(port).is_some_and(PortState::is_waited) =>
             {
-                self.force(port, PortState::Waiting);
+                self.set_state(port, PortState::Waiting);
             }
             Answer::TimedOut => {
                 self.step(port, PortInput::Cancel);
@@ -187,7 +187,7 @@ impl Driver<'_> {
         }
     }
 
-    /// A wait for a wake in a round: what is latched is queued for it.
+    /// A wait for a wake in a round: a latched wake is queued for it.
     pub(super) fn wait(&mut self, port: u32) {
         if self.step(port, PortInput::Queue) == PortEffect::Nothing {
             self.step(port, PortInput::Wait);

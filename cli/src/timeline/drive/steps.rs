@@ -1,5 +1,5 @@
-//! Scripts of the checks. Their traces have steps in the place of calls and answers, so wakes are
-//! shown where their event was read.
+//! Scripts of the checks. Their traces have steps instead of calls and answers, so a wake is shown where
+//! its event was read.
 
 use std::collections::VecDeque;
 
@@ -14,12 +14,12 @@ use super::Driver;
 #[derive(Debug)]
 pub(super) struct Slots {
     ports: Vec<Option<u32>>,
-    /// The slots that a step is about to bind, in order.
+    /// The slots that the current step binds, in order.
     binding: VecDeque<usize>,
-    /// A step takes wakes and waits again.
-    serves: bool,
-    /// The slot that a step waits for and no longer.
-    passing: Option<u16>,
+    /// Whether the current step takes wakes and waits again.
+    waits_again: bool,
+    /// The slot for which only the current step waits.
+    waits_once: Option<u16>,
 }
 
 impl Slots {
@@ -27,8 +27,8 @@ impl Slots {
         Slots {
             ports: vec![None; slots.unwrap_or(0).into()],
             binding: VecDeque::new(),
-            serves: false,
-            passing: None,
+            waits_again: false,
+            waits_once: None,
         }
     }
 
@@ -48,7 +48,7 @@ impl Slots {
         }
     }
 
-    /// The slots from one on, so many, each once.
+    /// `count` slots from `first` on, each at most once.
     fn range(&self, first: u16, count: u16) -> Vec<usize> {
         let all = self.ports.len();
         let count = usize::from(count).min(all);
@@ -61,57 +61,59 @@ impl Slots {
 impl Driver<'_> {
     pub(super) fn op(&mut self, op: &evtchn_trace::Op) {
         self.slots.binding.clear();
-        self.slots.serves = false;
-        if let Some(slot) = self.slots.passing.take() {
-            self.each(slot, 1, PortInput::Cancel);
+        self.slots.waits_again = false;
+        if let Some(slot) = self.slots.waits_once.take() {
+            self.apply_to_slots(slot, 1, PortInput::Cancel);
         }
         match op.op.parse::<Op>() {
-            Ok(Op::Bind(slot, _)) => self.binds(slot, 1),
-            Ok(Op::Many(Each::Binds(_), first, count)) => self.binds(first, count),
-            Ok(Op::Wait(slot)) => self.each(slot, 1, PortInput::Queue),
+            Ok(Op::Bind(slot, _)) => self.begin_binds(slot, 1),
+            Ok(Op::Many(Each::Binds(_), first, count)) => self.begin_binds(first, count),
+            Ok(Op::Wait(slot)) => self.apply_to_slots(slot, 1, PortInput::Queue),
             Ok(Op::Block(slot) | Op::Await(slot)) => {
-                self.each(slot, 1, PortInput::Wait);
-                self.slots.passing = Some(slot);
+                self.apply_to_slots(slot, 1, PortInput::Wait);
+                self.slots.waits_once = Some(slot);
             }
-            Ok(Op::Many(Each::Waits, first, count)) => self.each(first, count, PortInput::Queue),
-            Ok(Op::Cancel(slot)) => self.each(slot, 1, PortInput::Cancel),
+            Ok(Op::Many(Each::Waits, first, count)) => {
+                self.apply_to_slots(first, count, PortInput::Queue);
+            }
+            Ok(Op::Cancel(slot)) => self.apply_to_slots(slot, 1, PortInput::Cancel),
             Ok(Op::Many(Each::Cancels, first, count)) => {
-                self.each(first, count, PortInput::Cancel);
+                self.apply_to_slots(first, count, PortInput::Cancel);
             }
-            Ok(Op::Serve) => self.slots.serves = true,
-            // The others show in backend calls, and the reader of scripts refuses what is no step.
+            Ok(Op::Serve) => self.slots.waits_again = true,
+            // The backend calls show the other steps, and the reader of scripts refuses what is no step.
             _ => {}
         }
     }
 
     pub(super) fn verdict(&mut self, verdict: &Verdict) {
         if let Verdict::Broken { step, what } = verdict {
-            self.mark(None, Kind::Fault, &format!("step {step} broke: {what}"));
+            self.mark(None, Kind::Fault, &format!("step {step} failed: {what}"));
         }
     }
 
-    /// Hands out what fired, as the answers of a program would tell.
-    pub(super) fn take_for_script(&mut self) {
+    /// Hands out queued wakes, as the answers of a program would.
+    pub(super) fn deliver_for_script(&mut self) {
         if self.slots.ports.is_empty() {
             return;
         }
         for port in self.bound() {
             if let Some(PortState::Ready(cause)) = self.state(port) {
                 self.wake(port, cause);
-                if self.slots.serves {
+                if self.slots.waits_again {
                     self.step(port, PortInput::Wait);
                 }
             }
         }
     }
 
-    fn binds(&mut self, first: u16, count: u16) {
+    fn begin_binds(&mut self, first: u16, count: u16) {
         let mut slots = self.slots.range(first, count);
         slots.retain(|slot| self.slots.ports[*slot].is_none());
         self.slots.binding = slots.into();
     }
 
-    fn each(&mut self, first: u16, count: u16, input: PortInput) {
+    fn apply_to_slots(&mut self, first: u16, count: u16, input: PortInput) {
         for slot in self.slots.range(first, count) {
             let Some(port) = self.slots.ports[slot] else {
                 continue;

@@ -1,4 +1,4 @@
-// The lanes, out of the numbers that stand in the page.
+// The lanes, decoded from the data in the page.
 const data = JSON.parse(document.getElementById('data').textContent);
 const KINDS = data.kinds.map(([shape, name, row]) => ({ shape, name, row }));
 const STATES = data.states.map(([name, look]) => ({ name, look }));
@@ -33,7 +33,7 @@ const lanes = data.lanes.map((lane) => {
 });
 const { texts } = data;
 
-// The place of the first that is not below.
+// The index of the first number that is not below `wanted`.
 function search(numbers, wanted) {
   let [low, high] = [0, numbers.length];
   while (low < high) {
@@ -46,12 +46,12 @@ function search(numbers, wanted) {
 const number = (it) => it.toLocaleString('en');
 const lineOf = (step) => lines[Math.min(Math.max(Math.floor(step), 0), lines.length - 1)] ?? 1;
 
-function tellMark(marks, place) {
+function markTitle(marks, place) {
   const text = texts[marks.text[place]];
   return KINDS[marks.kind[place]].name + (text ? `: ${text}` : '') + `, line ${number(lineOf(marks.at[place]))}`;
 }
 
-function tellState(lane, step) {
+function stateTitle(lane, step) {
   const place = search(lane.spans.to, step + 0.001);
   const from = lane.spans.from[place];
   if (from === undefined || from > step) return `not bound, line ${number(lineOf(step))}`;

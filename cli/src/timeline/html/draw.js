@@ -1,7 +1,7 @@
-// The part of the lanes that is seen, as SVG.
+// Draws the visible part of the lanes as SVG.
 const [LEFT, RIGHT, TOP, LANE, ROW, COLUMN] = [142, 16, 30, 44, 13, 4];
-// More states of a lane than these are shown in columns, and more marks of a kind than one for each
-// so many pixels are counted.
+// A lane with more than SPANS states shows them in columns. A kind with more than one mark for each
+// APART pixels is counted in columns.
 const SPANS = 400;
 const APART = 9;
 const RULES = 100;
@@ -13,8 +13,7 @@ function band(look, middle) {
   return [middle - height / 2, height];
 }
 
-// `view` has the first step that is seen, how many are, the first lane that is, how many are, and
-// the width of the picture.
+// `view` has the first visible step and lane, the number of each, and the width of the picture.
 function plotOf(view) {
   const width = view.width - LEFT - RIGHT;
   const scale = width / view.steps;
@@ -66,13 +65,13 @@ function drawSpans(lane, view, plot, middle) {
   return svg;
 }
 
-function seen(lane, view) {
+function visibleMarks(lane, view) {
   return [search(lane.marks.at, view.from - 0.5), search(lane.marks.at, view.from + view.steps - 0.5)];
 }
 
 function drawMarks(lane, view, plot, middle) {
   const { at, kind } = lane.marks;
-  const [first, last] = seen(lane, view);
+  const [first, last] = visibleMarks(lane, view);
   let svg = '';
   const all = count(lane, first, last);
   const isCrowd = (it) => all[it] > plot.width / APART;
@@ -121,7 +120,7 @@ function drawAxis(view, plot, bottom) {
     }
   }
   const overflow = KINDS.findIndex(({ shape }) => shape === 'overflow');
-  const [first, last] = lanes.length ? seen(lanes[0], view) : [0, 0];
+  const [first, last] = lanes.length ? visibleMarks(lanes[0], view) : [0, 0];
   for (let it = first, left = RULES; it < last && left > 0; it += 1) {
     if (lanes[0].marks.kind[it] === overflow) {
       svg += `<path class="rule" d="M${plot.x(lanes[0].marks.at[it]).toFixed(1)} ${TOP}V${bottom}"/>`;
@@ -131,7 +130,7 @@ function drawAxis(view, plot, bottom) {
   return svg;
 }
 
-// The picture, and how many marks it shows one by one.
+// Returns the picture, and the number of marks that it shows one by one.
 function draw(view, chosen) {
   const plot = plotOf(view);
   const shown = lanes.slice(view.lane, view.lane + view.lanes);

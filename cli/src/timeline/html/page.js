@@ -1,4 +1,4 @@
-// Zoom, pan, and what is told of what is pointed at.
+// Zoom, pan, and the text for what is under the pointer.
 const figure = document.getElementById('figure');
 const detail = document.getElementById('detail');
 const where = document.getElementById('where');
@@ -48,17 +48,17 @@ function choose(lane) {
   detail.textContent = `${name} (${about})`;
 }
 
-// Goes from mark to mark of the chosen lane.
+// Moves to another mark of the chosen lane.
 function walk(by) {
   const lane = lanes[chosen.lane];
   const { at } = lane.marks;
-  const [first, last] = seen(lane, view);
+  const [first, last] = visibleMarks(lane, view);
   const next = chosen.mark === null ? (by > 0 ? first : last - 1) : chosen.mark + by;
   if (next < 0 || next >= at.length) return;
   chosen.mark = next;
   chosen.step = at[next];
   if (chosen.step < view.from || chosen.step >= view.from + view.steps) view.from = chosen.step - view.steps / 2;
-  detail.textContent = `${lane.name}: ${tellMark(lane.marks, next)}`;
+  detail.textContent = `${lane.name}: ${markTitle(lane.marks, next)}`;
 }
 
 const KEYS = {
@@ -103,7 +103,7 @@ document.querySelector('.controls').addEventListener('click', (event) => {
   if (key) press(key);
 });
 
-// What stands under the pointer: the nearest mark, a column of many, or the state.
+// What is under the pointer: the nearest mark, a column of marks, or the state.
 function pointed(event) {
   const box = figure.getBoundingClientRect();
   const [x, y] = [event.clientX - box.left - figure.clientLeft, event.clientY - box.top - figure.clientTop];
@@ -124,7 +124,7 @@ function pointed(event) {
     const distance = Math.hypot((lane.marks.at[it] - step) / reach, KINDS[lane.marks.kind[it]].row - row);
     if (distance < least) [nearest, least] = [it, distance];
   }
-  const text = nearest !== null && least < 1.1 ? tellMark(lane.marks, nearest) : tellState(lane, Math.max(Math.round(step), 0));
+  const text = nearest !== null && least < 1.1 ? markTitle(lane.marks, nearest) : stateTitle(lane, Math.max(Math.round(step), 0));
   return { lane, step, text };
 }
 
@@ -163,7 +163,7 @@ figure.addEventListener('wheel', (event) => {
   redraw();
 }, { passive: false });
 
-// The bands and marks that there are.
+// The legend: the bands and marks of this trace.
 function legend() {
   const states = new Set();
   const kinds = new Set();

@@ -1,4 +1,4 @@
-//! The lines of the trace along the top, and what goes through all lanes.
+//! The line numbers along the top, and the vertical lines through all lanes.
 
 use std::io;
 
@@ -6,9 +6,9 @@ use super::super::lanes::Kind;
 use super::super::summary::thousands;
 use super::{LEFT, PLOT, Plot, RULES, TOP};
 
-/// About how many numbers stand along the axis.
+/// About the number of ticks.
 const TICKS: u32 = 10;
-/// How far these are from each other at least.
+/// The least distance between two.
 const APART: f64 = 44.0;
 
 pub(super) fn draw(plot: Plot<'_>, end: f64, out: &mut dyn io::Write) -> io::Result<()> {
@@ -42,7 +42,7 @@ pub(super) fn draw(plot: Plot<'_>, end: f64, out: &mut dyn io::Write) -> io::Res
     Ok(())
 }
 
-/// Round numbers of lines, where they are.
+/// Round line numbers with their positions.
 fn ticks(plot: Plot<'_>) -> Vec<(u32, f64)> {
     let lines = &plot.timeline.lines;
     let every = round((lines.last().copied().unwrap_or(1) / TICKS).max(1));
@@ -61,7 +61,7 @@ fn ticks(plot: Plot<'_>) -> Vec<(u32, f64)> {
     ticks
 }
 
-/// The next of 1, 2, 5, 10, 20, 50 and so on.
+/// The next number of 1, 2, 5, 10, 20, 50 and so on.
 fn round(at_least: u32) -> u32 {
     let mut unit = 1;
     loop {
@@ -79,7 +79,7 @@ mod tests {
     use super::round;
 
     #[test]
-    fn ticks_stand_at_round_numbers() {
+    fn ticks_are_at_round_numbers() {
         let rounded = [1, 3, 7, 31, 140, 200, 201].map(round);
         assert_eq!(rounded, [1, 5, 10, 50, 200, 200, 500]);
     }

@@ -1,15 +1,15 @@
-//! What happens seldom, in words above the lanes, with a line down to its mark.
+//! Captions of rare marks above the lanes, each with a line down to its mark.
 
 use std::cmp::Reverse;
 use std::io;
 
 use super::super::lanes::{Kind, Lane, Mark, Timeline};
-use super::{Escaped, LANE, Plot, WIDTH, count, letters};
+use super::{Escaped, LANE, Plot, WIDTH, count, text_width};
 
-/// The kinds that are told of, and how many of each at most.
+/// The kinds with captions, and the most captions of each.
 const KINDS: [Kind; 4] = [Kind::Latch, Kind::Overflow, Kind::Fault, Kind::Gone];
 const MOST: usize = 4;
-/// A longer text is left to the tooltip.
+/// The longest text; a longer one is only in the tooltip.
 const LETTERS: usize = 44;
 const ROWS: usize = 3;
 pub(super) const ROW: f64 = 17.0;
@@ -18,16 +18,16 @@ const GAP: f64 = 5.0;
 struct Caption {
     kind: Kind,
     text: String,
-    /// Where its line is, and the lane that this leads to.
+    /// The position of its line, and the lane to which that leads.
     x: f64,
     lane: usize,
-    /// Where its text is: the lowest row is 0.
+    /// The row of its text: the lowest is 0.
     row: usize,
     left: f64,
     right: f64,
 }
 
-/// Those that there is room for.
+/// The captions that there is room for.
 pub(super) struct Captions(Vec<Caption>);
 
 impl Captions {
@@ -48,7 +48,7 @@ impl Captions {
         let mut placed: Vec<Caption> = Vec::new();
         for (lane, mark) in marks {
             let (x, text) = (plot.x(mark.at), words(timeline, mark));
-            let width = GAP + letters(&text);
+            let width = GAP + text_width(&text);
             let places = [(x, x + width), (x - width, x)];
             let places = places
                 .into_iter()
@@ -96,7 +96,7 @@ impl Captions {
 }
 
 impl Caption {
-    /// No text is in the way of another, and no line goes through one.
+    /// Whether its text overlaps no other text, and no line crosses a text.
     fn is_free(&self, placed: &[Caption]) -> bool {
         let crosses = |line: &Caption, text: &Caption| {
             line.row >= text.row && text.left - GAP < line.x && line.x < text.right + GAP
@@ -112,7 +112,7 @@ impl Caption {
 
 fn words(timeline: &Timeline, mark: Mark) -> String {
     if mark.kind == Kind::Latch {
-        return "nobody waits: latched".to_owned();
+        return "no wait: latched".to_owned();
     }
     if mark.kind == Kind::Overflow {
         return "ring overflow: every waiter wakes".to_owned();
@@ -126,7 +126,8 @@ fn words(timeline: &Timeline, mark: Mark) -> String {
     }
 }
 
-/// `cannot unmask port 10: ENOMEM (12)` without what the lane and the cross on it say.
+/// The text without the port, which the lane names: `unmask: ENOMEM (12)` for `cannot unmask port 10:
+/// ENOMEM (12)`.
 fn without_port(text: &str) -> Option<String> {
     let (call, rest) = text.strip_prefix("cannot ")?.split_once(" port ")?;
     let (port, why) = rest.split_once(": ")?;
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_caption_leaves_out_the_port_that_its_lane_names_and_no_other() {
+    fn a_caption_leaves_out_only_the_port_that_its_lane_names() {
         let short = without_port("cannot unmask port 10: ENOMEM (12)");
         assert_eq!(short.as_deref(), Some("unmask: ENOMEM (12)"));
         for whole in [

@@ -1,4 +1,4 @@
-//! One lane: its name, its states as a band, its marks on it, above it and below it.
+//! One lane: its name, its states as a band, and its marks on, above and below the band.
 
 use std::fmt::Write as _;
 use std::io;
@@ -6,14 +6,14 @@ use std::io;
 use super::super::dense::{self, Room};
 use super::super::lanes::{Kind, Lane, Look, State};
 use super::super::summary::thousands;
-use super::{COLUMN, Escaped, LANE, LEFT, Plot, count, letters};
+use super::{COLUMN, Escaped, LANE, LEFT, Plot, count, text_width};
 
-/// How far the rows above and below are from the band.
+/// The distance of the upper and the lower row from the band.
 const ROW: f64 = 13.0;
-/// How high the columns of a row become.
+/// The height of the columns in the upper and lower row, and on the band.
 const ABOVE: f64 = 12.0;
 const ON: f64 = 14.0;
-/// How far a word is from the ends of its band.
+/// The distance of a word from the ends of its band.
 const WORD: f64 = 8.0;
 
 pub(super) fn draw(
@@ -51,7 +51,7 @@ pub(super) fn draw(
             mark.kind.class(),
             plot.x(mark.at),
             middle + ROW * f64::from(mark.kind.row()),
-            Escaped(&plot.timeline.tell(*mark))
+            Escaped(&plot.timeline.title(*mark))
         )?;
     }
     writeln!(out, "  </g>")
@@ -76,8 +76,8 @@ fn spans(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> i
     Ok(())
 }
 
-/// The names of the states, where they have room and no mark is in their way. That nobody waits, the
-/// thin bands of ports say without.
+/// The names of the states, where they have room and no mark is in the way. The thin band of a port
+/// without a wait has no name.
 fn words(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
     for span in &lane.spans {
         let (name, look) = (span.state.name(), span.state.look());
@@ -85,7 +85,7 @@ fn words(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> i
             continue;
         }
         let (from, to) = (plot.x(span.from) + WORD, plot.x(span.to) - WORD / 2.0);
-        let end = from + letters(name);
+        let end = from + text_width(name);
         // A thin band has its name above it.
         let (y, row) = match look {
             Look::Rest => (middle - 5.0, -1),
@@ -107,7 +107,7 @@ fn words(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> i
     Ok(())
 }
 
-/// The states in columns, a path for each look.
+/// The states in columns: a path for each look.
 fn runs(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
     let runs = dense::looks(plot.timeline, lane, Plot::columns());
     for look in Look::ALL {
@@ -125,7 +125,7 @@ fn runs(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io
     Ok(())
 }
 
-/// How high the band is in a state: waiting is told by its height too.
+/// The top and the height of the band in a state. A band with a wait is higher.
 pub(super) fn extent(look: Look, middle: f64) -> (f64, f64) {
     let height = match look {
         Look::Rest => 3.0,
@@ -135,7 +135,7 @@ pub(super) fn extent(look: Look, middle: f64) -> (f64, f64) {
     (middle - height / 2.0, height)
 }
 
-/// A kind of mark in columns, as high as there are many.
+/// A kind of mark in columns, whose height shows the count.
 fn crowd(kind: Kind, counts: &[u32], middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
     let most = f64::from(counts.iter().copied().max().unwrap_or(1).max(1));
     let (base, room) = match kind.row() {

@@ -1,9 +1,9 @@
-//! What the marks and the bands mean: those that the picture has.
+//! The legend: the meaning of the marks and bands in this picture.
 
 use std::io;
 
 use super::super::lanes::{Kind, Lane, Look};
-use super::{WIDTH, count, lane, letters};
+use super::{WIDTH, count, lane, text_width};
 
 const ROW: f64 = 24.0;
 const MARGIN: f64 = 20.0;
@@ -15,7 +15,7 @@ enum Item {
     Kind(Kind),
 }
 
-/// The items, and where they stand.
+/// The items with their positions.
 pub(super) struct Legend(Vec<(Item, f64, usize)>);
 
 impl Item {
@@ -26,13 +26,13 @@ impl Item {
         }
     }
 
-    /// How much room it takes.
+    /// Its width with the gap.
     fn width(self) -> f64 {
         let band = match self {
             Item::Look(_) => 34.0,
             Item::Kind(_) => 22.0,
         };
-        band + letters(self.text()) + GAP
+        band + text_width(self.text()) + GAP
     }
 }
 

@@ -42,6 +42,7 @@ impl<R: Registrar> Shared<R> {
         while state.callbacks.is_running(id) && !self.is_inside() {
             state.callbacks.awaited = true;
             state = self.returned.wait(state);
+            self.stop_if_ahead(&mut state);
         }
         state
     }
@@ -136,14 +137,14 @@ impl<R: Registrar> Context<R> {
         if self.shared.observer.is_some() {
             return self.dispatch_callbacks_observed();
         }
-        Round::begin(&self.shared, Round::<R>::BUDGET, false)?.call_all()
+        Round::begin(&self.shared, Round::<R>::BUDGET)?.call_all()
     }
 
     #[cold]
     #[inline(never)]
     fn dispatch_callbacks_observed(&self) -> Result<Outcome, Error> {
         let shared = &*self.shared;
-        let dispatch = || Round::begin(shared, Round::<R>::BUDGET, false)?.call_all();
+        let dispatch = || Round::begin(shared, Round::<R>::BUDGET)?.call_all();
         shared.observed(
             || Called::DispatchCallbacks,
             dispatch,

@@ -102,12 +102,15 @@ impl<R: Registrar> Round<'_, R> {
     #[cold]
     fn next_call(&mut self, state: &mut State) -> Option<(Callback, Wake)> {
         loop {
+            if state.machine.most_wakes() == 0 && !self.read(state) {
+                return None;
+            }
             if let Some((callback, channel)) = state.next_plain_call() {
                 let cause = Cause::Event;
                 return Some((callback, Wake { channel, cause }));
             }
             let next = state.next_call_of_any();
-            if next.is_some() || !self.read(state) {
+            if next.is_some() {
                 return next;
             }
         }
@@ -117,7 +120,7 @@ impl<R: Registrar> Round<'_, R> {
         let shared = self.shared;
         self.is_handed_out = false;
         if !self.is_current() {
-            return self.finish_now();
+            return self.finish_now(false);
         }
         let held = shared.in_round.hold();
         // It comes back under the lock under which the next one is taken out.
@@ -155,6 +158,6 @@ impl<R: Registrar> Round<'_, R> {
             shared.put_back(ran);
         }
         drop(held);
-        self.finish_now()
+        self.finish_now(true)
     }
 }

@@ -16,6 +16,7 @@
 )]
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod blocks;
 mod callbacks;
 mod ends;
@@ -36,6 +37,7 @@ fn main() {
     let args = Arguments::from_args();
     explore::note_panics();
     let groups = [
+        ahead::SCENARIOS,
         blocks::SCENARIOS,
         callbacks::SCENARIOS,
         ends::SCENARIOS,

@@ -19,9 +19,9 @@ use crate::board::{Board, PATIENCE, PROCESSES};
 use crate::place::Place;
 use crate::process as one;
 use crate::side::{Side, Xen};
-use crate::supervisor::{Crew, Plan};
+use crate::supervisor::{Group, Plan};
 
-/// The variables that tell a process what it is.
+/// The variables through which a process gets its board, its number and its seed.
 const BOARD: &str = "EVTCHN_SOAK_BOARD";
 const PROCESS: &str = "EVTCHN_SOAK_PROCESS";
 const SEED: &str = "EVTCHN_SOAK_SEED";
@@ -57,14 +57,14 @@ impl<S: Side> Threads<S> {
 
 impl<S: Side> Drop for Threads<S> {
     fn drop(&mut self) {
-        // After a failure they all stop.
+        // After a failure they all stop by themselves.
         for running in self.running.iter_mut().filter_map(Option::take) {
-            let _told = running.join();
+            let _ended = running.join();
         }
     }
 }
 
-impl<S: Side> Crew for Threads<S> {
+impl<S: Side> Group for Threads<S> {
     fn start(&mut self, process: usize) -> Result<()> {
         let place = Place {
             board: self.board,
@@ -120,7 +120,7 @@ impl Processes {
     }
 }
 
-impl Crew for Processes {
+impl Group for Processes {
     fn start(&mut self, process: usize) -> Result<()> {
         let board = format!("/proc/{}/fd/{}", process::id(), self.memory.as_raw_fd());
         let child = Command::new(env::current_exe()?)

@@ -1,5 +1,5 @@
-//! The daemon serves three guests and hears of guests that die. Meanwhile one guest does not wait
-//! to be asked, the driver's ring overflows, an unmask fails, and one guest dies.
+//! The daemon serves three guests, and gets a virtual interrupt when a guest dies. Meanwhile one guest
+//! sends without a request, the driver's ring overflows, an unmask fails, and one guest dies.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use evtchn::sim::{Call, Choice, Errno, Guest, Sim, SimLoop, SimOpen};
 use evtchn::{DomId, Port, Stats, Trigger, Virq};
 use evtchn_trace::{Header, Source, Tape, observe};
 
-/// Decides how often whom sends.
+/// The seed of the random decisions: which guests send, and how often.
 pub(crate) const SEED: u64 = 4;
 
 const GUESTS: usize = 3;
@@ -17,10 +17,10 @@ const GUESTS: usize = 3;
 type Context = evtchn::Context<SimLoop>;
 type Channel = evtchn::Channel<SimLoop>;
 
-/// Records the day, and says what the context counted.
+/// Records the day, and returns the counts of the context.
 ///
 /// # Errors
-/// A call that failed and was not meant to, or a failed write.
+/// If a call fails unexpectedly, or a write fails.
 pub(crate) fn record(seed: u64, out: impl Write + Send + 'static) -> Result<Stats> {
     let mut header = Header::new(Source::Sim, Trigger::Level);
     header.seed = Some(seed);
@@ -32,9 +32,9 @@ pub(crate) fn record(seed: u64, out: impl Write + Send + 'static) -> Result<Stat
     let mut day = Day::begin(&sim, &context, Choice::seeded(seed))?;
     day.quiet_morning()?;
     day.noon()?;
-    day.unasked_for()?;
+    day.unexpected_events()?;
     day.overflow(&opener)?;
-    day.failed_write_back(&opener)?;
+    day.failed_unmask(&opener)?;
     day.a_guest_dies()?;
     day.evening()?;
     let stats = context.stats();
@@ -47,7 +47,7 @@ struct Day<'a> {
     sim: &'a Sim,
     context: &'a Context,
     choice: Choice,
-    /// The channel to each guest that lives.
+    /// The channel to each live guest.
     guests: Vec<Option<Channel>>,
     others: Vec<(Guest, Port)>,
     died: Option<Channel>,
@@ -75,14 +75,14 @@ impl Day<'_> {
         Ok(day)
     }
 
-    /// Everybody is waited for, asks, and is answered.
+    /// The daemon waits for every guest; some send and are answered.
     fn quiet_morning(&mut self) -> Result<()> {
         self.wait_for_all()?;
         self.some_send()?;
         self.round(true)
     }
 
-    /// Nobody is waited for, so the device is not registered, and nothing is read.
+    /// The daemon waits for no guest, so the device is not registered and nothing is read.
     fn noon(&mut self) -> Result<()> {
         self.cancel_all()?;
         self.send(0)?;
@@ -91,8 +91,8 @@ impl Day<'_> {
         self.round(true)
     }
 
-    /// A guest that nobody waits for sends anyway: it costs one wake, however often it does.
-    fn unasked_for(&mut self) -> Result<()> {
+    /// A guest sends while the daemon does not wait for it: that costs one wake, however often it sends.
+    fn unexpected_events(&mut self) -> Result<()> {
         if let Some(channel) = &self.guests[1] {
             channel.cancel()?;
         }
@@ -103,20 +103,20 @@ impl Day<'_> {
         self.round(true)?;
         self.send(2)?;
         self.round(true)?;
-        // Its wake was kept, and the next round hands it out.
+        // Its wake is latched, and the next round hands it out.
         self.wait(1)?;
         self.round(true)
     }
 
-    /// The ring overflows: everybody looks.
+    /// The ring overflows: every waiter wakes.
     fn overflow(&mut self, opener: &SimOpen) -> Result<()> {
         self.some_send()?;
         opener.overflow()?;
         self.round(true)
     }
 
-    /// What is not unmasked is unmasked by the next round.
-    fn failed_write_back(&mut self, opener: &SimOpen) -> Result<()> {
+    /// An unmask fails, and the next round repeats it.
+    fn failed_unmask(&mut self, opener: &SimOpen) -> Result<()> {
         self.send(0)?;
         opener.fail_next(Call::Unmask, Errno::ENOMEM);
         let round = self.round(true);
@@ -124,7 +124,7 @@ impl Day<'_> {
         self.round(true)
     }
 
-    /// Xen raises a virtual interrupt, and its channel is unbound.
+    /// A guest dies: Xen raises a virtual interrupt, and the daemon unbinds the channel.
     fn a_guest_dies(&mut self) -> Result<()> {
         let (dead, _) = &self.others[2];
         self.sim.destroy_domain(dead.domid())?;
@@ -136,7 +136,7 @@ impl Day<'_> {
         self.round(true)
     }
 
-    /// Nobody is waited for any more, and nothing is left behind.
+    /// The daemon cancels all waits, and tears everything down.
     fn evening(&mut self) -> Result<()> {
         self.send(0)?;
         self.round(false)?;
@@ -180,7 +180,7 @@ impl Day<'_> {
         Ok(())
     }
 
-    /// Waits for a guest. If it sent already, the next round answers it.
+    /// Waits for a guest. If it has sent already, the next round answers it.
     fn wait(&self, guest: usize) -> Result<()> {
         if let Some(channel) = &self.guests[guest] {
             channel.wait()?;
@@ -188,7 +188,7 @@ impl Day<'_> {
         Ok(())
     }
 
-    /// Answers everybody who woke, and waits for them again.
+    /// Answers every guest whose channel woke, and waits for it again.
     fn round(&self, again: bool) -> Result<()> {
         let mut round = self.context.dispatch()?;
         for wake in round.by_ref() {

@@ -1,4 +1,4 @@
-//! The file of a run that can be gone on with: written in the end, and now and then before.
+//! The file from which a run can be resumed: written at the end, and regularly before.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -11,69 +11,69 @@ use evtchn_checks::explore::State;
 
 use crate::file;
 
-/// No run that is kept takes as many bytes.
+/// More bytes than any saved run has.
 const LIMIT: u64 = 1 << 20;
 
-/// The text of a run that was kept.
+/// The text of a saved run.
 ///
 /// # Errors
-/// It cannot be read, or is longer than such a text is.
+/// If it cannot be read, or is too long.
 pub(crate) fn read(file: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(file)?
         .take(LIMIT + 1)
         .read_to_string(&mut text)?;
     if text.len() as u64 > LIMIT {
-        let says = format!("it is longer than {LIMIT} bytes, which no run is that was kept");
-        return Err(io::Error::other(says));
+        let message = format!("it is longer than {LIMIT} bytes, so it is not a saved run");
+        return Err(io::Error::other(message));
     }
     Ok(text)
 }
 
 /// See the [module](self).
-pub(crate) struct Keeping<'a> {
+pub(crate) struct Checkpoint<'a> {
     file: Option<&'a Path>,
     every: u64,
     /// The step after which it is written next.
     next: AtomicU64,
-    /// Why it could not be written.
+    /// The first error of a write.
     pub(crate) failed: OnceLock<Error>,
 }
 
-impl<'a> Keeping<'a> {
-    /// Of a run that begins after `begun` steps: each `every` steps, if there is a file.
-    pub(crate) fn new(file: Option<&'a Path>, every: u64, begun: u64) -> Keeping<'a> {
-        Keeping {
+impl<'a> Checkpoint<'a> {
+    /// Saves a run that begins after `first_step` steps, every `every` steps, if there is a file.
+    pub(crate) fn new(file: Option<&'a Path>, every: u64, first_step: u64) -> Checkpoint<'a> {
+        Checkpoint {
             file,
             every,
-            next: AtomicU64::new(begun.saturating_add(every)),
+            next: AtomicU64::new(first_step.saturating_add(every)),
             failed: OnceLock::new(),
         }
     }
 
-    /// Writes it if enough was done since. A failure is kept, and ends the run.
-    pub(crate) fn go_on(&self, state: &State) {
+    /// Writes it if enough steps were done. An error is stored, and ends the run.
+    pub(crate) fn write_if_due(&self, state: &State) {
         if state.steps < self.next.load(Ordering::Relaxed) {
             return;
         }
         let next = state.steps.saturating_add(self.every);
         self.next.store(next, Ordering::Relaxed);
         if let Err(error) = self.write(state) {
-            // Only the first one is told.
-            let _later = self.failed.set(error);
+            // Only the first error is reported.
+            let _ignored = self.failed.set(error);
         }
     }
 
-    /// Writes it in the end.
+    /// Writes it at the end.
     ///
     /// # Errors
-    /// The first write that failed.
-    pub(crate) fn end(self, state: &State) -> Result<()> {
+    /// The first error of a write.
+    pub(crate) fn finish(self, state: &State) -> Result<()> {
         let written = self.write(state);
         self.failed.into_inner().map_or(written, Err)
     }
 
-    /// Writes the file, which is never half written.
+    /// Replaces the file by a complete new one.
     fn write(&self, state: &State) -> Result<()> {
         let Some(file) = self.file else {
             return Ok(());

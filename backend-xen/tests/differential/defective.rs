@@ -6,10 +6,10 @@ use crate::sim::Simulated;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Twist {
+pub(crate) enum Defect {
     /// An overflow is writable.
     Poll,
-    /// Wakes are told of no edge-triggered loop.
+    /// No edge-triggered loop gets wakes.
     Edges,
     /// Of several ports the first is read last.
     Reads,
@@ -19,12 +19,12 @@ pub(crate) enum Twist {
     Errno,
 }
 
-pub(crate) struct Twisted {
+pub(crate) struct Defective {
     pub(crate) side: Simulated,
-    pub(crate) twist: Twist,
+    pub(crate) defect: Defect,
 }
 
-impl Raw for Twisted {
+impl Raw for Defective {
     fn open(&mut self, file: usize) -> Answer {
         self.side.open(file)
     }
@@ -39,18 +39,18 @@ impl Raw for Twisted {
 
     fn ioctl(&mut self, fd: Fd, code: u32, words: [u32; 2], memory: Memory) -> Answer {
         let answer = self.side.ioctl(fd, code, words, memory);
-        match (self.twist, code) {
-            (Twist::Errno, evtchn_sim::abi::UNBIND) => answer.or(Ok(0)),
+        match (self.defect, code) {
+            (Defect::Errno, evtchn_sim::abi::UNBIND) => answer.or(Ok(0)),
             _ => answer,
         }
     }
 
     fn read(&mut self, fd: Fd, count: usize, memory: Memory, ports: &mut Vec<u32>) -> Answer {
         let answer = self.side.read(fd, count, memory, ports);
-        match self.twist {
-            Twist::Reads if ports.len() > 1 => ports.rotate_left(1),
-            Twist::Loses => drop(ports.pop()),
-            Twist::Poll | Twist::Edges | Twist::Reads | Twist::Errno => {}
+        match self.defect {
+            Defect::Reads if ports.len() > 1 => ports.rotate_left(1),
+            Defect::Loses => drop(ports.pop()),
+            Defect::Poll | Defect::Edges | Defect::Reads | Defect::Errno => {}
         }
         answer
     }
@@ -60,18 +60,18 @@ impl Raw for Twisted {
     }
 
     fn poll(&mut self) -> [u16; FILES] {
-        let twisted = |bits| match (self.twist, bits) {
-            (Twist::Poll, 0x008) => 0x10c,
+        let defective = |bits| match (self.defect, bits) {
+            (Defect::Poll, 0x008) => 0x10c,
             _ => bits,
         };
-        self.side.poll().map(twisted)
+        self.side.poll().map(defective)
     }
 
     fn edges(&mut self) -> [bool; FILES] {
         let edges = self.side.edges();
-        match self.twist {
-            Twist::Edges => [false; FILES],
-            Twist::Poll | Twist::Reads | Twist::Loses | Twist::Errno => edges,
+        match self.defect {
+            Defect::Edges => [false; FILES],
+            Defect::Poll | Defect::Reads | Defect::Loses | Defect::Errno => edges,
         }
     }
 

@@ -4,22 +4,22 @@ use evtchn_core::DomId;
 
 /// A generator of such numbers (xorshift64*).
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(u64);
+pub(crate) struct Random(u64);
 
-impl Dice {
+impl Random {
     /// Those of one thread of many that share a seed.
-    pub(crate) fn new(seed: u64, thread: usize) -> Dice {
+    pub(crate) fn new(seed: u64, thread: usize) -> Random {
         let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut dice = Dice(mixed ^ (thread as u64 + 1).wrapping_mul(0xd1b5_4a32_d192_ed03));
-        dice.0 |= 1;
+        let mut random = Random(mixed ^ (thread as u64 + 1).wrapping_mul(0xd1b5_4a32_d192_ed03));
+        random.0 |= 1;
         for _ in 0..8 {
-            dice.throw(2);
+            random.below(2);
         }
-        dice
+        random
     }
 
     /// Less than `sides`.
-    pub(crate) fn throw(&mut self, sides: usize) -> usize {
+    pub(crate) fn below(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -37,6 +37,6 @@ impl Dice {
     }
 
     pub(crate) fn one_in(&mut self, many: usize) -> bool {
-        self.throw(many) == 0
+        self.below(many) == 0
     }
 }

@@ -1,0 +1,120 @@
+//! One boot of dom0: the archive that it boots from, the job that it runs there, and the result.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    binaries::{self, Program},
+    initramfs::Archive,
+    report,
+    vm::{self, End, Line, Machine, Setup},
+};
+
+/// The lines that carry the output of a command.
+pub(crate) const OUTPUT: [Line; 2] = [Line::Stdout, Line::Stderr];
+
+/// What the command line says about every boot.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// `target/xen`, which holds the image, the archives and the recorded lines.
+    pub(crate) dir: PathBuf,
+    /// The machine.
+    pub(crate) setup: Setup,
+    /// Whether the guest's binaries are built in the release profile.
+    pub(crate) is_release: bool,
+    /// Shell lines that set environment variables in the guest.
+    pub(crate) environment: String,
+}
+
+impl Config {
+    /// Builds the command `evtchn`.
+    pub(crate) fn command(&self) -> Result<Program> {
+        binaries::program("evtchn-cli", "evtchn", self.is_release)
+    }
+
+    /// The archive that dom0 boots from, with these programs.
+    pub(crate) fn archive(&self, programs: &[Program], job: &str) -> Result<Archive> {
+        let mut archive = Archive::new(&self.dir, job)?;
+        for (name, path) in programs {
+            archive.program(name, path)?;
+        }
+        Ok(archive)
+    }
+
+    /// Boots dom0 and runs it to its end. Prints what it writes on the `echoed` lines.
+    pub(crate) fn boot(&self, archive: Archive, echoed: &[Line]) -> Result<End> {
+        archive.write()?;
+        let machine = Machine {
+            dir: &self.dir,
+            setup: self.setup,
+        };
+        machine.run(|line, bytes| match line {
+            _ if !echoed.contains(&line) => Ok(()),
+            Line::Stderr => io::stderr().write_all(bytes),
+            Line::Console | Line::Report | Line::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes)?;
+                stdout.flush()
+            }
+        })
+    }
+
+    /// Runs a job with some programs in the guest and returns the exit code of its last command. Prints what the
+    /// `echoed` lines carry.
+    pub(crate) fn run_programs(
+        &self,
+        programs: &[Program],
+        job: &str,
+        echoed: &[Line],
+    ) -> Result<ExitCode> {
+        self.run_archive(self.archive(programs, job)?, echoed)
+    }
+
+    /// [`run_programs`](Self::run_programs) with an archive that is made already.
+    pub(crate) fn run_archive(&self, archive: Archive, echoed: &[Line]) -> Result<ExitCode> {
+        let end = self.boot(archive, echoed)?;
+
+        let console = self.recorded(Line::Console)?;
+        let code = report::exit_code(&self.recorded(Line::Report)?);
+        let complaint = report::complaint(&console);
+        if end == End::TimedOut || complaint.is_some() || code.is_none() {
+            self.show_console()?;
+        }
+        ensure!(
+            end == End::PoweredOff,
+            "the guest still ran after {} s",
+            self.setup.timeout.as_secs()
+        );
+        if let Some(complaint) = complaint {
+            bail!("the console says: {complaint}");
+        }
+        let code = code.context("the guest never ran the command")?;
+        Ok(ExitCode::from(code))
+    }
+
+    /// What a line carried in the last boot.
+    pub(crate) fn recorded(&self, line: Line) -> Result<String> {
+        vm::recorded(&self.dir, line)
+    }
+
+    /// Prints the end of the console, which shows the cause of most failures.
+    pub(crate) fn show_console(&self) -> Result<()> {
+        const SHOWN: usize = 40;
+        let console = self.recorded(Line::Console)?;
+        let lines: Vec<&str> = console.lines().collect();
+        let tail = lines.len().saturating_sub(SHOWN);
+        eprintln!(
+            "xtask: the end of {}:",
+            self.dir.join(Line::Console.file()).display()
+        );
+        for line in &lines[tail..] {
+            eprintln!("  {line}");
+        }
+        Ok(())
+    }
+}
