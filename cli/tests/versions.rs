@@ -61,7 +61,7 @@ const OF_THIS_VERSION: [(&str, &str, &[u8]); 3] = [
     ),
     (
         "script",
-        "it holds: 4 steps, 1 wakes",
+        "it passes: 4 steps, 1 wakes",
         include_bytes!("../../trace/tests/version-3/script.trace"),
     ),
 ];

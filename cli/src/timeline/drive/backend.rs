@@ -36,7 +36,7 @@ impl Driver<'_> {
             }
             (BackendCall::Notify { port }, _) => self.mark(port.as_raw(), Kind::Notify, ""),
             (BackendCall::Pending { .. }, Some(BackendAnswer::Ports(words))) => {
-                self.read(thread, words)
+                self.read(thread, words);
             }
             (BackendCall::Unmask { ports }, Some(BackendAnswer::Number(unmasked))) => {
                 self.mark(None, Kind::Unmask, &many(*unmasked as usize, "port"));
