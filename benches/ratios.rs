@@ -1,13 +1,12 @@
-//! What must hold on the clock, as ratios of two measurements of one run, the best of five:
-//! `cargo bench -p evtchn --bench ratios` prints them and fails where a bound is missed; with words
-//! of their names behind `--`, such as `blocked`, these alone.
+//! What must hold on the clock, as ratios of two measurements of one run, the best of five: `cargo bench -p evtchn
+//! --bench ratios` prints them and fails if a bound is missed. Words after `--`, such as `blocked`, select measurements
+//! by name.
 //!
 //! - An event among 65,536 waiters costs at most 3 times one among 16.
-//! - Two threads, each in a simulated machine of its own, handle at least 1.6 times the events per
-//!   second of one. Each has a processor of its own and works alone and beside the other by turns
-//!   of milliseconds: where one of the two processors is slower for a while, as they are on a
-//!   machine shared with others, both of its measurements are. What two threads of plain arithmetic
-//!   reach in the same run is the ceiling.
+//! - Two threads, each in a simulated machine of its own, handle at least 1.6 times the events per second of one. Each
+//!   has a processor of its own and works alone and beside the other by turns of milliseconds: if one of the two
+//!   processors is slower for a while, as happens on a shared machine, both measurements on it are slower. What two
+//!   threads of plain arithmetic reach in the same run is the ceiling.
 //! - With 500 threads blocked in the loop, an event of another channel takes at most 2 polls, and at
 //!   most 2 times the processor time that it takes with none. Another thread runs rounds for that
 //!   channel, or blocks for it.
@@ -52,7 +51,7 @@ const NOTIFIES: usize = 10_000;
 const POLLS: f64 = 2.0;
 const DEARER: f64 = 2.0;
 
-/// A measurement, by the name with which it can be asked for alone. Says whether its bound holds.
+/// A measurement and its name, by which it can be run alone. Returns whether its bound holds.
 type Row = (&'static str, fn() -> bool);
 
 const ROWS: [Row; 4] = [
@@ -77,10 +76,10 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(missed > 0))
 }
 
-/// Two simulated domains; every channel between them is waited for.
+/// Two simulated domains; every channel between them has a wait.
 struct Scene {
     guest: Guest,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
     ctx: Context<SimLoop>,
     _channels: Vec<Channel<SimLoop>>,
 }
@@ -95,13 +94,13 @@ impl Scene {
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<_> = (0..waiters).map(bind).collect();
         let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
-        let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
+        let peer_ports = channels.iter().map(|it| peer(it).unwrap()).collect();
         for channel in &channels {
             channel.wait().unwrap();
         }
         Scene {
             guest,
-            theirs,
+            peer_ports,
             ctx,
             _channels: channels,
         }
@@ -109,9 +108,9 @@ impl Scene {
 
     /// So many rounds in which `firing` channels fire, far apart, and are waited for again.
     fn play(&self, rounds: usize, firing: usize) {
-        let apart = self.theirs.len() / firing;
+        let apart = self.peer_ports.len() / firing;
         for round in 0..rounds {
-            let fire = self.theirs.iter().skip(round % apart).step_by(apart);
+            let fire = self.peer_ports.iter().skip(round % apart).step_by(apart);
             for port in fire.take(firing) {
                 self.guest.send(*port).unwrap();
             }
@@ -196,10 +195,10 @@ struct Turn {
     beside: u32,
 }
 
-/// All turns of a thread; `whose` says which of each two turns alone is its own. What both do at a
-/// time ends for both when the first has `ended`: a thread that came late has done less.
+/// Plays all turns of a thread. `own` is true for the turn that it works alone. When both work, both stop as soon as
+/// the first has `ended`: a thread that began late has done less.
 fn take_turns(
-    whose: [bool; 2],
+    own: [bool; 2],
     (barrier, ended): (&Barrier, &AtomicUsize),
     mut work: impl FnMut(),
 ) -> Vec<Turn> {
@@ -214,7 +213,7 @@ fn take_turns(
     };
     let turn = |turn| {
         // One loop for all three, so that the same instructions are measured.
-        let done = [whose[0], whose[1], true].map(|takes_part| {
+        let done = [own[0], own[1], true].map(|takes_part| {
             barrier.wait();
             if takes_part { count(turn) } else { 0 }
         });
@@ -262,7 +261,7 @@ fn arithmetic(steps: u64) {
     black_box(word);
 }
 
-/// How the thread whose events they are takes them.
+/// How the measured thread takes its events.
 #[derive(Debug, Clone, Copy)]
 enum By {
     Rounds,
@@ -302,8 +301,8 @@ fn handle(by: By, ctx: &Context<PollLoop>, channel: &Polled, handled: &Sender<()
     assert_eq!(ended, matches!(by, By::Rounds));
 }
 
-/// Polls and seconds of processor time for each event of one channel, while so many other threads
-/// block for others. The guest sends the next one when the last was answered.
+/// Polls and seconds of processor time for each event of one channel, while so many other threads block for other
+/// channels. The guest sends the next event after the answer to the last one.
 fn beside(blocked: usize, by: By) -> (f64, f64) {
     let sim = Sim::new(0);
     let guest = sim.guest(sim.create_domain().unwrap());
@@ -311,7 +310,7 @@ fn beside(blocked: usize, by: By) -> (f64, f64) {
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let others: Vec<_> = (0..blocked).map(bind).collect();
     let channel = bind(0);
-    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let counters = || ctx.registrar().counters();
     let used = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap();
     thread::scope(|scope| {
@@ -331,7 +330,7 @@ fn beside(blocked: usize, by: By) -> (f64, f64) {
         answered.recv().unwrap();
         let (polls, begun) = (counters().polls, used());
         for _ in 0..NOTIFIES {
-            guest.send(theirs).unwrap();
+            guest.send(peer_port).unwrap();
             answered.recv().unwrap();
         }
         let (polls, used) = (counters().polls - polls, used() - begun);

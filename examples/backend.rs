@@ -2,8 +2,8 @@
 //! requests into rings of shared memory, and a disk answers in its own time on a socket.
 //!
 //! The event channels are one more source of the loop: it is registered while the back end waits
-//! for a front end, whatever came since the last round is one read, and all ports are enabled
-//! again by one write at the round's end.
+//! for a front end, whatever came since the last round is one read, and one write unmasks all ports
+//! at the round's end.
 //!
 //! `cargo run --example backend`, or on a Xen host `cargo run --example backend -- --backend xen`:
 //! there the front ends are threads of this domain.
@@ -159,7 +159,7 @@ impl BackEnd {
                 }
             }
         }
-        // A dispatch for nothing does no harm, so what woke the loop need not be looked at.
+        // A dispatch without events does no harm, so the loop need not check what woke it.
         for wake in self.ctx.dispatch()? {
             if wake.cause.is_end() {
                 return Err(format!("{} is lost: {}", wake.channel, wake.cause).into());
@@ -173,8 +173,8 @@ impl BackEnd {
 }
 
 impl Front {
-    /// Waits for the next wake and hands every request that is there to the disk. A front end that
-    /// claims more than a ring holds is not believed.
+    /// Waits for the next wake and hands every request that is there to the disk. The claim of a
+    /// front end for more than a ring holds is ignored.
     fn look(&mut self, disk: &mut impl Write) -> Result<()> {
         // Waited for before the look: a request that comes after the look brings a wake.
         self.channel.wait()?;
@@ -197,7 +197,7 @@ impl Front {
     }
 }
 
-/// A front end: keeps the ring full, and says how many answers were right.
+/// A front end: keeps the ring full, and returns how many answers were right.
 fn front_end(backend: Backend, remote: RemotePort, ring: &Ring) -> Result<usize> {
     let ctx = poll::Context::new(backend)?;
     let channel = ctx.bind_interdomain(remote)?;

@@ -1,4 +1,4 @@
-//! What happens per event allocates nothing, neither in the core nor in the simulator.
+//! The work per event allocates nothing, in the core and in the simulator.
 //!
 //! One allocator counts for the whole process, so the cases run one after the other, on the
 //! thread that counts.
@@ -57,7 +57,7 @@ fn burst(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1_000);
     rig.wait_on_all();
     steady(|| {
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         assert_eq!(rig.round(), 1_000);
@@ -69,7 +69,7 @@ fn ping_pong(trigger: Trigger) -> Result<(), Failed> {
     rig.wait_on_all();
     steady(|| {
         rig.channels[0].notify().unwrap();
-        rig.guest.send(rig.theirs[0]).unwrap();
+        rig.guest.send(rig.peer_ports[0]).unwrap();
         assert_eq!(rig.round(), 1);
     })
 }
@@ -78,9 +78,9 @@ fn block(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 2);
     // The wake of the other stays queued all the time.
     rig.channels[1].wait().unwrap();
-    rig.guest.send(rig.theirs[1]).unwrap();
+    rig.guest.send(rig.peer_ports[1]).unwrap();
     steady(|| {
-        rig.guest.send(rig.theirs[0]).unwrap();
+        rig.guest.send(rig.peer_ports[0]).unwrap();
         let blocked = rig.channels[0].block().unwrap();
         assert_eq!(blocked, Cause::Event);
     })
@@ -110,15 +110,15 @@ fn wait_and_cancel(trigger: Trigger) -> Result<(), Failed> {
 
 fn future(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::new(WakeCounter::default());
+    let waker = Waker::from(Arc::clone(&counter));
     steady(|| {
         let mut woken = rig.channels[0].woken();
         assert!(poll(&mut woken, &waker).is_pending());
         rig.channels[0].notify().unwrap();
-        rig.guest.send(rig.theirs[0]).unwrap();
+        rig.guest.send(rig.peer_ports[0]).unwrap();
         rig.drive();
-        assert_eq!(bell.rings(), 1);
+        assert_eq!(counter.count(), 1);
         assert!(matches!(
             poll(&mut woken, &waker),
             Poll::Ready(Ok(Cause::Event))
@@ -126,11 +126,11 @@ fn future(trigger: Trigger) -> Result<(), Failed> {
     })
 }
 
-/// Dropped before they are ready, too.
+/// Futures that are dropped before they are ready allocate nothing either.
 fn tasks(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1_000);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::new(WakeCounter::default());
+    let waker = Waker::from(Arc::clone(&counter));
     let tasks: Vec<_> = rig.channels.iter().map(Channel::woken).collect();
     let tasks = RefCell::new(tasks);
     steady(|| {
@@ -140,11 +140,11 @@ fn tasks(trigger: Trigger) -> Result<(), Failed> {
             *task = channel.woken();
             assert!(poll(task, &waker).is_pending());
         }
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         rig.drive();
-        assert_eq!(bell.rings(), 1_000);
+        assert_eq!(counter.count(), 1_000);
         for task in tasks.iter_mut() {
             assert!(matches!(poll(task, &waker), Poll::Ready(Ok(Cause::Event))));
         }
@@ -153,8 +153,8 @@ fn tasks(trigger: Trigger) -> Result<(), Failed> {
 
 fn stream(trigger: Trigger) -> Result<(), Failed> {
     let rig = Rig::new(trigger, 1_000);
-    let bell = Arc::new(Bell::default());
-    let waker = Waker::from(Arc::clone(&bell));
+    let counter = Arc::new(WakeCounter::default());
+    let waker = Waker::from(Arc::clone(&counter));
     let mut wakes = rig.ctx.wakes();
     for channel in &rig.channels {
         wakes.add(channel.id()).unwrap();
@@ -169,11 +169,11 @@ fn stream(trigger: Trigger) -> Result<(), Failed> {
     };
     steady(|| {
         assert!(!take());
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         rig.drive();
-        assert_eq!(bell.rings(), 1);
+        assert_eq!(counter.count(), 1);
         assert_eq!(
             iter::repeat_with(take).take_while(|took| *took).count(),
             1_000
@@ -185,18 +185,18 @@ fn poll<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Cx::from_waker(waker))
 }
 
-/// A waker that counts.
+/// Counts the wakes of its waker.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Bell {
-    fn rings(&self) -> usize {
+impl WakeCounter {
+    fn count(&self) -> usize {
         self.0.swap(0, Ordering::Relaxed)
     }
 }
@@ -215,7 +215,7 @@ fn handlers(trigger: Trigger) -> Result<(), Failed> {
         added.unwrap();
     }
     steady(|| {
-        for port in &rig.theirs {
+        for port in &rig.peer_ports {
             rig.guest.send(*port).unwrap();
         }
         let mut handlers = handlers.borrow_mut();
@@ -245,10 +245,10 @@ fn steady(turn: impl Fn()) -> Result<(), Failed> {
 
 struct Rig {
     ctx: Context<SimLoop>,
-    looper: SimLoop,
+    event_loop: SimLoop,
     guest: Guest,
     channels: Vec<Channel<SimLoop>>,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
 }
 
 impl Rig {
@@ -257,16 +257,16 @@ impl Rig {
         let mut roomy = DomainConfig::guest();
         roomy.max_port = u32::MAX;
         let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
-        let looper = SimLoop::new(trigger);
-        let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
+        let event_loop = SimLoop::new(trigger);
+        let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<_> = (0..channels).map(bind).collect();
         let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
-        let theirs = channels.iter().map(|channel| peer(channel).unwrap());
+        let peer_ports = channels.iter().map(|channel| peer(channel).unwrap());
         Rig {
-            theirs: theirs.collect(),
+            peer_ports: peer_ports.collect(),
             ctx,
-            looper,
+            event_loop,
             guest,
             channels,
         }
@@ -278,15 +278,15 @@ impl Rig {
         }
     }
 
-    /// What a reactor does that is told.
+    /// Reads as a reactor does after a wake-up.
     fn drive(&self) {
-        assert!(self.looper.ready());
+        assert!(self.event_loop.ready());
         assert_eq!(self.ctx.drive().unwrap(), Outcome::Done);
     }
 
     /// One turn of the loop, in which every wake is waited for again.
     fn round(&self) -> usize {
-        assert!(self.looper.ready());
+        assert!(self.event_loop.ready());
         let mut wakes = 0;
         let mut round = self.ctx.dispatch().unwrap();
         for wake in &mut round {

@@ -1,4 +1,4 @@
-//! Tests that count what the whole process has: bytes on the heap, descriptors. They run one after the other, on the
+//! Tests that count the bytes on the heap or the descriptors of the whole process. They run one after the other, on the
 //! thread that counts. `cargo test --test alone NAME` runs one file's.
 
 mod allocations;

@@ -1,6 +1,8 @@
-//! Every wrong value in every call of the core: a typed error that keeps errno and kind, and
-//! nothing changed. One table lists them all.
+//! Every wrong value in every call of the core gives a typed error that keeps errno and kind, and
+//! changes nothing. One table lists them all.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
+
+mod rig;
 
 use std::error::Error as _;
 use std::fmt::Debug;
@@ -8,20 +10,21 @@ use std::thread;
 use std::time::Duration;
 
 use evtchn_core::{
-    Channel, ChannelId, Context, DeviceError, DomId, Error, HandOver, Link, Notifier, Port,
-    RemotePort, Stats, Virq,
+    Channel, ChannelId, Context, DeviceError, DomId, Error, HandOver, Port, RemotePort, Virq,
 };
-use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop};
+use evtchn_sim::SimLoop;
+
+use rig::Rig;
 
 type SimContext = Context<SimLoop>;
 type SimChannel = Channel<SimLoop>;
 
 /// A domain that does not exist.
-const NOBODY: DomId = DomId::new(1234);
+const UNKNOWN_DOMAIN: DomId = DomId::new(1234);
 /// An id that no domain can have.
 const RESERVED: DomId = DomId::new(0x7ff1);
 
-/// The call with its bad value, the error it must give, and the call itself.
+/// The name of the call and of its bad value, the expected error, and the call.
 type Row = (&'static str, &'static str, fn(&Rig) -> String);
 
 const IDS: &[Row] = &[
@@ -87,14 +90,14 @@ const BINDS: &[Row] = &[
         bind(rig.fresh.bind_virq(Virq::TBUF))
     }),
     (
-        "a port of nobody",
+        "a port of an unknown domain",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.ctx, NOBODY, rig.theirs),
+        |rig| remote(&rig.ctx, UNKNOWN_DOMAIN, rig.peer_port),
     ),
     (
         "a port of a reserved id",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.ctx, RESERVED, rig.theirs),
+        |rig| remote(&rig.ctx, RESERVED, rig.peer_port),
     ),
     (
         "a port never allocated",
@@ -109,17 +112,17 @@ const BINDS: &[Row] = &[
     (
         "a port connected already",
         "bind_interdomain EINVAL Invalid",
-        |rig| remote(&rig.ctx, rig.guest.domid(), rig.theirs),
+        |rig| remote(&rig.ctx, rig.guest.domid(), rig.peer_port),
     ),
     (
         "a port meant for another",
         "bind_interdomain EINVAL Invalid",
-        |rig| remote(&rig.ctx, rig.guest.domid(), rig.for_nobody),
+        |rig| remote(&rig.ctx, rig.guest.domid(), rig.for_unknown_domain),
     ),
     (
         "a first bind that fails",
         "bind_interdomain ESRCH NoSuchDomain",
-        |rig| remote(&rig.fresh, NOBODY, rig.theirs),
+        |rig| remote(&rig.fresh, UNKNOWN_DOMAIN, rig.peer_port),
     ),
     (
         "a static port on an old kernel",
@@ -159,7 +162,7 @@ const BINDS: &[Row] = &[
     (
         "another domain when restricted",
         "bind_interdomain EACCES NotPermitted",
-        |rig| remote(&rig.restricted, NOBODY, rig.theirs),
+        |rig| remote(&rig.restricted, UNKNOWN_DOMAIN, rig.peer_port),
     ),
 ];
 
@@ -194,7 +197,7 @@ const CALLS: &[Row] = &[
         not_bound(rig.stale_notifier.notify(), rig.stale)
     }),
     (
-        "block where somebody waits",
+        "block on a channel that has a waiter",
         "AlreadyWaited",
         |rig| match rig.channel.block_until(Duration::ZERO) {
             Err(Error::AlreadyWaited(id)) if id == rig.channel.id() => "AlreadyWaited".into(),
@@ -218,7 +221,7 @@ const CALLS: &[Row] = &[
         |rig| restrict(&rig.ctx, DomId::new(u16::MAX)),
     ),
     ("restrict twice", "already restricted", |rig| {
-        restrict(&rig.restricted, NOBODY)
+        restrict(&rig.restricted, UNKNOWN_DOMAIN)
     }),
     ("restrict twice to the same", "already restricted", |rig| {
         restrict(&rig.restricted, rig.guest.domid())
@@ -266,109 +269,6 @@ fn each_bad_value_gives_its_error_and_changes_nothing() {
     );
 }
 
-/// Contexts in every situation a row needs.
-struct Rig {
-    sim: Sim,
-    looper: SimLoop,
-    /// Two channels, of which one is waited for and has an event that was not read.
-    ctx: SimContext,
-    channel: SimChannel,
-    _virq: SimChannel,
-    stale: ChannelId,
-    stale_notifier: Notifier,
-    guest: Guest,
-    theirs: Port,
-    for_nobody: Port,
-    /// Has opened nothing.
-    fresh: SimContext,
-    /// Restricted to the guest.
-    restricted: SimContext,
-    _restricted_channel: SimChannel,
-    /// On a kernel that knows static ports.
-    modern: SimContext,
-    modern_channel: SimChannel,
-    modern_other: SimContext,
-    /// In a domain that does not exist.
-    nowhere: SimContext,
-}
-
-impl Rig {
-    fn new() -> Rig {
-        let sim = Sim::new(0);
-        let guest = sim.guest(sim.create_domain().unwrap());
-        let looper = SimLoop::level();
-        let ctx = Context::with_registrar(sim.open(DomId::DOM0), looper.clone());
-        let mut gone = ctx.bind_unbound_port(NOBODY).unwrap();
-        let (stale, stale_notifier) = (gone.id(), gone.notifier());
-        gone.unbind().unwrap();
-        let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-        assert_eq!(channel.port(), stale.port(), "the number was given again");
-        let virq = ctx.bind_virq(Virq::TBUF).unwrap();
-        let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
-        channel.wait().unwrap();
-        guest.send(theirs).unwrap();
-
-        let restricted = context(&sim, DomId::DOM0);
-        let remote = guest.remote(guest.alloc_unbound(DomId::DOM0).unwrap());
-        let restricted_channel = restricted.bind_interdomain(remote).unwrap();
-        restricted.restrict(guest.domid()).unwrap();
-
-        let mut knows_static = DomainConfig::guest();
-        knows_static.bind_static = true;
-        let domid = sim.create_domain_with(None, &knows_static).unwrap();
-        let modern = context(&sim, domid);
-        Rig {
-            _virq: virq,
-            theirs,
-            for_nobody: guest.alloc_unbound(NOBODY).unwrap(),
-            fresh: context(&sim, DomId::DOM0),
-            _restricted_channel: restricted_channel,
-            restricted,
-            modern_channel: modern.bind_unbound_port(NOBODY).unwrap(),
-            modern,
-            modern_other: context(&sim, domid),
-            nowhere: context(&sim, NOBODY),
-            sim,
-            looper,
-            ctx,
-            channel,
-            stale,
-            stale_notifier,
-            guest,
-        }
-    }
-
-    /// The id of a channel of another context.
-    fn foreign(&self) -> ChannelId {
-        self.modern_channel.id()
-    }
-
-    /// All that a failed call must leave as it was.
-    fn look(&self) -> (String, bool, Vec<(Link, Stats)>) {
-        let contexts = [
-            &self.ctx,
-            &self.fresh,
-            &self.restricted,
-            &self.modern,
-            &self.modern_other,
-            &self.nowhere,
-        ];
-        let look = |ctx: &SimContext| {
-            let mut stats = ctx.stats();
-            // A device may be opened for a bind that fails; it is closed again.
-            stats.opens = 0;
-            assert_eq!(ctx.next_timeout(), None);
-            (ctx.link(), stats)
-        };
-        let looks = contexts.map(look).to_vec();
-        (self.sim.dump(), self.looper.is_registered(), looks)
-    }
-}
-
-fn context(sim: &Sim, domid: DomId) -> SimContext {
-    Context::with_registrar(sim.open(domid), SimLoop::level())
-}
-
 fn port(raw: u32) -> Port {
     Port::new(raw).unwrap()
 }
@@ -404,7 +304,7 @@ fn restrict(ctx: &SimContext, domid: DomId) -> String {
     }
 }
 
-/// `NotBound` where the error says that of `id`.
+/// `NotBound` if the error is that of `id`.
 fn not_bound<T: Debug>(answer: Result<T, Error>, id: ChannelId) -> String {
     match answer {
         Err(error @ Error::NotBound(stale)) if stale == id => {

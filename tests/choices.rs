@@ -1,5 +1,5 @@
-//! One scenario, and every way to take its decisions: drawn, read from a script or from bytes, or
-//! all of them.
+//! One scenario under every kind of `Choice`: seeded, read from a script or from bytes, or a tour
+//! through all decisions.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::collections::BTreeSet;
@@ -9,9 +9,9 @@ use evtchn::{Channel, Context, DomId};
 
 type Channels = [Channel<SimLoop>; 2];
 
-/// A guest fires while the program looks now and then; an unmask may fail, and the loop may say
-/// ready for nothing. Whatever is decided, each waiter sees the last event of its channel. The
-/// digest tells runs apart.
+/// A guest fires while the program dispatches from time to time; an unmask may fail, and the loop
+/// may report a spurious readiness. Under every decision, each waiter gets the last event of its
+/// channel. Runs that differ have different digests.
 fn scenario(choice: Choice) -> u64 {
     let mut config = Config::seeded(0);
     config.choice = choice;
@@ -22,7 +22,7 @@ fn scenario(choice: Choice) -> u64 {
     let guest = sim.guest(sim.create_domain().unwrap());
     let channels = [(); 2].map(|()| ctx.bind_unbound_port(guest.domid()).unwrap());
     let peer = |channel: &Channel<_>| guest.bind_interdomain(DomId::DOM0, channel.port());
-    let theirs = channels.each_ref().map(|channel| peer(channel).unwrap());
+    let peer_ports = channels.each_ref().map(|channel| peer(channel).unwrap());
     for channel in &channels {
         channel.wait().unwrap();
     }
@@ -33,7 +33,7 @@ fn scenario(choice: Choice) -> u64 {
     let mut unseen = [false; 2];
     for index in [0, 1, 0] {
         unseen[index] = true;
-        guest.send(theirs[index]).unwrap();
+        guest.send(peer_ports[index]).unwrap();
         if event_loop.ready() {
             look(&ctx, &channels, &mut unseen);
         }
@@ -48,7 +48,7 @@ fn scenario(choice: Choice) -> u64 {
     sim.digest()
 }
 
-/// One round, in which everybody looks who is woken, and waits again.
+/// One round, in which each woken channel is noted and waits again.
 fn look(ctx: &Context<SimLoop>, channels: &Channels, unseen: &mut [bool; 2]) {
     let mut round = ctx.dispatch().unwrap();
     for wake in &mut round {
@@ -83,7 +83,7 @@ fn bytes_of_a_fuzzer_decide_like_the_script_of_the_same_numbers() {
 }
 
 #[test]
-fn a_tour_takes_every_run_once_and_finds_those_of_the_seeds() {
+fn a_tour_takes_every_run_once_including_those_of_the_seeds() {
     let mut digests = BTreeSet::new();
     let mut scripts = BTreeSet::new();
     let tour = Choice::exhaustive(100_000, |choice| {

@@ -1,5 +1,5 @@
-//! Pairs of calls that undo each other, again and again: what they leave is bounded by the channels
-//! that there are, not by how often they are called.
+//! Pairs of calls that undo each other, repeated many times: the memory they leave is bounded by the number of
+//! channels, not by the number of calls.
 //!
 //! Each public call of the library is in a pair, or in `churn/unpaired.txt` with the reason why it is
 //! in none; `churn::each_public_call_is_in_a_pair_or_has_a_reason` compares both with the sources.
@@ -27,7 +27,7 @@ use libtest_mimic::{Failed, Trial};
 
 use rig::{Pair, Rig, flat, growth, turns};
 
-/// The pairs of this file: waits and what holds them, in places where they are hard to undo.
+/// The pairs of this file: waits that are hard to undo.
 const PAIRS: &[Pair] = &[
     (
         "wait_and_cancel",
@@ -39,7 +39,11 @@ const PAIRS: &[Pair] = &[
         &[],
         latched,
     ),
-    ("the_same_for_two_channels_in_turns", &[], latched_in_turns),
+    (
+        "wait_and_cancel_of_two_latched_channels_in_turns",
+        &[],
+        latched_in_turns,
+    ),
     (
         "wait_and_a_cancel_that_fails",
         &["sim::SimLoop::fail_next"],
@@ -77,9 +81,9 @@ const PAIRS: &[Pair] = &[
         add_and_remove_handler,
     ),
     (
-        "add_and_remove_of_a_handler_whose_end_is_told",
+        "add_and_remove_of_a_handler_with_a_late_eoi",
         &["Handlers::round", "Call::take_eoi", "Eoi::complete"],
-        told_handler,
+        on_eoi_handler,
     ),
     (
         "waits_by_hand_beside_a_limited_handler",
@@ -116,7 +120,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         })
     });
     let mut trials: Vec<_> = trials.collect();
-    trials.push(Trial::test("churn::what_does_grow_is_counted", control));
+    trials.push(Trial::test("churn::memory_that_grows_is_counted", control));
     trials.push(Trial::test(
         "churn::each_public_call_is_in_a_pair_or_has_a_reason",
         calls::each_public_call_is_in_a_pair_or_has_a_reason,
@@ -139,7 +143,7 @@ fn latched(rig: &Rig) {
     });
 }
 
-/// While one is cancelled the other one is in the queue.
+/// While one wait is cancelled, the wake of the other one is queued.
 fn latched_in_turns(rig: &Rig) {
     let both = [&rig.channels[1], &rig.channels[2]];
     for index in [1, 2] {
@@ -154,7 +158,7 @@ fn latched_in_turns(rig: &Rig) {
     });
 }
 
-/// A cancel fails only where it is that of the last waiter, and is taken back then.
+/// Only the cancel of the last waiter can fail, and then it is taken back.
 fn failing_cancel(rig: &Rig) {
     assert_eq!(rig.ctx.dispatch().unwrap().count(), 1);
     rig.latch_with_a_callback(1);
@@ -199,7 +203,7 @@ fn bind_and_unbind(rig: &Rig) {
     });
 }
 
-/// Its wake goes with it.
+/// Its queued wake is dropped with it.
 fn bind_and_unbind_ready(rig: &Rig) {
     flat(|| {
         let mut channel = rig.ctx.bind_unbound_port(DomId::SELF).unwrap();
@@ -216,7 +220,7 @@ fn bind_and_unbind_ready(rig: &Rig) {
     });
 }
 
-/// Each waits to be unmasked when it is unbound.
+/// Each is queued for an unmask when it is unbound.
 fn bind_and_unbind_inside_a_round(rig: &Rig) {
     // Room for the wake of each turn.
     let mut round = rig.ctx.dispatch_at_most(4 * turns()).unwrap();
@@ -254,29 +258,29 @@ fn add_and_remove_handler(rig: &Rig) {
     });
 }
 
-/// The end is told after its handler was removed.
-fn told_handler(rig: &Rig) {
+/// The end of interrupt is completed after its handler was removed.
+fn on_eoi_handler(rig: &Rig) {
     let (id, mut handlers) = (rig.channels[1].id(), rig.ctx.handlers());
     let kept: Arc<Mutex<Option<Eoi>>> = Arc::default();
     flat(|| {
         let keeps = Arc::clone(&kept);
         let keep = move |call: &mut evtchn::Call| *keeps.lock().unwrap() = call.take_eoi();
         handlers.add(id, OnEoi, keep).unwrap();
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         handlers.round(Duration::ZERO).unwrap();
         assert!(handlers.remove(id));
         kept.lock().unwrap().take().unwrap().complete();
     });
 }
 
-/// The limit does not hold, as somebody waits in its place; but what it put off must not pile up.
+/// A wait by hand bypasses the limit; the postponed unmasks must not pile up.
 fn limited_handler(rig: &Rig) {
     let handlers = RefCell::new(rig.ctx.handlers());
     let limit = RateLimit::new(1, Duration::from_secs(3_600)).unwrap();
     let id = rig.channels[1].id();
     handlers.borrow_mut().add(id, limit, |_| ()).unwrap();
     flat(|| {
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         handlers.borrow_mut().round(Duration::ZERO).unwrap();
         rig.ctx.wait(id).unwrap();
     });
@@ -293,7 +297,7 @@ fn notifiers(rig: &Rig) {
     flat(|| drop(rig.channels[1].notifier()));
 }
 
-/// The control: what the program keeps is counted.
+/// The control: memory that the program keeps is counted.
 fn control() -> Result<(), Failed> {
     let rig = Rig::new();
     let mut kept = Vec::new();

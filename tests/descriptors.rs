@@ -1,4 +1,4 @@
-//! How many descriptors are open.
+//! The number of open descriptors.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Same seed, same run, to the last answer: again, on other threads, and in another process.
+//! The same seed gives the same run, to the last answer: repeated, on other threads, and in another
+//! process.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::collections::BTreeSet;
@@ -16,10 +17,10 @@ type Channel = evtchn::Channel<SimLoop>;
 const SEEDS: u64 = 1_000;
 const STEPS: usize = 100;
 const MS: Duration = Duration::from_millis(1);
-/// Set for a process that only prints what its runs came to.
+/// Set for a process that only prints the digests of its runs.
 const CHILD: &str = "EVTCHN_DETERMINISM_CHILD";
 
-/// A run of a program and all around it, in which whatever can be decided is decided by the seed.
+/// A run of a program and its machine, in which the seed takes every decision.
 struct Run {
     sim: Sim,
     opener: SimOpen,
@@ -48,7 +49,7 @@ impl Run {
         }
     }
 
-    /// Runs to the end, and gives back the digest of the machine and what was seen.
+    /// Runs to the end, and returns the digest of the machine and what the program saw.
     fn play(mut self) -> (u64, String) {
         self.set_rules();
         for step in 0..STEPS {
@@ -117,20 +118,20 @@ impl Run {
         let guest = self.guests[self.of(self.guests.len())].clone();
         let bound = if self.of(2) == 0 {
             self.ctx.bind_unbound_port(guest.domid()).map(|channel| {
-                let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
-                (channel, theirs)
+                let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port());
+                (channel, peer_port)
             })
         } else {
-            let theirs = guest.alloc_unbound(DomId::DOM0);
-            let port = theirs.unwrap();
+            let peer_port = guest.alloc_unbound(DomId::DOM0);
+            let port = peer_port.unwrap();
             let domid = guest.domid();
             let channel = self.ctx.bind_interdomain(RemotePort { domid, port });
-            channel.map(|channel| (channel, theirs))
+            channel.map(|channel| (channel, peer_port))
         };
         match bound {
-            Ok((channel, theirs)) => {
+            Ok((channel, peer_port)) => {
                 self.see("wait", (channel.port(), channel.wait()));
-                self.channels.push((channel, guest, theirs.unwrap()));
+                self.channels.push((channel, guest, peer_port.unwrap()));
             }
             Err(error) => self.see("bind", error),
         }
@@ -177,11 +178,11 @@ impl Run {
 
     /// Events of several peers at once, some of them later.
     fn fire(&self) {
-        for (_, guest, theirs) in &self.channels {
-            let (domid, port) = (guest.domid(), theirs.as_raw());
+        for (_, guest, peer_port) in &self.channels {
+            let (domid, port) = (guest.domid(), peer_port.as_raw());
             match self.of(3) {
-                // A guest that is gone fires no more.
-                0 => guest.send(*theirs).unwrap_or_default(),
+                // A guest that was removed fires no more.
+                0 => guest.send(*peer_port).unwrap_or_default(),
                 1 => self.sim.after(MS, move |world| {
                     let _gone = world.kernel_send(domid, port);
                 }),
@@ -209,7 +210,7 @@ impl Run {
         let count = self.channels.len();
         if count > 0 {
             let channel = &self.channels[self.of(count)].0;
-            let _nobody_waits_now = channel.cancel();
+            let _was_waiting = channel.cancel();
             let deadline = (self.of(6) > 0).then(|| self.sim.now() + 2 * MS);
             let blocked = match deadline {
                 Some(deadline) => channel.block_until(deadline),
@@ -279,7 +280,7 @@ fn same_seed_same_run() {
 }
 
 #[test]
-fn the_runs_reach_what_they_are_to_repeat() {
+fn the_compared_runs_meet_every_kind_of_event() {
     let seen: String = (0..50).map(|seed| Run::new(seed).play().1).collect();
     for what in [
         "block Ok(Some(Event))",

@@ -1,10 +1,10 @@
-//! Load: many wakes, many overflows, much coming and going, and what is left of it. The same code
-//! runs on the simulator (`sim::`) and, in larger doses, on `/dev/xen/evtchn` (`xen::`), there
-//! with any number of vCPUs.
+//! Load: many wakes, overflows, binds and unbinds, and what they leave behind. The same code runs
+//! on the simulator (`sim::`) and, in larger doses, on `/dev/xen/evtchn` (`xen::`), there with any
+//! number of vCPUs.
 //!
-//! Without the device the second half is ignored, and said to be; with `EVTCHN_REQUIRE_XEN=1` it
-//! fails. `cargo xtask xen` boots a machine that has it. One allocator counts for the whole
-//! process, so the loads run one after the other, on the thread that counts.
+//! Without the device the second half is ignored, and reported as ignored; with
+//! `EVTCHN_REQUIRE_XEN=1` it fails. `cargo xtask xen` boots a machine that has it. One allocator
+//! counts for the whole process, so the loads run one after the other, on the thread that counts.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -41,10 +41,10 @@ loads! {
     traffic::thousands_of_ports_come_with_few_reads_and_go_back_with_few_writes
     overflow::overflows_under_load_wake_every_waiter_once_and_lose_nothing
     churn::churn_with_unread_entries_never_overflows_and_wakes_no_wrong_owner
-    teardown::teardown_after_all_of_it_leaves_nothing_and_the_next_life_works
+    teardown::teardown_after_load_leaves_nothing_and_the_next_life_works
 }
 
-/// What the loads came to, printed after them.
+/// The figures of the loads, printed after them.
 static NOTES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Notes figures of a load.
@@ -76,7 +76,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Prints what the loads came to.
+/// Prints the figures of the loads.
 pub(crate) fn report() {
     for figures in NOTES.lock().unwrap().iter() {
         eprintln!("{figures}");

@@ -1,9 +1,9 @@
-//! Every example does what it says, and says it: on the simulator (`sim::`) and, the same code, on
+//! Every example runs and prints what it should: on the simulator (`sim::`) and, the same code, on
 //! `/dev/xen/evtchn` (`xen::`).
 //!
-//! Without the device the second half is ignored, and said to be; with `EVTCHN_REQUIRE_XEN=1` it
-//! fails. `cargo test` builds the examples unless it is told which targets to build; beside a test
-//! binary that was copied elsewhere they stand in the same folder.
+//! Without the device the second half is ignored, and reported as ignored; with
+//! `EVTCHN_REQUIRE_XEN=1` it fails. `cargo test` builds the examples unless targets are selected.
+//! If the test binary was copied elsewhere, the examples are beside it.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::env;
@@ -13,7 +13,7 @@ use std::process::Command;
 use evtchn::xen::DEVICE_PATH;
 use libtest_mimic::{Failed, Trial};
 
-/// An example, and whether that is what it prints, on a real Xen or not.
+/// An example, and the check of its output, given whether it ran on a real Xen.
 type Example = (&'static str, fn(&str, bool) -> bool);
 
 const EXAMPLES: &[Example] = &[
@@ -81,7 +81,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.collect()
 }
 
-/// Why the examples are not run on the device, where they are not.
+/// Why the examples are not run on the device, if they are not.
 pub(crate) fn excuse() -> Option<String> {
     let is_missing = !fs::exists(DEVICE_PATH).unwrap_or(true);
     let is_required = env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1");

@@ -1,23 +1,23 @@
-//! Every short script of calls, and every one of them with every failure, on a level- and on an
-//! edge-triggered loop, each step against the model.
+//! Every short script of calls, without a failure and with each possible failure, on a level- and
+//! on an edge-triggered loop, each step against the model.
 //!
-//! A search begins with a script and adds every call to it, and to what comes of that, up to so
-//! many. Each script on the way is a path: played on a machine of its own, then to rest and to
-//! teardown.
+//! A search begins with a script and appends every call to it, then every call to each of the
+//! results, up to a depth. Each script on the way is a path: it is played on a machine of its own,
+//! brought to rest and torn down.
 //!
-//! *Failures.* A path notes the calls of device and loop that its last step made, and those made
-//! while it came to rest. Each of them is then made to fail, in each way it can, in a path of its
-//! own, which is extended by further calls as the one without the failure was. So a path has one
-//! failure at most (a failing bind: the next one of each kind), which happens at a call that is
-//! really made; one that nobody would notice is never set.
+//! *Failures.* A path records the calls of device and loop that its last step made, and those made
+//! while it came to rest. Each of these calls then fails, in each possible way, in a path of its
+//! own, which is extended by further calls like the path without the failure. So a path has at most
+//! one failure (a failing bind: the next one of each kind), at a call that is really made; a
+//! failure that no call would meet is never set.
 //!
-//! *Left out* is a step that has nothing to do, as an unbind of an empty slot
-//! ([`Player::is_idle`](evtchn_checks::Player::is_idle)). The player passes it over before it
-//! calls anything, so the script without it, a path too and with more steps to go, does the same.
-//! Nothing else is left out: what looks the same from outside may differ inside.
+//! *Left out* is a step that does nothing, such as an unbind of an empty slot
+//! ([`Player::is_idle`](evtchn_checks::Player::is_idle)). The player skips it before it calls
+//! anything, so the script without it, which is a path too and has more steps left, does the same.
+//! Nothing else is left out: states that look the same from outside may differ inside.
 //!
-//! *States* are told apart by [`Player::state`](evtchn_checks::Player::state), all that can be
-//! observed; a transition is a state, the step, with its failure, and the state after it.
+//! *States* differ if [`Player::state`](evtchn_checks::Player::state), all that can be observed,
+//! differs; a transition is a state, the step, with its failure, and the state after it.
 #![expect(
     clippy::print_stdout,
     reason = "how much was covered is part of the result"
@@ -30,7 +30,7 @@ use evtchn_checks::{Failing, Moment, Op, SLOTS, Source, check, play_seen};
 use evtchn_core::Trigger;
 use evtchn_sim::Call;
 
-/// Two channels, every call: the first ones are those of the deep search.
+/// Every call on two channels. The deep search uses the first ones.
 const CALLS: [Op; 29] = [
     Op::Bind(0, Source::Interdomain),
     Op::Bind(1, Source::Unbound),
@@ -52,7 +52,7 @@ const CALLS: [Op; 29] = [
     Op::Spurious,
     Op::Overflow,
     Op::Teardown,
-    // Those that differ least from one above.
+    // Those that differ least from a call above.
     Op::Bind(1, Source::Virq),
     Op::Unbind(1),
     Op::Drop(0),
@@ -64,7 +64,7 @@ const CALLS: [Op; 29] = [
     Op::WaitEach(0),
 ];
 
-/// From nothing on.
+/// Starts with nothing bound.
 const WIDE: Plan = Plan {
     begin: &[],
     calls: 29,
@@ -72,7 +72,7 @@ const WIDE: Plan = Plan {
     fewer_with_failure: 0,
 };
 
-/// From where two channels are bound and somebody waits.
+/// Starts with two bound channels, one with a wait.
 const DEEP: Plan = Plan {
     begin: &[CALLS[0], CALLS[1], Op::Wait(0)],
     calls: 20,
@@ -80,15 +80,15 @@ const DEEP: Plan = Plan {
     fewer_with_failure: 1,
 };
 
-/// From where one is waited for, for each wake.
-const STANDING: Plan = Plan {
+/// Starts with a channel that has a wait for each wake.
+const WAITING_FOR_EACH: Plan = Plan {
     begin: &[CALLS[0], CALLS[1], Op::WaitEach(0)],
     calls: 20,
     steps: 3,
     fewer_with_failure: 0,
 };
 
-/// From where both are waited for and fired.
+/// Starts with two channels that wait and have fired.
 const FIRED: Plan = Plan {
     begin: &[CALLS[0], CALLS[1], Op::Wait(0), Op::Wait(1), Op::Signal(1)],
     calls: 20,
@@ -104,7 +104,7 @@ struct Plan {
     fewer_with_failure: usize,
 }
 
-/// What was reached.
+/// How much the search reached.
 #[derive(Debug, PartialEq, Eq)]
 struct Reached {
     paths: usize,
@@ -124,7 +124,7 @@ struct Search {
     failed: HashSet<Failing>,
 }
 
-/// What a path came to.
+/// The result of a path.
 #[derive(Default)]
 struct Path {
     state: u64,
@@ -132,7 +132,7 @@ struct Path {
     calls: Vec<Call>,
     /// The calls that were made until it was torn down.
     at_rest: Vec<Call>,
-    /// What can be done next.
+    /// The calls that can follow.
     next: Vec<Op>,
 }
 
@@ -164,8 +164,8 @@ impl Search {
         path
     }
 
-    /// Plays the script, of which the step at `last` and what follows it are new, and all that
-    /// come of it with at most `left` more steps.
+    /// Plays the script, whose steps from `last` on are new, and every extension of it by at most
+    /// `left` steps.
     fn visit(&mut self, before: u64, last: usize, left: usize, may_fail: bool) {
         let path = self.play();
         self.states.insert(path.state);
@@ -212,7 +212,7 @@ impl Search {
     }
 }
 
-/// Searches in all ways, and asserts that no less than this is reached.
+/// Runs every search, and asserts that it reaches no less than this.
 fn search(trigger: Trigger, least: &Reached) {
     let mut search = Search {
         trigger,
@@ -224,7 +224,7 @@ fn search(trigger: Trigger, least: &Reached) {
         wakes: 0,
         failed: HashSet::new(),
     };
-    for plan in [WIDE, DEEP, FIRED, STANDING] {
+    for plan in [WIDE, DEEP, FIRED, WAITING_FOR_EACH] {
         search.script = plan.begin.to_vec();
         search.plan = plan;
         let steps = search.plan.steps;

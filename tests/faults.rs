@@ -1,5 +1,5 @@
-//! What can go wrong goes wrong, and a context lives on: no wake is lost, what failed can be tried
-//! again, and nothing is left behind.
+//! Faults of every kind, which a context survives: no wake is lost, a failed call can be repeated,
+//! and nothing is left behind.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl Rig {
         Rig::deciding([])
     }
 
-    /// On a machine that takes its decisions from a script.
+    /// With a machine that takes its decisions from a script.
     fn deciding<const N: usize>(script: [u32; N]) -> Rig {
         let mut config = Config::seeded(0);
         config.choice = Choice::scripted(script);
@@ -42,15 +42,15 @@ impl Rig {
         }
     }
 
-    /// A channel that is waited on, and the port of the guest at its other end.
+    /// A channel with a wait, and the port of the guest at its other end.
     fn waiting(&self) -> (Channel, Port) {
         let channel = self.ctx.bind_unbound_port(self.guest.domid()).unwrap();
         channel.wait().unwrap();
-        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
-        (channel, theirs.unwrap())
+        let peer_port = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        (channel, peer_port.unwrap())
     }
 
-    /// One round; who is woken does not wait again.
+    /// One round; a woken channel does not wait again.
     fn wakes(&self) -> Vec<(Port, Cause)> {
         let mut round = self.ctx.dispatch().unwrap();
         let wakes = (&mut round).map(|wake| (wake.port(), wake.cause)).collect();
@@ -68,20 +68,20 @@ impl Rig {
 }
 
 #[test]
-fn calls_fail_where_the_choice_says_so_and_can_be_made_again() {
+fn calls_fail_when_the_choice_says_so_and_can_be_repeated() {
     let rig = Rig::deciding([1, 0, 1, 1, 0]);
-    let (channel, theirs) = rig.waiting();
+    let (channel, peer_port) = rig.waiting();
     rig.opener
         .install(Fault::fail(Call::Notify, Errno::EINTR).once_in(2));
     let went = [(); 5].map(|()| channel.notify().is_ok());
     assert_eq!(went, [false, true, false, false, true]);
-    // Two, after the one that came with the bind.
-    assert_eq!(rig.guest.events(theirs), Ok(3));
+    // Two events, after the one of the bind.
+    assert_eq!(rig.guest.events(peer_port), Ok(3));
     rig.expect_clean_end([channel]);
 }
 
 #[test]
-fn a_fault_of_the_machine_hits_whoever_opens_and_one_of_an_opener_only_his_devices() {
+fn a_fault_of_the_machine_hits_all_openers_and_one_of_an_opener_only_its_devices() {
     let rig = Rig::new();
     let other = Context::with_registrar(rig.sim.open(DomId::DOM0), SimLoop::level());
     let bind = |ctx: &Context<_>| ctx.bind_unbound_port(DomId::SELF).is_ok();
@@ -96,13 +96,13 @@ fn a_fault_of_the_machine_hits_whoever_opens_and_one_of_an_opener_only_his_devic
 }
 
 #[test]
-fn a_delayed_event_arrives_in_its_time_and_coalesces_until_then() {
+fn a_delayed_event_arrives_when_due_and_coalesces_until_then() {
     // The notify at the bind, then the events of the guest.
     let rig = Rig::deciding([0, 5]);
     rig.sim.set_delivery(Delivery::Delayed(8 * MS));
-    let (channel, theirs) = rig.waiting();
+    let (channel, peer_port) = rig.waiting();
     rig.sim.advance(Duration::ZERO);
-    (0..3).for_each(|_| rig.guest.send(theirs).unwrap());
+    (0..3).for_each(|_| rig.guest.send(peer_port).unwrap());
     rig.sim.advance(4 * MS);
     assert!(!rig.event_loop.ready());
     rig.sim.advance(MS);
@@ -115,12 +115,14 @@ fn a_delayed_event_arrives_in_its_time_and_coalesces_until_then() {
 }
 
 #[test]
-fn delayed_events_of_several_ports_change_their_order_and_none_is_later_than_the_most() {
-    // When each arrives, then which of those that are left.
+fn delayed_events_of_several_ports_are_reordered_within_the_greatest_delay() {
+    // First the delay of each event, then which of the remaining ones arrives.
     let rig = Rig::deciding([8, 2, 3, 2, 1]);
-    let (channels, theirs): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
+    let (channels, peer_ports): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
     rig.sim.set_delivery(Delivery::Delayed(8 * MS));
-    theirs.iter().for_each(|&it| rig.guest.send(it).unwrap());
+    peer_ports
+        .iter()
+        .for_each(|&it| rig.guest.send(it).unwrap());
     rig.sim.advance(8 * MS);
     let ports: Vec<_> = rig.wakes().into_iter().map(|(port, _)| port).collect();
     assert_eq!(ports, [2, 1, 0].map(|index: usize| channels[index].port()));
@@ -128,13 +130,13 @@ fn delayed_events_of_several_ports_change_their_order_and_none_is_later_than_the
 }
 
 #[test]
-fn a_spurious_readiness_is_a_round_without_wakes_and_a_sleep_that_goes_on() {
+fn a_spurious_readiness_brings_no_wake_and_ends_no_block() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.waiting();
+    let (channel, peer_port) = rig.waiting();
     rig.event_loop.install(Fault::spurious().nth(1));
     assert!(rig.event_loop.ready());
     assert_eq!(rig.wakes(), []);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.wakes(), [(channel.port(), Cause::Event)]);
     rig.event_loop.install(Fault::spurious().nth(1));
     rig.event_loop.install(Fault::spurious().nth(2));
@@ -152,8 +154,8 @@ fn a_spurious_readiness_is_a_round_without_wakes_and_a_sleep_that_goes_on() {
 #[test]
 fn a_ring_that_overflows_just_before_the_read_wakes_every_waiter() {
     let rig = Rig::new();
-    let (channels, theirs): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
-    rig.guest.send(theirs[1]).unwrap();
+    let (channels, peer_ports): (Vec<_>, Vec<_>) = (0..3).map(|_| rig.waiting()).unzip();
+    rig.guest.send(peer_ports[1]).unwrap();
     rig.opener.install(Fault::overflow(Call::Pending).nth(1));
     let mut wakes = rig.wakes();
     wakes.sort_by_key(|&(port, _)| port);
@@ -167,7 +169,7 @@ fn a_ring_that_overflows_just_before_the_read_wakes_every_waiter() {
 }
 
 #[test]
-fn a_guest_that_storms_gets_one_wake_per_wait_and_keeps_no_round_from_its_end() {
+fn a_storming_guest_causes_one_wake_per_wait_and_prolongs_no_round() {
     let rig = Rig::new();
     let (loud, storming) = rig.waiting();
     let (calm, quiet) = rig.waiting();
@@ -183,7 +185,7 @@ fn a_guest_that_storms_gets_one_wake_per_wait_and_keeps_no_round_from_its_end() 
             _ => vec![loud.port()],
         };
         assert_eq!(ports, expected, "turn {turn}");
-        // What came meanwhile is there: this wait may queue its wake at once.
+        // An event may have come meanwhile: then this wait queues its wake at once.
         loud.wait().unwrap();
     }
     let stats = rig.ctx.stats();
@@ -192,10 +194,10 @@ fn a_guest_that_storms_gets_one_wake_per_wait_and_keeps_no_round_from_its_end() 
 }
 
 #[test]
-fn a_peer_that_dies_between_the_wake_and_the_write_back_leaves_a_channel_that_is_silent() {
+fn a_peer_that_dies_between_wake_and_unmask_leaves_a_silent_channel() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.waiting();
-    rig.guest.send(theirs).unwrap();
+    let (channel, peer_port) = rig.waiting();
+    rig.guest.send(peer_port).unwrap();
     let domid = rig.guest.domid();
     let death = move |world: &mut World| world.destroy_domain(domid).unwrap();
     rig.opener
@@ -204,7 +206,7 @@ fn a_peer_that_dies_between_the_wake_and_the_write_back_leaves_a_channel_that_is
     let wake = round.next().unwrap();
     rig.ctx.wait(wake.channel).unwrap();
     assert_eq!(round.finish().unwrap(), Outcome::Done);
-    assert!(rig.guest.send(theirs).is_err(), "it is dead");
+    assert!(rig.guest.send(peer_port).is_err(), "it is dead");
     channel.notify().unwrap();
     assert!(!rig.event_loop.ready());
     channel.cancel().unwrap();
@@ -213,14 +215,14 @@ fn a_peer_that_dies_between_the_wake_and_the_write_back_leaves_a_channel_that_is
 }
 
 #[test]
-fn out_of_memory_fails_binds_and_write_backs_until_there_is_some_again() {
+fn out_of_memory_fails_binds_and_unmasks_until_memory_is_free() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.waiting();
-    rig.guest.send(theirs).unwrap();
+    let (channel, peer_port) = rig.waiting();
+    rig.guest.send(peer_port).unwrap();
     rig.sim.install(Fault::out_of_memory());
     let error = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err();
     let error = error.device().unwrap();
-    // The device was open.
+    // The device had been opened.
     assert_eq!(error.call(), DeviceCall::BindUnboundPort(DomId::SELF));
     assert_eq!(error.kind(), ErrorKind::NoMemory);
     let mut round = rig.ctx.dispatch().unwrap();
@@ -233,10 +235,10 @@ fn out_of_memory_fails_binds_and_write_backs_until_there_is_some_again() {
     let (first, count) = (channel.port(), 1);
     assert_eq!(source.call(), DeviceCall::Unmask { first, count });
     assert_eq!(source.kind(), ErrorKind::NoMemory);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.ctx.next_timeout(), Some(Duration::ZERO));
     rig.sim.clear_faults();
-    // The unmask comes first, and brings the event that came meanwhile.
+    // The unmask comes first, and delivers the event that came meanwhile.
     let woken: Vec<_> = (0..2).flat_map(|_| rig.wakes()).collect();
     assert_eq!(woken, [(channel.port(), Cause::Event)]);
     rig.expect_clean_end([channel]);
@@ -244,7 +246,7 @@ fn out_of_memory_fails_binds_and_write_backs_until_there_is_some_again() {
 
 #[test]
 fn out_of_memory_at_the_first_bind_leaves_nothing_open() {
-    // Of the two calls of a first bind each fails once.
+    // Each of the two calls of a first bind fails once.
     let rig = Rig::deciding([1, 0, 1]);
     rig.sim.install(Fault::out_of_memory().once_in(2));
     let bind = || rig.ctx.bind_virq(Virq::DOM_EXC);
@@ -259,8 +261,8 @@ fn out_of_memory_at_the_first_bind_leaves_nothing_open() {
 }
 
 #[test]
-fn out_of_ports_refuses_a_bind_and_leaves_the_others_alone() {
-    // Once by a rule, once by counting: the reserved port, and two.
+fn out_of_ports_refuses_a_bind_and_changes_no_other_channel() {
+    // Once by a fault, once by the limit of ports: the reserved port, and two.
     let by_rule = Rig::new();
     let mut config = Config::seeded(0);
     config.dom0 = DomainConfig::guest();
@@ -275,11 +277,11 @@ fn out_of_ports_refuses_a_bind_and_leaves_the_others_alone() {
         sim,
     };
     for rig in [by_rule, by_count] {
-        let ((one, theirs), (mut other, _)) = (rig.waiting(), rig.waiting());
+        let ((one, peer_port), (mut other, _)) = (rig.waiting(), rig.waiting());
         rig.opener.install(Fault::out_of_ports());
         let error = rig.ctx.bind_unbound_port(DomId::SELF).unwrap_err();
         assert!(error.to_string().contains("ENOSPC"), "{error}");
-        rig.guest.send(theirs).unwrap();
+        rig.guest.send(peer_port).unwrap();
         assert_eq!(rig.wakes(), [(one.port(), Cause::Event)]);
         rig.opener.clear_faults();
         other.unbind().unwrap();

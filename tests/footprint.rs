@@ -1,8 +1,7 @@
-//! How much memory a context takes for its channels, to the byte, on a device that takes none.
+//! How much memory a context takes for its channels, to the byte, on a device that allocates nothing.
 //!
-//! What counts is what the library allocates: the [`Channel`] itself is where its owner keeps it,
-//! and a callback is as large as what it captures. `cargo test --test alone footprint:: -- --nocapture`
-//! prints the figures.
+//! Only memory that the library allocates is counted: the owner of a [`Channel`] stores it, and a callback is as large
+//! as its captures. `cargo test --test alone footprint:: -- --nocapture` prints the figures.
 //!
 //! One allocator counts for the whole process, so the cases run one after the other, on the
 //! thread that counts.
@@ -30,9 +29,9 @@ const MANY: u32 = 10_000;
 const PER_PORT: usize = 64;
 const IDLE: usize = 4 << 10;
 const IN_ALL: usize = 10 << 20;
-/// For the place of a callback.
+/// Room for a callback.
 const PER_CALLBACK: usize = 24;
-/// For the last page of places, which is not full.
+/// Room for the last page of slots, which is not full.
 const PAGE: usize = 128 * PER_CALLBACK;
 
 type Case = fn() -> Result<(), Failed>;
@@ -54,7 +53,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         ("a_callback_takes_at_most_24_bytes_more", callbacks),
         ("all_ports_of_a_domain_take_at_most_10_mib", all),
-        ("what_is_unbound_is_given_back", given_back),
+        ("an_unbind_frees_its_memory", given_back),
     ];
     let trials = cases.map(|(name, case)| Trial::test(format!("footprint::{name}"), case));
     trials.into()
@@ -66,7 +65,7 @@ fn unused() -> Result<(), Failed> {
     at_most("a context without a port", bytes, IDLE)
 }
 
-/// Open, and with a channel that has had a wake.
+/// A context with an open device and a channel that has had a wake.
 fn idle() -> Result<(), Failed> {
     let mut made = None;
     let bytes = growth(|| {
@@ -92,7 +91,7 @@ fn waiting() -> Result<(), Failed> {
     at_most("10,000 waiting ports", bytes, PER_PORT * count + once)
 }
 
-/// Each was bound to its peer.
+/// Each channel was bound to its peer.
 fn known() -> Result<(), Failed> {
     let remote = RemotePort {
         domid: DomId::new(7),
@@ -156,7 +155,7 @@ fn callbacks() -> Result<(), Failed> {
     Ok(())
 }
 
-/// Waiting, after all of them fired in one round and were waited for again.
+/// All channels wait again after all of them fired in one round.
 fn all() -> Result<(), Failed> {
     let (ctx, channels, bytes) = bound(ALL);
     at_most("131,071 waiting ports", bytes, IN_ALL)?;
@@ -179,7 +178,7 @@ fn given_back() -> Result<(), Failed> {
     at_most("a context that was torn down and dropped", left, 0)
 }
 
-/// A context that waits for so many ports, and what it takes for that.
+/// A context that waits for so many ports, and the memory it takes.
 fn bound(ports: u32) -> (Ctx, Vec<Channel<Loop>>, usize) {
     bound_by(ports, |ctx| ctx.bind_unbound_port(DomId::SELF).unwrap())
 }
@@ -248,7 +247,7 @@ thread_local! {
 #[derive(Debug)]
 struct Opener;
 
-/// A device that gives out port after port and lets all fire at once.
+/// A device that binds one port after the other and lets all fire at once.
 #[derive(Debug, Default)]
 struct Device {
     bound: AtomicU32,

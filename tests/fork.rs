@@ -12,7 +12,7 @@ fn parent_goes_on_after_the_child_dropped_everything() {
     let event_loop = SimLoop::level();
     let ctx = Context::with_registrar(opener.clone(), event_loop.clone());
     let channel = ctx.bind_unbound_port(domid).unwrap();
-    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     channel.wait().unwrap();
     let (port, file) = (channel.port(), opener.last().unwrap());
 
@@ -26,13 +26,13 @@ fn parent_goes_on_after_the_child_dropped_everything() {
 
     assert!(!parent.is_inherited());
     assert_eq!(parent.file(), file);
-    guest.send(theirs).unwrap();
+    guest.send(peer_port).unwrap();
     let mut fired = PortBuf::with_capacity(4);
     parent.pending(&mut fired).unwrap();
     assert_eq!(fired.words(), [port.as_raw()]);
-    let before = guest.events(theirs).unwrap();
+    let before = guest.events(peer_port).unwrap();
     parent.notify(port).unwrap();
-    assert_eq!(guest.events(theirs).unwrap(), before + 1);
+    assert_eq!(guest.events(peer_port).unwrap(), before + 1);
 }
 
 #[test]

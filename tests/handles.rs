@@ -1,5 +1,5 @@
-//! What a program holds: contexts that are cloned, waits that are cancelled, channels whose unbind
-//! fails, and what is left of all that where the device failed.
+//! Clones of a context, cancelled waits, channels whose unbind fails, and what is left of them
+//! after the device failed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -35,7 +35,7 @@ fn a_clone_is_the_same_context_and_the_last_one_tears_it_down() {
     let wakes: Vec<_> = clone.dispatch().unwrap().map(|it| it.channel).collect();
     assert_eq!(wakes, [channel.id()]);
 
-    // One that goes while another is there ends nothing.
+    // Dropping one clone while another exists ends nothing.
     wait(&channel);
     let last = clone.clone();
     drop(clone);
@@ -44,7 +44,7 @@ fn a_clone_is_the_same_context_and_the_last_one_tears_it_down() {
     assert!(!event_loop.is_registered());
     let refused = channel.wait().unwrap_err();
     assert!(matches!(refused, Error::NotBound(id) if id == channel.id()));
-    // The channels are their owner's.
+    // The channels stay with their owner.
     channel.notify().unwrap();
     assert_eq!(sim.open_files(), 1);
     drop((channel, peer));
@@ -53,14 +53,14 @@ fn a_clone_is_the_same_context_and_the_last_one_tears_it_down() {
 }
 
 #[test]
-fn a_teardown_that_one_clone_asks_for_is_one_of_all() {
+fn a_teardown_through_one_clone_closes_the_device_of_all() {
     let rig = rig();
     let clone = Context::clone(&rig.context);
     drop(rig.context.bind_unbound_port(DomId::SELF).unwrap());
     clone.teardown().unwrap();
     assert_eq!(rig.context.link(), Link::Closed);
     assert_eq!(rig.sim.open_files(), 0);
-    // It is not the end of either.
+    // Neither clone has ended.
     let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
     clone.wait(channel.id()).unwrap();
     assert_eq!(rig.context.link(), Link::Watching);
@@ -73,7 +73,7 @@ fn a_cancel_says_whether_it_ended_a_wait() {
     let channel = &wire.channel;
     let cancels: [Cancel; 2] = [Channel::cancel, Channel::try_cancel];
     for cancel in cancels {
-        assert!(!cancel(channel).unwrap(), "nobody waits");
+        assert!(!cancel(channel).unwrap(), "there is no wait");
         wire.wait();
         assert!(cancel(channel).unwrap());
         assert!(!cancel(channel).unwrap(), "it has ended");
@@ -82,7 +82,10 @@ fn a_cancel_says_whether_it_ended_a_wait() {
         wire.fire();
         rig.context.drive().unwrap();
         assert!(cancel(channel).unwrap());
-        assert!(!cancel(channel).unwrap(), "an event is kept, for nobody");
+        assert!(
+            !cancel(channel).unwrap(),
+            "there is no wait, though an event is kept"
+        );
         rig.expect_kept(channel, Cause::Event);
         assert!(!cancel(channel).unwrap(), "it was handed out");
 
@@ -100,7 +103,7 @@ fn a_cancel_says_whether_it_ended_a_wait() {
 }
 
 #[test]
-fn a_notify_after_the_device_failed_is_not_bound_and_the_context_says_why() {
+fn a_notify_after_the_device_failed_is_not_bound_and_the_context_has_the_failure() {
     let rig = rig();
     let wire = rig.wire();
     let notifier = wire.channel.notifier();
@@ -112,7 +115,7 @@ fn a_notify_after_the_device_failed_is_not_bound_and_the_context_says_why() {
     assert_eq!(wakes, [(wire.channel.id(), Cause::Gone)]);
     let failed = round.finish().unwrap_err();
 
-    let before = rig.guest.events(wire.theirs).unwrap();
+    let before = rig.guest.events(wire.peer_port).unwrap();
     for refused in [wire.channel.notify(), notifier.notify()] {
         let refused = refused.unwrap_err();
         assert!(
@@ -120,7 +123,7 @@ fn a_notify_after_the_device_failed_is_not_bound_and_the_context_says_why() {
             "{refused:?}"
         );
     }
-    assert_eq!(rig.guest.events(wire.theirs).unwrap(), before);
+    assert_eq!(rig.guest.events(wire.peer_port).unwrap(), before);
     let failure = rig.context.failure().unwrap();
     assert_eq!(failure.call(), DeviceCall::Pending);
     assert_eq!(failure.code(), Some(Errno::EIO.raw()));
@@ -135,10 +138,10 @@ fn a_notify_after_the_device_failed_is_not_bound_and_the_context_says_why() {
 }
 
 #[test]
-fn a_failed_unbind_leaves_the_channel_bound_and_works_when_it_is_tried_again() {
+fn a_failed_unbind_leaves_the_channel_bound_and_can_be_repeated() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let mut channel = rig.context.bind_interdomain(remote).unwrap();
     let (id, notifier) = (channel.id(), channel.notifier());
     wait(&channel);
@@ -152,11 +155,11 @@ fn a_failed_unbind_leaves_the_channel_bound_and_works_when_it_is_tried_again() {
     assert_eq!(Errno::of(&error), Some(Errno::EINTR));
     assert_eq!(channel.id(), id);
     assert_eq!(rig.context.link(), Link::Watching, "its wait goes on");
-    let before = rig.guest.events(theirs).unwrap();
+    let before = rig.guest.events(peer_port).unwrap();
     channel.notify().unwrap();
     notifier.notify().unwrap();
-    assert_eq!(rig.guest.events(theirs).unwrap(), before + 2);
-    rig.guest.send(theirs).unwrap();
+    assert_eq!(rig.guest.events(peer_port).unwrap(), before + 2);
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 
     wait(&channel);
@@ -175,7 +178,7 @@ fn a_failed_unbind_leaves_the_channel_bound_and_works_when_it_is_tried_again() {
 }
 
 #[test]
-fn an_unbind_that_cannot_deregister_has_unbound_the_channel() {
+fn an_unbind_that_cannot_deregister_still_unbinds() {
     let rig = rig();
     let wire = rig.wire();
     let mut channel = std::sync::Arc::into_inner(wire.channel).unwrap();

@@ -1,4 +1,4 @@
-//! A context is taken apart, and another goes on with its ports.
+//! A context is handed over, and another one goes on with its ports.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use evtchn::sim::{Call, Errno, Guest, Sim, SimLoop, SimOpen};
@@ -15,7 +15,7 @@ struct Old {
     guest: Guest,
     ctx: SimContext,
     channels: Vec<SimChannel>,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
 }
 
 impl Old {
@@ -28,7 +28,7 @@ impl Old {
         let ctx = Context::with_registrar(opener.clone(), event_loop.clone());
         let bind = |_| ctx.bind_unbound_port(domid).unwrap();
         let channels: Vec<_> = (0..count).map(bind).collect();
-        let theirs = channels
+        let peer_ports = channels
             .iter()
             .map(|it| guest.bind_interdomain(DomId::DOM0, it.port()).unwrap())
             .collect();
@@ -39,12 +39,12 @@ impl Old {
             guest,
             ctx,
             channels,
-            theirs,
+            peer_ports,
         }
     }
 }
 
-/// What the new process makes of the parts, whose table went through its text.
+/// The parts as the new process gets them: the table was written as text and read again.
 fn adopt(parts: Parts) -> Parts {
     let text = parts.table.to_string();
     Parts {
@@ -60,24 +60,24 @@ fn turn(ctx: &SimContext) -> Vec<(Port, Cause)> {
 }
 
 #[test]
-fn no_event_is_lost_wherever_it_was() {
+fn a_hand_over_loses_no_event() {
     let mut old = Old::with_channels(4);
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
     // Latched, in the ready queue, unread in the ring, and one that comes after the hand-over.
     old.channels[1].wait().unwrap();
-    old.guest.send(old.theirs[0]).unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
     old.channels[1].wait().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     drop(old.ctx.dispatch_at_most(0).unwrap());
-    old.guest.send(old.theirs[2]).unwrap();
+    old.guest.send(old.peer_ports[2]).unwrap();
     let before = old.event_loop.counts();
 
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert!(!old.event_loop.is_registered());
     assert_eq!(old.event_loop.counts().registers, before.registers);
-    old.guest.send(old.theirs[3]).unwrap();
+    old.guest.send(old.peer_ports[3]).unwrap();
 
     let event_loop = SimLoop::level();
     let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, event_loop.clone());
@@ -89,9 +89,9 @@ fn no_event_is_lost_wherever_it_was() {
     wait_on(&ctx, &channels);
     drop(ctx.dispatch().unwrap());
     let _wakes = turn(&ctx);
-    for (channel, theirs) in channels.iter().zip(&old.theirs) {
+    for (channel, peer_port) in channels.iter().zip(&old.peer_ports) {
         channel.wait().unwrap();
-        old.guest.send(*theirs).unwrap();
+        old.guest.send(*peer_port).unwrap();
         assert!(event_loop.ready() || ctx.next_timeout().is_some());
         assert!(
             turn(&ctx).contains(&(channel.port(), Cause::Event)),
@@ -113,12 +113,12 @@ fn adopted_port_wakes_once_and_then_only_for_events() {
     assert!(event_loop.ready());
     assert!(!event_loop.ready());
     assert_eq!(turn(&ctx), []);
-    old.guest.send(old.theirs[0]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
     assert_eq!(turn(&ctx), [(channels[0].port(), Cause::Event)]);
 }
 
 #[test]
-fn restriction_goes_along_and_is_not_set_again() {
+fn restriction_is_handed_over_and_not_set_again() {
     let mut old = Old::with_channels(1);
     let domid = old.guest.domid();
     old.ctx.restrict(domid).unwrap();
@@ -135,10 +135,10 @@ fn restriction_goes_along_and_is_not_set_again() {
 }
 
 #[test]
-fn stale_entry_of_the_old_process_wakes_nobody_in_the_new_one() {
+fn stale_entry_of_the_old_process_wakes_no_channel_of_the_new_one() {
     let mut old = Old::with_channels(2);
     let mut stale = old.channels.pop().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     stale.unbind().unwrap();
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     let event_loop = SimLoop::level();
@@ -149,7 +149,7 @@ fn stale_entry_of_the_old_process_wakes_nobody_in_the_new_one() {
 }
 
 #[test]
-fn context_that_is_still_used_stays_as_it_was() {
+fn refused_hand_over_of_a_context_in_use_changes_nothing() {
     let mut old = Old::with_channels(2);
     old.channels[0].wait().unwrap();
     let kept = old.channels.pop().unwrap();
@@ -174,7 +174,7 @@ fn context_that_is_still_used_stays_as_it_was() {
     let error = old.ctx.hand_over(&mut old.channels).unwrap_err();
     assert!(matches!(error, Error::Deregister(_)), "{error:?}");
     assert_eq!(Errno::of(&error), Some(Errno::ENOMEM));
-    old.guest.send(old.theirs[0]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
     assert_eq!(turn(&old.ctx), [(old.channels[0].port(), Cause::Event)]);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table.ports().len(), 2);
@@ -183,18 +183,18 @@ fn context_that_is_still_used_stays_as_it_was() {
 
 /// One channel waits, one has an event latched, and one a wake queued.
 #[test]
-fn a_hand_over_that_fails_leaves_channels_waits_and_wakes() {
+fn a_failed_hand_over_leaves_channels_waits_and_wakes() {
     let mut old = Old::with_channels(3);
     let [waiting, latched, queued] = [0, 1, 2].map(|place: usize| old.channels[place].port());
     old.channels[0].wait().unwrap();
     old.channels[2].wait().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
-    old.guest.send(old.theirs[2]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
+    old.guest.send(old.peer_ports[2]).unwrap();
     let mut round = old.ctx.dispatch_at_most(1).unwrap();
     assert_eq!(round.next().map(|wake| wake.port()), Some(queued));
     round.finish().unwrap();
     old.channels[2].wait().unwrap();
-    old.guest.send(old.theirs[2]).unwrap();
+    old.guest.send(old.peer_ports[2]).unwrap();
     drop(old.ctx.dispatch_at_most(0).unwrap());
 
     let ids: Vec<_> = old.channels.iter().map(Channel::id).collect();
@@ -207,15 +207,15 @@ fn a_hand_over_that_fails_leaves_channels_waits_and_wakes() {
         old.channels.iter().map(Channel::id).collect::<Vec<_>>(),
         ids
     );
-    for (channel, theirs) in old.channels.iter().zip(&old.theirs) {
-        let before = old.guest.events(*theirs).unwrap();
+    for (channel, peer_port) in old.channels.iter().zip(&old.peer_ports) {
+        let before = old.guest.events(*peer_port).unwrap();
         channel.notify().unwrap();
-        assert_eq!(old.guest.events(*theirs).unwrap(), before + 1);
+        assert_eq!(old.guest.events(*peer_port).unwrap(), before + 1);
     }
     assert_eq!(turn(&old.ctx), [(queued, Cause::Event)]);
     old.channels[1].wait().unwrap();
     assert_eq!(turn(&old.ctx), [(latched, Cause::Event)]);
-    old.guest.send(old.theirs[0]).unwrap();
+    old.guest.send(old.peer_ports[0]).unwrap();
     assert_eq!(turn(&old.ctx), [(waiting, Cause::Event)]);
 
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
@@ -228,7 +228,7 @@ fn a_hand_over_that_fails_leaves_channels_waits_and_wakes() {
 }
 
 #[test]
-fn what_cannot_be_handed_over_is_refused() {
+fn foreign_channels_and_a_context_without_a_device_are_not_handed_over() {
     let (one, mut other) = (Old::with_channels(1), Old::with_channels(1));
     let error = one.ctx.hand_over(&mut other.channels).unwrap_err();
     assert!(matches!(error, Error::NotBound(id) if id == other.channels[0].id()));
@@ -240,7 +240,7 @@ fn what_cannot_be_handed_over_is_refused() {
 }
 
 #[test]
-fn context_put_together_in_a_child_is_inherited() {
+fn context_adopted_in_a_forked_child_is_refused_every_call() {
     let mut old = Old::with_channels(1);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     old.opener.fork();
@@ -258,8 +258,7 @@ fn table_of_no_ports_is_a_table() {
     assert_eq!(parts.table, "v1:-:.".parse::<HandOver>().unwrap());
 }
 
-/// The first two waits of each of these channels, which are adopted: the next round hands out the
-/// wake of the first, and nothing else.
+/// Waits twice on each of these adopted channels: the next round hands out one wake of each.
 #[track_caller]
 fn wait_on(ctx: &SimContext, channels: &[SimChannel]) {
     let wait_on_all = || channels.iter().try_for_each(Channel::wait).unwrap();
@@ -274,19 +273,22 @@ fn check(sim: &Sim, ctx: &SimContext) -> usize {
 }
 
 #[test]
-fn a_peer_that_dies_during_the_hand_over_is_told_gone_by_the_successor() {
+fn a_peer_that_dies_during_the_hand_over_is_reported_gone_by_the_successor() {
     let mut old = Old::with_channels(3);
     let ports: Vec<_> = old.channels.iter().map(Channel::port).collect();
-    // One was seen by a check, one was heard, and of one nothing is known.
+    // One peer was seen by a check, one has sent an event, and one is unknown.
     old.channels[0].wait().unwrap();
     assert_eq!(check(&old.sim, &old.ctx), 1);
     assert_eq!(turn(&old.ctx), [(ports[0], Cause::PeerConnected)]);
     old.channels[1].wait().unwrap();
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     assert_eq!(turn(&old.ctx), [(ports[1], Cause::Event)]);
-    // And one was bound to its peer.
-    let theirs = old.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let bound = old.ctx.bind_interdomain(old.guest.remote(theirs)).unwrap();
+    // And one channel was bound to its peer.
+    let peer_port = old.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let bound = old
+        .ctx
+        .bind_interdomain(old.guest.remote(peer_port))
+        .unwrap();
     let bound_port = bound.port();
     old.channels.push(bound);
 
@@ -307,20 +309,20 @@ fn a_peer_that_dies_during_the_hand_over_is_told_gone_by_the_successor() {
 }
 
 #[test]
-fn a_peer_that_lives_through_the_hand_over_is_told_of_by_no_check() {
+fn a_peer_known_before_the_hand_over_is_not_reported_again() {
     let mut old = Old::with_channels(1);
     old.channels[0].wait().unwrap();
     assert_eq!(check(&old.sim, &old.ctx), 1);
     let _connected = turn(&old.ctx);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     let remote = old.guest.domid();
-    let known = format!("v2:-:10;peers={remote}:{}.", old.theirs[0]);
+    let known = format!("v2:-:10;peers={remote}:{}.", old.peer_ports[0]);
     assert_eq!(parts.table.to_string(), known);
     let (ctx, channels) = Context::from_parts(adopt(parts), old.opener, SimLoop::level());
     wait_on(&ctx, &channels);
     assert_eq!((check(&old.sim, &ctx), turn(&ctx)), (0, vec![]));
     // Another port of the same domain takes its place.
-    old.guest.close(old.theirs[0]).unwrap();
+    old.guest.close(old.peer_ports[0]).unwrap();
     old.guest.alloc_unbound(DomId::DOM0).unwrap();
     let port = channels[0].port();
     old.guest.bind_interdomain(DomId::DOM0, port).unwrap();
@@ -332,7 +334,7 @@ fn a_peer_that_lives_through_the_hand_over_is_told_of_by_no_check() {
 }
 
 #[test]
-fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor() {
+fn peer_news_that_the_old_process_did_not_take_is_reported_by_the_successor() {
     for is_gone in [false, true] {
         let mut old = Old::with_channels(1);
         old.channels[0].wait().unwrap();
@@ -340,7 +342,7 @@ fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor(
         if is_gone {
             let _connected = turn(&old.ctx);
             old.channels[0].wait().unwrap();
-            old.guest.close(old.theirs[0]).unwrap();
+            old.guest.close(old.peer_ports[0]).unwrap();
             assert_eq!(check(&old.sim, &old.ctx), 1);
         }
         let parts = old.ctx.hand_over(&mut old.channels).unwrap();
@@ -352,9 +354,9 @@ fn what_a_check_found_and_the_old_process_was_not_told_is_told_by_the_successor(
     }
 }
 
-/// The text is as a program wrote it that knew version 1 alone.
+/// The text is as a program that knows only version 1 wrote it.
 #[test]
-fn a_table_of_the_first_format_is_taken_over() {
+fn a_table_in_the_first_format_is_adopted() {
     let mut old = Old::with_channels(2);
     let parts = old.ctx.hand_over(&mut old.channels).unwrap();
     assert_eq!(parts.table.to_v1(), "v1:-:10,11.");
@@ -363,14 +365,14 @@ fn a_table_of_the_first_format_is_taken_over() {
     let parts = Parts { device, table };
     let (ctx, channels) = Context::from_parts(parts, old.opener, SimLoop::level());
     wait_on(&ctx, &channels);
-    old.guest.send(old.theirs[1]).unwrap();
+    old.guest.send(old.peer_ports[1]).unwrap();
     assert_eq!(turn(&ctx), [(channels[1].port(), Cause::Event)]);
-    // What a check has not seen in this process, it tells.
+    // A check reports a peer that no check of this process has seen.
     assert_eq!(check(&old.sim, &ctx), 1);
     assert_eq!(turn(&ctx), [(channels[0].port(), Cause::PeerConnected)]);
 }
 
-/// A program that reads version 1 alone goes on with what this one hands over.
+/// A program that reads only version 1 adopts the table that this one hands over.
 #[test]
 fn a_table_with_known_peers_can_be_written_in_the_first_format() {
     let mut old = Old::with_channels(2);
@@ -385,7 +387,7 @@ fn a_table_with_known_peers_can_be_written_in_the_first_format() {
 }
 
 #[test]
-fn a_table_has_no_port_that_xen_does_not_have() {
+fn a_table_with_a_port_beyond_those_of_xen_is_refused() {
     let ports = |raw| vec![Port::new(raw).unwrap()];
     HandOver::new(ports(131_071), None).unwrap();
     for raw in [131_072, 0x7fff_ffff] {

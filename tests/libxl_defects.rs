@@ -1,5 +1,5 @@
-//! What goes wrong with the event channels of libxl, and what it had to mend in its event loop
-//! after release: a test for each, named after what happens here instead.
+//! Defects of the event channels of libxl, and defects of its event loop that were fixed after
+//! release. Each has a test, named after what happens here instead.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::{Arc, Mutex, mpsc};
@@ -42,11 +42,11 @@ impl<R: Registrar> Rig<R> {
     /// A channel, and the guest's port at its other end.
     fn wire(&self) -> (Channel<R>, Port) {
         let channel = self.context.bind_unbound_port(self.guest.domid()).unwrap();
-        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
-        (channel, theirs.unwrap())
+        let peer_port = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        (channel, peer_port.unwrap())
     }
 
-    /// Runs a round that ends well and says which ports fired.
+    /// Runs a round, which must succeed, and returns which ports fired.
     #[track_caller]
     fn turn(&self) -> Vec<(Port, Cause)> {
         let mut round = self.context.dispatch().unwrap();
@@ -67,24 +67,24 @@ fn wait<R: Registrar>(channel: &Channel<R>) {
 #[test]
 fn the_last_wake_leaves_nothing_registered_and_teardown_succeeds() {
     let rig = Rig::new();
-    let (mut channel, theirs) = rig.wire();
+    let (mut channel, peer_port) = rig.wire();
     wait(&channel);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
     assert!(!rig.context.registrar().is_registered());
     channel.unbind().unwrap();
     rig.context.teardown().unwrap();
 }
 
-/// Defect 2: of two waiters on one port, one hangs. Here one channel is one owner, and its two
+/// Defect 2: of two waiters on one port, one hangs. Here a channel has one waiter, and its two
 /// waits are one.
 #[test]
-fn a_port_has_one_waiter_who_waits_once() {
+fn two_waits_on_one_channel_are_one_wait() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.wire();
+    let (channel, peer_port) = rig.wire();
     wait(&channel);
     wait(&channel);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn().len(), 1);
     assert_eq!(rig.context.link(), Link::Idle);
 }
@@ -108,7 +108,7 @@ fn a_burst_on_many_ports_is_one_read_and_one_write() {
 
 /// Defect 4: an overflow leaves the waiters on the list, never called, and the context is dead.
 #[test]
-fn an_overflow_calls_every_waiter_and_all_goes_on() {
+fn an_overflow_wakes_every_waiter_and_the_context_goes_on() {
     let rig = Rig::new();
     let wires = [0; 3].map(|_| rig.wire());
     wires.iter().for_each(|(channel, _)| wait(channel));
@@ -116,9 +116,9 @@ fn an_overflow_calls_every_waiter_and_all_goes_on() {
     let wakes = rig.turn();
     assert_eq!(wakes.len(), 3);
     assert!(wakes.iter().all(|(_, cause)| *cause == Cause::Overflow));
-    let (channel, theirs) = &wires[0];
+    let (channel, peer_port) = &wires[0];
     wait(channel);
-    rig.guest.send(*theirs).unwrap();
+    rig.guest.send(*peer_port).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 }
 
@@ -157,19 +157,19 @@ fn threads_that_bind_wait_and_cancel_at_once_share_one_device() {
     rig.context.teardown().unwrap();
 }
 
-/// Defect 7: an event that is read while nobody waits is dropped, and its port stays disabled.
+/// Defect 7: an event that is read without a waiter is dropped, and its port stays masked.
 #[test]
-fn an_event_that_nobody_waited_for_is_there_for_the_next_wait() {
+fn an_event_without_a_wait_is_kept_for_the_next_wait() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.wire();
+    let (channel, peer_port) = rig.wire();
     let (other, _) = rig.wire();
     wait(&other);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), []);
     wait(&channel);
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
     wait(&channel);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 }
 
@@ -184,16 +184,16 @@ fn a_wait_on_a_port_that_is_not_bound_is_an_error() {
     assert!(matches!(error, Error::NotBound(_)), "{error:?}");
 }
 
-/// Defect 9: who loops over the shared handle until its own port appears throws away the events
-/// of all others.
+/// Defect 9: a program that reads the shared handle until its own port appears throws away the
+/// events of all other ports.
 #[test]
-fn who_looks_for_one_port_alone_leaves_the_others_theirs() {
+fn a_program_that_takes_one_wake_leaves_the_others_queued() {
     let rig = Rig::new();
-    let [(mine, mine_there), (other, other_there)] = [0; 2].map(|_| rig.wire());
+    let [(mine, my_peer_port), (other, other_peer_port)] = [0; 2].map(|_| rig.wire());
     wait(&mine);
     wait(&other);
-    rig.guest.send(mine_there).unwrap();
-    rig.guest.send(other_there).unwrap();
+    rig.guest.send(my_peer_port).unwrap();
+    rig.guest.send(other_peer_port).unwrap();
     let first = rig.context.dispatch().unwrap().next();
     assert_eq!(first.map(|wake| wake.channel), Some(mine.id()));
     assert_eq!(rig.turn(), [(other.port(), Cause::Event)]);
@@ -202,36 +202,36 @@ fn who_looks_for_one_port_alone_leaves_the_others_theirs() {
 /// Defect 10: the waiter of an unbound port fires for the next owner of its number, and the next
 /// owner for an event of the old.
 #[test]
-fn a_number_that_is_bound_again_mixes_up_nobody() {
+fn a_number_that_is_bound_again_mixes_up_no_wakes() {
     let rig = Rig::new();
     let (other, _) = rig.wire();
     wait(&other);
-    let (mut old, theirs) = rig.wire();
+    let (mut old, peer_port) = rig.wire();
     wait(&old);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     let number = old.port();
     old.unbind().unwrap();
-    let (new, theirs) = rig.wire();
+    let (new, peer_port) = rig.wire();
     assert_eq!(new.port(), number);
     wait(&new);
     assert_eq!(rig.turn(), []);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), [(number, Cause::Event)]);
 }
 
 /// Defect 11: a guest that notifies all the time keeps the program in one round of callbacks.
 #[test]
-fn a_guest_that_never_stops_notifying_does_not_keep_a_round_going() {
+fn a_guest_that_never_stops_notifying_does_not_prolong_a_round() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.wire();
+    let (channel, peer_port) = rig.wire();
     wait(&channel);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     let mut round = rig.context.dispatch().unwrap();
     let mut wakes = 0;
     for wake in round.by_ref() {
         wakes += 1;
         rig.context.wait(wake.channel).unwrap();
-        rig.guest.send(theirs).unwrap();
+        rig.guest.send(peer_port).unwrap();
     }
     assert_eq!(round.finish().unwrap(), Outcome::Done);
     assert_eq!(wakes, 1);
@@ -239,7 +239,7 @@ fn a_guest_that_never_stops_notifying_does_not_keep_a_round_going() {
 }
 
 /// Defect 13: Xen does not report that a peer closed or died. The program can still end the wait,
-/// and what tells it of deaths, `VIRQ_DOM_EXC`, wakes like any channel.
+/// and `VIRQ_DOM_EXC`, which reports deaths, wakes like any channel.
 #[test]
 fn a_wait_whose_peer_died_can_be_ended() {
     let rig = Rig::new();
@@ -258,15 +258,15 @@ fn a_wait_whose_peer_died_can_be_ended() {
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
 #[test]
-fn a_readiness_after_the_cancel_delivers_no_wake() {
+fn a_readiness_after_the_cancel_calls_no_callback() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.wire();
+    let (channel, peer_port) = rig.wire();
     let called = Arc::new(Mutex::new(0));
     let calls = Arc::clone(&called);
     let set = channel.set_callback(move |_| *calls.lock().unwrap() += 1);
     set.unwrap();
     wait(&channel);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert!(rig.context.registrar().ready());
     channel.cancel().unwrap();
     rig.context.dispatch_callbacks().unwrap();
@@ -280,10 +280,10 @@ fn a_device_that_was_closed_and_opened_again_is_polled_anew() {
     let poll_loop = PollLoop::new().unwrap();
     let rig = Rig::on(poll_loop.clone());
     for _ in 0..3 {
-        let (mut channel, theirs) = rig.wire();
+        let (mut channel, peer_port) = rig.wire();
         wait(&channel);
         assert!(poll_loop.wait(NOW).unwrap().timed_out());
-        rig.guest.send(theirs).unwrap();
+        rig.guest.send(peer_port).unwrap();
         assert!(poll_loop.wait(NOW).unwrap().ready);
         assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
         channel.unbind().unwrap();
@@ -291,17 +291,17 @@ fn a_device_that_was_closed_and_opened_again_is_polled_anew() {
     }
 }
 
-/// libxl 56d2350bf5: an event of the descriptor that nobody asked for was taken for an error.
+/// libxl 56d2350bf5: an unrequested event of the descriptor was taken for an error.
 #[test]
 fn a_readiness_without_an_event_is_harmless() {
     let rig = Rig::new();
-    let (channel, theirs) = rig.wire();
+    let (channel, peer_port) = rig.wire();
     wait(&channel);
     rig.context.registrar().spurious();
     assert!(rig.context.registrar().ready());
     assert_eq!(rig.turn(), []);
     assert_eq!(rig.context.link(), Link::Watching);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 }
 
@@ -324,21 +324,21 @@ fn comes_back(poll_loop: &PollLoop, act: impl FnOnce()) {
 fn a_wait_in_another_thread_reaches_a_loop_that_blocks() {
     let poll_loop = PollLoop::new().unwrap();
     let rig = Rig::on(poll_loop.clone());
-    let (channel, theirs) = rig.wire();
+    let (channel, peer_port) = rig.wire();
     comes_back(&poll_loop, || wait(&channel));
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert!(poll_loop.wait(None).unwrap().ready);
 }
 
-/// libxl ba7a0dbb37: nor of work that is no descriptor's.
+/// libxl ba7a0dbb37: nor of work without a descriptor.
 #[test]
 fn a_callback_queued_in_another_thread_reaches_a_loop_that_blocks() {
     let poll_loop = PollLoop::new().unwrap();
     let rig = Rig::on(poll_loop.clone());
-    let [(channel, theirs), (other, _)] = [0; 2].map(|_| rig.wire());
+    let [(channel, peer_port), (other, _)] = [0; 2].map(|_| rig.wire());
     channel.set_callback(|_| ()).unwrap();
     wait(&other);
-    rig.guest.send(theirs).unwrap();
+    rig.guest.send(peer_port).unwrap();
     assert_eq!(rig.turn(), []);
     comes_back(&poll_loop, || wait(&channel));
     assert_eq!(rig.context.next_timeout(), NOW);

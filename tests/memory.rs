@@ -1,4 +1,4 @@
-//! The memory of the simulator follows what is bound and open, however often that changes.
+//! The memory of the simulator depends on what is bound and open, not on how often that changes.
 //!
 //! One allocator counts for the whole process, so the cases run one after the other, on the
 //! thread that counts.
@@ -17,7 +17,7 @@ use stats_alloc::Region;
 use crate::ALLOCATOR;
 
 const TURNS: usize = 100_000;
-/// There is a place for each id that a domain ever had, and ids come round after so many.
+/// The simulator keeps a place for each domain id that was ever used; ids repeat after this many.
 const DOMAIN_IDS: usize = 0x7ff0;
 
 type Case = fn() -> Result<(), Failed>;
@@ -37,10 +37,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             tasks_that_come_and_go_leave_nothing,
         ),
         (
-            "a_storm_on_a_stream_leaves_nothing_in_its_seat",
-            a_storm_on_a_stream_leaves_nothing_in_its_seat,
+            "a_storm_on_a_stream_leaves_nothing_queued",
+            a_storm_on_a_stream_leaves_nothing_queued,
         ),
-        ("a_bound_port_is_what_costs_memory", bound),
+        ("a_bound_port_takes_memory", bound),
     ];
     let trials = cases.map(|(name, case)| Trial::test(format!("memory::{name}"), case));
     trials.into()
@@ -70,7 +70,8 @@ fn ports() -> Result<(), Failed> {
         let domid = DomId::SELF;
         let second = device.bind_interdomain(RemotePort { domid, port }).unwrap();
         let virq = device.bind_virq(Virq::DOM_EXC).unwrap();
-        // What a bind left in the ring would else make it overflow, which is no matter here.
+        // Otherwise entries that binds leave in the ring would overflow it, which is not tested
+        // here.
         device.reset().unwrap();
         for port in [port, second, virq] {
             device.unbind(port).unwrap();
@@ -125,8 +126,12 @@ fn wired(channels: usize) -> (Context<SimLoop>, Vec<SimChannel>, impl Fn()) {
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let bound: Vec<_> = (0..channels).map(bind).collect();
     let peer = |channel: &SimChannel| guest.bind_interdomain(DomId::DOM0, channel.port());
-    let theirs: Vec<_> = bound.iter().map(|channel| peer(channel).unwrap()).collect();
-    let send = move || theirs.iter().for_each(|port| guest.send(*port).unwrap());
+    let peer_ports: Vec<_> = bound.iter().map(|channel| peer(channel).unwrap()).collect();
+    let send = move || {
+        peer_ports
+            .iter()
+            .for_each(|port| guest.send(*port).unwrap());
+    };
     (ctx, bound, send)
 }
 
@@ -141,7 +146,8 @@ fn tasks_that_come_and_go_leave_nothing() -> Result<(), Failed> {
         ctx.drive().unwrap();
         assert!(Pin::new(&mut woken).poll(&mut cx).is_ready());
         assert!(Pin::new(&mut woken).poll(&mut cx).is_pending());
-        // Taken away and back before it was told, and dropped before it came to rest.
+        // Removed and added before the stream yields its wake, and dropped before the stream is
+        // pending.
         for _ in 0..4 {
             assert!(wakes.remove(channels[1].id()));
             wakes.add(channels[1].id()).unwrap();
@@ -150,9 +156,9 @@ fn tasks_that_come_and_go_leave_nothing() -> Result<(), Failed> {
     })
 }
 
-fn a_storm_on_a_stream_leaves_nothing_in_its_seat() -> Result<(), Failed> {
+fn a_storm_on_a_stream_leaves_nothing_queued() -> Result<(), Failed> {
     let (ctx, channels, send) = wired(1_000);
-    // What reads and unmasks need does grow.
+    // The buffers for reads and unmasks do grow.
     let wait = |channel: &SimChannel| channel.wait().unwrap();
     channels.iter().for_each(wait);
     for _ in 0..2 {
@@ -174,7 +180,7 @@ fn a_storm_on_a_stream_leaves_nothing_in_its_seat() -> Result<(), Failed> {
     flat(0, 1, || storm(&channels))
 }
 
-/// The control: what stays bound is counted, so the other cases do count.
+/// The control: memory of ports that stay bound is counted, so the other cases do count.
 fn bound() -> Result<(), Failed> {
     let sim = Sim::new(0);
     let device = sim.open(DomId::DOM0).open().unwrap();

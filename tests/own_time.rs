@@ -1,5 +1,5 @@
-//! A program on the loop of real programs, over a simulated backend: its sleeps are those of the
-//! machine, and take no time here.
+//! A program on the loop of real programs, over a simulated backend: it sleeps in the time of the
+//! machine, which takes no real time.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;
@@ -16,17 +16,17 @@ fn wired() -> (Sim, Context, Channel, impl Fn(Duration)) {
     let ctx = Context::new(sim.backend(DomId::DOM0)).unwrap();
     let guest = sim.guest(sim.create_domain().unwrap());
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
+    let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     let (machine, domid) = (sim.clone(), guest.domid());
     let fires_after = move |delay| {
         machine.after(delay, move |world| {
-            world.kernel_send(domid, theirs.as_raw()).unwrap();
+            world.kernel_send(domid, peer_port.as_raw()).unwrap();
         });
     };
     (sim, ctx, channel, fires_after)
 }
 
-/// What the machine did took no sleep of this process.
+/// This process did not sleep.
 #[track_caller]
 fn expect_no_sleep(ctx: &Context) {
     let evtchn_xen::Counters { polls, sleeps, .. } = ctx.registrar().counters();
@@ -34,7 +34,7 @@ fn expect_no_sleep(ctx: &Context) {
 }
 
 #[test]
-fn a_block_for_five_seconds_lets_five_seconds_of_the_machine_pass_at_once() {
+fn a_block_for_five_seconds_advances_the_machine_by_five_seconds_at_once() {
     let (sim, ctx, channel, _) = wired();
     assert_eq!(channel.block_for(5 * SECOND).unwrap(), None);
     assert_eq!(sim.now(), 5 * SECOND);
@@ -45,7 +45,7 @@ fn a_block_for_five_seconds_lets_five_seconds_of_the_machine_pass_at_once() {
 }
 
 #[test]
-fn an_event_that_is_due_before_the_deadline_ends_the_block_in_its_time() {
+fn an_event_due_before_the_deadline_ends_the_block_when_it_is_due() {
     let (sim, ctx, channel, fires_after) = wired();
     fires_after(3 * SECOND);
     let blocked = channel.block_for(10 * SECOND).unwrap();
@@ -57,7 +57,7 @@ fn an_event_that_is_due_before_the_deadline_ends_the_block_in_its_time() {
 }
 
 #[test]
-fn a_block_with_nothing_left_to_happen_is_an_error_of_the_sleep() {
+fn a_block_with_no_event_scheduled_fails() {
     let (sim, ctx, channel, fires_after) = wired();
     let expect_deadlock = || {
         let Err(Error::Sleep(error)) = channel.block() else {
@@ -66,7 +66,7 @@ fn a_block_with_nothing_left_to_happen_is_an_error_of_the_sleep() {
         let own: &DeviceError = error.get_ref().downcast_ref().unwrap();
         assert_eq!(own.code(), Some(Errno::EDEADLK.raw()));
         assert!(error.to_string().contains("EDEADLK"), "{error}");
-        assert_eq!(ctx.link(), Link::Idle, "nobody waits any more");
+        assert_eq!(ctx.link(), Link::Idle, "the wait has ended");
     };
     expect_deadlock();
     assert_eq!(sim.now(), Duration::ZERO, "no time passed");
@@ -77,12 +77,12 @@ fn a_block_with_nothing_left_to_happen_is_an_error_of_the_sleep() {
 }
 
 #[test]
-fn a_program_that_dispatches_sleeps_in_the_time_of_the_machine_too() {
+fn a_dispatching_program_sleeps_in_the_time_of_the_machine_too() {
     let (sim, ctx, channel, fires_after) = wired();
     fires_after(2 * SECOND);
     channel.wait().unwrap();
     let event_loop = ctx.registrar();
-    // What the wait left it: the device is registered.
+    // As the wait left it: the device is registered.
     event_loop.wait(Some(Duration::ZERO)).unwrap();
     assert!(event_loop.wait(Some(SECOND)).unwrap().timed_out());
     assert_eq!(sim.now(), SECOND);
@@ -93,7 +93,7 @@ fn a_program_that_dispatches_sleeps_in_the_time_of_the_machine_too() {
 }
 
 #[test]
-fn a_simulated_device_in_real_time_leaves_the_time_of_the_machine_alone() {
+fn a_simulated_device_in_real_time_does_not_advance_the_machine() {
     let sim = Sim::new(1);
     let ctx = Context::new(sim.open(DomId::DOM0)).unwrap();
     let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();

@@ -1,4 +1,4 @@
-//! Handlers under unmask policies: when a port is unmasked, and that no wake is lost.
+//! Handlers under unmask policies: when a port is unmasked. No wake is lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod eois;
@@ -20,21 +20,22 @@ use evtchn::{
 use eois::{keep_eois, take_eoi};
 use rig::{Rig, s};
 
-/// The first call of the handler sends again; whether that was in the ring when it returned.
+/// The first call of the handler sends again. Returns whether that event was in the ring when the
+/// handler returned.
 fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) -> bool {
     let mut rig = Rig::new(1);
     let seen = Arc::new(Mutex::new(None));
-    let (guest, theirs) = (rig.guest.clone(), rig.theirs[0]);
+    let (guest, peer_port) = (rig.guest.clone(), rig.peer_ports[0]);
     let (event_loop, first) = (rig.event_loop.clone(), Arc::clone(&seen));
     rig.add(0, policy, move |_| {
         if first.lock().unwrap().is_none() {
-            guest.send(theirs).unwrap();
+            guest.send(peer_port).unwrap();
             *first.lock().unwrap() = Some(event_loop.ready());
         }
     });
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
-    // The first enables a port that was held back, the second reads it.
+    // The first round unmasks the postponed port, the second reads it.
     let later = [rig.round(s(1_000)), rig.round(s(1_000))].concat();
     assert_eq!(later, [rig.event(0)], "it is not lost");
     assert_eq!(rig.round(s(2_000)), []);
@@ -44,8 +45,7 @@ fn is_in_the_ring_when_the_handler_returns(policy: impl UnmaskPolicy + 'static) 
 }
 
 #[test]
-fn the_port_is_unmasked_before_its_handler_runs_under_before_handler_and_after_it_under_the_others()
-{
+fn only_before_handler_unmasks_before_the_handler_runs() {
     assert!(is_in_the_ring_when_the_handler_returns(BeforeHandler));
     assert!(!is_in_the_ring_when_the_handler_returns(AfterHandler));
     assert!(!is_in_the_ring_when_the_handler_returns(OnEoi));
@@ -54,7 +54,7 @@ fn the_port_is_unmasked_before_its_handler_runs_under_before_handler_and_after_i
 }
 
 #[test]
-fn ports_whose_handlers_have_returned_are_unmasked_by_one_write() {
+fn ports_are_unmasked_by_one_write_after_their_handlers() {
     let mut rig = Rig::new(40);
     for index in 0..40 {
         rig.add(index, AfterHandler, |_| {});
@@ -87,7 +87,7 @@ fn over_the_limit_a_port_costs_nothing_until_its_next_token() {
 }
 
 #[test]
-fn time_that_goes_back_loses_no_wake_and_holds_a_port_no_longer() {
+fn time_that_goes_back_loses_no_wake_and_masks_a_port_for_one_period_at_most() {
     let mut rig = Rig::new(1);
     rig.add(0, RateLimit::new(1, s(10)).unwrap(), |_| {});
     rig.send(0);
@@ -102,7 +102,7 @@ fn time_that_goes_back_loses_no_wake_and_holds_a_port_no_longer() {
 }
 
 #[test]
-fn what_a_wait_finds_latched_goes_to_the_end_of_the_queue() {
+fn a_latched_event_goes_to_the_end_of_the_queue() {
     let mut rig = Rig::new(4);
     rig.add(0, RateLimit::new(1, s(1)).unwrap(), |_| {});
     (1..4).for_each(|index| rig.add(index, AfterHandler, |_| {}));
@@ -118,7 +118,7 @@ fn what_a_wait_finds_latched_goes_to_the_end_of_the_queue() {
 }
 
 #[test]
-fn a_handler_that_panics_has_its_port_enabled_again_and_the_others_their_wakes() {
+fn after_a_handler_panics_its_port_is_unmasked_and_others_get_their_wakes() {
     let mut rig = Rig::new(3);
     rig.add(0, AfterHandler, |_| {});
     let mut panics = [true, false].into_iter();
@@ -152,7 +152,7 @@ fn a_wake_of_a_channel_without_a_handler_is_kept() {
 }
 
 #[test]
-fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
+fn removing_a_handler_ends_its_wait_and_keeps_its_event() {
     let mut rig = Rig::new(2);
     rig.add(0, RateLimit::new(1, s(5)).unwrap(), |_| {});
     rig.add(1, AfterHandler, |_| {});
@@ -172,9 +172,9 @@ fn a_removed_handler_waits_no_longer_and_its_event_is_kept() {
     rig.expect_clean_end();
 }
 
-/// Its first wake was to be waited for again at 5 s, its second one at 9 s.
+/// The wait after the first wake is postponed to 5 s, the wait after the second one to 9 s.
 #[test]
-fn what_an_earlier_wake_put_off_is_void_once_there_is_a_later_one() {
+fn a_later_wake_replaces_the_postponed_unmask_of_an_earlier_one() {
     struct Later(Vec<Duration>);
     impl UnmaskPolicy for Later {
         fn woke(&mut self, _: Duration) -> Unmask {
@@ -197,7 +197,7 @@ fn what_an_earlier_wake_put_off_is_void_once_there_is_a_later_one() {
 
 /// While its port is masked a task waits for the channel.
 #[test]
-fn a_handler_that_is_removed_or_dropped_ends_no_wait_of_a_task() {
+fn removing_or_dropping_a_handler_ends_no_wait_of_a_task() {
     for is_removed in [true, false] {
         let mut rig = Rig::new(1);
         let kept = keep_eois(&mut rig);
@@ -221,12 +221,12 @@ fn a_handler_that_is_removed_or_dropped_ends_no_wait_of_a_task() {
 }
 
 #[test]
-fn a_removal_leaves_the_others_as_they_are() {
+fn a_removal_leaves_other_handlers_unchanged() {
     let mut rig = Rig::new(3);
     (0..3).for_each(|index| rig.add(index, RateLimit::new(1, s(5)).unwrap(), |_| {}));
     (0..3).for_each(|index| rig.send(index));
     assert_eq!(rig.round(s(0)).len(), 3);
-    // While they are held back, and while their waits fail.
+    // While their unmasks are postponed, and while their waits fail.
     assert!(rig.handlers.remove(rig.channels[0].id()));
     assert_eq!(rig.handlers.next_timeout(s(0)), Some(s(5)));
     let refused = Fault::fail(SimCall::Register, Errno::ENOMEM);
@@ -260,7 +260,7 @@ fn all_errors_of_a_round_but_the_first_are_counted() {
         matches!(first, Error::AlreadyWaited(channel) if channel == id),
         "{first}"
     );
-    // Its second try, and the write.
+    // The second try of the wait, and the write.
     assert_eq!(rig.ctx.stats().unreported, 2);
     drop(task);
     assert_eq!(rig.handlers.next_timeout(s(5)), Some(s(0)));
@@ -269,7 +269,7 @@ fn all_errors_of_a_round_but_the_first_are_counted() {
 }
 
 #[test]
-fn a_port_that_is_not_enabled_again_is_an_error_and_tried_again() {
+fn a_failed_unmask_is_returned_and_tried_again() {
     let mut rig = Rig::new(1);
     rig.add(0, OnEoi, |_| {});
     rig.send(0);
@@ -285,7 +285,7 @@ fn a_port_that_is_not_enabled_again_is_an_error_and_tried_again() {
 }
 
 #[test]
-fn a_wait_that_the_loop_refuses_is_an_error_and_tried_again() {
+fn a_failed_registration_is_returned_and_tried_again() {
     let mut rig = Rig::new(1);
     rig.add(0, RateLimit::new(1, s(1)).unwrap(), |_| {});
     rig.send(0);
@@ -308,7 +308,7 @@ fn a_wait_that_the_loop_refuses_is_an_error_and_tried_again() {
 }
 
 #[test]
-fn the_end_of_the_device_is_told_once_and_that_of_a_channel_drops_its_handler() {
+fn a_failed_device_calls_each_handler_once_and_the_end_of_a_channel_drops_it() {
     let mut rig = Rig::new(2);
     let alive = Arc::new(());
     for index in 0..2 {
@@ -332,7 +332,7 @@ fn the_end_of_the_device_is_told_once_and_that_of_a_channel_drops_its_handler() 
 }
 
 #[test]
-fn handlers_do_not_keep_their_context() {
+fn handlers_do_not_keep_their_context_alive() {
     let mut rig = Rig::new(1);
     rig.add(0, AfterHandler, |_| {});
     let weak = rig.ctx.downgrade();
@@ -340,7 +340,7 @@ fn handlers_do_not_keep_their_context() {
     drop(rig.ctx);
     assert!(weak.upgrade().is_none());
     assert!(!rig.event_loop.is_registered());
-    rig.guest.send(rig.theirs[0]).unwrap();
+    rig.guest.send(rig.peer_ports[0]).unwrap();
     assert_eq!(rig.handlers.next_timeout(s(0)), None);
     assert_eq!(rig.handlers.round(s(0)).unwrap(), Outcome::Done);
     assert_eq!(*rig.calls.lock().unwrap(), []);
@@ -350,7 +350,7 @@ fn handlers_do_not_keep_their_context() {
     assert!(matches!(refused, Err(Error::NotBound(channel)) if channel == id));
 }
 
-/// Every other wake at once, the rest as if time stood in its way.
+/// Unmasks at once after every other wake, and later after the rest.
 struct Alternating(bool);
 
 impl UnmaskPolicy for Alternating {

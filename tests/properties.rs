@@ -36,7 +36,8 @@ proptest! {
     }
 }
 
-/// How a script breaks, how it is pasted into `tests/regressions.rs`, and how it is played again.
+/// The failure of a script, its text for `tests/regressions.rs`, and the command that plays it
+/// again.
 fn broken(trigger: Trigger, script: &[Op]) -> String {
     match play(trigger, script) {
         Ok(_) => String::new(),

@@ -1,11 +1,11 @@
-//! One script for each bug that was found, as the shrinker printed it.
+//! One script for each bug that was found, as printed after shrinking.
 
 use evtchn_checks::{Failing::*, Op::*, Source::*, check};
 use evtchn_core::Trigger;
 
-/// Held since one overflow, a port can be enabled and lose its event to the next.
+/// A port masked since one overflow can be unmasked and lose its event to the next overflow.
 #[test]
-fn second_overflow_of_a_port_that_nobody_waited_for_again_is_latched() {
+fn second_overflow_of_a_port_without_a_wait_is_latched() {
     check(
         Trigger::Level,
         &[
@@ -57,7 +57,7 @@ fn dropping_a_dead_channel_frees_its_virtual_interrupt() {
     );
 }
 
-/// What was left unread on a device that failed kept the loop awake.
+/// Unread entries of a failed device kept the loop awake.
 #[test]
 fn round_that_ends_after_its_device_failed_has_no_more() {
     check(
@@ -74,9 +74,9 @@ fn round_that_ends_after_its_device_failed_has_no_more() {
     );
 }
 
-/// Wakes that only tell of the end of a device registered the next device for nobody.
+/// Wakes with `Gone` registered the next device though no channel waited.
 #[test]
-fn telling_waiters_of_a_failed_device_registers_nothing() {
+fn waking_waiters_of_a_failed_device_registers_nothing() {
     check(
         Trigger::Edge,
         &[
@@ -91,10 +91,10 @@ fn telling_waiters_of_a_failed_device_registers_nothing() {
     );
 }
 
-/// After an overflow a port can be unmasked with an event unread, so three are under way.
-/// The model knew of two.
+/// After an overflow a port can be unmasked with an event unread, so three are in flight. The model
+/// expected two.
 #[test]
-fn third_event_under_way_after_an_overflow_is_no_surprise() {
+fn third_event_in_flight_after_an_overflow_is_expected() {
     check(
         Trigger::Edge,
         &[
@@ -120,10 +120,10 @@ fn third_event_under_way_after_an_overflow_is_no_surprise() {
     );
 }
 
-/// The model knew of three: after the overflow and again after the hand-over the port was enabled
+/// The model expected three: after the overflow and again after the hand-over the port was unmasked
 /// with its event unread. Found by exploration, seed 0, script 338,410.
 #[test]
-fn fourth_event_under_way_after_an_overflow_and_a_hand_over_is_no_surprise() {
+fn fourth_event_in_flight_after_an_overflow_and_a_hand_over_is_expected() {
     check(
         Trigger::Level,
         &[
@@ -144,9 +144,9 @@ fn fourth_event_under_way_after_an_overflow_and_a_hand_over_is_no_surprise() {
     );
 }
 
-/// The queue still held a cancelled wake of the port, and its cause was told for the next one.
+/// The queue still held a cancelled wake of the port, and the next wake got its cause.
 #[test]
-fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {
+fn wake_queued_after_a_cancelled_one_has_its_own_cause() {
     check(
         Trigger::Level,
         &[
@@ -168,9 +168,9 @@ fn wake_after_a_cancelled_one_in_the_queue_tells_its_own_cause() {
     );
 }
 
-/// Each failed unmask costs a turn: the player's patience was for fewer of them.
+/// Each failed unmask costs a turn, and the player gave up after fewer turns.
 #[test]
-fn a_loop_comes_to_rest_after_the_last_of_many_failed_write_backs() {
+fn a_loop_comes_to_rest_after_many_failed_unmasks() {
     let mut script = vec![Bind(23, Interdomain), Wait(44), Begin(1), Next];
     script.extend([Fail(Unmasking); 100]);
     script.push(Wait(17));

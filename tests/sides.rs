@@ -1,5 +1,6 @@
 //! The same tests on the simulator (`sim::`) and on a real Xen (`xen::`): the contract, the cases between two domains,
-//! and the examples. Without Xen the second half is ignored, and said to be; `cargo xtask xen` boots a machine that has it.
+//! and the examples. Without Xen the second half is ignored, and reported as ignored; `cargo xtask xen` boots a machine
+//! that has it.
 
 mod contract;
 mod domains;

@@ -1,5 +1,5 @@
-//! Running free: contexts, guests and a troublemaker on threads of their own, until each has done
-//! its share. What comes when is up to the scheduler; that nothing is lost must hold in every run.
+//! Contexts, guests and a source of faults on threads of their own, until each has done its share.
+//! The scheduler decides the order; in every run no event may be lost.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::ops::ControlFlow;
@@ -17,17 +17,17 @@ const CONTEXTS: usize = 3;
 const CHANNELS: usize = 12;
 /// Of each of two threads for each context.
 const SENDS: u64 = 4_000;
-const TROUBLES: u64 = 400;
+const FAULTS: u64 = 400;
 
 type Channel = evtchn::Channel<PollLoop>;
 
-/// A context with its loop; what its peers have said, and what it has seen of that.
+/// A context with its loop, how much its peers have sent, and how much of that it has seen.
 struct Side {
     opener: SimOpen,
     poll_loop: PollLoop,
     ctx: Context<PollLoop>,
     channels: Vec<Channel>,
-    said: Arc<Vec<AtomicU64>>,
+    sent: Arc<Vec<AtomicU64>>,
     seen: Arc<Vec<AtomicU64>>,
 }
 
@@ -58,14 +58,14 @@ impl Side {
             poll_loop,
             ctx,
             channels,
-            said: Arc::new(zeros()),
+            sent: Arc::new(zeros()),
             seen: Arc::new(zeros()),
         };
         (side, peers)
     }
 
-    /// Serves all channels until it is told that nobody says anything any more, and then as long
-    /// as there is something to see.
+    /// Serves all channels until the peers have ended, and then as long as there is something to
+    /// see.
     fn serve(&self, is_over: &AtomicBool) {
         let mut resting = Vec::new();
         for index in 0..CHANNELS {
@@ -86,16 +86,16 @@ impl Side {
         }
     }
 
-    /// A round, in which every other channel waits again at once; the others rest until the next
-    /// round is over. What they are told meanwhile is kept for them.
+    /// A round, in which every other channel waits again at once; the rest wait again after the
+    /// next round. Their events meanwhile are kept.
     fn round(&self, resting: &mut Vec<usize>) {
         let rested = std::mem::take(resting);
         let mut round = self.ctx.dispatch().unwrap();
         for wake in &mut round {
             let mut ports = self.channels.iter().map(Channel::port);
             let index = ports.position(|port| port == wake.port()).unwrap();
-            let heard = self.look(index);
-            if heard.is_multiple_of(2) {
+            let taken = self.look(index);
+            if taken.is_multiple_of(2) {
                 resting.push(index);
             } else {
                 self.look_and_wait(index);
@@ -103,8 +103,7 @@ impl Side {
         }
         round.finish().unwrap();
         for &index in &*resting {
-            // Waits and cancels: its port is enabled, and its wakes are kept. So are those that it
-            // had before.
+            // Waits and cancels, which unmasks its port and keeps its wakes, also the earlier ones.
             self.channels[index].wait().unwrap();
             assert!(self.channels[index].cancel().unwrap());
         }
@@ -113,12 +112,12 @@ impl Side {
         }
     }
 
-    /// Sees all that was said so far, and answers.
+    /// Sees all that was sent so far, and answers.
     fn look(&self, index: usize) -> u64 {
-        let said = self.said[index].load(Ordering::SeqCst);
-        self.seen[index].store(said, Ordering::SeqCst);
+        let sent = self.sent[index].load(Ordering::SeqCst);
+        self.seen[index].store(sent, Ordering::SeqCst);
         self.channels[index].notify().unwrap();
-        said
+        sent
     }
 
     fn look_and_wait(&self, index: usize) {
@@ -126,18 +125,18 @@ impl Side {
         self.channels[index].wait().unwrap();
     }
 
-    /// Two threads that go over the channels in turn. On every other one they talk on and on; on
-    /// the others they say something only where all was seen, so that nothing that is lost is made
-    /// good by what comes after it.
-    fn talk(&self, crowd: &mut Crowd, peers: &[Peer]) {
+    /// Two threads that go over the channels in turn. On every other channel they send all the
+    /// time; on the rest they send only after everything was seen, so that a later event cannot
+    /// make up for a lost one.
+    fn spawn_senders(&self, crowd: &mut Crowd, peers: &[Peer]) {
         for name in ["one", "other"] {
-            let (said, seen) = (Arc::clone(&self.said), Arc::clone(&self.seen));
+            let (sent, seen) = (Arc::clone(&self.sent), Arc::clone(&self.seen));
             let peers = peers.to_vec();
             crowd.join_in(name, SENDS, move |turn| {
                 let index = usize::try_from(turn).unwrap() % CHANNELS;
                 let seen = seen[index].load(Ordering::SeqCst);
-                if index.is_multiple_of(2) || seen == said[index].load(Ordering::SeqCst) {
-                    said[index].fetch_add(1, Ordering::SeqCst);
+                if index.is_multiple_of(2) || seen == sent[index].load(Ordering::SeqCst) {
+                    sent[index].fetch_add(1, Ordering::SeqCst);
                     peers[index].guest.send(peers[index].port).unwrap();
                 }
                 ControlFlow::Continue(())
@@ -146,8 +145,8 @@ impl Side {
     }
 
     fn expect_nothing_lost(self) {
-        for (said, seen) in self.said.iter().zip(&*self.seen) {
-            assert_eq!(seen.load(Ordering::SeqCst), said.load(Ordering::SeqCst));
+        for (sent, seen) in self.sent.iter().zip(&*self.seen) {
+            assert_eq!(seen.load(Ordering::SeqCst), sent.load(Ordering::SeqCst));
         }
         let stats = self.ctx.stats();
         assert_eq!((stats.foreign, stats.faults, stats.unreported), (0, 0, 0));
@@ -160,17 +159,17 @@ impl Side {
 }
 
 /// Overflows, devices and domains that come and go, ports that are bound and closed.
-fn trouble(sim: &Sim, openers: &[SimOpen], turn: u64) {
+fn inject_fault(sim: &Sim, openers: &[SimOpen], turn: u64) {
     if turn.is_multiple_of(16) {
         openers.iter().for_each(|it| it.overflow().unwrap());
     }
     let domid = sim.create_domain().unwrap();
     let other = Context::with_registrar(sim.open(DomId::DOM0), PollLoop::new().unwrap());
-    let theirs = sim.guest(domid).alloc_unbound(DomId::DOM0).unwrap();
-    let port = theirs;
+    let peer_port = sim.guest(domid).alloc_unbound(DomId::DOM0).unwrap();
+    let port = peer_port;
     let channel = other.bind_interdomain(RemotePort { domid, port }).unwrap();
     channel.wait().unwrap();
-    sim.guest(domid).send(theirs).unwrap();
+    sim.guest(domid).send(peer_port).unwrap();
     sim.destroy_domain(domid).unwrap();
     channel.notify().unwrap();
 }
@@ -186,24 +185,24 @@ fn contexts_and_guests_on_many_threads_lose_nothing_and_leave_nothing() {
         let is_over = &is_over;
         for (side, peers) in sides.iter().zip(&peers) {
             scope.spawn(|| side.serve(is_over));
-            side.talk(&mut crowd, peers);
+            side.spawn_senders(&mut crowd, peers);
         }
-        // One has no overflows, which would make good what was lost before.
+        // One context has no overflows, which would make up for a lost event.
         let openers = sides.iter().skip(1).map(|side| side.opener.clone());
         let openers: Vec<_> = openers.collect();
-        let troubled = sim.clone();
-        crowd.join_in("trouble", TROUBLES, move |turn| {
-            trouble(&troubled, &openers, turn);
+        let faulty = sim.clone();
+        crowd.join_in("faults", FAULTS, move |turn| {
+            inject_fault(&faulty, &openers, turn);
             ControlFlow::Continue(())
         });
-        // Whoever serves has to end, also where a member of the crowd has failed.
+        // The serving threads have to end even if a thread of the crowd has failed.
         let tallies = catch_unwind(AssertUnwindSafe(|| crowd.wait()));
         is_over.store(true, Ordering::SeqCst);
         sides.iter().for_each(|side| side.poll_loop.wake());
         tallies.unwrap_or_else(|panic| resume_unwind(panic))
     });
     let turns: u64 = tallies.iter().map(|tally| tally.turns).sum();
-    assert_eq!(turns, 2 * CONTEXTS as u64 * SENDS + TROUBLES);
+    assert_eq!(turns, 2 * CONTEXTS as u64 * SENDS + FAULTS);
     sides.into_iter().for_each(Side::expect_nothing_lost);
     assert_eq!(sim.open_files(), 0);
     for peers in peers {

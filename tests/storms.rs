@@ -1,5 +1,5 @@
-//! One guest storms, 99 behave, and each policy is asked what that costs: a second of virtual time
-//! in which every call of a handler takes some. Each run is the same, to the last figure.
+//! One guest storms and 99 behave: what that costs under each policy, in a second of virtual time
+//! in which every call of a handler takes some time. Each run gives the same figures.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_millis(10);
 
 const GUEST: DomId = DomId::new(1);
 
-/// What came of a second.
+/// The figures of a second.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Figures {
     storm: u64,
@@ -41,7 +41,8 @@ fn send_each(world: &mut World, port: u32, period: Duration) {
     world.after(period, move |world| send_each(world, port, period));
 }
 
-/// A second under this policy of the storming port. The others are enabled when they are done.
+/// A second under this policy for the storming port. The other ports are unmasked after their
+/// handlers.
 fn run(
     policy: impl UnmaskPolicy + 'static,
     mut storm: impl FnMut(&Sim, &mut Call) + Send + 'static,
@@ -58,14 +59,14 @@ fn run(
     }));
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let channels: Vec<_> = (0..=OTHERS).map(bind).collect();
-    let bind_theirs = |it: &evtchn::Channel<_>| guest.bind_interdomain(DomId::DOM0, it.port());
-    let theirs: Vec<u32> = channels
+    let bind_peer = |it: &evtchn::Channel<_>| guest.bind_interdomain(DomId::DOM0, it.port());
+    let peer_ports: Vec<u32> = channels
         .iter()
-        .map(|channel| bind_theirs(channel).unwrap().as_raw())
+        .map(|channel| bind_peer(channel).unwrap().as_raw())
         .collect();
 
     let mut handlers = ctx.handlers();
-    let (theirs_of_storm, others) = theirs.split_first().unwrap();
+    let (peer_port_of_storm, others) = peer_ports.split_first().unwrap();
     let (seen, machine) = (Arc::clone(&figures), sim.clone());
     let storm = move |call: &mut Call| {
         seen.lock().unwrap().storm += 1;
@@ -74,7 +75,7 @@ fn run(
         storm(&machine, call);
     };
     handlers.add(channels[0].id(), policy, storm).unwrap();
-    let port = *theirs_of_storm;
+    let port = *peer_port_of_storm;
     sim.after(STORM, move |world| send_each(world, port, STORM));
     for (index, &port) in others.iter().enumerate() {
         // All of them in half the time that their handlers take.
@@ -118,7 +119,7 @@ fn expect_calm(figures: &Figures) {
     assert_eq!(figures.busy, WORK * u32::try_from(calls).unwrap());
 }
 
-/// What is left of the second when the others had theirs.
+/// The time of the second that the handlers of the others leave.
 fn all_that_is_left() -> u64 {
     let calls = SECOND.as_micros() / WORK.as_micros();
     u64::try_from(calls).unwrap() - CALM_WAKES * OTHERS as u64
@@ -131,21 +132,21 @@ fn limit() -> RateLimit {
 }
 
 #[test]
-fn a_storm_that_is_enabled_at_once_has_the_time_that_the_others_leave_and_no_more() {
+fn a_storm_unmasked_before_its_handler_gets_only_the_time_left_by_the_others() {
     let figures = run(BeforeHandler, nothing_more);
     expect_calm(&figures);
     assert_eq!(figures.storm, all_that_is_left());
 }
 
 #[test]
-fn a_storm_that_is_enabled_when_done_has_the_time_that_the_others_leave_and_no_more() {
+fn a_storm_unmasked_after_its_handler_gets_only_the_time_left_by_the_others() {
     let figures = run(AfterHandler, nothing_more);
     expect_calm(&figures);
     assert_eq!(figures.storm, all_that_is_left());
 }
 
 #[test]
-fn a_storm_whose_handler_tells_later_wakes_no_oftener_than_it_is_told() {
+fn a_storm_under_on_eoi_wakes_once_for_each_completed_eoi() {
     let figures = run(OnEoi, |sim, call| {
         let eoi = call.take_eoi().unwrap();
         sim.after(5 * MS, move |_| eoi.complete());
@@ -155,7 +156,7 @@ fn a_storm_whose_handler_tells_later_wakes_no_oftener_than_it_is_told() {
 }
 
 #[test]
-fn a_storm_under_a_rate_limit_has_its_burst_and_a_wake_each_period() {
+fn a_storm_under_a_rate_limit_gets_its_burst_and_a_wake_each_period() {
     let figures = run(limit(), nothing_more);
     expect_calm(&figures);
     let periods = SECOND.as_micros() / PERIOD.as_micros();

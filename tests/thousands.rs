@@ -1,26 +1,29 @@
 //! Long random scripts over thousands of channels, against the model.
 //!
-//! The state machine draws each step so that it fits what the script did before, as that would
-//! be if nothing failed: mostly steps for many channels at once, some for a single one. It is
-//! played on a context over the simulator, where the player judges each answer. What breaks is
-//! made short and printed as it can be pasted into `tests/regressions.rs`.
+//! The state machine draws each step to fit the steps before it, as if none of them had failed:
+//! mostly steps for many channels at once, some for a single one. The script is played on a context
+//! over the simulator, where the player checks each answer. A failing script is minimized and
+//! printed in a form that can be pasted into `tests/regressions.rs`.
 #![expect(clippy::panic, reason = "a test ends by panicking")]
 #![expect(
     clippy::print_stdout,
     reason = "how much was covered is part of the result"
 )]
 
+mod expected;
+
 use std::cell::RefCell;
 
-use evtchn_checks::model::Channel;
 use evtchn_checks::{Broken, Each, Failing, Op, Played, Seen, Source, Stepped, check_on};
-use evtchn_core::{Cause, Stats, Trigger};
+use evtchn_core::{Stats, Trigger};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
 
-/// How many channels a script can hold: what the driver gives in four reads.
+use expected::Expected;
+
+/// How many channels a script can hold: as many ports as four reads bring.
 const SLOTS: u16 = 4096;
 /// At least so many are bound at some time in most scripts: more than fit into a read or a write.
 const MANY: u16 = 2000;
@@ -28,109 +31,7 @@ const MANY: u16 = 2000;
 const NEAR: u16 = 4;
 const STEPS: std::ops::Range<usize> = 10..60;
 
-// ---- What is expected.
-
-/// The channels as they would be if nothing failed, as far as that is certain: whoever waits is
-/// marked so, and who is marked as due is.
-#[derive(Clone)]
-struct Expected {
-    slots: Vec<Option<Channel>>,
-    bound: usize,
-    waiting: usize,
-    in_round: bool,
-    /// Something was told to fail, so that nothing is certain.
-    told: bool,
-}
-
-impl std::fmt::Debug for Expected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bound, {} waiting", self.bound, self.waiting)
-    }
-}
-
-impl Expected {
-    fn edit(&mut self, slot: u16, act: impl FnOnce(&mut Option<Channel>)) {
-        let slot = &mut self.slots[usize::from(slot % SLOTS)];
-        let is_waiting = |slot: &Option<Channel>| slot.is_some_and(|channel| channel.waiting);
-        self.bound -= usize::from(slot.is_some());
-        self.waiting -= usize::from(is_waiting(slot));
-        act(slot);
-        self.bound += usize::from(slot.is_some());
-        self.waiting += usize::from(is_waiting(slot));
-    }
-
-    fn each(&mut self, each: Each, slot: u16) {
-        self.edit(slot, |slot| match (each, slot) {
-            (Each::Binds(source), slot @ None) => {
-                *slot = Some(Channel::bound(source == Source::Interdomain));
-            }
-            (Each::Unbinds | Each::Drops, slot) => *slot = None,
-            (Each::Waits, Some(channel)) => {
-                channel.waiting = true;
-                // What happened before may be the answer already.
-                channel.must = false;
-            }
-            (Each::Cancels, Some(channel)) => {
-                (channel.waiting, channel.stands) = (false, false);
-            }
-            (Each::Signals, Some(channel)) => channel.signal(),
-            (Each::Binds(_) | Each::Notifies, _)
-            | (Each::Waits | Each::Cancels | Each::Signals, None) => {}
-        });
-    }
-
-    /// Its wait is for each wake.
-    fn stands(&mut self, slot: u16) {
-        self.edit(slot, |slot| {
-            if let Some(channel) = slot {
-                channel.stands = true;
-            }
-        });
-    }
-
-    /// It takes its own wake, unless somebody waits for it already.
-    fn blocks(&mut self, slot: u16) {
-        self.edit(slot, |slot| {
-            if let Some(channel) = slot.as_mut().filter(|channel| !channel.waiting) {
-                channel.must = false;
-            }
-        });
-    }
-
-    fn many(&mut self, each: Each, first: u16, count: u16) {
-        for slot in first..first.saturating_add(count.min(SLOTS)) {
-            self.each(each, slot);
-        }
-    }
-
-    /// Whoever is due wakes, and waits `again`.
-    fn turn(&mut self, again: bool) {
-        for slot in 0..SLOTS {
-            self.edit(slot, |slot| {
-                let due = |channel: &&mut Channel| channel.must && channel.waiting;
-                if let Some(channel) = slot.as_mut().filter(due) {
-                    let wrong = channel.woken(Cause::Event).is_err();
-                    channel.waiting = wrong || again || channel.stands;
-                }
-            });
-        }
-    }
-
-    /// Some wakes were taken; nobody is known to be due.
-    fn some_woke(&mut self) {
-        for slot in 0..SLOTS {
-            self.edit(slot, |slot| {
-                if let Some(channel) = slot {
-                    channel.must = false;
-                }
-            });
-        }
-    }
-}
-
-// ---- What is drawn.
-
-/// The script: of steps on the channels that are expected.
+/// The script: steps on the expected channels.
 struct Script<const EDGE: bool>;
 
 impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
@@ -138,14 +39,7 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
     type Transition = Op;
 
     fn init_state() -> BoxedStrategy<Expected> {
-        Just(Expected {
-            slots: vec![None; usize::from(SLOTS)],
-            bound: 0,
-            waiting: 0,
-            in_round: false,
-            told: false,
-        })
-        .boxed()
+        Just(Expected::new()).boxed()
     }
 
     fn transitions(expected: &Expected) -> BoxedStrategy<Op> {
@@ -193,7 +87,7 @@ impl<const EDGE: bool> ReferenceStateMachine for Script<EDGE> {
             Op::Finish | Op::Leave => expected.in_round = false,
             Op::Turn => expected.turn(false),
             Op::Serve => expected.turn(true),
-            Op::Fail(_) | Op::FailNth(..) | Op::Short(_) => expected.told = true,
+            Op::Fail(_) | Op::FailNth(..) | Op::Short(_) => expected.may_fail = true,
             Op::Notify(_) | Op::Spurious | Op::Overflow | Op::Teardown => {}
             Op::Callback(_) | Op::Calls | Op::HandOver => {}
         }
@@ -226,7 +120,7 @@ fn for_many() -> impl Strategy<Value = Op> {
     let first = prop_oneof![Just(0), 0..SLOTS];
     let count = prop_oneof![1 => 1..100_u16, 2 => 1..=SLOTS];
     (each, first, count).prop_map(|(each, first, count)| {
-        // Most channels stay, and whoever loses all of them begins again.
+        // Most channels stay bound; a script without channels begins again.
         let ends = matches!(each, Each::Unbinds | Each::Drops) && first > 0;
         Op::Many(each, first, if ends { count / 16 } else { count })
     })
@@ -278,9 +172,7 @@ fn rare() -> impl Strategy<Value = Op> {
     ]
 }
 
-// ---- What is tested.
-
-/// The context on its machine, and what was seen of it last.
+/// The context on its machine, and what was last seen of it.
 struct Tested {
     player: Stepped,
     seen: Option<Seen>,
@@ -297,14 +189,14 @@ impl<const EDGE: bool> StateMachineTest for Script<EDGE> {
         }
     }
 
-    /// After a step that breaks there is nothing more to see; the end tells of it.
+    /// After a failing step nothing more is checked; `teardown` reports it.
     fn apply(mut tested: Tested, _: &Expected, op: Op) -> Tested {
         tested.seen = tested.player.step(op);
         tested
     }
 
     fn check_invariants(tested: &Tested, expected: &Expected) {
-        let Some(seen) = tested.seen.filter(|_| !expected.told) else {
+        let Some(seen) = tested.seen.filter(|_| !expected.may_fail) else {
             return;
         };
         COVERED.with_borrow_mut(|covered| covered.compared += 1);
@@ -334,7 +226,7 @@ thread_local! {
     static COVERED: RefCell<Covered> = RefCell::default();
 }
 
-/// What the scripts of one test did, all together.
+/// What all scripts of one test did.
 #[derive(Debug, Default)]
 struct Covered {
     scripts: u64,
@@ -348,7 +240,7 @@ struct Covered {
     overflows: u64,
     faults: u64,
     failures: u64,
-    /// How the last one broke.
+    /// How the last failing script broke.
     broken: Option<Broken>,
 }
 
@@ -374,16 +266,15 @@ impl Covered {
 fn run<const EDGE: bool>() {
     let default = ProptestConfig::default();
     let config = ProptestConfig {
-        // Each is as much work as many small ones; PROPTEST_CASES asks for more.
+        // Each script is as much work as many small ones; PROPTEST_CASES sets more.
         cases: default.cases.max(256) / 2,
-        // What is reached is asserted, so it is the same in every run; PROPTEST_RNG_SEED draws
-        // others.
+        // What the scripts reach is asserted, so the seed is fixed; PROPTEST_RNG_SEED sets another.
         rng_seed: match default.rng_seed {
             RngSeed::Random => RngSeed::Fixed(1),
             given @ RngSeed::Fixed(_) => given,
         },
         failure_persistence: None,
-        // What is left is done below, on the script alone.
+        // The rest of the shrinking is done below, on the script alone.
         max_shrink_iters: 100,
         ..default
     };
@@ -405,7 +296,7 @@ fn run<const EDGE: bool>() {
     result.unwrap_or_else(|error| panic!("{error}"));
     let covered = COVERED.take();
     println!("{:?}: {covered:?}", trigger(EDGE));
-    // About a third of what they mostly reach.
+    // About a third of what the scripts usually reach.
     assert!(
         covered.large > covered.scripts / 2
             && covered.compared > covered.scripts * 5

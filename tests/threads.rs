@@ -1,5 +1,5 @@
-//! Contexts, channels and notifiers may go to any thread and be called from several; a round stays
-//! with the thread that began it.
+//! Contexts, channels and notifiers may move to any thread and be called from several; a round
+//! stays with the thread that began it.
 
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 

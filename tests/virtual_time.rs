@@ -1,5 +1,5 @@
-//! A thread that sleeps in the loop of a machine: what is due there happens, in order, and no
-//! clock but the machine's moves.
+//! A thread that sleeps in the loop of a machine: due timers run in order, and only the clock of
+//! the machine moves.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ struct Rig {
     channel: Arc<evtchn::Channel<SimLoop>>,
     /// The guest fires.
     fire: fn(&mut World, u32),
-    theirs: u32,
+    peer_port: u32,
     _ctx: Context<SimLoop>,
 }
 
@@ -29,20 +29,20 @@ impl Rig {
         let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
         let guest = sim.guest(sim.create_domain_with_id(DomId::new(1)).unwrap());
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-        let theirs = guest.bind_interdomain(DomId::DOM0, channel.port());
+        let peer_port = guest.bind_interdomain(DomId::DOM0, channel.port());
         Rig {
             sim,
             event_loop,
             channel: Arc::new(channel),
             fire: |world, port| world.kernel_send(DomId::new(1), port).unwrap(),
-            theirs: theirs.unwrap().as_raw(),
+            peer_port: peer_port.unwrap().as_raw(),
             _ctx: ctx,
         }
     }
 
     fn fires_after(&self, delay: Duration) {
-        let (fire, theirs) = (self.fire, self.theirs);
-        self.sim.after(delay, move |world| fire(world, theirs));
+        let (fire, peer_port) = (self.fire, self.peer_port);
+        self.sim.after(delay, move |world| fire(world, peer_port));
     }
 
     #[track_caller]
@@ -57,21 +57,21 @@ impl Rig {
 }
 
 #[test]
-fn a_timer_that_is_due_before_the_deadline_ends_the_sleep_in_its_time() {
+fn a_timer_due_before_the_deadline_ends_the_sleep_when_it_is_due() {
     let rig = Rig::new();
     rig.fires_after(3 * SECOND);
     rig.expect_block(Some(10 * SECOND), WOKEN, 3 * SECOND);
 }
 
 #[test]
-fn a_timer_that_is_due_at_the_deadline_comes_in_time() {
+fn a_timer_due_at_the_deadline_comes_in_time() {
     let rig = Rig::new();
     rig.fires_after(3 * SECOND);
     rig.expect_block(Some(3 * SECOND), WOKEN, 3 * SECOND);
 }
 
 #[test]
-fn a_timer_that_is_due_after_the_deadline_has_not_happened() {
+fn a_timer_due_after_the_deadline_does_not_run() {
     let rig = Rig::new();
     rig.fires_after(3 * SECOND);
     rig.expect_block(Some(2 * SECOND), None, 2 * SECOND);
@@ -80,7 +80,7 @@ fn a_timer_that_is_due_after_the_deadline_has_not_happened() {
 }
 
 #[test]
-fn timers_that_are_nobodys_business_happen_in_order_and_the_sleep_goes_on() {
+fn timers_that_wake_no_sleeper_run_in_order_and_the_sleep_goes_on() {
     let rig = Rig::new();
     let (send, seen) = mpsc::channel();
     for seconds in [4, 1, 3, 9] {
@@ -97,7 +97,7 @@ fn timers_that_are_nobodys_business_happen_in_order_and_the_sleep_goes_on() {
 }
 
 #[test]
-fn a_sleep_that_nothing_would_end_is_an_error_and_no_time_passes() {
+fn a_sleep_that_nothing_can_end_fails_at_once() {
     let rig = Rig::new();
     let error = rig.channel.block().unwrap_err();
     assert!(matches!(error, Error::Sleep(_)), "{error:?}");
@@ -107,7 +107,7 @@ fn a_sleep_that_nothing_would_end_is_an_error_and_no_time_passes() {
 }
 
 #[test]
-fn what_is_due_may_call_the_loop_and_the_condition_is_asked_then() {
+fn a_timer_may_call_the_loop_and_then_the_condition_is_checked() {
     let rig = Rig::new();
     let caller = rig.event_loop.clone();
     let wake = move |_: &mut World| evtchn::Registrar::wake(&caller);
@@ -119,7 +119,7 @@ fn what_is_due_may_call_the_loop_and_the_condition_is_asked_then() {
 }
 
 #[test]
-fn what_is_scripted_happens_before_time_passes() {
+fn scripted_actions_run_before_time_passes() {
     let rig = Rig::new();
     rig.fires_after(SECOND);
     let (sim, clock) = (rig.sim.clone(), rig.event_loop.clone());
@@ -127,12 +127,12 @@ fn what_is_scripted_happens_before_time_passes() {
         assert_eq!(sim.now(), Duration::ZERO);
         clock.pass(3 * SECOND);
     });
-    // Time that the loop lets pass is that of the machine: the timer was due meanwhile.
+    // The loop advances the time of the machine, so the timer became due meanwhile.
     rig.expect_block(None, WOKEN, 3 * SECOND);
 }
 
 #[test]
-fn events_that_are_under_way_arrive_while_the_only_thread_sleeps() {
+fn delayed_events_arrive_while_the_only_thread_sleeps() {
     for delivery in [Delivery::Chosen, Delivery::Delayed(8 * SECOND)] {
         let rig = Rig::new();
         rig.sim.set_delivery(delivery);
@@ -141,7 +141,7 @@ fn events_that_are_under_way_arrive_while_the_only_thread_sleeps() {
             Delivery::Immediate | Delivery::Held | Delivery::Chosen => Duration::ZERO,
         };
         for _ in 0..20 {
-            rig.sim.with(|world| (rig.fire)(world, rig.theirs));
+            rig.sim.with(|world| (rig.fire)(world, rig.peer_port));
             let before = rig.sim.now();
             assert_eq!(rig.channel.block().unwrap(), Cause::Event);
             let took = rig.sim.now() - before;
@@ -152,7 +152,7 @@ fn events_that_are_under_way_arrive_while_the_only_thread_sleeps() {
 }
 
 #[test]
-fn a_loop_on_no_machine_has_a_time_of_its_own() {
+fn a_loop_without_a_machine_has_its_own_time() {
     let rig = Rig::new();
     let alone = SimLoop::edge();
     alone.pass(SECOND);

@@ -77,7 +77,7 @@ fn firing(waiters: usize) -> usize {
 /// Two simulated domains, and the guest's ends of the channels.
 struct Rig {
     guest: Guest,
-    theirs: Vec<Port>,
+    peer_ports: Vec<Port>,
     /// How many of them fire in a round.
     firing: usize,
 }
@@ -90,21 +90,21 @@ impl Rig {
         roomy.max_port = u32::MAX;
         let guest = sim.guest(sim.create_domain_with(None, &roomy).unwrap());
         let ports = bind(&sim, guest.domid());
-        let theirs = ports
+        let peer_ports = ports
             .iter()
             .map(|port| guest.bind_interdomain(DomId::DOM0, *port).unwrap());
         Rig {
-            theirs: theirs.collect(),
+            peer_ports: peer_ports.collect(),
             firing: firing(waiters),
             guest,
         }
     }
 
-    /// Fires channels that are far apart, in each round others, as long as there are.
+    /// Fires channels that are far apart, different ones in each round while there are any left.
     fn fire(&self, round: usize) {
-        let apart = self.theirs.len() / self.firing;
+        let apart = self.peer_ports.len() / self.firing;
         for index in 0..self.firing {
-            let port = self.theirs[index * apart + round % apart];
+            let port = self.peer_ports[index * apart + round % apart];
             self.guest.send(port).unwrap();
         }
     }
@@ -113,7 +113,7 @@ impl Rig {
 type Device = <SimOpen as Open>::Device;
 type Ctx = Context<SimLoop>;
 
-/// A context whose every channel is waited for.
+/// A context with a wait on every channel.
 fn context(waiters: usize) -> (Rig, Ctx, Vec<Channel<SimLoop>>) {
     let mut made = None;
     let rig = Rig::new(waiters, |sim, domid| {
@@ -221,7 +221,7 @@ fn callbacks_each(waiters: usize, rounds: usize) {
     assert_eq!(called.load(Ordering::Relaxed), rig.firing * rounds);
 }
 
-/// A device with this many ports, handled by one of the peers' loops.
+/// A device with this many ports, handled by one of the other loops.
 fn device<T>(
     waiters: usize,
     rounds: usize,
@@ -256,7 +256,7 @@ fn hash_map(waiters: usize, rounds: usize) {
 }
 
 /// What is in every count of an event: the simulator's part of a notify that is delivered. No port
-/// fires twice, since nobody reads.
+/// fires twice, since nothing reads.
 fn only_the_notifies(waiters: usize, rounds: usize) {
     let mut made = None;
     let rig = Rig::new(waiters, |sim, domid| {
@@ -298,12 +298,12 @@ fn notify(waiters: usize, rounds: usize) {
     }
 }
 
-/// What is left at the end is not to be counted, and the process ends.
+/// The drops at the end are not counted: the process ends without them.
 fn leave<T>(what: T) {
     let _left = ManuallyDrop::new(what);
 }
 
-/// Many ports in one context, all waited for where `waits`.
+/// Many ports in one context, with a wait on each if `waits`.
 fn bound(ports: usize, waits: bool) -> (Ctx, Vec<Channel<SimLoop>>) {
     let ctx = Context::with_registrar(Sim::new(0).open(DomId::DOM0), SimLoop::level());
     let bind = |_| ctx.bind_unbound_port(DomId::SELF).unwrap();
@@ -318,7 +318,7 @@ fn bind(ports: usize, rounds: usize) {
     leave(bound(ports * rounds, false));
 }
 
-/// Everything that was bound and waited for is let go of, and the device closed.
+/// Unbinds every channel and closes the device.
 fn tear_down(ports: usize, rounds: usize) {
     let (ctx, mut channels) = bound(ports, true);
     if rounds > 0 {

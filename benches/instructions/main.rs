@@ -1,12 +1,13 @@
 //! What the library costs in instructions, on the simulator, where a count has no noise:
 //! `cargo bench -p evtchn --bench instructions`. It needs valgrind.
 //!
-//! Each case runs in a process of its own under callgrind, once with few rounds and once with
-//! many; the difference is what the rounds cost. The counts are held to those of `counts.txt`,
-//! and to bounds that do not depend on them. `-- --bless` writes that file anew.
+//! Each case runs in a process of its own under callgrind, once with few rounds and once with many;
+//! the difference is what the rounds cost. The counts are compared with those of `counts.txt`, and
+//! with bounds that do not depend on them. `-- --bless` rewrites that file.
 //!
-//! Beside the library run three loops on the same device: one written by hand, the limit, and
-//! the data structures of its peers, a linear list of waiters and a hash map of them.
+//! Three other loops on the same device are measured too: one written by hand, which is the limit,
+//! and two with the data structures of other libraries, a linear list of waiters and a hash map of
+//! them.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

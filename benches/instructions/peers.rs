@@ -47,8 +47,8 @@ impl Raw {
     }
 }
 
-/// libxl's structure: each read brings one port, which is looked for in a list of waiters; who
-/// waits again stands first.
+/// libxl's structure: each read brings one port, which is looked up in a list of waiters; a
+/// repeated wait is put first.
 pub(crate) struct List {
     fired: PortBuf,
     waiters: VecDeque<Port>,

@@ -1,4 +1,4 @@
-//! Wakes that are taken many at a time, and waits that go on.
+//! Wakes taken in batches, and waits for each wake.
 #![expect(clippy::unwrap_used, reason = "helpers that only tests call")]
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const GUEST: DomId = DomId::new(7);
 type Ctx = Context<FakeLoop>;
 type Ours = Channel<FakeLoop>;
 
-/// Channels that are all waited for.
+/// Channels with a wait on each.
 fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let tester = Tester::new();
     let ctx = tester.context();
@@ -26,8 +26,8 @@ fn waiting<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     (tester, ctx, channels)
 }
 
-/// Channels that are all waited for, for each wake.
-fn standing<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
+/// Channels with a wait for each wake.
+fn waiting_for_each<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let (tester, ctx, channels) = waiting();
     for channel in &channels {
         channel.wait_each().unwrap();
@@ -45,7 +45,7 @@ fn ports(wakes: &[Wake]) -> Vec<Port> {
 }
 
 #[test]
-fn a_batch_has_as_many_wakes_as_there_is_room_and_the_round_has_the_rest() {
+fn a_batch_fills_its_buffer_and_the_round_keeps_the_rest() {
     let (tester, ctx, channels) = waiting::<5>();
     let all = channels.each_ref().map(Channel::port);
     tester.batch(&all);
@@ -61,7 +61,7 @@ fn a_batch_has_as_many_wakes_as_there_is_room_and_the_round_has_the_rest() {
 
 #[test]
 fn a_batch_keeps_to_the_budget_of_its_round() {
-    let (tester, ctx, channels) = standing::<5>();
+    let (tester, ctx, channels) = waiting_for_each::<5>();
     let all = channels.each_ref().map(Channel::port);
     tester.batch(&all);
     let mut buf = WakeBuf::default();
@@ -73,8 +73,8 @@ fn a_batch_keeps_to_the_budget_of_its_round() {
 }
 
 #[test]
-fn a_batch_that_waits_again_is_written_back_at_once_and_registers_nothing() {
-    let (tester, ctx, channels) = standing::<3>();
+fn waits_for_each_of_a_batch_are_unmasked_in_one_write_without_a_registration() {
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     let all = channels.each_ref().map(Channel::port);
     let mut buf = WakeBuf::default();
     for wakes in 1..4 {
@@ -120,7 +120,7 @@ fn a_batch_of_an_edge_triggered_loop_reads_until_nothing_is_left() {
 
 #[test]
 fn a_cancel_after_the_batch_keeps_its_port_masked() {
-    let (tester, ctx, channels) = standing::<2>();
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     tester.batch(&channels.each_ref().map(Channel::port));
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
@@ -133,8 +133,8 @@ fn a_cancel_after_the_batch_keeps_its_port_masked() {
 }
 
 #[test]
-fn an_overflow_comes_in_batches_too_and_all_go_on_waiting() {
-    let (tester, ctx, channels) = standing::<3>();
+fn an_overflow_comes_in_a_batch_and_ends_no_wait_for_each() {
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     tester.fail("read", ErrorKind::Overflow);
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
@@ -147,8 +147,8 @@ fn an_overflow_comes_in_batches_too_and_all_go_on_waiting() {
 }
 
 #[test]
-fn a_channel_that_is_gone_is_not_waited_for_again() {
-    let (tester, ctx, channels) = standing::<3>();
+fn a_failed_device_ends_every_wait_for_each_in_a_batch() {
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     tester.fail("read", ErrorKind::Other);
     let mut buf = WakeBuf::default();
     let mut round = ctx.dispatch().unwrap();
@@ -159,11 +159,11 @@ fn a_channel_that_is_gone_is_not_waited_for_again() {
     assert_eq!(tester.log(), ["read", "deregister"]);
     assert_eq!(ctx.link(), Link::Faulted);
     let _bound_again = ctx.bind_unbound_port(GUEST).unwrap();
-    assert_eq!(ctx.link(), Link::Idle, "nobody waits");
+    assert_eq!(ctx.link(), Link::Idle, "no channel waits");
 }
 
 #[test]
-fn words_of_nobody_and_of_those_who_do_not_wait_are_left_out_of_a_batch() {
+fn a_batch_leaves_out_foreign_ports_and_ports_without_a_wait() {
     let (tester, ctx, channels) = waiting::<4>();
     channels[1].cancel().unwrap();
     let stranger = Port::new(999).unwrap();
@@ -183,8 +183,8 @@ fn words_of_nobody_and_of_those_who_do_not_wait_are_left_out_of_a_batch() {
 }
 
 #[test]
-fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
-    let (tester, ctx, channels) = standing::<2>();
+fn callbacks_with_a_wait_for_each_are_called_for_every_event_until_a_cancel() {
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     let ctx = Arc::new(ctx);
     let calls = Arc::new(AtomicUsize::new(0));
     for channel in &channels {
@@ -202,7 +202,7 @@ fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
         assert_eq!(outcome, Outcome::Done);
         assert_eq!(calls.load(Ordering::Relaxed), 2 * rounds);
     }
-    // The last call of all cancelled the second channel, which is not unmasked.
+    // The last callback cancelled the second channel, so its port is not unmasked.
     let both = ["read", "write [1, 2]"];
     let last = ["read", "write [1]"];
     assert_eq!(tester.log(), [both, both, last].concat());
@@ -212,8 +212,8 @@ fn callbacks_that_go_on_are_called_for_every_event_until_a_cancel() {
 }
 
 #[test]
-fn any_room_will_do() {
-    let (tester, ctx, channels) = standing::<2>();
+fn a_batch_buffer_may_have_any_capacity() {
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     for capacity in [0, 1, 2, usize::MAX] {
         tester.batch(&channels.each_ref().map(Channel::port));
         let mut buf = WakeBuf::with_capacity(capacity);
@@ -228,17 +228,17 @@ fn any_room_will_do() {
 }
 
 #[test]
-fn a_callback_that_binds_the_numbers_of_the_dead_anew_lets_each_of_them_be_told() {
+fn each_channel_of_a_failed_device_is_woken_though_a_callback_binds_their_numbers_again() {
     let (tester, ctx, channels) = waiting::<3>();
-    let told = Arc::new(AtomicUsize::new(0));
+    let woken = Arc::new(AtomicUsize::new(0));
     let anew = Arc::new(std::sync::Mutex::new(Vec::new()));
     let ctx = Arc::new(ctx);
     for channel in &channels {
         let (ctx, anew) = (Arc::downgrade(&ctx), Arc::clone(&anew));
-        let told = Arc::clone(&told);
+        let woken = Arc::clone(&woken);
         let reconnect = move |wake: Wake| {
             assert_eq!(wake.cause, Cause::Gone);
-            told.fetch_add(1, Ordering::Relaxed);
+            woken.fetch_add(1, Ordering::Relaxed);
             let ctx = ctx.upgrade().unwrap();
             let mut anew = anew.lock().unwrap();
             while anew.len() < 3 {
@@ -252,7 +252,7 @@ fn a_callback_that_binds_the_numbers_of_the_dead_anew_lets_each_of_them_be_told(
     tester.script().ports = (1..=3).collect();
     tester.fail("read", ErrorKind::Other);
     ctx.dispatch_callbacks().unwrap_err();
-    assert_eq!(told.load(Ordering::Relaxed), 3);
+    assert_eq!(woken.load(Ordering::Relaxed), 3);
     for channel in channels {
         assert!(channel.remove_callback().unwrap(), "it stays until then");
         assert!(!channel.remove_callback().unwrap());

@@ -1,5 +1,5 @@
-//! That nothing of what is over is left: of a device that closed or failed, of a registration, of
-//! an unmask that nobody waits for.
+//! Nothing is left of a device that closed or failed, of a registration that ended, or of an unmask
+//! without a wait.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use evtchn_core::{Cause, DomId, ErrorKind, Link, Outcome, Trigger};
 
 const GUEST: DomId = DomId::new(7);
 
-/// Registered anew, an edge-triggered loop reports it again. Until then the loop would never sleep.
+/// The next registration reports the edge again. If the edge were kept, the loop would never sleep.
 #[test]
-fn what_an_edge_may_have_left_is_forgotten_with_the_registration() {
+fn an_unread_edge_is_forgotten_when_the_device_is_deregistered() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -20,7 +20,7 @@ fn what_an_edge_may_have_left_is_forgotten_with_the_registration() {
         tester.batch(&[channel.port()]);
     }
     assert_eq!(ctx.drive().unwrap(), Outcome::More);
-    // Its wake is queued, and more may come.
+    // Its wake is queued, and the device may have more.
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
     channel.cancel().unwrap();
     assert_eq!(ctx.link(), Link::Idle);
@@ -40,7 +40,7 @@ fn a_new_device_is_not_read_before_its_first_bind() {
 }
 
 #[test]
-fn a_device_that_is_opened_after_a_hand_over_is_not_read_before_its_first_bind() {
+fn a_device_opened_after_a_hand_over_is_not_read_before_its_first_bind() {
     let tester = Tester::new();
     let ctx = tester.context();
     let mut channels = [ctx.bind_unbound_port(GUEST).unwrap()];
@@ -55,7 +55,7 @@ fn a_device_that_is_opened_after_a_hand_over_is_not_read_before_its_first_bind()
 }
 
 #[test]
-fn what_was_read_of_a_device_is_not_taken_for_events_of_the_next_one() {
+fn events_read_from_one_device_do_not_wake_channels_of_the_next() {
     let tester = Tester::new();
     let ctx = tester.context();
     tester.script().ports = [5, 5].into();
@@ -74,7 +74,7 @@ fn what_was_read_of_a_device_is_not_taken_for_events_of_the_next_one() {
 
 /// The loop would never sleep again.
 #[test]
-fn a_device_that_fails_leaves_no_event_in_the_queue() {
+fn a_failed_device_leaves_no_event_in_the_queue() {
     let tester = Tester::new();
     let ctx = tester.context();
     let bound = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -100,7 +100,7 @@ fn a_device_that_fails_leaves_no_event_in_the_queue() {
 
 /// The loop would never sleep again.
 #[test]
-fn a_write_back_that_failed_is_forgotten_with_the_context() {
+fn a_failed_unmask_is_forgotten_with_the_context() {
     let tester = Tester::new();
     let ctx = tester.context();
     let mut channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -117,9 +117,9 @@ fn a_write_back_that_failed_is_forgotten_with_the_context() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// Nobody but its channels holds the device then.
+/// Then only the channels hold the device.
 #[test]
-fn a_teardown_in_the_round_of_a_fault_closes_what_failed() {
+fn a_teardown_in_the_round_of_a_fault_closes_the_failed_device() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();

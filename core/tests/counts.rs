@@ -25,7 +25,7 @@ fn registrations_wakes_reads_and_writes_are_counted() {
 }
 
 #[test]
-fn kept_events_and_those_nobody_asked_for_are_counted() {
+fn latched_and_spurious_events_are_counted() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [kept, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -55,13 +55,13 @@ fn overflows_and_what_they_latch_are_counted() {
         tester.fail("read", ErrorKind::Overflow);
         assert_eq!(ctx.dispatch().unwrap().count(), 1);
         assert_eq!(ctx.stats().overflows, round);
-        // Of the other two; what is latched once stays so.
+        // Both from the other two: a latched event stays latched.
         assert_eq!(ctx.stats().latched, 2);
     }
 }
 
 #[test]
-fn who_was_not_yet_told_of_one_failure_is_told_after_the_next() {
+fn wakes_of_one_failed_device_come_before_those_of_the_next() {
     let tester = Tester::new();
     let ctx = tester.context();
     let gone = |round: usize| {
@@ -76,17 +76,17 @@ fn who_was_not_yet_told_of_one_failure_is_told_after_the_next() {
         assert!(matches!(budget.finish(), Err(Error::Device(_))));
         (channels.map(|it| (it.id(), Cause::Gone)), wakes)
     };
-    let ([one, other], told) = gone(1);
-    assert_eq!(told, [one]);
-    let ([third, fourth], told) = gone(usize::MAX);
-    assert_eq!(told, [other, third, fourth]);
+    let ([one, other], woken) = gone(1);
+    assert_eq!(woken, [one]);
+    let ([third, fourth], woken) = gone(usize::MAX);
+    assert_eq!(woken, [other, third, fourth]);
     assert_eq!(ctx.stats().faults, 2);
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// What is queued when the device fails under a bind, which reads first.
+/// Wakes are queued when the device fails in the read that a bind begins with.
 #[test]
-fn a_device_that_fails_under_a_bind_tells_each_waiter_that_and_nothing_else() {
+fn a_device_that_fails_during_a_bind_wakes_each_waiter_once_with_gone() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -99,22 +99,22 @@ fn a_device_that_fails_under_a_bind_tells_each_waiter_that_and_nothing_else() {
     ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
     tester.fail("read", ErrorKind::Gone);
     ctx.bind_unbound_port(GUEST).unwrap_err();
-    let told = |ctx: &evtchn_core::Context<_>| -> Vec<_> {
+    let woken = |ctx: &evtchn_core::Context<_>| -> Vec<_> {
         let round = ctx.dispatch_at_most(1).unwrap();
         round.map(|wake| (wake.channel, wake.cause)).collect()
     };
-    assert_eq!(told(&ctx), [(fired.id(), Cause::Gone)]);
-    // The next device fails in the same way before the other one is told.
+    assert_eq!(woken(&ctx), [(fired.id(), Cause::Gone)]);
+    // The next device fails in the same way before the other one is woken.
     ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
     tester.fail("read", ErrorKind::Gone);
     ctx.bind_unbound_port(GUEST).unwrap_err();
-    assert_eq!(told(&ctx), [(silent.id(), Cause::Gone)]);
-    assert_eq!(told(&ctx), []);
+    assert_eq!(woken(&ctx), [(silent.id(), Cause::Gone)]);
+    assert_eq!(woken(&ctx), []);
     assert_eq!(ctx.next_timeout(), None);
 }
 
 #[test]
-fn a_teardown_forgets_who_was_to_be_told() {
+fn a_teardown_drops_wakes_of_a_failed_device() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -133,7 +133,7 @@ fn a_teardown_forgets_who_was_to_be_told() {
 }
 
 #[test]
-fn a_lone_wait_on_a_read_port_is_written_at_once_though_the_device_is_watched() {
+fn a_wait_outside_a_round_unmasks_at_once_while_the_device_is_registered() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [one, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -159,7 +159,7 @@ fn a_restriction_that_no_device_takes_is_refused_before_the_open() {
     ctx.restrict(DomId::new(0x7fef)).unwrap();
 }
 
-/// A mark of an unbind is read away once, by the next bind.
+/// An unbind marks the device as dirty; the next bind reads once and clears the mark.
 #[test]
 fn only_the_first_bind_after_an_unbind_reads() {
     let tester = Tester::new();
@@ -172,7 +172,7 @@ fn only_the_first_bind_after_an_unbind_reads() {
 }
 
 #[test]
-fn a_read_that_fills_the_room_is_followed_by_another() {
+fn a_full_read_is_followed_by_another() {
     let tester = Tester::new();
     tester.script().ports = (1..=200).collect();
     let ctx = tester.context();
@@ -187,7 +187,7 @@ fn a_read_that_fills_the_room_is_followed_by_another() {
     tester.log();
     assert_eq!(ctx.dispatch().unwrap().count(), 64);
     assert_eq!(tester.log(), ["read", "read", "deregister"]);
-    // With room left, one is enough.
+    // A read that is not full is the last one.
     tester.batch(&ports[1..]);
     let _waits: Vec<_> = channels.iter().map(|it| it.wait().unwrap()).collect();
     tester.log();
@@ -195,9 +195,9 @@ fn a_read_that_fills_the_room_is_followed_by_another() {
     assert_eq!(tester.log(), ["read"]);
 }
 
-/// Ports that are not ours fill each read, so no wake uses up the budget.
+/// Foreign ports fill each read, so no wake uses up the budget.
 #[test]
-fn a_device_that_never_runs_dry_ends_the_round_after_a_number_of_reads() {
+fn a_round_stops_reading_a_device_that_always_has_more() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -212,9 +212,9 @@ fn a_device_that_never_runs_dry_ends_the_round_after_a_number_of_reads() {
     assert_eq!((ctx.stats().reads, ctx.stats().empty_reads), (200, 1));
 }
 
-/// Written back once, a port that nobody waits on any more is enabled still.
+/// A cancelled port that was unmasked once is still unmasked.
 #[test]
-fn a_port_that_was_written_back_is_not_written_again() {
+fn an_unmasked_port_is_not_unmasked_twice() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -252,7 +252,7 @@ fn a_cancel_of_one_queued_wake_leaves_the_others() {
 }
 
 #[test]
-fn texts_say_what_they_are_of() {
+fn debug_and_display_name_ports_and_state() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -334,7 +334,7 @@ fn a_budget_is_used_up_wake_by_wake() {
 }
 
 #[test]
-fn a_context_that_is_not_taken_apart_says_why() {
+fn a_refused_hand_over_says_why() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [own, held] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -377,7 +377,7 @@ fn a_context_that_is_not_taken_apart_says_why() {
 }
 
 #[test]
-fn an_unbound_channel_that_is_still_held_keeps_the_device() {
+fn a_notifier_of_an_unbound_channel_keeps_the_device() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [own, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());

@@ -1,4 +1,4 @@
-//! Waits that go on: for each wake, until they are cancelled.
+//! Waits for each wake, which go on until they are cancelled.
 #![expect(clippy::unwrap_used, reason = "helpers that only tests call")]
 
 use std::sync::Arc;
@@ -12,8 +12,8 @@ const GUEST: DomId = DomId::new(7);
 type Ctx = Context<FakeLoop>;
 type Ours = Channel<FakeLoop>;
 
-/// Channels that are all waited for, for each wake.
-fn standing<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
+/// Channels with a wait for each wake.
+fn waiting_for_each<const N: usize>() -> (Tester, Ctx, [Ours; N]) {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [(); N].map(|()| ctx.bind_unbound_port(GUEST).unwrap());
@@ -40,7 +40,7 @@ fn wake(channel: &Ours, cause: Cause) -> Wake {
 
 #[test]
 fn a_wait_for_each_fires_at_every_event_and_is_registered_once() {
-    let (tester, ctx, channels) = standing::<3>();
+    let (tester, ctx, channels) = waiting_for_each::<3>();
     for _ in 0..3 {
         tester.batch(&ports(&channels));
         let woke: Vec<Port> = round(&ctx).iter().map(Wake::port).collect();
@@ -56,8 +56,8 @@ fn a_wait_for_each_fires_at_every_event_and_is_registered_once() {
 }
 
 #[test]
-fn a_wait_for_one_beside_it_is_for_one() {
-    let (tester, ctx, [each, once]) = standing();
+fn a_wait_for_one_beside_a_wait_for_each_ends_after_one_wake() {
+    let (tester, ctx, [each, once]) = waiting_for_each();
     once.wait().unwrap();
     assert!(once.cancel().unwrap());
     once.wait().unwrap();
@@ -70,7 +70,7 @@ fn a_wait_for_one_beside_it_is_for_one() {
 }
 
 #[test]
-fn a_wait_becomes_one_for_each_and_stays_so() {
+fn a_wait_becomes_one_for_each_until_it_is_cancelled() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -92,8 +92,8 @@ fn a_wait_becomes_one_for_each_and_stays_so() {
 }
 
 #[test]
-fn what_was_kept_is_the_first_wake_of_a_wait_for_each() {
-    let (tester, ctx, [other]) = standing();
+fn a_latched_event_is_the_first_wake_of_a_wait_for_each() {
+    let (tester, ctx, [other]) = waiting_for_each();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     tester.batch(&[channel.port()]);
     assert_eq!(round(&ctx), []);
@@ -104,15 +104,15 @@ fn what_was_kept_is_the_first_wake_of_a_wait_for_each() {
 }
 
 #[test]
-fn a_channel_that_is_cancelled_in_the_round_is_not_handed_out_any_more() {
-    let (tester, ctx, [first, second]) = standing();
+fn a_cancel_in_the_round_drops_the_wake_of_a_wait_for_each() {
+    let (tester, ctx, [first, second]) = waiting_for_each();
     tester.batch(&[first.port(), second.port()]);
     let mut wakes = ctx.dispatch().unwrap();
     assert_eq!(wakes.next(), Some(wake(&first, Cause::Event)));
     assert!(first.cancel().unwrap() && second.cancel().unwrap());
     assert_eq!(wakes.next(), None);
     wakes.finish().unwrap();
-    // Neither is unmasked, and nobody waits.
+    // Neither is unmasked, and neither has a wait.
     assert_eq!(tester.log(), ["read", "deregister"]);
     second.wait().unwrap();
     assert_eq!(
@@ -123,8 +123,8 @@ fn a_channel_that_is_cancelled_in_the_round_is_not_handed_out_any_more() {
 }
 
 #[test]
-fn after_an_overflow_each_goes_on() {
-    let (tester, ctx, channels) = standing::<2>();
+fn an_overflow_ends_no_wait_for_each() {
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     tester.fail("read", ErrorKind::Overflow);
     let woke = round(&ctx);
     assert_eq!(
@@ -139,7 +139,7 @@ fn after_an_overflow_each_goes_on() {
 
 #[test]
 fn a_device_that_failed_ends_a_wait_for_each() {
-    let (tester, ctx, [channel]) = standing();
+    let (tester, ctx, [channel]) = waiting_for_each();
     tester.fail("read", ErrorKind::Gone);
     let mut wakes = ctx.dispatch().unwrap();
     assert_eq!(wakes.next(), Some(wake(&channel, Cause::Gone)));
@@ -150,7 +150,7 @@ fn a_device_that_failed_ends_a_wait_for_each() {
 
 #[test]
 fn callbacks_are_called_for_each() {
-    let (tester, ctx, channels) = standing::<2>();
+    let (tester, ctx, channels) = waiting_for_each::<2>();
     let calls = Arc::<AtomicUsize>::default();
     for channel in &channels {
         let counted = Arc::clone(&calls);
@@ -168,11 +168,11 @@ fn callbacks_are_called_for_each() {
 }
 
 #[test]
-fn a_round_of_callbacks_ends_the_wait_of_a_channel_that_has_none() {
-    let (tester, ctx, [channel]) = standing();
+fn a_round_of_callbacks_ends_the_wait_of_a_channel_without_a_callback() {
+    let (tester, ctx, [channel]) = waiting_for_each();
     tester.batch(&[channel.port()]);
     ctx.dispatch_callbacks().unwrap();
-    // As a wait for one, it gives its wake back to the latch.
+    // As with a wait for one, the wake is latched again.
     assert_eq!((ctx.link(), ctx.stats().latched), (Link::Idle, 1));
     channel.wait().unwrap();
     assert_eq!(round(&ctx), [wake(&channel, Cause::Event)]);
@@ -181,7 +181,7 @@ fn a_round_of_callbacks_ends_the_wait_of_a_channel_that_has_none() {
 
 #[test]
 fn a_cancel_that_the_loop_refuses_leaves_a_wait_for_each() {
-    let (tester, ctx, [channel]) = standing();
+    let (tester, ctx, [channel]) = waiting_for_each();
     tester.fail("deregister", ErrorKind::Other);
     assert!(matches!(channel.cancel(), Err(Error::Deregister(_))));
     for _ in 0..2 {
@@ -192,7 +192,7 @@ fn a_cancel_that_the_loop_refuses_leaves_a_wait_for_each() {
 
 #[test]
 fn a_task_and_a_wait_for_each_exclude_one_another() {
-    let (_tester, ctx, [channel]) = standing();
+    let (_tester, ctx, [channel]) = waiting_for_each();
     assert!(matches!(channel.wakes(), Err(Error::AlreadyWaited(_))));
     let other = ctx.bind_unbound_port(GUEST).unwrap();
     let wakes = other.wakes().unwrap();
@@ -202,12 +202,12 @@ fn a_task_and_a_wait_for_each_exclude_one_another() {
 }
 
 #[test]
-fn a_wait_for_each_that_fails_leaves_the_wait_for_one_that_there_was() {
+fn a_failed_wait_for_each_leaves_the_earlier_wait_for_one() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     channel.wait().unwrap();
-    // It lost the device, and does not let go of it when it is to be registered anew.
+    // The loop lost the device, and the deregister before the next register fails.
     tester.fail("deregister", ErrorKind::Other);
     ctx.driver().lost();
     tester.fail("deregister", ErrorKind::Other);

@@ -1,4 +1,4 @@
-//! What an edge-triggered loop asks for: nobody may stop reading before there is nothing left.
+//! Under an edge-triggered loop every read goes on until nothing is left.
 
 use std::time::Duration;
 

@@ -54,7 +54,7 @@ fn failed_second_bind_leaves_the_device_open() {
 }
 
 #[test]
-fn a_port_that_was_to_be_enabled_again_when_its_device_failed_is_written_to_none() {
+fn a_port_of_a_failed_device_is_unmasked_on_no_device() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     tester.script().ports = [5, 6].into();
@@ -71,7 +71,7 @@ fn a_port_that_was_to_be_enabled_again_when_its_device_failed_is_written_to_none
     assert!(matches!(round.finish(), Err(Error::Device(_))));
     assert_eq!(tester.log(), ["read", "deregister"]);
     assert_eq!(ctx.next_timeout(), None);
-    // Neither to the one that is opened next, where the number is somebody else's.
+    // Nor on the next device, where another channel has the number.
     let second = ctx.bind_unbound_port(GUEST).unwrap();
     second.wait().unwrap();
     tester.batch(&[second.port()]);
@@ -81,7 +81,7 @@ fn a_port_that_was_to_be_enabled_again_when_its_device_failed_is_written_to_none
 }
 
 #[test]
-fn failed_register_leaves_nobody_waiting() {
+fn failed_register_leaves_no_wait() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -95,7 +95,7 @@ fn failed_register_leaves_nobody_waiting() {
 }
 
 #[test]
-fn failed_deregister_leaves_the_cancelled_waiter_waiting() {
+fn failed_deregister_leaves_the_wait() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -112,7 +112,7 @@ fn failed_deregister_leaves_the_cancelled_waiter_waiting() {
 }
 
 #[test]
-fn failed_write_back_of_a_lone_wait_is_taken_back() {
+fn failed_unmask_takes_back_a_wait_outside_a_round() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -131,7 +131,7 @@ fn failed_write_back_of_a_lone_wait_is_taken_back() {
 }
 
 #[test]
-fn partial_write_back_is_finished_by_the_next_round() {
+fn partial_unmask_is_finished_by_the_next_round() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels: Vec<_> = (0..3)
@@ -161,7 +161,7 @@ fn partial_write_back_is_finished_by_the_next_round() {
 }
 
 #[test]
-fn a_port_cancelled_before_its_write_back_is_not_written() {
+fn a_port_cancelled_before_its_unmask_is_not_written() {
     let tester = Tester::new();
     let ctx = tester.context();
     let one = ctx.bind_unbound_port(GUEST).unwrap();
@@ -183,7 +183,7 @@ fn a_port_cancelled_before_its_write_back_is_not_written() {
 }
 
 #[test]
-fn device_failure_tells_each_waiter_once_and_the_next_bind_reopens() {
+fn device_failure_wakes_each_waiter_once_and_the_next_bind_reopens() {
     let tester = Tester::new();
     let ctx = tester.context();
     ctx.restrict(GUEST).unwrap();
@@ -204,7 +204,7 @@ fn device_failure_tells_each_waiter_once_and_the_next_bind_reopens() {
     assert_eq!(ctx.link(), Link::Faulted);
     assert!(matches!(silent.wait(), Err(Error::NotBound(_))));
     drop((waiting, silent));
-    // What still works of a failed device gives its ports back.
+    // A failed device still takes unbinds.
     let log = ["read", "deregister", "unbind 1", "unbind 2", "close"];
     assert_eq!(tester.log(), log);
 
@@ -241,7 +241,7 @@ fn restricting_twice_is_refused() {
     assert!(matches!(error, Error::Restricted(GUEST)), "{error:?}");
 }
 
-/// A context whose last round was dropped, and the device could not be written then.
+/// A context whose last round was dropped and failed to unmask.
 fn after_a_dropped_round(tester: &Tester) -> (Context<FakeLoop>, Channel<FakeLoop>) {
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -257,7 +257,7 @@ fn after_a_dropped_round(tester: &Tester) -> (Context<FakeLoop>, Channel<FakeLoo
 }
 
 #[test]
-fn the_error_of_a_round_that_was_dropped_is_that_of_the_next_round_once() {
+fn the_error_of_a_dropped_round_is_returned_once_by_the_next_round() {
     let tester = Tester::new();
     let (ctx, channel) = after_a_dropped_round(&tester);
     assert_eq!(tester.log().last().map(String::as_str), Some("wake"));
@@ -273,7 +273,7 @@ fn the_error_of_a_round_that_was_dropped_is_that_of_the_next_round_once() {
 }
 
 #[test]
-fn the_error_of_a_round_that_was_dropped_is_that_of_a_teardown_once() {
+fn the_error_of_a_dropped_round_is_returned_once_by_a_teardown() {
     let tester = Tester::new();
     let (ctx, channel) = after_a_dropped_round(&tester);
     drop(channel);
@@ -284,85 +284,7 @@ fn the_error_of_a_round_that_was_dropped_is_that_of_a_teardown_once() {
 }
 
 #[test]
-fn failed_unbind_leaves_the_channel_as_it_was() {
-    let tester = Tester::new();
-    let ctx = tester.context();
-    let mut channel = ctx.bind_unbound_port(GUEST).unwrap();
-    channel.wait().unwrap();
-    tester.fail("unbind", ErrorKind::Other);
-    let error = channel.unbind().unwrap_err();
-    let unbind = DeviceCall::Unbind(channel.port());
-    assert_eq!(failed_call(&error), Some(unbind), "{error:?}");
-    assert_eq!(ctx.link(), Link::Watching);
-    channel.notify().unwrap();
-    channel.unbind().unwrap();
-    assert_eq!(ctx.link(), Link::Idle);
-}
-
-#[test]
-fn a_notifier_of_a_channel_whose_unbind_failed_still_notifies() {
-    let tester = Tester::new();
-    let ctx = tester.context();
-    let mut channel = ctx.bind_unbound_port(GUEST).unwrap();
-    let notifier = channel.notifier();
-    tester.fail("unbind", ErrorKind::Other);
-    channel.unbind().unwrap_err();
-    notifier.notify().unwrap();
-    channel.unbind().unwrap();
-    assert!(matches!(notifier.notify(), Err(Error::NotBound(_))));
-}
-
-#[test]
-fn a_failing_drop_is_counted() {
-    let tester = Tester::new();
-    let ctx = tester.context();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    channel.wait().unwrap();
-    tester.fail("unbind", ErrorKind::Other);
-    tester.fail("deregister", ErrorKind::Other);
-    drop(channel);
-    assert_eq!(ctx.stats().unreported, 2);
-    ctx.dispatch().unwrap().finish().unwrap();
-    assert_eq!(ctx.link(), Link::Idle);
-    ctx.teardown().unwrap();
-}
-
-#[test]
-fn failed_teardown_leaves_the_device_open() {
-    let tester = Tester::new();
-    let ctx = tester.context();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    channel.wait().unwrap();
-    tester.fail("deregister", ErrorKind::Other);
-    tester.fail("deregister", ErrorKind::Other);
-    drop(channel);
-    let error = ctx.teardown().unwrap_err();
-    assert!(matches!(error, Error::Deregister(_)), "{error:?}");
-    assert_eq!(ctx.link(), Link::Watching);
-    ctx.teardown().unwrap();
-    assert_eq!(ctx.link(), Link::Closed);
-    assert_eq!(tester.log().last().map(String::as_str), Some("close"));
-}
-
-#[test]
-fn a_dropped_context_deregisters_before_it_closes() {
-    let tester = Tester::new();
-    let ctx = tester.context();
-    let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    channel.wait().unwrap();
-    tester.log();
-    drop(ctx);
-    assert!(matches!(channel.wait(), Err(Error::NotBound(_))));
-    channel.notify().unwrap();
-    drop(channel);
-    assert_eq!(
-        tester.log(),
-        ["deregister", "notify 1", "unbind 1", "close"]
-    );
-}
-
-#[test]
-fn a_failed_deregister_takes_a_cancel_back_that_does_not_wait() {
+fn a_failed_deregister_takes_back_a_try_cancel() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -406,7 +328,7 @@ fn a_hook_that_panics_leaves_the_context_usable() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
-    tester.script().on_register = Some(Box::new(|| panic!("as told")));
+    tester.script().on_register = Some(Box::new(|| panic!("as scripted")));
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| channel.wait()));
     assert!(panicked.is_err());
     channel.wait().unwrap();
@@ -414,7 +336,7 @@ fn a_hook_that_panics_leaves_the_context_usable() {
 }
 
 #[test]
-fn a_port_taken_over_behind_our_back_ends_the_old_channel() {
+fn a_number_that_the_device_gives_out_twice_ends_the_older_channel() {
     let tester = Tester::new();
     tester.script().ports = [5, 5].into();
     let ctx = tester.context();
@@ -432,7 +354,7 @@ fn a_port_taken_over_behind_our_back_ends_the_old_channel() {
 }
 
 #[test]
-fn events_of_ports_that_are_not_ours_are_counted() {
+fn foreign_events_are_counted() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();

@@ -55,7 +55,7 @@ fn the_next_dispatch_of_the_thread_ends_a_forgotten_round() {
 }
 
 #[test]
-fn what_a_forgotten_round_did_not_hand_out_comes_with_the_next() {
+fn the_wakes_left_in_a_forgotten_round_come_with_the_next() {
     let (tester, ctx, [channel, other]) = two_waiting(Trigger::Level);
     tester.script().batches.clear();
     tester.batch(&[channel.port(), other.port()]);
@@ -70,7 +70,7 @@ fn what_a_forgotten_round_did_not_hand_out_comes_with_the_next() {
 }
 
 #[test]
-fn a_forgotten_round_may_have_left_something_unread() {
+fn the_round_after_a_forgotten_one_reads_what_was_left() {
     let (_tester, ctx, [channel, _other]) = two_waiting(Trigger::Edge);
     forget(ctx.dispatch().unwrap());
     assert_eq!(ctx.next_timeout(), None);
@@ -81,7 +81,7 @@ fn a_forgotten_round_may_have_left_something_unread() {
 }
 
 #[test]
-fn the_dispatch_that_ends_a_forgotten_round_fails_with_its_error() {
+fn the_dispatch_that_ends_a_forgotten_round_returns_its_error() {
     let (tester, ctx, [channel, other]) = two_waiting(Trigger::Level);
     tester.script().batches.clear();
     tester.fail("read", ErrorKind::Other);
@@ -98,7 +98,7 @@ fn the_dispatch_that_ends_a_forgotten_round_fails_with_its_error() {
 }
 
 #[test]
-fn others_are_busy_until_the_thread_of_a_forgotten_round_has_ended() {
+fn other_threads_are_busy_until_the_thread_of_a_forgotten_round_has_ended() {
     let (tester, ctx, [channel, _other]) = two_waiting(Trigger::Level);
     thread::scope(|scope| {
         let forgets = scope.spawn(|| {
@@ -120,10 +120,10 @@ fn others_are_busy_until_the_thread_of_a_forgotten_round_has_ended() {
     assert_eq!(tester.log(), ["write [1]"]);
 }
 
-/// The thread that ended and this one are two, even where the second is given the place in memory
-/// of the first.
+/// A new thread is another owner, even if its thread-local storage has the address of the ended
+/// one.
 #[test]
-fn a_round_of_a_thread_that_ended_is_not_that_of_the_next_thread() {
+fn a_new_thread_does_not_own_the_round_of_an_ended_one() {
     let (_tester, ctx, _channels) = two_waiting(Trigger::Level);
     for _ in 0..3 {
         thread::scope(|scope| {
@@ -143,7 +143,7 @@ fn a_round_of_a_thread_that_ended_is_not_that_of_the_next_thread() {
 }
 
 #[test]
-fn a_round_goes_on_after_the_thread_has_begun_and_ended_another() {
+fn a_round_goes_on_after_its_thread_began_and_ended_another() {
     let (tester, ctx, [channel, other]) = two_waiting(Trigger::Level);
     let mut round = ctx.dispatch().unwrap();
     assert_eq!(round.next().map(|wake| wake.channel), Some(channel.id()));
@@ -159,7 +159,7 @@ fn a_round_goes_on_after_the_thread_has_begun_and_ended_another() {
 }
 
 #[test]
-fn a_round_that_another_one_ended_hands_out_nothing_while_another_thread_has_the_round() {
+fn a_replaced_round_hands_out_nothing_while_another_thread_has_a_round() {
     let (tester, ctx, [_channel, other]) = two_waiting(Trigger::Level);
     tester.script().batches.clear();
     let mut round = ctx.dispatch().unwrap();
@@ -169,14 +169,14 @@ fn a_round_that_another_one_ended_hands_out_nothing_while_another_thread_has_the
     let turns = Barrier::new(2);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let theirs = ctx.dispatch().unwrap();
+            let other_round = ctx.dispatch().unwrap();
             turns.wait();
             turns.wait();
-            assert_eq!(theirs.finish().unwrap(), Outcome::Done);
+            assert_eq!(other_round.finish().unwrap(), Outcome::Done);
         });
         turns.wait();
         let meanwhile = (round.next(), ended.finish(), ctx.dispatch().map(drop));
-        // Before anything is asserted, or the other thread would wait for ever.
+        // Before the asserts: if one failed first, the other thread would wait for ever.
         turns.wait();
         assert!(matches!(
             meanwhile,
@@ -189,14 +189,14 @@ fn a_round_that_another_one_ended_hands_out_nothing_while_another_thread_has_the
 }
 
 #[test]
-fn a_round_of_callbacks_inside_a_round_of_values_ends_it_and_leaves_its_wakes() {
+fn a_round_of_callbacks_inside_a_round_of_values_leaves_its_wakes() {
     let (tester, ctx, [channel, other]) = two_waiting(Trigger::Level);
     tester.script().batches.clear();
     let mut round = ctx.dispatch().unwrap();
     let inner = ctx.clone();
     channel
         .set_callback(move |_| {
-            // It cannot be forgotten, so it is not ended either.
+            // A round of callbacks cannot be forgotten, so a dispatch does not end it.
             assert!(matches!(inner.dispatch(), Err(Error::Busy)));
         })
         .unwrap();

@@ -56,7 +56,7 @@ fn drops_of_a_child_close_its_descriptor_and_nothing_else() {
 }
 
 #[test]
-fn round_that_a_fork_came_into_hands_out_nothing_in_the_child() {
+fn round_open_during_a_fork_hands_out_nothing_in_the_child() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -72,7 +72,7 @@ fn round_that_a_fork_came_into_hands_out_nothing_in_the_child() {
 }
 
 #[test]
-fn child_of_a_context_that_had_opened_nothing_may_not_use_it_either() {
+fn child_of_a_context_without_a_device_may_not_use_it() {
     let tester = Tester::new();
     let ctx = tester.context();
     tester.script().process += 1;

@@ -1,5 +1,5 @@
-//! The core from outside, on devices and loops that tests script call by call. One binary, because each would compile
-//! the core's generic code again.
+//! Tests of the public core, on devices and loops that follow a script. One binary, because each would compile the
+//! core's generic code again.
 
 mod ahead;
 mod batches;
@@ -8,6 +8,7 @@ mod counts;
 mod each;
 mod edge;
 mod expected;
+mod failed_ends;
 mod failures;
 mod forgotten;
 mod fork;

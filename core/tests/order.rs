@@ -1,6 +1,5 @@
-//! The order of the calls, where it is the point: what the device, the event loop and the program
-//! see one after the other. Each test states the whole sequence first; every other call, and
-//! every other order, fails it.
+//! The order of calls: what the device, the event loop and the program see one after the other.
+//! Each test first states the whole sequence; any other call and any other order fails it.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use evtchn_core::{Cause, Context, DomId, Error, ErrorKind, Outcome, Slept, Trigg
 
 const GUEST: DomId = DomId::new(7);
 
-/// A round in which the program waits again for all that it takes.
+/// A round in which the program waits again on every channel it takes a wake of.
 fn take_and_wait_again(ctx: &MockContext, program: &MockProgram) {
     let mut round = ctx.dispatch().unwrap();
     for wake in &mut round {
@@ -22,7 +21,7 @@ fn take_and_wait_again(ctx: &MockContext, program: &MockProgram) {
     assert_eq!(round.finish().unwrap(), Outcome::Done);
 }
 
-/// A round in which the program waits for nothing again.
+/// A round in which the program does not wait again.
 fn take(ctx: &MockContext, program: &MockProgram) {
     let mut round = ctx.dispatch().unwrap();
     for wake in &mut round {
@@ -63,7 +62,7 @@ fn a_bind_after_an_unbind_reads_first() {
 }
 
 #[test]
-fn a_bind_that_read_a_wake_of_another_is_done_before_the_loop_is_told() {
+fn a_bind_that_reads_a_wake_is_done_before_it_wakes_the_loop() {
     let order = Order::open().bind(1).bind(2).register().unbind(2);
     let order = order.read([1]).bind(3).wake().takes(1).deregister();
     let (program, ctx) = order.unbind(3).unbind(1).close().begin();
@@ -81,7 +80,7 @@ fn a_bind_that_read_a_wake_of_another_is_done_before_the_loop_is_told() {
 // ---- Waits outside a round.
 
 #[test]
-fn a_wait_on_a_held_port_registers_before_it_writes() {
+fn a_wait_on_a_masked_port_registers_before_it_unmasks() {
     let order = Order::open().bind(1).register().read([1]).takes(1);
     let order = order.deregister().register().write([1]);
     let (program, ctx) = order.unbind(1).deregister().close().begin();
@@ -93,7 +92,7 @@ fn a_wait_on_a_held_port_registers_before_it_writes() {
 }
 
 #[test]
-fn a_write_that_fails_after_the_register_is_followed_by_a_deregister() {
+fn an_unmask_that_fails_after_the_register_is_followed_by_a_deregister() {
     let order = Order::open().bind(1).register().read([1]).takes(1);
     let order = order.deregister().register();
     let order = order.write_fails([1], ErrorKind::NoMemory).deregister();
@@ -107,7 +106,7 @@ fn a_write_that_fails_after_the_register_is_followed_by_a_deregister() {
 }
 
 #[test]
-fn a_kept_event_with_a_callback_is_registered_before_the_loop_is_told() {
+fn a_wait_on_a_latched_event_registers_before_it_wakes_the_loop() {
     let order = Order::open()
         .bind(1)
         .bind(2)
@@ -128,7 +127,7 @@ fn a_kept_event_with_a_callback_is_registered_before_the_loop_is_told() {
 // ---- A round.
 
 #[test]
-fn a_round_writes_once_after_every_wake_was_handed_out() {
+fn a_round_unmasks_once_after_every_wake_was_handed_out() {
     let order = Order::open().bind(1).bind(2).register();
     let order = order.read([2, 1]).takes(2).takes(1).write([2, 1]);
     let (program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
@@ -141,7 +140,7 @@ fn a_round_writes_once_after_every_wake_was_handed_out() {
 }
 
 #[test]
-fn a_round_of_callbacks_writes_once_after_every_call() {
+fn a_round_of_callbacks_unmasks_once_after_every_call() {
     let order = Order::open().bind(1).bind(2).register();
     let order = order.read([1, 2]).takes(1).takes(2).write([1, 2]);
     let (program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
@@ -160,7 +159,7 @@ fn a_round_of_callbacks_writes_once_after_every_call() {
 }
 
 #[test]
-fn an_edge_triggered_round_reads_until_nothing_is_left_before_it_writes() {
+fn an_edge_triggered_round_reads_everything_before_it_unmasks() {
     let order = Order::open_under(Trigger::Edge).bind(1).register();
     let order = order.read([1]).takes(1).read([]).write([1]);
     let (program, ctx) = order.unbind(1).deregister().close().begin();
@@ -171,7 +170,7 @@ fn an_edge_triggered_round_reads_until_nothing_is_left_before_it_writes() {
 }
 
 #[test]
-fn what_a_write_did_not_take_is_written_next() {
+fn the_rest_of_a_partial_unmask_is_written_next() {
     let order = Order::open().bind(1).bind(2).bind(3).register();
     let order = order.read([1, 2, 3]).takes(1).takes(2).takes(3);
     let order = order.write_takes(2, [1, 2, 3]).write([3]);
@@ -186,7 +185,7 @@ fn what_a_write_did_not_take_is_written_next() {
 }
 
 #[test]
-fn a_round_with_wakes_left_writes_before_it_tells_the_loop() {
+fn a_round_with_wakes_left_unmasks_before_it_wakes_the_loop() {
     let order = Order::open().bind(1).bind(2).register();
     let order = order.read([1, 2]).takes(1).write([1]).wake();
     let (program, ctx) = order.unbind(1).unbind(2).deregister().close().begin();
@@ -205,7 +204,7 @@ fn a_round_with_wakes_left_writes_before_it_tells_the_loop() {
 // ---- Overflow and failure of the device.
 
 #[test]
-fn an_overflow_is_reset_and_written_back_only_by_the_next_wait() {
+fn an_overflow_is_reset_and_only_the_next_wait_unmasks() {
     let order = Order::open().bind(1).bind(2).register();
     let order = order.read_fails(ErrorKind::Overflow).reset();
     let order = order.takes(1).takes(2).deregister().register().write([2]);
@@ -305,7 +304,7 @@ fn a_device_is_deregistered_before_it_is_handed_over_and_closed_by_its_new_owner
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
     channel.wait().unwrap();
     let parts = ctx.hand_over(&mut [channel]).unwrap();
-    // What was adopted is queued by the wait, and the loop of the successor told of it.
+    // The wait queues the adopted wake and wakes the loop of the successor.
     let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
     let mut of_loop = Sequence::new();
     let register = event_loop.expect_register().times(1);
@@ -330,7 +329,7 @@ fn a_device_is_deregistered_before_it_is_handed_over_and_closed_by_its_new_owner
 // ---- A thread that blocks.
 
 #[test]
-fn a_block_writes_before_it_sleeps_and_reads_only_what_is_ready() {
+fn a_block_unmasks_before_it_sleeps_and_reads_only_a_ready_device() {
     let order = Order::open().bind(1);
     let order = order
         .register()
@@ -361,7 +360,7 @@ fn a_block_reads_once_more_at_its_deadline() {
 }
 
 #[test]
-fn a_block_that_reads_the_wake_of_another_tells_the_loop_once() {
+fn a_block_that_reads_a_wake_of_a_round_wakes_the_loop_once() {
     let order = Order::open().bind(1).bind(2).register();
     let order = order.sleep(Slept::Ready).read([2]).wake();
     let order = order.sleep(Slept::Ready).read([]);
@@ -372,7 +371,7 @@ fn a_block_that_reads_the_wake_of_another_tells_the_loop_once() {
     let two = ctx.bind_unbound_port(GUEST).unwrap();
     two.wait().unwrap();
     assert_eq!(one.block().unwrap(), Cause::Event);
-    // The rest of the device waits for the round of whom the loop told.
+    // The rest of the device is left to the round of the woken loop.
     let mut round = ctx.dispatch_at_most(1).unwrap();
     program.takes(round.next().unwrap().port());
     drop(round);

@@ -1,4 +1,4 @@
-//! Hooks of the event loop that panic: everything is put in its place, then the panic goes on.
+//! Hooks of the event loop that panic: the context restores its state, then the panic goes on.
 #![expect(clippy::panic, reason = "a test ends by panicking")]
 
 use std::any::Any;
@@ -48,7 +48,7 @@ fn a_bind_whose_hook_panics_leaves_no_port() {
     assert_eq!(
         ctx.link(),
         Link::Watching,
-        "for nobody: the bind tries again"
+        "no channel waits: the bind tries again"
     );
     tester.script().panic.push("deregister");
     tester.log();
@@ -59,7 +59,7 @@ fn a_bind_whose_hook_panics_leaves_no_port() {
 }
 
 #[test]
-fn a_channel_that_is_dropped_while_a_hook_panics_takes_its_callback_along() {
+fn a_channel_dropped_while_a_hook_panics_drops_its_callback() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -77,7 +77,7 @@ fn a_channel_that_is_dropped_while_a_hook_panics_takes_its_callback_along() {
 }
 
 #[test]
-fn a_round_whose_hook_panics_tells_the_loop_of_what_is_left() {
+fn a_round_whose_hook_panics_wakes_the_loop_for_the_rest() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -110,7 +110,7 @@ fn a_hook_that_panics_while_a_callback_unwinds_is_the_error_of_the_next_round() 
     let refused = ctx.dispatch_callbacks().unwrap_err();
     assert!(matches!(refused, Error::HookPanicked), "{refused:?}");
     assert_eq!(ctx.stats().unreported, 0);
-    // The next round lets go.
+    // The next round deregisters.
     assert_eq!(ctx.dispatch().unwrap().count(), 0);
     assert_eq!(ctx.link(), Link::Idle);
 }
@@ -124,7 +124,7 @@ fn a_context_that_is_dropped_while_a_hook_panics_closes_its_device() {
     let held = Arc::clone(&channel);
     let guard = channel.lock().unwrap();
     let waited = guard.as_ref().unwrap();
-    // The callback holds its own channel, so that only the context can let both go.
+    // The callback holds its own channel, so only the context can drop both.
     waited.set_callback(move |_| drop(held.lock())).unwrap();
     waited.wait().unwrap();
     drop(guard);
@@ -136,7 +136,7 @@ fn a_context_that_is_dropped_while_a_hook_panics_closes_its_device() {
 }
 
 #[test]
-fn a_context_whose_last_handle_goes_inside_a_hook_is_closed_by_whom_called_it() {
+fn a_context_whose_last_handle_is_dropped_in_a_hook_closes_after_the_hook() {
     let tester = Tester::new();
     let ctx = Arc::new(Mutex::new(None));
     let context = tester.context();
@@ -145,7 +145,7 @@ fn a_context_whose_last_handle_goes_inside_a_hook_is_closed_by_whom_called_it() 
     let last = Arc::clone(&ctx);
     tester.script().on_register = Some(Box::new(move || drop(last.lock().unwrap().take())));
     tester.log();
-    // The wait was the one that is cancelled by the end of the context.
+    // This wait is cancelled by the end of the context, so its result does not matter.
     let _answer = channel.wait();
     assert_eq!(tester.log(), ["register", "deregister"]);
     channel.wait().unwrap_err();
@@ -153,9 +153,9 @@ fn a_context_whose_last_handle_goes_inside_a_hook_is_closed_by_whom_called_it() 
     assert_eq!(tester.log(), ["unbind 1", "close"]);
 }
 
-/// What an edge announced is not announced again by a registration that stayed.
+/// A registration that stays does not report the edge again.
 #[test]
-fn an_edge_that_was_not_read_is_not_lost_where_the_loop_does_not_let_go() {
+fn an_unread_edge_is_kept_when_the_deregister_fails() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -172,7 +172,7 @@ fn an_edge_that_was_not_read_is_not_lost_where_the_loop_does_not_let_go() {
 }
 
 #[test]
-fn a_restriction_that_is_set_during_the_open_is_set_on_the_device() {
+fn a_restriction_set_during_the_open_is_set_on_the_device() {
     let tester = Tester::new();
     let ctx = Arc::new(tester.context());
     let inside = Arc::clone(&ctx);
@@ -183,7 +183,7 @@ fn a_restriction_that_is_set_during_the_open_is_set_on_the_device() {
 }
 
 #[test]
-fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
+fn a_device_closed_after_a_failed_deregister_is_not_counted_as_deregistered() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -199,7 +199,7 @@ fn a_device_that_is_closed_though_the_loop_keeps_it_was_not_deregistered() {
 }
 
 #[test]
-fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
+fn a_bind_that_finds_a_failed_device_wakes_the_loop_though_its_hook_panics() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [one, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -214,7 +214,7 @@ fn a_bind_whose_hook_panics_tells_the_loop_of_whom_it_found_dead() {
 }
 
 #[test]
-fn a_loop_that_panics_when_it_is_told_of_the_rest_of_a_panicking_round_is_counted() {
+fn a_wake_hook_that_panics_after_a_panicking_round_is_counted() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -231,12 +231,12 @@ fn a_loop_that_panics_when_it_is_told_of_the_rest_of_a_panicking_round_is_counte
     assert_eq!(ctx.next_timeout(), Some(Duration::ZERO));
 }
 
-/// An error of a loop that counts how many there are.
+/// An error of a loop; the count of its `Arc` is the number of errors.
 #[derive(Debug, thiserror::Error)]
 #[error("refused")]
 struct Refused(Arc<()>);
 
-/// A loop that does not let go of the device twice, and panics the third time.
+/// A loop whose deregister fails twice and panics the third time.
 struct Stubborn {
     errors: Arc<()>,
     calls: AtomicU32,
@@ -263,7 +263,7 @@ impl Registrar for Stubborn {
 }
 
 #[test]
-fn an_error_is_dropped_where_a_hook_panics_before_it_is_returned() {
+fn an_error_is_dropped_when_a_hook_panics_before_its_return() {
     let errors = Arc::new(());
     let event_loop = Stubborn {
         errors: Arc::clone(&errors),
@@ -272,7 +272,7 @@ fn an_error_is_dropped_where_a_hook_panics_before_it_is_returned() {
     let ctx = Context::with_registrar(Tester::new().opener(), event_loop);
     let channels = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
     channels[0].wait().unwrap();
-    // It is to be registered anew, and refuses for the first time.
+    // The context deregisters the lost device first, which fails for the first time.
     ctx.driver().lost();
     // The second refusal is the error of this wait; as that is taken back, the third call panics.
     let panic = panics(|| channels[1].wait());

@@ -1,4 +1,4 @@
-//! Wakes that wait in the queue, for rounds of values and of callbacks.
+//! Queued wakes, in rounds of values and of callbacks.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn causes(ctx: &Context<FakeLoop>) -> Vec<(ChannelId, Cause)> {
 }
 
 #[test]
-fn a_round_of_callbacks_keeps_and_counts_the_wakes_of_others() {
+fn a_round_of_callbacks_keeps_and_counts_wakes_without_a_callback() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [called, other] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -49,7 +49,7 @@ fn kept_and_waiting(tester: &Tester, ctx: &Context<FakeLoop>) -> [Channel<FakeLo
 }
 
 #[test]
-fn a_wait_for_what_was_kept_wakes_the_loop_once_and_the_next_round_hands_it_out() {
+fn a_wait_on_a_latched_event_wakes_the_loop_once_and_the_next_round_hands_it_out() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [kept, _waiting] = kept_and_waiting(&tester, &ctx);
@@ -71,7 +71,7 @@ fn a_wait_for_what_was_kept_wakes_the_loop_once_and_the_next_round_hands_it_out(
 }
 
 #[test]
-fn a_wait_in_a_round_for_what_was_kept_is_a_wake_of_that_round_and_wakes_no_loop() {
+fn a_wait_on_a_latched_event_in_a_round_is_a_wake_of_that_round() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [kept, waiting] = kept_and_waiting(&tester, &ctx);
@@ -100,7 +100,7 @@ fn queued_wakes_are_counted_when_they_are_handed_out_or_kept() {
         // The first one is read and handed out, the others are queued behind it.
         assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
         assert_eq!(ctx.dispatch_at_most(1).unwrap().count(), 1);
-        // Nobody has a callback: what is left is kept.
+        // No channel has a callback: the rest is latched.
         ctx.dispatch_callbacks().unwrap();
         let stats = ctx.stats();
         assert_eq!((stats.wakes, stats.latched), (4 * round - 2, 2 * round));
@@ -125,7 +125,7 @@ fn a_round_that_reads_nothing_leaves_a_level_triggered_loop_nothing_to_do() {
 }
 
 #[test]
-fn wakes_that_tell_of_a_failed_device_end_with_the_teardown() {
+fn a_teardown_ends_the_wakes_of_a_failed_device() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -133,7 +133,7 @@ fn wakes_that_tell_of_a_failed_device_end_with_the_teardown() {
     tester.fail("read", ErrorKind::Gone);
     assert!(ctx.drive().is_err());
     drop(channel);
-    assert!(ctx.next_timeout().is_some(), "nobody took it");
+    assert!(ctx.next_timeout().is_some(), "it is still queued");
     ctx.teardown().unwrap();
     assert_eq!(ctx.next_timeout(), None);
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
@@ -144,7 +144,7 @@ fn wakes_that_tell_of_a_failed_device_end_with_the_teardown() {
 }
 
 #[test]
-fn wakes_of_one_failed_device_outlive_the_next_one() {
+fn wakes_of_one_failed_device_outlive_the_failure_of_the_next() {
     let tester = Tester::new();
     let ctx = tester.context();
     let mut dead = Vec::new();
@@ -155,13 +155,13 @@ fn wakes_of_one_failed_device_outlive_the_next_one() {
         assert!(ctx.drive().is_err());
         dead.push(channel);
     }
-    let told: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.channel).collect();
-    assert_eq!(told, [dead[0].id(), dead[1].id()]);
+    let woken: Vec<_> = ctx.dispatch().unwrap().map(|wake| wake.channel).collect();
+    assert_eq!(woken, [dead[0].id(), dead[1].id()]);
     assert_eq!(ctx.next_timeout(), None);
 }
 
 #[test]
-fn a_failed_device_leaves_nobody_who_waits() {
+fn a_failed_device_leaves_no_wait() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -170,13 +170,13 @@ fn a_failed_device_leaves_nobody_who_waits() {
     assert!(ctx.drive().is_err());
     tester.log();
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
-    // The loop is told of the wake that says so, and nothing is registered.
+    // The loop is woken for the wake with `Gone`, and nothing is registered.
     assert_eq!(tester.log(), ["open", "bind", "wake"]);
     assert_eq!(ctx.link(), Link::Idle);
 }
 
 #[test]
-fn a_device_that_is_opened_anew_is_not_read_for_what_an_unbind_left_in_the_old_one() {
+fn a_reopened_device_is_not_read_for_stale_entries_of_the_old_one() {
     let tester = Tester::new();
     let ctx = tester.context();
     ctx.bind_unbound_port(GUEST).unwrap().unbind().unwrap();
@@ -186,9 +186,9 @@ fn a_device_that_is_opened_anew_is_not_read_for_what_an_unbind_left_in_the_old_o
     assert_eq!(tester.log(), ["open", "bind"]);
 }
 
-/// Whoever runs the round takes what the bind read, and is awake.
+/// The thread that runs the round is awake and takes what the bind read.
 #[test]
-fn a_bind_inside_a_round_tells_no_loop_of_what_it_read() {
+fn a_bind_inside_a_round_does_not_wake_the_loop() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [first, second, mut third] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -224,7 +224,7 @@ fn one_read_has_room_for_every_port_that_is_bound() {
 }
 
 #[test]
-fn bindings_of_one_number_are_told_apart() {
+fn bindings_of_one_number_differ_in_their_generation() {
     let tester = Tester::new();
     tester.script().ports = [5, 5, 6].into();
     let ctx = tester.context();
@@ -239,7 +239,7 @@ fn bindings_of_one_number_are_told_apart() {
 }
 
 #[test]
-fn an_unbound_channel_that_is_held_by_a_notifier_alone_is_left_over() {
+fn an_unbound_channel_with_a_notifier_is_still_in_use() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();

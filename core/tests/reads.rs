@@ -1,4 +1,4 @@
-//! How far a round reads, and what is read beside it: by a bind, by a drive, after an overflow.
+//! How far a round reads, and what a bind, a drive and an overflow read beside it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -36,7 +36,7 @@ fn a_level_triggered_round_stops_at_a_short_read() {
 }
 
 #[test]
-fn an_edge_triggered_round_that_ends_early_says_more() {
+fn an_edge_triggered_round_that_ends_early_returns_more() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -84,7 +84,7 @@ fn an_edge_triggered_round_reads_on_after_an_overflow() {
 }
 
 #[test]
-fn a_bind_in_a_round_keeps_what_the_round_has_read_and_not_handed_out() {
+fn a_bind_in_a_round_keeps_the_wakes_that_the_round_has_read() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [first, second, third, mut gone] = [0; 4].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -98,16 +98,16 @@ fn a_bind_in_a_round_keeps_what_the_round_has_read_and_not_handed_out() {
     tester.batch(&[third.port()]);
     tester.log();
     let _next = ctx.bind_unbound_port(GUEST).unwrap();
-    // The round goes on by itself: nobody has to call for it.
+    // The round goes on by itself, so the loop is not woken.
     assert_eq!(tester.log(), ["read", "bind"]);
     let rest: Vec<_> = round.by_ref().map(|wake| wake.channel).collect();
     assert_eq!(rest, [second.id(), third.id()]);
     round.finish().unwrap();
 }
 
-/// The wake is a task's, so nothing is queued that would keep the loop awake.
+/// The wake is for a task, so no queued wake keeps the loop awake.
 #[test]
-fn a_loop_does_not_sleep_over_what_a_drive_left_of_an_edge() {
+fn a_loop_does_not_sleep_while_a_drive_has_left_an_edge_unread() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -128,7 +128,7 @@ fn a_loop_does_not_sleep_over_what_a_drive_left_of_an_edge() {
 }
 
 #[test]
-fn a_loop_is_told_once_of_what_a_drive_queued() {
+fn a_loop_is_woken_once_for_the_wakes_that_drives_queue() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [first, second] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
@@ -141,7 +141,7 @@ fn a_loop_is_told_once_of_what_a_drive_queued() {
     assert_eq!(tester.log(), ["read", "wake"]);
     tester.batch(&[second.port()]);
     assert_eq!(ctx.drive().unwrap(), Outcome::Done);
-    // It comes for the first, and then finds both.
+    // The loop was woken for the first wake and finds both.
     assert_eq!(tester.log(), ["read"]);
     assert_eq!(ctx.dispatch().unwrap().count(), 2);
 }
@@ -163,9 +163,9 @@ fn a_failed_cancel_leaves_a_queued_wake_in_the_queue() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// It is for the next round, so that the round of a storm ends.
+/// Later wakes are left to the next round, so that a round in a storm ends.
 #[test]
-fn a_batch_that_found_the_end_of_its_round_takes_nothing_that_comes_later() {
+fn a_round_whose_batch_came_to_its_end_takes_no_later_wake() {
     let tester = Tester::new();
     let ctx = tester.context();
     let [first, second, mut gone] = [0; 3].map(|_| ctx.bind_unbound_port(GUEST).unwrap());

@@ -1,4 +1,4 @@
-//! A device that does less than it was asked, and what is left then.
+//! A device that does less than the call asked for, and what is left then.
 
 use crate::support::Tester;
 use evtchn_core::{Cause, DomId, Error, ErrorKind, Link};
@@ -6,7 +6,7 @@ use evtchn_core::{Cause, DomId, Error, ErrorKind, Link};
 const GUEST: DomId = DomId::new(7);
 
 #[test]
-fn a_lone_wait_whose_port_is_not_taken_did_not_begin_and_can_be_made_again() {
+fn a_wait_whose_unmask_takes_no_port_does_not_begin_and_can_be_repeated() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -27,7 +27,7 @@ fn a_lone_wait_whose_port_is_not_taken_did_not_begin_and_can_be_made_again() {
 }
 
 #[test]
-fn an_overflow_that_cannot_be_reset_is_the_end_of_the_device() {
+fn a_failed_reset_after_an_overflow_fails_the_device() {
     let tester = Tester::new();
     let ctx = tester.context();
     let channel = ctx.bind_unbound_port(GUEST).unwrap();
@@ -43,7 +43,7 @@ fn an_overflow_that_cannot_be_reset_is_the_end_of_the_device() {
 }
 
 #[test]
-fn notifiers_of_one_binding_are_one_and_end_with_it() {
+fn notifiers_of_one_binding_are_equal_and_end_with_it() {
     let tester = Tester::new();
     let ctx = tester.context();
     let mut channel = ctx.bind_unbound_port(GUEST).unwrap();

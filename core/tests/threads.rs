@@ -12,12 +12,12 @@ const GUEST: DomId = DomId::new(7);
 
 type FakeChannel = Channel<FakeLoop>;
 
-/// How often the hook lets others run before it returns.
+/// How often the hook yields to other threads before it returns.
 const TURNS: usize = 100_000;
 
-/// Cancels the only wait on another thread and, while the loop lets go of the device, waits on a
-/// second channel. Whoever waits has a registered device when the wait returns, so it must not
-/// return before the loop does. Gives both channels, and how the cancel ended.
+/// Cancels the only wait on another thread and, while the loop deregisters the device, waits on a
+/// second channel. The device must be registered when a wait returns, so the wait must not return
+/// before the hook does. Returns both channels, and the result of the cancel.
 fn wait_during_a_deregistration(
     tester: &Tester,
     ctx: &Context<FakeLoop>,
@@ -49,7 +49,7 @@ fn wait_during_a_deregistration(
 }
 
 #[test]
-fn a_wait_that_comes_during_a_deregistration_returns_after_it() {
+fn a_wait_during_a_deregistration_returns_after_it() {
     let tester = Tester::new();
     let ctx = tester.context();
     let (_channels, cancelled) = wait_during_a_deregistration(&tester, &ctx);
@@ -59,7 +59,7 @@ fn a_wait_that_comes_during_a_deregistration_returns_after_it() {
 }
 
 #[test]
-fn a_wait_that_comes_during_a_deregistration_that_fails_needs_no_other() {
+fn a_wait_during_a_failed_deregistration_needs_no_new_registration() {
     let tester = Tester::new();
     tester.fail("deregister", ErrorKind::Other);
     let ctx = tester.context();
@@ -67,5 +67,5 @@ fn a_wait_that_comes_during_a_deregistration_that_fails_needs_no_other() {
     cancelled.unwrap_err();
     assert_eq!(tester.log(), ["deregister"]);
     tester.batch(&channels.each_ref().map(Channel::port));
-    assert_eq!(ctx.dispatch().unwrap().count(), 2, "nobody's wait ended");
+    assert_eq!(ctx.dispatch().unwrap().count(), 2, "both still wait");
 }

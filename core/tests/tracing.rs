@@ -1,4 +1,4 @@
-//! What a subscriber of `tracing` sees of a context.
+//! What a `tracing` subscriber receives from a context.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use tracing::Level;
 
 const GUEST: DomId = DomId::new(7);
 
-/// What was written for a reader, line by line.
+/// The lines that the subscriber wrote.
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
 
@@ -26,7 +26,7 @@ impl Write for &Paper {
 }
 
 impl Paper {
-    /// What came since the last call.
+    /// The lines since the last call.
     fn take(&self) -> Vec<String> {
         let bytes = std::mem::take(&mut *self.0.lock().unwrap());
         let text = String::from_utf8(bytes).unwrap();
@@ -34,7 +34,7 @@ impl Paper {
     }
 }
 
-/// Runs a test of one context with everything that it says up to a level.
+/// Runs a test of one context and collects its messages up to a level.
 fn listen(level: Level, test: impl FnOnce(&Paper, &Tester, Context<FakeLoop>)) {
     let paper = Paper::default();
     let writer = Arc::new(paper.clone());
@@ -56,7 +56,7 @@ fn event(tester: &Tester, channel: &Channel<FakeLoop>) {
 }
 
 #[test]
-fn a_life_is_told_step_by_step() {
+fn each_step_of_a_context_is_logged() {
     listen(Level::TRACE, |paper, tester, ctx| {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         assert_eq!(paper.take(), ["DEBUG evtchn: opened the device"]);
@@ -83,7 +83,7 @@ fn a_life_is_told_step_by_step() {
 }
 
 #[test]
-fn what_the_loop_says_stands_in_the_span_of_its_hook() {
+fn messages_of_the_loop_are_in_the_span_of_its_hook() {
     listen(Level::DEBUG, |paper, tester, ctx| {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         let hook = || Box::new(|| tracing::info!(target: "loop", "here"));
@@ -105,7 +105,7 @@ fn what_the_loop_says_stands_in_the_span_of_its_hook() {
 }
 
 #[test]
-fn an_overflow_and_a_fault_are_told_once_and_before_their_wakes() {
+fn an_overflow_and_a_fault_are_logged_once_before_their_wakes() {
     listen(Level::TRACE, |paper, tester, ctx| {
         let channel = ctx.bind_unbound_port(GUEST).unwrap();
         channel.wait().unwrap();
@@ -142,9 +142,9 @@ fn an_overflow_and_a_fault_are_told_once_and_before_their_wakes() {
     });
 }
 
-/// No round is there to tell it.
+/// Without a round.
 #[test]
-fn an_overflow_that_a_bind_finds_is_told() {
+fn an_overflow_that_a_bind_finds_is_logged() {
     listen(Level::WARN, |paper, tester, ctx| {
         let [channel, mut gone] = [0; 2].map(|_| ctx.bind_unbound_port(GUEST).unwrap());
         channel.wait().unwrap();
@@ -160,7 +160,7 @@ fn an_overflow_that_a_bind_finds_is_told() {
 }
 
 #[test]
-fn a_call_that_fails_is_told_with_its_cause() {
+fn a_failed_call_is_logged_with_its_cause() {
     listen(Level::WARN, |paper, tester, ctx| {
         tester.fail("open", ErrorKind::NoDevice);
         ctx.bind_unbound_port(GUEST).unwrap_err();
@@ -172,9 +172,9 @@ fn a_call_that_fails_is_told_with_its_cause() {
             [
                 "WARN evtchn: failed call=\"open\" \
                  error=cannot open the event-channel device: there is no device \
-                 error.sources=[open failed as told: NoDevice]",
+                 error.sources=[open failed as scripted: NoDevice]",
                 "WARN evtchn: failed call=\"hook\" \
-                 error=the event loop refused the device: register failed as told: Other",
+                 error=the event loop refused the device: register failed as scripted: Other",
             ]
         );
     });

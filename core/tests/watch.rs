@@ -1,4 +1,4 @@
-//! The watch over a device, on places that count what it asks of them.
+//! The `Watch` of a device, on places that count its calls.
 
 use std::convert::Infallible;
 use std::sync::OnceLock;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use evtchn_core::watch::{Parked, Places, Polled, Unpark, Waited, Watch};
 
-/// While one thread polls, another one waits, which a wake has reached before it sleeps.
+/// While one thread polls, another one begins to wait and is woken before it sleeps.
 #[derive(Default)]
 struct Overtaken {
     watch: OnceLock<&'static Watch<Overtaken>>,
@@ -47,14 +47,14 @@ impl Places for Overtaken {
         Ok(Parked::TimedOut)
     }
 
-    fn unpark(&self, _place: usize, _whom: Unpark) {
+    fn unpark(&self, _place: usize, _unpark: Unpark) {
         self.unparks.fetch_add(1, Relaxed);
     }
 }
 
-/// No thread follows any more, so none is woken to take the watch.
+/// No other thread sleeps any more, so none is woken to poll.
 #[test]
-fn a_thread_that_has_news_before_it_sleeps_no_longer_follows() {
+fn a_thread_woken_before_it_sleeps_is_not_woken_to_poll() {
     let watch: &'static Watch<Overtaken> = Box::leak(Box::new(Watch::new(Overtaken::default())));
     assert!(watch.register(0));
     assert!(watch.places().watch.set(watch).is_ok());

@@ -98,7 +98,7 @@ cases! {
         a_channel_dropped_first_ends_its_wait
     }
     libxl {
-        a_readiness_after_the_cancel_delivers_no_wake
+        a_readiness_after_the_cancel_calls_no_callback
         a_readiness_without_an_event_is_harmless
         a_wait_in_another_thread_reaches_a_loop_that_sleeps
         a_callback_queued_in_another_thread_reaches_a_loop_that_sleeps

@@ -39,7 +39,7 @@ impl Scene {
         })
     }
 
-    /// Rounds before those that count.
+    /// Rounds before the counted ones.
     fn warm_up(&self) -> u32 {
         WARM_UP.div_ceil(self.ours.len()) as u32
     }
@@ -59,7 +59,7 @@ impl Scene {
     }
 }
 
-/// Fails where a port was delivered once more than it was waited for.
+/// Fails if a port was delivered more often than it was waited for.
 async fn check(scene: &Scene) -> Result<()> {
     for (port, receiver) in &scene.ours {
         let mut left = pin!(receiver.notified());

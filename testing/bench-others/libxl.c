@@ -1,5 +1,5 @@
 /*
- * The loop of libxl on libxenevtchn: what evtchn_fd_callback and libxl__ev_evtchn_wait do per event, written anew.
+ * The loop of libxl on libxenevtchn: what evtchn_fd_callback and libxl__ev_evtchn_wait do per event, rewritten.
  *
  * Left out: the lock of the context, its time of day, its other descriptors, its log. The real one is slower.
  * License: LGPL-2.1, as the library that it is linked with.
@@ -16,7 +16,7 @@
 
 #include <xenevtchn.h>
 
-/* Rounds before those that count. */
+/* Rounds before the counted ones. */
 #define WARM_UP 2u
 
 struct waiter {
@@ -46,7 +46,7 @@ static double now(void)
     return time.tv_sec * 1e9 + time.tv_nsec;
 }
 
-/* One poll, for as long as it takes or not at all. */
+/* One poll, which waits without a limit or not at all. */
 static bool is_readable(int timeout)
 {
     struct pollfd pollfd = { .fd = xenevtchn_fd(handle), .events = POLLIN };
@@ -71,7 +71,7 @@ static void woken(struct waiter *waiter)
     wait_for(waiter);
 }
 
-/* What is called when the loop's poll says that the device is readable. */
+/* Called when the loop's poll says that the device is readable. */
 static void fd_callback(void)
 {
     while (is_readable(0)) {

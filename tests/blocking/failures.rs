@@ -1,4 +1,4 @@
-//! What a block leaves where the device, the loop or the caller's own condition fails.
+//! What a block leaves when the device, the loop or the caller's condition fails.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use evtchn::sim::{Call, Errno};
 use evtchn::{Cause, DeviceCall, DeviceError, Error, Link};
 
-use super::{SECOND, WOKEN, expect_nobody_waits, scripted};
+use super::{SECOND, WOKEN, expect_no_wait, scripted};
 
 #[test]
-fn a_device_that_fails_under_a_round_of_others_is_an_error_of_the_block() {
+fn a_block_fails_when_a_round_finds_the_device_failed() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     let (opener, context) = (rig.opener.clone(), Arc::clone(&rig.context));
@@ -28,7 +28,7 @@ fn a_device_that_fails_under_a_round_of_others_is_an_error_of_the_block() {
 }
 
 #[test]
-fn a_device_that_fails_under_the_read_of_a_block_is_an_error_there() {
+fn a_block_fails_when_its_read_finds_the_device_failed() {
     let (rig, event_loop) = scripted();
     let [own, other] = [rig.wire(), rig.wire()];
     other.wait();
@@ -39,7 +39,7 @@ fn a_device_that_fails_under_the_read_of_a_block_is_an_error_there() {
     assert_eq!(Errno::of(&error), Some(Errno::EIO));
     assert_eq!(rig.context.link(), Link::Faulted);
     assert_eq!(event_loop.violations(), []);
-    // The other waiter is told, in a round.
+    // The other waiter is woken by a round.
     assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
     let wakes: Vec<_> = rig.context.dispatch().unwrap().collect();
     assert_eq!(wakes.len(), 1);
@@ -50,24 +50,24 @@ fn a_device_that_fails_under_the_read_of_a_block_is_an_error_there() {
 }
 
 #[test]
-fn a_sleep_that_fails_leaves_nobody_waiting() {
+fn a_failed_sleep_leaves_no_wait() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     let error = wire.channel.block().unwrap_err();
     assert!(matches!(error, Error::Sleep(_)), "{error:?}");
     assert_eq!(Errno::of(&error), Some(Errno::EDEADLK));
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
     event_loop.fail_next(Call::Sleep, Errno::ENOMEM);
     let error = wire.channel.block_until(SECOND).unwrap_err();
     assert!(matches!(error, Error::Sleep(_)), "{error:?}");
     assert_eq!(Errno::of(&error), Some(Errno::ENOMEM));
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
     wire.fire();
     wire.expect_block(WOKEN);
 }
 
 #[test]
-fn a_write_back_that_fails_leaves_nobody_waiting() {
+fn a_failed_unmask_leaves_no_wait() {
     let (rig, _) = scripted();
     let wire = rig.wire();
     wire.fire();
@@ -78,39 +78,39 @@ fn a_write_back_that_fails_leaves_nobody_waiting() {
     let call = DeviceCall::Unmask { first, count };
     assert_eq!(error.device().map(DeviceError::call), Some(call));
     assert_eq!(Errno::of(&error), Some(Errno::ENOMEM));
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
     wire.fire();
     wire.expect_block(WOKEN);
 }
 
 #[test]
-fn a_loop_that_does_not_let_go_costs_no_wake() {
+fn a_failed_deregister_at_the_end_of_a_block_loses_no_wake() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     wire.fire();
     event_loop.fail_next(Call::Deregister, Errno::EIO);
     wire.expect_block(WOKEN);
     assert_eq!(rig.unreported(), 1);
-    // The end of the block has tried again.
-    expect_nobody_waits(&rig);
+    // The end of the block has tried the deregister again.
+    expect_no_wait(&rig);
 }
 
 #[test]
-fn a_loop_that_does_not_let_go_at_the_deadline_is_counted() {
+fn a_failed_deregister_at_the_deadline_is_counted() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     event_loop.fail_next(Call::Deregister, Errno::EIO);
     let blocked = wire.channel.block_until(SECOND).unwrap();
     assert_eq!(blocked, None);
     assert_eq!(rig.unreported(), 1);
-    assert!(event_loop.is_registered(), "for nobody");
+    assert!(event_loop.is_registered(), "though no channel waits");
     // The next call tries again.
     wire.channel.cancel().unwrap();
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
-fn a_cancel_that_cannot_deregister_ends_the_block_all_the_same() {
+fn a_cancel_ends_a_block_though_it_cannot_deregister() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     let (other, hooks) = (wire.clone(), event_loop.clone());
@@ -120,11 +120,11 @@ fn a_cancel_that_cannot_deregister_ends_the_block_all_the_same() {
     });
     wire.expect_cancelled();
     assert_eq!(rig.unreported(), 1);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
-fn a_condition_that_panics_leaves_nobody_waiting() {
+fn a_condition_that_panics_leaves_no_wait() {
     let (rig, _) = scripted();
     let wire = rig.wire();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -135,7 +135,7 @@ fn a_condition_that_panics_leaves_nobody_waiting() {
         panicked.unwrap_err().downcast_ref(),
         Some(&"in the condition")
     );
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
     wire.fire();
     wire.expect_block(WOKEN);
 }

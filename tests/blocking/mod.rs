@@ -1,6 +1,7 @@
-//! A thread that blocks for one channel: what ends it, who gets what, and what it leaves.
+//! A thread that blocks for one channel: what ends the block, which wakes it takes, and what it
+//! leaves.
 //!
-//! On the simulator's loop what others do meanwhile is scripted.
+//! The simulator's loop scripts what happens during the sleep.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 mod failures;
@@ -17,7 +18,7 @@ use crate::common::{Rig, Wire};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What only the tests of blocking ask of a rig.
+/// Methods of the rig for tests of blocking.
 impl<R: Sleep> Rig<R> {
     fn unreported(&self) -> u64 {
         self.context.stats().unreported
@@ -45,7 +46,7 @@ fn scripted() -> (Rig<SimLoop>, SimLoop) {
 }
 
 #[track_caller]
-fn expect_nobody_waits(rig: &Rig<SimLoop>) {
+fn expect_no_wait(rig: &Rig<SimLoop>) {
     let event_loop = rig.context.registrar();
     assert!(!event_loop.is_registered());
     assert_eq!(rig.context.link(), Link::Idle);
@@ -59,12 +60,12 @@ fn an_event_that_comes_during_the_sleep_ends_it() {
     let peer = wire.clone();
     event_loop.while_asleep(move || peer.fire());
     wire.expect_block(WOKEN);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
     assert_eq!(event_loop.now(), Duration::ZERO);
 }
 
 #[test]
-fn a_signal_leaves_what_is_left_of_the_time() {
+fn a_signal_does_not_move_the_deadline() {
     let (rig, event_loop) = scripted();
     let wire = rig.wire();
     let clock = event_loop.clone();
@@ -74,7 +75,7 @@ fn a_signal_leaves_what_is_left_of_the_time() {
     let blocked = wire.channel.block_until(10 * SECOND).unwrap();
     assert_eq!(blocked, None);
     assert_eq!(event_loop.now(), 10 * SECOND);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn the_condition_is_asked_after_a_signal() {
     let goes_on = || !stop.load(Ordering::Relaxed);
     let blocked = wire.channel.block_while(None, goes_on).unwrap();
     assert_eq!(blocked, None);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
@@ -100,11 +101,11 @@ fn a_cancel_ends_a_block_and_the_channel_is_free_for_the_next_wait() {
         other.wait();
     });
     wire.expect_cancelled();
-    // The wait of the one who cancelled is not touched.
+    // The wait of the channel whose thread cancelled goes on.
     assert_eq!(rig.context.link(), Link::Watching);
     wire.fire();
     assert_eq!(rig.context.dispatch().unwrap().count(), 1);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
@@ -119,11 +120,11 @@ fn a_cancel_after_the_event_keeps_it_for_the_next_wait() {
     });
     wire.expect_cancelled();
     rig.expect_kept(&wire.channel, Cause::Event);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
-fn a_round_of_others_leaves_the_wake_to_the_thread_that_blocks() {
+fn a_round_leaves_the_wake_of_a_block_to_the_blocked_thread() {
     let (rig, event_loop) = scripted();
     let [own, other] = [rig.wire(), rig.wire()];
     other.wait();
@@ -134,11 +135,11 @@ fn a_round_of_others_leaves_the_wake_to_the_thread_that_blocks() {
         assert_eq!(fired, [wires[1].port()]);
     });
     own.expect_block(WOKEN);
-    expect_nobody_waits(&rig);
+    expect_no_wait(&rig);
 }
 
 #[test]
-fn a_callback_is_not_called_for_the_wake_of_a_thread_that_blocks() {
+fn a_callback_is_not_called_for_the_wake_of_a_block() {
     let (rig, event_loop) = scripted();
     let [own, other] = [rig.wire(), rig.wire()];
     let calls = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -171,9 +172,9 @@ fn a_dropped_context_ends_a_block() {
     assert_eq!(event_loop.violations(), []);
 }
 
-/// A bind reads old events away, for whomever they are.
+/// A bind reads old events first, and their wakes may be for a block or for a round.
 #[test]
-fn a_bind_that_reads_for_a_thread_that_blocks_and_for_a_round_tells_the_loop() {
+fn a_bind_that_reads_wakes_of_a_block_and_of_a_round_wakes_the_loop() {
     let (rig, event_loop) = scripted();
     let [own, other, gone] = [rig.wire(), rig.wire(), rig.wire()];
     other.wait();
@@ -191,9 +192,9 @@ fn a_bind_that_reads_for_a_thread_that_blocks_and_for_a_round_tells_the_loop() {
     assert_eq!(rig.context.dispatch().unwrap().count(), 1);
 }
 
-/// The round would find what is ready; the thread that blocks has to be told.
+/// The round finds its own wakes, but the blocked thread has to be woken.
 #[test]
-fn a_bind_inside_a_round_that_reads_for_a_thread_that_blocks_tells_it() {
+fn a_bind_inside_a_round_that_reads_the_wake_of_a_block_wakes_the_blocked_thread() {
     let (rig, event_loop) = scripted();
     let [own, gone] = [rig.wire(), rig.wire()];
     let mut gone = Arc::into_inner(gone.channel).unwrap();
@@ -221,7 +222,7 @@ fn blocks_beside_a_queued_wake_do_not_fill_the_queue() {
         own.fire();
         own.expect_block(WOKEN);
     }
-    // Told once, when the wake was queued.
+    // The loop was woken once, when the wake was queued.
     assert_eq!(event_loop.counts().wakes, 1);
     let fired: Vec<Port> = rig
         .context
@@ -233,7 +234,7 @@ fn blocks_beside_a_queued_wake_do_not_fill_the_queue() {
 }
 
 #[test]
-fn a_block_on_an_edge_triggered_loop_takes_no_edge_from_others() {
+fn a_block_on_an_edge_triggered_loop_takes_no_edge_from_rounds() {
     let event_loop = SimLoop::edge();
     let rig = Rig::on(event_loop.clone());
     let [own, other] = [rig.wire(), rig.wire()];

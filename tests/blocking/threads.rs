@@ -16,7 +16,7 @@ fn polled() -> (Rig<PollLoop>, PollLoop) {
 }
 
 /// Returns when a thread is about to poll, or does already.
-fn until_somebody_polls(event_loop: &PollLoop, polls: u64) {
+fn until_a_thread_polls(event_loop: &PollLoop, polls: u64) {
     while event_loop.counters().polls < polls {
         thread::yield_now();
     }
@@ -28,7 +28,7 @@ fn a_peer_on_another_thread_ends_a_block() {
     let wire = rig.wire();
     thread::scope(|scope| {
         scope.spawn(|| {
-            until_somebody_polls(&event_loop, 1);
+            until_a_thread_polls(&event_loop, 1);
             wire.fire();
         });
         wire.expect_block(WOKEN);
@@ -42,7 +42,7 @@ fn a_cancel_on_another_thread_ends_a_block() {
     let wire = rig.wire();
     thread::scope(|scope| {
         scope.spawn(|| {
-            until_somebody_polls(&event_loop, 1);
+            until_a_thread_polls(&event_loop, 1);
             wire.channel.cancel().unwrap();
         });
         wire.expect_cancelled();
@@ -57,7 +57,7 @@ fn a_flag_and_a_wake_from_another_thread_end_a_block() {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            until_somebody_polls(&event_loop, 1);
+            until_a_thread_polls(&event_loop, 1);
             stop.store(true, Ordering::Relaxed);
             event_loop.wake();
         });
@@ -68,12 +68,12 @@ fn a_flag_and_a_wake_from_another_thread_end_a_block() {
 }
 
 #[test]
-fn two_threads_that_block_and_one_that_dispatches_each_get_their_own() {
+fn two_blocked_threads_and_a_dispatching_one_get_their_own_wakes() {
     const ROUNDS: usize = 300;
     let (rig, event_loop) = polled();
     let wires = [rig.wire(), rig.wire(), rig.wire()];
     let [one, two, third] = &wires;
-    // Everybody waits for everybody before the next round begins.
+    // All threads meet before the next round begins.
     let meet = Barrier::new(4);
     thread::scope(|scope| {
         for wire in [one, two] {
@@ -87,7 +87,7 @@ fn two_threads_that_block_and_one_that_dispatches_each_get_their_own() {
         }
         scope.spawn(|| {
             for _ in 0..ROUNDS {
-                // Queued at once where a thread that blocks has read its event already.
+                // The wait queues its wake at once if a blocked thread has already read the event.
                 third.wait();
                 let mut wakes = 0;
                 while wakes == 0 {

@@ -19,14 +19,14 @@ struct Rig {
     event_loop: SimLoop,
     context: Arc<Context>,
     guest: Guest,
-    /// What was called, in this order.
+    /// The calls, in order.
     calls: Arc<Mutex<Vec<(Port, Cause)>>>,
 }
 
 /// A channel, and the port of the guest at its other end.
 struct Wire {
     channel: Arc<Channel>,
-    theirs: Port,
+    peer_port: Port,
 }
 
 impl Rig {
@@ -44,14 +44,14 @@ impl Rig {
 
     fn wire(&self) -> Wire {
         let channel = self.context.bind_unbound_port(self.guest.domid()).unwrap();
-        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        let peer_port = self.guest.bind_interdomain(DomId::DOM0, channel.port());
         Wire {
             channel: Arc::new(channel),
-            theirs: theirs.unwrap(),
+            peer_port: peer_port.unwrap(),
         }
     }
 
-    /// A channel that somebody waits on, whose callback notes its call and does `then`.
+    /// A channel with a wait and a callback that records its call and then does `then`.
     fn waited(&self, mut then: impl FnMut(&Context, &Channel) + Send + 'static) -> Wire {
         let wire = self.wire();
         let channel = Arc::downgrade(&wire.channel);
@@ -67,17 +67,17 @@ impl Rig {
     }
 
     fn fire(&self, wire: &Wire) {
-        self.guest.send(wire.theirs).unwrap();
+        self.guest.send(wire.peer_port).unwrap();
     }
 
-    /// Runs a round of callbacks that ends well, and says whom it called.
+    /// Runs a round of callbacks, which must succeed, and returns the calls.
     #[track_caller]
     fn turn(&self) -> Vec<(Port, Cause)> {
         assert_eq!(self.context.dispatch_callbacks().unwrap(), Outcome::Done);
         self.calls()
     }
 
-    /// Waits where a wake was kept: the next round of values hands it out, and no other.
+    /// Waits on a channel with a kept wake: the next round of values hands out that wake alone.
     #[track_caller]
     fn expect_kept(&self, wire: &Wire, cause: Cause) {
         wait(&wire.channel);
@@ -129,7 +129,7 @@ fn a_callback_that_waits_again_costs_no_registration() {
 }
 
 #[test]
-fn a_wait_on_a_latched_port_calls_in_the_next_round_and_wakes_the_loop() {
+fn a_wait_on_a_latched_port_wakes_the_loop_and_calls_in_the_next_round() {
     let rig = Rig::new();
     let other = rig.waited(|_, channel| wait(channel));
     let wire = rig.waited(|_, _| ());
@@ -185,7 +185,7 @@ fn an_overflow_calls_with_its_cause() {
 }
 
 #[test]
-fn a_callback_of_a_device_that_fails_is_told_once() {
+fn a_callback_is_called_once_when_its_device_fails() {
     let rig = Rig::new();
     let wire = rig.waited(|_, _| ());
     rig.opener.fail_next(Call::Pending, Errno::ENODEV);
@@ -210,11 +210,11 @@ fn a_callback_may_cancel_bind_notify_and_wait_for_others() {
     });
     let second = rig.waited(|_, _| ());
     *cancelled.lock().unwrap() = Arc::downgrade(&second.channel);
-    let before = rig.guest.events(first.theirs).unwrap();
+    let before = rig.guest.events(first.peer_port).unwrap();
     rig.fire(&first);
     rig.fire(&second);
     assert_eq!(rig.turn(), [event(&first)]);
-    assert_eq!(rig.guest.events(first.theirs).unwrap(), before + 1);
+    assert_eq!(rig.guest.events(first.peer_port).unwrap(), before + 1);
     wait(&second.channel);
     assert_eq!(rig.turn(), [event(&second)]);
     assert!(bound.lock().unwrap().is_some());
@@ -243,7 +243,7 @@ fn a_callback_may_unbind_its_own_channel_and_tear_down() {
         });
     set.unwrap();
     wait(own.lock().unwrap().as_ref().unwrap());
-    rig.guest.send(wire.theirs).unwrap();
+    rig.guest.send(wire.peer_port).unwrap();
     assert_eq!(rig.turn(), []);
     assert_eq!(rig.context.link(), Link::Closed);
     assert_eq!(Arc::strong_count(&token), 1);
@@ -300,7 +300,7 @@ fn a_budget_leaves_the_rest_to_the_next_round() {
 }
 
 #[test]
-fn a_callback_that_panics_keeps_its_place_and_loses_no_wake() {
+fn a_callback_that_panics_stays_set_and_loses_no_wake() {
     let rig = Rig::new();
     let bad = rig.waited(|_, channel| {
         wait(channel);
@@ -322,7 +322,7 @@ fn a_callback_that_panics_keeps_its_place_and_loses_no_wake() {
 }
 
 #[test]
-fn a_callback_goes_with_its_channel_and_is_dropped_under_no_lock() {
+fn a_callback_is_dropped_with_its_channel_under_no_lock() {
     struct Looks(Weak<Context>, mpsc::Sender<u64>);
     impl Drop for Looks {
         fn drop(&mut self) {

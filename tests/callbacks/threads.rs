@@ -8,8 +8,8 @@ use evtchn::{Error, Link, Outcome};
 
 use super::{Channel, Rig, wait};
 
-/// Does `act` in another thread while the callback of a channel runs, and says whether the
-/// callback had returned when `act` did.
+/// Does `act` in another thread while the callback of a channel runs. Returns whether the callback
+/// had returned before `act` did.
 fn during_a_call(act: fn(&Channel)) -> bool {
     let rig = Rig::new();
     let (entered, inside) = mpsc::channel();
@@ -18,7 +18,7 @@ fn during_a_call(act: fn(&Channel)) -> bool {
     let returns = Arc::clone(&returned);
     let wire = rig.waited(move |_, _| {
         entered.send(()).unwrap();
-        // Time for the other thread to get ahead, were it not to wait.
+        // Time for the other thread to return early, if it did not wait.
         leave.recv().unwrap();
         (0..1000).for_each(|_| thread::yield_now());
         returns.store(true, Ordering::SeqCst);
@@ -49,7 +49,7 @@ fn a_removal_from_another_thread_waits_for_the_callback() {
 }
 
 #[test]
-fn a_cancel_that_does_not_wait_says_so_while_the_callback_runs_and_changes_nothing() {
+fn try_cancel_returns_busy_while_the_callback_runs_and_changes_nothing() {
     let rig = Rig::new();
     let (entered, inside) = mpsc::channel();
     let (go_on, leave) = mpsc::channel::<()>();
@@ -74,7 +74,7 @@ fn a_cancel_that_does_not_wait_says_so_while_the_callback_runs_and_changes_nothi
 }
 
 #[test]
-fn a_cancel_that_does_not_wait_ends_a_wait_inside_the_callback_and_beside_another_one() {
+fn try_cancel_ends_a_wait_inside_the_callback_and_beside_another_callback() {
     let rig = Rig::new();
     let (entered, inside) = mpsc::channel();
     let (go_on, leave) = mpsc::channel::<()>();

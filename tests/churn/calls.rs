@@ -9,7 +9,7 @@ use syn::{Attribute, File, ImplItem, Item, TraitItem, Type, UseTree, Visibility}
 
 use super::pairs;
 
-/// A line for each call without a pair, or for all those of a type: the call, and why it has none.
+/// A line for each call or type without a pair: its name, and the reason.
 const UNPAIRED: &str = include_str!("unpaired.txt");
 
 /// The crates that the library re-exports, and where they are.
@@ -23,7 +23,7 @@ const CRATES: [(&str, &str); 4] = [
 /// The methods of each type and trait of a crate, by name.
 type Methods = BTreeMap<String, BTreeSet<String>>;
 
-/// The name under which functions without a type are.
+/// The key of free functions.
 const FREE: &str = "";
 
 fn parse(file: &Path) -> File {
@@ -170,14 +170,14 @@ fn public_calls() -> BTreeSet<String> {
     calls
 }
 
-/// Whether a line of the list is for a call: for this one, or for all of its type.
+/// Whether a line of the list names this call or its type.
 fn is_for(listed: &str, call: &str) -> bool {
     let of_type = listed.strip_suffix('*');
     listed == call
         || of_type.is_some_and(|it| call.strip_prefix(it).is_some_and(|it| !it.contains("::")))
 }
 
-/// What the pairs are written in.
+/// The sources of the pairs.
 fn text_of_pairs() -> String {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut files = sources(&tests.join("churn"));

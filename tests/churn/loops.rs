@@ -1,5 +1,4 @@
-//! Pairs on the event loops: what registers a device and what deregisters it, what is made and
-//! dropped, what is added and removed.
+//! Pairs on the event loops: register and deregister, make and drop, add and remove.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -192,7 +191,7 @@ fn sources(rig: &Rig) {
     });
 }
 
-/// A loop that keeps what it was asked for last.
+/// A loop that keeps the last request.
 #[derive(Default)]
 struct Foreign(Mutex<Option<Cookie>>);
 
@@ -282,11 +281,11 @@ fn added(rig: &Rig) {
 fn delivered(rig: &Rig) {
     let dispatcher = dispatcher(rig);
     let channel = Arc::new(rig.ctx.bind_unbound_port(rig.guest.domid()).unwrap());
-    let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
-    let theirs = theirs.unwrap();
+    let peer_port = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
+    let peer_port = peer_port.unwrap();
     dispatcher.add(Arc::clone(&channel)).unwrap();
     flat(|| {
-        rig.guest.send(theirs).unwrap();
+        rig.guest.send(peer_port).unwrap();
         rig.ctx.dispatch_callbacks().unwrap();
         let mut delivery = dispatcher.wakes().try_recv().unwrap();
         assert_eq!(delivery.wake().channel, channel.id());

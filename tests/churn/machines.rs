@@ -97,7 +97,7 @@ pub(super) const PAIRS: &[Pair] = &[
         timers,
     ),
     (
-        "what_tells_of_ports_and_its_end",
+        "statuses_that_are_made_and_dropped",
         &[
             "sim::Sim::privcmd",
             "PortStatuses::status",
@@ -118,7 +118,7 @@ pub(super) const PAIRS: &[Pair] = &[
         handles,
     ),
     (
-        "crowds_that_join_in_and_are_waited_for",
+        "crowds_that_join_and_are_waited_for",
         &[
             "sim::Crowd::new",
             "sim::Crowd::join_in",
@@ -137,13 +137,14 @@ fn machines(_: &Rig) {
     });
 }
 
-/// There is a place for each id that a domain ever had, so the largest one comes first.
+/// The simulator keeps a place for each domain id that was ever used, so the largest id is used
+/// first.
 fn domains(rig: &Rig) {
     let last = DomId::new(DomId::FIRST_RESERVED.as_raw() - 1);
     let largest = rig.sim.create_domain_with_id(last).unwrap();
     rig.sim.destroy_domain(largest).unwrap();
     flat(|| {
-        // Its id may be any, in the end also one of those below.
+        // A new domain may have any id, in the end also one of those below.
         let any = rig.sim.create_domain().unwrap();
         rig.sim.destroy_domain(any).unwrap();
         let fixed = rig.sim.create_domain_with_id(last).unwrap();
@@ -237,8 +238,8 @@ fn deliveries(rig: &Rig) {
             rig.channels[index].wait().unwrap();
         }
         rig.sim.set_delivery(Delivery::Held);
-        rig.guest.send(rig.theirs[1]).unwrap();
-        rig.guest.send(rig.theirs[2]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
+        rig.guest.send(rig.peer_ports[2]).unwrap();
         assert!(rig.sim.step());
         rig.sim.run();
         rig.sim.set_delivery(Delivery::Immediate);
@@ -269,7 +270,7 @@ fn timers(_: &Rig) {
 fn statuses(rig: &Rig) {
     flat(|| {
         let privcmd = rig.sim.privcmd(DomId::DOM0);
-        let (domid, port) = (rig.guest.domid(), rig.theirs[0]);
+        let (domid, port) = (rig.guest.domid(), rig.peer_ports[0]);
         privcmd.status(domid, port).unwrap();
         assert!(privcmd.ports(domid).next().is_some());
     });

@@ -223,7 +223,7 @@ fn ports(_: &Rig) {
         let far = device.bind_interdomain(remote).unwrap();
         let virq = device.bind_virq(Virq::DOM_EXC).unwrap();
         device.bind_static(fixed).unwrap();
-        // What a bind left in the ring would make it overflow in the end.
+        // Entries that binds left in the ring would overflow it in the end.
         device.reset().unwrap();
         for port in [near, far, virq, fixed] {
             device.unbind(port).unwrap();

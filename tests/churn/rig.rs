@@ -9,12 +9,12 @@ use stats_alloc::Region;
 
 use crate::ALLOCATOR;
 
-/// A pair: its name, the public calls that it is there for, and the turns.
+/// A pair: its name, the public calls that it covers, and its turns.
 pub(super) type Pair = (&'static str, &'static [&'static str], fn(&Rig));
 
 pub(super) type Channel = evtchn::Channel<SimLoop>;
 
-/// What runtimes, threads and caches that no pair owns may hold more of, in bytes.
+/// How many more bytes runtimes, threads and caches may hold that belong to no pair.
 const SLACK: isize = 8 * 1024;
 /// How much more memory the process may have after the turns, in KiB.
 const MORE_RESIDENT: usize = 64;
@@ -25,7 +25,7 @@ pub(super) struct Rig {
     pub(super) ctx: Arc<Context<SimLoop>>,
     pub(super) guest: Guest,
     pub(super) channels: Vec<Channel>,
-    pub(super) theirs: Vec<Port>,
+    pub(super) peer_ports: Vec<Port>,
 }
 
 impl Rig {
@@ -39,13 +39,13 @@ impl Rig {
         let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
         let channels: Vec<Channel> = (0..4).map(bind).collect();
         let peer = |channel: &Channel| guest.bind_interdomain(DomId::DOM0, channel.port());
-        let theirs = channels.iter().map(|it| peer(it).unwrap()).collect();
+        let peer_ports = channels.iter().map(|it| peer(it).unwrap()).collect();
         let rig = Rig {
             sim,
             ctx,
             guest,
             channels,
-            theirs,
+            peer_ports,
         };
         rig.channels[0].wait().unwrap();
         rig.event(0);
@@ -55,18 +55,18 @@ impl Rig {
 
     /// An event comes and is read.
     pub(super) fn event(&self, index: usize) {
-        self.guest.send(self.theirs[index]).unwrap();
+        self.guest.send(self.peer_ports[index]).unwrap();
         assert_eq!(self.ctx.drive().unwrap(), Outcome::Done);
     }
 
-    /// What is latched goes to the queue with each wait.
+    /// Each wait queues the latched wake.
     pub(super) fn latch_with_a_callback(&self, index: usize) {
         self.channels[index].set_callback(|_| ()).unwrap();
         self.event(index);
     }
 }
 
-/// How many turns were asked for, where any were.
+/// The number of turns in `EVTCHN_CHURN`, if it is set.
 fn asked() -> Option<usize> {
     static ASKED: OnceLock<Option<usize>> = OnceLock::new();
     *ASKED.get_or_init(|| std::env::var("EVTCHN_CHURN").ok()?.parse().ok())
@@ -83,8 +83,8 @@ pub(super) fn flat(turn: impl FnMut()) {
     expect(0, turns(), turn);
 }
 
-/// [`flat`] on real event loops, where others hold memory too, whose amount does not depend on the
-/// turns. Each turn makes system calls, so fewer count unless more are asked for.
+/// [`flat`] on real event loops, whose own memory does not depend on the number of turns. Each turn
+/// makes system calls, so there are fewer turns unless more are requested.
 #[track_caller]
 pub(super) fn nearly_flat(turn: impl FnMut()) {
     expect(SLACK, asked().unwrap_or(2_000), turn);
@@ -102,8 +102,8 @@ fn expect(slack: isize, turns: usize, turn: impl FnMut()) {
     assert!(grown <= slack, "{turns} turns left {grown} bytes");
 }
 
-/// How many more bytes are allocated after so many turns than before them. Others come first, in
-/// which every buffer grows to what the channels need.
+/// How many more bytes are allocated after so many turns than before them. Turns before those let
+/// every buffer grow to the size that the channels need.
 #[track_caller]
 pub(super) fn growth(turns: usize, mut turn: impl FnMut()) -> isize {
     (0..(turns / 20).max(200)).for_each(|_| turn());
@@ -119,7 +119,7 @@ pub(super) fn growth(turns: usize, mut turn: impl FnMut()) -> isize {
     change.bytes_allocated.cast_signed() - change.bytes_deallocated.cast_signed()
 }
 
-/// KiB of memory of this process that are backed by no file, where many turns were asked for.
+/// KiB of memory of this process that are backed by no file, if many turns were requested.
 fn resident() -> Option<usize> {
     asked()?;
     let maps = fs::read_to_string("/proc/self/smaps_rollup").ok()?;

@@ -25,7 +25,7 @@ pub(super) const PAIRS: &[Pair] = &[
         each,
     ),
     (
-        "wait_and_a_cancel_that_does_not_wait",
+        "wait_and_try_cancel",
         &["Channel::try_cancel", "Context::try_cancel"],
         try_cancel,
     ),
@@ -55,7 +55,7 @@ pub(super) const PAIRS: &[Pair] = &[
         callback,
     ),
     (
-        "a_wait_and_what_is_read_for_it",
+        "a_wait_and_the_drive_that_reads_for_it",
         &["Context::drive", "Context::driver", "Driver::drive"],
         driven,
     ),
@@ -116,7 +116,7 @@ fn of_some(rig: &Rig) {
     let some = BTreeMap::from([(channel.id(), ())]);
     channel.wait().unwrap();
     flat(|| {
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         let mut round = rig.ctx.dispatch().unwrap();
         assert_eq!(round.next_of(&some).unwrap().channel, channel.id());
         channel.wait().unwrap();
@@ -138,7 +138,7 @@ fn try_cancel(rig: &Rig) {
 /// Waits for a channel whose guest sends.
 fn ready(rig: &Rig, index: usize) {
     rig.channels[index].wait().unwrap();
-    rig.guest.send(rig.theirs[index]).unwrap();
+    rig.guest.send(rig.peer_ports[index]).unwrap();
 }
 
 fn finished(rig: &Rig) {
@@ -151,7 +151,7 @@ fn finished(rig: &Rig) {
     });
 }
 
-/// What it has read stays ready, and the next round hands it out.
+/// The wakes it has read stay ready, and the next round hands them out.
 fn dropped(rig: &Rig) {
     flat(|| {
         ready(rig, 0);
@@ -174,7 +174,7 @@ fn each_event(rig: &Rig) {
     assert_eq!(rig.ctx.dispatch().unwrap().count(), 1);
     rig.channels[1].wait_each().unwrap();
     flat(|| {
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         assert_eq!(rig.ctx.dispatch().unwrap().count(), 1);
     });
 }
@@ -213,7 +213,7 @@ fn lost(rig: &Rig) {
 fn block(rig: &Rig) {
     let channel = &rig.channels[1];
     flat(|| {
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         assert_eq!(channel.block().unwrap(), Cause::Event);
         assert_eq!(channel.block_for(Duration::ZERO).unwrap(), None);
     });
@@ -238,7 +238,7 @@ fn cancelled_block(rig: &Rig) {
 
 fn notified(rig: &Rig) {
     let notifier = rig.channels[1].notifier();
-    let events = || rig.guest.events(rig.theirs[1]).unwrap();
+    let events = || rig.guest.events(rig.peer_ports[1]).unwrap();
     flat(|| {
         let before = events();
         notifier.notify().unwrap();
@@ -251,7 +251,7 @@ fn handlers(rig: &Rig) {
     flat(|| {
         let mut handlers = rig.ctx.handlers();
         handlers.add(id, AfterHandler, |_| ()).unwrap();
-        rig.guest.send(rig.theirs[1]).unwrap();
+        rig.guest.send(rig.peer_ports[1]).unwrap();
         handlers.round_at_most(Duration::ZERO, 4).unwrap();
     });
 }

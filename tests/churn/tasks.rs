@@ -107,7 +107,7 @@ fn cancelled_futures(rig: &Rig) {
     });
 }
 
-/// Does its turns inside of a waker. Other tasks are woken after it has returned.
+/// Takes its turns inside a waker. Other tasks are woken after the waker has returned.
 struct Inside<F>(Mutex<Option<F>>);
 
 impl<F: FnOnce() + Send + 'static> Wake for Inside<F> {
@@ -131,7 +131,7 @@ fn inside_a_waker_of(rig: &Rig, turns: impl FnOnce() + Send + 'static) {
     assert_eq!(rig.ctx.stats().unreported, 0, "and has not panicked");
 }
 
-/// Cancelled and dropped, each leaves a seat in the line of those to be woken.
+/// Each future that is cancelled and dropped leaves an entry in the queue of tasks to wake.
 fn inside_a_waker(rig: &Rig) {
     let (ctx, id) = (Arc::clone(&rig.ctx), rig.channels[1].id());
     inside_a_waker_of(rig, move || {

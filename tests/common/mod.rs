@@ -20,7 +20,7 @@ pub(crate) struct Rig<R: Sleep = SimLoop> {
 pub(crate) struct Wire<R: Sleep = SimLoop> {
     pub(crate) channel: Arc<Channel<R>>,
     pub(crate) guest: Guest,
-    pub(crate) theirs: Port,
+    pub(crate) peer_port: Port,
 }
 
 impl<R: Sleep> Rig<R> {
@@ -38,11 +38,11 @@ impl<R: Sleep> Rig<R> {
     /// A channel that the guest has bound to.
     pub(crate) fn wire(&self) -> Wire<R> {
         let channel = self.context.bind_unbound_port(self.guest.domid()).unwrap();
-        let theirs = self.guest.bind_interdomain(DomId::DOM0, channel.port());
+        let peer_port = self.guest.bind_interdomain(DomId::DOM0, channel.port());
         Wire {
             channel: Arc::new(channel),
             guest: self.guest.clone(),
-            theirs: theirs.unwrap(),
+            peer_port: peer_port.unwrap(),
         }
     }
 
@@ -55,7 +55,7 @@ impl<R: Sleep> Rig<R> {
         wakes
     }
 
-    /// Waits where a wake was kept: the next round hands it out, and no other.
+    /// Waits on a channel with a kept wake: the next round hands out that wake alone.
     #[track_caller]
     pub(crate) fn expect_kept(&self, channel: &Channel<R>, cause: Cause) {
         channel.wait().unwrap();
@@ -68,7 +68,7 @@ impl<R: Sleep> Clone for Wire<R> {
         Wire {
             channel: Arc::clone(&self.channel),
             guest: self.guest.clone(),
-            theirs: self.theirs,
+            peer_port: self.peer_port,
         }
     }
 }
@@ -79,7 +79,7 @@ impl<R: Sleep> Wire<R> {
     }
 
     pub(crate) fn fire(&self) {
-        self.guest.send(self.theirs).unwrap();
+        self.guest.send(self.peer_port).unwrap();
     }
 
     #[track_caller]
@@ -88,7 +88,7 @@ impl<R: Sleep> Wire<R> {
     }
 }
 
-/// Waits where no event was latched before.
+/// Waits on a channel without a latched event.
 #[track_caller]
 pub(crate) fn wait<R: Sleep>(channel: &Channel<R>) {
     channel.wait().unwrap();

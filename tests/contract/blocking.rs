@@ -8,7 +8,7 @@ use super::platform::*;
 use super::rig::{Rig, Wire};
 use super::spy::Refused;
 
-/// Only a failure ever waits so long.
+/// Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn in_time<P: Platform>(rig: &Rig<'_, P>) -> DeadlineOf<P> {
@@ -42,8 +42,8 @@ pub(crate) fn an_event_ends_a_block_and_nothing_stays_registered<P: Platform>(p:
     let wire = rig.wire();
     for turn in 1..4 {
         if turn > 1 {
-            // Its event stays in Xen until the block enables the port.
-            rig.fire_held(&wire);
+            // Its event stays in Xen until the block unmasks the port.
+            rig.fire_masked(&wire);
         } else {
             rig.fire(&wire);
         }
@@ -55,30 +55,30 @@ pub(crate) fn an_event_ends_a_block_and_nothing_stays_registered<P: Platform>(p:
     rig.expect_idle();
 }
 
-pub(crate) fn a_block_writes_back_what_was_read<P: Platform>(p: &P) {
+pub(crate) fn a_block_unmasks_a_port_that_was_read<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     rig.fire(&wire);
     expect_block(&rig, &wire, Cause::Event);
     rig.expect_writes(&[]);
-    rig.fire_held(&wire);
+    rig.fire_masked(&wire);
     expect_block(&rig, &wire, Cause::Event);
     rig.expect_writes(&[&[wire.port()]]);
 }
 
-pub(crate) fn a_block_past_its_deadline_leaves_nobody_waiting<P: Platform>(p: &P) {
+pub(crate) fn a_block_past_its_deadline_leaves_no_wait<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     let blocked = wire.channel.block_until(now(&rig)).unwrap();
     assert_eq!(blocked, None);
     rig.expect_hooks(1, 1);
     rig.expect_idle();
-    // What comes now is for the next wait.
+    // An event that comes now is for the next wait.
     rig.fire(&wire);
     expect_block(&rig, &wire, Cause::Event);
 }
 
-pub(crate) fn an_event_that_came_before_the_deadline_is_taken_at_it<P: Platform>(p: &P) {
+pub(crate) fn an_event_before_the_deadline_is_taken_at_the_deadline<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     rig.fire(&wire);
@@ -87,7 +87,7 @@ pub(crate) fn an_event_that_came_before_the_deadline_is_taken_at_it<P: Platform>
     rig.expect_hooks(1, 1);
 }
 
-pub(crate) fn a_block_leaves_the_wakes_of_others_to_the_next_round<P: Platform>(p: &P) {
+pub(crate) fn a_block_leaves_other_wakes_to_the_next_round<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [one, own, other, latched] = rig.wires();
     one.wait();
@@ -97,7 +97,7 @@ pub(crate) fn a_block_leaves_the_wakes_of_others_to_the_next_round<P: Platform>(
     }
     expect_block(&rig, &own, Cause::Event);
     rig.expect_settled();
-    // Nothing is left on the device: the loop was told, and must not sleep.
+    // Nothing is left on the device: the loop was woken, and must not sleep.
     assert_eq!(p.poll(&rig.spy.device()), OUT);
     assert_eq!(rig.spy.log().wakes, 1);
     assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
@@ -106,15 +106,15 @@ pub(crate) fn a_block_leaves_the_wakes_of_others_to_the_next_round<P: Platform>(
     rig.expect_latched(&latched, Cause::Event);
 }
 
-pub(crate) fn a_block_inside_a_round_takes_its_own_wake_alone<P: Platform>(p: &P) {
+pub(crate) fn a_block_inside_a_round_takes_only_its_own_wake<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [one, own, other] = rig.wires();
     one.wait();
     other.wait();
     rig.fire(&own);
     expect_block(&rig, &own, Cause::Event);
-    // The event of a port that has to be unmasked, asked for inside a round.
-    rig.fire_held(&own);
+    // A block inside a round, for a port that has to be unmasked.
+    rig.fire_masked(&own);
     rig.fire(&one);
     rig.fire(&other);
     let wakes = rig.turn_with(|wake| {
@@ -144,11 +144,11 @@ pub(crate) fn an_overflow_ends_a_block_with_the_cause<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [own, other] = rig.wires();
     other.wait();
-    overflow(&*rig.spy.device(), own.port(), || rig.fire_held(&own));
+    overflow(&*rig.spy.device(), own.port(), || rig.fire_masked(&own));
     expect_block(&rig, &own, Cause::Overflow);
     assert_eq!(rig.turn(), [(other.port(), Cause::Overflow)]);
-    // All goes on.
-    rig.fire_held(&own);
+    // Everything works again.
+    rig.fire_masked(&own);
     expect_block(&rig, &own, Cause::Event);
 }
 
@@ -162,9 +162,9 @@ pub(crate) fn a_second_waiter_is_refused_and_the_first_one_wakes<P: Platform>(p:
     rig.expect_wakes(&[&wire]);
 
     let asked = std::cell::Cell::new(0);
-    rig.fire_held(&wire);
+    rig.fire_masked(&wire);
     let blocked = wire.channel.block_while(Some(in_time(&rig)), || {
-        // Asked while this thread blocks.
+        // Checked while this thread blocks.
         asked.set(asked.get() + 1);
         let refused = wire.channel.wait().unwrap_err();
         assert!(matches!(refused, Error::AlreadyWaited(_)));

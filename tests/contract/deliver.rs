@@ -1,4 +1,4 @@
-//! From a notify to what `read` and `poll` say.
+//! From a notify to the results of `read` and `poll`.
 
 use evtchn_core::{DomId, EventChannel, PortBuf, Virq};
 use rustix::io::Errno;
@@ -152,7 +152,7 @@ pub(crate) fn a_notify_before_the_peer_binds_is_lost<P: Platform>(p: &P) {
     near.notify(port).unwrap();
     expect_quiet(p, &near);
     let peer = far.bind_interdomain(local(port)).unwrap();
-    // The event of the bind stands for whatever came before it.
+    // The event of the bind stands for all notifies before it.
     expect_events(p, &far, &[peer]);
     far.unmask(&[peer]).unwrap();
     expect_quiet(p, &far);

@@ -1,7 +1,7 @@
-//! What epoll(7) makes of the device.
+//! The device under epoll(7).
 //!
-//! The simulator has a descriptor to poll that differs in one thing: an overflow is an edge there.
-//! So that fact is asked of its own edge-triggered loop.
+//! The descriptor of a simulated device differs in one thing: an overflow is an edge there. So this
+//! case uses the edge-triggered loop of the simulator.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -101,7 +101,7 @@ pub(crate) fn an_edge_triggered_epoll_reports_every_change_to_not_empty<P: Platf
     }
 }
 
-pub(crate) fn a_write_that_lets_an_event_in_is_an_edge<P: Platform>(p: &P) {
+pub(crate) fn a_write_that_delivers_an_event_is_an_edge<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     far.notify(peer).unwrap();
@@ -204,7 +204,7 @@ pub(crate) fn adding_an_overflowed_device_to_an_edge_triggered_loop_reports_it_o
     assert_eq!([look(), look()], [true, false]);
 }
 
-pub(crate) fn an_error_is_reported_to_those_who_ask_for_nothing<P: Platform>(p: &P) {
+pub(crate) fn an_error_is_reported_to_a_registration_for_nothing<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     let look = || {

@@ -1,4 +1,4 @@
-//! What is refused, and with which errno.
+//! Refused calls and their errnos.
 
 use evtchn_core::{DomId, ErrorKind, EventChannel, Port, RemotePort, Virq};
 use rustix::io::Errno;
@@ -6,11 +6,11 @@ use rustix::io::Errno;
 use super::platform::*;
 
 /// A domain that does not exist.
-const NOBODY: DomId = DomId::new(1234);
+const UNKNOWN_DOMAIN: DomId = DomId::new(1234);
 
 pub(crate) fn a_bind_to_an_unknown_domain_is_esrch<P: Platform>(p: &P) {
     let device = p.open();
-    for domid in [NOBODY, DomId::new(0x7ff1), DomId::new(0xffff)] {
+    for domid in [UNKNOWN_DOMAIN, DomId::new(0x7ff1), DomId::new(0xffff)] {
         let remote = RemotePort {
             domid,
             port: port(1),
@@ -20,7 +20,7 @@ pub(crate) fn a_bind_to_an_unknown_domain_is_esrch<P: Platform>(p: &P) {
     }
 }
 
-pub(crate) fn a_bind_to_a_port_that_nobody_allocated_is_einval<P: Platform>(p: &P) {
+pub(crate) fn a_bind_to_an_unallocated_port_is_einval<P: Platform>(p: &P) {
     let device = p.open();
     let freed = device.bind_unbound_port(DomId::SELF).unwrap();
     device.unbind(freed).unwrap();
@@ -41,7 +41,7 @@ pub(crate) fn a_bind_to_a_connected_port_is_einval<P: Platform>(p: &P) {
 
 pub(crate) fn a_bind_to_a_port_meant_for_another_domain_is_einval<P: Platform>(p: &P) {
     let device = p.open();
-    let remote = device.bind_unbound_port(NOBODY).unwrap();
+    let remote = device.bind_unbound_port(UNKNOWN_DOMAIN).unwrap();
     let bound = device.bind_interdomain(local(remote));
     expect_refused::<P, _>(bound, Errno::INVAL, ErrorKind::Invalid);
 }
@@ -143,10 +143,10 @@ pub(crate) fn a_restrict_to_domain_0_or_a_reserved_id_is_einval<P: Platform>(p: 
 pub(crate) fn a_restricted_device_binds_to_its_domain_alone<P: Platform>(p: &P) {
     let (device, other) = (p.open(), p.open());
     let remote = other.bind_unbound_port(DomId::SELF).unwrap();
-    device.restrict(NOBODY).unwrap();
+    device.restrict(UNKNOWN_DOMAIN).unwrap();
 
     let answers = [
-        device.bind_unbound_port(NOBODY),
+        device.bind_unbound_port(UNKNOWN_DOMAIN),
         device.bind_virq(Virq::TBUF),
         device.bind_interdomain(local(remote)),
     ];
@@ -154,10 +154,10 @@ pub(crate) fn a_restricted_device_binds_to_its_domain_alone<P: Platform>(p: &P) 
         expect_refused::<P, _>(answer, Errno::ACCESS, ErrorKind::NotPermitted);
     }
     let its_domain = RemotePort {
-        domid: NOBODY,
+        domid: UNKNOWN_DOMAIN,
         port: remote,
     };
-    // Permitted, so the next check speaks: there is no such domain.
+    // Permitted by the restriction, so the next check refuses: there is no such domain.
     let bound = device.bind_interdomain(its_domain);
     expect_refused::<P, _>(bound, Errno::SRCH, ErrorKind::NoSuchDomain);
 }
@@ -165,7 +165,7 @@ pub(crate) fn a_restricted_device_binds_to_its_domain_alone<P: Platform>(p: &P) 
 pub(crate) fn a_restricted_device_keeps_the_ports_it_has<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
-    near.restrict(NOBODY).unwrap();
+    near.restrict(UNKNOWN_DOMAIN).unwrap();
     far.notify(peer).unwrap();
     expect_events(p, &near, &[port]);
     near.unmask(&[port]).unwrap();

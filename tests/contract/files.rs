@@ -1,4 +1,4 @@
-//! What an open file is: what its duplicates share, and the calls that it does not take.
+//! An open file: what its duplicates share, and the calls that it refuses.
 
 use evtchn_core::{DomId, ErrorKind, EventChannel, Virq};
 use rustix::io::Errno;
@@ -75,7 +75,7 @@ pub(crate) fn nonblocking_goes_off_and_on_for_every_duplicate<P: Platform>(p: &P
     assert_eq!(p.raw_read(&duplicate, &mut [0; 4]), Err(Errno::AGAIN));
 }
 
-pub(crate) fn a_read_that_may_block_takes_what_is_there<P: Platform>(p: &P) {
+pub(crate) fn a_blocking_read_takes_what_is_there<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let wires = connect_many(&near, &far, 2);
     for (_, peer) in &wires {
@@ -83,14 +83,14 @@ pub(crate) fn a_read_that_may_block_takes_what_is_there<P: Platform>(p: &P) {
     }
     p.expect_ready(&near);
     p.set_nonblocking(&near, false).unwrap();
-    // Two ports are no reason to wait for a third.
+    // With two ports there, a read does not wait for a third.
     let mut buf = [0; 12];
     assert_eq!(p.raw_read(&near, &mut buf), Ok(8));
     assert_eq!(buf[..8], bytes(&words(&[wires[0].0, wires[1].0])));
     assert_eq!(p.raw_read(&near, &mut [0; 3]), Ok(0));
 }
 
-pub(crate) fn a_read_that_may_block_is_efbig_after_an_overflow<P: Platform>(p: &P) {
+pub(crate) fn a_blocking_read_is_efbig_after_an_overflow<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     overflow(&near, port, || far.notify(peer).unwrap());
@@ -99,7 +99,7 @@ pub(crate) fn a_read_that_may_block_is_efbig_after_an_overflow<P: Platform>(p: &
     assert_eq!(p.raw_read(&near, &mut [0; 4]), Err(Errno::FBIG));
 }
 
-pub(crate) fn there_is_no_position_in_a_device<P: Platform>(p: &P) {
+pub(crate) fn a_device_has_no_position<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     far.notify(peer).unwrap();

@@ -1,4 +1,4 @@
-//! A peer that goes away tells nobody, and leaves a port that can be bound to again.
+//! A peer that closes sends no event, and leaves a port that can be bound to again.
 
 use evtchn_core::EventChannel;
 
@@ -42,7 +42,7 @@ pub(crate) fn a_half_closed_port_can_be_bound_to_again<P: Platform>(p: &P) {
     }
 }
 
-pub(crate) fn either_end_can_be_the_one_that_stays<P: Platform>(p: &P) {
+pub(crate) fn either_end_can_be_half_closed<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     expect_events(p, &far, &[peer]);
@@ -54,7 +54,7 @@ pub(crate) fn either_end_can_be_the_one_that_stays<P: Platform>(p: &P) {
     expect_events(p, &far, &[peer]);
 }
 
-pub(crate) fn what_the_peer_sent_before_it_went_still_comes<P: Platform>(p: &P) {
+pub(crate) fn an_event_sent_before_the_peer_closed_still_comes<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     far.notify(peer).unwrap();

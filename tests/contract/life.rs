@@ -63,7 +63,7 @@ pub(crate) fn an_unbound_channel_gives_its_number_back<P: Platform>(p: &P) {
     assert!(matches!(error, Error::NotBound(stale) if stale == id));
 }
 
-pub(crate) fn a_stale_id_is_not_bound_whoever_has_the_number<P: Platform>(p: &P) {
+pub(crate) fn a_stale_id_is_not_bound_though_its_number_is<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let Wire { channel, .. } = rig.wire();
     let stale = channel.id();
@@ -93,7 +93,7 @@ pub(crate) fn a_number_bound_again_does_not_see_the_stale_event<P: Platform>(p: 
     rig.expect_wakes(&[&new]);
 }
 
-pub(crate) fn the_events_of_others_survive_a_rebind<P: Platform>(p: &P) {
+pub(crate) fn events_of_other_ports_survive_a_rebind<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [old, waiting, ignored] = rig.wires();
     waiting.wait();
@@ -103,7 +103,7 @@ pub(crate) fn the_events_of_others_survive_a_rebind<P: Platform>(p: &P) {
     drop(old);
     let new = rig.wire();
     new.wait();
-    // Read away for the bind: the device has nothing more, so the loop must not sleep.
+    // The bind read the event, so the device has nothing more and the loop must not sleep.
     assert_eq!(p.poll(&rig.spy.device()), OUT);
     assert_eq!(rig.context.next_timeout(), Some(Duration::ZERO));
     assert!(rig.spy.log().wakes > 0);
@@ -126,7 +126,7 @@ pub(crate) fn cancel_of_a_queued_wake_keeps_it_for_the_next_wait<P: Platform>(p:
     rig.expect_latched(&waiting, Cause::Event);
 }
 
-pub(crate) fn unbind_of_a_channel_with_a_queued_wake_takes_it_away<P: Platform>(p: &P) {
+pub(crate) fn unbind_of_a_channel_drops_its_queued_wake<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [old, waiting] = rig.wires();
     waiting.wait();
@@ -144,7 +144,7 @@ pub(crate) fn a_notifier_of_an_unbound_channel_is_not_bound<P: Platform>(p: &P) 
     let notifier = wire.channel.notifier();
     notifier.notify().unwrap();
     drop(wire);
-    // The next owner of the number hears nothing from it.
+    // It does not notify the next owner of the number.
     let next = rig.wire();
     assert_eq!(next.port(), notifier.id().port());
     assert!(matches!(notifier.notify(), Err(Error::NotBound(_))));
@@ -215,7 +215,7 @@ pub(crate) fn a_dropped_context_leaves_its_channels_to_their_owners<P: Platform>
     assert_eq!(peer.bind_unbound_port(DomId::SELF).unwrap(), port);
 }
 
-pub(crate) fn a_restriction_before_the_open_holds_from_the_open_on<P: Platform>(p: &P) {
+pub(crate) fn a_restriction_before_the_open_is_set_at_the_open<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     rig.context.restrict(DomId::new(5)).unwrap();
     assert_eq!(rig.spy.log().opens, 0);

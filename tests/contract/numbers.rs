@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::platform::*;
 
-pub(crate) fn numbers_are_given_across_devices<P: Platform>(p: &P) {
+pub(crate) fn port_numbers_are_shared_by_all_devices<P: Platform>(p: &P) {
     let (one, two) = (p.open(), p.open());
     let bind = |device: &P::Device| device.bind_unbound_port(DomId::SELF).unwrap();
     let ports = [bind(&one), bind(&two), bind(&one), bind(&two)];
@@ -27,7 +27,7 @@ pub(crate) fn the_kernel_of_dom0_holds_four_virqs_and_leaves_the_others<P: Platf
     assert_eq!(held, four);
 }
 
-pub(crate) fn a_virq_that_means_nothing_can_be_bound<P: Platform>(p: &P) {
+pub(crate) fn an_undefined_virq_can_be_bound<P: Platform>(p: &P) {
     let device = p.open();
     for raw in [5, 14, 15, 17, 18, 19, 20, 21, 22, 23] {
         device.bind_virq(Virq::new(raw)).unwrap();
@@ -91,7 +91,7 @@ pub(crate) fn notifies_while_half_closed_are_the_one_event_of_the_next_bind<P: P
     expect_quiet(p, &far);
 }
 
-pub(crate) fn a_half_closed_port_is_enabled_like_any_other<P: Platform>(p: &P) {
+pub(crate) fn a_half_closed_port_can_be_unmasked<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     far.notify(peer).unwrap();
@@ -104,7 +104,7 @@ pub(crate) fn a_half_closed_port_is_enabled_like_any_other<P: Platform>(p: &P) {
     expect_events(p, &near, &[port]);
 }
 
-pub(crate) fn what_a_loopback_sends_is_for_the_other_end_alone<P: Platform>(p: &P) {
+pub(crate) fn a_loopback_notify_reaches_only_the_other_end<P: Platform>(p: &P) {
     let device = p.open();
     let (near, far) = connect(&device, &device);
     expect_events(p, &device, &[far]);

@@ -74,7 +74,7 @@ pub(crate) fn only_reset_ends_an_overflow<P: Platform>(p: &P) {
     expect_quiet(p, near);
 }
 
-pub(crate) fn reset_enables_nothing<P: Platform>(p: &P) {
+pub(crate) fn reset_unmasks_nothing<P: Platform>(p: &P) {
     let Overflowed {
         near,
         port,
@@ -118,7 +118,7 @@ pub(crate) fn the_ring_grows_with_the_ports<P: Platform>(p: &P) {
         far.notify(*peer).unwrap();
     }
     p.expect_ready(&near);
-    // What is read moves the front, so that the ring wraps before it grows.
+    // Each read moves the front, so the ring wraps before it grows.
     assert_eq!(read_at_most(&near, 50).len(), 50);
     let then = connect_many(&near, &far, 140);
     for (_, peer) in &then {
@@ -160,7 +160,7 @@ pub(crate) fn a_stale_entry_reads_as_the_next_owner_of_the_number<P: Platform>(p
     near.unbind(port).unwrap();
     assert_eq!(near.bind_unbound_port(DomId::SELF).unwrap(), port);
     expect_events(p, &near, &[port]);
-    // The new port is enabled, so writing it does nothing.
+    // The new port is not masked, so writing it does nothing.
     near.unmask(&[port]).unwrap();
     expect_quiet(p, &near);
 }
@@ -176,7 +176,7 @@ pub(crate) fn a_stale_entry_comes_before_the_event_of_the_new_bind<P: Platform>(
     expect_events(p, &near, &[port, port]);
 }
 
-pub(crate) fn what_was_latched_goes_with_the_unbind<P: Platform>(p: &P) {
+pub(crate) fn an_unbind_drops_the_latched_event<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     far.notify(peer).unwrap();

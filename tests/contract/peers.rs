@@ -1,4 +1,4 @@
-//! Waits whose peer connected, is gone or was replaced, found by asking.
+//! Waits whose peer connected, is gone or was replaced, as a check finds out.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn gone<P: Platform>(wire: &Wire<P>) -> (Port, Cause) {
     (wire.port(), Cause::PeerGone)
 }
 
-/// A check tells these that their peer connected, and they wait again.
+/// A check reports to these channels that their peer connected, and they wait again.
 #[track_caller]
 fn meet<P: Platform>(rig: &Rig<'_, P>, wires: &[&Wire<P>]) {
     assert_eq!(check(rig), wires.len());
@@ -46,7 +46,7 @@ pub(crate) fn a_peer_that_is_replaced_is_gone_and_the_new_one_connected<P: Platf
     let replaced = wire.peer;
     while wire.peer == replaced {
         rig.peer.unbind(wire.peer).unwrap();
-        // Takes the number that is free.
+        // Takes the free number.
         rig.peer.bind_unbound_port(DomId::SELF).unwrap();
         wire.peer = rig.peer.bind_interdomain(local(wire.port())).unwrap();
     }
@@ -57,7 +57,7 @@ pub(crate) fn a_peer_that_is_replaced_is_gone_and_the_new_one_connected<P: Platf
     assert_eq!(check(&rig), 0);
 }
 
-pub(crate) fn a_peer_that_was_heard_is_found_gone_by_the_first_check<P: Platform>(p: &P) {
+pub(crate) fn a_peer_that_sent_is_found_gone_by_the_first_check<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
@@ -97,7 +97,7 @@ pub(crate) fn every_wait_ends_at_the_check_after_the_peers_device_closed<P: Plat
     rig.expect_idle();
 }
 
-pub(crate) fn a_channel_that_no_peer_has_bound_to_waits_on<P: Platform>(p: &P) {
+pub(crate) fn a_channel_without_a_peer_keeps_its_wait<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let channel = rig.context.bind_unbound_port(DomId::SELF).unwrap();
     let wire: Wire<P> = rig.wire();
@@ -126,7 +126,7 @@ pub(crate) fn a_peer_that_comes_back_can_be_lost_again<P: Platform>(p: &P) {
     }
 }
 
-pub(crate) fn what_a_peer_sent_before_it_went_wakes_first<P: Platform>(p: &P) {
+pub(crate) fn an_event_sent_before_the_peer_closed_wakes_first<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
@@ -142,21 +142,21 @@ pub(crate) fn what_a_peer_sent_before_it_went_wakes_first<P: Platform>(p: &P) {
 
 pub(crate) fn an_interdomain_channel_is_known_connected_from_its_bind<P: Platform>(p: &P) {
     let rig = Rig::new(p);
-    let theirs = rig.peer.bind_unbound_port(DomId::SELF).unwrap();
-    let channel = rig.context.bind_interdomain(local(theirs)).unwrap();
+    let peer_port = rig.peer.bind_unbound_port(DomId::SELF).unwrap();
+    let channel = rig.context.bind_interdomain(local(peer_port)).unwrap();
     let wire = Wire::<P> {
         channel,
-        peer: theirs,
+        peer: peer_port,
     };
     wire.wait();
     rig.expect_wakes(&[&wire]);
     wire.wait();
-    rig.peer.unbind(theirs).unwrap();
+    rig.peer.unbind(peer_port).unwrap();
     assert_eq!(check(&rig), 1);
     assert_eq!(rig.turn(), [gone(&wire)]);
 }
 
-pub(crate) fn the_state_of_a_peer_can_be_asked_at_any_time<P: Platform>(p: &P) {
+pub(crate) fn the_state_of_a_peer_can_be_queried_at_any_time<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     let state = || wire.channel.peer_state_with(&p.privcmd()).unwrap().state;
@@ -170,14 +170,14 @@ pub(crate) fn the_state_of_a_peer_can_be_asked_at_any_time<P: Platform>(p: &P) {
     assert_eq!(state(), Status::Unbound { remote });
 }
 
-pub(crate) fn a_peer_that_went_before_a_block_is_found_beside_it<P: Platform>(p: &P) {
+pub(crate) fn a_check_during_a_block_finds_a_peer_that_closed_before<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
     meet(&rig, &[&wire]);
     rig.peer.unbind(wire.peer).unwrap();
     wire.channel.cancel().unwrap();
-    // The condition is asked while the thread waits, before it sleeps.
+    // The condition is evaluated after the wait began, before the thread sleeps.
     let now = rig.context.registrar().deadline(Duration::ZERO);
     let ended = wire.channel.block_while(Some(now), || {
         assert_eq!(check(&rig), 1);

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 /// One of the two sides: the simulator, or the real device.
 ///
-/// Nobody else is active on it while it lives.
+/// Nothing else uses it while it lives.
 pub(crate) trait Platform {
     type Device: EventChannel + AsFd;
     type Open: Open<Device = Self::Device>;
@@ -21,23 +21,22 @@ pub(crate) trait Platform {
     /// A new event loop that watches nothing yet.
     fn event_loop(&self) -> Self::Loop;
 
-    /// Who is asked what ports are.
+    /// The source of the statuses of ports.
     fn privcmd(&self) -> Self::Privcmd;
 
     /// The domain that the devices live in.
     fn domid(&self) -> DomId;
 
-    /// Returns when the device has ports or an overflow to report, and fails where that does
-    /// not come.
+    /// Returns when the device has ports or an overflow to report, and fails if it never has.
     fn expect_ready(&self, device: &Self::Device);
 
-    /// [`expect_ready`](Self::expect_ready) by way of the event loop.
+    /// [`expect_ready`](Self::expect_ready) through the event loop.
     fn expect_loop_ready(&self, event_loop: &Self::Loop);
 
     /// Whether the event loop reports the device right now.
     fn is_loop_ready(&self, event_loop: &Self::Loop) -> bool;
 
-    /// All that `poll` says of the device right now.
+    /// The bits that `poll` reports for the device right now.
     fn poll(&self, device: &Self::Device) -> PollFlags;
 
     /// The errno that the backend's own error has, which is the source of this one.
@@ -66,8 +65,8 @@ pub(crate) trait Platform {
     /// `FIONREAD`.
     fn readable_bytes(&self, device: &Self::Device) -> Result<(), Errno>;
 
-    /// Watches a device edge-triggered, with a loop that is as the device. Each call of the answer
-    /// looks once.
+    /// Watches a device edge-triggered, with a loop that behaves as on the device. Each call of the
+    /// returned function looks once.
     fn edge_watch(&self, device: &Self::Device) -> Box<dyn Fn() -> bool>;
 
     fn open(&self) -> Self::Device {
@@ -77,14 +76,14 @@ pub(crate) trait Platform {
 
 pub(crate) type DeadlineOf<P> = <<P as Platform>::Loop as Sleep>::Deadline;
 
-/// What `poll` says where there is nothing to read.
+/// The bits of `poll` without anything to read.
 pub(crate) const OUT: PollFlags = PollFlags::OUT.union(PollFlags::WRNORM);
-/// What `poll` says where there are events to read.
+/// The bits of `poll` with events to read.
 pub(crate) const IN_OUT: PollFlags = OUT.union(PollFlags::IN).union(PollFlags::RDNORM);
-/// What `poll` says of an overflow.
+/// The bits of `poll` after an overflow.
 pub(crate) const ERR: PollFlags = PollFlags::ERR;
 
-/// Virtual interrupts that nobody holds in an ordinary dom0.
+/// Virtual interrupts that are free in an ordinary dom0.
 pub(crate) const FREE_VIRQS: [Virq; 5] = [
     Virq::DEBUG,
     Virq::TBUF,
@@ -166,7 +165,7 @@ pub(crate) fn expect_refused<P: Platform, T: std::fmt::Debug>(
     assert_eq!(error.code(), Some(errno.raw_os_error()), "{error}");
 }
 
-/// Fills a ring of 64 with entries of one port, by enabling it without a read.
+/// Fills a ring of 64 with entries of one port, by unmasking it without a read.
 pub(crate) fn fill<D: EventChannel>(device: &D, port: Port, fire: impl Fn()) {
     for _ in 0..64 {
         fire();
@@ -174,7 +173,7 @@ pub(crate) fn fill<D: EventChannel>(device: &D, port: Port, fire: impl Fn()) {
     }
 }
 
-/// Overflows a ring of 64. The port is left disabled.
+/// Overflows a ring of 64. The port is left masked.
 pub(crate) fn overflow<D: EventChannel>(device: &D, port: Port, fire: impl Fn()) {
     fill(device, port, &fire);
     fire();

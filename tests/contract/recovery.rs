@@ -28,13 +28,13 @@ pub(crate) fn an_overflow_wakes_every_waiter_once_with_the_cause<P: Platform>(p:
     assert_eq!(rig.context.stats().overflows, 1);
 }
 
-pub(crate) fn all_goes_on_after_an_overflow<P: Platform>(p: &P) {
+pub(crate) fn events_arrive_again_after_an_overflow<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wires: [Wire<P>; 5] = rig.wires();
     wires.iter().for_each(Wire::wait);
     rig.overflow(&wires[0]);
     for _ in 0..3 {
-        // An overflow first, then an event of each.
+        // First an overflow, then an event of each.
         let wakes = rig.turn_and_rewait();
         assert_eq!(wakes.len(), wires.len());
         let ports = wires.each_ref().map(Wire::port);
@@ -45,11 +45,11 @@ pub(crate) fn all_goes_on_after_an_overflow<P: Platform>(p: &P) {
     assert_eq!(rig.context.stats().overflows, 1);
 }
 
-pub(crate) fn a_port_nobody_waits_on_keeps_the_overflow_for_its_next_wait<P: Platform>(p: &P) {
+pub(crate) fn a_port_without_a_wait_keeps_the_overflow_for_its_next_wait<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [waiting, lost] = rig.wires();
     waiting.wait();
-    // The event that does not fit is one of a port that nobody waits on.
+    // The event that does not fit is that of a port without a wait.
     rig.overflow(&lost);
     assert_eq!(rig.turn(), [(waiting.port(), Cause::Overflow)]);
     rig.expect_latched(&lost, Cause::Overflow);
@@ -58,7 +58,7 @@ pub(crate) fn a_port_nobody_waits_on_keeps_the_overflow_for_its_next_wait<P: Pla
     rig.expect_wakes(&[&lost]);
 }
 
-pub(crate) fn a_latched_event_stays_one_at_an_overflow<P: Platform>(p: &P) {
+pub(crate) fn a_latched_event_stays_an_event_at_an_overflow<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [waiting, latched, other] = rig.wires();
     waiting.wait();
@@ -76,7 +76,7 @@ pub(crate) fn a_latched_event_stays_one_at_an_overflow<P: Platform>(p: &P) {
     rig.expect_wakes(&[&latched]);
 }
 
-pub(crate) fn a_port_held_since_one_overflow_loses_nothing_in_the_next<P: Platform>(p: &P) {
+pub(crate) fn a_port_masked_since_one_overflow_loses_nothing_in_the_next<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [held, other] = rig.wires();
     held.wait();
@@ -84,12 +84,12 @@ pub(crate) fn a_port_held_since_one_overflow_loses_nothing_in_the_next<P: Platfo
     rig.overflow(&other);
     assert_eq!(rig.turn().len(), 2);
 
-    // Its wake was the overflow, so the driver never disabled it: it can be the one that does
-    // not fit.
+    // Its wake was the overflow, so the driver never masked its port: its event can be the one that
+    // does not fit.
     other.wait();
     let device = rig.spy.device();
-    fill(&*device, other.port(), || rig.fire_held(&other));
-    rig.fire_held(&held);
+    fill(&*device, other.port(), || rig.fire_masked(&other));
+    rig.fire_masked(&held);
     assert_eq!(p.poll(&device), ERR);
     assert_eq!(rig.turn(), [(other.port(), Cause::Overflow)]);
     rig.expect_latched(&held, Cause::Overflow);
@@ -98,12 +98,12 @@ pub(crate) fn a_port_held_since_one_overflow_loses_nothing_in_the_next<P: Platfo
     rig.expect_wakes(&[&held]);
 }
 
-pub(crate) fn what_was_latched_in_xen_comes_after_an_overflow<P: Platform>(p: &P) {
+pub(crate) fn an_event_pending_in_xen_comes_after_an_overflow<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
     rig.overflow(&wire);
-    rig.fire_held(&wire);
+    rig.fire_masked(&wire);
     rig.turn_with(|_| wire.wait());
     rig.expect_wakes(&[&wire]);
 }
@@ -134,7 +134,7 @@ pub(crate) fn a_second_entry_of_one_port_wakes_once_and_is_kept<P: Platform>(p: 
     assert_eq!(rig.context.stats().spurious, 1);
 }
 
-pub(crate) fn a_port_that_is_not_ours_is_counted_and_left_alone<P: Platform>(p: &P) {
+pub(crate) fn a_foreign_port_is_counted_and_left_alone<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();

@@ -30,7 +30,7 @@ impl<P: Platform> Wire<P> {
         self.channel.port()
     }
 
-    /// Waits where no event was latched before.
+    /// Waits on a channel without a latched event.
     #[track_caller]
     pub(crate) fn wait(&self) {
         self.channel.wait().unwrap();
@@ -74,8 +74,8 @@ impl<'p, P: Platform> Rig<'p, P> {
         self.p.expect_ready(&self.spy.device());
     }
 
-    /// The peer notifies a port that is disabled: its event stays in Xen.
-    pub(crate) fn fire_held(&self, wire: &Wire<P>) {
+    /// The peer notifies a masked port: its event stays in Xen.
+    pub(crate) fn fire_masked(&self, wire: &Wire<P>) {
         self.peer.notify(wire.peer).unwrap();
     }
 
@@ -127,7 +127,8 @@ impl<'p, P: Platform> Rig<'p, P> {
         assert_eq!(self.turn(), events);
     }
 
-    /// Waits where an event was latched, and demands its wake of the next round, and no other.
+    /// Waits on a channel with a latched event, and demands that the next round hands out its wake
+    /// alone.
     #[track_caller]
     pub(crate) fn expect_latched(&self, wire: &Wire<P>, cause: Cause) {
         wire.wait();
@@ -148,7 +149,7 @@ impl<'p, P: Platform> Rig<'p, P> {
         self.p.is_loop_ready(&self.context.registrar().event_loop)
     }
 
-    /// Demands that the event loop and the context agree on who watches what.
+    /// Demands that the event loop and the context agree on whether the device is registered.
     #[track_caller]
     pub(crate) fn expect_settled(&self) {
         let link = self.context.link();

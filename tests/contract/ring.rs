@@ -44,7 +44,7 @@ pub(crate) fn the_ring_does_not_shrink<P: Platform>(p: &P) {
     expect_events(p, &near, &[port; 65]);
 }
 
-pub(crate) fn the_events_of_others_are_dropped_too_during_an_overflow<P: Platform>(p: &P) {
+pub(crate) fn events_of_all_ports_are_dropped_during_an_overflow<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let wires = connect_many(&near, &far, 2);
     let [(port, peer), (other, other_peer)] = [wires[0], wires[1]];
@@ -57,7 +57,7 @@ pub(crate) fn the_events_of_others_are_dropped_too_during_an_overflow<P: Platfor
     expect_events(p, &near, &[other]);
 }
 
-pub(crate) fn what_was_unread_at_an_overflow_is_gone_after_the_reset<P: Platform>(p: &P) {
+pub(crate) fn unread_entries_are_gone_after_an_overflow_is_reset<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let wires = connect_many(&near, &far, 2);
     let [(port, peer), (other, other_peer)] = [wires[0], wires[1]];
@@ -69,7 +69,7 @@ pub(crate) fn what_was_unread_at_an_overflow_is_gone_after_the_reset<P: Platform
     expect_quiet(p, &near);
 }
 
-pub(crate) fn reset_and_a_write_of_every_port_bring_all_of_them_back<P: Platform>(p: &P) {
+pub(crate) fn every_port_works_again_after_a_reset_and_an_unmask<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let wires = connect_many(&near, &far, 10);
     let ports: Vec<Port> = wires.iter().map(|wire| wire.0).collect();
@@ -90,13 +90,13 @@ pub(crate) fn a_bind_during_an_overflow_works_and_its_event_is_lost<P: Platform>
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     overflow(&near, port, || far.notify(peer).unwrap());
-    let (theirs, ours) = connect(&far, &near);
+    let (peer_port, ours) = connect(&far, &near);
     assert_eq!(p.poll(&near), ERR);
     near.reset().unwrap();
     expect_quiet(p, &near);
     near.unmask(&[ours]).unwrap();
     expect_quiet(p, &near);
-    far.notify(theirs).unwrap();
+    far.notify(peer_port).unwrap();
     expect_events(p, &near, &[ours]);
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn a_stale_entry_stays_with_the_device_that_had_the_number<P: Platfor
     assert_eq!(other.bind_unbound_port(DomId::SELF).unwrap(), port);
     expect_quiet(p, &other);
     expect_events(p, &near, &[port]);
-    // It is none of its ports any more.
+    // It is no longer one of its ports.
     assert_eq!(near.unmask(&[port]).unwrap(), 1);
     expect_quiet(p, &other);
 }

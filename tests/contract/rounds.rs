@@ -1,4 +1,4 @@
-//! Rounds: what they hand out, write back and leave for the next one.
+//! Rounds: what they hand out, unmask and leave for the next one.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
@@ -32,7 +32,7 @@ pub(crate) fn a_wait_inside_the_round_costs_no_registration<P: Platform>(p: &P) 
     rig.expect_writes(&[&[wire.port()][..]; 10]);
 }
 
-pub(crate) fn waits_inside_the_round_go_back_in_one_write<P: Platform>(p: &P) {
+pub(crate) fn waits_inside_the_round_unmask_in_one_write<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wires: [Wire<P>; 100] = rig.wires();
     wait_and_fire(&rig, &wires);
@@ -52,7 +52,7 @@ pub(crate) fn waits_inside_the_round_go_back_in_one_write<P: Platform>(p: &P) {
     assert_eq!(rig.turn(), events(&wires));
 }
 
-pub(crate) fn only_ports_that_were_read_are_written_back<P: Platform>(p: &P) {
+pub(crate) fn only_ports_that_were_read_are_unmasked<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [fired, silent, latched] = rig.wires();
     fired.wait();
@@ -72,7 +72,7 @@ pub(crate) fn only_ports_that_were_read_are_written_back<P: Platform>(p: &P) {
     rig.expect_idle();
 }
 
-pub(crate) fn a_port_cancelled_again_inside_the_round_is_not_written<P: Platform>(p: &P) {
+pub(crate) fn a_port_cancelled_again_inside_the_round_is_not_unmasked<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [kept, cancelled] = rig.wires();
     kept.wait();
@@ -83,7 +83,7 @@ pub(crate) fn a_port_cancelled_again_inside_the_round_is_not_written<P: Platform
         cancelled.channel.cancel().unwrap();
     });
     rig.expect_writes(&[]);
-    rig.fire_held(&cancelled);
+    rig.fire_masked(&cancelled);
     cancelled.wait();
     rig.expect_writes(&[&[cancelled.port()]]);
     rig.expect_wakes(&[&cancelled]);
@@ -131,7 +131,7 @@ pub(crate) fn a_budget_leaves_the_rest_ready<P: Platform>(p: &P) {
         assert_eq!(rig.context.next_timeout(), timeout);
         rig.expect_settled();
     }
-    // Registered for those that are ready, and told that they are.
+    // Registered for the ready channels, and the loop is woken for them.
     rig.expect_hooks(1, 1);
     assert_eq!(rig.spy.log().wakes, 2);
 }
@@ -190,7 +190,7 @@ pub(crate) fn an_event_inside_the_round_comes_in_it_or_in_the_next<P: Platform>(
     rig.expect_idle();
 }
 
-pub(crate) fn a_dispatch_for_nothing_is_harmless<P: Platform>(p: &P) {
+pub(crate) fn a_dispatch_without_events_is_harmless<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     rig.expect_idle();
     let wire = rig.wire();
@@ -213,7 +213,7 @@ pub(crate) fn a_second_dispatch_is_busy_on_another_thread<P: Platform>(p: &P) {
         begins.join().unwrap()
     });
     assert!(matches!(elsewhere, Err(Error::Busy)));
-    // On this thread it ends the first one, which then goes on as if nothing had been.
+    // On this thread it ends the first round, which then goes on unchanged.
     drop(rig.context.dispatch().unwrap());
     assert_eq!(round.next().unwrap().port(), wire.port());
     assert_eq!(round.next(), None);

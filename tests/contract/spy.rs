@@ -1,5 +1,5 @@
-//! Wrappers for the three things that a context is given: they note what the context does to
-//! them, and refuse on demand.
+//! Wrappers for the backend, the device and the event loop of a context: they log the calls of the
+//! context, and refuse on demand.
 
 use std::error::Error;
 use std::fmt;
@@ -52,8 +52,8 @@ impl<D> Spy<D> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The device of the context, to act on behind its back. Not to be kept: the device closes
-    /// when the last holder lets go.
+    /// The device of the context, to act on behind its back. Not to be kept: the device closes with
+    /// its last holder.
     pub(crate) fn device(&self) -> Arc<D> {
         self.log().device.upgrade().unwrap()
     }
@@ -105,7 +105,7 @@ impl<O: Open> Open for SpyOpen<O> {
     }
 }
 
-/// A device that notes what is written to it, and its own end.
+/// A device that logs its writes and its close.
 pub(crate) struct Watched<D> {
     device: Arc<D>,
     spy: Spy<D>,
@@ -182,7 +182,7 @@ impl<D: EventChannel> EventChannel for Watched<D> {
     }
 }
 
-/// An event loop that notes its hooks.
+/// An event loop that logs its hooks.
 pub(crate) struct SpyLoop<D, R> {
     pub(crate) event_loop: R,
     pub(crate) spy: Spy<D>,
@@ -226,7 +226,7 @@ impl<D: EventChannel, R: Registrar> Registrar for SpyLoop<D, R> {
         Ok(())
     }
 
-    /// Not passed on: what a case hears from the event loop, it hears of the device.
+    /// Not passed on: in these cases the event loop reports only the device.
     fn wake(&self) {
         self.spy.log().wakes += 1;
     }

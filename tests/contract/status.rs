@@ -1,4 +1,4 @@
-//! What Xen says of ports: `EVTCHNOP_status`, for every kind of bind and what ends it.
+//! `EVTCHNOP_status` for every kind of bind, and after each way to end it.
 
 use evtchn_core::{
     DomId, ErrorKind, EventChannel, Port, PortStatus, PortStatuses, RemotePort, Status, Virq,
@@ -27,7 +27,7 @@ fn waits_for(remote: DomId) -> Status {
     Status::Unbound { remote }
 }
 
-pub(crate) fn an_unbound_port_says_whom_it_waits_for<P: Platform>(p: &P) {
+pub(crate) fn an_unbound_port_reports_the_domain_it_waits_for<P: Platform>(p: &P) {
     let device = p.open();
     let own = device.bind_unbound_port(DomId::SELF).unwrap();
     expect_state(p, own, waits_for(p.domid()));
@@ -43,7 +43,7 @@ pub(crate) fn both_ends_of_a_loopback_name_each_other<P: Platform>(p: &P) {
     expect_state(p, peer, connected(p, port));
 }
 
-pub(crate) fn a_virq_port_says_which<P: Platform>(p: &P) {
+pub(crate) fn a_virq_port_reports_its_virq<P: Platform>(p: &P) {
     let device = p.open();
     for virq in FREE_VIRQS {
         let port = device.bind_virq(virq).unwrap();
@@ -90,14 +90,14 @@ pub(crate) fn events_and_masks_change_no_status<P: Platform>(p: &P) {
     expect_state(p, port, connected(p, peer));
 }
 
-pub(crate) fn the_own_domid_and_self_are_asked_alike<P: Platform>(p: &P) {
+pub(crate) fn the_own_domid_and_self_give_the_same_status<P: Platform>(p: &P) {
     let device = p.open();
     let port = device.bind_unbound_port(DomId::SELF).unwrap();
     let by_number = p.privcmd().status(p.domid(), port).unwrap();
     assert_eq!(by_number, status(p, port));
 }
 
-pub(crate) fn a_port_behind_the_end_of_the_table_is_einval<P: Platform>(p: &P) {
+pub(crate) fn a_port_beyond_the_end_of_the_table_is_einval<P: Platform>(p: &P) {
     let privcmd = p.privcmd();
     for beyond in [Port::MAX, port(1 << 17), port(100_000)] {
         let answer = privcmd.status(DomId::SELF, beyond);

@@ -1,10 +1,10 @@
-//! What a write enables, counts and ignores.
+//! What a write unmasks, counts and ignores.
 
 use evtchn_core::{EventChannel, Port, PortBuf};
 
 use super::platform::*;
 
-/// Three wires whose near ends were read and have another event behind it.
+/// Three wires whose near ends were read and have another event pending.
 fn three_latched<P: Platform>(p: &P, near: &P::Device, far: &P::Device) -> [Port; 3] {
     let wires = connect_many(near, far, 3);
     let ports = [0, 1, 2].map(|wire: usize| wires[wire].0);
@@ -26,7 +26,7 @@ pub(crate) fn ports_come_in_the_order_in_which_they_were_written<P: Platform>(p:
     expect_events(p, &near, &[c, a, b]);
 }
 
-pub(crate) fn only_the_ports_that_were_written_are_enabled<P: Platform>(p: &P) {
+pub(crate) fn only_the_ports_that_were_written_are_unmasked<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let [a, b, c] = three_latched(p, &near, &far);
     near.unmask(&[b]).unwrap();
@@ -43,8 +43,8 @@ pub(crate) fn a_repeated_word_counts_and_brings_no_second_event<P: Platform>(p: 
     expect_quiet(p, &near);
 }
 
-/// The first word lets the event in, which disables the port; the second enables it again.
-pub(crate) fn a_pending_port_written_twice_in_one_write_is_left_enabled<P: Platform>(p: &P) {
+/// The first word delivers the event, which masks the port; the second unmasks it again.
+pub(crate) fn a_pending_port_written_twice_in_one_write_is_left_unmasked<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     far.notify(peer).unwrap();
@@ -64,7 +64,7 @@ pub(crate) fn foreign_and_unknown_ports_count_and_stay_as_they_are<P: Platform>(
     expect_events(p, &near, &[a]);
 }
 
-pub(crate) fn words_that_are_no_port_count_and_do_nothing<P: Platform>(p: &P) {
+pub(crate) fn words_that_are_not_ports_count_and_do_nothing<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let [a, ..] = three_latched(p, &near, &far);
     let written = bytes(&[0, u32::MAX, a.as_raw()]);
@@ -106,7 +106,7 @@ pub(crate) fn a_write_that_is_too_long_by_bytes_is_cut_to_a_page<P: Platform>(p:
     assert_eq!(p.raw_write(&device, &[0; 4097]), Ok(4096));
 }
 
-pub(crate) fn enabling_an_enabled_port_does_nothing<P: Platform>(p: &P) {
+pub(crate) fn unmasking_an_unmasked_port_does_nothing<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (port, peer) = connect(&near, &far);
     assert_eq!(near.unmask(&[port]).unwrap(), 1);

@@ -26,7 +26,7 @@ pub(crate) fn a_wait_registers_and_the_last_wake_deregisters<P: Platform>(p: &P)
     }
 }
 
-pub(crate) fn the_device_stays_registered_while_somebody_else_waits<P: Platform>(p: &P) {
+pub(crate) fn the_device_stays_registered_while_another_channel_waits<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [one, other] = rig.wires();
     one.wait();
@@ -51,7 +51,7 @@ pub(crate) fn cancel_of_the_last_waiter_deregisters<P: Platform>(p: &P) {
     rig.expect_idle();
 }
 
-pub(crate) fn cancel_where_nobody_waits_changes_nothing<P: Platform>(p: &P) {
+pub(crate) fn cancel_without_a_wait_changes_nothing<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [one, other] = rig.wires();
     assert!(!one.channel.cancel().unwrap());
@@ -62,7 +62,7 @@ pub(crate) fn cancel_where_nobody_waits_changes_nothing<P: Platform>(p: &P) {
     rig.expect_wakes(&[&other]);
 }
 
-pub(crate) fn a_refused_registration_leaves_nobody_waiting<P: Platform>(p: &P) {
+pub(crate) fn a_refused_registration_leaves_no_wait<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     rig.spy.log().refuse_register = true;
@@ -110,7 +110,7 @@ pub(crate) fn an_event_before_the_first_wait_wakes_it<P: Platform>(p: &P) {
     rig.expect_wakes(&[&wire]);
 }
 
-pub(crate) fn an_event_read_while_nobody_waits_makes_the_next_wait_ready<P: Platform>(p: &P) {
+pub(crate) fn an_event_read_without_a_wait_makes_the_next_wait_ready<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [waited, ignored] = rig.wires();
     waited.wait();
@@ -122,14 +122,14 @@ pub(crate) fn an_event_read_while_nobody_waits_makes_the_next_wait_ready<P: Plat
     rig.expect_idle();
     // The loop watches the device for as long as the wake is queued.
     rig.expect_hooks(2, 2);
-    // The latch holds one event, and the next wait enables the port again.
+    // The latch holds one event, and the next wait unmasks the port.
     ignored.wait();
     rig.expect_writes(&[&[ignored.port()]]);
     rig.fire(&ignored);
     rig.expect_wakes(&[&ignored]);
 }
 
-pub(crate) fn a_port_nobody_waits_on_wakes_the_loop_once<P: Platform>(p: &P) {
+pub(crate) fn a_port_without_a_wait_wakes_the_loop_once<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let [waited, storm] = rig.wires();
     waited.wait();
@@ -177,21 +177,21 @@ pub(crate) fn a_cancelled_wait_brings_no_wake_and_loses_no_event<P: Platform>(p:
     rig.expect_latched(&cancelled, Cause::Event);
 }
 
-pub(crate) fn a_wait_outside_a_round_writes_back_what_was_read<P: Platform>(p: &P) {
+pub(crate) fn a_wait_outside_a_round_unmasks_a_port_that_was_read<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     wire.wait();
     rig.fire(&wire);
     rig.expect_wakes(&[&wire]);
     rig.expect_writes(&[]);
-    // Latched in Xen until the port is written.
-    rig.fire_held(&wire);
+    // Pending in Xen until the port is written.
+    rig.fire_masked(&wire);
     wire.wait();
     rig.expect_writes(&[&[wire.port()]]);
     rig.expect_wakes(&[&wire]);
 }
 
-pub(crate) fn a_cancelled_port_that_was_not_read_is_not_written<P: Platform>(p: &P) {
+pub(crate) fn a_cancelled_port_that_was_not_read_is_not_unmasked<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let wire = rig.wire();
     for _ in 0..3 {
@@ -216,7 +216,7 @@ pub(crate) fn a_notifier_wakes_the_peer_from_another_thread<P: Platform>(p: &P) 
     expect_events(p, &rig.peer, &[wire.peer]);
 }
 
-pub(crate) fn a_peer_that_goes_away_wakes_nobody_and_can_come_back<P: Platform>(p: &P) {
+pub(crate) fn a_peer_that_closes_wakes_no_channel_and_can_bind_again<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let mut wire = rig.wire();
     wire.wait();

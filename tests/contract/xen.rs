@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::epoll::Epoll;
 use super::platform::Platform;
 
-/// How long a device that must be ready may take. Only a failure ever waits so long.
+/// How long a device that must be ready may take. Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Port numbers and virtual interrupts belong to the whole domain, so cases take turns.
@@ -60,7 +60,7 @@ impl Xen {
 
     pub(crate) fn new() -> Xen {
         Xen {
-            // A case that failed says nothing against the next one.
+            // A lock that a failed case poisoned does not fail the next one.
             _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }

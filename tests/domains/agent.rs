@@ -1,5 +1,5 @@
-//! The program in the other domain. It does what it is told, line by line: calls of devices, and services that run
-//! a context on a thread. On the simulator the same code runs in this process.
+//! The program in the other domain. It serves requests, one a line: calls of devices, and services that run a context
+//! on a thread. On the simulator the same code runs in this process.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,7 +25,7 @@ pub(crate) struct Agent<B: Backend> {
     next: u32,
 }
 
-/// A thread that goes on until it is stopped, and then says how often it did what it does.
+/// A thread that runs until it is stopped, and then returns how often it acted.
 struct Service {
     over: Arc<AtomicBool>,
     poll_loop: PollLoop,
@@ -34,7 +34,7 @@ struct Service {
 
 type Answer = Result<Vec<u32>, Errno>;
 
-/// Answers what comes on standard input, in the domain that this runs in.
+/// Serves the requests on standard input, in the domain of this process.
 pub(crate) fn serve() -> io::Result<()> {
     let mut agent = Agent::new(XenOpen::default());
     for line in io::stdin().lock().lines() {
@@ -121,12 +121,12 @@ impl<B: Backend> Agent<B> {
         run: impl FnOnce(&AtomicBool) -> u32 + Send + 'static,
     ) -> u32 {
         let over = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&over);
+        let stop = Arc::clone(&over);
         let id = self.take_id();
         let service = Service {
             over,
             poll_loop,
-            thread: thread::spawn(move || run(&told)),
+            thread: thread::spawn(move || run(&stop)),
         };
         self.services.insert(id, service);
         id

@@ -8,7 +8,7 @@ use evtchn_core::{DeviceError, Open};
 use evtchn_sim::SimOpen;
 use evtchn_xen::{Errno, Error, XenOpen};
 
-/// How long what must come may take. Only a failure ever waits so long.
+/// How long an expected event may take. Only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Opens devices of one of the two kinds.

@@ -1,13 +1,11 @@
-//! Who has an event of a bind between two domains, and what it stands for.
+//! Which end of a bind between two domains has an event, and which notifies it stands for.
 
 use evtchn_core::{DomId, EventChannel};
 
 use super::rig::*;
 use super::side::{Guest, Side};
 
-pub(crate) fn who_binds_to_the_guest_has_an_event_at_once_and_the_guest_has_none<S: Side>(
-    side: &S,
-) {
+pub(crate) fn a_bind_to_the_guest_has_an_event_at_once_and_the_guest_has_none<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let far = there.bind_unbound_port(DomId::DOM0).unwrap();
@@ -24,7 +22,7 @@ pub(crate) fn who_binds_to_the_guest_has_an_event_at_once_and_the_guest_has_none
     there.close();
 }
 
-pub(crate) fn the_guest_that_binds_has_an_event_at_once_and_dom0_has_none<S: Side>(side: &S) {
+pub(crate) fn a_bind_by_the_guest_has_an_event_at_once_and_dom0_has_none<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let near = here.bind_unbound_port(guest.domid()).unwrap();
@@ -41,7 +39,7 @@ pub(crate) fn the_guest_that_binds_has_an_event_at_once_and_dom0_has_none<S: Sid
     there.close();
 }
 
-pub(crate) fn what_was_sent_before_the_bind_is_the_one_event_of_the_bind<S: Side>(side: &S) {
+pub(crate) fn notifies_before_the_bind_are_the_one_event_of_the_bind<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let far = there.bind_unbound_port(DomId::DOM0).unwrap();
@@ -53,8 +51,9 @@ pub(crate) fn what_was_sent_before_the_bind_is_the_one_event_of_the_bind<S: Side
     there.close();
 }
 
-/// The first is handled and the others are one more, unless all come before the first is handled.
-pub(crate) fn notifies_while_nobody_reads_are_one_event_or_two<S: Side>(side: &S) {
+/// The first notify is one event and the others are one more, unless all come before the first is
+/// handled.
+pub(crate) fn unread_notifies_are_one_event_or_two<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let (near, far) = connect(&here, &guest, &there);

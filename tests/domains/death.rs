@@ -1,4 +1,4 @@
-//! Guests that go away, each in its way. None of them tells its peers.
+//! Guests that are destroyed, power off or reboot. Their peers get no event.
 
 use evtchn_core::{Cause, DomId, ErrorKind, EventChannel, Link, Port};
 use evtchn_xen::Errno;
@@ -6,7 +6,7 @@ use evtchn_xen::Errno;
 use super::rig::*;
 use super::side::{Guest, Side};
 
-/// What is left in dom0 of a domain that is gone: nothing was told, nothing is refused, nothing comes.
+/// The ports in dom0 of a domain that is gone: no event came, no call is refused, and no event comes later.
 #[track_caller]
 fn expect_dead<S: Side>(here: &DeviceOf<S>, ports: &[Port], domid: DomId) {
     expect_quiet(here);
@@ -26,10 +26,10 @@ fn expect_dead<S: Side>(here: &DeviceOf<S>, ports: &[Port], domid: DomId) {
     }
 }
 
-pub(crate) fn a_destroyed_guest_tells_its_channels_nothing<S: Side>(side: &S) {
+pub(crate) fn a_destroyed_guest_sends_its_channels_no_event<S: Side>(side: &S) {
     let (guest, here, rig) = (side.own_guest(), open(side), Rig::new(side));
     let (there, domid) = (guest.open(), guest.domid());
-    // One that dom0 bound, one that the guest bound, one that nobody bound yet, and a context that waits.
+    // One port that dom0 bound to, one that the guest bound to, one without a peer, and a context that waits.
     let offered = there.bind_unbound_port(DomId::DOM0).unwrap();
     let bound = here.bind_interdomain(of(domid, offered)).unwrap();
     expect_event(&here, bound);
@@ -41,7 +41,7 @@ pub(crate) fn a_destroyed_guest_tells_its_channels_nothing<S: Side>(side: &S) {
     side.destroy(domid);
     expect_dead::<S>(&here, &[bound, near, unbound], domid);
 
-    // The wait goes on, and the channel is as good as any whose peer is silent.
+    // The wait goes on, as with a peer that sends nothing.
     rig.expect_quiet();
     assert_eq!(rig.context.link(), Link::Watching);
     channel.notify().unwrap();
@@ -52,7 +52,7 @@ pub(crate) fn a_destroyed_guest_tells_its_channels_nothing<S: Side>(side: &S) {
     rig.context.teardown().unwrap();
 }
 
-pub(crate) fn what_a_guest_sent_before_it_was_destroyed_still_comes<S: Side>(side: &S) {
+pub(crate) fn events_sent_before_a_guest_was_destroyed_still_come<S: Side>(side: &S) {
     let (guest, here, rig) = (side.own_guest(), open(side), Rig::new(side));
     let there = guest.open();
     let (near, far) = connect(&here, &guest, &there);
@@ -60,7 +60,7 @@ pub(crate) fn what_a_guest_sent_before_it_was_destroyed_still_comes<S: Side>(sid
     let sender = there.bind_interdomain(DomId::DOM0, channel.port()).unwrap();
     there.notify(far, 1);
     expect_event(&here, near);
-    // Disabled now: this one is latched in Xen.
+    // The port is masked now: this notify stays pending in Xen.
     there.notify(far, 1);
     there.notify(sender, 1);
     side.destroy(guest.domid());
@@ -84,7 +84,7 @@ pub(crate) fn a_new_guest_has_nothing_of_the_old_one<S: Side>(side: &S) {
     let new = side.guest();
     assert_ne!(new.domid(), old.domid());
     let there = new.open();
-    // What was for the old one is not for the new one.
+    // Ports that were for the old domain cannot be bound by the new one.
     for port in [near, unbound] {
         assert_eq!(there.bind_interdomain(DomId::DOM0, port), Err(Errno::INVAL));
     }
@@ -101,7 +101,7 @@ pub(crate) fn a_new_guest_has_nothing_of_the_old_one<S: Side>(side: &S) {
     here.unbind(unbound).unwrap();
 }
 
-pub(crate) fn a_guest_that_powers_off_leaves_what_a_destroyed_one_does<S: Side>(side: &S) {
+pub(crate) fn a_guest_that_powers_off_leaves_the_same_as_a_destroyed_one<S: Side>(side: &S) {
     let (guest, here) = (side.own_guest(), open(side));
     let (there, domid) = (guest.open(), guest.domid());
     let (near, _) = connect(&here, &guest, &there);

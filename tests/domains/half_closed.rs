@@ -1,11 +1,11 @@
-//! One of two domains that lets go of a channel tells the other nothing.
+//! If one of two domains unbinds, the other gets no event.
 
 use evtchn_core::{DomId, EventChannel};
 
 use super::rig::*;
 use super::side::{Guest, Side};
 
-pub(crate) fn an_unbind_in_the_guest_tells_nobody_and_it_can_bind_again<S: Side>(side: &S) {
+pub(crate) fn an_unbind_in_the_guest_sends_no_event_and_it_can_bind_again<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let (near, mut far) = connect(&here, &guest, &there);
@@ -29,7 +29,7 @@ pub(crate) fn an_unbind_in_the_guest_tells_nobody_and_it_can_bind_again<S: Side>
     there.close();
 }
 
-pub(crate) fn an_unbind_in_dom0_tells_nobody_and_it_can_bind_again<S: Side>(side: &S) {
+pub(crate) fn an_unbind_in_dom0_sends_no_event_and_it_can_bind_again<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let (near, far) = connect(&here, &guest, &there);
@@ -44,13 +44,13 @@ pub(crate) fn an_unbind_in_dom0_tells_nobody_and_it_can_bind_again<S: Side>(side
     there.close();
 }
 
-pub(crate) fn the_end_of_a_program_in_the_guest_is_that_of_its_ports<S: Side>(side: &S) {
+pub(crate) fn a_program_in_the_guest_that_ends_closes_its_ports<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let (near, far) = connect(&here, &guest, &there);
     there.notify(far, 1);
     there.close();
-    // What was sent before it is not lost, and there is no more.
+    // An event sent before is not lost, and there is no other.
     expect_event(&here, near);
     here.unmask(&[near]).unwrap();
     expect_quiet(&here);

@@ -6,7 +6,7 @@ use evtchn_xen::Errno;
 use super::rig::*;
 use super::side::{Guest, Side};
 
-pub(crate) fn what_is_sent_to_a_paused_guest_is_one_event_when_it_runs_again<S: Side>(side: &S) {
+pub(crate) fn notifies_to_a_paused_guest_are_one_event_when_it_runs_again<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
     let (near, far) = connect(&here, &guest, &there);

@@ -1,5 +1,5 @@
-//! A check finds the peer that connected, closed its end, died or was replaced, which no event tells,
-//! and no peer that lives.
+//! A check finds a peer that connected, closed its end, died or was replaced, for which Xen sends no event, and reports
+//! no peer that lives.
 
 use evtchn_core::{Cause, ChannelId, Device, DomId, HandOver, Link, Parts, Port, Status};
 use evtchn_xen::PollLoop;
@@ -7,8 +7,8 @@ use evtchn_xen::PollLoop;
 use super::rig::*;
 use super::side::{Guest, Side, There};
 
-/// Dom0 waits for these: the channel of a port that the guest bound to, that of a port that dom0 bound to, and that
-/// of a port that nobody has bound to.
+/// Dom0 waits on these: a channel that the guest bound to, a channel that dom0 bound to a port of the guest, and a
+/// channel without a peer.
 struct Channels {
     offered: Channel,
     bound: Channel,
@@ -39,14 +39,14 @@ impl Channels {
         }
     }
 
-    /// The check tells of the peer that bound to the port that was offered, and of it alone.
+    /// The check reports the peer that bound to the offered port, and no other.
     #[track_caller]
     fn expect_connected<S: Side>(&self, side: &S, rig: &Rig) {
         meet(side, rig, &self.offered);
         assert_eq!(check(side, rig), 0);
     }
 
-    /// Both peers are gone: no event says so, the check does, and it does once.
+    /// Both peers are gone: no event comes, and the check reports each once.
     #[track_caller]
     fn expect_gone<S: Side>(&self, side: &S, rig: &Rig, domid: DomId) {
         rig.expect_quiet();
@@ -73,7 +73,7 @@ fn state<S: Side>(side: &S, channel: &Channel) -> Status {
     channel.peer_state_with(&side.statuses()).unwrap().state
 }
 
-/// The check tells that a peer connected to this channel, which is waited for again.
+/// The check reports that a peer connected to this channel, which waits again.
 #[track_caller]
 fn meet<S: Side>(side: &S, rig: &Rig, channel: &Channel) {
     assert_eq!(check(side, rig), 1);
@@ -93,7 +93,7 @@ fn woken(rig: &Rig, cause: Cause) -> Vec<ChannelId> {
     woken
 }
 
-pub(crate) fn a_guest_that_binds_to_an_offered_port_is_told_of_once_by_the_next_check<S: Side>(
+pub(crate) fn a_guest_that_binds_to_an_offered_port_is_reported_once_by_the_next_check<S: Side>(
     side: &S,
 ) {
     let (guest, rig) = (side.guest(), Rig::new(side));
@@ -121,7 +121,7 @@ pub(crate) fn a_guest_that_binds_with_another_port_is_found_gone_and_then_connec
     let mut next = first;
     while next == first {
         there.unbind(next);
-        // Takes the number that is free.
+        // Takes the free number.
         there.bind_unbound_port(DomId::DOM0).unwrap();
         next = there.bind_interdomain(DomId::DOM0, offered.port()).unwrap();
     }
@@ -134,7 +134,7 @@ pub(crate) fn a_guest_that_binds_with_another_port_is_found_gone_and_then_connec
     there.close();
 }
 
-pub(crate) fn a_guest_that_was_heard_and_unbinds_before_the_first_check_is_found_gone<S: Side>(
+pub(crate) fn a_guest_that_sent_and_unbinds_before_the_first_check_is_found_gone<S: Side>(
     side: &S,
 ) {
     let (guest, rig) = (side.guest(), Rig::new(side));
@@ -206,7 +206,7 @@ pub(crate) fn a_port_that_xen_has_closed_ends_its_wait_and_is_not_unbound<S: Sid
     let (guest, rig) = (side.guest(), Rig::new(side));
     let (kept, closed) = (rig.offer(&guest), rig.offer(&guest));
     let number = closed.port();
-    // The device lets go of the port, and the table still has it.
+    // The device unbinds the port, and the table still has it.
     let unbind = |device: &Device| device.unbind(number).unwrap();
     let channels = vec![kept, closed];
     let (rig, mut channels) = hand_over(side, rig, channels, unbind);
@@ -230,7 +230,7 @@ pub(crate) fn a_guest_that_unbinds_ends_the_wait_at_the_next_check<S: Side>(side
     channels.far.into_iter().for_each(|far| there.unbind(far));
     channels.expect_gone(side, &rig, guest.domid());
 
-    // The port waits for the next one, who can go as well.
+    // The port waits for the next peer, which can close as well.
     let near = channels.offered.port();
     let far = there.bind_interdomain(DomId::DOM0, near).unwrap();
     meet(side, &rig, &channels.offered);
@@ -265,9 +265,7 @@ pub(crate) fn a_guest_that_is_destroyed_ends_the_wait_at_the_next_check<S: Side>
     rig.context.teardown().unwrap();
 }
 
-pub(crate) fn what_a_guest_sent_before_it_was_destroyed_wakes_before_the_check_does<S: Side>(
-    side: &S,
-) {
+pub(crate) fn events_sent_before_a_guest_was_destroyed_wake_before_the_check<S: Side>(side: &S) {
     let (guest, rig) = (side.own_guest(), Rig::new(side));
     let there = guest.open();
     let channels = Channels::new(&rig, &guest, &there);
@@ -300,7 +298,7 @@ pub(crate) fn a_peer_that_lives_is_not_found_gone<S: Side>(side: &S) {
         assert_eq!(check(side, &rig), 0);
         rig.expect_quiet();
     };
-    // Silent, busy, and paused.
+    // A peer that is silent, busy and paused.
     expect_connected();
     for _ in 0..20 {
         channels

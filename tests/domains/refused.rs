@@ -1,4 +1,4 @@
-//! What is refused between two domains, and with which errno.
+//! Calls that are refused between two domains, and their errnos.
 
 use evtchn_core::{DomId, Error, ErrorKind, EventChannel, Port, Virq};
 use evtchn_xen::Errno;
@@ -8,7 +8,7 @@ use super::rig::*;
 use super::side::{Guest, Side};
 
 /// A domain that never exists here.
-const NOBODY: DomId = DomId::new(1234);
+const UNKNOWN_DOMAIN: DomId = DomId::new(1234);
 
 pub(crate) fn a_bind_to_a_port_that_the_guest_did_not_allocate_is_einval<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
@@ -26,12 +26,12 @@ pub(crate) fn a_bind_to_a_port_that_the_guest_did_not_allocate_is_einval<S: Side
 pub(crate) fn a_bind_to_a_port_meant_for_another_domain_is_einval<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
-    for remote in [NOBODY, DomId::SELF, guest.domid()] {
+    for remote in [UNKNOWN_DOMAIN, DomId::SELF, guest.domid()] {
         let far = there.bind_unbound_port(remote).unwrap();
         let answer = here.bind_interdomain(of(guest.domid(), far));
         expect_refused::<S, _>(answer, Errno::INVAL, ErrorKind::Invalid);
     }
-    for remote in [NOBODY, DomId::SELF, DomId::DOM0] {
+    for remote in [UNKNOWN_DOMAIN, DomId::SELF, DomId::DOM0] {
         let near = here.bind_unbound_port(remote).unwrap();
         let answer = there.bind_interdomain(DomId::DOM0, near);
         assert_eq!(answer, Err(Errno::INVAL), "{remote}");
@@ -47,22 +47,27 @@ pub(crate) fn a_bind_to_a_bound_port_is_einval_from_either_side<S: Side>(side: &
     let again = here.bind_interdomain(of(guest.domid(), far));
     expect_refused::<S, _>(again, Errno::INVAL, ErrorKind::Invalid);
     assert_eq!(there.bind_interdomain(DomId::DOM0, near), Err(Errno::INVAL));
-    // The first connection stands.
+    // The first connection is unchanged.
     expect_event(&here, near);
     here.notify(near).unwrap();
     assert_eq!(there.read(), [far.as_raw()]);
     there.close();
 }
 
-pub(crate) fn a_bind_to_an_unknown_domain_is_esrch_and_a_port_for_it_is_given<S: Side>(side: &S) {
+pub(crate) fn a_bind_to_an_unknown_domain_is_esrch_and_a_port_for_it_can_be_allocated<S: Side>(
+    side: &S,
+) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
-    let answer = here.bind_interdomain(of(NOBODY, port(1)));
+    let answer = here.bind_interdomain(of(UNKNOWN_DOMAIN, port(1)));
     expect_refused::<S, _>(answer, Errno::SRCH, ErrorKind::NoSuchDomain);
-    assert_eq!(there.bind_interdomain(NOBODY, port(1)), Err(Errno::SRCH));
-    let near = here.bind_unbound_port(NOBODY).unwrap();
+    assert_eq!(
+        there.bind_interdomain(UNKNOWN_DOMAIN, port(1)),
+        Err(Errno::SRCH)
+    );
+    let near = here.bind_unbound_port(UNKNOWN_DOMAIN).unwrap();
     here.notify(near).unwrap();
-    let far = there.bind_unbound_port(NOBODY).unwrap();
+    let far = there.bind_unbound_port(UNKNOWN_DOMAIN).unwrap();
     there.notify(far, 1);
     expect_quiet(&here);
     assert_eq!(there.read(), []);
@@ -83,7 +88,7 @@ pub(crate) fn a_refused_bind_takes_no_number_in_either_domain<S: Side>(side: &S)
     there.close();
 }
 
-/// Xen 4.17. What a bind gives says nothing about whether it ever fires.
+/// Xen 4.17. A successful bind does not mean that the interrupt ever fires.
 pub(crate) fn a_guest_binds_any_virq_but_those_of_its_kernel_and_none_of_dom0_fires_there<
     S: Side,
 >(
@@ -94,7 +99,7 @@ pub(crate) fn a_guest_binds_any_virq_but_those_of_its_kernel_and_none_of_dom0_fi
     let answers = (0..25).map(|raw| (raw, there.bind_virq(Virq::new(raw)).map(drop)));
     let refused: Vec<_> = answers.filter(|(_, answer)| answer.is_err()).collect();
     assert_eq!(refused, [(0, Err(Errno::EXIST)), (24, Err(Errno::INVAL))]);
-    // Domains come and go, of which dom0 alone is told.
+    // Domains are created and destroyed, of which only dom0 gets an event.
     let empty = side.create_empty();
     side.destroy(empty);
     assert_eq!(there.read(), []);
@@ -116,7 +121,7 @@ pub(crate) fn a_device_restricted_to_the_guest_binds_to_it_alone<S: Side>(side: 
     let refused = [
         here.bind_interdomain(of(DomId::SELF, before)),
         here.bind_interdomain(of(DomId::DOM0, before)),
-        here.bind_interdomain(of(NOBODY, far)),
+        here.bind_interdomain(of(UNKNOWN_DOMAIN, far)),
         here.bind_unbound_port(guest.domid()),
         here.bind_unbound_port(DomId::SELF),
         here.bind_virq(Virq::TBUF),
@@ -129,9 +134,7 @@ pub(crate) fn a_device_restricted_to_the_guest_binds_to_it_alone<S: Side>(side: 
     there.close();
 }
 
-pub(crate) fn a_context_restricted_before_all_else_has_channels_of_the_guest_alone<S: Side>(
-    side: &S,
-) {
+pub(crate) fn a_context_restricted_first_binds_to_the_guest_alone<S: Side>(side: &S) {
     let (guest, rig) = (side.guest(), Rig::new(side));
     let there = guest.open();
     let far = there.bind_unbound_port(DomId::DOM0).unwrap();
@@ -157,7 +160,7 @@ pub(crate) fn a_context_restricted_before_all_else_has_channels_of_the_guest_alo
     there.close();
 }
 
-/// Domain 0 cannot be restricted to, so a restricted device in a guest never gets to it.
+/// Domain 0 cannot be restricted to, so a restricted device in a guest never binds to it.
 pub(crate) fn a_restricted_device_in_the_guest_binds_to_dom0_never<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();

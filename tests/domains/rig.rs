@@ -1,4 +1,4 @@
-//! The few moves in dom0 that all cases share.
+//! Steps in dom0 that all cases share.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn is_ready<D: AsFd>(device: &D, patience: Duration) -> bool {
     poll(&mut fds, Some(&timeout)).unwrap() > 0
 }
 
-/// Waits until the device has something to say, and demands that it is this port alone.
+/// Waits until the device is ready, and demands that it reports this port alone.
 #[track_caller]
 pub(crate) fn expect_event<D: EventChannel + AsFd>(device: &D, port: Port) {
     assert!(is_ready(device, PATIENCE), "no event in {PATIENCE:?}");
@@ -72,7 +72,7 @@ pub(crate) fn expect_refused<S: Side, T: std::fmt::Debug>(
     assert_eq!(error.code(), Some(errno.raw_os_error()), "{error}");
 }
 
-/// Connects a port of dom0 to one of the guest, which binds. Both are enabled and have no event.
+/// Connects a port of dom0 to one of the guest, which binds. Both are unmasked and have no event.
 #[track_caller]
 pub(crate) fn connect<D: EventChannel, G: Guest>(
     here: &D,

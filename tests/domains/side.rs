@@ -9,13 +9,13 @@ use evtchn_xen::Errno;
 use super::agent::{self, Agent};
 use super::backend::Backend;
 
-/// A machine. Nobody else is active on it while a case runs.
+/// A machine. Nothing else uses it while a case runs.
 pub(crate) trait Side {
     type Open: Backend;
     type Guest: Guest;
     type Statuses: PortStatuses;
 
-    /// Who tells dom0 what ports are.
+    /// The source of the statuses of ports in dom0.
     fn statuses(&self) -> Self::Statuses;
 
     fn opener(&self) -> Self::Open;
@@ -35,7 +35,7 @@ pub(crate) trait Side {
     /// Lets a guest shut itself down, and returns when it is gone.
     fn power_off(&self, guest: Self::Guest);
 
-    /// Lets a guest start anew.
+    /// Reboots a guest.
     fn reboot(&self, guest: Self::Guest) -> Self::Guest;
 
     fn pause(&self, domid: DomId);
@@ -46,7 +46,7 @@ pub(crate) trait Side {
 pub(crate) trait Guest {
     fn domid(&self) -> DomId;
 
-    /// Lets the program do something.
+    /// Sends the program a request.
     fn answer(&self, request: &str) -> String;
 
     fn ask(&self, call: &str, words: &[u32]) -> Result<Vec<u32>, Errno> {
@@ -72,7 +72,7 @@ pub(crate) trait Guest {
         self.ask("echo", &words).unwrap()[0]
     }
 
-    /// Ends a service there, and says how often it did what it does.
+    /// Ends a service there, and returns how often it acted.
     #[track_caller]
     fn stop(&self, service: u32) -> u32 {
         self.ask("stop", &[service]).unwrap()[0]

@@ -1,4 +1,4 @@
-//! A guest that notifies without end costs what its channel is allowed to cost, and nobody else anything.
+//! A guest that notifies without end costs what its channel may cost, and costs other channels nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,7 +33,7 @@ fn ping(rig: &Rig, channel: &Channel, other: impl Fn(Wake)) -> u32 {
     others
 }
 
-pub(crate) fn a_storm_costs_one_wake_while_nobody_waits<S: Side>(side: &S) {
+pub(crate) fn a_storm_costs_one_wake_without_a_wait<S: Side>(side: &S) {
     let (guest, rig) = (side.guest(), Rig::new(side));
     let there = guest.open();
     let storming = rig.context.bind_unbound_port(guest.domid()).unwrap();
@@ -49,7 +49,7 @@ pub(crate) fn a_storm_costs_one_wake_while_nobody_waits<S: Side>(side: &S) {
     let sent = guest.stop(storm);
     assert!(sent > PINGS, "{sent}");
     guest.stop(echo);
-    // It was read once, for nobody, and is kept for who waits.
+    // It was read once without a wait, and is kept for the next wait.
     let stats = rig.context.stats();
     assert_eq!((stats.wakes, stats.overflows), (u64::from(PINGS), 0));
     assert!(stats.reads <= u64::from(PINGS) + 1, "{stats:?}");
@@ -96,7 +96,7 @@ pub(crate) fn others_are_served_in_every_round_beside_a_storm<S: Side>(side: &S)
             count.fetch_add(1, Ordering::Relaxed);
             rig.context.wait(wake.channel).unwrap();
         });
-        // It came before the guest had even run.
+        // The event came before the guest ran.
         assert_eq!(loops.load(Ordering::Relaxed), sent);
     }
     assert!(guest.stop(storm) >= storms.load(Ordering::Relaxed));
@@ -160,8 +160,7 @@ pub(crate) fn a_rate_limit_holds_a_storm_to_its_rate<S: Side>(side: &S) {
     there.close();
 }
 
-/// The guest can make its port pending, and never more than that: who unmasks only what it has read has room
-/// for all.
+/// The guest can only make its port pending: a program that unmasks only ports it has read always has room for all.
 pub(crate) fn a_storm_overflows_no_ring<S: Side>(side: &S) {
     let (guest, here) = (side.guest(), open(side));
     let there = guest.open();
@@ -172,7 +171,7 @@ pub(crate) fn a_storm_overflows_no_ring<S: Side>(side: &S) {
         here.unmask(&[near]).unwrap();
     }
     guest.stop(storm);
-    // At most one is unread, and one latched behind it.
+    // At most one event is unread, and one more is pending behind it.
     let mut rest = 0;
     while read(&here) == [near.as_raw()] {
         rest += 1;

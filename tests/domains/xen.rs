@@ -15,7 +15,7 @@ use super::agent::ANSWER;
 use super::backend::PATIENCE;
 use super::side::{Guest, Side};
 
-/// The guest that cases use which leave it alive.
+/// The guest of the cases that leave it alive.
 static SHARED: Mutex<Option<Arc<XenGuest>>> = Mutex::new(None);
 /// Names of guests.
 static NAMES: AtomicU32 = AtomicU32::new(0);
@@ -55,7 +55,7 @@ fn is_there(domid: DomId) -> bool {
     output.unwrap().status.success()
 }
 
-/// Asks again and again; only a failure asks for ever, until the machine is stopped.
+/// Asks until it is true; only a failing test asks until the machine is stopped.
 fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(answer) = ask() {

@@ -45,7 +45,7 @@ pub(crate) struct Churn<'r, S: Side> {
     /// Where the next choice comes from.
     dice: u64,
     rebinds: usize,
-    /// How many channels got a number whose last owner had an event that nobody took.
+    /// How many channels got a number whose last owner left an unread event.
     reused: usize,
 }
 
@@ -65,7 +65,8 @@ impl<'r, S: Side> Churn<'r, S> {
         churn
     }
 
-    /// Unbinds and binds anew at least this many channels, with all that can happen between.
+    /// Unbinds and rebinds at least this many channels, with everything else that can happen
+    /// between.
     pub(crate) fn rebind(&mut self, count: usize) {
         let end = self.rebinds + count;
         while self.rebinds < end {
@@ -105,8 +106,8 @@ impl<'r, S: Side> Churn<'r, S> {
 
     /// Half of the peers notify.
     fn notify_some(&mut self) {
-        // A second event waits in Xen for the unmask of the first. Where events dawdle, the
-        // two may become one.
+        // A second event waits in Xen for the unmask of the first. If events are delayed, the two
+        // may become one.
         let most = if self.rig.side.is_prompt() { 2 } else { 1 };
         for number in 0..self.slots.len() {
             let is_chosen = self.throw(2) == 0;
@@ -128,15 +129,15 @@ impl<'r, S: Side> Churn<'r, S> {
         }
     }
 
-    /// Those that still wait do so, and of the others some had their event read meanwhile: the next
-    /// round has it.
+    /// Some wait already; for some of the others an event was read meanwhile, which the next round
+    /// hands out.
     fn wait_on_all(&self) {
         for slot in &self.slots {
             slot.channel.wait().unwrap();
         }
     }
 
-    /// Unbinds some channels, read or not, and then binds as many anew.
+    /// Unbinds some channels, read or not, and then binds as many new ones.
     fn replace(&mut self, most: usize) {
         let first = self.throw(CHANNELS);
         let end = CHANNELS.min(first + most);
@@ -158,7 +159,7 @@ impl<'r, S: Side> Churn<'r, S> {
             self.reused += usize::from(unread.contains(&port));
             self.rebinds += 1;
         }
-        // Else its ring would overflow, and nobody would care.
+        // Otherwise its ring would overflow, which no check would notice.
         let mut taken = PortBuf::with_capacity(CHANNELS);
         self.rig.peer.pending(&mut taken).unwrap();
     }
@@ -177,7 +178,7 @@ impl<'r, S: Side> Churn<'r, S> {
             }
         } else {
             let channel = context.bind_unbound_port(DomId::SELF).unwrap();
-            // Some wait for a peer that does not come.
+            // Some wait for a peer that never binds.
             let is_met = kind < 7;
             let meet = || peer.bind_interdomain(local(channel.port())).unwrap();
             let peer = is_met.then(meet);
@@ -199,7 +200,7 @@ impl<'r, S: Side> Churn<'r, S> {
         assert_eq!(wake.cause, Cause::Event);
         let mut slots = self.slots.iter();
         assert!(slots.any(|slot| slot.channel.id() == wake.channel));
-        assert!(self.due.take(port), "nobody notified {port}");
+        assert!(self.due.take(port), "no notify for {port}");
         self.rig.context.wait(wake.channel).unwrap();
         if self.throw(16) == 0 {
             self.replace(1);

@@ -2,7 +2,7 @@
 
 use evtchn_core::Port;
 
-/// How many wakes each port has still to bring. Grows with the highest port, and nothing else.
+/// How many wakes of each port are still to come. Grows only with the highest port.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
     by_port: Vec<u8>,
@@ -24,7 +24,7 @@ impl Due {
         self.total += 1;
     }
 
-    /// The port brought a wake. False where none was due.
+    /// Takes a wake of the port. False if none was due.
     pub(crate) fn take(&mut self, port: Port) -> bool {
         let was_due = self.on(port) > 0;
         if was_due {

@@ -1,4 +1,4 @@
-//! A ring that overflows again and again while all goes on.
+//! A ring that overflows again and again under load.
 
 use std::collections::HashMap;
 
@@ -13,16 +13,16 @@ use super::side::Side;
 /// The channels. Their ring has room for 256.
 const CHANNELS: usize = 200;
 
-/// What a channel does in a cycle. In turn each does everything.
+/// What a channel does in a cycle. Each channel takes every role in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Is waited on all the time.
+    /// Has a wait all the time.
     Waits,
-    /// Is cancelled before the overflow, so that it is enabled in it and nobody waits.
+    /// Is cancelled before the overflow, so it is unmasked during the overflow and has no wait.
     Cancelled,
-    /// Is not waited on again after the overflow, and is the idle one of the next cycle.
+    /// Does not wait again after the overflow, and is idle in the next cycle.
     Rests,
-    /// Is not waited on since the overflow before.
+    /// Has had no wait since the last overflow.
     Idle,
 }
 
@@ -31,7 +31,7 @@ impl Role {
         match (wire + cycle) % 8 {
             3 => Role::Cancelled,
             6 => Role::Rests,
-            // Nobody rested before the first cycle.
+            // No channel rested before the first cycle.
             7 if cycle > 0 => Role::Idle,
             _ => Role::Waits,
         }
@@ -56,8 +56,8 @@ pub(crate) fn overflows_under_load_wake_every_waiter_once_and_lose_nothing<S: Si
     rig.close(wires);
 }
 
-/// Overflows the ring this often, with waiters, idle channels and traffic. All channels are waited
-/// on before and afterwards.
+/// Overflows the ring this often, with waiters, idle channels and traffic. All channels have a wait before and
+/// afterwards.
 pub(crate) fn overflows<S: Side>(rig: &Rig<'_, S>, wires: &[Wire], count: usize) {
     let before = rig.context.stats();
     let mut load = Load {
@@ -85,7 +85,7 @@ pub(crate) fn overflows<S: Side>(rig: &Rig<'_, S>, wires: &[Wire], count: usize)
 struct Load<'a, S: Side> {
     rig: &'a Rig<'a, S>,
     wires: &'a [Wire],
-    /// The wakes for events that are due. That of an overflow is owed to every channel.
+    /// The wakes that are due for events. Every channel is also due one for each overflow.
     due: Due,
     /// All that were due so far.
     wakes: u64,
@@ -106,11 +106,11 @@ impl<'a, S: Side> Load<'a, S> {
             wire.channel.cancel().unwrap();
         }
         self.provoke();
-        // The peers go on, some before anybody has noticed.
+        // The peers go on, some before the context has read the overflow.
         for (number, wire) in self.of(|role| role != Role::Rests) {
             if number % 2 == 0 {
                 self.rig.notify(wire);
-                // An enabled port has its event dropped with the overflow, which tells of it.
+                // The overflow drops the event of an unmasked port; the overflow wake takes its place.
                 if Role::of(number, self.cycle) != Role::Cancelled {
                     self.due.add(wire.port());
                 }
@@ -126,8 +126,7 @@ impl<'a, S: Side> Load<'a, S> {
         self.collect();
     }
 
-    /// The other holder writes before it reads, until the ring has no room. Leaves every port
-    /// disabled that is waited on.
+    /// The other holder writes before it reads, until the ring has no room. Leaves every port with a wait masked.
     fn provoke(&self) {
         let fuel = self.of(Role::is_waited_on);
         let ports: Vec<Port> = fuel.iter().map(|(_, wire)| wire.port()).collect();
@@ -143,7 +142,7 @@ impl<'a, S: Side> Load<'a, S> {
         });
     }
 
-    /// One round tells every waiter, and nobody else.
+    /// One round wakes every waiter, and no other channel.
     fn notice(&mut self) {
         let waiters = self.of(Role::is_waited_on);
         let mut asleep: HashMap<_, _> = waiters
@@ -155,7 +154,7 @@ impl<'a, S: Side> Load<'a, S> {
             let woken = asleep.remove(&wake.channel);
             let number = woken.unwrap_or_else(|| panic!("{} woke twice", wake.port()));
             let wire = &self.wires[number];
-            self.told(wire);
+            self.woken_by_overflow(wire);
             if Role::of(number, self.cycle) == Role::Rests {
                 return;
             }
@@ -165,44 +164,47 @@ impl<'a, S: Side> Load<'a, S> {
             }
             self.rig.rewait(&wire.channel);
         });
-        assert!(asleep.is_empty(), "nobody woke {asleep:?}");
+        assert!(asleep.is_empty(), "not woken: {asleep:?}");
     }
 
-    /// Waits for the channels without a wait at the overflow: the round after this tells them of it.
+    /// Waits on the channels that had no wait at the overflow: the next round wakes them with the cause.
     fn wait_on_the_idle(&mut self) {
         let idle = self.of(|role| !role.is_waited_on());
         idle.iter()
             .for_each(|(_, wire)| self.rig.rewait(&wire.channel));
-        let mut untold: HashMap<_, _> = idle
+        let mut not_woken: HashMap<_, _> = idle
             .into_iter()
             .map(|(number, wire)| (wire.channel.id(), number))
             .collect();
         let is_prompt = self.rig.side.is_prompt();
         self.rig.turn(|wake| {
-            if let Some(number) = untold.remove(&wake.channel) {
+            if let Some(number) = not_woken.remove(&wake.channel) {
                 assert!(wake.cause == Cause::Overflow || !is_prompt);
-                self.told(&self.wires[number]);
+                self.woken_by_overflow(&self.wires[number]);
                 self.rig.context.wait(wake.channel).unwrap();
             } else {
-                // What came for others meanwhile.
+                // Events that came for other channels meanwhile.
                 self.wakes += 1;
                 self.take(wake);
             }
         });
-        assert!(untold.is_empty(), "{untold:?} have forgotten the overflow");
+        assert!(
+            not_woken.is_empty(),
+            "{not_woken:?} were not woken by the overflow"
+        );
     }
 
-    /// A channel was told of the overflow. That stands for every event before it, where it is not
-    /// known which of them had arrived.
-    fn told(&mut self, wire: &Wire) {
+    /// A channel was woken by the overflow. This wake stands for every event before it, since it is not known which of
+    /// them had arrived.
+    fn woken_by_overflow(&mut self, wire: &Wire) {
         self.wakes += 1;
         if !self.rig.side.is_prompt() {
             self.due.forget(wire.port());
         }
     }
 
-    /// Turns until all wakes that are due have come, and waits again for each. No other may come,
-    /// unless events dawdle: then one from before an overflow can come after it.
+    /// Turns until all wakes that are due have come, and waits again for each. No other may come, unless events are
+    /// delayed: then one from before an overflow can come after it.
     fn collect(&mut self) {
         self.wakes += self.due.total() as u64;
         while self.due.total() > 0 {
@@ -218,7 +220,7 @@ impl<'a, S: Side> Load<'a, S> {
         assert_eq!(wake.cause, Cause::Event);
         let was_due = self.due.take(wake.port());
         let is_prompt = self.rig.side.is_prompt();
-        assert!(was_due || !is_prompt, "nobody notified {}", wake.port());
+        assert!(was_due || !is_prompt, "no notify for {}", wake.port());
         self.rig.context.wait(wake.channel).unwrap();
     }
 

@@ -1,5 +1,5 @@
-//! A context on a polled loop, a peer device at the other end of its channels, and somebody else
-//! who holds a descriptor of the context's device.
+//! A context on a polled loop, a peer device at the other end of its channels, and another holder
+//! of a descriptor of the context's device.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(crate) type Channel = evtchn_core::Channel<PollLoop>;
 /// A descriptor that others hold.
 type Second<S> = Arc<Mutex<Option<<S as Side>::Device>>>;
 
-/// Opens devices of which somebody else has a descriptor too.
+/// Opens devices whose descriptor another holder has too.
 pub(crate) struct SharedOpen<S: Side> {
     opener: S::Open,
     second: Second<S>,
@@ -86,14 +86,14 @@ impl<'s, S: Side> Rig<'s, S> {
         }
     }
 
-    /// A new wire, which nobody waits on and which has no event.
+    /// A new wire without a wait and without an event.
     pub(crate) fn wire(&self) -> Wire {
         let channel = self.context.bind_unbound_port(DomId::SELF).unwrap();
         let peer = self.peer.bind_interdomain(local(channel.port())).unwrap();
         Wire { channel, peer }
     }
 
-    /// New wires that are waited on.
+    /// New wires with a wait.
     pub(crate) fn wires(&self, count: usize) -> Vec<Wire> {
         let wires: Vec<_> = (0..count).map(|_| self.wire()).collect();
         for wire in &wires {
@@ -102,7 +102,7 @@ impl<'s, S: Side> Rig<'s, S> {
         wires
     }
 
-    /// Waits where no event was latched before.
+    /// Waits on a channel without a latched event.
     #[track_caller]
     pub(crate) fn rewait(&self, channel: &Channel) {
         channel.wait().unwrap();
@@ -140,7 +140,7 @@ impl<'s, S: Side> Rig<'s, S> {
         while due.total() > 0 {
             self.turn(|wake| {
                 assert_eq!(wake.cause, Cause::Event);
-                assert!(due.take(wake.port()), "nobody notified {}", wake.port());
+                assert!(due.take(wake.port()), "no notify for {}", wake.port());
                 self.context.wait(wake.channel).unwrap();
             });
             turns += 1;
@@ -171,7 +171,7 @@ impl<'s, S: Side> Rig<'s, S> {
         assert_eq!(self.context.link(), Link::Watching);
     }
 
-    /// Demands that nothing came but this many wakes that somebody waited for.
+    /// Demands that exactly this many wakes came, each for a wait.
     #[track_caller]
     pub(crate) fn expect_nothing_but(&self, wakes: usize) {
         let mut expected = Stats::default();
@@ -186,7 +186,7 @@ impl<'s, S: Side> Rig<'s, S> {
         assert_eq!(stats, expected);
     }
 
-    /// Lets go of the channels and of the device, and demands that nothing is left.
+    /// Drops the channels and the device, and demands that nothing is left.
     #[track_caller]
     pub(crate) fn close(&self, wires: Vec<Wire>) {
         for mut wire in wires {

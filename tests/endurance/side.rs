@@ -20,7 +20,7 @@ pub(crate) struct Dose {
     pub(crate) bursts: usize,
     /// Overflows of the ring.
     pub(crate) overflows: usize,
-    /// Channels unbound and bound anew.
+    /// Channels unbound and rebound.
     pub(crate) rebinds: usize,
 }
 
@@ -42,15 +42,15 @@ pub(crate) trait Side: 'static {
 
     /// The usual dose.
     const DOSE: Dose;
-    /// How long a device that must be ready may take. Only a failure ever waits so long.
+    /// How long a device may take until it is ready. Only a failing test waits so long.
     const PATIENCE: Duration;
 
-    /// How much load it gets here.
+    /// The dose of this side.
     fn dose(&self) -> Dose {
         let factor = env::var(LOAD).map_or(1, |factor| factor.parse().unwrap());
         let mut dose = Self::DOSE.times(factor);
         if !self.is_prompt() {
-            // Each wake of it ends the sleep of a vCPU, which an emulator takes its time for.
+            // Each of its wakes ends the sleep of a vCPU, which is slow under emulation.
             dose.ping_pong /= 10;
         }
         dose
@@ -58,7 +58,7 @@ pub(crate) trait Side: 'static {
 
     fn opener(&self) -> Self::Open;
 
-    /// A second descriptor of the same open file, as another holder of it has.
+    /// A second descriptor of the same open file, for another holder.
     fn second(device: &Self::Device) -> Self::Device;
 
     /// Whether an event is in the ring when the call that sent it returns.

@@ -1,4 +1,4 @@
-//! What a load leaves behind in the process: nothing that grows.
+//! Nothing in the process grows under load.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -19,7 +19,7 @@ pub(crate) struct Footprint {
 }
 
 impl Footprint {
-    /// Allocates nothing, so that two of them say nothing of each other.
+    /// Allocates nothing, so that one measurement does not change another.
     fn now() -> Footprint {
         let mut room = [0; 8192];
         let length = File::open("/proc/self/status").unwrap().read(&mut room);

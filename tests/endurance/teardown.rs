@@ -1,4 +1,4 @@
-//! What is left after all of it: nothing.
+//! After a load and a teardown nothing is left.
 
 use evtchn_core::EventChannel;
 
@@ -13,7 +13,7 @@ use super::traffic::burst;
 const LIVES: u64 = 3;
 const CHANNELS: usize = 100;
 
-pub(crate) fn teardown_after_all_of_it_leaves_nothing_and_the_next_life_works<S: Side>(side: &S) {
+pub(crate) fn teardown_after_load_leaves_nothing_and_the_next_life_works<S: Side>(side: &S) {
     let before = descriptors();
     let rig = Rig::new(side);
     let at_rest = descriptors();
@@ -42,7 +42,7 @@ pub(crate) fn teardown_after_all_of_it_leaves_nothing_and_the_next_life_works<S:
             .map(|peer| {
                 let channel = rig.context.bind_interdomain(local(peer)).unwrap();
                 rig.rewait(&channel);
-                // One for the bind, and none for what was sent before.
+                // One for the bind, and none for earlier notifies.
                 due.add(channel.port());
                 Wire { channel, peer }
             })

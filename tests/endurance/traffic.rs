@@ -1,4 +1,4 @@
-//! Ordinary traffic, and much of it.
+//! Much ordinary traffic.
 
 use evtchn_core::{DomId, PortBuf};
 
@@ -106,7 +106,7 @@ pub(crate) fn thousands_of_ports_come_with_few_reads_and_go_back_with_few_writes
             rig.notify(wire);
         }
         let turns = rig.collect(&mut due);
-        // Where events dawdle, a turn may begin before all are there.
+        // If events are delayed, a turn may begin before all have arrived.
         assert!(turns == 1 || !side.is_prompt(), "{turns}");
         let after = rig.context.stats();
         let most = u64::try_from(few + turns - 1).unwrap();

@@ -1,4 +1,5 @@
-//! Ports that Xen has closed, or that never were ours: their waits end, and nothing is unbound.
+//! Ports that Xen has closed, or that were never bound here: their waits end, and nothing is
+//! unbound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +10,11 @@ use evtchn::{Cause, Context, DomId, Error, HandOver, Link, Open, Parts, Port, St
 use super::rig;
 use crate::common::{Channel, Rig};
 
-/// A context of which the second port is not bound: the table says it is.
+/// A context whose second port is not bound, although its table lists it.
 struct Adopted {
     rig: Rig,
     context: Context<SimLoop>,
-    /// Both are waited for.
+    /// Both have a wait.
     channels: Vec<Channel>,
     unbinds: Arc<AtomicUsize>,
 }
@@ -65,7 +66,7 @@ impl Adopted {
     }
 }
 
-/// 40 is free, and 100,000 is behind the end of Xen's table.
+/// 40 is free, and 100,000 is beyond the end of Xen's table.
 #[test]
 fn a_wait_on_a_port_that_xen_has_closed_ends_and_its_drop_unbinds_nothing() {
     for number in [40, 100_000] {
@@ -116,10 +117,10 @@ fn a_port_that_was_found_closed_is_not_unbound_on_a_device_that_failed_since() {
 }
 
 #[test]
-fn a_number_that_xen_gave_to_another_owner_is_not_ours_any_more() {
+fn a_channel_ends_when_its_number_has_another_owner() {
     let rig = rig();
     let wire = rig.known();
-    // Somebody else closed the port behind our back and bound the number.
+    // Another process closed the port and bound the number.
     let port = wire.port();
     let statuses = Says(Status::Virq {
         virq: Virq::CONSOLE,
@@ -128,7 +129,7 @@ fn a_number_that_xen_gave_to_another_owner_is_not_ours_any_more() {
     assert_eq!(rig.turn(), [(port, Cause::Gone)]);
 }
 
-/// Says the same of every port.
+/// Returns the same status for every port.
 struct Says(Status);
 
 impl evtchn::PortStatuses for Says {
@@ -141,7 +142,7 @@ impl evtchn::PortStatuses for Says {
 }
 
 #[test]
-fn a_closed_port_is_gone_also_where_its_peer_was_never_seen() {
+fn a_closed_port_is_gone_even_if_its_peer_was_never_seen() {
     let rig = rig();
     let wire = rig.wire();
     wire.wait();
@@ -154,7 +155,7 @@ fn a_closed_port_is_gone_also_where_its_peer_was_never_seen() {
 }
 
 #[test]
-fn the_next_owner_of_a_number_that_was_found_closed_is_a_channel_like_any_other() {
+fn a_number_that_was_found_closed_can_be_bound_again() {
     let it = Adopted::of(40);
     let opener = it.rig.sim.open(DomId::DOM0);
     let _other = opener.open().unwrap();
@@ -173,15 +174,15 @@ fn the_next_owner_of_a_number_that_was_found_closed_is_a_channel_like_any_other(
     assert_eq!(next.port(), it.channels[1].port());
     next.wait().unwrap();
     drop(it.channels);
-    let theirs = it.rig.guest.bind_interdomain(DomId::DOM0, next.port());
-    it.rig.guest.send(theirs.unwrap()).unwrap();
+    let peer_port = it.rig.guest.bind_interdomain(DomId::DOM0, next.port());
+    it.rig.guest.send(peer_port.unwrap()).unwrap();
     let round = it.context.dispatch().unwrap();
     let wakes: Vec<_> = round.map(|wake| (wake.channel, wake.cause)).collect();
     assert_eq!(wakes, [(next.id(), Cause::Event)]);
 }
 
 #[test]
-fn a_context_with_a_port_that_was_found_closed_is_not_handed_over_with_it() {
+fn a_channel_whose_port_was_found_closed_is_not_handed_over() {
     let mut it = Adopted::of(40);
     assert_eq!(it.check(), 1);
     let error = it.context.hand_over(&mut it.channels).unwrap_err();

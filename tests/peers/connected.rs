@@ -1,5 +1,5 @@
-//! Peers that connect to a port that was offered, that were heard before a check saw them, and that
-//! take the place of others.
+//! Peers that connect to an offered port, that send before a check sees them, and that replace
+//! others.
 
 use evtchn::{Cause, DomId, Link, RemotePort};
 
@@ -7,7 +7,7 @@ use super::rig;
 use crate::common::{Wire, wait};
 
 #[test]
-fn a_peer_that_connects_is_told_once_by_the_next_check() {
+fn a_peer_that_connects_is_reported_once_by_the_next_check() {
     let rig = rig();
     let channel = rig.context.bind_unbound_port(rig.guest.domid()).unwrap();
     wait(&channel);
@@ -28,7 +28,7 @@ fn a_peer_that_connects_is_told_once_by_the_next_check() {
 }
 
 #[test]
-fn a_peer_whose_event_came_first_is_told_connected_after_it() {
+fn a_peer_that_connects_and_sends_is_reported_after_its_event() {
     let rig = rig();
     let wire = rig.wire();
     wire.wait();
@@ -43,10 +43,10 @@ fn a_peer_whose_event_came_first_is_told_connected_after_it() {
 }
 
 #[test]
-fn a_channel_that_was_bound_to_its_peer_is_not_told_that_it_connected() {
+fn a_channel_bound_to_its_peer_is_not_woken_with_connected() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let channel = rig.context.bind_interdomain(remote).unwrap();
     wait(&channel);
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
@@ -55,7 +55,7 @@ fn a_channel_that_was_bound_to_its_peer_is_not_told_that_it_connected() {
 }
 
 #[test]
-fn a_channel_that_was_bound_to_this_domain_by_the_name_of_self_knows_its_peer() {
+fn a_channel_bound_to_self_knows_its_peer() {
     let rig = rig();
     let offered = rig.context.bind_unbound_port(DomId::SELF).unwrap();
     let remote = |port| RemotePort {
@@ -74,10 +74,10 @@ fn a_channel_that_was_bound_to_this_domain_by_the_name_of_self_knows_its_peer() 
 }
 
 #[test]
-fn a_peer_that_was_heard_and_died_before_the_first_check_is_told_gone() {
+fn a_peer_that_sent_and_died_before_the_first_check_is_reported_gone() {
     let rig = rig();
     let wire = rig.wire();
-    // The second peer is heard like the first, and found gone once like it.
+    // The second peer sends like the first, and is reported gone once like it.
     for _ in 0..2 {
         wire.wait();
         wire.fire();
@@ -92,9 +92,9 @@ fn a_peer_that_was_heard_and_died_before_the_first_check_is_told_gone() {
     }
 }
 
-/// Events in each way in which a program can take them.
+/// Events taken in each way that a program has.
 #[test]
-fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
+fn a_peer_counts_as_seen_however_its_event_is_taken() {
     let rig = rig();
     let [latched, filled, in_round, cancelled] = std::array::from_fn(|_| rig.wire());
     filled.channel.wait_each().unwrap();
@@ -103,7 +103,7 @@ fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
         wire.fire();
     }
     let mut round = rig.context.dispatch().unwrap();
-    // Waited for again in the round, by the round itself and by the program.
+    // The wait goes on in the round, by a wait for each and by the program.
     let mut buf = evtchn::WakeBuf::with_capacity(1);
     assert_eq!(round.fill(&mut buf)[0].port(), filled.port());
     assert_eq!(round.next().unwrap().port(), in_round.port());
@@ -112,7 +112,7 @@ fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
     round.finish().unwrap();
     rig.expect_kept(&latched.channel, Cause::Event);
     latched.wait();
-    // Its wait ended before the peer went, and another began.
+    // Its wait ended before the peer closed, and another began.
     cancelled.wait();
     cancelled.fire();
     assert_eq!(rig.turn(), [(cancelled.port(), Cause::Event)]);
@@ -126,7 +126,7 @@ fn a_peer_is_heard_in_whatever_way_its_event_is_taken() {
 }
 
 #[test]
-fn an_overflow_is_not_heard_from_a_peer() {
+fn an_overflow_does_not_count_as_seeing_a_peer() {
     let rig = rig();
     let wire = rig.wire();
     wire.close();
@@ -149,7 +149,7 @@ fn an_overflow_is_not_heard_from_a_peer() {
 }
 
 #[test]
-fn a_peer_that_is_replaced_is_gone_and_the_next_check_tells_of_the_new_one() {
+fn a_replaced_peer_is_gone_and_the_next_check_reports_the_new_one() {
     let rig = rig();
     let wire = rig.known();
     let next = wire.replace();
@@ -165,15 +165,15 @@ fn a_peer_that_is_replaced_is_gone_and_the_next_check_tells_of_the_new_one() {
 }
 
 #[test]
-fn a_peer_that_a_channel_was_bound_to_and_that_is_replaced_is_gone() {
+fn a_replaced_peer_of_a_bind_is_gone() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let channel = rig.context.bind_interdomain(remote).unwrap();
     let wire = Wire {
         channel: std::sync::Arc::new(channel),
         guest: rig.guest.clone(),
-        theirs,
+        peer_port,
     };
     wire.wait();
     assert_eq!(rig.turn(), [(wire.port(), Cause::Event)]);
@@ -185,7 +185,7 @@ fn a_peer_that_a_channel_was_bound_to_and_that_is_replaced_is_gone() {
 }
 
 #[test]
-fn what_a_new_peer_sent_comes_before_the_news_that_the_old_one_is_gone() {
+fn an_event_of_a_new_peer_comes_before_the_old_one_is_reported_gone() {
     let rig = rig();
     let wire = rig.known();
     let next = wire.replace();
@@ -199,7 +199,7 @@ fn what_a_new_peer_sent_comes_before_the_news_that_the_old_one_is_gone() {
 }
 
 #[test]
-fn a_wake_of_a_new_peer_that_is_cancelled_is_kept_and_told_once() {
+fn a_cancelled_wake_of_a_new_peer_is_kept_and_comes_once() {
     let rig = rig();
     let wire = rig.wire();
     wire.wait();

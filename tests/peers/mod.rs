@@ -1,25 +1,25 @@
 //! Waits whose peer connected, closed its end, died or was replaced, on the simulator: what a check
-//! finds, which waits it ends, and that it ends no other.
+//! finds, and which waits it ends.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
     reason = "functions that only tests call"
 )]
 
-mod asked;
 mod closed;
 mod connected;
 mod model;
-mod told;
+mod receivers;
+mod statuses;
 
 use evtchn::sim::SimLoop;
 use evtchn::{Cause, DomId, Link, Port, PortStatus, Sleep, Status, Virq};
 
 use crate::common::{Rig, Wire, wait};
 
-/// What only the tests of peers ask of a rig.
+/// Methods of the rig for tests of peers.
 impl<R: Sleep> Rig<R> {
-    /// [`wire`](Self::wire) that a check saw connected, waited for.
+    /// A [`wire`](Self::wire) with a wait, whose peer a check has reported.
     fn known(&self) -> Wire<R> {
         let wire = self.wire();
         wire.wait();
@@ -28,7 +28,7 @@ impl<R: Sleep> Rig<R> {
         wire
     }
 
-    /// A check tells the wait that its peer connected, and that wait alone.
+    /// A check wakes this channel with `PeerConnected`, and no other.
     #[track_caller]
     fn meet(&self, wire: &Wire<R>) {
         assert_eq!(self.check(), 1);
@@ -44,7 +44,7 @@ impl<R: Sleep> Rig<R> {
 
 impl<R: Sleep> Wire<R> {
     fn close(&self) {
-        self.guest.close(self.theirs).unwrap();
+        self.guest.close(self.peer_port).unwrap();
     }
 
     /// The guest binds to the channel again.
@@ -59,7 +59,7 @@ impl<R: Sleep> Wire<R> {
         // The lowest free number is handed out first.
         self.guest.alloc_unbound(DomId::DOM0).unwrap();
         let next = self.bind_again();
-        assert_ne!(next, self.theirs);
+        assert_ne!(next, self.peer_port);
         next
     }
 
@@ -95,7 +95,7 @@ fn a_loop_that_sleeps_is_woken_by_the_check() {
     let rig = rig();
     let wire = rig.known();
     wire.close();
-    // What the check before left it.
+    // As the check before left it.
     let _woken = rig.context.registrar().ready();
     assert!(!rig.context.registrar().ready());
     rig.check();
@@ -134,29 +134,29 @@ fn a_kexec_of_the_peer_ends_the_wait() {
 }
 
 #[test]
-fn a_channel_that_nobody_bound_to_yet_waits_on() {
+fn a_channel_without_a_peer_waits_on() {
     let rig = rig();
     let channel = rig.context.bind_unbound_port(rig.guest.domid()).unwrap();
     wait(&channel);
     for _ in 0..3 {
         assert_eq!(rig.check(), 0);
     }
-    let theirs = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
-    rig.guest.send(theirs.unwrap()).unwrap();
+    let peer_port = rig.guest.bind_interdomain(DomId::DOM0, channel.port());
+    rig.guest.send(peer_port.unwrap()).unwrap();
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
 }
 
 #[test]
-fn a_channel_that_was_bound_to_a_peer_needs_no_check_to_be_known_connected() {
+fn a_channel_bound_to_a_peer_is_known_connected_without_a_check() {
     let rig = rig();
-    let theirs = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
-    let remote = rig.guest.remote(theirs);
+    let peer_port = rig.guest.alloc_unbound(DomId::DOM0).unwrap();
+    let remote = rig.guest.remote(peer_port);
     let channel = rig.context.bind_interdomain(remote).unwrap();
     wait(&channel);
     assert_eq!(rig.turn(), [(channel.port(), Cause::Event)]);
     wait(&channel);
     assert_eq!(rig.check(), 0, "that it is connected is no news");
-    rig.guest.close(theirs).unwrap();
+    rig.guest.close(peer_port).unwrap();
     assert_eq!(rig.check(), 1);
     assert_eq!(rig.turn(), [(channel.port(), Cause::PeerGone)]);
 }
@@ -177,7 +177,7 @@ fn a_virtual_interrupt_has_no_peer_to_lose() {
 }
 
 #[test]
-fn a_peer_is_told_gone_once_and_the_next_wait_is_for_the_next_peer() {
+fn a_peer_is_reported_gone_once_and_the_next_wait_is_for_the_next_peer() {
     let rig = rig();
     let wire = rig.known();
     for _ in 0..3 {
@@ -186,7 +186,7 @@ fn a_peer_is_told_gone_once_and_the_next_wait_is_for_the_next_peer() {
         assert_eq!((rig.check(), rig.turn()), (0, vec![wire.gone()]));
         wire.wait();
         assert_eq!((rig.check(), rig.turn()), (0, vec![]));
-        assert_eq!(wire.bind_again(), wire.theirs);
+        assert_eq!(wire.bind_again(), wire.peer_port);
         rig.meet(&wire);
         wire.wait();
         wire.fire();
@@ -205,7 +205,7 @@ fn a_peer_that_closed_and_came_back_with_the_same_port_between_two_checks_is_not
 }
 
 #[test]
-fn where_nobody_waits_the_next_wait_is_told_by_the_check_after_it() {
+fn a_peer_that_closed_while_nothing_waited_is_reported_to_the_next_wait() {
     let rig = rig();
     let wire = rig.known();
     wire.channel.cancel().unwrap();
@@ -217,7 +217,7 @@ fn where_nobody_waits_the_next_wait_is_told_by_the_check_after_it() {
 }
 
 #[test]
-fn what_the_peer_sent_before_it_went_comes_first() {
+fn an_event_sent_before_the_peer_closed_comes_first() {
     let rig = rig();
     let wire = rig.known();
     wire.fire();

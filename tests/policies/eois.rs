@@ -20,7 +20,7 @@ fn a_port_stays_masked_until_another_thread_completes_its_eoi() {
     let eoi = eois.recv().unwrap();
     rig.send(0);
     assert_eq!(rig.round(s(1)), []);
-    // Nobody waits meanwhile.
+    // There is no wait meanwhile.
     assert!(!rig.event_loop.is_registered());
     assert_eq!(rig.handlers.next_timeout(s(1)), None);
 
@@ -77,7 +77,7 @@ fn the_eoi_of_a_removed_handler_unmasks_no_port_of_the_next_one() {
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);
     assert!(rig.handlers.remove(rig.id(0)));
-    // Its wait enables the port, and its first wake puts the next wait off.
+    // Its wait unmasks the port, and its first wake postpones the next wait.
     rig.add(0, RateLimit::new(1, s(100)).unwrap(), |_| {});
     rig.send(0);
     assert_eq!(rig.round(s(0)), [rig.event(0)]);

@@ -1,4 +1,4 @@
-//! Handlers on the simulator, which write their calls down.
+//! Handlers on the simulator, which record their calls.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,8 +20,8 @@ pub(crate) struct Rig {
     pub(crate) ctx: Context<SimLoop>,
     pub(crate) handlers: Handlers<SimLoop>,
     pub(crate) channels: Vec<Channel>,
-    pub(crate) theirs: Vec<Port>,
-    /// The ports whose handlers were called, and why.
+    pub(crate) peer_ports: Vec<Port>,
+    /// The ports whose handlers were called, and the causes.
     pub(crate) calls: Arc<Mutex<Vec<(Port, Cause)>>>,
 }
 
@@ -36,7 +36,7 @@ impl Rig {
         let channels: Vec<Channel> = (0..channels).map(bind).collect();
         let peer = |channel: &Channel| guest.bind_interdomain(DomId::DOM0, channel.port());
         Rig {
-            theirs: channels.iter().map(|it| peer(it).unwrap()).collect(),
+            peer_ports: channels.iter().map(|it| peer(it).unwrap()).collect(),
             handlers: ctx.handlers(),
             calls: Arc::default(),
             sim,
@@ -56,7 +56,7 @@ impl Rig {
         self.channels[index].port()
     }
 
-    /// Adds a handler that writes its calls down and then does `more`.
+    /// Adds a handler that records its calls and then does `more`.
     pub(crate) fn add(
         &mut self,
         index: usize,
@@ -74,7 +74,7 @@ impl Rig {
     }
 
     pub(crate) fn send(&self, index: usize) {
-        self.guest.send(self.theirs[index]).unwrap();
+        self.guest.send(self.peer_ports[index]).unwrap();
     }
 
     pub(crate) fn round(&mut self, now: Duration) -> Vec<(Port, Cause)> {

@@ -12,7 +12,7 @@ use mio::{Events, Poll, Token, Waker};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// What it shares with one guest: here a count of the looks at it.
+/// The memory shared with one guest: here only a count of the looks at it.
 struct Ring {
     channel: Channel,
     served: u32,
@@ -80,15 +80,15 @@ impl BackEnd {
 }
 
 #[test]
-fn a_failed_unmask_is_reported_and_a_guest_that_dies_loses_its_ring() -> Result<()> {
+fn a_failed_unmask_is_returned_and_a_dead_guest_loses_its_ring() -> Result<()> {
     let sim = Sim::new(7);
     let mut back_end = BackEnd::new(sim.backend(DomId::DOM0))?;
     let guest = sim.guest(sim.create_domain()?);
     let port = back_end.offer(guest.domid())?;
-    let theirs = guest.bind_interdomain(DomId::DOM0, port)?;
+    let peer_port = guest.bind_interdomain(DomId::DOM0, port)?;
 
     sim.install(Fault::fail(Call::Unmask, Errno::EIO).nth(1));
-    guest.send(theirs)?;
+    guest.send(peer_port)?;
     back_end.turn()?;
     let error = back_end.turn().unwrap_err();
     assert_eq!(Errno::of(&*error), Some(Errno::EIO), "{error}");
@@ -97,7 +97,7 @@ fn a_failed_unmask_is_reported_and_a_guest_that_dies_loses_its_ring() -> Result<
     // The next round unmasks it.
     back_end.turn()?;
     assert_eq!(back_end.ctx.next_timeout(), None);
-    guest.send(theirs)?;
+    guest.send(peer_port)?;
     back_end.turn()?;
     assert_eq!(back_end.served(), 2);
 
@@ -110,7 +110,7 @@ fn a_failed_unmask_is_reported_and_a_guest_that_dies_loses_its_ring() -> Result<
 }
 
 #[test]
-fn guests_that_ask_at_once_are_served_with_one_read_and_one_write() -> Result<()> {
+fn guests_that_send_together_are_served_with_one_read_and_one_write() -> Result<()> {
     let sim = Sim::new(7);
     let mut back_end = BackEnd::new(sim.backend(DomId::DOM0))?;
     for _ in 0..10 {

@@ -8,7 +8,7 @@ use evtchn::sim::{Call, Errno, Fault, Sim};
 use evtchn::xen::XenOpen;
 use evtchn::{Backend, Cause, DeviceCall, DeviceError, DomId, Error, ErrorKind, Virq};
 
-/// The program. It ends with an error alone.
+/// The program. It ends only with an error.
 fn watch(backend: impl Into<Backend>, mut printed: impl FnMut(Cause)) -> Result<(), Error> {
     let ctx = Context::new(backend)?;
     let console = ctx.bind_virq(Virq::CON_RING)?;
@@ -31,7 +31,7 @@ fn machine() -> Sim {
 }
 
 #[test]
-fn each_interrupt_ends_a_block_and_one_for_which_nothing_can_come_is_an_error() {
+fn each_interrupt_ends_a_block_and_a_block_without_a_next_one_fails() {
     let sim = machine();
     let mut seen = Vec::new();
     let ended = watch(sim.backend(DomId::DOM0), |cause| {
@@ -43,7 +43,7 @@ fn each_interrupt_ends_a_block_and_one_for_which_nothing_can_come_is_an_error() 
 }
 
 #[test]
-fn a_device_that_fails_ends_it_with_the_call_and_the_errno() {
+fn a_failed_device_ends_the_program_with_the_call_and_the_errno() {
     let sim = machine();
     sim.install(Fault::fail(Call::Pending, Errno::EIO).nth(2));
     let mut seen = 0;
@@ -56,7 +56,7 @@ fn a_device_that_fails_ends_it_with_the_call_and_the_errno() {
 }
 
 #[test]
-fn the_same_program_runs_on_a_real_device_and_says_where_there_is_none() {
+fn the_same_program_runs_on_a_real_device_or_reports_its_absence() {
     let error = watch(XenOpen::at("/nowhere/evtchn"), |_| {}).unwrap_err();
     let kind = error.device().map(DeviceError::kind);
     assert_eq!(kind, Some(ErrorKind::NoDevice), "{error}");

@@ -1,4 +1,4 @@
-//! A server on tokio: a task for each guest, and one that looks after all peers from time to time.
+//! A server on tokio: a task for each guest, and one that checks all peers from time to time.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::Arc;
@@ -22,8 +22,8 @@ async fn answer(channel: Channel, woken: Arc<AtomicUsize>) -> Result<(), Error> 
     Ok(())
 }
 
-/// Xen sends no event when a guest closes its port or dies. `timer` comes back when it is time to
-/// ask: in a program `|| tokio::time::sleep(Duration::from_secs(5))`.
+/// Xen sends no event when a guest closes its port or dies. `timer` returns when the next check is
+/// due: in a program `|| tokio::time::sleep(Duration::from_secs(5))`.
 async fn check_peers<T: Future<Output = ()>>(
     ctx: Context,
     timer: impl Fn() -> T,
@@ -34,13 +34,13 @@ async fn check_peers<T: Future<Output = ()>>(
     }
 }
 
-/// A guest asks, waits for the answer, asks again, and is destroyed in the end.
+/// A guest asks, waits for the answer, asks again, and is destroyed at the end.
 async fn ask(sim: Sim, guest: Guest, port: Port, questions: u32) {
-    let theirs = guest.bind_interdomain(DomId::DOM0, port).unwrap();
+    let peer_port = guest.bind_interdomain(DomId::DOM0, port).unwrap();
     for _ in 0..questions {
-        let before = guest.events(theirs).unwrap();
-        guest.send(theirs).unwrap();
-        while guest.events(theirs).unwrap() == before {
+        let before = guest.events(peer_port).unwrap();
+        guest.send(peer_port).unwrap();
+        while guest.events(peer_port).unwrap() == before {
             yield_now().await;
         }
     }

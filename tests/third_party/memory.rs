@@ -15,7 +15,7 @@ pub(crate) struct Memory;
 #[derive(Debug)]
 pub(crate) struct MemoryDevice {
     ports: Mutex<Ports>,
-    /// Readable while there is something to read.
+    /// Readable while a port has fired.
     readable: OwnedFd,
     process: u32,
 }
@@ -33,7 +33,7 @@ struct Line {
     is_pending: bool,
 }
 
-/// What this backend has to say beside the kind.
+/// The own error of this backend.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is only memory here")]
 pub(crate) struct Refused;

@@ -1,9 +1,9 @@
-//! A backend and an event loop of others, in safe code: they take the place of the simulator and of
-//! the loops here without another type.
+//! A backend and an event loop of third parties, in safe code: they replace the simulator and our
+//! loops without another context type.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
-mod bell;
+mod eventfd_loop;
 mod memory;
 
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ use evtchn::{
     Backend, Cause, Channel, Context, DeviceCall, DomId, Error, ErrorKind, Link, Port, Registrar,
 };
 
-use bell::BellLoop;
+use eventfd_loop::EventfdLoop;
 use memory::{Memory, MemoryDevice, Refused};
 
-/// Only a failure ever waits so long.
+/// Only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A program that knows no backend: two channels of one domain to one another.
+/// A program that knows no backend: two channels of one domain, connected to each other.
 struct Program<R: Registrar> {
     ctx: Context<R>,
     near: Channel<R>,
@@ -57,7 +57,7 @@ impl<R: Registrar> Program<R> {
             assert_eq!(self.turn(), [near]);
             assert_eq!(self.ctx.link(), Link::Idle);
         }
-        // Read while nobody waits, and kept.
+        // Read without a wait, and kept.
         self.far.wait().unwrap();
         self.near.wait().unwrap();
         assert!(self.near.cancel().unwrap());
@@ -98,14 +98,14 @@ fn one_program_runs_on_a_third_partys_backend_and_on_the_simulator() {
 #[test]
 fn one_program_runs_on_a_third_partys_loop_over_either_backend() {
     for backend in backends() {
-        let ctx: Context<BellLoop> = Context::new(backend).unwrap();
+        let ctx: Context<EventfdLoop> = Context::new(backend).unwrap();
         Program::on(ctx).run(|it| it.wait(Some(Duration::ZERO)));
     }
 }
 
 #[test]
 fn contexts_on_either_backend_are_of_one_type() {
-    let contexts = backends().map(|backend| Context::<BellLoop>::new(backend).unwrap());
+    let contexts = backends().map(|backend| Context::<EventfdLoop>::new(backend).unwrap());
     let programs = contexts.map(Program::on);
     for program in &programs {
         program.near.wait().unwrap();
@@ -120,7 +120,7 @@ fn contexts_on_either_backend_are_of_one_type() {
 #[test]
 fn a_thread_blocks_on_a_third_partys_loop_over_either_backend() {
     for backend in backends() {
-        let ctx: Context<BellLoop> = Context::new(backend).unwrap();
+        let ctx: Context<EventfdLoop> = Context::new(backend).unwrap();
         let Program { ctx, near, far } = Program::on(ctx);
         let notifier = far.notifier();
         std::thread::scope(|scope| {
@@ -143,8 +143,8 @@ fn a_thread_blocks_on_a_third_partys_loop_over_either_backend() {
 }
 
 #[test]
-fn a_third_partys_error_is_the_source_and_its_device_can_be_had_back() {
-    let ctx: Context<BellLoop> = Context::new(Memory).unwrap();
+fn a_third_partys_error_is_the_source_and_its_device_can_be_taken_out() {
+    let ctx: Context<EventfdLoop> = Context::new(Memory).unwrap();
     let error = ctx.bind_virq(evtchn::Virq::DOM_EXC).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -157,7 +157,7 @@ fn a_third_partys_error_is_the_source_and_its_device_can_be_had_back() {
     let own = std::error::Error::source(device).and_then(|own| own.downcast_ref());
     assert_eq!(own, Some(&Refused));
     assert_eq!(ctx.link(), Link::Closed);
-    // It does not know what ports are.
+    // The backend has no statuses of ports.
     let channel = ctx.bind_unbound_port(DomId::SELF).unwrap();
     let unknown = ctx.check_peers().unwrap_err();
     let kind = unknown.device().map(evtchn::DeviceError::kind);
@@ -171,7 +171,7 @@ fn a_third_partys_error_is_the_source_and_its_device_can_be_had_back() {
     assert_eq!(device.bound(), parts.table.ports());
 }
 
-/// It could never hear of it.
+/// The loop could never see the device ready.
 #[test]
 fn the_loop_of_the_simulator_refuses_a_third_partys_device() {
     let ctx = Context::with_registrar(Memory, SimLoop::level());

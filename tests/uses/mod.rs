@@ -27,7 +27,7 @@
 //! | writes ids as constants | `numbers::ids_are_constants` |
 //! | converts ids from and to numbers | `numbers::ids_come_from_numbers_and_go_to_numbers` |
 //! | converts any id alike | `numbers::one_generic_function_reads_each_kind_of_id` |
-//! | prints causes, links, outcomes and kinds of errors in columns | `numbers::what_a_program_prints_has_a_display_that_pads` |
+//! | prints causes, links, outcomes and kinds of errors in columns | `numbers::display_of_every_printed_type_pads` |
 //! | prints anything for debugging | `numbers::everything_has_a_debug_that_names_it` |
 //! | uses a backend of a third party without unsafe | `third_party::one_program_runs_on_a_third_partys_backend_and_on_the_simulator` |
 //! | uses a loop of a third party without unsafe | `third_party::one_program_runs_on_a_third_partys_loop_over_either_backend` |

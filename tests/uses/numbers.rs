@@ -1,4 +1,4 @@
-//! Ids as constants and as numbers, and what prints.
+//! Ids as constants and as numbers, and what can be printed.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -40,7 +40,7 @@ fn ids_come_from_numbers_and_go_to_numbers() {
     assert_eq!(Virq::from(3), Virq::DOM_EXC);
     assert_eq!(u32::from(Virq::DOM_EXC), 3);
     assert_eq!(u16::from(DomId::SELF), 0x7ff0);
-    // What comes from C is wider than an id, and is not cut.
+    // A number from C is wider than an id, and is not truncated.
     let domid: u32 = 0x1_0005;
     assert!(DomId::try_from(domid).is_err());
     let (domid, port) = (DomId::new(5), Port::MAX);
@@ -64,7 +64,7 @@ fn one_generic_function_reads_each_kind_of_id() {
 }
 
 #[test]
-fn what_a_program_prints_has_a_display_that_pads() {
+fn display_of_every_printed_type_pads() {
     let columns = [
         format!("{:>8}|", Cause::Event),
         format!("{:>8}|", Link::Idle),

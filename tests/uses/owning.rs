@@ -1,4 +1,4 @@
-//! Contexts and channels in what a program is made of.
+//! Contexts and channels inside the types of a program.
 
 use std::collections::HashMap;
 use std::sync::mpsc::channel as queue;
@@ -17,7 +17,7 @@ use mio::{Poll, Token, Waker};
 
 use super::{bind_peer, machine};
 
-/// No type parameter, whichever backend it has.
+/// No type parameter, for any backend.
 struct Console {
     ctx: poll::Context,
     line: poll::Channel,
@@ -39,8 +39,8 @@ impl Console {
 fn a_struct_without_type_parameters_owns_a_context_and_a_channel() {
     let (sim, guest) = machine();
     let console = Console::new(sim.backend(DomId::DOM0), guest.domid()).unwrap();
-    let theirs = bind_peer(&guest, &console.line);
-    guest.send(theirs).unwrap();
+    let peer_port = bind_peer(&guest, &console.line);
+    guest.send(peer_port).unwrap();
     assert_eq!(console.next().unwrap(), Cause::Event);
     // The fields may be dropped in either order.
     let Console { ctx, line } = console;
@@ -85,10 +85,10 @@ fn a_map_finds_the_channel_of_a_wake() {
     let mut disks: HashMap<ChannelId, (&str, poll::Channel)> = HashMap::new();
     for name in ["xvda", "xvdb", "xvdc"] {
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-        let theirs = bind_peer(&guest, &channel);
+        let peer_port = bind_peer(&guest, &channel);
         channel.wait().unwrap();
         if name == "xvdb" {
-            guest.send(theirs).unwrap();
+            guest.send(peer_port).unwrap();
         }
         disks.insert(channel.id(), (name, channel));
     }
@@ -136,8 +136,8 @@ fn a_notifier_goes_to_another_thread() {
     let (sim, guest) = machine();
     let ctx = poll::Context::new(sim.backend(DomId::DOM0)).unwrap();
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = bind_peer(&guest, &channel);
-    let before = guest.events(theirs).unwrap();
+    let peer_port = bind_peer(&guest, &channel);
+    let before = guest.events(peer_port).unwrap();
     let (send, receive) = queue::<Notifier>();
     let thread = thread::spawn(move || {
         let notifier = receive.recv().unwrap();
@@ -145,7 +145,7 @@ fn a_notifier_goes_to_another_thread() {
     });
     send.send(channel.notifier()).unwrap();
     assert_eq!(thread.join().unwrap().unwrap(), channel.id());
-    assert_eq!(guest.events(theirs).unwrap(), before + 1);
+    assert_eq!(guest.events(peer_port).unwrap(), before + 1);
 }
 
 /// A trait of the program.
@@ -181,18 +181,18 @@ impl Service for Echo {
 fn a_trait_object_owns_a_context() {
     let (sim, guest) = machine();
     let mut services: Vec<Box<dyn Service>> = Vec::new();
-    let mut theirs = Vec::new();
+    let mut peer_ports = Vec::new();
     for _ in 0..2 {
         let ctx = poll::Context::new(sim.backend(DomId::DOM0)).unwrap();
         let line = ctx.bind_unbound_port(guest.domid()).unwrap();
         line.wait_each().unwrap();
-        theirs.push(bind_peer(&guest, &line));
+        peer_ports.push(bind_peer(&guest, &line));
         services.push(Box::new(Echo { ctx, line }));
     }
     for turn in 1..=3 {
         let mut served = 0;
-        for (service, theirs) in services.iter_mut().zip(&theirs) {
-            guest.send(*theirs).unwrap();
+        for (service, peer_port) in services.iter_mut().zip(&peer_ports) {
+            guest.send(*peer_port).unwrap();
             served += service.serve().unwrap();
         }
         assert_eq!(served, 2, "turn {turn}");
@@ -208,14 +208,14 @@ fn callbacks_and_policies_come_in_boxes() {
     let (sim, guest) = machine();
     let ctx = poll::Context::new(sim.backend(DomId::DOM0)).unwrap();
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = bind_peer(&guest, &channel);
+    let peer_port = bind_peer(&guest, &channel);
     let (send, receive) = queue();
-    let tell = send.clone();
+    let sender = send.clone();
     let callback: Box<dyn FnMut(Wake) + Send> =
-        Box::new(move |wake| tell.send(wake.cause).unwrap());
+        Box::new(move |wake| sender.send(wake.cause).unwrap());
     channel.set_callback(callback).unwrap();
     channel.wait().unwrap();
-    guest.send(theirs).unwrap();
+    guest.send(peer_port).unwrap();
     ctx.dispatch_callbacks().unwrap();
     assert_eq!(receive.try_recv(), Ok(Cause::Event));
     assert!(channel.remove_callback().unwrap());
@@ -225,7 +225,7 @@ fn callbacks_and_policies_come_in_boxes() {
         Box::new(move |call| send.send(call.wake().cause).unwrap());
     let mut handlers = ctx.handlers();
     handlers.add(channel.id(), policy, handler).unwrap();
-    guest.send(theirs).unwrap();
+    guest.send(peer_port).unwrap();
     handlers.round(Duration::ZERO).unwrap();
     assert_eq!(receive.try_recv(), Ok(Cause::Event));
 }

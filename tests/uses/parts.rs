@@ -1,4 +1,4 @@
-//! Devices, loops and tables that a program puts its own hands on.
+//! Devices, loops and tables that a program wraps or takes apart.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ fn channels_that_were_handed_over_are_not_bound_here() {
     let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
     let bind = |_| ctx.bind_unbound_port(guest.domid()).unwrap();
     let mut channels: Vec<_> = (0..2).map(bind).collect();
-    let theirs = bind_peer(&guest, &channels[0]);
+    let peer_port = bind_peer(&guest, &channels[0]);
     let Parts { device, table } = ctx.hand_over(&mut channels).unwrap();
     for channel in &channels {
         let refused = [
@@ -196,7 +196,7 @@ fn channels_that_were_handed_over_are_not_bound_here() {
     let ports: Vec<_> = adopted.iter().map(evtchn::Channel::port).collect();
     assert_eq!(ports, table.ports());
     adopted[0].wait().unwrap();
-    guest.send(theirs).unwrap();
+    guest.send(peer_port).unwrap();
     let causes: Vec<_> = next.dispatch().unwrap().map(|it| it.cause).collect();
     assert_eq!(causes, [Cause::Adopted]);
 }

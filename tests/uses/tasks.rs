@@ -20,14 +20,14 @@ async fn tasks_of_several_threads_each_own_a_channel() {
     let mut tasks = JoinSet::new();
     for _ in 0..8 {
         let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-        let theirs = bind_peer(&guest, &channel);
+        let peer_port = bind_peer(&guest, &channel);
         let ctx = Arc::clone(&ctx);
         tasks.spawn(async move {
             let wake = channel.woken().await?;
             channel.notify()?;
             Ok::<_, Error>((wake, ctx.link()))
         });
-        guest.send(theirs).unwrap();
+        guest.send(peer_port).unwrap();
     }
     let mut woken = 0;
     while let Some(answer) = tasks.join_next().await {
@@ -39,7 +39,7 @@ async fn tasks_of_several_threads_each_own_a_channel() {
     ctx.teardown().unwrap();
 }
 
-/// The wake, or nothing after a while.
+/// The wake, or nothing after a timeout.
 async fn wake_within(channel: &Channel, time: Duration) -> Result<Option<Cause>, Error> {
     tokio::select! {
         woken = channel.woken() => woken.map(Some),
@@ -52,19 +52,19 @@ async fn a_wait_that_lost_to_a_timer_loses_no_wake() {
     let (sim, guest) = machine();
     let ctx = Context::new(sim.backend(DomId::DOM0)).unwrap();
     let channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = bind_peer(&guest, &channel);
+    let peer_port = bind_peer(&guest, &channel);
     let second = Duration::from_secs(1);
     for _ in 0..3 {
         assert_eq!(wake_within(&channel, second).await.unwrap(), None);
         assert_eq!(ctx.link(), Link::Idle, "the dropped future ended its wait");
-        guest.send(theirs).unwrap();
+        guest.send(peer_port).unwrap();
         let woken = wake_within(&channel, second).await.unwrap();
         assert_eq!(woken, Some(Cause::Event));
     }
-    // The event comes while the future is there and is not polled again before it is dropped.
+    // The event comes while the future exists, and the future is dropped without another poll.
     let mut woken = Box::pin(channel.woken());
     assert!(future::poll_once(&mut woken).await.is_none());
-    guest.send(theirs).unwrap();
+    guest.send(peer_port).unwrap();
     ctx.drive().unwrap();
     drop(woken);
     assert_eq!(channel.woken().await.unwrap(), Cause::Event);
@@ -84,12 +84,12 @@ async fn an_async_function_borrows_a_channel_across_an_await() {
     let (sim, guest) = machine();
     let ctx = Context::new(sim.backend(DomId::DOM0)).unwrap();
     let mut channel = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = bind_peer(&guest, &channel);
+    let peer_port = bind_peer(&guest, &channel);
     let ask = async {
         for asked in 1..=3 {
-            guest.send(theirs).unwrap();
+            guest.send(peer_port).unwrap();
             // The bind was the first event.
-            while guest.events(theirs).unwrap() < 1 + asked {
+            while guest.events(peer_port).unwrap() < 1 + asked {
                 yield_now().await;
             }
         }
@@ -113,8 +113,8 @@ async fn futures_of_several_channels_come_in_boxes() {
         .collect();
     let send = async {
         for channel in &channels {
-            let theirs = bind_peer(&guest, channel);
-            guest.send(theirs).unwrap();
+            let peer_port = bind_peer(&guest, channel);
+            guest.send(peer_port).unwrap();
         }
     };
     let take = async {
@@ -134,21 +134,21 @@ async fn wakes_are_a_stream_with_combinators() {
     let ctx = Context::new(sim.backend(DomId::DOM0)).unwrap();
     let first = ctx.bind_unbound_port(guest.domid()).unwrap();
     let second = ctx.bind_unbound_port(guest.domid()).unwrap();
-    let theirs = [&first, &second].map(|it| bind_peer(&guest, it));
+    let peer_ports = [&first, &second].map(|it| bind_peer(&guest, it));
     let numbers = (first.wakes().unwrap())
         .or(second.wakes().unwrap())
         .map(|wake: Result<Wake, Error>| wake.unwrap().channel)
         .take(4);
-    for theirs in theirs {
-        guest.send(theirs).unwrap();
+    for peer_port in peer_ports {
+        guest.send(peer_port).unwrap();
     }
     let mut numbers = Box::pin(numbers);
     let mut seen = vec![
         StreamExt::next(&mut numbers).await.unwrap(),
         StreamExt::next(&mut numbers).await.unwrap(),
     ];
-    for theirs in theirs {
-        guest.send(theirs).unwrap();
+    for peer_port in peer_ports {
+        guest.send(peer_port).unwrap();
     }
     seen.extend(numbers.collect::<Vec<_>>().await);
     let count = |id| seen.iter().filter(|it| **it == id).count();
@@ -172,7 +172,7 @@ async fn an_aborted_task_leaves_no_wait() {
     let (sim, guest) = machine();
     let ctx = Context::new(sim.backend(DomId::DOM0)).unwrap();
     let channel = Arc::new(ctx.bind_unbound_port(guest.domid()).unwrap());
-    let theirs = bind_peer(&guest, &channel);
+    let peer_port = bind_peer(&guest, &channel);
     let waits = Arc::clone(&channel);
     let task = tokio::spawn(async move { waits.woken().await });
     while ctx.link() != Link::Watching {
@@ -182,6 +182,6 @@ async fn an_aborted_task_leaves_no_wait() {
     assert!(task.await.unwrap_err().is_cancelled());
     assert_eq!(ctx.link(), Link::Idle);
     assert!(!channel.cancel().unwrap(), "nothing waits");
-    guest.send(theirs).unwrap();
+    guest.send(peer_port).unwrap();
     assert_eq!(channel.woken().await.unwrap(), Cause::Event);
 }

@@ -17,7 +17,7 @@ fn world(criterion: &mut Criterion) {
     let mut world = World::new(Config::seeded(0));
     let file = world.open(DomId::DOM0).unwrap();
     let ours = world.ioctl(file, abi::BIND_UNBOUND_PORT, SELF).unwrap();
-    let theirs = world
+    let peer_port = world
         .ioctl(file, abi::BIND_INTERDOMAIN, [SELF, ours])
         .unwrap();
     let mut fired = [0; 64];
@@ -25,14 +25,18 @@ fn world(criterion: &mut Criterion) {
     // Disabled from here on: a notify sets a bit that is set.
     group.throughput(Throughput::Elements(1));
     group.bench_function("notify", |bencher| {
-        bencher.iter(|| world.ioctl(black_box(file), abi::NOTIFY, theirs).unwrap());
+        bencher.iter(|| {
+            world
+                .ioctl(black_box(file), abi::NOTIFY, peer_port)
+                .unwrap()
+        });
     });
     group.bench_function("read of nothing", |bencher| {
         let _last = world.read(file, &mut fired);
         bencher.iter(|| world.read(black_box(file), &mut fired).unwrap_err());
     });
     group.bench_function("write of one port", |bencher| {
-        let bytes = theirs.to_ne_bytes();
+        let bytes = peer_port.to_ne_bytes();
         bencher.iter(|| world.write(black_box(file), &bytes).unwrap());
     });
     group.throughput(Throughput::Elements(3));
@@ -43,7 +47,9 @@ fn world(criterion: &mut Criterion) {
         let _empty = world.read(file, &mut fired);
         world.write(file, &bytes).unwrap();
         bencher.iter(|| {
-            world.ioctl(black_box(file), abi::NOTIFY, theirs).unwrap();
+            world
+                .ioctl(black_box(file), abi::NOTIFY, peer_port)
+                .unwrap();
             assert_eq!(world.read(file, &mut fired), Ok(4));
             world.write(file, &bytes).unwrap()
         });
@@ -57,7 +63,7 @@ fn world(criterion: &mut Criterion) {
     });
 }
 
-/// The same through a device: a lock, the faults, and the seam.
+/// The same through a device: a lock, the faults, and the calls of the backend.
 fn device(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("device");
     let sim = Sim::new(0);
@@ -67,19 +73,19 @@ fn device(criterion: &mut Criterion) {
         domid: DomId::SELF,
         port: ours,
     };
-    let theirs = device.bind_interdomain(remote).unwrap();
+    let peer_port = device.bind_interdomain(remote).unwrap();
     let mut fired = PortBuf::with_capacity(64);
     device.pending(&mut fired).unwrap();
     group.throughput(Throughput::Elements(1));
     group.bench_function("notify", |bencher| {
-        bencher.iter(|| black_box(&device).notify(theirs).unwrap());
+        bencher.iter(|| black_box(&device).notify(peer_port).unwrap());
     });
     group.bench_function("read of nothing", |bencher| {
         device.pending(&mut fired).unwrap();
         bencher.iter(|| black_box(&device).pending(&mut fired).unwrap());
     });
     group.bench_function("write of one port", |bencher| {
-        bencher.iter(|| black_box(&device).unmask(&[theirs]).unwrap());
+        bencher.iter(|| black_box(&device).unmask(&[peer_port]).unwrap());
     });
     group.throughput(Throughput::Elements(3));
     group.bench_function("notify, read, write", |bencher| {
@@ -87,7 +93,7 @@ fn device(criterion: &mut Criterion) {
         device.pending(&mut fired).unwrap();
         device.unmask(&[ours]).unwrap();
         bencher.iter(|| {
-            black_box(&device).notify(theirs).unwrap();
+            black_box(&device).notify(peer_port).unwrap();
             device.pending(&mut fired).unwrap();
             assert_eq!(fired.words(), [ours.as_raw()]);
             device.unmask(&[ours]).unwrap()

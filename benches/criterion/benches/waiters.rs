@@ -17,7 +17,7 @@ fn burst(criterion: &mut Criterion) {
         let channels: Vec<_> = (0..waiters)
             .map(|_| ctx.bind_unbound_port(domid).unwrap())
             .collect();
-        let theirs: Vec<Port> = channels
+        let peer_ports: Vec<Port> = channels
             .iter()
             .map(|channel| guest.bind_interdomain(DomId::DOM0, channel.port()).unwrap())
             .collect();
@@ -27,7 +27,7 @@ fn burst(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(waiters));
         group.bench_function(BenchmarkId::from_parameter(waiters), |bencher| {
             bencher.iter(|| {
-                for port in &theirs {
+                for port in &peer_ports {
                     guest.send(*port).unwrap();
                 }
                 let mut round = ctx.dispatch().unwrap();

@@ -1,4 +1,4 @@
-//! What a test expects to be called, step by step: nothing else and in no other order.
+//! The calls that a test expects, step by step: no other calls and no other order.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use std::sync::mpsc::{self, Sender};
@@ -94,7 +94,7 @@ impl Order {
         }
     }
 
-    /// A device is opened again, whose steps follow.
+    /// A device is opened again; its steps follow.
     pub(crate) fn open_again(mut self) -> Order {
         let device = std::mem::replace(&mut self.device, MockDevice::of_this_process());
         self.to_open.send(device).unwrap();
@@ -147,7 +147,7 @@ impl Order {
         self.write_takes(N, raw)
     }
 
-    /// A write of these ports, of which only the first so many are taken.
+    /// A write of these ports, which takes only the first so many.
     pub(crate) fn write_takes<const N: usize>(mut self, taken: usize, raw: [u32; N]) -> Order {
         let write = then!(self.device.expect_unmask);
         write
@@ -211,8 +211,8 @@ impl Order {
         self
     }
 
-    /// The context whose calls these are, and the program, which outlives it: a step that is
-    /// missing until then fails the test, also where what should have made it was leaked.
+    /// The context that makes these calls, and the program, which outlives it. A step that is still
+    /// missing when the program is dropped fails the test, even if the context was leaked.
     pub(crate) fn begin(mut self) -> (MockProgram, MockContext) {
         then!(self.program.expect_ends).return_const(());
         self.to_open.send(self.device).unwrap();

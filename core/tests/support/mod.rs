@@ -1,4 +1,4 @@
-//! A device and a loop that do as they are told and write down what they were asked.
+//! A device and a loop that follow a script and log every call.
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -7,13 +7,13 @@ use evtchn_core::{
     Port, PortBuf, Registrar, RemotePort, Trigger, Virq,
 };
 
-/// A step that was made to fail.
+/// A step that the script let fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} failed as told: {1:?}")]
-pub(crate) struct Told(&'static str, ErrorKind);
+#[error("{0} failed as scripted: {1:?}")]
+pub(crate) struct StepFailed(&'static str, ErrorKind);
 
-impl Told {
-    /// What the device reports of it.
+impl StepFailed {
+    /// The error that the device returns for it.
     fn of(self, call: DeviceCall) -> DeviceError {
         DeviceError::new(self.1, call).with_source(self)
     }
@@ -92,7 +92,7 @@ impl Tester {
         self.script().batches.push_back(words);
     }
 
-    /// What was asked since the last call.
+    /// The calls since the last `log`.
     pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut self.script().log)
     }
@@ -105,7 +105,7 @@ impl Tester {
         }
     }
 
-    fn step(&self, step: &'static str, detail: &str) -> Result<(), Told> {
+    fn step(&self, step: &'static str, detail: &str) -> Result<(), StepFailed> {
         let mut script = self.script();
         script.log.push(format!("{step}{detail}"));
         if let Some(at) = script.panic.iter().position(|which| *which == step) {
@@ -116,7 +116,7 @@ impl Tester {
         match script.fail.iter().position(|(which, _)| *which == step) {
             Some(at) => {
                 let (step, kind) = script.fail.remove(at);
-                Err(Told(step, kind))
+                Err(StepFailed(step, kind))
             }
             None => Ok(()),
         }
@@ -146,7 +146,7 @@ impl Open for FakeOpen {
     fn open(&self) -> Result<Fake, DeviceError> {
         self.0.call(|script| &mut script.on_open);
         let opened = self.0.step("open", "");
-        opened.map_err(|told| told.of(DeviceCall::Open))?;
+        opened.map_err(|failed| failed.of(DeviceCall::Open))?;
         Ok(Fake(self.0.clone(), self.process()))
     }
 
@@ -160,12 +160,12 @@ impl Fake {
         self.step("bind", "", call)?;
         let raw = self.0.script().ports.pop_front();
         raw.and_then(Port::new)
-            .ok_or_else(|| Told("bind without a scripted port", ErrorKind::NoSpace).of(call))
+            .ok_or_else(|| StepFailed("bind without a scripted port", ErrorKind::NoSpace).of(call))
     }
 
     fn step(&self, step: &'static str, detail: &str, call: DeviceCall) -> Result<(), DeviceError> {
         let made = self.0.step(step, detail);
-        made.map_err(|told| told.of(call))
+        made.map_err(|failed| failed.of(call))
     }
 }
 

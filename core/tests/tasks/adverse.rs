@@ -1,5 +1,4 @@
-//! What others do to a task, and what tasks do to others: wakers that call back, panic or fork, hooks
-//! that panic or call, an end at the wrong moment.
+//! Wakers that call back, panic or fork, hooks that panic or call back, and tasks that end at the wrong moment.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -23,7 +22,7 @@ fn panics() -> Waker {
     does(|| std::panic::resume_unwind(Box::new("as planned")))
 }
 
-/// A place for what a waker or a hook drops or polls.
+/// A shared slot, from which a waker or a hook drops or polls its content.
 fn place<T>(content: T) -> Arc<Mutex<Option<T>>> {
     Arc::new(Mutex::new(Some(content)))
 }
@@ -36,13 +35,13 @@ fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
 fn a_waker_that_panics_is_counted_and_the_others_are_woken() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let (mut first, mut second) = (one.woken(), two.woken());
     assert!(poll(&mut first, &panics()).is_pending());
     assert!(poll(&mut second, &waker).is_pending());
     tester.batch(&[one.port(), two.port()]);
     assert_eq!(ctx.drive().unwrap(), Outcome::Done);
-    assert_eq!((bell.rings(), ctx.stats().unreported), (1, 1));
+    assert_eq!((counter.count(), ctx.stats().unreported), (1, 1));
     for woken in [&mut first, &mut second] {
         assert!(matches!(poll(woken, &waker), Poll::Ready(Ok(Cause::Event))));
     }
@@ -50,7 +49,7 @@ fn a_waker_that_panics_is_counted_and_the_others_are_woken() {
 }
 
 #[test]
-fn a_waker_that_panics_in_a_round_takes_no_wake_with_it() {
+fn a_waker_that_panics_in_a_round_loses_no_wake() {
     let (tester, ctx, channel) = bound();
     let other = ctx.bind_unbound_port(GUEST).unwrap();
     other.wait().unwrap();
@@ -84,12 +83,12 @@ fn a_waker_may_poll_its_future_and_drop_it_inside_the_wake() {
     assert_eq!((ctx.link(), ctx.stats().unreported), (Link::Idle, 0));
 }
 
-/// The first task of the line drops the second, and a third one takes that task_id.
+/// The waker of the first task drops the second task, and a third one gets its id.
 #[test]
-fn a_task_that_left_the_line_is_not_woken_and_neither_is_the_next_in_its_seat() {
+fn a_dropped_task_is_not_woken_and_neither_is_the_next_with_its_id() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let (mut first, mut third) = (one.woken(), two.woken());
     let second = place(two.woken());
     let drops = Arc::clone(&second);
@@ -97,20 +96,20 @@ fn a_task_that_left_the_line_is_not_woken_and_neither_is_the_next_in_its_seat() 
     assert!(poll(second.lock().unwrap().as_mut().unwrap(), &waker).is_pending());
     tester.batch(&[one.port(), two.port()]);
     ctx.drive().unwrap();
-    assert_eq!(bell.rings(), 0);
-    assert_eq!(Arc::strong_count(&bell), 2, "its waker is gone");
+    assert_eq!(counter.count(), 0);
+    assert_eq!(Arc::strong_count(&counter), 2, "its waker is gone");
     assert!(matches!(
         poll(&mut third, &waker),
         Poll::Ready(Ok(Cause::Event))
     ));
     assert!(poll(&mut third, &waker).is_pending());
-    assert_eq!(bell.rings(), 0);
+    assert_eq!(counter.count(), 0);
     event(&tester, &ctx, &two);
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
 }
 
 #[test]
-fn a_future_that_is_polled_first_where_a_hook_panics_does_not_wait() {
+fn a_future_whose_first_poll_panics_in_a_hook_does_not_wait() {
     let (tester, ctx, channel) = bound();
     let mut woken = channel.woken();
     tester.script().panic.push("register");
@@ -122,7 +121,7 @@ fn a_future_that_is_polled_first_where_a_hook_panics_does_not_wait() {
 }
 
 #[test]
-fn a_channel_that_is_added_where_a_hook_panics_is_not_in_the_stream() {
+fn a_channel_whose_add_panics_in_a_hook_is_not_in_the_stream() {
     let (tester, ctx, channel) = bound();
     let mut wakes = ctx.wakes();
     tester.script().panic.push("register");
@@ -133,9 +132,9 @@ fn a_channel_that_is_added_where_a_hook_panics_is_not_in_the_stream() {
     assert_eq!(ctx.next_timeout(), None, "nothing was kept");
 }
 
-/// The device is let go of, and the hook of that drops futures and takes channels away.
+/// The deregister hook drops futures and removes channels.
 #[test]
-fn a_hook_may_drop_a_future_and_take_a_channel_from_a_stream() {
+fn a_hook_may_drop_a_future_and_remove_a_channel_from_a_stream() {
     let (tester, ctx, channel) = bound();
     let second = ctx.bind_unbound_port(GUEST).unwrap();
     let (mut woken, mut wakes) = (channel.woken(), second.wakes().unwrap());
@@ -155,13 +154,13 @@ fn a_hook_may_drop_a_future_and_take_a_channel_from_a_stream() {
 }
 
 #[test]
-fn a_task_whose_channel_is_handed_over_is_told_that_it_is_gone() {
+fn a_task_whose_channel_is_handed_over_is_woken_with_gone() {
     let (_tester, ctx, channel) = bound();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let mut woken = channel.woken();
     assert!(poll(&mut woken, &waker).is_pending());
     let parts = ctx.hand_over(&mut [channel]).unwrap();
-    assert_eq!((bell.rings(), parts.table.ports().len()), (1, 1));
+    assert_eq!((counter.count(), parts.table.ports().len()), (1, 1));
     assert!(matches!(
         poll(&mut woken, &waker),
         Poll::Ready(Ok(Cause::Gone))
@@ -169,12 +168,12 @@ fn a_task_whose_channel_is_handed_over_is_told_that_it_is_gone() {
 }
 
 #[test]
-fn a_waker_that_forks_wakes_nobody_else_in_the_child() {
+fn a_waker_that_forks_wakes_no_other_task_in_the_child() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
     let in_rounds = ctx.bind_unbound_port(GUEST).unwrap();
     in_rounds.wait().unwrap();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let (mut first, mut second) = (one.woken(), two.woken());
     let child = tester.clone();
     assert!(poll(&mut first, &does(move || child.script().process += 1)).is_pending());
@@ -182,12 +181,12 @@ fn a_waker_that_forks_wakes_nobody_else_in_the_child() {
     tester.batch(&[one.port(), two.port(), in_rounds.port()]);
     tester.log();
     assert!(ctx.drive().is_err());
-    assert_eq!(bell.rings(), 0);
+    assert_eq!(counter.count(), 0);
     assert_eq!(tester.log(), ["read"], "its loop is the parent's");
 }
 
 #[test]
-fn a_waker_that_forks_lets_the_child_deregister_nothing() {
+fn a_child_forked_in_a_waker_deregisters_nothing() {
     let (tester, _ctx, channel) = bound();
     let mut woken = channel.woken();
     let child = tester.clone();
@@ -198,7 +197,7 @@ fn a_waker_that_forks_lets_the_child_deregister_nothing() {
 }
 
 #[test]
-fn a_stream_that_is_dropped_before_it_rests_leaves_no_write_back() {
+fn a_stream_dropped_before_it_is_pending_leaves_no_unmask() {
     let (tester, ctx, channel) = bound();
     let mut wakes = channel.wakes().unwrap();
     event(&tester, &ctx, &channel);
@@ -222,14 +221,14 @@ fn a_stream_that_is_dropped_before_it_rests_leaves_no_write_back() {
 #[test]
 fn a_cancel_of_one_channel_of_a_stream_leaves_it_the_others() {
     let (tester, ctx, one) = bound();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
     let mut wakes = ctx.wakes();
     wakes.add(one.id()).unwrap();
     wakes.add(two.id()).unwrap();
     assert!(next(&mut wakes, &waker).is_pending());
     one.cancel().unwrap();
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
     assert!(next(&mut wakes, &waker).is_pending());
     assert_eq!(wakes.channels().collect::<Vec<_>>(), [two.id()]);
     event(&tester, &ctx, &two);

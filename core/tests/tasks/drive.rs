@@ -1,11 +1,11 @@
-//! Reading where nobody runs rounds.
+//! Reading without rounds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 
 #[test]
-fn what_the_reactor_reads_for_a_round_is_queued_and_the_loop_told() {
+fn a_drive_queues_wakes_of_rounds_and_wakes_the_loop() {
     let (tester, ctx, channel) = bound();
     channel.wait().unwrap();
     tester.log();
@@ -14,18 +14,18 @@ fn what_the_reactor_reads_for_a_round_is_queued_and_the_loop_told() {
     assert_eq!(ctx.dispatch().unwrap().count(), 1);
 }
 
-/// What a reactor may do: it sees the device ready while it is registered.
+/// A reactor may do this: it sees the device ready while registering it.
 #[test]
 fn a_drive_from_inside_a_hook_happens_after_it() {
     let (tester, ctx, channel) = bound();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let driver = ctx.driver();
     tester.script().on_register = Some(Box::new(move || assert_eq!(driver.drive(), Outcome::Done)));
     tester.batch(&[channel.port()]);
     let mut woken = channel.woken();
     assert!(poll(&mut woken, &waker).is_pending());
     assert_eq!(tester.log(), ["register", "read"]);
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
     assert!(matches!(
         poll(&mut woken, &waker),
         Poll::Ready(Ok(Cause::Event))
@@ -33,7 +33,7 @@ fn a_drive_from_inside_a_hook_happens_after_it() {
 }
 
 #[test]
-fn a_storm_on_an_edge_triggered_loop_ends_a_drive_with_more() {
+fn a_drive_in_a_storm_on_an_edge_triggered_loop_returns_more() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -52,9 +52,9 @@ fn a_storm_on_an_edge_triggered_loop_ends_a_drive_with_more() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// Nobody waits in a round, so that what a drive left to be read is all that there is to do.
+/// No wait is for a round, so the unread rest of the drive is all that is left to do.
 #[test]
-fn the_rest_of_a_storm_keeps_the_loop_awake_until_it_is_read() {
+fn an_unread_rest_keeps_the_loop_awake() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -70,9 +70,9 @@ fn the_rest_of_a_storm_keeps_the_loop_awake_until_it_is_read() {
     assert_eq!(ctx.next_timeout(), None);
 }
 
-/// What is registered anew is reported anew.
+/// The next registration reports the rest again.
 #[test]
-fn the_rest_of_a_storm_keeps_no_loop_awake_that_lets_go_of_the_device() {
+fn an_unread_rest_of_a_deregistered_device_keeps_no_loop_awake() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -88,7 +88,7 @@ fn the_rest_of_a_storm_keeps_no_loop_awake_that_lets_go_of_the_device() {
 }
 
 #[test]
-fn a_driver_does_not_keep_its_context() {
+fn a_driver_does_not_keep_its_context_alive() {
     let (tester, ctx, channel) = bound();
     let driver = ctx.driver();
     drop((channel, ctx));
@@ -97,9 +97,9 @@ fn a_driver_does_not_keep_its_context() {
     assert!(tester.log().is_empty());
 }
 
-/// Who asked was told that all is done, so nobody comes again for the rest.
+/// The hook got `Done`, so it does not drive again for the rest.
 #[test]
-fn a_drive_that_was_put_off_reads_until_nothing_is_left() {
+fn a_postponed_drive_reads_until_nothing_is_left() {
     let tester = Tester::new();
     tester.script().trigger = Trigger::Edge;
     let ctx = tester.context();
@@ -114,21 +114,21 @@ fn a_drive_that_was_put_off_reads_until_nothing_is_left() {
 }
 
 #[test]
-fn a_drive_that_a_hook_asked_for_before_it_panicked_happens() {
+fn a_drive_requested_by_a_hook_that_panics_happens() {
     let (tester, ctx, channel) = bound();
     let driver = ctx.driver();
     tester.script().on_register = Some(Box::new(move || assert_eq!(driver.drive(), Outcome::Done)));
     tester.script().panic.push("register");
     let waited = catch_unwind(AssertUnwindSafe(|| channel.wait()));
     assert!(waited.is_err());
-    // The drive settles too, while that wait is still there.
+    // The drive registers too, because that wait is still there.
     let log = ["register", "read", "register", "deregister"];
     assert_eq!(tester.log(), log);
 }
 
-/// No settle runs that hook: a bind that finds a device that failed does.
+/// This hook is not called after a wait, but by a bind that finds the device failed.
 #[test]
-fn a_drive_that_is_asked_for_as_a_failed_device_is_let_go_of_is_not_forgotten() {
+fn a_drive_requested_while_a_failed_device_is_deregistered_happens() {
     let (tester, ctx, channel) = bound();
     let driver = ctx.driver();
     channel.wait().unwrap();
@@ -144,7 +144,7 @@ fn a_drive_that_is_asked_for_as_a_failed_device_is_let_go_of_is_not_forgotten() 
 }
 
 #[test]
-fn a_drive_that_finds_the_device_failed_says_so_whatever_its_hook_says() {
+fn a_drive_returns_the_failure_of_the_device_though_its_hook_fails_too() {
     let (tester, ctx, channel) = bound();
     channel.wait().unwrap();
     tester.fail("read", ErrorKind::Gone);

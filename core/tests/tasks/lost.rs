@@ -1,4 +1,4 @@
-//! What becomes of the waits when the event loop loses the device.
+//! Waits when the event loop loses the device.
 
 use evtchn_core::Error;
 
@@ -12,11 +12,11 @@ fn waited() -> (Tester, Ctx, [Channel<FakeLoop>; 2]) {
 }
 
 #[test]
-fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_it() {
+fn waits_end_with_an_error_when_the_loop_loses_the_device_and_refuses_it() {
     let (tester, ctx, [first, second]) = waited();
     let third = ctx.bind_unbound_port(GUEST).unwrap();
-    let (bell, waker) = bell();
-    let (ringing, streaming) = super::bell();
+    let (counter, waker) = counting_waker();
+    let (stream_counter, streaming) = counting_waker();
     let mut woken = first.woken();
     assert!(poll(&mut woken, &waker).is_pending());
     let mut wakes = second.wakes().unwrap();
@@ -24,13 +24,14 @@ fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_
     third.wait().unwrap();
     tester.log();
 
-    // Once for the driver, for each of those who look, and for the end of the first.
+    // Once in the driver, once in each of the three calls that look, and once at the end of the
+    // first wait.
     for _ in 0..5 {
         tester.fail("register", ErrorKind::Gone);
     }
     ctx.driver().lost();
     assert_eq!(tester.log(), ["deregister", "register", "wake"]);
-    assert_eq!((bell.rings(), ringing.rings()), (1, 1));
+    assert_eq!((counter.count(), stream_counter.count()), (1, 1));
     assert_eq!(ctx.link(), Link::Idle);
     let polled = poll(&mut woken, &waker);
     assert!(matches!(polled, Poll::Ready(Err(Error::Register(_)))));
@@ -39,7 +40,7 @@ fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_
     let round = ctx.dispatch().unwrap().finish();
     assert!(matches!(round, Err(Error::Register(_))));
 
-    // Where the loop takes it again, those who still wait go on.
+    // Once the loop takes the device again, the remaining waits go on.
     assert!(next(&mut wakes, &streaming).is_pending());
     assert_eq!(ctx.link(), Link::Watching);
     tester.batch(&[second.port(), third.port()]);
@@ -51,20 +52,20 @@ fn waits_under_way_end_with_an_error_when_the_loop_loses_the_device_and_refuses_
 }
 
 #[test]
-fn waits_go_on_when_the_loop_takes_the_device_again() {
+fn waits_go_on_when_the_loop_loses_the_device_and_takes_it_again() {
     let (tester, ctx, [first, second]) = waited();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let mut woken = first.woken();
     assert!(poll(&mut woken, &waker).is_pending());
     second.wait().unwrap();
     tester.log();
     ctx.driver().lost();
     assert_eq!(tester.log(), ["deregister", "register", "wake"]);
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
     assert!(poll(&mut woken, &waker).is_pending());
     assert!(tester.log().is_empty());
     event(&tester, &ctx, &first);
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
     assert!(matches!(
         poll(&mut woken, &waker),
         Poll::Ready(Ok(Cause::Event))
@@ -72,7 +73,7 @@ fn waits_go_on_when_the_loop_takes_the_device_again() {
 }
 
 #[test]
-fn a_device_that_is_lost_as_it_is_registered_is_an_error_of_that_wait() {
+fn a_wait_fails_when_the_loop_loses_the_device_while_registering_it() {
     let (tester, ctx, [first, _]) = waited();
     let (driver, again) = (ctx.driver(), tester.clone());
     tester.script().on_register = Some(Box::new(move || driver.lost()));
@@ -87,13 +88,13 @@ fn a_device_that_is_lost_as_it_is_registered_is_an_error_of_that_wait() {
 }
 
 #[test]
-fn a_loop_that_loses_what_nobody_waits_for_changes_nothing() {
+fn losing_an_unregistered_device_changes_nothing() {
     let (tester, ctx, [first, _]) = waited();
     let driver = ctx.driver();
     tester.log();
     driver.lost();
     assert_eq!(tester.log(), ["wake"]);
-    // The loop has it only from now on, and lost nothing.
+    // The loop has had no device before this wait, so it lost none.
     first.wait().unwrap();
     assert_eq!(tester.log(), ["register"]);
     first.cancel().unwrap();
@@ -104,7 +105,7 @@ fn a_loop_that_loses_what_nobody_waits_for_changes_nothing() {
 }
 
 #[test]
-fn a_forked_child_loses_nothing() {
+fn a_forked_child_ignores_a_lost_device() {
     let (tester, ctx, [first, _]) = waited();
     first.wait().unwrap();
     tester.log();
@@ -115,9 +116,9 @@ fn a_forked_child_loses_nothing() {
     assert_eq!(ctx.link(), Link::Watching);
 }
 
-/// It would be registered twice otherwise.
+/// Otherwise it would be registered twice.
 #[test]
-fn a_device_that_the_loop_does_not_let_go_of_stays_lost_until_it_does() {
+fn a_lost_device_that_cannot_be_deregistered_is_tried_again() {
     let (tester, ctx, [first, _]) = waited();
     first.wait().unwrap();
     tester.log();
@@ -140,5 +141,5 @@ fn a_repeated_wait_that_fails_leaves_the_first_one() {
     tester.fail("register", ErrorKind::Gone);
     first.wait().unwrap_err();
     ctx.dispatch().unwrap().finish().unwrap();
-    assert_eq!(ctx.link(), Link::Watching, "it waits still");
+    assert_eq!(ctx.link(), Link::Watching, "it still waits");
 }

@@ -23,23 +23,23 @@ const GUEST: DomId = DomId::new(7);
 
 type Ctx = Context<FakeLoop>;
 
-/// A waker that counts.
+/// Counts the wakes of its waker.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Waking for Bell {
+impl Waking for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn bell() -> (Arc<Bell>, Waker) {
-    let bell = Arc::new(Bell::default());
-    (Arc::clone(&bell), Waker::from(bell))
+fn counting_waker() -> (Arc<WakeCounter>, Waker) {
+    let counter = Arc::new(WakeCounter::default());
+    (Arc::clone(&counter), Waker::from(counter))
 }
 
-impl Bell {
-    fn rings(&self) -> usize {
+impl WakeCounter {
+    fn count(&self) -> usize {
         self.0.swap(0, Ordering::Relaxed)
     }
 }
@@ -61,7 +61,7 @@ fn bound() -> (Tester, Ctx, Channel<FakeLoop>) {
     (tester, ctx, channel)
 }
 
-/// An event comes, and the reactor has it read.
+/// An event comes, and the reactor reads it.
 fn event(tester: &Tester, ctx: &Ctx, channel: &Channel<FakeLoop>) {
     tester.batch(&[channel.port()]);
     assert_eq!(ctx.drive().unwrap(), Outcome::Done);

@@ -1,5 +1,5 @@
 //! Calls that lead back into the context on the same thread, once for each of very many events: the
-//! stack stays as it is.
+//! stack does not grow.
 
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use evtchn_core::{Driver, Error};
 
 use super::*;
 
-/// More than any stack has room for, at one call each.
+/// More nested calls than fit on any stack.
 const MANY: u32 = 100_000;
 const STACK: usize = 256 << 10;
 
@@ -92,11 +92,11 @@ impl Crowd {
     }
 }
 
-/// So that the next read follows at once.
+/// A full read, so that the next one follows at once.
 const PORTS_OF_A_READ: usize = evtchn_core::PortBuf::MAX;
 
 #[test]
-fn very_many_wakers_that_poll_at_once_need_no_stack() {
+fn many_wakers_that_poll_at_once_need_no_stack() {
     on_a_small_stack(|| {
         let crowd = Crowd::new();
         crowd.start();
@@ -105,13 +105,13 @@ fn very_many_wakers_that_poll_at_once_need_no_stack() {
         assert_eq!(crowd.take_ready(), MANY as usize);
         assert_eq!(crowd.ctx.link(), Link::Idle);
 
-        // Those of a round that is for somebody else.
+        // Woken by a round of values.
         crowd.start();
         crowd.fire();
         assert_eq!(crowd.ctx.dispatch().unwrap().count(), 0);
         assert_eq!(crowd.take_ready(), MANY as usize);
 
-        // What the end of the context tells.
+        // Woken by the end of the context.
         crowd.start();
         drop(crowd.ctx);
         assert_eq!(crowd.ready.load(Ordering::Relaxed), MANY as usize);
@@ -119,7 +119,7 @@ fn very_many_wakers_that_poll_at_once_need_no_stack() {
 }
 
 #[test]
-fn very_many_wakers_that_poll_beside_drives_from_inside_hooks_need_no_stack() {
+fn many_wakers_that_poll_and_hooks_that_drive_need_no_stack() {
     on_a_small_stack(|| {
         let crowd = Crowd::new();
         drive_in_every_hook(&crowd.tester, &crowd.ctx.driver());
@@ -170,7 +170,7 @@ fn a_loop_that_dispatches_inside_its_wake_up_needs_no_stack() {
     });
 }
 
-/// A round of one wake, after which the loop is told of the rest.
+/// A round of one wake, which wakes the loop for the rest.
 fn dispatch_in_every_wake_up(tester: &Tester, ctx: &Arc<Ctx>, wakes: &Arc<AtomicUsize>) {
     let (tester, ctx, wakes) = (tester.clone(), Arc::clone(ctx), Arc::clone(wakes));
     let script = tester.clone();
@@ -182,14 +182,15 @@ fn dispatch_in_every_wake_up(tester: &Tester, ctx: &Arc<Ctx>, wakes: &Arc<Atomic
     }));
 }
 
-/// The hook asks for a drive each time, and fails each time.
+/// The hook requests a drive each time, and fails each time.
 #[test]
-fn a_hook_that_always_asks_for_a_drive_and_fails_is_not_called_for_ever() {
+fn a_hook_that_requests_a_drive_and_fails_each_time_is_not_called_for_ever() {
     let (tester, ctx, channel) = bound();
     drive_in_every_hook(&tester, &ctx.driver());
     (0..1_000).for_each(|_| tester.fail("register", ErrorKind::Other));
     assert!(channel.wait().is_err());
-    // The drive tries to register too, and what its hook asked for is left to the next settle.
+    // The drive tries to register too, and leaves the drive that its hook requested to the next
+    // call.
     assert_eq!(tester.log(), ["register", "read", "register", "read"]);
     assert_eq!(ctx.stats().unreported, 1);
     tester.script().fail.clear();
@@ -198,24 +199,24 @@ fn a_hook_that_always_asks_for_a_drive_and_fails_is_not_called_for_ever() {
 }
 
 #[test]
-fn what_becomes_due_inside_a_waker_is_woken_when_it_returns() {
+fn a_task_that_is_ready_inside_a_waker_is_woken_when_the_waker_returns() {
     let (tester, ctx, one) = bound();
     let ctx = Arc::new(ctx);
     let two = ctx.bind_unbound_port(GUEST).unwrap();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let (mut first, mut second) = (one.woken(), two.woken());
     assert!(poll(&mut second, &waker).is_pending());
     let order = Arc::new(Mutex::new(Vec::new()));
-    let (inner, fires, rings) = (Arc::clone(&ctx), tester.clone(), Arc::clone(&bell));
+    let (inner, fires, wakes) = (Arc::clone(&ctx), tester.clone(), Arc::clone(&counter));
     let (notes, port) = (Arc::clone(&order), two.port());
     let drives = adverse::does(move || {
         fires.batch(&[port]);
         assert_eq!(inner.drive().unwrap(), Outcome::Done);
-        notes.lock().unwrap().push(rings.rings());
+        notes.lock().unwrap().push(wakes.count());
     });
     assert!(poll(&mut first, &drives).is_pending());
     event(&tester, &ctx, &one);
-    order.lock().unwrap().push(bell.rings());
+    order.lock().unwrap().push(counter.count());
     assert_eq!(*order.lock().unwrap(), [0, 1]);
 }
 
@@ -224,7 +225,7 @@ fn what_becomes_due_inside_a_waker_is_woken_when_it_returns() {
 fn a_task_is_woken_while_another_thread_is_inside_a_waker() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let (mut first, mut second) = (one.woken(), two.woken());
     let (entered, has_entered) = channel();
     let (release, is_released) = channel::<()>();
@@ -241,7 +242,7 @@ fn a_task_is_woken_while_another_thread_is_inside_a_waker() {
         let inside = scope.spawn(|| ctx.drive().unwrap());
         has_entered.recv_timeout(Duration::from_secs(10)).unwrap();
         event(&tester, &ctx, &two);
-        assert_eq!(bell.rings(), 1);
+        assert_eq!(counter.count(), 1);
         release.send(()).unwrap();
         assert_eq!(inside.join().unwrap(), Outcome::Done);
     });
@@ -257,10 +258,10 @@ impl Drop for PanicsAgain {
 }
 
 #[test]
-fn a_waker_whose_panic_panics_as_it_is_dropped_takes_nobody_along() {
+fn a_waker_whose_panic_panics_on_drop_affects_no_other_task() {
     let (tester, ctx, one) = bound();
     let two = ctx.bind_unbound_port(GUEST).unwrap();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let (mut first, mut second) = (one.woken(), two.woken());
     let panics = adverse::does(|| std::panic::resume_unwind(Box::new(PanicsAgain)));
     assert!(poll(&mut first, &panics).is_pending());
@@ -269,7 +270,7 @@ fn a_waker_whose_panic_panics_as_it_is_dropped_takes_nobody_along() {
         tester.batch(&[one.port(), two.port()]);
         let driven: Result<_, Error> = ctx.drive();
         assert_eq!(driven.unwrap(), Outcome::Done);
-        assert_eq!((bell.rings(), ctx.stats().unreported), (1, turn));
+        assert_eq!((counter.count(), ctx.stats().unreported), (1, turn));
         for (woken, waker) in [(&mut first, &panics), (&mut second, &waker)] {
             assert!(matches!(poll(woken, waker), Poll::Ready(Ok(Cause::Event))));
             assert!(poll(woken, waker).is_pending());

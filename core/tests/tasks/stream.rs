@@ -3,14 +3,14 @@
 use super::*;
 
 #[test]
-fn a_stream_registers_once_and_writes_back_as_it_comes_to_rest() {
+fn a_stream_registers_once_and_unmasks_when_it_is_pending() {
     let (tester, ctx, channel) = bound();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let mut wakes = channel.wakes().unwrap();
     assert!(next(&mut wakes, &waker).is_pending());
     for _ in 0..3 {
         event(&tester, &ctx, &channel);
-        assert_eq!(bell.rings(), 1);
+        assert_eq!(counter.count(), 1);
         assert_eq!(next(&mut wakes, &waker), Poll::Ready(Some(Cause::Event)));
         assert!(next(&mut wakes, &waker).is_pending());
     }
@@ -22,9 +22,9 @@ fn a_stream_registers_once_and_writes_back_as_it_comes_to_rest() {
 }
 
 #[test]
-fn a_stream_of_many_channels_rings_once_and_writes_once() {
+fn a_stream_of_many_channels_is_woken_once_and_unmasks_once() {
     let (tester, ctx, one) = bound();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let other = ctx.bind_unbound_port(GUEST).unwrap();
     let mut wakes = ctx.wakes();
     assert_eq!(
@@ -38,7 +38,7 @@ fn a_stream_of_many_channels_rings_once_and_writes_once() {
     tester.batch(&[other.port(), one.port()]);
     tester.log();
     ctx.drive().unwrap();
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
     let mut ports = Vec::new();
     while let Poll::Ready(Some(wake)) = wakes.poll_wake(&mut Cx::from_waker(&waker)) {
         ports.push(wake.unwrap().port());
@@ -50,11 +50,11 @@ fn a_stream_of_many_channels_rings_once_and_writes_once() {
 #[test]
 fn a_stream_ends_with_its_last_channel_and_stays_ended() {
     let (_tester, ctx, mut channel) = bound();
-    let (bell, waker) = bell();
+    let (counter, waker) = counting_waker();
     let mut wakes = channel.wakes().unwrap();
     assert!(next(&mut wakes, &waker).is_pending());
     channel.unbind().unwrap();
-    assert_eq!(bell.rings(), 1);
+    assert_eq!(counter.count(), 1);
     assert_eq!(next(&mut wakes, &waker), Poll::Ready(Some(Cause::Gone)));
     for _ in 0..2 {
         assert_eq!(next(&mut wakes, &waker), Poll::Ready(None));
@@ -73,15 +73,15 @@ fn a_wake_that_a_stream_did_not_take_is_kept() {
     assert!(wakes.remove(channel.id()) && !wakes.remove(channel.id()));
     assert_eq!(ctx.link(), Link::Idle);
     wakes.add(channel.id()).unwrap();
-    let (_bell, waker) = bell();
+    let (_counter, waker) = counting_waker();
     assert_eq!(next(&mut wakes, &waker), Poll::Ready(Some(Cause::Event)));
     assert!(next(&mut wakes, &waker).is_pending(), "it came once");
 }
 
 #[test]
-fn a_write_back_that_fails_is_told_and_tried_again() {
+fn a_failed_unmask_of_a_stream_is_returned_and_tried_again() {
     let (tester, ctx, channel) = bound();
-    let (_bell, waker) = bell();
+    let (_counter, waker) = counting_waker();
     let mut wakes = channel.wakes().unwrap();
     event(&tester, &ctx, &channel);
     assert_eq!(next(&mut wakes, &waker), Poll::Ready(Some(Cause::Event)));

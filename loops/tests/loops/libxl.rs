@@ -12,7 +12,7 @@ use super::device::Backend;
 use super::rig::{Each, Rig};
 
 /// libxl bc7e8a2a81: a callback ran for a descriptor that was deregistered meanwhile.
-pub(crate) fn a_readiness_after_the_cancel_delivers_no_wake<B: Backend, A: Rig<B>>(backend: B) {
+pub(crate) fn a_readiness_after_the_cancel_calls_no_callback<B: Backend, A: Rig<B>>(backend: B) {
     let mut bench = Bench::<B, A>::calling(backend);
     let ([wire, other], calls) = (bench.wires(), Calls::default());
     calls.note(&wire);

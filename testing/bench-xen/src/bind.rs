@@ -1,4 +1,4 @@
-//! Many ports bound and let go of again, by this library and by calls of the device alone.
+//! Binds and unbinds of many ports, by this library and by calls of the device alone.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use evtchn::{Context, DomId, EventChannel, poll::PollLoop, xen, xen::XenOpen};
 
-/// Who binds.
+/// What binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Binder {
     /// This library, each port waited for between bind and teardown
@@ -22,7 +22,7 @@ pub(crate) struct Bind {
     binder: Binder,
     /// Number of ports
     ports: u32,
-    /// Number of rounds, each of which binds all of them and lets go of them
+    /// Number of rounds, each of which binds and unbinds all of them
     rounds: u32,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct Channels<R: Registrar> {
 }
 
 impl<R: Registrar> Channels<R> {
-    /// Binds them. Nobody waits for the B ends, so what is read of them stays latched.
+    /// Binds them. The B ends have no wait, so their events stay latched.
     pub(crate) fn new(ctx: &Context<R>, channels: usize) -> Result<Channels<R>> {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..channels {

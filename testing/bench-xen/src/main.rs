@@ -33,9 +33,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Plays one case and prints what it cost per event
+    /// Plays one case and prints the cost per event
     Run(Plan),
-    /// Binds ports and lets go of them, and prints what that cost per port
+    /// Binds and unbinds ports and prints the cost per port
     Bind(Bind),
     /// Lets threads notify while this one handles
     Threads(Threads),

@@ -14,13 +14,13 @@ use crate::{library, raw, reactors, tally::Tally};
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Case {
-    /// Notify one channel, wait for it, enable it again
+    /// Notify one channel, wait for it, unmask it
     Pingpong,
-    /// Notify all, then handle all and enable them again
+    /// Notify all, then handle all and unmask them
     Burst,
 }
 
-/// Who is measured.
+/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Implementation {
     /// This library, wakes as values, on `PollLoop`
@@ -48,7 +48,7 @@ pub(crate) struct Plan {
     pub(crate) channels: usize,
     /// Number of rounds that count
     rounds: u32,
-    /// Write a line before the rounds that count and one after them, for who reads a trace
+    /// Write a line before the rounds that count and one after them, which mark them in a trace
     #[arg(long)]
     marks: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Plan {
 pub(crate) const BEGIN: &str = "begin";
 pub(crate) const END: &str = "end";
 
-/// Rounds before those that count, so that every buffer has grown and every page is there.
+/// Rounds before the counted ones, so that every buffer has grown and every page is mapped.
 const WARM_UP: u32 = 2;
 
 /// One implementation with its channels, every waiter waiting.

@@ -1,4 +1,4 @@
-//! This library on loops of others.
+//! This library on third-party event loops.
 
 use std::{future::poll_fn, sync::Arc, task::Poll};
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use anyhow::{Result, ensure};
 use evtchn::Port;
 
-/// How often each port was delivered. It stands for the table in which a program finds what belongs to a port, and costs
-/// every implementation the same.
+/// How often each port was delivered. It takes the place of a program's own table of ports, and costs every
+/// implementation the same.
 #[derive(Debug)]
 pub(crate) struct Tally {
     counts: Vec<AtomicU32>,
@@ -25,9 +25,9 @@ impl Tally {
         }
     }
 
-    /// One delivery. A port that is none of those is left out, as the initial event of a B.
+    /// Counts one delivery. Other ports are ignored, such as the initial event of a B.
     pub(crate) fn count(&self, port: u32) {
-        // One thread counts, so an addition need not be atomic, which is dear on some machines.
+        // One thread counts, so an addition need not be atomic, which is slow on some machines.
         if let Some(count) = self.counts.get(port as usize) {
             count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
             let total = self.total.load(Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Tally {
             );
         }
         let expected = self.ports.len() * rounds as usize;
-        ensure!(self.total() == expected, "a port of nobody was delivered");
+        ensure!(self.total() == expected, "an unknown port was delivered");
         Ok(())
     }
 }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_came_twice_for_another_fails() {
+    fn a_port_that_came_twice_in_place_of_another_fails() {
         let tally = tally();
         tally.count(3);
         tally.count(3);
@@ -84,12 +84,12 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_nobody_fails() {
+    fn an_unknown_port_fails() {
         let tally = tally();
         for port in [3, 4, 5] {
             tally.count(port);
         }
         let error = tally.check(1).unwrap_err().to_string();
-        assert_eq!(error, "a port of nobody was delivered");
+        assert_eq!(error, "an unknown port was delivered");
     }
 }

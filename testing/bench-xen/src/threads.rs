@@ -36,7 +36,7 @@ pub(crate) struct Threads {
     notifies: usize,
 }
 
-/// Who stands where.
+/// How far each side is.
 #[derive(Debug, Default)]
 struct Gate {
     arrived: AtomicUsize,

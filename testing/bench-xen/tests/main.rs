@@ -1,10 +1,10 @@
-//! The benchmark on a machine without Xen: it says why it measures nothing.
+//! The benchmark on a machine without Xen: it fails and says why.
 
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn without_the_device_it_fails_and_names_it() {
+fn without_the_device_it_fails_and_names_the_device() {
     if Path::new("/dev/xen/evtchn").exists() {
         eprintln!("skipped: this machine has the device");
         return;

@@ -31,10 +31,10 @@ const ANY: usize = usize::MAX;
 const ROUND_TRIPS: &[(&str, usize)] = &[("ioctl", 50), ("poll", 50), ("read", 50), ("write", 50)];
 /// A notify each; the rest is for all of them together.
 const BURSTS: &[(&str, usize)] = &[("ioctl", 5000), ("poll", 5), ("read", 5), ("write", 5)];
-/// That a read finds nothing is known from elsewhere; one more per burst would do no harm.
+/// How many reads find nothing is checked elsewhere; one more per burst would do no harm.
 const EMPTY_READS: &[(&str, usize)] = &[("read EAGAIN", 5)];
 const NOTIFIES: &[(&str, usize)] = &[("ioctl", 800)];
-/// Whatever the order of threads makes of it, nobody waits for another.
+/// In any order of the threads, none waits for another.
 const NO_FUTEX: &[(&str, usize)] = &[
     ("poll", ANY),
     ("read", ANY),
@@ -76,7 +76,7 @@ const SCENARIOS: [Scenario; 6] = [
 ];
 
 impl Syscalls {
-    /// Plays every scenario and fails after the last one, if any was not as it must be.
+    /// Plays every scenario, and fails after the last one if any made other calls than expected.
     pub(crate) fn run(&self) -> Result<()> {
         let mut failed = 0;
         for scenario in &SCENARIOS {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_passes_with_and_without_what_is_allowed() {
+    fn expected_calls_pass_with_and_without_allowed_ones() {
         let poll = "1 poll([{fd=3}], 1, -1) = 1";
         let empty = "1 read(3, 0x7ff, 64) = -1 EAGAIN (Resource temporarily unavailable)";
         assert!(complaints(&[poll]).is_empty());
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_too_few_too_many_or_unknown_fails() {
+    fn a_missing_extra_or_unknown_call_fails() {
         let poll = "1 poll([{fd=3}], 1, -1) = 1";
         let futex = "1 futex(0x7ff, FUTEX_WAIT, 2, NULL) = 0";
         let empty = "1 read(3, 0x7ff, 64) = -1 EAGAIN (Resource temporarily unavailable)";

@@ -1,4 +1,4 @@
-//! What fails, and what others do, while a check asks.
+//! Failures and other calls while a check asks for statuses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,7 @@ fn a_status_that_fails_changes_nothing_and_names_the_port() {
 }
 
 #[test]
-fn a_device_that_fails_in_the_check_is_told_as_ever() {
+fn a_device_that_fails_in_the_check_wakes_its_waiters() {
     let rig = rig();
     let wire = rig.known();
     wire.close();
@@ -55,7 +55,7 @@ fn a_device_that_fails_in_the_check_is_told_as_ever() {
     assert!(matches!(error, Error::NotBound(_)));
 }
 
-/// Asks, and does something else each time.
+/// Returns the status, and does something else each time.
 struct Meanwhile<'a, F>(evtchn::sim::SimPrivcmd, &'a F);
 
 impl<F: Fn() + Send + Sync> PortStatuses for Meanwhile<'_, F> {
@@ -67,7 +67,7 @@ impl<F: Fn() + Send + Sync> PortStatuses for Meanwhile<'_, F> {
 }
 
 #[test]
-fn whoever_is_asked_may_use_the_context_but_for_another_check() {
+fn a_status_call_may_use_the_context_except_for_another_check() {
     let rig = rig();
     let (one, other) = (rig.known(), rig.known());
     one.close();
@@ -87,7 +87,7 @@ fn whoever_is_asked_may_use_the_context_but_for_another_check() {
 }
 
 #[test]
-fn a_channel_that_is_unbound_while_it_is_asked_about_is_left_out() {
+fn a_channel_unbound_during_the_check_is_left_out() {
     let rig = rig();
     let wire = rig.known();
     wire.close();
@@ -109,9 +109,9 @@ fn a_channel_that_is_unbound_while_it_is_asked_about_is_left_out() {
     assert_eq!(rig.turn(), []);
 }
 
-/// Whoever is asked may fork, and the child comes back from the call as well.
+/// The status call may fork, and then it returns in the child as well.
 #[test]
-fn a_child_that_was_forked_while_it_was_asked_reads_nothing_and_tells_nobody() {
+fn a_child_forked_during_a_check_reads_nothing_and_wakes_nothing() {
     let rig = rig();
     let wire = rig.known();
     wire.close();
@@ -131,7 +131,7 @@ fn a_child_that_was_forked_while_it_was_asked_reads_nothing_and_tells_nobody() {
 }
 
 #[test]
-fn an_inherited_context_asks_nobody() {
+fn an_inherited_context_checks_nothing() {
     let rig = rig();
     let wire = rig.known();
     wire.close();

@@ -1,4 +1,4 @@
-//! An event loop that polls the registered device and a bell.
+//! An event loop that polls the registered device and an eventfd.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,12 +10,12 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// A handle: its clones are the same loop.
 #[derive(Debug, Clone)]
-pub(crate) struct BellLoop(Arc<Bell>);
+pub(crate) struct EventfdLoop(Arc<Inner>);
 
 #[derive(Debug)]
-struct Bell {
-    /// Rung until somebody who waits has heard it.
-    rung: OwnedFd,
+struct Inner {
+    /// Readable from a wake until the waiting thread reads it.
+    eventfd: OwnedFd,
     calls: AtomicU64,
     /// Held open for as long as it is polled.
     device: Mutex<Option<Device>>,
@@ -25,12 +25,12 @@ struct Bell {
 #[error("it watches one device at a time")]
 struct Taken;
 
-impl BellLoop {
+impl EventfdLoop {
     /// Whether there is something to dispatch, before the time is over.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
         let device = self.0.device.lock().unwrap().clone();
         let timeout = timeout.map(|it| Timespec::try_from(it).unwrap());
-        let mut fds = vec![PollFd::new(&self.0.rung, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.0.eventfd, PollFlags::IN)];
         if let Some(device) = &device {
             fds.push(PollFd::from_borrowed_fd(
                 device.fd().unwrap(),
@@ -39,7 +39,7 @@ impl BellLoop {
         }
         let ready = poll(&mut fds, timeout.as_ref()).unwrap();
         if !fds[0].revents().is_empty() {
-            rustix::io::read(&self.0.rung, &mut [0; 8]).unwrap();
+            rustix::io::read(&self.0.eventfd, &mut [0; 8]).unwrap();
         }
         ready > 0
     }
@@ -54,18 +54,18 @@ impl BellLoop {
     }
 }
 
-impl NewLoop for BellLoop {
-    fn new_loop() -> Result<BellLoop, LoopError> {
-        let rung = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
-        Ok(BellLoop(Arc::new(Bell {
-            rung: rung.map_err(LoopError::new)?,
+impl NewLoop for EventfdLoop {
+    fn new_loop() -> Result<EventfdLoop, LoopError> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        Ok(EventfdLoop(Arc::new(Inner {
+            eventfd: wake.map_err(LoopError::new)?,
             calls: AtomicU64::new(0),
             device: Mutex::default(),
         })))
     }
 }
 
-impl Registrar for BellLoop {
+impl Registrar for EventfdLoop {
     fn trigger(&self) -> Trigger {
         Trigger::Level
     }
@@ -88,12 +88,12 @@ impl Registrar for BellLoop {
 
     fn wake(&self) {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
-        rustix::io::write(&self.0.rung, &1_u64.to_ne_bytes()).unwrap();
+        rustix::io::write(&self.0.eventfd, &1_u64.to_ne_bytes()).unwrap();
     }
 }
 
-/// A sleeper looks again and again: this loop is for tests.
-impl Sleep for BellLoop {
+/// A sleeping thread polls in a busy loop: this loop is for tests.
+impl Sleep for EventfdLoop {
     type Deadline = Instant;
 
     fn deadline(&self, timeout: Duration) -> Instant {

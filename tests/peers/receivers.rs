@@ -1,4 +1,4 @@
-//! Whom a check tells, in each way to take a wake.
+//! The wakes of a check, in each way that a program can take them.
 
 use std::future::Future;
 use std::pin::pin;
@@ -23,7 +23,7 @@ fn a_callback_is_called_with_the_cause() {
     let noted = Arc::clone(&calls);
     let note = move |wake: evtchn::Wake| noted.lock().unwrap().push((wake.port(), wake.cause));
     wire.channel.set_callback(note).unwrap();
-    for told in [wire.connected(), wire.gone()] {
+    for cause in [wire.connected(), wire.gone()] {
         wire.wait();
         assert_eq!(rig.check(), 1);
         assert_eq!(
@@ -32,15 +32,15 @@ fn a_callback_is_called_with_the_cause() {
             "no callback runs in a check"
         );
         assert_eq!(rig.context.dispatch_callbacks().unwrap(), Outcome::Done);
-        assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [told]);
+        assert_eq!(std::mem::take(&mut *calls.lock().unwrap()), [cause]);
         assert_eq!(rig.context.link(), Link::Idle);
-        let _gone_already = rig.guest.close(wire.theirs);
+        let _gone_already = rig.guest.close(wire.peer_port);
     }
 }
 
-/// The round waits for the channel again, whatever woke it.
+/// The wait for each goes on, whatever woke the channel.
 #[test]
-fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_back_once() {
+fn a_callback_with_a_wait_for_each_gets_each_cause_and_the_port_is_unmasked_once() {
     let rig = rig();
     let wire = rig.wire();
     let calls: Arc<Mutex<Vec<_>>> = Arc::default();
@@ -63,9 +63,9 @@ fn a_callback_that_goes_on_is_called_with_each_cause_and_the_port_is_written_bac
     assert_eq!(rig.context.stats().writes, 3);
 }
 
-/// As many at once as there are, whatever woke them.
+/// Wakes of every cause come in one batch.
 #[test]
-fn a_round_that_fills_and_goes_on_waits_again_after_each_cause() {
+fn a_batch_with_a_wait_for_each_gets_each_cause() {
     let rig = rig();
     let (wire, other) = (rig.wire(), rig.wire());
     wire.channel.wait_each().unwrap();
@@ -95,7 +95,7 @@ fn a_round_that_fills_and_goes_on_waits_again_after_each_cause() {
 }
 
 #[test]
-fn a_check_inside_a_round_brings_its_wakes_in_that_round() {
+fn a_check_inside_a_round_adds_its_wakes_to_that_round() {
     let rig = rig();
     let (first, second) = (rig.known(), rig.known());
     first.fire();
@@ -110,11 +110,11 @@ fn a_check_inside_a_round_brings_its_wakes_in_that_round() {
     assert_eq!(rig.context.link(), Link::Idle);
 }
 
-/// A waker that counts.
+/// Counts the wakes of its waker.
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Waken for Bell {
+impl Waken for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -124,25 +124,25 @@ impl Waken for Bell {
 fn a_task_is_woken_once_with_the_cause_and_leaves_nothing_registered() {
     let rig = rig();
     let wire = rig.wire();
-    for (told, expected) in [(1, Cause::PeerConnected), (2, Cause::PeerGone)] {
-        let bell = Arc::new(Bell::default());
-        let waker = Waker::from(Arc::clone(&bell));
+    for (wakes, expected) in [(1, Cause::PeerConnected), (2, Cause::PeerGone)] {
+        let counter = Arc::new(WakeCounter::default());
+        let waker = Waker::from(Arc::clone(&counter));
         let mut cx = Cx::from_waker(&waker);
         let mut woken = pin!(wire.channel.woken());
         assert!(woken.as_mut().poll(&mut cx).is_pending());
         assert_eq!(rig.check(), 1);
-        assert_eq!(bell.0.load(Ordering::Relaxed), 1);
+        assert_eq!(counter.0.load(Ordering::Relaxed), 1);
         let Poll::Ready(Ok(cause)) = woken.as_mut().poll(&mut cx) else {
             unreachable!("the task was woken for nothing");
         };
         assert_eq!((cause, rig.context.link()), (expected, Link::Idle));
-        assert_eq!(rig.context.stats().wakes, told);
-        let _gone_already = rig.guest.close(wire.theirs);
+        assert_eq!(rig.context.stats().wakes, wakes);
+        let _gone_already = rig.guest.close(wire.peer_port);
     }
 }
 
 #[test]
-fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
+fn a_stream_yields_the_cause_once_and_goes_on_with_the_next_peer() {
     let rig = rig();
     let wire = rig.wire();
     let mut cx = Cx::from_waker(Waker::noop());
@@ -165,13 +165,13 @@ fn a_stream_tells_it_once_and_goes_on_with_the_next_peer() {
 }
 
 #[test]
-fn a_thread_that_blocks_comes_back_with_the_cause() {
+fn a_block_returns_the_cause() {
     let rig = Rig::on(PollLoop::new().unwrap());
     let wire = rig.wire();
     let wire = &wire;
     for cause in [Cause::PeerConnected, Cause::PeerGone] {
         thread::scope(|scope| {
-            // Only where it is not told, which fails.
+            // Only if the thread is not woken, which fails the test.
             let hang = Instant::now() + Duration::from_secs(10);
             let blocks = scope.spawn(move || wire.channel.block_until(hang).unwrap());
             while rig.context.link() != Link::Watching {
@@ -180,7 +180,7 @@ fn a_thread_that_blocks_comes_back_with_the_cause() {
             assert_eq!(rig.check(), 1);
             assert_eq!(blocks.join().unwrap(), Some(cause));
         });
-        let _gone_already = rig.guest.close(wire.theirs);
+        let _gone_already = rig.guest.close(wire.peer_port);
     }
     assert_eq!(rig.context.link(), Link::Idle);
 }
