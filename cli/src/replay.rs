@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use evtchn_checks::{Input, Kept, Script};
+use evtchn_checks::{CheckTrace, Input, Script};
 use evtchn_trace::{Replayed, Salvaged, Source};
 
 use crate::plain::{Plain, eprintln};
@@ -68,9 +68,9 @@ impl Replay {
             eprintln(format_args!("{}: {cut}", self.file.display()));
         }
         if salvaged.trace.header.source == Source::Script {
-            return Ok(match Kept::try_from(&salvaged.trace)? {
-                Kept::Script(kept) => script(&kept),
-                Kept::Input(kept) => input(&kept),
+            return Ok(match CheckTrace::try_from(&salvaged.trace)? {
+                CheckTrace::Script(kept) => script(&kept),
+                CheckTrace::Input(kept) => input(&kept),
             });
         }
         let replayed = match self.on {
@@ -85,7 +85,7 @@ impl Replay {
                 is_same: true,
                 message: format!(
                     "the same{up_to}: {} calls, {} backend calls, on {} threads",
-                    tally.calls, tally.seam, tally.threads
+                    tally.calls, tally.backend_calls, tally.threads
                 ),
             },
             Replayed::Differs(difference) => Outcome {

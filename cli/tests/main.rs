@@ -5,5 +5,6 @@ mod explore;
 mod replay;
 mod support;
 mod timeline;
+mod versions;
 mod watch;
 mod wrong;

@@ -173,12 +173,13 @@ fn an_endless_file_is_refused_in_bounded_memory() {
 
 #[test]
 fn a_run_that_differs_is_exit_code_1_with_the_line() {
-    use evtchn_trace::{Answer, Replayed, Trace, What};
+    use evtchn_trace::{Answer, Record, Replayed, Trace};
     let file = recorded("differs.trace", "9");
     let mut trace = Trace::load(&file).unwrap();
-    let woke = |line: &evtchn_trace::Line| matches!(line.what, What::Answer(Answer::Wake { .. }));
+    let woke =
+        |line: &evtchn_trace::Line| matches!(line.record, Record::Answer(Answer::Wake { .. }));
     let place = trace.lines.iter().position(woke).unwrap();
-    trace.lines[place].what = What::Answer(Answer::Nothing);
+    trace.lines[place].record = Record::Answer(Answer::Nothing);
     assert!(matches!(
         evtchn_trace::replay(&trace),
         Ok(Replayed::Differs(_))

@@ -7,140 +7,144 @@ use evtchn_core::{
 };
 
 use crate::failed::Failed;
-use crate::line::{AtSeam, Got, Seam};
+use crate::line::{BackendAnswer, BackendCall, BackendRecord};
 use crate::tape::Tape;
 
 /// A device that is recorded.
 ///
-/// The line of a call is written when it came back, that of closing when this is dropped. Nothing is
-/// asked of what is inside that was not asked of this.
+/// The line of a call is written when the call has returned, and the line of the close when this is
+/// dropped. Each call is passed on to the device inside, which gets no other calls.
 #[derive(Debug)]
 pub(crate) struct RecordedDevice {
     of: Device,
-    // After the device, so that it is closed when the line is written.
-    closes: Closes,
+    // Dropped after the device, so the device is closed when the line is written.
+    log: Log,
 }
 
-/// Where the lines go, and which holder of the device makes the calls, if not the context.
+/// The tape that the lines go to, and the number of the holder that makes the calls, if that is not the
+/// context. Its drop writes the line of the close.
 #[derive(Debug)]
-struct Closes {
+struct Log {
     tape: Tape,
     peer: Option<u32>,
 }
 
-impl Drop for Closes {
+impl Drop for Log {
     fn drop(&mut self) {
-        note(&self.tape, self.peer, || Seam::Close, None, None);
+        note(&self.tape, self.peer, || BackendCall::Close, None, None);
     }
 }
 
+/// Writes the line of a backend call.
 pub(crate) fn note(
     tape: &Tape,
     peer: Option<u32>,
-    call: impl FnOnce() -> Seam,
-    got: Option<Got>,
+    call: impl FnOnce() -> BackendCall,
+    answer: Option<BackendAnswer>,
     failed: Option<Failed>,
 ) {
-    tape.seam(|| AtSeam {
+    tape.backend_call(|| BackendRecord {
         peer,
-        got,
+        answer,
         failed: failed.map(Box::new),
-        ..AtSeam::new(call())
+        ..BackendRecord::new(call())
     });
 }
 
 impl RecordedDevice {
-    /// A device whose calls are those of a context, or those of another holder.
+    /// Records a device. `peer` is the number of the other holder that it belongs to; none for a
+    /// context.
     pub(crate) fn new(of: Device, tape: &Tape, peer: Option<u32>) -> RecordedDevice {
         let tape = tape.clone();
         RecordedDevice {
             of,
-            closes: Closes { tape, peer },
+            log: Log { tape, peer },
         }
     }
 
-    /// Whether it is recorded there.
+    /// Whether it is recorded on this tape.
     pub(crate) fn is_on(&self, tape: &Tape) -> bool {
-        self.closes.tape.is(tape)
+        self.log.tape.is(tape)
     }
 
     fn record<U>(
         &self,
-        call: impl FnOnce() -> Seam,
+        call: impl FnOnce() -> BackendCall,
         result: Result<U, DeviceError>,
-        got: impl FnOnce(&U) -> Option<Got>,
+        answer: impl FnOnce(&U) -> Option<BackendAnswer>,
     ) -> Result<U, DeviceError> {
-        let Closes { tape, peer } = &self.closes;
+        let Log { tape, peer } = &self.log;
         let failed = result.as_ref().err().map(Failed::of_device);
-        let gave = result.as_ref().ok().and_then(got);
-        note(tape, *peer, call, gave, failed);
+        let answer = result.as_ref().ok().and_then(answer);
+        note(tape, *peer, call, answer, failed);
         result
     }
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "what a call gave, where it gave something"
-)]
-fn number(port: &Port) -> Option<Got> {
-    Some(Got::Number(port.as_raw()))
+#[expect(clippy::unnecessary_wraps, reason = "other calls may return nothing")]
+fn number(port: &Port) -> Option<BackendAnswer> {
+    Some(BackendAnswer::Number(port.as_raw()))
 }
 
 impl EventChannel for RecordedDevice {
     fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
         let bound = self.of.bind_unbound_port(remote);
-        self.record(|| Seam::BindUnboundPort { remote }, bound, number)
+        self.record(|| BackendCall::BindUnboundPort { remote }, bound, number)
     }
 
     fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
         let RemotePort { domid, port } = remote;
         let bound = self.of.bind_interdomain(remote);
-        self.record(|| Seam::BindInterdomain { domid, port }, bound, number)
+        self.record(
+            || BackendCall::BindInterdomain { domid, port },
+            bound,
+            number,
+        )
     }
 
     fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
         let bound = self.of.bind_virq(virq);
-        self.record(|| Seam::BindVirq { virq }, bound, number)
+        self.record(|| BackendCall::BindVirq { virq }, bound, number)
     }
 
     fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         let bound = self.of.bind_static(port);
-        self.record(|| Seam::BindStatic { port }, bound, |()| None)
+        self.record(|| BackendCall::BindStatic { port }, bound, |()| None)
     }
 
     fn unbind(&self, port: Port) -> Result<(), DeviceError> {
         let unbound = self.of.unbind(port);
-        self.record(|| Seam::Unbind { port }, unbound, |()| None)
+        self.record(|| BackendCall::Unbind { port }, unbound, |()| None)
     }
 
     fn notify(&self, port: Port) -> Result<(), DeviceError> {
         let notified = self.of.notify(port);
-        self.record(|| Seam::Notify { port }, notified, |()| None)
+        self.record(|| BackendCall::Notify { port }, notified, |()| None)
     }
 
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         let room = buf.capacity();
         let read = self.of.pending(buf);
-        let ports = |()| Some(Got::Ports(buf.words().to_vec()));
-        self.record(|| Seam::Pending { room }, read, |&()| ports(()))
+        let ports = |()| Some(BackendAnswer::Ports(buf.words().to_vec()));
+        self.record(|| BackendCall::Pending { room }, read, |&()| ports(()))
     }
 
     fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
         let written = self.of.unmask(ports);
-        let call = || Seam::Unmask {
+        let call = || BackendCall::Unmask {
             ports: ports.to_vec(),
         };
-        let count = |count: &usize| u32::try_from(*count).ok().map(Got::Number);
+        let count = |count: &usize| u32::try_from(*count).ok().map(BackendAnswer::Number);
         self.record(call, written, count)
     }
 
     fn reset(&self) -> Result<(), DeviceError> {
-        self.record(|| Seam::Reset, self.of.reset(), |()| None)
+        self.record(|| BackendCall::Reset, self.of.reset(), |()| None)
     }
 
     fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
         let restricted = self.of.restrict(domid);
-        self.record(|| Seam::Restrict { domid }, restricted, |()| None)
+        self.record(|| BackendCall::Restrict { domid }, restricted, |()| None)
     }
 
     fn is_inherited(&self) -> bool {

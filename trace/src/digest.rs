@@ -1,7 +1,7 @@
 //! A hash over the bytes of a trace.
 
-/// FNV-1a over 64 bits. Each step is a bijection of the hash, so one byte that is another always
-/// gives another hash, whatever follows.
+/// FNV-1a over 64 bits. Each step maps different hashes to different hashes, so if one byte is
+/// changed, the hash of the whole always changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest(u64);
 

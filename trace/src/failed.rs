@@ -1,4 +1,4 @@
-//! A failure as a trace keeps it.
+//! A failed backend call, as it is written in a trace.
 
 use std::error::Error as _;
 use std::io;
@@ -25,30 +25,30 @@ use crate::names::{self, Number as _};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{text}")]
 pub struct Failed {
-    /// What generic code can branch on.
+    /// What kind of failure it is, for code that must handle any backend.
     #[serde(with = "names::kind")]
     pub kind: ErrorKind,
-    /// What the kernel answered, where it was the kernel that did.
+    /// The errno, if the kernel refused the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
-    /// The call that failed, where the error says it.
+    /// The call that failed, if the error names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
-    /// The port that it was about, where the error says one.
+    /// The port of that call, if the error names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u32>,
-    /// The failure in its own words.
+    /// The message of the error.
     pub text: String,
-    /// What this version does not know.
+    /// Fields that this version does not know. They are kept.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
 impl Failed {
-    /// How many bytes of its words a trace keeps.
+    /// How many bytes of the message a trace keeps.
     const MOST: usize = 1 << 16;
 
-    /// A failure that says nothing but its words, of which the first 65,536 bytes are kept.
+    /// A failure with a kind and a message, of which the first 65,536 bytes are kept.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Failed {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(Failed::MOST));
@@ -62,7 +62,7 @@ impl Failed {
         }
     }
 
-    /// A failed call of a device. One that a replay gave is as it was recorded.
+    /// A failed call of a device. An error that a replay returned is written as it was recorded.
     pub(crate) fn of_device(error: &DeviceError) -> Failed {
         let own = error.source().and_then(|own| own.downcast_ref::<Failed>());
         if let Some(recorded) = own {
@@ -77,7 +77,7 @@ impl Failed {
         }
     }
 
-    /// A failed call of an event loop. One that a replay gave is as it was recorded.
+    /// A failed call of an event loop. An error that a replay returned is written as it was recorded.
     pub(crate) fn of_loop(error: &LoopError) -> Failed {
         let own = error.get_ref();
         if let Some(recorded) = own.downcast_ref::<Failed>() {
@@ -97,7 +97,7 @@ impl Failed {
         failed
     }
 
-    /// The failure of this call, for a replay.
+    /// The error that a replay returns from this call.
     pub(crate) fn of_call(self, call: DeviceCall) -> DeviceError {
         let error = DeviceError::new(self.kind, call);
         match self.errno {
@@ -108,7 +108,7 @@ impl Failed {
     }
 }
 
-/// The name of a call in a trace, and the port that it is about.
+/// The name of a call in a trace, and its port.
 fn named(call: DeviceCall) -> (Option<&'static str>, Option<Port>) {
     let name = match call {
         DeviceCall::Open => "open",

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::names;
 
-/// What the first field of a trace says.
+/// The value of the first field of every trace.
 pub(crate) const FORMAT: &str = "evtchn";
-/// The version that is written, and the newest that is read.
+/// The version of the format that is written, and the only one that is read.
 pub const VERSION: u32 = 3;
 
 /// Where a trace comes from.
@@ -30,7 +30,7 @@ pub enum Source {
     Script,
 }
 
-/// What a trace says of itself.
+/// The first line of a trace: where and how it was recorded.
 ///
 /// ```
 /// use evtchn_core::Trigger;
@@ -53,22 +53,22 @@ pub struct Header {
     /// How the loop reports readiness.
     #[serde(with = "names::trigger")]
     pub trigger: Trigger,
-    /// The seed, where there was one.
+    /// The seed of the simulator, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// How many slots the script has.
+    /// How many slots the script has, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slots: Option<u16>,
-    /// How many CPUs the machine had.
+    /// How many CPUs the host had, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus: Option<usize>,
-    /// What this version does not know. It is kept.
+    /// Fields that this version does not know. They are kept.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
 impl Header {
-    /// A header of this version.
+    /// Makes a header of this version.
     #[must_use]
     pub fn new(source: Source, trigger: Trigger) -> Header {
         Header {
@@ -83,7 +83,7 @@ impl Header {
         }
     }
 
-    /// The version of the format that it was written in.
+    /// The version of the format that the trace is written in.
     #[must_use]
     pub const fn version(&self) -> u32 {
         self.version

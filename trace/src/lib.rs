@@ -1,11 +1,12 @@
-//! Traces: what a program asked of its context, what that asked of the device and the event loop,
-//! and every answer, written down as it happens and replayed anywhere.
+//! Traces: the calls of a program on its context, the calls of the context on the device and the
+//! event loop (backend calls), and every answer, written as they happen and replayed anywhere.
 //!
-//! - [`Trace`]: one that was read whole; [`Lines`] reads it one by one. [`Line`] is one of them;
-//!   docs/traces.md has an example of each kind. [`Salvaged`] is what is left of one that was cut off.
-//! - [`Tape`]: where a trace is written while it happens. [`Tape::record`] records the program that
-//!   uses a backend.
-//! - [`replay`]: plays a trace again, with the recorded answers, on a real context.
+//! - [`Tape`] writes a trace. [`Tape::record`] wraps a backend, and the trace then has what the
+//!   program does with it.
+//! - [`Trace`] is a trace that was read as a whole. [`Lines`] reads it line by line, and [`Salvaged`]
+//!   reads what is left of a trace that was cut off. docs/traces.md has an example of each kind of
+//!   [`Line`].
+//! - [`replay`] plays a trace again on a real context, with the recorded answers.
 #![forbid(unsafe_code)]
 
 mod device;
@@ -27,11 +28,12 @@ mod tape;
 pub use failed::Failed;
 pub use header::{Header, Source, VERSION};
 pub use line::{
-    Answer, AtSeam, Call, Got, Guest, Input, Line, Op, Schedule, Seam, Sim, Verdict, What,
+    Answer, BackendAnswer, BackendCall, BackendRecord, Call, Guest, Input, Line, Op, Record,
+    Schedule, Sim, Verdict,
 };
-pub use names::{Caused, Ended, State};
+pub use names::{RecordedStatus, SleepEnd, WakeCause};
 pub use read::{LINE_LIMIT, Lines, Trace};
-pub use refused::{BadTrace, LoadError, Why};
+pub use refused::{BadTrace, BadTraceKind, LoadError};
 pub use replay::{Difference, Replayed, Tally, replay};
 pub use salvage::{Cut, Salvaged};
 #[cfg(feature = "sim")]

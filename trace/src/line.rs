@@ -1,24 +1,24 @@
-//! The lines of a trace after the first: what each can say.
+//! The lines of a trace after the first.
 
+mod backend;
 mod call;
 mod check;
 mod machine;
-mod seam;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use backend::{BackendAnswer, BackendCall, BackendRecord};
 pub use call::{Answer, Call};
 pub use check::{Input, Op, Schedule, Verdict};
 pub use machine::{Guest, Sim};
-pub use seam::{AtSeam, Got, Seam};
 
 /// One line.
 ///
 /// ```
-/// use evtchn_trace::{Call, Line, What};
+/// use evtchn_trace::{Call, Line, Record};
 ///
-/// let line = Line::new(What::Call(Call::Teardown));
+/// let line = Line::new(Record::Call(Call::Teardown));
 /// assert_eq!(line.thread, 0);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,44 +26,44 @@ pub struct Line {
     /// The thread that made the call, counted from 0 in the order of their first calls.
     pub thread: u32,
     /// What happened.
-    pub what: What,
-    /// What this version does not know. It is kept.
+    pub record: Record,
+    /// Fields that this version does not know. They are kept.
     pub rest: Map<String, Value>,
 }
 
 impl Line {
     /// A line of the first thread.
     #[must_use]
-    pub fn new(what: What) -> Line {
+    pub fn new(record: Record) -> Line {
         Line {
             thread: 0,
-            what,
+            record,
             rest: Map::new(),
         }
     }
 }
 
-/// What a line says. The first field of its object names the kind.
+/// The content of a line. The first field of its object names the kind.
 ///
 /// ```
-/// use evtchn_trace::{Answer, What};
+/// use evtchn_trace::{Answer, Record};
 ///
-/// let what = What::Answer(Answer::Done);
-/// assert_eq!(serde_json::to_string(&what)?, r#"{"answer":"done"}"#);
+/// let record = Record::Answer(Answer::Done);
+/// assert_eq!(serde_json::to_string(&record)?, r#"{"answer":"done"}"#);
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub enum What {
+pub enum Record {
     /// The program calls its context.
     Call(Call),
-    /// That call comes back.
+    /// That call returns.
     Answer(Answer),
-    /// A call at the seam, by the context or by another holder of the device.
-    Seam(AtSeam),
-    /// What a guest of a simulated machine did.
+    /// A backend call, by the context or by another holder of the device.
+    Backend(BackendRecord),
+    /// A guest of a simulated machine did something.
     Guest(Guest),
-    /// What the simulator decided.
+    /// The simulator decided something.
     Sim(Sim),
     /// A step of a script of the checks.
     Op(Op),
@@ -71,7 +71,7 @@ pub enum What {
     Input(Input),
     /// A schedule of threads.
     Schedule(Schedule),
-    /// What the model said of one of these.
+    /// What the model found in one of the three above.
     Verdict(Verdict),
 }
 

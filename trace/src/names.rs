@@ -75,17 +75,17 @@ pub(crate) mod numbers {
     }
 }
 
-/// Why a wake came, by name.
+/// Why a channel woke, by name.
 ///
 /// ```
 /// use evtchn_core::Cause;
-/// use evtchn_trace::Caused;
+/// use evtchn_trace::WakeCause;
 ///
-/// assert_eq!(serde_json::to_string(&Caused(Cause::Overflow))?, r#""overflow""#);
+/// assert_eq!(serde_json::to_string(&WakeCause(Cause::Overflow))?, r#""overflow""#);
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caused(pub Cause);
+pub struct WakeCause(pub Cause);
 
 const CAUSES: [(Cause, &str); 6] = [
     (Cause::Event, "event"),
@@ -96,30 +96,30 @@ const CAUSES: [(Cause, &str); 6] = [
     (Cause::Gone, "gone"),
 ];
 
-impl Serialize for Caused {
+impl Serialize for WakeCause {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         named(&CAUSES, &self.0, to)
     }
 }
 
-impl<'de> Deserialize<'de> for Caused {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Caused, D::Error> {
-        by_name(&CAUSES, from).map(Caused)
+impl<'de> Deserialize<'de> for WakeCause {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<WakeCause, D::Error> {
+        by_name(&CAUSES, from).map(WakeCause)
     }
 }
 
-/// What ended a sleep, by name.
+/// How a sleep ended, by name.
 ///
 /// ```
 /// use evtchn_core::Slept;
-/// use evtchn_trace::Ended;
+/// use evtchn_trace::SleepEnd;
 ///
-/// let ended: Ended = serde_json::from_str(r#""timed_out""#)?;
-/// assert_eq!(ended, Ended(Slept::TimedOut));
+/// let ended: SleepEnd = serde_json::from_str(r#""timed_out""#)?;
+/// assert_eq!(ended, SleepEnd(Slept::TimedOut));
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended(pub Slept);
+pub struct SleepEnd(pub Slept);
 
 const ENDS: [(Slept, &str); 3] = [
     (Slept::Ready, "ready"),
@@ -127,15 +127,15 @@ const ENDS: [(Slept, &str); 3] = [
     (Slept::TimedOut, "timed_out"),
 ];
 
-impl Serialize for Ended {
+impl Serialize for SleepEnd {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         named(&ENDS, &self.0, to)
     }
 }
 
-impl<'de> Deserialize<'de> for Ended {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Ended, D::Error> {
-        by_name(&ENDS, from).map(Ended)
+impl<'de> Deserialize<'de> for SleepEnd {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<SleepEnd, D::Error> {
+        by_name(&ENDS, from).map(SleepEnd)
     }
 }
 
@@ -155,7 +155,7 @@ const KINDS: [(ErrorKind, &str); 13] = [
     (ErrorKind::Other, "other"),
 ];
 
-/// For `serde(with)`: the kind of a failure by name. A kind that has none is [`ErrorKind::Other`].
+/// For `serde(with)`: the kind of a failure by name. A kind without a name is written as "other".
 pub(crate) mod kind {
     use super::{Deserializer, ErrorKind, KINDS, Serializer, by_name, named};
 
@@ -206,20 +206,20 @@ fn by_name<'de, T: Copy, D: Deserializer<'de>>(
     }
 }
 
-/// What a port is, as Xen says.
+/// The status of a port, as Xen reports it.
 ///
 /// ```
 /// use evtchn_core::DomId;
-/// use evtchn_trace::State;
+/// use evtchn_trace::RecordedStatus;
 ///
-/// let state = State::Unbound { domid: DomId::new(1) };
-/// assert_eq!(serde_json::to_string(&state)?, r#"{"state":"unbound","domid":1}"#);
+/// let status = RecordedStatus::Unbound { domid: DomId::new(1) };
+/// assert_eq!(serde_json::to_string(&status)?, r#"{"state":"unbound","domid":1}"#);
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "named after the variants of `Status`")]
-pub enum State {
+pub enum RecordedStatus {
     Closed,
     Unbound {
         #[serde(with = "number")]
@@ -241,32 +241,32 @@ pub enum State {
     Ipi,
 }
 
-impl State {
-    /// None for a kind of port that this version does not know.
-    pub(crate) const fn of(status: Status) -> Option<State> {
+impl RecordedStatus {
+    /// Returns `None` for a kind of port that this version does not know.
+    pub(crate) const fn of(status: Status) -> Option<RecordedStatus> {
         Some(match status {
-            Status::Closed => State::Closed,
-            Status::Unbound { remote: domid } => State::Unbound { domid },
+            Status::Closed => RecordedStatus::Closed,
+            Status::Unbound { remote: domid } => RecordedStatus::Unbound { domid },
             Status::Interdomain {
                 remote: RemotePort { domid, port },
-            } => State::Interdomain { domid, port },
-            Status::Pirq { pirq } => State::Pirq { pirq },
-            Status::Virq { virq } => State::Virq { virq },
-            Status::Ipi => State::Ipi,
+            } => RecordedStatus::Interdomain { domid, port },
+            Status::Pirq { pirq } => RecordedStatus::Pirq { pirq },
+            Status::Virq { virq } => RecordedStatus::Virq { virq },
+            Status::Ipi => RecordedStatus::Ipi,
             _ => return None,
         })
     }
 
     pub(crate) const fn status(self) -> Status {
         match self {
-            State::Closed => Status::Closed,
-            State::Unbound { domid: remote } => Status::Unbound { remote },
-            State::Interdomain { domid, port } => Status::Interdomain {
+            RecordedStatus::Closed => Status::Closed,
+            RecordedStatus::Unbound { domid: remote } => Status::Unbound { remote },
+            RecordedStatus::Interdomain { domid, port } => Status::Interdomain {
                 remote: RemotePort { domid, port },
             },
-            State::Pirq { pirq } => Status::Pirq { pirq },
-            State::Virq { virq } => Status::Virq { virq },
-            State::Ipi => Status::Ipi,
+            RecordedStatus::Pirq { pirq } => Status::Pirq { pirq },
+            RecordedStatus::Virq { virq } => Status::Virq { virq },
+            RecordedStatus::Ipi => Status::Ipi,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading a trace: the whole of it is checked before any of it is used.
+//! Reads traces. [`Trace`] checks the whole of a trace before any of it is used.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
@@ -9,34 +9,36 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::header::{FORMAT, Header, VERSION};
-use crate::line::{Answer, AtSeam, Call, Guest, Input, Line, Op, Schedule, Sim, Verdict, What};
-use crate::refused::{BadTrace, LoadError, Why};
+use crate::line::{
+    Answer, BackendRecord, Call, Guest, Input, Line, Op, Record, Schedule, Sim, Verdict,
+};
+use crate::refused::{BadTrace, BadTraceKind, LoadError};
 use crate::salvage::Cut;
 use crate::tape;
 
-/// How long a line of a trace may be, with its end, in bytes. A reader refuses a longer one.
+/// How many bytes a line of a trace may have, with its end. A longer line is refused.
 ///
-/// The longest line that is recorded, a batch with a wake of every port that a domain can have, has
-/// less than 3.5 million bytes.
+/// The longest line that a recording can have, a batch with a wake for every port that a domain can
+/// have, is shorter than 3.5 million bytes.
 ///
 /// ```
-/// use evtchn_trace::{LINE_LIMIT, Lines, LoadError, Why};
+/// use evtchn_trace::{BadTraceKind, LINE_LIMIT, Lines, LoadError};
 ///
 /// let LoadError::Bad(bad) = Lines::new(std::io::BufReader::new(std::io::repeat(0))).unwrap_err() else {
 ///     panic!("it can be read");
 /// };
-/// assert_eq!(bad.why, Why::TooLong { limit: LINE_LIMIT });
+/// assert_eq!(bad.kind, BadTraceKind::TooLong { limit: LINE_LIMIT });
 /// ```
 pub const LINE_LIMIT: usize = 1 << 22;
 
-/// A trace that was read whole and is as it was written.
+/// A whole trace. When it was read, its digest was checked.
 ///
 /// ```
 /// use std::io::Write;
 /// use std::sync::{Arc, Mutex};
 ///
 /// use evtchn_core::Trigger;
-/// use evtchn_trace::{Call, Header, Source, Tape, Trace, What};
+/// use evtchn_trace::{Call, Header, Record, Source, Tape, Trace};
 ///
 /// /// A file in memory.
 /// #[derive(Clone, Default)]
@@ -55,12 +57,12 @@ pub const LINE_LIMIT: usize = 1 << 22;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let file = Memory::default();
 /// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), file.clone());
-/// tape.put(|| What::Call(Call::Teardown));
+/// tape.put(|| Record::Call(Call::Teardown));
 /// tape.finish()?;
 ///
 /// let bytes = file.0.lock().unwrap().clone();
 /// let trace = Trace::read(&bytes)?;
-/// assert_eq!(trace.lines[0].what, What::Call(Call::Teardown));
+/// assert_eq!(trace.lines[0].record, Record::Call(Call::Teardown));
 /// assert_eq!(trace.to_bytes(), bytes);
 /// # Ok(())
 /// # }
@@ -69,7 +71,7 @@ pub const LINE_LIMIT: usize = 1 << 22;
 pub struct Trace {
     /// The first line.
     pub header: Header,
-    /// All others but the last.
+    /// All lines but the first and the last.
     pub lines: Vec<Line>,
 }
 
@@ -77,7 +79,7 @@ impl Trace {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`LoadError`]; the file is checked as a whole.
+    /// [`LoadError`]: the file cannot be read, or it is not a whole trace.
     pub fn load(path: impl AsRef<Path>) -> Result<Trace, LoadError> {
         let mut lines = Lines::open(path)?;
         let all = lines.by_ref().collect::<Result<_, _>>()?;
@@ -100,17 +102,17 @@ impl Trace {
         Ok(Trace { header, lines })
     }
 
-    /// The trace as it is written, with a digest of what it is now.
+    /// The text of the trace, with the digest of its present lines.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         tape::text(&self.header, &self.lines)
     }
 }
 
-/// The lines of a trace one by one, for traces of any length: none is kept.
+/// Reads the lines of a trace one by one and keeps none of them, for traces of any length.
 ///
-/// That the trace is whole is known once the last line came, so what is made of the others before
-/// may have to be thrown away. After an error nothing comes.
+/// Whether the trace is whole is only known after its last line. So be ready to throw away what you
+/// made of the lines before. After an error the iterator ends.
 ///
 /// ```
 /// use evtchn_trace::{Lines, Source};
@@ -132,7 +134,7 @@ pub struct Lines<R> {
     check: Check,
     text: Vec<u8>,
     is_over: bool,
-    /// A trace that was cut off is no error.
+    /// A trace that was cut off is accepted.
     salvages: bool,
     cut: Option<Cut>,
 }
@@ -167,9 +169,9 @@ impl<R: BufRead> Lines<R> {
         })
     }
 
-    /// The same, where a trace may be cut off, as by a crash: where the file ends in the middle of a
-    /// line, or before the last line of a trace, the lines that are whole come, and
-    /// [`cut`](Self::cut) says where they end. Any other damage is an error as before.
+    /// Accepts a trace that was cut off, for example by a crash. If the file ends in the middle of a
+    /// line, or before the last line of a trace, the iterator returns the lines that are whole, and
+    /// [`cut`](Self::cut) says where they end. Any other damage is still an error.
     ///
     /// ```
     /// use evtchn_trace::Lines;
@@ -188,8 +190,8 @@ impl<R: BufRead> Lines<R> {
         self
     }
 
-    /// Where the trace was cut off, once the last line came of one that was and is
-    /// [salvaged](Self::salvaging).
+    /// Where the trace was cut off. Known when the iterator has ended, and only if cut-off traces are
+    /// [accepted](Self::salvaging).
     pub const fn cut(&self) -> Option<Cut> {
         self.cut
     }
@@ -232,29 +234,30 @@ impl<R: BufRead> Iterator for Lines<R> {
     }
 }
 
-/// Reads the next line, with its end, and no more than a byte beyond the limit. Nothing at the end.
+/// Reads the next line, with its end, but at most one byte more than the limit. At the end of the
+/// file it reads nothing.
 fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<()> {
     text.clear();
     let most = LINE_LIMIT as u64 + 1;
     input.take(most).read_until(b'\n', text).map(drop)
 }
 
-/// What is known of the lines so far.
+/// What was checked so far.
 #[derive(Debug)]
 struct Check {
-    /// How many there were.
+    /// How many lines were read.
     number: usize,
     digest: Digest,
-    /// The last one was the last of a trace.
+    /// The last line of the trace was read.
     is_whole: bool,
 }
 
 impl Check {
     fn begin(first: &[u8]) -> Result<(Header, Check), BadTrace> {
         if first.is_empty() {
-            return Err(Why::NotATrace.at(1));
+            return Err(BadTraceKind::NotATrace.at(1));
         }
-        let header = header(first).map_err(|why| why.at(1))?;
+        let header = header(first).map_err(|kind| kind.at(1))?;
         let mut digest = Digest::new();
         digest.update(first);
         let check = Check {
@@ -265,22 +268,22 @@ impl Check {
         Ok((header, check))
     }
 
-    /// The next line; none where it is the last.
+    /// Checks the next line. Returns `None` for the last one.
     fn line(&mut self, text: &[u8]) -> Result<Option<Line>, BadTrace> {
         self.number += 1;
-        self.what(text).map_err(|why| why.at(self.number))
+        self.parse(text).map_err(|kind| kind.at(self.number))
     }
 
-    fn what(&mut self, text: &[u8]) -> Result<Option<Line>, Why> {
+    fn parse(&mut self, text: &[u8]) -> Result<Option<Line>, BadTraceKind> {
         if self.is_whole {
-            return Err(Why::AfterTheEnd);
+            return Err(BadTraceKind::AfterTheEnd);
         }
         let object = object(text)?;
         if object.contains_key("end") {
             let expected = tape::end(self.number - 1, self.digest);
             if text != expected.as_bytes() {
                 let expected = expected.trim_end().to_owned();
-                return Err(Why::Changed { expected });
+                return Err(BadTraceKind::Changed { expected });
             }
             self.is_whole = true;
             return Ok(None);
@@ -289,90 +292,100 @@ impl Check {
         line(object).map(Some)
     }
 
-    /// Nothing follows.
+    /// Checks that the trace may end here.
     fn end(&self) -> Result<(), BadTrace> {
         match self.is_whole {
             true => Ok(()),
-            false => Err(Why::Truncated.at(self.number)),
+            false => Err(BadTraceKind::Truncated.at(self.number)),
         }
     }
 }
 
-fn object(text: &[u8]) -> Result<Map<String, Value>, Why> {
+fn object(text: &[u8]) -> Result<Map<String, Value>, BadTraceKind> {
     if text.len() > LINE_LIMIT {
-        return Err(Why::TooLong { limit: LINE_LIMIT });
+        return Err(BadTraceKind::TooLong { limit: LINE_LIMIT });
     }
-    // A line without its end is one that was being written.
-    let text = text.strip_suffix(b"\n").ok_or(Why::Truncated)?;
+    // A line without its end was still being written.
+    let text = text.strip_suffix(b"\n").ok_or(BadTraceKind::Truncated)?;
     match serde_json::from_slice(text) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Why::NoJson("it is a value of another type".to_owned())),
-        Err(error) => Err(Why::NoJson(error.to_string())),
+        Ok(_) => Err(BadTraceKind::NoJson(
+            "it is a value of another type".to_owned(),
+        )),
+        Err(error) => Err(BadTraceKind::NoJson(error.to_string())),
     }
 }
 
-fn header(text: &[u8]) -> Result<Header, Why> {
-    let object = object(text).map_err(|why| {
-        let is_told = matches!(why, Why::Truncated | Why::TooLong { .. });
-        if is_told { why } else { Why::NotATrace }
+fn header(text: &[u8]) -> Result<Header, BadTraceKind> {
+    let object = object(text).map_err(|kind| {
+        let says_more = matches!(kind, BadTraceKind::Truncated | BadTraceKind::TooLong { .. });
+        if says_more {
+            kind
+        } else {
+            BadTraceKind::NotATrace
+        }
     })?;
     if object.get("trace").and_then(Value::as_str) != Some(FORMAT) {
-        return Err(Why::NotATrace);
+        return Err(BadTraceKind::NotATrace);
     }
     match object.get("version").and_then(Value::as_u64) {
-        Some(0) | None => return Err(Why::NotATrace),
-        Some(older) if older < u64::from(VERSION) => return Err(Why::Older(older)),
-        Some(newer) if newer > u64::from(VERSION) => return Err(Why::Newer(newer)),
+        Some(0) | None => return Err(BadTraceKind::NotATrace),
+        Some(older) if older < u64::from(VERSION) => return Err(BadTraceKind::Older(older)),
+        Some(newer) if newer > u64::from(VERSION) => return Err(BadTraceKind::Newer(newer)),
         Some(_) => {}
     }
-    serde_json::from_value(Value::Object(object)).map_err(|error| Why::Field(error.to_string()))
+    serde_json::from_value(Value::Object(object))
+        .map_err(|error| BadTraceKind::Field(error.to_string()))
 }
 
-/// The kinds, and how a line of each is read.
-type Reader = fn(&Map<String, Value>) -> Result<What, serde_json::Error>;
+/// Parses a line of one kind.
+type Reader = fn(&Map<String, Value>) -> Result<Record, serde_json::Error>;
 
 const KINDS: [(&str, Reader); 9] = [
-    ("call", |it| Call::deserialize(it).map(What::Call)),
-    ("answer", |it| Answer::deserialize(it).map(What::Answer)),
-    ("seam", |it| AtSeam::deserialize(it).map(What::Seam)),
-    ("guest", |it| Guest::deserialize(it).map(What::Guest)),
-    ("sim", |it| Sim::deserialize(it).map(What::Sim)),
-    ("op", |it| Op::deserialize(it).map(What::Op)),
-    ("input", |it| Input::deserialize(it).map(What::Input)),
-    ("schedule", |it| {
-        Schedule::deserialize(it).map(What::Schedule)
+    ("call", |it| Call::deserialize(it).map(Record::Call)),
+    ("answer", |it| Answer::deserialize(it).map(Record::Answer)),
+    ("seam", |it| {
+        BackendRecord::deserialize(it).map(Record::Backend)
     }),
-    ("verdict", |it| Verdict::deserialize(it).map(What::Verdict)),
+    ("guest", |it| Guest::deserialize(it).map(Record::Guest)),
+    ("sim", |it| Sim::deserialize(it).map(Record::Sim)),
+    ("op", |it| Op::deserialize(it).map(Record::Op)),
+    ("input", |it| Input::deserialize(it).map(Record::Input)),
+    ("schedule", |it| {
+        Schedule::deserialize(it).map(Record::Schedule)
+    }),
+    ("verdict", |it| {
+        Verdict::deserialize(it).map(Record::Verdict)
+    }),
 ];
 
-fn line(mut object: Map<String, Value>) -> Result<Line, Why> {
+fn line(mut object: Map<String, Value>) -> Result<Line, BadTraceKind> {
     let mut kinds = KINDS.iter().filter(|(kind, _)| object.contains_key(*kind));
     let Some((kind, reader)) = kinds.next() else {
         let fields: Vec<&str> = object.keys().map(String::as_str).collect();
-        return Err(Why::UnknownKind(format!(
+        return Err(BadTraceKind::UnknownKind(format!(
             "a line with the fields {fields:?}"
         )));
     };
-    let what = reader(&object).map_err(|error| {
-        let known = error.to_string();
-        match known.starts_with("unknown variant") {
-            true => Why::UnknownKind(format!("{kind}: {known}")),
-            false => Why::Field(known),
+    let record = reader(&object).map_err(|error| {
+        let text = error.to_string();
+        match text.starts_with("unknown variant") {
+            true => BadTraceKind::UnknownKind(format!("{kind}: {text}")),
+            false => BadTraceKind::Field(text),
         }
     })?;
     let thread = match object.remove("thread") {
         None => 0,
-        Some(thread) => {
-            u32::deserialize(thread).map_err(|error| Why::Field(format!("thread: {error}")))?
-        }
+        Some(thread) => u32::deserialize(thread)
+            .map_err(|error| BadTraceKind::Field(format!("thread: {error}")))?,
     };
-    // What is left once the known fields are taken out.
-    if let Ok(Value::Object(known)) = serde_json::to_value(&what) {
+    // Only the unknown fields are left.
+    if let Ok(Value::Object(known)) = serde_json::to_value(&record) {
         object.retain(|field, _| !known.contains_key(field));
     }
     Ok(Line {
         thread,
-        what,
+        record,
         rest: object,
     })
 }

@@ -1,4 +1,4 @@
-//! Recording a program: what a backend brings along whose contexts are recorded.
+//! Records a program: its backend gives each of its contexts an observer that writes the calls down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,18 +8,18 @@ use evtchn_core::{Backend, ChannelId, Device, DeviceError, DomId, Outcome, Remot
 
 use crate::device::{RecordedDevice, note};
 use crate::failed::Failed;
-use crate::line::{Answer, Call, Got, Seam};
-use crate::names::{Caused, Ended, State};
+use crate::line::{Answer, BackendAnswer, BackendCall, Call};
+use crate::names::{RecordedStatus, SleepEnd, WakeCause};
 use crate::step;
 use crate::tape::{Channels, Round, Tape};
 
 impl Tape {
-    /// The same backend, recorded: each call of the contexts that are made with it, of their channels
-    /// and rounds, with what it came to, and each call that they make of the device and the event
-    /// loop. The program is the same as without: it uses `Context`, its channels and its event
-    /// loop as always.
+    /// Returns the same backend, recorded. The tape gets each call on the contexts that are made with
+    /// it and on their channels and rounds, with its answer, and each backend call that these
+    /// contexts make. The program stays as it is: it uses `Context`, channels and its event loop as
+    /// always.
     ///
-    /// With [`Tape::off`] it is the backend itself.
+    /// [`Tape::off`] returns the backend itself.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId, Trigger};
@@ -42,28 +42,28 @@ impl Tape {
         self.observe(backend.into(), true)
     }
 
-    /// [`record`](Self::record) without the calls of the program: only those of the device and the
-    /// event loop, for a check that writes down by itself what it calls.
+    /// [`record`](Self::record) without the calls of the program, for a check that writes its own
+    /// steps: the tape gets backend calls only.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId, Trigger};
     /// use evtchn_sim::{Sim, SimLoop};
-    /// use evtchn_trace::{Header, Op, Source, Tape, What};
+    /// use evtchn_trace::{Header, Op, Record, Source, Tape};
     ///
     /// let tape = Tape::new(&Header::new(Source::Script, Trigger::Level), std::io::sink());
-    /// let backend = tape.record_seam(Sim::new(7).open(DomId::DOM0));
+    /// let backend = tape.record_backend_calls(Sim::new(7).open(DomId::DOM0));
     /// let ctx = Context::with_registrar(backend, SimLoop::level());
-    /// tape.put(|| What::Op(Op { op: "bind 0 unbound".to_owned() }));
+    /// tape.put(|| Record::Op(Op { op: "bind 0 unbound".to_owned() }));
     /// let _channel = ctx.bind_unbound_port(DomId::SELF)?;
     /// # Ok::<_, evtchn_core::Error>(())
     /// ```
     #[must_use]
-    pub fn record_seam(&self, backend: impl Into<Backend>) -> Backend {
+    pub fn record_backend_calls(&self, backend: impl Into<Backend>) -> Backend {
         self.observe(backend.into(), false)
     }
 
-    /// Opens a device for another holder, such as the other ends of a domain's channels to itself. A
-    /// trace has its calls beside those of the context.
+    /// Opens a device for another holder, for example for the other ends of channels that lead from the
+    /// domain to itself. The trace has its calls beside those of the context.
     ///
     /// ```
     /// use evtchn_core::{DomId, Trigger};
@@ -77,14 +77,14 @@ impl Tape {
     /// ```
     ///
     /// # Errors
-    /// That of the backend's open, of which no line is written.
+    /// The error of the backend's open. No line is written for it.
     pub fn open_peer(&self, backend: impl Into<Backend>) -> Result<Device, DeviceError> {
         let device = backend.into().open()?;
         if !self.is_on() {
             return Ok(device);
         }
         let peer = Some(self.peer());
-        note(self, peer, || Seam::Open, None, None);
+        note(self, peer, || BackendCall::Open, None, None);
         Ok(Device::new(RecordedDevice::new(device, self, peer)))
     }
 
@@ -99,7 +99,7 @@ impl Tape {
     }
 }
 
-/// What a recorded backend brings along.
+/// Observes a recorded backend.
 struct Recorder {
     tape: Tape,
     with_program: bool,
@@ -109,7 +109,7 @@ impl OfThisWorkspace for Recorder {}
 
 impl Observe for Recorder {
     fn context(&self) -> Arc<dyn Observer> {
-        Arc::new(OfContext {
+        Arc::new(ContextRecorder {
             tape: self.tape.clone(),
             with_program: self.with_program,
             is_handed_over: AtomicBool::new(false),
@@ -118,7 +118,7 @@ impl Observe for Recorder {
 
     fn open(&self, opened: Result<Device, DeviceError>) -> Result<Device, DeviceError> {
         let failed = opened.as_ref().err().map(Failed::of_device);
-        note(&self.tape, None, || Seam::Open, None, failed);
+        note(&self.tape, None, || BackendCall::Open, None, failed);
         Ok(self.adopt(opened?))
     }
 
@@ -131,18 +131,19 @@ impl Observe for Recorder {
     }
 }
 
-/// The recorder of one context.
-struct OfContext {
+/// Observes one context.
+struct ContextRecorder {
     tape: Tape,
     with_program: bool,
-    /// The context handed its device over, and nothing was called since. Its drop does nothing
-    /// then, and no line says so: the next line may be of the context that goes on.
+    /// The context handed its device over, and nothing was called since. Then no line is written when
+    /// it is dropped: the drop does nothing, and the next line may be one of the context that
+    /// continues.
     is_handed_over: AtomicBool,
 }
 
-impl OfThisWorkspace for OfContext {}
+impl OfThisWorkspace for ContextRecorder {}
 
-impl Observer for OfContext {
+impl Observer for ContextRecorder {
     fn begins(&self, called: Called<'_>) {
         if !self.with_program {
             return;
@@ -173,26 +174,36 @@ impl Observer for OfContext {
 
     fn hook(&self, hook: Hook<'_>) {
         let failed = |result| Result::err(result).map(Failed::of_loop);
-        let (call, got, failed) = match hook {
-            Hook::Register(result) => (Seam::Register, None, failed(result.as_ref())),
-            Hook::Deregister(result) => (Seam::Deregister, None, failed(result.as_ref())),
-            Hook::Wake => (Seam::Wake, None, None),
+        let (call, answer, failed) = match hook {
+            Hook::Register(result) => (BackendCall::Register, None, failed(result.as_ref())),
+            Hook::Deregister(result) => (BackendCall::Deregister, None, failed(result.as_ref())),
+            Hook::Wake => (BackendCall::Wake, None, None),
             Hook::Sleep { until, slept } => {
-                let ended = slept.as_ref().ok().map(|slept| Got::Slept(Ended(*slept)));
+                let ended = slept
+                    .as_ref()
+                    .ok()
+                    .map(|slept| BackendAnswer::Sleep(SleepEnd(*slept)));
                 let failed = slept.as_ref().err().map(Failed::of_loop);
-                (Seam::Sleep { until }, ended, failed)
+                (BackendCall::Sleep { until }, ended, failed)
             }
             Hook::Status { port, status } => {
-                let state = status.as_ref().ok().and_then(|it| State::of(it.state));
+                let state = status
+                    .as_ref()
+                    .ok()
+                    .and_then(|it| RecordedStatus::of(it.state));
                 let failed = status.as_ref().err().map(Failed::of_device);
-                (Seam::Status { port }, state.map(Got::Is), failed)
+                (
+                    BackendCall::Status { port },
+                    state.map(BackendAnswer::Status),
+                    failed,
+                )
             }
         };
-        note(&self.tape, None, || call, got, failed);
+        note(&self.tape, None, || call, answer, failed);
     }
 }
 
-/// The line of a call.
+/// The line of a call of the program.
 fn call(channels: &Channels<'_>, called: Called<'_>) -> Call {
     let of = |id: ChannelId| channels.of(id);
     match called {
@@ -242,11 +253,11 @@ fn call(channels: &Channels<'_>, called: Called<'_>) -> Call {
     }
 }
 
-/// The line of what a call came to.
+/// The line of an answer.
 fn answer(channels: &mut Channels<'_>, came: Came<'_>) -> Answer {
     let numbered = |channels: &Channels<'_>, wake: &Wake| {
         let channel = channels.of(wake.channel);
-        (channel, Caused(wake.cause))
+        (channel, WakeCause(wake.cause))
     };
     match came {
         Came::Done | Came::Begun | Came::HandedOver => Answer::Done,
@@ -277,7 +288,7 @@ fn answer(channels: &mut Channels<'_>, came: Came<'_>) -> Answer {
             Answer::Calls { channel, cause }
         }
         Came::Woken(Some(cause)) => Answer::Woken {
-            cause: Caused(cause),
+            cause: WakeCause(cause),
         },
         Came::Woken(None) => Answer::TimedOut,
         Came::Pending => Answer::Pending,

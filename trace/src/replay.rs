@@ -1,24 +1,25 @@
-//! Playing a trace again: a real context over a device and a loop that answer as the trace says.
+//! Plays a trace again: a real context over a backend and an event loop that answer as the trace says.
 //!
-//! Each call of the program is made, on a thread for each that the trace has. Each call that the
-//! context makes at the seam must be the next one of the trace. The first difference ends it.
+//! A replay has as many threads as the trace, and makes each call of the program on its thread. Each
+//! backend call that the context then makes must be the next one of the trace. The first difference
+//! ends the replay.
 
+mod backend;
 mod calls;
+mod cursor;
 mod player;
-mod script;
-mod stage;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::line::{AtSeam, Call, Got, Seam, What};
+use crate::line::{BackendAnswer, BackendCall, BackendRecord, Call, Record};
 use crate::read::Trace;
-use crate::refused::{BadTrace, Why};
+use crate::refused::{BadTrace, BadTraceKind};
 use crate::salvage::Cut;
-use script::Script;
+use cursor::Cursor;
 #[cfg(feature = "sim")]
-pub(crate) use script::text;
+pub(crate) use cursor::text;
 
 /// How a replay ended.
 ///
@@ -32,32 +33,32 @@ pub(crate) use script::text;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replayed {
-    /// All was as recorded.
+    /// Every call and answer was as recorded.
     Same(Tally),
-    /// This was the first that was not.
+    /// The first call or answer that was not as recorded.
     Differs(Difference),
 }
 
-/// What was compared.
+/// How much was compared.
 ///
 /// ```
 /// # use evtchn_core::Trigger;
 /// # use evtchn_trace::{Call, Header, Line, Source, Trace};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let lines = [
-/// #     What::Call(Call::Teardown),
-/// #     What::Answer(Answer::Done),
-/// #     What::Call(Call::DropContext),
-/// #     What::Answer(Answer::Done),
+/// #     Record::Call(Call::Teardown),
+/// #     Record::Answer(Answer::Done),
+/// #     Record::Call(Call::DropContext),
+/// #     Record::Answer(Answer::Done),
 /// # ];
 /// # let header = Header::new(Source::Sim, Trigger::Level);
 /// # let mut trace = Trace { header, lines: lines.map(Line::new).into() };
-/// use evtchn_trace::{Answer, Replayed, What, replay};
+/// use evtchn_trace::{Answer, Record, Replayed, replay};
 ///
 /// let Replayed::Same(tally) = replay(&trace)? else {
 ///     panic!("it is the same program");
 /// };
-/// assert_eq!((tally.calls, tally.seam, tally.threads), (2, 0, 1));
+/// assert_eq!((tally.calls, tally.backend_calls, tally.threads), (2, 0, 1));
 /// # Ok(())
 /// # }
 /// ```
@@ -65,29 +66,29 @@ pub enum Replayed {
 pub struct Tally {
     /// Calls of the program.
     pub calls: usize,
-    /// Calls at the seam.
-    pub seam: usize,
-    /// Threads that made them.
+    /// Backend calls of the context.
+    pub backend_calls: usize,
+    /// Threads that made the calls of the program.
     pub threads: usize,
 }
 
-/// The first thing that was not as recorded.
+/// The first difference between a recording and its replay.
 ///
 /// ```
 /// # use evtchn_core::Trigger;
 /// # use evtchn_trace::{Call, Header, Line, Source, Trace};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let lines = [
-/// #     What::Call(Call::Teardown),
-/// #     What::Answer(Answer::Done),
-/// #     What::Call(Call::DropContext),
-/// #     What::Answer(Answer::Done),
+/// #     Record::Call(Call::Teardown),
+/// #     Record::Answer(Answer::Done),
+/// #     Record::Call(Call::DropContext),
+/// #     Record::Answer(Answer::Done),
 /// # ];
 /// # let header = Header::new(Source::Sim, Trigger::Level);
 /// # let mut trace = Trace { header, lines: lines.map(Line::new).into() };
-/// use evtchn_trace::{Answer, Replayed, What, replay};
+/// use evtchn_trace::{Answer, Record, Replayed, replay};
 ///
-/// trace.lines[1].what = What::Answer(Answer::Nothing); // what a teardown never answers
+/// trace.lines[1].record = Record::Answer(Answer::Nothing); // what a teardown never answers
 /// let Replayed::Differs(difference) = replay(&trace)? else {
 ///     panic!("the trace was changed");
 /// };
@@ -99,9 +100,9 @@ pub struct Tally {
 pub struct Difference {
     /// The line, counted from 1.
     pub line: usize,
-    /// What the trace says there.
+    /// What the trace has there.
     pub expected: String,
-    /// What came.
+    /// What the replay did.
     pub got: String,
 }
 
@@ -116,20 +117,19 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Another machine that the calls at the seam are made on too, and whose answers must be the
-/// recorded ones.
+/// A machine on which the backend calls are made too. Its answers must be the recorded ones.
 pub(crate) trait Machine: Send {
-    /// Does what the trace says that others did, or makes a call of the seam.
+    /// Does what others did, or makes a backend call, as the line says.
     ///
     /// # Errors
-    /// What came instead.
-    fn act(&mut self, what: &What) -> Result<(), String>;
+    /// What happened instead.
+    fn act(&mut self, record: &Record) -> Result<(), String>;
 }
 
 /// Plays a trace of a program again, with the answers of the device and the loop as recorded.
 ///
 /// # Errors
-/// [`BadTrace`] where the trace cannot be replayed; then nothing was played.
+/// [`BadTrace`] if the trace cannot be replayed; then nothing was played.
 pub fn replay(trace: &Trace) -> Result<Replayed, BadTrace> {
     replay_with(trace, None, None)
 }
@@ -140,47 +140,48 @@ pub(crate) fn replay_with(
     machine: Option<Box<dyn Machine>>,
 ) -> Result<Replayed, BadTrace> {
     let threads = check(trace, cut.is_some())?;
-    let script = Arc::new(Script::new(&trace.lines, cut.is_some(), machine));
-    player::play(trace.header.trigger, &script, &threads);
-    Ok(script.end(threads.len()))
+    let cursor = Arc::new(Cursor::new(&trace.lines, cut.is_some(), machine));
+    player::play(trace.header.trigger, &cursor, &threads);
+    Ok(cursor.end(threads.len()))
 }
 
-/// As many ports as a domain can have, which no number of a port reaches.
+/// How many ports a domain can have. The number of a port is below this.
 const PORTS: u32 = 1 << 17;
 
-/// Whether it can be replayed: no call of the program may begin before the one before it has come
-/// back, or has called the program back, and no number makes the context allocate more than a domain
-/// can have. The last call of a trace that `is_cut` need not have come back. Gives the threads.
+/// Checks that the trace can be replayed, and returns its threads.
+///
+/// A call of the program may begin only when the one before it has returned or has called a callback.
+/// Numbers are limited, so the context allocates no more than for a domain with all its ports. If the
+/// trace `is_cut`, its last call need not have returned.
 fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
     const MOST: u32 = 1024;
-    let refuse = |at: usize, why: String| Err(Why::Field(why).at(at));
+    let refuse = |at: usize, why: String| Err(BadTraceKind::Field(why).at(at));
     let mut under_way: Option<(usize, u32)> = None;
     let mut threads = BTreeSet::new();
     for (line, at) in trace.lines.iter().zip(2..) {
         if line.thread >= MOST {
             return refuse(at, format!("thread {} of at most {MOST}", line.thread));
         }
-        if let What::Seam(seam) = &line.what
-            && let Some(port) = bound(seam).filter(|port| *port >= PORTS)
+        if let Record::Backend(backend) = &line.record
+            && let Some(port) = bound(backend).filter(|port| *port >= PORTS)
         {
             let why = format!("port {port}, but a domain has no more than {PORTS}");
             return refuse(at, why);
         }
-        match (&line.what, under_way) {
-            (What::Call(Call::Other { what }), _) => {
+        match (&line.record, under_way) {
+            (Record::Call(Call::Other { what }), _) => {
                 return refuse(at, format!("{what}, which is not replayed"));
             }
-            (What::Call(Call::Woken { .. } | Call::DropWoken { .. }), _) => {
+            (Record::Call(Call::Woken { .. } | Call::DropWoken { .. }), _) => {
                 return refuse(at, "a task waits, which is not replayed".into());
             }
-            (What::Call(_), Some((begun, _))) => {
-                let why = "a call begins while that of line";
-                return refuse(
-                    at,
-                    format!("{why} {begun} is under way: it has no one order"),
+            (Record::Call(_), Some((begun, _))) => {
+                let why = format!(
+                    "a call begins while the call of line {begun} is under way: calls that overlap are not replayed"
                 );
+                return refuse(at, why);
             }
-            (What::Call(call), None) => {
+            (Record::Call(call), None) => {
                 threads.insert(line.thread);
                 under_way = Some((at, line.thread));
                 if let Call::Fill { room } = call
@@ -192,19 +193,23 @@ fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
                     return refuse(at, "a callback panics, which is not replayed".into());
                 }
             }
-            (What::Answer(_), Some((_, thread))) if thread == line.thread => under_way = None,
-            (What::Answer(_), _) => return refuse(at, "an answer without its call".into()),
-            // Of a device that was handed out.
-            (What::Seam(seam), None) if *seam == AtSeam::new(Seam::Close) => {}
-            (What::Seam(seam), under_way) if seam.peer.is_none() => {
+            (Record::Answer(_), Some((_, thread))) if thread == line.thread => under_way = None,
+            (Record::Answer(_), _) => return refuse(at, "an answer without its call".into()),
+            // A device that was handed over is closed.
+            (Record::Backend(backend), None)
+                if *backend == BackendRecord::new(BackendCall::Close) => {}
+            (Record::Backend(backend), under_way) if backend.peer.is_none() => {
                 if under_way.is_none_or(|(_, thread)| thread != line.thread) {
-                    return refuse(at, "a call at the seam outside of every call".into());
+                    return refuse(
+                        at,
+                        "a backend call outside of every call of the program".into(),
+                    );
                 }
             }
-            (What::Op(_) | What::Input(_) | What::Schedule(_) | What::Verdict(_), _) => {
+            (Record::Op(_) | Record::Input(_) | Record::Schedule(_) | Record::Verdict(_), _) => {
                 return refuse(at, "a line of a check among those of a program".into());
             }
-            (What::Seam(_) | What::Guest(_) | What::Sim(_), _) => {}
+            (Record::Backend(_) | Record::Guest(_) | Record::Sim(_), _) => {}
         }
     }
     match under_way {
@@ -213,13 +218,15 @@ fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
     }
 }
 
-/// The port that a call at the seam gives the context.
-fn bound(at: &AtSeam) -> Option<u32> {
-    match (&at.call, &at.got) {
-        (Seam::BindStatic { port }, _) => Some(port.as_raw()),
+/// The port that the context gets from a backend call.
+fn bound(backend: &BackendRecord) -> Option<u32> {
+    match (&backend.call, &backend.answer) {
+        (BackendCall::BindStatic { port }, _) => Some(port.as_raw()),
         (
-            Seam::BindUnboundPort { .. } | Seam::BindInterdomain { .. } | Seam::BindVirq { .. },
-            Some(Got::Number(port)),
+            BackendCall::BindUnboundPort { .. }
+            | BackendCall::BindInterdomain { .. }
+            | BackendCall::BindVirq { .. },
+            Some(BackendAnswer::Number(port)),
         ) => Some(*port),
         _ => None,
     }

@@ -1,4 +1,4 @@
-//! What is left of a recording that was cut off, as by a crash or a full disk.
+//! Reads what is left of a recording that was cut off, for example by a crash or a full disk.
 
 use std::fmt;
 use std::fs::File;
@@ -18,7 +18,7 @@ use crate::replay::{Replayed, replay_with};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
-    /// The last line that is whole, counted from 1.
+    /// The number of the last whole line, counted from 1.
     pub after: usize,
 }
 
@@ -28,11 +28,10 @@ impl fmt::Display for Cut {
     }
 }
 
-/// A trace, or every whole line of one that was cut off: in the middle of a line, or before its last
-/// line.
+/// A whole trace, or all whole lines of a trace that was cut off.
 ///
-/// That no byte of it was changed is known only of a trace that was not cut off: the digest stands in
-/// the last line.
+/// The digest is in the last line, so if the trace was cut off, nothing shows that no byte of it was
+/// changed.
 ///
 /// ```
 /// use evtchn_trace::{Cut, Salvaged};
@@ -47,7 +46,7 @@ impl fmt::Display for Cut {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Salvaged {
-    /// The lines that are whole.
+    /// All whole lines.
     pub trace: Trace,
     /// Where it was cut off, if it was.
     pub cut: Option<Cut>,
@@ -65,7 +64,7 @@ impl Salvaged {
     /// Reads to the end of `input`.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// [`LoadError`]: `input` cannot be read, the first line is not whole, or a line is damaged.
     pub fn read(input: impl BufRead) -> Result<Salvaged, LoadError> {
         let mut lines = Lines::new(input)?.salvaging();
         let header = lines.header().clone();
@@ -76,11 +75,11 @@ impl Salvaged {
         })
     }
 
-    /// Plays it again as [`replay`](crate::replay()) does, up to where it was cut off. Of calls that
-    /// were under way there, what they did before is compared.
+    /// Plays it again as [`replay`](crate::replay()) does, up to where it was cut off. For a call that
+    /// was under way there, what it did before the cut is compared.
     ///
     /// # Errors
-    /// [`BadTrace`] where it cannot be replayed; then nothing was played.
+    /// [`BadTrace`] if it cannot be replayed; then nothing was played.
     pub fn replay(&self) -> Result<Replayed, BadTrace> {
         replay_with(&self.trace, self.cut, None)
     }

@@ -1,12 +1,12 @@
-//! The errors of a context as answers: the step that failed, and the failure under it.
+//! Results of calls of a context, as answers.
 
 use evtchn_core::{Cause, Error, Outcome};
 
 use crate::failed::Failed;
 use crate::line::Answer;
-use crate::names::Caused;
+use crate::names::WakeCause;
 
-/// Done, or the step that failed.
+/// The answer to a call that returns nothing.
 pub(crate) fn done<T>(result: &Result<T, Error>) -> Answer {
     match result {
         Ok(_) => Answer::Done,
@@ -14,7 +14,7 @@ pub(crate) fn done<T>(result: &Result<T, Error>) -> Answer {
     }
 }
 
-/// The step that failed.
+/// The answer to a call that failed.
 pub(crate) fn failed(error: &Error) -> Answer {
     let (step, count, failed) = match error {
         Error::Device(error) => ("device", None, Some(Failed::of_device(error))),
@@ -45,7 +45,7 @@ pub(crate) fn failed(error: &Error) -> Answer {
     }
 }
 
-/// What a cancel came to.
+/// The answer to a cancel.
 pub(crate) fn cancelled(cancelled: &Result<bool, Error>) -> Answer {
     match cancelled {
         Ok(ended) => Answer::Cancelled { ended: *ended },
@@ -53,18 +53,18 @@ pub(crate) fn cancelled(cancelled: &Result<bool, Error>) -> Answer {
     }
 }
 
-/// What a blocking wait came to.
+/// The answer to a blocking wait.
 pub(crate) fn blocked(blocked: &Result<Option<Cause>, Error>) -> Answer {
     match blocked {
         Ok(Some(cause)) => Answer::Woken {
-            cause: Caused(*cause),
+            cause: WakeCause(*cause),
         },
         Ok(None) => Answer::TimedOut,
         Err(error) => failed(error),
     }
 }
 
-/// What a check of the peers came to.
+/// The answer to a check of the peers.
 pub(crate) fn checked(checked: &Result<usize, Error>) -> Answer {
     match checked {
         Ok(ended) => Answer::Checked { ended: *ended },
@@ -72,7 +72,7 @@ pub(crate) fn checked(checked: &Result<usize, Error>) -> Answer {
     }
 }
 
-/// How a round ended.
+/// The answer to a call that ends a round.
 pub(crate) fn outcome(ended: &Result<Outcome, Error>) -> Answer {
     match ended {
         Ok(Outcome::Done) => Answer::Done,

@@ -1,4 +1,4 @@
-//! Where a trace is written while it happens.
+//! Writes a trace while the calls happen.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -12,23 +12,23 @@ use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 use crate::header::Header;
-use crate::line::{Answer, AtSeam, Call, Line, Seam, What};
+use crate::line::{Answer, BackendCall, BackendRecord, Call, Line, Record};
 
 /// A handle on a trace that is being written; clones are handles on the same one.
 ///
-/// What is recorded never disturbs the program: a write that fails ends the trace, and
-/// [`finish`](Self::finish) says so. Whenever no call of the program is under way, all is written
-/// out. A trace that is not finished is told as truncated.
+/// Recording never disturbs the program. If a write fails, the trace ends there, and
+/// [`finish`](Self::finish) returns the error. Whenever no call of the program is under way, all lines
+/// are written out. A trace that is not finished is refused as truncated.
 ///
-/// A forked child writes nothing into it: the trace is its parent's. On a kernel where a fork cannot
-/// be noticed nothing is written at all, and [`finish`](Self::finish) says so.
+/// A forked child writes nothing: the trace is its parent's. On a kernel where a fork cannot be
+/// noticed nothing is written at all, and [`finish`](Self::finish) returns an error.
 ///
 /// ```
 /// use evtchn_core::Trigger;
-/// use evtchn_trace::{Header, Source, Tape, What};
+/// use evtchn_trace::{Header, Record, Source, Tape};
 ///
 /// let off = Tape::off(); // records nothing, at nearly no cost
-/// off.put(|| -> What { unreachable!("nobody asks what happened") });
+/// off.put(|| -> Record { unreachable!("it is off") });
 ///
 /// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
 /// assert!(tape.is_on() && !off.is_on());
@@ -38,7 +38,7 @@ use crate::line::{Answer, AtSeam, Call, Line, Seam, What};
 #[derive(Clone, Default)]
 pub struct Tape(Option<Arc<Shared>>);
 
-/// What the handles share, and the process that made it.
+/// What the handles of a tape share, and the process that made it.
 struct Shared {
     process: u64,
     sink: Mutex<Sink>,
@@ -47,21 +47,21 @@ struct Shared {
 struct Sink {
     out: Box<dyn Write + Send>,
     written: Written,
-    /// The first write that failed. Nothing is written after it.
+    /// The error of the first write that failed. Nothing is written after it.
     failed: Option<io::Error>,
     /// The last line was written. Nothing is written after it.
     is_finished: bool,
     /// Calls of the program that are under way, rounds included.
     under_way: usize,
-    /// The number of the thread that asks.
+    /// Returns the number of the calling thread.
     thread: Box<dyn FnMut() -> u32 + Send>,
     channels: HashMap<ChannelId, u32>,
-    /// How many channels there were. An adopted one can have the id of one of before.
+    /// How many channels were bound. An adopted channel can have the id of an earlier one.
     bound: u32,
     peers: u32,
 }
 
-/// Lines that are still to be brought out, and the digest of all.
+/// Lines that are still to be written out, and the digest of all lines so far.
 pub(crate) struct Written {
     buf: Vec<u8>,
     lines: usize,
@@ -72,7 +72,7 @@ pub(crate) struct Written {
 #[derive(Serialize)]
 struct Out<'a> {
     #[serde(flatten)]
-    what: &'a What,
+    record: &'a Record,
     #[serde(skip_serializing_if = "is_zero")]
     thread: u32,
     #[serde(flatten)]
@@ -95,11 +95,15 @@ impl Written {
         written
     }
 
-    pub(crate) fn line(&mut self, thread: u32, what: &What, rest: &Map<String, Value>) {
-        self.json(&Out { what, thread, rest });
+    pub(crate) fn line(&mut self, thread: u32, record: &Record, rest: &Map<String, Value>) {
+        self.json(&Out {
+            record,
+            thread,
+            rest,
+        });
     }
 
-    /// Writes the last line, and gives what was not taken.
+    /// Adds the last line and returns the text.
     pub(crate) fn end(mut self) -> Vec<u8> {
         let end = end(self.lines, self.digest);
         self.buf.extend_from_slice(end.as_bytes());
@@ -108,7 +112,7 @@ impl Written {
 
     fn json(&mut self, line: &impl Serialize) {
         let before = self.buf.len();
-        // A Vec takes all that is written, and no line has a key that is no string.
+        // This cannot fail: all keys are strings, and a write to a `Vec` succeeds.
         let _written = serde_json::to_writer(&mut self.buf, line);
         self.buf.push(b'\n');
         self.digest.update(&self.buf[before..]);
@@ -116,7 +120,7 @@ impl Written {
     }
 }
 
-/// The last line, after so many.
+/// The last line of a trace with this many lines before it.
 pub(crate) fn end(lines: usize, digest: Digest) -> String {
     format!(
         "{{\"end\":{lines},\"digest\":\"{:016x}\"}}\n",
@@ -124,27 +128,27 @@ pub(crate) fn end(lines: usize, digest: Digest) -> String {
     )
 }
 
-/// How much is held back at most while a call is under way.
+/// How many bytes are kept back at most while a call is under way.
 const ROOM: usize = 1 << 16;
 
 impl Sink {
-    fn put(&mut self, what: &What) {
+    fn put(&mut self, record: &Record) {
         if self.is_finished {
             return;
         }
-        let thread = match what {
-            What::Call(_) | What::Answer(_) | What::Seam(AtSeam { peer: None, .. }) => {
-                (self.thread)()
-            }
-            What::Seam(_)
-            | What::Guest(_)
-            | What::Sim(_)
-            | What::Op(_)
-            | What::Input(_)
-            | What::Schedule(_)
-            | What::Verdict(_) => 0,
+        let thread = match record {
+            Record::Call(_)
+            | Record::Answer(_)
+            | Record::Backend(BackendRecord { peer: None, .. }) => (self.thread)(),
+            Record::Backend(_)
+            | Record::Guest(_)
+            | Record::Sim(_)
+            | Record::Op(_)
+            | Record::Input(_)
+            | Record::Schedule(_)
+            | Record::Verdict(_) => 0,
         };
-        self.written.line(thread, what, &Map::new());
+        self.written.line(thread, record, &Map::new());
         if self.under_way == 0 || self.written.buf.len() > ROOM {
             self.flush();
         }
@@ -161,13 +165,13 @@ impl Sink {
 }
 
 impl Tape {
-    /// Records nothing.
+    /// A tape that records nothing.
     #[must_use]
     pub const fn off() -> Tape {
         Tape(None)
     }
 
-    /// Records to `out`, beginning with the header.
+    /// Makes a tape that writes to `out`, and writes the header.
     pub fn new(header: &Header, out: impl Write + Send + 'static) -> Tape {
         let mut threads = HashMap::new();
         Tape::of_threads(header, out, move || {
@@ -176,8 +180,8 @@ impl Tape {
         })
     }
 
-    /// [`new`](Self::new), where threads are not those of the system: `thread` numbers the one
-    /// that calls.
+    /// [`new`](Self::new) for threads that are not those of the system: `thread` returns the number of
+    /// the calling thread.
     pub fn of_threads(
         header: &Header,
         out: impl Write + Send + 'static,
@@ -217,27 +221,27 @@ impl Tape {
     }
 
     /// Writes a line of this thread.
-    pub fn put(&self, what: impl FnOnce() -> What) {
+    pub fn put(&self, record: impl FnOnce() -> Record) {
         if let Some(mut sink) = self.sink() {
-            sink.put(&what());
+            sink.put(&record());
         }
     }
 
-    /// Whether all was written so far that had to be.
+    /// Checks that no write has failed so far.
     ///
     /// # Errors
-    /// The first write that failed. Nothing was written after it, and nothing will be.
+    /// The error of the first write that failed. Nothing is written after it.
     pub fn check(&self) -> io::Result<()> {
         let sink = self.sink();
         let failed = sink.as_ref().and_then(|sink| sink.failed.as_ref());
-        failed.map_or(Ok(()), |error| Err(again(error)))
+        failed.map_or(Ok(()), |error| Err(copy_of(error)))
     }
 
-    /// Writes the last line. What happens afterwards is not recorded, and to finish again does
-    /// nothing.
+    /// Writes the last line. What happens afterwards is not recorded. A second call writes nothing.
     ///
     /// # Errors
-    /// The first write that failed; [`Inherited`], inside of the [`io::Error`], in a forked child.
+    /// The error of the first write that failed; in a forked child [`Inherited`], inside of the
+    /// [`io::Error`].
     pub fn finish(&self) -> io::Result<()> {
         if self.0.as_ref().is_some_and(|shared| !shared.is_ours()) {
             return Err(Inherited.into());
@@ -253,8 +257,9 @@ impl Tape {
         self.check()
     }
 
-    pub(crate) fn seam(&self, call: impl FnOnce() -> AtSeam) {
-        self.put(|| What::Seam(call()));
+    /// Writes a backend call, once it has returned.
+    pub(crate) fn backend_call(&self, call: impl FnOnce() -> BackendRecord) {
+        self.put(|| Record::Backend(call()));
     }
 
     /// A call of the program begins.
@@ -262,11 +267,11 @@ impl Tape {
         if let Some(mut sink) = self.sink() {
             sink.under_way += 1;
             let call = call(&Channels(&mut sink));
-            sink.put(&What::Call(call));
+            sink.put(&Record::Call(call));
         }
     }
 
-    /// One is over. A round goes on to be under way when it has begun.
+    /// A call of the program returns. A round is under way from its begin to its end.
     pub(crate) fn ends(&self, round: Round, answer: impl FnOnce(&mut Channels<'_>) -> Answer) {
         if let Some(mut sink) = self.sink() {
             let answer = answer(&mut Channels(&mut sink));
@@ -275,11 +280,11 @@ impl Tape {
                 Round::Same => sink.under_way.saturating_sub(1),
                 Round::Over => sink.under_way.saturating_sub(2),
             };
-            sink.put(&What::Answer(answer));
+            sink.put(&Record::Answer(answer));
         }
     }
 
-    /// The number of the next peer.
+    /// Returns a number for another holder of the device.
     pub(crate) fn peer(&self) -> u32 {
         self.sink().map_or(0, |mut sink| {
             sink.peers += 1;
@@ -288,14 +293,14 @@ impl Tape {
     }
 
     fn sink(&self) -> Option<MutexGuard<'_, Sink>> {
-        // In a forked child the lock may have been held by a thread of the parent.
+        // In a forked child the lock may be held for ever, by a thread that exists only in the parent.
         let shared = self.0.as_ref().filter(|shared| shared.is_ours())?;
         Some(shared.sink.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// The same error once more.
-fn again(error: &io::Error) -> io::Error {
+/// A second error with the same content.
+fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(errno) => io::Error::from_raw_os_error(errno),
         None => io::Error::new(error.kind(), error.to_string()),
@@ -314,12 +319,12 @@ pub(crate) enum Round {
 pub(crate) struct Channels<'a>(&'a mut Sink);
 
 impl Channels<'_> {
-    /// The number of a channel that was bound with this tape.
+    /// The number of a channel that was bound on this tape.
     pub(crate) fn of(&self, id: ChannelId) -> u32 {
         self.0.channels.get(&id).copied().unwrap_or(u32::MAX)
     }
 
-    /// A channel was bound: its number.
+    /// Numbers a channel that was just bound.
     pub(crate) fn bound(&mut self, id: ChannelId) -> u32 {
         let channel = self.0.bound;
         self.0.bound = channel.saturating_add(1);
@@ -328,12 +333,12 @@ impl Channels<'_> {
     }
 }
 
-impl AtSeam {
-    pub(crate) const fn new(call: Seam) -> AtSeam {
-        AtSeam {
+impl BackendRecord {
+    pub(crate) const fn new(call: BackendCall) -> BackendRecord {
+        BackendRecord {
             call,
             peer: None,
-            got: None,
+            answer: None,
             failed: None,
         }
     }
@@ -360,10 +365,11 @@ impl std::fmt::Debug for Tape {
     }
 }
 
+/// The text of a whole trace.
 pub(crate) fn text(header: &Header, lines: &[Line]) -> Vec<u8> {
     let mut written = Written::new(header);
     for line in lines {
-        written.line(line.thread, &line.what, &line.rest);
+        written.line(line.thread, &line.record, &line.rest);
     }
     written.end()
 }

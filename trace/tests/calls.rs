@@ -13,12 +13,13 @@ use evtchn_core::{
 };
 use evtchn_sim::Errno;
 use evtchn_trace::{
-    Answer, AtSeam, Call, Replayed, Salvaged, Seam, Trace, What, replay, replay_on_sim,
+    Answer, BackendCall, BackendRecord, Call, Record, Replayed, Salvaged, Trace, replay,
+    replay_on_sim,
 };
 
 /// Where something is in a trace.
-fn place(trace: &Trace, is_it: impl Fn(&What) -> bool) -> usize {
-    let found = trace.lines.iter().position(|line| is_it(&line.what));
+fn place(trace: &Trace, is_it: impl Fn(&Record) -> bool) -> usize {
+    let found = trace.lines.iter().position(|line| is_it(&line.record));
     found.unwrap()
 }
 
@@ -70,16 +71,16 @@ fn called_back(trigger: Trigger) -> Trace {
 }
 
 #[test]
-fn callbacks_are_called_again_and_make_the_calls_that_they_made() {
+fn callbacks_are_replayed_with_the_calls_that_they_made() {
     for trigger in [Trigger::Level, Trigger::Edge] {
         called_back(trigger);
     }
 }
 
 #[test]
-fn a_callback_that_is_not_called_again_is_told_with_its_line() {
+fn a_callback_that_a_replay_does_not_call_is_a_difference() {
     let mut trace = called_back(Trigger::Level);
-    let set = |what: &What| matches!(what, What::Call(Call::SetCallback { .. }));
+    let set = |record: &Record| matches!(record, Record::Call(Call::SetCallback { .. }));
     let set = place(&trace, set);
     trace.lines.drain(set..set + 2);
     let Replayed::Differs(difference) = replay(&trace).unwrap() else {
@@ -105,7 +106,7 @@ fn a_callback_that_panicked_is_refused() {
 }
 
 #[test]
-fn a_thread_that_blocks_sleeps_and_wakes_again() {
+fn blocks_replay_with_their_sleeps_and_wakes() {
     for trigger in [Trigger::Level, Trigger::Edge] {
         let rig = Rig::new(trigger);
         let context = rig.context();
@@ -123,12 +124,12 @@ fn a_thread_that_blocks_sleeps_and_wakes_again() {
         assert!(matches!(refused, Error::AlreadyWaited(_)), "{refused}");
         drop((channel, context));
         let trace = rig.replays();
-        place(&trace, |what| *what == What::Answer(Answer::TimedOut));
+        place(&trace, |record| *record == Record::Answer(Answer::TimedOut));
     }
 }
 
 #[test]
-fn a_context_goes_on_as_another_and_its_channels_are_told_to_look() {
+fn a_hand_over_replays_with_the_adopted_channels() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let error = context.hand_over(&mut []).unwrap_err();
@@ -161,7 +162,7 @@ fn a_context_goes_on_as_another_and_its_channels_are_told_to_look() {
 }
 
 #[test]
-fn a_device_that_nobody_goes_on_with_is_closed() {
+fn a_device_that_was_handed_over_and_dropped_is_closed() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let (channel, _) = rig.wire(&context);
@@ -178,18 +179,18 @@ fn a_device_that_nobody_goes_on_with_is_closed() {
     assert_eq!(wakes(&context), [(channel.id(), Cause::Event)]);
     drop((channel, context));
     let trace = rig.replays();
-    let close = What::Seam(AtSeam {
-        call: Seam::Close,
+    let close = Record::Backend(BackendRecord {
+        call: BackendCall::Close,
         peer: None,
-        got: None,
+        answer: None,
         failed: None,
     });
-    let closes = trace.lines.iter().filter(|line| line.what == close);
+    let closes = trace.lines.iter().filter(|line| line.record == close);
     assert_eq!(closes.count(), 2);
 }
 
 #[test]
-fn what_another_process_left_is_adopted_over_its_answers_alone() {
+fn the_device_of_another_process_replays_with_recorded_answers_only() {
     let rig = Rig::new(Trigger::Level);
     let device = rig.opener.open().unwrap();
     let port = device.bind_unbound_port(rig.guest.domid()).unwrap();
@@ -208,7 +209,7 @@ fn what_another_process_left_is_adopted_over_its_answers_alone() {
     drop((channel, context));
     let trace = rig.trace();
     match replay(&trace).unwrap() {
-        Replayed::Same(tally) => assert!(tally.seam > 5, "{tally:?}"),
+        Replayed::Same(tally) => assert!(tally.backend_calls > 5, "{tally:?}"),
         Replayed::Differs(difference) => panic!("{difference}"),
     }
     let bad = replay_on_sim(&trace).unwrap_err();
@@ -216,7 +217,7 @@ fn what_another_process_left_is_adopted_over_its_answers_alone() {
 }
 
 #[test]
-fn all_is_written_out_once_a_round_is_over() {
+fn all_lines_are_written_out_when_a_round_ends() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
@@ -237,14 +238,14 @@ fn all_is_written_out_once_a_round_is_over() {
         let written = Salvaged::read(&bytes[..]).unwrap().trace.lines;
         let ends = written
             .iter()
-            .filter(|line| matches!(line.what, What::Call(Call::Finish | Call::Leave)));
+            .filter(|line| matches!(line.record, Record::Call(Call::Finish | Call::Leave)));
         assert_eq!(ends.count(), rounds);
-        assert!(matches!(written.last().unwrap().what, What::Answer(_)));
+        assert!(matches!(written.last().unwrap().record, Record::Answer(_)));
     }
 }
 
 #[test]
-fn a_call_that_failed_is_on_the_trace_with_its_port_and_errno() {
+fn a_call_that_failed_is_recorded_with_its_port_and_errno() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let (channel, _) = rig.wire(&context);
@@ -253,10 +254,10 @@ fn a_call_that_failed_is_on_the_trace_with_its_port_and_errno() {
     let bytes = rig.memory.bytes();
     let lines = Salvaged::read(&bytes[..]).unwrap().trace.lines;
     let failed = lines.iter().find_map(|line| {
-        let What::Seam(at) = &line.what else {
+        let Record::Backend(backend) = &line.record else {
             return None;
         };
-        at.failed.as_ref()
+        backend.failed.as_ref()
     });
     let failed = failed.unwrap();
     assert_eq!(failed.call.as_deref(), Some("notify"));

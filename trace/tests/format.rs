@@ -8,8 +8,8 @@
 use evtchn_core::{ErrorKind, Trigger};
 use evtchn_sim::Delivery;
 use evtchn_trace::{
-    AtSeam, Call, Cut, Failed, Header, LINE_LIMIT, Line, Lines, LoadError, Salvaged, Seam, Source,
-    Tape, Trace, VERSION, What, Why,
+    BackendCall, BackendRecord, BadTraceKind, Call, Cut, Failed, Header, LINE_LIMIT, Line, Lines,
+    LoadError, Record, Salvaged, Source, Tape, Trace, VERSION,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ proptest! {
 }
 
 #[test]
-fn a_trace_that_ends_too_early_is_told_as_truncated() {
+fn a_trace_that_ends_too_early_is_refused_as_truncated() {
     let mut trace = Trace::read(&recorded(1, Trigger::Level, Delivery::Immediate)).unwrap();
     trace.lines.truncate(300);
     let bytes = trace.to_bytes();
@@ -91,54 +91,71 @@ fn a_trace_that_ends_too_early_is_told_as_truncated() {
     let ends: Vec<usize> = ends.map(|(_, end)| end).collect();
     for (line, end) in ends[..ends.len() - 1].iter().enumerate() {
         let bad = Trace::read(&bytes[..*end]).unwrap_err();
-        assert_eq!((bad.line, bad.why), (line + 1, Why::Truncated));
+        assert_eq!((bad.line, bad.kind), (line + 1, BadTraceKind::Truncated));
         let cut = Trace::read(&bytes[..end + 7]).unwrap_err();
-        assert_eq!((cut.line, cut.why), (line + 2, Why::Truncated));
+        assert_eq!((cut.line, cut.kind), (line + 2, BadTraceKind::Truncated));
     }
-    assert_eq!(Trace::read(b"").unwrap_err().why, Why::NotATrace);
+    assert_eq!(Trace::read(b"").unwrap_err().kind, BadTraceKind::NotATrace);
     let mut more = bytes;
     more.extend(b"{}\n");
-    assert_eq!(Trace::read(&more).unwrap_err().why, Why::AfterTheEnd);
+    assert_eq!(
+        Trace::read(&more).unwrap_err().kind,
+        BadTraceKind::AfterTheEnd
+    );
 }
 
 #[test]
 fn a_newer_version_and_another_format_are_refused() {
     let newer = HEADER.replace("\"version\":3", "\"version\":4");
     let bad = Trace::read(&sealed(&newer)).unwrap_err();
-    assert_eq!(bad.why, Why::Newer(4));
-    let told = format!("line 1: version 4 is newer than {VERSION}, the newest that is read here");
-    assert_eq!(bad.to_string(), told);
+    assert_eq!(bad.kind, BadTraceKind::Newer(4));
+    let message = format!(
+        "line 1: version 4 is newer than {VERSION}, the newest that is read here: use the evtchn that \
+         wrote it"
+    );
+    assert_eq!(bad.to_string(), message);
     for other in [
         "{}\n",
         "[]\n",
         "{\"trace\":\"other\",\"version\":3}\n",
         &HEADER.replace("\"version\":3", "\"version\":0"),
     ] {
-        assert_eq!(Trace::read(&sealed(other)).unwrap_err().why, Why::NotATrace);
+        assert_eq!(
+            Trace::read(&sealed(other)).unwrap_err().kind,
+            BadTraceKind::NotATrace
+        );
     }
 }
 
-/// Recorded by programs that wrote version 1: a run, the example of the documents, a script of a check.
-const OLDER: [(&str, &[u8]); 3] = [
-    ("run", include_bytes!("version-1/run.trace")),
-    ("example", include_bytes!("version-1/example.trace")),
-    ("script", include_bytes!("version-1/script.trace")),
+/// Traces that earlier versions wrote: a run, the example of the documents, and a script of a check.
+const OLDER: [(u64, &str, &[u8]); 6] = [
+    (1, "run", include_bytes!("version-1/run.trace")),
+    (1, "example", include_bytes!("version-1/example.trace")),
+    (1, "script", include_bytes!("version-1/script.trace")),
+    (2, "run", include_bytes!("version-2/run.trace")),
+    (2, "example", include_bytes!("version-2/example.trace")),
+    (2, "script", include_bytes!("version-2/script.trace")),
 ];
 
 #[test]
-fn a_trace_of_version_1_is_refused_by_its_version() {
-    let told = format!("line 1: version 1 is older than {VERSION}, the only one that is read here");
-    for (name, bytes) in OLDER {
+fn traces_of_earlier_versions_are_refused_with_their_version_and_what_to_do() {
+    for (version, name, bytes) in OLDER {
+        let expected = BadTraceKind::Older(version);
         let bad = Trace::read(bytes).unwrap_err();
-        assert_eq!((bad.line, &bad.why), (1, &Why::Older(1)), "{name}");
-        assert_eq!(bad.to_string(), told, "{name}");
+        assert_eq!((bad.line, &bad.kind), (1, &expected), "{version} {name}");
+        let message = format!(
+            "line 1: version {version} is older than {VERSION}, the only one that is read here: record \
+             the run again"
+        );
+        assert_eq!(bad.to_string(), message, "{version} {name}");
         // Also one that was cut off, and line by line.
-        assert_eq!(refused(&bytes[..bytes.len() / 2]), Why::Older(1), "{name}");
+        let cut = refused(&bytes[..bytes.len() / 2]);
+        assert_eq!(cut, expected, "{version} {name}");
         let line = Lines::new(bytes).and_then(|mut lines| lines.next().transpose());
         let Err(LoadError::Bad(bad)) = line else {
-            panic!("{name} is read");
+            panic!("{version} {name} is read");
         };
-        assert_eq!(bad.why, Why::Older(1), "{name}");
+        assert_eq!(bad.kind, expected, "{version} {name}");
     }
 }
 
@@ -151,7 +168,7 @@ fn an_unknown_kind_is_refused_and_an_unknown_field_is_kept() {
     ] {
         let bad = Trace::read(&sealed(&format!("{HEADER}{line}\n"))).unwrap_err();
         assert_eq!(bad.line, 2);
-        let is_kind = matches!(&bad.why, Why::UnknownKind(what) if what.contains(names));
+        let is_kind = matches!(&bad.kind, BadTraceKind::UnknownKind(what) if what.contains(names));
         assert!(is_kind, "{bad}");
     }
     let header = HEADER.replace("}", ",\"host\":\"kelvin\"}");
@@ -164,7 +181,7 @@ fn an_unknown_kind_is_refused_and_an_unknown_field_is_kept() {
 }
 
 #[test]
-fn a_byte_that_says_nothing_is_noticed_too() {
+fn a_change_in_a_field_that_is_not_used_is_noticed_too() {
     let lines = HEADER.to_owned() + "{\"call\":\"teardown\", \"note\":\"a b\"}\n";
     let whole = String::from_utf8(sealed(&lines)).unwrap();
     assert!(Trace::read(whole.as_bytes()).is_ok());
@@ -176,13 +193,16 @@ fn a_byte_that_says_nothing_is_noticed_too() {
     ] {
         let changed = whole.replacen(old, new, 1);
         let bad = Trace::read(changed.as_bytes()).unwrap_err();
-        assert!(matches!(bad.why, Why::Changed { .. }), "{new}: {bad}");
+        assert!(
+            matches!(bad.kind, BadTraceKind::Changed { .. }),
+            "{new}: {bad}"
+        );
         assert_eq!(bad.line, 3);
     }
 }
 
 #[test]
-fn a_field_that_is_wrong_is_told_with_its_line() {
+fn a_wrong_field_is_refused_with_its_line() {
     for line in [
         "{\"call\":\"wait\"}",
         "{\"call\":\"wait\",\"channel\":-1}",
@@ -193,12 +213,12 @@ fn a_field_that_is_wrong_is_told_with_its_line() {
     ] {
         let bad = Trace::read(&sealed(&format!("{HEADER}{line}\n"))).unwrap_err();
         assert_eq!(bad.line, 2);
-        assert!(matches!(bad.why, Why::Field(_)), "{line}: {bad}");
+        assert!(matches!(bad.kind, BadTraceKind::Field(_)), "{line}: {bad}");
     }
 }
 
 #[test]
-fn each_example_of_the_document_is_a_line_as_it_is_written() {
+fn each_example_of_the_document_is_written_as_it_is_read() {
     let document = include_str!("../../docs/traces.md");
     let mut kinds = std::collections::BTreeSet::new();
     let mut examples = 0;
@@ -218,16 +238,16 @@ fn each_example_of_the_document_is_a_line_as_it_is_written() {
             String::from_utf8(trace.to_bytes()).unwrap().lines().nth(1),
             Some(line)
         );
-        kinds.insert(match trace.lines[0].what {
-            What::Call(_) => "call",
-            What::Answer(_) => "answer",
-            What::Seam(_) => "seam",
-            What::Guest(_) => "guest",
-            What::Sim(_) => "sim",
-            What::Op(_) => "op",
-            What::Input(_) => "input",
-            What::Schedule(_) => "schedule",
-            What::Verdict(_) => "verdict",
+        kinds.insert(match trace.lines[0].record {
+            Record::Call(_) => "call",
+            Record::Answer(_) => "answer",
+            Record::Backend(_) => "seam",
+            Record::Guest(_) => "guest",
+            Record::Sim(_) => "sim",
+            Record::Op(_) => "op",
+            Record::Input(_) => "input",
+            Record::Schedule(_) => "schedule",
+            Record::Verdict(_) => "verdict",
         });
         examples += 1;
     }
@@ -238,10 +258,10 @@ fn each_example_of_the_document_is_a_line_as_it_is_written() {
     Trace::read(whole.as_bytes()).unwrap();
 }
 
-/// What a salvage of these bytes is refused with.
-fn refused(bytes: &[u8]) -> Why {
+/// The reason for which a salvage of these bytes is refused.
+fn refused(bytes: &[u8]) -> BadTraceKind {
     match Salvaged::read(bytes) {
-        Err(LoadError::Bad(bad)) => bad.why,
+        Err(LoadError::Bad(bad)) => bad.kind,
         other => panic!("{other:?}"),
     }
 }
@@ -285,11 +305,14 @@ fn damage_in_the_middle_of_a_recording_that_was_cut_off_is_refused_with_its_line
     }
     let mut after_the_end = sealed(HEADER);
     after_the_end.extend(b"{\"call\":");
-    assert_eq!(refused(&after_the_end), Why::AfterTheEnd);
+    assert_eq!(refused(&after_the_end), BadTraceKind::AfterTheEnd);
     let damaged = sealed(HEADER);
     let damaged = String::from_utf8(damaged).unwrap().replace("sim", "xen");
-    assert!(matches!(refused(damaged.as_bytes()), Why::Changed { .. }));
-    assert_eq!(refused(&HEADER.as_bytes()[..20]), Why::Truncated);
+    assert!(matches!(
+        refused(damaged.as_bytes()),
+        BadTraceKind::Changed { .. }
+    ));
+    assert_eq!(refused(&HEADER.as_bytes()[..20]), BadTraceKind::Truncated);
     assert!(Salvaged::read(cut.as_bytes()).is_ok());
 }
 
@@ -321,8 +344,8 @@ fn a_line_without_an_end_is_refused_once_it_is_longer_than_a_line_may_be() {
             panic!("it can be read");
         };
         assert_eq!(
-            (bad.line, &bad.why),
-            (line, &Why::TooLong { limit: LINE_LIMIT })
+            (bad.line, &bad.kind),
+            (line, &BadTraceKind::TooLong { limit: LINE_LIMIT })
         );
         assert!(bad.to_string().contains("4194304 bytes"), "{bad}");
         assert!(taken <= LINE_LIMIT + (1 << 16), "{taken} bytes");
@@ -339,11 +362,14 @@ fn the_longest_line_is_read_and_one_byte_more_is_refused() {
     };
     assert_eq!(Trace::read(&line(0)).unwrap().lines.len(), 1);
     let bad = Trace::read(&line(1)).unwrap_err();
-    assert_eq!((bad.line, bad.why), (2, Why::TooLong { limit: LINE_LIMIT }));
+    assert_eq!(
+        (bad.line, bad.kind),
+        (2, BadTraceKind::TooLong { limit: LINE_LIMIT })
+    );
 }
 
 #[test]
-fn wakes_of_every_port_of_a_domain_are_a_line_that_is_read() {
+fn a_line_with_wakes_of_every_port_of_a_domain_is_read() {
     let wakes: Vec<String> = (0..1 << 17)
         .map(|channel| format!("[{channel},\"peer_gone\"]"))
         .collect();
@@ -356,10 +382,10 @@ fn wakes_of_every_port_of_a_domain_are_a_line_that_is_read() {
 fn a_tape_that_is_finished_takes_no_more_lines() {
     let memory = Memory::default();
     let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), memory.clone());
-    tape.put(|| What::Call(Call::Teardown));
+    tape.put(|| Record::Call(Call::Teardown));
     tape.finish().unwrap();
     let whole = memory.bytes();
-    tape.put(|| What::Call(Call::DropContext));
+    tape.put(|| Record::Call(Call::DropContext));
     tape.finish().unwrap();
     drop(tape);
     assert_eq!(memory.bytes(), whole);
@@ -367,24 +393,24 @@ fn a_tape_that_is_finished_takes_no_more_lines() {
 }
 
 #[test]
-fn a_failure_with_endless_words_is_a_line_that_is_read() {
-    let words = "\u{20ac}".repeat(LINE_LIMIT);
-    let failed = Failed::new(ErrorKind::Other, words);
+fn a_failure_with_a_very_long_message_is_shortened_and_can_be_read() {
+    let message = "\u{20ac}".repeat(LINE_LIMIT);
+    let failed = Failed::new(ErrorKind::Other, message);
     assert_eq!(failed.text.len(), 65_535, "whole characters");
-    let at = AtSeam {
-        call: Seam::Register,
+    let register = BackendRecord {
+        call: BackendCall::Register,
         peer: None,
-        got: None,
+        answer: None,
         failed: Some(Box::new(failed)),
     };
     let trace = Trace {
         header: Header::new(Source::Sim, Trigger::Level),
-        lines: vec![Line::new(What::Seam(at))],
+        lines: vec![Line::new(Record::Backend(register))],
     };
     assert_eq!(Trace::read(&trace.to_bytes()).unwrap(), trace);
 }
 
-/// A disk with room for so many bytes.
+/// A disk with room for this many bytes.
 struct Full(usize);
 
 impl Write for Full {
@@ -405,11 +431,11 @@ impl Write for Full {
 }
 
 #[test]
-fn a_tape_tells_of_its_failed_write_whenever_it_is_asked() {
+fn check_and_finish_return_the_error_of_a_failed_write_each_time() {
     let header = Header::new(Source::Sim, Trigger::Level);
     let tape = Tape::new(&header, Full(HEADER.len()));
     tape.check().unwrap();
-    tape.put(|| What::Call(Call::Teardown));
+    tape.put(|| Record::Call(Call::Teardown));
     for _ in 0..2 {
         assert_eq!(tape.check().unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Programs that use the plain context: what of them replays, and what is refused by its name.
+//! Programs that use the plain context: which calls replay, and which are refused by name.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use evtchn_core::{AfterHandler, Cause, Context, DomId, Error, Outcome, Trigger};
 use evtchn_sim::{Sim, SimLoop};
-use evtchn_trace::{Answer, Call, Replayed, State, Tape, What, replay};
+use evtchn_trace::{Answer, BackendAnswer, Call, Record, RecordedStatus, Replayed, Tape, replay};
 
 use crate::support::rig::{Rig, wakes};
 
 #[test]
-fn a_check_of_the_peers_replays_with_what_xen_said() {
+fn a_check_of_the_peers_replays_with_the_recorded_statuses() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let (channel, theirs) = rig.wire(&context);
@@ -31,19 +31,19 @@ fn a_check_of_the_peers_replays_with_what_xen_said() {
     drop((channel, context));
     let domid = rig.guest.domid();
     let mut trace = rig.replays();
-    // A port that had another peer than was recorded is another answer.
+    // With another status the context answers differently.
     for line in &mut trace.lines {
-        if let What::Seam(at) = &mut line.what
-            && let Some(evtchn_trace::Got::Is(state)) = &mut at.got
+        if let Record::Backend(backend) = &mut line.record
+            && let Some(BackendAnswer::Status(status)) = &mut backend.answer
         {
-            *state = State::Unbound { domid };
+            *status = RecordedStatus::Unbound { domid };
         }
     }
     assert!(matches!(replay(&trace).unwrap(), Replayed::Differs(_)));
 }
 
 #[test]
-fn a_notifier_is_recorded_on_its_thread_and_after_its_channel_is_gone() {
+fn a_notifier_is_recorded_with_its_thread_and_after_its_channel_is_dropped() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let (channel, _) = rig.wire(&context);
@@ -59,7 +59,7 @@ fn a_notifier_is_recorded_on_its_thread_and_after_its_channel_is_gone() {
     drop((notifier, context));
     let trace = rig.replays();
     let notifies = trace.lines.iter().filter_map(|line| {
-        let What::Call(Call::Notify { channel }) = line.what else {
+        let Record::Call(Call::Notify { channel }) = line.record else {
             return None;
         };
         Some((channel, line.thread))
@@ -68,7 +68,7 @@ fn a_notifier_is_recorded_on_its_thread_and_after_its_channel_is_gone() {
 }
 
 #[test]
-fn a_channel_that_was_unbound_refuses_what_it_refused() {
+fn calls_on_a_channel_that_was_unbound_replay_with_their_errors() {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
     let (mut channel, _) = rig.wire(&context);
@@ -82,7 +82,7 @@ fn a_channel_that_was_unbound_refuses_what_it_refused() {
 }
 
 #[test]
-fn a_round_that_is_begun_and_then_calls_replays_with_its_callbacks() {
+fn a_round_that_calls_callbacks_replays() {
     for trigger in [Trigger::Level, Trigger::Edge] {
         let rig = Rig::new(trigger);
         let context = rig.context();
@@ -98,12 +98,15 @@ fn a_round_that_is_begun_and_then_calls_replays_with_its_callbacks() {
         }
         drop((channel, context));
         let trace = rig.replays();
-        let called = |what: &What| matches!(what, What::Answer(Answer::Calls { .. }));
-        assert_eq!(trace.lines.iter().filter(|it| called(&it.what)).count(), 3);
+        let called = |record: &Record| matches!(record, Record::Answer(Answer::Calls { .. }));
+        assert_eq!(
+            trace.lines.iter().filter(|it| called(&it.record)).count(),
+            3
+        );
     }
 }
 
-/// What a replay of this program says of why it cannot be.
+/// The error with which a replay of this program is refused.
 fn refused(program: impl FnOnce(&Rig, &Context<SimLoop>)) -> String {
     let rig = Rig::new(Trigger::Level);
     let context = rig.context();
@@ -113,9 +116,9 @@ fn refused(program: impl FnOnce(&Rig, &Context<SimLoop>)) -> String {
 }
 
 #[test]
-fn what_is_recorded_by_its_name_alone_is_refused_by_it() {
+fn a_call_that_is_recorded_by_name_only_is_refused_by_name() {
     let mut cx = Cx::from_waker(Waker::noop());
-    let told = refused(|rig, context| {
+    let error = refused(|rig, context| {
         let (channel, theirs) = rig.wire(context);
         rig.guest.send(theirs).unwrap();
         let mut woken = pin!(channel.woken());
@@ -124,40 +127,40 @@ fn what_is_recorded_by_its_name_alone_is_refused_by_it() {
         assert!(matches!(woken.poll(&mut cx), Poll::Ready(Ok(Cause::Event))));
     });
     assert!(
-        told.contains("a task waits, which is not replayed"),
-        "{told}"
+        error.contains("a task waits, which is not replayed"),
+        "{error}"
     );
-    let told = refused(|rig, context| {
+    let error = refused(|rig, context| {
         let (channel, _) = rig.wire(context);
         let mut wakes = channel.wakes().unwrap();
         assert!(wakes.poll_wake(&mut cx).is_pending());
     });
-    assert!(told.contains("add to wakes"), "{told}");
-    let told = refused(|_, context| assert!(context.drive().is_ok()));
-    assert!(told.contains("drive"), "{told}");
-    let told = refused(|_, context| context.driver().lost());
-    assert!(told.contains("lost"), "{told}");
-    let told = refused(|rig, context| {
+    assert!(error.contains("add to wakes"), "{error}");
+    let error = refused(|_, context| assert!(context.drive().is_ok()));
+    assert!(error.contains("drive"), "{error}");
+    let error = refused(|_, context| context.driver().lost());
+    assert!(error.contains("lost"), "{error}");
+    let error = refused(|rig, context| {
         let (channel, _) = rig.wire(context);
         let mut handlers = context.handlers();
         handlers.add(channel.id(), AfterHandler, |_| ()).unwrap();
         handlers.round(Duration::ZERO).unwrap();
     });
-    assert!(told.contains("next_of"), "{told}");
-    let told = refused(|rig, context| {
+    assert!(error.contains("next_of"), "{error}");
+    let error = refused(|rig, context| {
         let (channel, _) = rig.wire(context);
         assert!(!channel.try_cancel().unwrap());
     });
-    assert!(told.contains("try_cancel"), "{told}");
-    let told = refused(|rig, context| {
+    assert!(error.contains("try_cancel"), "{error}");
+    let error = refused(|rig, context| {
         let (channel, _) = rig.wire(context);
         assert_eq!(channel.block_while(None, || false).unwrap(), None);
     });
-    assert!(told.contains("block_while"), "{told}");
+    assert!(error.contains("block_while"), "{error}");
 }
 
 #[test]
-fn a_program_that_is_not_recorded_has_the_backend_itself() {
+fn a_tape_that_is_off_returns_the_backend_itself() {
     let off = Tape::off();
     let backend = off.record(Sim::new(1).open(DomId::DOM0));
     let context = Context::with_registrar(backend.clone(), SimLoop::level());

@@ -6,8 +6,8 @@ use crate::support::recorded::recorded;
 use evtchn_core::{DomId, Trigger};
 use evtchn_sim::Delivery;
 use evtchn_trace::{
-    Answer, AtSeam, Call, Cut, Got, Header, Line, Replayed, Salvaged, Seam, Source, Trace, What,
-    Why, replay, replay_on_sim,
+    Answer, BackendAnswer, BackendCall, BackendRecord, BadTraceKind, Call, Cut, Header, Line,
+    Record, Replayed, Salvaged, Source, Trace, VERSION, replay, replay_on_sim,
 };
 use proptest::prelude::*;
 
@@ -38,29 +38,47 @@ proptest! {
     }
 }
 
+/// Traces that were recorded when this version of the format was new: a run, and the example of the
+/// documents. They must replay for as long as this version is read.
+const OF_THIS_VERSION: [(&str, &[u8]); 2] = [
+    ("run", include_bytes!("version-3/run.trace")),
+    ("example", include_bytes!("version-3/example.trace")),
+];
+
 #[test]
-fn the_first_answer_that_is_another_is_told_with_its_line() {
+fn kept_traces_of_this_version_replay() {
+    for (name, bytes) in OF_THIS_VERSION {
+        let trace = Trace::read(bytes).unwrap();
+        assert_eq!(trace.header.version(), VERSION, "{name}");
+        let calls = same(replay(&trace).unwrap());
+        assert!(calls > 10, "{name}: {calls} calls");
+        assert_eq!(same(replay_on_sim(&trace).unwrap()), calls, "{name}");
+    }
+}
+
+#[test]
+fn the_first_difference_is_reported_with_its_line() {
     let bytes = recorded(3, Trigger::Level, Delivery::Immediate);
     let mut trace = Trace::read(&bytes).unwrap();
-    let notify = |line: &Line| matches!(line.what, What::Call(Call::Notify { .. }));
+    let notify = |line: &Line| matches!(line.record, Record::Call(Call::Notify { .. }));
     let place = trace.lines.iter().position(notify).unwrap();
-    trace.lines[place].what = What::Call(Call::NextTimeout);
+    trace.lines[place].record = Record::Call(Call::NextTimeout);
     let Replayed::Differs(difference) = replay(&trace).unwrap() else {
         panic!("it is not the same");
     };
-    // What others did comes between the call and what it made of the seam.
+    // Lines of what others did may come between the call and its backend call.
     let mut after = (place..).zip(&trace.lines[place..]);
-    let seam = after.find(|(_, line)| matches!(line.what, What::Seam(_)));
-    assert_eq!(Some(difference.line - 2), seam.map(|(at, _)| at));
+    let backend = after.find(|(_, line)| matches!(line.record, Record::Backend(_)));
+    assert_eq!(Some(difference.line - 2), backend.map(|(at, _)| at));
     assert!(difference.expected.contains(r#""seam":"notify""#));
     assert!(difference.got.contains(r#""answer":"timeout""#));
 }
 
 #[test]
-fn the_simulator_tells_a_read_that_it_does_not_give() {
+fn a_read_that_the_simulator_answers_otherwise_is_a_difference() {
     let bytes = recorded(4, Trigger::Level, Delivery::Immediate);
     let mut trace = Trace::read(&bytes).unwrap();
-    let send = |line: &Line| matches!(line.what, What::Guest(evtchn_trace::Guest::Send { .. }));
+    let send = |line: &Line| matches!(line.record, Record::Guest(evtchn_trace::Guest::Send { .. }));
     let place = trace.lines.iter().position(send).unwrap();
     trace.lines.remove(place);
     assert!(matches!(replay(&trace), Ok(Replayed::Same(_))));
@@ -71,9 +89,9 @@ fn the_simulator_tells_a_read_that_it_does_not_give() {
 fn calls_that_overlap_are_refused_with_both_lines() {
     let bytes = recorded(5, Trigger::Level, Delivery::Immediate);
     let mut trace = Trace::read(&bytes).unwrap();
-    let call = |line: &Line| matches!(line.what, What::Call(_));
+    let call = |line: &Line| matches!(line.record, Record::Call(_));
     let place = trace.lines.iter().position(call).unwrap();
-    let mut other = Line::new(What::Call(Call::NextTimeout));
+    let mut other = Line::new(Record::Call(Call::NextTimeout));
     other.thread = 1;
     trace.lines.insert(place + 1, other);
     let bad = replay(&trace).unwrap_err();
@@ -82,7 +100,7 @@ fn calls_that_overlap_are_refused_with_both_lines() {
 }
 
 #[test]
-fn one_byte_changed_is_always_refused() {
+fn one_changed_byte_is_always_refused() {
     let bytes = recorded(6, Trigger::Edge, Delivery::Chosen);
     for on in [replay, replay_on_sim] {
         let outcomes = changed_bytes(&bytes, false, on);
@@ -92,12 +110,12 @@ fn one_byte_changed_is_always_refused() {
 }
 
 #[test]
-fn one_byte_changed_under_a_digest_that_fits_never_panics() {
+fn one_changed_byte_under_a_matching_digest_never_panics() {
     let bytes = recorded(7, Trigger::Level, Delivery::Immediate);
     for (on, most) in [(replay as fn(&Trace) -> _, 70), (replay_on_sim, 50)] {
         let outcomes = changed_bytes(&bytes, true, on);
         eprintln!("100 changed bytes, sealed again: {outcomes:?}");
-        // What is the same still is a byte in what the replay has no use for, as in an act of a guest.
+        // The replay is the same where the byte is in a line that it does not use, such as one of a guest.
         assert!(outcomes.differs > 20, "{outcomes:?}");
         assert!(outcomes.same <= most, "{outcomes:?}");
     }
@@ -109,7 +127,7 @@ fn a_recording_that_is_cut_off_anywhere_replays_up_to_its_last_whole_line() {
     let ends = bytes.iter().zip(1..).filter(|(byte, _)| **byte == b'\n');
     let ends: Vec<usize> = ends.map(|(_, end)| end).collect();
     let mut calls = 0;
-    // All lines but the last one are whole, and of the next one some bytes are there.
+    // `after` whole lines, and some bytes of the next one.
     for (after, pair) in (1..).zip(ends.windows(2)).step_by(5) {
         let part = after % (pair[1] - pair[0]);
         let salvaged = Salvaged::read(&bytes[..pair[0] + part]).unwrap();
@@ -125,38 +143,38 @@ fn a_recording_that_is_cut_off_anywhere_replays_up_to_its_last_whole_line() {
 }
 
 #[test]
-fn a_difference_before_the_end_of_a_recording_that_was_cut_off_is_told() {
+fn a_difference_in_a_recording_that_was_cut_off_is_reported() {
     let bytes = recorded(9, Trigger::Level, Delivery::Immediate);
     let mut salvaged = Salvaged::read(&bytes[..bytes.len() / 2]).unwrap();
     let lines = &mut salvaged.trace.lines;
-    let answer = |line: &Line| matches!(&line.what, What::Answer(it) if *it != Answer::Nothing);
+    let answer = |line: &Line| matches!(&line.record, Record::Answer(it) if *it != Answer::Nothing);
     let place = lines.iter().rposition(answer).unwrap();
-    lines[place].what = What::Answer(Answer::Nothing);
+    lines[place].record = Record::Answer(Answer::Nothing);
     let Replayed::Differs(difference) = salvaged.replay().unwrap() else {
         panic!("it is not the same");
     };
     assert_eq!(difference.line, place + 2);
 }
 
-/// A call that gives the context a port, and its answer.
-fn bound(call: Seam, got: Option<Got>) -> Trace {
-    let at = AtSeam {
+/// A trace with one backend call that returns a port, and its answer.
+fn bound(call: BackendCall, answer: Option<BackendAnswer>) -> Trace {
+    let bind = BackendRecord {
         call,
-        got,
+        answer,
         peer: None,
         failed: None,
     };
     let remote = DomId::new(1);
     let lines = [
-        What::Call(Call::BindUnboundPort { remote }),
-        What::Seam(AtSeam {
-            call: Seam::Open,
-            got: None,
+        Record::Call(Call::BindUnboundPort { remote }),
+        Record::Backend(BackendRecord {
+            call: BackendCall::Open,
+            answer: None,
             peer: None,
             failed: None,
         }),
-        What::Seam(at),
-        What::Answer(Answer::Done),
+        Record::Backend(bind),
+        Record::Answer(Answer::Done),
     ];
     Trace {
         header: Header::new(Source::Sim, Trigger::Level),
@@ -170,25 +188,30 @@ fn a_port_that_no_domain_can_have_is_refused_before_anything_is_played() {
     for port in [1 << 17, i32::MAX.cast_unsigned()] {
         let port_id = evtchn_core::Port::new(port).unwrap();
         for trace in [
-            bound(Seam::BindUnboundPort { remote }, Some(Got::Number(port))),
-            bound(Seam::BindStatic { port: port_id }, None),
+            bound(
+                BackendCall::BindUnboundPort { remote },
+                Some(BackendAnswer::Number(port)),
+            ),
+            bound(BackendCall::BindStatic { port: port_id }, None),
         ] {
             let bad = replay(&trace).unwrap_err();
             assert_eq!(bad.line, 4);
-            assert!(matches!(&bad.why, Why::Field(why) if why.contains(&port.to_string())));
+            assert!(
+                matches!(&bad.kind, BadTraceKind::Field(why) if why.contains(&port.to_string()))
+            );
         }
     }
     let most = bound(
-        Seam::BindUnboundPort { remote },
-        Some(Got::Number((1 << 17) - 1)),
+        BackendCall::BindUnboundPort { remote },
+        Some(BackendAnswer::Number((1 << 17) - 1)),
     );
     assert!(replay(&most).is_ok());
 }
 
 #[test]
-fn a_replay_has_the_threads_that_the_trace_names_and_no_others() {
-    let mut call = Line::new(What::Call(Call::NextTimeout));
-    let mut answer = Line::new(What::Answer(Answer::Timeout { zero: false }));
+fn a_replay_starts_only_the_threads_that_the_trace_names() {
+    let mut call = Line::new(Record::Call(Call::NextTimeout));
+    let mut answer = Line::new(Record::Answer(Answer::Timeout { zero: false }));
     (call.thread, answer.thread) = (1023, 1023);
     let mut trace = Trace {
         header: Header::new(Source::Sim, Trigger::Level),
@@ -221,10 +244,10 @@ fn a_call_that_cannot_be_made_is_a_difference_at_its_own_line() {
         (Call::Finish, Answer::Nothing, "no round is under way"),
     ] {
         let lines = [
-            What::Call(Call::NextTimeout),
-            What::Answer(Answer::Timeout { zero: false }),
-            What::Call(call),
-            What::Answer(answer),
+            Record::Call(Call::NextTimeout),
+            Record::Answer(Answer::Timeout { zero: false }),
+            Record::Call(call),
+            Record::Answer(answer),
         ];
         let trace = Trace {
             header: Header::new(Source::Sim, Trigger::Level),
@@ -245,11 +268,11 @@ fn a_read_of_more_ports_than_it_has_room_for_is_a_difference() {
     let bytes = recorded(10, Trigger::Level, Delivery::Immediate);
     let mut trace = Trace::read(&bytes).unwrap();
     let read = trace.lines.iter_mut().find_map(|line| {
-        let What::Seam(AtSeam {
-            call: Seam::Pending { room },
-            got: Some(Got::Ports(ports)),
+        let Record::Backend(BackendRecord {
+            call: BackendCall::Pending { room },
+            answer: Some(BackendAnswer::Ports(ports)),
             ..
-        }) = &mut line.what
+        }) = &mut line.record
         else {
             return None;
         };

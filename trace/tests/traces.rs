@@ -1,8 +1,8 @@
-//! Loopback channels that are recorded, replayed over their answers, and on the simulator: on a
-//! simulated device (`sim::`) and on `/dev/xen/evtchn` (`xen::`).
+//! Records loopback channels on a simulated device (`sim::`) and on `/dev/xen/evtchn` (`xen::`), then
+//! replays the trace with its answers and on the simulator.
 //!
-//! Without the device the second half is ignored, and said to be; with `EVTCHN_REQUIRE_XEN=1` it
-//! fails. `cargo xtask xen` boots a machine that has it.
+//! Without the device the cases of `xen::` are ignored with a message; with `EVTCHN_REQUIRE_XEN=1` they
+//! fail. `cargo xtask xen` boots a machine that has the device.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use evtchn_core::{Backend, Context, DomId, Registrar, Trigger};
 use evtchn_sim::{Sim, SimLoop};
-use evtchn_trace::{Answer, Header, Replayed, Source, Tape, Trace, What, replay, replay_on_sim};
+use evtchn_trace::{Answer, Header, Record, Replayed, Source, Tape, Trace, replay, replay_on_sim};
 use evtchn_xen::{DEVICE_PATH, PollLoop, XenOpen};
 use libtest_mimic::{Arguments, Trial};
 use support::changed::changed_bytes;
@@ -72,7 +72,7 @@ fn on_xen() -> Vec<u8> {
 fn same(replayed: Replayed) -> usize {
     match replayed {
         Replayed::Same(tally) => {
-            assert!(tally.seam > 60, "{tally:?}");
+            assert!(tally.backend_calls > 60, "{tally:?}");
             tally.calls
         }
         Replayed::Differs(difference) => panic!("{difference}"),
@@ -91,7 +91,7 @@ fn maps_ports_that_have_other_numbers(recorded: fn() -> Vec<u8>) {
     let text = String::from_utf8(recorded()).unwrap();
     let trace = Trace::read(text.as_bytes()).unwrap();
     let port = trace.lines.iter().find_map(|line| {
-        if let What::Answer(Answer::Bound { port, .. }) = &line.what {
+        if let Record::Answer(Answer::Bound { port, .. }) = &line.record {
             return Some(port.as_raw());
         }
         None
@@ -109,7 +109,7 @@ fn maps_ports_that_have_other_numbers(recorded: fn() -> Vec<u8>) {
     assert_eq!(same(replay_on_sim(&trace).unwrap()), calls);
 }
 
-fn one_byte_changed_is_refused_or_told(recorded: fn() -> Vec<u8>) {
+fn one_changed_byte_is_refused_or_differs(recorded: fn() -> Vec<u8>) {
     let bytes = recorded();
     let raw = changed_bytes(&bytes, false, replay);
     assert_eq!(raw.refused, 100);
@@ -153,8 +153,8 @@ const TESTS: [Test; 3] = [
         maps_ports_that_have_other_numbers,
     ),
     (
-        "one_byte_changed_is_refused_or_told",
-        one_byte_changed_is_refused_or_told,
+        "one_changed_byte_is_refused_or_differs",
+        one_changed_byte_is_refused_or_differs,
     ),
 ];
 

@@ -12,7 +12,7 @@ use std::io::BufRead;
 use evtchn::{DomId, Link};
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::{Cause, PortEffect, PortInput, PortState};
-use evtchn_trace::{Call, Header, Lines, LoadError, What};
+use evtchn_trace::{Call, Header, Lines, LoadError, Record};
 
 use super::lanes::{Kind, State};
 use super::summary::Summary;
@@ -66,16 +66,16 @@ pub(crate) fn drive(
     for line in trace.by_ref() {
         let line = line?;
         driver.line = driver.line.saturating_add(1);
-        match &line.what {
-            What::Call(call) => driver.call(line.thread, call),
-            What::Answer(answer) => driver.answer(line.thread, answer),
-            What::Seam(at) => driver.backend_call(line.thread, at),
-            What::Guest(guest) => driver.guest(guest),
-            What::Sim(sim) => driver.sim(sim),
-            What::Op(op) => driver.op(op),
-            What::Verdict(verdict) => driver.verdict(verdict),
+        match &line.record {
+            Record::Call(call) => driver.call(line.thread, call),
+            Record::Answer(answer) => driver.answer(line.thread, answer),
+            Record::Backend(at) => driver.backend_call(line.thread, at),
+            Record::Guest(guest) => driver.guest(guest),
+            Record::Sim(sim) => driver.sim(sim),
+            Record::Op(op) => driver.op(op),
+            Record::Verdict(verdict) => driver.verdict(verdict),
             // These change no port.
-            What::Input(_) | What::Schedule(_) => {}
+            Record::Input(_) | Record::Schedule(_) => {}
         }
     }
     Ok(driver.end(trace.cut().is_some()))

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use evtchn::Trigger;
 use evtchn::sim::Choice;
-use evtchn_trace::{Header, Sim, Source, Tape, What};
+use evtchn_trace::{Header, Record, Sim, Source, Tape};
 
 use crate::file::AtomicFile;
 
@@ -67,7 +67,7 @@ impl Recording {
     /// The random decisions of the environment, which are recorded too.
     pub(crate) fn choice(&self, seed: u64) -> Choice {
         let tape = self.tape.clone();
-        let record = move |way, of| tape.put(|| What::Sim(Sim::Choice { way, of }));
+        let record = move |way, of| tape.put(|| Record::Sim(Sim::Choice { way, of }));
         Choice::seeded(seed).observed(record)
     }
 

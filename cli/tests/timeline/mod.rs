@@ -15,7 +15,7 @@ use std::fs;
 use drawn::{count, documented, drawn, events, evtchn, file, lanes, rough_day};
 use evtchn_checks::{Failing, Op, Source, record};
 use evtchn_core::{ErrorKind, Trigger};
-use evtchn_trace::{Failed, Trace, What};
+use evtchn_trace::{Failed, Record, Trace};
 use serde_json::Value;
 
 #[test]
@@ -231,7 +231,7 @@ fn strings_of_a_trace_are_escaped_in_every_format() {
     let text = "</script></title><script>alert(1)</script>\u{1b}\u{9b}\u{202e}\u{fffe}\u{ffff}\"&";
     let failed = Box::new(Failed::new(ErrorKind::Other, text));
     for line in &mut trace.lines {
-        if let What::Seam(at) = &mut line.what
+        if let Record::Backend(at) = &mut line.record
             && at.failed.is_some()
         {
             at.failed = Some(failed.clone());

@@ -9,7 +9,8 @@ use std::process::{Output, Stdio};
 
 use evtchn_core::{ErrorKind, Trigger};
 use evtchn_trace::{
-    Answer, AtSeam, Call, Failed, Header, Line, Op, Seam, Source, Trace, Verdict, What,
+    Answer, BackendCall, BackendRecord, Call, Failed, Header, Line, Op, Record, Source, Trace,
+    Verdict,
 };
 use serde_json::Value;
 
@@ -124,7 +125,7 @@ fn variables_and_the_program_name_are_escaped_before_they_reach_the_terminal() {
 }
 
 /// A trace with these lines.
-fn trace(source: Source, lines: Vec<What>) -> Vec<u8> {
+fn trace(source: Source, lines: Vec<Record>) -> Vec<u8> {
     let mut header = Header::new(source, Trigger::Level);
     header.slots = Some(3);
     let lines = lines.into_iter().map(Line::new).collect();
@@ -139,10 +140,10 @@ fn traces() -> Vec<(&'static str, i32, Vec<u8>)> {
     let quoted = serde_json::to_string(HOSTILE).unwrap();
     let line = |line: String| format!("{header}\n{line}\n").into_bytes();
     let failed = Failed::new(ErrorKind::Other, HOSTILE);
-    let at = AtSeam {
-        call: Seam::Open,
+    let at = BackendRecord {
+        call: BackendCall::Open,
         peer: None,
-        got: None,
+        answer: None,
         failed: Some(Box::new(failed)),
     };
     let answer = Answer::Failed {
@@ -151,13 +152,13 @@ fn traces() -> Vec<(&'static str, i32, Vec<u8>)> {
         failed: None,
     };
     let difference = vec![
-        What::Call(Call::BindStatic {
+        Record::Call(Call::BindStatic {
             port: evtchn_core::Port::new(7).unwrap(),
         }),
-        What::Seam(at),
-        What::Answer(answer),
+        Record::Backend(at),
+        Record::Answer(answer),
     ];
-    let op = |op: &str| What::Op(Op { op: op.to_owned() });
+    let op = |op: &str| Record::Op(Op { op: op.to_owned() });
     let broken = Verdict::Broken {
         step: 0,
         what: hostile(),
@@ -175,14 +176,14 @@ fn traces() -> Vec<(&'static str, i32, Vec<u8>)> {
         ),
         ("no JSON", 2, line(hostile())),
         ("a difference", 1, trace(Source::Sim, difference)),
-        ("a guest", 2, trace(Source::Sim, vec![What::Guest(other)])),
+        ("a guest", 2, trace(Source::Sim, vec![Record::Guest(other)])),
         ("a step", 2, trace(Source::Script, vec![op(HOSTILE)])),
         (
             "a verdict",
             0,
             trace(
                 Source::Script,
-                vec![op("bind 0 unbound"), What::Verdict(broken)],
+                vec![op("bind 0 unbound"), Record::Verdict(broken)],
             ),
         ),
     ]
@@ -220,7 +221,7 @@ fn a_line_of_megabytes_is_cut_in_the_error() {
     let output = evtchn("replay").arg(&file).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("line 2: of no known kind"), "{error}");
+    assert!(error.contains("line 2: unknown kind of line"), "{error}");
     assert!(
         error.len() < 11_000 && error.ends_with("...\n"),
         "{} bytes",

@@ -1,4 +1,4 @@
-//! What the simulator says of a call that failed, out of the error of a context.
+//! Finds the call of the simulator that failed in the error of a context.
 
 use std::error::Error as _;
 

@@ -2,12 +2,12 @@
 
 use evtchn_core::{DomId, HandOver, Port};
 
-/// Reads bytes as a text, which must not panic. What a text of version 1 gives must be written like
-/// that text, and what any other gives must survive its own. Then makes a table of the bytes, which
-/// must survive its text.
+/// Reads the bytes as the text of a table, which must not panic. A table from a text of version 1 must
+/// be written as the same text, and any table must be the same after it was written and read. Then
+/// makes a table from the bytes themselves, for which the same must hold.
 ///
 /// # Errors
-/// Where one of these does not hold.
+/// What does not hold.
 pub(crate) fn play_hand_over(bytes: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(bytes);
     let read = text.parse::<HandOver>();
@@ -27,7 +27,8 @@ pub(crate) fn play_hand_over(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// A table is read as it was written, and all but the peers also by older programs.
+/// Checks that the table is the same after it was written and read, and that an older program reads all
+/// of it but the peers.
 fn survives(table: &HandOver) -> Result<(), String> {
     let read = table.to_string().parse();
     if read.as_ref() != Ok(table) {

@@ -1,18 +1,19 @@
 //! Scripts of calls on a context over the simulator, played step by step against a model.
 //!
-//! One player serves them all: the exhaustive test enumerates scripts, the property tests draw
-//! and shrink them, a fuzz target decodes them from bytes. A script that fails can be pasted
-//! into a test as it is printed.
+//! All checks use one player: the exhaustive test enumerates scripts, the property tests generate and
+//! shrink them, a fuzz target decodes them from bytes. A script that fails is printed so that it can be
+//! pasted into a test.
 //!
 //! - [`Op`]: one step of a script, and a line of text. [`Op::decode`] reads scripts from bytes.
-//! - [`model`]: what a program may rely on, in a few lines that know nothing of the core.
-//! - [`play`]: plays a script and says where it broke; [`check`] does it for a test. Three
-//!   channels are enough for most scripts; [`play_on`] and [`check_on`] have as many as wanted.
+//! - [`model`]: what a program may rely on, in a few lines that do not use the core.
+//! - [`play`]: plays a script and reports where it broke; [`check`] does it for a test. Three channels
+//!   are enough for most scripts; [`play_on`] and [`check_on`] take any number of them.
 //! - [`play_seen`]: shows the [`Player`] after each step; [`Stepped`] takes the steps one by one.
-//! - `explore`, a feature: plays scripts of many kinds and says which cells of the tables they met.
-//! - [`keep`]: writes what fails to a trace, and says the command that plays it again. [`Kept`] is
-//!   what such a trace is of.
-//! - [`Target`]: what each fuzz target does with any bytes; [`Input`] is what it is given.
+//! - `explore`, a feature: plays scripts of many kinds and reports which cells of the tables they
+//!   reached.
+//! - [`keep`]: writes the trace of a script that fails, and returns the command that plays it again.
+//!   [`CheckTrace`] is what such a trace contains.
+//! - [`Target`]: the fuzz targets; [`Input`] is the input of one.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "explore")]
@@ -35,5 +36,5 @@ pub use player::{
     play_seen, shortest,
 };
 pub use target::{Input, Target};
-pub use text::NoStep;
-pub use trace::{Kept, NotKept, Script, keep, record, write, write_unplayed};
+pub use text::BadStep;
+pub use trace::{BadCheckTrace, CheckTrace, Script, keep, record, write, write_unplayed};

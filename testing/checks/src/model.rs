@@ -1,44 +1,44 @@
-//! What a program may rely on, channel by channel.
+//! The model: what a program may rely on, channel by channel.
 
 use evtchn_core::Cause;
 
-/// One bound channel as its owner may think of it.
+/// One bound channel, as far as its owner can know it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Channel {
-    /// It is waited on and no wake came yet.
+    /// It has a wait, and no wake came yet.
     pub waiting: bool,
     /// The wait is for each wake.
     pub stands: bool,
     /// Something happened since the last wake: a wait must fire.
     pub must: bool,
-    /// The wake was read and kept for certain: the round that follows a wait hands it out, and so
-    /// does the round in which the wait is made.
+    /// The wake was certainly read and kept: the round after the next wait hands it out, or the round in
+    /// which that wait is made.
     pub kept: bool,
     /// How many wakes can be under way, two at most and [`more`](Channel::more): one that the
     /// program can already see, and one that was held back meanwhile.
     pub may: u8,
-    /// How many more can be under way. Told of an overflow, or adopted, the port is unmasked
-    /// unseen: it can be enabled with an event unread, and then brings another. An overflow takes
-    /// what is unread; each process that adopts finds what the one before left.
+    /// How many more wakes can be under way. After a wake with the cause overflow or adopted the port
+    /// is unmasked although an event of it may be unread, so it can fire once more. An overflow
+    /// discards what is unread; a process that adopts the port finds what the process before it left.
     pub more: u8,
 }
 
-/// Something that must not be.
+/// What the model does not allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
     /// A wake without a wait.
-    #[error("a wake came that nobody waited for")]
+    #[error("a wake came without a wait")]
     NotWaited,
-    /// A wake without a reason.
+    /// A wake without a cause.
     #[error("a wake came though nothing had happened")]
     Causeless,
-    /// A thread or a task took a wake that somebody else waited for.
-    #[error("a thread or a task took a wake although somebody waited already")]
+    /// A thread or a task took a wake although the channel already had a wait.
+    #[error("a thread or a task took a wake although the channel already had a wait")]
     TakenTwice,
-    /// A cancel did not say whether it ended a wait.
-    #[error("somebody waited: {waited}, but the cancel said: {ended}")]
+    /// A cancel gave the wrong answer to whether it ended a wait.
+    #[error("the channel had a wait: {waited}, but the cancel said: {ended}")]
     Cancelled {
-        /// Somebody waited.
+        /// The channel had a wait.
         waited: bool,
         /// What the cancel answered.
         ended: bool,
@@ -46,7 +46,7 @@ pub enum Wrong {
 }
 
 impl Channel {
-    /// A new channel; `signalled` where the bind itself sets it pending.
+    /// A new channel; `signalled` if the bind itself sets it pending.
     #[must_use]
     pub const fn bound(signalled: bool) -> Channel {
         Channel {
@@ -67,7 +67,7 @@ impl Channel {
         }
     }
 
-    /// Another process has it from now on: what was read of it is not known, so a wait must fire.
+    /// Another process adopted the port. What was read of it is not known, so a wait must fire.
     pub const fn adopt(&mut self) {
         self.waiting = false;
         self.stands = false;
@@ -76,11 +76,11 @@ impl Channel {
         self.more = self.more.saturating_add(1);
     }
 
-    /// A round had nobody for the wake, be it of an event or, where there was an overflow, of that:
-    /// it is there for the next wait.
+    /// A round had no waiter for the wake of an event or, after an overflow, for that of the overflow.
+    /// The wake is kept for the next wait.
     ///
     /// # Errors
-    /// [`Wrong`] where that must not be.
+    /// [`Wrong`] if the model does not allow it.
     pub const fn kept(&mut self, overflowed: bool) -> Result<(), Wrong> {
         if !self.must && self.may == 0 && !overflowed {
             return Err(Wrong::Causeless);
@@ -89,32 +89,32 @@ impl Channel {
         self.stands = false;
         self.must = true;
         self.kept = true;
-        self.told(overflowed);
+        self.note_overflow(overflowed);
         Ok(())
     }
 
-    /// Events were lost, whose they were is not known: a wait must fire.
+    /// Events were lost, perhaps one of this channel: a wait must fire.
     pub const fn overflow(&mut self) {
         self.must = true;
         self.more = 1;
     }
 
-    /// A channel that was bound after an overflow is told of it too.
-    const fn told(&mut self, overflowed: bool) {
+    /// A wake with the cause overflow came, perhaps on a channel that was bound after the overflow.
+    const fn note_overflow(&mut self, overflowed: bool) {
         if overflowed && self.more == 0 {
             self.more = 1;
         }
     }
 
-    /// A wait began. It never gives a wake: what was kept comes in a round.
+    /// A wait began. It never returns a wake; a kept one comes in a round.
     pub const fn waited(&mut self) {
         self.waiting = true;
     }
 
-    /// A thread that blocks or a task took the wake, which it may where nobody waits.
+    /// A thread that blocks or a task took the wake. It may do so if the channel has no wait.
     ///
     /// # Errors
-    /// [`Wrong`] where that must not be.
+    /// [`Wrong`] if the model does not allow it.
     pub fn taken(&mut self, cause: Cause) -> Result<(), Wrong> {
         if self.waiting {
             return Err(Wrong::TakenTwice);
@@ -123,10 +123,10 @@ impl Channel {
         self.woken(cause)
     }
 
-    /// A wait was cancelled, and the answer says whether there was one.
+    /// A cancel returned; `ended` is its answer.
     ///
     /// # Errors
-    /// [`Wrong`] where that is not so.
+    /// [`Wrong`] if the answer is wrong.
     pub const fn cancelled(&mut self, ended: bool) -> Result<(), Wrong> {
         let waited = self.waiting;
         self.waiting = false;
@@ -141,21 +141,21 @@ impl Channel {
     /// A wake came.
     ///
     /// # Errors
-    /// [`Wrong`] where that must not be.
+    /// [`Wrong`] if the model does not allow it.
     pub fn woken(&mut self, cause: Cause) -> Result<(), Wrong> {
         if !self.waiting {
             return Err(Wrong::NotWaited);
         }
-        // What an overflow tells of, the ring does not hold; what it holds may come after it.
-        let told_of = u8::from(cause == Cause::Event);
-        let Some(may) = self.may.checked_sub(told_of) else {
+        // Only an event uses up one of the wakes under way. After an overflow the ring may hold more.
+        let used = u8::from(cause == Cause::Event);
+        let Some(may) = self.may.checked_sub(used) else {
             return Err(Wrong::Causeless);
         };
         self.waiting = self.stands;
         self.must = false;
         self.kept = false;
         self.may = may;
-        self.told(cause == Cause::Overflow);
+        self.note_overflow(cause == Cause::Overflow);
         Ok(())
     }
 }

@@ -10,12 +10,12 @@ pub enum Source {
     Unbound,
     /// A bind to a port that the guest allocated.
     Interdomain,
-    /// A virtual interrupt of its own for each slot. There are few: slots beyond them get a port
-    /// as [`Unbound`](Source::Unbound) says.
+    /// A virtual interrupt, a different one for each slot. There are few; slots beyond them get a port
+    /// as with [`Unbound`](Source::Unbound).
     Virq,
 }
 
-/// A call of the seam that can be made to fail.
+/// A backend call that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failing {
     /// `open`
@@ -30,7 +30,7 @@ pub enum Failing {
     ShortUnmask,
     /// `pending`, interrupted by a signal.
     Interrupted,
-    /// `pending`, for good.
+    /// `pending`, which ends the device.
     Reading,
     /// `register`
     Registering,
@@ -68,58 +68,58 @@ pub enum Each {
 pub enum Op {
     /// Binds a channel into an empty slot.
     Bind(u16, Source),
-    /// Unbinds by the call that reports errors.
+    /// Unbinds by the call that returns errors.
     Unbind(u16),
     /// Unbinds by dropping the channel.
     Drop(u16),
-    /// Waits, also by the id of a channel that is gone.
+    /// Waits, also with the id of a channel that was dropped.
     Wait(u16),
-    /// Waits for each wake, also by the id of a channel that is gone.
+    /// Waits for each wake, also with the id of a channel that was dropped.
     WaitEach(u16),
-    /// Cancels, also by the id of a channel that is gone.
+    /// Cancels, also with the id of a channel that was dropped.
     Cancel(u16),
-    /// Blocks for its wake, until nothing but the deadline can end that.
+    /// Blocks for its wake, with a deadline.
     Block(u16),
-    /// A task waits for its wake, beside a reactor that reads once, and is dropped; also by the id
-    /// of a channel that is gone.
+    /// A task waits for its wake while a reactor reads once, and is dropped; also with the id of a channel
+    /// that was dropped.
     Await(u16),
     /// The peer notifies, or the virtual interrupt is raised.
     Signal(u16),
     /// The program notifies its peer.
     Notify(u16),
-    /// One thing for many slots: from one on so many, each once.
+    /// One step for many slots: the first slot, and how many from there on.
     Many(Each, u16, u16),
-    /// The peer notifies so many times in a row.
+    /// The peer notifies this many times in a row.
     Storm(u16, u16),
     /// Begins a round with a budget.
     Begin(u16),
     /// Takes one wake of the round.
     Next,
-    /// Takes so many wakes of the round.
+    /// Takes this many wakes of the round.
     NextMany(u16),
-    /// Ends the round and looks at its result.
+    /// Ends the round and checks its result.
     Finish,
     /// Ends the round by dropping it.
     Leave,
-    /// One turn of an event loop: a whole round if there is reason for one.
+    /// One turn of an event loop: a whole round, if there is a reason for one.
     Turn,
-    /// A turn in which each wake waits again.
+    /// A turn in which each channel that wakes is waited on again.
     Serve,
-    /// Sets a callback for its wakes, or takes away the one that there is.
+    /// Sets a callback, or removes the one that is set.
     Callback(u16),
-    /// A turn in which callbacks are called. What else fires is kept for the next wait.
+    /// A turn in which callbacks are called. Other wakes are kept for the next wait.
     Calls,
-    /// The context is taken apart and goes on as another, with the same ports.
+    /// The context hands over, and another one adopts the same ports.
     HandOver,
-    /// The loop says ready for nothing.
+    /// The loop reports readiness without a reason.
     Spurious,
     /// The driver's ring overflows.
     Overflow,
     /// The next such call fails.
     Fail(Failing),
-    /// The how manieth such call from now on fails.
+    /// The nth such call from now on fails.
     FailNth(Failing, u16),
-    /// The next `unmask` takes only so many ports.
+    /// The next `unmask` takes only this many ports.
     Short(u16),
     /// Tears the context down, if nothing is left.
     Teardown,
@@ -147,7 +147,7 @@ impl Failing {
         Failing::Sleeping,
     ];
 
-    /// How many of them, from the first on, bytes can name. With more, old bytes would mean
+    /// How many of them, from the first on, can be decoded from bytes. With more, old bytes would mean
     /// something else.
     const DECODED: usize = 9;
 
@@ -157,7 +157,7 @@ impl Failing {
         Failing::ALL.into_iter().filter(fails)
     }
 
-    /// The calls of the simulated device that are meant.
+    /// The calls of the simulator that it makes fail.
     pub(crate) const fn calls(self) -> &'static [Call] {
         match self {
             Failing::Opening => &[Call::Open],
@@ -205,7 +205,7 @@ impl Op {
         )
     }
 
-    /// The step that two bytes mean: one for a single slot.
+    /// The step that two bytes mean. It is one for a single slot.
     #[must_use]
     pub fn of(kind: u8, which: u8) -> Op {
         let pick = |count: usize| usize::from(which) % count;
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_go_on_meaning_what_they_meant() {
+    fn bytes_decode_to_the_same_steps_as_before() {
         for (bytes, op) in [
             ([0, 7], Op::Bind(2, Source::Interdomain)),
             ([21, 255], Op::Bind(85, Source::Unbound)),

@@ -1,5 +1,5 @@
-//! Calls on open files as a C program may make them, with any request, any argument and any
-//! size, and what holds of the device after each.
+//! Calls on open files as a C program can make them, with any request, argument and size, and checks of
+//! the device after each.
 
 use evtchn_core::{DomId, Virq};
 use evtchn_sim::abi::{self, Arg, PollBits};
@@ -7,7 +7,7 @@ use evtchn_sim::{Errno, FileId, World};
 
 /// How many files can be open.
 const FILES: usize = 4;
-/// More than a page, so that the driver has to cut.
+/// More than a page, so that the driver has to shorten the call.
 const ROOM: usize = 5000;
 
 const REQUESTS: [u32; 8] = [
@@ -24,7 +24,7 @@ const REQUESTS: [u32; 8] = [
 /// Makes the calls that `bytes` mean, six bytes a call, on a machine with a domain 0 and a guest.
 ///
 /// # Errors
-/// Where an answer or the device is not as the driver would have it.
+/// What is wrong, if an answer or the device is not as Linux's driver would have it.
 pub(crate) fn play_calls(bytes: &[u8]) -> Checked {
     let mut machine = Machine::new(bytes.first().is_some_and(|byte| byte % 2 == 1));
     let calls = bytes.get(1..).unwrap_or_default().as_chunks().0;
@@ -38,14 +38,14 @@ pub(crate) fn play_calls(bytes: &[u8]) -> Checked {
 
 type Checked = Result<(), String>;
 
-/// An open file and what is known of it from outside.
+/// An open file, and what can be known of it from outside.
 struct Open {
     file: FileId,
     descriptors: usize,
-    /// An overflow was seen and no reset since.
+    /// An overflow was seen, and no reset since.
     overflowed: bool,
     ports: Vec<u32>,
-    /// The most ports that were ever bound at once.
+    /// The largest number of ports that were bound at once.
     most: usize,
 }
 
@@ -239,7 +239,7 @@ impl Machine {
         }
     }
 
-    /// What is so after every call.
+    /// Checks what must hold after every call.
     fn look(&mut self) -> Checked {
         let dump = self.world.dump();
         let mut owned = Vec::new();
@@ -274,7 +274,7 @@ impl Machine {
     }
 }
 
-/// The ring of a file that had this many ports at most: 64 entries at the first, then doubled
+/// The size of the ring of a file that had at most this many ports: 64 entries at first, then doubled
 /// whenever there are more ports than entries.
 fn grown(most: usize) -> usize {
     match most {
@@ -283,7 +283,7 @@ fn grown(most: usize) -> usize {
     }
 }
 
-/// Entries and size, from the line of a file in a dump.
+/// The entries and the size of a ring, from the line of its file in a dump.
 fn ring(line: &str) -> Option<(usize, usize)> {
     let ring = line.split_once(" ring=")?.1.split(' ').next()?;
     let (unread, size) = ring.split_once('/')?;

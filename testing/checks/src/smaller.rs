@@ -1,9 +1,9 @@
-//! What a step can be made smaller to, where a script that breaks is shrunk.
+//! Smaller steps, for shrinking a script that breaks.
 
 use crate::op::Op;
 
 impl Op {
-    /// The same step where there are only so many slots.
+    /// The same step with only this many slots.
     pub(crate) fn within(self, slots: u16) -> Op {
         match self {
             Op::Bind(slot, source) => Op::Bind(slot % slots, source),
@@ -85,7 +85,7 @@ impl Op {
     }
 }
 
-/// The step for one, then those for fewer: a half, three quarters, and so on to one less.
+/// The step for one, then the steps for fewer: a half, three quarters, and so on to one less.
 fn fewer(count: u16, one: Op, some: impl Fn(u16) -> Op) -> Vec<Op> {
     let halved = |less: &u16| Some(less / 2).filter(|less| *less > 0);
     let less = std::iter::successors(halved(&count), halved);

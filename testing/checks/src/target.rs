@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use evtchn_core::Trigger;
-use evtchn_trace::{Header, Source, Tape, Verdict, What};
+use evtchn_trace::{Header, Record, Source, Tape, Verdict};
 
 use crate::handover::play_hand_over;
 use crate::op::Op;
@@ -162,12 +162,12 @@ impl Input {
     /// Those of `out`.
     pub fn record(&self, out: impl io::Write + Send + 'static) -> io::Result<()> {
         let tape = Tape::new(&Header::new(Source::Script, Trigger::Level), out);
-        tape.put(|| What::Input(self.line()));
+        tape.put(|| Record::Input(self.line()));
         let verdict = match self.play() {
             Ok(()) => Verdict::Holds,
             Err(what) => Verdict::Broken { step: 0, what },
         };
-        tape.put(|| What::Verdict(verdict));
+        tape.put(|| Record::Verdict(verdict));
         tape.finish()
     }
 
@@ -201,7 +201,7 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::Kept;
+    use crate::trace::CheckTrace;
 
     /// A call on a file that is not open, after a byte for the machine.
     const NOTHING: [u8; 6] = [7, 3, 0, 0, 0, 0];
@@ -215,7 +215,7 @@ mod tests {
             let path = kept.rsplit(' ').next().unwrap();
             let trace = evtchn_trace::Trace::load(path).unwrap();
             std::fs::remove_file(path).unwrap();
-            assert_eq!(Kept::try_from(&trace), Ok(Kept::Input(input)));
+            assert_eq!(CheckTrace::try_from(&trace), Ok(CheckTrace::Input(input)));
         }
     }
 

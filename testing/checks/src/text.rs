@@ -1,27 +1,27 @@
-//! A step as one line of text, and back: `bind 3 unbound`, `many wait 0 300`, `fail-nth unmask 2`.
+//! Steps as lines of text, written and read: `bind 3 unbound`, `many wait 0 300`, `fail-nth unmask 2`.
 
 use std::fmt;
 use std::str::{FromStr, SplitAsciiWhitespace};
 
 use crate::op::{Each, Failing, Op, Source};
 
-/// A line that is no step.
+/// A line that is not a step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no step of a script: {line:?}: {why}")]
-pub struct NoStep {
+#[error("not a step of a script: {line:?}: {why}")]
+pub struct BadStep {
     line: String,
-    why: Why,
+    why: BadStepKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Why {
+enum BadStepKind {
     #[error("there is no {what} {word:?}")]
     Unknown { what: &'static str, word: String },
     #[error("the {0} is missing")]
     Missing(&'static str),
-    #[error("{word:?} is no {what} between 0 and 65535")]
+    #[error("{word:?} is not a {what} between 0 and 65535")]
     NoNumber { what: &'static str, word: String },
-    #[error("nothing may follow after it, but {0:?} does")]
+    #[error("{0:?} is too much")]
     Trailing(String),
 }
 
@@ -64,12 +64,12 @@ impl fmt::Display for Op {
 }
 
 impl FromStr for Op {
-    type Err = NoStep;
+    type Err = BadStep;
 
-    fn from_str(line: &str) -> Result<Op, NoStep> {
+    fn from_str(line: &str) -> Result<Op, BadStep> {
         Words(line.split_ascii_whitespace())
             .step()
-            .map_err(|why| NoStep {
+            .map_err(|why| BadStep {
                 line: line.to_owned(),
                 why,
             })
@@ -87,7 +87,7 @@ impl fmt::Display for Source {
 }
 
 impl Failing {
-    /// As it is written.
+    /// Its name in a line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -131,7 +131,7 @@ impl Each {
 struct Words<'a>(SplitAsciiWhitespace<'a>);
 
 impl<'a> Words<'a> {
-    fn step(mut self) -> Result<Op, Why> {
+    fn step(mut self) -> Result<Op, BadStepKind> {
         let op = match self.word("step")? {
             "bind" => Op::Bind(self.number("slot")?, self.source()?),
             "unbind" => Op::Unbind(self.number("slot")?),
@@ -165,11 +165,11 @@ impl<'a> Words<'a> {
         };
         match self.0.next() {
             None => Ok(op),
-            Some(word) => Err(Why::Trailing(word.to_owned())),
+            Some(word) => Err(BadStepKind::Trailing(word.to_owned())),
         }
     }
 
-    fn many(&mut self) -> Result<Op, Why> {
+    fn many(&mut self) -> Result<Op, BadStepKind> {
         let name = self.word("step for each")?;
         let (first, count) = (self.number("slot")?, self.number("count")?);
         let each = match name {
@@ -185,40 +185,40 @@ impl<'a> Words<'a> {
         Ok(Op::Many(each, first, count))
     }
 
-    fn word(&mut self, what: &'static str) -> Result<&'a str, Why> {
-        self.0.next().ok_or(Why::Missing(what))
+    fn word(&mut self, what: &'static str) -> Result<&'a str, BadStepKind> {
+        self.0.next().ok_or(BadStepKind::Missing(what))
     }
 
-    fn number(&mut self, what: &'static str) -> Result<u16, Why> {
+    fn number(&mut self, what: &'static str) -> Result<u16, BadStepKind> {
         let word = self.word(what)?;
-        word.parse().map_err(|_| Why::NoNumber {
+        word.parse().map_err(|_| BadStepKind::NoNumber {
             what,
             word: word.to_owned(),
         })
     }
 
-    fn source(&mut self) -> Result<Source, Why> {
+    fn source(&mut self) -> Result<Source, BadStepKind> {
         self.named("source", Source::ALL)
     }
 
-    fn failing(&mut self) -> Result<Failing, Why> {
+    fn failing(&mut self) -> Result<Failing, BadStepKind> {
         self.named("call that can fail", Failing::ALL)
     }
 
-    /// The one of these that is written like the next word.
+    /// Reads the next word as one of these.
     fn named<T: fmt::Display, const N: usize>(
         &mut self,
         what: &'static str,
         all: [T; N],
-    ) -> Result<T, Why> {
+    ) -> Result<T, BadStepKind> {
         let word = self.word(what)?;
         let found = all.into_iter().find(|one| one.to_string() == word);
         found.ok_or_else(|| unknown(what, word))
     }
 }
 
-fn unknown(what: &'static str, word: &str) -> Why {
-    Why::Unknown {
+fn unknown(what: &'static str, word: &str) -> BadStepKind {
+    BadStepKind::Unknown {
         what,
         word: word.to_owned(),
     }
@@ -291,14 +291,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_of_a_step_is_that_step(op in op()) {
+        fn a_step_is_read_as_it_was_written(op in op()) {
             let line = op.to_string();
             prop_assert_eq!(line.parse::<Op>(), Ok(op));
             prop_assert_eq!(line.lines().count(), 1);
         }
 
         #[test]
-        fn any_line_is_a_step_that_is_written_alike_or_an_error(line in "[a-z0-9 -]{0,20}|\\PC*") {
+        fn any_line_is_read_as_a_step_or_refused(line in "[a-z0-9 -]{0,20}|\\PC*") {
             if let Ok(op) = line.parse::<Op>() {
                 prop_assert_eq!(op.to_string().parse::<Op>(), Ok(op));
             }
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_written_as_the_documents_have_it() {
+    fn steps_are_written_as_in_the_documents() {
         for (op, line) in [
             (Op::Bind(3, Source::Unbound), "bind 3 unbound"),
             (Op::Many(Each::Waits, 0, 300), "many wait 0 300"),
@@ -325,19 +325,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_step_is_refused_with_the_reason() {
+    fn a_line_that_is_not_a_step_is_refused_with_the_reason() {
         for (line, why) in [
             ("", "the step is missing"),
             ("bnd 3", r#"there is no step "bnd""#),
             ("bind 3", "the source is missing"),
             ("bind 3 loopback", r#"there is no source "loopback""#),
-            ("wait 70000", r#""70000" is no slot between 0 and 65535"#),
-            ("wait -1", r#""-1" is no slot between 0 and 65535"#),
-            ("turn 3", r#"nothing may follow after it, but "3" does"#),
+            ("wait 70000", r#""70000" is not a slot between 0 and 65535"#),
+            ("wait -1", r#""-1" is not a slot between 0 and 65535"#),
+            ("turn 3", r#""3" is too much"#),
             ("many turn 0 3", r#"there is no step for each "turn""#),
         ] {
             let error = line.parse::<Op>().unwrap_err();
-            let expected = format!("no step of a script: {line:?}: {why}");
+            let expected = format!("not a step of a script: {line:?}: {why}");
             assert_eq!(error.to_string(), expected);
         }
     }

@@ -1,4 +1,4 @@
-//! What checks play, as traces: written where it fails, and played again from the file.
+//! Traces of checks: written when a check fails, and played again from the file.
 
 use std::fmt;
 use std::fs::File;
@@ -7,18 +7,18 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use evtchn_core::Trigger;
-use evtchn_trace::{Header, Source, Tape, Trace, Verdict, What};
+use evtchn_trace::{Header, Record, Source, Tape, Trace, Verdict};
 
 use crate::op::Op;
 use crate::player::{Broken, Played, SLOTS, play_on, play_taped, shortest};
 use crate::target::Input;
-use crate::text::NoStep;
+use crate::text::BadStep;
 
-/// Plays a script and writes the trace of it: its steps, the calls at the seam that it led to,
-/// and what the model said.
+/// Plays a script and writes its trace: its steps, the backend calls that it led to, and what the model
+/// found. Returns the result of the script.
 ///
 /// # Errors
-/// Those of `out`. How the script went is what it gives.
+/// The error of a write to `out`.
 pub fn record(
     slots: u16,
     trigger: Trigger,
@@ -30,13 +30,13 @@ pub fn record(
     let tape = Tape::new(&header, out);
     let steps = script.iter().copied();
     let played = play_taped(slots, trigger, steps, &tape, |_, _| ());
-    tape.put(|| What::Verdict(verdict(&played)));
+    tape.put(|| Record::Verdict(verdict(&played)));
     tape.finish()?;
     Ok(played)
 }
 
-/// Writes the trace of a script that fails to a file in `dir` that is named after it, and says how
-/// to play it again.
+/// Writes the trace of a script that fails to a file in `dir`, which is named after a hash of it.
+/// Returns a message with the command that plays it again.
 #[must_use]
 pub fn keep(dir: &Path, slots: u16, trigger: Trigger, script: &[Op]) -> String {
     kept(dir, &(slots, trigger == Trigger::Edge, script), |path| {
@@ -44,7 +44,8 @@ pub fn keep(dir: &Path, slots: u16, trigger: Trigger, script: &[Op]) -> String {
     })
 }
 
-/// Writes to a file in `dir` that is named after what is written, and says how to play that again.
+/// Writes to a file in `dir`, which is named after a hash of the content. Returns a message with the
+/// command that plays it again.
 pub(crate) fn kept(
     dir: &Path,
     what: &impl Hash,
@@ -60,27 +61,27 @@ pub(crate) fn kept(
     }
 }
 
-/// [`record`] into a file.
+/// [`record`] to a file.
 ///
 /// # Errors
-/// Those of the file.
+/// The file cannot be written.
 pub fn write(path: &Path, slots: u16, trigger: Trigger, script: &[Op]) -> io::Result<()> {
     let file = File::create(path)?;
     let _played = record(slots, trigger, script, file)?;
     Ok(())
 }
 
-/// The trace of a script that is not played, as where that would not end: its steps alone.
+/// Writes only the steps of a script, without playing it, because it would not end.
 ///
 /// # Errors
-/// Those of `out`.
+/// The error of a write to `out`.
 pub fn write_unplayed(out: impl Write + Send + 'static, script: &Script) -> io::Result<()> {
     let mut header = Header::new(Source::Script, script.trigger);
     header.slots = Some(script.slots);
     let tape = Tape::new(&header, out);
     for step in &script.steps {
         let op = step.to_string();
-        tape.put(|| What::Op(evtchn_trace::Op { op }));
+        tape.put(|| Record::Op(evtchn_trace::Op { op }));
     }
     tape.finish()
 }
@@ -98,32 +99,32 @@ fn verdict(played: &Result<Played, Broken>) -> Verdict {
 /// A script and what it is played on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// How many slots it is for.
+    /// How many slots it has.
     pub slots: u16,
     /// The trigger of its loop.
     pub trigger: Trigger,
     /// Its steps.
     pub steps: Vec<Op>,
-    /// The line of each in the trace it is from, counted from 1.
+    /// The line of each step in the trace that it was read from, counted from 1.
     lines: Vec<usize>,
 }
 
-/// What a check played, from the trace that it kept.
+/// What the trace of a check contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
+pub enum CheckTrace {
     /// A script.
     Script(Script),
     /// The input of a fuzz target.
     Input(Input),
 }
 
-/// A trace of which nothing can be played here.
+/// A trace that cannot be played as a check.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotKept {
-    /// It was recorded of a program.
-    #[error("line 1: the trace is of a program and not of a check")]
+pub enum BadCheckTrace {
+    /// It is the trace of a program.
+    #[error("line 1: this is the trace of a program, not of a check")]
     OfAProgram,
-    /// Its threads are those of a schedule checker, which it takes to play it.
+    /// It is a schedule of threads, which only the schedule checker can play.
     #[error(
         "line {line}: a schedule of threads, to be played by: EVTCHN_SCHEDULE=FILE .ci/schedules \
          --exact {scenario}"
@@ -134,28 +135,28 @@ pub enum NotKept {
         /// The scenario.
         scenario: String,
     },
-    /// An input that is none.
-    #[error("line {line}: no input of a fuzz target")]
+    /// A line with an input of an unknown target, or without bytes.
+    #[error("line {line}: not an input of a fuzz target")]
     Input {
         /// The line, counted from 1.
         line: usize,
     },
-    /// A step of it cannot be read.
+    /// A step cannot be read.
     #[error("line {line}: {why}")]
     Step {
         /// The line, counted from 1.
         line: usize,
         /// What is wrong.
-        why: NoStep,
+        why: BadStep,
     },
 }
 
-impl TryFrom<&Trace> for Kept {
-    type Error = NotKept;
+impl TryFrom<&Trace> for CheckTrace {
+    type Error = BadCheckTrace;
 
-    fn try_from(trace: &Trace) -> Result<Kept, NotKept> {
+    fn try_from(trace: &Trace) -> Result<CheckTrace, BadCheckTrace> {
         if trace.header.source != Source::Script {
-            return Err(NotKept::OfAProgram);
+            return Err(BadCheckTrace::OfAProgram);
         }
         let mut script = Script {
             slots: trace.header.slots.unwrap_or(SLOTS),
@@ -164,35 +165,37 @@ impl TryFrom<&Trace> for Kept {
             lines: Vec::new(),
         };
         for (line, at) in trace.lines.iter().zip(2..) {
-            match &line.what {
-                What::Op(op) => {
+            match &line.record {
+                Record::Op(op) => {
                     let step = op.op.parse();
-                    let step = step.map_err(|why| NotKept::Step { line: at, why })?;
+                    let step = step.map_err(|why| BadCheckTrace::Step { line: at, why })?;
                     script.steps.push(step);
                     script.lines.push(at);
                 }
-                What::Input(input) => {
+                Record::Input(input) => {
                     let input = Input::from_line(input);
-                    return input.map(Kept::Input).ok_or(NotKept::Input { line: at });
+                    return input
+                        .map(CheckTrace::Input)
+                        .ok_or(BadCheckTrace::Input { line: at });
                 }
-                What::Schedule(schedule) => {
+                Record::Schedule(schedule) => {
                     let scenario = schedule.schedule.clone();
-                    return Err(NotKept::Schedule { line: at, scenario });
+                    return Err(BadCheckTrace::Schedule { line: at, scenario });
                 }
-                What::Call(_)
-                | What::Answer(_)
-                | What::Seam(_)
-                | What::Guest(_)
-                | What::Sim(_)
-                | What::Verdict(_) => {}
+                Record::Call(_)
+                | Record::Answer(_)
+                | Record::Backend(_)
+                | Record::Guest(_)
+                | Record::Sim(_)
+                | Record::Verdict(_) => {}
             }
         }
-        Ok(Kept::Script(script))
+        Ok(CheckTrace::Script(script))
     }
 }
 
 impl Script {
-    /// One that is from no trace.
+    /// A script that does not come from a trace.
     #[must_use]
     pub const fn new(slots: u16, trigger: Trigger, steps: Vec<Op>) -> Script {
         Script {
@@ -206,19 +209,19 @@ impl Script {
     /// Plays it on the simulator against the model.
     ///
     /// # Errors
-    /// [`Broken`] where it fails, also where something panics.
+    /// [`Broken`] if it fails or something panics.
     pub fn play(&self) -> Result<Played, Broken> {
         play_on(self.slots, self.trigger, &self.steps)
     }
 
-    /// The shortest script that breaks, of one that does.
+    /// The shortest script that still breaks, if this one does.
     #[must_use]
     pub fn shortest(&self) -> Script {
         let (slots, steps) = shortest(self.slots, self.trigger, &self.steps);
         Script::new(slots, self.trigger, steps)
     }
 
-    /// The line of a step, unless it is the end that is meant.
+    /// The line of a step. `None` for the end of the script.
     #[must_use]
     pub fn line(&self, step: usize) -> Option<usize> {
         self.lines.get(step).copied()
@@ -238,7 +241,7 @@ mod tests {
     use crate::op::{Each, Failing, Source as From};
 
     #[test]
-    fn a_script_that_was_kept_is_read_and_played_again() {
+    fn the_trace_of_a_script_is_read_and_played_again() {
         let script = [
             Op::Many(Each::Binds(From::Interdomain), 0, 5),
             Op::Fail(Failing::Unmasking),
@@ -250,17 +253,17 @@ mod tests {
         let path = kept.rsplit(' ').next().unwrap();
         let trace = Trace::load(path).unwrap();
         std::fs::remove_file(path).unwrap();
-        let Ok(Kept::Script(read)) = Kept::try_from(&trace) else {
-            panic!("it is of a script");
+        let Ok(CheckTrace::Script(read)) = CheckTrace::try_from(&trace) else {
+            panic!("it is a script");
         };
         assert_eq!((read.slots, read.trigger), (5, Trigger::Edge));
         assert_eq!(read.steps, script);
         assert_eq!(read.line(0), Some(2));
         let played = play_on(5, Trigger::Edge, &script).unwrap();
         assert_eq!(read.play().unwrap(), played);
-        let last = trace.lines.last().map(|line| &line.what);
-        assert_eq!(last, Some(&What::Verdict(Verdict::Holds)));
-        let at_seam = |line: &&evtchn_trace::Line| matches!(line.what, What::Seam(_));
-        assert!(trace.lines.iter().filter(at_seam).count() > 10);
+        let last = trace.lines.last().map(|line| &line.record);
+        assert_eq!(last, Some(&Record::Verdict(Verdict::Holds)));
+        let is_backend = |line: &&evtchn_trace::Line| matches!(line.record, Record::Backend(_));
+        assert!(trace.lines.iter().filter(is_backend).count() > 10);
     }
 }

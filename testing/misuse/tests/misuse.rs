@@ -1,4 +1,4 @@
-//! What the types rule out does not compile.
+//! Checks that misuse which the types rule out does not compile.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use evtchn::sim::{Sim, SimLoop};
 use evtchn::{Context, DomId, Error};
 
-/// The words of a compiler differ from version to version, so only one is compared.
+/// The messages of compilers differ from version to version, so only those of this version are compared.
 const PINNED: &str = env!("CARGO_PKG_RUST_VERSION");
 
 #[test]
@@ -40,7 +40,7 @@ fn the_table_names_each_program() {
     assert_eq!(listed, names);
 }
 
-/// That compiles: an unbind that fails leaves the channel to its owner.
+/// This compiles, because after a failed unbind the owner still has the channel.
 #[test]
 fn a_channel_that_is_used_after_its_unbind_is_not_bound() {
     let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
@@ -58,7 +58,7 @@ fn a_channel_that_is_used_after_its_unbind_is_not_bound() {
         assert!(matches!(answer, Err(Error::NotBound(it)) if it == id));
     }
     channel.unbind().unwrap();
-    // Its number is another channel's now, and dropping it does nothing to that.
+    // Another channel has its port now, and the drop of this one does not affect it.
     let next = ctx.bind_unbound_port(DomId::SELF).unwrap();
     assert_eq!(next.port(), id.port());
     drop(channel);

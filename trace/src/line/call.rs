@@ -1,13 +1,13 @@
-//! What the program calls, and what it is answered.
+//! The calls of the program, and their answers.
 
 use evtchn_core::{DomId, Port, Virq};
 use serde::{Deserialize, Serialize};
 
 use super::is_false;
 use crate::failed::Failed;
-use crate::names::{self, Caused};
+use crate::names::{self, WakeCause};
 
-/// A call that the program makes. Channels go by a number: the how manieth bind they are of.
+/// A call that the program makes. A channel goes by its number: successful binds are counted from 0.
 ///
 /// ```
 /// use evtchn_trace::Call;
@@ -84,7 +84,7 @@ pub enum Call {
     DispatchCallbacks,
     /// A callback returns.
     Return {
-        /// Or panics.
+        /// It panics.
         #[serde(default, skip_serializing_if = "is_false")]
         panics: bool,
     },
@@ -93,7 +93,7 @@ pub enum Call {
         /// There is a deadline.
         until: bool,
     },
-    /// A future of the next wake is polled, which is not replayed.
+    /// A future of the next wake is polled. This is not replayed.
     Woken {
         channel: u32,
     },
@@ -115,14 +115,14 @@ pub enum Call {
     Teardown,
     /// The context is dropped.
     DropContext,
-    /// Something that is not replayed.
+    /// A call that is not replayed.
     Other {
-        /// What.
+        /// The name of the call.
         what: String,
     },
 }
 
-/// What a call came to.
+/// The answer to a call.
 ///
 /// ```
 /// use evtchn_trace::Answer;
@@ -134,7 +134,7 @@ pub enum Call {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// It is done.
+    /// The call succeeded and returned nothing.
     Done,
     /// A channel was bound.
     Bound {
@@ -144,72 +144,72 @@ pub enum Answer {
         #[serde(with = "names::number")]
         port: Port,
     },
-    /// Channels were adopted: the number of each.
+    /// Channels were adopted.
     Adopted {
-        /// In the order of their ports.
+        /// Their numbers, in the order of their ports.
         channels: Vec<u32>,
     },
-    /// A callback is called. That it returns is the next call of its thread, but for those that it
-    /// makes itself.
+    /// A callback begins. The calls that it makes follow, then its end, which is the call `return`
+    /// of the same thread.
     Calls {
-        /// Whose.
+        /// The channel of the callback.
         channel: u32,
-        /// Why.
-        cause: Caused,
+        /// Why the channel woke.
+        cause: WakeCause,
     },
-    /// There is no callback any more.
+    /// A callback was removed.
     Removed {
-        /// There was one.
+        /// There was one to remove.
         was_set: bool,
     },
     /// A task has no wake yet.
     Pending,
     /// The deadline of a block passed.
     TimedOut,
-    /// A cancel is done.
+    /// A cancel succeeded.
     Cancelled {
-        /// There was a wait, which it ended.
+        /// It ended a wait.
         ended: bool,
     },
-    /// A block has its wake.
+    /// A block ended with a wake.
     Woken {
-        /// Why.
-        cause: Caused,
+        /// Why the channel woke.
+        cause: WakeCause,
     },
-    /// A check of the peers is over.
+    /// A check of the peers succeeded.
     Checked {
         /// How many waits it ended.
         ended: usize,
     },
     /// How long the loop may sleep.
     Timeout {
-        /// Not at all; else for ever.
+        /// It may not sleep; otherwise it may sleep for ever.
         zero: bool,
     },
     /// The round handed out a wake.
     Wake {
-        /// Whose.
+        /// The channel that woke.
         channel: u32,
-        /// Why.
-        cause: Caused,
+        /// Why it woke.
+        cause: WakeCause,
     },
     /// The round has no wake.
     Nothing,
-    /// The round handed out these.
+    /// The round handed out a batch of wakes.
     Wakes {
-        /// Whose, and why.
-        wakes: Vec<(u32, Caused)>,
+        /// Each channel that woke, and why.
+        wakes: Vec<(u32, WakeCause)>,
     },
     /// The round ended and more is ready.
     More,
-    /// It failed.
+    /// The call failed.
     Failed {
-        /// The step that failed, as the variant of the error is called.
+        /// The step that failed, named after the variant of the error.
         step: String,
-        /// How many ports are still to be written, channels left, or the like.
+        /// How many ports were not unmasked, or how many channels and notifiers are left.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<usize>,
-        /// The call of the device or the loop that failed, where there was one.
+        /// The backend call that failed, if one did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failed: Option<Box<Failed>>,
     },

@@ -1,4 +1,4 @@
-//! What a check played.
+//! The lines of a check: its steps or its input, and what the model found.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Op {
-    /// As `evtchn_checks::Op` is written.
+    /// The step, as `evtchn_checks::Op` writes it.
     pub op: String,
 }
 
-/// What a fuzz target is given.
+/// The input of a fuzz target.
 ///
 /// ```
 /// use evtchn_trace::Input;
@@ -34,7 +34,7 @@ pub struct Input {
     pub bytes: String,
 }
 
-/// In which order the threads of a scenario took their steps.
+/// The order in which the threads of a scenario took their steps.
 ///
 /// ```
 /// use evtchn_trace::Schedule;
@@ -52,7 +52,7 @@ pub struct Schedule {
     pub steps: String,
 }
 
-/// What the model said.
+/// What the model found.
 ///
 /// ```
 /// use evtchn_trace::Verdict;
@@ -64,11 +64,11 @@ pub struct Schedule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every answer was one that it allows.
+    /// Every answer was one that the model allows.
     Holds,
-    /// One was not.
+    /// One answer was not.
     Broken {
-        /// At which step.
+        /// The step with this answer.
         step: usize,
         /// What was wrong.
         what: String,

@@ -1,4 +1,4 @@
-//! What happened in a simulated machine: to its guests, and by decision of the simulator.
+//! Lines of a simulated machine: what its guests did, and what the simulator decided.
 
 use evtchn_core::{DomId, Virq};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::is_false;
 use crate::names;
 
-/// What a guest of a simulated machine did, or what befell it.
+/// What a guest of a simulated machine did, or what was done to it.
 ///
 /// ```
 /// use evtchn_core::DomId;
@@ -27,12 +27,12 @@ pub enum Guest {
         /// The highest port that it may have.
         max_port: u32,
     },
-    /// The first half of its end.
+    /// It was killed, and is dying until it is removed.
     Kill {
         #[serde(with = "names::number")]
         domid: DomId,
     },
-    /// The second half.
+    /// It was removed, after it was killed.
     Remove {
         #[serde(with = "names::number")]
         domid: DomId,
@@ -75,7 +75,7 @@ pub enum Guest {
     },
     /// Something that is not replayed.
     Other {
-        /// What.
+        /// Its name.
         what: String,
     },
 }
@@ -94,20 +94,20 @@ pub enum Guest {
 pub enum Sim {
     /// Its `Choice` took one of several ways.
     Choice {
-        /// Which.
+        /// The way taken, counted from 0.
         way: usize,
-        /// Of how many.
+        /// How many ways there were.
         of: usize,
     },
-    /// A fault failed the call of the device that comes next.
+    /// A fault makes the next call of the device fail, or shortens it.
     Fault {
-        /// The call.
+        /// The name of the call.
         #[serde(rename = "at")]
         call: String,
-        /// How.
+        /// The errno that it fails with.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         errno: Option<i32>,
-        /// Or to how many ports it was shortened.
+        /// The number of ports that it is shortened to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ports: Option<usize>,
     },
@@ -120,7 +120,7 @@ pub enum Sim {
         domid: DomId,
         /// The port there.
         port: u32,
-        /// It came inside of the call of the device that the next line of the seam tells of.
+        /// It arrived during the device call whose line comes next.
         #[serde(default, skip_serializing_if = "is_false")]
         within: bool,
     },

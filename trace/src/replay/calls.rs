@@ -1,44 +1,44 @@
-//! Makes the calls of the program, as the trace names them.
+//! Makes the calls of the program, as the trace has them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evtchn_core::{Channel, ChannelId, Context, Error, RemotePort, Round, Wake, WakeBuf};
 
-use super::script::Script;
-use super::stage::Stage;
+use super::backend::ReplayBackend;
+use super::cursor::Cursor;
 use crate::line::{Answer, Call};
-use crate::names::Caused;
+use crate::names::WakeCause;
 use crate::step;
 
-pub(super) type Ctx = Context<Stage>;
-pub(super) type Played = Channel<Stage>;
-type PlayedRound<'c> = Round<'c, Stage>;
+pub(super) type Ctx = Context<ReplayBackend>;
+pub(super) type Played = Channel<ReplayBackend>;
+type PlayedRound<'c> = Round<'c, ReplayBackend>;
 
-/// What the threads share.
+/// What the threads of a replay share.
 pub(super) struct Shared {
-    pub(super) script: Arc<Script>,
+    pub(super) cursor: Arc<Cursor>,
     channels: Mutex<Channels>,
 }
 
 #[derive(Default)]
 struct Channels {
-    /// By number; `None` once dropped.
+    /// The channels by number; `None` for one that was dropped.
     bound: Vec<Option<Played>>,
     ids: Vec<ChannelId>,
     numbers: HashMap<ChannelId, u32>,
 }
 
 impl Shared {
-    pub(super) fn new(script: Arc<Script>) -> Shared {
+    pub(super) fn new(cursor: Arc<Cursor>) -> Shared {
         Shared {
-            script,
+            cursor,
             channels: Mutex::default(),
         }
     }
 
     /// Drops the channels that are left.
-    pub(super) fn forget(&self) {
+    pub(super) fn drop_channels(&self) {
         let left = std::mem::take(&mut self.channels().bound);
         drop(left);
     }
@@ -79,7 +79,7 @@ impl Shared {
         }
     }
 
-    /// Numbers a channel that is new.
+    /// Numbers a new channel.
     pub(super) fn adopted(&self, channel: Played) -> u32 {
         let mut channels = self.channels();
         let number = u32::try_from(channels.ids.len()).unwrap_or(u32::MAX);
@@ -90,10 +90,10 @@ impl Shared {
         number
     }
 
-    pub(super) fn numbered(&self, wake: &Wake) -> (u32, Caused) {
+    pub(super) fn numbered(&self, wake: &Wake) -> (u32, WakeCause) {
         let channels = self.channels();
         let number = channels.numbers.get(&wake.channel).copied();
-        (number.unwrap_or(u32::MAX), Caused(wake.cause))
+        (number.unwrap_or(u32::MAX), WakeCause(wake.cause))
     }
 
     /// Makes a call.
@@ -128,8 +128,8 @@ impl Shared {
                 zero: context.next_timeout().is_some(),
             },
             Call::CheckPeers => {
-                let stage = context.registrar();
-                step::checked(&context.check_peers_with(stage))
+                let backend = context.registrar();
+                step::checked(&context.check_peers_with(backend))
             }
             Call::Teardown => step::done(&context.teardown()),
             Call::Begin { wakes } => {
@@ -165,7 +165,7 @@ impl Shared {
         number: u32,
     ) -> Result<Answer, &'static str> {
         let channel = self.take(number)?;
-        // The context has the callback.
+        // Weak, because the context owns the callback.
         let (shared, context) = (Arc::downgrade(self), Arc::downgrade(context));
         let set = channel.set_callback(move |wake| {
             if let (Some(shared), Some(context)) = (shared.upgrade(), context.upgrade()) {
@@ -176,10 +176,10 @@ impl Shared {
         Ok(step::done(&set))
     }
 
-    /// Makes a call that needs a channel and no context.
+    /// Makes a call that needs a channel but no context. Returns `None` for any other call.
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "of all others there is nothing to do here"
+        reason = "all other calls need a context"
     )]
     pub(super) fn on_channel(&self, call: &Call) -> Option<Result<Answer, &'static str>> {
         let act = |channel: u32, act: &dyn Fn(&Self, u32, Played) -> Answer| {
@@ -224,7 +224,7 @@ impl Shared {
 
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "the others are told apart before"
+        reason = "it is only called for `Next` and `Fill`"
     )]
     fn take_wakes(&self, round: &mut PlayedRound<'_>, call: &Call) -> Answer {
         match *call {
@@ -246,12 +246,12 @@ impl Shared {
 
     fn unbind(&self, number: u32, mut channel: Played) -> Answer {
         let unbound = channel.unbind();
-        // The program may go on with it, and be refused.
+        // The program may use it further; its calls then fail.
         self.put_back(number, channel);
         step::done(&unbound)
     }
 }
 
-const NOT_BOUND: &str = "no such channel is there";
+const NOT_BOUND: &str = "no channel has this number now";
 const NO_ROUND: &str = "no round is under way on this thread";
-pub(super) const NO_CONTEXT: &str = "a call on a context that is not there";
+pub(super) const NO_CONTEXT: &str = "there is no context to call";

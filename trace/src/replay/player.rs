@@ -1,4 +1,4 @@
-//! Conducts a replay: whose turn it is, and who has the context.
+//! Drives a replay: which thread makes the next call, and which part owns the context.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -8,30 +8,30 @@ use std::thread;
 
 use evtchn_core::{Context, Device, DomId, HandOver, Parts, Trigger, Wake};
 
+use super::backend::{ReplayBackend, ReplayDevice};
 use super::calls::{Ctx, NO_CONTEXT, Played, Shared};
-use super::script::Script;
-use super::stage::{Prop, Stage};
+use super::cursor::Cursor;
 use crate::line::{Answer, Call};
 use crate::step;
 
-/// What there is between two calls that take the context.
+/// The context, or what was made of it by the last call that consumed it.
 struct Held {
     context: Option<Arc<Ctx>>,
-    /// What it handed over.
+    /// What the context handed over.
     parts: Option<Parts>,
 }
 
 /// Plays a trace to its end or its first difference.
-pub(super) fn play(trigger: Trigger, script: &Arc<Script>, threads: &BTreeSet<u32>) {
-    let stage = Stage {
-        script: Arc::clone(script),
+pub(super) fn play(trigger: Trigger, cursor: &Arc<Cursor>, threads: &BTreeSet<u32>) {
+    let backend = ReplayBackend {
+        cursor: Arc::clone(cursor),
         trigger,
     };
-    let shared = Arc::new(Shared::new(Arc::clone(script)));
+    let shared = Arc::new(Shared::new(Arc::clone(cursor)));
     let mut held = Held {
         context: Some(Arc::new(Context::with_registrar(
-            stage.clone(),
-            stage.clone(),
+            backend.clone(),
+            backend.clone(),
         ))),
         parts: None,
     };
@@ -39,24 +39,26 @@ pub(super) fn play(trigger: Trigger, script: &Arc<Script>, threads: &BTreeSet<u3
         let context = held.context.as_ref();
         let has_parts = held.parts.is_some();
         let last = context.and_then(|it| on_threads(&shared, it, has_parts, threads));
-        if has_parts && script.closes() {
+        if has_parts && cursor.is_at_close() {
             held.parts = None;
             continue;
         }
-        let Some(call) = last.or_else(|| Some(script.next_call()?.1)) else {
+        let Some(call) = last.or_else(|| Some(cursor.next_call()?.1)) else {
             break;
         };
-        shared.between(&mut held, &call, &stage);
+        shared.between(&mut held, &call, &backend);
     }
-    script.close();
+    cursor.close();
     drop(held);
-    shared.forget();
+    shared.drop_channels();
 }
 
-type Way = (SyncSender<Call>, Receiver<()>);
+/// Sends calls to one thread, and receives a signal when the next call may begin.
+type ThreadLink = (SyncSender<Call>, Receiver<()>);
 
-/// Hands each call to its thread and waits until it came back, or called back. Stops before one that
-/// takes the context, which it gives, and before a device that was handed over is closed.
+/// Hands each call to its thread and waits until it has returned or has called a callback. Stops before
+/// a call that consumes the context, which is returned, and before a device that was handed over is
+/// closed.
 fn on_threads(
     shared: &Arc<Shared>,
     context: &Arc<Ctx>,
@@ -64,18 +66,18 @@ fn on_threads(
     threads: &BTreeSet<u32>,
 ) -> Option<Call> {
     thread::scope(|scope| {
-        let mut ways: HashMap<u32, Way> = HashMap::new();
+        let mut links: HashMap<u32, ThreadLink> = HashMap::new();
         for thread in threads {
-            let (calls, called) = sync_channel(0);
+            let (sender, calls) = sync_channel(0);
             let (returns, returned) = sync_channel(0);
             scope.spawn(move || {
-                TURNS.set(Some(Turns { called, returns }));
+                TURNS.set(Some(Turns { calls, returns }));
                 shared.work(context);
             });
-            ways.insert(*thread, (calls, returned));
+            links.insert(*thread, (sender, returned));
         }
-        while !(has_parts && shared.script.closes())
-            && let Some((thread, call)) = shared.script.next_call()
+        while !(has_parts && shared.cursor.is_at_close())
+            && let Some((thread, call)) = shared.cursor.next_call()
         {
             if matches!(
                 call,
@@ -83,17 +85,17 @@ fn on_threads(
             ) {
                 return Some(call);
             }
-            let (calls, returned) = ways.get(&thread)?;
-            calls.send(call).ok()?;
+            let (sender, returned) = links.get(&thread)?;
+            sender.send(call).ok()?;
             returned.recv().ok()?;
         }
         None
     })
 }
 
-/// How a thread is told what it calls, and tells that the next one has its turn.
+/// The thread's end of a [`ThreadLink`].
 struct Turns {
-    called: Receiver<Call>,
+    calls: Receiver<Call>,
     returns: SyncSender<()>,
 }
 
@@ -101,13 +103,13 @@ thread_local! {
     static TURNS: RefCell<Option<Turns>> = const { RefCell::new(None) };
 }
 
-/// The next call of this thread; none where the replay is over.
+/// Waits for the next call of this thread. Returns `None` when the replay is over.
 fn next_turn() -> Option<Call> {
-    TURNS.with_borrow(|turns| turns.as_ref()?.called.recv().ok())
+    TURNS.with_borrow(|turns| turns.as_ref()?.calls.recv().ok())
 }
 
-/// Gives the turn away. Says whether anybody took it.
-fn give_turn() -> bool {
+/// Lets the next call begin. Returns false when the replay is over.
+fn end_turn() -> bool {
     TURNS.with_borrow(|turns| turns.as_ref().is_some_and(|it| it.returns.send(()).is_ok()))
 }
 
@@ -117,39 +119,39 @@ impl Shared {
         let mut round = None;
         while let Some(call) = next_turn() {
             self.answer(self.call(context, &mut round, &call));
-            if !give_turn() {
+            if !end_turn() {
                 break;
             }
         }
-        // What is left open is none of the trace's.
+        // The drop of a round that is still open is not on the trace.
         if round.is_some() {
-            self.script.close();
+            self.cursor.close();
         }
     }
 
-    /// A callback is called: makes the calls that the program makes in it.
+    /// Runs a callback: makes the calls that the program made in it.
     pub(super) fn called(self: &Arc<Self>, context: &Arc<Ctx>, wake: &Wake) {
         let (channel, cause) = self.numbered(wake);
-        self.script.answer(Answer::Calls { channel, cause });
-        let mut is_on = give_turn();
+        self.cursor.answer(Answer::Calls { channel, cause });
+        let mut is_on = end_turn();
         while is_on && let Some(call) = next_turn() {
             if matches!(call, Call::Return { .. }) {
                 return;
             }
             self.answer(self.call(context, &mut None, &call));
-            is_on = give_turn();
+            is_on = end_turn();
         }
     }
 
     fn answer(&self, answer: Result<Answer, &'static str>) {
         match answer {
-            Ok(answer) => self.script.answer(answer),
-            Err(why) => self.script.cannot(why),
+            Ok(answer) => self.cursor.answer(answer),
+            Err(why) => self.cursor.cannot_call(why),
         }
     }
 
-    /// Makes a call that takes the context, or for which there need be none.
-    fn between(&self, held: &mut Held, call: &Call, stage: &Stage) {
+    /// Makes a call that consumes or makes a context, or that needs none.
+    fn between(&self, held: &mut Held, call: &Call, backend: &ReplayBackend) {
         match (call, held.context.take()) {
             (Call::DropContext, Some(context)) => {
                 drop(context);
@@ -161,16 +163,16 @@ impl Shared {
             }
             (Call::FromParts { ports, restriction }, _before) => {
                 let left = held.parts.take();
-                // What another process left.
+                // The device of another process.
                 let left = left.or_else(|| {
                     let table = HandOver::new(ports.clone(), restriction.map(DomId::new));
-                    let table = table.ok().filter(|_| self.script.is_first())?;
-                    let device = Device::new(Prop(stage.clone()));
+                    let table = table.ok().filter(|_| self.cursor.is_first())?;
+                    let device = Device::new(ReplayDevice(backend.clone()));
                     Some(Parts { device, table })
                 });
                 match left {
-                    Some(parts) => held.context = Some(self.put_together(parts, stage)),
-                    None => self.answer(Err("there is nothing to go on with")),
+                    Some(parts) => held.context = Some(self.put_together(parts, backend)),
+                    None => self.answer(Err("no context handed its device over")),
                 }
             }
             (call, context) => {
@@ -197,8 +199,8 @@ impl Shared {
         taken.ok()
     }
 
-    fn put_together(&self, parts: Parts, stage: &Stage) -> Arc<Ctx> {
-        let (context, channels) = Context::from_parts(parts, stage.clone(), stage.clone());
+    fn put_together(&self, parts: Parts, backend: &ReplayBackend) -> Arc<Ctx> {
+        let (context, channels) = Context::from_parts(parts, backend.clone(), backend.clone());
         let adopted = channels.into_iter().map(|it| self.adopted(it)).collect();
         self.answer(Ok(Answer::Adopted { channels: adopted }));
         Arc::new(context)

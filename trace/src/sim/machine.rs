@@ -1,4 +1,4 @@
-//! A simulated machine on which a trace is replayed.
+//! The simulated machine on which a trace is replayed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use evtchn_sim::{Call, Delivery, DomainConfig, Errno, SimLoop, SimOpen};
 
 use crate::failed::Failed;
 use crate::header::{Header, Source};
-use crate::line::{AtSeam, Got, Guest, Seam, Sim, What};
-use crate::names::{Ended, State};
+use crate::line::{BackendAnswer, BackendCall, BackendRecord, Guest, Record, Sim};
+use crate::names::{RecordedStatus, SleepEnd};
 use crate::replay::{Machine, text};
 
-/// The machine, and what it needs to know of the trace.
+/// The machine, and what it has to know of the trace.
 pub(super) struct Simulated {
     sim: evtchn_sim::Sim,
     opener: SimOpen,
@@ -23,37 +23,38 @@ pub(super) struct Simulated {
     device: Option<Device>,
     peers: Vec<Option<Device>>,
     ports: Ports,
-    /// Events arrive when a read reports them: of several CPUs nobody knows when they did.
+    /// Events arrive when a read reports them, because a trace of several CPUs does not say when they
+    /// arrived.
     by_reads: bool,
     is_held: bool,
-    /// What arrived inside of the call that comes next.
+    /// The events that arrive during the next call.
     due: Vec<(DomId, u32)>,
 }
 
-/// Which ports of the machine those of the trace are, in which domain.
+/// Maps the ports of the trace, each with its domain, to those of the machine, and back.
 #[derive(Default)]
 struct Ports {
-    here: HashMap<(DomId, u32), u32>,
-    there: HashMap<(DomId, u32), u32>,
+    simulated: HashMap<(DomId, u32), u32>,
+    recorded: HashMap<(DomId, u32), u32>,
 }
 
 impl Ports {
     fn bound(&mut self, domid: DomId, recorded: u32, port: u32) {
-        self.here.insert((domid, recorded), port);
-        self.there.insert((domid, port), recorded);
+        self.simulated.insert((domid, recorded), port);
+        self.recorded.insert((domid, port), recorded);
     }
 
-    fn here(&self, domid: DomId, recorded: u32) -> u32 {
-        let port = self.here.get(&(domid, recorded));
+    fn simulated(&self, domid: DomId, recorded: u32) -> u32 {
+        let port = self.simulated.get(&(domid, recorded));
         port.copied().unwrap_or(recorded)
     }
 
-    /// A status, with the number that the trace has for the other end.
-    fn recorded(&self, status: Status) -> Status {
+    /// A status of the machine, with the number that the trace has for the other end.
+    fn recorded_status(&self, status: Status) -> Status {
         let Status::Interdomain { mut remote } = status else {
             return status;
         };
-        let recorded = self.there.get(&(remote.domid, remote.port.as_raw()));
+        let recorded = self.recorded.get(&(remote.domid, remote.port.as_raw()));
         remote.port = recorded
             .and_then(|it| Port::new(*it))
             .unwrap_or(remote.port);
@@ -61,11 +62,12 @@ impl Ports {
     }
 
     fn local(&self, recorded: Port) -> Port {
-        Port::new(self.here(DomId::DOM0, recorded.as_raw())).unwrap_or(recorded)
+        Port::new(self.simulated(DomId::DOM0, recorded.as_raw())).unwrap_or(recorded)
     }
 }
 
-type Did = Result<(), String>;
+/// The error says what happened instead of what the trace says.
+type Acted = Result<(), String>;
 
 impl Simulated {
     pub(super) fn new(header: &Header) -> Simulated {
@@ -97,20 +99,20 @@ impl Simulated {
     }
 
     fn deliver(&mut self, domid: DomId, recorded: u32) -> bool {
-        let port = self.ports.here(domid, recorded);
+        let port = self.ports.simulated(domid, recorded);
         self.sim.with(|world| world.step_to(domid, port))
     }
 
-    fn guest(&mut self, guest: &Guest) -> Did {
+    fn guest(&mut self, guest: &Guest) -> Acted {
         let sim = self.sim.clone();
         match *guest {
             Guest::Create { domid, max_port } => {
                 let mut config = DomainConfig::guest();
                 config.max_port = max_port;
-                said(sim.create_domain_with(Some(domid), &config).map(drop))
+                errno_text(sim.create_domain_with(Some(domid), &config).map(drop))
             }
-            Guest::Kill { domid } => said(sim.with(|world| world.kill_domain(domid))),
-            Guest::Remove { domid } => said(sim.with(|world| world.remove_domain(domid))),
+            Guest::Kill { domid } => errno_text(sim.with(|world| world.kill_domain(domid))),
+            Guest::Remove { domid } => errno_text(sim.with(|world| world.remove_domain(domid))),
             Guest::AllocUnbound {
                 domid,
                 remote,
@@ -125,35 +127,35 @@ impl Simulated {
                 remote_port,
                 port,
             } => {
-                let there = self.ports.here(remote, remote_port);
+                let there = self.ports.simulated(remote, remote_port);
                 let bound = sim.with(|world| world.kernel_bind_interdomain(domid, remote, there));
                 self.guest_bound(domid, port, bound)
             }
             Guest::Send { domid, port } => {
-                let port = self.ports.here(domid, port);
-                said(sim.with(|world| world.kernel_send(domid, port)))
+                let port = self.ports.simulated(domid, port);
+                errno_text(sim.with(|world| world.kernel_send(domid, port)))
             }
             Guest::Close { domid, port } => {
-                let port = self.ports.here(domid, port);
-                said(sim.with(|world| world.kernel_close(domid, port)))
+                let port = self.ports.simulated(domid, port);
+                errno_text(sim.with(|world| world.kernel_close(domid, port)))
             }
-            Guest::Raise { domid, virq } => said(sim.raise_virq(domid, virq)),
+            Guest::Raise { domid, virq } => errno_text(sim.raise_virq(domid, virq)),
             Guest::Other { ref what } => Err(format!("{what} is not replayed")),
         }
     }
 
-    fn guest_bound(&mut self, domid: DomId, recorded: u32, bound: Result<u32, Errno>) -> Did {
+    fn guest_bound(&mut self, domid: DomId, recorded: u32, bound: Result<u32, Errno>) -> Acted {
         let port = bound.map_err(|errno| errno.to_string())?;
         self.ports.bound(domid, recorded, port);
         Ok(())
     }
 
-    fn decided(&mut self, sim: &Sim) -> Did {
+    fn decision(&mut self, sim: &Sim) -> Acted {
         match sim {
             Sim::Choice { .. } => {}
             Sim::Fault { call, errno, ports } => {
                 let call = CALLS.into_iter().find(|it| it.name() == call);
-                let call = call.ok_or("a fault of a call that there is not")?;
+                let call = call.ok_or("a fault of an unknown call")?;
                 if let Some(errno) = errno {
                     self.opener.fail_next(call, Errno::new(*errno));
                 }
@@ -161,9 +163,9 @@ impl Simulated {
                     self.opener.shorten_next(call, *ports);
                 }
             }
-            Sim::Overflow => return said(self.opener.overflow()),
+            Sim::Overflow => return errno_text(self.opener.overflow()),
             Sim::Held => self.hold(),
-            // At once, events arrive by themselves.
+            // Events arrive at once, by themselves.
             Sim::Deliver { .. } if !self.is_held => {}
             Sim::Deliver {
                 domid,
@@ -179,53 +181,57 @@ impl Simulated {
         Ok(())
     }
 
-    /// Makes a call of the seam and compares what comes of it.
-    fn seam(&mut self, at: &AtSeam) -> Did {
-        if let Seam::Sleep { .. } = at.call {
-            return self.sleep(at);
+    /// Makes a backend call and compares its answer.
+    fn backend_call(&mut self, backend: &BackendRecord) -> Acted {
+        if let BackendCall::Sleep { .. } = backend.call {
+            return self.sleep(backend);
         }
-        self.prepare(at);
-        let came = self.make(at);
+        self.prepare(backend);
+        let came = self.make(backend);
         for (domid, port) in std::mem::take(&mut self.due) {
             if !self.deliver(domid, port) {
                 return Err(format!("no event of port {port} is under way"));
             }
         }
-        let came = match (came, &at.failed) {
-            (Err(Missed(None)), _) => return Err("there is no such device".into()),
-            (Err(Missed(Some(error))), Some(failed)) => {
+        let came = match (came, &backend.failed) {
+            (Err(NoAnswer(None)), _) => return Err("there is no such device".into()),
+            (Err(NoAnswer(Some(error))), Some(failed)) => {
                 let came = failure(&error);
                 let same = came.kind == failed.kind
                     && failed.errno.is_none_or(|it| Some(it) == came.errno);
                 return if same { Ok(()) } else { Err(came.text) };
             }
-            (Err(Missed(Some(error))), None) => return Err(error.to_string()),
+            (Err(NoAnswer(Some(error))), None) => return Err(error.to_string()),
             (Ok(came), _) => came,
         };
         let binds = matches!(
-            at.call,
-            Seam::BindUnboundPort { .. } | Seam::BindInterdomain { .. } | Seam::BindVirq { .. }
+            backend.call,
+            BackendCall::BindUnboundPort { .. }
+                | BackendCall::BindInterdomain { .. }
+                | BackendCall::BindVirq { .. }
         );
-        if let (true, Some(Got::Number(port)), Some(Got::Number(recorded))) =
-            (binds, &came, &at.got)
+        if let (true, Some(BackendAnswer::Number(port)), Some(BackendAnswer::Number(recorded))) =
+            (binds, &came, &backend.answer)
         {
             self.ports.bound(DomId::DOM0, *recorded, *port);
             return Ok(());
         }
-        if came == at.got && at.failed.is_none() {
+        if came == backend.answer && backend.failed.is_none() {
             return Ok(());
         }
-        Err(text(&What::Seam(AtSeam {
-            got: came,
+        Err(text(&Record::Backend(BackendRecord {
+            answer: came,
             failed: None,
-            ..at.clone()
+            ..backend.clone()
         })))
     }
 
-    /// A sleep that the device ended ends at once, and none at its deadline does. What ended others
-    /// is not on the trace.
-    fn sleep(&self, at: &AtSeam) -> Did {
-        let Some(Got::Slept(Ended(slept @ (Slept::Ready | Slept::TimedOut)))) = at.got else {
+    /// Compares how a sleep ends: at once if the device ended it, not before its deadline if that passed.
+    /// What caused any other end is not on the trace.
+    fn sleep(&self, backend: &BackendRecord) -> Acted {
+        let Some(BackendAnswer::Sleep(SleepEnd(slept @ (Slept::Ready | Slept::TimedOut)))) =
+            backend.answer
+        else {
             return Ok(());
         };
         let looper = &self.looper;
@@ -238,17 +244,21 @@ impl Simulated {
         Err(format!("the simulator's sleep ends as {came:?}"))
     }
 
-    /// Brings about what the simulator would not do by itself.
-    fn prepare(&mut self, at: &AtSeam) {
-        match (&at.call, &at.failed, &at.got) {
-            (Seam::Pending { .. }, None, Some(Got::Ports(ports))) if self.by_reads => {
+    /// Causes what the simulator would not do by itself in the next call.
+    fn prepare(&mut self, backend: &BackendRecord) {
+        match (&backend.call, &backend.failed, &backend.answer) {
+            (BackendCall::Pending { .. }, None, Some(BackendAnswer::Ports(ports)))
+                if self.by_reads =>
+            {
                 for port in ports {
-                    // One that is not under way is missed by the read.
+                    // If no such event is under way, the read differs.
                     self.deliver(DomId::DOM0, *port);
                 }
             }
-            (Seam::Register, Some(failed), _) => self.refuse(Call::Register, failed.errno),
-            (Seam::Deregister, Some(failed), _) => self.refuse(Call::Deregister, failed.errno),
+            (BackendCall::Register, Some(failed), _) => self.refuse(Call::Register, failed.errno),
+            (BackendCall::Deregister, Some(failed), _) => {
+                self.refuse(Call::Deregister, failed.errno);
+            }
             _ => {}
         }
     }
@@ -258,122 +268,129 @@ impl Simulated {
         self.looper.fail_next(call, errno);
     }
 
-    /// What the call gives, with the ports that the trace has.
+    /// Makes the call and returns its answer, with the numbers that the trace has for the ports.
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "all others are calls of the device"
     )]
-    fn make(&mut self, at: &AtSeam) -> Result<Option<Got>, Missed> {
-        let device = match at.peer {
+    fn make(&mut self, backend: &BackendRecord) -> Result<Option<BackendAnswer>, NoAnswer> {
+        let device = match backend.peer {
             None => &mut self.device,
             Some(peer) => {
                 let peer = usize::try_from(peer).unwrap_or(usize::MAX);
                 if peer == self.peers.len() {
                     self.peers.push(None);
                 }
-                self.peers.get_mut(peer).ok_or(Missed(None))?
+                self.peers.get_mut(peer).ok_or(NoAnswer(None))?
             }
         };
-        match at.call {
-            Seam::Open => {
-                // A peer is none of the program's, whose faults are the opener's.
-                let opened = match at.peer {
+        match backend.call {
+            BackendCall::Open => {
+                // The faults of `opener` are for the program, not for another holder.
+                let opened = match backend.peer {
                     None => self.opener.open(),
                     Some(_) => self.sim.open(DomId::DOM0).open(),
                 };
                 *device = Some(Device::new(opened?));
                 return Ok(None);
             }
-            Seam::Close => {
+            BackendCall::Close => {
                 *device = None;
                 return Ok(None);
             }
-            Seam::Wake => {
+            BackendCall::Wake => {
                 self.looper.wake();
                 return Ok(None);
             }
             _ => {}
         }
-        let device = device.as_ref().ok_or(Missed(None))?;
+        let device = device.as_ref().ok_or(NoAnswer(None))?;
         let ports = &self.ports;
-        let port = |port: Port| Ok(Some(Got::Number(port.as_raw())));
-        match &at.call {
-            Seam::BindUnboundPort { remote } => port(device.bind_unbound_port(*remote)?),
-            Seam::BindInterdomain { domid, port: there } => {
+        let port = |port: Port| Ok(Some(BackendAnswer::Number(port.as_raw())));
+        match &backend.call {
+            BackendCall::BindUnboundPort { remote } => port(device.bind_unbound_port(*remote)?),
+            BackendCall::BindInterdomain { domid, port: there } => {
                 let owner = match *domid {
                     DomId::SELF => DomId::DOM0,
                     domid => domid,
                 };
-                let there = Port::new(ports.here(owner, there.as_raw())).unwrap_or(*there);
+                let there = Port::new(ports.simulated(owner, there.as_raw())).unwrap_or(*there);
                 let domid = *domid;
                 port(device.bind_interdomain(RemotePort { domid, port: there })?)
             }
-            Seam::BindVirq { virq } => port(device.bind_virq(*virq)?),
-            Seam::BindStatic { port } => done(device.bind_static(*port)),
-            Seam::Unbind { port } => done(device.unbind(ports.local(*port))),
-            Seam::Notify { port } => done(device.notify(ports.local(*port))),
-            Seam::Reset => done(device.reset()),
-            Seam::Restrict { domid } => done(device.restrict(*domid)),
-            Seam::Register => done(self.looper.register(device).map_err(Error::Register)),
-            Seam::Deregister => done(self.looper.deregister(device).map_err(Error::Deregister)),
-            Seam::Unmask { ports: wanted } => {
+            BackendCall::BindVirq { virq } => port(device.bind_virq(*virq)?),
+            BackendCall::BindStatic { port } => done(device.bind_static(*port)),
+            BackendCall::Unbind { port } => done(device.unbind(ports.local(*port))),
+            BackendCall::Notify { port } => done(device.notify(ports.local(*port))),
+            BackendCall::Reset => done(device.reset()),
+            BackendCall::Restrict { domid } => done(device.restrict(*domid)),
+            BackendCall::Register => done(self.looper.register(device).map_err(Error::Register)),
+            BackendCall::Deregister => {
+                done(self.looper.deregister(device).map_err(Error::Deregister))
+            }
+            BackendCall::Unmask { ports: wanted } => {
                 let local: Vec<Port> = wanted.iter().map(|port| ports.local(*port)).collect();
                 let count = device.unmask(&local)?;
-                Ok(u32::try_from(count).ok().map(Got::Number))
+                Ok(u32::try_from(count).ok().map(BackendAnswer::Number))
             }
-            Seam::Pending { room } => {
+            BackendCall::Pending { room } => {
                 let mut buf = PortBuf::with_capacity(*room);
                 device.pending(&mut buf)?;
                 let recorded = |port: &u32| {
-                    let recorded = ports.there.get(&(DomId::DOM0, *port));
+                    let recorded = ports.recorded.get(&(DomId::DOM0, *port));
                     recorded.copied().unwrap_or(*port)
                 };
-                Ok(Some(Got::Ports(buf.words().iter().map(recorded).collect())))
+                Ok(Some(BackendAnswer::Ports(
+                    buf.words().iter().map(recorded).collect(),
+                )))
             }
-            Seam::Status { port } => {
+            BackendCall::Status { port } => {
                 let privcmd = self.sim.privcmd(DomId::DOM0);
                 let status = privcmd.status(DomId::SELF, ports.local(*port))?;
-                let state = State::of(ports.recorded(status.state));
-                Ok(state.map(Got::Is))
+                let state = RecordedStatus::of(ports.recorded_status(status.state));
+                Ok(state.map(BackendAnswer::Status))
             }
-            Seam::Open | Seam::Close | Seam::Wake | Seam::Sleep { .. } => Ok(None),
+            BackendCall::Open
+            | BackendCall::Close
+            | BackendCall::Wake
+            | BackendCall::Sleep { .. } => Ok(None),
         }
     }
 }
 
 impl Machine for Simulated {
-    fn act(&mut self, what: &What) -> Did {
-        match what {
-            What::Guest(guest) => self.guest(guest),
-            What::Sim(sim) => self.decided(sim),
-            What::Seam(at) => self.seam(at),
-            What::Call(_)
-            | What::Answer(_)
-            | What::Op(_)
-            | What::Input(_)
-            | What::Schedule(_)
-            | What::Verdict(_) => Ok(()),
+    fn act(&mut self, record: &Record) -> Acted {
+        match record {
+            Record::Guest(guest) => self.guest(guest),
+            Record::Sim(sim) => self.decision(sim),
+            Record::Backend(backend) => self.backend_call(backend),
+            Record::Call(_)
+            | Record::Answer(_)
+            | Record::Op(_)
+            | Record::Input(_)
+            | Record::Schedule(_)
+            | Record::Verdict(_) => Ok(()),
         }
     }
 }
 
-/// What a call failed with, or that there was no device to make it on.
-struct Missed(Option<Error>);
+/// The error of a call; none if there was no device to make it on.
+struct NoAnswer(Option<Error>);
 
-impl From<DeviceError> for Missed {
-    fn from(error: DeviceError) -> Missed {
-        Missed(Some(error.into()))
+impl From<DeviceError> for NoAnswer {
+    fn from(error: DeviceError) -> NoAnswer {
+        NoAnswer(Some(error.into()))
     }
 }
 
-fn done<E: Into<Error>>(done: Result<(), E>) -> Result<Option<Got>, Missed> {
+fn done<E: Into<Error>>(done: Result<(), E>) -> Result<Option<BackendAnswer>, NoAnswer> {
     match done {
         Ok(()) => Ok(None),
-        Err(error) => Err(Missed(Some(error.into()))),
+        Err(error) => Err(NoAnswer(Some(error.into()))),
     }
 }
 
-/// A failed call of the device or of the loop, as it is written.
+/// A failed backend call, as it is written.
 fn failure(error: &Error) -> Failed {
     if let Error::Device(error) = error {
         Failed::of_device(error)
@@ -384,8 +401,8 @@ fn failure(error: &Error) -> Failed {
     }
 }
 
-fn said(did: Result<(), Errno>) -> Did {
-    did.map_err(|errno| errno.to_string())
+fn errno_text(result: Result<(), Errno>) -> Acted {
+    result.map_err(|errno| errno.to_string())
 }
 
 /// The calls that a fault can fail.

@@ -1,4 +1,4 @@
-//! Traces of which a byte is changed.
+//! Traces with one changed byte.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -9,7 +9,7 @@ use evtchn_trace::{BadTrace, Replayed, Trace};
 
 use super::seal::seal;
 
-/// What became of a trace that was changed.
+/// How many changed traces were refused, differed, or replayed the same.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcomes {
     pub(crate) refused: usize,
@@ -26,15 +26,15 @@ impl Outcomes {
                 self.differs += 1;
             }
             Err(bad) => {
-                assert!(bad.line > 0 && !bad.why.to_string().is_empty());
+                assert!(bad.line > 0 && !bad.kind.to_string().is_empty());
                 self.refused += 1;
             }
         }
     }
 }
 
-/// Changes one byte at each of 100 places, and plays what that gives. Where `sealed`, the digest is
-/// made right again, so that only what the trace says can tell.
+/// Changes one byte, at 100 places in turn, and replays the result. With `sealed` the digest is
+/// computed again, so only the lines themselves can show the change.
 pub(crate) fn changed_bytes(
     bytes: &[u8],
     sealed: bool,

@@ -3,62 +3,70 @@
 use evtchn::{DomId, ErrorKind};
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::PortInput;
-use evtchn_trace::{AtSeam, Call, Failed, Got, Seam};
+use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Call, Failed};
 
 use super::super::lanes::Kind;
 use super::super::summary::many;
 use super::{Driver, RemoteEnd};
 
 impl Driver<'_> {
-    pub(super) fn backend_call(&mut self, thread: u32, at: &AtSeam) {
+    pub(super) fn backend_call(&mut self, thread: u32, at: &BackendRecord) {
         match (at.peer, &at.failed) {
             (Some(_), None) => self.peer_call(at),
             (Some(_), Some(_)) => {}
             (None, Some(failed)) => self.backend_call_failed(&at.call, failed),
-            (None, None) => self.backend_call_done(thread, &at.call, at.got.as_ref()),
+            (None, None) => self.backend_call_done(thread, &at.call, at.answer.as_ref()),
         }
     }
 
-    fn backend_call_done(&mut self, thread: u32, call: &Seam, got: Option<&Got>) {
-        match (call, got) {
-            (Seam::Open, _) => self.apply_link_input(LinkInput::Bind),
-            (Seam::Register, _) => self.apply_link_input(LinkInput::Wanted),
-            (Seam::Deregister, _) => self.apply_link_input(LinkInput::Unwanted),
-            (Seam::Close, _) => self.closed(),
-            (Seam::Unbind { port }, _) => {
+    fn backend_call_done(
+        &mut self,
+        thread: u32,
+        call: &BackendCall,
+        answer: Option<&BackendAnswer>,
+    ) {
+        match (call, answer) {
+            (BackendCall::Open, _) => self.apply_link_input(LinkInput::Bind),
+            (BackendCall::Register, _) => self.apply_link_input(LinkInput::Wanted),
+            (BackendCall::Deregister, _) => self.apply_link_input(LinkInput::Unwanted),
+            (BackendCall::Close, _) => self.closed(),
+            (BackendCall::Unbind { port }, _) => {
                 self.slots.unbound(port.as_raw());
                 self.unbind(port.as_raw(), Kind::Unbind, "");
             }
-            (Seam::Notify { port }, _) => self.mark(port.as_raw(), Kind::Notify, ""),
-            (Seam::Pending { .. }, Some(Got::Ports(words))) => self.read(thread, words),
-            (Seam::Unmask { ports }, Some(Got::Number(unmasked))) => {
+            (BackendCall::Notify { port }, _) => self.mark(port.as_raw(), Kind::Notify, ""),
+            (BackendCall::Pending { .. }, Some(BackendAnswer::Ports(words))) => {
+                self.read(thread, words);
+            }
+            (BackendCall::Unmask { ports }, Some(BackendAnswer::Number(unmasked))) => {
                 self.mark(None, Kind::Unmask, &many(*unmasked as usize, "port"));
                 for port in ports.iter().take(*unmasked as usize) {
                     self.step(port.as_raw(), PortInput::Unmasked);
                 }
             }
-            (Seam::Reset, _) => {
+            (BackendCall::Reset, _) => {
                 for port in self.bound() {
                     self.step(port, PortInput::Overflow);
                 }
                 self.deliver_for_script();
             }
-            (call, got) => self.bound_by_call(call, got),
+            (call, answer) => self.bound_by_call(call, answer),
         }
     }
 
-    fn bound_by_call(&mut self, call: &Seam, got: Option<&Got>) {
-        let number = match got {
-            Some(Got::Number(port)) => Some(*port),
-            Some(Got::Ports(_) | Got::Slept(_) | Got::Is(_)) | None => None,
+    fn bound_by_call(&mut self, call: &BackendCall, answer: Option<&BackendAnswer>) {
+        let number = match answer {
+            Some(BackendAnswer::Number(port)) => Some(*port),
+            Some(BackendAnswer::Ports(_) | BackendAnswer::Sleep(_) | BackendAnswer::Status(_))
+            | None => None,
         };
         let (port, about, how, other) = match (call, number) {
-            (Seam::BindUnboundPort { remote }, Some(port)) => {
+            (BackendCall::BindUnboundPort { remote }, Some(port)) => {
                 let how = format!("new, for domain {}", remote.as_raw());
                 (port, domain(*remote, None), how, None)
             }
             (
-                Seam::BindInterdomain {
+                BackendCall::BindInterdomain {
                     domid,
                     port: remote,
                 },
@@ -68,7 +76,7 @@ impl Driver<'_> {
                 let other = RemoteEnd::of(*domid, remote.as_raw());
                 (port, about.clone(), format!("to {about}"), Some(other))
             }
-            (Seam::BindVirq { virq }, Some(port)) => {
+            (BackendCall::BindVirq { virq }, Some(port)) => {
                 let other = RemoteEnd::Virq(virq.as_raw());
                 (
                     port,
@@ -77,7 +85,7 @@ impl Driver<'_> {
                     Some(other),
                 )
             }
-            (Seam::BindStatic { port }, _) => (
+            (BackendCall::BindStatic { port }, _) => (
                 port.as_raw(),
                 "static".to_owned(),
                 "static".to_owned(),
@@ -124,8 +132,8 @@ impl Driver<'_> {
         self.apply_link_input(input);
     }
 
-    fn backend_call_failed(&mut self, call: &Seam, failed: &Failed) {
-        let is_read = matches!(call, Seam::Pending { .. });
+    fn backend_call_failed(&mut self, call: &BackendCall, failed: &Failed) {
+        let is_read = matches!(call, BackendCall::Pending { .. });
         if is_read && failed.kind == ErrorKind::Overflow {
             return self.mark(
                 None,
@@ -136,9 +144,9 @@ impl Driver<'_> {
         if bind_failed(call) {
             self.slots.not_bound();
         }
-        let port = if let Seam::Unbind { port } | Seam::Notify { port } = call {
+        let port = if let BackendCall::Unbind { port } | BackendCall::Notify { port } = call {
             Some(port.as_raw())
-        } else if let Seam::Unmask { ports } = call
+        } else if let BackendCall::Unmask { ports } = call
             && let [port] = ports.as_slice()
         {
             Some(port.as_raw())
@@ -147,7 +155,7 @@ impl Driver<'_> {
         };
         self.mark(port, Kind::Fault, &failed.text);
         let is_signal = failed.kind == ErrorKind::Interrupted;
-        if (is_read && !is_signal) || matches!(call, Seam::Reset) {
+        if (is_read && !is_signal) || matches!(call, BackendCall::Reset) {
             self.broken = true;
             self.unread.clear();
             for port in self.bound() {
@@ -157,13 +165,13 @@ impl Driver<'_> {
     }
 }
 
-const fn bind_failed(call: &Seam) -> bool {
+const fn bind_failed(call: &BackendCall) -> bool {
     matches!(
         call,
-        Seam::BindUnboundPort { .. }
-            | Seam::BindInterdomain { .. }
-            | Seam::BindVirq { .. }
-            | Seam::BindStatic { .. }
+        BackendCall::BindUnboundPort { .. }
+            | BackendCall::BindInterdomain { .. }
+            | BackendCall::BindVirq { .. }
+            | BackendCall::BindStatic { .. }
     )
 }
 

@@ -1,7 +1,7 @@
 //! What others did: guests, other handles of the device, and the simulator.
 
 use evtchn::DomId;
-use evtchn_trace::{AtSeam, Got, Guest, Seam, Sim};
+use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Guest, Sim};
 
 use super::super::lanes::Kind;
 use super::super::summary::many;
@@ -43,16 +43,16 @@ impl Driver<'_> {
     }
 
     /// A call of another handle of the device.
-    pub(super) fn peer_call(&mut self, at: &AtSeam) {
-        match (&at.call, &at.got) {
-            (Seam::BindInterdomain { port, .. }, Some(Got::Number(got))) => {
+    pub(super) fn peer_call(&mut self, at: &BackendRecord) {
+        match (&at.call, &at.answer) {
+            (BackendCall::BindInterdomain { port, .. }, Some(BackendAnswer::Number(got))) => {
                 let about = format!("this domain, port {got}");
                 self.connect(RemoteEnd::Peer(*got), port.as_raw(), &about);
             }
-            (Seam::Notify { port }, _) => {
+            (BackendCall::Notify { port }, _) => {
                 self.mark_for(RemoteEnd::Peer(port.as_raw()), Kind::Sent, "");
             }
-            (Seam::Unbind { port }, _) => {
+            (BackendCall::Unbind { port }, _) => {
                 let other = RemoteEnd::Peer(port.as_raw());
                 self.mark_for(other, Kind::Gone, "it closed its port");
                 self.local_ports.remove(&other);

@@ -1,4 +1,4 @@
-//! The cells of the two tables: what they are called, and which nothing can reach.
+//! The cells of the two tables: their names, and which ones cannot be reached.
 
 use evtchn_core::Cause;
 use evtchn_core::machine::link::{Link, LinkInput};
@@ -12,9 +12,9 @@ pub const LINK_CELLS: usize = Link::ALL.len() * LinkInput::ALL.len();
 /// A cell of the port table or of the link table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell {
-    /// A port in this state takes this input.
+    /// A port in this state gets this input.
     Port(PortState, PortInput),
-    /// The link in this state takes this input.
+    /// The link in this state gets this input.
     Link(Link, LinkInput),
 }
 
@@ -30,7 +30,7 @@ impl Cell {
         port.chain(link)
     }
 
-    /// Why no call of a program and nothing that device and loop do leads here, if that is so.
+    /// Why no script can reach this cell, if none can.
     #[must_use]
     pub const fn unreachable(self) -> Option<&'static str> {
         use PortState as S;

@@ -1,4 +1,4 @@
-//! Which cells were met, how often, and what went wrong in the steps that met them.
+//! Which cells were reached, how often, and which faults happened in these steps.
 
 use evtchn_core::machine::cells::Cells;
 use evtchn_core::machine::port::PortInput;
@@ -10,19 +10,19 @@ use crate::player::Faults;
 /// All cells of both tables.
 const CELLS: usize = PORT_CELLS + LINK_CELLS;
 
-/// How often each cell was met, and under which faults.
+/// How often each cell was reached, and with which faults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u64, u64, u16)>", into = "Vec<(u64, u64, u16)>")]
 pub struct Coverage(Vec<Met>);
 
-/// What is known of a cell.
+/// How often a cell was reached, and with which faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Met {
-    /// In how many steps it was met.
+    /// How many steps reached it.
     pub steps: u64,
-    /// In how many of them nothing went wrong at the seam.
+    /// How many of these steps had no fault.
     pub quiet: u64,
-    /// What went wrong in the others.
+    /// The faults of the other steps.
     pub faults: Faults,
 }
 
@@ -33,7 +33,7 @@ impl Default for Coverage {
 }
 
 impl Coverage {
-    /// A step met these cells.
+    /// Adds the cells that a step reached.
     pub(super) fn add(&mut self, cells: Cells, faults: Faults) {
         for (state, inputs) in cells.port.into_iter().enumerate() {
             let mut inputs = inputs;
@@ -65,13 +65,13 @@ impl Coverage {
         }
     }
 
-    /// Each cell and what is known of it.
+    /// Each cell with its counts.
     pub fn iter(&self) -> impl Iterator<Item = (Cell, Met)> {
         Cell::all().zip(self.0.iter().copied())
     }
 
-    /// How many cells that can be reached were met, and how many there are: in the port table and
-    /// in the link table.
+    /// How many cells were reached, of how many that can be reached: in the port table and in the link
+    /// table.
     #[must_use]
     pub fn reached(&self) -> [(usize, usize); 2] {
         let mut reached = [(0, 0); 2];
@@ -108,7 +108,7 @@ impl TryFrom<Vec<(u64, u64, u16)>> for Coverage {
                     quiet,
                     faults,
                 })
-                .ok_or("it counts what cannot be")
+                .ok_or("it counts faults or cells that do not exist")
         };
         Ok(Coverage(
             cells.into_iter().map(met).collect::<Result<_, _>>()?,

@@ -1,8 +1,8 @@
-//! Exploration: scripts of many kinds, on every core, until something breaks or is enough.
+//! Exploration: plays scripts of many kinds on all cores, until one breaks or enough steps were played.
 //!
-//! Scripts come in blocks, by number. What a run did is that of the blocks up to the one where it
-//! stopped, whichever thread played them when, so the same seed and the same number of steps are
-//! the same run on any machine.
+//! Scripts are numbered and come in blocks. A run counts the blocks up to the one where it stopped,
+//! whichever thread played them, so the same seed and the same number of steps give the same result on
+//! any machine.
 
 mod cells;
 mod coverage;
@@ -29,17 +29,17 @@ use crate::player::{Broken, play_seen};
 use crate::trace::Script;
 use watchdog::{Playing, Watchdog};
 
-/// How many scripts a thread plays before it looks up.
+/// How many scripts a thread plays before it checks whether to stop.
 const BLOCK: u64 = 32;
 
 /// A script that breaks.
 #[derive(Debug, Clone)]
 pub struct Failure {
-    /// Which one, by number.
+    /// The number of the script.
     pub number: u64,
-    /// What it was drawn from.
+    /// The scenario that it was drawn from.
     pub scenario: Scenario,
-    /// As it was drawn.
+    /// The script, as it was drawn.
     pub script: Script,
     /// How it breaks.
     pub broken: Broken,
@@ -48,21 +48,21 @@ pub struct Failure {
 /// A script that does not come to an end.
 #[derive(Debug, Clone)]
 pub struct Hang {
-    /// Which one, by number.
+    /// The number of the script.
     pub number: u64,
-    /// What it was drawn from.
+    /// The scenario that it was drawn from.
     pub scenario: Scenario,
-    /// As it was drawn.
+    /// The script, as it was drawn.
     pub script: Script,
 }
 
-/// Plays scripts on so many threads from where `state` stands, until there are `most` more steps,
-/// until `stop` says so, or until one breaks, which is returned. `state` goes on meanwhile;
-/// `watch` sees it now and then. `hangs` is told of a script that is played for ten seconds; a
-/// thread cannot be taken away from it, so this returns only when it ends after all.
+/// Plays scripts on this many threads, beginning where `state` stands, until `most` more steps were
+/// played, until `stop` returns true, or until a script breaks, which is returned. `state` is updated
+/// meanwhile, and `watch` is called with it now and then. `hangs` is called with a script that has run for
+/// ten seconds. Such a script cannot be stopped, so this returns only if it ends.
 ///
 /// # Errors
-/// [`BadState`] where it is of scenarios that are none.
+/// [`BadState`] if a scenario of it does not exist.
 pub fn explore(
     state: &mut State,
     threads: usize,
@@ -102,7 +102,7 @@ pub fn explore(
     Ok(done.unwrap_or_else(PoisonError::into_inner).failure)
 }
 
-/// A thread that leaves says so, whether it is done or panics.
+/// Counts a thread that ends, also by a panic, and wakes the one that waits for all of them.
 struct Leaves<'a>(&'a AtomicUsize, Thread);
 
 impl Drop for Leaves<'_> {
@@ -116,9 +116,9 @@ impl Drop for Leaves<'_> {
 struct Run<'a> {
     scenarios: &'a [Scenario],
     seed: u64,
-    /// The end, in steps.
+    /// The number of steps at which the run ends.
     until: Option<u64>,
-    /// The next block that nobody plays.
+    /// The next block that no thread plays yet.
     next: AtomicU64,
     is_over: AtomicBool,
     playing: Playing,
@@ -127,7 +127,7 @@ struct Run<'a> {
 
 struct Done<'a> {
     state: &'a mut State,
-    /// Blocks that were played before one with a smaller number.
+    /// Blocks that were finished before one with a smaller number.
     blocks: BTreeMap<u64, Block>,
     failure: Option<Box<Failure>>,
 }
@@ -145,7 +145,7 @@ struct Block {
 }
 
 impl Run<'_> {
-    /// Until no thread is left.
+    /// Runs until no thread is left.
     fn watch_over(&self, left: &AtomicUsize, hangs: &dyn Fn(&Hang)) {
         let mut watchdog = Watchdog::of(&self.playing);
         let mut looked = Instant::now();
@@ -236,7 +236,7 @@ impl Run<'_> {
 }
 
 impl Done<'_> {
-    /// Adds up the blocks that are next, in order. Says whether that was the last one.
+    /// Adds up the next blocks in order. Returns whether the last one was among them.
     fn go_on(&mut self, until: Option<u64>) -> bool {
         let is_over = |done: &Done<'_>| {
             done.failure.is_some() || until.is_some_and(|until| done.state.steps >= until)
@@ -259,7 +259,7 @@ impl Done<'_> {
     }
 }
 
-/// The seed of one script. Neighbours have nothing in common.
+/// The seed of one script. Scripts with neighbouring numbers have unrelated seeds.
 const fn mixed(seed: u64, number: u64) -> u64 {
     let mixed =
         seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number.wrapping_mul(0xd1b5_4a32_d192_ed03);

@@ -1,4 +1,4 @@
-//! Kinds of scripts, each a recipe from which they are drawn.
+//! Kinds of scripts. Each kind is a recipe from which scripts are drawn.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,13 +21,13 @@ struct Recipe {
     steps: usize,
     /// Drawn where there is none.
     trigger: Option<Trigger>,
-    /// What is drawn, each so often.
+    /// The steps that are drawn, with their weights.
     draws: &'static [(Draw, u8)],
-    /// How a script may begin: what chance leads to too rarely.
+    /// Beginnings of scripts that chance would lead to too rarely.
     openings: &'static [&'static [Op]],
 }
 
-/// What can be drawn.
+/// The kinds of steps that can be drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Draw {
     Bind,
@@ -38,7 +38,7 @@ enum Draw {
     Signal,
     Notify,
     Round,
-    /// One wake of a round that is then left.
+    /// A round of which one wake is taken and the rest is left.
     Brief,
     Turn,
     Spurious,
@@ -70,8 +70,8 @@ const ROUNDS: &[(Draw, u8)] = &[
     (Draw::Teardown, 1),
 ];
 
-/// The first wake is taken and two are left in the queue; that of the second channel is then taken
-/// out of turn, so what stands in the queue of it is old.
+/// The first wake is taken and two are left in the queue. The wake of the second channel is then taken
+/// before its turn, so its entry in the queue is out of date.
 macro_rules! left {
     ($($then:expr),* $(,)?) => {
         &[
@@ -87,9 +87,9 @@ macro_rules! left {
     };
 }
 
-/// Old entries of the queue, each met in another state of its port.
+/// Out-of-date entries of the queue, each found in another state of its port.
 const LEFTOVERS: &[&[Op]] = &[
-    // Waited for again in the round: due to be written.
+    // Waited on again in the round: to be unmasked.
     left![
         Op::Begin(9),
         Op::Cancel(1),
@@ -97,7 +97,7 @@ const LEFTOVERS: &[&[Op]] = &[
         Op::Wait(1),
         Op::Next
     ],
-    // Still due, because the write failed; the round of callbacks has nobody for it.
+    // Still to be unmasked, because the write failed; it has no callback in the round of callbacks.
     left![
         Op::Begin(9),
         Op::Cancel(1),
@@ -107,7 +107,7 @@ const LEFTOVERS: &[&[Op]] = &[
         Op::Leave,
         Op::Calls,
     ],
-    // Written, and no longer waited for.
+    // Unmasked, and the wait was cancelled.
     left![
         Op::Cancel(1),
         Op::Block(1),
@@ -123,7 +123,7 @@ const LEFTOVERS: &[&[Op]] = &[
         Op::Begin(9),
         Op::Next
     ],
-    // Adopted, queued for a callback that is gone.
+    // Adopted, and queued for a callback that was removed.
     &[
         Op::Bind(0, Source::Interdomain),
         Op::Bind(1, Source::Interdomain),
@@ -297,7 +297,7 @@ const SCENARIOS: &[Recipe] = &[
     },
     Recipe {
         name: "hand-overs",
-        about: "contexts that are taken apart and go on as others",
+        about: "contexts that hand over to others",
         slots: 5,
         steps: 200,
         trigger: None,
@@ -321,7 +321,7 @@ const SCENARIOS: &[Recipe] = &[
     },
     Recipe {
         name: "leftovers",
-        about: "rounds that leave wakes queued, which then find nobody",
+        about: "rounds that leave wakes in the queue whose waits then end",
         slots: 4,
         steps: 200,
         trigger: None,
@@ -347,7 +347,7 @@ impl Scenario {
         SCENARIOS.iter().map(Scenario)
     }
 
-    /// By what it is chosen.
+    /// The name by which it is chosen.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.0.name

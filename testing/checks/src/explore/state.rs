@@ -1,11 +1,11 @@
-//! Where an exploration stands: small, and kept in a file between two runs.
+//! The state of an exploration. It is small, and kept in a file between two runs.
 
 use serde::{Deserialize, Serialize};
 
 use super::coverage::Coverage;
 use super::scenario::Scenario;
 
-/// Changes with what is kept, and with what the scripts of a seed are.
+/// The version changes if the file changes, or if a seed means other scripts.
 const VERSION: u32 = 2;
 
 /// What was done so far, and what comes next.
@@ -26,26 +26,26 @@ pub struct State {
     pub idle: u64,
     /// Wakes that were handed out.
     pub wakes: u64,
-    /// Calls that failed because they were told to.
+    /// Calls that were set to fail and did.
     pub failures: u64,
-    /// Which cells were met.
+    /// Which cells were reached.
     pub coverage: Coverage,
 }
 
-/// A file that cannot be gone on with.
+/// A file that an exploration cannot continue from.
 #[derive(Debug, thiserror::Error)]
 pub enum BadState {
-    /// It is no JSON, or has other fields.
+    /// It is not JSON, or has other fields.
     #[error("it is damaged: {0}")]
     Damaged(#[from] serde_json::Error),
     /// Another version wrote it.
-    #[error("it has version {0}, and this one goes on with {VERSION} alone")]
+    #[error("it has version {0}, and only version {VERSION} is read here")]
     Version(u32),
-    /// Its sum is another.
-    #[error("it is damaged: its sum is not that of what is in it")]
+    /// Its checksum is wrong.
+    #[error("it is damaged: its checksum is wrong")]
     Sum,
     /// A scenario is not known.
-    #[error("it is of a scenario {0:?}, which is none")]
+    #[error("there is no scenario {0:?}")]
     Scenario(String),
 }
 

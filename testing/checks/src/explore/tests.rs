@@ -28,8 +28,8 @@ fn go_on(state: &mut State, threads: usize, most: u64) {
 }
 
 #[test]
-fn every_cell_that_can_be_reached_is_met_and_no_other() {
-    // What takes long to be met by chance is what leftovers are for.
+fn every_cell_that_can_be_reached_is_reached_and_no_other() {
+    // `leftovers` reaches the cells that chance reaches too rarely.
     let names = [
         "faults",
         "hand-overs",
@@ -58,13 +58,13 @@ fn every_fault_happens() {
 }
 
 #[test]
-fn the_same_steps_are_the_same_run_on_any_number_of_threads() {
+fn a_run_has_the_same_result_on_any_number_of_threads() {
     assert_eq!(explored(3, 1, 20_000), explored(3, 3, 20_000));
     assert_ne!(explored(3, 1, 20_000), explored(4, 1, 20_000));
 }
 
 #[test]
-fn a_run_that_goes_on_is_the_run_that_never_stopped() {
+fn a_run_that_was_stopped_and_continued_has_the_same_result() {
     let whole = explored(5, 1, 30_000);
     let first = explored(5, 2, 10_000);
     let mut state = State::from_text(&first.to_text().unwrap()).unwrap();
@@ -75,7 +75,7 @@ fn a_run_that_goes_on_is_the_run_that_never_stopped() {
 }
 
 #[test]
-fn each_scenario_plays_what_it_says() {
+fn each_scenario_hands_out_wakes() {
     for scenario in Scenario::all() {
         let mut state = State::new(6, &[scenario]);
         go_on(&mut state, 1, 3_000);

@@ -1,20 +1,20 @@
-//! Notices a script that does not come to an end, as where the code under test loops for ever.
+//! Notices a script that does not end, for example because the code under test loops for ever.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often it looks.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
-/// A script that a thread is seen with again so many times does not end. Looks are counted and not
-/// the time: a process that was stopped goes on where it was.
+/// A script that a thread is still playing after this many looks does not end. Looks are counted, not
+/// time, because a process may have been stopped meanwhile.
 const LOOKS: u32 = 10;
-/// The number of no script.
+/// The number that means no script.
 const NONE: u64 = u64::MAX;
 
 /// The script that each thread plays.
 pub(super) struct Playing(Vec<AtomicU64>);
 
-/// What was seen, and how many times since.
+/// The script that each thread was last seen with, and how many times.
 pub(super) struct Watchdog(Vec<(u64, u32)>);
 
 impl Playing {
@@ -35,7 +35,7 @@ impl Watchdog {
         Watchdog(vec![(NONE, 0); playing.0.len()])
     }
 
-    /// Looks once. A script that does not end is told once.
+    /// Looks once. Returns a script that does not end, once for each.
     pub(super) fn look(&mut self, playing: &Playing) -> Option<u64> {
         let mut hangs = None;
         for ((before, times), playing) in self.0.iter_mut().zip(&playing.0) {
@@ -58,15 +58,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_that_does_not_end_is_told_once_and_one_that_goes_on_never() {
+    fn a_script_that_does_not_end_is_reported_once() {
         let playing = Playing::new(3);
         let mut watchdog = Watchdog::of(&playing);
         playing.set(1, Some(7));
-        let told = (0..40).filter_map(|look| {
+        let reported = (0..40).filter_map(|look| {
             // The thread beside it goes on, and the third one waits for work.
             playing.set(0, Some(100 + look / 9));
             watchdog.look(&playing).map(|script| (look, script))
         });
-        assert_eq!(told.collect::<Vec<_>>(), [(10, 7)]);
+        assert_eq!(reported.collect::<Vec<_>>(), [(10, 7)]);
     }
 }

@@ -1,4 +1,4 @@
-//! A step that blocks. Nobody else acts meanwhile, so either its event has come or none does.
+//! A step that blocks. Nothing else happens meanwhile, so its event has come before or does not come.
 
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ impl Player<'_> {
             }),
             Err(Error::AlreadyWaited(_)) if waited => Ok(()),
             Err(Error::NotBound(_)) if !is_bound => Ok(()),
-            Err(Error::Sleep(error)) => self.loop_told(Call::Sleep, &error),
+            Err(Error::Sleep(error)) => self.loop_failed(Call::Sleep, &error),
             Err(Error::Device(error)) => {
-                self.told([Call::Pending, Call::Reset, Call::Unmask], &error)
+                self.device_failed([Call::Pending, Call::Reset, Call::Unmask], &error)
             }
             Err(error) => self
-                .arm_failed(&error)
+                .wait_failed(&error)
                 .map_err(|what| format!("block: {what}")),
         }
     }

@@ -34,33 +34,35 @@ impl Player<'_> {
         }
         let ended = self.ctx.dispatch_callbacks();
         let called = std::mem::take(&mut *self.called.get());
-        // Once the device failed nothing else is told of.
+        // The device fails after all other wakes of the round.
         let (gone, woken): (Vec<_>, Vec<_>) = called
             .into_iter()
             .partition(|wake| wake.cause == Cause::Gone);
         for wake in woken {
-            let place = self.told_of(wake)?;
+            let place = self.note_wake(wake)?;
             let has_callback = place.is_some_and(|place| self.table.get(place).has_callback);
-            ensure(has_callback, || "a callback was called that is none".into())?;
+            ensure(has_callback, || {
+                "a callback was called that is not set".into()
+            })?;
         }
         self.note_fault()?;
         for wake in gone {
-            self.told_of(wake)?;
+            self.note_wake(wake)?;
         }
         self.ended(ended)?;
-        // A channel that was dropped took its callback along.
+        // The drop of a channel also removes its callback.
         let has_one = |slot: &&Slot| slot.has_callback && slot.channel.is_some();
         let with_callback = self.table.iter().filter(has_one);
         let with_callback: Vec<_> = with_callback.filter_map(|slot| slot.id).collect();
-        // To the others a round of callbacks does not tell their end.
+        // A round of callbacks does not hand a wake `Gone` to the others.
         let dropped = self
-            .to_tell
+            .gone_due
             .extract_if(.., |id| !with_callback.contains(id));
-        self.may_tell.extend(dropped);
+        self.gone_possible.extend(dropped);
         self.note_kept()
     }
 
-    /// The wakes of channels without a callback went back to the latch.
+    /// The wakes of channels without a callback were latched.
     fn note_kept(&mut self) -> Step {
         if self.table.counts().bound == 0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! A step in which the context is taken apart and goes on as another.
+//! A step in which the context hands over to another one.
 
 use evtchn_core::{Backend, Context, Error, Link, Stats};
 
@@ -8,14 +8,14 @@ use super::{Ctx, Loop, Player, SimChannel, Step, ensure};
 /// A player without a context.
 pub(super) type Detached = Box<dyn for<'b> FnOnce(&'b Ctx) -> Player<'b>>;
 
-/// What a hand-over came to, for the player to learn from.
+/// The result of a hand-over, for the player.
 pub(super) struct HandedOver {
     channels: Vec<SimChannel>,
     failed: Option<Error>,
 }
 
 impl Player<'_> {
-    /// Lets go of the context, with all channels.
+    /// Releases the context and takes all channels out of their slots.
     pub(super) fn detach(mut self) -> (Detached, Vec<SimChannel>) {
         let mut channels = Vec::new();
         for place in 0..self.table.len() {
@@ -39,11 +39,11 @@ impl Player<'_> {
             unread: _,
             owed,
             steps,
-            told,
+            set_to_fail,
             overflowed,
             loose,
-            to_tell,
-            may_tell,
+            gone_due,
+            gone_possible,
             stats,
             played,
         } = self;
@@ -62,18 +62,18 @@ impl Player<'_> {
             unread: None,
             owed,
             steps,
-            told,
+            set_to_fail,
             overflowed,
             loose,
-            to_tell,
-            may_tell,
+            gone_due,
+            gone_possible,
             stats,
             played,
         });
         (attach, channels)
     }
 
-    /// Whoever has the context now, it is this player's.
+    /// Takes the context that the channels belong to now.
     pub(super) fn take_over(&mut self, handed: HandedOver) -> Step {
         let is_new = handed.failed.is_none();
         for (place, channel) in std::mem::take(&mut self.handed)
@@ -87,15 +87,15 @@ impl Player<'_> {
         match handed.failed {
             None => {
                 // The wakes of channels that were dropped went with the context.
-                self.to_tell.clear();
-                self.may_tell.clear();
+                self.gone_due.clear();
+                self.gone_possible.clear();
                 self.owed = None;
                 self.loose = false;
                 self.stats = Stats::default();
                 Ok(())
             }
             Some(Error::NotOpen) => ensure(!self.ctx.link().is_open(), || {
-                "a device is open, and a hand-over says that none is".into()
+                "a device is open, but the hand-over failed with `NotOpen`".into()
             }),
             Some(Error::NotBound(_)) => ensure(self.table.counts().dead > 0, || {
                 "a hand-over does not know a bound channel".into()
@@ -108,7 +108,7 @@ impl Player<'_> {
 }
 
 impl Slot {
-    /// Its channel is back, `is_new` where another context adopted the port.
+    /// Puts its channel back; `is_new` if another context adopted the port.
     fn take_over(&mut self, channel: SimChannel, is_new: bool) {
         if is_new {
             self.id = Some(channel.id());
@@ -119,8 +119,8 @@ impl Slot {
     }
 }
 
-/// Takes a context apart and puts another together, on the same machine. One that cannot be taken
-/// apart goes on as it was.
+/// Hands over from this context to a new one on the same machine. If that fails, this context is
+/// returned as it was.
 pub(super) fn hand_over(
     ctx: Ctx,
     mut channels: Vec<SimChannel>,

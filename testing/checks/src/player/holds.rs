@@ -1,4 +1,4 @@
-//! What is so after every step, and once everything is at rest.
+//! What must hold after every step, and when everything is at rest.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::table::Slot;
 use super::{Player, Step, TURNS, ensure};
 
 impl Player<'_> {
-    /// What is so after every step.
+    /// Checks what must hold after every step.
     pub(super) fn check(&mut self) -> Step {
         self.note_fault()?;
         if let Some(violation) = self.looper.violations().first() {
@@ -36,7 +36,7 @@ impl Player<'_> {
             format!("registered: {registered}, but the link is {link:?}")
         })?;
         ensure(registered == waiting || self.loose, || {
-            format!("somebody waits: {waiting}, registered: {registered}")
+            format!("a channel has a wait: {waiting}, registered: {registered}")
         })?;
         let open = self.sim.open_files();
         let dead = counts.dead > 0;
@@ -45,55 +45,54 @@ impl Player<'_> {
         })
     }
 
-    /// A teardown under bound channels changes nothing and lists them, so it tells who is bound
-    /// and who waits.
+    /// Compares the bound channels and those with a wait with the lists of the context.
     pub(super) fn check_leftover(&mut self) -> Step {
         if self.round.is_some() || self.table.counts().bound == 0 {
             return Ok(());
         }
         let leftover = self.still_in_use()?;
-        self.are(Slot::is_bound, &leftover.channels, "bound")?;
-        self.are(Slot::is_waiting, &leftover.waiting, "waiting")?;
+        self.compare(Slot::is_bound, &leftover.channels, "bound")?;
+        self.compare(Slot::is_waiting, &leftover.waiting, "waiting")?;
         ensure(leftover.held == 0, || {
             format!("the device has {} more holders", leftover.held)
         })
     }
 
-    /// Compares the ports of the slots that are so with those that the context tells, in order.
-    fn are(&self, so: fn(&Slot) -> bool, told: &[Port], what: &str) -> Step {
-        let slots = self.table.iter().filter(|slot| so(slot));
+    /// Compares the ports of the slots for which `holds` is true with a list of the context.
+    fn compare(&self, holds: fn(&Slot) -> bool, listed: &[Port], what: &str) -> Step {
+        let slots = self.table.iter().filter(|slot| holds(slot));
         let mut ports: Vec<Port> = slots.filter_map(|slot| Some(slot.id?.port())).collect();
         ports.sort_unstable();
-        let differ = |at: &usize| ports.get(*at) != told.get(*at);
-        match (0..ports.len().max(told.len())).find(differ) {
+        let differ = |at: &usize| ports.get(*at) != listed.get(*at);
+        match (0..ports.len().max(listed.len())).find(differ) {
             None => Ok(()),
             Some(at) => Err(format!(
                 "{what} is {:?}, but the context says {:?}",
                 ports.get(at),
-                told.get(at)
+                listed.get(at)
             )),
         }
     }
 
-    /// Lets everything fall silent, then takes it down.
+    /// Runs the loop until nothing more happens, then tears everything down.
     pub(super) fn rest(&mut self) -> Step {
         self.leave();
         self.check()?;
         self.check_leftover()?;
-        // What was told to fail may do so here, and cost a turn each time.
-        let most = TURNS + self.told.len();
+        // A call that is set to fail may do so here, and each failure takes a turn.
+        let most = TURNS + self.set_to_fail.len();
         let mut turns = 0;
         while self.turn(false)? {
             self.check()?;
             turns += 1;
             ensure(turns < most, || "the loop does not come to rest".into())?;
         }
-        ensure(self.to_tell.is_empty(), || {
-            format!("never told that it is gone: {:?}", self.to_tell)
+        ensure(self.gone_due.is_empty(), || {
+            format!("no wake `Gone` came for {:?}", self.gone_due)
         })?;
         self.table.edit_all(|slot| slot.channel = None);
-        // What was told to fail and did not yet may do so here, each once.
-        for _ in 0..=self.told.len() {
+        // A call that is set to fail and did not yet may do so here, each one once.
+        for _ in 0..=self.set_to_fail.len() {
             if self.ctx.teardown().is_ok() {
                 self.played.digest = self.sim.digest();
                 return ensure(self.sim.open_files() == 0, || "a file is left open".into());

@@ -1,4 +1,4 @@
-//! Which steps have nothing to do.
+//! Steps that would have nothing to do.
 
 use evtchn_core::{Registrar, Trigger};
 use evtchn_sim::Call;
@@ -9,8 +9,8 @@ use super::table::Signal;
 use crate::op::{Failing, Op};
 
 impl Player<'_> {
-    /// Whether this step would have nothing to do now, as an unbind of an empty slot. Then it is
-    /// passed over: nothing is called and nothing changes, so a script without it is the same.
+    /// Whether this step has nothing to do now, for example an unbind of an empty slot. Then it is
+    /// skipped: nothing is called and nothing changes, so the script is the same without it.
     #[must_use]
     pub fn is_idle(&self, op: Op) -> bool {
         let slot = |slot| self.table.get(self.place(slot));
@@ -35,8 +35,8 @@ impl Player<'_> {
         }
     }
 
-    /// An edge-triggered loop is not told of an overflow. It needs not be: the ring was full, so
-    /// it was told before, and reads until nothing is left.
+    /// An edge-triggered loop does not report an overflow, and need not: the ring was full, so readiness
+    /// was reported before, and the reader reads until nothing is left.
     fn can_overflow(&self) -> bool {
         let file = self.opener.last();
         let shown = file.and_then(|file| self.sim.with(|world| world.poll(file)).ok());
@@ -44,11 +44,12 @@ impl Player<'_> {
         shown.is_some_and(|bits| !needs_entries || PollBits::wakes_reader(bits))
     }
 
-    /// A device that failed is closed even where the loop does not let go.
+    /// A failure that another one hides. A device that failed is closed even if it cannot be
+    /// deregistered.
     fn teaches_nothing(&self, failing: Failing) -> bool {
         match failing {
-            Failing::Reading | Failing::Resetting => self.was_told([Call::Deregister]),
-            Failing::Deregistering => self.was_told([Call::Pending, Call::Reset]),
+            Failing::Reading | Failing::Resetting => self.may_fail([Call::Deregister]),
+            Failing::Deregistering => self.may_fail([Call::Pending, Call::Reset]),
             Failing::Opening
             | Failing::Binding
             | Failing::Unbinding

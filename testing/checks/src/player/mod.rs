@@ -27,7 +27,7 @@ use evtchn_core::{
     Wake,
 };
 use evtchn_sim::{Call, DomainConfig, Guest, Sim, SimLoop, SimOpen};
-use evtchn_trace::{Tape, What};
+use evtchn_trace::{Record, Tape};
 
 use crate::failed::{device_call, loop_call};
 use crate::op::{Each, Op};
@@ -43,7 +43,7 @@ pub const SLOTS: u16 = 3;
 /// How many turns a loop may take to come to rest.
 const TURNS: usize = 64;
 
-/// One for each of the first slots; Xen's header leaves them free, so nobody else binds them.
+/// One for each of the first slots. Xen's header reserves them for nothing, so they are free.
 const VIRQS: [Virq; 7] = [
     Virq::new(17),
     Virq::new(18),
@@ -58,13 +58,13 @@ type Loop = Traced<SimLoop>;
 type Ctx = Context<Loop>;
 type SimChannel = Channel<Loop>;
 
-/// The calls that fail where the device fails as a whole.
+/// The calls whose failure is a failure of the whole device.
 const READS: [Call; 2] = [Call::Pending, Call::Reset];
 
 /// Where a script broke, and how.
 #[derive(Debug, Clone)]
 pub struct Broken {
-    /// Which step: an index into the script, or its length for the end.
+    /// The step: an index into the script, or its length for the end.
     pub step: usize,
     /// What is wrong.
     pub what: String,
@@ -76,12 +76,12 @@ impl fmt::Display for Broken {
     }
 }
 
-/// What a script that held did.
+/// What a script did that broke nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Played {
     /// Wakes handed out.
     pub wakes: u64,
-    /// Calls that failed because they were told to.
+    /// Calls that were set to fail and did.
     pub failures: u64,
     /// The most channels that were bound at once.
     pub most_bound: usize,
@@ -99,7 +99,7 @@ pub fn play(trigger: Trigger, script: &[Op]) -> Result<Played, Broken> {
     play_on(SLOTS, trigger, script)
 }
 
-/// [`play`] with so many slots.
+/// [`play`] with this many slots.
 ///
 /// # Errors
 /// Those of [`play`].
@@ -107,7 +107,7 @@ pub fn play_on(slots: u16, trigger: Trigger, script: &[Op]) -> Result<Played, Br
     play_seen(slots, trigger, script.iter().copied(), |_, _| ())
 }
 
-/// [`play_on`], and before the first step, after each and at rest `see` looks at the player.
+/// [`play_on`] that shows the player to `see` before the first step, after each step and at rest.
 ///
 /// # Errors
 /// Those of [`play`].
@@ -120,7 +120,7 @@ pub fn play_seen(
     play_taped(slots, trigger, script, &Tape::off(), see)
 }
 
-/// [`play_seen`], with each step and the calls at the seam on a tape.
+/// [`play_seen`], with each step and the backend calls on a tape.
 pub(crate) fn play_taped(
     slots: u16,
     trigger: Trigger,
@@ -135,10 +135,10 @@ pub(crate) fn play_taped(
     let traced = || {
         let opener = Traced::new(opener.clone(), calls.clone());
         let looper = Traced::new(looper.clone(), calls.clone());
-        (tape.record_seam(opener), looper)
+        (tape.record_backend_calls(opener), looper)
     };
     let (opens, loops) = traced();
-    // What broke is not taken down: that may break again, and a panic on the way would be the last.
+    // After a failure nothing is dropped: a drop may panic again, which would abort the process.
     let mut ctx = ManuallyDrop::new(Context::with_registrar(opens, loops));
     let guest = guest(&sim).map_err(|what| Broken { step: 0, what })?;
     let machine = (sim, opener.clone(), looper.clone(), calls.clone());
@@ -160,7 +160,7 @@ pub(crate) fn play_taped(
         }
         let mut is_over = true;
         for op in script.by_ref() {
-            tape.put(|| What::Op(evtchn_trace::Op { op: op.to_string() }));
+            tape.put(|| Record::Op(evtchn_trace::Op { op: op.to_string() }));
             if op == Op::HandOver && !player.is_idle(op) {
                 is_over = false;
                 break;
@@ -192,7 +192,7 @@ pub(crate) fn play_taped(
     }
 }
 
-/// What comes of an act, where a panic is an error.
+/// Runs `act` and turns a panic into an error.
 pub(crate) fn caught<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -201,7 +201,7 @@ pub(crate) fn caught<T>(act: impl FnOnce() -> Result<T, String>) -> Result<T, St
     })
 }
 
-/// A domain to be the peer, with as many ports as there can be.
+/// A domain for the peer, with as many ports as possible.
 fn guest(sim: &Sim) -> Result<Guest, String> {
     let mut config = DomainConfig::guest();
     config.max_port = u32::MAX;
@@ -209,16 +209,16 @@ fn guest(sim: &Sim) -> Result<Guest, String> {
     Ok(sim.guest(domid))
 }
 
-/// When a player is looked at.
+/// When a player is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// After so many steps.
+    /// After this many steps.
     Steps(usize),
     /// Once everything is torn down.
     Rest,
 }
 
-/// A step that went as the model allows, or what was wrong.
+/// `Ok` if the model allows what happened; otherwise what was wrong.
 type Step = Result<(), String>;
 
 /// A script that is being played: the context under test, the machine under it, and the model.
@@ -227,7 +227,7 @@ pub struct Player<'a> {
     sim: Sim,
     opener: SimOpen,
     looper: SimLoop,
-    /// What was called in the last step.
+    /// The backend calls of the last step.
     calls: Calls,
     /// The wakes that callbacks were called with.
     called: Called,
@@ -238,22 +238,22 @@ pub struct Player<'a> {
     round: Option<Round<'a, Loop>>,
     /// How many wakes the round may still hand out.
     budget: usize,
-    /// The call that failed as the round read.
+    /// The call that failed when the round read.
     unread: Option<Call>,
-    /// The call whose error was kept when a round was dropped. It is owed to the next call that
-    /// can fail with it.
+    /// The call whose error was kept when a round was dropped. The next call that can return this error
+    /// must do so.
     owed: Option<Call>,
     steps: usize,
-    /// Calls that were told to fail at some time.
-    told: Vec<Call>,
+    /// Calls that were set to fail at some time.
+    set_to_fail: Vec<Call>,
     /// The ring overflowed at some time.
     overflowed: bool,
-    /// A deregistration failed, so the device may be registered for nobody.
+    /// A deregistration failed, so the device may be registered without a wait.
     loose: bool,
-    /// Waiters of a device that failed, who were not told yet.
-    to_tell: BTreeSet<ChannelId>,
-    /// Those who may be told, or not.
-    may_tell: BTreeSet<ChannelId>,
+    /// Channels that had a wait when their device failed, and still must get a wake `Gone`.
+    gone_due: BTreeSet<ChannelId>,
+    /// Channels that may get a wake `Gone`.
+    gone_possible: BTreeSet<ChannelId>,
     stats: Stats,
     played: Played,
 }
@@ -290,11 +290,11 @@ impl<'a> Player<'a> {
             unread: None,
             owed: None,
             steps: 0,
-            told: Vec::new(),
+            set_to_fail: Vec::new(),
             overflowed: false,
             loose: false,
-            to_tell: BTreeSet::new(),
-            may_tell: BTreeSet::new(),
+            gone_due: BTreeSet::new(),
+            gone_possible: BTreeSet::new(),
             stats: Stats::default(),
             played: Played::default(),
         }
@@ -332,7 +332,7 @@ impl Player<'_> {
             Op::Serve => self.turn(true).map(|_| ())?,
             Op::Callback(slot) => self.callback(self.place(slot))?,
             Op::Calls => self.call_back()?,
-            // Between two players.
+            // This happens between two players.
             Op::HandOver => {}
             Op::Spurious => self.looper.spurious(),
             Op::Overflow => self.overflow(),
@@ -342,7 +342,7 @@ impl Player<'_> {
             Op::Teardown => self.teardown()?,
         }
         self.check()?;
-        // It looks at every slot, so not after every step.
+        // This looks at every slot, so it is not done after every step.
         self.steps += 1;
         if matches!(op, Op::Many(..)) || self.steps.is_multiple_of(16) {
             self.check_leftover()?;
@@ -350,40 +350,41 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Where the device failed: every channel is dead, and who waited is told.
+    /// If the device failed, every channel is dead, and those with a wait must get a wake `Gone`.
     fn note_fault(&mut self) -> Step {
         let faults = self.ctx.stats().faults;
         if faults == self.stats.faults {
             return Ok(());
         }
         self.stats.faults = faults;
-        ensure(self.was_told(READS), || {
-            "the device failed though it was not told to".into()
+        ensure(self.may_fail(READS), || {
+            "the device failed although no call of it was set to fail".into()
         })?;
-        let to_tell = &mut self.to_tell;
+        let gone_due = &mut self.gone_due;
         self.table.edit_all(|slot| {
             if slot.is_waiting() {
-                to_tell.extend(slot.id);
+                gone_due.extend(slot.id);
             }
             slot.dead = true;
         });
         Ok(())
     }
 
-    fn was_told<const N: usize>(&self, calls: [Call; N]) -> bool {
-        calls.iter().any(|call| self.told.contains(call))
+    /// Whether one of these calls was set to fail.
+    fn may_fail<const N: usize>(&self, calls: [Call; N]) -> bool {
+        calls.iter().any(|call| self.set_to_fail.contains(call))
     }
 
-    /// The device refused one of these calls, which it may only if it was told to.
-    fn told<const N: usize>(&mut self, calls: [Call; N], error: &DeviceError) -> Step {
+    /// The device failed one of these calls. It may do so only if the call was set to fail.
+    fn device_failed<const N: usize>(&mut self, calls: [Call; N], error: &DeviceError) -> Step {
         match device_call(error).filter(|call| calls.contains(call)) {
             Some(call) => self.failed(call, || text(error)),
             None => Err(format!("{error:?} is none of {calls:?}")),
         }
     }
 
-    /// The loop refused this call, which it may only if it was told to.
-    fn loop_told(&mut self, call: Call, error: &LoopError) -> Step {
+    /// The loop failed this call. It may do so only if the call was set to fail.
+    fn loop_failed(&mut self, call: Call, error: &LoopError) -> Step {
         match loop_call(error) {
             Some(failed) if failed == call => self.failed(call, || text(error)),
             _ => Err(format!("{error:?} is not of {call}")),
@@ -392,27 +393,27 @@ impl Player<'_> {
 
     fn failed(&mut self, call: Call, what: impl FnOnce() -> String) -> Step {
         self.played.failures += 1;
-        ensure(self.was_told([call]), || {
-            format!("{}, though it was not told to", what())
+        ensure(self.may_fail([call]), || {
+            format!("{}, although the call was not set to fail", what())
         })
     }
 
-    /// The link could not follow.
+    /// The device could not be registered or deregistered.
     fn link_failed(&mut self, error: &Error) -> Step {
         if let Error::Deregister(error) = error {
             self.loose = true;
-            self.loop_told(Call::Deregister, error)
+            self.loop_failed(Call::Deregister, error)
         } else if let Error::Register(error) = error {
-            self.loop_told(Call::Register, error)
+            self.loop_failed(Call::Register, error)
         } else {
             Err(format!("{error:?}"))
         }
     }
 
-    /// A port could not be enabled, or the link could not follow.
-    fn arm_failed(&mut self, error: &Error) -> Step {
+    /// A port could not be unmasked, or the device could not be registered or deregistered.
+    fn wait_failed(&mut self, error: &Error) -> Step {
         if let Error::Device(error) = error {
-            self.told([Call::Unmask], error)
+            self.device_failed([Call::Unmask], error)
         } else if matches!(error, Error::NotUnmasked { .. }) {
             self.failed(Call::Unmask, || text(error))
         } else {

@@ -1,4 +1,4 @@
-//! Rounds, and turns of a loop, which are whole rounds.
+//! Rounds, and turns of a loop: each turn is a whole round.
 
 use std::mem::ManuallyDrop;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{Player, Step, ensure, text};
 type Ended = Result<Outcome, Error>;
 
 impl Player<'_> {
-    /// Begins a round. One that is under way is forgotten, and ended by this one.
+    /// Begins a round. If another one is under way, it is forgotten, and this one ends it.
     pub(super) fn begin(&mut self, budget: usize) -> Step {
         let forgotten = self.round.take().map(ManuallyDrop::new);
         self.calls.get().failed.clear();
@@ -39,7 +39,7 @@ impl Player<'_> {
         Ok(())
     }
 
-    /// Takes a wake of the round, if one comes: the slot that it is for, unless that is gone.
+    /// Takes the next wake of the round. Returns its slot; `Some(None)` for a wake `Gone`.
     fn next(&mut self) -> Result<Option<Option<usize>>, String> {
         self.calls.get().failed.clear();
         let wake = self.round.as_mut().and_then(Iterator::next);
@@ -58,26 +58,26 @@ impl Player<'_> {
             "a round handed out more than its budget".into()
         })?;
         self.budget -= 1;
-        self.told_of(wake).map(Some)
+        self.note_wake(wake).map(Some)
     }
 
-    /// A wake was handed out: the slot that it is for, unless that is gone.
-    pub(super) fn told_of(&mut self, wake: Wake) -> Result<Option<usize>, String> {
+    /// A wake was handed out. Returns its slot; `None` for a wake `Gone`.
+    pub(super) fn note_wake(&mut self, wake: Wake) -> Result<Option<usize>, String> {
         self.played.wakes += 1;
         ensure(wake.cause != Cause::Overflow || self.overflowed, || {
-            "a wake told of an overflow that was none".into()
+            "a wake has the cause overflow, but there was none".into()
         })?;
         if wake.cause == Cause::Gone {
             let is_known =
-                self.to_tell.remove(&wake.channel) || self.may_tell.remove(&wake.channel);
+                self.gone_due.remove(&wake.channel) || self.gone_possible.remove(&wake.channel);
             ensure(is_known, || {
-                "told that it is gone without a reason, or twice".into()
+                "a wake `Gone` came without a reason, or twice".into()
             })?;
             return Ok(None);
         }
         let place = self.table.find(wake.channel);
         let Some(place) = place.filter(|place| self.table.get(*place).is_bound()) else {
-            return Err("a wake came for a channel that is gone".into());
+            return Err("a wake came for a channel that is not bound".into());
         };
         let woken = |slot: &mut Slot| slot.model.woken(wake.cause);
         self.table.edit(place, woken).map_err(text)?;
@@ -92,7 +92,7 @@ impl Player<'_> {
         self.ended(ended)
     }
 
-    /// Drops the round. What it fails with is kept for the next call that can fail with it.
+    /// Drops the round. Its error is kept for the next call that can return it.
     pub(super) fn leave(&mut self) {
         let Some(round) = self.round.take() else {
             return;
@@ -102,27 +102,28 @@ impl Player<'_> {
         self.note_end_of_round();
     }
 
-    /// A round was ended by something that cannot fail with what that came to.
+    /// A round was ended by something that cannot return its error.
     fn note_end_of_round(&mut self) {
         let failed = std::mem::take(&mut self.calls.get().failed);
         self.loose |= failed.contains(&Call::Deregister);
         self.owed = self.unread.take().or_else(|| failed.first().copied());
     }
 
-    /// A call failed with what is owed, and with nothing else.
+    /// A call must fail with the error that was kept.
     pub(super) fn pay(&mut self, answer: Result<(), Error>) -> Step {
         let Some(owed) = self.owed.take() else {
             return Ok(());
         };
         match answer {
-            Err(Error::Device(error)) => self.told([owed], &error),
-            Err(Error::Deregister(error)) => self.loop_told(owed, &error),
+            Err(Error::Device(error)) => self.device_failed([owed], &error),
+            Err(Error::Deregister(error)) => self.loop_failed(owed, &error),
             Err(error @ Error::NotUnmasked { .. }) => self.failed(owed, || text(error)),
             other => Err(format!("{owed} failed as a round was dropped: {other:?}")),
         }
     }
 
-    /// Who is bound and who waits, as a teardown under bound channels says, which changes nothing.
+    /// The bound channels and those with a wait, from the error of a teardown under bound channels. Such a
+    /// teardown changes nothing.
     pub(super) fn still_in_use(&mut self) -> Result<Box<StillInUse>, String> {
         if self.owed.is_some() {
             let torn = self.ctx.teardown();
@@ -134,7 +135,7 @@ impl Player<'_> {
         }
     }
 
-    /// How a round ended.
+    /// Checks how a round ended.
     pub(super) fn ended(&mut self, ended: Ended) -> Step {
         match ended {
             Ok(Outcome::More) => ensure(self.ctx.next_timeout() == Some(Duration::ZERO), || {
@@ -142,16 +143,16 @@ impl Player<'_> {
             }),
             Ok(Outcome::Done) => Ok(()),
             Err(Error::Device(error)) => {
-                self.told([Call::Pending, Call::Reset, Call::Unmask], &error)
+                self.device_failed([Call::Pending, Call::Reset, Call::Unmask], &error)
             }
             Err(error) => self
-                .arm_failed(&error)
+                .wait_failed(&error)
                 .map_err(|what| format!("finish: {what}")),
         }
     }
 
-    /// Whether there is a reason for a round. Where there is none, nobody may be waiting for
-    /// something that happened.
+    /// Whether there is a reason for a round. If there is none, it is an error if a channel has a wait
+    /// and an event.
     pub(super) fn has_reason(&self) -> Result<bool, String> {
         let awake = self.ctx.next_timeout() == Some(Duration::ZERO);
         if self.looper.ready() || awake {
@@ -167,8 +168,8 @@ impl Player<'_> {
         ))
     }
 
-    /// One turn of an event loop, in which each wake waits `again` or not. False where there is
-    /// no reason for a round.
+    /// One turn of an event loop. With `again` each channel that wakes is waited on again. Returns false
+    /// if there is no reason for a round.
     pub(super) fn turn(&mut self, again: bool) -> Result<bool, String> {
         if !self.has_reason()? {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Scripts as tests play them, and how one that breaks is made short.
+//! Plays scripts for tests, and shortens a script that breaks.
 
 use evtchn_core::Trigger;
 
@@ -6,22 +6,23 @@ use super::{SLOTS, play_on};
 use crate::op::Op;
 use crate::trace::keep;
 
-/// Numbers of slots to try a script on, from the fewest on: more than fit into a page of the
-/// core's table, into a read, into two.
+/// Numbers of slots to try a script with, the fewest first: 3, and just more than fit into a page of
+/// the core's table, into one read, into two.
 const FEWER: [u16; 4] = [SLOTS, 200, 1100, 2100];
 
-/// Plays a script as a test does.
+/// Plays a script for a test.
 ///
 /// # Panics
-/// Where it breaks, with the shortest script that does, as it can be pasted into a test.
+/// If the script breaks. The message has the shortest script that breaks, ready to be pasted into a
+/// test.
 pub fn check(trigger: Trigger, script: &[Op]) {
     check_on(SLOTS, trigger, script);
 }
 
-/// [`check`] with so many slots.
+/// [`check`] with this many slots.
 ///
 /// # Panics
-/// Where [`check`] does.
+/// If the script breaks.
 #[expect(clippy::panic, reason = "a test ends by panicking")]
 pub fn check_on(slots: u16, trigger: Trigger, script: &[Op]) {
     if let Err(broken) = play_on(slots, trigger, script) {
@@ -36,8 +37,8 @@ pub fn check_on(slots: u16, trigger: Trigger, script: &[Op]) {
     }
 }
 
-/// The shortest script that still breaks, and on how many slots: found by leaving slots and
-/// steps out and making the steps that remain smaller. One that holds is shortened to nothing.
+/// The shortest script that still breaks, and the number of its slots. It is found by leaving out slots
+/// and steps, and by making the remaining steps smaller. Of a script that does not break nothing is left.
 #[must_use]
 pub fn shortest(slots: u16, trigger: Trigger, script: &[Op]) -> (u16, Vec<Op>) {
     let mut shrunk = Shrunk {
@@ -57,7 +58,7 @@ struct Shrunk {
 }
 
 impl Shrunk {
-    /// Takes a script, up to the step that breaks, in the place of the present one if it breaks.
+    /// If this script breaks, it replaces the present one, without the steps after the one that breaks.
     fn takes(&mut self, slots: u16, mut script: Vec<Op>) -> bool {
         let Err(broken) = play_on(slots, self.trigger, &script) else {
             return false;
@@ -68,7 +69,7 @@ impl Shrunk {
         true
     }
 
-    /// Plays it on fewer slots.
+    /// Tries it with fewer slots.
     fn takes_fewer_slots(&mut self) -> bool {
         let slots = self.slots;
         FEWER
@@ -80,7 +81,7 @@ impl Shrunk {
             })
     }
 
-    /// Leaves steps out, at first many in a row.
+    /// Tries it without some steps, at first without many in a row.
     fn leaves_out(&mut self) -> bool {
         let mut any = false;
         let mut row = self.script.len().div_ceil(2);
@@ -101,7 +102,7 @@ impl Shrunk {
         any
     }
 
-    /// Makes single steps smaller.
+    /// Tries it with smaller steps.
     fn makes_smaller(&mut self) -> bool {
         let mut any = false;
         let mut index = 0;

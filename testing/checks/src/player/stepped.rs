@@ -1,4 +1,4 @@
-//! A player that is driven from outside, step by step.
+//! A player that takes its steps one by one.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -8,7 +8,7 @@ use evtchn_core::Trigger;
 use super::{Broken, Moment, Played, Player, play_seen};
 use crate::op::Op;
 
-/// A script that is played while it is being written. It owns context and machine.
+/// Plays a script while it is being written. It owns the context and the machine.
 ///
 /// A round borrows its context and belongs to its thread, so both live on a thread of their own.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub struct Stepped {
     player: JoinHandle<Result<Played, Broken>>,
 }
 
-/// What is seen of the player after a step.
+/// What the player shows after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
     /// [`Player::bound`]
@@ -28,15 +28,15 @@ pub struct Seen {
 }
 
 impl Stepped {
-    /// Begins on a fresh machine.
+    /// Starts a player on a fresh machine.
     #[must_use]
     pub fn new(slots: u16, trigger: Trigger) -> Stepped {
         let (steps, script) = sync_channel(1);
         let (sees, seen) = sync_channel(1);
         let see = move |moment, player: &Player<'_>| {
             if moment != Moment::Steps(0) && moment != Moment::Rest {
-                // Who does not look may be gone.
-                let _gone = sees.send(Seen {
+                // The receiver may be dropped.
+                let _dropped = sees.send(Seen {
                     bound: player.bound(),
                     waiting: player.waiting(),
                 });
@@ -49,7 +49,7 @@ impl Stepped {
         }
     }
 
-    /// Plays a step. After one that breaks there is nothing more to see.
+    /// Plays a step. Returns `None` if the script broke.
     #[must_use]
     pub fn step(&self, op: Op) -> Option<Seen> {
         self.steps.send(op).ok()?;
@@ -59,10 +59,10 @@ impl Stepped {
     /// Comes to rest and tears down.
     ///
     /// # Errors
-    /// [`Broken`], also where that was before.
+    /// [`Broken`], also if it was an earlier step that broke.
     ///
     /// # Panics
-    /// Where the player did.
+    /// If the player panicked.
     pub fn rest(self) -> Result<Played, Broken> {
         drop(self.steps);
         match self.player.join() {

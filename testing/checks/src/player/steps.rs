@@ -1,4 +1,4 @@
-//! The steps of a script: each makes one call and asks the model about the answer.
+//! The steps of a script: each makes one call and compares the answer with the model.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ impl Player<'_> {
         self.note_fault()?;
         let channel = match bound {
             Ok(channel) => channel,
-            // A drop that could not unbind leaves the port to its device.
+            // A drop that could not unbind left the port bound to its device.
             Err(Error::Device(error))
-                if Errno::of(&error) == Some(Errno::EEXIST) && self.was_told([Call::Unbind]) =>
+                if Errno::of(&error) == Some(Errno::EEXIST) && self.may_fail([Call::Unbind]) =>
             {
                 return Ok(());
             }
@@ -43,7 +43,7 @@ impl Player<'_> {
                     Call::Pending,
                     Call::Reset,
                 ];
-                return self.told(calls, &error);
+                return self.device_failed(calls, &error);
             }
             Err(error) => return Err(format!("bind: {error:?}")),
         };
@@ -66,9 +66,9 @@ impl Player<'_> {
         };
         let unbound = channel.unbind();
         if let Err(Error::Device(error)) = &unbound {
-            // It is as it was: who waited waits.
+            // The channel is bound as before, with its wait.
             self.table.edit(slot, |slot| slot.channel = Some(channel));
-            return self.told([Call::Unbind], error);
+            return self.device_failed([Call::Unbind], error);
         }
         let notified = channel.notify();
         ensure(matches!(notified, Err(Error::NotBound(_))), || {
@@ -114,20 +114,20 @@ impl Player<'_> {
     fn waited(&mut self, slot: usize, waited: Result<(), Error>) -> Step {
         let (_, is_bound) = self.known(slot);
         match waited {
-            Ok(()) if !is_bound => Err("a wait by the id of a dead channel was taken".into()),
+            Ok(()) if !is_bound => Err("a wait with the id of a dead channel succeeded".into()),
             Ok(()) => {
                 self.table.edit(slot, |slot| slot.model.waited());
-                // What was kept comes with the next round, for which the loop does not sleep.
+                // A kept wake comes with the next round, so the loop must not sleep.
                 let comes = self.round.is_some()
                     || !self.table.get(slot).is_owed()
                     || self.ctx.next_timeout() == Some(Duration::ZERO);
                 ensure(comes, || {
-                    "a wake was kept, and the loop may sleep though it is waited for".into()
+                    "a channel with a kept wake is waited on, and the loop may sleep".into()
                 })
             }
             Err(Error::NotBound(_)) if !is_bound => Ok(()),
             Err(error) => self
-                .arm_failed(&error)
+                .wait_failed(&error)
                 .map_err(|what| format!("wait: {what}")),
         }
     }
@@ -141,7 +141,7 @@ impl Player<'_> {
                 let cancelled = |slot: &mut Slot| slot.model.cancelled(ended);
                 self.table.edit(slot, cancelled).map_err(text)
             }
-            Ok(_) => Err("a cancel by the id of a dead channel was taken".into()),
+            Ok(_) => Err("a cancel with the id of a dead channel succeeded".into()),
             Err(Error::NotBound(_)) if !is_bound => Ok(()),
             Err(error) => self
                 .link_failed(&error)
@@ -180,10 +180,10 @@ impl Player<'_> {
             format!("{notified:?} of a notify took the peer from {before} events to {after}")
         })?;
         match notified {
-            Ok(()) if slot.dead => Err("a notify of a dead channel was taken".into()),
+            Ok(()) if slot.dead => Err("a notify of a dead channel succeeded".into()),
             Ok(()) => Ok(()),
             Err(Error::NotBound(_)) if slot.dead => Ok(()),
-            Err(Error::Device(error)) => self.told([Call::Notify], &error),
+            Err(Error::Device(error)) => self.device_failed([Call::Notify], &error),
             Err(error) => Err(format!("notify: {error:?}")),
         }
     }
@@ -201,7 +201,7 @@ impl Player<'_> {
         });
     }
 
-    /// The `nth` such call from now on fails. What is taken short is the next one.
+    /// The `nth` such call from now on fails. A short `unmask` is always the next one.
     pub(super) fn fail(&mut self, failing: Failing, nth: u64) {
         for &call in failing.calls() {
             match failing {
@@ -219,13 +219,13 @@ impl Player<'_> {
                 | Failing::Unmasking
                 | Failing::Notifying => self.opener.fail_nth(call, nth, Errno::ENOMEM),
             }
-            self.told.push(call);
+            self.set_to_fail.push(call);
         }
     }
 
     pub(super) fn shorten(&mut self, ports: usize) {
         self.opener.shorten_next(Call::Unmask, ports);
-        self.told.push(Call::Unmask);
+        self.set_to_fail.push(Call::Unmask);
     }
 
     pub(super) fn teardown(&mut self) -> Step {
@@ -237,7 +237,7 @@ impl Player<'_> {
         match self.ctx.teardown() {
             Ok(()) if bound => Err("torn down under a bound channel".into()),
             Ok(()) => {
-                self.to_tell.clear();
+                self.gone_due.clear();
                 Ok(())
             }
             Err(Error::StillInUse(leftover)) => ensure(bound, || leftover.to_string()),

@@ -1,4 +1,4 @@
-//! The slots of a script, with counts of them, so that no step has to look at all of them.
+//! The slots of a script, with counts, so that no step has to look at all slots.
 
 use evtchn_core::{ChannelId, Port, Virq};
 
@@ -34,12 +34,12 @@ impl Slot {
         self.is_bound() && self.model.waiting
     }
 
-    /// Something happened that it waits for.
+    /// It has a wait, and something happened that ends it.
     pub(super) const fn is_due(&self) -> bool {
         self.is_waiting() && self.model.must
     }
 
-    /// Somebody waits for a wake that was read and kept.
+    /// It has a wait, and its wake was read and kept.
     pub(super) const fn is_owed(&self) -> bool {
         self.is_waiting() && self.model.kept
     }
@@ -49,7 +49,7 @@ impl Slot {
     }
 }
 
-/// How many slots are so.
+/// How many slots are in each of these states.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Counts {
     pub(super) bound: usize,
@@ -81,7 +81,7 @@ impl Counts {
 pub(super) struct Table {
     slots: Vec<Slot>,
     counts: Counts,
-    /// By port, the slot that had it last.
+    /// The slot that had a port last, by port.
     by_port: Vec<usize>,
 }
 
@@ -112,7 +112,7 @@ impl Table {
         &self.slots[place]
     }
 
-    /// Where the channel with this id is or was last.
+    /// The slot of the channel with this id, also if it was dropped.
     pub(super) fn find(&self, id: ChannelId) -> Option<usize> {
         let place = *self.by_port.get(id.port().as_raw() as usize)?;
         self.slots

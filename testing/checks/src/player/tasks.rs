@@ -1,4 +1,4 @@
-//! A step in which a task waits: polled, beside a reactor that reads, polled again and dropped.
+//! A step in which a task waits: it is polled, a reactor reads, it is polled again and dropped.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,7 +9,7 @@ use super::{Player, READS, Step, ensure, text};
 use evtchn_core::{Cause, Error};
 
 impl Player<'_> {
-    /// Waits by the id of the last channel of a slot, which may be gone.
+    /// Waits with the id of the last channel of a slot, which may have been dropped.
     pub(super) fn task(&mut self, slot: usize) -> Step {
         let Some(id) = self.table.get(slot).id else {
             return Ok(());
@@ -26,10 +26,10 @@ impl Player<'_> {
         let (is_bound, must) = (after.is_bound(), after.model.must);
         match polled {
             Poll::Pending => ensure(is_bound && !must, || {
-                "a task sleeps though its wake was there".into()
+                "a task sleeps although its wake was there".into()
             }),
             Poll::Ready(Ok(Cause::Gone)) => ensure(!is_bound, || {
-                "a task was told that its channel is gone, which is bound".into()
+                "a task got a wake `Gone` for a channel that is bound".into()
             }),
             Poll::Ready(Ok(cause)) => {
                 self.played.wakes += 1;
@@ -39,7 +39,7 @@ impl Player<'_> {
             Poll::Ready(Err(Error::AlreadyWaited(_))) if after.model.waiting => Ok(()),
             Poll::Ready(Err(Error::NotBound(_))) if !is_bound => Ok(()),
             Poll::Ready(Err(error)) => self
-                .arm_failed(&error)
+                .wait_failed(&error)
                 .map_err(|what| format!("task: {what}")),
         }
     }
@@ -50,7 +50,7 @@ impl Player<'_> {
         self.note_fault()?;
         match driven {
             Ok(_) => Ok(()),
-            Err(Error::Device(error)) => self.told(READS, &error),
+            Err(Error::Device(error)) => self.device_failed(READS, &error),
             Err(error) => self
                 .link_failed(&error)
                 .map_err(|what| format!("drive: {what}")),

@@ -4,7 +4,7 @@ use crate::op::{Each, Failing, Source};
 const BIND: Each = Each::Binds(Source::Interdomain);
 
 #[test]
-fn a_step_for_many_is_the_step_for_each_of_them() {
+fn a_step_for_many_slots_equals_a_step_for_each() {
     let eaches = [
         BIND,
         Each::Waits,
@@ -25,7 +25,7 @@ fn a_step_for_many_is_the_step_for_each_of_them() {
 }
 
 #[test]
-fn a_script_played_step_by_step_is_the_same_run() {
+fn a_script_played_step_by_step_has_the_same_result() {
     let script = [
         Op::Many(BIND, 0, 300),
         Op::Many(Each::Waits, 0, 200),
@@ -47,7 +47,7 @@ fn a_script_played_step_by_step_is_the_same_run() {
 }
 
 #[test]
-fn what_an_unbind_left_before_a_hand_over_is_not_the_next_owners() {
+fn an_event_left_by_an_unbind_is_not_handed_over() {
     let script = [
         Op::Bind(0, Source::Interdomain),
         Op::Drop(0),
@@ -61,7 +61,7 @@ fn what_an_unbind_left_before_a_hand_over_is_not_the_next_owners() {
 }
 
 #[test]
-fn a_channel_bound_after_an_overflow_is_told_of_it_and_fires_as_others_then() {
+fn a_channel_bound_after_an_overflow_may_wake_with_its_cause() {
     let script = [
         Op::Bind(1, Source::Unbound),
         Op::Overflow,
@@ -78,7 +78,7 @@ fn a_channel_bound_after_an_overflow_is_told_of_it_and_fires_as_others_then() {
 }
 
 #[test]
-fn a_round_of_callbacks_calls_those_and_keeps_the_wakes_of_others() {
+fn a_round_of_callbacks_keeps_the_wakes_of_channels_without_one() {
     let script = [
         Op::Bind(0, Source::Interdomain),
         Op::Bind(1, Source::Interdomain),
@@ -97,7 +97,7 @@ fn a_round_of_callbacks_calls_those_and_keeps_the_wakes_of_others() {
 }
 
 #[test]
-fn every_kind_of_failure_happens_and_is_survived() {
+fn every_kind_of_failure_happens_and_breaks_nothing() {
     for failing in Failing::ALL {
         let script = [
             Op::Fail(failing),
@@ -124,7 +124,7 @@ fn every_kind_of_failure_happens_and_is_survived() {
 }
 
 #[test]
-fn a_step_for_many_is_made_smaller_to_the_one_that_matters() {
+fn a_step_for_many_slots_is_shrunk_to_the_one_that_breaks() {
     let mut op = Op::Many(Each::Waits, 7, 4096);
     let mut tried = 0;
     let mut matters = |op: &Op| {
@@ -142,7 +142,7 @@ fn a_step_for_many_is_made_smaller_to_the_one_that_matters() {
 }
 
 #[test]
-fn no_step_is_made_smaller_to_itself() {
+fn no_step_is_among_its_smaller_steps() {
     for op in [
         Op::Many(Each::Waits, 7, 1),
         Op::Many(Each::Waits, 0, 0),

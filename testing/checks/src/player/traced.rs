@@ -1,4 +1,4 @@
-//! The simulator's device and loop, with a note of each call that the core makes of them.
+//! The simulator's device and loop, with a list of the calls that the core makes of them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use evtchn_sim::{Call, Errno, SimDevice, SimLoop, SimOpen};
 
 use crate::op::Failing;
 
-/// The calls so far, the oldest first, and which failed. Clones are handles on the same list.
+/// The backend calls so far, in order, and which failed. Clones are handles on the same list.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Calls(Arc<Mutex<Made>>);
 
@@ -19,7 +19,7 @@ pub(super) struct Calls(Arc<Mutex<Made>>);
 pub(super) struct Made {
     pub(super) calls: Vec<Call>,
     pub(super) faults: Faults,
-    /// Those that failed for good since this was taken last.
+    /// The calls that failed since this was taken last, without overflows and signals.
     pub(super) failed: Vec<Call>,
 }
 
@@ -30,14 +30,14 @@ impl Made {
     }
 }
 
-/// What went wrong at the seam: a bit for each of [`Failing::ALL`], and one for an overflow.
+/// Which backend calls failed: a bit for each of [`Failing::ALL`], and one for an overflow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Faults(u16);
 
 impl Faults {
-    /// Nothing yet.
+    /// No fault.
     pub const NONE: Faults = Faults(0);
-    /// The driver's ring had overflowed.
+    /// The driver's ring overflowed.
     pub const OVERFLOW: Faults = Faults(1 << Failing::ALL.len());
     /// One call that failed.
     #[must_use]
@@ -45,7 +45,7 @@ impl Faults {
         Faults(1 << failing as u16)
     }
 
-    /// What these bits say; those that say nothing are left out.
+    /// From bits. Unknown bits are left out.
     #[must_use]
     pub const fn from_bits(bits: u16) -> Faults {
         Faults(bits & (Faults::OVERFLOW.0 * 2 - 1))
@@ -57,7 +57,7 @@ impl Faults {
         self.0
     }
 
-    /// These and those.
+    /// Both sets together.
     #[must_use]
     pub const fn and(self, more: Faults) -> Faults {
         Faults(self.0 | more.0)
@@ -88,7 +88,7 @@ impl Calls {
     }
 }
 
-/// What is called, and where that is noted.
+/// A device, an opener or a loop, and the list of its calls.
 #[derive(Debug)]
 pub(super) struct Traced<T> {
     of: T,

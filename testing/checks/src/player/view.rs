@@ -1,4 +1,4 @@
-//! What can be seen of a player between two steps.
+//! What a player shows between two steps.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,14 +13,13 @@ use super::table::{Signal, Slot};
 use super::traced::Faults;
 
 impl Player<'_> {
-    /// The calls of the device and the loop that the context made in the last step, the first
-    /// one first.
+    /// The backend calls that the context made in the last step, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
         self.calls.get().calls.clone()
     }
 
-    /// What went wrong at the seam in the last step.
+    /// Which backend calls failed in the last step.
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.calls.get().faults
@@ -38,16 +37,16 @@ impl Player<'_> {
         self.table.counts().bound
     }
 
-    /// How many of them somebody waits for.
+    /// How many of them have a wait.
     #[must_use]
     pub const fn waiting(&self) -> usize {
         self.table.counts().waiting
     }
 
-    /// A hash over all that can be observed: each slot with its model and its port, where the link
-    /// stands, whether the loop would sleep, what the device shows, who is to be told of its end.
-    /// How it came so does not count: no number of steps, calls or events, no generation, no
-    /// failure that was.
+    /// A hash over all that can be observed: each slot with its model and its port, the state of the
+    /// link, whether the loop would sleep, what poll reports of the device, and how many wakes `Gone`
+    /// are due. The history does not count: no number of steps, calls or events, no generation, no
+    /// failure of before.
     #[must_use]
     pub fn state(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
@@ -64,7 +63,7 @@ impl Player<'_> {
             self.sim.open_files(),
             shown.map(PollBits::raw),
             self.round.as_ref().map(|_| self.budget),
-            self.to_tell.len(),
+            self.gone_due.len(),
             self.owed,
         );
         machine.hash(&mut hasher);
@@ -79,7 +78,7 @@ impl Slot {
             Some(Signal::Send(_)) => 1,
             Some(Signal::Raise(_)) => 2,
         };
-        // A port that is no longer ours is only known to be stale.
+        // The port of a channel that was dropped does not matter any more.
         let port = self.channel.as_ref().map(|channel| channel.port().as_raw());
         let model = self.channel.is_some().then_some(self.model);
         (port, model, self.is_bound(), self.id.is_some(), signal).hash(hasher);

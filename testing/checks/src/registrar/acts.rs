@@ -1,6 +1,6 @@
-//! What the program does: each act makes one call, from wherever it is, and asks the model about
-//! the answer. Hooks, and through them other acts, run before a call returns, so a slot is looked
-//! up anew afterwards.
+//! The acts of the program. Each act makes one call, from inside or outside of a round, a callback or a
+//! hook, and compares the answer with the model. Hooks, and in them other acts, run before the call
+//! returns, so the slot is looked up again afterwards.
 
 use std::mem::replace;
 
@@ -17,7 +17,7 @@ fn bound(state: &mut State, id: ChannelId) -> Option<&mut Slot> {
 }
 
 pub(super) fn taken_in_a_hook(what: &str) -> Step {
-    Err(format!("{what} was taken from inside a hook"))
+    Err(format!("{what} succeeded inside of a hook"))
 }
 
 impl Rig {
@@ -29,7 +29,7 @@ impl Rig {
         self.state().note_kept();
         match act {
             Act::Look => {
-                // In a hook too, none of these may block.
+                // None of these may block, also inside of a hook.
                 let _seen = (ctx.link(), ctx.stats(), ctx.next_timeout());
                 drop(format!("{ctx:?}"));
             }
@@ -50,7 +50,7 @@ impl Rig {
         Ok(())
     }
 
-    /// The context is being dropped: what is left of the program is its channels.
+    /// Does an act while the context is being dropped: the program has only its channels then.
     fn act_without_context(&self, act: Act) -> Step {
         if let Act::Drop(slot) = act {
             self.drop_channel(place(slot), None)
@@ -66,7 +66,7 @@ impl Rig {
         id.map_or(Ok(()), |id| self.wait(ctx, id))
     }
 
-    /// Waits, also by the id of a channel that is gone.
+    /// Waits, also with the id of a channel that was dropped.
     pub(super) fn wait(&self, ctx: &TestContext, id: ChannelId) -> Step {
         let before = bound(&mut self.state(), id).map(|slot| {
             let kept = replace(&mut slot.kept, false);
@@ -83,14 +83,14 @@ impl Rig {
         let mut state = self.state();
         let in_hook = state.inside.hook > 0;
         let mut slot = bound(&mut state, id);
-        // A wake may have come before the wait returned: then nobody waits any more.
+        // If a wake came before the wait returned, the channel has no wait any more.
         let still = slot
             .as_mut()
             .is_some_and(|slot| replace(&mut slot.asking, asked));
         match answer {
             Err(Error::Reentrant) if in_hook => Ok(()),
             _ if in_hook => taken_in_a_hook("a wait"),
-            Ok(()) if !was_bound => Err("a wait by the id of a dead channel was taken".into()),
+            Ok(()) if !was_bound => Err("a wait with the id of a dead channel succeeded".into()),
             Ok(()) => {
                 if let Some(slot) = slot.filter(|_| still) {
                     slot.model.waited();
@@ -102,7 +102,7 @@ impl Rig {
             }
             Err(Error::NotBound(_)) if slot.is_none() => Ok(()),
             Err(error) => {
-                // It did not begin, and one that is being made further out goes on as it was.
+                // This wait did not begin; one that is being made further out is not affected.
                 if let Some(slot) = slot {
                     slot.kept |= kept;
                 }
@@ -113,7 +113,7 @@ impl Rig {
         }
     }
 
-    /// Cancels, also by the id of a channel that is gone.
+    /// Cancels, also with the id of a channel that was dropped.
     fn cancel_on(&self, ctx: &TestContext, place: usize) -> Step {
         let id = self.state().slots[place].id;
         id.map_or(Ok(()), |id| self.cancel(ctx, id))
@@ -136,9 +136,9 @@ impl Rig {
             (Err(Error::Reentrant), _) if in_hook => Ok(()),
             _ if in_hook => taken_in_a_hook("a cancel"),
             (Ok(ended), slot) => {
-                let before = before.ok_or("a cancel by the id of a dead channel was taken")?;
+                let before = before.ok_or("a cancel with the id of a dead channel succeeded")?;
                 ensure(before.is_none_or(|waited| waited == ended), || {
-                    format!("somebody waited: {before:?}, but the cancel said: {ended}")
+                    format!("the channel had a wait: {before:?}, but the cancel said: {ended}")
                 })?;
                 if let Some(slot) = slot {
                     slot.no_longer_waits();
@@ -234,7 +234,7 @@ impl Rig {
         }
     }
 
-    /// Tears down, or fails with what is owed.
+    /// Tears down, or fails with the error that was kept.
     fn teardown(&self, ctx: &TestContext) -> Step {
         let in_hook = self.inside().hook > 0;
         let refused = self.state().seen.refused;
@@ -248,7 +248,7 @@ impl Rig {
             return Ok(());
         }
         ensure(in_hook || self.state().owed != Owed::Hook, || {
-            format!("an error was kept, and a teardown gives {answer:?}")
+            format!("an error was kept, and a teardown returned {answer:?}")
         })?;
         let mut state = self.state();
         let bound = state.slots.iter().any(Slot::is_bound);
@@ -258,7 +258,7 @@ impl Rig {
             _ if in_hook => taken_in_a_hook("a teardown"),
             Ok(()) if bound => Err("torn down under a bound channel".into()),
             Ok(()) => {
-                state.to_tell.clear();
+                state.gone_due.clear();
                 drop(state);
                 self.settled();
                 Ok(())
@@ -277,13 +277,13 @@ impl Rig {
         let before = self.state().restricted;
         match (ctx.restrict(domid), before) {
             (Err(Error::Restricted(domid)), Some(before)) if domid == before => Ok(()),
-            (Err(Error::NoTarget(_)), None) if target == Target::Nobody => Ok(()),
+            (Err(Error::NoTarget(_)), None) if target == Target::Dom0 => Ok(()),
             (Err(Error::Device(error)), None)
-                if target == Target::Nobody && Errno::of(&error) == Some(Errno::EINVAL) =>
+                if target == Target::Dom0 && Errno::of(&error) == Some(Errno::EINVAL) =>
             {
                 Ok(())
             }
-            (Ok(()), None) if target != Target::Nobody => {
+            (Ok(()), None) if target != Target::Dom0 => {
                 self.state().restricted = Some(domid);
                 Ok(())
             }

@@ -1,4 +1,4 @@
-//! How the program gets its channels and lets go of them.
+//! Acts that bind, unbind and drop channels.
 
 use evtchn_core::{DomId, Error, RemotePort};
 use evtchn_sim::{Call, Errno};
@@ -16,7 +16,7 @@ impl Rig {
         if slot.channel.is_some() {
             return Ok(());
         }
-        // Raised from inside this bind, it would be of the new channel.
+        // If it were raised inside of this bind, the event would be for the new channel.
         slot.signal = None;
         drop(state);
         let domid = self.guest.domid();
@@ -45,7 +45,7 @@ impl Rig {
         };
         self.settled_unless_counted(ctx, counted);
         ensure(self.inside().hook == 0, || {
-            "a bind was taken from inside a hook".into()
+            "a bind succeeded inside of a hook".into()
         })?;
         let signal = match (source, theirs) {
             (Source::Virq, _) => Signal::Raise(virq),
@@ -58,7 +58,7 @@ impl Rig {
         self.place(ctx, place, channel, source, signal)
     }
 
-    /// Puts a new channel into its slot, unless something else came there meanwhile.
+    /// Puts a new channel into its slot, unless another one was put there meanwhile.
     fn place(
         &self,
         ctx: &TestContext,
@@ -102,7 +102,7 @@ impl Rig {
             }
             Some(Call::Pending) if state.breaks => Ok(()),
             Some(Call::BindUnboundPort | Call::BindInterdomain | Call::BindVirq)
-                // Another bind has it, in whose wake this one is made.
+                // This bind is made from inside another one, which has the virtual interrupt.
                 if (errno == Some(Errno::EEXIST) && state.inside.bind > 0)
                     || (errno == Some(Errno::EACCES) && !permitted) =>
             {

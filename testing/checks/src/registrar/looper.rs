@@ -1,5 +1,5 @@
-//! An event loop that may do whatever an implementor of the seam may do, and an opener that may
-//! fail, panic and call back as well.
+//! An event loop that may do everything an implementation of `Registrar` may do, and an opener that may
+//! fail, panic and call back too.
 
 use std::sync::Weak;
 
@@ -9,7 +9,7 @@ use evtchn_core::{
 use evtchn_sim::abi::PollBits;
 use evtchn_sim::{Call, Errno, Error, FileId, Sim, SimDevice};
 
-use super::rig::{Rig, State, Step, Told, ensure, text};
+use super::rig::{PlannedPanic, Rig, State, Step, ensure, text};
 use super::script::{Heeds, Point, Quirk};
 
 /// The registrar of the context under test.
@@ -20,7 +20,7 @@ pub(super) struct Looper(pub(super) Weak<Rig>, pub(super) Trigger);
 #[derive(Debug)]
 pub(super) struct Opener(pub(super) Weak<Rig>);
 
-/// What the loop has of devices.
+/// The devices that the loop watches.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     watched: Vec<Watch>,
@@ -35,14 +35,14 @@ pub(super) struct Watches {
 #[derive(Debug)]
 struct Watch {
     file: FileId,
-    /// How often the ring had become not empty when this was last looked at.
+    /// How often the ring had become not empty when the loop last looked at it.
     seen: Option<u64>,
-    /// The loop did not let go of it at the last call, so it may be closed even so.
+    /// Its deregistration failed at the last step, so it may be closed while it is registered.
     refused: bool,
 }
 
 impl Watch {
-    /// Whether there is something to report, which counts as reported then.
+    /// Returns whether there is something to report, and counts it as reported.
     fn look(&mut self, sim: &Sim, trigger: Trigger) -> Result<bool, Errno> {
         let (bits, wakes) =
             sim.with(|world| Ok::<_, Errno>((world.poll(self.file)?, world.wakes(self.file)?)))?;
@@ -87,7 +87,7 @@ impl Watches {
         }
     }
 
-    /// Looks at every device, as a poll without a timeout, and remembers what it saw.
+    /// Looks at every device, like a poll without a timeout, and keeps what it saw.
     fn poll(&mut self, sim: &Sim, trigger: Trigger) -> Step {
         for watch in &mut self.watched {
             let look = watch.look(sim, trigger);
@@ -96,8 +96,8 @@ impl Watches {
         Ok(())
     }
 
-    /// Forgets the devices that the context had to close though the loop did not let go at the
-    /// last step; that is no excuse for a later one.
+    /// Forgets the devices that were closed although their deregistration failed at the last step. A later
+    /// step may not close them so.
     pub(super) fn give_up(&mut self, open: Option<FileId>) {
         self.watched
             .retain(|watch| !watch.refused || Some(watch.file) == open);
@@ -117,7 +117,7 @@ impl Rig {
         self.state().watches.poll(&self.sim, self.setup.trigger)
     }
 
-    /// Whether the loop has reason for a round, which it begins then.
+    /// Whether the loop has a reason for a round. If so, it must begin one.
     pub(super) fn is_reported(&self, awake: bool) -> Result<bool, String> {
         self.poll()?;
         let watches = &mut self.state().watches;
@@ -131,7 +131,7 @@ impl Rig {
             })
     }
 
-    /// In a round only a device that failed is deregistered, and one that is torn down.
+    /// Checks that a device is deregistered in a round only if it failed or is torn down.
     fn may_deregister(&self) -> Step {
         let state = self.state();
         let ends = state.breaks || state.inside.teardown > 0;
@@ -145,7 +145,7 @@ impl Rig {
         bits.is_ok_and(PollBits::wakes_reader)
     }
 
-    /// Goes through a hook as its next quirk has it. One that is to fail does nothing.
+    /// Runs a hook with its next quirk. A hook that is to fail does nothing.
     fn hook<T, E>(
         &self,
         point: Point,
@@ -162,10 +162,10 @@ impl Rig {
         match quirk {
             Quirk::Panic => {
                 if !std::thread::panicking() {
-                    // It has done nothing, as one that fails.
+                    // It has done nothing, like a hook that fails.
                     let _error = fail(&mut self.state());
                 }
-                self.panic(Told::ByHook);
+                self.panic(PlannedPanic::InHook);
             }
             Quirk::Fail | Quirk::Refuse(_) => {
                 let mut state = self.state();
@@ -181,7 +181,7 @@ impl Rig {
         Ok(done)
     }
 
-    /// Wakes the loop, which is no hook that must not call back. It cannot fail.
+    /// Wakes the loop. This hook may call back, and cannot fail.
     fn wake(&self) {
         let mut state = self.state();
         state.watches.woken = true;
@@ -189,7 +189,7 @@ impl Rig {
         drop(state);
         let _inside = self.enter(|inside| &mut inside.wake);
         match self.quirk(Point::Wake) {
-            Quirk::Panic => self.panic(Told::ByHook),
+            Quirk::Panic => self.panic(PlannedPanic::InHook),
             Quirk::Before(act) | Quirk::After(act) | Quirk::Refuse(act) => {
                 self.call_back(act);
                 let mut state = self.state();
@@ -263,7 +263,7 @@ fn open_failed() -> DeviceError {
     DeviceError::new(ErrorKind::NoMemory, DeviceCall::Open).with_source(own(Call::Open))
 }
 
-/// What the simulator itself would say.
+/// The error that the simulator itself would return.
 const fn own(call: Call) -> Error {
     Error {
         call,

@@ -1,8 +1,8 @@
-//! An event loop that does whatever an implementor of [`Registrar`](evtchn_core::Registrar) may
-//! do: its hooks fail, panic and call back, and readiness comes late, for nothing, or twice.
+//! An event loop that does everything an implementation of [`Registrar`](evtchn_core::Registrar) may
+//! do: its hooks fail, panic and call back, and readiness comes late, without a reason, or twice.
 //!
-//! A program runs on it whose callbacks do odd things too. After each step the context is held
-//! against the model and against what it promises of the loop.
+//! The callbacks of the program that runs on it do odd things too. After each step the context is
+//! compared with the model and with what it promises about the loop.
 
 mod acts;
 mod binds;
@@ -21,7 +21,7 @@ use script::Op;
 /// Plays the script that `bytes` mean, three bytes a step.
 ///
 /// # Errors
-/// Where it breaks, with the script as a test of this module can play it.
+/// How it breaks, with the script in the form in which a test of this module can play it.
 pub(crate) fn play_registrar(bytes: &[u8]) -> Result<(), String> {
     let (setup, script) = Op::decode(bytes);
     let played = play(setup, &script).map(drop);

@@ -1,5 +1,4 @@
-//! Plays a script on a fresh machine, and what must be so after each step, at rest, and at the
-//! end.
+//! Plays a script on a fresh machine, and checks what must hold after each step, at rest, and at the end.
 
 use std::any::Any;
 use std::mem::ManuallyDrop;
@@ -12,18 +11,18 @@ use evtchn_sim::{Call, Errno};
 
 use super::acts::place;
 use super::looper::{Looper, Opener};
-use super::rig::{Rig, Seen, Slot, Step, TestContext, Told};
+use super::rig::{PlannedPanic, Rig, Seen, Slot, Step, TestContext};
 use super::rounds::TestRound;
 use super::script::{Act, Budget, EVERY_SLOT, Op, Setup, Way};
 use crate::player::Broken;
 
 /// How many turns a loop may take to come to rest.
 const TURNS: usize = 64;
-/// How many quirks of one hook can be ahead.
+/// How many quirks can be queued for one hook.
 const QUIRKS: usize = 16;
 
-/// Plays a script to its end, to rest, and to the end of the context. Says how many quirks of
-/// hooks were met on the way.
+/// Plays a script to its end, to rest, and to the end of the context. Returns how many quirks of hooks
+/// took effect.
 pub(super) fn play(setup: Setup, script: &[Op]) -> Result<usize, Broken> {
     let at = |step| move |what| Broken { step, what };
     let rig = Rig::new(setup).map_err(at(0))?;
@@ -32,7 +31,7 @@ pub(super) fn play(setup: Setup, script: &[Op]) -> Result<usize, Broken> {
         Opener(Arc::downgrade(&rig)),
         looper,
     ));
-    // Nobody else sets it.
+    // It is set only here.
     drop(rig.context.set(Arc::downgrade(&ctx)));
     let mut player = Player {
         rig: &rig,
@@ -58,11 +57,11 @@ pub(super) fn play(setup: Setup, script: &[Op]) -> Result<usize, Broken> {
     ended.map(|()| met)
 }
 
-/// Makes calls that may panic as the script told them to, and in no other way.
+/// Makes calls that may panic only as the script asked for.
 fn catch(calls: impl FnOnce() -> Step) -> Step {
     match catch_unwind(AssertUnwindSafe(calls)) {
         Ok(done) => done,
-        Err(payload) if payload.is::<Told>() => Ok(()),
+        Err(payload) if payload.is::<PlannedPanic>() => Ok(()),
         Err(payload) => Err(format!("panicked: {}", message(&*payload))),
     }
 }
@@ -82,7 +81,7 @@ struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    /// One step, and what must be so after it.
+    /// Plays one step, and checks what must hold after it.
     fn step(&mut self, op: Op) -> Step {
         let before = self.rig.seen(self.ctx);
         catch(|| self.go(op))?;
@@ -143,17 +142,17 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
-    /// Forgets the round, and ends it by beginning another.
+    /// Forgets the round, and begins another one, which ends it.
     fn end_forgotten(&mut self, round: TestRound<'a>, budget: Budget) -> Step {
         let _forgotten = ManuallyDrop::new(round);
         if self.rig.inside().paused {
-            // Another one has ended it.
+            // Another round has ended it.
             return Ok(());
         }
         self.rig.end_by_another(self.ctx, budget, self.faults)
     }
 
-    /// The round that is held, if any. The program is no longer in it.
+    /// Takes the round that is held, if any. The program is no longer in it.
     fn leave_round(&mut self) -> Option<TestRound<'a>> {
         let round = self.round.take()?;
         self.rig.state().inside.values -= 1;
@@ -165,7 +164,7 @@ impl<'a> Player<'a> {
             return Ok(());
         };
         if self.rig.inside().paused {
-            // Another one has ended it.
+            // Another round has ended it.
             drop(round);
             return Ok(());
         }
@@ -175,8 +174,8 @@ impl<'a> Player<'a> {
         })
     }
 
-    /// One turn of the loop. False where there is no reason for a round; then nobody may be
-    /// waiting for something that happened.
+    /// One turn of the loop. Returns false if there is no reason for a round; then it is an error if a
+    /// channel has a wait and an event.
     fn turn(&self, way: Way) -> Result<bool, String> {
         if self.round.is_some() {
             return Ok(true);
@@ -192,7 +191,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Lets everything fall silent, then has every channel show that it still works.
+    /// Runs the loop until nothing more happens, then checks that every channel still works.
     fn rest(&mut self) -> Step {
         let before = self.rig.seen(self.ctx);
         self.leave()?;
@@ -213,7 +212,7 @@ impl<'a> Player<'a> {
                 Way::Values(Budget::ALL)
             };
             if !self.turn(way)? {
-                // A round for nothing, after which no failure of before is an excuse.
+                // After a round without a reason no earlier failure is an excuse.
                 self.rig.dispatch(self.ctx, Way::Values(Budget::ALL))?;
                 return self.rig.check(self.ctx, before);
             }

@@ -18,7 +18,7 @@ impl Rig {
         state.seen
     }
 
-    /// What is so after every step, of which `before` was counted before it.
+    /// Checks what must hold after every step; `before` was counted before the step.
     pub(super) fn check(&self, ctx: &TestContext, before: Seen) -> Step {
         self.note_fault(ctx);
         let now = self.seen(ctx);
@@ -34,7 +34,7 @@ impl Rig {
             || "more was ready inside of a wake-up and the loop was not woken after it".into(),
         )?;
         ensure(state.breaks || now.faults == 0, || {
-            "the device failed though it was not told to".into()
+            "the device failed although it was not set to".into()
         })?;
         check_failures(before, now)?;
         let left = Arc::strong_count(&self.token) - 1;
@@ -66,7 +66,7 @@ impl Rig {
         })
     }
 
-    /// A program that does not know whether a channel is waited on waits again.
+    /// Waits on each channel of which it is not known whether it has a wait.
     pub(super) fn ask_again(&self) -> Step {
         for slot in EVERY_SLOT {
             if self.state().slots[usize::from(slot)].unsure {
@@ -76,7 +76,8 @@ impl Rig {
         Ok(())
     }
 
-    /// Where the ring is full, the loop was told before, also if it is edge-triggered.
+    /// Lets the ring overflow. An edge-triggered loop must have been ready before, as it is when the ring
+    /// is full.
     pub(super) fn overflow(&self) {
         let Some(file) = self.opener.last() else {
             return;
@@ -93,11 +94,11 @@ impl Rig {
         }
     }
 
-    /// The end of the context, after which nothing is open or registered.
+    /// Ends the context, and checks that nothing is open or registered afterwards.
     pub(super) fn end(&self, ctx: Arc<TestContext>) -> Step {
-        let left = self.state().to_tell.iter().any(|tell| tell.sure);
+        let left = self.state().gone_due.iter().any(|gone| gone.sure);
         ensure(!left, || {
-            "somebody was never told that his device failed".into()
+            "a channel got no wake `Gone` although its device failed".into()
         })?;
         if self.setup.end == End::TornDown {
             for slot in EVERY_SLOT {
@@ -112,8 +113,8 @@ impl Rig {
         ensure(self.sim.open_files() == 0, || "a file is left open".into())
     }
 
-    /// Drops the context while its channels are waited on, and then them. The loop drops one
-    /// from inside its hook.
+    /// Drops the context while its channels have waits, and then the channels. The loop drops one of them
+    /// from inside a hook.
     fn drop_context(&self, ctx: Arc<TestContext>) -> Step {
         for slot in EVERY_SLOT {
             self.act(Act::Wait(slot))?;
@@ -154,20 +155,21 @@ impl Rig {
     }
 }
 
-/// No failure of a hook is swallowed, and none is told twice.
+/// Checks that each failure of a hook is reported, once.
 fn check_failures(before: Seen, now: Seen) -> Step {
     if before.hiding != now.hiding {
         return Ok(());
     }
     let refused = now.refused - before.refused;
-    let told = now.answered - before.answered + now.unreported - before.unreported + now.kept
+    let reported = now.answered - before.answered + now.unreported - before.unreported + now.kept
         - before.kept;
-    ensure(refused == told, || {
-        format!("{refused} hooks failed, {told} failures were told of")
+    ensure(refused == reported, || {
+        format!("{refused} hooks failed, {reported} failures were reported")
     })
 }
 
-/// The link and the loop agree, and follow who waits.
+/// Checks that the link and the loop agree, and that the device is registered if and only if there is a
+/// wait.
 fn check_link(ctx: &TestContext, state: &State) -> Step {
     let (link, stats) = (ctx.link(), ctx.stats());
     let registered = !state.watches.is_empty();
@@ -185,13 +187,13 @@ fn check_link(ctx: &TestContext, state: &State) -> Step {
     let waits = state.slots.iter().any(Slot::waits);
     let may_wait = state.slots.iter().any(Slot::may_wait);
     ensure(registered || !waits || state.unsettled, || {
-        "somebody waits and nothing is registered".into()
+        "a channel has a wait and the device is not registered".into()
     })?;
     if state.inside.is_round() {
         return Ok(());
     }
     ensure(!registered || may_wait || state.unsettled, || {
-        "registered, and nobody waits".into()
+        "the device is registered and no channel has a wait".into()
     })?;
     let awake = ctx.next_timeout() == Some(Duration::ZERO);
     ensure(awake || state.owed != Owed::Hook, || {

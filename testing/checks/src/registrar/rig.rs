@@ -1,5 +1,5 @@
-//! What the program under test, its callbacks and its event loop share: the machine, the model,
-//! and what must be so.
+//! What the program under test, its callbacks and its event loop share: the machine, the model and the
+//! state of the check.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,28 +16,28 @@ use crate::model;
 pub(super) type TestContext = Context<Looper>;
 pub(super) type TestChannel = Channel<Looper>;
 
-/// Whether the error of a round that was dropped is kept for the next call that can fail with it.
+/// Whether the error of a round that was dropped is kept for the next call that can return it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owed {
     #[default]
     Nothing,
-    /// That is not known: something panicked meanwhile, or the device failed.
+    /// Not known: something panicked meanwhile, or the device failed.
     Unsure,
     /// The error of a hook.
     Hook,
 }
 
-/// A step that went as the model allows, or what was wrong.
+/// `Ok` if the model allows what happened; otherwise what was wrong.
 pub(super) type Step = Result<(), String>;
 
-/// One for each slot; Xen's header leaves them free, so nobody else binds them.
+/// One for each slot. Xen's header reserves them for nothing, so they are free.
 pub(super) const VIRQS: [Virq; SLOTS] = [Virq::new(17), Virq::new(18), Virq::new(19)];
 
-/// A panic as the script asked for.
+/// The payload of a panic that the script asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    ByCallback,
-    ByHook,
+pub(super) enum PlannedPanic {
+    InCallback,
+    InHook,
 }
 
 /// Shared by all, so nothing is locked while the context is called.
@@ -60,11 +60,11 @@ pub(super) struct Slot {
     /// Its device failed.
     pub(super) dead: bool,
     pub(super) model: model::Channel,
-    /// A call did not return, or a round had nobody to hand its wake to: it may be waited on.
+    /// A call panicked, or a round had no waiter for the wake: it is not known whether it has a wait.
     pub(super) unsure: bool,
     /// A wait on it has not returned yet.
     pub(super) asking: bool,
-    /// Meanwhile a round may have had nobody to hand its wake to, so it may not wait any more.
+    /// Meanwhile a round may have latched the wake, so it may have no wait any more.
     pub(super) kept: bool,
     /// The number of its callback.
     pub(super) callback: Option<u64>,
@@ -80,8 +80,9 @@ pub(super) enum Signal {
     Raise(Virq),
 }
 
-/// Who waited on a device that failed, and whether he must be told.
-pub(super) struct Tell {
+/// A channel that had a wait when its device failed. If `sure`, it must get a wake `Gone`; otherwise it
+/// may.
+pub(super) struct GoneWake {
     pub(super) id: ChannelId,
     pub(super) sure: bool,
 }
@@ -95,24 +96,24 @@ pub(super) struct State {
     pub(super) inside: Inside,
     /// No faults and no odd hooks from now on, and callbacks do nothing.
     pub(super) resting: bool,
-    /// A hook failed or panicked and nothing was settled since: the device may be registered
-    /// for nobody, or somebody may wait without it.
+    /// A hook failed or panicked, and the registration was not settled since: the device may be registered
+    /// without a wait, or a channel may have a wait without registration.
     pub(super) unsettled: bool,
-    /// It is so by what the loop did in a wake, which comes after the settling of a call.
+    /// The same, caused by what the loop did in a wake-up, which comes after a call has settled.
     pub(super) unsettled_late: bool,
     pub(super) owed: Owed,
     pub(super) restricted: Option<DomId>,
     pub(super) overflowed: bool,
-    /// The device was told to fail at some time.
+    /// The device was set to fail at some time.
     pub(super) breaks: bool,
-    pub(super) to_tell: Vec<Tell>,
+    pub(super) gone_due: Vec<GoneWake>,
     pub(super) seen: Seen,
-    /// So many wake-ups there were when one was left to the call that makes the one under way.
+    /// The number of wake-ups when one was left to the call that makes the one under way.
     pub(super) owed_wake: Option<u64>,
     pub(super) callbacks: u64,
-    /// How many quirks were met.
+    /// How many quirks took effect.
     pub(super) met: usize,
-    /// The first thing that went wrong where nobody could be told.
+    /// The first thing that went wrong where no error could be returned.
     pub(super) broken: Option<String>,
 }
 
@@ -121,9 +122,9 @@ pub(super) struct State {
 pub(super) struct Inside {
     /// Hooks that must not call back.
     pub(super) hook: usize,
-    /// Rounds of values, held or gone through.
+    /// Rounds of values, held or being gone through.
     pub(super) values: usize,
-    /// Another round has ended the one of values that is held, which did not go on since.
+    /// Another round has ended the round of values that is held, and that one was not used since.
     pub(super) paused: bool,
     /// Rounds of callbacks.
     pub(super) calls: usize,
@@ -132,7 +133,7 @@ pub(super) struct Inside {
     pub(super) bind: usize,
     pub(super) dropping: usize,
     pub(super) teardown: usize,
-    /// The drop of a round, and a round of callbacks, which is dropped where one of them panics.
+    /// Drops of a round, and rounds of callbacks, which are dropped if a callback panics.
     pub(super) leaving: usize,
     /// The opening of the device.
     pub(super) open: usize,
@@ -145,11 +146,11 @@ pub(super) struct Inside {
 pub(super) struct Seen {
     pub(super) faults: u64,
     pub(super) unreported: u64,
-    /// Errors that hooks gave.
+    /// Errors that hooks returned.
     pub(super) refused: u64,
-    /// Errors of hooks that came out of a call.
+    /// Errors of hooks that a call returned.
     pub(super) answered: u64,
-    /// Errors of hooks that were kept as a round was dropped.
+    /// Errors of hooks that were kept when a round was dropped.
     pub(super) kept: u64,
     /// Panics, and failures of the device, which hide other failures.
     pub(super) hiding: u64,
@@ -161,7 +162,7 @@ impl Slot {
         self.channel.is_some() && !self.dead
     }
 
-    /// Somebody waits on it, for certain.
+    /// It certainly has a wait.
     pub(super) const fn waits(&self) -> bool {
         self.is_bound() && self.model.waiting && !self.unsure
     }
@@ -174,7 +175,7 @@ impl Slot {
         self.channel.is_some() && self.callback.is_some()
     }
 
-    /// A wake came, or the wait for it was ended.
+    /// A wake came, or the wait was cancelled.
     pub(super) const fn no_longer_waits(&mut self) {
         self.model.waiting = false;
         self.unsure = false;
@@ -183,7 +184,7 @@ impl Slot {
 }
 
 impl State {
-    /// Where the device failed, every channel is dead, and who waited is told.
+    /// If the device failed, every channel is dead, and those with a wait must get a wake `Gone`.
     pub(super) fn note_faults(&mut self, faults: u64) {
         if faults == self.seen.faults {
             return;
@@ -192,14 +193,14 @@ impl State {
         for slot in &mut self.slots {
             if let (true, Some(id)) = (slot.may_wait(), slot.id) {
                 let sure = slot.waits();
-                self.to_tell.push(Tell { id, sure });
+                self.gone_due.push(GoneWake { id, sure });
             }
             slot.dead = true;
         }
     }
 
-    /// In a round of callbacks, a wake of a channel that has none goes back to the latch, and
-    /// one that says `Gone` is forgotten.
+    /// In a round of callbacks, the wake of a channel without a callback is latched, and a wake `Gone` of
+    /// such a channel is lost.
     pub(super) fn note_kept(&mut self) {
         if self.inside.calls == 0 {
             return;
@@ -209,21 +210,21 @@ impl State {
             slot.unsure |= slot.may_wait() && has_wake;
             slot.kept |= slot.asking && has_wake;
         }
-        for tell in &mut self.to_tell {
-            let called = |slot: &Slot| slot.id == Some(tell.id) && slot.is_called();
-            tell.sure &= self.slots.iter().any(called);
+        for gone in &mut self.gone_due {
+            let called = |slot: &Slot| slot.id == Some(gone.id) && slot.is_called();
+            gone.sure &= self.slots.iter().any(called);
         }
     }
 }
 
 impl Inside {
-    /// Whether the context is in a round. A round of callbacks calls nobody else meanwhile.
+    /// Whether the context is in a round. During a callback it is.
     pub(super) const fn is_round(self) -> bool {
         (self.values > 0 && !self.paused) || self.callback > 0
     }
 }
 
-/// One more call that the thread is in, until this is dropped, also by a panic.
+/// Counts one more call that the thread is in, until this is dropped, also by a panic.
 pub(super) struct Entered<'a>(&'a Rig, fn(&mut Inside) -> &mut usize);
 
 impl Drop for Entered<'_> {
@@ -266,7 +267,7 @@ impl Rig {
         self.state().inside
     }
 
-    /// What is odd about a call of a hook, if anything is.
+    /// The next quirk of this hook.
     pub(super) fn quirk(&self, point: Point) -> Quirk {
         let mut state = self.state();
         let quirk = state.quirks[point as usize].pop_front();
@@ -275,33 +276,33 @@ impl Rig {
         quirk
     }
 
-    /// What went wrong where no error can be returned.
+    /// Keeps what went wrong where no error can be returned.
     pub(super) fn note(&self, done: Step) {
         if let Err(what) = done {
             self.state().broken.get_or_insert(what);
         }
     }
 
-    /// What a hook or a callback does in the context that called it.
+    /// Does an act from inside of a hook or a callback.
     pub(super) fn call_back(&self, act: Act) {
         let done = self.act(act);
         self.note(done.map_err(|what| format!("{act:?} from inside: {what}")));
     }
 
-    /// Panics as the script asked for, without the message. A second panic would end the
-    /// process, so there is none while the thread unwinds.
-    pub(super) fn panic(&self, told: Told) {
+    /// Panics as the script asked for, without a message. While the thread unwinds it does not, because
+    /// a second panic would abort the process.
+    pub(super) fn panic(&self, planned: PlannedPanic) {
         if !std::thread::panicking() {
             self.state().seen.hiding += 1;
-            resume_unwind(Box::new(told));
+            resume_unwind(Box::new(planned));
         }
     }
 
-    /// Makes a call that may panic; `lost` notes what its caller does not know then.
+    /// Makes a call that may panic. If it does, `lost` records what is not known then.
     pub(super) fn guarded<T>(
         &self,
         call: impl FnOnce() -> T,
-        lost: impl FnOnce(&mut State, Option<&Told>),
+        lost: impl FnOnce(&mut State, Option<&PlannedPanic>),
     ) -> T {
         self.state().unsettled_late = false;
         match catch_unwind(AssertUnwindSafe(call)) {
@@ -309,7 +310,7 @@ impl Rig {
             Err(payload) => {
                 let mut state = self.state();
                 state.unsettled = true;
-                // A round that the panic goes through is dropped.
+                // The panic drops any round on its way.
                 state.owed = Owed::Unsure;
                 lost(&mut state, payload.downcast_ref());
                 drop(state);
@@ -328,8 +329,8 @@ impl Rig {
         }
     }
 
-    /// As [`settled`](Self::settled), for a call that cannot tell of a hook that failed: such
-    /// failures were counted, and there were `before` of them.
+    /// [`settled`](Self::settled) for a call that cannot return the error of a hook. Such failures are
+    /// counted; `before` is the count before the call.
     pub(super) fn settled_unless_counted(&self, ctx: &TestContext, before: u64) {
         if ctx.stats().unreported > before {
             self.state().unsettled = true;
@@ -338,7 +339,7 @@ impl Rig {
         }
     }
 
-    /// A hook failed, and its caller was told.
+    /// A hook failed, and the call returned its error.
     pub(super) fn link_failed(&self, error: &Error) -> Step {
         let mut state = self.state();
         if matches!(error, Error::Deregister(_)) {
@@ -350,19 +351,19 @@ impl Rig {
         Ok(())
     }
 
-    /// A round was dropped, before which all this was seen: what its end failed with is kept, and
-    /// nothing else is.
+    /// A round was dropped; `before` was counted before that. The error of its end is kept, and no other
+    /// one.
     pub(super) fn dropped(&self, ctx: &TestContext, before: Seen) {
         let now = self.seen(ctx);
         let refused = now.refused - before.refused;
-        let told = now.answered - before.answered + now.unreported - before.unreported;
+        let reported = now.answered - before.answered + now.unreported - before.unreported;
         let mut state = self.state();
         if now.hiding > before.hiding {
             state.owed = Owed::Unsure;
             state.unsettled = true;
             return;
         }
-        let kept = refused > told;
+        let kept = refused > reported;
         state.owed = if kept { Owed::Hook } else { Owed::Nothing };
         state.seen.kept += u64::from(kept);
         if kept || now.unreported > before.unreported {
@@ -373,7 +374,7 @@ impl Rig {
         }
     }
 
-    /// A call failed with what was kept as a round was dropped. Says whether that may be so.
+    /// A call failed. Returns whether its error may be the one that was kept when a round was dropped.
     pub(super) fn is_paid(&self, error: &Error) -> bool {
         let mut state = self.state();
         let owed = state.owed;
@@ -385,7 +386,7 @@ impl Rig {
         };
         if fits {
             state.owed = Owed::Nothing;
-            // Where the round is still being dropped, it is not counted as kept.
+            // While the round is still being dropped, the error is not counted as kept.
             let is_new = of_hook && state.inside.leaving > 0;
             state.seen.answered += u64::from(is_new);
             state.unsettled = true;
@@ -393,7 +394,7 @@ impl Rig {
         fits
     }
 
-    /// Looks whether the device failed.
+    /// Checks whether the device failed.
     pub(super) fn note_fault(&self, ctx: &TestContext) {
         let faults = ctx.stats().faults;
         self.state().note_faults(faults);
@@ -404,21 +405,21 @@ impl Rig {
         let mut state = self.state();
         let State {
             slots,
-            to_tell,
+            gone_due,
             overflowed,
             ..
         } = &mut *state;
         ensure(wake.cause != Cause::Overflow || *overflowed, || {
-            "a wake told of an overflow that was none".into()
+            "a wake has the cause overflow, but there was none".into()
         })?;
         if wake.cause == Cause::Gone {
-            let place = to_tell.iter().position(|tell| tell.id == wake.channel);
-            to_tell.remove(place.ok_or("told that it is gone without a reason, or twice")?);
+            let place = gone_due.iter().position(|gone| gone.id == wake.channel);
+            gone_due.remove(place.ok_or("a wake `Gone` came without a reason, or twice")?);
             return Ok(());
         }
         let slot = slots.iter_mut().find(|slot| slot.id == Some(wake.channel));
         let slot = slot.filter(|slot| slot.is_bound());
-        let slot = slot.ok_or("a wake came for a channel that is gone")?;
+        let slot = slot.ok_or("a wake came for a channel that is not bound")?;
         slot.model.waiting |= slot.unsure || slot.asking;
         slot.model.woken(wake.cause).map_err(text)?;
         slot.no_longer_waits();

@@ -1,11 +1,11 @@
-//! Rounds, of values and of callbacks, and what a callback does.
+//! Rounds of values and of callbacks, and what a callback does.
 
 use evtchn_core::{ChannelId, Error, Outcome, Round, Wake};
 
 use evtchn_sim::Call;
 
 use super::looper::Looper;
-use super::rig::{Owed, Rig, Step, TestContext, Told, ensure};
+use super::rig::{Owed, PlannedPanic, Rig, Step, TestContext, ensure};
 use super::script::{Budget, Callback, Way};
 use crate::failed::device_call;
 
@@ -26,8 +26,8 @@ impl Rig {
         }
     }
 
-    /// Ends the round that is held or was forgotten by a round that ends at once. When it began there
-    /// had been so many `faults`.
+    /// Ends the round that is held or was forgotten, with another round that ends at once. `faults` is the
+    /// count of faults when the first one began.
     pub(super) fn end_by_another(&self, ctx: &TestContext, budget: Budget, faults: u64) -> Step {
         self.end_round(ctx, faults, |rig, ctx| {
             match rig.guarded(|| ctx.dispatch_at_most(budget.0).map(drop), |_, _| ()) {
@@ -38,8 +38,8 @@ impl Rig {
         })
     }
 
-    /// Ends a round in another way than by its `finish`. It keeps that the device failed, and counts
-    /// what else did.
+    /// Ends a round in another way than with `finish`. The failure of its device is kept, and any other
+    /// failure is counted.
     pub(super) fn end_round(
         &self,
         ctx: &TestContext,
@@ -67,7 +67,7 @@ impl Rig {
         let (in_hook, in_callback) = (inside.hook > 0, inside.callback > 0);
         if inside.values > 0 && !inside.paused && !in_hook && !in_callback {
             self.state().inside.paused = true;
-            // Any fault so far may be one of the round that is held.
+            // Any fault so far may have happened in the round that is held.
             self.end_by_another(ctx, budget, 0)?;
         }
         let mut begun = ctx.dispatch_at_most(budget.0);
@@ -88,7 +88,7 @@ impl Rig {
         }
     }
 
-    /// What is owed was paid, where a round was begun.
+    /// Checks that a round began only after the error that was kept had been returned.
     fn nothing_owed(&self, begun: &Result<TestRound<'_>, Error>) -> Step {
         let mut state = self.state();
         ensure(begun.is_err() || state.owed != Owed::Hook, || {
@@ -102,7 +102,7 @@ impl Rig {
     }
 
     fn go_through(&self, ctx: &TestContext, mut round: TestRound<'_>, again: bool) -> Step {
-        // Left before the round is, also by a panic.
+        // The count must go down before the round ends, also by a panic.
         let inside = self.enter(|inside| &mut inside.values);
         while let Some(wake) = self.next(ctx, &mut round)? {
             if again {
@@ -128,14 +128,14 @@ impl Rig {
         Ok(wake)
     }
 
-    /// Ends a round of values, in which the program no longer is.
+    /// Finishes a round of values. The program is no longer in it.
     pub(super) fn finish(&self, round: TestRound<'_>) -> Step {
         let wakes = self.state().seen.wakes;
         let was_ended = self.inside().paused;
         self.state().inside.paused = true;
         let ended = self.guarded(|| round.finish(), |_, _| ());
         match ended {
-            // By another one. There is at most an error left that was kept.
+            // Another round has ended it. Only an error that was kept can be left.
             Err(error) if was_ended && !self.is_paid(&error) => Err(format!("finish: {error:?}")),
             _ if was_ended => Ok(()),
             ended => self.ended(ended, wakes),
@@ -154,7 +154,7 @@ impl Rig {
         drop(state);
         let ended = self.guarded(
             || round.call(),
-            |state, told| {
+            |state, planned| {
                 let stats = ctx.stats();
                 let device_failed = stats.faults > before.faults;
                 state.note_faults(stats.faults);
@@ -163,9 +163,9 @@ impl Rig {
                 let counted = stats.unreported - before.unreported;
                 let refused = now.refused - before.refused;
                 let kept = refused > now.answered - before.answered + counted;
-                // A callback that panics leaves the link as a round that ends well. What its end
-                // fails with is kept.
-                let by_callback = told == Some(&Told::ByCallback);
+                // A round that a callback ends by a panic settles the link like any other, and its error
+                // is kept.
+                let by_callback = planned == Some(&PlannedPanic::InCallback);
                 let settled = by_callback && counted == 0 && !kept;
                 state.unsettled = !settled || state.unsettled_late;
                 let is_sure = by_callback && !device_failed;
@@ -189,14 +189,14 @@ impl Rig {
             Ok(outcome) => {
                 self.settled();
                 let mut state = self.state();
-                let mut told = state.seen.wakes > wakes_before;
+                let mut was_woken = state.seen.wakes > wakes_before;
                 // Inside of a wake-up, the next one is left to the call that makes this one.
-                if outcome != Outcome::Done && !told && state.inside.wake > 0 {
+                if outcome != Outcome::Done && !was_woken && state.inside.wake > 0 {
                     state.owed_wake = Some(state.seen.wakes);
-                    told = true;
+                    was_woken = true;
                 }
                 drop(state);
-                ensure(outcome == Outcome::Done || told, || {
+                ensure(outcome == Outcome::Done || was_woken, || {
                     "more is ready and the loop was not woken".into()
                 })
             }
@@ -205,7 +205,7 @@ impl Rig {
                     format!("finish: {error:?}")
                 })?;
                 let mut state = self.state();
-                // This hides whether the loop let go.
+                // This hides whether the deregistration failed.
                 state.unsettled = true;
                 state.seen.hiding += 1;
                 Ok(())
@@ -216,13 +216,13 @@ impl Rig {
         }
     }
 
-    /// A callback is called.
+    /// Runs a callback.
     pub(super) fn called(&self, number: u64, id: ChannelId, wake: Wake, callback: Callback) {
         let _inside = self.enter(|inside| &mut inside.callback);
         let done = self.go_through_call(number, id, wake, callback);
         self.note(done);
         if callback.panics && !self.state().resting {
-            self.panic(Told::ByCallback);
+            self.panic(PlannedPanic::InCallback);
         }
     }
 
@@ -239,10 +239,13 @@ impl Rig {
             .any(|slot| slot.id == Some(id) && slot.callback == Some(number));
         drop(state);
         ensure(inside.calls > 0 && inside.callback == 1, || {
-            format!("a callback ran where none may: {inside:?}")
+            format!("a callback ran where none may run: {inside:?}")
         })?;
         ensure(current && wake.channel == id, || {
-            format!("a callback that is gone was called for {:?}", wake.channel)
+            format!(
+                "a callback that was removed was called for {:?}",
+                wake.channel
+            )
         })?;
         self.woken(wake)?;
         if resting {

@@ -11,17 +11,17 @@ pub(super) const SLOTS: usize = 3;
 /// One of each.
 pub(super) const EVERY_SLOT: [u8; SLOTS] = [0, 1, 2];
 
-/// What a script begins with: the kind of loop, and how the context ends.
+/// What a script is played on: the kind of loop, and how the context ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Setup {
     pub(super) trigger: Trigger,
     pub(super) heeds: Heeds,
-    /// What was reported of a device is forgotten when it is deregistered.
+    /// The loop forgets the readiness of a device when it is deregistered.
     pub(super) forgets: bool,
     pub(super) end: End,
 }
 
-/// What besides the device brings the loop back. Each is enough by itself.
+/// What makes the loop begin a round, besides the device. Each is enough by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heeds {
     Both,
@@ -34,12 +34,11 @@ pub(super) enum Heeds {
 pub(super) enum End {
     TornDown,
     Dropped,
-    /// It is dropped and the loop does not let go.
+    /// It is dropped, and the deregistration fails.
     Refused,
 }
 
-/// What a program does, wherever it is: between rounds, inside one, in a callback, or in a hook
-/// that calls back.
+/// What a program does: between rounds, in a round, in a callback, or in a hook that calls back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
     Look,
@@ -51,7 +50,7 @@ pub(super) enum Act {
     /// The peer notifies, or the virtual interrupt is raised.
     Signal(u8),
     Notify(u8),
-    /// Sets a callback that does nothing but note its call.
+    /// Sets a callback that only records its call.
     Set(u8),
     Remove(u8),
     Dispatch(Way),
@@ -72,25 +71,25 @@ pub(super) enum Way {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Budget(pub(super) usize);
 
-/// Whom a restriction is asked for.
+/// The domain of a restriction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     Guest,
     Other,
     /// Domain 0, which no device can be restricted to.
-    Nobody,
+    Dom0,
 }
 
 /// What a callback does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Callback {
-    /// Waits again for its own channel first.
+    /// It first waits again on its own channel.
     pub(super) again: bool,
     pub(super) act: Act,
     pub(super) panics: bool,
 }
 
-/// A call out of the context.
+/// A hook that the context calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Point {
     Open,
@@ -99,7 +98,7 @@ pub(super) enum Point {
     Wake,
 }
 
-/// What is odd about the next call of a hook. One that fails or panics has done nothing.
+/// What the next call of a hook does. If it fails or panics, it has done nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quirk {
     Fail,
@@ -108,7 +107,7 @@ pub(super) enum Quirk {
     After(Act),
     /// Calls back, then fails.
     Refuse(Act),
-    /// Goes as it should: what is odd comes later.
+    /// Does what it should. A later call may have a quirk.
     Nothing,
 }
 
@@ -118,16 +117,16 @@ pub(super) enum Op {
     Do(Act),
     Call(u8, Callback),
     Hook(Point, Quirk),
-    /// The loop looks at the device and begins a round, whatever it saw.
+    /// The loop polls the device and begins a round, whatever it saw.
     Begin(Budget),
     Next,
     Finish,
     Leave,
-    /// The loop looks, and acts on what it saw in a later turn.
+    /// The loop polls the device, and acts on what it saw in a later turn.
     Poll,
     /// One turn of the loop: a round if there is reason for one.
     Turn(Way),
-    /// Somebody else wakes the loop.
+    /// Something else wakes the loop.
     Nudge,
     /// The driver's ring overflows.
     Overflow,
@@ -161,7 +160,7 @@ impl Target {
         match self {
             Target::Guest => guest,
             Target::Other => DomId::new(77),
-            Target::Nobody => DomId::DOM0,
+            Target::Dom0 => DomId::DOM0,
         }
     }
 
@@ -169,7 +168,7 @@ impl Target {
         match which % 3 {
             0 => Target::Guest,
             1 => Target::Other,
-            _ => Target::Nobody,
+            _ => Target::Dom0,
         }
     }
 }
@@ -199,11 +198,11 @@ impl Setup {
 
 impl Act {
     const KINDS: u8 = 14;
-    /// As many bytes as it takes to mean each of them.
+    /// How many bytes it takes to mean each of them.
     #[cfg(test)]
     pub(super) const ALL: u8 = Act::KINDS * 12;
 
-    /// What one byte means: the kind, the slot, and the rest.
+    /// The act that one byte means: its kind, its slot, and the rest.
     pub(super) fn of(byte: u8) -> Act {
         let which = byte / Act::KINDS;
         let (slot, more) = (which % 3, which / 3);
@@ -268,7 +267,7 @@ impl Op {
 }
 
 impl Callback {
-    /// One that only notes its call.
+    /// A callback that only records its call.
     pub(super) const PLAIN: Callback = Callback {
         again: false,
         act: Act::Look,
@@ -285,7 +284,7 @@ impl Callback {
 }
 
 impl Point {
-    /// Every one, in the order of their queues.
+    /// All hooks, in the order of their queues.
     pub(super) const ALL: [Point; 4] =
         [Point::Open, Point::Register, Point::Deregister, Point::Wake];
 

@@ -12,13 +12,13 @@ use super::script::{
 };
 use crate::op::Source::*;
 
-/// One that waits again.
+/// A callback that waits again.
 const AGAIN: Callback = Callback {
     again: true,
     ..Callback::PLAIN
 };
 
-/// Plays a script on every kind of loop and to every end; on each it meets this many quirks.
+/// Plays a script on every kind of loop and to every end. Each time this many quirks take effect.
 #[track_caller]
 fn holds(quirks: usize, script: &[Op]) {
     (0..64).for_each(|setup| holds_on(setup, quirks, script));
@@ -33,10 +33,10 @@ fn holds_on(setup: u8, quirks: usize, script: &[Op]) {
     }
 }
 
-/// Comes to every hook: 0 is waited on, 1 has an event that was kept.
+/// Calls every hook. Slot 0 has a wait, slot 1 an event that was kept.
 fn through(point: Point, quirk: Quirk) -> Vec<Op> {
     vec![
-        Do(Restrict(Target::Nobody)),
+        Do(Restrict(Target::Dom0)),
         Hook(point, quirk),
         Do(Bind(0, Unbound)),
         Do(Bind(1, Interdomain)),
@@ -53,12 +53,12 @@ fn through(point: Point, quirk: Quirk) -> Vec<Op> {
 }
 
 #[test]
-fn every_act_from_inside_every_hook_is_refused_or_harmless() {
+fn every_act_inside_of_every_hook_is_refused_or_harmless() {
     for point in Point::ALL {
         for act in (0..Act::ALL).map(Act::of) {
             for quirk in [Before(act), After(act), Refuse(act)] {
                 let script = through(point, quirk);
-                // Of the kinds of loops those that are most apart.
+                // The kinds of loops that differ most.
                 holds_on(0b10_0100, 1, &script);
                 holds_on(0b00_1001, 1, &script);
             }
@@ -75,7 +75,7 @@ fn a_hook_that_fails_or_panics_once_leaves_the_context_usable() {
 }
 
 #[test]
-fn a_loop_that_refuses_many_times_is_asked_each_time() {
+fn a_registration_that_fails_many_times_is_tried_each_time() {
     let refusals = [Hook(Register, Fail); 3];
     let waits = [Do(Wait(0)); 4];
     let keeps = [Hook(Deregister, Fail); 3];
@@ -91,7 +91,7 @@ fn a_loop_that_refuses_many_times_is_asked_each_time() {
 }
 
 #[test]
-fn a_wait_and_a_cancel_whose_hooks_panic_can_be_made_again() {
+fn a_wait_or_cancel_can_be_repeated_after_its_hook_panicked() {
     holds(
         2,
         &[
@@ -109,7 +109,7 @@ fn a_wait_and_a_cancel_whose_hooks_panic_can_be_made_again() {
 }
 
 #[test]
-fn readiness_that_comes_after_the_cancel_is_a_round_for_nothing() {
+fn readiness_reported_after_a_cancel_leads_to_an_empty_round() {
     for late in [Values(Budget::ALL), Calls(Budget::ALL)] {
         holds(
             0,
@@ -127,7 +127,7 @@ fn readiness_that_comes_after_the_cancel_is_a_round_for_nothing() {
 }
 
 #[test]
-fn readiness_that_comes_to_other_waiters_than_it_was_seen_for_finds_them() {
+fn readiness_seen_before_a_wait_was_replaced_serves_the_new_wait() {
     holds(
         0,
         &[
@@ -150,7 +150,7 @@ fn readiness_that_comes_to_other_waiters_than_it_was_seen_for_finds_them() {
 }
 
 #[test]
-fn a_callback_that_panics_while_the_loop_does_not_let_go_loses_no_wake() {
+fn a_callback_that_panics_while_a_deregistration_fails_loses_no_wake() {
     let panics = Callback {
         panics: true,
         ..Callback::PLAIN
@@ -166,14 +166,14 @@ fn a_callback_that_panics_while_the_loop_does_not_let_go_loses_no_wake() {
 }
 
 #[test]
-fn a_round_of_callbacks_in_the_wake_of_a_wait_keeps_what_was_latched() {
+fn a_round_of_callbacks_inside_of_a_wake_up_keeps_a_latched_wake() {
     let script = [
         Do(Bind(0, Interdomain)),
         Do(Bind(1, Virq)),
         Do(Wait(1)),
         Turn(Values(Budget::ALL)),
         Do(Cancel(1)),
-        // The event of the first was read, and nobody waited for it.
+        // The event of the first was read while it had no wait.
         Hook(Wake, After(Dispatch(Calls(Budget(1))))),
         Do(Wait(0)),
         Turn(Values(Budget::ALL)),
@@ -184,7 +184,7 @@ fn a_round_of_callbacks_in_the_wake_of_a_wait_keeps_what_was_latched() {
 }
 
 #[test]
-fn a_round_beside_a_held_one_fails_with_the_error_of_the_device_that_the_held_one_read() {
+fn a_round_beside_a_held_one_fails_with_the_device_error_of_the_held_one() {
     let script = [
         Do(Bind(0, Unbound)),
         Do(Wait(0)),

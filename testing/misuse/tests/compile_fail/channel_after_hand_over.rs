@@ -1,4 +1,4 @@
-//! A channel that was given away is the next owner's.
+//! A channel that was handed over cannot be used any more.
 use evtchn::poll::{Channel, Context};
 
 fn misuse(ctx: &Context, channel: Channel) {

@@ -1,4 +1,4 @@
-//! A channel is of one event loop, and so is what takes it.
+//! A channel belongs to one event loop, and has the type of that loop.
 use evtchn::{hooks, poll};
 
 struct Console {

@@ -1,4 +1,4 @@
-//! A domain id is no port.
+//! A domain id is not a port.
 use evtchn::{Context, DomId};
 use evtchn::sim::SimLoop;
 

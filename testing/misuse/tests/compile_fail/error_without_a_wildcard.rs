@@ -1,4 +1,4 @@
-//! Errors, causes and kinds of errors may become more, so a match has an arm for those.
+//! Errors, causes and kinds of errors may be added, so a match needs a wildcard arm.
 use evtchn::{Cause, Error};
 
 fn of_error(error: Error) -> bool {

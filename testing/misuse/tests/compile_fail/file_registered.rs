@@ -1,4 +1,4 @@
-//! A loop watches a device, which only stays open as long as it is watched, and no descriptor of others.
+//! A loop watches only devices, which stay open while they are watched, and no other descriptors.
 use std::fs::File;
 use std::os::fd::AsFd;
 

@@ -1,4 +1,4 @@
-//! What only the library implements and calls has no name outside.
+//! A trait that only the library implements and calls cannot be named outside of it.
 use evtchn::AsAny;
 
 struct Mine;

@@ -1,4 +1,4 @@
-//! A local port says nothing about a port of another domain.
+//! A local port is not a port of another domain.
 use evtchn::{Channel, Context};
 use evtchn::sim::SimLoop;
 

@@ -1,4 +1,4 @@
-//! Contexts are shared among threads, so a loop of a program has to be too.
+//! Contexts are shared among threads, so the loop must be `Send` and `Sync`.
 use std::cell::Cell;
 
 use evtchn::{Device, LoopError, Registrar, Trigger};

@@ -1,4 +1,4 @@
-//! A notifier notifies and nothing else.
+//! A notifier can only notify.
 use evtchn::Notifier;
 
 fn misuse(notifier: &Notifier) {

@@ -1,4 +1,4 @@
-//! A port number is given again, so it does not say which binding is meant; nor is a wake an id.
+//! A port number is used again after an unbind, so it does not identify a channel; nor does a wake.
 use evtchn::{Context, Wake};
 use evtchn::sim::SimLoop;
 

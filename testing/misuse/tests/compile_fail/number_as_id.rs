@@ -1,4 +1,4 @@
-//! A number becomes an id where that is written, because not every number is one.
+//! A number must be converted to an id, because not every number is a valid one.
 use evtchn::poll::Context;
 
 fn misuse(ctx: &Context) {

@@ -1,4 +1,4 @@
-//! A port of another domain is none of ours, and a domain does not stand in for its port.
+//! A port of another domain is not a local port, and a domain id is not a port.
 use evtchn::poll::Context;
 use evtchn::{DomId, Port, RemotePort};
 

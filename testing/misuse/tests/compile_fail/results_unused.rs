@@ -1,4 +1,4 @@
-//! What has to be looked at, or polled, or kept, is not left lying.
+//! Results must be looked at, and futures polled.
 #![deny(unused_must_use)]
 use evtchn::poll::{Channel, Context};
 

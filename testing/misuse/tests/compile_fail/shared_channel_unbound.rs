@@ -1,4 +1,4 @@
-//! An unbind takes a channel that nothing else has at that moment.
+//! An unbind needs a channel that nothing else shares at that moment.
 use evtchn::Channel;
 use evtchn::sim::SimLoop;
 

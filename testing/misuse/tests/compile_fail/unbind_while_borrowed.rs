@@ -1,4 +1,4 @@
-//! An unbind takes a channel that no task of the program still borrows.
+//! An unbind needs a channel that no task borrows any more.
 use evtchn::poll::Channel;
 
 async fn answer(channel: &Channel) {

@@ -12,14 +12,14 @@ use crate::rig::{Bell, Channel, Rig};
 scenarios! {
     block_beside_rounds_gets_its_own_wake,
     threads_that_block_for_two_channels_each_get_their_wake,
-    wait_beside_a_block_gets_what_that_reads;
+    wait_beside_a_block_gets_the_events_that_the_block_reads;
     small
     cancel_ends_a_block,
     end_of_the_context_ends_a_block,
-    condition_that_turns_ends_a_block,
+    condition_that_becomes_false_ends_a_block,
 }
 
-/// Blocks, and tells when the thread is about to sleep.
+/// Blocks, and records that the thread is about to sleep.
 fn block(channel: &Channel, asleep: &Asleep) -> Result<Option<Cause>, Error> {
     let goes_on = || {
         asleep.is_near.store(true, Ordering::SeqCst);
@@ -73,7 +73,7 @@ fn end_of_the_context_ends_a_block() {
     assert_eq!(rig.open_files(), 0);
 }
 
-fn condition_that_turns_ends_a_block() {
+fn condition_that_becomes_false_ends_a_block() {
     let rig = Rig::new();
     let wire = rig.wire();
     let goes_on = AtomicBool::new(true);
@@ -126,8 +126,8 @@ fn threads_that_block_for_two_channels_each_get_their_wake() {
     assert!(!rig.is_registered());
 }
 
-/// Nobody but the thread that blocks may have read it, and the loop sleeps.
-fn wait_beside_a_block_gets_what_that_reads() {
+/// Only the thread that blocks may have read the event, while the loop sleeps.
+fn wait_beside_a_block_gets_the_events_that_the_block_reads() {
     let rig = Rig::new();
     let (blocked, waited) = (rig.wire(), rig.wire());
     waited.wait();

@@ -26,7 +26,7 @@ scenarios! {
 /// The calls of one callback.
 #[derive(Default)]
 struct Calls {
-    /// Where others may come in between.
+    /// Lets other threads run here.
     count: AtomicUsize,
     runs: AtomicBool,
     is_over: AtomicBool,
@@ -42,7 +42,7 @@ impl Calls {
 
     /// From here on there must be no call.
     fn end(&self) {
-        assert!(!self.runs.load(Ordering::SeqCst), "it runs still");
+        assert!(!self.runs.load(Ordering::SeqCst), "it still runs");
         self.is_over.store(true, Ordering::SeqCst);
     }
 
@@ -51,7 +51,7 @@ impl Calls {
     }
 }
 
-/// A channel that has fired and is waited on, and the calls of its callback.
+/// A channel with an event and a wait, and the calls of its callback.
 fn fired(rig: &Rig) -> (Wire, Arc<Calls>) {
     let calls = Arc::new(Calls::default());
     let called = Arc::clone(&calls);
@@ -78,7 +78,7 @@ fn end_beside_a_round(end: impl FnOnce(Wire) + Send) {
 }
 
 fn cancel_returns_when_the_callback_does_not_run() {
-    // Kept, so that it is not the unbind that ends it.
+    // Kept, so the wait is not ended by an unbind.
     let kept = Mutex::new(None);
     end_beside_a_round(|wire| {
         wire.cancel();
@@ -103,7 +103,7 @@ fn unbind_returns_when_the_callback_does_not_run() {
     });
 }
 
-/// The canceller holds the lock that the callback takes.
+/// The thread that cancels holds the lock that the callback takes.
 fn cancel_that_does_not_wait_never_does() {
     let rig = Rig::new();
     let lock = Arc::new(Mutex::new(()));
@@ -149,7 +149,7 @@ fn callback_that_panics_releases_a_waiting_cancel() {
         scope.spawn(|| catch_unwind(AssertUnwindSafe(|| rig.turn())));
         scope.spawn(|| wire.cancel());
     });
-    // Called or cancelled: either way it is in its place, and an event that was kept calls it.
+    // Whether it was called or cancelled, the callback is set, and a kept event calls it.
     let before = calls.count();
     wire.wait();
     rig.peer.send(&wire);

@@ -1,4 +1,4 @@
-//! Ends beside what others still do: unbind, teardown, drop, a device that fails (I3, I8, I11).
+//! Unbind, teardown, drop and a failing device while other threads use the context (I3, I8, I11).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,13 +13,13 @@ use crate::rig::Rig;
 scenarios! {
     ;
     small
-    device_that_fails_beside_a_wait_tells_each_waiter_once,
-    notifier_beside_an_unbind_gets_through_or_says_not_bound,
+    device_that_fails_beside_a_wait_wakes_each_waiter_once,
+    notifier_beside_an_unbind_notifies_or_is_not_bound,
     teardown_beside_an_unbind_closes_or_names_the_channel,
     wait_beside_the_end_of_the_context_leaves_nothing_registered,
 }
 
-fn notifier_beside_an_unbind_gets_through_or_says_not_bound() {
+fn notifier_beside_an_unbind_notifies_or_is_not_bound() {
     let rig = Rig::new();
     let wire = rig.wire();
     let notifier = wire.channel.notifier();
@@ -53,7 +53,7 @@ fn notifier_beside_an_unbind_gets_through_or_says_not_bound() {
     assert_eq!(rig.open_files(), 0);
 }
 
-fn device_that_fails_beside_a_wait_tells_each_waiter_once() {
+fn device_that_fails_beside_a_wait_wakes_each_waiter_once() {
     let rig = Rig::new();
     let counts = [0; 2].map(|_| Arc::new(AtomicUsize::new(0)));
     let wires = counts.each_ref().map(|count| {

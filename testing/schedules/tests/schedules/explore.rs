@@ -1,4 +1,5 @@
-//! How many schedules of a scenario are run, in which ways, and how one is kept and run again.
+//! Runs schedules of scenarios: how many and in which ways, how a failing one is kept, and how it is run
+//! again.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -10,30 +11,29 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use evtchn_core::Trigger;
-use evtchn_trace::{Header, Schedule, Source, Tape, Trace, Verdict, What};
+use evtchn_trace::{Header, Record, Schedule, Source, Tape, Trace, Verdict};
 use libtest_mimic::Failed;
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, ReplayScheduler, Scheduler};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
 
-/// How many schedules there are in all, where `EVTCHN_SCHEDULES` does not say.
+/// How many schedules are run in all, unless `EVTCHN_SCHEDULES` is set.
 const SCHEDULES: usize = 20_000;
 const SEED: u64 = 1;
 /// At how many points PCT changes the priorities.
 const CHANGES: usize = 3;
-/// Many times what the longest schedule takes: more is a livelock.
+/// Many times the steps of the longest schedule. A schedule with more is a livelock.
 const MAX_STEPS: usize = 50_000;
 
-/// What threads do with one context, as a function that any schedule of them must leave well.
+/// A function in which threads use one context. It must not fail in any schedule.
 #[derive(Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) run: fn(),
-    /// Whether it is so short that going through the schedules in order gets somewhere. Nothing in
-    /// it may spin.
+    /// Whether it is so short that many of its schedules can be tried in order. Nothing in it may spin.
     pub(crate) is_small: bool,
 }
 
-/// Makes a list of scenarios of functions, each under its own name; after `small` the small ones.
+/// Makes a list of scenarios from functions, each under its own name. The small ones come after `small`.
 macro_rules! scenarios {
     ($($name:ident),* ; small $($small:ident),* $(,)?) => {
         pub(crate) const SCENARIOS: &[crate::explore::Scenario] = &[
@@ -44,7 +44,7 @@ macro_rules! scenarios {
 }
 pub(crate) use scenarios;
 
-/// The ways to choose schedules, with how many were run so far.
+/// The ways in which schedules are chosen, and how many were run so far in each.
 static RUNS: [(&str, AtomicUsize); 4] = [
     ("at random", AtomicUsize::new(0)),
     ("by PCT", AtomicUsize::new(0)),
@@ -63,14 +63,14 @@ impl Suite {
         let all = env::var("EVTCHN_SCHEDULES").map_or(SCHEDULES, |number| {
             number
                 .parse()
-                .unwrap_or_else(|_| panic!("EVTCHN_SCHEDULES is no number: {number}"))
+                .unwrap_or_else(|_| panic!("EVTCHN_SCHEDULES is not a number: {number}"))
         });
         Suite {
             share: all.div_ceil(scenarios),
         }
     }
 
-    /// Runs the share of a scenario, or the one schedule that was asked for.
+    /// Runs the share of a scenario, or the one schedule that `EVTCHN_SCHEDULE` names.
     pub(crate) fn explore(self, scenario: &Scenario) -> Result<(), Failed> {
         let Suite { share } = self;
         if let Ok(file) = env::var("EVTCHN_SCHEDULE") {
@@ -121,7 +121,7 @@ fn run(scenario: &Scenario, way: usize, scheduler: impl Scheduler + 'static) -> 
     .into())
 }
 
-/// Runs the schedules of a scheduler, until one panics with these words.
+/// Runs the schedules of a scheduler. Returns the message of the first one that panics.
 fn play(
     scheduler: impl Scheduler + 'static,
     persistence: FailurePersistence,
@@ -132,20 +132,20 @@ fn play(
     config.stack_size = 0x2_0000;
     config.max_steps = MaxSteps::FailAfter(MAX_STEPS);
     config.failure_persistence = persistence;
-    let noted = move || {
+    let run_noted = move || {
         FIRST.set(None);
         run();
     };
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        Runner::new(scheduler, config).run(noted)
+        Runner::new(scheduler, config).run(run_noted)
     }));
     ended
         .map(drop)
         .map_err(|panic| FIRST.take().unwrap_or_else(|| message(&*panic)))
 }
 
-/// Has the first panic of a schedule noted. What it unwinds goes on taking steps, of which a schedule
-/// that was kept knows nothing, so in the end another panic may come out.
+/// Keeps the message of the first panic of a schedule. While it unwinds, threads take more steps, which
+/// are not in the schedule that is kept, so another panic may come out in the end.
 pub(crate) fn note_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -159,17 +159,17 @@ pub(crate) fn note_panics() {
 thread_local! {
     /// The first panic of the schedule that this thread runs.
     static FIRST: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// What the rigs of this thread are recorded on.
+    /// The tape on which the rigs of this thread are recorded.
     static TAPE: RefCell<Tape> = const { RefCell::new(Tape::off()) };
 }
 
-/// What a rig is recorded on.
+/// The tape on which a rig is recorded.
 pub(crate) fn tape() -> Tape {
     TAPE.with_borrow(Clone::clone)
 }
 
-/// Runs the schedule that shuttle left in `dir` once more, and writes it to a trace with the calls
-/// at the seam that it led to.
+/// Runs the schedule that shuttle left in `dir` once more, and writes it to a trace with the backend
+/// calls that it led to.
 fn keep(scenario: &Scenario, dir: &Path, what: &str) -> io::Result<PathBuf> {
     let left = files(dir)
         .into_iter()
@@ -181,9 +181,9 @@ fn keep(scenario: &Scenario, dir: &Path, what: &str) -> io::Result<PathBuf> {
     let thread = || u32::try_from(usize::from(shuttle::current::me())).unwrap_or(u32::MAX);
     let tape = Tape::of_threads(&header, File::create(&path)?, thread);
     tape.put(|| {
-        What::Schedule(Schedule {
+        Record::Schedule(Schedule {
             schedule: scenario.name.to_owned(),
-            // It is written in lines.
+            // Shuttle writes it in several lines.
             steps: steps.split_whitespace().collect(),
         })
     });
@@ -195,7 +195,7 @@ fn keep(scenario: &Scenario, dir: &Path, what: &str) -> io::Result<PathBuf> {
     );
     TAPE.set(Tape::off());
     let what = again.err().unwrap_or_else(|| what.to_owned());
-    tape.put(|| What::Verdict(Verdict::Broken { step: 0, what }));
+    tape.put(|| Record::Verdict(Verdict::Broken { step: 0, what }));
     tape.finish()?;
     Ok(path)
 }
@@ -204,8 +204,8 @@ fn keep(scenario: &Scenario, dir: &Path, what: &str) -> io::Result<PathBuf> {
 fn kept(scenario: &Scenario, file: &str) -> Result<String, String> {
     let trace = Trace::load(file).map_err(|error| error.to_string())?;
     let mut lines = trace.lines.into_iter();
-    let schedule = lines.find_map(|line| match line.what {
-        What::Schedule(schedule) => Some(schedule),
+    let schedule = lines.find_map(|line| match line.record {
+        Record::Schedule(schedule) => Some(schedule),
         _ => None,
     });
     match schedule {
@@ -215,7 +215,7 @@ fn kept(scenario: &Scenario, file: &str) -> Result<String, String> {
     }
 }
 
-/// What is in a folder.
+/// The files of a folder.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
@@ -227,7 +227,7 @@ fn message(panic: &dyn Any) -> String {
         .unwrap_or_default()
 }
 
-/// What was run.
+/// How many schedules were run.
 pub(crate) fn summary() -> String {
     let runs = RUNS.each_ref();
     let runs = runs.map(|(way, runs)| (way, runs.load(Ordering::Relaxed)));

@@ -1,4 +1,4 @@
-//! Registered if and only if somebody waits, whoever comes between (I1, I2, I5).
+//! The device is registered if and only if something waits, in any order of calls (I1, I2, I5).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,19 +10,19 @@ use crate::explore::scenarios;
 use crate::rig::Rig;
 
 scenarios! {
-    waits_and_cancels_of_three_threads_leave_it_registered_for_who_waits,
-    hook_that_panics_beside_a_wait_leaves_who_waits_registered,
+    waits_and_cancels_of_three_threads_leave_it_registered_for_waits,
+    hook_that_panics_beside_a_wait_leaves_waits_registered,
     first_binds_of_two_threads_open_one_device,
     teardown_beside_a_bind_leaves_a_whole_context;
     small
     wait_beside_a_cancel_is_registered_from_its_return_on,
-    wait_that_is_refused_beside_a_cancel_says_so,
+    wait_beside_a_cancel_returns_the_error_of_its_registration,
     cancels_of_two_threads_deregister,
     wait_beside_a_round_stays_registered,
     cancel_beside_a_round_leaves_nothing_registered,
 }
 
-/// From the return of a wait to its end, whatever the other threads had begun before.
+/// Checks that the device is registered from the return of a wait to the end of the wait.
 fn stays_registered(rig: &Rig) {
     for _ in 0..3 {
         assert!(rig.is_registered());
@@ -46,8 +46,8 @@ fn wait_beside_a_cancel_is_registered_from_its_return_on() {
     assert!(!rig.is_registered());
 }
 
-/// A loop that refuses the second registration fails whoever it leaves unregistered.
-fn wait_that_is_refused_beside_a_cancel_says_so() {
+/// If the second registration fails, the wait that it was for returns the error.
+fn wait_beside_a_cancel_returns_the_error_of_its_registration() {
     let rig = Rig::new();
     let (one, two) = (rig.wire(), rig.wire());
     one.wait();
@@ -73,7 +73,7 @@ fn cancels_of_two_threads_deregister() {
     assert_eq!(rig.context.link(), Link::Idle);
 }
 
-fn waits_and_cancels_of_three_threads_leave_it_registered_for_who_waits() {
+fn waits_and_cancels_of_three_threads_leave_it_registered_for_waits() {
     let rig = Rig::new();
     let wires = [rig.wire(), rig.wire(), rig.wire()];
     wires[0].wait();
@@ -95,7 +95,7 @@ fn waits_and_cancels_of_three_threads_leave_it_registered_for_who_waits() {
     assert!(!rig.is_registered());
 }
 
-fn hook_that_panics_beside_a_wait_leaves_who_waits_registered() {
+fn hook_that_panics_beside_a_wait_leaves_waits_registered() {
     let rig = Rig::new();
     let wires = [rig.wire(), rig.wire()];
     rig.event_loop.panic_next();
@@ -109,7 +109,10 @@ fn hook_that_panics_beside_a_wait_leaves_who_waits_registered() {
     assert!(waits[0] != waits[1], "one of them was the first: {waits:?}");
     assert!(rig.is_registered());
     let ended = wires.each_ref().map(|wire| wire.cancel());
-    assert_eq!(ended, waits, "who waited is cancelled, and nobody else");
+    assert_eq!(
+        ended, waits,
+        "the waits that began are cancelled, and no others"
+    );
     assert!(!rig.is_registered());
 }
 

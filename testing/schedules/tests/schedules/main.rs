@@ -1,18 +1,18 @@
-//! Contexts under two and three threads, schedule by schedule.
+//! Plays two and three threads on a context in many orders.
 //!
-//! Each scenario is one function, and shuttle runs it over and over: at random, by priorities that
-//! change (PCT), and the small ones also depth first. `EVTCHN_SCHEDULES` says how many schedules the
-//! suite takes in all. They are the same in every run, unless `SHUTTLE_RANDOM_SEED` sets another
-//! seed. A schedule that fails is written to a trace, and `EVTCHN_SCHEDULE=FILE` runs that one alone. It
-//! fits the code that failed: once a thread takes other steps, shuttle says that it does not.
+//! Each scenario is one function. Shuttle runs it many times: at random, by priorities that change (PCT),
+//! and if it is small also depth first. `EVTCHN_SCHEDULES` is the number of schedules that the suite runs
+//! in all. They are the same in every run, unless `SHUTTLE_RANDOM_SEED` sets another seed. A schedule that
+//! fails is written to a trace, and `EVTCHN_SCHEDULE=FILE` runs only that one. It can be run only with the
+//! code that failed: if a thread takes other steps, shuttle reports that the schedule does not fit.
 //!
-//! Shuttle takes every atomic access for sequentially consistent, and its `Arc` is the real one: what
-//! a weaker order lets happen is not seen here.
+//! Shuttle treats every atomic access as sequentially consistent, and its `Arc` is the real one, so a bug
+//! that needs a weaker order is not found here.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a scenario ends by panicking, and the count is for people"
+    reason = "a scenario fails by panicking, and the count is for people"
 )]
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Any calls on any thread: what the scenarios with a plan did not think of (I1, I4, I8).
+//! Random calls on all threads, for what the other scenarios do not cover (I1, I4, I8).
 
 use std::future::Future;
 use std::pin::pin;
@@ -55,7 +55,7 @@ fn mix(rig: &Rig) {
     assert_eq!(rig.open_files(), 0);
 }
 
-/// One call, and the answers that it may give.
+/// Makes one call, and checks that its answer is allowed.
 fn call(rig: &Rig, wire: &Wire) {
     let channel = &wire.channel;
     match thread_rng().gen_range(0..14) {

@@ -8,12 +8,12 @@ use crate::explore::scenarios;
 use crate::rig::{Rig, Wire};
 
 scenarios! {
-    check_beside_a_wait_that_is_begun_again_tells_once,
+    check_beside_a_repeated_wait_reports_the_peer_once,
     check_beside_a_peer_that_connects_and_sends_loses_neither,
-    check_beside_an_unbind_tells_the_next_owner_nothing;
+    check_beside_an_unbind_reports_nothing_to_the_next_channel;
     small
-    check_beside_a_cancel_tells_once,
-    check_of_a_closed_port_beside_its_drop_leaves_nobody_waiting,
+    check_beside_a_cancel_reports_the_peer_once,
+    check_of_a_closed_port_beside_its_drop_leaves_no_wait,
 }
 
 fn check(rig: &Rig) -> usize {
@@ -29,7 +29,7 @@ fn turn(rig: &Rig) -> Vec<(Port, Cause)> {
     wakes
 }
 
-/// A channel that is waited for and whose peer was told connected.
+/// A channel with a wait, whose peer is known to be connected.
 fn known(rig: &Rig) -> Wire {
     let wire = rig.wire();
     wire.wait();
@@ -39,7 +39,7 @@ fn known(rig: &Rig) -> Wire {
     wire
 }
 
-fn check_beside_a_cancel_tells_once() {
+fn check_beside_a_cancel_reports_the_peer_once() {
     let rig = Rig::new();
     let wire = known(&rig);
     rig.peer.close(&wire);
@@ -59,7 +59,7 @@ fn check_beside_a_cancel_tells_once() {
     assert!(!rig.is_registered());
 }
 
-fn check_beside_a_wait_that_is_begun_again_tells_once() {
+fn check_beside_a_repeated_wait_reports_the_peer_once() {
     let rig = Rig::new();
     let wire = known(&rig);
     rig.peer.close(&wire);
@@ -97,14 +97,14 @@ fn check_beside_a_peer_that_connects_and_sends_loses_neither() {
         wire.wait();
     }
     causes.extend(turn(&rig).into_iter().map(|(_, cause)| cause));
-    // An event that comes behind the wake of the check may be that same wake.
+    // An event that comes after the wake of the check may be part of that wake.
     let connected = |cause: &&Cause| **cause == Cause::PeerConnected;
     assert_eq!(causes.iter().filter(connected).count(), 1, "{causes:?}");
     assert!(causes.len() <= 2, "{causes:?}");
     assert_eq!(rig.context.stats().peers_connected, 1);
 }
 
-fn check_beside_an_unbind_tells_the_next_owner_nothing() {
+fn check_beside_an_unbind_reports_nothing_to_the_next_channel() {
     let rig = Rig::new();
     let wire = known(&rig);
     rig.peer.close(&wire);
@@ -129,7 +129,7 @@ fn check_beside_an_unbind_tells_the_next_owner_nothing() {
     assert!(!rig.is_registered());
 }
 
-/// Says that every port is closed.
+/// Reports every port as closed.
 struct Closed(SimPrivcmd);
 
 impl PortStatuses for Closed {
@@ -140,11 +140,11 @@ impl PortStatuses for Closed {
     }
 }
 
-fn check_of_a_closed_port_beside_its_drop_leaves_nobody_waiting() {
+fn check_of_a_closed_port_beside_its_drop_leaves_no_wait() {
     let rig = Rig::new();
     let wire = rig.wire();
     wire.wait();
-    let mut told = 0;
+    let mut reported = 0;
     thread::scope(|scope| {
         let checks = scope.spawn(|| {
             rig.context
@@ -152,10 +152,10 @@ fn check_of_a_closed_port_beside_its_drop_leaves_nobody_waiting() {
                 .unwrap()
         });
         drop(wire);
-        told = checks.join().unwrap();
+        reported = checks.join().unwrap();
     });
     let wakes = turn(&rig);
-    assert_eq!(wakes.len(), told, "{wakes:?}");
+    assert_eq!(wakes.len(), reported, "{wakes:?}");
     assert!(wakes.iter().all(|(_, cause)| *cause == Cause::Gone));
     assert!(!rig.is_registered());
 }

@@ -1,4 +1,4 @@
-//! Ports whose handlers say on other threads when they are unmasked (I15, I19).
+//! Handlers that leave the unmasking of their port to another thread (I15, I19).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::explore::scenarios;
 use crate::rig::{Bell, Rig, Wire};
 
 scenarios! {
-    end_told_on_another_thread_reaches_a_loop_that_blocks,
-    ends_told_on_two_threads_at_once_are_both_heard;
+    eoi_completed_on_another_thread_wakes_a_loop_that_blocks,
+    eois_completed_on_two_threads_at_once_both_take_effect;
     small
 }
 
 const NOW: Duration = Duration::ZERO;
 
-/// Where a handler leaves what enables its port again.
+/// Where a handler puts its `Eoi`, which unmasks the port.
 #[derive(Default)]
 struct Table {
     eoi: Mutex<Option<Eoi>>,
@@ -65,7 +65,7 @@ fn beside_handlers<const N: usize>(rig: &Rig, act: impl FnOnce([(&Wire, &Table);
     assert!(!rig.is_registered());
 }
 
-fn end_told_on_another_thread_reaches_a_loop_that_blocks() {
+fn eoi_completed_on_another_thread_wakes_a_loop_that_blocks() {
     let rig = Rig::new();
     beside_handlers(&rig, |[(wire, table)]| {
         rig.peer.send(wire);
@@ -78,7 +78,7 @@ fn end_told_on_another_thread_reaches_a_loop_that_blocks() {
     });
 }
 
-fn ends_told_on_two_threads_at_once_are_both_heard() {
+fn eois_completed_on_two_threads_at_once_both_take_effect() {
     let rig = Rig::new();
     beside_handlers(&rig, |wires: [_; 2]| {
         thread::scope(|scope| {

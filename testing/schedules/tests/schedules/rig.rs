@@ -1,7 +1,7 @@
-//! A context on the simulator, whose loop blocks in what shuttle can schedule.
+//! A context on the simulator, with a loop that blocks in what shuttle can schedule.
 //!
-//! The simulator's own locks are never held over anything of shuttle's, so each of its calls is one
-//! step. Around them are the steps at which others may come in between.
+//! The simulator's own locks are never held while shuttle may switch threads, so each call of the
+//! simulator is one step. Other threads can run between these steps.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::explore;
 pub(crate) type Context = evtchn_core::Context<Loop>;
 pub(crate) type Channel = evtchn_core::Channel<Loop>;
 
-/// Something that threads wait for a change of, which anybody may announce.
+/// Lets threads wait for a change that any thread may announce.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
     lock: Mutex<()>,
@@ -30,16 +30,16 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
-    /// Announces a change that was made.
+    /// Announces a change.
     pub(crate) fn ring(&self) {
         drop(self.lock());
         self.rung.notify_all();
     }
 
-    /// Blocks until it is so.
-    pub(crate) fn wait_until(&self, is_so: impl Fn() -> bool) {
+    /// Blocks until the condition is true.
+    pub(crate) fn wait_until(&self, condition: impl Fn() -> bool) {
         let mut guard = self.lock();
-        while !is_so() {
+        while !condition() {
             guard = self.wait(guard);
         }
     }
@@ -58,8 +58,8 @@ impl Bell {
 pub(crate) struct Place(AtomicBool);
 
 impl Place {
-    pub(crate) fn visit<T>(&self, whose: &str, visit: impl FnOnce() -> T) -> T {
-        assert!(!self.0.swap(true, Ordering::SeqCst), "two {whose} at once");
+    pub(crate) fn visit<T>(&self, what: &str, visit: impl FnOnce() -> T) -> T {
+        assert!(!self.0.swap(true, Ordering::SeqCst), "two {what} at once");
         let visited = visit();
         self.0.store(false, Ordering::SeqCst);
         visited
@@ -86,7 +86,7 @@ impl Open for Opener {
     }
 }
 
-/// A simulated device that sees to it that calls come one at a time, as the seam promises.
+/// A simulated device that checks that its calls come one at a time, as the core promises.
 #[derive(Debug)]
 pub(crate) struct Guarded {
     file: SimDevice,
@@ -158,7 +158,7 @@ impl EventChannel for Guarded {
     }
 }
 
-/// A loop that blocks until it is ready, told to wake, or stopped.
+/// A loop that blocks until it is ready, woken or stopped.
 #[derive(Debug, Clone)]
 pub(crate) struct Loop {
     pub(crate) sim: SimLoop,
@@ -179,7 +179,7 @@ impl Loop {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Blocks as a loop does where nothing has to be done at once.
+    /// Blocks as a loop does when there is nothing to do at once.
     pub(crate) fn poll(&self) {
         self.bell
             .wait_until(|| self.sim.ready() || self.is_stopped());
@@ -196,7 +196,7 @@ impl Loop {
             (!panics).then(|| hook(&self.sim))
         });
         self.bell.ring();
-        // A panic of its own is no failure of the schedule, so shuttle need not print it.
+        // A planned panic is not a failure of the schedule, so shuttle need not print it.
         done.unwrap_or_else(|| resume_unwind(Box::new("as planned")))
     }
 }
@@ -282,12 +282,12 @@ impl Wire {
         self.channel.wait().unwrap();
     }
 
-    /// Says whether it ended a wait.
+    /// Returns whether it ended a wait.
     pub(crate) fn cancel(&self) -> bool {
         self.channel.cancel().unwrap()
     }
 
-    /// Its owner's only handle.
+    /// Returns the channel, of which this must be the only handle.
     pub(crate) fn into_channel(self) -> Channel {
         Arc::into_inner(self.channel).unwrap()
     }
@@ -295,7 +295,7 @@ impl Wire {
 
 fn context(opener: &SimOpen, event_loop: &Loop) -> Arc<Context> {
     let opener = Opener(opener.clone(), Arc::clone(&event_loop.bell));
-    let backend = explore::tape().record_seam(opener);
+    let backend = explore::tape().record_backend_calls(opener);
     Arc::new(Context::with_registrar(backend, event_loop.clone()))
 }
 
@@ -326,7 +326,7 @@ impl Rig {
         }
     }
 
-    /// Gives the context away; another one is in its place.
+    /// Takes the context and puts a new one in its place.
     pub(crate) fn take_context(&mut self) -> Arc<Context> {
         let other = context(&self.opener, &self.event_loop);
         std::mem::replace(&mut self.context, other)
@@ -337,7 +337,7 @@ impl Rig {
         self.context.bind_unbound_port(guest).unwrap()
     }
 
-    /// What Xen says about the ports of this domain.
+    /// What asks Xen for the status of ports of this domain.
     pub(crate) fn privcmd(&self) -> SimPrivcmd {
         self.sim.privcmd(DomId::DOM0)
     }
@@ -355,7 +355,7 @@ impl Rig {
         }
     }
 
-    /// A channel with a callback, which nobody waits on.
+    /// A channel with a callback and without a wait.
     pub(crate) fn calling(&self, callback: impl FnMut() + Send + 'static) -> Wire {
         let mut callback = callback;
         let wire = self.wire();
@@ -363,7 +363,7 @@ impl Rig {
         wire
     }
 
-    /// Lets events of these channels be read while nobody waits on them.
+    /// Latches an event of each of these channels: it is read while they have no wait.
     pub(crate) fn latch(&self, wires: &[&Wire]) {
         let reader = self.wire();
         reader.wait();
@@ -374,7 +374,7 @@ impl Rig {
         let _its_own = self.context.dispatch().unwrap().count();
     }
 
-    /// What a thread with an event loop does until that is stopped.
+    /// Runs the event loop until it is stopped.
     pub(crate) fn run(&self) {
         while !self.event_loop.is_stopped() {
             if self.context.next_timeout().is_none() {
@@ -384,7 +384,7 @@ impl Rig {
         }
     }
 
-    /// One round of callbacks, or that of another thread. Says whether it was its own.
+    /// Runs one round of callbacks. Returns false if another thread has the round.
     pub(crate) fn turn(&self) -> bool {
         match self.context.dispatch_callbacks() {
             Ok(Outcome::Done | Outcome::More) => true,
@@ -407,7 +407,7 @@ impl Rig {
 }
 
 impl Drop for Rig {
-    /// Nothing was done to the loop in any schedule that must not be done to it.
+    /// Checks that the loop was used correctly.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let _looked = self.event_loop.sim.ready();

@@ -16,15 +16,15 @@ use crate::rig::{Bell, Channel, Loop, Rig, Wire};
 scenarios! {
     edges_that_come_beside_polls_wake_each_task,
     fault_beside_polls_leaves_no_task_asleep,
-    stream_beside_a_drive_hears_every_turn,
-    stream_on_an_edge_triggered_loop_hears_every_turn,
+    stream_beside_a_drive_gets_every_event,
+    stream_on_an_edge_triggered_loop_gets_every_event,
     task_beside_rounds_gets_its_own_wake,
     unbind_beside_a_stream_ends_it,
-    wake_beside_a_drop_reaches_nobody_in_that_seat;
+    wake_beside_a_drop_does_not_reach_the_next_task_of_that_id;
     small
     block_beside_the_end_of_the_context_ends,
-    cancel_beside_a_poll_is_told_or_came_too_early,
-    cancel_that_fails_beside_a_stream_counts_nobody_twice,
+    cancel_beside_a_poll_ends_the_wait_or_came_before_it,
+    cancel_that_fails_beside_a_stream_counts_no_wait_twice,
     drive_beside_a_drop_keeps_the_wake,
     drops_of_two_threads_leave_nothing_registered,
     end_of_the_context_beside_a_poll_leaves_no_task_asleep,
@@ -36,7 +36,7 @@ scenarios! {
 
 type Wakes = evtchn_core::Wakes<Loop>;
 
-/// A waker that a thread sleeps by.
+/// A waker that wakes a sleeping thread.
 #[derive(Default)]
 struct Alarm {
     has_rung: AtomicBool,
@@ -79,16 +79,16 @@ fn next(wakes: &mut Wakes) -> Option<Cause> {
     finish(wakes.next()).map(|wake| wake.unwrap().cause)
 }
 
-/// What the reactor of a runtime does, until its loop is stopped.
+/// Does what the reactor of a runtime does, until the loop is stopped.
 fn react(rig: &Rig) {
     while !rig.event_loop.is_stopped() {
         rig.event_loop.poll();
-        // That a device fails is told to its tasks.
+        // Tasks get the failure of a device.
         while let Ok(Outcome::More) = rig.context.drive() {}
     }
 }
 
-/// Does `act` beside a reactor, which is stopped then.
+/// Does `act` while a reactor runs, and then stops the reactor.
 fn beside_a_reactor<T>(rig: &Rig, act: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         scope.spawn(|| react(rig));
@@ -130,7 +130,7 @@ fn edges_that_come_beside_polls_wake_each_task() {
     assert!(!rig.is_registered());
 }
 
-/// The wake is for the waker of the last poll, wherever it comes.
+/// A wake calls the waker of the last poll, whenever it comes.
 fn waker_that_is_replaced_beside_a_wake_is_woken() {
     let rig = Rig::new();
     let wire = rig.wire();
@@ -146,7 +146,7 @@ fn waker_that_is_replaced_beside_a_wake_is_woken() {
 
 type Task = Pin<Box<dyn Future<Output = Result<Cause, Error>> + Send>>;
 
-/// A waker that runs its task right there.
+/// A waker that polls its task at once.
 struct Runs(Mutex<Option<Task>>);
 
 impl Wake for Runs {
@@ -174,7 +174,7 @@ fn waker_that_polls_at_once_beside_a_drop_takes_the_wake() {
     assert!(!rig.is_registered());
 }
 
-/// While one thread goes along the line of tasks to be woken, the other one adds to it.
+/// While one thread wakes tasks, the other one adds tasks to be woken.
 fn wakers_that_poll_at_once_on_two_threads_are_all_called() {
     let rig = Rig::new();
     let wires = [rig.wire(), rig.wire()];
@@ -225,8 +225,8 @@ fn drops_of_two_threads_leave_nothing_registered() {
     assert!(!rig.is_registered());
 }
 
-/// The seat that is dropped while its wake is under way goes to another task.
-fn wake_beside_a_drop_reaches_nobody_in_that_seat() {
+/// The id of a task that is dropped while its wake is under way goes to another task.
+fn wake_beside_a_drop_does_not_reach_the_next_task_of_that_id() {
     let rig = Rig::new();
     let (one, two) = (rig.wire(), rig.wire());
     let mut dropped = one.channel.woken();
@@ -245,7 +245,7 @@ fn wake_beside_a_drop_reaches_nobody_in_that_seat() {
     assert!(!rig.is_registered());
 }
 
-fn cancel_beside_a_poll_is_told_or_came_too_early() {
+fn cancel_beside_a_poll_ends_the_wait_or_came_before_it() {
     let rig = Rig::new();
     let wire = rig.wire();
     let cancels = beside_a_reactor(&rig, || {
@@ -271,8 +271,8 @@ fn cancel_beside_a_poll_is_told_or_came_too_early() {
     assert!(!rig.is_registered());
 }
 
-/// A cancel that is taken back finds that the wake it left is somebody else's.
-fn cancel_that_fails_beside_a_stream_counts_nobody_twice() {
+/// A cancel whose deregistration fails is undone, but the wake has gone to another waiter meanwhile.
+fn cancel_that_fails_beside_a_stream_counts_no_wait_twice() {
     let rig = Rig::new();
     let wire = rig.wire();
     wire.wait();
@@ -370,33 +370,33 @@ fn fault_beside_polls_leaves_no_task_asleep() {
     assert_eq!(rig.open_files(), 0);
 }
 
-fn stream_beside_a_drive_hears_every_turn() {
-    hear_every_turn(&Rig::new());
+fn stream_beside_a_drive_gets_every_event() {
+    get_every_event(&Rig::new());
 }
 
-fn stream_on_an_edge_triggered_loop_hears_every_turn() {
-    hear_every_turn(&Rig::with(SimLoop::edge()));
+fn stream_on_an_edge_triggered_loop_gets_every_event() {
+    get_every_event(&Rig::with(SimLoop::edge()));
 }
 
-/// It is unmasked while its peer fires.
-fn hear_every_turn(rig: &Rig) {
+/// The channel is unmasked while its peer sends.
+fn get_every_event(rig: &Rig) {
     const TURNS: usize = 3;
     let wire = rig.wire();
     let mut wakes = wire.channel.wakes().unwrap();
-    let (heard, bell) = (AtomicUsize::new(0), Bell::default());
+    let (received, bell) = (AtomicUsize::new(0), Bell::default());
     beside_a_reactor(rig, || {
         thread::scope(|scope| {
             scope.spawn(|| {
                 for _ in 0..TURNS {
                     assert_eq!(next(&mut wakes), Some(Cause::Event));
-                    heard.fetch_add(1, Ordering::SeqCst);
+                    received.fetch_add(1, Ordering::SeqCst);
                     bell.ring();
                 }
             });
             scope.spawn(|| {
                 for turn in 1..=TURNS {
                     rig.peer.send(&wire);
-                    bell.wait_until(|| heard.load(Ordering::SeqCst) >= turn);
+                    bell.wait_until(|| received.load(Ordering::SeqCst) >= turn);
                 }
             });
         });

@@ -1,4 +1,4 @@
-//! Wakes that another thread's call makes due reach a loop that blocks (I4, I15).
+//! A wake that is caused by a call of another thread reaches a loop that blocks (I4, I15).
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ scenarios! {
     wait_of_another_thread_reaches_a_loop_that_blocks,
     wait_on_a_latched_channel_reaches_a_loop_that_blocks,
     wait_on_a_latched_channel_without_a_callback_reaches_a_loop_that_blocks,
-    peer_that_fires_while_its_channel_is_waited_on_again_is_heard,
+    event_beside_a_repeated_wait_is_not_lost,
     port_that_another_thread_waits_on_again_fires_again,
     edges_that_come_beside_waits_are_not_lost,
     dispatchers_of_one_loop_lose_nothing,
@@ -23,7 +23,7 @@ scenarios! {
     rounds_of_two_threads_call_each_channel_once,
 }
 
-/// How often something was called, and who waits for that.
+/// Counts calls, and lets a thread wait for a number of them.
 #[derive(Default)]
 struct Count {
     calls: AtomicUsize,
@@ -46,14 +46,14 @@ impl Count {
     }
 }
 
-/// A channel whose calls are counted.
+/// A channel with a callback that counts its calls.
 fn counted(rig: &Rig) -> (Wire, Arc<Count>) {
     let count = Arc::new(Count::default());
     let counts = Arc::clone(&count);
     (rig.calling(move || counts.add()), count)
 }
 
-/// Does `act` beside a thread that runs the loop, which is stopped then.
+/// Does `act` while another thread runs the loop, and then stops the loop.
 fn beside_a_loop(rig: &Rig, act: impl FnOnce()) {
     thread::scope(|scope| {
         scope.spawn(|| rig.run());
@@ -109,7 +109,7 @@ fn wait_on_a_latched_channel_without_a_callback_reaches_a_loop_that_blocks() {
     assert!(!rig.is_registered());
 }
 
-fn peer_that_fires_while_its_channel_is_waited_on_again_is_heard() {
+fn event_beside_a_repeated_wait_is_not_lost() {
     let rig = Rig::new();
     let count = Arc::new(Count::default());
     let (counts, context) = (Arc::clone(&count), Arc::downgrade(&rig.context));
@@ -206,7 +206,7 @@ fn rounds_of_two_threads_call_each_channel_once() {
     assert!(!rig.is_registered());
 }
 
-/// Who takes one wake of a round and goes leaves the rest to the thread with the loop.
+/// If a thread takes one wake of a round and drops the round, the thread with the loop gets the rest.
 fn rest_of_a_round_reaches_the_loop_of_another_thread() {
     let rig = Rig::new();
     let count = Arc::new(Count::default());

@@ -1,5 +1,6 @@
-//! Which thread of a loop polls the device, how the watch is handed over in each way of leaving
-//! it, and who is woken (I15). A wake that is lost leaves a thread asleep, and ends a schedule.
+//! Which thread of a loop polls the device, how the watch is handed over whenever that thread leaves it,
+//! and which threads are woken (I15). A wake that is lost leaves a thread asleep, which fails the
+//! schedule.
 
 mod stage;
 
@@ -14,12 +15,12 @@ use stage::{DEVICE, Deadline, RUNNERS, Scene};
 
 scenarios! {
     watch_of_three_threads_is_handed_over_until_each_has_its_event,
-    watch_is_handed_over_among_three_that_wait,
+    watch_is_handed_over_among_three_threads_that_wait,
     watch_that_is_handed_to_a_thread_at_its_deadline_goes_on_to_the_next,
     watch_that_is_handed_to_a_thread_that_is_woken_goes_on_to_the_next,
-    wake_reaches_each_of_three_that_wait_once,
-    calls_for_two_threads_each_reach_theirs,
-    watch_beside_one_that_waits_is_handed_over_when_a_block_ends,
+    wake_reaches_each_of_three_waiting_threads_once,
+    wakes_for_two_threads_each_reach_their_thread,
+    watch_of_a_block_that_ends_is_handed_over_to_a_thread_that_waits,
     deregistering_under_three_threads_returns_when_none_polls_the_device;
     small
     watch_is_handed_over_when_the_watcher_is_woken,
@@ -28,13 +29,13 @@ scenarios! {
     watch_is_handed_over_by_a_signal,
     watch_is_handed_over_by_a_panic,
     watch_is_handed_over_when_the_device_is_ready,
-    watch_over_nothing_sees_a_device_that_is_registered,
+    watch_without_a_device_sees_one_that_is_registered_later,
     deregistering_returns_when_no_thread_polls_the_device,
-    call_between_the_look_and_the_sleep_ends_it,
-    ring_for_one_watcher_is_not_taken_from_the_next,
+    wake_between_the_check_and_the_sleep_ends_the_sleep,
+    wake_for_one_watcher_is_not_lost_for_the_next,
 }
 
-/// Two threads block, and each gets an event. Whoever watches when one comes reads it.
+/// Two threads block, and each gets an event. The thread that watches when an event comes reads it.
 fn watch_is_handed_over_when_the_watcher_is_woken() {
     let scene = Scene::new();
     thread::scope(|scope| {
@@ -68,7 +69,7 @@ fn watch_is_handed_over_at_the_deadline() {
     });
 }
 
-/// The thread that is woken for the watch goes away instead.
+/// The thread that is woken to take over the watch leaves instead.
 fn watch_that_is_handed_to_a_thread_at_its_deadline_goes_on_to_the_next() {
     let scene = Scene::new();
     thread::scope(|scope| {
@@ -76,7 +77,7 @@ fn watch_that_is_handed_to_a_thread_at_its_deadline_goes_on_to_the_next() {
         scope.spawn(|| scene.watch.wait(Deadline::Some).unwrap());
         scope.spawn(|| scene.run());
         scene.stage().until_asleep(3);
-        scene.tell(1);
+        scene.wake_for(1);
         scene.stage().expire();
         scene.stage().fire(RUNNERS);
     });
@@ -91,8 +92,8 @@ fn watch_that_is_handed_to_a_thread_that_is_woken_goes_on_to_the_next() {
         }
         scope.spawn(|| assert!(scene.watch.wait(Deadline::Never).unwrap() != Waited::default()));
         scene.stage().until_asleep(3);
-        scene.tell(1);
-        scene.tell(2);
+        scene.wake_for(1);
+        scene.wake_for(2);
         scene.stage().fire(RUNNERS);
     });
 }
@@ -103,12 +104,12 @@ fn watch_is_handed_over_by_a_cancel() {
         scope.spawn(|| assert!(scene.block(1, Deadline::Never)));
         scope.spawn(|| assert!(scene.block(2, Deadline::Never)));
         scene.stage().until_asleep(2);
-        scene.tell(1);
+        scene.wake_for(1);
         scene.stage().fire(2);
     });
 }
 
-/// The thread to which the signal comes goes away, and the other one gets the event.
+/// The thread that gets the signal leaves, and the other one gets the event.
 fn watch_is_handed_over_by_a_signal() {
     let scene = Scene::new();
     let waits = || {
@@ -128,7 +129,7 @@ fn watch_is_handed_over_by_a_signal() {
     });
 }
 
-/// A panic in the poll stands for any that unwinds through it.
+/// A panic in the poll stands for any panic that unwinds through it.
 fn watch_is_handed_over_by_a_panic() {
     let scene = Scene::new();
     scene.stage().panic_next();
@@ -138,7 +139,7 @@ fn watch_is_handed_over_by_a_panic() {
         if blocked.is_err() {
             panicked.store(true, Ordering::SeqCst);
             let [sleeper] = stage::sleeper(number).try_into().unwrap();
-            // As the end of a block does.
+            // The end of a block does the same.
             scene.watch.leave(sleeper);
         }
     };
@@ -157,7 +158,7 @@ fn watch_is_handed_over_by_a_panic() {
     assert!(panicked.load(Ordering::SeqCst));
 }
 
-/// The thread that was told does not come back for more.
+/// The thread that was woken does not wait again.
 fn watch_is_handed_over_when_the_device_is_ready() {
     let scene = Scene::new();
     thread::scope(|scope| {
@@ -168,7 +169,7 @@ fn watch_is_handed_over_when_the_device_is_ready() {
     });
 }
 
-fn watch_is_handed_over_among_three_that_wait() {
+fn watch_is_handed_over_among_three_threads_that_wait() {
     let scene = Scene::new();
     thread::scope(|scope| {
         for _ in [1, 2, 3] {
@@ -178,8 +179,8 @@ fn watch_is_handed_over_among_three_that_wait() {
     });
 }
 
-/// A wake is for each thread that sleeps, and no thread hears it twice.
-fn wake_reaches_each_of_three_that_wait_once() {
+/// A wake reaches each thread that sleeps, and no thread twice.
+fn wake_reaches_each_of_three_waiting_threads_once() {
     let scene = Scene::new();
     thread::scope(|scope| {
         for _ in [1, 2, 3] {
@@ -196,20 +197,20 @@ fn wake_reaches_each_of_three_that_wait_once() {
     assert!(!scene.watch.wait(Deadline::Passed).unwrap().woken);
 }
 
-fn calls_for_two_threads_each_reach_theirs() {
+fn wakes_for_two_threads_each_reach_their_thread() {
     let scene = Scene::new();
     thread::scope(|scope| {
         scope.spawn(|| assert!(scene.block(1, Deadline::Never)));
         scope.spawn(|| assert!(scene.block(2, Deadline::Never)));
         scope.spawn(|| scene.run());
-        scene.tell(2);
-        scene.tell(RUNNERS);
-        scene.tell(1);
+        scene.wake_for(2);
+        scene.wake_for(RUNNERS);
+        scene.wake_for(1);
     });
 }
 
-/// Events for rounds are read by whoever watches.
-fn watch_beside_one_that_waits_is_handed_over_when_a_block_ends() {
+/// Events for rounds are read by the thread that watches.
+fn watch_of_a_block_that_ends_is_handed_over_to_a_thread_that_waits() {
     let scene = Scene::new();
     thread::scope(|scope| {
         scope.spawn(|| assert!(scene.block(1, Deadline::Never)));
@@ -219,7 +220,7 @@ fn watch_beside_one_that_waits_is_handed_over_when_a_block_ends() {
     });
 }
 
-fn watch_over_nothing_sees_a_device_that_is_registered() {
+fn watch_without_a_device_sees_one_that_is_registered_later() {
     let scene = Scene::without_device();
     thread::scope(|scope| {
         scope.spawn(|| assert!(scene.block(1, Deadline::Never)));
@@ -236,7 +237,7 @@ fn deregistering_returns_when_no_thread_polls_the_device() {
         scope.spawn(|| scene.run());
         assert!(scene.watch.deregister(DEVICE));
         scene.stage().close();
-        scene.tell(RUNNERS);
+        scene.wake_for(RUNNERS);
     });
 }
 
@@ -249,37 +250,37 @@ fn deregistering_under_three_threads_returns_when_none_polls_the_device() {
         scene.stage().expire();
         assert!(scene.watch.deregister(DEVICE));
         scene.stage().close();
-        scene.tell(1);
-        scene.tell(RUNNERS);
+        scene.wake_for(1);
+        scene.wake_for(RUNNERS);
     });
 }
 
-/// For a thread that hears every call, and for one that blocks.
-fn call_between_the_look_and_the_sleep_ends_it() {
+/// One thread is woken by every wake, another one blocks.
+fn wake_between_the_check_and_the_sleep_ends_the_sleep() {
     let scene = Scene::new();
     thread::scope(|scope| {
         scope.spawn(|| {
             loop {
                 let ticket = scene.watch.ticket();
-                if scene.has_news(1) {
+                if scene.has_event(1) {
                     break;
                 }
                 scene.watch.sleep(ticket, Deadline::Never).unwrap();
             }
         });
         scope.spawn(|| assert!(scene.block(2, Deadline::Never)));
-        scene.tell_everybody(1);
-        scene.tell(2);
+        scene.wake_all_for(1);
+        scene.wake_for(2);
     });
 }
 
-/// The first thread that is rung for leaves, and the second one is rung for meanwhile.
-fn ring_for_one_watcher_is_not_taken_from_the_next() {
+/// The first thread that is woken leaves, and the second one is woken meanwhile.
+fn wake_for_one_watcher_is_not_lost_for_the_next() {
     let scene = Scene::new();
     thread::scope(|scope| {
         scope.spawn(|| assert!(scene.block(1, Deadline::Never)));
-        scope.spawn(|| assert!(scene.run() <= 2, "it heard a call twice"));
-        scene.tell(1);
-        scene.tell_everybody(RUNNERS);
+        scope.spawn(|| assert!(scene.run() <= 2, "it was woken twice for one wake"));
+        scene.wake_for(1);
+        scene.wake_all_for(RUNNERS);
     });
 }

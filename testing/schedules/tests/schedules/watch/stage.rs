@@ -1,5 +1,5 @@
-//! A device, a bell and places to park in, out of what shuttle can schedule; and threads that use
-//! them through a [`Watch`] as a context does.
+//! A device, a bell and places to park in, made of what shuttle can schedule, and threads that use them
+//! through a [`Watch`] as a context does.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,12 +13,12 @@ use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
 /// The only device.
 pub(super) const DEVICE: usize = 7;
-/// Whose event it is, where it is that of the threads that run the loop.
+/// The number that stands for all threads that run the loop, instead of one that blocks.
 pub(super) const RUNNERS: usize = 0;
-/// A number for each thread.
+/// How many numbers of threads there are.
 const THREADS: usize = 4;
 
-/// When a thread gives up.
+/// When a thread stops waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Deadline {
     Passed,
@@ -27,10 +27,10 @@ pub(super) enum Deadline {
     Never,
 }
 
-/// What the kernel would know.
+/// What the kernel would keep.
 #[derive(Debug, Default)]
 struct State {
-    /// For whom the device has events.
+    /// The threads that the events of the device are for.
     events: Vec<usize>,
     rung: bool,
     expired: bool,
@@ -38,13 +38,13 @@ struct State {
     signal: bool,
     /// The next poll panics.
     panic: bool,
-    /// The device is closed: whoever polls it fails the schedule.
+    /// The device is closed: a poll of it fails the schedule.
     closed: bool,
     polling: usize,
-    /// Of these, how many poll the device.
+    /// How many of these poll the device.
     polling_device: usize,
     unparks: [u32; 3],
-    /// Who is parked where, in the order in which they came.
+    /// The threads that are parked in each place, in the order in which they came.
     parked: [VecDeque<usize>; 3],
     woken: Vec<usize>,
     tokens: usize,
@@ -71,8 +71,8 @@ impl Stage {
     }
 
     /// An event comes for a thread that blocks, or for `RUNNERS`.
-    pub(super) fn fire(&self, whose: usize) {
-        self.change(|state| state.events.push(whose));
+    pub(super) fn fire(&self, thread: usize) {
+        self.change(|state| state.events.push(thread));
     }
 
     /// The deadlines of all threads pass.
@@ -90,7 +90,7 @@ impl Stage {
         self.change(|state| state.panic = true);
     }
 
-    /// Nobody polls the device, and nobody may from now on.
+    /// Closes the device. No thread polls it, and none may from now on.
     pub(super) fn close(&self) {
         self.change(|state| {
             state.closed = true;
@@ -98,7 +98,7 @@ impl Stage {
         });
     }
 
-    /// Blocks until so many threads are asleep.
+    /// Blocks until this many threads are asleep.
     pub(super) fn until_asleep(&self, threads: usize) {
         let mut state = self.lock();
         while state.polling + state.parked.iter().map(VecDeque::len).sum::<usize>() < threads {
@@ -127,7 +127,7 @@ impl Places for Stage {
         assert!(device.is_none_or(|it| it == DEVICE && !state.closed));
         if std::mem::take(&mut state.panic) {
             drop(state);
-            // A panic of its own is no failure of the schedule, so shuttle need not print it.
+            // A planned panic is not a failure of the schedule, so shuttle need not print it.
             resume_unwind(Box::new("as planned"));
         }
         state.polling += 1;
@@ -189,10 +189,10 @@ impl Places for Stage {
         }
     }
 
-    fn unpark(&self, place: usize, whom: Unpark) {
+    fn unpark(&self, place: usize, how_many: Unpark) {
         self.change(|state| {
             state.unparks[place] += 1;
-            let count = match whom {
+            let count = match how_many {
                 Unpark::One => 1,
                 Unpark::All => usize::MAX,
             };
@@ -203,16 +203,16 @@ impl Places for Stage {
     }
 }
 
-/// A watch, and what each thread waits for.
+/// A watch, and for each thread whether it has an event.
 #[derive(Debug)]
 pub(super) struct Scene {
     pub(super) watch: Watch<Stage>,
-    /// There is something for it; a thread looks there, as in a context.
-    news: [AtomicBool; THREADS],
+    /// Whether a thread has an event that was read. It checks this itself, as in a context.
+    pending: [AtomicBool; THREADS],
 }
 
 impl Scene {
-    /// A registered device.
+    /// With a registered device.
     pub(super) fn new() -> Scene {
         let scene = Scene::without_device();
         assert!(scene.watch.register(DEVICE));
@@ -222,7 +222,7 @@ impl Scene {
     pub(super) fn without_device() -> Scene {
         Scene {
             watch: Watch::new(Stage::default()),
-            news: Default::default(),
+            pending: Default::default(),
         }
     }
 
@@ -230,44 +230,44 @@ impl Scene {
         self.watch.places()
     }
 
-    /// There is something for a thread; it is told.
-    pub(super) fn tell(&self, whose: usize) {
-        self.news[whose].store(true, Ordering::SeqCst);
+    /// A thread has an event; it is woken.
+    pub(super) fn wake_for(&self, thread: usize) {
+        self.pending[thread].store(true, Ordering::SeqCst);
         self.watch.wake_only(Whom {
-            runners: whose == RUNNERS,
-            sleepers: sleeper(whose).as_slice(),
+            runners: thread == RUNNERS,
+            sleepers: sleeper(thread).as_slice(),
         });
     }
 
-    /// There is something for a thread; everybody is told to look.
-    pub(super) fn tell_everybody(&self, whose: usize) {
-        self.news[whose].store(true, Ordering::SeqCst);
+    /// A thread has an event; all threads are woken.
+    pub(super) fn wake_all_for(&self, thread: usize) {
+        self.pending[thread].store(true, Ordering::SeqCst);
         self.watch.wake();
     }
 
-    pub(super) fn has_news(&self, whose: usize) -> bool {
-        self.news[whose].load(Ordering::SeqCst)
+    pub(super) fn has_event(&self, thread: usize) -> bool {
+        self.pending[thread].load(Ordering::SeqCst)
     }
 
-    /// Reads the device, and tells those whose events they are.
+    /// Reads the device, and wakes the threads that its events are for.
     fn read(&self, myself: usize) {
-        for whose in self.stage().read() {
-            if whose == myself {
-                self.news[whose].store(true, Ordering::SeqCst);
+        for thread in self.stage().read() {
+            if thread == myself {
+                self.pending[thread].store(true, Ordering::SeqCst);
             } else {
-                self.tell(whose);
+                self.wake_for(thread);
             }
         }
     }
 
-    /// Blocks as a context does, until there is something for this thread. Says whether there
-    /// was, before the deadline.
+    /// Blocks as a context does, until this thread has an event. Returns false if its deadline passed
+    /// before.
     pub(super) fn block(&self, myself: usize, deadline: Deadline) -> bool {
         let [sleeper] = sleeper(myself).try_into().unwrap();
         let mut slept = Slept::Notified;
         let woke = loop {
             let ticket = self.watch.ticket();
-            if self.has_news(myself) {
+            if self.has_event(myself) {
                 break true;
             }
             if slept == Slept::TimedOut {
@@ -282,10 +282,10 @@ impl Scene {
         woke
     }
 
-    /// Runs the loop until there is something for those who run it. Says how often it was woken.
+    /// Runs the loop until there is an event for the threads that run it. Returns how often it was woken.
     pub(super) fn run(&self) -> usize {
         let mut woken = 0;
-        while !self.has_news(RUNNERS) {
+        while !self.has_event(RUNNERS) {
             let waited = self.watch.wait(Deadline::Never).unwrap();
             woken += usize::from(waited.woken);
             if waited.ready {
@@ -296,9 +296,9 @@ impl Scene {
     }
 }
 
-/// The number under which a thread sleeps, if it is not one that runs the loop.
-pub(super) fn sleeper(whose: usize) -> Vec<Sleeper> {
-    let number = u32::try_from(whose).unwrap();
+/// The number under which a thread sleeps. A thread that runs the loop has none.
+pub(super) fn sleeper(thread: usize) -> Vec<Sleeper> {
+    let number = u32::try_from(thread).unwrap();
     NonZeroU32::new(number)
         .map(Sleeper::new)
         .into_iter()

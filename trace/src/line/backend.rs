@@ -1,4 +1,4 @@
-//! What is called at the seam, and what that gave.
+//! Backend calls: the calls that the core makes of the device and the event loop, with their answers.
 
 use evtchn_core::{DomId, Port, Virq};
 use serde::{Deserialize, Serialize};
@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use crate::failed::Failed;
 use crate::names;
 
-/// A call of the seam and what it came to.
+/// A backend call and its answer.
 ///
 /// ```
-/// use evtchn_trace::{AtSeam, Got, Seam};
+/// use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord};
 ///
-/// let read = AtSeam {
-///     call: Seam::Pending { room: 64 },
+/// let read = BackendRecord {
+///     call: BackendCall::Pending { room: 64 },
 ///     peer: None,
-///     got: Some(Got::Ports(vec![10, 11])),
+///     answer: Some(BackendAnswer::Ports(vec![10, 11])),
 ///     failed: None,
 /// };
 /// assert_eq!(
@@ -24,16 +24,16 @@ use crate::names;
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AtSeam {
+pub struct BackendRecord {
     /// The call.
     #[serde(flatten)]
-    pub call: Seam,
-    /// Another holder of the device made it, not the context: its number.
+    pub call: BackendCall,
+    /// The number of the other holder of the device that made it; none for the context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<u32>,
-    /// What it gave.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub got: Option<Got>,
+    /// What it returned.
+    #[serde(default, rename = "got", skip_serializing_if = "Option::is_none")]
+    pub answer: Option<BackendAnswer>,
     /// How it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Box<Failed>>,
@@ -43,16 +43,16 @@ pub struct AtSeam {
 ///
 /// ```
 /// use evtchn_core::DomId;
-/// use evtchn_trace::Seam;
+/// use evtchn_trace::BackendCall;
 ///
-/// let bind = Seam::BindUnboundPort { remote: DomId::new(1) };
+/// let bind = BackendCall::BindUnboundPort { remote: DomId::new(1) };
 /// assert_eq!(serde_json::to_string(&bind)?, r#"{"seam":"bind_unbound_port","remote":1}"#);
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "seam", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "named after the methods and their arguments")]
-pub enum Seam {
+pub enum BackendCall {
     Open,
     BindUnboundPort {
         #[serde(with = "names::number")]
@@ -95,12 +95,12 @@ pub enum Seam {
     Register,
     Deregister,
     Wake,
-    /// A thread that blocks sleeps in the loop.
+    /// A thread blocks in the event loop.
     Sleep {
         /// There is a deadline.
         until: bool,
     },
-    /// What a port of this domain is, as Xen says.
+    /// Asks Xen for the status of a port of this domain.
     Status {
         #[serde(with = "names::number")]
         port: Port,
@@ -109,24 +109,24 @@ pub enum Seam {
     Close,
 }
 
-/// What a call of the seam gave.
+/// What a backend call returned.
 ///
 /// ```
-/// use evtchn_trace::Got;
+/// use evtchn_trace::BackendAnswer;
 ///
-/// assert_eq!(serde_json::from_str::<Got>("10")?, Got::Number(10));
-/// assert_eq!(serde_json::from_str::<Got>("[10,11]")?, Got::Ports(vec![10, 11]));
+/// assert_eq!(serde_json::from_str::<BackendAnswer>("10")?, BackendAnswer::Number(10));
+/// assert_eq!(serde_json::from_str::<BackendAnswer>("[10,11]")?, BackendAnswer::Ports(vec![10, 11]));
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Got {
+pub enum BackendAnswer {
     /// A port, or a count.
     Number(u32),
     /// The ports read.
     Ports(Vec<u32>),
-    /// What ended a sleep.
-    Slept(names::Ended),
-    /// What a port is.
-    Is(names::State),
+    /// How a sleep ended.
+    Sleep(names::SleepEnd),
+    /// The status of a port.
+    Status(names::RecordedStatus),
 }

@@ -1,37 +1,37 @@
-//! Where a replay stands in its trace.
+//! The position of a replay in its trace. It compares each call and answer with the next line.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Difference, Machine, Replayed, Tally};
 use crate::failed::Failed;
-use crate::line::{Answer, AtSeam, Call, Got, Line, Seam, What};
+use crate::line::{Answer, BackendAnswer, BackendCall, BackendRecord, Call, Line, Record};
 
-pub(super) struct Script {
+pub(super) struct Cursor {
     lines: Vec<Line>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// The next line.
+    /// The index of the next line.
     next: usize,
     tally: Tally,
     machine: Option<Box<dyn Machine>>,
     difference: Option<Difference>,
-    /// More was done after the last line, which is not on the trace.
+    /// The trace was cut off, so the program did more than it says.
     is_cut: bool,
-    /// Nothing is compared any more.
+    /// Nothing more is compared.
     over: bool,
 }
 
-/// What the trace says that a call at the seam came to.
+/// The recorded answer to a backend call.
 pub(super) struct Recorded {
-    pub(super) got: Option<Got>,
+    pub(super) answer: Option<BackendAnswer>,
     pub(super) failed: Option<Box<Failed>>,
 }
 
-impl Script {
-    pub(super) fn new(lines: &[Line], is_cut: bool, machine: Option<Box<dyn Machine>>) -> Script {
-        Script {
+impl Cursor {
+    pub(super) fn new(lines: &[Line], is_cut: bool, machine: Option<Box<dyn Machine>>) -> Cursor {
+        Cursor {
             lines: lines.to_vec(),
             state: Mutex::new(State {
                 next: 0,
@@ -48,42 +48,43 @@ impl Script {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next call of the program, with its thread. None at the end or after a difference.
+    /// The next call of the program, with its thread. Returns `None` at the end of the trace or after a
+    /// difference.
     pub(super) fn next_call(&self) -> Option<(u32, Call)> {
         let mut state = self.state();
-        let line = state.comes(&self.lines)?;
-        let What::Call(call) = &line.what else {
-            return state.differs(&self.lines, "a call of the program that never began".into());
+        let line = state.next_of_context(&self.lines)?;
+        let Record::Call(call) = &line.record else {
+            return state.differs(&self.lines, "no call of the program is under way".into());
         };
         state.next += 1;
         state.tally.calls += 1;
         Some((line.thread, call.clone()))
     }
 
+    /// The context makes a backend call. Returns `None` if it is not the next one of the trace.
     #[expect(
         clippy::wildcard_enum_match_arm,
-        reason = "any other line is another one"
+        reason = "any other line is a difference"
     )]
-    /// The context makes a call at the seam. None where it is not the next one of the trace.
-    pub(super) fn seam(&self, call: &Seam) -> Option<Recorded> {
+    pub(super) fn backend_call(&self, call: &BackendCall) -> Option<Recorded> {
         let mut state = self.state();
-        let got = || text(&What::Seam(AtSeam::new(call.clone())));
-        let Some(line) = state.comes(&self.lines) else {
+        let got = || text(&Record::Backend(BackendRecord::new(call.clone())));
+        let Some(line) = state.next_of_context(&self.lines) else {
             return match state.over {
                 true => None,
                 false => state.differs(&self.lines, got()),
             };
         };
-        match &line.what {
-            What::Seam(recorded) if recorded.call == *call => {
+        match &line.record {
+            Record::Backend(recorded) if recorded.call == *call => {
                 let machine = state.machine.as_mut();
-                if let Some(Err(got)) = machine.map(|it| it.act(&line.what)) {
+                if let Some(Err(got)) = machine.map(|it| it.act(&line.record)) {
                     return state.differs(&self.lines, got);
                 }
                 state.next += 1;
-                state.tally.seam += 1;
+                state.tally.backend_calls += 1;
                 Some(Recorded {
-                    got: recorded.got.clone(),
+                    answer: recorded.answer.clone(),
                     failed: recorded.failed.clone(),
                 })
             }
@@ -91,12 +92,12 @@ impl Script {
         }
     }
 
-    /// A call of the program came back.
+    /// A call of the program returns, or calls a callback.
     pub(super) fn answer(&self, answer: Answer) {
         let mut state = self.state();
-        let answer = What::Answer(answer);
-        match state.comes(&self.lines) {
-            Some(line) if line.what == answer => state.next += 1,
+        let answer = Record::Answer(answer);
+        match state.next_of_context(&self.lines) {
+            Some(line) if line.record == answer => state.next += 1,
             Some(_) => {
                 state.differs::<()>(&self.lines, text(&answer));
             }
@@ -104,22 +105,24 @@ impl Script {
         }
     }
 
-    /// A call named a channel or a round that is not there.
-    pub(super) fn cannot(&self, why: &str) {
+    /// A call cannot be made, because its channel, its round or its context does not exist.
+    pub(super) fn cannot_call(&self, why: &str) {
         let mut state = self.state();
-        // The line of the call, not of what would have come of it.
+        // The difference is at the line of the call, not at the next one.
         state.next = state.next.saturating_sub(1);
         state.differs::<()>(&self.lines, why.to_owned());
     }
 
-    /// Whether the next thing is that the device is closed, outside of every call.
-    pub(super) fn closes(&self) -> bool {
+    /// Whether the next line is the close of a device, outside of every call.
+    pub(super) fn is_at_close(&self) -> bool {
         let mut state = self.state();
-        let line = state.comes(&self.lines);
-        line.is_some_and(|line| line.what == What::Seam(AtSeam::new(Seam::Close)))
+        let line = state.next_of_context(&self.lines);
+        line.is_some_and(|line| {
+            line.record == Record::Backend(BackendRecord::new(BackendCall::Close))
+        })
     }
 
-    /// Whether no call came before the present one.
+    /// Whether the present call is the first one.
     pub(super) fn is_first(&self) -> bool {
         self.state().tally.calls <= 1
     }
@@ -131,8 +134,8 @@ impl Script {
     /// Nothing more is played or compared.
     pub(super) fn close(&self) {
         let mut state = self.state();
-        // What others did after the last call.
-        let _end = state.comes(&self.lines);
+        // Does what others did after the last call.
+        let _end = state.next_of_context(&self.lines);
         state.over = true;
     }
 
@@ -149,28 +152,31 @@ impl Script {
 }
 
 impl State {
-    /// The next line that is of the context, once what others did before it is done.
-    fn comes<'a>(&mut self, lines: &'a [Line]) -> Option<&'a Line> {
+    /// The next line that is a call of the program, an answer, or a backend call of the context. Does
+    /// what others did before it.
+    fn next_of_context<'a>(&mut self, lines: &'a [Line]) -> Option<&'a Line> {
         while !self.over {
             let Some(line) = lines.get(self.next) else {
                 self.over = self.is_cut;
                 return None;
             };
-            match &line.what {
-                What::Guest(_) | What::Sim(_) | What::Seam(AtSeam { peer: Some(_), .. }) => {
-                    let acted = self.machine.as_mut().map(|it| it.act(&line.what));
+            match &line.record {
+                Record::Guest(_)
+                | Record::Sim(_)
+                | Record::Backend(BackendRecord { peer: Some(_), .. }) => {
+                    let acted = self.machine.as_mut().map(|it| it.act(&line.record));
                     if let Some(Err(got)) = acted {
                         return self.differs(lines, got);
                     }
                     self.next += 1;
                 }
-                What::Call(_)
-                | What::Answer(_)
-                | What::Seam(_)
-                | What::Op(_)
-                | What::Input(_)
-                | What::Schedule(_)
-                | What::Verdict(_) => return Some(line),
+                Record::Call(_)
+                | Record::Answer(_)
+                | Record::Backend(_)
+                | Record::Op(_)
+                | Record::Input(_)
+                | Record::Schedule(_)
+                | Record::Verdict(_) => return Some(line),
             }
         }
         None
@@ -178,7 +184,7 @@ impl State {
 
     fn differs<T>(&mut self, lines: &[Line], got: String) -> Option<T> {
         if !self.over {
-            let expected = lines.get(self.next).map(|line| text(&line.what));
+            let expected = lines.get(self.next).map(|line| text(&line.record));
             self.difference = Some(Difference {
                 line: self.next + 2,
                 expected: expected.unwrap_or_else(|| "the end".to_owned()),
@@ -190,6 +196,6 @@ impl State {
     }
 }
 
-pub(crate) fn text(what: &What) -> String {
-    serde_json::to_string(what).unwrap_or_default()
+pub(crate) fn text(record: &Record) -> String {
+    serde_json::to_string(record).unwrap_or_default()
 }
