@@ -37,7 +37,7 @@ impl Places for Overtaken {
 
     fn ring(&self) {}
 
-    fn silence(&self) {}
+    fn clear_rings(&self) {}
 
     fn unparks(&self, _place: usize) -> u32 {
         0
@@ -47,7 +47,7 @@ impl Places for Overtaken {
         Ok(Parked::TimedOut)
     }
 
-    fn unpark(&self, _place: usize, _whom: Unpark) {
+    fn unpark(&self, _place: usize, _threads: Unpark) {
         self.unparks.fetch_add(1, Relaxed);
     }
 }

@@ -1,4 +1,4 @@
-//! Whom a check tells, in each way to take a wake.
+//! WakeTargets a check tells, in each way to take a wake.
 
 use std::future::Future;
 use std::pin::pin;

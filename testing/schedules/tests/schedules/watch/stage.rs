@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::panic::resume_unwind;
 
 use evtchn_core::watch::{Parked, Places, Polled, Unpark, Watch};
-use evtchn_core::{Sleeper, Slept, Whom};
+use evtchn_core::{Sleeper, Slept, WakeTargets};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
@@ -160,7 +160,7 @@ impl Places for Stage {
         self.change(|state| state.rung = true);
     }
 
-    fn silence(&self) {
+    fn clear_rings(&self) {
         self.change(|state| state.rung = false);
     }
 
@@ -189,10 +189,10 @@ impl Places for Stage {
         }
     }
 
-    fn unpark(&self, place: usize, whom: Unpark) {
+    fn unpark(&self, place: usize, targets: Unpark) {
         self.change(|state| {
             state.unparks[place] += 1;
-            let count = match whom {
+            let count = match threads {
                 Unpark::One => 1,
                 Unpark::All => usize::MAX,
             };
@@ -233,7 +233,7 @@ impl Scene {
     /// There is something for a thread; it is told.
     pub(super) fn tell(&self, whose: usize) {
         self.news[whose].store(true, Ordering::SeqCst);
-        self.watch.wake_only(Whom {
+        self.watch.wake_only(WakeTargets {
             runners: whose == RUNNERS,
             sleepers: sleeper(whose).as_slice(),
         });
