@@ -47,8 +47,8 @@ pub enum Error {
     ///   still masked, and the next round tries again.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The device unmasked fewer ports than it was given. If a round fails with this error, the next
-    /// round unmasks the rest. If a wait fails with it, the wait did not begin.
+    /// The device unmasked fewer ports than it was given. If a round fails with this error, the
+    /// next round unmasks the rest. If a wait fails with it, the wait did not begin.
     #[error("the device did not take {ports} ports from port {first} on to unmask them")]
     NotUnmasked {
         /// The first port that is still masked.
@@ -70,11 +70,12 @@ pub enum Error {
     /// The event loop could not sleep. The wait is over.
     #[error("cannot sleep in the event loop: {0}")]
     Sleep(LoopError),
-    /// A hook of the event loop panicked while another panic unwound. The hook counts as having done
-    /// nothing.
+    /// A hook of the event loop panicked while another panic unwound. The hook counts as having
+    /// done nothing.
     #[error("a hook of the event loop panicked")]
     HookPanicked,
-    /// The call came from inside a hook of the event loop, or while the same thread opens the device.
+    /// The call came from inside a hook of the event loop, or while the same thread opens the
+    /// device.
     #[error("a registrar hook must not call back into its context")]
     Reentrant,
     /// The call came from a forked child. Context and channels belong to the parent.
@@ -110,7 +111,8 @@ pub enum Error {
     /// No device is open, so there is nothing to hand over.
     #[error("no device is open")]
     NotOpen,
-    /// The ports cannot be written into a table: the device gave out a number that Xen does not have.
+    /// The ports cannot be written into a table: the device gave out a number that Xen does not
+    /// have.
     #[error(transparent)]
     HandOver(#[from] BadHandOver),
 }

@@ -10,18 +10,18 @@ use crate::ids::{BadId, DomId, Port, RemotePort};
 use crate::machine::peers::Peer;
 use crate::status::PORTS;
 
-/// A table of what the driver of a device that is handed over cannot be asked for: its ports, in an order
-/// that both processes know, what is known of their peers, and the restriction of the device.
+/// A table of what the driver of a device that is handed over cannot be asked for: its ports, in an
+/// order that both processes know, what is known of their peers, and the restriction of the device.
 ///
-/// As text it fits into an argument or a variable of the environment. `v1:-:3,4,9.` says that a device
-/// without a restriction has three ports, `v1:5:3,4,9.` that it is restricted to domain 5. If something is
-/// known of a peer, the text is `v2:5:3,4,9;peers=5:17,+,-.`: port 3 is connected to port 17 of domain
-/// 5, port 4 had an event of a peer that no [check](crate::Context::check_peers) has seen, and nothing
-/// is known of the peer of port 9.
+/// As text it fits into an argument or a variable of the environment. `v1:-:3,4,9.` says that a
+/// device without a restriction has three ports, `v1:5:3,4,9.` that it is restricted to domain 5.
+/// If something is known of a peer, the text is `v2:5:3,4,9;peers=5:17,+,-.`: port 3 is connected
+/// to port 17 of domain 5, port 4 had an event of a peer that no
+/// [check](crate::Context::check_peers) has seen, and nothing is known of the peer of port 9.
 ///
-/// Reading a text fails if it was cut short, or has a port twice or a port that Xen does not have. In
-/// version 2 a reader skips the sections behind the ports that it does not know. Older programs read
-/// version 1 only: [`to_v1`](Self::to_v1) writes that.
+/// Reading a text fails if it was cut short, or has a port twice or a port that Xen does not have.
+/// In version 2 a reader skips the sections behind the ports that it does not know. Older programs
+/// read version 1 only: [`to_v1`](Self::to_v1) writes that.
 ///
 /// ```
 /// use evtchn_core::HandOver;
@@ -86,8 +86,8 @@ impl HandOver {
     /// A table of these ports and this restriction, in which nothing is known of the peers.
     ///
     /// # Errors
-    /// [`BadHandOver::TooLarge`] if Xen cannot have one of the ports, [`BadHandOver::Twice`] if a port is
-    /// there twice.
+    /// [`BadHandOver::TooLarge`] if Xen cannot have one of the ports, [`BadHandOver::Twice`] if a
+    /// port is there twice.
     pub fn new(ports: Vec<Port>, restriction: Option<DomId>) -> Result<HandOver, BadHandOver> {
         Ok(HandOver {
             ports: distinct(ports.into_iter().map(Ok))?,
@@ -128,8 +128,8 @@ impl HandOver {
         self.restriction
     }
 
-    /// The table in version 1, without what is known of the peers, for a program that reads no other
-    /// version. A check in that program does not notice a peer that left before the check.
+    /// The table in version 1, without what is known of the peers, for a program that reads no
+    /// other version. A check in that program does not notice a peer that left before the check.
     ///
     /// ```
     /// use evtchn_core::HandOver;

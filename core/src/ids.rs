@@ -35,8 +35,8 @@ pub enum BadId {
 
 /// The local number of an event channel: 1 to 2³¹ − 1.
 ///
-/// A number to print or to hand to a peer. Xen gives the lowest free number to the next binding, so a
-/// port alone does not identify a binding: a [`ChannelId`](crate::ChannelId) does.
+/// A number to print or to hand to a peer. Xen gives the lowest free number to the next binding, so
+/// a port alone does not identify a binding: a [`ChannelId`](crate::ChannelId) does.
 ///
 /// ```
 /// use evtchn_core::Port;
@@ -113,8 +113,8 @@ impl fmt::Debug for Port {
 
 /// The id of a domain, 16 bits wide.
 ///
-/// Allocating a port for a remote domain accepts the id of a domain that does not exist (yet), because
-/// Xen does not check it.
+/// Allocating a port for a remote domain accepts the id of a domain that does not exist (yet),
+/// because Xen does not check it.
 ///
 /// ```
 /// use evtchn_core::DomId;

@@ -1,13 +1,15 @@
 //! Mocks of a backend and of an event loop, for tests that check the calls themselves: which were
-//! made, with what arguments, in what order. (The crate `evtchn-sim` has a device that behaves like the real one.)
+//! made, with what arguments, in what order. (The crate `evtchn-sim` has a device that behaves like
+//! the real one.)
 //!
 //! They are made with [`mockall`](https://docs.rs/mockall): for each method there is an `expect_…`
 //! that says what will be called and what comes of it, and a call that was not expected panics.
 //! Closing the device is a call like the others, [`MockDevice::expect_close`].
 //!
-//! A context often asks for the process it is in and for the way its event loop reports readiness. [`MockDevice::of_this_process`], [`MockOpen::of_this_process`] and
-//! [`MockRegistrar::with_trigger`] make mocks that answer this. With `new` a test answers
-//! itself, in order to fork or to catch the panic of a callback.
+//! A context often asks for the process it is in and for the way its event loop reports readiness.
+//! [`MockDevice::of_this_process`], [`MockOpen::of_this_process`] and
+//! [`MockRegistrar::with_trigger`] make mocks that answer this. With `new` a test answers itself,
+//! in order to fork or to catch the panic of a callback.
 //!
 //! ```
 //! use evtchn_core::mock::{MockDevice, MockOpen, MockRegistrar, Sequence, brings, predicate};

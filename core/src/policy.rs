@@ -1,5 +1,5 @@
-//! Unmask policies: when the context waits again for a port whose wake was handed out, and so unmasks
-//! it.
+//! Unmask policies: when the context waits again for a port whose wake was handed out, and so
+//! unmasks it.
 //!
 //! Until then the port is masked: what its peer sends sets one bit in Xen and costs this domain
 //! nothing. So the policy of a port limits how often its peer can wake this domain.
@@ -65,7 +65,8 @@ pub enum Unmask {
 pub trait UnmaskPolicy: Send {
     /// The port woke and is masked; its handler runs next. `now` is the time since some start.
     ///
-    /// [`Handlers`](crate::Handlers) passes times that never go back. Other callers may pass any time.
+    /// [`Handlers`](crate::Handlers) passes times that never go back. Other callers may pass any
+    /// time.
     fn woke(&mut self, now: Duration) -> Unmask;
 }
 
@@ -108,8 +109,8 @@ pub struct BeforeHandler;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AfterHandler;
 
-/// Unmasks the port when the handler's [`Eoi`](crate::Eoi) is completed, which may be much later and
-/// on another thread.
+/// Unmasks the port when the handler's [`Eoi`](crate::Eoi) is completed, which may be much later
+/// and on another thread.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -159,12 +160,12 @@ impl UnmaskPolicy for OnEoi {
     }
 }
 
-/// A token bucket. It holds `burst` tokens and gets one each `period`; each wake takes one. If a token
-/// is left for the next wake, the port is unmasked when its handler has returned. Otherwise it stays
-/// masked until the next token is due.
+/// A token bucket. It holds `burst` tokens and gets one each `period`; each wake takes one. If a
+/// token is left for the next wake, the port is unmasked when its handler has returned. Otherwise
+/// it stays masked until the next token is due.
 ///
-/// So over any time `t` a port wakes at most `burst + t / period` times. A port that wakes less often
-/// is never delayed.
+/// So over any time `t` a port wakes at most `burst + t / period` times. A port that wakes less
+/// often is never delayed.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Locks, atomics and the identity of threads, for the context.
 //!
-//! With the feature `only-under-shuttle` they come from the schedule checker shuttle, which runs one
-//! thread at a time and chooses at each of these calls which thread runs next. Then a context works
-//! inside a shuttle execution only.
+//! With the feature `only-under-shuttle` they come from the schedule checker shuttle, which runs
+//! one thread at a time and chooses at each of these calls which thread runs next. Then a context
+//! works inside a shuttle execution only.
 
 #[cfg(feature = "only-under-shuttle")]
 use shuttle::sync as threads;
@@ -161,8 +161,8 @@ mod life {
     }
 
     impl ThreadLife {
-        /// The id of the calling thread: never 0, and not that of another living thread nor of a thread
-        /// whose `ThreadLife` is kept.
+        /// The id of the calling thread: never 0, and not that of another living thread nor of a
+        /// thread whose `ThreadLife` is kept.
         #[inline]
         pub(crate) fn id() -> usize {
             match ID.get() {
@@ -279,7 +279,8 @@ mod tests {
             }
         });
         let (state, changed) = &*shared;
-        // The waiter releases the lock by waiting, so a thread that sees `guard.0` set finds it waiting.
+        // The waiter releases the lock by waiting, so a thread that sees `guard.0` set finds it
+        // waiting.
         while !state.lock().0 {
             thread::yield_now();
         }

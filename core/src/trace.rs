@@ -1,5 +1,5 @@
-//! What a context reports through `tracing`: spans around calls of the backend, the event loop and the
-//! program, and events. No lock is held, so a subscriber may take its time. Without the feature
+//! What a context reports through `tracing`: spans around calls of the backend, the event loop and
+//! the program, and events. No lock is held, so a subscriber may take its time. Without the feature
 //! nothing of it is compiled.
 //!
 //! All of it has the target `evtchn`. Without a subscriber a wake costs one atomic load. A notify

@@ -33,8 +33,8 @@ impl State {
         self.machine.has_waiters_to_wake() || self.news.is_some()
     }
 
-    /// Takes what is due, except for the thread `myself`. `is_for_loop` says that there is something for a
-    /// round, too.
+    /// Takes what is due, except for the thread `myself`. `is_for_loop` says that there is
+    /// something for a round, too.
     pub(super) fn after_lock(&mut self, is_for_loop: bool, myself: Option<Waiter>) -> AfterLock {
         AfterLock {
             news: take(&mut self.news),
@@ -47,11 +47,12 @@ impl State {
 }
 
 impl AfterLock {
-    /// Logs the news, then wakes tasks, then threads and the loop. The loop comes last because it may
-    /// panic.
+    /// Logs the news, then wakes tasks, then threads and the loop. The loop comes last because it
+    /// may panic.
     ///
     /// # Errors
-    /// [`Error::Inherited`] if a waker forked and this is the child, where the lock may be held for ever.
+    /// [`Error::Inherited`] if a waker forked and this is the child, where the lock may be held for
+    /// ever.
     pub(super) fn carry_out<R: Registrar>(self, shared: &Shared<R>) -> Result<(), Error> {
         self.news.log();
         if self.has_tasks {

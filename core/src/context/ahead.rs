@@ -1,8 +1,8 @@
 //! Wakes that a round takes ahead under one lock, and yields without it.
 //!
-//! A thread that takes the lock meanwhile takes back what is not yet yielded. So no code under the lock
-//! ever sees a wake that is handed out but not yielded, and a round never yields a wake that is not
-//! handed out.
+//! A thread that takes the lock meanwhile takes back what is not yet yielded. So no code under the
+//! lock ever sees a wake that is handed out but not yielded, and a round never yields a wake that
+//! is not handed out.
 
 use super::{Round, Shared, State};
 use crate::hal::Registrar;
@@ -27,7 +27,8 @@ pub(super) struct Channels {
     /// How many channels there are, and how many of them were yielded.
     count: u8,
     yielded: u8,
-    /// This round takes no more ahead: it found no wait for each wake, or its wakes were taken back.
+    /// This round takes no more ahead: it found no wait for each wake, or its wakes were taken
+    /// back.
     is_off: bool,
 }
 
@@ -99,8 +100,8 @@ impl<R: Registrar> Round<'_, R> {
         Some(Wake { channel, cause })
     }
 
-    /// What was taken ahead was taken back. Returns whether the wake that is about to be yielded counted
-    /// as yielded.
+    /// What was taken ahead was taken back. Returns whether the wake that is about to be yielded
+    /// counted as yielded.
     #[cold]
     fn was_yielded(&mut self) -> bool {
         let was_yielded = usize::from(self.ahead.yielded) <= self.shared.lock().yielded;

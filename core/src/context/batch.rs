@@ -62,8 +62,8 @@ impl Default for WakeBuf {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// Takes many wakes at once, which costs less than taking them one by one: as many as are ready and
-    /// `buf` has room for. An empty slice means that the round has no more.
+    /// Takes many wakes at once, which costs less than taking them one by one: as many as are ready
+    /// and `buf` has room for. An empty slice means that the round has no more.
     ///
     /// All of them count as handed out: a later cancel takes none of them back.
     #[inline]

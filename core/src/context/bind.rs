@@ -11,44 +11,45 @@ use crate::observe::{Called, Came, Source};
 use crate::sync::Arc;
 
 impl<R: Registrar> Context<R> {
-    /// Allocates a port that `remote` may bind to. Xen accepts the id of a domain that does not exist: a
-    /// domain that gets this id later may bind to the port.
+    /// Allocates a port that `remote` may bind to. Xen accepts the id of a domain that does not
+    /// exist: a domain that gets this id later may bind to the port.
     ///
     /// # Errors
-    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses the
-    /// port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     /// On a [restricted](Self::restrict) device it always fails.
     pub fn bind_unbound_port(&self, remote: DomId) -> Result<Channel<R>, Error> {
         self.bind(Source::Unbound(remote))
     }
 
-    /// Binds to a port that another domain allocated for this one. The new channel gets a wake at once.
+    /// Binds to a port that another domain allocated for this one. The new channel gets a wake at
+    /// once.
     ///
     /// # Errors
-    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses the
-    /// port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     pub fn bind_interdomain(&self, remote: RemotePort) -> Result<Channel<R>, Error> {
         self.bind(Source::Interdomain(remote))
     }
 
-    /// Binds a virtual interrupt. Before Xen 4.21 this also succeeds for an interrupt that Xen sends to
-    /// another domain, such as a global one; the channel then never wakes.
+    /// Binds a virtual interrupt. Before Xen 4.21 this also succeeds for an interrupt that Xen
+    /// sends to another domain, such as a global one; the channel then never wakes.
     ///
     /// # Errors
-    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses the
-    /// port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     /// On a [restricted](Self::restrict) device it always fails.
     pub fn bind_virq(&self, virq: Virq) -> Result<Channel<R>, Error> {
         self.bind(Source::Virq(virq))
     }
 
-    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller must know
-    /// that `port` is a static port: the kernel does not refuse every other number. An unbind leaves
-    /// the port open in Xen.
+    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller must
+    /// know that `port` is a static port: the kernel does not refuse every other number. An unbind
+    /// leaves the port open in Xen.
     ///
     /// # Errors
-    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses the
-    /// port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     pub fn bind_static(&self, port: Port) -> Result<Channel<R>, Error> {
         self.bind(Source::Static(port))
     }

@@ -1,7 +1,8 @@
-//! A thread that blocks for the next wake of one channel, beside the rounds of other threads or alone.
+//! A thread that blocks for the next wake of one channel, beside the rounds of other threads or
+//! alone.
 //!
-//! It reads the device like a round and leaves the wakes of other channels in the ready queue. Its own
-//! wake is latched, whichever thread reads it, and it looks for it.
+//! It reads the device like a round and leaves the wakes of other channels in the ready queue. Its
+//! own wake is latched, whichever thread reads it, and it looks for it.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ use crate::trace;
 enum Blocked {
     /// The wake.
     Woken(Cause),
-    /// The deadline passed, or the caller's condition ended it. An event that comes later is kept for the
-    /// next wait.
+    /// The deadline passed, or the caller's condition ended it. An event that comes later is kept
+    /// for the next wait.
     Ended,
     /// Another thread cancelled the wait, or dropped the context.
     Cancelled,
@@ -29,9 +30,9 @@ enum Blocked {
 impl<R: Sleep> Channel<R> {
     /// Blocks this thread until the channel wakes. A signal does not end it.
     ///
-    /// It works beside rounds on other threads, inside a round, and in a program without rounds. If it
-    /// reads wakes of other channels, it leaves them to the next round and wakes the event loop. The
-    /// wake of this channel goes to this thread only, even if the channel has a callback.
+    /// It works beside rounds on other threads, inside a round, and in a program without rounds. If
+    /// it reads wakes of other channels, it leaves them to the next round and wakes the event loop.
+    /// The wake of this channel goes to this thread only, even if the channel has a callback.
     ///
     /// ```
     /// use evtchn_core::{Cause, Context, DomId};
@@ -47,10 +48,10 @@ impl<R: Sleep> Channel<R> {
     /// ```
     ///
     /// # Errors
-    /// This wait has ended; an earlier one goes on. [`Error::AlreadyWaited`] if the channel has another
-    /// waiter; [`Error::Device`] if the device failed; [`Error::Cancelled`] if another thread cancelled
-    /// the wait or dropped the context; [`Error::Sleep`] if the event loop cannot sleep; those of a
-    /// [wait](Self::wait).
+    /// This wait has ended; an earlier one goes on. [`Error::AlreadyWaited`] if the channel has
+    /// another waiter; [`Error::Device`] if the device failed; [`Error::Cancelled`] if another
+    /// thread cancelled the wait or dropped the context; [`Error::Sleep`] if the event loop cannot
+    /// sleep; those of a [wait](Self::wait).
     pub fn block(&self) -> Result<Cause, Error> {
         let channel = self.id();
         let call = || {
@@ -73,8 +74,8 @@ impl<R: Sleep> Channel<R> {
         self.block_if(|| self.blocks(), deadline, None)?.woken()
     }
 
-    /// [`block`](Self::block) until this point in the time of the event loop. Returns `None` if it timed
-    /// out.
+    /// [`block`](Self::block) until this point in the time of the event loop. Returns `None` if it
+    /// timed out.
     ///
     /// # Errors
     /// Those of [`block`](Self::block).
@@ -83,13 +84,14 @@ impl<R: Sleep> Channel<R> {
             .woken()
     }
 
-    /// [`block`](Self::block) for as long as `goes_on` returns true, and until the deadline if there is
-    /// one. Returns `None` if one of the two ended it.
+    /// [`block`](Self::block) for as long as `goes_on` returns true, and until the deadline if
+    /// there is one. Returns `None` if one of the two ended it.
     ///
     /// `goes_on` is called before each sleep, after each signal and after each
-    /// [`wake`](crate::Registrar::wake) of the event loop. To end the block, another thread sets a flag
-    /// and then wakes the loop; so may a signal handler, if the loop's `wake` may be called in one. While
-    /// `goes_on` runs, this thread holds no lock and does not watch the device for others.
+    /// [`wake`](crate::Registrar::wake) of the event loop. To end the block, another thread sets a
+    /// flag and then wakes the loop; so may a signal handler, if the loop's `wake` may be called in
+    /// one. While `goes_on` runs, this thread holds no lock and does not watch the device for
+    /// others.
     ///
     /// # Errors
     /// Those of [`block`](Self::block).
@@ -142,7 +144,8 @@ impl<R: Sleep> Channel<R> {
         }
         let blocking = Blocking { shared, id, waiter };
         let blocked = match shared.arm(id, waited, || ()) {
-            // After registering, because a device may have its own time, which the loop takes from it.
+            // After registering, because a device may have its own time, which the loop takes from
+            // it.
             Ok(()) => blocking.run(deadline(&shared.registrar), goes_on),
             Err(error) => Err(error),
         };
@@ -228,8 +231,8 @@ impl<R: Sleep> Blocking<'_, R> {
         }
     }
 
-    /// Fails in a forked child: the caller's condition may have forked, or a signal handler that ended
-    /// the sleep.
+    /// Fails in a forked child: the caller's condition may have forked, or a signal handler that
+    /// ended the sleep.
     fn still_ours(&self) -> Result<(), Error> {
         match self.shared.is_inherited() {
             true => Err(Error::Inherited),

@@ -12,14 +12,14 @@ impl<R: Registrar> Context<R> {
     /// [`cancel`](Self::cancel) for a thread that must not wait for the channel's callback, such as
     /// one that holds a lock which the callback takes.
     ///
-    /// Returns whether it ended a wait. It may still have to wait for a hook of the event loop, which
-    /// calls no code of the program.
+    /// Returns whether it ended a wait. It may still have to wait for a hook of the event loop,
+    /// which calls no code of the program.
     ///
     /// # Errors
     /// The wait goes on. [`Error::CallbackRuns`] if that callback is running on another thread;
-    /// [`Error::NotBound`] if the channel is not bound; [`Error::Deregister`] if the event loop cannot
-    /// deregister the device; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked
-    /// child.
+    /// [`Error::NotBound`] if the channel is not bound; [`Error::Deregister`] if the event loop
+    /// cannot deregister the device; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`]
+    /// in a forked child.
     pub fn try_cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.shared.try_cancel(id)
     }

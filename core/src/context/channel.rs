@@ -145,13 +145,14 @@ impl<R: Registrar> Channel<R> {
     /// Waits for the next wake: [`Context::wait`](super::Context::wait) for this channel.
     ///
     /// # Errors
-    /// Those of [`Context::wait`](super::Context::wait): this wait did not begin; an earlier one goes on.
+    /// Those of [`Context::wait`](super::Context::wait): this wait did not begin; an earlier one
+    /// goes on.
     pub fn wait(&self) -> Result<(), Error> {
         self.shared.wait(self.id, Owner::NEXT)
     }
 
-    /// Waits for each wake until the wait is cancelled: [`Context::wait_each`](super::Context::wait_each)
-    /// for this channel.
+    /// Waits for each wake until the wait is cancelled:
+    /// [`Context::wait_each`](super::Context::wait_each) for this channel.
     ///
     /// # Errors
     /// Those of [`Context::wait`](super::Context::wait).
@@ -170,8 +171,9 @@ impl<R: Registrar> Channel<R> {
 
     /// Sets the other end pending: one call to the device, no lock, no allocation.
     ///
-    /// Several notifies before the peer reads are one event. Without a peer the notify is lost. What this
-    /// thread stored in shared memory before the notify is visible to the peer after the wake.
+    /// Several notifies before the peer reads are one event. Without a peer the notify is lost.
+    /// What this thread stored in shared memory before the notify is visible to the peer after the
+    /// wake.
     ///
     /// # Errors
     /// [`Error::NotBound`] after the channel was unbound or handed over, or its device failed;
@@ -200,15 +202,15 @@ impl<R: Registrar> Channel<R> {
         Notifier(self.bound.clone().unwrap_or_else(unbound))
     }
 
-    /// Unbinds the channel. Its wait ends. If a [check](super::Context::check_peers) found that Xen has
-    /// closed the port, this makes no call of the device.
+    /// Unbinds the channel. Its wait ends. If a [check](super::Context::check_peers) found that Xen
+    /// has closed the port, this makes no call of the device.
     ///
     /// The peer gets no event (Xen, xen/common/event_channel.c, evtchn_close).
     ///
     /// # Errors
-    /// The channel is bound as before: [`Error::Device`] if the device refuses; [`Error::Reentrant`] from
-    /// inside a hook; [`Error::Inherited`] in a forked child. The channel is unbound:
-    /// [`Error::Deregister`] if the event loop cannot deregister the device.
+    /// The channel is bound as before: [`Error::Device`] if the device refuses;
+    /// [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child. The channel
+    /// is unbound: [`Error::Deregister`] if the event loop cannot deregister the device.
     pub fn unbind(&mut self) -> Result<(), Error> {
         let id = self.id;
         self.shared.begins(|| Called::Unbind(id));
@@ -239,8 +241,8 @@ impl<R: Registrar> Channel<R> {
         self.bound = None;
     }
 
-    /// Unbinds under the lock. With `by_force` it forgets the port even if the device refuses. A port that
-    /// was found closed is only forgotten.
+    /// Unbinds under the lock. With `by_force` it forgets the port even if the device refuses. A
+    /// port that was found closed is only forgotten.
     fn release(&mut self, by_force: bool) -> Result<(), DeviceError> {
         let Some(bound) = self.bound.take() else {
             return Ok(());
@@ -250,8 +252,8 @@ impl<R: Registrar> Channel<R> {
             _ if state.machine.take_closed(self.id) => Ok(()),
             Ok(_) => bound.unbind(),
             Err(NotBound(_)) => {
-                // If the number was bound again on the same device, it belongs to that binding. On a
-                // device that failed it is ours, and the result of the unbind does not matter.
+                // If the number was bound again on the same device, it belongs to that binding. On
+                // a device that failed it is ours, and the result of the unbind does not matter.
                 let works = state.device.as_ref().filter(|_| !state.machine.is_broken());
                 if !works.is_some_and(|device| bound.is_of(device)) {
                     let _closed = bound.unbind();
@@ -312,8 +314,8 @@ impl<R: Registrar> fmt::Debug for Channel<R> {
 
 /// Notifies one channel, from any thread: one call of the device, no lock, no allocation.
 ///
-/// It keeps the device open, but not the channel bound. A notify that races with the unbind may reach
-/// the peer of the next binding of the port, as a spurious wake there.
+/// It keeps the device open, but not the channel bound. A notify that races with the unbind may
+/// reach the peer of the next binding of the port, as a spurious wake there.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -337,8 +339,8 @@ impl Notifier {
     /// Sets the other end pending, as [`Channel::notify`].
     ///
     /// # Errors
-    /// [`Error::NotBound`] after the channel was unbound or its device failed; [`Error::Device`] if the
-    /// device refuses; [`Error::Inherited`] in a forked child.
+    /// [`Error::NotBound`] after the channel was unbound or its device failed; [`Error::Device`] if
+    /// the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
         self.0.notify(|| self.0.alive.load(Ordering::Acquire))

@@ -1,5 +1,5 @@
-//! Reading the device without a round, and ending waits when the event loop ends. The adapters for the
-//! reactors of async runtimes call this.
+//! Reading the device without a round, and ending waits when the event loop ends. The adapters for
+//! the reactors of async runtimes call this.
 
 use std::fmt;
 
@@ -13,14 +13,16 @@ use crate::observe::{Called, Came};
 use crate::sync::{Arc, MutexGuard, Weak};
 
 impl<R: Registrar> Context<R> {
-    /// Reads the device. Wakes the tasks whose channels fired, wakes the event loop if there is something
-    /// for a round, and runs no callback. Calling it without need is harmless; it may be called from any
-    /// thread, and beside a round.
+    /// Reads the device. Wakes the tasks whose channels fired, wakes the event loop if there is
+    /// something for a round, and runs no callback. Calling it without need is harmless; it may be
+    /// called from any thread, and beside a round.
     ///
-    /// From inside a hook of the registrar, the read is done when the hook is over. From inside a waker
-    /// that this context calls, it is done at once, and the tasks are woken when that waker returns.
+    /// From inside a hook of the registrar, the read is done when the hook is over. From inside a
+    /// waker that this context calls, it is done at once, and the tasks are woken when that waker
+    /// returns.
     ///
-    /// Returns [`Outcome::More`] if an edge-triggered loop has to call it again without a further event.
+    /// Returns [`Outcome::More`] if an edge-triggered loop has to call it again without a further
+    /// event.
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
@@ -35,14 +37,15 @@ impl<R: Registrar> Context<R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] if the device failed; otherwise [`Error::Register`] if the event loop refuses the
-    /// device, or [`Error::Deregister`] if it cannot deregister it; [`Error::Inherited`] in a forked
-    /// child.
+    /// [`Error::Device`] if the device failed; otherwise [`Error::Register`] if the event loop
+    /// refuses the device, or [`Error::Deregister`] if it cannot deregister it;
+    /// [`Error::Inherited`] in a forked child.
     pub fn drive(&self) -> Result<Outcome, Error> {
         self.shared.observed_drive()
     }
 
-    /// A handle that can [`drive`](Self::drive), for the registrar. It does not keep the context alive.
+    /// A handle that can [`drive`](Self::drive), for the registrar. It does not keep the context
+    /// alive.
     #[must_use]
     pub fn driver(&self) -> Driver {
         let shared: Arc<dyn Drive> = Arc::<Shared<R>>::clone(&self.shared);
@@ -74,20 +77,22 @@ trait Drive: Send + Sync {
 }
 
 impl Driver {
-    /// Calls [`Context::drive`]. An error is counted in [`Stats::unreported`](crate::Stats::unreported);
-    /// if the device failed, the waiters are woken and learn it.
+    /// Calls [`Context::drive`]. An error is counted in
+    /// [`Stats::unreported`](crate::Stats::unreported); if the device failed, the waiters are woken
+    /// and learn it.
     #[must_use = "an edge-triggered loop may have to come again"]
     pub fn drive(&self) -> Outcome {
         let shared = self.0.upgrade();
         shared.map_or(Outcome::Done, |shared| shared.drive_for_loop())
     }
 
-    /// To be called when the event loop stopped watching the device by itself, for example because it was
-    /// shut down. The device is deregistered, and registered again if something waits.
+    /// To be called when the event loop stopped watching the device by itself, for example because
+    /// it was shut down. The device is deregistered, and registered again if something waits.
     ///
-    /// If the loop refuses the device, every wait ends with that error instead of hanging: tasks, streams
-    /// and the next round get [`Error::Register`], and [`Registrar::wake`] is called for the threads that
-    /// run rounds. It may be called from any thread, also from inside a hook of the registrar.
+    /// If the loop refuses the device, every wait ends with that error instead of hanging: tasks,
+    /// streams and the next round get [`Error::Register`], and [`Registrar::wake`] is called for
+    /// the threads that run rounds. It may be called from any thread, also from inside a hook of
+    /// the registrar.
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
@@ -176,7 +181,8 @@ impl<R: Registrar> Shared<R> {
         self.drive_and(state, |_| ())
     }
 
-    /// Reads the device, calls `act` under the same lock, and wakes the waiters that have a wake then.
+    /// Reads the device, calls `act` under the same lock, and wakes the waiters that have a wake
+    /// then.
     pub(super) fn drive_and(
         &self,
         mut state: MutexGuard<'_, State>,

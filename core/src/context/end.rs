@@ -1,5 +1,5 @@
-//! How a round begins and ends. Its end unmasks ports and settles the link; an error that no call can
-//! return is kept for the next call.
+//! How a round begins and ends. Its end unmasks ports and settles the link; an error that no call
+//! can return is kept for the next call.
 
 use super::owner::RoundNumber;
 use super::{Outcome, Shared};
@@ -28,8 +28,8 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Ends the round that has just begun and fails with the error of a round that was dropped. If another
-    /// thread has got that error meanwhile, the round begins again.
+    /// Ends the round that has just begun and fails with the error of a round that was dropped. If
+    /// another thread has got that error meanwhile, the round begins again.
     #[cold]
     pub(super) fn begin_paid_round(&self) -> Result<RoundNumber, Error> {
         self.in_round.release();
@@ -48,8 +48,8 @@ impl<R: Registrar> Shared<R> {
         self.in_round.acquire().ok_or(Error::Busy)
     }
 
-    /// Ends the round of this thread. `may_read` says that the device may have more. `room` is kept for the
-    /// next round, which takes wakes ahead into it.
+    /// Ends the round of this thread. `may_read` says that the device may have more. `room` is kept
+    /// for the next round, which takes wakes ahead into it.
     #[inline(always)]
     pub(super) fn end_round(
         &self,
@@ -106,8 +106,8 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Keeps the error of a round that was dropped for the next call that can return it, and wakes the
-    /// loop so that the program makes that call.
+    /// Keeps the error of a round that was dropped for the next call that can return it, and wakes
+    /// the loop so that the program makes that call.
     #[cold]
     pub(super) fn owe_error(&self, error: Error) {
         let mut state = self.lock();

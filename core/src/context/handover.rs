@@ -1,5 +1,5 @@
-//! Live update: a context hands its device over with the ports still bound, and the process that goes
-//! on with them makes another context of it.
+//! Live update: a context hands its device over with the ports still bound, and the process that
+//! goes on with them makes another context of it.
 
 use std::collections::BTreeSet;
 
@@ -49,20 +49,21 @@ pub struct Parts {
 }
 
 impl<R: Registrar> Context<R> {
-    /// Hands the device over with its ports still bound. [`from_parts`](Self::from_parts) adopts it, in
-    /// another process or in this one. Afterwards these channels are [`NotBound`](Error::NotBound), their
-    /// waits have ended, as with [`unbind`](Channel::unbind), and the next bind opens a new device.
+    /// Hands the device over with its ports still bound. [`from_parts`](Self::from_parts) adopts
+    /// it, in another process or in this one. Afterwards these channels are
+    /// [`NotBound`](Error::NotBound), their waits have ended, as with [`unbind`](Channel::unbind),
+    /// and the next bind opens a new device.
     ///
-    /// The device is deregistered from the event loop. Wakes and unmasks that are due are not handed
-    /// over: each adopted port wakes once, and the next wait unmasks it. What is known of the peers is
-    /// handed over, so a check of the successor finds the peers that left meanwhile.
+    /// The device is deregistered from the event loop. Wakes and unmasks that are due are not
+    /// handed over: each adopted port wakes once, and the next wait unmasks it. What is known of
+    /// the peers is handed over, so a check of the successor finds the peers that left meanwhile.
     ///
     /// # Errors
     /// Nothing changed. [`Error::StillInUse`] if there are other channels, or notifiers;
     /// [`Error::NotBound`] if a channel is not bound here; [`Error::NotOpen`] if no device is open;
-    /// [`Error::HandOver`] if a port cannot be in a table; [`Error::Deregister`] if the event loop cannot
-    /// deregister the device; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked
-    /// child.
+    /// [`Error::HandOver`] if a port cannot be in a table; [`Error::Deregister`] if the event loop
+    /// cannot deregister the device; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`]
+    /// in a forked child.
     pub fn hand_over(&self, channels: &mut [Channel<R>]) -> Result<Parts, Error> {
         // Only an observer needs them.
         let mut ids = Vec::new();
@@ -91,14 +92,14 @@ impl<R: Registrar> Context<R> {
         Ok(Parts { device, table })
     }
 
-    /// Makes a context that goes on with the device and the ports of another, and a channel for each port,
-    /// in the order of the table.
+    /// Makes a context that goes on with the device and the ports of another, and a channel for
+    /// each port, in the order of the table.
     ///
     /// The first wait on each channel gets a wake at once, with
-    /// [`Cause::Adopted`](crate::Cause::Adopted). The device keeps its restriction, and a device that is
-    /// opened later gets it too. The driver cannot be asked which ports are bound: if the table does not
-    /// fit the device, the calls for a wrong port fail. [`check_peers`](Self::check_peers) finds a port that
-    /// Xen has closed.
+    /// [`Cause::Adopted`](crate::Cause::Adopted). The device keeps its restriction, and a device
+    /// that is opened later gets it too. The driver cannot be asked which ports are bound: if the
+    /// table does not fit the device, the calls for a wrong port fail.
+    /// [`check_peers`](Self::check_peers) finds a port that Xen has closed.
     ///
     /// If the device was opened by the parent of a forked process, every call of the context fails
     /// ([`Error::Inherited`]). The child first has to adopt the descriptor as a device of its own.

@@ -9,7 +9,8 @@ use crate::machine::link::Link;
 
 impl<R: Registrar> Context<R> {
     /// Whether the calling process was forked from the one that made this context. Then every call
-    /// fails with [`Error::Inherited`](crate::Error::Inherited). This takes no lock and makes no system call.
+    /// fails with [`Error::Inherited`](crate::Error::Inherited). This takes no lock and makes no
+    /// system call.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.shared.is_inherited()

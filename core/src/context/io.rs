@@ -91,8 +91,9 @@ impl State {
 
     /// Reads the device until it is empty and queues the wakes, outside a round.
     ///
-    /// The driver adds no entry of a port after its unbind returned. So after this no entry of an unbound
-    /// port is left in the ring, and none is taken for an event of the next binding of its number.
+    /// The driver adds no entry of a port after its unbind returned. So after this no entry of an
+    /// unbound port is left in the ring, and none is taken for an event of the next binding of its
+    /// number.
     pub(super) fn drain(&mut self, trigger: Trigger) -> Result<(), DeviceError> {
         if self.read_all(trigger)? && trigger == Trigger::Edge {
             self.machine.set_may_have_more(true);
@@ -101,8 +102,8 @@ impl State {
         Ok(())
     }
 
-    /// Reads the device until it is empty, or [`MANY_READS`] times, and queues the wakes. Returns whether
-    /// there may be more.
+    /// Reads the device until it is empty, or [`MANY_READS`] times, and queues the wakes. Returns
+    /// whether there may be more.
     pub(super) fn read_all(&mut self, trigger: Trigger) -> Result<bool, DeviceError> {
         self.machine.queue_unread();
         for _ in 0..MANY_READS {

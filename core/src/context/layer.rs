@@ -11,9 +11,9 @@ use crate::observe::{Called, Came};
 use crate::trace;
 
 impl<R: Registrar> Context<R> {
-    /// Makes the event loop return and dispatch, for a layer that has something to do in the next round.
-    /// Inside a round of this thread it does nothing. It may be called from any thread, from inside
-    /// [`Registrar::wake`], and while a panic unwinds.
+    /// Makes the event loop return and dispatch, for a layer that has something to do in the next
+    /// round. Inside a round of this thread it does nothing. It may be called from any thread, from
+    /// inside [`Registrar::wake`], and while a panic unwinds.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId};
@@ -34,10 +34,11 @@ impl<R: Registrar> Context<R> {
             .observed(|| Called::Other("wake the loop"), wake, |()| Came::Done);
     }
 
-    /// Ends the waits of rounds for these channels. It is meant for drops, which cannot return an error: an
-    /// error of the event loop is counted in [`Stats::unreported`](crate::Stats::unreported). The wait of a
-    /// task or a blocked thread goes on, and so does a running callback. It may be called from inside a
-    /// hook of the event loop, and does nothing in a forked child.
+    /// Ends the waits of rounds for these channels. It is meant for drops, which cannot return an
+    /// error: an error of the event loop is counted in
+    /// [`Stats::unreported`](crate::Stats::unreported). The wait of a task or a blocked thread goes
+    /// on, and so does a running callback. It may be called from inside a hook of the event loop,
+    /// and does nothing in a forked child.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId, Link};
@@ -69,8 +70,8 @@ impl<R: Registrar> Context<R> {
         shared.settle_or_count();
     }
 
-    /// Counts an error that no call returns in [`Stats::unreported`](crate::Stats::unreported): if one call
-    /// has several errors, all but the first.
+    /// Counts an error that no call returns in [`Stats::unreported`](crate::Stats::unreported): if
+    /// one call has several errors, all but the first.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId};
@@ -86,8 +87,9 @@ impl<R: Registrar> Context<R> {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// The next wake of a channel that is a key of `channels`. The wake of any other channel is kept for the
-    /// next wait on it, except a wake with [`Gone`](crate::Cause::Gone): the next wait fails by itself.
+    /// The next wake of a channel that is a key of `channels`. The wake of any other channel is
+    /// kept for the next wait on it, except a wake with [`Gone`](crate::Cause::Gone): the next wait
+    /// fails by itself.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -128,8 +130,8 @@ impl<R: Registrar> Round<'_, R> {
         shared.observed(|| Called::Other("next_of"), next, |wake| Came::Wake(*wake))
     }
 
-    /// Unmasks the ports of the waits made in this round so far, before the end of the round. This round
-    /// may hand out the events that they bring from now on.
+    /// Unmasks the ports of the waits made in this round so far, before the end of the round. This
+    /// round may hand out the events that they bring from now on.
     ///
     /// ```
     /// # use evtchn_core::{Context, DomId};
@@ -152,8 +154,8 @@ impl<R: Registrar> Round<'_, R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] if the device refuses, [`Error::NotUnmasked`] if it unmasked too few ports: the end
-    /// of the round tries the rest again. [`Error::Inherited`] in a forked child.
+    /// [`Error::Device`] if the device refuses, [`Error::NotUnmasked`] if it unmasked too few
+    /// ports: the end of the round tries the rest again. [`Error::Inherited`] in a forked child.
     pub fn unmask(&mut self) -> Result<(), Error> {
         let unmask = || {
             if self.shared.is_inherited() {

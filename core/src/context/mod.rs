@@ -57,18 +57,19 @@ pub use stream::Wakes;
 pub use task::Woken;
 pub use weak::WeakContext;
 
-/// The event channels of one device. The context opens the device at the first bind and registers it
-/// with one event loop only while something waits.
+/// The event channels of one device. The context opens the device at the first bind and registers
+/// it with one event loop only while something waits.
 ///
 /// Every method may be called from any thread. One thread at a time has a [`Round`].
 ///
 /// A context belongs to the process that made it. In a forked child each call fails with
-/// [`Error::Inherited`] and touches neither device nor event loop. Dropping context and channels there
-/// only closes the child's descriptor, so a forked child cannot disturb its parent's channels.
+/// [`Error::Inherited`] and touches neither device nor event loop. Dropping context and channels
+/// there only closes the child's descriptor, so a forked child cannot disturb its parent's
+/// channels.
 ///
-/// Clones are handles of the same context. Dropping the last one deregisters the device and closes it,
-/// whatever is still bound, and delivers no wake. Channels that outlive the context can still notify
-/// and unbind, and keep the device open for as long.
+/// Clones are handles of the same context. Dropping the last one deregisters the device and closes
+/// it, whatever is still bound, and delivers no wake. Channels that outlive the context can still
+/// notify and unbind, and keep the device open for as long.
 ///
 /// ```
 /// use evtchn_core::{Context, DomId, Link};
@@ -162,8 +163,8 @@ struct State {
 impl<R: Registrar> Context<R> {
     /// Makes a context and its event loop. It opens no device yet.
     ///
-    /// The context belongs to the calling process. If the backend cannot notice a fork, the first bind
-    /// fails with the error of its [`open`](crate::Open::open).
+    /// The context belongs to the calling process. If the backend cannot notice a fork, the first
+    /// bind fails with the error of its [`open`](crate::Open::open).
     ///
     /// # Errors
     /// [`Error::NewLoop`] if the loop cannot be made.
@@ -177,8 +178,8 @@ impl<R: Registrar> Context<R> {
 
     /// Makes a context on this event loop. It opens no device yet.
     ///
-    /// The context belongs to the calling process. If the backend cannot notice a fork, the first bind
-    /// fails with the error of its [`open`](crate::Open::open).
+    /// The context belongs to the calling process. If the backend cannot notice a fork, the first
+    /// bind fails with the error of its [`open`](crate::Open::open).
     pub fn with_registrar(backend: impl Into<Backend>, registrar: R) -> Context<R> {
         let backend = backend.into();
         let process = backend.process();
@@ -227,29 +228,30 @@ impl<R: Registrar> Context<R> {
     /// Waits for the next wake of a channel, once. A [round](Self::dispatch) hands the wake out. If
     /// rounds already wait for the channel, nothing changes.
     ///
-    /// If an event came while the channel had no waiter, its wake is queued for the next round, and the
-    /// event loop is woken. If this thread is in a round, that round hands it out.
+    /// If an event came while the channel had no waiter, its wake is queued for the next round, and
+    /// the event loop is woken. If this thread is in a round, that round hands it out.
     ///
-    /// If the port is masked because its event was read, it is unmasked: at the end of the round if this
-    /// thread is in one, otherwise at once.
+    /// If the port is masked because its event was read, it is unmasked: at the end of the round if
+    /// this thread is in one, otherwise at once.
     ///
     /// # Errors
-    /// This wait did not begin; an earlier one goes on. [`Error::NotBound`] if the channel is not bound;
-    /// [`Error::AlreadyWaited`] if a task or a blocked thread waits for it; [`Error::Register`] if the
-    /// event loop refuses the device; [`Error::Deregister`] if it lost the device and cannot deregister
-    /// it; [`Error::Device`] or [`Error::NotUnmasked`] if the port cannot be unmasked;
-    /// [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
+    /// This wait did not begin; an earlier one goes on. [`Error::NotBound`] if the channel is not
+    /// bound; [`Error::AlreadyWaited`] if a task or a blocked thread waits for it;
+    /// [`Error::Register`] if the event loop refuses the device; [`Error::Deregister`] if it lost
+    /// the device and cannot deregister it; [`Error::Device`] or [`Error::NotUnmasked`] if the port
+    /// cannot be unmasked; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a
+    /// forked child.
     #[inline]
     pub fn wait(&self, id: ChannelId) -> Result<(), Error> {
         self.shared.wait(id, Owner::NEXT)
     }
 
-    /// Waits for each wake of a channel, until the wait is [cancelled](Self::cancel) or the channel is
-    /// gone. This is the cheapest way to receive a stream of events. If the channel has a
+    /// Waits for each wake of a channel, until the wait is [cancelled](Self::cancel) or the channel
+    /// is gone. This is the cheapest way to receive a stream of events. If the channel has a
     /// [`wait`](Self::wait), that becomes a wait for each wake.
     ///
-    /// After each wake the port is unmasked at the end of the round that handed it out: all ports of a
-    /// round by one call of the device.
+    /// After each wake the port is unmasked at the end of the round that handed it out: all ports
+    /// of a round by one call of the device.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId};
@@ -278,23 +280,24 @@ impl<R: Registrar> Context<R> {
         self.shared.wait(id, Owner::EACH)
     }
 
-    /// Ends the wait for a channel. Returns whether there was one. A wake that was queued for the wait is
-    /// kept for the next wait. A task or a blocked thread that waits for the channel gets
+    /// Ends the wait for a channel. Returns whether there was one. A wake that was queued for the
+    /// wait is kept for the next wait. A task or a blocked thread that waits for the channel gets
     /// [`Error::Cancelled`].
     ///
-    /// When it returns, the callback of the channel is not running on another thread. So do not call it
-    /// while holding a lock that the callback takes; [`try_cancel`](Self::try_cancel) does not wait.
+    /// When it returns, the callback of the channel is not running on another thread. So do not
+    /// call it while holding a lock that the callback takes; [`try_cancel`](Self::try_cancel) does
+    /// not wait.
     ///
     /// # Errors
-    /// The wait goes on. [`Error::NotBound`] if the channel is not bound; [`Error::Deregister`] if the
-    /// event loop cannot deregister the device; [`Error::Reentrant`] from inside a hook;
+    /// The wait goes on. [`Error::NotBound`] if the channel is not bound; [`Error::Deregister`] if
+    /// the event loop cannot deregister the device; [`Error::Reentrant`] from inside a hook;
     /// [`Error::Inherited`] in a forked child.
     pub fn cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.shared.cancel(id)
     }
 
-    /// How long the event loop may sleep. Zero if there are wakes that the device will not report, or
-    /// the error of a round that was dropped: then dispatch at once. Otherwise `None`: for ever.
+    /// How long the event loop may sleep. Zero if there are wakes that the device will not report,
+    /// or the error of a round that was dropped: then dispatch at once. Otherwise `None`: for ever.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         let shared = &*self.shared;
@@ -310,9 +313,9 @@ impl<R: Registrar> Context<R> {
     /// [`next_timeout`](Self::next_timeout) is zero. Calling it without need is harmless.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another thread has a round, and inside a callback; [`Error::Reentrant`]
-    /// from inside a hook; [`Error::Inherited`] in a forked child; once, the error of a [round](Round)
-    /// that was dropped.
+    /// [`Error::Busy`] while another thread has a round, and inside a callback;
+    /// [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child; once, the
+    /// error of a [round](Round) that was dropped.
     #[inline]
     pub fn dispatch(&self) -> Result<Round<'_, R>, Error> {
         self.dispatch_at_most(Round::<R>::BUDGET)

@@ -1,9 +1,9 @@
 //! Code of the program that the context calls and that calls the context again, on the same thread.
 //!
-//! A waker may poll its task at once, and the wake-up of a loop may dispatch at once. If such an inner
-//! call finds something to do, it leaves that to the outer call on the same thread, which looks again
-//! when the program's code returns. So the stack does not grow with the number of wake-ups. A call on
-//! another thread does what it finds itself, so no thread waits for another.
+//! A waker may poll its task at once, and the wake-up of a loop may dispatch at once. If such an
+//! inner call finds something to do, it leaves that to the outer call on the same thread, which
+//! looks again when the program's code returns. So the stack does not grow with the number of
+//! wake-ups. A call on another thread does what it finds itself, so no thread waits for another.
 
 use std::mem::{forget, take};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,7 +97,8 @@ impl<R: Registrar> Shared<R> {
     /// Wakes the tasks that are due, each once. Called from inside a waker, it leaves them to the
     /// call on this thread that called the waker.
     ///
-    /// A panicking waker affects neither other tasks nor the caller; it is counted. A waker may fork, too.
+    /// A panicking waker affects neither other tasks nor the caller; it is counted. A waker may
+    /// fork, too.
     pub(super) fn wake_tasks(&self) {
         if self.is_inherited() {
             return;
@@ -120,8 +121,8 @@ impl<R: Registrar> Shared<R> {
         state.nested.waking.leave();
     }
 
-    /// Drives if [`Context::drive`](super::Context::drive) was called from inside a hook, where it returned
-    /// without reading.
+    /// Drives if [`Context::drive`](super::Context::drive) was called from inside a hook, where it
+    /// returned without reading.
     pub(super) fn drive_after_hook(&self) {
         if self.is_inherited() {
             return;
@@ -150,8 +151,8 @@ impl<R: Registrar> Shared<R> {
     }
 
     /// Wakes threads that wait in the event loop: those that run it, if `runners`, and the blocked
-    /// `threads`, except `myself`. Safe to call while a panic unwinds. Called from inside a wake-up, it
-    /// leaves them to the outer call on this thread.
+    /// `threads`, except `myself`. Safe to call while a panic unwinds. Called from inside a
+    /// wake-up, it leaves them to the outer call on this thread.
     pub(super) fn wake_in_loop(
         &self,
         runners: bool,

@@ -1,4 +1,5 @@
-//! Reports the calls of the program to the observer. Without an observer, each call costs one branch.
+//! Reports the calls of the program to the observer. Without an observer, each call costs one
+//! branch.
 
 use super::Shared;
 use crate::error::Error;

@@ -1,5 +1,5 @@
-//! Finding peers that connected, closed their end or died. Xen sends no event when they do, so a program
-//! has to ask from time to time; otherwise it could wait for ever.
+//! Finding peers that connected, closed their end or died. Xen sends no event when they do, so a
+//! program has to ask from time to time; otherwise it could wait for ever.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::sync::OwnerThread;
 pub(super) type Statuses = Arc<dyn PortStatuses>;
 
 impl<R: Registrar> Channel<R> {
-    /// What the port of this channel is right now: connected, not connected, or of a kind without a peer.
-    /// The backend asks Xen ([`Open::statuses`](crate::Open::statuses)).
+    /// What the port of this channel is right now: connected, not connected, or of a kind without a
+    /// peer. The backend asks Xen ([`Open::statuses`](crate::Open::statuses)).
     ///
     /// # Errors
-    /// [`Error::NotBound`] if the channel was unbound, its device failed, or a check found that Xen has
-    /// closed its port; [`Error::Device`] if the backend cannot ask; [`Error::Inherited`] in a forked
-    /// child.
+    /// [`Error::NotBound`] if the channel was unbound, its device failed, or a check found that Xen
+    /// has closed its port; [`Error::Device`] if the backend cannot ask; [`Error::Inherited`] in a
+    /// forked child.
     pub fn peer_state(&self) -> Result<PortStatus, Error> {
         self.peer_state_with(&*self.shared.statuses()?)
     }
@@ -42,8 +42,8 @@ impl<R: Registrar> Channel<R> {
 }
 
 impl<R: Registrar> Context<R> {
-    /// Asks Xen for the status of every port that has a wait, whether of a round, a task or a blocked
-    /// thread. If the peer of a port has changed, ends the wait. Returns the number of
+    /// Asks Xen for the status of every port that has a wait, whether of a round, a task or a
+    /// blocked thread. If the peer of a port has changed, ends the wait. Returns the number of
     /// waits that it ended. Call it from a timer: Xen sends no event when a peer changes, and the
     /// core has no clock. The backend asks Xen ([`Open::statuses`](crate::Open::statuses)).
     ///
@@ -75,15 +75,15 @@ impl<R: Registrar> Context<R> {
     /// The context holds no lock while it asks.
     ///
     /// # Errors
-    /// Nothing changed: [`Error::Busy`] during another check; [`Error::Device`] if the backend cannot ask
-    /// what a port is; [`Error::Reentrant`] from inside a hook. The waits have ended: those of
-    /// [`drive`](Self::drive).
+    /// Nothing changed: [`Error::Busy`] during another check; [`Error::Device`] if the backend
+    /// cannot ask what a port is; [`Error::Reentrant`] from inside a hook. The waits have ended:
+    /// those of [`drive`](Self::drive).
     pub fn check_peers(&self) -> Result<usize, Error> {
         self.check_peers_with(&*self.shared.statuses()?)
     }
 
-    /// [`check_peers`](Self::check_peers), but asks `statuses`, which must ask Xen as the domain that bound
-    /// the channels.
+    /// [`check_peers`](Self::check_peers), but asks `statuses`, which must ask Xen as the domain
+    /// that bound the channels.
     ///
     /// # Errors
     /// Those of [`check_peers`](Self::check_peers).

@@ -64,18 +64,18 @@ const READS: u8 = 128;
 
 /// One round of a [`Context`](super::Context): an iterator over the wakes.
 ///
-/// No lock is held while the program handles a wake: it may wait, cancel, bind, unbind, notify. When the
-/// round ends, the ports of the waits made in it are unmasked together. Wakes that were read and not
-/// taken stay ready for the next round.
+/// No lock is held while the program handles a wake: it may wait, cancel, bind, unbind, notify.
+/// When the round ends, the ports of the waits made in it are unmasked together. Wakes that were
+/// read and not taken stay ready for the next round.
 ///
-/// [`finish`](Self::finish) ends the round and returns its error. Dropping the round ends it too, and
-/// keeps an error: the event loop is woken, [`next_timeout`](super::Context::next_timeout) is zero, and
-/// the next [`dispatch`](super::Context::dispatch), `finish` or
+/// [`finish`](Self::finish) ends the round and returns its error. Dropping the round ends it too,
+/// and keeps an error: the event loop is woken, [`next_timeout`](super::Context::next_timeout) is
+/// zero, and the next [`dispatch`](super::Context::dispatch), `finish` or
 /// [`teardown`](super::Context::teardown) returns the error, once.
 ///
-/// If the same thread dispatches while it has a round, that round is ended as if dropped, even if it was
-/// forgotten (`std::mem::forget`). If it is used afterwards, it goes on as a new round. Other threads
-/// get [`Error::Busy`] until the round or its thread has ended.
+/// If the same thread dispatches while it has a round, that round is ended as if dropped, even if
+/// it was forgotten (`std::mem::forget`). If it is used afterwards, it goes on as a new round.
+/// Other threads get [`Error::Busy`] until the round or its thread has ended.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -150,15 +150,16 @@ impl<'a, R: Registrar> Round<'a, R> {
         })
     }
 
-    /// Ends the round: unmasks the ports of its waits, and registers or deregisters the device as the
-    /// waits require. Returns whether more is ready.
+    /// Ends the round: unmasks the ports of its waits, and registers or deregisters the device as
+    /// the waits require. Returns whether more is ready.
     ///
     /// # Errors
     /// The first error of the round; the others are counted in
-    /// [`Stats::unreported`](crate::Stats::unreported). [`Error::Device`] if the device failed, or refuses
-    /// to unmask ports; [`Error::NotUnmasked`] if it unmasked too few of them; [`Error::Register`] or
-    /// [`Error::Deregister`] if the event loop fails; [`Error::Inherited`] in a child that was forked
-    /// meanwhile. If there is none, once, the error of a round that was dropped.
+    /// [`Stats::unreported`](crate::Stats::unreported). [`Error::Device`] if the device failed, or
+    /// refuses to unmask ports; [`Error::NotUnmasked`] if it unmasked too few of them;
+    /// [`Error::Register`] or [`Error::Deregister`] if the event loop fails; [`Error::Inherited`]
+    /// in a child that was forked meanwhile. If there is none, once, the error of a round that was
+    /// dropped.
     #[inline(always)]
     pub fn finish(mut self) -> Result<Outcome, Error> {
         if !self.is_plain() {
@@ -175,8 +176,8 @@ impl<'a, R: Registrar> Round<'a, R> {
         shared.observed(|| Called::Finish, || self.finish_now(is_last), over)
     }
 
-    /// [`finish`](Self::finish), after which only the drop may come. `is_last` says that no other round of
-    /// this thread ended this one.
+    /// [`finish`](Self::finish), after which only the drop may come. `is_last` says that no other
+    /// round of this thread ended this one.
     #[inline(always)]
     pub(super) fn finish_now(&mut self, is_last: bool) -> Result<Outcome, Error> {
         let outcome = self.end(is_last)?;
@@ -253,8 +254,8 @@ impl<'a, R: Registrar> Round<'a, R> {
         picked
     }
 
-    /// What `pick` takes of the ready wakes. While it takes nothing, the device is read. The round must be
-    /// [current](Self::is_current). The caller counts the wakes.
+    /// What `pick` takes of the ready wakes. While it takes nothing, the device is read. The round
+    /// must be [current](Self::is_current). The caller counts the wakes.
     #[inline(always)]
     pub(super) fn pick_some<T>(
         &mut self,
@@ -286,8 +287,8 @@ impl<'a, R: Registrar> Round<'a, R> {
         self.shared.in_round.is_last(self.plain)
     }
 
-    /// Whether this is the current round of its thread. If it was ended and no other round is under way, it
-    /// begins again.
+    /// Whether this is the current round of its thread. If it was ended and no other round is under
+    /// way, it begins again.
     #[inline]
     pub(super) fn is_current(&mut self) -> bool {
         self.shared.in_round.is_last(self.number) || self.begin_anew()

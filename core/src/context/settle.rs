@@ -94,11 +94,11 @@ impl<R: Registrar> Shared<R> {
         Ok(())
     }
 
-    /// Registers the device if something waits or is ready, and deregisters it if not. Every public call
-    /// that changes a wait ends with this.
+    /// Registers the device if something waits or is ready, and deregisters it if not. Every public
+    /// call that changes a wait ends with this.
     ///
-    /// While a round is under way, deregistering is left to its end, because the round may wait again.
-    /// Tasks and blocked threads are woken if there is something for them.
+    /// While a round is under way, deregistering is left to its end, because the round may wait
+    /// again. Tasks and blocked threads are woken if there is something for them.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let state = self.lock();
         let is_settled = self.unsettled(&state).is_none();
@@ -175,14 +175,14 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Carries out the effects that the table has for this state and input. The hook is marked as running
-    /// under the same lock, so a thread that changes the state afterwards sees that. After an error the
-    /// link is as before; with `by_force` it goes on to the next state even if the event loop cannot
-    /// deregister the device.
+    /// Carries out the effects that the table has for this state and input. The hook is marked as
+    /// running under the same lock, so a thread that changes the state afterwards sees that. After
+    /// an error the link is as before; with `by_force` it goes on to the next state even if the
+    /// event loop cannot deregister the device.
     ///
     /// # Panics
-    /// If a hook panics, after the state was put in order; the hook counts as having done nothing. While
-    /// another panic unwinds, it is an error instead.
+    /// If a hook panics, after the state was put in order; the hook counts as having done nothing.
+    /// While another panic unwinds, it is an error instead.
     pub(super) fn carry_out(
         &self,
         state: MutexGuard<'_, State>,
@@ -251,8 +251,8 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Opens the device for a bind, if it is not open, and restricts it. Returns it with the link as it was
-    /// before.
+    /// Opens the device for a bind, if it is not open, and restricts it. Returns it with the link
+    /// as it was before.
     pub(super) fn open(&self, settling: &Settling<'_>) -> Result<(Link, Opened), Error> {
         self.close_failed(settling);
         let state = self.lock();

@@ -53,14 +53,15 @@ impl<R: Registrar> Context<R> {
 /// The wakes of one channel or many, as a stream. Made by [`Channel::wakes`] and
 /// [`Context::wakes`].
 ///
-/// When the stream yields the wake of a channel, it waits for the next one at once, so in steady state
-/// the device stays registered. The ports are unmasked together, when the stream is polled and has no
-/// wake left. A task that does not poll the stream leaves them masked, which slows the peers down.
+/// When the stream yields the wake of a channel, it waits for the next one at once, so in steady
+/// state the device stays registered. The ports are unmasked together, when the stream is polled
+/// and has no wake left. A task that does not poll the stream leaves them masked, which slows the
+/// peers down.
 ///
-/// The stream ends when it has no channel left. A channel leaves it when it is unbound or its device
-/// fails (its last wake is [`Cause::Gone`]), when its wait is cancelled, when it is
-/// [removed](Self::remove), and when the context is dropped. Afterwards channels may be added again.
-/// Dropping the stream cancels all its waits and loses no wake.
+/// The stream ends when it has no channel left. A channel leaves it when it is unbound or its
+/// device fails (its last wake is [`Cause::Gone`]), when its wait is cancelled, when it is
+/// [removed](Self::remove), and when the context is dropped. Afterwards channels may be added
+/// again. Dropping the stream cancels all its waits and loses no wake.
 ///
 /// With the feature `futures` it is a `Stream`. [`next`](Self::next) does not need the feature.
 ///
@@ -112,8 +113,8 @@ impl<R: Registrar> Wakes<R> {
     /// Adds a channel and begins to wait for it.
     ///
     /// # Errors
-    /// The stream goes on without the channel. [`Error::AlreadyWaited`] if the channel has another waiter;
-    /// otherwise those of [`Context::wait`].
+    /// The stream goes on without the channel. [`Error::AlreadyWaited`] if the channel has another
+    /// waiter; otherwise those of [`Context::wait`].
     pub fn add(&mut self, id: ChannelId) -> Result<(), Error> {
         let observer = self.shared.observer.clone();
         let call = || Called::Other("add to wakes");
@@ -134,8 +135,8 @@ impl<R: Registrar> Wakes<R> {
         shared.arm(id, waited, take_back)
     }
 
-    /// Removes a channel and ends the wait for it. Returns whether the stream had it. A wake that was not
-    /// taken is kept for the next wait.
+    /// Removes a channel and ends the wait for it. Returns whether the stream had it. A wake that
+    /// was not taken is kept for the next wait.
     pub fn remove(&mut self, id: ChannelId) -> bool {
         let observer = self.shared.observer.clone();
         let call = || Called::Other("remove from wakes");
@@ -172,9 +173,10 @@ impl<R: Registrar> Wakes<R> {
     /// The next wake, or `None` at the end of the stream. Dropping the future loses no wake.
     ///
     /// # Errors
-    /// The next poll tries again: [`Error::Device`] or [`Error::NotUnmasked`] if ports cannot be unmasked;
-    /// [`Error::Register`] if the event loop lost the device and refuses it; [`Error::Reentrant`] from
-    /// inside a hook. The stream has ended: [`Error::Inherited`] in a forked child.
+    /// The next poll tries again: [`Error::Device`] or [`Error::NotUnmasked`] if ports cannot be
+    /// unmasked; [`Error::Register`] if the event loop lost the device and refuses it;
+    /// [`Error::Reentrant`] from inside a hook. The stream has ended: [`Error::Inherited`] in a
+    /// forked child.
     pub async fn next(&mut self) -> Option<Result<Wake, Error>> {
         poll_fn(|cx| self.poll_wake(cx)).await
     }

@@ -1,8 +1,9 @@
 //! A future of one wake, for tasks. (`stream.rs` has the stream.)
 //!
 //! It needs neither a runtime nor a thread. The thread that reads the device latches the wake of a
-//! channel that a task waits for, and wakes the task, with no lock held. The task takes the wake when
-//! it is polled. So a future that is dropped, polled or not, loses no wake; its drop settles the link.
+//! channel that a task waits for, and wakes the task, with no lock held. The task takes the wake
+//! when it is polled. So a future that is dropped, polled or not, loses no wake; its drop settles
+//! the link.
 
 use std::fmt;
 use std::future::Future;
@@ -43,11 +44,11 @@ impl<R: Registrar> Channel<R> {
 }
 
 impl<R: Registrar> Context<R> {
-    /// A future of the next wake of a channel. It waits from its first poll on. If an event came while
-    /// nothing waited, the first poll returns it.
+    /// A future of the next wake of a channel. It waits from its first poll on. If an event came
+    /// while nothing waited, the first poll returns it.
     ///
-    /// The channel is not borrowed. If it is unbound meanwhile, or its device fails, the future returns
-    /// [`Cause::Gone`].
+    /// The channel is not borrowed. If it is unbound meanwhile, or its device fails, the future
+    /// returns [`Cause::Gone`].
     pub fn woken(&self, id: ChannelId) -> Woken<R> {
         Woken::new(&self.shared, id)
     }
@@ -55,13 +56,13 @@ impl<R: Registrar> Context<R> {
 
 /// The next wake of one channel. Made by [`Channel::woken`] and [`Context::woken`].
 ///
-/// Dropping it before it is ready cancels its wait; when the drop is over, the device is deregistered if
-/// nothing else waits. An event that came meanwhile is kept for the next wait. Polling it after it was
-/// ready waits again.
+/// Dropping it before it is ready cancels its wait; when the drop is over, the device is
+/// deregistered if nothing else waits. An event that came meanwhile is kept for the next wait.
+/// Polling it after it was ready waits again.
 ///
-/// It fails with [`Error::Cancelled`] if another thread cancelled the wait or dropped the context, with
-/// [`Error::AlreadyWaited`] if the channel has another waiter, and otherwise with the errors of
-/// [`Context::wait`].
+/// It fails with [`Error::Cancelled`] if another thread cancelled the wait or dropped the context,
+/// with [`Error::AlreadyWaited`] if the channel has another waiter, and otherwise with the errors
+/// of [`Context::wait`].
 ///
 /// ```
 #[doc = include_str!("mocked.txt")]
@@ -141,8 +142,8 @@ impl<R: Registrar> Woken<R> {
         Poll::Ready(woken)
     }
 
-    /// This waits, but the event loop does not watch the device, for example because it lost it. If the
-    /// loop refuses the device, nothing would end the wait, so that error ends it.
+    /// This waits, but the event loop does not watch the device, for example because it lost it. If
+    /// the loop refuses the device, nothing would end the wait, so that error ends it.
     #[cold]
     fn register_again(&mut self) -> Poll<Result<Cause, Error>> {
         match self.shared.settle() {

@@ -12,10 +12,11 @@ impl<R: Registrar> Context<R> {
     /// Closes the device if no channel and no notifier is left. The next bind opens a new one.
     ///
     /// # Errors
-    /// Everything stays usable. [`Error::StillInUse`] lists the channels and notifiers that are left;
-    /// [`Error::Deregister`] if the event loop cannot deregister the device; [`Error::Reentrant`] from
-    /// inside a hook; [`Error::Inherited`] in a forked child. If a [round](super::Round) was dropped with
-    /// an error, that error comes first, once; then call this again.
+    /// Everything stays usable. [`Error::StillInUse`] lists the channels and notifiers that are
+    /// left; [`Error::Deregister`] if the event loop cannot deregister the device;
+    /// [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child. If a
+    /// [round](super::Round) was dropped with an error, that error comes first, once; then call
+    /// this again.
     pub fn teardown(&self) -> Result<(), Error> {
         let teardown = || self.shared.teardown();
         self.shared.observed(|| Called::Teardown, teardown, done)
@@ -69,9 +70,9 @@ impl State {
 }
 
 impl<R: Registrar> Drop for Context<R> {
-    /// Dropping the last handle deregisters the device and closes it, whatever is still bound, and delivers
-    /// no wake. Channels that outlive their context can still notify and unbind. In a forked child the
-    /// event loop is not called.
+    /// Dropping the last handle deregisters the device and closes it, whatever is still bound, and
+    /// delivers no wake. Channels that outlive their context can still notify and unbind. In a
+    /// forked child the event loop is not called.
     fn drop(&mut self) {
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.shared.is_inherited() {
             return;

@@ -10,8 +10,8 @@ use crate::observe::Called;
 use crate::sync::MutexGuard;
 
 impl State {
-    /// Begins a wait, which is then to be [armed](Shared::arm). It fails once the context was dropped:
-    /// nothing would end the wait.
+    /// Begins a wait, which is then to be [armed](Shared::arm). It fails once the context was
+    /// dropped: nothing would end the wait.
     pub(super) fn wait(&mut self, id: ChannelId, owner: Owner) -> Result<Waited, Error> {
         if self.ended || !self.machine.link().is_open() {
             return Err(Error::NotBound(id));
@@ -90,8 +90,8 @@ impl<R: Registrar> Shared<R> {
         Ok(())
     }
 
-    /// Registers the device and unmasks the port, if the wait needs it. If this fails or a hook panics,
-    /// `take_back` ends the wait.
+    /// Registers the device and unmasks the port, if the wait needs it. If this fails or a hook
+    /// panics, `take_back` ends the wait.
     pub(super) fn arm(
         &self,
         id: ChannelId,
@@ -114,8 +114,8 @@ impl<R: Registrar> Shared<R> {
         armed
     }
 
-    /// Takes back a wait of rounds that failed. Meanwhile another thread may have ended the wait, and a
-    /// task may have the channel; the caller gets the failure all the same.
+    /// Takes back a wait of rounds that failed. Meanwhile another thread may have ended the wait,
+    /// and a task may have the channel; the caller gets the failure all the same.
     fn take_back(&self, id: ChannelId, waited: Waited) {
         if waited == Waited::Already {
             return;

@@ -7,8 +7,8 @@ use crate::hal::Registrar;
 use crate::sync::{Arc, Ordering, Weak};
 
 impl<R: Registrar> Context<R> {
-    /// A reference that does not keep this context alive: for a callback, which the context owns, and for
-    /// a layer on a context that should end with it.
+    /// A reference that does not keep this context alive: for a callback, which the context owns,
+    /// and for a layer on a context that should end with it.
     #[must_use]
     pub fn downgrade(&self) -> WeakContext<R> {
         WeakContext {
@@ -41,7 +41,8 @@ pub struct WeakContext<R: Registrar> {
 }
 
 impl<R: Registrar> WeakContext<R> {
-    /// A handle of the context, or `None` if the last one was dropped. The handle keeps the context alive.
+    /// A handle of the context, or `None` if the last one was dropped. The handle keeps the context
+    /// alive.
     #[must_use]
     pub fn upgrade(&self) -> Option<Context<R>> {
         let shared = self.shared.upgrade()?;

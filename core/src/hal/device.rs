@@ -14,8 +14,8 @@ use crate::observe::Observer;
 
 /// An open device. A context hands it to its event loop.
 ///
-/// An event loop keeps a clone for as long as it watches the device. That keeps the descriptor open,
-/// so the loop may hold it as a number. Dropping the last handle closes the device.
+/// An event loop keeps a clone for as long as it watches the device. That keeps the descriptor
+/// open, so the loop may hold it as a number. Dropping the last handle closes the device.
 ///
 /// ```
 /// use evtchn_core::{Device, DomId, Open};

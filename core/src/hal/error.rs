@@ -9,9 +9,9 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 
 /// A failed call of a device: which call, on which port, why.
 ///
-/// It prints as one line, with the code and, if there is one, a hint. Its [`source`](Error::source) is
-/// the backend's own error, which says more about the system call. It can be downcast, and clones
-/// share it.
+/// It prints as one line, with the code and, if there is one, a hint. Its [`source`](Error::source)
+/// is the backend's own error, which says more about the system call. It can be downcast, and
+/// clones share it.
 ///
 /// ```
 /// use evtchn_core::{DeviceCall, DomId, ErrorKind, EventChannel, Open, Port};

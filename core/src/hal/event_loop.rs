@@ -86,8 +86,8 @@ pub trait Registrar: Send + Sync + 'static {
     /// How this loop reports readiness. Asked once, when a context is made.
     fn trigger(&self) -> Trigger;
 
-    /// Starts to watch `device` for reading. The loop must report the error bit too, because after an
-    /// overflow the device shows nothing else.
+    /// Starts to watch `device` for reading. The loop must report the error bit too, because after
+    /// an overflow the device shows nothing else.
     ///
     /// A loop that keeps the descriptor as a number keeps a clone of `device` for as long. So the
     /// descriptor stays open, whatever the callers do.
@@ -102,8 +102,8 @@ pub trait Registrar: Send + Sync + 'static {
     /// The loop's; then the device is still watched.
     fn deregister(&self, device: &Device) -> Result<(), LoopError>;
 
-    /// Makes a loop that blocks in its poll return and dispatch, and every thread that sleeps in the
-    /// loop return. Called from any thread, in the middle of calls of the context: a loop that
+    /// Makes a loop that blocks in its poll return and dispatch, and every thread that sleeps in
+    /// the loop return. Called from any thread, in the middle of calls of the context: a loop that
     /// dispatches in here runs callbacks there. If the same thread asks for another wake-up
     /// meanwhile, the context calls this once more after it returned.
     ///
@@ -157,8 +157,8 @@ pub trait NewLoop: Registrar + Sized {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WakeTargets<'a> {
-    /// Whether to wake the threads that run the loop and dispatch. If none of them is polling, the next
-    /// poll returns at once, as after [`wake`](Registrar::wake).
+    /// Whether to wake the threads that run the loop and dispatch. If none of them is polling, the
+    /// next poll returns at once, as after [`wake`](Registrar::wake).
     pub runners: bool,
     /// The threads in [`Sleep::sleep_as`] to wake.
     pub sleepers: &'a [Sleeper],
@@ -191,11 +191,11 @@ impl Sleeper {
     }
 }
 
-/// An event loop in which threads can sleep, each until its own wake has come, whether or not another
-/// thread runs the loop.
+/// An event loop in which threads can sleep, each until its own wake has come, whether or not
+/// another thread runs the loop.
 ///
-/// A thread takes a [`ticket`](Self::ticket), looks whether its wake has come, and if not sleeps with
-/// that ticket. A wake-up between the two ends the sleep at once.
+/// A thread takes a [`ticket`](Self::ticket), looks whether its wake has come, and if not sleeps
+/// with that ticket. A wake-up between the two ends the sleep at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -220,8 +220,9 @@ pub trait Sleep: Registrar {
     /// The number of wake-ups so far, for [`sleep`](Self::sleep).
     fn ticket(&self) -> u64;
 
-    /// Sleeps until the registered device is ready, until [`wake`](Registrar::wake) was called since the
-    /// ticket was taken, or until the deadline, if there is one. A signal may end the sleep too.
+    /// Sleeps until the registered device is ready, until [`wake`](Registrar::wake) was called
+    /// since the ticket was taken, or until the deadline, if there is one. A signal may end the
+    /// sleep too.
     ///
     /// It takes no wake-up from the threads that run the loop: they are woken as well.
     ///
@@ -233,8 +234,8 @@ pub trait Sleep: Registrar {
     /// [`wake_only`](Registrar::wake_only) that names it. It may go on sleeping while the device is
     /// ready if another thread watches the device.
     ///
-    /// After it returns, the thread calls it again or [leaves](Self::leave), before it runs code of the
-    /// program.
+    /// After it returns, the thread calls it again or [leaves](Self::leave), before it runs code of
+    /// the program.
     ///
     /// # Errors
     /// Those of [`sleep`](Self::sleep).

@@ -82,8 +82,8 @@ pub trait Open: Send + Sync + 'static {
         self.process() == process
     }
 
-    /// The words in memory whose sum is [`process`](Self::process), if there are such words. A context
-    /// then reads them in each call instead of calling [`is_current`](Self::is_current).
+    /// The words in memory whose sum is [`process`](Self::process), if there are such words. A
+    /// context then reads them in each call instead of calling [`is_current`](Self::is_current).
     fn mark(&self) -> Option<ForkMark> {
         None
     }
@@ -153,19 +153,19 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     /// number. The restriction of a device does not apply to static ports.
     ///
     /// # Errors
-    /// The device's; [`ErrorKind::Unsupported`] on older kernels, [`ErrorKind::InUse`] if this device
-    /// has bound the port already.
+    /// The device's; [`ErrorKind::Unsupported`] on older kernels, [`ErrorKind::InUse`] if this
+    /// device has bound the port already.
     fn bind_static(&self, port: Port) -> Result<(), DeviceError>;
 
-    /// Closes a port. A static port is released and stays open in Xen. An entry of the port that was
-    /// not read yet stays in the driver's ring.
+    /// Closes a port. A static port is released and stays open in Xen. An entry of the port that
+    /// was not read yet stays in the driver's ring.
     ///
     /// # Errors
     /// The device's; [`ErrorKind::NotBound`] if this device did not bind the port.
     fn unbind(&self, port: Port) -> Result<(), DeviceError>;
 
-    /// Sets the other end pending. Several notifies before the peer reads are one event. It succeeds
-    /// without a peer, too.
+    /// Sets the other end pending. Several notifies before the peer reads are one event. It
+    /// succeeds without a peer, too.
     ///
     /// # Errors
     /// The device's; [`ErrorKind::NotBound`] if this device did not bind the port.
@@ -173,19 +173,19 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
 
     /// Reads the ports that fired, up to `buf.capacity()`, and replaces the contents of `buf`.
     ///
-    /// Never blocks: if nothing is to be read, `buf` is empty. Each port that was read is masked and
-    /// fires again only after [`unmask`](Self::unmask).
+    /// Never blocks: if nothing is to be read, `buf` is empty. Each port that was read is masked
+    /// and fires again only after [`unmask`](Self::unmask).
     ///
     /// # Errors
-    /// The device's; [`ErrorKind::Overflow`] if the driver's ring overflowed: then every read fails so
-    /// until [`reset`](Self::reset).
+    /// The device's; [`ErrorKind::Overflow`] if the driver's ring overflowed: then every read fails
+    /// so until [`reset`](Self::reset).
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError>;
 
-    /// Unmasks ports. Returns how many of them, from the first on, were unmasked, which can be fewer
-    /// than all.
+    /// Unmasks ports. Returns how many of them, from the first on, were unmasked, which can be
+    /// fewer than all.
     ///
-    /// The driver ignores ports that this device did not bind or that are not masked, and counts them
-    /// as unmasked.
+    /// The driver ignores ports that this device did not bind or that are not masked, and counts
+    /// them as unmasked.
     ///
     /// # Errors
     /// The device's; then no port was unmasked.
@@ -198,8 +198,9 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     fn reset(&self) -> Result<(), DeviceError>;
 
     /// Restricts this device, for good, to binding to ports that `domid` offers. Every other bind
-    /// then fails with [`ErrorKind::NotPermitted`], including allocating a port for `domid` and binding
-    /// a virtual interrupt, but not binding a static port. Ports that are bound stay usable.
+    /// then fails with [`ErrorKind::NotPermitted`], including allocating a port for `domid` and
+    /// binding a virtual interrupt, but not binding a static port. Ports that are bound stay
+    /// usable.
     ///
     /// # Errors
     /// The device's; [`ErrorKind::NotPermitted`] if the device is restricted already,
@@ -207,8 +208,8 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     fn restrict(&self, domid: DomId) -> Result<(), DeviceError>;
 
     /// Whether the calling process has this device only because it was forked from the process that
-    /// opened or adopted it. Then every call except closing it would disturb the parent, which shares
-    /// ports and ring. The core asks before each notify, so this must make no system call.
+    /// opened or adopted it. Then every call except closing it would disturb the parent, which
+    /// shares ports and ring. The core asks before each notify, so this must make no system call.
     fn is_inherited(&self) -> bool;
 
     /// The device that this one wraps, for example to record its calls.
@@ -216,14 +217,14 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
         None
     }
 
-    /// The time that the device lives in, if that is not real time: a simulated device may have one.
-    /// Event loops that support it let this time pass instead of sleeping.
+    /// The time that the device lives in, if that is not real time: a simulated device may have
+    /// one. Event loops that support it let this time pass instead of sleeping.
     fn own_time(&self) -> Option<&dyn OwnTime> {
         None
     }
 
-    /// The descriptor that event loops poll. The core only passes it on. A backend may make it at the
-    /// first call; from then on it is the same for as long as the device is open.
+    /// The descriptor that event loops poll. The core only passes it on. A backend may make it at
+    /// the first call; from then on it is the same for as long as the device is open.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the backend has no descriptor; otherwise the backend's.
@@ -287,8 +288,8 @@ pub enum Passed {
 
 /// Reports the states of ports, which the event-channel device does not.
 ///
-/// A backend need not have it. Xen itself answers, so it shows what no event does: that a peer closed
-/// its end or died (`Context::check_peers`).
+/// A backend need not have it. Xen itself answers, so it shows what no event does: that a peer
+/// closed its end or died (`Context::check_peers`).
 ///
 /// ```
 /// use evtchn_core::{DomId, PortStatuses, Status};
@@ -310,14 +311,14 @@ pub trait PortStatuses: Send + Sync {
     /// ordinary domain ask at all, not even root, unless its driver allows it.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchDomain`] if there is no such domain, [`ErrorKind::Invalid`] for a port behind
-    /// the end of its table, [`ErrorKind::NotPermitted`] if the caller may not ask about the domain,
-    /// [`ErrorKind::Hidden`] for a port that Xen keeps for itself.
+    /// [`ErrorKind::NoSuchDomain`] if there is no such domain, [`ErrorKind::Invalid`] for a port
+    /// behind the end of its table, [`ErrorKind::NotPermitted`] if the caller may not ask about the
+    /// domain, [`ErrorKind::Hidden`] for a port that Xen keeps for itself.
     fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError>;
 
-    /// Every port of a domain that is not closed, lowest first. The iterator asks about each port as it
-    /// comes to it. A port that is [`Hidden`](ErrorKind::Hidden) yields that error, and the iterator goes
-    /// on; after any other error it ends.
+    /// Every port of a domain that is not closed, lowest first. The iterator asks about each port
+    /// as it comes to it. A port that is [`Hidden`](ErrorKind::Hidden) yields that error, and the
+    /// iterator goes on; after any other error it ends.
     fn ports(&self, domid: DomId) -> Ports<'_>
     where
         Self: Sized,

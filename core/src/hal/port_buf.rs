@@ -60,8 +60,8 @@ impl PortBuf {
         self.len
     }
 
-    /// For backends: replaces the contents by the words that `fill` writes. `fill` gets the whole buffer
-    /// and returns how many words it wrote.
+    /// For backends: replaces the contents by the words that `fill` writes. `fill` gets the whole
+    /// buffer and returns how many words it wrote.
     ///
     /// # Errors
     /// Those of `fill`; then the buffer is empty.

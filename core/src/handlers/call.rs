@@ -47,16 +47,17 @@ impl Call {
     }
 
     /// Takes the [`Eoi`] that unmasks the port, under the policy [`OnEoi`](crate::OnEoi); otherwise
-    /// `None`. Keep it for as long as the port is to stay masked. If the handler does not take it, it
-    /// is dropped when the handler returns.
+    /// `None`. Keep it for as long as the port is to stay masked. If the handler does not take it,
+    /// it is dropped when the handler returns.
     #[must_use = "dropped at once it unmasks the port"]
     pub fn take_eoi(&mut self) -> Option<Eoi> {
         self.eoi.take()
     }
 }
 
-/// The end of an interrupt. Completing or dropping it makes the next round unmask the port, and wakes
-/// the event loop for that. Any thread may complete it. (Linux calls this *lateeoi*; drivers/xen/events.)
+/// The end of an interrupt. Completing or dropping it makes the next round unmask the port, and
+/// wakes the event loop for that. Any thread may complete it. (Linux calls this *lateeoi*;
+/// drivers/xen/events.)
 ///
 /// It belongs to one wake of one handler. It does nothing once the handler was removed, even if the
 /// channel has another handler by then, and nothing after a later wake of the channel.
@@ -123,8 +124,8 @@ impl fmt::Debug for Eoi {
     }
 }
 
-/// Identifies one call of a handler. Once the channel has a later call or another handler, the unmask
-/// that this call left to do is void, because the policy of the later call decides.
+/// Identifies one call of a handler. Once the channel has a later call or another handler, the
+/// unmask that this call left to do is void, because the policy of the later call decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
     pub(super) channel: ChannelId,

@@ -29,8 +29,8 @@ const SPARE: usize = 16;
 
 /// The handlers of channels, each under an [`UnmaskPolicy`]. Made by [`Context::handlers`].
 ///
-/// It has no clock: the caller passes the time, counted from any start. A time that goes back counts as
-/// having stood still.
+/// It has no clock: the caller passes the time, counted from any start. A time that goes back
+/// counts as having stood still.
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,8 +83,8 @@ struct Slot {
 }
 
 impl<R: Registrar> Context<R> {
-    /// An empty set of handlers for channels of this context. It does not keep the context alive: once
-    /// the context is gone, its rounds do nothing.
+    /// An empty set of handlers for channels of this context. It does not keep the context alive:
+    /// once the context is gone, its rounds do nothing.
     #[must_use]
     pub fn handlers(&self) -> Handlers<R> {
         Handlers {
@@ -109,8 +109,8 @@ impl<R: Registrar> Handlers<R> {
     /// round. After [`Cause::Gone`] it is not called again.
     ///
     /// # Errors
-    /// Nothing changed. [`Error::AlreadyWaited`] if the channel already has a handler here, or a task or
-    /// a blocked thread waits for it; otherwise those of [`Context::wait`].
+    /// Nothing changed. [`Error::AlreadyWaited`] if the channel already has a handler here, or a
+    /// task or a blocked thread waits for it; otherwise those of [`Context::wait`].
     pub fn add(
         &mut self,
         id: ChannelId,
@@ -132,8 +132,8 @@ impl<R: Registrar> Handlers<R> {
         Ok(())
     }
 
-    /// Ends the wait for a channel and drops its handler. Returns whether there was one. A wake that
-    /// was not handed out is kept for the next wait.
+    /// Ends the wait for a channel and drops its handler. Returns whether there was one. A wake
+    /// that was not handed out is kept for the next wait.
     pub fn remove(&mut self, id: ChannelId) -> bool {
         let Some(slot) = self.slots.remove(&id) else {
             return false;
@@ -148,8 +148,8 @@ impl<R: Registrar> Handlers<R> {
         true
     }
 
-    /// How long the event loop may sleep: zero if there is something to do; otherwise until the first
-    /// delayed port is due; `None` if nothing is delayed.
+    /// How long the event loop may sleep: zero if there is something to do; otherwise until the
+    /// first delayed port is due; `None` if nothing is delayed.
     #[must_use]
     pub fn next_timeout(&self, now: Duration) -> Option<Duration> {
         let context = self.context.upgrade()?;
@@ -162,8 +162,8 @@ impl<R: Registrar> Handlers<R> {
         })
     }
 
-    /// Runs a round: waits for the channels that are due, and calls the handler of each channel that
-    /// fired. Call it whenever the event loop returns, whatever the reason.
+    /// Runs a round: waits for the channels that are due, and calls the handler of each channel
+    /// that fired. Call it whenever the event loop returns, whatever the reason.
     ///
     /// The wake of a channel that has no handler here is kept for the next wait on it.
     ///
@@ -232,8 +232,8 @@ impl<R: Registrar> Handlers<R> {
         }
     }
 
-    /// Waits for every channel that is due, including those whose [`Eoi`] was completed. A channel whose
-    /// wait fails stays due.
+    /// Waits for every channel that is due, including those whose [`Eoi`] was completed. A channel
+    /// whose wait fails stays due.
     fn wait_for_due(&mut self, context: &Context<R>, fail: &mut impl FnMut(Error)) {
         self.due.extend(self.eois.turns.lock().drain(..));
         for _ in 0..self.due.len() {

@@ -52,8 +52,8 @@ impl Machine {
         self.ready.is_empty() && self.unread() > 0
     }
 
-    /// Hands out the events of the next words into `room`, at most `most`, up to the first port without a
-    /// wait for each wake. Returns how many. The next call under the lock must be
+    /// Hands out the events of the next words into `room`, at most `most`, up to the first port
+    /// without a wait for each wake. Returns how many. The next call under the lock must be
     /// [`take_back`](Self::take_back).
     #[inline(never)]
     pub(crate) fn take_ahead(&mut self, room: &mut Room, most: usize) -> u8 {
@@ -83,8 +83,8 @@ impl Machine {
         count
     }
 
-    /// Takes back what was taken ahead, except for the first `yielded`. Those words are unread again, and
-    /// their ports are as before.
+    /// Takes back what was taken ahead, except for the first `yielded`. Those words are unread
+    /// again, and their ports are as before.
     pub(crate) fn take_back(&mut self, yielded: usize) {
         let count = usize::from(core::mem::take(&mut self.ahead.count));
         let left = count.saturating_sub(yielded);

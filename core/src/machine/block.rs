@@ -67,8 +67,8 @@ impl Machine {
         !self.count.threads_to_wake.is_empty() || self.has_due()
     }
 
-    /// Takes the blocked threads that are to be woken, except `myself`. The caller wakes them. If there are
-    /// more than [`ThreadsToWake::MOST`], these are the first.
+    /// Takes the blocked threads that are to be woken, except `myself`. The caller wakes them. If
+    /// there are more than [`ThreadsToWake::MOST`], these are the first.
     #[inline]
     pub(crate) fn take_threads_to_wake(&mut self, myself: Option<Waiter>) -> ThreadsToWake {
         let mut threads = ThreadsToWake::NONE;

@@ -1,4 +1,5 @@
-//! Notes which cells of the two tables the calling thread has used, for the checks that explore them.
+//! Notes which cells of the two tables the calling thread has used, for the checks that explore
+//! them.
 //!
 //! Without the feature `only-under-checks` the functions do nothing.
 

@@ -6,15 +6,16 @@ use super::{ChannelId, Machine, Wake};
 use crate::ids::Port;
 
 impl Machine {
-    /// After a wake of a channel was handed out: a wait for each wake goes on, unless the channel is gone.
+    /// After a wake of a channel was handed out: a wait for each wake goes on, unless the channel
+    /// is gone.
     fn go_on_if_each(&mut self, id: ChannelId) {
         if self.ports.by_id(id).is_ok_and(|slot| slot.owner.is_each()) {
             self.go_on(id);
         }
     }
 
-    /// The next wake: first what is queued, then what was read. A wake without a taker is kept for the next
-    /// wait on its channel.
+    /// The next wake: first what is queued, then what was read. A wake without a taker is kept for
+    /// the next wait on its channel.
     #[inline]
     pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
         match self.next_event(|id| has_taker(id).then_some(())) {
@@ -53,8 +54,8 @@ impl Machine {
         count
     }
 
-    /// Hands out the events of the next words, up to the first that is not for a wait of rounds. Returns
-    /// how many.
+    /// Hands out the events of the next words, up to the first that is not for a wait of rounds.
+    /// Returns how many.
     #[inline(never)]
     fn next_events(&mut self, room: &mut [Wake]) -> usize {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
@@ -87,8 +88,8 @@ impl Machine {
         count
     }
 
-    /// Hands out the event of the next word, if nothing is queued, rounds wait for its port, and `take`
-    /// returns a taker.
+    /// Hands out the event of the next word, if nothing is queued, rounds wait for its port, and
+    /// `take` returns a taker.
     #[inline(always)]
     pub(crate) fn next_event<T>(
         &mut self,
@@ -144,8 +145,9 @@ impl Machine {
         None
     }
 
-    /// The cause with which a queued wake is handed out, or `None` if it is not. The state of the port
-    /// decides: if it is no longer `Ready`, the wake is void; if it is `Ready` again, it has its own cause.
+    /// The cause with which a queued wake is handed out, or `None` if it is not. The state of the
+    /// port decides: if it is no longer `Ready`, the wake is void; if it is `Ready` again, it has
+    /// its own cause.
     fn deliver(&mut self, wake: Wake, has_taker: bool) -> Option<Cause> {
         let input = if has_taker {
             PortInput::Deliver

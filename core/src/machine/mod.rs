@@ -1,4 +1,5 @@
-//! The pure part: which ports are bound, which are waited for, what is ready, and the state of the link.
+//! The pure part: which ports are bound, which are waited for, what is ready, and the state of the
+//! link.
 //!
 //! Plain data behind `&mut self`. It calls no device and no event loop. The context does that, and
 //! passes the results to the machine.
@@ -63,8 +64,8 @@ pub(crate) struct Machine {
     /// Whether an edge-triggered loop reported the device and it was not yet read until empty.
     may_have_more: bool,
     count: Count,
-    /// Wakes in the order in which they are delivered. A wake whose port is no longer `Ready` is skipped;
-    /// `tidy.rs` keeps these few.
+    /// Wakes in the order in which they are delivered. A wake whose port is no longer `Ready` is
+    /// skipped; `tidy.rs` keeps these few.
     ready: VecDeque<Wake>,
     /// Ports to be unmasked at the end of the round.
     to_unmask: Vec<Port>,
@@ -221,8 +222,8 @@ impl Machine {
         self.broken = true;
     }
 
-    /// Ends every wait and frees what is only needed for waiting. Only tasks and blocked threads are woken;
-    /// rounds get no wake.
+    /// Ends every wait and frees what is only needed for waiting. Only tasks and blocked threads
+    /// are woken; rounds get no wake.
     pub(crate) fn cancel_all(&mut self) {
         let bound: Vec<_> = self.ports.iter().collect();
         for (id, _) in &bound {

@@ -6,7 +6,8 @@ use core::num::NonZeroU32;
 use super::task::TaskId;
 use crate::hal::Sleeper;
 
-/// A waiter that gets all wakes of a channel: a thread that blocks, by its number, or a task, by its id.
+/// A waiter that gets all wakes of a channel: a thread that blocks, by its number, or a task, by
+/// its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiter(NonZeroU32);
 

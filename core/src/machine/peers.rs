@@ -1,5 +1,5 @@
-//! What is known of the peer of each channel, and what a check finds. Xen sends no event when a peer
-//! connects, closes or dies, so the context has to ask.
+//! What is known of the peer of each channel, and what a check finds. Xen sends no event when a
+//! peer connects, closes or dies, so the context has to ask.
 
 use alloc::vec::Vec;
 
@@ -56,8 +56,8 @@ impl Peer {
     }
 }
 
-/// Whether the known peer is the one that Xen names. Xen names our own domain by its id, but a bind may
-/// have named it `self`.
+/// Whether the known peer is the one that Xen names. Xen names our own domain by its id, but a bind
+/// may have named it `self`.
 fn is_same(known: RemotePort, now: RemotePort) -> bool {
     known.port == now.port && (known.domid == now.domid || known.domid == DomId::SELF)
 }
@@ -81,8 +81,9 @@ impl Machine {
         }
     }
 
-    /// What to hand over about the peer of a channel, so that the next check of the successor reports what
-    /// was not reported yet. A wake about the peer that was not handed out is lost with this context.
+    /// What to hand over about the peer of a channel, so that the next check of the successor
+    /// reports what was not reported yet. A wake about the peer that was not handed out is lost
+    /// with this context.
     pub(crate) fn peer_to_hand_over(&mut self, id: ChannelId) -> Peer {
         let Ok(slot) = self.ports.by_id(id) else {
             return Peer::Unknown;
@@ -117,9 +118,9 @@ impl Machine {
         }
     }
 
-    /// Applies what a check found out about a channel. Returns whether a wait ends with it, now or at its
-    /// beginning. If the channel has a wake that was not handed out, nothing changes, and the next check
-    /// finds the news again.
+    /// Applies what a check found out about a channel. Returns whether a wait ends with it, now or
+    /// at its beginning. If the channel has a wake that was not handed out, nothing changes, and
+    /// the next check finds the news again.
     pub(crate) fn apply_news(&mut self, id: ChannelId, news: News) -> bool {
         match news {
             News::Connected(remote) => {
@@ -177,8 +178,8 @@ impl Machine {
         is_reported
     }
 
-    /// Whether the port of the channel was found closed. Called when the channel is dropped: it forgets
-    /// that.
+    /// Whether the port of the channel was found closed. Called when the channel is dropped: it
+    /// forgets that.
     pub(crate) fn take_closed(&mut self, id: ChannelId) -> bool {
         self.closed.remove(&id)
     }

@@ -36,18 +36,19 @@ pub enum Cause {
     Event,
     /// The driver's ring overflowed. An event of this port may have been lost.
     Overflow,
-    /// A [check](crate::Context::check_peers) found that the peer closed its end or died, or that another
-    /// peer has taken its place. The port is still bound, and the domain with the peer's id may bind to
-    /// it again. Xen gives the id of a dead domain to a new one, so that may be another domain.
+    /// A [check](crate::Context::check_peers) found that the peer closed its end or died, or that
+    /// another peer has taken its place. The port is still bound, and the domain with the peer's id
+    /// may bind to it again. Xen gives the id of a dead domain to a new one, so that may be another
+    /// domain.
     PeerGone,
-    /// A [check](crate::Context::check_peers) found a peer that this context did not know. The first events
-    /// of the peer may have come before.
+    /// A [check](crate::Context::check_peers) found a peer that this context did not know. The
+    /// first events of the peer may have come before.
     PeerConnected,
     /// The port was adopted from another process, which may have read an event of it already.
     Adopted,
-    /// The channel is no longer bound: the device failed, its port number was bound again without an
-    /// unbind, or a [check](crate::Context::check_peers) found that Xen has closed the port. Nothing more
-    /// comes from this channel; bind again.
+    /// The channel is no longer bound: the device failed, its port number was bound again without
+    /// an unbind, or a [check](crate::Context::check_peers) found that Xen has closed the port.
+    /// Nothing more comes from this channel; bind again.
     Gone,
 }
 
@@ -75,8 +76,9 @@ impl fmt::Display for Cause {
 
 /// What user space knows of a bound port.
 ///
-/// `Live` and `Waiting` are enabled in the driver, as far as user space knows. In every other state the
-/// port has to be unmasked before it fires again, because its event was read or may have been lost.
+/// `Live` and `Waiting` are enabled in the driver, as far as user space knows. In every other state
+/// the port has to be unmasked before it fires again, because its event was read or may have been
+/// lost.
 ///
 /// ```
 /// use evtchn_core::Cause;
@@ -120,8 +122,8 @@ pub enum PortState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortInput {
-    /// Its owner waits. If a wake is latched, a task or a blocked thread takes it by this; a wait of rounds
-    /// is [`Queue`](Self::Queue) first.
+    /// Its owner waits. If a wake is latched, a task or a blocked thread takes it by this; a wait
+    /// of rounds is [`Queue`](Self::Queue) first.
     Wait,
     /// The driver reported it.
     Event,
@@ -274,7 +276,8 @@ impl PortState {
 
             (S::Masked, I::Wait) => (S::Unmasking, E::Unmask),
             (S::Masked, I::Event) => (S::Latched(Cause::Event), E::Spurious),
-            // Masked after an earlier overflow, it may be enabled all the same, and have lost an event.
+            // Masked after an earlier overflow, it may be enabled all the same, and have lost an
+            // event.
             (S::Masked, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
             (S::Masked, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
             (S::Masked, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),

@@ -12,8 +12,8 @@ pub(crate) struct Slot {
     /// Which waiter gets its wakes.
     pub(crate) owner: Owner,
     pub(crate) state: PortState,
-    /// The number of the unmask that `state` anticipates, or of an earlier one. [`NO_EVENT`] until a wait
-    /// begins after its first event.
+    /// The number of the unmask that `state` anticipates, or of an earlier one. [`NO_EVENT`] until
+    /// a wait begins after its first event.
     pub(super) due: u16,
 }
 
@@ -43,8 +43,8 @@ impl Slot {
         self.due != NO_EVENT || self.state.has_read_event()
     }
 
-    /// Anticipates the next unmask, after an event: the slot counts as `Unmasking` until that is done, and
-    /// as `Waiting` afterwards, without being touched again.
+    /// Anticipates the next unmask, after an event: the slot counts as `Unmasking` until that is
+    /// done, and as `Waiting` afterwards, without being touched again.
     #[inline]
     pub(crate) const fn anticipate(&mut self, next: UnmaskNumber) {
         self.state = UNMASKED;

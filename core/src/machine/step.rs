@@ -87,9 +87,9 @@ const CANCELLED: PortState = PortState::Waiting.step(PortInput::Cancel).0;
 const FIRED: PortState = PortState::Waiting.step(PortInput::Event).0;
 const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
 
-/// Hands out an event of a port that rounds wait for. Returns whether the wait goes on because it is for
-/// each wake: then the port is to be unmasked with the `next` ones. It does what the single steps do,
-/// except for the counts.
+/// Hands out an event of a port that rounds wait for. Returns whether the wait goes on because it
+/// is for each wake: then the port is to be unmasked with the `next` ones. It does what the single
+/// steps do, except for the counts.
 #[inline]
 pub(super) fn fire(slot: &mut Slot, next: UnmaskNumber) -> bool {
     cells::port(PortState::Waiting, PortInput::Event);
@@ -104,8 +104,8 @@ pub(super) fn fire(slot: &mut Slot, next: UnmaskNumber) -> bool {
     goes_on
 }
 
-/// A wait of rounds for a port that is `Live`, as a shortcut through the table. Returns whether the slot
-/// was in that state; otherwise nothing was done.
+/// A wait of rounds for a port that is `Live`, as a shortcut through the table. Returns whether the
+/// slot was in that state; otherwise nothing was done.
 #[inline]
 pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_live = slot.state == PortState::Live && slot.owner.is_rounds();
@@ -117,8 +117,8 @@ pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_live
 }
 
-/// A cancel of a wait of rounds that is `Waiting`, as a shortcut through the table. Returns whether the
-/// slot was in that state; otherwise nothing was done.
+/// A cancel of a wait of rounds that is `Waiting`, as a shortcut through the table. Returns whether
+/// the slot was in that state; otherwise nothing was done.
 #[inline]
 pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_waiting = slot.state == PortState::Waiting && slot.owner.is_rounds();
@@ -130,9 +130,9 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_waiting
 }
 
-/// A wait of rounds after their event was handed out, as a shortcut through the table: the port is to be
-/// unmasked with the `next` ones. Returns whether the slot was in that state; otherwise nothing was
-/// done.
+/// A wait of rounds after their event was handed out, as a shortcut through the table: the port is
+/// to be unmasked with the `next` ones. Returns whether the slot was in that state; otherwise
+/// nothing was done.
 #[inline]
 pub(super) fn wait_again(slot: &mut Slot, next: UnmaskNumber, count: &mut Count) -> bool {
     let is_delivered = slot.state == HANDED_OUT && slot.owner.is_rounds();

@@ -69,9 +69,9 @@ impl Table {
         self.next.0 = 1;
     }
 
-    /// Has the slot of a port that is `Unmasking` anticipate the next unmask. Returns whether the port is to
-    /// be unmasked with it. A slot without an event does not anticipate it, because its `due` would then
-    /// say that it had one.
+    /// Has the slot of a port that is `Unmasking` anticipate the next unmask. Returns whether the
+    /// port is to be unmasked with it. A slot without an event does not anticipate it, because its
+    /// `due` would then say that it had one.
     #[inline]
     pub(crate) fn await_next(&mut self, port: Port) -> bool {
         let next = self.next;
@@ -91,7 +91,8 @@ impl Table {
 
     // ---- Bindings.
 
-    /// Enters a binding. If the number is still bound, that binding is replaced and returned as it was.
+    /// Enters a binding. If the number is still bound, that binding is replaced and returned as it
+    /// was.
     pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, Slot)>) {
         let _old = self.slot(port.as_raw());
         self.disconnect(port);
@@ -119,7 +120,8 @@ impl Table {
         }
     }
 
-    /// The slot of a number, which may be free. If it anticipated the next unmask, it is `Unmasking` again.
+    /// The slot of a number, which may be free. If it anticipated the next unmask, it is
+    /// `Unmasking` again.
     #[inline]
     pub(crate) fn slot(&mut self, raw: u32) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(raw)?;
@@ -131,8 +133,8 @@ impl Table {
         Some(slot)
     }
 
-    /// The slot of a word that was read, if rounds wait for the port and it is enabled, as with nearly every
-    /// word.
+    /// The slot of a word that was read, if rounds wait for the port and it is enabled, as with
+    /// nearly every word.
     #[inline]
     pub(crate) fn plain(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
         let slot = self.slots.get_mut(raw)?;
@@ -143,7 +145,8 @@ impl Table {
         Some((slot.channel(port), slot))
     }
 
-    /// Takes back that the event of a [plain](Self::plain) word was handed out to a wait for each wake.
+    /// Takes back that the event of a [plain](Self::plain) word was handed out to a wait for each
+    /// wake.
     pub(crate) fn take_back(&mut self, raw: u32, due: u16) {
         if let Some(slot) = self.slots.get_mut(raw) {
             slot.due = due;

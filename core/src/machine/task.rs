@@ -1,8 +1,8 @@
 //! Tasks that wait for channels.
 //!
-//! Like a blocked thread, a task gets all wakes of its channels: they are latched, and it takes them by
-//! looking. The channel of a task counts as waited for until the task leaves it. So a task that takes a
-//! wake and waits again at once does not change the link.
+//! Like a blocked thread, a task gets all wakes of its channels: they are latched, and it takes
+//! them by looking. The channel of a task counts as waited for until the task leaves it. So a task
+//! that takes a wake and waits again at once does not change the link.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -23,8 +23,8 @@ pub(crate) struct TaskId(pub(super) u32);
 #[derive(Debug, Default)]
 struct Task {
     waker: Option<Waker>,
-    /// Channels that it has still to look at. A channel that was cancelled and added again may be there
-    /// twice.
+    /// Channels that it has still to look at. A channel that was cancelled and added again may be
+    /// there twice.
     fired: VecDeque<ChannelId>,
     /// How many channels were in `fired` when duplicates were last removed.
     tidied: usize,
@@ -63,8 +63,8 @@ impl Tasks {
         }
     }
 
-    /// After a cancel of a channel of the task: removes duplicates from `fired`, once they may be half of
-    /// it.
+    /// After a cancel of a channel of the task: removes duplicates from `fired`, once they may be
+    /// half of it.
     pub(super) fn tidy_fired(&mut self, task_id: TaskId) {
         let Some(task) = self.at(task_id) else {
             return;
@@ -77,8 +77,8 @@ impl Tasks {
         }
     }
 
-    /// After a task was removed while it was in the queue: takes removed tasks out of the queue and frees
-    /// their ids, once they are half of the queue.
+    /// After a task was removed while it was in the queue: takes removed tasks out of the queue and
+    /// frees their ids, once they are half of the queue.
     fn tidy_line(&mut self) {
         self.left += 1;
         if 2 * self.left <= self.due.len() + SPARE {
@@ -145,8 +145,8 @@ impl Machine {
         self.count.tasks.at(task_id)?.waker.replace(waker)
     }
 
-    /// The next channel that the task has to look at, and what it finds. After a wake the task still owns
-    /// the channel, but does not wait for it.
+    /// The next channel that the task has to look at, and what it finds. After a wake the task
+    /// still owns the channel, but does not wait for it.
     pub(crate) fn next_fired(&mut self, task_id: TaskId) -> Option<(ChannelId, Look)> {
         let id = self.count.tasks.at(task_id)?.fired.pop_front()?;
         let waiter = Waiter::task(task_id);
@@ -154,8 +154,8 @@ impl Machine {
         Some((id, look))
     }
 
-    /// The task leaves a channel. A wake that it did not take is kept for the next wait. Returns whether the
-    /// channel was to be unmasked.
+    /// The task leaves a channel. A wake that it did not take is kept for the next wait. Returns
+    /// whether the channel was to be unmasked.
     pub(crate) fn leave(&mut self, id: ChannelId, task_id: TaskId) -> bool {
         let was_due = self.state(id) == Ok(PortState::Unmasking);
         self.end_block(id, Waiter::task(task_id));

@@ -319,7 +319,8 @@ fn what_was_not_unmasked_is_due_with_the_next_unmask() {
     }
 }
 
-/// A shortcut does to a channel what the input does, and takes every channel of rounds in that state.
+/// A shortcut does to a channel what the input does, and takes every channel of rounds in that
+/// state.
 fn goes_where_its_step_leads(
     take: fn(&mut Slot, &mut Count) -> bool,
     from: PortState,

@@ -1,8 +1,8 @@
 //! Bounds the queues by the number of bound ports.
 //!
 //! A cancel leaves its wake in the ready queue and its port among the unmasks, because finding them
-//! would cost time in every call. Such stale entries are skipped later. Here they are removed once they
-//! outnumber the others, so a call is still O(1) on average.
+//! would cost time in every call. Such stale entries are skipped later. Here they are removed once
+//! they outnumber the others, so a call is still O(1) on average.
 
 use super::port::{Cause, PortInput, PortState};
 use super::step::advance;

@@ -21,8 +21,8 @@ impl Machine {
         }
     }
 
-    /// The queued ports that are still to be unmasked, each once. They count as unmasked from now on; the
-    /// caller passes the result to [`unmasked`](Self::unmasked).
+    /// The queued ports that are still to be unmasked, each once. They count as unmasked from now
+    /// on; the caller passes the result to [`unmasked`](Self::unmasked).
     #[inline]
     pub(crate) fn ports_to_unmask(&mut self) -> &[Port] {
         if self.ports.was_early() {

@@ -10,8 +10,8 @@ use super::{ChannelId, Machine, NotBound, Owner, Wake, cells};
 pub(crate) enum Waited {
     /// Only for a wait of rounds: a wake was latched, and is queued for a round now.
     Queued,
-    /// Only for a blocked thread or a task: a wake was latched. The thread has it by this and does not wait;
-    /// the task finds it when it looks.
+    /// Only for a blocked thread or a task: a wake was latched. The thread has it by this and does
+    /// not wait; the task finds it when it looks.
     Ready(Cause),
     /// Only for a wait of rounds: rounds waited already.
     Already,
@@ -109,16 +109,16 @@ impl Machine {
         }
     }
 
-    /// Begins a wait of rounds for the next event of a port that is enabled. Returns whether that was the
-    /// case; otherwise nothing was done.
+    /// Begins a wait of rounds for the next event of a port that is enabled. Returns whether that
+    /// was the case; otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_plainly(&mut self, id: ChannelId) -> bool {
         let slot = self.ports.by_id(id);
         slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
     }
 
-    /// Begins a wait in a round for a channel whose event was handed out: the port is unmasked at the end of
-    /// the round. Returns whether that was the case; otherwise nothing was done.
+    /// Begins a wait in a round for a channel whose event was handed out: the port is unmasked at
+    /// the end of the round. Returns whether that was the case; otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
         let next = self.ports.next();
@@ -130,7 +130,8 @@ impl Machine {
         waits
     }
 
-    /// After a wake, the owner of the channel waits for the next one. The port is queued to be unmasked.
+    /// After a wake, the owner of the channel waits for the next one. The port is queued to be
+    /// unmasked.
     pub(crate) fn go_on(&mut self, id: ChannelId) {
         if let Ok(slot) = self.ports.by_id(id)
             && advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Unmask
@@ -150,8 +151,8 @@ impl Machine {
         })
     }
 
-    /// Ends a wait and returns the state before, for [`restore`](Self::restore). Waking a blocked thread or a
-    /// task cannot be taken back.
+    /// Ends a wait and returns the state before, for [`restore`](Self::restore). Waking a blocked
+    /// thread or a task cannot be taken back.
     pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Before, NotBound> {
         let slot = self.ports.by_id(id)?;
         let before = Before {

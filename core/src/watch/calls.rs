@@ -48,8 +48,8 @@ impl<P: Places> Watch<P> {
         }
     }
 
-    /// Watches a device, whose number must not be `usize::MAX`. Threads in [`wait`](Self::wait) return.
-    /// Returns whether it did: it does not if a device is watched already.
+    /// Watches a device, whose number must not be `usize::MAX`. Threads in [`wait`](Self::wait)
+    /// return. Returns whether it did: it does not if a device is watched already.
     pub fn register(&self, device: usize) -> bool {
         let mut registrations = self.registrations.lock();
         if self.device.load(SeqCst) != NONE || device == NONE {
@@ -61,8 +61,9 @@ impl<P: Places> Watch<P> {
         true
     }
 
-    /// Stops watching the device, and returns once no thread polls it. Threads in [`wait`](Self::wait)
-    /// return. Returns whether it did: it does not if another device or none is watched.
+    /// Stops watching the device, and returns once no thread polls it. Threads in
+    /// [`wait`](Self::wait) return. Returns whether it did: it does not if another device or none
+    /// is watched.
     pub fn deregister(&self, device: usize) -> bool {
         let mut registrations = self.registrations.lock();
         if self.device.load(SeqCst) != device || device == NONE {
@@ -79,8 +80,8 @@ impl<P: Places> Watch<P> {
         true
     }
 
-    /// Makes the thread that polls, and the threads that run the loop, return and see the new registration.
-    /// Parked sleepers need not.
+    /// Makes the thread that polls, and the threads that run the loop, return and see the new
+    /// registration. Parked sleepers need not.
     fn send_back(&self) {
         self.changes.fetch_add(1, SeqCst);
         if self.post.is_watched() {

@@ -1,12 +1,12 @@
 //! Threads that wait in one loop: which of them watches the device, and which of them is woken.
 //!
 //! One thread has the watch: it polls the device. The others are parked. Only a wake-up for it, its
-//! deadline or a signal ends the sleep of a parked thread. A thread that leaves the watch wakes one of
-//! them, and that thread takes the watch. So an event costs one poll, however many threads wait.
+//! deadline or a signal ends the sleep of a parked thread. A thread that leaves the watch wakes one
+//! of them, and that thread takes the watch. So an event costs one poll, however many threads wait.
 //!
 //! Nothing here takes a lock except registering, deregistering, and the thread for which a
-//! deregistration waits. Wherever one thread writes A and then reads B while another writes B and then reads
-//! A, all four accesses are `SeqCst`: at least one of the two sees what the other wrote.
+//! deregistration waits. Wherever one thread writes A and then reads B while another writes B and
+//! then reads A, all four accesses are `SeqCst`: at least one of the two sees what the other wrote.
 
 mod calls;
 mod places;
@@ -156,8 +156,8 @@ impl<P: Places> Watch<P> {
 
     // ---- Threads that run the loop.
 
-    /// Sleeps until the device is ready, until another thread [wakes](Self::wake) the loop or changes the
-    /// registration, until a signal comes, or until the deadline.
+    /// Sleeps until the device is ready, until another thread [wakes](Self::wake) the loop or
+    /// changes the registration, until a signal comes, or until the deadline.
     ///
     /// A wake that came while no thread was in here ends the next wait, once.
     ///
@@ -179,7 +179,8 @@ impl<P: Places> Watch<P> {
         Ok(waited)
     }
 
-    /// [`Sleep::sleep`](crate::Sleep::sleep): as [`wait`](Self::wait), but for wake-ups since a ticket.
+    /// [`Sleep::sleep`](crate::Sleep::sleep): as [`wait`](Self::wait), but for wake-ups since a
+    /// ticket.
     ///
     /// # Errors
     /// Those of [`wait`](Self::wait).
@@ -201,8 +202,8 @@ impl<P: Places> Watch<P> {
         })
     }
 
-    /// Takes the watch, or is parked while another thread has it, until there is something for a thread
-    /// that runs the loop.
+    /// Takes the watch, or is parked while another thread has it, until there is something for a
+    /// thread that runs the loop.
     #[inline]
     fn sleep_until(
         &self,
@@ -270,8 +271,8 @@ impl<P: Places> Watch<P> {
         self.calls.load(SeqCst)
     }
 
-    /// [`Sleep::sleep_as`](crate::Sleep::sleep_as). A thread that returns with the watch keeps it until it
-    /// sleeps again or [leaves](Self::leave).
+    /// [`Sleep::sleep_as`](crate::Sleep::sleep_as). A thread that returns with the watch keeps it
+    /// until it sleeps again or [leaves](Self::leave).
     ///
     /// # Errors
     /// Those of [`Places::poll`] and [`Places::park`].

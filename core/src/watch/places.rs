@@ -1,10 +1,10 @@
-//! What a loop supplies to a [`Watch`](super::Watch): polling its device, and places in which threads
-//! sleep.
+//! What a loop supplies to a [`Watch`](super::Watch): polling its device, and places in which
+//! threads sleep.
 
 /// The system calls of a loop, as a [`Watch`](super::Watch) makes them.
 ///
-/// One thread at a time is in [`poll`](Self::poll). The others are parked, each in one of several places;
-/// several threads may share a place.
+/// One thread at a time is in [`poll`](Self::poll). The others are parked, each in one of several
+/// places; several threads may share a place.
 ///
 /// If the loop promises that its wake may be called in a signal handler, [`ring`](Self::ring) and
 /// [`unpark`](Self::unpark) must neither take a lock nor allocate.
@@ -54,9 +54,9 @@ pub trait Places {
     /// How many places there are: always the same, and at least 2.
     fn count(&self) -> usize;
 
-    /// Sleeps until the device is ready, another thread [rings](Self::ring), a signal comes or the deadline
-    /// passes. `device` is the number with which the device was registered. It stays open until this
-    /// returns.
+    /// Sleeps until the device is ready, another thread [rings](Self::ring), a signal comes or the
+    /// deadline passes. `device` is the number with which the device was registered. It stays open
+    /// until this returns.
     ///
     /// # Errors
     /// The loop's.

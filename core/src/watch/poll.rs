@@ -20,8 +20,8 @@ pub(super) enum ParkOutcome {
 }
 
 impl<P: Places> Watch<P> {
-    /// Polls the device, if there is one, until the deadline. `deadline` is called once other threads see
-    /// that this one polls; if it returns `None`, the thread does not poll.
+    /// Polls the device, if there is one, until the deadline. `deadline` is called once other
+    /// threads see that this one polls; if it returns `None`, the thread does not poll.
     #[inline]
     pub(super) fn poll(
         &self,
@@ -87,8 +87,8 @@ impl<P: Places> Watch<P> {
         }
     }
 
-    /// Wakes a parked thread, so that it takes the watch. Sleepers come first, because they keep the watch
-    /// from one event to the next.
+    /// Wakes a parked thread, so that it takes the watch. Sleepers come first, because they keep
+    /// the watch from one event to the next.
     #[cold]
     fn hand_over(&self) {
         let is_taken = |parked: &AtomicUsize| parked.load(SeqCst) > 0;

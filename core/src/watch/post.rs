@@ -3,8 +3,8 @@
 use crate::hal::Sleeper;
 use crate::sync::{AtomicU64, Ordering::SeqCst, OwnerThread};
 
-/// A thread that waits in the loop: one that runs the loop, or a [`Sleeper`], which is woken only by
-/// wake-ups that name it.
+/// A thread that waits in the loop: one that runs the loop, or a [`Sleeper`], which is woken only
+/// by wake-ups that name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LoopThread(u64);
 
@@ -16,8 +16,8 @@ impl LoopThread {
         LoopThread(sleeper.number().get().into())
     }
 
-    /// The place in which it sleeps while another thread watches. Place 0 is for all threads that run the
-    /// loop. Two sleepers may share one of the others, and are then woken together.
+    /// The place in which it sleeps while another thread watches. Place 0 is for all threads that
+    /// run the loop. Two sleepers may share one of the others, and are then woken together.
     pub(super) fn place(self, places: usize) -> usize {
         let shared = places.saturating_sub(1).max(1) as u64;
         match self {
@@ -37,8 +37,8 @@ impl LoopThread {
 #[derive(Debug, Default)]
 pub(super) struct Post {
     word: AtomicU64,
-    /// The thread of the sleeper that has the watch while it is `HELD`. The number of the sleeper is not
-    /// enough, because a caller may use a number twice.
+    /// The thread of the sleeper that has the watch while it is `HELD`. The number of the sleeper
+    /// is not enough, because a caller may use a number twice.
     holder: OwnerThread,
 }
 
@@ -99,7 +99,8 @@ impl Post {
         self.word.load(SeqCst) & WATCHED != 0
     }
 
-    /// Whether the thread that polls is this sleeper, or one that runs the loop if this is `RUNNER`.
+    /// Whether the thread that polls is this sleeper, or one that runs the loop if this is
+    /// `RUNNER`.
     pub(super) fn is_watched_by(&self, thread: LoopThread) -> bool {
         self.word.load(SeqCst) == word(thread, WATCHED)
     }

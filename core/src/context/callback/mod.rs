@@ -1,8 +1,9 @@
 //! Callbacks: a thin layer over the wakes of a round.
 //!
-//! A channel has at most one callback. It stays until it is replaced or removed, or until its channel
-//! is gone. Each wait is still for one wake, unless it is for each. While a callback runs it is out of
-//! its place and no lock is held. If it is replaced or removed meanwhile, that holds afterwards.
+//! A channel has at most one callback. It stays until it is replaced or removed, or until its
+//! channel is gone. Each wait is still for one wake, unless it is for each. While a callback runs
+//! it is out of its place and no lock is held. If it is replaced or removed meanwhile, that holds
+//! afterwards.
 
 mod places;
 mod run;
@@ -53,21 +54,21 @@ impl<R: Registrar> Shared<R> {
 }
 
 impl<R: Registrar> Channel<R> {
-    /// Sets the callback that [`Context::dispatch_callbacks`] calls for each wake of this channel. It
-    /// replaces the one that was set before. It begins no wait: [`wait`](Self::wait) or
+    /// Sets the callback that [`Context::dispatch_callbacks`] calls for each wake of this channel.
+    /// It replaces the one that was set before. It begins no wait: [`wait`](Self::wait) or
     /// [`wait_each`](Self::wait_each) does.
     ///
-    /// A wait never calls the callback. If an event was kept, its wake is queued for the next round, and
-    /// the event loop is woken.
+    /// A wait never calls the callback. If an event was kept, its wake is queued for the next
+    /// round, and the event loop is woken.
     ///
-    /// The callback may call anything of the context except its dispatch: wait, cancel, bind, unbind,
-    /// replace or remove callbacks, tear down, for its own channel or another. It is dropped, with no
-    /// lock held, when it is replaced or removed or its channel is dropped or unbound; if it is running
-    /// then, after it has returned.
+    /// The callback may call anything of the context except its dispatch: wait, cancel, bind,
+    /// unbind, replace or remove callbacks, tear down, for its own channel or another. It is
+    /// dropped, with no lock held, when it is replaced or removed or its channel is dropped or
+    /// unbound; if it is running then, after it has returned.
     ///
     /// # Errors
-    /// The new callback is dropped. [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a
-    /// forked child.
+    /// The new callback is dropped. [`Error::Reentrant`] from inside a hook; [`Error::Inherited`]
+    /// in a forked child.
     pub fn set_callback(&self, callback: impl FnMut(Wake) + Send + 'static) -> Result<(), Error> {
         let id = self.id();
         let set = || {
@@ -85,12 +86,12 @@ impl<R: Registrar> Channel<R> {
     /// Removes the callback. Returns whether there was one. A wait goes on, and
     /// [`dispatch`](Context::dispatch) hands its wake out.
     ///
-    /// When it returns, the callback is not running on another thread, and is not called again. So do not
-    /// call it while holding a lock that the callback takes.
+    /// When it returns, the callback is not running on another thread, and is not called again. So
+    /// do not call it while holding a lock that the callback takes.
     ///
     /// # Errors
-    /// The callback stays. [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked
-    /// child.
+    /// The callback stays. [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a
+    /// forked child.
     pub fn remove_callback(&self) -> Result<bool, Error> {
         let id = self.id();
         let remove = || {
@@ -110,8 +111,8 @@ impl<R: Registrar> Channel<R> {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// Runs the round: calls the callback of each channel that fired, one after the other and with no
-    /// lock held, and then ends the round as [`finish`](Self::finish) does.
+    /// Runs the round: calls the callback of each channel that fired, one after the other and with
+    /// no lock held, and then ends the round as [`finish`](Self::finish) does.
     ///
     /// The wake of a channel without a callback is kept for the next wait on it, except a wake with
     /// [`Gone`](crate::Cause::Gone): the next wait fails by itself.

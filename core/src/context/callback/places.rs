@@ -1,4 +1,5 @@
-//! The callbacks of a context, by channel, and what happens to a callback that is changed while it runs.
+//! The callbacks of a context, by channel, and what happens to a callback that is changed while it
+//! runs.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -13,8 +14,8 @@ pub(in crate::context) type Callback = Box<dyn FnMut(Wake) + Send>;
 #[derive(Default)]
 pub(in crate::context) struct Callbacks {
     places: Pages<Place>,
-    /// The callbacks of earlier bindings whose port number has another owner by now, by generation. Their
-    /// wakes with [`Cause::Gone`](crate::Cause::Gone) may still be queued.
+    /// The callbacks of earlier bindings whose port number has another owner by now, by generation.
+    /// Their wakes with [`Cause::Gone`](crate::Cause::Gone) may still be queued.
     displaced: BTreeMap<u64, Option<Callback>>,
     running: Option<ChannelId>,
     /// Whether a thread waits for the running one to return.
@@ -88,8 +89,8 @@ impl Callbacks {
         Some(callback)
     }
 
-    /// Puts the callback that ran back, unless its place is gone or taken. Returns what else is to be
-    /// done.
+    /// Puts the callback that ran back, unless its place is gone or taken. Returns what else is to
+    /// be done.
     #[inline]
     pub(super) fn put_back(&mut self, ran: Callback) -> Option<Rest> {
         if let Some(id) = self.running.take()

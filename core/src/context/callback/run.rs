@@ -74,8 +74,8 @@ impl<R: Registrar> Shared<R> {
 }
 
 impl State {
-    /// The next wake and its callback, which is taken out, if the wake is an event and the channel has a
-    /// callback, as with nearly all.
+    /// The next wake and its callback, which is taken out, if the wake is an event and the channel
+    /// has a callback, as with nearly all.
     #[inline(always)]
     fn next_plain_call(&mut self) -> Option<(Callback, ChannelId)> {
         let State {
@@ -84,8 +84,8 @@ impl State {
         machine.next_event(|id| callbacks.take(id))
     }
 
-    /// [`next_plain_call`](Self::next_plain_call) for a wake with any cause. The wakes of channels without
-    /// a callback are kept.
+    /// [`next_plain_call`](Self::next_plain_call) for a wake with any cause. The wakes of channels
+    /// without a callback are kept.
     #[cold]
     fn next_call_of_any(&mut self) -> Option<(Callback, Wake)> {
         let State {
