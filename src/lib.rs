@@ -57,7 +57,7 @@ pub use evtchn_core::{
     EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, Notifier, OnEoi, Open,
     Outcome, OwnTime, Parts, Passed, Port, PortBuf, PortStatus, PortStatuses, RateLimit, Registrar,
     RemotePort, Round, Sleep, Sleeper, Slept, Stats, Status, StillInUse, Trigger, Unmask,
-    UnmaskPolicy, Virq, Wake, WakeBuf, Wakes, WeakContext, Whom, Woken,
+    UnmaskPolicy, Virq, Wake, WakeBuf, WakeTargets, Wakes, WeakContext, Woken,
 };
 #[cfg(feature = "sim")]
 pub use evtchn_sim as sim;

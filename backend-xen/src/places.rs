@@ -138,7 +138,7 @@ impl Places for Kernel {
     }
 
     #[cold]
-    fn silence(&self) {
+    fn clear_rings(&self) {
         let _silent_before = rustix::io::read(&self.bell, &mut [0_u8; 8]);
     }
 
@@ -160,12 +160,12 @@ impl Places for Kernel {
         }
     }
 
-    fn unpark(&self, place: usize, whom: Unpark) {
+    fn unpark(&self, place: usize, threads: Unpark) {
         let Some(word) = self.unparks.get(place) else {
             return;
         };
         word.fetch_add(1, SeqCst);
-        let count = match whom {
+        let count = match threads {
             Unpark::One => 1,
             Unpark::All => i32::MAX.cast_unsigned(),
         };

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use evtchn_core::watch::{Waited, Watch};
 use evtchn_core::{
-    Device, LoopError, NewLoop, Passed, Registrar, Sleep, Sleeper, Slept, Trigger, Whom,
+    Device, LoopError, NewLoop, Passed, Registrar, Sleep, Sleeper, Slept, Trigger, WakeTargets,
 };
 use evtchn_fork::{Inherited, Process};
 
@@ -351,9 +351,9 @@ impl Registrar for PollLoop {
         PollLoop::wake(self);
     }
 
-    fn wake_only(&self, whom: Whom<'_>) {
+    fn wake_only(&self, targets: WakeTargets<'_>) {
         if self.process.is_current() {
-            self.watch.wake_only(whom);
+            self.watch.wake_only(targets);
         }
     }
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use evtchn_core::{
     Context, Device as AnyDevice, DeviceError, DomId, Error, EventChannel, LoopError, Open,
-    Registrar, Sleep, Trigger, Whom,
+    Registrar, Sleep, Trigger, WakeTargets,
 };
 use evtchn_fork::{Inherited, Unavailable};
 use evtchn_sim::Sim;
@@ -130,11 +130,11 @@ fn wake_in_a_child_does_not_reach_the_poll_loop_of_its_parent(forks: &Forks) {
     }
     let poll_loop = forks.in_child(poll_loop, |poll_loop| {
         poll_loop.wake();
-        let whom = Whom {
+        let targets = WakeTargets {
             runners: true,
             sleepers: &[],
         };
-        poll_loop.wake_only(whom);
+        poll_loop.wake_only(targets);
     });
     // The thread has taken nothing from the eventfd, and nothing is in it.
     assert_eq!(counts_of_eventfds(), [0]);

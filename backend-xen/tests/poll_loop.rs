@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use evtchn_core::{Device, LoopError, Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
+use evtchn_core::{Device, LoopError, Registrar, Sleep, Sleeper, Slept, Trigger, WakeTargets};
 use evtchn_xen::{Counters, PollLoop, Readiness, RegistrationError};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -114,11 +114,11 @@ fn sleeping_thread(poll_loop: &PollLoop, number: u32) -> thread::JoinHandle<Slep
 
 fn notify(poll_loop: &PollLoop, numbers: &[u32]) {
     let sleepers: Vec<_> = numbers.iter().map(|it| sleeper(*it)).collect();
-    let whom = Whom {
+    let targets = WakeTargets {
         runners: false,
         sleepers: &sleepers,
     };
-    Registrar::wake_only(poll_loop, whom);
+    Registrar::wake_only(poll_loop, targets);
 }
 
 fn make_readable(device: &Device) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use evtchn::{Cause, Device, Driver, LoopError, Port, Registrar, Trigger, Whom};
+use evtchn::{Cause, Device, Driver, LoopError, Port, Registrar, Trigger, WakeTargets};
 use serde_json::{Value, json};
 
 use crate::plain;
@@ -335,7 +335,7 @@ impl Registrar for ReportingRegistrar {
         self.registrar.wake();
     }
 
-    fn wake_only(&self, whom: Whom<'_>) {
-        self.registrar.wake_only(whom);
+    fn wake_only(&self, targets: WakeTargets<'_>) {
+        self.registrar.wake_only(targets);
     }
 }

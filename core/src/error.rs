@@ -1,4 +1,4 @@
-//! What can go wrong with a call of a context, a channel, or what was made of them.
+//! What can go wrong with a call of a context, a channel, or a type made from them.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,9 +12,9 @@ use crate::machine::{ChannelId, NotBound};
 /// A call failed. The documentation of each call says what it can fail with.
 ///
 /// Unless a variant says otherwise, the call changed nothing: ports, waits and the registration
-/// are as they were before, and the call may be tried again.
+/// are as before, and the program may try the call again.
 ///
-/// An error prints as one line, with call, port and errno where there are any.
+/// An error prints as one line, with the call, the port and the errno if it has them.
 ///
 /// ```
 /// use evtchn_core::{Context, DeviceCall, DomId, Error, ErrorKind, Port, RemotePort};
@@ -47,13 +47,13 @@ pub enum Error {
     ///   still masked, and the next round tries again.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// The device took no more ports to unmask. After a round the next one tries again; a wait that
-    /// fails so did not begin.
+    /// The device unmasked fewer ports than it was given. If a round fails with this error, the
+    /// next round unmasks the rest. If a wait fails with it, the wait did not begin.
     #[error("the device did not take {ports} ports from port {first} on to unmask them")]
     NotUnmasked {
-        /// The first of them.
+        /// The first port that is still masked.
         first: Port,
-        /// How many are still masked.
+        /// How many ports are still masked.
         ports: usize,
     },
     /// The event loop of the context could not be made.
@@ -62,58 +62,63 @@ pub enum Error {
     /// The event loop refused the device.
     #[error("the event loop refused the device: {0}")]
     Register(LoopError),
-    /// The event loop did not let go of the device. What the call was for is done: the channel is
-    /// unbound, the wait is over, the wakes are handed out. The next call tries again.
+    /// The event loop could not deregister the device. The call did its work otherwise: the channel
+    /// is unbound, the wait is over, the wakes are handed out. The next call deregisters again.
+    /// (Calls that undo their work instead say so.)
     #[error("the event loop did not let go of the device: {0}")]
     Deregister(LoopError),
     /// The event loop could not sleep. The wait is over.
     #[error("cannot sleep in the event loop: {0}")]
     Sleep(LoopError),
-    /// A hook of the event loop panicked. It counts as having done nothing.
+    /// A hook of the event loop panicked while another panic unwound. The hook counts as having
+    /// done nothing.
     #[error("a hook of the event loop panicked")]
     HookPanicked,
-    /// Called from inside a hook of the event loop, or while the device is being opened.
+    /// The call came from inside a hook of the event loop, or while the same thread opens the
+    /// device.
     #[error("a registrar hook must not call back into its context")]
     Reentrant,
-    /// Called in a forked child: context and channels are the parent's.
+    /// The call came from a forked child. Context and channels belong to the parent.
     #[error("the event-channel device belongs to the process that this one was forked from")]
     Inherited,
-    /// The channel was unbound, or its device failed or was handed over.
+    /// The channel was unbound, its device failed or was handed over, or a check found that Xen has
+    /// closed its port.
     #[error("{0} is not bound here")]
     NotBound(ChannelId),
-    /// Another waiter has the channel.
+    /// The channel already has another waiter: a task, a thread that blocks, or a wait of rounds.
     #[error("{0} already has a waiter")]
     AlreadyWaited(ChannelId),
-    /// Another thread has a round of this context, this thread is in a callback, or another check of
-    /// the peers is under way.
+    /// Another thread has a round of this context, this thread is in a callback, or another
+    /// [check](crate::Context::check_peers) of the peers is under way.
     #[error("another round or check of this context is under way")]
     Busy,
-    /// Another thread cancelled the wait of a task, or dropped the context.
+    /// Another thread cancelled the wait of this task or thread, or dropped the context.
     #[error("the wait was cancelled")]
     Cancelled,
-    /// The callback of the channel runs on another thread.
+    /// The callback of the channel is running on another thread.
     #[error("the callback of {0} runs on another thread")]
     CallbackRuns(ChannelId),
-    /// The device is restricted to this domain already, and stays so.
+    /// The device is already restricted to this domain, and stays so.
     #[error("already restricted to domain {0}")]
     Restricted(DomId),
     /// No device can be restricted to this domain: it is domain 0, or a reserved id (Linux
     /// drivers/xen/evtchn.c, evtchn_ioctl).
     #[error("domain {0} cannot be the target of a restriction")]
     NoTarget(DomId),
-    /// Channels or notifiers are left.
+    /// Channels or notifiers still use the device.
     #[error("{0}")]
     StillInUse(Box<StillInUse>),
     /// No device is open, so there is nothing to hand over.
     #[error("no device is open")]
     NotOpen,
-    /// The ports do not fit into a table: the device gave out a number that Xen does not have.
+    /// The ports cannot be written into a table: the device gave out a number that Xen does not
+    /// have.
     #[error(transparent)]
     HandOver(#[from] BadHandOver),
 }
 
 impl Error {
-    /// The device's error, where it is one.
+    /// The device's error, if this is [`Error::Device`].
     #[must_use]
     pub const fn device(&self) -> Option<&DeviceError> {
         if let Error::Device(error) = self {
@@ -157,9 +162,9 @@ impl From<NotBound> for Error {
 pub struct StillInUse {
     /// Ports of the channels that are still bound.
     pub channels: Vec<Port>,
-    /// Those of them that have a waiter.
+    /// The ports of those channels that have a waiter.
     pub waiting: Vec<Port>,
-    /// How many [`Notifier`](crate::Notifier)s are left, those of one channel counted once.
+    /// How many channels still have a [`Notifier`](crate::Notifier).
     pub held: usize,
 }
 
@@ -186,7 +191,7 @@ mod tests {
     use crate::hal::{DeviceCall, ErrorKind};
     use crate::machine::Machine;
 
-    /// What a backend or an event loop of its own says.
+    /// The own error of a backend or of an event loop.
     #[derive(Debug, thiserror::Error)]
     #[error("cannot do this: EIO (5)")]
     struct Failed;
@@ -204,7 +209,7 @@ mod tests {
         error.into()
     }
 
-    /// What a program prints that follows the sources, as `anyhow` does with `{:#}`.
+    /// The error and its sources on one line, as `anyhow` prints them with `{:#}`.
     fn chain(error: &dyn StdError) -> String {
         let mut line = error.to_string();
         let mut source = error.source();

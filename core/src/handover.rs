@@ -1,4 +1,4 @@
-//! What one process tells the next about the device that it hands over.
+//! What one process passes to the next about the device that it hands over.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -10,18 +10,18 @@ use crate::ids::{BadId, DomId, Port, RemotePort};
 use crate::machine::peers::Peer;
 use crate::status::PORTS;
 
-/// The ports of a device that is handed over, in an order that both processes know, what is known of
-/// their peers, and the restriction of the device: all that the driver cannot be asked for.
+/// A table of what the driver of a device that is handed over cannot be asked for: its ports, in an
+/// order that both processes know, what is known of their peers, and the restriction of the device.
 ///
-/// As text it fits into an argument or a variable of the environment. `v1:-:3,4,9.` is three ports of
-/// a device that is not restricted, `v1:5:3,4,9.` one that is restricted to domain 5. Where something
-/// is known of a peer it is `v2:5:3,4,9;peers=5:17,+,-.`: port 3 is connected to port 17 of domain 5,
-/// port 4 had an event of a peer that no [check](crate::Context::check_peers) has seen, and of port 9
-/// nothing is known.
+/// As text it fits into an argument or a variable of the environment. `v1:-:3,4,9.` says that a
+/// device without a restriction has three ports, `v1:5:3,4,9.` that it is restricted to domain 5.
+/// If something is known of a peer, the text is `v2:5:3,4,9;peers=5:17,+,-.`: port 3 is connected
+/// to port 17 of domain 5, port 4 had an event of a peer that no
+/// [check](crate::Context::check_peers) has seen, and nothing is known of the peer of port 9.
 ///
-/// A text that was cut short is an error, and so is one with a port twice or with a port that Xen
-/// does not have. In version 2, a reader skips sections behind the ports that it does not know.
-/// Older programs read version 1 alone: [`to_v1`](Self::to_v1) writes that.
+/// Reading a text fails if it was cut short, or has a port twice or a port that Xen does not have.
+/// In version 2 a reader skips the sections behind the ports that it does not know. Older programs
+/// read version 1 only: [`to_v1`](Self::to_v1) writes that.
 ///
 /// ```
 /// use evtchn_core::HandOver;
@@ -34,14 +34,14 @@ use crate::status::PORTS;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandOver {
-    /// Each once.
+    /// Each port is there once.
     ports: Vec<Port>,
-    /// One for each port, or none where nothing is known of any.
+    /// One for each port; empty if nothing is known of any peer.
     peers: Vec<Peer>,
     restriction: Option<DomId>,
 }
 
-/// What is no [`HandOver`].
+/// Why a text or a list of ports is not a valid [`HandOver`].
 ///
 /// ```
 /// use evtchn_core::{BadHandOver, HandOver};
@@ -86,7 +86,8 @@ impl HandOver {
     /// A table of these ports and this restriction, in which nothing is known of the peers.
     ///
     /// # Errors
-    /// [`BadHandOver::TooLarge`], [`BadHandOver::Twice`]
+    /// [`BadHandOver::TooLarge`] if Xen cannot have one of the ports, [`BadHandOver::Twice`] if a
+    /// port is there twice.
     pub fn new(ports: Vec<Port>, restriction: Option<DomId>) -> Result<HandOver, BadHandOver> {
         Ok(HandOver {
             ports: distinct(ports.into_iter().map(Ok))?,
@@ -127,8 +128,8 @@ impl HandOver {
         self.restriction
     }
 
-    /// The table in version 1, for a program that reads no other: without what is known of the peers.
-    /// A check there does not find a peer that went before that check.
+    /// The table in version 1, without what is known of the peers, for a program that reads no
+    /// other version. A check in that program does not notice a peer that left before the check.
     ///
     /// ```
     /// use evtchn_core::HandOver;
@@ -141,7 +142,7 @@ impl HandOver {
     pub fn to_v1(&self) -> String {
         let mut text = String::new();
         let written = self.write_ports("v1", &mut text);
-        // Nothing fails that writes to a string.
+        // Writing to a string never fails.
         debug_assert!(written.is_ok());
         text.push('.');
         text
@@ -181,7 +182,7 @@ impl fmt::Display for HandOver {
             let comma = if index > 0 { "," } else { "" };
             match peer {
                 Peer::Unknown => write!(f, "{comma}-")?,
-                Peer::Heard => write!(f, "{comma}+")?,
+                Peer::HadEvent => write!(f, "{comma}+")?,
                 Peer::Seen(RemotePort { domid, port }) => {
                     write!(f, "{comma}{}:{port}", domid.as_raw())?;
                 }
@@ -201,7 +202,7 @@ impl FromStr for HandOver {
             "v2" => true,
             _ => return Err(BadHandOver::Version),
         };
-        // The mark tells a whole text from one that was cut within a number.
+        // A text without the mark may have been cut within a number.
         let text = text.strip_suffix('.').ok_or(BadHandOver::Incomplete)?;
         let (restriction, text) = text.split_once(':').ok_or(BadHandOver::Incomplete)?;
         let restriction = match restriction {
@@ -225,11 +226,11 @@ impl FromStr for HandOver {
         let mut peers = None;
         for section in sections.into_iter().flat_map(|it| it.split(';')) {
             let (name, value) = section.split_once('=').ok_or(BadHandOver::Section)?;
-            // With an end mark in it, a text that was cut there would be whole.
+            // A text that was cut behind an end mark inside a section would seem whole.
             if name.is_empty() || section.contains('.') {
                 return Err(BadHandOver::Section);
             }
-            // A later version may have written others.
+            // Other sections may come from a later version.
             if name == "peers"
                 && peers
                     .replace(read_peers(value, table.ports.len())?)
@@ -250,7 +251,7 @@ fn read_peers(text: &str, ports: usize) -> Result<Vec<Peer>, BadHandOver> {
     list(text)
         .map(|peer| match peer {
             "-" => Ok(Peer::Unknown),
-            "+" => Ok(Peer::Heard),
+            "+" => Ok(Peer::HadEvent),
             remote => {
                 let (domid, port) = remote.split_once(':').ok_or(BadId::Unreadable)?;
                 Ok(Peer::Seen(RemotePort {
@@ -268,8 +269,8 @@ fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').filter(move |_| !text.is_empty())
 }
 
-/// Ports that Xen can have, each once. It ends at the first that is not, so it never takes more
-/// room than there are such ports.
+/// Collects ports that Xen can have, each once. It stops at the first other one, so the list never
+/// grows beyond the number of ports that Xen can have.
 fn distinct(
     ports: impl Iterator<Item = Result<Port, BadHandOver>>,
 ) -> Result<Vec<Port>, BadHandOver> {
@@ -297,143 +298,4 @@ fn number(text: &str) -> Result<u32, BadId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use alloc::string::ToString;
-
-    use super::*;
-
-    #[test]
-    fn a_table_has_what_it_was_made_of() {
-        let ports = vec![Port::new(131_071).unwrap(), Port::new(3).unwrap()];
-        let table = HandOver::new(ports.clone(), Some(DomId::new(7))).unwrap();
-        assert_eq!(table.ports(), ports);
-        assert_eq!(table.restriction(), Some(DomId::new(7)));
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let texts = [
-            "v1:-:.",
-            "v1:0:1.",
-            "v1:65535:131071,1.",
-            "v2:-:1;peers=+.",
-            "v2:7:3,1,2;peers=-,32752:9,65535:2147483647.",
-        ];
-        for text in texts {
-            assert_eq!(text.parse::<HandOver>().unwrap().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_not_written_so_is_an_error() {
-        use BadHandOver as Bad;
-        let cases = [
-            ("", Bad::Version),
-            ("v3:-:1.", Bad::Version),
-            ("v1", Bad::Version),
-            (" v1:-:1.", Bad::Version),
-            ("v1:", Bad::Incomplete),
-            ("v1:-.", Bad::Incomplete),
-            ("v1:-:12", Bad::Incomplete),
-            ("v1:-:1.\n", Bad::Incomplete),
-            ("v1::1.", Bad::Restriction(BadId::Unreadable)),
-            ("v1:self:1.", Bad::Restriction(BadId::Unreadable)),
-            ("v1:65536:1.", Bad::Restriction(BadId::DomIdTooLarge(65536))),
-            ("v1:-:1,.", Bad::Port(BadId::Unreadable)),
-            ("v1:-:+1.", Bad::Port(BadId::Unreadable)),
-            ("v1:-:01.", Bad::Port(BadId::Unreadable)),
-            ("v1:-:0.", Bad::Port(BadId::PortZero)),
-            (
-                "v1:-:2147483648.",
-                Bad::Port(BadId::PortTooLarge(0x8000_0000)),
-            ),
-            ("v1:-:4294967296.", Bad::Port(BadId::Unreadable)),
-            ("v1:-:7,7.", Bad::Twice(Port::new(7).unwrap())),
-            ("v1:-:131072.", Bad::TooLarge(Port::new(131_072).unwrap())),
-            ("v1:-:2147483647.", Bad::TooLarge(Port::MAX)),
-            ("v1:-:1;peers=+.", Bad::Port(BadId::Unreadable)),
-            ("v2:-:1;.", Bad::Section),
-            ("v2:-:1;=.", Bad::Section),
-            ("v2:-:1;peers.", Bad::Section),
-            ("v2:-:1;later=a.b.", Bad::Section),
-            ("v2:-:1;peers=.", Bad::Peers),
-            ("v2:-:1;peers=+,+.", Bad::Peers),
-            ("v2:-:;peers=+.", Bad::Peers),
-            ("v2:-:1;peers=+;peers=+.", Bad::Peers),
-            ("v2:-:1;peers=?.", Bad::Peer(BadId::Unreadable)),
-            ("v2:-:1;peers=7.", Bad::Peer(BadId::Unreadable)),
-            ("v2:-:1;peers=07:1.", Bad::Peer(BadId::Unreadable)),
-            ("v2:-:1;peers=7:0.", Bad::Peer(BadId::PortZero)),
-            (
-                "v2:-:1;peers=65536:1.",
-                Bad::Peer(BadId::DomIdTooLarge(65536)),
-            ),
-        ];
-        for (text, error) in cases {
-            assert_eq!(text.parse::<HandOver>(), Err(error), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn text_that_was_cut_anywhere_is_an_error() {
-        for text in ["v1:5:3,14,159.", "v2:5:3,14;peers=7:12,+;later=1."] {
-            for end in 0..text.len() {
-                text[..end].parse::<HandOver>().unwrap_err();
-            }
-        }
-    }
-
-    #[test]
-    fn a_table_of_version_1_is_read_as_ever_and_knows_nothing_of_peers() {
-        let table: HandOver = "v1:5:3,4,9.".parse().unwrap();
-        let ports = [3, 4, 9].map(|raw| Port::new(raw).unwrap());
-        assert_eq!(table.restriction(), Some(DomId::new(5)));
-        assert!(table.known().eq(ports.map(|port| (port, Peer::Unknown))));
-        assert_eq!(
-            table,
-            HandOver::new(ports.to_vec(), Some(DomId::new(5))).unwrap()
-        );
-    }
-
-    #[test]
-    fn what_is_known_of_each_peer_survives_its_text() {
-        let remote = RemotePort {
-            domid: DomId::new(5),
-            port: Port::new(17).unwrap(),
-        };
-        let peers = [Peer::Seen(remote), Peer::Heard, Peer::Unknown];
-        let ports = [3, 4, 9].map(|raw| Port::new(raw).unwrap());
-        let known: Vec<_> = ports.into_iter().zip(peers).collect();
-        let table = HandOver::of(known.clone(), None).unwrap();
-        assert_eq!(table.to_string(), "v2:-:3,4,9;peers=5:17,+,-.");
-        let read: HandOver = table.to_string().parse().unwrap();
-        assert_eq!(read, table);
-        assert!(read.known().eq(known));
-    }
-
-    #[test]
-    fn a_program_that_reads_version_1_can_be_given_every_table() {
-        for (text, v1) in [
-            ("v2:5:3,4,9;peers=5:17,+,-.", "v1:5:3,4,9."),
-            ("v2:-:;peers=.", "v1:-:."),
-            ("v1:7:2.", "v1:7:2."),
-        ] {
-            let table: HandOver = text.parse().unwrap();
-            assert_eq!(table.to_v1(), v1);
-            assert_eq!(v1.parse::<HandOver>().unwrap().ports(), table.ports());
-        }
-    }
-
-    #[test]
-    fn a_section_of_a_later_version_is_skipped() {
-        let known = "v2:5:3;peers=5:17.".parse::<HandOver>();
-        for text in [
-            "v2:5:3;peers=5:17;later=.",
-            "v2:5:3;a=b;peers=5:17;c=d=e,f.",
-        ] {
-            assert_eq!(text.parse(), known, "{text:?}");
-        }
-        let none = "v2:5:3;later=1.".parse::<HandOver>().unwrap();
-        assert_eq!(none.to_string(), "v1:5:3.");
-    }
-}
+mod tests;

@@ -1,14 +1,14 @@
-//! The typed numbers of the field.
+//! The typed numbers: ports, domain ids, virtual interrupts.
 //!
-//! A local port cannot be passed where a remote one belongs, because a remote port only travels
-//! together with its domain; a domain id cannot be passed where a port belongs.
+//! The compiler refuses a local port in place of a remote one, because a remote port always comes
+//! with its domain, and a domain id in place of a port.
 
 use alloc::format;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::str::FromStr;
 
-/// A number that is no valid id.
+/// Why a number or a text is not a valid id.
 ///
 /// ```
 /// use evtchn_core::{BadId, DomId, Port, Virq};
@@ -25,7 +25,7 @@ pub enum BadId {
     /// Event-channel ports fit in 31 bits (xenevtchn.h, `evtchn_port_or_error_t`).
     #[error("{0:#x} is no event-channel port: ports fit in 31 bits")]
     PortTooLarge(u32),
-    /// Domain ids are 16 bits wide. Linux cuts a larger one to its low 16 bits without a word.
+    /// Domain ids are 16 bits wide. Linux silently cuts a larger one to its low 16 bits.
     #[error("{0:#x} is no domain id: domain ids fit in 16 bits")]
     DomIdTooLarge(u32),
     /// The text is neither a number nor a known name.
@@ -35,8 +35,8 @@ pub enum BadId {
 
 /// The local number of an event channel: 1 to 2³¹ − 1.
 ///
-/// Only a number to print or to hand to a peer. Xen hands out the lowest free number again at
-/// once, so a port alone does not say which binding is meant.
+/// A number to print or to hand to a peer. Xen gives the lowest free number to the next binding, so
+/// a port alone does not identify a binding: a [`ChannelId`](crate::ChannelId) does.
 ///
 /// ```
 /// use evtchn_core::Port;
@@ -113,8 +113,8 @@ impl fmt::Debug for Port {
 
 /// The id of a domain, 16 bits wide.
 ///
-/// Xen stores a remote domain id unchecked when a port is allocated for it, so ids of domains
-/// that do not exist (yet) are accepted there.
+/// Allocating a port for a remote domain accepts the id of a domain that does not exist (yet),
+/// because Xen does not check it.
 ///
 /// ```
 /// use evtchn_core::DomId;
@@ -134,7 +134,7 @@ impl DomId {
     pub const DOM0: DomId = DomId(0);
     /// The calling domain, whatever its id (`DOMID_SELF`, xen/include/public/xen.h).
     pub const SELF: DomId = DomId(0x7ff0);
-    /// The first of the reserved ids; no real domain has it or one above.
+    /// The first of the reserved ids; no real domain has this id or a larger one.
     pub const FIRST_RESERVED: DomId = DomId(0x7ff0);
 
     /// The domain with this id.
@@ -189,7 +189,7 @@ impl fmt::Debug for DomId {
     }
 }
 
-/// One end of a channel as another domain names it.
+/// A port, together with the domain that owns it.
 ///
 /// ```
 /// use evtchn_core::{DomId, RemotePort};
@@ -234,7 +234,7 @@ impl FromStr for RemotePort {
 
 /// A virtual interrupt, by number (xen/include/public/xen.h, `VIRQ_*`).
 ///
-/// Any number can be asked for; Xen refuses those at or over 24 with `EINVAL`.
+/// Any number can be given; Xen refuses numbers from 24 on with `EINVAL`.
 ///
 /// ```
 /// use evtchn_core::Virq;
@@ -360,54 +360,4 @@ impl fmt::Debug for Virq {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ports_are_1_to_31_bits() {
-        assert_eq!(Port::try_from(0), Err(BadId::PortZero));
-        assert_eq!(Port::try_from(1).map(Port::as_raw), Ok(1));
-        assert_eq!(Port::try_from(0x7fff_ffff), Ok(Port::MAX));
-        assert_eq!(
-            Port::try_from(0x8000_0000),
-            Err(BadId::PortTooLarge(0x8000_0000))
-        );
-    }
-
-    #[test]
-    fn domids_are_16_bits() {
-        assert_eq!(DomId::try_from(0x7ff0), Ok(DomId::SELF));
-        assert_eq!(
-            DomId::try_from(0x1_0000),
-            Err(BadId::DomIdTooLarge(0x1_0000))
-        );
-    }
-
-    #[test]
-    fn remote_ports_are_read_as_domid_colon_port() {
-        let remote: RemotePort = "5:17".parse().unwrap();
-        assert_eq!((remote.domid.as_raw(), remote.port.as_raw()), (5, 17));
-        assert_eq!(remote.to_string(), "5:17");
-        assert_eq!("5:0".parse::<RemotePort>(), Err(BadId::PortZero));
-        assert_eq!("5".parse::<RemotePort>(), Err(BadId::Unreadable));
-    }
-
-    #[test]
-    fn virqs_are_read_by_name_or_number() {
-        for text in ["DOM_EXC", "virq_dom_exc", "3"] {
-            assert_eq!(text.parse(), Ok(Virq::DOM_EXC), "{text}");
-        }
-        assert_eq!("BOGUS".parse::<Virq>(), Err(BadId::Unreadable));
-        assert_eq!(Virq::new(17).to_string(), "17");
-        assert_eq!(Virq::new(17).name(), None);
-        assert_eq!(Virq::DOM_EXC.name(), Some("DOM_EXC"));
-        assert_eq!(Virq::DOM_EXC.as_raw(), 3);
-    }
-
-    #[test]
-    fn ids_say_what_they_are() {
-        let port = Port::new(5).unwrap();
-        let ids = (port, DomId::SELF, Virq::DOM_EXC);
-        assert_eq!(format!("{ids:?}"), "(Port(5), DomId(self), Virq(DOM_EXC))");
-    }
-}
+mod tests;

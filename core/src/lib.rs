@@ -1,19 +1,20 @@
 //! The core of evtchn: Xen event channels over any backend.
 //!
-//! No errno, no clock and no unsafe code live here, no file descriptor is used, and nothing starts
-//! a thread. Its modules, in the order in which to read them:
+//! It contains no errno, no clock and no unsafe code, uses no file descriptor and starts no thread.
+//! Its modules, in the order in which to read them:
 //!
 //! - `ids`: the typed numbers (`Port`, `DomId`, `Virq`, `RemotePort`).
-//! - `hal`: what a backend and an event loop must supply, on one screen.
+//! - `hal`: what a backend and an event loop must supply.
 //! - `error`: what can go wrong with a call.
 //! - `handover`: the table that one process gives to the next with its device.
-//! - `machine`: the pure part. The states of a port and of the link, as tables; public with the
-//!   feature `tables`.
-//! - `status`: what a port is, as Xen tells it.
-//! - `policy`: when a port whose wake was handed out is unmasked.
-//! - `context`: the machine behind locks, carrying out what the tables say.
+//! - `machine`: the pure part. The states of a port and of the link, as tables. It is public with
+//!   the feature `tables`.
+//! - `status`: what a port is, as Xen reports it.
+//! - `policy`: when a port is unmasked after its wake was handed out.
+//! - `context`: the machine behind locks. It carries out what the tables say.
 //! - `handlers`: rounds with handlers under such policies, over the public calls of a context.
-//! - [`watch`]: for loops in which several threads wait: which of them polls, and which is woken.
+//! - [`watch`]: for event loops in which several threads wait. It decides which thread polls and which
+//!   are woken.
 //!
 //! With the feature `mock` there are mocks of what a backend and a loop supply, in `mock`.
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -69,7 +70,7 @@ pub use error::{Error, StillInUse};
 pub use hal::{
     Backend, Device, DeviceCall, DeviceError, ErrorKind, EventChannel, ForkMark, LoopError,
     NewLoop, Open, OwnTime, Passed, PortBuf, PortStatuses, Registrar, Sleep, Sleeper, Slept,
-    Trigger, Whom,
+    Trigger, WakeTargets,
 };
 #[cfg(feature = "std")]
 pub use handlers::{Call, Eoi, Handlers};

@@ -1,14 +1,15 @@
-//! Mocks of the seam, for tests in which the calls themselves are the point: which were made,
-//! with what, in what order. (The crate `evtchn-sim` has a device that behaves like the real one.)
+//! Mocks of a backend and of an event loop, for tests that check the calls themselves: which were
+//! made, with what arguments, in what order. (The crate `evtchn-sim` has a device that behaves like
+//! the real one.)
 //!
 //! They are made with [`mockall`](https://docs.rs/mockall): for each method there is an `expect_…`
 //! that says what will be called and what comes of it, and a call that was not expected panics.
 //! Closing the device is a call like the others, [`MockDevice::expect_close`].
 //!
-//! A context asks again and again in which process it is and how its event loop reports
-//! readiness. [`MockDevice::of_this_process`], [`MockOpen::of_this_process`] and
-//! [`MockRegistrar::with_trigger`] make mocks that answer this; with `new` a test answers it
-//! itself, to fork or to catch the panic of a callback.
+//! A context often asks for the process it is in and for the way its event loop reports readiness.
+//! [`MockDevice::of_this_process`], [`MockOpen::of_this_process`] and
+//! [`MockRegistrar::with_trigger`] make mocks that answer this. With `new` a test answers itself,
+//! in order to fork or to catch the panic of a callback.
 //!
 //! ```
 //! use evtchn_core::mock::{MockDevice, MockOpen, MockRegistrar, Sequence, brings, predicate};
@@ -74,11 +75,11 @@ pub fn loop_error(kind: ErrorKind) -> LoopError {
     device_error(kind).into()
 }
 
-/// What [`EventChannel::pending`] returns where the device has these ports, each time it is
-/// called: `device.expect_pending().returning(brings([port]))`. None at all is an empty read.
+/// Makes each [`EventChannel::pending`] read these ports:
+/// `device.expect_pending().returning(brings([port]))`. Without ports each read is empty.
 ///
 /// # Panics
-/// When it is called with a buffer that has no room for them.
+/// The returned function panics if its buffer has no room for the ports.
 pub fn brings(
     ports: impl IntoIterator<Item = Port>,
 ) -> impl Fn(&mut PortBuf) -> Result<(), DeviceError> + Send + 'static {
@@ -156,8 +157,8 @@ mod made {
 pub use made::{MockDevice, MockOpen, MockRegistrar};
 
 impl MockDevice {
-    /// A device that the calling process opened. Once a test is panicking it was inherited, so
-    /// that no drop meets a call that nobody expects.
+    /// A device that the calling process opened. Once a test panics, the device says that it was
+    /// inherited, so that no drop makes a call that the test did not expect.
     #[must_use]
     pub fn of_this_process() -> MockDevice {
         let mut device = MockDevice::new();
@@ -176,8 +177,8 @@ impl Drop for MockDevice {
 }
 
 impl MockOpen {
-    /// An opener in a process that does not fork. Once a test is panicking it is in a child, so
-    /// that dropping context and channels does nothing.
+    /// An opener in a process that does not fork. Once a test panics, the opener says that it is in
+    /// a forked child, so that dropping context and channels does nothing.
     #[must_use]
     pub fn of_this_process() -> MockOpen {
         let mut opener = MockOpen::new();
@@ -187,7 +188,7 @@ impl MockOpen {
 }
 
 impl MockRegistrar {
-    /// An event loop that reports readiness like this.
+    /// An event loop that reports readiness in this way.
     #[must_use]
     pub fn with_trigger(trigger: Trigger) -> MockRegistrar {
         let mut registrar = MockRegistrar::new();
@@ -207,17 +208,17 @@ mod tests {
         Port::new(raw).unwrap()
     }
 
-    /// A program's own, that tells the peer at its end.
+    /// A value of the program that notifies the peer when it is dropped.
     struct Farewell(Notifier);
 
     impl Drop for Farewell {
         fn drop(&mut self) {
-            let _untold = self.0.notify();
+            let _unreported = self.0.notify();
         }
     }
 
     #[test]
-    fn a_read_brings_what_it_was_told_each_time() {
+    fn a_read_brings_the_same_ports_each_time() {
         let mut device = MockDevice::of_this_process();
         let read = device.expect_pending().times(2);
         read.returning(brings([port(3), port(1)]));
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "MockDevice::close")]
-    fn a_close_that_nobody_expects_panics() {
+    fn a_close_that_was_not_expected_panics() {
         drop(MockDevice::of_this_process());
     }
 

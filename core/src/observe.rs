@@ -1,8 +1,8 @@
-//! What a recording learns of a context: each call of the program, what it came to, and each call of
-//! the event loop. A backend brings the observer ([`Backend::observed`](crate::Backend::observed)).
+//! What a recording learns of a context: each call of the program, its result, and each call of the
+//! event loop. A backend brings the observer ([`Backend::observed`](crate::Backend::observed)).
 //!
 //! Only evtchn-trace implements it, in the same version. Nothing here is under semantic versioning.
-//! An observer writes down what happens: it decides nothing and calls nothing of the context.
+//! An observer only writes down what happens. It calls nothing of the context.
 
 use alloc::sync::Arc;
 
@@ -20,16 +20,16 @@ pub trait OfThisWorkspace: Send + Sync + 'static {}
 
 /// Observes the contexts of a backend.
 pub trait Observe: OfThisWorkspace {
-    /// A context was made: the observer of its calls.
+    /// A context was made. Returns the observer of its calls.
     fn context(&self) -> Arc<dyn Observer>;
 
-    /// The device was opened, or not: the same, with its calls observed.
+    /// The device was opened, or the open failed. Returns the device with its calls observed.
     ///
     /// # Errors
-    /// That of the open.
+    /// The error of the open.
     fn open(&self, opened: Result<Device, DeviceError>) -> Result<Device, DeviceError>;
 
-    /// A context goes on with this device: the same, with its calls observed.
+    /// A context adopts this device. Returns the device with its calls observed.
     fn adopt(&self, device: Device) -> Device;
 }
 
@@ -38,7 +38,7 @@ pub trait Observer: OfThisWorkspace {
     /// The program makes a call.
     fn begins(&self, call: Called<'_>);
 
-    /// The call that this thread began last came back, or calls a callback.
+    /// The call that this thread began last returned, or calls a callback.
     fn ends(&self, came: Came<'_>);
 
     /// The context called the event loop, or asked what a port is.
@@ -58,10 +58,10 @@ pub enum Called<'a> {
     Unbind(ChannelId),
     DropChannel(ChannelId),
     NextTimeout,
-    /// A round begins, with so many wakes at most.
+    /// A round begins, with at most this many wakes.
     Begin(usize),
     Next,
-    /// With room for so many wakes.
+    /// With room for this many wakes.
     Fill(usize),
     Finish,
     /// A round is dropped.
@@ -90,7 +90,7 @@ pub enum Called<'a> {
     CheckPeers,
     Teardown,
     DropContext,
-    /// One that only its name is known of.
+    /// A call that is recorded by its name only.
     Other(&'static str),
 }
 
@@ -104,10 +104,10 @@ pub enum Source {
     Static(Port),
 }
 
-/// What a call came to.
+/// The result of a call.
 #[derive(Debug, Clone, Copy)]
 pub enum Came<'a> {
-    /// It is done.
+    /// It succeeded.
     Done,
     /// It failed.
     Failed(&'a Error),
@@ -134,19 +134,19 @@ pub enum Came<'a> {
     Wakes(&'a [Wake]),
     /// The round is over.
     Over(Result<Outcome, &'a Error>),
-    /// A round of callbacks is over, which was one call.
+    /// A round of callbacks, made by one call, is over.
     Dispatched(Outcome),
     /// A callback is called.
     Calls(Wake),
     /// A future or a stream has no wake yet.
     Pending,
-    /// A check of the peers ended so many waits.
+    /// A check of the peers ended this many waits.
     Checked(usize),
-    /// A thread that blocked has its wake, or its time is over.
+    /// A thread that blocked has its wake, or timed out.
     Woken(Option<Cause>),
 }
 
-/// A call of the event loop or of what tells the states of ports, and what it came to.
+/// A call of the event loop or of [`PortStatuses`](crate::PortStatuses), and its result.
 #[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "named after the methods of the registrar")]
 pub enum Hook<'a> {

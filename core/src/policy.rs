@@ -1,22 +1,23 @@
-//! Unmask policies: when a port whose wake was handed out is waited on again, and so unmasked.
+//! Unmask policies: when the context waits again for a port whose wake was handed out, and so
+//! unmasks it.
 //!
-//! Until then it is masked: whatever its peer sends sets one bit in Xen and costs this domain
-//! nothing. So the policy of a port is the brake on its peer.
+//! Until then the port is masked: what its peer sends sets one bit in Xen and costs this domain
+//! nothing. So the policy of a port limits how often its peer can wake this domain.
 //!
 //! | policy | unmasked |
 //! | --- | --- |
 //! | [`BeforeHandler`] | before the handler runs |
 //! | [`AfterHandler`] | when the handler has returned, with all ports of the round |
 //! | [`OnEoi`] | when the handler's [`Eoi`](crate::Eoi) is completed or dropped, on any thread |
-//! | [`RateLimit`] | as `AfterHandler`, so many times in a row; then when the next token is due |
+//! | [`RateLimit`] | as `AfterHandler` while a token is left; otherwise when the next token is due |
 //!
-//! A policy is pure: it has no clock, the time is what its caller says. A program brings its own by
-//! implementing [`UnmaskPolicy`]. [`Handlers`](crate::Handlers) runs rounds under them.
+//! A policy has no clock: its caller passes the time. A program can implement
+//! [`UnmaskPolicy`] itself. [`Handlers`](crate::Handlers) runs rounds under policies.
 
 use alloc::boxed::Box;
 use core::time::Duration;
 
-/// What a policy says of a wake that is about to be handled.
+/// When to unmask a port whose wake is about to be handled, as a policy decides it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -64,8 +65,8 @@ pub enum Unmask {
 pub trait UnmaskPolicy: Send {
     /// The port woke and is masked; its handler runs next. `now` is the time since some start.
     ///
-    /// [`Handlers`](crate::Handlers) gives times that never go back. Who else calls this may
-    /// give any.
+    /// [`Handlers`](crate::Handlers) passes times that never go back. Other callers may pass any
+    /// time.
     fn woke(&mut self, now: Duration) -> Unmask;
 }
 
@@ -75,8 +76,8 @@ impl<P: UnmaskPolicy + ?Sized> UnmaskPolicy for Box<P> {
     }
 }
 
-/// Unmasks the port before its handler runs: what comes meanwhile is in the driver's ring when
-/// the handler returns. It costs one write for each wake.
+/// Unmasks the port before its handler runs: an event that comes meanwhile is in the driver's ring
+/// when the handler returns. It costs one write for each wake.
 ///
 /// ```
 /// # use evtchn_core::{BeforeHandler, Context, DomId};
@@ -92,7 +93,7 @@ impl<P: UnmaskPolicy + ?Sized> UnmaskPolicy for Box<P> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BeforeHandler;
 
-/// Unmasks the port when its handler has returned, in one write with the others of the round.
+/// Unmasks the port when its handler has returned, in one write with the other ports of the round.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId, AfterHandler};
@@ -108,8 +109,8 @@ pub struct BeforeHandler;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AfterHandler;
 
-/// Unmasks the port when the handler's [`Eoi`](crate::Eoi) is completed, which may be much later and
-/// on another thread.
+/// Unmasks the port when the handler's [`Eoi`](crate::Eoi) is completed, which may be much later
+/// and on another thread.
 ///
 /// ```
 /// use std::sync::mpsc;
@@ -159,12 +160,12 @@ impl UnmaskPolicy for OnEoi {
     }
 }
 
-/// A token bucket. It holds `burst` tokens and gets one each `period`; each wake takes one. While
-/// there is one for the next wake the port is unmasked when its handler is done; without one it
-/// stays masked until the next token is due.
+/// A token bucket. It holds `burst` tokens and gets one each `period`; each wake takes one. If a
+/// token is left for the next wake, the port is unmasked when its handler has returned. Otherwise
+/// it stays masked until the next token is due.
 ///
-/// So over any time `t` a port wakes at most `burst + t / period` times, and one that keeps below
-/// that is never held back.
+/// So over any time `t` a port wakes at most `burst + t / period` times. A port that wakes less
+/// often is never delayed.
 ///
 /// ```
 /// use std::time::Duration;
@@ -186,7 +187,7 @@ pub struct RateLimit {
     full: Duration,
 }
 
-/// A rate limit that cannot be.
+/// Why a [`RateLimit`] cannot be made.
 ///
 /// ```
 /// use std::time::Duration;
@@ -205,7 +206,7 @@ pub enum BadLimit {
     /// A period of zero limits nothing.
     #[error("a period of 0 limits nothing")]
     NoPeriod,
-    /// It would take longer to fill the bucket than a `Duration` can say.
+    /// Filling the bucket would take longer than a `Duration` can hold.
     #[error("{burst} periods of {period:?} are too long")]
     TooLong {
         /// How many tokens the bucket holds.
@@ -216,10 +217,11 @@ pub enum BadLimit {
 }
 
 impl RateLimit {
-    /// A bucket that is full.
+    /// A limit whose bucket is full.
     ///
     /// # Errors
-    /// [`BadLimit`].
+    /// [`BadLimit::NoBurst`] if `burst` is 0, [`BadLimit::NoPeriod`] if `period` is zero,
+    /// [`BadLimit::TooLong`] if filling the bucket would take longer than a `Duration` can hold.
     pub const fn new(burst: u32, period: Duration) -> Result<RateLimit, BadLimit> {
         if period.is_zero() {
             return Err(BadLimit::NoPeriod);
@@ -240,8 +242,8 @@ impl RateLimit {
 
 impl UnmaskPolicy for RateLimit {
     fn woke(&mut self, now: Duration) -> Unmask {
-        // Not past the time when one token was left: where time went back, or a wake came too
-        // early, the port is held for one period and no longer.
+        // Clamped, so that after a time that went back or a wake that came too early the port is
+        // delayed for one period at most.
         let full = self.full.clamp(now, now.saturating_add(self.span));
         self.full = full.saturating_add(self.period);
         let next_token = self.full.saturating_sub(self.span);

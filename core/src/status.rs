@@ -1,4 +1,4 @@
-//! What a port is, as Xen tells it (xen/include/public/event_channel.h, `EVTCHNOP_status`).
+//! What a port is, as Xen reports it (xen/include/public/event_channel.h, `EVTCHNOP_status`).
 
 use alloc::format;
 use core::fmt;
@@ -6,7 +6,7 @@ use core::fmt;
 use crate::hal::{DeviceError, ErrorKind, PortStatuses};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 
-/// What a port is right now, and who is told of its events.
+/// What a port is right now, and which vCPU gets its events.
 ///
 /// ```
 /// use evtchn_core::{DomId, PortStatuses, Status};
@@ -26,7 +26,7 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 pub struct PortStatus {
     /// What it is.
     pub state: Status,
-    /// The vCPU that is told of its events. Without meaning for a port that is closed.
+    /// The vCPU that gets its events. It means nothing if the port is closed.
     pub vcpu: u32,
 }
 
@@ -43,13 +43,13 @@ pub struct PortStatus {
 pub enum Status {
     /// Free, or reserved.
     Closed,
-    /// Waits for a peer: it was never connected, or its peer closed its end or died.
+    /// Not connected: it never was, or its peer closed its end or died.
     Unbound {
         /// The domain that may bind to it, which need not exist.
         remote: DomId,
     },
-    /// Connected. The peer may be a domain that crashed or was shut down and that the toolstack
-    /// keeps (`preserve`): until it is destroyed its ports are as they were.
+    /// Connected. If the peer's domain crashed or was shut down and the toolstack keeps it
+    /// (`preserve`), its ports stay connected until it is destroyed.
     Interdomain {
         /// The other end.
         remote: RemotePort,
@@ -107,7 +107,7 @@ pub struct Ports<'a> {
 pub(crate) const PORTS: u32 = 1 << 17;
 
 impl<'a> Ports<'a> {
-    /// The ports of a domain, as `statuses` tells them.
+    /// The ports of a domain, as `statuses` reports them.
     #[must_use]
     pub fn new(statuses: &'a dyn PortStatuses, domid: DomId) -> Ports<'a> {
         Ports {
@@ -146,7 +146,7 @@ impl Iterator for Ports<'_> {
                 // The end of the table.
                 Err(error) if error.kind() == ErrorKind::Invalid => {}
                 Err(error) => {
-                    // The others may be told.
+                    // Xen may still answer for the ports behind a hidden one.
                     self.next = after.filter(|_| error.kind() == ErrorKind::Hidden);
                     return Some((port, Err(error)));
                 }
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    fn told(table: &Table) -> Vec<(u32, Option<ErrorKind>)> {
+    fn answers(table: &Table) -> Vec<(u32, Option<ErrorKind>)> {
         let ports = table.ports(DomId::SELF);
         ports
             .map(|(port, status)| (port.as_raw(), status.err().map(|error| error.kind())))
@@ -199,23 +199,23 @@ mod tests {
     #[test]
     fn the_table_ends_at_the_first_port_that_is_invalid() {
         let fails = None;
-        assert_eq!(told(&Table { valid: 1, fails }), []);
+        assert_eq!(answers(&Table { valid: 1, fails }), []);
         let all = Table { valid: 7, fails };
-        assert_eq!(told(&all), [(1, None), (3, None), (5, None)]);
+        assert_eq!(answers(&all), [(1, None), (3, None), (5, None)]);
     }
 
     #[test]
     fn a_table_without_an_end_has_as_many_ports_as_there_can_be() {
         let valid = u32::MAX;
-        assert_eq!(told(&Table { valid, fails: None }).len(), 65_536);
+        assert_eq!(answers(&Table { valid, fails: None }).len(), 65_536);
     }
 
     #[test]
-    fn a_hidden_port_is_told_and_the_others_follow() {
+    fn a_hidden_port_is_an_error_and_the_others_follow() {
         let fails = Some((3, ErrorKind::Hidden));
         let hidden = (3, Some(ErrorKind::Hidden));
         assert_eq!(
-            told(&Table { valid: 6, fails }),
+            answers(&Table { valid: 6, fails }),
             [(1, None), hidden, (5, None)]
         );
     }
@@ -224,6 +224,6 @@ mod tests {
     fn any_other_failure_is_the_last_answer() {
         let fails = Some((3, ErrorKind::NotPermitted));
         let refused = (3, Some(ErrorKind::NotPermitted));
-        assert_eq!(told(&Table { valid: 6, fails }), [(1, None), refused]);
+        assert_eq!(answers(&Table { valid: 6, fails }), [(1, None), refused]);
     }
 }

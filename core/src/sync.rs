@@ -1,8 +1,8 @@
-//! All that the context takes from the threads of the world.
+//! Locks, atomics and the identity of threads, for the context.
 //!
-//! With the feature `only-under-shuttle` it comes from the schedule checker shuttle instead, which
-//! runs one thread at a time and chooses at each of these calls which. Then a context works inside
-//! of a shuttle execution and nowhere else.
+//! With the feature `only-under-shuttle` they come from the schedule checker shuttle, which runs
+//! one thread at a time and chooses at each of these calls which thread runs next. Then a context
+//! works inside a shuttle execution only.
 
 #[cfg(feature = "only-under-shuttle")]
 use shuttle::sync as threads;
@@ -42,7 +42,7 @@ mod locks {
     pub(crate) struct Condvar(threads::Condvar);
 
     impl Condvar {
-        /// Lets go of the lock until somebody notifies.
+        /// Releases the lock until another thread calls [`notify_all`](Self::notify_all).
         pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(guard).unwrap_or_else(PoisonError::into_inner)
         }
@@ -73,12 +73,12 @@ mod locks {
     }
 }
 
-/// Which thread is at some place, if any.
+/// The thread that is inside a section of code, if any.
 #[derive(Debug, Default)]
 pub(crate) struct OwnerThread(AtomicUsize);
 
 impl OwnerThread {
-    /// Enters the place if nobody is there.
+    /// Enters the section, unless a thread is inside.
     #[inline]
     pub(crate) fn acquire(&self) -> bool {
         self.0
@@ -86,27 +86,27 @@ impl OwnerThread {
             .is_ok()
     }
 
-    /// Leaves the place.
+    /// Leaves the section.
     #[inline]
     pub(crate) fn release(&self) {
         self.0.store(0, Ordering::Release);
     }
 
-    /// Whether the calling thread is there.
+    /// Whether the calling thread is inside.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         let thread = self.0.load(Ordering::Relaxed);
         thread != 0 && is_this_thread(thread)
     }
 
-    /// Whether anybody is there.
+    /// Whether any thread is inside.
     #[inline]
     pub(crate) fn is_taken(&self) -> bool {
         self.0.load(Ordering::Relaxed) != 0
     }
 }
 
-/// Out of line: there is seldom a thread to compare with.
+/// Out of line, because there is seldom a thread to compare with.
 #[cold]
 #[inline(never)]
 fn is_this_thread(thread: usize) -> bool {
@@ -129,12 +129,12 @@ pub(crate) fn this_thread() -> usize {
     usize::from(shuttle::thread::current().id()) + 1
 }
 
-/// Tells whether a thread has ended.
+/// Finds out whether a thread has ended.
 #[cfg(not(feature = "only-under-shuttle"))]
 #[derive(Debug)]
 pub(crate) struct ThreadLife(Weak<()>);
 
-/// The threads of an execution are not noticed to end.
+/// Under shuttle the end of a thread is not noticed.
 #[cfg(feature = "only-under-shuttle")]
 #[derive(Debug)]
 pub(crate) struct ThreadLife;
@@ -146,7 +146,7 @@ mod life {
 
     use super::{Arc, ThreadLife};
 
-    /// What lives as long as the thread. Its address is the id of the thread.
+    /// Lives as long as its thread. Its address is the id of the thread.
     struct Life(Arc<()>);
 
     thread_local! {
@@ -161,7 +161,8 @@ mod life {
     }
 
     impl ThreadLife {
-        /// A number that no other living thread has, nor one whose life is kept; never 0.
+        /// The id of the calling thread: never 0, and not that of another living thread nor of a
+        /// thread whose `ThreadLife` is kept.
         #[inline]
         pub(crate) fn id() -> usize {
             match ID.get() {
@@ -176,7 +177,7 @@ mod life {
             ID.get()
         }
 
-        /// That of the calling thread, unless it is about to end.
+        /// The life of the calling thread, unless it is about to end.
         pub(crate) fn of_this_thread() -> Option<ThreadLife> {
             let life = LIFE.try_with(|life| Arc::downgrade(&life.0));
             life.ok().map(ThreadLife)
@@ -220,7 +221,7 @@ impl ThreadLife {
     }
 }
 
-// Outside of an execution nothing of shuttle works.
+// Shuttle works inside its executions only.
 #[cfg(all(test, not(feature = "only-under-shuttle")))]
 mod tests {
     use std::thread;
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_a_change_is_told() {
+    fn a_thread_that_waits_for_a_change_is_woken() {
         /// How often this thread lets others run before it gives up.
         const TURNS: usize = 1_000_000;
         let shared = Arc::new((Mutex::new((false, false)), Condvar::default()));
@@ -278,13 +279,14 @@ mod tests {
             }
         });
         let (state, changed) = &*shared;
-        // Once it has the lock it waits before anybody else can have it.
+        // The waiter releases the lock by waiting, so a thread that sees `guard.0` set finds it
+        // waiting.
         while !state.lock().0 {
             thread::yield_now();
         }
         state.lock().1 = true;
         changed.notify_all();
         let mut turns = (0..TURNS).inspect(|_| thread::yield_now());
-        assert!(turns.any(|_| waiter.is_finished()), "it was not told");
+        assert!(turns.any(|_| waiter.is_finished()), "it was not woken");
     }
 }

@@ -1,8 +1,9 @@
-//! What a context says through `tracing`: spans around the calls of others, and events under no
-//! lock, so that a subscriber may take its time. Without the feature nothing of it is compiled.
+//! What a context reports through `tracing`: spans around calls of the backend, the event loop and
+//! the program, and events. No lock is held, so a subscriber may take its time. Without the feature
+//! nothing of it is compiled.
 //!
-//! All of it has the target `evtchn`. What a wake costs without a subscriber is one look at an
-//! atomic; a notify says nothing.
+//! All of it has the target `evtchn`. Without a subscriber a wake costs one atomic load. A notify
+//! reports nothing.
 #![cfg_attr(
     not(feature = "tracing"),
     expect(
@@ -28,7 +29,7 @@ macro_rules! say {
 }
 
 /// The device was opened, registered, deregistered or closed.
-pub(crate) fn followed(effects: &[LinkEffect]) {
+pub(crate) fn link_changed(effects: &[LinkEffect]) {
     for effect in effects {
         match effect {
             LinkEffect::Open => say!(debug, "opened the device"),
@@ -39,7 +40,7 @@ pub(crate) fn followed(effects: &[LinkEffect]) {
     }
 }
 
-/// An open or a hook failed. The caller is told too, unless there is none.
+/// An open or a hook failed. The caller gets the error too, if there is one.
 pub(crate) fn failed(call: &'static str, error: &(dyn Error + 'static)) {
     say!(warn, call, error, "failed");
 }
@@ -49,7 +50,7 @@ pub(crate) fn wake(channel: ChannelId, cause: Cause) {
     say!(trace, port = channel.port().as_raw(), ?cause, "wake");
 }
 
-/// What was found under the lock of the state and is said when that is free again.
+/// What happened under the state lock and is logged once that is free.
 #[derive(Debug, Default)]
 pub(crate) struct News {
     #[cfg(feature = "tracing")]
@@ -92,7 +93,7 @@ impl News {
         #[cfg(feature = "tracing")]
         {
             if self.overflowed {
-                say!(warn, "the driver's ring overflowed: every waiter is told");
+                say!(warn, "the driver's ring overflowed: every waiter is woken");
             }
             if let Some(error) = self.failed {
                 say!(error, error, "the device failed: every channel is dead");
@@ -101,7 +102,7 @@ impl News {
     }
 }
 
-/// A call of others, from here until this is dropped, on this thread.
+/// A span on this thread, from here until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Span {
     #[cfg(feature = "tracing")]

@@ -120,7 +120,7 @@ fn an_overflow_and_a_fault_are_logged_once_before_their_wakes() {
         assert_eq!(
             paper.take(),
             [
-                "WARN round: evtchn: the driver's ring overflowed: every waiter is told",
+                "WARN round: evtchn: the driver's ring overflowed: every waiter is woken",
                 "TRACE round: evtchn: wake port=1 cause=Overflow",
             ]
         );
@@ -154,7 +154,7 @@ fn an_overflow_that_a_bind_finds_is_logged() {
         let _next = ctx.bind_unbound_port(GUEST).unwrap();
         assert_eq!(
             paper.take(),
-            ["WARN evtchn: the driver's ring overflowed: every waiter is told"]
+            ["WARN evtchn: the driver's ring overflowed: every waiter is woken"]
         );
     });
 }

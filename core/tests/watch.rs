@@ -37,7 +37,7 @@ impl Places for Overtaken {
 
     fn ring(&self) {}
 
-    fn silence(&self) {}
+    fn clear_rings(&self) {}
 
     fn unparks(&self, _place: usize) -> u32 {
         0

@@ -8,7 +8,7 @@ use evtchn::poll::PollLoop;
 use evtchn::sim::{Sim, SimDevice, SimLoop, SimOpen};
 use evtchn::{
     Cause, Context, Device, DeviceError, DomId, Driver, Error, EventChannel, LoopError, Open,
-    OwnTime, Parts, Port, PortBuf, Registrar, RemotePort, Trigger, Virq, Whom,
+    OwnTime, Parts, Port, PortBuf, Registrar, RemotePort, Trigger, Virq, WakeTargets,
 };
 
 use super::{bind_peer, machine};
@@ -128,8 +128,8 @@ impl<R: Registrar> Registrar for Observed<R> {
         self.event_loop.wake();
     }
 
-    fn wake_only(&self, whom: Whom<'_>) {
-        self.event_loop.wake_only(whom);
+    fn wake_only(&self, targets: WakeTargets<'_>) {
+        self.event_loop.wake_only(targets);
     }
 }
 

@@ -75,12 +75,12 @@ fn a_wake_for_runners_leaves_sleepers_asleep() {
     // The first one polls, and need not come back for this either.
     let sleepers = [1, 2].map(|number| sleeping_thread(&poll_loop, number));
     let waits = waiting_thread(&poll_loop);
-    let whom = Whom {
+    let targets = WakeTargets {
         runners: true,
         sleepers: &[],
     };
     let before = sleeps_begun(&poll_loop);
-    Registrar::wake_only(&poll_loop, whom);
+    Registrar::wake_only(&poll_loop, targets);
     assert_eq!(finish(waits), WOKEN);
     assert!(sleepers.iter().all(|it| !it.is_finished()));
     assert_eq!(sleeps_begun(&poll_loop), before);
@@ -93,11 +93,11 @@ fn a_wake_for_runners_leaves_sleepers_asleep() {
 #[test]
 fn a_wake_for_runners_ends_the_next_wait_where_no_thread_waits() {
     let poll_loop = PollLoop::new().unwrap();
-    let whom = Whom {
+    let targets = WakeTargets {
         runners: true,
         sleepers: &[],
     };
-    Registrar::wake_only(&poll_loop, whom);
+    Registrar::wake_only(&poll_loop, targets);
     assert_eq!(poll_loop.wait(None).unwrap(), WOKEN);
     assert_eq!(poll_loop.wait(NOW).unwrap(), NOTHING);
 }

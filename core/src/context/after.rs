@@ -1,4 +1,4 @@
-//! What a call did for others under the lock, which they learn once it is free.
+//! What a call found to do for others under the lock, done once the lock is free.
 
 use std::mem::take;
 
@@ -10,31 +10,31 @@ use crate::machine::block::ThreadsToWake;
 use crate::sync::MutexGuard;
 use crate::trace::News;
 
-/// What is to be done for others: [taken](State::after_lock) under the lock, and
-/// [carried out](Self::carry_out) when that is free.
-#[must_use = "without it others sleep on"]
+/// Wake-ups that are due after the lock: [taken](State::after_lock) under the lock, and
+/// [carried out](Self::carry_out) once it is free.
+#[must_use = "without it the others go on sleeping"]
 pub(super) struct AfterLock {
     /// For a subscriber of `tracing`.
     news: News,
-    /// Whether there are tasks to wake.
+    /// Whether tasks are to be woken.
     has_tasks: bool,
-    /// Threads that block to wake.
+    /// Blocked threads to be woken.
     threads: ThreadsToWake,
-    /// Whether the event loop is to come back and dispatch.
+    /// Whether the event loop is to return and dispatch.
     is_for_loop: bool,
-    /// The thread that blocks and does this.
+    /// This thread, if it blocks for a channel.
     myself: Option<Waiter>,
 }
 
 impl State {
-    /// Whether something was done for others under this lock.
+    /// Whether something is due after this lock.
     #[inline]
     pub(super) fn has_due(&self) -> bool {
-        self.machine.has_somebody_to_tell() || self.news.is_some()
+        self.machine.has_waiters_to_wake() || self.news.is_some()
     }
 
-    /// Takes what was done for others, but for the thread that is `myself`. `is_for_loop` says whether
-    /// there is something for a round, too.
+    /// Takes what is due, except for the thread `myself`. `is_for_loop` says that there is
+    /// something for a round, too.
     pub(super) fn after_lock(&mut self, is_for_loop: bool, myself: Option<Waiter>) -> AfterLock {
         AfterLock {
             news: take(&mut self.news),
@@ -47,11 +47,12 @@ impl State {
 }
 
 impl AfterLock {
-    /// Says the news, wakes tasks, then threads and the loop. The last may panic, so it is last.
+    /// Logs the news, then wakes tasks, then threads and the loop. The loop comes last because it
+    /// may panic.
     ///
     /// # Errors
-    /// [`Error::Inherited`] where a waker forked, which is code of the program: in the child the lock
-    /// may be held for ever.
+    /// [`Error::Inherited`] if a waker forked and this is the child, where the lock may be held for
+    /// ever.
     pub(super) fn carry_out<R: Registrar>(self, shared: &Shared<R>) -> Result<(), Error> {
         self.news.log();
         if self.has_tasks {
@@ -66,10 +67,10 @@ impl AfterLock {
 }
 
 impl<R: Registrar> Shared<R> {
-    /// Lets go of the lock and [carries out](AfterLock::carry_out) what is due after it.
+    /// Releases the lock and [carries out](AfterLock::carry_out) what is due after it.
     ///
     /// # Errors
-    /// [`Error::Inherited`] where a waker forked.
+    /// [`Error::Inherited`] if a waker forked and this is the child.
     #[inline]
     pub(super) fn unlock(
         &self,

@@ -1,21 +1,21 @@
 //! Wakes that a round takes ahead under one lock, and yields without it.
 //!
-//! Whoever takes the lock meanwhile takes back what is not yet yielded. So nothing under the lock
-//! ever sees a wake that is handed out and not yielded, and a round never yields one that is not
-//! handed out.
+//! A thread that takes the lock meanwhile takes back what is not yet yielded. So no code under the
+//! lock ever sees a wake that is handed out but not yielded, and a round never yields a wake that
+//! is not handed out.
 
 use super::{Round, Shared, State};
 use crate::hal::Registrar;
 use crate::machine::{self, Room, Wake};
 use crate::sync::{AtomicBool, AtomicUsize, MutexGuard, Ordering::SeqCst};
 
-/// How far the round is with what it took ahead, and whether that was taken back.
+/// How much of what it took ahead the round has yielded, and whether the rest was taken back.
 ///
-/// The round writes `yielded` before it reads `is_taken_back`, and whoever takes it back writes
-/// `is_taken_back` before it reads `yielded`: so at least one of two that meet sees the other.
+/// The round writes `yielded` before it reads `is_taken_back`. A thread that takes back writes
+/// `is_taken_back` before it reads `yielded`. So of two that meet, at least one sees the other.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// With the one that the round is about to yield.
+    /// Includes the wake that the round is about to yield.
     yielded: AtomicUsize,
     is_taken_back: AtomicBool,
 }
@@ -24,15 +24,16 @@ pub(super) struct Ahead {
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     pub(super) room: Option<Box<Room>>,
-    /// How many there are, and how many of them were yielded.
+    /// How many channels there are, and how many of them were yielded.
     count: u8,
     yielded: u8,
-    /// Taking ahead gained nothing in this round: there was no wait for each, or it was taken back.
+    /// This round takes no more ahead: it found no wait for each wake, or its wakes were taken
+    /// back.
     is_off: bool,
 }
 
 impl<R: Registrar> Shared<R> {
-    /// The state, with nothing taken ahead.
+    /// Locks the state and takes back what was taken ahead.
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
@@ -40,7 +41,7 @@ impl<R: Registrar> Shared<R> {
         state
     }
 
-    /// What follows each time that the lock is taken.
+    /// To be called each time the lock was taken.
     #[inline]
     pub(super) fn stop_if_ahead(&self, state: &mut State) {
         if !state.machine.ahead.is_empty() {
@@ -57,7 +58,7 @@ impl<R: Registrar> Shared<R> {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// Takes ahead what follows a wake that was picked under this lock.
+    /// Takes ahead the wakes behind the one that was picked under this lock.
     #[inline]
     pub(super) fn take_ahead(&mut self, state: &mut State) {
         if !self.ahead.is_off && state.machine.has_next_word() {
@@ -70,7 +71,7 @@ impl<R: Registrar> Round<'_, R> {
         let ahead = &mut self.ahead;
         let room = ahead.room.take();
         let mut room = room.unwrap_or_else(|| state.machine.ahead.take_room());
-        // One is about to be yielded.
+        // One wake is about to be yielded.
         let most = machine::Ahead::MOST.min(self.wakes_left - 1);
         ahead.count = state.machine.take_ahead(&mut room, most);
         ahead.room = Some(room);
@@ -80,7 +81,7 @@ impl<R: Registrar> Round<'_, R> {
         self.shared.ahead.is_taken_back.store(false, SeqCst);
     }
 
-    /// The next wake of those that were taken ahead.
+    /// The next wake that was taken ahead.
     #[inline(always)]
     pub(super) fn next_ahead(&mut self) -> Option<Wake> {
         if self.ahead.yielded == self.ahead.count || self.shared.is_inherited() {
@@ -99,8 +100,8 @@ impl<R: Registrar> Round<'_, R> {
         Some(Wake { channel, cause })
     }
 
-    /// What was taken ahead was taken back. Says whether the wake that is about to be yielded counted
-    /// as yielded then.
+    /// What was taken ahead was taken back. Returns whether the wake that is about to be yielded
+    /// counted as yielded.
     #[cold]
     fn was_yielded(&mut self) -> bool {
         let was_yielded = usize::from(self.ahead.yielded) <= self.shared.lock().yielded;
@@ -108,7 +109,7 @@ impl<R: Registrar> Round<'_, R> {
         was_yielded
     }
 
-    /// Goes on without what was taken ahead, which was taken back.
+    /// Goes on without what was taken ahead, because it was taken back.
     #[cold]
     pub(super) fn forget_ahead(&mut self) {
         (self.ahead.count, self.ahead.yielded) = (0, 0);

@@ -1,4 +1,4 @@
-//! Many wakes at once, out of one lock.
+//! Many wakes at once, under one lock.
 
 use super::Round;
 use crate::hal::Registrar;
@@ -34,7 +34,7 @@ use crate::trace;
 /// ```
 #[derive(Debug)]
 pub struct WakeBuf {
-    /// Those of the last fill, and behind them what earlier ones left.
+    /// The wakes of the last fill, and behind them what earlier fills left.
     wakes: Vec<Wake>,
     room: usize,
 }
@@ -43,7 +43,7 @@ impl WakeBuf {
     /// More than any domain has ports.
     const MAX: usize = 1 << 17;
 
-    /// Room for so many wakes: at least one, and at most as many as a domain can have ports.
+    /// Room for this many wakes: at least one, and at most as many as a domain can have ports.
     #[must_use]
     pub fn with_capacity(wakes: usize) -> WakeBuf {
         let room = wakes.clamp(1, WakeBuf::MAX);
@@ -62,10 +62,10 @@ impl Default for WakeBuf {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// Takes many wakes at once, which costs less than one after the other: as many as are ready
-    /// and `buf` has room for. None means that the round has no more.
+    /// Takes many wakes at once, which costs less than taking them one by one: as many as are ready
+    /// and `buf` has room for. An empty slice means that the round has no more.
     ///
-    /// All of them are handed out then: a cancel that comes later takes none of them back.
+    /// All of them count as handed out: a later cancel takes none of them back.
     #[inline]
     pub fn fill<'b>(&mut self, buf: &'b mut WakeBuf) -> &'b [Wake] {
         if !self.is_plain() {

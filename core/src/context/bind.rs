@@ -11,44 +11,45 @@ use crate::observe::{Called, Came, Source};
 use crate::sync::Arc;
 
 impl<R: Registrar> Context<R> {
-    /// Allocates a port that `remote` may bind to. Xen takes the id of a domain that does not exist
-    /// too, and the port waits for one that gets this id later.
+    /// Allocates a port that `remote` may bind to. Xen accepts the id of a domain that does not
+    /// exist: a domain that gets this id later may bind to the port.
     ///
     /// # Errors
-    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
-    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     /// On a [restricted](Self::restrict) device it always fails.
     pub fn bind_unbound_port(&self, remote: DomId) -> Result<Channel<R>, Error> {
         self.bind(Source::Unbound(remote))
     }
 
-    /// Binds to a port that its owner allocated for us. The new channel has a wake at once.
+    /// Binds to a port that another domain allocated for this one. The new channel gets a wake at
+    /// once.
     ///
     /// # Errors
-    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
-    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     pub fn bind_interdomain(&self, remote: RemotePort) -> Result<Channel<R>, Error> {
         self.bind(Source::Interdomain(remote))
     }
 
-    /// Binds a virtual interrupt. One that Xen sends to another domain, as it does with the global
-    /// ones, binds before Xen 4.21 all the same and never fires.
+    /// Binds a virtual interrupt. Before Xen 4.21 this also succeeds for an interrupt that Xen
+    /// sends to another domain, such as a global one; the channel then never wakes.
     ///
     /// # Errors
-    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
-    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     /// On a [restricted](Self::restrict) device it always fails.
     pub fn bind_virq(&self, virq: Virq) -> Result<Channel<R>, Error> {
         self.bind(Source::Virq(virq))
     }
 
-    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller has
-    /// to know that `port` is one: the kernel does not refuse every number that is not. An unbind
-    /// leaves it open in Xen.
+    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller must
+    /// know that `port` is a static port: the kernel does not refuse every other number. An unbind
+    /// leaves the port open in Xen.
     ///
     /// # Errors
-    /// No port was bound: [`Error::Device`] where the device cannot be opened, has failed or refuses
-    /// the port; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     pub fn bind_static(&self, port: Port) -> Result<Channel<R>, Error> {
         self.bind(Source::Static(port))
     }
@@ -82,7 +83,7 @@ impl<R: Registrar> Context<R> {
         let (before, device) = shared.open(&settling)?;
         let mut state = shared.lock();
         let bound = state.bind(&device, source, shared.trigger);
-        // A round of this thread finds what is ready; others have to be told.
+        // A round of this thread finds what is ready by itself.
         let is_for_loop = state.machine.has_ready() && !shared.in_round.is_current();
         let after = state.after_lock(is_for_loop, None);
         drop(state);
@@ -90,10 +91,10 @@ impl<R: Registrar> Context<R> {
             shared.close_again(before, &settling);
         }
         drop(settling);
-        // Owned before a hook is called, which may panic.
+        // Before a hook is called, because that may panic.
         let channel = bound.map(|id| Channel::new(Arc::clone(shared), device, id));
         after.carry_out(shared)?;
-        // The bind stands or fell already; a link that does not follow is tried again.
+        // The result of the bind is known. If this fails, the next settle tries again.
         shared.settle_or_count();
         channel
     }

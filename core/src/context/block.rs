@@ -1,7 +1,8 @@
-//! A thread that blocks for the next wake of one channel, beside the rounds of others or alone.
+//! A thread that blocks for the next wake of one channel, beside the rounds of other threads or
+//! alone.
 //!
-//! It reads the device like a round and leaves in the ready queue what is not its own. Its wake,
-//! whoever reads it, is latched, and it takes it by looking.
+//! It reads the device like a round and leaves the wakes of other channels in the ready queue. Its
+//! own wake is latched, whichever thread reads it, and it looks for it.
 
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ use crate::machine::{ChannelId, Owner, Waited, Waiter};
 use crate::observe::{Called, Came, Hook};
 use crate::trace;
 
-/// What a blocking wait came to. In each case nobody waits any more.
+/// How a blocking wait ended.
 enum Blocked {
     /// The wake.
     Woken(Cause),
-    /// The deadline passed, or the caller's condition said so. An event that comes later is kept for
-    /// the next wait.
+    /// The deadline passed, or the caller's condition ended it. An event that comes later is kept
+    /// for the next wait.
     Ended,
     /// Another thread cancelled the wait, or dropped the context.
     Cancelled,
@@ -29,10 +30,9 @@ enum Blocked {
 impl<R: Sleep> Channel<R> {
     /// Blocks this thread until the channel wakes. A signal does not end it.
     ///
-    /// It may run beside rounds on other threads, inside a round, or where nobody dispatches:
-    /// wakes of other channels that it reads are left to the next round, for which the loop is
-    /// woken. A wake of this channel goes to this thread alone, also where the channel has a
-    /// callback.
+    /// It works beside rounds on other threads, inside a round, and in a program without rounds. If
+    /// it reads wakes of other channels, it leaves them to the next round and wakes the event loop.
+    /// The wake of this channel goes to this thread only, even if the channel has a callback.
     ///
     /// ```
     /// use evtchn_core::{Cause, Context, DomId};
@@ -48,10 +48,10 @@ impl<R: Sleep> Channel<R> {
     /// ```
     ///
     /// # Errors
-    /// The wait has ended, and an earlier one goes on. [`Error::AlreadyWaited`] where the channel
-    /// has another waiter; [`Error::Device`] where the device failed; [`Error::Cancelled`] where
-    /// another thread cancelled the wait or dropped the context; [`Error::Sleep`] where the event
-    /// loop cannot sleep; those of a [wait](Self::wait).
+    /// This wait has ended; an earlier one goes on. [`Error::AlreadyWaited`] if the channel has
+    /// another waiter; [`Error::Device`] if the device failed; [`Error::Cancelled`] if another
+    /// thread cancelled the wait or dropped the context; [`Error::Sleep`] if the event loop cannot
+    /// sleep; those of a [wait](Self::wait).
     pub fn block(&self) -> Result<Cause, Error> {
         let channel = self.id();
         let call = || {
@@ -65,7 +65,7 @@ impl<R: Sleep> Channel<R> {
         }
     }
 
-    /// [`block`](Self::block) for so long at most; `None` says that the time is over.
+    /// [`block`](Self::block) for at most this long. Returns `None` if it timed out.
     ///
     /// # Errors
     /// Those of [`block`](Self::block).
@@ -74,8 +74,8 @@ impl<R: Sleep> Channel<R> {
         self.block_if(|| self.blocks(), deadline, None)?.woken()
     }
 
-    /// [`block`](Self::block) until this point in the time of the event loop; `None` says that it
-    /// has passed.
+    /// [`block`](Self::block) until this point in the time of the event loop. Returns `None` if it
+    /// timed out.
     ///
     /// # Errors
     /// Those of [`block`](Self::block).
@@ -84,13 +84,14 @@ impl<R: Sleep> Channel<R> {
             .woken()
     }
 
-    /// [`block`](Self::block) for as long as `goes_on` says so, and until the deadline where there
-    /// is one; `None` says that it was one of the two.
+    /// [`block`](Self::block) for as long as `goes_on` returns true, and until the deadline if
+    /// there is one. Returns `None` if one of the two ended it.
     ///
-    /// It is asked before each sleep, after each signal and after each
-    /// [`wake`](crate::Registrar::wake) of the event loop. So another thread, or the handler of a
-    /// signal where the loop's `wake` may be called in one, sets a flag and then wakes the loop.
-    /// While it is asked, this thread holds no lock and does not watch the device for others.
+    /// `goes_on` is called before each sleep, after each signal and after each
+    /// [`wake`](crate::Registrar::wake) of the event loop. To end the block, another thread sets a
+    /// flag and then wakes the loop; so may a signal handler, if the loop's `wake` may be called in
+    /// one. While `goes_on` runs, this thread holds no lock and does not watch the device for
+    /// others.
     ///
     /// # Errors
     /// Those of [`block`](Self::block).
@@ -143,11 +144,12 @@ impl<R: Sleep> Channel<R> {
         }
         let blocking = Blocking { shared, id, waiter };
         let blocked = match shared.arm(id, waited, || ()) {
-            // Asked for once the loop watches the device, whose time may be its own.
+            // After registering, because a device may have its own time, which the loop takes from
+            // it.
             Ok(()) => blocking.run(deadline(&shared.registrar), goes_on),
             Err(error) => Err(error),
         };
-        // Before the result is returned, which would leak where a hook panics.
+        // Before the result is returned, which would leak if a hook panics.
         drop(blocking);
         blocked
     }
@@ -164,7 +166,7 @@ impl Blocked {
 }
 
 impl<R: Sleep> Shared<R> {
-    /// A thread has its wake. Where the device failed, the failure is the answer.
+    /// A thread has its wake. If the device failed, the result is its error.
     fn woken(&self, id: ChannelId, cause: Cause) -> Result<Blocked, Error> {
         trace::wake(id, cause);
         if cause == Cause::Gone
@@ -206,7 +208,7 @@ impl<R: Sleep> Blocking<'_, R> {
                 return Ok(Blocked::Ended);
             }
             if let Some(goes_on) = goes_on {
-                // It may take its time, or wait in the loop itself.
+                // It may run long, or wait in the loop itself.
                 registrar.leave(sleeper);
                 let goes_on = goes_on();
                 self.still_ours()?;
@@ -222,15 +224,15 @@ impl<R: Sleep> Blocking<'_, R> {
             });
             slept = ended.map_err(Error::Sleep)?;
             self.still_ours()?;
-            // At the deadline once more, for what came in time.
+            // At the deadline too, for events that came in time.
             if slept != Slept::Notified {
                 self.read()?;
             }
         }
     }
 
-    /// Refuses to go on in a forked child: the caller's condition may have forked, or the handler
-    /// of a signal that ended the sleep.
+    /// Fails in a forked child: the caller's condition may have forked, or a signal handler that
+    /// ended the sleep.
     fn still_ours(&self) -> Result<(), Error> {
         match self.shared.is_inherited() {
             true => Err(Error::Inherited),
@@ -238,7 +240,8 @@ impl<R: Sleep> Blocking<'_, R> {
         }
     }
 
-    /// Reads what there is. Other waiters' wakes are left to them, and the loop is told.
+    /// Reads the device. Leaves the wakes of other waiters to them, and wakes the loop for those of
+    /// rounds.
     fn read(&self) -> Result<(), Error> {
         let shared = self.shared;
         let mut state = shared.lock();

@@ -1,4 +1,4 @@
-//! Cancels: the one that waits for a callback, and the one that never does.
+//! Cancelling a wait: `cancel` waits for a running callback, `try_cancel` does not.
 
 use super::observed::ok;
 use super::{Channel, Context, Shared, State};
@@ -12,25 +12,25 @@ impl<R: Registrar> Context<R> {
     /// [`cancel`](Self::cancel) for a thread that must not wait for the channel's callback, such as
     /// one that holds a lock which the callback takes.
     ///
-    /// It says whether it ended a wait. Where that callback runs on another thread, the answer is
-    /// [`Error::CallbackRuns`], and nothing was done. It may still wait for a hook of the event loop, which calls no code of
-    /// the program.
+    /// Returns whether it ended a wait. It may still have to wait for a hook of the event loop,
+    /// which calls no code of the program.
     ///
     /// # Errors
-    /// The wait goes on: [`Error::CallbackRuns`]; [`Error::NotBound`]; [`Error::Deregister`] where the
-    /// event loop does not let go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// The wait goes on. [`Error::CallbackRuns`] if that callback is running on another thread;
+    /// [`Error::NotBound`] if the channel is not bound; [`Error::Deregister`] if the event loop
+    /// cannot deregister the device; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`]
+    /// in a forked child.
     pub fn try_cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.shared.try_cancel(id)
     }
 }
 
 impl<R: Registrar> Channel<R> {
-    /// Ends a wait unless the callback runs on another thread, and says whether there was one:
-    /// [`Context::try_cancel`] for this channel.
+    /// Ends the wait for this channel unless its callback is running on another thread, and returns
+    /// whether there was one: [`Context::try_cancel`].
     ///
     /// # Errors
-    /// The wait goes on: [`Error::CallbackRuns`]; [`Error::NotBound`]; [`Error::Deregister`] where the
-    /// event loop does not let go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// Those of [`Context::try_cancel`].
     pub fn try_cancel(&self) -> Result<bool, Error> {
         self.shared.try_cancel(self.id())
     }
@@ -61,7 +61,7 @@ impl<R: Registrar> Shared<R> {
         self.cancel_any(state, id, plain)
     }
 
-    /// A cancel that finds more than a wait for an event, or after which the link has to follow.
+    /// A cancel of any wait, also one after which the device has to be deregistered.
     #[inline(never)]
     fn cancel_any(
         &self,
@@ -80,7 +80,7 @@ impl<R: Registrar> Shared<R> {
         self.settle_cancel(id, before)
     }
 
-    /// The link follows a cancel, or the cancel is taken back.
+    /// Settles the link after a cancel. If that fails, takes the cancel of a wait of rounds back.
     pub(super) fn settle_cancel(&self, id: ChannelId, before: Before) -> Result<bool, Error> {
         match (self.settle(), before) {
             (Ok(()), before) => Ok(before.is_waited()),

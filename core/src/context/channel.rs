@@ -16,7 +16,7 @@ use crate::sync::{Arc, AtomicBool, Ordering};
 pub(super) struct Bound {
     /// `None` in the notifier of an unbound channel.
     device: Option<Opened>,
-    /// Its id, in as little room as it takes.
+    /// The id, without padding.
     generation: u64,
     port: Port,
     alive: AtomicBool,
@@ -27,7 +27,7 @@ impl Bound {
         ChannelId::of(self.port, self.generation)
     }
 
-    /// That of a channel which is not bound.
+    /// For a channel that is not bound.
     const fn unbound(id: ChannelId) -> Bound {
         Bound {
             device: None,
@@ -48,7 +48,7 @@ impl Bound {
         self.device.as_ref().is_some_and(|own| own.is(device))
     }
 
-    /// Notifies, where the channel is bound as far as `is_bound` knows.
+    /// Notifies, if the channel is bound according to `is_bound`.
     #[inline]
     fn notify(&self, is_bound: impl FnOnce() -> bool) -> Result<(), Error> {
         let Some(device) = &self.device else {
@@ -71,7 +71,7 @@ impl Bound {
         device.notify(self.port).map_err(Error::Device)
     }
 
-    /// [`notify`](Self::notify) through a device that failed, or that is recorded.
+    /// [`notify`](Self::notify) through a device that failed or is recorded.
     #[cold]
     #[inline(never)]
     fn notify_with_news(&self, device: &Opened, is_bound: bool) -> Result<(), Error> {
@@ -85,9 +85,10 @@ impl Bound {
     }
 }
 
-/// One bound event channel. Its owner may wait, notify and unbind; dropping it unbinds.
+/// One bound event channel. Its owner may wait, notify and unbind. Dropping it unbinds.
 ///
-/// Errors of the unbind in a drop go to [`Stats::unreported`](crate::Stats::unreported).
+/// A drop cannot return an error: if its unbind fails, it counts in
+/// [`Stats::unreported`](crate::Stats::unreported).
 ///
 /// ```
 /// use evtchn_core::{Context, DomId};
@@ -129,7 +130,7 @@ impl<R: Registrar> Channel<R> {
         }
     }
 
-    /// The binding: the port and its generation.
+    /// The id of this binding: the port and its generation.
     #[must_use]
     pub const fn id(&self) -> ChannelId {
         self.id
@@ -144,17 +145,14 @@ impl<R: Registrar> Channel<R> {
     /// Waits for the next wake: [`Context::wait`](super::Context::wait) for this channel.
     ///
     /// # Errors
-    /// This wait did not begin, and another one goes on. [`Error::NotBound`];
-    /// [`Error::AlreadyWaited`] where a task or a thread that blocks waits for the channel;
-    /// [`Error::Register`] where the event loop refuses the device, [`Error::Deregister`] where it
-    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotUnmasked`] where the port
-    /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// Those of [`Context::wait`](super::Context::wait): this wait did not begin; an earlier one
+    /// goes on.
     pub fn wait(&self) -> Result<(), Error> {
         self.shared.wait(self.id, Owner::NEXT)
     }
 
-    /// Waits for each wake until the wait is cancelled: [`Context::wait_each`](super::Context::wait_each)
-    /// for this channel.
+    /// Waits for each wake until the wait is cancelled:
+    /// [`Context::wait_each`](super::Context::wait_each) for this channel.
     ///
     /// # Errors
     /// Those of [`Context::wait`](super::Context::wait).
@@ -162,24 +160,24 @@ impl<R: Registrar> Channel<R> {
         self.shared.wait(self.id, Owner::EACH)
     }
 
-    /// Ends a wait, and says whether there was one: [`Context::cancel`](super::Context::cancel) for
-    /// this channel.
+    /// Ends the wait for this channel, and returns whether there was one:
+    /// [`Context::cancel`](super::Context::cancel).
     ///
     /// # Errors
-    /// The wait goes on: [`Error::NotBound`]; [`Error::Deregister`] where the event loop does not let
-    /// go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// Those of [`Context::cancel`](super::Context::cancel): the wait goes on.
     pub fn cancel(&self) -> Result<bool, Error> {
         self.shared.cancel(self.id)
     }
 
     /// Sets the other end pending: one call to the device, no lock, no allocation.
     ///
-    /// Notifies coalesce until the other end is read, and one that nobody listens to is lost.
-    /// Stores before it are visible to the peer after the wake that reports it.
+    /// Several notifies before the peer reads are one event. Without a peer the notify is lost.
+    /// What this thread stored in shared memory before the notify is visible to the peer after the
+    /// wake.
     ///
     /// # Errors
     /// [`Error::NotBound`] after the channel was unbound or handed over, or its device failed;
-    /// [`Error::Device`] where the device refuses; [`Error::Inherited`] in a forked child.
+    /// [`Error::Device`] if the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
         match &self.bound {
@@ -196,7 +194,7 @@ impl<R: Registrar> Channel<R> {
             .observed(call, || Err(Error::NotBound(self.id)), done)
     }
 
-    /// A handle that can notify and nothing else, for other threads. After the unbind it reports
+    /// A handle that can only notify, for other threads. After the unbind its notifies fail with
     /// [`Error::NotBound`].
     #[must_use]
     pub fn notifier(&self) -> Notifier {
@@ -204,16 +202,15 @@ impl<R: Registrar> Channel<R> {
         Notifier(self.bound.clone().unwrap_or_else(unbound))
     }
 
-    /// Unbinds, and reports what goes wrong. A wait on the channel ends with it. Where a
-    /// [check](super::Context::check_peers) found that Xen has closed the port, the channel is
-    /// dropped and no call is made.
+    /// Unbinds the channel. Its wait ends. If a [check](super::Context::check_peers) found that Xen
+    /// has closed the port, this makes no call of the device.
     ///
-    /// The peer gets no event from this (Xen, xen/common/event_channel.c, evtchn_close).
+    /// The peer gets no event (Xen, xen/common/event_channel.c, evtchn_close).
     ///
     /// # Errors
-    /// [`Error::Device`] where the device refused, [`Error::Reentrant`], [`Error::Inherited`]: the
-    /// channel is bound as before. [`Error::Deregister`] where the event loop did not let go of the
-    /// device: the channel is unbound.
+    /// The channel is bound as before: [`Error::Device`] if the device refuses;
+    /// [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child. The channel
+    /// is unbound: [`Error::Deregister`] if the event loop cannot deregister the device.
     pub fn unbind(&mut self) -> Result<(), Error> {
         let id = self.id;
         self.shared.begins(|| Called::Unbind(id));
@@ -225,27 +222,27 @@ impl<R: Registrar> Channel<R> {
     fn unbind_now(&mut self) -> Result<(), Error> {
         self.shared.check_caller()?;
         self.release(false)?;
-        // Unbound first, so that it does not run while or after it is dropped.
+        // After the unbind, so that it does not run while or after it is dropped.
         let callback = self.shared.lock().callbacks.remove(self.id);
         let settled = self.shared.settle();
         drop(callback);
         settled
     }
 
-    /// Whether a notifier of it is left.
+    /// Whether the channel still has a notifier.
     pub(super) fn has_notifier(&self) -> bool {
         self.bound
             .as_ref()
             .is_some_and(|it| Arc::strong_count(it) > 1)
     }
 
-    /// Lets go of the port, which stays bound. Nobody else may hold a notifier.
+    /// Gives up the port, which stays bound on the device. There must be no notifier.
     pub(super) fn let_go(&mut self) {
         self.bound = None;
     }
 
-    /// Unbinds under the lock. `by_force` forgets the port even if the device refuses. One that was
-    /// found closed is forgotten and nothing else.
+    /// Unbinds under the lock. With `by_force` it forgets the port even if the device refuses. A
+    /// port that was found closed is only forgotten.
     fn release(&mut self, by_force: bool) -> Result<(), DeviceError> {
         let Some(bound) = self.bound.take() else {
             return Ok(());
@@ -255,8 +252,8 @@ impl<R: Registrar> Channel<R> {
             _ if state.machine.take_closed(self.id) => Ok(()),
             Ok(_) => bound.unbind(),
             Err(NotBound(_)) => {
-                // Taken over on the same device, the number is no longer ours to close. On one
-                // that failed it is, and whether that still works matters to nobody.
+                // If the number was bound again on the same device, it belongs to that binding. On
+                // a device that failed it is ours, and the result of the unbind does not matter.
                 let works = state.device.as_ref().filter(|_| !state.machine.is_broken());
                 if !works.is_some_and(|device| bound.is_of(device)) {
                     let _closed = bound.unbind();
@@ -290,7 +287,7 @@ impl<R: Registrar> Drop for Channel<R> {
 }
 
 impl<R: Registrar> Channel<R> {
-    /// Ends a channel that is dropped, which cannot report an error.
+    /// Ends a channel that is dropped. An error is counted.
     fn end(&mut self) {
         // In a forked child the port is the parent's, and the lock may be held for ever.
         if self.shared.is_inherited() {
@@ -300,7 +297,7 @@ impl<R: Registrar> Channel<R> {
         if self.release(true).is_err() {
             self.shared.count_unreported();
         }
-        // Unbound first, so that it does not run while or after it is dropped.
+        // After the unbind, so that it does not run while or after it is dropped.
         let callback = self.shared.lock().callbacks.remove(self.id);
         if was_bound {
             self.shared.settle_or_count();
@@ -315,10 +312,10 @@ impl<R: Registrar> fmt::Debug for Channel<R> {
     }
 }
 
-/// Notifies one channel, from any thread: one call to the device, no lock, no allocation.
+/// Notifies one channel, from any thread: one call of the device, no lock, no allocation.
 ///
 /// It keeps the device open, but not the channel bound. A notify that races with the unbind may
-/// reach the next owner of the number, as a spurious wake there.
+/// reach the peer of the next binding of the port, as a spurious wake there.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -339,11 +336,11 @@ impl<R: Registrar> fmt::Debug for Channel<R> {
 pub struct Notifier(Arc<Bound>);
 
 impl Notifier {
-    /// Sets the other end pending.
+    /// Sets the other end pending, as [`Channel::notify`].
     ///
     /// # Errors
-    /// [`Error::NotBound`] after the channel was unbound or its device failed; [`Error::Device`]
-    /// where the device refuses; [`Error::Inherited`] in a forked child.
+    /// [`Error::NotBound`] after the channel was unbound or its device failed; [`Error::Device`] if
+    /// the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
         self.0.notify(|| self.0.alive.load(Ordering::Acquire))

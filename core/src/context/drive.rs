@@ -1,5 +1,5 @@
-//! Reading the device where nobody runs rounds, and what becomes of the waits when the event loop
-//! ends: what the adapter for the reactor of an async runtime calls.
+//! Reading the device without a round, and ending waits when the event loop ends. The adapters for
+//! the reactors of async runtimes call this.
 
 use std::fmt;
 
@@ -13,22 +13,23 @@ use crate::observe::{Called, Came};
 use crate::sync::{Arc, MutexGuard, Weak};
 
 impl<R: Registrar> Context<R> {
-    /// Reads what there is: wakes the tasks that it is for, tells the loop where there is
-    /// something for a round, and runs no callback. It is safe to come for nothing, from any
-    /// thread, and beside a round.
+    /// Reads the device. Wakes the tasks whose channels fired, wakes the event loop if there is
+    /// something for a round, and runs no callback. Calling it without need is harmless; it may be
+    /// called from any thread, and beside a round.
     ///
-    /// From inside a hook of the registrar nothing is read before the hook is over. From inside a
-    /// waker that this context calls it is read at once, and the tasks that it is for are woken when
-    /// that waker returns.
+    /// From inside a hook of the registrar, the read is done when the hook is over. From inside a
+    /// waker that this context calls, it is done at once, and the tasks are woken when that waker
+    /// returns.
     ///
-    /// [`Outcome::More`] says that an edge-triggered loop has to come again unasked.
+    /// Returns [`Outcome::More`] if an edge-triggered loop has to call it again without a further
+    /// event.
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
     /// let ctx = Context::with_registrar(opener, event_loop);
     /// let channel = ctx.bind_unbound_port(guest)?;
     /// channel.wait()?;
-    /// // What is for rounds is left to them, and `Registrar::wake` is called.
+    /// // Wakes of rounds are left to them, and `Registrar::wake` is called.
     /// assert_eq!(ctx.drive()?, Outcome::Done);
     /// let woke: Vec<_> = ctx.dispatch()?.map(|wake| wake.channel).collect();
     /// assert_eq!(woke, [channel.id()]);
@@ -36,14 +37,15 @@ impl<R: Registrar> Context<R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] where the device failed; otherwise [`Error::Register`] where the event loop
-    /// refuses the device, or [`Error::Deregister`] where it does not let go of it;
-    /// [`Error::Inherited`].
+    /// [`Error::Device`] if the device failed; otherwise [`Error::Register`] if the event loop
+    /// refuses the device, or [`Error::Deregister`] if it cannot deregister it;
+    /// [`Error::Inherited`] in a forked child.
     pub fn drive(&self) -> Result<Outcome, Error> {
         self.shared.observed_drive()
     }
 
-    /// A handle that can [`drive`](Self::drive), for the registrar. It does not keep the context.
+    /// A handle that can [`drive`](Self::drive), for the registrar. It does not keep the context
+    /// alive.
     #[must_use]
     pub fn driver(&self) -> Driver {
         let shared: Arc<dyn Drive> = Arc::<Shared<R>>::clone(&self.shared);
@@ -51,7 +53,7 @@ impl<R: Registrar> Context<R> {
     }
 }
 
-/// Drives a context for as long as there is one: [`Context::driver`].
+/// Drives a context for as long as that exists. Made by [`Context::driver`].
 ///
 /// ```
 #[doc = include_str!("mocked.txt")]
@@ -75,21 +77,22 @@ trait Drive: Send + Sync {
 }
 
 impl Driver {
-    /// [`Context::drive`]. What goes wrong is told to those who wait, and counted in
-    /// [`Stats::unreported`](crate::Stats::unreported).
+    /// Calls [`Context::drive`]. An error is counted in
+    /// [`Stats::unreported`](crate::Stats::unreported); if the device failed, the waiters are woken
+    /// and learn it.
     #[must_use = "an edge-triggered loop may have to come again"]
     pub fn drive(&self) -> Outcome {
         let shared = self.0.upgrade();
         shared.map_or(Outcome::Done, |shared| shared.drive_for_loop())
     }
 
-    /// The event loop stopped to watch the device by itself, for example because it was shut down.
-    /// The device is deregistered, and registered anew if somebody waits.
+    /// To be called when the event loop stopped watching the device by itself, for example because
+    /// it was shut down. The device is deregistered, and registered again if something waits.
     ///
-    /// Where the loop refuses it, every wait under way ends with that error instead of hanging: a
-    /// task, a stream and the next round get [`Error::Register`], and
-    /// [`Registrar::wake`] is called for those who run rounds. It may be
-    /// called from any thread, also from inside a hook of the registrar.
+    /// If the loop refuses the device, every wait ends with that error instead of hanging: tasks,
+    /// streams and the next round get [`Error::Register`], and [`Registrar::wake`] is called for
+    /// the threads that run rounds. It may be called from any thread, also from inside a hook of
+    /// the registrar.
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
@@ -135,7 +138,7 @@ impl<R: Registrar> Drive for Shared<R> {
 }
 
 impl<R: Registrar> Shared<R> {
-    /// The event loop stopped to watch the device by itself.
+    /// The event loop stopped watching the device by itself.
     fn lost(&self) {
         if self.is_inherited() {
             return;
@@ -148,7 +151,7 @@ impl<R: Registrar> Shared<R> {
         if self.is_in_hook() {
             return;
         }
-        // What goes wrong, those who wait find out when they look: they are all woken.
+        // All waiters are woken below, and get the error when they look.
         if matches!(self.settle(), Err(Error::Inherited)) {
             return;
         }
@@ -178,13 +181,14 @@ impl<R: Registrar> Shared<R> {
         self.drive_and(state, |_| ())
     }
 
-    /// Reads what there is, then acts under the same lock, and tells whoever has a wake by that.
+    /// Reads the device, calls `act` under the same lock, and wakes the waiters that have a wake
+    /// then.
     pub(super) fn drive_and(
         &self,
         mut state: MutexGuard<'_, State>,
         act: impl FnOnce(&mut Machine),
     ) -> Result<Outcome, Error> {
-        // Whoever comes second waits for the lock and reads after it, so no edge is lost.
+        // A second caller waits for the lock and reads again, so no edge is lost.
         let had_ready = state.machine.has_ready();
         let read = state.read_all(self.trigger);
         act(&mut state.machine);

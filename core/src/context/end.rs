@@ -1,5 +1,5 @@
-//! How a round begins and ends: unmasks are written, the link follows, and an error that no call
-//! can return is kept for the next one.
+//! How a round begins and ends. Its end unmasks ports and settles the link; an error that no call
+//! can return is kept for the next call.
 
 use super::owner::RoundNumber;
 use super::{Outcome, Shared};
@@ -19,7 +19,7 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Begins a round on this thread. It ends one that was forgotten first.
+    /// Begins a round on this thread. If an earlier one was forgotten, that is ended first.
     #[inline(always)]
     pub(super) fn begin_round(&self) -> Result<RoundNumber, Error> {
         match self.in_round.acquire() {
@@ -28,8 +28,8 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Fails with the error of a round that was dropped, in the place of the round that has begun
-    /// here. Without one, because another thread got it, the round begins again.
+    /// Ends the round that has just begun and fails with the error of a round that was dropped. If
+    /// another thread has got that error meanwhile, the round begins again.
     #[cold]
     pub(super) fn begin_paid_round(&self) -> Result<RoundNumber, Error> {
         self.in_round.release();
@@ -48,8 +48,8 @@ impl<R: Registrar> Shared<R> {
         self.in_round.acquire().ok_or(Error::Busy)
     }
 
-    /// Ends the round of this thread. `may_read` says that the device may have more; `room` is kept
-    /// for what the next round takes ahead.
+    /// Ends the round of this thread. `may_read` says that the device may have more. `room` is kept
+    /// for the next round, which takes wakes ahead into it.
     #[inline(always)]
     pub(super) fn end_round(
         &self,
@@ -64,7 +64,7 @@ impl<R: Registrar> Shared<R> {
         let is_edge = self.trigger == Trigger::Edge;
         state.machine.set_may_have_more(is_edge && may_read);
         let unmasked = state.unmask_queued();
-        // Left before settling: a thread that cancels from now on settles the link itself.
+        // Released before settling: a thread that cancels from now on settles the link itself.
         self.in_round.release();
         let has_failed = state.failed_in_round.is_some();
         if unmasked.is_ok() && !has_failed && self.is_at_rest(&state) {
@@ -75,7 +75,7 @@ impl<R: Registrar> Shared<R> {
         self.settle_round(failed, unmasked)
     }
 
-    /// The end of a round after which there is something to do.
+    /// The end of a round after which something is left to do.
     #[cold]
     fn settle_round(
         &self,
@@ -106,8 +106,8 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Keeps the error of a round that was dropped for the next call that can fail with it, and
-    /// wakes the loop for that.
+    /// Keeps the error of a round that was dropped for the next call that can return it, and wakes
+    /// the loop so that the program makes that call.
     #[cold]
     pub(super) fn owe_error(&self, error: Error) {
         let mut state = self.lock();
@@ -121,7 +121,7 @@ impl<R: Registrar> Shared<R> {
         self.wake_loop();
     }
 
-    /// Fails with the error of a round that was dropped, if there is one, once.
+    /// Fails once with the error of a round that was dropped, if there is one.
     #[cold]
     pub(super) fn pay_error(&self) -> Result<(), Error> {
         let mut state = self.lock();
@@ -130,7 +130,7 @@ impl<R: Registrar> Shared<R> {
     }
 }
 
-/// Tells the loop of what a round left, also where a hook panics first.
+/// Its drop wakes the loop if the round left work, also if a hook panics before.
 struct Rest<'a, R: Registrar>(&'a Shared<R>);
 
 impl<R: Registrar> Drop for Rest<'_, R> {

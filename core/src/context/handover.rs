@@ -1,10 +1,10 @@
-//! Live update: a context hands its device over with the ports still bound, and another context,
-//! in the process that goes on with them, is made of it.
+//! Live update: a context hands its device over with the ports still bound, and the process that
+//! goes on with them makes another context of it.
 
 use std::collections::BTreeSet;
 
 use super::observed::ok;
-use super::{Channel, Context, NOBODY, Shared, State};
+use super::{Channel, Context, NO_PROCESS, Shared, State};
 use crate::error::{Error, StillInUse};
 use crate::hal::{Backend, Device, Opened, Process, Registrar};
 use crate::handover::HandOver;
@@ -13,7 +13,7 @@ use crate::machine::link::{Link, LinkInput};
 use crate::observe::{Called, Came};
 use crate::sync::Arc;
 
-/// What a context handed over: all that its successor needs to go on without a lost event.
+/// What a context handed over: all that its successor needs to go on without losing an event.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -49,23 +49,23 @@ pub struct Parts {
 }
 
 impl<R: Registrar> Context<R> {
-    /// Hands the device over with its ports still bound, to be adopted by
-    /// [`from_parts`](Self::from_parts) in another process or in this one. These channels are
-    /// [`NotBound`](Error::NotBound) afterwards, and the next bind opens a new device. A wait on
-    /// one of them ends with it, as with [`unbind`](Channel::unbind).
+    /// Hands the device over with its ports still bound. [`from_parts`](Self::from_parts) adopts
+    /// it, in another process or in this one. Afterwards these channels are
+    /// [`NotBound`](Error::NotBound), their waits have ended, as with [`unbind`](Channel::unbind),
+    /// and the next bind opens a new device.
     ///
-    /// The device is deregistered from the event loop. Wakes and unmasks that are due need not
-    /// be handed over: each adopted port wakes once, and is unmasked as it is waited on. What
-    /// is known of the peers is handed over, so a check of the successor finds those that went
-    /// meanwhile.
+    /// The device is deregistered from the event loop. Wakes and unmasks that are due are not
+    /// handed over: each adopted port wakes once, and the next wait unmasks it. What is known of
+    /// the peers is handed over, so a check of the successor finds the peers that left meanwhile.
     ///
     /// # Errors
-    /// Nothing changed: [`Error::StillInUse`] with other channels or with notifiers left,
-    /// [`Error::NotBound`] for a channel that is not bound here, [`Error::NotOpen`] without a
-    /// device, [`Error::HandOver`] for ports that no table can have, [`Error::Deregister`],
-    /// [`Error::Reentrant`], [`Error::Inherited`].
+    /// Nothing changed. [`Error::StillInUse`] if there are other channels, or notifiers;
+    /// [`Error::NotBound`] if a channel is not bound here; [`Error::NotOpen`] if no device is open;
+    /// [`Error::HandOver`] if a port cannot be in a table; [`Error::Deregister`] if the event loop
+    /// cannot deregister the device; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`]
+    /// in a forked child.
     pub fn hand_over(&self, channels: &mut [Channel<R>]) -> Result<Parts, Error> {
-        // Only for who writes them down.
+        // Only an observer needs them.
         let mut ids = Vec::new();
         if self.shared.observer.is_some() {
             ids.extend(channels.iter().map(Channel::id));
@@ -85,25 +85,24 @@ impl<R: Registrar> Context<R> {
             let ids = channels.iter().map(Channel::id);
             ids.map(|id| state.callbacks.remove(id)).collect::<Vec<_>>()
         };
-        // Tasks that waited for these channels are told that they are gone.
+        // Wakes the tasks that waited for these channels, which are gone.
         self.shared.settle_or_count();
         drop(callbacks);
         let device = device.handle();
         Ok(Parts { device, table })
     }
 
-    /// A context that goes on with the device and the ports of another, and a channel for each
-    /// port, in the order of the table.
+    /// Makes a context that goes on with the device and the ports of another, and a channel for
+    /// each port, in the order of the table.
     ///
     /// The first wait on each channel gets a wake at once, with
-    /// [`Cause::Adopted`](crate::Cause::Adopted). The restriction holds already, and a device that
-    /// is opened later gets it too. A table that does not fit the device is noticed by the calls
-    /// that name a wrong port: the driver cannot be asked which ports are bound. A port that Xen has
-    /// closed is found by [`check_peers`](Self::check_peers).
+    /// [`Cause::Adopted`](crate::Cause::Adopted). The device keeps its restriction, and a device
+    /// that is opened later gets it too. The driver cannot be asked which ports are bound: if the
+    /// table does not fit the device, the calls for a wrong port fail.
+    /// [`check_peers`](Self::check_peers) finds a port that Xen has closed.
     ///
-    /// A device that the parent of a forked process opened stays the parent's: a context that the
-    /// child makes of it refuses every call ([`Error::Inherited`]). The child has to adopt the descriptor
-    /// as a device of its own first.
+    /// If the device was opened by the parent of a forked process, every call of the context fails
+    /// ([`Error::Inherited`]). The child first has to adopt the descriptor as a device of its own.
     pub fn from_parts(
         parts: Parts,
         backend: impl Into<Backend>,
@@ -111,7 +110,7 @@ impl<R: Registrar> Context<R> {
     ) -> (Context<R>, Vec<Channel<R>>) {
         let backend = backend.into();
         let process = match parts.device.is_inherited() {
-            true => Process::new(None, NOBODY),
+            true => Process::new(None, NO_PROCESS),
             false => backend.process(),
         };
         let context = Context::made_by(process, backend, registrar);
@@ -145,8 +144,8 @@ impl<R: Registrar> Shared<R> {
         adopted.collect()
     }
 
-    /// Lets go of the device, if only the context and these channels hold it. The machine forgets
-    /// the channels.
+    /// Gives up the device, if only the context and these channels hold it. The machine forgets the
+    /// channels.
     fn release(&self, channels: &[Channel<R>]) -> Result<(Opened, HandOver), Error> {
         self.check_caller()?;
         let settling = self.settling.lock();
@@ -159,7 +158,7 @@ impl<R: Registrar> Shared<R> {
         for channel in channels {
             let _was_bound = state.machine.unbind(channel.id());
         }
-        // What they left in the ring is no affair of the device that is opened next.
+        // What they left in the ring does not concern the device that is opened next.
         state.machine.set_clean();
         Ok((device, table))
     }
@@ -187,7 +186,7 @@ impl<R: Registrar> Shared<R> {
         }
         let known = channels.iter().map(|it| {
             let id = it.id();
-            (id.port(), state.machine.bequest(id))
+            (id.port(), state.machine.peer_to_hand_over(id))
         });
         Ok(HandOver::of(known.collect(), state.restriction)?)
     }

@@ -1,4 +1,4 @@
-//! Reading the device and writing back to it, under the state lock.
+//! Reading the device and unmasking its ports, under the state lock.
 
 use super::State;
 use crate::error::Error;
@@ -7,7 +7,7 @@ use crate::ids::Port;
 use crate::machine::ChannelId;
 use crate::machine::port::PortState;
 
-/// What one read came to.
+/// The result of one read.
 #[derive(Debug)]
 pub(super) enum Read {
     /// The device has nothing.
@@ -18,29 +18,29 @@ pub(super) enum Read {
     Full,
     /// A signal came first.
     Interrupted,
-    /// The ring had overflowed and is empty now. Every waiter is told.
+    /// The ring had overflowed and is empty now. Every waiter is woken.
     Overflow,
-    /// The device failed. Every channel is dead and every waiter is told.
+    /// The device failed. Every channel is dead and every waiter is woken.
     Failed(DeviceError),
 }
 
 impl Read {
-    /// Whether there may be more that no readiness announces.
+    /// Whether there may be more that the event loop will not report.
     pub(super) fn may_leave_more(&self, trigger: Trigger) -> bool {
         match self {
             Read::Full | Read::Interrupted => true,
-            // An entry pushed during a read gives no edge, so only an empty read ends it.
+            // An entry that comes during a read gives no edge, so only an empty read is the end.
             Read::Short | Read::Overflow => trigger == Trigger::Edge,
             Read::Empty | Read::Failed(_) => false,
         }
     }
 }
 
-/// How many full reads may follow one another: more ports than exist.
+/// How many full reads may be made in a row: enough for more ports than exist.
 const MANY_READS: usize = 256;
 
 impl State {
-    /// Reads once into the inbox, which must be used up.
+    /// Reads once into the inbox, whose words must all be taken.
     #[inline]
     pub(super) fn read(&mut self) -> Read {
         let Some(device) = self.device.as_ref().filter(|_| !self.machine.is_broken()) else {
@@ -89,10 +89,11 @@ impl State {
         }
     }
 
-    /// Reads all there is and queues it for its waiters, outside the order of a round.
+    /// Reads the device until it is empty and queues the wakes, outside a round.
     ///
-    /// After an unbind returned, no entry of that port can be added: what it may have left in the
-    /// driver's ring is gone afterwards, and not taken for an event of the number's next owner.
+    /// The driver adds no entry of a port after its unbind returned. So after this no entry of an
+    /// unbound port is left in the ring, and none is taken for an event of the next binding of its
+    /// number.
     pub(super) fn drain(&mut self, trigger: Trigger) -> Result<(), DeviceError> {
         if self.read_all(trigger)? && trigger == Trigger::Edge {
             self.machine.set_may_have_more(true);
@@ -101,8 +102,8 @@ impl State {
         Ok(())
     }
 
-    /// Reads all there is, or many times, and queues it for its waiters. Says whether there may
-    /// be more.
+    /// Reads the device until it is empty, or [`MANY_READS`] times, and queues the wakes. Returns
+    /// whether there may be more.
     pub(super) fn read_all(&mut self, trigger: Trigger) -> Result<bool, DeviceError> {
         self.machine.queue_unread();
         for _ in 0..MANY_READS {
@@ -146,7 +147,7 @@ impl State {
         unwritten.map_or(Ok(()), Err)
     }
 
-    /// Enables one port again, whose waiter is not in a round.
+    /// Unmasks one port, for a wait outside a round.
     pub(super) fn unmask(&mut self, id: ChannelId) -> Result<(), Error> {
         let still_due = self.machine.state(id)? == PortState::Unmasking;
         let Some(device) = self.device.as_ref().filter(|_| still_due) else {
@@ -168,7 +169,7 @@ impl State {
     }
 }
 
-/// The error of an unmask that did not get all ports through. The rest is tried again.
+/// The error of an unmask that did not unmask all ports. The next one tries the rest again.
 #[cold]
 fn not_written(first: Port, ports: usize, failed: Option<DeviceError>) -> Error {
     match failed {

@@ -1,4 +1,4 @@
-//! What a layer on a context needs beside what its programs call: [`Handlers`](crate::Handlers) is one.
+//! Calls for layers on a context, such as [`Handlers`](crate::Handlers). Programs seldom need them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::observe::{Called, Came};
 use crate::trace;
 
 impl<R: Registrar> Context<R> {
-    /// Makes the event loop come back and dispatch, for a layer that has something to do in the next
+    /// Makes the event loop return and dispatch, for a layer that has something to do in the next
     /// round. Inside a round of this thread it does nothing. It may be called from any thread, from
     /// inside [`Registrar::wake`], and while a panic unwinds.
     ///
@@ -34,10 +34,11 @@ impl<R: Registrar> Context<R> {
             .observed(|| Called::Other("wake the loop"), wake, |()| Came::Done);
     }
 
-    /// Ends the waits for these channels whose wakes rounds hand out, for a drop, which can report no
-    /// error: one of the event loop is counted in [`Stats::unreported`](crate::Stats::unreported). A
-    /// wait of a task or of a thread that blocks goes on, and so does a callback that is running. It
-    /// may be called from inside a hook of the event loop, and does nothing in a forked child.
+    /// Ends the waits of rounds for these channels. It is meant for drops, which cannot return an
+    /// error: an error of the event loop is counted in
+    /// [`Stats::unreported`](crate::Stats::unreported). The wait of a task or a blocked thread goes
+    /// on, and so does a running callback. It may be called from inside a hook of the event loop,
+    /// and does nothing in a forked child.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId, Link};
@@ -69,8 +70,8 @@ impl<R: Registrar> Context<R> {
         shared.settle_or_count();
     }
 
-    /// Counts an error that no call returns, in [`Stats::unreported`](crate::Stats::unreported): of
-    /// several errors of one call, all but the first.
+    /// Counts an error that no call returns in [`Stats::unreported`](crate::Stats::unreported): if
+    /// one call has several errors, all but the first.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId};
@@ -86,9 +87,9 @@ impl<R: Registrar> Context<R> {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// The next wake of a channel that is a key of `channels`. A wake of any other is kept for the
-    /// next wait on its channel. (One that says [`Gone`](crate::Cause::Gone) is not: that wait says so
-    /// itself.)
+    /// The next wake of a channel that is a key of `channels`. The wake of any other channel is
+    /// kept for the next wait on it, except a wake with [`Gone`](crate::Cause::Gone): the next wait
+    /// fails by itself.
     ///
     /// ```
     /// use std::collections::BTreeMap;
@@ -129,8 +130,8 @@ impl<R: Registrar> Round<'_, R> {
         shared.observed(|| Called::Other("next_of"), next, |wake| Came::Wake(*wake))
     }
 
-    /// Unmasks the ports of the waits made in this round so far, before its end: what comes of them
-    /// from now on, this round may hand out.
+    /// Unmasks the ports of the waits made in this round so far, before the end of the round. This
+    /// round may hand out the events that they bring from now on.
     ///
     /// ```
     /// # use evtchn_core::{Context, DomId};
@@ -153,8 +154,8 @@ impl<R: Registrar> Round<'_, R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Device`] where the device refuses, [`Error::NotUnmasked`] where it took too few ports:
-    /// the end of the round tries the rest again. [`Error::Inherited`].
+    /// [`Error::Device`] if the device refuses, [`Error::NotUnmasked`] if it unmasked too few
+    /// ports: the end of the round tries the rest again. [`Error::Inherited`] in a forked child.
     pub fn unmask(&mut self) -> Result<(), Error> {
         let unmask = || {
             if self.shared.is_inherited() {

@@ -1,8 +1,8 @@
-//! The machine behind locks, carrying out over the seam what the tables say.
+//! The machine behind locks. It calls the backend and the event loop as the tables say.
 //!
-//! Lock order: `settling`, then `state`. Registrar hooks and the opening of the device run under
-//! `settling` alone and never under `state`; callers' code runs under neither. `state` is held
-//! over the calls of the device that bind, unbind, read and write back, so that a port is in the
+//! Lock order: `settling`, then `state`. Hooks of the event loop and the opening of the device run
+//! under `settling` alone, never under `state`. Code of the program runs under neither. `state` is
+//! held over the calls of the device that bind, unbind, read and unmask, so that a port is in the
 //! table before its first event is looked up. `notify` takes no lock.
 
 mod after;
@@ -16,6 +16,7 @@ mod channel;
 mod drive;
 mod end;
 mod handover;
+mod inspect;
 mod io;
 mod layer;
 mod nested;
@@ -31,14 +32,12 @@ mod teardown;
 mod wait;
 mod weak;
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::hal::{Backend, DeviceError, NewLoop, Opened, Process, Registrar, Trigger};
 use crate::ids::DomId;
-use crate::machine::link::Link;
-use crate::machine::{ChannelId, Machine, Owner, Stats};
+use crate::machine::{ChannelId, Machine, Owner};
 use crate::observe::{Called, Came, Observe};
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, OwnerThread};
 use crate::trace::News;
@@ -58,18 +57,19 @@ pub use stream::Wakes;
 pub use task::Woken;
 pub use weak::WeakContext;
 
-/// Event channels of one device, opened at the first bind and registered with one event loop
-/// while somebody waits.
+/// The event channels of one device. The context opens the device at the first bind and registers
+/// it with one event loop only while something waits.
 ///
-/// Every method may be called from any thread; one thread at a time has a [`Round`].
+/// Every method may be called from any thread. One thread at a time has a [`Round`].
 ///
-/// It belongs to the process that made it. In a forked child each call gives
-/// [`Error::Inherited`] and touches neither device nor event loop, and dropping context and
-/// channels closes the child's descriptor and nothing else: the parent's channels go on.
+/// A context belongs to the process that made it. In a forked child each call fails with
+/// [`Error::Inherited`] and touches neither device nor event loop. Dropping context and channels
+/// there only closes the child's descriptor, so a forked child cannot disturb its parent's
+/// channels.
 ///
-/// Clones are handles of the same context. When the last one is dropped it deregisters and lets go
-/// of the device, whatever is left, and delivers no wake. Channels that outlive it can still notify
-/// and unbind.
+/// Clones are handles of the same context. Dropping the last one deregisters the device and closes
+/// it, whatever is still bound, and delivers no wake. Channels that outlive the context can still
+/// notify and unbind, and keep the device open for as long.
 ///
 /// ```
 /// use evtchn_core::{Context, DomId, Link};
@@ -108,66 +108,66 @@ struct Shared<R: Registrar> {
     /// How many [`Context`]s there are.
     handles: AtomicUsize,
     backend: Backend,
-    /// Who records the calls, where the backend brings one.
+    /// Records the calls, if the backend brings an observer.
     observer: OneObserver,
     registrar: R,
-    /// What the backend tells the states of ports with, once it was asked for.
+    /// What reports the states of ports, once it was opened.
     statuses: Mutex<Option<Statuses>>,
     trigger: Trigger,
-    /// The process that made it; [`NOBODY`] where the device was inherited even then.
+    /// The process that made it; [`NO_PROCESS`] if it was made of an inherited device.
     process: Process,
     state: Mutex<State>,
-    /// What the round that is under way took ahead.
+    /// What the current round took ahead.
     ahead: Ahead,
-    /// What the link in the state says, for those who need no lock to know.
+    /// Whether the link is `Watching`, to be read without the lock.
     watching: AtomicBool,
-    /// Whether the state has an error of a round that was dropped.
+    /// Whether `State::owed` has an error.
     owes_error: AtomicBool,
-    /// A callback returned that somebody waits for.
+    /// Notified when a callback has returned for which a thread waits.
     returned: Condvar,
     /// Serializes the hooks of the registrar.
     settling: Mutex<()>,
     /// The thread that is inside a hook.
     in_hook: OwnerThread,
     in_round: RoundOwner,
-    /// The thread that looks after the peers.
+    /// The thread that checks the peers.
     in_check: OwnerThread,
 }
 
 /// The number that no process has ([`Open::process`](crate::Open::process)).
-const NOBODY: u64 = u64::MAX;
+const NO_PROCESS: u64 = u64::MAX;
 
 struct State {
     machine: Machine,
     callbacks: Callbacks,
     device: Option<Opened>,
-    /// Why the device failed that was open last.
+    /// Why the device that was opened last failed, if it did.
     failure: Option<DeviceError>,
-    /// How many wakes of those taken ahead were yielded when the rest was taken back last.
+    /// How many of the wakes taken ahead were yielded when the rest was last taken back.
     yielded: usize,
-    /// How the device failed when the round that is under way read it.
+    /// The error of the device when the current round read it.
     failed_in_round: Option<DeviceError>,
-    /// The error of a round that was dropped, which the next call that can fails with.
+    /// The error of a round that was dropped, for the next call that can return it.
     owed: Option<Error>,
     restriction: Option<DomId>,
-    /// The context is gone; only channels are left.
+    /// The context was dropped; only channels are left.
     ended: bool,
-    /// Somebody asked from inside a hook that the device be read.
+    /// A drive was asked for from inside a hook, and is still to be done.
     drive_after_hook: bool,
     nested: Nested,
-    /// The event loop stopped to watch the device by itself, and was not asked again since.
+    /// The event loop stopped watching the device by itself, and was not asked again since.
     is_lost: bool,
     news: News,
 }
 
 impl<R: Registrar> Context<R> {
-    /// A context on an event loop that it makes itself. It opens nothing yet.
+    /// Makes a context and its event loop. It opens no device yet.
     ///
-    /// It belongs to the calling process. Where the backend cannot notice a fork, the first bind
-    /// fails with the error of its [`open`](crate::Open::open).
+    /// The context belongs to the calling process. If the backend cannot notice a fork, the first
+    /// bind fails with the error of its [`open`](crate::Open::open).
     ///
     /// # Errors
-    /// [`Error::NewLoop`] where the loop cannot be made.
+    /// [`Error::NewLoop`] if the loop cannot be made.
     pub fn new(backend: impl Into<Backend>) -> Result<Context<R>, Error>
     where
         R: NewLoop,
@@ -176,10 +176,10 @@ impl<R: Registrar> Context<R> {
         Ok(Context::with_registrar(backend, registrar))
     }
 
-    /// A context on this event loop. It opens nothing yet.
+    /// Makes a context on this event loop. It opens no device yet.
     ///
-    /// It belongs to the calling process. Where the backend cannot notice a fork, the first bind
-    /// fails with the error of its [`open`](crate::Open::open).
+    /// The context belongs to the calling process. If the backend cannot notice a fork, the first
+    /// bind fails with the error of its [`open`](crate::Open::open).
     pub fn with_registrar(backend: impl Into<Backend>, registrar: R) -> Context<R> {
         let backend = backend.into();
         let process = backend.process();
@@ -225,33 +225,33 @@ impl<R: Registrar> Context<R> {
         context
     }
 
-    /// Waits for the next wake of a channel, once: a [round](Self::dispatch) hands it out. Waiting
-    /// again changes nothing.
+    /// Waits for the next wake of a channel, once. A [round](Self::dispatch) hands the wake out. If
+    /// rounds already wait for the channel, nothing changes.
     ///
-    /// Where an event came since the last wake, while the channel had no waiter, its wake is queued
-    /// for the next round, and the event loop is woken for it. If this thread is in a round, that
-    /// round hands it out.
+    /// If an event came while the channel had no waiter, its wake is queued for the next round, and
+    /// the event loop is woken. If this thread is in a round, that round hands it out.
     ///
-    /// A port whose event was read before is unmasked: at the end of the round if this
-    /// thread is in one, at once otherwise.
+    /// If the port is masked because its event was read, it is unmasked: at the end of the round if
+    /// this thread is in one, otherwise at once.
     ///
     /// # Errors
-    /// This wait did not begin, and another one goes on. [`Error::NotBound`];
-    /// [`Error::AlreadyWaited`] where a task or a thread that blocks waits for the channel;
-    /// [`Error::Register`] where the event loop refuses the device, [`Error::Deregister`] where it
-    /// does not let go of one that it lost; [`Error::Device`] or [`Error::NotUnmasked`] where the port
-    /// cannot be unmasked; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// This wait did not begin; an earlier one goes on. [`Error::NotBound`] if the channel is not
+    /// bound; [`Error::AlreadyWaited`] if a task or a blocked thread waits for it;
+    /// [`Error::Register`] if the event loop refuses the device; [`Error::Deregister`] if it lost
+    /// the device and cannot deregister it; [`Error::Device`] or [`Error::NotUnmasked`] if the port
+    /// cannot be unmasked; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a
+    /// forked child.
     #[inline]
     pub fn wait(&self, id: ChannelId) -> Result<(), Error> {
         self.shared.wait(id, Owner::NEXT)
     }
 
-    /// Waits for each wake of a channel, until the wait is [cancelled](Self::cancel) or the channel is
-    /// gone; the way to receive a stream of events at the least cost. A wait that is under way
-    /// becomes one for each.
+    /// Waits for each wake of a channel, until the wait is [cancelled](Self::cancel) or the channel
+    /// is gone. This is the cheapest way to receive a stream of events. If the channel has a
+    /// [`wait`](Self::wait), that becomes a wait for each wake.
     ///
-    /// After each wake the port is unmasked again at the end of the round that handed it out, all
-    /// ports of a round by one call of the device.
+    /// After each wake the port is unmasked at the end of the round that handed it out: all ports
+    /// of a round by one call of the device.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId};
@@ -280,29 +280,24 @@ impl<R: Registrar> Context<R> {
         self.shared.wait(id, Owner::EACH)
     }
 
-    /// Ends a wait, and says whether there was one. A wake that was queued for it is kept for the
-    /// next wait. A task or a thread that blocks for the channel gets [`Error::Cancelled`].
+    /// Ends the wait for a channel. Returns whether there was one. A wake that was queued for the
+    /// wait is kept for the next wait. A task or a blocked thread that waits for the channel gets
+    /// [`Error::Cancelled`].
     ///
-    /// After it returned, the callback of the channel is not running on another thread; so it
-    /// must not be called while holding a lock that the callback takes.
+    /// When it returns, the callback of the channel is not running on another thread. So do not
+    /// call it while holding a lock that the callback takes; [`try_cancel`](Self::try_cancel) does
+    /// not wait.
     ///
     /// # Errors
-    /// The wait goes on: [`Error::NotBound`]; [`Error::Deregister`] where the event loop does not let
-    /// go of the device; [`Error::Reentrant`]; [`Error::Inherited`].
+    /// The wait goes on. [`Error::NotBound`] if the channel is not bound; [`Error::Deregister`] if
+    /// the event loop cannot deregister the device; [`Error::Reentrant`] from inside a hook;
+    /// [`Error::Inherited`] in a forked child.
     pub fn cancel(&self, id: ChannelId) -> Result<bool, Error> {
         self.shared.cancel(id)
     }
 
-    /// Whether the calling process has this context only because it was forked from the one that
-    /// made it. Then every call gives [`Error::Inherited`]. It takes no lock and makes
-    /// no system call.
-    #[must_use]
-    pub fn is_inherited(&self) -> bool {
-        self.shared.is_inherited()
-    }
-
-    /// How long the event loop may sleep: zero while there are wakes that no readiness of the
-    /// device announces, or the error of a round that was dropped; otherwise for ever.
+    /// How long the event loop may sleep. Zero if there are wakes that the device will not report,
+    /// or the error of a round that was dropped: then dispatch at once. Otherwise `None`: for ever.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         let shared = &*self.shared;
@@ -314,23 +309,23 @@ impl<R: Registrar> Context<R> {
         is_due.then_some(Duration::ZERO)
     }
 
-    /// Begins a round, when the event loop says that the device is ready or when
-    /// [`next_timeout`](Self::next_timeout) is zero. It is safe to come for nothing.
+    /// Begins a round. Call it when the event loop reports that the device is ready, and when
+    /// [`next_timeout`](Self::next_timeout) is zero. Calling it without need is harmless.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another thread has a round, and inside a callback; [`Error::Reentrant`];
-    /// [`Error::Inherited`]; once, the error of a [round](Round) that was dropped.
+    /// [`Error::Busy`] while another thread has a round, and inside a callback;
+    /// [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child; once, the
+    /// error of a [round](Round) that was dropped.
     #[inline]
     pub fn dispatch(&self) -> Result<Round<'_, R>, Error> {
         self.dispatch_at_most(Round::<R>::BUDGET)
     }
 
-    /// [`dispatch`](Self::dispatch) with a budget: a round ends after that many wakes, with
-    /// [`Outcome::More`] where more are ready.
+    /// [`dispatch`](Self::dispatch) with a budget: the round ends after that many wakes, with
+    /// [`Outcome::More`] if more are ready.
     ///
     /// # Errors
-    /// [`Error::Busy`] while another thread has a round, and inside a callback; [`Error::Reentrant`];
-    /// [`Error::Inherited`]; once, the error of a [round](Round) that was dropped.
+    /// Those of [`dispatch`](Self::dispatch).
     #[inline]
     pub fn dispatch_at_most(&self, wakes: usize) -> Result<Round<'_, R>, Error> {
         if self.shared.observer.is_some() {
@@ -353,59 +348,6 @@ impl<R: Registrar> Context<R> {
             |begun| ok(begun, |_| Came::Begun),
         )
     }
-
-    /// Where the device stands with the event loop. In a forked child it is
-    /// [`Closed`](Link::Closed): the device is the parent's.
-    #[must_use]
-    pub fn link(&self) -> Link {
-        if self.shared.is_inherited() {
-            return Link::Closed;
-        }
-        self.shared.lock().machine.link()
-    }
-
-    /// Why the device failed, if the one that was opened last did. Its channels are
-    /// [`NotBound`](Error::NotBound).
-    ///
-    /// ```
-    /// use evtchn_core::{Cause, Context, DomId, Error};
-    /// use evtchn_sim::{Call, Errno, Sim, SimLoop};
-    ///
-    /// let opener = Sim::new(1).open(DomId::DOM0);
-    /// let ctx = Context::with_registrar(opener.clone(), SimLoop::level());
-    /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
-    /// channel.wait()?;
-    /// opener.fail_next(Call::Pending, Errno::EIO);
-    /// let mut round = ctx.dispatch()?;
-    /// assert_eq!(round.next().map(|wake| wake.cause), Some(Cause::Gone));
-    /// assert!(round.finish().is_err());
-    /// assert!(matches!(channel.notify(), Err(Error::NotBound(_))));
-    /// let failure = ctx.failure().ok_or("it failed")?;
-    /// assert_eq!(failure.code(), Some(Errno::EIO.raw()));
-    /// # Ok::<_, Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn failure(&self) -> Option<DeviceError> {
-        if self.shared.is_inherited() {
-            return None;
-        }
-        self.shared.lock().failure.clone()
-    }
-
-    /// Counts of what happened so far. In a forked child they are all 0.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        if self.shared.is_inherited() {
-            return Stats::default();
-        }
-        self.shared.lock().machine.stats
-    }
-
-    /// The event loop's registrar.
-    #[must_use]
-    pub fn registrar(&self) -> &R {
-        &self.shared.registrar
-    }
 }
 
 impl<R: Registrar> Shared<R> {
@@ -415,7 +357,7 @@ impl<R: Registrar> Shared<R> {
     }
 
     fn count_unreported(&self) {
-        // A forked child has nobody to count for, and the lock may be held for ever.
+        // In a forked child the lock may be held for ever.
         if !self.is_inherited() {
             self.lock().machine.stats.unreported += 1;
         }
@@ -423,25 +365,11 @@ impl<R: Registrar> Shared<R> {
 }
 
 impl<R: Registrar> Clone for Context<R> {
-    /// One more handle of the same context. The last one that is dropped tears it down.
+    /// Another handle of the same context.
     fn clone(&self) -> Context<R> {
         self.shared.handles.fetch_add(1, Ordering::Relaxed);
         Context {
             shared: Arc::clone(&self.shared),
         }
-    }
-}
-
-impl<R: Registrar> fmt::Debug for Context<R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.shared.is_inherited() {
-            let mut context = f.debug_struct("Context");
-            return context.field("is_inherited", &true).finish_non_exhaustive();
-        }
-        let state = self.shared.lock();
-        f.debug_struct("Context")
-            .field("link", &state.machine.link())
-            .field("bound", &state.machine.bound().count())
-            .finish_non_exhaustive()
     }
 }

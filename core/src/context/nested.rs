@@ -1,29 +1,29 @@
-//! Calls of a program's code that lead back here on the same thread.
+//! Code of the program that the context calls and that calls the context again, on the same thread.
 //!
-//! A waker may poll its task at once, and the wake-up of a loop may dispatch at once. What such a
-//! call finds to be done, it leaves to the call on this thread that it is inside of, which looks
-//! again when the program's code returns. So the stack does not grow with what is due. Another
-//! thread does for itself what it finds, so it waits for nobody.
+//! A waker may poll its task at once, and the wake-up of a loop may dispatch at once. If such an
+//! inner call finds something to do, it leaves that to the outer call on the same thread, which
+//! looks again when the program's code returns. So the stack does not grow with the number of
+//! wake-ups. A call on another thread does what it finds itself, so no thread waits for another.
 
 use std::mem::{forget, take};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::panicking;
 
 use super::{Outcome, Shared};
-use crate::hal::{Registrar, Whom};
+use crate::hal::{Registrar, WakeTargets};
 use crate::machine::Waiter;
 use crate::machine::block::ThreadsToWake;
 use crate::observe::Hook;
 use crate::sync::this_thread;
 
-/// What may lead back here.
+/// The kinds of calls that may lead back here.
 #[derive(Debug, Default)]
 pub(super) struct Nested {
     /// Waking the tasks that are due.
     pub(super) waking: Inside,
-    /// Reading because a hook asked for it.
+    /// Driving because a hook asked for it.
     pub(super) driving: Inside,
-    /// Telling the loop.
+    /// Waking the event loop.
     pub(super) waking_loop: Inside,
 }
 
@@ -34,12 +34,12 @@ pub(super) struct Inside(Vec<Occupied>);
 #[derive(Debug)]
 struct Occupied {
     thread: usize,
-    /// Called again from inside.
+    /// The thread called again from inside.
     again: bool,
 }
 
 impl Inside {
-    /// Enters, unless this thread is inside. Then its outer call is to look again.
+    /// Enters, unless this thread is inside already. Then the outer call has to look again.
     pub(super) fn enter(&mut self) -> bool {
         let thread = this_thread();
         match self.0.iter_mut().find(|inside| inside.thread == thread) {
@@ -55,7 +55,7 @@ impl Inside {
         }
     }
 
-    /// Whether this thread called from inside since it last asked, or entered.
+    /// Whether this thread called from inside since it last asked or entered.
     pub(super) fn take_again(&mut self) -> bool {
         let thread = this_thread();
         let inside = self.0.iter_mut().find(|inside| inside.thread == thread);
@@ -68,12 +68,12 @@ impl Inside {
     }
 }
 
-/// Calls code of the program. Where that panics, the panic ends here, and the answer is `false`.
-pub(super) fn calmly(call: impl FnOnce()) -> bool {
+/// Calls code of the program. If that panics, the panic ends here, and the result is `false`.
+pub(super) fn without_panic(call: impl FnOnce()) -> bool {
     let Err(panic) = catch_unwind(AssertUnwindSafe(call)) else {
         return true;
     };
-    // What it panicked with is the program's too.
+    // The drop of the payload is code of the program, too.
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         #[expect(clippy::mem_forget, reason = "its drop panics as well")]
         forget(again);
@@ -81,7 +81,7 @@ pub(super) fn calmly(call: impl FnOnce()) -> bool {
     false
 }
 
-/// While it lives, this thread is inside; also when that panics.
+/// Its drop leaves, also if the code inside panics.
 struct Leaves<'a, R: Registrar>(&'a Shared<R>, fn(&mut Nested) -> &mut Inside);
 
 impl<R: Registrar> Drop for Leaves<'_, R> {
@@ -97,8 +97,8 @@ impl<R: Registrar> Shared<R> {
     /// Wakes the tasks that are due, each once. Called from inside a waker, it leaves them to the
     /// call on this thread that called the waker.
     ///
-    /// A waker that panics is counted: it belongs to a task that the caller has nothing to do with,
-    /// and the others are to be woken. One may fork, too.
+    /// A panicking waker affects neither other tasks nor the caller; it is counted. A waker may
+    /// fork, too.
     pub(super) fn wake_tasks(&self) {
         if self.is_inherited() {
             return;
@@ -110,7 +110,7 @@ impl<R: Registrar> Shared<R> {
         while let Some(waker) = state.machine.next_due() {
             // The lock is not held over the wake.
             drop(state);
-            if !calmly(|| waker.wake()) {
+            if !without_panic(|| waker.wake()) {
                 self.count_unreported();
             }
             if self.is_inherited() {
@@ -121,7 +121,8 @@ impl<R: Registrar> Shared<R> {
         state.nested.waking.leave();
     }
 
-    /// Drives if somebody asked for it from inside a hook, and who did was told that all is done.
+    /// Drives if [`Context::drive`](super::Context::drive) was called from inside a hook, where it
+    /// returned without reading.
     pub(super) fn drive_after_hook(&self) {
         if self.is_inherited() {
             return;
@@ -144,15 +145,14 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Makes the event loop come back and dispatch. Safe to call while a panic unwinds.
+    /// Makes the event loop return and dispatch. Safe to call while a panic unwinds.
     pub(super) fn wake_loop(&self) {
         self.wake_in_loop(true, ThreadsToWake::NONE, None);
     }
 
-    /// Wakes threads that wait in the event loop: those who run it where it says so, and the ones
-    /// that block and for which there is something, but for this one. Safe to call while a panic
-    /// unwinds. Called from inside of a wake-up, it leaves them to the call on this thread that
-    /// called the loop.
+    /// Wakes threads that wait in the event loop: those that run it, if `runners`, and the blocked
+    /// `threads`, except `myself`. Safe to call while a panic unwinds. Called from inside a
+    /// wake-up, it leaves them to the outer call on this thread.
     pub(super) fn wake_in_loop(
         &self,
         runners: bool,
@@ -171,14 +171,14 @@ impl<R: Registrar> Shared<R> {
         let _inside = Leaves(self, |nested| &mut nested.waking_loop);
         let (mut runners, mut threads) = (runners, threads);
         loop {
-            let whom = Whom {
+            let targets = WakeTargets {
                 runners,
                 sleepers: threads.as_slice(),
             };
             if !panicking() {
-                self.registrar.wake_only(whom);
+                self.registrar.wake_only(targets);
                 self.observe_hook(|| Hook::Wake);
-            } else if !calmly(|| self.registrar.wake_only(whom)) {
+            } else if !without_panic(|| self.registrar.wake_only(targets)) {
                 self.count_unreported();
             } else {
                 self.observe_hook(|| Hook::Wake);
@@ -235,10 +235,12 @@ mod tests {
 
     #[test]
     fn what_a_waker_panics_with_may_panic_as_it_is_dropped() {
-        assert!(calmly(|| {}));
-        assert!(!calmly(|| std::panic::resume_unwind(Box::new(
+        assert!(without_panic(|| {}));
+        assert!(!without_panic(|| std::panic::resume_unwind(Box::new(
             "as planned"
         ))));
-        assert!(!calmly(|| std::panic::resume_unwind(Box::new(PanicsAgain))));
+        assert!(!without_panic(|| std::panic::resume_unwind(Box::new(
+            PanicsAgain
+        ))));
     }
 }

@@ -1,4 +1,5 @@
-//! Where an observer learns of the calls of a program. Without one, each call costs one branch.
+//! Reports the calls of the program to the observer. Without an observer, each call costs one
+//! branch.
 
 use super::Shared;
 use crate::error::Error;
@@ -7,12 +8,12 @@ use crate::machine::Wake;
 use crate::observe::{Called, Came, Hook, Observer};
 use std::thread::panicking;
 
-/// The observer of a context, where there is one. It is counted in plain memory, also under the
-/// schedule checker.
+/// The observer of a context, if there is one. Its `Arc` is that of std, also under the schedule
+/// checker.
 pub(super) type OneObserver = Option<std::sync::Arc<dyn Observer>>;
 
 impl<R: Registrar> Shared<R> {
-    /// A call of the program, which `act` is, and what it came to.
+    /// Makes a call of the program, `act`, and reports it and its result.
     #[inline]
     pub(super) fn observed<'c, T>(
         &self,
@@ -23,8 +24,8 @@ impl<R: Registrar> Shared<R> {
         observed(self.observer.as_deref(), call, act, came)
     }
 
-    /// A call of the program begins. What is called most says so by this and by
-    /// [`ends`](Self::ends): it stays inlined where it is called.
+    /// Reports that a call of the program begins. The most frequent calls use this and
+    /// [`ends`](Self::ends), so that they stay inlined.
     #[inline(always)]
     pub(super) fn begins<'c>(&self, call: impl FnOnce() -> Called<'c>) {
         if let Some(observer) = &self.observer {
@@ -32,7 +33,7 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// That call came to this.
+    /// Reports the result of that call.
     #[inline(always)]
     pub(super) fn ends<'c>(&self, came: impl FnOnce() -> Came<'c>) {
         if let Some(observer) = &self.observer {
@@ -40,7 +41,7 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// A call of the event loop is over.
+    /// Reports a call of the event loop that is over.
     #[inline]
     pub(super) fn observe_hook<'h>(&self, hook: impl FnOnce() -> Hook<'h>) {
         if let Some(observer) = &self.observer {
@@ -49,7 +50,7 @@ impl<R: Registrar> Shared<R> {
     }
 }
 
-/// [`Shared::observed`], where the call changes what has the observer.
+/// [`Shared::observed`] for a call that borrows mutably what holds the observer.
 #[inline]
 pub(super) fn observed<'c, T>(
     observer: Option<&dyn Observer>,
@@ -67,12 +68,12 @@ pub(super) fn observed<'c, T>(
     done
 }
 
-/// What a call came to that gives nothing or fails.
+/// The result of a call that returns nothing of interest or fails.
 pub(super) fn done<T>(result: &Result<T, Error>) -> Came<'_> {
     ok(result, |_| Came::Done)
 }
 
-/// What a call came to that gives something or fails.
+/// The result of a call that returns something or fails.
 pub(super) fn ok<'a, T>(
     result: &'a Result<T, Error>,
     came: impl FnOnce(&'a T) -> Came<'a>,
@@ -107,7 +108,7 @@ pub(super) fn observe_callback(
     })
 }
 
-/// A callback that runs. It returns where this is dropped, or panics.
+/// A callback that runs. The drop reports that it returned or panics.
 struct Returns<'a>(&'a dyn Observer);
 
 impl Drop for Returns<'_> {

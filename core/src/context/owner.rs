@@ -1,4 +1,4 @@
-//! The thread that has the round, even if it forgot to end it.
+//! The thread that has the round, even if that was forgotten.
 
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, ThreadLife};
 
@@ -7,29 +7,29 @@ use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, ThreadLife};
 pub(super) struct RoundNumber(usize);
 
 impl RoundNumber {
-    /// That of no round.
+    /// The number of no round.
     pub(super) const NONE: RoundNumber = RoundNumber(0);
 }
 
 /// The thread that has the round, and which of its rounds it is.
 ///
-/// A round that was forgotten (`std::mem::forget`) never leaves. It cannot be told from one that
-/// is still used, but it can be [claimed](Self::claim) and ended: by its own thread, or by any
-/// thread once that one has ended.
+/// A round that was forgotten (`std::mem::forget`) is never released. It looks like a round that is
+/// still used, but it can be [claimed](Self::claim) and ended: by its own thread, or by any thread
+/// once its own has ended.
 #[derive(Debug, Default)]
 pub(super) struct RoundOwner {
     /// [`ThreadLife::id`] of the thread, or 0.
     thread: AtomicUsize,
-    /// Of the last round that began. Only its thread writes it.
+    /// The number of the last round that began. Only its thread writes it.
     number: AtomicUsize,
     /// The round runs callbacks, and ends when they have returned.
     is_held: AtomicBool,
-    /// The thread of the last round; and its id, to see without a lock that it is the same.
+    /// The thread of the last round, and its id, which can be compared without the lock.
     life: Mutex<Option<ThreadLife>>,
     last: AtomicUsize,
 }
 
-/// While this lives, the round cannot be claimed. A callback that panics drops it too.
+/// While this lives, the round cannot be claimed. A callback that panics drops it, too.
 pub(super) struct Held<'a>(&'a AtomicBool);
 
 impl Drop for Held<'_> {
@@ -60,7 +60,7 @@ impl RoundOwner {
         self.last.store(me, Ordering::Relaxed);
     }
 
-    /// Whether this is the round that began last. It is asked by the thread of that round.
+    /// Whether this is the round that began last. To be asked by the thread of that round.
     #[inline]
     pub(super) fn is_last(&self, number: RoundNumber) -> bool {
         self.number.load(Ordering::Relaxed) == number.0
@@ -91,7 +91,7 @@ impl RoundOwner {
         self.thread.load(Ordering::Relaxed) != 0
     }
 
-    /// Makes a round that may have been forgotten the caller's, to end it.
+    /// Takes over a round that may have been forgotten, to end it. Returns whether it could.
     pub(super) fn claim(&self) -> bool {
         if self.is_current() {
             return !self.is_held.load(Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Peers that connected, closed their end or died. Xen sends no event when they do, so a program
-//! asks from time to time; otherwise it could wait for ever.
+//! Finding peers that connected, closed their end or died. Xen sends no event when they do, so a
+//! program has to ask from time to time; otherwise it could wait for ever.
 
 use std::sync::Arc;
 
@@ -13,21 +13,22 @@ use crate::observe::{Called, Came, Hook};
 use crate::status::{PortStatus, Status};
 use crate::sync::OwnerThread;
 
-/// What tells the states of ports.
+/// Reports the states of ports.
 pub(super) type Statuses = Arc<dyn PortStatuses>;
 
 impl<R: Registrar> Channel<R> {
-    /// What the port of this channel is right now: connected, waiting for a peer, or something
-    /// without one. It is asked of what the backend has for it ([`Open::statuses`](crate::Open::statuses)).
+    /// What the port of this channel is right now: connected, not connected, or of a kind without a
+    /// peer. The backend asks Xen ([`Open::statuses`](crate::Open::statuses)).
     ///
     /// # Errors
-    /// [`Error::NotBound`] where the channel was unbound, its device failed, or a check found that
-    /// Xen has closed its port; [`Error::Device`] where the backend cannot say; [`Error::Inherited`].
+    /// [`Error::NotBound`] if the channel was unbound, its device failed, or a check found that Xen
+    /// has closed its port; [`Error::Device`] if the backend cannot ask; [`Error::Inherited`] in a
+    /// forked child.
     pub fn peer_state(&self) -> Result<PortStatus, Error> {
         self.peer_state_with(&*self.shared.statuses()?)
     }
 
-    /// [`peer_state`](Self::peer_state), asked of `statuses`.
+    /// [`peer_state`](Self::peer_state), but asks `statuses`.
     ///
     /// # Errors
     /// Those of [`peer_state`](Self::peer_state).
@@ -41,10 +42,10 @@ impl<R: Registrar> Channel<R> {
 }
 
 impl<R: Registrar> Context<R> {
-    /// Asks Xen for the status of every port that has a wait, whether of a round, a task or a blocked
-    /// thread. If the peer of a port has changed, ends the wait. Returns the number of
+    /// Asks Xen for the status of every port that has a wait, whether of a round, a task or a
+    /// blocked thread. If the peer of a port has changed, ends the wait. Returns the number of
     /// waits that it ended. Call it from a timer: Xen sends no event when a peer changes, and the
-    /// core has no clock. It asks what the backend has for it ([`Open::statuses`](crate::Open::statuses)).
+    /// core has no clock. The backend asks Xen ([`Open::statuses`](crate::Open::statuses)).
     ///
     /// Each change ends a wait once, with
     /// - [`Cause::PeerConnected`](crate::Cause::PeerConnected) if the port is connected and the
@@ -74,15 +75,15 @@ impl<R: Registrar> Context<R> {
     /// The context holds no lock while it asks.
     ///
     /// # Errors
-    /// [`Error::Busy`] during another check and [`Error::Device`] where the backend cannot say what
-    /// a port is: nothing changed. Otherwise those of [`drive`](Self::drive), once the waits have
-    /// ended.
+    /// Nothing changed: [`Error::Busy`] during another check; [`Error::Device`] if the backend
+    /// cannot ask what a port is; [`Error::Reentrant`] from inside a hook. The waits have ended:
+    /// those of [`drive`](Self::drive).
     pub fn check_peers(&self) -> Result<usize, Error> {
         self.check_peers_with(&*self.shared.statuses()?)
     }
 
-    /// [`check_peers`](Self::check_peers), asked of `statuses`, which must ask as the domain that
-    /// bound the channels.
+    /// [`check_peers`](Self::check_peers), but asks `statuses`, which must ask Xen as the domain
+    /// that bound the channels.
     ///
     /// # Errors
     /// Those of [`check_peers`](Self::check_peers).
@@ -96,8 +97,8 @@ impl<R: Registrar> Context<R> {
     }
 }
 
-/// While it lives, no other check begins: an answer that is older than what another check saw
-/// would be taken for news.
+/// While it lives, no other check begins: with two, an old answer of one would look new after the
+/// other.
 struct Checking<'a>(&'a OwnerThread);
 
 impl<'a> Checking<'a> {
@@ -113,7 +114,7 @@ impl Drop for Checking<'_> {
 }
 
 impl<R: Registrar> Shared<R> {
-    /// What the backend has to ask for states of ports, opened once.
+    /// What the backend has for asking the states of ports, opened once.
     fn statuses(&self) -> Result<Statuses, Error> {
         if self.is_inherited() {
             return Err(Error::Inherited);
@@ -141,7 +142,7 @@ impl<R: Registrar> Shared<R> {
             let status = known(status)?;
             news.extend(peer.news(status.state).map(|news| (id, news)));
         }
-        // Who was asked is callers' code, and may have forked.
+        // `statuses` is code of the program, and may have forked.
         if self.is_inherited() {
             return Err(Error::Inherited);
         }
@@ -160,7 +161,7 @@ impl<R: Registrar> Shared<R> {
     }
 }
 
-/// What a port of this domain is. One behind the end of Xen's table is not in use.
+/// What a port of this domain is. A port behind the end of Xen's table is closed.
 fn known(status: Result<PortStatus, DeviceError>) -> Result<PortStatus, DeviceError> {
     match status {
         Err(error) if error.kind() == ErrorKind::Invalid => Ok(PortStatus {

@@ -8,18 +8,19 @@ use crate::ids::DomId;
 use crate::observe::Called;
 
 impl<R: Registrar> Context<R> {
-    /// Restricts the device to `domid`, for good: from now on it binds to ports that this domain
-    /// offers ([`bind_interdomain`](Self::bind_interdomain)) and to nothing else.
-    /// [`bind_unbound_port`](Self::bind_unbound_port) is refused too, for this domain like for
-    /// every other, and so is [`bind_virq`](Self::bind_virq) (`EACCES`; Linux
-    /// drivers/xen/evtchn.c, evtchn_ioctl). So bind those first. What is bound already stays bound
-    /// and usable, of whatever domain.
+    /// Restricts the device to `domid`, for good: from now on it only binds to ports that this
+    /// domain offers ([`bind_interdomain`](Self::bind_interdomain)).
+    /// [`bind_unbound_port`](Self::bind_unbound_port) fails for every domain, including this one,
+    /// and so does [`bind_virq`](Self::bind_virq) (`EACCES`; Linux drivers/xen/evtchn.c,
+    /// evtchn_ioctl). So bind those first. Channels that are bound already stay usable, whatever
+    /// their domain.
     ///
-    /// A device that is opened later is restricted before anything else.
+    /// A device that is opened later is restricted before its first bind.
     ///
     /// # Errors
-    /// Nothing changed: [`Error::Restricted`] where it is restricted already; [`Error::NoTarget`];
-    /// [`Error::Device`] where the device refuses; [`Error::Inherited`].
+    /// Nothing changed. [`Error::Restricted`] if the device is restricted already;
+    /// [`Error::NoTarget`] if no device is open and `domid` is domain 0 or a reserved id;
+    /// [`Error::Device`] if the device refuses; [`Error::Inherited`] in a forked child.
     pub fn restrict(&self, domid: DomId) -> Result<(), Error> {
         let restrict = || self.shared.restrict(domid);
         self.shared
@@ -38,7 +39,7 @@ impl<R: Registrar> Shared<R> {
         }
         match &state.device {
             Some(device) => device.restrict(domid)?,
-            // A device opened later would refuse it, and every bind with it.
+            // A device that is opened later would refuse it, and so would every bind.
             None if domid == DomId::DOM0 || domid >= DomId::FIRST_RESERVED => {
                 return Err(Error::NoTarget(domid));
             }

@@ -1,5 +1,4 @@
-//! A round: what was read is handed out wake by wake, then re-arms are written, then the link
-//! follows.
+//! A round: hands out wake by wake what was read; its end unmasks ports and settles the link.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -45,7 +44,7 @@ use crate::trace::{self, Span};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// All that was ready was handed out.
+    /// Everything that was ready was handed out.
     Done,
     /// More is ready: dispatch again before the loop sleeps.
     More,
@@ -60,21 +59,23 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// How many reads one round may make, so that a device that never runs dry ends it.
+/// How many reads one round may make, so that it ends even if the device never is empty.
 const READS: u8 = 128;
 
 /// One round of a [`Context`](super::Context): an iterator over the wakes.
 ///
-/// No lock is held while the caller looks at a wake: it may wait, cancel, bind, unbind, notify.
-/// The ports of waits made in the round are unmasked together when it ends: by
-/// [`finish`](Self::finish), which reports errors, or by dropping it. Then the error is kept: the
-/// event loop is woken, [`next_timeout`](super::Context::next_timeout) is zero, and the next
-/// [`dispatch`](super::Context::dispatch), `finish` or [`teardown`](super::Context::teardown)
-/// returns it, once. Wakes that were read and not taken stay ready.
+/// No lock is held while the program handles a wake: it may wait, cancel, bind, unbind, notify.
+/// When the round ends, the ports of the waits made in it are unmasked together. Wakes that were
+/// read and not taken stay ready for the next round.
 ///
-/// The next dispatch of the same thread ends a round that is still under way, as dropping it would:
-/// also one that was forgotten (`std::mem::forget`). One that is still used goes on then, as a new
-/// round. Other threads get [`Error::Busy`] until the round or its thread has ended.
+/// [`finish`](Self::finish) ends the round and returns its error. Dropping the round ends it too,
+/// and keeps an error: the event loop is woken, [`next_timeout`](super::Context::next_timeout) is
+/// zero, and the next [`dispatch`](super::Context::dispatch), `finish` or
+/// [`teardown`](super::Context::teardown) returns the error, once.
+///
+/// If the same thread dispatches while it has a round, that round is ended as if dropped, even if
+/// it was forgotten (`std::mem::forget`). If it is used afterwards, it goes on as a new round.
+/// Other threads get [`Error::Busy`] until the round or its thread has ended.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -105,16 +106,16 @@ pub struct Round<'a, R: Registrar> {
     /// Nothing is picked once it is 0.
     pub(super) wakes_left: usize,
     reads_left: u8,
-    /// The device was not yet seen to be empty, as far as this loop's trigger needs it.
+    /// The device may have more, as far as this loop's trigger requires to read on.
     pub(super) may_read: bool,
-    /// Nothing was left when wakes were taken last; what was queued since is for the next round.
+    /// Nothing was left at the last fill; what was queued since is for the next round.
     pub(super) is_drained: bool,
     pub(super) ahead: Channels,
     number: RoundNumber,
-    /// `number`, or none where the context is observed: so `next` compares once for both.
+    /// `number`, or `NONE` if the context is observed: so `next` makes one comparison for both.
     pub(super) plain: RoundNumber,
     ended: bool,
-    /// The program has it, so that its drop is a call of the program.
+    /// The program has it, so its drop is a call of the program.
     pub(super) is_handed_out: bool,
     /// The round belongs to the thread that began it.
     _not_send: PhantomData<*mut ()>,
@@ -125,7 +126,7 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// The most wakes of a round unless the caller says otherwise.
     pub const BUDGET: usize = 4096;
 
-    /// Begins a round, which is not observed.
+    /// Begins a round without reporting it to the observer.
     #[inline(always)]
     pub(super) fn begin(shared: &'a Shared<R>, wakes: usize) -> Result<Round<'a, R>, Error> {
         shared.check_caller()?;
@@ -149,13 +150,16 @@ impl<'a, R: Registrar> Round<'a, R> {
         })
     }
 
-    /// Ends the round: unmasks, settles, and says whether more is ready.
+    /// Ends the round: unmasks the ports of its waits, and registers or deregisters the device as
+    /// the waits require. Returns whether more is ready.
     ///
     /// # Errors
-    /// The first that came up; what else did is counted. [`Error::Device`] where the device failed,
-    /// or refused to unmask ports; [`Error::NotUnmasked`] where it took too few of them;
-    /// [`Error::Register`] and [`Error::Deregister`] of the event loop; [`Error::Inherited`] in a
-    /// child that was forked meanwhile. Where none did, once, the error of a round that was dropped.
+    /// The first error of the round; the others are counted in
+    /// [`Stats::unreported`](crate::Stats::unreported). [`Error::Device`] if the device failed, or
+    /// refuses to unmask ports; [`Error::NotUnmasked`] if it unmasked too few of them;
+    /// [`Error::Register`] or [`Error::Deregister`] if the event loop fails; [`Error::Inherited`]
+    /// in a child that was forked meanwhile. If there is none, once, the error of a round that was
+    /// dropped.
     #[inline(always)]
     pub fn finish(mut self) -> Result<Outcome, Error> {
         if !self.is_plain() {
@@ -172,8 +176,8 @@ impl<'a, R: Registrar> Round<'a, R> {
         shared.observed(|| Called::Finish, || self.finish_now(is_last), over)
     }
 
-    /// [`finish`](Self::finish): only the drop may follow. `is_last` says that no other round of this
-    /// thread ended this one.
+    /// [`finish`](Self::finish), after which only the drop may come. `is_last` says that no other
+    /// round of this thread ended this one.
     #[inline(always)]
     pub(super) fn finish_now(&mut self, is_last: bool) -> Result<Outcome, Error> {
         let outcome = self.end(is_last)?;
@@ -207,12 +211,12 @@ impl<'a, R: Registrar> Round<'a, R> {
         self.shared.end_round(self.may_read, &mut self.ahead.room)
     }
 
-    /// `next` of a round that is observed, or that another one has ended.
+    /// `next` of a round that is observed or was ended by another one.
     #[cold]
     #[inline(never)]
     fn next_after_a_look(&mut self) -> Option<Wake> {
         let shared = self.shared;
-        // Each call is observed, so each takes its wake itself.
+        // Each call is reported, so each takes its own wake.
         self.forget_ahead();
         let next = || {
             let wake = self.is_current().then(|| self.next_now()).flatten()?;
@@ -242,7 +246,7 @@ impl<'a, R: Registrar> Round<'a, R> {
         wake
     }
 
-    /// One wake, as `pick` takes it: [`pick_some`](Self::pick_some).
+    /// One wake, taken by `pick`: [`pick_some`](Self::pick_some).
     #[inline(always)]
     pub(super) fn next_with<T>(&mut self, pick: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
         let picked = self.pick_some(pick);
@@ -250,8 +254,8 @@ impl<'a, R: Registrar> Round<'a, R> {
         picked
     }
 
-    /// What `pick` takes of what is ready, reading where it finds nothing, in a round that
-    /// [is current](Self::is_current). The caller counts the wakes.
+    /// What `pick` takes of the ready wakes. While it takes nothing, the device is read. The round
+    /// must be [current](Self::is_current). The caller counts the wakes.
     #[inline(always)]
     pub(super) fn pick_some<T>(
         &mut self,
@@ -271,25 +275,26 @@ impl<'a, R: Registrar> Round<'a, R> {
         picked
     }
 
-    /// Whether a round that is the one of its thread may hand out more.
+    /// Whether a current round may hand out more.
     #[inline]
     pub(super) fn may_go_on(&self) -> bool {
         self.wakes_left > 0 && !self.shared.is_inherited()
     }
 
-    /// Whether this is the round of its thread, and is not observed.
+    /// Whether this is the current round of its thread, and is not observed.
     #[inline]
     pub(super) fn is_plain(&self) -> bool {
         self.shared.in_round.is_last(self.plain)
     }
 
-    /// Whether this is the round of its thread, or is again because no other one is under way.
+    /// Whether this is the current round of its thread. If it was ended and no other round is under
+    /// way, it begins again.
     #[inline]
     pub(super) fn is_current(&mut self) -> bool {
         self.shared.in_round.is_last(self.number) || self.begin_anew()
     }
 
-    /// Begins again after the thread has begun another round, which ended this one.
+    /// Begins again, after another round of the thread ended this one.
     #[cold]
     fn begin_anew(&mut self) -> bool {
         if self.shared.is_inherited() {
@@ -306,20 +311,20 @@ impl<'a, R: Registrar> Round<'a, R> {
         true
     }
 
-    /// Whether nothing is ready, and nothing more is to be read.
+    /// Whether nothing is ready and nothing is to be read.
     #[inline]
     pub(super) fn is_dry(&self, state: &State) -> bool {
         !self.may_read && state.machine.most_wakes() == 0
     }
 
-    /// Lets go of the lock under which wakes were picked.
+    /// Releases the lock under which wakes were picked.
     #[inline]
     pub(super) fn unlock(&self, state: MutexGuard<'_, State>) {
-        // A round in a forked child ends by itself.
+        // In a forked child the round hands out nothing more.
         let _forked = self.shared.unlock(state, false, None);
     }
 
-    /// Reads once, if the round may. Says whether it did.
+    /// Reads once, if the round may. Returns whether it did.
     #[inline]
     pub(super) fn read(&mut self, state: &mut State) -> bool {
         if !self.may_read || self.reads_left == 0 {

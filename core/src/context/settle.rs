@@ -1,4 +1,4 @@
-//! The one place where the link follows the waiters, and where the device is opened and closed.
+//! Registers the device while something waits and deregisters it otherwise; opens and closes it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread::panicking;
@@ -15,7 +15,7 @@ use crate::trace::{self, Span};
 /// Proof that the caller holds the lock under which hooks run.
 pub(super) type Settling<'a> = MutexGuard<'a, ()>;
 
-/// While it lives, the calling thread is inside a hook; also when that panics.
+/// While it lives, the calling thread is inside a hook. A hook that panics drops it, too.
 struct Hook<'a>(&'a OwnerThread);
 
 impl<'a> Hook<'a> {
@@ -31,7 +31,7 @@ impl Drop for Hook<'_> {
     }
 }
 
-/// Dropped once hooks are over, does what they asked for; also where one of them panics.
+/// Its drop, once the hooks are over, does what they asked for, also if one of them panics.
 struct AfterHooks<'a, R: Registrar>(&'a Shared<R>);
 
 impl<R: Registrar> Drop for AfterHooks<'_, R> {
@@ -42,7 +42,7 @@ impl<R: Registrar> Drop for AfterHooks<'_, R> {
         }
         let state = shared.lock();
         let is_drive_due = state.drive_after_hook;
-        // What a hook dropped may have had waiters.
+        // A hook may have dropped channels that had waiters.
         if shared.unlock(state, false, None).is_ok() && is_drive_due {
             shared.drive_after_hook();
         }
@@ -55,7 +55,7 @@ impl<R: Registrar> Shared<R> {
         self.in_hook.is_current()
     }
 
-    /// Whether the calling process is not the one that made the context, but forked from it.
+    /// Whether the calling process was forked from the one that made the context.
     ///
     /// Takes no lock: a thread that exists only in the parent may hold it in the child for ever.
     #[inline]
@@ -68,13 +68,13 @@ impl<R: Registrar> Shared<R> {
     #[inline]
     pub(super) fn is_watching(&self) -> bool {
         match self.trigger {
-            // It comes again, also where the change of the link is not seen yet.
+            // A level-triggered loop reports again, so it is enough to see the change later.
             Trigger::Level => self.watching.load(Ordering::Acquire),
             Trigger::Edge => self.lock().machine.link() == Link::Watching,
         }
     }
 
-    /// The link is now `link`, since `effects` were carried out.
+    /// Sets the link to `link`, after `effects` were carried out.
     pub(super) fn set_link(&self, state: &mut State, link: Link, effects: &[LinkEffect]) {
         state.machine.set_link(link, effects);
         state.is_lost &= !effects.contains(&LinkEffect::Deregister);
@@ -82,7 +82,7 @@ impl<R: Registrar> Shared<R> {
         self.watching.store(is_watching, Ordering::Release);
     }
 
-    /// Refuses a call from inside a hook and one from a forked child.
+    /// Fails inside a hook and in a forked child.
     #[inline]
     pub(super) fn check_caller(&self) -> Result<(), Error> {
         if self.is_inherited() {
@@ -94,16 +94,17 @@ impl<R: Registrar> Shared<R> {
         Ok(())
     }
 
-    /// Makes "registered" follow "somebody waits or is ready". Every public call ends here.
+    /// Registers the device if something waits or is ready, and deregisters it if not. Every public
+    /// call that changes a wait ends with this.
     ///
-    /// While a round is under way, the deregistration is left to its end: only there it is known
-    /// who waits again. Tasks and threads that block are woken if there is something for them.
+    /// While a round is under way, deregistering is left to its end, because the round may wait
+    /// again. Tasks and blocked threads are woken if there is something for them.
     pub(super) fn settle(&self) -> Result<(), Error> {
         let state = self.lock();
         let is_settled = self.unsettled(&state).is_none();
-        // A hook that runs is about to change the link, so its end is waited for.
+        // A running hook may be about to change the link, so this waits for its end.
         let hook_runs = self.in_hook.is_taken();
-        // One that was asked for in a hook which no settle ran.
+        // A drive that was asked for in a hook that no settle ran.
         let is_drive_due = state.drive_after_hook;
         self.unlock(state, false, None)?;
         if is_settled && !hook_runs && !is_drive_due {
@@ -111,14 +112,14 @@ impl<R: Registrar> Shared<R> {
         }
         let after = AfterHooks(self);
         let settled = self.settle_under(&self.settling.lock());
-        // Before the result is returned, which would leak where this panics.
+        // Before the result is returned, which would leak if this panics.
         drop(after);
         settled
     }
 
-    /// [Settles](Self::settle) where the caller cannot report an error, which is counted.
+    /// [Settles](Self::settle) for a caller that cannot return an error: it is counted.
     pub(super) fn settle_or_count(&self) {
-        // Inside a hook the settle that called it looks again.
+        // Inside a hook, the settle that called the hook looks again.
         if !self.is_in_hook() && self.settle().is_err() {
             self.count_unreported();
         }
@@ -139,7 +140,7 @@ impl<R: Registrar> Shared<R> {
         !state.machine.has_work() && self.is_settled(state)
     }
 
-    /// What the link has to be woken now, if anything.
+    /// The input that the link needs now, if any.
     #[inline]
     pub(super) fn unsettled(&self, state: &State) -> Option<LinkInput> {
         let link = state.machine.link();
@@ -148,7 +149,7 @@ impl<R: Registrar> Shared<R> {
         } else {
             state.machine.wanted()
         };
-        // A device that the loop lost is deregistered first, and then registered anew.
+        // A device that the loop lost is deregistered first, and then registered again.
         let is_lost = state.is_lost && link == Link::Watching && input == LinkInput::Wanted;
         if is_lost {
             input = LinkInput::Unwanted;
@@ -160,7 +161,7 @@ impl<R: Registrar> Shared<R> {
         (!is_settled && !left_to_round).then_some(input)
     }
 
-    /// Runs hooks until the link is what the waiters want, which may change meanwhile.
+    /// Runs hooks until the link is as the waiters need it, which may change meanwhile.
     pub(super) fn settle_under(&self, settling: &Settling<'_>) -> Result<(), Error> {
         loop {
             let state = self.lock();
@@ -174,13 +175,14 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Carries out what the table says of a state that was looked at under this lock: whoever
-    /// changes it afterwards sees that a hook runs. After an error the link is as it was;
-    /// `by_force` goes on to the next state even where the event loop does not let go.
+    /// Carries out the effects that the table has for this state and input. The hook is marked as
+    /// running under the same lock, so a thread that changes the state afterwards sees that. After
+    /// an error the link is as before; with `by_force` it goes on to the next state even if the
+    /// event loop cannot deregister the device.
     ///
     /// # Panics
-    /// Where a hook does, once everything is in its place; a hook that panics has done nothing.
-    /// While another panic unwinds, it is an error.
+    /// If a hook panics, after the state was put in order; the hook counts as having done nothing.
+    /// While another panic unwinds, it is an error instead.
     pub(super) fn carry_out(
         &self,
         state: MutexGuard<'_, State>,
@@ -216,11 +218,11 @@ impl<R: Registrar> Shared<R> {
         drop(state);
         drop((device, closed));
         match &done {
-            Ok(()) => trace::followed(effects),
+            Ok(()) => trace::link_changed(effects),
             Err(error) => {
                 trace::failed("hook", error);
                 if by_force {
-                    trace::followed(&[LinkEffect::Close]);
+                    trace::link_changed(&[LinkEffect::Close]);
                 }
             }
         }
@@ -249,8 +251,8 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Opens the device where a bind needs it, restricted as asked for, and returns it with the
-    /// link as it was before.
+    /// Opens the device for a bind, if it is not open, and restricts it. Returns it with the link
+    /// as it was before.
     pub(super) fn open(&self, settling: &Settling<'_>) -> Result<(Link, Opened), Error> {
         self.close_failed(settling);
         let state = self.lock();
@@ -271,7 +273,7 @@ impl<R: Registrar> Shared<R> {
             device.observe(|| observer.context());
         }
         let mut state = self.lock();
-        // Under the lock: whoever restricts from now on finds the device.
+        // Under the lock, so that a later `restrict` finds the device.
         if let Some(domid) = state.restriction {
             device.restrict(domid)?;
         }
@@ -280,12 +282,12 @@ impl<R: Registrar> Shared<R> {
         state.device = Some(device.clone());
         state.failure = None;
         drop(state);
-        trace::followed(effects);
+        trace::link_changed(effects);
         drop(hook);
         Ok((before, device))
     }
 
-    /// Lets go of the device if it failed, as the settle at the end of the round would.
+    /// Closes the device if it failed, as the settle at the end of the round would.
     pub(super) fn close_failed(&self, settling: &Settling<'_>) {
         let state = self.lock();
         if !state.machine.is_broken() {
@@ -297,13 +299,13 @@ impl<R: Registrar> Shared<R> {
         }
     }
 
-    /// Lets go of a device that was opened for a bind that failed.
+    /// Closes a device that was opened for a bind that failed.
     pub(super) fn close_again(&self, before: Link, _settling: &Settling<'_>) {
         let mut state = self.lock();
         self.set_link(&mut state, before, &[LinkEffect::Close]);
         let closed = state.device.take();
         drop(state);
         drop(closed);
-        trace::followed(&[LinkEffect::Close]);
+        trace::link_changed(&[LinkEffect::Close]);
     }
 }

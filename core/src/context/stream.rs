@@ -1,4 +1,4 @@
-//! Tasks that wait for channels again and again: a stream of their wakes.
+//! A stream of wakes, for tasks that wait for channels again and again.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -44,7 +44,7 @@ impl<R: Registrar> Channel<R> {
 }
 
 impl<R: Registrar> Context<R> {
-    /// A stream of the wakes of channels, which are added to it.
+    /// A stream of wakes without channels. [`Wakes::add`] adds them.
     pub fn wakes(&self) -> Wakes<R> {
         Wakes::new(&self.shared)
     }
@@ -53,15 +53,17 @@ impl<R: Registrar> Context<R> {
 /// The wakes of one channel or many, as a stream. Made by [`Channel::wakes`] and
 /// [`Context::wakes`].
 ///
-/// Each wake is waited for again as it is taken, so in steady state nothing is registered anew.
-/// The ports are unmasked together, when the stream is polled and has nothing left: who does
-/// not come back to it brakes the peers.
+/// When the stream yields the wake of a channel, it waits for the next one at once, so in steady
+/// state the device stays registered. The ports are unmasked together, when the stream is polled
+/// and has no wake left. A task that does not poll the stream leaves them masked, which slows the
+/// peers down.
 ///
-/// It ends when it has no channel: with the last one that is unbound or failed, of which it says
-/// [`Cause::Gone`], that is cancelled, or [removed](Self::remove), or with the context. Another one
-/// may be added then. Dropped, it cancels all its waits, and loses no wake.
+/// The stream ends when it has no channel left. A channel leaves it when it is unbound or its
+/// device fails (its last wake is [`Cause::Gone`]), when its wait is cancelled, when it is
+/// [removed](Self::remove), and when the context is dropped. Afterwards channels may be added
+/// again. Dropping the stream cancels all its waits and loses no wake.
 ///
-/// With the feature `futures` it is a `Stream`; [`next`](Self::next) needs none.
+/// With the feature `futures` it is a `Stream`. [`next`](Self::next) does not need the feature.
 ///
 /// ```
 #[doc = include_str!("mocked.txt")]
@@ -95,7 +97,7 @@ impl<R: Registrar> Context<R> {
 pub struct Wakes<R: Registrar> {
     shared: Arc<Shared<R>>,
     channels: BTreeSet<ChannelId>,
-    /// From the first channel on.
+    /// `None` until the first channel is added.
     task_id: Option<TaskId>,
 }
 
@@ -108,11 +110,11 @@ impl<R: Registrar> Wakes<R> {
         }
     }
 
-    /// Waits for a channel too, from now on.
+    /// Adds a channel and begins to wait for it.
     ///
     /// # Errors
-    /// The stream goes on without it: [`Error::AlreadyWaited`] where the channel has another waiter;
-    /// otherwise those of [`Context::wait`].
+    /// The stream goes on without the channel. [`Error::AlreadyWaited`] if the channel has another
+    /// waiter; otherwise those of [`Context::wait`].
     pub fn add(&mut self, id: ChannelId) -> Result<(), Error> {
         let observer = self.shared.observer.clone();
         let call = || Called::Other("add to wakes");
@@ -133,8 +135,8 @@ impl<R: Registrar> Wakes<R> {
         shared.arm(id, waited, take_back)
     }
 
-    /// Waits for a channel no longer, and says whether it did. A wake of it that was not taken is
-    /// kept for the next wait.
+    /// Removes a channel and ends the wait for it. Returns whether the stream had it. A wake that
+    /// was not taken is kept for the next wait.
     pub fn remove(&mut self, id: ChannelId) -> bool {
         let observer = self.shared.observer.clone();
         let call = || Called::Other("remove from wakes");
@@ -168,17 +170,18 @@ impl<R: Registrar> Wakes<R> {
         self.channels.iter().copied()
     }
 
-    /// The next wake; none at the end. Dropping the future that this is loses nothing.
+    /// The next wake, or `None` at the end of the stream. Dropping the future loses no wake.
     ///
     /// # Errors
-    /// [`Error::Device`] or [`Error::NotUnmasked`] where ports could not be unmasked,
-    /// [`Error::Register`] where the event loop lost the device and refuses it: the next poll tries
-    /// again. [`Error::Reentrant`]. [`Error::Inherited`], after which the stream has ended.
+    /// The next poll tries again: [`Error::Device`] or [`Error::NotUnmasked`] if ports cannot be
+    /// unmasked; [`Error::Register`] if the event loop lost the device and refuses it;
+    /// [`Error::Reentrant`] from inside a hook. The stream has ended: [`Error::Inherited`] in a
+    /// forked child.
     pub async fn next(&mut self) -> Option<Result<Wake, Error>> {
         poll_fn(|cx| self.poll_wake(cx)).await
     }
 
-    /// [`next`](Self::next), to be polled by hand.
+    /// [`next`](Self::next) as a poll function.
     ///
     /// # Errors
     /// Those of [`next`](Self::next).
@@ -226,7 +229,7 @@ impl<R: Registrar> Wakes<R> {
         drop(before);
         match self.shared.settle() {
             Ok(()) => {}
-            // Nothing would wake it.
+            // Otherwise nothing would wake the task.
             Err(refused @ Error::Register(_)) if unmasked.is_ok() => {
                 return Poll::Ready(Some(Err(refused)));
             }
@@ -265,7 +268,7 @@ impl<R: Registrar> Drop for Wakes<R> {
     }
 }
 
-/// What a poll came to.
+/// The result of a poll, for the observer.
 fn polled(poll: &Poll<Option<Result<Wake, Error>>>) -> Came<'_> {
     match poll {
         Poll::Pending => Came::Pending,

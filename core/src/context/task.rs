@@ -1,8 +1,9 @@
-//! Tasks that wait for channels: a future of one wake. (The stream of them is beside this.)
+//! A future of one wake, for tasks. (`stream.rs` has the stream.)
 //!
-//! Neither runtime nor thread is needed. Whoever reads the device latches the wake of a channel
-//! that a task has, and wakes the task, under no lock; the task takes it when it is polled. So a
-//! future that is dropped, polled or not, loses nothing, and it settles in its drop.
+//! It needs neither a runtime nor a thread. The thread that reads the device latches the wake of a
+//! channel that a task waits for, and wakes the task, with no lock held. The task takes the wake
+//! when it is polled. So a future that is dropped, polled or not, loses no wake; its drop settles
+//! the link.
 
 use std::fmt;
 use std::future::Future;
@@ -32,7 +33,7 @@ impl<R: Registrar> Channel<R> {
     ///
     /// let mut task = pin!(task);
     /// assert!(task.as_mut().poll(&mut cx).is_pending());
-    /// // What the adapter for the reactor of a runtime does when the device is ready.
+    /// // The adapter for the reactor of a runtime does this when the device is ready.
     /// assert_eq!(ctx.drive()?, Outcome::Done);
     /// assert!(matches!(task.as_mut().poll(&mut cx), Poll::Ready(Ok(Cause::Event))));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -43,11 +44,11 @@ impl<R: Registrar> Channel<R> {
 }
 
 impl<R: Registrar> Context<R> {
-    /// A future of the next wake of a channel. It waits from its first poll on; an event that
-    /// came while nobody waited makes it ready at once.
+    /// A future of the next wake of a channel. It waits from its first poll on. If an event came
+    /// while nothing waited, the first poll returns it.
     ///
-    /// The channel is not borrowed. One that is unbound meanwhile wakes with
-    /// [`Cause::Gone`], and so does one whose device fails.
+    /// The channel is not borrowed. If it is unbound meanwhile, or its device fails, the future
+    /// returns [`Cause::Gone`].
     pub fn woken(&self, id: ChannelId) -> Woken<R> {
         Woken::new(&self.shared, id)
     }
@@ -55,9 +56,13 @@ impl<R: Registrar> Context<R> {
 
 /// The next wake of one channel. Made by [`Channel::woken`] and [`Context::woken`].
 ///
-/// Dropped before it is ready, it cancels its wait, and the event loop knows when the drop is
-/// over. An event that came meanwhile is kept for the next wait. Polled after it was ready, it
-/// waits again.
+/// Dropping it before it is ready cancels its wait; when the drop is over, the device is
+/// deregistered if nothing else waits. An event that came meanwhile is kept for the next wait.
+/// Polling it after it was ready waits again.
+///
+/// It fails with [`Error::Cancelled`] if another thread cancelled the wait or dropped the context,
+/// with [`Error::AlreadyWaited`] if the channel has another waiter, and otherwise with the errors
+/// of [`Context::wait`].
 ///
 /// ```
 #[doc = include_str!("mocked.txt")]
@@ -80,7 +85,7 @@ impl<R: Registrar> Context<R> {
 pub struct Woken<R: Registrar> {
     shared: Arc<Shared<R>>,
     id: ChannelId,
-    /// While it waits.
+    /// `Some` while it waits.
     task_id: Option<TaskId>,
 }
 
@@ -100,7 +105,7 @@ impl<R: Registrar> Woken<R> {
         let task_id = state.machine.add_task();
         self.task_id = Some(task_id);
         let waited = state.wait(id, Owner::task(task_id));
-        let _nobody = state.machine.set_waker(task_id, waker);
+        let _no_earlier_waker = state.machine.set_waker(task_id, waker);
         drop(state);
         match waited {
             Ok(Waited::Ready(_)) => return self.look(task_id),
@@ -137,8 +142,8 @@ impl<R: Registrar> Woken<R> {
         Poll::Ready(woken)
     }
 
-    /// The event loop does not watch the device, though this waits: it did not let go of it in
-    /// time, or lost it. Where it refuses the device, nothing would end the wait.
+    /// This waits, but the event loop does not watch the device, for example because it lost it. If
+    /// the loop refuses the device, nothing would end the wait, so that error ends it.
     #[cold]
     fn register_again(&mut self) -> Poll<Result<Cause, Error>> {
         match self.shared.settle() {
@@ -171,7 +176,7 @@ impl<R: Registrar> Future for Woken<R> {
     }
 }
 
-/// What a poll came to.
+/// The result of a poll, for the observer.
 fn polled(poll: &Poll<Result<Cause, Error>>) -> Came<'_> {
     match poll {
         Poll::Pending => Came::Pending,
@@ -183,7 +188,7 @@ fn polled(poll: &Poll<Result<Cause, Error>>) -> Came<'_> {
 impl<R: Registrar> Woken<R> {
     fn poll_now(&mut self, cx: &mut Cx<'_>) -> Poll<Result<Cause, Error>> {
         self.shared.check_caller()?;
-        // A waker is cloned and dropped under no lock, as callers' code.
+        // A waker is code of the program: it is cloned and dropped under no lock.
         let waker = cx.waker().clone();
         let Some(task_id) = self.task_id else {
             return self.begin(waker);
@@ -206,7 +211,7 @@ impl<R: Registrar> Drop for Woken<R> {
 }
 
 impl<R: Registrar> Shared<R> {
-    /// A task lets go of its task_id and of these channels.
+    /// Removes a task and ends its waits for these channels.
     pub(super) fn leave(&self, task_id: TaskId, channels: impl IntoIterator<Item = ChannelId>) {
         // In a forked child the lock may be held for ever.
         if self.is_inherited() {
@@ -223,7 +228,7 @@ impl<R: Registrar> Shared<R> {
         let waker = state.machine.remove_task(task_id);
         drop(state);
         self.settle_or_count();
-        // Last, as callers' code.
+        // Last, because it is code of the program.
         drop(waker);
     }
 }

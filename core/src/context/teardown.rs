@@ -1,4 +1,4 @@
-//! The end of a context, asked for or by a drop.
+//! The end of a context: by teardown, or by dropping its last handle.
 
 use super::observed::done;
 use super::{Context, Shared, State};
@@ -9,13 +9,14 @@ use crate::observe::{Called, Came};
 use crate::sync::Ordering;
 
 impl<R: Registrar> Context<R> {
-    /// Closes the device once nobody uses it. The next bind opens a new one.
+    /// Closes the device if no channel and no notifier is left. The next bind opens a new one.
     ///
     /// # Errors
-    /// Everything stays usable: [`Error::StillInUse`] lists what is still in use; [`Error::Deregister`]
-    /// where the event loop does not let go of the device; [`Error::Reentrant`];
-    /// [`Error::Inherited`]. The error of a [round](super::Round) that was dropped comes first, once;
-    /// then call it again.
+    /// Everything stays usable. [`Error::StillInUse`] lists the channels and notifiers that are
+    /// left; [`Error::Deregister`] if the event loop cannot deregister the device;
+    /// [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child. If a
+    /// [round](super::Round) was dropped with an error, that error comes first, once; then call
+    /// this again.
     pub fn teardown(&self) -> Result<(), Error> {
         let teardown = || self.shared.teardown();
         self.shared.observed(|| Called::Teardown, teardown, done)
@@ -37,16 +38,16 @@ impl<R: Registrar> Shared<R> {
         Ok(())
     }
 
-    /// The last handle of the context is gone.
+    /// Ends a context whose last handle was dropped.
     fn end(&self) {
         let mut state = self.lock();
         state.machine.cancel_all();
         state.ended = true;
-        // They may hold what holds the context's channels.
+        // A callback may hold channels of the context.
         let callbacks = std::mem::take(&mut state.callbacks);
         drop(state);
-        // It wakes threads that block first: they must not sleep in the loop while that lets go of
-        // the device.
+        // This wakes blocked threads first: they must not sleep in the loop while the device is
+        // deregistered.
         self.settle_or_count();
         drop(callbacks);
     }
@@ -69,9 +70,9 @@ impl State {
 }
 
 impl<R: Registrar> Drop for Context<R> {
-    /// The last handle deregisters and lets go of the device, whatever is left; no wake is
-    /// delivered. Channels that outlive their context can still notify and unbind. In a forked child
-    /// the event loop is not called.
+    /// Dropping the last handle deregisters the device and closes it, whatever is still bound, and
+    /// delivers no wake. Channels that outlive their context can still notify and unbind. In a
+    /// forked child the event loop is not called.
     fn drop(&mut self) {
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.shared.is_inherited() {
             return;

@@ -1,4 +1,4 @@
-//! The beginning of a wait, whoever waits, and its end where it fails.
+//! How a wait begins, for every kind of waiter, and how it is taken back if it fails.
 
 use super::observed::done;
 use super::{Shared, State};
@@ -10,8 +10,8 @@ use crate::observe::Called;
 use crate::sync::MutexGuard;
 
 impl State {
-    /// A wait begins, and is to be [armed](Shared::arm). None begins once the context is gone: nothing
-    /// would end it.
+    /// Begins a wait, which is then to be [armed](Shared::arm). It fails once the context was
+    /// dropped: nothing would end the wait.
     pub(super) fn wait(&mut self, id: ChannelId, owner: Owner) -> Result<Waited, Error> {
         if self.ended || !self.machine.link().is_open() {
             return Err(Error::NotBound(id));
@@ -25,7 +25,7 @@ impl State {
 }
 
 impl<R: Registrar> Shared<R> {
-    /// A wait of rounds, for one wake or for each.
+    /// Begins a wait of rounds, for one wake or for each.
     #[inline]
     pub(super) fn wait(&self, id: ChannelId, owner: Owner) -> Result<(), Error> {
         if self.observer.is_some() {
@@ -57,7 +57,7 @@ impl<R: Registrar> Shared<R> {
         } else if self.in_round.is_current() {
             state.machine.wait_again(id)
         } else {
-            // One more waiter changes nothing for the loop.
+            // The device is registered, so one more waiter changes nothing for the loop.
             self.is_settled(&state) && state.machine.wait_plainly(id)
         };
         if waits {
@@ -66,7 +66,7 @@ impl<R: Registrar> Shared<R> {
         self.wait_for_any(state, id, owner)
     }
 
-    /// A wait of a port in any state, after which the link may have to follow.
+    /// A wait for a port in any state, after which the device may have to be registered.
     #[inline(never)]
     fn wait_for_any(
         &self,
@@ -90,8 +90,8 @@ impl<R: Registrar> Shared<R> {
         Ok(())
     }
 
-    /// Registers the device and enables the port, where a wait asks for it. Where this fails or a
-    /// hook panics, `take_back` ends the wait.
+    /// Registers the device and unmasks the port, if the wait needs it. If this fails or a hook
+    /// panics, `take_back` ends the wait.
     pub(super) fn arm(
         &self,
         id: ChannelId,
@@ -109,13 +109,13 @@ impl<R: Registrar> Shared<R> {
             Ok(())
         });
         begun.stands = armed.is_ok();
-        // Before the error is returned, which would leak where a hook panics.
+        // Before the error is returned, which would leak if a hook panics.
         drop(begun);
         armed
     }
 
-    /// A wait of rounds that failed is taken back. What the failure was is the answer, whatever
-    /// became of the channel since: another thread may have ended the wait, and a task have the channel.
+    /// Takes back a wait of rounds that failed. Meanwhile another thread may have ended the wait,
+    /// and a task may have the channel; the caller gets the failure all the same.
     fn take_back(&self, id: ChannelId, waited: Waited) {
         if waited == Waited::Already {
             return;
@@ -131,7 +131,7 @@ impl<R: Registrar> Shared<R> {
     }
 }
 
-/// A wait that has begun. Where it fails or a hook panics, it did not.
+/// A wait that has begun. Unless it stands, the drop takes it back, also if a hook panics.
 struct Begun<F: FnMut()> {
     take_back: F,
     stands: bool,

@@ -1,4 +1,4 @@
-//! A reference to a context that does not keep it.
+//! A weak reference to a context.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use crate::hal::Registrar;
 use crate::sync::{Arc, Ordering, Weak};
 
 impl<R: Registrar> Context<R> {
-    /// A reference to this context that does not keep it: for a callback, which the context itself
-    /// keeps, and for what is built on a context and should end with it.
+    /// A reference that does not keep this context alive: for a callback, which the context owns,
+    /// and for a layer on a context that should end with it.
     #[must_use]
     pub fn downgrade(&self) -> WeakContext<R> {
         WeakContext {
@@ -17,7 +17,7 @@ impl<R: Registrar> Context<R> {
     }
 }
 
-/// A reference to a [`Context`] that does not keep it. Made by [`Context::downgrade`].
+/// A reference that does not keep its [`Context`] alive. Made by [`Context::downgrade`].
 ///
 /// ```
 /// use evtchn_core::{Context, DomId};
@@ -41,8 +41,8 @@ pub struct WeakContext<R: Registrar> {
 }
 
 impl<R: Registrar> WeakContext<R> {
-    /// A handle of the context, unless its last one was dropped. The context lives at least as long
-    /// as the handle.
+    /// A handle of the context, or `None` if the last one was dropped. The handle keeps the context
+    /// alive.
     #[must_use]
     pub fn upgrade(&self) -> Option<Context<R>> {
         let shared = self.shared.upgrade()?;

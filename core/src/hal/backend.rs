@@ -9,10 +9,10 @@ use super::{Device, DeviceError, Open, PortStatuses};
 #[cfg(feature = "std")]
 use crate::observe::Observe;
 
-/// What a context opens its device with: the device of this domain, a simulated one, or one of a
-/// third party, decided while the program runs.
+/// Opens the device of a context: the device of this domain, a simulated device, or that of a third
+/// party. The program decides which while it runs.
 ///
-/// Made of anything that implements [`Open`]. Clones are the same backend.
+/// Anything that implements [`Open`] converts into it. Clones are the same backend.
 ///
 /// ```
 /// use evtchn_core::{Backend, Context, DomId};
@@ -37,7 +37,7 @@ use crate::observe::Observe;
 pub struct Backend {
     opener: Arc<dyn AnyOpen>,
     mark: Option<ForkMark>,
-    /// What records its devices and contexts.
+    /// Records its devices and contexts.
     #[cfg(feature = "std")]
     observer: Option<Arc<dyn Observe>>,
 }
@@ -73,7 +73,7 @@ impl Backend {
     /// Opens the device.
     ///
     /// # Errors
-    /// Whatever the backend's [`open`](Open::open) reports.
+    /// Those of the backend's [`open`](Open::open).
     pub fn open(&self) -> Result<Device, DeviceError> {
         let mark = self.mark.clone();
         let process = mark.map(|mark| Process::new(Some(mark), self.opener.process()));
@@ -85,17 +85,17 @@ impl Backend {
         opened
     }
 
-    /// What the backend knows of ports beside the device.
+    /// Opens what reports the states of ports: [`Open::statuses`].
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](super::ErrorKind::Unsupported) where it knows nothing, or what
-    /// opening its source of knowledge reports.
+    /// [`ErrorKind::Unsupported`](super::ErrorKind::Unsupported) if the backend does not supply it;
+    /// otherwise the backend's.
     pub fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
         self.opener.statuses()
     }
 
-    /// The same backend, whose devices and contexts are observed. evtchn-trace calls this; a program
-    /// calls `Tape::record` there.
+    /// The same backend with its devices and contexts observed. evtchn-trace calls this; a program
+    /// calls its `Tape::record`.
     #[cfg(feature = "std")]
     #[doc(hidden)]
     #[must_use]

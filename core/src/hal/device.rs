@@ -12,10 +12,10 @@ use super::fork::Process;
 #[cfg(feature = "std")]
 use crate::observe::Observer;
 
-/// An open device: what a context hands to its event loop.
+/// An open device. A context hands it to its event loop.
 ///
-/// An event loop that keeps a clone for as long as it watches the device keeps it open: that is
-/// what makes its descriptor safe to hold. Dropping the last handle closes the device.
+/// An event loop keeps a clone for as long as it watches the device. That keeps the descriptor
+/// open, so the loop may hold it as a number. Dropping the last handle closes the device.
 ///
 /// ```
 /// use evtchn_core::{Device, DomId, Open};
@@ -35,7 +35,7 @@ impl Device {
         Device::opened_by(device, None)
     }
 
-    /// A handle of a device that this process has opened.
+    /// A handle of a device that the calling process opened.
     pub(super) fn opened_by(device: impl EventChannel, process: Option<Process>) -> Device {
         let shared = Shared {
             process: process.unwrap_or_else(|| Process::new(None, 0)),
@@ -53,8 +53,8 @@ impl Device {
         self.0.clone()
     }
 
-    /// The device as its own type, for an event loop that knows it; also where another device
-    /// [wraps](EventChannel::inner) it.
+    /// The device as its own type, for an event loop that knows that type. It looks through devices
+    /// that [wrap](EventChannel::inner) others.
     #[must_use]
     pub fn downcast_ref<D: EventChannel>(&self) -> Option<&D> {
         let mut device = &**self;
@@ -66,10 +66,10 @@ impl Device {
         }
     }
 
-    /// The device itself, where this is its only handle and the type is right.
+    /// Takes the device out of its only handle.
     ///
     /// # Errors
-    /// The handle comes back.
+    /// Returns the handle if there are others or if the device has another type.
     pub fn into_inner<D: EventChannel>(self) -> Result<D, Device> {
         if !(*self).as_any().is::<D>() {
             return Err(self);
@@ -118,21 +118,21 @@ pub(crate) struct Opened(Arc<Shared>);
 
 struct Shared {
     device: Box<dyn EventChannel>,
-    /// The process that opened it, where that is known.
+    /// The process that opened it, if that is known.
     process: Process,
     /// How many [`Device`]s hold it, as event loops do.
     handles: AtomicUsize,
-    /// A read of it failed, so its context lets go of it.
+    /// A read of it failed, so its context closes it.
     has_failed: AtomicBool,
-    /// A notify looks at `has_failed` and at `observer`; otherwise there is nothing to see.
+    /// `has_failed` or `observer` was set, so a notify has to look at both.
     has_news: AtomicBool,
-    /// Who records the notifiers, which have no context.
+    /// Records the notifiers, which have no context.
     #[cfg(feature = "std")]
     observer: std::sync::OnceLock<Arc<dyn Observer>>,
 }
 
 impl Opened {
-    /// Notes that the device failed: from now on each notify is refused.
+    /// The device failed: from now on each notify fails.
     pub(crate) fn fail(&self) {
         self.0.has_failed.store(true, Ordering::Release);
         self.0.has_news.store(true, Ordering::Release);
@@ -144,7 +144,7 @@ impl Opened {
         self.0.observer.get().map(|observer| &**observer)
     }
 
-    /// From now on its notifiers are recorded there, unless they are already.
+    /// Records its notifiers with this observer, unless it has one already.
     #[cfg(feature = "std")]
     pub(crate) fn observe(&self, observer: impl FnOnce() -> Arc<dyn Observer>) {
         let _first = self.0.observer.get_or_init(observer);
@@ -162,25 +162,25 @@ impl Opened {
         self.0.has_failed.load(Ordering::Acquire)
     }
 
-    /// Whether it did not fail and is not recorded, as nearly always.
+    /// Whether it neither failed nor is recorded, as nearly always.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         !self.0.has_news.load(Ordering::Acquire)
     }
 
-    /// A handle for others.
+    /// A handle for an event loop or a program.
     pub(crate) fn handle(&self) -> Device {
         self.0.handles.fetch_add(1, Ordering::AcqRel);
         Device(self.clone())
     }
 
-    /// How many hold it, without the [`Device`]s.
+    /// How many references to it there are, without the [`Device`]s.
     pub(crate) fn holders(&self) -> usize {
         let handles = self.0.handles.load(Ordering::Acquire);
         Arc::strong_count(&self.0).saturating_sub(handles)
     }
 
-    /// Whether both hold the same device.
+    /// Whether both are the same device.
     pub(crate) fn is(&self, other: &Opened) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -201,7 +201,7 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// A way from the trait back to the type. Every type has it.
+/// Converts a trait object back to its type. Every type implements it.
 #[expect(
     unnameable_types,
     reason = "only this crate implements it and calls it"

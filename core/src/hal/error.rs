@@ -1,4 +1,4 @@
-//! What a failed call of a device or of an event loop says, whichever backend and loop it is.
+//! The errors of devices and event loops, for every backend and every loop.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -9,9 +9,9 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 
 /// A failed call of a device: which call, on which port, why.
 ///
-/// It prints as one line, with the code and, where one is known, a hint. Its
-/// [`source`](Error::source) is the error of the backend's own, which says more about the system
-/// call; it can be downcast, and clones share it.
+/// It prints as one line, with the code and, if there is one, a hint. Its [`source`](Error::source)
+/// is the backend's own error, which says more about the system call. It can be downcast, and
+/// clones share it.
 ///
 /// ```
 /// use evtchn_core::{DeviceCall, DomId, ErrorKind, EventChannel, Open, Port};
@@ -68,7 +68,7 @@ impl DeviceError {
         self.with(|failure| failure.source = Some(Box::new(source)))
     }
 
-    /// Changes an error that is not shared yet, as one is that is being made.
+    /// Changes an error that was just made. One that is shared stays as it is.
     fn with(mut self, change: impl FnOnce(&mut Failure)) -> DeviceError {
         if let Some(failure) = Arc::get_mut(&mut self.0) {
             change(failure);
@@ -88,21 +88,20 @@ impl DeviceError {
         self.0.call
     }
 
-    /// The local port that the call was about; the first of several.
+    /// The local port of the call, or the first of several.
     #[must_use]
     pub fn port(&self) -> Option<Port> {
         self.0.call.port()
     }
 
-    /// What the kernel answered, in the numbers of the backend: an errno for those of this
-    /// workspace.
+    /// The code that the kernel returned: an errno, for the backends of this workspace.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         self.0.code.map(|(code, _)| code)
     }
 }
 
-/// Equal errors say the same; their sources are not compared.
+/// Compares kind, call and code, but not the sources.
 impl PartialEq for DeviceError {
     fn eq(&self, other: &DeviceError) -> bool {
         let said = |error: &DeviceError| (error.kind(), error.call(), error.code());
@@ -145,7 +144,7 @@ impl Error for DeviceError {
     }
 }
 
-/// A call of a device, with what it was asked for.
+/// A call of a device, with its arguments.
 ///
 /// ```
 /// use evtchn_core::{DeviceCall, DomId, RemotePort, Port};
@@ -179,11 +178,11 @@ pub enum DeviceCall {
     Notify(Port),
     /// Reading the ports that fired.
     Pending,
-    /// Enabling ports again.
+    /// Unmasking ports.
     Unmask {
-        /// The first of them.
+        /// The first of the ports.
         first: Port,
-        /// How many there are.
+        /// How many ports there are.
         count: usize,
     },
     /// Emptying the ring.
@@ -197,7 +196,7 @@ pub enum DeviceCall {
 }
 
 impl DeviceCall {
-    /// The local port that the call is about; the first of several.
+    /// The local port of the call, or the first of several.
     #[must_use]
     pub const fn port(self) -> Option<Port> {
         match self {
@@ -274,17 +273,17 @@ pub enum ErrorKind {
     Invalid,
     /// The port is not bound by this device.
     NotBound,
-    /// Somebody else holds the virtual interrupt or the port.
+    /// The virtual interrupt or the port is bound already.
     InUse,
     /// No port number is left in this domain.
     NoSpace,
     /// Out of memory.
     NoMemory,
-    /// The driver's ring overflowed: `reset` and enable every port again.
+    /// The driver's ring overflowed: `reset` it and unmask every port.
     Overflow,
     /// A signal interrupted the call; try again.
     Interrupted,
-    /// Xen keeps the port for itself and says no more of it (Xen 4.15 to 4.18).
+    /// Xen keeps the port for itself and does not say what it is (Xen 4.15 to 4.18).
     Hidden,
     /// The kernel or the backend does not know this call.
     Unsupported,
@@ -315,9 +314,8 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// A failed call of an event loop: the loop's own error, shared and downcastable.
-///
-/// It prints what that error prints.
+/// A failed call of an event loop. It holds the loop's own error, which can be downcast, and prints
+/// what that error prints. Clones share it.
 ///
 /// ```
 /// use std::io;
@@ -338,7 +336,8 @@ impl LoopError {
         LoopError(Arc::new(error))
     }
 
-    /// The loop's own error. It is a [`DeviceError`] where the loop could not take the device.
+    /// The loop's own error. It is a [`DeviceError`] if the device could not give the loop its
+    /// descriptor.
     #[must_use]
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0
@@ -357,7 +356,7 @@ impl fmt::Debug for LoopError {
     }
 }
 
-/// What the loop's own error prints is in its own line, so its source comes next.
+/// The source is that of the loop's own error, because that error is printed already.
 impl Error for LoopError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
@@ -378,57 +377,4 @@ impl From<std::io::Error> for LoopError {
 }
 
 #[cfg(test)]
-mod tests {
-    use alloc::string::{String, ToString};
-
-    use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("ioctl 0x44504 of descriptor 3")]
-    struct Ioctl;
-
-    fn chain(error: &dyn Error) -> String {
-        let mut line = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            line = line + " < " + &cause.to_string();
-            source = cause.source();
-        }
-        line
-    }
-
-    #[test]
-    fn a_device_error_prints_call_code_and_hint_and_its_source_what_the_backend_did() {
-        let port = Port::new(5).unwrap();
-        let bare = DeviceError::new(ErrorKind::NotBound, DeviceCall::Notify(port));
-        assert_eq!(chain(&bare), "cannot notify port 5: the port is not bound");
-        let whole = bare
-            .clone()
-            .with_code(107, "ENOTCONN")
-            .with_hint("not today");
-        assert_eq!(chain(&whole), chain(&bare), "a shared error stays as it is");
-        let whole = DeviceError::new(ErrorKind::NotBound, DeviceCall::Notify(port))
-            .with_code(107, "ENOTCONN")
-            .with_hint("this device has not bound it")
-            .with_source(Ioctl);
-        assert_eq!(
-            chain(&whole),
-            "cannot notify port 5: ENOTCONN (107): this device has not bound it \
-             < ioctl 0x44504 of descriptor 3"
-        );
-        assert!(whole.source().unwrap().is::<Ioctl>());
-        assert_ne!(whole, bare);
-    }
-
-    #[test]
-    fn a_loop_error_prints_its_cause_once() {
-        let port = Port::new(5).unwrap();
-        let device = DeviceError::new(ErrorKind::Gone, DeviceCall::Unbind(port)).with_source(Ioctl);
-        let error = LoopError::from(device);
-        assert_eq!(
-            chain(&error),
-            "cannot unbind port 5: the device is gone < ioctl 0x44504 of descriptor 3"
-        );
-        assert!(error.get_ref().is::<DeviceError>());
-    }
-}
+mod tests;

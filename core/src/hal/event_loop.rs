@@ -1,4 +1,4 @@
-//! What an event loop supplies: registration, and a wake-up for those that block in it.
+//! What an event loop supplies: registration, and a wake-up for the threads that block in it.
 
 use core::num::NonZeroU32;
 use core::time::Duration;
@@ -19,20 +19,20 @@ use super::{Device, LoopError};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// Again and again while there is something to read: a short read ends a round.
+    /// Again and again while there is something to read. So a round may end after a short read.
     Level,
-    /// Once per change from empty to not empty: a round must read until nothing is left.
+    /// Once per change from empty to not empty. So a round must read until nothing is left.
     Edge,
 }
 
-/// The event loop, as the core sees it: libxl's osevent hooks plus the wake-up they lack.
+/// The hooks of an event loop: those of libxl's osevents, and a wake-up.
 ///
-/// `register` and `deregister` are called one at a time, and never while the device is closed.
-/// Neither may call back into the context that called it. One that panics counts as having done
+/// A context calls `register` and `deregister` one at a time, and only while the device is open.
+/// Neither may call back into the context that called it. A hook that panics counts as having done
 /// nothing; the panic goes on to the caller of the context.
 ///
-/// No method is called in a forked child. Where dropping the registrar would change what parent
-/// and child share, such as an epoll instance, the child has to leak that part.
+/// No method is called in a forked child. If dropping the registrar would change what parent and
+/// child share, such as an epoll instance, the child has to leak that part.
 ///
 /// A loop of one flag, for a program that looks at it in its own time:
 ///
@@ -77,7 +77,7 @@ pub enum Trigger {
 /// ```
 pub trait Registrar: Send + Sync + 'static {
     /// Gives the loop a way to [drive](crate::Context::drive) the context that was made with it.
-    /// Called once, when the context is made. A loop that dispatches needs none.
+    /// Called once, when the context is made. A loop that dispatches does not need it.
     #[cfg(feature = "std")]
     fn attach(&self, driver: crate::Driver) {
         drop(driver);
@@ -86,37 +86,37 @@ pub trait Registrar: Send + Sync + 'static {
     /// How this loop reports readiness. Asked once, when a context is made.
     fn trigger(&self) -> Trigger;
 
-    /// Starts to watch `device` for reading. The error bit must be reported too: after an
-    /// overflow the device shows it alone.
+    /// Starts to watch `device` for reading. The loop must report the error bit too, because after
+    /// an overflow the device shows nothing else.
     ///
-    /// A loop that holds the descriptor as a number keeps a clone of `device` until it has let go
-    /// of that: so the descriptor stays open whatever its callers do.
+    /// A loop that keeps the descriptor as a number keeps a clone of `device` for as long. So the
+    /// descriptor stays open, whatever the callers do.
     ///
     /// # Errors
     /// The loop's; then the device is not watched.
     fn register(&self, device: &Device) -> Result<(), LoopError>;
 
-    /// Stops to watch `device`.
+    /// Stops watching `device`.
     ///
     /// # Errors
     /// The loop's; then the device is still watched.
     fn deregister(&self, device: &Device) -> Result<(), LoopError>;
 
-    /// Makes a loop that blocks in its poll come back and dispatch, and every thread that sleeps in
-    /// it look again. Called from any thread, in the middle of calls of the context, so a loop that
-    /// dispatches in here runs callbacks there. What asks for a wake-up on the same thread meanwhile
-    /// is one more call of this once it returned.
+    /// Makes a loop that blocks in its poll return and dispatch, and every thread that sleeps in
+    /// the loop return. Called from any thread, in the middle of calls of the context: a loop that
+    /// dispatches in here runs callbacks there. If the same thread asks for another wake-up
+    /// meanwhile, the context calls this once more after it returned.
     ///
     /// A loop in which this can fail keeps the error, and its next [`register`](Self::register) or
     /// [`deregister`](Self::deregister) fails with it.
     fn wake(&self);
 
-    /// Wakes some of the threads that wait in the loop. The context calls this where it knows whom
-    /// it has something for. A loop may wake others too; unless it says otherwise it wakes all.
+    /// Wakes some of the threads that wait in the loop. The context calls this if it knows which
+    /// threads have something to do. A loop may wake other threads too; by default it wakes all.
     ///
-    /// A loop that supplies this supplies [`Sleep::sleep_as`] too.
-    fn wake_only(&self, whom: Whom<'_>) {
-        let _everybody = whom;
+    /// A loop that implements this implements [`Sleep::sleep_as`] too.
+    fn wake_only(&self, targets: WakeTargets<'_>) {
+        let _all_of_them = targets;
         self.wake();
     }
 }
@@ -137,7 +137,7 @@ pub trait NewLoop: Registrar + Sized {
     /// A loop that watches nothing yet.
     ///
     /// # Errors
-    /// What making it reports: no descriptor is left, or it can only be made inside its runtime.
+    /// The loop's: for example no descriptor is left, or it can only be made inside its runtime.
     fn new_loop() -> Result<Self, LoopError>;
 }
 
@@ -146,25 +146,25 @@ pub trait NewLoop: Registrar + Sized {
 /// ```
 /// use std::num::NonZeroU32;
 ///
-/// use evtchn_core::{Registrar, Sleeper, Whom};
+/// use evtchn_core::{Registrar, Sleeper, WakeTargets};
 /// use evtchn_sim::SimLoop;
 ///
 /// let event_loop = SimLoop::level();
 /// let sleepers = [Sleeper::new(NonZeroU32::MIN)];
-/// let whom = Whom { runners: false, sleepers: &sleepers };
-/// Registrar::wake_only(&event_loop, whom);
-/// assert_eq!(event_loop.counts().wakes, 1); // this loop wakes everybody
+/// let targets = WakeTargets { runners: false, sleepers: &sleepers };
+/// Registrar::wake_only(&event_loop, targets);
+/// assert_eq!(event_loop.counts().wakes, 1); // this loop wakes all threads
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Whom<'a> {
-    /// Those who run the loop and dispatch. As after [`wake`](Registrar::wake), the next poll
-    /// comes back at once where none of them is in one.
+pub struct WakeTargets<'a> {
+    /// Whether to wake the threads that run the loop and dispatch. If none of them is polling, the
+    /// next poll returns at once, as after [`wake`](Registrar::wake).
     pub runners: bool,
-    /// Threads in [`Sleep::sleep_as`].
+    /// The threads in [`Sleep::sleep_as`] to wake.
     pub sleepers: &'a [Sleeper],
 }
 
-/// The number of a thread that sleeps in a loop for calls of its own.
+/// The number of a thread that blocks for one channel and sleeps in a loop ([`Sleep::sleep_as`]).
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -178,7 +178,7 @@ pub struct Whom<'a> {
 pub struct Sleeper(NonZeroU32);
 
 impl Sleeper {
-    /// The sleeper that goes by this number.
+    /// The sleeper with this number.
     #[must_use]
     pub const fn new(number: NonZeroU32) -> Sleeper {
         Sleeper(number)
@@ -191,11 +191,11 @@ impl Sleeper {
     }
 }
 
-/// An event loop that threads can sleep in until a wake of theirs has come, each for itself,
-/// while others run it or nobody does.
+/// An event loop in which threads can sleep, each until its own wake has come, whether or not
+/// another thread runs the loop.
 ///
-/// A thread takes a [`ticket`](Self::ticket), looks whether there is something for it, and sleeps
-/// on the ticket where there is not.
+/// A thread takes a [`ticket`](Self::ticket), looks whether its wake has come, and if not sleeps
+/// with that ticket. A wake-up between the two ends the sleep at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -217,27 +217,28 @@ pub trait Sleep: Registrar {
     /// The point in the time of this loop that is `timeout` from now.
     fn deadline(&self, timeout: Duration) -> Self::Deadline;
 
-    /// Tells what happens before from what happens after.
+    /// The number of wake-ups so far, for [`sleep`](Self::sleep).
     fn ticket(&self) -> u64;
 
-    /// Sleeps until the registered device has something to say, until somebody called
-    /// [`wake`](Registrar::wake) since the ticket was taken, or until the deadline; without one,
-    /// for as long as it takes. A signal may end it too.
+    /// Sleeps until the registered device is ready, until [`wake`](Registrar::wake) was called
+    /// since the ticket was taken, or until the deadline, if there is one. A signal may end the
+    /// sleep too.
     ///
-    /// It takes nothing away from those who run the loop: who is woken is woken as well.
+    /// It takes no wake-up from the threads that run the loop: they are woken as well.
     ///
     /// # Errors
     /// The loop's.
     fn sleep(&self, ticket: u64, deadline: Option<Self::Deadline>) -> Result<Slept, LoopError>;
 
-    /// [`sleep`](Self::sleep) for a thread that need only note_event the calls of
-    /// [`wake`](Registrar::wake), and those of [`wake_only`](Registrar::wake_only) for it. It may
-    /// sleep through what the device says while another thread sees to that.
+    /// [`sleep`](Self::sleep) for a thread that is woken only by [`wake`](Registrar::wake) and by a
+    /// [`wake_only`](Registrar::wake_only) that names it. It may go on sleeping while the device is
+    /// ready if another thread watches the device.
     ///
-    /// Afterwards it sleeps again or [leaves](Self::leave), before it runs code of others.
+    /// After it returns, the thread calls it again or [leaves](Self::leave), before it runs code of
+    /// the program.
     ///
     /// # Errors
-    /// As [`sleep`](Self::sleep).
+    /// Those of [`sleep`](Self::sleep).
     fn sleep_as(
         &self,
         sleeper: Sleeper,
@@ -248,8 +249,8 @@ pub trait Sleep: Registrar {
         self.sleep(ticket, deadline)
     }
 
-    /// A thread that came back from [`sleep_as`](Self::sleep_as) does something else now, so
-    /// another one has to see to the device.
+    /// A thread that returned from [`sleep_as`](Self::sleep_as) does something else now, so another
+    /// thread has to watch the device.
     fn leave(&self, sleeper: Sleeper) {
         let _nothing_to_leave = sleeper;
     }
@@ -269,9 +270,9 @@ pub trait Sleep: Registrar {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slept {
-    /// The device has something to say.
+    /// The device is ready.
     Ready,
-    /// Somebody called, or a signal came: look again.
+    /// The loop was woken, or a signal came: look again.
     Notified,
     /// The deadline has passed.
     TimedOut,

@@ -3,9 +3,9 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Words of memory that tell a process from those that are forked from it. Their sum is the number
-/// of the process ([`Open::process`](super::Open::process)), so a context reads them instead of
-/// asking the backend in each call.
+/// Words in memory that differ between a process and the processes forked from it. Their sum is the
+/// number of the process ([`Open::process`](super::Open::process)), so a context reads them in each
+/// call instead of asking the backend.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -23,25 +23,25 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Clone)]
 pub struct ForkMark {
     page: &'static AtomicU64,
-    /// 0 where there is only the page, so that reading needs no look at what there is.
+    /// A word of 0 if there is only the page, so that reading needs no branch.
     more: Arc<AtomicU64>,
 }
 
 impl ForkMark {
-    /// This word alone, which the kernel or the library wipes in a forked child.
+    /// A mark of this word, which the kernel or the library clears in a forked child.
     #[must_use]
     pub fn new(page: &'static AtomicU64) -> ForkMark {
         let more = Arc::default();
         ForkMark { page, more }
     }
 
-    /// This word too.
+    /// The same mark with this word added.
     #[must_use]
     pub fn with(self, more: Arc<AtomicU64>) -> ForkMark {
         ForkMark { more, ..self }
     }
 
-    /// What the words say now.
+    /// The sum of the words now.
     #[inline]
     #[must_use]
     pub fn value(&self) -> u64 {
@@ -57,18 +57,18 @@ pub(crate) struct Process {
     number: u64,
 }
 
-/// What the mark of a backend says that has none.
+/// The value of the mark that stands for a backend without one.
 const UNMARKED: u64 = u64::MAX - 1;
 static UNMARKED_PAGE: AtomicU64 = AtomicU64::new(UNMARKED);
 
 impl Process {
-    /// The process of this number. Without a mark, it has to be asked in each call.
+    /// The process with this number. Without a mark, each call has to ask the backend.
     pub(crate) fn new(mark: Option<ForkMark>, number: u64) -> Process {
         let mark = mark.unwrap_or_else(|| ForkMark::new(&UNMARKED_PAGE));
         Process { mark, number }
     }
 
-    /// Whether it is the calling one; `ask` knows it where the mark does not.
+    /// Whether it is the calling process. Without a mark, `ask` answers.
     #[inline]
     pub(crate) fn is_current(&self, ask: impl FnOnce(u64) -> bool) -> bool {
         self.mark.value() == self.number || self.asked(ask)

@@ -1,10 +1,10 @@
-//! The seam: what a backend and an event loop supply, and all that the core knows of them.
+//! What a backend and an event loop must supply. The core knows nothing else of them.
 //!
 //! An implementor of [`EventChannel`] is one open device. The core never calls a method of it
 //! while another thread is inside `bind_*`, `unbind`, `pending`, `unmask` or `reset` of the same
 //! device; `notify` may run at any time, on any thread.
 //!
-//! What a backend supplies stands here, what an event loop supplies in `event_loop.rs`.
+//! The traits of a backend are here, those of an event loop in `event_loop.rs`.
 
 mod backend;
 mod device;
@@ -28,19 +28,19 @@ pub use device::Device;
 #[cfg(feature = "std")]
 pub(crate) use device::Opened;
 pub use error::{DeviceCall, DeviceError, ErrorKind, LoopError};
-pub use event_loop::{NewLoop, Registrar, Sleep, Sleeper, Slept, Trigger, Whom};
+pub use event_loop::{NewLoop, Registrar, Sleep, Sleeper, Slept, Trigger, WakeTargets};
 pub use fork::ForkMark;
 #[cfg(feature = "std")]
 pub(crate) use fork::Process;
 pub use port_buf::PortBuf;
 
-/// Opens the device. Called at the first bind, never before.
+/// Opens devices. A context opens its device at the first bind.
 ///
 /// ```
 /// use evtchn_core::{DeviceError, Open};
 /// use evtchn_sim::{SimDevice, SimOpen};
 ///
-/// /// Says when a device is opened.
+/// /// Prints a line when a device is opened.
 /// struct Announced(SimOpen);
 ///
 /// impl Open for Announced {
@@ -57,44 +57,41 @@ pub use port_buf::PortBuf;
 /// }
 /// ```
 pub trait Open: Send + Sync + 'static {
-    /// The device that is opened.
+    /// The type of the opened device.
     type Device: EventChannel;
 
-    /// Opens the device: non-blocking and, where that exists, close-on-exec.
+    /// Opens the device: non-blocking and, if the system has it, close-on-exec.
     ///
     /// # Errors
-    /// Whatever the backend's open reports; typically [`ErrorKind::NoDevice`] or
-    /// [`ErrorKind::NotPermitted`].
+    /// The backend's; typically [`ErrorKind::NoDevice`] or [`ErrorKind::NotPermitted`].
     fn open(&self) -> Result<Self::Device, DeviceError>;
 
-    /// A number of the calling process: it stays the same as long as the process lives, and every
-    /// process that is forked from it has another one, also where both have the same process id,
-    /// as in PID namespaces. It is never `u64::MAX`, which stands for no process.
+    /// The number of the calling process. It stays the same for as long as the process lives, and
+    /// every process that is forked from it has another number, even if both have the same process
+    /// id, as in PID namespaces. It is never `u64::MAX`, which stands for no process.
     ///
-    /// A backend that cannot notice a fork, say on an old kernel, answers the same number
-    /// everywhere, and its [`open`](Self::open) fails: so a context that could be used after a
-    /// fork unnoticed never has a device. A context is made without an error all the same, and
-    /// its first bind reports that of `open`.
+    /// A backend that cannot notice a fork, for example on an old kernel, returns the same number
+    /// everywhere, and its [`open`](Self::open) fails. So a context that cannot notice a fork never
+    /// has a device: making it succeeds, and its first bind fails with the error of `open`.
     fn process(&self) -> u64;
 
-    /// Whether `process` is the number of the calling process. A context asks in every call, so
-    /// an answer costs no system call; a backend may have a quicker one than this.
+    /// Whether `process` is the number of the calling process. A context asks in every call, so it
+    /// must make no system call. A backend may implement it in a quicker way.
     #[inline]
     fn is_current(&self, process: u64) -> bool {
         self.process() == process
     }
 
-    /// The words that [`process`](Self::process) is the sum of, where it is: then a context reads
-    /// them in each call, instead of asking here.
+    /// The words in memory whose sum is [`process`](Self::process), if there are such words. A
+    /// context then reads them in each call instead of calling [`is_current`](Self::is_current).
     fn mark(&self) -> Option<ForkMark> {
         None
     }
 
-    /// Opens what tells the states of ports, where this backend has it.
+    /// Opens what reports the states of ports.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`], unless the backend supplies this; then whatever the open
-    /// reports.
+    /// [`ErrorKind::Unsupported`] if the backend does not supply this; otherwise the backend's.
     fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
         const CALL: DeviceCall = DeviceCall::Other("ask what ports are");
         Err(DeviceError::new(ErrorKind::Unsupported, CALL))
@@ -147,87 +144,90 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     /// Binds a virtual interrupt to a new local port.
     ///
     /// # Errors
-    /// The device's; one that somebody in this domain holds is [`ErrorKind::InUse`].
+    /// The device's; [`ErrorKind::InUse`] if this domain has bound the interrupt already.
     fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError>;
 
     /// Takes over a port that was set up at boot (static event channel, Linux 6.6).
     ///
-    /// The caller has to know that `port` is one: the kernel does not refuse every number that is
-    /// not. The restriction of a device does not hold for it.
+    /// The caller must know that `port` is a static port: the kernel does not refuse every other
+    /// number. The restriction of a device does not apply to static ports.
     ///
     /// # Errors
-    /// The device's; [`ErrorKind::Unsupported`] on older kernels, [`ErrorKind::InUse`] where this
-    /// device has bound it.
+    /// The device's; [`ErrorKind::Unsupported`] on older kernels, [`ErrorKind::InUse`] if this
+    /// device has bound the port already.
     fn bind_static(&self, port: Port) -> Result<(), DeviceError>;
 
-    /// Closes a port; a static one is let go of and stays open in Xen. An entry of it that was not
-    /// read yet stays in the driver's ring.
+    /// Closes a port. A static port is released and stays open in Xen. An entry of the port that
+    /// was not read yet stays in the driver's ring.
     ///
     /// # Errors
-    /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
+    /// The device's; [`ErrorKind::NotBound`] if this device did not bind the port.
     fn unbind(&self, port: Port) -> Result<(), DeviceError>;
 
-    /// Sets the other end pending. Coalesces; succeeds also where nobody listens.
+    /// Sets the other end pending. Several notifies before the peer reads are one event. It
+    /// succeeds without a peer, too.
     ///
     /// # Errors
-    /// The device's; a port that this device did not bind is [`ErrorKind::NotBound`].
+    /// The device's; [`ErrorKind::NotBound`] if this device did not bind the port.
     fn notify(&self, port: Port) -> Result<(), DeviceError>;
 
     /// Reads the ports that fired, up to `buf.capacity()`, and replaces the contents of `buf`.
     ///
-    /// Never blocks: nothing to read is an empty `buf`. Each port comes back disabled and fires
-    /// again only after [`unmask`](Self::unmask).
+    /// Never blocks: if nothing is to be read, `buf` is empty. Each port that was read is masked
+    /// and fires again only after [`unmask`](Self::unmask).
     ///
     /// # Errors
-    /// The device's. [`ErrorKind::Overflow`] says that the driver's ring overflowed: it reads
-    /// nothing more until [`reset`](Self::reset).
+    /// The device's; [`ErrorKind::Overflow`] if the driver's ring overflowed: then every read fails
+    /// so until [`reset`](Self::reset).
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError>;
 
-    /// Enables ports again and says how many of them were written, which can be fewer.
+    /// Unmasks ports. Returns how many of them, from the first on, were unmasked, which can be
+    /// fewer than all.
     ///
-    /// The driver ignores ports that are not ours or already enabled, and counts them as written.
+    /// The driver ignores ports that this device did not bind or that are not masked, and counts
+    /// them as unmasked.
     ///
     /// # Errors
-    /// The device's; then none was written.
+    /// The device's; then no port was unmasked.
     fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError>;
 
-    /// Empties the driver's ring and ends an overflow. Enables nothing again.
+    /// Empties the driver's ring and ends an overflow. It unmasks no port.
     ///
     /// # Errors
     /// The device's.
     fn reset(&self) -> Result<(), DeviceError>;
 
     /// Restricts this device, for good, to binding to ports that `domid` offers. Every other bind
-    /// is [`ErrorKind::NotPermitted`] afterwards, also an allocation of a port for `domid` and a
-    /// virtual interrupt; a static port is not looked at. Ports that are bound stay usable.
+    /// then fails with [`ErrorKind::NotPermitted`], including allocating a port for `domid` and
+    /// binding a virtual interrupt, but not binding a static port. Ports that are bound stay
+    /// usable.
     ///
     /// # Errors
-    /// The device's; a second call is [`ErrorKind::NotPermitted`], domain 0 and a reserved id are
-    /// [`ErrorKind::Invalid`].
+    /// The device's; [`ErrorKind::NotPermitted`] if the device is restricted already,
+    /// [`ErrorKind::Invalid`] for domain 0 and for a reserved id.
     fn restrict(&self, domid: DomId) -> Result<(), DeviceError>;
 
-    /// Whether the calling process has this device only because it was forked from the process
-    /// that opened or adopted it. Then every call but closing it would meddle with the parent,
-    /// which shares ports and ring. Asked before each notify, so an answer costs no system call.
+    /// Whether the calling process has this device only because it was forked from the process that
+    /// opened or adopted it. Then every call except closing it would disturb the parent, which
+    /// shares ports and ring. The core asks before each notify, so this must make no system call.
     fn is_inherited(&self) -> bool;
 
-    /// The device that this one wraps, as one does that records the calls of another.
+    /// The device that this one wraps, for example to record its calls.
     fn inner(&self) -> Option<&dyn EventChannel> {
         None
     }
 
-    /// The time of a device that has one of its own, as a simulated device can. Event loops that
-    /// know of it let that time pass instead of sleeping.
+    /// The time that the device lives in, if that is not real time: a simulated device may have
+    /// one. Event loops that support it let this time pass instead of sleeping.
     fn own_time(&self) -> Option<&dyn OwnTime> {
         None
     }
 
-    /// The descriptor that event loops poll in place of the device. The core passes it on and
-    /// does nothing with it. It may be made when it is first asked for, and is then the same one
-    /// for as long as the device is open.
+    /// The descriptor that event loops poll. The core only passes it on. A backend may make it at
+    /// the first call; from then on it is the same for as long as the device is open.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`], unless the backend has one; then what making it reports.
+    /// [`ErrorKind::Unsupported`] if the backend has no descriptor; otherwise the backend's.
     #[cfg(feature = "std")]
     fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
         let call = DeviceCall::Descriptor;
@@ -252,18 +252,18 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub trait OwnTime {
-    /// The time now, since any start.
+    /// The time now, counted from any start.
     fn now(&self) -> Duration;
 
-    /// Lets the next thing happen, or time pass up to `deadline` if nothing happens before.
+    /// Lets the next thing happen, or lets time pass up to `deadline` if nothing happens before.
     ///
     /// # Errors
-    /// [`ErrorKind::Other`] without a deadline where nothing will ever happen: a program that
-    /// slept would sleep for ever.
+    /// [`ErrorKind::Other`] if there is no deadline and nothing will ever happen, so that a program
+    /// would sleep for ever.
     fn pass(&self, deadline: Option<Duration>) -> Result<Passed, DeviceError>;
 }
 
-/// What [`OwnTime::pass`] came to.
+/// Why [`OwnTime::pass`] returned.
 ///
 /// ```
 /// use evtchn_core::{DomId, EventChannel, OwnTime, Passed, RemotePort};
@@ -280,15 +280,15 @@ pub trait OwnTime {
 pub enum Passed {
     /// The device has something to read, or an error.
     Readable,
-    /// Something happened. Ask again.
+    /// Something else happened. Call it again.
     Happened,
     /// The deadline has come.
     TimeOver,
 }
 
-/// Tells what ports are, which the device of event channels cannot be asked.
+/// Reports the states of ports, which the event-channel device does not.
 ///
-/// A backend need not have it. It is Xen's own answer, so it says what no event does: that a peer
+/// A backend need not have it. Xen itself answers, so it shows what no event does: that a peer
 /// closed its end or died (`Context::check_peers`).
 ///
 /// ```
@@ -306,19 +306,19 @@ pub enum Passed {
 /// # }
 /// ```
 pub trait PortStatuses: Send + Sync {
-    /// What a port of `domid` is right now. Xen lets a domain ask about itself,
+    /// The state of a port of `domid` right now. Xen lets a domain ask about itself,
     /// [`SELF`](DomId::SELF), and a control domain about every other. Linux lets no program of an
-    /// ordinary domain ask at all, not even root, unless its driver says otherwise.
+    /// ordinary domain ask at all, not even root, unless its driver allows it.
     ///
     /// # Errors
-    /// An unknown domain is [`ErrorKind::NoSuchDomain`], a port behind the end of its table
-    /// [`ErrorKind::Invalid`], a domain that may not be asked about
-    /// [`ErrorKind::NotPermitted`], a port of Xen's own [`ErrorKind::Hidden`].
+    /// [`ErrorKind::NoSuchDomain`] if there is no such domain, [`ErrorKind::Invalid`] for a port
+    /// behind the end of its table, [`ErrorKind::NotPermitted`] if the caller may not ask about the
+    /// domain, [`ErrorKind::Hidden`] for a port that Xen keeps for itself.
     fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError>;
 
-    /// Every port of a domain that is not closed, lowest first. Each is asked about as the
-    /// iterator comes to it. A port that is [`Hidden`](ErrorKind::Hidden) is told of; any other
-    /// failure is the last answer.
+    /// Every port of a domain that is not closed, lowest first. The iterator asks about each port
+    /// as it comes to it. A port that is [`Hidden`](ErrorKind::Hidden) yields that error, and the
+    /// iterator goes on; after any other error it ends.
     fn ports(&self, domid: DomId) -> Ports<'_>
     where
         Self: Sized,

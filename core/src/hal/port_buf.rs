@@ -1,10 +1,10 @@
-//! Where a backend puts the ports that it reads.
+//! The buffer into which a backend reads ports.
 
 use alloc::vec::Vec;
 
 /// Room for the ports of one [`pending`](super::EventChannel::pending) call.
 ///
-/// Holds the words as the driver wrote them, so that a backend can read straight into it.
+/// It holds the words as the driver wrote them, so that a backend can read straight into it.
 ///
 /// ```
 /// use evtchn_core::PortBuf;
@@ -60,11 +60,11 @@ impl PortBuf {
         self.len
     }
 
-    /// For backends: lets `fill` write words from the start of the whole room and takes its
-    /// answer as the number of words that count.
+    /// For backends: replaces the contents by the words that `fill` writes. `fill` gets the whole
+    /// buffer and returns how many words it wrote.
     ///
     /// # Errors
-    /// Those of `fill`; the buffer is then empty.
+    /// Those of `fill`; then the buffer is empty.
     #[inline]
     pub fn fill<E>(&mut self, fill: impl FnOnce(&mut [u32]) -> Result<usize, E>) -> Result<(), E> {
         self.len = 0;

@@ -1,4 +1,4 @@
-//! What a handler is given, and how it says that it is done with a wake.
+//! What a handler is given, and how it ends the interrupt.
 
 use std::fmt;
 
@@ -46,19 +46,21 @@ impl Call {
         self.wake
     }
 
-    /// Under [`OnEoi`](crate::OnEoi) what unmasks the port, to be kept for as long as the port is to
-    /// stay masked. An `Eoi` that is left here is dropped when the handler returns.
+    /// Takes the [`Eoi`] that unmasks the port, under the policy [`OnEoi`](crate::OnEoi); otherwise
+    /// `None`. Keep it for as long as the port is to stay masked. If the handler does not take it,
+    /// it is dropped when the handler returns.
     #[must_use = "dropped at once it unmasks the port"]
     pub fn take_eoi(&mut self) -> Option<Eoi> {
         self.eoi.take()
     }
 }
 
-/// The end of an interrupt: completed, it has the next round unmask the port, and wakes the event
-/// loop for that. Any thread may complete it. (Linux calls this *lateeoi*; drivers/xen/events.)
+/// The end of an interrupt. Completing or dropping it makes the next round unmask the port, and
+/// wakes the event loop for that. Any thread may complete it. (Linux calls this *lateeoi*;
+/// drivers/xen/events.)
 ///
-/// It is for one wake of one handler. Completed after the handler was removed, also where the
-/// channel has another handler by then, or after a later wake of the channel, it changes nothing.
+/// It belongs to one wake of one handler. It does nothing once the handler was removed, even if the
+/// channel has another handler by then, and nothing after a later wake of the channel.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -122,8 +124,8 @@ impl fmt::Debug for Eoi {
     }
 }
 
-/// One call of a handler. What it left to be done is void once the channel has a later call or
-/// another handler, whose policy decides then.
+/// Identifies one call of a handler. Once the channel has a later call or another handler, the
+/// unmask that this call left to do is void, because the policy of the later call decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
     pub(super) channel: ChannelId,

@@ -1,7 +1,7 @@
 //! Rounds with handlers, each channel under a policy that says when its port is unmasked.
 //!
-//! A layer over the public calls of a context. It keeps no wake of its own: what a wait finds latched
-//! goes to the end of the ready queue, and all else that is due is a wait that is still to be made.
+//! A layer over the public calls of a context. It keeps no wakes: what a wait finds latched goes to
+//! the end of the ready queue, and everything else that is due is a wait that is still to be made.
 
 mod call;
 mod time;
@@ -29,8 +29,8 @@ const SPARE: usize = 16;
 
 /// The handlers of channels, each under an [`UnmaskPolicy`]. Made by [`Context::handlers`].
 ///
-/// There is no clock in here: the time is what the caller says, as the time since any start. Where
-/// it goes back, it counts as having stood still.
+/// It has no clock: the caller passes the time, counted from any start. A time that goes back
+/// counts as having stood still.
 ///
 /// ```
 /// use std::time::Duration;
@@ -67,7 +67,7 @@ pub struct Handlers<R: Registrar> {
     slots: BTreeMap<ChannelId, Slot>,
     /// The number of the last turn.
     turns: u64,
-    /// Turns whose channels are to be waited for now, or as soon as it works.
+    /// Turns whose channels are to be waited for now; a wait that failed stays here.
     due: VecDeque<Turn>,
     /// Turns whose channels are to be waited for later, the first on top.
     deferred: BinaryHeap<Reverse<(Duration, Turn)>>,
@@ -83,8 +83,8 @@ struct Slot {
 }
 
 impl<R: Registrar> Context<R> {
-    /// Handlers for channels of this context, which are added to it. They do not keep the context:
-    /// once it is gone, their rounds do nothing.
+    /// An empty set of handlers for channels of this context. It does not keep the context alive:
+    /// once the context is gone, its rounds do nothing.
     #[must_use]
     pub fn handlers(&self) -> Handlers<R> {
         Handlers {
@@ -105,12 +105,12 @@ impl<R: Registrar> Context<R> {
 impl<R: Registrar> Handlers<R> {
     /// Sets the handler of a channel and its policy, and waits for the channel.
     ///
-    /// The handler runs inside of a round, with no lock held, and may do all that one may do
-    /// there. After [`Cause::Gone`] it is not called again.
+    /// The handler runs inside a round, with no lock held, and may do what a program may do in a
+    /// round. After [`Cause::Gone`] it is not called again.
     ///
     /// # Errors
-    /// Nothing changed. [`Error::AlreadyWaited`] where the channel has a handler here, or a task or a
-    /// thread that blocks waits for it; otherwise those of [`Context::wait`].
+    /// Nothing changed. [`Error::AlreadyWaited`] if the channel already has a handler here, or a
+    /// task or a blocked thread waits for it; otherwise those of [`Context::wait`].
     pub fn add(
         &mut self,
         id: ChannelId,
@@ -132,8 +132,8 @@ impl<R: Registrar> Handlers<R> {
         Ok(())
     }
 
-    /// Ends the wait for a channel and drops its handler. Says whether there was one. A wake that
-    /// was not handed out is kept for the next wait.
+    /// Ends the wait for a channel and drops its handler. Returns whether there was one. A wake
+    /// that was not handed out is kept for the next wait.
     pub fn remove(&mut self, id: ChannelId) -> bool {
         let Some(slot) = self.slots.remove(&id) else {
             return false;
@@ -148,8 +148,8 @@ impl<R: Registrar> Handlers<R> {
         true
     }
 
-    /// How long the event loop may sleep: zero where there is something to do, until the first
-    /// port that is held back is due, or for ever.
+    /// How long the event loop may sleep: zero if there is something to do; otherwise until the
+    /// first delayed port is due; `None` if nothing is delayed.
     #[must_use]
     pub fn next_timeout(&self, now: Duration) -> Option<Duration> {
         let context = self.context.upgrade()?;
@@ -162,19 +162,20 @@ impl<R: Registrar> Handlers<R> {
         })
     }
 
-    /// A round: waits for the channels that are due, and calls the handler of each that fired.
-    /// To be called when the event loop comes back, whatever the reason.
+    /// Runs a round: waits for the channels that are due, and calls the handler of each channel
+    /// that fired. Call it whenever the event loop returns, whatever the reason.
     ///
     /// The wake of a channel that has no handler here is kept for the next wait on it.
     ///
     /// # Errors
-    /// The first that came up; what else did is counted. [`Error::Busy`] while another thread has a
-    /// round, and inside a callback; those of [`Round::finish`]; those of [`Context::wait`] for a channel whose port is due,
-    /// which the next round tries again.
+    /// The first error of the round; the others are counted in
+    /// [`Stats::unreported`](crate::Stats::unreported). [`Error::Busy`] while another thread has a
+    /// round, and inside a callback; those of [`Round::finish`]; those of [`Context::wait`] for a
+    /// channel whose port is due, which the next round tries again.
     ///
     /// # Panics
-    /// Where a handler does, once the rest of the round is queued. Its port is unmasked as if it
-    /// had returned.
+    /// If a handler panics, after the rest of the round was queued. Its port is unmasked as if the
+    /// handler had returned.
     pub fn round(&mut self, now: Duration) -> Result<Outcome, Error> {
         self.round_at_most(now, Round::<R>::BUDGET)
     }
@@ -185,7 +186,7 @@ impl<R: Registrar> Handlers<R> {
     /// Those of [`round`](Self::round).
     ///
     /// # Panics
-    /// Where [`round`](Self::round) does.
+    /// If a handler panics, as [`round`](Self::round).
     pub fn round_at_most(&mut self, now: Duration, wakes: usize) -> Result<Outcome, Error> {
         let Some(context) = self.context.upgrade() else {
             return Ok(Outcome::Done);
@@ -231,7 +232,8 @@ impl<R: Registrar> Handlers<R> {
         }
     }
 
-    /// Waits for every channel that is due, also by an [`Eoi`]. Those that fail stay so.
+    /// Waits for every channel that is due, including those whose [`Eoi`] was completed. A channel
+    /// whose wait fails stays due.
     fn wait_for_due(&mut self, context: &Context<R>, fail: &mut impl FnMut(Error)) {
         self.due.extend(self.eois.turns.lock().drain(..));
         for _ in 0..self.due.len() {
@@ -277,13 +279,13 @@ impl<R: Registrar> Handlers<R> {
             channel: id,
             number: slot.turn,
         };
-        // Due before code of the program runs, which may panic.
+        // Queued before code of the program runs, because that may panic.
         self.due.push_back(turn);
         match slot.policy.woke(now) {
             Unmask::BeforeHandler => {
                 if context.wait(id).is_ok() {
                     self.due.pop_back();
-                    // A port that cannot be unmasked now, the end of the round tries again.
+                    // If it fails, the end of the round unmasks the port.
                     let _unmasked = round.unmask();
                 }
             }
@@ -301,7 +303,7 @@ impl<R: Registrar> Handlers<R> {
             }
         }
         (slot.handler)(&mut call);
-        // One counts for each channel. The others are of turns that a later one made void.
+        // At most one for each channel counts. A later turn made the others void.
         if self.deferred.len() > 2 * self.slots.len() + SPARE {
             let slots = &self.slots;
             self.deferred

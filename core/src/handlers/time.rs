@@ -1,4 +1,4 @@
-//! Time as a caller says it, who may be wrong.
+//! Time as the caller passes it, which may go back.
 
 use std::time::Duration;
 

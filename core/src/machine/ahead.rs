@@ -1,4 +1,4 @@
-//! Events handed out ahead of the round that yields them, and taken back where it does not.
+//! Events that a round takes ahead, before it yields them, and that are taken back if it does not.
 
 use alloc::boxed::Box;
 
@@ -14,9 +14,9 @@ pub(crate) type Room = [ChannelId; Ahead::MOST];
 pub(crate) struct Ahead {
     /// How many channels.
     count: u8,
-    /// What `due` of the slot of each was before.
+    /// What `due` in the slot of each channel was before.
     dues: [u16; Ahead::MOST],
-    /// For the channels, while no round has it.
+    /// Room for the channels, while no round has it.
     pub(crate) room: Option<Box<Room>>,
 }
 
@@ -46,15 +46,15 @@ impl Default for Ahead {
 }
 
 impl Machine {
-    /// Whether the next wake is that of a word, so that it may be taken ahead.
+    /// Whether the next wake is a word of the inbox, so that it may be taken ahead.
     #[inline]
     pub(crate) fn has_next_word(&self) -> bool {
         self.ready.is_empty() && self.unread() > 0
     }
 
-    /// Hands out the events of the next words into `room`, at most `most`, as long as they are of
-    /// ports with a wait for each. Says how many. [`take_back`](Self::take_back) follows before
-    /// anything else.
+    /// Hands out the events of the next words into `room`, at most `most`, up to the first port
+    /// without a wait for each wake. Returns how many. The next call under the lock must be
+    /// [`take_back`](Self::take_back).
     #[inline(never)]
     pub(crate) fn take_ahead(&mut self, room: &mut Room, most: usize) -> u8 {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
@@ -83,8 +83,8 @@ impl Machine {
         count
     }
 
-    /// Of what was taken ahead, the first `yielded` were yielded. The rest is unread again, and each
-    /// of its ports is as it was.
+    /// Takes back what was taken ahead, except for the first `yielded`. Those words are unread
+    /// again, and their ports are as before.
     pub(crate) fn take_back(&mut self, yielded: usize) {
         let count = usize::from(core::mem::take(&mut self.ahead.count));
         let left = count.saturating_sub(yielded);

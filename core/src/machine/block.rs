@@ -1,6 +1,6 @@
-//! Threads that block for the wake of one channel; tasks look in the same way.
+//! Threads that block for the wake of one channel. Tasks look for theirs in the same way.
 //!
-//! A round does not hand such a wake out: it is latched, and the thread is threads to take it.
+//! A round does not hand such a wake out: it is latched, and the thread is woken to take it.
 
 use super::owner::Waiter;
 use super::port::{Cause, PortInput, PortState};
@@ -8,25 +8,25 @@ use super::step::{advance, set_owner};
 use super::{ChannelId, Machine, Owner};
 use crate::hal::Sleeper;
 
-/// What a thread that blocks finds.
+/// What a blocked thread or a task finds when it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
     /// Nothing yet.
     Nothing,
-    /// The wake, which it takes.
+    /// A wake, which it takes.
     Woken(Cause),
-    /// Somebody ended its wait.
+    /// Its wait was ended.
     Cancelled,
 }
 
 impl Machine {
-    /// A number for another thread that blocks.
+    /// A number for a thread that begins to block.
     pub(crate) fn waiter(&mut self) -> Waiter {
         self.blocks = self.blocks.next();
         self.blocks
     }
 
-    /// What there is for a thread that blocks. It ends with anything but nothing.
+    /// What a blocked thread finds. If it is not `Nothing`, its wait is over.
     pub(crate) fn look(&mut self, id: ChannelId, waiter: Waiter) -> Look {
         let look = self.look_at(id, waiter);
         if look != Look::Nothing {
@@ -35,7 +35,7 @@ impl Machine {
         look
     }
 
-    /// What there is for whoever has the channel. A wake is taken; the channel stays its own.
+    /// What the owner of the channel finds. A wake is taken; the owner keeps the channel.
     pub(super) fn look_at(&mut self, id: ChannelId, waiter: Waiter) -> Look {
         let Ok(slot) = self.ports.by_id(id) else {
             return Look::Woken(Cause::Gone);
@@ -51,7 +51,7 @@ impl Machine {
         Look::Woken(cause)
     }
 
-    /// The thread blocks no longer, whatever became of its wait.
+    /// Ends the wait of a thread that blocks, if it has not ended already.
     pub(crate) fn end_block(&mut self, id: ChannelId, waiter: Waiter) {
         if let Ok(slot) = self.ports.by_id(id)
             && slot.owner == Owner::of(waiter)
@@ -61,14 +61,14 @@ impl Machine {
         }
     }
 
-    /// Whether a thread that blocks, or a task, is to be told something.
+    /// Whether a blocked thread or a task is to be woken.
     #[inline]
-    pub(crate) fn has_somebody_to_tell(&self) -> bool {
+    pub(crate) fn has_waiters_to_wake(&self) -> bool {
         !self.count.threads_to_wake.is_empty() || self.has_due()
     }
 
-    /// Threads that block and for which there is something, other than this one; whoever asks
-    /// rouses them. Where there are many, these are the first of them.
+    /// Takes the blocked threads that are to be woken, except `myself`. The caller wakes them. If
+    /// there are more than [`ThreadsToWake::MOST`], these are the first.
     #[inline]
     pub(crate) fn take_threads_to_wake(&mut self, myself: Option<Waiter>) -> ThreadsToWake {
         let mut threads = ThreadsToWake::NONE;
@@ -82,7 +82,7 @@ impl Machine {
         threads
     }
 
-    /// Puts back those that were taken and could not be threads.
+    /// Puts back threads that were taken and could not be woken.
     #[cold]
     pub(crate) fn keep_threads_to_wake(&mut self, threads: &ThreadsToWake) {
         let waiters = threads.as_slice().iter().copied();
@@ -92,7 +92,7 @@ impl Machine {
     }
 }
 
-/// Threads that are to be threads, as many as one call tells of.
+/// Blocked threads that are to be woken, as many as one call of the loop names.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ThreadsToWake {
     sleepers: [Sleeper; ThreadsToWake::MOST],

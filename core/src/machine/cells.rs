@@ -1,6 +1,7 @@
-//! Which cells of the two tables were met, on the calling thread: for those who explore them.
+//! Notes which cells of the two tables the calling thread has used, for the checks that explore
+//! them.
 //!
-//! Without the feature `only-under-checks` nothing is noted and nothing is left of the calls.
+//! Without the feature `only-under-checks` the functions do nothing.
 
 use super::link::{Link, LinkInput};
 use super::port::{PortInput, PortState};
@@ -23,7 +24,7 @@ std::thread_local! {
     static LINK: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
 }
 
-/// The cells that this thread met since it asked last.
+/// The cells that this thread used since it last asked.
 #[cfg(feature = "only-under-checks")]
 #[must_use]
 pub fn take() -> Cells {

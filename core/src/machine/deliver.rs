@@ -1,4 +1,4 @@
-//! Handing out wakes, to whoever takes them in a round.
+//! Handing out wakes in a round.
 
 use super::port::{Cause, PortEffect, PortInput};
 use super::step::{advance, fire, take_event};
@@ -6,15 +6,16 @@ use super::{ChannelId, Machine, Wake};
 use crate::ids::Port;
 
 impl Machine {
-    /// A wake of a channel was handed out. A wait for each goes on, unless the channel is gone.
+    /// After a wake of a channel was handed out: a wait for each wake goes on, unless the channel
+    /// is gone.
     fn go_on_if_each(&mut self, id: ChannelId) {
         if self.ports.by_id(id).is_ok_and(|slot| slot.owner.is_each()) {
             self.go_on(id);
         }
     }
 
-    /// The next wake: first what is queued, then what was read. One that the round has nobody
-    /// for is kept for the next wait on its channel.
+    /// The next wake: first what is queued, then what was read. A wake without a taker is kept for
+    /// the next wait on its channel.
     #[inline]
     pub(crate) fn next_wake(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
         match self.next_event(|id| has_taker(id).then_some(())) {
@@ -27,13 +28,13 @@ impl Machine {
         }
     }
 
-    /// How many wakes there can be, of what was read and what is queued.
+    /// How many wakes there can be at most in what was read and what is queued.
     #[inline]
     pub(crate) fn most_wakes(&self) -> usize {
         self.unread() + self.ready.len()
     }
 
-    /// Hands out wakes, as many as there are and there is room for. Says how many.
+    /// Hands out wakes, as many as there are and there is room for. Returns how many.
     #[inline]
     pub(crate) fn next_wakes(&mut self, room: &mut [Wake]) -> usize {
         let mut count = 0;
@@ -53,7 +54,8 @@ impl Machine {
         count
     }
 
-    /// The wakes of the next words, as long as they are those of ports that wait. Says how many.
+    /// Hands out the events of the next words, up to the first that is not for a wait of rounds.
+    /// Returns how many.
     #[inline(never)]
     fn next_events(&mut self, room: &mut [Wake]) -> usize {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
@@ -86,8 +88,8 @@ impl Machine {
         count
     }
 
-    /// The channel of the next word, whose event is handed out, if nothing is queued, a round
-    /// waits for it, and `take` has somebody for it.
+    /// Hands out the event of the next word, if nothing is queued, rounds wait for its port, and
+    /// `take` returns a taker.
     #[inline(always)]
     pub(crate) fn next_event<T>(
         &mut self,
@@ -110,7 +112,7 @@ impl Machine {
         Some((taker, channel))
     }
 
-    /// [`next_wake`](Self::next_wake), whatever it is.
+    /// [`next_wake`](Self::next_wake) for a wake with any cause.
     #[cold]
     pub(crate) fn next_wake_of_any(
         &mut self,
@@ -143,8 +145,9 @@ impl Machine {
         None
     }
 
-    /// Why a wake from the queue is handed out, if it is. Its port says so: one that is no longer
-    /// `Ready` has nothing to hand out, and one that is `Ready` again has another cause.
+    /// The cause with which a queued wake is handed out, or `None` if it is not. The state of the
+    /// port decides: if it is no longer `Ready`, the wake is void; if it is `Ready` again, it has
+    /// its own cause.
     fn deliver(&mut self, wake: Wake, has_taker: bool) -> Option<Cause> {
         let input = if has_taker {
             PortInput::Deliver

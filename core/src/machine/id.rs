@@ -1,4 +1,4 @@
-//! By what a binding is told from every other.
+//! Identifies one binding.
 
 use alloc::format;
 use core::fmt;
@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ids::Port;
 
-/// One binding of a port: the number and the generation that tells it from earlier and later
-/// bindings of the same number.
+/// Identifies one binding of a port: the port number, and a generation that no other binding of the
+/// number has.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -36,20 +36,20 @@ pub struct ChannelId {
 }
 
 impl ChannelId {
-    /// That of no channel.
+    /// The id of no channel.
     pub(crate) const NEVER: ChannelId = ChannelId {
         port: Port::MAX,
         generation: 0,
     };
 
-    /// That of a binding that begins.
+    /// The id of a new binding.
     #[inline]
     pub(super) fn begin(port: Port) -> ChannelId {
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         ChannelId { port, generation }
     }
 
-    /// That of a binding that is known.
+    /// The id with this port and generation.
     #[inline]
     pub(crate) const fn of(port: Port, generation: u64) -> ChannelId {
         ChannelId { port, generation }
@@ -61,7 +61,7 @@ impl ChannelId {
         self.port
     }
 
-    /// Counts the bindings of this process; no two of them share one.
+    /// The number of the binding; no other binding of this process has it.
     #[must_use]
     pub const fn generation(self) -> u64 {
         self.generation
@@ -75,7 +75,7 @@ impl fmt::Display for ChannelId {
     }
 }
 
-/// The id names no binding of this context, or one that was unbound. Callers get it as
+/// The id is that of no binding of this context, or of one that was unbound. Callers get it as
 /// [`Error::NotBound`](crate::Error::NotBound).
 ///
 /// ```
@@ -100,5 +100,5 @@ impl fmt::Display for ChannelId {
 #[error("{0} is not bound here")]
 pub(crate) struct NotBound(pub(crate) ChannelId);
 
-/// One count for all contexts, so that the id of one is never taken for that of another.
+/// One count for all contexts, so that no context takes the id of another for its own.
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);

@@ -1,4 +1,4 @@
-//! What was read of the driver and is not yet taken, and what its overflow means.
+//! The words that were read from the driver and not yet taken, and the overflow of its ring.
 
 use alloc::vec::Vec;
 
@@ -8,14 +8,14 @@ use super::{ChannelId, Machine, NotBound, Wake};
 use crate::hal::PortBuf;
 
 impl Machine {
-    /// Room for the next read, once every word of the last one was taken.
+    /// The buffer for the next read. Every word of the last read must be taken.
     pub(crate) fn inbox(&mut self) -> &mut PortBuf {
         debug_assert_eq!(self.unread(), 0, "the read would lose them");
         self.taken = 0;
         &mut self.inbox
     }
 
-    /// The inbox was read into: how many ports came, and whether there was room for more.
+    /// After a read into the inbox: how many ports came, and whether there was room for more.
     #[inline]
     pub(crate) fn received(&self) -> (usize, bool) {
         let count = self.inbox.count();
@@ -36,7 +36,7 @@ impl Machine {
         Some(word)
     }
 
-    /// Puts what was read and not yet taken through the table and into the ready queue.
+    /// Takes every word that is left, and queues its wake.
     #[inline]
     pub(crate) fn queue_unread(&mut self) {
         if self.unread() > 0 {

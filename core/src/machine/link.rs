@@ -1,8 +1,8 @@
-//! The link between the context and the event loop: one pure table, no wildcard arm.
+//! The link between the device and the event loop: one table, without a wildcard arm.
 
 use core::fmt;
 
-/// Where the device stands with the event loop.
+/// Whether the device is open and registered with the event loop.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -29,9 +29,9 @@ use core::fmt;
 pub enum Link {
     /// The device is not open.
     Closed,
-    /// Open, not registered: nobody waits.
+    /// Open, not registered: nothing waits.
     Idle,
-    /// Open and registered: somebody waits or is ready.
+    /// Open and registered: something waits or is ready.
     Watching,
     /// The device failed and was closed. The next bind opens a new one.
     Faulted,
@@ -61,17 +61,17 @@ impl fmt::Display for Link {
 pub enum LinkInput {
     /// A bind needs the device.
     Bind,
-    /// Somebody waits or is ready.
+    /// Something waits or is ready.
     Wanted,
-    /// Nobody waits and nothing is ready.
+    /// Nothing waits and nothing is ready.
     Unwanted,
     /// The device itself failed.
     Fault,
-    /// Teardown, or the only bind failed.
+    /// A teardown, or the first bind failed.
     Close,
 }
 
-/// What to do, in this order, to get to the next state.
+/// A step to the next state.
 ///
 /// ```
 /// use evtchn_core::Link;
@@ -83,13 +83,13 @@ pub enum LinkInput {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LinkEffect {
-    /// Open the device and, before anything else, restrict it again.
+    /// Open the device and restrict it again, before anything else.
     Open,
     /// Register it with the event loop.
     Register,
     /// Deregister it from the event loop.
     Deregister,
-    /// Let go of it; the last holder closes it.
+    /// Give it up. It closes when the last holder drops it.
     Close,
 }
 
@@ -108,7 +108,7 @@ impl Link {
     /// Every state.
     pub const ALL: [Link; 4] = [Link::Closed, Link::Idle, Link::Watching, Link::Faulted];
 
-    /// The next state, and the effects that lead there.
+    /// The next state, and the effects that lead there, in order.
     #[must_use]
     pub const fn plan(self, input: LinkInput) -> (Link, &'static [LinkEffect]) {
         use LinkEffect as E;
@@ -147,7 +147,7 @@ impl Link {
 mod tests {
     use super::*;
 
-    /// Carries the effects out on two flags; what cannot be done panics.
+    /// Carries the effects out on two flags. Panics if one is impossible.
     fn carry_out(from: Link, effects: &[LinkEffect]) -> (bool, bool) {
         let (mut open, mut registered) = (from.is_open(), from == Link::Watching);
         for effect in effects {

@@ -1,7 +1,8 @@
-//! The pure part: who is bound, who waits, what is ready, and where the link stands.
+//! The pure part: which ports are bound, which are waited for, what is ready, and the state of the
+//! link.
 //!
-//! Plain data behind `&mut self`. It calls no device and no event loop; the context does, and
-//! tells the machine what came of it.
+//! Plain data behind `&mut self`. It calls no device and no event loop. The context does that, and
+//! passes the results to the machine.
 
 mod ahead;
 pub(crate) mod block;
@@ -56,24 +57,25 @@ pub use wake::Wake;
 pub(crate) struct Machine {
     ports: Table,
     link: Link,
-    /// The device failed; the next settle closes it.
+    /// Whether the device failed; the next settle closes it.
     broken: bool,
-    /// An unbind may have left an entry in the driver's ring.
+    /// Whether an unbind may have left an entry in the driver's ring.
     dirty: bool,
-    /// An edge-triggered loop said ready and the device was not yet read empty.
+    /// Whether an edge-triggered loop reported the device and it was not yet read until empty.
     may_have_more: bool,
     count: Count,
-    /// Wakes in the order they are delivered; one whose port is no longer `Ready` is skipped, and
-    /// there are few of these: see `tidy.rs`.
+    /// Wakes in the order in which they are delivered. A wake whose port is no longer `Ready` is
+    /// skipped; `tidy.rs` keeps these few.
     ready: VecDeque<Wake>,
+    /// Ports to be unmasked at the end of the round.
     to_unmask: Vec<Port>,
     inbox: PortBuf,
     /// How many words of the inbox were taken; the rest is unread.
     taken: usize,
     pub(crate) ahead: Ahead,
-    /// Tells the threads that block from one another.
+    /// The number of the last thread that blocked.
     blocks: Waiter,
-    /// Whose port was found closed, until the channel is dropped.
+    /// Channels whose port was found closed, until they are dropped.
     closed: BTreeSet<ChannelId>,
     pub(crate) stats: Stats,
 }
@@ -105,7 +107,7 @@ impl Machine {
         self.link
     }
 
-    /// The link is now `link`, since `effects` were carried out.
+    /// Sets the link to `link`, after `effects` were carried out.
     pub(crate) fn set_link(&mut self, link: Link, effects: &[LinkEffect]) {
         self.link = link;
         for effect in effects {
@@ -114,7 +116,7 @@ impl Machine {
                 LinkEffect::Register => self.stats.registers += 1,
                 LinkEffect::Deregister => {
                     self.stats.deregisters += 1;
-                    // Registering again reports it again.
+                    // After registering again the loop reports it again.
                     self.may_have_more = false;
                 }
                 LinkEffect::Close => {}
@@ -135,7 +137,7 @@ impl Machine {
         self.broken
     }
 
-    /// What the waiters ask of the link right now.
+    /// What the link has to become for the waiters.
     #[inline]
     pub(crate) fn wanted(&self) -> LinkInput {
         if self.broken {
@@ -147,7 +149,7 @@ impl Machine {
         }
     }
 
-    /// Whether there is something to do that no readiness of the device will announce.
+    /// Whether there is something to do that the event loop will not report.
     #[inline]
     pub(crate) fn has_work(&self) -> bool {
         self.has_ready() || !self.to_unmask.is_empty() || self.may_have_more
@@ -205,7 +207,7 @@ impl Machine {
         self.dirty = false;
     }
 
-    /// The device failed: every channel is dead and every waiter is told once.
+    /// The device failed: every channel is dead and every waiter is woken once.
     pub(crate) fn fault(&mut self) {
         self.stats.faults += 1;
         let dead: Vec<_> = self.ports.iter().collect();
@@ -220,8 +222,8 @@ impl Machine {
         self.broken = true;
     }
 
-    /// Ends every wait without telling anybody but tasks and the threads that block, and frees what is only
-    /// needed for waiting.
+    /// Ends every wait and frees what is only needed for waiting. Only tasks and blocked threads
+    /// are woken; rounds get no wake.
     pub(crate) fn cancel_all(&mut self) {
         let bound: Vec<_> = self.ports.iter().collect();
         for (id, _) in &bound {

@@ -1,4 +1,4 @@
-//! Who has the wakes of a channel to itself, in one word.
+//! Which waiter gets the wakes of a channel, in one word.
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -6,30 +6,30 @@ use core::num::NonZeroU32;
 use super::task::TaskId;
 use crate::hal::Sleeper;
 
-/// Who has the wakes of a channel to itself: a thread that blocks, which goes by a number, or a
-/// task, which goes by its task_id.
+/// A waiter that gets all wakes of a channel: a thread that blocks, by its number, or a task, by
+/// its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Waiter(NonZeroU32);
 
-/// The bit that tells a task_id from the number of a thread.
+/// The bit that is set for a task and clear for a thread.
 const TASK: u32 = 1 << 31;
 
 impl Waiter {
     /// The first thread.
     pub(crate) const FIRST: Waiter = Waiter(NonZeroU32::MIN);
 
-    /// The thread after this one.
+    /// The number of the next thread.
     pub(crate) fn next(self) -> Waiter {
         let next = self.0.checked_add(1).filter(|next| next.get() < TASK);
         next.map_or(Waiter::FIRST, Waiter)
     }
 
-    /// What the loop calls a thread that blocks.
+    /// The number by which the event loop knows this thread.
     pub(crate) const fn sleeper(self) -> Sleeper {
         Sleeper::new(self.0)
     }
 
-    /// The thread that the loop calls so.
+    /// The thread that the event loop knows by this number.
     pub(crate) const fn thread(sleeper: Sleeper) -> Waiter {
         Waiter(sleeper.number())
     }
@@ -39,7 +39,7 @@ impl Waiter {
         Waiter(NonZeroU32::MIN | TASK | (task_id.0 << 1))
     }
 
-    /// The task_id, where it is a task.
+    /// The id, if it is a task.
     #[inline]
     pub(crate) const fn task_id(self) -> Option<TaskId> {
         let word = self.0.get();
@@ -50,29 +50,29 @@ impl Waiter {
     }
 }
 
-/// Whose the wakes of a channel are, and how many of them are waited for, in one word.
+/// Which waiter gets the wakes of a channel, and whether it waits for one or for each, in one word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner(u32);
 
 impl Owner {
-    /// Those of rounds. A wait is for one wake.
+    /// Rounds. A wait is for one wake.
     pub(crate) const NEXT: Owner = Owner(0);
-    /// Those of rounds. The wait is for each wake, until it is cancelled.
+    /// Rounds. The wait is for each wake, until it is cancelled.
     pub(crate) const EACH: Owner = Owner(u32::MAX);
 
-    /// A thread that blocks or a task has them to itself.
+    /// A blocked thread or a task.
     pub(crate) const fn of(waiter: Waiter) -> Owner {
         Owner(waiter.0.get())
     }
 
-    /// A task has them to itself.
+    /// A task.
     pub(crate) fn task(task_id: TaskId) -> Owner {
         Owner::of(Waiter::task(task_id))
     }
 
     #[inline]
     pub(crate) const fn is_rounds(self) -> bool {
-        // One comparison for both.
+        // One comparison for `NEXT` and `EACH`.
         self.0.wrapping_add(1) < 2
     }
 

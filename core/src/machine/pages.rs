@@ -1,12 +1,12 @@
-//! One place for each port number, in O(1), allocated by the page.
+//! A map from port numbers to values, in O(1), allocated by the page.
 //!
-//! A page is allocated when a number in it is first entered, so a handful of ports costs one.
+//! A page is allocated when a number in it is first entered, so a few ports cost one page.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 const PAGE: usize = 128;
-/// [`PAGE`] as port numbers count.
+/// [`PAGE`] in the type of port numbers.
 const PORTS_PER_PAGE: u32 = 128;
 const _: () = assert!(PORTS_PER_PAGE as usize == PAGE);
 
@@ -40,7 +40,7 @@ impl<T: Default> Pages<T> {
         Some(&mut self.pages.get_mut(page)?.as_mut()?[index])
     }
 
-    /// The place of a number, of which there is one from now on.
+    /// The place of a number. It is made if there is none.
     pub(crate) fn enter(&mut self, raw: u32) -> &mut T {
         let (page, index) = place(raw);
         if page >= self.pages.len() {
@@ -50,7 +50,7 @@ impl<T: Default> Pages<T> {
         &mut self.pages[page].get_or_insert_with(fresh)[index]
     }
 
-    /// Every place that there is, in the order of the numbers.
+    /// Every place that was made, in the order of the numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         let pages = self.pages.iter().zip(0u32..);
         pages.flat_map(|(page, number)| {
@@ -60,7 +60,7 @@ impl<T: Default> Pages<T> {
         })
     }
 
-    /// Every place that there is.
+    /// Every place that was made.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         let pages = self.pages.iter_mut().flatten();
         pages.flat_map(|places| places.iter_mut())

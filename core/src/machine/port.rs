@@ -1,4 +1,4 @@
-//! One port, seen from user space: its states and the whole table of what happens to them.
+//! One port, as user space knows it: its states, and the table of all transitions.
 
 use core::fmt;
 
@@ -22,7 +22,7 @@ use core::fmt;
 ///         Cause::PeerConnected => println!("a new peer"),
 ///         Cause::PeerGone => println!("wait for the next peer"),
 ///         Cause::Gone => println!("bind again"),
-///         // It means "look", whichever of the others it is.
+///         // Every other cause means "look".
 ///         _ => channel.notify()?,
 ///     }
 /// }
@@ -36,24 +36,24 @@ pub enum Cause {
     Event,
     /// The driver's ring overflowed. An event of this port may have been lost.
     Overflow,
-    /// The peer closed its end or died, or another peer has taken its place, as a
-    /// [check](crate::Context::check_peers) found. The port is still bound, and the domain with the
-    /// peer's id may bind to it again. Xen gives the id of a dead domain to a new one, so that may
-    /// be another domain.
+    /// A [check](crate::Context::check_peers) found that the peer closed its end or died, or that
+    /// another peer has taken its place. The port is still bound, and the domain with the peer's id
+    /// may bind to it again. Xen gives the id of a dead domain to a new one, so that may be another
+    /// domain.
     PeerGone,
-    /// A [check](crate::Context::check_peers) found a peer that this context did not know of. Its
-    /// first events may have come before.
+    /// A [check](crate::Context::check_peers) found a peer that this context did not know. The
+    /// first events of the peer may have come before.
     PeerConnected,
-    /// The port was adopted from another process, which may have read an event of it.
+    /// The port was adopted from another process, which may have read an event of it already.
     Adopted,
-    /// The channel is no longer bound: the device failed, the port was taken over behind our back,
-    /// or a [check](crate::Context::check_peers) found that Xen has closed it. Bind again; nothing
-    /// more comes from this channel.
+    /// The channel is no longer bound: the device failed, its port number was bound again without
+    /// an unbind, or a [check](crate::Context::check_peers) found that Xen has closed the port.
+    /// Nothing more comes from this channel; bind again.
     Gone,
 }
 
 impl Cause {
-    /// Whether nothing more comes from the peer: it is gone, or the channel is. After
+    /// Whether nothing more comes from this peer, because the peer or the channel is gone. After
     /// [`PeerGone`](Self::PeerGone) the channel may wait for another peer.
     #[must_use]
     pub const fn is_end(self) -> bool {
@@ -76,20 +76,21 @@ impl fmt::Display for Cause {
 
 /// What user space knows of a bound port.
 ///
-/// The first two are *live*: as far as we know enabled in the driver. The others must be written
-/// back before the port is trusted to fire again, because its event was read or may have been lost.
+/// `Live` and `Waiting` are enabled in the driver, as far as user space knows. In every other state
+/// the port has to be unmasked before it fires again, because its event was read or may have been
+/// lost.
 ///
 /// ```
 /// use evtchn_core::Cause;
 /// use evtchn_core::machine::port::{PortEffect, PortInput, PortState};
 ///
-/// // An event that comes while nobody waits is kept.
+/// // An event that comes while nothing waits is kept.
 /// let (latched, effect) = PortState::Live.step(PortInput::Event);
 /// assert_eq!((latched, effect), (PortState::Latched(Cause::Event), PortEffect::Latch));
-/// // The next wait of a task or of a thread that blocks takes it at once,
-/// let (heard, effect) = latched.step(PortInput::Wait);
-/// assert_eq!((heard, effect), (PortState::Delivered, PortEffect::ReadyNow(Cause::Event)));
-/// // and one whose wake comes in a round queues it for the round.
+/// // The next wait of a task or of a blocked thread takes it at once.
+/// let (delivered, effect) = latched.step(PortInput::Wait);
+/// assert_eq!((delivered, effect), (PortState::Delivered, PortEffect::ReadyNow(Cause::Event)));
+/// // The next wait of rounds queues it for the next round.
 /// let (ready, effect) = latched.step(PortInput::Queue);
 /// assert_eq!((ready, effect), (PortState::Ready(Cause::Event), PortEffect::Fire));
 /// ```
@@ -99,13 +100,13 @@ pub enum PortState {
     Live,
     /// Enabled, waited on.
     Waiting,
-    /// Masked since its event was handed out, without a wait.
+    /// Masked, because its event was handed out; without a wait.
     Delivered,
-    /// Masked though no event of it was handed out, without a wait.
+    /// Masked for another reason; without a wait.
     Masked,
-    /// Waited on, to be unmasked.
+    /// Waited on; still to be unmasked.
     Unmasking,
-    /// Masked, its event was read while there was no wait: the next wait gets this wake.
+    /// Masked, because its event was read while there was no wait. The next wait gets this wake.
     Latched(Cause),
     /// Masked, its wake is queued.
     Ready(Cause),
@@ -121,8 +122,8 @@ pub enum PortState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortInput {
-    /// Its owner waits. Where something is latched, a task or a thread that blocks takes it so; a
-    /// wait in rounds is [`Queue`](Self::Queue) first.
+    /// Its owner waits. If a wake is latched, a task or a blocked thread takes it by this; a wait
+    /// of rounds is [`Queue`](Self::Queue) first.
     Wait,
     /// The driver reported it.
     Event,
@@ -138,14 +139,14 @@ pub enum PortInput {
     Unmasked,
     /// Its wake is handed to the waiter.
     Deliver,
-    /// Its owner waits for a wake in a round: what is latched is queued. Where nothing is, this does
-    /// nothing, and [`Wait`](Self::Wait) follows.
+    /// Rounds wait: a latched wake is queued. If none is latched, this does nothing, and
+    /// [`Wait`](Self::Wait) comes next.
     Queue,
-    /// The round has nobody to hand its wake to.
+    /// The round does not hand its wake out, so it is kept.
     Keep,
 }
 
-/// What the input asks for, beside the new state.
+/// What an input causes, beside the new state.
 ///
 /// ```
 /// use evtchn_core::machine::port::{PortEffect, PortInput, PortState};
@@ -158,17 +159,17 @@ pub enum PortInput {
 pub enum PortEffect {
     /// Nothing.
     Nothing,
-    /// The wait of a task or of a thread that blocks is over before it began.
+    /// The wait of a task or of a blocked thread has its wake at once.
     ReadyNow(Cause),
     /// Unmask the port.
     Unmask,
-    /// Remember the event for a later wait.
+    /// Keep the wake for a later wait.
     Latch,
     /// Queue the wake for the waiter.
     Fire,
     /// Hand the wake over.
     Deliver(Cause),
-    /// No wait and no unmask led to this event; count it.
+    /// The port was masked, so this event was not expected; count it.
     Spurious,
 }
 
@@ -210,7 +211,7 @@ impl PortState {
         PortState::Ready(Cause::Gone),
     ];
 
-    /// Whether somebody waits for the port, or has a wake of it queued.
+    /// Whether the port is waited for, or has a queued wake.
     #[must_use]
     #[inline]
     pub const fn is_waited(self) -> bool {
@@ -222,9 +223,9 @@ impl PortState {
         }
     }
 
-    /// Whether an event of the port was read that no wait followed yet.
+    /// Whether an event of the port was read after which no wait has begun.
     #[must_use]
-    pub const fn is_heard(self) -> bool {
+    pub const fn has_read_event(self) -> bool {
         match self {
             PortState::Delivered
             | PortState::Latched(Cause::Event)
@@ -275,7 +276,8 @@ impl PortState {
 
             (S::Masked, I::Wait) => (S::Unmasking, E::Unmask),
             (S::Masked, I::Event) => (S::Latched(Cause::Event), E::Spurious),
-            // Masked since an earlier overflow, it may be enabled after all and have lost another.
+            // Masked after an earlier overflow, it may be enabled all the same, and have lost an
+            // event.
             (S::Masked, I::Overflow) => (S::Latched(Cause::Overflow), E::Latch),
             (S::Masked, I::PeerGone) => (S::Latched(Cause::PeerGone), E::Latch),
             (S::Masked, I::PeerConnected) => (S::Latched(Cause::PeerConnected), E::Latch),
@@ -316,7 +318,7 @@ impl PortState {
         }
     }
 
-    /// What follows a wake that was handed over.
+    /// The state after a wake was handed over.
     const fn after(cause: Cause) -> PortState {
         match cause {
             Cause::Event => PortState::Delivered,
@@ -330,97 +332,4 @@ impl PortState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cells() -> impl Iterator<Item = (PortState, PortInput, PortState, PortEffect)> {
-        PortState::ALL.into_iter().flat_map(|state| {
-            PortInput::ALL.into_iter().map(move |input| {
-                let (next, effect) = state.step(input);
-                (state, input, next, effect)
-            })
-        })
-    }
-
-    #[test]
-    fn only_a_read_port_is_written_back() {
-        for (state, input, _, effect) in cells() {
-            if effect == PortEffect::Unmask {
-                assert!(matches!(state, PortState::Delivered | PortState::Masked));
-                assert_eq!(input, PortInput::Wait);
-            }
-        }
-    }
-
-    #[test]
-    fn an_event_is_never_forgotten() {
-        for (state, input, next, _) in cells() {
-            if matches!(input, PortInput::Event) {
-                assert!(
-                    matches!(next, PortState::Latched(_) | PortState::Ready(_)),
-                    "{state:?} took an event to {next:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn overflow_tells_every_waiter_and_latches_every_other_port() {
-        for (state, input, next, _) in cells() {
-            if matches!(
-                input,
-                PortInput::Overflow | PortInput::PeerGone | PortInput::PeerConnected
-            ) {
-                assert_eq!(state.is_waited(), next.is_waited());
-                assert!(
-                    matches!(next, PortState::Latched(_) | PortState::Ready(_)),
-                    "{state:?} takes {input:?} to {next:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn cancel_and_delivery_end_the_wait() {
-        for (state, input, next, _) in cells() {
-            match input {
-                PortInput::Cancel => assert!(!next.is_waited()),
-                PortInput::Deliver if matches!(state, PortState::Ready(_)) => {
-                    assert_eq!(next.is_heard(), state.is_heard());
-                    assert!(matches!(next, PortState::Delivered | PortState::Masked));
-                }
-                PortInput::Wait
-                | PortInput::Event
-                | PortInput::Overflow
-                | PortInput::PeerGone
-                | PortInput::PeerConnected
-                | PortInput::Unmasked
-                | PortInput::Deliver
-                | PortInput::Queue
-                | PortInput::Keep => {}
-            }
-        }
-    }
-
-    #[test]
-    fn a_latched_event_that_is_queued_and_kept_is_latched_again() {
-        let causes = [
-            Cause::Event,
-            Cause::Overflow,
-            Cause::PeerGone,
-            Cause::PeerConnected,
-        ];
-        for cause in causes {
-            let latched = PortState::Latched(cause);
-            let (ready, effect) = latched.step(PortInput::Queue);
-            assert_eq!((ready, effect), (PortState::Ready(cause), PortEffect::Fire));
-            assert_eq!(ready.step(PortInput::Keep), (latched, PortEffect::Latch));
-        }
-    }
-
-    #[test]
-    fn a_cancelled_wake_goes_back_to_the_latch() {
-        let (next, _) = PortState::Ready(Cause::Overflow).step(PortInput::Cancel);
-        assert_eq!(next, PortState::Latched(Cause::Overflow));
-    }
-}
+mod tests;

@@ -1,69 +1,69 @@
-//! What is kept of one port.
+//! The state of one port.
 
 use super::id::ChannelId;
 use super::owner::Owner;
 use super::port::{PortInput, PortState};
 use crate::ids::Port;
 
-/// Generation 0 marks a free slot.
+/// One port. Generation 0 marks a free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(super) generation: u64,
-    /// Whose its wakes are, if not those of rounds.
+    /// Which waiter gets its wakes.
     pub(crate) owner: Owner,
     pub(crate) state: PortState,
-    /// With which unmask it is unmasked, if `state` anticipates that; otherwise with which
-    /// it was. [`NO_EVENT`] until a wait follows its first event.
+    /// The number of the unmask that `state` anticipates, or of an earlier one. [`NO_EVENT`] until
+    /// a wait begins after its first event.
     pub(super) due: u16,
 }
 
-/// Where a slot is that anticipates its unmask, once that is done.
+/// The state of a slot after the unmask that it anticipates.
 const UNMASKED: PortState = PortState::Unmasking.step(PortInput::Unmasked).0;
 
-/// No event of the port was heard, or none since its peer was found gone.
+/// `due` of a port that had no event, or none since its peer was found gone.
 pub(super) const NO_EVENT: u16 = 0;
 
-/// An event of the port was heard, whichever unmask followed it.
+/// `due` of a port that had an event and anticipates no unmask.
 pub(super) const HAD_EVENT: u16 = u16::MAX;
 
 impl Slot {
-    /// An event of the port was heard. It anticipates no unmask.
+    /// Notes that the port had an event. It anticipates no unmask.
     #[inline]
     pub(super) const fn note_event(&mut self) {
         self.due = HAD_EVENT;
     }
 
-    /// The peer that was heard is gone. It anticipates no unmask.
+    /// Forgets that the port had an event, because its peer is gone. It anticipates no unmask.
     pub(super) const fn forget(&mut self) {
         self.due = NO_EVENT;
     }
 
-    /// Whether an event of the port was heard since the binding began or its peer was found gone.
+    /// Whether the port had an event since the binding began or its peer was found gone.
     pub(super) const fn had_event(&self) -> bool {
-        self.due != NO_EVENT || self.state.is_heard()
+        self.due != NO_EVENT || self.state.has_read_event()
     }
 
-    /// Anticipates its unmask, after an event: it is `Unmasking`, and `Waiting` once the next one was done,
-    /// without being touched again.
+    /// Anticipates the next unmask, after an event: the slot counts as `Unmasking` until that is
+    /// done, and as `Waiting` afterwards, without being touched again.
     #[inline]
     pub(crate) const fn anticipate(&mut self, next: UnmaskNumber) {
         self.state = UNMASKED;
         self.due = next.0;
     }
 
-    /// [`anticipate`](Self::anticipate), where it is `Waiting` already.
+    /// [`anticipate`](Self::anticipate) for a slot that is `Waiting`.
     #[inline]
     pub(crate) const fn go_on(&mut self, next: UnmaskNumber) {
         self.due = next.0;
     }
 
-    /// The binding that has this slot, which is that of a port.
+    /// The binding that has this slot, which is the slot of `port`.
     #[inline]
     pub(crate) const fn channel(&self, port: Port) -> ChannelId {
         ChannelId::of(port, self.generation)
     }
 
-    /// Whether somebody waits for it, or has a wake of it to take.
+    /// Whether it is waited for, or has a wake that is still to be taken.
     #[inline]
     pub(crate) fn is_waited(&self) -> bool {
         self.state.is_waited() || self.owner.waiter().is_some_and(|it| it.task_id().is_some())
@@ -83,7 +83,7 @@ impl Default for Slot {
     }
 }
 
-/// The number of an unmask, by which the slots that wait for it are told from those whose
-/// own is done. Never [`NO_EVENT`] or [`HAD_EVENT`].
+/// The number of an unmask. It differs between the slots that still wait for their unmask and those
+/// that were unmasked. Never [`NO_EVENT`] or [`HAD_EVENT`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UnmaskNumber(pub(super) u16);

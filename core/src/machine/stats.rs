@@ -1,6 +1,6 @@
 //! Counters.
 
-/// Counts of what happened since the context was made. All wrap after 2⁶⁴.
+/// Counts of what happened since the context was made.
 ///
 /// ```
 /// # use evtchn_core::{Context, DomId};
@@ -35,24 +35,24 @@ pub struct Stats {
     pub empty_reads: u64,
     /// Writes to the device.
     pub writes: u64,
-    /// Wakes handed to waiters, with those that a task or a thread that blocks took at once.
+    /// Wakes handed to waiters, including those that a task or a blocked thread took at once.
     pub wakes: u64,
-    /// Events that came while nobody waited and were kept.
+    /// Wakes that came while nothing waited and were kept.
     pub latched: u64,
-    /// Events of ports that were held already: nobody asked for them.
+    /// Events of ports that were masked, so that none was expected.
     pub spurious: u64,
-    /// Events of ports that are not ours. They stay disabled.
+    /// Events of ports that are not bound here. They stay masked.
     pub foreign: u64,
-    /// Overflows of the driver's ring that were survived.
+    /// Overflows of the driver's ring after which the device went on.
     pub overflows: u64,
-    /// Peers that were found connected and were not known.
+    /// Peers that a check found connected and that were not known.
     pub peers_connected: u64,
-    /// Peers that were found gone.
+    /// Peers that a check found gone.
     pub peers_gone: u64,
-    /// Channels whose port Xen had closed.
+    /// Channels whose port a check found closed by Xen.
     pub closed: u64,
     /// Devices that failed.
     pub faults: u64,
-    /// Failures where nobody could be told: in a drop, or after the call had done its work.
+    /// Errors that no call could return: of a drop, or further errors of a call that returned one.
     pub unreported: u64,
 }

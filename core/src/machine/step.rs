@@ -1,4 +1,4 @@
-//! Moving one slot of the table on, with the counts that hang on its state.
+//! Transitions of one slot of the table, and of the counts that depend on its state.
 
 use alloc::collections::VecDeque;
 
@@ -11,12 +11,12 @@ use super::stats::Stats;
 use super::table::Table;
 use super::task::Tasks;
 
-/// How many ports are waited for, how many wakes are queued, and who is to be told.
+/// How many ports are waited for, how many wakes are queued, and which waiters are to be woken.
 #[derive(Debug, Default)]
 pub(super) struct Count {
     pub(super) waited: usize,
     pub(super) queued: usize,
-    /// Threads that block and were not told yet that there is something for them.
+    /// Blocked threads that are still to be woken.
     pub(super) threads_to_wake: VecDeque<Waiter>,
     pub(super) tasks: Tasks,
 }
@@ -34,7 +34,7 @@ impl Count {
         self.queued -= usize::from(matches!(slot.state, PortState::Ready(_)));
     }
 
-    /// There is something about a channel for the one who has it.
+    /// Has the owner of a channel woken, to look at it.
     pub(super) fn wake_owner(&mut self, id: ChannelId, waiter: Waiter) {
         match waiter.task_id() {
             Some(task_id) => self.tasks.fire(task_id, id),
@@ -43,8 +43,8 @@ impl Count {
     }
 }
 
-/// Moves a slot on and keeps the counts. What fires for a thread that blocks or for a task is
-/// kept for it.
+/// Takes a slot through the table and adjusts the counts. A wake for a blocked thread or a task is
+/// latched, and the waiter is to be woken.
 #[inline]
 pub(super) fn advance(
     id: ChannelId,
@@ -65,7 +65,7 @@ pub(super) fn advance(
         count.wake_owner(id, waiter);
     }
     if matches!(input, PortInput::Keep) {
-        // Whoever gets the wake begins a wait of its own.
+        // The next wait sets its own owner.
         slot.owner = Owner::NEXT;
     }
     count.leave(slot);
@@ -74,22 +74,22 @@ pub(super) fn advance(
     effect
 }
 
-/// Gives the wakes of a slot to somebody, or back to the rounds, and keeps the counts.
+/// Sets the owner of a slot and adjusts the counts.
 pub(super) fn set_owner(slot: &mut Slot, owner: Owner, count: &mut Count) {
     count.leave(slot);
     slot.owner = owner;
     count.enter(slot);
 }
 
-/// Where the steps lead that the shortcuts below take at once.
+/// The states to which the shortcuts below lead, derived from the table.
 const WAITED_FOR: PortState = PortState::Live.step(PortInput::Wait).0;
 const CANCELLED: PortState = PortState::Waiting.step(PortInput::Cancel).0;
 const FIRED: PortState = PortState::Waiting.step(PortInput::Event).0;
 const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
 
-/// Hands out an event of a port that a round waits for. Says whether the wait goes on, which is so
-/// where it is for each wake: then the port is to be unmasked with the `next` ones. It does what
-/// the steps one by one do, but for the counts.
+/// Hands out an event of a port that rounds wait for. Returns whether the wait goes on because it
+/// is for each wake: then the port is to be unmasked with the `next` ones. It does what the single
+/// steps do, except for the counts.
 #[inline]
 pub(super) fn fire(slot: &mut Slot, next: UnmaskNumber) -> bool {
     cells::port(PortState::Waiting, PortInput::Event);
@@ -104,8 +104,8 @@ pub(super) fn fire(slot: &mut Slot, next: UnmaskNumber) -> bool {
     goes_on
 }
 
-/// A wait for an event of a port that is enabled. Says whether it was that; it does what a wait
-/// does.
+/// A wait of rounds for a port that is `Live`, as a shortcut through the table. Returns whether the
+/// slot was in that state; otherwise nothing was done.
 #[inline]
 pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_live = slot.state == PortState::Live && slot.owner.is_rounds();
@@ -117,7 +117,8 @@ pub(super) fn wait_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_live
 }
 
-/// The end of such a wait before its event. Says whether it was that; it does what a cancel does.
+/// A cancel of a wait of rounds that is `Waiting`, as a shortcut through the table. Returns whether
+/// the slot was in that state; otherwise nothing was done.
 #[inline]
 pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     let is_waiting = slot.state == PortState::Waiting && slot.owner.is_rounds();
@@ -129,20 +130,21 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_waiting
 }
 
-/// A wait in the round that handed the event out. Says whether it was that; it does what a wait
-/// does, after which the port is unmasked with the next ones.
+/// A wait of rounds after their event was handed out, as a shortcut through the table: the port is
+/// to be unmasked with the `next` ones. Returns whether the slot was in that state; otherwise
+/// nothing was done.
 #[inline]
 pub(super) fn wait_again(slot: &mut Slot, next: UnmaskNumber, count: &mut Count) -> bool {
-    let is_heard = slot.state == HANDED_OUT && slot.owner.is_rounds();
-    if is_heard {
+    let is_delivered = slot.state == HANDED_OUT && slot.owner.is_rounds();
+    if is_delivered {
         cells::port(slot.state, PortInput::Wait);
         slot.anticipate(next);
         count.waited += 1;
     }
-    is_heard
+    is_delivered
 }
 
-/// Takes one word that the driver gave; returns its slot if a waiter's wake came of it.
+/// Takes one word that was read. Returns its slot if it is a wake for rounds.
 #[inline]
 pub(super) fn take_event<'a>(
     ports: &'a mut Table,

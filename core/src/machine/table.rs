@@ -1,7 +1,6 @@
 //! Which ports are bound, by number, in O(1).
 //!
-//! A handful of ports costs one page of slots, and 131,072 ports (the FIFO ABI's limit) cost
-//! 2 MiB.
+//! A few ports cost one page of slots, and 131,072 ports (the FIFO ABI's limit) cost 2 MiB.
 
 use super::id::{ChannelId, NotBound};
 use super::pages::Pages;
@@ -13,10 +12,10 @@ use crate::ids::{Port, RemotePort};
 pub(crate) struct Table {
     slots: Pages<Slot>,
     bound: usize,
-    /// The peer that each was seen connected to, and that was not found gone since.
+    /// The peer to which each port was seen connected, unless it was found gone since.
     peers: Pages<Option<RemotePort>>,
     next: UnmaskNumber,
-    /// A slot that anticipated the next unmask was looked at since the last one.
+    /// Whether a slot that anticipated the next unmask was looked at since the last one.
     was_early: bool,
 }
 
@@ -51,7 +50,7 @@ impl Table {
         self.was_early
     }
 
-    /// The next unmask was done, so what anticipated it is as it says.
+    /// The next unmask was done, so the states of the slots that anticipated it are true now.
     #[inline]
     pub(crate) fn unmasked(&mut self) {
         self.was_early = false;
@@ -61,7 +60,7 @@ impl Table {
         }
     }
 
-    /// Forgets the numbers that were used.
+    /// Begins again with the first number, after forgetting those that were used.
     #[cold]
     fn begin_again(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.due != NO_EVENT) {
@@ -70,8 +69,9 @@ impl Table {
         self.next.0 = 1;
     }
 
-    /// The slot of a gathered port, if it is `Unmasking`, waits for the next unmask. Says whether
-    /// it does. One that has heard no event does not anticipate it, so that `due` does not say it had.
+    /// Has the slot of a port that is `Unmasking` anticipate the next unmask. Returns whether the
+    /// port is to be unmasked with it. A slot without an event does not anticipate it, because its
+    /// `due` would then say that it had one.
     #[inline]
     pub(crate) fn await_next(&mut self, port: Port) -> bool {
         let next = self.next;
@@ -91,8 +91,8 @@ impl Table {
 
     // ---- Bindings.
 
-    /// Enters a binding. A binding of the same number that is still here is replaced, and
-    /// returned as it was.
+    /// Enters a binding. If the number is still bound, that binding is replaced and returned as it
+    /// was.
     pub(crate) fn bind(&mut self, port: Port) -> (ChannelId, Option<(ChannelId, Slot)>) {
         let _old = self.slot(port.as_raw());
         self.disconnect(port);
@@ -120,8 +120,8 @@ impl Table {
         }
     }
 
-    /// The slot of a number, which may be free. Where it anticipated its unmask, it is again
-    /// what it was before.
+    /// The slot of a number, which may be free. If it anticipated the next unmask, it is
+    /// `Unmasking` again.
     #[inline]
     pub(crate) fn slot(&mut self, raw: u32) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(raw)?;
@@ -133,8 +133,8 @@ impl Table {
         Some(slot)
     }
 
-    /// The slot of a word as the driver gave it, where a round waits for the port and the port is
-    /// enabled. It is so with nearly every word.
+    /// The slot of a word that was read, if rounds wait for the port and it is enabled, as with
+    /// nearly every word.
     #[inline]
     pub(crate) fn plain(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
         let slot = self.slots.get_mut(raw)?;
@@ -145,14 +145,15 @@ impl Table {
         Some((slot.channel(port), slot))
     }
 
-    /// The event of a [plain](Self::plain) word, whose wait goes on, was not handed out after all.
+    /// Takes back that the event of a [plain](Self::plain) word was handed out to a wait for each
+    /// wake.
     pub(crate) fn take_back(&mut self, raw: u32, due: u16) {
         if let Some(slot) = self.slots.get_mut(raw) {
             slot.due = due;
         }
     }
 
-    /// Looks up a word as the driver gave it, which may be any number.
+    /// The slot of a word that was read, which may be any number.
     #[inline]
     pub(crate) fn by_word(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
         let slot = self.slot(raw)?;
@@ -160,17 +161,17 @@ impl Table {
         Some((slot.channel(port), slot))
     }
 
-    /// The peer that a bound port was seen connected to, and that was not found gone since.
+    /// The peer to which a bound port was seen connected, unless it was found gone since.
     pub(crate) fn peer(&self, port: Port) -> Option<RemotePort> {
         self.peers.get(port.as_raw()).copied().flatten()
     }
 
-    /// The port is connected to this peer from now on.
+    /// Notes the peer of a port.
     pub(crate) fn connect(&mut self, port: Port, peer: RemotePort) {
         *self.peers.enter(port.as_raw()) = Some(peer);
     }
 
-    /// The port waits for a peer from now on.
+    /// Forgets the peer of a port.
     pub(crate) fn disconnect(&mut self, port: Port) {
         if let Some(peer) = self.peers.get_mut(port.as_raw()) {
             *peer = None;
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_anticipates_its_own_write_back_alone() {
+    fn a_slot_anticipates_its_own_unmask_alone() {
         let mut table = Table::default();
         let (id, _) = table.bind(port(7));
         let next = table.next();
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_has_heard_an_event_is_enabled_and_has_heard_it_whatever_is_written() {
+    fn a_slot_that_had_an_event_keeps_it_and_stays_enabled_whatever_is_unmasked() {
         let mut table = Table::default();
         let [in_round, alone] = [7, 8].map(|raw| table.bind(port(raw)).0);
         let next = table.next();

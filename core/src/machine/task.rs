@@ -1,8 +1,8 @@
-//! Tasks that wait for channels, each in a task_id of its own.
+//! Tasks that wait for channels.
 //!
-//! Like a thread that blocks, a task has the wakes of its channels to itself: they are latched,
-//! and it takes them by looking. A channel that a task has counts as waited for until the task
-//! lets go of it, so one that waits again in the same breath leaves the link alone.
+//! Like a blocked thread, a task gets all wakes of its channels: they are latched, and it takes
+//! them by looking. The channel of a task counts as waited for until the task leaves it. So a task
+//! that takes a wake and waits again at once does not change the link.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -15,35 +15,35 @@ use super::port::PortState;
 use super::tidy::SPARE;
 use super::{ChannelId, Machine};
 
-/// Where one task sits, for as long as it has a channel.
+/// The id of a task, for as long as it waits: the index of its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskId(pub(super) u32);
 
-/// What is kept of one task.
+/// The entry of one task.
 #[derive(Debug, Default)]
 struct Task {
     waker: Option<Waker>,
-    /// Channels about which it was not told yet. One that was cancelled and added again may stand
+    /// Channels that it has still to look at. A channel that was cancelled and added again may be
     /// there twice.
     fired: VecDeque<ChannelId>,
-    /// How many channels there were when those that stood there twice were taken out last.
+    /// How many channels were in `fired` when duplicates were last removed.
     tidied: usize,
-    /// It stands in the line of those to be woken.
+    /// Whether it is in the queue of tasks to be woken.
     is_due: bool,
-    /// It left while it stood there: the task_id is free once the line comes to it.
+    /// Whether it was removed while it was in that queue: its id is free once it leaves the queue.
     is_left: bool,
 }
 
-/// How many channels a free task_id keeps room for.
+/// For how many channels a free entry keeps room.
 const ROOM: usize = 16;
 
-/// The entries, and the line of those to be woken.
+/// The entries, and the queue of tasks to be woken.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     entries: Vec<Task>,
     free: Vec<TaskId>,
     due: VecDeque<TaskId>,
-    /// How many entries in the line are left.
+    /// How many tasks in the queue were removed.
     left: usize,
 }
 
@@ -52,7 +52,7 @@ impl Tasks {
         self.entries.get_mut(task_id.0 as usize)
     }
 
-    /// There is something about a channel for the task.
+    /// Has a task woken, to look at a channel.
     pub(super) fn fire(&mut self, task_id: TaskId, id: ChannelId) {
         let Some(task) = self.at(task_id) else {
             return;
@@ -63,8 +63,8 @@ impl Tasks {
         }
     }
 
-    /// After a cancel of a channel of the task: takes out what stands there twice, once that may
-    /// be half of all.
+    /// After a cancel of a channel of the task: removes duplicates from `fired`, once they may be
+    /// half of it.
     pub(super) fn tidy_fired(&mut self, task_id: TaskId) {
         let Some(task) = self.at(task_id) else {
             return;
@@ -77,8 +77,8 @@ impl Tasks {
         }
     }
 
-    /// A task_id is left that stands in the line. Takes the entries that are left out of the line and
-    /// frees them, once they are half of all.
+    /// After a task was removed while it was in the queue: takes removed tasks out of the queue and
+    /// frees their ids, once they are half of the queue.
     fn tidy_line(&mut self) {
         self.left += 1;
         if 2 * self.left <= self.due.len() + SPARE {
@@ -101,7 +101,7 @@ impl Tasks {
         self.left = 0;
     }
 
-    /// Frees the entries where nobody sits.
+    /// Frees the memory, if there is no task.
     pub(super) fn free(&mut self) {
         if self.free.len() == self.entries.len() {
             *self = Tasks::default();
@@ -110,7 +110,7 @@ impl Tasks {
 }
 
 impl Machine {
-    /// A task_id for another task.
+    /// Adds a task.
     pub(crate) fn add_task(&mut self) -> TaskId {
         let tasks = &mut self.count.tasks;
         tasks.free.pop().unwrap_or_else(|| {
@@ -120,7 +120,7 @@ impl Machine {
         })
     }
 
-    /// The task needs its task_id no more. Its waker is dropped by the caller, under no lock.
+    /// Removes a task. The caller drops its waker, under no lock.
     #[must_use = "a waker is dropped under no lock"]
     pub(crate) fn remove_task(&mut self, task_id: TaskId) -> Option<Waker> {
         let tasks = &mut self.count.tasks;
@@ -130,7 +130,7 @@ impl Machine {
         task.tidied = 0;
         let waker = task.waker.take();
         if task.is_due {
-            // Out of the line it would have to be looked for.
+            // Finding it in the queue would cost time.
             task.is_left = true;
             tasks.tidy_line();
         } else {
@@ -139,14 +139,14 @@ impl Machine {
         waker
     }
 
-    /// Sets whom to wake, and returns who was set before.
+    /// Sets the waker of a task, and returns the one that was set before.
     #[must_use = "a waker is dropped under no lock"]
     pub(crate) fn set_waker(&mut self, task_id: TaskId, waker: Waker) -> Option<Waker> {
         self.count.tasks.at(task_id)?.waker.replace(waker)
     }
 
-    /// The next channel about which there is something for the task. One that woke is still its
-    /// own, and not waited for.
+    /// The next channel that the task has to look at, and what it finds. After a wake the task
+    /// still owns the channel, but does not wait for it.
     pub(crate) fn next_fired(&mut self, task_id: TaskId) -> Option<(ChannelId, Look)> {
         let id = self.count.tasks.at(task_id)?.fired.pop_front()?;
         let waiter = Waiter::task(task_id);
@@ -154,22 +154,22 @@ impl Machine {
         Some((id, look))
     }
 
-    /// The task lets go of a channel. A wake that it did not take is kept for the next wait.
-    /// Says whether the channel was to be unmasked.
+    /// The task leaves a channel. A wake that it did not take is kept for the next wait. Returns
+    /// whether the channel was to be unmasked.
     pub(crate) fn leave(&mut self, id: ChannelId, task_id: TaskId) -> bool {
         let was_due = self.state(id) == Ok(PortState::Unmasking);
         self.end_block(id, Waiter::task(task_id));
         was_due
     }
 
-    /// What the task was not told of this channel yet, it need not know.
+    /// The task need not look at this channel any more.
     pub(crate) fn forget(&mut self, id: ChannelId, task_id: TaskId) {
         if let Some(task) = self.count.tasks.at(task_id) {
             task.fired.retain(|fired| *fired != id);
         }
     }
 
-    /// Forgets the queued ports that are not to be written any more.
+    /// Forgets the queued ports that are not to be unmasked any more.
     pub(crate) fn sweep(&mut self) {
         let ports = &mut self.ports;
         self.to_unmask.retain(|port| {
@@ -178,12 +178,12 @@ impl Machine {
         });
     }
 
-    /// Whether somebody is to be woken: see [`next_due`](Self::next_due).
+    /// Whether a task is to be woken: see [`next_due`](Self::next_due).
     pub(crate) fn has_due(&self) -> bool {
         !self.count.tasks.due.is_empty()
     }
 
-    /// Has every task woken, to look for itself.
+    /// Has every task woken, to look.
     pub(crate) fn queue_all_tasks(&mut self) {
         let Tasks { entries, due, .. } = &mut self.count.tasks;
         for (task_id, task) in (0..).zip(entries) {

@@ -1,4 +1,4 @@
-//! What only threads or failures in between can do to the machine.
+//! Cases of the machine that only other threads or failures in between bring about.
 
 use super::*;
 
@@ -28,7 +28,7 @@ fn a_cancel_is_taken_back_where_nothing_happened_since() {
 }
 
 #[test]
-fn a_cancel_is_not_taken_back_where_somebody_waited_again() {
+fn a_cancel_is_not_taken_back_after_another_wait_began() {
     let (mut machine, id) = machine_with_a_channel();
     assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Armed));
     let before = machine.cancel(id).unwrap();
@@ -39,7 +39,7 @@ fn a_cancel_is_not_taken_back_where_somebody_waited_again() {
 }
 
 #[test]
-fn a_cancel_of_nobody_is_not_taken_back() {
+fn a_cancel_that_ended_no_wait_is_not_taken_back() {
     let (mut machine, id) = machine_with_a_channel();
     let before = machine.cancel(id).unwrap();
     machine.restore(id, before);
@@ -53,7 +53,7 @@ fn a_cancel_of_nobody_is_not_taken_back() {
 }
 
 #[test]
-fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
+fn a_blocked_thread_is_woken_once_and_not_by_itself() {
     let (mut machine, id) = machine_with_a_channel();
     let (waited, waiter) = block(&mut machine, id);
     assert_eq!(waited, Waited::Armed);
@@ -66,7 +66,7 @@ fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
         !machine.take_threads_to_wake(Some(waiter)).is_empty(),
         "there is another"
     );
-    assert!(machine.take_threads_to_wake(None).is_empty(), "told twice");
+    assert!(machine.take_threads_to_wake(None).is_empty(), "woken twice");
     assert_eq!(
         machine.look(id, waiter),
         block::Look::Woken(Cause::Overflow)
@@ -84,7 +84,7 @@ fn what_a_thread_that_blocks_is_told_is_told_once_and_not_to_itself() {
 }
 
 #[test]
-fn a_binding_that_is_taken_over_while_it_waits_leaves_nobody_waiting() {
+fn a_binding_that_is_replaced_while_it_waits_leaves_no_waiter() {
     let (mut machine, id) = machine_with_a_channel();
     machine.wait(id, Owner::NEXT).unwrap();
     let second = machine.bind(id.port());
@@ -98,7 +98,7 @@ fn a_binding_that_is_taken_over_while_it_waits_leaves_nobody_waiting() {
 }
 
 #[test]
-fn a_task_that_is_told_of_two_channels_stands_in_line_once() {
+fn a_task_with_two_fired_channels_is_queued_once() {
     let (mut machine, id) = machine_with_a_channel();
     let other = machine.bind(Port::new(6).unwrap());
     let task_id = machine.add_task();
@@ -140,7 +140,7 @@ fn a_thread_that_blocks_ends_only_its_own_wait() {
 }
 
 #[test]
-fn a_cancel_before_a_write_back_is_taken_back_with_it() {
+fn a_cancel_before_an_unmask_is_taken_back_with_it() {
     let (mut machine, id) = machine_with_a_channel();
     machine.overflow();
     assert_eq!(block(&mut machine, id).0, Waited::Ready(Cause::Overflow));
@@ -171,7 +171,7 @@ fn a_cancel_is_not_taken_back_where_a_task_took_over_what_it_left() {
 }
 
 #[test]
-fn a_seat_in_line_is_taken_again_once_the_line_came_to_it() {
+fn the_id_of_a_queued_task_is_used_again_once_it_left_the_queue() {
     let (mut machine, id) = machine_with_a_channel();
     machine.overflow();
     let left = machine.add_task();
@@ -183,11 +183,11 @@ fn a_seat_in_line_is_taken_again_once_the_line_came_to_it() {
     assert_ne!(left, other);
     assert!(machine.next_due().is_none());
     assert_eq!(machine.add_task(), left);
-    assert_eq!(machine.next_fired(left), None, "it was told to another");
+    assert_eq!(machine.next_fired(left), None, "that was for another task");
 }
 
 #[test]
-fn a_stream_that_takes_a_channel_away_and_back_is_told_of_it_once() {
+fn a_channel_removed_and_added_again_fires_once() {
     let (mut machine, id) = machine_with_a_channel();
     machine.overflow();
     let task_id = machine.add_task();
@@ -225,14 +225,14 @@ fn an_event_that_is_handed_out_at_once_goes_where_its_steps_lead() {
         };
         let goes_on = step::fire(quick, next);
         let (ready, fired) = slot.state.step(PortInput::Event);
-        let (held, delivered) = ready.step(PortInput::Deliver);
+        let (delivered, handed_out) = ready.step(PortInput::Deliver);
         assert_eq!(fired, PortEffect::Fire);
-        assert_eq!(delivered, PortEffect::Deliver(Cause::Event));
+        assert_eq!(handed_out, PortEffect::Deliver(Cause::Event));
         assert!(slot.owner.is_rounds());
-        let (rearming, effect) = held.step(PortInput::Wait);
+        let (unmasking, effect) = delivered.step(PortInput::Wait);
         assert_eq!(effect, PortEffect::Unmask);
         assert_eq!((channel, goes_on), (id, slot.owner == Owner::EACH));
-        let expected = if goes_on { rearming } else { held };
+        let expected = if goes_on { unmasking } else { delivered };
         assert_eq!(machine.state(id), Ok(expected));
         assert_eq!(machine.ports.by_id(id).unwrap().owner, slot.owner);
     }
@@ -251,19 +251,19 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
             assert!(slot.state != PortState::Delivered || !slot.owner.is_rounds());
             continue;
         }
-        let (rearming, effect) = slot.state.step(PortInput::Wait);
+        let (unmasking, effect) = slot.state.step(PortInput::Wait);
         assert_eq!(
             (machine.state(id), effect),
-            (Ok(rearming), PortEffect::Unmask)
+            (Ok(unmasking), PortEffect::Unmask)
         );
         assert!(count.waited == 1 && slot.owner.is_rounds());
-        let written = rearming.step(PortInput::Unmasked);
+        let written = unmasking.step(PortInput::Unmasked);
         assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
     }
 }
 
-/// A machine of which so many ports are gathered for the next unmask.
-fn machine_with_gathered(ports: u32) -> (Machine, Vec<ChannelId>) {
+/// A machine of which this many ports are queued for the next unmask.
+fn machine_with_queued_unmasks(ports: u32) -> (Machine, Vec<ChannelId>) {
     let mut machine = Machine::new();
     let bind = |raw| machine.bind(Port::new(raw).unwrap());
     let ids: Vec<ChannelId> = (1..=ports).map(bind).collect();
@@ -283,8 +283,8 @@ fn machine_with_gathered(ports: u32) -> (Machine, Vec<ChannelId>) {
 }
 
 #[test]
-fn what_is_gathered_is_written_once_whatever_comes_in_between() {
-    let (mut machine, ids) = machine_with_gathered(4);
+fn a_queued_port_is_unmasked_once_whatever_comes_in_between() {
+    let (mut machine, ids) = machine_with_queued_unmasks(4);
     let [first, second, third, fourth] = ids[..] else {
         unreachable!()
     };
@@ -303,9 +303,9 @@ fn what_is_gathered_is_written_once_whatever_comes_in_between() {
 }
 
 #[test]
-fn what_was_not_written_is_due_with_the_next_write_back() {
+fn what_was_not_unmasked_is_due_with_the_next_unmask() {
     for is_looked_at in [false, true] {
-        let (mut machine, ids) = machine_with_gathered(3);
+        let (mut machine, ids) = machine_with_queued_unmasks(3);
         if is_looked_at {
             assert_eq!(machine.state(ids[2]), Ok(PortState::Unmasking));
         }
@@ -319,8 +319,8 @@ fn what_was_not_written_is_due_with_the_next_write_back() {
     }
 }
 
-/// A shortcut does to a channel what the input does, and takes all that are in that state and
-/// that nobody has to himself.
+/// A shortcut does to a channel what the input does, and takes every channel of rounds in that
+/// state.
 fn goes_where_its_step_leads(
     take: fn(&mut Slot, &mut Count) -> bool,
     from: PortState,

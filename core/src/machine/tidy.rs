@@ -1,25 +1,25 @@
-//! Keeping what calls can grow within what is bound.
+//! Bounds the queues by the number of bound ports.
 //!
-//! A cancel leaves its wake in the ready queue and its port among the unmasks, because looking
-//! for them would cost time in every call. What is left over is skipped where it is met. Here it is
-//! taken out once it is more than what counts, so a call is still O(1) on average.
+//! A cancel leaves its wake in the ready queue and its port among the unmasks, because finding them
+//! would cost time in every call. Such stale entries are skipped later. Here they are removed once
+//! they outnumber the others, so a call is still O(1) on average.
 
 use super::port::{Cause, PortInput, PortState};
 use super::step::advance;
 use super::task::TaskId;
 use super::{Machine, Slot, Wake};
 
-/// How many entries may be left over beside those that count.
+/// How many stale entries are always allowed.
 pub(super) const SPARE: usize = 16;
 
-/// Whether a cancel or an unbind in this state leaves an entry over.
+/// Whether a cancel or an unbind in this state leaves a stale entry.
 #[inline]
 pub(super) const fn leaves_an_entry(slot: &Slot) -> bool {
     matches!(slot.state, PortState::Ready(_) | PortState::Unmasking)
 }
 
 impl Machine {
-    /// After a cancel or an unbind that [left an entry over](leaves_an_entry).
+    /// After a cancel or an unbind that [left a stale entry](leaves_an_entry).
     pub(super) fn tidy(&mut self) {
         if self.count.queued == 0 {
             self.ready.clear();
@@ -31,12 +31,12 @@ impl Machine {
         }
     }
 
-    /// After a cancel of a channel that the task has.
+    /// After a cancel of a channel of the task.
     pub(super) fn tidy_task(&mut self, task_id: TaskId) {
         self.count.tasks.tidy_fired(task_id);
     }
 
-    /// Leaves one wake of each port that is `Ready`, in the place of its first one.
+    /// Keeps one wake of each port that is `Ready`, in the place of its first one.
     #[cold]
     fn tidy_ready(&mut self) {
         let Machine {
@@ -45,9 +45,9 @@ impl Machine {
             count,
             ..
         } = self;
-        // Its port is gone, and it is queued once.
+        // A wake of a port that is gone is queued once.
         let is_gone = |wake: &Wake| wake.cause == Cause::Gone;
-        // A port that its first wake takes out of `Ready` is not found there by the second one.
+        // The first wake of a port takes it out of `Ready`, so its second wake is removed.
         ready.retain(|wake| {
             is_gone(wake)
                 || ports.by_id(wake.channel).is_ok_and(|slot| {
@@ -81,7 +81,7 @@ mod tests {
         (machine, ids)
     }
 
-    /// A wake of each channel is queued, in this order.
+    /// Queues a wake of each channel, in this order.
     fn queue(machine: &mut Machine, ids: &[ChannelId]) {
         for id in ids {
             machine.wait(*id, Owner::NEXT).unwrap();
@@ -89,8 +89,8 @@ mod tests {
         machine.overflow();
     }
 
-    /// An event of each channel is handed out, so that a wait in the round is a wait again.
-    fn note_event(machine: &mut Machine, ids: &[ChannelId]) {
+    /// Hands out an event of each channel, so that the next wait has to unmask it.
+    fn hand_out_events(machine: &mut Machine, ids: &[ChannelId]) {
         for id in ids {
             machine.wait(*id, Owner::NEXT).unwrap();
         }
@@ -102,8 +102,8 @@ mod tests {
         });
         assert_eq!(filled, Ok(()));
         for id in ids {
-            let heard = machine.next_event(|taker| (taker == *id).then_some(()));
-            assert_eq!(heard, Some(((), *id)));
+            let taken = machine.next_event(|taker| (taker == *id).then_some(()));
+            assert_eq!(taken, Some(((), *id)));
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
         let (mut machine, ids @ [first, second, third]) = machine();
         queue(&mut machine, &ids);
         for _ in 0..TURNS {
-            // Each stands in the queue again and again when the other one is cancelled.
+            // Each is in the queue many times when the other one is cancelled.
             for id in [second, third] {
                 machine.cancel(id).unwrap();
                 assert_eq!(machine.wait(id, Owner::NEXT), Ok(Waited::Queued));
@@ -185,9 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn write_backs_of_waits_that_were_cancelled_do_not_pile_up() {
+    fn unmasks_of_cancelled_waits_do_not_pile_up() {
         let (mut machine, ids @ [first, second]) = machine();
-        note_event(&mut machine, &ids);
+        hand_out_events(&mut machine, &ids);
         for _ in 0..TURNS {
             for id in ids {
                 machine.go_on(id);
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_port_that_is_due_stays_so_while_others_are_cancelled() {
         let (mut machine, ids @ [first, second]) = machine();
-        note_event(&mut machine, &ids);
+        hand_out_events(&mut machine, &ids);
         machine.go_on(first);
         for _ in 0..TURNS {
             machine.go_on(second);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_is_told_of_cancels_again_and_again_keeps_each_channel_once() {
+    fn cancels_again_and_again_leave_each_channel_of_a_task_queued_once() {
         let (mut machine, ids @ [first, second, third]) = machine();
         let task_id = machine.add_task();
         machine.wait(first, Owner::task(task_id)).unwrap();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_that_are_left_in_the_line_are_taken_again() {
+    fn ids_of_removed_tasks_that_are_still_queued_are_used_again() {
         let (mut machine, ids @ [first, _]) = machine();
         let task_ids = ids.map(|_| machine.add_task());
         machine.wait(first, Owner::task(task_ids[0])).unwrap();
@@ -260,7 +260,7 @@ mod tests {
                 assert!(machine.remove_task(task_id).is_none());
             }
         }
-        // It stands in the line still, and is woken once.
+        // It is still in the queue, and is woken once.
         assert!(
             machine
                 .set_waker(task_ids[0], core::task::Waker::noop().clone())

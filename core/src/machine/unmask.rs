@@ -1,4 +1,4 @@
-//! Ports that are gathered to be unmasked, by one write.
+//! Ports that are queued to be unmasked together, by one write.
 
 use super::port::{PortInput, PortState};
 use super::step::advance;
@@ -6,7 +6,7 @@ use super::{Machine, cells};
 use crate::ids::Port;
 
 impl Machine {
-    /// Gathers a port for the unmask at the end of the round.
+    /// Queues a port for the unmask at the end of the round.
     #[inline]
     pub(crate) fn queue_unmask(&mut self, port: Port) {
         if self.ports.await_next(port) {
@@ -14,15 +14,15 @@ impl Machine {
         }
     }
 
-    /// The unmask of one port was done.
+    /// One port was unmasked, by itself.
     pub(crate) fn unmasked_one(&mut self, port: Port) {
         if let Some((id, slot)) = self.ports.by_word(port.as_raw()) {
             advance(id, slot, PortInput::Unmasked, &mut self.count);
         }
     }
 
-    /// The queued ports that are still to be written, each once, now counted as written. What
-    /// came of it is told to [`unmasked`](Self::unmasked).
+    /// The queued ports that are still to be unmasked, each once. They count as unmasked from now
+    /// on; the caller passes the result to [`unmasked`](Self::unmasked).
     #[inline]
     pub(crate) fn ports_to_unmask(&mut self) -> &[Port] {
         if self.ports.was_early() {
@@ -34,13 +34,13 @@ impl Machine {
         &self.to_unmask
     }
 
-    /// Looks at every gathered port, since some of them may have gone, or may be there twice.
+    /// Looks at every queued port, because some may be stale or there twice.
     #[cold]
     fn sift(&mut self) {
         self.to_unmask
             .retain(|port| match self.ports.slot(port.as_raw()) {
                 Some(slot) if slot.state == PortState::Unmasking => {
-                    // Waited for before and after.
+                    // It is waited for before and after, so the counts stay.
                     slot.state = PortState::Waiting;
                     true
                 }
@@ -48,7 +48,7 @@ impl Machine {
             });
     }
 
-    /// Of the list that [`ports_to_unmask`](Self::ports_to_unmask) gave, the last `left` were not written.
+    /// The last `left` ports of [`ports_to_unmask`](Self::ports_to_unmask) were not unmasked.
     #[inline]
     pub(crate) fn unmasked(&mut self, left: usize) {
         if self.to_unmask.is_empty() {
@@ -69,7 +69,7 @@ impl Machine {
         self.anticipate_unmasks();
     }
 
-    /// Leaves each port that is to be written in the list once.
+    /// Keeps each port that is to be unmasked in the queue once.
     #[cold]
     pub(super) fn tidy_unmasks(&mut self) {
         self.sift();

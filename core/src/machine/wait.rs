@@ -1,23 +1,23 @@
-//! How a wait begins and how it is cancelled, and taking the cancel back.
+//! How a wait begins, how it is cancelled, and how the cancel is taken back.
 
 use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::step::{self, advance, set_owner};
 use super::tidy::leaves_an_entry;
 use super::{ChannelId, Machine, NotBound, Owner, Wake, cells};
 
-/// What became of a wait.
+/// How a wait began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
-    /// An event was latched, and is queued for a round now. Of a wait in rounds alone.
+    /// Only for a wait of rounds: a wake was latched, and is queued for a round now.
     Queued,
-    /// An event was latched. A thread that blocks has it by this, and waits for nothing; a task
-    /// finds it when it looks. Of these alone.
+    /// Only for a blocked thread or a task: a wake was latched. The thread has it by this and does
+    /// not wait; the task finds it when it looks.
     Ready(Cause),
-    /// Rounds waited already. Of a wait in rounds alone.
+    /// Only for a wait of rounds: rounds waited already.
     Already,
-    /// Rounds waited for one wake, and wait for each now. Of such a wait alone.
+    /// Only for a wait of rounds: they waited for one wake, and wait for each now.
     BecameEach,
-    /// Somebody else has the channel, or waits for it.
+    /// Another waiter has the channel.
     Taken,
     /// The port is enabled.
     Armed,
@@ -33,7 +33,7 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Whether it was a wait of rounds, which can be taken up again.
+    /// Whether it was a wait of rounds, which can be restored.
     pub(crate) const fn is_rounds(self) -> bool {
         self.owner.is_rounds()
     }
@@ -45,7 +45,7 @@ impl Before {
 }
 
 impl Machine {
-    /// Begins a wait of rounds, or one of a task or a thread, which then owns the channel.
+    /// Begins a wait of rounds, or of a task or a thread, which then owns the channel.
     #[inline]
     pub(crate) fn wait(&mut self, id: ChannelId, owner: Owner) -> Result<Waited, NotBound> {
         let slot = self.ports.by_id(id)?;
@@ -57,7 +57,7 @@ impl Machine {
             return self.wait_for_latched(id, cause, owner);
         }
         if owner.is_rounds() {
-            // It changes nothing.
+            // As nothing is latched, the input changes nothing.
             cells::port(slot.state, PortInput::Queue);
         }
         let effect = advance(id, slot, PortInput::Wait, &mut self.count);
@@ -99,7 +99,7 @@ impl Machine {
         Ok(Waited::Ready(cause))
     }
 
-    /// A wait of rounds that is for each wake is for one again.
+    /// Turns a wait of rounds for each wake into one for the next.
     pub(crate) fn wait_for_one(&mut self, id: ChannelId) {
         if let Ok(slot) = self.ports.by_id(id)
             && slot.owner.is_each()
@@ -109,16 +109,16 @@ impl Machine {
         }
     }
 
-    /// A wait of rounds for the next event of a port that is enabled. Says whether it was that;
-    /// otherwise nothing was done.
+    /// Begins a wait of rounds for the next event of a port that is enabled. Returns whether that
+    /// was the case; otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_plainly(&mut self, id: ChannelId) -> bool {
         let slot = self.ports.by_id(id);
         slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
     }
 
-    /// A wait in a round, of a channel whose event was handed out: it is unmasked at the end of
-    /// the round. Says whether it was that; otherwise nothing was done.
+    /// Begins a wait in a round for a channel whose event was handed out: the port is unmasked at
+    /// the end of the round. Returns whether that was the case; otherwise nothing was done.
     #[inline]
     pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
         let next = self.ports.next();
@@ -130,7 +130,8 @@ impl Machine {
         waits
     }
 
-    /// After a wake, whoever has the channel waits for the next one. Its port is gathered.
+    /// After a wake, the owner of the channel waits for the next one. The port is queued to be
+    /// unmasked.
     pub(crate) fn go_on(&mut self, id: ChannelId) {
         if let Ok(slot) = self.ports.by_id(id)
             && advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Unmask
@@ -139,8 +140,7 @@ impl Machine {
         }
     }
 
-    /// Ends a wait of rounds for an event of a port that is enabled. Where it is not that, nothing is
-    /// done.
+    /// Ends a wait of rounds for a port that is enabled. In any other state nothing is done.
     #[inline]
     pub(crate) fn cancel_plainly(&mut self, id: ChannelId) -> Option<Before> {
         let slot = self.ports.by_id(id).ok()?;
@@ -151,8 +151,8 @@ impl Machine {
         })
     }
 
-    /// Ends a wait and returns the state that was left, for [`restore`](Self::restore). What a
-    /// thread that blocks is told cannot be taken back.
+    /// Ends a wait and returns the state before, for [`restore`](Self::restore). Waking a blocked
+    /// thread or a task cannot be taken back.
     pub(crate) fn cancel(&mut self, id: ChannelId) -> Result<Before, NotBound> {
         let slot = self.ports.by_id(id)?;
         let before = Before {
@@ -174,7 +174,7 @@ impl Machine {
         Ok(before)
     }
 
-    /// Ends a wait whose wake is taken in rounds. One of a task or of a thread that blocks goes on.
+    /// Ends a wait of rounds. The wait of a task or of a blocked thread goes on.
     pub(crate) fn cancel_in_rounds(&mut self, id: ChannelId) {
         let slot = self.ports.by_id(id);
         if slot.is_ok_and(|slot| slot.owner.is_rounds()) {
@@ -182,14 +182,14 @@ impl Machine {
         }
     }
 
-    /// Takes a cancel back, unless something else happened to the port since.
+    /// Takes a cancel back, unless the port changed since.
     pub(crate) fn restore(&mut self, id: ChannelId, before: Before) {
         let Ok(slot) = self.ports.by_id(id) else {
             return;
         };
         let Before { state, owner } = before;
         let is_as_left = slot.state == state.step(PortInput::Cancel).0;
-        // A task may have taken over what is latched.
+        // A task may have taken what is latched.
         if is_as_left && state.is_waited() && slot.owner.is_rounds() {
             (slot.state, slot.owner) = (state, owner);
             self.count.enter(slot);

@@ -1,4 +1,4 @@
-//! What a waiter gets.
+//! A wake.
 
 use super::id::ChannelId;
 use super::port::Cause;
@@ -34,7 +34,7 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// What stands where there is no wake yet.
+    /// Fills places where there is no wake yet.
     pub(crate) const BLANK: Wake = Wake {
         channel: ChannelId::NEVER,
         cause: Cause::Gone,

@@ -1,55 +1,55 @@
-//! Calls: who is woken by whom. And the registration, which ends in one.
+//! Waking threads, and the registration, which wakes them too.
 
-use super::post::Who;
+use super::post::LoopThread;
 use super::{NONE, Places, Unpark, Watch};
-use crate::hal::Whom;
+use crate::hal::WakeTargets;
 use crate::sync::Ordering::SeqCst;
 
 impl<P: Places> Watch<P> {
-    /// [`Registrar::wake`](crate::Registrar::wake): every thread that waits or sleeps comes back.
+    /// [`Registrar::wake`](crate::Registrar::wake): every thread that waits or sleeps returns.
     pub fn wake(&self) {
         self.calls.fetch_add(1, SeqCst);
         self.rings.fetch_add(1, SeqCst);
-        // Who watches looks at these after it said so.
+        // A thread that begins to poll marks that first and then reads these counts.
         if self.post.is_watched() {
             self.places.ring();
         }
-        if self.followers.load(SeqCst) > 0 {
+        if self.all_parked.load(SeqCst) > 0 {
             for place in 0..self.parked.len() {
                 self.unpark(place);
             }
         }
     }
 
-    /// [`Registrar::wake_only`](crate::Registrar::wake_only): those threads come back, and
+    /// [`Registrar::wake_only`](crate::Registrar::wake_only): these threads return, and
     /// hardly any other.
-    pub fn wake_only(&self, whom: Whom<'_>) {
+    pub fn wake_only(&self, targets: WakeTargets<'_>) {
         self.calls.fetch_add(1, SeqCst);
-        if whom.runners {
+        if targets.runners {
             self.rings.fetch_add(1, SeqCst);
-            self.reach(Who::RUNNER);
+            self.reach(LoopThread::RUNNER);
         }
-        for sleeper in whom.sleepers {
-            self.reach(Who::sleeper(*sleeper));
+        for sleeper in targets.sleepers {
+            self.reach(LoopThread::sleeper(*sleeper));
         }
     }
 
-    fn reach(&self, who: Who) {
-        if self.post.is_watched_by(who) {
+    fn reach(&self, thread: LoopThread) {
+        if self.post.is_watched_by(thread) {
             self.places.ring();
         }
-        self.unpark(who.place(self.parked.len()));
+        self.unpark(thread.place(self.parked.len()));
     }
 
     fn unpark(&self, place: usize) {
-        // Who is parked counts itself before it looks for calls.
+        // A thread counts itself as parked before it looks for wake-ups.
         if self.parked.get(place).is_some_and(|it| it.load(SeqCst) > 0) {
             self.places.unpark(place, Unpark::All);
         }
     }
 
-    /// Watches a device, whose number is not `usize::MAX`. Threads in [`wait`](Self::wait) are
-    /// sent back. Says whether it was done: it is not where a device is watched already.
+    /// Watches a device, whose number must not be `usize::MAX`. Threads in [`wait`](Self::wait)
+    /// return. Returns whether it did: it does not if a device is watched already.
     pub fn register(&self, device: usize) -> bool {
         let mut registrations = self.registrations.lock();
         if self.device.load(SeqCst) != NONE || device == NONE {
@@ -61,9 +61,9 @@ impl<P: Places> Watch<P> {
         true
     }
 
-    /// Watches the device no more, and returns once no thread polls it. Threads in
-    /// [`wait`](Self::wait) are sent back. Says whether it was done: it is not where another
-    /// device is watched, or none.
+    /// Stops watching the device, and returns once no thread polls it. Threads in
+    /// [`wait`](Self::wait) return. Returns whether it did: it does not if another device or none
+    /// is watched.
     pub fn deregister(&self, device: usize) -> bool {
         let mut registrations = self.registrations.lock();
         if self.device.load(SeqCst) != device || device == NONE {
@@ -80,8 +80,8 @@ impl<P: Places> Watch<P> {
         true
     }
 
-    /// Makes the thread that polls look at what is registered now, and those who run the loop
-    /// come back. Sleepers that are parked poll nothing.
+    /// Makes the thread that polls, and the threads that run the loop, return and see the new
+    /// registration. Parked sleepers need not.
     fn send_back(&self) {
         self.changes.fetch_add(1, SeqCst);
         if self.post.is_watched() {

@@ -1,12 +1,12 @@
 //! Threads that wait in one loop: which of them watches the device, and which of them is woken.
 //!
-//! One thread has the watch: it polls the device. The others are parked, each where only a call
-//! for it, its deadline or a signal reaches it. A thread that leaves the watch wakes one of those,
-//! and that thread takes it over. So an event costs one poll however many threads wait.
+//! One thread has the watch: it polls the device. The others are parked. Only a wake-up for it, its
+//! deadline or a signal ends the sleep of a parked thread. A thread that leaves the watch wakes one
+//! of them, and that thread takes the watch. So an event costs one poll, however many threads wait.
 //!
-//! Nothing here locks, but for registering, deregistering, and the thread that a deregistration
-//! waits for. Wherever one thread writes A and then reads B while another writes B and then reads
-//! A, all four accesses are `SeqCst`: at least one of the two sees what the other wrote.
+//! Nothing here takes a lock except registering, deregistering, and the thread for which a
+//! deregistration waits. Wherever one thread writes A and then reads B while another writes B and
+//! then reads A, all four accesses are `SeqCst`: at least one of the two sees what the other wrote.
 
 mod calls;
 mod places;
@@ -20,13 +20,13 @@ use crate::sync::{
     AtomicU64, AtomicUsize, Condvar, Mutex,
     Ordering::{Relaxed, SeqCst},
 };
-use poll::{Followed, Holding, Leaving};
-use post::{Post, Who};
+use poll::{Holding, Leaving, ParkOutcome};
+use post::{LoopThread, Post};
 
 /// The threads that wait in one loop, and the device that one of them watches for all.
 ///
-/// A loop that blocks supplies [`Places`] and takes from here what [`Registrar`](crate::Registrar)
-/// and [`Sleep`](crate::Sleep) ask of it, as `PollLoop` of evtchn-xen does.
+/// A loop that blocks supplies [`Places`] and implements [`Registrar`](crate::Registrar) and
+/// [`Sleep`](crate::Sleep) with this, as `PollLoop` of evtchn-xen does.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -50,7 +50,7 @@ use post::{Post, Who};
 ///     }
 ///     fn poll(&self, device: Option<usize>, _: ()) -> Result<Polled, Infallible> {
 ///         Ok(Polled {
-///             ready: device.is_some(), // it always has something to say
+///             ready: device.is_some(), // it is always ready
 ///             rung: self.rung.load(SeqCst),
 ///             interrupted: false,
 ///         })
@@ -58,7 +58,7 @@ use post::{Post, Who};
 ///     fn ring(&self) {
 ///         self.rung.store(true, SeqCst);
 ///     }
-///     fn silence(&self) {
+///     fn clear_rings(&self) {
 ///         self.rung.store(false, SeqCst);
 ///     }
 ///     fn unparks(&self, _place: usize) -> u32 {
@@ -67,7 +67,7 @@ use post::{Post, Who};
 ///     fn park(&self, _place: usize, _before: u32, _: ()) -> Result<Parked, Infallible> {
 ///         Ok(Parked::TimedOut)
 ///     }
-///     fn unpark(&self, _place: usize, _whom: Unpark) {}
+///     fn unpark(&self, _place: usize, _threads: Unpark) {}
 /// }
 ///
 /// let watch = Watch::new(Busy::default());
@@ -76,7 +76,7 @@ use post::{Post, Who};
 /// assert!(watch.wait(())?.ready);
 /// watch.wake();
 /// assert!(watch.wait(())?.woken);
-/// assert!(!watch.wait(())?.woken, "a wake is heard once");
+/// assert!(!watch.wait(())?.woken, "a wake ends one wait");
 /// # Ok::<(), Infallible>(())
 /// ```
 #[derive(Debug)]
@@ -85,19 +85,19 @@ pub struct Watch<P> {
     post: Post,
     /// The number of the registered device, or `NONE`. It changes under the lock.
     device: AtomicUsize,
-    /// Calls of any kind, which tell tickets from one another.
+    /// Counts all wake-ups; a ticket is this count.
     calls: AtomicU64,
-    /// Calls that everybody hears who runs the loop, and how many of them a wait has answered.
+    /// Counts the wake-ups for the threads that run the loop, and how many of these ended a wait.
     rings: AtomicU64,
-    heard: AtomicU64,
-    /// Changes of the registration.
+    answered: AtomicU64,
+    /// Counts the changes of the registration.
     changes: AtomicU64,
-    /// Threads that do not have the watch and are parked, or about to be; in all and by place.
-    followers: AtomicUsize,
+    /// How many threads are parked or about to be: in all, and by place.
+    all_parked: AtomicUsize,
     parked: Box<[AtomicUsize]>,
-    /// Threads that poll the device, or are about to.
+    /// How many threads poll the device or are about to.
     pollers: AtomicUsize,
-    /// Deregistrations that wait for the last of these.
+    /// How many deregistrations wait for the last of these.
     awaited: AtomicUsize,
     polls: AtomicU64,
     parks: AtomicU64,
@@ -125,9 +125,9 @@ impl<P: Places> Watch<P> {
             device: AtomicUsize::new(NONE),
             calls: AtomicU64::new(0),
             rings: AtomicU64::new(0),
-            heard: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             changes: AtomicU64::new(0),
-            followers: AtomicUsize::new(0),
+            all_parked: AtomicUsize::new(0),
             parked,
             pollers: AtomicUsize::new(0),
             awaited: AtomicUsize::new(0),
@@ -143,7 +143,7 @@ impl<P: Places> Watch<P> {
         &self.places
     }
 
-    /// How often what was done.
+    /// How often each thing was done.
     pub fn counts(&self) -> Counts {
         let registrations = self.registrations.lock();
         Counts {
@@ -156,8 +156,8 @@ impl<P: Places> Watch<P> {
 
     // ---- Threads that run the loop.
 
-    /// Sleeps until the device is ready, until somebody [wakes](Self::wake) the loop or changes
-    /// what is registered, until a signal comes, or until the deadline.
+    /// Sleeps until the device is ready, until another thread [wakes](Self::wake) the loop or
+    /// changes the registration, until a signal comes, or until the deadline.
     ///
     /// A wake that came while no thread was in here ends the next wait, once.
     ///
@@ -167,25 +167,26 @@ impl<P: Places> Watch<P> {
     pub fn wait(&self, deadline: P::Deadline) -> Result<Waited, P::Error> {
         let rings = self.rings.load(SeqCst);
         let changes = self.changes.load(SeqCst);
-        let is_called = self.heard.load(SeqCst) != rings;
+        let is_called = self.answered.load(SeqCst) != rings;
         let has_news = || {
             is_called || self.rings.load(SeqCst) != rings || self.changes.load(SeqCst) != changes
         };
         let waited = self.sleep_until(has_news, deadline)?;
         if waited.woken {
-            // Every thread that was in here answers for itself; a later one begins with this.
-            self.heard.fetch_max(self.rings.load(SeqCst), SeqCst);
+            // Each thread that is in here sees the rings itself. A later wait ignores those before.
+            self.answered.fetch_max(self.rings.load(SeqCst), SeqCst);
         }
         Ok(waited)
     }
 
-    /// [`Sleep::sleep`](crate::Sleep::sleep): as [`wait`](Self::wait), but for calls since a ticket.
+    /// [`Sleep::sleep`](crate::Sleep::sleep): as [`wait`](Self::wait), but for wake-ups since a
+    /// ticket.
     ///
     /// # Errors
     /// Those of [`wait`](Self::wait).
     pub fn sleep(&self, ticket: u64, deadline: P::Deadline) -> Result<Slept, P::Error> {
         let rings = self.rings.load(SeqCst);
-        // A ring counts as a call first, so it is seen by one of the two.
+        // A wake-up adds to `calls` before `rings`, so one of the two comparisons sees it.
         if self.calls.load(SeqCst) != ticket {
             return Ok(Slept::Notified);
         }
@@ -201,26 +202,26 @@ impl<P: Places> Watch<P> {
         })
     }
 
-    /// Takes the watch, or follows the one who has it, until there is something for a thread
-    /// that hears every call.
+    /// Takes the watch, or is parked while another thread has it, until there is something for a
+    /// thread that runs the loop.
     #[inline]
     fn sleep_until(
         &self,
         has_news: impl Fn() -> bool,
         deadline: P::Deadline,
     ) -> Result<Waited, P::Error> {
-        if !self.post.take(Who::RUNNER)
+        if !self.post.take(LoopThread::RUNNER)
             && let Some(waited) = self.stand_by(&has_news, deadline)?
         {
             return Ok(waited);
         }
-        // Leaves the watch, also where the poll panics.
+        // Leaves the watch, also if the poll panics.
         let _leaving = Leaving(self);
         loop {
-            let polled = self.poll(Who::RUNNER, || {
+            let polled = self.poll(LoopThread::RUNNER, || {
                 Some(if has_news() { P::PASSED } else { deadline })
             })?;
-            // Looked at once the ring is silenced: it may have been for this thread.
+            // After the ring was cleared, because it may have been for this thread.
             let woken = has_news();
             let Polled {
                 ready, interrupted, ..
@@ -236,7 +237,7 @@ impl<P: Places> Watch<P> {
         }
     }
 
-    /// Is parked until there is something for the thread, or until it has the watch.
+    /// Parks the thread until there is something for it, or until it has the watch (`None`).
     #[cold]
     fn stand_by(
         &self,
@@ -245,31 +246,33 @@ impl<P: Places> Watch<P> {
     ) -> Result<Option<Waited>, P::Error> {
         let nothing = Waited::default();
         loop {
-            return Ok(match self.follow(Who::RUNNER, has_news, deadline)? {
-                Followed::Took | Followed::Unparked { took: true } => None,
-                Followed::Unparked { took: false } => continue,
-                Followed::News => Some(Waited {
-                    woken: true,
-                    ..nothing
-                }),
-                Followed::Interrupted => Some(Waited {
-                    interrupted: true,
-                    ..nothing
-                }),
-                Followed::TimedOut => Some(nothing),
-            });
+            return Ok(
+                match self.park_once(LoopThread::RUNNER, has_news, deadline)? {
+                    ParkOutcome::Took | ParkOutcome::Unparked { took: true } => None,
+                    ParkOutcome::Unparked { took: false } => continue,
+                    ParkOutcome::News => Some(Waited {
+                        woken: true,
+                        ..nothing
+                    }),
+                    ParkOutcome::Interrupted => Some(Waited {
+                        interrupted: true,
+                        ..nothing
+                    }),
+                    ParkOutcome::TimedOut => Some(nothing),
+                },
+            );
         }
     }
 
-    // ---- Threads that sleep for calls of their own.
+    // ---- Threads that sleep for wake-ups of their own.
 
     /// [`Sleep::ticket`](crate::Sleep::ticket).
     pub fn ticket(&self) -> u64 {
         self.calls.load(SeqCst)
     }
 
-    /// [`Sleep::sleep_as`](crate::Sleep::sleep_as). A thread that comes back with the watch keeps
-    /// it until it sleeps again or [leaves](Self::leave).
+    /// [`Sleep::sleep_as`](crate::Sleep::sleep_as). A thread that returns with the watch keeps it
+    /// until it sleeps again or [leaves](Self::leave).
     ///
     /// # Errors
     /// Those of [`Places::poll`] and [`Places::park`].
@@ -279,24 +282,24 @@ impl<P: Places> Watch<P> {
         ticket: u64,
         deadline: P::Deadline,
     ) -> Result<Slept, P::Error> {
-        let who = Who::sleeper(sleeper);
+        let thread = LoopThread::sleeper(sleeper);
         let has_news = || self.calls.load(SeqCst) != ticket;
-        if !self.post.resume(who) && !self.post.take(who) {
-            match self.follow(who, &has_news, deadline)? {
-                Followed::Took => {}
-                Followed::Unparked { took } => {
+        if !self.post.resume(thread) && !self.post.take(thread) {
+            match self.park_once(thread, &has_news, deadline)? {
+                ParkOutcome::Took => {}
+                ParkOutcome::Unparked { took } => {
                     if took {
-                        self.post.hold(who);
+                        self.post.hold(thread);
                     }
                     return Ok(Slept::Notified);
                 }
-                Followed::News | Followed::Interrupted => return Ok(Slept::Notified),
-                Followed::TimedOut => return Ok(Slept::TimedOut),
+                ParkOutcome::News | ParkOutcome::Interrupted => return Ok(Slept::Notified),
+                ParkOutcome::TimedOut => return Ok(Slept::TimedOut),
             }
         }
-        // Also where the poll panics or fails.
-        let _holding = Holding(self, who);
-        let polled = self.poll(who, || (!has_news()).then_some(deadline))?;
+        // Keeps the watch, also if the poll panics or fails.
+        let _holding = Holding(self, thread);
+        let polled = self.poll(thread, || (!has_news()).then_some(deadline))?;
         Ok(match polled {
             Polled { ready: true, .. } => Slept::Ready,
             Polled {
@@ -308,9 +311,9 @@ impl<P: Places> Watch<P> {
         })
     }
 
-    /// [`Sleep::leave`](crate::Sleep::leave): a thread that kept the watch hands it over.
+    /// [`Sleep::leave`](crate::Sleep::leave): a thread that kept the watch leaves it to another.
     pub fn leave(&self, sleeper: Sleeper) {
-        if self.post.resume(Who::sleeper(sleeper)) {
+        if self.post.resume(LoopThread::sleeper(sleeper)) {
             self.vacate();
         }
     }

@@ -1,12 +1,13 @@
-//! What a loop supplies to a [`Watch`](super::Watch): a poll of its device, and places to sleep in.
+//! What a loop supplies to a [`Watch`](super::Watch): polling its device, and places in which
+//! threads sleep.
 
 /// The system calls of a loop, as a [`Watch`](super::Watch) makes them.
 ///
 /// One thread at a time is in [`poll`](Self::poll). The others are parked, each in one of several
-/// places; a few may share one.
+/// places; several threads may share a place.
 ///
-/// [`ring`](Self::ring) and [`unpark`](Self::unpark) must neither take a lock nor allocate where
-/// the loop promises that its wake may be called in the handler of a signal.
+/// If the loop promises that its wake may be called in a signal handler, [`ring`](Self::ring) and
+/// [`unpark`](Self::unpark) must neither take a lock nor allocate.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -28,44 +29,44 @@
 ///         Ok(Polled { ready: device.is_some(), ..Polled::default() })
 ///     }
 ///     fn ring(&self) {}
-///     fn silence(&self) {}
+///     fn clear_rings(&self) {}
 ///     fn unparks(&self, _place: usize) -> u32 {
 ///         0
 ///     }
 ///     fn park(&self, _place: usize, _before: u32, _: ()) -> Result<Parked, Infallible> {
 ///         Ok(Parked::TimedOut)
 ///     }
-///     fn unpark(&self, _place: usize, _whom: Unpark) {}
+///     fn unpark(&self, _place: usize, _threads: Unpark) {}
 /// }
 ///
 /// assert!(Ready.poll(Some(3), ())?.ready);
 /// # Ok::<(), Infallible>(())
 /// ```
 pub trait Places {
-    /// When a thread gives up.
+    /// A point in time up to which a thread sleeps.
     type Deadline: Copy;
-    /// What a failed call reports.
+    /// The error of a failed call.
     type Error;
 
-    /// The deadline that has always passed.
+    /// A deadline that has always passed.
     const PASSED: Self::Deadline;
 
     /// How many places there are: always the same, and at least 2.
     fn count(&self) -> usize;
 
-    /// Sleeps until the device is ready, somebody [rings](Self::ring), a signal comes or the
-    /// deadline passes. A device is the number with which it was registered. It stays open until
-    /// this returns.
+    /// Sleeps until the device is ready, another thread [rings](Self::ring), a signal comes or the
+    /// deadline passes. `device` is the number with which the device was registered. It stays open
+    /// until this returns.
     ///
     /// # Errors
     /// The loop's.
     fn poll(&self, device: Option<usize>, deadline: Self::Deadline) -> Result<Polled, Self::Error>;
 
-    /// Makes the [`poll`](Self::poll) of another thread return, or the next one.
+    /// Makes the [`poll`](Self::poll) of another thread return; if none is polling, the next poll.
     fn ring(&self);
 
-    /// Forgets every ring so far.
-    fn silence(&self);
+    /// Clears every [`ring`](Self::ring) so far.
+    fn clear_rings(&self);
 
     /// How often [`unpark`](Self::unpark) was called for a place. It may wrap around.
     fn unparks(&self, place: usize) -> u32;
@@ -82,8 +83,9 @@ pub trait Places {
         deadline: Self::Deadline,
     ) -> Result<Parked, Self::Error>;
 
-    /// Wakes one thread that is parked in a place, or all of them, and counts it.
-    fn unpark(&self, place: usize, whom: Unpark);
+    /// Wakes one thread that is parked in a place, or all of them, and adds to
+    /// [`unparks`](Self::unparks).
+    fn unpark(&self, place: usize, threads: Unpark);
 }
 
 /// What a poll found.
@@ -96,15 +98,15 @@ pub trait Places {
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Polled {
-    /// The device has something to say.
+    /// The device is ready.
     pub ready: bool,
-    /// Somebody rang.
+    /// Another thread rang.
     pub rung: bool,
     /// A signal came first.
     pub interrupted: bool,
 }
 
-/// Why a parked thread came back.
+/// Why a parked thread returned.
 ///
 /// ```
 /// use evtchn_core::watch::Parked;
@@ -130,9 +132,9 @@ pub enum Parked {
 /// ```
 /// use evtchn_core::watch::Unpark;
 ///
-/// /// How many threads of a futex are woken.
-/// fn count(whom: Unpark) -> u32 {
-///     match whom {
+/// /// How many threads of a futex to wake.
+/// fn count(threads: Unpark) -> u32 {
+///     match threads {
 ///         Unpark::One => 1,
 ///         Unpark::All => u32::MAX,
 ///     }
@@ -147,7 +149,7 @@ pub enum Unpark {
     All,
 }
 
-/// Why a [`wait`](super::Watch::wait) is over. Where all are false the deadline has passed.
+/// Why a [`wait`](super::Watch::wait) is over. If all are false, the deadline has passed.
 ///
 /// ```
 /// use evtchn_core::watch::Waited;
@@ -160,15 +162,15 @@ pub enum Unpark {
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Waited {
-    /// The device has something to say. Only the thread that watches it learns that.
+    /// The device is ready. Only the thread that watches it learns that.
     pub ready: bool,
-    /// Somebody woke the loop, or what is registered changed.
+    /// The loop was woken, or the registration changed.
     pub woken: bool,
     /// A signal came first.
     pub interrupted: bool,
 }
 
-/// How often a [`Watch`](super::Watch) did what.
+/// How often a [`Watch`](super::Watch) did each thing.
 ///
 /// ```
 /// use evtchn_core::watch::Counts;

@@ -1,9 +1,9 @@
 //! Callbacks: a thin layer over the wakes of a round.
 //!
 //! A channel has at most one callback. It stays until it is replaced or removed, or until its
-//! channel is gone; each wait is still for one wake, after which a round may begin the next. While
-//! a callback runs it is out of its place, no lock is held, and whatever was done to its place
-//! meanwhile holds afterwards.
+//! channel is gone. Each wait is still for one wake, unless it is for each. While a callback runs
+//! it is out of its place and no lock is held. If it is replaced or removed meanwhile, that holds
+//! afterwards.
 
 mod places;
 mod run;
@@ -20,9 +20,9 @@ use crate::sync::MutexGuard;
 pub(super) use places::Callbacks;
 
 impl<R: Registrar> Shared<R> {
-    /// The state, once the callback of this channel is not running on another thread.
+    /// Locks the state once the callback of this channel is not running on another thread.
     ///
-    /// A hook must not wait for it: the callback may be waiting for the end of that hook.
+    /// A hook does not wait for that, because the callback may be waiting for the end of the hook.
     #[inline]
     pub(super) fn lock_returned(&self, id: ChannelId) -> MutexGuard<'_, State> {
         let state = self.lock();
@@ -54,19 +54,21 @@ impl<R: Registrar> Shared<R> {
 }
 
 impl<R: Registrar> Channel<R> {
-    /// Sets what [`Context::dispatch_callbacks`] calls for each wake of this channel, in the
-    /// place of what was set before. Waits stay as they are: each is for one wake.
+    /// Sets the callback that [`Context::dispatch_callbacks`] calls for each wake of this channel.
+    /// It replaces the one that was set before. It begins no wait: [`wait`](Self::wait) or
+    /// [`wait_each`](Self::wait_each) does.
     ///
-    /// No callback runs inside a wait: an event that was kept is queued for the next round, and the
-    /// event loop is woken.
+    /// A wait never calls the callback. If an event was kept, its wake is queued for the next
+    /// round, and the event loop is woken.
     ///
-    /// The callback may do anything with the context but dispatch it: wait, cancel, bind, unbind,
-    /// replace or remove callbacks, tear down, for its own channel or another. It is dropped
-    /// under no lock, when it is replaced or removed or its channel is dropped or unbound; a
-    /// running one, after it returned.
+    /// The callback may call anything of the context except its dispatch: wait, cancel, bind,
+    /// unbind, replace or remove callbacks, tear down, for its own channel or another. It is
+    /// dropped, with no lock held, when it is replaced or removed or its channel is dropped or
+    /// unbound; if it is running then, after it has returned.
     ///
     /// # Errors
-    /// The callback is dropped: [`Error::Reentrant`], [`Error::Inherited`].
+    /// The new callback is dropped. [`Error::Reentrant`] from inside a hook; [`Error::Inherited`]
+    /// in a forked child.
     pub fn set_callback(&self, callback: impl FnMut(Wake) + Send + 'static) -> Result<(), Error> {
         let id = self.id();
         let set = || {
@@ -82,13 +84,15 @@ impl<R: Registrar> Channel<R> {
         self.shared.observed(|| Called::SetCallback(id), set, done)
     }
 
-    /// Takes the callback away. A wait stays, for a round of values. Says whether there was one.
+    /// Removes the callback. Returns whether there was one. A wait goes on, and
+    /// [`dispatch`](Context::dispatch) hands its wake out.
     ///
-    /// After it returned, the callback is not running on another thread, and is not called again;
-    /// so it must not be called while holding a lock that the callback takes.
+    /// When it returns, the callback is not running on another thread, and is not called again. So
+    /// do not call it while holding a lock that the callback takes.
     ///
     /// # Errors
-    /// The callback stays: [`Error::Reentrant`], [`Error::Inherited`].
+    /// The callback stays. [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a
+    /// forked child.
     pub fn remove_callback(&self) -> Result<bool, Error> {
         let id = self.id();
         let remove = || {
@@ -108,18 +112,18 @@ impl<R: Registrar> Channel<R> {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// Runs the round: calls the callback of each channel that fired, one after the other and
-    /// with no lock held, and ends it as [`finish`](Self::finish) does.
+    /// Runs the round: calls the callback of each channel that fired, one after the other and with
+    /// no lock held, and then ends the round as [`finish`](Self::finish) does.
     ///
-    /// A wake of a channel without a callback is kept for the next wait on it. (One that says
-    /// [`Gone`](crate::Cause::Gone) is not: that wait says so itself.)
+    /// The wake of a channel without a callback is kept for the next wait on it, except a wake with
+    /// [`Gone`](crate::Cause::Gone): the next wait fails by itself.
     ///
     /// # Errors
     /// Those of [`finish`](Self::finish).
     ///
     /// # Panics
-    /// Where a callback does, once the rest of the round is queued and its waits are written
-    /// back. The callback keeps its place.
+    /// If a callback panics, after the rest of the round was queued and the ports of its waits were
+    /// unmasked. The callback stays set.
     pub fn call(self) -> Result<Outcome, Error> {
         let shared = self.shared;
         shared.observed(|| Called::Call, || self.call_all(), over)
@@ -127,13 +131,13 @@ impl<R: Registrar> Round<'_, R> {
 }
 
 impl<R: Registrar> Context<R> {
-    /// A round of callbacks: [`dispatch`](Self::dispatch), then [`Round::call`].
+    /// Runs a round of callbacks: [`dispatch`](Self::dispatch), then [`Round::call`].
     ///
     /// # Errors
     /// Those of [`dispatch`](Self::dispatch) and of [`Round::finish`].
     ///
     /// # Panics
-    /// Where [`Round::call`] does.
+    /// If a callback panics, as [`Round::call`].
     pub fn dispatch_callbacks(&self) -> Result<Outcome, Error> {
         if self.shared.observer.is_some() {
             return self.dispatch_callbacks_observed();

@@ -1,4 +1,5 @@
-//! Where the callbacks of a context are, by channel, and what becomes of one that runs meanwhile.
+//! The callbacks of a context, by channel, and what happens to a callback that is changed while it
+//! runs.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -6,15 +7,15 @@ use std::mem;
 use crate::machine::pages::Pages;
 use crate::machine::{ChannelId, Wake};
 
-/// What is called for each wake of a channel.
+/// Called for each wake of a channel.
 pub(in crate::context) type Callback = Box<dyn FnMut(Wake) + Send>;
 
 /// The callbacks of a context, by channel.
 #[derive(Default)]
 pub(in crate::context) struct Callbacks {
     places: Pages<Place>,
-    /// Those of earlier bindings whose number has another owner by now, by generation: a wake that
-    /// says so may still be queued for them.
+    /// The callbacks of earlier bindings whose port number has another owner by now, by generation.
+    /// Their wakes with [`Cause::Gone`](crate::Cause::Gone) may still be queued.
     displaced: BTreeMap<u64, Option<Callback>>,
     running: Option<ChannelId>,
     /// Whether a thread waits for the running one to return.
@@ -24,9 +25,9 @@ pub(in crate::context) struct Callbacks {
 /// Where the callback of a port number is.
 #[derive(Default)]
 struct Place {
-    /// Of which binding of the number; 0 where there is none.
+    /// The generation of the binding; 0 if there is none.
     generation: u64,
-    /// Not there while it runs.
+    /// `None` while it runs.
     callback: Option<Callback>,
 }
 
@@ -51,7 +52,7 @@ impl Callbacks {
             || self.displaced.contains_key(&id.generation())
     }
 
-    /// Sets a callback, and returns what it replaces, to be dropped under no lock.
+    /// Sets a callback. Returns the one that it replaces, to be dropped under no lock.
     #[must_use = "a callback is dropped under no lock"]
     pub(super) fn set(&mut self, id: ChannelId, callback: Callback) -> Option<Callback> {
         if let Some(place) = self.place(id) {
@@ -66,7 +67,7 @@ impl Callbacks {
         None
     }
 
-    /// Takes a callback away, for good. The caller drops it, under no lock.
+    /// Removes a callback. The caller drops it, under no lock.
     #[must_use = "a callback is dropped under no lock"]
     pub(in crate::context) fn remove(&mut self, id: ChannelId) -> Option<Callback> {
         if let Some(displaced) = self.displaced.remove(&id.generation()) {
@@ -88,8 +89,8 @@ impl Callbacks {
         Some(callback)
     }
 
-    /// Puts the callback back that ran, unless its place is gone or taken, and says what else
-    /// there is to do.
+    /// Puts the callback that ran back, unless its place is gone or taken. Returns what else is to
+    /// be done.
     #[inline]
     pub(super) fn put_back(&mut self, ran: Callback) -> Option<Rest> {
         if let Some(id) = self.running.take()
@@ -101,7 +102,7 @@ impl Callbacks {
         Some(self.rest(Some(ran)))
     }
 
-    /// Whether none is out to run.
+    /// Whether no callback is running.
     #[cfg(test)]
     pub(super) fn are_all_in_place(&self) -> bool {
         let mut owned = self
@@ -120,11 +121,11 @@ impl Callbacks {
     }
 }
 
-/// What is left to do about a callback that came back, under no lock.
+/// What is left to do, under no lock, for a callback that has returned.
 #[must_use = "a callback is dropped under no lock"]
 pub(super) struct Rest {
     pub(super) unwanted: Option<Callback>,
-    /// Somebody waited for it to return.
+    /// A thread waits for it to return.
     pub(super) awaited: bool,
 }
 
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_callback_is_told_once() {
+    fn a_thread_that_waits_for_a_callback_is_woken_once() {
         let (mut callbacks, id, calls) = callbacks();
         assert!(callbacks.set(id, callback(&calls)).is_none());
         for awaited in [true, false] {

@@ -8,7 +8,7 @@ use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Wake};
 use crate::trace;
 
-/// A callback that runs. If it panics it comes back where this is dropped.
+/// A callback that runs. If it panics, dropping this puts it back.
 struct Running<'a, R: Registrar> {
     shared: &'a Shared<R>,
     callback: Option<Callback>,
@@ -24,7 +24,7 @@ impl<R: Registrar> Drop for Running<'_, R> {
 }
 
 impl<R: Registrar> Shared<R> {
-    /// Calls, and returns the callback, which is still out of its place.
+    /// Calls the callback and returns it, still out of its place.
     #[inline]
     fn run(&self, callback: Callback, channel: ChannelId, cause: Cause) -> Option<Callback> {
         let mut running = Running {
@@ -59,8 +59,8 @@ impl<R: Registrar> Shared<R> {
 }
 
 impl State {
-    /// The next wake of a channel that has a callback, which is taken out, if it is an event as
-    /// nearly all are.
+    /// The next wake and its callback, which is taken out, if the wake is an event and the channel
+    /// has a callback, as with nearly all.
     #[inline(always)]
     fn next_plain_call(&mut self) -> Option<(Callback, ChannelId)> {
         let State {
@@ -69,21 +69,21 @@ impl State {
         machine.next_event(|id| callbacks.take(id))
     }
 
-    /// [`next_plain_call`](Self::next_plain_call), whatever it is. The wakes of channels without a callback
-    /// are kept.
+    /// [`next_plain_call`](Self::next_plain_call) for a wake with any cause. The wakes of channels
+    /// without a callback are kept.
     #[cold]
     fn next_call_of_any(&mut self) -> Option<(Callback, Wake)> {
         let State {
             machine, callbacks, ..
         } = self;
         let wake = machine.next_wake_of_any(|id| callbacks.has(id))?;
-        // One round at a time: what has a callback has it in its place.
+        // No other callback is running, so this one is in its place.
         Some((callbacks.take(wake.channel)?, wake))
     }
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// The next call where it is no plain event, or where first something has to be read.
+    /// The next call, if it is not a plain event or if the device has to be read first.
     #[cold]
     fn next_call(&mut self, state: &mut State) -> Option<(Callback, Wake)> {
         loop {
@@ -108,7 +108,7 @@ impl<R: Registrar> Round<'_, R> {
             return self.finish_now(false);
         }
         let held = shared.in_round.hold();
-        // It comes back under the lock under which the next one is taken out.
+        // It is put back under the same lock under which the next one is taken out.
         let mut ran = None;
         let mut left = self.wakes_left;
         while left > 0 && !shared.is_inherited() {

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::panic::resume_unwind;
 
 use evtchn_core::watch::{Parked, Places, Polled, Unpark, Watch};
-use evtchn_core::{Sleeper, Slept, Whom};
+use evtchn_core::{Sleeper, Slept, WakeTargets};
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
 
@@ -160,7 +160,7 @@ impl Places for Stage {
         self.change(|state| state.rung = true);
     }
 
-    fn silence(&self) {
+    fn clear_rings(&self) {
         self.change(|state| state.rung = false);
     }
 
@@ -233,7 +233,7 @@ impl Scene {
     /// A thread has an event; it is woken.
     pub(super) fn wake_for(&self, thread: usize) {
         self.pending[thread].store(true, Ordering::SeqCst);
-        self.watch.wake_only(Whom {
+        self.watch.wake_only(WakeTargets {
             runners: thread == RUNNERS,
             sleepers: sleeper(thread).as_slice(),
         });
