@@ -15,6 +15,7 @@ mod differential;
 mod docs;
 mod guest;
 mod initramfs;
+mod mutants;
 mod packages;
 mod report;
 mod soak;
@@ -36,12 +37,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Docs(docs::Options),
+    Mutants(mutants::Options),
     Xen(xen::Options),
 }
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().task {
         Task::Docs(options) => docs::run(&options),
+        Task::Mutants(options) => mutants::run(&options),
         Task::Xen(options) => xen::run(&options),
     };
     ended.unwrap_or_else(|error| {

@@ -263,7 +263,7 @@ pub(crate) fn show_console(dir: &Path) -> Result<()> {
 }
 
 /// `target/xen`, wherever cargo's target directory is.
-fn work_dir() -> Result<PathBuf> {
+pub(crate) fn work_dir() -> Result<PathBuf> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
@@ -273,7 +273,7 @@ fn work_dir() -> Result<PathBuf> {
 }
 
 /// Lets only one run at a time use the directory.
-fn lock(dir: &Path) -> Result<File> {
+pub(crate) fn lock(dir: &Path) -> Result<File> {
     let lock = File::create(dir.join("lock"))?;
     match lock.try_lock() {
         Ok(()) => {}

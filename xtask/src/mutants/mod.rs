@@ -1,0 +1,202 @@
+//! `cargo xtask mutants`: every change that cargo-mutants knows of a function, and whether a test fails with it.
+//!
+//! All mutants are compiled at once, each as a branch that an environment variable selects; so a mutant costs a run of
+//! the tests and no build. Those that cannot be a branch are left to cargo-mutants, which builds each.
+
+mod build;
+mod guest;
+mod list;
+mod plain;
+mod run;
+mod table;
+mod weave;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    sync::Mutex,
+    time::Instant,
+};
+
+use anyhow::{Result, ensure};
+
+use build::{Binary, Tree, output};
+use list::Mutant;
+use run::Fate;
+use table::{Row, Table};
+
+/// The folders whose mutants are held against the tests.
+const FOLDERS: [&str; 5] = [
+    "core/src",
+    "loops/src",
+    "backend-xen/src",
+    "backend-sim/src/driver",
+    "backend-sim/src/hypervisor",
+];
+const TABLE: &str = "testing/mutations/mutants.txt";
+/// Mutants that no test has to notice, each with the reason.
+const SURVIVORS: &str = "testing/mutations/survivors.txt";
+
+/// Change functions in every way that cargo-mutants knows, and run the tests, which must fail.
+///
+/// What is in HEAD is measured, file by file, and each file is a row of testing/mutations/mutants.txt with the hash of
+/// what was measured. So one run can do some files and another run the rest.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Files, or folders with all files in them; what --stale lists where none is named
+    paths: Vec<String>,
+    /// List the files that changed since they were measured or never were, and the mutants that no test fails with and
+    /// no line of testing/mutations/survivors.txt accounts for; run nothing
+    #[arg(long)]
+    stale: bool,
+    /// How many mutants are tried at the same time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    /// Run no tests but those of the package that a mutant is of; so more are missed
+    #[arg(long)]
+    own: bool,
+}
+
+/// Runs `cargo xtask mutants`.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut table = Table::read(PathBuf::from(TABLE))?;
+    let all = sources(&FOLDERS.map(str::to_owned))?;
+    let mut stale = Vec::new();
+    for file in &all {
+        if table.rows.get(file).map(|row| &row.content) != Some(&content(file)?) {
+            stale.push(file.clone());
+        }
+    }
+    if options.stale {
+        let unlisted = table.unlisted(&fs::read_to_string(SURVIVORS)?);
+        say(stale.iter().map(|file| format!("not measured: {file}")))?;
+        say(unlisted.iter().map(|name| format!("missed: {name}")))?;
+        let is_whole = stale.is_empty() && unlisted.is_empty();
+        return Ok(ExitCode::from(u8::from(!is_whole)));
+    }
+    let chosen = match options.paths.is_empty() {
+        true => stale,
+        false => sources(&options.paths)?,
+    };
+    ensure!(!chosen.is_empty(), "no files");
+    let known: BTreeSet<&String> = all.iter().collect();
+    table.rows.retain(|file, _| known.contains(file));
+
+    let work = env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), Into::into);
+    let work = std::path::absolute(work.join("mutants"))?;
+    fs::create_dir_all(&work)?;
+    let mut tree = Tree::check_out(&work)?;
+    let mutants = list::list(&tree.path, &chosen)?;
+    eprintln!("{} mutants in {} files", mutants.len(), chosen.len());
+    let packages: BTreeSet<&str> = mutants.iter().map(|it| &*it.package).collect();
+    let packages = options.own.then_some(packages);
+    let (binaries, left_out) = tree.build(&mutants, packages.as_ref())?;
+    eprintln!("{} are compiled one by one", left_out.len());
+    let programs = run::programs(&binaries, &work)?;
+    for file in &chosen {
+        let of_file: Vec<&Mutant> = mutants.iter().filter(|it| it.file == *file).collect();
+        let row = measure(options, &work, &of_file, &left_out, &binaries, &programs)?;
+        let row = Row {
+            content: content(file)?,
+            ..row
+        };
+        table.rows.insert(file.clone(), row);
+        table.write()?;
+    }
+    let unlisted = table.unlisted(&fs::read_to_string(SURVIVORS)?);
+    say(unlisted.iter().map(|name| format!("missed: {name}")))?;
+    Ok(ExitCode::from(u8::from(!unlisted.is_empty())))
+}
+
+fn say(lines: impl Iterator<Item = String>) -> io::Result<()> {
+    let text: String = lines.flat_map(|line| [line, "\n".to_owned()]).collect();
+    io::stdout().write_all(text.as_bytes())
+}
+
+/// Tries all mutants of a file.
+fn measure(
+    options: &Options,
+    work: &Path,
+    mutants: &[&Mutant],
+    left_out: &BTreeSet<u32>,
+    binaries: &[Binary],
+    programs: &[run::Program],
+) -> Result<Row> {
+    let began = Instant::now();
+    let fates = Mutex::new(BTreeMap::new());
+    let (single, branches): (Vec<&Mutant>, Vec<&Mutant>) = mutants
+        .iter()
+        .copied()
+        .partition(|it| left_out.contains(&it.id));
+    run::all(&branches, options.jobs, |mutant| {
+        let fate = run::try_out(mutant, programs)?;
+        eprintln!("{}: {fate:?}", mutant.name);
+        if let Ok(mut fates) = fates.lock() {
+            fates.insert(mutant.id, fate);
+        }
+        Ok(())
+    })?;
+    let mut fates = fates.into_inner().unwrap_or_default();
+    // The device itself is in the guest alone.
+    let needs_xen: Vec<&Mutant> = branches
+        .iter()
+        .copied()
+        .filter(|it| it.package == "evtchn-xen" && fates.get(&it.id) == Some(&Fate::Missed))
+        .collect();
+    let in_guest = guest::try_out(&needs_xen, binaries)?;
+    // A branch in what the compiler computes is never taken.
+    let unmet = branches
+        .into_iter()
+        .filter(|it| !run::is_met(it, programs) && !in_guest.contains_key(&it.id));
+    let single: Vec<&Mutant> = single.into_iter().chain(unmet).collect();
+    fates.extend(in_guest.clone());
+    let tried = plain::try_out(work, &single, false)?;
+    let still: Vec<&Mutant> = single
+        .iter()
+        .copied()
+        .filter(|it| tried.get(&it.id) == Some(&Fate::Missed))
+        .collect();
+    fates.extend(tried);
+    if !options.own {
+        fates.extend(plain::try_out(work, &still, true)?);
+    }
+    let count = |is: fn(&Fate) -> bool| fates.values().filter(|fate| is(fate)).count();
+    let missed = mutants
+        .iter()
+        .filter(|it| fates.get(&it.id) == Some(&Fate::Missed));
+    let row = Row {
+        content: String::new(),
+        mutants: mutants.len(),
+        caught: count(|fate| matches!(fate, Fate::Caught(_))),
+        unviable: mutants.len() - fates.len(),
+        timeout: count(|fate| matches!(fate, Fate::TimedOut(_))),
+        missed: missed.map(|it| it.title()).collect(),
+    };
+    if let Some(first) = mutants.first() {
+        eprintln!("{}: {:?}, {row:?}", first.file, began.elapsed());
+    }
+    Ok(row)
+}
+
+/// The sources of some files and folders, without tests.
+fn sources(paths: &[String]) -> Result<Vec<String>> {
+    let listed = output(Command::new("git").args(["ls-files", "--"]).args(paths))?;
+    let is_source = |file: &&str| {
+        file.ends_with(".rs") && !file.ends_with("/tests.rs") && !file.contains("/tests/")
+    };
+    Ok(listed
+        .lines()
+        .filter(is_source)
+        .map(str::to_owned)
+        .collect())
+}
+
+/// What git has of a file.
+fn content(file: &str) -> Result<String> {
+    let head = format!("HEAD:{file}");
+    let hash = output(Command::new("git").args(["rev-parse", "--short=12", &head]))?;
+    Ok(hash.trim().to_owned())
+}
