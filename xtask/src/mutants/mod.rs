@@ -55,9 +55,10 @@ pub(crate) struct Options {
     /// How many mutants are tried at the same time
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
-    /// Run no tests but those of the package that a mutant is of; so more are missed
+    /// Have a first look: run the tests of the packages with mutants and no others, leave out mutants that need a build
+    /// of their own or a real Xen, print what is missed, and keep no row
     #[arg(long)]
-    own: bool,
+    look: bool,
 }
 
 /// Runs `cargo xtask mutants`.
@@ -92,12 +93,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mutants = list::list(&tree.path, &chosen)?;
     eprintln!("{} mutants in {} files", mutants.len(), chosen.len());
     let packages: BTreeSet<&str> = mutants.iter().map(|it| &*it.package).collect();
-    let packages = options.own.then_some(packages);
+    let packages = options.look.then_some(packages);
     let (binaries, left_out) = tree.build(&mutants, packages.as_ref())?;
     eprintln!("{} are compiled one by one", left_out.len());
     let programs = run::programs(&binaries, &work)?;
     for file in &chosen {
         let of_file: Vec<&Mutant> = mutants.iter().filter(|it| it.file == *file).collect();
+        if options.look {
+            look(options, &of_file, &left_out, &programs)?;
+            continue;
+        }
         let row = measure(options, &work, &of_file, &left_out, &binaries, &programs)?;
         let row = Row {
             content: content(file)?,
@@ -114,6 +119,33 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn say(lines: impl Iterator<Item = String>) -> io::Result<()> {
     let text: String = lines.flat_map(|line| [line, "\n".to_owned()]).collect();
     io::stdout().write_all(text.as_bytes())
+}
+
+/// Tries the mutants of a file that are branches, and prints what is missed.
+fn look(
+    options: &Options,
+    mutants: &[&Mutant],
+    left_out: &BTreeSet<u32>,
+    programs: &[run::Program],
+) -> Result<()> {
+    let branches = mutants.iter().filter(|it| !left_out.contains(&it.id));
+    let branches: Vec<&Mutant> = branches.copied().collect();
+    run::all(&branches, options.jobs, |mutant| {
+        let line = match (
+            run::is_met(mutant, programs),
+            run::try_out(mutant, programs)?,
+        ) {
+            (false, _) => format!("not met: {}", mutant.name),
+            (true, Fate::Missed) => format!("missed: {}", mutant.name),
+            (true, Fate::TimedOut(test)) => format!("hangs: {} ({test})", mutant.name),
+            (true, Fate::Caught(_)) => return Ok(()),
+        };
+        Ok(say([line].into_iter())?)
+    })?;
+    let file = mutants.first().map_or("", |it| &it.file);
+    let single = mutants.len() - branches.len();
+    let line = format!("{file}: {} tried, {single} left out", branches.len());
+    Ok(say([line].into_iter())?)
 }
 
 /// Tries all mutants of a file.
@@ -160,9 +192,7 @@ fn measure(
         .filter(|it| tried.get(&it.id) == Some(&Fate::Missed))
         .collect();
     fates.extend(tried);
-    if !options.own {
-        fates.extend(plain::try_out(work, &still, true)?);
-    }
+    fates.extend(plain::try_out(work, &still, true)?);
     let count = |is: fn(&Fate) -> bool| fates.values().filter(|fate| is(fate)).count();
     let missed = mutants
         .iter()
@@ -181,17 +211,17 @@ fn measure(
     Ok(row)
 }
 
-/// The sources of some files and folders, without tests.
+/// The sources of some files and folders, in this order, without tests.
 fn sources(paths: &[String]) -> Result<Vec<String>> {
-    let listed = output(Command::new("git").args(["ls-files", "--"]).args(paths))?;
-    let is_source = |file: &&str| {
-        file.ends_with(".rs") && !file.ends_with("/tests.rs") && !file.contains("/tests/")
-    };
-    Ok(listed
-        .lines()
-        .filter(is_source)
-        .map(str::to_owned)
-        .collect())
+    let mut sources = Vec::new();
+    for path in paths {
+        let listed = output(Command::new("git").args(["ls-files", "--", path]))?;
+        let is_source = |file: &&str| {
+            file.ends_with(".rs") && !file.ends_with("/tests.rs") && !file.contains("/tests/")
+        };
+        sources.extend(listed.lines().filter(is_source).map(str::to_owned));
+    }
+    Ok(sources)
 }
 
 /// What git has of a file.
