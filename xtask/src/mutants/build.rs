@@ -32,6 +32,16 @@ pub(super) struct Binary {
     pub(super) folder: PathBuf,
 }
 
+/// What was compiled.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) binaries: Vec<Binary>,
+    /// Mutants that do not compile.
+    pub(super) unviable: BTreeSet<u32>,
+    /// Mutants that no branch can express, or that compile in no branch.
+    pub(super) single: BTreeSet<u32>,
+}
+
 /// The copy.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -68,13 +78,12 @@ impl Tree {
         })
     }
 
-    /// Compiles the tests of some packages, or of all, with the mutants in them. Returns the binaries, and the mutants that no branch
-    /// can express, or that do not compile as one.
+    /// Compiles the tests of some packages, or of all, with the mutants in them.
     pub(super) fn build(
         &mut self,
         mutants: &[Mutant],
         packages: Option<&BTreeSet<&str>>,
-    ) -> Result<(Vec<Binary>, BTreeSet<u32>)> {
+    ) -> Result<Built> {
         for mutant in mutants {
             if !self.sources.contains_key(&mutant.file) {
                 let text = fs::read_to_string(self.path.join(&mutant.file))?;
@@ -87,26 +96,28 @@ impl Tree {
         let core = core.replace("#![forbid(unsafe_code)]", "");
         fs::write(&switched, format!("{SWITCH_FEATURES}{core}\n{SWITCH}"))?;
         let mut left_out = BTreeSet::new();
+        let mut unviable = BTreeSet::new();
         for round in 1.. {
             let woven = self.write(mutants, &left_out)?;
             let before = left_out.len();
             for error in self.errors(&mutated)? {
-                let of = |(file, at): &(String, Range<usize>)| woven.get(file)?.mutant_at(at);
-                let of: Vec<u32> = error.places.iter().filter_map(of).collect();
+                let of = |(file, at): &(String, Range<usize>)| woven.get(file)?.mutant_of(at);
+                let of: Vec<(u32, bool)> = error.places.iter().filter_map(of).collect();
                 ensure!(!of.is_empty(), "this is not of a mutant: {}", error.text);
-                left_out.extend(of);
+                left_out.extend(of.iter().map(|(id, _)| *id));
+                unviable.extend(of.iter().filter(|(_, is_in)| *is_in).map(|(id, _)| *id));
             }
             eprintln!("round {round}: {} do not compile", left_out.len());
             if left_out.len() == before {
                 let branches = woven.values().flat_map(|woven| &woven.branches);
                 let expressed: BTreeSet<u32> = branches.map(|(_, id)| *id).collect();
-                left_out.extend(
-                    mutants
-                        .iter()
-                        .map(|it| it.id)
-                        .filter(|id| !expressed.contains(id)),
-                );
-                return Ok((self.binaries(packages)?, left_out));
+                let expressed = |it: &&Mutant| expressed.contains(&it.id);
+                let others = mutants.iter().filter(|it| !expressed(it)).map(|it| it.id);
+                return Ok(Built {
+                    single: others.filter(|id| !unviable.contains(id)).collect(),
+                    binaries: self.binaries(packages)?,
+                    unviable,
+                });
             }
         }
         bail!("unreachable")

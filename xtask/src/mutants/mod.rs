@@ -23,7 +23,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use build::{Binary, Tree, output};
+use build::{Built, Tree, output};
 use list::Mutant;
 use run::Fate;
 use table::{Row, Table};
@@ -56,7 +56,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
     /// Have a first look: run the tests of the packages with mutants and no others, leave out mutants that need a build
-    /// of their own or a real Xen, print what is missed, and keep no row
+    /// of their own or a real Xen, and keep a row only of files of which nothing is left open
     #[arg(long)]
     look: bool,
 }
@@ -94,22 +94,19 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     eprintln!("{} mutants in {} files", mutants.len(), chosen.len());
     let packages: BTreeSet<&str> = mutants.iter().map(|it| &*it.package).collect();
     let packages = options.look.then_some(packages);
-    let (binaries, left_out) = tree.build(&mutants, packages.as_ref())?;
-    eprintln!("{} are compiled one by one", left_out.len());
-    let programs = run::programs(&binaries, &work)?;
+    let built = tree.build(&mutants, packages.as_ref())?;
+    eprintln!("{} are compiled one by one", built.single.len());
+    let programs = run::programs(&built.binaries, &work)?;
     for file in &chosen {
         let of_file: Vec<&Mutant> = mutants.iter().filter(|it| it.file == *file).collect();
-        if options.look {
-            look(options, &of_file, &left_out, &programs)?;
-            continue;
+        let began = Instant::now();
+        let row = measure(options, &work, &of_file, &built, &programs)?;
+        eprintln!("{file}: {:?}, {row:?}", began.elapsed());
+        if let Some(row) = row {
+            let content = content(file)?;
+            table.rows.insert(file.clone(), Row { content, ..row });
+            table.write()?;
         }
-        let row = measure(options, &work, &of_file, &left_out, &binaries, &programs)?;
-        let row = Row {
-            content: content(file)?,
-            ..row
-        };
-        table.rows.insert(file.clone(), row);
-        table.write()?;
     }
     let unlisted = table.unlisted(&fs::read_to_string(SURVIVORS)?);
     say(unlisted.iter().map(|name| format!("missed: {name}")))?;
@@ -121,94 +118,76 @@ fn say(lines: impl Iterator<Item = String>) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())
 }
 
-/// Tries the mutants of a file that are branches, and prints what is missed.
-fn look(
-    options: &Options,
-    mutants: &[&Mutant],
-    left_out: &BTreeSet<u32>,
-    programs: &[run::Program],
-) -> Result<()> {
-    let branches = mutants.iter().filter(|it| !left_out.contains(&it.id));
-    let branches: Vec<&Mutant> = branches.copied().collect();
-    run::all(&branches, options.jobs, |mutant| {
-        let line = match (
-            run::is_met(mutant, programs),
-            run::try_out(mutant, programs)?,
-        ) {
-            (false, _) => format!("not met: {}", mutant.name),
-            (true, Fate::Missed) => format!("missed: {}", mutant.name),
-            (true, Fate::TimedOut(test)) => format!("hangs: {} ({test})", mutant.name),
-            (true, Fate::Caught(_)) => return Ok(()),
-        };
-        Ok(say([line].into_iter())?)
-    })?;
-    let file = mutants.first().map_or("", |it| &it.file);
-    let single = mutants.len() - branches.len();
-    let line = format!("{file}: {} tried, {single} left out", branches.len());
-    Ok(say([line].into_iter())?)
-}
-
-/// Tries all mutants of a file.
+/// Tries the mutants of a file. After a first look there is a row only if that leaves nothing open.
 fn measure(
     options: &Options,
     work: &Path,
     mutants: &[&Mutant],
-    left_out: &BTreeSet<u32>,
-    binaries: &[Binary],
+    built: &Built,
     programs: &[run::Program],
-) -> Result<Row> {
-    let began = Instant::now();
+) -> Result<Option<Row>> {
     let fates = Mutex::new(BTreeMap::new());
-    let (single, branches): (Vec<&Mutant>, Vec<&Mutant>) = mutants
-        .iter()
-        .copied()
-        .partition(|it| left_out.contains(&it.id));
+    let has_branch =
+        |it: &&Mutant| !built.single.contains(&it.id) && !built.unviable.contains(&it.id);
+    let branches: Vec<&Mutant> = mutants.iter().copied().filter(has_branch).collect();
     run::all(&branches, options.jobs, |mutant| {
         let fate = run::try_out(mutant, programs)?;
-        eprintln!("{}: {fate:?}", mutant.name);
+        if !matches!(fate, Fate::Caught(_)) {
+            let met = match run::is_met(mutant, programs) {
+                true => "",
+                false => ", by which no test comes",
+            };
+            eprintln!("{}: {fate:?}{met}", mutant.name);
+        }
         if let Ok(mut fates) = fates.lock() {
             fates.insert(mutant.id, fate);
         }
         Ok(())
     })?;
     let mut fates = fates.into_inner().unwrap_or_default();
-    // The device itself is in the guest alone.
-    let needs_xen: Vec<&Mutant> = branches
-        .iter()
-        .copied()
-        .filter(|it| it.package == "evtchn-xen" && fates.get(&it.id) == Some(&Fate::Missed))
-        .collect();
-    let in_guest = guest::try_out(&needs_xen, binaries)?;
-    // A branch in what the compiler computes is never taken.
-    let unmet = branches
-        .into_iter()
-        .filter(|it| !run::is_met(it, programs) && !in_guest.contains_key(&it.id));
-    let single: Vec<&Mutant> = single.into_iter().chain(unmet).collect();
-    fates.extend(in_guest.clone());
-    let tried = plain::try_out(work, &single, false)?;
-    let still: Vec<&Mutant> = single
-        .iter()
-        .copied()
-        .filter(|it| tried.get(&it.id) == Some(&Fate::Missed))
-        .collect();
-    fates.extend(tried);
-    fates.extend(plain::try_out(work, &still, true)?);
+    let is_single = |it: &&Mutant| built.single.contains(&it.id);
+    let single: Vec<&Mutant> = mutants.iter().copied().filter(is_single).collect();
+    if !options.look {
+        go_on(work, &branches, single, built, programs, &mut fates)?;
+    } else if !single.is_empty() || fates.values().any(|fate| *fate == Fate::Missed) {
+        return Ok(None);
+    }
     let count = |is: fn(&Fate) -> bool| fates.values().filter(|fate| is(fate)).count();
-    let missed = mutants
-        .iter()
-        .filter(|it| fates.get(&it.id) == Some(&Fate::Missed));
-    let row = Row {
+    let missed = mutants.iter();
+    let missed = missed.filter(|it| fates.get(&it.id) == Some(&Fate::Missed));
+    Ok(Some(Row {
         content: String::new(),
         mutants: mutants.len(),
         caught: count(|fate| matches!(fate, Fate::Caught(_))),
         unviable: mutants.len() - fates.len(),
         timeout: count(|fate| matches!(fate, Fate::TimedOut(_))),
         missed: missed.map(|it| it.title()).collect(),
-    };
-    if let Some(first) = mutants.first() {
-        eprintln!("{}: {:?}, {row:?}", first.file, began.elapsed());
-    }
-    Ok(row)
+    }))
+}
+
+/// Tries what is left in a guest, then with a build for each.
+fn go_on<'a>(
+    work: &Path,
+    branches: &[&'a Mutant],
+    mut single: Vec<&'a Mutant>,
+    built: &Built,
+    programs: &[run::Program],
+    fates: &mut BTreeMap<u32, Fate>,
+) -> Result<()> {
+    let mut left = branches.to_vec();
+    left.retain(|it| fates.get(&it.id) == Some(&Fate::Missed));
+    // The device itself is in the guest alone.
+    let needs_xen = left.iter().copied().filter(|it| it.package == "evtchn-xen");
+    let in_guest = guest::try_out(&needs_xen.collect::<Vec<_>>(), &built.binaries)?;
+    // A branch in what the compiler computes is never taken.
+    left.retain(|it| !run::is_met(it, programs) && !in_guest.contains_key(&it.id));
+    fates.extend(in_guest);
+    single.append(&mut left);
+    let tried = plain::try_out(work, &single, false)?;
+    single.retain(|it| tried.get(&it.id) == Some(&Fate::Missed));
+    fates.extend(tried);
+    fates.extend(plain::try_out(work, &single, true)?);
+    Ok(())
 }
 
 /// The sources of some files and folders, in this order, without tests.

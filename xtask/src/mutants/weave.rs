@@ -5,7 +5,8 @@ use std::{cmp::Reverse, collections::BTreeMap, ops::Range};
 use anyhow::{Context, Result};
 use proc_macro2::Span;
 use syn::{
-    Arm, BinOp, Expr, ExprBinary, ExprStruct, ExprUnary, Pat, spanned::Spanned, visit::Visit,
+    Arm, BinOp, Expr, ExprBinary, ExprMatch, ExprStruct, ExprUnary, Pat, spanned::Spanned,
+    visit::Visit,
 };
 
 use super::list::{Genre, Mutant};
@@ -19,11 +20,15 @@ pub(super) struct Woven {
 }
 
 impl Woven {
-    /// The mutants in whose branches `at` lies.
-    pub(super) fn mutant_at(&self, at: &Range<usize>) -> Option<u32> {
-        let inside =
-            |branch: &&(Range<usize>, u32)| branch.0.start <= at.start && at.end <= branch.0.end;
-        self.branches.iter().find(inside).map(|(_, id)| *id)
+    /// The mutant that an error at this place is of, and whether it lies in the branch of that. Otherwise the branch is the
+    /// last before it: it has another type than the rest of its function or expression.
+    pub(super) fn mutant_of(&self, at: &Range<usize>) -> Option<(u32, bool)> {
+        let before = self
+            .branches
+            .iter()
+            .filter(|branch| branch.0.start <= at.start);
+        let last = before.max_by_key(|branch| branch.0.start);
+        last.map(|(branch, id)| (*id, at.end <= branch.end))
     }
 }
 
@@ -67,6 +72,17 @@ impl Places {
         self.operators
             .insert(operator.byte_range().start, chain.clone());
     }
+
+    fn arm(&mut self, node: &Arm) {
+        let (pattern, guard) = if let Pat::Guard(guarded) = &node.pat {
+            (&*guarded.pat, Some(guarded.guard.span().byte_range()))
+        } else {
+            (&node.pat, None)
+        };
+        let start = node.span().byte_range().start;
+        let end = pattern.span().byte_range().end;
+        self.arms.insert(start, (end, guard));
+    }
 }
 
 impl<'ast> Visit<'ast> for Places {
@@ -100,16 +116,13 @@ impl<'ast> Visit<'ast> for Places {
         syn::visit::visit_expr_struct(self, node);
     }
 
-    fn visit_arm(&mut self, node: &'ast Arm) {
-        let (pattern, guard) = if let Pat::Guard(guarded) = &node.pat {
-            (&*guarded.pat, Some(guarded.guard.span().byte_range()))
-        } else {
-            (&node.pat, None)
-        };
-        let pattern = pattern.span().byte_range();
-        let start = node.span().byte_range().start;
-        self.arms.insert(start, (pattern.end, guard));
-        syn::visit::visit_arm(self, node);
+    fn visit_expr_match(&mut self, node: &'ast ExprMatch) {
+        // Without an arm for all the rest no arm can be missing.
+        let has_rest = node.arms.iter().any(|arm| matches!(arm.pat, Pat::Wild(_)));
+        for arm in node.arms.iter().filter(|_| has_rest) {
+            self.arm(arm);
+        }
+        syn::visit::visit_expr_match(self, node);
     }
 }
 
