@@ -239,8 +239,9 @@ fn choose(command: &mut Command, packages: &BTreeSet<&str>) {
     for package in packages {
         command.args(["--package", package]);
     }
-    for (package, feature) in FEATURES.iter().filter(|it| packages.contains(it.0)) {
-        command.args(["--features", &format!("{package}/{feature}")]);
+    // With its package before it cargo takes a feature for that of a dependency.
+    for (_, feature) in FEATURES.iter().filter(|it| packages.contains(it.0)) {
+        command.args(["--features", feature]);
     }
 }
 
