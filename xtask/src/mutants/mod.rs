@@ -96,11 +96,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let packages = options.look.then_some(packages);
     let built = tree.build(&mutants, packages.as_ref())?;
     eprintln!("{} are compiled one by one", built.single.len());
-    let programs = run::programs(&built.binaries, &work)?;
+    let suites = run::suites(&built.binaries, &work)?;
     for file in &chosen {
         let of_file: Vec<&Mutant> = mutants.iter().filter(|it| it.file == *file).collect();
         let began = Instant::now();
-        let row = measure(options, &work, &of_file, &built, &programs)?;
+        let row = measure(options, &work, &of_file, &built, &suites)?;
         eprintln!("{file}: {:?}, {row:?}", began.elapsed());
         if let Some(row) = row {
             let content = content(file)?;
@@ -124,16 +124,16 @@ fn measure(
     work: &Path,
     mutants: &[&Mutant],
     built: &Built,
-    programs: &[run::Program],
+    suites: &[run::Suite],
 ) -> Result<Option<Row>> {
     let fates = Mutex::new(BTreeMap::new());
     let has_branch =
         |it: &&Mutant| !built.single.contains(&it.id) && !built.unviable.contains(&it.id);
     let branches: Vec<&Mutant> = mutants.iter().copied().filter(has_branch).collect();
     run::all(&branches, options.jobs, |mutant| {
-        let fate = run::try_out(mutant, programs)?;
+        let fate = run::try_out(mutant, suites)?;
         if !matches!(fate, Fate::Caught(_)) {
-            let met = match run::is_met(mutant, programs) {
+            let met = match run::is_met(mutant, suites) {
                 true => "",
                 false => ", by which no test comes",
             };
@@ -148,7 +148,7 @@ fn measure(
     let is_single = |it: &&Mutant| built.single.contains(&it.id);
     let single: Vec<&Mutant> = mutants.iter().copied().filter(is_single).collect();
     if !options.look {
-        go_on(work, &branches, single, built, programs, &mut fates)?;
+        go_on(work, &branches, single, built, suites, &mut fates)?;
     } else if !single.is_empty() || fates.values().any(|fate| *fate == Fate::Missed) {
         return Ok(None);
     }
@@ -171,7 +171,7 @@ fn go_on<'a>(
     branches: &[&'a Mutant],
     mut single: Vec<&'a Mutant>,
     built: &Built,
-    programs: &[run::Program],
+    suites: &[run::Suite],
     fates: &mut BTreeMap<u32, Fate>,
 ) -> Result<()> {
     let mut left = branches.to_vec();
@@ -180,7 +180,7 @@ fn go_on<'a>(
     let needs_xen = left.iter().copied().filter(|it| it.package == "evtchn-xen");
     let in_guest = guest::try_out(&needs_xen.collect::<Vec<_>>(), &built.binaries)?;
     // A branch in what the compiler computes is never taken.
-    left.retain(|it| !run::is_met(it, programs) && !in_guest.contains_key(&it.id));
+    left.retain(|it| !run::is_met(it, suites) && !in_guest.contains_key(&it.id));
     fates.extend(in_guest);
     single.append(&mut left);
     let tried = plain::try_out(work, &single, false)?;

@@ -16,26 +16,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::{build::Binary, list::Mutant};
 
-/// Modules of tests that take long, or that say nothing of a single change. They are run by themselves.
-const SLOW: [&str; 14] = [
-    "choices",
-    "corpus",
-    "determinism",
-    "domains",
-    "endurance",
-    "examples",
-    "exhaustive",
-    "footprint",
-    "memory",
-    "peers",
-    "properties",
-    "soak",
-    "thousands",
-    "virtual_time",
-];
-/// The package whose tests are split so.
-const SPLIT: &str = "evtchn";
-
 /// What became of a mutant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -44,30 +24,70 @@ pub(super) enum Fate {
     Missed,
 }
 
-/// A test binary with arguments, and what it does without a mutant.
+/// A test binary with its tests, the quick ones first.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(super) struct Suite {
     binary: Binary,
-    arguments: Vec<String>,
+    tests: Vec<Test>,
+}
+
+/// A test, and what it does without a mutant.
+#[derive(Debug)]
+struct Test {
+    name: String,
     took: Duration,
     /// The mutants that it comes by.
     met: BTreeSet<u32>,
 }
 
-impl Program {
+impl Suite {
+    /// Runs each test once without a mutant. Those that fail so are left out.
+    fn of(binary: &Binary, work: &Path) -> Result<Self> {
+        let mut suite = Self {
+            binary: binary.clone(),
+            tests: Vec::new(),
+        };
+        let listed = Command::new(&binary.executable)
+            .current_dir(&binary.folder)
+            .arg("--list")
+            .output()?;
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        for name in listed
+            .lines()
+            .filter_map(|line| line.strip_suffix(": test"))
+        {
+            let met = work.join("met");
+            if met.exists() {
+                fs::remove_file(&met)?;
+            }
+            let began = Instant::now();
+            let child = suite.start(0, &[name], Some(&met))?;
+            let ended = finish(child, Duration::from_secs(1800))?;
+            if !ended.is_some_and(|status| status.success()) {
+                eprintln!("without a mutant {name} fails and is left out");
+                continue;
+            }
+            let met = fs::read_to_string(met).unwrap_or_default();
+            suite.tests.push(Test {
+                name: name.to_owned(),
+                took: began.elapsed(),
+                met: met.lines().filter_map(|line| line.parse().ok()).collect(),
+            });
+        }
+        suite.tests.sort_by_key(|test| test.took);
+        eprintln!("{}: {} tests", suite.label(), suite.tests.len());
+        Ok(suite)
+    }
+
     fn label(&self) -> String {
         format!("{} {}", self.binary.package, self.binary.name)
     }
 
-    fn patience(&self) -> Duration {
-        const LEAST: Duration = Duration::from_secs(20);
-        LEAST + self.took * 8
-    }
-
-    fn start(&self, mutant: u32, met: Option<&Path>) -> Result<Child> {
+    fn start(&self, mutant: u32, tests: &[&str], met: Option<&Path>) -> Result<Child> {
         let mut command = Command::new(&self.binary.executable);
         command
-            .args(&self.arguments)
+            .arg("--exact")
+            .args(tests)
             .current_dir(&self.binary.folder)
             .env("CARGO_MANIFEST_DIR", &self.binary.folder)
             .env("EVTCHN_MUTANT", mutant.to_string())
@@ -78,80 +98,59 @@ impl Program {
         if let Some(met) = met {
             command.env("EVTCHN_MUTANTS_MET", met);
         }
+        let label = self.label();
         command
             .spawn()
-            .with_context(|| format!("cannot run {}", self.label()))
+            .with_context(|| format!("cannot run {label}"))
     }
-}
 
-/// Runs every binary once without a mutant, which it must pass.
-pub(super) fn programs(binaries: &[Binary], work: &Path) -> Result<Vec<Program>> {
-    let mut programs = Vec::new();
-    for binary in binaries {
-        for arguments in parts(binary) {
-            let mut program = Program {
-                binary: binary.clone(),
-                arguments,
-                took: Duration::MAX,
-                met: BTreeSet::new(),
-            };
-            let met = work.join("met");
-            if met.exists() {
-                fs::remove_file(&met)?;
+    /// Runs the tests that come by the mutant, a few first, as the first often fails.
+    fn try_out(&self, mutant: u32) -> Result<Fate> {
+        const LEAST: Duration = Duration::from_secs(20);
+        let come_by = self.tests.iter().filter(|test| test.met.contains(&mutant));
+        let mut left: &[&Test] = &come_by.collect::<Vec<_>>();
+        let mut count = 4;
+        while !left.is_empty() {
+            let (some, rest) = left.split_at(count.min(left.len()));
+            let names: Vec<&str> = some.iter().map(|test| &*test.name).collect();
+            let took: Duration = some.iter().map(|test| test.took).sum();
+            match finish(self.start(mutant, &names, None)?, LEAST + took * 8)? {
+                Some(status) if status.success() => {}
+                Some(_) => return Ok(Fate::Caught(self.label())),
+                None => return Ok(Fate::TimedOut(self.label())),
             }
-            let began = Instant::now();
-            let ended = finish(program.start(0, Some(&met))?, Duration::from_secs(1800))?;
-            program.took = began.elapsed();
-            let label = program.label();
-            if !ended.is_some_and(|status| status.success()) {
-                eprintln!(
-                    "without a mutant {label} {:?} fails and is left out",
-                    program.arguments
-                );
-                continue;
-            }
-            let met = fs::read_to_string(met).unwrap_or_default();
-            program.met = met.lines().filter_map(|line| line.parse().ok()).collect();
-            eprintln!("{label}: {:?}, meets {}", program.took, program.met.len());
-            programs.push(program);
+            left = rest;
+            count *= 8;
         }
+        Ok(Fate::Missed)
     }
-    ensure!(!programs.is_empty(), "no tests");
-    programs.sort_by_key(|program| program.took);
-    Ok(programs)
 }
 
-fn parts(binary: &Binary) -> Vec<Vec<String>> {
-    if binary.package != SPLIT || binary.name == "evtchn" {
-        return vec![Vec::new()];
-    }
-    let slow = SLOW.iter().map(|name| format!("{name}::"));
-    let quick = slow
-        .clone()
-        .flat_map(|name| ["--skip".to_owned(), name])
-        .collect();
-    vec![quick, slow.collect()]
+/// The tests of these binaries.
+pub(super) fn suites(binaries: &[Binary], work: &Path) -> Result<Vec<Suite>> {
+    let suites = binaries.iter().map(|binary| Suite::of(binary, work));
+    let suites: Vec<Suite> = suites.collect::<Result<_>>()?;
+    ensure!(
+        suites.iter().any(|suite| !suite.tests.is_empty()),
+        "no tests"
+    );
+    Ok(suites)
 }
 
 /// Whether any test comes by it.
-pub(super) fn is_met(mutant: &Mutant, programs: &[Program]) -> bool {
-    programs
-        .iter()
-        .any(|program| program.met.contains(&mutant.id))
+pub(super) fn is_met(mutant: &Mutant, suites: &[Suite]) -> bool {
+    let mut tests = suites.iter().flat_map(|suite| &suite.tests);
+    tests.any(|test| test.met.contains(&mutant.id))
 }
 
 /// Runs what comes by the mutant, the tests of its package first, until something fails.
-pub(super) fn try_out(mutant: &Mutant, programs: &[Program]) -> Result<Fate> {
-    let own = |program: &&Program| program.binary.package == mutant.package;
-    let others = programs.iter().filter(|program| !own(program));
-    for program in programs.iter().filter(own).chain(others) {
-        if !program.met.contains(&mutant.id) {
-            continue;
-        }
-        match finish(program.start(mutant.id, None)?, program.patience())? {
-            Some(status) if status.success() => {}
-            Some(_) => return Ok(Fate::Caught(program.label())),
-            None => return Ok(Fate::TimedOut(program.label())),
+pub(super) fn try_out(mutant: &Mutant, suites: &[Suite]) -> Result<Fate> {
+    let own = |suite: &&Suite| suite.binary.package == mutant.package;
+    let others = suites.iter().filter(|suite| !own(suite));
+    for suite in suites.iter().filter(own).chain(others) {
+        let fate = suite.try_out(mutant.id)?;
+        if fate != Fate::Missed {
+            return Ok(fate);
         }
     }
     Ok(Fate::Missed)
