@@ -4,6 +4,7 @@
 mod batches;
 mod clean;
 mod counts;
+mod device;
 mod each;
 mod edge;
 mod expected;
