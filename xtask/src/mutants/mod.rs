@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// of their own or a real Xen, and keep a row only of files of which nothing is left open
     #[arg(long)]
     look: bool,
+    /// In a first look, run the tests of this package too (may be repeated)
+    #[arg(long, value_name = "PACKAGE", requires = "look")]
+    beside: Vec<String>,
 }
 
 /// Runs `cargo xtask mutants`.
@@ -89,21 +92,25 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let work = env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), Into::into);
     let work = std::path::absolute(work.join("mutants"))?;
     fs::create_dir_all(&work)?;
+    // A commit beside this run changes nothing of what it measures.
+    let contents = chosen.iter().map(|file| Ok((file, content(file)?)));
+    let contents: BTreeMap<&String, String> = contents.collect::<Result<_>>()?;
     let mut tree = Tree::check_out(&work)?;
     let mutants = list::list(&tree.path, &chosen)?;
     eprintln!("{} mutants in {} files", mutants.len(), chosen.len());
-    let packages: BTreeSet<&str> = mutants.iter().map(|it| &*it.package).collect();
+    let packages = mutants.iter().map(|it| &it.package);
+    let packages: BTreeSet<&str> = packages.chain(&options.beside).map(|it| &**it).collect();
     let packages = options.look.then_some(packages);
     let built = tree.build(&mutants, packages.as_ref())?;
     eprintln!("{} are compiled one by one", built.single.len());
-    let suites = run::suites(&built.binaries, &work)?;
+    let suites = run::suites(&built.binaries, &work, options.look)?;
     for file in &chosen {
         let of_file: Vec<&Mutant> = mutants.iter().filter(|it| it.file == *file).collect();
         let began = Instant::now();
         let row = measure(options, &work, &of_file, &built, &suites)?;
         eprintln!("{file}: {:?}, {row:?}", began.elapsed());
         if let Some(row) = row {
-            let content = content(file)?;
+            let content = contents[file].clone();
             table.rows.insert(file.clone(), Row { content, ..row });
             table.write()?;
         }

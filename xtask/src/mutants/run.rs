@@ -42,7 +42,7 @@ struct Test {
 
 impl Suite {
     /// Runs each test once without a mutant. Those that fail so are left out.
-    fn of(binary: &Binary, work: &Path) -> Result<Self> {
+    fn of(binary: &Binary, work: &Path, patience: Duration) -> Result<Self> {
         let mut suite = Self {
             binary: binary.clone(),
             tests: Vec::new(),
@@ -62,9 +62,9 @@ impl Suite {
             }
             let began = Instant::now();
             let child = suite.start(0, &[name], Some(&met))?;
-            let ended = finish(child, Duration::from_secs(1800))?;
+            let ended = finish(child, patience)?;
             if !ended.is_some_and(|status| status.success()) {
-                eprintln!("without a mutant {name} fails and is left out");
+                eprintln!("without a mutant {name} fails or takes long, and is left out");
                 continue;
             }
             let met = fs::read_to_string(met).unwrap_or_default();
@@ -127,8 +127,10 @@ impl Suite {
 }
 
 /// The tests of these binaries.
-pub(super) fn suites(binaries: &[Binary], work: &Path) -> Result<Vec<Suite>> {
-    let suites = binaries.iter().map(|binary| Suite::of(binary, work));
+pub(super) fn suites(binaries: &[Binary], work: &Path, is_look: bool) -> Result<Vec<Suite>> {
+    let patience = Duration::from_secs(if is_look { 10 } else { 1800 });
+    let suites = binaries.iter();
+    let suites = suites.map(|binary| Suite::of(binary, work, patience));
     let suites: Vec<Suite> = suites.collect::<Result<_>>()?;
     ensure!(
         suites.iter().any(|suite| !suite.tests.is_empty()),
