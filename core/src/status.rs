@@ -158,6 +158,8 @@ impl Iterator for Ports<'_> {
 
 #[cfg(test)]
 mod tests {
+    use core::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
     use crate::hal::DeviceCall;
 
@@ -208,6 +210,51 @@ mod tests {
     fn a_table_without_an_end_has_as_many_ports_as_there_can_be() {
         let valid = u32::MAX;
         assert_eq!(answers(&Table { valid, fails: None }).len(), 65_536);
+    }
+
+    #[test]
+    fn no_port_is_asked_for_beyond_the_last_that_there_can_be() {
+        struct Asked(AtomicU32);
+        impl PortStatuses for Asked {
+            fn status(&self, _: DomId, port: Port) -> Result<PortStatus, DeviceError> {
+                self.0.store(port.as_raw(), Ordering::Relaxed);
+                let state = Status::Closed;
+                Ok(PortStatus { state, vcpu: 0 })
+            }
+        }
+        let asked = Asked(AtomicU32::new(0));
+        assert!(asked.ports(DomId::SELF).next().is_none());
+        assert_eq!(asked.0.into_inner(), 0x1_ffff);
+    }
+
+    #[test]
+    fn a_status_says_to_what_a_port_is_bound() {
+        let port = Port::new(17).unwrap();
+        let domid = DomId::new(5);
+        let said = [
+            (Status::Closed, "closed"),
+            (Status::Unbound { remote: domid }, "unbound for d5"),
+            (
+                Status::Interdomain {
+                    remote: RemotePort { domid, port },
+                },
+                "interdomain d5:17",
+            ),
+            (Status::Pirq { pirq: 9 }, "pirq 9"),
+            (
+                Status::Virq {
+                    virq: Virq::new(99),
+                },
+                "virq 99",
+            ),
+            (Status::Ipi, "ipi"),
+        ];
+        for (status, words) in said {
+            assert_eq!(format!("{status}"), words);
+        }
+        let valid = 7;
+        let ports = format!("{:?}", Table { valid, fails: None }.ports(DomId::new(5)));
+        assert_eq!(ports, "Ports { domid: DomId(5), next: Some(Port(1)), .. }");
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod ahead;
 mod batches;
 mod clean;
 mod counts;
+mod device;
 mod each;
 mod edge;
 mod expected;

@@ -1,8 +1,9 @@
 //! One boot of dom0: the archive that it boots from, the job that it runs there, and the result.
 
 use std::{
+    fs::{self, File, TryLockError},
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -13,6 +14,7 @@ use crate::{
     initramfs::Archive,
     report,
     vm::{self, End, Line, Machine, Setup},
+    workspace,
 };
 
 /// The lines that carry the output of a command.
@@ -117,4 +119,25 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// `xen` in cargo's target directory.
+pub(crate) fn work_dir() -> Result<PathBuf> {
+    let target = workspace::target_dir();
+    fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
+    Ok(target.canonicalize()?.join("xen"))
+}
+
+/// Lets only one run at a time use the directory.
+pub(crate) fn lock(dir: &Path) -> Result<File> {
+    let lock = File::create(dir.join("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("xtask: waiting for another run to end");
+            lock.lock()?;
+        }
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    Ok(lock)
 }

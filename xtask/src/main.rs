@@ -16,6 +16,7 @@ mod xen;
 mod bench;
 mod differential;
 mod guest;
+mod mutants;
 mod soak;
 mod syscalls;
 
@@ -47,12 +48,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Docs(docs::Options),
+    Mutants(mutants::Options),
     Xen(xen::Options),
 }
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().task {
         Task::Docs(options) => docs::run(&options),
+        Task::Mutants(options) => mutants::run(&options),
         Task::Xen(options) => xen::run(&options),
     };
     ended.unwrap_or_else(|error| {

@@ -3,9 +3,9 @@
 //! It reads the command line and starts what that names. No module but `main` imports this one.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -15,12 +15,11 @@ use anyhow::{Context, Result};
 use crate::{
     bench,
     binaries::{self, GuestTest, TESTS},
-    boot::{Config, OUTPUT},
+    boot::{self, Config, OUTPUT},
     differential, guest, packages,
     report::Verdict,
     shell, soak, syscalls,
     vm::{Clock, Line, Setup},
-    workspace,
 };
 
 /// Boot a real Xen under qemu; run the tests, or one command, in its dom0.
@@ -94,9 +93,9 @@ impl Options {
 
 /// Runs `cargo xtask xen`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let dir = work_dir()?;
+    let dir = boot::work_dir()?;
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let _lock = lock(&dir)?;
+    let _lock = boot::lock(&dir)?;
 
     packages::require_qemu()?;
     packages::prepare(&dir)?;
@@ -181,27 +180,6 @@ fn chosen(names: &[String]) -> Result<Vec<&'static GuestTest>> {
                 .with_context(|| format!("no guest test is called {name}"))
         })
         .collect()
-}
-
-/// `xen` in cargo's target directory.
-fn work_dir() -> Result<PathBuf> {
-    let target = workspace::target_dir();
-    fs::create_dir_all(&target).with_context(|| format!("cannot create {}", target.display()))?;
-    Ok(target.canonicalize()?.join("xen"))
-}
-
-/// Lets only one run at a time use the directory.
-fn lock(dir: &Path) -> Result<File> {
-    let lock = File::create(dir.join("lock"))?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            eprintln!("xtask: waiting for another run to end");
-            lock.lock()?;
-        }
-        Err(TryLockError::Error(error)) => return Err(error.into()),
-    }
-    Ok(lock)
 }
 
 #[cfg(test)]

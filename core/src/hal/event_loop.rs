@@ -79,9 +79,7 @@ pub trait Registrar: Send + Sync + 'static {
     /// Gives the loop a way to [drive](crate::Context::drive) the context that was made with it.
     /// Called once, when the context is made. A loop that dispatches does not need it.
     #[cfg(feature = "std")]
-    fn attach(&self, driver: crate::Driver) {
-        drop(driver);
-    }
+    fn attach(&self, _driver: crate::Driver) {}
 
     /// How this loop reports readiness. Asked once, when a context is made.
     fn trigger(&self) -> Trigger;
@@ -251,9 +249,7 @@ pub trait Sleep: Registrar {
 
     /// A thread that returned from [`sleep_as`](Self::sleep_as) does something else now, so another
     /// thread has to watch the device.
-    fn leave(&self, sleeper: Sleeper) {
-        let _nothing_to_leave = sleeper;
-    }
+    fn leave(&self, _sleeper: Sleeper) {}
 }
 
 /// Why a [`sleep`](Sleep::sleep) is over.

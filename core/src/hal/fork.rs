@@ -58,7 +58,7 @@ pub(crate) struct Process {
 }
 
 /// The value of the mark that stands for a backend without one.
-const UNMARKED: u64 = u64::MAX - 1;
+const UNMARKED: u64 = 0xffff_ffff_ffff_fffe;
 static UNMARKED_PAGE: AtomicU64 = AtomicU64::new(UNMARKED);
 
 impl Process {

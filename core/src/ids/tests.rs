@@ -47,3 +47,10 @@ fn ids_say_what_they_are() {
     let ids = (port, DomId::SELF, Virq::DOM_EXC);
     assert_eq!(format!("{ids:?}"), "(Port(5), DomId(self), Virq(DOM_EXC))");
 }
+
+#[test]
+fn ids_become_the_integers_that_they_are() {
+    assert_eq!(u32::from(Port::new(5).unwrap()), 5);
+    assert_eq!(u16::from(DomId::new(6)), 6);
+    assert_eq!(u32::from(Virq::new(7)), 7);
+}

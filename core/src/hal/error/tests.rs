@@ -50,3 +50,40 @@ fn a_loop_error_prints_its_cause_once() {
     );
     assert!(error.get_ref().is::<DeviceError>());
 }
+
+#[test]
+fn the_port_of_an_error_is_the_first_that_its_call_is_about() {
+    let port = Port::new(5).unwrap();
+    let of = |call| DeviceError::new(ErrorKind::Other, call).port();
+    let unmask = DeviceCall::Unmask {
+        first: port,
+        count: 2,
+    };
+    for call in [
+        DeviceCall::BindStatic(port),
+        DeviceCall::Unbind(port),
+        DeviceCall::Notify(port),
+        unmask,
+    ] {
+        assert_eq!(of(call), Some(port), "{call}");
+    }
+    assert_eq!(of(DeviceCall::Pending), None);
+}
+
+#[test]
+fn errors_that_say_the_same_are_equal_whatever_their_sources() {
+    let error =
+        |code| DeviceError::new(ErrorKind::Other, DeviceCall::Reset).with_code(code, "a code");
+    assert_eq!(error(5), error(5).with_source(Ioctl));
+    assert_ne!(error(5), error(6));
+}
+
+#[test]
+fn errors_in_a_dump_show_their_parts() {
+    let error = DeviceError::new(ErrorKind::Gone, DeviceCall::Reset).with_code(5, "EIO");
+    assert_eq!(
+        format!("{error:?}"),
+        "DeviceError { kind: Gone, call: Reset, code: Some(5), source: None }"
+    );
+    assert_eq!(format!("{:?}", LoopError::new(Ioctl)), "Ioctl");
+}
