@@ -1,5 +1,4 @@
 //! What can be done with a handle of an open device, and with a notifier after its device failed.
-#![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
 use evtchn_core::{Cause, Device, DomId, ErrorKind, EventChannel, Open, Port};
 
