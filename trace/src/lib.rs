@@ -3,6 +3,7 @@
 //!
 //! - [`Trace`]: one that was read whole; [`Lines`] reads it one by one. [`Line`] is one of them;
 //!   docs/traces.md has an example of each kind. [`Salvaged`] is what is left of one that was cut off.
+//! - [`Recording`]: one of any length, which is replayed from its file.
 //! - [`Tape`]: where a trace is written while it happens. [`Tape::record`] records the program that
 //!   uses a backend.
 //! - [`replay`]: plays a trace again, with the recorded answers, on a real context.
@@ -14,8 +15,10 @@ mod failed;
 mod header;
 mod line;
 mod names;
+mod parse;
 mod read;
 mod record;
+mod recording;
 mod refused;
 mod replay;
 mod salvage;
@@ -31,6 +34,7 @@ pub use line::{
 };
 pub use names::{Caused, Ended, State};
 pub use read::{LINE_LIMIT, Lines, Trace};
+pub use recording::Recording;
 pub use refused::{BadTrace, LoadError, Why};
 pub use replay::{Difference, Replayed, Tally, replay};
 pub use salvage::{Cut, Salvaged};

@@ -4,12 +4,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
 use crate::digest::Digest;
-use crate::header::{FORMAT, Header, VERSION};
-use crate::line::{Answer, AtSeam, Call, Guest, Input, Line, Op, Schedule, Sim, Verdict, What};
+use crate::header::Header;
+use crate::line::Line;
+use crate::parse::{Object, header, line};
 use crate::refused::{BadTrace, LoadError, Why};
 use crate::salvage::Cut;
 use crate::tape;
@@ -199,6 +197,24 @@ impl<R: BufRead> Lines<R> {
         &self.header
     }
 
+    /// How many bytes the lines so far have.
+    ///
+    /// ```
+    /// use evtchn_trace::Lines;
+    ///
+    /// let text = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
+    /// {"call":"teardown"}
+    /// "#;
+    /// let mut lines = Lines::new(&text[..])?.salvaging();
+    /// assert_eq!(lines.bytes(), 64);
+    /// assert_eq!(lines.by_ref().count(), 1);
+    /// assert_eq!(lines.bytes(), text.len() as u64);
+    /// # Ok::<_, evtchn_trace::LoadError>(())
+    /// ```
+    pub const fn bytes(&self) -> u64 {
+        self.check.bytes
+    }
+
     fn line(&mut self) -> Result<Option<Line>, LoadError> {
         loop {
             read_line(&mut self.input, &mut self.text)?;
@@ -244,6 +260,7 @@ fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<()> {
 struct Check {
     /// How many there were.
     number: usize,
+    bytes: u64,
     digest: Digest,
     /// The last one was the last of a trace.
     is_whole: bool,
@@ -259,6 +276,7 @@ impl Check {
         digest.update(first);
         let check = Check {
             number: 1,
+            bytes: first.len() as u64,
             digest,
             is_whole: false,
         };
@@ -268,6 +286,7 @@ impl Check {
     /// The next line; none where it is the last.
     fn line(&mut self, text: &[u8]) -> Result<Option<Line>, BadTrace> {
         self.number += 1;
+        self.bytes += text.len() as u64;
         self.what(text).map_err(|why| why.at(self.number))
     }
 
@@ -275,8 +294,8 @@ impl Check {
         if self.is_whole {
             return Err(Why::AfterTheEnd);
         }
-        let object = object(text)?;
-        if object.contains_key("end") {
+        let object = Object::read(text)?;
+        if object.has("end") {
             let expected = tape::end(self.number - 1, self.digest);
             if text != expected.as_bytes() {
                 let expected = expected.trim_end().to_owned();
@@ -296,83 +315,4 @@ impl Check {
             false => Err(Why::Truncated.at(self.number)),
         }
     }
-}
-
-fn object(text: &[u8]) -> Result<Map<String, Value>, Why> {
-    if text.len() > LINE_LIMIT {
-        return Err(Why::TooLong { limit: LINE_LIMIT });
-    }
-    // A line without its end is one that was being written.
-    let text = text.strip_suffix(b"\n").ok_or(Why::Truncated)?;
-    match serde_json::from_slice(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(Why::NoJson("it is a value of another type".to_owned())),
-        Err(error) => Err(Why::NoJson(error.to_string())),
-    }
-}
-
-fn header(text: &[u8]) -> Result<Header, Why> {
-    let object = object(text).map_err(|why| {
-        let is_told = matches!(why, Why::Truncated | Why::TooLong { .. });
-        if is_told { why } else { Why::NotATrace }
-    })?;
-    if object.get("trace").and_then(Value::as_str) != Some(FORMAT) {
-        return Err(Why::NotATrace);
-    }
-    match object.get("version").and_then(Value::as_u64) {
-        Some(0) | None => return Err(Why::NotATrace),
-        Some(older) if older < u64::from(VERSION) => return Err(Why::Older(older)),
-        Some(newer) if newer > u64::from(VERSION) => return Err(Why::Newer(newer)),
-        Some(_) => {}
-    }
-    serde_json::from_value(Value::Object(object)).map_err(|error| Why::Field(error.to_string()))
-}
-
-/// The kinds, and how a line of each is read.
-type Reader = fn(&Map<String, Value>) -> Result<What, serde_json::Error>;
-
-const KINDS: [(&str, Reader); 9] = [
-    ("call", |it| Call::deserialize(it).map(What::Call)),
-    ("answer", |it| Answer::deserialize(it).map(What::Answer)),
-    ("seam", |it| AtSeam::deserialize(it).map(What::Seam)),
-    ("guest", |it| Guest::deserialize(it).map(What::Guest)),
-    ("sim", |it| Sim::deserialize(it).map(What::Sim)),
-    ("op", |it| Op::deserialize(it).map(What::Op)),
-    ("input", |it| Input::deserialize(it).map(What::Input)),
-    ("schedule", |it| {
-        Schedule::deserialize(it).map(What::Schedule)
-    }),
-    ("verdict", |it| Verdict::deserialize(it).map(What::Verdict)),
-];
-
-fn line(mut object: Map<String, Value>) -> Result<Line, Why> {
-    let mut kinds = KINDS.iter().filter(|(kind, _)| object.contains_key(*kind));
-    let Some((kind, reader)) = kinds.next() else {
-        let fields: Vec<&str> = object.keys().map(String::as_str).collect();
-        return Err(Why::UnknownKind(format!(
-            "a line with the fields {fields:?}"
-        )));
-    };
-    let what = reader(&object).map_err(|error| {
-        let known = error.to_string();
-        match known.starts_with("unknown variant") {
-            true => Why::UnknownKind(format!("{kind}: {known}")),
-            false => Why::Field(known),
-        }
-    })?;
-    let thread = match object.remove("thread") {
-        None => 0,
-        Some(thread) => {
-            u32::deserialize(thread).map_err(|error| Why::Field(format!("thread: {error}")))?
-        }
-    };
-    // What is left once the known fields are taken out.
-    if let Ok(Value::Object(known)) = serde_json::to_value(&what) {
-        object.retain(|field, _| !known.contains_key(field));
-    }
-    Ok(Line {
-        thread,
-        what,
-        rest: object,
-    })
 }

@@ -55,6 +55,19 @@ pub enum Why {
         /// How long it may be, with its end: [`LINE_LIMIT`](crate::LINE_LIMIT).
         limit: usize,
     },
+    /// The line has more than a line of a trace may have beside its lists of ports, channels and
+    /// wakes.
+    #[error(
+        "more than {values} values, or {escaped} bytes that have to be escaped, beside its lists \
+         of ports, channels and wakes"
+    )]
+    TooMuch {
+        /// How many values it may have.
+        values: usize,
+        /// How many bytes these may have that are escaped where they are quoted: quotation marks,
+        /// backslashes, controls, and all beyond ASCII.
+        escaped: usize,
+    },
     /// The file ends before the last line of a trace.
     #[error("truncated: the trace ends here without its last line")]
     Truncated,

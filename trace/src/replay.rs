@@ -4,6 +4,7 @@
 //! context makes at the seam must be the next one of the trace. The first difference ends it.
 
 mod calls;
+mod check;
 mod player;
 mod script;
 mod stage;
@@ -12,11 +13,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::line::{AtSeam, Call, Got, Seam, What};
+use evtchn_core::Trigger;
+
+use crate::line::What;
 use crate::read::Trace;
-use crate::refused::{BadTrace, Why};
+use crate::refused::{BadTrace, LoadError, Why};
 use crate::salvage::Cut;
-use script::Script;
+pub(crate) use check::Check;
+pub(crate) use script::Script;
 #[cfg(feature = "sim")]
 pub(crate) use script::text;
 
@@ -139,88 +143,28 @@ pub(crate) fn replay_with(
     cut: Option<Cut>,
     machine: Option<Box<dyn Machine>>,
 ) -> Result<Replayed, BadTrace> {
-    let threads = check(trace, cut.is_some())?;
-    let script = Arc::new(Script::new(&trace.lines, cut.is_some(), machine));
-    player::play(trace.header.trigger, &script, &threads);
-    Ok(script.end(threads.len()))
+    let mut check = Check::new();
+    trace.lines.iter().for_each(|line| check.line(line));
+    let threads = check.end(cut.is_some())?;
+    let lines = Box::new(trace.lines.clone().into_iter().map(Ok));
+    let script = Script::new(lines, cut.is_some(), machine);
+    play(trace.header.trigger, script, &threads).map_err(|error| match error {
+        LoadError::Bad(bad) => bad,
+        // Nothing fails that reads from memory.
+        LoadError::Io(error) => Why::Field(error.to_string()).at(1),
+    })
 }
 
-/// As many ports as a domain can have, which no number of a port reaches.
-const PORTS: u32 = 1 << 17;
-
-/// Whether it can be replayed: no call of the program may begin before the one before it has come
-/// back, or has called the program back, and no number makes the context allocate more than a domain
-/// can have. The last call of a trace that `is_cut` need not have come back. Gives the threads.
-fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
-    const MOST: u32 = 1024;
-    let refuse = |at: usize, why: String| Err(Why::Field(why).at(at));
-    let mut under_way: Option<(usize, u32)> = None;
-    let mut threads = BTreeSet::new();
-    for (line, at) in trace.lines.iter().zip(2..) {
-        if line.thread >= MOST {
-            return refuse(at, format!("thread {} of at most {MOST}", line.thread));
-        }
-        if let What::Seam(seam) = &line.what
-            && let Some(port) = bound(seam).filter(|port| *port >= PORTS)
-        {
-            let why = format!("port {port}, but a domain has no more than {PORTS}");
-            return refuse(at, why);
-        }
-        match (&line.what, under_way) {
-            (What::Call(Call::Other { what }), _) => {
-                return refuse(at, format!("{what}, which is not replayed"));
-            }
-            (What::Call(Call::Woken { .. } | Call::DropWoken { .. }), _) => {
-                return refuse(at, "a task waits, which is not replayed".into());
-            }
-            (What::Call(_), Some((begun, _))) => {
-                let why = "a call begins while that of line";
-                return refuse(
-                    at,
-                    format!("{why} {begun} is under way: it has no one order"),
-                );
-            }
-            (What::Call(call), None) => {
-                threads.insert(line.thread);
-                under_way = Some((at, line.thread));
-                if let Call::Fill { room } = call
-                    && *room > PORTS as usize
-                {
-                    return refuse(at, format!("no room for {room} wakes"));
-                }
-                if *call == (Call::Return { panics: true }) {
-                    return refuse(at, "a callback panics, which is not replayed".into());
-                }
-            }
-            (What::Answer(_), Some((_, thread))) if thread == line.thread => under_way = None,
-            (What::Answer(_), _) => return refuse(at, "an answer without its call".into()),
-            // Of a device that was handed out.
-            (What::Seam(seam), None) if *seam == AtSeam::new(Seam::Close) => {}
-            (What::Seam(seam), under_way) if seam.peer.is_none() => {
-                if under_way.is_none_or(|(_, thread)| thread != line.thread) {
-                    return refuse(at, "a call at the seam outside of every call".into());
-                }
-            }
-            (What::Op(_) | What::Input(_) | What::Schedule(_) | What::Verdict(_), _) => {
-                return refuse(at, "a line of a check among those of a program".into());
-            }
-            (What::Seam(_) | What::Guest(_) | What::Sim(_), _) => {}
-        }
-    }
-    match under_way {
-        Some((begun, _)) if !is_cut => refuse(begun, "a call without its answer".into()),
-        Some(_) | None => Ok(threads),
-    }
-}
-
-/// The port that a call at the seam gives the context.
-fn bound(at: &AtSeam) -> Option<u32> {
-    match (&at.call, &at.got) {
-        (Seam::BindStatic { port }, _) => Some(port.as_raw()),
-        (
-            Seam::BindUnboundPort { .. } | Seam::BindInterdomain { .. } | Seam::BindVirq { .. },
-            Some(Got::Number(port)),
-        ) => Some(*port),
-        _ => None,
-    }
+/// Plays lines that [`Check`] has seen.
+///
+/// # Errors
+/// [`LoadError`] where they cannot be read any more.
+pub(crate) fn play(
+    trigger: Trigger,
+    script: Script,
+    threads: &BTreeSet<u32>,
+) -> Result<Replayed, LoadError> {
+    let script = Arc::new(script);
+    player::play(trigger, &script, threads);
+    script.end(threads.len())
 }

@@ -1,22 +1,29 @@
 //! Where a replay stands in its trace.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Difference, Machine, Replayed, Tally};
 use crate::failed::Failed;
 use crate::line::{Answer, AtSeam, Call, Got, Line, Seam, What};
+use crate::refused::LoadError;
 
-pub(super) struct Script {
-    lines: Vec<Line>,
-    state: Mutex<State>,
-}
+pub(crate) struct Script(Mutex<State>);
+
+/// The lines after the first one, read as they are played.
+type Lines = Box<dyn Iterator<Item = Result<Line, LoadError>> + Send>;
 
 struct State {
-    /// The next line.
-    next: usize,
+    lines: Lines,
+    /// The next line, none after the last one, and the one before it.
+    next: Option<Arc<Line>>,
+    before: Option<Arc<Line>>,
+    /// The number of the next line.
+    number: usize,
     tally: Tally,
     machine: Option<Box<dyn Machine>>,
     difference: Option<Difference>,
+    /// Why the next line could not be read.
+    failed: Option<LoadError>,
     /// More was done after the last line, which is not on the trace.
     is_cut: bool,
     /// Nothing is compared any more.
@@ -30,32 +37,35 @@ pub(super) struct Recorded {
 }
 
 impl Script {
-    pub(super) fn new(lines: &[Line], is_cut: bool, machine: Option<Box<dyn Machine>>) -> Script {
-        Script {
-            lines: lines.to_vec(),
-            state: Mutex::new(State {
-                next: 0,
-                tally: Tally::default(),
-                machine,
-                difference: None,
-                is_cut,
-                over: false,
-            }),
-        }
+    pub(crate) fn new(lines: Lines, is_cut: bool, machine: Option<Box<dyn Machine>>) -> Script {
+        let mut state = State {
+            lines,
+            next: None,
+            before: None,
+            number: 1,
+            tally: Tally::default(),
+            machine,
+            difference: None,
+            failed: None,
+            is_cut,
+            over: false,
+        };
+        state.go_on();
+        Script(Mutex::new(state))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next call of the program, with its thread. None at the end or after a difference.
     pub(super) fn next_call(&self) -> Option<(u32, Call)> {
         let mut state = self.state();
-        let line = state.comes(&self.lines)?;
+        let line = state.comes()?;
         let What::Call(call) = &line.what else {
-            return state.differs(&self.lines, "a call of the program that never began".into());
+            return state.differs("a call of the program that never began".into());
         };
-        state.next += 1;
+        state.go_on();
         state.tally.calls += 1;
         Some((line.thread, call.clone()))
     }
@@ -68,26 +78,26 @@ impl Script {
     pub(super) fn seam(&self, call: &Seam) -> Option<Recorded> {
         let mut state = self.state();
         let got = || text(&What::Seam(AtSeam::new(call.clone())));
-        let Some(line) = state.comes(&self.lines) else {
+        let Some(line) = state.comes() else {
             return match state.over {
                 true => None,
-                false => state.differs(&self.lines, got()),
+                false => state.differs(got()),
             };
         };
         match &line.what {
             What::Seam(recorded) if recorded.call == *call => {
                 let machine = state.machine.as_mut();
                 if let Some(Err(got)) = machine.map(|it| it.act(&line.what)) {
-                    return state.differs(&self.lines, got);
+                    return state.differs(got);
                 }
-                state.next += 1;
+                state.go_on();
                 state.tally.seam += 1;
                 Some(Recorded {
                     got: recorded.got.clone(),
                     failed: recorded.failed.clone(),
                 })
             }
-            _ => state.differs(&self.lines, got()),
+            _ => state.differs(got()),
         }
     }
 
@@ -95,10 +105,10 @@ impl Script {
     pub(super) fn answer(&self, answer: Answer) {
         let mut state = self.state();
         let answer = What::Answer(answer);
-        match state.comes(&self.lines) {
-            Some(line) if line.what == answer => state.next += 1,
+        match state.comes() {
+            Some(line) if line.what == answer => state.go_on(),
             Some(_) => {
-                state.differs::<()>(&self.lines, text(&answer));
+                state.differs::<()>(text(&answer));
             }
             None => {}
         }
@@ -108,14 +118,13 @@ impl Script {
     pub(super) fn cannot(&self, why: &str) {
         let mut state = self.state();
         // The line of the call, not of what would have come of it.
-        state.next = state.next.saturating_sub(1);
-        state.differs::<()>(&self.lines, why.to_owned());
+        state.go_back();
+        state.differs::<()>(why.to_owned());
     }
 
     /// Whether the next thing is that the device is closed, outside of every call.
     pub(super) fn closes(&self) -> bool {
-        let mut state = self.state();
-        let line = state.comes(&self.lines);
+        let line = self.state().comes();
         line.is_some_and(|line| line.what == What::Seam(AtSeam::new(Seam::Close)))
     }
 
@@ -132,27 +141,32 @@ impl Script {
     pub(super) fn close(&self) {
         let mut state = self.state();
         // What others did after the last call.
-        let _end = state.comes(&self.lines);
+        let _end = state.comes();
         state.over = true;
     }
 
-    pub(super) fn end(&self, threads: usize) -> Replayed {
-        let state = self.state();
-        match &state.difference {
-            Some(difference) => Replayed::Differs(difference.clone()),
+    /// # Errors
+    /// The trace could not be read to its end.
+    pub(super) fn end(&self, threads: usize) -> Result<Replayed, LoadError> {
+        let mut state = self.state();
+        if let Some(failed) = state.failed.take() {
+            return Err(failed);
+        }
+        Ok(match state.difference.take() {
+            Some(difference) => Replayed::Differs(difference),
             None => Replayed::Same(Tally {
                 threads,
                 ..state.tally
             }),
-        }
+        })
     }
 }
 
 impl State {
     /// The next line that is of the context, once what others did before it is done.
-    fn comes<'a>(&mut self, lines: &'a [Line]) -> Option<&'a Line> {
+    fn comes(&mut self) -> Option<Arc<Line>> {
         while !self.over {
-            let Some(line) = lines.get(self.next) else {
+            let Some(line) = self.next.clone() else {
                 self.over = self.is_cut;
                 return None;
             };
@@ -160,9 +174,9 @@ impl State {
                 What::Guest(_) | What::Sim(_) | What::Seam(AtSeam { peer: Some(_), .. }) => {
                     let acted = self.machine.as_mut().map(|it| it.act(&line.what));
                     if let Some(Err(got)) = acted {
-                        return self.differs(lines, got);
+                        return self.differs(got);
                     }
-                    self.next += 1;
+                    self.go_on();
                 }
                 What::Call(_)
                 | What::Answer(_)
@@ -176,11 +190,31 @@ impl State {
         None
     }
 
-    fn differs<T>(&mut self, lines: &[Line], got: String) -> Option<T> {
+    /// Reads the next line.
+    fn go_on(&mut self) {
+        self.number += 1;
+        self.before = self.next.take();
+        match self.lines.next() {
+            Some(Ok(line)) => self.next = Some(Arc::new(line)),
+            Some(Err(error)) => {
+                self.failed = Some(error);
+                self.over = true;
+            }
+            None => {}
+        }
+    }
+
+    /// Goes back to the line before, from which nothing goes on.
+    fn go_back(&mut self) {
+        self.number -= 1;
+        self.next = self.before.take();
+    }
+
+    fn differs<T>(&mut self, got: String) -> Option<T> {
         if !self.over {
-            let expected = lines.get(self.next).map(|line| text(&line.what));
+            let expected = self.next.as_ref().map(|line| text(&line.what));
             self.difference = Some(Difference {
-                line: self.next + 2,
+                line: self.number,
                 expected: expected.unwrap_or_else(|| "the end".to_owned()),
                 got,
             });

@@ -5,11 +5,11 @@ mod machine;
 use evtchn_core::DomId;
 use evtchn_sim::Happened;
 
-use crate::header::Source;
-use crate::line::{Call, Guest, Seam, Sim, What};
+use crate::header::{Header, Source};
+use crate::line::{AtSeam, Call, Guest, Line, Seam, Sim, What};
 use crate::read::Trace;
 use crate::refused::{BadTrace, Why};
-use crate::replay::{self, Replayed};
+use crate::replay::{self, Machine, Replayed};
 use crate::salvage::Cut;
 use crate::tape::Tape;
 use machine::Simulated;
@@ -89,20 +89,97 @@ pub fn replay_on_sim(trace: &Trace) -> Result<Replayed, BadTrace> {
 
 /// The same of a trace that may have been cut off.
 pub(crate) fn replay_cut(trace: &Trace, cut: Option<Cut>) -> Result<Replayed, BadTrace> {
-    for (line, at) in trace.lines.iter().zip(2..) {
-        if let Some(why) = obstacle(trace.header.source, &line.what) {
-            let why = format!("{why}, which cannot be replayed on the simulator");
-            return Err(Why::Field(why).at(at));
+    let mut check = SimCheck::new(trace.header.source);
+    trace.lines.iter().for_each(|line| check.line(line));
+    check.end()?;
+    replay::replay_with(trace, cut, Some(machine(&trace.header)))
+}
+
+/// A machine for a trace with this first line.
+pub(crate) fn machine(header: &Header) -> Box<dyn Machine> {
+    Box::new(Simulated::new(header))
+}
+
+/// Whether a trace can be replayed on the simulator, where it can be replayed at all.
+pub(crate) struct SimCheck {
+    source: Source,
+    /// The line that comes next, counted from 1.
+    at: usize,
+    /// The first line that tells too little.
+    bad: Option<BadTrace>,
+    /// The first call goes on with the device of another process; none before it.
+    adopts: Option<bool>,
+    /// How many guests there are.
+    guests: usize,
+}
+
+/// As many guests, and as many other holders of the device, as a trace can have.
+const GUESTS: usize = 4096;
+const HOLDERS: u32 = 1024;
+
+impl SimCheck {
+    pub(crate) const fn new(source: Source) -> SimCheck {
+        SimCheck {
+            source,
+            at: 2,
+            bad: None,
+            adopts: None,
+            guests: 0,
         }
     }
-    let mut lines = trace.lines.iter();
-    let first = lines.find(|line| matches!(line.what, What::Call(_)));
-    if first.is_some_and(|line| matches!(line.what, What::Call(Call::FromParts { .. }))) {
-        let why = "the device of another process cannot be replayed on the simulator";
-        return Err(Why::Field(why.into()).at(1));
+
+    /// Looks at the next line.
+    pub(crate) fn line(&mut self, line: &Line) {
+        if self.bad.is_none()
+            && let Some(why) = obstacle(self.source, &line.what)
+        {
+            let why = format!("{why}, which cannot be replayed on the simulator");
+            self.bad = Some(Why::Field(why).at(self.at));
+        }
+        if self.bad.is_none()
+            && let Err(why) = self.counts(&line.what)
+        {
+            self.bad = Some(Why::Field(why).at(self.at));
+        }
+        if let What::Call(call) = &line.what {
+            let adopts = matches!(call, Call::FromParts { .. });
+            self.adopts.get_or_insert(adopts);
+        }
+        self.at += 1;
     }
-    let machine = Simulated::new(&trace.header);
-    replay::replay_with(trace, cut, Some(Box::new(machine)))
+
+    /// Counts what the simulator would have room for.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "nothing else makes a guest or a holder"
+    )]
+    fn counts(&mut self, what: &What) -> Result<(), String> {
+        match what {
+            What::Guest(Guest::Create { .. }) => self.guests += 1,
+            What::Guest(Guest::Remove { .. }) => self.guests = self.guests.saturating_sub(1),
+            What::Seam(AtSeam {
+                peer: Some(peer), ..
+            }) if *peer >= HOLDERS => {
+                return Err(format!("holder {peer} of the device, of at most {HOLDERS}"));
+            }
+            _ => {}
+        }
+        match self.guests > GUESTS {
+            true => Err(format!("more than {GUESTS} guests")),
+            false => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// What cannot be replayed.
+    pub(crate) fn end(self) -> Result<(), BadTrace> {
+        let adopts = "the device of another process cannot be replayed on the simulator";
+        match self.bad {
+            Some(bad) => Err(bad),
+            None if self.adopts == Some(true) => Err(Why::Field(adopts.into()).at(1)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What of a line the trace tells too little of.
