@@ -25,6 +25,10 @@ pub(crate) trait Listen {
     /// From here on it is in this state, or in none.
     fn enter(&mut self, lane: Whose, at: At, state: Option<State>);
     fn mark(&mut self, lane: Whose, at: At, kind: Kind, text: &str);
+    /// A line is over, and the trace has so many bytes up to its end. Whether to go on.
+    fn goes_on(&mut self, _bytes: u64) -> bool {
+        true
+    }
 }
 
 /// Whose lane it is. The lanes stand in this order.
@@ -62,7 +66,7 @@ pub(crate) fn drive(
 ) -> Result<Summary, LoadError> {
     let mut driver = Driver::new(trace.header(), out);
     driver.out.about(Whose::Device, "fd, event loop");
-    for line in trace.by_ref() {
+    while let Some(line) = trace.next() {
         let line = line?;
         driver.line = driver.line.saturating_add(1);
         match &line.what {
@@ -75,6 +79,9 @@ pub(crate) fn drive(
             What::Verdict(verdict) => driver.verdict(verdict),
             // Neither says of any port what becomes of it.
             What::Input(_) | What::Schedule(_) => {}
+        }
+        if !driver.out.goes_on(trace.bytes()) {
+            break;
         }
     }
     Ok(driver.end(trace.cut().is_some()))
@@ -99,6 +106,9 @@ impl Other {
         }
     }
 }
+
+/// How many bytes of a text are shown: as many as a recording keeps of an error's.
+const LETTERS: usize = 1 << 16;
 
 struct Driver<'a> {
     out: &'a mut dyn Listen,
@@ -160,6 +170,7 @@ impl<'a> Driver<'a> {
 
     /// A mark on the lane of a port, if there is such a lane, else on that of the device.
     fn mark(&mut self, port: impl Into<Option<u32>>, kind: Kind, text: &str) {
+        let text = &text[..text.floor_char_boundary(LETTERS)];
         let port = port.into().filter(|port| self.ports.contains_key(port));
         let at = self.now();
         self.summary.add(kind);

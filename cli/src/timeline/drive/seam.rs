@@ -9,6 +9,9 @@ use super::super::lanes::Kind;
 use super::super::summary::many;
 use super::{Driver, Other};
 
+/// As many ports as a domain can have.
+const PORTS: usize = 1 << 17;
+
 impl Driver<'_> {
     pub(super) fn seam(&mut self, thread: u32, at: &AtSeam) {
         match (at.peer, &at.failed) {
@@ -94,7 +97,15 @@ impl Driver<'_> {
 
     fn read(&mut self, thread: u32, words: &[u32]) {
         self.mark(None, Kind::Read, &many(words.len(), "port"));
-        self.unread.extend(words);
+        if self.unread.len() + words.len() > PORTS {
+            // More than a device that was read into a trace ever has.
+            self.absorb();
+            for word in words {
+                self.step(*word, PortInput::Event);
+            }
+        } else {
+            self.unread.extend(words);
+        }
         let is_in_round = matches!(
             self.calls.get(&thread),
             Some(
