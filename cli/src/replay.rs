@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use evtchn_checks::{Input, Kept, Script};
-use evtchn_trace::{Replayed, Salvaged, Source};
+use evtchn_trace::{Recording, Replayed, Source};
 
 use crate::plain::{Plain, say};
 
@@ -64,21 +64,22 @@ impl Replay {
     }
 
     fn play(&self) -> Result<Verdict> {
-        let salvaged = Salvaged::load(&self.file)?;
-        if let Some(cut) = salvaged.cut {
+        let recording = Recording::open(&self.file)?;
+        let cut = recording.cut();
+        if let Some(cut) = cut {
             say(format_args!("{}: {cut}", self.file.display()));
         }
-        if salvaged.trace.header.source == Source::Script {
-            return Ok(match Kept::try_from(&salvaged.trace)? {
+        if recording.header().source == Source::Script {
+            return Ok(match Kept::load(recording)? {
                 Kept::Script(kept) => script(&kept),
                 Kept::Input(kept) => input(&kept),
             });
         }
         let replayed = match self.on {
-            On::Trace => salvaged.replay(),
-            On::Sim => salvaged.replay_on_sim(),
+            On::Trace => recording.replay(),
+            On::Sim => recording.replay_on_sim(),
         };
-        let up_to = salvaged.cut.map(|cut| format!(" up to line {}", cut.after));
+        let up_to = cut.map(|cut| format!(" up to line {}", cut.after));
         let up_to = up_to.unwrap_or_default();
         let replayed = replayed.context("it cannot be replayed")?;
         Ok(match replayed {

@@ -1,13 +1,14 @@
 //! What checks play, as traces: written where it fails, and played again from the file.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use evtchn_core::Trigger;
-use evtchn_trace::{Header, Source, Tape, Trace, Verdict, What};
+use evtchn_trace::{Header, Line, LoadError, Recording, Source, Tape, Trace, Verdict, What};
 
 use crate::op::Op;
 use crate::player::{Broken, Played, SLOTS, play_on, play_taped, shortest};
@@ -50,14 +51,19 @@ pub(crate) fn kept(
     what: &impl Hash,
     write: impl FnOnce(&Path) -> io::Result<()>,
 ) -> String {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    let path = dir.join(format!("evtchn-{:016x}.trace", hasher.finish()));
+    let path = named(dir, what);
     let shown = path.display();
     match write(&path) {
         Ok(()) => format!("to play it again: cargo run -p evtchn-cli -- replay {shown}"),
         Err(error) => format!("{shown} could not be written: {error}"),
     }
+}
+
+/// A file in `dir` that is named after what is written.
+pub(crate) fn named(dir: &Path, what: &impl Hash) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    dir.join(format!("evtchn-{:016x}.trace", hasher.finish()))
 }
 
 /// [`record`] into a file.
@@ -117,6 +123,9 @@ pub enum Kept {
     Input(Input),
 }
 
+/// With how many slots the script of a trace is played at most.
+const MOST_SLOTS: u16 = 16_384;
+
 /// A trace of which nothing can be played here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotKept {
@@ -134,6 +143,12 @@ pub enum NotKept {
         /// The scenario.
         scenario: String,
     },
+    /// More slots than a script is played with: each takes memory.
+    #[error("line 1: {slots} slots, and a script is played with at most {MOST_SLOTS}")]
+    Slots {
+        /// How many it has.
+        slots: u16,
+    },
     /// An input that is none.
     #[error("line {line}: no input of a fuzz target")]
     Input {
@@ -150,20 +165,55 @@ pub enum NotKept {
     },
 }
 
+/// A file that is no trace, or one of which nothing can be played here.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadKept {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] LoadError),
+    /// Nothing of it can be played.
+    #[error(transparent)]
+    Not(#[from] NotKept),
+}
+
 impl TryFrom<&Trace> for Kept {
     type Error = NotKept;
 
     fn try_from(trace: &Trace) -> Result<Kept, NotKept> {
-        if trace.header.source != Source::Script {
-            return Err(NotKept::OfAProgram);
+        Kept::of(&trace.header, trace.lines.iter().map(Ok::<_, NotKept>))
+    }
+}
+
+impl Kept {
+    /// What a recording keeps.
+    ///
+    /// # Errors
+    /// [`LoadKept`]
+    pub fn load(recording: Recording) -> Result<Kept, LoadKept> {
+        let header = recording.header().clone();
+        Kept::of(&header, recording.lines()?)
+    }
+
+    fn of<E: From<NotKept>>(
+        header: &Header,
+        lines: impl Iterator<Item = Result<impl Borrow<Line>, impl Into<E>>>,
+    ) -> Result<Kept, E> {
+        if header.source != Source::Script {
+            return Err(NotKept::OfAProgram.into());
+        }
+        let slots = header.slots.unwrap_or(SLOTS);
+        if slots > MOST_SLOTS {
+            return Err(NotKept::Slots { slots }.into());
         }
         let mut script = Script {
-            slots: trace.header.slots.unwrap_or(SLOTS),
-            trigger: trace.header.trigger,
+            slots,
+            trigger: header.trigger,
             steps: Vec::new(),
             lines: Vec::new(),
         };
-        for (line, at) in trace.lines.iter().zip(2..) {
+        for (line, at) in lines.zip(2..) {
+            let line = line.map_err(Into::into)?;
+            let line: &Line = line.borrow();
             match &line.what {
                 What::Op(op) => {
                     let step = op.op.parse();
@@ -173,11 +223,11 @@ impl TryFrom<&Trace> for Kept {
                 }
                 What::Input(input) => {
                     let input = Input::from_line(input);
-                    return input.map(Kept::Input).ok_or(NotKept::Input { line: at });
+                    return Ok(Kept::Input(input.ok_or(NotKept::Input { line: at })?));
                 }
                 What::Schedule(schedule) => {
                     let scenario = schedule.schedule.clone();
-                    return Err(NotKept::Schedule { line: at, scenario });
+                    return Err(NotKept::Schedule { line: at, scenario }.into());
                 }
                 What::Call(_)
                 | What::Answer(_)
@@ -260,7 +310,22 @@ mod tests {
         assert_eq!(read.play().unwrap(), played);
         let last = trace.lines.last().map(|line| &line.what);
         assert_eq!(last, Some(&What::Verdict(Verdict::Holds)));
-        let at_seam = |line: &&evtchn_trace::Line| matches!(line.what, What::Seam(_));
+        let at_seam = |line: &&Line| matches!(line.what, What::Seam(_));
         assert!(trace.lines.iter().filter(at_seam).count() > 10);
+    }
+
+    #[test]
+    fn a_script_of_more_slots_than_are_played_is_refused() {
+        let trace = |slots| {
+            let mut header = Header::new(Source::Script, Trigger::Level);
+            header.slots = Some(slots);
+            Kept::try_from(&Trace {
+                header,
+                lines: Vec::new(),
+            })
+        };
+        let slots = MOST_SLOTS + 1;
+        assert_eq!(trace(slots), Err(NotKept::Slots { slots }));
+        assert!(trace(MOST_SLOTS).is_ok());
     }
 }
