@@ -10,5 +10,6 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 for target in $(cargo fuzz list); do
     cp "target/$host/release/$target" "$OUT/"
     zip --quiet --junk-paths --recurse-paths "$OUT/${target}_seed_corpus.zip" "corpus/$target"
-    printf '[libfuzzer]\nmax_len = 400\n' >"$OUT/$target.options"
+    cp "options/$target.options" "$OUT/"
 done
+cp options/*.dict "$OUT/"

@@ -1,4 +1,5 @@
-//! Replays the committed inputs of the fuzz targets.
+//! Replays the committed inputs of the fuzz targets. Those of `timeline`, which is the command's, and what memory each
+//! input takes: `cli/tests/alone`.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::path::Path;
@@ -30,6 +31,11 @@ fn inputs_of_driver_hold() {
 #[test]
 fn inputs_of_handover_hold() {
     holds(Target::HandOver);
+}
+
+#[test]
+fn inputs_of_replay_hold() {
+    holds(Target::Replay);
 }
 
 #[test]

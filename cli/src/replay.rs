@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use evtchn_checks::{CheckTrace, Input, Script};
-use evtchn_trace::{Replayed, Salvaged, Source};
+use evtchn_trace::{Recording, Replayed, Source};
 
 use crate::plain::{Plain, eprintln};
 
@@ -63,21 +63,22 @@ impl Replay {
     }
 
     fn play(&self) -> Result<Outcome> {
-        let salvaged = Salvaged::load(&self.file)?;
-        if let Some(cut) = salvaged.cut {
+        let recording = Recording::open(&self.file)?;
+        let cut = recording.cut();
+        if let Some(cut) = cut {
             eprintln(format_args!("{}: {cut}", self.file.display()));
         }
-        if salvaged.trace.header.source == Source::Script {
-            return Ok(match CheckTrace::try_from(&salvaged.trace)? {
+        if recording.header().source == Source::Script {
+            return Ok(match CheckTrace::load(recording)? {
                 CheckTrace::Script(kept) => script(&kept),
                 CheckTrace::Input(kept) => input(&kept),
             });
         }
         let replayed = match self.on {
-            On::Trace => salvaged.replay(),
-            On::Sim => salvaged.replay_on_sim(),
+            On::Trace => recording.replay(),
+            On::Sim => recording.replay_on_sim(),
         };
-        let up_to = salvaged.cut.map(|cut| format!(" up to line {}", cut.after));
+        let up_to = cut.map(|cut| format!(" up to line {}", cut.after));
         let up_to = up_to.unwrap_or_default();
         let replayed = replayed.context("it cannot be replayed")?;
         Ok(match replayed {

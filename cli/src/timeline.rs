@@ -11,7 +11,7 @@ mod svg;
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -81,6 +81,10 @@ impl Draw {
             plain::eprintln(format_args!("{}: {refused}", self.trace.display()));
             return ExitCode::from(2);
         }
+        if let Some(crowded) = error.downcast_ref::<build::Crowded>() {
+            plain::eprintln(format_args!("{}: {crowded}", self.trace.display()));
+            return ExitCode::from(2);
+        }
         plain::eprintln(format_args!("{}: {error:#}", self.output.display()));
         ExitCode::from(1)
     }
@@ -90,17 +94,30 @@ impl Draw {
         let read = file.metadata().map_err(LoadError::from)?;
         let mut trace = Lines::new(BufReader::with_capacity(1 << 16, file))?.salvaging();
         file::write(&self.output, Some(&read), |out| {
-            match format {
-                Format::Svg => svg::draw(&build::build(&mut trace)?, out)?,
-                Format::Html => html::draw(&build::build(&mut trace)?, out)?,
-                Format::Json => perfetto::draw(&mut trace, out)?,
-            }
-            Ok(())
+            write(format, &mut trace, out)
         })?;
         if let Some(cut) = trace.cut() {
             plain::eprintln(format_args!("{}: {cut}", self.trace.display()));
         }
         Ok(())
+    }
+}
+
+/// Draws the file of a trace as `evtchn timeline` does, in a format: `svg`, `html` or `json`.
+///
+/// # Errors
+/// The format is unknown, `out` fails, a line is refused ([`LoadError`]), or more happens in the trace
+/// than a picture has room for.
+pub fn draw(format: &str, trace: &[u8], out: &mut dyn Write) -> Result<()> {
+    let format = Format::from_str(format, true).map_err(anyhow::Error::msg)?;
+    write(format, &mut Lines::new(trace)?.salvaging(), out)
+}
+
+fn write(format: Format, trace: &mut Lines<impl BufRead>, out: &mut dyn Write) -> Result<()> {
+    match format {
+        Format::Svg => Ok(svg::draw(&build::build(trace)?, out)?),
+        Format::Html => Ok(html::draw(&build::build(trace)?, out)?),
+        Format::Json => perfetto::draw(trace, out),
     }
 }
 

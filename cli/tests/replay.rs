@@ -5,8 +5,9 @@
 )]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use evtchn_checks::{Failing, Op, Source, record};
 use evtchn_core::Trigger;
@@ -219,4 +220,23 @@ fn help_lists_exit_codes() {
             .unwrap()
             .contains("--record <FILE>")
     );
+}
+
+#[test]
+fn a_trace_that_comes_through_a_pipe_replays_as_its_file_does() {
+    let file = recorded("piped.trace", "9");
+    let (_, output, _) = replay(&[], &file);
+    let (_, says) = output.split_once(": ").unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_evtchn"))
+        .args(["replay", "/dev/stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&fs::read(&file).unwrap()).unwrap();
+    drop(pipe);
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, format!("/dev/stdin: {says}"));
 }

@@ -6,6 +6,7 @@
 //! - [`Trace`] is a trace that was read as a whole. [`Lines`] reads it line by line, and [`Salvaged`]
 //!   reads what is left of a trace that was cut off. docs/traces.md has an example of each kind of
 //!   [`Line`].
+//! - [`Recording`] is a trace of any length, which is replayed from its file.
 //! - [`replay`] plays a trace again on a real context, with the recorded answers.
 #![forbid(unsafe_code)]
 
@@ -15,8 +16,10 @@ mod failed;
 mod header;
 mod line;
 mod names;
+mod parse;
 mod read;
 mod record;
+mod recording;
 mod refused;
 mod replay;
 mod salvage;
@@ -33,6 +36,7 @@ pub use line::{
 };
 pub use names::{RecordedStatus, SleepEnd, WakeCause};
 pub use read::{LINE_LIMIT, Lines, Trace};
+pub use recording::Recording;
 pub use refused::{BadTrace, BadTraceKind, LoadError};
 pub use replay::{Difference, Replayed, Tally, replay};
 pub use salvage::{Cut, Salvaged};

@@ -4,14 +4,10 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
 use crate::digest::Digest;
-use crate::header::{FORMAT, Header, VERSION};
-use crate::line::{
-    Answer, BackendRecord, Call, Guest, Input, Line, Op, Record, Schedule, Sim, Verdict,
-};
+use crate::header::Header;
+use crate::line::Line;
+use crate::parse::{Object, header, line};
 use crate::refused::{BadTrace, BadTraceKind, LoadError};
 use crate::salvage::Cut;
 use crate::tape;
@@ -201,6 +197,24 @@ impl<R: BufRead> Lines<R> {
         &self.header
     }
 
+    /// How many bytes the lines so far have.
+    ///
+    /// ```
+    /// use evtchn_trace::Lines;
+    ///
+    /// let text = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
+    /// {"call":"teardown"}
+    /// "#;
+    /// let mut lines = Lines::new(&text[..])?.salvaging();
+    /// assert_eq!(lines.bytes(), 64);
+    /// assert_eq!(lines.by_ref().count(), 1);
+    /// assert_eq!(lines.bytes(), text.len() as u64);
+    /// # Ok::<_, evtchn_trace::LoadError>(())
+    /// ```
+    pub const fn bytes(&self) -> u64 {
+        self.check.bytes
+    }
+
     fn line(&mut self) -> Result<Option<Line>, LoadError> {
         loop {
             read_line(&mut self.input, &mut self.text)?;
@@ -247,6 +261,7 @@ fn read_line(input: &mut impl BufRead, text: &mut Vec<u8>) -> io::Result<()> {
 struct Check {
     /// How many lines were read.
     number: usize,
+    bytes: u64,
     digest: Digest,
     /// The last line of the trace was read.
     is_whole: bool,
@@ -262,6 +277,7 @@ impl Check {
         digest.update(first);
         let check = Check {
             number: 1,
+            bytes: first.len() as u64,
             digest,
             is_whole: false,
         };
@@ -271,6 +287,7 @@ impl Check {
     /// Checks the next line. Returns `None` for the last one.
     fn line(&mut self, text: &[u8]) -> Result<Option<Line>, BadTrace> {
         self.number += 1;
+        self.bytes += text.len() as u64;
         self.parse(text).map_err(|kind| kind.at(self.number))
     }
 
@@ -278,8 +295,8 @@ impl Check {
         if self.is_whole {
             return Err(BadTraceKind::AfterTheEnd);
         }
-        let object = object(text)?;
-        if object.contains_key("end") {
+        let object = Object::read(text)?;
+        if object.has("end") {
             let expected = tape::end(self.number - 1, self.digest);
             if text != expected.as_bytes() {
                 let expected = expected.trim_end().to_owned();
@@ -299,93 +316,4 @@ impl Check {
             false => Err(BadTraceKind::Truncated.at(self.number)),
         }
     }
-}
-
-fn object(text: &[u8]) -> Result<Map<String, Value>, BadTraceKind> {
-    if text.len() > LINE_LIMIT {
-        return Err(BadTraceKind::TooLong { limit: LINE_LIMIT });
-    }
-    // A line without its end was still being written.
-    let text = text.strip_suffix(b"\n").ok_or(BadTraceKind::Truncated)?;
-    match serde_json::from_slice(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(BadTraceKind::NoJson(
-            "it is a value of another type".to_owned(),
-        )),
-        Err(error) => Err(BadTraceKind::NoJson(error.to_string())),
-    }
-}
-
-fn header(text: &[u8]) -> Result<Header, BadTraceKind> {
-    let object = object(text).map_err(|kind| {
-        let says_more = matches!(kind, BadTraceKind::Truncated | BadTraceKind::TooLong { .. });
-        if says_more {
-            kind
-        } else {
-            BadTraceKind::NotATrace
-        }
-    })?;
-    if object.get("trace").and_then(Value::as_str) != Some(FORMAT) {
-        return Err(BadTraceKind::NotATrace);
-    }
-    match object.get("version").and_then(Value::as_u64) {
-        Some(0) | None => return Err(BadTraceKind::NotATrace),
-        Some(older) if older < u64::from(VERSION) => return Err(BadTraceKind::Older(older)),
-        Some(newer) if newer > u64::from(VERSION) => return Err(BadTraceKind::Newer(newer)),
-        Some(_) => {}
-    }
-    serde_json::from_value(Value::Object(object))
-        .map_err(|error| BadTraceKind::Field(error.to_string()))
-}
-
-/// Parses a line of one kind.
-type Reader = fn(&Map<String, Value>) -> Result<Record, serde_json::Error>;
-
-const KINDS: [(&str, Reader); 9] = [
-    ("call", |it| Call::deserialize(it).map(Record::Call)),
-    ("answer", |it| Answer::deserialize(it).map(Record::Answer)),
-    ("seam", |it| {
-        BackendRecord::deserialize(it).map(Record::Backend)
-    }),
-    ("guest", |it| Guest::deserialize(it).map(Record::Guest)),
-    ("sim", |it| Sim::deserialize(it).map(Record::Sim)),
-    ("op", |it| Op::deserialize(it).map(Record::Op)),
-    ("input", |it| Input::deserialize(it).map(Record::Input)),
-    ("schedule", |it| {
-        Schedule::deserialize(it).map(Record::Schedule)
-    }),
-    ("verdict", |it| {
-        Verdict::deserialize(it).map(Record::Verdict)
-    }),
-];
-
-fn line(mut object: Map<String, Value>) -> Result<Line, BadTraceKind> {
-    let mut kinds = KINDS.iter().filter(|(kind, _)| object.contains_key(*kind));
-    let Some((kind, reader)) = kinds.next() else {
-        let fields: Vec<&str> = object.keys().map(String::as_str).collect();
-        return Err(BadTraceKind::UnknownKind(format!(
-            "a line with the fields {fields:?}"
-        )));
-    };
-    let record = reader(&object).map_err(|error| {
-        let text = error.to_string();
-        match text.starts_with("unknown variant") {
-            true => BadTraceKind::UnknownKind(format!("{kind}: {text}")),
-            false => BadTraceKind::Field(text),
-        }
-    })?;
-    let thread = match object.remove("thread") {
-        None => 0,
-        Some(thread) => u32::deserialize(thread)
-            .map_err(|error| BadTraceKind::Field(format!("thread: {error}")))?,
-    };
-    // Only the unknown fields are left.
-    if let Ok(Value::Object(known)) = serde_json::to_value(&record) {
-        object.retain(|field, _| !known.contains_key(field));
-    }
-    Ok(Line {
-        thread,
-        record,
-        rest: object,
-    })
 }

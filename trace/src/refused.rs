@@ -59,6 +59,18 @@ pub enum BadTraceKind {
         /// The limit in bytes, with the end of the line: [`LINE_LIMIT`](crate::LINE_LIMIT).
         limit: usize,
     },
+    /// The line has more than a line may have outside of its lists of ports, channels and wakes.
+    #[error(
+        "more than {values} values, or {escaped} bytes that must be escaped, outside of the lists of \
+         ports, channels and wakes"
+    )]
+    TooMuch {
+        /// How many values it may have.
+        values: usize,
+        /// How many of their bytes may be ones that a message escapes: quotation marks, backslashes,
+        /// control characters, and all that are not ASCII.
+        escaped: usize,
+    },
     /// The file ends before the last line of a trace.
     #[error("truncated: the trace ends here without its last line")]
     Truncated,

@@ -6,6 +6,7 @@
 
 mod backend;
 mod calls;
+mod check;
 mod cursor;
 mod player;
 
@@ -13,11 +14,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::line::{BackendAnswer, BackendCall, BackendRecord, Call, Record};
+use evtchn_core::Trigger;
+
+use crate::line::Record;
 use crate::read::Trace;
-use crate::refused::{BadTrace, BadTraceKind};
+use crate::refused::{BadTrace, BadTraceKind, LoadError};
 use crate::salvage::Cut;
-use cursor::Cursor;
+pub(crate) use check::Check;
+pub(crate) use cursor::Cursor;
 #[cfg(feature = "sim")]
 pub(crate) use cursor::text;
 
@@ -139,95 +143,28 @@ pub(crate) fn replay_with(
     cut: Option<Cut>,
     machine: Option<Box<dyn Machine>>,
 ) -> Result<Replayed, BadTrace> {
-    let threads = check(trace, cut.is_some())?;
-    let cursor = Arc::new(Cursor::new(&trace.lines, cut.is_some(), machine));
-    player::play(trace.header.trigger, &cursor, &threads);
-    Ok(cursor.end(threads.len()))
+    let mut check = Check::new();
+    trace.lines.iter().for_each(|line| check.line(line));
+    let threads = check.end(cut.is_some())?;
+    let lines = Box::new(trace.lines.clone().into_iter().map(Ok));
+    let cursor = Cursor::new(lines, cut.is_some(), machine);
+    play(trace.header.trigger, cursor, &threads).map_err(|error| match error {
+        LoadError::Bad(bad) => bad,
+        // A read from memory cannot fail.
+        LoadError::Io(error) => BadTraceKind::Field(error.to_string()).at(1),
+    })
 }
 
-/// How many ports a domain can have. The number of a port is below this.
-const PORTS: u32 = 1 << 17;
-
-/// Checks that the trace can be replayed, and returns its threads.
+/// Plays lines that [`Check`] has accepted.
 ///
-/// A call of the program may begin only when the one before it has returned or has called a callback.
-/// Numbers are limited, so the context allocates no more than for a domain with all its ports. If the
-/// trace `is_cut`, its last call need not have returned.
-fn check(trace: &Trace, is_cut: bool) -> Result<BTreeSet<u32>, BadTrace> {
-    const MOST: u32 = 1024;
-    let refuse = |at: usize, why: String| Err(BadTraceKind::Field(why).at(at));
-    let mut under_way: Option<(usize, u32)> = None;
-    let mut threads = BTreeSet::new();
-    for (line, at) in trace.lines.iter().zip(2..) {
-        if line.thread >= MOST {
-            return refuse(at, format!("thread {} of at most {MOST}", line.thread));
-        }
-        if let Record::Backend(backend) = &line.record
-            && let Some(port) = bound(backend).filter(|port| *port >= PORTS)
-        {
-            let why = format!("port {port}, but a domain has no more than {PORTS}");
-            return refuse(at, why);
-        }
-        match (&line.record, under_way) {
-            (Record::Call(Call::Other { what }), _) => {
-                return refuse(at, format!("{what}, which is not replayed"));
-            }
-            (Record::Call(Call::Woken { .. } | Call::DropWoken { .. }), _) => {
-                return refuse(at, "a task waits, which is not replayed".into());
-            }
-            (Record::Call(_), Some((begun, _))) => {
-                let why = format!(
-                    "a call begins while the call of line {begun} is under way: calls that overlap are not replayed"
-                );
-                return refuse(at, why);
-            }
-            (Record::Call(call), None) => {
-                threads.insert(line.thread);
-                under_way = Some((at, line.thread));
-                if let Call::Fill { room } = call
-                    && *room > PORTS as usize
-                {
-                    return refuse(at, format!("no room for {room} wakes"));
-                }
-                if *call == (Call::Return { panics: true }) {
-                    return refuse(at, "a callback panics, which is not replayed".into());
-                }
-            }
-            (Record::Answer(_), Some((_, thread))) if thread == line.thread => under_way = None,
-            (Record::Answer(_), _) => return refuse(at, "an answer without its call".into()),
-            // A device that was handed over is closed.
-            (Record::Backend(backend), None)
-                if *backend == BackendRecord::new(BackendCall::Close) => {}
-            (Record::Backend(backend), under_way) if backend.peer.is_none() => {
-                if under_way.is_none_or(|(_, thread)| thread != line.thread) {
-                    return refuse(
-                        at,
-                        "a backend call outside of every call of the program".into(),
-                    );
-                }
-            }
-            (Record::Op(_) | Record::Input(_) | Record::Schedule(_) | Record::Verdict(_), _) => {
-                return refuse(at, "a line of a check among those of a program".into());
-            }
-            (Record::Backend(_) | Record::Guest(_) | Record::Sim(_), _) => {}
-        }
-    }
-    match under_way {
-        Some((begun, _)) if !is_cut => refuse(begun, "a call without its answer".into()),
-        Some(_) | None => Ok(threads),
-    }
-}
-
-/// The port that the context gets from a backend call.
-fn bound(backend: &BackendRecord) -> Option<u32> {
-    match (&backend.call, &backend.answer) {
-        (BackendCall::BindStatic { port }, _) => Some(port.as_raw()),
-        (
-            BackendCall::BindUnboundPort { .. }
-            | BackendCall::BindInterdomain { .. }
-            | BackendCall::BindVirq { .. },
-            Some(BackendAnswer::Number(port)),
-        ) => Some(*port),
-        _ => None,
-    }
+/// # Errors
+/// [`LoadError`] if they cannot be read any more.
+pub(crate) fn play(
+    trigger: Trigger,
+    cursor: Cursor,
+    threads: &BTreeSet<u32>,
+) -> Result<Replayed, LoadError> {
+    let cursor = Arc::new(cursor);
+    player::play(trigger, &cursor, threads);
+    cursor.end(threads.len())
 }

@@ -445,3 +445,61 @@ fn check_and_finish_return_the_error_of_a_failed_write_each_time() {
     }
     Tape::off().check().unwrap();
 }
+
+#[test]
+fn a_line_of_more_values_or_bytes_than_a_line_may_have_is_refused() {
+    let many = |entry: &str, count: usize| vec![entry; count].join(",");
+    let text = "\u{e9}".repeat((1 << 18) + 1);
+    for fields in [
+        format!("\"x\":[{}]", many("0", 5000)),
+        many("\"x\":0", 5000),
+        format!("\"x\":[{}]", many("{\"\":0}", 2000)),
+        format!("\"x\":\"{text}\""),
+        // This call has no such list.
+        format!("\"got\":[{}]", many("0", 5000)),
+    ] {
+        let line = format!("{HEADER}{{\"call\":\"next\",{fields}}}\n");
+        let bad = Trace::read(&sealed(&line)).unwrap_err();
+        assert_eq!(bad.line, 2);
+        assert!(matches!(bad.kind, BadTraceKind::TooMuch { .. }), "{bad}");
+    }
+    // The text of a string has no values.
+    let text = format!("\"x\":\"\\\"{}\"", "[,{:".repeat(5000));
+    let line = format!("{HEADER}{{\"call\":\"next\",{text}}}\n");
+    Trace::read(&sealed(&line)).unwrap();
+}
+
+#[test]
+fn a_list_of_every_port_is_read_and_an_unknown_list_is_kept() {
+    let ports: Vec<u32> = (1..131_072).collect();
+    let list = serde_json::to_string(&ports).unwrap();
+    let lines = [
+        format!("{{\"seam\":\"pending\",\"room\":64,\"got\":{list}}}"),
+        format!("{{\"seam\":\"unmask\",\"ports\":{list},\"got\":2}}"),
+        format!("{{\"call\":\"from_parts\",\"ports\":{list}}}"),
+        format!("{{\"call\":\"hand_over\",\"channels\":{list}}}"),
+        format!("{{\"answer\":\"adopted\",\"channels\":{list}}}"),
+        "{\"answer\":\"wakes\",\"wakes\":[[7,\"event\"],[9,\"gone\"]]}".to_owned(),
+        "{\"call\":\"next\",\"wakes\":[1,[2]],\"ports\":[\"x\"]}".to_owned(),
+    ];
+    let bytes = sealed(&format!("{HEADER}{}\n", lines.join("\n")));
+    let trace = Trace::read(&bytes).unwrap();
+    let backend = BackendRecord {
+        call: BackendCall::Pending { room: 64 },
+        peer: None,
+        answer: Some(evtchn_trace::BackendAnswer::Ports(ports)),
+        failed: None,
+    };
+    assert_eq!(trace.lines[0].record, Record::Backend(backend));
+    assert_eq!(trace.lines[6].rest["wakes"], json!([1, [2]]));
+    assert_eq!(trace.lines[6].rest["ports"], json!(["x"]));
+    assert_eq!(Trace::read(&trace.to_bytes()).unwrap(), trace);
+    for wrong in [
+        "{\"seam\":\"unmask\",\"ports\":[0]}",
+        "{\"seam\":\"pending\",\"room\":64,\"got\":[-1]}",
+        "{\"answer\":\"wakes\",\"wakes\":[[7,\"luck\"]]}",
+    ] {
+        let bad = Trace::read(&sealed(&format!("{HEADER}{wrong}\n"))).unwrap_err();
+        assert!(matches!(bad.kind, BadTraceKind::Field(_)), "{wrong}: {bad}");
+    }
+}

@@ -3,13 +3,16 @@
 
 use crate::support::changed::changed_bytes;
 use crate::support::recorded::recorded;
+use crate::support::seal::seal;
 use evtchn_core::{DomId, Trigger};
 use evtchn_sim::Delivery;
 use evtchn_trace::{
-    Answer, BackendAnswer, BackendCall, BackendRecord, BadTraceKind, Call, Cut, Header, Line,
-    Record, Replayed, Salvaged, Source, Trace, VERSION, replay, replay_on_sim,
+    Answer, BackendAnswer, BackendCall, BackendRecord, BadTraceKind, Call, Cut, Guest, Header,
+    Line, LoadError, Record, Recording, Replayed, Salvaged, Source, Trace, VERSION, replay,
+    replay_on_sim,
 };
 use proptest::prelude::*;
+use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 
 fn same(replayed: Replayed) -> usize {
     match replayed {
@@ -78,7 +81,7 @@ fn the_first_difference_is_reported_with_its_line() {
 fn a_read_that_the_simulator_answers_otherwise_is_a_difference() {
     let bytes = recorded(4, Trigger::Level, Delivery::Immediate);
     let mut trace = Trace::read(&bytes).unwrap();
-    let send = |line: &Line| matches!(line.record, Record::Guest(evtchn_trace::Guest::Send { .. }));
+    let send = |line: &Line| matches!(line.record, Record::Guest(Guest::Send { .. }));
     let place = trace.lines.iter().position(send).unwrap();
     trace.lines.remove(place);
     assert!(matches!(replay(&trace), Ok(Replayed::Same(_))));
@@ -281,4 +284,143 @@ fn a_read_of_more_ports_than_it_has_room_for_is_a_difference() {
     let (room, ports) = read.unwrap();
     *ports = vec![10; room + 1];
     assert!(matches!(replay(&trace), Ok(Replayed::Differs(_))));
+}
+
+#[test]
+fn a_read_that_has_room_for_more_ports_than_a_domain_is_refused_before_anything_is_played() {
+    let by_peer = |call, answer| {
+        Line::new(Record::Backend(BackendRecord {
+            call,
+            peer: Some(0),
+            answer,
+            failed: None,
+        }))
+    };
+    let read = |room| Trace {
+        header: Header::new(Source::Sim, Trigger::Level),
+        lines: vec![
+            by_peer(BackendCall::Open, None),
+            by_peer(
+                BackendCall::Pending { room },
+                Some(BackendAnswer::Ports(Vec::new())),
+            ),
+        ],
+    };
+    let bad = replay_on_sim(&read(usize::MAX)).unwrap_err();
+    assert_eq!(bad.line, 3);
+    assert!(replay_on_sim(&read(1 << 17)).is_ok());
+}
+
+#[test]
+fn a_trace_of_more_guests_or_holders_than_the_simulator_has_room_for_is_refused() {
+    let trace = |lines: Vec<Record>| Trace {
+        header: Header::new(Source::Sim, Trigger::Level),
+        lines: lines.into_iter().map(Line::new).collect(),
+    };
+    let create = |domid| {
+        Record::Guest(Guest::Create {
+            domid: DomId::new(domid),
+            max_port: 1023,
+        })
+    };
+    let mut guests: Vec<Record> = (1..=4097).map(create).collect();
+    let bad = replay_on_sim(&trace(guests.clone())).unwrap_err();
+    assert_eq!(
+        (bad.line, bad.to_string().contains("4096 guests")),
+        (4098, true)
+    );
+    let domid = DomId::new(1);
+    guests.insert(4096, Record::Guest(Guest::Kill { domid }));
+    guests.insert(4097, Record::Guest(Guest::Remove { domid }));
+    same(replay_on_sim(&trace(guests)).unwrap());
+    let opens = |peer| {
+        Record::Backend(BackendRecord {
+            call: BackendCall::Open,
+            peer: Some(peer),
+            answer: None,
+            failed: None,
+        })
+    };
+    let bad = replay_on_sim(&trace(vec![opens(1024)])).unwrap_err();
+    assert_eq!(
+        (bad.line, bad.to_string().contains("holder 1024")),
+        (2, true)
+    );
+    same(replay_on_sim(&trace((0..1024).map(opens).collect())).unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_recording_replays_from_its_file_as_it_does_from_memory(
+        seed in 0_u64..1 << 40,
+        place in any::<prop::sample::Index>(),
+        is_changed in any::<bool>(),
+    ) {
+        let mut bytes = recorded(seed, Trigger::Level, Delivery::Chosen);
+        if is_changed {
+            let last = bytes[..bytes.len() - 1].iter().rposition(|it| *it == b'\n');
+            bytes.truncate(last.unwrap() + 1);
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1;
+            let end = seal(&bytes);
+            bytes.extend_from_slice(end.as_bytes());
+        } else {
+            bytes.truncate(place.index(bytes.len()));
+        }
+        let read = || Recording::read(Cursor::new(bytes.clone()));
+        let shown = |it: Result<Replayed, LoadError>| it.map_err(|error| error.to_string());
+        let in_memory = Salvaged::read(&bytes[..]);
+        let replay = |salvaged: &Salvaged| salvaged.replay().map_err(LoadError::from);
+        let on_sim = |salvaged: &Salvaged| salvaged.replay_on_sim().map_err(LoadError::from);
+        match (&in_memory, read()) {
+            (Ok(salvaged), Ok(recording)) => {
+                prop_assert_eq!(recording.cut(), salvaged.cut);
+                prop_assert_eq!(shown(recording.replay()), shown(replay(salvaged)));
+                let streamed = read().unwrap().replay_on_sim();
+                prop_assert_eq!(shown(streamed), shown(on_sim(salvaged)));
+            }
+            (Err(memory), Err(file)) => prop_assert_eq!(memory.to_string(), file.to_string()),
+            (_, other) => prop_assert!(false, "{:?}", other.map(|it| it.cut())),
+        }
+    }
+}
+
+/// A file that is replaced by another one after it was read to its end.
+struct Replaced(Cursor<Vec<u8>>, Vec<u8>);
+
+impl Read for Replaced {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.0.read(bytes)
+    }
+}
+
+impl BufRead for Replaced {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.0.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+}
+
+impl Seek for Replaced {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        if self.0.position() > 0 {
+            self.0 = Cursor::new(std::mem::take(&mut self.1));
+        }
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_recording_that_is_changed_while_it_is_replayed_is_refused() {
+    let bytes = recorded(7, Trigger::Level, Delivery::Immediate);
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let changed = text.replacen("\"way\":", "\"why\":", 1);
+    let recording = Recording::read(Replaced(Cursor::new(bytes), changed.into()));
+    let error = recording.unwrap().replay().unwrap_err();
+    assert!(matches!(error, LoadError::Bad(_)), "{error}");
 }

@@ -1,9 +1,14 @@
-//! Builds the lanes of a picture in memory: a few bytes for each state and each mark.
+//! Builds the lanes of a picture in memory: a few bytes for each state and each mark. A few lines of a
+//! script can change thousands of ports, so the memory is limited.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 use std::io::BufRead;
+use std::mem::size_of;
 
-use evtchn_trace::{Lines, LoadError};
+use anyhow::Result;
+use evtchn_trace::Lines;
 
 use super::drive::{LaneId, Position, Visitor, drive};
 use super::lanes::{Kind, Lane, Mark, Span, State, Texts, Timeline};
@@ -12,14 +17,21 @@ use crate::plain::Plain;
 /// The timeline of a trace.
 ///
 /// # Errors
-/// [`LoadError`] if a line is refused.
-pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline, LoadError> {
+/// [`LoadError`](evtchn_trace::LoadError) if a line is refused, [`Crowded`] if there is no room.
+pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline> {
     let mut builder = Builder {
         lines: Vec::new(),
         tracks: BTreeMap::new(),
         texts: Texts::new(),
+        bytes: 0,
+        room: ROOM,
+        is_crowded: false,
+        line: 1,
     };
     let summary = drive(trace, &mut builder)?;
+    if builder.is_crowded {
+        return Err(Crowded { line: builder.line }.into());
+    }
     let tracks = builder.tracks.into_values();
     Ok(Timeline {
         summary,
@@ -29,11 +41,43 @@ pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline, LoadErr
     })
 }
 
+/// More happens in a trace than a picture has room for.
+#[derive(Debug)]
+pub(crate) struct Crowded {
+    /// The first line without room.
+    line: u32,
+}
+
+impl fmt::Display for Crowded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = self.line;
+        write!(
+            f,
+            "line {line}: more happens up to here than a picture has room for; a .json has no such limit"
+        )
+    }
+}
+
+impl Error for Crowded {}
+
 struct Builder {
     lines: Vec<u32>,
     tracks: BTreeMap<LaneId, Track>,
     texts: Texts,
+    /// About how many bytes all this takes.
+    bytes: u64,
+    /// How many bytes it may take.
+    room: u64,
+    /// Something had no room.
+    is_crowded: bool,
+    /// The line of the last change.
+    line: u32,
 }
+
+/// The room of every picture, in bytes. Three times the size of the trace is added to it.
+const ROOM: u64 = 8 << 20;
+/// About how many bytes a lane takes without its spans and marks.
+const LANE: usize = 512;
 
 /// A lane, and its current state.
 #[derive(Default)]
@@ -43,16 +87,29 @@ struct Track {
 }
 
 impl Builder {
-    fn track(&mut self, lane: LaneId) -> &mut Track {
-        self.tracks.entry(lane).or_insert_with(|| {
+    /// Takes this many bytes, and returns whether there is room for them.
+    fn takes(&mut self, bytes: usize) -> bool {
+        // A vector that grows allocates up to twice its content.
+        self.bytes = self.bytes.saturating_add(2 * bytes as u64);
+        self.is_crowded |= self.bytes > self.room;
+        !self.is_crowded
+    }
+
+    fn track(&mut self, lane: LaneId) -> Option<&mut Track> {
+        if !self.tracks.contains_key(&lane) {
+            if !self.takes(LANE / 2) {
+                return None;
+            }
             let mut track = Track::default();
             track.lane.name = lane.name();
-            track
-        })
+            self.tracks.insert(lane, track);
+        }
+        self.tracks.get_mut(&lane)
     }
 
     fn note(&mut self, at: Position) {
-        if self.lines.last() < Some(&at.line) {
+        self.line = at.line;
+        if self.lines.last() < Some(&at.line) && self.takes(size_of::<u32>()) {
             self.lines.push(at.line);
         }
     }
@@ -60,12 +117,17 @@ impl Builder {
 
 impl Visitor for Builder {
     fn about(&mut self, lane: LaneId, about: &str) {
-        about.clone_into(&mut self.track(lane).lane.about);
+        if let Some(track) = self.track(lane) {
+            about.clone_into(&mut track.lane.about);
+        }
     }
 
     fn enter(&mut self, lane: LaneId, at: Position, state: Option<State>) {
         self.note(at);
-        let track = self.track(lane);
+        let has_room = self.takes(size_of::<Span>());
+        let Some(track) = self.track(lane).filter(|_| has_room) else {
+            return;
+        };
         if let Some((before, from)) = track.now.take()
             && from < at.step
         {
@@ -81,8 +143,19 @@ impl Visitor for Builder {
     fn mark(&mut self, lane: LaneId, at: Position, kind: Kind, text: &str) {
         self.note(at);
         // The escaped text is measured and shown.
-        let text = self.texts.keep(&Plain(text).to_string());
+        let text = Plain(text).to_string();
+        if !self.takes(size_of::<Mark>() + text.len()) {
+            return;
+        }
+        let text = self.texts.keep(&text);
         let at = at.step;
-        self.track(lane).lane.marks.push(Mark { at, kind, text });
+        if let Some(track) = self.track(lane) {
+            track.lane.marks.push(Mark { at, kind, text });
+        }
+    }
+
+    fn goes_on(&mut self, bytes: u64) -> bool {
+        self.room = ROOM.saturating_add(bytes.saturating_mul(3));
+        !self.is_crowded
     }
 }

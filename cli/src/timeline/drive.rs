@@ -26,6 +26,10 @@ pub(crate) trait Visitor {
     fn enter(&mut self, lane: LaneId, at: Position, state: Option<State>);
     /// A mark on a lane.
     fn mark(&mut self, lane: LaneId, at: Position, kind: Kind, text: &str);
+    /// A line has ended, and the trace up to its end has this many bytes. Returns whether to read on.
+    fn goes_on(&mut self, _bytes: u64) -> bool {
+        true
+    }
 }
 
 /// Identifies a lane. Lanes are drawn in this order.
@@ -63,7 +67,7 @@ pub(crate) fn drive(
 ) -> Result<Summary, LoadError> {
     let mut driver = Driver::new(trace.header(), out);
     driver.out.about(LaneId::Device, "fd, event loop");
-    for line in trace.by_ref() {
+    while let Some(line) = trace.next() {
         let line = line?;
         driver.line = driver.line.saturating_add(1);
         match &line.record {
@@ -76,6 +80,9 @@ pub(crate) fn drive(
             Record::Verdict(verdict) => driver.verdict(verdict),
             // These change no port.
             Record::Input(_) | Record::Schedule(_) => {}
+        }
+        if !driver.out.goes_on(trace.bytes()) {
+            break;
         }
     }
     Ok(driver.end(trace.cut().is_some()))
@@ -100,6 +107,9 @@ impl RemoteEnd {
         }
     }
 }
+
+/// How many bytes of a text are shown: as many as a recording keeps of an error's.
+const LETTERS: usize = 1 << 16;
 
 struct Driver<'a> {
     out: &'a mut dyn Visitor,
@@ -162,6 +172,7 @@ impl<'a> Driver<'a> {
 
     /// A mark on the lane of the port, or on that of the device if the port has no lane.
     fn mark(&mut self, port: impl Into<Option<u32>>, kind: Kind, text: &str) {
+        let text = &text[..text.floor_char_boundary(LETTERS)];
         let port = port.into().filter(|port| self.ports.contains_key(port));
         let at = self.position();
         self.summary.add(kind);

@@ -91,9 +91,12 @@ fn table(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
 /// The lanes as compact JSON: increasing numbers are written as differences.
 fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     let kinds = Kind::ALL.map(|kind| json!([kind.class(), kind.name(), kind.row()]));
-    let texts = script(&json!(timeline.texts.all()));
-    write!(out, "{{\"kinds\":{},\"texts\":{texts}", json!(kinds))?;
-    write!(out, ",\"lines\":[")?;
+    write!(out, "{{\"kinds\":{},\"texts\":[", json!(kinds))?;
+    for (place, text) in timeline.texts.all().iter().enumerate() {
+        comma(place, out)?;
+        write!(out, "{}", script(&json!(text)))?;
+    }
+    write!(out, "],\"lines\":[")?;
     let mut before = 0;
     for (place, line) in timeline.lines.iter().enumerate() {
         comma(place, out)?;

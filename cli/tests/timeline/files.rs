@@ -396,3 +396,29 @@ fn help_lists_formats_and_exit_codes() {
         assert!(help.contains(part), "{help}");
     }
 }
+
+#[test]
+fn a_trace_of_more_than_a_picture_has_room_for_is_refused_as_one_and_written_as_events() {
+    let trace = file("crowded.trace");
+    let mut lines = "{\"trace\":\"evtchn\",\"version\":3,\"source\":\"script\",\
+                     \"trigger\":\"level\",\"slots\":1000}\n\
+                     {\"op\":\"many bind 0 1000 unbound\"}\n"
+        .to_owned();
+    for port in 1..=1000 {
+        lines += &format!("{{\"seam\":\"bind_static\",\"port\":{port}}}\n");
+    }
+    let turn = "{\"op\":\"many wait 0 1000\"}\n{\"seam\":\"reset\"}\n";
+    // It ends as one that was cut off.
+    fs::write(&trace, lines + &turn.repeat(300)).unwrap();
+    for format in ["svg", "html"] {
+        let output = file(&format!("crowded.{format}"));
+        let (code, error) = timeline(&trace, &output);
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains("crowded.trace: line "), "{error}");
+        assert!(error.contains("more happens up to here"), "{error}");
+        assert!(!output.exists());
+    }
+    let events = ["--format", "json", "-o", "/dev/null"].map(OsStr::new);
+    let output = draw(&events).arg(&trace).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+}

@@ -13,28 +13,37 @@
 //!   reached.
 //! - [`keep`]: writes the trace of a script that fails, and returns the command that plays it again.
 //!   [`CheckTrace`] is what such a trace contains.
-//! - [`Target`]: the fuzz targets; [`Input`] is the input of one.
+//! - [`Target`]: the fuzz targets; [`Input`] is the input of one, and [`room`] the memory that it may
+//!   take. [`check_timeline`] is the target that draws traces, with the code of the command.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "explore")]
 pub mod explore;
 mod failed;
 mod handover;
+mod memory;
 pub mod model;
 mod op;
+mod picture;
 mod player;
 mod raw;
 mod registrar;
+mod replay;
 mod smaller;
 mod target;
 mod text;
 mod trace;
 
+pub use memory::{is_counted, room, within};
 pub use op::{Each, Failing, Op, Source};
+pub use picture::{check_timeline, play_timeline};
 pub use player::{
     Broken, Faults, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on,
     play_seen, shortest,
 };
+pub use replay::whole;
 pub use target::{Input, Target};
 pub use text::BadStep;
-pub use trace::{BadCheckTrace, CheckTrace, Script, keep, record, write, write_unplayed};
+pub use trace::{
+    BadCheckTrace, CheckTrace, CheckTraceError, Script, keep, record, write, write_unplayed,
+};

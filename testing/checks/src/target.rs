@@ -9,10 +9,12 @@ use evtchn_core::Trigger;
 use evtchn_trace::{Header, Record, Source, Tape, Verdict};
 
 use crate::handover::play_hand_over;
+use crate::memory::{is_counted, within};
 use crate::op::Op;
 use crate::player::{caught, check, play};
 use crate::raw::play_calls;
 use crate::registrar::play_registrar;
+use crate::replay::play_replay;
 use crate::trace::kept;
 
 /// A fuzz target.
@@ -22,18 +24,21 @@ pub enum Target {
     Calls,
     /// Any calls on open files of the simulator; the device is looked at after each.
     Driver,
-    /// The table of a hand-over, read and written.
+    /// The table of a hand-over, read, written and adopted.
     HandOver,
+    /// The file of a trace, read and played.
+    Replay,
     /// A program on an event loop that fails, panics, calls back and lies.
     Registrar,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 4] = [
+    pub const ALL: [Target; 5] = [
         Target::Calls,
         Target::Driver,
         Target::HandOver,
+        Target::Replay,
         Target::Registrar,
     ];
 
@@ -44,32 +49,40 @@ impl Target {
             Target::Calls => "calls",
             Target::Driver => "driver",
             Target::HandOver => "handover",
+            Target::Replay => "replay",
             Target::Registrar => "registrar",
         }
     }
 
-    /// Bytes before the first step, and bytes of a step.
-    const fn step(self) -> (usize, usize) {
+    /// Bytes before the first step, and bytes of a step. `None` if a step is a line.
+    const fn step(self) -> Option<(usize, usize)> {
         match self {
-            Target::Calls => (1, 2),
-            Target::Driver => (1, 6),
-            Target::HandOver => (0, 1),
-            Target::Registrar => (1, 3),
+            Target::Calls => Some((1, 2)),
+            Target::Driver => Some((1, 6)),
+            Target::HandOver => Some((0, 1)),
+            Target::Registrar => Some((1, 3)),
+            Target::Replay => None,
         }
     }
 
     /// Does with these bytes what it does with any.
     ///
     /// # Panics
-    /// Where something breaks or panics, with the command that plays it again.
+    /// If something breaks or panics, or takes more memory than it has [`room`](crate::room) for. The
+    /// message has the command that plays it again.
     #[expect(clippy::panic, reason = "a test ends by panicking")]
     pub fn check(self, bytes: &[u8]) {
-        if self == Target::Calls {
-            let (trigger, script) = Op::decode(bytes);
-            return check(trigger, &script);
-        }
         let input = Input::new(self, bytes);
-        if let Err(what) = input.play() {
+        let played = match self {
+            // A script that breaks is printed as a test has it.
+            Target::Calls => within(bytes.len(), || {
+                let (trigger, script) = Op::decode(bytes);
+                check(trigger, &script);
+                Ok(())
+            }),
+            Target::Driver | Target::HandOver | Target::Replay | Target::Registrar => input.play(),
+        };
+        if let Err(what) = played {
             let short = input.shortest();
             let what = short.play().err().unwrap_or(what);
             panic!("{what}\n{}", short.keep(&std::env::temp_dir()));
@@ -78,7 +91,11 @@ impl Target {
 
     /// Lets a panic unwind where the hook of libFuzzer would end the process, so that what panics is
     /// made short and kept too. For a fuzz target, before its first input.
-    pub fn catch_panics() {
+    ///
+    /// # Panics
+    /// If the process does not [count](crate::is_counted) the bytes that it allocates.
+    pub fn set_up() {
+        assert!(is_counted(), "the memory of an input is not counted");
         drop(std::panic::take_hook());
     }
 }
@@ -103,8 +120,21 @@ impl Input {
     /// How many steps it means.
     #[must_use]
     pub fn steps(&self) -> usize {
-        let (head, step) = self.target.step();
-        self.bytes.len().saturating_sub(head) / step
+        match self.target.step() {
+            Some((head, step)) => self.bytes.len().saturating_sub(head) / step,
+            None => self.pieces().len(),
+        }
+    }
+
+    /// The pieces that can be left out. The first piece cannot.
+    fn pieces(&self) -> Vec<Vec<u8>> {
+        let Some((head, step)) = self.target.step() else {
+            let lines = self.bytes.split_inclusive(|byte| *byte == b'\n');
+            return lines.map(<[u8]>::to_vec).collect();
+        };
+        let (head, steps) = self.bytes.split_at(head.min(self.bytes.len()));
+        let steps = steps.chunks(step).map(<[u8]>::to_vec);
+        std::iter::once(head.to_vec()).chain(steps).collect()
     }
 
     /// Plays it.
@@ -114,37 +144,25 @@ impl Input {
     pub fn play(&self) -> Result<(), String> {
         let bytes = &self.bytes[..];
         caught(|| match self.target {
-            Target::Calls => {
+            Target::Calls => within(bytes.len(), || {
                 let (trigger, script) = Op::decode(bytes);
                 let played = play(trigger, &script);
                 played.map(drop).map_err(|broken| broken.to_string())
-            }
-            Target::Driver => play_calls(bytes),
+            }),
+            Target::Driver => within(bytes.len(), || play_calls(bytes)),
             Target::HandOver => play_hand_over(bytes),
-            Target::Registrar => play_registrar(bytes),
+            Target::Replay => play_replay(bytes),
+            Target::Registrar => within(bytes.len(), || play_registrar(bytes)),
         })
     }
 
     /// The shortest input that still breaks, found by leaving steps out; of one that does.
     #[must_use]
     pub fn shortest(&self) -> Input {
-        let (head, step) = self.target.step();
-        let mut short = self.clone();
-        let mut row = short.steps().next_power_of_two();
-        while row > 0 {
-            let mut at = head;
-            while at < short.bytes.len() {
-                let mut shorter = short.clone();
-                let end = shorter.bytes.len().min(at + row * step);
-                shorter.bytes.drain(at..end);
-                match shorter.play() {
-                    Err(_) => short = shorter,
-                    Ok(()) => at += row * step,
-                }
-            }
-            row /= 2;
-        }
-        short
+        let of = |pieces: &[Vec<u8>]| Input::new(self.target, &pieces.concat());
+        of(&shortest(1, self.pieces(), |pieces| {
+            of(pieces).play().is_err()
+        }))
     }
 
     /// Writes the trace of it to a file in `dir` that is named after it, and says how to play it
@@ -198,6 +216,30 @@ impl Input {
     }
 }
 
+/// The fewest pieces that still break, found by leaving pieces out. The first `head` pieces stay.
+pub(crate) fn shortest<T: Clone>(
+    head: usize,
+    pieces: Vec<T>,
+    breaks: impl Fn(&[T]) -> bool,
+) -> Vec<T> {
+    let mut short = pieces;
+    let mut row = short.len().next_power_of_two();
+    while row > 0 {
+        let mut at = head;
+        while at < short.len() {
+            let mut shorter = short.clone();
+            shorter.drain(at..short.len().min(at + row));
+            if breaks(&shorter) {
+                short = shorter;
+            } else {
+                at += row;
+            }
+        }
+        row /= 2;
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,5 +279,6 @@ mod tests {
         assert_eq!(Input::new(Target::Registrar, &bytes).steps(), 4);
         assert_eq!(Input::new(Target::HandOver, &bytes).steps(), 13);
         assert_eq!(Input::new(Target::Calls, &[]).steps(), 0);
+        assert_eq!(Input::new(Target::Replay, b"{}\n{}\n{").steps(), 3);
     }
 }

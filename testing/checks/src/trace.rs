@@ -1,13 +1,14 @@
 //! Traces of checks: written when a check fails, and played again from the file.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use evtchn_core::Trigger;
-use evtchn_trace::{Header, Record, Source, Tape, Trace, Verdict};
+use evtchn_trace::{Header, Line, LoadError, Record, Recording, Source, Tape, Trace, Verdict};
 
 use crate::op::Op;
 use crate::player::{Broken, Played, SLOTS, play_on, play_taped, shortest};
@@ -51,14 +52,19 @@ pub(crate) fn kept(
     what: &impl Hash,
     write: impl FnOnce(&Path) -> io::Result<()>,
 ) -> String {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    let path = dir.join(format!("evtchn-{:016x}.trace", hasher.finish()));
+    let path = named(dir, what);
     let shown = path.display();
     match write(&path) {
         Ok(()) => format!("to play it again: cargo run -p evtchn-cli -- replay {shown}"),
         Err(error) => format!("{shown} could not be written: {error}"),
     }
+}
+
+/// A file in `dir`, named after a hash of the content.
+pub(crate) fn named(dir: &Path, what: &impl Hash) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    dir.join(format!("evtchn-{:016x}.trace", hasher.finish()))
 }
 
 /// [`record`] to a file.
@@ -118,6 +124,9 @@ pub enum CheckTrace {
     Input(Input),
 }
 
+/// The most slots with which the script of a trace is played.
+const MOST_SLOTS: u16 = 16_384;
+
 /// A trace that cannot be played as a check.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCheckTrace {
@@ -135,6 +144,12 @@ pub enum BadCheckTrace {
         /// The scenario.
         scenario: String,
     },
+    /// More slots than a script may have: each takes memory.
+    #[error("line 1: {slots} slots, but a script has at most {MOST_SLOTS}")]
+    Slots {
+        /// How many it has.
+        slots: u16,
+    },
     /// A line with an input of an unknown target, or without bytes.
     #[error("line {line}: not an input of a fuzz target")]
     Input {
@@ -151,20 +166,58 @@ pub enum BadCheckTrace {
     },
 }
 
+/// A file that is not a trace, or a trace that cannot be played as a check.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckTraceError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It cannot be played.
+    #[error(transparent)]
+    Bad(#[from] BadCheckTrace),
+}
+
 impl TryFrom<&Trace> for CheckTrace {
     type Error = BadCheckTrace;
 
     fn try_from(trace: &Trace) -> Result<CheckTrace, BadCheckTrace> {
-        if trace.header.source != Source::Script {
-            return Err(BadCheckTrace::OfAProgram);
+        CheckTrace::of(
+            &trace.header,
+            trace.lines.iter().map(Ok::<_, BadCheckTrace>),
+        )
+    }
+}
+
+impl CheckTrace {
+    /// What a recording contains.
+    ///
+    /// # Errors
+    /// [`CheckTraceError`]
+    pub fn load(recording: Recording) -> Result<CheckTrace, CheckTraceError> {
+        let header = recording.header().clone();
+        CheckTrace::of(&header, recording.lines()?)
+    }
+
+    fn of<E: From<BadCheckTrace>>(
+        header: &Header,
+        lines: impl Iterator<Item = Result<impl Borrow<Line>, impl Into<E>>>,
+    ) -> Result<CheckTrace, E> {
+        if header.source != Source::Script {
+            return Err(BadCheckTrace::OfAProgram.into());
+        }
+        let slots = header.slots.unwrap_or(SLOTS);
+        if slots > MOST_SLOTS {
+            return Err(BadCheckTrace::Slots { slots }.into());
         }
         let mut script = Script {
-            slots: trace.header.slots.unwrap_or(SLOTS),
-            trigger: trace.header.trigger,
+            slots,
+            trigger: header.trigger,
             steps: Vec::new(),
             lines: Vec::new(),
         };
-        for (line, at) in trace.lines.iter().zip(2..) {
+        for (line, at) in lines.zip(2..) {
+            let line = line.map_err(Into::into)?;
+            let line: &Line = line.borrow();
             match &line.record {
                 Record::Op(op) => {
                     let step = op.op.parse();
@@ -174,13 +227,12 @@ impl TryFrom<&Trace> for CheckTrace {
                 }
                 Record::Input(input) => {
                     let input = Input::from_line(input);
-                    return input
-                        .map(CheckTrace::Input)
-                        .ok_or(BadCheckTrace::Input { line: at });
+                    let input = input.ok_or(BadCheckTrace::Input { line: at })?;
+                    return Ok(CheckTrace::Input(input));
                 }
                 Record::Schedule(schedule) => {
                     let scenario = schedule.schedule.clone();
-                    return Err(BadCheckTrace::Schedule { line: at, scenario });
+                    return Err(BadCheckTrace::Schedule { line: at, scenario }.into());
                 }
                 Record::Call(_)
                 | Record::Answer(_)
@@ -263,7 +315,22 @@ mod tests {
         assert_eq!(read.play().unwrap(), played);
         let last = trace.lines.last().map(|line| &line.record);
         assert_eq!(last, Some(&Record::Verdict(Verdict::Holds)));
-        let is_backend = |line: &&evtchn_trace::Line| matches!(line.record, Record::Backend(_));
+        let is_backend = |line: &&Line| matches!(line.record, Record::Backend(_));
         assert!(trace.lines.iter().filter(is_backend).count() > 10);
+    }
+
+    #[test]
+    fn a_script_of_more_slots_than_are_played_is_refused() {
+        let trace = |slots| {
+            let mut header = Header::new(Source::Script, Trigger::Level);
+            header.slots = Some(slots);
+            CheckTrace::try_from(&Trace {
+                header,
+                lines: Vec::new(),
+            })
+        };
+        let slots = MOST_SLOTS + 1;
+        assert_eq!(trace(slots), Err(BadCheckTrace::Slots { slots }));
+        assert!(trace(MOST_SLOTS).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evtchn_core::{Channel, ChannelId, Context, Error, RemotePort, Round, Wake, WakeBuf};
+use evtchn_core::{Channel, ChannelId, Context, Error, Port, RemotePort, Round, Wake, WakeBuf};
 
 use super::backend::ReplayBackend;
 use super::cursor::Cursor;
@@ -26,7 +26,17 @@ struct Channels {
     /// The channels by number; `None` for one that was dropped.
     bound: Vec<Option<Played>>,
     ids: Vec<ChannelId>,
-    numbers: HashMap<ChannelId, u32>,
+    /// The last channel of each port.
+    numbers: HashMap<Port, u32>,
+}
+
+impl Channels {
+    fn number(&mut self, id: ChannelId) -> u32 {
+        let number = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
+        self.ids.push(id);
+        self.numbers.insert(id.port(), number);
+        number
+    }
 }
 
 impl Shared {
@@ -73,26 +83,41 @@ impl Shared {
         match bound {
             Ok(channel) => Answer::Bound {
                 port: channel.port(),
-                channel: self.adopted(channel),
+                channel: self.numbered_new(channel),
             },
             Err(error) => step::failed(&error),
         }
     }
 
     /// Numbers a new channel.
-    pub(super) fn adopted(&self, channel: Played) -> u32 {
+    fn numbered_new(&self, channel: Played) -> u32 {
         let mut channels = self.channels();
-        let number = u32::try_from(channels.ids.len()).unwrap_or(u32::MAX);
-        let id = channel.id();
-        channels.ids.push(id);
-        channels.numbers.insert(id, number);
+        let number = channels.number(channel.id());
         channels.bound.push(Some(channel));
         number
     }
 
+    /// Numbers adopted channels, of which there can be one for each port of a domain.
+    pub(super) fn adopted(&self, adopted: Vec<Played>) -> Vec<u32> {
+        let mut all = self.channels();
+        all.ids.reserve_exact(adopted.len());
+        all.numbers.reserve(adopted.len());
+        let numbers = adopted.iter().map(|it| it.id());
+        let numbers = numbers.map(|id| all.number(id)).collect();
+        let adopted = adopted.into_iter().map(Some);
+        if all.bound.is_empty() {
+            all.bound = adopted.collect();
+        } else {
+            all.bound.extend(adopted);
+        }
+        numbers
+    }
+
     pub(super) fn numbered(&self, wake: &Wake) -> (u32, WakeCause) {
         let channels = self.channels();
-        let number = channels.numbers.get(&wake.channel).copied();
+        let id = wake.channel;
+        let number = channels.numbers.get(&id.port()).copied();
+        let number = number.filter(|number| channels.ids.get(*number as usize) == Some(&id));
         (number.unwrap_or(u32::MAX), WakeCause(wake.cause))
     }
 

@@ -1,22 +1,30 @@
 //! The position of a replay in its trace. It compares each call and answer with the next line.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Difference, Machine, Replayed, Tally};
 use crate::failed::Failed;
 use crate::line::{Answer, BackendAnswer, BackendCall, BackendRecord, Call, Line, Record};
+use crate::refused::LoadError;
 
-pub(super) struct Cursor {
-    lines: Vec<Line>,
-    state: Mutex<State>,
-}
+pub(crate) struct Cursor(Mutex<State>);
+
+/// The lines after the first one, read as they are played.
+type Lines = Box<dyn Iterator<Item = Result<Line, LoadError>> + Send>;
 
 struct State {
-    /// The index of the next line.
-    next: usize,
+    lines: Lines,
+    /// The next line. `None` after the last one.
+    next: Option<Arc<Line>>,
+    /// The line before the next one.
+    before: Option<Arc<Line>>,
+    /// The number of the next line.
+    number: usize,
     tally: Tally,
     machine: Option<Box<dyn Machine>>,
     difference: Option<Difference>,
+    /// Why the next line could not be read.
+    failed: Option<LoadError>,
     /// The trace was cut off, so the program did more than it says.
     is_cut: bool,
     /// Nothing more is compared.
@@ -30,33 +38,36 @@ pub(super) struct Recorded {
 }
 
 impl Cursor {
-    pub(super) fn new(lines: &[Line], is_cut: bool, machine: Option<Box<dyn Machine>>) -> Cursor {
-        Cursor {
-            lines: lines.to_vec(),
-            state: Mutex::new(State {
-                next: 0,
-                tally: Tally::default(),
-                machine,
-                difference: None,
-                is_cut,
-                over: false,
-            }),
-        }
+    pub(crate) fn new(lines: Lines, is_cut: bool, machine: Option<Box<dyn Machine>>) -> Cursor {
+        let mut state = State {
+            lines,
+            next: None,
+            before: None,
+            number: 1,
+            tally: Tally::default(),
+            machine,
+            difference: None,
+            failed: None,
+            is_cut,
+            over: false,
+        };
+        state.go_on();
+        Cursor(Mutex::new(state))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next call of the program, with its thread. Returns `None` at the end of the trace or after a
     /// difference.
     pub(super) fn next_call(&self) -> Option<(u32, Call)> {
         let mut state = self.state();
-        let line = state.next_of_context(&self.lines)?;
+        let line = state.next_of_context()?;
         let Record::Call(call) = &line.record else {
-            return state.differs(&self.lines, "no call of the program is under way".into());
+            return state.differs("no call of the program is under way".into());
         };
-        state.next += 1;
+        state.go_on();
         state.tally.calls += 1;
         Some((line.thread, call.clone()))
     }
@@ -69,26 +80,26 @@ impl Cursor {
     pub(super) fn backend_call(&self, call: &BackendCall) -> Option<Recorded> {
         let mut state = self.state();
         let got = || text(&Record::Backend(BackendRecord::new(call.clone())));
-        let Some(line) = state.next_of_context(&self.lines) else {
+        let Some(line) = state.next_of_context() else {
             return match state.over {
                 true => None,
-                false => state.differs(&self.lines, got()),
+                false => state.differs(got()),
             };
         };
         match &line.record {
             Record::Backend(recorded) if recorded.call == *call => {
                 let machine = state.machine.as_mut();
                 if let Some(Err(got)) = machine.map(|it| it.act(&line.record)) {
-                    return state.differs(&self.lines, got);
+                    return state.differs(got);
                 }
-                state.next += 1;
+                state.go_on();
                 state.tally.backend_calls += 1;
                 Some(Recorded {
                     answer: recorded.answer.clone(),
                     failed: recorded.failed.clone(),
                 })
             }
-            _ => state.differs(&self.lines, got()),
+            _ => state.differs(got()),
         }
     }
 
@@ -96,10 +107,10 @@ impl Cursor {
     pub(super) fn answer(&self, answer: Answer) {
         let mut state = self.state();
         let answer = Record::Answer(answer);
-        match state.next_of_context(&self.lines) {
-            Some(line) if line.record == answer => state.next += 1,
+        match state.next_of_context() {
+            Some(line) if line.record == answer => state.go_on(),
             Some(_) => {
-                state.differs::<()>(&self.lines, text(&answer));
+                state.differs::<()>(text(&answer));
             }
             None => {}
         }
@@ -109,14 +120,13 @@ impl Cursor {
     pub(super) fn cannot_call(&self, why: &str) {
         let mut state = self.state();
         // The difference is at the line of the call, not at the next one.
-        state.next = state.next.saturating_sub(1);
-        state.differs::<()>(&self.lines, why.to_owned());
+        state.go_back();
+        state.differs::<()>(why.to_owned());
     }
 
     /// Whether the next line is the close of a device, outside of every call.
     pub(super) fn is_at_close(&self) -> bool {
-        let mut state = self.state();
-        let line = state.next_of_context(&self.lines);
+        let line = self.state().next_of_context();
         line.is_some_and(|line| {
             line.record == Record::Backend(BackendRecord::new(BackendCall::Close))
         })
@@ -135,28 +145,33 @@ impl Cursor {
     pub(super) fn close(&self) {
         let mut state = self.state();
         // Does what others did after the last call.
-        let _end = state.next_of_context(&self.lines);
+        let _end = state.next_of_context();
         state.over = true;
     }
 
-    pub(super) fn end(&self, threads: usize) -> Replayed {
-        let state = self.state();
-        match &state.difference {
-            Some(difference) => Replayed::Differs(difference.clone()),
+    /// # Errors
+    /// The trace could not be read to its end.
+    pub(super) fn end(&self, threads: usize) -> Result<Replayed, LoadError> {
+        let mut state = self.state();
+        if let Some(failed) = state.failed.take() {
+            return Err(failed);
+        }
+        Ok(match state.difference.take() {
+            Some(difference) => Replayed::Differs(difference),
             None => Replayed::Same(Tally {
                 threads,
                 ..state.tally
             }),
-        }
+        })
     }
 }
 
 impl State {
     /// The next line that is a call of the program, an answer, or a backend call of the context. Does
     /// what others did before it.
-    fn next_of_context<'a>(&mut self, lines: &'a [Line]) -> Option<&'a Line> {
+    fn next_of_context(&mut self) -> Option<Arc<Line>> {
         while !self.over {
-            let Some(line) = lines.get(self.next) else {
+            let Some(line) = self.next.clone() else {
                 self.over = self.is_cut;
                 return None;
             };
@@ -166,9 +181,9 @@ impl State {
                 | Record::Backend(BackendRecord { peer: Some(_), .. }) => {
                     let acted = self.machine.as_mut().map(|it| it.act(&line.record));
                     if let Some(Err(got)) = acted {
-                        return self.differs(lines, got);
+                        return self.differs(got);
                     }
-                    self.next += 1;
+                    self.go_on();
                 }
                 Record::Call(_)
                 | Record::Answer(_)
@@ -182,11 +197,31 @@ impl State {
         None
     }
 
-    fn differs<T>(&mut self, lines: &[Line], got: String) -> Option<T> {
+    /// Reads the next line.
+    fn go_on(&mut self) {
+        self.number += 1;
+        self.before = self.next.take();
+        match self.lines.next() {
+            Some(Ok(line)) => self.next = Some(Arc::new(line)),
+            Some(Err(error)) => {
+                self.failed = Some(error);
+                self.over = true;
+            }
+            None => {}
+        }
+    }
+
+    /// Goes back to the line before, from which nothing goes on.
+    fn go_back(&mut self) {
+        self.number -= 1;
+        self.next = self.before.take();
+    }
+
+    fn differs<T>(&mut self, got: String) -> Option<T> {
         if !self.over {
-            let expected = lines.get(self.next).map(|line| text(&line.record));
+            let expected = self.next.as_ref().map(|line| text(&line.record));
             self.difference = Some(Difference {
-                line: self.next + 2,
+                line: self.number,
                 expected: expected.unwrap_or_else(|| "the end".to_owned()),
                 got,
             });

@@ -201,8 +201,8 @@ impl Shared {
 
     fn put_together(&self, parts: Parts, backend: &ReplayBackend) -> Arc<Ctx> {
         let (context, channels) = Context::from_parts(parts, backend.clone(), backend.clone());
-        let adopted = channels.into_iter().map(|it| self.adopted(it)).collect();
-        self.answer(Ok(Answer::Adopted { channels: adopted }));
+        let channels = self.adopted(channels);
+        self.answer(Ok(Answer::Adopted { channels }));
         Arc::new(context)
     }
 }

@@ -5,11 +5,11 @@ mod machine;
 use evtchn_core::DomId;
 use evtchn_sim::Happened;
 
-use crate::header::Source;
-use crate::line::{BackendCall, Call, Guest, Record, Sim};
+use crate::header::{Header, Source};
+use crate::line::{BackendCall, BackendRecord, Call, Guest, Line, Record, Sim};
 use crate::read::Trace;
 use crate::refused::{BadTrace, BadTraceKind};
-use crate::replay::{self, Replayed};
+use crate::replay::{self, Machine, Replayed};
 use crate::salvage::Cut;
 use crate::tape::Tape;
 use machine::Simulated;
@@ -89,20 +89,100 @@ pub fn replay_on_sim(trace: &Trace) -> Result<Replayed, BadTrace> {
 
 /// [`replay_on_sim`] for a trace that may have been cut off.
 pub(crate) fn replay_cut(trace: &Trace, cut: Option<Cut>) -> Result<Replayed, BadTrace> {
-    for (line, at) in trace.lines.iter().zip(2..) {
-        if let Some(why) = obstacle(trace.header.source, &line.record) {
-            let why = format!("{why}, which cannot be replayed on the simulator");
-            return Err(BadTraceKind::Field(why).at(at));
+    let mut check = SimCheck::new(trace.header.source);
+    trace.lines.iter().for_each(|line| check.line(line));
+    check.end()?;
+    replay::replay_with(trace, cut, Some(machine(&trace.header)))
+}
+
+/// A machine for a trace with this first line.
+pub(crate) fn machine(header: &Header) -> Box<dyn Machine> {
+    Box::new(Simulated::new(header))
+}
+
+/// Checks whether a trace that can be replayed can also be replayed on the simulator.
+pub(crate) struct SimCheck {
+    source: Source,
+    /// The next line, counted from 1.
+    at: usize,
+    /// The first line that cannot be replayed.
+    bad: Option<BadTrace>,
+    /// Whether the first call adopts the device of another process. `None` before the first call.
+    adopts: Option<bool>,
+    /// How many guests there are.
+    guests: usize,
+}
+
+/// The most guests of a trace.
+const GUESTS: usize = 4096;
+/// The most other holders of the device.
+const HOLDERS: u32 = 1024;
+
+impl SimCheck {
+    pub(crate) const fn new(source: Source) -> SimCheck {
+        SimCheck {
+            source,
+            at: 2,
+            bad: None,
+            adopts: None,
+            guests: 0,
         }
     }
-    let mut lines = trace.lines.iter();
-    let first = lines.find(|line| matches!(line.record, Record::Call(_)));
-    if first.is_some_and(|line| matches!(line.record, Record::Call(Call::FromParts { .. }))) {
-        let why = "the device of another process cannot be replayed on the simulator";
-        return Err(BadTraceKind::Field(why.into()).at(1));
+
+    /// Checks the next line.
+    pub(crate) fn line(&mut self, line: &Line) {
+        if self.bad.is_none()
+            && let Some(why) = obstacle(self.source, &line.record)
+        {
+            let why = format!("{why}, which cannot be replayed on the simulator");
+            self.bad = Some(BadTraceKind::Field(why).at(self.at));
+        }
+        if self.bad.is_none()
+            && let Err(why) = self.count(&line.record)
+        {
+            self.bad = Some(BadTraceKind::Field(why).at(self.at));
+        }
+        if let Record::Call(call) = &line.record {
+            let adopts = matches!(call, Call::FromParts { .. });
+            self.adopts.get_or_insert(adopts);
+        }
+        self.at += 1;
     }
-    let machine = Simulated::new(&trace.header);
-    replay::replay_with(trace, cut, Some(Box::new(machine)))
+
+    /// Counts the guests, and checks that the simulator has room for them and for the holders.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "no other line makes a guest or a holder"
+    )]
+    fn count(&mut self, record: &Record) -> Result<(), String> {
+        match record {
+            Record::Guest(Guest::Create { .. }) => self.guests += 1,
+            Record::Guest(Guest::Remove { .. }) => self.guests = self.guests.saturating_sub(1),
+            Record::Backend(BackendRecord {
+                peer: Some(peer), ..
+            }) if *peer >= HOLDERS => {
+                return Err(format!("holder {peer} of the device, of at most {HOLDERS}"));
+            }
+            _ => {}
+        }
+        match self.guests > GUESTS {
+            true => Err(format!("more than {GUESTS} guests")),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns whether the trace can be replayed.
+    ///
+    /// # Errors
+    /// The first line that cannot be replayed.
+    pub(crate) fn end(self) -> Result<(), BadTrace> {
+        let adopts = "the device of another process cannot be replayed on the simulator";
+        match self.bad {
+            Some(bad) => Err(bad),
+            None if self.adopts == Some(true) => Err(BadTraceKind::Field(adopts.into()).at(1)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What this line leaves out that the simulator would need, if anything.

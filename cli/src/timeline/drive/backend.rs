@@ -9,6 +9,9 @@ use super::super::lanes::Kind;
 use super::super::summary::many;
 use super::{Driver, RemoteEnd};
 
+/// How many ports a domain can have.
+const PORTS: usize = 1 << 17;
+
 impl Driver<'_> {
     pub(super) fn backend_call(&mut self, thread: u32, at: &BackendRecord) {
         match (at.peer, &at.failed) {
@@ -102,7 +105,15 @@ impl Driver<'_> {
 
     fn read(&mut self, thread: u32, words: &[u32]) {
         self.mark(None, Kind::Read, &many(words.len(), "port"));
-        self.unread.extend(words);
+        if self.unread.len() + words.len() > PORTS {
+            // No recorded device has so many unread ports.
+            self.handle_unread();
+            for word in words {
+                self.step(*word, PortInput::Event);
+            }
+        } else {
+            self.unread.extend(words);
+        }
         let is_in_round = matches!(
             self.calls.get(&thread),
             Some(
