@@ -102,7 +102,7 @@ impl Shared {
         let mut all = self.channels();
         all.ids.reserve_exact(adopted.len());
         all.numbers.reserve(adopted.len());
-        let numbers = adopted.iter().map(|it| it.id());
+        let numbers = adopted.iter().map(Channel::id);
         let numbers = numbers.map(|id| all.number(id)).collect();
         let adopted = adopted.into_iter().map(Some);
         if all.bound.is_empty() {
