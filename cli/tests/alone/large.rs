@@ -226,7 +226,7 @@ fn resets() -> Vec<u8> {
         writeln!(lines, "{{\"seam\":\"bind_static\",\"port\":{port}}}").unwrap();
     }
     let turn = "{\"op\":\"many wait 0 1000\"}\n{\"seam\":\"reset\"}\n";
-    lines.insert_str(0, "{\"op\":\"many bind 0 1000 static\"}\n");
+    lines.insert_str(0, "{\"op\":\"many bind 0 1000 unbound\"}\n");
     lines.push_str(&turn.repeat(300));
     trace("script", ",\"slots\":1000", &lines)
 }

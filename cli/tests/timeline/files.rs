@@ -401,7 +401,7 @@ fn a_trace_of_more_than_a_picture_has_room_for_is_refused_as_one_and_written_as_
     let trace = file("crowded.trace");
     let mut lines = "{\"trace\":\"evtchn\",\"version\":3,\"source\":\"script\",\
                      \"trigger\":\"level\",\"slots\":1000}\n\
-                     {\"op\":\"many bind 0 1000 static\"}\n"
+                     {\"op\":\"many bind 0 1000 unbound\"}\n"
         .to_owned();
     for port in 1..=1000 {
         lines += &format!("{{\"seam\":\"bind_static\",\"port\":{port}}}\n");
