@@ -62,7 +62,7 @@ pub(crate) fn a_comment_that_rustdoc_does_not_compile_is_a_complaint() {
     };
     of("core/src/ids.rs", "    /// ```\n    /// x\n    /// ```\n").unwrap();
     of("core/src/ids.rs", "//! ```ignore\n//! x\n//! ```\n").unwrap_err();
-    of("cli/src/watch.rs", "//! ```\n//! x\n//! ```\n").unwrap_err();
+    of("xtask/src/vm.rs", "//! ```\n//! x\n//! ```\n").unwrap_err();
 }
 
 pub(crate) fn a_broken_link_is_a_complaint() {
