@@ -6,24 +6,66 @@
 
 use super::{Round, Shared, State};
 use crate::hal::Registrar;
-use crate::machine::{self, Room, Wake};
+use crate::ids::Port;
+use crate::machine::{self, ChannelId, Wake};
 use crate::sync::{AtomicBool, AtomicUsize, MutexGuard, Ordering::SeqCst};
+use std::sync::atomic::{self, Ordering::Relaxed};
 
 /// How much of what it took ahead the round has yielded, and whether the rest was taken back.
 ///
 /// The round writes `yielded` before it reads `is_taken_back`. A thread that takes back writes
 /// `is_taken_back` before it reads `yielded`. So of two that meet, at least one sees the other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ahead {
     /// Includes the wake that the round is about to yield.
     yielded: AtomicUsize,
     is_taken_back: AtomicBool,
+    /// The channels. Only the thread of the round writes and reads them.
+    room: [Place; machine::Ahead::MOST],
 }
 
-/// The channels that a round took ahead.
+/// A channel, in plain memory also under the schedule checker.
+#[derive(Debug)]
+struct Place {
+    port: atomic::AtomicU32,
+    generation: atomic::AtomicU64,
+}
+
+impl Place {
+    #[expect(
+        clippy::declare_interior_mutable_const,
+        reason = "each place is a copy of it"
+    )]
+    const EMPTY: Place = Place {
+        port: atomic::AtomicU32::new(0),
+        generation: atomic::AtomicU64::new(0),
+    };
+
+    fn put(&self, channel: ChannelId) {
+        self.port.store(channel.port().as_raw(), Relaxed);
+        self.generation.store(channel.generation(), Relaxed);
+    }
+
+    #[inline]
+    fn channel(&self) -> Option<ChannelId> {
+        let port = Port::new(self.port.load(Relaxed))?;
+        Some(ChannelId::of(port, self.generation.load(Relaxed)))
+    }
+}
+
+impl Default for Ahead {
+    fn default() -> Ahead {
+        Ahead {
+            yielded: AtomicUsize::default(),
+            is_taken_back: AtomicBool::default(),
+            room: [Place::EMPTY; machine::Ahead::MOST],
+        }
+    }
+}
+
+/// How far a round is with the channels that it took ahead.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
-    pub(super) room: Option<Box<Room>>,
     /// How many channels there are, and how many of them were yielded.
     count: u8,
     yielded: u8,
@@ -69,12 +111,11 @@ impl<R: Registrar> Round<'_, R> {
     #[inline(never)]
     fn take_words_ahead(&mut self, state: &mut State) {
         let ahead = &mut self.ahead;
-        let room = ahead.room.take();
-        let mut room = room.unwrap_or_else(|| state.machine.ahead.take_room());
+        let room = &self.shared.ahead.room;
         // One wake is about to be yielded.
         let most = machine::Ahead::MOST.min(self.wakes_left - 1);
-        ahead.count = state.machine.take_ahead(&mut room, most);
-        ahead.room = Some(room);
+        let put = |place: usize, channel| room[place].put(channel);
+        ahead.count = state.machine.take_ahead(most, put);
         ahead.is_off = ahead.count == 0;
         ahead.yielded = 0;
         self.shared.ahead.yielded.store(0, SeqCst);
@@ -88,9 +129,9 @@ impl<R: Registrar> Round<'_, R> {
             return None;
         }
         let yielded = usize::from(self.ahead.yielded);
-        let channel = *self.ahead.room.as_deref()?.get(yielded)?;
-        self.ahead.yielded += 1;
         let shared = &self.shared.ahead;
+        let channel = shared.room.get(yielded)?.channel()?;
+        self.ahead.yielded += 1;
         shared.yielded.store(yielded + 1, SeqCst);
         if shared.is_taken_back.load(SeqCst) && !self.was_yielded() {
             return None;

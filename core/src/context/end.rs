@@ -5,7 +5,6 @@ use super::owner::RoundNumber;
 use super::{Outcome, Shared};
 use crate::error::Error;
 use crate::hal::{DeviceError, Registrar, Trigger};
-use crate::machine::Room;
 use crate::sync::Ordering;
 
 impl<R: Registrar> Shared<R> {
@@ -42,24 +41,16 @@ impl<R: Registrar> Shared<R> {
         if !self.in_round.claim() {
             return Err(Error::Busy);
         }
-        if let Err(error) = self.end_round(true, &mut None) {
+        if let Err(error) = self.end_round(true) {
             self.owe_error(error);
         }
         self.in_round.acquire().ok_or(Error::Busy)
     }
 
-    /// Ends the round of this thread. `may_read` says that the device may have more. `room` is kept
-    /// for the next round, which takes wakes ahead into it.
+    /// Ends the round of this thread. `may_read` says that the device may have more.
     #[inline(always)]
-    pub(super) fn end_round(
-        &self,
-        may_read: bool,
-        room: &mut Option<Box<Room>>,
-    ) -> Result<Outcome, Error> {
+    pub(super) fn end_round(&self, may_read: bool) -> Result<Outcome, Error> {
         let mut state = self.lock();
-        if room.is_some() {
-            state.machine.ahead.room = room.take();
-        }
         state.machine.queue_unread();
         let is_edge = self.trigger == Trigger::Edge;
         state.machine.set_may_have_more(is_edge && may_read);

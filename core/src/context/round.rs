@@ -208,7 +208,7 @@ impl<'a, R: Registrar> Round<'a, R> {
         if !is_last {
             return Ok(self.shared.outcome());
         }
-        self.shared.end_round(self.may_read, &mut self.ahead.room)
+        self.shared.end_round(self.may_read)
     }
 
     /// `next` of a round that is observed or was ended by another one.

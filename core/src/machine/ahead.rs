@@ -1,13 +1,8 @@
 //! Events that a round takes ahead, before it yields them, and that are taken back if it does not.
 
-use alloc::boxed::Box;
-
 use super::step::fire;
 use super::{ChannelId, Machine};
 use crate::ids::Port;
-
-/// The channels that a round took ahead, all with a wait for each wake.
-pub(crate) type Room = [ChannelId; Ahead::MOST];
 
 /// What a round took ahead.
 #[derive(Debug)]
@@ -16,8 +11,6 @@ pub(crate) struct Ahead {
     count: u8,
     /// What `due` in the slot of each channel was before.
     dues: [u16; Ahead::MOST],
-    /// Room for the channels, while no round has it.
-    pub(crate) room: Option<Box<Room>>,
 }
 
 impl Ahead {
@@ -27,12 +20,6 @@ impl Ahead {
     pub(crate) const fn is_empty(&self) -> bool {
         self.count == 0
     }
-
-    /// The room for the channels of a round.
-    pub(crate) fn take_room(&mut self) -> Box<Room> {
-        let room = self.room.take();
-        room.unwrap_or_else(|| Box::new([ChannelId::NEVER; Ahead::MOST]))
-    }
 }
 
 impl Default for Ahead {
@@ -40,7 +27,6 @@ impl Default for Ahead {
         Ahead {
             count: 0,
             dues: [0; Ahead::MOST],
-            room: None,
         }
     }
 }
@@ -52,27 +38,28 @@ impl Machine {
         self.ready.is_empty() && self.unread() > 0
     }
 
-    /// Hands out the events of the next words into `room`, at most `most`, up to the first port
-    /// without a wait for each wake. Returns how many. The next call under the lock must be
-    /// [`take_back`](Self::take_back).
+    /// Hands out the events of the next words, at most `most`, up to the first port without a wait
+    /// for each wake. `put` gets each channel with its place. Returns how many there are. The next
+    /// call under the lock must be [`take_back`](Self::take_back).
     #[inline(never)]
-    pub(crate) fn take_ahead(&mut self, room: &mut Room, most: usize) -> u8 {
+    pub(crate) fn take_ahead(&mut self, most: usize, mut put: impl FnMut(usize, ChannelId)) -> u8 {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
-        let places = room.iter_mut().zip(&mut self.ahead.dues).take(most);
+        let dues = self.ahead.dues.iter_mut().take(most);
         let next = self.ports.next();
         let before = self.to_unmask.len();
         // Room for all of them, so that each is written without a look at the length.
         self.to_unmask.resize(before + Ahead::MOST, Port::MAX);
         let ports = &mut self.to_unmask[before..];
         let mut count = 0_u8;
-        for ((word, (place, due)), port) in words.iter().zip(places).zip(ports) {
+        for ((word, due), port) in words.iter().zip(dues).zip(ports) {
             let Some((channel, slot)) = self.ports.plain(*word) else {
                 break;
             };
             if !slot.owner.is_each() {
                 break;
             }
-            (*place, *due, *port) = (channel, slot.due, channel.port());
+            put(usize::from(count), channel);
+            (*due, *port) = (slot.due, channel.port());
             let _goes_on = fire(slot, next);
             count += 1;
         }

@@ -34,8 +34,6 @@ use alloc::vec::Vec;
 use crate::hal::PortBuf;
 use crate::ids::Port;
 pub(crate) use ahead::Ahead;
-#[cfg(feature = "std")]
-pub(crate) use ahead::Room;
 pub use id::ChannelId;
 pub(crate) use id::NotBound;
 use link::{Link, LinkEffect, LinkInput};
@@ -235,7 +233,6 @@ impl Machine {
         self.to_unmask = Vec::new();
         self.ready = VecDeque::new();
         self.count.queued = 0;
-        self.ahead = Ahead::default();
         self.count.tasks.free();
     }
 
