@@ -9,19 +9,20 @@ use crate::hal::Registrar;
 use crate::ids::Port;
 use crate::machine::{self, ChannelId, Wake};
 use crate::sync::{AtomicBool, AtomicUsize, MutexGuard, Ordering::SeqCst};
+use std::sync::OnceLock;
 use std::sync::atomic::{self, Ordering::Relaxed};
 
 /// How much of what it took ahead the round has yielded, and whether the rest was taken back.
 ///
 /// The round writes `yielded` before it reads `is_taken_back`. A thread that takes back writes
 /// `is_taken_back` before it reads `yielded`. So of two that meet, at least one sees the other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ahead {
     /// Includes the wake that the round is about to yield.
     yielded: AtomicUsize,
     is_taken_back: AtomicBool,
     /// The channels. Only the thread of the round writes and reads them.
-    room: [Place; machine::Ahead::MOST],
+    room: OnceLock<Box<[Place; machine::Ahead::MOST]>>,
 }
 
 /// A channel, in plain memory also under the schedule checker.
@@ -50,16 +51,6 @@ impl Place {
     fn channel(&self) -> Option<ChannelId> {
         let port = Port::new(self.port.load(Relaxed))?;
         Some(ChannelId::of(port, self.generation.load(Relaxed)))
-    }
-}
-
-impl Default for Ahead {
-    fn default() -> Ahead {
-        Ahead {
-            yielded: AtomicUsize::default(),
-            is_taken_back: AtomicBool::default(),
-            room: [Place::EMPTY; machine::Ahead::MOST],
-        }
     }
 }
 
@@ -111,7 +102,8 @@ impl<R: Registrar> Round<'_, R> {
     #[inline(never)]
     fn take_words_ahead(&mut self, state: &mut State) {
         let ahead = &mut self.ahead;
-        let room = &self.shared.ahead.room;
+        let empty = || Box::new([Place::EMPTY; machine::Ahead::MOST]);
+        let room = self.shared.ahead.room.get_or_init(empty);
         // One wake is about to be yielded.
         let most = machine::Ahead::MOST.min(self.wakes_left - 1);
         let put = |place: usize, channel| room[place].put(channel);
@@ -130,7 +122,7 @@ impl<R: Registrar> Round<'_, R> {
         }
         let yielded = usize::from(self.ahead.yielded);
         let shared = &self.shared.ahead;
-        let channel = shared.room.get(yielded)?.channel()?;
+        let channel = shared.room.get()?.get(yielded)?.channel()?;
         self.ahead.yielded += 1;
         shared.yielded.store(yielded + 1, SeqCst);
         if shared.is_taken_back.load(SeqCst) && !self.was_yielded() {
