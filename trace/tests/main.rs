@@ -2,6 +2,7 @@
 
 mod calls;
 mod format;
+mod limits;
 mod programs;
 mod replay;
 mod support {

@@ -412,11 +412,12 @@ fn a_trace_of_more_than_a_picture_has_room_for_is_refused_as_one_and_written_as_
     fs::write(&trace, lines + &turn.repeat(300)).unwrap();
     for format in ["svg", "html"] {
         let output = file(&format!("crowded.{format}"));
+        fs::write(&output, "was here").unwrap();
         let (code, error) = timeline(&trace, &output);
         assert_eq!(code, 2, "{error}");
         assert!(error.contains("crowded.trace: line "), "{error}");
         assert!(error.contains("more happens up to here"), "{error}");
-        assert!(!output.exists());
+        assert_eq!(fs::read_to_string(&output).unwrap(), "was here");
     }
     let events = ["--format", "json", "-o", "/dev/null"].map(OsStr::new);
     let output = draw(&events).arg(&trace).output().unwrap();

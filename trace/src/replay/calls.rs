@@ -97,7 +97,7 @@ impl Shared {
         number
     }
 
-    /// Numbers adopted channels, of which there can be one for each port of a domain.
+    /// Numbers adopted channels. There can be one for each port of a domain.
     pub(super) fn adopted(&self, adopted: Vec<Played>) -> Vec<u32> {
         let mut all = self.channels();
         all.ids.reserve_exact(adopted.len());
