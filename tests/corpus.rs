@@ -1,5 +1,4 @@
-//! Replays the committed inputs of the fuzz targets. Those of `timeline`, which is the command's, and what memory each
-//! input takes: `cli/tests/alone`.
+//! Replays the committed inputs of the fuzz targets. What memory each input takes: `testing/checks/tests/memory`.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 use std::path::Path;
@@ -36,6 +35,11 @@ fn inputs_of_handover_hold() {
 #[test]
 fn inputs_of_replay_hold() {
     holds(Target::Replay);
+}
+
+#[test]
+fn inputs_of_timeline_hold() {
+    holds(Target::Timeline);
 }
 
 #[test]

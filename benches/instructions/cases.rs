@@ -10,12 +10,15 @@ use crate::peers::{List, Map, Raw};
 
 /// How many of the waiters have an event in each round.
 const FIRING: usize = 16;
+/// How many events the rounds that are counted have: a process may begin and end with some hundred
+/// instructions more or less, as its path is long.
+const EVENTS: usize = 1_024;
 
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) waiters: &'static [usize],
     /// Two runs have the same beginning and end, and differ in their rounds.
-    pub(crate) rounds: [usize; 2],
+    pub(crate) rounds: fn(waiters: usize) -> [usize; 2],
     /// How many events or operations a round has.
     pub(crate) units: fn(waiters: usize) -> usize,
     pub(crate) run: fn(waiters: usize, rounds: usize),
@@ -31,7 +34,7 @@ impl Case {
         Case {
             name,
             waiters,
-            rounds: [4, 24],
+            rounds: |waiters| [4, 4 + EVENTS / firing(waiters)],
             units: firing,
             run,
         }
@@ -42,7 +45,7 @@ impl Case {
         Case {
             name,
             waiters: &[1_000, 10_000],
-            rounds: [0, 1],
+            rounds: |_| [0, 1],
             units: |ports| ports,
             run,
         }

@@ -96,10 +96,9 @@ fn measure() -> Counts {
 
 /// What one event or operation costs.
 fn cost(case: &Case, waiters: usize) -> f64 {
-    let [few, many] = case
-        .rounds
-        .map(|rounds| valgrind::count(case.name, waiters, rounds));
-    let units = (case.units)(waiters) * (case.rounds[1] - case.rounds[0]);
+    let rounds = (case.rounds)(waiters);
+    let [few, many] = rounds.map(|rounds| valgrind::count(case.name, waiters, rounds));
+    let units = (case.units)(waiters) * (rounds[1] - rounds[0]);
     (many - few) as f64 / units as f64
 }
 

@@ -1,7 +1,6 @@
 //! The `evtchn` command: Xen event channels from a shell, real or simulated.
 //!
-//! Its binary is [`run`]. [`draw`] draws a trace as `evtchn timeline` does, for the fuzz target of that
-//! name.
+//! Its binary is [`run`].
 #![forbid(unsafe_code)]
 
 mod completions;
@@ -33,8 +32,6 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
-
-pub use timeline::draw;
 
 use exit::{Exit, exit_codes, line};
 use options::{report_usage_error, usage_error};

@@ -1,24 +1,15 @@
 //! `evtchn timeline`: draws a trace.
 
-mod build;
-mod dense;
-mod drive;
-mod html;
-mod lanes;
-mod perfetto;
-mod summary;
-mod svg;
-
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
-use evtchn_trace::{Lines, LoadError};
+use evtchn_trace::{DrawError, Lines, draw};
 
 use crate::file;
 use crate::plain;
@@ -77,12 +68,10 @@ impl Draw {
         let Err(error) = self.draw(format) else {
             return ExitCode::SUCCESS;
         };
-        if let Some(refused) = error.downcast_ref::<LoadError>() {
+        if let Some(refused @ (DrawError::Load(_) | DrawError::Crowded { .. })) =
+            error.downcast_ref()
+        {
             plain::eprintln(format_args!("{}: {refused}", self.trace.display()));
-            return ExitCode::from(2);
-        }
-        if let Some(crowded) = error.downcast_ref::<build::Crowded>() {
-            plain::eprintln(format_args!("{}: {crowded}", self.trace.display()));
             return ExitCode::from(2);
         }
         plain::eprintln(format_args!("{}: {error:#}", self.output.display()));
@@ -90,11 +79,12 @@ impl Draw {
     }
 
     fn draw(&self, format: Format) -> Result<()> {
-        let file = File::open(&self.trace).map_err(LoadError::from)?;
-        let read = file.metadata().map_err(LoadError::from)?;
-        let mut trace = Lines::new(BufReader::with_capacity(1 << 16, file))?.salvaging();
+        let opened = File::open(&self.trace).and_then(|file| Ok((file.metadata()?, file)));
+        let (read, file) = opened.map_err(|error| DrawError::Load(error.into()))?;
+        let trace = Lines::new(BufReader::with_capacity(1 << 16, file));
+        let mut trace = trace.map_err(DrawError::from)?.salvaging();
         file::write(&self.output, Some(&read), |out| {
-            write(format, &mut trace, out)
+            Ok(draw(format.into(), &mut trace, out)?)
         })?;
         if let Some(cut) = trace.cut() {
             plain::eprintln(format_args!("{}: {cut}", self.trace.display()));
@@ -103,21 +93,13 @@ impl Draw {
     }
 }
 
-/// Draws the file of a trace as `evtchn timeline` does, in a format: `svg`, `html` or `json`.
-///
-/// # Errors
-/// The format is unknown, `out` fails, a line is refused ([`LoadError`]), or more happens in the trace
-/// than a picture has room for.
-pub fn draw(format: &str, trace: &[u8], out: &mut dyn Write) -> Result<()> {
-    let format = Format::from_str(format, true).map_err(anyhow::Error::msg)?;
-    write(format, &mut Lines::new(trace)?.salvaging(), out)
-}
-
-fn write(format: Format, trace: &mut Lines<impl BufRead>, out: &mut dyn Write) -> Result<()> {
-    match format {
-        Format::Svg => Ok(svg::draw(&build::build(trace)?, out)?),
-        Format::Html => Ok(html::draw(&build::build(trace)?, out)?),
-        Format::Json => perfetto::draw(trace, out),
+impl From<Format> for evtchn_trace::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Svg => Self::Svg,
+            Format::Html => Self::Html,
+            Format::Json => Self::Json,
+        }
     }
 }
 

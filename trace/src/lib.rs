@@ -8,6 +8,7 @@
 //!   [`Line`].
 //! - [`Recording`] is a trace of any length, which is replayed from its file.
 //! - [`replay`] plays a trace again on a real context, with the recorded answers.
+//! - With the feature `timeline`, `draw` draws a trace as a picture.
 #![forbid(unsafe_code)]
 
 mod device;
@@ -17,6 +18,8 @@ mod header;
 mod line;
 mod names;
 mod parse;
+#[cfg(feature = "timeline")]
+pub mod plain;
 mod read;
 mod record;
 mod recording;
@@ -27,6 +30,8 @@ mod salvage;
 mod sim;
 mod step;
 mod tape;
+#[cfg(feature = "timeline")]
+mod timeline;
 
 pub use failed::Failed;
 pub use header::{Header, Source, VERSION};
@@ -43,3 +48,5 @@ pub use salvage::{Cut, Salvaged};
 #[cfg(feature = "sim")]
 pub use sim::{observe, replay_on_sim};
 pub use tape::Tape;
+#[cfg(feature = "timeline")]
+pub use timeline::{DrawError, Format, draw};

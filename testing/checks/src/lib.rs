@@ -36,7 +36,6 @@ mod trace;
 
 pub use memory::{is_counted, room, within};
 pub use op::{Each, Failing, Op, Source};
-pub use picture::{check_timeline, play_timeline};
 pub use player::{
     Broken, Faults, Moment, Played, Player, SLOTS, Seen, Stepped, check, check_on, play, play_on,
     play_seen, shortest,

@@ -2,73 +2,51 @@
 
 use std::io::{self, Write};
 
+use evtchn_trace::{Format, Lines, draw};
 use serde::de::IgnoredAny;
 
 use crate::memory::within;
-use crate::player::caught;
 use crate::replay::whole;
-use crate::target::shortest;
-use crate::trace::named;
 
-/// The formats of a picture, by the ends of their file names.
-const FORMATS: [&str; 3] = ["svg", "html", "json"];
+/// The formats of a picture.
+const FORMATS: [Format; 3] = [Format::Svg, Format::Html, Format::Json];
 
-/// The fuzz target `timeline`: [`play_timeline`]. The shortest trace that fails is written to a file.
-///
-/// # Panics
-/// If something fails or panics. The message has the command that draws the trace again.
-#[expect(clippy::panic, reason = "a test ends by panicking")]
-pub fn check_timeline<E>(
-    bytes: &[u8],
-    draw: impl Fn(&str, &[u8], &mut dyn Write) -> Result<(), E>,
-) {
-    let Err(what) = play_timeline(bytes, &draw) else {
-        return;
-    };
-    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-    let lines = lines.map(<[u8]>::to_vec).collect();
-    let fails = |lines: &[Vec<u8>]| play_timeline(&lines.concat(), &draw).is_err();
-    let file = whole(&shortest(1, lines, fails).concat());
-    let path = named(&std::env::temp_dir(), &file);
-    let shown = path.display();
-    match std::fs::write(&path, file) {
-        Ok(()) => panic!(
-            "{what}\nto draw it again: cargo run -p evtchn-cli -- timeline {shown} -o {shown}.svg"
-        ),
-        Err(error) => panic!("{what}\n{shown} could not be written: {error}"),
-    }
-}
-
-/// Draws bytes as a trace with `draw`, in each format. The trace may be refused. A picture must be well
-/// formed, and the memory must be in proportion to the trace.
+/// Draws bytes as a trace, in each format. The trace may be refused. A picture must be well formed, and
+/// the memory must be in proportion to the trace.
 ///
 /// # Errors
-/// If one of these does not hold, or something panics.
-pub fn play_timeline<E>(
+/// If one of these does not hold.
+pub(crate) fn play_timeline(bytes: &[u8]) -> Result<(), String> {
+    let draw = |format, file: &[u8], out: &mut dyn Write| {
+        draw(format, &mut Lines::new(file)?.salvaging(), out)
+    };
+    play_drawing(bytes, draw)
+}
+
+fn play_drawing<E>(
     bytes: &[u8],
-    draw: &impl Fn(&str, &[u8], &mut dyn Write) -> Result<(), E>,
+    draw: impl Fn(Format, &[u8], &mut dyn Write) -> Result<(), E>,
 ) -> Result<(), String> {
     let file = whole(bytes);
-    FORMATS.into_iter().try_for_each(|format| {
-        caught(|| {
-            let mut drawn = Ok(());
-            within(file.len(), || {
-                drawn = draw(format, &file, &mut io::sink());
-                Ok(())
-            })?;
-            let mut picture = Vec::new();
-            if drawn.is_err() || draw(format, &file, &mut picture).is_err() {
-                return Ok(());
-            }
-            let picture = String::from_utf8(picture).map_err(|error| error.to_string())?;
-            let looked = match format {
-                "svg" => is_svg(&picture),
-                "html" => is_page(&picture),
-                _ => is_json(&picture),
-            };
-            looked.map_err(|what| format!("the picture as {format}: {what}"))
-        })
-    })
+    for format in FORMATS {
+        let mut drawn = Ok(());
+        within(file.len(), || {
+            drawn = draw(format, &file, &mut io::sink());
+            Ok(())
+        })?;
+        let mut picture = Vec::new();
+        if drawn.is_err() || draw(format, &file, &mut picture).is_err() {
+            continue;
+        }
+        let picture = String::from_utf8(picture).map_err(|error| error.to_string())?;
+        let looked = match format {
+            Format::Svg => is_svg(&picture),
+            Format::Html => is_page(&picture),
+            Format::Json | _ => is_json(&picture),
+        };
+        looked.map_err(|what| format!("the picture as {format:?}: {what}"))?;
+    }
+    Ok(())
 }
 
 fn is_json(text: &str) -> Result<(), String> {
@@ -136,11 +114,11 @@ mod tests {
         let header = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
 "#;
         let draw = |picture: &'static str| {
-            move |_: &str, _: &[u8], out: &mut dyn Write| write!(out, "{picture}")
+            move |_: Format, _: &[u8], out: &mut dyn Write| write!(out, "{picture}")
         };
-        let broken = play_timeline(header, &draw("<svg >"));
-        assert!(broken.is_err_and(|what| what.contains("as svg")));
-        let refused = |_: &str, _: &[u8], _: &mut dyn Write| Err("refused".to_owned());
-        assert_eq!(play_timeline(header, &refused), Ok(()));
+        let broken = play_drawing(header, draw("<svg >"));
+        assert!(broken.is_err_and(|what| what.contains("as Svg")));
+        let refused = |_: Format, _: &[u8], _: &mut dyn Write| Err("refused".to_owned());
+        assert_eq!(play_drawing(header, refused), Ok(()));
     }
 }

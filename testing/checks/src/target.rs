@@ -11,6 +11,7 @@ use evtchn_trace::{Header, Record, Source, Tape, Verdict};
 use crate::handover::play_hand_over;
 use crate::memory::{is_counted, within};
 use crate::op::Op;
+use crate::picture::play_timeline;
 use crate::player::{caught, check, play};
 use crate::raw::play_calls;
 use crate::registrar::play_registrar;
@@ -28,17 +29,20 @@ pub enum Target {
     HandOver,
     /// The file of a trace, read and played.
     Replay,
+    /// The file of a trace, drawn in each format.
+    Timeline,
     /// A program on an event loop that fails, panics, calls back and lies.
     Registrar,
 }
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 5] = [
+    pub const ALL: [Target; 6] = [
         Target::Calls,
         Target::Driver,
         Target::HandOver,
         Target::Replay,
+        Target::Timeline,
         Target::Registrar,
     ];
 
@@ -50,6 +54,7 @@ impl Target {
             Target::Driver => "driver",
             Target::HandOver => "handover",
             Target::Replay => "replay",
+            Target::Timeline => "timeline",
             Target::Registrar => "registrar",
         }
     }
@@ -61,7 +66,7 @@ impl Target {
             Target::Driver => Some((1, 6)),
             Target::HandOver => Some((0, 1)),
             Target::Registrar => Some((1, 3)),
-            Target::Replay => None,
+            Target::Replay | Target::Timeline => None,
         }
     }
 
@@ -80,7 +85,11 @@ impl Target {
                 check(trigger, &script);
                 Ok(())
             }),
-            Target::Driver | Target::HandOver | Target::Replay | Target::Registrar => input.play(),
+            Target::Driver
+            | Target::HandOver
+            | Target::Replay
+            | Target::Timeline
+            | Target::Registrar => input.play(),
         };
         if let Err(what) = played {
             let short = input.shortest();
@@ -152,6 +161,7 @@ impl Input {
             Target::Driver => within(bytes.len(), || play_calls(bytes)),
             Target::HandOver => play_hand_over(bytes),
             Target::Replay => play_replay(bytes),
+            Target::Timeline => play_timeline(bytes),
             Target::Registrar => within(bytes.len(), || play_registrar(bytes)),
         })
     }
@@ -217,11 +227,7 @@ impl Input {
 }
 
 /// The fewest pieces that still break, found by leaving pieces out. The first `head` pieces stay.
-pub(crate) fn shortest<T: Clone>(
-    head: usize,
-    pieces: Vec<T>,
-    breaks: impl Fn(&[T]) -> bool,
-) -> Vec<T> {
+fn shortest<T: Clone>(head: usize, pieces: Vec<T>, breaks: impl Fn(&[T]) -> bool) -> Vec<T> {
     let mut short = pieces;
     let mut row = short.len().next_power_of_two();
     while row > 0 {

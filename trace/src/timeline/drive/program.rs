@@ -1,8 +1,8 @@
 //! The calls that the program made on its context, and their answers.
 
+use crate::{Answer, Call};
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::{Cause, PortEffect, PortInput, PortState};
-use evtchn_trace::{Answer, Call};
 
 use super::super::lanes::Kind;
 use super::Driver;

@@ -1,5 +1,5 @@
 //! Tests that count what the whole process has on the heap: no input takes more than 16 MiB beyond four times its own
-//! size. They run one after the other, on the thread that counts. `cargo test -p evtchn-cli --test alone NAME` runs one.
+//! size. They run one after the other, on the thread that counts. `cargo test -p evtchn-checks --test memory NAME` runs one.
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 mod large;
@@ -7,7 +7,7 @@ mod large;
 use std::alloc::System;
 use std::path::{Path, PathBuf};
 
-use evtchn_checks::{Target, check_timeline, is_counted, room, within};
+use evtchn_checks::{Target, is_counted, room, within};
 use libtest_mimic::{Arguments, Failed, Trial};
 use peakmem_alloc::{INSTRUMENTED_SYSTEM, PeakMemAlloc};
 
@@ -17,17 +17,13 @@ static HEAP: &PeakMemAlloc<System> = &INSTRUMENTED_SYSTEM;
 fn main() {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let mut trials = vec![
-        Trial::test("an_input_that_takes_more_than_it_may_is_noticed", noticed),
-        Trial::test("inputs_of_timeline_hold", || {
-            each_of("timeline", |bytes| check_timeline(bytes, evtchn_cli::draw))
-        }),
-    ];
+    let mut trials = vec![Trial::test(
+        "an_input_that_takes_more_than_it_may_is_noticed",
+        noticed,
+    )];
     trials.extend(Target::ALL.map(|target| {
         let name = format!("inputs_of_{}_take_no_more_than_they_may", target.name());
-        Trial::test(name, move || {
-            each_of(target.name(), |bytes| target.check(bytes))
-        })
+        Trial::test(name, move || each_of(target))
     }));
     trials.extend(large::trials());
     libtest_mimic::run(&arguments, trials).exit();
@@ -49,15 +45,15 @@ fn noticed() -> Result<(), Failed> {
 }
 
 /// The committed inputs of a target.
-fn each_of(target: &str, check: impl Fn(&[u8])) -> Result<(), Failed> {
+fn each_of(target: Target) -> Result<(), Failed> {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fuzz/corpus")
-        .join(target);
+        .join("../../fuzz/corpus")
+        .join(target.name());
     let mut inputs = 0;
     for file in std::fs::read_dir(folder)? {
-        check(&std::fs::read(file?.path())?);
+        target.check(&std::fs::read(file?.path())?);
         inputs += 1;
     }
-    assert!(inputs > 0, "the corpus of {target} is empty");
+    assert!(inputs > 0, "the corpus of {} is empty", target.name());
     Ok(())
 }

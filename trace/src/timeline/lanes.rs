@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use evtchn::Link;
+use evtchn_core::Link;
 use evtchn_core::machine::port::PortState;
 
 use super::summary::Summary;
@@ -11,52 +11,52 @@ use super::summary::Summary;
 ///
 /// The horizontal axis is in steps: the lines of the trace that a picture shows.
 #[derive(Debug)]
-pub(crate) struct Timeline {
-    pub(crate) summary: Summary,
+pub(super) struct Timeline {
+    pub(super) summary: Summary,
     /// The line of each step, counted from 1.
-    pub(crate) lines: Vec<u32>,
+    pub(super) lines: Vec<u32>,
     /// The descriptor first, then the ports by number.
-    pub(crate) lanes: Vec<Lane>,
-    pub(crate) texts: Texts,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) texts: Texts,
 }
 
 /// The descriptor or a port.
 #[derive(Debug, Default)]
-pub(crate) struct Lane {
-    pub(crate) name: String,
+pub(super) struct Lane {
+    pub(super) name: String,
     /// The other end.
-    pub(crate) about: String,
-    pub(crate) spans: Vec<Span>,
-    pub(crate) marks: Vec<Mark>,
+    pub(super) about: String,
+    pub(super) spans: Vec<Span>,
+    pub(super) marks: Vec<Mark>,
 }
 
 /// A state, from one step to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) from: u32,
-    pub(crate) to: u32,
-    pub(crate) state: State,
+pub(super) struct Span {
+    pub(super) from: u32,
+    pub(super) to: u32,
+    pub(super) state: State,
 }
 
 /// What happened at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    pub(crate) at: u32,
-    pub(crate) kind: Kind,
+pub(super) struct Mark {
+    pub(super) at: u32,
+    pub(super) kind: Kind,
     /// Details.
-    pub(crate) text: Text,
+    pub(super) text: Text,
 }
 
 /// The state of a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(super) enum State {
     Link(Link),
     Port(PortState),
 }
 
 /// How a state is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Look {
+pub(super) enum Look {
     Rest,
     Waits,
     Ready,
@@ -66,7 +66,7 @@ pub(crate) enum Look {
 
 /// The kind of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(super) enum Kind {
     Bind,
     Unbind,
     Wake,
@@ -85,7 +85,7 @@ pub(crate) enum Kind {
 }
 
 impl State {
-    pub(crate) const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             State::Link(Link::Closed) => "closed",
             State::Link(Link::Idle) => "idle",
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    pub(crate) const fn look(self) -> Look {
+    pub(super) const fn look(self) -> Look {
         match self {
             State::Link(Link::Closed | Link::Idle)
             | State::Port(PortState::Live | PortState::Delivered | PortState::Masked) => Look::Rest,
@@ -114,7 +114,7 @@ impl State {
 }
 
 impl Look {
-    pub(crate) const ALL: [Look; 5] = [
+    pub(super) const ALL: [Look; 5] = [
         Look::Rest,
         Look::Waits,
         Look::Ready,
@@ -123,7 +123,7 @@ impl Look {
     ];
 
     /// Its class in a picture.
-    pub(crate) const fn class(self) -> &'static str {
+    pub(super) const fn class(self) -> &'static str {
         match self {
             Look::Rest => "rest",
             Look::Waits => "waits",
@@ -133,7 +133,7 @@ impl Look {
         }
     }
 
-    pub(crate) const fn legend(self) -> &'static str {
+    pub(super) const fn legend(self) -> &'static str {
         match self {
             Look::Rest => "no wait",
             Look::Waits => "waiting, registered",
@@ -145,7 +145,7 @@ impl Look {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 12] = [
+    pub(super) const ALL: [Kind; 12] = [
         Kind::Bind,
         Kind::Unbind,
         Kind::Wake,
@@ -161,7 +161,7 @@ impl Kind {
     ];
 
     /// Its class and shape in a picture.
-    pub(crate) const fn class(self) -> &'static str {
+    pub(super) const fn class(self) -> &'static str {
         match self {
             Kind::Bind => "bind",
             Kind::Unbind => "unbind",
@@ -178,7 +178,7 @@ impl Kind {
         }
     }
 
-    pub(crate) const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Kind::Bind => "bind",
             Kind::Unbind => "unbind",
@@ -196,7 +196,7 @@ impl Kind {
     }
 
     /// Its row: -1 above the band, 0 on it, 1 below.
-    pub(crate) const fn row(self) -> i8 {
+    pub(super) const fn row(self) -> i8 {
         match self {
             Kind::Sent | Kind::Read => -1,
             Kind::Notify | Kind::Unmask => 1,
@@ -213,25 +213,25 @@ impl Kind {
 }
 
 impl Lane {
-    pub(crate) fn count(&self, kind: Kind) -> usize {
+    pub(super) fn count(&self, kind: Kind) -> usize {
         self.marks.iter().filter(|mark| mark.kind == kind).count()
     }
 }
 
 impl Timeline {
     /// How many steps it has.
-    pub(crate) fn steps(&self) -> u32 {
+    pub(super) fn steps(&self) -> u32 {
         u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
     }
 
     /// The line of a step.
-    pub(crate) fn line(&self, step: u32) -> u32 {
+    pub(super) fn line(&self, step: u32) -> u32 {
         let line = self.lines.get(step as usize).or(self.lines.last());
         line.copied().unwrap_or(1)
     }
 
     /// The title of a mark.
-    pub(crate) fn title(&self, mark: Mark) -> String {
+    pub(super) fn title(&self, mark: Mark) -> String {
         let (name, line) = (mark.kind.name(), self.line(mark.at));
         match self.texts.of(mark.text) {
             "" => format!("{name}, line {line}"),
@@ -242,24 +242,24 @@ impl Timeline {
 
 /// One of [`Texts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Text(u32);
+pub(super) struct Text(u32);
 
 /// Texts without duplicates.
 #[derive(Debug)]
-pub(crate) struct Texts {
+pub(super) struct Texts {
     all: Vec<String>,
     places: HashMap<String, Text>,
 }
 
 impl Texts {
-    pub(crate) fn new() -> Texts {
+    pub(super) fn new() -> Texts {
         Texts {
             all: vec![String::new()],
             places: HashMap::new(),
         }
     }
 
-    pub(crate) fn keep(&mut self, text: &str) -> Text {
+    pub(super) fn keep(&mut self, text: &str) -> Text {
         if text.is_empty() {
             return Text::default();
         }
@@ -272,17 +272,17 @@ impl Texts {
         next
     }
 
-    pub(crate) fn of(&self, text: Text) -> &str {
+    pub(super) fn of(&self, text: Text) -> &str {
         self.all.get(text.0 as usize).map_or("", String::as_str)
     }
 
-    pub(crate) fn all(&self) -> &[String] {
+    pub(super) fn all(&self) -> &[String] {
         &self.all
     }
 }
 
 impl Text {
-    pub(crate) const fn place(self) -> u32 {
+    pub(super) const fn place(self) -> u32 {
         self.0
     }
 }

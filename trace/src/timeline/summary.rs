@@ -2,27 +2,26 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use evtchn_trace::{Header, Source};
-use indicatif::HumanCount;
+use crate::{Header, Source};
 
 use super::lanes::Kind;
 
 /// The source of a trace, and the count of each kind of mark.
 #[derive(Debug)]
-pub(crate) struct Summary {
+pub(super) struct Summary {
     source: Source,
     seed: Option<u64>,
     /// How many lines the trace has.
-    pub(crate) lines: usize,
+    pub(super) lines: usize,
     /// Whether it was cut off after these.
-    pub(crate) is_cut: bool,
-    pub(crate) ports: usize,
+    pub(super) is_cut: bool,
+    pub(super) ports: usize,
     counts: [usize; Kind::ALL.len()],
 }
 
 impl Summary {
     /// An empty summary of a trace with this first line.
-    pub(crate) const fn new(header: &Header) -> Summary {
+    pub(super) const fn new(header: &Header) -> Summary {
         Summary {
             source: header.source,
             seed: header.seed,
@@ -33,7 +32,7 @@ impl Summary {
         }
     }
 
-    pub(crate) const fn add(&mut self, kind: Kind) {
+    pub(super) const fn add(&mut self, kind: Kind) {
         self.counts[kind as usize] += 1;
     }
 }
@@ -67,7 +66,7 @@ impl Display for Summary {
 }
 
 /// A number with its noun.
-pub(crate) fn many(count: usize, name: &str) -> String {
+pub(super) fn many(count: usize, name: &str) -> String {
     match (count, name.ends_with("ch")) {
         (1, _) => format!("1 {name}"),
         (_, true) => format!("{} {name}es", thousands(count)),
@@ -76,8 +75,16 @@ pub(crate) fn many(count: usize, name: &str) -> String {
 }
 
 /// A number with commas: 1,234,567.
-pub(crate) fn thousands(number: usize) -> HumanCount {
-    HumanCount(number as u64)
+pub(super) fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The calls that the context made of the device and the event loop.
 
-use evtchn::{DomId, ErrorKind};
+use crate::{BackendAnswer, BackendCall, BackendRecord, Call, Failed};
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::PortInput;
-use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Call, Failed};
+use evtchn_core::{DomId, ErrorKind};
 
 use super::super::lanes::Kind;
 use super::super::summary::many;

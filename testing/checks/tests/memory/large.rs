@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use evtchn_checks::{Input, Target, play_timeline};
+use evtchn_checks::{Input, Target};
 use libtest_mimic::Trial;
 
 /// How many ports a domain can have.
@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 Ok(Input::new(Target::Replay, &make()).play()?)
             });
             let timeline = Trial::test(format!("large::{name}_as_timeline"), move || {
-                Ok(play_timeline(&make(), &evtchn_cli::draw)?)
+                Ok(Input::new(Target::Timeline, &make()).play()?)
             });
             [replay, timeline]
         })

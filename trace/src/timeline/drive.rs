@@ -9,17 +9,17 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::BufRead;
 
-use evtchn::{DomId, Link};
+use crate::{Call, Header, Lines, LoadError, Record};
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::{Cause, PortEffect, PortInput, PortState};
-use evtchn_trace::{Call, Header, Lines, LoadError, Record};
+use evtchn_core::{DomId, Link};
 
 use super::lanes::{Kind, State};
 use super::summary::Summary;
 use steps::Slots;
 
 /// Receives each change, in the order of the lines.
-pub(crate) trait Visitor {
+pub(super) trait Visitor {
     /// Describes the other end of a lane.
     fn about(&mut self, lane: LaneId, about: &str);
     /// The lane has this state from here on, or none.
@@ -34,7 +34,7 @@ pub(crate) trait Visitor {
 
 /// Identifies a lane. Lanes are drawn in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum LaneId {
+pub(super) enum LaneId {
     Device,
     Port(u32),
 }
@@ -42,14 +42,14 @@ pub(crate) enum LaneId {
 /// A position: the line, counted from 1, and its step, counted from 0. A step is a line with at least
 /// one change.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Position {
-    pub(crate) step: u32,
-    pub(crate) line: u32,
+pub(super) struct Position {
+    pub(super) step: u32,
+    pub(super) line: u32,
 }
 
 impl LaneId {
     /// The name of the lane.
-    pub(crate) fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         match self {
             LaneId::Device => "device".to_owned(),
             LaneId::Port(port) => format!("port {port}"),
@@ -61,7 +61,7 @@ impl LaneId {
 ///
 /// # Errors
 /// [`LoadError`] if a line is refused.
-pub(crate) fn drive(
+pub(super) fn drive(
     trace: &mut Lines<impl BufRead>,
     out: &mut dyn Visitor,
 ) -> Result<Summary, LoadError> {

@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 
-use evtchn_checks::{Each, Op};
+use crate::Verdict;
 use evtchn_core::machine::port::{PortInput, PortState};
-use evtchn_trace::Verdict;
 
 use super::super::lanes::Kind;
 use super::Driver;
@@ -58,29 +57,42 @@ impl Slots {
     }
 }
 
+/// The name of a step, its first slot, and for how many slots it is: `wait 3`, `many bind 0 100 virq`,
+/// `serve`.
+fn parse(line: &str) -> Option<(&str, u16, u16)> {
+    let mut words = line.split_ascii_whitespace();
+    match words.next()? {
+        "many" => Some((
+            words.next()?,
+            words.next()?.parse().ok()?,
+            words.next()?.parse().ok()?,
+        )),
+        name => {
+            let slot = words.next().map_or(Some(0), |word| word.parse().ok())?;
+            Some((name, slot, 1))
+        }
+    }
+}
+
 impl Driver<'_> {
-    pub(super) fn op(&mut self, op: &evtchn_trace::Op) {
+    pub(super) fn op(&mut self, op: &crate::Op) {
         self.slots.binding.clear();
         self.slots.waits_again = false;
         if let Some(slot) = self.slots.waits_once.take() {
             self.apply_to_slots(slot, 1, PortInput::Cancel);
         }
-        match op.op.parse::<Op>() {
-            Ok(Op::Bind(slot, _)) => self.begin_binds(slot, 1),
-            Ok(Op::Many(Each::Binds(_), first, count)) => self.begin_binds(first, count),
-            Ok(Op::Wait(slot)) => self.apply_to_slots(slot, 1, PortInput::Queue),
-            Ok(Op::Block(slot) | Op::Await(slot)) => {
-                self.apply_to_slots(slot, 1, PortInput::Wait);
-                self.slots.waits_once = Some(slot);
+        let Some((name, first, count)) = parse(&op.op) else {
+            return;
+        };
+        match name {
+            "bind" => self.begin_binds(first, count),
+            "wait" => self.apply_to_slots(first, count, PortInput::Queue),
+            "block" | "await" => {
+                self.apply_to_slots(first, 1, PortInput::Wait);
+                self.slots.waits_once = Some(first);
             }
-            Ok(Op::Many(Each::Waits, first, count)) => {
-                self.apply_to_slots(first, count, PortInput::Queue);
-            }
-            Ok(Op::Cancel(slot)) => self.apply_to_slots(slot, 1, PortInput::Cancel),
-            Ok(Op::Many(Each::Cancels, first, count)) => {
-                self.apply_to_slots(first, count, PortInput::Cancel);
-            }
-            Ok(Op::Serve) => self.slots.waits_again = true,
+            "cancel" => self.apply_to_slots(first, count, PortInput::Cancel),
+            "serve" => self.slots.waits_again = true,
             // The backend calls show the other steps, and the reader of scripts refuses what is no step.
             _ => {}
         }

@@ -2,23 +2,20 @@
 //! script can change thousands of ports, so the memory is limited.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::fmt;
 use std::io::BufRead;
 use std::mem::size_of;
 
-use anyhow::Result;
-use evtchn_trace::Lines;
-
+use super::DrawError;
 use super::drive::{LaneId, Position, Visitor, drive};
 use super::lanes::{Kind, Lane, Mark, Span, State, Texts, Timeline};
+use crate::Lines;
 use crate::plain::Plain;
 
 /// The timeline of a trace.
 ///
 /// # Errors
-/// [`LoadError`](evtchn_trace::LoadError) if a line is refused, [`Crowded`] if there is no room.
-pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline> {
+/// A line is refused, or there is no room.
+pub(super) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline, DrawError> {
     let mut builder = Builder {
         lines: Vec::new(),
         tracks: BTreeMap::new(),
@@ -30,7 +27,7 @@ pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline> {
     };
     let summary = drive(trace, &mut builder)?;
     if builder.is_crowded {
-        return Err(Crowded { line: builder.line }.into());
+        return Err(DrawError::Crowded { line: builder.line });
     }
     let tracks = builder.tracks.into_values();
     Ok(Timeline {
@@ -40,25 +37,6 @@ pub(crate) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline> {
         texts: builder.texts,
     })
 }
-
-/// More happens in a trace than a picture has room for.
-#[derive(Debug)]
-pub(crate) struct Crowded {
-    /// The first line without room.
-    line: u32,
-}
-
-impl fmt::Display for Crowded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = self.line;
-        write!(
-            f,
-            "line {line}: more happens up to here than a picture has room for; a .json has no such limit"
-        )
-    }
-}
-
-impl Error for Crowded {}
 
 struct Builder {
     lines: Vec<u32>,

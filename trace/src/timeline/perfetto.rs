@@ -7,13 +7,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 
-use anyhow::Result;
-use evtchn_trace::Lines;
 use serde_json::{Value, json};
 
+use super::DrawError;
 use super::drive::{LaneId, Position, Visitor, drive};
 use super::lanes::{Kind, State};
-use crate::plain;
+use crate::{Lines, plain};
 
 /// The process id of the context.
 const CONTEXT: u32 = 1;
@@ -21,8 +20,8 @@ const CONTEXT: u32 = 1;
 /// Writes it.
 ///
 /// # Errors
-/// Those of `out`, and [`LoadError`](evtchn_trace::LoadError) if a line is refused.
-pub(super) fn draw(trace: &mut Lines<impl BufRead>, out: &mut dyn Write) -> Result<()> {
+/// Those of `out`, and a line is refused.
+pub(super) fn draw(trace: &mut Lines<impl BufRead>, out: &mut dyn Write) -> Result<(), DrawError> {
     write!(out, "{{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
     let mut events = Events {
         out,

@@ -1,7 +1,7 @@
 //! What others did: guests, other handles of the device, and the simulator.
 
-use evtchn::DomId;
-use evtchn_trace::{BackendAnswer, BackendCall, BackendRecord, Guest, Sim};
+use crate::{BackendAnswer, BackendCall, BackendRecord, Guest, Sim};
+use evtchn_core::DomId;
 
 use super::super::lanes::Kind;
 use super::super::summary::many;
