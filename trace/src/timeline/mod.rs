@@ -13,7 +13,19 @@ use std::io::{self, BufRead, Write};
 
 use crate::{Lines, LoadError};
 
-/// The format of a picture: [`draw`] has an example.
+/// The format of a picture.
+///
+/// ```
+/// use evtchn_trace::{Format, Lines, draw};
+///
+/// let trace = br#"{"trace":"evtchn","version":3,"source":"sim","trigger":"level"}
+/// {"call":"next_timeout"}
+/// "#;
+/// for format in [Format::Svg, Format::Html, Format::Json] {
+///     draw(format, &mut Lines::new(&trace[..])?.salvaging(), &mut std::io::sink())?;
+/// }
+/// # Ok::<(), evtchn_trace::DrawError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
