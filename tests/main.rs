@@ -14,6 +14,7 @@ mod fork;
 mod handles;
 mod handover;
 mod libxl_defects;
+mod next_round;
 mod own_time;
 mod peers;
 mod policies;

@@ -403,6 +403,24 @@ impl Sleep for PollLoop {
         }
     }
 
+    fn sleep_as_runner(&self, ticket: u64, deadline: Option<Instant>) -> Result<Slept, LoopError> {
+        self.process.check().map_err(io::Error::from)?;
+        if let Some(device) = self.in_own_time() {
+            return self.sleep_in(&device, ticket, deadline);
+        }
+        let deadline = to_come(deadline).unwrap_or(Deadline::Passed);
+        let waited = self.watch.wait(deadline)?;
+        Ok(match waited {
+            Waited { ready: true, .. } => Slept::Ready,
+            Waited {
+                woken: false,
+                interrupted: false,
+                ..
+            } => Slept::TimedOut,
+            Waited { .. } => Slept::Notified,
+        })
+    }
+
     fn sleep_as(
         &self,
         sleeper: Sleeper,

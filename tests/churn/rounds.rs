@@ -66,6 +66,15 @@ pub(super) const PAIRS: &[Pair] = &[
         block,
     ),
     (
+        "a_sleep_and_the_round_after_it",
+        &[
+            "Context::next_round",
+            "Context::next_round_for",
+            "Context::next_round_until",
+        ],
+        next_round,
+    ),
+    (
         "a_block_and_the_condition_that_ends_it",
         &["Channel::block_while"],
         block_while,
@@ -216,6 +225,18 @@ fn block(rig: &Rig) {
         rig.guest.send(rig.peer_ports[1]).unwrap();
         assert_eq!(channel.block().unwrap(), Cause::Event);
         assert_eq!(channel.block_for(Duration::ZERO).unwrap(), None);
+    });
+}
+
+fn next_round(rig: &Rig) {
+    let deadline = rig.ctx.registrar().now();
+    rig.channels[1].wait_each().unwrap();
+    rig.ctx.dispatch().unwrap().for_each(drop);
+    flat(|| {
+        rig.guest.send(rig.peer_ports[1]).unwrap();
+        assert_eq!(rig.ctx.next_round().unwrap().count(), 1);
+        assert_eq!(rig.ctx.next_round_for(Duration::ZERO).unwrap().count(), 0);
+        assert_eq!(rig.ctx.next_round_until(deadline).unwrap().count(), 0);
     });
 }
 

@@ -4,6 +4,7 @@
 //! It reads the device like a round and leaves the wakes of other channels in the ready queue. Its
 //! own wake is latched, whichever thread reads it, and it looks for it.
 
+use std::mem::take;
 use std::time::Duration;
 
 use super::observed::ok;
@@ -194,9 +195,17 @@ impl<R: Sleep> Blocking<'_, R> {
         let registrar = &self.shared.registrar;
         let sleeper = self.waiter.sleeper();
         let mut slept = Slept::Notified;
+        // Read before the first sleep, where that finds an event often enough.
+        let mut early = self.shared.early.is_due();
+        if early {
+            self.read()?;
+        }
         loop {
             let ticket = registrar.ticket();
             let look = self.shared.lock().machine.look(self.id, self.waiter);
+            if take(&mut early) {
+                self.shared.early.note(look != Look::Nothing);
+            }
             match look {
                 Look::Woken(cause) => {
                     return self.shared.woken(self.id, cause);

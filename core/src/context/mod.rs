@@ -14,12 +14,14 @@ mod callback;
 mod cancel;
 mod channel;
 mod drive;
+mod early;
 mod end;
 mod handover;
 mod inspect;
 mod io;
 mod layer;
 mod nested;
+mod next_round;
 mod observed;
 mod owner;
 mod peers;
@@ -39,10 +41,11 @@ use crate::hal::{Backend, DeviceError, NewLoop, Opened, Process, Registrar, Trig
 use crate::ids::DomId;
 use crate::machine::{ChannelId, Machine, Owner};
 use crate::observe::{Called, Came, Observe};
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, OwnerThread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, OwnerThread};
 use crate::trace::News;
 use ahead::Ahead;
 use callback::Callbacks;
+use early::EarlyReads;
 use nested::Nested;
 use observed::{OneObserver, ok};
 use owner::{RoundNumber, RoundOwner};
@@ -119,6 +122,9 @@ struct Shared<R: Registrar> {
     state: Mutex<State>,
     /// What the current round took ahead.
     ahead: Ahead,
+    early: EarlyReads,
+    /// The [ticket](crate::Sleep::ticket) of the thread that runs the loop, taken after its last sleep.
+    ticket: AtomicU64,
     /// Whether the link is `Watching`, to be read without the lock.
     watching: AtomicBool,
     /// Whether `State::owed` has an error.
@@ -212,6 +218,8 @@ impl<R: Registrar> Context<R> {
                     news: News::default(),
                 }),
                 ahead: Ahead::default(),
+                early: EarlyReads::default(),
+                ticket: AtomicU64::new(0),
                 watching: AtomicBool::new(false),
                 owes_error: AtomicBool::new(false),
                 returned: Condvar::default(),

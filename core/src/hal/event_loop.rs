@@ -247,6 +247,20 @@ pub trait Sleep: Registrar {
         self.sleep(ticket, deadline)
     }
 
+    /// [`sleep`](Self::sleep) for a thread that runs the loop and dispatches: a wake-up for the loop
+    /// that came while no thread was in here ends the next sleep. By default these are the wake-ups
+    /// since the ticket.
+    ///
+    /// # Errors
+    /// Those of [`sleep`](Self::sleep).
+    fn sleep_as_runner(
+        &self,
+        ticket: u64,
+        deadline: Option<Self::Deadline>,
+    ) -> Result<Slept, LoopError> {
+        self.sleep(ticket, deadline)
+    }
+
     /// A thread that returned from [`sleep_as`](Self::sleep_as) does something else now, so another
     /// thread has to watch the device.
     fn leave(&self, _sleeper: Sleeper) {}

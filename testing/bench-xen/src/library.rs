@@ -1,4 +1,4 @@
-//! This library on its own loop, by values and by callbacks.
+//! This library on its own loop: by values, one after the other or in batches, and by callbacks.
 
 use std::{sync::Arc, time::Duration};
 
@@ -72,14 +72,22 @@ pub(crate) struct Looped {
 /// How wakes are taken.
 #[derive(Debug)]
 enum Taking {
-    Values(WakeBuf),
+    /// As values, one after the other.
+    Each,
+    /// As values, in batches.
+    Batches(WakeBuf),
     Callbacks,
 }
 
 impl Looped {
-    /// Wakes as values.
-    pub(crate) fn values(channels: usize) -> Result<(Looped, Arc<Tally>)> {
-        Looped::new(channels, Taking::Values(WakeBuf::default()))
+    /// Wakes as values, one after the other.
+    pub(crate) fn each(channels: usize) -> Result<(Looped, Arc<Tally>)> {
+        Looped::new(channels, Taking::Each)
+    }
+
+    /// Wakes as values, in batches.
+    pub(crate) fn batches(channels: usize) -> Result<(Looped, Arc<Tally>)> {
+        Looped::new(channels, Taking::Batches(WakeBuf::default()))
     }
 
     /// A callback per channel.
@@ -109,25 +117,35 @@ impl Looped {
         Ok((scene, tally))
     }
 
-    /// How long the loop may sleep.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.ctx.next_timeout()
-    }
-
-    /// Handles what there is and waits again.
-    pub(crate) fn dispatch(&mut self) -> Result<Outcome> {
-        Ok(match &mut self.taking {
-            Taking::Values(buf) => {
-                let mut round = self.ctx.dispatch()?;
+    /// Sleeps until something has come, handles what there is, and waits again.
+    pub(crate) fn turn(&mut self) -> Result<()> {
+        match &mut self.taking {
+            Taking::Each => {
+                let mut round = self.ctx.next_round()?;
+                for wake in &mut round {
+                    self.tally.count(wake.port().as_raw());
+                }
+                round.finish()?;
+            }
+            Taking::Batches(buf) => {
+                let mut round = self.ctx.next_round()?;
                 while let wakes @ [_, ..] = round.fill(buf) {
                     for wake in wakes {
                         self.tally.count(wake.port().as_raw());
                     }
                 }
-                round.finish()?
+                round.finish()?;
             }
-            Taking::Callbacks => self.ctx.dispatch_callbacks()?,
-        })
+            Taking::Callbacks => {
+                let timeout = match self.outcome {
+                    Outcome::Done => None,
+                    Outcome::More => Some(Duration::ZERO),
+                };
+                self.event_loop.wait(timeout)?;
+                self.outcome = self.ctx.dispatch_callbacks()?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -138,12 +156,7 @@ impl Scene for Looped {
 
     async fn handle(&mut self, total: usize) -> Result<()> {
         while self.tally.total() < total {
-            let timeout = match self.outcome {
-                Outcome::Done => None,
-                Outcome::More => Some(Duration::ZERO),
-            };
-            self.event_loop.wait(timeout)?;
-            self.outcome = self.dispatch()?;
+            self.turn()?;
         }
         Ok(())
     }

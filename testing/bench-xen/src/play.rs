@@ -23,8 +23,10 @@ pub(crate) enum Case {
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Implementation {
-    /// This library, wakes as values, on `PollLoop`
+    /// This library, wakes as values in batches, on `PollLoop`
     Evtchn,
+    /// This library, wakes as values one after the other, on `PollLoop`
+    EvtchnEach,
     /// This library, wakes to callbacks, on `PollLoop`
     EvtchnCallback,
     /// This library, wakes as values, on the crate `polling`
@@ -87,7 +89,8 @@ impl Plan {
         );
         ensure!(self.rounds > 0 && self.channels > 0, "nothing to measure");
         let cost = match self.implementation {
-            Implementation::Evtchn => finished(self.on(library::Looped::values(self.channels)?))?,
+            Implementation::Evtchn => finished(self.on(library::Looped::batches(self.channels)?))?,
+            Implementation::EvtchnEach => finished(self.on(library::Looped::each(self.channels)?))?,
             Implementation::EvtchnCallback => {
                 finished(self.on(library::Looped::callbacks(self.channels)?))?
             }

@@ -49,7 +49,7 @@ impl Threads {
     /// Runs them, with a mark before the first notify and one after the last wake.
     pub(crate) fn run(&self) -> Result<()> {
         match self.style {
-            Style::Evtchn => self.on(Looped::values(self.threads)?),
+            Style::Evtchn => self.on(Looped::batches(self.threads)?),
             Style::EvtchnCallback => self.on(Looped::callbacks(self.threads)?),
         }
     }
@@ -98,11 +98,12 @@ impl Threads {
 fn handle(scene: &mut Looped, tally: &Tally, gate: &Gate, threads: usize) -> Result<()> {
     loop {
         let are_done = gate.done.load(Ordering::SeqCst) == threads;
-        if !are_done {
-            scene.event_loop.wait(scene.timeout())?;
-        }
         let before = tally.total();
-        scene.dispatch()?;
+        if are_done {
+            // So that it does not sleep.
+            scene.event_loop.wake();
+        }
+        scene.turn()?;
         if are_done && tally.total() == before {
             return Ok(());
         }
