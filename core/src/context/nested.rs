@@ -7,6 +7,7 @@
 
 use std::mem::{forget, take};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 use std::thread::panicking;
 
 use super::{Outcome, Shared};
@@ -110,15 +111,22 @@ impl<R: Registrar> Shared<R> {
         while let Some(waker) = state.machine.next_due() {
             // The lock is not held over the wake.
             drop(state);
-            if !without_panic(|| waker.wake()) {
-                self.count_unreported();
-            }
+            self.wake_task(waker);
             if self.is_inherited() {
                 return;
             }
             state = self.lock();
         }
         state.nested.waking.leave();
+    }
+
+    /// Wakes a task. Returns false if its waker panics, which is counted.
+    pub(super) fn wake_task(&self, waker: Waker) -> bool {
+        let is_woken = without_panic(|| waker.wake());
+        if !is_woken {
+            self.count_unreported();
+        }
+        is_woken
     }
 
     /// Drives if [`Context::drive`](super::Context::drive) was called from inside a hook, where it

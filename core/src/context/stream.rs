@@ -99,6 +99,9 @@ pub struct Wakes<R: Registrar> {
     channels: BTreeSet<ChannelId>,
     /// `None` until the first channel is added.
     task_id: Option<TaskId>,
+    /// Its ports are queued to be unmasked together with those of other tasks: by the next poll of one
+    /// of them, and at the latest by its own, for which it has woken itself.
+    is_queued: bool,
 }
 
 impl<R: Registrar> Wakes<R> {
@@ -107,6 +110,7 @@ impl<R: Registrar> Wakes<R> {
             shared: Arc::clone(shared),
             channels: BTreeSet::new(),
             task_id: None,
+            is_queued: false,
         }
     }
 
@@ -203,6 +207,7 @@ impl<R: Registrar> Wakes<R> {
         }
         let waker = cx.waker().clone();
         let mut state = self.shared.lock();
+        let will_poll_others = state.machine.polled(task_id);
         while let Some((channel, look)) = state.machine.next_fired(task_id) {
             if !self.channels.contains(&channel) {
                 continue;
@@ -224,9 +229,18 @@ impl<R: Registrar> Wakes<R> {
             return Poll::Ready(None);
         }
         let before = state.machine.set_waker(task_id, waker);
-        let unmasked = state.unmask_queued();
+        let was_queued = self.is_queued;
+        self.is_queued = will_poll_others && !was_queued && state.machine.has_unmasks();
+        let mut unmasked = Ok(());
+        if !self.is_queued {
+            unmasked = state.unmask_queued();
+        }
         drop(state);
         drop(before);
+        if self.is_queued && !self.shared.wake_task(cx.waker().clone()) {
+            self.is_queued = false;
+            unmasked = self.shared.lock().unmask_queued();
+        }
         match self.shared.settle() {
             Ok(()) => {}
             // Otherwise nothing would wake the task.

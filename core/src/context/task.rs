@@ -11,15 +11,15 @@ use std::pin::Pin;
 use std::task::{Context as Cx, Poll, Waker};
 
 use super::observed::observed;
-use super::{Channel, Context, Shared};
+use super::{Channel, Context, Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::block::Look;
-use crate::machine::port::Cause;
+use crate::machine::port::{Cause, PortState};
 use crate::machine::task::TaskId;
 use crate::machine::{ChannelId, Owner, Waited};
 use crate::observe::{Called, Came};
-use crate::sync::Arc;
+use crate::sync::{Arc, MutexGuard};
 use crate::trace;
 
 impl<R: Registrar> Channel<R> {
@@ -87,6 +87,9 @@ pub struct Woken<R: Registrar> {
     id: ChannelId,
     /// `Some` while it waits.
     task_id: Option<TaskId>,
+    /// Its port is queued to be unmasked together with those of other tasks: by the next poll of one
+    /// of them, and at the latest by its own, for which it has woken itself.
+    is_queued: bool,
 }
 
 impl<R: Registrar> Woken<R> {
@@ -95,20 +98,33 @@ impl<R: Registrar> Woken<R> {
             shared: Arc::clone(shared),
             id,
             task_id: None,
+            is_queued: false,
         }
     }
 
     fn begin(&mut self, waker: Waker) -> Poll<Result<Cause, Error>> {
         let shared = Arc::clone(&self.shared);
         let id = self.id;
+        let again = waker.clone();
         let mut state = shared.lock();
         let task_id = state.machine.add_task();
         self.task_id = Some(task_id);
         let waited = state.wait(id, Owner::task(task_id));
         let _no_earlier_waker = state.machine.set_waker(task_id, waker);
+        if matches!(waited, Ok(Waited::Unmask)) {
+            state.machine.queue_unmask(id.port());
+            self.is_queued = state.machine.will_poll_tasks();
+        }
         drop(state);
         match waited {
             Ok(Waited::Ready(_)) => return self.look(task_id),
+            Ok(Waited::Unmask) => {
+                // Its port is unmasked with those of all tasks.
+                shared.arm(id, Waited::Armed, || self.end())?;
+                if !self.is_queued || !shared.wake_task(again) {
+                    return self.unmask_queued(shared.lock());
+                }
+            }
             Ok(waited) => shared.arm(id, waited, || self.end())?,
             Err(error) => {
                 self.end();
@@ -118,11 +134,33 @@ impl<R: Registrar> Woken<R> {
         Poll::Pending
     }
 
+    /// Unmasks the ports that tasks have queued. An error ends this wait if its own port is one of
+    /// those that are left; another task gets the error of its port when it is polled.
+    fn unmask_queued(&mut self, mut state: MutexGuard<'_, State>) -> Poll<Result<Cause, Error>> {
+        self.is_queued = false;
+        let Err(error) = state.unmask_queued() else {
+            return Poll::Pending;
+        };
+        let is_left = state.machine.state(self.id) == Ok(PortState::Unmasking);
+        drop(state);
+        if !is_left {
+            return Poll::Pending;
+        }
+        self.end();
+        Poll::Ready(Err(error))
+    }
+
     fn look(&mut self, task_id: TaskId) -> Poll<Result<Cause, Error>> {
-        let mut state = self.shared.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
         let woken = loop {
             match state.machine.next_fired(task_id) {
-                None if self.shared.unsettled(&state).is_none() => return Poll::Pending,
+                None if self.shared.unsettled(&state).is_none() => {
+                    return match self.is_queued {
+                        true => self.unmask_queued(state),
+                        false => Poll::Pending,
+                    };
+                }
                 None => {
                     drop(state);
                     return self.register_again();
@@ -193,7 +231,10 @@ impl<R: Registrar> Woken<R> {
         let Some(task_id) = self.task_id else {
             return self.begin(waker);
         };
-        let before = self.shared.lock().machine.set_waker(task_id, waker);
+        let mut state = self.shared.lock();
+        state.machine.polled(task_id);
+        let before = state.machine.set_waker(task_id, waker);
+        drop(state);
         drop(before);
         self.look(task_id)
     }

@@ -32,6 +32,8 @@ struct Task {
     is_due: bool,
     /// Whether it was removed while it was in that queue: its id is free once it leaves the queue.
     is_left: bool,
+    /// Whether it was woken and has not been polled since.
+    is_woken: bool,
 }
 
 /// For how many channels a free entry keeps room.
@@ -45,11 +47,21 @@ pub(super) struct Tasks {
     due: VecDeque<TaskId>,
     /// How many tasks in the queue were removed.
     left: usize,
+    /// How many tasks were woken and have not been polled since.
+    woken: usize,
 }
 
 impl Tasks {
     fn at(&mut self, task_id: TaskId) -> Option<&mut Task> {
         self.entries.get_mut(task_id.0 as usize)
+    }
+
+    /// A task is polled, or ends.
+    fn polled(&mut self, task_id: TaskId) {
+        let was_woken = self
+            .at(task_id)
+            .is_some_and(|task| take(&mut task.is_woken));
+        self.woken -= usize::from(was_woken);
     }
 
     /// Has a task woken, to look at a channel.
@@ -124,6 +136,7 @@ impl Machine {
     #[must_use = "a waker is dropped under no lock"]
     pub(crate) fn remove_task(&mut self, task_id: TaskId) -> Option<Waker> {
         let tasks = &mut self.count.tasks;
+        tasks.polled(task_id);
         let task = tasks.at(task_id)?;
         task.fired.clear();
         task.fired.shrink_to(ROOM);
@@ -137,6 +150,18 @@ impl Machine {
             tasks.free.push(task_id);
         }
         waker
+    }
+
+    /// A task is polled. Returns whether others will be: they were woken before, or are to be.
+    pub(crate) fn polled(&mut self, task_id: TaskId) -> bool {
+        self.count.tasks.polled(task_id);
+        self.will_poll_tasks()
+    }
+
+    /// Whether tasks will be polled: they were woken and not polled since, or are to be woken.
+    pub(crate) fn will_poll_tasks(&self) -> bool {
+        let tasks = &self.count.tasks;
+        tasks.woken > 0 || !tasks.due.is_empty()
     }
 
     /// Sets the waker of a task, and returns the one that was set before.
@@ -203,6 +228,8 @@ impl Machine {
                 tasks.left -= 1;
                 tasks.free.push(task_id);
             } else if let Some(waker) = take(&mut task.waker) {
+                let was_woken = replace(&mut task.is_woken, true);
+                tasks.woken += usize::from(!was_woken);
                 return Some(waker);
             }
         }

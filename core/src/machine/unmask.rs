@@ -6,6 +6,12 @@ use super::{Machine, cells};
 use crate::ids::Port;
 
 impl Machine {
+    /// Whether ports are queued.
+    #[inline]
+    pub(crate) const fn has_unmasks(&self) -> bool {
+        !self.to_unmask.is_empty()
+    }
+
     /// Queues a port for the unmask at the end of the round.
     #[inline]
     pub(crate) fn queue_unmask(&mut self, port: Port) {

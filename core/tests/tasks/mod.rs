@@ -7,6 +7,7 @@ mod future;
 mod lost;
 mod nested;
 mod stream;
+mod together;
 
 use std::future::Future;
 use std::pin::pin;
