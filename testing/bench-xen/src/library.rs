@@ -42,6 +42,11 @@ impl<R: Registrar> Channels<R> {
         self.theirs.iter().map(Channel::notifier)
     }
 
+    /// The A ends and the B ends.
+    pub(crate) fn into_ends(self) -> (Vec<Channel<R>>, Vec<Channel<R>>) {
+        (self.ours, self.theirs)
+    }
+
     pub(crate) fn tally(&self) -> Arc<Tally> {
         Arc::new(Tally::new(self.ours.iter().map(Channel::port).collect()))
     }

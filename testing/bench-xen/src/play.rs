@@ -9,7 +9,11 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 
-use crate::{library, raw, reactors, tally::Tally};
+use crate::{
+    library, raw,
+    reactors::{self, Waiting},
+    tally::Tally,
+};
 
 /// What is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,8 +35,12 @@ pub(crate) enum Implementation {
     EvtchnCallback,
     /// This library, wakes as values, on the crate `polling`
     EvtchnPolling,
-    /// This library, a stream of wakes, on tokio
+    /// This library, one stream of all wakes, on tokio
     EvtchnTokio,
+    /// This library, a task with a stream for each channel, on tokio
+    EvtchnTokioStreams,
+    /// This library, a task with a future for each wake for each channel, on tokio
+    EvtchnTokioFutures,
     /// A loop by hand: a read that blocks, one write
     Raw,
     /// The same with a poll in front
@@ -98,6 +106,8 @@ impl Plan {
                 finished(self.on(reactors::Polling::new(self.channels)?))?
             }
             Implementation::EvtchnTokio => reactors::on_tokio(self)?,
+            Implementation::EvtchnTokioStreams => reactors::on_tokio_tasks(self, Waiting::Stream)?,
+            Implementation::EvtchnTokioFutures => reactors::on_tokio_tasks(self, Waiting::Future)?,
             Implementation::Raw => finished(self.on(raw::Raw::new(self.channels, false)?))?,
             Implementation::Rawpoll => finished(self.on(raw::Raw::new(self.channels, true)?))?,
         };

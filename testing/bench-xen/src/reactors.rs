@@ -1,10 +1,20 @@
 //! This library on third-party event loops.
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+};
 
 use anyhow::{Context as _, Result};
-use evtchn::{Context, Wakes, polling::PollingRegistrar, tokio::TokioRegistrar, xen::XenOpen};
+use evtchn::{
+    Channel, Context, Port, Wakes, polling::PollingRegistrar, tokio::TokioRegistrar, xen::XenOpen,
+};
 use polling::{Events, Poller};
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     library::Channels,
@@ -110,6 +120,107 @@ impl Scene for Tokio {
         // The ports are unmasked when the stream has nothing left.
         let next = poll_fn(|cx| Poll::Ready(self.wakes.poll_wake(cx))).await;
         anyhow::ensure!(next.is_pending(), "a wake too many");
+        Ok(())
+    }
+}
+
+/// How a task waits for its channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waiting {
+    /// By a stream, whose wait stands.
+    Stream,
+    /// By a future for each wake.
+    Future,
+}
+
+/// Plays in a runtime of tokio on this thread, with a task for each channel.
+pub(crate) fn on_tokio_tasks(plan: &Plan, waiting: Waiting) -> Result<Cost> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_io().build()?;
+    runtime.block_on(async { plan.on(Tasks::new(plan.channels, waiting)?).await })
+}
+
+/// A task for each channel.
+#[derive(Debug)]
+struct Tasks {
+    _ctx: Context<TokioRegistrar>,
+    theirs: Vec<Channel<TokioRegistrar>>,
+    shared: Arc<Shared>,
+    _tasks: JoinSet<Result<()>>,
+}
+
+/// What the tasks share with the one that notifies.
+#[derive(Debug)]
+struct Shared {
+    tally: Arc<Tally>,
+    /// How many deliveries there will be in all when this is over.
+    total: AtomicUsize,
+    over: Notify,
+}
+
+impl Shared {
+    fn count(&self, port: Port) {
+        self.tally.count(port.as_raw());
+        if self.tally.total() == self.total.load(Ordering::Relaxed) {
+            self.over.notify_one();
+        }
+    }
+}
+
+impl Tasks {
+    fn new(channels: usize, waiting: Waiting) -> Result<(Tasks, Arc<Tally>)> {
+        let ctx = Context::<TokioRegistrar>::new(XenOpen::default())?;
+        let channels = Channels::new(&ctx, channels)?;
+        let tally = channels.tally();
+        let shared = Arc::new(Shared {
+            tally: Arc::clone(&tally),
+            total: AtomicUsize::new(0),
+            over: Notify::new(),
+        });
+        let mut tasks = JoinSet::new();
+        let (ours, theirs) = channels.into_ends();
+        for our in ours {
+            let shared = Arc::clone(&shared);
+            match waiting {
+                Waiting::Stream => tasks.spawn(stream(our, shared)),
+                Waiting::Future => tasks.spawn(future(our, shared)),
+            };
+        }
+        let scene = Tasks {
+            _ctx: ctx,
+            theirs,
+            shared,
+            _tasks: tasks,
+        };
+        Ok((scene, tally))
+    }
+}
+
+async fn stream(our: Channel<TokioRegistrar>, shared: Arc<Shared>) -> Result<()> {
+    let mut wakes = our.wakes()?;
+    while let Some(wake) = wakes.next().await {
+        shared.count(wake?.port());
+    }
+    Ok(())
+}
+
+async fn future(our: Channel<TokioRegistrar>, shared: Arc<Shared>) -> Result<()> {
+    while !our.woken().await?.is_end() {
+        shared.count(our.port());
+    }
+    Ok(())
+}
+
+impl Scene for Tasks {
+    fn notify(&self, index: usize) -> Result<()> {
+        Ok(self.theirs[index].notify()?)
+    }
+
+    async fn handle(&mut self, total: usize) -> Result<()> {
+        self.shared.total.store(total, Ordering::Relaxed);
+        if self.shared.tally.total() < total {
+            self.shared.over.notified().await;
+        }
         Ok(())
     }
 }
