@@ -7,7 +7,6 @@
 
 use std::mem::{forget, take};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Waker;
 use std::thread::panicking;
 
 use super::{Outcome, Shared};
@@ -111,7 +110,7 @@ impl<R: Registrar> Shared<R> {
         while let Some(waker) = state.machine.next_due() {
             // The lock is not held over the wake.
             drop(state);
-            self.wake_task(waker);
+            self.wake_task(|| waker.wake());
             if self.is_inherited() {
                 return;
             }
@@ -121,8 +120,8 @@ impl<R: Registrar> Shared<R> {
     }
 
     /// Wakes a task. Returns false if its waker panics, which is counted.
-    pub(super) fn wake_task(&self, waker: Waker) -> bool {
-        let is_woken = without_panic(|| waker.wake());
+    pub(super) fn wake_task(&self, wake: impl FnOnce()) -> bool {
+        let is_woken = without_panic(wake);
         if !is_woken {
             self.count_unreported();
         }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::future::poll_fn;
+use std::mem::take;
 use std::task::{Context as Cx, Poll};
 
 use super::observed::{done, observed};
-use super::{Channel, Context, Shared};
+use super::{Channel, Context, Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::block::Look;
@@ -205,41 +206,48 @@ impl<R: Registrar> Wakes<R> {
             }
             return Poll::Ready(Some(Err(error)));
         }
-        let waker = cx.waker().clone();
         let mut state = self.shared.lock();
-        let will_poll_others = state.machine.polled(task_id);
-        while let Some((channel, look)) = state.machine.next_fired(task_id) {
-            if !self.channels.contains(&channel) {
-                continue;
-            }
-            match look {
-                Look::Nothing => continue,
-                Look::Woken(Cause::Gone) | Look::Cancelled => {
-                    self.channels.remove(&channel);
-                }
-                Look::Woken(_) => state.machine.go_on(channel),
-            }
-            if let Look::Woken(cause) = look {
+        let polled = state.machine.polled(task_id, cx.waker());
+        let (mut is_set, mut has_fired) = (polled.is_set, polled.has_fired);
+        let mut before = None;
+        loop {
+            if has_fired && let Some(wake) = next_fired(&mut self.channels, &mut state, task_id) {
+                self.is_queued = false;
                 drop(state);
-                trace::wake(channel, cause);
-                return Poll::Ready(Some(Ok(Wake { channel, cause })));
+                drop(before);
+                trace::wake(wake.channel, wake.cause);
+                return Poll::Ready(Some(Ok(wake)));
+            }
+            if self.channels.is_empty() {
+                return Poll::Ready(None);
+            }
+            if is_set {
+                break;
+            }
+            drop(state);
+            // A waker is code of the program: it is cloned and dropped under no lock.
+            let waker = cx.waker().clone();
+            state = self.shared.lock();
+            before = state.machine.set_waker(task_id, waker);
+            (is_set, has_fired) = (true, true);
+        }
+        let was_queued = take(&mut self.is_queued);
+        let mut unmasked = Ok(());
+        if state.machine.has_unmasks() {
+            self.is_queued = !was_queued && state.machine.will_poll_tasks();
+            if !self.is_queued {
+                unmasked = state.unmask_queued();
             }
         }
-        if self.channels.is_empty() {
-            return Poll::Ready(None);
-        }
-        let before = state.machine.set_waker(task_id, waker);
-        let was_queued = self.is_queued;
-        self.is_queued = will_poll_others && !was_queued && state.machine.has_unmasks();
-        let mut unmasked = Ok(());
-        if !self.is_queued {
-            unmasked = state.unmask_queued();
-        }
+        let is_settled = self.shared.is_settled(&state);
         drop(state);
         drop(before);
-        if self.is_queued && !self.shared.wake_task(cx.waker().clone()) {
+        if self.is_queued && !self.shared.wake_task(|| cx.waker().wake_by_ref()) {
             self.is_queued = false;
             unmasked = self.shared.lock().unmask_queued();
+        }
+        if is_settled {
+            return pending(unmasked);
         }
         match self.shared.settle() {
             Ok(()) => {}
@@ -249,10 +257,39 @@ impl<R: Registrar> Wakes<R> {
             }
             Err(_) => self.shared.count_unreported(),
         }
-        match unmasked {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(Some(Err(error))),
+        pending(unmasked)
+    }
+}
+
+/// Takes the next wake of a stream. If the channel goes on, its port is queued to be unmasked.
+fn next_fired(
+    channels: &mut BTreeSet<ChannelId>,
+    state: &mut State,
+    task_id: TaskId,
+) -> Option<Wake> {
+    while let Some((channel, look)) = state.machine.next_fired(task_id) {
+        if !channels.contains(&channel) {
+            continue;
         }
+        match look {
+            Look::Nothing => continue,
+            Look::Woken(Cause::Gone) | Look::Cancelled => {
+                channels.remove(&channel);
+            }
+            Look::Woken(_) => state.machine.go_on(channel),
+        }
+        if let Look::Woken(cause) = look {
+            return Some(Wake { channel, cause });
+        }
+    }
+    None
+}
+
+/// A stream without a wake. An error of the unmask is its next item.
+fn pending(unmasked: Result<(), Error>) -> Poll<Option<Result<Wake, Error>>> {
+    match unmasked {
+        Ok(()) => Poll::Pending,
+        Err(error) => Poll::Ready(Some(Err(error))),
     }
 }
 

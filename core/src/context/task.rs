@@ -8,7 +8,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context as Cx, Poll, Waker};
+use std::task::{Context as Cx, Poll};
 
 use super::observed::observed;
 use super::{Channel, Context, Shared, State};
@@ -92,6 +92,17 @@ pub struct Woken<R: Registrar> {
     is_queued: bool,
 }
 
+/// What a poll finds.
+enum Looked {
+    Nothing,
+    /// Its port may be one of those that are queued to be unmasked.
+    Queued,
+    /// The event loop does not watch the device.
+    Lost,
+    /// Its wake, or that the wait was cancelled.
+    Over(Result<Cause, Error>),
+}
+
 impl<R: Registrar> Woken<R> {
     fn new(shared: &Arc<Shared<R>>, id: ChannelId) -> Woken<R> {
         Woken {
@@ -102,10 +113,10 @@ impl<R: Registrar> Woken<R> {
         }
     }
 
-    fn begin(&mut self, waker: Waker) -> Poll<Result<Cause, Error>> {
+    fn begin(&mut self, cx: &Cx<'_>) -> Poll<Result<Cause, Error>> {
         let shared = Arc::clone(&self.shared);
         let id = self.id;
-        let again = waker.clone();
+        let waker = cx.waker().clone();
         let mut state = shared.lock();
         let task_id = state.machine.add_task();
         self.task_id = Some(task_id);
@@ -115,14 +126,20 @@ impl<R: Registrar> Woken<R> {
             state.machine.queue_unmask(id.port());
             self.is_queued = state.machine.will_poll_tasks();
         }
+        let is_settled = shared.is_settled(&state);
         drop(state);
         match waited {
-            Ok(Waited::Ready(_)) => return self.look(task_id),
+            Ok(Waited::Ready(_)) => {
+                let looked = self.look(shared.lock(), task_id);
+                return self.looked(looked);
+            }
             Ok(Waited::Unmask) => {
                 // Its port is unmasked with those of all tasks.
-                shared.arm(id, Waited::Armed, || self.end())?;
-                if !self.is_queued || !shared.wake_task(again) {
-                    return self.unmask_queued(shared.lock());
+                if !is_settled {
+                    shared.arm(id, Waited::Armed, || self.end())?;
+                }
+                if !self.is_queued || !shared.wake_task(|| cx.waker().wake_by_ref()) {
+                    return self.unmask_queued();
                 }
             }
             Ok(waited) => shared.arm(id, waited, || self.end())?,
@@ -136,8 +153,9 @@ impl<R: Registrar> Woken<R> {
 
     /// Unmasks the ports that tasks have queued. An error ends this wait if its own port is one of
     /// those that are left; another task gets the error of its port when it is polled.
-    fn unmask_queued(&mut self, mut state: MutexGuard<'_, State>) -> Poll<Result<Cause, Error>> {
+    fn unmask_queued(&mut self) -> Poll<Result<Cause, Error>> {
         self.is_queued = false;
+        let mut state = self.shared.lock();
         let Err(error) = state.unmask_queued() else {
             return Poll::Pending;
         };
@@ -150,21 +168,18 @@ impl<R: Registrar> Woken<R> {
         Poll::Ready(Err(error))
     }
 
-    fn look(&mut self, task_id: TaskId) -> Poll<Result<Cause, Error>> {
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
+    /// Looks for its wake. If the wait is over, the task is removed.
+    fn look(&self, mut state: MutexGuard<'_, State>, task_id: TaskId) -> Looked {
+        let shared = &*self.shared;
         let woken = loop {
             match state.machine.next_fired(task_id) {
-                None if self.shared.unsettled(&state).is_none() => {
-                    return match self.is_queued {
-                        true => self.unmask_queued(state),
-                        false => Poll::Pending,
+                None if shared.unsettled(&state).is_none() => {
+                    return match self.is_queued && state.machine.has_unmasks() {
+                        true => Looked::Queued,
+                        false => Looked::Nothing,
                     };
                 }
-                None => {
-                    drop(state);
-                    return self.register_again();
-                }
+                None => return Looked::Lost,
                 Some((_, Look::Nothing)) => {}
                 Some((_, Look::Woken(cause))) => break Ok(cause),
                 Some((_, Look::Cancelled)) => break Err(Error::Cancelled),
@@ -172,12 +187,33 @@ impl<R: Registrar> Woken<R> {
         };
         // Under the same lock: nothing fires for it between the two.
         state.machine.leave(self.id, task_id);
+        let waker = state.machine.remove_task(task_id);
+        let is_settled = shared.is_settled(&state);
         drop(state);
         if let Ok(cause) = woken {
             trace::wake(self.id, cause);
         }
-        self.end();
-        Poll::Ready(woken)
+        if !is_settled {
+            shared.settle_or_count();
+        }
+        drop(waker);
+        Looked::Over(woken)
+    }
+
+    /// Carries out what it found.
+    fn looked(&mut self, looked: Looked) -> Poll<Result<Cause, Error>> {
+        match looked {
+            Looked::Nothing => {
+                self.is_queued = false;
+                Poll::Pending
+            }
+            Looked::Queued => self.unmask_queued(),
+            Looked::Lost => self.register_again(),
+            Looked::Over(woken) => {
+                self.task_id = None;
+                Poll::Ready(woken)
+            }
+        }
     }
 
     /// This waits, but the event loop does not watch the device, for example because it lost it. If
@@ -226,17 +262,32 @@ fn polled(poll: &Poll<Result<Cause, Error>>) -> Came<'_> {
 impl<R: Registrar> Woken<R> {
     fn poll_now(&mut self, cx: &mut Cx<'_>) -> Poll<Result<Cause, Error>> {
         self.shared.check_caller()?;
-        // A waker is code of the program: it is cloned and dropped under no lock.
-        let waker = cx.waker().clone();
         let Some(task_id) = self.task_id else {
-            return self.begin(waker);
+            return self.begin(cx);
         };
         let mut state = self.shared.lock();
-        state.machine.polled(task_id);
-        let before = state.machine.set_waker(task_id, waker);
-        drop(state);
+        let polled = state.machine.polled(task_id, cx.waker());
+        let (mut is_set, mut has_fired) = (polled.is_set, polled.has_fired);
+        let mut before = None;
+        let looked = loop {
+            if !is_set && !has_fired {
+                drop(state);
+                // A waker is code of the program: it is cloned and dropped under no lock.
+                let waker = cx.waker().clone();
+                state = self.shared.lock();
+                before = state.machine.set_waker(task_id, waker);
+                is_set = true;
+            }
+            let looked = self.look(state, task_id);
+            if is_set || matches!(looked, Looked::Over(_)) {
+                break looked;
+            }
+            // There was nothing for it in what had fired, so its waker is needed.
+            has_fired = false;
+            state = self.shared.lock();
+        };
         drop(before);
-        self.look(task_id)
+        self.looked(looked)
     }
 }
 

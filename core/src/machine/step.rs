@@ -130,6 +130,20 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_waiting
 }
 
+/// The next wait of a task after an event that it took, as a shortcut through the table: the port is
+/// to be unmasked with the `next` ones. Returns whether the slot was in that state; otherwise nothing
+/// was done. The counts stay: the channel of a task counts as waited for all the time.
+#[inline]
+pub(super) fn go_on(slot: &mut Slot, next: UnmaskNumber) -> bool {
+    let has_task = slot.owner.waiter().is_some_and(|it| it.task_id().is_some());
+    let goes_on = slot.state == HANDED_OUT && has_task;
+    if goes_on {
+        cells::port(slot.state, PortInput::Wait);
+        slot.anticipate(next);
+    }
+    goes_on
+}
+
 /// A wait of rounds after their event was handed out, as a shortcut through the table: the port is
 /// to be unmasked with the `next` ones. Returns whether the slot was in that state; otherwise
 /// nothing was done.

@@ -36,6 +36,15 @@ struct Task {
     is_woken: bool,
 }
 
+/// What a task is polled for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Polled {
+    /// It has a channel to look at.
+    pub(crate) has_fired: bool,
+    /// The waker of this poll is set already.
+    pub(crate) is_set: bool,
+}
+
 /// For how many channels a free entry keeps room.
 const ROOM: usize = 16;
 
@@ -152,10 +161,19 @@ impl Machine {
         waker
     }
 
-    /// A task is polled. Returns whether others will be: they were woken before, or are to be.
-    pub(crate) fn polled(&mut self, task_id: TaskId) -> bool {
-        self.count.tasks.polled(task_id);
-        self.will_poll_tasks()
+    /// A task is polled with this waker.
+    #[inline]
+    pub(crate) fn polled(&mut self, task_id: TaskId, waker: &Waker) -> Polled {
+        let tasks = &mut self.count.tasks;
+        let Some(task) = tasks.entries.get_mut(task_id.0 as usize) else {
+            return Polled::default();
+        };
+        tasks.woken -= usize::from(take(&mut task.is_woken));
+        let set = task.waker.as_ref();
+        Polled {
+            has_fired: !task.fired.is_empty(),
+            is_set: set.is_some_and(|set| set.will_wake(waker)),
+        }
     }
 
     /// Whether tasks will be polled: they were woken and not polled since, or are to be woken.
