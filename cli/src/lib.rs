@@ -6,7 +6,6 @@
 mod completions;
 mod diagnosis;
 mod exit;
-mod explore;
 mod file;
 mod listen;
 mod log;
@@ -20,6 +19,7 @@ mod ping;
 mod plain;
 mod progress;
 mod replay;
+mod source;
 mod stop;
 mod timeline;
 mod watch;
@@ -67,7 +67,6 @@ enum Command {
     Listen(listen::Listen),
     Notify(notify::Notify),
     Ping(ping::Ping),
-    Explore(explore::Explore),
     Replay(replay::Replay),
     Ls(ls::Ls),
     Timeline(timeline::Draw),
@@ -117,20 +116,18 @@ pub fn run() -> ExitCode {
         return failed(&error);
     }
     let ended = match cli.command {
-        Command::Watch(watch) => watch.run().map(|()| true),
-        Command::Listen(listen) => listen.run().map(|()| true),
-        Command::Notify(notify) => notify.run().map(|()| true),
-        Command::Ping(ping) => ping.run().map(|()| true),
-        Command::Explore(explore) => explore.run(),
+        Command::Watch(watch) => watch.run(),
+        Command::Listen(listen) => listen.run(),
+        Command::Notify(notify) => notify.run(),
+        Command::Ping(ping) => ping.run(),
         Command::Replay(replay) => return replay.run(),
-        Command::Ls(ls) => ls.run().map(|()| true),
+        Command::Ls(ls) => ls.run(),
         Command::Timeline(draw) => return draw.run(),
-        Command::Completions(completions) => completions.run().map(|()| true),
-        Command::Man(man) => man.run().map(|()| true),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }

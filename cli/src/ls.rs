@@ -1,19 +1,19 @@
 //! `evtchn ls`: lists the ports of domains with what Xen reports about them.
 
+mod query;
 mod table;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::builder::RangedU64ValueParser;
-use clap::error::ErrorKind as ClapKind;
 use clap::{Args, value_parser};
 use evtchn::poll::PollLoop;
-use evtchn::xen::Privcmd;
-use evtchn::{DomId, ErrorKind, PortStatuses};
+use evtchn::xen::{PRIVCMD_PATH, Privcmd};
+use evtchn::{DomId, PortStatuses};
 
 use crate::exit::{exit_codes, query_failed};
-use crate::options::{Backend, time};
+use crate::options::{Backend, ON_SIM, ON_XEN, Place, domid, time};
 use crate::output::Format;
 use crate::stop::Stop;
 use crate::watch::job::Options;
@@ -28,12 +28,16 @@ use table::{Printer, Table};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ls {
-    /// The domains [default: all that this domain may ask about]
-    #[arg(value_name = "DOMID")]
+    /// The domains, each by its id or `self` [default: domain 0 and all that are connected to it,
+    /// directly or through others; in a guest the guest itself]
+    #[arg(value_name = "DOM", value_parser = domid)]
     domains: Vec<DomId>,
-    /// Where the domains are
-    #[arg(long, value_enum, default_value_t = Backend::Xen)]
-    backend: Backend,
+    /// Ask about every id that a domain can have, which takes some seconds
+    #[arg(long, conflicts_with = "domains")]
+    all: bool,
+    /// Where the domains are [default: xen on a Xen domain, else sim]
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
     /// One JSON object per line
     #[arg(long)]
     json: bool,
@@ -42,34 +46,34 @@ pub(crate) struct Ls {
     #[arg(long)]
     watch: bool,
     /// With --watch: the time between two lists [default: 1s]
-    #[arg(long, value_name = "TIME", requires = "watch", value_parser = time)]
+    #[arg(long, value_name = "TIME", requires = "watch", value_parser = time,
+        help_heading = ON_XEN)]
     interval: Option<Duration>,
     /// With --watch: end after N lists
     #[arg(long, value_name = "N", requires = "watch",
         value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     count: Option<u64>,
-    /// Simulator: same seed, same output [default: 0]
-    #[arg(long, value_name = "N")]
+    /// Same seed, same output [default: 0]
+    #[arg(long, value_name = "N", help_heading = ON_SIM)]
     seed: Option<u64>,
-    /// Simulator: number of guests [default: 8]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
+    /// Number of guests [default: 8]
+    #[arg(long, value_name = "N", help_heading = ON_SIM, value_parser = value_parser!(u16).range(1..=4096))]
     guests: Option<u16>,
-    /// Simulator: each guest dies after N notifies; the toolstack checks for that every 10ms [default:
-    /// never]
-    #[arg(long, value_name = "N")]
+    /// Each guest dies after N notifies; the toolstack checks for that every 10ms [default: never]
+    #[arg(long, value_name = "N", help_heading = ON_SIM)]
     dies_after: Option<u64>,
-    /// Simulator: list after N wakes of `evtchn watch` with these options [default: 0]
-    #[arg(long, value_name = "N")]
+    /// List after N wakes of `evtchn watch` with these options [default: 0]
+    #[arg(long, value_name = "N", help_heading = ON_SIM)]
     step: Option<u64>,
 }
 
 const EXAMPLES: &str = concat!(
     "\
 Examples:
-  evtchn ls                                           every domain of this machine
-  evtchn ls 0 --json                                  domain 0, for programs
-  evtchn ls 0 7 --watch                               two domains, and what changes there
-  evtchn ls --backend sim --guests 3 --step 4         a simulated machine, no Xen needed
+  evtchn ls                           on Xen: this domain and those connected to it
+  evtchn ls self --json               this domain, for programs
+  evtchn ls 0 7 --watch               two domains, and what changes there
+  evtchn ls --guests 3 --step 4       a simulated machine, no Xen needed
 
 ",
     exit_codes!()
@@ -84,26 +88,23 @@ impl Ls {
     /// # Errors
     /// The first failure, with advice.
     pub(crate) fn run(self) -> Result<()> {
-        if let Some((option, backend)) = self.misplaced_option() {
-            let message = format!("{option} needs --backend {backend}");
-            crate::usage_error::<Ls>("evtchn ls", ClapKind::ArgumentConflict, message);
-        }
-        match self.backend {
+        match self.backend() {
             Backend::Sim => self.simulated(),
             Backend::Xen => self.real(),
         }
     }
 
-    /// The first option that needs the other backend, and that backend.
-    fn misplaced_option(&self) -> Option<(&'static str, &'static str)> {
-        match self.backend {
-            Backend::Sim if self.interval.is_some() => Some(("--interval", "xen")),
-            Backend::Xen if self.seed.is_some() => Some(("--seed", "sim")),
-            Backend::Xen if self.guests.is_some() => Some(("--guests", "sim")),
-            Backend::Xen if self.dies_after.is_some() => Some(("--dies-after", "sim")),
-            Backend::Xen if self.step.is_some() => Some(("--step", "sim")),
-            Backend::Sim | Backend::Xen => None,
-        }
+    /// The backend. Ends the program if an option needs the other one.
+    fn backend(&self) -> Backend {
+        use Backend::{Sim, Xen};
+        let options = [
+            ("--interval", Xen, self.interval.is_some()),
+            ("--seed", Sim, self.seed.is_some()),
+            ("--guests", Sim, self.guests.is_some()),
+            ("--dies-after", Sim, self.dies_after.is_some()),
+            ("--step", Sim, self.step.is_some()),
+        ];
+        Backend::of::<Ls>("evtchn ls", self.backend, &options)
     }
 
     /// Runs the job of `evtchn watch`, and lists after the given number of wakes.
@@ -117,7 +118,7 @@ impl Ls {
             check_peers: self.dies_after.map(|_| Ls::CHECK_PEERS),
             ..Options::default()
         };
-        let mut lists = Lists::new(self);
+        let mut lists = Lists::new(self, Place::Sim(setup.seed));
         let mut wakes_left = self.step.unwrap_or(0);
         sim::observe(setup, options, |privcmd| {
             if wakes_left == 0 {
@@ -137,7 +138,7 @@ impl Ls {
 
     fn real(&self) -> Result<()> {
         let privcmd = Privcmd::open().map_err(query_failed)?;
-        let mut lists = Lists::new(self);
+        let mut lists = Lists::new(self, Place::Xen(PRIVCMD_PATH.into()));
         if !self.watch {
             return lists.next(&privcmd).map(drop);
         }
@@ -155,35 +156,6 @@ impl Ls {
         }
         Ok(())
     }
-
-    /// The status of all ports. It is an error if a named domain does not exist, unless it `may_be_gone`.
-    fn query<S: PortStatuses>(&self, statuses: &S, may_be_gone: bool) -> Result<Table> {
-        let mut table = Table::new();
-        let all = (0..DomId::FIRST_RESERVED.as_raw()).map(DomId::new);
-        let domids: Vec<DomId> = match self.domains.is_empty() {
-            true => all.collect(),
-            false => self.domains.clone(),
-        };
-        for domid in domids {
-            for (port, answer) in statuses.ports(domid) {
-                let status = match answer {
-                    Ok(status) => Some(status),
-                    Err(error) => match error.kind() {
-                        ErrorKind::Hidden => None,
-                        ErrorKind::NoSuchDomain if may_be_gone => break,
-                        ErrorKind::NoSuchDomain | ErrorKind::NotPermitted
-                            if self.domains.is_empty() =>
-                        {
-                            break;
-                        }
-                        ErrorKind::NoDevice | _ => return Err(query_failed(error)),
-                    },
-                };
-                table.insert((domid, port), status);
-            }
-        }
-        Ok(table)
-    }
 }
 
 /// Prints lists, one after the other.
@@ -196,14 +168,14 @@ struct Lists<'a> {
 }
 
 impl<'a> Lists<'a> {
-    fn new(ls: &'a Ls) -> Lists<'a> {
+    fn new(ls: &'a Ls, place: Place) -> Lists<'a> {
         let format = match ls.json {
             true => Format::Json,
             false => Format::Text,
         };
         Lists {
             ls,
-            printer: Printer::new(format, ls.watch),
+            printer: Printer::new(format, place, ls.watch),
             previous: None,
             left: ls.count.unwrap_or(u64::MAX),
         }
@@ -211,7 +183,12 @@ impl<'a> Lists<'a> {
 
     /// Prints a list. Returns whether another one follows.
     fn next<S: PortStatuses>(&mut self, statuses: &S) -> Result<bool> {
-        let table = self.ls.query(statuses, self.previous.is_some())?;
+        let Ls { domains, all, .. } = self.ls;
+        let table = match (&domains[..], all) {
+            ([], false) => query::connected(statuses)?,
+            ([], true) => query::every(statuses)?,
+            (domains, _) => query::named(statuses, domains, self.previous.is_some())?,
+        };
         let is_read = self.printer.print(&table, self.previous.as_ref())?;
         self.previous = Some(table);
         self.left -= 1;

@@ -1,7 +1,6 @@
 //! Tests of the command: arguments in, lines, files and an exit code out.
 
 mod commands;
-mod explore;
 mod replay;
 mod support;
 mod timeline;

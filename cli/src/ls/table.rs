@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
 use anyhow::{Context as _, Result};
-use evtchn::{DomId, Port, PortStatus, RemotePort, Status};
+use evtchn::{DomId, Port, PortStatus, Status};
 use serde_json::{Map, Value, json};
 
+use crate::options::Place;
 use crate::output::Format;
 use crate::plain;
+use crate::source::Source;
 
 /// The status of each port; none for those that Xen keeps for itself.
 pub(super) type Table = BTreeMap<(DomId, Port), Option<PortStatus>>;
@@ -69,16 +71,18 @@ fn rows<'a>(table: &'a Table, previous: Option<&'a Table>) -> Vec<Row> {
 pub(super) struct Printer {
     out: BufWriter<Stdout>,
     format: Format,
+    place: Place,
     /// Whether there may be more than one list.
     is_watch: bool,
     printed: u64,
 }
 
 impl Printer {
-    pub(super) fn new(format: Format, is_watch: bool) -> Printer {
+    pub(super) fn new(format: Format, place: Place, is_watch: bool) -> Printer {
         Printer {
             out: BufWriter::new(io::stdout()),
             format,
+            place,
             is_watch,
             printed: 0,
         }
@@ -103,13 +107,19 @@ impl Printer {
     }
 
     fn text(&mut self, rows: &[Row]) -> io::Result<()> {
-        let Printer { out, is_watch, .. } = self;
+        let Printer {
+            out,
+            place,
+            is_watch,
+            ..
+        } = self;
         if *is_watch && io::stdout().is_terminal() {
             // Clears the screen, and moves the cursor to its upper left corner.
             out.write_all(b"\x1b[H\x1b[2J")?;
         } else if self.printed > 0 {
             writeln!(out)?;
         }
+        writeln!(out, "{place}")?;
         let margin = if *is_watch { "  " } else { "" };
         writeln!(out, "{margin}DOMID    PORT  STATE        BOUND TO    VCPU")?;
         for row in rows {
@@ -125,6 +135,7 @@ impl Printer {
         let is_first = self.printed == 0;
         for row in rows.iter().filter(|row| is_first || row.change.is_some()) {
             let mut object = object(row);
+            object.insert("backend".to_owned(), self.place.name().into());
             if self.is_watch {
                 object.insert("list".to_owned(), json!(self.printed));
                 let mark = row.change.map(Change::mark);
@@ -173,7 +184,7 @@ const fn name(state: Status) -> &'static str {
 fn object(row: &Row) -> Map<String, Value> {
     let mut object = Map::new();
     let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
-    put("domid", json!(row.domid.as_raw()));
+    put("domid", domid(row.domid));
     put("port", json!(row.port.as_raw()));
     let Some(PortStatus { state, vcpu }) = row.status else {
         put("state", json!(HIDDEN));
@@ -181,25 +192,24 @@ fn object(row: &Row) -> Map<String, Value> {
     };
     put("state", json!(name(state)));
     match state {
-        Status::Unbound { remote } => {
-            put("remote_domid", json!(remote.as_raw()));
-        }
-        Status::Interdomain { remote } => {
-            let RemotePort { domid, port } = remote;
-            put("remote_domid", json!(domid.as_raw()));
-            put("remote_port", json!(port.as_raw()));
-        }
         Status::Pirq { pirq } => {
             put("pirq", json!(pirq));
         }
-        Status::Virq { virq } => {
-            put("virq", json!(virq.as_raw()));
-            put("virq_name", json!(virq.name()));
-        }
+        Status::Unbound { remote } => Source::Unbound(remote).put(&mut object),
+        Status::Interdomain { remote } => Source::Remote(remote).put(&mut object),
+        Status::Virq { virq } => Source::Virq(virq).put(&mut object),
         Status::Closed | Status::Ipi | _ => {}
     }
-    put("vcpu", json!(vcpu));
+    object.insert("vcpu".to_owned(), json!(vcpu));
     object
+}
+
+/// The id of a domain; the domain of this program, whose id it need not know, is `"self"`.
+fn domid(domid: DomId) -> Value {
+    match domid {
+        DomId::SELF => json!("self"),
+        domid => json!(domid.as_raw()),
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,15 @@ use evtchn::RemotePort;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use crate::options::Place;
 use crate::output::nanoseconds;
 
 /// See the [module](self).
 pub(crate) struct Report {
     /// The port that answered.
     pub(crate) remote: RemotePort,
+    /// Where the channels are.
+    pub(crate) place: Place,
     /// The times, in nanoseconds.
     pub(crate) times: Histogram<u64>,
 }
@@ -98,7 +101,7 @@ impl fmt::Display for Report {
             1 => "1 round trip".to_owned(),
             trips => format!("{trips} round trips"),
         };
-        writeln!(f, "{trips} to {}", self.remote)?;
+        writeln!(f, "{trips} to {} ({})", self.remote, self.place)?;
         if self.times.is_empty() {
             return Ok(());
         }
@@ -137,6 +140,7 @@ mod tests {
         }
         Report {
             remote: "3:7".parse().unwrap(),
+            place: Place::Sim(7),
             times: histogram,
         }
     }
@@ -170,7 +174,10 @@ mod tests {
                 count: 1
             }]
         );
-        assert_eq!(report(&[]).to_string(), "0 round trips to 3:7\n");
+        assert_eq!(
+            report(&[]).to_string(),
+            "0 round trips to 3:7 (simulator, seed 7)\n"
+        );
         assert!(report(&[]).object(Duration::ZERO)["median_ns"].is_null());
     }
 }

@@ -7,6 +7,7 @@ use evtchn::Stats;
 use serde_json::{Value, json};
 
 use super::exec::Runs;
+use crate::options::Place;
 use crate::output::nanoseconds;
 
 /// The counts of one group of notifiers.
@@ -30,6 +31,8 @@ impl Tally {
 /// The summary of a job.
 #[derive(Debug, Clone)]
 pub(crate) struct Summary {
+    /// Where the channels are.
+    pub(crate) place: Place,
     /// One for each group of notifiers.
     pub(crate) tallies: Vec<Tally>,
     /// How often the command of `--exec` ran, if there is one.
@@ -54,9 +57,10 @@ impl Summary {
         self.is_closed && self.stats.registers == self.stats.deregisters
     }
 
+    /// Calls for each wake of any channel, selected or not.
     fn per_wake(&self, calls: u64) -> Option<f64> {
         #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-        (self.wakes() > 0).then(|| calls as f64 / self.wakes() as f64)
+        (self.stats.wakes > 0).then(|| calls as f64 / self.stats.wakes as f64)
     }
 
     /// The summary as a JSON object.
@@ -117,6 +121,7 @@ impl fmt::Display for Summary {
         }
         let registered = self.stats.registers;
         writeln!(f, "  {:<19} {registered:>13}", "times registered")?;
+        writeln!(f, "  {:<19} {}", "backend", self.place)?;
         if self.is_idle() {
             writeln!(f, "  idle: nothing registered, nothing open")
         } else {

@@ -182,7 +182,7 @@ fn watch_takes_sources_of_every_kind_at_once() {
     }
     let other = Listener::new("listen self --json --timeout 10s --count 1");
     let sources = format!(
-        "watch --backend xen --virq DOM_EXC --interdomain self:{} --unbound self --loopback 2",
+        "watch --virq DOM_EXC --interdomain self:{} --unbound self --loopback 2",
         other.port
     );
     let lines = stdout(&format!("{sources} --events 200 --json"));
