@@ -5,6 +5,7 @@
 
 mod completions;
 mod diagnosis;
+mod doctor;
 mod exit;
 mod file;
 mod listen;
@@ -51,10 +52,13 @@ struct Cli {
 const EXAMPLES: &str = concat!(
     "\
 Examples:
-  evtchn watch                  show events on a simulator
+  evtchn doctor                 what this machine has, and what to do
+  evtchn watch                  without Xen: show events on a simulator
+  evtchn watch --virq DOM_EXC   on Xen: show each event of a virtual interrupt
   evtchn listen 3               offer a port to domain 3, print its wakes
   evtchn notify 3:17            notify port 17 of domain 3
   evtchn ping                   measure how long a notify and its answer take
+  evtchn ls                     the ports of domains
   evtchn watch --help           more examples, for each command
 
 ",
@@ -69,6 +73,7 @@ enum Command {
     Ping(ping::Ping),
     Replay(replay::Replay),
     Ls(ls::Ls),
+    Doctor(doctor::Doctor),
     Timeline(timeline::Draw),
     Completions(completions::Completions),
     Man(man::Man),
@@ -122,6 +127,7 @@ pub fn run() -> ExitCode {
         Command::Ping(ping) => ping.run(),
         Command::Replay(replay) => return replay.run(),
         Command::Ls(ls) => ls.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Timeline(draw) => return draw.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

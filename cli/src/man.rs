@@ -82,10 +82,8 @@ fn word(argument: &Arg) -> String {
         Some(option) => option,
         None => values,
     };
-    let more = match argument.get_action() {
-        ArgAction::Append => "...",
-        _ => "",
-    };
+    let is_repeatable = matches!(argument.get_action(), ArgAction::Append);
+    let more = if is_repeatable { "..." } else { "" };
     match argument.is_required_set() {
         true => format!("{word}{more}"),
         false => format!("[{word}]{more}"),

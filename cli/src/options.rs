@@ -92,6 +92,10 @@ pub(crate) enum Place {
     Sim(u64),
     /// Xen, through this device.
     Xen(PathBuf),
+    /// Xen, through its debug key `e`.
+    Live,
+    /// A dump in this file.
+    Dump(PathBuf),
 }
 
 impl Place {
@@ -99,7 +103,8 @@ impl Place {
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Place::Sim(_) => Backend::Sim.name(),
-            Place::Xen(_) => Backend::Xen.name(),
+            Place::Xen(_) | Place::Live => Backend::Xen.name(),
+            Place::Dump(_) => "dump",
         }
     }
 }
@@ -109,6 +114,8 @@ impl fmt::Display for Place {
         match self {
             Place::Sim(seed) => write!(f, "simulator, seed {seed}"),
             Place::Xen(device) => write!(f, "Xen, {}", Plain(device.display())),
+            Place::Live => f.write_str("Xen, its debug key e"),
+            Place::Dump(file) => write!(f, "dump of Xen's debug key e, {}", Plain(file.display())),
         }
     }
 }
@@ -187,11 +194,18 @@ pub(crate) fn report_usage_error(error: &clap::Error, name: &str) -> Exit {
 pub(crate) fn domid(text: &str) -> Result<DomId, String> {
     match text {
         "self" => Ok(DomId::SELF),
-        id => id.parse().map_err(|error| match error {
-            BadId::Unreadable => "expected the id of a domain, such as 3, or self".to_owned(),
-            error => error.to_string(),
-        }),
+        id => id
+            .parse()
+            .map_err(|error| said(error, "expected the id of a domain, such as 3, or self")),
     }
+}
+
+/// An error of an id, or what is `expected` where the text is not even a number.
+fn said(error: BadId, expected: &str) -> String {
+    if error == BadId::Unreadable {
+        return expected.to_owned();
+    }
+    error.to_string()
 }
 
 /// A port of a domain, such as `3:17` or `self:17`.
@@ -201,10 +215,7 @@ pub(crate) fn domid(text: &str) -> Result<DomId, String> {
 pub(crate) fn remote(text: &str) -> Result<RemotePort, String> {
     const FORM: &str = "expected DOM:PORT, a domain and its port, such as 3:17 or self:17";
     let (of, number) = text.split_once(':').ok_or(FORM)?;
-    let number = number.parse().map_err(|error| match error {
-        BadId::Unreadable => FORM.to_owned(),
-        error => error.to_string(),
-    });
+    let number = number.parse().map_err(|error| said(error, FORM));
     Ok(RemotePort {
         domid: domid(of)?,
         port: number?,

@@ -186,7 +186,7 @@ impl Output {
         drop(screen);
         let (columns, rows) = Screen::size();
         // The summary and the prompt need the other rows. Some channels are shown in any window.
-        let room = rows.saturating_sub(10).max(Table::LEAST);
+        let room = rows.saturating_sub(12).max(Table::LEAST);
         let lines = table.last_lines(now, columns, room);
         self.write(|Sink { out, .. }| lines.iter().try_for_each(|line| writeln!(out, "{line}")));
     }

@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use crate::exit::{bind_failed, exit_codes};
 use crate::machine::{Blocked, Machine, Real, Role, Simulated, finish, notify, pause};
 use crate::options::{self, Backend, CommonOptions, ON_SIM, time};
+use crate::output::screen::Screen;
 use crate::progress;
 use no_answer::NoAnswer;
 use report::Report;
@@ -92,6 +93,7 @@ impl Ping {
             remote,
             times,
             place: machine.output().place().clone(),
+            columns: Screen::columns(),
         };
         machine.output().summary(&report, Report::object);
         finish(machine, channel)?;

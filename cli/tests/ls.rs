@@ -154,11 +154,11 @@ fn only_named_domains_are_listed() {
 fn each_port_is_a_json_object() {
     let objects = objects(&format!("ls --backend sim {DYING} --json --step 33"));
     let expected = [
-        json!({"backend": "sim", "domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
-        json!({"backend": "sim", "domid": 0, "port": 4, "state": "virq", "virq": 16, "virq_name": null, "vcpu": 0}),
-        json!({"backend": "sim", "domid": 0, "port": 9, "state": "ipi", "vcpu": 0}),
-        json!({"backend": "sim", "domid": 0, "port": 10, "state": "interdomain", "remote": "1:1", "vcpu": 0}),
-        json!({"backend": "sim", "domid": 0, "port": 11, "state": "unbound", "remote": "2:?",
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 4, "state": "virq", "virq": 16, "virq_name": null, "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 9, "state": "ipi", "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 10, "state": "interdomain", "remote": "1:1", "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 11, "state": "unbound", "remote": "2:?",
             "vcpu": 0}),
     ];
     let some = [0, 3, 8, 9, 10].map(|index: usize| objects[index].clone());
@@ -269,15 +269,15 @@ fn bind_every_kind(device: &Device) -> (Vec<Port>, Vec<Value>) {
     let far = device.bind_interdomain(own(near)).unwrap();
     let virq = device.bind_virq(Virq::DEBUG).unwrap();
     let connected = |port: Port, to: Port| {
-        json!({"backend": "xen", "domid": 0, "port": port.as_raw(), "state": "interdomain",
+        json!({"backend": "xen", "event": "port", "domid": 0, "port": port.as_raw(), "state": "interdomain",
             "remote": format!("0:{to}"), "vcpu": 0})
     };
     let expected = vec![
-        json!({"backend": "xen", "domid": 0, "port": alone.as_raw(), "state": "unbound",
+        json!({"backend": "xen", "event": "port", "domid": 0, "port": alone.as_raw(), "state": "unbound",
             "remote": "77:?", "vcpu": 0}),
         connected(near, far),
         connected(far, near),
-        json!({"backend": "xen", "domid": 0, "port": virq.as_raw(), "state": "virq", "virq": 1,
+        json!({"backend": "xen", "event": "port", "domid": 0, "port": virq.as_raw(), "state": "virq", "virq": 1,
             "virq_name": "DEBUG", "vcpu": 0}),
     ];
     (vec![alone, near, far, virq], expected)

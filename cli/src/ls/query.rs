@@ -35,7 +35,7 @@ fn ask<S: PortStatuses>(statuses: &S, domid: DomId, table: &mut Table) -> Result
                 ErrorKind::NoDevice | _ => return Err(query_failed(error)),
             },
         };
-        table.insert((domid, port), status);
+        table.insert((domid, port), status.into());
     }
     Ok(Asked::Listed)
 }
@@ -74,13 +74,14 @@ pub(super) fn connected<S: PortStatuses>(statuses: &S) -> Result<Table> {
     loop {
         let remotes = table
             .values()
-            .flatten()
-            .filter_map(|status| match status.state {
+            .filter_map(|entry| match entry.status?.state {
                 Status::Unbound { remote } => Some(remote),
                 Status::Interdomain {
                     remote: RemotePort { domid, .. },
                 } => Some(domid),
-                _ => None,
+                Status::Closed | Status::Pirq { .. } | Status::Virq { .. } | Status::Ipi | _ => {
+                    None
+                }
             });
         let is_new = |domid: &DomId| *domid < DomId::FIRST_RESERVED && !asked.contains(domid);
         let found: BTreeSet<DomId> = remotes.filter(is_new).collect();

@@ -13,6 +13,7 @@ use super::exec::Exec;
 use super::record::Recording;
 use super::summary::{Summary, Tally};
 use crate::exit::{Exit, query_failed, timed_out};
+use crate::output::screen::Screen;
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
 use crate::source::{Filter, Source};
@@ -316,6 +317,7 @@ impl RunningJob<'_> {
         };
         let summary = Summary {
             place: self.output.place().clone(),
+            columns: Screen::columns(),
             tallies: notifiers
                 .into_iter()
                 .zip(self.wakes)

@@ -195,3 +195,24 @@ fn watch_takes_sources_of_every_kind_at_once() {
     stdout(&format!("notify self:{}", other.port));
     assert_eq!(other.rest().len(), 1);
 }
+
+#[test]
+fn the_doctor_has_nothing_to_do_in_dom0_and_names_what_is_bound() {
+    if !has_device() {
+        return;
+    }
+    let listener = Listener::new("listen self --json --count 1");
+    let report = stdout("doctor --json");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let lines = report["lines"].as_array().unwrap();
+    let says = |topic: &str| {
+        let line = lines.iter().find(|line| line["topic"] == topic);
+        line.unwrap()["says"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(says("device"), "it can be opened");
+    assert_eq!(says("privcmd"), "Xen answers about this domain");
+    assert!(says("VIRQs").contains("TIMER (port "), "{report}");
+    assert!(says("hypervisor").contains("a control domain"), "{report}");
+    stdout(&format!("notify self:{}", listener.port));
+    listener.rest();
+}
