@@ -110,7 +110,14 @@ impl fmt::Display for Report {
             1 => "1 round trip".to_owned(),
             trips => format!("{trips} round trips"),
         };
-        writeln!(f, "{trips} to {} ({})", self.remote, self.place)?;
+        let title = format!("{trips} to {} ({})", self.remote, self.place);
+        match self
+            .columns
+            .is_some_and(|columns| columns < title.chars().count())
+        {
+            true => writeln!(f, "{trips} to {}\n{}", self.remote, self.place)?,
+            false => writeln!(f, "{title}")?,
+        }
         if self.times.is_empty() {
             return Ok(());
         }
