@@ -35,8 +35,13 @@ pub(crate) fn denied(errno: Errno) -> String {
     reason.into()
 }
 
+/// Whether the machine under `root` has event channels of Xen: it is a Xen domain, or it has the device.
+pub(crate) fn has_xen(root: &Path) -> bool {
+    is_xen(root) || root.join(DEVICE_PATH.trim_start_matches('/')).exists()
+}
+
 /// Whether the kernel of the machine under `root` says that it runs on Xen.
-fn is_xen(root: &Path) -> bool {
+pub(crate) fn is_xen(root: &Path) -> bool {
     let hypervisor = fs::read_to_string(root.join("sys/hypervisor/type"));
     hypervisor.is_ok_and(|name| name.trim() == "xen") || root.join("proc/xen").exists()
 }

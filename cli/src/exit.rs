@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use evtchn::xen::{self, Call};
+use evtchn::xen::{self, Call, DEVICE_PATH};
 use evtchn::{DeviceCall, DeviceError, Error, ErrorKind};
+use rustix::io::Errno;
 
 use crate::diagnosis;
 
@@ -142,7 +143,13 @@ pub(crate) fn query_failed(error: DeviceError) -> anyhow::Error {
     if kind == ErrorKind::NoDevice {
         Exit::NoDevice.because(format!("{error}; --backend sim needs no Xen"))
     } else if kind == ErrorKind::NotPermitted {
-        Exit::NotPermitted.because(format!("{error}; run it as root"))
+        // To a question Xen or the driver says no, whoever asks.
+        let is_question = matches!(error.call(), DeviceCall::Status(_));
+        let advice = match is_question || rustix::process::geteuid().is_root() {
+            true => "",
+            false => "; run it as root",
+        };
+        Exit::NotPermitted.because(format!("{error}{advice}"))
     } else if kind == ErrorKind::NoSuchDomain {
         Exit::NoPeer.because(format!("{error}; `xl list` has the ids"))
     } else {
@@ -162,12 +169,21 @@ fn open_failed(failed: &DeviceError) -> Option<anyhow::Error> {
     } else if failed.kind() == ErrorKind::NotPermitted {
         let why = diagnosis::denied(error.errno());
         (Exit::NotPermitted, Some(why))
+    } else if is_no_device(error.errno()) {
+        let why = "it is not an event-channel device; the usual one is ";
+        (Exit::NoDevice, Some(format!("{why}{DEVICE_PATH}")))
     } else {
         (Exit::Failed, None)
     };
     let errno = io::Error::from(error.errno());
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
     Some(exit.because(format!("cannot open {}: {errno}{why}", path.display())))
+}
+
+/// Whether the errno of an open says that the path is not one of a device.
+fn is_no_device(errno: Errno) -> bool {
+    let others = [Errno::ISDIR, Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG];
+    others.contains(&errno)
 }
 
 /// An error and its causes in one line.
@@ -203,7 +219,8 @@ mod tests {
     fn the_error_of_a_device_that_cannot_be_opened_has_its_path() {
         for (path, exit, part) in [
             ("/nowhere/evtchn", Exit::NoDevice, "the usual one is"),
-            ("/", Exit::Failed, "Is a directory"),
+            ("/", Exit::NoDevice, "the usual one is"),
+            ("/etc/passwd/evtchn", Exit::NoDevice, "the usual one is"),
         ] {
             let failed = xen::Device::open_at(path).unwrap_err();
             let error = call_failed(failed.into());

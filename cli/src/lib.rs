@@ -5,8 +5,8 @@
 
 mod completions;
 mod diagnosis;
+mod doctor;
 mod exit;
-mod explore;
 mod file;
 mod listen;
 mod log;
@@ -20,6 +20,7 @@ mod ping;
 mod plain;
 mod progress;
 mod replay;
+mod source;
 mod stop;
 mod timeline;
 mod watch;
@@ -51,10 +52,13 @@ struct Cli {
 const EXAMPLES: &str = concat!(
     "\
 Examples:
-  evtchn watch                  show events on a simulator
+  evtchn doctor                 what this machine has, and what to do
+  evtchn watch                  without Xen: show events on a simulator
+  evtchn watch --virq DOM_EXC   on Xen: show each event of a virtual interrupt
   evtchn listen 3               offer a port to domain 3, print its wakes
   evtchn notify 3:17            notify port 17 of domain 3
   evtchn ping                   measure how long a notify and its answer take
+  evtchn ls                     the ports of domains
   evtchn watch --help           more examples, for each command
 
 ",
@@ -67,9 +71,9 @@ enum Command {
     Listen(listen::Listen),
     Notify(notify::Notify),
     Ping(ping::Ping),
-    Explore(explore::Explore),
     Replay(replay::Replay),
     Ls(ls::Ls),
+    Doctor(doctor::Doctor),
     Timeline(timeline::Draw),
     Completions(completions::Completions),
     Man(man::Man),
@@ -117,20 +121,19 @@ pub fn run() -> ExitCode {
         return failed(&error);
     }
     let ended = match cli.command {
-        Command::Watch(watch) => watch.run().map(|()| true),
-        Command::Listen(listen) => listen.run().map(|()| true),
-        Command::Notify(notify) => notify.run().map(|()| true),
-        Command::Ping(ping) => ping.run().map(|()| true),
-        Command::Explore(explore) => explore.run(),
+        Command::Watch(watch) => watch.run(),
+        Command::Listen(listen) => listen.run(),
+        Command::Notify(notify) => notify.run(),
+        Command::Ping(ping) => ping.run(),
         Command::Replay(replay) => return replay.run(),
-        Command::Ls(ls) => ls.run().map(|()| true),
+        Command::Ls(ls) => ls.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Timeline(draw) => return draw.run(),
-        Command::Completions(completions) => completions.run().map(|()| true),
-        Command::Man(man) => man.run().map(|()| true),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
 }

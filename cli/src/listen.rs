@@ -7,11 +7,10 @@ use clap::{Args, value_parser};
 use evtchn::{Cause, DomId};
 
 use crate::exit::{Exit, call_failed, exit_codes, timed_out};
-use crate::machine::{
-    Blocked, Machine, PeerChecks, Real, Role, Simulated, finish, notify, unknown_port,
-};
-use crate::options::{Backend, CommonOptions, domid, interval, time};
+use crate::machine::{Blocked, Machine, PeerChecks, Real, Role, Simulated, finish, notify};
+use crate::options::{Backend, CommonOptions, ON_SIM, domid, interval, time};
 use crate::output::Line;
+use crate::source::Source;
 
 const EXAMPLES: &str = concat!(
     "\
@@ -59,8 +58,8 @@ pub(crate) struct Listen {
     /// destroyed.
     #[arg(long, value_name = "TIME", value_parser = interval)]
     check_peers: Option<Duration>,
-    /// Simulator: the guest dies after N notifies [default: 5]
-    #[arg(long, value_name = "N")]
+    /// The guest dies after N notifies [default: 5]
+    #[arg(long, value_name = "N", help_heading = ON_SIM)]
     dies_after: Option<u32>,
     #[command(flatten)]
     common: CommonOptions,
@@ -72,9 +71,10 @@ impl Listen {
     /// # Errors
     /// The first error.
     pub(crate) fn run(&self) -> Result<()> {
-        let simulated = self.dies_after.map(|_| "--dies-after");
-        self.common.check::<Listen>("evtchn listen", simulated);
-        match self.common.backend {
+        match self
+            .common
+            .backend::<Listen>("evtchn listen", self.dies_after.is_some())
+        {
             Backend::Xen => self.on(Real::new(&self.common)?),
             Backend::Sim => self.on(Simulated::new(&self.common)?),
         }
@@ -84,8 +84,8 @@ impl Listen {
         let bound = machine.context().bind_unbound_port(self.domid);
         let channel = bound.map_err(call_failed)?;
         let port = channel.port();
-        let remote = &unknown_port(self.domid);
-        machine.output().line(Line::Bound { port, remote });
+        let source = Source::Unbound(self.domid);
+        machine.output().line(Line::Bound { port, source });
         machine.start_peer(Role::Notify(self.domid, port, self.dies_after.unwrap_or(5)))?;
 
         let mut checks = PeerChecks::new(&machine, self.check_peers)?;
@@ -100,7 +100,7 @@ impl Listen {
                 Blocked::Woken(cause) => {
                     let wake = Line::Wake {
                         port,
-                        remote,
+                        source,
                         cause,
                     };
                     machine.output().line(wake);

@@ -8,7 +8,7 @@ mod simulated;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use evtchn::{Backend, Cause, Channel, Context, DomId, Link, RemotePort, Sleep};
+use evtchn::{Backend, Cause, Channel, Context, Link, RemotePort, Sleep};
 
 use crate::exit::call_failed;
 use crate::output::Output;
@@ -114,11 +114,6 @@ pub(crate) fn pause<M: Machine>(
             Blocked::Stopped => return Ok(false),
         }
     }
-}
-
-/// The other end of a port that the domain has not bound to yet.
-pub(crate) fn unknown_port(remote: DomId) -> String {
-    format!("{remote}:?")
 }
 
 /// Notifies the other end.

@@ -10,6 +10,7 @@ use crate::exit::{bind_failed, exit_codes};
 use crate::machine::{Machine, Real, Role, Simulated, finish, notify, pause};
 use crate::options::{self, Backend, CommonOptions, time};
 use crate::output::Line;
+use crate::source::Source;
 
 const EXAMPLES: &str = concat!(
     "\
@@ -50,8 +51,7 @@ impl Notify {
     /// # Errors
     /// The first error.
     pub(crate) fn run(&self) -> Result<()> {
-        self.common.check::<Notify>("evtchn notify", None);
-        match self.common.backend {
+        match self.common.backend::<Notify>("evtchn notify", false) {
             Backend::Xen => self.on(Real::new(&self.common)?),
             Backend::Sim => self.on(Simulated::new(&self.common)?),
         }
@@ -62,11 +62,11 @@ impl Notify {
         let bound = machine.context().bind_interdomain(self.remote);
         let channel = bound.map_err(bind_failed)?;
         let port = channel.port();
-        let remote = &self.remote.to_string();
-        machine.output().line(Line::Bound { port, remote });
+        let source = Source::Remote(self.remote);
+        machine.output().line(Line::Bound { port, source });
         for left in (0..self.count).rev() {
             notify(&channel)?;
-            machine.output().line(Line::Notified { port, remote });
+            machine.output().line(Line::Notified { port, source });
             if left == 0 || machine.stop().is_requested() || machine.output().is_over() {
                 break;
             }
@@ -78,7 +78,7 @@ impl Notify {
             }
         }
         if let Some(events) = machine.handled_events() {
-            machine.output().line(Line::Handled { remote, events });
+            machine.output().line(Line::Handled { source, events });
         }
         finish(machine, channel)
     }

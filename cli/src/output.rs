@@ -8,14 +8,17 @@ mod table;
 
 use std::fmt;
 use std::io::{self, BufWriter, Stdout, Write};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use evtchn::{Cause, Device, Driver, LoopError, Port, Registrar, Trigger, WakeTargets};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
+use crate::options::Place;
 use crate::plain;
+use crate::source::Source;
 use screen::Screen;
 use table::Table;
 
@@ -34,9 +37,9 @@ pub(crate) enum Format {
 
 /// A line of the output.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Line<'a> {
+pub(crate) enum Line {
     /// A channel was bound.
-    Bound { port: Port, remote: &'a str },
+    Bound { port: Port, source: Source },
     /// The device was registered with the event loop.
     Registered,
     /// The device was deregistered from the event loop.
@@ -44,18 +47,19 @@ pub(crate) enum Line<'a> {
     /// A channel woke its waiter.
     Wake {
         port: Port,
-        remote: &'a str,
+        source: Source,
         cause: Cause,
     },
     /// The other end was notified.
-    Notified { port: Port, remote: &'a str },
+    Notified { port: Port, source: Source },
     /// The simulated other end has handled this number of events.
-    Handled { remote: &'a str, events: u32 },
+    Handled { source: Source, events: u32 },
 }
 
-/// Prints lines with the time of a clock.
+/// Prints lines with the time of a clock, and first of all where the channels are.
 pub(crate) struct Output {
     format: Format,
+    place: Place,
     clock: Box<dyn Fn() -> Duration + Send + Sync>,
     sink: Mutex<Sink>,
 }
@@ -64,20 +68,29 @@ pub(crate) struct Output {
 struct Sink {
     out: BufWriter<Stdout>,
     live: Option<LiveTable>,
+    /// Whether the line that names the backend is written.
+    has_header: bool,
     /// The first write that failed. Nothing is written after it.
     failed: Option<io::Error>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LiveTable {
     table: Table,
     screen: Screen,
 }
 
 impl LiveTable {
-    fn note(&mut self, now: Duration, line: Line<'_>) {
+    fn new(place: &Place) -> LiveTable {
+        LiveTable {
+            table: Table::new(place.to_string()),
+            screen: Screen::default(),
+        }
+    }
+
+    fn note(&mut self, now: Duration, line: Line) {
         match line {
-            Line::Bound { port, remote } => self.table.bound(port, remote),
+            Line::Bound { port, source } => self.table.bound(port, &source.to_string()),
             Line::Registered => self.table.registered(true),
             Line::Deregistered => self.table.registered(false),
             Line::Wake { port, .. } => self.table.woke(port, now),
@@ -96,9 +109,10 @@ impl LiveTable {
 }
 
 impl Output {
-    /// Output to stdout; `clock` returns the time since the start of the job.
+    /// Output to stdout for channels of `place`; `clock` returns the time since the start of the job.
     pub(crate) fn new(
         format: Format,
+        place: Place,
         clock: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Output {
         Output {
@@ -106,22 +120,38 @@ impl Output {
             clock: Box::new(clock),
             sink: Mutex::new(Sink {
                 out: BufWriter::new(io::stdout()),
-                live: (format == Format::Table).then(LiveTable::default),
+                live: (format == Format::Table).then(|| LiveTable::new(&place)),
+                has_header: false,
                 failed: None,
             }),
+            place,
         }
     }
 
+    /// Where the channels are.
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Prints a line.
-    pub(crate) fn line(&self, line: Line<'_>) {
+    pub(crate) fn line(&self, line: Line) {
         let now = (self.clock)();
-        self.write(|out, live| match (self.format, live) {
+        self.write(|sink| match (self.format, &mut sink.live) {
             (Format::Table, Some(live)) => {
                 live.note(now, line);
-                live.draw(out, now)
+                live.draw(&mut sink.out, now)
             }
-            (Format::Text | Format::Table, _) => text(out, now, line),
-            (Format::Json, _) => writeln!(out, "{}", plain::json(&object(now, line))),
+            (Format::Text | Format::Table, _) => {
+                if !mem::replace(&mut sink.has_header, true) {
+                    stamp(&mut sink.out, Duration::ZERO)?;
+                    writeln!(sink.out, "backend       {}", self.place)?;
+                }
+                text(&mut sink.out, now, line)
+            }
+            (Format::Json, _) => {
+                let object = object(now, &self.place, line);
+                writeln!(sink.out, "{}", plain::json(&object))
+            }
             (Format::Silent, _) => Ok(()),
         });
     }
@@ -134,9 +164,16 @@ impl Output {
     ) {
         let now = (self.clock)();
         self.end_live(now);
-        self.write(|out, _| match self.format {
+        self.write(|Sink { out, .. }| match self.format {
             Format::Text | Format::Table => write!(out, "{summary}"),
-            Format::Json => writeln!(out, "{}", plain::json(&object(summary, now))),
+            Format::Json => {
+                let mut object = object(summary, now);
+                object["backend"] = self.place.name().into();
+                if let Place::Sim(seed) = self.place {
+                    object["seed"] = seed.into();
+                }
+                writeln!(out, "{}", plain::json(&object))
+            }
             Format::Silent => Ok(()),
         });
     }
@@ -148,15 +185,16 @@ impl Output {
         };
         drop(screen);
         let (columns, rows) = Screen::size();
-        // The summary needs the other rows.
-        let lines = table.lines(now, columns, rows.saturating_sub(10));
-        self.write(|out, _| lines.iter().try_for_each(|line| writeln!(out, "{line}")));
+        // The summary and the prompt need the other rows. Some channels are shown in any window.
+        let room = rows.saturating_sub(12).max(Table::LEAST);
+        let lines = table.last_lines(now, columns, room);
+        self.write(|Sink { out, .. }| lines.iter().try_for_each(|line| writeln!(out, "{line}")));
     }
 
     /// Writes buffered lines, before the program sleeps or ends.
     pub(crate) fn flush(&self) {
         let now = (self.clock)();
-        self.write(|out, live| match live {
+        self.write(|Sink { out, live, .. }| match live {
             Some(live) => live.draw(out, now),
             None => out.flush(),
         });
@@ -196,13 +234,10 @@ impl Output {
         }
     }
 
-    fn write(
-        &self,
-        write: impl FnOnce(&mut BufWriter<Stdout>, Option<&mut LiveTable>) -> io::Result<()>,
-    ) {
-        let Sink { out, live, failed } = &mut *self.sink();
-        if failed.is_none() {
-            *failed = write(out, live.as_mut()).err();
+    fn write(&self, write: impl FnOnce(&mut Sink) -> io::Result<()>) {
+        let sink = &mut *self.sink();
+        if sink.failed.is_none() {
+            sink.failed = write(sink).err();
         }
     }
 
@@ -225,57 +260,74 @@ pub(crate) fn print(bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn text(out: &mut impl Write, now: Duration, line: Line<'_>) -> io::Result<()> {
-    write!(out, "[{:>5}.{:06}] ", now.as_secs(), now.subsec_micros())?;
+fn text(out: &mut impl Write, now: Duration, line: Line) -> io::Result<()> {
+    stamp(out, now)?;
     match line {
-        Line::Bound { port, remote } => {
-            writeln!(out, "bound         port {port:<6} remote {remote}")
+        Line::Bound { port, source } => {
+            writeln!(out, "bound         port {port:<6} remote {source}")
         }
         Line::Registered => writeln!(out, "registered"),
         Line::Deregistered => writeln!(out, "deregistered"),
         Line::Wake {
             port,
-            remote,
+            source,
             cause,
         } => {
             let cause = cause_name(cause);
             writeln!(
                 out,
-                "wake          port {port:<6} remote {remote:<12} cause {cause}"
+                "wake          port {port:<6} remote {source:<12} cause {cause}"
             )
         }
-        Line::Notified { port, remote } => {
-            writeln!(out, "notified      port {port:<6} remote {remote}")
+        Line::Notified { port, source } => {
+            writeln!(out, "notified      port {port:<6} remote {source}")
         }
-        Line::Handled { remote, events } => {
-            writeln!(out, "heard         events {events:<4} remote {remote}")
+        Line::Handled { source, events } => {
+            writeln!(out, "heard         events {events:<4} remote {source}")
         }
     }
 }
 
-fn object(now: Duration, line: Line<'_>) -> Value {
-    let time_ns = nanoseconds(now);
-    match line {
-        Line::Bound { port, remote } => json!({
-            "event": "bound", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
-        }),
-        Line::Registered => json!({"event": "registered", "time_ns": time_ns}),
-        Line::Deregistered => json!({"event": "deregistered", "time_ns": time_ns}),
+/// The time at the beginning of a line.
+fn stamp(out: &mut impl Write, now: Duration) -> io::Result<()> {
+    write!(out, "[{:>5}.{:06}] ", now.as_secs(), now.subsec_micros())
+}
+
+fn object(now: Duration, place: &Place, line: Line) -> Value {
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+    put("backend", place.name().into());
+    put("time_ns", nanoseconds(now).into());
+    let (event, source) = match line {
+        Line::Bound { port, source } => {
+            put("port", port.as_raw().into());
+            ("bound", Some(source))
+        }
+        Line::Registered => ("registered", None),
+        Line::Deregistered => ("deregistered", None),
         Line::Wake {
             port,
-            remote,
+            source,
             cause,
-        } => json!({
-            "event": "wake", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
-            "cause": cause_name(cause),
-        }),
-        Line::Notified { port, remote } => json!({
-            "event": "notified", "time_ns": time_ns, "port": port.as_raw(), "remote": remote,
-        }),
-        Line::Handled { remote, events } => json!({
-            "event": "heard", "time_ns": time_ns, "remote": remote, "events": events,
-        }),
+        } => {
+            put("port", port.as_raw().into());
+            put("cause", cause_name(cause).into());
+            ("wake", Some(source))
+        }
+        Line::Notified { port, source } => {
+            put("port", port.as_raw().into());
+            ("notified", Some(source))
+        }
+        Line::Handled { source, events } => {
+            put("events", events.into());
+            ("heard", Some(source))
+        }
+    };
+    put("event", event.into());
+    if let Some(source) = source {
+        source.put(&mut object);
     }
+    object.into()
 }
 
 /// A time as JSON has it; 584 years fit.

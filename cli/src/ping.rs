@@ -12,7 +12,8 @@ use hdrhistogram::Histogram;
 
 use crate::exit::{bind_failed, exit_codes};
 use crate::machine::{Blocked, Machine, Real, Role, Simulated, finish, notify, pause};
-use crate::options::{self, Backend, CommonOptions, time};
+use crate::options::{self, Backend, CommonOptions, ON_SIM, time};
+use crate::output::screen::Screen;
 use crate::progress;
 use no_answer::NoAnswer;
 use report::Report;
@@ -52,8 +53,8 @@ pub(crate) struct Ping {
     /// peer closed its end or died; it is 6 if the peer is present, or if Xen cannot be asked.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     timeout: Duration,
-    /// Simulator: the guest dies after N answers [default: never]
-    #[arg(long, value_name = "N", requires = "remote")]
+    /// The guest dies after N answers [default: never]
+    #[arg(long, value_name = "N", requires = "remote", help_heading = ON_SIM)]
     dies_after: Option<u32>,
     #[command(flatten)]
     common: CommonOptions,
@@ -65,9 +66,10 @@ impl Ping {
     /// # Errors
     /// The first error.
     pub(crate) fn run(&self) -> Result<()> {
-        let simulated = self.dies_after.map(|_| "--dies-after");
-        self.common.check::<Ping>("evtchn ping", simulated);
-        match self.common.backend {
+        match self
+            .common
+            .backend::<Ping>("evtchn ping", self.dies_after.is_some())
+        {
             Backend::Xen => self.on(Real::new(&self.common)?),
             Backend::Sim => self.on(Simulated::new(&self.common)?),
         }
@@ -87,7 +89,12 @@ impl Ping {
         let is_answered = self.measure(&machine, &channel, &mut times);
         // Xen can be asked only while the channel is bound.
         let no_answer = matches!(is_answered, Ok(false)).then(|| NoAnswer::of(&channel));
-        let report = Report { remote, times };
+        let report = Report {
+            remote,
+            times,
+            place: machine.output().place().clone(),
+            columns: Screen::columns(),
+        };
         machine.output().summary(&report, Report::object);
         finish(machine, channel)?;
         is_answered?;

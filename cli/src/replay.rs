@@ -4,23 +4,22 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use evtchn_checks::{CheckTrace, Input, Script};
 use evtchn_trace::{Recording, Replayed, Source};
 
 use crate::plain::{Plain, eprintln};
 
 const EXIT_CODES: &str = "\
-Exit code 0: the same run; for a script of a check: it passes. 1: the run differs, and the first
-difference is printed; for a script: it fails. 2: the file is refused, or wrong arguments.";
+Exit code 0: the same run. 1: the run differs, and the first difference is printed. 2: the file is
+refused, or wrong arguments.";
 
-/// Replay a trace of `evtchn watch --record` or of a failed check.
+/// Replay a trace of `evtchn watch --record`.
 ///
 /// It makes every call of the program on a real context, whose device and event loop answer as the
 /// trace says. Each call that these get, and each answer to the program, must be the next one of the
-/// trace. The trace of a script is played on the simulator against the model of the checks. If a trace
-/// was cut off, for example by a crash, its complete lines are replayed, and stderr says where it ends.
+/// trace. If a trace was cut off, for example by a crash, its complete lines are replayed, and stderr
+/// says where it ends.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Replay {
@@ -69,10 +68,7 @@ impl Replay {
             eprintln(format_args!("{}: {cut}", self.file.display()));
         }
         if recording.header().source == Source::Script {
-            return Ok(match CheckTrace::load(recording)? {
-                CheckTrace::Script(kept) => script(&kept),
-                CheckTrace::Input(kept) => input(&kept),
-            });
+            bail!("it is the script of a check: `evtchn-explore --replay` plays it");
         }
         let replayed = match self.on {
             On::Trace => recording.replay(),
@@ -99,41 +95,5 @@ impl Replay {
                 ),
             },
         })
-    }
-}
-
-fn input(input: &Input) -> Outcome {
-    match input.play() {
-        Ok(()) => Outcome {
-            is_same: true,
-            message: format!("it passes: {} steps", input.steps()),
-        },
-        Err(what) => Outcome {
-            is_same: false,
-            message: format!("it fails: {}", Plain(what)),
-        },
-    }
-}
-
-fn script(script: &Script) -> Outcome {
-    match script.play() {
-        Ok(played) => Outcome {
-            is_same: true,
-            message: format!(
-                "it passes: {} steps, {} wakes",
-                script.steps.len(),
-                played.wakes
-            ),
-        },
-        Err(broken) => {
-            let line = match script.line(broken.step) {
-                Some(line) => format!("line {line}"),
-                None => "at the end".to_owned(),
-            };
-            Outcome {
-                is_same: false,
-                message: format!("it fails: {line}: {}", Plain(broken)),
-            }
-        }
     }
 }

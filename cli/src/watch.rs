@@ -5,7 +5,6 @@ mod exec;
 pub(crate) mod job;
 mod record;
 pub(crate) mod sim;
-mod source;
 mod summary;
 mod xen;
 
@@ -17,29 +16,30 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::{Args, value_parser};
-use evtchn::xen::{DEVICE_PATH, XenOpen};
+use evtchn::xen::DEVICE_PATH;
 use evtchn::{DomId, RemotePort, Virq};
 
 use crate::exit::exit_codes;
 use crate::log;
-use crate::options::{self, Backend, interval, time, usage_error};
+use crate::options::{self, Backend, ON_SIM, ON_XEN, interval, time, usage_error};
 use crate::output::Format;
+use crate::source::{Filter, Source};
 use exec::Exec;
 use job::Options;
 use record::Recording;
-use source::{Filter, Source};
 
 const EXAMPLES: &str = concat!(
     "\
 Examples:
-  evtchn watch                                        8 simulated guests, no Xen needed
-  evtchn watch --seed 7 --guests 100 --json           another run of 100 guests, for programs
-  evtchn watch --backend xen --loopback 16            16 channels of this domain to itself
-  evtchn watch --backend xen --virq DOM_EXC           a virtual interrupt, until Ctrl-C
-  evtchn watch --backend xen --unbound 3 --once       print a port for domain 3, wait for one event
-  evtchn watch --backend xen --interdomain 3:7 --check-peers 10s
-  evtchn watch --backend xen --interdomain 3:7 --exec 'logger -t guest awake'
-  evtchn watch --record FILE                          a trace for evtchn replay
+  evtchn watch                                   without Xen: 8 simulated guests
+  evtchn watch --seed 7 --guests 100 --json      another run of 100 guests, for programs
+  evtchn watch --backend sim --record FILE       a trace for evtchn replay, on any machine
+On Xen:
+  evtchn watch --virq DOM_EXC                    a virtual interrupt, until Ctrl-C
+  evtchn watch --unbound 3 --once                print a port for domain 3, wait for one event
+  evtchn watch --interdomain 3:7 --check-peers 10s
+  evtchn watch --interdomain 3:7 --exec 'logger -t guest awake'
+  evtchn watch --loopback 16                     16 channels of this domain to itself
 
 ",
     exit_codes!()
@@ -47,21 +47,21 @@ Examples:
 
 /// Bind event channels, wait on them, print each event, and sum up.
 ///
-/// Without options it runs on the simulator: a toolstack in domain 0 waits for the suspend
-/// acknowledgements of some guests, in virtual time. With `--backend xen` it uses /dev/xen/evtchn of
-/// this machine: it binds channels of this domain to itself, or watches all sources that --virq,
-/// --interdomain and --unbound name. Ctrl-C tears everything down and prints the summary.
+/// On a Xen domain it watches the sources that --virq, --interdomain, --unbound and --loopback name,
+/// through /dev/xen/evtchn. On any other machine, and with an option of the simulator, it simulates a
+/// toolstack in domain 0 that waits for the suspend acknowledgements of some guests, in virtual time.
+/// The output says which of the two it is. Ctrl-C tears everything down and prints the summary.
 ///
 /// On a terminal it shows a table of the channels. In a pipe, and with --no-table, --json or --exec,
 /// it prints a line for each event.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Watch {
-    /// Where the channels are
-    #[arg(long, value_enum, default_value_t = Backend::Sim)]
-    backend: Backend,
-    /// End after N events [default: 3000; none with --timeout, or if only --virq, --interdomain or
-    /// --unbound are watched]
+    /// Where the channels are [default: xen on a Xen domain, else sim]
+    #[arg(long, value_enum)]
+    backend: Option<Backend>,
+    /// End after N events of the selected channels [default: 3000 on the simulator and with --loopback
+    /// alone; none with --timeout]
     #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
     events: Option<u64>,
     /// End after the first event
@@ -95,30 +95,31 @@ pub(crate) struct Watch {
     /// One JSON object per line
     #[arg(long)]
     json: bool,
-    /// Simulator: same seed, same output [default: 0]
-    #[arg(long, value_name = "N")]
+    /// Same seed, same output [default: 0]
+    #[arg(long, value_name = "N", help_heading = ON_SIM)]
     seed: Option<u64>,
-    /// Simulator: number of guests [default: 8]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=4096))]
+    /// Number of guests [default: 8]
+    #[arg(long, value_name = "N", help_heading = ON_SIM,
+        value_parser = value_parser!(u16).range(1..=4096))]
     guests: Option<u16>,
-    /// Simulator: each guest dies after N notifies [default: never]
-    #[arg(long, value_name = "N", requires = "check_peers")]
+    /// Each guest dies after N notifies [default: never]
+    #[arg(long, value_name = "N", requires = "check_peers", help_heading = ON_SIM)]
     dies_after: Option<u64>,
-    /// Xen: N channels of this domain to itself, driven by a second handle [default: 8; none if
-    /// other sources are watched]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
-    loopback: Option<u16>,
-    /// Xen: a virtual interrupt (may be repeated)
-    #[arg(long, value_name = "NAME|N")]
+    /// A virtual interrupt (may be repeated)
+    #[arg(long, value_name = "NAME|N", help_heading = ON_XEN, value_parser = options::virqs())]
     virq: Vec<Virq>,
-    /// Xen: bind to a port that another domain offers (may be repeated)
-    #[arg(long, value_name = "DOM:PORT", value_parser = options::remote)]
+    /// Bind to a port that another domain offers (may be repeated)
+    #[arg(long, value_name = "DOM:PORT", help_heading = ON_XEN, value_parser = options::remote)]
     interdomain: Vec<RemotePort>,
-    /// Xen: offer a port to another domain and print its number (may be repeated)
-    #[arg(long, value_name = "DOM", value_parser = options::domid)]
+    /// Offer a port to another domain and print its number (may be repeated)
+    #[arg(long, value_name = "DOM", help_heading = ON_XEN, value_parser = options::domid)]
     unbound: Vec<DomId>,
-    /// Xen: the device [default: /dev/xen/evtchn]
-    #[arg(long, value_name = "PATH")]
+    /// N channels of this domain to itself, driven by a second handle
+    #[arg(long, value_name = "N", help_heading = ON_XEN,
+        value_parser = value_parser!(u16).range(1..))]
+    loopback: Option<u16>,
+    /// The device [default: /dev/xen/evtchn]
+    #[arg(long, value_name = "PATH", help_heading = ON_XEN)]
     device: Option<PathBuf>,
     /// Write a trace of the run to FILE, for evtchn replay.
     ///
@@ -131,30 +132,20 @@ pub(crate) struct Watch {
 impl Watch {
     const EVENTS: u64 = 3000;
 
-    /// The first option that needs the other backend, and that backend.
-    fn misplaced_option(&self) -> Option<(&'static str, &'static str)> {
-        let given = match self.backend {
-            Backend::Sim => [
-                ("--loopback", self.loopback.is_some()),
-                ("--virq", !self.virq.is_empty()),
-                ("--interdomain", !self.interdomain.is_empty()),
-                ("--unbound", !self.unbound.is_empty()),
-                ("--device", self.device.is_some()),
-            ]
-            .to_vec(),
-            Backend::Xen => [
-                ("--seed", self.seed.is_some()),
-                ("--guests", self.guests.is_some()),
-                ("--dies-after", self.dies_after.is_some()),
-            ]
-            .to_vec(),
-        };
-        let needed = match self.backend {
-            Backend::Sim => "xen",
-            Backend::Xen => "sim",
-        };
-        let misplaced = given.into_iter().find(|(_, is_given)| *is_given);
-        misplaced.map(|(option, _)| (option, needed))
+    /// The backend. Ends the program if an option needs the other one.
+    fn backend(&self) -> Backend {
+        use Backend::{Sim, Xen};
+        let options = [
+            ("--loopback", Xen, self.loopback.is_some()),
+            ("--virq", Xen, !self.virq.is_empty()),
+            ("--interdomain", Xen, !self.interdomain.is_empty()),
+            ("--unbound", Xen, !self.unbound.is_empty()),
+            ("--device", Xen, self.device.is_some()),
+            ("--seed", Sim, self.seed.is_some()),
+            ("--guests", Sim, self.guests.is_some()),
+            ("--dies-after", Sim, self.dies_after.is_some()),
+        ];
+        Backend::of::<Watch>("evtchn watch", self.backend, &options)
     }
 
     /// The sources apart from loopback.
@@ -194,48 +185,49 @@ impl Watch {
         }
     }
 
-    /// Runs it. Ends the program if an option needs the other backend.
+    /// Runs it. Ends the program if an option needs the other backend, or if there is nothing to watch.
     ///
     /// # Errors
     /// The first failure.
     pub(crate) fn run(self) -> Result<()> {
-        if let Some((option, backend)) = self.misplaced_option() {
-            let message = format!("{option} needs --backend {backend}");
-            usage_error::<Watch>("evtchn watch", ErrorKind::ArgumentConflict, message);
+        match self.backend() {
+            Backend::Sim => self.simulate(),
+            Backend::Xen => self.watch(),
         }
-        match self.backend {
-            Backend::Sim => {
-                let setup = sim::Setup {
-                    seed: self.seed.unwrap_or(0),
-                    guests: self.guests.unwrap_or(8),
-                    dies_after: self.dies_after,
-                };
-                let options = self.options(Some(Watch::EVENTS));
-                let recording = Recording::sim(self.record.as_deref(), setup.seed)?;
-                let ran = sim::run(setup, options, self.format(), &recording);
-                let ended = recording.finish();
-                ran.and(ended)
-            }
-            Backend::Xen => {
-                let sources = self.sources();
-                let is_without_loopback = self.loopback.is_none() && !sources.is_empty();
-                let (loopback, events) = if is_without_loopback {
-                    (0, None)
-                } else {
-                    (8, Some(Watch::EVENTS))
-                };
-                let options = self.options(events);
-                let format = self.format();
-                let setup = xen::Setup {
-                    loopback: self.loopback.unwrap_or(loopback),
-                    sources,
-                    opener: XenOpen::at(self.device.unwrap_or_else(|| DEVICE_PATH.into())),
-                };
-                let recording = Recording::xen(self.record.as_deref())?;
-                let ran = xen::run(&setup, options, format, &recording);
-                let ended = recording.finish();
-                ran.and(ended)
-            }
+    }
+
+    fn simulate(self) -> Result<()> {
+        let setup = sim::Setup {
+            seed: self.seed.unwrap_or(0),
+            guests: self.guests.unwrap_or(8),
+            dies_after: self.dies_after,
+        };
+        let options = self.options(Some(Watch::EVENTS));
+        let recording = Recording::sim(self.record.as_deref(), setup.seed)?;
+        let ran = sim::run(setup, options, self.format(), &recording);
+        let ended = recording.finish();
+        ran.and(ended)
+    }
+
+    fn watch(self) -> Result<()> {
+        let sources = self.sources();
+        if sources.is_empty() && self.loopback.is_none() {
+            let message = "nothing to watch: name a source with --virq NAME, --interdomain DOM:PORT, \
+                           --unbound DOM or --loopback N; --backend sim needs none";
+            let kind = ErrorKind::MissingRequiredArgument;
+            usage_error::<Watch>("evtchn watch", kind, message.to_owned());
         }
+        let events = sources.is_empty().then_some(Watch::EVENTS);
+        let options = self.options(events);
+        let format = self.format();
+        let setup = xen::Setup {
+            loopback: self.loopback.unwrap_or(0),
+            sources,
+            device: self.device.unwrap_or_else(|| DEVICE_PATH.into()),
+        };
+        let recording = Recording::xen(self.record.as_deref())?;
+        let ran = xen::run(&setup, options, format, &recording);
+        let ended = recording.finish();
+        ran.and(ended)
     }
 }

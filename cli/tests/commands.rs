@@ -20,6 +20,7 @@ fn stdout(arguments: &str) -> String {
 #[test]
 fn listen_prints_the_port_and_each_wake() {
     let expected = "\
+[    0.000000] backend       simulator, seed 0
 [    0.000000] bound         port 10     remote 3:?
 [    0.012313] wake          port 10     remote 3:?          cause event
 [    0.026348] wake          port 10     remote 3:?          cause event
@@ -27,7 +28,7 @@ fn listen_prints_the_port_and_each_wake() {
     assert_eq!(stdout("listen --backend sim 3 --count 2"), expected);
     assert_eq!(stdout("listen --backend sim 3 --dies-after 2"), expected);
     assert_eq!(stdout("listen --backend sim 3 --echo --count 2"), expected);
-    let first = expected.lines().take(2).map(|line| format!("{line}\n"));
+    let first = expected.lines().take(3).map(|line| format!("{line}\n"));
     let first: String = first.collect();
     assert_eq!(stdout("listen --backend sim 3 --once"), first);
     assert_eq!(stdout("listen --backend sim 3 --timeout 20ms"), first);
@@ -36,6 +37,7 @@ fn listen_prints_the_port_and_each_wake() {
 #[test]
 fn listen_with_check_peers_reports_that_a_peer_connected_and_died() {
     let expected = "\
+[    0.000000] backend       simulator, seed 0
 [    0.000000] bound         port 10     remote 3:?
 [    0.010000] wake          port 10     remote 3:?          cause peer_connected
 [    0.012313] wake          port 10     remote 3:?          cause event
@@ -45,7 +47,7 @@ fn listen_with_check_peers_reports_that_a_peer_connected_and_died() {
     let listen = "listen --backend sim 3 --dies-after 2 --check-peers 10ms";
     assert_eq!(stdout(listen), expected);
     assert_eq!(stdout(&format!("{listen} --echo")), expected);
-    let first = expected.lines().take(3).map(|line| format!("{line}\n"));
+    let first = expected.lines().take(4).map(|line| format!("{line}\n"));
     assert_eq!(
         stdout(&format!("{listen} --once")),
         first.collect::<String>()
@@ -73,8 +75,8 @@ fn watch_with_check_peers_reports_each_dead_guest_and_ends_after_the_last() {
 #[test]
 fn listen_prints_json() {
     let expected = "\
-{\"event\":\"bound\",\"port\":10,\"remote\":\"3:?\",\"time_ns\":0}
-{\"cause\":\"event\",\"event\":\"wake\",\"port\":10,\"remote\":\"3:?\",\"time_ns\":12313000}
+{\"backend\":\"sim\",\"event\":\"bound\",\"port\":10,\"remote\":\"3:?\",\"time_ns\":0}
+{\"backend\":\"sim\",\"cause\":\"event\",\"event\":\"wake\",\"port\":10,\"remote\":\"3:?\",\"time_ns\":12313000}
 ";
     assert_eq!(stdout("listen --backend sim 3 --once --json"), expected);
 }
@@ -82,6 +84,7 @@ fn listen_prints_json() {
 #[test]
 fn notify_sends_the_number_of_notifies_that_it_prints() {
     let expected = "\
+[    0.000000] backend       simulator, seed 0
 [    0.000000] bound         port 10     remote 3:17
 [    0.000000] notified      port 10     remote 3:17
 [    0.001000] notified      port 10     remote 3:17
@@ -96,7 +99,7 @@ fn notify_sends_the_number_of_notifies_that_it_prints() {
 #[test]
 fn ping_prints_statistics_and_a_histogram() {
     let expected = "\
-4 round trips to 3:7
+4 round trips to 3:7 (simulator, seed 0)
   minimum            5.0 us
   median            12.0 us
   p99               24.0 us
@@ -141,15 +144,17 @@ fn assert_round_trips(report: &Value, round_trips: u64) {
 #[test]
 fn watch_reports_and_counts_only_selected_channels() {
     let expected = "\
+[    0.000000] backend       simulator, seed 1
 [    0.000000] bound         port 11     remote 2:1
 [    0.005508] registered
 [    0.008505] wake          port 11     remote 2:1          cause event
 [    0.008505] deregistered
 summary               notifies sent   coalesced   wakes delivered
-  2 guests                        4           1                 3
+  1 of 2 guests                   2           1                 1
   reads                           3       1.000 per wake
   writes                          2       0.667 per wake
   times registered                1
+  backend             simulator, seed 1
   idle: nothing registered, nothing open
 ";
     for only in ["11", "2:", "2:1"] {

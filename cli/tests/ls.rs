@@ -57,6 +57,7 @@ fn objects(arguments: &str) -> Vec<Value> {
 }
 
 const CONNECTED: &str = "\
+simulator, seed 0
 DOMID    PORT  STATE        BOUND TO    VCPU
     0       1  virq         TIMER          0
     0       2  virq         CONSOLE        0
@@ -117,10 +118,8 @@ fn a_step_is_a_wake_of_watch() {
     assert_eq!(gone(first + 1), [11]);
     assert_eq!(unbound(wakes.len()), [10, 11]);
     for step in [0, 1, 10] {
-        assert_eq!(
-            stdout(&format!("ls --backend sim {DYING} --step {step}")),
-            CONNECTED
-        );
+        let list = stdout(&format!("ls --backend sim {DYING} --step {step}"));
+        assert_eq!(list, CONNECTED.replace("seed 0", "seed 1"));
     }
     let beyond = wakes.len() + 3;
     let line = failure(&format!("ls --backend sim {DYING} --step {beyond}"), 1);
@@ -138,23 +137,29 @@ fn the_seed_decides_every_byte() {
 
 fn only_named_domains_are_listed() {
     let all = stdout("ls --backend sim --guests 2");
-    let header = all.lines().next().unwrap();
+    let header: Vec<&str> = all.lines().take(2).collect();
+    let header = header.join("\n");
     let expected = format!("{header}\n    1       1  interdomain  0:10           0\n");
     assert_eq!(stdout("ls 1 --backend sim --guests 2"), expected);
     assert_eq!(stdout("ls 2 0 1 --backend sim --guests 2"), all);
     let gone = failure("ls 0 77 --backend sim", 5);
     assert!(gone.contains("ESRCH (3): no such domain"), "{gone}");
+    let own = stdout("ls self --backend sim --guests 2");
+    let own: Vec<&str> = own.lines().skip(2).collect();
+    assert_eq!(own.len(), 11);
+    assert!(own.iter().all(|line| line.starts_with(" self ")), "{own:?}");
+    assert_eq!(stdout("ls --all --backend sim --guests 2"), all);
 }
 
 fn each_port_is_a_json_object() {
     let objects = objects(&format!("ls --backend sim {DYING} --json --step 33"));
     let expected = [
-        json!({"domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
-        json!({"domid": 0, "port": 4, "state": "virq", "virq": 16, "virq_name": null, "vcpu": 0}),
-        json!({"domid": 0, "port": 9, "state": "ipi", "vcpu": 0}),
-        json!({"domid": 0, "port": 10, "state": "interdomain", "remote_domid": 1, "remote_port": 1,
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 1, "state": "virq", "virq": 0, "virq_name": "TIMER", "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 4, "state": "virq", "virq": 16, "virq_name": null, "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 9, "state": "ipi", "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 10, "state": "interdomain", "remote": "1:1", "vcpu": 0}),
+        json!({"backend": "sim", "event": "port", "domid": 0, "port": 11, "state": "unbound", "remote": "2:?",
             "vcpu": 0}),
-        json!({"domid": 0, "port": 11, "state": "unbound", "remote_domid": 2, "vcpu": 0}),
     ];
     let some = [0, 3, 8, 9, 10].map(|index: usize| objects[index].clone());
     assert_eq!(some, expected);
@@ -165,7 +170,7 @@ fn each_port_is_a_json_object() {
 fn marked(arguments: &str) -> Vec<Vec<String>> {
     let text = stdout(arguments);
     let lists = text.split("\n\n").map(|list| {
-        let lines = list.lines().skip(1).filter(|line| !line.starts_with(' '));
+        let lines = list.lines().skip(2).filter(|line| !line.starts_with(' '));
         lines.map(str::to_owned).collect()
     });
     lists.collect()
@@ -225,10 +230,10 @@ fn wrong_arguments_are_exit_code_2() {
         ("ls many", "many"),
         ("ls 70000", "70000"),
         ("ls --backend vmware", "vmware"),
-        ("ls --seed 1", "--backend sim"),
-        ("ls --guests 1", "--backend sim"),
-        ("ls --step 1", "--backend sim"),
-        ("ls --dies-after 1", "--backend sim"),
+        ("ls --backend xen --seed 1", "--backend sim"),
+        ("ls --backend xen --guests 1", "--backend sim"),
+        ("ls --backend xen --step 1", "--backend sim"),
+        ("ls --backend xen --dies-after 1", "--backend sim"),
         ("ls --backend sim --watch --interval 1s", "--backend xen"),
         ("ls --interval 1s", "--watch"),
         ("ls --count 3", "--watch"),
@@ -245,7 +250,7 @@ fn wrong_arguments_are_exit_code_2() {
 
 fn without_a_device_ls_names_what_is_missing_in_one_line() {
     for arguments in ["ls", "ls 0 --json", "ls --watch"] {
-        let line = failure(arguments, 3);
+        let line = failure(&format!("{arguments} --backend xen"), 3);
         for part in [PRIVCMD_PATH, "modprobe xen-privcmd", "--backend sim"] {
             assert!(line.contains(part), "{line}");
         }
@@ -264,15 +269,15 @@ fn bind_every_kind(device: &Device) -> (Vec<Port>, Vec<Value>) {
     let far = device.bind_interdomain(own(near)).unwrap();
     let virq = device.bind_virq(Virq::DEBUG).unwrap();
     let connected = |port: Port, to: Port| {
-        json!({"domid": 0, "port": port.as_raw(), "state": "interdomain", "remote_domid": 0,
-            "remote_port": to.as_raw(), "vcpu": 0})
+        json!({"backend": "xen", "event": "port", "domid": 0, "port": port.as_raw(), "state": "interdomain",
+            "remote": format!("0:{to}"), "vcpu": 0})
     };
     let expected = vec![
-        json!({"domid": 0, "port": alone.as_raw(), "state": "unbound", "remote_domid": 77,
-            "vcpu": 0}),
+        json!({"backend": "xen", "event": "port", "domid": 0, "port": alone.as_raw(), "state": "unbound",
+            "remote": "77:?", "vcpu": 0}),
         connected(near, far),
         connected(far, near),
-        json!({"domid": 0, "port": virq.as_raw(), "state": "virq", "virq": 1,
+        json!({"backend": "xen", "event": "port", "domid": 0, "port": virq.as_raw(), "state": "virq", "virq": 1,
             "virq_name": "DEBUG", "vcpu": 0}),
     ];
     (vec![alone, near, far, virq], expected)
@@ -295,7 +300,7 @@ fn ls_lists_the_ports_of_the_kernel_and_of_this_program() {
     assert_eq!(objects("ls 0 --json"), expected);
     assert_eq!(objects("ls --json"), expected, "there is no other domain");
     let text = stdout("ls 0");
-    assert_eq!(text.lines().count(), expected.len() + 1);
+    assert_eq!(text.lines().count(), expected.len() + 2);
     drop(device);
     assert_eq!(objects("ls 0 --json"), before);
     let gone = failure("ls 77", 5);

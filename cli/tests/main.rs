@@ -1,8 +1,10 @@
 //! Tests of the command: arguments in, lines, files and an exit code out.
 
 mod commands;
-mod explore;
+mod doctor;
+mod dumps;
 mod replay;
+mod schema;
 mod support;
 mod timeline;
 mod versions;

@@ -47,21 +47,21 @@ const OLDER: [(u32, &str, &[u8]); 6] = [
     ),
 ];
 
-/// The same in this version, each with what its replay prints.
-const OF_THIS_VERSION: [(&str, &str, &[u8]); 3] = [
+/// The same in this version, each with what its replay prints; a script is replayed by another program.
+const OF_THIS_VERSION: [(&str, Option<&str>, &[u8]); 3] = [
     (
         "run",
-        "the same: ",
+        Some("the same: "),
         include_bytes!("../../trace/tests/version-3/run.trace"),
     ),
     (
         "example",
-        "the same: ",
+        Some("the same: "),
         include_bytes!("../../trace/tests/version-3/example.trace"),
     ),
     (
         "script",
-        "it passes: 4 steps, 1 wakes",
+        None,
         include_bytes!("../../trace/tests/version-3/script.trace"),
     ),
 ];
@@ -115,6 +115,10 @@ fn traces_of_this_version_replay_and_are_drawn() {
         let file = written(VERSION, name, trace);
         for replay in ["replay", "replay --on sim"] {
             let output = evtchn(replay).arg(&file).output().unwrap();
+            let Some(expected) = expected else {
+                assert_eq!(output.status.code(), Some(2), "{output:?}");
+                continue;
+            };
             assert_eq!(output.status.code(), Some(0), "{output:?}");
             assert_eq!(output.stderr, b"", "{output:?}");
             let printed = String::from_utf8(output.stdout).unwrap();

@@ -23,10 +23,10 @@ pub enum BadId {
     #[error("port 0 is reserved and never names a channel")]
     PortZero,
     /// Event-channel ports fit in 31 bits (xenevtchn.h, `evtchn_port_or_error_t`).
-    #[error("{0:#x} is no event-channel port: ports fit in 31 bits")]
+    #[error("{0} is no event-channel port: ports fit in 31 bits")]
     PortTooLarge(u32),
     /// Domain ids are 16 bits wide. Linux silently cuts a larger one to its low 16 bits.
-    #[error("{0:#x} is no domain id: domain ids fit in 16 bits")]
+    #[error("{0} is no domain id: domain ids fit in 16 bits")]
     DomIdTooLarge(u32),
     /// The text is neither a number nor a known name.
     #[error("neither a number nor a known name")]

@@ -81,7 +81,7 @@ fn a_question_mark_gives_an_error_of_the_program() {
     let error = run("65536").unwrap_err();
     assert_eq!(
         error.to_string(),
-        "bad argument: 0x10000 is no domain id: domain ids fit in 16 bits"
+        "bad argument: 65536 is no domain id: domain ids fit in 16 bits"
     );
 }
 

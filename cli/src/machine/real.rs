@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use evtchn::poll::{Channel, Context, PollLoop};
+use evtchn::xen::XenOpen;
 use evtchn::{Backend, DomId, RemotePort};
 
 use super::{Blocked, Machine, Role};
 use crate::exit::call_failed;
-use crate::options::CommonOptions;
+use crate::options::{CommonOptions, Place};
 use crate::output::Output;
 use crate::stop::Stop;
 
@@ -32,13 +33,16 @@ impl Real {
     /// If the kernel cannot create an event loop or the handler of a signal.
     pub(crate) fn new(options: &CommonOptions) -> Result<Real> {
         let start = Instant::now();
+        let backend = Backend::from(XenOpen::at(options.device()));
         let poll_loop = PollLoop::new().context("cannot make an event loop")?;
         let stop_loop = poll_loop.clone();
         let stop = Stop::on_signal(move || stop_loop.wake());
         Ok(Real {
-            context: Context::with_registrar(options.device(), poll_loop),
-            backend: options.device(),
-            output: Output::new(options.format(), move || start.elapsed()),
+            context: Context::with_registrar(backend.clone(), poll_loop),
+            backend,
+            output: Output::new(options.format(), Place::Xen(options.device()), move || {
+                start.elapsed()
+            }),
             stop: stop.context("cannot watch for signals")?,
             start,
             echo: None,

@@ -8,7 +8,7 @@ use evtchn::{Backend, Channel, Context, DomId, RemotePort};
 
 use super::peer::Peer;
 use super::{Blocked, Machine, Role};
-use crate::options::CommonOptions;
+use crate::options::{CommonOptions, Place};
 use crate::output::Output;
 use crate::stop::Stop;
 
@@ -37,7 +37,9 @@ impl Simulated {
         Ok(Simulated {
             context: Context::with_registrar(backend.clone(), sim_loop),
             backend,
-            output: Output::new(options.format(), move || clock.now()),
+            output: Output::new(options.format(), Place::Sim(options.seed()), move || {
+                clock.now()
+            }),
             stop: Stop::on_signal(|| ()).context("cannot watch for signals")?,
             bound_at_start: bound(&sim),
             sim,

@@ -1,6 +1,6 @@
 //! The terminal while it shows the table: the alternate screen, which is left in the end.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,11 @@ impl Screen {
     pub(crate) fn is_due(&self) -> bool {
         self.drawn
             .is_none_or(|drawn| drawn.elapsed() >= Screen::EVERY)
+    }
+
+    /// The columns of stdout, if that is a terminal.
+    pub(crate) fn columns() -> Option<usize> {
+        io::stdout().is_terminal().then(|| Screen::size().0)
     }
 
     /// Columns and rows. A serial console may report none.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use evtchn::Port;
 
 /// Channels, by port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
+    /// Where the channels are.
+    place: String,
     rows: BTreeMap<Port, Row>,
     wakes: u64,
     is_registered: bool,
@@ -55,18 +57,86 @@ impl Row {
         self.tenths.iter().sum()
     }
 
-    fn line(&mut self, port: Port, now: Duration) -> String {
+    fn line(&mut self, columns: &Columns, port: Port, now: Duration) -> String {
         let last = match self.last {
             Some(last) => format!("{} ago", seconds(now.saturating_sub(last))),
             None => "never".into(),
         };
-        let per_second = self.per_second(now);
+        let per_second = self.per_second(now).to_string();
         let Row { remote, wakes, .. } = self;
-        format!("{port:>10}  {remote:<20} {wakes:>12} {per_second:>10} {last:>16}")
+        columns.line([
+            &port.to_string(),
+            remote,
+            &wakes.to_string(),
+            &per_second,
+            &last,
+        ])
+    }
+}
+
+/// The columns that fit a terminal. One that does not fit whole is left out, because part of a number
+/// is another number.
+#[derive(Debug)]
+struct Columns(Vec<usize>);
+
+impl Columns {
+    const TITLES: [&'static str; 5] = ["port", "remote", "wakes", "per second", "last wake"];
+    /// Their widths on a wide terminal, and on a narrow one.
+    const WIDE: [usize; 5] = [10, 20, 12, 10, 16];
+    const NARROW: [usize; 5] = [6, 13, 10, 10, 13];
+    /// The column that is aligned to the left, after two spaces.
+    const REMOTE: usize = 1;
+
+    fn of(width: usize) -> Columns {
+        let line = |widths: [usize; 5]| widths.iter().sum::<usize>() + widths.len();
+        let widths = match line(Columns::WIDE) <= width {
+            true => Columns::WIDE,
+            false => Columns::NARROW,
+        };
+        let mut end = 0;
+        let fits = widths
+            .into_iter()
+            .enumerate()
+            .take_while(|(place, column)| {
+                end += column + Columns::gap(*place);
+                end <= width
+            });
+        Columns(fits.map(|(_, column)| column).collect())
+    }
+
+    const fn gap(place: usize) -> usize {
+        match place {
+            0 => 0,
+            Columns::REMOTE => 2,
+            _ => 1,
+        }
+    }
+
+    fn line(&self, cells: [&str; 5]) -> String {
+        let mut line = String::new();
+        for (place, (width, cell)) in self.0.iter().zip(cells).enumerate() {
+            line += &" ".repeat(Columns::gap(place));
+            line += &match place {
+                Columns::REMOTE => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            };
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 }
 
 impl Table {
+    /// A table for channels of this place.
+    pub(crate) const fn new(place: String) -> Table {
+        Table {
+            place,
+            rows: BTreeMap::new(),
+            wakes: 0,
+            is_registered: false,
+        }
+    }
+
     /// A channel was bound.
     pub(crate) fn bound(&mut self, port: Port, remote: &str) {
         let row = Row {
@@ -92,6 +162,9 @@ impl Table {
         self.is_registered = is_registered;
     }
 
+    /// The fewest lines of the last table: two of header, and three for channels.
+    pub(crate) const LEAST: usize = 5;
+
     /// At most `height` lines, each at most `width` wide.
     pub(crate) fn lines(&mut self, now: Duration, width: usize, height: usize) -> Vec<String> {
         let registered = if self.is_registered {
@@ -99,19 +172,34 @@ impl Table {
         } else {
             "idle"
         };
-        let mut lines = vec![
-            format!(
-                "evtchn watch  {} channels, {} wakes in {}, {registered}. Ctrl-C ends it.",
-                self.rows.len(),
-                self.wakes,
-                seconds(now),
-            ),
-            String::new(),
-            format!(
-                "{:>10}  {:<20} {:>12} {:>10} {:>16}",
-                "port", "remote", "wakes", "per second", "last wake"
-            ),
-        ];
+        let title = format!("{}, {registered}. Ctrl-C ends it.", self.title(now));
+        let header = vec![title, self.place.clone()];
+        self.with_channels(header, now, width, height)
+    }
+
+    /// The same once nothing more comes; the summary after it names the backend.
+    pub(crate) fn last_lines(&mut self, now: Duration, width: usize, height: usize) -> Vec<String> {
+        let header = vec![self.title(now)];
+        self.with_channels(header, now, width, height)
+    }
+
+    fn title(&self, now: Duration) -> String {
+        let (channels, wakes) = (self.rows.len(), self.wakes);
+        format!(
+            "evtchn watch  {channels} channels, {wakes} wakes in {}",
+            seconds(now)
+        )
+    }
+
+    fn with_channels(
+        &mut self,
+        mut lines: Vec<String>,
+        now: Duration,
+        width: usize,
+        height: usize,
+    ) -> Vec<String> {
+        let columns = Columns::of(width);
+        lines.push(columns.line(Columns::TITLES));
         let mut ports: Vec<Port> = self.rows.keys().copied().collect();
         let room = height.saturating_sub(lines.len());
         let hidden = match ports.len() {
@@ -124,10 +212,12 @@ impl Table {
             ports.truncate(room.saturating_sub(1));
         }
         for port in ports {
-            lines.extend(self.rows.get_mut(&port).map(|row| row.line(port, now)));
+            let row = self.rows.get_mut(&port);
+            lines.extend(row.map(|row| row.line(&columns, port, now)));
         }
         if hidden > 0 {
-            lines.push(format!("{:>10}  and {hidden} with fewer wakes", "..."));
+            let more = format!("and {hidden} with fewer wakes");
+            lines.push(columns.line(["...", &more, "", "", ""]));
         }
         lines.truncate(height);
         for line in &mut lines {
@@ -154,7 +244,7 @@ mod tests {
     }
 
     fn table(ports: u32) -> Table {
-        let mut table = Table::default();
+        let mut table = Table::new("simulator, seed 0".to_owned());
         for raw in 1..=ports {
             table.bound(port(raw), &format!("{raw}:1"));
         }
@@ -170,12 +260,46 @@ mod tests {
         }
         let expected = [
             "evtchn watch  2 channels, 4 wakes in 2.5 s, registered. Ctrl-C ends it.",
-            "",
+            "simulator, seed 0",
             "      port  remote                      wakes per second        last wake",
             "         1  1:1                             0          0            never",
             "         2  2:1                             4          3        0.4 s ago",
         ];
         assert_eq!(table.lines(at(2500), 80, 24), expected);
+    }
+
+    #[test]
+    fn a_column_that_does_not_fit_whole_is_left_out() {
+        let mut table = table(1);
+        table.woke(port(1), at(1000));
+        let row = |table: &mut Table, width| table.lines(at(1100), width, 24).swap_remove(3);
+        let mut is = |width, expected: &str| assert_eq!(row(&mut table, width), expected);
+        is(
+            73,
+            "         1  1:1                             1          1        0.1 s ago",
+        );
+        is(
+            60,
+            "     1  1:1                    1          1     0.1 s ago",
+        );
+        is(50, "     1  1:1                    1          1");
+        is(40, "     1  1:1                    1");
+        is(20, "     1");
+    }
+
+    #[test]
+    fn the_last_table_has_channels_in_any_window_and_does_not_ask_for_ctrl_c() {
+        let mut table = table(40);
+        table.woke(port(7), at(0));
+        let lines = table.last_lines(at(0), 40, Table::LEAST);
+        let expected = [
+            "evtchn watch  40 channels, 1 wakes in 0.",
+            "  port  remote             wakes",
+            "     7  7:1                    1",
+            "     1  1:1                    0",
+            "   ...  and 38 with fewer wakes",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]

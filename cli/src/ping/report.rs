@@ -7,12 +7,17 @@ use evtchn::RemotePort;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use crate::options::Place;
 use crate::output::nanoseconds;
 
 /// See the [module](self).
 pub(crate) struct Report {
     /// The port that answered.
     pub(crate) remote: RemotePort,
+    /// Where the channels are.
+    pub(crate) place: Place,
+    /// The columns of the terminal, if it is one.
+    pub(crate) columns: Option<usize>,
     /// The times, in nanoseconds.
     pub(crate) times: Histogram<u64>,
 }
@@ -59,6 +64,13 @@ impl Report {
         bars
     }
 
+    /// The room for bars on a terminal of so many columns.
+    fn room(columns: usize) -> u64 {
+        const BEFORE: usize = 40;
+        let room = columns.saturating_sub(BEFORE);
+        u64::try_from(room).map_or(Report::WIDTH, |room| room.min(Report::WIDTH))
+    }
+
     /// The statistics, in nanoseconds.
     fn figures(&self) -> [(&'static str, u64); 4] {
         [
@@ -98,7 +110,14 @@ impl fmt::Display for Report {
             1 => "1 round trip".to_owned(),
             trips => format!("{trips} round trips"),
         };
-        writeln!(f, "{trips} to {}", self.remote)?;
+        let title = format!("{trips} to {} ({})", self.remote, self.place);
+        match self
+            .columns
+            .is_some_and(|columns| columns < title.chars().count())
+        {
+            true => writeln!(f, "{trips} to {}\n{}", self.remote, self.place)?,
+            false => writeln!(f, "{title}")?,
+        }
         if self.times.is_empty() {
             return Ok(());
         }
@@ -107,8 +126,9 @@ impl fmt::Display for Report {
         }
         let bars = self.bars();
         let most = bars.iter().map(|bar| bar.count).max().unwrap_or(1);
+        let room = self.columns.map_or(Report::WIDTH, Report::room);
         for Bar { from, to, count } in bars {
-            let length = (count * Report::WIDTH).div_ceil(most);
+            let length = (count * room).div_ceil(most);
             let bar = "#".repeat(usize::try_from(length).unwrap_or_default());
             let line = format!("  {:>10} to {:>10} us {count:>8} {bar}", Us(from), Us(to));
             writeln!(f, "{}", line.trim_end())?;
@@ -130,19 +150,21 @@ impl fmt::Display for Us {
 mod tests {
     use super::*;
 
-    fn report(times: &[u64]) -> Report {
+    fn report_of(times: &[u64]) -> Report {
         let mut histogram = Histogram::new(3).unwrap();
         for &time in times {
             histogram.record(time).unwrap();
         }
         Report {
             remote: "3:7".parse().unwrap(),
+            place: Place::Sim(7),
+            columns: None,
             times: histogram,
         }
     }
 
     fn counted(times: &[u64]) -> u64 {
-        report(times).bars().iter().map(|bar| bar.count).sum()
+        report_of(times).bars().iter().map(|bar| bar.count).sum()
     }
 
     #[test]
@@ -152,25 +174,36 @@ mod tests {
         assert_eq!(counted(&times), 999);
         times.push(987_654_321_000);
         assert_eq!(counted(&times), 1000);
-        let report = report(&times);
+        let report = report_of(&times);
         // The slowest one percent.
         assert_eq!(report.bars().last().unwrap().count, 10);
         let text = report.to_string();
         assert!(text.lines().all(|line| line.len() < 80), "{text}");
         assert!(text.lines().count() < 24, "{text}");
+        for columns in [40, 50, 60] {
+            let narrow = Report {
+                columns: Some(columns),
+                ..report_of(&[1_000, 2_000, 2_500, 98_765_432_100])
+            };
+            let text = narrow.to_string();
+            assert!(text.lines().all(|line| line.len() <= columns), "{text}");
+        }
     }
 
     #[test]
     fn one_round_trip_is_one_bar_and_without_any_there_is_no_bar() {
         assert_eq!(
-            report(&[0]).bars(),
+            report_of(&[0]).bars(),
             [Bar {
                 from: 0,
                 to: 1,
                 count: 1
             }]
         );
-        assert_eq!(report(&[]).to_string(), "0 round trips to 3:7\n");
-        assert!(report(&[]).object(Duration::ZERO)["median_ns"].is_null());
+        assert_eq!(
+            report_of(&[]).to_string(),
+            "0 round trips to 3:7 (simulator, seed 7)\n"
+        );
+        assert!(report_of(&[]).object(Duration::ZERO)["median_ns"].is_null());
     }
 }

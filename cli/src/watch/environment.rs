@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use evtchn::{Cause, DeviceError, PortStatuses};
 
-use super::source::Source;
 use crate::output::ReportingRegistrar;
+use crate::source::Source;
 
 /// The event loop, which reports registrations.
 pub(crate) type Loop = ReportingRegistrar;
@@ -21,8 +21,6 @@ pub(crate) struct Watched {
     pub(crate) channel: Channel,
     /// What it is bound to.
     pub(crate) source: Source,
-    /// The same, to print.
-    pub(crate) remote: String,
     /// The index of the [`Notifier`] at the other end.
     pub(crate) notifier: usize,
 }
@@ -33,7 +31,6 @@ impl Watched {
         Watched {
             channel,
             source,
-            remote: source.to_string(),
             notifier,
         }
     }
@@ -41,8 +38,8 @@ impl Watched {
 
 /// The notifier of a group of channels.
 pub(crate) struct Notifier {
-    /// Its name in the summary.
-    pub(crate) name: String,
+    /// Its name in the summary; `None` if none of its channels is selected.
+    pub(crate) name: Option<String>,
     /// How many notifies it sent; `None` if the notifier is not ours.
     pub(crate) sent: Option<u64>,
 }
@@ -84,8 +81,9 @@ pub(crate) trait Environment {
     /// Those of the environment.
     fn handle_wake(&mut self, which: usize, channel: &Channel, cause: Cause) -> Result<AfterWake>;
 
-    /// The notifiers, with their counts.
-    fn notifiers(&self) -> Vec<Notifier>;
+    /// The notifiers, with their counts of the channels that are selected; `selected` has an entry for
+    /// each channel. One without a selected channel is there too, and empty.
+    fn notifiers(&self, selected: &[bool]) -> Vec<Notifier>;
 
     /// Closes the other ends.
     ///

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result};
 use evtchn::Port;
 
+use crate::source::Source;
+
 /// See the [module](self). No shell runs it: its words are fixed when it is made, and the variables
 /// of its environment describe the wake.
 #[derive(Debug, Clone)]
@@ -32,8 +34,9 @@ impl Exec {
     pub(crate) fn parse(text: &str) -> Result<Exec, String> {
         let words = shlex::split(text).ok_or("a quote in it does not end")?;
         let mut words = words.into_iter();
+        let program = words.next().filter(|program| !program.is_empty());
         Ok(Exec {
-            program: words.next().ok_or("it names no program")?,
+            program: program.ok_or("it names no program")?,
             arguments: words.collect(),
             runs: Runs::default(),
         })
@@ -43,11 +46,17 @@ impl Exec {
     ///
     /// # Errors
     /// If it cannot be started. A command that fails is only counted.
-    pub(crate) fn run(&mut self, port: Port, remote: &str, cause: &str, wakes: u64) -> Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        port: Port,
+        source: Source,
+        cause: &str,
+        wakes: u64,
+    ) -> Result<()> {
         let ended = Command::new(&self.program)
             .args(&self.arguments)
             .env("EVTCHN_PORT", port.to_string())
-            .env("EVTCHN_REMOTE", remote)
+            .env("EVTCHN_REMOTE", source.to_string())
             .env("EVTCHN_CAUSE", cause)
             .env("EVTCHN_WAKES", wakes.to_string())
             .stdin(Stdio::null())
@@ -75,7 +84,7 @@ mod tests {
         let exec = Exec::parse("logger -t 'two words' $EVTCHN_PORT;reboot").unwrap();
         assert_eq!(exec.program, "logger");
         assert_eq!(exec.arguments, ["-t", "two words", "$EVTCHN_PORT;reboot"]);
-        for text in ["", "  ", "'"] {
+        for text in ["", "  ", "'", "''", "'' -x"] {
             assert!(Exec::parse(text).is_err(), "{text}");
         }
     }

@@ -11,11 +11,12 @@ use indicatif::ProgressBar;
 use super::environment::{AfterWake, Context, Environment, Loop, Notifier, Watched};
 use super::exec::Exec;
 use super::record::Recording;
-use super::source::{Filter, Source};
 use super::summary::{Summary, Tally};
 use crate::exit::{Exit, query_failed, timed_out};
+use crate::output::screen::Screen;
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
+use crate::source::{Filter, Source};
 use crate::stop::Stop;
 
 /// What a job needs, apart from its channels and its environment.
@@ -93,7 +94,7 @@ pub(crate) fn watch(
         indexes: indexes
             .map(|(it, index)| (it.channel.id(), index))
             .collect(),
-        wakes: vec![0; environment.notifiers().len()],
+        wakes: vec![0; environment.notifiers(&[]).len()],
         counted: channels
             .iter()
             .map(|it| options.selects(it.channel.port(), it.source).then_some(0))
@@ -142,7 +143,7 @@ struct RunningJob<'a> {
     stop: &'a Stop,
     observer: Option<Observer<'a>>,
     options: Options,
-    /// Wakes so far, for each notifier of the environment.
+    /// Selected wakes so far, for each notifier of the environment.
     wakes: Vec<u64>,
     /// Wakes so far, for each channel that the options select.
     counted: Vec<Option<u64>>,
@@ -155,8 +156,8 @@ impl RunningJob<'_> {
     fn run(mut self) -> Result<()> {
         for (watched, counted) in self.channels.iter().zip(&self.counted) {
             if counted.is_some() {
-                let (port, remote) = (watched.channel.port(), &watched.remote);
-                self.output.line(Line::Bound { port, remote });
+                let (port, source) = (watched.channel.port(), watched.source);
+                self.output.line(Line::Bound { port, source });
             }
         }
         self.call_observer()?;
@@ -251,16 +252,15 @@ impl RunningJob<'_> {
     fn woke(&mut self, which: usize, cause: Cause) -> Result<AfterWake> {
         let Watched {
             channel,
-            remote,
+            source,
             notifier,
-            ..
         } = &self.channels[which];
-        let port = channel.port();
-        self.wakes[*notifier] += 1;
+        let (port, source) = (channel.port(), *source);
         if let Some(wakes) = &mut self.counted[which] {
+            self.wakes[*notifier] += 1;
             self.output.line(Line::Wake {
                 port,
-                remote,
+                source,
                 cause,
             });
             *wakes += 1;
@@ -274,7 +274,7 @@ impl RunningJob<'_> {
                 && !self.stop.is_requested()
             {
                 self.output.flush();
-                exec.run(port, remote, cause_name(cause), *wakes)?;
+                exec.run(port, source, cause_name(cause), *wakes)?;
             }
         }
         self.call_observer()?;
@@ -306,14 +306,22 @@ impl RunningJob<'_> {
         }
         self.environment.close()?;
         self.context.teardown()?;
-        let notifiers = self.environment.notifiers().into_iter().zip(self.wakes);
+        let selected: Vec<bool> = self.counted.iter().map(Option::is_some).collect();
+        let notifiers = self.environment.notifiers(&selected);
+        let tally = |(Notifier { name, sent }, wakes)| {
+            Some(Tally {
+                name: name?,
+                notifies: sent,
+                wakes,
+            })
+        };
         let summary = Summary {
+            place: self.output.place().clone(),
+            columns: Screen::columns(),
             tallies: notifiers
-                .map(|(Notifier { name, sent }, wakes)| Tally {
-                    name,
-                    notifies: sent,
-                    wakes,
-                })
+                .into_iter()
+                .zip(self.wakes)
+                .filter_map(tally)
                 .collect(),
             runs: self.options.exec.as_ref().map(Exec::runs),
             stats: self.context.stats(),

@@ -18,8 +18,9 @@ use evtchn::{Cause, DeviceError, DomId, Port, PortStatuses};
 use super::environment::{AfterWake, Channel, Context, Environment, Notifier, Watched};
 use super::job::{Job, Observer, Options, watch};
 use super::record::Recording;
-use super::source::Source;
+use crate::options::Place;
 use crate::output::{Format, Output, ReportingRegistrar};
+use crate::source::Source;
 use crate::stop::Stop;
 
 /// The simulated machine.
@@ -88,7 +89,8 @@ fn run_on(
     let tape = recording.tape();
     evtchn_trace::observe(sim, tape);
     let clock = sim.clone();
-    let output = Arc::new(Output::new(format, move || clock.now()));
+    let place = Place::Sim(setup.seed);
+    let output = Arc::new(Output::new(format, place, move || clock.now()));
     let event_loop = SimLoop::level();
     let registrar = ReportingRegistrar::new(event_loop.clone(), Arc::clone(&output));
     let context = Context::with_registrar(tape.record(sim.open(DomId::DOM0)), registrar);
@@ -312,14 +314,19 @@ impl Environment for Toolstack {
         Ok(AfterWake::WaitAgain)
     }
 
-    fn notifiers(&self) -> Vec<Notifier> {
-        let sent = |it: &Migrating| it.guest.sent.load(Ordering::Relaxed);
+    fn notifiers(&self, selected: &[bool]) -> Vec<Notifier> {
+        let guests = self.guests.iter().zip(selected);
+        let guests = guests.filter(|(_, is_selected)| **is_selected);
+        let sent: Vec<u64> = guests
+            .map(|(it, _)| it.guest.sent.load(Ordering::Relaxed))
+            .collect();
         vec![Notifier {
-            name: match self.guests.len() {
-                1 => "1 guest".into(),
-                guests => format!("{guests} guests"),
-            },
-            sent: Some(self.guests.iter().map(sent).sum()),
+            name: Some(match (sent.len(), self.guests.len()) {
+                (1, 1) => "1 guest".to_owned(),
+                (chosen, all) if chosen == all => format!("{all} guests"),
+                (chosen, all) => format!("{chosen} of {all} guests"),
+            }),
+            sent: Some(sent.iter().sum()),
         }]
     }
 

@@ -5,6 +5,7 @@
 //! some bursts no channel has a wait for a moment, and the device is deregistered.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,10 @@ use evtchn_trace::Tape;
 use super::environment::{AfterWake, Channel, Context, Environment, Notifier, Watched};
 use super::job::{Job, Options, watch};
 use super::record::Recording;
-use super::source::Source;
 use crate::exit::{bind_failed, call_failed, device_failed};
+use crate::options::Place;
 use crate::output::{Format, Output, ReportingRegistrar};
+use crate::source::Source;
 use crate::stop::Stop;
 
 /// The sources, and the device.
@@ -29,8 +31,14 @@ pub(crate) struct Setup {
     pub(crate) loopback: u16,
     /// The other sources.
     pub(crate) sources: Vec<Source>,
-    /// Opens the device.
-    pub(crate) opener: XenOpen,
+    /// The device.
+    pub(crate) device: PathBuf,
+}
+
+impl Setup {
+    fn opener(&self) -> XenOpen {
+        XenOpen::at(self.device.clone())
+    }
 }
 
 /// Runs the job on the device of this machine.
@@ -45,10 +53,11 @@ pub(crate) fn run(
 ) -> Result<()> {
     let tape = recording.tape();
     let start = Instant::now();
-    let output = Arc::new(Output::new(format, move || start.elapsed()));
+    let place = Place::Xen(setup.device.clone());
+    let output = Arc::new(Output::new(format, place, move || start.elapsed()));
     let poll_loop = PollLoop::new().context("cannot make an event loop")?;
     let registrar = ReportingRegistrar::new(poll_loop.clone(), Arc::clone(&output));
-    let context = Context::with_registrar(tape.record(setup.opener.clone()), registrar);
+    let context = Context::with_registrar(tape.record(setup.opener()), registrar);
 
     let bound = bind(&context, &setup.sources)?;
     let (mut channels, peer) = bind_loopback(&context, setup, tape)?;
@@ -102,9 +111,7 @@ fn bind_loopback(
                 .map_err(call_failed)?,
         );
     }
-    let device = tape
-        .open_peer(setup.opener.clone())
-        .map_err(device_failed)?;
+    let device = tape.open_peer(setup.opener()).map_err(device_failed)?;
     let peers = channels.iter().map(|channel| {
         device.bind_interdomain(RemotePort {
             domid: DomId::SELF,
@@ -116,7 +123,7 @@ fn bind_loopback(
         unanswered: vec![false; channels.len()],
         idle: channels.len(),
         bursts: 0,
-        sent: 0,
+        sent: vec![0; channels.len()],
         device,
     };
     let watched = channels.into_iter().zip(&peer.ports);
@@ -141,7 +148,8 @@ struct LoopbackPeer {
     idle: usize,
     /// Bursts since the last pause.
     bursts: usize,
-    sent: u64,
+    /// How often it notified through each port.
+    sent: Vec<u64>,
 }
 
 impl LoopbackPeer {
@@ -165,7 +173,7 @@ impl LoopbackPeer {
             };
             for _ in 0..times {
                 self.device.notify(port)?;
-                self.sent += 1;
+                self.sent[index] += 1;
                 self.unanswered[index] = true;
             }
         }
@@ -272,14 +280,23 @@ impl Environment for Host {
         })
     }
 
-    fn notifiers(&self) -> Vec<Notifier> {
-        let others = self.sources.iter().map(|source| Notifier {
-            name: source.to_string(),
-            sent: None,
+    fn notifiers(&self, selected: &[bool]) -> Vec<Notifier> {
+        // The channels of the loopback come first.
+        let loopback = self.peer.as_ref().map_or(0, |peer| peer.ports.len());
+        let (of_loopback, of_sources) = selected.split_at(loopback.min(selected.len()));
+        let is_selected = |place: usize| of_sources.get(place) == Some(&true);
+        let others = self.sources.iter().enumerate().map(|(place, source)| {
+            let name = is_selected(place).then(|| source.to_string());
+            Notifier { name, sent: None }
         });
-        let loopback = self.peer.iter().map(|peer| Notifier {
-            name: format!("loopback {}", peer.ports.len()),
-            sent: Some(peer.sent),
+        let loopback = self.peer.iter().map(|peer| {
+            let sent = peer.sent.iter().zip(of_loopback);
+            let sent = sent.filter(|(_, is_selected)| **is_selected);
+            let sent: Vec<u64> = sent.map(|(sent, _)| *sent).collect();
+            Notifier {
+                name: (!sent.is_empty()).then(|| format!("loopback {}", sent.len())),
+                sent: Some(sent.iter().sum()),
+            }
         });
         others.chain(loopback).collect()
     }

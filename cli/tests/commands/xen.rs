@@ -182,7 +182,7 @@ fn watch_takes_sources_of_every_kind_at_once() {
     }
     let other = Listener::new("listen self --json --timeout 10s --count 1");
     let sources = format!(
-        "watch --backend xen --virq DOM_EXC --interdomain self:{} --unbound self --loopback 2",
+        "watch --virq DOM_EXC --interdomain self:{} --unbound self --loopback 2",
         other.port
     );
     let lines = stdout(&format!("{sources} --events 200 --json"));
@@ -194,4 +194,25 @@ fn watch_takes_sources_of_every_kind_at_once() {
     assert!(woke.any(|line| line.contains(&remote)), "{lines}");
     stdout(&format!("notify self:{}", other.port));
     assert_eq!(other.rest().len(), 1);
+}
+
+#[test]
+fn the_doctor_has_nothing_to_do_in_dom0_and_names_what_is_bound() {
+    if !has_device() {
+        return;
+    }
+    let listener = Listener::new("listen self --json --count 1");
+    let report = stdout("doctor --json");
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let lines = report["lines"].as_array().unwrap();
+    let says = |topic: &str| {
+        let line = lines.iter().find(|line| line["topic"] == topic);
+        line.unwrap()["says"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(says("device"), "it can be opened");
+    assert_eq!(says("privcmd"), "Xen answers about this domain");
+    assert!(says("VIRQs").contains("TIMER (port "), "{report}");
+    assert!(says("hypervisor").contains("a control domain"), "{report}");
+    stdout(&format!("notify self:{}", listener.port));
+    listener.rest();
 }

@@ -59,11 +59,11 @@ const ELSEWHERE: &[Elsewhere] = &[
     in_dom0("evtchn ping self:17", "ping self:{}"),
     in_dom0("evtchn notify self:17", "notify self:{port}"),
     in_dom0(
-        "evtchn watch --backend xen --virq DOM_EXC --interdomain 3:7 --unbound 4 --only 3: --only DOM_EXC",
-        "watch --backend xen --virq DOM_EXC --interdomain self:{} --unbound self",
+        "evtchn watch --virq DOM_EXC --interdomain 3:7 --unbound 4 --only 3: --only DOM_EXC",
+        "watch --virq DOM_EXC --interdomain self:{} --unbound self",
     ),
     Elsewhere {
-        command: "evtchn watch --backend xen --unbound 3 --exec 'logger -t evtchn awake'",
+        command: "evtchn watch --unbound 3 --exec 'logger -t evtchn awake'",
         file: "cli/tests/commands.rs",
         has: "--exec",
     },

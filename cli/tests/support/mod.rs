@@ -1,7 +1,10 @@
 //! Runs the command as a child, on this machine or in a guest that has only the binaries.
 #![expect(clippy::unwrap_used, reason = "functions that only tests call")]
 
+use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -48,4 +51,27 @@ pub(crate) fn has_device() -> bool {
 )]
 pub(crate) fn skipped(needed: &str) {
     writeln!(io::stderr(), "SKIPPED: this case needs {needed}").unwrap();
+}
+
+/// A copy of the command, run as the user `nobody`; none if this user is not root.
+pub(crate) fn as_unprivileged_user(directory: &Path) -> Option<Command> {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let found = program();
+    let found = if found.exists() {
+        found
+    } else {
+        Path::new("/guest").join(found)
+    };
+    let copy = directory.join("evtchn-copy");
+    // Another process writes the copy: a child that another test forks meanwhile would keep it open
+    // for writing, and a program that is open for writing cannot be run.
+    let copied = Command::new("cp").arg(found).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(copy);
+    command.uid(NOBODY).gid(NOBODY).current_dir("/");
+    Some(command)
 }

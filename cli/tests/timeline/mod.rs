@@ -63,6 +63,38 @@ fn the_picture_in_the_documents_is_drawn_from_the_trace_beside_it() {
 }
 
 #[test]
+fn the_legends_of_the_picture_and_of_the_page_have_the_same_words() {
+    let trace = rough_day("legend.trace");
+    let svg = drawn(&trace, "svg");
+    let (_, legend) = svg.split_once("<g class=\"legend\">").unwrap();
+    let words = legend.lines().filter_map(|line| {
+        let (_, rest) = line.split_once("<text ")?.1.split_once('>')?;
+        Some(rest.split_once("</text>")?.0)
+    });
+    let page = drawn(&trace, "html");
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    let (data, script) = data.split_once("</script>").unwrap();
+    let data: Value = serde_json::from_str(data).unwrap();
+    let names = |key: &str| -> Vec<String> {
+        let entries = data[key].as_array().unwrap().iter();
+        entries
+            .map(|entry| entry[1].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let names = [names("looks"), names("kinds")].concat();
+    assert!(
+        names.contains(&"waiting, registered".to_owned()),
+        "{names:?}"
+    );
+    for word in words {
+        assert!(names.iter().any(|name| name == word), "{word}: {names:?}");
+    }
+    // The script takes the words from there.
+    assert!(script.contains("LEGEND = new Map(data.looks)"));
+    assert!(script.contains("LEGEND.get(look)"));
+}
+
+#[test]
 fn the_trace_in_the_documents_is_recorded_by_its_example() {
     let recorded = fs::read_to_string(rough_day("documented.trace")).unwrap();
     let committed = include_str!("../../../docs/timeline.trace");

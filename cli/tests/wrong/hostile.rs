@@ -1,7 +1,7 @@
 //! Names, arguments, variables and traces with characters that control a terminal: none of these reach it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -67,7 +67,7 @@ fn arguments_are_escaped_before_they_reach_the_terminal() {
             &["watch", "--exec"],
             &["watch", "--timeout"],
             &["watch", "--record", "/nowhere", "--backend"],
-            &["watch", "--backend", "xen", "--device"],
+            &["watch", "--loopback", "1", "--device"],
             &["watch", "--backend", "xen", "--virq"],
             &["listen"],
             &["listen", "3", "--device"],
@@ -77,7 +77,6 @@ fn arguments_are_escaped_before_they_reach_the_terminal() {
             &["replay"],
             &["timeline", "/nowhere", "-o"],
             &["timeline", "-o", "/nowhere.svg"],
-            &["explore", "--steps", "1", "--scenario"],
             &["completions"],
             &["man"],
         ] {
@@ -87,13 +86,6 @@ fn arguments_are_escaped_before_they_reach_the_terminal() {
     }
     let trace = Path::new("/nowhere").join(HOSTILE);
     assert_fails(&["watch".as_ref(), "--record".as_ref(), trace.as_os_str()]);
-    assert_fails(&[
-        "explore".as_ref(),
-        "--resume".as_ref(),
-        OsStr::new("/dev/null"),
-        "--seed".as_ref(),
-        HOSTILE.as_ref(),
-    ]);
     assert_fails(&[
         "timeline".as_ref(),
         trace.as_os_str(),
@@ -115,7 +107,7 @@ fn variables_and_the_program_name_are_escaped_before_they_reach_the_terminal() {
         assert_harmless(arguments, &output);
     }
     let device = Path::new("/nowhere").join(HOSTILE);
-    let mut command = evtchn("watch --backend xen --device");
+    let mut command = evtchn("watch --loopback 1 --device");
     let output = command
         .arg(device)
         .env("RUST_LOG", "evtchn=trace")
@@ -180,7 +172,7 @@ fn traces() -> Vec<(&'static str, i32, Vec<u8>)> {
         ("a step", 2, trace(Source::Script, vec![op(HOSTILE)])),
         (
             "a verdict",
-            0,
+            2,
             trace(
                 Source::Script,
                 vec![op("bind 0 unbound"), Record::Verdict(broken)],
@@ -242,17 +234,5 @@ fn trace_events_keep_the_strings_of_the_trace() {
     let events: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut events = events["traceEvents"].as_array().unwrap().iter();
     assert!(events.any(|event| event["args"]["what"] == HOSTILE));
-    fs::remove_dir_all(directory).unwrap();
-}
-
-#[test]
-fn the_error_of_a_saved_run_with_a_hostile_name_is_escaped() {
-    let directory = directory("hostile-kept");
-    let kept = directory.join(HOSTILE);
-    File::create(&kept).unwrap();
-    let mut command = evtchn("explore --steps 1 --resume");
-    let output = command.arg(&kept).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert_harmless("a damaged run", &output);
     fs::remove_dir_all(directory).unwrap();
 }

@@ -5,8 +5,8 @@ use std::io::Read;
 use std::process::Stdio;
 
 use super::table::{DEVICE_REFUSES, Wrong};
-use super::{as_unprivileged_user, assert_one_line_and_exit_code, complaint, directory};
-use crate::support::{evtchn, has_device, stderr};
+use super::{assert_one_line_and_exit_code, complaint, directory};
+use crate::support::{as_unprivileged_user, evtchn, has_device, stderr};
 
 #[test]
 fn a_refusal_of_the_device_is_one_line_and_leaves_nothing_bound() {

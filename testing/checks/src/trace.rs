@@ -55,7 +55,7 @@ pub(crate) fn kept(
     let path = named(dir, what);
     let shown = path.display();
     match write(&path) {
-        Ok(()) => format!("to play it again: cargo run -p evtchn-cli -- replay {shown}"),
+        Ok(()) => format!("to play it again: cargo run -p evtchn-explore -- --replay {shown}"),
         Err(error) => format!("{shown} could not be written: {error}"),
     }
 }

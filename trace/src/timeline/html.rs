@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::lanes::{Kind, Lane, Timeline};
+use super::lanes::{Kind, Lane, Look, Timeline};
 use super::summary::thousands;
 use super::svg::{self, Escaped};
 use crate::plain;
@@ -91,7 +91,9 @@ fn table(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
 /// The lanes as compact JSON: increasing numbers are written as differences.
 fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
     let kinds = Kind::ALL.map(|kind| json!([kind.class(), kind.name(), kind.row()]));
-    write!(out, "{{\"kinds\":{},\"texts\":[", json!(kinds))?;
+    let looks = Look::ALL.map(|look| json!([look.class(), look.legend()]));
+    let (kinds, looks) = (json!(kinds), json!(looks));
+    write!(out, "{{\"kinds\":{kinds},\"looks\":{looks},\"texts\":[")?;
     for (place, text) in timeline.texts.all().iter().enumerate() {
         comma(place, out)?;
         write!(out, "{}", script(&json!(text)))?;

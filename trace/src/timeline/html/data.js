@@ -2,7 +2,8 @@
 const data = JSON.parse(document.getElementById('data').textContent);
 const KINDS = data.kinds.map(([shape, name, row]) => ({ shape, name, row }));
 const STATES = data.states.map(([name, look]) => ({ name, look }));
-const LOOKS = ['rest', 'waits', 'ready', 'latched', 'faulted'];
+const LOOKS = data.looks.map(([look]) => look);
+const LEGEND = new Map(data.looks);
 
 function sums(deltas) {
   const all = new Uint32Array(deltas.length);

@@ -165,19 +165,15 @@ figure.addEventListener('wheel', (event) => {
 
 // The legend: the bands and marks of this trace.
 function legend() {
-  const states = new Set();
+  const looks = new Set();
   const kinds = new Set();
   for (const lane of lanes) {
-    for (const it of lane.spans.state) states.add(it);
+    for (const it of lane.spans.state) looks.add(STATES[it].look);
     for (const it of lane.marks.kind) kinds.add(it);
   }
-  const names = new Map();
-  STATES.forEach(({ name, look }, it) => {
-    if (states.has(it)) names.set(look, [...(names.get(look) ?? []), name]);
-  });
-  const bands = LOOKS.filter((look) => names.has(look)).map((look) => {
+  const bands = LOOKS.filter((look) => looks.has(look)).map((look) => {
     const [y, height] = band(look, 8);
-    return `<li><svg width="28" height="16" aria-hidden="true"><rect class="${look}" y="${y}" width="28" height="${height}"/></svg>${names.get(look).join(', ')}</li>`;
+    return `<li><svg width="28" height="16" aria-hidden="true"><rect class="${look}" y="${y}" width="28" height="${height}"/></svg>${LEGEND.get(look)}</li>`;
   });
   const marks = KINDS.filter((_, it) => kinds.has(it)).map(({ shape, name }) => `<li><svg width="18" height="18" viewBox="-9 -9 18 18" aria-hidden="true"><use class="${shape}" href="#${shape}"/></svg>${name}</li>`);
   document.getElementById('legend').innerHTML = bands.concat(marks).join('');

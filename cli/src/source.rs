@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use evtchn::{DomId, Port, RemotePort, Virq};
+use serde_json::{Map, Value};
 
 use crate::options;
 
@@ -22,8 +23,26 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Remote(remote) => remote.fmt(f),
-            Source::Unbound(domid) => write!(f, "{domid}:?"),
-            Source::Virq(virq) => write!(f, "VIRQ {virq}"),
+            Source::Unbound(domid) => f.pad(&format!("{domid}:?")),
+            Source::Virq(virq) => f.pad(&format!("VIRQ {virq}")),
+        }
+    }
+}
+
+impl Source {
+    /// Puts what it is into an object of the output, in the same shape in every command: `remote` in the
+    /// words that commands take (`3:17`, `self:17`, and `3:?` where the port is not known), or `virq`
+    /// and `virq_name`.
+    pub(crate) fn put(self, object: &mut Map<String, Value>) {
+        let mut put = |key: &str, value: Value| object.insert(key.to_owned(), value);
+        match self {
+            Source::Remote(_) | Source::Unbound(_) => {
+                put("remote", self.to_string().into());
+            }
+            Source::Virq(virq) => {
+                put("virq", virq.as_raw().into());
+                put("virq_name", virq.name().into());
+            }
         }
     }
 }
@@ -60,17 +79,18 @@ impl FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Filter, String> {
-        const FORMS: &str = "a local port (14), a domain (3:), a remote port (3:7), or a virtual interrupt (DOM_EXC)";
         let filter = if let Some(domid) = text.strip_suffix(':') {
-            options::domid(domid).map(Filter::Domain)
+            options::domid(domid).map(Filter::Domain).ok()
         } else if text.contains(':') {
-            options::remote(text).map(Filter::Remote)
+            options::remote(text).map(Filter::Remote).ok()
         } else if text.starts_with(|letter: char| letter.is_ascii_digit()) {
-            text.parse().map(Filter::Port)
+            text.parse().map(Filter::Port).ok()
         } else {
-            text.parse().map(Filter::Virq)
+            text.parse().map(Filter::Virq).ok()
         };
-        filter.map_err(|error| format!("{error}; expected {FORMS}"))
+        let forms = "expected a local port (14), a domain (3:), a remote port (3:7), or a virtual \
+                     interrupt (DOM_EXC)";
+        filter.ok_or_else(|| forms.to_owned())
     }
 }
 

@@ -42,7 +42,10 @@ impl Progress {
             return;
         }
         *shown = Instant::now();
-        let line = self.line(self.since.elapsed(), state);
+        let mut line = self.line(self.since.elapsed(), state);
+        // A longer line would wrap, and the next one would not overwrite it.
+        let (columns, _) = crossterm::terminal::size().unwrap_or((80, 24));
+        line.truncate(usize::from(columns).saturating_sub(1));
         // Progress is not worth an error.
         let _ignored = write!(io::stderr(), "\r{line}\x1b[K");
     }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use evtchn_checks::explore::{Cell, Met, State};
 use evtchn_checks::{Failing, Faults};
+use evtchn_trace::plain::Plain;
 use serde_json::{Value, json};
 
 use super::Found;
-use crate::plain::Plain;
 
 /// See the [module](self).
 pub(crate) struct Report<'a> {
@@ -103,7 +103,7 @@ impl fmt::Display for Report<'_> {
                 )?;
                 let Found { steps, drawn, .. } = found;
                 writeln!(f, "  minimized from {drawn} to {steps} steps: {file}")?;
-                writeln!(f, "  play it again: evtchn replay {file}")
+                writeln!(f, "  play it again: evtchn-explore --replay {file}")
             }
         }
     }

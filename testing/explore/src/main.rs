@@ -1,37 +1,41 @@
-//! `evtchn explore`: plays scripts of calls against a model, on all cores, until one fails.
+//! Plays scripts of calls against a model, on all cores, until one fails; and plays such a script again.
+#![forbid(unsafe_code)]
 
 mod checkpoint;
+mod file;
 mod progress;
+mod replay;
 mod report;
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::error::ErrorKind as ClapKind;
-use clap::{Args, value_parser};
+use clap::{CommandFactory as _, Parser, value_parser};
 use evtchn_checks::explore::{Failure, Hang, Scenario, State, explore};
+use evtchn_trace::plain::{self, Plain};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::file::AtomicFile;
-use crate::output::print;
-use crate::plain::{self, eprintln};
-use crate::stop::Stop;
-use crate::usage_error;
 use checkpoint::Checkpoint;
 use progress::Progress;
 
 const EXAMPLES: &str = "\
 Examples:
-  evtchn explore                                      one minute, all kinds of scripts
-  evtchn explore --scenario list                      list the kinds of scripts
-  evtchn explore --time 8h --resume explored.json     eight hours; run it again to continue
-  evtchn explore --steps 100000 --json                the same run on any machine, for programs
+  evtchn-explore                                      one minute, all kinds of scripts
+  evtchn-explore --scenario list                      list the kinds of scripts
+  evtchn-explore --time 8h --resume explored.json     eight hours; run it again to continue
+  evtchn-explore --steps 100000 --json                the same run on any machine, for programs
+  evtchn-explore --replay FILE                        play a saved script again
 
-Exit code 0: every script passed. 1: a script failed, or another error. 2: wrong arguments.";
+Exit code 0: every script passed. 1: a script failed, or another error. 2: wrong arguments, or a
+trace that is refused.";
 
 /// Play random scripts of calls on the simulator against a model, on all cores, until one fails or
 /// the time is over.
@@ -39,9 +43,12 @@ Exit code 0: every script passed. 1: a script failed, or another error. 2: wrong
 /// In the end it prints which cells of the state tables the scripts reached. A failing script is
 /// minimized and saved as a trace. A script that hangs for ten seconds is saved as it is. Ctrl-C
 /// ends the run and prints its summary.
-#[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
-pub(crate) struct Explore {
+#[derive(Debug, Parser)]
+#[command(name = "evtchn-explore", version, after_help = EXAMPLES)]
+struct Explore {
+    /// Play the trace of a script again, from this program or from a test that failed
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    replay: Option<PathBuf>,
     /// End after this time [default: 60s, unless --steps is given]
     #[arg(long, value_name = "TIME", value_parser = time)]
     time: Option<Duration>,
@@ -74,7 +81,7 @@ impl Explore {
     ///
     /// # Errors
     /// If a file cannot be read or written, or is damaged.
-    pub(crate) fn run(&self) -> Result<bool> {
+    fn run(&self) -> Result<bool> {
         if self.scenario.iter().any(|name| name == "list") {
             return list().map(|()| true);
         }
@@ -82,13 +89,13 @@ impl Explore {
         let time = self.time.or((self.steps.is_none()).then_some(minute));
         let mut state = self.begin()?;
         let first_step = state.steps;
-        let stop = Stop::on_signal(|| ()).context("cannot watch for signals")?;
+        let stop = on_signal().context("cannot watch for signals")?;
         let progress = Progress::new(time, self.steps, first_step);
         let since = Instant::now();
         let checkpoint = Checkpoint::new(self.resume.as_deref(), self.keep_every, first_step);
         let is_over = || {
             let is_late = time.is_some_and(|time| since.elapsed() >= time);
-            is_late || stop.is_requested() || checkpoint.failed.get().is_some()
+            is_late || stop.load(Ordering::Relaxed) || checkpoint.failed.get().is_some()
         };
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hook = std::panic::take_hook();
@@ -130,7 +137,7 @@ impl Explore {
         } else {
             report.to_string()
         };
-        print(text.as_bytes())?;
+        print(&text)?;
         Ok(found.is_none())
     }
 
@@ -169,7 +176,9 @@ impl Explore {
         let named = self.scenario.iter().map(|name| {
             name.parse().unwrap_or_else(|error| {
                 let message = format!("{error}; see --scenario list");
-                usage_error::<Explore>("evtchn explore", ClapKind::InvalidValue, message)
+                Explore::command()
+                    .error(ClapKind::InvalidValue, message)
+                    .exit()
             })
         });
         named.collect()
@@ -185,7 +194,7 @@ impl Explore {
         let file = self.trace_path(*scenario, *number);
         let written = self.write_trace(&file, |out| evtchn_checks::write_unplayed(out, script));
         let outcome = match written {
-            Ok(()) => format!("play it again: evtchn replay {}", file.display()),
+            Ok(()) => format!("play it again: evtchn-explore --replay {}", file.display()),
             Err(error) => format!("{error:#}"),
         };
         eprintln(format_args!(
@@ -205,11 +214,7 @@ impl Explore {
     fn write_trace(&self, path: &Path, write: impl FnOnce(File) -> io::Result<()>) -> Result<()> {
         let begin = || {
             fs::create_dir_all(&self.failures)?;
-            let kept = self.resume.as_ref().and_then(|kept| kept.metadata().ok());
-            let mut whole = AtomicFile::create(path, kept.as_ref())?;
-            write(whole.out()?)?;
-            whole.sync()?;
-            anyhow::Ok(whole.put_in_place()?)
+            file::write(path, self.resume.as_deref(), write)
         };
         begin().with_context(|| format!("cannot write {}", path.display()))
     }
@@ -240,7 +245,7 @@ impl Explore {
 
 /// A failing script, and its file.
 #[derive(Debug)]
-pub(crate) struct Found {
+struct Found {
     scenario: Scenario,
     number: u64,
     steps: usize,
@@ -250,10 +255,52 @@ pub(crate) struct Found {
     file: PathBuf,
 }
 
+/// A flag that Ctrl-C and SIGTERM set. The second of them ends the process, as without this.
+fn on_signal() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Prints text. A reader that has gone away is not an error.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the output")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Prints a line on stderr, after the name of the program.
+fn eprintln(line: impl std::fmt::Display) {
+    // Nothing can report that stderr is closed.
+    let _ignored = writeln!(io::stderr(), "evtchn-explore: {}", Plain(line));
+}
+
+fn main() -> ExitCode {
+    let explore = Explore::parse();
+    if let Some(file) = &explore.replay {
+        return replay::run(file);
+    }
+    match explore.run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Prints the names of the scenarios.
 fn list() -> Result<()> {
     let lines = Scenario::all().map(|it| format!("{:<13} {}\n", it.name(), it.about()));
-    print(lines.collect::<String>().as_bytes())
+    print(&lines.collect::<String>())
 }
 
 /// A time: `90`, `90s`, `15m` or `8h`.
@@ -273,10 +320,6 @@ fn time(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
-    use clap::FromArgMatches as _;
-
     use super::*;
 
     #[test]
@@ -285,26 +328,15 @@ mod tests {
         let run = directory.join("run.json");
         fs::create_dir(&directory).unwrap();
         fs::write(&run, "was here").unwrap();
-        let (failures, resume) = (directory.as_os_str(), run.as_os_str());
-        let words = [
-            "explore".as_ref(),
-            "--seed".as_ref(),
-            "7".as_ref(),
-            "--failures".as_ref(),
-        ];
-        let words = words
-            .into_iter()
-            .chain([failures, "--resume".as_ref(), resume]);
-        let command = Explore::augment_args(clap::Command::new("explore"));
-        let matches = command.get_matches_from(words);
-        let explore = Explore::from_arg_matches(&matches).unwrap();
+        let words = ["evtchn-explore", "--seed", "7", "--failures"];
+        let words = words.map(AsRef::as_ref).into_iter();
+        let words = words.chain([directory.as_os_str(), "--resume".as_ref(), run.as_os_str()]);
+        let explore = Explore::parse_from(words);
 
         let scenario = Scenario::all().next().unwrap();
         let script = explore.trace_path(scenario, 3);
-        assert_eq!(
-            script,
-            directory.join(format!("{}-7-3.trace", scenario.name()))
-        );
+        let name = format!("{}-7-3.trace", scenario.name());
+        assert_eq!(script, directory.join(name));
         let write = |mut out: File| out.write_all(b"a script");
         explore.write_trace(&script, write).unwrap();
         assert_eq!(fs::read_to_string(&script).unwrap(), "a script");

@@ -1,7 +1,7 @@
 //! The file from which a run can be resumed: written at the end, and regularly before.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -83,7 +83,7 @@ impl<'a> Checkpoint<'a> {
         parent
             .map_or(Ok(()), fs::create_dir_all)
             .map_err(Error::from)
-            .and_then(|()| file::write(file, None, |out| Ok(out.write_all(text.as_bytes())?)))
+            .and_then(|()| file::write(file, None, |mut out| out.write_all(text.as_bytes())))
             .with_context(|| format!("cannot write {}", file.display()))
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of `evtchn explore`. They limit steps, not time, so each run is the same everywhere.
+//! Tests of exploration and of replays of scripts. They limit steps, not time, so each run is the same everywhere.
 #![expect(
     clippy::unwrap_used,
     reason = "a helper of a test fails as the test does"
@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 
+use evtchn_checks::{Failing, Op, Source, record};
+use evtchn_core::Trigger;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 fn command(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn"));
-    command.arg("explore").args(arguments.split_whitespace());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evtchn-explore"));
+    command.args(arguments.split_whitespace());
     command
 }
 
@@ -124,7 +126,7 @@ fn a_run_that_cannot_be_saved_ends_with_an_error() {
     // With a limit of zero bytes each write is an error.
     let limited = "trap '' XFSZ; ulimit -f 0; exec \"$@\"";
     let mut command = Command::new("bash");
-    command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_evtchn"), "explore"]);
+    command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_evtchn-explore")]);
     let arguments = format!("--time 1h --resume {kept} --keep-every 500");
     let output = command.args(arguments.split_whitespace()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -174,4 +176,67 @@ fn wrong_arguments_are_exit_code_2() {
     for arguments in ["--steps 0", "--time 5x", "--scenario none", "--seed x"] {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments}");
     }
+}
+
+/// A name that controls a terminal if it is printed as it is.
+const HOSTILE: &str = "x\u{1b}]0;owned\u{7}\r\nevtchn: forged\u{202e}";
+
+#[test]
+fn names_and_steps_are_escaped_before_they_reach_the_terminal() {
+    let kept = file(HOSTILE);
+    fs::write(&kept, "").unwrap();
+    let mut resumed = command("--steps 1 --resume");
+    let mut replayed = command("--replay");
+    for (command, code) in [(&mut resumed, 1), (&mut replayed, 2)] {
+        let output = command.arg(&kept).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            !stderr.contains('\u{1b}') && stderr.contains("\\u{1b}"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn an_endless_saved_run_is_refused_in_bounded_memory() {
+    // With 256 MiB of address space.
+    let limited = "ulimit -v 262144; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_evtchn-explore")]);
+    let output = command
+        .args(["--steps", "1", "--resume", "/dev/zero"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("longer than 1048576 bytes"), "{stderr}");
+}
+
+#[test]
+fn a_script_is_played_against_the_model() {
+    let script = [
+        Op::Bind(0, Source::Interdomain),
+        Op::Wait(0),
+        Op::Fail(Failing::Unmasking),
+        Op::Serve,
+    ];
+    let path = file("script.trace");
+    let out = fs::File::create(&path).unwrap();
+    record(3, Trigger::Level, &script, out).unwrap().unwrap();
+    let output = stdout(&format!("--replay {}", path.display()), 0);
+    assert!(
+        output.ends_with("it passes: 4 steps, 1 wakes\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn the_trace_of_a_run_names_the_command_that_plays_it() {
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/timeline.trace");
+    let output = run(&format!("--replay {trace}"));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("`evtchn replay` plays it"), "{stderr}");
 }
