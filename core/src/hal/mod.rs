@@ -2,7 +2,8 @@
 //!
 //! An implementor of [`EventChannel`] is one open device. The core never calls a method of it
 //! while another thread is inside `bind_*`, `unbind`, `pending`, `unmask` or `reset` of the same
-//! device; `notify` may run at any time, on any thread.
+//! device; `notify` and `notify_many` may run at any time, on any thread. While a `notify_many` runs,
+//! none of its ports is unbound.
 //!
 //! The traits of a backend are here, those of an event loop in `event_loop.rs`.
 
@@ -11,6 +12,8 @@ mod device;
 mod error;
 mod event_loop;
 mod fork;
+#[cfg(feature = "std")]
+mod notify_buf;
 mod port_buf;
 
 use alloc::boxed::Box;
@@ -32,6 +35,8 @@ pub use event_loop::{NewLoop, Registrar, Sleep, Sleeper, Slept, Trigger, WakeTar
 pub use fork::ForkMark;
 #[cfg(feature = "std")]
 pub(crate) use fork::Process;
+#[cfg(feature = "std")]
+pub(crate) use notify_buf::{Failures, NotifyBuf};
 pub use port_buf::PortBuf;
 
 /// Opens devices. A context opens its device at the first bind.
@@ -170,6 +175,21 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     /// # Errors
     /// The device's; [`ErrorKind::NotBound`] if this device did not bind the port.
     fn notify(&self, port: Port) -> Result<(), DeviceError>;
+
+    /// Notifies through several ports, in this order. Calls `failed` with the place in `ports` of
+    /// each one that was not notified, and why; the others were.
+    ///
+    /// By default it calls [`notify`](Self::notify) for each. A backend that can notify several in
+    /// one call does that instead. Such a call need not check who bound a port, so the caller must
+    /// make sure that this device has bound each of them, and that none is unbound meanwhile. A
+    /// context does.
+    fn notify_many(&self, ports: &[Port], failed: &mut dyn FnMut(usize, DeviceError)) {
+        for (place, port) in ports.iter().enumerate() {
+            if let Err(error) = self.notify(*port) {
+                failed(place, error);
+            }
+        }
+    }
 
     /// Reads the ports that fired, up to `buf.capacity()`, and replaces the contents of `buf`.
     ///
