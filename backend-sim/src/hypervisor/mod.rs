@@ -125,6 +125,10 @@ impl Hypervisor {
         Ok(())
     }
 
+    pub(crate) fn is_privileged(&self, domid: DomId) -> bool {
+        self.domain(domid).is_some_and(|domain| domain.privileged)
+    }
+
     /// The ids of all domains, lowest first.
     pub(crate) fn domids(&self) -> impl Iterator<Item = DomId> {
         (0..)
