@@ -42,7 +42,8 @@
 //! Beside these:
 //!
 //! - `xen` (feature `xen`, on by default): the device, `/dev/xen/evtchn`. With the feature `status`
-//!   it also reports what the ports of a domain are, through `/dev/xen/privcmd`.
+//!   it also reports what the ports of a domain are, through `/dev/xen/privcmd`. With the feature
+//!   `multicall` it notifies many ports in one hypercall, where the program asks for that.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
 //! - `mock` (feature `mock`): mocks of what a backend and a loop supply, for the tests of programs.
 //! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
@@ -54,10 +55,11 @@ pub use evtchn_core::mock;
 pub use evtchn_core::{
     AfterHandler, Backend, BadHandOver, BadId, BadLimit, BeforeHandler, Call, Cause, Channel,
     ChannelId, Context, Device, DeviceCall, DeviceError, DomId, Driver, Eoi, Error, ErrorKind,
-    EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, Notifier, OnEoi, Open,
-    Outcome, OwnTime, Parts, Passed, Port, PortBuf, PortStatus, PortStatuses, RateLimit, Registrar,
-    RemotePort, Round, Sleep, Sleeper, Slept, Stats, Status, StillInUse, Trigger, Unmask,
-    UnmaskPolicy, Virq, Wake, WakeBuf, WakeTargets, Wakes, WeakContext, Woken,
+    EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, NotNotified, Notifier,
+    NotifySet, OnEoi, Open, Outcome, OwnTime, Parts, Passed, Port, PortBuf, PortStatus,
+    PortStatuses, RateLimit, Registrar, RemotePort, Round, Sleep, Sleeper, Slept, Stats, Status,
+    StillInUse, Trigger, Unmask, UnmaskPolicy, Virq, Wake, WakeBuf, WakeTargets, Wakes,
+    WeakContext, Woken,
 };
 #[cfg(feature = "sim")]
 pub use evtchn_sim as sim;
@@ -65,9 +67,13 @@ pub use evtchn_sim as sim;
 /// The device, `/dev/xen/evtchn`.
 #[cfg(feature = "xen")]
 pub mod xen {
-    pub use evtchn_xen::{Call, DEVICE_PATH, Device, Errno, Error, XenOpen, backend};
+    #[cfg(feature = "multicall")]
+    pub use evtchn_xen::Multicall;
+    #[cfg(any(feature = "status", feature = "multicall"))]
+    pub use evtchn_xen::PRIVCMD_PATH;
     #[cfg(feature = "status")]
-    pub use evtchn_xen::{PRIVCMD_PATH, Privcmd};
+    pub use evtchn_xen::Privcmd;
+    pub use evtchn_xen::{Call, DEVICE_PATH, Device, Errno, Error, XenOpen, backend};
 }
 
 /// The types of one event loop, without a type parameter.

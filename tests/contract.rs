@@ -15,6 +15,7 @@
 use evtchn_core::Sleep;
 use libtest_mimic::{Completion, Trial};
 
+mod batches;
 mod bind;
 mod blocking;
 mod deliver;
@@ -83,6 +84,22 @@ cases! {
         a_notify_of_a_virq_port_goes_nowhere
         an_event_goes_to_the_device_that_bound_the_port
         poll_says_writable_always_and_readable_with_events
+    }
+    batches {
+        a_hypercall_for_many_sends_to_each_in_order
+        each_port_of_a_batch_has_a_result_of_its_own
+        a_port_twice_in_a_batch_is_one_event
+        a_batch_to_ports_that_are_masked_is_one_event_each
+        a_batch_asks_xen_alone_who_owns_a_port
+        a_batch_of_one_is_an_ioctl
+        a_device_that_was_not_asked_to_makes_an_ioctl_for_each
+        a_virq_port_in_a_batch_is_einval
+        a_batch_of_1100_is_two_hypercalls_and_loses_nothing
+        a_restricted_device_makes_an_ioctl_for_each
+        a_context_notifies_many_in_one_call_of_the_device
+        a_context_names_the_channel_of_a_batch_that_is_not_bound
+        a_set_of_notifiers_notifies_many_in_one_call_of_the_device
+        many_statuses_are_those_of_single_questions
     }
     unmask {
         ports_come_in_the_order_in_which_they_were_written

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evtchn_core::{
@@ -54,6 +55,8 @@ pub struct SimDevice {
     process: u64,
     /// The process whose memory the machine is in.
     made_by: Process,
+    /// It notifies many ports in one hypercall.
+    multicall: AtomicBool,
     /// What a real event loop polls; made at the first call that needs it.
     fd: OnceLock<OwnedFd>,
 }
@@ -83,6 +86,9 @@ impl SimDevice {
             descriptor: world.descriptors,
             process: opener.process(),
             made_by,
+            multicall: AtomicBool::new(
+                opener.has_multicall() && world.makes_hypercalls(opener.domid()),
+            ),
             fd: OnceLock::new(),
         }
     }
@@ -102,6 +108,12 @@ impl SimDevice {
     #[must_use]
     pub const fn sim(&self) -> &Sim {
         &self.opener.sim
+    }
+
+    /// Whether it notifies many ports in one hypercall.
+    #[must_use]
+    pub fn has_multicall(&self) -> bool {
+        self.multicall.load(Ordering::Relaxed)
     }
 
     /// What poll(2) would report for the device.
@@ -245,6 +257,30 @@ impl EventChannel for SimDevice {
         Ok(())
     }
 
+    /// One hypercall for two ports and more [with multicall](SimOpen::multicall); otherwise one ioctl
+    /// each.
+    fn notify_many(&self, ports: &[Port], failed: &mut dyn FnMut(usize, DeviceError)) {
+        let is_batch = ports.len() > 1 && self.multicall.load(Ordering::Relaxed);
+        if !is_batch || self.is_inherited() {
+            for (place, port) in ports.iter().enumerate() {
+                if let Err(error) = self.notify(*port) {
+                    failed(place, error);
+                }
+            }
+            return;
+        }
+        let mut world = self.sim().lock();
+        for (place, port) in ports.iter().enumerate() {
+            let judged = world.judge(&self.opener.opener, Call::Notify, Some(self.file));
+            let domid = self.opener.domid();
+            let sent = judged.and_then(|_| world.send_in_multicall(domid, port.as_raw()));
+            if let Err(errno) = sent {
+                failed(place, device_error(DeviceCall::Notify(*port), errno));
+            }
+        }
+        world.end_of_multicall();
+    }
+
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         buf.fill(|words| {
             self.call(
@@ -289,6 +325,7 @@ impl EventChannel for SimDevice {
             abi::RESTRICT_DOMID,
             raw,
         )?;
+        self.multicall.store(false, Ordering::Relaxed);
         Ok(())
     }
 

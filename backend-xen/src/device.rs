@@ -14,6 +14,8 @@ use rustix::io::{Errno, FdFlags};
 
 use crate::abi;
 use crate::error::{Call, Error};
+#[cfg(feature = "multicall")]
+use crate::multicall::{Multicall, Sender};
 
 /// Where Linux puts the device.
 pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
@@ -31,12 +33,38 @@ pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XenOpen {
     path: PathBuf,
+    #[cfg(feature = "multicall")]
+    multicall: Multicall,
 }
 
 impl XenOpen {
     /// Opens the device at `path`.
     pub fn at(path: impl Into<PathBuf>) -> XenOpen {
-        XenOpen { path: path.into() }
+        XenOpen {
+            path: path.into(),
+            #[cfg(feature = "multicall")]
+            multicall: Multicall::Never,
+        }
+    }
+
+    /// Says whether its devices notify many ports in one hypercall, and whether the states of many
+    /// ports are asked for in one.
+    ///
+    /// ```
+    /// use evtchn_core::{Context, DomId};
+    /// use evtchn_xen::{Multicall, PollLoop, XenOpen};
+    ///
+    /// let backend = XenOpen::default().multicall(Multicall::WherePv);
+    /// let ctx: Context<PollLoop> = Context::new(backend)?;
+    /// # Ok::<_, evtchn_core::Error>(())
+    /// ```
+    #[cfg(feature = "multicall")]
+    #[must_use]
+    pub fn multicall(self, when: Multicall) -> XenOpen {
+        XenOpen {
+            multicall: when,
+            ..self
+        }
     }
 
     /// The path at which the device is opened.
@@ -75,7 +103,10 @@ impl Open for XenOpen {
     type Device = Device;
 
     fn open(&self) -> Result<Device, DeviceError> {
-        Device::open_at(&self.path)
+        let device = Device::open_at(&self.path)?;
+        #[cfg(feature = "multicall")]
+        let device = device.with_multicall(self.multicall);
+        Ok(device)
     }
 
     #[inline]
@@ -95,7 +126,10 @@ impl Open for XenOpen {
     /// Opens `/dev/xen/privcmd`.
     #[cfg(feature = "status")]
     fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
-        Ok(Box::new(crate::Privcmd::open()?))
+        let privcmd = crate::Privcmd::open()?;
+        #[cfg(feature = "multicall")]
+        let privcmd = privcmd.with_multicall(self.multicall);
+        Ok(Box::new(privcmd))
     }
 }
 
@@ -129,6 +163,8 @@ pub struct Device {
     fd: OwnedFd,
     /// The process that opened or adopted it.
     process: Process,
+    #[cfg(feature = "multicall")]
+    sender: Option<Sender>,
 }
 
 impl Device {
@@ -154,7 +190,7 @@ impl Device {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let process = Process::current().map_err(Error::from)?;
         match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(fd) => Ok(Device { fd, process }),
+            Ok(fd) => Ok(Device::with(fd, process)),
             Err(errno) => Err(Error::new(Call::Open(path.into()), errno).into()),
         }
     }
@@ -172,7 +208,36 @@ impl Device {
     pub fn from_fd(fd: OwnedFd) -> Result<Device, DeviceError> {
         let process = Process::current().map_err(Error::from)?;
         set_modes(&fd).map_err(|errno| Error::new(Call::Adopt, errno))?;
-        Ok(Device { fd, process })
+        Ok(Device::with(fd, process))
+    }
+
+    const fn with(fd: OwnedFd, process: Process) -> Device {
+        Device {
+            fd,
+            process,
+            #[cfg(feature = "multicall")]
+            sender: None,
+        }
+    }
+
+    /// The device, which notifies many ports in one hypercall if `when` says so. Where `/dev/xen/privcmd`
+    /// cannot be opened, it makes an ioctl for each.
+    #[cfg(feature = "multicall")]
+    #[must_use]
+    pub fn with_multicall(self, when: Multicall) -> Device {
+        self.with_sender(Sender::open(when))
+    }
+
+    #[cfg(feature = "multicall")]
+    pub(crate) fn with_sender(self, sender: Option<Sender>) -> Device {
+        Device { sender, ..self }
+    }
+
+    /// Whether it notifies many ports in one hypercall. It does so until one is refused.
+    #[cfg(feature = "multicall")]
+    #[must_use]
+    pub fn has_multicall(&self) -> bool {
+        self.sender.as_ref().is_some_and(Sender::is_open)
     }
 
     /// Sets whether the descriptor is closed when the process executes another program. By default
@@ -266,6 +331,19 @@ impl EventChannel for Device {
         self.request(request, || Call::Notify(port))
     }
 
+    /// One hypercall for up to 1,024 ports with `XenOpen::multicall`, whose Xen does not check that
+    /// this device has bound them. Otherwise, and for a single port, one ioctl each.
+    #[cfg(feature = "multicall")]
+    fn notify_many(&self, ports: &[Port], failed: &mut dyn FnMut(usize, DeviceError)) {
+        let sender = self.sender.as_ref();
+        let sent = sender.map_or(0, |sender| sender.send(ports, failed));
+        for (place, port) in ports.iter().enumerate().skip(sent) {
+            if let Err(error) = self.notify(*port) {
+                failed(place, error);
+            }
+        }
+    }
+
     /// One `read` (evtchn_read): up to a page of ports, and `EFBIG` before anything else while
     /// the ring is in overflow.
     #[inline]
@@ -304,7 +382,13 @@ impl EventChannel for Device {
         let request = abi::RestrictDomid {
             domid: domid.as_raw(),
         };
-        self.request(request, || Call::Restrict(domid))
+        self.request(request, || Call::Restrict(domid))?;
+        // Hypercalls know no such restriction.
+        #[cfg(feature = "multicall")]
+        if let Some(sender) = &self.sender {
+            sender.close();
+        }
+        Ok(())
     }
 
     #[inline]

@@ -240,6 +240,7 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
             "the security policy of the hypervisor forbids it"
         }
         (Call::Unbind(_), Errno::INVAL) => "no such port",
+        (Call::Notify(_), Errno::INVAL) => "the port is closed, or of a kind that cannot notify",
         (_, Errno::NOTCONN) => "this device has not bound it",
         (_, Errno::NOSPC) => "this domain has no free port left (see max_event_channels)",
         (_, Errno::NOTTY) => "not an event-channel device, or a 32-bit program on a 64-bit kernel",

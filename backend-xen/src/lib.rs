@@ -5,13 +5,14 @@
 //! - [`Error`]: a failed [`Call`] with its errno, and a hint at what to do about it.
 //! - `Privcmd` (feature `status`): what the ports of a domain are, a
 //!   [`PortStatuses`](evtchn_core::PortStatuses).
+//! - `Multicall` (feature `multicall`): whether many notifies are made in one hypercall.
 //! - [`PollLoop`]: an event loop on `poll(2)` for programs that have none. It watches any
 //!   device with a file descriptor, so it runs on the simulator too.
 //! - [`abi`]: the request codes, checked at compile time.
 //!
 //! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The unsafe code is the
 //! ioctl call and the view of ports as bytes in `abi`, the borrow of the registered descriptor in
-//! `places`, and the hypercall with its page in `privcmd`.
+//! `places`, and hypercalls with their pages in `privcmd`.
 //!
 //! ```no_run
 //! use evtchn_core::{Device, DomId, Open, PortBuf, Registrar};
@@ -39,14 +40,20 @@ pub mod abi;
 mod device;
 mod errno;
 mod error;
+#[cfg(feature = "multicall")]
+mod multicall;
 mod places;
 mod poll_loop;
-#[cfg(feature = "status")]
+#[cfg(any(feature = "status", feature = "multicall"))]
 mod privcmd;
 
 pub use device::{DEVICE_PATH, Device, XenOpen, backend};
 pub use error::{Call, Error};
+#[cfg(feature = "multicall")]
+pub use multicall::Multicall;
 pub use poll_loop::{Counters, PollLoop, Readiness, RegistrationError};
+#[cfg(any(feature = "status", feature = "multicall"))]
+pub use privcmd::PRIVCMD_PATH;
 #[cfg(feature = "status")]
-pub use privcmd::{PRIVCMD_PATH, Privcmd};
+pub use privcmd::Privcmd;
 pub use rustix::io::Errno;

@@ -108,6 +108,9 @@ pub enum Error {
     /// Channels or notifiers still use the device.
     #[error("{0}")]
     StillInUse(Box<StillInUse>),
+    /// Some channels of a batch were not notified; all others were.
+    #[error("{0}")]
+    NotNotified(Box<NotNotified>),
     /// No device is open, so there is nothing to hand over.
     #[error("no device is open")]
     NotOpen,
@@ -125,6 +128,45 @@ impl Error {
             Some(error)
         } else {
             None
+        }
+    }
+}
+
+/// Which channels of a batch were not notified. All others were.
+///
+/// ```
+/// use evtchn_core::{Context, DomId, Error};
+/// use evtchn_sim::{Sim, SimLoop};
+///
+/// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+/// let channels = [ctx.bind_unbound_port(DomId::SELF)?, ctx.bind_unbound_port(DomId::SELF)?];
+/// let ids = channels.each_ref().map(|channel| channel.id());
+/// drop(channels);
+/// let Err(Error::NotNotified(refused)) = ctx.notify_many(&ids) else {
+///     panic!("no channel is bound");
+/// };
+/// assert_eq!(
+///     refused.to_string(),
+///     "2 of 2 channels were not notified; the first: port 3 is not bound here",
+/// );
+/// # Ok::<_, Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NotNotified {
+    /// Each channel that was not notified and why, in the order of the batch.
+    pub failed: Vec<(ChannelId, Error)>,
+    /// How many channels the batch named.
+    pub of: usize,
+}
+
+impl fmt::Display for NotNotified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NotNotified { failed, of } = self;
+        write!(f, "{} of {of} channels were not notified", failed.len())?;
+        match failed.first() {
+            Some((_, error)) => write!(f, "; the first: {error}"),
+            None => Ok(()),
         }
     }
 }

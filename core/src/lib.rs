@@ -64,9 +64,10 @@ pub mod watch;
 
 #[cfg(feature = "std")]
 pub use context::{
-    Channel, Context, Driver, Notifier, Outcome, Parts, Round, WakeBuf, Wakes, WeakContext, Woken,
+    Channel, Context, Driver, Notifier, NotifySet, Outcome, Parts, Round, WakeBuf, Wakes,
+    WeakContext, Woken,
 };
-pub use error::{Error, StillInUse};
+pub use error::{Error, NotNotified, StillInUse};
 pub use hal::{
     Backend, Device, DeviceCall, DeviceError, ErrorKind, EventChannel, ForkMark, LoopError,
     NewLoop, Open, OwnTime, Passed, PortBuf, PortStatuses, Registrar, Sleep, Sleeper, Slept,

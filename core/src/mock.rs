@@ -113,6 +113,7 @@ mod made {
             fn bind_static(&self, port: Port) -> Result<(), DeviceError>;
             fn unbind(&self, port: Port) -> Result<(), DeviceError>;
             fn notify(&self, port: Port) -> Result<(), DeviceError>;
+            fn notify_many(&self, ports: &[Port], failed: &mut dyn FnMut(usize, DeviceError));
             fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError>;
             fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError>;
             fn reset(&self) -> Result<(), DeviceError>;

@@ -55,6 +55,7 @@ pub enum Called<'a> {
     WaitEach(ChannelId),
     Cancel(ChannelId),
     Notify(ChannelId),
+    NotifyMany(&'a [ChannelId]),
     Unbind(ChannelId),
     DropChannel(ChannelId),
     NextTimeout,

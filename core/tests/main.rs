@@ -13,6 +13,7 @@ mod failed_ends;
 mod failures;
 mod forgotten;
 mod fork;
+mod notify_many;
 mod order;
 mod panics;
 mod queue;

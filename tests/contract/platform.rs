@@ -18,11 +18,20 @@ pub(crate) trait Platform {
 
     fn opener(&self) -> Self::Open;
 
+    /// An opener whose devices notify many ports in one hypercall.
+    fn batching(&self) -> Self::Open;
+
     /// A new event loop that watches nothing yet.
     fn event_loop(&self) -> Self::Loop;
 
     /// The source of the statuses of ports.
     fn privcmd(&self) -> Self::Privcmd;
+
+    /// Whether a device notifies many ports in one hypercall.
+    fn has_multicall(&self, device: &Self::Device) -> bool;
+
+    /// A source of statuses that asks about many ports in one hypercall.
+    fn batching_privcmd(&self) -> Self::Privcmd;
 
     /// The domain that the devices live in.
     fn domid(&self) -> DomId;

@@ -39,9 +39,14 @@ impl<P: Platform> Wire<P> {
 
 impl<'p, P: Platform> Rig<'p, P> {
     pub(crate) fn new(p: &'p P) -> Self {
+        Rig::of(p, p.opener())
+    }
+
+    /// With a context whose device is opened by this.
+    pub(crate) fn of(p: &'p P, opener: P::Open) -> Self {
         let spy = Spy::new();
         let opener = SpyOpen {
-            opener: p.opener(),
+            opener,
             spy: spy.clone(),
         };
         let event_loop = SpyLoop {

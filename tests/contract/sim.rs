@@ -65,6 +65,18 @@ impl<L: Sleep> Platform for Sim<L> {
         self.sim.open(self.domid())
     }
 
+    fn batching(&self) -> SimOpen {
+        self.opener().multicall()
+    }
+
+    fn has_multicall(&self, device: &SimDevice) -> bool {
+        device.has_multicall()
+    }
+
+    fn batching_privcmd(&self) -> SimPrivcmd {
+        self.privcmd()
+    }
+
     fn event_loop(&self) -> L {
         (self.event_loop)()
     }

@@ -21,6 +21,8 @@ pub(crate) struct Log<D> {
     pub(crate) deregisters: u32,
     /// Calls of [`Registrar::wake`].
     pub(crate) wakes: u32,
+    /// How many ports each batch of notifies had.
+    pub(crate) batches: Vec<usize>,
     /// The ports of each write to the device.
     pub(crate) writes: Vec<Vec<Port>>,
     /// Whether the event loop refuses the next registration.
@@ -41,6 +43,7 @@ impl<D> Spy<D> {
             registers: 0,
             deregisters: 0,
             wakes: 0,
+            batches: Vec::new(),
             writes: Vec::new(),
             refuse_register: false,
             refuse_deregister: false,
@@ -146,6 +149,11 @@ impl<D: EventChannel> EventChannel for Watched<D> {
 
     fn notify(&self, port: Port) -> Result<(), DeviceError> {
         self.device.notify(port)
+    }
+
+    fn notify_many(&self, ports: &[Port], failed: &mut dyn FnMut(usize, DeviceError)) {
+        self.spy.log().batches.push(ports.len());
+        self.device.notify_many(ports, failed);
     }
 
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evtchn_core::{DeviceError, DomId};
-use evtchn_xen::{DEVICE_PATH, Device, Error, PollLoop, Privcmd, XenOpen};
+use evtchn_xen::{DEVICE_PATH, Device, Error, Multicall, PollLoop, Privcmd, XenOpen};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::SeekFrom;
@@ -74,6 +74,18 @@ impl Platform for Xen {
 
     fn opener(&self) -> XenOpen {
         XenOpen::default()
+    }
+
+    fn batching(&self) -> XenOpen {
+        XenOpen::default().multicall(Multicall::Always)
+    }
+
+    fn has_multicall(&self, device: &Device) -> bool {
+        device.has_multicall()
+    }
+
+    fn batching_privcmd(&self) -> Privcmd {
+        self.privcmd().with_multicall(Multicall::Always)
     }
 
     fn event_loop(&self) -> PollLoop {

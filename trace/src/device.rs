@@ -13,7 +13,8 @@ use crate::tape::Tape;
 /// A device that is recorded.
 ///
 /// The line of a call is written when the call has returned, and the line of the close when this is
-/// dropped. Each call is passed on to the device inside, which gets no other calls.
+/// dropped. Each call is passed on to the device inside, which gets no other calls. A batch of notifies
+/// is passed on one by one, so that what each one causes stands before its line.
 #[derive(Debug)]
 pub(crate) struct RecordedDevice {
     of: Device,

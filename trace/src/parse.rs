@@ -292,7 +292,7 @@ fn fill(record: &mut Record, list: &str, value: &RawValue) -> Result<bool, serde
             "ports",
         ) => *list = ports()?,
         (
-            Record::Call(Call::HandOver { channels })
+            Record::Call(Call::HandOver { channels } | Call::NotifyMany { channels })
             | Record::Answer(Answer::Adopted { channels }),
             "channels",
         ) => *channels = serde_json::from_str(text)?,

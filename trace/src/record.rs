@@ -218,6 +218,9 @@ fn call(channels: &Channels<'_>, called: Called<'_>) -> Call {
         Called::WaitEach(id) => Call::WaitEach { channel: of(id) },
         Called::Cancel(id) => Call::Cancel { channel: of(id) },
         Called::Notify(id) => Call::Notify { channel: of(id) },
+        Called::NotifyMany(ids) => Call::NotifyMany {
+            channels: ids.iter().map(|id| of(*id)).collect(),
+        },
         Called::Unbind(id) => Call::Unbind { channel: of(id) },
         Called::DropChannel(id) => Call::DropChannel { channel: of(id) },
         Called::NextTimeout => Call::NextTimeout,

@@ -34,6 +34,11 @@ pub(crate) fn failed(error: &Error) -> Answer {
         Error::Restricted(_) => ("already", None, None),
         Error::NoTarget(_) => ("no_target", None, None),
         Error::StillInUse(left) => ("leftover", Some(left.channels.len() + left.held), None),
+        Error::NotNotified(left) => {
+            let first = left.failed.iter().find_map(|(_, error)| error.device());
+            let count = Some(left.failed.len());
+            ("not_notified", count, first.map(Failed::of_device))
+        }
         Error::NotOpen => ("not_open", None, None),
         Error::HandOver(_) => ("table", None, None),
         _ => ("other", None, None),

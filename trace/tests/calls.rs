@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::support::rig::{Channel, Context, Rig, wakes};
 use evtchn_core::{
-    Cause, Device, DomId, Error, EventChannel, HandOver, Open, Outcome, Parts, Trigger,
+    Cause, ChannelId, Device, DomId, Error, EventChannel, HandOver, NotifySet, Open, Outcome,
+    Parts, Trigger,
 };
 use evtchn_sim::Errno;
 use evtchn_trace::{
@@ -126,6 +127,65 @@ fn blocks_replay_with_their_sleeps_and_wakes() {
         let trace = rig.replays();
         place(&trace, |record| *record == Record::Answer(Answer::TimedOut));
     }
+}
+
+#[test]
+fn batches_of_notifies_replay_with_what_was_refused() {
+    for trigger in [Trigger::Level, Trigger::Edge] {
+        let rig = Rig::new(trigger);
+        let context = rig.context();
+        let mut wires = [(); 3].map(|()| rig.wire(&context));
+        let ids = wires.each_ref().map(|(channel, _)| channel.id());
+        let set: NotifySet = wires.iter().map(|(it, _)| it.notifier()).collect();
+        context.notify_many(&[ids[2], ids[0]]).unwrap();
+        set.notify().unwrap();
+        wires[1].0.unbind().unwrap();
+        for refused in [context.notify_many(&ids), set.notify()] {
+            let Err(Error::NotNotified(refused)) = refused else {
+                panic!("one is not bound");
+            };
+            assert_eq!((refused.failed.len(), refused.of), (1, 3));
+        }
+        drop(set);
+        drop(wires);
+        context.teardown().unwrap();
+        drop(context);
+        let trace = rig.replays();
+        let many = |record: &Record| {
+            let expected = vec![2, 0];
+            *record == Record::Call(Call::NotifyMany { channels: expected })
+        };
+        let first = place(&trace, many);
+        let port = |line: &evtchn_trace::Line| {
+            let Record::Backend(record) = &line.record else {
+                return None;
+            };
+            let BackendCall::Notify { port } = record.call else {
+                return None;
+            };
+            Some(port)
+        };
+        let notified: Vec<_> = trace.lines[first..].iter().filter_map(port).collect();
+        let [one, two, three] = ids.map(ChannelId::port);
+        let all = [three, one, one, two, three, one, three, one, three];
+        assert_eq!(notified, all);
+    }
+}
+
+#[test]
+fn a_batch_of_notifiers_replays_without_its_context() {
+    let rig = Rig::new(Trigger::Level);
+    let context = rig.context();
+    let wires = [rig.wire(&context), rig.wire(&context)];
+    let set: NotifySet = wires.iter().map(|(it, _)| it.notifier()).collect();
+    drop(context);
+    set.notify().unwrap();
+    drop(set);
+    drop(wires);
+    let trace = rig.replays();
+    place(&trace, |record| {
+        matches!(record, Record::Call(Call::NotifyMany { .. }))
+    });
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub struct SimOpen {
     domid: DomId,
     /// Sleeps pass in the time of the machine.
     in_own_time: bool,
+    /// Its devices notify many ports in one hypercall.
+    multicall: bool,
     pub(super) opener: Arc<Opener>,
 }
 
@@ -54,6 +56,7 @@ impl SimOpen {
             sim: sim.clone(),
             domid,
             in_own_time: false,
+            multicall: false,
             opener: Arc::default(),
         }
     }
@@ -75,6 +78,35 @@ impl SimOpen {
     pub(crate) fn in_own_time(mut self) -> SimOpen {
         self.in_own_time = true;
         self
+    }
+
+    /// The same opener, but its devices notify many ports in one hypercall, as those of
+    /// `evtchn_xen::XenOpen` with `Multicall::Always`: Xen alone checks the ports, and the events arrive
+    /// when all are sent. In a domain that is not privileged, the hypercall is refused, and a device
+    /// makes an ioctl for each port. A fault for [`Call::Notify`] hits a port of a batch too.
+    ///
+    /// ```
+    /// use evtchn_core::{DomId, EventChannel, Open, RemotePort};
+    /// use evtchn_sim::{Errno, Sim};
+    ///
+    /// let device = Sim::new(1).open(DomId::DOM0).multicall().open()?;
+    /// let [one, free] = [(); 2].map(|()| device.bind_unbound_port(DomId::SELF));
+    /// let (one, free) = (one?, free?);
+    /// device.unbind(free)?;
+    /// let mut refused = Vec::new();
+    /// device.notify_many(&[one, free], &mut |place, error| refused.push((place, error.code())));
+    /// // An ioctl would be refused with ENOTCONN.
+    /// assert_eq!(refused, [(1, Some(Errno::EINVAL.raw()))]);
+    /// # Ok::<_, evtchn_core::DeviceError>(())
+    /// ```
+    #[must_use]
+    pub fn multicall(mut self) -> SimOpen {
+        self.multicall = true;
+        self
+    }
+
+    pub(super) const fn has_multicall(&self) -> bool {
+        self.multicall
     }
 
     pub(super) const fn is_in_own_time(&self) -> bool {

@@ -44,13 +44,15 @@ impl Driver {
 
     /// Releases a file that nothing refers to: every port is unbound (`evtchn_release`).
     pub(super) fn release(&mut self, xen: &mut Hypervisor, file: usize) {
-        let owner = Owner::File(file);
-        for port in 0..self.bindings.len() {
-            if self.bindings[port].owner == owner {
-                self.unbind(xen, port);
-            }
+        let Some(file) = self.files.remove(&file) else {
+            return;
+        };
+        // From the lowest up, as the driver walks its tree.
+        let mut ports = file.ports;
+        ports.sort_unstable();
+        for port in ports {
+            self.unbind(xen, port as usize);
         }
-        self.files.remove(&file);
     }
 
     /// `evtchn_ioctl`.
@@ -89,8 +91,8 @@ impl Driver {
                     return Err(Errno::EINVAL);
                 }
                 let port = self.bound_by(file, port).ok_or(Errno::ENOTCONN)?;
+                self.leave_file(file, port)?;
                 self.unbind(xen, port);
-                self.file(file)?.bound -= 1;
                 Ok(0)
             }
             abi::NOTIFY => self.notify(xen, file, word()?),
@@ -209,7 +211,6 @@ impl Driver {
     /// Gives a port that Xen just allocated to a file (`evtchn_bind_to_user`).
     fn bind_to_file(&mut self, xen: &mut Hypervisor, file: usize, port: u32) -> Result<u32, Errno> {
         self.check_new(xen, port)?;
-        self.file(file)?.bound_one();
         self.bind(xen, port, Owner::File(file), false);
         Ok(port)
     }
@@ -223,9 +224,19 @@ impl Driver {
         if self.owner(port) != Owner::Free {
             return Err(Errno::EBUSY);
         }
-        self.file(file)?.bound_one();
         self.bind(xen, port, Owner::File(file), true);
         Ok(0)
+    }
+
+    /// Takes a port out of the ports of its file. The last one gets its place.
+    fn leave_file(&mut self, file: usize, port: usize) -> Result<(), Errno> {
+        let place = self.bindings[port].place;
+        let ports = &mut self.file(file)?.ports;
+        ports.swap_remove(place as usize);
+        if let Some(moved) = ports.get(place as usize).copied() {
+            self.bindings[moved as usize].place = place;
+        }
+        Ok(())
     }
 
     /// The index of a port in the table, if this file has bound it (`find_evtchn`).

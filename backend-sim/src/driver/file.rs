@@ -15,8 +15,8 @@ pub(crate) struct File {
     ring_size: usize,
     /// Set when an event found the ring full; only a reset clears it.
     overflowed: bool,
-    /// How many ports are bound.
-    pub(super) bound: usize,
+    /// The ports that are bound, in no order.
+    pub(super) ports: Vec<u32>,
     pub(super) restricted_to: Option<u16>,
     /// How often a sleeper was woken: the changes of the ring from empty to not empty.
     wakes: u64,
@@ -41,7 +41,7 @@ impl File {
             ring: VecDeque::new(),
             ring_size: 0,
             overflowed: false,
-            bound: 0,
+            ports: Vec::new(),
             restricted_to: None,
             wakes: 0,
             descriptors: 1,
@@ -54,11 +54,14 @@ impl File {
         }
     }
 
-    /// Counts one more bound port and makes room for it: 64 entries at first, then twice as many
-    /// whenever there are more ports than entries (`evtchn_resize_ring`).
-    pub(super) fn bound_one(&mut self) {
-        self.bound += 1;
-        if self.bound > self.ring_size {
+    /// Enters one more bound port and makes room for it: 64 entries at first, then twice as many
+    /// whenever there are more ports than entries (`evtchn_resize_ring`). Returns its place among the
+    /// ports.
+    pub(super) fn bound_one(&mut self, port: u32) -> u32 {
+        // There are no more than 2^17 ports.
+        let place = u32::try_from(self.ports.len()).unwrap_or(u32::MAX);
+        self.ports.push(port);
+        if self.ports.len() > self.ring_size {
             self.ring_size = if self.ring_size == 0 {
                 64
             } else {
@@ -66,6 +69,7 @@ impl File {
             };
             self.ring.reserve(self.ring_size - self.ring.len());
         }
+        place
     }
 
     /// An event of `port`: appended, or dropped where the ring is full (`evtchn_interrupt`).

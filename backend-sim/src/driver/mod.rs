@@ -34,6 +34,8 @@ struct Binding {
     enabled: bool,
     /// A static port: never closed in Xen.
     is_static: bool,
+    /// Its place among the ports of its file.
+    place: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl Binding {
         owner: Owner::Free,
         enabled: false,
         is_static: false,
+        place: 0,
     };
 }
 
@@ -188,10 +191,15 @@ impl Driver {
             self.bindings.resize(index + 1, Binding::NONE);
         }
         self.pages = self.pages.max(port / PORTS_PER_PAGE + 1);
+        let place = match owner {
+            Owner::File(file) => self.file(file).map_or(0, |file| file.bound_one(port)),
+            Owner::Free | Owner::Kernel { .. } => 0,
+        };
         self.bindings[index] = Binding {
             owner,
             enabled: true,
             is_static,
+            place,
         };
         self.unmask(xen, port);
     }
@@ -262,7 +270,7 @@ impl Driver {
         use fmt::Write;
         for (index, file) in &self.files {
             let bits = file.poll().raw();
-            let (size, bound) = (file.ring_size(), file.bound);
+            let (size, bound) = (file.ring_size(), file.ports.len());
             write!(
                 out,
                 "d{} file={index} bound={bound} poll={bits:#05x}",

@@ -2,6 +2,7 @@
 
 use evtchn_core::DomId;
 
+use super::queue::Ticket;
 use super::virq::NR_VIRQS;
 use crate::config::{Abi, DomainConfig};
 use crate::errno::Errno;
@@ -50,6 +51,8 @@ pub(crate) struct Channel {
     pub(crate) masked: bool,
     /// In the guest's event queue, waiting for its upcall. Outlives a close.
     pub(crate) linked: bool,
+    /// Where it is in the hypervisor's queue, if it is there.
+    pub(super) ticket: Ticket,
     /// The vCPU that gets the events.
     pub(crate) vcpu: u32,
     pub(crate) consumer: Consumer,
@@ -61,6 +64,7 @@ impl Channel {
         pending: false,
         masked: true,
         linked: false,
+        ticket: 0,
         vcpu: 0,
         consumer: Consumer::Guest,
     };
@@ -159,10 +163,11 @@ impl Domain {
         let Some(channel) = self.channels.get_mut(port as usize) else {
             return;
         };
-        let linked = channel.linked;
+        let Channel { linked, ticket, .. } = *channel;
         *channel = Channel {
             state,
             linked,
+            ticket,
             vcpu: state.first_vcpu(),
             ..Channel::FREE
         };
@@ -190,9 +195,10 @@ impl Domain {
         let Some(channel) = self.channels.get_mut(port as usize) else {
             return;
         };
-        let linked = channel.linked;
+        let Channel { linked, ticket, .. } = *channel;
         *channel = Channel {
             linked,
+            ticket,
             ..Channel::FREE
         };
         if !(linked && self.abi == Abi::Fifo) {

@@ -11,11 +11,10 @@
 mod domain;
 mod hypercall;
 mod operations;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod virq;
-
-use std::collections::VecDeque;
 
 use evtchn_core::DomId;
 
@@ -23,6 +22,7 @@ use crate::config::{DomainConfig, XenVersion};
 use crate::errno::Errno;
 use domain::Domain;
 pub(crate) use domain::{Channel, Consumer, State};
+use queue::Queue;
 use virq::{Class, DOM_EXC, NR_VIRQS};
 
 /// The most vCPUs of a domain (xen/arch/x86/include/asm/config.h, `MAX_VIRT_CPUS`).
@@ -45,7 +45,7 @@ pub(crate) struct Hypervisor {
     /// The domain that handles each global VIRQ, where that is not the hardware domain.
     handlers: [DomId; NR_VIRQS],
     /// Linked ports, in the order they were linked.
-    upcalls: VecDeque<Upcall>,
+    upcalls: Queue,
 }
 
 impl Hypervisor {
@@ -55,7 +55,7 @@ impl Hypervisor {
             domains: Vec::new(),
             rover: 0,
             handlers: [DomId::DOM0; NR_VIRQS],
-            upcalls: VecDeque::new(),
+            upcalls: Queue::default(),
         }
     }
 
@@ -125,6 +125,10 @@ impl Hypervisor {
         Ok(())
     }
 
+    pub(crate) fn is_privileged(&self, domid: DomId) -> bool {
+        self.domain(domid).is_some_and(|domain| domain.privileged)
+    }
+
     /// The ids of all domains, lowest first.
     pub(crate) fn domids(&self) -> impl Iterator<Item = DomId> {
         (0..)
@@ -177,10 +181,10 @@ impl Hypervisor {
         change(channel);
         if channel.pending && !channel.masked && !channel.linked {
             channel.linked = true;
-            if domain.is_running() {
-                self.upcalls.push_back(Upcall { domid, port });
-            } else {
+            if !domain.is_running() {
                 domain.parked.push(port);
+            } else if let Some(channel) = domain.channel_mut(port) {
+                channel.ticket = self.upcalls.push_back(Upcall { domid, port });
             }
         }
     }
@@ -198,9 +202,9 @@ impl Hypervisor {
 
     /// Takes this port out of the queue, to be handled.
     pub(crate) fn take_upcall_of(&mut self, domid: DomId, port: u32) -> Option<Upcall> {
-        let mut upcalls = self.upcalls.iter();
-        let index = upcalls.position(|it| it.domid == domid && it.port == port)?;
-        self.upcalls.remove(index)
+        let channel = self.domain(domid)?.channel(port)?;
+        let (linked, ticket) = (channel.linked, channel.ticket);
+        linked.then(|| self.upcalls.remove_ticket(ticket)).flatten()
     }
 
     /// The guest begins to handle a port that it unlinked: masks it and clears its pending bit.

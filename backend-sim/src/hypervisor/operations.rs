@@ -1,7 +1,5 @@
 //! What the toolstack does to a domain, and the rarer operations on ports.
 
-use std::collections::VecDeque;
-
 use evtchn_core::DomId;
 
 use super::domain::Consumer;
@@ -145,9 +143,12 @@ impl Hypervisor {
         let domain = self.known(domid)?;
         domain.pauses = domain.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
         if domain.is_running() {
-            let parked = std::mem::take(&mut domain.parked);
-            let parked = parked.into_iter().map(|port| Upcall { domid, port });
-            self.upcalls.extend(parked);
+            for port in std::mem::take(&mut domain.parked) {
+                let ticket = self.upcalls.push_back(Upcall { domid, port });
+                if let Some(channel) = self.known(domid)?.channel_mut(port) {
+                    channel.ticket = ticket;
+                }
+            }
         }
         Ok(())
     }
@@ -168,14 +169,12 @@ impl Hypervisor {
 
     /// Moves the linked ports of a domain that stopped out of the queue of those that run.
     fn park(&mut self, domid: DomId) {
-        let (parked, running): (VecDeque<_>, _) = std::mem::take(&mut self.upcalls)
-            .into_iter()
-            .partition(|upcall| upcall.domid == domid);
-        self.upcalls = running;
+        let is_its = |upcall: &Upcall| upcall.domid == domid;
+        let parked = self.upcalls.iter().filter(is_its);
+        let parked: Vec<_> = parked.map(|upcall| upcall.port).collect();
+        self.upcalls.retain(|upcall| !is_its(&upcall));
         if let Some(domain) = self.domain_mut(domid) {
-            domain
-                .parked
-                .extend(parked.iter().map(|upcall| upcall.port));
+            domain.parked.extend(parked);
         }
     }
 }

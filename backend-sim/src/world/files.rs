@@ -122,6 +122,32 @@ impl World {
         answer
     }
 
+    /// Sends through a port as one entry of a multicall, which asks Xen alone: whose file has bound the
+    /// port is not checked. The events arrive with [`end_of_multicall`](Self::end_of_multicall).
+    ///
+    /// # Errors
+    /// Those of Xen's `EVTCHNOP_send`.
+    pub(crate) fn send_in_multicall(&mut self, domid: DomId, port: u32) -> Result<(), Errno> {
+        let answer = self.xen.send(domid, port);
+        self.digest.pair(SEND, port);
+        self.digest.pair(SEND, word(answer.map(|()| 0)));
+        answer
+    }
+
+    /// A multicall is about to return.
+    pub(crate) fn end_of_multicall(&mut self) {
+        self.within = true;
+        self.upcalls();
+        self.within = false;
+        self.run_readers();
+    }
+
+    /// Whether the kernel of a domain makes hypercalls for its programs, as that of a control domain
+    /// does.
+    pub(crate) fn makes_hypercalls(&self, domid: DomId) -> bool {
+        self.xen.is_privileged(domid)
+    }
+
     /// read(2) into `buf`: whole ports, in the byte order of the machine.
     ///
     /// # Errors
@@ -288,6 +314,7 @@ impl Kernel {
 /// Distinguishes a read and a write from the requests of ioctl in the digest.
 pub(super) const READ: u32 = 1;
 const WRITE: u32 = 2;
+const SEND: u32 = 3;
 
 #[inline]
 pub(super) fn driver(

@@ -37,6 +37,10 @@ impl Bound {
         }
     }
 
+    fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+
     fn unbind(&self) -> Result<(), DeviceError> {
         match &self.device {
             Some(device) => device.unbind(self.port),
@@ -248,6 +252,8 @@ impl<R: Registrar> Channel<R> {
             return Ok(());
         };
         let mut state = self.shared.lock_returned(self.id);
+        // No batch of notifiers names the port until it is marked as unbound.
+        let batches = bound.device.as_ref().map(Opened::notifies);
         let unbound = match state.machine.state(self.id) {
             _ if state.machine.take_closed(self.id) => Ok(()),
             Ok(_) => bound.unbind(),
@@ -262,10 +268,12 @@ impl<R: Registrar> Channel<R> {
             }
         };
         if unbound.is_err() && !by_force {
+            drop(batches);
             self.bound = Some(bound);
             return unbound;
         }
         bound.alive.store(false, Ordering::Release);
+        drop(batches);
         let _gone_already = state.machine.unbind(self.id);
         // Under the lock, so that a teardown that sees no channel sees no holder either.
         drop(bound);
@@ -343,11 +351,30 @@ impl Notifier {
     /// the device refuses; [`Error::Inherited`] in a forked child.
     #[inline]
     pub fn notify(&self) -> Result<(), Error> {
-        self.0.notify(|| self.0.alive.load(Ordering::Acquire))
+        self.0.notify(|| self.0.is_alive())
     }
 }
 
 impl Notifier {
+    pub(super) fn device(&self) -> Option<&Opened> {
+        self.0.device.as_ref()
+    }
+
+    /// Whether its channel is bound. It stays so for as long as the caller holds
+    /// [`Opened::notifies`].
+    #[inline]
+    pub(super) fn is_alive(&self) -> bool {
+        self.0.is_alive()
+    }
+
+    /// Whether both notify through the same device, or both through none.
+    pub(super) fn is_beside(&self, other: &Notifier) -> bool {
+        match (self.device(), other.device()) {
+            (Some(own), Some(other)) => own.is(other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
+
     /// The channel it was made of.
     #[must_use]
     pub fn id(&self) -> ChannelId {

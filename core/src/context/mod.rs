@@ -3,7 +3,9 @@
 //! Lock order: `settling`, then `state`. Hooks of the event loop and the opening of the device run
 //! under `settling` alone, never under `state`. Code of the program runs under neither. `state` is
 //! held over the calls of the device that bind, unbind, read and unmask, so that a port is in the
-//! table before its first event is looked up. `notify` takes no lock.
+//! table before its first event is looked up, and over those that notify many channels, so that none
+//! of them is unbound meanwhile. A [`NotifySet`], which has no context, locks the device against its
+//! unbinds instead, which is the last lock. `notify` takes no lock.
 
 mod after;
 mod ahead;
@@ -22,6 +24,8 @@ mod io;
 mod layer;
 mod nested;
 mod next_round;
+mod notify_many;
+mod notify_set;
 mod observed;
 mod owner;
 mod peers;
@@ -37,7 +41,7 @@ mod weak;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::hal::{Backend, DeviceError, NewLoop, Opened, Process, Registrar, Trigger};
+use crate::hal::{Backend, DeviceError, NewLoop, NotifyBuf, Opened, Process, Registrar, Trigger};
 use crate::ids::DomId;
 use crate::machine::{ChannelId, Machine, Owner};
 use crate::observe::{Called, Came, Observe};
@@ -55,6 +59,7 @@ pub use batch::WakeBuf;
 pub use channel::{Channel, Notifier};
 pub use drive::Driver;
 pub use handover::Parts;
+pub use notify_set::NotifySet;
 pub use round::{Outcome, Round};
 pub use stream::Wakes;
 pub use task::Woken;
@@ -164,6 +169,7 @@ struct State {
     /// The event loop stopped watching the device by itself, and was not asked again since.
     is_lost: bool,
     news: News,
+    notifies: NotifyBuf,
 }
 
 impl<R: Registrar> Context<R> {
@@ -216,6 +222,7 @@ impl<R: Registrar> Context<R> {
                     nested: Nested::default(),
                     is_lost: false,
                     news: News::default(),
+                    notifies: NotifyBuf::default(),
                 }),
                 ahead: Ahead::default(),
                 early: EarlyReads::default(),

@@ -1,6 +1,7 @@
 //! Finding peers that connected, closed their end or died. Xen sends no event when they do, so a
 //! program has to ask from time to time; otherwise it could wait for ever.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::observed::ok;
@@ -132,15 +133,30 @@ impl<R: Registrar> Shared<R> {
         let _checking = Checking::begin(&self.in_check).ok_or(Error::Busy)?;
         let waiting = self.lock().machine.without_wake();
         let mut news = Vec::new();
-        for (id, peer) in waiting {
+        let ports: Vec<_> = waiting.iter().map(|(id, _)| id.port()).collect();
+        let mut failed = None;
+        statuses.status_many(DomId::SELF, &ports, &mut |place, status| {
+            let Some(&(id, peer)) = waiting.get(place) else {
+                return ControlFlow::Continue(());
+            };
             let port = id.port();
-            let status = statuses.status(DomId::SELF, port);
             self.observe_hook(|| Hook::Status {
                 port,
                 status: &status,
             });
-            let status = known(status)?;
-            news.extend(peer.news(status.state).map(|news| (id, news)));
+            match known(status) {
+                Ok(status) => {
+                    news.extend(peer.news(status.state).map(|news| (id, news)));
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
         }
         // `statuses` is code of the program, and may have forked.
         if self.is_inherited() {

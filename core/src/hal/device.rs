@@ -10,7 +10,11 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::EventChannel;
 use super::fork::Process;
 #[cfg(feature = "std")]
+use super::notify_buf::NotifyBuf;
+#[cfg(feature = "std")]
 use crate::observe::Observer;
+#[cfg(feature = "std")]
+use crate::sync::{Mutex, MutexGuard};
 
 /// An open device. A context hands it to its event loop.
 ///
@@ -45,6 +49,8 @@ impl Device {
             has_news: AtomicBool::new(false),
             #[cfg(feature = "std")]
             observer: std::sync::OnceLock::new(),
+            #[cfg(feature = "std")]
+            notifies: Mutex::default(),
         };
         Opened(Arc::new(shared)).handle()
     }
@@ -129,6 +135,9 @@ struct Shared {
     /// Records the notifiers, which have no context.
     #[cfg(feature = "std")]
     observer: std::sync::OnceLock<Arc<dyn Observer>>,
+    /// Locked while a batch of notifiers runs, and while a port is unbound.
+    #[cfg(feature = "std")]
+    notifies: Mutex<NotifyBuf>,
 }
 
 impl Opened {
@@ -149,6 +158,12 @@ impl Opened {
     pub(crate) fn observe(&self, observer: impl FnOnce() -> Arc<dyn Observer>) {
         let _first = self.0.observer.get_or_init(observer);
         self.0.has_news.store(true, Ordering::Release);
+    }
+
+    /// Locks batches of notifiers and unbinds out. It is the last lock that a call takes.
+    #[cfg(feature = "std")]
+    pub(crate) fn notifies(&self) -> MutexGuard<'_, NotifyBuf> {
+        self.0.notifies.lock()
     }
 
     /// [`EventChannel::is_inherited`]

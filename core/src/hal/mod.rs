@@ -2,7 +2,8 @@
 //!
 //! An implementor of [`EventChannel`] is one open device. The core never calls a method of it
 //! while another thread is inside `bind_*`, `unbind`, `pending`, `unmask` or `reset` of the same
-//! device; `notify` may run at any time, on any thread.
+//! device; `notify` and `notify_many` may run at any time, on any thread. While a `notify_many` runs,
+//! none of its ports is unbound.
 //!
 //! The traits of a backend are here, those of an event loop in `event_loop.rs`.
 
@@ -11,10 +12,13 @@ mod device;
 mod error;
 mod event_loop;
 mod fork;
+#[cfg(feature = "std")]
+mod notify_buf;
 mod port_buf;
 
 use alloc::boxed::Box;
 use core::fmt::Debug;
+use core::ops::ControlFlow;
 use core::time::Duration;
 #[cfg(feature = "std")]
 use std::os::fd::BorrowedFd;
@@ -32,6 +36,8 @@ pub use event_loop::{NewLoop, Registrar, Sleep, Sleeper, Slept, Trigger, WakeTar
 pub use fork::ForkMark;
 #[cfg(feature = "std")]
 pub(crate) use fork::Process;
+#[cfg(feature = "std")]
+pub(crate) use notify_buf::{Failures, NotifyBuf};
 pub use port_buf::PortBuf;
 
 /// Opens devices. A context opens its device at the first bind.
@@ -170,6 +176,21 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     /// # Errors
     /// The device's; [`ErrorKind::NotBound`] if this device did not bind the port.
     fn notify(&self, port: Port) -> Result<(), DeviceError>;
+
+    /// Notifies through several ports, in this order. Calls `failed` with the place in `ports` of
+    /// each one that was not notified, and why; the others were.
+    ///
+    /// By default it calls [`notify`](Self::notify) for each. A backend that can notify several in
+    /// one call does that instead. `failed` must not call the device. Such a call need not check who bound a port, so the caller must
+    /// make sure that this device has bound each of them, and that none is unbound meanwhile. A
+    /// context does.
+    fn notify_many(&self, ports: &[Port], failed: &mut dyn FnMut(usize, DeviceError)) {
+        for (place, port) in ports.iter().enumerate() {
+            if let Err(error) = self.notify(*port) {
+                failed(place, error);
+            }
+        }
+    }
 
     /// Reads the ports that fired, up to `buf.capacity()`, and replaces the contents of `buf`.
     ///
@@ -315,6 +336,42 @@ pub trait PortStatuses: Send + Sync {
     /// behind the end of its table, [`ErrorKind::NotPermitted`] if the caller may not ask about the
     /// domain, [`ErrorKind::Hidden`] for a port that Xen keeps for itself.
     fn status(&self, domid: DomId, port: Port) -> Result<PortStatus, DeviceError>;
+
+    /// Asks about several ports of a domain, in this order. Calls `each` with the place of each port
+    /// and its answer, until it breaks.
+    ///
+    /// By default it calls [`status`](Self::status) for each. A backend that can ask about several in
+    /// one call does that instead; then the answers are of the same moment. `each` must not ask again.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    ///
+    /// use evtchn_core::{DomId, EventChannel, Open, PortStatuses};
+    /// use evtchn_sim::Sim;
+    ///
+    /// let sim = Sim::new(1);
+    /// let device = sim.open(DomId::DOM0).open()?;
+    /// let ports = [device.bind_unbound_port(DomId::SELF)?, device.bind_unbound_port(DomId::SELF)?];
+    /// let mut count = 0;
+    /// sim.privcmd(DomId::DOM0).status_many(DomId::SELF, &ports, &mut |_, status| {
+    ///     count += usize::from(status.is_ok());
+    ///     ControlFlow::Continue(())
+    /// });
+    /// assert_eq!(count, 2);
+    /// # Ok::<_, evtchn_core::DeviceError>(())
+    /// ```
+    fn status_many(
+        &self,
+        domid: DomId,
+        ports: &[Port],
+        each: &mut dyn FnMut(usize, Result<PortStatus, DeviceError>) -> ControlFlow<()>,
+    ) {
+        for (place, port) in ports.iter().enumerate() {
+            if each(place, self.status(domid, *port)).is_break() {
+                return;
+            }
+        }
+    }
 
     /// Every port of a domain that is not closed, lowest first. The iterator asks about each port
     /// as it comes to it. A port that is [`Hidden`](ErrorKind::Hidden) yields that error, and the

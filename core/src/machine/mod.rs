@@ -189,6 +189,12 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether the channel is bound. It changes nothing.
+    #[inline]
+    pub(crate) fn is_bound(&self, id: ChannelId) -> bool {
+        self.ports.is_bound(id)
+    }
+
     pub(crate) fn state(&mut self, id: ChannelId) -> Result<PortState, NotBound> {
         self.ports.by_id(id).map(|slot| slot.state)
     }

@@ -113,6 +113,12 @@ impl Table {
     }
 
     #[inline]
+    pub(crate) fn is_bound(&self, id: ChannelId) -> bool {
+        let slot = self.slots.get(id.port().as_raw());
+        slot.is_some_and(|slot| slot.generation == id.generation())
+    }
+
+    #[inline]
     pub(crate) fn by_id(&mut self, id: ChannelId) -> Result<&mut Slot, NotBound> {
         match self.by_word(id.port().as_raw()) {
             Some((found, slot)) if found == id => Ok(slot),

@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) trigger: Trigger,
     /// The process that runs: another number is a forked child.
     pub(crate) process: u64,
+    /// Called from inside `notify`.
+    pub(crate) on_notify: Option<Hook>,
     /// Called from inside `open`.
     pub(crate) on_open: Option<Hook>,
     /// Called from inside `register`.
@@ -62,6 +64,7 @@ impl Tester {
             write_takes: usize::MAX,
             trigger: Trigger::Level,
             process: 1,
+            on_notify: None,
             on_open: None,
             on_register: None,
             on_deregister: None,
@@ -192,6 +195,7 @@ impl EventChannel for Fake {
     }
 
     fn notify(&self, port: Port) -> Result<(), DeviceError> {
+        self.0.call(|script| &mut script.on_notify);
         self.step("notify", &format!(" {port}"), DeviceCall::Notify(port))
     }
 

@@ -54,6 +54,9 @@ pub enum Call {
     Notify {
         channel: u32,
     },
+    NotifyMany {
+        channels: Vec<u32>,
+    },
     Unbind {
         channel: u32,
     },
@@ -206,7 +209,8 @@ pub enum Answer {
     Failed {
         /// The step that failed, named after the variant of the error.
         step: String,
-        /// How many ports were not unmasked, or how many channels and notifiers are left.
+        /// How many ports were not unmasked, how many channels were not notified, or how many channels
+        /// and notifiers are left.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<usize>,
         /// The backend call that failed, if one did.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evtchn_core::{Channel, ChannelId, Context, Error, Port, RemotePort, Round, Wake, WakeBuf};
+use evtchn_core::{
+    Channel, ChannelId, Context, Error, NotifySet, Port, RemotePort, Round, Wake, WakeBuf,
+};
 
 use super::backend::ReplayBackend;
 use super::cursor::Cursor;
@@ -139,6 +141,11 @@ impl Shared {
             Call::WaitEach { channel } => step::done(&context.wait_each(self.id(channel)?)),
             Call::Wait { channel } => step::done(&context.wait(self.id(channel)?)),
             Call::Cancel { channel } => step::cancelled(&context.cancel(self.id(channel)?)),
+            Call::NotifyMany { ref channels } => {
+                let ids = channels.iter().map(|channel| self.id(*channel));
+                let ids = ids.collect::<Result<Vec<_>, _>>()?;
+                step::done(&context.notify_many(&ids))
+            }
             Call::SetCallback { channel } => self.set_callback(context, channel)?,
             Call::DispatchCallbacks => step::outcome(&context.dispatch_callbacks()),
             Call::Return { .. } => return Err("no callback runs on this thread"),
@@ -222,6 +229,7 @@ impl Shared {
                 shared.put_back(channel, taken);
                 step::done(&notified)
             })),
+            Call::NotifyMany { ref channels } => Some(self.notify_set(channels)),
             Call::Unbind { channel } => Some(act(channel, &Self::unbind)),
             Call::DropChannel { channel } => Some(act(channel, &|_, _, taken| {
                 drop(taken);
@@ -267,6 +275,19 @@ impl Shared {
                 None => Answer::Nothing,
             },
         }
+    }
+
+    /// A batch of notifiers, whose context is gone or in use by another thread.
+    fn notify_set(&self, numbers: &[u32]) -> Result<Answer, &'static str> {
+        let channels = self.channels();
+        let bound = numbers.iter().map(|number| {
+            let channel = channels.bound.get(*number as usize);
+            channel.and_then(Option::as_ref).ok_or(NOT_BOUND)
+        });
+        let set = bound.map(|channel| Ok(channel?.notifier()));
+        let set = set.collect::<Result<NotifySet, &'static str>>()?;
+        drop(channels);
+        Ok(step::done(&set.notify()))
     }
 
     fn unbind(&self, number: u32, mut channel: Played) -> Answer {

@@ -428,6 +428,10 @@ impl Player<'_> {
     fn many(&mut self, each: Each, first: u16, count: u16) -> Step {
         let slots = self.table.len();
         let first = self.place(first);
+        if let Each::Notifies = each {
+            let places = first..first + slots.min(count.into());
+            return self.notify_many(places.map(|place| place % slots));
+        }
         for place in first..first + slots.min(count.into()) {
             let place = place % slots;
             match each {

@@ -188,6 +188,40 @@ impl Player<'_> {
         }
     }
 
+    /// Notifies the channels of these slots in one batch.
+    pub(super) fn notify_many(&mut self, slots: impl Iterator<Item = usize>) -> Step {
+        let mut batch = Vec::new();
+        for slot in slots {
+            let slot = self.table.get(slot);
+            if let (Some(channel), Some(Signal::Send(theirs))) = (&slot.channel, slot.signal) {
+                let before = self.guest.events(theirs).map_err(text)?;
+                batch.push((channel.id(), theirs, before, slot.dead));
+            }
+        }
+        let ids: Vec<_> = batch.iter().map(|(id, ..)| *id).collect();
+        let failed = match self.ctx.notify_many(&ids) {
+            Ok(()) => Vec::new(),
+            Err(Error::NotNotified(refused)) => refused.failed,
+            Err(error) => return Err(format!("notify_many: {error:?}")),
+        };
+        let mut errors = failed.iter().peekable();
+        for (id, theirs, before, dead) in batch {
+            let error = errors.next_if(|(failed, _)| *failed == id);
+            let after = self.guest.events(theirs).map_err(text)?;
+            let expected = before + u32::from(error.is_none());
+            ensure(after == expected, || {
+                format!("{error:?} of a batch took the peer from {before} events to {after}")
+            })?;
+            match error {
+                None => ensure(!dead, || "a batch notified a dead channel".into())?,
+                Some((_, Error::NotBound(_))) if dead => {}
+                Some((_, Error::Device(error))) => self.device_failed([Call::Notify], error)?,
+                Some((_, error)) => return Err(format!("notify_many: {error:?}")),
+            }
+        }
+        ensure(errors.next().is_none(), || "a batch names others".into())
+    }
+
     pub(super) fn overflow(&mut self) {
         let file = self.opener.last();
         if file.is_none_or(|file| self.sim.with(|world| world.overflow(file)).is_err()) {

@@ -156,6 +156,8 @@ impl EventChannel for Traced<SimDevice> {
         self.noted(Call::Notify, |of| of.notify(port))
     }
 
+    // `notify_many` calls `notify` for each, so that each is noted.
+
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         self.noted(Call::Pending, |of| of.pending(buf))
     }

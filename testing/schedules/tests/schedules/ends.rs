@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use evtchn_core::{Error, ErrorKind};
+use evtchn_core::{ChannelId, DomId, Error, ErrorKind, NotifySet};
 use evtchn_sim::{Call, Errno};
 use shuttle::thread;
 
 use crate::explore::scenarios;
-use crate::rig::Rig;
+use crate::rig::{Rig, Wire};
 
 scenarios! {
     ;
     small
+    batch_beside_an_unbind_notifies_what_is_bound,
     device_that_fails_beside_a_wait_wakes_each_waiter_once,
     notifier_beside_an_unbind_notifies_or_is_not_bound,
+    set_beside_an_unbind_and_a_bind_notifies_what_is_bound,
     teardown_beside_an_unbind_closes_or_names_the_channel,
     wait_beside_the_end_of_the_context_leaves_nothing_registered,
 }
@@ -49,6 +51,60 @@ fn notifier_beside_an_unbind_notifies_or_is_not_bound() {
         "{torn:?}"
     );
     drop(notifier);
+    rig.context.teardown().unwrap();
+    assert_eq!(rig.open_files(), 0);
+}
+
+/// Another thread unbinds two channels of three while this one notifies them all, twice.
+fn batches_beside_unbinds(
+    rig: &Rig,
+    notify: impl Fn(&[ChannelId]) -> Result<(), Error> + Sync,
+    [one, two, three]: [Wire; 3],
+) {
+    let ids = [&one, &two, &three].map(|wire| wire.channel.id());
+    let unbound = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for wire in [one, three] {
+                wire.into_channel().unbind().unwrap();
+                unbound.fetch_add(1, Ordering::SeqCst);
+            }
+            // It may get the number of a port that a batch has named.
+            drop(rig.context.bind_unbound_port(DomId::SELF).unwrap());
+        });
+        scope.spawn(|| {
+            for _ in 0..2 {
+                let before = unbound.load(Ordering::SeqCst);
+                let failed = match notify(&ids) {
+                    Ok(()) => 0,
+                    Err(Error::NotNotified(refused)) => refused.failed.len(),
+                    Err(error) => panic!("{error}"),
+                };
+                assert!(
+                    (before..=2).contains(&failed),
+                    "{failed} failed after {before}"
+                );
+            }
+        });
+    });
+    assert!(matches!(notify(&ids), Err(Error::NotNotified(it)) if it.failed.len() == 2));
+    drop(two);
+}
+
+fn batch_beside_an_unbind_notifies_what_is_bound() {
+    let rig = Rig::new();
+    let wires = [(); 3].map(|()| rig.wire());
+    batches_beside_unbinds(&rig, |ids| rig.context.notify_many(ids), wires);
+    rig.context.teardown().unwrap();
+    assert_eq!(rig.open_files(), 0);
+}
+
+fn set_beside_an_unbind_and_a_bind_notifies_what_is_bound() {
+    let rig = Rig::new();
+    let wires = [(); 3].map(|()| rig.wire());
+    let set: NotifySet = wires.iter().map(|it| it.channel.notifier()).collect();
+    batches_beside_unbinds(&rig, |_| set.notify(), wires);
+    drop(set);
     rig.context.teardown().unwrap();
     assert_eq!(rig.open_files(), 0);
 }

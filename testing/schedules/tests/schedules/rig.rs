@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evtchn_core::{
-    Device, DeviceError, DomId, Error, EventChannel, LoopError, Open, Outcome, Port, PortBuf,
-    Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
+    Device, DeviceError, DomId, Error, ErrorKind, EventChannel, LoopError, Open, Outcome, Port,
+    PortBuf, Registrar, RemotePort, Sleep, Slept, Trigger, Virq,
 };
 use evtchn_sim::{Errno, Guest, Sim, SimDevice, SimLoop, SimOpen, SimPrivcmd};
 use evtchn_trace::observe;
@@ -131,6 +131,18 @@ impl EventChannel for Guarded {
     fn notify(&self, port: Port) -> Result<(), DeviceError> {
         thread::yield_now();
         self.file.notify(port)
+    }
+
+    /// The core promises that none of the ports is unbound meanwhile.
+    fn notify_many(&self, ports: &[Port], failed: &mut dyn FnMut(usize, DeviceError)) {
+        for (place, port) in ports.iter().enumerate() {
+            thread::yield_now();
+            if let Err(error) = self.file.notify(*port) {
+                let unbound = error.kind() == ErrorKind::NotBound;
+                assert!(!unbound, "port {port} was unbound during a batch");
+                failed(place, error);
+            }
+        }
     }
 
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {

@@ -137,6 +137,7 @@ impl Driver<'_> {
             | Call::BindVirq { .. }
             | Call::BindStatic { .. }
             | Call::Restrict { .. }
+            | Call::NotifyMany { .. }
             | Call::Unbind { .. }
             | Call::DropChannel { .. }
             | Call::NextTimeout
@@ -210,6 +211,7 @@ fn name(call: &Call) -> &str {
         Call::WaitEach { .. } => "wait_each",
         Call::Cancel { .. } => "cancel",
         Call::Notify { .. } => "notify",
+        Call::NotifyMany { .. } => "notify_many",
         Call::Unbind { .. } => "unbind",
         Call::DropChannel { .. } => "drop",
         Call::NextTimeout => "next_timeout",

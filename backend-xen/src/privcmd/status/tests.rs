@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use super::*;
+use crate::privcmd::PRIVCMD_PATH;
 
 fn answered(status: u32, dom: u16, second: u32) -> Result<Status, Errno> {
     let [low, high] = dom.to_ne_bytes();
@@ -144,7 +145,7 @@ fn a_status_call_of_a_forked_child_is_ebadf_and_leaves_the_page_alone() {
 #[test]
 fn the_hypercall_is_that_of_a_c_program() {
     let argument = Argument::map(&page()).unwrap();
-    let Hypercall { op, arg } = Hypercall::status(&argument);
+    let Hypercall { op, arg } = Hypercall::on_port(EVTCHNOP_STATUS, argument.address());
     // __HYPERVISOR_event_channel_op, EVTCHNOP_status.
     assert_eq!((op, arg[0]), (32, 5));
     assert_eq!(arg[1], argument.0.as_ptr().addr() as u64);
@@ -205,4 +206,122 @@ fn the_argument_reads_back_what_was_written_to_it() {
     let got = argument.get();
     assert_eq!((got.dom, got.port), (5, Port::MAX.as_raw()));
     assert_eq!(argument.address() % 4096, 0);
+}
+
+/// Batches of questions, with a memory file in the place of the pages.
+#[cfg(feature = "multicall")]
+mod many {
+    use std::ops::ControlFlow;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::privcmd::batch::{Batch, MakeHypercall};
+    use crate::privcmd::hypercall::Hypercall;
+
+    /// Bytes of the entries, which are before the arguments.
+    const ENTRIES: u64 = 1024 * 64;
+
+    /// Answers that a port is bound to a port of domain 7 with a number one higher, and `EINVAL` for
+    /// the ports from 100 on.
+    struct Xen(File);
+
+    impl MakeHypercall for Xen {
+        unsafe fn make(&self, hypercall: Hypercall) -> Result<(), Errno> {
+            for index in 0..hypercall.arg[1] {
+                let argument = ENTRIES + index * 24;
+                let mut asked = [0; 8];
+                self.0.read_exact_at(&mut asked, argument).unwrap();
+                let [domid, port] = [0, 1].map(|at| u32::from_ne_bytes(asked.as_chunks().0[at]));
+                assert_eq!(domid, u32::from(DomId::SELF.as_raw()));
+                let (result, answer) = match port {
+                    0..100 => (0_i64, [2, 1, 7, port + 1]),
+                    _ => (-22, [0; 4]),
+                };
+                let answer = answer.map(u32::to_ne_bytes);
+                let result = result.to_ne_bytes();
+                self.0.write_all_at(&result, index * 64 + 8).unwrap();
+                self.0
+                    .write_all_at(answer.as_flattened(), argument + 8)
+                    .unwrap();
+            }
+            Ok(())
+        }
+    }
+
+    fn ports(raw: impl IntoIterator<Item = u32>) -> Vec<Port> {
+        raw.into_iter().map(|raw| Port::new(raw).unwrap()).collect()
+    }
+
+    /// A privcmd whose own descriptor answers no hypercall (`ENOTTY`), with room for batches.
+    fn with_batch() -> (Privcmd, Xen) {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let memory = rustix::fs::memfd_create("questions", flags).unwrap();
+        rustix::fs::ftruncate(&memory, ENTRIES + 1024 * 24).unwrap();
+        let privcmd = Privcmd {
+            batch: Mutex::new(Some(Batch::map(&memory).unwrap())),
+            ..without_xen()
+        };
+        (privcmd, Xen(memory.into()))
+    }
+
+    #[test]
+    fn many_questions_are_answered_in_one_hypercall_each_for_itself() {
+        let (privcmd, xen) = with_batch();
+        let asked = ports([5, 100, 9]);
+        let mut answers = Vec::new();
+        let over = privcmd.ask_many(&xen, DomId::SELF, &asked, &mut |place, answer| {
+            answers.push((place, answer));
+            ControlFlow::Continue(())
+        });
+        assert_eq!(over, ControlFlow::Continue(3));
+        let bound = |port| {
+            let (domid, port) = (DomId::new(7), Port::new(port).unwrap());
+            let remote = RemotePort { domid, port };
+            let state = Status::Interdomain { remote };
+            PortStatus { state, vcpu: 1 }
+        };
+        assert_eq!(answers[0], (0, Ok(bound(6))));
+        assert_eq!(answers[2], (2, Ok(bound(10))));
+        let refused = answers[1].1.as_ref().unwrap_err();
+        assert_eq!(own(refused).errno(), Errno::INVAL);
+        let named = RemotePort {
+            domid: DomId::SELF,
+            port: asked[1],
+        };
+        assert_eq!(own(refused).call(), &Call::Status(named));
+    }
+
+    #[test]
+    fn questions_end_where_the_caller_breaks() {
+        let (privcmd, xen) = with_batch();
+        let mut count = 0;
+        let over = privcmd.ask_many(&xen, DomId::SELF, &ports(1..50), &mut |_, _| {
+            count += 1;
+            match count {
+                3 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        assert_eq!((over, count), (ControlFlow::Break(()), 3));
+    }
+
+    #[test]
+    fn a_refused_hypercall_leaves_a_single_one_for_each_port_from_then_on() {
+        let (privcmd, _xen) = with_batch();
+        let mut places = Vec::new();
+        privcmd.status_many(DomId::SELF, &ports([5, 6]), &mut |place, answer| {
+            assert_eq!(own(&answer.unwrap_err()).errno(), Errno::NOTTY);
+            places.push(place);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(places, [0, 1]);
+        assert!(privcmd.batch.lock().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_single_question_is_no_batch() {
+        let (privcmd, xen) = with_batch();
+        let over = privcmd.ask_many(&xen, DomId::SELF, &ports([5]), &mut |_, _| unreachable!());
+        assert_eq!(over, ControlFlow::Continue(0));
+    }
 }
