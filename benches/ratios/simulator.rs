@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use evtchn::sim::{Delivery, DomainConfig, Guest, Sim, SimDevice, SimLoop};
+use evtchn::sim::{Delivery, DomainConfig, Guest, Sim, SimDevice, SimLoop, World};
 use evtchn::{Channel, Context, DomId, EventChannel, Open, Port, PortBuf};
 
 use super::{best, verdict};
@@ -64,7 +64,7 @@ impl Burst {
         for port in &self.theirs {
             self.guest.send(*port).unwrap();
         }
-        self.sim.with(|world| world.run());
+        self.sim.with(World::run);
         let took = begun.elapsed();
         for ports in self.ours.chunks(PortBuf::MAX) {
             self.device.pending(&mut self.read).unwrap();
