@@ -48,6 +48,7 @@
 //! - `mock` (feature `mock`): mocks of what a backend and a loop supply, for the tests of programs.
 //! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
 //!   `Stream` (feature `futures`).
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "mock")]

@@ -21,6 +21,7 @@
 //!
 //! The same configuration, the same calls and the same [`Choice`] give the same run, to the last
 //! answer; see [`World::digest`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod choice;

@@ -17,6 +17,7 @@
 //!   are woken.
 //!
 //! With the feature `mock` there are mocks of what a backend and a loop supply, in `mock`.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 

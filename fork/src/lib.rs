@@ -32,6 +32,7 @@
 //! assert!(wakeup.made_by.is_current());
 //! # Ok::<_, evtchn_fork::Unavailable>(())
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 mod page;

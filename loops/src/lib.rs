@@ -21,6 +21,7 @@
 //!
 //! The feature `crossbeam` is no adapter: its `Dispatcher` hands wakes to threads, on every loop
 //! that threads can sleep in ([`Sleep`](evtchn_core::Sleep)).
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 
 #[cfg(feature = "async-io")]

@@ -9,6 +9,7 @@
 //! - [`Recording`] is a trace of any length, which is replayed from its file.
 //! - [`replay`] plays a trace again on a real context, with the recorded answers.
 //! - With the feature `timeline`, `draw` draws a trace as a picture.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod device;
