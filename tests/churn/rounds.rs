@@ -235,8 +235,8 @@ fn next_round(rig: &Rig) {
     flat(|| {
         rig.guest.send(rig.peer_ports[1]).unwrap();
         assert_eq!(rig.ctx.next_round().unwrap().count(), 1);
-        assert_eq!(rig.ctx.next_round_for(Duration::ZERO).unwrap().count(), 0);
-        assert_eq!(rig.ctx.next_round_until(deadline).unwrap().count(), 0);
+        assert!(rig.ctx.next_round_for(Duration::ZERO).unwrap().is_none());
+        assert!(rig.ctx.next_round_until(deadline).unwrap().is_none());
     });
 }
 

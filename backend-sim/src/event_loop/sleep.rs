@@ -99,7 +99,10 @@ impl Sleep for SimLoop {
     /// is a signal and ends the sleep; one with another errno is returned.
     fn sleep(&self, ticket: u64, deadline: Option<Duration>) -> Result<Slept, LoopError> {
         if deadline.is_some_and(|deadline| deadline <= self.now()) {
-            return Ok(Slept::TimedOut);
+            return Ok(match self.lock().look(self.trigger) {
+                true => Slept::Ready,
+                false => Slept::TimedOut,
+            });
         }
         if self.ticket() != ticket {
             return Ok(Slept::Notified);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Context, Round, Shared};
 use crate::error::Error;
-use crate::hal::{Registrar, Sleep};
+use crate::hal::{Registrar, Sleep, Slept};
 use crate::observe::Hook;
 use crate::sync::Ordering;
 
@@ -46,23 +46,43 @@ impl<R: Sleep> Context<R> {
     /// [`Error::Sleep`] if the event loop cannot sleep; otherwise those of
     /// [`dispatch`](Self::dispatch).
     pub fn next_round(&self) -> Result<Round<'_, R>, Error> {
-        self.sleep_and_begin(|_| None)
+        match self.sleep_and_begin(|_| None)? {
+            Some(round) => Ok(round),
+            None => self.dispatch(),
+        }
     }
 
-    /// [`next_round`](Self::next_round) after at most this long. The round is empty if it timed out.
+    /// [`next_round`](Self::next_round) after at most this long. Returns `None` if it timed out.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use evtchn_core::{Context, DomId};
+    /// use evtchn_sim::{Sim, SimLoop};
+    ///
+    /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
+    /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
+    /// channel.wait_each()?;
+    /// while let Some(round) = ctx.next_round_for(Duration::from_secs(5))? {
+    ///     for wake in round {
+    ///         println!("port {}: {}", wake.port(), wake.cause);
+    ///     }
+    /// }
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`next_round`](Self::next_round).
-    pub fn next_round_for(&self, timeout: Duration) -> Result<Round<'_, R>, Error> {
+    pub fn next_round_for(&self, timeout: Duration) -> Result<Option<Round<'_, R>>, Error> {
         self.sleep_and_begin(|registrar| Some(registrar.deadline(timeout)))
     }
 
-    /// [`next_round`](Self::next_round) until this point in the time of the event loop. The round is
-    /// empty if it timed out.
+    /// [`next_round`](Self::next_round) until this point in the time of the event loop. Returns
+    /// `None` if it timed out.
     ///
     /// # Errors
     /// Those of [`next_round`](Self::next_round).
-    pub fn next_round_until(&self, deadline: R::Deadline) -> Result<Round<'_, R>, Error> {
+    pub fn next_round_until(&self, deadline: R::Deadline) -> Result<Option<Round<'_, R>>, Error> {
         self.sleep_and_begin(|_| Some(deadline))
     }
 
@@ -70,7 +90,7 @@ impl<R: Sleep> Context<R> {
     fn sleep_and_begin(
         &self,
         deadline: impl FnOnce(&R) -> Option<R::Deadline>,
-    ) -> Result<Round<'_, R>, Error> {
+    ) -> Result<Option<Round<'_, R>>, Error> {
         let shared = &*self.shared;
         shared.check_caller()?;
         // An observer sees the calls of which this is made, so that a replay can make them too.
@@ -79,18 +99,20 @@ impl<R: Sleep> Context<R> {
             if shared.observer.is_none() && shared.early.is_due() {
                 let round = Round::begin_with_a_read(shared)?;
                 shared.early.note(round.is_some());
-                if let Some(round) = round {
+                if round.is_some() {
                     return Ok(round);
                 }
             }
-            shared.sleep_as_runner(deadline(&shared.registrar))?;
+            if shared.sleep_as_runner(deadline(&shared.registrar))? == Slept::TimedOut {
+                return Ok(None);
+            }
         }
-        self.dispatch()
+        self.dispatch().map(Some)
     }
 }
 
 impl<R: Sleep> Shared<R> {
-    fn sleep_as_runner(&self, deadline: Option<R::Deadline>) -> Result<(), Error> {
+    fn sleep_as_runner(&self, deadline: Option<R::Deadline>) -> Result<Slept, Error> {
         let ticket = self.ticket.load(Ordering::Relaxed);
         let slept = self.registrar.sleep_as_runner(ticket, deadline);
         self.ticket
@@ -100,7 +122,7 @@ impl<R: Sleep> Shared<R> {
             until,
             slept: &slept,
         });
-        slept.map(drop).map_err(Error::Sleep)
+        slept.map_err(Error::Sleep)
     }
 }
 
