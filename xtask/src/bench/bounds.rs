@@ -34,7 +34,7 @@ const fn bound(
 /// The bound on the total where the drain, a tenth of it, may cost 1.4 times the other's.
 const TOTAL_OF_CALLBACKS: f64 = 1.045;
 
-const BOUNDS: [Bound; 17] = [
+const BOUNDS: [Bound; 19] = [
     bound(("pingpong", 1, "total"), "evtchn", 1.08, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-callback", 1.08, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-tokio", 2.0, "rawpoll"),
@@ -48,6 +48,8 @@ const BOUNDS: [Bound; 17] = [
         TOTAL_OF_CALLBACKS,
         "raw",
     ),
+    bound(("burst", 256, "total"), "evtchn-many", 0.74, "raw"),
+    bound(("burst", 1000, "total"), "evtchn-many", 0.74, "raw"),
     bound(("burst", 1000, "drain"), "evtchn", 1.15, "raw"),
     bound(("burst", 1000, "drain"), "evtchn-callback", 1.4, "raw"),
     bound(("burst", 1000, "total"), "evtchn", 1.02, "raw"),
