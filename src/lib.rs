@@ -165,6 +165,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/coming-from.md")]
     struct ComingFrom;
+    #[doc = include_str!("../docs/notify-many.md")]
+    struct NotifyMany;
     #[doc = include_str!("../docs/overflow.md")]
     struct Overflow;
     #[doc = include_str!("../docs/record-and-replay.md")]

@@ -14,8 +14,8 @@ use std::task::{Context as Cx, Poll, Wake, Waker};
 use std::time::Duration;
 
 use evtchn_core::{
-    AfterHandler, BeforeHandler, Cause, Channel, Context, DomId, OnEoi, Outcome, Port, RateLimit,
-    Trigger, UnmaskPolicy,
+    AfterHandler, BeforeHandler, Cause, Channel, Context, DomId, NotifySet, OnEoi, Outcome, Port,
+    RateLimit, Trigger, UnmaskPolicy,
 };
 use evtchn_sim::{DomainConfig, Guest, Sim, SimLoop};
 use libtest_mimic::{Failed, Trial};
@@ -31,11 +31,13 @@ type Case = fn(Trigger) -> Result<(), Failed>;
 
 /// The cases of this file.
 pub(crate) fn trials() -> Vec<Trial> {
-    let cases: [(&str, Case); 9] = [
+    let cases: [(&str, Case); 11] = [
         ("a_burst_of_a_thousand_waiters_allocates_nothing", burst),
         ("ping_pong_on_one_channel_allocates_nothing", ping_pong),
         ("blocking_for_one_channel_allocates_nothing", block),
         ("notify_allocates_nothing", notify),
+        ("a_batch_of_2000_notifies_allocates_nothing", notify_many),
+        ("a_set_of_2000_notifiers_allocates_nothing", notify_set),
         ("wait_and_cancel_allocate_nothing", wait_and_cancel),
         ("a_future_for_each_wake_allocates_nothing", future),
         ("a_thousand_tasks_that_wake_allocate_nothing", tasks),
@@ -93,6 +95,18 @@ fn notify(trigger: Trigger) -> Result<(), Failed> {
         rig.channels[0].notify().unwrap();
         notifier.notify().unwrap();
     })
+}
+
+fn notify_many(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 2_000);
+    let ids: Vec<_> = rig.channels.iter().map(Channel::id).collect();
+    steady(|| rig.ctx.notify_many(&ids).unwrap())
+}
+
+fn notify_set(trigger: Trigger) -> Result<(), Failed> {
+    let rig = Rig::new(trigger, 2_000);
+    let set: NotifySet = rig.channels.iter().map(Channel::notifier).collect();
+    steady(|| set.notify().unwrap())
 }
 
 /// The first wait registers the device, and the last cancel deregisters it.

@@ -88,7 +88,7 @@ cases! {
     batches {
         a_hypercall_for_many_sends_to_each_in_order
         each_port_of_a_batch_has_a_result_of_its_own
-        a_port_twice_in_a_batch_is_one_event
+        a_port_twice_in_a_batch_fires_again_after_the_unmask
         a_batch_to_ports_that_are_masked_is_one_event_each
         a_batch_asks_xen_alone_who_owns_a_port
         a_batch_of_one_is_an_ioctl

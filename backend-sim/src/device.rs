@@ -278,7 +278,6 @@ impl EventChannel for SimDevice {
                 failed(place, device_error(DeviceCall::Notify(*port), errno));
             }
         }
-        world.end_of_multicall();
     }
 
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evtchn::{AfterHandler, Cause, Error, Outcome, WakeBuf};
+use evtchn::{AfterHandler, Cause, Error, NotifySet, Outcome, WakeBuf};
 
 use super::rig::{Pair, Rig, flat};
 
@@ -88,6 +88,20 @@ pub(super) const PAIRS: &[Pair] = &[
         "a_notifier_and_the_wake_of_its_notify",
         &["Notifier::notify"],
         notified,
+    ),
+    (
+        "a_batch_of_notifies_of_which_one_is_refused",
+        &["Context::notify_many", "EventChannel::notify_many"],
+        batch_of_notifies,
+    ),
+    (
+        "a_set_of_notifiers_that_is_filled_and_emptied",
+        &[
+            "NotifySet::insert",
+            "NotifySet::notify",
+            "NotifySet::remove",
+        ],
+        notify_set,
     ),
     (
         "handlers_that_are_made_and_dropped",
@@ -264,6 +278,26 @@ fn notified(rig: &Rig) {
         let before = events();
         notifier.notify().unwrap();
         assert_eq!(events(), before.wrapping_add(1));
+    });
+}
+
+fn batch_of_notifies(rig: &Rig) {
+    let gone = rig.ctx.bind_unbound_port(rig.guest.domid()).unwrap().id();
+    let ids = [rig.channels[1].id(), gone, rig.channels[2].id()];
+    flat(|| {
+        let refused = rig.ctx.notify_many(&ids).unwrap_err();
+        assert!(matches!(refused, Error::NotNotified(it) if it.failed.len() == 1));
+        rig.ctx.notify_many(&ids[..1]).unwrap();
+    });
+}
+
+fn notify_set(rig: &Rig) {
+    let mut set = NotifySet::new();
+    set.insert(rig.channels[2].notifier());
+    flat(|| {
+        assert!(set.insert(rig.channels[1].notifier()));
+        set.notify().unwrap();
+        assert!(set.remove(rig.channels[1].id()));
     });
 }
 

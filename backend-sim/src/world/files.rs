@@ -123,7 +123,8 @@ impl World {
     }
 
     /// Sends through a port as one entry of a multicall, which asks Xen alone: whose file has bound the
-    /// port is not checked. The events arrive with [`end_of_multicall`](Self::end_of_multicall).
+    /// port is not checked. Xen interrupts the list where an event has to be delivered to the caller
+    /// (xen/common/multicall.c, `hypercall_preempt_check`), so events arrive between the entries.
     ///
     /// # Errors
     /// Those of Xen's `EVTCHNOP_send`.
@@ -131,15 +132,11 @@ impl World {
         let answer = self.xen.send(domid, port);
         self.digest.pair(SEND, port);
         self.digest.pair(SEND, word(answer.map(|()| 0)));
-        answer
-    }
-
-    /// A multicall is about to return.
-    pub(crate) fn end_of_multicall(&mut self) {
         self.within = true;
         self.upcalls();
         self.within = false;
         self.run_readers();
+        answer
     }
 
     /// Whether the kernel of a domain makes hypercalls for its programs, as that of a control domain

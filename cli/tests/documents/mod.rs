@@ -40,6 +40,7 @@ const DOCUMENTS: &[Document] = documents![
     "docs/command.md",
     "docs/comparison.md",
     "docs/figures.md",
+    "docs/notify-many.md",
     "docs/overflow.md",
     "docs/record-and-replay.md",
     "docs/test-without-xen.md",

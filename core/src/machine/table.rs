@@ -186,14 +186,16 @@ impl Table {
 
     /// Every binding, in the order of the numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ChannelId, Slot)> {
-        self.slots.iter().filter_map(|(raw, slot)| {
+        let bound = self.slots.iter().filter_map(|(raw, slot)| {
             let port = Port::new(raw).filter(|_| slot.generation != 0)?;
             let mut slot = *slot;
             if slot.due == self.next.0 {
                 slot.state = PortState::Unmasking;
             }
             Some((slot.channel(port), slot))
-        })
+        });
+        // The rest has none.
+        bound.take(self.bound)
     }
 
     /// Forgets every binding and frees the pages.

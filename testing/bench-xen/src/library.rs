@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use evtchn::{
-    Channel, Context, DomId, Notifier, Outcome, Registrar, RemotePort, WakeBuf, poll::PollLoop,
-    xen::XenOpen,
+    Channel, ChannelId, Context, DomId, Notifier, Outcome, Registrar, RemotePort, WakeBuf,
+    poll::PollLoop,
+    xen::{Multicall, XenOpen},
 };
 
 use crate::{play::Scene, tally::Tally};
@@ -72,6 +73,8 @@ pub(crate) struct Looped {
     taking: Taking,
     /// How the last round ended.
     outcome: Outcome,
+    /// The B ends, if they are notified in one call.
+    batch: Vec<ChannelId>,
 }
 
 /// How wakes are taken.
@@ -95,6 +98,14 @@ impl Looped {
         Looped::new(channels, Taking::Batches(WakeBuf::default()))
     }
 
+    /// Wakes as values, and many notifies in one call.
+    pub(crate) fn many(channels: usize) -> Result<(Looped, Arc<Tally>)> {
+        let opener = XenOpen::default().multicall(Multicall::WherePv);
+        let (mut scene, tally) = Looped::on(opener, channels, Taking::Batches(WakeBuf::default()))?;
+        scene.batch = scene.channels.theirs.iter().map(Channel::id).collect();
+        Ok((scene, tally))
+    }
+
     /// A callback per channel.
     pub(crate) fn callbacks(channels: usize) -> Result<(Looped, Arc<Tally>)> {
         let (scene, tally) = Looped::new(channels, Taking::Callbacks)?;
@@ -106,8 +117,12 @@ impl Looped {
     }
 
     fn new(channels: usize, taking: Taking) -> Result<(Looped, Arc<Tally>)> {
+        Looped::on(XenOpen::default(), channels, taking)
+    }
+
+    fn on(opener: XenOpen, channels: usize, taking: Taking) -> Result<(Looped, Arc<Tally>)> {
         let event_loop = PollLoop::new()?;
-        let ctx = Context::with_registrar(XenOpen::default(), event_loop.clone());
+        let ctx = Context::with_registrar(opener, event_loop.clone());
         let channels = Channels::new(&ctx, channels)?;
         channels.wait(&ctx)?;
         let tally = channels.tally();
@@ -118,6 +133,7 @@ impl Looped {
             tally: Arc::clone(&tally),
             taking,
             outcome: Outcome::Done,
+            batch: Vec::new(),
         };
         Ok((scene, tally))
     }
@@ -157,6 +173,13 @@ impl Looped {
 impl Scene for Looped {
     fn notify(&self, index: usize) -> Result<()> {
         self.channels.notify(index)
+    }
+
+    fn notify_all(&self, count: usize) -> Result<()> {
+        match self.batch.get(..count) {
+            Some(batch) => Ok(self.ctx.notify_many(batch)?),
+            None => (0..count).try_for_each(|index| self.notify(index)),
+        }
     }
 
     async fn handle(&mut self, total: usize) -> Result<()> {

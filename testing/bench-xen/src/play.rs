@@ -31,6 +31,8 @@ pub(crate) enum Implementation {
     Evtchn,
     /// This library, wakes as values one after the other, on `PollLoop`
     EvtchnEach,
+    /// This library, all notifies of a burst in one call, wakes as values, on `PollLoop`
+    EvtchnMany,
     /// This library, wakes to callbacks, on `PollLoop`
     EvtchnCallback,
     /// This library, wakes as values, on the crate `polling`
@@ -75,6 +77,11 @@ pub(crate) trait Scene {
     /// Sets `A[index]` pending.
     fn notify(&self, index: usize) -> Result<()>;
 
+    /// Sets the first `count` of them pending.
+    fn notify_all(&self, count: usize) -> Result<()> {
+        (0..count).try_for_each(|index| self.notify(index))
+    }
+
     /// Waits until so many deliveries were counted in all, and each port is unmasked.
     async fn handle(&mut self, total: usize) -> Result<()>;
 }
@@ -99,6 +106,7 @@ impl Plan {
         let cost = match self.implementation {
             Implementation::Evtchn => finished(self.on(library::Looped::batches(self.channels)?))?,
             Implementation::EvtchnEach => finished(self.on(library::Looped::each(self.channels)?))?,
+            Implementation::EvtchnMany => finished(self.on(library::Looped::many(self.channels)?))?,
             Implementation::EvtchnCallback => {
                 finished(self.on(library::Looped::callbacks(self.channels)?))?
             }
@@ -155,9 +163,7 @@ impl Plan {
                 self.mark(BEGIN);
             }
             let begun = Instant::now();
-            for index in 0..self.channels {
-                scene.notify(index)?;
-            }
+            scene.notify_all(self.channels)?;
             let notified = Instant::now();
             scene.handle(round as usize * self.channels).await?;
             let handled = Instant::now();

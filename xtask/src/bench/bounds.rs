@@ -34,7 +34,7 @@ const fn bound(
 /// The bound on the total where the drain, a tenth of it, may cost 1.4 times the other's.
 const TOTAL_OF_CALLBACKS: f64 = 1.045;
 
-const BOUNDS: [Bound; 23] = [
+const BOUNDS: [Bound; 25] = [
     bound(("pingpong", 1, "total"), "evtchn", 0.92, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-each", 0.92, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-callback", 1.08, "rawpoll"),
@@ -59,6 +59,8 @@ const BOUNDS: [Bound; 23] = [
         TOTAL_OF_CALLBACKS,
         "raw",
     ),
+    bound(("burst", 256, "total"), "evtchn-many", 0.74, "raw"),
+    bound(("burst", 1000, "total"), "evtchn-many", 0.74, "raw"),
     bound(("burst", 1000, "drain"), "evtchn", 1.15, "raw"),
     bound(("burst", 1000, "drain"), "evtchn-callback", 1.4, "raw"),
     bound(("burst", 1000, "total"), "evtchn", 1.02, "raw"),

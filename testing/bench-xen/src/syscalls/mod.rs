@@ -31,6 +31,8 @@ const ANY: usize = usize::MAX;
 const ROUND_TRIPS: &[(&str, usize)] = &[("ioctl", 50), ("poll", 50), ("read", 50), ("write", 50)];
 /// A notify each; the rest is for all of them together.
 const BURSTS: &[(&str, usize)] = &[("ioctl", 5000), ("poll", 5), ("read", 5), ("write", 5)];
+/// One hypercall for all notifies of a burst.
+const MANY: &[(&str, usize)] = &[("ioctl", 5), ("poll", 5), ("read", 5), ("write", 5)];
 /// How many reads find nothing is checked elsewhere; one more per burst would do no harm.
 const EMPTY_READS: &[(&str, usize)] = &[("read EAGAIN", 5)];
 const NOTIFIES: &[(&str, usize)] = &[("ioctl", 800)];
@@ -42,7 +44,7 @@ const NO_FUTEX: &[(&str, usize)] = &[
     ("write", ANY),
 ];
 
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 7] = [
     Scenario {
         command: "run --marks evtchn pingpong 1 50",
         exactly: ROUND_TRIPS,
@@ -56,6 +58,11 @@ const SCENARIOS: [Scenario; 6] = [
     Scenario {
         command: "run --marks evtchn burst 1000 5",
         exactly: BURSTS,
+        at_most: EMPTY_READS,
+    },
+    Scenario {
+        command: "run --marks evtchn-many burst 1000 5",
+        exactly: MANY,
         at_most: EMPTY_READS,
     },
     Scenario {
