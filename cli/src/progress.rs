@@ -36,7 +36,7 @@ fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     // The line is removed however the command ends.
     let bar = bar.with_finish(ProgressFinish::AndClear);
     match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Ok(style) => bar.with_style(style.progress_chars("=> ").tick_chars("|/-\\ ")),
         Err(_) => bar,
     }
 }

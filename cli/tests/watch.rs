@@ -23,11 +23,11 @@ fn command(arguments: &str) -> Command {
     command
 }
 
-fn run(arguments: &str) -> Output {
+pub(crate) fn run(arguments: &str) -> Output {
     command(arguments).output().unwrap()
 }
 
-fn stdout(arguments: &str) -> String {
+pub(crate) fn stdout(arguments: &str) -> String {
     let output = run(arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments}: {output:?}");
     assert_eq!(output.stderr, b"", "{arguments}");
@@ -35,7 +35,7 @@ fn stdout(arguments: &str) -> String {
 }
 
 /// The error line of a run that failed with this code.
-fn failure(code: i32, output: Output) -> String {
+pub(crate) fn failure(code: i32, output: Output) -> String {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -232,7 +232,7 @@ fn with_a_device_the_real_backend_does_the_same_job() {
 }
 
 /// An empty directory for one test only.
-fn directory(name: &str) -> PathBuf {
+pub(crate) fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _may_be_missing = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
@@ -240,7 +240,7 @@ fn directory(name: &str) -> PathBuf {
 }
 
 /// The number of files in a directory, hidden ones too.
-fn files(directory: &Path) -> usize {
+pub(crate) fn files(directory: &Path) -> usize {
     fs::read_dir(directory).unwrap().count()
 }
 
@@ -379,53 +379,6 @@ fn a_recording_follows_links_and_writes_to_pipes_and_devices() {
         "{nowhere}"
     );
     assert_eq!(files(&directory), 4);
-}
-
-#[test]
-fn a_run_leaves_the_picture_that_its_trace_gives() {
-    let directory = directory("pictures");
-    let trace = directory.join("run.trace");
-    let watch = "watch --guests 2 --events 50";
-    for format in ["svg", "html", "json"] {
-        let (picture, drawn) = (
-            directory.join(format!("run.{format}")),
-            directory.join(format!("drawn.{format}")),
-        );
-        let timeline = format!("{watch} --timeline {}", picture.display());
-        stdout(&timeline);
-        let alone = fs::read_to_string(&picture).unwrap();
-        stdout(&format!("{timeline} --record {}", trace.display()));
-        let (trace, drawn) = (trace.display(), drawn.display().to_string());
-        stdout(&format!("timeline {trace} -o {drawn}"));
-        let drawn = fs::read_to_string(drawn).unwrap();
-        assert!(alone == drawn, "{format}");
-        assert!(fs::read_to_string(&picture).unwrap() == drawn, "{format}");
-    }
-    assert_eq!(files(&directory), 7);
-}
-
-#[test]
-fn a_run_that_cannot_begin_keeps_the_old_picture_and_a_full_disk_is_one_line() {
-    let directory = directory("pictures-kept");
-    let picture = directory.join("run.svg");
-    fs::write(&picture, "was here").unwrap();
-    let shown = picture.display();
-    failure(1, run(&format!("watch --only 99: --timeline {shown}")));
-    assert_eq!(fs::read_to_string(&picture).unwrap(), "was here");
-    assert_eq!(files(&directory), 1, "nothing is left beside it");
-    let full = directory.join("full.svg");
-    symlink("/dev/full", &full).unwrap();
-    let watch = format!("watch --once --timeline {}", full.display());
-    let line = failure(1, run(&watch));
-    assert!(
-        line.contains("full.svg: cannot be written: No space left"),
-        "{line}"
-    );
-    let nowhere = failure(1, run("watch --once --timeline /nowhere/run.svg"));
-    assert!(
-        nowhere.contains("/nowhere/run.svg: cannot be created"),
-        "{nowhere}"
-    );
 }
 
 #[test]
