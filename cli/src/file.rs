@@ -150,6 +150,21 @@ fn fill(file: &mut AtomicFile, write: impl FnOnce(&mut dyn Write) -> Result<()>)
     Ok(file.put_in_place()?)
 }
 
+/// A new file to write and read again, without a name, on the file system of `path`.
+///
+/// # Errors
+/// If no file can be created beside `path`.
+pub(crate) fn scratch(path: &Path) -> io::Result<File> {
+    if let Some(file) = unnamed(path)? {
+        return Ok(file);
+    }
+    let (file, location) = temporary(path.to_owned())?;
+    if let Location::Temporary(name, _) = location {
+        fs::remove_file(name)?;
+    }
+    Ok(file)
+}
+
 /// Fails if `old` is the file that is read.
 fn check(old: &Metadata, read: Option<&Metadata>) -> Result<()> {
     let is_same = |read: &Metadata| (read.dev(), read.ino()) == (old.dev(), old.ino());
@@ -189,7 +204,7 @@ fn unnamed(path: &Path) -> io::Result<Option<File>> {
     if !Path::new("/proc/self/fd").exists() {
         return Ok(None);
     }
-    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::open(directory(path), flags, Mode::from_raw_mode(0o666)) {
         Ok(out) => Ok(Some(out.into())),
         // The errors of file systems without such files.
@@ -200,7 +215,11 @@ fn unnamed(path: &Path) -> io::Result<Option<File>> {
 
 /// A file with a temporary name beside `path`.
 fn temporary(path: PathBuf) -> io::Result<(File, Location)> {
-    let (out, name) = with_unused_name(directory(&path), |name| File::create_new(name))?;
+    let create = |name: &Path| {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).open(name)
+    };
+    let (out, name) = with_unused_name(directory(&path), create)?;
     Ok((out, Location::Temporary(name, path)))
 }
 

@@ -58,8 +58,8 @@ pub(crate) struct Ls {
     from: Option<PathBuf>,
     /// Make such a dump with `xl debug-keys e`, and another one after --interval.
     ///
-    /// A port that is pending and masked in both is stuck: the program that has it does not unmask it.
-    /// Below the list are the processes of this domain that have the device.
+    /// A port that is pending and masked in both, and in some more that follow at once, is stuck: the
+    /// program or kernel that has it does not unmask it. Below the list are the processes of this domain that have the device.
     #[arg(long, help_heading = ON_XEN, conflicts_with = "all")]
     live: bool,
     /// One JSON object per line
@@ -199,8 +199,9 @@ impl Ls {
         let place = Place::Dump(file.to_owned());
         let last = self.selected(last)?;
         let before = before.map(|before| before.ports);
+        let last = looks::judged(before.as_ref(), last);
         let mut lists = Lists::new(self, place);
-        lists.dump(before.as_ref(), last, note, &[]).map(drop)
+        lists.dump(before.is_some(), last, note, &[]).map(drop)
     }
 
     /// Lists dumps of Xen: the second of two, or with `--watch` one after the other.
@@ -216,11 +217,26 @@ impl Ls {
                 before = Some(ports);
                 return Ok(true);
             }
+            let dump = self.confirmed(before.as_ref(), dump)?;
             let holders = holders::lines(Path::new("/"));
-            let goes_on = lists.dump(before.as_ref(), dump, note, &holders)?;
+            let goes_on = lists.dump(before.is_some(), dump, note, &holders)?;
             before = Some(ports);
             Ok(goes_on)
         })
+    }
+
+    /// A dump with verdicts, for which it looks again while a port seems stuck.
+    fn confirmed(&self, before: Option<&Table>, dump: Dump) -> Result<Dump> {
+        let mut dump = looks::judged(before, dump);
+        for _ in 0..looks::AGAIN {
+            if !looks::is_in_doubt(&dump.ports) {
+                break;
+            }
+            // The questions themselves take long enough for others to run meanwhile.
+            let (look, _) = live::look()?;
+            looks::confirm(&mut dump.ports, &look.ports);
+        }
+        Ok(dump)
     }
 
     /// A dump of the named domains.
@@ -281,18 +297,15 @@ impl<'a> Lists<'a> {
         self.print(table, &[])
     }
 
-    /// Prints the list of a dump, compared with the look `before` it. Returns whether another one follows.
+    /// Prints the list of a dump. Returns whether another one follows.
     fn dump(
         &mut self,
-        before: Option<&Table>,
+        has_two_looks: bool,
         dump: Dump,
         note: Option<String>,
         holders: &[String],
     ) -> Result<bool> {
-        let Dump { ports, polling } = dump;
-        let ports = looks::judged(before, ports);
-        let dump = Dump { ports, polling };
-        let mut notes = looks::notes(&dump, before.is_some(), holders);
+        let mut notes = looks::notes(&dump, has_two_looks, holders);
         notes.extend(note);
         self.print(dump.ports, &notes)
     }

@@ -13,6 +13,7 @@ use evtchn_trace::{DrawError, Lines, draw};
 
 use crate::file;
 use crate::plain;
+use crate::progress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +47,7 @@ pub(crate) struct Draw {
 
 /// The format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// A picture for a document
     Svg,
     /// A page to zoom and pan in a browser
@@ -81,11 +82,14 @@ impl Draw {
     fn draw(&self, format: Format) -> Result<()> {
         let opened = File::open(&self.trace).and_then(|file| Ok((file.metadata()?, file)));
         let (read, file) = opened.map_err(|error| DrawError::Load(error.into()))?;
+        let progress = progress::bytes(read.len());
+        let file = progress.wrap_read(file);
         let trace = Lines::new(BufReader::with_capacity(1 << 16, file));
         let mut trace = trace.map_err(DrawError::from)?.salvaging();
         file::write(&self.output, Some(&read), |out| {
             Ok(draw(format.into(), &mut trace, out)?)
         })?;
+        progress.finish_and_clear();
         if let Some(cut) = trace.cut() {
             plain::eprintln(format_args!("{}: {cut}", self.trace.display()));
         }
@@ -103,7 +107,8 @@ impl From<Format> for evtchn_trace::Format {
     }
 }
 
-fn format(file: &Path) -> Option<Format> {
+/// The format that the name of a file determines.
+pub(crate) fn format(file: &Path) -> Option<Format> {
     let end = file.extension().and_then(OsStr::to_str)?;
     Format::from_str(end, true).ok()
 }

@@ -24,9 +24,10 @@ use crate::log;
 use crate::options::{self, Backend, ON_SIM, ON_XEN, interval, time, usage_error};
 use crate::output::Format;
 use crate::source::{Filter, Source};
+use crate::timeline;
 use exec::Exec;
 use job::Options;
-use record::Recording;
+use record::{Recording, Wanted};
 
 const EXAMPLES: &str = concat!(
     "\
@@ -34,6 +35,7 @@ Examples:
   evtchn watch                                   without Xen: 8 simulated guests
   evtchn watch --seed 7 --guests 100 --json      another run of 100 guests, for programs
   evtchn watch --backend sim --record FILE       a trace for evtchn replay, on any machine
+  evtchn watch --once --timeline run.svg         a picture of what it saw
 On Xen:
   evtchn watch --virq DOM_EXC                    a virtual interrupt, until Ctrl-C
   evtchn watch --unbound 3 --once                print a port for domain 3, wait for one event
@@ -127,6 +129,11 @@ pub(crate) struct Watch {
     /// pipe or a device too.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    /// Draw the run to FILE when it ends, as evtchn timeline does: FILE.svg, FILE.html or FILE.json.
+    ///
+    /// A run of any length has room in a .json, for ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
 }
 
 impl Watch {
@@ -196,6 +203,24 @@ impl Watch {
         }
     }
 
+    /// The files that the run leaves. Ends the program if the name of the picture determines no format.
+    fn wanted(&self) -> Wanted<'_> {
+        let timeline = self.timeline.as_deref().map(|path| {
+            let Some(format) = timeline::format(path) else {
+                let message = format!(
+                    "cannot tell the format: {} must end in .svg, .html or .json",
+                    path.display()
+                );
+                usage_error::<Watch>("evtchn watch", ErrorKind::InvalidValue, message);
+            };
+            (path, format.into())
+        });
+        Wanted {
+            record: self.record.as_deref(),
+            timeline,
+        }
+    }
+
     fn simulate(self) -> Result<()> {
         let setup = sim::Setup {
             seed: self.seed.unwrap_or(0),
@@ -203,7 +228,7 @@ impl Watch {
             dies_after: self.dies_after,
         };
         let options = self.options(Some(Watch::EVENTS));
-        let recording = Recording::sim(self.record.as_deref(), setup.seed)?;
+        let recording = Recording::sim(self.wanted(), setup.seed)?;
         let ran = sim::run(setup, options, self.format(), &recording);
         let ended = recording.finish();
         ran.and(ended)
@@ -217,6 +242,7 @@ impl Watch {
             let kind = ErrorKind::MissingRequiredArgument;
             usage_error::<Watch>("evtchn watch", kind, message.to_owned());
         }
+        let recording = Recording::xen(self.wanted())?;
         let events = sources.is_empty().then_some(Watch::EVENTS);
         let options = self.options(events);
         let format = self.format();
@@ -225,7 +251,6 @@ impl Watch {
             sources,
             device: self.device.unwrap_or_else(|| DEVICE_PATH.into()),
         };
-        let recording = Recording::xen(self.record.as_deref())?;
         let ran = xen::run(&setup, options, format, &recording);
         let ended = recording.finish();
         ran.and(ended)

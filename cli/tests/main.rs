@@ -3,6 +3,7 @@
 mod commands;
 mod doctor;
 mod dumps;
+mod pictures;
 mod replay;
 mod schema;
 mod support;

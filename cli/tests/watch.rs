@@ -23,11 +23,11 @@ fn command(arguments: &str) -> Command {
     command
 }
 
-fn run(arguments: &str) -> Output {
+pub(crate) fn run(arguments: &str) -> Output {
     command(arguments).output().unwrap()
 }
 
-fn stdout(arguments: &str) -> String {
+pub(crate) fn stdout(arguments: &str) -> String {
     let output = run(arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments}: {output:?}");
     assert_eq!(output.stderr, b"", "{arguments}");
@@ -35,7 +35,7 @@ fn stdout(arguments: &str) -> String {
 }
 
 /// The error line of a run that failed with this code.
-fn failure(code: i32, output: Output) -> String {
+pub(crate) fn failure(code: i32, output: Output) -> String {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
@@ -232,7 +232,7 @@ fn with_a_device_the_real_backend_does_the_same_job() {
 }
 
 /// An empty directory for one test only.
-fn directory(name: &str) -> PathBuf {
+pub(crate) fn directory(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _may_be_missing = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).unwrap();
@@ -240,7 +240,7 @@ fn directory(name: &str) -> PathBuf {
 }
 
 /// The number of files in a directory, hidden ones too.
-fn files(directory: &Path) -> usize {
+pub(crate) fn files(directory: &Path) -> usize {
     fs::read_dir(directory).unwrap().count()
 }
 

@@ -1,4 +1,4 @@
-//! Two looks at the same ports, apart in time: which are stuck, and which only busy.
+//! Two or more looks at the same ports, apart in time: which are stuck, and which only busy.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::table::{Entry, Table};
 /// What two looks at a port show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Pending and masked in both: its event was handed out, the next one came, and the port was not
+    /// Pending and masked in each: its event was handed out, the next one came, and the port was not
     /// unmasked in between.
     Stuck,
-    /// Pending and not masked in both: its vCPU does not take it.
+    /// Pending and not masked in each: its vCPU does not take it.
     NotTaken,
     /// Pending in the last look, but otherwise before.
     Busy,
@@ -44,14 +44,39 @@ impl Verdict {
     }
 }
 
-/// The ports of the last look, with a verdict where there was a look before it.
-pub(super) fn judged(before: Option<&Table>, mut now: Table) -> Table {
+/// The last look, with a verdict on each port where there was a look before it.
+pub(super) fn judged(before: Option<&Table>, mut now: Dump) -> Dump {
     if let Some(before) = before {
-        for (place, entry) in &mut now {
+        for (place, entry) in &mut now.ports {
             entry.verdict = Verdict::of(before.get(place), entry);
         }
     }
     now
+}
+
+/// How often `--live` looks again while a port seems stuck: one that is notified all the time may be found
+/// pending and masked by chance.
+pub(super) const AGAIN: u32 = 6;
+
+/// Whether a verdict may be chance, which another look shows.
+pub(super) fn is_in_doubt(table: &Table) -> bool {
+    let mut verdicts = table.values().filter_map(|entry| entry.verdict);
+    verdicts.any(|verdict| verdict != Verdict::Busy)
+}
+
+/// Holds the verdicts against one more look: what it finds otherwise is only busy.
+pub(super) fn confirm(table: &mut Table, look: &Table) {
+    for (place, entry) in table {
+        let Some(verdict) = entry.verdict else {
+            continue;
+        };
+        let now = look
+            .get(place)
+            .and_then(|now| Verdict::of(Some(entry), now));
+        if now != Some(verdict) {
+            entry.verdict = Some(Verdict::Busy);
+        }
+    }
 }
 
 /// What stands below a list of this dump: vCPUs that poll, and what to make of the verdicts.
@@ -70,11 +95,11 @@ pub(super) fn notes(dump: &Dump, has_two_looks: bool, holders: &[String]) -> Vec
     for (verdict, means) in [
         (
             Verdict::Stuck,
-            "pending and masked in both looks: the program or kernel that has the port does not unmask it",
+            "pending and masked in every look: the program or kernel that has the port does not unmask it",
         ),
         (
             Verdict::NotTaken,
-            "pending and not masked in both looks: the vCPU does not take its events",
+            "pending and not masked in every look: the vCPU does not take its events",
         ),
     ] {
         if let Some(ports) = counts.get(verdict.name()) {

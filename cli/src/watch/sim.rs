@@ -17,7 +17,7 @@ use evtchn::{Cause, DeviceError, DomId, Port, PortStatuses};
 
 use super::environment::{AfterWake, Channel, Context, Environment, Notifier, Watched};
 use super::job::{Job, Observer, Options, watch};
-use super::record::Recording;
+use super::record::{Recording, Wanted};
 use crate::options::Place;
 use crate::output::{Format, Output, ReportingRegistrar};
 use crate::source::Source;
@@ -67,7 +67,7 @@ pub(crate) fn observe(
     let sim = Sim::new(setup.seed);
     let privcmd = sim.privcmd(DomId::DOM0);
     let observer = Box::new(move || observer(&privcmd));
-    let unrecorded = Recording::sim(None, setup.seed)?;
+    let unrecorded = Recording::sim(Wanted::default(), setup.seed)?;
     run_on(
         &sim,
         setup,

@@ -53,7 +53,7 @@ fn a_notify_wakes_a_listener_in_another_process_one_after_the_other() {
     let port = listener.port;
     for sent in 1..=3 {
         let lines = stdout(&format!("notify self:{port}"));
-        assert_eq!(lines.lines().count(), 2, "{sent}: {lines}");
+        assert_eq!(lines.lines().count(), 3, "{sent}: {lines}");
     }
     let wakes = listener.rest();
     assert_eq!(wakes.len(), 3, "{wakes:?}");

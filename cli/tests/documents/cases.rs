@@ -119,6 +119,11 @@ pub(crate) fn shell_for_the_device_runs_only_in_dom0() {
     // Each document has a folder, and the case above runs at the same time, so this one has another name.
     run("device.md", &scripts(text, Where::Here)).unwrap();
     run("device.md", &scripts(text, Where::Xen)).unwrap_err();
+    // What a newcomer does without Xen is another thing in dom0, where it is left out.
+    let newcomer = "```sh\ncargo run --release -- --bogus\n```\n";
+    run("newcomer.md", &scripts(newcomer, Where::Here)).unwrap_err();
+    let both = format!("{newcomer}\n```sh xen\ntrue\n```\n");
+    run("newcomer.md", &scripts(&both, Where::Xen)).unwrap();
     let last = &blocks(text)[1];
     let last = format!("{:?}", commands(last).unwrap());
     assert_eq!(last, r#"[Xen("evtchn --version")]"#);

@@ -35,6 +35,8 @@ impl Where {
 pub(crate) enum Command {
     /// In this test, on any machine.
     Here(String),
+    /// In this test, where there is no Xen: what a newcomer does.
+    WithoutXen(String),
     /// In this test, in dom0.
     Xen(String),
     /// In another test.
@@ -106,7 +108,7 @@ fn steps(block: &Block) -> Result<Vec<Step>, String> {
 fn translate(command: &str, needs_xen: bool) -> Command {
     let command = command.split(" #").next().unwrap_or(command).trim_end();
     if let Some(arguments) = command.strip_prefix("cargo run --release -- ") {
-        return Command::Here(format!("evtchn {arguments}"));
+        return Command::WithoutXen(format!("evtchn {arguments}"));
     }
     if let Some(in_guest) = command.strip_prefix("cargo xtask xen -- ") {
         return Command::Xen(in_guest.to_owned());
@@ -130,6 +132,7 @@ pub(crate) fn scripts(text: &str, place: Where) -> Vec<Script> {
         let mut steps = steps(&block).unwrap_or_default();
         steps.retain(|step| match step.command {
             Command::Here(_) => true,
+            Command::WithoutXen(_) => place == Where::Here,
             Command::Xen(_) => place == Where::Xen,
             Command::Elsewhere(_) => false,
         });
@@ -166,8 +169,10 @@ pub(crate) fn run(document: &str, scripts: &[Script]) -> Result<(), String> {
 
 impl Step {
     fn run(&self, folder: &Path) -> Result<(), String> {
-        let (Command::Here(command) | Command::Xen(command) | Command::Elsewhere(command)) =
-            &self.command;
+        let (Command::Here(command)
+        | Command::WithoutXen(command)
+        | Command::Xen(command)
+        | Command::Elsewhere(command)) = &self.command;
         let ran = process::Command::new("sh")
             .args(["-euc", &format!("exec 2>&1\n{command}")])
             .current_dir(folder)

@@ -102,6 +102,10 @@ const PRINTING: &[&str] = &[
     "ping --backend sim",
     "ping --backend sim --json",
     "ls --backend sim",
+    "watch --help",
+    "ls --help",
+    "doctor --help",
+    "timeline --help",
     "completions bash",
     "man",
 ];
@@ -114,6 +118,14 @@ fn a_closed_pipe_ends_each_command_without_an_error() {
         let output = evtchn(arguments).stdout(writer).output().unwrap();
         assert_eq!(stderr(&output), "", "{arguments}");
         assert_eq!(output.status.code(), Some(0), "{arguments}");
+    }
+}
+
+#[test]
+fn each_output_is_ascii_so_that_any_locale_shows_it() {
+    for arguments in PRINTING.iter().filter(|it| !it.contains("100000")) {
+        let output = evtchn(arguments).env("LC_ALL", "C").output().unwrap();
+        assert!(output.stdout.is_ascii(), "{arguments}: {output:?}");
     }
 }
 

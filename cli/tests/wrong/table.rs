@@ -21,6 +21,11 @@ pub(crate) const USAGE: &[Wrong] = &[
     ("watch --only nonsense", 2, &["nonsense", "DOM_EXC"]),
     ("watch --only 3:0", 2, &["3:0"]),
     ("watch --exec '", 2, &["quote"]),
+    (
+        "watch --timeline run.png",
+        2,
+        &["run.png", ".svg, .html or .json"],
+    ),
     ("watch --exec ''", 2, &["names no program"]),
     (
         "watch --backend sim --unbound 3",
