@@ -17,7 +17,9 @@ scenarios! {
     edges_that_come_beside_polls_wake_each_task,
     fault_beside_polls_leaves_no_task_asleep,
     stream_beside_a_drive_gets_every_event,
+    futures_that_wake_together_on_two_threads_are_all_unmasked,
     stream_on_an_edge_triggered_loop_gets_every_event,
+    streams_that_wake_together_on_two_threads_are_all_unmasked,
     task_beside_rounds_gets_its_own_wake,
     unbind_beside_a_stream_ends_it,
     wake_beside_a_drop_does_not_reach_the_next_task_of_that_id;
@@ -128,6 +130,41 @@ fn edges_that_come_beside_polls_wake_each_task() {
         });
     });
     assert!(!rig.is_registered());
+}
+
+/// Two tasks with an event each, which `wait` takes: each has the next event sent as soon as it took one, so
+/// that it gets that only if its port is unmasked.
+fn wake_together(wait: impl Fn(&Wire, &dyn Fn()) + Sync) {
+    let rig = Rig::new();
+    let wires = [rig.wire(), rig.wire()];
+    wires.iter().for_each(|wire| rig.peer.send(wire));
+    beside_a_reactor(&rig, || {
+        thread::scope(|scope| {
+            for wire in &wires {
+                scope.spawn(|| wait(wire, &|| rig.peer.send(wire)));
+            }
+        });
+    });
+    assert!(!rig.is_registered());
+}
+
+fn streams_that_wake_together_on_two_threads_are_all_unmasked() {
+    wake_together(|wire, send| {
+        let mut wakes = wire.channel.wakes().unwrap();
+        for _ in 0..3 {
+            assert_eq!(next(&mut wakes), Some(Cause::Event));
+            send();
+        }
+    });
+}
+
+fn futures_that_wake_together_on_two_threads_are_all_unmasked() {
+    wake_together(|wire, send| {
+        for _ in 0..3 {
+            assert_eq!(finish(wire.channel.woken()).unwrap(), Cause::Event);
+            send();
+        }
+    });
 }
 
 /// A wake calls the waker of the last poll, whenever it comes.
