@@ -82,7 +82,8 @@ impl SimOpen {
 
     /// The same opener, but its devices notify many ports in one hypercall, as those of
     /// `evtchn_xen::XenOpen` with `Multicall::Always`: Xen alone checks the ports. In a domain
-    /// that is not privileged, the hypercall is refused, and a device makes an ioctl for each port. A fault for [`Call::Notify`] hits a port of a batch too.
+    /// that is not privileged, the hypercall is refused, and a device makes an ioctl for each port.
+    /// A fault for [`Call::Notify`] hits a port of a batch too.
     ///
     /// ```
     /// use evtchn_core::{DomId, EventChannel, Open, RemotePort};
