@@ -29,10 +29,11 @@ use dump::Dump;
 use live::Looks;
 use table::{Printer, Table};
 
-/// List the ports of domains: what each is bound to, and which vCPU gets its events; from a dump also
-/// which are pending, masked and stuck.
+/// List the ports of domains, from Xen, from a dump of Xen, or from the simulator.
 ///
-/// It asks Xen through /dev/xen/privcmd, so it sees the ports of every program and of the kernel.
+/// It says what each port is bound to and which vCPU gets its events; a dump also says which ports are
+/// pending, masked and stuck. It asks Xen through /dev/xen/privcmd, so it sees the ports of every program
+/// and of the kernel.
 /// A control domain may ask about every domain, any other domain about itself. The simulated machine
 /// is that of `evtchn watch`; there --watch prints a list for each wake.
 #[derive(Debug, Args)]
