@@ -211,7 +211,7 @@ impl Driver {
     /// Gives a port that Xen just allocated to a file (`evtchn_bind_to_user`).
     fn bind_to_file(&mut self, xen: &mut Hypervisor, file: usize, port: u32) -> Result<u32, Errno> {
         self.check_new(xen, port)?;
-        self.bind(xen, port, Owner::File(file), false);
+        self.bind(xen, port, Owner::of(file), false);
         Ok(port)
     }
 
@@ -224,7 +224,7 @@ impl Driver {
         if self.owner(port) != Owner::Free {
             return Err(Errno::EBUSY);
         }
-        self.bind(xen, port, Owner::File(file), true);
+        self.bind(xen, port, Owner::of(file), true);
         Ok(0)
     }
 
@@ -242,7 +242,7 @@ impl Driver {
     /// The index of a port in the table, if this file has bound it (`find_evtchn`).
     #[inline]
     fn bound_by(&self, file: usize, port: u32) -> Option<usize> {
-        (self.owner(port) == Owner::File(file)).then_some(port as usize)
+        (self.owner(port) == Owner::of(file)).then_some(port as usize)
     }
 
     pub(super) fn peek(&self, file: usize) -> Result<&File, Errno> {

@@ -45,8 +45,15 @@ enum Owner {
     Kernel {
         events: u32,
     },
-    /// The open file with this index.
-    File(usize),
+    /// The open file with this index, in few bytes, since there are many ports.
+    File(u32),
+}
+
+impl Owner {
+    fn of(file: usize) -> Owner {
+        // A file takes more than a byte, so there are not more.
+        Owner::File(u32::try_from(file).unwrap_or(u32::MAX))
+    }
 }
 
 impl Binding {
@@ -129,7 +136,7 @@ impl Driver {
                 self.unmask(xen, upcall.port);
             }
             &mut Owner::File(file) => {
-                if let Ok(file) = self.file(file) {
+                if let Ok(file) = self.file(file as usize) {
                     file.push(upcall.port);
                 }
             }
@@ -192,7 +199,9 @@ impl Driver {
         }
         self.pages = self.pages.max(port / PORTS_PER_PAGE + 1);
         let place = match owner {
-            Owner::File(file) => self.file(file).map_or(0, |file| file.bound_one(port)),
+            Owner::File(file) => self
+                .file(file as usize)
+                .map_or(0, |file| file.bound_one(port)),
             Owner::Free | Owner::Kernel { .. } => 0,
         };
         self.bindings[index] = Binding {

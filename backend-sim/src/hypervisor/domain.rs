@@ -64,7 +64,7 @@ impl Channel {
         pending: false,
         masked: true,
         linked: false,
-        ticket: 0,
+        ticket: Ticket::FIRST,
         vcpu: 0,
         consumer: Consumer::Guest,
     };

@@ -6,7 +6,15 @@
 use super::Upcall;
 
 /// Identifies an entry for as long as it is in the queue. Later entries have greater tickets.
-pub(super) type Ticket = u64;
+///
+/// It is aligned as the other fields of a port, of which there are many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(Rust, packed(4))]
+pub(super) struct Ticket(u64);
+
+impl Ticket {
+    pub(super) const FIRST: Ticket = Ticket(0);
+}
 
 const WORD: usize = u64::BITS as usize;
 
@@ -39,7 +47,7 @@ impl Queue {
             self.pack();
         }
         let ticket = self.next;
-        self.next += 1;
+        self.next.0 += 1;
         self.append(ticket, upcall);
         ticket
     }

@@ -36,6 +36,10 @@ const DOCUMENTS: &[Document] = documents![
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
+    "backend-sim/README.md",
+    "backend-xen/README.md",
+    "cli/README.md",
+    "core/README.md",
     "docs/coming-from.md",
     "docs/command.md",
     "docs/comparison.md",
@@ -47,8 +51,11 @@ const DOCUMENTS: &[Document] = documents![
     "docs/timeline.md",
     "docs/tokio.md",
     "docs/traces.md",
+    "fork/README.md",
+    "loops/README.md",
     "testing/bench-others/README.md",
     "testing/mutations/README.md",
+    "trace/README.md",
 ];
 
 fn root() -> &'static Path {
