@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evtchn::sim::{Delivery, DomainConfig, Guest, Sim, SimDevice, SimLoop};
+use evtchn::sim::{Delivery, DomainConfig, Guest, Sim, SimDevice, SimLoop, World};
 use evtchn::{Channel, Context, DomId, EventChannel, Open, Port, PortBuf};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -91,7 +91,7 @@ impl Burst {
         for port in &self.theirs {
             self.guest.send(*port).unwrap();
         }
-        self.sim.with(|world| world.run());
+        self.sim.with(World::run);
         let took = processor_time() - begun;
         for ports in self.ours.chunks(PortBuf::MAX) {
             self.device.pending(&mut self.read).unwrap();
