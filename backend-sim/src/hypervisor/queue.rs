@@ -21,7 +21,9 @@ const WORD: usize = u64::BITS as usize;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// The entries since the last [`pack`](Self::pack), also those that were taken.
-    entries: Vec<(Ticket, Upcall)>,
+    entries: Vec<Upcall>,
+    /// Their tickets, apart from them because a ticket is seldom looked for.
+    tickets: Vec<Ticket>,
     /// For each word of entries, a bit for each that is there.
     there: Vec<u64>,
     /// The Fenwick tree: at `i`, how many are there in the words `i + 1 - lowbit(i + 1)` to `i`.
@@ -69,7 +71,7 @@ impl Queue {
 
     /// Takes the entry with this ticket, if it is there.
     pub(super) fn remove_ticket(&mut self, ticket: Ticket) -> Option<Upcall> {
-        let found = self.entries.binary_search_by_key(&ticket, |(it, _)| *it);
+        let found = self.tickets.binary_search(&ticket);
         let index = found.ok().filter(|index| self.is_there(*index))?;
         Some(self.take(index))
     }
@@ -77,7 +79,7 @@ impl Queue {
     /// The entries, in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Upcall> {
         let entries = self.entries.iter().enumerate();
-        entries.filter_map(|(index, (_, upcall))| self.is_there(index).then_some(*upcall))
+        entries.filter_map(|(index, upcall)| self.is_there(index).then_some(*upcall))
     }
 
     /// Drops all entries but those that are to be kept.
@@ -85,7 +87,7 @@ impl Queue {
         if self.len == 0 {
             return;
         }
-        self.pack_those(|queue, index| queue.is_there(index) && keep(queue.entries[index].1));
+        self.pack_those(|queue, index| queue.is_there(index) && keep(queue.entries[index]));
     }
 
     // Inside.
@@ -114,7 +116,8 @@ impl Queue {
     #[inline]
     fn append(&mut self, ticket: Ticket, upcall: Upcall) {
         let index = self.entries.len();
-        self.entries.push((ticket, upcall));
+        self.entries.push(upcall);
+        self.tickets.push(ticket);
         self.enter(index);
     }
 
@@ -146,10 +149,11 @@ impl Queue {
     /// Takes an entry that is there.
     #[inline]
     fn take(&mut self, index: usize) -> Upcall {
-        let (_, upcall) = self.entries[index];
+        let upcall = self.entries[index];
         self.len -= 1;
         if self.len == 0 {
             self.entries.clear();
+            self.tickets.clear();
             self.there.clear();
             self.sums.clear();
             return upcall;
@@ -175,10 +179,12 @@ impl Queue {
         for index in 0..self.entries.len() {
             if keep(self, index) {
                 self.entries[kept] = self.entries[index];
+                self.tickets[kept] = self.tickets[index];
                 kept += 1;
             }
         }
         self.entries.truncate(kept);
+        self.tickets.truncate(kept);
         self.there.clear();
         self.sums.clear();
         self.len = 0;
