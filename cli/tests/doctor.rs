@@ -143,6 +143,7 @@ ok    ABI           FIFO: up to 131,071 ports, none starves another
 note  static ports  cannot be bound: that needs Linux 6.6
 note  VIRQ rule     the bind of a VIRQ that Xen sends to another domain succeeds and never wakes:
                     Xen refuses it from 4.21 on
+ok    batches       one hypercall can make many notifies
 ";
     assert_says(&tree.doctor(""), expected, 3, "module, node");
 }
@@ -166,6 +167,7 @@ ok    ABI           FIFO: up to 131,071 ports, none starves another
 note  static ports  cannot be bound: that needs Linux 6.6
 note  VIRQ rule     the bind of a VIRQ that Xen sends to another domain succeeds and never wakes:
                     Xen refuses it from 4.21 on
+ok    batches       one hypercall can make many notifies
 ";
     assert_says(&tree.doctor(""), expected, 0, "");
 }
@@ -187,6 +189,7 @@ note  privcmd       there is no /dev/xen/privcmd: ls, --check-peers and ping can
 note  ABI           two levels: up to 4,095 ports; without xen.fifo_events=0 Linux uses FIFO
 ok    static ports  the driver can bind them
 ok    VIRQ rule     Xen refuses the bind of a VIRQ that it sends to another domain (EBUSY)
+note  batches       each notify is an ioctl: only a control domain may make other hypercalls
 note  restore       after a restore or a migration of this guest every port of an open device is
                     gone: a program has to open the device and bind again
 ";

@@ -51,6 +51,11 @@ impl Machine {
         }
     }
 
+    /// How Xen runs the domain: `PV`, `PVH` or `HVM`.
+    pub(super) fn guest_type(&self) -> Option<String> {
+        self.text("/sys/hypervisor/guest_type")
+    }
+
     /// Major and minor version of Xen.
     pub(super) fn xen(&self) -> Option<(u32, u32)> {
         let part = |name: &str| self.text(&format!("/sys/hypervisor/version/{name}"));
@@ -104,7 +109,7 @@ impl Machine {
             Some(false) => "a guest",
             None => "a domain",
         };
-        let kind = self.text("/sys/hypervisor/guest_type");
+        let kind = self.guest_type();
         let kind = kind.map(|kind| format!(" ({kind})")).unwrap_or_default();
         Line::ok(TOPIC, format!("{version}; this is {domain}{kind}"))
     }

@@ -5,7 +5,7 @@ use super::machine::Machine;
 
 /// The lines about what depends on versions.
 pub(super) fn lines(machine: &Machine) -> Vec<Line> {
-    let mut lines = vec![static_binds(machine), virq_rule(machine)];
+    let mut lines = vec![static_binds(machine), virq_rule(machine), batches(machine)];
     if machine.is_control() == Some(false) {
         lines.push(Line::note(
             "restore",
@@ -44,5 +44,20 @@ fn virq_rule(machine: &Machine) -> Line {
              refuses it from 4.21 on",
         ),
         None => Line::note(TOPIC, "depends on the version of Xen, which is not known"),
+    }
+}
+
+fn batches(machine: &Machine) -> Line {
+    const TOPIC: &str = "batches";
+    match (machine.is_control(), machine.guest_type().as_deref()) {
+        (Some(true), Some("PV")) => Line::ok(TOPIC, "one hypercall can make many notifies"),
+        (Some(true), _) => Line::note(
+            TOPIC,
+            "each notify is an ioctl: one hypercall for many costs more in such a domain",
+        ),
+        (Some(false) | None, _) => Line::note(
+            TOPIC,
+            "each notify is an ioctl: only a control domain may make other hypercalls",
+        ),
     }
 }
