@@ -32,7 +32,8 @@ pub(crate) const FIOCLEX: u32 = 0x5451;
 /// The size of a file, which a device does not have.
 pub(crate) const FIOQSIZE: u32 = 0x5460;
 
-/// The most bytes that one read or write moves: a page.
+/// The most bytes that one read or write moves: a page, with pages of the usual size
+/// ([`DomainConfig::page_size`](crate::DomainConfig::page_size)).
 pub const PAGE: usize = 4096;
 
 /// What a file was opened for. Only read and write check it; an ioctl works in every mode.

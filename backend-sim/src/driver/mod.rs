@@ -63,6 +63,9 @@ pub(crate) struct Driver {
     domid: DomId,
     abi: Abi,
     knows_static: bool,
+    page_size: usize,
+    /// How many times a file was given a static port that has another owner.
+    static_misuses: u64,
     /// With one vCPU an upcall runs at once, even in the middle of a write.
     pub(crate) one_vcpu: bool,
     /// By port.
@@ -84,6 +87,8 @@ impl Driver {
             domid,
             abi: config.abi,
             knows_static: config.bind_static,
+            page_size: config.page_size,
+            static_misuses: 0,
             one_vcpu: true,
             bindings: Vec::new(),
             pages: 1,
@@ -94,6 +99,10 @@ impl Driver {
         // This cannot fail: the domain exists, because this is its kernel.
         let _ = xen.switch(domid, config.abi);
         // A kernel that cannot bind one of them boots without it.
+        if config.store_port {
+            let alloc = |xen: &mut Hypervisor| xen.alloc_unbound(domid, DomId::SELF, domid);
+            let _ = driver.kernel_bind(xen, alloc);
+        }
         for virq in config.kernel_virqs.iter().copied().map(Virq::as_raw) {
             let _ = driver.kernel_bind(xen, |xen| xen.bind_virq(domid, virq, 0));
         }

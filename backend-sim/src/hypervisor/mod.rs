@@ -18,8 +18,9 @@ mod virq;
 
 use evtchn_core::DomId;
 
-use crate::config::{DomainConfig, XenVersion};
+use crate::config::DomainConfig;
 use crate::errno::Errno;
+use crate::platform::{Policy, XenVersion};
 use domain::Domain;
 pub(crate) use domain::{Channel, Consumer, State};
 use queue::Queue;
@@ -38,6 +39,7 @@ pub(crate) struct Upcall {
 #[derive(Debug)]
 pub(crate) struct Hypervisor {
     version: XenVersion,
+    policy: Policy,
     /// By domain id.
     domains: Vec<Option<Box<Domain>>>,
     /// The id that was given last to a domain that did not ask for one.
@@ -49,9 +51,10 @@ pub(crate) struct Hypervisor {
 }
 
 impl Hypervisor {
-    pub(crate) fn new(version: XenVersion) -> Hypervisor {
+    pub(crate) fn new(version: XenVersion, policy: Policy) -> Hypervisor {
         Hypervisor {
             version,
+            policy,
             domains: Vec::new(),
             rover: 0,
             handlers: [DomId::DOM0; NR_VIRQS],

@@ -83,9 +83,12 @@ impl Hypervisor {
     /// Takes a port of a domain for Xen itself, to which `remote` may bind
     /// (`alloc_unbound_xen_event_channel`): an I/O request server has one per vCPU.
     pub(crate) fn alloc_for_xen(&mut self, domid: DomId, remote: DomId) -> Result<u32, Errno> {
+        let remote = own(domid, remote);
+        // Xen does it when the toolstack of domain 0 asks.
+        let permitted = self.may_wait(DomId::DOM0, domid, remote);
         let domain = self.known(domid)?;
         let port = domain.free_port()?;
-        let remote = own(domid, remote);
+        permitted?;
         domain.take(port, State::Unbound { remote });
         if let Some(channel) = domain.channel_mut(port) {
             channel.consumer = Consumer::Xen { events: 0 };

@@ -137,7 +137,7 @@ impl World {
     #[must_use]
     pub fn new(config: Config) -> World {
         let mut world = World {
-            xen: Hypervisor::new(config.xen),
+            xen: Hypervisor::new(config.xen, config.policy),
             readers: Readers::default(),
             kernels: Vec::new(),
             boots: MACHINES.fetch_add(1, Ordering::Relaxed) << 32,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use evtchn_core::Status;
 
 use super::*;
-use crate::config::XenVersion;
 use crate::driver::abi;
+use crate::platform::XenVersion;
 
 const SELF: u32 = 0x7ff0;
 
