@@ -68,8 +68,11 @@ fn noticed(platform: &Platform) -> Noticed {
     })
 }
 
+/// The name of a fact, and a way to change it.
+type Swap = (&'static str, fn(&mut Platform));
+
 /// A way to change each fact, named as in [`Platform::facts`].
-fn swaps() -> Vec<(&'static str, fn(&mut Platform))> {
+fn swaps() -> Vec<Swap> {
     fn other<T: PartialEq>(datum: &mut Datum<T>, ways: [T; 2]) {
         let [one, two] = ways;
         datum.value = if datum.value == one { two } else { one };
@@ -89,7 +92,7 @@ fn swaps() -> Vec<(&'static str, fn(&mut Platform))> {
         }),
         ("page size", |it| it.page_size.value = 1 << 16),
         ("BIND_STATIC", |it| {
-            other(&mut it.bind_static, [true, false])
+            other(&mut it.bind_static, [true, false]);
         }),
         ("device minor", |it| it.device_minor.value += 1),
         ("dom0: ABI", |it| abi(&mut it.dom0.abi)),
