@@ -121,9 +121,14 @@ impl Driver {
 
     /// Handles an event: puts it into the ring of the file that bound the port
     /// (`evtchn_interrupt`); a port of the kernel itself is unmasked again at once. A port that is
-    /// not bound stays masked.
+    /// not bound stays masked. The event of a port that a file has disabled, which something else
+    /// unmasked, is ignored (`is_active` in drivers/xen/events/events_base.c).
     #[inline]
     pub(crate) fn upcall(&mut self, xen: &mut Hypervisor, upcall: Upcall) {
+        if self.is_active(upcall.port) {
+            xen.ignore(upcall);
+            return;
+        }
         if !xen.handle(upcall) {
             return;
         }
@@ -236,6 +241,14 @@ impl Driver {
         {
             self.upcall(xen, upcall);
         }
+    }
+
+    /// Whether a file has a port and has not enabled it again since its event.
+    #[inline]
+    fn is_active(&self, port: u32) -> bool {
+        self.bindings
+            .get(port as usize)
+            .is_some_and(|it| !it.enabled && matches!(it.owner, Owner::File(_)))
     }
 
     fn owner(&self, port: u32) -> Owner {

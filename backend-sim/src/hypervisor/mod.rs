@@ -152,9 +152,17 @@ impl Hypervisor {
 
     // The bits that Xen shares with the guest.
 
-    /// The guest clears the mask; a pending port is then linked.
+    /// The guest clears the mask; a pending port is then linked. Under the FIFO ABI a guest that
+    /// finds the mask clear already leaves it at that
+    /// (Linux drivers/xen/events/events_fifo.c, `clear_masked_cond`).
     #[inline]
     pub(crate) fn unmask(&mut self, domid: DomId, port: u32) {
+        if self
+            .domain(domid)
+            .is_some_and(|it| it.is_unmasked_fifo(port))
+        {
+            return;
+        }
         self.with_bits(domid, port, |channel| channel.masked = false);
     }
 
@@ -225,6 +233,13 @@ impl Hypervisor {
             channel.pending = false;
         }
         true
+    }
+
+    /// The guest unlinks a port and handles nothing: the bits stay as they are.
+    pub(crate) fn ignore(&mut self, Upcall { domid, port }: Upcall) {
+        if let Some(domain) = self.domain_mut(domid) {
+            domain.unlink(port);
+        }
     }
 
     // Inside.

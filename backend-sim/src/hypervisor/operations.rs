@@ -38,7 +38,7 @@ impl Hypervisor {
         let channel = self.known(caller)?.channel(port).ok_or(Errno::EINVAL)?;
         let is_bound = !matches!(channel.state, State::Free | State::Reserved);
         if is_bound && !channel.is_xens() {
-            self.unmask(caller, port);
+            self.with_bits(caller, port, |channel| channel.masked = false);
         }
         Ok(())
     }
@@ -133,9 +133,13 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// `XEN_DOMCTL_pausedomain`: events of the domain wait until it runs again.
-    pub(crate) fn pause(&mut self, domid: DomId) -> Result<(), Errno> {
+    /// `XEN_DOMCTL_pausedomain`: events of the domain wait until it runs again. A domain may not
+    /// pause itself.
+    pub(crate) fn pause(&mut self, caller: DomId, domid: DomId) -> Result<(), Errno> {
         let domain = self.known(domid)?;
+        if caller == domid {
+            return Err(Errno::EINVAL);
+        }
         domain.pauses = domain.pauses.checked_add(1).ok_or(Errno::EINVAL)?;
         self.park(domid);
         Ok(())

@@ -6,13 +6,13 @@ use super::{Happened, Happening, World};
 use crate::errno::Errno;
 
 impl World {
-    /// Pauses a domain: its vCPUs stop, and events on its ports wait until it runs again. Pauses
+    /// Pauses a domain, as the toolstack of domain 0 does: its vCPUs stop, and events on its ports wait until it runs again. Pauses
     /// count. What a test makes its programs do meanwhile is done all the same.
     ///
     /// # Errors
-    /// `ESRCH` for an unknown domain.
+    /// `ESRCH` for an unknown domain, `EINVAL` for domain 0, which would pause itself.
     pub fn pause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
-        self.xen.pause(domid)?;
+        self.xen.pause(DomId::DOM0, domid)?;
         self.happened(Happening::Pause, domid.as_raw().into());
         self.report(Happened::Other("pause"));
         Ok(())

@@ -10,7 +10,7 @@ mod vfs;
 use evtchn_core::{DomId, Port, RemotePort, Status, Virq};
 
 use super::abi::{self, Arg, PollBits};
-use crate::config::{Config, DomainConfig};
+use crate::config::{Abi, Config, DomainConfig};
 use crate::errno::Errno;
 use crate::platform::XenVersion;
 use crate::world::{FileId, World};
