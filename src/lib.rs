@@ -167,6 +167,8 @@ mod documents {
     struct ComingFrom;
     #[doc = include_str!("../docs/overflow.md")]
     struct Overflow;
+    #[doc = include_str!("../docs/platforms.md")]
+    struct Platforms;
     #[doc = include_str!("../docs/record-and-replay.md")]
     struct RecordAndReplay;
     #[doc = include_str!("../docs/test-without-xen.md")]

@@ -41,6 +41,7 @@ const DOCUMENTS: &[Document] = documents![
     "docs/comparison.md",
     "docs/figures.md",
     "docs/overflow.md",
+    "docs/platforms.md",
     "docs/record-and-replay.md",
     "docs/test-without-xen.md",
     "docs/timeline.md",
