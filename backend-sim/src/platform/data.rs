@@ -107,7 +107,7 @@ const DOM0_PV: KernelData = KernelData {
         &[Virq::TIMER, Virq::CONSOLE, Virq::PCPU_STATE, VIRQ_MCA],
         STATUS,
     ),
-    other_ports: observed(5, STATUS),
+    other_ports: read(5, "a round number: it depends on vCPUs and devices"),
     hypercalls: observed(Hypercalls::Made, PRIVCMD),
 };
 
@@ -146,6 +146,12 @@ const GUEST_PV: KernelData = KernelData {
     ..DOM0_PV
 };
 
+/// As before, but nobody has asked its privcmd.
+const GUEST_OF_7_3: KernelData = KernelData {
+    hypercalls: read(Hypercalls::Refused, PRIVCMD),
+    ..GUEST_PV
+};
+
 /// The first port that is left to programs is 7.
 const GUEST_PVH: KernelData = KernelData {
     other_ports: observed(5, "the first port of a program"),
@@ -154,6 +160,7 @@ const GUEST_PVH: KernelData = KernelData {
 
 /// The toolstack's two ports, for xenstore and for the console.
 const GUEST_ARM: KernelData = KernelData {
+    abi: read(Abi::Fifo, EVENTS),
     virqs: read(&[], EVENTS),
     other_ports: read(2, "tools/libs/light/libxl_dom.c, libxl__build_pre"),
     hypercalls: read(Hypercalls::Refused, PRIVCMD),
@@ -206,7 +213,10 @@ impl Platform {
         ..x86("linux-6.12-xen-4.20-pvh", &LINUX_6_12, XEN_4_20)
     };
     /// Debian 13 with the kernel of its backports.
-    pub const LINUX_7_3_ON_XEN_4_20: Platform = x86("linux-7.3-xen-4.20", &LINUX_7_3, XEN_4_20);
+    pub const LINUX_7_3_ON_XEN_4_20: Platform = Platform {
+        guest: GUEST_OF_7_3,
+        ..x86("linux-7.3-xen-4.20", &LINUX_7_3, XEN_4_20)
+    };
     /// Debian 12 on Arm.
     pub const LINUX_6_1_ON_XEN_4_17_ARM64: Platform =
         arm64("linux-6.1-xen-4.17-arm64", &LINUX_6_1, XEN_4_17);

@@ -110,7 +110,7 @@ pub enum Hypercalls {
 pub enum Seen {
     /// It was observed on this pair, or on one with the same kernel.
     Observed,
-    /// It was read from the source.
+    /// It was read from the source, or chosen where any value would do.
     Read,
 }
 
