@@ -1,4 +1,9 @@
 //! What a static bind refuses by itself, and what it leaves to the device.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests fail by panicking, and so do their helpers"
+)]
 
 use evtchn_core::{
     Cause, Context, DomId, Error, ErrorKind, EventChannel, NotStatic, Open, Port, Status, Virq,
