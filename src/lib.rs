@@ -56,8 +56,8 @@ pub use evtchn_core::mock;
 pub use evtchn_core::{
     AfterHandler, Backend, BadHandOver, BadId, BadLimit, BeforeHandler, Call, Cause, Channel,
     ChannelId, Context, Device, DeviceCall, DeviceError, DomId, Driver, Eoi, Error, ErrorKind,
-    EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, NotNotified, Notifier,
-    NotifySet, OnEoi, Open, Outcome, OwnTime, Parts, Passed, Port, PortBuf, PortStatus,
+    EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, NotNotified, NotStatic,
+    Notifier, NotifySet, OnEoi, Open, Outcome, OwnTime, Parts, Passed, Port, PortBuf, PortStatus,
     PortStatuses, RateLimit, Registrar, RemotePort, Round, Sleep, Sleeper, Slept, Stats, Status,
     StillInUse, Trigger, Unmask, UnmaskPolicy, Virq, Wake, WakeBuf, WakeTargets, Wakes,
     WeakContext, Woken,
@@ -169,6 +169,8 @@ mod documents {
     struct NotifyMany;
     #[doc = include_str!("../docs/overflow.md")]
     struct Overflow;
+    #[doc = include_str!("../docs/platforms.md")]
+    struct Platforms;
     #[doc = include_str!("../docs/record-and-replay.md")]
     struct RecordAndReplay;
     #[doc = include_str!("../docs/test-without-xen.md")]

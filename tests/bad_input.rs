@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use evtchn_core::{
-    Channel, ChannelId, Context, DeviceError, DomId, Error, HandOver, Port, RemotePort, Virq,
+    Channel, ChannelId, Context, DeviceError, DomId, Error, HandOver, NotStatic, Port, RemotePort,
+    Virq,
 };
 use evtchn_sim::SimLoop;
 
@@ -127,23 +128,29 @@ const BINDS: &[Row] = &[
     (
         "a static port on an old kernel",
         "bind_static ENOSYS Unsupported",
-        |rig| bind(rig.ctx.bind_static(port(50))),
+        |rig| bind(rig.ctx.bind_static(rig.static_port)),
     ),
     (
-        "a static port bound already",
-        "bind_static EISCONN InUse",
+        "a static bind of a port of this context",
+        "NotStatic: ours",
         |rig| bind(rig.modern.bind_static(rig.modern_channel.port())),
+    ),
+    ("a static bind of a VIRQ", "NotStatic: virq TBUF", |rig| {
+        bind(rig.fresh.bind_static(rig.virq.port()))
+    }),
+    (
+        "a static bind of a closed port",
+        "NotStatic: closed",
+        |rig| bind(rig.modern.bind_static(port(50))),
     ),
     (
         "a static port of another file",
         "bind_static EBUSY InUse",
         |rig| bind(rig.modern_other.bind_static(rig.modern_channel.port())),
     ),
-    (
-        "a static port out of range",
-        "bind_static ENOMEM NoMemory",
-        |rig| bind(rig.modern.bind_static(Port::MAX)),
-    ),
+    ("a static port out of range", "NotStatic: closed", |rig| {
+        bind(rig.modern.bind_static(Port::MAX))
+    }),
     (
         "a device where there is none",
         "open ENOENT NoDevice",
@@ -288,6 +295,8 @@ fn refused(error: &DeviceError) -> String {
 fn bind(bound: Result<SimChannel, Error>) -> String {
     match bound {
         Err(Error::Device(error)) => refused(&error),
+        Err(Error::NotStatic(NotStatic::Ours(_))) => "NotStatic: ours".into(),
+        Err(Error::NotStatic(NotStatic::Is(_, state))) => format!("NotStatic: {state}"),
         other => format!("{other:?}"),
     }
 }

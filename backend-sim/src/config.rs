@@ -1,10 +1,10 @@
 //! The configuration of a simulated machine and its domains.
 
-use std::ops::RangeInclusive;
-
 use evtchn_core::{DomId, Virq};
 
 use crate::choice::Choice;
+use crate::driver::abi;
+use crate::platform::{Hypercalls, Policy, XenVersion};
 
 /// How Xen and a guest share event bits.
 ///
@@ -31,28 +31,6 @@ impl Abi {
             Abi::Fifo => 131_072,
         }
     }
-}
-
-/// The version of Xen, for the few answers that changed.
-///
-/// ```
-/// use evtchn_sim::{Config, Sim, XenVersion};
-///
-/// let mut config = Config::seeded(1);
-/// assert_eq!(config.xen, XenVersion(4, 17));
-/// config.xen = XenVersion(4, 21);
-/// let sim = Sim::with_config(config);
-/// # drop(sim);
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct XenVersion(pub u16, pub u16);
-
-impl XenVersion {
-    /// Global VIRQs are refused to all but their handler, and `ARGO` is per domain.
-    pub(crate) const STRICT_VIRQS: XenVersion = XenVersion(4, 21);
-    /// A guest cannot ask for the status of a port that Xen keeps for itself.
-    pub(crate) const HIDES_ITS_PORTS: RangeInclusive<XenVersion> =
-        XenVersion(4, 15)..=XenVersion(4, 18);
 }
 
 /// `MCA` on x86, which dom0's kernel binds (`VIRQ_ARCH_0`).
@@ -88,12 +66,20 @@ pub struct DomainConfig {
     pub device_model_of: Option<DomId>,
     /// The physical interrupts that it may bind.
     pub pirqs: Vec<u32>,
+    /// Whether its kernel allocates a port for xenstored at boot, before any other.
+    pub store_port: bool,
     /// The virtual interrupts that its kernel takes at boot.
     pub kernel_virqs: Vec<Virq>,
     /// How many inter-processor interrupts its kernel takes at boot, after the VIRQs.
     pub kernel_ipis: u32,
     /// Whether its kernel knows static event channels (Linux 6.6).
     pub bind_static: bool,
+    /// The most bytes that one read or write of the device moves: a page of its kernel.
+    pub page_size: usize,
+    /// The minor number of the device node.
+    pub device_minor: u32,
+    /// Whether its kernel makes hypercalls for programs.
+    pub hypercalls: Hypercalls,
 }
 
 impl DomainConfig {
@@ -108,9 +94,13 @@ impl DomainConfig {
             privileged: true,
             device_model_of: None,
             pirqs: (0..16).collect(),
+            store_port: false,
             kernel_virqs: vec![Virq::TIMER, Virq::CONSOLE, Virq::PCPU_STATE, VIRQ_MCA],
             kernel_ipis: 5,
             bind_static: false,
+            page_size: abi::PAGE,
+            device_minor: 122,
+            hypercalls: Hypercalls::Made,
         }
     }
 
@@ -171,6 +161,8 @@ impl DomainConfig {
 pub struct Config {
     /// The version of Xen.
     pub xen: XenVersion,
+    /// Which domains may connect ports.
+    pub policy: Policy,
     /// Domain 0.
     pub dom0: DomainConfig,
     /// Where decisions come from.
@@ -178,11 +170,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Xen 4.17 with the usual dom0.
+    /// Xen 4.17 with the usual dom0 (Linux 6.1). Others: [`Platform`](crate::Platform).
     #[must_use]
     pub fn seeded(seed: u64) -> Config {
         Config {
             xen: XenVersion(4, 17),
+            policy: Policy::Dummy,
             dom0: DomainConfig::dom0(),
             choice: Choice::seeded(seed),
         }

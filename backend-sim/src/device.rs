@@ -87,7 +87,7 @@ impl SimDevice {
             process: opener.process(),
             made_by,
             multicall: AtomicBool::new(
-                opener.has_multicall() && world.makes_hypercalls(opener.domid()),
+                opener.has_multicall() && world.makes_multicalls(opener.domid()),
             ),
             fd: OnceLock::new(),
         }

@@ -58,6 +58,7 @@ errnos! {
     ESPIPE = 29, Other, "there is no position in it";
     EDEADLK = 35, Other, "nothing would ever end this";
     ENOSYS = 38, Unsupported, "not implemented";
+    EOPNOTSUPP = 95, Unsupported, "not supported";
     EISCONN = 106, InUse, "bound already";
     ENOTCONN = 107, NotBound, "not bound";
 }
@@ -168,6 +169,7 @@ mod tests {
             Theirs::SPIPE,
             Theirs::DEADLK,
             Theirs::NOSYS,
+            Theirs::OPNOTSUPP,
             Theirs::ISCONN,
             Theirs::NOTCONN,
         ];

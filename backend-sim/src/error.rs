@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use evtchn_core::{DeviceCall, DeviceError, ErrorKind, LoopError, Port};
+use evtchn_core::{DeviceCall, DeviceError, DomId, ErrorKind, LoopError, Port};
 
 use crate::errno::Errno;
 
@@ -53,11 +53,21 @@ pub(crate) fn device_error(call: DeviceCall, errno: Errno) -> DeviceError {
     let error = DeviceError::new(kind, call)
         .with_code(errno.raw(), errno.name().unwrap_or("errno"))
         .with_source(own);
-    match hint(own.call, errno) {
+    let is_own = matches!(call, Status(asked) if asked.domid == DomId::SELF);
+    let hint = match errno {
+        Errno::EPERM if is_own => Some(REFUSES_HYPERCALLS),
+        _ => hint(own.call, errno),
+    };
+    match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
     }
 }
+
+/// Xen lets every domain ask about itself, so a refusal is that of the driver.
+const REFUSES_HYPERCALLS: &str = "the privcmd driver of this domain refuses every hypercall, to \
+    root too; there is no way to ask unless the module is loaded with unrestricted=1 \
+    (xen_privcmd.unrestricted=1 for the kernel), which a locked-down kernel ignores";
 
 /// The error of a call of a simulated event loop.
 pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
@@ -267,7 +277,7 @@ const fn hint(call: Call, errno: Errno) -> Option<&'static str> {
 mod tests {
     use std::error::Error as _;
 
-    use evtchn_core::{DomId, RemotePort, Virq};
+    use evtchn_core::{RemotePort, Virq};
 
     use super::*;
 

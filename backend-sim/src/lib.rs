@@ -8,6 +8,7 @@
 //! - [`Fault`]: a rule by which calls fail or do less. [`Delivery`]: when events arrive.
 //! - [`Choice`]: where decisions come from. [`Choice::exhaustive`] takes every way of each.
 //! - [`Crowd`]: guests and peers on threads of their own, for runs that are not stepped.
+//! - [`Platform`]: which Xen and which Linux, by name; the default is Xen 4.17 with Linux 6.1.
 //! - [`World`]: the machine itself, with the device as a C program calls it: ioctl by number,
 //!   read, write, poll, threads that sleep in a read.
 //!
@@ -36,6 +37,7 @@ mod error;
 mod event_loop;
 mod fault;
 mod hypervisor;
+mod platform;
 mod pollable;
 mod privcmd;
 mod sim;
@@ -50,13 +52,16 @@ pub mod abi {
 }
 
 pub use choice::{Choice, Explored, Taken};
-pub use config::{Abi, Config, DomainConfig, XenVersion};
+pub use config::{Abi, Config, DomainConfig};
 pub use crowd::{Crowd, Tally};
 pub use device::{SimDevice, SimOpen};
 pub use errno::Errno;
 pub use error::{Call, Calls, Error};
 pub use event_loop::{Counts, SimLoop, Violation};
 pub use fault::Fault;
+pub use platform::{
+    Datum, Hypercalls, KernelData, LinuxVersion, Platform, Policy, Seen, XenVersion,
+};
 pub use privcmd::SimPrivcmd;
 pub use sim::{Guest, Sim};
 pub use world::{Delivery, FileId, Happened, ReaderId, World};

@@ -3,11 +3,13 @@
 use evtchn_core::{DeviceCall, DeviceError, DomId, Port, PortStatus, PortStatuses, RemotePort};
 
 use crate::device::SimOpen;
+use crate::errno::Errno;
 use crate::error::{Call, device_error};
 
 /// Asks Xen what ports are, as a program in one domain: [`Sim::privcmd`](crate::Sim::privcmd).
 ///
-/// Its answers are those of [`World::status`](crate::World::status). A fault for [`Call::Status`]
+/// Its answers are those of [`World::status`](crate::World::status), unless the kernel of the
+/// domain refuses hypercalls ([`Hypercalls::Refused`](crate::Hypercalls::Refused)). A fault for [`Call::Status`]
 /// that is installed for the whole machine applies here too.
 ///
 /// ```
@@ -39,7 +41,10 @@ impl PortStatuses for SimPrivcmd {
         let mut world = opener.sim().lock();
         world
             .judge(opener.shared(), Call::Status, None)
-            .and_then(|_| world.status(opener.domid(), domid, port.as_raw()))
+            .and_then(|_| match world.makes_hypercalls(opener.domid()) {
+                true => world.status(opener.domid(), domid, port.as_raw()),
+                false => Err(Errno::EPERM),
+            })
             .map_err(|errno| device_error(call, errno))
     }
 }

@@ -201,9 +201,15 @@ fn hint(call: &Call, errno: Errno) -> Option<&'static str> {
         (Call::NoticeForks, Errno::INVAL) => "madvise(MADV_WIPEONFORK) needs Linux 4.14",
         (Call::Status(_), Errno::SRCH) => "no such domain",
         (Call::Status(_), Errno::INVAL) => "the domain has no port of this number yet",
+        // Xen lets every domain ask about itself.
+        (Call::Status(RemotePort { domid, .. }), Errno::PERM) if *domid == DomId::SELF => {
+            "the privcmd driver of this domain refuses every hypercall, to root too; there is no \
+             way to ask unless the module is loaded with unrestricted=1 \
+             (xen_privcmd.unrestricted=1 for the kernel), which a locked-down kernel ignores"
+        }
         (Call::Status(_), Errno::PERM) => {
-            "only a control domain may ask about another domain; in other domains the driver \
-             makes no hypercalls unless it is loaded with unrestricted=1"
+            "only a control domain may ask about another domain; in other domains the privcmd \
+             driver refuses every hypercall, unless its module is loaded with unrestricted=1"
         }
         (Call::Status(_), Errno::ACCESS) => "Xen keeps this port for itself",
         (Call::Status(_), Errno::BADF) => "opened by the process that this one was forked from",

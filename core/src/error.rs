@@ -8,6 +8,7 @@ use crate::hal::{DeviceError, LoopError};
 use crate::handover::BadHandOver;
 use crate::ids::{DomId, Port};
 use crate::machine::{ChannelId, NotBound};
+use crate::not_static::NotStatic;
 
 /// A call failed. The documentation of each call says what it can fail with.
 ///
@@ -105,6 +106,9 @@ pub enum Error {
     /// drivers/xen/evtchn.c, evtchn_ioctl).
     #[error("domain {0} cannot be the target of a restriction")]
     NoTarget(DomId),
+    /// The port is not one that a static bind may take over.
+    #[error(transparent)]
+    NotStatic(#[from] NotStatic),
     /// Channels or notifiers still use the device.
     #[error("{0}")]
     StillInUse(Box<StillInUse>),
@@ -230,6 +234,7 @@ mod tests {
     use super::*;
     use crate::hal::{DeviceCall, ErrorKind};
     use crate::machine::Machine;
+    use crate::status::Status;
 
     /// The own error of a backend or of an event loop.
     #[derive(Debug, thiserror::Error)]
@@ -374,6 +379,21 @@ mod tests {
             ),
             (Error::Cancelled, "the wait was cancelled"),
             (Error::NotOpen, "no device is open"),
+            (
+                Error::NotStatic(NotStatic::Ours(port())),
+                "cannot bind static port 7: a channel of this context has it; use that channel, or \
+                 unbind it first",
+            ),
+            (
+                Error::NotStatic(NotStatic::Is(port(), Status::Ipi)),
+                "cannot bind static port 7: Xen says that it is ipi, which no static port is; look \
+                 up the number where the channel was set up, in the device tree or in the toolstack",
+            ),
+            (
+                Error::NotStatic(NotStatic::Hidden(port())),
+                "cannot bind static port 7: Xen keeps it for itself; look up the number where the \
+                 channel was set up, in the device tree or in the toolstack",
+            ),
             (
                 Error::StillInUse(Box::new(left)),
                 "still in use: channels on ports [7, 2147483647], of which [7] have a waiter; \

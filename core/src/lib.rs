@@ -51,6 +51,7 @@ pub mod machine;
 mod machine;
 #[cfg(feature = "mock")]
 pub mod mock;
+mod not_static;
 #[cfg(feature = "std")]
 #[doc(hidden)]
 pub mod observe;
@@ -81,5 +82,6 @@ pub use ids::{BadId, DomId, Port, RemotePort, Virq};
 pub use machine::link::Link;
 pub use machine::port::Cause;
 pub use machine::{ChannelId, Stats, Wake};
+pub use not_static::NotStatic;
 pub use policy::{AfterHandler, BadLimit, BeforeHandler, OnEoi, RateLimit, Unmask, UnmaskPolicy};
 pub use status::{PortStatus, Ports, Status};

@@ -19,6 +19,7 @@ mod panics;
 mod queue;
 mod reads;
 mod refusals;
+mod static_ports;
 mod support;
 mod tasks;
 mod threads;

@@ -12,11 +12,13 @@ pub(super) struct Rig {
     /// Two channels; one has a wait and an unread event.
     pub(super) ctx: SimContext,
     pub(super) channel: SimChannel,
-    _virq: SimChannel,
+    pub(super) virq: SimChannel,
     pub(super) stale: ChannelId,
     pub(super) stale_notifier: Notifier,
     pub(super) guest: Guest,
     pub(super) peer_port: Port,
+    /// An end of a static channel, on a kernel that knows none.
+    pub(super) static_port: Port,
     pub(super) for_unknown_domain: Port,
     /// Has opened nothing.
     pub(super) fresh: SimContext,
@@ -52,12 +54,18 @@ impl Rig {
         let restricted_channel = restricted.bind_interdomain(remote).unwrap();
         restricted.restrict(guest.domid()).unwrap();
 
+        let static_port = Port::new(950).unwrap();
+        let ends = [DomId::DOM0, guest.domid()].map(|domid| (domid, static_port.as_raw()));
+        let [near, far] = ends;
+        sim.with(|world| world.connect_static(near, far)).unwrap();
+
         let mut knows_static = DomainConfig::guest();
         knows_static.bind_static = true;
         let domid = sim.create_domain_with(None, &knows_static).unwrap();
         let modern = context(&sim, domid);
         Rig {
-            _virq: virq,
+            virq,
+            static_port,
             peer_port,
             for_unknown_domain: guest.alloc_unbound(UNKNOWN_DOMAIN).unwrap(),
             fresh: context(&sim, DomId::DOM0),

@@ -40,6 +40,7 @@ pub(crate) fn failed(error: &Error) -> Answer {
             ("not_notified", count, first.map(Failed::of_device))
         }
         Error::NotOpen => ("not_open", None, None),
+        Error::NotStatic(_) => ("not_static", None, None),
         Error::HandOver(_) => ("table", None, None),
         _ => ("other", None, None),
     };

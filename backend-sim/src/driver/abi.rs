@@ -29,10 +29,23 @@ pub const FIOASYNC: u32 = 0x5452;
 pub(crate) const FIONCLEX: u32 = 0x5450;
 /// Close-on-exec.
 pub(crate) const FIOCLEX: u32 = 0x5451;
+/// The block size of the file system that the device node is on: an `int`.
+pub(crate) const FIGETBSZ: u32 = 0x2;
+/// Freeze the file system.
+pub(crate) const FIFREEZE: u32 = 0xc004_5877;
+/// Thaw it.
+pub(crate) const FITHAW: u32 = 0xc004_5878;
+/// Where a file is on the disk.
+pub(crate) const FIEMAP: u32 = 0xc020_660b;
+/// Share the blocks of the file whose descriptor is the argument.
+pub(crate) const FICLONE: u32 = 0x4004_9409;
+/// Share a part of them.
+pub(crate) const FICLONERANGE: u32 = 0x4020_940d;
 /// The size of a file, which a device does not have.
 pub(crate) const FIOQSIZE: u32 = 0x5460;
 
-/// The most bytes that one read or write moves: a page.
+/// The most bytes that one read or write moves: a page, with pages of the usual size
+/// ([`DomainConfig::page_size`](crate::DomainConfig::page_size)).
 pub const PAGE: usize = 4096;
 
 /// What a file was opened for. Only read and write check it; an ioctl works in every mode.

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use evtchn_core::DomId;
 
-use super::abi::{self, Arg, PAGE, PollBits};
+use super::abi::{self, Arg, PollBits};
 use super::file::File;
 use super::{Driver, Owner};
 use crate::errno::Errno;
@@ -142,7 +142,8 @@ impl Driver {
         there: usize,
         put: impl FnMut(usize, u32),
     ) -> Result<usize, Errno> {
-        self.file(file)?.read(count, there, put)
+        let page = self.page_size;
+        self.file(file)?.read(page, count, there, put)
     }
 
     /// Writes `count` bytes from memory of which the first `there` bytes are mapped; `word` returns
@@ -157,7 +158,7 @@ impl Driver {
         mut word: impl FnMut(usize) -> u32,
     ) -> Result<usize, Errno> {
         self.file(file)?;
-        let words = count.min(PAGE) / size_of::<u32>();
+        let words = count.min(self.page_size) / size_of::<u32>();
         if words == 0 {
             return Ok(0);
         }
@@ -192,6 +193,11 @@ impl Driver {
         Ok(())
     }
 
+    /// How many times a file was given a static port that has another owner.
+    pub(crate) const fn static_misuses(&self) -> u64 {
+        self.static_misuses
+    }
+
     /// A descriptor that a real event loop can poll instead of the file.
     pub(crate) fn pollable(&mut self, file: usize) -> io::Result<OwnedFd> {
         let file = self
@@ -222,6 +228,7 @@ impl Driver {
             return Err(Errno::ENOMEM);
         }
         if self.owner(port) != Owner::Free {
+            self.static_misuses += 1;
             return Err(Errno::EBUSY);
         }
         self.bind(xen, port, Owner::of(file), true);

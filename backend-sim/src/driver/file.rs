@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::abi::{Access, PAGE, PollBits};
+use super::abi::{Access, PollBits};
 use crate::errno::Errno;
 use crate::pollable::Pollable;
 
@@ -93,17 +93,18 @@ impl File {
         self.show();
     }
 
-    /// Reads into room for `count` bytes; `put` stores each port. Returns bytes (`evtchn_read`).
+    /// Reads into room for `count` bytes, a page at most; `put` stores each port. Returns bytes (`evtchn_read`).
     /// Only the first `there` bytes of the room are mapped; what does not fit into them is not
     /// consumed.
     #[inline]
     pub(super) fn read(
         &mut self,
+        page: usize,
         count: usize,
         there: usize,
         mut put: impl FnMut(usize, u32),
     ) -> Result<usize, Errno> {
-        let room = count.min(PAGE) / size_of::<u32>();
+        let room = count.min(page) / size_of::<u32>();
         if room == 0 {
             return Ok(0);
         }

@@ -70,6 +70,9 @@ pub(crate) struct Driver {
     domid: DomId,
     abi: Abi,
     knows_static: bool,
+    page_size: usize,
+    /// How many times a file was given a static port that has another owner.
+    static_misuses: u64,
     /// With one vCPU an upcall runs at once, even in the middle of a write.
     pub(crate) one_vcpu: bool,
     /// By port.
@@ -91,6 +94,8 @@ impl Driver {
             domid,
             abi: config.abi,
             knows_static: config.bind_static,
+            page_size: config.page_size,
+            static_misuses: 0,
             one_vcpu: true,
             bindings: Vec::new(),
             pages: 1,
@@ -101,6 +106,10 @@ impl Driver {
         // This cannot fail: the domain exists, because this is its kernel.
         let _ = xen.switch(domid, config.abi);
         // A kernel that cannot bind one of them boots without it.
+        if config.store_port {
+            let alloc = |xen: &mut Hypervisor| xen.alloc_unbound(domid, DomId::SELF, domid);
+            let _ = driver.kernel_bind(xen, alloc);
+        }
         for virq in config.kernel_virqs.iter().copied().map(Virq::as_raw) {
             let _ = driver.kernel_bind(xen, |xen| xen.bind_virq(domid, virq, 0));
         }
@@ -119,9 +128,14 @@ impl Driver {
 
     /// Handles an event: puts it into the ring of the file that bound the port
     /// (`evtchn_interrupt`); a port of the kernel itself is unmasked again at once. A port that is
-    /// not bound stays masked.
+    /// not bound stays masked. The event of a port that a file has disabled, which something else
+    /// unmasked, is ignored (`is_active` in drivers/xen/events/events_base.c).
     #[inline]
     pub(crate) fn upcall(&mut self, xen: &mut Hypervisor, upcall: Upcall) {
+        if self.is_active(upcall.port) {
+            xen.ignore(upcall);
+            return;
+        }
         if !xen.handle(upcall) {
             return;
         }
@@ -236,6 +250,14 @@ impl Driver {
         {
             self.upcall(xen, upcall);
         }
+    }
+
+    /// Whether a file has a port and has not enabled it again since its event.
+    #[inline]
+    fn is_active(&self, port: u32) -> bool {
+        self.bindings
+            .get(port as usize)
+            .is_some_and(|it| !it.enabled && matches!(it.owner, Owner::File(_)))
     }
 
     fn owner(&self, port: u32) -> Owner {

@@ -87,14 +87,28 @@ impl Driver {
 }
 
 impl File {
-    /// The requests that the driver does not know (`do_vfs_ioctl`).
+    /// The requests that the driver does not know: Linux answers some for every file
+    /// (`do_vfs_ioctl`), for a device node on a file system in memory and a program of root.
     pub(super) fn vfs_ioctl(&mut self, request: u32, arg: Arg) -> Result<u32, Errno> {
-        let is_on = || Ok(arg.words().ok_or(Errno::EFAULT)?[0] != 0);
+        let number = || Ok(arg.words().ok_or(Errno::EFAULT)?[0]);
+        let is_on = || number().map(|number| number != 0);
         match request {
             abi::FIONBIO => self.is_nonblocking = is_on()?,
             abi::FIOASYNC => self.is_async = is_on()?,
             abi::FIOCLEX | abi::FIONCLEX => {}
             abi::FIOQSIZE => return Err(Errno::ENOTTY),
+            abi::FIGETBSZ => {
+                number()?;
+            }
+            abi::FIFREEZE | abi::FIEMAP => return Err(Errno::EOPNOTSUPP),
+            // It is not frozen.
+            abi::FITHAW => return Err(Errno::EINVAL),
+            // The argument is a descriptor, and none of the program is this number.
+            abi::FICLONE => return Err(Errno::EBADF),
+            abi::FICLONERANGE => {
+                number()?;
+                return Err(Errno::EBADF);
+            }
             _ => return Err(Errno::ENOSYS),
         }
         Ok(0)

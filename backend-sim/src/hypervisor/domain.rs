@@ -218,6 +218,12 @@ impl Domain {
         channel.pending && !channel.masked
     }
 
+    /// Whether a port of the FIFO ABI is not masked.
+    #[inline]
+    pub(crate) fn is_unmasked_fifo(&self, port: u32) -> bool {
+        self.abi == Abi::Fifo && self.channel(port).is_some_and(|it| !it.masked)
+    }
+
     /// The port of a VIRQ on a vCPU, 0 where it is not bound.
     pub(crate) fn virq(&mut self, virq: usize, vcpu: u32) -> Option<&mut u32> {
         self.virqs.get_mut(vcpu as usize)?.get_mut(virq)

@@ -5,8 +5,8 @@ use evtchn_core::DomId;
 
 use super::virq::{Class, NR_VIRQS};
 use super::{Channel, Hypervisor, State};
-use crate::config::XenVersion;
 use crate::errno::Errno;
+use crate::platform::Policy;
 
 impl Hypervisor {
     /// `EVTCHNOP_alloc_unbound`: a port of `dom` that `remote` may bind to. `remote` is stored
@@ -18,13 +18,11 @@ impl Hypervisor {
         remote: DomId,
     ) -> Result<u32, Errno> {
         let dom = self.resolve(caller, dom)?;
-        let permitted = self.permits(caller, dom);
+        let remote = own(caller, remote);
+        let permitted = self.may_wait(caller, dom, remote);
         let domain = self.known(dom)?;
         let port = domain.free_port()?;
-        if !permitted {
-            return Err(Errno::EPERM);
-        }
-        let remote = own(caller, remote);
+        permitted?;
         domain.take(port, State::Unbound { remote });
         Ok(port)
     }
@@ -39,10 +37,14 @@ impl Hypervisor {
     ) -> Result<u32, Errno> {
         let remote = self.resolve(caller, remote)?;
         let port = self.known(caller)?.free_port()?;
+        let may_connect = self.may_connect(caller, caller, remote);
         let there = self.known(remote)?.channel_mut(remote_port);
         let there = there.ok_or(Errno::EINVAL)?;
         if there.state != (State::Unbound { remote: caller }) {
             return Err(Errno::EINVAL);
+        }
+        if !may_connect {
+            return Err(Errno::EPERM);
         }
         there.state = State::Interdomain {
             remote: caller,
@@ -68,7 +70,7 @@ impl Hypervisor {
             return Err(Errno::EINVAL);
         }
         let refused = class == Class::Global
-            && self.version >= XenVersion::STRICT_VIRQS
+            && self.version.global_virqs_are_for_their_handler_alone()
             && self.handlers[index] != caller;
         let domain = self.known(caller)?;
         let bound = *domain.virq(index, vcpu).ok_or(Errno::ENOENT)?;
@@ -163,7 +165,7 @@ impl Hypervisor {
         if !self.permits(caller, dom) {
             return Err(Errno::EPERM);
         }
-        if channel.is_xens() && XenVersion::HIDES_ITS_PORTS.contains(&self.version) {
+        if channel.is_xens() && self.version.hides_its_ports() {
             return Err(Errno::EACCES);
         }
         Ok(*channel)
@@ -183,7 +185,9 @@ impl Hypervisor {
         let bound = self
             .domain_mut(present)
             .and_then(|domain| domain.virq(index, 0).copied());
-        if self.version >= XenVersion::STRICT_VIRQS && bound.is_some_and(|port| port != 0) {
+        if self.version.global_virqs_are_for_their_handler_alone()
+            && bound.is_some_and(|port| port != 0)
+        {
             return Err(Errno::EBUSY);
         }
         self.handlers[index] = domid;
@@ -229,6 +233,28 @@ impl Hypervisor {
             Some(_) => Ok(domid),
             None => Err(Errno::ESRCH),
         }
+    }
+
+    /// Whether `caller` may allocate a port of `dom` that waits for `remote`: as the policy says,
+    /// and then for itself or a domain that it controls.
+    pub(super) fn may_wait(&self, caller: DomId, dom: DomId, remote: DomId) -> Result<(), Errno> {
+        if self.policy == Policy::Silo {
+            self.domain(remote).ok_or(Errno::ESRCH)?;
+        }
+        match self.may_connect(caller, dom, remote) && self.permits(caller, dom) {
+            true => Ok(()),
+            false => Err(Errno::EPERM),
+        }
+    }
+
+    /// Whether the policy lets `caller` connect ports of these two domains
+    /// (xen/xsm/silo.c, `silo_mode_dom_check`).
+    fn may_connect(&self, caller: DomId, one: DomId, other: DomId) -> bool {
+        self.policy == Policy::Dummy
+            || one == other
+            || [caller, one, other]
+                .into_iter()
+                .any(|domid| self.is_privileged(domid))
     }
 
     pub(super) fn permits(&self, caller: DomId, dom: DomId) -> bool {

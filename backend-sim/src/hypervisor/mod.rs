@@ -18,8 +18,9 @@ mod virq;
 
 use evtchn_core::DomId;
 
-use crate::config::{DomainConfig, XenVersion};
+use crate::config::DomainConfig;
 use crate::errno::Errno;
+use crate::platform::{Policy, XenVersion};
 use domain::Domain;
 pub(crate) use domain::{Channel, Consumer, State};
 use queue::Queue;
@@ -38,6 +39,7 @@ pub(crate) struct Upcall {
 #[derive(Debug)]
 pub(crate) struct Hypervisor {
     version: XenVersion,
+    policy: Policy,
     /// By domain id.
     domains: Vec<Option<Box<Domain>>>,
     /// The id that was given last to a domain that did not ask for one.
@@ -49,9 +51,10 @@ pub(crate) struct Hypervisor {
 }
 
 impl Hypervisor {
-    pub(crate) fn new(version: XenVersion) -> Hypervisor {
+    pub(crate) fn new(version: XenVersion, policy: Policy) -> Hypervisor {
         Hypervisor {
             version,
+            policy,
             domains: Vec::new(),
             rover: 0,
             handlers: [DomId::DOM0; NR_VIRQS],
@@ -149,9 +152,17 @@ impl Hypervisor {
 
     // The bits that Xen shares with the guest.
 
-    /// The guest clears the mask; a pending port is then linked.
+    /// The guest clears the mask; a pending port is then linked. Under the FIFO ABI a guest that
+    /// finds the mask clear already leaves it at that
+    /// (Linux drivers/xen/events/events_fifo.c, `clear_masked_cond`).
     #[inline]
     pub(crate) fn unmask(&mut self, domid: DomId, port: u32) {
+        if self
+            .domain(domid)
+            .is_some_and(|it| it.is_unmasked_fifo(port))
+        {
+            return;
+        }
         self.with_bits(domid, port, |channel| channel.masked = false);
     }
 
@@ -222,6 +233,13 @@ impl Hypervisor {
             channel.pending = false;
         }
         true
+    }
+
+    /// The guest unlinks a port and handles nothing: the bits stay as they are.
+    pub(crate) fn ignore(&mut self, Upcall { domid, port }: Upcall) {
+        if let Some(domain) = self.domain_mut(domid) {
+            domain.unlink(port);
+        }
     }
 
     // Inside.

@@ -38,7 +38,7 @@ impl Hypervisor {
         let channel = self.known(caller)?.channel(port).ok_or(Errno::EINVAL)?;
         let is_bound = !matches!(channel.state, State::Free | State::Reserved);
         if is_bound && !channel.is_xens() {
-            self.unmask(caller, port);
+            self.with_bits(caller, port, |channel| channel.masked = false);
         }
         Ok(())
     }
@@ -83,9 +83,12 @@ impl Hypervisor {
     /// Takes a port of a domain for Xen itself, to which `remote` may bind
     /// (`alloc_unbound_xen_event_channel`): an I/O request server has one per vCPU.
     pub(crate) fn alloc_for_xen(&mut self, domid: DomId, remote: DomId) -> Result<u32, Errno> {
+        let remote = own(domid, remote);
+        // Xen does it when the toolstack of domain 0 asks.
+        let permitted = self.may_wait(DomId::DOM0, domid, remote);
         let domain = self.known(domid)?;
         let port = domain.free_port()?;
-        let remote = own(domid, remote);
+        permitted?;
         domain.take(port, State::Unbound { remote });
         if let Some(channel) = domain.channel_mut(port) {
             channel.consumer = Consumer::Xen { events: 0 };
@@ -130,9 +133,13 @@ impl Hypervisor {
         Ok(())
     }
 
-    /// `XEN_DOMCTL_pausedomain`: events of the domain wait until it runs again.
-    pub(crate) fn pause(&mut self, domid: DomId) -> Result<(), Errno> {
+    /// `XEN_DOMCTL_pausedomain`: events of the domain wait until it runs again. A domain may not
+    /// pause itself.
+    pub(crate) fn pause(&mut self, caller: DomId, domid: DomId) -> Result<(), Errno> {
         let domain = self.known(domid)?;
+        if caller == domid {
+            return Err(Errno::EINVAL);
+        }
         domain.pauses = domain.pauses.checked_add(1).ok_or(Errno::EINVAL)?;
         self.park(domid);
         Ok(())

@@ -1,6 +1,6 @@
 //! Virtual interrupts: how many there are and which domains may bind which.
 
-use crate::config::XenVersion;
+use crate::platform::XenVersion;
 
 /// Numbers at or over this do not exist (xen/include/public/xen.h, `NR_VIRQS`).
 pub(crate) const NR_VIRQS: usize = 24;
@@ -27,7 +27,7 @@ impl Class {
         match virq {
             // TIMER, DEBUG, XENOPROF, XENPMU.
             0 | 1 | 7 | 13 => Class::Vcpu,
-            ARGO if xen >= XenVersion::STRICT_VIRQS => Class::Domain,
+            ARGO if !xen.argo_is_global() => Class::Domain,
             _ => Class::Global,
         }
     }

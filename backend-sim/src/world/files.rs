@@ -10,6 +10,7 @@ use super::{Happened, Happening, Kernel, World};
 use crate::driver::Driver;
 use crate::driver::abi::{Access, Arg, PollBits};
 use crate::errno::Errno;
+use crate::platform::Hypercalls;
 
 /// An open file of some domain.
 ///
@@ -139,10 +140,43 @@ impl World {
         answer
     }
 
-    /// Whether the kernel of a domain makes hypercalls for its programs, as that of a control domain
-    /// does.
+    /// Whether the kernel of a domain makes hypercalls for its programs.
     pub(crate) fn makes_hypercalls(&self, domid: DomId) -> bool {
-        self.xen.is_privileged(domid)
+        let kernel = self.kernels.get(usize::from(domid.as_raw()));
+        let kernel = kernel.and_then(Option::as_deref);
+        kernel.is_none_or(|kernel| kernel.config.hypercalls == Hypercalls::Made)
+    }
+
+    /// Whether a device of a domain sends many events in one hypercall, as in a control domain.
+    pub(crate) fn makes_multicalls(&self, domid: DomId) -> bool {
+        self.xen.is_privileged(domid) && self.makes_hypercalls(domid)
+    }
+
+    /// The major and the minor number of the device node in a domain.
+    ///
+    /// ```
+    /// use evtchn_core::DomId;
+    /// use evtchn_sim::{Platform, World};
+    ///
+    /// let world = World::new(Platform::LINUX_6_12_ON_XEN_4_20.config(1));
+    /// assert_eq!(world.device_number(DomId::DOM0), Ok((10, 262)));
+    /// ```
+    ///
+    /// # Errors
+    /// `ENOENT` where there is no such domain.
+    pub fn device_number(&self, domid: DomId) -> Result<(u32, u32), Errno> {
+        let kernel = self.kernels.get(usize::from(domid.as_raw()));
+        let kernel = kernel.and_then(Option::as_deref).ok_or(Errno::ENOENT)?;
+        Ok((MISC_MAJOR, kernel.config.device_minor))
+    }
+
+    /// How many times a file was given a static port that another file or the kernel of its domain
+    /// had bound. Here such a call fails with `EBUSY`. A real kernel does not always refuse it, and it
+    /// may break the channel of the other owner. So the number of a correct program is 0.
+    #[must_use]
+    pub fn static_misuses(&self) -> u64 {
+        let kernels = self.kernels.iter().flatten();
+        kernels.map(|kernel| kernel.driver.static_misuses()).sum()
     }
 
     /// read(2) into `buf`: whole ports, in the byte order of the machine.
@@ -307,6 +341,9 @@ impl Kernel {
         self.boot == file.boot && self.driver.is_open(file.index)
     }
 }
+
+/// The major number of miscellaneous devices (Linux include/uapi/linux/major.h).
+const MISC_MAJOR: u32 = 10;
 
 /// Distinguishes a read and a write from the requests of ioctl in the digest.
 pub(super) const READ: u32 = 1;

@@ -42,6 +42,59 @@ impl World {
         self.kernel_bind(domid, |xen| xen.bind_virq(domid, virq.as_raw(), 0), event)
     }
 
+    /// Binds a virtual interrupt to a new port of `domid`'s kernel, on one of its vCPUs.
+    ///
+    /// ```
+    /// use evtchn_core::{DomId, Virq};
+    /// use evtchn_sim::{Config, Errno, World};
+    ///
+    /// let mut config = Config::seeded(1);
+    /// config.dom0.vcpus = 2;
+    /// let mut world = World::new(config);
+    /// let port = world.kernel_bind_virq_on(DomId::DOM0, Virq::TIMER, 1)?;
+    /// world.raise_virq_on(DomId::DOM0, Virq::TIMER, 1)?;
+    /// assert_eq!(world.kernel_events(DomId::DOM0, port), Ok(1));
+    /// // A global one is bound on vCPU 0.
+    /// let refused = world.kernel_bind_virq_on(DomId::DOM0, Virq::DOM_EXC, 1);
+    /// assert_eq!(refused, Err(Errno::EINVAL));
+    /// # Ok::<_, Errno>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`kernel_bind_virq`](Self::kernel_bind_virq); `ENOENT` for a vCPU that does not exist.
+    pub fn kernel_bind_virq_on(
+        &mut self,
+        domid: DomId,
+        virq: Virq,
+        vcpu: u32,
+    ) -> Result<u32, Errno> {
+        let event = |_| Happened::Other("bind_virq");
+        let bind = |xen: &mut Hypervisor| xen.bind_virq(domid, virq.as_raw(), vcpu);
+        self.kernel_bind(domid, bind, event)
+    }
+
+    /// Binds an interrupt between vCPUs to a new port of `domid`'s kernel. A
+    /// [send](Self::kernel_send) through it is an event of the same port.
+    ///
+    /// ```
+    /// use evtchn_core::DomId;
+    /// use evtchn_sim::{Config, Errno, World};
+    ///
+    /// let mut world = World::new(Config::seeded(1));
+    /// let port = world.kernel_bind_ipi(DomId::DOM0, 0)?;
+    /// world.kernel_send(DomId::DOM0, port)?;
+    /// assert_eq!(world.kernel_events(DomId::DOM0, port), Ok(1));
+    /// # Ok::<_, Errno>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ESRCH` for an unknown domain; then those of Xen's `EVTCHNOP_bind_ipi`: `ENOENT` for a vCPU that
+    /// does not exist, `ENOSPC` where no port is left.
+    pub fn kernel_bind_ipi(&mut self, domid: DomId, vcpu: u32) -> Result<u32, Errno> {
+        let event = |_| Happened::Other("bind_ipi");
+        self.kernel_bind(domid, |xen| xen.bind_ipi(domid, vcpu), event)
+    }
+
     /// Binds a physical interrupt to a new port of `domid`'s kernel.
     ///
     /// # Errors

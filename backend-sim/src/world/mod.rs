@@ -137,7 +137,7 @@ impl World {
     #[must_use]
     pub fn new(config: Config) -> World {
         let mut world = World {
-            xen: Hypervisor::new(config.xen),
+            xen: Hypervisor::new(config.xen, config.policy),
             readers: Readers::default(),
             kernels: Vec::new(),
             boots: MACHINES.fetch_add(1, Ordering::Relaxed) << 32,
@@ -239,7 +239,16 @@ impl World {
     /// # Errors
     /// `ESRCH` for an unknown domain, `EINVAL` for a number that Xen does not have.
     pub fn raise_virq(&mut self, domid: DomId, virq: Virq) -> Result<(), Errno> {
-        self.xen.raise_virq(domid, virq.as_raw(), 0)?;
+        self.raise_virq_on(domid, virq, 0)
+    }
+
+    /// Raises a virtual interrupt for a domain, on one of its vCPUs. It is dropped where no port of that
+    /// vCPU is bound to it.
+    ///
+    /// # Errors
+    /// As [`raise_virq`](Self::raise_virq).
+    pub fn raise_virq_on(&mut self, domid: DomId, virq: Virq, vcpu: u32) -> Result<(), Errno> {
+        self.xen.raise_virq(domid, virq.as_raw(), vcpu)?;
         self.happened(Happening::Raise, virq.as_raw());
         self.report(Happened::Raise(domid, virq));
         self.upcalls();

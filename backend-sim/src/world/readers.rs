@@ -131,6 +131,27 @@ impl World {
         kernel(&self.kernels, file)?.driver.signals(file.index)
     }
 
+    /// readv(2), of a file that does not sleep: one read for each segment, until one is not filled.
+    /// So a segment of less than a port ends it, and with nothing read the answer is 0.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read) for the first segment that is not empty.
+    pub fn readv(&mut self, file: FileId, segments: &mut [&mut [u8]]) -> Result<usize, Errno> {
+        let lengths: Vec<usize> = segments.iter().map(|it| it.len()).collect();
+        driver(&mut self.kernels, file)?.readable(file.index)?;
+        by_segments(&lengths, |index| self.read(file, segments[index]))
+    }
+
+    /// writev(2): one write for each segment, until one is not taken whole.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write) for the first segment that is not empty.
+    pub fn writev(&mut self, file: FileId, segments: &[&[u8]]) -> Result<usize, Errno> {
+        let lengths: Vec<usize> = segments.iter().map(|it| it.len()).collect();
+        driver(&mut self.kernels, file)?.writable(file.index)?;
+        by_segments(&lengths, |index| self.write(file, segments[index]))
+    }
+
     /// lseek(2): an event channel has no position.
     ///
     /// # Errors
@@ -283,6 +304,31 @@ impl World {
         let kernel = kernel.as_mut().filter(|kernel| kernel.boot == file.boot)?;
         Some((&mut kernel.driver, &mut self.xen))
     }
+}
+
+/// What Linux does for a device that knows no vectors (fs/read_write.c, `do_loop_readv_writev`).
+fn by_segments(
+    lengths: &[usize],
+    mut call: impl FnMut(usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let mut moved = 0;
+    let filled = lengths
+        .iter()
+        .enumerate()
+        .filter(|(_, length)| **length > 0);
+    for (index, &length) in filled {
+        match call(index) {
+            Ok(bytes) => {
+                moved += bytes;
+                if bytes != length {
+                    break;
+                }
+            }
+            Err(errno) if moved == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(moved)
 }
 
 /// The kernel of a file that may have been closed.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use evtchn_core::Status;
 
 use super::*;
-use crate::config::XenVersion;
 use crate::driver::abi;
+use crate::platform::XenVersion;
 
 const SELF: u32 = 0x7ff0;
 
@@ -349,4 +349,33 @@ fn a_low_port_that_is_bound_again_does_not_put_the_high_ones_out_of_range() {
     assert_eq!(world.ioctl(file, abi::UNBIND, port), Ok(0));
     let again = world.ioctl(file, abi::UNBIND, port);
     assert_eq!(again, Err(Errno::ENOTCONN));
+}
+
+#[test]
+fn a_kernel_binds_ipis_and_per_vcpu_virqs_on_each_of_its_vcpus() {
+    let mut config = Config::seeded(1);
+    config.dom0.vcpus = 2;
+    let mut world = World::new(config);
+    let dom0 = DomId::DOM0;
+    let ipis = [0, 1].map(|vcpu| world.kernel_bind_ipi(dom0, vcpu).unwrap());
+    assert_eq!(world.kernel_bind_ipi(dom0, 2), Err(Errno::ENOENT));
+    for (vcpu, port) in (0..).zip(ipis) {
+        let status = world.status(dom0, DomId::SELF, port).unwrap();
+        assert_eq!((status.state, status.vcpu), (Status::Ipi, vcpu));
+        world.kernel_send(dom0, port).unwrap();
+        assert_eq!(world.kernel_events(dom0, port), Ok(1));
+    }
+
+    // The kernel has TIMER on vCPU 0.
+    let bind = |world: &mut World, virq, vcpu| world.kernel_bind_virq_on(dom0, virq, vcpu);
+    assert_eq!(bind(&mut world, Virq::TIMER, 0), Err(Errno::EEXIST));
+    let port = bind(&mut world, Virq::TIMER, 1).unwrap();
+    assert_eq!(bind(&mut world, Virq::TIMER, 2), Err(Errno::ENOENT));
+    assert_eq!(bind(&mut world, Virq::DOM_EXC, 1), Err(Errno::EINVAL));
+    world.raise_virq(dom0, Virq::TIMER).unwrap();
+    assert_eq!(world.kernel_events(dom0, port), Ok(0));
+    world.raise_virq_on(dom0, Virq::TIMER, 1).unwrap();
+    assert_eq!(world.kernel_events(dom0, port), Ok(1));
+    world.raise_virq_on(dom0, Virq::TIMER, 7).unwrap();
+    assert_eq!(world.kernel_events(dom0, port), Ok(1));
 }

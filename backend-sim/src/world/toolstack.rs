@@ -6,13 +6,13 @@ use super::{Happened, Happening, World};
 use crate::errno::Errno;
 
 impl World {
-    /// Pauses a domain: its vCPUs stop, and events on its ports wait until it runs again. Pauses
+    /// Pauses a domain, as the toolstack of domain 0 does: its vCPUs stop, and events on its ports wait until it runs again. Pauses
     /// count. What a test makes its programs do meanwhile is done all the same.
     ///
     /// # Errors
-    /// `ESRCH` for an unknown domain.
+    /// `ESRCH` for an unknown domain, `EINVAL` for domain 0, which would pause itself.
     pub fn pause_domain(&mut self, domid: DomId) -> Result<(), Errno> {
-        self.xen.pause(domid)?;
+        self.xen.pause(DomId::DOM0, domid)?;
         self.happened(Happening::Pause, domid.as_raw().into());
         self.report(Happened::Other("pause"));
         Ok(())
@@ -72,6 +72,40 @@ impl World {
         let port = self.xen.alloc_unbound(caller, dom, remote)?;
         self.happened(Happening::Alloc, port);
         self.report(Happened::Other("alloc"));
+        Ok(port)
+    }
+
+    /// Binds a new port of `caller` to a port of `remote` (`EVTCHNOP_bind_interdomain`), as a program
+    /// can through privcmd. No file and no kernel has the new port, so its first event stays pending
+    /// until one does. With [`alloc_unbound`](Self::alloc_unbound) it makes a pair of static ports:
+    ///
+    /// ```
+    /// use evtchn_core::DomId;
+    /// use evtchn_sim::abi::BIND_STATIC;
+    /// use evtchn_sim::{Errno, Platform, World};
+    ///
+    /// let mut world = World::new(Platform::LINUX_6_12_ON_XEN_4_20.config(1));
+    /// let one = world.alloc_unbound(DomId::DOM0, DomId::SELF, DomId::SELF)?;
+    /// let other = world.bind_interdomain(DomId::DOM0, DomId::SELF, one)?;
+    /// let file = world.open(DomId::DOM0)?;
+    /// assert_eq!(world.ioctl(file, BIND_STATIC, other)?, 0); // not the port
+    /// assert_eq!(world.read(file, &mut [0; 64])?, 4); // what was pending
+    /// # Ok::<_, Errno>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of Xen: `ESRCH` for an unknown domain, `EINVAL` for a port that does not wait for
+    /// `caller`, `ENOSPC` where no port is left, `EPERM` where the policy forbids it.
+    pub fn bind_interdomain(
+        &mut self,
+        caller: DomId,
+        remote: DomId,
+        remote_port: u32,
+    ) -> Result<u32, Errno> {
+        let port = self.xen.bind_interdomain(caller, remote, remote_port)?;
+        self.happened(Happening::Alloc, port);
+        self.report(Happened::Other("bind_interdomain"));
+        self.upcalls();
         Ok(port)
     }
 

@@ -80,8 +80,21 @@ fn a_failed_call_is_one_line_with_port_errno_and_hint() {
         (
             line(Call::Status(remote), Errno::PERM),
             "cannot ask what port 7 of domain 5 is: EPERM (1): only a control domain may ask \
-             about another domain; in other domains the driver makes no hypercalls unless it \
-             is loaded with unrestricted=1",
+             about another domain; in other domains the privcmd driver refuses every hypercall, \
+             unless its module is loaded with unrestricted=1",
+        ),
+        (
+            line(
+                Call::Status(RemotePort {
+                    domid: DomId::SELF,
+                    ..remote
+                }),
+                Errno::PERM,
+            ),
+            "cannot ask what port 7 of domain self is: EPERM (1): the privcmd driver of this \
+             domain refuses every hypercall, to root too; there is no way to ask unless the \
+             module is loaded with unrestricted=1 (xen_privcmd.unrestricted=1 for the kernel), \
+             which a locked-down kernel ignores",
         ),
         (
             line(Call::Notify(port), Errno::NOTCONN),

@@ -12,6 +12,7 @@
 
 use std::env;
 
+use evtchn_sim::Platform;
 use evtchn_xen::DEVICE_PATH;
 use libtest_mimic::{Arguments, Completion, Trial};
 
@@ -67,6 +68,7 @@ cases! {
         a_read_of_a_file_for_writing_is_ebadf_before_everything
         a_write_of_a_file_for_reading_is_ebadf_before_everything
         a_map_is_enodev_and_eacces_without_reading
+        a_vector_is_moved_segment_by_segment_until_one_is_not_filled
     }
     sleep {
         a_blocking_read_sleeps_until_an_event
@@ -80,6 +82,19 @@ cases! {
         close_returns_while_a_read_sleeps_and_the_ports_stay_until_it_ends
     }
 }
+
+type Start = fn() -> sim::Sim;
+
+/// The default of the simulator, and platforms on which answers differ from it.
+const SIMULATED: &[(&str, Start)] = &[
+    ("sim", || sim::Sim::new(Platform::LINUX_6_1_ON_XEN_4_17)),
+    ("sim_6_12", || {
+        sim::Sim::new(Platform::LINUX_6_12_ON_XEN_4_20)
+    }),
+    ("sim_arm64", || {
+        sim::Sim::new(Platform::LINUX_7_3_ON_XEN_4_20_ARM64)
+    }),
+];
 
 fn excuse() -> Result<Option<String>, String> {
     if std::fs::exists(DEVICE_PATH).unwrap_or(true) {
@@ -96,7 +111,10 @@ fn main() {
     let mut arguments = Arguments::from_args();
     // Port numbers belong to the whole domain, so cases take turns.
     arguments.test_threads = Some(1);
-    let mut trials = cases("sim", sim::Sim::new, || Ok(None));
+    let mut trials = Vec::new();
+    for (name, start) in SIMULATED {
+        trials.extend(cases(name, *start, || Ok(None)));
+    }
     trials.extend(cases("xen", xen::Xen::new, excuse));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let (Ok(Some(reason)), 1..) = (excuse(), conclusion.num_ignored) {

@@ -82,3 +82,26 @@ pub(crate) fn a_map_is_enodev_and_eacces_without_reading<S: Side>(s: &S) {
         assert_eq!(s.map(file), Err(errno), "{access:?}");
     }
 }
+
+pub(crate) fn a_vector_is_moved_segment_by_segment_until_one_is_not_filled<S: Side>(s: &S) {
+    let file = s.open_nonblocking();
+    let pairs = [(); 3].map(|()| Pair::new(s, file));
+    for pair in &pairs {
+        pair.fire(s);
+    }
+    let (mut short, mut one, mut other) = ([0; 3], [0; 4], [0; 4]);
+    assert_eq!(s.readv(file, [&mut short, &mut one]), Ok(0));
+    assert_eq!(s.readv(file, [&mut one, &mut other]), Ok(8));
+    let read = [one, other].map(u32::from_ne_bytes);
+    assert_eq!(read, [pairs[0].port, pairs[1].port]);
+    let mut odd = [0; 6];
+    assert_eq!(s.readv(file, [&mut odd, &mut one]), Ok(4));
+    assert_eq!(s.readv(file, [&mut one, &mut other]), Err(Errno::AGAIN));
+
+    let words = [0, 1].map(|place: usize| pairs[place].port.to_ne_bytes());
+    assert_eq!(s.writev(file, [&[0; 3], &words[0]]), Ok(0));
+    pairs[0].fire(s);
+    assert_eq!(read_one(s, file), Err(Errno::AGAIN), "nothing was written");
+    assert_eq!(s.writev(file, [&words[0], &words[1]]), Ok(8));
+    assert_eq!(read_one(s, file), Ok(pairs[0].port));
+}

@@ -3,7 +3,9 @@
 use evtchn_sim::abi::{self, Access, Arg};
 use rustix::io::Errno;
 
-use crate::side::{FIONREAD, FIOQSIZE, IN_OUT, OUT, Pair, SELF, Side, TCGETS};
+use crate::side::{
+    FIEMAP, FIFREEZE, FIGETBSZ, FIONREAD, FIOQSIZE, FITHAW, IN_OUT, OUT, Pair, SELF, Side, TCGETS,
+};
 
 /// Those that read an argument.
 const READING: [u32; 6] = [
@@ -17,10 +19,12 @@ const READING: [u32; 6] = [
 
 pub(crate) fn an_unknown_request_is_enosys_before_any_pointer_is_touched<S: Side>(s: &S) {
     let file = s.open_nonblocking();
-    // The static bind is newer than the kernel; the last three have a wrong size or direction.
-    let wrong = [0x0004_4508, abi::BIND_STATIC, TCGETS, FIONREAD];
+    // The last three have a wrong size or direction.
+    let wrong = [0x0004_4508, TCGETS, FIONREAD];
+    let newer = (!s.knows_static()).then_some(abi::BIND_STATIC);
     for request in wrong
         .into_iter()
+        .chain(newer)
         .chain([0x0004_4501, 0x0000_4502, 0x4004_4503])
     {
         for arg in [Arg::Bad, Arg::from(0)] {
@@ -32,7 +36,8 @@ pub(crate) fn an_unknown_request_is_enosys_before_any_pointer_is_touched<S: Side
 
 pub(crate) fn a_bad_pointer_is_efault_to_every_request<S: Side>(s: &S) {
     let file = s.open_nonblocking();
-    for request in READING {
+    let newer = s.knows_static().then_some(abi::BIND_STATIC);
+    for request in READING.into_iter().chain(newer) {
         let answer = s.ioctl(file, request, Arg::Bad);
         assert_eq!(answer, Err(Errno::FAULT), "{request:#x}");
     }
@@ -73,6 +78,15 @@ pub(crate) fn requests_for_every_file_are_answered_before_the_driver_is_asked<S:
         assert_eq!(s.ioctl(file, request, 1.into()), Ok(0));
     }
     assert_eq!(s.ioctl(file, FIOQSIZE, 0.into()), Err(Errno::NOTTY));
+    assert_eq!(s.ioctl(file, FIGETBSZ, 0.into()), Ok(0));
+    assert_eq!(s.ioctl(file, FIGETBSZ, Arg::Bad), Err(Errno::FAULT));
+    for (request, errno) in [
+        (FIFREEZE, Errno::OPNOTSUPP),
+        (FITHAW, Errno::INVAL),
+        (FIEMAP, Errno::OPNOTSUPP),
+    ] {
+        assert_eq!(s.ioctl(file, request, Arg::Bad), Err(errno), "{request:#x}");
+    }
 }
 
 pub(crate) fn the_hypercall_sees_16_bits_of_the_domain<S: Side>(s: &S) {

@@ -29,6 +29,12 @@ pub(crate) trait Side {
     fn write(&self, file: Self::File, bytes: &[u8]) -> Answer<usize>;
     /// `write` from memory that is not there.
     fn write_bad(&self, file: Self::File, count: usize) -> Answer<usize>;
+    /// `readv` of two segments.
+    fn readv(&self, file: Self::File, segments: [&mut [u8]; 2]) -> Answer<usize>;
+    /// `writev` of two segments.
+    fn writev(&self, file: Self::File, segments: [&[u8]; 2]) -> Answer<usize>;
+    /// Whether the kernel has static ports (Linux 6.6).
+    fn knows_static(&self) -> bool;
     fn map(&self, file: Self::File) -> Answer<()>;
     fn poll(&self, file: Self::File) -> PollFlags;
 
@@ -51,6 +57,10 @@ pub(crate) const SELF: u32 = 0x7ff0;
 pub(crate) const FIONREAD: u32 = 0x541b;
 pub(crate) const TCGETS: u32 = 0x5401;
 pub(crate) const FIOQSIZE: u32 = 0x5460;
+pub(crate) const FIGETBSZ: u32 = 0x2;
+pub(crate) const FIFREEZE: u32 = 0xc004_5877;
+pub(crate) const FITHAW: u32 = 0xc004_5878;
+pub(crate) const FIEMAP: u32 = 0xc020_660b;
 
 /// What `poll` says where there is nothing to read.
 pub(crate) const OUT: PollFlags = PollFlags::OUT.union(PollFlags::WRNORM);

@@ -1,16 +1,16 @@
-//! The simulated machine: an ordinary dom0 with one vCPU.
+//! The simulated machine: a dom0 with one vCPU, of one platform.
 
 use std::cell::RefCell;
 
 use evtchn_core::DomId;
 use evtchn_sim::abi::{Access, Arg};
-use evtchn_sim::{Config, FileId, ReaderId, World};
+use evtchn_sim::{FileId, Platform, ReaderId, World};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::side::{Answer, Side, Signal};
 
-pub(crate) struct Sim(RefCell<World>);
+pub(crate) struct Sim(RefCell<World>, Platform);
 
 /// A read, and its end where it was seen.
 pub(crate) struct Reader {
@@ -19,8 +19,8 @@ pub(crate) struct Reader {
 }
 
 impl Sim {
-    pub(crate) fn new() -> Sim {
-        Sim(RefCell::new(World::new(Config::seeded(1))))
+    pub(crate) fn new(platform: Platform) -> Sim {
+        Sim(RefCell::new(World::new(platform.config(1))), platform)
     }
 
     fn look(&self, reader: &mut Reader) {
@@ -71,6 +71,19 @@ impl Side for Sim {
 
     fn write_bad(&self, file: FileId, count: usize) -> Answer<usize> {
         self.0.borrow_mut().write_bad(file, count).map_err(errno)
+    }
+
+    fn readv(&self, file: FileId, mut segments: [&mut [u8]; 2]) -> Answer<usize> {
+        let read = self.0.borrow_mut().readv(file, &mut segments);
+        read.map_err(errno)
+    }
+
+    fn writev(&self, file: FileId, segments: [&[u8]; 2]) -> Answer<usize> {
+        self.0.borrow_mut().writev(file, &segments).map_err(errno)
+    }
+
+    fn knows_static(&self) -> bool {
+        self.1.bind_static.value
     }
 
     fn map(&self, file: FileId) -> Answer<()> {

@@ -165,6 +165,31 @@ impl Side for Xen {
         answer(unsafe { libc::write(file, NOWHERE, count) })
     }
 
+    fn readv(&self, file: RawFd, segments: [&mut [u8]; 2]) -> Answer<usize> {
+        let segments = segments.map(|segment| libc::iovec {
+            iov_base: segment.as_mut_ptr().cast(),
+            iov_len: segment.len(),
+        });
+        // SAFETY: both segments are borrowed for this call alone.
+        answer(unsafe { libc::readv(file, segments.as_ptr(), 2) })
+    }
+
+    fn writev(&self, file: RawFd, segments: [&[u8]; 2]) -> Answer<usize> {
+        let segments = segments.map(|segment| libc::iovec {
+            iov_base: segment.as_ptr().cast_mut().cast(),
+            iov_len: segment.len(),
+        });
+        // SAFETY: the kernel only reads both segments.
+        answer(unsafe { libc::writev(file, segments.as_ptr(), 2) })
+    }
+
+    fn knows_static(&self) -> bool {
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
+        let [major, minor] = [(); 2].map(|()| numbers.next().unwrap().unwrap());
+        (major, minor) >= (6, 6)
+    }
+
     fn map(&self, file: RawFd) -> Answer<()> {
         let (protection, flags) = (libc::PROT_READ, libc::MAP_PRIVATE);
         // SAFETY: a new map, at a place that the kernel chooses, changes nothing that exists.

@@ -46,6 +46,7 @@ const DOCUMENTS: &[Document] = documents![
     "docs/figures.md",
     "docs/notify-many.md",
     "docs/overflow.md",
+    "docs/platforms.md",
     "docs/record-and-replay.md",
     "docs/test-without-xen.md",
     "docs/timeline.md",

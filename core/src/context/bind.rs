@@ -43,12 +43,24 @@ impl<R: Registrar> Context<R> {
         self.bind(Source::Virq(virq))
     }
 
-    /// Takes over a port that was set up at boot (static event channel, Linux 6.6). The caller must
-    /// know that `port` is a static port: the kernel does not refuse every other number. An unbind
+    /// Takes over a port that was set up without a file (static event channel, Linux 6.6). An unbind
     /// leaves the port open in Xen.
     ///
+    /// The caller must know that `port` is the end of a static channel of this domain. The kernel does
+    /// not refuse every other number, and a bind of one can break the channel of its owner. So this
+    /// call refuses by itself
+    /// - the ports of this context, always;
+    /// - what is closed, and the port of a virtual interrupt, a physical interrupt or an IPI, if the
+    ///   backend can ask Xen what a port is ([`Open::statuses`](crate::Open::statuses)). The real one
+    ///   does so through privcmd, which it opens for that and keeps open. If it cannot, as in most
+    ///   unprivileged domains, this check is left out.
+    ///
+    /// **It cannot tell the port of another program or of the kernel from a static one**: to Xen both
+    /// are ends of channels between domains.
+    ///
     /// # Errors
-    /// No port was bound. [`Error::Device`] if the device cannot be opened, has failed or refuses
+    /// No port was bound. [`Error::NotStatic`] if the port is one of those that this call refuses;
+    /// [`Error::Device`] if the device cannot be opened, has failed or refuses
     /// the port; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`] in a forked child.
     pub fn bind_static(&self, port: Port) -> Result<Channel<R>, Error> {
         self.bind(Source::Static(port))
@@ -78,6 +90,9 @@ impl<R: Registrar> Context<R> {
         }
         if shared.is_in_hook() {
             return Err(Error::Reentrant);
+        }
+        if let Source::Static(port) = source {
+            shared.check_static(port)?;
         }
         let settling = shared.settling.lock();
         let (before, device) = shared.open(&settling)?;

@@ -32,6 +32,7 @@ mod peers;
 mod restrict;
 mod round;
 mod settle;
+mod static_port;
 mod stream;
 mod task;
 mod teardown;

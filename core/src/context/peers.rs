@@ -116,7 +116,7 @@ impl Drop for Checking<'_> {
 
 impl<R: Registrar> Shared<R> {
     /// What the backend has for asking the states of ports, opened once.
-    fn statuses(&self) -> Result<Statuses, Error> {
+    pub(super) fn statuses(&self) -> Result<Statuses, Error> {
         if self.is_inherited() {
             return Err(Error::Inherited);
         }
@@ -178,7 +178,7 @@ impl<R: Registrar> Shared<R> {
 }
 
 /// What a port of this domain is. A port behind the end of Xen's table is closed.
-fn known(status: Result<PortStatus, DeviceError>) -> Result<PortStatus, DeviceError> {
+pub(super) fn known(status: Result<PortStatus, DeviceError>) -> Result<PortStatus, DeviceError> {
     match status {
         Err(error) if error.kind() == ErrorKind::Invalid => Ok(PortStatus {
             state: Status::Closed,

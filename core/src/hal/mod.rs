@@ -153,10 +153,12 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     /// The device's; [`ErrorKind::InUse`] if this domain has bound the interrupt already.
     fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError>;
 
-    /// Takes over a port that was set up at boot (static event channel, Linux 6.6).
+    /// Takes over a port that was set up without a file (static event channel, Linux 6.6).
     ///
-    /// The caller must know that `port` is a static port: the kernel does not refuse every other
-    /// number. The restriction of a device does not apply to static ports.
+    /// The caller must know that `port` is the end of a static channel of this domain, because the
+    /// kernel does not refuse every other number, and a bind of one can break the channel of its owner.
+    /// [`Context::bind_static`](crate::Context::bind_static) refuses what it knows to be wrong; this call
+    /// refuses nothing by itself. The restriction of a device does not apply to static ports.
     ///
     /// # Errors
     /// The device's; [`ErrorKind::Unsupported`] on older kernels, [`ErrorKind::InUse`] if this

@@ -195,6 +195,11 @@ impl Machine {
         self.ports.is_bound(id)
     }
 
+    /// Whether a channel has this port.
+    pub(crate) fn has_bound(&mut self, port: Port) -> bool {
+        self.ports.by_word(port.as_raw()).is_some()
+    }
+
     pub(crate) fn state(&mut self, id: ChannelId) -> Result<PortState, NotBound> {
         self.ports.by_id(id).map(|slot| slot.state)
     }

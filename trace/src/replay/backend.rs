@@ -79,6 +79,15 @@ impl Open for ReplayBackend {
     fn process(&self) -> u64 {
         0
     }
+
+    /// A context asks before a static bind, if it could ask when it was recorded.
+    fn statuses(&self) -> Result<Box<dyn PortStatuses>, DeviceError> {
+        if self.cursor.is_at_status() {
+            return Ok(Box::new(self.clone()));
+        }
+        let call = DeviceCall::Other("ask what ports are");
+        Err(DeviceError::new(ErrorKind::Unsupported, call))
+    }
 }
 
 impl Drop for ReplayDevice {

@@ -132,6 +132,20 @@ impl Cursor {
         })
     }
 
+    /// Whether the next line is a question what a port is.
+    pub(super) fn is_at_status(&self) -> bool {
+        let line = self.state().next_of_context();
+        line.is_some_and(|line| {
+            matches!(
+                &line.record,
+                Record::Backend(BackendRecord {
+                    call: BackendCall::Status { .. },
+                    ..
+                })
+            )
+        })
+    }
+
     /// Whether the present call is the first one.
     pub(super) fn is_first(&self) -> bool {
         self.state().tally.calls <= 1

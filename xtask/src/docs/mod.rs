@@ -12,6 +12,7 @@ mod figures;
 mod invariants;
 mod machines;
 mod patch;
+mod platforms;
 mod source;
 
 use crate::workspace::{read, root};
@@ -20,7 +21,8 @@ use figures::Figures;
 /// Rewrite the generated tables in the documents.
 ///
 /// These are the tables of the state machines in ARCHITECTURE.md, that of invariants, tests and patches in
-/// testing/mutations/README.md, and those of the benchmark in docs/figures.md with their chart. Fails if a patch names a
+/// testing/mutations/README.md, and those of the benchmark in docs/figures.md with their chart, and that of the
+/// platforms in docs/platforms.md. Fails if a patch names a
 /// test that does not exist, if an invariant has no patch, or if a public type has no example.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -104,10 +106,11 @@ impl Document {
 }
 
 /// Every document that has generated parts.
-fn documents() -> Result<[Document; 4]> {
+fn documents() -> Result<[Document; 5]> {
     let figures = Figures::read()?;
     Ok([
         Document::new("docs/figures.md", &[("figures", figures.tables()?)])?,
+        Document::new("docs/platforms.md", &[("platforms", platforms::table())])?,
         Document::whole(chart::FILE, chart::draw(&figures.bars()?)?),
         Document::new(
             "ARCHITECTURE.md",

@@ -244,3 +244,34 @@ fn the_death_of_a_guest_sends_no_event_to_its_peer() {
     assert_eq!(bench.ioctl(abi::NOTIFY, ours), Ok(0));
     assert_eq!(bench.ioctl(abi::UNBIND, ours), Ok(0));
 }
+
+/// An event of a disabled port that something unmasked in Xen. Returns the bench and both ports.
+fn unmasked_behind(abi: Abi) -> (Bench, u32, u32) {
+    let mut bench = Bench::with(&DomainConfig {
+        abi,
+        ..DomainConfig::dom0()
+    });
+    let (ours, theirs) = bench.pair();
+    bench.fire(theirs);
+    assert_eq!(bench.read(), Ok(vec![ours]));
+    bench.fire(theirs);
+    bench.world.kernel_unmask(DomId::DOM0, ours).unwrap();
+    assert_eq!(bench.read(), Err(Errno::EAGAIN), "it is ignored");
+    (bench, ours, theirs)
+}
+
+#[test]
+fn an_event_that_a_hypercall_unmasked_behind_a_disabled_port_is_lost_until_the_next_one() {
+    let (mut bench, ours, theirs) = unmasked_behind(Abi::Fifo);
+    assert_eq!(bench.write(&[ours]), Ok(4));
+    assert_eq!(bench.read(), Err(Errno::EAGAIN), "it is lost");
+    bench.fire(theirs);
+    assert_eq!(bench.read(), Ok(vec![ours]));
+}
+
+#[test]
+fn under_the_two_level_abi_that_event_comes_with_the_write() {
+    let (mut bench, ours, _) = unmasked_behind(Abi::TwoLevel);
+    assert_eq!(bench.write(&[ours]), Ok(4));
+    assert_eq!(bench.read(), Ok(vec![ours]));
+}

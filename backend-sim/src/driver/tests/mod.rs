@@ -4,13 +4,15 @@ mod events;
 mod readers;
 mod requests;
 mod ring;
+mod statics;
 mod vfs;
 
 use evtchn_core::{DomId, Port, RemotePort, Status, Virq};
 
 use super::abi::{self, Arg, PollBits};
-use crate::config::{Config, DomainConfig, XenVersion};
+use crate::config::{Abi, Config, DomainConfig};
 use crate::errno::Errno;
+use crate::platform::XenVersion;
 use crate::world::{FileId, World};
 
 const DOM0: u32 = 0;

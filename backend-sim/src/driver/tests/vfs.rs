@@ -83,6 +83,58 @@ fn requests_that_the_kernel_answers_itself_come_before_the_driver() {
         assert_eq!(bench.ioctl(request, Arg::Bad), Ok(0));
     }
     assert_eq!(bench.ioctl(abi::FIOQSIZE, Arg::Bad), Err(Errno::ENOTTY));
+    assert_eq!(bench.ioctl(abi::FIGETBSZ, 0), Ok(0));
+    assert_eq!(bench.ioctl(abi::FIGETBSZ, Arg::Bad), Err(Errno::EFAULT));
+    for (request, errno) in [
+        (abi::FIFREEZE, Errno::EOPNOTSUPP),
+        (abi::FITHAW, Errno::EINVAL),
+        (abi::FIEMAP, Errno::EOPNOTSUPP),
+        (abi::FICLONE, Errno::EBADF),
+    ] {
+        assert_eq!(bench.ioctl(request, Arg::Bad), Err(errno), "{request:#x}");
+    }
+    assert_eq!(bench.ioctl(abi::FICLONERANGE, Arg::Bad), Err(Errno::EFAULT));
+    assert_eq!(bench.ioctl(abi::FICLONERANGE, 77), Err(Errno::EBADF));
+}
+
+#[test]
+fn a_vector_is_moved_segment_by_segment_until_one_is_not_filled() {
+    let (mut bench, _) = opened(Access::ReadWrite);
+    let more = bench.fired_pairs(3);
+    let (world, file) = (&mut bench.world, bench.file);
+    let mut room = [0; 32];
+    let (head, tail) = room.split_at_mut(3);
+    assert_eq!(world.readv(file, &mut [head, tail]), Ok(0), "nothing fits");
+    let (head, tail) = room.split_at_mut(4);
+    let (next, tail) = tail.split_at_mut(4);
+    let mut empty = [];
+    let segments = &mut [&mut empty[..], head, next];
+    assert_eq!(world.readv(file, segments), Ok(8), "two ports");
+    // A segment of 6 bytes takes one port, which does not fill it.
+    let (odd, rest) = tail.split_at_mut(6);
+    assert_eq!(world.readv(file, &mut [odd, rest]), Ok(4));
+    let (four, rest) = rest.split_at_mut(4);
+    // What was read before the end stays read.
+    assert_eq!(world.readv(file, &mut [four, rest]), Ok(4));
+    assert_eq!(world.readv(file, &mut [rest]), Err(Errno::EAGAIN));
+    assert_eq!(world.readv(file, &mut []), Ok(0));
+
+    let words: Vec<[u8; 4]> = more.iter().map(|(port, _)| port.to_ne_bytes()).collect();
+    assert_eq!(world.writev(file, &[&[0; 3], &words[0]]), Ok(0));
+    assert_eq!(world.writev(file, &[&words[0], &[], &words[1]]), Ok(8));
+    for (_, theirs) in &more {
+        world.ioctl(bench.peer, abi::NOTIFY, *theirs).unwrap();
+    }
+    let enabled: Vec<u32> = more[..2].iter().map(|(port, _)| *port).collect();
+    assert_eq!(bench.read(), Ok(enabled), "two were written");
+}
+
+#[test]
+fn a_vector_of_a_file_that_is_not_open_for_it_is_ebadf() {
+    let (mut bench, _) = opened(Access::ReadOnly);
+    assert_eq!(bench.world.writev(bench.file, &[]), Err(Errno::EBADF));
+    let (mut bench, _) = opened(Access::WriteOnly);
+    assert_eq!(bench.world.readv(bench.file, &mut []), Err(Errno::EBADF));
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_dying_domain_can_bind_nothing() {
 
 #[test]
 fn domain_ids_are_recycled_as_late_as_possible() {
-    let mut xen = Hypervisor::new(XenVersion(4, 17));
+    let mut xen = Hypervisor::new(XenVersion(4, 17), Policy::Dummy);
     xen.create(DOM0, &DomainConfig::dom0()).unwrap();
     let create = |xen: &mut Hypervisor| {
         let domid = xen.unused_domid().unwrap();

@@ -2,6 +2,7 @@
 
 mod domains;
 mod operations;
+mod policy;
 mod virqs;
 
 use evtchn_core::DomId;
@@ -15,7 +16,7 @@ const DOM2: DomId = DomId::new(2);
 const UNKNOWN: DomId = DomId::new(1234);
 
 fn machine(version: XenVersion) -> Hypervisor {
-    let mut xen = Hypervisor::new(version);
+    let mut xen = Hypervisor::new(version, Policy::Dummy);
     xen.create(DOM0, &DomainConfig::dom0()).unwrap();
     xen.create(DOM1, &DomainConfig::guest()).unwrap();
     xen.create(DOM2, &DomainConfig::guest()).unwrap();
@@ -83,7 +84,7 @@ fn the_abi_limits_a_domain_without_other_limit() {
         (DomainConfig::dom0(), 131_071),
         (DomainConfig::dom0_two_level(), 4095),
     ] {
-        let mut xen = Hypervisor::new(XenVersion(4, 17));
+        let mut xen = Hypervisor::new(XenVersion(4, 17), Policy::Dummy);
         xen.create(DOM0, &config).unwrap();
         let alloc = || xen.alloc_unbound(DOM0, DomId::SELF, DOM1).ok();
         let all: Vec<u32> = std::iter::from_fn(alloc).collect();

@@ -177,7 +177,7 @@ fn reset_of_another_domain_checks_that_it_exists_then_the_right_then_the_pause()
     assert_eq!(xen.reset(DOM2, UNKNOWN), Err(Errno::ESRCH));
     assert_eq!(xen.reset(DOM2, DOM1), Err(Errno::EPERM));
     assert_eq!(xen.reset(DOM0, DOM1), Err(Errno::EINVAL), "it runs");
-    xen.pause(DOM1).unwrap();
+    xen.pause(DOM0, DOM1).unwrap();
     assert_eq!(xen.reset(DOM2, DOM1), Err(Errno::EPERM));
     assert_eq!(xen.reset(DOM0, DOM1), Ok(()));
     assert_eq!(state(&xen, DOM1, theirs), State::Free);
@@ -239,8 +239,8 @@ fn a_paused_domain_gets_its_events_once_it_runs_again() {
     xen.unmask(DOM0, ours);
     assert_eq!(handled(&mut xen), [(0, ours)]);
     xen.send(DOM0, ours).unwrap();
-    xen.pause(DOM1).unwrap();
-    xen.pause(DOM1).unwrap();
+    xen.pause(DOM0, DOM1).unwrap();
+    xen.pause(DOM0, DOM1).unwrap();
     xen.send(DOM0, ours).unwrap();
     assert_eq!(handled(&mut xen), []);
     xen.unpause(DOM1).unwrap();
@@ -248,7 +248,7 @@ fn a_paused_domain_gets_its_events_once_it_runs_again() {
     xen.unpause(DOM1).unwrap();
     assert_eq!(handled(&mut xen), [(1, theirs)]);
     assert_eq!(xen.unpause(DOM1), Err(Errno::EINVAL));
-    assert_eq!(xen.pause(UNKNOWN), Err(Errno::ESRCH));
+    assert_eq!(xen.pause(DOM0, UNKNOWN), Err(Errno::ESRCH));
 }
 
 #[test]
@@ -288,4 +288,12 @@ fn alloc_unbound_checks_the_domain_then_the_space_then_the_right() {
     assert_eq!(alloc(UNKNOWN), Err(Errno::ESRCH));
     assert_eq!(alloc(full), Err(Errno::ENOSPC));
     assert_eq!(alloc(DOM1), Err(Errno::EPERM));
+}
+
+#[test]
+fn a_domain_may_not_pause_itself() {
+    let mut xen = xen();
+    assert_eq!(xen.pause(DOM0, DOM0), Err(Errno::EINVAL));
+    assert_eq!(xen.unpause(DOM0), Err(Errno::EINVAL), "it was not paused");
+    assert_eq!(xen.pause(DOM0, DOM1), Ok(()));
 }
