@@ -14,7 +14,7 @@
 //! - [`keep`]: writes the trace of a script that fails, and returns the command that plays it again.
 //!   [`CheckTrace`] is what such a trace contains.
 //! - [`Target`]: the fuzz targets; [`Input`] is the input of one, and [`room`] the memory that it may
-//!   take. [`check_timeline`] is the target that draws traces, with the code of the command.
+//!   take.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "explore")]
