@@ -208,7 +208,13 @@ impl<R: Registrar> Woken<R> {
                 Poll::Pending
             }
             Looked::Queued => self.unmask_queued(),
-            Looked::Lost => self.register_again(),
+            Looked::Lost => {
+                let registered = self.register_again();
+                match registered.is_pending() && self.is_queued {
+                    true => self.unmask_queued(),
+                    false => registered,
+                }
+            }
             Looked::Over(woken) => {
                 self.task_id = None;
                 Poll::Ready(woken)

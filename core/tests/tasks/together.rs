@@ -157,6 +157,18 @@ fn an_unmask_that_fails_ends_only_the_waits_of_the_ports_that_are_left() {
 }
 
 #[test]
+fn a_task_whose_port_is_queued_is_unmasked_though_the_loop_lost_the_device() {
+    let (_counter, waker) = counting_waker();
+    let (tester, ctx, _channels, mut futures) = futures(2, &waker);
+    take_and_wait(&mut futures[0], &waker);
+    tester.fail("register", ErrorKind::Other);
+    ctx.driver().lost();
+    assert_eq!(tester.log(), ["deregister", "register", "wake"]);
+    assert!(poll(&mut futures[0], &waker).is_pending());
+    assert_eq!(tester.log(), ["register", "write [1]"]);
+}
+
+#[test]
 fn a_task_whose_waker_panics_is_unmasked_at_once() {
     let panics = adverse::does(|| std::panic::resume_unwind(Box::new("on purpose")));
     let (tester, ctx, _channels, mut futures) = futures(2, &panics);
