@@ -62,6 +62,7 @@ impl NotStatic {
     }
 
     /// What speaks against this port, if it is in this state.
+    #[cfg(feature = "std")]
     pub(crate) fn of(port: Port, state: Status) -> Result<(), NotStatic> {
         match state {
             // Its peer may have died, or not have been set up yet.
