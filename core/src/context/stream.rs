@@ -219,6 +219,8 @@ impl<R: Registrar> Wakes<R> {
                 return Poll::Ready(Some(Ok(wake)));
             }
             if self.channels.is_empty() {
+                // Before the waker is dropped, which is code of the program.
+                drop(state);
                 return Poll::Ready(None);
             }
             if is_set {

@@ -11,7 +11,7 @@ use shuttle::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shuttle::thread;
 
 use crate::explore::scenarios;
-use crate::rig::{Bell, Channel, Loop, Rig, Wire};
+use crate::rig::{Bell, Channel, Context, Loop, Rig, Wire};
 
 scenarios! {
     edges_that_come_beside_polls_wake_each_task,
@@ -33,6 +33,7 @@ scenarios! {
     event_beside_a_first_poll_wakes_the_task,
     waker_that_polls_at_once_beside_a_drop_takes_the_wake,
     wakers_that_poll_at_once_on_two_threads_are_all_called,
+    waker_that_is_replaced_beside_a_cancel_is_dropped_under_no_lock,
     waker_that_is_replaced_beside_a_wake_is_woken,
 }
 
@@ -164,6 +165,33 @@ fn futures_that_wake_together_on_two_threads_are_all_unmasked() {
             assert_eq!(finish(wire.channel.woken()).unwrap(), Cause::Event);
             send();
         }
+    });
+}
+
+/// Looks at the context as it is dropped.
+struct LooksAtDrop(Context);
+
+impl Wake for LooksAtDrop {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for LooksAtDrop {
+    fn drop(&mut self) {
+        let _looked = self.0.stats();
+    }
+}
+
+fn waker_that_is_replaced_beside_a_cancel_is_dropped_under_no_lock() {
+    let rig = Rig::new();
+    let wire = rig.wire();
+    let mut wakes = wire.channel.wakes().unwrap();
+    let looks = Waker::from(Arc::new(LooksAtDrop(Context::clone(&rig.context))));
+    assert!(wakes.poll_wake(&mut Cx::from_waker(&looks)).is_pending());
+    drop(looks);
+    thread::scope(|scope| {
+        scope.spawn(|| assert!(wire.channel.cancel().unwrap()));
+        let polled = wakes.poll_wake(&mut Cx::from_waker(Waker::noop()));
+        assert!(!matches!(polled, Poll::Ready(Some(_))), "nothing was sent");
     });
 }
 
