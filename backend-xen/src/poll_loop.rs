@@ -409,16 +409,7 @@ impl Sleep for PollLoop {
             return self.sleep_in(&device, ticket, deadline);
         }
         let deadline = to_come(deadline).unwrap_or(Deadline::Passed);
-        let waited = self.watch.wait(deadline)?;
-        Ok(match waited {
-            Waited { ready: true, .. } => Slept::Ready,
-            Waited {
-                woken: false,
-                interrupted: false,
-                ..
-            } => Slept::TimedOut,
-            Waited { .. } => Slept::Notified,
-        })
+        Ok(self.watch.wait(deadline)?.into())
     }
 
     fn sleep_as(

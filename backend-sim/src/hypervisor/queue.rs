@@ -7,7 +7,7 @@ use super::Upcall;
 
 /// Identifies an entry for as long as it is in the queue. Later entries have greater tickets.
 ///
-/// It is aligned as the other fields of a port, of which there are many.
+/// It is aligned like the other fields of a port, because a machine has many ports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(Rust, packed(4))]
 pub(super) struct Ticket(u64);

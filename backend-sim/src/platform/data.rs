@@ -146,7 +146,7 @@ const GUEST_PV: KernelData = KernelData {
     ..DOM0_PV
 };
 
-/// As before, but nobody has asked its privcmd.
+/// The same, but its privcmd was never tried.
 const GUEST_OF_7_3: KernelData = KernelData {
     hypercalls: read(Hypercalls::Refused, PRIVCMD),
     ..GUEST_PV

@@ -14,7 +14,7 @@ const SELF: u32 = 0x7ff0;
 #[derive(Debug, PartialEq)]
 struct Noticed {
     /// A port for a domain that does not exist.
-    waits_for_nobody: Result<u32, Errno>,
+    with_unknown_domain: Result<u32, Errno>,
     /// How many bytes a write of more than a page takes.
     written: Result<usize, Errno>,
     static_bind: Result<u32, Errno>,
@@ -60,7 +60,7 @@ fn noticed(platform: &Platform) -> Noticed {
         let file = world.open(DomId::DOM0).unwrap();
         Noticed {
             static_bind: world.ioctl(file, abi::BIND_STATIC, abi::Arg::Bad),
-            waits_for_nobody: world.ioctl(file, abi::BIND_UNBOUND_PORT, 1234),
+            with_unknown_domain: world.ioctl(file, abi::BIND_UNBOUND_PORT, 1234),
             written: world.write(file, &vec![0; 1 << 17]),
             device: world.device_number(DomId::DOM0),
             domains,

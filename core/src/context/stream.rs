@@ -56,7 +56,8 @@ impl<R: Registrar> Context<R> {
 ///
 /// When the stream yields the wake of a channel, it waits for the next one at once, so in steady
 /// state the device stays registered. The ports are unmasked together, when the stream is polled
-/// and has no wake left. A task that does not poll the stream leaves them masked, which slows the
+/// and has no wake left. If other tasks that were woken are still to be polled, the stream has itself
+/// polled once more, so that one write is for all of them. A task that does not poll the stream leaves them masked, which slows the
 /// peers down.
 ///
 /// The stream ends when it has no channel left. A channel leaves it when it is unbound or its

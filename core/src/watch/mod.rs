@@ -191,15 +191,7 @@ impl<P: Places> Watch<P> {
             return Ok(Slept::Notified);
         }
         let waited = self.sleep_until(|| self.rings.load(SeqCst) != rings, deadline)?;
-        Ok(match waited {
-            Waited { ready: true, .. } => Slept::Ready,
-            Waited {
-                woken: false,
-                interrupted: false,
-                ..
-            } => Slept::TimedOut,
-            _ => Slept::Notified,
-        })
+        Ok(waited.into())
     }
 
     /// Takes the watch, or is parked while another thread has it, until there is something for a

@@ -1,6 +1,8 @@
 //! What a loop supplies to a [`Watch`](super::Watch): polling its device, and places in which
 //! threads sleep.
 
+use crate::hal::Slept;
+
 /// The system calls of a loop, as a [`Watch`](super::Watch) makes them.
 ///
 /// One thread at a time is in [`poll`](Self::poll). The others are parked, each in one of several
@@ -168,6 +170,20 @@ pub struct Waited {
     pub woken: bool,
     /// A signal came first.
     pub interrupted: bool,
+}
+
+impl From<Waited> for Slept {
+    fn from(waited: Waited) -> Slept {
+        match waited {
+            Waited { ready: true, .. } => Slept::Ready,
+            Waited {
+                woken: false,
+                interrupted: false,
+                ..
+            } => Slept::TimedOut,
+            Waited { .. } => Slept::Notified,
+        }
+    }
 }
 
 /// How often a [`Watch`](super::Watch) did each thing.
