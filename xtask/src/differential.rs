@@ -51,7 +51,7 @@ pub(crate) fn run(options: &Differential, config: &Config) -> Result<ExitCode> {
     let [ops, seed] = [ops, seed].map(u64::to_string);
     let arguments = ["--ops", &ops, "--seed", &seed];
     if built.is_empty() {
-        let program = binaries::test("evtchn-xen", PROGRAM, config.is_release)?;
+        let program = binaries::test("evtchn-xen", PROGRAM, &config.toolchain)?;
         let job = shell::call("run_command", [PROGRAM].iter().chain(&arguments));
         return config.run_programs(&[program], &job, &OUTPUT);
     }

@@ -29,8 +29,14 @@ mod vm;
 mod initramfs;
 
 mod binaries;
+mod image;
+
+mod toolchain;
+
+mod debian;
 
 mod packages;
+mod platform;
 mod shell;
 mod workspace;
 

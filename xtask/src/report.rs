@@ -127,6 +127,14 @@ pub(crate) fn complaint(console: &str) -> Option<&str> {
         .map(str::trim)
 }
 
+/// What the guest said of its versions.
+pub(crate) fn booted(report: &str) -> Option<&str> {
+    report
+        .lines()
+        .find_map(|line| line.strip_prefix("=== booted "))
+        .map(str::trim)
+}
+
 /// The exit code of a program, if it ended.
 pub(crate) fn exit_code(report: &str) -> Option<u8> {
     let code = report
