@@ -4,6 +4,8 @@
 //!
 //! - requests that Linux answers before it asks the driver (`FIONBIO` and the like);
 //! - pointers outside of user space, which Linux refuses in its own name before the driver runs;
+//! - a static bind of a number that is not the end of a static channel, and of an end that another
+//!   file has: the kernel does not refuse each of them ([`Scene::can`] leaves them out);
 //! - binds to ports that the kernel holds: one of dom0's waits for a xenstored, and an event on it
 //!   makes Linux look for one;
 //! - `CON_RING`, which Xen raises whenever it prints;
@@ -132,6 +134,7 @@ impl Generator {
                 let words = [Word::Raw(self.remote()), self.target(scene)];
                 self.bind(scene, Bind::Interdomain, words)?
             }
+            Kind::BindStatic if scene.ends() > 0 => self.bind_static(scene)?,
             Kind::BindStatic => {
                 let word = Word::Raw(self.pick(&ODD_NUMBERS));
                 self.ioctl(self.drawn % FILES, scene, Request::BindStatic, word)?
@@ -233,6 +236,26 @@ impl Generator {
             .then(|| Op::Bind(Slot(scene.slots()), fd, how, words, memory))
     }
 
+    /// A static bind of an end, or with a bad pointer.
+    fn bind_static(&mut self, scene: &Scene) -> Option<Op> {
+        let end = self.choice.of(scene.ends());
+        let file = scene.file_with(end).unwrap_or(self.drawn % FILES);
+        let fd = self.fd_of(file, scene)?;
+        let words = [Word::End(end), Word::Raw(0)];
+        if self.choice.of(3) == 0 {
+            let memory = Memory::Cut(self.choice.of(4));
+            return Some(Op::Ioctl(fd, Request::BindStatic, words, memory));
+        }
+        let memory = self.memory(16, 4);
+        Some(Op::Bind(
+            Slot(scene.slots()),
+            fd,
+            Bind::Static,
+            words,
+            memory,
+        ))
+    }
+
     fn ioctl(&mut self, file: usize, scene: &Scene, request: Request, word: Word) -> Option<Op> {
         let fd = self.fd_of(file, scene)?;
         let memory = match self.choice.of(3) {
@@ -278,8 +301,8 @@ impl Generator {
 
     fn virq(&mut self) -> u32 {
         match self.choice.of(6) {
-            0 => self.pick(&KERNEL_VIRQS),
-            1 => self.pick(&NO_VIRQS),
+            0 | 1 => self.pick(&KERNEL_VIRQS),
+            2 => self.pick(&NO_VIRQS),
             _ => self.pick(&FREE_VIRQS),
         }
     }
