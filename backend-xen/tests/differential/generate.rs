@@ -12,6 +12,7 @@
 //! - blocking files and other access modes than read and write;
 //! - anything that needs more memory, ports or domains than there are.
 
+mod statics;
 mod transfers;
 
 use evtchn_sim::Choice;
@@ -234,26 +235,6 @@ impl Generator {
         let memory = self.memory(if is_free && how != Bind::Virq { 16 } else { 3 }, size);
         (is_free || how == Bind::Interdomain || self.choice.flip())
             .then(|| Op::Bind(Slot(scene.slots()), fd, how, words, memory))
-    }
-
-    /// A static bind of an end, or with a bad pointer.
-    fn bind_static(&mut self, scene: &Scene) -> Option<Op> {
-        let end = self.choice.of(scene.ends());
-        let file = scene.file_with(end).unwrap_or(self.drawn % FILES);
-        let fd = self.fd_of(file, scene)?;
-        let words = [Word::End(end), Word::Raw(0)];
-        if self.choice.of(3) == 0 {
-            let memory = Memory::Cut(self.choice.of(4));
-            return Some(Op::Ioctl(fd, Request::BindStatic, words, memory));
-        }
-        let memory = self.memory(16, 4);
-        Some(Op::Bind(
-            Slot(scene.slots()),
-            fd,
-            Bind::Static,
-            words,
-            memory,
-        ))
     }
 
     fn ioctl(&mut self, file: usize, scene: &Scene, request: Request, word: Word) -> Option<Op> {

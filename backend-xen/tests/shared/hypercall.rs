@@ -27,6 +27,8 @@ pub(crate) struct Statics {
     /// A page that hypercalls can read and write.
     page: *mut u32,
     pairs: Vec<[u32; 2]>,
+    /// Ends whose peers were closed.
+    halves: Vec<u32>,
 }
 
 impl Statics {
@@ -40,6 +42,7 @@ impl Statics {
             privcmd: open("/dev/xen/privcmd")?,
             page: page.cast(),
             pairs: Vec::new(),
+            halves: Vec::new(),
         })
     }
 
@@ -52,18 +55,23 @@ impl Statics {
         Ok([one, other])
     }
 
-    /// Closes a port of a pair. No file may have it bound: its kernel would not know.
-    pub(crate) fn close(&mut self, port: u32) -> io::Result<()> {
-        assert!(self.is_end(port), "port {port} belongs to somebody else");
-        for pair in &mut self.pairs {
-            *pair = pair.map(|end| if end == port { 0 } else { end });
-        }
-        self.operation(CLOSE, [port, 0, 0]).map(drop)
-    }
-
     /// Whether the port is of a pair that was made here.
     pub(crate) fn is_end(&self, port: u32) -> bool {
-        port != 0 && self.pairs.as_flattened().contains(&port)
+        self.pairs.as_flattened().contains(&port)
+    }
+
+    /// Closes the second end of a pair. No file may have it: the kernel would not know.
+    pub(crate) fn close_peer(&mut self, port: u32) -> io::Result<()> {
+        let is_its = |pair: &[u32; 2]| pair[0] == port;
+        let place = self.pairs.iter().position(is_its);
+        let place = place.ok_or(io::ErrorKind::NotFound)?;
+        let [_, peer] = self.pairs.swap_remove(place);
+        self.halves.push(port);
+        self.close(peer)
+    }
+
+    fn close(&self, port: u32) -> io::Result<()> {
+        self.operation(CLOSE, [port, 0, 0]).map(drop)
     }
 
     /// Makes a hypercall and returns its argument, as Xen leaves it.
@@ -92,11 +100,9 @@ impl Statics {
 
 impl Drop for Statics {
     fn drop(&mut self) {
-        for port in self.pairs.concat() {
-            if port != 0 {
-                // The end of the test says more.
-                let _ = self.close(port);
-            }
+        for port in self.pairs.as_flattened().iter().chain(&self.halves) {
+            // The end of the test says more.
+            let _ = self.close(*port);
         }
         // SAFETY: the mapping of `new`, to which no pointer is left.
         let _unmapped = unsafe { rustix::mm::munmap(self.page.cast(), PAGE) };
