@@ -14,7 +14,9 @@ use crate::{
     image,
     initramfs::{Archive, Files},
     platform::{Bootable, VARIABLE},
-    report, shell,
+    report,
+    results::Results,
+    shell,
     toolchain::Toolchain,
     vm::{self, End, Line, Machine, Setup},
     workspace,
@@ -134,6 +136,17 @@ impl Config {
         }
         let code = code.context("the guest never ran the command")?;
         Ok(ExitCode::from(code))
+    }
+
+    /// Keeps what the last boot has tried. One with several vCPUs runs less, and is not kept.
+    pub(crate) fn keep(&self, add: impl FnOnce(&mut Results)) -> Result<()> {
+        let report = self.recorded(Line::Report)?;
+        let Some(booted) = report::booted(&report).filter(|_| self.setup.cpus == 1) else {
+            return Ok(());
+        };
+        let mut results = Results::new(self.platform, booted);
+        add(&mut results);
+        results.save()
     }
 
     /// What a line carried in the last boot.

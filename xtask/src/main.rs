@@ -22,6 +22,8 @@ mod syscalls;
 
 mod boot;
 
+mod results;
+
 mod report;
 
 mod vm;

@@ -18,7 +18,7 @@ use crate::{
     boot::{self, Config, OUTPUT},
     debian::NotServed,
     differential, guest,
-    platform::{self, Architecture, Bootable},
+    platform::{self, Architecture, Bootable, LeftOut},
     report::Verdict,
     shell, soak, syscalls,
     toolchain::Toolchain,
@@ -163,6 +163,9 @@ fn run_tests(options: &Options, config: &Config) -> Result<ExitCode> {
         programs.push(config.command()?);
     }
     let mut job = config.environment.clone();
+    for LeftOut { test, case, reason } in config.platform.left_out {
+        println(&format!("LEFT OUT of {test}: {case}: {reason}"))?;
+    }
     for test in &tests {
         job += &test.call(config.platform.left_out);
     }
@@ -179,6 +182,11 @@ fn run_tests(options: &Options, config: &Config) -> Result<ExitCode> {
     if !verdict.is_success() {
         config.show_console()?;
     }
+    config.keep(|results| {
+        for (name, tally) in verdict.tallies() {
+            results.test(name, *tally);
+        }
+    })?;
     println(&format!("\n{verdict}"))?;
     Ok(ExitCode::from(u8::from(!verdict.is_success())))
 }
