@@ -204,7 +204,7 @@ pub(crate) fn a_set_of_notifiers_notifies_many_in_one_call_of_the_device<P: Plat
 pub(crate) fn many_statuses_are_those_of_single_questions<P: Platform>(p: &P) {
     let (near, far) = (p.open(), p.open());
     let (ours, theirs) = ends::<P>(&near, &far, 3);
-    let waits = near.bind_unbound_port(DomId::new(77)).unwrap();
+    let waits = near.bind_unbound_port(DomId::SELF).unwrap();
     let virq = near.bind_virq(Virq::TBUF).unwrap();
     near.unbind(ours[1]).unwrap();
     let asked = [

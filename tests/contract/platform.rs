@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use evtchn_core::{DeviceError, DomId, ErrorKind, EventChannel, Open, Port, PortBuf, PortStatuses};
 use evtchn_core::{RemotePort, Sleep, Virq};
+use evtchn_sim::{KernelData, Policy};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
@@ -35,6 +36,17 @@ pub(crate) trait Platform {
 
     /// The domain that the devices live in.
     fn domid(&self) -> DomId;
+
+    /// The pair of Xen and Linux that it is.
+    fn pair(&self) -> evtchn_sim::Platform;
+
+    /// What the kernel of the domain takes for itself.
+    fn kernel(&self) -> KernelData {
+        match self.domid() {
+            DomId::DOM0 => self.pair().dom0,
+            _ => self.pair().guest,
+        }
+    }
 
     /// Returns when the device has ports or an overflow to report, and fails if it never has.
     fn expect_ready(&self, device: &Self::Device);
@@ -92,14 +104,31 @@ pub(crate) const IN_OUT: PollFlags = OUT.union(PollFlags::IN).union(PollFlags::R
 /// The bits of `poll` after an overflow.
 pub(crate) const ERR: PollFlags = PollFlags::ERR;
 
-/// Virtual interrupts that are free in an ordinary dom0.
-pub(crate) const FREE_VIRQS: [Virq; 5] = [
-    Virq::DEBUG,
-    Virq::TBUF,
-    Virq::CON_RING,
-    Virq::XENPMU,
-    Virq::new(17),
-];
+/// Virtual interrupts that the kernel of the domain leaves to programs.
+pub(crate) fn free_virqs<P: Platform>(p: &P) -> impl Iterator<Item = Virq> {
+    const MOSTLY: [Virq; 5] = [
+        Virq::DEBUG,
+        Virq::TBUF,
+        Virq::CON_RING,
+        Virq::XENPMU,
+        Virq::new(17),
+    ];
+    let held = p.kernel().virqs.value;
+    MOSTLY.into_iter().filter(|virq| !held.contains(virq))
+}
+
+/// A port for a domain that does not exist. Xen's policy SILO refuses it, and then there is none.
+#[track_caller]
+pub(crate) fn for_nobody<P: Platform>(p: &P, device: &P::Device, domid: DomId) -> Option<Port> {
+    let bound = device.bind_unbound_port(domid);
+    match p.pair().policy.value {
+        Policy::Dummy => Some(bound.unwrap()),
+        Policy::Silo => {
+            expect_refused::<P, _>(bound, Errno::SRCH, ErrorKind::NoSuchDomain);
+            None
+        }
+    }
+}
 
 /// A port of this domain, as a peer in the same domain names it.
 pub(crate) fn local(port: Port) -> RemotePort {

@@ -17,14 +17,16 @@ const FIONREAD: u32 = 0x541b;
 /// A machine of its own for each case, and an event loop to go with it.
 pub(crate) struct Sim<L> {
     sim: evtchn_sim::Sim,
+    pair: evtchn_sim::Platform,
     event_loop: fn() -> L,
     is_ready: fn(&L) -> bool,
 }
 
 impl<L> Sim<L> {
-    fn new(event_loop: fn() -> L, is_ready: fn(&L) -> bool) -> Sim<L> {
+    fn new(pair: evtchn_sim::Platform, event_loop: fn() -> L, is_ready: fn(&L) -> bool) -> Sim<L> {
         Sim {
-            sim: evtchn_sim::Sim::new(1),
+            sim: evtchn_sim::Sim::with_config(pair.config(1)),
+            pair,
             event_loop,
             is_ready,
         }
@@ -32,19 +34,20 @@ impl<L> Sim<L> {
 }
 
 impl Sim<SimLoop> {
-    pub(crate) fn level() -> Self {
-        Sim::new(SimLoop::level, SimLoop::ready)
+    pub(crate) fn level(pair: evtchn_sim::Platform) -> Self {
+        Sim::new(pair, SimLoop::level, SimLoop::ready)
     }
 
-    pub(crate) fn edge() -> Self {
-        Sim::new(SimLoop::edge, SimLoop::ready)
+    pub(crate) fn edge(pair: evtchn_sim::Platform) -> Self {
+        Sim::new(pair, SimLoop::edge, SimLoop::ready)
     }
 }
 
 impl Sim<PollLoop> {
     /// With a real event loop, on the descriptor of the simulated device.
-    pub(crate) fn polled() -> Self {
+    pub(crate) fn polled(pair: evtchn_sim::Platform) -> Self {
         Sim::new(
+            pair,
             || PollLoop::new().unwrap(),
             |event_loop| event_loop.wait(Some(Duration::ZERO)).unwrap().ready,
         )
@@ -87,6 +90,10 @@ impl<L: Sleep> Platform for Sim<L> {
 
     fn domid(&self) -> DomId {
         DomId::DOM0
+    }
+
+    fn pair(&self) -> evtchn_sim::Platform {
+        self.pair
     }
 
     #[track_caller]

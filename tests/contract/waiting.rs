@@ -9,7 +9,7 @@ use super::spy::Refused;
 pub(crate) fn a_bind_registers_nothing<P: Platform>(p: &P) {
     let rig = Rig::new(p);
     let _wire: Wire<P> = rig.wire();
-    let _virq = rig.context.bind_virq(Virq::DEBUG).unwrap();
+    let _virq = rig.context.bind_virq(Virq::TBUF).unwrap();
     rig.expect_hooks(0, 0);
     rig.expect_settled();
 }

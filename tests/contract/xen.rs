@@ -34,6 +34,15 @@ fn poll(device: &Device, events: PollFlags, timeout: Duration) -> PollFlags {
     fds[0].revents()
 }
 
+/// The pair that `cargo xtask xen` booted, by its name in the simulator.
+fn pair() -> evtchn_sim::Platform {
+    let Some(name) = env::var_os("EVTCHN_PLATFORM") else {
+        return evtchn_sim::Platform::LINUX_6_1_ON_XEN_4_17;
+    };
+    let known = name.to_str().and_then(evtchn_sim::Platform::named);
+    *known.unwrap_or_else(|| panic!("EVTCHN_PLATFORM is {}", name.display()))
+}
+
 fn is_required() -> bool {
     env::var_os("EVTCHN_REQUIRE_XEN").is_some_and(|value| value == "1")
 }
@@ -98,6 +107,10 @@ impl Platform for Xen {
 
     fn domid(&self) -> DomId {
         DomId::DOM0
+    }
+
+    fn pair(&self) -> evtchn_sim::Platform {
+        pair()
     }
 
     #[track_caller]

@@ -1,8 +1,6 @@
 //! The guest's programs: test binaries and the command, as `cargo test` builds them, and the programs that are measured.
 
 use std::{
-    env,
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -11,7 +9,13 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{packages, shell, workspace};
+use crate::{
+    packages,
+    platform::LeftOut,
+    shell,
+    toolchain::{Toolchain, cargo as cargo_program},
+    workspace,
+};
 
 /// Tests that run in the guest: a test binary or part of one.
 #[derive(Debug)]
@@ -35,10 +39,14 @@ impl GuestTest {
     }
 
     /// The line of the guest's job which runs them.
-    pub(crate) fn call(&self) -> String {
+    pub(crate) fn call(&self, left_out: &[LeftOut]) -> String {
         let program = self.program();
-        let words = [self.name, &program].into_iter();
-        shell::call("run_test", words.chain(self.args.iter().copied()))
+        let mut words = vec![self.name, &program];
+        words.extend(self.args);
+        for case in left_out.iter().filter(|it| it.test == self.name) {
+            words.extend(["--skip", case.case]);
+        }
+        shell::call("run_test", words)
     }
 }
 
@@ -144,14 +152,13 @@ pub(crate) type Program = (String, PathBuf);
 
 /// Builds test binaries, the command and the benchmark as `cargo test --workspace` does, so that nothing is built
 /// again after that.
-pub(crate) fn tests(tests: &[&GuestTest], is_release: bool) -> Result<Vec<Program>> {
-    let mut arguments = vec!["test", "--no-run", "--workspace"];
-    arguments.extend(is_release.then_some("--release"));
+pub(crate) fn tests(tests: &[&GuestTest], toolchain: &Toolchain) -> Result<Vec<Program>> {
+    let mut command = toolchain.cargo_test(tests.iter().map(|test| test.package));
     // Cargo builds an example that is named on its command line as a test.
     if tests.iter().all(|test| test.examples.is_empty()) {
-        arguments.extend(tests.iter().flat_map(|test| ["--test", test.binary]));
+        command.args(tests.iter().flat_map(|test| ["--test", test.binary]));
     }
-    let messages = cargo(Command::new(cargo_program()).args(&arguments))?;
+    let messages = cargo(&mut command)?;
     let mut programs = Vec::new();
     for test in tests {
         let path = executable(&messages, test.package, test.binary)?;
@@ -167,20 +174,19 @@ pub(crate) fn tests(tests: &[&GuestTest], is_release: bool) -> Result<Vec<Progra
 }
 
 /// Builds a program of a package in the same way: cargo builds it with the package's tests.
-pub(crate) fn program(package: &str, name: &str, is_release: bool) -> Result<Program> {
-    build(package, "tests", name, is_release)
+pub(crate) fn program(package: &str, name: &str, toolchain: &Toolchain) -> Result<Program> {
+    build(package, "tests", name, toolchain)
 }
 
 /// Builds a test binary that runs as a program.
-pub(crate) fn test(package: &str, name: &str, is_release: bool) -> Result<Program> {
-    build(package, name, name, is_release)
+pub(crate) fn test(package: &str, name: &str, toolchain: &Toolchain) -> Result<Program> {
+    build(package, name, name, toolchain)
 }
 
 /// Builds a test binary, and returns an executable of its package.
-fn build(package: &str, binary: &str, name: &str, is_release: bool) -> Result<Program> {
-    let mut arguments = vec!["test", "--no-run", "--workspace", "--test", binary];
-    arguments.extend(is_release.then_some("--release"));
-    let messages = cargo(Command::new(cargo_program()).args(&arguments))?;
+fn build(package: &str, binary: &str, name: &str, toolchain: &Toolchain) -> Result<Program> {
+    let mut command = toolchain.cargo_test([package]);
+    let messages = cargo(command.args(["--test", binary]))?;
     Ok((name.to_owned(), executable(&messages, package, name)?))
 }
 
@@ -284,10 +290,6 @@ pub(crate) fn files(text: &str) -> Vec<PathBuf> {
     paths
         .map(|path| path.trim_end_matches(':').into())
         .collect()
-}
-
-fn cargo_program() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Runs cargo in the workspace and returns its messages.

@@ -11,8 +11,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     binaries::{self, Program},
-    initramfs::Archive,
+    image,
+    initramfs::{Archive, Files},
+    platform::{Bootable, VARIABLE},
     report,
+    results::Results,
+    shell,
+    toolchain::Toolchain,
     vm::{self, End, Line, Machine, Setup},
     workspace,
 };
@@ -23,12 +28,14 @@ pub(crate) const OUTPUT: [Line; 2] = [Line::Stdout, Line::Stderr];
 /// What the command line says about every boot.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// `target/xen`, which holds the image, the archives and the recorded lines.
+    /// `target/xen`, which holds the images, the archives and the recorded lines.
     pub(crate) dir: PathBuf,
+    /// What is booted. Its image is complete.
+    pub(crate) platform: &'static Bootable,
     /// The machine.
     pub(crate) setup: Setup,
-    /// Whether the guest's binaries are built in the release profile.
-    pub(crate) is_release: bool,
+    /// How the guest's binaries are built.
+    pub(crate) toolchain: Toolchain,
     /// Shell lines that set environment variables in the guest.
     pub(crate) environment: String,
 }
@@ -36,16 +43,31 @@ pub(crate) struct Config {
 impl Config {
     /// Builds the command `evtchn`.
     pub(crate) fn command(&self) -> Result<Program> {
-        binaries::program("evtchn-cli", "evtchn", self.is_release)
+        binaries::program("evtchn-cli", "evtchn", &self.toolchain)
     }
 
     /// The archive that dom0 boots from, with these programs.
     pub(crate) fn archive(&self, programs: &[Program], job: &str) -> Result<Archive> {
-        let mut archive = Archive::new(&self.dir, job)?;
+        let platform = shell::call("export", [format!("{VARIABLE}={}", self.platform.name())]);
+        let image = self.image();
+        let mut archive = Archive::new(&self.dir, &self.files(&image), &(platform + job))?;
         for (name, path) in programs {
             archive.program(name, path)?;
         }
         Ok(archive)
+    }
+
+    /// The directory of the platform's files.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.dir.join(self.platform.image())
+    }
+
+    /// What the files of an archive depend on.
+    pub(crate) fn files<'a>(&self, image: &'a Path) -> Files<'a> {
+        Files {
+            image,
+            strip: self.toolchain.strip(),
+        }
     }
 
     /// Boots dom0 and runs it to its end. Prints what it writes on the `echoed` lines.
@@ -53,9 +75,10 @@ impl Config {
         archive.write()?;
         let machine = Machine {
             dir: &self.dir,
+            platform: self.platform,
             setup: self.setup,
         };
-        machine.run(|line, bytes| match line {
+        let end = machine.run(|line, bytes| match line {
             _ if !echoed.contains(&line) => Ok(()),
             Line::Stderr => io::stderr().write_all(bytes),
             Line::Console | Line::Report | Line::Stdout => {
@@ -63,7 +86,23 @@ impl Config {
                 stdout.write_all(bytes)?;
                 stdout.flush()
             }
-        })
+        })?;
+        self.check_versions()?;
+        Ok(end)
+    }
+
+    /// Says which versions were booted, and fails where they are not the platform's. A guest that did not come so far
+    /// said nothing.
+    fn check_versions(&self) -> Result<()> {
+        let report = self.recorded(Line::Report)?;
+        let Some(booted) = report::booted(&report) else {
+            return Ok(());
+        };
+        eprintln!("xtask: {} was {booted}", self.platform.name());
+        for version in self.platform.versions() {
+            ensure!(booted.contains(&version), "that is not {version}*");
+        }
+        Ok(())
     }
 
     /// Runs a job with some programs in the guest and returns the exit code of its last command. Prints what the
@@ -99,6 +138,17 @@ impl Config {
         Ok(ExitCode::from(code))
     }
 
+    /// Keeps what the last boot has tried. One with several vCPUs runs less, and is not kept.
+    pub(crate) fn keep(&self, add: impl FnOnce(&mut Results)) -> Result<()> {
+        let report = self.recorded(Line::Report)?;
+        let Some(booted) = report::booted(&report).filter(|_| self.setup.cpus == 1) else {
+            return Ok(());
+        };
+        let mut results = Results::new(self.platform, booted);
+        add(&mut results);
+        results.save()
+    }
+
     /// What a line carried in the last boot.
     pub(crate) fn recorded(&self, line: Line) -> Result<String> {
         vm::recorded(&self.dir, line)
@@ -119,6 +169,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Installs the emulator of a platform and completes its image.
+pub(crate) fn prepare(dir: &Path, platform: &Bootable) -> Result<()> {
+    vm::require_qemu(platform.architecture)?;
+    image::prepare(dir, platform)
 }
 
 /// `xen` in cargo's target directory.

@@ -8,6 +8,7 @@ use crate::{
     binaries,
     boot::{Config, OUTPUT},
     shell,
+    vm::Line,
 };
 
 /// The test binary that compares the two, in the package of the real backend.
@@ -51,9 +52,13 @@ pub(crate) fn run(options: &Differential, config: &Config) -> Result<ExitCode> {
     let [ops, seed] = [ops, seed].map(u64::to_string);
     let arguments = ["--ops", &ops, "--seed", &seed];
     if built.is_empty() {
-        let program = binaries::test("evtchn-xen", PROGRAM, config.is_release)?;
+        let program = binaries::test("evtchn-xen", PROGRAM, &config.toolchain)?;
         let job = shell::call("run_command", [PROGRAM].iter().chain(&arguments));
-        return config.run_programs(&[program], &job, &OUTPUT);
+        let code = config.run_programs(&[program], &job, &OUTPUT)?;
+        let output = config.recorded(Line::Stdout)?;
+        let last = output.lines().next_back().unwrap_or_default();
+        config.keep(|results| results.differential(last))?;
+        return Ok(code);
     }
     let mut programs = Vec::new();
     let mut job = String::new();

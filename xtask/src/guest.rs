@@ -12,8 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{
     binaries::{self, DOMAINS, Program},
     boot::Config,
+    debian::Debian,
+    image::KERNEL,
     initramfs::{Archive, file_name},
     packages,
+    platform::Bootable,
     report::Verdict,
     vm::{End, Line},
     workspace,
@@ -35,8 +38,6 @@ impl Guest {
     }
 }
 
-/// The directory of the toolstack, under `target/xen`.
-const TOOLSTACK: &str = "toolstack";
 /// The guest's archive, under `target/xen`.
 const DOMU: &str = "domu.cpio";
 const DIRECTORIES: [&str; 2] = ["domu", "etc"];
@@ -75,11 +76,11 @@ const PROGRAMS: [&str; 6] = [
 
 /// Runs the cases between two domains on real Xen, and then on the simulator.
 pub(crate) fn run(config: &Config) -> Result<ExitCode> {
-    let mut programs = binaries::tests(&[&DOMAINS], config.is_release)?;
+    let mut programs = binaries::tests(&[&DOMAINS], &config.toolchain)?;
     let (_, cases) = programs.first().context("no cases were built")?;
     let cases = cases.clone();
     programs.push(config.command()?);
-    let job = config.environment.clone() + &DOMAINS.call();
+    let job = config.environment.clone() + &DOMAINS.call(config.platform.left_out);
     let archive = archive(config, &programs, &job)?;
 
     let end = config.boot(archive, &[Line::Report])?;
@@ -117,8 +118,10 @@ fn println(text: &str) -> Result<()> {
 /// the programs.
 pub(crate) fn archive(config: &Config, programs: &[Program], job: &str) -> Result<Archive> {
     let dir = &config.dir;
-    let toolstack = prepare(dir)?;
-    let mut guest = Archive::bootable(dir, DOMU, include_bytes!("../guest/domu-init"))?;
+    let toolstack = prepare(dir, config.platform)?;
+    let image = config.image();
+    let init = include_bytes!("../guest/domu-init");
+    let mut guest = Archive::bootable(dir, DOMU, &config.files(&image), init)?;
     for (name, path) in programs {
         guest.program(name, path)?;
     }
@@ -131,10 +134,7 @@ pub(crate) fn archive(config: &Config, programs: &[Program], job: &str) -> Resul
     }
     archive.data("toolstack", include_bytes!("../guest/toolstack"))?;
     archive.file("domu/initramfs", &dir.join(DOMU))?;
-    archive.file(
-        "domu/vmlinuz",
-        &dir.join(packages::IMAGE).join(packages::KERNEL),
-    )?;
+    archive.file("domu/vmlinuz", &image.join(KERNEL))?;
     let helper = workspace::root().join("xtask/guest/domain");
     archive.script("domain", &helper)?;
     for place in ["guest", "lib", "lib64"] {
@@ -154,21 +154,20 @@ pub(crate) fn archive(config: &Config, programs: &[Program], job: &str) -> Resul
 }
 
 /// Downloads the toolstack if needed, and returns its directory: its programs, their libraries, their loader.
-fn prepare(dir: &Path) -> Result<PathBuf> {
-    let toolstack = dir.join(TOOLSTACK);
+fn prepare(dir: &Path, platform: &Bootable) -> Result<PathBuf> {
+    let toolstack = dir.join(format!("toolstack-{}", platform.xen.name));
     if toolstack.is_dir() {
         return Ok(toolstack);
     }
     let scratch = dir.join("toolstack.partial");
     packages::remove(&scratch)?;
     let downloads = scratch.join("packages");
-    fs::create_dir_all(&downloads)?;
-    packages::with_package_lists(|| download(&downloads))?;
+    download(dir, platform, &downloads)?;
     let root = scratch.join("root");
     packages::unpack(&downloads, &root)?;
     let version = version(&root)?;
 
-    let finished = scratch.join(TOOLSTACK);
+    let finished = scratch.join("finished");
     for place in ["guest", "lib", "lib64"] {
         fs::create_dir_all(finished.join(place))?;
     }
@@ -201,21 +200,15 @@ fn version(root: &Path) -> Result<String> {
 }
 
 /// Downloads the packages.
-fn download(dir: &Path) -> Result<()> {
-    let (metapackage, prefix) = packages::XEN;
-    let hypervisor = packages::dependency(metapackage, prefix)?;
-    let version = hypervisor
-        .strip_prefix(prefix)
-        .and_then(|name| name.strip_suffix("-amd64"))
-        .with_context(|| format!("{hypervisor} names no version"))?;
+fn download(dir: &Path, platform: &Bootable, to: &Path) -> Result<()> {
+    let debian = Debian::new(dir, &platform.xen, platform.architecture)?;
+    let version = platform.platform.xen;
     let of_version = [
         format!("xen-utils-{version}"),
         format!("libxenmisc{version}"),
     ];
-    let names = of_version.iter().map(String::as_str).chain(PACKAGES);
-    let arguments: Vec<&str> = ["download"].into_iter().chain(names).collect();
-    eprintln!("xtask: downloading the toolstack");
-    packages::apt_get(dir, &arguments)
+    let names = of_version.into_iter().chain(PACKAGES.map(str::to_owned));
+    debian.download(&names.collect::<Vec<_>>(), to)
 }
 
 /// The libraries of a program, from the unpacked packages.

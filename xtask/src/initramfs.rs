@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{binaries, packages};
+use crate::{
+    binaries,
+    image::{BUSYBOX, MODULES},
+};
 
 /// The archive's name under `target/xen`.
 pub(crate) const FILE: &str = "initramfs.cpio";
@@ -23,9 +26,20 @@ const DATA: u32 = 0o100_644;
 #[derive(Debug)]
 pub(crate) struct Archive {
     path: PathBuf,
+    /// The program that takes debug sections away.
+    strip: &'static str,
     bytes: Vec<u8>,
     /// The names of its libraries.
     libraries: BTreeSet<String>,
+}
+
+/// What the files of an archive depend on.
+#[derive(Debug)]
+pub(crate) struct Files<'a> {
+    /// The directory of the kernel's modules and the shell.
+    pub(crate) image: &'a Path,
+    /// The program that takes debug sections away.
+    pub(crate) strip: &'static str,
 }
 
 /// The loader of dynamic programs, which the kernel looks for in `lib64`.
@@ -34,17 +48,17 @@ const LOADER: &str = "ld-linux-x86-64.so.2";
 impl Archive {
     /// Starts with everything that dom0 needs to boot and then run `job`, a shell script made of
     /// [`call`](crate::shell::call)s.
-    pub(crate) fn new(dir: &Path, job: &str) -> Result<Self> {
-        let mut archive = Self::bootable(dir, FILE, include_bytes!("../guest/init"))?;
+    pub(crate) fn new(dir: &Path, files: &Files<'_>, job: &str) -> Result<Self> {
+        let mut archive = Self::bootable(dir, FILE, files, include_bytes!("../guest/init"))?;
         archive.data("job", job.as_bytes())?;
         Ok(archive)
     }
 
     /// Starts with a kernel's modules, a shell, and a first process.
-    pub(crate) fn bootable(dir: &Path, file: &str, init: &[u8]) -> Result<Self> {
-        let image = dir.join(packages::IMAGE);
+    pub(crate) fn bootable(dir: &Path, file: &str, files: &Files<'_>, init: &[u8]) -> Result<Self> {
         let mut archive = Self {
             path: dir.join(file),
+            strip: files.strip,
             bytes: Vec::new(),
             libraries: BTreeSet::new(),
         };
@@ -54,18 +68,12 @@ impl Archive {
             archive.directory(directory)?;
         }
         archive.entry("init", PROGRAM, init)?;
-        archive.entry(
-            "bin/busybox",
-            PROGRAM,
-            &read(&image.join(packages::BUSYBOX))?,
-        )?;
+        let busybox = read(&files.image.join(BUSYBOX))?;
+        archive.entry("bin/busybox", PROGRAM, &busybox)?;
         let mut order = String::new();
-        for module in packages::MODULES {
-            archive.entry(
-                &format!("modules/{module}"),
-                DATA,
-                &read(&image.join(module))?,
-            )?;
+        for module in MODULES {
+            let bytes = read(&files.image.join(module))?;
+            archive.entry(&format!("modules/{module}"), DATA, &bytes)?;
             writeln!(order, "{module}")?;
         }
         archive.entry("modules/order", DATA, order.as_bytes())?;
@@ -82,7 +90,7 @@ impl Archive {
         for library in binaries::libraries(path)? {
             self.library(&library)?;
         }
-        let bytes = stripped(path, &self.path.with_file_name("stripped"))?;
+        let bytes = stripped(self.strip, path, &self.path.with_file_name("stripped"))?;
         self.entry(&format!("guest/{name}"), PROGRAM, &bytes)
     }
 
@@ -163,8 +171,8 @@ pub(crate) fn file_name(path: &Path) -> Result<String> {
 }
 
 /// A program without its debug sections, which would only take the guest's memory. The scratch file is overwritten.
-fn stripped(path: &Path, scratch: &Path) -> Result<Vec<u8>> {
-    let mut strip = Command::new("strip");
+fn stripped(strip: &str, path: &Path, scratch: &Path) -> Result<Vec<u8>> {
+    let mut strip = Command::new(strip);
     strip.args(["--strip-debug", "-o"]).arg(scratch).arg(path);
     let status = strip.status().context("cannot run strip")?;
     ensure!(status.success(), "{strip:?} failed");
@@ -183,6 +191,7 @@ mod tests {
     fn an_entry_is_a_header_a_name_and_data_each_padded_to_four_bytes() {
         let mut archive = Archive {
             path: PathBuf::new(),
+            strip: "strip",
             bytes: Vec::new(),
             libraries: BTreeSet::new(),
         };

@@ -22,6 +22,8 @@ mod syscalls;
 
 mod boot;
 
+mod results;
+
 mod report;
 
 mod vm;
@@ -29,8 +31,14 @@ mod vm;
 mod initramfs;
 
 mod binaries;
+mod image;
+
+mod toolchain;
+
+mod debian;
 
 mod packages;
+mod platform;
 mod shell;
 mod workspace;
 

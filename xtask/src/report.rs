@@ -28,6 +28,8 @@ pub(crate) struct Verdict {
     passed: u32,
     failed: u32,
     ignored: u32,
+    /// The tests of each binary that came to an end.
+    tallies: Vec<(String, Tally)>,
     /// What went wrong apart from failed tests; each counts as one failure.
     problems: Vec<String>,
 }
@@ -49,7 +51,7 @@ impl Verdict {
             verdict.problems.push("no tests to run".to_owned());
         }
         for name in expected {
-            if let Err(problem) = verdict.add(section(report, name)) {
+            if let Err(problem) = verdict.add(name, section(report, name)) {
                 verdict.problems.push(format!("{name} {problem}"));
             }
         }
@@ -61,10 +63,17 @@ impl Verdict {
         self.failed == 0 && self.problems.is_empty()
     }
 
+    /// The tests of each binary that came to an end.
+    pub(crate) fn tallies(&self) -> &[(String, Tally)] {
+        &self.tallies
+    }
+
     /// Counts the tests of one binary.
-    fn add(&mut self, section: Option<&str>) -> Result<(), String> {
+    fn add(&mut self, name: &str, section: Option<&str>) -> Result<(), String> {
         let section = section.ok_or("did not start")?;
         let tally = section.lines().filter_map(Tally::parse).next_back();
+        self.tallies
+            .extend(tally.map(|tally| (name.to_owned(), tally)));
         let Tally {
             passed,
             failed,
@@ -98,10 +107,10 @@ impl fmt::Display for Verdict {
 
 /// The last line of a test binary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u32,
-    failed: u32,
-    ignored: u32,
+pub(crate) struct Tally {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) ignored: u32,
 }
 
 impl Tally {
@@ -124,6 +133,14 @@ pub(crate) fn complaint(console: &str) -> Option<&str> {
     console
         .lines()
         .find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)))
+        .map(str::trim)
+}
+
+/// What the guest said of its versions.
+pub(crate) fn booted(report: &str) -> Option<&str> {
+    report
+        .lines()
+        .find_map(|line| line.strip_prefix("=== booted "))
         .map(str::trim)
 }
 

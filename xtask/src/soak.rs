@@ -37,7 +37,7 @@ impl Soak {
 
 /// Runs it. Its output and its exit code are those of the program in the guest.
 pub(crate) fn run(options: &Soak, config: &Config, minutes: u64) -> Result<ExitCode> {
-    let program = binaries::test("evtchn-xen", PROGRAM, config.is_release)?;
+    let program = binaries::test("evtchn-xen", PROGRAM, &config.toolchain)?;
     let words = [
         PROGRAM,
         "--minutes",

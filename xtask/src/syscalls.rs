@@ -8,6 +8,7 @@ use crate::{
     binaries,
     boot::{Config, OUTPUT},
     packages, shell,
+    toolchain::Toolchain,
 };
 
 const TRACER: &str = "strace";
@@ -24,7 +25,7 @@ pub(crate) struct Syscalls {
 pub(crate) fn run(config: &Config) -> Result<ExitCode> {
     packages::require(TRACER, TRACER)?;
     let programs = [
-        binaries::program("xenbench", "xenbench", false)?,
+        binaries::program("xenbench", "xenbench", &Toolchain::native(false))?,
         (TRACER.to_owned(), Path::new("/usr/bin").join(TRACER)),
     ];
     let job = shell::call("run_command", ["xenbench", "syscalls", TRACER]);

@@ -10,15 +10,18 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     bench,
     binaries::{self, GuestTest, TESTS},
     boot::{self, Config, OUTPUT},
-    differential, guest, packages,
+    debian::NotServed,
+    differential, guest,
+    platform::{self, Architecture, Bootable, LeftOut},
     report::Verdict,
     shell, soak, syscalls,
+    toolchain::Toolchain,
     vm::{Clock, Line, Setup},
 };
 
@@ -30,9 +33,12 @@ use crate::{
 /// exits with 125.
 ///
 /// What the guest needs comes from Debian packages and is kept in target/xen, so only the first run uses the
-/// network. The console is in target/xen/console.log.
+/// network. The package lists of this machine stay as they are. The console is in target/xen/console.log.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
+    /// Boot this pair of Linux and Xen; `list` names them all [default: linux-6.1-xen-4.17]
+    #[arg(long, value_name = "NAME")]
+    platform: Option<String>,
     /// Number of virtual CPUs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     smp: u8,
@@ -74,57 +80,94 @@ impl Options {
     }
 
     /// The boot that the command line asks for.
-    fn config(&self, dir: PathBuf) -> Config {
+    fn config(&self, dir: PathBuf, platform: &'static Bootable) -> Result<Config> {
         let variables = self.variables.iter();
         let exports = variables.map(|variable| shell::call("export", [variable]));
-        Config {
+        Ok(Config {
+            toolchain: Toolchain::new(&dir, platform.architecture, self.release)?,
             dir,
+            platform,
             setup: Setup {
                 cpus: self.smp,
                 clock: Clock::Wall,
                 has_guests: self.guest.guest,
                 timeout: self.timeout(),
             },
-            is_release: self.release,
             environment: exports.collect(),
-        }
+        })
+    }
+
+    /// What needs the tools of this machine in the guest.
+    fn is_native(&self) -> bool {
+        let Options {
+            bench,
+            syscalls,
+            guest,
+            soak,
+            ..
+        } = self;
+        bench.bench || syscalls.syscalls || guest.guest || soak.soak.is_some()
     }
 }
 
 /// Runs `cargo xtask xen`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let name = options.platform.as_deref();
+    if name == Some("list") {
+        io::stdout().write_all(platform::list().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let platform = name.map_or(Ok(Bootable::default()), Bootable::named)?;
+    ensure!(
+        !options.is_native() || platform.architecture == Architecture::Amd64,
+        "this runs on amd64 alone"
+    );
     let dir = boot::work_dir()?;
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let _lock = boot::lock(&dir)?;
 
-    packages::require_qemu()?;
-    packages::prepare(&dir)?;
-    let config = options.config(dir);
+    match boot::prepare(&dir, platform) {
+        Err(error) if error.is::<NotServed>() && name.is_some() => {
+            println(&format!("SKIPPED: {}: {error}", platform.name()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        prepared => prepared?,
+    }
+    run_on(options, &options.config(dir, platform)?)
+}
+
+/// Runs what the command line asks for.
+fn run_on(options: &Options, config: &Config) -> Result<ExitCode> {
     if options.differential.differential {
-        differential::run(&options.differential, &config)
+        differential::run(&options.differential, config)
     } else if options.bench.bench {
-        bench::run(&options.bench, &config)
+        bench::run(&options.bench, config)
     } else if options.syscalls.syscalls {
-        syscalls::run(&config)
+        syscalls::run(config)
     } else if let Some(minutes) = options.soak.soak {
-        soak::run(&options.soak, &config, minutes)
+        soak::run(&options.soak, config, minutes)
     } else if options.guest.guest && options.command.is_empty() {
-        guest::run(&config)
+        guest::run(config)
     } else if options.command.is_empty() {
-        run_tests(options, &config)
+        run_tests(options, config)
     } else {
-        run_command(options, &config)
+        run_command(options, config)
     }
 }
 
 /// Runs the chosen test binaries in one boot.
 fn run_tests(options: &Options, config: &Config) -> Result<ExitCode> {
     let tests = chosen(&options.tests)?;
-    let mut programs = binaries::tests(&tests, config.is_release)?;
-    programs.push(config.command()?);
+    let mut programs = binaries::tests(&tests, &config.toolchain)?;
+    if tests.iter().any(|test| test.package == "evtchn-cli") {
+        programs.push(config.command()?);
+    }
     let mut job = config.environment.clone();
+    for LeftOut { test, case, reason } in config.platform.left_out {
+        println(&format!("LEFT OUT of {test}: {case}: {reason}"))?;
+    }
     for test in &tests {
-        job += &test.call();
+        job += &test.call(config.platform.left_out);
     }
 
     let archive = config.archive(&programs, &job)?;
@@ -139,7 +182,12 @@ fn run_tests(options: &Options, config: &Config) -> Result<ExitCode> {
     if !verdict.is_success() {
         config.show_console()?;
     }
-    io::stdout().write_all(format!("\n{verdict}\n").as_bytes())?;
+    config.keep(|results| {
+        for (name, tally) in verdict.tallies() {
+            results.test(name, *tally);
+        }
+    })?;
+    println(&format!("\n{verdict}"))?;
     Ok(ExitCode::from(u8::from(!verdict.is_success())))
 }
 
@@ -152,6 +200,10 @@ fn run_command(options: &Options, config: &Config) -> Result<ExitCode> {
         false => config.archive(&programs, &job)?,
     };
     config.run_archive(archive, &OUTPUT)
+}
+
+fn println(text: &str) -> Result<()> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
 }
 
 /// Refuses what the guest's shell cannot export: if that shell ends, the kernel crashes, because it is the

@@ -40,7 +40,8 @@ impl Burst {
             fires,
             file: port.file,
             from: port.peer?,
-            how: if choice.flip() {
+            // A static port is bound to no other.
+            how: if choice.flip() || port.remote.is_none() {
                 How::Write
             } else {
                 How::Rebind

@@ -75,6 +75,10 @@ impl Raw for Defective {
         }
     }
 
+    fn ends(&self) -> &[u32] {
+        self.side.ends()
+    }
+
     fn wait(&mut self, file: usize) -> bool {
         self.side.wait(file)
     }

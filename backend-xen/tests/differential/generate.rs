@@ -4,12 +4,15 @@
 //!
 //! - requests that Linux answers before it asks the driver (`FIONBIO` and the like);
 //! - pointers outside of user space, which Linux refuses in its own name before the driver runs;
+//! - a static bind of a number that is not the end of a static channel, and of an end that another
+//!   file has: the kernel does not refuse each of them ([`Scene::can`] leaves them out);
 //! - binds to ports that the kernel holds: one of dom0's waits for a xenstored, and an event on it
 //!   makes Linux look for one;
 //! - `CON_RING`, which Xen raises whenever it prints;
 //! - blocking files and other access modes than read and write;
 //! - anything that needs more memory, ports or domains than there are.
 
+mod statics;
 mod transfers;
 
 use evtchn_sim::Choice;
@@ -132,6 +135,7 @@ impl Generator {
                 let words = [Word::Raw(self.remote()), self.target(scene)];
                 self.bind(scene, Bind::Interdomain, words)?
             }
+            Kind::BindStatic if scene.ends() > 0 => self.bind_static(scene)?,
             Kind::BindStatic => {
                 let word = Word::Raw(self.pick(&ODD_NUMBERS));
                 self.ioctl(self.drawn % FILES, scene, Request::BindStatic, word)?
@@ -278,8 +282,8 @@ impl Generator {
 
     fn virq(&mut self) -> u32 {
         match self.choice.of(6) {
-            0 => self.pick(&KERNEL_VIRQS),
-            1 => self.pick(&NO_VIRQS),
+            0 | 1 => self.pick(&KERNEL_VIRQS),
+            2 => self.pick(&NO_VIRQS),
             _ => self.pick(&FREE_VIRQS),
         }
     }

@@ -19,7 +19,12 @@ mod burst;
 mod cases;
 mod defective;
 mod generate;
+#[path = "../shared/hypercall.rs"]
+#[expect(unsafe_code, reason = "hypercalls take addresses")]
+mod hypercall;
 mod op;
+#[path = "../shared/pair.rs"]
+mod pair;
 mod play;
 mod profile;
 mod raw;
@@ -36,13 +41,15 @@ use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 
-use evtchn_sim::Config;
 use evtchn_xen::DEVICE_PATH;
 
 use play::{Order, Player};
 use real::Device;
 use run::{Found, Run};
 use sim::Simulated;
+
+/// How many there are where the kernel knows them.
+const STATIC_CHANNELS: usize = 4;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -64,6 +71,7 @@ fn against_the_device(words: &[String]) -> Result<ExitCode, Box<dyn Error>> {
         operations: 0,
         seed: 1,
         order: order()?,
+        pair: pair::pair(),
         ends_at_once: false,
     };
     let mut words = words.iter();
@@ -81,7 +89,11 @@ fn against_the_device(words: &[String]) -> Result<ExitCode, Box<dyn Error>> {
     let mut device = Device::new()?;
     let numbers = device.numbers();
     let numbers = numbers.map_err(|errno| format!("{DEVICE_PATH}: errno {errno}"))?;
-    let mut simulator = Simulated::furnished(Config::seeded(run.seed), &numbers)?;
+    let mut simulator = Simulated::furnished(run.pair.config(run.seed), &numbers)?;
+    if run.pair.bind_static.value {
+        device.make_static(STATIC_CHANNELS)?;
+        simulator.make_static(STATIC_CHANNELS)?;
+    }
     let mut failed = false;
     for (name, script) in cases::cases() {
         if let Err((_, difference)) =
@@ -116,7 +128,7 @@ fn report(run: &Run, found: &Found) -> bool {
         );
         println!("{}", first.difference);
     }
-    let missing = found.tally.missing(run.order);
+    let missing = found.tally.missing(run.order, &run.pair);
     for what in &missing {
         println!("too rare: {what}");
     }

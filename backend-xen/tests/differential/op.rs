@@ -19,6 +19,8 @@ pub(crate) struct Slot(pub(crate) usize);
 pub(crate) enum Word {
     Raw(u32),
     Port(Slot),
+    /// The end of a static channel; an even one and the next are of one channel.
+    End(usize),
 }
 
 /// How much of the memory that a call is given exists.
@@ -31,12 +33,13 @@ pub(crate) enum Memory {
     Cut(usize),
 }
 
-/// The requests that bind a port and return it.
+/// The requests that bind a port. All but that for a static one return it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bind {
     Virq,
     Interdomain,
     Unbound,
+    Static,
 }
 
 /// The other requests.
@@ -122,6 +125,7 @@ impl Bind {
             Bind::Virq => evtchn_sim::abi::BIND_VIRQ,
             Bind::Interdomain => evtchn_sim::abi::BIND_INTERDOMAIN,
             Bind::Unbound => evtchn_sim::abi::BIND_UNBOUND_PORT,
+            Bind::Static => evtchn_sim::abi::BIND_STATIC,
         }
     }
 }
@@ -139,6 +143,17 @@ impl Request {
     }
 }
 
+impl Memory {
+    /// Whether a call can read or write so many bytes.
+    pub(crate) const fn has(self, bytes: usize) -> bool {
+        match self {
+            Memory::There => true,
+            Memory::Null => false,
+            Memory::Cut(there) => there >= bytes,
+        }
+    }
+}
+
 impl Op {
     pub(crate) const fn kind(&self) -> Kind {
         match self {
@@ -148,6 +163,7 @@ impl Op {
             Op::Bind(_, _, Bind::Virq, ..) => Kind::BindVirq,
             Op::Bind(_, _, Bind::Interdomain, ..) => Kind::BindInterdomain,
             Op::Bind(_, _, Bind::Unbound, ..) => Kind::BindUnbound,
+            Op::Bind(_, _, Bind::Static, ..) => Kind::BindStatic,
             Op::Ioctl(_, Request::Unbind, ..) => Kind::Unbind,
             Op::Ioctl(_, Request::Notify, ..) => Kind::Notify,
             Op::Ioctl(_, Request::Reset, ..) => Kind::Reset,

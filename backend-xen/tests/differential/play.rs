@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use crate::op::{FILES, Fd, Kind, Memory, Op, Word};
+use crate::op::{Bind, FILES, Fd, Kind, Memory, Op, Word};
 use crate::raw::{Answer, Raw};
 use crate::scene::Scene;
 
@@ -78,11 +78,14 @@ impl<'a> Player<'a> {
         simulator: &'a mut dyn Raw,
         order: Order,
     ) -> Player<'a> {
+        settle(device);
+        settle(simulator);
+        let scene = Scene::new(device.ends(), simulator.ends());
         Player {
             device,
             simulator,
             order,
-            scene: Scene::default(),
+            scene,
             ports: [Vec::new(), Vec::new()],
         }
     }
@@ -245,6 +248,22 @@ impl<'a> Player<'a> {
         self.scene.was_read(file, &self.ports[0]);
         Ok(())
     }
+}
+
+/// Takes what is left on static channels: it would come in the next script.
+fn settle(side: &mut dyn Raw) {
+    let ends = side.ends().to_vec();
+    if ends.is_empty() || side.open(0).is_err() {
+        return;
+    }
+    let fd = Fd(0, 0);
+    // What a side refuses here it refuses later too, where it is compared.
+    for end in ends {
+        let _ = side.ioctl(fd, Bind::Static.code(), [end, 0], Memory::There);
+    }
+    while side.read(fd, 4096, Memory::There, &mut Vec::new()).is_ok() {}
+    let _ = side.close(fd);
+    side.edges();
 }
 
 fn same<T: PartialEq + fmt::Debug>(

@@ -26,6 +26,10 @@ pub(crate) trait Raw {
     /// Which files an edge-triggered loop that asks for `IN` has reported since the last call.
     fn edges(&mut self) -> [bool; FILES];
 
+    /// The ends of the static channels that were made for this run, two and two connected. There are
+    /// some on every side that knows static binds.
+    fn ends(&self) -> &[u32];
+
     /// Waits until a file has something to report. False where that does not come.
     fn wait(&mut self, file: usize) -> bool;
 }

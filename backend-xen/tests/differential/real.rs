@@ -18,7 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
 
-use crate::op::{FILES, Fd, Memory};
+use crate::hypercall::Statics;
+use crate::op::{FILES, Fd, Memory, argument_size};
 use crate::raw::{Answer, Raw};
 use crate::sim::Numbers;
 
@@ -39,6 +40,8 @@ pub(crate) struct Device {
     files: [Vec<OwnedFd>; FILES],
     epoll: OwnedFd,
     arena: Arena,
+    statics: Statics,
+    ends: Vec<u32>,
 }
 
 impl Device {
@@ -47,7 +50,17 @@ impl Device {
             files: [const { Vec::new() }; FILES],
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             arena: Arena::new()?,
+            statics: Statics::new()?,
+            ends: Vec::new(),
         })
+    }
+
+    /// Makes so many static channels.
+    pub(crate) fn make_static(&mut self, channels: usize) -> io::Result<()> {
+        for _ in 0..channels {
+            self.ends.extend(self.statics.pair()?);
+        }
+        Ok(())
     }
 
     /// Which numbers the kernel leaves to programs, and how many it has room for.
@@ -169,6 +182,11 @@ impl Raw for Device {
     }
 
     fn ioctl(&mut self, fd: Fd, code: u32, words: [u32; 2], memory: Memory) -> Answer {
+        let is_safe = code != abi::BIND_STATIC
+            || self.ends.is_empty()
+            || self.statics.is_end(words[0])
+            || !memory.has(argument_size(code));
+        assert!(is_safe, "a static bind of {}", words[0]);
         let fd = self.raw(fd);
         let [first, second] = words.map(u32::to_ne_bytes);
         let argument = self.arena.hold(&[first, second].concat(), memory);
@@ -226,6 +244,10 @@ impl Raw for Device {
             }
         }
         edges
+    }
+
+    fn ends(&self) -> &[u32] {
+        &self.ends
     }
 
     fn wait(&mut self, file: usize) -> bool {

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+use evtchn_sim::Platform;
+
 use crate::generate::Generator;
 use crate::op::Op;
 use crate::play::{Difference, Order, Player};
@@ -21,6 +23,8 @@ pub(crate) struct Run {
     pub(crate) operations: u64,
     pub(crate) seed: u64,
     pub(crate) order: Order,
+    /// What the device runs on.
+    pub(crate) pair: Platform,
     /// Whether the first difference ends it.
     pub(crate) ends_at_once: bool,
 }

@@ -2,7 +2,7 @@
 //! has names for, what was read and not written again. It has no expectations: those are the sides'
 //! own.
 
-use crate::op::{Bind, FILES, Op, Request, Slot, Word};
+use crate::op::{Bind, FILES, Op, Request, Slot, Word, argument_size};
 
 /// `EVTCHN` restrictions are to 16 bits.
 const LOW: u32 = 0xffff;
@@ -25,13 +25,23 @@ pub(crate) struct Port {
     pub(crate) numbers: [u32; 2],
     pub(crate) file: usize,
     pub(crate) bound: bool,
-    /// The domain that may bind to it; meaningless for a virtual interrupt.
+    /// The domain that may bind to it; none for a virtual interrupt or a static port.
     pub(crate) remote: Option<u32>,
     pub(crate) peer: Option<Slot>,
 }
 
+/// An end of a static channel.
+#[derive(Debug)]
+struct End {
+    /// On the device, and on the simulator.
+    numbers: [u32; 2],
+    /// Where a file has it.
+    slot: Option<Slot>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Scene {
+    ends: Vec<End>,
     pub(crate) files: [Option<Open>; FILES],
     /// By slot.
     ports: Vec<Option<Port>>,
@@ -42,6 +52,37 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
+    /// All files closed, with these ends of static channels on the device and on the simulator.
+    pub(crate) fn new(device: &[u32], simulator: &[u32]) -> Scene {
+        let numbers = device.iter().zip(simulator);
+        let ends = numbers.map(|(device, simulator)| End {
+            numbers: [*device, *simulator],
+            slot: None,
+        });
+        Scene {
+            ends: ends.collect(),
+            ..Scene::default()
+        }
+    }
+
+    /// How many ends of static channels there are. None means that the kernels know no static binds.
+    pub(crate) fn ends(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether a file may bind the end of a static channel. The kernel does not refuse every other
+    /// number, and not every port that another file has, and what it does instead is not defined.
+    fn may_bind(&self, file: usize, word: Word) -> bool {
+        let Word::End(end) = word else { return false };
+        end < self.ends() && self.file_with(end).is_none_or(|owner| owner == file)
+    }
+
+    /// The file that has the end of a static channel.
+    pub(crate) fn file_with(&self, end: usize) -> Option<usize> {
+        let slot = self.ends.get(end)?.slot?;
+        self.port(slot).map(|port| port.file)
+    }
+
     pub(crate) fn port(&self, slot: Slot) -> Option<&Port> {
         self.ports.get(slot.0).and_then(Option::as_ref)
     }
@@ -73,6 +114,7 @@ impl Scene {
         let known = |word: &Word| match *word {
             Word::Raw(_) => true,
             Word::Port(slot) => self.port(slot).is_some(),
+            Word::End(end) => end < self.ends.len(),
         };
         let open = self.files[op.file()].as_ref();
         let has = |descriptor| open.is_some_and(|open| descriptor < open.descriptors);
@@ -80,6 +122,10 @@ impl Scene {
             Op::Open(_) => open.is_none(),
             Op::Dup(_) => open.is_some(),
             Op::Close(fd) | Op::Read(fd, ..) => has(fd.1),
+            Op::Bind(_, fd, Bind::Static, words, _) => has(fd.1) && self.may_bind(fd.0, words[0]),
+            Op::Ioctl(fd, request @ Request::BindStatic, _, memory) if self.ends() > 0 => {
+                has(fd.1) && !memory.has(argument_size(request.code()))
+            }
             Op::Bind(_, fd, _, words, _) | Op::Ioctl(fd, _, words, _) => {
                 has(fd.1) && words.iter().all(known)
             }
@@ -92,6 +138,7 @@ impl Scene {
         match word {
             Word::Raw(number) => number,
             Word::Port(slot) => self.port(slot).map_or(0, |port| port.numbers[side]),
+            Word::End(end) => self.ends.get(end).map_or(0, |end| end.numbers[side]),
         }
     }
 
@@ -116,6 +163,9 @@ impl Scene {
                         }
                     }
                 }
+            }
+            Op::Bind(slot, fd, Bind::Static, [Word::End(end), _], _) => {
+                self.bind_static(slot, fd.0, end);
             }
             Op::Bind(slot, fd, how, words, _) => self.bind(slot, fd.0, how, words, returned),
             Op::Ioctl(_, Request::Unbind, [word, _], _) => {
@@ -168,14 +218,42 @@ impl Scene {
         let remote = (how != Bind::Virq).then(|| self.number(0, words[0]));
         let there = self.owner(0, self.number(0, words[1]));
         let peer = there.filter(|_| how == Bind::Interdomain);
+        self.enter(
+            slot,
+            Port {
+                numbers,
+                file,
+                bound: true,
+                remote,
+                peer,
+            },
+        );
+    }
+
+    fn bind_static(&mut self, slot: Slot, file: usize, end: usize) {
+        let peer = self.ends.get(end ^ 1).and_then(|other| other.slot);
+        let Some(end) = self.ends.get_mut(end) else {
+            return;
+        };
+        end.slot = Some(slot);
+        let numbers = end.numbers;
+        self.enter(
+            slot,
+            Port {
+                numbers,
+                file,
+                bound: true,
+                remote: None,
+                peer,
+            },
+        );
+    }
+
+    /// Enters a port that was bound.
+    fn enter(&mut self, slot: Slot, port: Port) {
+        let (numbers, peer) = (port.numbers, port.peer);
         self.reach(slot);
-        self.ports[slot.0] = Some(Port {
-            numbers,
-            file,
-            bound: true,
-            remote,
-            peer,
-        });
+        self.ports[slot.0] = Some(port);
         if let Some(peer) = peer.and_then(|peer| self.port_mut(peer)) {
             peer.peer = Some(slot);
         }
@@ -191,6 +269,9 @@ impl Scene {
 
     fn unbound(&mut self, slot: Slot) {
         self.bound.retain(|bound| *bound != slot);
+        for end in &mut self.ends {
+            end.slot.take_if(|bound| *bound == slot);
+        }
         let Some(port) = self.port_mut(slot) else {
             return;
         };

@@ -14,6 +14,7 @@ use crate::raw::{Answer, Raw};
 pub(crate) struct Simulated {
     world: World,
     files: [Option<Open>; FILES],
+    ends: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Simulated {
     pub(crate) fn furnished(mut config: Config, numbers: &Numbers) -> Result<Simulated, Errno> {
         let virqs = std::mem::take(&mut config.dom0.kernel_virqs);
         config.dom0.kernel_ipis = 0;
+        config.dom0.store_port = false;
         let mut world = World::new(config);
         // With all of them taken, the next bind returns whichever is given back.
         let take = |_| world.kernel_alloc_unbound(DomId::DOM0, DomId::SELF).ok();
@@ -59,7 +61,19 @@ impl Simulated {
         Ok(Simulated {
             world,
             files: [const { None }; FILES],
+            ends: Vec::new(),
         })
+    }
+
+    /// Makes so many static channels.
+    pub(crate) fn make_static(&mut self, channels: usize) -> Result<(), Errno> {
+        let (dom0, own) = (DomId::DOM0, DomId::SELF);
+        for _ in 0..channels {
+            let one = self.world.alloc_unbound(dom0, own, own)?;
+            let other = self.world.bind_interdomain(dom0, own, one)?;
+            self.ends.extend([one, other]);
+        }
+        Ok(())
     }
 
     /// Events arrive only when a caller waits for them, in any order.
@@ -113,10 +127,9 @@ impl Raw for Simulated {
     }
 
     fn ioctl(&mut self, fd: Fd, code: u32, words: [u32; 2], memory: Memory) -> Answer {
-        let arg = match memory {
-            Memory::There => Arg::Words(words),
-            Memory::Cut(there) if there >= argument_size(code) => Arg::Words(words),
-            Memory::Cut(_) | Memory::Null => Arg::Bad,
+        let arg = match memory.has(argument_size(code)) {
+            true => Arg::Words(words),
+            false => Arg::Bad,
         };
         self.on(fd.0, |world, file| world.ioctl(file, code, arg))
     }
@@ -160,6 +173,10 @@ impl Raw for Simulated {
             let ready = self.world.poll(open.file);
             woke && ready.is_ok_and(evtchn_sim::abi::PollBits::wakes_reader)
         })
+    }
+
+    fn ends(&self) -> &[u32] {
+        &self.ends
     }
 
     fn wait(&mut self, file: usize) -> bool {

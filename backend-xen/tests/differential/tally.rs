@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use evtchn_sim::Errno;
 use evtchn_sim::abi::{PAGE, PollBits};
+use evtchn_sim::{Errno, Platform, Policy};
 
 use crate::op::{Bind, Kind, Memory, Op, Request, Word};
 use crate::play::{Order, Seen};
@@ -19,7 +19,7 @@ macro_rules! rows {
         enum Row { $($row),* }
 
         /// Each with how often it must be met.
-        const ROWS: &[(&str, u64)] = &[$(($what, $least)),*];
+        const ROWS: &[(Row, &str, u64)] = &[$((Row::$row, $what, $least)),*];
     };
 }
 
@@ -54,7 +54,11 @@ rows! {
     RestrictTwiceBad 100 "RESTRICT_DOMID: EACCES, the pointer bad";
     RestrictFault 100 "RESTRICT_DOMID: EFAULT";
     RestrictInvalid 100 "RESTRICT_DOMID: EINVAL";
+    UnboundRefused 100 "BIND_UNBOUND_PORT: ESRCH, SILO";
     StaticUnknown 100 "BIND_STATIC: ENOSYS";
+    StaticBound 100 "BIND_STATIC: 0";
+    StaticAgain 20 "BIND_STATIC: EISCONN";
+    StaticFault 100 "BIND_STATIC: EFAULT";
     Unknown 100 "unknown request: ENOSYS";
     UnknownBad 100 "unknown request: ENOSYS, the pointer bad";
     ReadNothing 100 "read of 0..3 bytes: 0";
@@ -91,13 +95,29 @@ const OUT_OF_REACH: [(&str, &str); 7] = [
         "BIND_VIRQ: EBUSY",
         "since Xen 4.21, where another domain handles the VIRQ",
     ),
-    ("BIND_STATIC: all but ENOSYS", "since Linux 6.6"),
+    (
+        "BIND_STATIC: what is no end of a static channel",
+        "the kernel does not refuse each of them",
+    ),
     ("read: EINTR", "every file is non-blocking"),
     (
         "read, write: EBADF",
         "every file is open for reading and writing",
     ),
 ];
+
+impl Row {
+    /// Whether a pair of Xen and Linux can do it.
+    fn is_possible(self, pair: &Platform) -> bool {
+        match self {
+            Row::StaticUnknown => !pair.bind_static.value,
+            Row::StaticBound | Row::StaticAgain | Row::StaticFault => pair.bind_static.value,
+            Row::UnboundNoDomain => pair.policy.value == Policy::Dummy,
+            Row::UnboundRefused => pair.policy.value == Policy::Silo,
+            _ => true,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -141,7 +161,7 @@ impl Tally {
     }
 
     /// What was met too rarely.
-    pub(crate) fn missing(&self, order: Order) -> Vec<String> {
+    pub(crate) fn missing(&self, order: Order, pair: &Platform) -> Vec<String> {
         if self.operations < ENOUGH {
             return Vec::new();
         }
@@ -152,8 +172,10 @@ impl Tally {
             .map(|(kind, _)| format!("{kind:?}: under 1 %"))
             .collect();
         let rows = ROWS.iter().zip(self.rows);
-        let rows = rows.filter(|((_, least), met)| order == Order::Exact && met < least);
-        missing.extend(rows.map(|((what, least), met)| format!("{what}: {met} of {least}")));
+        let rows = rows.filter(|((row, _, least), met)| {
+            order == Order::Exact && row.is_possible(pair) && met < least
+        });
+        missing.extend(rows.map(|((_, what, least), met)| format!("{what}: {met} of {least}")));
         missing
     }
 }
@@ -162,7 +184,7 @@ fn bind(how: Bind, first: Word, seen: &Seen) -> Option<Row> {
     let restricted = seen.restricted_to.is_some();
     let first = match first {
         Word::Raw(word) => word,
-        Word::Port(_) => 0,
+        Word::Port(_) | Word::End(_) => 0,
     };
     Some(match (how, seen.answer.map_err(Errno::new)) {
         (Bind::Virq, Ok(_)) => Row::VirqBound,
@@ -184,6 +206,10 @@ fn bind(how: Bind, first: Word, seen: &Seen) -> Option<Row> {
         (Bind::Unbound, Ok(_)) => Row::UnboundBound,
         (Bind::Unbound, Err(Errno::EACCES)) => Row::UnboundRestricted,
         (Bind::Unbound, Err(Errno::EFAULT)) => Row::UnboundFault,
+        (Bind::Unbound, Err(Errno::ESRCH)) => Row::UnboundRefused,
+        (Bind::Static, Ok(_)) => Row::StaticBound,
+        (Bind::Static, Err(Errno::EISCONN)) => Row::StaticAgain,
+        (Bind::Static, Err(Errno::EFAULT)) => Row::StaticFault,
         (_, Err(_)) => return None,
     })
 }
@@ -205,6 +231,7 @@ fn ioctl(request: Request, memory: Memory, seen: &Seen) -> Option<Row> {
         (Request::Restrict, Err(Errno::EFAULT)) => Row::RestrictFault,
         (Request::Restrict, Err(Errno::EINVAL)) => Row::RestrictInvalid,
         (Request::BindStatic, Err(Errno::ENOSYS)) => Row::StaticUnknown,
+        (Request::BindStatic, Err(Errno::EFAULT)) => Row::StaticFault,
         (Request::Unknown(_), Err(Errno::ENOSYS)) if is_bad => Row::UnknownBad,
         (Request::Unknown(_), Err(Errno::ENOSYS)) => Row::Unknown,
         _ => return None,
@@ -258,7 +285,7 @@ impl fmt::Display for Tally {
             }
             writeln!(f)?;
         }
-        for ((what, _), met) in ROWS.iter().zip(self.rows) {
+        for ((_, what, _), met) in ROWS.iter().zip(self.rows) {
             writeln!(f, "{met:>10}  {what}")?;
         }
         for (what, why) in OUT_OF_REACH {

@@ -16,11 +16,17 @@ use evtchn_sim::Platform;
 use evtchn_xen::DEVICE_PATH;
 use libtest_mimic::{Arguments, Completion, Trial};
 
+#[path = "../shared/hypercall.rs"]
+#[expect(unsafe_code, reason = "hypercalls take addresses")]
+mod hypercall;
 mod memory;
+#[path = "../shared/pair.rs"]
+mod pair;
 mod requests;
 mod side;
 mod sim;
 mod sleep;
+mod statics;
 mod xen;
 
 use side::Side;
@@ -33,16 +39,21 @@ macro_rules! cases {
             start: fn() -> S,
             excuse: fn() -> Result<Option<String>, String>,
         ) -> Vec<Trial> {
-            let trial = |case: &str, run: fn(&S)| {
+            let trial = |topic: &'static str, case: &str, run: fn(&S)| {
                 Trial::ignorable_test(format!("{name}::{case}"), move || {
                     if let Some(reason) = excuse()? {
                         return Ok(Completion::ignored_with(reason));
                     }
-                    run(&start());
+                    let side = start();
+                    if topic == "statics" && !side.knows_static() {
+                        let reason = "this Linux has no static binds";
+                        return Ok(Completion::ignored_with(reason));
+                    }
+                    run(&side);
                     Ok(Completion::Completed)
                 })
             };
-            vec![$($(trial(stringify!($case), $topic::$case::<S>),)*)*]
+            vec![$($(trial(stringify!($topic), stringify!($case), $topic::$case::<S>),)*)*]
         }
     };
 }
@@ -69,6 +80,17 @@ cases! {
         a_write_of_a_file_for_reading_is_ebadf_before_everything
         a_map_is_enodev_and_eacces_without_reading
         a_vector_is_moved_segment_by_segment_until_one_is_not_filled
+    }
+    statics {
+        a_static_bind_returns_0_and_what_was_pending_comes_at_once
+        a_second_static_bind_of_one_file_is_eisconn_and_changes_nothing
+        events_go_both_ways_and_are_one_until_the_port_is_enabled
+        an_unbind_leaves_the_channel_open_and_its_events_to_the_next_bind
+        a_close_leaves_the_channel_open_and_its_events_to_the_next_file
+        an_event_that_was_read_and_not_enabled_is_over_at_the_next_bind
+        a_restricted_file_binds_static_ports
+        no_other_bind_takes_a_static_port
+        a_static_port_whose_peer_is_gone_has_no_event_and_can_be_bound_again
     }
     sleep {
         a_blocking_read_sleeps_until_an_event

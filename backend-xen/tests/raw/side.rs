@@ -1,5 +1,6 @@
 //! What a case can do on either side, and the few moves that all cases share.
 
+use evtchn_sim::Platform;
 use evtchn_sim::abi::{self, Access, Arg};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -33,8 +34,16 @@ pub(crate) trait Side {
     fn readv(&self, file: Self::File, segments: [&mut [u8]; 2]) -> Answer<usize>;
     /// `writev` of two segments.
     fn writev(&self, file: Self::File, segments: [&[u8]; 2]) -> Answer<usize>;
-    /// Whether the kernel has static ports (Linux 6.6).
-    fn knows_static(&self) -> bool;
+    /// The pair of Xen and Linux that it is.
+    fn platform(&self) -> Platform;
+
+    /// Both ends of a static channel in this domain. The second has an event.
+    fn static_pair(&self) -> [u32; 2];
+    /// A static port whose peer no file of this domain will have.
+    fn static_port(&self) -> u32;
+    /// That peer is closed.
+    fn lose_static_peer(&self, port: u32);
+
     fn map(&self, file: Self::File) -> Answer<()>;
     fn poll(&self, file: Self::File) -> PollFlags;
 
@@ -47,6 +56,11 @@ pub(crate) trait Side {
     fn is_over(&self, reader: &mut Self::Reader) -> bool;
     /// What the thread came back with. Fails where it sleeps on.
     fn end(&self, reader: Self::Reader) -> Answer<u32>;
+
+    /// Whether the kernel has static ports (Linux 6.6).
+    fn knows_static(&self) -> bool {
+        self.platform().bind_static.value
+    }
 
     fn open_nonblocking(&self) -> Self::File {
         self.open(Access::ReadWrite, true)

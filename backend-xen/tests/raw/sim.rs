@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use evtchn_core::DomId;
+use evtchn_core::{DomId, Status};
 use evtchn_sim::abi::{Access, Arg};
 use evtchn_sim::{FileId, Platform, ReaderId, World};
 use rustix::event::PollFlags;
@@ -82,8 +82,32 @@ impl Side for Sim {
         self.0.borrow_mut().writev(file, &segments).map_err(errno)
     }
 
-    fn knows_static(&self) -> bool {
-        self.1.bind_static.value
+    fn platform(&self) -> Platform {
+        self.1
+    }
+
+    fn static_pair(&self) -> [u32; 2] {
+        let (mut world, dom0, own) = (self.0.borrow_mut(), DomId::DOM0, DomId::SELF);
+        let one = world.alloc_unbound(dom0, own, own).unwrap();
+        [one, world.bind_interdomain(dom0, own, one).unwrap()]
+    }
+
+    fn static_port(&self) -> u32 {
+        const PORT: u32 = 900;
+        let mut world = self.0.borrow_mut();
+        let peer = world.create_domain(None, &self.1.guest()).unwrap();
+        let channel = world.connect_static((DomId::DOM0, PORT), (peer, PORT));
+        channel.unwrap();
+        PORT
+    }
+
+    fn lose_static_peer(&self, port: u32) {
+        let mut world = self.0.borrow_mut();
+        let status = world.status(DomId::DOM0, DomId::SELF, port).unwrap();
+        let Status::Interdomain { remote } = status.state else {
+            panic!("port {port} has no peer");
+        };
+        world.destroy_domain(remote.domid).unwrap();
     }
 
     fn map(&self, file: FileId) -> Answer<()> {

@@ -14,12 +14,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use evtchn_sim::Platform;
 use evtchn_sim::abi::{Access, Arg};
 use evtchn_xen::DEVICE_PATH;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::hypercall::Statics;
+use crate::pair::pair;
 use crate::side::{Answer, Side, Signal};
 
 /// How long a thread may take to fall asleep or to come back. Only a failure ever waits so long.
@@ -27,8 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// An address of the program where nothing is mapped.
 const NOWHERE: *mut c_void = ptr::without_provenance_mut(0x1000);
 
-/// Closes at its end what a case left open.
-pub(crate) struct Xen(RefCell<Vec<RawFd>>);
+/// Closes at its end what a case left open, and then the static channels.
+pub(crate) struct Xen {
+    files: RefCell<Vec<RawFd>>,
+    statics: RefCell<Option<Statics>>,
+}
 
 pub(crate) struct Reader {
     /// The thread as the kernel numbers it.
@@ -85,7 +91,10 @@ impl Xen {
     pub(crate) fn new() -> Xen {
         handle(Signal::Restarts);
         handle(Signal::Interrupts);
-        Xen(RefCell::default())
+        Xen {
+            files: RefCell::default(),
+            statics: RefCell::default(),
+        }
     }
 
     fn await_sleep(&self, reader: &mut Reader) {
@@ -100,7 +109,7 @@ impl Xen {
 
 impl Drop for Xen {
     fn drop(&mut self) {
-        for fd in self.0.take() {
+        for fd in self.files.take() {
             // SAFETY: opened here, and not closed by the case.
             unsafe { libc::close(fd) };
         }
@@ -121,12 +130,12 @@ impl Side for Xen {
         flags.set(OFlags::NONBLOCK, is_nonblocking);
         let fd = rustix::fs::open(DEVICE_PATH, flags, Mode::empty());
         let fd = fd.unwrap().into_raw_fd();
-        self.0.borrow_mut().push(fd);
+        self.files.borrow_mut().push(fd);
         fd
     }
 
     fn close(&self, file: RawFd) {
-        self.0.borrow_mut().retain(|&fd| fd != file);
+        self.files.borrow_mut().retain(|&fd| fd != file);
         // SAFETY: opened here, and forgotten just now.
         assert_eq!(unsafe { libc::close(file) }, 0);
     }
@@ -183,11 +192,24 @@ impl Side for Xen {
         answer(unsafe { libc::writev(file, segments.as_ptr(), 2) })
     }
 
-    fn knows_static(&self) -> bool {
-        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-        let mut numbers = release.split(['.', '-']).map(str::parse::<u32>);
-        let [major, minor] = [(); 2].map(|()| numbers.next().unwrap().unwrap());
-        (major, minor) >= (6, 6)
+    fn platform(&self) -> Platform {
+        pair()
+    }
+
+    fn static_pair(&self) -> [u32; 2] {
+        let mut statics = self.statics.borrow_mut();
+        let statics = statics.get_or_insert_with(|| Statics::new().unwrap());
+        statics.pair().unwrap()
+    }
+
+    fn static_port(&self) -> u32 {
+        let [port, _] = self.static_pair();
+        port
+    }
+
+    fn lose_static_peer(&self, port: u32) {
+        let mut statics = self.statics.borrow_mut();
+        statics.as_mut().unwrap().close_peer(port).unwrap();
     }
 
     fn map(&self, file: RawFd) -> Answer<()> {

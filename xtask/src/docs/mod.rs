@@ -15,13 +15,16 @@ mod patch;
 mod platforms;
 mod source;
 
-use crate::workspace::{read, root};
+use crate::{
+    results,
+    workspace::{read, root},
+};
 use figures::Figures;
 
 /// Rewrite the generated tables in the documents.
 ///
 /// These are the tables of the state machines in ARCHITECTURE.md, that of invariants, tests and patches in
-/// testing/mutations/README.md, and those of the benchmark in docs/figures.md with their chart, and that of the
+/// testing/mutations/README.md, and those of the benchmark in docs/figures.md with their chart, and those of the
 /// platforms in docs/platforms.md. Fails if a patch names a
 /// test that does not exist, if an invariant has no patch, or if a public type has no example.
 #[derive(Debug, clap::Args)]
@@ -32,12 +35,18 @@ pub(crate) struct Options {
     /// First copy the figures of the last `cargo xtask xen --bench`
     #[arg(long, conflicts_with = "check")]
     figures: bool,
+    /// First take over what the boots of `cargo xtask xen` have found since
+    #[arg(long, conflicts_with = "check")]
+    platforms: bool,
 }
 
 /// Runs `cargo xtask docs`.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.figures {
         figures::copy()?;
+    }
+    if options.platforms {
+        results::copy()?;
     }
     let documents = documents()?;
     examples::ensure_everywhere()?;
@@ -110,7 +119,13 @@ fn documents() -> Result<[Document; 5]> {
     let figures = Figures::read()?;
     Ok([
         Document::new("docs/figures.md", &[("figures", figures.tables()?)])?,
-        Document::new("docs/platforms.md", &[("platforms", platforms::table())])?,
+        Document::new(
+            "docs/platforms.md",
+            &[
+                ("platforms", platforms::table()),
+                ("tried", platforms::tried()?),
+            ],
+        )?,
         Document::whole(chart::FILE, chart::draw(&figures.bars()?)?),
         Document::new(
             "ARCHITECTURE.md",

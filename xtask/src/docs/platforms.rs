@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, iter};
 
+use anyhow::Result;
 use evtchn_sim::{Datum, Platform, Seen};
+use serde_json::Value;
+
+use crate::{binaries, results};
 
 /// A row for each fact, a column for each platform, and where the facts come from.
 pub(super) fn table() -> String {
@@ -29,6 +33,41 @@ pub(super) fn table() -> String {
         lines += &line(cells.chain([sources]).collect());
     }
     lines
+}
+
+/// A row for each platform, a column for each test binary, and what was booted.
+pub(super) fn tried() -> Result<String> {
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let tests = binaries::TESTS.iter().map(|test| test.name);
+    let tests: Vec<&str> = tests.chain(["differential"]).collect();
+    let head = ["", "booted"].into_iter().chain(tests.iter().copied());
+    let head: Vec<String> = head.map(str::to_owned).collect();
+    let rule = head.iter().map(|_| "---".to_owned()).collect();
+    let mut lines = line(head) + &line(rule);
+    let shown = results::shown()?;
+    for platform in Platform::ALL {
+        let entry = &shown.get(platform.name).unwrap_or(&Value::Null);
+        let booted = entry["booted"].as_str().unwrap_or("-").to_owned();
+        let cells = [format!("`{}`", platform.name), booted].into_iter();
+        lines += &line(
+            cells
+                .chain(tests.iter().map(|test| counts(&entry[*test])))
+                .collect(),
+        );
+    }
+    Ok(lines)
+}
+
+/// How many passed, or operations were made, and what else there is to say.
+fn counts(of: &Value) -> String {
+    let more = ["failed", "left out", "differences"].into_iter();
+    let more = more.filter_map(|what| match of[what].as_u64() {
+        None | Some(0) => None,
+        Some(count) => Some(format!(", {count} {what}")),
+    });
+    let done = of["passed"].as_u64().or_else(|| of["operations"].as_u64());
+    let done = done.map_or_else(|| "-".to_owned(), |done| done.to_string());
+    done + &more.collect::<String>()
 }
 
 fn cell(fact: &Datum<String>) -> String {

@@ -9,7 +9,9 @@ use super::{build::Binary, list::Mutant, run::Fate};
 use crate::{
     binaries::{GuestTest, Program, TESTS},
     boot::{self, Config},
-    packages, shell,
+    platform::Bootable,
+    shell,
+    toolchain::Toolchain,
     vm::{Clock, Line, Setup},
 };
 
@@ -60,8 +62,8 @@ pub(super) fn try_out(mutants: &[&Mutant], binaries: &[Binary]) -> Result<BTreeM
     let dir = boot::work_dir()?;
     fs::create_dir_all(&dir)?;
     let _lock = boot::lock(&dir)?;
-    packages::require_qemu()?;
-    packages::prepare(&dir)?;
+    let platform = Bootable::default();
+    boot::prepare(&dir, platform)?;
     let mut programs: Vec<Program> = tests
         .iter()
         .map(|(test, binary)| (test.program(), binary.executable.clone()))
@@ -72,13 +74,14 @@ pub(super) fn try_out(mutants: &[&Mutant], binaries: &[Binary]) -> Result<BTreeM
     while !left.is_empty() {
         let config = Config {
             dir: dir.clone(),
+            platform,
             setup: Setup {
                 cpus: 1,
                 clock: Clock::Wall,
                 has_guests: false,
                 timeout: Duration::from_secs(PATIENCE * (2 + left.len() as u64)),
             },
-            is_release: false,
+            toolchain: Toolchain::native(false),
             environment: String::new(),
         };
         let archive = config.archive(&programs, &job(&tests, &left)?)?;

@@ -4,14 +4,28 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{initramfs, packages};
+use crate::{
+    packages,
+    platform::{Architecture, Bootable},
+};
+
+mod command;
+
+/// Installs the emulator of an architecture if it is missing; only root can.
+pub(crate) fn require_qemu(architecture: Architecture) -> Result<()> {
+    let package = match architecture {
+        Architecture::Amd64 => "qemu-system-x86",
+        Architecture::Arm64 => "qemu-system-arm",
+    };
+    packages::require(command::program(architecture), package)
+}
 
 /// A serial line of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +101,9 @@ pub(crate) struct Setup {
 /// The machine to boot.
 #[derive(Debug)]
 pub(crate) struct Machine<'a> {
-    /// `target/xen`, with the image and the initramfs.
+    /// `target/xen`, with the images and the initramfs.
     pub(crate) dir: &'a Path,
+    pub(crate) platform: &'a Bootable,
     pub(crate) setup: Setup,
 }
 
@@ -125,53 +140,6 @@ impl Machine<'_> {
                 None => thread::sleep(POLL),
             }
         }
-    }
-
-    /// The command line. File names are relative, because qemu interprets commas and spaces in them.
-    fn command(&self) -> Command {
-        let image = packages::IMAGE;
-        let (memory, dom0) = match self.setup.has_guests {
-            true => ("2048", "900M"),
-            false => ("1024", "512M"),
-        };
-        let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"])
-            .args([
-                "-accel",
-                "tcg",
-                "-m",
-                memory,
-                "-smp",
-                &self.setup.cpus.to_string(),
-            ])
-            .args(["-nodefaults", "-display", "none", "-no-reboot"])
-            .args(["-kernel", &format!("{image}/{}", packages::HYPERVISOR)])
-            .arg("-append")
-            .arg(format!("dom0_mem={dom0} console=com1 com1=115200,8n1"))
-            .arg("-initrd")
-            .arg(format!(
-                "{image}/{} console=hvc0 loglevel=5 panic=1 nosoftlockup,{}",
-                packages::KERNEL,
-                initramfs::FILE
-            ))
-            .current_dir(self.dir)
-            .stdin(Stdio::null())
-            .stdout(io::stderr());
-        if self.setup.clock == Clock::Instructions {
-            command.args(["-icount", "shift=0,sleep=off"]);
-        }
-        for (index, line) in Line::ALL.into_iter().enumerate() {
-            let (port, interrupt) = line.resources();
-            command
-                .arg("-chardev")
-                .arg(format!("file,id=line{index},path={}", line.file()))
-                .arg("-device")
-                .arg(format!(
-                    "isa-serial,index={index},iobase={port},irq={interrupt},chardev=line{index}"
-                ));
-        }
-        command
     }
 }
 
