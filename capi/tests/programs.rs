@@ -62,6 +62,35 @@ fn is_missing(program: &str) -> bool {
     is_missing
 }
 
+/// The commands of the document that a reader types after the installation.
+fn commands() -> String {
+    let page = fs::read_to_string(source("../docs/c.md")).unwrap();
+    let blocks = page.split("```sh\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    let lines = blocks.flat_map(str::lines);
+    let typed: Vec<&str> = lines
+        .filter(|line| !line.starts_with("cargo ") && !line.starts_with("export PREFIX"))
+        .collect();
+    assert!(typed.len() >= 3, "{typed:?}");
+    typed.join("\n")
+}
+
+#[test]
+fn the_commands_of_the_document_build_the_example_and_its_test_passes() {
+    if is_missing("pkg-config") {
+        return;
+    }
+    let folder = prefix().join("example");
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["backend.h", "backend.c", "backend_test.c", "backend_main.c"] {
+        fs::copy(source("examples").join(name), folder.join(name)).unwrap();
+    }
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &commands()]).current_dir(&folder);
+    let printed = run(shell.env("PREFIX", prefix()));
+    assert_eq!(printed, "all passed\n");
+}
+
 #[test]
 fn valgrind_finds_no_error_and_no_leak() {
     if is_missing("valgrind") {
