@@ -150,8 +150,11 @@ pub unsafe extern "C" fn xenevtchn_restrict(xce: *mut Handle, domid: u16) -> c_i
     unsafe { request(xce, Request::Restrict(domid)) }
 }
 
+/// Inlined, as all below it, so that each function of C has the code of its own request alone.
+///
 /// # Safety
 /// `xce` is null, or a handle that is not closed.
+#[inline(always)]
 unsafe fn request(xce: *mut Handle, request: Request) -> c_int {
     // SAFETY: as the caller promises.
     answer(unsafe { get(xce) }.and_then(|handle| handle.request(request)))

@@ -21,7 +21,7 @@ pub(crate) fn open(closes_on_exec: bool) -> Result<c_int, Errno> {
 }
 
 /// Makes a request. Its answer is a port, or 0.
-#[inline]
+#[inline(always)]
 pub(crate) fn request(fd: c_int, request: Request) -> Result<c_int, Errno> {
     match request {
         Request::BindVirq(virq) => ioctl::<{ abi::BIND_VIRQ }, _>(fd, &virq),
@@ -36,7 +36,7 @@ pub(crate) fn request(fd: c_int, request: Request) -> Result<c_int, Errno> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn ioctl<const CODE: u32, T>(fd: c_int, argument: &T) -> Result<c_int, Errno> {
     const { assert!(CODE as usize >> 16 == size_of::<T>()) }
     // SAFETY: the driver reads as many bytes as the code has in its upper half, which is the size of `T`, and

@@ -54,6 +54,7 @@ impl Base {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn request(&self, request: Request) -> Result<c_int, Errno> {
         match self {
             Base::Device(fd) => device::request(*fd, request),
@@ -144,7 +145,7 @@ impl File {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn request(&self, request: Request) -> Result<c_int, Errno> {
         let answer = self.base.request(request)?;
         if let Some(survivor) = &self.survivor {

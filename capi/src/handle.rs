@@ -68,7 +68,7 @@ impl Handle {
         self.file.get().map_or(-1, File::fd)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn request(&self, request: Request) -> Result<c_int, Errno> {
         self.file()?.request(request)
     }
