@@ -313,6 +313,12 @@ static void *send_signals(void *data)
     return NULL;
 }
 
+static void *sleep_for_ever(void *data)
+{
+    xenevtchn_pending(data);
+    return NULL;
+}
+
 static void sleeping(void)
 {
     xenevtchn_handle *xce = open_handle(0);
@@ -343,6 +349,12 @@ static void sleeping(void)
     pthread_create(&thread, NULL, send_signals, &sender);
     compare("O_NONBLOCK unset, and then an event", xenevtchn_pending(xce) == pair.bound);
     pthread_join(thread, NULL);
+
+    void *result;
+    pthread_create(&thread, NULL, sleep_for_ever, xce);
+    pthread_cancel(thread);
+    pthread_join(thread, &result);
+    compare("a thread is cancelled in its sleep", result == PTHREAD_CANCELED);
     xenevtchn_close(xce);
 }
 
