@@ -49,6 +49,11 @@ pub(crate) fn library(name: &str) -> PathBuf {
 
 /// Builds a program on the simulator from sources of this package.
 pub(crate) fn build(name: &str, sources: &[&str]) -> PathBuf {
+    build_with("xenevtchn-sim", name, sources)
+}
+
+/// Builds a program with one of the libraries.
+pub(crate) fn build_with(library: &str, name: &str, sources: &[&str]) -> PathBuf {
     let program = prefix().join(name);
     let mut compiler = Command::new("cc");
     compiler.args([
@@ -64,13 +69,14 @@ pub(crate) fn build(name: &str, sources: &[&str]) -> PathBuf {
     compiler.arg("-o").arg(&program);
     compiler.args(sources.iter().map(|path| source(path)));
     compiler.arg("-L").arg(prefix().join("lib"));
-    run(compiler.arg("-lxenevtchn-sim"));
+    run(compiler.arg(format!("-l{library}")));
     program
 }
 
-/// A command for a program, which finds the library.
+/// A command for a program, which finds the library. One that hangs is ended.
 pub(crate) fn command(program: &Path) -> Command {
-    let mut command = Command::new(program);
+    let mut command = Command::new("timeout");
+    command.arg("600").arg(program);
     command.env("LD_LIBRARY_PATH", prefix().join("lib"));
     command
 }

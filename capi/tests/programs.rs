@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, thread};
 
-use crate::installed::{build, command, prefix, run, source};
+use crate::installed::{build, build_with, command, library, prefix, run, source};
 
 fn text(path: &str) -> String {
     fs::read_to_string(source(path)).unwrap()
@@ -14,6 +14,24 @@ fn text(path: &str) -> String {
 fn a_program_sees_what_it_would_see_on_the_device() {
     let program = build("conformance", &["tests/c/conformance.c"]);
     assert_eq!(run(&mut command(&program)), text("tests/conformance.txt"));
+}
+
+#[test]
+fn a_program_that_is_built_already_runs_on_a_preloaded_simulator() {
+    let program = build_with("xenevtchn", "built", &["tests/c/conformance.c"]);
+    let mut preloads = command(&program);
+    preloads.env("LD_PRELOAD", library("xenevtchn-sim"));
+    let ended = preloads.env("LD_DEBUG", "bindings").output().unwrap();
+    let printed = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(printed, text("tests/conformance.txt"));
+    // What the loader says: `binding file P [0] to L [0]: normal symbol `xenevtchn_open' [VERS_1.0]`.
+    let bound = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let opens = bound.lines().find(|line| line.contains("`xenevtchn_open'"));
+    assert!(
+        opens.unwrap().contains("libxenevtchn-sim.so.1 "),
+        "{opens:?}"
+    );
+    assert!(opens.unwrap().ends_with("[VERS_1.0]"), "{opens:?}");
 }
 
 #[test]
