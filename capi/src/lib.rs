@@ -21,6 +21,8 @@ mod device;
 mod errno;
 mod file;
 mod handle;
+#[cfg(feature = "player")]
+mod player;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod slot;
@@ -30,3 +32,5 @@ mod table;
 mod toolcore;
 
 pub use handle::Handle;
+#[cfg(feature = "player")]
+pub use player::play;

@@ -37,6 +37,19 @@ fn flags(fd: c_int) -> Result<c_int, Errno> {
     result(unsafe { libc::fcntl(fd, libc::F_GETFL) })
 }
 
+/// Whether poll(2) reports a descriptor to a reader.
+#[cfg(feature = "player")]
+pub(crate) fn is_readable(fd: c_int) -> Result<bool, Errno> {
+    let mut polled = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: it is one entry.
+    result(unsafe { libc::poll(&raw mut polled, 1, 0) })?;
+    Ok(polled.revents != 0)
+}
+
 /// Whether a variable of the environment has this value.
 pub(crate) fn has_variable(name: &CStr, value: &CStr) -> bool {
     // SAFETY: the name ends with a zero.

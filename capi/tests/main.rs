@@ -5,6 +5,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod corpus;
 mod installed;
 mod names;
 mod programs;
