@@ -103,7 +103,7 @@ impl File {
             let survivor = None;
             return Ok(File { base, survivor });
         }
-        match Survivor::new(&base, closes_on_exec) {
+        match Survivor::new(&base, closes_on_exec, false) {
             Ok(survivor) => Ok(File {
                 base,
                 survivor: Some(survivor),
@@ -124,7 +124,7 @@ impl File {
         }
         let base = Base::adopt(fd);
         let survivor = match Survivor::is_wanted() {
-            true => Some(Survivor::new(&base, true)?),
+            true => Some(Survivor::new(&base, true, true)?),
             false => None,
         };
         Ok(File { base, survivor })

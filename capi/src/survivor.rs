@@ -27,6 +27,8 @@ pub(crate) struct Survivor {
     table: Table,
     /// The table has owed ports.
     owes: AtomicBool,
+    /// The device may have ports that the table lacks.
+    is_incomplete: bool,
 }
 
 impl Survivor {
@@ -35,10 +37,15 @@ impl Survivor {
         system::has_variable(SWITCH, c"1")
     }
 
-    /// Watches a device, of which no port is known.
-    pub(crate) fn new(base: &Base, closes_on_exec: bool) -> Result<Survivor, Errno> {
+    /// Watches a device. One that was inherited may have ports, of which none is known.
+    pub(crate) fn new(
+        base: &Base,
+        closes_on_exec: bool,
+        is_inherited: bool,
+    ) -> Result<Survivor, Errno> {
         let table = Table::new(closes_on_exec)?;
-        let survivor = Survivor::with(system::epoll(closes_on_exec)?, table);
+        let mut survivor = Survivor::with(system::epoll(closes_on_exec)?, table);
+        survivor.is_incomplete = is_inherited;
         survivor.watch(base, EPOLL_CTL_ADD, EPOLLIN)?;
         Ok(survivor)
     }
@@ -62,6 +69,7 @@ impl Survivor {
             shown,
             owes: AtomicBool::new(table.owes()),
             table,
+            is_incomplete: false,
         }
     }
 
@@ -97,7 +105,7 @@ impl Survivor {
             }
             match base.read() {
                 Ok(port) => {
-                    self.table.learn(port);
+                    self.read(port);
                     return Ok(port);
                 }
                 Err(Errno::EFBIG) => self.recover(base)?,
@@ -105,6 +113,14 @@ impl Survivor {
                 Err(Errno::EAGAIN) if !nonblocking => {}
                 Err(errno) => return Err(errno),
             }
+        }
+    }
+
+    /// A read returned a port. It need not be bound: an entry of the ring outlives the unbind of its port.
+    fn read(&self, port: u32) {
+        self.table.settle(port);
+        if self.is_incomplete {
+            self.table.learn(port);
         }
     }
 
@@ -121,7 +137,7 @@ impl Survivor {
         set_nonblocking(base.fd(), true)?;
         let port = match base.read() {
             Ok(port) => {
-                self.table.bind(port);
+                self.read(port);
                 Some(port)
             }
             Err(Errno::EAGAIN) => self.table.take_owed(),

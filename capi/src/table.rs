@@ -74,7 +74,7 @@ impl Table {
         self.marks().get(port as usize)
     }
 
-    /// The port is bound, and not owed any longer.
+    /// The port was bound just now.
     pub(crate) fn bind(&self, port: u32) {
         if let Some(mark) = self.mark(port) {
             mark.store(BOUND, Ordering::SeqCst);
@@ -94,6 +94,13 @@ impl Table {
             && changes(mark, FREE, BOUND)
         {
             self.end.fetch_max(port as usize + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// The port was read, so it is not owed any longer.
+    pub(crate) fn settle(&self, port: u32) {
+        if let Some(mark) = self.mark(port) {
+            changes(mark, OWED, BOUND);
         }
     }
 
@@ -149,7 +156,8 @@ mod tests {
         assert_eq!(table.take_owed(), None);
         table.owe_all();
         table.learn(9);
-        table.bind(4); // a read returned it
+        table.settle(4);
+        table.settle(20);
         assert!(table.owes());
         let owed: Vec<u32> = std::iter::from_fn(|| table.take_owed()).collect();
         assert_eq!(owed, [7, 9, 131_071]);

@@ -244,6 +244,46 @@ static void other_files(void)
     xenevtchn_close(former);
 }
 
+/* Handles that survive an overflow. */
+static void survivors(void)
+{
+    evtchn_sim_new(1);
+    xenevtchn_handle *plain = open_nonblocking();
+    assert(setenv("EVTCHN_SURVIVE_OVERFLOW", "1", 1) == 0);
+    xenevtchn_handle *xce = open_nonblocking();
+    int waiting = xenevtchn_bind_unbound_port(xce, SELF);
+    int bound = xenevtchn_bind_interdomain(xce, SELF, waiting);
+
+    /* An entry of a port that was unbound is read, but the port is not owed. */
+    assert(xenevtchn_unbind(xce, bound) == 0);
+    assert(xenevtchn_pending(xce) == bound);
+    assert(evtchn_sim_overflow(xce) == 0);
+    assert(xenevtchn_pending(xce) == waiting);
+    REFUSED(xenevtchn_pending(xce), EAGAIN);
+
+    /* What is in the ring by the time of the reset is read first, and each port comes once. */
+    bound = xenevtchn_bind_interdomain(xce, SELF, waiting);
+    assert(evtchn_sim_overflow(xce) == 0);
+    assert(xenevtchn_pending(xce) == waiting);
+    assert(xenevtchn_unmask(xce, bound) == 0 && xenevtchn_notify(xce, waiting) == 0);
+    assert(xenevtchn_pending(xce) == bound);
+    REFUSED(xenevtchn_pending(xce), EAGAIN);
+    assert(xenevtchn_close(xce) == 0);
+
+    /* Of a handle from a program without the switch, those ports are known that were used since. */
+    int used = xenevtchn_bind_unbound_port(plain, SELF);
+    assert(xenevtchn_bind_unbound_port(plain, SELF) > 0);
+    xce = xenevtchn_fdopen(NULL, dup(xenevtchn_fd(plain)), 0);
+    assert(xenevtchn_notify(xce, used) == 0);
+    assert(evtchn_sim_overflow(xce) == 0);
+    assert(xenevtchn_pending(xce) == used);
+    fcntl(xenevtchn_fd(xce), F_SETFL, O_RDWR | O_NONBLOCK);
+    REFUSED(xenevtchn_pending(xce), EAGAIN);
+    assert(xenevtchn_close(xce) == 0 && xenevtchn_close(plain) == 0);
+    assert(evtchn_sim_open_files() == 0);
+    unsetenv("EVTCHN_SURVIVE_OVERFLOW");
+}
+
 static void null_handles(void)
 {
     REFUSED(xenevtchn_fd(NULL), EINVAL);
@@ -268,6 +308,7 @@ int main(void)
     assert(run_with(1) == run_with(1));
     assert(run_with(1) != run_with(2));
     other_files();
+    survivors();
     null_handles();
     printf("all passed\n");
     return 0;
