@@ -119,6 +119,7 @@ impl Drop for Xen {
 impl Side for Xen {
     type File = RawFd;
     type Reader = Reader;
+    type Peer = u32;
 
     fn open(&self, access: Access, is_nonblocking: bool) -> RawFd {
         let mut flags = OFlags::CLOEXEC
@@ -202,14 +203,13 @@ impl Side for Xen {
         statics.pair().unwrap()
     }
 
-    fn static_port(&self) -> u32 {
-        let [port, _] = self.static_pair();
-        port
+    fn static_port(&self) -> (u32, u32) {
+        self.static_pair().into()
     }
 
-    fn lose_static_peer(&self, port: u32) {
+    fn lose_peer(&self, peer: u32) {
         let mut statics = self.statics.borrow_mut();
-        statics.as_mut().unwrap().close_peer(port).unwrap();
+        statics.as_mut().unwrap().close(peer).unwrap();
     }
 
     fn map(&self, file: RawFd) -> Answer<()> {
