@@ -21,6 +21,7 @@ mod policies;
 mod programs;
 mod properties;
 mod regressions;
+mod restored;
 mod soak;
 mod storms;
 mod third_party;

@@ -28,6 +28,9 @@ pub use opener::SimOpen;
 
 /// One descriptor of an open device. Dropping the last one of a file closes its ports.
 ///
+/// It notices a [restore](World::save_restore) of its domain: then its binds, `unbind` and `pending` fail
+/// with [`ErrorKind::Resumed`], and dropping it leaves the file open.
+///
 /// In a forked child it is inherited ([`EventChannel::is_inherited`]). After a real fork(2) its
 /// calls reach the child's copy of the machine and nothing of the parent's, and dropping it closes
 /// only the child's descriptor.
@@ -156,8 +159,11 @@ impl SimDevice {
         act: impl FnOnce(&mut World, usize) -> Result<T, Errno>,
     ) -> Result<T, DeviceError> {
         let mut world = self.sim().lock();
-        world
-            .judge(&self.opener.opener, call, Some(self.file))
+        let judged = world.judge(&self.opener.opener, call, Some(self.file));
+        if world.is_old(self.file) && call.needs_current_device() {
+            return Err(DeviceError::new(ErrorKind::Resumed, of()));
+        }
+        judged
             .and_then(|most| act(&mut world, most))
             .map_err(|errno| device_error(of(), errno))
     }
@@ -328,6 +334,10 @@ impl EventChannel for SimDevice {
         Ok(())
     }
 
+    fn is_resumed(&self) -> bool {
+        self.sim().lock().is_old(self.file)
+    }
+
     #[inline]
     fn is_inherited(&self) -> bool {
         !self.opener.is_current(self.process)
@@ -353,7 +363,8 @@ impl OwnTime for SimDevice {
 
     fn pass(&self, deadline: Option<Duration>) -> Result<Passed, DeviceError> {
         let mut world = self.sim().lock();
-        if world.poll(self.file).map_err(sleep_failed)?.wakes_reader() {
+        let bits = world.poll(self.file).map_err(sleep_failed)?;
+        if bits.wakes_reader() || world.has_fired_watch(self.file) {
             return Ok(Passed::Readable);
         }
         if deadline.is_some_and(|deadline| deadline <= world.now()) {
@@ -402,8 +413,12 @@ impl Drop for SimDevice {
         if !self.made_by.is_current() {
             return;
         }
-        // This fails only where the domain is gone, which has closed its files.
-        let _ = self.sim().lock().close(self.file);
+        let mut world = self.sim().lock();
+        // The ports of one from before a restore must not be unbound, so it stays open.
+        if !world.is_old(self.file) {
+            // This fails only where the domain is gone, which has closed its files.
+            let _ = world.close(self.file);
+        }
     }
 }
 

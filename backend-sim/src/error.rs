@@ -124,6 +124,19 @@ pub enum Call {
     Status,
 }
 
+impl Call {
+    /// Whether a device from before a restore of its domain refuses this call by itself.
+    pub(crate) const fn needs_current_device(self) -> bool {
+        use Call as C;
+        match self {
+            C::BindUnboundPort | C::BindInterdomain | C::BindVirq | C::BindStatic => true,
+            C::Unbind | C::Pending => true,
+            C::Open | C::Notify | C::Unmask | C::Reset | C::Restrict => false,
+            C::Register | C::Deregister | C::Ready | C::Sleep | C::Status => false,
+        }
+    }
+}
+
 /// One kind of calls, several, or all, for a fault to hit.
 ///
 /// ```

@@ -303,12 +303,13 @@ impl Watch {
     fn look(&mut self, trigger: Trigger) -> Result<bool, Errno> {
         let world = self.sim.lock();
         let bits = world.poll(self.file)?;
-        let wakes = world.wakes(self.file)?;
-        if trigger == Trigger::Edge && self.reported == Some(wakes) {
+        let has_fired = world.has_fired_watch(self.file);
+        let edges = world.wakes(self.file)? + u64::from(has_fired);
+        if trigger == Trigger::Edge && self.reported == Some(edges) {
             return Ok(false);
         }
-        self.reported = Some(wakes);
-        Ok(bits.wakes_reader())
+        self.reported = Some(edges);
+        Ok(bits.wakes_reader() || has_fired)
     }
 }
 

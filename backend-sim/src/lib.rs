@@ -18,7 +18,7 @@
 //! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
 //!
 //! Not modelled: allocation (a fault fails it), event priorities, which vCPU an event wakes, calls of
-//! Xen that are preempted, suspend and resume. ARCHITECTURE.md says why.
+//! Xen that are preempted. ARCHITECTURE.md says why.
 //!
 //! The same configuration, the same calls and the same [`Choice`] give the same run, to the last
 //! answer; see [`World::digest`].

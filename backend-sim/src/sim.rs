@@ -158,6 +158,22 @@ impl Sim {
         self.lock().destroy_domain(domid)
     }
 
+    /// Saves a domain and restores it at once, as when it is migrated.
+    ///
+    /// # Errors
+    /// As [`World::save_restore`].
+    pub fn save_restore(&self, domid: DomId) -> Result<(), Errno> {
+        self.lock().save_restore(domid)
+    }
+
+    /// Saves a domain that goes on afterwards.
+    ///
+    /// # Errors
+    /// As [`World::checkpoint`].
+    pub fn checkpoint(&self, domid: DomId) -> Result<(), Errno> {
+        self.lock().checkpoint(domid)
+    }
+
     /// Raises a virtual interrupt for a domain.
     ///
     /// # Errors

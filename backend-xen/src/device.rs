@@ -2,11 +2,13 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[cfg(feature = "status")]
 use evtchn_core::PortStatuses;
 use evtchn_core::{
-    Backend, DeviceError, DomId, EventChannel, ForkMark, Open, Port, PortBuf, RemotePort, Virq,
+    Backend, DeviceCall, DeviceError, DomId, EventChannel, ForkMark, Open, Port, PortBuf,
+    RemotePort, Virq,
 };
 use evtchn_fork::Process;
 use rustix::fs::{Mode, OFlags};
@@ -16,6 +18,7 @@ use crate::abi;
 use crate::error::{Call, Error};
 #[cfg(feature = "multicall")]
 use crate::multicall::{Multicall, Sender};
+use crate::restore::Watch;
 
 /// Where Linux puts the device.
 pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
@@ -140,6 +143,12 @@ impl Open for XenOpen {
 /// device only closes its descriptor; the kernel unbinds the ports when the last descriptor is
 /// closed (evtchn_release).
 ///
+/// It notices that this domain was saved and restored, or migrated, after it was opened. Then its binds,
+/// `unbind` and `pending` fail with [`ErrorKind::Resumed`](evtchn_core::ErrorKind::Resumed), and
+/// dropping it leaves its file open until the process ends, because a kernel need not survive the
+/// unbind of a port from before. Poll [`EventChannel::fd`], which becomes readable then, and not
+/// `as_fd`, which does not.
+///
 /// In a forked child it is inherited ([`EventChannel::is_inherited`]): its calls work, and act on
 /// the ports of the parent. A child that wants events of its own opens a device of its own.
 ///
@@ -160,9 +169,11 @@ impl Open for XenOpen {
 /// ```
 #[derive(Debug)]
 pub struct Device {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// The process that opened or adopted it.
     process: Process,
+    /// Notices that this domain was restored. `None` where that never happens.
+    watch: Option<Watch>,
     #[cfg(feature = "multicall")]
     sender: Option<Sender>,
 }
@@ -211,10 +222,17 @@ impl Device {
         Ok(Device::with(fd, process))
     }
 
-    const fn with(fd: OwnedFd, process: Process) -> Device {
+    fn with(fd: OwnedFd, process: Process) -> Device {
+        let fd = Arc::new(fd);
+        let watch = Watch::begin(&fd);
+        Device::watched(fd, process, watch)
+    }
+
+    pub(crate) fn watched(fd: Arc<OwnedFd>, process: Process, watch: Option<Watch>) -> Device {
         Device {
             fd,
             process,
+            watch,
             #[cfg(feature = "multicall")]
             sender: None,
         }
@@ -282,7 +300,14 @@ impl AsRawFd for Device {
 /// It is close-on-exec unless [`Device::set_close_on_exec`] has changed that.
 impl From<Device> for OwnedFd {
     fn from(device: Device) -> OwnedFd {
-        device.fd
+        let Device { fd, watch, .. } = device;
+        if let Some(watch) = watch {
+            watch.give_up();
+        }
+        match Arc::try_unwrap(fd) {
+            Ok(fd) => fd,
+            Err(_) => unreachable!("only the watch has another handle, and it is dropped"),
+        }
     }
 }
 
@@ -291,7 +316,7 @@ impl EventChannel for Device {
         let request = abi::BindUnboundPort {
             remote_domain: remote.as_raw().into(),
         };
-        self.request(request, || Call::BindUnboundPort(remote))
+        self.bind(request, || Call::BindUnboundPort(remote))
     }
 
     fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
@@ -299,24 +324,25 @@ impl EventChannel for Device {
             remote_domain: remote.domid.as_raw().into(),
             remote_port: remote.port.as_raw(),
         };
-        self.request(request, || Call::BindInterdomain(remote))
+        self.bind(request, || Call::BindInterdomain(remote))
     }
 
     fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
         let request = abi::BindVirq {
             virq: virq.as_raw(),
         };
-        self.request(request, || Call::BindVirq(virq))
+        self.bind(request, || Call::BindVirq(virq))
     }
 
     fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
         let request = abi::BindStatic {
             port: port.as_raw(),
         };
-        self.request(request, || Call::BindStatic(port))
+        self.bind(request, || Call::BindStatic(port))
     }
 
     fn unbind(&self, port: Port) -> Result<(), DeviceError> {
+        self.check(|| DeviceCall::Unbind(port))?;
         let request = abi::Unbind {
             port: port.as_raw(),
         };
@@ -348,11 +374,12 @@ impl EventChannel for Device {
     /// the ring is in overflow.
     #[inline]
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
+        self.check(|| DeviceCall::Pending)?;
         buf.fill(|words| {
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
             match rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *bytes)) {
                 Ok(count) => Ok(count / size_of::<u32>()),
-                Err(Errno::AGAIN) => Ok(0),
+                Err(Errno::AGAIN) => self.nothing_pending(),
                 Err(errno) => Err(Error::new(Call::Pending, errno).into()),
             }
         })
@@ -396,12 +423,51 @@ impl EventChannel for Device {
         !self.process.is_current()
     }
 
+    /// In a domain that can be restored, that of an epoll instance with the device and with what
+    /// becomes readable after a restore; else that of the device.
     fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
-        Ok(self.fd.as_fd())
+        let watched = self.watch.as_ref().and_then(Watch::fd);
+        Ok(watched.unwrap_or(self.fd.as_fd()))
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_resumed)
     }
 }
 
 impl Device {
+    /// Fails if this domain was restored after the device was opened.
+    #[inline]
+    fn check(&self, call: impl FnOnce() -> DeviceCall) -> Result<(), DeviceError> {
+        match &self.watch {
+            Some(watch) => watch.check(call),
+            None => Ok(()),
+        }
+    }
+
+    /// A read found nothing. In a domain that can be restored, the poll may have ended because it was.
+    #[inline]
+    fn nothing_pending(&self) -> Result<usize, DeviceError> {
+        if let Some(watch) = &self.watch {
+            watch.drain();
+            watch.check(|| DeviceCall::Pending)?;
+        }
+        Ok(0)
+    }
+
+    /// A port that was bound before a restore and is returned after it is dead, so this looks before
+    /// and after.
+    fn bind<R: abi::Request>(
+        &self,
+        request: R,
+        call: impl Fn() -> Call,
+    ) -> Result<R::Answer, DeviceError> {
+        self.check(|| call().of_device())?;
+        let bound = self.request(request, &call);
+        self.check(|| call().of_device())?;
+        bound
+    }
+
     fn request<R: abi::Request>(
         &self,
         request: R,

@@ -133,7 +133,7 @@ impl From<Error> for DeviceError {
 
 impl Call {
     /// The call of the backend that this system call is part of.
-    fn of_device(&self) -> DeviceCall {
+    pub(crate) fn of_device(&self) -> DeviceCall {
         match *self {
             Call::Open(_) => DeviceCall::Open,
             Call::NoticeForks => DeviceCall::Other("notice a fork of this process"),

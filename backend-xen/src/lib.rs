@@ -12,7 +12,7 @@
 //!
 //! Where a behaviour is described, it is that of Linux drivers/xen/evtchn.c. The unsafe code is the
 //! ioctl call and the view of ports as bytes in `abi`, the borrow of the registered descriptor in
-//! `places`, and hypercalls with their pages in `privcmd`.
+//! `places`, hypercalls with their pages in `privcmd`, and the instruction `cpuid` in `restore`.
 //!
 //! ```no_run
 //! use evtchn_core::{Device, DomId, Open, PortBuf, Registrar};
@@ -47,6 +47,7 @@ mod places;
 mod poll_loop;
 #[cfg(any(feature = "status", feature = "multicall"))]
 mod privcmd;
+mod restore;
 
 pub use device::{DEVICE_PATH, Device, XenOpen, backend};
 pub use error::{Call, Error};

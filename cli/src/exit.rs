@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use evtchn::xen::{self, Call, DEVICE_PATH};
-use evtchn::{DeviceCall, DeviceError, Error, ErrorKind};
+use evtchn::{DeviceCall, DeviceError, Error, ErrorKind, Port};
 use rustix::io::Errno;
 
 use crate::diagnosis;
@@ -92,6 +92,13 @@ impl StdError for Failure {}
 pub(crate) fn timed_out(left: u64) -> String {
     let wakes = if left == 1 { "wake" } else { "wakes" };
     format!("timed out with {left} {wakes} still to come")
+}
+
+/// The error if this domain was restored, which ends the wait for this port.
+pub(crate) fn restored(port: Port, advice: &str) -> anyhow::Error {
+    Exit::Failed.because(format!(
+        "this domain was saved and restored, or migrated, so port {port} is no longer bound{advice}"
+    ))
 }
 
 /// The error of a bind to a port of another domain, with advice.
@@ -200,7 +207,7 @@ pub(crate) fn line(error: &anyhow::Error) -> String {
 #[cfg(test)]
 mod tests {
     use evtchn::sim::Sim;
-    use evtchn::{DomId, EventChannel as _, Open as _, Port};
+    use evtchn::{DomId, EventChannel as _, Open as _};
 
     use super::*;
 

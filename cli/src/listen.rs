@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Args, value_parser};
-use evtchn::{Cause, DomId};
+use evtchn::{Cause, Channel, DomId};
 
-use crate::exit::{Exit, call_failed, exit_codes, timed_out};
+use crate::exit::{Exit, call_failed, exit_codes, restored, timed_out};
 use crate::machine::{Blocked, Machine, PeerChecks, Real, Role, Simulated, finish, notify};
 use crate::options::{Backend, CommonOptions, ON_SIM, domid, interval, time};
 use crate::output::Line;
@@ -58,6 +58,12 @@ pub(crate) struct Listen {
     /// destroyed.
     #[arg(long, value_name = "TIME", value_parser = interval)]
     check_peers: Option<Duration>,
+    /// After this domain was saved and restored, or migrated, offer a new port instead of ending.
+    ///
+    /// A restore prints a wake with cause restored, which --once and --count do not count, and then the
+    /// number of the new port. The peer has to bind to that.
+    #[arg(long)]
+    rebind: bool,
     /// The guest dies after N notifies [default: 5]
     #[arg(long, value_name = "N", help_heading = ON_SIM)]
     dies_after: Option<u32>,
@@ -81,11 +87,9 @@ impl Listen {
     }
 
     fn on<M: Machine>(&self, mut machine: M) -> Result<()> {
-        let bound = machine.context().bind_unbound_port(self.domid);
-        let channel = bound.map_err(call_failed)?;
-        let port = channel.port();
         let source = Source::Unbound(self.domid);
-        machine.output().line(Line::Bound { port, source });
+        let mut channel = self.bind(&machine)?;
+        let mut port = channel.port();
         machine.start_peer(Role::Notify(self.domid, port, self.dies_after.unwrap_or(5)))?;
 
         let mut checks = PeerChecks::new(&machine, self.check_peers)?;
@@ -104,6 +108,14 @@ impl Listen {
                         cause,
                     };
                     machine.output().line(wake);
+                    if cause == Cause::Resumed {
+                        if !self.rebind {
+                            return Err(restored(port, "; --rebind goes on with a new one"));
+                        }
+                        channel = self.bind(&machine)?;
+                        port = channel.port();
+                        continue;
+                    }
                     // No notify caused these.
                     if matches!(cause, Cause::PeerGone | Cause::PeerConnected) {
                         continue;
@@ -125,5 +137,14 @@ impl Listen {
             return Err(Exit::TimedOut.because(timed_out(left)));
         }
         Ok(())
+    }
+
+    /// Offers a port, and prints its number.
+    fn bind<M: Machine>(&self, machine: &M) -> Result<Channel<M::Loop>> {
+        let bound = machine.context().bind_unbound_port(self.domid);
+        let channel = bound.map_err(call_failed)?;
+        let (port, source) = (channel.port(), Source::Unbound(self.domid));
+        machine.output().line(Line::Bound { port, source });
+        Ok(channel)
     }
 }

@@ -344,6 +344,7 @@ pub(crate) const fn cause_name(cause: Cause) -> &'static str {
         Cause::PeerConnected => "peer_connected",
         Cause::Adopted => "adopted",
         Cause::Gone => "gone",
+        Cause::Resumed => "restored",
         _ => "other",
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, value_parser};
 use evtchn::{Cause, Channel, RemotePort};
 use hdrhistogram::Histogram;
 
-use crate::exit::{bind_failed, exit_codes};
+use crate::exit::{bind_failed, exit_codes, restored};
 use crate::machine::{Blocked, Machine, Real, Role, Simulated, finish, notify, pause};
 use crate::options::{self, Backend, CommonOptions, ON_SIM, time};
 use crate::output::screen::Screen;
@@ -145,6 +145,7 @@ impl Ping {
         let until = machine.now() + self.timeout;
         match machine.block(channel, Some(until))? {
             Blocked::Woken(Cause::Gone) => bail!("the port is no longer bound"),
+            Blocked::Woken(Cause::Resumed) => Err(restored(channel.port(), "")),
             Blocked::Woken(_) => Ok(Answer::InTime),
             Blocked::TimedOut => Ok(Answer::Late),
             Blocked::Stopped => Ok(Answer::Stopped),

@@ -120,6 +120,12 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "N", help_heading = ON_XEN,
         value_parser = value_parser!(u16).range(1..))]
     loopback: Option<u16>,
+    /// After this domain was saved and restored, or migrated, bind the sources again instead of ending.
+    ///
+    /// A restore prints a wake with cause restored for each channel, which --events does not count, and
+    /// then what is bound again.
+    #[arg(long, conflicts_with = "loopback", help_heading = ON_XEN)]
+    rebind: bool,
     /// The device [default: /dev/xen/evtchn]
     #[arg(long, value_name = "PATH", help_heading = ON_XEN)]
     device: Option<PathBuf>,
@@ -148,6 +154,7 @@ impl Watch {
             ("--interdomain", Xen, !self.interdomain.is_empty()),
             ("--unbound", Xen, !self.unbound.is_empty()),
             ("--device", Xen, self.device.is_some()),
+            ("--rebind", Xen, self.rebind),
             ("--seed", Sim, self.seed.is_some()),
             ("--guests", Sim, self.guests.is_some()),
             ("--dies-after", Sim, self.dies_after.is_some()),
@@ -187,6 +194,7 @@ impl Watch {
             events,
             timeout: self.timeout,
             check_peers: self.check_peers,
+            rebind: self.rebind,
             only: self.only.clone(),
             exec: self.exec.clone(),
         }

@@ -56,6 +56,8 @@ pub(crate) struct News {
     #[cfg(feature = "tracing")]
     overflowed: bool,
     #[cfg(feature = "tracing")]
+    resumed: bool,
+    #[cfg(feature = "tracing")]
     failed: Option<String>,
 }
 
@@ -64,7 +66,7 @@ impl News {
     pub(crate) fn is_some(&self) -> bool {
         #[cfg(feature = "tracing")]
         {
-            self.overflowed || self.failed.is_some()
+            self.overflowed || self.resumed || self.failed.is_some()
         }
         #[cfg(not(feature = "tracing"))]
         {
@@ -77,6 +79,14 @@ impl News {
         #[cfg(feature = "tracing")]
         {
             self.overflowed = true;
+        }
+    }
+
+    /// The device is from before a restore of this domain.
+    pub(crate) fn resumed(&mut self) {
+        #[cfg(feature = "tracing")]
+        {
+            self.resumed = true;
         }
     }
 
@@ -94,6 +104,12 @@ impl News {
         {
             if self.overflowed {
                 say!(warn, "the driver's ring overflowed: every waiter is woken");
+            }
+            if self.resumed {
+                say!(
+                    warn,
+                    "this domain was restored: every channel ends, and its waiter is woken"
+                );
             }
             if let Some(error) = self.failed {
                 say!(error, error, "the device failed: every channel is dead");

@@ -27,6 +27,11 @@ pub(super) const PAIRS: &[Pair] = &[
         domains,
     ),
     (
+        "domains_that_are_restored_and_destroyed",
+        &["sim::Sim::save_restore", "sim::Sim::checkpoint"],
+        restored_domains,
+    ),
+    (
         "ports_of_a_guest_that_are_bound_and_closed",
         &[
             "sim::Guest::alloc_unbound",
@@ -154,6 +159,26 @@ fn domains(rig: &Rig) {
         for domid in [fixed, made] {
             rig.sim.destroy_domain(domid).unwrap();
         }
+    });
+}
+
+/// What a restore leaves open goes with the domain.
+fn restored_domains(rig: &Rig) {
+    let domid = DomId::new(DomId::FIRST_RESERVED.as_raw() - 1);
+    let event_loop = SimLoop::level();
+    let ctx = Context::with_registrar(rig.sim.open(domid), event_loop.clone());
+    flat(|| {
+        rig.sim.create_domain_with_id(domid).unwrap();
+        let mut channel = ctx.bind_unbound_port(DomId::DOM0).unwrap();
+        channel.wait().unwrap();
+        rig.sim.checkpoint(domid).unwrap();
+        rig.sim.save_restore(domid).unwrap();
+        rig.sim.advance(Duration::from_secs(1));
+        assert!(event_loop.ready());
+        let cause = ctx.dispatch().unwrap().next().map(|wake| wake.cause);
+        assert_eq!(cause, Some(Cause::Resumed));
+        channel.unbind().unwrap();
+        rig.sim.destroy_domain(domid).unwrap();
     });
 }
 

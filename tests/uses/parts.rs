@@ -70,6 +70,10 @@ impl<D: EventChannel> EventChannel for Counted<D> {
         Some(&self.device)
     }
 
+    fn is_resumed(&self) -> bool {
+        self.device.is_resumed()
+    }
+
     fn own_time(&self) -> Option<&dyn OwnTime> {
         self.device.own_time()
     }

@@ -156,6 +156,10 @@ impl EventChannel for RecordedDevice {
         self.of.own_time()
     }
 
+    fn is_resumed(&self) -> bool {
+        self.of.is_resumed()
+    }
+
     fn inner(&self) -> Option<&dyn EventChannel> {
         Some(&*self.of)
     }

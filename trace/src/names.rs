@@ -87,13 +87,14 @@ pub(crate) mod numbers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WakeCause(pub Cause);
 
-const CAUSES: [(Cause, &str); 6] = [
+const CAUSES: [(Cause, &str); 7] = [
     (Cause::Event, "event"),
     (Cause::Overflow, "overflow"),
     (Cause::PeerGone, "peer_gone"),
     (Cause::PeerConnected, "peer_connected"),
     (Cause::Adopted, "adopted"),
     (Cause::Gone, "gone"),
+    (Cause::Resumed, "resumed"),
 ];
 
 impl Serialize for WakeCause {
@@ -139,7 +140,7 @@ impl<'de> Deserialize<'de> for SleepEnd {
     }
 }
 
-const KINDS: [(ErrorKind, &str); 13] = [
+const KINDS: [(ErrorKind, &str); 14] = [
     (ErrorKind::NoDevice, "no_device"),
     (ErrorKind::NotPermitted, "not_permitted"),
     (ErrorKind::NoSuchDomain, "no_such_domain"),
@@ -152,6 +153,7 @@ const KINDS: [(ErrorKind, &str); 13] = [
     (ErrorKind::Interrupted, "interrupted"),
     (ErrorKind::Unsupported, "unsupported"),
     (ErrorKind::Gone, "gone"),
+    (ErrorKind::Resumed, "resumed"),
     (ErrorKind::Other, "other"),
 ];
 

@@ -47,6 +47,7 @@ impl Driver {
         let Some(file) = self.files.remove(&file) else {
             return;
         };
+        self.old_ports_released += file.old_ports() as u64;
         // From the lowest up, as the driver walks its tree.
         let mut ports = file.ports;
         ports.sort_unstable();
@@ -90,6 +91,11 @@ impl Driver {
                 if port >= self.channels() {
                     return Err(Errno::EINVAL);
                 }
+                if self.has_old(file, port) {
+                    self.file(file)?.forget_old(port);
+                    self.old_ports_released += 1;
+                    return Ok(0);
+                }
                 let port = self.bound_by(file, port).ok_or(Errno::ENOTCONN)?;
                 self.leave_file(file, port)?;
                 self.unbind(xen, port);
@@ -111,7 +117,7 @@ impl Driver {
             }
             abi::BIND_STATIC if self.knows_static => {
                 let port = word()?;
-                if self.bound_by(file, port).is_some() {
+                if self.bound_by(file, port).is_some() || self.has_old(file, port) {
                     return Err(Errno::EISCONN);
                 }
                 self.take_static(xen, file, port)
@@ -128,7 +134,9 @@ impl Driver {
         file: usize,
         port: u32,
     ) -> Result<u32, Errno> {
-        self.bound_by(file, port).ok_or(Errno::ENOTCONN)?;
+        if self.bound_by(file, port).is_none() && !self.has_old(file, port) {
+            return Err(Errno::ENOTCONN);
+        }
         let _ = xen.send(self.domid, port);
         Ok(0)
     }
@@ -198,12 +206,36 @@ impl Driver {
         self.static_misuses
     }
 
+    /// How many ports from before a restore were unbound.
+    pub(crate) const fn old_ports_released(&self) -> u64 {
+        self.old_ports_released
+    }
+
+    /// Whether the domain was restored since a file was opened.
+    #[inline]
+    pub(crate) fn is_old(&self, file: usize) -> bool {
+        self.peek(file).is_ok_and(|file| file.is_old)
+    }
+
+    /// Whether the watch of the holder of a file fired after a restore.
+    #[inline]
+    pub(crate) fn has_fired_watch(&self, file: usize) -> bool {
+        self.peek(file).is_ok_and(File::has_fired_watch)
+    }
+
+    /// The watches fire with which programs notice a restore.
+    pub(crate) fn fire_watches(&mut self) {
+        for file in self.files.values_mut() {
+            file.fire_watch();
+        }
+    }
+
     /// A descriptor that a real event loop can poll instead of the file.
     pub(crate) fn pollable(&mut self, file: usize) -> io::Result<OwnedFd> {
         let file = self
             .file(file)
             .map_err(|errno| io::Error::from_raw_os_error(errno.raw()))?;
-        let bits = file.poll();
+        let bits = file.poll_with_watch();
         let pollable = match &mut file.pollable {
             Some(pollable) => pollable,
             none => none.insert(Pollable::new()?),
@@ -217,6 +249,10 @@ impl Driver {
     /// Gives a port that Xen just allocated to a file (`evtchn_bind_to_user`).
     fn bind_to_file(&mut self, xen: &mut Hypervisor, file: usize, port: u32) -> Result<u32, Errno> {
         self.check_new(xen, port)?;
+        if self.has_old(file, port) {
+            let _ = xen.close(self.domid, port);
+            return Err(Errno::EEXIST);
+        }
         self.bind(xen, port, Owner::of(file), false);
         Ok(port)
     }
@@ -244,6 +280,12 @@ impl Driver {
             self.bindings[moved as usize].place = place;
         }
         Ok(())
+    }
+
+    /// Whether a file had bound this port before a restore.
+    #[inline]
+    fn has_old(&self, file: usize, port: u32) -> bool {
+        self.peek(file).is_ok_and(|file| file.has_old(port))
     }
 
     /// The index of a port in the table, if this file has bound it (`find_evtchn`).

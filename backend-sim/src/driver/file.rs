@@ -2,7 +2,7 @@
 //!
 //! The kernel's port table says which ports it has bound.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::abi::{Access, PollBits};
 use crate::errno::Errno;
@@ -17,6 +17,12 @@ pub(crate) struct File {
     overflowed: bool,
     /// The ports that are bound, in no order.
     pub(super) ports: Vec<u32>,
+    /// The ports that were bound before the last restore of the domain, which are dead.
+    old_ports: BTreeSet<u32>,
+    /// The domain was restored since the file was opened.
+    pub(super) is_old: bool,
+    /// What its holder watches to notice that has fired.
+    watch_fired: bool,
     pub(super) restricted_to: Option<u16>,
     /// How often a sleeper was woken: the changes of the ring from empty to not empty.
     wakes: u64,
@@ -42,6 +48,9 @@ impl File {
             ring_size: 0,
             overflowed: false,
             ports: Vec::new(),
+            old_ports: BTreeSet::new(),
+            is_old: false,
+            watch_fired: false,
             restricted_to: None,
             wakes: 0,
             descriptors: 1,
@@ -51,6 +60,45 @@ impl File {
             is_async: false,
             signals: 0,
             pollable: None,
+        }
+    }
+
+    /// The domain was restored: the ports are dead. What was not read yet can still be read.
+    pub(super) fn restore(&mut self) {
+        self.old_ports.extend(self.ports.drain(..));
+        self.is_old = true;
+    }
+
+    /// Whether it had bound this port before a restore.
+    #[inline]
+    pub(super) fn has_old(&self, port: u32) -> bool {
+        self.is_old && self.old_ports.contains(&port)
+    }
+
+    pub(super) fn forget_old(&mut self, port: u32) {
+        self.old_ports.remove(&port);
+    }
+
+    pub(super) fn old_ports(&self) -> usize {
+        self.old_ports.len()
+    }
+
+    /// The watch of its holder fires, if the file is from before the restore.
+    pub(super) fn fire_watch(&mut self) {
+        self.watch_fired |= self.is_old;
+        self.show();
+    }
+
+    #[inline]
+    pub(super) fn has_fired_watch(&self) -> bool {
+        self.watch_fired
+    }
+
+    /// What an event loop sees that polls the device and the watch of its holder.
+    pub(super) fn poll_with_watch(&self) -> PollBits {
+        match self.poll() {
+            PollBits::WRITABLE if self.watch_fired => PollBits::READABLE,
+            bits => bits,
         }
     }
 
@@ -162,7 +210,7 @@ impl File {
     /// Shows the state to a real event loop, if one polls.
     #[inline]
     fn show(&mut self) {
-        let bits = self.poll();
+        let bits = self.poll_with_watch();
         if let Some(pollable) = &mut self.pollable {
             pollable.show(bits);
         }

@@ -3,8 +3,8 @@
 //!
 //! Everything comes in as a C program would pass it: request numbers, words, byte counts.
 //! Checks are made in the driver's order. Threads that sleep are not modelled here, only how often
-//! they were woken. Also not modelled: memory exhaustion, suspend and resume, and the back-off of
-//! spurious interrupts, which the driver never reports.
+//! they were woken. Also not modelled: memory exhaustion, and the back-off of spurious interrupts, which
+//! the driver never reports.
 
 pub(crate) mod abi;
 mod device;
@@ -73,6 +73,8 @@ pub(crate) struct Driver {
     page_size: usize,
     /// How many times a file was given a static port that has another owner.
     static_misuses: u64,
+    /// How many ports from before a restore were unbound.
+    old_ports_released: u64,
     /// With one vCPU an upcall runs at once, even in the middle of a write.
     pub(crate) one_vcpu: bool,
     /// By port.
@@ -96,6 +98,7 @@ impl Driver {
             knows_static: config.bind_static,
             page_size: config.page_size,
             static_misuses: 0,
+            old_ports_released: 0,
             one_vcpu: true,
             bindings: Vec::new(),
             pages: 1,
@@ -103,25 +106,39 @@ impl Driver {
             opened: 0,
             closing: 0,
         };
+        driver.begin(config, xen);
+        driver
+    }
+
+    /// Goes on in a new domain, in which no port of the old one exists. The files keep the numbers of
+    /// their ports; the kernel binds its own again.
+    pub(crate) fn restore(&mut self, config: &DomainConfig, xen: &mut Hypervisor) {
+        for file in self.files.values_mut() {
+            file.restore();
+        }
+        self.bindings = Vec::new();
+        self.pages = 1;
+        self.begin(config, xen);
+    }
+
+    /// Takes up the event channels of a new domain.
+    fn begin(&mut self, config: &DomainConfig, xen: &mut Hypervisor) {
+        let domid = self.domid;
         // This cannot fail: the domain exists, because this is its kernel.
         let _ = xen.switch(domid, config.abi);
         // A kernel that cannot bind one of them boots without it.
         if config.store_port {
             let alloc = |xen: &mut Hypervisor| xen.alloc_unbound(domid, DomId::SELF, domid);
-            let _ = driver.kernel_bind(xen, alloc);
+            let _ = self.kernel_bind(xen, alloc);
         }
         for virq in config.kernel_virqs.iter().copied().map(Virq::as_raw) {
-            let _ = driver.kernel_bind(xen, |xen| xen.bind_virq(domid, virq, 0));
+            let _ = self.kernel_bind(xen, |xen| xen.bind_virq(domid, virq, 0));
         }
         for _ in 0..config.kernel_ipis {
-            if driver
-                .kernel_bind(xen, |xen| xen.bind_ipi(domid, 0))
-                .is_err()
-            {
+            if self.kernel_bind(xen, |xen| xen.bind_ipi(domid, 0)).is_err() {
                 break;
             }
         }
-        driver
     }
 
     // Events and bindings of the kernel itself.

@@ -149,6 +149,18 @@ impl Hypervisor {
     pub(crate) fn unpause(&mut self, domid: DomId) -> Result<(), Errno> {
         let domain = self.known(domid)?;
         domain.pauses = domain.pauses.checked_sub(1).ok_or(Errno::EINVAL)?;
+        self.unpark(domid)
+    }
+
+    /// `XEN_DOMCTL_resumedomain`: a domain that shut down goes on.
+    pub(crate) fn resume(&mut self, domid: DomId) -> Result<(), Errno> {
+        self.known(domid)?.shut_down = false;
+        self.unpark(domid)
+    }
+
+    /// Moves the linked ports of a domain that runs again back into the queue.
+    fn unpark(&mut self, domid: DomId) -> Result<(), Errno> {
+        let domain = self.known(domid)?;
         if domain.is_running() {
             for port in std::mem::take(&mut domain.parked) {
                 let ticket = self.upcalls.push_back(Upcall { domid, port });

@@ -6,6 +6,7 @@ mod files;
 mod kernel;
 mod observe;
 mod readers;
+mod restore;
 mod schedule;
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,8 @@ enum Happening {
     Pause,
     Unpause,
     ShutDown,
+    Restore,
+    Checkpoint,
     Reset,
     Alloc,
     RaisePirq,

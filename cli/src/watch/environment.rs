@@ -75,6 +75,12 @@ pub(crate) trait Environment {
         until: Option<Duration>,
     ) -> Result<Vec<usize>>;
 
+    /// Binds a source again, after this domain was restored.
+    ///
+    /// # Errors
+    /// Those of the bind.
+    fn bind(&self, context: &Context, source: Source) -> Result<Channel>;
+
     /// Handles a wake.
     ///
     /// # Errors

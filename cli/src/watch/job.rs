@@ -12,7 +12,7 @@ use super::environment::{AfterWake, Context, Environment, Loop, Notifier, Watche
 use super::exec::Exec;
 use super::record::Recording;
 use super::summary::{Summary, Tally};
-use crate::exit::{Exit, query_failed, timed_out};
+use crate::exit::{Exit, query_failed, restored, timed_out};
 use crate::output::screen::Screen;
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Option<Duration>,
     /// The time between two checks of the peers.
     pub(crate) check_peers: Option<Duration>,
+    /// Whether to bind again after a restore of this domain.
+    pub(crate) rebind: bool,
     /// The channels whose wakes are reported and counted; all if it is empty.
     pub(crate) only: Vec<Filter>,
     /// The command that runs for each of these wakes.
@@ -91,6 +93,7 @@ pub(crate) fn watch(
         context,
         checks: checks.transpose()?,
         gone: BTreeSet::new(),
+        restored: Vec::new(),
         indexes: indexes
             .map(|(it, index)| (it.channel.id(), index))
             .collect(),
@@ -136,6 +139,8 @@ struct RunningJob<'a> {
     checks: Option<PeerChecks>,
     /// Channels to a remote port that a check found gone, so that no event can come.
     gone: BTreeSet<usize>,
+    /// Channels that ended because this domain was restored.
+    restored: Vec<usize>,
     channels: Vec<Watched>,
     indexes: BTreeMap<ChannelId, usize>,
     environment: &'a mut dyn Environment,
@@ -173,6 +178,7 @@ impl RunningJob<'_> {
             let until = check.into_iter().chain(self.options.timeout).min();
             let begin = self.environment.advance(&self.channels, timeout, until)?;
             self.round(&begin)?;
+            self.rebind()?;
             self.check()?;
             let deadline = self.options.timeout;
             is_late = deadline.is_some_and(|deadline| self.output.now() >= deadline);
@@ -240,6 +246,29 @@ impl RunningJob<'_> {
         Ok(())
     }
 
+    /// Binds the channels again that ended because this domain was restored, if the options say so.
+    fn rebind(&mut self) -> Result<()> {
+        for which in std::mem::take(&mut self.restored) {
+            let Watched {
+                channel, source, ..
+            } = &mut self.channels[which];
+            let (before, source) = (channel.id(), *source);
+            if !self.options.rebind {
+                let advice = "; --rebind binds its source again";
+                return Err(restored(before.port(), advice));
+            }
+            *channel = self.environment.bind(self.context, source)?;
+            let (id, port) = (channel.id(), channel.port());
+            self.indexes.remove(&before);
+            self.indexes.insert(id, which);
+            if self.counted[which].is_some() {
+                self.output.line(Line::Bound { port, source });
+            }
+            self.wait(which)?;
+        }
+        Ok(())
+    }
+
     /// Waits for a channel, unless the last wake has come.
     fn wait(&self, which: usize) -> Result<()> {
         if self.left > 0 {
@@ -265,7 +294,10 @@ impl RunningJob<'_> {
             });
             *wakes += 1;
             // No notify caused these.
-            if !matches!(cause, Cause::PeerGone | Cause::PeerConnected) {
+            if !matches!(
+                cause,
+                Cause::PeerGone | Cause::PeerConnected | Cause::Resumed
+            ) {
                 self.left -= 1;
                 self.progress.inc(1);
             }
@@ -282,6 +314,11 @@ impl RunningJob<'_> {
         match cause {
             // `finish` of the round returns the error of the device.
             Cause::Gone => Ok(AfterWake::Stop),
+            Cause::Resumed => {
+                self.gone.remove(&which);
+                self.restored.push(which);
+                Ok(AfterWake::Stop)
+            }
             Cause::PeerGone => {
                 if matches!(self.channels[which].source, Source::Remote(_)) {
                     self.gone.insert(which);

@@ -293,6 +293,10 @@ impl Environment for Toolstack {
         Ok(Vec::new())
     }
 
+    fn bind(&self, _context: &Context, source: Source) -> Result<Channel> {
+        bail!("domain 0 is never restored, and {source} is bound")
+    }
+
     fn handle_wake(&mut self, which: usize, channel: &Channel, cause: Cause) -> Result<AfterWake> {
         self.is_stuck = false;
         let Migrating {

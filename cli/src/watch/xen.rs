@@ -84,15 +84,17 @@ type Channels = Vec<Watched>;
 
 fn bind(context: &Context, sources: &[Source]) -> Result<Channels> {
     let numbered = sources.iter().enumerate();
-    let bound = numbered.map(|(notifier, &source)| {
-        let channel = match source {
-            Source::Remote(remote) => context.bind_interdomain(remote).map_err(bind_failed),
-            Source::Unbound(domid) => context.bind_unbound_port(domid).map_err(call_failed),
-            Source::Virq(virq) => context.bind_virq(virq).map_err(call_failed),
-        };
-        Ok(Watched::new(channel?, source, notifier))
-    });
+    let bound = numbered
+        .map(|(notifier, &source)| Ok(Watched::new(bind_one(context, source)?, source, notifier)));
     bound.collect()
+}
+
+fn bind_one(context: &Context, source: Source) -> Result<Channel> {
+    match source {
+        Source::Remote(remote) => context.bind_interdomain(remote).map_err(bind_failed),
+        Source::Unbound(domid) => context.bind_unbound_port(domid).map_err(call_failed),
+        Source::Virq(virq) => context.bind_virq(virq).map_err(call_failed),
+    }
 }
 
 fn bind_loopback(
@@ -269,6 +271,10 @@ impl Environment for Host {
             }
         }
         Ok(Vec::new())
+    }
+
+    fn bind(&self, context: &Context, source: Source) -> Result<Channel> {
+        bind_one(context, source)
     }
 
     fn handle_wake(&mut self, which: usize, _channel: &Channel, cause: Cause) -> Result<AfterWake> {

@@ -3,7 +3,7 @@
 use super::observed::ok;
 use super::{Channel, Context, State};
 use crate::error::Error;
-use crate::hal::{Opened, Registrar, Trigger};
+use crate::hal::{DeviceError, ErrorKind, Opened, Registrar, Trigger};
 use crate::ids::{DomId, Port, RemotePort, Virq};
 use crate::machine::ChannelId;
 use crate::machine::peers::Peer;
@@ -83,7 +83,18 @@ impl<R: Registrar> Context<R> {
         )
     }
 
+    /// If the device turns out to be from before a restore of this domain, its channels end, and the
+    /// bind is made on a new one.
     fn bind_now(&self, source: Source) -> Result<Channel<R>, Error> {
+        match self.bind_once(source) {
+            Err(Error::Device(error)) if error.kind() == ErrorKind::Resumed => {
+                self.bind_once(source)
+            }
+            bound => bound,
+        }
+    }
+
+    fn bind_once(&self, source: Source) -> Result<Channel<R>, Error> {
         let shared = &self.shared;
         if shared.is_inherited() {
             return Err(Error::Inherited);
@@ -131,10 +142,18 @@ impl State {
             Source::Virq(virq) => device.bind_virq(virq),
             Source::Static(port) => device.bind_static(port).map(|()| port),
         };
-        let id = self.machine.bind(port?);
+        let port = port.inspect_err(|error| self.refused(error))?;
+        let id = self.machine.bind(port);
         if let Source::Interdomain(remote) = source {
             self.machine.set_peer(id, Peer::Seen(remote));
         }
         Ok(id)
+    }
+
+    /// The device refused a bind.
+    fn refused(&mut self, error: &DeviceError) {
+        if error.kind() == ErrorKind::Resumed {
+            self.resumed(error.clone());
+        }
     }
 }

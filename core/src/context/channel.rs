@@ -5,7 +5,7 @@ use std::fmt;
 use super::Shared;
 use super::observed::{done, observed};
 use crate::error::Error;
-use crate::hal::{DeviceError, Opened, Registrar};
+use crate::hal::{DeviceError, ErrorKind, Opened, Registrar};
 use crate::ids::Port;
 use crate::machine::{ChannelId, NotBound, Owner};
 use crate::observe::{Called, Came};
@@ -254,9 +254,17 @@ impl<R: Registrar> Channel<R> {
         let mut state = self.shared.lock_returned(self.id);
         // No batch of notifiers names the port until it is marked as unbound.
         let batches = bound.device.as_ref().map(Opened::notifies);
+        let mut resumed = None;
         let unbound = match state.machine.state(self.id) {
             _ if state.machine.take_closed(self.id) => Ok(()),
-            Ok(_) => bound.unbind(),
+            Ok(_) => bound.unbind().or_else(|error| {
+                if error.kind() != ErrorKind::Resumed {
+                    return Err(error);
+                }
+                // The port is dead, and must be left alone.
+                resumed = Some(error);
+                Ok(())
+            }),
             Err(NotBound(_)) => {
                 // If the number was bound again on the same device, it belongs to that binding. On
                 // a device that failed it is ours, and the result of the unbind does not matter.
@@ -277,6 +285,11 @@ impl<R: Registrar> Channel<R> {
         let _gone_already = state.machine.unbind(self.id);
         // Under the lock, so that a teardown that sees no channel sees no holder either.
         drop(bound);
+        if let Some(error) = resumed {
+            state.resumed(error);
+            // Those that waited for the other channels. In a forked child nothing is bound.
+            let _forked = self.shared.unlock(state, true, None);
+        }
         unbound
     }
 }

@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use super::observed::ok;
 use super::{Channel, Context, NO_PROCESS, Shared, State};
 use crate::error::{Error, StillInUse};
-use crate::hal::{Backend, Device, Opened, Process, Registrar};
+use crate::hal::{
+    Backend, Device, DeviceCall, DeviceError, ErrorKind, EventChannel, Opened, Process, Registrar,
+};
 use crate::handover::HandOver;
 use crate::machine::ChannelId;
 use crate::machine::link::{Link, LinkInput};
@@ -60,7 +62,8 @@ impl<R: Registrar> Context<R> {
     ///
     /// # Errors
     /// Nothing changed. [`Error::StillInUse`] if there are other channels, or notifiers;
-    /// [`Error::NotBound`] if a channel is not bound here; [`Error::NotOpen`] if no device is open;
+    /// [`Error::NotBound`] if a channel is not bound here; [`Error::NotOpen`] if no device is open, or
+    /// if this domain was restored after it was opened, which ends every channel;
     /// [`Error::HandOver`] if a port cannot be in a table; [`Error::Deregister`] if the event loop
     /// cannot deregister the device; [`Error::Reentrant`] from inside a hook; [`Error::Inherited`]
     /// in a forked child.
@@ -151,6 +154,15 @@ impl<R: Registrar> Shared<R> {
         let settling = self.settling.lock();
         self.close_failed(&settling);
         let mut state = self.lock();
+        let device = state.device.as_deref();
+        if device.is_some_and(EventChannel::is_resumed) {
+            let call = DeviceCall::Other("hand the device over");
+            state.resumed(DeviceError::new(ErrorKind::Resumed, call));
+            drop(settling);
+            self.unlock(state, true, None)?;
+            self.settle_or_count();
+            return Err(Error::NotOpen);
+        }
         let table = Self::table(&mut state, channels)?;
         let device = state.device.clone().ok_or(Error::NotOpen)?;
         self.carry_out(state, LinkInput::Close, false, &settling)?;

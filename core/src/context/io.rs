@@ -20,6 +20,9 @@ pub(super) enum Read {
     Interrupted,
     /// The ring had overflowed and is empty now. Every waiter is woken.
     Overflow,
+    /// The device is from before a restore of this domain. Every channel is dead and every waiter is
+    /// woken.
+    Resumed,
     /// The device failed. Every channel is dead and every waiter is woken.
     Failed(DeviceError),
 }
@@ -31,7 +34,7 @@ impl Read {
             Read::Full | Read::Interrupted => true,
             // An entry that comes during a read gives no edge, so only an empty read is the end.
             Read::Short | Read::Overflow => trigger == Trigger::Edge,
-            Read::Empty | Read::Failed(_) => false,
+            Read::Empty | Read::Resumed | Read::Failed(_) => false,
         }
     }
 }
@@ -56,6 +59,10 @@ impl State {
     fn failed_read(&mut self, error: DeviceError) -> Read {
         let error = match (error.kind(), &self.device) {
             (ErrorKind::Interrupted, _) => return Read::Interrupted,
+            (ErrorKind::Resumed, _) => {
+                self.resumed(error);
+                return Read::Resumed;
+            }
             (ErrorKind::Overflow, Some(device)) => match device.reset() {
                 Ok(()) => {
                     self.machine.overflow();
@@ -73,6 +80,19 @@ impl State {
         self.news.fault(&error);
         self.failure = Some(error.clone());
         Read::Failed(error)
+    }
+
+    /// The device answered that it is from before a restore of this domain: every channel ends. The
+    /// link is settled later.
+    #[cold]
+    pub(super) fn resumed(&mut self, error: DeviceError) {
+        let Some(device) = self.device.as_ref().filter(|_| !self.machine.is_broken()) else {
+            return;
+        };
+        device.fail();
+        self.machine.resumed();
+        self.news.resumed();
+        self.failure = Some(error);
     }
 
     #[inline]

@@ -276,7 +276,7 @@ fn next_fired(
         }
         match look {
             Look::Nothing => continue,
-            Look::Woken(Cause::Gone) | Look::Cancelled => {
+            Look::Woken(Cause::Gone | Cause::Resumed) | Look::Cancelled => {
                 channels.remove(&channel);
             }
             Look::Woken(_) => state.machine.go_on(channel),

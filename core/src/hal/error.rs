@@ -289,6 +289,9 @@ pub enum ErrorKind {
     Unsupported,
     /// The device itself is gone or broken; close it.
     Gone,
+    /// This domain was saved and restored, or migrated, after the device was opened. Its ports are
+    /// dead, and the call was not made; open another device.
+    Resumed,
     /// Anything else.
     Other,
 }
@@ -309,6 +312,7 @@ impl fmt::Display for ErrorKind {
             ErrorKind::Hidden => "Xen keeps the port for itself",
             ErrorKind::Unsupported => "not supported",
             ErrorKind::Gone => "the device is gone",
+            ErrorKind::Resumed => "the domain was restored after the device was opened",
             ErrorKind::Other => "it failed",
         })
     }

@@ -109,6 +109,11 @@ pub trait Open: Send + Sync + 'static {
 /// Dropping it closes the device, which unbinds every port that is still bound, unless a duplicate
 /// of its descriptor is open elsewhere.
 ///
+/// After this domain was saved and restored, or migrated, the ports that the device had bound are
+/// dead, and a kernel need not survive their unbind. A device that can notice this fails with
+/// [`ErrorKind::Resumed`] in every bind, in `unbind` and in `pending`, without a call of the kernel, and
+/// dropping it closes nothing. It becomes ready, so that its event loop reads it.
+///
 /// The calls of a device, without a context:
 ///
 /// ```
@@ -234,6 +239,11 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     /// opened or adopted it. Then every call except closing it would disturb the parent, which
     /// shares ports and ring. The core asks before each notify, so this must make no system call.
     fn is_inherited(&self) -> bool;
+
+    /// Whether this domain was saved and restored, or migrated, after the device was opened.
+    fn is_resumed(&self) -> bool {
+        false
+    }
 
     /// The device that this one wraps, for example to record its calls.
     fn inner(&self) -> Option<&dyn EventChannel> {

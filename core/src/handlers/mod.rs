@@ -14,7 +14,6 @@ use std::time::Duration;
 use crate::context::{Context, Outcome, Round, WeakContext};
 use crate::error::Error;
 use crate::hal::Registrar;
-use crate::machine::port::Cause;
 use crate::machine::{ChannelId, Wake};
 use crate::policy::{Unmask, UnmaskPolicy};
 use crate::sync::{Arc, Mutex};
@@ -106,7 +105,7 @@ impl<R: Registrar> Handlers<R> {
     /// Sets the handler of a channel and its policy, and waits for the channel.
     ///
     /// The handler runs inside a round, with no lock held, and may do what a program may do in a
-    /// round. After [`Cause::Gone`] it is not called again.
+    /// round. After [`Cause::Gone`](crate::Cause::Gone) and [`Cause::Resumed`](crate::Cause::Resumed) it is not called again.
     ///
     /// # Errors
     /// Nothing changed. [`Error::AlreadyWaited`] if the channel already has a handler here, or a
@@ -264,7 +263,7 @@ impl<R: Registrar> Handlers<R> {
     ) {
         let id = wake.channel;
         let mut call = Call { wake, eoi: None };
-        if wake.cause == Cause::Gone {
+        if wake.cause.is_unbound() {
             if let Some(mut slot) = self.slots.remove(&id) {
                 (slot.handler)(&mut call);
             }

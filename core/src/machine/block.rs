@@ -38,7 +38,7 @@ impl Machine {
     /// What the owner of the channel finds. A wake is taken; the owner keeps the channel.
     pub(super) fn look_at(&mut self, id: ChannelId, waiter: Waiter) -> Look {
         let Ok(slot) = self.ports.by_id(id) else {
-            return Look::Woken(Cause::Gone);
+            return Look::Woken(self.why_unbound(id));
         };
         if slot.owner != Owner::of(waiter) {
             return Look::Cancelled;

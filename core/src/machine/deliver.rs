@@ -155,9 +155,9 @@ impl Machine {
             PortInput::Keep
         };
         let effect = match wake.cause {
-            Cause::Gone => {
+            cause @ (Cause::Gone | Cause::Resumed) => {
                 self.count.queued -= 1;
-                has_taker.then_some(PortEffect::Deliver(Cause::Gone))
+                has_taker.then_some(PortEffect::Deliver(cause))
             }
             Cause::Event
             | Cause::Overflow

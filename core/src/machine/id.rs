@@ -49,6 +49,11 @@ impl ChannelId {
         ChannelId { port, generation }
     }
 
+    /// The generation that the next binding gets. Every binding so far has a lower one.
+    pub(super) fn next_generation() -> u64 {
+        GENERATIONS.load(Ordering::Relaxed)
+    }
+
     /// The id with this port and generation.
     #[inline]
     pub(crate) const fn of(port: Port, generation: u64) -> ChannelId {

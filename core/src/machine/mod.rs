@@ -75,6 +75,8 @@ pub(crate) struct Machine {
     blocks: Waiter,
     /// Channels whose port was found closed, until they are dropped.
     closed: BTreeSet<ChannelId>,
+    /// Bindings of a lower generation ended when this domain was restored.
+    resumed_before: u64,
     pub(crate) stats: Stats,
 }
 
@@ -94,6 +96,7 @@ impl Machine {
             ahead: Ahead::default(),
             blocks: Waiter::FIRST,
             closed: BTreeSet::new(),
+            resumed_before: 0,
             stats: Stats::default(),
         }
     }
@@ -169,7 +172,7 @@ impl Machine {
         let (id, replaced) = self.ports.bind(port);
         if let Some((old, slot)) = replaced {
             self.count.leave(&slot);
-            self.wake_gone(old, slot);
+            self.wake_unbound(old, slot, Cause::Gone);
         }
         let room = self.ports.bound().next_power_of_two().max(64);
         self.inbox.grow(room.min(PortBuf::MAX));
@@ -219,14 +222,35 @@ impl Machine {
     /// The device failed: every channel is dead and every waiter is woken once.
     pub(crate) fn fault(&mut self) {
         self.stats.faults += 1;
+        self.end_all(Cause::Gone);
+    }
+
+    /// The device is from before a restore of this domain: as if it had failed, with a cause of its
+    /// own.
+    pub(crate) fn resumed(&mut self) {
+        self.stats.resumes += 1;
+        self.resumed_before = ChannelId::next_generation();
+        self.end_all(Cause::Resumed);
+    }
+
+    /// Why a channel is no longer bound that was not unbound.
+    pub(crate) const fn why_unbound(&self, id: ChannelId) -> Cause {
+        if id.generation() < self.resumed_before {
+            Cause::Resumed
+        } else {
+            Cause::Gone
+        }
+    }
+
+    fn end_all(&mut self, cause: Cause) {
         let dead: Vec<_> = self.ports.iter().collect();
         self.ports.clear();
         self.to_unmask.clear();
-        self.ready.retain(|wake| wake.cause == Cause::Gone);
+        self.ready.retain(|wake| wake.cause.is_unbound());
         self.count.waited = 0;
         self.count.queued = self.ready.len();
         for (id, slot) in dead {
-            self.wake_gone(id, slot);
+            self.wake_unbound(id, slot, cause);
         }
         self.broken = true;
     }
@@ -247,15 +271,13 @@ impl Machine {
         self.count.tasks.free();
     }
 
-    fn wake_gone(&mut self, id: ChannelId, slot: Slot) {
+    fn wake_unbound(&mut self, id: ChannelId, slot: Slot, cause: Cause) {
         if let Some(waiter) = slot.owner.waiter() {
             self.count.wake_owner(id, waiter);
         } else if slot.state.is_waited() {
             self.count.queued += 1;
-            self.ready.push_back(Wake {
-                channel: id,
-                cause: Cause::Gone,
-            });
+            let channel = id;
+            self.ready.push_back(Wake { channel, cause });
         }
     }
 

@@ -171,7 +171,7 @@ impl Machine {
         };
         self.count.leave(&slot);
         let is_reported = slot.is_waited();
-        self.wake_gone(id, slot);
+        self.wake_unbound(id, slot, Cause::Gone);
         self.closed.insert(id);
         self.dirty = true;
         self.stats.closed += 1;

@@ -21,7 +21,7 @@ use core::fmt;
 ///     match wake.cause {
 ///         Cause::PeerConnected => println!("a new peer"),
 ///         Cause::PeerGone => println!("wait for the next peer"),
-///         Cause::Gone => println!("bind again"),
+///         Cause::Gone | Cause::Resumed => println!("bind again"),
 ///         // Every other cause means "look".
 ///         _ => channel.notify()?,
 ///     }
@@ -50,6 +50,9 @@ pub enum Cause {
     /// an unbind, or a [check](crate::Context::check_peers) found that Xen has closed the port.
     /// Nothing more comes from this channel; bind again.
     Gone,
+    /// The channel is no longer bound, because this domain was saved and restored, or migrated, after
+    /// the bind. Its peer knows it no longer. Bind again: the next bind opens a new device.
+    Resumed,
 }
 
 impl Cause {
@@ -57,7 +60,13 @@ impl Cause {
     /// [`PeerGone`](Self::PeerGone) the channel may wait for another peer.
     #[must_use]
     pub const fn is_end(self) -> bool {
-        matches!(self, Cause::PeerGone | Cause::Gone)
+        matches!(self, Cause::PeerGone | Cause::Gone | Cause::Resumed)
+    }
+
+    /// Whether the channel is no longer bound, so that nothing more comes from it.
+    #[must_use]
+    pub const fn is_unbound(self) -> bool {
+        matches!(self, Cause::Gone | Cause::Resumed)
     }
 }
 
@@ -70,6 +79,7 @@ impl fmt::Display for Cause {
             Cause::PeerConnected => "a peer has connected",
             Cause::Adopted => "adopted from another process",
             Cause::Gone => "the channel is gone",
+            Cause::Resumed => "the domain was restored",
         })
     }
 }
@@ -191,7 +201,7 @@ impl PortInput {
 
 impl PortState {
     /// Every state.
-    pub const ALL: [PortState; 17] = [
+    pub const ALL: [PortState; 19] = [
         PortState::Live,
         PortState::Waiting,
         PortState::Delivered,
@@ -203,12 +213,14 @@ impl PortState {
         PortState::Latched(Cause::PeerConnected),
         PortState::Latched(Cause::Adopted),
         PortState::Latched(Cause::Gone),
+        PortState::Latched(Cause::Resumed),
         PortState::Ready(Cause::Event),
         PortState::Ready(Cause::Overflow),
         PortState::Ready(Cause::PeerGone),
         PortState::Ready(Cause::PeerConnected),
         PortState::Ready(Cause::Adopted),
         PortState::Ready(Cause::Gone),
+        PortState::Ready(Cause::Resumed),
     ];
 
     /// Whether the port is waited for, or has a queued wake.
@@ -326,7 +338,8 @@ impl PortState {
             | Cause::PeerGone
             | Cause::PeerConnected
             | Cause::Adopted
-            | Cause::Gone => PortState::Masked,
+            | Cause::Gone
+            | Cause::Resumed => PortState::Masked,
         }
     }
 }

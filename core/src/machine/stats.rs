@@ -53,6 +53,8 @@ pub struct Stats {
     pub closed: u64,
     /// Devices that failed.
     pub faults: u64,
+    /// Devices that were found to be from before a restore of this domain.
+    pub resumes: u64,
     /// Errors that no call could return: of a drop, or further errors of a call that returned one.
     pub unreported: u64,
 }

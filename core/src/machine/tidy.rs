@@ -4,7 +4,7 @@
 //! would cost time in every call. Such stale entries are skipped later. Here they are removed once
 //! they outnumber the others, so a call is still O(1) on average.
 
-use super::port::{Cause, PortInput, PortState};
+use super::port::{PortInput, PortState};
 use super::step::advance;
 use super::task::TaskId;
 use super::{Machine, Slot, Wake};
@@ -45,11 +45,11 @@ impl Machine {
             count,
             ..
         } = self;
-        // A wake of a port that is gone is queued once.
-        let is_gone = |wake: &Wake| wake.cause == Cause::Gone;
+        // A wake of a port that is no longer bound is queued once.
+        let is_unbound = |wake: &Wake| wake.cause.is_unbound();
         // The first wake of a port takes it out of `Ready`, so its second wake is removed.
         ready.retain(|wake| {
-            is_gone(wake)
+            is_unbound(wake)
                 || ports.by_id(wake.channel).is_ok_and(|slot| {
                     let is_ready = matches!(slot.state, PortState::Ready(_));
                     if is_ready {
@@ -58,7 +58,7 @@ impl Machine {
                     is_ready
                 })
         });
-        for wake in ready.iter().filter(|wake| !is_gone(wake)) {
+        for wake in ready.iter().filter(|wake| !is_unbound(wake)) {
             if let Ok(slot) = ports.by_id(wake.channel) {
                 advance(wake.channel, slot, PortInput::Queue, count);
             }

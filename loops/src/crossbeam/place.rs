@@ -262,7 +262,7 @@ impl<R: Sleep> Drop for Delivery<R> {
         if self.is_over || self.place.control.check_caller().is_err() {
             return;
         }
-        if panicking() && !self.is_again && self.cause != Cause::Gone {
+        if panicking() && !self.is_again && !self.cause.is_unbound() {
             self.place.give_again(self.cause);
             return;
         }

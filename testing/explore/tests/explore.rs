@@ -62,7 +62,7 @@ fn a_short_run_counts_its_steps_and_its_cells() {
     assert!(object["found"].is_null() && object["steps_per_second"].is_null());
     assert_eq!(object["link_cells"]["reachable"], 16);
     let cells = object["cells"].as_array().unwrap();
-    assert_eq!(cells.len(), 170 + 20);
+    assert_eq!(cells.len(), 190 + 20);
     let met = |table: &str| {
         let met = cells.iter().filter(|cell| cell["table"] == table);
         met.filter(|cell| cell["steps"] != 0).count() as u64

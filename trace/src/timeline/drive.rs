@@ -262,8 +262,8 @@ impl<'a> Driver<'a> {
 
     /// A wake was handed out. Events are handled in the order in which they were read.
     fn wake(&mut self, port: u32, cause: Cause) {
-        if cause == Cause::Gone {
-            return self.mark(port, Kind::Alarm, "gone");
+        if cause.is_unbound() {
+            return self.woke(port, cause);
         }
         while !self.state(port).is_some_and(is_ready)
             && let Some(unread) = self.unread.pop_front()
@@ -288,6 +288,7 @@ impl<'a> Driver<'a> {
             Cause::PeerConnected => self.mark(port, Kind::Alarm, "peer connected"),
             Cause::Adopted => self.mark(port, Kind::Alarm, "adopted"),
             Cause::Gone => self.mark(port, Kind::Alarm, "gone"),
+            Cause::Resumed => self.mark(port, Kind::Alarm, "restored"),
             _ => self.mark(port, Kind::Alarm, "other"),
         }
     }

@@ -35,8 +35,8 @@ impl Cell {
     pub const fn unreachable(self) -> Option<&'static str> {
         use PortState as S;
         match self {
-            Cell::Port(S::Latched(Cause::Gone) | S::Ready(Cause::Gone), _) => {
-                Some("a channel that is gone has no port: its wake stands in the queue alone")
+            Cell::Port(S::Latched(cause) | S::Ready(cause), _) if cause.is_unbound() => {
+                Some("a channel that is not bound has no port: its wake stands in the queue alone")
             }
             Cell::Port(
                 S::Latched(Cause::PeerGone | Cause::PeerConnected)
