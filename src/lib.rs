@@ -173,6 +173,8 @@ mod documents {
     struct Platforms;
     #[doc = include_str!("../docs/record-and-replay.md")]
     struct RecordAndReplay;
+    #[doc = include_str!("../docs/restored-guests.md")]
+    struct RestoredGuests;
     #[doc = include_str!("../docs/test-without-xen.md")]
     struct TestWithoutXen;
     #[doc = include_str!("../docs/tokio.md")]

@@ -65,7 +65,8 @@ const PACKAGES: [&str; 17] = [
 ];
 
 /// The path of each program in the unpacked packages; `*` is Xen's version.
-const PROGRAMS: [&str; 6] = [
+const PROGRAMS: [&str; 7] = [
+    "usr/lib/xen-*/bin/libxl-save-helper",
     "usr/lib/xen-*/bin/xl",
     "usr/lib/xen-*/bin/xenstored",
     "usr/lib/xen-*/bin/xenconsoled",
@@ -156,7 +157,7 @@ pub(crate) fn archive(config: &Config, programs: &[Program], job: &str) -> Resul
 /// Downloads the toolstack if needed, and returns its directory: its programs, their libraries, their loader.
 fn prepare(dir: &Path, platform: &Bootable) -> Result<PathBuf> {
     let toolstack = dir.join(format!("toolstack-{}", platform.xen.name));
-    if toolstack.is_dir() {
+    if is_complete(&toolstack)? {
         return Ok(toolstack);
     }
     let scratch = dir.join("toolstack.partial");
@@ -183,9 +184,21 @@ fn prepare(dir: &Path, platform: &Bootable) -> Result<PathBuf> {
     // The C library loads it when a thread ends.
     let unwinder = root.join("lib/x86_64-linux-gnu/libgcc_s.so.1");
     fs::copy(&unwinder, finished.join("lib/libgcc_s.so.1"))?;
+    packages::remove(&toolstack)?;
     fs::rename(&finished, &toolstack)?;
     packages::remove(&scratch)?;
     Ok(toolstack)
+}
+
+/// Whether every program is there.
+fn is_complete(toolstack: &Path) -> Result<bool> {
+    for program in PROGRAMS {
+        let name = file_name(Path::new(program))?;
+        if !toolstack.join("guest").join(name).is_file() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The version of Xen, from the name of the folder of its programs.

@@ -9,8 +9,8 @@ pub(super) fn lines(machine: &Machine) -> Vec<Line> {
     if machine.is_control() == Some(false) {
         lines.push(Line::note(
             "restore",
-            "after a restore or a migration of this guest every port of an open device is gone: a \
-             program has to open the device and bind again",
+            "after a restore or a migration of this guest every port of an open device is dead: waits \
+             end, and a program has to bind again",
         ));
     }
     if machine.linux().is_some_and(|linux| linux < (4, 18)) {

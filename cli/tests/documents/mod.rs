@@ -45,6 +45,7 @@ const DOCUMENTS: &[Document] = documents![
     "docs/comparison.md",
     "docs/figures.md",
     "docs/notify-many.md",
+    "docs/restored-guests.md",
     "docs/overflow.md",
     "docs/platforms.md",
     "docs/record-and-replay.md",

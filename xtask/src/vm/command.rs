@@ -49,6 +49,9 @@ impl Machine<'_> {
             xen += " dom0=pvh dom0-iommu=map-reserved";
             command.args(["-machine", "q35", "-cpu", "qemu64,+svm,+npt"]);
             command.args(["-device", "amd-iommu"]);
+        } else if self.setup.has_guests {
+            // For guests that are not paravirtualized.
+            command.args(["-cpu", "qemu64,+svm,+npt"]);
         }
         let image = self.platform.image();
         command
