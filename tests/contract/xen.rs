@@ -106,7 +106,10 @@ impl Platform for Xen {
     }
 
     fn domid(&self) -> DomId {
-        DomId::DOM0
+        let Ok(domid) = env::var("EVTCHN_DOMID") else {
+            return DomId::DOM0;
+        };
+        domid.parse().unwrap()
     }
 
     fn pair(&self) -> evtchn_sim::Platform {

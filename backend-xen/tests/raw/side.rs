@@ -36,6 +36,9 @@ pub(crate) trait Side {
     fn readv(&self, file: Self::File, segments: [&mut [u8]; 2]) -> Answer<usize>;
     /// `writev` of two segments.
     fn writev(&self, file: Self::File, segments: [&[u8]; 2]) -> Answer<usize>;
+    /// The domain that the files are opened in.
+    fn domid(&self) -> u32;
+
     /// The pair of Xen and Linux that it is.
     fn platform(&self) -> Platform;
 

@@ -83,6 +83,10 @@ impl Side for Sim {
         self.0.borrow_mut().writev(file, &segments).map_err(errno)
     }
 
+    fn domid(&self) -> u32 {
+        0
+    }
+
     fn platform(&self) -> Platform {
         self.1
     }

@@ -5,6 +5,7 @@
 )]
 
 use std::cell::RefCell;
+use std::env;
 use std::ffi::{c_int, c_void};
 use std::fs;
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
@@ -191,6 +192,11 @@ impl Side for Xen {
         });
         // SAFETY: the kernel only reads both segments.
         answer(unsafe { libc::writev(file, segments.as_ptr(), 2) })
+    }
+
+    fn domid(&self) -> u32 {
+        let domid = env::var("EVTCHN_DOMID");
+        domid.map_or(0, |domid| domid.parse().unwrap())
     }
 
     fn platform(&self) -> Platform {
