@@ -109,13 +109,15 @@ const OUT_OF_REACH: [(&str, &str); 7] = [
 impl Row {
     /// Whether a pair of Xen and Linux can do it.
     fn is_possible(self, pair: &Platform) -> bool {
-        match self {
-            Row::StaticUnknown => !pair.bind_static.value,
-            Row::StaticBound | Row::StaticAgain | Row::StaticFault => pair.bind_static.value,
-            Row::UnboundNoDomain => pair.policy.value == Policy::Dummy,
-            Row::UnboundRefused => pair.policy.value == Policy::Silo,
-            _ => true,
-        }
+        let statics: &[Row] = match pair.bind_static.value {
+            true => &[Row::StaticUnknown],
+            false => &[Row::StaticBound, Row::StaticAgain, Row::StaticFault],
+        };
+        let unbound = match pair.policy.value {
+            Policy::Dummy => Row::UnboundRefused,
+            Policy::Silo => Row::UnboundNoDomain,
+        };
+        self != unbound && !statics.contains(&self)
     }
 }
 
