@@ -102,7 +102,7 @@ impl Drop for Statics {
     fn drop(&mut self) {
         for port in self.pairs.as_flattened().iter().chain(&self.halves) {
             // The end of the test says more.
-            let _ = self.close(*port);
+            let _closed = self.close(*port);
         }
         // SAFETY: the mapping of `new`, to which no pointer is left.
         let _unmapped = unsafe { rustix::mm::munmap(self.page.cast(), PAGE) };
