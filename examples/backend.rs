@@ -7,6 +7,10 @@
 //!
 //! `cargo run --example backend`, or on a Xen host `cargo run --example backend -- --backend xen`:
 //! there the front ends are threads of this domain.
+#![expect(
+    clippy::incompatible_msrv,
+    reason = "an example may need a newer Rust than the crate"
+)]
 #![expect(clippy::print_stdout, reason = "it is what an example is for")]
 
 use std::collections::HashMap;

@@ -169,14 +169,20 @@ mod documents {
     struct NotifyMany;
     #[doc = include_str!("../docs/overflow.md")]
     struct Overflow;
+    #[doc = include_str!("../docs/peers.md")]
+    struct Peers;
     #[doc = include_str!("../docs/platforms.md")]
     struct Platforms;
     #[doc = include_str!("../docs/record-and-replay.md")]
     struct RecordAndReplay;
     #[doc = include_str!("../docs/restored-guests.md")]
     struct RestoredGuests;
+    #[doc = include_str!("../docs/restrict.md")]
+    struct Restrict;
     #[doc = include_str!("../docs/test-without-xen.md")]
     struct TestWithoutXen;
+    #[doc = include_str!("../docs/threads.md")]
+    struct Threads;
     #[doc = include_str!("../docs/tokio.md")]
     struct Tokio;
 }

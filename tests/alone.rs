@@ -1,5 +1,9 @@
 //! Tests that count the bytes on the heap or the descriptors of the whole process. They run one after the other, on the
 //! thread that counts. `cargo test --test alone NAME` runs one file's.
+#![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
 
 mod allocations;
 mod churn;

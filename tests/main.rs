@@ -1,5 +1,9 @@
 //! The tests of the whole library that need neither a device nor the process to themselves. One binary, because each
 //! would compile the library's generic code again.
+#![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
 
 mod bad_input;
 mod blocking;

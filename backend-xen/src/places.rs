@@ -167,7 +167,7 @@ impl Places for Kernel {
         word.fetch_add(1, SeqCst);
         let count = match threads {
             Unpark::One => 1,
-            Unpark::All => i32::MAX.cast_unsigned(),
+            Unpark::All => i32::MAX.unsigned_abs(),
         };
         // This fails only for an invalid address.
         let _woken = futex::wake(word, futex::Flags::PRIVATE, count);

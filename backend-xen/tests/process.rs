@@ -1,6 +1,10 @@
 //! Fork and exec, for real. A process that forks must have one thread, and exec replaces the
 //! process, so each scene is this program once more. An environment variable says what to play.
 #![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
+#![expect(
     clippy::panic,
     clippy::unwrap_used,
     reason = "a scene ends by panicking, and its process with it"

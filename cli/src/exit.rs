@@ -103,15 +103,15 @@ pub(crate) fn restored(port: Port, advice: &str) -> anyhow::Error {
 
 /// The error of a bind to a port of another domain, with advice.
 pub(crate) fn bind_failed(error: Error) -> anyhow::Error {
-    if let Error::Device(source) = &error
-        && let DeviceCall::BindInterdomain(_) = source.call()
-    {
-        if source.kind() == ErrorKind::NoSuchDomain {
-            return Exit::NoPeer.because(format!("{source}; `xl list` has the ids"));
-        }
-        if source.kind() == ErrorKind::Invalid {
-            let message = format!("{source}; run `evtchn listen` there to offer one");
-            return Exit::NoPeer.because(message);
+    if let Error::Device(source) = &error {
+        if let DeviceCall::BindInterdomain(_) = source.call() {
+            if source.kind() == ErrorKind::NoSuchDomain {
+                return Exit::NoPeer.because(format!("{source}; `xl list` has the ids"));
+            }
+            if source.kind() == ErrorKind::Invalid {
+                let message = format!("{source}; run `evtchn listen` there to offer one");
+                return Exit::NoPeer.because(message);
+            }
         }
     }
     call_failed(error)

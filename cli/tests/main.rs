@@ -1,4 +1,8 @@
 //! Tests of the command: arguments in, lines, files and an exit code out.
+#![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
 
 mod commands;
 mod doctor;

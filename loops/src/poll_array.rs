@@ -1,12 +1,14 @@
 //! The adapter for a program that fills an array for poll(2) itself.
 
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evtchn_core::{Device, LoopError, NewLoop, Registrar, Trigger};
 use evtchn_fork::Process;
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::held::Held;
 use crate::hooks::Interest;
@@ -128,8 +130,8 @@ struct State {
 /// bell, so no thread is woken twice by one wake.
 #[derive(Debug)]
 struct Bell {
-    reader: PipeReader,
-    writer: PipeWriter,
+    reader: File,
+    writer: File,
     /// How many threads are between their `before_poll` and their `after_poll` with it.
     pollers: usize,
     rings: bool,
@@ -139,10 +141,10 @@ struct Bell {
 
 impl Bell {
     fn new() -> io::Result<Bell> {
-        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         Ok(Bell {
-            reader,
-            writer,
+            reader: reader.into(),
+            writer: writer.into(),
             pollers: 0,
             rings: false,
             called: false,

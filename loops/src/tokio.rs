@@ -185,13 +185,13 @@ fn listen(handle: &Handle, watched: Watched, was_ready: Arc<AtomicBool>) -> io::
 
 impl Watch for Registered {
     fn arm(&mut self, cx: &mut Cx<'_>) -> bool {
-        if let Listening::On(listen) = &mut self.listening
-            && let Poll::Ready(end) = listen.as_mut().poll(cx)
-        {
-            self.listening = match end {
-                End::Closed => Listening::Closed,
-                End::Lost => Listening::Lost,
-            };
+        if let Listening::On(listen) = &mut self.listening {
+            if let Poll::Ready(end) = listen.as_mut().poll(cx) {
+                self.listening = match end {
+                    End::Closed => Listening::Closed,
+                    End::Lost => Listening::Lost,
+                };
+            }
         }
         self.was_ready.swap(false, Ordering::Relaxed)
     }

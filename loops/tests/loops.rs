@@ -5,6 +5,10 @@
 //! with `EVTCHN_REQUIRE_XEN=1` it fails without the device. `cargo xtask xen --test loops` boots
 //! a machine that has it.
 #![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "cases fail by panicking, and so do their helpers"

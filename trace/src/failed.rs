@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::names::{self, Number as _};
+use crate::text::beginning;
 
 /// A failed call of a device or an event loop.
 ///
@@ -51,7 +52,7 @@ impl Failed {
     /// A failure with a kind and a message, of which the first 65,536 bytes are kept.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Failed {
         let mut text = text.into();
-        text.truncate(text.floor_char_boundary(Failed::MOST));
+        text.truncate(beginning(&text, Failed::MOST).len());
         Failed {
             kind,
             errno: None,

@@ -31,6 +31,7 @@ mod salvage;
 mod sim;
 mod step;
 mod tape;
+mod text;
 #[cfg(feature = "timeline")]
 mod timeline;
 

@@ -19,6 +19,7 @@ use crate::line::{
 use crate::names;
 use crate::read::LINE_LIMIT;
 use crate::refused::BadTraceKind;
+use crate::text::beginning;
 
 /// How many values a line may have outside of its [`LISTS`].
 const VALUES: usize = 4096;
@@ -159,7 +160,7 @@ fn short(message: impl fmt::Display) -> String {
     impl fmt::Write for Short {
         fn write_str(&mut self, part: &str) -> fmt::Result {
             let room = MOST - self.0.len();
-            self.0.push_str(&part[..part.floor_char_boundary(room)]);
+            self.0.push_str(beginning(part, room));
             if part.len() > room {
                 Err(fmt::Error)
             } else {
@@ -239,8 +240,8 @@ pub(crate) fn line(mut object: Object<'_>) -> Result<Line, BadTraceKind> {
     let mut kinds = KINDS.iter().filter(|(kind, _)| object.has(kind));
     let Some((kind, reader)) = kinds.next() else {
         let fields: Vec<&str> = object.fields.keys().map(String::as_str).collect();
-        let fields = format_args!("a line with the fields {fields:?}");
-        return Err(BadTraceKind::UnknownKind(short(fields)));
+        let text = short(format_args!("a line with the fields {fields:?}"));
+        return Err(BadTraceKind::UnknownKind(text));
     };
     let mut record = reader(&object.fields).map_err(|error| {
         let text = short(error);

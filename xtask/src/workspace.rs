@@ -23,3 +23,58 @@ pub(crate) fn read(path: impl AsRef<Path>) -> Result<String> {
 pub(crate) fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a line of a Cargo.toml sets a field of its package to.
+    fn field<'a>(manifest: &'a str, name: &str) -> Option<&'a str> {
+        let mut lines = manifest.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))?;
+        Some(value.trim_matches('"'))
+    }
+
+    #[test]
+    fn the_table_of_compilers_has_what_each_published_crate_declares() {
+        let root = read("Cargo.toml").unwrap();
+        let common = field(&root, "rust-version").unwrap();
+        let mut manifests = vec![root.clone()];
+        for folder in fs::read_dir(super::root()).unwrap() {
+            let manifest = folder.unwrap().path().join("Cargo.toml");
+            manifests.extend(fs::read_to_string(manifest));
+        }
+        let is_published = |manifest: &&String| field(manifest, "publish") != Some("false");
+        let mut declared: Vec<String> = manifests
+            .iter()
+            .filter(is_published)
+            .map(|manifest| {
+                let package = field(manifest, "name").unwrap();
+                let version = field(manifest, "rust-version").unwrap_or_else(|| {
+                    assert!(manifest.contains("\nrust-version.workspace = true\n"));
+                    common
+                });
+                format!("| `{package}` | {version} | {version}.0")
+            })
+            .collect();
+        declared.sort();
+        let document = read("docs/compilers.md").unwrap();
+        let rows: Vec<&str> = document
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        assert_eq!(rows.len(), declared.len(), "{rows:#?} {declared:#?}");
+        for (row, declared) in rows.iter().zip(&declared) {
+            assert!(row.starts_with(declared), "{row} against {declared}");
+        }
+        let script = read(".ci/msrv").unwrap();
+        let checked = script
+            .lines()
+            .find(|line| line.starts_with("packages=("))
+            .unwrap();
+        for row in rows {
+            let package = row.split('`').nth(1).unwrap();
+            assert!(checked.contains(package), ".ci/msrv leaves out {package}");
+        }
+    }
+}

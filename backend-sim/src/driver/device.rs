@@ -175,11 +175,11 @@ impl Driver {
         }
         for index in 0..words {
             let port = word(index);
-            if let Some(index) = self.bound_by(file, port)
-                && !self.bindings[index].enabled
-            {
-                self.bindings[index].enabled = true;
-                self.unmask(xen, port);
+            if let Some(index) = self.bound_by(file, port) {
+                if !self.bindings[index].enabled {
+                    self.bindings[index].enabled = true;
+                    self.unmask(xen, port);
+                }
             }
         }
         Ok(words * size_of::<u32>())

@@ -262,10 +262,10 @@ impl Driver {
     fn unmask(&mut self, xen: &mut Hypervisor, port: u32) {
         let before = xen.upcalls();
         xen.unmask(self.domid, port);
-        if self.one_vcpu
-            && let Some(upcall) = xen.take_upcall(before)
-        {
-            self.upcall(xen, upcall);
+        if self.one_vcpu {
+            if let Some(upcall) = xen.take_upcall(before) {
+                self.upcall(xen, upcall);
+            }
         }
     }
 
@@ -294,23 +294,22 @@ impl Driver {
     }
 
     /// What has bound a port, for a dump.
-    pub(crate) fn describe(&self, port: u32) -> impl fmt::Display + use<> {
-        let binding = self.bindings.get(port as usize).copied();
-        fmt::from_fn(move |f| match binding {
-            None => Ok(()),
-            Some(binding) => match binding.owner {
-                Owner::Free => Ok(()),
-                Owner::Kernel { events } => write!(f, " kernel events={events}"),
-                Owner::File(file) => {
-                    let enabled = if binding.enabled {
-                        "enabled"
-                    } else {
-                        "disabled"
-                    };
-                    write!(f, " file={file} {enabled}")
-                }
-            },
-        })
+    pub(crate) fn describe(&self, port: u32) -> String {
+        let Some(binding) = self.bindings.get(port as usize) else {
+            return String::new();
+        };
+        match binding.owner {
+            Owner::Free => String::new(),
+            Owner::Kernel { events } => format!(" kernel events={events}"),
+            Owner::File(file) => {
+                let enabled = if binding.enabled {
+                    "enabled"
+                } else {
+                    "disabled"
+                };
+                format!(" file={file} {enabled}")
+            }
+        }
     }
 
     /// One line per open file, for a dump.

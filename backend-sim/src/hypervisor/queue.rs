@@ -102,11 +102,11 @@ impl Queue {
         let (mut word, mut before) = (0, place);
         let mut step = words.checked_ilog2().map_or(0, |log| 1 << log);
         while step > 0 {
-            if let Some(&sum) = self.sums.get(word + step - 1)
-                && sum as usize <= before
-            {
-                word += step;
-                before -= sum as usize;
+            if let Some(&sum) = self.sums.get(word + step - 1) {
+                if sum as usize <= before {
+                    word += step;
+                    before -= sum as usize;
+                }
             }
             step /= 2;
         }
@@ -124,7 +124,7 @@ impl Queue {
     /// Enters that this entry is there, which is the first one that was not.
     #[inline]
     fn enter(&mut self, index: usize) {
-        if index.is_multiple_of(WORD) {
+        if index % WORD == 0 {
             self.append_word();
         }
         // The word is the last one, so no other sum has it.

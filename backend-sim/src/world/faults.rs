@@ -35,7 +35,7 @@ impl World {
                 Ok(ports)
             }
             Some(Verdict::Fail(errno)) => {
-                self.happened(Happening::Fault, errno.raw().cast_unsigned());
+                self.happened(Happening::Fault, errno.raw().unsigned_abs());
                 self.report(Happened::Fail(call, errno));
                 Err(errno)
             }

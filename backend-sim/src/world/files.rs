@@ -205,7 +205,8 @@ impl World {
     pub fn read_cut(&mut self, file: FileId, count: usize, buf: &mut [u8]) -> Result<usize, Errno> {
         let there = buf.len();
         let put = |index: usize, port: u32| {
-            if let Some(bytes) = buf.as_chunks_mut().0.get_mut(index) {
+            let rest = buf.get_mut(index * size_of::<u32>()..);
+            if let Some(bytes) = rest.and_then(<[u8]>::first_chunk_mut) {
                 *bytes = port.to_ne_bytes();
             }
         };
@@ -246,11 +247,10 @@ impl World {
     /// `EFAULT` where more would be written than `buf` holds, and then nothing is; `EBADF` for a
     /// closed file.
     pub fn write_cut(&mut self, file: FileId, count: usize, buf: &[u8]) -> Result<usize, Errno> {
-        let words = buf.as_chunks().0;
         let port = |index: usize| {
-            words
-                .get(index)
-                .map_or(0, |&bytes| u32::from_ne_bytes(bytes))
+            let rest = buf.get(index * size_of::<u32>()..);
+            let bytes = rest.and_then(<[u8]>::first_chunk);
+            bytes.map_or(0, |&bytes| u32::from_ne_bytes(bytes))
         };
         self.write_with(file, count, buf.len(), port)
     }
@@ -372,7 +372,7 @@ pub(super) fn kernel(kernels: &[Option<Box<Kernel>>], file: FileId) -> Result<&K
 
 /// An answer as one word, the errno negative as a system call returns it.
 fn word(answer: Result<u32, Errno>) -> u32 {
-    answer.unwrap_or_else(|errno| errno.raw().wrapping_neg().cast_unsigned())
+    answer.unwrap_or_else(|errno| errno.raw().unsigned_abs().wrapping_neg())
 }
 
 pub(super) fn size(answer: Result<usize, Errno>) -> u32 {

@@ -224,10 +224,10 @@ impl World {
             self.readers.over.insert(reader, answer);
             return;
         }
-        if let Ok(driver) = driver(&mut self.kernels, file)
-            && driver.hold(file.index).is_ok()
-        {
-            self.fall_asleep(reader, file, count);
+        if let Ok(driver) = driver(&mut self.kernels, file) {
+            if driver.hold(file.index).is_ok() {
+                self.fall_asleep(reader, file, count);
+            }
         }
     }
 
@@ -284,8 +284,10 @@ impl World {
         let mut bytes = Vec::with_capacity(count.min(PAGE));
         let put = |_, port: u32| bytes.extend(port.to_ne_bytes());
         let read = driver.read(file.index, count, count, put);
-        for word in bytes.as_chunks().0 {
+        let mut rest = bytes.as_slice();
+        while let Some((word, after)) = rest.split_first_chunk() {
             self.digest.word(u32::from_ne_bytes(*word).into());
+            rest = after;
         }
         self.digest.pair(READ, size(read));
         read.map(|_| bytes)

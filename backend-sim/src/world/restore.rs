@@ -99,10 +99,10 @@ impl World {
     /// The watches of all programs that were open before the restore fire.
     fn fire_watches(&mut self, domid: DomId, boot: u64) {
         let kernel = self.kernels.get_mut(usize::from(domid.as_raw()));
-        if let Some(kernel) = kernel.and_then(Option::as_deref_mut)
-            && kernel.boot == boot
-        {
-            kernel.driver.fire_watches();
+        if let Some(kernel) = kernel.and_then(Option::as_deref_mut) {
+            if kernel.boot == boot {
+                kernel.driver.fire_watches();
+            }
         }
     }
 }

@@ -104,10 +104,10 @@ impl Watch {
 impl Drop for Watch {
     /// Closing the file would unbind its ports, so it stays open until the process ends.
     fn drop(&mut self) {
-        if let Some(file) = self.file.take()
-            && self.is_resumed()
-        {
-            let _left_open = ManuallyDrop::new(file);
+        if let Some(file) = self.file.take() {
+            if self.is_resumed() {
+                let _left_open = ManuallyDrop::new(file);
+            }
         }
     }
 }

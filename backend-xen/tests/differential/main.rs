@@ -10,7 +10,12 @@
 //! In `cargo test` the simulator is held against itself, against itself with events that arrive
 //! late, and against machines that are different, which must be noticed.
 #![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
+#![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "tests fail by panicking, and a run prints what it found"
 )]
@@ -21,6 +26,7 @@ mod defective;
 mod generate;
 #[path = "../shared/hypercall.rs"]
 #[expect(unsafe_code, reason = "hypercalls take addresses")]
+#[allow(dead_code, reason = "two programs share it")]
 mod hypercall;
 mod op;
 #[path = "../shared/pair.rs"]

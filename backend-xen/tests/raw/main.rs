@@ -5,6 +5,10 @@
 //! as the contract suite does; this one needs unsafe code. Without the device its half is ignored,
 //! and with `EVTCHN_REQUIRE_XEN=1` it fails.
 #![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "cases fail by panicking, and so do their helpers"
@@ -18,6 +22,7 @@ use libtest_mimic::{Arguments, Completion, Trial};
 
 #[path = "../shared/hypercall.rs"]
 #[expect(unsafe_code, reason = "hypercalls take addresses")]
+#[allow(dead_code, reason = "two programs share it")]
 mod hypercall;
 mod memory;
 #[path = "../shared/pair.rs"]

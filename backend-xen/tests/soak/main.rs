@@ -3,6 +3,10 @@
 //!
 //! `cargo xtask xen --soak MINUTES` runs it on the real device: this program with
 //! `--minutes` and `--seed`. Without them it is a test of a few laps on the simulator, and of what it notices.
+#![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
 #![expect(clippy::print_stdout, reason = "what a program of its own has to say")]
 
 mod board;

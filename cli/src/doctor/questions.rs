@@ -3,12 +3,11 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 
 use anyhow::Result;
 use evtchn::xen::{Device, PRIVCMD_PATH, Privcmd};
 use evtchn::{DomId, Port, PortStatuses, Status, Virq};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 
 use super::Line;
 use super::machine::Machine;
@@ -144,11 +143,9 @@ fn abi(machine: &Machine) -> Option<Abi> {
     if machine.text("/proc/cmdline").is_some_and(is_off) {
         return Some(Abi::TwoLevel);
     }
-    let mut log = File::options();
-    let log = log
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed());
-    let mut log = log.open(machine.path("/dev/kmsg")).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let log = rustix::fs::open(machine.path("/dev/kmsg"), flags, Mode::empty());
+    let mut log = File::from(log.ok()?);
     let mut record = [0; 8192];
     // Each read is one record; a file is read in pieces. The log has an end, where a read would block.
     for _ in 0..1_000_000 {

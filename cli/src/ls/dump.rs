@@ -86,10 +86,10 @@ impl Reader {
             self.begin_domain(domid);
         } else if let Some((_, vcpus)) = line.split_once("Polling vCPUs: {") {
             let vcpus = vcpus.split('}').next().unwrap_or_default();
-            if let Some(domid) = self.domain()
-                && !vcpus.is_empty()
-            {
-                self.dump.polling.insert(domid, vcpus.to_owned());
+            if let Some(domid) = self.domain() {
+                if !vcpus.is_empty() {
+                    self.dump.polling.insert(domid, vcpus.to_owned());
+                }
             }
         } else if line.contains("]: s=") {
             match (self.domain(), port(line)) {

@@ -200,10 +200,10 @@ impl RunningJob<'_> {
 
     /// Calls the observer, which may end the job.
     fn call_observer(&mut self) -> Result<()> {
-        if let Some(observer) = &mut self.observer
-            && !observer()?
-        {
-            self.left = 0;
+        if let Some(observer) = &mut self.observer {
+            if !observer()? {
+                self.left = 0;
+            }
         }
         Ok(())
     }
@@ -216,11 +216,11 @@ impl RunningJob<'_> {
     /// Checks the peers if that is due. Channels whose peer changed wake in the next round.
     fn check(&mut self) -> Result<()> {
         let now = self.output.now();
-        if let Some(checks) = &mut self.checks
-            && checks.next <= now
-        {
-            checks.next = now + checks.every;
-            self.context.check_peers_with(&*checks.statuses)?;
+        if let Some(checks) = &mut self.checks {
+            if checks.next <= now {
+                checks.next = now + checks.every;
+                self.context.check_peers_with(&*checks.statuses)?;
+            }
         }
         Ok(())
     }
@@ -233,13 +233,12 @@ impl RunningJob<'_> {
         for &which in begin {
             self.wait(which)?;
         }
-        while self.left > 0
-            && let Some(wake) = round.next()
-        {
-            if let Some(&which) = self.indexes.get(&wake.channel)
-                && self.woke(which, wake.cause)? == AfterWake::WaitAgain
-            {
-                self.wait(which)?;
+        while self.left > 0 {
+            let Some(wake) = round.next() else { break };
+            if let Some(&which) = self.indexes.get(&wake.channel) {
+                if self.woke(which, wake.cause)? == AfterWake::WaitAgain {
+                    self.wait(which)?;
+                }
             }
         }
         round.finish()?;
@@ -302,11 +301,11 @@ impl RunningJob<'_> {
                 self.progress.inc(1);
             }
             // After Ctrl-C the rest of a long round runs no more commands.
-            if let Some(exec) = &mut self.options.exec
-                && !self.stop.is_requested()
-            {
-                self.output.flush();
-                exec.run(port, source, cause_name(cause), *wakes)?;
+            if let Some(exec) = &mut self.options.exec {
+                if !self.stop.is_requested() {
+                    self.output.flush();
+                    exec.run(port, source, cause_name(cause), *wakes)?;
+                }
             }
         }
         self.call_observer()?;

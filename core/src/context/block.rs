@@ -170,10 +170,10 @@ impl<R: Sleep> Shared<R> {
     /// A thread has its wake. If the device failed, the result is its error.
     fn woken(&self, id: ChannelId, cause: Cause) -> Result<Blocked, Error> {
         trace::wake(id, cause);
-        if cause == Cause::Gone
-            && let Some(failure) = self.lock().failure.clone()
-        {
-            return Err(failure.into());
+        if cause == Cause::Gone {
+            if let Some(failure) = self.lock().failure.clone() {
+                return Err(failure.into());
+            }
         }
         Ok(Blocked::Woken(cause))
     }

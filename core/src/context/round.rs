@@ -192,10 +192,10 @@ impl<'a, R: Registrar> Round<'a, R> {
     #[inline(never)]
     fn leave(&mut self) {
         let is_last = self.shared.in_round.is_last(self.number);
-        if let Err(error) = self.end(is_last)
-            && !self.shared.is_inherited()
-        {
-            self.shared.owe_error(error);
+        if let Err(error) = self.end(is_last) {
+            if !self.shared.is_inherited() {
+                self.shared.owe_error(error);
+            }
         }
     }
 

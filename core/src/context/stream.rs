@@ -156,10 +156,10 @@ impl<R: Registrar> Wakes<R> {
 
     fn remove_now(&mut self, id: ChannelId) -> bool {
         let removed = self.channels.remove(&id);
-        if removed
-            && let Some(task_id) = self.task_id
-            && !self.shared.is_inherited()
-        {
+        if !removed || self.shared.is_inherited() {
+            return removed;
+        }
+        if let Some(task_id) = self.task_id {
             let mut state = self.shared.lock();
             if state.machine.leave(id, task_id) {
                 state.machine.sweep();
@@ -212,12 +212,14 @@ impl<R: Registrar> Wakes<R> {
         let (mut is_set, mut has_fired) = (polled.is_set, polled.has_fired);
         let mut before = None;
         loop {
-            if has_fired && let Some(wake) = next_fired(&mut self.channels, &mut state, task_id) {
-                self.is_queued = false;
-                drop(state);
-                drop(before);
-                trace::wake(wake.channel, wake.cause);
-                return Poll::Ready(Some(Ok(wake)));
+            if has_fired {
+                if let Some(wake) = next_fired(&mut self.channels, &mut state, task_id) {
+                    self.is_queued = false;
+                    drop(state);
+                    drop(before);
+                    trace::wake(wake.channel, wake.cause);
+                    return Poll::Ready(Some(Ok(wake)));
+                }
             }
             if self.channels.is_empty() {
                 // Before the waker is dropped, which is code of the program.

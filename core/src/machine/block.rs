@@ -53,11 +53,11 @@ impl Machine {
 
     /// Ends the wait of a thread that blocks, if it has not ended already.
     pub(crate) fn end_block(&mut self, id: ChannelId, waiter: Waiter) {
-        if let Ok(slot) = self.ports.by_id(id)
-            && slot.owner == Owner::of(waiter)
-        {
-            set_owner(slot, Owner::NEXT, &mut self.count);
-            advance(id, slot, PortInput::Cancel, &mut self.count);
+        if let Ok(slot) = self.ports.by_id(id) {
+            if slot.owner == Owner::of(waiter) {
+                set_owner(slot, Owner::NEXT, &mut self.count);
+                advance(id, slot, PortInput::Cancel, &mut self.count);
+            }
         }
     }
 
@@ -72,9 +72,10 @@ impl Machine {
     #[inline]
     pub(crate) fn take_threads_to_wake(&mut self, myself: Option<Waiter>) -> ThreadsToWake {
         let mut threads = ThreadsToWake::NONE;
-        while !threads.is_full()
-            && let Some(waiter) = self.count.threads_to_wake.pop_front()
-        {
+        while !threads.is_full() {
+            let Some(waiter) = self.count.threads_to_wake.pop_front() else {
+                break;
+            };
             if Some(waiter) != myself {
                 threads.add(waiter);
             }

@@ -72,10 +72,10 @@ impl Machine {
                 break;
             };
             *place = Wake { channel, cause };
-            if fire(slot, next)
-                && let Some(port) = ports.next()
-            {
-                *port = channel.port();
+            if fire(slot, next) {
+                if let Some(port) = ports.next() {
+                    *port = channel.port();
+                }
             }
             count += 1;
         }

@@ -57,12 +57,12 @@ pub(super) fn advance(
         slot.note_event();
     }
     let (mut next, mut effect) = slot.state.step(input);
-    if effect == PortEffect::Fire
-        && let Some(waiter) = slot.owner.waiter()
-    {
-        cells::port(next, PortInput::Keep);
-        (next, effect) = next.step(PortInput::Keep);
-        count.wake_owner(id, waiter);
+    if effect == PortEffect::Fire {
+        if let Some(waiter) = slot.owner.waiter() {
+            cells::port(next, PortInput::Keep);
+            (next, effect) = next.step(PortInput::Keep);
+            count.wake_owner(id, waiter);
+        }
     }
     if matches!(input, PortInput::Keep) {
         // The next wait sets its own owner.

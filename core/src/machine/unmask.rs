@@ -8,7 +8,7 @@ use crate::ids::Port;
 impl Machine {
     /// Whether ports are queued.
     #[inline]
-    pub(crate) const fn has_unmasks(&self) -> bool {
+    pub(crate) fn has_unmasks(&self) -> bool {
         !self.to_unmask.is_empty()
     }
 

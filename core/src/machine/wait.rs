@@ -101,11 +101,10 @@ impl Machine {
 
     /// Turns a wait of rounds for each wake into one for the next.
     pub(crate) fn wait_for_one(&mut self, id: ChannelId) {
-        if let Ok(slot) = self.ports.by_id(id)
-            && slot.owner.is_each()
-            && slot.state.is_waited()
-        {
-            slot.owner = Owner::NEXT;
+        if let Ok(slot) = self.ports.by_id(id) {
+            if slot.owner.is_each() && slot.state.is_waited() {
+                slot.owner = Owner::NEXT;
+            }
         }
     }
 
@@ -147,10 +146,10 @@ impl Machine {
 
     #[inline(never)]
     fn go_on_from_any(&mut self, id: ChannelId) {
-        if let Ok(slot) = self.ports.by_id(id)
-            && advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Unmask
-        {
-            self.queue_unmask(id.port());
+        if let Ok(slot) = self.ports.by_id(id) {
+            if advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Unmask {
+                self.queue_unmask(id.port());
+            }
         }
     }
 

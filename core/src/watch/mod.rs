@@ -202,10 +202,10 @@ impl<P: Places> Watch<P> {
         has_news: impl Fn() -> bool,
         deadline: P::Deadline,
     ) -> Result<Waited, P::Error> {
-        if !self.post.take(LoopThread::RUNNER)
-            && let Some(waited) = self.stand_by(&has_news, deadline)?
-        {
-            return Ok(waited);
+        if !self.post.take(LoopThread::RUNNER) {
+            if let Some(waited) = self.stand_by(&has_news, deadline)? {
+                return Ok(waited);
+            }
         }
         // Leaves the watch, also if the poll panics.
         let _leaving = Leaving(self);

@@ -1,5 +1,9 @@
 //! A forked child that uses and drops an adapter: its parent's event loop goes on as before.
 #![expect(
+    clippy::incompatible_msrv,
+    reason = "tests may need a newer Rust than the crate"
+)]
+#![expect(
     clippy::unwrap_used,
     reason = "a scene ends by panicking, and its process with it"
 )]

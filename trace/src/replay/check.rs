@@ -36,10 +36,10 @@ impl Check {
 
     /// Checks the next line.
     pub(crate) fn line(&mut self, line: &Line) {
-        if self.bad.is_none()
-            && let Err(why) = self.follows(line)
-        {
-            self.bad = Some(BadTraceKind::Field(why).at(self.at));
+        if self.bad.is_none() {
+            if let Err(why) = self.follows(line) {
+                self.bad = Some(BadTraceKind::Field(why).at(self.at));
+            }
         }
         self.at += 1;
     }
@@ -62,19 +62,20 @@ impl Check {
         if line.thread >= THREADS {
             return Err(format!("thread {} of at most {THREADS}", line.thread));
         }
-        if let Record::Backend(backend) = &line.record
-            && let Some(port) = bound(backend).filter(|port| *port >= PORTS)
-        {
-            let why = format!("port {port}, but a domain has no more than {PORTS}");
-            return Err(why);
+        if let Record::Backend(backend) = &line.record {
+            if let Some(port) = bound(backend).filter(|port| *port >= PORTS) {
+                let why = format!("port {port}, but a domain has no more than {PORTS}");
+                return Err(why);
+            }
         }
         if let Record::Backend(BackendRecord {
             call: BackendCall::Pending { room },
             ..
         }) = &line.record
-            && *room > PORTS as usize
         {
-            return Err(format!("no room for {room} ports"));
+            if *room > PORTS as usize {
+                return Err(format!("no room for {room} ports"));
+            }
         }
         match (&line.record, self.under_way) {
             (Record::Call(call), under_way) => self.call(call, line.thread, under_way),
@@ -121,10 +122,10 @@ impl Check {
         }
         self.threads.insert(thread);
         self.under_way = Some((self.at, thread));
-        if let Call::Fill { room } = call
-            && *room > PORTS as usize
-        {
-            return Err(format!("no room for {room} wakes"));
+        if let Call::Fill { room } = call {
+            if *room > PORTS as usize {
+                return Err(format!("no room for {room} wakes"));
+            }
         }
         if *call == (Call::Return { panics: true }) {
             return Err("a callback panics, which is not replayed".into());

@@ -76,9 +76,10 @@ fn on_threads(
             });
             links.insert(*thread, (sender, returned));
         }
-        while !(has_parts && shared.cursor.is_at_close())
-            && let Some((thread, call)) = shared.cursor.next_call()
-        {
+        while !(has_parts && shared.cursor.is_at_close()) {
+            let Some((thread, call)) = shared.cursor.next_call() else {
+                break;
+            };
             if matches!(
                 call,
                 Call::DropContext | Call::HandOver { .. } | Call::FromParts { .. }
@@ -134,7 +135,8 @@ impl Shared {
         let (channel, cause) = self.numbered(wake);
         self.cursor.answer(Answer::Calls { channel, cause });
         let mut is_on = end_turn();
-        while is_on && let Some(call) = next_turn() {
+        while is_on {
+            let Some(call) = next_turn() else { return };
             if matches!(call, Call::Return { .. }) {
                 return;
             }

@@ -131,16 +131,16 @@ impl SimCheck {
 
     /// Checks the next line.
     pub(crate) fn line(&mut self, line: &Line) {
-        if self.bad.is_none()
-            && let Some(why) = obstacle(self.source, &line.record)
-        {
-            let why = format!("{why}, which cannot be replayed on the simulator");
-            self.bad = Some(BadTraceKind::Field(why).at(self.at));
+        if self.bad.is_none() {
+            if let Some(why) = obstacle(self.source, &line.record) {
+                let why = format!("{why}, which cannot be replayed on the simulator");
+                self.bad = Some(BadTraceKind::Field(why).at(self.at));
+            }
         }
-        if self.bad.is_none()
-            && let Err(why) = self.count(&line.record)
-        {
-            self.bad = Some(BadTraceKind::Field(why).at(self.at));
+        if self.bad.is_none() {
+            if let Err(why) = self.count(&line.record) {
+                self.bad = Some(BadTraceKind::Field(why).at(self.at));
+            }
         }
         if let Record::Call(call) = &line.record {
             let adopts = matches!(call, Call::FromParts { .. });

@@ -106,14 +106,14 @@ impl Visitor for Builder {
         let Some(track) = self.track(lane).filter(|_| has_room) else {
             return;
         };
-        if let Some((before, from)) = track.now.take()
-            && from < at.step
-        {
-            track.lane.spans.push(Span {
-                from,
-                to: at.step,
-                state: before,
-            });
+        if let Some((before, from)) = track.now.take() {
+            if from < at.step {
+                track.lane.spans.push(Span {
+                    from,
+                    to: at.step,
+                    state: before,
+                });
+            }
         }
         track.now = state.map(|state| (state, at.step));
     }

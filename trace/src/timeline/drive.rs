@@ -9,6 +9,7 @@ mod steps;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::BufRead;
 
+use crate::text::beginning;
 use crate::{Call, Header, Lines, LoadError, Record};
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::{Cause, PortEffect, PortInput, PortState};
@@ -172,7 +173,7 @@ impl<'a> Driver<'a> {
 
     /// A mark on the lane of the port, or on that of the device if the port has no lane.
     fn mark(&mut self, port: impl Into<Option<u32>>, kind: Kind, text: &str) {
-        let text = &text[..text.floor_char_boundary(LETTERS)];
+        let text = beginning(text, LETTERS);
         let port = port.into().filter(|port| self.ports.contains_key(port));
         let at = self.position();
         self.summary.add(kind);
@@ -265,9 +266,10 @@ impl<'a> Driver<'a> {
         if cause.is_unbound() {
             return self.woke(port, cause);
         }
-        while !self.state(port).is_some_and(is_ready)
-            && let Some(unread) = self.unread.pop_front()
-        {
+        while !self.state(port).is_some_and(is_ready) {
+            let Some(unread) = self.unread.pop_front() else {
+                break;
+            };
             self.step(unread, PortInput::Event);
         }
         if !self.state(port).is_some_and(is_ready) {

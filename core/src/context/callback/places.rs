@@ -93,11 +93,11 @@ impl Callbacks {
     /// be done.
     #[inline]
     pub(super) fn put_back(&mut self, ran: Callback) -> Option<Rest> {
-        if let Some(id) = self.running.take()
-            && let Some(place @ None) = self.place(id)
-        {
-            *place = Some(ran);
-            return self.awaited.then(|| self.rest(None));
+        if let Some(id) = self.running.take() {
+            if let Some(place @ None) = self.place(id) {
+                *place = Some(ran);
+                return self.awaited.then(|| self.rest(None));
+            }
         }
         Some(self.rest(Some(ran)))
     }

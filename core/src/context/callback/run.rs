@@ -113,12 +113,12 @@ impl<R: Registrar> Round<'_, R> {
         let mut left = self.wakes_left;
         while left > 0 && !shared.is_inherited() {
             let mut state = shared.lock();
-            if let Some(ran) = ran.take()
-                && let Some(rest) = state.callbacks.put_back(ran)
-            {
-                drop(state);
-                shared.settle_rest(rest);
-                continue;
+            if let Some(ran) = ran.take() {
+                if let Some(rest) = state.callbacks.put_back(ran) {
+                    drop(state);
+                    shared.settle_rest(rest);
+                    continue;
+                }
             }
             let (callback, channel, cause) = match state.next_plain_call() {
                 Some((callback, channel)) => (callback, channel, Cause::Event),

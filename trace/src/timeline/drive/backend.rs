@@ -1,5 +1,7 @@
 //! The calls that the context made of the device and the event loop.
 
+use std::slice;
+
 use crate::{BackendAnswer, BackendCall, BackendRecord, Call, Failed};
 use evtchn_core::machine::link::LinkInput;
 use evtchn_core::machine::port::PortInput;
@@ -155,14 +157,16 @@ impl Driver<'_> {
         if bind_failed(call) {
             self.slots.not_bound();
         }
-        let port = if let BackendCall::Unbind { port } | BackendCall::Notify { port } = call {
-            Some(port.as_raw())
-        } else if let BackendCall::Unmask { ports } = call
-            && let [port] = ports.as_slice()
-        {
-            Some(port.as_raw())
+        let ports = if let BackendCall::Unbind { port } | BackendCall::Notify { port } = call {
+            slice::from_ref(port)
+        } else if let BackendCall::Unmask { ports } = call {
+            ports.as_slice()
         } else {
-            failed.port
+            &[]
+        };
+        let port = match ports {
+            [port] => Some(port.as_raw()),
+            _ => failed.port,
         };
         self.mark(port, Kind::Fault, &failed.text);
         let is_signal = failed.kind == ErrorKind::Interrupted;

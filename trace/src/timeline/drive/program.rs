@@ -12,18 +12,18 @@ const CANCELLED: &str = "cancelled";
 
 impl Driver<'_> {
     pub(super) fn call(&mut self, thread: u32, call: &Call) {
-        if let Call::Wait { channel } | Call::WaitEach { channel } = call
-            && let Some(port) = self.port(*channel)
-        {
-            self.wait(port);
-            if matches!(call, Call::WaitEach { .. }) {
-                self.waits_each.insert(port);
+        if let Call::Wait { channel } | Call::WaitEach { channel } = call {
+            if let Some(port) = self.port(*channel) {
+                self.wait(port);
+                if matches!(call, Call::WaitEach { .. }) {
+                    self.waits_each.insert(port);
+                }
             }
         }
-        if let Call::Block { channel, .. } | Call::Woken { channel } = call
-            && let Some(port) = self.port(*channel)
-        {
-            self.step(port, PortInput::Wait);
+        if let Call::Block { channel, .. } | Call::Woken { channel } = call {
+            if let Some(port) = self.port(*channel) {
+                self.step(port, PortInput::Wait);
+            }
         }
         self.calls.insert(thread, call.clone());
     }
@@ -107,9 +107,10 @@ impl Driver<'_> {
         if let Answer::Failed {
             step, failed: None, ..
         } = answer
-            && step != CANCELLED
         {
-            self.program_call_failed(&call, &step.to_string());
+            if step != CANCELLED {
+                self.program_call_failed(&call, &step.to_string());
+            }
         }
     }
 

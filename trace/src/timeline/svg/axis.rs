@@ -48,9 +48,10 @@ fn ticks(plot: Plot<'_>) -> Vec<(u32, f64)> {
     let every = round((lines.last().copied().unwrap_or(1) / TICKS).max(1));
     let mut ticks: Vec<(u32, f64)> = Vec::new();
     let mut line = every;
-    while let Ok(step) = u32::try_from(lines.partition_point(|it| *it < line))
-        && step < plot.timeline.steps()
-    {
+    while let Ok(step) = u32::try_from(lines.partition_point(|it| *it < line)) {
+        if step >= plot.timeline.steps() {
+            break;
+        }
         let x = plot.x(step);
         let is_free = ticks.last().is_none_or(|(_, before)| x - before >= APART);
         if is_free && x < LEFT + PLOT {
