@@ -161,7 +161,7 @@ impl SimDevice {
     ) -> Result<T, DeviceError> {
         let mut world = self.sim().lock();
         let judged = world.judge(&self.opener.opener, call, Some(self.file));
-        if world.is_old(self.file) && call.needs_current_device() {
+        if call.needs_current_device() && world.is_old(self.file) {
             return Err(DeviceError::new(ErrorKind::Resumed, of()));
         }
         judged

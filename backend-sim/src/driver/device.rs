@@ -295,7 +295,7 @@ impl Driver {
     /// Whether a file had bound this port before a restore.
     #[inline]
     fn has_old(&self, file: usize, port: u32) -> bool {
-        self.peek(file).is_ok_and(|file| file.has_old(port))
+        self.was_restored && self.peek(file).is_ok_and(|file| file.has_old(port))
     }
 
     /// The index of a port in the table, if this file has bound it (`find_evtchn`).

@@ -73,6 +73,8 @@ pub(crate) struct Driver {
     page_size: usize,
     /// How many times a file was given a static port that has another owner.
     static_misuses: u64,
+    /// The domain was restored since it booted.
+    was_restored: bool,
     /// How many ports from before a restore were unbound.
     old_ports_released: u64,
     /// With one vCPU an upcall runs at once, even in the middle of a write.
@@ -98,6 +100,7 @@ impl Driver {
             knows_static: config.bind_static,
             page_size: config.page_size,
             static_misuses: 0,
+            was_restored: false,
             old_ports_released: 0,
             one_vcpu: true,
             bindings: Vec::new(),
@@ -116,6 +119,7 @@ impl Driver {
         for file in self.files.values_mut() {
             file.restore();
         }
+        self.was_restored = true;
         self.bindings = Vec::new();
         self.pages = 1;
         self.begin(config, xen);

@@ -130,6 +130,8 @@ pub struct World {
     observer: Option<Observer>,
     /// A call on a file is about to return.
     within: bool,
+    /// Some domain was restored.
+    has_restored: bool,
     pub(crate) faults: Faults,
     /// How many descriptors were ever made.
     pub(crate) descriptors: u64,
@@ -151,6 +153,7 @@ impl World {
             digest: Digest::new(),
             observer: None,
             within: false,
+            has_restored: false,
             faults: Faults::default(),
             descriptors: 0,
         };

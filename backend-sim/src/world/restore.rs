@@ -51,6 +51,7 @@ impl World {
         kernel.driver.restore(&kernel.config, &mut self.xen);
         let boot = kernel.boot;
         self.kernels[usize::from(domid.as_raw())] = Some(kernel);
+        self.has_restored = true;
         self.happened(Happening::Restore, domid.as_raw().into());
         self.report(Happened::Other("save_restore"));
         self.upcalls();
@@ -87,13 +88,17 @@ impl World {
     /// Whether the domain of a file was restored after the file was opened.
     #[inline]
     pub(crate) fn is_old(&self, file: FileId) -> bool {
-        kernel(&self.kernels, file).is_ok_and(|kernel| kernel.driver.is_old(file.index))
+        // On most machines nothing is ever restored.
+        self.has_restored
+            && kernel(&self.kernels, file).is_ok_and(|kernel| kernel.driver.is_old(file.index))
     }
 
     /// Whether the watch fired by which the holder of a file notices a restore.
     #[inline]
     pub(crate) fn has_fired_watch(&self, file: FileId) -> bool {
-        kernel(&self.kernels, file).is_ok_and(|kernel| kernel.driver.has_fired_watch(file.index))
+        self.has_restored
+            && kernel(&self.kernels, file)
+                .is_ok_and(|kernel| kernel.driver.has_fired_watch(file.index))
     }
 
     /// The watches of all programs that were open before the restore fire.

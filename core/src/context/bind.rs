@@ -86,12 +86,13 @@ impl<R: Registrar> Context<R> {
     /// If the device turns out to be from before a restore of this domain, its channels end, and the
     /// bind is made on a new one.
     fn bind_now(&self, source: Source) -> Result<Channel<R>, Error> {
-        match self.bind_once(source) {
-            Err(Error::Device(error)) if error.kind() == ErrorKind::Resumed => {
-                self.bind_once(source)
+        let bound = self.bind_once(source);
+        if let Err(Error::Device(error)) = &bound {
+            if error.kind() == ErrorKind::Resumed {
+                return self.bind_once(source);
             }
-            bound => bound,
         }
+        bound
     }
 
     fn bind_once(&self, source: Source) -> Result<Channel<R>, Error> {

@@ -208,7 +208,7 @@ impl<'a, R: Registrar> Round<'a, R> {
         if !is_last {
             return Ok(self.shared.outcome());
         }
-        self.shared.end_round(self.may_read)
+        self.shared.end_round(self.may_read, self.ahead.room.take())
     }
 
     /// `next` of a round that is observed or was ended by another one.
