@@ -36,9 +36,9 @@ pub(crate) struct Guest {
 }
 
 /// The kinds of guests.
-pub(crate) const KINDS: [&str; 2] = ["pv", "pvh"];
+const KINDS: [&str; 2] = ["pv", "pvh"];
 /// The tests that run inside of guests.
-pub(crate) const INSIDE: [&str; 2] = ["contract", "raw"];
+const INSIDE: [&str; 2] = ["contract", "raw"];
 
 impl Guest {
     /// Seconds that it may take beyond the usual.
