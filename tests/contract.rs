@@ -37,12 +37,14 @@ mod rounds;
 mod sim;
 mod spy;
 mod status;
+mod unfit;
 mod unmask;
 mod waiting;
 mod xen;
 
 use platform::Platform;
 use sim::Sim;
+use unfit::Unfit;
 use xen::Xen;
 
 macro_rules! cases {
@@ -348,27 +350,6 @@ impl<P: Platform + 'static> Side<P> {
             run(&platform);
             Ok(Completion::Completed)
         })
-    }
-}
-
-/// A case for some pairs of Xen and Linux alone.
-#[derive(Clone, Copy)]
-struct Unfit {
-    case: &'static str,
-    /// Where it is left out.
-    on: fn(&evtchn_sim::Platform) -> bool,
-    reason: &'static str,
-}
-
-impl Unfit {
-    const ALL: [Unfit; 1] = [Unfit {
-        case: "a_static_bind_is_unsupported_before_linux_6_6",
-        on: |pair| pair.bind_static.value,
-        reason: "this Linux has static binds; the cases of the raw device make them",
-    }];
-
-    fn of(case: &str) -> Option<Unfit> {
-        Unfit::ALL.into_iter().find(|unfit| unfit.case == case)
     }
 }
 

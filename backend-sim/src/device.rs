@@ -1,6 +1,7 @@
 //! The simulated device, as a context calls it.
 
 mod opener;
+mod raw;
 #[cfg(test)]
 mod tests;
 

@@ -23,6 +23,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use evtchn_fork::Process;
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::driver::abi::PollBits;
 
@@ -75,7 +76,8 @@ impl Pollable {
     }
 
     fn change(&mut self, bits: PollBits) {
-        // None of these calls can fail while both sockets are open and at most one datagram is
+        // The holder of the descriptor may have made the socket blocking, which these calls must not
+        // be. None of them can fail while both sockets are open and at most one datagram is
         // under way, unless a user of the descriptor interferes; then only that user is misled.
         drop(self.leave());
         drop(self.enter(bits));
@@ -86,7 +88,7 @@ impl Pollable {
     fn leave(&self) -> io::Result<()> {
         match self.shown {
             PollBits::READABLE => {
-                self.polled.recv(&mut [0])?;
+                rustix::net::recv(&self.polled, &mut [0; 1], RecvFlags::DONTWAIT)?;
             }
             PollBits::ERROR => {
                 self.polled.take_error()?;
@@ -104,7 +106,7 @@ impl Pollable {
                 self.peer.send(&[0])?;
             }
             PollBits::ERROR => {
-                self.polled.send(&[0])?;
+                rustix::net::send(&self.polled, &[0], SendFlags::DONTWAIT)?;
                 rustix::net::connect_unspec(&self.peer)?;
             }
             _ => {}

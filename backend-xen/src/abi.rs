@@ -80,6 +80,11 @@ macro_rules! requests {
             );
         )*
 
+        $(
+            $(#[$doc])*
+            pub const $header: u32 = $code;
+        )*
+
         /// Every request of the driver: its name in the header after `IOCTL_EVTCHN_`, and its
         /// code. The codes are the same on x86, Arm and RISC-V.
         pub const REQUESTS: &[(&str, u32)] = &[$((stringify!($header), $code)),*];

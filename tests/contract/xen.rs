@@ -40,7 +40,7 @@ fn pair() -> evtchn_sim::Platform {
         return evtchn_sim::Platform::LINUX_6_1_ON_XEN_4_17;
     };
     let known = name.to_str().and_then(evtchn_sim::Platform::named);
-    *known.unwrap_or_else(|| panic!("EVTCHN_PLATFORM is {}", name.display()))
+    *known.ok_or(name).unwrap()
 }
 
 fn is_required() -> bool {
@@ -106,7 +106,10 @@ impl Platform for Xen {
     }
 
     fn domid(&self) -> DomId {
-        DomId::DOM0
+        let Ok(domid) = env::var("EVTCHN_DOMID") else {
+            return DomId::DOM0;
+        };
+        domid.parse().unwrap()
     }
 
     fn pair(&self) -> evtchn_sim::Platform {

@@ -103,6 +103,7 @@ impl Run {
     fn turn(&mut self) {
         let wakes: Vec<_> = self.it.context.dispatch().unwrap().collect();
         for wake in wakes {
+            assert_ne!(wake.cause, Cause::Gone, "no device failed");
             if wake.cause == Cause::Resumed {
                 assert!(
                     self.to_resume.contains(&wake.channel),

@@ -14,7 +14,7 @@ use crate::{
     image,
     initramfs::{Archive, Files},
     platform::{Bootable, VARIABLE},
-    report,
+    report::{self, Verdict},
     results::Results,
     shell,
     toolchain::Toolchain,
@@ -136,6 +136,22 @@ impl Config {
         }
         let code = code.context("the guest never ran the command")?;
         Ok(ExitCode::from(code))
+    }
+
+    /// Prints what the last boot found of these tests, and keeps it.
+    pub(crate) fn verdict(&self, names: &[&str], end: End) -> Result<ExitCode> {
+        let report = self.recorded(Line::Report)?;
+        let verdict = Verdict::new(names, &report, &self.recorded(Line::Console)?, end);
+        if !verdict.is_success() {
+            self.show_console()?;
+        }
+        self.keep(|results| {
+            for (name, tally) in verdict.tallies() {
+                results.test(name, *tally);
+            }
+        })?;
+        writeln!(io::stdout().lock(), "\n{verdict}")?;
+        Ok(ExitCode::from(u8::from(!verdict.is_success())))
     }
 
     /// Keeps what the last boot has tried. One with several vCPUs runs less, and is not kept.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
-    binaries::{self, DOMAINS, Program},
+    binaries::{self, DOMAINS, GuestTest, Program, TESTS},
     boot::Config,
     debian::Debian,
     image::KERNEL,
@@ -18,6 +18,7 @@ use crate::{
     packages,
     platform::Bootable,
     report::Verdict,
+    shell,
     vm::{End, Line},
     workspace,
 };
@@ -29,12 +30,24 @@ pub(crate) struct Guest {
     /// In dom0 the command `domain` starts guests and runs programs in them
     #[arg(long, conflicts_with_all = ["bench", "differential", "tests", "syscalls"])]
     pub(crate) guest: bool,
+    /// Run the contract and the raw cases inside of a paravirtualized and of a PVH guest, whose privcmd makes hypercalls
+    #[arg(long, conflicts_with_all = ["bench", "differential", "tests", "syscalls", "guest", "command"])]
+    pub(crate) inside: bool,
 }
+
+/// The kinds of guests.
+pub(crate) const KINDS: [&str; 2] = ["pv", "pvh"];
+/// The tests that run inside of guests.
+pub(crate) const INSIDE: [&str; 2] = ["contract", "raw"];
 
 impl Guest {
     /// Seconds that it may take beyond the usual.
     pub(crate) fn extra_seconds(&self) -> u64 {
-        if self.guest { 480 } else { 0 }
+        if self.has_guests() { 480 } else { 0 }
+    }
+
+    pub(crate) fn has_guests(&self) -> bool {
+        self.guest || self.inside
     }
 }
 
@@ -97,6 +110,28 @@ pub(crate) fn run(config: &Config) -> Result<ExitCode> {
     ))?;
     let is_success = real.is_success() && simulated.is_success();
     Ok(ExitCode::from(u8::from(!is_success)))
+}
+
+/// Runs tests of dom0 inside of guests of each kind, all in one boot.
+pub(crate) fn run_inside(config: &Config) -> Result<ExitCode> {
+    let tests = TESTS.iter().filter(|test| INSIDE.contains(&test.name));
+    let tests: Vec<&GuestTest> = tests.collect();
+    let programs = binaries::tests(&tests, &config.toolchain)?;
+    let mut job = config.environment.clone();
+    let mut names = Vec::new();
+    for kind in KINDS {
+        for test in &tests {
+            let program = test.program();
+            // The guest's console is a terminal.
+            let words = [kind, test.name, &program, "--color=never"].into_iter();
+            job += &shell::call("run_inside", words.chain(test.args.iter().copied()));
+            names.push(format!("{} in {kind}", test.name));
+        }
+    }
+    let archive = archive(config, &programs, &job)?;
+    let end = config.boot(archive, &[Line::Report])?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    config.verdict(&names, end)
 }
 
 /// Runs the cases on the simulator, on this machine.

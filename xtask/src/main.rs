@@ -1,5 +1,5 @@
 //! Tasks of the workspace: `cargo xtask xen` boots a real Xen under qemu and runs tests, or one command, in its dom0;
-//! `cargo xtask docs` rewrites the generated parts of the documents.
+//! `cargo xtask docs` rewrites the generated parts of the documents; `cargo xtask capi` links and installs the C libraries.
 //!
 //! Standard output carries only what the guest prints, and the last line of a test run. Messages of xtask itself go to
 //! standard error.
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 // A module imports only modules of the groups below its own, which a test checks.
+mod capi;
 mod docs;
 mod xen;
 
@@ -55,6 +56,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Capi(capi::Options),
     Docs(docs::Options),
     Mutants(mutants::Options),
     Xen(xen::Options),
@@ -62,6 +64,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let ended = match Cli::parse().task {
+        Task::Capi(options) => capi::run(&options),
         Task::Docs(options) => docs::run(&options),
         Task::Mutants(options) => mutants::run(&options),
         Task::Xen(options) => xen::run(&options),

@@ -80,7 +80,9 @@ impl Toolchain {
             .env(
                 format!("CARGO_TARGET_{VARIABLE}_RUSTFLAGS"),
                 "-C target-feature=+crt-static",
-            );
+            )
+            // They are taken away for the guest, and take long to make.
+            .env("CARGO_PROFILE_DEV_DEBUG", "false");
         if let Some(compiler) = &cross.compiler {
             command.env("RUSTC", compiler);
         }

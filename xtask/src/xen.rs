@@ -19,7 +19,6 @@ use crate::{
     debian::NotServed,
     differential, guest,
     platform::{self, Architecture, Bootable, LeftOut},
-    report::Verdict,
     shell, soak, syscalls,
     toolchain::Toolchain,
     vm::{Clock, Line, Setup},
@@ -90,7 +89,7 @@ impl Options {
             setup: Setup {
                 cpus: self.smp,
                 clock: Clock::Wall,
-                has_guests: self.guest.guest,
+                has_guests: self.guest.has_guests(),
                 timeout: self.timeout(),
             },
             environment: exports.collect(),
@@ -106,7 +105,7 @@ impl Options {
             soak,
             ..
         } = self;
-        bench.bench || syscalls.syscalls || guest.guest || soak.soak.is_some()
+        bench.bench || syscalls.syscalls || guest.has_guests() || soak.soak.is_some()
     }
 }
 
@@ -148,6 +147,8 @@ fn run_on(options: &Options, config: &Config) -> Result<ExitCode> {
         soak::run(&options.soak, config, minutes)
     } else if options.guest.guest && options.command.is_empty() {
         guest::run(config)
+    } else if options.guest.inside {
+        guest::run_inside(config)
     } else if options.command.is_empty() {
         run_tests(options, config)
     } else {
@@ -173,22 +174,7 @@ fn run_tests(options: &Options, config: &Config) -> Result<ExitCode> {
     let archive = config.archive(&programs, &job)?;
     let end = config.boot(archive, &[Line::Report])?;
     let names: Vec<&str> = tests.iter().map(|test| test.name).collect();
-    let verdict = Verdict::new(
-        &names,
-        &config.recorded(Line::Report)?,
-        &config.recorded(Line::Console)?,
-        end,
-    );
-    if !verdict.is_success() {
-        config.show_console()?;
-    }
-    config.keep(|results| {
-        for (name, tally) in verdict.tallies() {
-            results.test(name, *tally);
-        }
-    })?;
-    println(&format!("\n{verdict}"))?;
-    Ok(ExitCode::from(u8::from(!verdict.is_success())))
+    config.verdict(&names, end)
 }
 
 /// Runs one command in the guest and exits with its exit code.

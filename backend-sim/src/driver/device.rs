@@ -190,6 +190,16 @@ impl Driver {
         Ok(self.peek(file)?.poll())
     }
 
+    /// The ports that a file has not read yet.
+    pub(crate) fn unread(&self, file: usize) -> Result<Vec<u32>, Errno> {
+        Ok(self.peek(file)?.ring().collect())
+    }
+
+    /// Whether a file has bound a port.
+    pub(crate) fn has_bound(&self, file: usize, port: u32) -> bool {
+        self.bound_by(file, port).is_some()
+    }
+
     /// How often sleepers on a file were woken so far.
     pub(crate) fn wakes(&self, file: usize) -> Result<u64, Errno> {
         Ok(self.peek(file)?.wakes())

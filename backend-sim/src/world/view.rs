@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use evtchn_core::{DomId, Port, PortStatus, RemotePort, Status, Virq};
 
 use super::World;
+use super::files::{FileId, kernel};
 use crate::errno::Errno;
 use crate::hypervisor::State;
 
@@ -58,6 +59,25 @@ impl World {
     pub fn open_files(&self) -> usize {
         let kernels = self.kernels.iter().flatten();
         kernels.map(|kernel| kernel.driver.open_files()).sum()
+    }
+
+    /// The ports that a file has not read yet, the oldest first. After an overflow too, although no
+    /// read returns them then.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn unread(&self, file: FileId) -> Result<Vec<u32>, Errno> {
+        kernel(&self.kernels, file)?.driver.unread(file.index)
+    }
+
+    /// Whether a file has bound a port.
+    ///
+    /// # Errors
+    /// `EBADF` for a closed file.
+    pub fn has_bound(&self, file: FileId, port: u32) -> Result<bool, Errno> {
+        Ok(kernel(&self.kernels, file)?
+            .driver
+            .has_bound(file.index, port))
     }
 
     /// Every port that is not free and every open file, a line each.

@@ -1,8 +1,9 @@
 //! The incarnation of this domain: how often it was created or restored, counted by Xen.
 //!
 //! Xen reports it in its CPUID leaves (xen/arch/x86/cpuid.c, `cpuid_hypervisor_leaves`; the time leaf in
-//! xen/arch/x86/time.c, `tsc_get_info`). Domain 0 has 0, a new domain 1, and each restore and each
-//! migration adds 1.
+//! xen/arch/x86/time.c, `tsc_get_info`). A new domain has 1, and each restore and each migration adds 1.
+//! Domain 0 has 0 where it is paravirtualized, and no xenstored when it begins: a watch that is set
+//! there sleeps in the kernel until there is one.
 
 /// The incarnation, or `None` in domain 0, on Arm, and outside Xen. It makes no system call after the
 /// first time.
@@ -55,6 +56,9 @@ mod leaf {
         fn find() -> Option<Leaves> {
             let read = |name| fs::read_to_string(format!("/sys/hypervisor/{name}")).ok();
             let make = Leaves::kind(&read("type")?, &read("guest_type")?)?;
+            if is_dom0(&read("properties/features")?) {
+                return None;
+            }
             // Another hypervisor's leaves may come first (xen/arch/x86/cpuid.c).
             let bases = (0x4000_0000..0x4001_0000).step_by(0x100);
             bases.map(make).find(|leaves| leaves.are_xens())
@@ -131,6 +135,13 @@ mod leaf {
         }
     }
 
+    /// Whether the kernel says so in `/sys/hypervisor/properties/features` (`XENFEAT_dom0`, Xen
+    /// xen/include/public/features.h).
+    fn is_dom0(features: &str) -> bool {
+        const DOM0: u32 = 1 << 11;
+        u32::from_str_radix(features.trim_end(), 16).is_ok_and(|features| features & DOM0 != 0)
+    }
+
     /// The leaf with the incarnation.
     const TIME: u32 = 3;
 
@@ -148,6 +159,12 @@ mod leaf {
             assert_eq!(kind("xen\n", "HVM\n"), Some(Leaves::Hvm(0x4000_0000)));
             assert_eq!(kind("xen\n", "Xen\n"), None);
             assert_eq!(kind("kvm\n", "PV\n"), None);
+        }
+
+        #[test]
+        fn domain_0_has_a_feature_of_its_own() {
+            let of = ["001d2b05\n", "001d2305\n", "", "x"];
+            assert_eq!(of.map(is_dom0), [true, false, false, false]);
         }
 
         #[test]

@@ -113,13 +113,15 @@ impl Row {
         reason = "every pair can do the others"
     )]
     fn is_possible(self, pair: &Platform) -> bool {
-        match self {
-            Row::StaticUnknown => !pair.bind_static.value,
-            Row::StaticBound | Row::StaticAgain | Row::StaticFault => pair.bind_static.value,
-            Row::UnboundNoDomain => pair.policy.value == Policy::Dummy,
-            Row::UnboundRefused => pair.policy.value == Policy::Silo,
-            _ => true,
-        }
+        let statics: &[Row] = match pair.bind_static.value {
+            true => &[Row::StaticUnknown],
+            false => &[Row::StaticBound, Row::StaticAgain, Row::StaticFault],
+        };
+        let unbound = match pair.policy.value {
+            Policy::Dummy => Row::UnboundRefused,
+            Policy::Silo => Row::UnboundNoDomain,
+        };
+        self != unbound && !statics.contains(&self)
     }
 }
 

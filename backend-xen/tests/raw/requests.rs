@@ -91,7 +91,8 @@ pub(crate) fn requests_for_every_file_are_answered_before_the_driver_is_asked<S:
 
 pub(crate) fn the_hypercall_sees_16_bits_of_the_domain<S: Side>(s: &S) {
     let file = s.open_nonblocking();
-    for (owner, binder) in [(0x1_0000, SELF), (SELF, 0x1_0000), (0x1_7ff0, 0xffff_7ff0)] {
+    let own = 0x1_0000 | s.domid();
+    for (owner, binder) in [(own, SELF), (SELF, own), (0x1_7ff0, 0xffff_7ff0)] {
         let port = s.ioctl(file, abi::BIND_UNBOUND_PORT, owner.into()).unwrap();
         let bound = s.ioctl(file, abi::BIND_INTERDOMAIN, [binder, port].into());
         assert!(bound.is_ok(), "{owner:#x} {binder:#x}: {bound:?}");

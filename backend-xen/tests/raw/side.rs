@@ -20,6 +20,8 @@ pub(crate) trait Side {
     type File: Copy;
     /// A thread in a read.
     type Reader;
+    /// The other end of a static channel.
+    type Peer;
 
     fn open(&self, access: Access, is_nonblocking: bool) -> Self::File;
     fn close(&self, file: Self::File);
@@ -34,15 +36,18 @@ pub(crate) trait Side {
     fn readv(&self, file: Self::File, segments: [&mut [u8]; 2]) -> Answer<usize>;
     /// `writev` of two segments.
     fn writev(&self, file: Self::File, segments: [&[u8]; 2]) -> Answer<usize>;
+    /// The domain that the files are opened in.
+    fn domid(&self) -> u32;
+
     /// The pair of Xen and Linux that it is.
     fn platform(&self) -> Platform;
 
     /// Both ends of a static channel in this domain. The second has an event.
     fn static_pair(&self) -> [u32; 2];
-    /// A static port whose peer no file of this domain will have.
-    fn static_port(&self) -> u32;
-    /// That peer is closed.
-    fn lose_static_peer(&self, port: u32);
+    /// A static port whose peer no file of this domain has, and that peer.
+    fn static_port(&self) -> (u32, Self::Peer);
+    /// The peer closes its port or dies.
+    fn lose_peer(&self, peer: Self::Peer);
 
     fn map(&self, file: Self::File) -> Answer<()>;
     fn poll(&self, file: Self::File) -> PollFlags;

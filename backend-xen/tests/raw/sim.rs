@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use evtchn_core::{DomId, Status};
+use evtchn_core::DomId;
 use evtchn_sim::abi::{Access, Arg};
 use evtchn_sim::{FileId, Platform, ReaderId, World};
 use rustix::event::PollFlags;
@@ -41,6 +41,7 @@ fn errno(errno: evtchn_sim::Errno) -> Errno {
 impl Side for Sim {
     type File = FileId;
     type Reader = Reader;
+    type Peer = DomId;
 
     fn open(&self, access: Access, is_nonblocking: bool) -> FileId {
         let mut world = self.0.borrow_mut();
@@ -82,6 +83,10 @@ impl Side for Sim {
         self.0.borrow_mut().writev(file, &segments).map_err(errno)
     }
 
+    fn domid(&self) -> u32 {
+        0
+    }
+
     fn platform(&self) -> Platform {
         self.1
     }
@@ -92,22 +97,17 @@ impl Side for Sim {
         [one, world.bind_interdomain(dom0, own, one).unwrap()]
     }
 
-    fn static_port(&self) -> u32 {
+    fn static_port(&self) -> (u32, DomId) {
         const PORT: u32 = 900;
         let mut world = self.0.borrow_mut();
         let peer = world.create_domain(None, &self.1.guest()).unwrap();
         let channel = world.connect_static((DomId::DOM0, PORT), (peer, PORT));
         channel.unwrap();
-        PORT
+        (PORT, peer)
     }
 
-    fn lose_static_peer(&self, port: u32) {
-        let mut world = self.0.borrow_mut();
-        let status = world.status(DomId::DOM0, DomId::SELF, port).unwrap();
-        let Status::Interdomain { remote } = status.state else {
-            panic!("port {port} has no peer");
-        };
-        world.destroy_domain(remote.domid).unwrap();
+    fn lose_peer(&self, peer: DomId) {
+        self.0.borrow_mut().destroy_domain(peer).unwrap();
     }
 
     fn map(&self, file: FileId) -> Answer<()> {

@@ -130,14 +130,14 @@ pub(crate) fn no_other_bind_takes_a_static_port<S: Side>(s: &S) {
 }
 
 pub(crate) fn a_static_port_whose_peer_is_gone_has_no_event_and_can_be_bound_again<S: Side>(s: &S) {
-    let port = s.static_port();
+    let (port, peer) = s.static_port();
     let file = s.open_nonblocking();
     assert_eq!(bind(s, file, port), Ok(0));
     // What was pending from the beginning.
     while read_one(s, file).is_ok() {
         enable(s, file, port);
     }
-    s.lose_static_peer(port);
+    s.lose_peer(peer);
     assert_eq!(read_one(s, file), Err(Errno::AGAIN));
     notify(s, file, port);
     assert_eq!(s.ioctl(file, abi::UNBIND, port.into()), Ok(0));

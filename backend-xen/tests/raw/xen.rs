@@ -5,6 +5,7 @@
 )]
 
 use std::cell::RefCell;
+use std::env;
 use std::ffi::{c_int, c_void};
 use std::fs;
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
@@ -119,6 +120,7 @@ impl Drop for Xen {
 impl Side for Xen {
     type File = RawFd;
     type Reader = Reader;
+    type Peer = u32;
 
     fn open(&self, access: Access, is_nonblocking: bool) -> RawFd {
         let mut flags = OFlags::CLOEXEC
@@ -192,6 +194,11 @@ impl Side for Xen {
         answer(unsafe { libc::writev(file, segments.as_ptr(), 2) })
     }
 
+    fn domid(&self) -> u32 {
+        let domid = env::var("EVTCHN_DOMID");
+        domid.map_or(0, |domid| domid.parse().unwrap())
+    }
+
     fn platform(&self) -> Platform {
         pair()
     }
@@ -202,14 +209,13 @@ impl Side for Xen {
         statics.pair().unwrap()
     }
 
-    fn static_port(&self) -> u32 {
-        let [port, _] = self.static_pair();
-        port
+    fn static_port(&self) -> (u32, u32) {
+        self.static_pair().into()
     }
 
-    fn lose_static_peer(&self, port: u32) {
+    fn lose_peer(&self, peer: u32) {
         let mut statics = self.statics.borrow_mut();
-        statics.as_mut().unwrap().close_peer(port).unwrap();
+        statics.as_mut().unwrap().close(peer).unwrap();
     }
 
     fn map(&self, file: RawFd) -> Answer<()> {

@@ -20,15 +20,13 @@ const ALLOC_UNBOUND: u64 = 6;
 const SELF: u32 = 0x7ff0;
 const PAGE: usize = 4096;
 
-/// What hypercalls are made through, and what they have made.
+/// What hypercalls are made through, and the ports that they have made.
 #[derive(Debug)]
 pub(crate) struct Statics {
     privcmd: File,
     /// A page that hypercalls can read and write.
     page: *mut u32,
-    pairs: Vec<[u32; 2]>,
-    /// Ends whose peers were closed.
-    halves: Vec<u32>,
+    ports: Vec<u32>,
 }
 
 impl Statics {
@@ -41,8 +39,7 @@ impl Statics {
         Ok(Statics {
             privcmd: open("/dev/xen/privcmd")?,
             page: page.cast(),
-            pairs: Vec::new(),
-            halves: Vec::new(),
+            ports: Vec::new(),
         })
     }
 
@@ -51,26 +48,15 @@ impl Statics {
         let domains = SELF | SELF << 16;
         let [_, one, _] = self.operation(ALLOC_UNBOUND, [domains, 0, 0])?;
         let [_, _, other] = self.operation(BIND_INTERDOMAIN, [SELF, one, 0])?;
-        self.pairs.push([one, other]);
+        self.ports.extend([one, other]);
         Ok([one, other])
     }
 
-    /// Whether the port is of a pair that was made here.
-    pub(crate) fn is_end(&self, port: u32) -> bool {
-        self.pairs.as_flattened().contains(&port)
-    }
-
-    /// Closes the second end of a pair. No file may have it: the kernel would not know.
-    pub(crate) fn close_peer(&mut self, port: u32) -> io::Result<()> {
-        let is_its = |pair: &[u32; 2]| pair[0] == port;
-        let place = self.pairs.iter().position(is_its);
-        let place = place.ok_or(io::ErrorKind::NotFound)?;
-        let [_, peer] = self.pairs.swap_remove(place);
-        self.halves.push(port);
-        self.close(peer)
-    }
-
-    fn close(&self, port: u32) -> io::Result<()> {
+    /// Closes a port that was made here. No file may have it: the kernel would not know.
+    pub(crate) fn close(&mut self, port: u32) -> io::Result<()> {
+        let place = self.ports.iter().position(|made| *made == port);
+        self.ports
+            .swap_remove(place.ok_or(io::ErrorKind::NotFound)?);
         self.operation(CLOSE, [port, 0, 0]).map(drop)
     }
 
@@ -100,9 +86,9 @@ impl Statics {
 
 impl Drop for Statics {
     fn drop(&mut self) {
-        for port in self.pairs.as_flattened().iter().chain(&self.halves) {
+        while let Some(port) = self.ports.last().copied() {
             // The end of the test says more.
-            let _closed = self.close(*port);
+            let _closed = self.close(port);
         }
         // SAFETY: the mapping of `new`, to which no pointer is left.
         let _unmapped = unsafe { rustix::mm::munmap(self.page.cast(), PAGE) };

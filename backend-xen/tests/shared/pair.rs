@@ -10,5 +10,5 @@ pub(crate) fn pair() -> Platform {
         return Platform::LINUX_6_1_ON_XEN_4_17;
     };
     let known = name.to_str().and_then(Platform::named);
-    *known.unwrap_or_else(|| panic!("EVTCHN_PLATFORM is {}", name.display()))
+    *known.ok_or(name).unwrap()
 }

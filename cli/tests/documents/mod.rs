@@ -40,6 +40,7 @@ const DOCUMENTS: &[Document] = documents![
     "backend-xen/README.md",
     "cli/README.md",
     "core/README.md",
+    "docs/c.md",
     "docs/coming-from.md",
     "docs/command.md",
     "docs/comparison.md",

@@ -33,6 +33,15 @@ const fn in_dom0(command: &'static str, has: &'static str) -> Elsewhere {
     }
 }
 
+/// What a reader of docs/c.md types, which that test takes from the document.
+const fn in_c(command: &'static str) -> Elsewhere {
+    Elsewhere {
+        command,
+        file: "capi/tests/programs.rs",
+        has: "source(\"../docs/c.md\")",
+    }
+}
+
 const fn drawn(command: &'static str, has: &'static str) -> Elsewhere {
     Elsewhere {
         command,
@@ -76,6 +85,16 @@ const ELSEWHERE: &[Elsewhere] = &[
         "cargo run -p evtchn-cli -- timeline docs/timeline.trace -o docs/timeline.svg",
         "include_str!(\"../../../docs/timeline.svg\")",
     ),
+    in_c("export PREFIX=$HOME/evtchn"),
+    in_c("export PKG_CONFIG_PATH=$PREFIX/lib/pkgconfig LD_LIBRARY_PATH=$PREFIX/lib"),
+    in_c("cc -o backend_test backend.c backend_test.c $(pkg-config --cflags --libs xenevtchn-sim)"),
+    in_c("./backend_test"),
+    in_c("cc -o backend backend.c backend_main.c $(pkg-config --cflags --libs xenevtchn)"),
+    Elsewhere {
+        command: "cargo xtask capi --prefix $PREFIX",
+        file: ".ci/deep",
+        has: "cargo xtask capi --prefix",
+    },
     // It boots a machine, as root.
     Elsewhere {
         command: "cargo xtask xen",
@@ -109,6 +128,7 @@ pub(crate) fn ensure_tested(path: &str, block: &Block) -> Checked {
             }
             Err(format!("{test} does not read {path}"))
         }
+        ["c"] => ensure_in_example(&block.text),
         ["text", "drawing"] => ensure_folders_exist(&block.text),
         _ => Err(format!("nothing tests a block of `{}`", block.info)),
     }
@@ -151,6 +171,18 @@ fn ensure_run(command: &Command) -> Checked {
             }
             Err(format!("{} does not run `{command}`", place.file))
         }
+    }
+}
+
+/// Fails unless an example in C has these lines, which its test compiles.
+fn ensure_in_example(lines: &str) -> Checked {
+    let folder = root().join("capi/examples");
+    let entries =
+        fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut examples = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+    match examples.any(|text| text.contains(lines)) {
+        true => Ok(()),
+        false => Err("no file of capi/examples has this block".to_owned()),
     }
 }
 

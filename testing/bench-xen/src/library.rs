@@ -1,10 +1,14 @@
 //! This library on its own loop: by values, one after the other or in batches, and by callbacks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use evtchn::{
-    Channel, ChannelId, Context, DomId, Notifier, Outcome, Registrar, RemotePort, WakeBuf,
+    AfterHandler, Channel, ChannelId, Context, DomId, Handlers, Notifier, Outcome, Registrar,
+    RemotePort, WakeBuf,
     poll::PollLoop,
     xen::{Multicall, XenOpen},
 };
@@ -185,6 +189,55 @@ impl Scene for Looped {
     async fn handle(&mut self, total: usize) -> Result<()> {
         while self.tally.total() < total {
             self.turn()?;
+        }
+        Ok(())
+    }
+}
+
+/// Rounds with a handler for each channel, whose ports are unmasked when the handlers have returned.
+pub(crate) struct Handled {
+    event_loop: PollLoop,
+    _ctx: Context<PollLoop>,
+    handlers: Handlers<PollLoop>,
+    channels: Channels<PollLoop>,
+    tally: Arc<Tally>,
+    begun: Instant,
+}
+
+impl Handled {
+    pub(crate) fn new(channels: usize) -> Result<(Handled, Arc<Tally>)> {
+        let event_loop = PollLoop::new()?;
+        let ctx = Context::with_registrar(XenOpen::default(), event_loop.clone());
+        let channels = Channels::new(&ctx, channels)?;
+        let tally = channels.tally();
+        let mut handlers = ctx.handlers();
+        for our in &channels.ours {
+            let tally = Arc::clone(&tally);
+            let count = move |call: &mut evtchn::Call| tally.count(call.wake().port().as_raw());
+            handlers.add(our.id(), AfterHandler, count)?;
+        }
+        let scene = Handled {
+            event_loop,
+            _ctx: ctx,
+            handlers,
+            channels,
+            tally: Arc::clone(&tally),
+            begun: Instant::now(),
+        };
+        Ok((scene, tally))
+    }
+}
+
+impl Scene for Handled {
+    fn notify(&self, index: usize) -> Result<()> {
+        self.channels.notify(index)
+    }
+
+    async fn handle(&mut self, total: usize) -> Result<()> {
+        while self.tally.total() < total {
+            let timeout = self.handlers.next_timeout(self.begun.elapsed());
+            self.event_loop.wait(timeout)?;
+            self.handlers.round(self.begun.elapsed())?;
         }
         Ok(())
     }

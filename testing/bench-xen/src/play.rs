@@ -35,8 +35,14 @@ pub(crate) enum Implementation {
     EvtchnMany,
     /// This library, wakes to callbacks, on `PollLoop`
     EvtchnCallback,
+    /// This library, wakes to handlers under a policy, on `PollLoop`
+    EvtchnHandlers,
+    /// This library, wakes as values, on mio
+    EvtchnMio,
     /// This library, wakes as values, on the crate `polling`
     EvtchnPolling,
+    /// This library, one stream of all wakes, on async-io
+    EvtchnAsyncIo,
     /// This library, one stream of all wakes, on tokio
     EvtchnTokio,
     /// This library, a task with a stream for each channel, on tokio
@@ -110,6 +116,11 @@ impl Plan {
             Implementation::EvtchnCallback => {
                 finished(self.on(library::Looped::callbacks(self.channels)?))?
             }
+            Implementation::EvtchnHandlers => {
+                finished(self.on(library::Handled::new(self.channels)?))?
+            }
+            Implementation::EvtchnMio => finished(self.on(reactors::Mio::new(self.channels)?))?,
+            Implementation::EvtchnAsyncIo => reactors::on_async_io(self)?,
             Implementation::EvtchnPolling => {
                 finished(self.on(reactors::Polling::new(self.channels)?))?
             }

@@ -11,7 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use evtchn::{
-    Channel, Context, Port, Wakes, polling::PollingRegistrar, tokio::TokioRegistrar, xen::XenOpen,
+    Channel, Context, NewLoop, Port, Registrar, Wakes, async_io::AsyncIoRegistrar,
+    mio::MioRegistrar, polling::PollingRegistrar, tokio::TokioRegistrar, xen::XenOpen,
 };
 use polling::{Events, Poller};
 use tokio::{sync::Notify, task::JoinSet};
@@ -72,32 +73,91 @@ impl Scene for Polling {
     }
 }
 
+/// Wakes as values, on mio.
+#[derive(Debug)]
+pub(crate) struct Mio {
+    poll: mio::Poll,
+    events: mio::Events,
+    ctx: Context<MioRegistrar>,
+    channels: Channels<MioRegistrar>,
+    tally: Arc<Tally>,
+}
+
+impl Mio {
+    pub(crate) fn new(channels: usize) -> Result<(Mio, Arc<Tally>)> {
+        let poll = mio::Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(0))?);
+        let event_loop = MioRegistrar::new(poll.registry(), mio::Token(1), waker)?;
+        let ctx = Context::with_registrar(XenOpen::default(), event_loop);
+        let channels = Channels::new(&ctx, channels)?;
+        channels.wait(&ctx)?;
+        let tally = channels.tally();
+        let scene = Mio {
+            poll,
+            events: mio::Events::with_capacity(8),
+            ctx,
+            channels,
+            tally: Arc::clone(&tally),
+        };
+        Ok((scene, tally))
+    }
+}
+
+impl Scene for Mio {
+    fn notify(&self, index: usize) -> Result<()> {
+        self.channels.notify(index)
+    }
+
+    async fn handle(&mut self, total: usize) -> Result<()> {
+        while self.tally.total() < total {
+            self.poll.poll(&mut self.events, self.ctx.next_timeout())?;
+            let mut round = self.ctx.dispatch()?;
+            for wake in &mut round {
+                self.tally.count(wake.port().as_raw());
+            }
+            round.finish()?;
+        }
+        Ok(())
+    }
+}
+
+/// Plays on async-io, whose reactor this thread runs.
+pub(crate) fn on_async_io(plan: &Plan) -> Result<Cost> {
+    async_io::block_on(async {
+        plan.on(Streamed::<AsyncIoRegistrar>::new(plan.channels)?)
+            .await
+    })
+}
+
 /// Plays in a runtime of tokio on this thread.
 pub(crate) fn on_tokio(plan: &Plan) -> Result<Cost> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_io().build()?;
-    runtime.block_on(async { plan.on(Tokio::new(plan.channels)?).await })
+    runtime.block_on(async {
+        plan.on(Streamed::<TokioRegistrar>::new(plan.channels)?)
+            .await
+    })
 }
 
 /// One task with a stream of the wakes of every channel.
 #[derive(Debug)]
-struct Tokio {
-    _ctx: Context<TokioRegistrar>,
-    wakes: Wakes<TokioRegistrar>,
-    channels: Channels<TokioRegistrar>,
+struct Streamed<R: Registrar> {
+    _ctx: Context<R>,
+    wakes: Wakes<R>,
+    channels: Channels<R>,
     tally: Arc<Tally>,
 }
 
-impl Tokio {
-    fn new(channels: usize) -> Result<(Tokio, Arc<Tally>)> {
-        let ctx = Context::<TokioRegistrar>::new(XenOpen::default())?;
+impl<R: NewLoop> Streamed<R> {
+    fn new(channels: usize) -> Result<(Streamed<R>, Arc<Tally>)> {
+        let ctx = Context::<R>::new(XenOpen::default())?;
         let channels = Channels::new(&ctx, channels)?;
         let mut wakes = ctx.wakes();
         for our in &channels.ours {
             wakes.add(our.id())?;
         }
         let tally = channels.tally();
-        let scene = Tokio {
+        let scene = Streamed {
             _ctx: ctx,
             wakes,
             channels,
@@ -107,7 +167,7 @@ impl Tokio {
     }
 }
 
-impl Scene for Tokio {
+impl<R: Registrar> Scene for Streamed<R> {
     fn notify(&self, index: usize) -> Result<()> {
         self.channels.notify(index)
     }

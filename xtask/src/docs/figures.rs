@@ -12,16 +12,35 @@ use crate::{
 /// The figures that the documents show.
 pub(super) const FILE: &str = "docs/xen-bench.json";
 
-/// The implementations, and their names in the documents, in order.
-const NAMES: [(&str, &str); 8] = [
-    ("raw", "by hand: read, write"),
-    ("rawpoll", "by hand: poll, read, write"),
-    ("evtchn", "`evtchn`, values"),
-    ("evtchn-callback", "`evtchn`, callbacks"),
-    ("evtchn-polling", "`evtchn` on polling"),
-    ("evtchn-tokio", "`evtchn` on tokio"),
-    ("libxl", "libxl's loop"),
-    ("krata", "krata-xenevtchn 0.0.25"),
+/// An implementation, its name in the documents, and whether the chart has it.
+#[derive(Clone, Copy, Debug)]
+struct Implementation(&'static str, &'static str, bool);
+
+/// The implementations in the order of the documents.
+const IMPLEMENTATIONS: [Implementation; 15] = [
+    Implementation("raw", "by hand: read, write", true),
+    Implementation("rawpoll", "by hand: poll, read, write", true),
+    Implementation("evtchn-each", "`evtchn`, `for` over a round", true),
+    Implementation("evtchn", "`evtchn`, batches of wakes", true),
+    Implementation("evtchn-many", "`evtchn`, `notify_many`", true),
+    Implementation("evtchn-callback", "`evtchn`, callbacks", true),
+    Implementation("evtchn-handlers", "`evtchn`, handlers", false),
+    Implementation("evtchn-mio", "`evtchn` on mio", false),
+    Implementation("evtchn-polling", "`evtchn` on polling", false),
+    Implementation("evtchn-async-io", "`evtchn` on async-io, one stream", false),
+    Implementation("evtchn-tokio", "`evtchn` on tokio, one stream", true),
+    Implementation(
+        "evtchn-tokio-streams",
+        "`evtchn` on tokio, a task and stream each",
+        false,
+    ),
+    Implementation(
+        "evtchn-tokio-futures",
+        "`evtchn` on tokio, a task each, `woken`",
+        false,
+    ),
+    Implementation("libxl", "libxl's loop", true),
+    Implementation("krata", "krata-xenevtchn 0.0.25", true),
 ];
 
 /// A column of a table.
@@ -113,7 +132,7 @@ impl Figures {
             "instructions per event (to the first row)",
             COLUMNS.map(|it| it.title.to_owned()),
         );
-        for (implementation, name) in NAMES {
+        for Implementation(implementation, name, _) in IMPLEMENTATIONS {
             let cells = COLUMNS.map(|column| {
                 let row = self.row(implementation, Unit::Instructions, 1, column)?;
                 Ok(format!("{} ({:.2})", thousands(row.median), row.ratio))
@@ -128,7 +147,7 @@ impl Figures {
         });
         text += "\n";
         text += &heading("time per event, to the first row", titles);
-        for (implementation, name) in NAMES {
+        for Implementation(implementation, name, _) in IMPLEMENTATIONS {
             let cells = machines.iter().map(|(cpus, column)| {
                 let row = self.row(implementation, Unit::Nanoseconds, *cpus, *column)?;
                 Ok(format!("{:.1}", row.ratio))
@@ -145,7 +164,7 @@ impl Figures {
             part: "notify",
             ..BURST
         };
-        let bar = |(implementation, name): (&str, &str)| {
+        let bar = |Implementation(implementation, name, _)| {
             let cost = |column| -> Result<f64> {
                 let row = self.row(implementation, Unit::Instructions, 1, column)?;
                 Ok(row.median)
@@ -158,7 +177,8 @@ impl Figures {
                 drain: cost(DRAIN)?,
             })
         };
-        NAMES.into_iter().map(bar).collect()
+        let drawn = IMPLEMENTATIONS.into_iter().filter(|it| it.2);
+        drawn.map(bar).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use evtchn_sim::{Datum, Platform, Seen};
 use serde_json::Value;
 
-use crate::{binaries, results};
+use crate::{binaries, guest, results};
 
 /// A row for each fact, a column for each platform, and where the facts come from.
 pub(super) fn table() -> String {
@@ -35,26 +35,33 @@ pub(super) fn table() -> String {
     lines
 }
 
-/// A row for each platform, a column for each test binary, and what was booted.
+/// A row for each test binary and what was booted, a column for each platform.
 pub(super) fn tried() -> Result<String> {
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let tests = binaries::TESTS.iter().map(|test| test.name);
-    let tests: Vec<&str> = tests.chain(["differential"]).collect();
-    let head = ["", "booted"].into_iter().chain(tests.iter().copied());
-    let head: Vec<String> = head.map(str::to_owned).collect();
+    let names = Platform::ALL
+        .iter()
+        .map(|platform| format!("`{}`", platform.name));
+    let head: Vec<String> = iter::once(String::new()).chain(names).collect();
     let rule = head.iter().map(|_| "---".to_owned()).collect();
     let mut lines = line(head) + &line(rule);
     let shown = results::shown()?;
-    for platform in Platform::ALL {
-        let entry = &shown.get(platform.name).unwrap_or(&Value::Null);
-        let booted = entry["booted"].as_str().unwrap_or("-").to_owned();
-        let cells = [format!("`{}`", platform.name), booted].into_iter();
-        lines += &line(
-            cells
-                .chain(tests.iter().map(|test| counts(&entry[*test])))
-                .collect(),
-        );
+    let mut row = |name: &str, cell: fn(&Value) -> String| {
+        let cells = Platform::ALL.iter().map(|platform| {
+            let entry = shown.get(platform.name).unwrap_or(&Value::Null);
+            cell(&entry[name])
+        });
+        lines += &line(iter::once(name.to_owned()).chain(cells).collect());
+    };
+    row("booted", |booted| booted.as_str().unwrap_or("-").to_owned());
+    for test in binaries::TESTS {
+        row(test.name, counts);
     }
+    for kind in guest::KINDS {
+        for test in guest::INSIDE {
+            row(&format!("{test} in {kind}"), counts);
+        }
+    }
+    row("differential", counts);
     Ok(lines)
 }
 

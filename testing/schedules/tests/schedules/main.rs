@@ -25,6 +25,7 @@ mod link;
 mod mixed;
 mod peers;
 mod policies;
+mod restored;
 mod rig;
 mod tasks;
 mod wakes;
@@ -46,6 +47,7 @@ fn main() {
         peers::SCENARIOS,
         tasks::SCENARIOS,
         policies::SCENARIOS,
+        restored::SCENARIOS,
         wakes::SCENARIOS,
         watch::SCENARIOS,
     ];

@@ -165,6 +165,10 @@ impl EventChannel for Guarded {
         self.file.is_inherited()
     }
 
+    fn is_resumed(&self) -> bool {
+        self.file.is_resumed()
+    }
+
     fn inner(&self) -> Option<&dyn EventChannel> {
         Some(&self.file)
     }
@@ -317,6 +321,21 @@ impl Rig {
     }
 
     pub(crate) fn with(event_loop: SimLoop) -> Rig {
+        Rig::on(event_loop, |sim| {
+            let guest = sim.guest(sim.create_domain().unwrap());
+            (sim.open(DomId::DOM0), guest)
+        })
+    }
+
+    /// The context is in a guest, which can be restored, and its peer is domain 0.
+    pub(crate) fn in_a_guest() -> Rig {
+        Rig::on(SimLoop::level(), |sim| {
+            let domid = sim.create_domain().unwrap();
+            (sim.open(domid), sim.guest(DomId::DOM0))
+        })
+    }
+
+    fn on(event_loop: SimLoop, places: impl FnOnce(&Sim) -> (SimOpen, Guest)) -> Rig {
         let sim = Sim::new(1);
         observe(&sim, &explore::tape());
         let bell = Arc::new(Bell::default());
@@ -327,8 +346,7 @@ impl Rig {
             stopped: Arc::default(),
             panics: Arc::default(),
         };
-        let opener = sim.open(DomId::DOM0);
-        let guest = sim.guest(sim.create_domain().unwrap());
+        let (opener, guest) = places(&sim);
         Rig {
             context: context(&opener, &event_loop),
             event_loop,
@@ -360,7 +378,8 @@ impl Rig {
 
     /// The guest binds to a channel.
     pub(crate) fn connect(&self, channel: Channel) -> Wire {
-        let theirs = self.peer.0.bind_interdomain(DomId::DOM0, channel.port());
+        let own = self.opener.domid();
+        let theirs = self.peer.0.bind_interdomain(own, channel.port());
         Wire {
             channel: Arc::new(channel),
             theirs: theirs.unwrap(),
@@ -373,6 +392,22 @@ impl Rig {
         let wire = self.wire();
         wire.channel.set_callback(move |_| callback()).unwrap();
         wire
+    }
+
+    /// Restores the domain of the context, without its event loop being woken.
+    pub(crate) fn restore(&self) {
+        self.sim.save_restore(self.opener.domid()).unwrap();
+    }
+
+    /// The event loop is woken after a restore.
+    pub(crate) fn sense(&self) {
+        self.sim.advance(Duration::from_secs(1));
+        self.event_loop.bell.ring();
+    }
+
+    /// How many ports from before a restore were unbound.
+    pub(crate) fn old_ports_released(&self) -> u64 {
+        self.sim.with(|world| world.old_ports_released())
     }
 
     /// Latches an event of each of these channels: it is read while they have no wait.

@@ -1,0 +1,73 @@
+//! The calls of a C program on a simulated device, which faults hit like those of a context.
+
+use super::SimDevice;
+use crate::driver::abi;
+use crate::errno::Errno;
+use crate::error::Call;
+
+impl SimDevice {
+    /// ioctl(2) with any number and any words: [`World::ioctl`](crate::World::ioctl), with the faults
+    /// for the call that the number means.
+    ///
+    /// ```
+    /// use evtchn_core::{DomId, Open};
+    /// use evtchn_sim::{Call, Errno, Fault, Sim, abi};
+    ///
+    /// let sim = Sim::new(1);
+    /// let device = sim.open(DomId::DOM0).open()?;
+    /// assert_eq!(device.ioctl_raw(abi::NOTIFY, [0, 0]), Err(Errno::ENOTCONN));
+    /// sim.install(Fault::fail(Call::Notify, Errno::EIO));
+    /// assert_eq!(device.ioctl_raw(abi::NOTIFY, [0, 0]), Err(Errno::EIO));
+    /// # Ok::<_, evtchn_core::DeviceError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`World::ioctl`](crate::World::ioctl), and those of faults.
+    pub fn ioctl_raw(&self, request: u32, words: [u32; 2]) -> Result<u32, Errno> {
+        let mut world = self.sim().lock();
+        if let Some(call) = call_of(request) {
+            world.judge(&self.opener.opener, call, Some(self.file))?;
+        }
+        world.ioctl(self.file, request, words)
+    }
+
+    /// read(2) of four bytes: the oldest unread port. It never sleeps.
+    ///
+    /// # Errors
+    /// `EAGAIN` where no port is unread, `EFBIG` after an overflow, `EBADF` where the domain is gone,
+    /// and those of faults.
+    pub fn read_raw(&self) -> Result<u32, Errno> {
+        let mut world = self.sim().lock();
+        world.judge(&self.opener.opener, Call::Pending, Some(self.file))?;
+        let mut word = [0];
+        match world.read_words(self.file, &mut word)? {
+            0 => Err(Errno::EAGAIN),
+            _ => Ok(word[0]),
+        }
+    }
+
+    /// write(2) of four bytes: unmasks a port if this file has bound it.
+    ///
+    /// # Errors
+    /// `EBADF` where the domain is gone, and those of faults.
+    pub fn write_raw(&self, port: u32) -> Result<(), Errno> {
+        let mut world = self.sim().lock();
+        world.judge(&self.opener.opener, Call::Unmask, Some(self.file))?;
+        world.write(self.file, &port.to_ne_bytes())?;
+        Ok(())
+    }
+}
+
+const fn call_of(request: u32) -> Option<Call> {
+    match request {
+        abi::BIND_VIRQ => Some(Call::BindVirq),
+        abi::BIND_INTERDOMAIN => Some(Call::BindInterdomain),
+        abi::BIND_UNBOUND_PORT => Some(Call::BindUnboundPort),
+        abi::UNBIND => Some(Call::Unbind),
+        abi::NOTIFY => Some(Call::Notify),
+        abi::RESET => Some(Call::Reset),
+        abi::RESTRICT_DOMID => Some(Call::Restrict),
+        abi::BIND_STATIC => Some(Call::BindStatic),
+        _ => None,
+    }
+}

@@ -1,0 +1,11 @@
+//! The C library as programs get it: linked, installed, and used by programs that `cc` and pkg-config build.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod corpus;
+mod installed;
+mod names;
+mod programs;
