@@ -1,10 +1,6 @@
 //! The same tests on the simulator (`sim::`) and on a real Xen (`xen::`): the contract, the cases between two domains,
 //! and the examples. Without Xen the second half is ignored, and reported as ignored; `cargo xtask xen` boots a machine
 //! that has it.
-#![expect(
-    clippy::incompatible_msrv,
-    reason = "tests may need a newer Rust than the crate"
-)]
 
 mod contract;
 mod domains;

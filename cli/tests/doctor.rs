@@ -191,7 +191,7 @@ ok    static ports  the driver can bind them
 ok    VIRQ rule     Xen refuses the bind of a VIRQ that it sends to another domain (EBUSY)
 note  batches       each notify is an ioctl: only a control domain may make other hypercalls
 note  restore       after a restore or a migration of this guest every port of an open device is
-                    gone: a program has to open the device and bind again
+                    dead: waits end, and a program has to bind again
 ";
     assert_says(&tree.doctor(""), expected, 0, "");
 }

@@ -15,7 +15,6 @@
 )]
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::print_stdout,
     reason = "tests fail by panicking, and a run prints what it found"
 )]

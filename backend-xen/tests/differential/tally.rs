@@ -108,10 +108,6 @@ const OUT_OF_REACH: [(&str, &str); 7] = [
 
 impl Row {
     /// Whether a pair of Xen and Linux can do it.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "every pair can do the others"
-    )]
     fn is_possible(self, pair: &Platform) -> bool {
         let statics: &[Row] = match pair.bind_static.value {
             true => &[Row::StaticUnknown],

@@ -5,10 +5,6 @@
 //! as the contract suite does; this one needs unsafe code. Without the device its half is ignored,
 //! and with `EVTCHN_REQUIRE_XEN=1` it fails.
 #![expect(
-    clippy::incompatible_msrv,
-    reason = "tests may need a newer Rust than the crate"
-)]
-#![expect(
     clippy::unwrap_used,
     clippy::panic,
     reason = "cases fail by panicking, and so do their helpers"

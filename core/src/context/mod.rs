@@ -76,9 +76,9 @@ pub use weak::WeakContext;
 /// there only closes the child's descriptor, so a forked child cannot disturb its parent's
 /// channels.
 ///
-/// Clones are handles of the same context. Dropping the last one deregisters the device and closes
-/// it, whatever is still bound, and delivers no wake. Channels that outlive the context can still
-/// notify and unbind, and keep the device open for as long.
+/// Clones are handles of the same context. Dropping the last one deregisters the device and
+/// delivers no wake. Channels that outlive the context can still notify and unbind. The device is
+/// closed once no channel and no notifier is left either.
 ///
 /// ```
 /// use evtchn_core::{Context, DomId, Link};

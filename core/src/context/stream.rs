@@ -56,9 +56,9 @@ impl<R: Registrar> Context<R> {
 ///
 /// When the stream yields the wake of a channel, it waits for the next one at once, so in steady
 /// state the device stays registered. The ports are unmasked together, when the stream is polled
-/// and has no wake left. If other tasks that were woken are still to be polled, the stream has itself
-/// polled once more, so that one write is for all of them. A task that does not poll the stream leaves them masked, which slows the
-/// peers down.
+/// and has no wake left. If other tasks were woken and not polled yet, the stream asks to be polled
+/// once more, so that one write unmasks the ports of all. If a task does not poll the stream, the
+/// ports stay masked, which slows the peers down.
 ///
 /// The stream ends when it has no channel left. A channel leaves it when it is unbound or its
 /// device fails (its last wake is [`Cause::Gone`]), when its wait is cancelled, when it is

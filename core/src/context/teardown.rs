@@ -70,9 +70,9 @@ impl State {
 }
 
 impl<R: Registrar> Drop for Context<R> {
-    /// Dropping the last handle deregisters the device and closes it, whatever is still bound, and
-    /// delivers no wake. Channels that outlive their context can still notify and unbind. In a
-    /// forked child the event loop is not called.
+    /// Dropping the last handle deregisters the device and delivers no wake. Channels that outlive
+    /// their context can still notify and unbind. The device is closed once no channel and no
+    /// notifier is left either. In a forked child the event loop is not called.
     fn drop(&mut self) {
         if self.shared.handles.fetch_sub(1, Ordering::AcqRel) > 1 || self.shared.is_inherited() {
             return;
