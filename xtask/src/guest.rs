@@ -36,9 +36,9 @@ pub(crate) struct Guest {
 }
 
 /// The kinds of guests.
-const KINDS: [&str; 2] = ["pv", "pvh"];
+pub(crate) const KINDS: [&str; 2] = ["pv", "pvh"];
 /// The tests that run inside of guests.
-const INSIDE: [&str; 2] = ["contract", "raw"];
+pub(crate) const INSIDE: [&str; 2] = ["contract", "raw"];
 
 impl Guest {
     /// Seconds that it may take beyond the usual.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use evtchn_sim::{Datum, Platform, Seen};
 use serde_json::Value;
 
-use crate::{binaries, results};
+use crate::{binaries, guest, results};
 
 /// A row for each fact, a column for each platform, and where the facts come from.
 pub(super) fn table() -> String {
@@ -55,6 +55,11 @@ pub(super) fn tried() -> Result<String> {
     row("booted", |booted| booted.as_str().unwrap_or("-").to_owned());
     for test in binaries::TESTS {
         row(test.name, counts);
+    }
+    for kind in guest::KINDS {
+        for test in guest::INSIDE {
+            row(&format!("{test} in {kind}"), counts);
+        }
     }
     row("differential", counts);
     Ok(lines)
