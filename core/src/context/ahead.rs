@@ -6,8 +6,11 @@
 
 use super::{Round, Shared, State};
 use crate::hal::Registrar;
+use crate::ids::Port;
 use crate::machine::{self, ChannelId, Wake};
 use crate::sync::{AtomicBool, AtomicUsize, MutexGuard, Ordering::SeqCst};
+use std::sync::OnceLock;
+use std::sync::atomic::{self, Ordering::Relaxed};
 
 /// How much of what it took ahead the round has yielded, and whether the rest was taken back.
 ///
@@ -18,16 +21,44 @@ pub(super) struct Ahead {
     /// Includes the wake that the round is about to yield.
     yielded: AtomicUsize,
     is_taken_back: AtomicBool,
+    /// The channels. Only the thread of the round writes and reads them.
+    room: OnceLock<Box<[Place; machine::Ahead::MOST]>>,
 }
 
-/// The channels that a round took ahead. It goes from round to round, so that each need not allocate it.
-pub(super) type Room = Box<[ChannelId; machine::Ahead::MOST]>;
+/// A channel, in plain memory also under the schedule checker.
+#[derive(Debug)]
+struct Place {
+    port: atomic::AtomicU32,
+    generation: atomic::AtomicU64,
+}
+
+impl Place {
+    #[expect(
+        clippy::declare_interior_mutable_const,
+        reason = "each place is a copy of it"
+    )]
+    const EMPTY: Place = Place {
+        port: atomic::AtomicU32::new(0),
+        generation: atomic::AtomicU64::new(0),
+    };
+
+    fn put(&self, channel: ChannelId) {
+        self.port.store(channel.port().as_raw(), Relaxed);
+        self.generation.store(channel.generation(), Relaxed);
+    }
+
+    #[inline]
+    fn channel(&self) -> Option<ChannelId> {
+        let port = Port::new(self.port.load(Relaxed))?;
+        Some(ChannelId::of(port, self.generation.load(Relaxed)))
+    }
+}
 
 /// How far a round is with the channels that it took ahead.
 #[derive(Debug, Default)]
-pub(super) struct Channels {
-    /// Theirs, once the round has taken some.
-    pub(super) room: Option<Room>,
+pub(super) struct Channels<'a> {
+    /// They, once the round has taken some.
+    room: Option<&'a [Place; machine::Ahead::MOST]>,
     /// How many channels there are, and how many of them were yielded.
     count: u8,
     yielded: u8,
@@ -61,7 +92,7 @@ impl<R: Registrar> Shared<R> {
     }
 }
 
-impl<R: Registrar> Round<'_, R> {
+impl<'a, R: Registrar> Round<'a, R> {
     /// Takes ahead the wakes behind the one that was picked under this lock.
     #[inline]
     pub(super) fn take_ahead(&mut self, state: &mut State) {
@@ -73,14 +104,13 @@ impl<R: Registrar> Round<'_, R> {
     #[inline(never)]
     fn take_words_ahead(&mut self, state: &mut State) {
         let ahead = &mut self.ahead;
-        let new = || Box::new([ChannelId::NEVER; machine::Ahead::MOST]);
-        let spare = &mut state.room;
-        let room = ahead
-            .room
-            .get_or_insert_with(|| spare.take().unwrap_or_else(new));
+        let empty = || Box::new([Place::EMPTY; machine::Ahead::MOST]);
+        let shared: &'a Shared<R> = self.shared;
+        let room = shared.ahead.room.get_or_init(empty);
+        ahead.room = Some(room);
         // One wake is about to be yielded.
         let most = machine::Ahead::MOST.min(self.wakes_left - 1);
-        let put = |place: usize, channel| room[place] = channel;
+        let put = |place: usize, channel| room[place].put(channel);
         ahead.count = state.machine.take_ahead(most, put);
         ahead.is_off = ahead.count == 0;
         ahead.yielded = 0;
@@ -96,7 +126,7 @@ impl<R: Registrar> Round<'_, R> {
         }
         let yielded = usize::from(self.ahead.yielded);
         let shared = &self.shared.ahead;
-        let channel = *self.ahead.room.as_ref()?.get(yielded)?;
+        let channel = self.ahead.room?.get(yielded)?.channel()?;
         self.ahead.yielded += 1;
         shared.yielded.store(yielded + 1, SeqCst);
         if shared.is_taken_back.load(SeqCst) && !self.was_yielded() {

@@ -1,7 +1,6 @@
 //! How a round begins and ends. Its end unmasks ports and settles the link; an error that no call
 //! can return is kept for the next call.
 
-use super::ahead::Room;
 use super::owner::RoundNumber;
 use super::{Outcome, Shared};
 use crate::error::Error;
@@ -42,20 +41,16 @@ impl<R: Registrar> Shared<R> {
         if !self.in_round.claim() {
             return Err(Error::Busy);
         }
-        if let Err(error) = self.end_round(true, None) {
+        if let Err(error) = self.end_round(true) {
             self.owe_error(error);
         }
         self.in_round.acquire().ok_or(Error::Busy)
     }
 
-    /// Ends the round of this thread. `may_read` says that the device may have more. The next round may
-    /// use `room`.
+    /// Ends the round of this thread. `may_read` says that the device may have more.
     #[inline(always)]
-    pub(super) fn end_round(&self, may_read: bool, room: Option<Room>) -> Result<Outcome, Error> {
+    pub(super) fn end_round(&self, may_read: bool) -> Result<Outcome, Error> {
         let mut state = self.lock();
-        if room.is_some() {
-            state.room = room;
-        }
         state.machine.queue_unread();
         let is_edge = self.trigger == Trigger::Edge;
         state.machine.set_may_have_more(is_edge && may_read);

@@ -155,8 +155,6 @@ struct State {
     device: Option<Opened>,
     /// Why the device that was opened last failed, if it did.
     failure: Option<DeviceError>,
-    /// What the next round that takes channels ahead keeps them in, if there is one.
-    room: Option<ahead::Room>,
     /// How many of the wakes taken ahead were yielded when the rest was last taken back.
     yielded: usize,
     /// The error of the device when the current round read it.
@@ -216,7 +214,6 @@ impl<R: Registrar> Context<R> {
                     callbacks: Callbacks::default(),
                     device: None,
                     failure: None,
-                    room: None,
                     yielded: 0,
                     failed_in_round: None,
                     owed: None,

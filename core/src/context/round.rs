@@ -110,7 +110,7 @@ pub struct Round<'a, R: Registrar> {
     pub(super) may_read: bool,
     /// Nothing was left at the last fill; what was queued since is for the next round.
     pub(super) is_drained: bool,
-    pub(super) ahead: Channels,
+    pub(super) ahead: Channels<'a>,
     number: RoundNumber,
     /// `number`, or `NONE` if the context is observed: so `next` makes one comparison for both.
     pub(super) plain: RoundNumber,
@@ -208,7 +208,7 @@ impl<'a, R: Registrar> Round<'a, R> {
         if !is_last {
             return Ok(self.shared.outcome());
         }
-        self.shared.end_round(self.may_read, self.ahead.room.take())
+        self.shared.end_round(self.may_read)
     }
 
     /// `next` of a round that is observed or was ended by another one.
