@@ -6,7 +6,7 @@ use anyhow::Result;
 use evtchn::{Channel, PortStatuses};
 
 use super::{Blocked, Machine};
-use crate::exit::query_failed;
+use crate::exit::{call_failed, query_failed};
 
 /// See the [module](self).
 pub(crate) struct PeerChecks {
@@ -65,7 +65,8 @@ impl PeerChecks {
         };
         // A check covers only channels with a wait.
         channel.wait()?;
-        let woken = machine.context().check_peers_with(&*schedule.statuses)?;
+        let woken = machine.context().check_peers_with(&*schedule.statuses);
+        let woken = woken.map_err(call_failed)?;
         channel.cancel()?;
         schedule.next = machine.now() + schedule.every;
         if woken == 0 && machine.is_idle() {

@@ -12,7 +12,7 @@ use super::environment::{AfterWake, Context, Environment, Loop, Notifier, Watche
 use super::exec::Exec;
 use super::record::Recording;
 use super::summary::{Summary, Tally};
-use crate::exit::{Exit, query_failed, restored, timed_out};
+use crate::exit::{Exit, call_failed, query_failed, restored, timed_out};
 use crate::output::screen::Screen;
 use crate::output::{Line, Output, cause_name};
 use crate::progress;
@@ -219,7 +219,8 @@ impl RunningJob<'_> {
         if let Some(checks) = &mut self.checks {
             if checks.next <= now {
                 checks.next = now + checks.every;
-                self.context.check_peers_with(&*checks.statuses)?;
+                let checked = self.context.check_peers_with(&*checks.statuses);
+                checked.map_err(call_failed)?;
             }
         }
         Ok(())
