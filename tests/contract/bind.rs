@@ -50,7 +50,7 @@ pub(crate) fn a_port_may_wait_for_a_domain_that_does_not_exist_unless_xen_has_si
 ) {
     let device = p.open();
     for domid in [1234, 0x7ff1, 0x8000, 0xffff] {
-        for_nobody(p, &device, DomId::new(domid));
+        for_absent(p, &device, DomId::new(domid));
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn a_bind_to_a_connected_port_is_einval<P: Platform>(p: &P) {
 
 pub(crate) fn a_bind_to_a_port_meant_for_another_domain_is_einval<P: Platform>(p: &P) {
     let device = p.open();
-    let Some(remote) = for_nobody(p, &device, UNKNOWN_DOMAIN) else {
+    let Some(remote) = for_absent(p, &device, UNKNOWN_DOMAIN) else {
         return;
     };
     let bound = device.bind_interdomain(local(remote));

@@ -119,7 +119,7 @@ pub(crate) fn free_virqs<P: Platform>(p: &P) -> impl Iterator<Item = Virq> {
 
 /// A port for a domain that does not exist. Xen's policy SILO refuses it, and then there is none.
 #[track_caller]
-pub(crate) fn for_nobody<P: Platform>(p: &P, device: &P::Device, domid: DomId) -> Option<Port> {
+pub(crate) fn for_absent<P: Platform>(p: &P, device: &P::Device, domid: DomId) -> Option<Port> {
     let bound = device.bind_unbound_port(domid);
     match p.pair().policy.value {
         Policy::Dummy => Some(bound.unwrap()),

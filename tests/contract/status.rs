@@ -31,9 +31,9 @@ pub(crate) fn an_unbound_port_reports_the_domain_it_waits_for<P: Platform>(p: &P
     let device = p.open();
     let own = device.bind_unbound_port(DomId::SELF).unwrap();
     expect_state(p, own, waits_for(p.domid()));
-    let nobody = DomId::new(77);
-    if let Some(port) = for_nobody(p, &device, nobody) {
-        expect_state(p, port, waits_for(nobody));
+    let absent = DomId::new(77);
+    if let Some(port) = for_absent(p, &device, absent) {
+        expect_state(p, port, waits_for(absent));
     }
 }
 

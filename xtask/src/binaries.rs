@@ -229,23 +229,10 @@ impl Builder {
         fs::create_dir_all(&self.target_dir)?;
         let name = source.file_stem().context("a source without a name")?;
         let program = self.target_dir.join(name);
-        let mut compiler = Command::new("cc");
+        let libraries_of = root.join("usr/lib/x86_64-linux-gnu");
+        let mut compiler = c_compiler(source, &root.join("usr/include"), &libraries_of, &program);
         compiler
-            .args([
-                "-std=gnu11",
-                "-O2",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-static",
-                "-I",
-            ])
-            .arg(root.join("usr/include"))
-            .arg("-o")
-            .arg(&program)
-            .arg(source)
-            .arg("-L")
-            .arg(root.join("usr/lib/x86_64-linux-gnu"))
+            .arg("-static")
             .args(libraries.iter().map(|library| format!("-l{library}")));
         packages::run(&mut compiler)?;
         Ok(program)
@@ -325,6 +312,20 @@ fn executable(messages: &str, package: &str, name: &str) -> Result<PathBuf> {
         })
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .with_context(|| format!("cargo made no executable {name} of {package}"))
+}
+
+/// Compiles a C program of one source, with every warning an error. The caller adds libraries and runs it.
+pub(crate) fn c_compiler(source: &Path, include: &Path, libraries: &Path, to: &Path) -> Command {
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-I"])
+        .arg(include)
+        .arg("-o")
+        .arg(to)
+        .arg(source)
+        .arg("-L")
+        .arg(libraries);
+    compiler
 }
 
 #[cfg(test)]

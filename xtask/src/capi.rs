@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
+    binaries::c_compiler,
     boot::{self, Config, OUTPUT},
     guest,
     initramfs::Archive,
@@ -238,24 +239,10 @@ fn unwinder() -> Result<PathBuf> {
 fn compile(source: &Path, prefix: &Path) -> Result<PathBuf> {
     let name = source.file_stem().context("a source without a name")?;
     let program = prefix.join(name);
-    let mut compiler = Command::new("cc");
+    let (include, libraries) = (prefix.join("include"), prefix.join("lib"));
+    let mut compiler = c_compiler(source, &include, &libraries, &program);
     compiler
-        .args([
-            "-std=gnu11",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-pthread",
-            "-I",
-        ])
-        .arg(prefix.join("include"))
-        .arg("-o")
-        .arg(&program)
-        .arg(source)
-        .arg("-L")
-        .arg(prefix.join("lib"))
-        .arg("-lxenevtchn")
+        .args(["-pthread", "-lxenevtchn"])
         // So the library is found here too, to see what it needs; in the guest another folder comes first.
         .arg(format!(
             "-Wl,--enable-new-dtags,-rpath,{}/lib",

@@ -2,8 +2,8 @@
 //!
 //! Xen reports it in its CPUID leaves (xen/arch/x86/cpuid.c, `cpuid_hypervisor_leaves`; the time leaf in
 //! xen/arch/x86/time.c, `tsc_get_info`). A new domain has 1, and each restore and each migration adds 1.
-//! Domain 0 has 0 where it is paravirtualized, and no xenstored when it begins: a watch that is set
-//! there sleeps in the kernel until there is one.
+//! A PV domain 0 has 0. A PVH domain 0 has another number, so the kernel is asked whether this is domain 0:
+//! there a watch of xenstore must not be set, because it sleeps until xenstored runs.
 
 /// The incarnation, or `None` in domain 0, on Arm, and outside Xen. It makes no system call after the
 /// first time.
@@ -43,6 +43,26 @@ mod leaf {
         ebx: u32,
         ecx: u32,
         edx: u32,
+    }
+
+    /// The instruction after a prefix (Xen's is ud2 and "xen"), for sub-leaf 0. It writes four registers;
+    /// rbx, which the compiler reserves, is restored.
+    macro_rules! cpuid {
+        ($leaf:expr, $prefix:literal) => {{
+            let (eax, ebx, ecx, edx): (u32, u32, u32, u32);
+            asm!(
+                "mov {saved:r}, rbx",
+                $prefix,
+                "cpuid",
+                "xchg {saved:r}, rbx",
+                saved = out(reg) ebx,
+                inout("eax") $leaf => eax,
+                inout("ecx") 0_u32 => ecx,
+                out("edx") edx,
+                options(nostack, preserves_flags),
+            );
+            Answer { eax, ebx, ecx, edx }
+        }};
     }
 
     pub(super) fn now() -> Option<u32> {
@@ -92,46 +112,14 @@ mod leaf {
 
         /// Sub-leaf 0 of a leaf.
         fn ask(self, leaf: u32) -> Answer {
-            let mut answer = Answer {
-                eax: self.base() + leaf,
-                ebx: 0,
-                ecx: 0,
-                edx: 0,
-            };
-            let Answer { eax, ebx, ecx, edx } = &mut answer;
+            let leaf = self.base() + leaf;
             match self {
                 // SAFETY: the kernel says that this is a PV domain of Xen, which emulates the
-                // instruction after this prefix. It writes these four registers; rbx, which the
-                // compiler reserves, is restored.
-                Leaves::Pv(_) => unsafe {
-                    asm!(
-                        "mov {saved:r}, rbx",
-                        ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e", // ud2, "xen"
-                        "cpuid",
-                        "xchg {saved:r}, rbx",
-                        saved = out(reg) * ebx,
-                        inout("eax") * eax,
-                        inout("ecx") * ecx,
-                        out("edx") * edx,
-                        options(nostack, preserves_flags),
-                    );
-                },
-                // SAFETY: each x86-64 processor has the instruction. It writes these four registers;
-                // rbx, which the compiler reserves, is restored.
-                Leaves::Hvm(_) => unsafe {
-                    asm!(
-                        "mov {saved:r}, rbx",
-                        "cpuid",
-                        "xchg {saved:r}, rbx",
-                        saved = out(reg) * ebx,
-                        inout("eax") * eax,
-                        inout("ecx") * ecx,
-                        out("edx") * edx,
-                        options(nostack, preserves_flags),
-                    );
-                },
+                // instruction after this prefix.
+                Leaves::Pv(_) => unsafe { cpuid!(leaf, ".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e") },
+                // SAFETY: each x86-64 processor has the instruction.
+                Leaves::Hvm(_) => unsafe { cpuid!(leaf, "") },
             }
-            answer
         }
     }
 

@@ -25,7 +25,6 @@ mod defective;
 mod generate;
 #[path = "../shared/hypercall.rs"]
 #[expect(unsafe_code, reason = "hypercalls take addresses")]
-#[allow(dead_code, reason = "two programs share it")]
 mod hypercall;
 mod op;
 #[path = "../shared/pair.rs"]

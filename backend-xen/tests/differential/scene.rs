@@ -30,6 +30,18 @@ pub(crate) struct Port {
     pub(crate) peer: Option<Slot>,
 }
 
+impl Port {
+    fn bound(numbers: [u32; 2], file: usize, remote: Option<u32>, peer: Option<Slot>) -> Port {
+        Port {
+            numbers,
+            file,
+            bound: true,
+            remote,
+            peer,
+        }
+    }
+}
+
 /// An end of a static channel.
 #[derive(Debug)]
 struct End {
@@ -218,16 +230,7 @@ impl Scene {
         let remote = (how != Bind::Virq).then(|| self.number(0, words[0]));
         let there = self.owner(0, self.number(0, words[1]));
         let peer = there.filter(|_| how == Bind::Interdomain);
-        self.enter(
-            slot,
-            Port {
-                numbers,
-                file,
-                bound: true,
-                remote,
-                peer,
-            },
-        );
+        self.enter(slot, Port::bound(numbers, file, remote, peer));
     }
 
     fn bind_static(&mut self, slot: Slot, file: usize, end: usize) {
@@ -237,16 +240,7 @@ impl Scene {
         };
         end.slot = Some(slot);
         let numbers = end.numbers;
-        self.enter(
-            slot,
-            Port {
-                numbers,
-                file,
-                bound: true,
-                remote: None,
-                peer,
-            },
-        );
+        self.enter(slot, Port::bound(numbers, file, None, peer));
     }
 
     /// Enters a port that was bound.

@@ -18,7 +18,6 @@ use libtest_mimic::{Arguments, Completion, Trial};
 
 #[path = "../shared/hypercall.rs"]
 #[expect(unsafe_code, reason = "hypercalls take addresses")]
-#[allow(dead_code, reason = "two programs share it")]
 mod hypercall;
 mod memory;
 #[path = "../shared/pair.rs"]

@@ -57,7 +57,7 @@ impl Place {
 /// How far a round is with the channels that it took ahead.
 #[derive(Debug, Default)]
 pub(super) struct Channels<'a> {
-    /// They, once the round has taken some.
+    /// The channels, once the round has taken some.
     room: Option<&'a [Place; machine::Ahead::MOST]>,
     /// How many channels there are, and how many of them were yielded.
     count: u8,

@@ -290,7 +290,7 @@ pub enum ErrorKind {
     /// The device itself is gone or broken; close it.
     Gone,
     /// This domain was saved and restored, or migrated, after the device was opened. Its ports are
-    /// dead, and the call was not made; open another device.
+    /// dead. Open another device.
     Resumed,
     /// Anything else.
     Other,

@@ -111,8 +111,8 @@ pub trait Open: Send + Sync + 'static {
 ///
 /// After this domain was saved and restored, or migrated, the ports that the device had bound are
 /// dead, and a kernel need not survive their unbind. A device that can notice this fails with
-/// [`ErrorKind::Resumed`] in every bind, in `unbind` and in `pending`, without a call of the kernel, and
-/// dropping it closes nothing. It becomes ready, so that its event loop reads it.
+/// [`ErrorKind::Resumed`] in every bind, in `unbind` and in `pending`, and dropping it closes nothing. It
+/// becomes ready, so that its event loop reads it.
 ///
 /// The calls of a device, without a context:
 ///
