@@ -43,16 +43,18 @@ mod errno;
 mod error;
 #[cfg(feature = "multicall")]
 mod multicall;
+mod opener;
 mod places;
 mod poll_loop;
 #[cfg(any(feature = "status", feature = "multicall"))]
 mod privcmd;
 mod restore;
 
-pub use device::{DEVICE_PATH, Device, XenOpen, backend};
+pub use device::Device;
 pub use error::{Call, Error};
 #[cfg(feature = "multicall")]
 pub use multicall::Multicall;
+pub use opener::{DEVICE_PATH, XenOpen, backend};
 pub use poll_loop::{Counters, PollLoop, Readiness, RegistrationError};
 #[cfg(any(feature = "status", feature = "multicall"))]
 pub use privcmd::PRIVCMD_PATH;
