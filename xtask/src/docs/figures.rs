@@ -129,7 +129,7 @@ impl Figures {
     pub(super) fn tables(&self) -> Result<String> {
         ensure!(!self.0.is_empty(), "no figures");
         let mut text = heading(
-            "instructions per event (to the first row)",
+            "instructions per event (in brackets: divided by those of the first row)",
             COLUMNS.map(|it| it.title.to_owned()),
         );
         for Implementation(implementation, name, _) in IMPLEMENTATIONS {
@@ -146,7 +146,7 @@ impl Figures {
             format!("{}, {cpus} vCPU{plural}", column.title)
         });
         text += "\n";
-        text += &heading("time per event, to the first row", titles);
+        text += &heading("time per event, divided by that of the first row", titles);
         for Implementation(implementation, name, _) in IMPLEMENTATIONS {
             let cells = machines.iter().map(|(cpus, column)| {
                 let row = self.row(implementation, Unit::Nanoseconds, *cpus, *column)?;
