@@ -1,7 +1,8 @@
 //! Xen event channels for Rust.
 //!
-//! An event channel is Xen's interrupt: a port in one domain, bound to a port in another domain,
-//! to a virtual interrupt, or still unbound and waiting for its peer.
+//! An event channel carries a signal, and no data, to a domain. The domain knows its end by a
+//! number, the *port*. At the other end is a port, mostly of another domain, or Xen itself, which
+//! raises a *virtual interrupt* (VIRQ). A port can also be without a peer, and wait for one.
 //!
 //! ```no_run
 //! use evtchn::poll::Context;
@@ -36,13 +37,13 @@
 //! | `hooks` | `hooks` | any loop that can watch a file descriptor, and an array for `poll(2)` |
 //! | `crossbeam` | `crossbeam` | no loop: a dispatcher that hands wakes to threads |
 //!
-//! Name the types in full, as in `evtchn::tokio::Context`: a `use evtchn::tokio` hides the crate of
-//! that name, which its macros look for.
+//! Name the types in full, as in `evtchn::tokio::Context`. After `use evtchn::tokio`, the name
+//! `tokio` is this module and not the crate, and macros such as `tokio::select!` do not compile.
 //!
 //! Beside these:
 //!
 //! - `xen` (feature `xen`, on by default): the device, `/dev/xen/evtchn`. With the feature `status`
-//!   it also reports what the ports of a domain are, through `/dev/xen/privcmd`. With the feature
+//!   it also reports the state of the ports of a domain, through `/dev/xen/privcmd`. With the feature
 //!   `multicall` it notifies many ports in one hypercall, where the program asks for that.
 //! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
 //! - `mock` (feature `mock`): mocks of what a backend and a loop supply, for the tests of programs.

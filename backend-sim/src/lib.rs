@@ -2,11 +2,13 @@
 //!
 //! - [`Sim`]: a handle on one simulated machine. A test drives domains, VIRQs and time with it.
 //! - [`SimOpen`] and [`SimDevice`]: the device, for a context under test.
-//! - [`SimPrivcmd`]: what ports are, asked of Xen.
+//! - [`SimPrivcmd`]: the state of ports, asked of the simulated Xen.
 //! - [`SimLoop`]: an event loop without a descriptor, in the virtual time of a machine. A real loop
-//!   works too: [`SimDevice`] has a descriptor that shows what the device would.
+//!   works too: [`SimDevice`] has a descriptor that becomes ready when that of the real device would.
+//!   (After an overflow it shows `OUT` too, where the real one shows `ERR` alone.)
 //! - [`Fault`]: a rule by which calls fail or do less. [`Delivery`]: when events arrive.
-//! - [`Choice`]: where decisions come from. [`Choice::exhaustive`] takes every way of each.
+//! - [`Choice`]: where decisions come from. With [`Choice::exhaustive`] a test runs once for every
+//!   possible sequence of decisions.
 //! - [`Crowd`]: guests and peers on threads of their own, for runs that are not stepped.
 //! - [`Platform`]: which Xen and which Linux, by name; the default is Xen 4.17 with Linux 6.1.
 //! - [`World`]: the machine itself, with the device as a C program calls it: ioctl by number,
@@ -17,8 +19,8 @@
 //! ring of each open file with its growth, the enabled flag of each port, overflow, poll bits and
 //! the restriction (Linux drivers/xen/evtchn.c). The hypervisor knows nothing of the driver.
 //!
-//! Not modelled: allocation (a fault fails it), event priorities, which vCPU an event wakes, calls of
-//! Xen that are preempted. ARCHITECTURE.md says why.
+//! Not modelled: running out of memory (use [`Fault::out_of_memory`]), event priorities, which vCPU an
+//! event wakes, calls of Xen that are preempted. ARCHITECTURE.md says why.
 //!
 //! The same configuration, the same calls and the same [`Choice`] give the same run, to the last
 //! answer; see [`World::digest`].

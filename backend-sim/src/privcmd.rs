@@ -6,7 +6,7 @@ use crate::device::SimOpen;
 use crate::errno::Errno;
 use crate::error::{Call, device_error};
 
-/// Asks Xen what ports are, as a program in one domain: [`Sim::privcmd`](crate::Sim::privcmd).
+/// Asks Xen for the state of ports, as a program in one domain: [`Sim::privcmd`](crate::Sim::privcmd).
 ///
 /// Its answers are those of [`World::status`](crate::World::status), unless the kernel of the
 /// domain refuses hypercalls ([`Hypercalls::Refused`](crate::Hypercalls::Refused)). A fault for [`Call::Status`]

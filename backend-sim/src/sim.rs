@@ -107,7 +107,7 @@ impl Sim {
         self.open(domid).in_own_time().into()
     }
 
-    /// Asks Xen what ports are, as a program in a domain.
+    /// Asks Xen for the state of ports, as a program in a domain.
     #[must_use]
     pub fn privcmd(&self, domid: DomId) -> SimPrivcmd {
         SimPrivcmd::new(self.open(domid))

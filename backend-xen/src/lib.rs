@@ -3,7 +3,7 @@
 //! - [`Device`]: one open device, an [`EventChannel`](evtchn_core::EventChannel); [`XenOpen`]
 //!   opens it.
 //! - [`Error`]: a failed [`Call`] with its errno, and a hint at what to do about it.
-//! - `Privcmd` (feature `status`): what the ports of a domain are, a
+//! - `Privcmd` (feature `status`): asks Xen for the state of the ports of a domain. It implements
 //!   [`PortStatuses`](evtchn_core::PortStatuses).
 //! - `Multicall` (feature `multicall`): whether many notifies are made in one hypercall.
 //! - [`PollLoop`]: an event loop on `poll(2)` for programs that have none. It watches any

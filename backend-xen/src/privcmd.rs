@@ -1,4 +1,4 @@
-//! Hypercalls through `/dev/xen/privcmd`: what ports are (`EVTCHNOP_status`), and many operations on
+//! Hypercalls through `/dev/xen/privcmd`: the state of ports (`EVTCHNOP_status`), and many operations on
 //! ports in one call (`batch`).
 //!
 //! Xen itself reads and writes the argument, at its address in the calling program. Neither Xen nor

@@ -41,7 +41,8 @@ pub enum Error {
     ///
     /// - [`Open`](crate::DeviceCall::Open) and [`Restrict`](crate::DeviceCall::Restrict) from a bind:
     ///   no port was bound, and a device that was opened for it is closed again.
-    /// - [`Pending`](crate::DeviceCall::Pending), also from a bind: the device failed and was closed.
+    /// - [`Pending`](crate::DeviceCall::Pending), the read of the device (a bind reads too, to remove
+    ///   old entries from the ring): the device failed and was closed.
     ///   Every channel is dead, and every waiter gets a wake with
     ///   [`Cause::Gone`](crate::Cause::Gone). The next bind opens a new device.
     /// - [`Unmask`](crate::DeviceCall::Unmask) at the end of a round: the ports that it names are
@@ -63,9 +64,10 @@ pub enum Error {
     /// The event loop refused the device.
     #[error("the event loop refused the device: {0}")]
     Register(LoopError),
-    /// The event loop could not deregister the device. The call did its work otherwise: the channel
-    /// is unbound, the wait is over, the wakes are handed out. The next call deregisters again.
-    /// (Calls that undo their work instead say so.)
+    /// The event loop could not deregister the device. Apart from that the call did its work: the
+    /// channel is unbound, the wait is over, the wakes are handed out. The next call tries again to
+    /// deregister. (Some calls undo their work instead, such as a cancel; their documentation says
+    /// so.)
     #[error("the event loop did not let go of the device: {0}")]
     Deregister(LoopError),
     /// The event loop could not sleep. The wait is over.
@@ -236,7 +238,7 @@ mod tests {
     use crate::machine::Machine;
     use crate::status::Status;
 
-    /// The own error of a backend or of an event loop.
+    /// The error that a backend or an event loop itself returned.
     #[derive(Debug, thiserror::Error)]
     #[error("cannot do this: EIO (5)")]
     struct Failed;

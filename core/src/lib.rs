@@ -7,11 +7,11 @@
 //! - `hal`: what a backend and an event loop must supply.
 //! - `error`: what can go wrong with a call.
 //! - `handover`: the table that one process gives to the next with its device.
-//! - `machine`: the pure part. The states of a port and of the link, as tables. It is public with
-//!   the feature `tables`.
+//! - `machine`: the pure part. The states of a port and of the link (whether the device is open, and
+//!   registered with the event loop), as tables. It is public with the feature `tables`.
 //! - `status`: what a port is, as Xen reports it.
 //! - `policy`: when a port is unmasked after its wake was handed out.
-//! - `context`: the machine behind locks. It carries out what the tables say.
+//! - `context`: the `machine` behind locks. It calls the backend and the event loop as the tables say.
 //! - `handlers`: rounds with handlers under such policies, over the public calls of a context.
 //! - [`watch`]: for event loops in which several threads wait. It decides which thread polls and which
 //!   are woken.

@@ -107,7 +107,10 @@ const DOM0_PV: KernelData = KernelData {
         &[Virq::TIMER, Virq::CONSOLE, Virq::PCPU_STATE, VIRQ_MCA],
         STATUS,
     ),
-    other_ports: read(5, "a number chosen here; the real one depends on vCPUs and devices"),
+    other_ports: read(
+        5,
+        "a number chosen here; the real one depends on vCPUs and devices",
+    ),
     hypercalls: observed(Hypercalls::Made, PRIVCMD),
 };
 

@@ -23,7 +23,7 @@ use crate::error::{Call, Error};
 #[cfg(feature = "multicall")]
 use crate::multicall::Multicall;
 
-/// Asks Xen what ports are.
+/// Asks Xen for the state of ports.
 ///
 /// It needs `/dev/xen/privcmd` and `/dev/xen/hypercall` of the module xen-privcmd, which belong to
 /// root. Each question takes a lock and makes one system call. It belongs to the process that

@@ -1,4 +1,5 @@
-//! What a call found to do for others under the lock, done once the lock is free.
+//! Wake-ups of other tasks and threads: a call notes them under the lock, and makes them after it has
+//! released the lock.
 
 use std::mem::take;
 

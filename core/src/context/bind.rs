@@ -43,17 +43,17 @@ impl<R: Registrar> Context<R> {
         self.bind(Source::Virq(virq))
     }
 
-    /// Takes over a port that was set up without a file (static event channel, Linux 6.6). An unbind
-    /// leaves the port open in Xen.
+    /// Takes over a port that existed before any program opened the device (static event channel,
+    /// Linux 6.6). An unbind leaves the port open in Xen.
     ///
     /// The caller must know that `port` is the end of a static channel of this domain. The kernel does
     /// not refuse every other number, and a bind of one can break the channel of its owner. So this
     /// call refuses by itself
     /// - the ports of this context, always;
     /// - what is closed, and the port of a virtual interrupt, a physical interrupt or an IPI, if the
-    ///   backend can ask Xen what a port is ([`Open::statuses`](crate::Open::statuses)). The real one
-    ///   does so through privcmd, which it opens for that and keeps open. If it cannot, as in most
-    ///   unprivileged domains, this check is left out.
+    ///   backend can ask Xen what a port is ([`Open::statuses`](crate::Open::statuses)). The backend
+    ///   of the real device asks through privcmd, which it then keeps open. If it cannot ask, as in
+    ///   most unprivileged domains, this check is left out.
     ///
     /// **It cannot tell the port of another program or of the kernel from a static one**: to Xen both
     /// are ends of channels between domains.

@@ -1,8 +1,9 @@
 //! A thread that blocks for the next wake of one channel, beside the rounds of other threads or
 //! alone.
 //!
-//! It reads the device like a round and leaves the wakes of other channels in the ready queue. Its
-//! own wake is latched, whichever thread reads it, and it looks for it.
+//! It reads the device like a round and leaves the wakes of other channels in the ready queue.
+//! Whichever thread reads the event of its own channel latches the wake, and the blocked thread
+//! takes it from there.
 
 use std::mem::take;
 use std::time::Duration;
@@ -91,8 +92,8 @@ impl<R: Sleep> Channel<R> {
     /// `goes_on` is called before each sleep, after each signal and after each
     /// [`wake`](crate::Registrar::wake) of the event loop. To end the block, another thread sets a
     /// flag and then wakes the loop; so may a signal handler, if the loop's `wake` may be called in
-    /// one. While `goes_on` runs, this thread holds no lock and does not watch the device for
-    /// others.
+    /// one. While `goes_on` runs, this thread holds no lock, and another thread that waits polls the
+    /// device.
     ///
     /// # Errors
     /// Those of [`block`](Self::block).

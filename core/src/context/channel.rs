@@ -146,16 +146,17 @@ impl<R: Registrar> Channel<R> {
         self.id.port()
     }
 
-    /// Waits for the next wake: [`Context::wait`](super::Context::wait) for this channel.
+    /// Asks for the next wake, and returns at once: [`Context::wait`](super::Context::wait) for this
+    /// channel.
     ///
     /// # Errors
-    /// Those of [`Context::wait`](super::Context::wait): this wait did not begin; an earlier one
+    /// Those of [`Context::wait`](super::Context::wait): this wait did not begin, and an earlier one
     /// goes on.
     pub fn wait(&self) -> Result<(), Error> {
         self.shared.wait(self.id, Owner::NEXT)
     }
 
-    /// Waits for each wake until the wait is cancelled:
+    /// Asks for every wake until the wait is cancelled, and returns at once:
     /// [`Context::wait_each`](super::Context::wait_each) for this channel.
     ///
     /// # Errors

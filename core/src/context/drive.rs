@@ -29,7 +29,7 @@ impl<R: Registrar> Context<R> {
     /// let ctx = Context::with_registrar(opener, event_loop);
     /// let channel = ctx.bind_unbound_port(guest)?;
     /// channel.wait()?;
-    /// // Wakes of rounds are left to them, and `Registrar::wake` is called.
+    /// // The wake of a `wait` is left to the next round, and `Registrar::wake` is called.
     /// assert_eq!(ctx.drive()?, Outcome::Done);
     /// let woke: Vec<_> = ctx.dispatch()?.map(|wake| wake.channel).collect();
     /// assert_eq!(woke, [channel.id()]);

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// How often early reads found something lately, and how many sleeps there were since the last one.
 ///
-/// Several threads may use it at once. They only guess worse then, so its atomics need not be those of
-/// the schedule checker.
+/// Several threads may use it at once. Then the guess may be worse, which does no harm. So the atomics
+/// are those of std, and not those of `sync`, which the schedule checker replaces.
 #[derive(Debug, Default)]
 pub(super) struct EarlyReads {
-    /// One more for each early read that finds something, up to [`MOST`]; half of it for each that
+    /// Raised by one for each early read that finds something, up to [`MOST`]; halved for each that
     /// finds nothing.
     found: AtomicU32,
     /// Sleeps since the last early read.
@@ -48,7 +48,8 @@ impl EarlyReads {
 mod tests {
     use super::*;
 
-    /// How many of so many sleeps have an early read in front, each of which finds something or not.
+    /// Goes through `sleeps` sleeps, and counts how many of them an early read comes before. Each early
+    /// read finds something if `finds` is true.
     fn reads(early: &EarlyReads, sleeps: usize, finds: bool) -> usize {
         let due = (0..sleeps).filter(|_| {
             let is_due = early.is_due();

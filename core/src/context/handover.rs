@@ -105,7 +105,8 @@ impl<R: Registrar> Context<R> {
     /// [`check_peers`](Self::check_peers) finds a port that Xen has closed.
     ///
     /// If the device was opened by the parent of a forked process, every call of the context fails
-    /// ([`Error::Inherited`]). The child first has to adopt the descriptor as a device of its own.
+    /// ([`Error::Inherited`]). The child first has to make a device of its own from the descriptor, with
+    /// `evtchn_xen::Device::from_fd`.
     pub fn from_parts(
         parts: Parts,
         backend: impl Into<Backend>,

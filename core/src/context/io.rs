@@ -43,7 +43,7 @@ impl Read {
 const MANY_READS: usize = 256;
 
 impl State {
-    /// Reads once into the inbox, whose words must all be taken.
+    /// Reads once into the inbox. All ports of the last read must have been taken out before.
     #[inline]
     pub(super) fn read(&mut self) -> Read {
         let Some(device) = self.device.as_ref().filter(|_| !self.machine.is_broken()) else {

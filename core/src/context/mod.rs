@@ -1,11 +1,12 @@
-//! The machine behind locks. It calls the backend and the event loop as the tables say.
+//! The state machine ([`machine`](crate::machine)) behind locks. It calls the backend and the event
+//! loop as the tables say.
 //!
 //! Lock order: `settling`, then `state`. Hooks of the event loop and the opening of the device run
 //! under `settling` alone, never under `state`. Code of the program runs under neither. `state` is
 //! held over the calls of the device that bind, unbind, read and unmask, so that a port is in the
 //! table before its first event is looked up, and over those that notify many channels, so that none
-//! of them is unbound meanwhile. A [`NotifySet`], which has no context, locks the device against its
-//! unbinds instead, which is the last lock. `notify` takes no lock.
+//! of them is unbound meanwhile. A [`NotifySet`] has no context. Instead it takes a lock of the device
+//! that every unbind takes too. That lock is always taken last. `notify` takes no lock.
 
 mod after;
 mod ahead;
@@ -70,6 +71,9 @@ pub use weak::WeakContext;
 /// it with one event loop only while something waits.
 ///
 /// Every method may be called from any thread. One thread at a time has a [`Round`].
+///
+/// In the documentation of a call, the first words under *Errors* say what is true after each of the
+/// errors that follow.
 ///
 /// A context belongs to the process that made it. In a forked child each call fails with
 /// [`Error::Inherited`] and touches neither device nor event loop. Dropping context and channels
@@ -167,7 +171,7 @@ struct State {
     /// A drive was asked for from inside a hook, and is still to be done.
     drive_after_hook: bool,
     nested: Nested,
-    /// The event loop stopped watching the device by itself, and was not asked again since.
+    /// The event loop stopped watching the device by itself, and was not asked to watch it again since.
     is_lost: bool,
     news: News,
     notifies: NotifyBuf,
@@ -241,8 +245,8 @@ impl<R: Registrar> Context<R> {
         context
     }
 
-    /// Waits for the next wake of a channel, once. A [round](Self::dispatch) hands the wake out. If
-    /// rounds already wait for the channel, nothing changes.
+    /// Asks for the next wake of a channel, and returns at once. A [round](Self::dispatch) hands the
+    /// wake out. If `wait` or [`wait_each`](Self::wait_each) was called already, nothing changes.
     ///
     /// If an event came while the channel had no waiter, its wake is queued for the next round, and
     /// the event loop is woken. If this thread is in a round, that round hands it out.
@@ -251,7 +255,7 @@ impl<R: Registrar> Context<R> {
     /// this thread is in one, otherwise at once.
     ///
     /// # Errors
-    /// This wait did not begin; an earlier one goes on. [`Error::NotBound`] if the channel is not
+    /// This wait did not begin, and an earlier one goes on. [`Error::NotBound`] if the channel is not
     /// bound; [`Error::AlreadyWaited`] if a task or a blocked thread waits for it;
     /// [`Error::Register`] if the event loop refuses the device; [`Error::Deregister`] if it lost
     /// the device and cannot deregister it; [`Error::Device`] or [`Error::NotUnmasked`] if the port
@@ -262,9 +266,9 @@ impl<R: Registrar> Context<R> {
         self.shared.wait(id, Owner::NEXT)
     }
 
-    /// Waits for each wake of a channel, until the wait is [cancelled](Self::cancel) or the channel
-    /// is gone. This is the cheapest way to receive a stream of events. If the channel has a
-    /// [`wait`](Self::wait), that becomes a wait for each wake.
+    /// Asks for every wake of a channel, until the wait is [cancelled](Self::cancel) or the channel
+    /// is gone, and returns at once. This is the cheapest way to receive a stream of events. If
+    /// [`wait`](Self::wait) was called before, that wait becomes one for every wake.
     ///
     /// After each wake the port is unmasked at the end of the round that handed it out: all ports
     /// of a round by one call of the device.
@@ -313,7 +317,8 @@ impl<R: Registrar> Context<R> {
     }
 
     /// How long the event loop may sleep. Zero if there are wakes that the device will not report,
-    /// or the error of a round that was dropped: then dispatch at once. Otherwise `None`: for ever.
+    /// or the error of a round that was dropped: then dispatch at once. Otherwise `None`: until the
+    /// device is ready.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
         let shared = &*self.shared;

@@ -55,7 +55,8 @@ impl Inside {
         }
     }
 
-    /// Whether this thread called from inside since it last asked or entered.
+    /// Whether there was an inner call on this thread since this function was called last, or since
+    /// the outer call began.
     pub(super) fn take_again(&mut self) -> bool {
         let thread = this_thread();
         let inside = self.0.iter_mut().find(|inside| inside.thread == thread);

@@ -17,8 +17,8 @@ impl<R: Sleep> Context<R> {
     /// context learns that from its own reads: a program that sleeps long makes less than one empty
     /// read in a hundred sleeps.
     ///
-    /// The round may be empty: after [`wake`](Registrar::wake) of the event loop, also if that came
-    /// while this thread was not in here, after a signal, and if another thread took the wakes.
+    /// The round may be empty in three cases: the event loop was [woken](Registrar::wake) (perhaps
+    /// before this call), a signal came, or another thread took the wakes.
     ///
     /// ```
     /// use evtchn_core::{Context, DomId};

@@ -9,8 +9,9 @@ use crate::observe::Called;
 
 impl<R: Registrar> Context<R> {
     /// Notifies each of these channels, as [`Channel::notify`](super::Channel::notify) does, in this
-    /// order. If the backend can, it takes one system call for up to 1,024 of them: on a dom0 that
-    /// is the feature `multicall` of the real backend. Otherwise it takes a call for each.
+    /// order. If the backend can, one system call notifies up to 1,024 of them. The backend of the
+    /// real device can on a dom0, with the feature `multicall`, if the program has asked for it
+    /// (`XenOpen::multicall`). Otherwise each channel takes a call.
     ///
     /// It allocates nothing unless it fails. It holds the lock of the context for the length of each
     /// system call, so no channel is unbound while a call that names it runs.

@@ -61,8 +61,8 @@ impl<R: Registrar> Context<R> {
     ///   used. Dropping it makes no call, because the port number may have another owner by now.
     ///
     /// The check reads the events that have come before it ends waits. If a peer sent an event and
-    /// then left, the wait ends with [`Cause::Event`](crate::Cause::Event), and the next check ends
-    /// the wait after it.
+    /// then left, the wait ends with [`Cause::Event`](crate::Cause::Event). When the channel waits
+    /// again, the next check ends that second wait with `PeerGone`.
     ///
     /// A check cannot see
     /// - a peer that connects and leaves between two checks without sending anything;
@@ -77,8 +77,8 @@ impl<R: Registrar> Context<R> {
     ///
     /// # Errors
     /// Nothing changed: [`Error::Busy`] during another check; [`Error::Device`] if the backend
-    /// cannot ask what a port is; [`Error::Reentrant`] from inside a hook. The waits have ended:
-    /// those of [`drive`](Self::drive).
+    /// cannot ask what a port is; [`Error::Reentrant`] from inside a hook. After the errors of
+    /// [`drive`](Self::drive) the waits have ended.
     pub fn check_peers(&self) -> Result<usize, Error> {
         self.check_peers_with(&*self.shared.statuses()?)
     }

@@ -8,9 +8,9 @@ use crate::ids::DomId;
 use crate::observe::Called;
 
 impl<R: Registrar> Context<R> {
-    /// Restricts the device to `domid`, for good: from now on it only binds to ports that this
-    /// domain offers ([`bind_interdomain`](Self::bind_interdomain)).
-    /// [`bind_unbound_port`](Self::bind_unbound_port) fails for every domain, including this one,
+    /// Restricts the device to `domid`, for good: from now on it only binds to ports that the domain
+    /// `domid` offers ([`bind_interdomain`](Self::bind_interdomain)).
+    /// [`bind_unbound_port`](Self::bind_unbound_port) fails for every domain, even for `domid`,
     /// and so does [`bind_virq`](Self::bind_virq) (`EACCES`; Linux drivers/xen/evtchn.c,
     /// evtchn_ioctl). So bind those first. Channels that are bound already stay usable, whatever
     /// their domain.

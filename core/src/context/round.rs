@@ -1,4 +1,5 @@
-//! A round: hands out wake by wake what was read; its end unmasks ports and settles the link.
+//! A round hands out the wakes one by one. When it ends, ports are unmasked, and the device is
+//! registered or deregistered as the waits require.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -74,7 +75,8 @@ const READS: u8 = 128;
 /// [`teardown`](super::Context::teardown) returns the error, once.
 ///
 /// If the same thread dispatches while it has a round, that round is ended as if dropped, even if
-/// it was forgotten (`std::mem::forget`). If it is used afterwards, it goes on as a new round.
+/// it was forgotten (`std::mem::forget`). If the program uses the old `Round` after that, it begins a
+/// new round.
 /// Other threads get [`Error::Busy`] until the round or its thread has ended.
 ///
 /// ```
@@ -106,7 +108,7 @@ pub struct Round<'a, R: Registrar> {
     /// Nothing is picked once it is 0.
     pub(super) wakes_left: usize,
     reads_left: u8,
-    /// The device may have more, as far as this loop's trigger requires to read on.
+    /// Whether to read the device again: it may have more, and the loop would not report that.
     pub(super) may_read: bool,
     /// Nothing was left at the last fill; what was queued since is for the next round.
     pub(super) is_drained: bool,
@@ -158,8 +160,8 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// [`Stats::unreported`](crate::Stats::unreported). [`Error::Device`] if the device failed, or
     /// refuses to unmask ports; [`Error::NotUnmasked`] if it unmasked too few of them;
     /// [`Error::Register`] or [`Error::Deregister`] if the event loop fails; [`Error::Inherited`]
-    /// in a child that was forked meanwhile. If there is none, once, the error of a round that was
-    /// dropped.
+    /// in a child that was forked meanwhile. If this round has no error, but an earlier round was
+    /// dropped with one, `finish` returns that, once.
     #[inline(always)]
     pub fn finish(mut self) -> Result<Outcome, Error> {
         if !self.is_plain() {

@@ -101,8 +101,9 @@ pub struct Wakes<R: Registrar> {
     channels: BTreeSet<ChannelId>,
     /// `None` until the first channel is added.
     task_id: Option<TaskId>,
-    /// Its ports are queued to be unmasked together with those of other tasks: by the next poll of one
-    /// of them, and at the latest by its own, for which it has woken itself.
+    /// Its ports are queued to be unmasked in one write with those of other tasks that were woken. The
+    /// last of these tasks that is polled makes the write, if it waits again. If none did, this stream
+    /// makes it at its next poll, for which it has woken itself.
     is_queued: bool,
 }
 

@@ -87,8 +87,9 @@ pub struct Woken<R: Registrar> {
     id: ChannelId,
     /// `Some` while it waits.
     task_id: Option<TaskId>,
-    /// Its port is queued to be unmasked together with those of other tasks: by the next poll of one
-    /// of them, and at the latest by its own, for which it has woken itself.
+    /// Its port is queued to be unmasked in one write with those of other tasks that were woken. The
+    /// last of these tasks that is polled makes the write, if it waits again. If none did, this future
+    /// makes it at its next poll, for which it has woken itself.
     is_queued: bool,
 }
 
@@ -222,8 +223,9 @@ impl<R: Registrar> Woken<R> {
         }
     }
 
-    /// This waits, but the event loop does not watch the device, for example because it lost it. If
-    /// the loop refuses the device, nothing would end the wait, so that error ends it.
+    /// The task waits, but the event loop does not watch the device any more, for example because its
+    /// runtime was shut down. Registers the device again. If the loop refuses it, the wait ends with
+    /// that error, because nothing else would end it.
     #[cold]
     fn register_again(&mut self) -> Poll<Result<Cause, Error>> {
         match self.shared.settle() {

@@ -131,7 +131,8 @@ impl<R: Registrar> Shared<R> {
     }
 }
 
-/// A wait that has begun. Unless it stands, the drop takes it back, also if a hook panics.
+/// A wait that has begun. Unless `stands` is set, dropping this value takes the wait back, even if a
+/// hook panics.
 struct Begun<F: FnMut()> {
     take_back: F,
     stands: bool,

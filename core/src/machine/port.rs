@@ -132,8 +132,8 @@ pub enum PortState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PortInput {
-    /// Its owner waits. If a wake is latched, a task or a blocked thread takes it by this; a wait
-    /// of rounds is [`Queue`](Self::Queue) first.
+    /// Its owner waits. If a wake is latched, a task or a blocked thread takes it by this. `wait`
+    /// and `wait_each` give [`Queue`](Self::Queue) first.
     Wait,
     /// The driver reported it.
     Event,
@@ -149,8 +149,8 @@ pub enum PortInput {
     Unmasked,
     /// Its wake is handed to the waiter.
     Deliver,
-    /// Rounds wait: a latched wake is queued. If none is latched, this does nothing, and
-    /// [`Wait`](Self::Wait) comes next.
+    /// `wait` or `wait_each` was called: a latched wake is queued for a round. If none is latched,
+    /// this does nothing, and [`Wait`](Self::Wait) comes next.
     Queue,
     /// The round does not hand its wake out, so it is kept.
     Keep,

@@ -1,9 +1,9 @@
 //! Callbacks: a thin layer over the wakes of a round.
 //!
 //! A channel has at most one callback. It stays until it is replaced or removed, or until its
-//! channel is gone. Each wait is still for one wake, unless it is for each. While a callback runs
-//! it is out of its place and no lock is held. If it is replaced or removed meanwhile, that holds
-//! afterwards.
+//! channel is gone. A callback changes nothing about the waits: `wait` is for one wake, `wait_each` for
+//! every wake. While a callback runs it is out of its place and no lock is held. If it is replaced or
+//! removed while it runs, it is not put back.
 
 mod places;
 mod run;

@@ -59,8 +59,8 @@ impl<R: Registrar> Shared<R> {
 }
 
 impl State {
-    /// The next wake and its callback, which is taken out, if the wake is an event and the channel
-    /// has a callback, as with nearly all.
+    /// Takes the next wake and the callback of its channel. Only for the usual case: the cause is an
+    /// event, and there is a callback. Otherwise `None`.
     #[inline(always)]
     fn next_plain_call(&mut self) -> Option<(Callback, ChannelId)> {
         let State {
