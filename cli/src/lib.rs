@@ -113,6 +113,11 @@ fn report_panic(info: &PanicHookInfo<'_>) {
 #[must_use]
 pub fn run() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
+    match completions::answer() {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(error) => return failed(&error),
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return report_parse_error(&error),

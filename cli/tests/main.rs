@@ -5,6 +5,7 @@
 )]
 
 mod commands;
+mod completions;
 mod doctor;
 mod dumps;
 mod pictures;

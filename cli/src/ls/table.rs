@@ -17,13 +17,13 @@ use crate::output::screen::Screen;
 use crate::plain::{self, Plain};
 
 /// Each port of a list.
-pub(super) type Table = BTreeMap<(DomId, Port), Entry>;
+pub(crate) type Table = BTreeMap<(DomId, Port), Entry>;
 
 /// What is known of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its status; none if Xen keeps it for itself.
-    pub(super) status: Option<PortStatus>,
+    pub(crate) status: Option<PortStatus>,
     /// What only a dump has.
     pub(super) bits: Option<Bits>,
     /// What two dumps show.
