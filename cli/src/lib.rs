@@ -89,7 +89,10 @@ fn report_parse_error(error: &clap::Error) -> ExitCode {
         DisplayVersion,
     ];
     if help.contains(&error.kind()) {
-        error.exit();
+        return match output::written(error.print()) {
+            Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1)),
+            Err(error) => failed(&error),
+        };
     }
     let cli = Cli::command();
     let mut words = env::args_os();

@@ -12,6 +12,7 @@ mod pictures;
 mod replay;
 mod schema;
 mod support;
+mod terminal;
 mod timeline;
 mod versions;
 mod watch;

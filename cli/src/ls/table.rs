@@ -1,8 +1,7 @@
 //! A list of ports, as text and as JSON.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
 
 use anyhow::{Context as _, Result};
 use evtchn::{DomId, Port, PortStatus, Status};
@@ -111,13 +110,12 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(format: Format, place: Place, is_watch: bool) -> Printer {
-        let is_colorless = env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
         Printer {
             out: BufWriter::new(io::stdout()),
             format,
             place,
             is_watch,
-            has_color: io::stdout().is_terminal() && !is_colorless,
+            has_color: plain::has_color(&io::stdout()),
             printed: 0,
         }
     }
