@@ -226,3 +226,32 @@ fn the_manual_and_the_completions_know_every_command() {
         );
     }
 }
+
+#[test]
+fn the_help_lists_apart_what_needs_xen_and_what_only_the_simulator_has() {
+    let part = |help: &str, heading: &str| {
+        let (_, rest) = help.split_once(heading).unwrap();
+        let options = rest
+            .lines()
+            .skip(1)
+            .take_while(|line| line.is_empty() || line.starts_with(' '));
+        options.collect::<Vec<_>>().join("\n")
+    };
+    for (command, on_xen, on_sim) in [
+        ("watch", "--virq", "--guests"),
+        ("listen", "--device", "--seed"),
+        ("notify", "--device", "--seed"),
+        ("ping", "--device", "--seed"),
+        ("ls", "--live", "--step"),
+    ] {
+        let help = stdout(&format!("{command} --help"));
+        assert!(
+            part(&help, "Options that need Xen:").contains(on_xen),
+            "{help}"
+        );
+        assert!(
+            part(&help, "Options of the simulator:").contains(on_sim),
+            "{help}"
+        );
+    }
+}
