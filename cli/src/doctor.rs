@@ -178,6 +178,12 @@ impl Doctor {
 fn examine(machine: &Machine, is_here: bool) -> Vec<Line> {
     let mut lines = machine.lines();
     if machine.is_xen() {
+        let is_whole = lines
+            .iter()
+            .all(|line| !matches!(line.state, State::Do(..)));
+        if is_here && is_whole {
+            lines.push(questions::device());
+        }
         lines.extend(questions::lines(machine, is_here));
         lines.extend(versions::lines(machine));
     }

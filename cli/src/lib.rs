@@ -89,7 +89,10 @@ fn report_parse_error(error: &clap::Error) -> ExitCode {
         DisplayVersion,
     ];
     if help.contains(&error.kind()) {
-        error.exit();
+        return match output::written(error.print()) {
+            Ok(()) => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1)),
+            Err(error) => failed(&error),
+        };
     }
     let cli = Cli::command();
     let mut words = env::args_os();
@@ -113,6 +116,11 @@ fn report_panic(info: &PanicHookInfo<'_>) {
 #[must_use]
 pub fn run() -> ExitCode {
     panic::set_hook(Box::new(report_panic));
+    match completions::answer() {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(error) => return failed(&error),
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return report_parse_error(&error),

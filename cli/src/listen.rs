@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{Args, value_parser};
 use evtchn::{Cause, Channel, DomId};
 
+use crate::completions::candidates;
 use crate::exit::{Exit, call_failed, exit_codes, restored, timed_out};
 use crate::machine::{Blocked, Machine, PeerChecks, Real, Role, Simulated, finish, notify};
 use crate::options::{Backend, CommonOptions, ON_SIM, domid, interval, time};
@@ -35,7 +36,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Listen {
     /// Which domain may bind to the port: its id, or `self`
-    #[arg(value_name = "DOM", value_parser = domid)]
+    #[arg(value_name = "DOM", value_parser = domid, add = candidates::domains())]
     domid: DomId,
     /// Notify back after each wake
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! The log of the library, with `--verbose` or `RUST_LOG`.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io;
 
 use anyhow::Result;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::exit::Exit;
-use crate::plain::Log;
+use crate::plain::{self, Log};
 
 /// Starts the log on stderr, if it is wanted.
 ///
@@ -22,7 +22,7 @@ pub(crate) fn start(verbose: u8) -> Result<()> {
     };
     let lines = layer()
         .with_writer(|| Log(io::stderr()))
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(plain::has_color(&io::stderr()))
         .with_timer(uptime());
     tracing_subscriber::registry()
         .with(lines)

@@ -5,8 +5,8 @@ mod holders;
 mod live;
 mod looks;
 mod object;
-mod query;
-mod table;
+pub(crate) mod query;
+pub(crate) mod table;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use evtchn::poll::PollLoop;
 use evtchn::xen::{PRIVCMD_PATH, Privcmd};
 use evtchn::{DomId, PortStatuses};
 
+use crate::completions::candidates;
 use crate::exit::{Exit, exit_codes, query_failed};
 use crate::options::{Backend, ON_SIM, ON_XEN, Place, domid, time, usage_error};
 use crate::output::Format;
@@ -41,7 +42,7 @@ use table::{Printer, Table};
 pub(crate) struct Ls {
     /// The domains, each by its id or `self` [default: domain 0 and all that are connected to it,
     /// directly or through others; in a guest the guest itself]
-    #[arg(value_name = "DOM", value_parser = domid)]
+    #[arg(value_name = "DOM", value_parser = domid, add = candidates::domains())]
     domains: Vec<DomId>,
     /// Ask about every id that a domain can have, which takes some seconds
     #[arg(long, conflicts_with = "domains")]
@@ -146,7 +147,7 @@ impl Ls {
     fn simulated(&self) -> Result<()> {
         let setup = Setup {
             seed: self.seed.unwrap_or(0),
-            guests: self.guests.unwrap_or(8),
+            guests: self.guests.unwrap_or(Setup::default().guests),
             dies_after: self.dies_after,
         };
         let options = Options {

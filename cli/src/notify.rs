@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use evtchn::RemotePort;
 
+use crate::completions::candidates;
 use crate::exit::{bind_failed, exit_codes};
 use crate::machine::{Machine, Real, Role, Simulated, finish, notify, pause};
 use crate::options::{self, Backend, CommonOptions, time};
@@ -33,7 +34,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Notify {
     /// The port, such as 3:17 or self:17
-    #[arg(value_name = "DOM:PORT", value_parser = options::remote)]
+    #[arg(value_name = "DOM:PORT", value_parser = options::remote, add = candidates::offers())]
     remote: RemotePort,
     /// Number of notifies
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u64).range(1..))]

@@ -174,6 +174,19 @@ pub(crate) fn usage_error<A: Args>(name: &'static str, kind: ErrorKind, message:
     report_usage_error(&command.clone().error(kind, message), name).exit()
 }
 
+/// What Rust says of a text that is not a number that fits, and plainer words for it.
+const NUMBERS: [(&str, &str); 3] = [
+    ("invalid digit found in string", "expected a number"),
+    (
+        "cannot parse integer from empty string",
+        "expected a number",
+    ),
+    (
+        "number too large to fit in target type",
+        "the number is too large",
+    ),
+];
+
 /// Prints a usage error in one line that names the help.
 pub(crate) fn report_usage_error(error: &clap::Error, name: &str) -> Exit {
     let text = error.to_string();
@@ -181,7 +194,10 @@ pub(crate) fn report_usage_error(error: &clap::Error, name: &str) -> Exit {
     let first = paragraphs.next().unwrap_or_default();
     let message = first.strip_prefix("error: ").unwrap_or(first);
     let tip = paragraphs.find(|it| it.starts_with("tip: a similar") || it.starts_with("tip: some"));
-    let words = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut words = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (said, plainly) in NUMBERS {
+        words = words.replace(said, plainly);
+    }
     let tip = tip.map(|tip| format!("; {tip}")).unwrap_or_default();
     plain::eprintln(format_args!("{words}{tip}; see {name} --help"));
     Exit::Usage

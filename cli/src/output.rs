@@ -252,7 +252,15 @@ impl Output {
 /// If they cannot be written for another reason.
 pub(crate) fn print(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What became of an output. It is no failure if its reader is gone.
+///
+/// # Errors
+/// If it cannot be written for another reason.
+pub(crate) fn written(result: io::Result<()>) -> Result<()> {
+    match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write the output")
         }

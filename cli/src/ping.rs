@@ -10,6 +10,7 @@ use clap::{Args, value_parser};
 use evtchn::{Cause, Channel, RemotePort};
 use hdrhistogram::Histogram;
 
+use crate::completions::candidates;
 use crate::exit::{bind_failed, exit_codes, restored};
 use crate::machine::{Blocked, Machine, Real, Role, Simulated, finish, notify, pause};
 use crate::options::{self, Backend, CommonOptions, ON_SIM, time};
@@ -39,7 +40,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ping {
     /// The port that answers, such as 3:17 or self:17
-    #[arg(value_name = "DOM:PORT", value_parser = options::remote)]
+    #[arg(value_name = "DOM:PORT", value_parser = options::remote, add = candidates::offers())]
     remote: Option<RemotePort>,
     /// Number of round trips
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(1..))]

@@ -1,8 +1,9 @@
 //! Prints text of others: file names, arguments, variables, and strings of a trace. The command prints
 //! these only through this module.
 
+use std::env;
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 pub(crate) use evtchn_trace::plain::{Plain, json};
 
@@ -15,6 +16,12 @@ pub(crate) fn eprintln(line: impl Display) {
     }
     // Nothing can report that stderr is closed.
     let _ignored = writeln!(io::stderr(), "evtchn: {line}");
+}
+
+/// Whether colors are shown there and wanted.
+pub(crate) fn has_color(out: &impl IsTerminal) -> bool {
+    let is_unwanted = env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+    out.is_terminal() && !is_unwanted
 }
 
 /// The most characters of a line: two long file names fit.

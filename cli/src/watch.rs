@@ -19,6 +19,7 @@ use clap::{Args, value_parser};
 use evtchn::xen::DEVICE_PATH;
 use evtchn::{DomId, RemotePort, Virq};
 
+use crate::completions::candidates;
 use crate::exit::exit_codes;
 use crate::log;
 use crate::options::{self, Backend, ON_SIM, ON_XEN, interval, time, usage_error};
@@ -82,7 +83,7 @@ pub(crate) struct Watch {
     check_peers: Option<Duration>,
     /// Report, count and run commands for these channels only (may be repeated): a local port (14), a
     /// domain (3:), a remote port (3:7), or a virtual interrupt (DOM_EXC)
-    #[arg(long, value_name = "WHICH")]
+    #[arg(long, value_name = "WHICH", add = candidates::filters())]
     only: Vec<Filter>,
     /// Run a command for each event, one at a time, with EVTCHN_PORT, EVTCHN_REMOTE, EVTCHN_CAUSE
     /// and EVTCHN_WAKES in its environment.
@@ -111,10 +112,12 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "NAME|N", help_heading = ON_XEN, value_parser = options::virqs())]
     virq: Vec<Virq>,
     /// Bind to a port that another domain offers (may be repeated)
-    #[arg(long, value_name = "DOM:PORT", help_heading = ON_XEN, value_parser = options::remote)]
+    #[arg(long, value_name = "DOM:PORT", help_heading = ON_XEN, value_parser = options::remote,
+        add = candidates::offers())]
     interdomain: Vec<RemotePort>,
     /// Offer a port to another domain and print its number (may be repeated)
-    #[arg(long, value_name = "DOM", help_heading = ON_XEN, value_parser = options::domid)]
+    #[arg(long, value_name = "DOM", help_heading = ON_XEN, value_parser = options::domid,
+        add = candidates::domains())]
     unbound: Vec<DomId>,
     /// N channels of this domain to itself, driven by a second handle
     #[arg(long, value_name = "N", help_heading = ON_XEN,
@@ -232,7 +235,7 @@ impl Watch {
     fn simulate(self) -> Result<()> {
         let setup = sim::Setup {
             seed: self.seed.unwrap_or(0),
-            guests: self.guests.unwrap_or(8),
+            guests: self.guests.unwrap_or(sim::Setup::default().guests),
             dies_after: self.dies_after,
         };
         let options = self.options(Some(Watch::EVENTS));

@@ -205,11 +205,14 @@ fn the_manual_and_the_completions_know_every_command() {
         names.contains(&"watch") && names.contains(&"ping"),
         "{names:?}"
     );
-    for shell in ["bash", "zsh", "fish"] {
-        let script = stdout(&format!("completions {shell}"));
-        for name in &names {
-            assert!(script.contains(name), "{shell}: {name}");
-        }
+    let mut asked = evtchn("-- evtchn");
+    asked.arg("").env("EVTCHN_COMPLETE", "fish");
+    let offered = String::from_utf8(asked.output().unwrap().stdout).unwrap();
+    for name in &names {
+        assert!(
+            offered.contains(&format!("\n{name}\t")) || offered.starts_with(name),
+            "{name}: {offered}"
+        );
     }
     for name in names {
         let help = stdout(&format!("{name} --help"));
@@ -220,6 +223,35 @@ fn the_manual_and_the_completions_know_every_command() {
         assert!(
             page.contains(&format!("evtchn\\-{name}(1)")),
             "{name}: {page}"
+        );
+    }
+}
+
+#[test]
+fn the_help_lists_apart_what_needs_xen_and_what_only_the_simulator_has() {
+    let part = |help: &str, heading: &str| {
+        let (_, rest) = help.split_once(heading).unwrap();
+        let options = rest
+            .lines()
+            .skip(1)
+            .take_while(|line| line.is_empty() || line.starts_with(' '));
+        options.collect::<Vec<_>>().join("\n")
+    };
+    for (command, on_xen, on_sim) in [
+        ("watch", "--virq", "--guests"),
+        ("listen", "--device", "--seed"),
+        ("notify", "--device", "--seed"),
+        ("ping", "--device", "--seed"),
+        ("ls", "--live", "--step"),
+    ] {
+        let help = stdout(&format!("{command} --help"));
+        assert!(
+            part(&help, "Options that need Xen:").contains(on_xen),
+            "{help}"
+        );
+        assert!(
+            part(&help, "Options of the simulator:").contains(on_sim),
+            "{help}"
         );
     }
 }

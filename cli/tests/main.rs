@@ -5,12 +5,14 @@
 )]
 
 mod commands;
+mod completions;
 mod doctor;
 mod dumps;
 mod pictures;
 mod replay;
 mod schema;
 mod support;
+mod terminal;
 mod timeline;
 mod versions;
 mod watch;

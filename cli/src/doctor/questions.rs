@@ -8,6 +8,7 @@ use anyhow::Result;
 use evtchn::xen::{Device, PRIVCMD_PATH, Privcmd};
 use evtchn::{DomId, Port, PortStatuses, Status, Virq};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::Line;
 use super::machine::Machine;
@@ -16,14 +17,11 @@ use crate::exit::{Exit, device_failed, line, query_failed};
 /// The lines about what answers; where Xen cannot be asked, what the files say.
 pub(super) fn lines(machine: &Machine, is_here: bool) -> Vec<Line> {
     let mut lines = Vec::new();
-    if is_here {
-        lines.extend(device());
-    }
     match privcmd(machine, is_here) {
         Ok(None) => lines.push(Line::ok("privcmd", format!("{PRIVCMD_PATH} is there"))),
         Ok(Some(ports)) => {
             lines.push(Line::ok("privcmd", "Xen answers about this domain"));
-            lines.push(bound(&ports, abi(machine)));
+            lines.push(bound(&ports, abi(machine), machine.is_control()));
             lines.push(virqs(&ports));
         }
         Err(line) => lines.push(line),
@@ -34,27 +32,24 @@ pub(super) fn lines(machine: &Machine, is_here: bool) -> Vec<Line> {
             "ABI",
             "two levels: up to 4,095 ports; without xen.fifo_events=0 Linux uses FIFO",
         ),
-        None => Line::note(
-            "ABI",
-            "the kernel's log does not say (any more) which one it is",
-        ),
+        None => Line::note("ABI", unknown_abi(machine)),
     });
     lines
 }
 
-/// Opens the device and closes it again. A missing node, or one that may not be opened, has a line
-/// already.
-fn device() -> Option<Line> {
+/// Opens the device, whose node is as it should be, and closes it again.
+pub(super) fn device() -> Line {
+    const TOPIC: &str = "device";
     match Device::open() {
-        Ok(_) => Some(Line::ok("device", "it can be opened")),
+        Ok(_) => Line::ok(TOPIC, "it can be opened"),
         Err(error) => {
             let error = device_failed(error);
             let exit = Exit::of(&error);
-            let is_known = matches!(exit, Exit::NoDevice | Exit::NotPermitted);
-            (!is_known).then(|| {
-                let todo = "look for the cause in the kernel's log (dmesg)";
-                Line::todo("device", line(&error), exit, todo)
-            })
+            let todo = match exit == Exit::NotPermitted {
+                true => "give the device to this container (--device /dev/xen/evtchn)",
+                false => "look for the cause in the kernel's log (dmesg)",
+            };
+            Line::todo(TOPIC, line(&error), exit, todo)
         }
     }
 }
@@ -94,18 +89,21 @@ fn privcmd(machine: &Machine, is_here: bool) -> Result<Option<Ports>, Line> {
     ask().map(Some).map_err(refused)
 }
 
-fn bound(ports: &Ports, abi: Option<Abi>) -> Line {
-    let most = match abi {
-        Some(Abi::Fifo) | None => 131_071,
-        Some(Abi::TwoLevel) => 4_095,
+fn bound(ports: &Ports, abi: Option<Abi>, is_control: Option<bool>) -> Line {
+    let (most, written) = match abi {
+        Some(Abi::Fifo) | None => (131_071, "131,071"),
+        Some(Abi::TwoLevel) => (4_095, "4,095"),
     };
-    let says = format!("{} are bound", ports.len());
+    let says = format!("{} of {written} are bound", ports.len());
     if ports.len() + 16 >= most {
         let todo = "stop a program that has many; each close of its device frees its ports";
-        return Line::todo("ports", format!("{says} of {most}"), Exit::Failed, todo);
+        return Line::todo("ports", says, Exit::Failed, todo);
     }
-    let limit = "in a guest max_event_channels may be less, 1,023 if the toolstack sets nothing";
-    Line::ok("ports", format!("{says} of {most} at most; {limit}"))
+    if is_control == Some(true) {
+        return Line::ok("ports", says);
+    }
+    let limit = "max_event_channels of this guest may be less, 1,023 if the toolstack sets nothing";
+    Line::ok("ports", format!("{says}; {limit}"))
 }
 
 fn virqs(ports: &Ports) -> Line {
@@ -126,7 +124,11 @@ fn virqs(ports: &Ports) -> Line {
         .iter()
         .map(|(virq, port)| format!("{virq} (port {port})"))
         .collect();
-    let says = format!("free: {}; bound: {}", free.join(", "), taken.join(", "));
+    let list = |list: &[String]| match list {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    let says = format!("free: {}; bound: {}", list(&free), list(&taken));
     Line::ok("VIRQs", says)
 }
 
@@ -137,15 +139,27 @@ enum Abi {
     TwoLevel,
 }
 
+/// Why it is not known how events come.
+fn unknown_abi(machine: &Machine) -> &'static str {
+    match log(machine) {
+        Err(Errno::ACCESS | Errno::PERM) => "the kernel's log says which one it is, to root",
+        Ok(_) | Err(_) => "the kernel's log does not say (any more) which one it is",
+    }
+}
+
+fn log(machine: &Machine) -> rustix::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let log = rustix::fs::open(machine.path("/dev/kmsg"), flags, Mode::empty());
+    log.map(File::from)
+}
+
 /// What the kernel said at boot, if its log still has it.
 fn abi(machine: &Machine) -> Option<Abi> {
     let is_off = |words: String| words.split(' ').any(|word| word == "xen.fifo_events=0");
     if machine.text("/proc/cmdline").is_some_and(is_off) {
         return Some(Abi::TwoLevel);
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let log = rustix::fs::open(machine.path("/dev/kmsg"), flags, Mode::empty());
-    let mut log = File::from(log.ok()?);
+    let mut log = log(machine).ok()?;
     let mut record = [0; 8192];
     // Each read is one record; a file is read in pieces. The log has an end, where a read would block.
     for _ in 0..1_000_000 {
@@ -160,7 +174,7 @@ fn abi(machine: &Machine) -> Option<Abi> {
                 }
             }
             // A record that was overwritten meanwhile.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PIPE.raw_os_error()) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::PIPE.raw_os_error()) => {}
             Ok(_) | Err(_) => return None,
         }
     }

@@ -65,7 +65,7 @@ pub(super) fn named<S: PortStatuses>(
 ///
 /// # Errors
 /// If this domain may not even ask about itself.
-pub(super) fn connected<S: PortStatuses>(statuses: &S) -> Result<Table> {
+pub(crate) fn connected<S: PortStatuses>(statuses: &S) -> Result<Table> {
     let mut table = Table::new();
     if !matches!(ask(statuses, DomId::DOM0, &mut table)?, Asked::Listed) {
         return named(statuses, &[DomId::SELF], false);

@@ -1,8 +1,7 @@
 //! A list of ports, as text and as JSON.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
 
 use anyhow::{Context as _, Result};
 use evtchn::{DomId, Port, PortStatus, Status};
@@ -17,13 +16,13 @@ use crate::output::screen::Screen;
 use crate::plain::{self, Plain};
 
 /// Each port of a list.
-pub(super) type Table = BTreeMap<(DomId, Port), Entry>;
+pub(crate) type Table = BTreeMap<(DomId, Port), Entry>;
 
 /// What is known of a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its status; none if Xen keeps it for itself.
-    pub(super) status: Option<PortStatus>,
+    pub(crate) status: Option<PortStatus>,
     /// What only a dump has.
     pub(super) bits: Option<Bits>,
     /// What two dumps show.
@@ -111,13 +110,12 @@ pub(super) struct Printer {
 
 impl Printer {
     pub(super) fn new(format: Format, place: Place, is_watch: bool) -> Printer {
-        let is_colorless = env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
         Printer {
             out: BufWriter::new(io::stdout()),
             format,
             place,
             is_watch,
-            has_color: io::stdout().is_terminal() && !is_colorless,
+            has_color: plain::has_color(&io::stdout()),
             printed: 0,
         }
     }

@@ -34,6 +34,16 @@ pub(crate) struct Setup {
     pub(crate) dies_after: Option<u64>,
 }
 
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            seed: 0,
+            guests: 8,
+            dies_after: None,
+        }
+    }
+}
+
 /// Runs the job on a new simulated machine.
 ///
 /// # Errors

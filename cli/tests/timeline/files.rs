@@ -409,7 +409,7 @@ fn a_trace_of_more_than_a_picture_has_room_for_is_refused_as_one_and_written_as_
     }
     let turn = "{\"op\":\"many wait 0 1000\"}\n{\"seam\":\"reset\"}\n";
     // It ends as one that was cut off.
-    fs::write(&trace, lines + &turn.repeat(300)).unwrap();
+    fs::write(&trace, lines + &turn.repeat(400)).unwrap();
     for format in ["svg", "html"] {
         let output = file(&format!("crowded.{format}"));
         fs::write(&output, "was here").unwrap();

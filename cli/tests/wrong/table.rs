@@ -78,6 +78,12 @@ pub(crate) const USAGE: &[Wrong] = &[
     ("listen 99999", 2, &["99999 is no domain id", "16 bits"]),
     ("listen 3 --once --count 3", 2, &["--once", "--count"]),
     ("listen 3 --count 0", 2, &["--count"]),
+    ("listen 3 --count many", 2, &["'many'", "expected a number"]),
+    (
+        "ping --count 99999999999999999999",
+        2,
+        &["the number is too large"],
+    ),
     (
         "listen 3 --backend xen --seed 7",
         2,

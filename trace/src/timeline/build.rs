@@ -1,33 +1,37 @@
-//! Builds the lanes of a picture in memory: a few bytes for each state and each mark. A few lines of a
-//! script can change thousands of ports, so the memory is limited.
+//! Builds the lanes of a picture: a few bytes for each state and each mark. A few lines of a script can
+//! change thousands of ports, so the size is limited.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
-use std::mem::size_of;
+use std::io::{self, BufRead};
 
 use super::DrawError;
 use super::drive::{LaneId, Position, Visitor, drive};
 use super::lanes::{Kind, Lane, Mark, Span, State, Texts, Timeline};
+use super::log::Store;
+use super::packed::{States, StepLines};
 use crate::Lines;
 use crate::plain::Plain;
 
 /// The timeline of a trace.
 ///
 /// # Errors
-/// A line is refused, or there is no room.
+/// A line is refused, there is no room, or the temporary file fails.
 pub(super) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline, DrawError> {
     let mut builder = Builder {
-        lines: Vec::new(),
+        lines: StepLines::default(),
         tracks: BTreeMap::new(),
         texts: Texts::new(),
+        states: States::default(),
+        store: Store::new(),
         bytes: 0,
+        kept: 0,
         room: ROOM,
-        is_crowded: false,
+        failed: None,
         line: 1,
     };
     let summary = drive(trace, &mut builder)?;
-    if builder.is_crowded {
-        return Err(DrawError::Crowded { line: builder.line });
+    if let Some(failed) = builder.failed {
+        return Err(failed);
     }
     let tracks = builder.tracks.into_values();
     Ok(Timeline {
@@ -35,25 +39,33 @@ pub(super) fn build(trace: &mut Lines<impl BufRead>) -> Result<Timeline, DrawErr
         lines: builder.lines,
         lanes: tracks.map(|track| track.lane).collect(),
         texts: builder.texts,
+        states: builder.states,
+        store: builder.store,
     })
 }
 
 struct Builder {
-    lines: Vec<u32>,
+    lines: StepLines,
     tracks: BTreeMap<LaneId, Track>,
     texts: Texts,
+    states: States,
+    store: Store,
     /// About how many bytes all this takes.
     bytes: u64,
+    /// How many of these are texts, which stay in memory.
+    kept: usize,
     /// How many bytes it may take.
     room: u64,
-    /// Something had no room.
-    is_crowded: bool,
+    /// Why nothing more is taken.
+    failed: Option<DrawError>,
     /// The line of the last change.
     line: u32,
 }
 
 /// The room of every picture, in bytes. Three times the size of the trace is added to it.
-const ROOM: u64 = 8 << 20;
+const ROOM: u64 = 2 << 20;
+/// The most bytes of texts.
+const TEXTS: usize = 16 << 20;
 /// About how many bytes a lane takes without its spans and marks.
 const LANE: usize = 512;
 
@@ -65,31 +77,33 @@ struct Track {
 }
 
 impl Builder {
-    /// Takes this many bytes, and returns whether there is room for them.
-    fn takes(&mut self, bytes: usize) -> bool {
-        // A vector that grows allocates up to twice its content.
-        self.bytes = self.bytes.saturating_add(2 * bytes as u64);
-        self.is_crowded |= self.bytes > self.room;
-        !self.is_crowded
+    /// Counts the bytes that something took.
+    fn takes(&mut self, taken: io::Result<usize>) {
+        match taken {
+            Ok(bytes) => self.bytes = self.bytes.saturating_add(bytes as u64),
+            Err(error) => self.failed = Some(error.into()),
+        }
+        if self.failed.is_none() && (self.bytes > self.room || self.kept > TEXTS) {
+            self.failed = Some(DrawError::Crowded { line: self.line });
+        }
     }
 
+    /// The lane, if all before had room.
     fn track(&mut self, lane: LaneId) -> Option<&mut Track> {
         if !self.tracks.contains_key(&lane) {
-            if !self.takes(LANE / 2) {
-                return None;
-            }
+            self.takes(Ok(LANE));
             let mut track = Track::default();
             track.lane.name = lane.name();
             self.tracks.insert(lane, track);
         }
-        self.tracks.get_mut(&lane)
+        let is_open = self.failed.is_none();
+        self.tracks.get_mut(&lane).filter(|_| is_open)
     }
 
     fn note(&mut self, at: Position) {
         self.line = at.line;
-        if self.lines.last() < Some(&at.line) && self.takes(size_of::<u32>()) {
-            self.lines.push(at.line);
-        }
+        let taken = self.lines.push(at.line, &mut self.store);
+        self.takes(taken);
     }
 }
 
@@ -102,38 +116,44 @@ impl Visitor for Builder {
 
     fn enter(&mut self, lane: LaneId, at: Position, state: Option<State>) {
         self.note(at);
-        let has_room = self.takes(size_of::<Span>());
-        let Some(track) = self.track(lane).filter(|_| has_room) else {
+        let now = state.map(|state| (state, at.step));
+        let Some(track) = self.track(lane) else {
             return;
         };
-        if let Some((before, from)) = track.now.take() {
-            if from < at.step {
-                track.lane.spans.push(Span {
-                    from,
-                    to: at.step,
-                    state: before,
-                });
-            }
+        let before = std::mem::replace(&mut track.now, now);
+        let ended = before.filter(|(_, from)| *from < at.step);
+        let Some((state, from)) = ended else {
+            return;
+        };
+        let to = at.step;
+        let span = Span { from, to, state };
+        if let Some(track) = self.tracks.get_mut(&lane) {
+            let spans = &mut track.lane.spans;
+            let taken = spans.push(span, &mut self.states, &mut self.store);
+            self.takes(taken);
         }
-        track.now = state.map(|state| (state, at.step));
     }
 
     fn mark(&mut self, lane: LaneId, at: Position, kind: Kind, text: &str) {
         self.note(at);
-        // The escaped text is measured and shown.
-        let text = Plain(text).to_string();
-        if !self.takes(size_of::<Mark>() + text.len()) {
+        if self.track(lane).is_none() {
             return;
         }
-        let text = self.texts.keep(&text);
+        // The escaped text is measured and shown.
+        let (text, new) = self.texts.keep(&Plain(text).to_string());
+        self.kept += new;
         let at = at.step;
-        if let Some(track) = self.track(lane) {
-            track.lane.marks.push(Mark { at, kind, text });
+        if let Some(track) = self.tracks.get_mut(&lane) {
+            let taken = track
+                .lane
+                .marks
+                .push(Mark { at, kind, text }, &mut self.store);
+            self.takes(taken.map(|bytes| bytes + new));
         }
     }
 
     fn goes_on(&mut self, bytes: u64) -> bool {
         self.room = ROOM.saturating_add(bytes.saturating_mul(3));
-        !self.is_crowded
+        self.failed.is_none()
     }
 }

@@ -1,5 +1,7 @@
 //! Columns in place of marks and states, if there are more of these than a picture has room for.
 
+use std::io;
+
 use super::lanes::{Kind, Lane, Look, Mark, Timeline};
 
 /// About the most elements for marks, and for states, that a picture may have.
@@ -25,41 +27,51 @@ impl Room {
 }
 
 /// The marks of a lane: those that are drawn one by one, and the counts of the other kinds.
-pub(super) struct Sorted<'a> {
-    pub(super) single: Vec<&'a Mark>,
+pub(super) struct Sorted {
+    pub(super) single: Vec<Mark>,
     pub(super) crowds: Vec<(Kind, Vec<u32>)>,
 }
 
 /// Counts a kind in columns if there is no room for all its marks.
-pub(super) fn sort<'a>(
+///
+/// # Errors
+/// A mark cannot be read back.
+pub(super) fn sort(
     timeline: &Timeline,
-    lane: &'a Lane,
+    lane: &Lane,
     room: Room,
     columns: usize,
-) -> Sorted<'a> {
-    let mut sorted = Sorted {
-        single: Vec::new(),
-        crowds: Vec::new(),
-    };
-    for kind in Kind::ALL {
-        let of_kind = lane.marks.iter().filter(|mark| mark.kind == kind);
-        if of_kind.clone().nth(room.marks).is_none() {
-            sorted.single.extend(of_kind);
-            continue;
+) -> io::Result<Sorted> {
+    let mut counts: [Option<Vec<u32>>; Kind::ALL.len()] =
+        Kind::ALL.map(|kind| (lane.marks.count(kind) > room.marks).then(|| vec![0; columns]));
+    let mut single = Vec::new();
+    lane.marks.each(timeline, |mark| {
+        match &mut counts[mark.kind as usize] {
+            Some(counts) => counts[column(timeline, mark.at, columns)] += 1,
+            None => single.push(mark),
         }
-        let mut counts = vec![0; columns];
-        for mark in of_kind {
-            counts[column(timeline, mark.at, columns)] += 1;
-        }
-        sorted.crowds.push((kind, counts));
-    }
-    sorted
+        Ok(())
+    })?;
+    single.sort_by_key(|mark| mark.kind);
+    let crowds = Kind::ALL.into_iter().zip(counts);
+    let crowds = crowds.filter_map(|(kind, counts)| Some((kind, counts?)));
+    Ok(Sorted {
+        single,
+        crowds: crowds.collect(),
+    })
 }
 
 /// The states of a lane in columns: in each, the look of the longest time.
-pub(super) fn looks(timeline: &Timeline, lane: &Lane, columns: usize) -> Vec<(usize, usize, Look)> {
+///
+/// # Errors
+/// A state cannot be read back.
+pub(super) fn looks(
+    timeline: &Timeline,
+    lane: &Lane,
+    columns: usize,
+) -> io::Result<Vec<(usize, usize, Look)>> {
     let mut times = vec![[0_u64; Look::ALL.len()]; columns];
-    for span in &lane.spans {
+    lane.spans.each(timeline, |span| {
         let look = span.state.look() as usize;
         let (first, last) = (
             column(timeline, span.from, columns),
@@ -70,7 +82,8 @@ pub(super) fn looks(timeline: &Timeline, lane: &Lane, columns: usize) -> Vec<(us
             let ends = span.to.min(begin(timeline, place + 1, columns));
             times[look] += u64::from(ends.saturating_sub(begins));
         }
-    }
+        Ok(())
+    })?;
     let mut runs: Vec<(usize, usize, Look)> = Vec::new();
     for (place, times) in times.iter().enumerate() {
         let longest = Look::ALL
@@ -84,7 +97,7 @@ pub(super) fn looks(timeline: &Timeline, lane: &Lane, columns: usize) -> Vec<(us
             _ => runs.push((place, place + 1, look)),
         }
     }
-    runs
+    Ok(runs)
 }
 
 fn column(timeline: &Timeline, step: u32, columns: usize) -> usize {

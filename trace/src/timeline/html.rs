@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 
 use super::lanes::{Kind, Lane, Look, Timeline};
+use super::log::Store;
 use super::summary::thousands;
 use super::svg::{self, Escaped};
 use crate::plain;
@@ -80,7 +81,7 @@ fn table(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
         let (name, about) = (Escaped(&lane.name), Escaped(&lane.about));
         write!(out, "<tr><th scope=\"row\">{name}</th><td>{about}</td>")?;
         for (_, kinds) in COLUMNS {
-            let count = kinds.iter().map(|kind| lane.count(*kind)).sum();
+            let count = kinds.iter().map(|kind| lane.marks.count(*kind)).sum();
             write!(out, "<td class=\"number\">{}</td>", thousands(count))?;
         }
         writeln!(out, "</tr>")?;
@@ -99,19 +100,20 @@ fn data(timeline: &Timeline, out: &mut dyn Write) -> io::Result<()> {
         write!(out, "{}", script(&json!(text)))?;
     }
     write!(out, "],\"lines\":[")?;
-    let mut before = 0;
-    for (place, line) in timeline.lines.iter().enumerate() {
-        comma(place, out)?;
-        write!(out, "{}", line - before)?;
-        before = *line;
-    }
+    let mut before = "";
+    timeline.lines.differences(&timeline.store, |[line]| {
+        write!(out, "{before}{line}")?;
+        before = ",";
+        Ok(())
+    })?;
     write!(out, "],\"lanes\":[")?;
-    let mut states = States(Vec::new());
     for (place, one) in timeline.lanes.iter().enumerate() {
         comma(place, out)?;
-        lane(one, &mut states, out)?;
+        lane(one, &timeline.store, out)?;
     }
-    write!(out, "],\"states\":{}}}", json!(states.0))
+    let states = timeline.states.all().iter();
+    let states: Vec<_> = states.map(|it| [it.name(), it.look().class()]).collect();
+    write!(out, "],\"states\":{}}}", json!(states))
 }
 
 /// JSON in which no text can end the script element.
@@ -119,45 +121,22 @@ fn script(value: &Value) -> String {
     plain::json(value).replace('<', "\\u003c")
 }
 
-fn lane(lane: &Lane, states: &mut States, out: &mut dyn Write) -> io::Result<()> {
+fn lane(lane: &Lane, store: &Store, out: &mut dyn Write) -> io::Result<()> {
     let (name, about) = (script(&json!(lane.name)), script(&json!(lane.about)));
     write!(out, "\n{{\"name\":{name},\"about\":{about},\"spans\":[")?;
-    let mut before = 0;
-    for (place, span) in lane.spans.iter().enumerate() {
-        comma(place, out)?;
-        let state = states.place(span.state.name(), span.state.look().class());
-        write!(
-            out,
-            "{},{},{state}",
-            span.from - before,
-            span.to - span.from
-        )?;
-        before = span.to;
-    }
+    lane.spans.differences(store, triples(out))?;
     write!(out, "],\"marks\":[")?;
-    let mut before = 0;
-    for (place, mark) in lane.marks.iter().enumerate() {
-        comma(place, out)?;
-        let kind = mark.kind as usize;
-        write!(out, "{},{kind},{}", mark.at - before, mark.text.place())?;
-        before = mark.at;
-    }
+    lane.marks.differences(store, triples(out))?;
     write!(out, "]}}")
 }
 
-/// The distinct states, by name and look.
-struct States(Vec<[&'static str; 2]>);
-
-impl States {
-    fn place(&mut self, name: &'static str, look: &'static str) -> usize {
-        let state = [name, look];
-        self.0
-            .iter()
-            .position(|it| *it == state)
-            .unwrap_or_else(|| {
-                self.0.push(state);
-                self.0.len() - 1
-            })
+/// Writes three numbers at a time, with commas.
+fn triples(out: &mut dyn Write) -> impl FnMut([u32; 3]) -> io::Result<()> {
+    let mut before = "";
+    move |[first, second, third]| {
+        write!(out, "{before}{first},{second},{third}")?;
+        before = ",";
+        Ok(())
     }
 }
 

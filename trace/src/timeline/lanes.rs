@@ -1,10 +1,13 @@
 //! What a picture shows: lanes with their states and marks.
 
 use std::collections::HashMap;
+use std::io;
 
 use evtchn_core::Link;
 use evtchn_core::machine::port::PortState;
 
+use super::log::Store;
+use super::packed::{Marks, Spans, States, StepLines};
 use super::summary::Summary;
 
 /// A trace, lane by lane.
@@ -14,10 +17,14 @@ use super::summary::Summary;
 pub(super) struct Timeline {
     pub(super) summary: Summary,
     /// The line of each step, counted from 1.
-    pub(super) lines: Vec<u32>,
+    pub(super) lines: StepLines,
     /// The descriptor first, then the ports by number.
     pub(super) lanes: Vec<Lane>,
     pub(super) texts: Texts,
+    /// The distinct states of the lanes.
+    pub(super) states: States,
+    /// What the logs of the lanes and lines keep.
+    pub(super) store: Store,
 }
 
 /// The descriptor or a port.
@@ -26,8 +33,8 @@ pub(super) struct Lane {
     pub(super) name: String,
     /// The other end.
     pub(super) about: String,
-    pub(super) spans: Vec<Span>,
-    pub(super) marks: Vec<Mark>,
+    pub(super) spans: Spans,
+    pub(super) marks: Marks,
 }
 
 /// A state, from one step to another.
@@ -212,31 +219,30 @@ impl Kind {
     }
 }
 
-impl Lane {
-    pub(super) fn count(&self, kind: Kind) -> usize {
-        self.marks.iter().filter(|mark| mark.kind == kind).count()
-    }
-}
-
 impl Timeline {
     /// How many steps it has.
-    pub(super) fn steps(&self) -> u32 {
-        u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
+    pub(super) const fn steps(&self) -> u32 {
+        self.lines.steps()
     }
 
     /// The line of a step.
-    pub(super) fn line(&self, step: u32) -> u32 {
-        let line = self.lines.get(step as usize).or(self.lines.last());
-        line.copied().unwrap_or(1)
+    ///
+    /// # Errors
+    /// It cannot be read back.
+    pub(super) fn line(&self, step: u32) -> io::Result<u32> {
+        self.lines.of(step, &self.store)
     }
 
     /// The title of a mark.
-    pub(super) fn title(&self, mark: Mark) -> String {
-        let (name, line) = (mark.kind.name(), self.line(mark.at));
-        match self.texts.of(mark.text) {
+    ///
+    /// # Errors
+    /// Its line cannot be read back.
+    pub(super) fn title(&self, mark: Mark) -> io::Result<String> {
+        let (name, line) = (mark.kind.name(), self.line(mark.at)?);
+        Ok(match self.texts.of(mark.text) {
             "" => format!("{name}, line {line}"),
             text => format!("{name}: {text}, line {line}"),
-        }
+        })
     }
 }
 
@@ -259,17 +265,20 @@ impl Texts {
         }
     }
 
-    pub(super) fn keep(&mut self, text: &str) -> Text {
+    /// The place of a text, and about how many bytes it takes if it is a new one.
+    pub(super) fn keep(&mut self, text: &str) -> (Text, usize) {
+        /// The bytes of a text besides its two copies.
+        const BESIDES: usize = 100;
         if text.is_empty() {
-            return Text::default();
+            return (Text::default(), 0);
         }
         if let Some(kept) = self.places.get(text) {
-            return *kept;
+            return (*kept, 0);
         }
         let next = Text(u32::try_from(self.all.len()).unwrap_or(0));
         self.all.push(text.to_owned());
         self.places.insert(text.to_owned(), next);
-        next
+        (next, 2 * text.len() + BESIDES)
     }
 
     pub(super) fn of(&self, text: Text) -> &str {
@@ -282,6 +291,10 @@ impl Texts {
 }
 
 impl Text {
+    pub(super) const fn at(place: u32) -> Text {
+        Text(place)
+    }
+
     pub(super) const fn place(self) -> u32 {
         self.0
     }

@@ -5,6 +5,8 @@ mod dense;
 mod drive;
 mod html;
 mod lanes;
+mod log;
+mod packed;
 mod perfetto;
 mod summary;
 mod svg;
@@ -56,7 +58,7 @@ pub enum DrawError {
     /// A line is refused, or the trace cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// More happens in the trace than a picture has room for: 8 MiB and three times its size. Draw it
+    /// More happens in the trace than a picture has room for: 2 MiB and three times its size. Draw it
     /// as [`Format::Json`].
     #[error(
         "line {line}: more happens up to here than a picture has room for; a .json has no such limit"

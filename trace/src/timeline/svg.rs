@@ -41,7 +41,7 @@ const RULES: usize = 24;
 pub(super) fn draw(timeline: &Timeline, out: &mut dyn io::Write) -> io::Result<()> {
     let lanes = shown(timeline);
     let room = Room::of(lanes.len());
-    let captions = Captions::of(timeline, &lanes);
+    let captions = Captions::of(timeline, &lanes)?;
     let top = TOP + captions.height();
     let plot = Plot { timeline, top };
     let legend = Legend::of(&lanes);
@@ -125,9 +125,13 @@ fn note(timeline: &Timeline, lanes: &[&Lane], room: Room) -> Option<String> {
     if left > 0 {
         parts.push(format!("{} with fewer marks left out", many(left, "port")));
     }
-    let crowded = |lane: &&Lane| Kind::ALL.iter().any(|kind| lane.count(*kind) > room.marks);
+    let crowded = |lane: &&Lane| {
+        Kind::ALL
+            .iter()
+            .any(|kind| lane.marks.count(*kind) > room.marks)
+    };
     if lanes.iter().any(crowded) {
-        let steps = timeline.lines.len().div_ceil(Plot::columns());
+        let steps = (timeline.steps() as usize).div_ceil(Plot::columns());
         parts.push(format!("dense: a bar counts {}", many(steps, "step")));
     }
     (!parts.is_empty()).then(|| parts.join("; "))
@@ -137,7 +141,7 @@ fn note(timeline: &Timeline, lanes: &[&Lane], room: Room) -> Option<String> {
 fn description(lanes: &[&Lane]) -> String {
     let lanes = lanes.iter().map(|lane| {
         let counts = Kind::ALL.into_iter().filter_map(|kind| {
-            let count = lane.count(kind);
+            let count = lane.marks.count(kind);
             (count > 0).then(|| format!("{} {}", thousands(count), kind.name()))
         });
         let counts: Vec<String> = counts.collect();

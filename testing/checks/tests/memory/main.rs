@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends by panicking")]
 
 mod large;
+mod long;
 
 use std::alloc::System;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ fn main() {
         Trial::test(name, move || each_of(target))
     }));
     trials.extend(large::trials());
+    trials.extend(long::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::super::lanes::Kind;
+use super::super::lanes::{Kind, Timeline};
 use super::super::summary::thousands;
 use super::{LEFT, PLOT, Plot, RULES, TOP};
 
@@ -19,7 +19,7 @@ pub(super) fn draw(plot: Plot<'_>, end: f64, out: &mut dyn io::Write) -> io::Res
         TOP - 9.0
     )?;
     let top = TOP - 4.0;
-    for (line, x) in ticks(plot) {
+    for (line, x) in ticks(plot)? {
         writeln!(
             out,
             "  <path class=\"grid\" d=\"M{x:.1} {top}V{end}\"/>\n  \
@@ -28,11 +28,8 @@ pub(super) fn draw(plot: Plot<'_>, end: f64, out: &mut dyn io::Write) -> io::Res
             thousands(line as usize)
         )?;
     }
-    let lanes = plot.timeline.lanes.iter();
-    let marks = lanes.flat_map(|lane| &lane.marks);
-    let overflows = marks.filter(|mark| mark.kind == Kind::Overflow);
-    for mark in overflows.take(RULES) {
-        let x = plot.x(mark.at);
+    for at in overflows(plot.timeline)? {
+        let x = plot.x(at);
         writeln!(
             out,
             "  <path class=\"rule\" d=\"M{x:.1} {}V{end}\"/>",
@@ -43,15 +40,12 @@ pub(super) fn draw(plot: Plot<'_>, end: f64, out: &mut dyn io::Write) -> io::Res
 }
 
 /// Round line numbers with their positions.
-fn ticks(plot: Plot<'_>) -> Vec<(u32, f64)> {
-    let lines = &plot.timeline.lines;
-    let every = round((lines.last().copied().unwrap_or(1) / TICKS).max(1));
+fn ticks(plot: Plot<'_>) -> io::Result<Vec<(u32, f64)>> {
+    let Timeline { lines, store, .. } = plot.timeline;
+    let every = round((lines.last() / TICKS).max(1));
     let mut ticks: Vec<(u32, f64)> = Vec::new();
     let mut line = every;
-    while let Ok(step) = u32::try_from(lines.partition_point(|it| *it < line)) {
-        if step >= plot.timeline.steps() {
-            break;
-        }
+    while let Some(step) = lines.step_at(line, store)? {
         let x = plot.x(step);
         let is_free = ticks.last().is_none_or(|(_, before)| x - before >= APART);
         if is_free && x < LEFT + PLOT {
@@ -59,7 +53,22 @@ fn ticks(plot: Plot<'_>) -> Vec<(u32, f64)> {
         }
         line = line.saturating_add(every);
     }
-    ticks
+    Ok(ticks)
+}
+
+/// The steps of the first overflows.
+fn overflows(timeline: &Timeline) -> io::Result<Vec<u32>> {
+    let mut steps = Vec::new();
+    for lane in &timeline.lanes {
+        if lane.marks.count(Kind::Overflow) > 0 && steps.len() < RULES {
+            lane.marks.each(timeline, |mark| {
+                let is_one = mark.kind == Kind::Overflow && steps.len() < RULES;
+                steps.extend(is_one.then_some(mark.at));
+                Ok(())
+            })?;
+        }
+    }
+    Ok(steps)
 }
 
 /// The next number of 1, 2, 5, 10, 20, 50 and so on.

@@ -31,17 +31,21 @@ struct Caption {
 pub(super) struct Captions(Vec<Caption>);
 
 impl Captions {
-    pub(super) fn of(timeline: &Timeline, lanes: &[&Lane]) -> Captions {
+    pub(super) fn of(timeline: &Timeline, lanes: &[&Lane]) -> io::Result<Captions> {
         let plot = Plot { timeline, top: 0.0 };
         let mut marks = Vec::new();
         for kind in KINDS {
-            let before = marks.len();
-            for (place, lane) in lanes.iter().enumerate() {
-                let of_kind = lane.marks.iter().filter(|mark| mark.kind == kind);
-                marks.extend(of_kind.take(MOST + 1).map(|mark| (place, *mark)));
+            let counts = lanes.iter().map(|lane| lane.marks.count(kind));
+            if counts.sum::<usize>() > MOST {
+                continue;
             }
-            if marks.len() - before > MOST {
-                marks.truncate(before);
+            for (place, lane) in lanes.iter().enumerate() {
+                if lane.marks.count(kind) > 0 {
+                    lane.marks.each(timeline, |mark| {
+                        marks.extend((mark.kind == kind).then_some((place, mark)));
+                        Ok(())
+                    })?;
+                }
             }
         }
         marks.sort_by_key(|(_, mark)| Reverse(mark.at));
@@ -64,7 +68,7 @@ impl Captions {
             });
             placed.extend(captions.find(|caption| caption.is_free(&placed)));
         }
-        Captions(placed)
+        Ok(Captions(placed))
     }
 
     pub(super) fn height(&self) -> f64 {

@@ -40,7 +40,7 @@ pub(super) fn draw(
     } else {
         runs(plot, lane, middle, out)?;
     }
-    let sorted = dense::sort(plot.timeline, lane, room, Plot::columns());
+    let sorted = dense::sort(plot.timeline, lane, room, Plot::columns())?;
     for (kind, counts) in &sorted.crowds {
         crowd(*kind, counts, middle, out)?;
     }
@@ -51,14 +51,14 @@ pub(super) fn draw(
             mark.kind.class(),
             plot.x(mark.at),
             middle + ROW * f64::from(mark.kind.row()),
-            Escaped(&plot.timeline.title(*mark))
+            Escaped(&plot.timeline.title(mark)?)
         )?;
     }
     writeln!(out, "  </g>")
 }
 
 fn spans(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
-    for span in &lane.spans {
+    lane.spans.each(plot.timeline, |span| {
         let (from, to) = (plot.x(span.from), plot.x(span.to));
         let look = span.state.look();
         let (y, height) = extent(look, middle);
@@ -69,47 +69,73 @@ fn spans(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> i
             look.class(),
             to - from,
             span.state.name(),
-            plot.timeline.line(span.from),
-            plot.timeline.line(span.to)
-        )?;
-    }
-    Ok(())
+            plot.timeline.line(span.from)?,
+            plot.timeline.line(span.to)?
+        )
+    })
+}
+
+/// The name of a state on its band, or above it if that is thin.
+struct Word {
+    state: State,
+    left: f64,
+    right: f64,
+    y: f64,
+    row: i8,
+    is_free: bool,
 }
 
 /// The names of the states, where they have room and no mark is in the way. The thin band of a port
 /// without a wait has no name.
 fn words(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
-    for span in &lane.spans {
-        let (name, look) = (span.state.name(), span.state.look());
-        if look == Look::Rest && matches!(span.state, State::Port(_)) {
-            continue;
-        }
-        let (from, to) = (plot.x(span.from) + WORD, plot.x(span.to) - WORD / 2.0);
-        let end = from + text_width(name);
-        // A thin band has its name above it.
+    let mut words = Vec::new();
+    lane.spans.each(plot.timeline, |span| {
+        let (state, look) = (span.state, span.state.look());
+        let (left, end) = (plot.x(span.from) + WORD, plot.x(span.to) - WORD / 2.0);
+        let right = left + text_width(state.name());
+        let has_name = look != Look::Rest || matches!(state, State::Link(_));
         let (y, row) = match look {
             Look::Rest => (middle - 5.0, -1),
             Look::Waits | Look::Ready | Look::Latched | Look::Faulted => (middle + 4.0, 0),
         };
-        let first = lane
-            .marks
-            .partition_point(|mark| plot.x(mark.at) < from - WORD / 2.0);
-        let marks = lane.marks[first..].iter();
-        let mut marks = marks.take_while(|mark| plot.x(mark.at) < end + WORD);
-        if end <= to && !marks.any(|mark| mark.kind.row() == row) {
-            writeln!(
-                out,
-                "    <text class=\"word on-{}\" x=\"{from:.1}\" y=\"{y}\">{name}</text>",
-                look.class()
-            )?;
+        words.extend((has_name && right <= end).then_some(Word {
+            state,
+            left,
+            right,
+            y,
+            row,
+            is_free: true,
+        }));
+        Ok(())
+    })?;
+    // Marks and words are in order, so each mark is near the words from here on at most.
+    let mut from = 0;
+    lane.marks.each(plot.timeline, |mark| {
+        let x = plot.x(mark.at);
+        let passed = |word: &&Word| word.right + WORD <= x;
+        from += words[from..].iter().take_while(passed).count();
+        let near = words[from..].iter_mut();
+        for word in near.take_while(|word| word.left - WORD / 2.0 <= x) {
+            word.is_free &= mark.kind.row() != word.row;
         }
+        Ok(())
+    })?;
+    for word in words.iter().filter(|word| word.is_free) {
+        writeln!(
+            out,
+            "    <text class=\"word on-{}\" x=\"{:.1}\" y=\"{}\">{}</text>",
+            word.state.look().class(),
+            word.left,
+            word.y,
+            word.state.name()
+        )?;
     }
     Ok(())
 }
 
 /// The states in columns: a path for each look.
 fn runs(plot: Plot<'_>, lane: &Lane, middle: f64, out: &mut dyn io::Write) -> io::Result<()> {
-    let runs = dense::looks(plot.timeline, lane, Plot::columns());
+    let runs = dense::looks(plot.timeline, lane, Plot::columns())?;
     for look in Look::ALL {
         let (y, height) = extent(look, middle);
         let mut path = String::new();

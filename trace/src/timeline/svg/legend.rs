@@ -38,14 +38,12 @@ impl Item {
 
 impl Legend {
     pub(super) fn of(lanes: &[&Lane]) -> Legend {
-        let looks = Look::ALL.into_iter().filter(|look| {
-            let has = |lane: &&Lane| lane.spans.iter().any(|span| span.state.look() == *look);
-            lanes.iter().any(has)
-        });
-        let kinds = Kind::ALL.into_iter().filter(|kind| {
-            let has = |lane: &&Lane| lane.marks.iter().any(|mark| mark.kind == *kind);
-            lanes.iter().any(has)
-        });
+        let looks = Look::ALL
+            .into_iter()
+            .filter(|look| lanes.iter().any(|lane| lane.spans.has(*look)));
+        let kinds = Kind::ALL
+            .into_iter()
+            .filter(|kind| lanes.iter().any(|lane| lane.marks.count(*kind) > 0));
         let mut items = Vec::new();
         let (mut x, mut row) = (MARGIN, 0);
         let mut place = |item: Item| {
