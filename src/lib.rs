@@ -50,7 +50,16 @@
 //! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
 //!   `Stream` (feature `futures`).
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// The feature `std` of the crates below is always on here.
+#![cfg_attr(docsrs, doc(auto_cfg(hide(feature = "std", error_in_core))))]
 #![forbid(unsafe_code)]
+
+/// rustdoc says of every method of a type that it needs the feature of the first module that names
+/// the type. This is the first one, and it needs none.
+#[cfg(doc)]
+mod named_first {
+    pub use evtchn_core::{Channel, Context};
+}
 
 #[cfg(feature = "mock")]
 pub use evtchn_core::mock;
@@ -64,6 +73,7 @@ pub use evtchn_core::{
     WeakContext, Woken,
 };
 #[cfg(feature = "sim")]
+#[doc(inline)]
 pub use evtchn_sim as sim;
 
 /// The device, `/dev/xen/evtchn`.

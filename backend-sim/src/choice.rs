@@ -14,7 +14,7 @@ use explore::Path;
 /// with all of them ([`exhaustive`](Self::exhaustive)). One scenario runs on each:
 ///
 /// ```
-/// use evtchn_sim::Choice;
+/// use evtchn::sim::Choice;
 ///
 /// fn scenario(mut choice: Choice) -> usize {
 ///     let (first, second) = (choice.of(3), choice.flip());
@@ -64,7 +64,7 @@ enum Source {
 /// The decisions that a [`recorded`](Choice::recorded) choice has made, in its clones too.
 ///
 /// ```
-/// use evtchn_sim::{Choice, Sim};
+/// use evtchn::sim::{Choice, Sim};
 ///
 /// let (mut choice, taken) = Choice::seeded(7).recorded();
 /// let ways = [choice.of(5), choice.of(2)];

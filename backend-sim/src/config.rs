@@ -9,7 +9,7 @@ use crate::platform::{Hypercalls, Policy, XenVersion};
 /// How Xen and a guest share event bits.
 ///
 /// ```
-/// use evtchn_sim::Abi;
+/// use evtchn::sim::Abi;
 ///
 /// assert_eq!(Abi::TwoLevel.ports(), 4096);
 /// assert_eq!(Abi::Fifo.ports(), 131_072);
@@ -39,8 +39,8 @@ const VIRQ_MCA: Virq = Virq::new(16);
 /// One domain and its Linux kernel.
 ///
 /// ```
-/// use evtchn_core::DomId;
-/// use evtchn_sim::{DomainConfig, Errno, Sim};
+/// use evtchn::DomId;
+/// use evtchn::sim::{DomainConfig, Errno, Sim};
 ///
 /// let sim = Sim::new(1);
 /// let mut narrow = DomainConfig::guest();
@@ -147,14 +147,14 @@ impl DomainConfig {
 /// A machine: Xen, domain 0, and where its decisions come from.
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, Open};
-/// use evtchn_sim::{Config, DomainConfig, Sim};
+/// use evtchn::sim::{Config, DomainConfig, Sim};
+/// use evtchn::{DomId, EventChannel, Open};
 ///
 /// let mut config = Config::seeded(1);
 /// config.dom0 = DomainConfig::dom0_two_level();
 /// let device = Sim::with_config(config).open(DomId::DOM0).open()?;
 /// let _first_free = device.bind_unbound_port(DomId::SELF)?;
-/// # Ok::<_, evtchn_core::DeviceError>(())
+/// # Ok::<_, evtchn::DeviceError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]

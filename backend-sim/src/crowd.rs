@@ -16,8 +16,8 @@ use std::thread::{self, JoinHandle};
 /// ```
 /// use std::ops::ControlFlow;
 ///
-/// use evtchn_core::DomId;
-/// use evtchn_sim::{Crowd, Sim};
+/// use evtchn::DomId;
+/// use evtchn::sim::{Crowd, Sim};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
@@ -65,7 +65,7 @@ impl Member {
 /// ```
 /// use std::ops::ControlFlow;
 ///
-/// use evtchn_sim::{Crowd, Tally};
+/// use evtchn::sim::{Crowd, Tally};
 ///
 /// let mut crowd = Crowd::new();
 /// crowd.join_in("idler", 3, |_turn| ControlFlow::Continue(()));

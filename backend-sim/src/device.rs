@@ -37,9 +37,9 @@ pub use opener::SimOpen;
 /// only the child's descriptor.
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, Open, RemotePort};
-/// use evtchn_sim::Sim;
-/// use evtchn_sim::abi::PollBits;
+/// use evtchn::sim::Sim;
+/// use evtchn::sim::abi::PollBits;
+/// use evtchn::{DomId, EventChannel, Open, RemotePort};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = Sim::new(1).open(DomId::DOM0).open()?;

@@ -11,8 +11,8 @@ use crate::error::Error;
 /// Arm).
 ///
 /// ```
-/// use evtchn_core::ErrorKind;
-/// use evtchn_sim::Errno;
+/// use evtchn::ErrorKind;
+/// use evtchn::sim::Errno;
 ///
 /// assert_eq!((Errno::EFBIG.raw(), Errno::EFBIG.name()), (27, Some("EFBIG")));
 /// assert_eq!(Errno::ENOTCONN.kind(), ErrorKind::NotBound);
@@ -92,8 +92,8 @@ impl Errno {
     /// loop.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Call, Errno, Sim, SimLoop};
+    /// use evtchn::sim::{Call, Errno, Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// let opener = Sim::new(1).open(DomId::DOM0);
     /// opener.fail_next(Call::Open, Errno::EMFILE);

@@ -12,8 +12,8 @@ use crate::errno::Errno;
 /// ```
 /// use std::error::Error as _;
 ///
-/// use evtchn_core::{DomId, EventChannel, Open, Port};
-/// use evtchn_sim::{Call, Errno, Error, Sim};
+/// use evtchn::sim::{Call, Errno, Error, Sim};
+/// use evtchn::{DomId, EventChannel, Open, Port};
 ///
 /// let device = Sim::new(1).open(DomId::DOM0).open()?;
 /// let error = device.notify(Port::MAX).unwrap_err();
@@ -81,7 +81,7 @@ pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
 /// The calls of a simulated device or event loop, for which faults can be set.
 ///
 /// ```
-/// use evtchn_sim::{Call, Errno, Fault};
+/// use evtchn::sim::{Call, Errno, Fault};
 ///
 /// assert_eq!(Call::BindVirq.name(), "bind_virq");
 /// let fault = Fault::fail(Call::BindVirq, Errno::EBUSY);
@@ -140,7 +140,7 @@ impl Call {
 /// One kind of calls, several, or all, for a fault to hit.
 ///
 /// ```
-/// use evtchn_sim::{Call, Calls, Errno, Fault};
+/// use evtchn::sim::{Call, Calls, Errno, Fault};
 ///
 /// let binds = Fault::fail([Call::BindVirq, Call::BindInterdomain], Errno::EINTR);
 /// let all = Fault::fail(Calls::ALL, Errno::EIO);

@@ -26,8 +26,8 @@ use sleep::Asleep;
 /// other has a time of its own.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
@@ -80,8 +80,8 @@ struct Watch {
 /// How often the hooks of a loop were called.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
@@ -109,8 +109,8 @@ pub struct Counts {
 /// A wrong call of an event loop.
 ///
 /// ```
-/// use evtchn_core::{Device, DomId, Open, Registrar};
-/// use evtchn_sim::{Sim, SimLoop, Violation};
+/// use evtchn::sim::{Sim, SimLoop, Violation};
+/// use evtchn::{Device, DomId, Open, Registrar};
 ///
 /// let event_loop = SimLoop::level();
 /// let device = Device::new(Sim::new(1).open(DomId::DOM0).open()?);
@@ -170,8 +170,8 @@ impl SimLoop {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use evtchn_core::{Cause, Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Cause, Context, DomId};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let second = Duration::from_secs(1);

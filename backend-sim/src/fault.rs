@@ -27,8 +27,8 @@ use crate::world::World;
 /// [`meanwhile`](Self::meanwhile), [`storm`](Self::storm)) happens anyway, before the call.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Call, Errno, Fault, Sim, SimLoop};
+/// use evtchn::sim::{Call, Errno, Fault, Sim, SimLoop};
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
@@ -161,8 +161,8 @@ impl Fault {
     /// event loop it acts on the machine that the loop is [`on`](crate::SimLoop::on), if any.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Call, Fault, Sim, SimLoop};
+    /// use evtchn::sim::{Call, Fault, Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let sim = Sim::new(1);

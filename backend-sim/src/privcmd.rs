@@ -13,8 +13,8 @@ use crate::error::{Call, device_error};
 /// that is installed for the whole machine applies here too.
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, Open, PortStatuses, Status, Virq};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, EventChannel, Open, PortStatuses, Status, Virq};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);

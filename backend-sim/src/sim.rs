@@ -18,8 +18,8 @@ use crate::world::{Delivery, World};
 /// are those of the world outside of the program under test: other domains, Xen, time.
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, Open, PortBuf};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, EventChannel, Open, PortBuf};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
@@ -90,9 +90,9 @@ impl Sim {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use evtchn_core::{Context, DomId, Error};
-    /// use evtchn_sim::Sim;
-    /// use evtchn_xen::PollLoop;
+    /// use evtchn::poll::PollLoop;
+    /// use evtchn::sim::Sim;
+    /// use evtchn::{Context, DomId, Error};
     ///
     /// let sim = Sim::new(1);
     /// let ctx: Context<PollLoop> = Context::new(sim.backend(DomId::DOM0))?;
@@ -266,8 +266,8 @@ impl Sim {
 /// The kernel of one domain: its ports belong to no file, and it handles an event at once.
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, Open};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, EventChannel, Open};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);

@@ -35,8 +35,8 @@ use crate::restore::Watch;
 /// No call takes a lock in user space, or allocates unless it fails.
 ///
 /// ```no_run
-/// use evtchn_core::{DomId, EventChannel, PortBuf, RemotePort};
-/// use evtchn_xen::Device;
+/// use evtchn::xen::Device;
+/// use evtchn::{DomId, EventChannel, PortBuf, RemotePort};
 ///
 /// let device = Device::open()?;
 /// let ours = device.bind_unbound_port(DomId::SELF)?;
@@ -45,7 +45,7 @@ use crate::restore::Watch;
 /// let mut fired = PortBuf::with_capacity(PortBuf::MAX);
 /// device.pending(&mut fired)?;
 /// device.unmask(&[ours, theirs])?;
-/// # Ok::<_, evtchn_core::DeviceError>(())
+/// # Ok::<_, evtchn::DeviceError>(())
 /// ```
 #[derive(Debug)]
 pub struct Device {

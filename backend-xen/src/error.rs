@@ -14,7 +14,7 @@ use crate::errno;
 /// ```
 /// use std::error::Error as _;
 ///
-/// use evtchn_xen::{Device, Errno, Error};
+/// use evtchn::xen::{Device, Errno, Error};
 ///
 /// let error = Device::open_at("/nowhere/evtchn").unwrap_err();
 /// assert!(error.to_string().starts_with("cannot open the event-channel device: ENOENT (2)"));
@@ -35,7 +35,7 @@ pub struct Error {
 /// ```
 /// use std::error::Error as _;
 ///
-/// use evtchn_xen::{Call, Device, Error};
+/// use evtchn::xen::{Call, Device, Error};
 ///
 /// let error = Device::open_at("/nowhere/evtchn").unwrap_err();
 /// let own = error.source().and_then(|own| own.downcast_ref::<Error>()).ok_or("no source")?;

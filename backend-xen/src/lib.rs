@@ -15,8 +15,9 @@
 //! `places`, hypercalls with their pages in `privcmd`, and the instruction `cpuid` in `restore`.
 //!
 //! ```no_run
-//! use evtchn_core::{Device, DomId, Open, PortBuf, Registrar};
-//! use evtchn_xen::{PollLoop, XenOpen};
+//! use evtchn::poll::PollLoop;
+//! use evtchn::xen::XenOpen;
+//! use evtchn::{Device, DomId, Open, PortBuf, Registrar};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let device = Device::new(XenOpen::default().open()?);

@@ -25,7 +25,7 @@ use crate::privcmd::batch::{Batch, EvtchnSend, MakeHypercall};
 /// [Restricting](evtchn_core::EventChannel::restrict) a device closes its privcmd.
 ///
 /// ```
-/// use evtchn_xen::{Multicall, XenOpen};
+/// use evtchn::xen::{Multicall, XenOpen};
 ///
 /// let opener = XenOpen::default().multicall(Multicall::WherePv);
 /// assert_ne!(opener, XenOpen::default());

@@ -16,8 +16,8 @@ pub const DEVICE_PATH: &str = "/dev/xen/evtchn";
 /// Opens the device, by default at [`DEVICE_PATH`].
 ///
 /// ```
-/// use evtchn_core::{ErrorKind, Open};
-/// use evtchn_xen::{DEVICE_PATH, XenOpen};
+/// use evtchn::xen::{DEVICE_PATH, XenOpen};
+/// use evtchn::{ErrorKind, Open};
 ///
 /// assert_eq!(XenOpen::default().path().to_str(), Some(DEVICE_PATH));
 /// let elsewhere = XenOpen::at("/nowhere/evtchn");
@@ -44,12 +44,13 @@ impl XenOpen {
     /// ports are asked for in one.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_xen::{Multicall, PollLoop, XenOpen};
+    /// use evtchn::poll::PollLoop;
+    /// use evtchn::xen::{Multicall, XenOpen};
+    /// use evtchn::{Context, DomId};
     ///
     /// let backend = XenOpen::default().multicall(Multicall::WherePv);
     /// let ctx: Context<PollLoop> = Context::new(backend)?;
-    /// # Ok::<_, evtchn_core::Error>(())
+    /// # Ok::<_, evtchn::Error>(())
     /// ```
     #[cfg(feature = "multicall")]
     #[must_use]
@@ -70,10 +71,10 @@ impl XenOpen {
 /// The device of this domain, at [`DEVICE_PATH`]. Nothing is opened yet.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Error, ErrorKind};
-/// use evtchn_xen::PollLoop;
+/// use evtchn::poll::PollLoop;
+/// use evtchn::{Context, DomId, Error, ErrorKind};
 ///
-/// let ctx: Context<PollLoop> = Context::new(evtchn_xen::backend())?;
+/// let ctx: Context<PollLoop> = Context::new(evtchn::xen::backend())?;
 /// match ctx.bind_unbound_port(DomId::SELF) {
 ///     Ok(channel) => println!("{} is bound", channel.port()),
 ///     Err(Error::Device(error)) if error.kind() == ErrorKind::NoDevice => println!("{error}"),

@@ -26,7 +26,7 @@ use crate::places::{Deadline, Kernel};
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {
-/// let poll_loop = evtchn_xen::PollLoop::new()?;
+/// let poll_loop = evtchn::poll::PollLoop::new()?;
 /// let handle = poll_loop.clone();
 /// std::thread::spawn(move || handle.wake());
 /// assert!(poll_loop.wait(None)?.woken);
@@ -64,12 +64,12 @@ use crate::places::{Deadline, Kernel};
 /// ```
 /// use std::time::{Duration, Instant};
 ///
-/// use evtchn_core::{Cause, Context, DomId};
-/// use evtchn_sim::Sim;
-/// use evtchn_xen::PollLoop;
+/// use evtchn::poll::PollLoop;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Cause, Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(0); // on a host: evtchn::xen::backend() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
 /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), PollLoop::new()?);
 /// let channel = ctx.bind_unbound_port(guest.domid())?;
@@ -99,7 +99,7 @@ pub struct PollLoop {
 /// ```
 /// use std::time::Duration;
 ///
-/// let poll_loop = evtchn_xen::PollLoop::new()?;
+/// let poll_loop = evtchn::poll::PollLoop::new()?;
 /// let ended = poll_loop.wait(Some(Duration::ZERO))?;
 /// assert!(ended.timed_out() && !ended.ready);
 /// # Ok::<_, std::io::Error>(())
@@ -128,7 +128,7 @@ impl Readiness {
 /// ```
 /// use std::time::Duration;
 ///
-/// let poll_loop = evtchn_xen::PollLoop::new()?;
+/// let poll_loop = evtchn::poll::PollLoop::new()?;
 /// poll_loop.wait(Some(Duration::ZERO))?;
 /// let counters = poll_loop.counters();
 /// assert_eq!((counters.polls, counters.registers), (1, 0));
@@ -149,9 +149,10 @@ pub struct Counters {
 /// A registration or deregistration that the loop refuses.
 ///
 /// ```
-/// use evtchn_core::{Device, DomId, Open, Registrar};
-/// use evtchn_sim::Sim;
-/// use evtchn_xen::{PollLoop, RegistrationError};
+/// use evtchn::poll::PollLoop;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Device, DomId, Open, Registrar};
+/// use evtchn_xen::RegistrationError;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = Device::new(Sim::new(0).open(DomId::DOM0).open()?);

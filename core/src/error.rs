@@ -18,8 +18,8 @@ use crate::not_static::NotStatic;
 /// An error prints as one line, with the call, the port and the errno if it has them.
 ///
 /// ```
-/// use evtchn_core::{Context, DeviceCall, DomId, Error, ErrorKind, Port, RemotePort};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DeviceCall, DomId, Error, ErrorKind, Port, RemotePort};
 ///
 /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let remote = RemotePort { domid: DomId::new(77), port: Port::MAX };
@@ -141,8 +141,8 @@ impl Error {
 /// Which channels of a batch were not notified. All others were.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Error};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId, Error};
 ///
 /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channels = [ctx.bind_unbound_port(DomId::SELF)?, ctx.bind_unbound_port(DomId::SELF)?];
@@ -184,15 +184,15 @@ impl From<NotBound> for Error {
 /// What keeps a context from being torn down or handed over.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
 /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::Error;
+/// use evtchn::Error;
 ///
 /// channel.wait()?;
 /// let Err(Error::StillInUse(left)) = ctx.teardown() else {

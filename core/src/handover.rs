@@ -24,13 +24,13 @@ use crate::status::PORTS;
 /// read version 1 only: [`to_v1`](Self::to_v1) writes that.
 ///
 /// ```
-/// use evtchn_core::HandOver;
+/// use evtchn::HandOver;
 ///
 /// let table: HandOver = "v2:5:3,4,9;peers=5:17,+,-.".parse()?;
 /// assert_eq!(table.ports().len(), 3);
 /// assert_eq!(table.to_string(), "v2:5:3,4,9;peers=5:17,+,-.");
 /// assert_eq!(table.to_v1(), "v1:5:3,4,9.");
-/// # Ok::<_, evtchn_core::BadHandOver>(())
+/// # Ok::<_, evtchn::BadHandOver>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandOver {
@@ -44,7 +44,7 @@ pub struct HandOver {
 /// Why a text or a list of ports is not a valid [`HandOver`].
 ///
 /// ```
-/// use evtchn_core::{BadHandOver, HandOver};
+/// use evtchn::{BadHandOver, HandOver};
 ///
 /// // Cut short on its way.
 /// assert_eq!("v1:-:3,4".parse::<HandOver>(), Err(BadHandOver::Incomplete));
@@ -132,11 +132,11 @@ impl HandOver {
     /// other version. A check in that program does not notice a peer that left before the check.
     ///
     /// ```
-    /// use evtchn_core::HandOver;
+    /// use evtchn::HandOver;
     ///
     /// let table: HandOver = "v2:-:3;peers=5:17.".parse()?;
     /// assert_eq!(table.to_v1(), "v1:-:3.");
-    /// # Ok::<_, evtchn_core::BadHandOver>(())
+    /// # Ok::<_, evtchn::BadHandOver>(())
     /// ```
     #[must_use]
     pub fn to_v1(&self) -> String {

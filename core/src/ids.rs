@@ -11,7 +11,7 @@ use core::str::FromStr;
 /// Why a number or a text is not a valid id.
 ///
 /// ```
-/// use evtchn_core::{BadId, DomId, Port, Virq};
+/// use evtchn::{BadId, DomId, Port, Virq};
 ///
 /// assert_eq!(Port::try_from(0), Err(BadId::PortZero));
 /// assert_eq!(DomId::try_from(0x1_0005), Err(BadId::DomIdTooLarge(0x1_0005)));
@@ -39,12 +39,12 @@ pub enum BadId {
 /// a port alone does not identify a binding: a [`ChannelId`](crate::ChannelId) does.
 ///
 /// ```
-/// use evtchn_core::Port;
+/// use evtchn::Port;
 ///
 /// let port: Port = "17".parse()?;
 /// assert_eq!((port.as_raw(), port.to_string()), (17, "17".to_owned()));
 /// assert_eq!(Port::new(0), None);
-/// # Ok::<_, evtchn_core::BadId>(())
+/// # Ok::<_, evtchn::BadId>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
@@ -117,13 +117,13 @@ impl fmt::Debug for Port {
 /// because Xen does not check it.
 ///
 /// ```
-/// use evtchn_core::DomId;
+/// use evtchn::DomId;
 ///
 /// let guest: DomId = "5".parse()?;
 /// assert_eq!(guest, DomId::new(5));
 /// assert!(guest < DomId::FIRST_RESERVED);
 /// assert_eq!(DomId::SELF.to_string(), "self");
-/// # Ok::<_, evtchn_core::BadId>(())
+/// # Ok::<_, evtchn::BadId>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
@@ -192,12 +192,12 @@ impl fmt::Debug for DomId {
 /// A port, together with the domain that owns it.
 ///
 /// ```
-/// use evtchn_core::{DomId, RemotePort};
+/// use evtchn::{DomId, RemotePort};
 ///
 /// let remote: RemotePort = "5:17".parse()?;
 /// assert_eq!(remote.domid, DomId::new(5));
 /// assert_eq!(remote.to_string(), "5:17");
-/// # Ok::<_, evtchn_core::BadId>(())
+/// # Ok::<_, evtchn::BadId>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemotePort {
@@ -237,13 +237,13 @@ impl FromStr for RemotePort {
 /// Any number can be given; Xen refuses numbers from 24 on with `EINVAL`.
 ///
 /// ```
-/// use evtchn_core::Virq;
+/// use evtchn::Virq;
 ///
 /// let virq: Virq = "VIRQ_DOM_EXC".parse()?;
 /// assert_eq!(virq, Virq::DOM_EXC);
 /// assert_eq!((virq.as_raw(), virq.name()), (3, Some("DOM_EXC")));
 /// assert_eq!(Virq::new(17).name(), None);
-/// # Ok::<_, evtchn_core::BadId>(())
+/// # Ok::<_, evtchn::BadId>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]

@@ -12,8 +12,8 @@
 //! in order to fork or to catch the panic of a callback.
 //!
 //! ```
-//! use evtchn_core::mock::{MockDevice, MockOpen, MockRegistrar, Sequence, brings, predicate};
-//! use evtchn_core::{Context, DomId, Port, Trigger};
+//! use evtchn::mock::{MockDevice, MockOpen, MockRegistrar, Sequence, brings, predicate};
+//! use evtchn::{Context, DomId, Port, Trigger};
 //!
 //! let mut order = Sequence::new();
 //! let mut opener = MockOpen::of_this_process();
@@ -54,8 +54,8 @@ pub use mockall::{Sequence, predicate};
 /// A failure of the device that a test made up.
 ///
 /// ```
-/// use evtchn_core::mock::{MockOpen, MockRegistrar, device_error};
-/// use evtchn_core::{Context, DomId, Error, ErrorKind, Trigger};
+/// use evtchn::mock::{MockOpen, MockRegistrar, device_error};
+/// use evtchn::{Context, DomId, Error, ErrorKind, Trigger};
 ///
 /// let mut opener = MockOpen::of_this_process();
 /// opener.expect_open().return_once(|| Err(device_error(ErrorKind::NoDevice)));

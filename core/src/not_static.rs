@@ -7,13 +7,13 @@ use crate::status::Status;
 /// ([`Context::bind_static`](crate::Context::bind_static)). The device was not asked for it.
 ///
 /// ```
-/// use evtchn_core::{Context, Error, NotStatic, Status, Virq};
-/// use evtchn_sim::{Platform, Sim, SimLoop};
+/// use evtchn::sim::{Platform, Sim, SimLoop};
+/// use evtchn::{Context, Error, NotStatic, Status, Virq};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::with_config(Platform::LINUX_6_12_ON_XEN_4_20.config(1));
 /// let [ctx, other] = [(); 2].map(|()| {
-///     Context::with_registrar(sim.open(evtchn_core::DomId::DOM0), SimLoop::level())
+///     Context::with_registrar(sim.open(evtchn::DomId::DOM0), SimLoop::level())
 /// });
 /// let channel = ctx.bind_virq(Virq::TBUF)?;
 /// let port = channel.port();

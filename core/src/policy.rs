@@ -22,12 +22,12 @@ use core::time::Duration;
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{BeforeHandler, RateLimit, Unmask, UnmaskPolicy};
+/// use evtchn::{BeforeHandler, RateLimit, Unmask, UnmaskPolicy};
 ///
 /// let (now, second) = (Duration::ZERO, Duration::from_secs(1));
 /// assert_eq!(BeforeHandler.woke(now), Unmask::BeforeHandler);
 /// assert_eq!(RateLimit::new(1, second)?.woke(now), Unmask::NotBefore(second));
-/// # Ok::<_, evtchn_core::BadLimit>(())
+/// # Ok::<_, evtchn::BadLimit>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unmask {
@@ -46,7 +46,7 @@ pub enum Unmask {
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Unmask, UnmaskPolicy};
+/// use evtchn::{Unmask, UnmaskPolicy};
 ///
 /// /// Waits longer after each wake.
 /// struct Backoff(Duration);
@@ -80,8 +80,8 @@ impl<P: UnmaskPolicy + ?Sized> UnmaskPolicy for Box<P> {
 /// when the handler returns. It costs one write for each wake.
 ///
 /// ```
-/// # use evtchn_core::{BeforeHandler, Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{BeforeHandler, Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
@@ -96,8 +96,8 @@ pub struct BeforeHandler;
 /// Unmasks the port when its handler has returned, in one write with the other ports of the round.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId, AfterHandler};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{AfterHandler, Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
@@ -116,8 +116,8 @@ pub struct AfterHandler;
 /// use std::sync::mpsc;
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Context, DomId, OnEoi};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId, OnEoi};
+/// # use evtchn::sim::{Sim, SimLoop};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
@@ -170,13 +170,13 @@ impl UnmaskPolicy for OnEoi {
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{RateLimit, Unmask, UnmaskPolicy};
+/// use evtchn::{RateLimit, Unmask, UnmaskPolicy};
 ///
 /// let second = Duration::from_secs(1);
 /// let mut limit = RateLimit::new(2, second)?;
 /// assert_eq!(limit.woke(Duration::ZERO), Unmask::AfterHandler);
 /// assert_eq!(limit.woke(Duration::ZERO), Unmask::NotBefore(second));
-/// # Ok::<_, evtchn_core::BadLimit>(())
+/// # Ok::<_, evtchn::BadLimit>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
@@ -192,7 +192,7 @@ pub struct RateLimit {
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{BadLimit, RateLimit};
+/// use evtchn::{BadLimit, RateLimit};
 ///
 /// assert_eq!(RateLimit::new(0, Duration::from_secs(1)), Err(BadLimit::NoBurst));
 /// assert_eq!(RateLimit::new(5, Duration::ZERO), Err(BadLimit::NoPeriod));

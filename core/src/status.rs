@@ -9,8 +9,8 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 /// What a port is right now, and which vCPU gets its events.
 ///
 /// ```
-/// use evtchn_core::{DomId, PortStatuses, Status};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, PortStatuses, Status};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
@@ -33,7 +33,7 @@ pub struct PortStatus {
 /// What a port is (`EVTCHNSTAT_*`).
 ///
 /// ```
-/// use evtchn_core::{DomId, Status};
+/// use evtchn::{DomId, Status};
 ///
 /// let waits = Status::Unbound { remote: DomId::DOM0 };
 /// assert_eq!(waits.to_string(), "unbound for d0");
@@ -84,8 +84,8 @@ impl fmt::Display for Status {
 /// The ports of a domain that are not closed, lowest first: [`PortStatuses::ports`].
 ///
 /// ```
-/// use evtchn_core::{DomId, PortStatuses};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, PortStatuses};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);

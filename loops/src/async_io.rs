@@ -16,9 +16,9 @@ use crate::reactor::{Reactor, Watch, Watched};
 /// Registers a device with the reactor of `async-io`, while a task waits.
 ///
 /// ```
-/// use evtchn_core::{Cause, Context, DomId, Link};
-/// use evtchn_loops::AsyncIoRegistrar;
-/// use evtchn_sim::Sim;
+/// use evtchn::async_io::AsyncIoRegistrar;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Cause, Context, DomId, Link};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(7);

@@ -28,9 +28,9 @@ use crate::held::Held;
 /// ```
 /// use std::os::fd::AsFd;
 ///
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::CalloopRegistrar;
-/// use evtchn_sim::Sim;
+/// use evtchn::calloop::CalloopRegistrar;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ctx: Context<CalloopRegistrar> = Context::new(Sim::new(0).open(DomId::DOM0))?;
@@ -132,12 +132,12 @@ impl Registrar for CalloopRegistrar {
 ///
 /// ```
 /// use calloop::EventLoop;
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::{CalloopRegistrar, CalloopSource};
-/// use evtchn_sim::Sim;
+/// use evtchn::calloop::{CalloopRegistrar, CalloopSource};
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(0); // on a host: evtchn::xen::backend() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
 /// let registrar = CalloopRegistrar::new()?;
 /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), registrar.clone());

@@ -16,7 +16,7 @@ use crate::held::Held;
 /// recognized even where both have the same descriptor number.
 ///
 /// ```
-/// use evtchn_loops::Cookie;
+/// use evtchn::hooks::Cookie;
 ///
 /// let carried = 7; // the loop got this with a descriptor, and reports it with that
 /// assert_eq!(Cookie::from_raw(carried).map(Cookie::as_raw), Some(7));
@@ -51,7 +51,7 @@ impl Cookie {
 /// What a descriptor is watched for.
 ///
 /// ```
-/// use evtchn_loops::Interest;
+/// use evtchn::hooks::Interest;
 ///
 /// assert_eq!(Interest::Read.events(), 0x1); // POLLIN
 /// ```
@@ -86,7 +86,7 @@ impl Interest {
 /// use std::os::fd::RawFd;
 /// use std::sync::mpsc::Sender;
 ///
-/// use evtchn_loops::{Cookie, Hooks, Interest};
+/// use evtchn::hooks::{Cookie, Hooks, Interest};
 ///
 /// enum Request {
 ///     Watch(RawFd, i16, Cookie),
@@ -156,9 +156,9 @@ pub trait Hooks: Send + Sync {
 /// use std::os::fd::RawFd;
 /// use std::sync::{Arc, Mutex};
 ///
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::{Cookie, HookRegistrar, Hooks, Interest};
-/// use evtchn_sim::Sim;
+/// use evtchn::hooks::{Cookie, HookRegistrar, Hooks, Interest};
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 ///
 /// /// A loop that watches one descriptor.
 /// #[derive(Default)]
@@ -182,7 +182,7 @@ pub trait Hooks: Send + Sync {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let foreign = Arc::new(Foreign::default());
 /// let hooks = Arc::clone(&foreign);
-/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(0); // on a host: evtchn::xen::backend() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
 /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), HookRegistrar::new(hooks));
 /// let channel = ctx.bind_unbound_port(guest.domid())?;

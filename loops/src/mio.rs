@@ -22,9 +22,9 @@ use crate::held::Held;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::MioRegistrar;
-/// use evtchn_sim::Sim;
+/// use evtchn::mio::MioRegistrar;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 /// use mio::{Events, Poll, Token, Waker};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,7 +32,7 @@ use crate::held::Held;
 /// let waker = Arc::new(Waker::new(poll.registry(), Token(0))?);
 /// let registrar = MioRegistrar::new(poll.registry(), Token(1), waker)?;
 ///
-/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(0); // on a host: evtchn::xen::backend() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
 /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), registrar);
 /// let channel = ctx.bind_unbound_port(guest.domid())?;

@@ -16,9 +16,9 @@ use crate::hooks::Interest;
 /// An entry of the array, with the layout that poll(2) expects.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::{PollArray, PollFd};
-/// use evtchn_sim::Sim;
+/// use evtchn::hooks::{PollArray, PollFd};
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ctx = Context::<PollArray>::new(Sim::new(0).open(DomId::DOM0))?;
@@ -56,14 +56,14 @@ impl PollFd {
 /// `libxl_osevent_afterpoll` do.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::PollArray;
-/// use evtchn_sim::Sim;
+/// use evtchn::hooks::PollArray;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 ///
-/// # fn poll(fds: &mut [evtchn_loops::PollFd], timeout: Option<std::time::Duration>) {
+/// # fn poll(fds: &mut [evtchn::hooks::PollFd], timeout: Option<std::time::Duration>) {
 /// #     use std::os::fd::BorrowedFd;
 /// #     use rustix::event::{PollFd, PollFlags, Timespec};
-/// #     let entry = |it: &evtchn_loops::PollFd| {
+/// #     let entry = |it: &evtchn::hooks::PollFd| {
 /// #         // SAFETY: nothing closes before this returns.
 /// #         let fd = unsafe { BorrowedFd::borrow_raw(it.fd) };
 /// #         PollFd::from_borrowed_fd(fd, PollFlags::from_bits_retain(it.events.cast_unsigned()))
@@ -76,7 +76,7 @@ impl PollFd {
 /// #     }
 /// # }
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(0); // on a host: evtchn::xen::backend() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
 /// let ctx = Context::<PollArray>::new(sim.open(DomId::DOM0))?;
 /// let channel = ctx.bind_unbound_port(guest.domid())?;

@@ -19,16 +19,16 @@ use crate::held::Held;
 /// ```
 /// use std::sync::Arc;
 ///
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::PollingRegistrar;
-/// use evtchn_sim::Sim;
+/// use evtchn::polling::PollingRegistrar;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 /// use polling::{Events, Poller};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let poller = Arc::new(Poller::new()?);
 /// let registrar = PollingRegistrar::new(Arc::clone(&poller), 7)?;
 ///
-/// let sim = Sim::new(0); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(0); // on a host: evtchn::xen::backend() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
 /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), registrar);
 /// let channel = ctx.bind_unbound_port(guest.domid())?;

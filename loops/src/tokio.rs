@@ -21,9 +21,9 @@ use crate::reactor::{Reactor, Watch, Watched};
 /// Registers a device with the reactor of a tokio runtime, while a task waits.
 ///
 /// ```
-/// use evtchn_core::{Cause, Context, DomId, Link};
-/// use evtchn_loops::TokioRegistrar;
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::tokio::TokioRegistrar;
+/// use evtchn::{Cause, Context, DomId, Link};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

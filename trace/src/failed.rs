@@ -13,7 +13,7 @@ use crate::text::beginning;
 /// A failed call of a device or an event loop.
 ///
 /// ```
-/// use evtchn_core::ErrorKind;
+/// use evtchn::ErrorKind;
 /// use evtchn_trace::Failed;
 ///
 /// let line = r#"{"kind":"no_memory","errno":12,"call":"unmask","text":"out of memory"}"#;

@@ -33,7 +33,7 @@ pub enum Source {
 /// The first line of a trace: where and how it was recorded.
 ///
 /// ```
-/// use evtchn_core::Trigger;
+/// use evtchn::Trigger;
 /// use evtchn_trace::{Header, Source};
 ///
 /// let mut header = Header::new(Source::Sim, Trigger::Level);

@@ -78,7 +78,7 @@ pub(crate) mod numbers {
 /// Why a channel woke, by name.
 ///
 /// ```
-/// use evtchn_core::Cause;
+/// use evtchn::Cause;
 /// use evtchn_trace::WakeCause;
 ///
 /// assert_eq!(serde_json::to_string(&WakeCause(Cause::Overflow))?, r#""overflow""#);
@@ -112,7 +112,7 @@ impl<'de> Deserialize<'de> for WakeCause {
 /// How a sleep ended, by name.
 ///
 /// ```
-/// use evtchn_core::Slept;
+/// use evtchn::Slept;
 /// use evtchn_trace::SleepEnd;
 ///
 /// let ended: SleepEnd = serde_json::from_str(r#""timed_out""#)?;
@@ -211,7 +211,7 @@ fn by_name<'de, T: Copy, D: Deserializer<'de>>(
 /// The status of a port, as Xen reports it.
 ///
 /// ```
-/// use evtchn_core::DomId;
+/// use evtchn::DomId;
 /// use evtchn_trace::RecordedStatus;
 ///
 /// let status = RecordedStatus::Unbound { domid: DomId::new(1) };

@@ -33,7 +33,7 @@ pub const LINE_LIMIT: usize = 1 << 22;
 /// use std::io::Write;
 /// use std::sync::{Arc, Mutex};
 ///
-/// use evtchn_core::Trigger;
+/// use evtchn::Trigger;
 /// use evtchn_trace::{Call, Header, Record, Source, Tape, Trace};
 ///
 /// /// A file in memory.

@@ -22,8 +22,8 @@ impl Tape {
     /// [`Tape::off`] returns the backend itself.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId, Trigger};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId, Trigger};
     /// use evtchn_trace::{Header, Source, Tape};
     ///
     /// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
@@ -46,8 +46,8 @@ impl Tape {
     /// steps: the tape gets backend calls only.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId, Trigger};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId, Trigger};
     /// use evtchn_trace::{Header, Op, Record, Source, Tape};
     ///
     /// let tape = Tape::new(&Header::new(Source::Script, Trigger::Level), std::io::sink());
@@ -55,7 +55,7 @@ impl Tape {
     /// let ctx = Context::with_registrar(backend, SimLoop::level());
     /// tape.put(|| Record::Op(Op { op: "bind 0 unbound".to_owned() }));
     /// let _channel = ctx.bind_unbound_port(DomId::SELF)?;
-    /// # Ok::<_, evtchn_core::Error>(())
+    /// # Ok::<_, evtchn::Error>(())
     /// ```
     #[must_use]
     pub fn record_backend_calls(&self, backend: impl Into<Backend>) -> Backend {
@@ -66,14 +66,14 @@ impl Tape {
     /// domain to itself. The trace has its calls beside those of the context.
     ///
     /// ```
-    /// use evtchn_core::{DomId, Trigger};
-    /// use evtchn_sim::Sim;
+    /// use evtchn::sim::Sim;
+    /// use evtchn::{DomId, Trigger};
     /// use evtchn_trace::{Header, Source, Tape};
     ///
     /// let tape = Tape::new(&Header::new(Source::Sim, Trigger::Level), std::io::sink());
     /// let other = tape.open_peer(Sim::new(7).open(DomId::DOM0))?;
     /// let _port = other.bind_unbound_port(DomId::SELF)?;
-    /// # Ok::<_, evtchn_core::DeviceError>(())
+    /// # Ok::<_, evtchn::DeviceError>(())
     /// ```
     ///
     /// # Errors

@@ -28,7 +28,7 @@ pub(crate) use cursor::text;
 /// How a replay ended.
 ///
 /// ```
-/// use evtchn_core::Trigger;
+/// use evtchn::Trigger;
 /// use evtchn_trace::{Header, Replayed, Source, Tally, Trace, replay};
 ///
 /// let nothing = Trace { header: Header::new(Source::Sim, Trigger::Level), lines: Vec::new() };
@@ -46,7 +46,7 @@ pub enum Replayed {
 /// How much was compared.
 ///
 /// ```
-/// # use evtchn_core::Trigger;
+/// # use evtchn::Trigger;
 /// # use evtchn_trace::{Call, Header, Line, Source, Trace};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let lines = [
@@ -79,7 +79,7 @@ pub struct Tally {
 /// The first difference between a recording and its replay.
 ///
 /// ```
-/// # use evtchn_core::Trigger;
+/// # use evtchn::Trigger;
 /// # use evtchn_trace::{Call, Header, Line, Source, Trace};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let lines = [

@@ -24,7 +24,7 @@ use crate::line::{Answer, BackendCall, BackendRecord, Call, Line, Record};
 /// noticed nothing is written at all, and [`finish`](Self::finish) returns an error.
 ///
 /// ```
-/// use evtchn_core::Trigger;
+/// use evtchn::Trigger;
 /// use evtchn_trace::{Header, Record, Source, Tape};
 ///
 /// let off = Tape::off(); // records nothing, at nearly no cost

@@ -8,7 +8,7 @@ use super::{Choice, Source};
 /// The result of [`Choice::exhaustive`].
 ///
 /// ```
-/// use evtchn_sim::Choice;
+/// use evtchn::sim::Choice;
 ///
 /// let all = Choice::exhaustive(100, |mut choice| {
 ///     assert!(choice.of(2) + choice.of(3) < 4);

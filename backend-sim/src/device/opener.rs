@@ -16,8 +16,8 @@ use crate::world::FileId;
 /// Opens the device in one domain of a simulated machine. Clones share counters and faults.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Call, Errno, Sim, SimLoop};
+/// use evtchn::sim::{Call, Errno, Sim, SimLoop};
+/// use evtchn::{Context, DomId};
 ///
 /// let opener = Sim::new(1).open(DomId::DOM0);
 /// let ctx = Context::with_registrar(opener.clone(), SimLoop::level());
@@ -86,8 +86,8 @@ impl SimOpen {
     /// A fault for [`Call::Notify`] hits a port of a batch too.
     ///
     /// ```
-    /// use evtchn_core::{DomId, EventChannel, Open, RemotePort};
-    /// use evtchn_sim::{Errno, Sim};
+    /// use evtchn::sim::{Errno, Sim};
+    /// use evtchn::{DomId, EventChannel, Open, RemotePort};
     ///
     /// let device = Sim::new(1).open(DomId::DOM0).multicall().open()?;
     /// let [one, free] = [(); 2].map(|()| device.bind_unbound_port(DomId::SELF));
@@ -97,7 +97,7 @@ impl SimOpen {
     /// device.notify_many(&[one, free], &mut |place, error| refused.push((place, error.code())));
     /// // An ioctl would be refused with ENOTCONN.
     /// assert_eq!(refused, [(1, Some(Errno::EINVAL.raw()))]);
-    /// # Ok::<_, evtchn_core::DeviceError>(())
+    /// # Ok::<_, evtchn::DeviceError>(())
     /// ```
     #[must_use]
     pub fn multicall(mut self) -> SimOpen {

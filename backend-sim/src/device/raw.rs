@@ -10,15 +10,15 @@ impl SimDevice {
     /// for the call that the number means.
     ///
     /// ```
-    /// use evtchn_core::{DomId, Open};
-    /// use evtchn_sim::{Call, Errno, Fault, Sim, abi};
+    /// use evtchn::sim::{Call, Errno, Fault, Sim, abi};
+    /// use evtchn::{DomId, Open};
     ///
     /// let sim = Sim::new(1);
     /// let device = sim.open(DomId::DOM0).open()?;
     /// assert_eq!(device.ioctl_raw(abi::NOTIFY, [0, 0]), Err(Errno::ENOTCONN));
     /// sim.install(Fault::fail(Call::Notify, Errno::EIO));
     /// assert_eq!(device.ioctl_raw(abi::NOTIFY, [0, 0]), Err(Errno::EIO));
-    /// # Ok::<_, evtchn_core::DeviceError>(())
+    /// # Ok::<_, evtchn::DeviceError>(())
     /// ```
     ///
     /// # Errors

@@ -51,9 +51,9 @@ pub const PAGE: usize = 4096;
 /// What a file was opened for. Only read and write check it; an ioctl works in every mode.
 ///
 /// ```
-/// use evtchn_core::DomId;
-/// use evtchn_sim::abi::Access;
-/// use evtchn_sim::{Config, Errno, World};
+/// use evtchn::DomId;
+/// use evtchn::sim::abi::Access;
+/// use evtchn::sim::{Config, Errno, World};
 ///
 /// let mut world = World::new(Config::seeded(1));
 /// let file = world.open_with(DomId::DOM0, Access::WriteOnly, true)?;
@@ -73,9 +73,9 @@ pub enum Access {
 /// The argument of an ioctl: what its pointer points to.
 ///
 /// ```
-/// use evtchn_core::DomId;
-/// use evtchn_sim::abi::{Arg, BIND_VIRQ};
-/// use evtchn_sim::{Config, Errno, World};
+/// use evtchn::DomId;
+/// use evtchn::sim::abi::{Arg, BIND_VIRQ};
+/// use evtchn::sim::{Config, Errno, World};
 ///
 /// let mut world = World::new(Config::seeded(1));
 /// let file = world.open(DomId::DOM0)?;
@@ -115,7 +115,7 @@ impl From<[u32; 2]> for Arg {
 /// What poll(2) reports for the device.
 ///
 /// ```
-/// use evtchn_sim::abi::PollBits;
+/// use evtchn::sim::abi::PollBits;
 ///
 /// assert!(PollBits::READABLE.wakes_reader() && PollBits::ERROR.wakes_reader());
 /// assert!(!PollBits::WRITABLE.wakes_reader());

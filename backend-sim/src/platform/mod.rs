@@ -16,7 +16,7 @@ use crate::config::{Abi, Config, DomainConfig};
 /// The version of Linux.
 ///
 /// ```
-/// use evtchn_sim::{LinuxVersion, Platform};
+/// use evtchn::sim::{LinuxVersion, Platform};
 ///
 /// let platform = Platform::LINUX_6_12_ON_XEN_4_20;
 /// assert!(platform.linux >= LinuxVersion(6, 6)); // which has static event channels
@@ -34,7 +34,7 @@ impl fmt::Display for LinuxVersion {
 /// The version of Xen, for the few answers that changed.
 ///
 /// ```
-/// use evtchn_sim::{Config, Sim, XenVersion};
+/// use evtchn::sim::{Config, Sim, XenVersion};
 ///
 /// let mut config = Config::seeded(1);
 /// assert_eq!(config.xen, XenVersion(4, 17));
@@ -54,15 +54,15 @@ impl fmt::Display for XenVersion {
 /// Which domains Xen lets connect ports (XSM, option `xsm=` of Xen).
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, Open};
-/// use evtchn_sim::{Errno, Platform, Sim};
+/// use evtchn::sim::{Errno, Platform, Sim};
+/// use evtchn::{DomId, EventChannel, Open};
 ///
 /// // Debian builds Xen for Arm so that SILO is on.
 /// let sim = Sim::with_config(Platform::LINUX_6_12_ON_XEN_4_20_ARM64.config(1));
 /// let device = sim.open(DomId::DOM0).open()?;
 /// let refused = device.bind_unbound_port(DomId::new(77)).unwrap_err();
 /// assert_eq!(refused.code(), Some(Errno::ESRCH.raw())); // there is no domain 77
-/// # Ok::<_, evtchn_core::DeviceError>(())
+/// # Ok::<_, evtchn::DeviceError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Policy {
@@ -76,8 +76,8 @@ pub enum Policy {
 /// Whether the kernel makes hypercalls for programs, through `/dev/xen/privcmd`.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Error, ErrorKind};
-/// use evtchn_sim::{Platform, Sim, SimLoop};
+/// use evtchn::sim::{Platform, Sim, SimLoop};
+/// use evtchn::{Context, DomId, Error, ErrorKind};
 ///
 /// let platform = Platform::LINUX_6_12_ON_XEN_4_20;
 /// let sim = Sim::with_config(platform.config(1));
@@ -102,7 +102,7 @@ pub enum Hypercalls {
 /// How a fact is known.
 ///
 /// ```
-/// use evtchn_sim::{Platform, Seen};
+/// use evtchn::sim::{Platform, Seen};
 ///
 /// assert_eq!(Platform::LINUX_6_12_ON_XEN_4_20.bind_static.seen, Seen::Observed);
 /// ```
@@ -126,7 +126,7 @@ impl fmt::Display for Seen {
 /// A fact about a platform, and how it is known.
 ///
 /// ```
-/// use evtchn_sim::Platform;
+/// use evtchn::sim::Platform;
 ///
 /// let policy = Platform::LINUX_6_1_ON_XEN_4_17_ARM64.policy;
 /// assert_eq!(policy.source, "xen/xsm/silo.c");
@@ -145,8 +145,8 @@ pub struct Datum<T> {
 /// What the kernel of one kind of domain takes for itself, and lets programs do.
 ///
 /// ```
-/// use evtchn_core::Virq;
-/// use evtchn_sim::{KernelData, Platform};
+/// use evtchn::Virq;
+/// use evtchn::sim::{KernelData, Platform};
 ///
 /// let KernelData { virqs, .. } = Platform::LINUX_6_12_ON_XEN_4_20_ARM64.dom0;
 /// assert_eq!(virqs.value, [Virq::CONSOLE]);
@@ -169,7 +169,7 @@ pub struct KernelData {
 /// A pair of Xen and Linux, as Debian packages them, with what a program can notice.
 ///
 /// ```
-/// use evtchn_sim::{Platform, Sim, XenVersion};
+/// use evtchn::sim::{Platform, Sim, XenVersion};
 ///
 /// let platform = Platform::named("linux-6.12-xen-4.20").ok_or("no such platform")?;
 /// assert_eq!(platform.xen, XenVersion(4, 20));

@@ -15,9 +15,9 @@ use crate::platform::Hypercalls;
 /// An open file of some domain.
 ///
 /// ```
-/// use evtchn_core::DomId;
-/// use evtchn_sim::abi::{BIND_UNBOUND_PORT, PollBits};
-/// use evtchn_sim::{Config, Errno, World};
+/// use evtchn::DomId;
+/// use evtchn::sim::abi::{BIND_UNBOUND_PORT, PollBits};
+/// use evtchn::sim::{Config, Errno, World};
 ///
 /// let mut world = World::new(Config::seeded(1));
 /// let file = world.open(DomId::DOM0)?;
@@ -155,8 +155,8 @@ impl World {
     /// The major and the minor number of the device node in a domain.
     ///
     /// ```
-    /// use evtchn_core::DomId;
-    /// use evtchn_sim::{Platform, World};
+    /// use evtchn::DomId;
+    /// use evtchn::sim::{Platform, World};
     ///
     /// let world = World::new(Platform::LINUX_6_12_ON_XEN_4_20.config(1));
     /// assert_eq!(world.device_number(DomId::DOM0), Ok((10, 262)));

@@ -45,8 +45,8 @@ impl World {
     /// Binds a virtual interrupt to a new port of `domid`'s kernel, on one of its vCPUs.
     ///
     /// ```
-    /// use evtchn_core::{DomId, Virq};
-    /// use evtchn_sim::{Config, Errno, World};
+    /// use evtchn::sim::{Config, Errno, World};
+    /// use evtchn::{DomId, Virq};
     ///
     /// let mut config = Config::seeded(1);
     /// config.dom0.vcpus = 2;
@@ -77,8 +77,8 @@ impl World {
     /// [send](Self::kernel_send) through it is an event of the same port.
     ///
     /// ```
-    /// use evtchn_core::DomId;
-    /// use evtchn_sim::{Config, Errno, World};
+    /// use evtchn::DomId;
+    /// use evtchn::sim::{Config, Errno, World};
     ///
     /// let mut world = World::new(Config::seeded(1));
     /// let port = world.kernel_bind_ipi(DomId::DOM0, 0)?;

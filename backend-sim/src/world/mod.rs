@@ -97,9 +97,9 @@ static MACHINES: AtomicU64 = AtomicU64::new(0);
 /// An open file is named by its [`FileId`], whatever descriptor a program would use.
 ///
 /// ```
-/// use evtchn_core::DomId;
-/// use evtchn_sim::abi::{self, Access, Arg};
-/// use evtchn_sim::{Config, Errno, World};
+/// use evtchn::DomId;
+/// use evtchn::sim::abi::{self, Access, Arg};
+/// use evtchn::sim::{Config, Errno, World};
 ///
 /// # fn main() -> Result<(), Errno> {
 /// let mut world = World::new(Config::seeded(1));

@@ -13,8 +13,8 @@ use crate::error::Call;
 /// ```
 /// use std::sync::mpsc;
 ///
-/// use evtchn_core::DomId;
-/// use evtchn_sim::{Happened, Sim};
+/// use evtchn::DomId;
+/// use evtchn::sim::{Happened, Sim};
 ///
 /// let sim = Sim::new(1);
 /// let (sender, receiver) = mpsc::channel();
@@ -24,7 +24,7 @@ use crate::error::Call;
 /// let seen: Vec<_> = receiver.try_iter().collect();
 /// assert!(matches!(seen[0], Happened::Create(created, _) if created == domid));
 /// assert_eq!(seen[1], Happened::Alloc(domid, DomId::DOM0, port.as_raw()));
-/// # Ok::<_, evtchn_sim::Errno>(())
+/// # Ok::<_, evtchn::sim::Errno>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

@@ -17,9 +17,9 @@ use crate::hypervisor::Hypervisor;
 /// A read that was begun by [`World::read_blocking`].
 ///
 /// ```
-/// use evtchn_core::DomId;
-/// use evtchn_sim::abi::{BIND_INTERDOMAIN, BIND_UNBOUND_PORT};
-/// use evtchn_sim::{Config, Errno, World};
+/// use evtchn::DomId;
+/// use evtchn::sim::abi::{BIND_INTERDOMAIN, BIND_UNBOUND_PORT};
+/// use evtchn::sim::{Config, Errno, World};
 ///
 /// let mut world = World::new(Config::seeded(1));
 /// let file = world.open(DomId::DOM0)?;

@@ -27,13 +27,13 @@ impl World {
     /// Its event loop is woken later, in 68 to 205 ms of virtual time.
     ///
     /// ```
-    /// use evtchn_core::{Cause, Context};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Cause, Context};
     ///
     /// let sim = Sim::new(1);
     /// let domid = sim.create_domain()?;
     /// let ctx = Context::with_registrar(sim.open(domid), SimLoop::level().on(&sim));
-    /// let channel = ctx.bind_unbound_port(evtchn_core::DomId::DOM0)?;
+    /// let channel = ctx.bind_unbound_port(evtchn::DomId::DOM0)?;
     /// sim.save_restore(domid)?;
     /// assert_eq!(channel.block()?, Cause::Resumed);
     /// # Ok::<_, Box<dyn std::error::Error>>(())

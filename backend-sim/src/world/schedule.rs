@@ -14,8 +14,8 @@ use crate::errno::Errno;
 /// delivery.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Delivery, Sim, SimLoop};
+/// use evtchn::sim::{Delivery, Sim, SimLoop};
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);

@@ -80,9 +80,9 @@ impl World {
     /// until one does. With [`alloc_unbound`](Self::alloc_unbound) it makes a pair of static ports:
     ///
     /// ```
-    /// use evtchn_core::DomId;
-    /// use evtchn_sim::abi::BIND_STATIC;
-    /// use evtchn_sim::{Errno, Platform, World};
+    /// use evtchn::DomId;
+    /// use evtchn::sim::abi::BIND_STATIC;
+    /// use evtchn::sim::{Errno, Platform, World};
     ///
     /// let mut world = World::new(Platform::LINUX_6_12_ON_XEN_4_20.config(1));
     /// let one = world.alloc_unbound(DomId::DOM0, DomId::SELF, DomId::SELF)?;

@@ -31,8 +31,8 @@ use crate::multicall::Multicall;
 /// the memory of the argument.
 ///
 /// ```no_run
-/// use evtchn_core::{DomId, PortStatuses};
-/// use evtchn_xen::Privcmd;
+/// use evtchn::xen::Privcmd;
+/// use evtchn::{DomId, PortStatuses};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let privcmd = Privcmd::open()?;

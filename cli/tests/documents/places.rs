@@ -85,7 +85,7 @@ const ELSEWHERE: &[Elsewhere] = &[
         "cargo run -p evtchn-cli -- timeline docs/timeline.trace -o docs/timeline.svg",
         "include_str!(\"../../../docs/timeline.svg\")",
     ),
-    in_c("export PREFIX=$HOME/evtchn"),
+    in_c("export PREFIX=$HOME/xenevtchn"),
     in_c("export PKG_CONFIG_PATH=$PREFIX/lib/pkgconfig LD_LIBRARY_PATH=$PREFIX/lib"),
     in_c("cc -o backend_test backend.c backend_test.c $(pkg-config --cflags --libs xenevtchn-sim)"),
     in_c("./backend_test"),

@@ -37,8 +37,8 @@ impl<R: Sleep> Channel<R> {
     /// The wake of this channel goes to this thread only, even if the channel has a callback.
     ///
     /// ```
-    /// use evtchn_core::{Cause, Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Cause, Context, DomId};
     ///
     /// let sim = Sim::new(1);
     /// let guest = sim.guest(sim.create_domain()?);

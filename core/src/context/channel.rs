@@ -95,8 +95,8 @@ impl Bound {
 /// [`Stats::unreported`](crate::Stats::unreported).
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
@@ -340,8 +340,8 @@ impl<R: Registrar> fmt::Debug for Channel<R> {
 /// reach the peer of the next binding of the port, as a spurious wake there.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);

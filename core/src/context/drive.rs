@@ -96,8 +96,8 @@ impl Driver {
     ///
     /// ```
     #[doc = include_str!("mocked.txt")]
-    /// # use evtchn_core::{Error, ErrorKind};
-    /// # use evtchn_core::mock::loop_error;
+    /// # use evtchn::mock::loop_error;
+    /// # use evtchn::{Error, ErrorKind};
     /// # let mut event_loop = MockRegistrar::with_trigger(Trigger::Level);
     /// # event_loop.expect_deregister().return_const(Ok(()));
     /// # event_loop.expect_wake().return_const(());

@@ -18,15 +18,15 @@ use crate::sync::Arc;
 /// What a context handed over: all that its successor needs to go on without losing an event.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
 /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::{Cause, Parts};
+/// use evtchn::{Cause, Parts};
 ///
 /// let Parts { device, table } = ctx.hand_over(&mut [channel])?;
 /// let text = table.to_string(); // in the environment of the program that goes on, say

@@ -30,8 +30,8 @@ impl<R: Registrar> Context<R> {
     /// [`NotBound`](crate::Error::NotBound). In a forked child it is `None`.
     ///
     /// ```
-    /// use evtchn_core::{Cause, Context, DomId, Error};
-    /// use evtchn_sim::{Call, Errno, Sim, SimLoop};
+    /// use evtchn::sim::{Call, Errno, Sim, SimLoop};
+    /// use evtchn::{Cause, Context, DomId, Error};
     ///
     /// let opener = Sim::new(1).open(DomId::DOM0);
     /// let ctx = Context::with_registrar(opener.clone(), SimLoop::level());

@@ -16,8 +16,8 @@ impl<R: Registrar> Context<R> {
     /// inside [`Registrar::wake`], and while a panic unwinds.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// let event_loop = SimLoop::level();
     /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), event_loop.clone());
@@ -41,8 +41,8 @@ impl<R: Registrar> Context<R> {
     /// and does nothing in a forked child.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId, Link};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId, Link};
     ///
     /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
     /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
@@ -74,8 +74,8 @@ impl<R: Registrar> Context<R> {
     /// one call has several errors, all but the first.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
     /// ctx.count_unreported();
@@ -94,8 +94,8 @@ impl<R: Registrar> Round<'_, R> {
     /// ```
     /// use std::collections::BTreeMap;
     ///
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// let sim = Sim::new(1);
     /// let guest = sim.guest(sim.create_domain()?);
@@ -134,8 +134,8 @@ impl<R: Registrar> Round<'_, R> {
     /// round may hand out the events that they bring from now on.
     ///
     /// ```
-    /// # use evtchn_core::{Context, DomId};
-    /// # use evtchn_sim::{Sim, SimLoop};
+    /// # use evtchn::sim::{Sim, SimLoop};
+    /// # use evtchn::{Context, DomId};
     /// # let sim = Sim::new(1);
     /// # let guest = sim.guest(sim.create_domain()?);
     /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());

@@ -8,6 +8,9 @@
 //! of them is unbound meanwhile. A [`NotifySet`] has no context. Instead it takes a lock of the device
 //! that every unbind takes too. That lock is always taken last. `notify` takes no lock.
 
+// The first, so that the documentation of `Context` begins with it.
+mod new;
+
 mod after;
 mod ahead;
 mod batch;
@@ -43,10 +46,10 @@ mod weak;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::hal::{Backend, DeviceError, NewLoop, NotifyBuf, Opened, Process, Registrar, Trigger};
+use crate::hal::{Backend, DeviceError, NotifyBuf, Opened, Process, Registrar, Trigger};
 use crate::ids::DomId;
 use crate::machine::{ChannelId, Machine, Owner};
-use crate::observe::{Called, Came, Observe};
+use crate::observe::{Called, Came};
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, OwnerThread};
 use crate::trace::News;
 use ahead::Ahead;
@@ -85,11 +88,11 @@ pub use weak::WeakContext;
 /// closed once no channel and no notifier is left either.
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Link};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId, Link};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(1); // on a host the backend is evtchn_xen::XenOpen::default()
+/// let sim = Sim::new(1); // on a host the backend is evtchn::xen::backend()
 /// let guest = sim.guest(sim.create_domain()?);
 /// let event_loop = SimLoop::level();
 /// let ctx = Context::with_registrar(sim.open(DomId::DOM0), event_loop.clone());
@@ -178,73 +181,6 @@ struct State {
 }
 
 impl<R: Registrar> Context<R> {
-    /// Makes a context and its event loop. It opens no device yet.
-    ///
-    /// The context belongs to the calling process. If the backend cannot notice a fork, the first
-    /// bind fails with the error of its [`open`](crate::Open::open).
-    ///
-    /// # Errors
-    /// [`Error::NewLoop`] if the loop cannot be made.
-    pub fn new(backend: impl Into<Backend>) -> Result<Context<R>, Error>
-    where
-        R: NewLoop,
-    {
-        let registrar = R::new_loop().map_err(Error::NewLoop)?;
-        Ok(Context::with_registrar(backend, registrar))
-    }
-
-    /// Makes a context on this event loop. It opens no device yet.
-    ///
-    /// The context belongs to the calling process. If the backend cannot notice a fork, the first
-    /// bind fails with the error of its [`open`](crate::Open::open).
-    pub fn with_registrar(backend: impl Into<Backend>, registrar: R) -> Context<R> {
-        let backend = backend.into();
-        let process = backend.process();
-        Context::made_by(process, backend, registrar)
-    }
-
-    fn made_by(process: Process, backend: Backend, registrar: R) -> Context<R> {
-        let context = Context {
-            shared: Arc::new(Shared {
-                handles: AtomicUsize::new(1),
-                observer: backend.observer().map(Observe::context),
-                backend,
-                trigger: registrar.trigger(),
-                registrar,
-                statuses: Mutex::default(),
-                process,
-                state: Mutex::new(State {
-                    machine: Machine::new(),
-                    callbacks: Callbacks::default(),
-                    device: None,
-                    failure: None,
-                    yielded: 0,
-                    failed_in_round: None,
-                    owed: None,
-                    restriction: None,
-                    ended: false,
-                    drive_after_hook: false,
-                    nested: Nested::default(),
-                    is_lost: false,
-                    news: News::default(),
-                    notifies: NotifyBuf::default(),
-                }),
-                ahead: Ahead::default(),
-                early: EarlyReads::default(),
-                ticket: AtomicU64::new(0),
-                watching: AtomicBool::new(false),
-                owes_error: AtomicBool::new(false),
-                returned: Condvar::default(),
-                settling: Mutex::default(),
-                in_hook: OwnerThread::default(),
-                in_round: RoundOwner::default(),
-                in_check: OwnerThread::default(),
-            }),
-        };
-        context.shared.registrar.attach(context.driver());
-        context
-    }
-
     /// Asks for the next wake of a channel, and returns at once. A [round](Self::dispatch) hands the
     /// wake out. If `wait` or [`wait_each`](Self::wait_each) was called already, nothing changes.
     ///
@@ -274,8 +210,8 @@ impl<R: Registrar> Context<R> {
     /// of a round by one call of the device.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// let sim = Sim::new(1);
     /// let guest = sim.guest(sim.create_domain()?);

@@ -21,8 +21,8 @@ impl<R: Sleep> Context<R> {
     /// before this call), a signal came, or another thread took the wakes.
     ///
     /// ```
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// let sim = Sim::new(1);
     /// let guest = sim.guest(sim.create_domain()?);
@@ -57,8 +57,8 @@ impl<R: Sleep> Context<R> {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use evtchn_core::{Context, DomId};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{Context, DomId};
     ///
     /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
     /// let channel = ctx.bind_unbound_port(DomId::SELF)?;

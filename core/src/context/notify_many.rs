@@ -17,8 +17,8 @@ impl<R: Registrar> Context<R> {
     /// system call, so no channel is unbound while a call that names it runs.
     ///
     /// ```
-    /// use evtchn_core::{ChannelId, Context, DomId, Error};
-    /// use evtchn_sim::{Sim, SimLoop};
+    /// use evtchn::sim::{Sim, SimLoop};
+    /// use evtchn::{ChannelId, Context, DomId, Error};
     ///
     /// let sim = Sim::new(1);
     /// let guest = sim.guest(sim.create_domain()?);

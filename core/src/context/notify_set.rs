@@ -16,8 +16,8 @@ use crate::observe::Called;
 /// Channels that were unbound stay in the set, and fail, until they are [removed](Self::remove).
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, NotifySet};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId, NotifySet};
 ///
 /// let sim = Sim::new(1);
 /// let guest = sim.guest(sim.create_domain()?);

@@ -18,15 +18,15 @@ use crate::trace::{self, Span};
 /// How a round ended.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
 /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::Outcome;
+/// use evtchn::Outcome;
 ///
 /// let other = ctx.bind_unbound_port(guest.domid())?;
 /// let others = guest.bind_interdomain(DomId::DOM0, other.port())?;
@@ -80,15 +80,15 @@ const READS: u8 = 128;
 /// Other threads get [`Error::Busy`] until the round or its thread has ended.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
 /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::Outcome;
+/// use evtchn::Outcome;
 ///
 /// channel.wait()?;
 /// guest.send(theirs)?;

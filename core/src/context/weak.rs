@@ -20,8 +20,8 @@ impl<R: Registrar> Context<R> {
 /// A reference that does not keep its [`Context`] alive. Made by [`Context::downgrade`].
 ///
 /// ```
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId};
 ///
 /// let ctx = Context::with_registrar(Sim::new(1).open(DomId::DOM0), SimLoop::level());
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;

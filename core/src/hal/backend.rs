@@ -15,10 +15,10 @@ use crate::observe::Observe;
 /// Anything that implements [`Open`] converts into it. Clones are the same backend.
 ///
 /// ```
-/// use evtchn_core::{Backend, Context, DomId};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Backend, Context, DomId};
 ///
-/// /// The backend of this name. On a host another one is `evtchn_xen::XenOpen::default()`.
+/// /// The backend of this name. On a host another one is `evtchn::xen::backend()`.
 /// fn backend(name: &str) -> Option<Backend> {
 ///     match name {
 ///         "sim" => Some(Sim::new(1).open(DomId::DOM0).into()),

@@ -22,14 +22,14 @@ use crate::sync::{Mutex, MutexGuard};
 /// open, so the loop may hold it as a number. Dropping the last handle closes the device.
 ///
 /// ```
-/// use evtchn_core::{Device, DomId, Open};
-/// use evtchn_sim::{Sim, SimDevice};
+/// use evtchn::sim::{Sim, SimDevice};
+/// use evtchn::{Device, DomId, Open};
 ///
 /// let device = Device::new(Sim::new(1).open(DomId::DOM0).open()?);
 /// let port = device.bind_unbound_port(DomId::SELF)?;
 /// device.unbind(port)?;
 /// assert!(device.downcast_ref::<SimDevice>().is_some());
-/// # Ok::<_, evtchn_core::DeviceError>(())
+/// # Ok::<_, evtchn::DeviceError>(())
 /// ```
 pub struct Device(Opened);
 

@@ -14,8 +14,8 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 /// clones share it.
 ///
 /// ```
-/// use evtchn_core::{DeviceCall, DomId, ErrorKind, EventChannel, Open, Port};
-/// use evtchn_sim::{Errno, Sim};
+/// use evtchn::sim::{Errno, Sim};
+/// use evtchn::{DeviceCall, DomId, ErrorKind, EventChannel, Open, Port};
 ///
 /// let device = Sim::new(1).open(DomId::DOM0).open()?;
 /// let error = device.notify(Port::MAX).unwrap_err();
@@ -23,7 +23,7 @@ use crate::ids::{DomId, Port, RemotePort, Virq};
 /// assert_eq!(error.call(), DeviceCall::Notify(Port::MAX));
 /// assert_eq!(error.port(), Some(Port::MAX));
 /// assert_eq!(error.code(), Some(Errno::ENOTCONN.raw()));
-/// # Ok::<_, evtchn_core::DeviceError>(())
+/// # Ok::<_, evtchn::DeviceError>(())
 /// ```
 #[derive(Clone)]
 pub struct DeviceError(Arc<Failure>);
@@ -147,7 +147,7 @@ impl Error for DeviceError {
 /// A call of a device, with its arguments.
 ///
 /// ```
-/// use evtchn_core::{DeviceCall, DomId, RemotePort, Port};
+/// use evtchn::{DeviceCall, DomId, Port, RemotePort};
 ///
 /// let remote = RemotePort { domid: DomId::new(5), port: Port::MAX };
 /// assert_eq!(
@@ -251,14 +251,14 @@ impl fmt::Display for DeviceCall {
 /// Kinds of device failures.
 ///
 /// ```
-/// use evtchn_core::{DomId, ErrorKind, EventChannel, Open, Virq};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, ErrorKind, EventChannel, Open, Virq};
 ///
 /// let device = Sim::new(1).open(DomId::DOM0).open()?;
 /// device.bind_virq(Virq::DOM_EXC)?;
 /// let twice = device.bind_virq(Virq::DOM_EXC).unwrap_err();
 /// assert_eq!(twice.kind(), ErrorKind::InUse);
-/// # Ok::<_, evtchn_core::DeviceError>(())
+/// # Ok::<_, evtchn::DeviceError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -324,7 +324,7 @@ impl fmt::Display for ErrorKind {
 /// ```
 /// use std::io;
 ///
-/// use evtchn_core::LoopError;
+/// use evtchn::LoopError;
 ///
 /// let error = LoopError::from(io::Error::from(io::ErrorKind::AlreadyExists));
 /// let own = error.get_ref().downcast_ref::<io::Error>().map(io::Error::kind);

@@ -8,8 +8,8 @@ use super::{Device, LoopError};
 /// How an event loop reports readiness of a registered device.
 ///
 /// ```
-/// use evtchn_core::{Registrar, Trigger};
-/// use evtchn_sim::SimLoop;
+/// use evtchn::sim::SimLoop;
+/// use evtchn::{Registrar, Trigger};
 ///
 /// fn trigger(event_loop: &impl Registrar) -> Trigger {
 ///     event_loop.trigger()
@@ -39,8 +39,8 @@ pub enum Trigger {
 /// ```
 /// use std::sync::atomic::{AtomicBool, Ordering};
 ///
-/// use evtchn_core::{Context, Device, DomId, LoopError, Registrar, Trigger};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, Device, DomId, LoopError, Registrar, Trigger};
 ///
 /// #[derive(Default)]
 /// struct Flag {
@@ -78,7 +78,7 @@ pub enum Trigger {
 pub trait Registrar: Send + Sync + 'static {
     /// Gives the loop a way to [drive](crate::Context::drive) the context that was made with it.
     /// Called once, when the context is made. A loop that dispatches does not need it.
-    #[cfg(feature = "std")]
+    #[cfg_attr(not(feature = "std"), cfg(any()))]
     fn attach(&self, _driver: crate::Driver) {}
 
     /// How this loop reports readiness. Asked once, when a context is made.
@@ -122,14 +122,14 @@ pub trait Registrar: Send + Sync + 'static {
 /// An event loop that a context can make by itself ([`Context::new`](crate::Context::new)).
 ///
 /// ```
-/// use evtchn_core::{Context, DomId, Link};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId, Link};
 ///
 /// let ctx = Context::<SimLoop>::new(Sim::new(1).open(DomId::DOM0))?;
 /// let channel = ctx.bind_unbound_port(DomId::SELF)?;
 /// channel.wait()?;
 /// assert_eq!(ctx.link(), Link::Watching);
-/// # Ok::<_, evtchn_core::Error>(())
+/// # Ok::<_, evtchn::Error>(())
 /// ```
 pub trait NewLoop: Registrar + Sized {
     /// A loop that watches nothing yet.
@@ -144,8 +144,8 @@ pub trait NewLoop: Registrar + Sized {
 /// ```
 /// use std::num::NonZeroU32;
 ///
-/// use evtchn_core::{Registrar, Sleeper, WakeTargets};
-/// use evtchn_sim::SimLoop;
+/// use evtchn::sim::SimLoop;
+/// use evtchn::{Registrar, Sleeper, WakeTargets};
 ///
 /// let event_loop = SimLoop::level();
 /// let sleepers = [Sleeper::new(NonZeroU32::MIN)];
@@ -167,7 +167,7 @@ pub struct WakeTargets<'a> {
 /// ```
 /// use std::num::NonZeroU32;
 ///
-/// use evtchn_core::Sleeper;
+/// use evtchn::Sleeper;
 ///
 /// let first = Sleeper::new(NonZeroU32::MIN);
 /// assert_eq!(first.number().get(), 1);
@@ -198,8 +198,8 @@ impl Sleeper {
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{LoopError, Sleep, Slept};
-/// use evtchn_sim::SimLoop;
+/// use evtchn::sim::SimLoop;
+/// use evtchn::{LoopError, Sleep, Slept};
 ///
 /// fn nap<L: Sleep<Deadline = Duration>>(it: &L) -> Result<Slept, LoopError> {
 ///     let ticket = it.ticket();
@@ -207,7 +207,7 @@ impl Sleeper {
 ///     it.sleep(ticket, Some(Duration::from_secs(1)))
 /// }
 /// assert_eq!(nap(&SimLoop::level())?, Slept::TimedOut);
-/// # Ok::<_, evtchn_core::LoopError>(())
+/// # Ok::<_, evtchn::LoopError>(())
 /// ```
 pub trait Sleep: Registrar {
     /// A point in the time of this loop.
@@ -269,14 +269,14 @@ pub trait Sleep: Registrar {
 /// Why a [`sleep`](Sleep::sleep) is over.
 ///
 /// ```
-/// use evtchn_core::{Registrar, Sleep, Slept};
-/// use evtchn_sim::SimLoop;
+/// use evtchn::sim::SimLoop;
+/// use evtchn::{Registrar, Sleep, Slept};
 ///
 /// let event_loop = SimLoop::level();
 /// let ticket = event_loop.ticket();
 /// Registrar::wake(&event_loop); // on another thread, say
 /// assert_eq!(event_loop.sleep(ticket, None)?, Slept::Notified);
-/// # Ok::<_, evtchn_core::LoopError>(())
+/// # Ok::<_, evtchn::LoopError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slept {

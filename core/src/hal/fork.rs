@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU64, Ordering};
 ///
-/// use evtchn_core::ForkMark;
+/// use evtchn::ForkMark;
 ///
 /// // Of a real process, the page of `evtchn_fork::mark`; a simulated fork adds to a word of its own.
 /// let forks = Arc::new(AtomicU64::new(0));

@@ -43,8 +43,8 @@ pub use port_buf::PortBuf;
 /// Opens devices. A context opens its device at the first bind.
 ///
 /// ```
-/// use evtchn_core::{DeviceError, Open};
-/// use evtchn_sim::{SimDevice, SimOpen};
+/// use evtchn::sim::{SimDevice, SimOpen};
+/// use evtchn::{DeviceError, Open};
 ///
 /// /// Prints a line when a device is opened.
 /// struct Announced(SimOpen);
@@ -117,8 +117,8 @@ pub trait Open: Send + Sync + 'static {
 /// The calls of a device, without a context:
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, Open, PortBuf, RemotePort};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, EventChannel, Open, PortBuf, RemotePort};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let device = Sim::new(1).open(DomId::DOM0).open()?;
@@ -261,7 +261,7 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] if the backend has no descriptor; otherwise the backend's.
-    #[cfg(feature = "std")]
+    #[cfg_attr(not(feature = "std"), cfg(any()))]
     fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
         let call = DeviceCall::Descriptor;
         Err(DeviceError::new(ErrorKind::Unsupported, call))
@@ -273,8 +273,8 @@ pub trait EventChannel: AsAny + Debug + Send + Sync {
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Device, DomId, OwnTime, Passed};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Device, DomId, OwnTime, Passed};
 ///
 /// let device = Sim::new(1).backend(DomId::DOM0).open()?;
 /// let time: &dyn OwnTime = device.own_time().ok_or("it lives in real time")?;
@@ -299,8 +299,8 @@ pub trait OwnTime {
 /// Why [`OwnTime::pass`] returned.
 ///
 /// ```
-/// use evtchn_core::{DomId, EventChannel, OwnTime, Passed, RemotePort};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, EventChannel, OwnTime, Passed, RemotePort};
 ///
 /// let device = Sim::new(1).backend(DomId::DOM0).open()?;
 /// let port = device.bind_unbound_port(DomId::SELF)?;
@@ -325,8 +325,8 @@ pub enum Passed {
 /// closed its end or died (`Context::check_peers`).
 ///
 /// ```
-/// use evtchn_core::{DomId, PortStatuses, Status};
-/// use evtchn_sim::Sim;
+/// use evtchn::sim::Sim;
+/// use evtchn::{DomId, PortStatuses, Status};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);
@@ -358,8 +358,8 @@ pub trait PortStatuses: Send + Sync {
     /// ```
     /// use std::ops::ControlFlow;
     ///
-    /// use evtchn_core::{DomId, EventChannel, Open, PortStatuses};
-    /// use evtchn_sim::Sim;
+    /// use evtchn::sim::Sim;
+    /// use evtchn::{DomId, EventChannel, Open, PortStatuses};
     ///
     /// let sim = Sim::new(1);
     /// let device = sim.open(DomId::DOM0).open()?;
@@ -370,7 +370,7 @@ pub trait PortStatuses: Send + Sync {
     ///     ControlFlow::Continue(())
     /// });
     /// assert_eq!(count, 2);
-    /// # Ok::<_, evtchn_core::DeviceError>(())
+    /// # Ok::<_, evtchn::DeviceError>(())
     /// ```
     fn status_many(
         &self,

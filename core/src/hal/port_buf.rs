@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 /// It holds the words as the driver wrote them, so that a backend can read straight into it.
 ///
 /// ```
-/// use evtchn_core::PortBuf;
+/// use evtchn::PortBuf;
 ///
 /// let mut buf = PortBuf::with_capacity(4);
 /// buf.fill(|words| {

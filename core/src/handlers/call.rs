@@ -10,8 +10,8 @@ use crate::sync::{Arc, Mutex};
 /// One call of a handler.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
@@ -20,7 +20,7 @@ use crate::sync::{Arc, Mutex};
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{AfterHandler, Call, Cause};
+/// use evtchn::{AfterHandler, Call, Cause};
 ///
 /// let mut handlers = ctx.handlers();
 /// let port = channel.port();
@@ -63,8 +63,8 @@ impl Call {
 /// channel has another handler by then, and nothing after a later wake of the channel.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
@@ -74,7 +74,7 @@ impl Call {
 /// use std::sync::{Arc, Mutex};
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Eoi, OnEoi};
+/// use evtchn::{Eoi, OnEoi};
 ///
 /// let kept: Arc<Mutex<Option<Eoi>>> = Arc::default();
 /// let keep = Arc::clone(&kept);

@@ -34,8 +34,8 @@ const SPARE: usize = 16;
 /// ```
 /// use std::time::Duration;
 ///
-/// use evtchn_core::{Context, DomId, RateLimit, Registrar, Sleep};
-/// use evtchn_sim::{Sim, SimLoop};
+/// use evtchn::sim::{Sim, SimLoop};
+/// use evtchn::{Context, DomId, RateLimit, Registrar, Sleep};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sim = Sim::new(1);

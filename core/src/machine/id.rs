@@ -10,8 +10,8 @@ use crate::ids::Port;
 /// number has.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
@@ -84,14 +84,14 @@ impl fmt::Display for ChannelId {
 /// [`Error::NotBound`](crate::Error::NotBound).
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
 /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let mut channel = ctx.bind_unbound_port(guest.domid())?;
-/// use evtchn_core::Error;
+/// use evtchn::Error;
 ///
 /// channel.unbind()?;
 /// let Err(Error::NotBound(id)) = ctx.wait(channel.id()) else {

@@ -5,14 +5,14 @@ use core::fmt;
 /// Whether the device is open and registered with the event loop.
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
 /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let mut channel = ctx.bind_unbound_port(guest.domid())?;
-/// use evtchn_core::Link;
+/// use evtchn::Link;
 ///
 /// assert_eq!(ctx.link(), Link::Idle);
 /// channel.wait()?;
@@ -51,7 +51,7 @@ impl fmt::Display for Link {
 /// What can happen to the link.
 ///
 /// ```
-/// use evtchn_core::Link;
+/// use evtchn::Link;
 /// use evtchn_core::machine::link::LinkInput;
 ///
 /// assert_eq!(Link::Closed.plan(LinkInput::Bind).0, Link::Idle);
@@ -74,7 +74,7 @@ pub enum LinkInput {
 /// A step to the next state.
 ///
 /// ```
-/// use evtchn_core::Link;
+/// use evtchn::Link;
 /// use evtchn_core::machine::link::{LinkEffect, LinkInput};
 ///
 /// let (next, effects) = Link::Watching.plan(LinkInput::Close);

@@ -5,15 +5,15 @@ use core::fmt;
 /// Why a wake came. A wake always means "look", never "there is data".
 ///
 /// ```
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_sim::{Sim, SimLoop};
+/// # use evtchn::sim::{Sim, SimLoop};
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
 /// # let ctx = Context::with_registrar(sim.open(DomId::DOM0), SimLoop::level());
 /// # let channel = ctx.bind_unbound_port(guest.domid())?;
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
-/// use evtchn_core::Cause;
+/// use evtchn::Cause;
 ///
 /// channel.wait()?;
 /// guest.send(theirs)?;
@@ -91,7 +91,7 @@ impl fmt::Display for Cause {
 /// lost.
 ///
 /// ```
-/// use evtchn_core::Cause;
+/// use evtchn::Cause;
 /// use evtchn_core::machine::port::{PortEffect, PortInput, PortState};
 ///
 /// // An event that comes while nothing waits is kept.

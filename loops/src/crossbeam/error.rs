@@ -7,10 +7,10 @@ use evtchn_core::{ChannelId, Error};
 /// ```
 /// # use std::num::NonZeroUsize;
 /// # use std::sync::Arc;
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_loops::Dispatcher;
-/// # use evtchn_sim::Sim;
-/// # use evtchn_xen::PollLoop;
+/// # use evtchn::crossbeam::Dispatcher;
+/// # use evtchn::poll::PollLoop;
+/// # use evtchn::sim::Sim;
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
@@ -18,7 +18,7 @@ use evtchn_core::{ChannelId, Error};
 /// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
-/// use evtchn_loops::AddError;
+/// use evtchn::crossbeam::AddError;
 ///
 /// dispatcher.add(Arc::clone(&channel))?;
 /// assert!(matches!(dispatcher.add(channel), Err(AddError::Twice(_))));
@@ -52,10 +52,10 @@ pub enum AddError {
 /// ```
 /// # use std::num::NonZeroUsize;
 /// # use std::sync::Arc;
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_loops::Dispatcher;
-/// # use evtchn_sim::Sim;
-/// # use evtchn_xen::PollLoop;
+/// # use evtchn::crossbeam::Dispatcher;
+/// # use evtchn::poll::PollLoop;
+/// # use evtchn::sim::Sim;
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
@@ -63,7 +63,7 @@ pub enum AddError {
 /// # let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
 /// # let theirs = guest.bind_interdomain(DomId::DOM0, channel.port())?;
 /// # let dispatcher = Dispatcher::new(Arc::clone(&ctx), NonZeroUsize::MIN);
-/// use evtchn_loops::RunError;
+/// use evtchn::crossbeam::RunError;
 ///
 /// dispatcher.spawn()?.stop()?;
 /// assert!(matches!(dispatcher.run(), Err(RunError::Running))); // a dispatcher runs once

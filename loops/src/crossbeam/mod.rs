@@ -51,13 +51,13 @@ use place::Place;
 /// use std::sync::Arc;
 /// use std::thread;
 ///
-/// use evtchn_core::{Context, DomId};
-/// use evtchn_loops::Dispatcher;
-/// use evtchn_sim::Sim;
-/// use evtchn_xen::PollLoop;
+/// use evtchn::crossbeam::Dispatcher;
+/// use evtchn::poll::PollLoop;
+/// use evtchn::sim::Sim;
+/// use evtchn::{Context, DomId};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let sim = Sim::new(1); // on a host: evtchn_xen::XenOpen::default() as the opener
+/// let sim = Sim::new(1); // on a host: evtchn::xen::backend() as the opener
 /// let guest = sim.guest(sim.create_domain()?);
 /// let ctx = Arc::new(Context::<PollLoop>::new(sim.open(DomId::DOM0))?);
 /// let channel = Arc::new(ctx.bind_unbound_port(guest.domid())?);
@@ -342,10 +342,10 @@ impl<R: Sleep> Clone for Dispatcher<R> {
 /// ```
 /// # use std::num::NonZeroUsize;
 /// # use std::sync::Arc;
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_loops::Dispatcher;
-/// # use evtchn_sim::Sim;
-/// # use evtchn_xen::PollLoop;
+/// # use evtchn::crossbeam::Dispatcher;
+/// # use evtchn::poll::PollLoop;
+/// # use evtchn::sim::Sim;
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);

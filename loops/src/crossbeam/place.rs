@@ -161,10 +161,10 @@ impl<R: Sleep> Drop for Place<R> {
 /// ```
 /// # use std::num::NonZeroUsize;
 /// # use std::sync::Arc;
-/// # use evtchn_core::{Context, DomId};
-/// # use evtchn_loops::Dispatcher;
-/// # use evtchn_sim::Sim;
-/// # use evtchn_xen::PollLoop;
+/// # use evtchn::crossbeam::Dispatcher;
+/// # use evtchn::poll::PollLoop;
+/// # use evtchn::sim::Sim;
+/// # use evtchn::{Context, DomId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let sim = Sim::new(1);
 /// # let guest = sim.guest(sim.create_domain()?);
@@ -213,10 +213,10 @@ impl<R: Sleep> Delivery<R> {
     /// ```
     /// # use std::num::NonZeroUsize;
     /// # use std::sync::Arc;
-    /// # use evtchn_core::{Context, DomId};
-    /// # use evtchn_loops::Dispatcher;
-    /// # use evtchn_sim::Sim;
-    /// # use evtchn_xen::PollLoop;
+    /// # use evtchn::crossbeam::Dispatcher;
+    /// # use evtchn::poll::PollLoop;
+    /// # use evtchn::sim::Sim;
+    /// # use evtchn::{Context, DomId};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let sim = Sim::new(1);
     /// # let guest = sim.guest(sim.create_domain()?);

@@ -42,7 +42,7 @@ pub struct BackendRecord {
 /// A call of `Open`, `EventChannel`, `Registrar` or `PortStatuses`.
 ///
 /// ```
-/// use evtchn_core::DomId;
+/// use evtchn::DomId;
 /// use evtchn_trace::BackendCall;
 ///
 /// let bind = BackendCall::BindUnboundPort { remote: DomId::new(1) };

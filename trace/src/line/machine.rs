@@ -9,7 +9,7 @@ use crate::names;
 /// What a guest of a simulated machine did, or what was done to it.
 ///
 /// ```
-/// use evtchn_core::DomId;
+/// use evtchn::DomId;
 /// use evtchn_trace::Guest;
 ///
 /// let send = Guest::Send { domid: DomId::new(1), port: 3 };
