@@ -92,16 +92,24 @@ const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
 /// steps do, except for the counts.
 #[inline]
 pub(super) fn fire(slot: &mut Slot, next: UnmaskNumber) -> bool {
-    cells::port(PortState::Waiting, PortInput::Event);
-    cells::port(FIRED, PortInput::Deliver);
     let goes_on = slot.owner.is_each();
     if goes_on {
-        cells::port(HANDED_OUT, PortInput::Wait);
-        slot.go_on(next);
+        fire_each(slot, next);
     } else {
+        cells::port(PortState::Waiting, PortInput::Event);
+        cells::port(FIRED, PortInput::Deliver);
         slot.state = HANDED_OUT;
     }
     goes_on
+}
+
+/// [`fire`] where the wait is for each wake.
+#[inline]
+pub(super) fn fire_each(slot: &mut Slot, next: UnmaskNumber) {
+    cells::port(PortState::Waiting, PortInput::Event);
+    cells::port(FIRED, PortInput::Deliver);
+    cells::port(HANDED_OUT, PortInput::Wait);
+    slot.go_on(next);
 }
 
 /// A wait of rounds for a port that is `Live`, as a shortcut through the table. Returns whether the
