@@ -2,9 +2,10 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use evtchn::sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
-use evtchn::{Channel, Context, DomId, EventChannel, Open, Port, WakeBuf};
+use evtchn::{AfterHandler, Call, Channel, Context, DomId, EventChannel, Open, Port, WakeBuf};
 
 use crate::peers::{List, Map, Raw};
 
@@ -58,6 +59,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::repeated("values", MANY, values),
     Case::repeated("each", MANY, each),
     Case::repeated("batches", MANY, batches),
+    Case::repeated("handlers", MANY, handlers),
     Case::repeated("callbacks", MANY, callbacks),
     Case::repeated("callbacks, each", MANY, callbacks_each),
     Case::repeated("by hand", MANY, by_hand),
@@ -163,6 +165,26 @@ fn each(waiters: usize, rounds: usize) {
         let _done = wakes.finish().unwrap();
         assert_eq!(handled, rig.firing);
     }
+}
+
+/// A handler for each channel, whose port is unmasked when it has returned.
+fn handlers(waiters: usize, rounds: usize) {
+    let (rig, ctx, channels) = context(waiters);
+    let called = std::sync::Arc::new(AtomicUsize::new(0));
+    let mut handlers = ctx.handlers();
+    for channel in &channels {
+        let _ended = channel.cancel().unwrap();
+        let called = std::sync::Arc::clone(&called);
+        let count = move |_: &mut Call| {
+            called.fetch_add(1, Ordering::Relaxed);
+        };
+        handlers.add(channel.id(), AfterHandler, count).unwrap();
+    }
+    for round in 0..rounds {
+        rig.fire(round);
+        let _done = handlers.round(Duration::ZERO).unwrap();
+    }
+    assert_eq!(called.load(Ordering::Relaxed), rig.firing * rounds);
 }
 
 fn wait_each(channels: &[Channel<SimLoop>]) {

@@ -134,6 +134,22 @@ impl<'a, R: Registrar> Round<'a, R> {
         Some(Wake { channel, cause })
     }
 
+    /// [`next_ahead`](Self::next_ahead), if that wake has a taker. Otherwise what was taken ahead is
+    /// taken back.
+    #[inline]
+    pub(super) fn next_ahead_of(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
+        let first = self.ahead.left.clone().next()?.channel()?;
+        if has_taker(first) {
+            return self.next_ahead();
+        }
+        // In a forked child the lock may be held for ever.
+        if !self.shared.is_inherited() {
+            drop(self.shared.lock());
+            self.ahead.left = [].iter();
+        }
+        None
+    }
+
     /// What was taken ahead was taken back. Returns whether the wake that is about to be yielded
     /// counted as yielded.
     #[cold]

@@ -42,7 +42,11 @@ impl Machine {
     /// for each wake. `put` gets each channel with its place. Returns how many there are. The next
     /// call under the lock must be [`take_back`](Self::take_back).
     #[inline(never)]
-    pub(crate) fn take_ahead(&mut self, most: usize, mut put: impl FnMut(usize, ChannelId)) -> usize {
+    pub(crate) fn take_ahead(
+        &mut self,
+        most: usize,
+        mut put: impl FnMut(usize, ChannelId),
+    ) -> usize {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
         let dues = self.ahead.dues.iter_mut().take(most);
         let next = self.ports.next();
