@@ -86,6 +86,7 @@ const WAITED_FOR: PortState = PortState::Live.step(PortInput::Wait).0;
 const CANCELLED: PortState = PortState::Waiting.step(PortInput::Cancel).0;
 const FIRED: PortState = PortState::Waiting.step(PortInput::Event).0;
 const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
+const KEPT: PortState = FIRED.step(PortInput::Keep).0;
 
 /// Hands out an event of a port that rounds wait for. Returns whether the wait goes on because it
 /// is for each wake: then the port is to be unmasked with the `next` ones. It does what the single
@@ -138,18 +139,27 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_waiting
 }
 
-/// The next wait of a task after an event that it took, as a shortcut through the table: the port is
-/// to be unmasked with the `next` ones. Returns whether the slot was in that state; otherwise nothing
-/// was done. The counts stay: the channel of a task counts as waited for all the time.
+/// Keeps an event for the task that waits for the port, as a shortcut through the table. The slot is
+/// `Waiting`. The counts stay: the channel of a task counts as waited for all the time.
 #[inline]
-pub(super) fn go_on(slot: &mut Slot, next: UnmaskNumber) -> bool {
-    let has_task = slot.owner.waiter().is_some_and(|it| it.task_id().is_some());
-    let goes_on = slot.state == HANDED_OUT && has_task;
-    if goes_on {
+pub(super) fn keep(slot: &mut Slot) {
+    cells::port(slot.state, PortInput::Event);
+    cells::port(FIRED, PortInput::Keep);
+    slot.state = KEPT;
+}
+
+/// A task takes the event that was kept for it, and waits again, as a shortcut through the table:
+/// the port is to be unmasked with the `next` ones. Returns whether the slot was in that state;
+/// otherwise nothing was done. The counts stay.
+#[inline]
+pub(super) fn take_kept(slot: &mut Slot, owner: Owner, next: UnmaskNumber) -> bool {
+    let takes = slot.state == KEPT && slot.owner == owner;
+    if takes {
         cells::port(slot.state, PortInput::Wait);
+        cells::port(HANDED_OUT, PortInput::Wait);
         slot.anticipate(next);
     }
-    goes_on
+    takes
 }
 
 /// A wait of rounds after their event was handed out, as a shortcut through the table: the port is

@@ -7,6 +7,7 @@ use super::owner::Owner;
 use super::pages::Pages;
 use super::port::PortState;
 use super::slot::{FREE, HAD_EVENT, NO_EVENT, Slot, UnmaskNumber};
+use super::task::TaskId;
 use crate::ids::{Port, RemotePort};
 
 #[derive(Debug)]
@@ -151,6 +152,13 @@ impl Table {
     #[inline]
     pub(crate) fn plain_each(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
         self.waiting(raw, Owner::is_each)
+    }
+
+    /// [`plain`](Self::plain), for a port that a task waits for in the place of rounds.
+    #[inline]
+    pub(crate) fn plain_of_task(&mut self, raw: u32) -> Option<(ChannelId, TaskId, &mut Slot)> {
+        let (id, slot) = self.waiting(raw, |owner| owner.task_id().is_some())?;
+        Some((id, slot.owner.task_id()?, slot))
     }
 
     #[inline(always)]
