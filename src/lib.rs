@@ -65,12 +65,12 @@ mod named_first {
 pub use evtchn_core::mock;
 pub use evtchn_core::{
     AfterHandler, Backend, BadHandOver, BadId, BadLimit, BeforeHandler, Call, Cause, Channel,
-    ChannelId, Context, Device, DeviceCall, DeviceError, DomId, Driver, Eoi, Error, ErrorKind,
-    EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, NotNotified, NotStatic,
-    Notifier, NotifySet, OnEoi, Open, Outcome, OwnTime, Parts, Passed, Port, PortBuf, PortStatus,
-    PortStatuses, RateLimit, Registrar, RemotePort, Round, Sleep, Sleeper, Slept, Stats, Status,
-    StillInUse, Trigger, Unmask, UnmaskPolicy, Virq, Wake, WakeBuf, WakeTargets, Wakes,
-    WeakContext, Woken,
+    ChannelId, ChannelMap, Context, Device, DeviceCall, DeviceError, DomId, Driver, Eoi, Error,
+    ErrorKind, EventChannel, ForkMark, HandOver, Handlers, Link, LoopError, NewLoop, NotNotified,
+    NotStatic, Notifier, NotifySet, OnEoi, Open, Outcome, OwnTime, Parts, Passed, Port, PortBuf,
+    PortStatus, PortStatuses, RateLimit, Registrar, RemotePort, Round, Sleep, Sleeper, Slept,
+    Stats, Status, StillInUse, Trigger, Unmask, UnmaskPolicy, Virq, Wake, WakeBuf, WakeTargets,
+    Wakes, WeakContext, Woken,
 };
 #[cfg(feature = "sim")]
 #[doc(inline)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use evtchn::sim::{Call as SimCall, Errno, Fault};
 use evtchn::{
-    AfterHandler, BeforeHandler, Cause, Error, Link, OnEoi, Outcome, RateLimit, Unmask,
+    AfterHandler, BeforeHandler, Cause, Eoi, Error, Link, OnEoi, Outcome, RateLimit, Unmask,
     UnmaskPolicy,
 };
 
@@ -192,6 +192,50 @@ fn a_later_wake_replaces_the_postponed_unmask_of_an_earlier_one() {
     assert_eq!([rig.round(s(5)), rig.round(s(6))].concat(), []);
     let later = [rig.round(s(9)), rig.round(s(9))].concat();
     assert_eq!(later, [rig.event(0)]);
+    rig.expect_clean_end();
+}
+
+/// The port is unmasked by the end of rounds, then by an `Eoi`, and so on.
+#[test]
+fn a_policy_may_decide_otherwise_at_each_wake() {
+    struct Script(Vec<Unmask>);
+    impl UnmaskPolicy for Script {
+        fn woke(&mut self, _: Duration) -> Unmask {
+            self.0.remove(0)
+        }
+    }
+    let script = [
+        Unmask::AfterHandler,
+        Unmask::AfterHandler,
+        Unmask::OnEoi,
+        Unmask::BeforeHandler,
+        Unmask::BeforeHandler,
+        Unmask::NotBefore(s(5)),
+        Unmask::NotBefore(s(5)),
+        Unmask::AfterHandler,
+        Unmask::OnEoi,
+    ];
+    let mut rig = Rig::new(1);
+    let kept = Arc::<Mutex<Vec<Eoi>>>::default();
+    let keeps = Arc::clone(&kept);
+    rig.add(0, Script(script.into()), move |call| {
+        keeps.lock().unwrap().extend(call.take_eoi());
+    });
+    let mut calls_at = |now: Duration| {
+        rig.send(0);
+        rig.round(now).len()
+    };
+    assert_eq!([0, 0, 0].map(|now| calls_at(s(now))), [1, 1, 1]);
+    assert_eq!(calls_at(s(0)), 0, "masked until its Eoi is completed");
+    take_eoi(&kept).complete();
+    // The first round unmasks the port and the second reads what came meanwhile.
+    let called = [0, 0, 0, 0].map(|now| calls_at(s(now)));
+    assert_eq!(called, [0, 1, 1, 1], "and then the time has not come");
+    let called = [4, 5, 5, 5, 5].map(|now| calls_at(s(now)));
+    assert_eq!(called, [0, 0, 1, 1, 1], "and then it is masked");
+    assert_eq!(calls_at(s(9)), 0);
+    drop(take_eoi(&kept));
+    rig.handlers.remove(rig.id(0));
     rig.expect_clean_end();
 }
 

@@ -1,10 +1,16 @@
 //! What is measured.
 
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{self, Poll, Wake, Waker};
+use std::time::Duration;
 
 use evtchn::sim::{DomainConfig, Guest, Sim, SimLoop, SimOpen};
-use evtchn::{Channel, Context, DomId, EventChannel, Open, Port, WakeBuf};
+use evtchn::{
+    AfterHandler, Call, Channel, Context, DomId, EventChannel, Open, Port, WakeBuf, Wakes,
+};
 
 use crate::peers::{List, Map, Raw};
 
@@ -58,6 +64,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::repeated("values", MANY, values),
     Case::repeated("each", MANY, each),
     Case::repeated("batches", MANY, batches),
+    Case::repeated("handlers", MANY, handlers),
+    Case::repeated("stream", MANY, stream),
+    Case::repeated("streams", MANY, streams),
     Case::repeated("callbacks", MANY, callbacks),
     Case::repeated("callbacks, each", MANY, callbacks_each),
     Case::repeated("by hand", MANY, by_hand),
@@ -165,6 +174,94 @@ fn each(waiters: usize, rounds: usize) {
     }
 }
 
+/// A handler for each channel, whose port is unmasked when it has returned.
+fn handlers(waiters: usize, rounds: usize) {
+    let (rig, ctx, channels) = context(waiters);
+    let called = Arc::new(AtomicUsize::new(0));
+    let mut handlers = ctx.handlers();
+    for channel in &channels {
+        let _ended = channel.cancel().unwrap();
+        let called = Arc::clone(&called);
+        let count = move |_: &mut Call| {
+            called.fetch_add(1, Ordering::Relaxed);
+        };
+        handlers.add(channel.id(), AfterHandler, count).unwrap();
+    }
+    for round in 0..rounds {
+        rig.fire(round);
+        let _done = handlers.round(Duration::ZERO).unwrap();
+    }
+    assert_eq!(called.load(Ordering::Relaxed), rig.firing * rounds);
+}
+
+/// One stream of the wakes of every channel, in one task.
+fn stream(waiters: usize, rounds: usize) {
+    let (rig, ctx, channels) = context(waiters);
+    let mut wakes = ctx.wakes();
+    for channel in &channels {
+        let _ended = channel.cancel().unwrap();
+        wakes.add(channel.id()).unwrap();
+    }
+    let mut cx = task::Context::from_waker(Waker::noop());
+    for round in 0..rounds {
+        rig.fire(round);
+        let _read = ctx.drive().unwrap();
+        let mut handled = 0;
+        while let Poll::Ready(Some(wake)) = wakes.poll_wake(&mut cx) {
+            let _wake = wake.unwrap();
+            handled += 1;
+        }
+        assert_eq!(handled, rig.firing);
+    }
+}
+
+/// The waker of one of the tasks, which queues it.
+struct Queued {
+    queue: Arc<Mutex<VecDeque<usize>>>,
+    task: usize,
+}
+
+impl Wake for Queued {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.queue.lock().unwrap().push_back(self.task);
+    }
+}
+
+/// A stream for each channel, each in a task of its own.
+fn streams(waiters: usize, rounds: usize) {
+    let (rig, ctx, channels) = context(waiters);
+    let queue = Arc::new(Mutex::new(VecDeque::new()));
+    let task = |(task, channel): (usize, &Channel<SimLoop>)| {
+        let _ended = channel.cancel().unwrap();
+        let queue = Arc::clone(&queue);
+        let waker = Waker::from(Arc::new(Queued { queue, task }));
+        (channel.wakes().unwrap(), waker)
+    };
+    let mut tasks: Vec<_> = channels.iter().enumerate().map(task).collect();
+    let poll = |(wakes, waker): &mut (Wakes<SimLoop>, Waker)| {
+        let mut handled = 0;
+        while let Poll::Ready(Some(wake)) = wakes.poll_wake(&mut task::Context::from_waker(waker)) {
+            let _wake = wake.unwrap();
+            handled += 1;
+        }
+        handled
+    };
+    tasks.iter_mut().for_each(|task| assert_eq!(poll(task), 0));
+    for round in 0..rounds {
+        rig.fire(round);
+        let _read = ctx.drive().unwrap();
+        let mut handled = 0;
+        while let Some(task) = { queue.lock().unwrap().pop_front() } {
+            handled += poll(&mut tasks[task]);
+        }
+        assert_eq!(handled, rig.firing);
+    }
+}
+
 fn wait_each(channels: &[Channel<SimLoop>]) {
     for channel in channels {
         channel.wait_each().unwrap();
@@ -190,9 +287,9 @@ fn batches(waiters: usize, rounds: usize) {
 
 fn callbacks(waiters: usize, rounds: usize) {
     let (rig, ctx, channels) = context(waiters);
-    let ctx = std::sync::Arc::new(ctx);
+    let ctx = Arc::new(ctx);
     for channel in &channels {
-        let inner = std::sync::Arc::downgrade(&ctx);
+        let inner = Arc::downgrade(&ctx);
         channel
             .set_callback(move |wake| {
                 inner.upgrade().unwrap().wait(wake.channel).unwrap();
@@ -209,9 +306,9 @@ fn callbacks(waiters: usize, rounds: usize) {
 fn callbacks_each(waiters: usize, rounds: usize) {
     let (rig, ctx, channels) = context(waiters);
     wait_each(&channels);
-    let called = std::sync::Arc::new(AtomicUsize::new(0));
+    let called = Arc::new(AtomicUsize::new(0));
     for channel in &channels {
-        let called = std::sync::Arc::clone(&called);
+        let called = Arc::clone(&called);
         let count = move |_| {
             called.fetch_add(1, Ordering::Relaxed);
         };

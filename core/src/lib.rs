@@ -10,6 +10,7 @@
 //! - `machine`: the pure part. The states of a port and of the link (whether the device is open, and
 //!   registered with the event loop), as tables. It is public with the feature `tables`.
 //! - `status`: what a port is, as Xen reports it.
+//! - `channel_map`: values by channel.
 //! - `policy`: when a port is unmasked after its wake was handed out.
 //! - `context`: the `machine` behind locks. It calls the backend and the event loop as the tables say.
 //! - `handlers`: rounds with handlers under such policies, over the public calls of a context.
@@ -23,6 +24,7 @@
 
 extern crate alloc;
 
+mod channel_map;
 #[cfg(feature = "std")]
 mod context;
 mod error;
@@ -64,6 +66,7 @@ mod trace;
 #[cfg(feature = "std")]
 pub mod watch;
 
+pub use channel_map::ChannelMap;
 #[cfg(feature = "std")]
 pub use context::{
     Channel, Context, Driver, Notifier, NotifySet, Outcome, Parts, Round, WakeBuf, Wakes,

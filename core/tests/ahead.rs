@@ -4,7 +4,7 @@
 use std::thread;
 
 use crate::support::{FakeLoop, Tester};
-use evtchn_core::{Channel, Context, DomId, ErrorKind, Outcome, Port, Wake};
+use evtchn_core::{Channel, ChannelId, ChannelMap, Context, DomId, ErrorKind, Outcome, Port, Wake};
 
 const GUEST: DomId = DomId::new(7);
 
@@ -102,6 +102,31 @@ fn a_channel_that_waits_again_in_the_round_is_yielded_once() {
     round.finish().unwrap();
     assert_eq!(yielded, ports(&channels));
     assert_eq!(tester.log(), ["read", "write [1, 2, 3]"]);
+}
+
+#[test]
+fn a_wake_that_was_taken_ahead_is_kept_if_the_round_goes_on_with_other_channels() {
+    let (tester, ctx, channels) = fired(5);
+    let mut some = ChannelMap::new();
+    for channel in [&channels[1], &channels[3], &channels[4]] {
+        some.insert(channel.id(), channel.port());
+    }
+    let mut mixed = ctx.dispatch().unwrap();
+    assert_eq!(port(mixed.next()), Some(channels[0].port()));
+    let mut yielded = Vec::new();
+    while let Some((wake, value)) = mixed.next_of(&mut some) {
+        assert_eq!(wake.port(), *value);
+        yielded.push(wake.port());
+    }
+    assert_eq!(
+        yielded,
+        some.channels().map(ChannelId::port).collect::<Vec<_>>()
+    );
+    assert_eq!(mixed.finish().unwrap(), Outcome::Done);
+    assert_eq!(tester.log(), ["read", "write [1, 2, 4, 5]"]);
+    channels[2].wait().unwrap();
+    assert_eq!(round(&ctx), [channels[2].port()]);
+    assert_eq!(ctx.stats().wakes, 5);
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! Pairs of waits and the rounds that end them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evtchn::{AfterHandler, Cause, Error, NotifySet, Outcome, WakeBuf};
+use evtchn::{AfterHandler, Cause, ChannelMap, Error, NotifySet, Outcome, WakeBuf};
 
 use super::rig::{Pair, Rig, flat};
 
@@ -18,6 +17,11 @@ pub(super) const PAIRS: &[Pair] = &[
         "an_event_and_its_wake_among_those_of_some_channels",
         &["Round::next_of", "Round::unmask"],
         of_some,
+    ),
+    (
+        "a_value_of_a_channel_that_is_entered_and_removed",
+        &["ChannelMap::insert", "ChannelMap::remove"],
+        values,
     ),
     (
         "wait_each_and_cancel",
@@ -136,15 +140,29 @@ fn ended(rig: &Rig) {
 
 fn of_some(rig: &Rig) {
     let channel = &rig.channels[1];
-    let some = BTreeMap::from([(channel.id(), ())]);
+    let mut some = ChannelMap::new();
+    some.insert(channel.id(), ());
     channel.wait().unwrap();
     flat(|| {
         rig.guest.send(rig.peer_ports[1]).unwrap();
         let mut round = rig.ctx.dispatch().unwrap();
-        assert_eq!(round.next_of(&some).unwrap().channel, channel.id());
+        let (wake, ()) = round.next_of(&mut some).unwrap();
+        assert_eq!(wake.channel, channel.id());
         channel.wait().unwrap();
         round.unmask().unwrap();
         round.finish().unwrap();
+    });
+}
+
+fn values(rig: &Rig) {
+    let mut map = ChannelMap::new();
+    flat(|| {
+        for channel in &rig.channels {
+            assert!(map.insert(channel.id(), [0; 16]).is_none());
+        }
+        for channel in &rig.channels {
+            assert_eq!(map.remove(channel.id()), Some([0; 16]));
+        }
     });
 }
 

@@ -9,17 +9,18 @@ use crate::hal::Registrar;
 use crate::ids::Port;
 use crate::machine::{self, ChannelId, Wake};
 use crate::sync::{AtomicBool, AtomicUsize, MutexGuard, Ordering::SeqCst};
+use std::slice;
 use std::sync::OnceLock;
 use std::sync::atomic::{self, Ordering::Relaxed};
 
-/// How much of what it took ahead the round has yielded, and whether the rest was taken back.
+/// How much of what it took ahead the round has still to yield, and whether that was taken back.
 ///
-/// The round writes `yielded` before it reads `is_taken_back`. A thread that takes back writes
-/// `is_taken_back` before it reads `yielded`. So of two that meet, at least one sees the other.
+/// The round writes `left` before it reads `is_taken_back`. A thread that takes back writes
+/// `is_taken_back` before it reads `left`. So of two that meet, at least one sees the other.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
-    /// Includes the wake that the round is about to yield.
-    yielded: AtomicUsize,
+    /// Without the wake that the round is about to yield.
+    left: AtomicUsize,
     is_taken_back: AtomicBool,
     /// The channels. Only the thread of the round writes and reads them.
     room: OnceLock<Box<[Place; machine::Ahead::MOST]>>,
@@ -42,6 +43,7 @@ impl Place {
         generation: atomic::AtomicU64::new(0),
     };
 
+    #[inline(always)]
     fn put(&self, channel: ChannelId) {
         self.port.store(channel.port().as_raw(), Relaxed);
         self.generation.store(channel.generation(), Relaxed);
@@ -57,11 +59,8 @@ impl Place {
 /// How far a round is with the channels that it took ahead.
 #[derive(Debug, Default)]
 pub(super) struct Channels<'a> {
-    /// The channels, once the round has taken some.
-    room: Option<&'a [Place; machine::Ahead::MOST]>,
-    /// How many channels there are, and how many of them were yielded.
-    count: u8,
-    yielded: u8,
+    /// Those that are still to be yielded.
+    left: slice::Iter<'a, Place>,
     /// This round takes no more ahead: it found no wait for each wake, or its wakes were taken
     /// back.
     is_off: bool,
@@ -87,8 +86,8 @@ impl<R: Registrar> Shared<R> {
     #[cold]
     fn stop_ahead(&self, state: &mut State) {
         self.ahead.is_taken_back.store(true, SeqCst);
-        state.yielded = self.ahead.yielded.load(SeqCst);
-        state.machine.take_back(state.yielded);
+        state.taken_back = self.ahead.left.load(SeqCst);
+        state.machine.take_back(state.taken_back);
     }
 }
 
@@ -103,32 +102,30 @@ impl<'a, R: Registrar> Round<'a, R> {
 
     #[inline(never)]
     fn take_words_ahead(&mut self, state: &mut State) {
-        let ahead = &mut self.ahead;
         let empty = || Box::new([Place::EMPTY; machine::Ahead::MOST]);
         let shared: &'a Shared<R> = self.shared;
         let room = shared.ahead.room.get_or_init(empty);
-        ahead.room = Some(room);
         // One wake is about to be yielded.
         let most = machine::Ahead::MOST.min(self.wakes_left - 1);
         let put = |place: usize, channel| room[place].put(channel);
-        ahead.count = state.machine.take_ahead(most, put);
-        ahead.is_off = ahead.count == 0;
-        ahead.yielded = 0;
-        self.shared.ahead.yielded.store(0, SeqCst);
-        self.shared.ahead.is_taken_back.store(false, SeqCst);
+        let count = state.machine.take_ahead(most, put);
+        self.ahead.left = room[..count].iter();
+        self.ahead.is_off = count == 0;
+        shared.ahead.left.store(count, SeqCst);
+        shared.ahead.is_taken_back.store(false, SeqCst);
     }
 
     /// The next wake that was taken ahead.
     #[inline(always)]
     pub(super) fn next_ahead(&mut self) -> Option<Wake> {
-        if self.ahead.yielded == self.ahead.count || self.shared.is_inherited() {
+        let mut left = self.ahead.left.clone();
+        let channel = left.next()?.channel()?;
+        if self.shared.is_inherited() {
             return None;
         }
-        let yielded = usize::from(self.ahead.yielded);
         let shared = &self.shared.ahead;
-        let channel = self.ahead.room?.get(yielded)?.channel()?;
-        self.ahead.yielded += 1;
-        shared.yielded.store(yielded + 1, SeqCst);
+        shared.left.store(left.len(), SeqCst);
+        self.ahead.left = left;
         if shared.is_taken_back.load(SeqCst) && !self.was_yielded() {
             return None;
         }
@@ -137,11 +134,27 @@ impl<'a, R: Registrar> Round<'a, R> {
         Some(Wake { channel, cause })
     }
 
+    /// [`next_ahead`](Self::next_ahead), if that wake has a taker. Otherwise what was taken ahead is
+    /// taken back.
+    #[inline]
+    pub(super) fn next_ahead_of(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
+        let first = self.ahead.left.clone().next()?.channel()?;
+        if has_taker(first) {
+            return self.next_ahead();
+        }
+        // In a forked child the lock may be held for ever.
+        if !self.shared.is_inherited() {
+            drop(self.shared.lock());
+            self.ahead.left = [].iter();
+        }
+        None
+    }
+
     /// What was taken ahead was taken back. Returns whether the wake that is about to be yielded
     /// counted as yielded.
     #[cold]
     fn was_yielded(&mut self) -> bool {
-        let was_yielded = usize::from(self.ahead.yielded) <= self.shared.lock().yielded;
+        let was_yielded = self.shared.lock().taken_back <= self.ahead.left.len();
         self.forget_ahead();
         was_yielded
     }
@@ -149,7 +162,7 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// Goes on without what was taken ahead, because it was taken back.
     #[cold]
     pub(super) fn forget_ahead(&mut self) {
-        (self.ahead.count, self.ahead.yielded) = (0, 0);
+        self.ahead.left = [].iter();
         self.ahead.is_off = true;
     }
 }

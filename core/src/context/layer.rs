@@ -1,9 +1,8 @@
 //! Calls for layers on a context, such as [`Handlers`](crate::Handlers). Programs seldom need them.
 
-use std::collections::BTreeMap;
-
 use super::observed::done;
 use super::{Context, Round};
+use crate::channel_map::ChannelMap;
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::{ChannelId, Wake};
@@ -87,15 +86,13 @@ impl<R: Registrar> Context<R> {
 }
 
 impl<R: Registrar> Round<'_, R> {
-    /// The next wake of a channel that is a key of `channels`. The wake of any other channel is
-    /// kept for the next wait on it, except a wake with [`Gone`](crate::Cause::Gone): the next wait
-    /// fails by itself.
+    /// The next wake of a channel that is in `channels`, and the channel's value there. The wake of
+    /// any other channel is kept for the next wait on it, except a wake with
+    /// [`Gone`](crate::Cause::Gone): the next wait fails by itself.
     ///
     /// ```
-    /// use std::collections::BTreeMap;
-    ///
     /// use evtchn::sim::{Sim, SimLoop};
-    /// use evtchn::{Context, DomId};
+    /// use evtchn::{ChannelMap, Context, DomId};
     ///
     /// let sim = Sim::new(1);
     /// let guest = sim.guest(sim.create_domain()?);
@@ -106,28 +103,30 @@ impl<R: Registrar> Round<'_, R> {
     ///     channel.wait()?;
     ///     guest.send(guest.bind_interdomain(DomId::DOM0, channel.port())?)?;
     /// }
-    /// let mine = BTreeMap::from([(network.id(), "network")]);
+    /// let mut mine = ChannelMap::new();
+    /// mine.insert(network.id(), "network");
     /// let mut round = ctx.dispatch()?;
-    /// assert_eq!(round.next_of(&mine).map(|wake| wake.channel), Some(network.id()));
-    /// assert_eq!(round.next_of(&mine), None);
+    /// let (wake, name) = round.next_of(&mut mine).expect("both were sent to");
+    /// assert_eq!((wake.channel, *name), (network.id(), "network"));
+    /// assert!(round.next_of(&mut mine).is_none());
     /// round.finish()?;
     ///
     /// disk.wait()?; // its wake was kept
     /// assert_eq!(ctx.dispatch()?.next().map(|wake| wake.channel), Some(disk.id()));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    pub fn next_of<T>(&mut self, channels: &BTreeMap<ChannelId, T>) -> Option<Wake> {
-        let shared = self.shared;
-        let next = || {
-            let is_one = |id| channels.contains_key(&id);
-            if !self.is_current() {
-                return None;
-            }
-            let wake = self.next_with(|state| state.machine.next_wake(is_one))?;
+    pub fn next_of<'m, T>(&mut self, channels: &'m mut ChannelMap<T>) -> Option<(Wake, &'m mut T)> {
+        let wake = if self.is_plain() {
+            let wake = match self.next_ahead_of(|id| channels.contains(id)) {
+                Some(wake) => wake,
+                None => self.next_now(|id| channels.contains(id))?,
+            };
             trace::wake(wake.channel, wake.cause);
-            Some(wake)
+            wake
+        } else {
+            self.next_after_a_look(Called::Other("next_of"), |id| channels.contains(id))?
         };
-        shared.observed(|| Called::Other("next_of"), next, |wake| Came::Wake(*wake))
+        Some((wake, channels.get_mut(wake.channel)?))
     }
 
     /// Unmasks the ports of the waits made in this round so far, before the end of the round. This

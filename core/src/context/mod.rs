@@ -162,8 +162,8 @@ struct State {
     device: Option<Opened>,
     /// Why the device that was opened last failed, if it did.
     failure: Option<DeviceError>,
-    /// How many of the wakes taken ahead were yielded when the rest was last taken back.
-    yielded: usize,
+    /// How many of the wakes taken ahead were last taken back.
+    taken_back: usize,
     /// The error of the device when the current round read it.
     failed_in_round: Option<DeviceError>,
     /// The error of a round that was dropped, for the next call that can return it.

@@ -54,7 +54,7 @@ impl<R: Registrar> Context<R> {
                     callbacks: Callbacks::default(),
                     device: None,
                     failure: None,
-                    yielded: 0,
+                    taken_back: 0,
                     failed_in_round: None,
                     owed: None,
                     restriction: None,

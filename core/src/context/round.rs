@@ -10,7 +10,7 @@ use super::owner::RoundNumber;
 use super::{Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
-use crate::machine::Wake;
+use crate::machine::{ChannelId, Wake};
 use crate::observe::{Called, Came};
 use crate::sync::{MutexGuard, Ordering};
 use crate::trace::{self, Span};
@@ -213,29 +213,36 @@ impl<'a, R: Registrar> Round<'a, R> {
         self.shared.end_round(self.may_read)
     }
 
-    /// `next` of a round that is observed or was ended by another one.
+    /// The next wake of a round that is observed or was ended by another one.
     #[cold]
     #[inline(never)]
-    fn next_after_a_look(&mut self) -> Option<Wake> {
+    pub(super) fn next_after_a_look(
+        &mut self,
+        call: Called<'_>,
+        has_taker: impl Fn(ChannelId) -> bool,
+    ) -> Option<Wake> {
         let shared = self.shared;
         // Each call is reported, so each takes its own wake.
         self.forget_ahead();
         let next = || {
-            let wake = self.is_current().then(|| self.next_now()).flatten()?;
+            let wake = self.is_current().then(|| self.next_now(has_taker));
+            let wake = wake.flatten()?;
             trace::wake(wake.channel, wake.cause);
             Some(wake)
         };
-        shared.observed(|| Called::Next, next, |wake| Came::Wake(*wake))
+        shared.observed(|| call, next, |wake| Came::Wake(*wake))
     }
 
+    /// The next wake, and those behind it ahead. A wake without a taker is kept for the next wait
+    /// on its channel.
     #[inline(always)]
-    fn next_now(&mut self) -> Option<Wake> {
+    pub(super) fn next_now(&mut self, has_taker: impl Fn(ChannelId) -> bool) -> Option<Wake> {
         if !self.may_go_on() {
             return None;
         }
         let mut state = self.shared.lock();
         let wake = loop {
-            let wake = state.machine.next_wake(|_| true);
+            let wake = state.machine.next_wake(&has_taker);
             if wake.is_some() || !self.read(&mut state) {
                 break wake;
             }
@@ -246,14 +253,6 @@ impl<'a, R: Registrar> Round<'a, R> {
         }
         self.unlock(state);
         wake
-    }
-
-    /// One wake, taken by `pick`: [`pick_some`](Self::pick_some).
-    #[inline(always)]
-    pub(super) fn next_with<T>(&mut self, pick: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
-        let picked = self.pick_some(pick);
-        self.wakes_left -= usize::from(picked.is_some());
-        picked
     }
 
     /// What `pick` takes of the ready wakes. While it takes nothing, the device is read. The round
@@ -322,6 +321,13 @@ impl<'a, R: Registrar> Round<'a, R> {
     /// Releases the lock under which wakes were picked.
     #[inline]
     pub(super) fn unlock(&self, state: MutexGuard<'_, State>) {
+        if state.has_due() {
+            self.unlock_for_others(state);
+        }
+    }
+
+    #[cold]
+    fn unlock_for_others(&self, state: MutexGuard<'_, State>) {
         // In a forked child the round hands out nothing more.
         let _forked = self.shared.unlock(state, false, None);
     }
@@ -348,11 +354,11 @@ impl<R: Registrar> Iterator for Round<'_, R> {
     #[inline(always)]
     fn next(&mut self) -> Option<Wake> {
         if !self.is_plain() {
-            return self.next_after_a_look();
+            return self.next_after_a_look(Called::Next, |_| true);
         }
         let wake = match self.next_ahead() {
             Some(wake) => wake,
-            None => self.next_now()?,
+            None => self.next_now(|_| true)?,
         };
         trace::wake(wake.channel, wake.cause);
         Some(wake)

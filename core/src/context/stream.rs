@@ -235,7 +235,8 @@ impl<R: Registrar> Wakes<R> {
             let waker = cx.waker().clone();
             state = self.shared.lock();
             before = state.machine.set_waker(task_id, waker);
-            (is_set, has_fired) = (true, true);
+            is_set = true;
+            has_fired = state.machine.has_fired(task_id);
         }
         let was_queued = take(&mut self.is_queued);
         let mut unmasked = Ok(());
@@ -268,7 +269,25 @@ impl<R: Registrar> Wakes<R> {
 }
 
 /// Takes the next wake of a stream. If the channel goes on, its port is queued to be unmasked.
+#[inline]
 fn next_fired(
+    channels: &mut BTreeSet<ChannelId>,
+    state: &mut State,
+    task_id: TaskId,
+) -> Option<Wake> {
+    match state.machine.next_event_of(task_id) {
+        Some(channel) => {
+            let cause = Cause::Event;
+            Some(Wake { channel, cause })
+        }
+        None => next_fired_of_any(channels, state, task_id),
+    }
+}
+
+/// [`next_fired`] for a wake with any cause.
+#[cold]
+#[inline(never)]
+fn next_fired_of_any(
     channels: &mut BTreeSet<ChannelId>,
     state: &mut State,
     task_id: TaskId,

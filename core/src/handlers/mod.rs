@@ -5,26 +5,22 @@
 
 mod call;
 mod time;
+mod turns;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
+use crate::channel_map::ChannelMap;
 use crate::context::{Context, Outcome, Round, WeakContext};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::{ChannelId, Wake};
-use crate::policy::{Unmask, UnmaskPolicy};
-use crate::sync::{Arc, Mutex};
+use crate::policy::UnmaskPolicy;
 pub use call::{Call, Eoi};
-use call::{Complete, PendingEois, Turn};
 use time::Time;
+use turns::{Turns, Wait};
 
 type Handler = Box<dyn FnMut(&mut Call) + Send>;
-
-/// How many deferred turns may be void beside those that count.
-const SPARE: usize = 16;
 
 /// The handlers of channels, each under an [`UnmaskPolicy`]. Made by [`Context::handlers`].
 ///
@@ -63,20 +59,15 @@ const SPARE: usize = 16;
 /// ```
 pub struct Handlers<R: Registrar> {
     context: WeakContext<R>,
-    slots: BTreeMap<ChannelId, Slot>,
-    /// The number of the last turn.
-    turns: u64,
-    /// Turns whose channels are to be waited for now; a wait that failed stays here.
-    due: VecDeque<Turn>,
-    /// Turns whose channels are to be waited for later, the first on top.
-    deferred: BinaryHeap<Reverse<(Duration, Turn)>>,
-    eois: Arc<PendingEois<R>>,
+    slots: ChannelMap<Slot>,
+    turns: Turns<R>,
     time: Time,
 }
 
 struct Slot {
     /// The number of the turn that counts.
     turn: u64,
+    wait: Wait,
     policy: Box<dyn UnmaskPolicy>,
     handler: Handler,
 }
@@ -88,14 +79,8 @@ impl<R: Registrar> Context<R> {
     pub fn handlers(&self) -> Handlers<R> {
         Handlers {
             context: self.downgrade(),
-            slots: BTreeMap::new(),
-            turns: 0,
-            due: VecDeque::new(),
-            deferred: BinaryHeap::new(),
-            eois: Arc::new(PendingEois {
-                turns: Mutex::default(),
-                context: self.downgrade(),
-            }),
+            slots: ChannelMap::new(),
+            turns: Turns::new(self.downgrade()),
             time: Time::default(),
         }
     }
@@ -106,6 +91,8 @@ impl<R: Registrar> Handlers<R> {
     ///
     /// The handler runs inside a round, with no lock held, and may do what a program may do in a
     /// round. After [`Cause::Gone`](crate::Cause::Gone) and [`Cause::Resumed`](crate::Cause::Resumed) it is not called again.
+    /// To end it, [`remove`](Self::remove) it: a cancel of its channel's wait may be undone by the
+    /// next wait that its policy asks for.
     ///
     /// # Errors
     /// Nothing changed. [`Error::AlreadyWaited`] if the channel already has a handler here, or a
@@ -116,14 +103,14 @@ impl<R: Registrar> Handlers<R> {
         policy: impl UnmaskPolicy + 'static,
         handler: impl FnMut(&mut Call) + Send + 'static,
     ) -> Result<(), Error> {
-        if self.slots.contains_key(&id) {
+        if self.slots.contains(id) {
             return Err(Error::AlreadyWaited(id));
         }
         let context = self.context.upgrade().ok_or(Error::NotBound(id))?;
         context.wait(id)?;
-        self.turns += 1;
         let slot = Slot {
-            turn: self.turns,
+            turn: self.turns.next(),
+            wait: Wait::ForOne,
             policy: Box::new(policy),
             handler: Box::new(handler),
         };
@@ -134,12 +121,10 @@ impl<R: Registrar> Handlers<R> {
     /// Ends the wait for a channel and drops its handler. Returns whether there was one. A wake
     /// that was not handed out is kept for the next wait.
     pub fn remove(&mut self, id: ChannelId) -> bool {
-        let Some(slot) = self.slots.remove(&id) else {
+        let Some(slot) = self.slots.remove(id) else {
             return false;
         };
-        self.deferred
-            .retain(|Reverse((_, turn))| turn.channel != id);
-        self.due.retain(|turn| turn.channel != id);
+        self.turns.remove(id);
         if let Some(context) = self.context.upgrade() {
             context.end_waits(&[id]);
         }
@@ -152,11 +137,11 @@ impl<R: Registrar> Handlers<R> {
     #[must_use]
     pub fn next_timeout(&self, now: Duration) -> Option<Duration> {
         let context = self.context.upgrade()?;
-        if self.has_due(&context) {
+        if self.turns.has_due(&context) {
             return Some(Duration::ZERO);
         }
         context.next_timeout().or_else(|| {
-            let Reverse((due, _)) = self.deferred.peek()?;
+            let due = self.turns.first_deferred()?;
             Some(due.saturating_sub(self.time.at(now)))
         })
     }
@@ -197,132 +182,44 @@ impl<R: Registrar> Handlers<R> {
             Some(_) => context.count_unreported(),
         };
         let now = self.time.pass(now);
-        self.take_deferred(now);
-        self.wait_for_due(&context, &mut fail);
-        while let Some(wake) = round.next_of(&self.slots) {
-            self.handle(wake, now, &context, &mut round);
+        self.turns.take_deferred(now);
+        self.turns.wait(&mut self.slots, &context, &mut fail);
+        while let Some((wake, slot)) = round.next_of(&mut self.slots) {
+            if wake.cause.is_unbound() {
+                self.call_last(wake);
+                continue;
+            }
+            let eoi = self
+                .turns
+                .begin(slot, wake.channel, now, &context, &mut round);
+            (slot.handler)(&mut Call { wake, eoi });
         }
-        self.wait_for_due(&context, &mut fail);
+        self.turns.tidy(&self.slots);
+        self.turns.wait(&mut self.slots, &context, &mut fail);
         let outcome = round.finish().unwrap_or_else(|error| {
             fail(error);
             Outcome::Done
         });
         match failed {
             Some(error) => Err(error),
-            None if self.has_due(&context) => Ok(Outcome::More),
+            None if self.turns.has_due(&context) => Ok(Outcome::More),
             None => Ok(outcome),
         }
     }
 
-    /// Whether a round has waits to make.
-    fn has_due(&self, context: &Context<R>) -> bool {
-        // In a forked child the lock may be held for ever.
-        !context.is_inherited() && (!self.due.is_empty() || !self.eois.turns.lock().is_empty())
-    }
-
-    /// What was deferred until now is due.
-    fn take_deferred(&mut self, now: Duration) {
-        while let Some(Reverse((due, turn))) = self.deferred.peek() {
-            if *due > now {
-                break;
-            }
-            self.due.push_back(*turn);
-            self.deferred.pop();
+    /// Calls the handler of a channel that is gone, for the last time.
+    #[cold]
+    fn call_last(&mut self, wake: Wake) {
+        if let Some(mut slot) = self.slots.remove(wake.channel) {
+            (slot.handler)(&mut Call { wake, eoi: None });
         }
-    }
-
-    /// Waits for every channel that is due, including those whose [`Eoi`] was completed. A channel
-    /// whose wait fails stays due.
-    fn wait_for_due(&mut self, context: &Context<R>, fail: &mut impl FnMut(Error)) {
-        self.due.extend(self.eois.turns.lock().drain(..));
-        for _ in 0..self.due.len() {
-            let Some(turn) = self.due.pop_front() else {
-                return;
-            };
-            if !turn.counts(&self.slots) {
-                continue;
-            }
-            let id = turn.channel;
-            match context.wait(id) {
-                Ok(()) => {}
-                Err(Error::NotBound(_)) => drop(self.slots.remove(&id)),
-                Err(error) => {
-                    self.due.push_back(turn);
-                    fail(error);
-                }
-            }
-        }
-    }
-
-    fn handle(
-        &mut self,
-        wake: Wake,
-        now: Duration,
-        context: &Context<R>,
-        round: &mut Round<'_, R>,
-    ) {
-        let id = wake.channel;
-        let mut call = Call { wake, eoi: None };
-        if wake.cause.is_unbound() {
-            if let Some(mut slot) = self.slots.remove(&id) {
-                (slot.handler)(&mut call);
-            }
-            return;
-        }
-        let Some(slot) = self.slots.get_mut(&id) else {
-            return;
-        };
-        self.turns += 1;
-        slot.turn = self.turns;
-        let turn = Turn {
-            channel: id,
-            number: slot.turn,
-        };
-        // Queued before code of the program runs, because that may panic.
-        self.due.push_back(turn);
-        match slot.policy.woke(now) {
-            Unmask::BeforeHandler => {
-                if context.wait(id).is_ok() {
-                    self.due.pop_back();
-                    // If it fails, the end of the round unmasks the port.
-                    let _unmasked = round.unmask();
-                }
-            }
-            Unmask::AfterHandler => {}
-            Unmask::OnEoi => {
-                self.due.pop_back();
-                let pending: Arc<dyn Complete> = Arc::<PendingEois<R>>::clone(&self.eois);
-                call.eoi = Some(Eoi { pending, turn });
-            }
-            Unmask::NotBefore(due) => {
-                if due > now {
-                    self.due.pop_back();
-                    self.deferred.push(Reverse((due, turn)));
-                }
-            }
-        }
-        (slot.handler)(&mut call);
-        // At most one for each channel counts. A later turn made the others void.
-        if self.deferred.len() > 2 * self.slots.len() + SPARE {
-            let slots = &self.slots;
-            self.deferred
-                .retain(|Reverse((_, turn))| turn.counts(slots));
-        }
-    }
-}
-
-impl Turn {
-    /// Whether it is the last one of the handler that its channel has.
-    fn counts(self, slots: &BTreeMap<ChannelId, Slot>) -> bool {
-        let slot = slots.get(&self.channel);
-        slot.is_some_and(|slot| slot.turn == self.number)
     }
 }
 
 impl<R: Registrar> Drop for Handlers<R> {
     fn drop(&mut self) {
         if let Some(context) = self.context.upgrade() {
-            let ids: Vec<_> = self.slots.keys().copied().collect();
+            let ids: Vec<_> = self.slots.channels().collect();
             context.end_waits(&ids);
         }
     }
@@ -332,8 +229,7 @@ impl<R: Registrar> fmt::Debug for Handlers<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handlers")
             .field("channels", &self.slots.len())
-            .field("due", &self.due)
-            .field("deferred", &self.deferred.len())
+            .field("turns", &self.turns)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! Events that a round takes ahead, before it yields them, and that are taken back if it does not.
 
-use super::step::fire;
+use super::step::fire_each;
 use super::{ChannelId, Machine};
 use crate::ids::Port;
 
@@ -8,7 +8,7 @@ use crate::ids::Port;
 #[derive(Debug)]
 pub(crate) struct Ahead {
     /// How many channels.
-    count: u8,
+    count: usize,
     /// What `due` in the slot of each channel was before.
     dues: [u16; Ahead::MOST],
 }
@@ -42,7 +42,11 @@ impl Machine {
     /// for each wake. `put` gets each channel with its place. Returns how many there are. The next
     /// call under the lock must be [`take_back`](Self::take_back).
     #[inline(never)]
-    pub(crate) fn take_ahead(&mut self, most: usize, mut put: impl FnMut(usize, ChannelId)) -> u8 {
+    pub(crate) fn take_ahead(
+        &mut self,
+        most: usize,
+        mut put: impl FnMut(usize, ChannelId),
+    ) -> usize {
         let words = self.inbox.words().get(self.taken..).unwrap_or_default();
         let dues = self.ahead.dues.iter_mut().take(most);
         let next = self.ports.next();
@@ -50,31 +54,28 @@ impl Machine {
         // Room for all of them, so that each is written without a look at the length.
         self.to_unmask.resize(before + Ahead::MOST, Port::MAX);
         let ports = &mut self.to_unmask[before..];
-        let mut count = 0_u8;
+        let mut count = 0;
         for ((word, due), port) in words.iter().zip(dues).zip(ports) {
-            let Some((channel, slot)) = self.ports.plain(*word) else {
+            let Some((channel, slot)) = self.ports.plain_each(*word) else {
                 break;
             };
-            if !slot.owner.is_each() {
-                break;
-            }
-            put(usize::from(count), channel);
+            put(count, channel);
             (*due, *port) = (slot.due, channel.port());
-            let _goes_on = fire(slot, next);
+            fire_each(slot, next);
             count += 1;
         }
-        self.to_unmask.truncate(before + usize::from(count));
+        self.to_unmask.truncate(before + count);
         self.ahead.count = count;
-        self.taken += usize::from(count);
-        self.stats.wakes += u64::from(count);
+        self.taken += count;
+        self.stats.wakes += count as u64;
         count
     }
 
-    /// Takes back what was taken ahead, except for the first `yielded`. Those words are unread
-    /// again, and their ports are as before.
-    pub(crate) fn take_back(&mut self, yielded: usize) {
-        let count = usize::from(core::mem::take(&mut self.ahead.count));
-        let left = count.saturating_sub(yielded);
+    /// Takes back the last `left` of what was taken ahead. Those words are unread again, and their
+    /// ports are as before.
+    pub(crate) fn take_back(&mut self, left: usize) {
+        let count = core::mem::take(&mut self.ahead.count);
+        let left = left.min(count);
         self.taken -= left;
         self.stats.wakes -= left as u64;
         self.to_unmask.truncate(self.to_unmask.len() - left);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::port::{Cause, PortEffect, PortInput};
-use super::step::take_event;
+use super::step::{self, take_event};
 use super::{ChannelId, Machine, NotBound, Wake};
 use crate::hal::PortBuf;
 
@@ -47,6 +47,9 @@ impl Machine {
     #[cold]
     fn queue_words(&mut self) {
         while let Some(word) = self.take_word() {
+            if self.keep_for_task(word) {
+                continue;
+            }
             let taken = take_event(&mut self.ports, word, &mut self.count, &mut self.stats);
             if let Some((id, _)) = taken {
                 self.ready.push_back(Wake {
@@ -55,6 +58,19 @@ impl Machine {
                 });
             }
         }
+    }
+
+    /// Keeps the event of a word for the task that waits for its port. Returns whether one does;
+    /// otherwise nothing was done.
+    #[inline]
+    fn keep_for_task(&mut self, word: u32) -> bool {
+        let Some((id, task_id, slot)) = self.ports.plain_of_task(word) else {
+            return false;
+        };
+        step::keep(slot);
+        self.count.tasks.fire(task_id, id);
+        self.stats.latched += 1;
+        true
     }
 
     /// The driver's ring overflowed and was reset.

@@ -42,12 +42,16 @@ impl Waiter {
     /// The id, if it is a task.
     #[inline]
     pub(crate) const fn task_id(self) -> Option<TaskId> {
-        let word = self.0.get();
-        if word & TASK == 0 {
-            return None;
-        }
-        Some(TaskId((word & !TASK) >> 1))
+        task_id(self.0.get())
     }
+}
+
+#[inline]
+const fn task_id(word: u32) -> Option<TaskId> {
+    if word & TASK == 0 {
+        return None;
+    }
+    Some(TaskId((word & !TASK) >> 1))
 }
 
 /// Which waiter gets the wakes of a channel, and whether it waits for one or for each, in one word.
@@ -79,6 +83,15 @@ impl Owner {
     #[inline]
     pub(crate) const fn is_each(self) -> bool {
         self.0 == Owner::EACH.0
+    }
+
+    /// The id of the task, if it is one.
+    #[inline]
+    pub(crate) const fn task_id(self) -> Option<TaskId> {
+        if self.is_each() {
+            return None;
+        }
+        task_id(self.0)
     }
 
     #[inline]

@@ -86,22 +86,31 @@ const WAITED_FOR: PortState = PortState::Live.step(PortInput::Wait).0;
 const CANCELLED: PortState = PortState::Waiting.step(PortInput::Cancel).0;
 const FIRED: PortState = PortState::Waiting.step(PortInput::Event).0;
 const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
+const KEPT: PortState = FIRED.step(PortInput::Keep).0;
 
 /// Hands out an event of a port that rounds wait for. Returns whether the wait goes on because it
 /// is for each wake: then the port is to be unmasked with the `next` ones. It does what the single
 /// steps do, except for the counts.
 #[inline]
 pub(super) fn fire(slot: &mut Slot, next: UnmaskNumber) -> bool {
-    cells::port(PortState::Waiting, PortInput::Event);
-    cells::port(FIRED, PortInput::Deliver);
     let goes_on = slot.owner.is_each();
     if goes_on {
-        cells::port(HANDED_OUT, PortInput::Wait);
-        slot.go_on(next);
+        fire_each(slot, next);
     } else {
+        cells::port(PortState::Waiting, PortInput::Event);
+        cells::port(FIRED, PortInput::Deliver);
         slot.state = HANDED_OUT;
     }
     goes_on
+}
+
+/// [`fire`] where the wait is for each wake.
+#[inline]
+pub(super) fn fire_each(slot: &mut Slot, next: UnmaskNumber) {
+    cells::port(PortState::Waiting, PortInput::Event);
+    cells::port(FIRED, PortInput::Deliver);
+    cells::port(HANDED_OUT, PortInput::Wait);
+    slot.go_on(next);
 }
 
 /// A wait of rounds for a port that is `Live`, as a shortcut through the table. Returns whether the
@@ -130,18 +139,27 @@ pub(super) fn cancel_plainly(slot: &mut Slot, count: &mut Count) -> bool {
     is_waiting
 }
 
-/// The next wait of a task after an event that it took, as a shortcut through the table: the port is
-/// to be unmasked with the `next` ones. Returns whether the slot was in that state; otherwise nothing
-/// was done. The counts stay: the channel of a task counts as waited for all the time.
+/// Keeps an event for the task that waits for the port, as a shortcut through the table. The slot is
+/// `Waiting`. The counts stay: the channel of a task counts as waited for all the time.
 #[inline]
-pub(super) fn go_on(slot: &mut Slot, next: UnmaskNumber) -> bool {
-    let has_task = slot.owner.waiter().is_some_and(|it| it.task_id().is_some());
-    let goes_on = slot.state == HANDED_OUT && has_task;
-    if goes_on {
+pub(super) fn keep(slot: &mut Slot) {
+    cells::port(slot.state, PortInput::Event);
+    cells::port(FIRED, PortInput::Keep);
+    slot.state = KEPT;
+}
+
+/// A task takes the event that was kept for it, and waits again, as a shortcut through the table:
+/// the port is to be unmasked with the `next` ones. Returns whether the slot was in that state;
+/// otherwise nothing was done. The counts stay.
+#[inline]
+pub(super) fn take_kept(slot: &mut Slot, owner: Owner, next: UnmaskNumber) -> bool {
+    let takes = slot.state == KEPT && slot.owner == owner;
+    if takes {
         cells::port(slot.state, PortInput::Wait);
+        cells::port(HANDED_OUT, PortInput::Wait);
         slot.anticipate(next);
     }
-    goes_on
+    takes
 }
 
 /// A wait of rounds after their event was handed out, as a shortcut through the table: the port is

@@ -3,9 +3,11 @@
 //! A few ports cost one page of slots, and 131,072 ports (the FIFO ABI's limit) cost 2 MiB.
 
 use super::id::{ChannelId, NotBound};
+use super::owner::Owner;
 use super::pages::Pages;
 use super::port::PortState;
 use super::slot::{FREE, HAD_EVENT, NO_EVENT, Slot, UnmaskNumber};
+use super::task::TaskId;
 use crate::ids::{Port, RemotePort};
 
 #[derive(Debug)]
@@ -143,9 +145,31 @@ impl Table {
     /// nearly every word.
     #[inline]
     pub(crate) fn plain(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
+        self.waiting(raw, Owner::is_rounds)
+    }
+
+    /// [`plain`](Self::plain), if the wait is for each wake.
+    #[inline]
+    pub(crate) fn plain_each(&mut self, raw: u32) -> Option<(ChannelId, &mut Slot)> {
+        self.waiting(raw, Owner::is_each)
+    }
+
+    /// [`plain`](Self::plain), for a port that a task waits for in the place of rounds.
+    #[inline]
+    pub(crate) fn plain_of_task(&mut self, raw: u32) -> Option<(ChannelId, TaskId, &mut Slot)> {
+        let (id, slot) = self.waiting(raw, |owner| owner.task_id().is_some())?;
+        Some((id, slot.owner.task_id()?, slot))
+    }
+
+    #[inline(always)]
+    fn waiting(
+        &mut self,
+        raw: u32,
+        is_one: impl FnOnce(Owner) -> bool,
+    ) -> Option<(ChannelId, &mut Slot)> {
         let slot = self.slots.get_mut(raw)?;
         let is_plain =
-            slot.state == PortState::Waiting && slot.due != self.next.0 && slot.owner.is_rounds();
+            slot.state == PortState::Waiting && slot.due != self.next.0 && is_one(slot.owner);
         // A free slot is `Live`.
         let port = Port::new(raw).filter(|_| is_plain)?;
         Some((slot.channel(port), slot))

@@ -13,7 +13,7 @@ use super::block::Look;
 use super::owner::Waiter;
 use super::port::PortState;
 use super::tidy::SPARE;
-use super::{ChannelId, Machine};
+use super::{ChannelId, Machine, Owner, step};
 
 /// The id of a task, for as long as it waits: the index of its entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +176,12 @@ impl Machine {
         }
     }
 
+    /// Whether the task has a channel to look at.
+    pub(crate) fn has_fired(&mut self, task_id: TaskId) -> bool {
+        let task = self.count.tasks.at(task_id);
+        task.is_some_and(|task| !task.fired.is_empty())
+    }
+
     /// Whether tasks will be polled: they were woken and not polled since, or are to be woken.
     pub(crate) fn will_poll_tasks(&self) -> bool {
         let tasks = &self.count.tasks;
@@ -186,6 +192,23 @@ impl Machine {
     #[must_use = "a waker is dropped under no lock"]
     pub(crate) fn set_waker(&mut self, task_id: TaskId, waker: Waker) -> Option<Waker> {
         self.count.tasks.at(task_id)?.waker.replace(waker)
+    }
+
+    /// Hands the task the event of the next channel that it has to look at, for which it waits again.
+    /// Returns `None` if that is anything but an event; then nothing was done.
+    #[inline]
+    pub(crate) fn next_event_of(&mut self, task_id: TaskId) -> Option<ChannelId> {
+        let next = self.ports.next();
+        let fired = &mut self.count.tasks.at(task_id)?.fired;
+        let id = *fired.front()?;
+        let slot = self.ports.by_id(id).ok()?;
+        if !step::take_kept(slot, Owner::task(task_id), next) {
+            return None;
+        }
+        fired.pop_front();
+        self.to_unmask.push(id.port());
+        self.stats.wakes += 1;
+        Some(id)
     }
 
     /// The next channel that the task has to look at, and what it finds. After a wake the task

@@ -131,21 +131,7 @@ impl Machine {
 
     /// After a wake, the owner of the channel waits for the next one. The port is queued to be
     /// unmasked.
-    #[inline]
     pub(crate) fn go_on(&mut self, id: ChannelId) {
-        let next = self.ports.next();
-        let Ok(slot) = self.ports.by_id(id) else {
-            return;
-        };
-        if step::go_on(slot, next) {
-            self.to_unmask.push(id.port());
-        } else {
-            self.go_on_from_any(id);
-        }
-    }
-
-    #[inline(never)]
-    fn go_on_from_any(&mut self, id: ChannelId) {
         if let Ok(slot) = self.ports.by_id(id) {
             if advance(id, slot, PortInput::Wait, &mut self.count) == PortEffect::Unmask {
                 self.queue_unmask(id.port());

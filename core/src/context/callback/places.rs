@@ -1,45 +1,27 @@
 //! The callbacks of a context, by channel, and what happens to a callback that is changed while it
 //! runs.
 
-use std::collections::BTreeMap;
 use std::mem;
 
-use crate::machine::pages::Pages;
+use crate::channel_map::ChannelMap;
 use crate::machine::{ChannelId, Wake};
 
 /// Called for each wake of a channel.
 pub(in crate::context) type Callback = Box<dyn FnMut(Wake) + Send>;
 
 /// The callbacks of a context, by channel.
+///
+/// The callback of an earlier binding whose port number has another owner by now stays, because the
+/// wake with [`Cause::Gone`](crate::Cause::Gone) may still be queued.
 #[derive(Default)]
 pub(in crate::context) struct Callbacks {
-    places: Pages<Place>,
-    /// The callbacks of earlier bindings whose port number has another owner by now, by generation.
-    /// Their wakes with [`Cause::Gone`](crate::Cause::Gone) may still be queued.
-    displaced: BTreeMap<u64, Option<Callback>>,
+    callbacks: ChannelMap<Callback>,
     running: Option<ChannelId>,
     /// Whether a thread waits for the running one to return.
     pub(super) awaited: bool,
 }
 
-/// Where the callback of a port number is.
-#[derive(Default)]
-struct Place {
-    /// The generation of the binding; 0 if there is none.
-    generation: u64,
-    /// `None` while it runs.
-    callback: Option<Callback>,
-}
-
 impl Callbacks {
-    #[inline]
-    fn place(&mut self, id: ChannelId) -> Option<&mut Option<Callback>> {
-        match self.places.get_mut(id.port().as_raw()) {
-            Some(place) if place.generation == id.generation() => Some(&mut place.callback),
-            Some(_) | None => self.displaced.get_mut(&id.generation()),
-        }
-    }
-
     #[inline]
     pub(in crate::context) fn is_running(&self, id: ChannelId) -> bool {
         self.running == Some(id)
@@ -47,44 +29,25 @@ impl Callbacks {
 
     #[inline]
     pub(in crate::context) fn has(&self, id: ChannelId) -> bool {
-        let place = self.places.get(id.port().as_raw());
-        place.is_some_and(|place| place.generation == id.generation())
-            || self.displaced.contains_key(&id.generation())
+        self.callbacks.contains(id)
     }
 
     /// Sets a callback. Returns the one that it replaces, to be dropped under no lock.
     #[must_use = "a callback is dropped under no lock"]
     pub(super) fn set(&mut self, id: ChannelId, callback: Callback) -> Option<Callback> {
-        if let Some(place) = self.place(id) {
-            return place.replace(callback);
-        }
-        let place = self.places.enter(id.port().as_raw());
-        let earlier = mem::replace(&mut place.generation, id.generation());
-        let displaced = place.callback.replace(callback);
-        if earlier != 0 {
-            self.displaced.insert(earlier, displaced);
-        }
-        None
+        self.callbacks.insert(id, callback)
     }
 
     /// Removes a callback. The caller drops it, under no lock.
     #[must_use = "a callback is dropped under no lock"]
     pub(in crate::context) fn remove(&mut self, id: ChannelId) -> Option<Callback> {
-        if let Some(displaced) = self.displaced.remove(&id.generation()) {
-            return displaced;
-        }
-        let place = self.places.get_mut(id.port().as_raw())?;
-        if place.generation != id.generation() {
-            return None;
-        }
-        place.generation = 0;
-        place.callback.take()
+        self.callbacks.remove(id)
     }
 
     /// Takes a callback out to run it.
     #[inline]
     pub(super) fn take(&mut self, id: ChannelId) -> Option<Callback> {
-        let callback = self.place(id)?.take()?;
+        let callback = self.callbacks.place(id)?.take()?;
         self.running = Some(id);
         Some(callback)
     }
@@ -94,7 +57,7 @@ impl Callbacks {
     #[inline]
     pub(super) fn put_back(&mut self, ran: Callback) -> Option<Rest> {
         if let Some(id) = self.running.take() {
-            if let Some(place @ None) = self.place(id) {
+            if let Some(place @ None) = self.callbacks.place(id) {
                 *place = Some(ran);
                 return self.awaited.then(|| self.rest(None));
             }
@@ -105,11 +68,8 @@ impl Callbacks {
     /// Whether no callback is running.
     #[cfg(test)]
     pub(super) fn are_all_in_place(&self) -> bool {
-        let mut owned = self
-            .places
-            .iter()
-            .filter(|(_, place)| place.generation != 0);
-        owned.all(|(_, place)| place.callback.is_some())
+        let mut channels = self.callbacks.channels();
+        channels.all(|id| self.callbacks.get(id).is_some())
     }
 
     #[cold]
