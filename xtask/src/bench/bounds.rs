@@ -34,7 +34,7 @@ const fn bound(
 /// The bound on the total where the drain, a tenth of it, may cost 1.4 times the other's.
 const TOTAL_OF_CALLBACKS: f64 = 1.045;
 
-const BOUNDS: [Bound; 25] = [
+const BOUNDS: [Bound; 26] = [
     bound(("pingpong", 1, "total"), "evtchn", 0.92, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-each", 0.92, "rawpoll"),
     bound(("pingpong", 1, "total"), "evtchn-callback", 1.08, "rawpoll"),
@@ -49,6 +49,7 @@ const BOUNDS: [Bound; 25] = [
     bound(("burst", 256, "drain"), "evtchn", 1.15, "raw"),
     bound(("burst", 256, "drain"), "evtchn-each", 1.2, "raw"),
     bound(("burst", 256, "drain"), "evtchn-callback", 1.4, "raw"),
+    bound(("burst", 256, "drain"), "evtchn-handlers", 1.8, "raw"),
     bound(("burst", 256, "drain"), "evtchn-tokio", 1.8, "raw"),
     bound(("burst", 256, "drain"), "evtchn-tokio-streams", 3.5, "raw"),
     bound(("burst", 256, "drain"), "evtchn-tokio-futures", 4.6, "raw"),
