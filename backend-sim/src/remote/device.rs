@@ -1,0 +1,349 @@
+//! A device of a machine that another process serves.
+
+use std::fmt;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use evtchn_core::{
+    DeviceCall, DeviceError, DomId, ErrorKind, EventChannel, Port, PortBuf, RemotePort, Virq,
+};
+use evtchn_fork::Process;
+
+use super::client::Connection;
+use super::protocol::{Answer, MOST_PORTS, Request};
+use super::served::errno;
+use crate::driver::abi;
+use crate::errno::Errno;
+use crate::error::device_error;
+
+/// One descriptor of an open device, which another process simulates: what [`RemoteOpen`](super::RemoteOpen) opens.
+///
+/// In a forked child it is inherited ([`EventChannel::is_inherited`]), and dropping it closes only the child's
+/// descriptors. [`ioctl_raw`](Self::ioctl_raw), [`read_raw`](Self::read_raw) and [`write_raw`](Self::write_raw) work
+/// there all the same: parent and child share the open device, as on Xen.
+///
+/// ```no_run
+/// use evtchn_core::{DomId, EventChannel, Open};
+/// use evtchn_sim::remote::RemoteOpen;
+///
+/// let device = RemoteOpen::at("/tmp/machine", DomId::DOM0).open()?;
+/// let port = device.bind_unbound_port(DomId::SELF)?;
+/// device.unbind(port)?;
+/// # Ok::<_, evtchn_core::DeviceError>(())
+/// ```
+pub struct RemoteDevice {
+    path: Arc<Path>,
+    /// What shows the state. `None` while it is dropped.
+    shown: Option<OwnedFd>,
+    made_by: Process,
+    connection: Mutex<Connected>,
+}
+
+struct Connected {
+    connection: Connection,
+    /// The process that made it. A forked child makes one of its own.
+    made_by: Process,
+}
+
+/// What a call returns besides an errno.
+#[derive(Debug)]
+enum Failed {
+    Errno(Errno),
+    Resumed,
+}
+
+impl RemoteDevice {
+    pub(super) fn open(path: Arc<Path>, domid: DomId, raw: bool) -> Result<RemoteDevice, Errno> {
+        let mut connection = Connection::new(&path)?;
+        let domid = domid.as_raw();
+        let (_, shown) = connection.call(&Request::Open { domid, raw }, None)?;
+        RemoteDevice::with(path, connection, shown.ok_or(Errno::EIO)?)
+    }
+
+    /// Opens the device as a C program has it: it does not notice a restore ([`SimOpen::raw`](crate::SimOpen::raw)).
+    ///
+    /// # Errors
+    /// Those of connect(2), `ENOENT` if there is no such domain, `EIO` if the server went away.
+    pub fn open_raw(path: impl AsRef<Path>, domid: DomId) -> Result<RemoteDevice, Errno> {
+        RemoteDevice::open(path.as_ref().into(), domid, true)
+    }
+
+    /// The device of a descriptor that was inherited over a fork or an exec, or of a duplicate. It keeps a duplicate
+    /// of its own.
+    ///
+    /// # Errors
+    /// Those of connect(2), `EBADF` if `shown` is no device of this machine, `EIO` if the server went away.
+    pub fn adopt_raw(path: impl AsRef<Path>, shown: impl AsFd) -> Result<RemoteDevice, Errno> {
+        let path: Arc<Path> = path.as_ref().into();
+        let shown = rustix::io::fcntl_dupfd_cloexec(shown, 0).map_err(errno)?;
+        let connection = attached(&path, shown.as_fd())?;
+        RemoteDevice::with(path, connection, shown)
+    }
+
+    fn with(
+        path: Arc<Path>,
+        connection: Connection,
+        shown: OwnedFd,
+    ) -> Result<RemoteDevice, Errno> {
+        let made_by = made_by()?;
+        Ok(RemoteDevice {
+            path,
+            shown: Some(shown),
+            made_by,
+            connection: Mutex::new(Connected {
+                connection,
+                made_by,
+            }),
+        })
+    }
+
+    /// What [`SimDevice::try_fd`](crate::SimDevice::try_fd) gives: the descriptor that shows the state of the device.
+    ///
+    /// # Errors
+    /// None, as long as it can be called.
+    pub fn try_fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.shown.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+
+    /// ioctl(2): [`SimDevice::ioctl_raw`](crate::SimDevice::ioctl_raw).
+    ///
+    /// # Errors
+    /// Those of the simulated device, and `EIO` if the server went away.
+    pub fn ioctl_raw(&self, request: u32, words: [u32; 2]) -> Result<u32, Errno> {
+        self.ioctl(request, words).map_err(Failed::errno)
+    }
+
+    /// read(2) of four bytes, which never sleeps: [`SimDevice::read_raw`](crate::SimDevice::read_raw).
+    ///
+    /// # Errors
+    /// Those of the simulated device, and `EIO` if the server went away.
+    pub fn read_raw(&self) -> Result<u32, Errno> {
+        let ports = self.read(1).map_err(Failed::errno)?;
+        ports.first().copied().ok_or(Errno::EAGAIN)
+    }
+
+    /// write(2) of four bytes: [`SimDevice::write_raw`](crate::SimDevice::write_raw).
+    ///
+    /// # Errors
+    /// Those of the simulated device, and `EIO` if the server went away.
+    pub fn write_raw(&self, port: u32) -> Result<(), Errno> {
+        self.write(vec![port]).map(drop).map_err(Failed::errno)
+    }
+
+    /// The ring overflows at once: [`World::overflow`](crate::World::overflow).
+    ///
+    /// # Errors
+    /// `EBADF` where the domain is gone, and `EIO` if the server went away.
+    pub fn overflow(&self) -> Result<(), Errno> {
+        self.call(&Request::Overflow).map(drop).map_err(Failed::errno)
+    }
+
+    fn call(&self, request: &Request) -> Result<Answer, Failed> {
+        let mut connected = self.connected()?;
+        match connected.connection.call(request, None)? {
+            (Answer::Resumed, _) => Err(Failed::Resumed),
+            (answer, _) => Ok(answer),
+        }
+    }
+
+    /// The connection of this process.
+    fn connected(&self) -> Result<MutexGuard<'_, Connected>, Errno> {
+        let mut connected = lock(&self.connection);
+        if !connected.made_by.is_current() {
+            let connection = attached(&self.path, self.try_fd()?)?;
+            let made_by = made_by()?;
+            *connected = Connected {
+                connection,
+                made_by,
+            };
+        }
+        Ok(connected)
+    }
+
+    fn number(&self, request: &Request) -> Result<u64, Failed> {
+        match self.call(request)? {
+            Answer::Number(number) => Ok(number),
+            _ => Err(Errno::EIO.into()),
+        }
+    }
+
+    fn ioctl(&self, request: u32, words: [u32; 2]) -> Result<u32, Failed> {
+        let answer = self.number(&Request::Ioctl { request, words })?;
+        Ok(u32::try_from(answer).map_err(|_| Errno::EIO)?)
+    }
+
+    fn read(&self, most: usize) -> Result<Vec<u32>, Failed> {
+        match self.call(&Request::Read { most }) {
+            Ok(Answer::Ports(ports)) => Ok(ports),
+            Ok(_) => Err(Errno::EIO.into()),
+            Err(Failed::Errno(Errno::EAGAIN)) => Ok(Vec::new()),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    fn write(&self, ports: Vec<u32>) -> Result<usize, Failed> {
+        let written = self.number(&Request::Write { ports })?;
+        Ok(usize::try_from(written).map_err(|_| Errno::EIO)?)
+    }
+
+    fn request(&self, of: DeviceCall, request: u32, words: [u32; 2]) -> Result<u32, DeviceError> {
+        self.ioctl(request, words).map_err(|failed| failed.of(of))
+    }
+
+    fn bind(&self, of: DeviceCall, request: u32, words: [u32; 2]) -> Result<Port, DeviceError> {
+        let answer = self.request(of, request, words)?;
+        // Xen never gives a port number that a Port cannot hold.
+        Port::new(answer).ok_or_else(|| device_error(of, Errno::EINVAL))
+    }
+}
+
+/// A connection for the device of a descriptor.
+fn attached(path: &Path, shown: BorrowedFd<'_>) -> Result<Connection, Errno> {
+    let mut connection = Connection::new(path)?;
+    connection.call(&Request::Attach, Some(shown))?;
+    Ok(connection)
+}
+
+fn made_by() -> Result<Process, Errno> {
+    Process::current().map_err(|error| errno(error.errno))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<Errno> for Failed {
+    fn from(errno: Errno) -> Failed {
+        Failed::Errno(errno)
+    }
+}
+
+impl Failed {
+    /// As a C program sees it, whose device never says that it is from before a restore.
+    fn errno(self) -> Errno {
+        match self {
+            Failed::Errno(errno) => errno,
+            Failed::Resumed => Errno::EIO,
+        }
+    }
+
+    fn of(self, call: DeviceCall) -> DeviceError {
+        match self {
+            Failed::Errno(errno) => device_error(call, errno),
+            Failed::Resumed => DeviceError::new(ErrorKind::Resumed, call),
+        }
+    }
+}
+
+impl EventChannel for RemoteDevice {
+    fn bind_unbound_port(&self, remote: DomId) -> Result<Port, DeviceError> {
+        let words = [remote.as_raw().into(), 0];
+        self.bind(
+            DeviceCall::BindUnboundPort(remote),
+            abi::BIND_UNBOUND_PORT,
+            words,
+        )
+    }
+
+    fn bind_interdomain(&self, remote: RemotePort) -> Result<Port, DeviceError> {
+        let words = [remote.domid.as_raw().into(), remote.port.as_raw()];
+        self.bind(
+            DeviceCall::BindInterdomain(remote),
+            abi::BIND_INTERDOMAIN,
+            words,
+        )
+    }
+
+    fn bind_virq(&self, virq: Virq) -> Result<Port, DeviceError> {
+        let words = [virq.as_raw(), 0];
+        self.bind(DeviceCall::BindVirq(virq), abi::BIND_VIRQ, words)
+    }
+
+    fn bind_static(&self, port: Port) -> Result<(), DeviceError> {
+        let words = [port.as_raw(), 0];
+        self.request(DeviceCall::BindStatic(port), abi::BIND_STATIC, words)?;
+        Ok(())
+    }
+
+    fn unbind(&self, port: Port) -> Result<(), DeviceError> {
+        let words = [port.as_raw(), 0];
+        self.request(DeviceCall::Unbind(port), abi::UNBIND, words)?;
+        Ok(())
+    }
+
+    fn notify(&self, port: Port) -> Result<(), DeviceError> {
+        let words = [port.as_raw(), 0];
+        self.request(DeviceCall::Notify(port), abi::NOTIFY, words)?;
+        Ok(())
+    }
+
+    fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
+        buf.fill(|words| {
+            let ports = self.read(words.len());
+            let ports = ports.map_err(|failed| failed.of(DeviceCall::Pending))?;
+            for (word, port) in words.iter_mut().zip(&ports) {
+                *word = *port;
+            }
+            Ok(ports.len().min(words.len()))
+        })
+    }
+
+    fn unmask(&self, ports: &[Port]) -> Result<usize, DeviceError> {
+        let Some(&first) = ports.first() else {
+            return Ok(0);
+        };
+        let count = ports.len();
+        let words = ports.iter().take(MOST_PORTS).map(|port| port.as_raw());
+        self.write(words.collect())
+            .map_err(|failed| failed.of(DeviceCall::Unmask { first, count }))
+    }
+
+    fn reset(&self) -> Result<(), DeviceError> {
+        self.request(DeviceCall::Reset, abi::RESET, [0; 2])?;
+        Ok(())
+    }
+
+    fn restrict(&self, domid: DomId) -> Result<(), DeviceError> {
+        let words = [domid.as_raw().into(), 0];
+        self.request(DeviceCall::Restrict(domid), abi::RESTRICT_DOMID, words)?;
+        Ok(())
+    }
+
+    /// False too if the server went away.
+    fn is_resumed(&self) -> bool {
+        self.number(&Request::IsResumed).is_ok_and(|it| it == 1)
+    }
+
+    #[inline]
+    fn is_inherited(&self) -> bool {
+        !self.made_by.is_current()
+    }
+
+    fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
+        self.try_fd()
+            .map_err(|errno| device_error(DeviceCall::Descriptor, errno))
+    }
+}
+
+impl Drop for RemoteDevice {
+    fn drop(&mut self) {
+        drop(mem::take(&mut self.shown));
+        let connected = self.connection.get_mut();
+        let connected = connected.unwrap_or_else(PoisonError::into_inner);
+        // A forked child shares the connection of its parent.
+        if connected.made_by.is_current() {
+            // The server closes the device before the drop returns. If the server is gone, so is the device.
+            let _ = connected.connection.number(&Request::Close);
+        }
+    }
+}
+
+impl fmt::Debug for RemoteDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteDevice")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,101 @@
+//! The messages: see the [module](super) for what they mean.
+
+use evtchn_core::{DomId, Port, PortStatus, RemotePort, Status, Virq};
+use serde::{Deserialize, Serialize};
+
+use super::Act;
+
+/// The version that `hello` has.
+pub(super) const VERSION: u32 = 1;
+/// The most bytes of a message.
+pub(super) const LARGEST: usize = 64 << 10;
+/// The most ports in a message: what one read or write of the device moves with usual pages.
+pub(super) const MOST_PORTS: usize = crate::driver::abi::PAGE / size_of::<u32>();
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Request {
+    Hello { version: u32 },
+    Open { domid: u16, raw: bool },
+    Attach,
+    Ioctl { request: u32, words: [u32; 2] },
+    Read { most: usize },
+    Write { ports: Vec<u32> },
+    Overflow,
+    IsResumed,
+    Close,
+    Status { caller: u16, domid: u16, port: u32 },
+    Act(Act),
+    Dump,
+}
+
+/// What the server answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Answer {
+    Number(u64),
+    Ports(Vec<u32>),
+    Status { state: State, vcpu: u32 },
+    Refused(i32),
+    Resumed,
+}
+
+/// What a port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum State {
+    Closed,
+    Unbound { remote: u16 },
+    Interdomain { remote: u16, port: u32 },
+    Pirq { pirq: u32 },
+    Virq { virq: u32 },
+    Ipi,
+}
+
+impl Answer {
+    pub(super) fn status(status: PortStatus) -> Answer {
+        let state = match status.state {
+            Status::Unbound { remote } => State::Unbound {
+                remote: remote.as_raw(),
+            },
+            Status::Interdomain { remote } => State::Interdomain {
+                remote: remote.domid.as_raw(),
+                port: remote.port.as_raw(),
+            },
+            Status::Pirq { pirq } => State::Pirq { pirq },
+            Status::Virq { virq } => State::Virq {
+                virq: virq.as_raw(),
+            },
+            Status::Ipi => State::Ipi,
+            _ => State::Closed,
+        };
+        Answer::Status {
+            state,
+            vcpu: status.vcpu,
+        }
+    }
+}
+
+impl State {
+    /// The state as the core has it. None for a port that no domain can have.
+    pub(super) fn status(self) -> Option<Status> {
+        Some(match self {
+            State::Closed => Status::Closed,
+            State::Unbound { remote } => Status::Unbound {
+                remote: DomId::new(remote),
+            },
+            State::Interdomain { remote, port } => Status::Interdomain {
+                remote: RemotePort {
+                    domid: DomId::new(remote),
+                    port: Port::new(port)?,
+                },
+            },
+            State::Pirq { pirq } => Status::Pirq { pirq },
+            State::Virq { virq } => Status::Virq {
+                virq: Virq::new(virq),
+            },
+            State::Ipi => Status::Ipi,
+        })
+    }
+}
