@@ -78,8 +78,7 @@ impl Sim {
         let stop = Stop::on_signal(move || drop((&stopper).write(&[0])));
         let _stop = stop.context("cannot watch for signals")?;
         let server = Server::bind(path, &sim);
-        let mut server =
-            server.with_context(|| format!("cannot listen at {}", path.display()))?;
+        let mut server = server.with_context(|| format!("cannot listen at {}", path.display()))?;
         print(format!("listening at {}\n", Plain(path.display())).as_bytes())?;
         server.run(stopped).context("cannot wait for requests")
     }

@@ -27,7 +27,10 @@ use crate::world::Delivery;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(missing_docs, reason = "each field is the argument of the call that is named")]
+#[expect(
+    missing_docs,
+    reason = "each field is the argument of the call that is named"
+)]
 pub enum Act {
     /// [`Sim::create_domain`]. The answer is the id.
     CreateDomain,

@@ -137,7 +137,9 @@ impl RemoteDevice {
     /// # Errors
     /// `EBADF` where the domain is gone, and `EIO` if the server went away.
     pub fn overflow(&self) -> Result<(), Errno> {
-        self.call(&Request::Overflow).map(drop).map_err(Failed::errno)
+        self.call(&Request::Overflow)
+            .map(drop)
+            .map_err(Failed::errno)
     }
 
     fn call(&self, request: &Request) -> Result<Answer, Failed> {

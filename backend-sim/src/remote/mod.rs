@@ -67,8 +67,8 @@ mod act;
 mod client;
 mod device;
 mod protocol;
-mod server;
 mod served;
+mod server;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -137,7 +137,10 @@ impl Connection {
         let (request, passed) = match socket::receive(self.as_fd(), buf, RecvFlags::DONTWAIT) {
             Ok(Received::Message(request, passed)) => (request, passed),
             Ok(Received::Bad) => {
-                self.send(&Answer::Refused(rustix::io::Errno::BADMSG.raw_os_error()), None);
+                self.send(
+                    &Answer::Refused(rustix::io::Errno::BADMSG.raw_os_error()),
+                    None,
+                );
                 return false;
             }
             Err(rustix::io::Errno::AGAIN) => return true,
@@ -145,7 +148,10 @@ impl Connection {
         };
         let is_welcome = self.is_greeted || request == Request::Hello { version: VERSION };
         if !is_welcome {
-            self.send(&Answer::Refused(rustix::io::Errno::PROTO.raw_os_error()), None);
+            self.send(
+                &Answer::Refused(rustix::io::Errno::PROTO.raw_os_error()),
+                None,
+            );
             return false;
         }
         self.is_greeted = true;
@@ -242,10 +248,7 @@ fn on_device(device: &SimDevice, request: Request) -> Answered {
 
 /// Whether a device from before a restore refuses a request by itself.
 const fn needs_current_device(request: u32) -> bool {
-    !matches!(
-        request,
-        abi::NOTIFY | abi::RESET | abi::RESTRICT_DOMID
-    )
+    !matches!(request, abi::NOTIFY | abi::RESET | abi::RESTRICT_DOMID)
 }
 
 /// A file with the text, because it need not fit into a message.

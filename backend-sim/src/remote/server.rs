@@ -119,7 +119,11 @@ impl Server {
     fn poll(&self, stop: BorrowedFd<'_>, timeout: Option<&Timespec>) -> io::Result<Ready> {
         let asked = PollFlags::IN;
         let mut fds = vec![PollFd::new(&stop, asked)];
-        let comes = if self.is_full { PollFlags::empty() } else { asked };
+        let comes = if self.is_full {
+            PollFlags::empty()
+        } else {
+            asked
+        };
         fds.push(PollFd::new(&self.listener, comes));
         fds.extend(self.connections.values().map(|it| PollFd::new(it, asked)));
         match rustix::event::poll(&mut fds, timeout) {
