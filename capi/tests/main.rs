@@ -9,3 +9,4 @@ mod corpus;
 mod installed;
 mod names;
 mod programs;
+mod served;

@@ -72,7 +72,7 @@ fn each_function_of_the_simulator_does_what_its_header_says() {
 }
 
 /// Whether a test has to be skipped, because the machine has no such program.
-fn is_missing(program: &str) -> bool {
+pub(crate) fn is_missing(program: &str) -> bool {
     let is_missing = Command::new(program).arg("--version").output().is_err();
     if is_missing {
         eprintln!("skipped: there is no {program}");
@@ -123,17 +123,19 @@ fn valgrind_finds_no_error_and_no_leak() {
     ];
     thread::scope(|scope| {
         for (name, sources) in programs {
-            scope.spawn(|| check(&build(name, sources)));
+            scope.spawn(|| check(&build(name, sources), |_| ()));
         }
     });
 }
 
-fn check(program: &Path) {
+/// Runs a program in valgrind, with what `prepare` adds to its environment.
+pub(crate) fn check(program: &Path, prepare: impl FnOnce(&mut Command)) {
     let mut checked: Command = command(&PathBuf::from("valgrind"));
     checked.args(["--quiet", "--error-exitcode=9", "--leak-check=full"]);
     // The environment makes only the one program survive that overflows.
-    if program.ends_with("checked-overflow") {
+    if program.to_string_lossy().ends_with("overflow") {
         checked.env("EVTCHN_SURVIVE_OVERFLOW", "1");
     }
+    prepare(&mut checked);
     run(checked.arg(program));
 }

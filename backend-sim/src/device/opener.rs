@@ -109,8 +109,8 @@ impl SimOpen {
     }
 
     /// The same opener, but its devices are as a C program has them, which does not notice a
-    /// [restore](crate::World::save_restore) of its domain: their binds give ports of the new domain, and dropping
-    /// one closes its file, with its ports from before.
+    /// [restore](crate::World::save_restore) of its domain: their calls go to the kernel as before, and dropping one
+    /// closes its file, with its ports from before.
     ///
     /// ```
     /// use evtchn_core::{DomId, Open};
@@ -118,9 +118,9 @@ impl SimOpen {
     ///
     /// let sim = Sim::new(1);
     /// let device = sim.open(sim.create_domain()?).raw().open()?;
-    /// device.ioctl_raw(abi::BIND_UNBOUND_PORT, [0, 0])?;
+    /// let port = device.ioctl_raw(abi::BIND_UNBOUND_PORT, [0, 0])?;
     /// sim.save_restore(device.file().domid())?;
-    /// device.ioctl_raw(abi::BIND_UNBOUND_PORT, [0, 0])?;
+    /// device.ioctl_raw(abi::NOTIFY, [port, 0])?; // without effect
     /// drop(device);
     /// assert_eq!(sim.with(|world| world.old_ports_released()), 1); // which a kernel need not survive
     /// # Ok::<_, Box<dyn std::error::Error>>(())

@@ -12,7 +12,7 @@ use evtchn_core::{
 use evtchn_fork::Process;
 
 use super::client::Connection;
-use super::protocol::{Answer, MOST_PORTS, Request};
+use super::protocol::{Answer, MOST_PORTS, RESUMED, Request};
 use super::served::errno;
 use crate::driver::abi;
 use crate::errno::Errno;
@@ -45,13 +45,6 @@ struct Connected {
     connection: Connection,
     /// The process that made it. A forked child makes one of its own.
     made_by: Process,
-}
-
-/// What a call returns besides an errno.
-#[derive(Debug)]
-enum Failed {
-    Errno(Errno),
-    Resumed,
 }
 
 impl RemoteDevice {
@@ -112,7 +105,7 @@ impl RemoteDevice {
     /// # Errors
     /// Those of the simulated device, and `EIO` if the server went away.
     pub fn ioctl_raw(&self, request: u32, words: [u32; 2]) -> Result<u32, Errno> {
-        self.ioctl(request, words).map_err(Failed::errno)
+        self.ioctl(request, words)
     }
 
     /// read(2) of four bytes, which never sleeps: [`SimDevice::read_raw`](crate::SimDevice::read_raw).
@@ -120,7 +113,7 @@ impl RemoteDevice {
     /// # Errors
     /// Those of the simulated device, and `EIO` if the server went away.
     pub fn read_raw(&self) -> Result<u32, Errno> {
-        let ports = self.read(1).map_err(Failed::errno)?;
+        let ports = self.read(1)?;
         ports.first().copied().ok_or(Errno::EAGAIN)
     }
 
@@ -129,7 +122,7 @@ impl RemoteDevice {
     /// # Errors
     /// Those of the simulated device, and `EIO` if the server went away.
     pub fn write_raw(&self, port: u32) -> Result<(), Errno> {
-        self.write(vec![port]).map(drop).map_err(Failed::errno)
+        self.write(vec![port]).map(drop)
     }
 
     /// The ring overflows at once: [`World::overflow`](crate::World::overflow).
@@ -137,17 +130,13 @@ impl RemoteDevice {
     /// # Errors
     /// `EBADF` where the domain is gone, and `EIO` if the server went away.
     pub fn overflow(&self) -> Result<(), Errno> {
-        self.call(&Request::Overflow)
-            .map(drop)
-            .map_err(Failed::errno)
+        self.call(&Request::Overflow).map(drop)
     }
 
-    fn call(&self, request: &Request) -> Result<Answer, Failed> {
+    fn call(&self, request: &Request) -> Result<Answer, Errno> {
         let mut connected = self.connected()?;
-        match connected.connection.call(request, None)? {
-            (Answer::Resumed, _) => Err(Failed::Resumed),
-            (answer, _) => Ok(answer),
-        }
+        let (answer, _) = connected.connection.call(request, None)?;
+        Ok(answer)
     }
 
     /// The connection of this process.
@@ -164,34 +153,35 @@ impl RemoteDevice {
         Ok(connected)
     }
 
-    fn number(&self, request: &Request) -> Result<u64, Failed> {
+    fn number(&self, request: &Request) -> Result<u64, Errno> {
         match self.call(request)? {
             Answer::Number(number) => Ok(number),
-            _ => Err(Errno::EIO.into()),
+            _ => Err(Errno::EIO),
         }
     }
 
-    fn ioctl(&self, request: u32, words: [u32; 2]) -> Result<u32, Failed> {
+    fn ioctl(&self, request: u32, words: [u32; 2]) -> Result<u32, Errno> {
         let answer = self.number(&Request::Ioctl { request, words })?;
-        Ok(u32::try_from(answer).map_err(|_| Errno::EIO)?)
+        u32::try_from(answer).map_err(|_| Errno::EIO)
     }
 
-    fn read(&self, most: usize) -> Result<Vec<u32>, Failed> {
+    fn read(&self, most: usize) -> Result<Vec<u32>, Errno> {
         match self.call(&Request::Read { most }) {
             Ok(Answer::Ports(ports)) => Ok(ports),
-            Ok(_) => Err(Errno::EIO.into()),
-            Err(Failed::Errno(Errno::EAGAIN)) => Ok(Vec::new()),
-            Err(failed) => Err(failed),
+            Ok(_) => Err(Errno::EIO),
+            Err(Errno::EAGAIN) => Ok(Vec::new()),
+            Err(errno) => Err(errno),
         }
     }
 
-    fn write(&self, ports: Vec<u32>) -> Result<usize, Failed> {
+    fn write(&self, ports: Vec<u32>) -> Result<usize, Errno> {
         let written = self.number(&Request::Write { ports })?;
-        Ok(usize::try_from(written).map_err(|_| Errno::EIO)?)
+        usize::try_from(written).map_err(|_| Errno::EIO)
     }
 
     fn request(&self, of: DeviceCall, request: u32, words: [u32; 2]) -> Result<u32, DeviceError> {
-        self.ioctl(request, words).map_err(|failed| failed.of(of))
+        self.ioctl(request, words)
+            .map_err(|errno| failed(of, errno))
     }
 
     fn bind(&self, of: DeviceCall, request: u32, words: [u32; 2]) -> Result<Port, DeviceError> {
@@ -216,26 +206,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl From<Errno> for Failed {
-    fn from(errno: Errno) -> Failed {
-        Failed::Errno(errno)
-    }
-}
-
-impl Failed {
-    /// As a C program sees it, whose device never says that it is from before a restore.
-    fn errno(self) -> Errno {
-        match self {
-            Failed::Errno(errno) => errno,
-            Failed::Resumed => Errno::EIO,
-        }
-    }
-
-    fn of(self, call: DeviceCall) -> DeviceError {
-        match self {
-            Failed::Errno(errno) => device_error(call, errno),
-            Failed::Resumed => DeviceError::new(ErrorKind::Resumed, call),
-        }
+fn failed(call: DeviceCall, errno: Errno) -> DeviceError {
+    match errno {
+        RESUMED => DeviceError::new(ErrorKind::Resumed, call),
+        errno => device_error(call, errno),
     }
 }
 
@@ -284,7 +258,7 @@ impl EventChannel for RemoteDevice {
     fn pending(&self, buf: &mut PortBuf) -> Result<(), DeviceError> {
         buf.fill(|words| {
             let ports = self.read(words.len());
-            let ports = ports.map_err(|failed| failed.of(DeviceCall::Pending))?;
+            let ports = ports.map_err(|errno| failed(DeviceCall::Pending, errno))?;
             for (word, port) in words.iter_mut().zip(&ports) {
                 *word = *port;
             }
@@ -299,7 +273,7 @@ impl EventChannel for RemoteDevice {
         let count = ports.len();
         let words = ports.iter().take(MOST_PORTS).map(|port| port.as_raw());
         self.write(words.collect())
-            .map_err(|failed| failed.of(DeviceCall::Unmask { first, count }))
+            .map_err(|errno| failed(DeviceCall::Unmask { first, count }, errno))
     }
 
     fn reset(&self) -> Result<(), DeviceError> {

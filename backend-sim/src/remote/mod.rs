@@ -60,8 +60,8 @@
 //! | `{"act":"step"}`: an [`Act`] | its number | |
 //! | `"dump"` | how many bytes it has | the answer has a file with the text |
 //!
-//! A call that fails is answered with `{"refused":22}`, its errno, and one of a device from before a restore
-//! with `"resumed"`.
+//! A call that fails is answered with `{"refused":22}`, its errno, and one that a device from before a restore refuses by
+//! itself with `{"refused":4096}`, which is no errno.
 
 mod act;
 mod client;

@@ -4,6 +4,7 @@ use evtchn_core::{DomId, Port, PortStatus, RemotePort, Status, Virq};
 use serde::{Deserialize, Serialize};
 
 use super::Act;
+use crate::errno::Errno;
 
 /// The version that `hello` has.
 pub(super) const VERSION: u32 = 1;
@@ -11,6 +12,9 @@ pub(super) const VERSION: u32 = 1;
 pub(super) const LARGEST: usize = 64 << 10;
 /// The most ports in a message: what one read or write of the device moves with usual pages.
 pub(super) const MOST_PORTS: usize = crate::driver::abi::PAGE / size_of::<u32>();
+
+/// In place of an errno, which is smaller: the device is from before a restore.
+pub(super) const RESUMED: Errno = Errno::new(4096);
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +42,6 @@ pub(super) enum Answer {
     Ports(Vec<u32>),
     Status { state: State, vcpu: u32 },
     Refused(i32),
-    Resumed,
 }
 
 /// What a port is.

@@ -9,7 +9,7 @@ use evtchn_core::{DomId, EventChannel, Open, PortStatuses};
 use rustix::fs::MemfdFlags;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::protocol::{Answer, LARGEST, MOST_PORTS, Request, VERSION};
+use super::protocol::{Answer, LARGEST, MOST_PORTS, RESUMED, Request, VERSION};
 use super::socket::{self, Received};
 use crate::device::SimDevice;
 use crate::driver::abi;
@@ -228,9 +228,9 @@ fn on_device(device: &SimDevice, request: Request) -> Answered {
     let is_resumed = device.is_resumed();
     match request {
         Request::Ioctl { request, .. } if is_resumed && needs_current_device(request) => {
-            Ok((Answer::Resumed, None))
+            Err(RESUMED)
         }
-        Request::Read { .. } if is_resumed => Ok((Answer::Resumed, None)),
+        Request::Read { .. } if is_resumed => Err(RESUMED),
         Request::Ioctl { request, words } => number(device.ioctl_raw(request, words)?),
         Request::Read { most } => {
             let ports = device.read_many(most.min(MOST_PORTS))?;
