@@ -10,6 +10,7 @@ mod dumps;
 mod pictures;
 mod replay;
 mod schema;
+mod sim;
 mod support;
 mod timeline;
 mod versions;
