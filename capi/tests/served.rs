@@ -18,7 +18,7 @@ use evtchn::sim::remote::{Act, RemoteOpen, RemoteSim, Server};
 use evtchn::{DomId, Port, RemotePort};
 
 use crate::installed::{build, command, prefix, run, source};
-use crate::programs::{check, is_missing};
+use crate::programs::{SEVERAL_PROCESSES, check, example, is_missing, lines_of};
 
 /// The variables of a process that is this binary: what it is, and where the machine is served.
 const ROLE: &str = "EVTCHN_TEST_ROLE";
@@ -346,6 +346,50 @@ fn a_program_without_a_server_or_a_domain_cannot_open_a_device() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(said, format!("open: {error}\n"));
     }
+}
+
+#[test]
+fn the_commands_of_the_document_run_a_front_and_a_back_end_in_two_domains() {
+    if is_missing("pkg-config") {
+        return;
+    }
+    let lines = lines_of(SEVERAL_PROCESSES);
+    let [listen, compile, export, back, front, dump]: &[String; 6] =
+        lines.as_slice().try_into().unwrap();
+    assert!(
+        listen.starts_with("evtchn sim --listen /tmp/machine "),
+        "{listen}"
+    );
+    assert!(
+        dump.starts_with("evtchn sim --dump /tmp/machine "),
+        "{dump}"
+    );
+    let machine = Machine::new();
+    let folder = example("example-served");
+    let shell = |commands: &[&str]| {
+        let mut shell = Command::new("sh");
+        let path = machine.path.to_str().unwrap();
+        shell.args(["-euc", &commands.join("\n").replace("/tmp/machine", path)]);
+        shell.current_dir(&folder).env("PREFIX", prefix());
+        shell.env("LD_LIBRARY_PATH", prefix().join("lib"));
+        shell.env("PKG_CONFIG_PATH", prefix().join("lib/pkgconfig"));
+        shell
+    };
+    run(&mut shell(&[compile]));
+    let build = "cc -o backend backend.c backend_main.c $(pkg-config --cflags --libs xenevtchn)";
+    run(&mut shell(&[build]));
+
+    let mut back = Running::new(&mut shell(&[export, &back.replace("./", "exec ./")]));
+    let port = back.line("port ");
+    let front = front.replace(" 10 ", &format!(" {port} "));
+    assert_eq!(run(&mut shell(&[export, &front])), "1000 answers\n");
+    assert!(
+        machine
+            .dump()
+            .contains(&format!("d0:{port} unbound for d1"))
+    );
+    back.kill();
+    assert_eq!(machine.dump(), machine.before);
 }
 
 #[test]
