@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use super::protocol::{Answer, LARGEST, MOST_PORTS, RESUMED, Request, VERSION};
 use super::socket::{self, Received};
 use crate::device::SimDevice;
-use crate::driver::abi;
+use crate::driver::abi::{self, PollBits};
 use crate::errno::Errno;
 use crate::sim::Sim;
 
@@ -97,6 +97,17 @@ impl Devices {
                     .shown(held.device.file())
                     .is_some_and(|pollable| pollable.is_open())
         });
+    }
+}
+
+impl Drop for Devices {
+    /// Whoever sleeps for a device wakes, and finds that the server is gone.
+    fn drop(&mut self) {
+        for held in self.open.values() {
+            if let Some(pollable) = self.sim.lock().shown(held.device.file()) {
+                pollable.show(PollBits::ERROR);
+            }
+        }
     }
 }
 

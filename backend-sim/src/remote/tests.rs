@@ -274,6 +274,7 @@ fn a_call_fails_with_eio_once_the_server_is_gone() {
     let serving = Serving::new();
     let (device, machine) = (serving.open(), serving.machine());
     drop(serving);
+    assert_eq!(revents(&device), PollFlags::ERR); // so whoever sleeps looks
     let error = device.bind_virq(Virq::DOM_EXC).unwrap_err();
     assert_eq!(
         (error.kind(), Errno::of(&error)),

@@ -116,6 +116,74 @@ fn a_message_that_is_no_request_ends_its_connection_alone() {
     good.works();
 }
 
+/// Requests of each kind.
+fn requests() -> Vec<Request> {
+    let (domid, remote, port) = (1, 0, 10);
+    vec![
+        Request::Hello { version: VERSION },
+        Request::Open {
+            domid: 0,
+            raw: true,
+        },
+        Request::Attach,
+        Request::Ioctl {
+            request: abi::BIND_UNBOUND_PORT,
+            words: [1, 0],
+        },
+        Request::Read { most: 3 },
+        Request::Write {
+            ports: vec![10, 11],
+        },
+        Request::Overflow,
+        Request::IsResumed,
+        Request::Close,
+        Request::Status {
+            caller: 0,
+            domid,
+            port,
+        },
+        Request::Dump,
+        Request::Act(Act::CreateDomain),
+        Request::Act(Act::SaveRestore { domid }),
+        Request::Act(Act::AllocUnbound { domid, remote }),
+        Request::Act(Act::Events { domid, port }),
+        Request::Act(Act::Advance {
+            by: std::time::Duration::from_millis(70),
+        }),
+    ]
+}
+
+#[test]
+fn requests_with_bytes_that_are_changed_at_random_harm_nobody_else() {
+    let serving = Serving::new();
+    let good = Good::new(&serving);
+    let requests = requests();
+    let mut choice = crate::Choice::seeded(1);
+    let mut hostile = Hostile::greeted(&serving);
+    let mut answers = 0;
+    for turn in 0..3000 {
+        let request = &requests[choice.of(requests.len())];
+        let mut bytes = serde_json::to_vec(request).unwrap();
+        for _ in 0..choice.of(3) {
+            let place = choice.of(bytes.len());
+            match choice.of(3) {
+                0 => bytes[place] = u8::try_from(choice.of(256)).unwrap(),
+                1 => bytes[place] = b'0' + u8::try_from(choice.of(10)).unwrap(),
+                _ => bytes.truncate(place.max(1)),
+            }
+        }
+        hostile.send(&bytes);
+        match hostile.answer() {
+            Some(_) => answers += 1,
+            None => hostile = Hostile::greeted(&serving),
+        }
+        if turn % 100 == 0 {
+            good.works();
+        }
+    }
+    assert!(answers > 1000, "{answers}");
+}
+
 #[test]
 fn another_version_and_a_request_before_hello_are_refused() {
     let serving = Serving::new();
