@@ -1,6 +1,7 @@
 //! `evtchn sim`: one simulated machine for several processes.
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -73,8 +74,7 @@ impl Sim {
             sim.create_domain()
                 .map_err(|errno| anyhow!("cannot create a guest: {errno}"))?;
         }
-        let (stopped, stopper) = io::pipe().context("cannot make a pipe")?;
-        // A full pipe is readable already.
+        let (stopped, stopper) = UnixStream::pair().context("cannot make a socket")?;
         let stop = Stop::on_signal(move || drop((&stopper).write(&[0])));
         let _stop = stop.context("cannot watch for signals")?;
         let server = Server::bind(path, &sim);

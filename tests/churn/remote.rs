@@ -28,13 +28,13 @@ pub(super) const PAIRS: &[Pair] = &[
         devices,
     ),
     (
-        "domains_that_are_created_over_a_socket_and_destroyed",
+        "ports_that_are_bound_over_a_socket_and_closed",
         &[
             "sim::remote::RemoteSim::at",
             "sim::remote::RemoteSim::act",
             "sim::remote::RemoteSim::dump",
         ],
-        domains,
+        ports,
     ),
 ];
 
@@ -81,14 +81,15 @@ fn devices(_: &Rig) {
     serving.end();
 }
 
-fn domains(_: &Rig) {
+fn ports(_: &Rig) {
     let serving = Serving::new();
     let machine = RemoteSim::at(&serving.path);
     nearly_flat(|| {
-        let domid = machine.act(Act::CreateDomain).unwrap();
+        let (domid, remote) = (0, 0);
+        let port = machine.act(Act::AllocUnbound { domid, remote }).unwrap();
         machine.dump().unwrap();
-        let domid = u16::try_from(domid).unwrap();
-        machine.act(Act::DestroyDomain { domid }).unwrap();
+        let port = u32::try_from(port).unwrap();
+        machine.act(Act::Close { domid, port }).unwrap();
     });
     serving.end();
 }

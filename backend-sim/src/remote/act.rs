@@ -81,56 +81,56 @@ impl Act {
     /// Those of the call that is named.
     pub fn on(self, sim: &Sim) -> Result<u64, Errno> {
         let id = DomId::new;
-        let nothing = |()| 0;
-        match self {
-            Act::CreateDomain => sim.create_domain().map(|domid| domid.as_raw().into()),
-            Act::DestroyDomain { domid } => sim.destroy_domain(id(domid)).map(nothing),
-            Act::SaveRestore { domid } => sim.save_restore(id(domid)).map(nothing),
-            Act::Checkpoint { domid } => sim.checkpoint(id(domid)).map(nothing),
-            Act::AllocUnbound { domid, remote } => sim
-                .with(|world| world.kernel_alloc_unbound(id(domid), id(remote)))
-                .map(u64::from),
+        Ok(match self {
+            Act::CreateDomain => sim.create_domain()?.as_raw().into(),
+            Act::DestroyDomain { domid } => done(sim.destroy_domain(id(domid)))?,
+            Act::SaveRestore { domid } => done(sim.save_restore(id(domid)))?,
+            Act::Checkpoint { domid } => done(sim.checkpoint(id(domid)))?,
+            Act::AllocUnbound { domid, remote } => {
+                let allocated = sim.with(|it| it.kernel_alloc_unbound(id(domid), id(remote)));
+                allocated?.into()
+            }
             Act::BindInterdomain {
                 domid,
                 remote,
                 port,
-            } => sim
-                .with(|world| world.kernel_bind_interdomain(id(domid), id(remote), port))
-                .map(u64::from),
-            Act::Send { domid, port } => sim
-                .with(|world| world.kernel_send(id(domid), port))
-                .map(nothing),
-            Act::Close { domid, port } => sim
-                .with(|world| world.kernel_close(id(domid), port))
-                .map(nothing),
-            Act::Events { domid, port } => sim
-                .with(|world| world.kernel_events(id(domid), port))
-                .map(u64::from),
-            Act::RaiseVirq { domid, virq } => {
-                sim.raise_virq(id(domid), Virq::new(virq)).map(nothing)
+            } => {
+                let (own, remote) = (id(domid), id(remote));
+                let bound = sim.with(|it| it.kernel_bind_interdomain(own, remote, port));
+                bound?.into()
             }
-            other => Ok(other.done_on(sim)),
-        }
-    }
-
-    /// Does what cannot fail.
-    fn done_on(self, sim: &Sim) -> u64 {
-        match self {
-            Act::SetDelivery { delivery } => sim.set_delivery(delivery),
+            Act::Send { domid, port } => done(sim.with(|it| it.kernel_send(id(domid), port)))?,
+            Act::Close { domid, port } => done(sim.with(|it| it.kernel_close(id(domid), port)))?,
+            Act::Events { domid, port } => sim.with(|it| it.kernel_events(id(domid), port))?.into(),
+            Act::RaiseVirq { domid, virq } => done(sim.raise_virq(id(domid), Virq::new(virq)))?,
+            Act::SetDelivery { delivery } => {
+                sim.set_delivery(delivery);
+                0
+            }
             Act::Fail { call, errno, nth } => {
                 let fault = Fault::fail(call, Errno::new(errno));
                 sim.install(if nth == 0 { fault } else { fault.nth(nth) });
+                0
             }
-            Act::ClearFaults => sim.clear_faults(),
-            Act::Advance { by } => sim.advance(by),
-            Act::Step => return sim.step().into(),
-            Act::Held => return sim.held() as u64,
-            Act::OpenFiles => return sim.open_files() as u64,
-            Act::OldPortsReleased => return sim.with(|world| world.old_ports_released()),
-            Act::Now => return u64::try_from(sim.now().as_nanos()).unwrap_or(u64::MAX),
-            Act::Digest => return sim.digest(),
-            _ => {}
-        }
-        0
+            Act::ClearFaults => {
+                sim.clear_faults();
+                0
+            }
+            Act::Advance { by } => {
+                sim.advance(by);
+                0
+            }
+            Act::Step => sim.step().into(),
+            Act::Held => sim.held() as u64,
+            Act::OpenFiles => sim.open_files() as u64,
+            Act::OldPortsReleased => sim.with(|it| it.old_ports_released()),
+            Act::Now => u64::try_from(sim.now().as_nanos()).unwrap_or(u64::MAX),
+            Act::Digest => sim.digest(),
+        })
     }
+}
+
+/// The answer of a call that returns nothing.
+fn done(done: Result<(), Errno>) -> Result<u64, Errno> {
+    done.map(|()| 0)
 }

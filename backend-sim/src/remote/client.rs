@@ -53,10 +53,8 @@ impl Connection {
 
     /// Makes a request whose answer is a number.
     pub(super) fn number(&mut self, request: &Request) -> Result<u64, Errno> {
-        match self.call(request, None)? {
-            (Answer::Number(number), _) => Ok(number),
-            _ => Err(Errno::EIO),
-        }
+        let (answer, _) = self.call(request, None)?;
+        answer.number()
     }
 }
 
@@ -152,7 +150,7 @@ impl PortStatuses for RemotePrivcmd {
                 let state = state.status().ok_or(Errno::EIO)?;
                 Ok(PortStatus { state, vcpu })
             }
-            _ => Err(Errno::EIO),
+            Answer::Number(_) | Answer::Ports(_) | Answer::Refused(_) => Err(Errno::EIO),
         });
         let call = DeviceCall::Status(RemotePort { domid, port });
         status.map_err(|errno| device_error(call, errno))

@@ -12,7 +12,7 @@ use evtchn_core::{
 use evtchn_fork::Process;
 
 use super::client::Connection;
-use super::protocol::{Answer, MOST_PORTS, RESUMED, Request};
+use super::protocol::{Answer, MOST_PORTS, OnDevice, RESUMED, Request};
 use super::served::errno;
 use crate::driver::abi;
 use crate::errno::Errno;
@@ -130,12 +130,12 @@ impl RemoteDevice {
     /// # Errors
     /// `EBADF` where the domain is gone, and `EIO` if the server went away.
     pub fn overflow(&self) -> Result<(), Errno> {
-        self.call(&Request::Overflow).map(drop)
+        self.call(OnDevice::Overflow).map(drop)
     }
 
-    fn call(&self, request: &Request) -> Result<Answer, Errno> {
+    fn call(&self, call: OnDevice) -> Result<Answer, Errno> {
         let mut connected = self.connected()?;
-        let (answer, _) = connected.connection.call(request, None)?;
+        let (answer, _) = connected.connection.call(&Request::OnDevice(call), None)?;
         Ok(answer)
     }
 
@@ -153,29 +153,26 @@ impl RemoteDevice {
         Ok(connected)
     }
 
-    fn number(&self, request: &Request) -> Result<u64, Errno> {
-        match self.call(request)? {
-            Answer::Number(number) => Ok(number),
-            _ => Err(Errno::EIO),
-        }
+    fn number(&self, call: OnDevice) -> Result<u64, Errno> {
+        self.call(call)?.number()
     }
 
     fn ioctl(&self, request: u32, words: [u32; 2]) -> Result<u32, Errno> {
-        let answer = self.number(&Request::Ioctl { request, words })?;
+        let answer = self.number(OnDevice::Ioctl { request, words })?;
         u32::try_from(answer).map_err(|_| Errno::EIO)
     }
 
     fn read(&self, most: usize) -> Result<Vec<u32>, Errno> {
-        match self.call(&Request::Read { most }) {
+        match self.call(OnDevice::Read { most }) {
             Ok(Answer::Ports(ports)) => Ok(ports),
-            Ok(_) => Err(Errno::EIO),
+            Ok(Answer::Number(_) | Answer::Status { .. } | Answer::Refused(_)) => Err(Errno::EIO),
             Err(Errno::EAGAIN) => Ok(Vec::new()),
             Err(errno) => Err(errno),
         }
     }
 
     fn write(&self, ports: Vec<u32>) -> Result<usize, Errno> {
-        let written = self.number(&Request::Write { ports })?;
+        let written = self.number(OnDevice::Write { ports })?;
         usize::try_from(written).map_err(|_| Errno::EIO)
     }
 
@@ -289,7 +286,7 @@ impl EventChannel for RemoteDevice {
 
     /// False too if the server went away.
     fn is_resumed(&self) -> bool {
-        self.number(&Request::IsResumed).is_ok_and(|it| it == 1)
+        self.number(OnDevice::IsResumed).is_ok_and(|it| it == 1)
     }
 
     #[inline]

@@ -42,19 +42,19 @@
 //! The socket is of the type `SOCK_SEQPACKET`. Each message is a [JSON](https://www.json.org) value of at most 64 KiB.
 //! A client sends one request, then waits for its answer, which is one message too. The first request is `hello` with
 //! the version. A message that is no request is answered with `EBADMSG`, another version with `EPROTO`, and the server
-//! then closes the connection, as it does if the client does not take its answers. Of one process, it
-//! takes no more than 256 connections at a time.
+//! then closes the connection, as it does if the client does not take its answers. Of the connections that use no
+//! device, the server keeps 64, those with the latest requests.
 //!
 //! | request | answer | descriptor |
 //! | --- | --- | --- |
 //! | `{"hello":{"version":1}}` | `{"number":0}` | |
 //! | `{"open":{"domid":0,"raw":true}}`: opens the device for this connection, once | `{"number":0}` | the answer has that of the device |
 //! | `"attach"`: the device of a descriptor, in place of `open` | as of `open` | the request has it |
-//! | `{"ioctl":{"request":17666,"words":[0,0]}}` | `{"number":10}` | |
-//! | `{"read":{"most":1}}`: never sleeps | `{"ports":[10]}` | |
-//! | `{"write":{"ports":[10]}}` | how many were written | |
-//! | `"overflow"`: [`World::overflow`](crate::World::overflow) | `{"number":0}` | |
-//! | `"is_resumed"` | 1 if the domain was restored, else 0 | |
+//! | `{"on_device":{"ioctl":{"request":279810,"words":[0,0]}}}` | `{"number":10}` | |
+//! | `{"on_device":{"read":{"most":1}}}`: never sleeps | `{"ports":[10]}` | |
+//! | `{"on_device":{"write":{"ports":[10]}}}` | how many were written | |
+//! | `{"on_device":"overflow"}`: [`World::overflow`](crate::World::overflow) | `{"number":0}` | |
+//! | `{"on_device":"is_resumed"}` | 1 if the domain was restored and the device notices that, else 0 | |
 //! | `"close"`: the client has closed its descriptor | `{"number":0}` | |
 //! | `{"status":{"caller":0,"domid":0,"port":10}}` | `{"status":{"state":"closed","vcpu":0}}` | |
 //! | `{"act":"step"}`: an [`Act`] | its number | |

@@ -23,15 +23,22 @@ pub(super) enum Request {
     Hello { version: u32 },
     Open { domid: u16, raw: bool },
     Attach,
+    OnDevice(OnDevice),
+    Close,
+    Status { caller: u16, domid: u16, port: u32 },
+    Act(Act),
+    Dump,
+}
+
+/// A call on the device of the connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum OnDevice {
     Ioctl { request: u32, words: [u32; 2] },
     Read { most: usize },
     Write { ports: Vec<u32> },
     Overflow,
     IsResumed,
-    Close,
-    Status { caller: u16, domid: u16, port: u32 },
-    Act(Act),
-    Dump,
 }
 
 /// What the server answers.
@@ -57,6 +64,14 @@ pub(super) enum State {
 }
 
 impl Answer {
+    /// The number of an answer that is one. `EIO` if it is not.
+    pub(super) fn number(self) -> Result<u64, Errno> {
+        match self {
+            Answer::Number(number) => Ok(number),
+            Answer::Ports(_) | Answer::Status { .. } | Answer::Refused(_) => Err(Errno::EIO),
+        }
+    }
+
     pub(super) fn status(status: PortStatus) -> Answer {
         let state = match status.state {
             Status::Unbound { remote } => State::Unbound {
@@ -71,7 +86,8 @@ impl Answer {
                 virq: virq.as_raw(),
             },
             Status::Ipi => State::Ipi,
-            _ => State::Closed,
+            // The simulator has no others.
+            Status::Closed | _ => State::Closed,
         };
         Answer::Status {
             state,

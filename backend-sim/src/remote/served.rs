@@ -9,7 +9,7 @@ use evtchn_core::{DomId, EventChannel, Open, PortStatuses};
 use rustix::fs::MemfdFlags;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::protocol::{Answer, LARGEST, MOST_PORTS, RESUMED, Request, VERSION};
+use super::protocol::{Answer, LARGEST, MOST_PORTS, OnDevice, RESUMED, Request, VERSION};
 use super::socket::{self, Received};
 use crate::device::SimDevice;
 use crate::driver::abi::{self, PollBits};
@@ -170,11 +170,11 @@ impl Connection {
         let (answer, passed) =
             answered.unwrap_or_else(|errno| (Answer::Refused(errno.raw()), None));
         // A client that does not take its answers does not hold up the others.
-        self.send(&answer, passed)
+        self.send(&answer, passed.as_ref())
     }
 
-    fn send(&self, answer: &Answer, passed: Option<OwnedFd>) -> bool {
-        let passed = passed.as_ref().map(AsFd::as_fd);
+    fn send(&self, answer: &Answer, passed: Option<&OwnedFd>) -> bool {
+        let passed = passed.map(AsFd::as_fd);
         socket::send(self.as_fd(), answer, passed, SendFlags::DONTWAIT).is_ok()
     }
 
@@ -213,9 +213,9 @@ impl Connection {
             }
             Request::Act(act) => number(act.on(&devices.sim)?),
             Request::Dump => dump(&devices.sim),
-            of_device => {
+            Request::OnDevice(call) => {
                 let held = self.device.and_then(|key| devices.open.get(&key));
-                on_device(&held.ok_or(Errno::EBADF)?.device, of_device)
+                on_device(&held.ok_or(Errno::EBADF)?.device, call)
             }
         }
     }
@@ -235,25 +235,24 @@ impl AsFd for Connection {
 }
 
 /// A call of an open device.
-fn on_device(device: &SimDevice, request: Request) -> Answered {
+fn on_device(device: &SimDevice, call: OnDevice) -> Answered {
     let is_resumed = device.is_resumed();
-    match request {
-        Request::Ioctl { request, .. } if is_resumed && needs_current_device(request) => {
+    match call {
+        OnDevice::Ioctl { request, .. } if is_resumed && needs_current_device(request) => {
             Err(RESUMED)
         }
-        Request::Read { .. } if is_resumed => Err(RESUMED),
-        Request::Ioctl { request, words } => number(device.ioctl_raw(request, words)?),
-        Request::Read { most } => {
+        OnDevice::Read { .. } if is_resumed => Err(RESUMED),
+        OnDevice::Ioctl { request, words } => number(device.ioctl_raw(request, words)?),
+        OnDevice::Read { most } => {
             let ports = device.read_many(most.min(MOST_PORTS))?;
             Ok((Answer::Ports(ports), None))
         }
-        Request::Write { ports } => number(device.write_many(&ports)? as u64),
-        Request::Overflow => {
+        OnDevice::Write { ports } => number(device.write_many(&ports)? as u64),
+        OnDevice::Overflow => {
             device.sim().with(|world| world.overflow(device.file()))?;
             number(0_u32)
         }
-        Request::IsResumed => number(is_resumed),
-        _ => Err(Errno::EINVAL),
+        OnDevice::IsResumed => number(is_resumed),
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::super::protocol::{Answer, LARGEST, Request, VERSION};
+use super::super::protocol::{Answer, LARGEST, OnDevice, Request, VERSION};
 use super::super::socket::{self, Received};
 use super::*;
 
@@ -83,7 +83,10 @@ fn a_message_that_is_no_request_ends_its_connection_alone() {
     let good = Good::new(&serving);
     let too_long = vec![b' '; LARGEST + 1];
     let deep = vec![b'['; LARGEST];
-    let many = format!("{{\"write\":{{\"ports\":[{}0]}}}}", "0,".repeat(30_000));
+    let many = format!(
+        "{{\"on_device\":{{\"write\":{{\"ports\":[{}0]}}}}}}",
+        "0,".repeat(30_000)
+    );
     for bytes in [
         b"garbage".as_slice(),
         b"{",
@@ -92,7 +95,7 @@ fn a_message_that_is_no_request_ends_its_connection_alone() {
         b"{\"hello\":{\"version\":1,\"more\":1}}",
         b"{\"hello\":{\"version\":99999999999999999999}}",
         b"{\"open\":{\"domid\":65536,\"raw\":true}}",
-        b"{\"read\":{\"most\":-1}}",
+        b"{\"on_device\":{\"read\":{\"most\":-1}}}",
         b"{\"act\":{\"advance\":{\"by\":{\"secs\":18446744073709551615,\"nanos\":4000000000}}}}",
         b"\xff\xfe\x00",
         b"\"act\"",
@@ -126,16 +129,16 @@ fn requests() -> Vec<Request> {
             raw: true,
         },
         Request::Attach,
-        Request::Ioctl {
+        Request::OnDevice(OnDevice::Ioctl {
             request: abi::BIND_UNBOUND_PORT,
             words: [1, 0],
-        },
-        Request::Read { most: 3 },
-        Request::Write {
+        }),
+        Request::OnDevice(OnDevice::Read { most: 3 }),
+        Request::OnDevice(OnDevice::Write {
             ports: vec![10, 11],
-        },
-        Request::Overflow,
-        Request::IsResumed,
+        }),
+        Request::OnDevice(OnDevice::Overflow),
+        Request::OnDevice(OnDevice::IsResumed),
         Request::Close,
         Request::Status {
             caller: 0,
@@ -206,10 +209,10 @@ fn requests_out_of_order_are_refused_and_the_connection_goes_on() {
     let hostile = Hostile::greeted(&serving);
     let refused = |errno| Some(Answer::Refused(errno));
     for request in [
-        Request::Read { most: 1 },
-        Request::Write { ports: vec![1] },
-        Request::IsResumed,
-        Request::Overflow,
+        Request::OnDevice(OnDevice::Read { most: 1 }),
+        Request::OnDevice(OnDevice::Write { ports: vec![1] }),
+        Request::OnDevice(OnDevice::IsResumed),
+        Request::OnDevice(OnDevice::Overflow),
         Request::Attach,
     ] {
         assert_eq!(hostile.call(&request), refused(9), "{request:?}");
@@ -224,10 +227,16 @@ fn requests_out_of_order_are_refused_and_the_connection_goes_on() {
     for _ in 0..2 {
         assert_eq!(hostile.call(&Request::Close), Some(Answer::Number(0)));
     }
-    assert_eq!(hostile.call(&Request::Read { most: 1 }), refused(9));
+    assert_eq!(
+        hostile.call(&Request::OnDevice(OnDevice::Read { most: 1 })),
+        refused(9)
+    );
     let most = usize::MAX;
     assert_eq!(hostile.call(&open), Some(Answer::Number(0)));
-    assert_eq!(hostile.call(&Request::Read { most }), refused(11));
+    assert_eq!(
+        hostile.call(&Request::OnDevice(OnDevice::Read { most })),
+        refused(11)
+    );
 }
 
 #[test]
@@ -266,7 +275,7 @@ fn a_client_that_is_gone_before_its_answers_leaves_nothing_open() {
     for _ in 0..50 {
         let hostile = Hostile::greeted(&serving);
         hostile.send(b"{\"open\":{\"domid\":0,\"raw\":true}}");
-        hostile.send(b"{\"ioctl\":{\"request\":279810,\"words\":[0,0]}}");
+        hostile.send(b"{\"on_device\":{\"ioctl\":{\"request\":279810,\"words\":[0,0]}}}");
         hostile.send(b"\"dump\"");
         drop(hostile);
         assert_eq!(serving.machine().dump().unwrap(), before);
