@@ -118,7 +118,8 @@ uint64_t evtchn_sim_digest(void);
  * Text, as from snprintf: at most `size` bytes with the final zero, and the length of all of it is returned. The dump has a line for
  * each port that is not free and for each open device. A violation is a call that xenevtchn.h forbids, or that does something else
  * than it seems: an unmask of a port whose event is unread or that is not bound, a domid over 16 bits, a handle used in a forked child,
- * ports from before a restore that are unbound or closed. Unmasks are not looked at on a machine that is served.
+ * ports from before a restore that are unbound or closed. On a machine that is served, unmasks and ports from before a restore are not
+ * looked at.
  */
 size_t evtchn_sim_dump(char *buffer, size_t size);
 size_t evtchn_sim_violations(char *buffer, size_t size);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,8 @@ use crate::error::device_error;
 ///
 /// In a forked child it is inherited ([`EventChannel::is_inherited`]), and dropping it closes only the child's
 /// descriptors. [`ioctl_raw`](Self::ioctl_raw), [`read_raw`](Self::read_raw) and [`write_raw`](Self::write_raw) work
-/// there all the same: parent and child share the open device, as on Xen.
+/// there all the same: parent and child share the open device, as on Xen. Dropping one from before a restore leaves
+/// its descriptor open.
 ///
 /// ```no_run
 /// use evtchn_core::{DomId, EventChannel, Open};
@@ -302,7 +303,13 @@ impl EventChannel for RemoteDevice {
 
 impl Drop for RemoteDevice {
     fn drop(&mut self) {
-        drop(mem::take(&mut self.shown));
+        let shown = mem::take(&mut self.shown);
+        if self.made_by.is_current() && self.is_resumed() {
+            // Its ports must not be unbound, so the descriptor stays open until the process ends.
+            let _ = shown.map(IntoRawFd::into_raw_fd);
+        } else {
+            drop(shown);
+        }
         let connected = self.connection.get_mut();
         let connected = connected.unwrap_or_else(PoisonError::into_inner);
         // A forked child shares the connection of its parent.

@@ -43,7 +43,8 @@
 //! A client sends one request, then waits for its answer, which is one message too. The first request is `hello` with
 //! the version. A message that is no request is answered with `EBADMSG`, another version with `EPROTO`, and the server
 //! then closes the connection, as it does if the client does not take its answers. Of the connections that use no
-//! device, the server keeps 64, those with the latest requests.
+//! device, the server keeps 64, those with the latest requests. If it has no descriptor left, it accepts no connection
+//! until one ends.
 //!
 //! | request | answer | descriptor |
 //! | --- | --- | --- |

@@ -91,11 +91,15 @@ impl Devices {
     pub(super) fn close_unused(&mut self) {
         let sim = &self.sim;
         self.open.retain(|_, held| {
-            held.connections > 0
-                || sim
-                    .lock()
-                    .shown(held.device.file())
-                    .is_some_and(|pollable| pollable.is_open())
+            let mut world = sim.lock();
+            let file = held.device.file();
+            let is_used =
+                held.connections > 0 || world.shown(file).is_some_and(|shown| shown.is_open());
+            if !is_used {
+                // The end of a process closes one from before a restore too. It fails where the domain is gone.
+                let _ = world.close(file);
+            }
+            is_used
         });
     }
 }
@@ -121,6 +125,17 @@ pub(super) struct Connection {
     pub(super) last: u64,
 }
 
+/// What became of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// A request was answered.
+    Answered,
+    /// There was none.
+    Nothing,
+    /// It is over.
+    Ended,
+}
+
 /// The answer to a request, and a descriptor that goes with it.
 type Answered = Result<(Answer, Option<OwnedFd>), Errno>;
 
@@ -143,8 +158,8 @@ impl Connection {
         self.device.is_some()
     }
 
-    /// Answers the next request, if there is one. Returns whether the connection goes on.
-    pub(super) fn serve(&mut self, devices: &mut Devices, buf: &mut [u8; LARGEST]) -> bool {
+    /// Answers the next request, if there is one.
+    pub(super) fn serve(&mut self, devices: &mut Devices, buf: &mut [u8; LARGEST]) -> Turn {
         let (request, passed) = match socket::receive(self.as_fd(), buf, RecvFlags::DONTWAIT) {
             Ok(Received::Message(request, passed)) => (request, passed),
             Ok(Received::Bad) => {
@@ -152,10 +167,10 @@ impl Connection {
                     &Answer::Refused(rustix::io::Errno::BADMSG.raw_os_error()),
                     None,
                 );
-                return false;
+                return Turn::Ended;
             }
-            Err(rustix::io::Errno::AGAIN) => return true,
-            Ok(Received::End) | Err(_) => return false,
+            Err(rustix::io::Errno::AGAIN) => return Turn::Nothing,
+            Ok(Received::End) | Err(_) => return Turn::Ended,
         };
         let is_welcome = self.is_greeted || request == Request::Hello { version: VERSION };
         if !is_welcome {
@@ -163,14 +178,17 @@ impl Connection {
                 &Answer::Refused(rustix::io::Errno::PROTO.raw_os_error()),
                 None,
             );
-            return false;
+            return Turn::Ended;
         }
         self.is_greeted = true;
         let answered = self.answer(request, passed, devices);
         let (answer, passed) =
             answered.unwrap_or_else(|errno| (Answer::Refused(errno.raw()), None));
         // A client that does not take its answers does not hold up the others.
-        self.send(&answer, passed.as_ref())
+        match self.send(&answer, passed.as_ref()) {
+            true => Turn::Answered,
+            false => Turn::Ended,
+        }
     }
 
     fn send(&self, answer: &Answer, passed: Option<&OwnedFd>) -> bool {

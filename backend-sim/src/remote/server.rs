@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::protocol::LARGEST;
-use super::served::{Connection, Devices};
+use super::served::{Connection, Devices, Turn};
 use super::socket;
 use crate::sim::Sim;
 
@@ -104,7 +104,7 @@ impl Server {
             // closed after poll looked at it and before the request came, so poll looks once more.
             let now = Timespec::default();
             for key in self.poll(stop.as_fd(), Some(&now))?.closed {
-                while self.serve(key, &mut buf) {}
+                while self.serve(key, &mut buf) == Turn::Answered {}
             }
             self.devices.close_unused();
             for key in ready.requests {
@@ -148,17 +148,17 @@ impl Server {
         Ok(ready)
     }
 
-    /// Answers a request of a connection. Returns whether the connection goes on.
-    fn serve(&mut self, key: u64, buf: &mut [u8; LARGEST]) -> bool {
+    /// Answers a request of a connection.
+    fn serve(&mut self, key: u64, buf: &mut [u8; LARGEST]) -> Turn {
         let Some(connection) = self.connections.get_mut(&key) else {
-            return false;
+            return Turn::Ended;
         };
         connection.last = self.round;
-        let goes_on = connection.serve(&mut self.devices, buf);
-        if !goes_on {
+        let turn = connection.serve(&mut self.devices, buf);
+        if turn == Turn::Ended {
             self.end(key);
         }
-        goes_on
+        turn
     }
 
     fn end(&mut self, key: u64) {

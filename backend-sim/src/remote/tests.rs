@@ -11,6 +11,7 @@ use std::{env, fs, io, process};
 use evtchn_core::{DomId, ErrorKind, EventChannel, Open, Port, PortBuf, RemotePort, Status, Virq};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::protocol::{OnDevice, Request};
 use super::*;
 use crate::abi;
 use crate::errno::Errno;
@@ -267,6 +268,28 @@ fn a_device_notices_a_restore_and_a_raw_one_does_not() {
     assert_eq!(act(Act::OldPortsReleased), Ok(0));
     drop(raw);
     assert_eq!(act(Act::OldPortsReleased), Ok(1));
+}
+
+#[test]
+fn the_end_of_a_process_closes_a_device_from_before_a_restore() {
+    let serving = Serving::new();
+    let act = |act| serving.machine().act(act);
+    act(Act::CreateDomain).unwrap();
+    let mut connection = client::Connection::new(&serving.path).unwrap();
+    let (domid, raw) = (1, false);
+    let (_, shown) = connection
+        .call(&Request::Open { domid, raw }, None)
+        .unwrap();
+    let (request, words) = (abi::BIND_UNBOUND_PORT, [0, 0]);
+    let bind = Request::OnDevice(OnDevice::Ioctl { request, words });
+    connection.call(&bind, None).unwrap();
+    act(Act::SaveRestore { domid }).unwrap();
+    assert_eq!(act(Act::OpenFiles), Ok(1));
+    drop((connection, shown));
+    assert_eq!(
+        (act(Act::OpenFiles), act(Act::OldPortsReleased)),
+        (Ok(0), Ok(1))
+    );
 }
 
 #[test]
