@@ -75,7 +75,7 @@ fn devices(_: &Rig) {
         let device = backend.open().unwrap();
         device.bind_unbound_port(DomId::SELF).unwrap();
         let raw = RemoteDevice::open_raw(&serving.path, DomId::DOM0).unwrap();
-        let adopted = RemoteDevice::adopt_raw(&serving.path, raw.try_fd().unwrap());
+        let adopted = RemoteDevice::adopt_raw(&serving.path, &raw);
         drop((adopted.unwrap(), raw, device));
     });
     serving.end();

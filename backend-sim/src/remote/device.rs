@@ -1,7 +1,6 @@
 //! A device of a machine that another process serves.
 
 use std::fmt;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,8 +35,8 @@ use crate::error::device_error;
 /// ```
 pub struct RemoteDevice {
     path: Arc<Path>,
-    /// What shows the state. `None` while it is dropped.
-    shown: Option<OwnedFd>,
+    /// What shows the state. It is closed before the connection says so.
+    shown: OwnedFd,
     made_by: Process,
     connection: Mutex<Connected>,
 }
@@ -84,21 +83,13 @@ impl RemoteDevice {
         let made_by = made_by()?;
         Ok(RemoteDevice {
             path,
-            shown: Some(shown),
+            shown,
             made_by,
             connection: Mutex::new(Connected {
                 connection,
                 made_by,
             }),
         })
-    }
-
-    /// What [`SimDevice::try_fd`](crate::SimDevice::try_fd) gives: the descriptor that shows the state of the device.
-    ///
-    /// # Errors
-    /// None, as long as it can be called.
-    pub fn try_fd(&self) -> Result<BorrowedFd<'_>, Errno> {
-        self.shown.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
     }
 
     /// ioctl(2): [`SimDevice::ioctl_raw`](crate::SimDevice::ioctl_raw).
@@ -144,7 +135,7 @@ impl RemoteDevice {
     fn connected(&self) -> Result<MutexGuard<'_, Connected>, Errno> {
         let mut connected = lock(&self.connection);
         if !connected.made_by.is_current() {
-            let connection = attached(&self.path, self.try_fd()?)?;
+            let connection = attached(&self.path, self.shown.as_fd())?;
             let made_by = made_by()?;
             *connected = Connected {
                 connection,
@@ -296,26 +287,32 @@ impl EventChannel for RemoteDevice {
     }
 
     fn fd(&self) -> Result<BorrowedFd<'_>, DeviceError> {
-        self.try_fd()
-            .map_err(|errno| device_error(DeviceCall::Descriptor, errno))
+        Ok(self.shown.as_fd())
+    }
+}
+
+impl AsFd for RemoteDevice {
+    /// The descriptor that shows the state of the device, as that of [`SimDevice::try_fd`](crate::SimDevice::try_fd) does.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shown.as_fd()
     }
 }
 
 impl Drop for RemoteDevice {
     fn drop(&mut self) {
-        let shown = mem::take(&mut self.shown);
         if self.made_by.is_current() && self.is_resumed() {
-            // Its ports must not be unbound, so the descriptor stays open until the process ends.
-            let _ = shown.map(IntoRawFd::into_raw_fd);
-        } else {
-            drop(shown);
+            // Its ports must not be unbound, so a descriptor stays open until the process ends.
+            drop(self.shown.try_clone().map(IntoRawFd::into_raw_fd));
         }
-        let connected = self.connection.get_mut();
-        let connected = connected.unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
         // A forked child shares the connection of its parent.
-        if connected.made_by.is_current() {
+        if self.made_by.is_current() {
             // The server closes the device before the drop returns. If the server is gone, so is the device.
-            let _ = connected.connection.number(&Request::Close);
+            let _ = self.connection.number(&Request::Close);
         }
     }
 }

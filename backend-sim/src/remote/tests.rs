@@ -3,6 +3,7 @@
 mod hostile;
 
 use std::io::{PipeWriter, pipe};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -163,7 +164,7 @@ fn a_descriptor_keeps_the_device_open_and_shows_it_without_a_connection() {
     let (waiting, bound) = pair(&device);
     assert_eq!(device.read_raw(), Ok(bound.as_raw()));
     device.write_raw(bound.as_raw()).unwrap();
-    let inherited = device.try_fd().unwrap().try_clone_to_owned().unwrap();
+    let inherited = device.as_fd().try_clone_to_owned().unwrap();
     drop(device);
     assert_eq!(serving.machine().act(Act::OpenFiles), Ok(1));
 
@@ -199,7 +200,7 @@ fn what_happens_while_nobody_is_connected_is_shown_at_once_or_at_the_next_connec
         port: ours,
     });
     let port = u32::try_from(bound).unwrap();
-    let inherited = device.try_fd().unwrap().try_clone_to_owned().unwrap();
+    let inherited = device.as_fd().try_clone_to_owned().unwrap();
     drop(device);
 
     act(Act::Send { domid: 1, port });
@@ -233,7 +234,7 @@ fn a_descriptor_of_something_else_is_no_device() {
     let (pipe, _other_end) = pipe().unwrap();
     let other = Serving::new();
     let device = other.open_raw();
-    for fd in [std::os::fd::AsFd::as_fd(&pipe), device.try_fd().unwrap()] {
+    for fd in [pipe.as_fd(), device.as_fd()] {
         let adopted = RemoteDevice::adopt_raw(&serving.path, fd);
         assert_eq!(adopted.err(), Some(Errno::EBADF));
     }

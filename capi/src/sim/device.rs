@@ -1,6 +1,6 @@
 //! A simulated device, in this process or in another one.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use evtchn_sim::remote::RemoteDevice;
 use evtchn_sim::{FileId, SimDevice};
@@ -19,7 +19,7 @@ impl Device {
     pub(crate) fn fd(&self) -> Result<BorrowedFd<'_>, Errno> {
         match self {
             Device::Here(device) => device.try_fd().map_err(|error| errno_of(&error)),
-            Device::Served(device) => device.try_fd().map_err(errno),
+            Device::Served(device) => Ok(device.as_fd()),
         }
     }
 
