@@ -45,7 +45,8 @@
 //! - `xen` (feature `xen`, on by default): the device, `/dev/xen/evtchn`. With the feature `status`
 //!   it also reports the state of the ports of a domain, through `/dev/xen/privcmd`. With the feature
 //!   `multicall` it notifies many ports in one hypercall, where the program asks for that.
-//! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root.
+//! - `sim` (feature `sim`): a simulator of the hypervisor and the driver. No Xen, no root. With the feature
+//!   `remote`, one simulated machine serves several processes.
 //! - `mock` (feature `mock`): mocks of what a backend and a loop supply, for the tests of programs.
 //! - Spans and events for a subscriber of `tracing` (feature `tracing`); futures of wakes as
 //!   `Stream` (feature `futures`).

@@ -13,6 +13,7 @@ mod calls;
 mod loops;
 mod machines;
 mod owners;
+mod remote;
 mod rig;
 mod rounds;
 mod tasks;
@@ -104,6 +105,7 @@ fn pairs() -> impl Iterator<Item = &'static Pair> {
         PAIRS,
         loops::PAIRS,
         machines::PAIRS,
+        remote::PAIRS,
         owners::PAIRS,
         rounds::PAIRS,
         tasks::PAIRS,

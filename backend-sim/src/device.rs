@@ -151,6 +151,11 @@ impl SimDevice {
         }
     }
 
+    /// Whether its domain was restored, and it notices that.
+    fn has_noticed(&self, world: &World) -> bool {
+        !self.opener.is_raw() && world.is_old(self.file)
+    }
+
     /// Makes a call on the open file. `act` gets the most ports that it may move.
     #[inline]
     fn call<T>(
@@ -161,7 +166,7 @@ impl SimDevice {
     ) -> Result<T, DeviceError> {
         let mut world = self.sim().lock();
         let judged = world.judge(&self.opener.opener, call, Some(self.file));
-        if call.needs_current_device() && world.is_old(self.file) {
+        if call.needs_current_device() && self.has_noticed(&world) {
             return Err(DeviceError::new(ErrorKind::Resumed, of()));
         }
         judged
@@ -336,7 +341,7 @@ impl EventChannel for SimDevice {
     }
 
     fn is_resumed(&self) -> bool {
-        self.sim().lock().is_old(self.file)
+        self.has_noticed(&self.sim().lock())
     }
 
     #[inline]
@@ -416,7 +421,7 @@ impl Drop for SimDevice {
         }
         let mut world = self.sim().lock();
         // The ports of one from before a restore must not be unbound, so it stays open.
-        if !world.is_old(self.file) {
+        if !self.has_noticed(&world) {
             // This fails only where the domain is gone, which has closed its files.
             let _ = world.close(self.file);
         }

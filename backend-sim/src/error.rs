@@ -88,6 +88,8 @@ pub(crate) fn loop_error(call: Call, errno: Errno) -> LoopError {
 /// # drop(fault);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "remote", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "remote", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Call {
     /// Opening the device.

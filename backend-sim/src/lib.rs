@@ -13,6 +13,7 @@
 //! - [`Platform`]: which Xen and which Linux, by name; the default is Xen 4.17 with Linux 6.1.
 //! - [`World`]: the machine itself, with the device as a C program calls it: ioctl by number,
 //!   read, write, poll, threads that sleep in a read.
+//! - `remote` (feature `remote`): one machine for several processes.
 //!
 //! It consists of two models, as in reality. The *hypervisor* has domains, port states, pending and
 //! mask bits, VIRQs, limits and permissions (xen/common/event_channel.c). The *driver* has the
@@ -42,6 +43,8 @@ mod hypervisor;
 mod platform;
 mod pollable;
 mod privcmd;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod sim;
 mod world;
 

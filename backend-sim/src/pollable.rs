@@ -20,6 +20,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use evtchn_fork::Process;
@@ -30,10 +31,11 @@ use crate::driver::abi::PollBits;
 /// The pair, and the state that it shows.
 #[derive(Debug)]
 pub(crate) struct Pollable {
-    polled: UnixDatagram,
+    /// `None` while only the holders of the device have it: [`Pollable::release`].
+    polled: Option<UnixDatagram>,
     peer: UnixDatagram,
-    /// The address of the polled socket. The kernel chose it (unix(7), autobind), so no two of this
-    /// machine are the same.
+    /// The address of the polled socket: that of the peer, which the kernel chose (unix(7), autobind), with
+    /// something before it. So no other socket has it while the peer is open.
     address: SocketAddr,
     shown: PollBits,
     /// The process that made it. A forked child shares the sockets.
@@ -45,15 +47,17 @@ impl Pollable {
     pub(crate) fn new() -> io::Result<Pollable> {
         let made_by = Process::current()?;
         let anywhere = UnixDatagram::unbound()?.local_addr()?;
-        let polled = UnixDatagram::bind_addr(&anywhere)?;
         let peer = UnixDatagram::bind_addr(&anywhere)?;
-        let address = polled.local_addr()?;
-        polled.connect_addr(&peer.local_addr()?)?;
+        let its_address = peer.local_addr()?;
+        let chosen = its_address.as_abstract_name().unwrap_or_default();
+        let address = SocketAddr::from_abstract_name([b"evtchn-sim ", chosen].concat())?;
+        let polled = UnixDatagram::bind_addr(&address)?;
+        polled.connect_addr(&its_address)?;
         peer.connect_addr(&address)?;
         polled.set_nonblocking(true)?;
         peer.set_nonblocking(true)?;
         Ok(Pollable {
-            polled,
+            polled: Some(polled),
             peer,
             address,
             shown: PollBits::WRITABLE,
@@ -63,7 +67,29 @@ impl Pollable {
 
     /// Another descriptor of the polled socket, for the holder of the device to own.
     pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
-        Ok(self.polled.try_clone()?.into())
+        let polled = self.polled.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(polled.try_clone()?.into())
+    }
+
+    /// Closes this module's own descriptor of the polled socket, so that it is open only as long as a holder of
+    /// the device has it. Until [`keep`](Self::keep) it goes on to show that the ring is no longer empty, and
+    /// nothing else.
+    #[cfg(feature = "remote")]
+    pub(crate) fn release(&mut self) {
+        self.polled = None;
+    }
+
+    /// Has a descriptor of the polled socket again, which a holder has passed.
+    #[cfg(feature = "remote")]
+    pub(crate) fn keep(&mut self, polled: OwnedFd) {
+        self.polled = Some(polled.into());
+    }
+
+    /// Whether the polled socket is open anywhere.
+    #[cfg(feature = "remote")]
+    pub(crate) fn is_open(&self) -> bool {
+        // To connect once more changes nothing, and there is no such address once the socket is closed.
+        self.polled.is_some() || self.peer.connect_addr(&self.address).is_ok()
     }
 
     /// Shows what poll(2) would report for the device. Does nothing in a forked child, because the
@@ -79,19 +105,26 @@ impl Pollable {
         // The holder of the descriptor may have made the socket blocking, which these calls must not
         // be. None of them can fail while both sockets are open and at most one datagram is
         // under way, unless a user of the descriptor interferes; then only that user is misled.
-        drop(self.leave());
-        drop(self.enter(bits));
+        let Some(polled) = &self.polled else {
+            if (self.shown, bits) == (PollBits::WRITABLE, PollBits::READABLE) {
+                drop(self.peer.send(&[0]));
+                self.shown = bits;
+            }
+            return;
+        };
+        drop(self.leave(polled));
+        drop(self.enter(polled, bits));
         self.shown = bits;
     }
 
     /// Back to what an empty ring shows.
-    fn leave(&self) -> io::Result<()> {
+    fn leave(&self, polled: &UnixDatagram) -> io::Result<()> {
         match self.shown {
             PollBits::READABLE => {
-                rustix::net::recv(&self.polled, &mut [0; 1], RecvFlags::DONTWAIT)?;
+                rustix::net::recv(polled, &mut [0; 1], RecvFlags::DONTWAIT)?;
             }
             PollBits::ERROR => {
-                self.polled.take_error()?;
+                polled.take_error()?;
                 self.peer.connect_addr(&self.address)?;
             }
             _ => {}
@@ -100,13 +133,13 @@ impl Pollable {
     }
 
     /// From what an empty ring shows to `bits`.
-    fn enter(&self, bits: PollBits) -> io::Result<()> {
+    fn enter(&self, polled: &UnixDatagram, bits: PollBits) -> io::Result<()> {
         match bits {
             PollBits::READABLE => {
                 self.peer.send(&[0])?;
             }
             PollBits::ERROR => {
-                rustix::net::send(&self.polled, &[0], SendFlags::DONTWAIT)?;
+                rustix::net::send(polled, &[0], SendFlags::DONTWAIT)?;
                 rustix::net::connect_unspec(&self.peer)?;
             }
             _ => {}

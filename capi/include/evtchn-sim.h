@@ -6,6 +6,11 @@
  *
  * A simulated descriptor is a socket, which is only good for poll, select, epoll and F_SETFL. After an overflow it shows POLLOUT beside
  * POLLERR. A forked child has a copy of the machine: what it does there changes nothing for its parent.
+ *
+ * With EVTCHN_SIM=PATH in the environment, a program that does not call evtchn_sim_new is on the machine that `evtchn sim --listen PATH`
+ * serves to several processes. It opens its handles in the domain that EVTCHN_SIM_DOMID names, or in 0. A descriptor is then inherited over
+ * a fork and an exec as on Xen, and xenevtchn_fdopen of it works. The functions below act on that machine, except evtchn_sim_after, which
+ * fails with EOPNOTSUPP, and evtchn_sim_own_time, which has no effect there. If the server goes away, every call fails with EIO.
  */
 #ifndef EVTCHN_SIM_H
 #define EVTCHN_SIM_H
@@ -19,7 +24,7 @@
 extern "C" {
 #endif
 
-/* A new machine. Handles that are open stay on the former one. */
+/* A new machine, in this process. Handles that are open stay on the former one. */
 void evtchn_sim_new(uint64_t seed);
 
 /* Creates a guest, and returns its domid. */
@@ -27,6 +32,17 @@ int evtchn_sim_create_domain(void);
 
 /* Destroys a domain. Its peers get no event, as on Xen; VIRQ_DOM_EXC is raised. */
 int evtchn_sim_destroy_domain(uint32_t domid);
+
+/*
+ * Saves a domain, other than 0, and restores it at once, as when it is migrated. Ports that handles had bound there are dead: notify and
+ * unmask succeed without effect, and no event comes. A bind gives a port of the new domain, or fails with EEXIST where its number is that
+ * of a dead port of the handle. To unbind a dead port, or to close a handle that has some, is a violation, because a kernel need not
+ * survive it.
+ */
+int evtchn_sim_save_restore(uint32_t domid);
+
+/* Saves a domain that goes on afterwards, with its ports. */
+int evtchn_sim_checkpoint(uint32_t domid);
 
 /* From now on xenevtchn_open opens devices in this domain; in domain 0 before the first call. */
 int evtchn_sim_enter(uint32_t domid);
@@ -101,7 +117,9 @@ uint64_t evtchn_sim_digest(void);
 /*
  * Text, as from snprintf: at most `size` bytes with the final zero, and the length of all of it is returned. The dump has a line for
  * each port that is not free and for each open device. A violation is a call that xenevtchn.h forbids, or that does something else
- * than it seems: an unmask of a port whose event is unread or that is not bound, a domid over 16 bits, a handle used in a forked child.
+ * than it seems: an unmask of a port whose event is unread or that is not bound, a domid over 16 bits, a handle used in a forked child,
+ * ports from before a restore that are unbound or closed. On a machine that is served, unmasks and ports from before a restore are not
+ * looked at.
  */
 size_t evtchn_sim_dump(char *buffer, size_t size);
 size_t evtchn_sim_violations(char *buffer, size_t size);

@@ -2,10 +2,12 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test fails by panicking"
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and prints to another one"
 )]
 
 mod corpus;
 mod installed;
 mod names;
 mod programs;
+mod served;

@@ -72,7 +72,7 @@ fn each_function_of_the_simulator_does_what_its_header_says() {
 }
 
 /// Whether a test has to be skipped, because the machine has no such program.
-fn is_missing(program: &str) -> bool {
+pub(crate) fn is_missing(program: &str) -> bool {
     let is_missing = Command::new(program).arg("--version").output().is_err();
     if is_missing {
         eprintln!("skipped: there is no {program}");
@@ -80,17 +80,51 @@ fn is_missing(program: &str) -> bool {
     is_missing
 }
 
-/// The commands of the document that a reader types after the installation.
-fn commands() -> String {
+/// The section of the document whose commands need several shells.
+pub(crate) const SEVERAL_PROCESSES: &str = "Several processes, one machine";
+
+/// The commands in the sections of the document.
+fn sections() -> Vec<(String, Vec<String>)> {
     let page = fs::read_to_string(source("../docs/c.md")).unwrap();
-    let blocks = page.split("```sh\n").skip(1);
-    let blocks = blocks.map(|block| block.split("```").next().unwrap());
-    let lines = blocks.flat_map(str::lines);
-    let typed: Vec<&str> = lines
+    let of = |section: &str| {
+        let title = section.lines().next().unwrap().to_owned();
+        let blocks = section.split("```sh\n").skip(1);
+        let blocks = blocks.map(|block| block.split("```").next().unwrap());
+        (
+            title,
+            blocks.flat_map(str::lines).map(str::to_owned).collect(),
+        )
+    };
+    page.split("\n## ").map(of).collect()
+}
+
+/// The commands in one section of the document.
+pub(crate) fn lines_of(title: &str) -> Vec<String> {
+    let section = sections().into_iter().find(|(it, _)| it == title);
+    section.unwrap().1
+}
+
+/// The commands of the document that a reader types after the installation, in one shell.
+fn commands() -> String {
+    let sections = sections().into_iter();
+    let lines = sections.filter(|(title, _)| title != SEVERAL_PROCESSES);
+    let typed: Vec<String> = lines
+        .flat_map(|(_, lines)| lines)
         .filter(|line| !line.starts_with("cargo ") && !line.starts_with("export PREFIX"))
         .collect();
     assert!(typed.len() >= 3, "{typed:?}");
     typed.join("\n")
+}
+
+/// A folder with the sources of the example.
+pub(crate) fn example(folder: &str) -> PathBuf {
+    let folder = prefix().join(folder);
+    fs::create_dir_all(&folder).unwrap();
+    for source in fs::read_dir(source("examples")).unwrap() {
+        let source = source.unwrap().path();
+        fs::copy(&source, folder.join(source.file_name().unwrap())).unwrap();
+    }
+    folder
 }
 
 #[test]
@@ -98,11 +132,7 @@ fn the_commands_of_the_document_build_the_example_and_its_test_passes() {
     if is_missing("pkg-config") {
         return;
     }
-    let folder = prefix().join("example");
-    fs::create_dir_all(&folder).unwrap();
-    for name in ["backend.h", "backend.c", "backend_test.c", "backend_main.c"] {
-        fs::copy(source("examples").join(name), folder.join(name)).unwrap();
-    }
+    let folder = example("example");
     let mut shell = Command::new("sh");
     shell.args(["-euc", &commands()]).current_dir(&folder);
     let printed = run(shell.env("PREFIX", prefix()));
@@ -123,17 +153,19 @@ fn valgrind_finds_no_error_and_no_leak() {
     ];
     thread::scope(|scope| {
         for (name, sources) in programs {
-            scope.spawn(|| check(&build(name, sources)));
+            scope.spawn(|| check(&build(name, sources), |_| ()));
         }
     });
 }
 
-fn check(program: &Path) {
+/// Runs a program in valgrind, with what `prepare` adds to its environment.
+pub(crate) fn check(program: &Path, prepare: impl FnOnce(&mut Command)) {
     let mut checked: Command = command(&PathBuf::from("valgrind"));
     checked.args(["--quiet", "--error-exitcode=9", "--leak-check=full"]);
     // The environment makes only the one program survive that overflows.
-    if program.ends_with("checked-overflow") {
+    if program.to_string_lossy().ends_with("overflow") {
         checked.env("EVTCHN_SURVIVE_OVERFLOW", "1");
     }
+    prepare(&mut checked);
     run(checked.arg(program));
 }

@@ -20,6 +20,7 @@ mod ping;
 mod plain;
 mod progress;
 mod replay;
+mod sim;
 mod source;
 mod stop;
 mod timeline;
@@ -75,6 +76,7 @@ enum Command {
     Ls(ls::Ls),
     Doctor(doctor::Doctor),
     Timeline(timeline::Draw),
+    Sim(sim::Sim),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -137,6 +139,7 @@ pub fn run() -> ExitCode {
         Command::Ls(ls) => ls.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Timeline(draw) => return draw.run(),
+        Command::Sim(sim) => sim.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     };

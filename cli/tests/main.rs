@@ -11,6 +11,7 @@ mod dumps;
 mod pictures;
 mod replay;
 mod schema;
+mod sim;
 mod support;
 mod terminal;
 mod timeline;

@@ -151,6 +151,8 @@ fn public_calls() -> BTreeSet<String> {
     let mut simulator = Vec::new();
     let lib = parse(&top.join("backend-sim/src/lib.rs"));
     exported(&lib.items, "sim::", &mut simulator);
+    let remote = parse(&top.join("backend-sim/src/remote/mod.rs"));
+    exported(&remote.items, "sim::remote::", &mut simulator);
     found.extend(
         simulator
             .into_iter()

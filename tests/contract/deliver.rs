@@ -131,7 +131,7 @@ pub(crate) fn a_read_of_an_empty_ring_is_eagain<P: Platform>(p: &P) {
     assert_eq!(p.raw_read(&device, &mut [0; 4]), Err(Errno::AGAIN));
     device.bind_unbound_port(DomId::SELF).unwrap();
     assert_eq!(p.raw_read(&device, &mut [0; 4]), Err(Errno::AGAIN));
-    assert_eq!(read(&device), []);
+    assert!(read(&device).is_empty());
 }
 
 pub(crate) fn a_read_brings_a_page_of_ports_at_most<P: Platform>(p: &P) {

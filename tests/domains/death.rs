@@ -91,7 +91,7 @@ pub(crate) fn a_new_guest_has_nothing_of_the_old_one<S: Side>(side: &S) {
     let (again_near, again_far) = connect(&here, &new, &there);
     assert_eq!(again_far, far);
     here.notify(near).unwrap();
-    assert_eq!(there.read(), []);
+    assert!(there.read().is_empty());
     here.notify(again_near).unwrap();
     assert_eq!(there.read(), [again_far.as_raw()]);
     there.notify(again_far, 1);

@@ -17,7 +17,7 @@ pub(crate) fn an_unbind_in_the_guest_sends_no_event_and_it_can_bind_again<S: Sid
         assert_eq!(there.read(), [far.as_raw()]);
         expect_quiet(&here);
         there.unmask(far);
-        assert_eq!(there.read(), []);
+        assert!(there.read().is_empty());
 
         there.notify(far, 1);
         expect_event(&here, near);
@@ -34,11 +34,11 @@ pub(crate) fn an_unbind_in_dom0_sends_no_event_and_it_can_bind_again<S: Side>(si
     let there = guest.open();
     let (near, far) = connect(&here, &guest, &there);
     here.unbind(near).unwrap();
-    assert_eq!(there.read(), []);
+    assert!(there.read().is_empty());
     there.notify(far, 1);
     let near = here.bind_interdomain(of(guest.domid(), far)).unwrap();
     expect_event(&here, near);
-    assert_eq!(there.read(), []);
+    assert!(there.read().is_empty());
     here.notify(near).unwrap();
     assert_eq!(there.read(), [far.as_raw()]);
     there.close();

@@ -18,7 +18,7 @@ pub(crate) fn notifies_to_a_paused_guest_are_one_event_when_it_runs_again<S: Sid
     side.unpause(guest.domid());
     assert_eq!(there.read(), [far.as_raw()]);
     there.unmask(far);
-    assert_eq!(there.read(), []);
+    assert!(there.read().is_empty());
     there.close();
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn an_event_goes_to_the_program_that_bound_the_port<S: Side>(side: &S
     expect_event(&two, near_two);
     expect_quiet(&one);
     one.notify(near_one).unwrap();
-    assert_eq!(there_two.read(), []);
+    assert!(there_two.read().is_empty());
     assert_eq!(there_one.read(), [far_one.as_raw()]);
     there_one.close();
     there_two.close();

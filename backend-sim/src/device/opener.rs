@@ -35,6 +35,8 @@ pub struct SimOpen {
     in_own_time: bool,
     /// Its devices notify many ports in one hypercall.
     multicall: bool,
+    /// Its devices do not notice a restore.
+    raw: bool,
     pub(super) opener: Arc<Opener>,
 }
 
@@ -57,6 +59,7 @@ impl SimOpen {
             domid,
             in_own_time: false,
             multicall: false,
+            raw: false,
             opener: Arc::default(),
         }
     }
@@ -103,6 +106,33 @@ impl SimOpen {
     pub fn multicall(mut self) -> SimOpen {
         self.multicall = true;
         self
+    }
+
+    /// The same opener, but its devices are as a C program has them, which does not notice a
+    /// [restore](crate::World::save_restore) of its domain: their calls go to the kernel as before, and dropping one
+    /// closes its file, with its ports from before.
+    ///
+    /// ```
+    /// use evtchn_core::{DomId, Open};
+    /// use evtchn_sim::{Sim, abi};
+    ///
+    /// let sim = Sim::new(1);
+    /// let device = sim.open(sim.create_domain()?).raw().open()?;
+    /// let port = device.ioctl_raw(abi::BIND_UNBOUND_PORT, [0, 0])?;
+    /// sim.save_restore(device.file().domid())?;
+    /// device.ioctl_raw(abi::NOTIFY, [port, 0])?; // without effect
+    /// drop(device);
+    /// assert_eq!(sim.with(|world| world.old_ports_released()), 1); // which a kernel need not survive
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn raw(mut self) -> SimOpen {
+        self.raw = true;
+        self
+    }
+
+    pub(crate) const fn is_raw(&self) -> bool {
+        self.raw
     }
 
     pub(super) const fn has_multicall(&self) -> bool {
@@ -214,6 +244,9 @@ impl Open for SimOpen {
             .judge(&self.opener, Call::Open, None)
             .and_then(|_| world.open(self.domid))
             .map_err(open_failed)?;
+        if self.raw {
+            world.unwatch(file).map_err(open_failed)?;
+        }
         self.opener.opens.fetch_add(1, Ordering::Relaxed);
         *self.opener.last() = Some(file);
         Ok(SimDevice::new(self, &mut world, file, process))

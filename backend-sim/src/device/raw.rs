@@ -46,6 +46,28 @@ impl SimDevice {
         }
     }
 
+    /// read(2) of that many ports at most. It never sleeps.
+    #[cfg(feature = "remote")]
+    pub(crate) fn read_many(&self, most: usize) -> Result<Vec<u32>, Errno> {
+        let mut world = self.sim().lock();
+        let allowed = world.judge(&self.opener.opener, Call::Pending, Some(self.file))?;
+        let mut words = vec![0; most.min(allowed)];
+        let count = world.read_words(self.file, &mut words)?;
+        words.truncate(count);
+        Ok(words)
+    }
+
+    /// write(2) of ports. Returns how many it took.
+    #[cfg(feature = "remote")]
+    pub(crate) fn write_many(&self, ports: &[u32]) -> Result<usize, Errno> {
+        let mut world = self.sim().lock();
+        let allowed = world.judge(&self.opener.opener, Call::Unmask, Some(self.file))?;
+        let ports = &ports[..ports.len().min(allowed)];
+        let bytes = size_of_val(ports);
+        let port = |index: usize| ports.get(index).copied().unwrap_or(0);
+        Ok(world.write_with(self.file, bytes, bytes, port)? / size_of::<u32>())
+    }
+
     /// write(2) of four bytes: unmasks a port if this file has bound it.
     ///
     /// # Errors

@@ -233,6 +233,12 @@ impl Driver {
         self.peek(file).is_ok_and(File::has_fired_watch)
     }
 
+    /// The holder of a file does not watch for a restore.
+    pub(crate) fn unwatch(&mut self, file: usize) -> Result<(), Errno> {
+        self.file(file)?.unwatch();
+        Ok(())
+    }
+
     /// The watches fire with which programs notice a restore.
     pub(crate) fn fire_watches(&mut self) {
         for file in self.files.values_mut() {
@@ -252,6 +258,12 @@ impl Driver {
         };
         pollable.show(bits);
         pollable.descriptor()
+    }
+
+    /// What shows the state of a file to real event loops, once there is such a descriptor.
+    #[cfg(feature = "remote")]
+    pub(crate) fn shown(&mut self, file: usize) -> Option<&mut Pollable> {
+        self.file(file).ok()?.pollable.as_mut()
     }
 
     // Inside.

@@ -21,6 +21,8 @@ pub(crate) struct File {
     old_ports: BTreeSet<u32>,
     /// The domain was restored since the file was opened.
     pub(super) is_old: bool,
+    /// Its holder watches for a restore.
+    has_watch: bool,
     /// What its holder watches to notice that has fired.
     watch_fired: bool,
     pub(super) restricted_to: Option<u16>,
@@ -50,6 +52,7 @@ impl File {
             ports: Vec::new(),
             old_ports: BTreeSet::new(),
             is_old: false,
+            has_watch: true,
             watch_fired: false,
             restricted_to: None,
             wakes: 0,
@@ -83,9 +86,14 @@ impl File {
         self.old_ports.len()
     }
 
+    /// Its holder does not watch for a restore.
+    pub(super) fn unwatch(&mut self) {
+        self.has_watch = false;
+    }
+
     /// The watch of its holder fires, if the file is from before the restore.
     pub(super) fn fire_watch(&mut self) {
-        self.watch_fired |= self.is_old;
+        self.watch_fired |= self.is_old && self.has_watch;
         self.show();
     }
 

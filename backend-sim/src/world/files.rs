@@ -11,6 +11,8 @@ use crate::driver::Driver;
 use crate::driver::abi::{Access, Arg, PollBits};
 use crate::errno::Errno;
 use crate::platform::Hypercalls;
+#[cfg(feature = "remote")]
+use crate::pollable::Pollable;
 
 /// An open file of some domain.
 ///
@@ -289,6 +291,12 @@ impl World {
             Ok(driver) => driver.pollable(file.index),
             Err(errno) => Err(io::Error::from_raw_os_error(errno.raw())),
         }
+    }
+
+    /// What shows the state of a file to real event loops, once there is such a descriptor.
+    #[cfg(feature = "remote")]
+    pub(crate) fn shown(&mut self, file: FileId) -> Option<&mut Pollable> {
+        driver(&mut self.kernels, file).ok()?.shown(file.index)
     }
 
     #[inline]

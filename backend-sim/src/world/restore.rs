@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use evtchn_core::DomId;
 
-use super::files::kernel;
+use super::files::{driver, kernel};
 use super::{FileId, Happened, Happening, World};
 use crate::errno::Errno;
 
@@ -99,6 +99,11 @@ impl World {
         self.has_restored
             && kernel(&self.kernels, file)
                 .is_ok_and(|kernel| kernel.driver.has_fired_watch(file.index))
+    }
+
+    /// The holder of a file does not watch for a restore.
+    pub(crate) fn unwatch(&mut self, file: FileId) -> Result<(), Errno> {
+        driver(&mut self.kernels, file)?.unwatch(file.index)
     }
 
     /// The watches of all programs that were open before the restore fire.

@@ -34,6 +34,8 @@ use crate::errno::Errno;
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "remote", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "remote", serde(rename_all = "snake_case"))]
 pub enum Delivery {
     /// Before the call that caused it returns, as with one vCPU.
     #[default]

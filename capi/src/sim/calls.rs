@@ -3,28 +3,40 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
-use std::sync::Arc;
 use std::time::Duration;
 
-use evtchn_core::{DomId, Virq};
-use evtchn_sim::{Call, Delivery, Fault};
+use evtchn_core::DomId;
+use evtchn_sim::remote::Act;
+use evtchn_sim::{Call, Delivery};
 
+use super::Machine;
 use super::later::Later;
-use super::{Machine, errno};
 use crate::calls::{answer, get, status};
 use crate::errno::Errno;
 use crate::handle::Handle;
 
-fn domid(raw: u32) -> Result<DomId, Errno> {
-    u16::try_from(raw)
-        .map(DomId::new)
-        .map_err(|_| Errno::EINVAL)
+/// A domain as C has it.
+fn domid(raw: u32) -> Result<u16, Errno> {
+    u16::try_from(raw).map_err(|_| Errno::EINVAL)
 }
 
-/// A port or another small number.
-fn number(value: Result<u32, evtchn_sim::Errno>) -> Result<c_int, Errno> {
-    let value = value.map_err(errno)?;
-    c_int::try_from(value).map_err(|_| Errno::new(libc::EOVERFLOW))
+/// Does something to the machine, which answers with a port or another small number.
+fn act(act: Act) -> Result<c_int, Errno> {
+    let number = Machine::current().act(act)?;
+    c_int::try_from(number).map_err(|_| Errno::new(libc::EOVERFLOW))
+}
+
+/// Does something to a domain.
+fn on_domain(raw: u32, to: impl FnOnce(u16) -> Act) -> c_int {
+    answer(domid(raw).and_then(|domid| act(to(domid))))
+}
+
+/// A number of 64 bits, for which C has no -1.
+fn large(act: Act) -> u64 {
+    Machine::current().act(act).unwrap_or_else(|errno| {
+        errno.set();
+        0
+    })
 }
 
 /// A new machine, on which devices are opened from now on, in domain 0. The same seed gives the same run.
@@ -36,96 +48,79 @@ pub extern "C" fn evtchn_sim_new(seed: u64) {
 /// Creates a guest, and returns its domid.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_create_domain() -> c_int {
-    let created = Machine::current().sim().create_domain();
-    answer(number(created.map(|domid| domid.as_raw().into())))
+    answer(act(Act::CreateDomain))
 }
 
 /// Destroys a domain, which sends no event to its peers.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_destroy_domain(raw: u32) -> c_int {
-    let destroyed = domid(raw).and_then(|domid| {
-        let machine = Machine::current();
-        machine.sim().destroy_domain(domid).map_err(errno)
-    });
-    status(destroyed)
+    on_domain(raw, |domid| Act::DestroyDomain { domid })
+}
+
+/// Saves a domain and restores it at once, as when it is migrated: every port that a handle had bound there is dead.
+#[unsafe(no_mangle)]
+pub extern "C" fn evtchn_sim_save_restore(raw: u32) -> c_int {
+    on_domain(raw, |domid| Act::SaveRestore { domid })
+}
+
+/// Saves a domain that goes on afterwards, with its ports.
+#[unsafe(no_mangle)]
+pub extern "C" fn evtchn_sim_checkpoint(raw: u32) -> c_int {
+    on_domain(raw, |domid| Act::Checkpoint { domid })
 }
 
 /// From now on `xenevtchn_open` opens devices in this domain.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_enter(raw: u32) -> c_int {
-    status(domid(raw).map(|domid| Machine::current().enter(domid)))
+    status(domid(raw).map(|domid| Machine::current().enter(DomId::new(domid))))
 }
 
 /// The kernel of a domain allocates a port that `remote` may bind to, and returns it.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_alloc_unbound(raw: u32, remote: u32) -> c_int {
-    let port = domid(raw).and_then(|own| {
-        let remote = domid(remote)?;
-        let machine = Machine::current();
-        number(
-            machine
-                .sim()
-                .with(|world| world.kernel_alloc_unbound(own, remote)),
-        )
-    });
-    answer(port)
+    let remote = domid(remote);
+    answer(domid(raw).and_then(|domid| {
+        let remote = remote?;
+        act(Act::AllocUnbound { domid, remote })
+    }))
 }
 
 /// The kernel of a domain binds to a port of `remote`, and returns its own port.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_bind_interdomain(raw: u32, remote: u32, port: u32) -> c_int {
-    let port = domid(raw).and_then(|own| {
-        let remote = domid(remote)?;
-        let machine = Machine::current();
-        let sim = machine.sim();
-        number(sim.with(|world| world.kernel_bind_interdomain(own, remote, port)))
-    });
-    answer(port)
+    let remote = domid(remote);
+    answer(domid(raw).and_then(|domid| {
+        let remote = remote?;
+        act(Act::BindInterdomain {
+            domid,
+            remote,
+            port,
+        })
+    }))
 }
 
 /// The kernel of a domain sends through a port.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_send(raw: u32, port: u32) -> c_int {
-    let sent = domid(raw).and_then(|own| {
-        let machine = Machine::current();
-        let sent = machine.sim().with(|world| world.kernel_send(own, port));
-        sent.map_err(errno)
-    });
-    status(sent)
+    on_domain(raw, |domid| Act::Send { domid, port })
 }
 
 /// The kernel of a domain closes a port of its own.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_close(raw: u32, port: u32) -> c_int {
-    let closed = domid(raw).and_then(|own| {
-        let machine = Machine::current();
-        let closed = machine.sim().with(|world| world.kernel_close(own, port));
-        closed.map_err(errno)
-    });
-    status(closed)
+    on_domain(raw, |domid| Act::Close { domid, port })
 }
 
 /// How many events the kernel of a domain has handled on a port of its own.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_events(raw: u32, port: u32) -> c_int {
-    let events = domid(raw).and_then(|own| {
-        let machine = Machine::current();
-        number(machine.sim().with(|world| world.kernel_events(own, port)))
-    });
-    answer(events)
+    on_domain(raw, |domid| Act::Events { domid, port })
 }
 
 /// Raises a virtual interrupt for a domain.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_raise_virq(raw: u32, virq: c_uint) -> c_int {
-    let raised = domid(raw).and_then(|own| {
-        let machine = Machine::current();
-        machine
-            .sim()
-            .raise_virq(own, Virq::new(virq))
-            .map_err(errno)
-    });
-    status(raised)
+    on_domain(raw, |domid| Act::RaiseVirq { domid, virq })
 }
 
 /// When events arrive: 0 at once, 1 when `evtchn_sim_step` is called, 2 within `most` nanoseconds of virtual time.
@@ -137,21 +132,19 @@ pub extern "C" fn evtchn_sim_set_delivery(kind: c_int, most: u64) -> c_int {
         2 => Delivery::Delayed(Duration::from_nanos(most)),
         _ => return status(Err(Errno::EINVAL)),
     };
-    Machine::current().sim().set_delivery(delivery);
-    0
+    answer(act(Act::SetDelivery { delivery }))
 }
 
 /// Lets one event arrive that is under way. Returns 1, or 0 if none is.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_step() -> c_int {
-    Machine::current().sim().step().into()
+    answer(act(Act::Step))
 }
 
 /// How many ports have an event under way.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_held() -> c_int {
-    let held = Machine::current().sim().held();
-    c_int::try_from(held).unwrap_or(c_int::MAX)
+    answer(act(Act::Held))
 }
 
 /// The calls that can fail, in the order of `enum evtchn_sim_call`.
@@ -170,21 +163,18 @@ const CALLS: [Call; 10] = [
 
 /// Makes the `nth` such call from now on fail with an errno; 1 is the next one, and 0 means every one.
 #[unsafe(no_mangle)]
-pub extern "C" fn evtchn_sim_fail(call: c_int, error: c_int, nth: u64) -> c_int {
+pub extern "C" fn evtchn_sim_fail(call: c_int, errno: c_int, nth: u64) -> c_int {
     let call = usize::try_from(call).ok().and_then(|call| CALLS.get(call));
-    let (Some(call), 1..=4095) = (call, error) else {
+    let (Some(&call), 1..=4095) = (call, errno) else {
         return status(Err(Errno::EINVAL));
     };
-    let fault = Fault::fail(*call, evtchn_sim::Errno::new(error));
-    let fault = if nth == 0 { fault } else { fault.nth(nth) };
-    Machine::current().sim().install(fault);
-    0
+    answer(act(Act::Fail { call, errno, nth }))
 }
 
 /// From now on no call fails by `evtchn_sim_fail`.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_clear_faults() {
-    Machine::current().sim().clear_faults();
+    large(Act::ClearFaults);
 }
 
 /// The ring of a handle overflows.
@@ -197,8 +187,7 @@ pub unsafe extern "C" fn evtchn_sim_overflow(xce: *mut Handle) -> c_int {
     let handle = unsafe { get(xce) };
     let overflowed = handle.and_then(Handle::file).and_then(|file| {
         let file = file.simulated().ok_or(Errno::EINVAL)?;
-        let sim = file.machine().sim();
-        sim.with(|world| world.overflow(file.id())).map_err(errno)
+        file.overflow()
     });
     status(overflowed)
 }
@@ -213,14 +202,14 @@ pub extern "C" fn evtchn_sim_own_time(is_on: c_int) {
 /// The virtual time, in nanoseconds.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_now() -> u64 {
-    let now = Machine::current().sim().now();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    large(Act::Now)
 }
 
 /// Lets virtual time pass, in nanoseconds. What is due happens in order.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_advance(by: u64) {
-    Machine::current().advance(Duration::from_nanos(by));
+    let advanced = Machine::current().advance(Duration::from_nanos(by));
+    advanced.unwrap_or_else(Errno::set);
 }
 
 /// Calls `act(data)` once this much virtual time has passed. It may use the machine and the handles.
@@ -238,22 +227,19 @@ pub unsafe extern "C" fn evtchn_sim_after(
     };
     // SAFETY: as the caller promises.
     let later = unsafe { Later::new(act, data) };
-    let machine: Arc<Machine> = Machine::current();
-    machine.after(Duration::from_nanos(delay), later);
-    0
+    status(Machine::current().after(Duration::from_nanos(delay), later))
 }
 
 /// How many devices are open in all domains.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_open_files() -> c_int {
-    let open = Machine::current().sim().open_files();
-    c_int::try_from(open).unwrap_or(c_int::MAX)
+    answer(act(Act::OpenFiles))
 }
 
 /// A hash over all that happened: two runs with the same one were the same.
 #[unsafe(no_mangle)]
 pub extern "C" fn evtchn_sim_digest() -> u64 {
-    Machine::current().sim().digest()
+    large(Act::Digest)
 }
 
 /// Writes each port that is not free and each open device, a line each. Returns how many bytes there are, like snprintf.
@@ -262,7 +248,10 @@ pub extern "C" fn evtchn_sim_digest() -> u64 {
 /// There is room for `size` bytes at `buffer`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evtchn_sim_dump(buffer: *mut c_char, size: usize) -> usize {
-    let dump = Machine::current().sim().dump();
+    let dump = Machine::current().dump().unwrap_or_else(|errno| {
+        errno.set();
+        String::new()
+    });
     // SAFETY: as the caller promises.
     unsafe { print(&dump, buffer, size) }
 }

@@ -1,17 +1,23 @@
 //! The machine that is current, and what it remembers of the program.
+#![expect(unsafe_code, reason = "a descriptor that C has")]
 
 use std::collections::{BTreeMap, VecDeque};
+use std::env;
 use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evtchn_core::DomId;
+use evtchn_core::{DomId, Open};
 use evtchn_fork::Process;
+use evtchn_sim::remote::{Act, RemoteDevice, RemoteSim};
 use evtchn_sim::{FileId, Sim, SimOpen};
 
+use super::device::Device;
 use super::later::Later;
+use super::{errno, errno_of};
 use crate::errno::Errno;
 use crate::file::Request;
 use crate::system;
@@ -19,21 +25,35 @@ use crate::system;
 /// The seed of the machine that a program uses without choosing one.
 const SEED: u64 = 1;
 
+/// The variable with the path of a socket, where the machine of a program is served that chooses none.
+const SOCKET: &str = "EVTCHN_SIM";
+/// The variable with the domain in which such a program opens devices; 0 without it.
+const DOMID: &str = "EVTCHN_SIM_DOMID";
+
 static CURRENT: Mutex<Option<Arc<Machine>>> = Mutex::new(None);
 
 /// A simulated machine, and the program on it.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    sim: Sim,
+    place: Place,
     made_by: Option<Process>,
     program: Mutex<Program>,
     own_time: AtomicBool,
 }
 
+/// Where the machine is.
+#[derive(Debug)]
+enum Place {
+    /// In this process.
+    Here(Sim),
+    /// In the process of a server.
+    Served(RemoteSim),
+}
+
 #[derive(Debug)]
 struct Program {
-    /// The domain in which devices are opened.
-    domid: DomId,
+    /// The domain in which devices are opened, or why none can be opened.
+    domid: Result<DomId, Errno>,
     /// By the inode of its descriptor, what opened a device.
     files: BTreeMap<u64, SimOpen>,
     violations: Vec<String>,
@@ -48,22 +68,30 @@ impl Machine {
     /// The machine on which devices are opened now.
     pub(crate) fn current() -> Arc<Machine> {
         let mut current = lock(&CURRENT);
-        Arc::clone(current.get_or_insert_with(|| Machine::new(SEED)))
+        Arc::clone(current.get_or_insert_with(Machine::unchosen))
     }
 
     /// From now on devices are opened on a new machine.
     pub(crate) fn renew(seed: u64) {
-        let machine = Machine::new(seed);
+        let machine = Machine::new(Place::Here(Sim::new(seed)), Ok(DomId::DOM0));
         let former = lock(&CURRENT).replace(machine);
         drop(former);
     }
 
-    fn new(seed: u64) -> Arc<Machine> {
+    /// The machine of a program that chooses none.
+    fn unchosen() -> Arc<Machine> {
+        match env::var_os(SOCKET) {
+            None => Machine::new(Place::Here(Sim::new(SEED)), Ok(DomId::DOM0)),
+            Some(path) => Machine::new(Place::Served(RemoteSim::at(path)), own_domid()),
+        }
+    }
+
+    fn new(place: Place, domid: Result<DomId, Errno>) -> Arc<Machine> {
         Arc::new(Machine {
-            sim: Sim::new(seed),
+            place,
             made_by: Process::current().ok(),
             program: Mutex::new(Program {
-                domid: DomId::DOM0,
+                domid,
                 files: BTreeMap::new(),
                 violations: Vec::new(),
                 due: VecDeque::new(),
@@ -72,40 +100,71 @@ impl Machine {
         })
     }
 
-    pub(crate) const fn sim(&self) -> &Sim {
-        &self.sim
+    pub(crate) fn act(&self, act: Act) -> Result<u64, Errno> {
+        let done = match &self.place {
+            Place::Here(sim) => act.on(sim),
+            Place::Served(machine) => machine.act(act),
+        };
+        done.map_err(errno)
     }
 
-    pub(crate) fn enter(&self, domid: DomId) {
-        lock(&self.program).domid = domid;
-    }
-
-    /// Opens one device, of which it is the only opener, so that it finds the file again.
-    pub(crate) fn opener(&self) -> SimOpen {
-        self.sim.open(lock(&self.program).domid)
-    }
-
-    pub(crate) fn opened(&self, fd: BorrowedFd<'_>, opener: SimOpen) {
-        if let Some(inode) = inode(fd) {
-            lock(&self.program).files.insert(inode, opener);
+    pub(crate) fn dump(&self) -> Result<String, Errno> {
+        match &self.place {
+            Place::Here(sim) => Ok(sim.dump()),
+            Place::Served(machine) => machine.dump().map_err(errno),
         }
     }
 
-    /// What opened the device whose descriptor this is, or a duplicate of it.
-    pub(crate) fn opener_of(&self, fd: RawFd) -> Option<SimOpen> {
+    pub(crate) fn enter(&self, domid: DomId) {
+        lock(&self.program).domid = Ok(domid);
+    }
+
+    /// Opens a device.
+    pub(crate) fn open(&self) -> Result<Device, Errno> {
+        let domid = lock(&self.program).domid?;
+        let sim = match &self.place {
+            Place::Here(sim) => sim,
+            Place::Served(machine) => {
+                let device = RemoteDevice::open_raw(machine.path(), domid);
+                return device.map(Device::Served).map_err(errno);
+            }
+        };
+        // It opens only this device, so it finds the file again.
+        let opener = sim.open(domid).raw();
+        let device = opener.open().map_err(|error| {
+            let code = error.code();
+            code.map_or(Errno::EIO, Errno::new)
+        })?;
+        let fd = device.try_fd().map_err(|error| errno_of(&error))?;
+        if let Some(inode) = inode(fd) {
+            lock(&self.program).files.insert(inode, opener);
+        }
+        Ok(Device::Here(device))
+    }
+
+    /// The device whose descriptor this is, or a duplicate of it.
+    pub(crate) fn adopt(&self, fd: RawFd) -> Option<Device> {
         let inode = inode_of(fd)?;
-        lock(&self.program).files.get(&inode).cloned()
+        if let Place::Served(machine) = &self.place {
+            return adopt_served(machine.path(), fd);
+        }
+        let opener = lock(&self.program).files.get(&inode).cloned()?;
+        let device = opener.dup().ok()?;
+        // It has to exist before the first event.
+        device.try_fd().ok()?;
+        Some(Device::Here(device))
     }
 
     /// A handle is closed, perhaps not the only one of its file.
     pub(crate) fn closed(&self, fd: RawFd) {
-        let Some(inode) = inode_of(fd) else { return };
-        let mut program = lock(&self.program);
-        let is_gone = |opener: &mut SimOpen| {
-            opener
-                .last()
-                .is_none_or(|file| self.sim.with(|world| world.poll(file).is_err()))
+        let (Place::Here(sim), Some(inode)) = (&self.place, inode_of(fd)) else {
+            return;
         };
+        let is_gone = |opener: &SimOpen| {
+            let file = opener.last();
+            file.is_none_or(|file| sim.with(|world| world.poll(file).is_err()))
+        };
+        let mut program = lock(&self.program);
         program
             .files
             .retain(|it, opener| *it == inode || !is_gone(opener));
@@ -117,35 +176,43 @@ impl Machine {
         self.own_time.store(is_on, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_in_own_time(&self) -> bool {
-        self.own_time.load(Ordering::Relaxed)
+    /// The machine, if its time passes while the program sleeps.
+    pub(crate) fn in_own_time(&self) -> Option<&Sim> {
+        match &self.place {
+            Place::Here(sim) if self.own_time.load(Ordering::Relaxed) => Some(sim),
+            Place::Here(_) | Place::Served(_) => None,
+        }
     }
 
     /// Does the next thing that happens while the program sleeps. `EDEADLK` where nothing ever would.
-    pub(crate) fn pass(&self) -> Result<(), Errno> {
-        if self.sim.step() {
+    pub(crate) fn pass(&self, sim: &Sim) -> Result<(), Errno> {
+        if sim.step() {
             return Ok(());
         }
-        let deadline = self.sim.next_deadline().ok_or(Errno::new(libc::EDEADLK))?;
-        self.advance_to(deadline);
+        let deadline = sim.next_deadline().ok_or(Errno::new(libc::EDEADLK))?;
+        self.advance_to(sim, deadline);
         Ok(())
     }
 
     /// Lets time pass.
-    pub(crate) fn advance(&self, by: Duration) {
-        let until = self.sim.now().saturating_add(by);
-        while let Some(deadline) = self.sim.next_deadline()
+    pub(crate) fn advance(&self, by: Duration) -> Result<(), Errno> {
+        let Place::Here(sim) = &self.place else {
+            return self.act(Act::Advance { by }).map(drop);
+        };
+        let until = sim.now().saturating_add(by);
+        while let Some(deadline) = sim.next_deadline()
             && deadline <= until
         {
-            self.advance_to(deadline);
+            self.advance_to(sim, deadline);
         }
-        self.advance_to(until);
+        self.advance_to(sim, until);
+        Ok(())
     }
 
     /// The calls of the program that are due by then are made when no lock is held.
-    fn advance_to(&self, moment: Duration) {
-        let by = moment.saturating_sub(self.sim.now());
-        self.sim.advance(by);
+    fn advance_to(&self, sim: &Sim, moment: Duration) {
+        let by = moment.saturating_sub(sim.now());
+        sim.advance(by);
         while let Some(later) = self.next_due() {
             later.call();
         }
@@ -155,20 +222,33 @@ impl Machine {
         lock(&self.program).due.pop_front()
     }
 
-    /// Makes a call of the program once this much time has passed.
-    pub(crate) fn after(self: &Arc<Machine>, delay: Duration, later: Later) {
+    /// Makes a call of the program once this much time has passed. `EOPNOTSUPP` where another process has the machine.
+    pub(crate) fn after(self: &Arc<Machine>, delay: Duration, later: Later) -> Result<(), Errno> {
+        let Place::Here(sim) = &self.place else {
+            return Err(Errno::new(libc::EOPNOTSUPP));
+        };
         let machine = Arc::downgrade(self);
-        self.sim.after(delay, move |_| {
+        sim.after(delay, move |_| {
             if let Some(machine) = machine.upgrade() {
                 lock(&machine.program).due.push_back(later);
             }
         });
+        Ok(())
     }
 
     // What the program should not do.
 
     pub(crate) fn violations(&self) -> Vec<String> {
-        lock(&self.program).violations.clone()
+        let mut violations = lock(&self.program).violations.clone();
+        // Those of a machine that is served may be of another process.
+        if let Place::Here(sim) = &self.place
+            && let count @ 1.. = sim.with(|world| world.old_ports_released())
+        {
+            violations.push(format!(
+                "ports from before a restore that were unbound or closed: {count}, which a kernel need not survive"
+            ));
+        }
+        violations
     }
 
     fn violated(&self, what: impl Display) {
@@ -193,10 +273,13 @@ impl Machine {
         }
     }
 
-    /// Notes what is wrong with an unmask, which is made all the same.
-    pub(crate) fn judge_unmask(&self, file: FileId, port: u32) {
+    /// Notes what is wrong with an unmask, which is made all the same. What another process simulates is not looked at.
+    pub(crate) fn judge_unmask(&self, file: Option<FileId>, port: u32) {
         self.judge_process();
-        let (is_bound, is_unread) = self.sim.with(|world| {
+        let (Place::Here(sim), Some(file)) = (&self.place, file) else {
+            return;
+        };
+        let (is_bound, is_unread) = sim.with(|world| {
             let is_bound = world.has_bound(file, port).unwrap_or(true);
             let unread = world.unread(file).unwrap_or_default();
             (is_bound, unread.contains(&port))
@@ -217,6 +300,21 @@ impl Machine {
             self.violated("use of a handle in a forked child, which may only close it");
         }
     }
+}
+
+/// The domain that the environment names.
+fn own_domid() -> Result<DomId, Errno> {
+    let Some(text) = env::var_os(DOMID) else {
+        return Ok(DomId::DOM0);
+    };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.map(DomId::new).ok_or(Errno::EINVAL)
+}
+
+fn adopt_served(path: &Path, fd: RawFd) -> Option<Device> {
+    // SAFETY: fstat(2) has just found it open, and C does not close it before it gets the handle.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    RemoteDevice::adopt_raw(path, fd).ok().map(Device::Served)
 }
 
 fn inode(fd: BorrowedFd<'_>) -> Option<u64> {

@@ -1,7 +1,9 @@
-//! The simulator behind the twelve functions: one machine for the process, on which `xenevtchn_open` opens devices.
+//! The simulator behind the twelve functions: a machine on which `xenevtchn_open` opens devices. It is in this process, or
+//! where the environment names a socket, in that of a server.
 #![expect(unsafe_code, reason = "a read of a descriptor that C may have closed")]
 
 pub mod calls;
+mod device;
 mod later;
 mod machine;
 
@@ -9,20 +11,19 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use evtchn_core::Open;
-use evtchn_sim::{FileId, SimDevice};
 use evtchn_xen::abi;
 use rustix::io::FdFlags;
 
 use crate::errno::Errno;
 use crate::file::Request;
 use crate::system::{self, is_nonblocking};
+use device::Device;
 pub(crate) use machine::Machine;
 
 /// A simulated device that is open.
 #[derive(Debug)]
 pub(crate) struct SimFile {
-    device: SimDevice,
+    device: Device,
     machine: Arc<Machine>,
     /// The descriptor that C gave us, where it gave one.
     adopted: Option<RawFd>,
@@ -31,18 +32,13 @@ pub(crate) struct SimFile {
 impl SimFile {
     pub(crate) fn open(closes_on_exec: bool) -> Result<SimFile, Errno> {
         let machine = Machine::current();
-        let opener = machine.opener();
-        let device = opener.open().map_err(|error| {
-            let code = error.code();
-            code.map_or(Errno::EIO, Errno::new)
-        })?;
-        let fd = device.try_fd().map_err(|error| errno_of(&error))?;
+        let device = machine.open()?;
+        let fd = device.fd()?;
         if !closes_on_exec {
             rustix::io::fcntl_setfd(fd, FdFlags::empty())
                 .map_err(|errno| Errno::new(errno.raw_os_error()))?;
         }
         system::set_nonblocking(fd.as_raw_fd(), false)?;
-        machine.opened(fd, opener);
         Ok(SimFile {
             device,
             machine,
@@ -53,11 +49,8 @@ impl SimFile {
     /// The open device that a descriptor is a duplicate of.
     pub(crate) fn adopt(fd: RawFd) -> Option<SimFile> {
         let machine = Machine::current();
-        let device = machine.opener_of(fd)?.dup().ok()?;
-        // It has to exist before the first event.
-        device.try_fd().ok()?;
         Some(SimFile {
-            device,
+            device: machine.adopt(fd)?,
             machine,
             adopted: Some(fd),
         })
@@ -65,18 +58,15 @@ impl SimFile {
 
     pub(crate) fn fd(&self) -> RawFd {
         self.adopted.unwrap_or_else(|| {
-            let fd = self.device.try_fd();
+            let fd = self.device.fd();
             // It was made when the device was opened.
             fd.map_or(-1, |fd| fd.as_raw_fd())
         })
     }
 
-    pub(crate) fn id(&self) -> FileId {
-        self.device.file()
-    }
-
-    pub(crate) const fn machine(&self) -> &Arc<Machine> {
-        &self.machine
+    /// Its ring overflows.
+    pub(crate) fn overflow(&self) -> Result<(), Errno> {
+        self.device.overflow()
     }
 
     pub(crate) fn request(&self, request: Request) -> Result<c_int, Errno> {
@@ -90,27 +80,23 @@ impl SimFile {
             Request::Restrict(domid) => (abi::RESTRICT_DOMID, [domid.into(), 0]),
         };
         self.machine.judge_request(request);
-        let answer = self.device.ioctl_raw(code, words).map_err(errno)?;
+        let answer = self.device.ioctl(code, words)?;
         Ok(c_int::try_from(answer).unwrap_or(c_int::MAX))
     }
 
     /// Reads one port, as read(2) of the device: a blocking descriptor sleeps.
     pub(crate) fn read(&self) -> Result<u32, Errno> {
-        let mut answer = self.device.read_raw();
-        while answer == Err(evtchn_sim::Errno::EAGAIN) {
+        let mut answer = self.device.read();
+        while answer == Err(Errno::EAGAIN) {
             self.sleep()?;
-            answer = self.device.sim().with(|world| {
-                let mut port = [0; 4];
-                world.read(self.id(), &mut port)?;
-                Ok(u32::from_ne_bytes(port))
-            });
+            answer = self.device.read_after_sleep();
         }
-        answer.map_err(errno)
+        answer
     }
 
     pub(crate) fn write(&self, port: u32) -> Result<(), Errno> {
-        self.machine.judge_unmask(self.id(), port);
-        self.device.write_raw(port).map_err(errno)
+        self.machine.judge_unmask(self.device.file(), port);
+        self.device.write(port)
     }
 
     pub(crate) fn close(self) -> Result<(), Errno> {
@@ -123,10 +109,10 @@ impl SimFile {
 
     /// Sleeps until something may be there to read. `EAGAIN` where the descriptor is not blocking.
     fn sleep(&self) -> Result<(), Errno> {
-        if self.machine.is_in_own_time() {
+        if let Some(sim) = self.machine.in_own_time() {
             return match is_nonblocking(self.fd())? {
                 true => Err(Errno::EAGAIN),
-                false => self.machine.pass(),
+                false => self.machine.pass(sim),
             };
         }
         // The kernel sleeps, and ends or restarts it after a signal, as it does for the device.

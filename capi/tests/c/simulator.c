@@ -212,6 +212,46 @@ static void violations(void)
     xenevtchn_close(xce);
 }
 
+static void restores(void)
+{
+    char text[512];
+    evtchn_sim_new(1);
+    int guest = evtchn_sim_create_domain();
+    evtchn_sim_enter(guest);
+    xenevtchn_handle *xce = open_nonblocking();
+    int ours = xenevtchn_bind_unbound_port(xce, 0);
+    int theirs = evtchn_sim_bind_interdomain(0, guest, ours);
+
+    assert(evtchn_sim_checkpoint(guest) == 0);
+    assert(evtchn_sim_send(0, theirs) == 0);
+    assert(xenevtchn_pending(xce) == ours && xenevtchn_unmask(xce, ours) == 0);
+
+    assert(evtchn_sim_save_restore(guest) == 0);
+    evtchn_sim_advance(SECOND);
+    struct pollfd polled = {.fd = xenevtchn_fd(xce), .events = POLLIN};
+    assert(poll(&polled, 1, 0) == 0);
+    assert(xenevtchn_notify(xce, ours) == 0 && xenevtchn_unmask(xce, ours) == 0);
+    assert(evtchn_sim_events(0, theirs) == 1);
+    REFUSED(xenevtchn_pending(xce), EAGAIN);
+    /* The new domain gives the number once more, and the handle has it already. */
+    REFUSED(xenevtchn_bind_unbound_port(xce, 0), EEXIST);
+    xenevtchn_handle *anew = open_nonblocking();
+    int port = xenevtchn_bind_unbound_port(anew, 0);
+    assert(evtchn_sim_bind_interdomain(0, guest, port) > 0);
+    xenevtchn_close(anew);
+    evtchn_sim_violations(text, sizeof(text));
+    assert(!strstr(text, "restore"));
+    xenevtchn_close(xce);
+    evtchn_sim_violations(text, sizeof(text));
+    assert(strstr(text, "from before a restore"));
+    assert(evtchn_sim_open_files() == 0);
+
+    REFUSED(evtchn_sim_save_restore(0), EINVAL);
+    REFUSED(evtchn_sim_checkpoint(9), ESRCH);
+    REFUSED(evtchn_sim_save_restore(0x10000), EINVAL);
+    evtchn_sim_enter(0);
+}
+
 static uint64_t run_with(uint64_t seed)
 {
     evtchn_sim_new(seed);
@@ -305,6 +345,7 @@ int main(void)
     own_time();
     faults();
     violations();
+    restores();
     assert(run_with(1) == run_with(1));
     assert(run_with(1) != run_with(2));
     other_files();

@@ -42,6 +42,15 @@ const fn in_c(command: &'static str) -> Elsewhere {
     }
 }
 
+/// What a reader types in several shells, which another test takes from the same document.
+const fn in_three_shells(command: &'static str) -> Elsewhere {
+    Elsewhere {
+        command,
+        file: "capi/tests/served.rs",
+        has: "lines_of(SEVERAL_PROCESSES)",
+    }
+}
+
 const fn drawn(command: &'static str, has: &'static str) -> Elsewhere {
     Elsewhere {
         command,
@@ -90,6 +99,12 @@ const ELSEWHERE: &[Elsewhere] = &[
     in_c("cc -o backend_test backend.c backend_test.c $(pkg-config --cflags --libs xenevtchn-sim)"),
     in_c("./backend_test"),
     in_c("cc -o backend backend.c backend_main.c $(pkg-config --cflags --libs xenevtchn)"),
+    in_three_shells("evtchn sim --listen /tmp/machine"),
+    in_three_shells("cc -o frontend frontend.c $(pkg-config --cflags --libs xenevtchn-sim)"),
+    in_three_shells("export EVTCHN_SIM=/tmp/machine"),
+    in_three_shells("LD_PRELOAD=$PREFIX/lib/libxenevtchn-sim.so.1 ./backend 1"),
+    in_three_shells("EVTCHN_SIM_DOMID=1 ./frontend 0 10 1000"),
+    in_three_shells("evtchn sim --dump /tmp/machine"),
     Elsewhere {
         command: "cargo xtask capi --prefix $PREFIX",
         file: ".ci/deep",
