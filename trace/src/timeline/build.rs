@@ -92,6 +92,9 @@ impl Builder {
     fn track(&mut self, lane: LaneId) -> Option<&mut Track> {
         if !self.tracks.contains_key(&lane) {
             self.takes(Ok(LANE));
+            if self.failed.is_some() {
+                return None;
+            }
             let mut track = Track::default();
             track.lane.name = lane.name();
             self.tracks.insert(lane, track);
