@@ -15,6 +15,7 @@ use super::{Channel, Context, Shared, State};
 use crate::error::Error;
 use crate::hal::Registrar;
 use crate::machine::block::Look;
+use crate::machine::link::Link;
 use crate::machine::port::{Cause, PortState};
 use crate::machine::task::TaskId;
 use crate::machine::{ChannelId, Owner, Waited};
@@ -121,10 +122,19 @@ impl<R: Registrar> Woken<R> {
         let mut state = shared.lock();
         let task_id = state.machine.add_task();
         self.task_id = Some(task_id);
-        let waited = state.wait(id, Owner::task(task_id));
+        let owner = Owner::task(task_id);
+        let is_watching = state.machine.link() == Link::Watching;
+        let waited = if is_watching && state.machine.wait_again(id, owner) {
+            Ok(Waited::Unmask)
+        } else {
+            let waited = state.wait(id, owner);
+            if matches!(waited, Ok(Waited::Unmask)) {
+                state.machine.queue_unmask(id.port());
+            }
+            waited
+        };
         let _no_earlier_waker = state.machine.set_waker(task_id, waker);
         if matches!(waited, Ok(Waited::Unmask)) {
-            state.machine.queue_unmask(id.port());
             self.is_queued = state.machine.will_poll_tasks();
         }
         let is_settled = shared.is_settled(&state);
@@ -172,6 +182,9 @@ impl<R: Registrar> Woken<R> {
     /// Looks for its wake. If the wait is over, the task is removed.
     fn look(&self, mut state: MutexGuard<'_, State>, task_id: TaskId) -> Looked {
         let shared = &*self.shared;
+        if state.machine.take_last_event(self.id, task_id) {
+            return self.end_with(state, task_id, Ok(Cause::Event));
+        }
         let woken = loop {
             match state.machine.next_fired(task_id) {
                 None if shared.unsettled(&state).is_none() => {
@@ -188,6 +201,17 @@ impl<R: Registrar> Woken<R> {
         };
         // Under the same lock: nothing fires for it between the two.
         state.machine.leave(self.id, task_id);
+        self.end_with(state, task_id, woken)
+    }
+
+    /// Removes the task, which has left the channel.
+    fn end_with(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        task_id: TaskId,
+        woken: Result<Cause, Error>,
+    ) -> Looked {
+        let shared = &*self.shared;
         let waker = state.machine.remove_task(task_id);
         let is_settled = shared.is_settled(&state);
         drop(state);

@@ -87,6 +87,7 @@ const CANCELLED: PortState = PortState::Waiting.step(PortInput::Cancel).0;
 const FIRED: PortState = PortState::Waiting.step(PortInput::Event).0;
 const HANDED_OUT: PortState = FIRED.step(PortInput::Deliver).0;
 const KEPT: PortState = FIRED.step(PortInput::Keep).0;
+const LEFT: PortState = HANDED_OUT.step(PortInput::Cancel).0;
 
 /// Hands out an event of a port that rounds wait for. Returns whether the wait goes on because it
 /// is for each wake: then the port is to be unmasked with the `next` ones. It does what the single
@@ -162,14 +163,34 @@ pub(super) fn take_kept(slot: &mut Slot, owner: Owner, next: UnmaskNumber) -> bo
     takes
 }
 
-/// A wait of rounds after their event was handed out, as a shortcut through the table: the port is
-/// to be unmasked with the `next` ones. Returns whether the slot was in that state; otherwise
-/// nothing was done.
+/// A task takes the event that was kept for it, and leaves the channel, as a shortcut through the
+/// table. Returns whether the slot was in that state; otherwise nothing was done.
 #[inline]
-pub(super) fn wait_again(slot: &mut Slot, next: UnmaskNumber, count: &mut Count) -> bool {
+pub(super) fn take_last(slot: &mut Slot, owner: Owner, count: &mut Count) -> bool {
+    let takes = slot.state == KEPT && slot.owner == owner;
+    if takes {
+        cells::port(slot.state, PortInput::Wait);
+        cells::port(HANDED_OUT, PortInput::Cancel);
+        (slot.state, slot.owner) = (LEFT, Owner::NEXT);
+        count.waited -= 1;
+    }
+    takes
+}
+
+/// A wait of rounds or of a task after the event was handed out, as a shortcut through the table:
+/// the port is to be unmasked with the `next` ones. Returns whether the slot was in that state;
+/// otherwise nothing was done.
+#[inline]
+pub(super) fn wait_again(
+    slot: &mut Slot,
+    owner: Owner,
+    next: UnmaskNumber,
+    count: &mut Count,
+) -> bool {
     let is_delivered = slot.state == HANDED_OUT && slot.owner.is_rounds();
     if is_delivered {
         cells::port(slot.state, PortInput::Wait);
+        slot.owner = owner;
         slot.anticipate(next);
         count.waited += 1;
     }

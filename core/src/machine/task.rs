@@ -211,6 +211,21 @@ impl Machine {
         Some(id)
     }
 
+    /// Hands a task with one channel its event, after which the task is to be removed. Returns whether
+    /// there was one; otherwise nothing was done.
+    #[inline]
+    pub(crate) fn take_last_event(&mut self, id: ChannelId, task_id: TaskId) -> bool {
+        let task = self.count.tasks.at(task_id);
+        if task.and_then(|task| task.fired.front()) != Some(&id) {
+            return false;
+        }
+        let slot = self.ports.by_id(id);
+        let owner = Owner::task(task_id);
+        let takes = slot.is_ok_and(|slot| step::take_last(slot, owner, &mut self.count));
+        self.stats.wakes += u64::from(takes);
+        takes
+    }
+
     /// The next channel that the task has to look at, and what it finds. After a wake the task
     /// still owns the channel, but does not wait for it.
     pub(crate) fn next_fired(&mut self, task_id: TaskId) -> Option<(ChannelId, Look)> {

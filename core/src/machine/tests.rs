@@ -1,5 +1,6 @@
 //! Cases of the machine that only other threads or failures in between bring about.
 
+use super::task::TaskId;
 use super::*;
 
 fn machine_with_a_channel() -> (Machine, ChannelId) {
@@ -246,8 +247,9 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
         let mut count = Count::default();
         let quick = machine.ports.by_id(id).unwrap();
         (quick.state, quick.owner) = (slot.state, slot.owner);
-        if !step::wait_again(quick, next, &mut count) {
-            assert_eq!(machine.state(id), Ok(slot.state));
+        let waiter = Owner::task(TaskId(1));
+        if !step::wait_again(quick, waiter, next, &mut count) {
+            assert_eq!((quick.state, quick.owner), (slot.state, slot.owner));
             assert!(slot.state != PortState::Delivered || !slot.owner.is_rounds());
             continue;
         }
@@ -257,9 +259,60 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
             (Ok(unmasking), PortEffect::Unmask)
         );
         assert!(count.waited == 1 && slot.owner.is_rounds());
+        assert_eq!(machine.ports.by_id(id).unwrap().owner, waiter);
         let written = unmasking.step(PortInput::Unmasked);
         assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
     }
+}
+
+#[test]
+fn an_event_of_a_task_goes_where_its_steps_lead() {
+    let mine = Owner::task(TaskId(1));
+    let owners = [mine, Owner::task(TaskId(2)), Owner::NEXT, Owner::EACH];
+    for (state, owner) in PortState::ALL
+        .into_iter()
+        .flat_map(|it| owners.map(|owner| (it, owner)))
+    {
+        let (mut machine, id) = machine_with_a_channel();
+        let next = machine.ports.next();
+        let slot = machine.ports.by_id(id).unwrap();
+        (slot.state, slot.owner) = (state, owner);
+        let event = PortState::Waiting.step(PortInput::Event).0;
+        let kept = event.step(PortInput::Keep).0;
+        if let Some((channel, task_id, slot)) = machine.ports.plain_of_task(id.port().as_raw()) {
+            assert_eq!((channel, Owner::task(task_id)), (id, owner));
+            assert_eq!(state, PortState::Waiting);
+            step::keep(slot);
+            assert_eq!(slot.state, kept);
+            continue;
+        }
+        assert!(state != PortState::Waiting || owner.task_id().is_none());
+        let taken = kept.step(PortInput::Wait).0;
+        let expected = state == kept && owner == mine;
+        let (mut count, mut again, mut last) = (
+            Count::default(),
+            *slot_of(&mut machine, id),
+            *slot_of(&mut machine, id),
+        );
+        count.waited = 1;
+        assert_eq!(step::take_kept(&mut again, mine, next), expected);
+        assert_eq!(step::take_last(&mut last, mine, &mut count), expected);
+        assert_eq!(count.waited, usize::from(!expected));
+        if expected {
+            assert_eq!(
+                (last.state, last.owner),
+                (taken.step(PortInput::Cancel).0, Owner::NEXT)
+            );
+            *slot_of(&mut machine, id) = again;
+            assert_eq!(machine.state(id), Ok(taken.step(PortInput::Wait).0));
+        } else {
+            assert_eq!((last.state, again.state), (state, state));
+        }
+    }
+}
+
+fn slot_of(machine: &mut Machine, id: ChannelId) -> &mut Slot {
+    machine.ports.by_id(id).unwrap()
 }
 
 /// A machine of which this many ports are queued for the next unmask.
@@ -277,7 +330,7 @@ fn machine_with_queued_unmasks(ports: u32) -> (Machine, Vec<ChannelId>) {
     machine.queue_unread();
     for id in &ids {
         assert_eq!(block(&mut machine, *id).0, Waited::Ready(Cause::Event));
-        assert!(machine.wait_again(*id));
+        assert!(machine.wait_again(*id, Owner::NEXT));
     }
     (machine, ids)
 }
@@ -359,7 +412,7 @@ fn a_cancel_before_its_event_goes_where_its_step_leads() {
 
 #[test]
 fn an_owner_is_rounds_or_a_thread_or_a_task() {
-    let (thread, task) = (Waiter::FIRST, Waiter::task(task::TaskId(7)));
+    let (thread, task) = (Waiter::FIRST, Waiter::task(TaskId(7)));
     for (owner, waiter) in [
         (Owner::NEXT, None),
         (Owner::EACH, None),

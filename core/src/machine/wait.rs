@@ -116,13 +116,13 @@ impl Machine {
         slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
     }
 
-    /// Begins a wait in a round for a channel whose event was handed out: the port is unmasked at
-    /// the end of the round. Returns whether that was the case; otherwise nothing was done.
+    /// Begins a wait in a round, or of a task, for a channel whose event was handed out: the port is
+    /// queued to be unmasked. Returns whether that was the case; otherwise nothing was done.
     #[inline]
-    pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
+    pub(crate) fn wait_again(&mut self, id: ChannelId, owner: Owner) -> bool {
         let next = self.ports.next();
         let slot = self.ports.by_id(id);
-        let waits = slot.is_ok_and(|slot| step::wait_again(slot, next, &mut self.count));
+        let waits = slot.is_ok_and(|slot| step::wait_again(slot, owner, next, &mut self.count));
         if waits {
             self.to_unmask.push(id.port());
         }
