@@ -122,12 +122,11 @@ impl<R: Registrar> Woken<R> {
         let mut state = shared.lock();
         let task_id = state.machine.add_task();
         self.task_id = Some(task_id);
-        let owner = Owner::task(task_id);
         let is_watching = state.machine.link() == Link::Watching;
-        let waited = if is_watching && state.machine.wait_again(id, owner) {
+        let waited = if is_watching && state.machine.wait_again_as(id, task_id) {
             Ok(Waited::Unmask)
         } else {
-            let waited = state.wait(id, owner);
+            let waited = state.wait(id, Owner::task(task_id));
             if matches!(waited, Ok(Waited::Unmask)) {
                 state.machine.queue_unmask(id.port());
             }

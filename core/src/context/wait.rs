@@ -55,7 +55,7 @@ impl<R: Registrar> Shared<R> {
         let waits = if owner.is_each() || !is_watching {
             false
         } else if self.in_round.is_current() {
-            state.machine.wait_again(id, owner)
+            state.machine.wait_again(id)
         } else {
             // The device is registered, so one more waiter changes nothing for the loop.
             self.is_settled(&state) && state.machine.wait_plainly(id)

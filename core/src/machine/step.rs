@@ -177,20 +177,14 @@ pub(super) fn take_last(slot: &mut Slot, owner: Owner, count: &mut Count) -> boo
     takes
 }
 
-/// A wait of rounds or of a task after the event was handed out, as a shortcut through the table:
-/// the port is to be unmasked with the `next` ones. Returns whether the slot was in that state;
-/// otherwise nothing was done.
+/// A wait after the event was handed out, as a shortcut through the table: the port is to be
+/// unmasked with the `next` ones. It is a wait of rounds, until the caller sets another owner.
+/// Returns whether the slot was in that state; otherwise nothing was done.
 #[inline]
-pub(super) fn wait_again(
-    slot: &mut Slot,
-    owner: Owner,
-    next: UnmaskNumber,
-    count: &mut Count,
-) -> bool {
+pub(super) fn wait_again(slot: &mut Slot, next: UnmaskNumber, count: &mut Count) -> bool {
     let is_delivered = slot.state == HANDED_OUT && slot.owner.is_rounds();
     if is_delivered {
         cells::port(slot.state, PortInput::Wait);
-        slot.owner = owner;
         slot.anticipate(next);
         count.waited += 1;
     }

@@ -247,8 +247,7 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
         let mut count = Count::default();
         let quick = machine.ports.by_id(id).unwrap();
         (quick.state, quick.owner) = (slot.state, slot.owner);
-        let waiter = Owner::task(TaskId(1));
-        if !step::wait_again(quick, waiter, next, &mut count) {
+        if !step::wait_again(quick, next, &mut count) {
             assert_eq!((quick.state, quick.owner), (slot.state, slot.owner));
             assert!(slot.state != PortState::Delivered || !slot.owner.is_rounds());
             continue;
@@ -259,7 +258,6 @@ fn a_wait_in_its_round_goes_where_its_step_leads() {
             (Ok(unmasking), PortEffect::Unmask)
         );
         assert!(count.waited == 1 && slot.owner.is_rounds());
-        assert_eq!(machine.ports.by_id(id).unwrap().owner, waiter);
         let written = unmasking.step(PortInput::Unmasked);
         assert_eq!(written, (PortState::Waiting, PortEffect::Nothing));
     }
@@ -330,7 +328,7 @@ fn machine_with_queued_unmasks(ports: u32) -> (Machine, Vec<ChannelId>) {
     machine.queue_unread();
     for id in &ids {
         assert_eq!(block(&mut machine, *id).0, Waited::Ready(Cause::Event));
-        assert!(machine.wait_again(*id, Owner::NEXT));
+        assert!(machine.wait_again(*id));
     }
     (machine, ids)
 }

@@ -2,6 +2,7 @@
 
 use super::port::{Cause, PortEffect, PortInput, PortState};
 use super::step::{self, advance, set_owner};
+use super::task::TaskId;
 use super::tidy::leaves_an_entry;
 use super::{ChannelId, Machine, NotBound, Owner, Wake, cells};
 
@@ -116,14 +117,28 @@ impl Machine {
         slot.is_ok_and(|slot| step::wait_plainly(slot, &mut self.count))
     }
 
-    /// Begins a wait in a round, or of a task, for a channel whose event was handed out: the port is
-    /// queued to be unmasked. Returns whether that was the case; otherwise nothing was done.
+    /// Begins a wait in a round for a channel whose event was handed out: the port is queued to be
+    /// unmasked. Returns whether that was the case; otherwise nothing was done.
     #[inline]
-    pub(crate) fn wait_again(&mut self, id: ChannelId, owner: Owner) -> bool {
+    pub(crate) fn wait_again(&mut self, id: ChannelId) -> bool {
         let next = self.ports.next();
         let slot = self.ports.by_id(id);
-        let waits = slot.is_ok_and(|slot| step::wait_again(slot, owner, next, &mut self.count));
+        let waits = slot.is_ok_and(|slot| step::wait_again(slot, next, &mut self.count));
         if waits {
+            self.to_unmask.push(id.port());
+        }
+        waits
+    }
+
+    /// [`wait_again`](Self::wait_again), for a task.
+    pub(crate) fn wait_again_as(&mut self, id: ChannelId, task_id: TaskId) -> bool {
+        let next = self.ports.next();
+        let Ok(slot) = self.ports.by_id(id) else {
+            return false;
+        };
+        let waits = step::wait_again(slot, next, &mut self.count);
+        if waits {
+            slot.owner = Owner::task(task_id);
             self.to_unmask.push(id.port());
         }
         waits

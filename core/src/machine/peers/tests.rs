@@ -140,7 +140,7 @@ fn a_wait_after_an_event_knows_there_was_a_peer_and_one_after_anything_else_does
     assert_eq!(known(&machine), Peer::Unknown);
     machine.overflow();
     assert_eq!(taken(&mut machine), Some(Cause::Overflow));
-    assert!(!machine.wait_again(id, Owner::NEXT), "that is for events");
+    assert!(!machine.wait_again(id), "that is for events");
     assert_eq!(
         machine.wait(id, Owner::NEXT),
         Ok(super::super::Waited::Unmask)
@@ -170,7 +170,7 @@ fn a_wait_after_an_event_knows_there_was_a_peer_and_one_after_anything_else_does
     assert_eq!(known(&machine), Peer::Unknown);
 
     hand_out_event(&mut machine, id);
-    assert!(machine.wait_again(id, Owner::NEXT));
+    assert!(machine.wait_again(id));
     assert_eq!(known(&machine), Peer::HadEvent);
     assert_eq!(machine.ports_to_unmask(), [id.port()]);
     machine.unmasked(0);
