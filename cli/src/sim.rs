@@ -55,7 +55,7 @@ impl Sim {
     /// Runs it.
     ///
     /// # Errors
-    /// If the socket cannot be made, or nobody serves it.
+    /// If the socket cannot be made, or no server listens on it.
     pub(crate) fn run(&self) -> Result<()> {
         if let Some(path) = &self.listen {
             return self.serve(path);

@@ -213,7 +213,7 @@ impl Drop for Server {
     }
 }
 
-/// Whether a path is a socket that nobody listens on.
+/// Whether a path is a socket on which no server listens.
 fn is_left(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     is_socket && socket::connect(path).is_err_and(|errno| errno == Errno::CONNREFUSED)

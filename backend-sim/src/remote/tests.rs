@@ -168,7 +168,7 @@ fn a_descriptor_keeps_the_device_open_and_shows_it_without_a_connection() {
     drop(device);
     assert_eq!(serving.machine().act(Act::OpenFiles), Ok(1));
 
-    // An event comes while nobody is connected.
+    // An event comes while no client is connected.
     let port = waiting.as_raw();
     let device = serving.sim.open(DomId::DOM0).open().unwrap();
     let foreign = device.ioctl_raw(abi::NOTIFY, [port, 0]);
@@ -188,7 +188,7 @@ fn a_descriptor_keeps_the_device_open_and_shows_it_without_a_connection() {
 }
 
 #[test]
-fn what_happens_while_nobody_is_connected_is_shown_at_once_or_at_the_next_connection() {
+fn what_happens_while_no_client_is_connected_is_shown_at_once_or_at_the_next_connection() {
     let serving = Serving::new();
     let device = serving.open_raw();
     let ours = device.ioctl_raw(abi::BIND_UNBOUND_PORT, [1, 0]).unwrap();

@@ -8,7 +8,7 @@ use super::super::protocol::{Answer, LARGEST, OnDevice, Request, VERSION};
 use super::super::socket::{self, Received};
 use super::*;
 
-/// A connection that sends whatever it is told to.
+/// A connection that sends any bytes that a test gives it.
 struct Hostile(rustix::fd::OwnedFd);
 
 impl Hostile {
@@ -157,7 +157,7 @@ fn requests() -> Vec<Request> {
 }
 
 #[test]
-fn requests_with_bytes_that_are_changed_at_random_harm_nobody_else() {
+fn requests_with_bytes_that_are_changed_at_random_harm_no_other_client() {
     let serving = Serving::new();
     let good = Good::new(&serving);
     let requests = requests();
